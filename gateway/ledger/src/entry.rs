@@ -1,0 +1,103 @@
+//! An exchange in the books: what is known before the answer (`Facts`), what its end adds (`Settlement`), and both
+//! together, settled and immutable (`Entry`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+use crate::money::Usd;
+use crate::usage::Usage;
+
+/// Shared text: names repeat in every event.
+pub type Name = Arc<str>;
+
+/// What is known of an exchange when its hold is placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub id: Ulid,
+    /// Start of the request, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// The provider's name in the config.
+    pub provider: Name,
+    pub operation: Name,
+    pub requested_model: Name,
+    pub stream: bool,
+    /// Fingerprint of the API key; empty for a request without one.
+    pub key: Name,
+    /// Empty names: not said.
+    pub tenant: Name,
+    pub agent: Name,
+    pub session: Name,
+    pub user: Name,
+    pub task: Name,
+    pub tags: BTreeMap<Name, Name>,
+    /// The request's path as the client sent it, without its query.
+    pub path: Name,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    Completed,
+    ClientGone,
+    UpstreamFailed,
+    Cut,
+    Recovered,
+}
+
+/// The row of the price book that a cost was computed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceRef {
+    pub provider: Name,
+    pub id: Name,
+    /// Date from which the row holds, `YYYY-MM-DD`.
+    pub effective: Name,
+}
+
+/// Usage and cost of one model within an answer that billed several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub model: Name,
+    pub usage: Usage,
+    pub cost: Usd,
+}
+
+/// What the end of an exchange adds to its facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Milliseconds since the epoch.
+    pub at_ms: i64,
+    pub outcome: Outcome,
+    /// HTTP status sent to the client; 0 where none was sent.
+    pub status: u16,
+    /// The model as the answer names it, else the requested one.
+    pub model: Name,
+    pub usage: Usage,
+    /// Empty unless the answer billed several models; then their sum is `usage` and `cost`.
+    pub parts: Vec<Part>,
+    pub reasoning: u64,
+    pub cost: Usd,
+    pub reported_cost: Option<Usd>,
+    /// What may still be billed at most, for a cut or abandoned answer.
+    pub upper_bound: Option<Usd>,
+    pub price: Option<PriceRef>,
+    /// Why the usage or the price is an estimate; `None` for exact.
+    pub estimate_reason: Option<Name>,
+    /// Policies that spoke, `name@version`, shadow ones with a leading `~`.
+    pub verdict: Vec<Name>,
+    pub duration_ms: u64,
+    pub ttfb_ms: Option<u64>,
+}
+
+/// The settled record of one exchange. Never changed; corrected only by an adjustment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub facts: Facts,
+    pub settlement: Settlement,
+    /// What was held for it, extensions included.
+    pub held: Usd,
+    /// The part of the cost beyond what was held.
+    pub overage: Usd,
+}

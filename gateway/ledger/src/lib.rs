@@ -1,0 +1,9 @@
+//! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
+
+pub mod entry;
+pub mod money;
+pub mod usage;
+
+pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
+pub use money::{UnitPrice, Usd};
+pub use usage::{Kind, Usage};

@@ -1,0 +1,58 @@
+//! Every limit of the gateway: its name, unit and default. Config key `limits.NAME`.
+
+/// Units are last in the names. All can be set; none can be turned off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest request body, as sent and as decoded for inspection.
+    pub body_bytes_max: u64,
+    /// Request bodies held in memory at one time, all requests together.
+    pub bodies_in_flight_bytes_max: u64,
+    /// Deepest nesting of a request's or an answer's JSON.
+    pub json_depth_max: u32,
+    /// Longest single header value of those that name an agent, session, user, task or tag.
+    pub identity_bytes_max: usize,
+    /// All request header bytes.
+    pub header_bytes_max: usize,
+    /// Longest frame of a stream; a longer one passes, unread.
+    pub frame_bytes_max: usize,
+    /// Longest whole answer that is read for its usage; a longer one passes, estimated.
+    pub answer_bytes_max: usize,
+    /// Time a client has to send its request head.
+    pub header_read_timeout_ms: u64,
+    /// Longest silence while a client sends its body.
+    pub body_read_timeout_ms: u64,
+    /// How long running answers may go on after SIGTERM.
+    pub drain_ms: u64,
+    /// Text that tiktoken reads at most for one estimate; the rest is extrapolated.
+    pub estimate_bytes_max: usize,
+    /// Time one plugin call may take.
+    pub plugin_deadline_ms: u64,
+    /// Memory one plugin instance may take.
+    pub plugin_memory_bytes_max: usize,
+    /// Distinct values of one metric label before the rest is named `other`.
+    pub metric_label_values_max: usize,
+    /// Events waiting for the journal's writer.
+    pub journal_queue_events_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body_bytes_max: 32 << 20,
+            bodies_in_flight_bytes_max: 1 << 30,
+            json_depth_max: 128,
+            identity_bytes_max: 256,
+            header_bytes_max: 64 << 10,
+            frame_bytes_max: 8 << 20,
+            answer_bytes_max: 64 << 20,
+            header_read_timeout_ms: 10_000,
+            body_read_timeout_ms: 60_000,
+            drain_ms: 60_000,
+            estimate_bytes_max: 256 << 10,
+            plugin_deadline_ms: 50,
+            plugin_memory_bytes_max: 16 << 20,
+            metric_label_values_max: 1_000,
+            journal_queue_events_max: 65_536,
+        }
+    }
+}

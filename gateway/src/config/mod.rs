@@ -1,0 +1,207 @@
+//! The configuration: one file, the environment over it, defaults under it, resolved into plain typed values.
+//!
+//! Everything else in the gateway sees only [`Config`]; nobody else reads YAML or the environment.
+
+pub mod limits;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+pub use limits::Limits;
+
+/// The resolved configuration. Cheap to share: held in an `Arc` and swapped whole on reload.
+#[derive(Clone)]
+pub struct Config {
+    /// `host:port`; an empty host is every address (`:8787`).
+    pub listen: String,
+    /// In the order in which prefixes are matched: longest first.
+    pub providers: Vec<Provider>,
+    pub storage: Storage,
+    pub log: Log,
+    pub hold: Hold,
+    pub budgets: Budgets,
+    pub breaker: Breaker,
+    pub tls: Option<Tls>,
+    pub control: Control,
+    pub plugins: Plugins,
+    pub policies: Policies,
+    pub prices_files: Vec<PathBuf>,
+    pub cors_allow_origins: Vec<String>,
+    pub tenants_enabled: bool,
+    pub dashboard_enabled: bool,
+    pub limits: Limits,
+    /// Things worth telling at start: mapped keys, sections that are not built yet.
+    pub warnings: Vec<String>,
+}
+
+/// One provider: a dialect, where it is reached, and how patient we are with it.
+#[derive(Clone)]
+pub struct Provider {
+    /// The config's name: `openai`, `groq`. What entries and metrics say.
+    pub name: String,
+    /// The plugin that reads it: `openai`, `anthropic`.
+    pub dialect: String,
+    /// Path prefix without a trailing slash; empty for the two providers served at the root.
+    pub prefix: String,
+    pub upstream: Upstream,
+    pub inject_usage: bool,
+    pub unknown_routes: UnknownRoutes,
+    /// What an unpriced model costs here.
+    pub unpriced: Unpriced,
+    pub timeouts: Timeouts,
+    pub retries: Retries,
+}
+
+/// A base URL, taken apart once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    pub tls: bool,
+    pub host: String,
+    pub port: u16,
+    /// Base path without a trailing slash, `""` for none.
+    pub base_path: String,
+    /// PEM file of the authority that signs this upstream; the system's roots where absent.
+    pub ca_file: Option<PathBuf>,
+    /// Allow HTTP/2 where the upstream offers it (TLS only).
+    pub h2: bool,
+}
+
+/// What happens to a POST that the dialect does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownRoutes {
+    Refuse,
+    /// Passed on unmetered.
+    Pass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unpriced {
+    /// Settled at the dearest row of the provider's book, marked estimated.
+    Dearest,
+    Refuse,
+    Free,
+    /// Decimal USD per million tokens, (input, output).
+    Price { input: agentledger_ledger::UnitPrice, output: agentledger_ledger::UnitPrice },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub first_byte: Duration,
+    /// Longest silence between two bytes of an answer.
+    pub idle: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Further connection attempts after a failed one.
+    pub connect: u32,
+    /// Statuses after which an unanswered request may be sent again; empty (the default) for none: a replayed POST can
+    /// bill twice.
+    pub statuses: Vec<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Folder of the ledger.
+    pub dir: PathBuf,
+    pub durability: Durability,
+    /// Months of journal to keep; `None` keeps all.
+    pub retention_months: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    Strict,
+    Relaxed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `debug`, `info`, `warn`, `error`.
+    pub level: String,
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub size: HoldSize,
+    pub unnamed_output: UnnamedOutput,
+    pub wait: Duration,
+    /// Input tokens to hold for one item of this medium: `image`, `audio`, `file`.
+    pub allowances: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldSize {
+    WorstCase,
+    Expected,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnnamedOutput {
+    Expected,
+    Max,
+}
+
+/// The contract's `budgets` section, as given: the conf of `policies/budget.lua`. Money is decimal text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Budgets {
+    pub default: Option<BudgetRule>,
+    pub rules: Vec<BudgetRule>,
+    pub global: Option<BudgetRule>,
+}
+
+/// A limit left out, or 0, is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BudgetRule {
+    pub api_key_pattern: String,
+    pub tenant_id: String,
+    pub daily_limit: Option<agentledger_ledger::Usd>,
+    pub monthly_limit: Option<agentledger_ledger::Usd>,
+    /// Parts per million of the limit, 800,000 for 0.8; 0 is off.
+    pub soft_limit_ppm: u32,
+    /// `block`, `warn` or empty.
+    pub action: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// 0: off.
+    pub max_failures: u32,
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+#[derive(Clone)]
+pub struct Control {
+    /// Unix socket of the admin API; default `control.sock` in the storage folder.
+    pub socket: PathBuf,
+    /// TCP listener of its own; none by default.
+    pub listen: Option<String>,
+    /// The contract's `admin.enabled` and `admin.token`.
+    pub admin_token: Option<Secret<String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plugins {
+    /// Folder of `*.wasm` files beside the built-in plugins.
+    pub dir: Option<PathBuf>,
+    /// File stem → blake3 hex that the file must have.
+    pub pins: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policies {
+    pub dir: Option<PathBuf>,
+    pub deadline: Duration,
+    /// Conf by policy name, as JSON.
+    pub conf: BTreeMap<String, serde_json::Value>,
+}

@@ -1,0 +1,15 @@
+//! AgentLedger: a gateway between AI agents and LLM providers.
+//!
+//! A request's way is the file list of [`proxy`]: guard, identify, inspect, decide, reserve, forward, relay, settle, report.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod meter;
+pub mod plugin;
+pub mod policy;
+pub mod proxy;
+pub mod secret;
+pub mod telemetry;

@@ -1,0 +1,162 @@
+//! The host's side of `sdk/wit/v1`: the same records as plain Rust, and the trait through which the rest of the gateway
+//! asks a plugin. Tests may put any other implementation behind it.
+
+use agentledger_ledger::Kind;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    Metered,
+    Free,
+}
+
+/// One endpoint of a dialect; see the WIT for the path's pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub method: String,
+    pub path: String,
+    pub operation: String,
+    pub billing: Billing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    pub path: String,
+    pub max_bytes: u32,
+    pub max_items: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    Text,
+    Image,
+    Audio,
+    File,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    pub path: String,
+    pub medium: Medium,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    pub name: String,
+    pub version: String,
+    pub routes: Vec<Route>,
+    pub request_paths: Vec<Want>,
+    pub request_headers: Vec<String>,
+    pub request_media: Vec<Media>,
+    pub answer_paths: Vec<Want>,
+    pub text_paths: Vec<String>,
+    pub markers: Vec<String>,
+    pub events: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub operation: String,
+    pub path_model: Option<String>,
+    pub headers: Vec<(String, String)>,
+    pub outline: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EditPoint {
+    Model(String),
+    MaxOutput(String),
+    StreamUsage(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub model: String,
+    pub stream: bool,
+    pub max_output: Option<u64>,
+    pub choices: u32,
+    pub service_tier: Option<String>,
+    pub edits: Vec<EditPoint>,
+}
+
+/// Why a request cannot be read: status 400 to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub code: String,
+    pub message: String,
+    pub param: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerFrame<'a> {
+    pub operation: &'a str,
+    pub event: Option<&'a str>,
+    pub streamed: bool,
+    pub status: u16,
+    pub outline: &'a str,
+}
+
+/// The kinds of the WIT: those of the ledger, and cache writes of unsaid length, which folding resolves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedKind {
+    Kind(Kind),
+    CacheWrite,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadingPart {
+    pub model: Option<String>,
+    pub usage: Vec<(CountedKind, u64)>,
+    pub reasoning: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    pub model: Option<String>,
+    pub response_id: Option<String>,
+    pub service_tier: Option<String>,
+    pub parts: Vec<ReadingPart>,
+    pub reported_cost: Option<String>,
+    pub usage_only: bool,
+    pub is_final: bool,
+    pub failed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    BudgetExceeded,
+    Denied,
+    UpstreamFailed,
+    ShuttingDown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    pub code: String,
+    /// JSON text of the `error` object.
+    pub object: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DialectError {
+    /// The request itself is at fault.
+    #[error("{}", .0.message)]
+    Problem(Problem),
+    /// The plugin trapped, ran out of time or memory, or answered outside its contract. Costs one reading.
+    #[error("plugin {plugin} failed: {reason}")]
+    Failed { plugin: String, reason: String },
+}
+
+/// One provider's dialect. Calls are short, blocking and bounded in time and memory.
+pub trait Dialect: Send + Sync {
+    fn info(&self) -> &Info;
+    fn inspect(&self, request: &Request) -> Result<Call, DialectError>;
+    /// `Ok(None)`: the frame says nothing of use.
+    fn read(&self, frame: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError>;
+    /// Bytes that end a stream with an error the dialect's clients understand.
+    fn terminal(&self, operation: &str, ending: Ending, message: &str) -> Result<Vec<u8>, DialectError>;
+    /// The body of a refusal in this dialect.
+    fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError>;
+}
