@@ -3,7 +3,7 @@
 //! A request's way is the file list of [`proxy`]: guard, identify, inspect, decide, reserve, forward, relay, settle, report.
 
 pub mod cli;
-pub mod clock;
+pub use agentledger_ledger::clock;
 pub mod config;
 pub mod control;
 pub mod demo;

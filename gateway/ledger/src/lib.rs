@@ -1,5 +1,6 @@
 //! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
 
+pub mod clock;
 pub mod entry;
 pub mod money;
 pub mod usage;
