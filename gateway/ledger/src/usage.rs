@@ -77,7 +77,12 @@ impl Kind {
     pub const fn is_input(self) -> bool {
         matches!(
             self,
-            Kind::Input | Kind::CacheRead | Kind::CacheWrite5m | Kind::CacheWrite1h | Kind::AudioInput | Kind::ImageInput
+            Kind::Input
+                | Kind::CacheRead
+                | Kind::CacheWrite5m
+                | Kind::CacheWrite1h
+                | Kind::AudioInput
+                | Kind::ImageInput
         )
     }
 
