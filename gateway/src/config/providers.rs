@@ -116,6 +116,11 @@ pub fn resolve(at: &Cursor<'_>, plugins: &Plugins, known: &Known) -> (Vec<Provid
     };
     for default in &AT_ROOT {
         let section = at.at(default.name);
+        if section.at("path_prefix").filled().is_some() {
+            section
+                .at("path_prefix")
+                .warn("has no effect: it is served at the root");
+        }
         add(one(
             &section,
             default.name,

@@ -158,8 +158,10 @@ fn a_provider_may_stand_beside_extra_but_not_in_both() {
     let config = read("providers: {groq: {enabled: true, free: true}}");
     assert_eq!(provider(&config, "groq").prefix, "/groq");
     let lines = faults("providers:\n  groq: {enabled: true}\n  extra:\n    groq: {free: true}\n");
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines.iter().any(|line| line.contains("twice")), "{lines:?}");
+    assert!(
+        lines[0].starts_with("agentledger.yaml:2:9: providers.extra.groq: is there twice"),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -271,7 +273,7 @@ fn each_fault_has_its_place_and_key() {
         ),
         (
             "budgets: {default: {monthly_limit_usd: 1e30}}",
-            "budgets.default.monthly_limit_usd: \"1e30\" is more than",
+            "budgets.default.monthly_limit_usd: \"1e30\" is too large",
         ),
         (
             "budgets: {default: {monthly_limit_usd: 2000000000}}",
@@ -576,6 +578,7 @@ fn every_key_of_the_schema_takes_its_variable_and_is_read() {
         "_TENANT_ID",
         "_DIR",
         "_CERT_FILE",
+        "_CA_FILE",
         "_KEY_FILE",
         "_FILES",
         "_TYPE",
@@ -596,7 +599,8 @@ fn every_key_of_the_schema_takes_its_variable_and_is_read() {
         let outcome = read_with("", &Env::of([(name.clone(), "\u{1} neither { [ nor")]));
         match outcome {
             Ok(config) => {
-                assert!(free(&name), "{name} is not read");
+                let told = config.warnings.iter().any(|warning| warning.starts_with(&name));
+                assert!(free(&name) || told, "{name} is not read");
                 let ignored = config.warnings.iter().any(|warning| warning.contains("names no key"));
                 assert!(!ignored, "{name}: {:?}", config.warnings);
             }
