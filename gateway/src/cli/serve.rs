@@ -1,0 +1,1 @@
+//! `agentledger serve`: runs in the foreground; SIGTERM and SIGINT drain, SIGHUP reloads.
