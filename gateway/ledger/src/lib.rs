@@ -2,8 +2,11 @@
 
 pub mod clock;
 pub mod entry;
+pub mod journal;
 pub mod money;
+pub mod store;
 pub mod usage;
+pub mod writer;
 
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use money::{UnitPrice, Usd};

@@ -1,0 +1,6 @@
+//! The journal: the append-only, hash-chained sequence of events, one database a month.
+
+pub mod bytes;
+pub mod frame;
+
+pub use frame::{Chunk, Damage, Hash, Head};
