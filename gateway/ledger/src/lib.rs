@@ -3,11 +3,14 @@
 pub mod clock;
 pub mod entry;
 pub mod journal;
+mod entry_json;
 pub mod money;
+pub mod rollup;
 pub mod store;
 pub mod usage;
 pub mod writer;
 
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
-pub use money::{UnitPrice, Usd};
+pub use entry_json::rfc3339_ms;
+pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use usage::{Kind, Usage};
