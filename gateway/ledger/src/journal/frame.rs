@@ -85,6 +85,9 @@ pub enum Damage {
 
 const VERSION: u8 = 1;
 
+/// Set in the version's byte of a record whose events use no name that an earlier one defined. Readers begin there.
+const FRESH: u8 = 0x80;
+
 pub const KEY_BYTES: usize = 16;
 
 /// The key of a record.
@@ -108,6 +111,9 @@ pub struct Chunk<'a> {
     /// The chain's hash after this chunk.
     pub hash: Hash,
     pub events: Vec<&'a [u8]>,
+    /// The table of names begins anew with this record.
+    pub fresh: bool,
+    kind: u8,
     body: &'a [u8],
 }
 
@@ -115,9 +121,9 @@ impl<'a> Chunk<'a> {
     /// Takes a record apart, without its place in the chain.
     pub fn parse(key: &[u8], value: &'a [u8]) -> Result<Chunk<'a>, Damage> {
         let (at_ms, first_sequence) = parse_key(key).ok_or(Damage::Key)?;
-        let (version, rest) = value.split_first().ok_or(Damage::Shape)?;
-        if *version != VERSION {
-            return Err(Damage::Version(*version));
+        let (kind, rest) = value.split_first().ok_or(Damage::Shape)?;
+        if kind & !FRESH != VERSION {
+            return Err(Damage::Version(kind & !FRESH));
         }
         let (hash, body) = rest.split_first_chunk::<32>().ok_or(Damage::Shape)?;
         let mut events = Vec::new();
@@ -128,7 +134,7 @@ impl<'a> Chunk<'a> {
         if events.is_empty() {
             return Err(Damage::Shape);
         }
-        Ok(Chunk { at_ms, first_sequence, hash: Hash(*hash), events, body })
+        Ok(Chunk { at_ms, first_sequence, hash: Hash(*hash), events, fresh: kind & FRESH != 0, kind: *kind, body })
     }
 
     pub fn last_sequence(&self) -> u64 {
@@ -141,16 +147,16 @@ impl<'a> Chunk<'a> {
         if self.first_sequence != expected {
             return Err(Damage::Gap { expected, found: self.first_sequence });
         }
-        if link(&before.hash, &key(self.at_ms, self.first_sequence), self.body) != self.hash {
+        if link(&before.hash, &key(self.at_ms, self.first_sequence), self.kind, self.body) != self.hash {
             return Err(Damage::Chain);
         }
         Ok(Head { sequence: self.last_sequence(), hash: self.hash })
     }
 }
 
-fn link(before: &Hash, key: &[u8; KEY_BYTES], body: &[u8]) -> Hash {
+fn link(before: &Hash, key: &[u8; KEY_BYTES], kind: u8, body: &[u8]) -> Hash {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&before.0).update(key).update(body);
+    hasher.update(&before.0).update(key).update(&[kind]).update(body);
     Hash(*hasher.finalize().as_bytes())
 }
 
@@ -160,6 +166,7 @@ pub struct ChunkBuilder {
     head: Head,
     at_ms: i64,
     count: u64,
+    fresh: bool,
     /// The record as it will be stored, its hash filled in by `seal`.
     value: Vec<u8>,
 }
@@ -169,7 +176,7 @@ const BODY_AT: usize = 1 + 32;
 impl ChunkBuilder {
     /// A builder that carries on from `head`.
     pub fn new(head: Head) -> ChunkBuilder {
-        ChunkBuilder { head, at_ms: 0, count: 0, value: Vec::new() }
+        ChunkBuilder { head, at_ms: 0, count: 0, fresh: true, value: Vec::new() }
     }
 
     /// The head after the last sealed chunk.
@@ -179,6 +186,11 @@ impl ChunkBuilder {
 
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Marks the next chunk as one that needs no earlier names. The one before must be sealed.
+    pub fn begin_anew(&mut self) {
+        self.fresh = true;
     }
 
     pub fn len_bytes(&self) -> usize {
@@ -195,8 +207,9 @@ impl ChunkBuilder {
         if self.count == 0 {
             self.at_ms = at_ms;
             self.value.clear();
-            self.value.push(VERSION);
+            self.value.push(if self.fresh { VERSION | FRESH } else { VERSION });
             self.value.extend_from_slice(&[0; 32]);
+            self.fresh = false;
         }
         put_blob(&mut self.value, event);
         self.count += 1;
@@ -206,7 +219,8 @@ impl ChunkBuilder {
     pub fn seal(&mut self) -> Option<([u8; KEY_BYTES], Vec<u8>)> {
         let body = self.value.get(BODY_AT..).filter(|_| self.count > 0)?;
         let key = key(self.at_ms, self.head.sequence + 1);
-        let hash = link(&self.head.hash, &key, body);
+        let kind = self.value.first().copied().unwrap_or(VERSION);
+        let hash = link(&self.head.hash, &key, kind, body);
         let mut value = std::mem::take(&mut self.value);
         if let Some(place) = value.get_mut(1..BODY_AT) {
             place.copy_from_slice(&hash.0);

@@ -2,5 +2,7 @@
 
 pub mod bytes;
 pub mod frame;
+pub mod reader;
 
 pub use frame::{Chunk, Damage, Hash, Head};
+pub use reader::{Damaged, MonthReader, Placed, ReadError};
