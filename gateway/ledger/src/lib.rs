@@ -1,6 +1,7 @@
 //! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
 
 pub mod amounts;
+pub mod books;
 pub mod bound;
 pub mod clock;
 pub mod codec;
@@ -12,11 +13,14 @@ pub mod money;
 pub mod names;
 pub mod rollup;
 pub mod store;
+mod slab;
 pub mod usage;
+pub mod window;
 mod wire;
 pub mod writer;
 
 pub use amounts::{Amounts, Unit};
+pub use books::Books;
 pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
