@@ -14,8 +14,8 @@ pub enum ApplyError {
     Sequence { head: u64, found: u64 },
     #[error("event {seq} ends or extends hold {}, which is not open", .hold.0)]
     UnknownHold { seq: u64, hold: HoldId },
-    #[error("event {seq} holds less than nothing")]
-    Negative { seq: u64 },
+    #[error("event {seq} holds less than nothing, or more than can be counted")]
+    Amounts { seq: u64 },
     #[error("event {seq} opens a month with broken books")]
     Opening {
         seq: u64,
@@ -35,9 +35,9 @@ impl State {
                     found: seq,
                 });
             }
-            Event::Held(held) if !held.amounts.is_valid_hold() => return Err(ApplyError::Negative { seq }),
-            Event::Extended(extended) if !extended.amounts.is_valid_hold() => {
-                return Err(ApplyError::Negative { seq });
+            Event::Held(held) if !self.may_hold(&held.amounts) => return Err(ApplyError::Amounts { seq }),
+            Event::Extended(extended) if !self.may_hold(&extended.amounts) => {
+                return Err(ApplyError::Amounts { seq });
             }
             _ => self.turn(event.at_ms()),
         }
@@ -53,6 +53,10 @@ impl State {
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;
         Ok(())
+    }
+
+    fn may_hold(&self, amounts: &Amounts) -> bool {
+        amounts.is_valid_hold() && self.can_hold(amounts)
     }
 
     /// The first event that fresh books see brings what was before it.
@@ -90,6 +94,7 @@ impl State {
                 balance.holds += 1;
             }
         }
+        self.held = self.held.plus(&held.amounts);
         self.holds.insert(
             id,
             Open {
@@ -105,6 +110,7 @@ impl State {
     fn apply_extended(&mut self, extended: &Extended) -> Result<(), HoldId> {
         let open = self.holds.get_mut(&extended.hold).ok_or(extended.hold)?;
         open.amounts = open.amounts.plus(&extended.amounts);
+        self.held = self.held.plus(&extended.amounts);
         for place in &open.balances {
             if let Some(balance) = self.balances.get_mut(*place) {
                 balance.held = balance.held.plus(&extended.amounts);
@@ -121,6 +127,7 @@ impl State {
     fn end(&mut self, hold: HoldId, posted: Amounts) -> Result<(), HoldId> {
         let open = self.holds.remove(&hold).ok_or(hold)?;
         let overage = posted.beyond(&open.amounts);
+        self.held = self.held.minus(&open.amounts);
         for place in open.balances {
             let Some(balance) = self.balances.get_mut(place) else {
                 continue;

@@ -240,6 +240,9 @@ impl Books {
         if let Some(refusal) = refusal {
             return Err(BooksError::Refused(Box::new(refusal)));
         }
+        if !self.state.can_hold(&amounts) {
+            return Err(BooksError::Full("amounts held"));
+        }
         let held = Held {
             at_ms: self.state.now_ms,
             facts: facts.clone(),
@@ -293,6 +296,9 @@ impl Books {
         }
         if let Some(refusal) = refusal {
             return Err(BooksError::Refused(Box::new(refusal)));
+        }
+        if !self.state.can_hold(&granted) {
+            return Err(BooksError::Full("amounts held"));
         }
         let at_ms = self.state.now_ms;
         let before = self.excess(hold);

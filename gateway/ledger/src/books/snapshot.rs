@@ -265,6 +265,10 @@ fn read_hold(r: &mut Reader<'_>, state: &mut State, written: &[u32], names: &mut
             balance.holds += 1;
         }
     }
+    if !state.can_hold(&amounts) {
+        return Err(SnapshotError::Inconsistent("holds that cannot be counted"));
+    }
+    state.held = state.held.plus(&amounts);
     match state.holds.insert(
         id,
         Open {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::amounts::Amounts;
+use crate::amounts::{Amounts, Unit};
 use crate::books::{ACCOUNTS_MAX, BOUND_ACCOUNTS_MAX, Standing};
 use crate::bound::{ACCOUNT_BYTES_MAX, Bound, Window, Zone};
 use crate::entry::{Facts, Name};
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub accounts: Slab<Account>,
     pub balances: Slab<Balance>,
     pub holds: HashMap<HoldId, Open>,
+    /// What all open holds hold together: no balance ever holds more, so none overflows where this does not.
+    pub held: Amounts,
     /// Room to spell account names in.
     spelling: String,
 }
@@ -159,6 +161,7 @@ impl State {
             accounts: Slab::default(),
             balances: Slab::default(),
             holds: HashMap::new(),
+            held: Amounts::ZERO,
             spelling: String::new(),
         };
         state.find_next_turn();
@@ -236,6 +239,13 @@ impl State {
             self.balances.remove(place);
         }
         self.numbers.remove(&account.name);
+    }
+
+    /// Whether all holds together can still be counted with these amounts added.
+    pub fn can_hold(&self, amounts: &Amounts) -> bool {
+        Unit::ALL
+            .into_iter()
+            .all(|unit| self.held.get(unit).checked_add(amounts.get(unit)).is_some())
     }
 
     /// Whether a bound on this account would need one more than there may be.
@@ -456,7 +466,7 @@ impl Account {
 }
 
 impl Balance {
-    fn standing(&self, unit: crate::amounts::Unit, limit: i64) -> Standing {
+    fn standing(&self, unit: Unit, limit: i64) -> Standing {
         Standing {
             posted: self.posted.get(unit),
             held: self.held.get(unit),
