@@ -1,1 +1,3 @@
-//! (being built)
+//! Reads what an answer used while its bytes pass.
+
+pub mod frames;
