@@ -37,19 +37,33 @@ impl JsonScanner {
                     return Some(self.element(end.max(start)));
                 }
             } else if self.between(byte) {
-                return Some(Found { raw_len: self.pos, event: None, data: Data::None });
+                return Some(Found {
+                    raw_len: self.pos,
+                    event: None,
+                    data: Data::None,
+                });
             }
         }
         None
     }
 
     pub(super) fn finish(&mut self, bytes: &[u8]) -> Found {
-        let data = self.start.map_or(Data::None, |start| Data::Raw(start..bytes.trim_ascii_end().len()));
-        Found { raw_len: bytes.len(), event: None, data }
+        let data = self
+            .start
+            .map_or(Data::None, |start| Data::Raw(start..bytes.trim_ascii_end().len()));
+        Found {
+            raw_len: bytes.len(),
+            event: None,
+            data,
+        }
     }
 
     pub(super) fn reset(&mut self) {
-        *self = JsonScanner { in_array: self.in_array, closed: self.closed, ..JsonScanner::default() };
+        *self = JsonScanner {
+            in_array: self.in_array,
+            closed: self.closed,
+            ..JsonScanner::default()
+        };
     }
 
     /// The frame's earlier bytes are gone; where they stood no longer matters.
@@ -62,7 +76,11 @@ impl JsonScanner {
     }
 
     fn element(&self, end: usize) -> Found {
-        Found { raw_len: end, event: None, data: Data::Raw(self.start.unwrap_or(end)..end) }
+        Found {
+            raw_len: end,
+            event: None,
+            data: Data::Raw(self.start.unwrap_or(end)..end),
+        }
     }
 
     /// Goes to the end of the string, or of the bytes.

@@ -94,7 +94,13 @@ impl Framer {
             Framing::JsonArray => Scanner::Json(json::JsonScanner::default()),
             Framing::Ndjson => Scanner::Line(LineScanner::default()),
         };
-        Framer { scanner, buffer: Vec::new(), frame_bytes_max, skipping: false, oversized: 0 }
+        Framer {
+            scanner,
+            buffer: Vec::new(),
+            frame_bytes_max,
+            skipping: false,
+            oversized: 0,
+        }
     }
 
     /// Bytes pushed that belong to no frame handed out yet: what a relay holds back.
@@ -211,18 +217,36 @@ impl Framer {
 }
 
 fn unread<'a>(raw_len: usize) -> Frame<'a> {
-    Frame { kind: FrameKind::Unread, event: None, data: &[], raw_len }
+    Frame {
+        kind: FrameKind::Unread,
+        event: None,
+        data: &[],
+        raw_len,
+    }
 }
 
 fn emit(scanner: &Scanner, found: &Found, raw: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
-    let event = found.event.clone().and_then(|range| raw.get(range)).and_then(|name| std::str::from_utf8(name).ok());
+    let event = found
+        .event
+        .clone()
+        .and_then(|range| raw.get(range))
+        .and_then(|name| std::str::from_utf8(name).ok());
     let data = match &found.data {
         Data::None => None,
         Data::Raw(range) => raw.get(range.clone()),
         Data::Joined => Some(scanner.joined()),
     };
-    let kind = if data.is_some() { FrameKind::Data } else { FrameKind::Filler };
-    sink(Frame { kind, event, data: data.unwrap_or_default(), raw_len: found.raw_len });
+    let kind = if data.is_some() {
+        FrameKind::Data
+    } else {
+        FrameKind::Filler
+    };
+    sink(Frame {
+        kind,
+        event,
+        data: data.unwrap_or_default(),
+        raw_len: found.raw_len,
+    });
 }
 
 impl Scanner {
@@ -310,7 +334,15 @@ impl LineScanner {
     fn found(bytes: &[u8], raw_len: usize) -> Found {
         let line = bytes.get(..raw_len).unwrap_or_default().trim_ascii_end();
         let start = line.len() - line.trim_ascii_start().len();
-        let data = if line.is_empty() { Data::None } else { Data::Raw(start..line.len()) };
-        Found { raw_len, event: None, data }
+        let data = if line.is_empty() {
+            Data::None
+        } else {
+            Data::Raw(start..line.len())
+        };
+        Found {
+            raw_len,
+            event: None,
+            data,
+        }
     }
 }

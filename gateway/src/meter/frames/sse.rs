@@ -110,7 +110,10 @@ impl SseScanner {
         if waiting && self.seek == self.line {
             return false;
         }
-        self.skip = Skip { blank: waiting || self.line == bytes.len(), after_cr: waiting };
+        self.skip = Skip {
+            blank: waiting || self.line == bytes.len(),
+            after_cr: waiting,
+        };
         true
     }
 
@@ -123,7 +126,10 @@ impl SseScanner {
             if !second_half && at == 0 && self.skip.blank {
                 return Some(end + 1);
             }
-            self.skip = Skip { blank: true, after_cr: !feed };
+            self.skip = Skip {
+                blank: true,
+                after_cr: !feed,
+            };
             from = end + 1;
         }
         if from < chunk.len() {
@@ -138,7 +144,11 @@ impl SseScanner {
 
     /// Where the line's text starts: behind the byte order mark in the first line of the stream.
     fn line_start(&self, bytes: &[u8]) -> usize {
-        if !self.begun && bytes.get(self.line..).is_some_and(|line| line.starts_with(b"\xef\xbb\xbf")) {
+        if !self.begun
+            && bytes
+                .get(self.line..)
+                .is_some_and(|line| line.starts_with(b"\xef\xbb\xbf"))
+        {
             self.line + 3
         } else {
             self.line
@@ -174,7 +184,11 @@ impl SseScanner {
             Some(_) if self.data_lines > 1 => Data::Joined,
             Some(range) => Data::Raw(range),
         };
-        Found { raw_len, event: self.event.take(), data }
+        Found {
+            raw_len,
+            event: self.event.take(),
+            data,
+        }
     }
 }
 

@@ -75,7 +75,11 @@ fn every_split(framing: Framing, max: usize, bytes: &[u8]) {
         assert_eq!(frames_cut(framing, max, bytes, &[first]), expected, "cut at {first}");
         if bytes.len() <= 80 {
             for second in first..=bytes.len() {
-                assert_eq!(frames_cut(framing, max, bytes, &[first, second]), expected, "cut at {first}, {second}");
+                assert_eq!(
+                    frames_cut(framing, max, bytes, &[first, second]),
+                    expected,
+                    "cut at {first}, {second}"
+                );
             }
         }
     }
@@ -84,7 +88,10 @@ fn every_split(framing: Framing, max: usize, bytes: &[u8]) {
 /// What the events of a stream are, read the slow and obvious way.
 fn sse_model(bytes: &[u8]) -> Vec<(Option<String>, String)> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n").replace('\r', "\n");
+    let text = String::from_utf8(bytes.to_vec())
+        .unwrap()
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
     let (mut events, mut name, mut lines) = (Vec::new(), None, Vec::new());
     for line in text.split('\n').chain([""]) {
         if line.is_empty() {
@@ -109,7 +116,11 @@ fn sse_model(bytes: &[u8]) -> Vec<(Option<String>, String)> {
 fn events_are_read_with_every_line_end() {
     for end in ["\n", "\r\n", "\r"] {
         let stream = ["event: one", "data: {\"a\":1}", "", "data: two", ""].join(end) + end;
-        assert_eq!(sse(stream.as_bytes()), [event("one", "{\"a\":1}"), event("", "two")], "{end:?}");
+        assert_eq!(
+            sse(stream.as_bytes()),
+            [event("one", "{\"a\":1}"), event("", "two")],
+            "{end:?}"
+        );
         every_split(Framing::Sse, 1 << 20, stream.as_bytes());
     }
 }
@@ -117,8 +128,12 @@ fn events_are_read_with_every_line_end() {
 #[test]
 fn fields_are_read_as_the_standard_says() {
     let stream = b"\xef\xbb\xbfdata:no space\n\ndata:  two spaces\n\ndata\n\n: comment\nid: 7\nretry: 10\n\ndatas: no\nevents: no\ndata: a\ndata: b\ndata\ndata: d\nevent: x\nevent: y\n\n";
-    let expected =
-        [event("", "no space"), event("", " two spaces"), event("", ""), event("y", "a\nb\n\nd")];
+    let expected = [
+        event("", "no space"),
+        event("", " two spaces"),
+        event("", ""),
+        event("y", "a\nb\n\nd"),
+    ];
     assert_eq!(sse(stream), expected);
     every_split(Framing::Sse, 1 << 20, stream);
 }
@@ -129,7 +144,12 @@ fn comments_and_blank_lines_are_frames_without_data() {
     let kinds: Vec<_> = seen.iter().map(|frame| (frame.kind, frame.raw_len)).collect();
     assert_eq!(
         kinds,
-        [(FrameKind::Filler, 14), (FrameKind::Filler, 1), (FrameKind::Data, 9), (FrameKind::Filler, 1)]
+        [
+            (FrameKind::Filler, 14),
+            (FrameKind::Filler, 1),
+            (FrameKind::Data, 9),
+            (FrameKind::Filler, 1)
+        ]
     );
 }
 
@@ -158,7 +178,10 @@ fn an_event_is_handed_out_with_its_last_byte() {
 #[test]
 fn an_event_name_that_is_not_text_is_no_name() {
     let seen = whole(Framing::Sse, b"event: \xff\xfe\ndata: x\n\n");
-    assert_eq!((seen[0].event.as_deref(), seen[0].data.as_slice()), (None, b"x".as_slice()));
+    assert_eq!(
+        (seen[0].event.as_deref(), seen[0].data.as_slice()),
+        (None, b"x".as_slice())
+    );
 }
 
 #[test]
@@ -176,12 +199,20 @@ fn a_frame_that_is_too_long_passes_unread_and_the_next_is_read() {
         let long = "x".repeat(100);
         let stream = ["data: a", "", &format!("data: {long}"), "data: more", "", "data: b", ""].join(end) + end;
         let seen = frames_cut(Framing::Sse, 40, stream.as_bytes(), &[]);
-        let read: Vec<_> = seen.iter().filter(|frame| frame.kind == FrameKind::Data).map(|frame| &frame.data).collect();
+        let read: Vec<_> = seen
+            .iter()
+            .filter(|frame| frame.kind == FrameKind::Data)
+            .map(|frame| &frame.data)
+            .collect();
         assert_eq!(read, [b"a", b"b"], "{end:?}");
         // The LF of a CRLF that ended a skipped frame is a blank line of its own, or not, as the chunks fall.
         for cut in 0..stream.len() {
             let other = frames_cut(Framing::Sse, 40, stream.as_bytes(), &[cut]);
-            let read: Vec<_> = other.iter().filter(|frame| frame.kind == FrameKind::Data).map(|frame| &frame.data).collect();
+            let read: Vec<_> = other
+                .iter()
+                .filter(|frame| frame.kind == FrameKind::Data)
+                .map(|frame| &frame.data)
+                .collect();
             assert_eq!(read, [b"a", b"b"], "{end:?} cut at {cut}");
         }
         let bytes: Vec<usize> = (1..stream.len()).collect();
@@ -231,12 +262,22 @@ fn elements_of_a_json_array() {
     );
     every_split(Framing::JsonArray, 1 << 20, stream);
     // An error comes as an object without an array; an array may be cut in half.
-    assert_eq!(data(Framing::JsonArray, b"{\"error\":{}}\n"), [event("", "{\"error\":{}}")]);
-    assert_eq!(data(Framing::JsonArray, b"[{\"a\":1},{\"b\":"), [event("", "{\"a\":1}"), event("", "{\"b\":")]);
+    assert_eq!(
+        data(Framing::JsonArray, b"{\"error\":{}}\n"),
+        [event("", "{\"error\":{}}")]
+    );
+    assert_eq!(
+        data(Framing::JsonArray, b"[{\"a\":1},{\"b\":"),
+        [event("", "{\"a\":1}"), event("", "{\"b\":")]
+    );
     let long = format!("[{{\"a\":\"{}\"}},{{\"b\":2}}]", "]}".repeat(50));
     for cut in 0..long.len() {
         let seen = frames_cut(Framing::JsonArray, 30, long.as_bytes(), &[cut]);
-        let read: Vec<_> = seen.iter().filter(|frame| frame.kind == FrameKind::Data).map(|frame| &frame.data).collect();
+        let read: Vec<_> = seen
+            .iter()
+            .filter(|frame| frame.kind == FrameKind::Data)
+            .map(|frame| &frame.data)
+            .collect();
         assert_eq!(read, [b"{\"b\":2}"], "cut at {cut}");
     }
 }
