@@ -56,13 +56,22 @@ pub(super) struct Wanted {
 impl Shape {
     /// `media` and `text` as in `info`. With no text paths, every string that is not under a media path is text.
     pub fn compile(wants: &[Want], media: &[Media], text: &[String]) -> Result<Shape, ShapeError> {
+        Shape::build(wants, media, text, text.is_empty())
+    }
+
+    /// The same, but only strings at text paths are text, even where none are given: for answers.
+    pub fn compile_named(wants: &[Want], media: &[Media], text: &[String]) -> Result<Shape, ShapeError> {
+        Shape::build(wants, media, text, false)
+    }
+
+    fn build(wants: &[Want], media: &[Media], text: &[String], all_text: bool) -> Result<Shape, ShapeError> {
         let root = Node {
             single: true,
             ..Node::default()
         };
         let mut shape = Shape {
             nodes: vec![root],
-            all_text: text.is_empty(),
+            all_text,
         };
         for (index, want) in wants.iter().enumerate() {
             let id = shape.grow(&want.path, Some(want.max_items.min(ITEMS_MAX)))?;
