@@ -1,6 +1,6 @@
 //! Numbers that policies write, made exact. Money becomes nano-dollars: decimal text is read digit by digit; a Lua number
 //! stands for the shortest decimal that reads back as the same number (`0.1` is 0.1, not 0.1000000000000000055), and that
-//! decimal is rounded half up to the nano-dollar. No sum is ever made in floats.
+//! decimal is cut after the nano-dollar: a limit never grows. No sum is ever made in floats.
 
 /// Largest limit in USD that is taken for meant: a billion.
 pub const LIMIT_USD_MAX: i64 = 1_000_000_000;
@@ -25,7 +25,7 @@ pub enum BadNumber {
     NotDecimal,
 }
 
-/// Nano-dollars of a decimal text such as `12.5`. Digits beyond the ninth place round half up.
+/// Nano-dollars of a decimal text such as `12.5`. Digits beyond the ninth place are dropped.
 pub fn nanos_of_text(text: &str) -> Result<i64, BadNumber> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -40,17 +40,23 @@ pub fn nanos_of_text(text: &str) -> Result<i64, BadNumber> {
     if significant.len() > 10 {
         return Err(too_large);
     }
-    let dollars = significant.bytes().fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    let dollars = significant
+        .bytes()
+        .fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
     if dollars > LIMIT_USD_MAX {
         return Err(too_large);
     }
-    let mut digits = fraction.bytes().chain(std::iter::repeat(b'0'));
-    let mut nanos = digits.by_ref().take(9).fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    if digits.next().is_some_and(|tenth| tenth >= b'5') {
-        nanos += 1;
-    }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0'));
+    let nanos = digits
+        
+        .take(9)
+        .fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
     let total = dollars * NANOS_PER_USD + nanos;
-    if total > LIMIT_USD_MAX * NANOS_PER_USD { Err(too_large) } else { Ok(total) }
+    if total > LIMIT_USD_MAX * NANOS_PER_USD {
+        Err(too_large)
+    } else {
+        Ok(total)
+    }
 }
 
 /// Nano-dollars of a Lua number.
@@ -71,16 +77,27 @@ pub fn count_of_number(number: f64) -> Result<i64, BadNumber> {
 /// A count of tokens or requests, from text.
 pub fn count_of_text(text: &str) -> Result<i64, BadNumber> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(if text.starts_with('-') { BadNumber::Negative } else { BadNumber::NotDecimal });
+        return Err(if text.starts_with('-') {
+            BadNumber::Negative
+        } else {
+            BadNumber::NotDecimal
+        });
     }
     let count: i64 = text.parse().map_err(|_| BadNumber::TooLarge(LIMIT_COUNT_MAX))?;
-    if count > LIMIT_COUNT_MAX { Err(BadNumber::TooLarge(LIMIT_COUNT_MAX)) } else { Ok(count) }
+    if count > LIMIT_COUNT_MAX {
+        Err(BadNumber::TooLarge(LIMIT_COUNT_MAX))
+    } else {
+        Ok(count)
+    }
 }
 
 /// Decimal text of nano-dollars, without trailing zeros.
 pub fn text_of_nanos(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
-    let (whole, fraction) = (nanos.unsigned_abs() / 1_000_000_000, nanos.unsigned_abs() % 1_000_000_000);
+    let (whole, fraction) = (
+        nanos.unsigned_abs() / 1_000_000_000,
+        nanos.unsigned_abs() % 1_000_000_000,
+    );
     if fraction == 0 {
         return format!("{sign}{whole}");
     }
@@ -127,7 +144,7 @@ mod tests {
             ("0", 0),
             ("12.5", 12_500_000_000),
             ("0.000000001", 1),
-            ("0.0000000005", 1),
+            ("0.0000000009", 0),
             ("0.00000000049", 0),
             ("0000000000001", 1_000_000_000),
             ("1000000000", 1_000_000_000_000_000_000),
@@ -153,7 +170,10 @@ mod tests {
             assert_eq!(nanos_of_text(text), Err(BadNumber::NotDecimal), "{text}");
         }
         assert_eq!(count_of_number(1.5), Err(BadNumber::Fraction));
-        assert_eq!(count_of_text("99999999999999999999"), Err(BadNumber::TooLarge(LIMIT_COUNT_MAX)));
+        assert_eq!(
+            count_of_text("99999999999999999999"),
+            Err(BadNumber::TooLarge(LIMIT_COUNT_MAX))
+        );
     }
 
     #[test]

@@ -52,7 +52,11 @@ pub struct PolicyFailure {
 
 impl PolicyFailure {
     pub(super) fn new(policy: &str, cause: Cause, message: String) -> PolicyFailure {
-        PolicyFailure { policy: policy.to_owned(), cause, message }
+        PolicyFailure {
+            policy: policy.to_owned(),
+            cause,
+            message,
+        }
     }
 }
 
@@ -100,7 +104,11 @@ pub struct Engine {
 impl Engine {
     pub fn new(set: PolicySet, counters: Arc<dyn Counters>) -> Engine {
         let id = NEXT_ENGINE.fetch_add(1, Ordering::Relaxed);
-        Engine { id, set: ArcSwap::from_pointee(set), counters }
+        Engine {
+            id,
+            set: ArcSwap::from_pointee(set),
+            counters,
+        }
     }
 
     /// Puts another set in force. Evaluations that are running finish with the old one.
@@ -131,7 +139,9 @@ impl Engine {
             Ok(verdict) => (Ok(verdict), Health::Good),
             Err((failure, health)) => (Err(failure), health),
         });
-        outcome.unwrap_or_else(Err).inspect_err(|failure| self.count(failure, Phase::Request))
+        outcome
+            .unwrap_or_else(Err)
+            .inspect_err(|failure| self.count(failure, Phase::Request))
     }
 
     /// Tells all policies of a settled entry. Failures are counted and given for the log; they change nothing else.

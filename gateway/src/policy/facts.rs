@@ -54,7 +54,7 @@ pub struct Estimate {
 }
 
 /// The balances as of one moment. One snapshot serves one evaluation, which asks for each value at most once.
-pub trait Balances {
+pub trait Balances: Send + Sync {
     /// Posted in the account's present window that holds `at_ms`, in nano-dollars, tokens or requests.
     fn spent(&self, account: &str, window: Window, zone: &str, unit: Unit, at_ms: i64) -> i64;
     /// Held now, in the same units.
@@ -92,8 +92,18 @@ struct Buffers {
 }
 
 /// Text fields of `call`, in the order of `Buffers::texts`.
-const TEXTS: [&str; 10] =
-    ["provider", "dialect", "operation", "model", "tenant", "agent", "session", "user", "task", "path"];
+const TEXTS: [&str; 10] = [
+    "provider",
+    "dialect",
+    "operation",
+    "model",
+    "tenant",
+    "agent",
+    "session",
+    "user",
+    "task",
+    "path",
+];
 
 impl Buffers {
     fn fill(&mut self, facts: &CallFacts<'_>) {
@@ -116,7 +126,12 @@ impl Buffers {
         refill(&mut self.fingerprint, facts.fingerprint);
         self.key.clone_from(facts.key);
         self.tags.clear();
-        self.tags.extend(facts.tags.iter().map(|(name, value)| (Arc::clone(name), Arc::clone(value))));
+        self.tags.extend(
+            facts
+                .tags
+                .iter()
+                .map(|(name, value)| (Arc::clone(name), Arc::clone(value))),
+        );
         (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
         self.estimate = facts.estimate;
     }
@@ -175,7 +190,10 @@ impl Shared {
         self.reads.borrow_mut().clear();
         self.evaluation.set(self.evaluation.get() + 1);
         self.live.set(true);
-        Ticket { shared: Rc::clone(self), evaluation: self.evaluation.get() }
+        Ticket {
+            shared: Rc::clone(self),
+            evaluation: self.evaluation.get(),
+        }
     }
 
     /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
@@ -185,10 +203,6 @@ impl Shared {
         *self.balances.borrow_mut() = None;
         *self.entry.borrow_mut() = None;
         std::mem::take(&mut self.reads.borrow_mut())
-    }
-
-    pub(super) fn is_live(&self) -> bool {
-        self.live.get()
     }
 
     /// The zone that windows and `call.at` follow where a policy names none.
@@ -202,16 +216,22 @@ impl Shared {
         let what = if window.is_some() { "spent" } else { "held" };
         let balances = self.balances.borrow();
         let Some(balances) = balances.as_ref().filter(|_| self.live.get()) else {
-            return Err(LuaError::runtime(format!("{what}: balances can be read during a call only")));
+            return Err(LuaError::runtime(format!(
+                "{what}: balances can be read during a call only"
+            )));
         };
         check_account(account).map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
         let mut reads = self.reads.borrow_mut();
-        let known = reads.iter().find(|read| read.window == window && read.unit == unit && &*read.account == account);
+        let known = reads
+            .iter()
+            .find(|read| read.window == window && read.unit == unit && &*read.account == account);
         if let Some(read) = known {
             return Ok(as_number(read.value, unit));
         }
         if reads.len() >= READS_MAX {
-            return Err(LuaError::runtime(format!("{what}: more than {READS_MAX} balances read in one call")));
+            return Err(LuaError::runtime(format!(
+                "{what}: more than {READS_MAX} balances read in one call"
+            )));
         }
         let value = match window {
             Some(window) => {
@@ -220,7 +240,12 @@ impl Shared {
             }
             None => balances.held(account, unit),
         };
-        reads.push(Read { account: account.into(), window, unit, value });
+        reads.push(Read {
+            account: account.into(),
+            window,
+            unit,
+            value,
+        });
         Ok(as_number(value, unit))
     }
 }
@@ -246,7 +271,9 @@ impl Ticket {
         if self.shared.live.get() && self.shared.evaluation.get() == self.evaluation {
             Ok(&self.shared)
         } else {
-            Err(LuaError::runtime("facts were kept beyond their call: copy the values that are needed"))
+            Err(LuaError::runtime(
+                "facts were kept beyond their call: copy the values that are needed",
+            ))
         }
     }
 }
@@ -316,7 +343,8 @@ impl UserData for KeyHandle {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("matches", |_, this, pattern: LuaString| {
             let pattern = pattern.to_str()?;
-            let glob = Glob::new(&pattern).map_err(|bad| LuaError::runtime(format!("key:matches({pattern:?}): {bad}")))?;
+            let glob =
+                Glob::new(&pattern).map_err(|bad| LuaError::runtime(format!("key:matches({pattern:?}): {bad}")))?;
             this.with_raw(|key| glob.matches(key))
         });
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
@@ -382,8 +410,15 @@ impl UserData for AtHandle {
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
             let shared = this.0.check()?;
             let at_ms = shared.buffers.borrow().at_ms;
-            let Moment { year, month, day, hour, minute, second, weekday } =
-                shared.zones.moment(at_ms, &this.1).map_err(LuaError::runtime)?;
+            let Moment {
+                year,
+                month,
+                day,
+                hour,
+                minute,
+                second,
+                weekday,
+            } = shared.zones.moment(at_ms, &this.1).map_err(LuaError::runtime)?;
             let number = match &*name.as_bytes() {
                 b"year" => i32::from(year),
                 b"month" => i32::from(month),
@@ -410,7 +445,9 @@ impl UserData for EntryHandle {
                 return AtHandle(this.0.clone(), shared.zone()?).into_lua(lua);
             }
             let entry = shared.entry.borrow();
-            let Some(entry) = entry.as_deref() else { return Err(no_field("entry", &name)) };
+            let Some(entry) = entry.as_deref() else {
+                return Err(no_field("entry", &name));
+            };
             entry_field(lua, entry, &wanted)?.ok_or_else(|| no_field("entry", &name))
         });
     }

@@ -34,9 +34,13 @@ pub fn builtin_sources() -> Vec<Source> {
 /// # Errors
 /// Files that cannot be read, each by name.
 pub fn sources(dir: Option<&Path>) -> Result<Vec<Source>, Vec<PolicyError>> {
-    let mut by_name: BTreeMap<String, Source> =
-        builtin_sources().into_iter().map(|source| (source.name.clone(), source)).collect();
-    let Some(dir) = dir else { return Ok(by_name.into_values().collect()) };
+    let mut by_name: BTreeMap<String, Source> = builtin_sources()
+        .into_iter()
+        .map(|source| (source.name.clone(), source))
+        .collect();
+    let Some(dir) = dir else {
+        return Ok(by_name.into_values().collect());
+    };
     let wrong = |file: &Path, error: &dyn std::fmt::Display| PolicyError {
         file: file.display().to_string(),
         line: None,
@@ -70,13 +74,21 @@ pub fn sources(dir: Option<&Path>) -> Result<Vec<Source>, Vec<PolicyError>> {
         }
         match read(&path) {
             Ok(text) => {
-                let source = Source { name: name.to_owned(), text, origin: path.display().to_string() };
+                let source = Source {
+                    name: name.to_owned(),
+                    text,
+                    origin: path.display().to_string(),
+                };
                 by_name.insert(name.to_owned(), source);
             }
             Err(error) => errors.push(wrong(&path, &error)),
         }
     }
-    if errors.is_empty() { Ok(by_name.into_values().collect()) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(by_name.into_values().collect())
+    } else {
+        Err(errors)
+    }
 }
 
 fn read(path: &Path) -> Result<String, std::io::Error> {
@@ -141,7 +153,10 @@ pub fn budgets_conf(budgets: &Budgets) -> Value {
         conf.insert("global".to_owned(), rule_conf(rule, false));
     }
     if !budgets.rules.is_empty() {
-        conf.insert("rules".to_owned(), budgets.rules.iter().map(|rule| rule_conf(rule, true)).collect());
+        conf.insert(
+            "rules".to_owned(),
+            budgets.rules.iter().map(|rule| rule_conf(rule, true)).collect(),
+        );
     }
     Value::Object(conf)
 }
@@ -152,7 +167,10 @@ fn rule_conf(rule: &BudgetRule, named: bool) -> Value {
         conf.insert("api_key_pattern".to_owned(), json!(rule.api_key_pattern));
         conf.insert("tenant_id".to_owned(), json!(rule.tenant_id));
     }
-    for (key, limit) in [("daily_limit_usd", rule.daily_limit), ("monthly_limit_usd", rule.monthly_limit)] {
+    for (key, limit) in [
+        ("daily_limit_usd", rule.daily_limit),
+        ("monthly_limit_usd", rule.monthly_limit),
+    ] {
         if let Some(limit) = limit {
             conf.insert(key.to_owned(), json!(text_of_nanos(limit.nanos())));
         }

@@ -91,7 +91,9 @@ impl Glob {
             if fits {
                 continue;
             }
-            let Some((after, from)) = retry.as_mut() else { return false };
+            let Some((after, from)) = retry.as_mut() else {
+                return false;
+            };
             match from.next() {
                 Some(taken) if taken != '/' => {
                     tokens = after;
@@ -132,7 +134,11 @@ fn read_class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Tok
             return Ok(Token::Class { negated, ranges });
         }
         let low = bound(rest)?;
-        let high = if rest.next_if_eq(&'-').is_some() { bound(rest)? } else { low };
+        let high = if rest.next_if_eq(&'-').is_some() {
+            bound(rest)?
+        } else {
+            low
+        };
         ranges.push((low, high));
     }
 }
@@ -172,7 +178,10 @@ impl Buckets {
         for (hash, _, number) in members {
             by_hash.entry(hash).or_default().push(number);
         }
-        Buckets { lengths: lengths.into_iter().collect(), by_hash }
+        Buckets {
+            lengths: lengths.into_iter().collect(),
+            by_hash,
+        }
     }
 
     /// Lowers `best` to the first matching pattern of the buckets that `bytes`, read from this end, leads to.
@@ -229,7 +238,11 @@ impl GlobSet {
                 suffixes.push((hash_of(suffix.bytes().rev()), suffix.len(), number));
             }
         }
-        Ok(GlobSet { prefixes: Buckets::build(prefixes), suffixes: Buckets::build(suffixes), globs })
+        Ok(GlobSet {
+            prefixes: Buckets::build(prefixes),
+            suffixes: Buckets::build(suffixes),
+            globs,
+        })
     }
 
     /// Number of the first pattern that matches, from 0.
@@ -292,9 +305,15 @@ mod tests {
             ("*[/a]*b", "aa/b", false),
             ("sk-*-?[0-9]", "sk-proj-x7", true),
         ] {
-            assert_eq!(Glob::new(pattern).unwrap().matches(text), expected, "{pattern} on {text}");
+            assert_eq!(
+                Glob::new(pattern).unwrap().matches(text),
+                expected,
+                "{pattern} on {text}"
+            );
         }
-        for pattern in ["[]a]", "[-]", "[x-]", "[-x]", "\\", "[a-b-c]", "[", "[^", "[^bc", "a[", "a[\\"] {
+        for pattern in [
+            "[]a]", "[-]", "[x-]", "[-x]", "\\", "[a-b-c]", "[", "[^", "[^bc", "a[", "a[\\",
+        ] {
             assert_eq!(Glob::new(pattern), Err(BadGlob), "{pattern}");
         }
     }
@@ -314,8 +333,21 @@ mod tests {
         let set = GlobSet::new(&patterns).unwrap();
         let globs: Vec<Glob> = patterns.iter().map(|pattern| Glob::new(pattern).unwrap()).collect();
         for text in [
-            "", "sk-", "sk-team-007-abc", "sk-team-299-x/y", "sk-team-150-150", "x-199", "x-1990", "sk-49", "sk-a48b",
-            "sk-exact", "tk-1", "a/b", "a/b/c", "sk-zx9", "☺-001",
+            "",
+            "sk-",
+            "sk-team-007-abc",
+            "sk-team-299-x/y",
+            "sk-team-150-150",
+            "x-199",
+            "x-1990",
+            "sk-49",
+            "sk-a48b",
+            "sk-exact",
+            "tk-1",
+            "a/b",
+            "a/b/c",
+            "sk-zx9",
+            "☺-001",
         ] {
             let expected = globs.iter().position(|glob| glob.matches(text));
             assert_eq!(set.first(text), expected, "{text}");

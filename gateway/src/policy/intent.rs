@@ -23,8 +23,17 @@ const HEADER_VALUE_BYTES_MAX: usize = 1_024;
 const RETRY_AFTER_S_MAX: f64 = 366.0 * 86_400.0;
 /// Headers that frame the answer or belong to one connection: ours alone.
 const HEADERS_REFUSED: [&str; 11] = [
-    "connection", "content-encoding", "content-length", "content-type", "date", "keep-alive", "proxy-authenticate",
-    "te", "trailer", "transfer-encoding", "upgrade",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// What one policy asked for on one call, in its order.
@@ -79,7 +88,11 @@ fn required_text(at: i64, field: &str, value: &Value) -> Result<LuaString, LuaEr
     match value {
         Value::String(found) => Ok(found.clone()),
         Value::Nil => Err(wrong(at, field, "is missing")),
-        other => Err(wrong(at, field, format_args!("must be text, not a {}", other.type_name()))),
+        other => Err(wrong(
+            at,
+            field,
+            format_args!("must be text, not a {}", other.type_name()),
+        )),
     }
 }
 
@@ -110,14 +123,26 @@ fn number(value: &Value) -> Option<f64> {
 
 fn limit(at: i64, field: &str, value: &Value, unit: Unit) -> Result<i64, LuaError> {
     let read = if let Some(number) = number(value) {
-        if unit == Unit::Usd { nanos_of_number(number) } else { count_of_number(number) }
+        if unit == Unit::Usd {
+            nanos_of_number(number)
+        } else {
+            count_of_number(number)
+        }
     } else if let Value::String(found) = value {
         let found = found.to_str().map_err(|_| wrong(at, field, BadNumber::NotDecimal))?;
-        if unit == Unit::Usd { nanos_of_text(&found) } else { count_of_text(&found) }
+        if unit == Unit::Usd {
+            nanos_of_text(&found)
+        } else {
+            count_of_text(&found)
+        }
     } else if value.is_nil() {
         return Err(wrong(at, field, "is missing"));
     } else {
-        return Err(wrong(at, field, format_args!("must be a number or decimal text, not a {}", value.type_name())));
+        return Err(wrong(
+            at,
+            field,
+            format_args!("must be a number or decimal text, not a {}", value.type_name()),
+        ));
     };
     read.map_err(|bad| wrong(at, field, bad))
 }
@@ -125,9 +150,17 @@ fn limit(at: i64, field: &str, value: &Value, unit: Unit) -> Result<i64, LuaErro
 fn whole_number(at: i64, field: &str, value: &Value, low: f64, high: f64) -> Result<f64, LuaError> {
     match number(value) {
         Some(found) if found.fract() == 0.0 && (low..=high).contains(&found) => Ok(found),
-        Some(_) => Err(wrong(at, field, format_args!("must be a whole number from {low} to {high}"))),
+        Some(_) => Err(wrong(
+            at,
+            field,
+            format_args!("must be a whole number from {low} to {high}"),
+        )),
         None if value.is_nil() => Err(wrong(at, field, "is missing")),
-        None => Err(wrong(at, field, format_args!("must be a number, not a {}", value.type_name()))),
+        None => Err(wrong(
+            at,
+            field,
+            format_args!("must be a number, not a {}", value.type_name()),
+        )),
     }
 }
 
@@ -137,7 +170,9 @@ fn read_budget(shared: &Shared, policy: &Name, fields: &BudgetFields) -> Result<
     let (at, account, window, limit_value, unit, soft, action, zone) = fields;
     let at = *at;
     let account = required_text(at, "budget.account", account)?;
-    let account = account.to_str().map_err(|_| wrong(at, "budget.account", "is not valid UTF-8"))?;
+    let account = account
+        .to_str()
+        .map_err(|_| wrong(at, "budget.account", "is not valid UTF-8"))?;
     check_account(&account).map_err(|why| wrong(at, "budget.account", why))?;
     let window = Window::from_name(&required_text(at, "budget.window", window)?.as_bytes())
         .ok_or_else(|| wrong(at, "budget.window", "must be minute, hour, day, week, month or total"))?;
@@ -161,14 +196,20 @@ fn read_budget(shared: &Shared, policy: &Name, fields: &BudgetFields) -> Result<
             other => wrong(at, "budget.soft", other),
         })?,
         (other, None) => {
-            return Err(wrong(at, "budget.soft", format_args!("must be a number, not a {}", other.type_name())));
+            return Err(wrong(
+                at,
+                "budget.soft",
+                format_args!("must be a number, not a {}", other.type_name()),
+            ));
         }
     };
     let zone = match zone {
         Value::Nil => shared.zone()?,
         other => {
             let zone = required_text(at, "budget.zone", other)?;
-            let zone = zone.to_str().map_err(|_| wrong(at, "budget.zone", "is not valid UTF-8"))?;
+            let zone = zone
+                .to_str()
+                .map_err(|_| wrong(at, "budget.zone", "is not valid UTF-8"))?;
             shared.zones.name(&zone).map_err(|why| wrong(at, "budget.zone", why))?
         }
     };
@@ -187,13 +228,23 @@ fn read_budget(shared: &Shared, policy: &Name, fields: &BudgetFields) -> Result<
 fn read_deny(policy: &Name, fields: &(i64, Value, Value, Value, Value)) -> Result<Deny, LuaError> {
     let (at, status, code, message, retry_after) = fields;
     let at = *at;
-    let status = if status.is_nil() { 403.0 } else { whole_number(at, "deny.status", status, 400.0, 599.0)? };
+    let status = if status.is_nil() {
+        403.0
+    } else {
+        whole_number(at, "deny.status", status, 400.0, 599.0)?
+    };
     let code = plain_text(at, "deny.code", code, CODE_BYTES_MAX)?.unwrap_or_else(|| "policy_denied".to_owned());
     let message = plain_text(at, "deny.message", message, MESSAGE_BYTES_MAX)?;
     let retry_after = if retry_after.is_nil() {
         None
     } else {
-        Some(whole_number(at, "deny.retry_after", retry_after, 0.0, RETRY_AFTER_S_MAX)?)
+        Some(whole_number(
+            at,
+            "deny.retry_after",
+            retry_after,
+            0.0,
+            RETRY_AFTER_S_MAX,
+        )?)
     };
     // Both are whole and within the ranges just checked.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -210,12 +261,22 @@ fn read_header(at: i64, name: &Value, value: &Value) -> Result<Intent, LuaError>
     let name = required_text(at, "header.name", name)?;
     let name = HeaderName::from_bytes(&name.as_bytes()).map_err(|_| wrong(at, "header.name", "is no header name"))?;
     if HEADERS_REFUSED.contains(&name.as_str()) {
-        return Err(wrong(at, "header.name", format_args!("{name} frames the answer and cannot be set")));
+        return Err(wrong(
+            at,
+            "header.name",
+            format_args!("{name} frames the answer and cannot be set"),
+        ));
     }
     let value = required_text(at, "header.value", value)?;
-    let value = value.to_str().map_err(|_| wrong(at, "header.value", "is not valid UTF-8"))?;
+    let value = value
+        .to_str()
+        .map_err(|_| wrong(at, "header.value", "is not valid UTF-8"))?;
     if value.len() > HEADER_VALUE_BYTES_MAX {
-        return Err(wrong(at, "header.value", format_args!("is longer than {HEADER_VALUE_BYTES_MAX} bytes")));
+        return Err(wrong(
+            at,
+            "header.value",
+            format_args!("is longer than {HEADER_VALUE_BYTES_MAX} bytes"),
+        ));
     }
     if !value.is_ascii() || HeaderValue::from_str(&value).is_err() {
         return Err(wrong(at, "header.value", "must be printable ASCII"));
@@ -226,7 +287,10 @@ fn read_header(at: i64, name: &Value, value: &Value) -> Result<Intent, LuaError>
 /// The table of native functions that the prelude calls with the fields of each intent.
 pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<Table, LuaError> {
     fn policy(asked: &Asked) -> Result<Name, LuaError> {
-        asked.policy.clone().ok_or_else(|| LuaError::runtime("no policy is running"))
+        asked
+            .policy
+            .clone()
+            .ok_or_else(|| LuaError::runtime("no policy is running"))
     }
     let host = lua.create_table()?;
     let (to, facts) = (Rc::clone(asked), Rc::clone(shared));

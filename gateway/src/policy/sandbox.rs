@@ -10,8 +10,28 @@ use mlua::{Error as LuaError, Lua, LuaOptions, StdLib, VmState};
 /// The base functions that stay. What is absent: `print` (I/O), `load`, `loadstring`, `require` (code from elsewhere),
 /// `getfenv`, `setfenv` (other people's globals), `newproxy`, `collectgarbage`, `gcinfo`.
 const GLOBALS: [&str; 22] = [
-    "_VERSION", "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen",
-    "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "typeof", "unpack", "xpcall", "bit32", "string",
+    "_VERSION",
+    "assert",
+    "error",
+    "getmetatable",
+    "ipairs",
+    "next",
+    "pairs",
+    "pcall",
+    "rawequal",
+    "rawget",
+    "rawlen",
+    "rawset",
+    "select",
+    "setmetatable",
+    "tonumber",
+    "tostring",
+    "type",
+    "typeof",
+    "unpack",
+    "xpcall",
+    "bit32",
+    "string",
 ];
 const LIBRARIES: [&str; 2] = ["table", "math"];
 /// Members of `math` that are no functions of their arguments.
@@ -94,7 +114,11 @@ impl Stopwatch {
 /// for calls that are slow already.
 fn thread_cpu() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    text.split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
+        .map(Duration::from_nanos)
 }
 
 /// A fresh VM, not closed yet: the caller adds its globals, then calls [`close`].
@@ -106,7 +130,9 @@ pub(super) fn open(memory_bytes_max: usize) -> Result<(Lua, Rc<Stopwatch>), LuaE
     let mut surplus = Vec::new();
     for pair in globals.pairs::<mlua::LuaString, mlua::Value>() {
         let (name, _) = pair?;
-        let known = name.to_str().is_ok_and(|name| GLOBALS.contains(&&*name) || LIBRARIES.contains(&&*name));
+        let known = name
+            .to_str()
+            .is_ok_and(|name| GLOBALS.contains(&&*name) || LIBRARIES.contains(&&*name));
         // `_G` is kept by Luau itself as a way to the globals; it goes too.
         if !known {
             surplus.push(name);

@@ -57,13 +57,19 @@ impl Schema {
         let table = match schema {
             LuaValue::Nil => return Ok(Schema::default()),
             LuaValue::Table(table) => table,
-            other => return Err(at("schema", format!("schema must be a table, not a {}", other.type_name()))),
+            other => {
+                return Err(at(
+                    "schema",
+                    format!("schema must be a table, not a {}", other.type_name()),
+                ));
+            }
         };
         let mut fields = BTreeMap::new();
         for pair in table.pairs::<String, LuaValue>() {
             let (key, field) = pair.map_err(|error| at("schema", format!("schema: {error}")))?;
-            let field: Field =
-                lua.from_value(field).map_err(|error| at(&key, format!("schema.{key}: {}", one_line(&error))))?;
+            let field: Field = lua
+                .from_value(field)
+                .map_err(|error| at(&key, format!("schema.{key}: {}", one_line(&error))))?;
             if let Some(default) = &field.default {
                 let mut wrongs = Vec::new();
                 field.check(&key, default.clone(), &mut wrongs);
@@ -89,7 +95,13 @@ fn one_line(error: &mlua::Error) -> String {
 }
 
 fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wrongs: &mut Wrongs) -> Value {
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let join = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
     let empty = Map::new();
     let given = match conf {
         Value::Object(given) => given,
@@ -106,7 +118,10 @@ fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wron
     }
     let mut checked = Map::new();
     for (key, field) in fields {
-        let value = given.get(key).filter(|value| !value.is_null()).or(field.default.as_ref());
+        let value = given
+            .get(key)
+            .filter(|value| !value.is_null())
+            .or(field.default.as_ref());
         match value {
             Some(value) => {
                 checked.insert(key.clone(), field.check(&join(key), value.clone(), wrongs));
@@ -123,11 +138,15 @@ impl Field {
         let before = wrongs.len();
         let mut wrong = |message: &str| wrongs.push((path.to_owned(), message.to_owned()));
         let checked = match (self.kind, &value) {
-            (Kind::Number, Value::Number(_)) | (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Bool(_)) => value,
+            (Kind::Number, Value::Number(_)) | (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Bool(_)) => {
+                value
+            }
             (Kind::Number, _) => refuse(&mut wrong, "must be a number"),
             (Kind::String, _) => refuse(&mut wrong, "must be text"),
             (Kind::Boolean, _) => refuse(&mut wrong, "must be true or false"),
-            (Kind::Integer, Value::Number(number)) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => value,
+            (Kind::Integer, Value::Number(number)) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+                value
+            }
             (Kind::Integer, _) => refuse(&mut wrong, "must be a whole number"),
             (Kind::Glob, Value::String(pattern)) => match Glob::new(pattern) {
                 Ok(_) => value,
@@ -161,8 +180,12 @@ impl Field {
     }
 
     fn check_items(&self, path: &str, items: &[Value], wrongs: &mut Wrongs) -> Value {
-        let Some(item) = &self.items else { return Value::Array(items.to_vec()) };
-        let checked = (1..).zip(items).map(|(at, value)| item.check(&format!("{path}[{at}]"), value.clone(), wrongs));
+        let Some(item) = &self.items else {
+            return Value::Array(items.to_vec());
+        };
+        let checked = (1..)
+            .zip(items)
+            .map(|(at, value)| item.check(&format!("{path}[{at}]"), value.clone(), wrongs));
         Value::Array(checked.collect())
     }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentledger_ledger::Name;
-use mlua::{Compiler, Value};
+use mlua::Value;
+use mlua::chunk::Compiler;
 use parking_lot::Mutex;
 
 use super::engine::PolicyFailure;
@@ -35,7 +36,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { deadline: Duration::from_millis(50), memory_bytes_max: 8 << 20 }
+        Options {
+            deadline: Duration::from_millis(50),
+            memory_bytes_max: 8 << 20,
+        }
     }
 }
 
@@ -137,9 +141,16 @@ impl PolicySet {
             }
         }
         if errors.is_empty() {
-            for name in conf.keys().filter(|name| !policies.iter().any(|policy| *policy.name == ***name)) {
+            for name in conf
+                .keys()
+                .filter(|name| !policies.iter().any(|policy| *policy.name == ***name))
+            {
                 let message = format!("there is no policy named {name:?}");
-                errors.push(PolicyError { file: format!("policies.conf.{name}"), line: None, message });
+                errors.push(PolicyError {
+                    file: format!("policies.conf.{name}"),
+                    line: None,
+                    message,
+                });
             }
         }
         if !errors.is_empty() {
@@ -147,7 +158,12 @@ impl PolicySet {
         }
         policies.sort_by(|a, b| a.priority.cmp(&b.priority).then_with(|| a.name.cmp(&b.name)));
         let id = NEXT_SET.fetch_add(1, Ordering::Relaxed);
-        Ok(PolicySet { id, policies, options, globs })
+        Ok(PolicySet {
+            id,
+            policies,
+            options,
+            globs,
+        })
     }
 
     /// `name@version` in the order in which they run, sleeping ones included.
@@ -157,7 +173,9 @@ impl PolicySet {
 
     /// Whether any policy has something to say in this phase.
     pub fn has(&self, phase: Phase) -> bool {
-        self.policies.iter().any(|policy| policy.awake && policy.phases.contains(&phase))
+        self.policies
+            .iter()
+            .any(|policy| policy.awake && policy.phases.contains(&phase))
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -170,7 +188,16 @@ impl PolicySet {
 }
 
 /// What a policy file may have at its top level.
-const TOP_FIELDS: [&str; 8] = ["name", "version", "priority", "description", "schema", "setup", "request", "settled"];
+const TOP_FIELDS: [&str; 8] = [
+    "name",
+    "version",
+    "priority",
+    "description",
+    "schema",
+    "setup",
+    "request",
+    "settled",
+];
 
 fn compile(
     source: &Source,
@@ -184,7 +211,9 @@ fn compile(
     }
     // Level 1 keeps the lines of errors; nothing here is loaded that we did not compile ourselves.
     let compiler = Compiler::new().set_optimization_level(1).set_debug_level(1);
-    let bytecode = compiler.compile(&source.text).map_err(|error| at(syntax_message(&error)))?;
+    let bytecode = compiler
+        .compile(&source.text)
+        .map_err(|error| at(syntax_message(&error)))?;
     let bench = Bench::new(options, globs).map_err(|error| at(error.to_string()))?;
     let loaded = bench.load(&source.origin, &bytecode).map_err(at)?;
     let head = Head::read(&loaded).map_err(|(key, message)| vec![at_key(source, &key, message)])?;
@@ -196,13 +225,20 @@ fn compile(
     let conf = schema.apply(&given).map_err(|wrong| {
         let errors = wrong.into_iter().map(|(path, message)| {
             let key = path.split(['.', '[']).next().unwrap_or_default();
-            PolicyError { message: format!("conf.{path} {message}"), ..at_key(source, key, String::new()) }
+            PolicyError {
+                message: format!("conf.{path} {message}"),
+                ..at_key(source, key, String::new())
+            }
         });
         errors.collect::<Vec<_>>()
     })?;
     let awake = bench.set_up(&loaded, &conf).map_err(at)?.is_some();
     let phases = [(Phase::Request, &loaded.request), (Phase::Settled, &loaded.settled)];
-    let phases: Vec<Phase> = phases.into_iter().filter(|(_, found)| found.is_some()).map(|(phase, _)| phase).collect();
+    let phases: Vec<Phase> = phases
+        .into_iter()
+        .filter(|(_, found)| found.is_some())
+        .map(|(phase, _)| phase)
+        .collect();
     if phases.is_empty() {
         return Err(at("the policy has neither request nor settled".to_owned()));
     }
@@ -243,11 +279,17 @@ impl Head {
         };
         let (name, version) = (text("name")?, text("version")?);
         let plain = |word: &str| {
-            (1..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            (1..=64).contains(&word.len())
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
         for (key, word) in [("name", &name), ("version", &version)] {
             if !plain(word) {
-                return Err((key.to_owned(), format!("{key} must be 1 to 64 letters, digits, dots, dashes")));
+                return Err((
+                    key.to_owned(),
+                    format!("{key} must be 1 to 64 letters, digits, dots, dashes"),
+                ));
             }
         }
         let priority = match loaded.table.raw_get::<Value>("priority") {
@@ -257,7 +299,11 @@ impl Head {
             Ok(Value::Integer(found)) if found.abs() <= 1_000_000 => found,
             _ => return Err(("priority".to_owned(), "priority must be a whole number".to_owned())),
         };
-        Ok(Head { name, version, priority })
+        Ok(Head {
+            name,
+            version,
+            priority,
+        })
     }
 }
 
@@ -279,13 +325,25 @@ fn place(source: &Source, message: String) -> PolicyError {
         (before.is_empty() || before.starts_with("[string")).then(|| (line, text.to_owned()))
     });
     match found {
-        Some((line, message)) => PolicyError { file: source.origin.clone(), line: Some(line), message },
-        None => PolicyError { file: source.origin.clone(), line: None, message },
+        Some((line, message)) => PolicyError {
+            file: source.origin.clone(),
+            line: Some(line),
+            message,
+        },
+        None => PolicyError {
+            file: source.origin.clone(),
+            line: None,
+            message,
+        },
     }
 }
 
 fn at_key(source: &Source, key: &str, message: String) -> PolicyError {
-    PolicyError { file: source.origin.clone(), line: line_of(&source.text, key), message }
+    PolicyError {
+        file: source.origin.clone(),
+        line: line_of(&source.text, key),
+        message,
+    }
 }
 
 /// The first line on which `key` is given a value.

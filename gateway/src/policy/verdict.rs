@@ -78,7 +78,9 @@ impl Unit {
     }
 
     pub fn from_name(name: &[u8]) -> Option<Unit> {
-        [Unit::Usd, Unit::Tokens, Unit::Requests].into_iter().find(|unit| unit.name().as_bytes() == name)
+        [Unit::Usd, Unit::Tokens, Unit::Requests]
+            .into_iter()
+            .find(|unit| unit.name().as_bytes() == name)
     }
 }
 
@@ -93,7 +95,14 @@ pub enum Window {
 }
 
 impl Window {
-    const ALL: [Window; 6] = [Window::Minute, Window::Hour, Window::Day, Window::Week, Window::Month, Window::Total];
+    const ALL: [Window; 6] = [
+        Window::Minute,
+        Window::Hour,
+        Window::Day,
+        Window::Week,
+        Window::Month,
+        Window::Total,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -123,9 +132,11 @@ pub struct Read {
 }
 
 /// The kinds of accounts, as in the design's table of nouns; `global` stands alone.
-const ACCOUNT_KINDS: [&str; 9] = ["key", "tenant", "user", "agent", "session", "task", "model", "provider", "tag"];
+const ACCOUNT_KINDS: [&str; 9] = [
+    "key", "tenant", "user", "agent", "session", "task", "model", "provider", "tag",
+];
 /// Longest account name in bytes. Those that clients name are shorter by `limits.identity_bytes_max`.
-const ACCOUNT_BYTES_MAX: usize = 1_024;
+const ACCOUNT_BYTES_MAX: usize = 512;
 
 /// Checks an account's name. The part after the colon may be empty: all requests that say no agent share `agent:`.
 pub fn check_account(account: &str) -> Result<(), String> {
@@ -136,11 +147,18 @@ pub fn check_account(account: &str) -> Result<(), String> {
         return Err("has control characters".to_owned());
     }
     let kind = account.split_once(':').map_or(account, |(kind, _)| kind);
-    let known = if account.contains(':') { ACCOUNT_KINDS.contains(&kind) } else { account == "global" };
+    let known = if account.contains(':') {
+        ACCOUNT_KINDS.contains(&kind)
+    } else {
+        account == "global"
+    };
     if known {
         Ok(())
     } else {
-        Err(format!("must be global or one of {}:NAME", ACCOUNT_KINDS.join(":NAME, ")))
+        Err(format!(
+            "must be global or one of {}:NAME",
+            ACCOUNT_KINDS.join(":NAME, ")
+        ))
     }
 }
 

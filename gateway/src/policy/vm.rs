@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{Entry, Name};
-use mlua::{AnyUserData, ChunkMode, Error as LuaError, Function, Lua, LuaString, Table, UserData, UserDataMethods, Value};
+use mlua::chunk::ChunkMode;
+use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, UserData, UserDataMethods, Value};
 
 use super::engine::{Cause, PolicyFailure};
 use super::facts::{Balances, CallFacts, KeyHandle, Shared};
@@ -18,7 +19,7 @@ use super::verdict::{Unit, Verdict, Window};
 
 const PRELUDE: &str = include_str!("prelude.luau");
 /// Loading reads whole rule lists: it may take this many deadlines and this much memory beyond the cap for calls.
-const LOAD_DEADLINES: u32 = 100;
+const LOAD_DEADLINES: u32 = 40;
 const LOAD_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Longest error text that leaves the engine, in characters.
 const ERROR_CHARS_MAX: usize = 500;
@@ -71,17 +72,34 @@ impl Bench {
         add_balances(&lua, &shared)?;
         add_globs(&lua, Arc::clone(globs), Rc::clone(&loading))?;
         sandbox::close(&lua)?;
-        Ok(Bench { lua, watch, shared, asked, bind, loading, deadline: options.deadline.saturating_mul(LOAD_DEADLINES) })
+        Ok(Bench {
+            lua,
+            watch,
+            shared,
+            asked,
+            bind,
+            loading,
+            deadline: options.deadline.saturating_mul(LOAD_DEADLINES),
+        })
     }
 
     /// Runs a policy's file and takes the phases out of the table that it returns.
     pub fn load(&self, chunk_name: &str, bytecode: &[u8]) -> Result<Loaded, String> {
         self.watch.start(self.deadline);
-        let chunk = self.lua.load(bytecode).set_mode(ChunkMode::Binary).set_name(format!("={chunk_name}"));
+        let chunk = self
+            .lua
+            .load(bytecode)
+            .set_mode(ChunkMode::Binary)
+            .set_name(format!("={chunk_name}"));
         let table = match chunk.eval::<Value>().map_err(|error| message_of(&error, &self.watch))? {
             Value::Table(table) => table,
             Value::Nil => return Err("the file returns nothing; a policy file returns a table".to_owned()),
-            other => return Err(format!("the file returns a {}; a policy file returns a table", other.type_name())),
+            other => {
+                return Err(format!(
+                    "the file returns a {}; a policy file returns a table",
+                    other.type_name()
+                ));
+            }
         };
         let phase = |name: &str| match table.raw_get::<Value>(name) {
             Ok(Value::Nil) => Ok(None),
@@ -90,7 +108,12 @@ impl Bench {
             Err(error) => Err(error.to_string()),
         };
         let (request, settled, setup) = (phase("request")?, phase("settled")?, phase("setup")?);
-        Ok(Loaded { request, settled, setup, table })
+        Ok(Loaded {
+            request,
+            settled,
+            setup,
+            table,
+        })
     }
 
     /// Runs `setup`, if there is one. `None`: with this conf the policy has nothing to do.
@@ -115,21 +138,30 @@ impl Bench {
     }
 
     fn bind(&self, phase: &Function, tied: &(Value, Value)) -> Result<Function, String> {
-        self.bind.call((phase, &tied.0, &tied.1)).map_err(|error| error.to_string())
+        self.bind
+            .call((phase, &tied.0, &tied.1))
+            .map_err(|error| error.to_string())
     }
 }
 
 impl Vm {
     /// Loads the awake policies of a set. They all loaded once before, when the set was made, so an error is rare: no
     /// memory, or a policy that does not load the same twice.
-    pub fn load(set_id: u64, policies: &[Compiled], options: &Options, globs: &Arc<GlobCache>) -> Result<Vm, PolicyFailure> {
+    pub fn load(
+        set_id: u64,
+        policies: &[Compiled],
+        options: &Options,
+        globs: &Arc<GlobCache>,
+    ) -> Result<Vm, PolicyFailure> {
         let no_vm = |error: LuaError| PolicyFailure::new("sandbox", Cause::Load, error.to_string());
         let bench = Bench::new(options, globs).map_err(no_vm)?;
         let (mut request, mut settled) = (Vec::new(), Vec::new());
         for policy in policies.iter().filter(|policy| policy.awake) {
             let failed = |message: String| PolicyFailure::new(&policy.name, Cause::Load, message);
             let loaded = bench.load(&policy.origin, &policy.bytecode).map_err(failed)?;
-            let Some(tied) = bench.set_up(&loaded, &policy.conf).map_err(failed)? else { continue };
+            let Some(tied) = bench.set_up(&loaded, &policy.conf).map_err(failed)? else {
+                continue;
+            };
             for (phase, functions) in [(&loaded.request, &mut request), (&loaded.settled, &mut settled)] {
                 if let Some(phase) = phase {
                     let bound = bench.bind(phase, &tied).map_err(failed)?;
@@ -139,9 +171,27 @@ impl Vm {
         }
         bench.loading.set(false);
         bench.lua.gc_collect().map_err(no_vm)?;
-        bench.lua.set_memory_limit(bench.lua.used_memory() + options.memory_bytes_max).map_err(no_vm)?;
-        let Bench { lua, watch, shared, asked, .. } = bench;
-        Ok(Vm { set_id, request, settled, shared, asked, watch, deadline: options.deadline, lua })
+        bench
+            .lua
+            .set_memory_limit(bench.lua.used_memory() + options.memory_bytes_max)
+            .map_err(no_vm)?;
+        let Bench {
+            lua,
+            watch,
+            shared,
+            asked,
+            ..
+        } = bench;
+        Ok(Vm {
+            set_id,
+            request,
+            settled,
+            shared,
+            asked,
+            watch,
+            deadline: options.deadline,
+            lua,
+        })
     }
 
     /// Asks the policies about a call. On failure says whether this VM may be used again.
@@ -152,15 +202,19 @@ impl Vm {
     ) -> Result<Verdict, (PolicyFailure, Health)> {
         let handle = self.shared.open_call(facts, balances);
         let mut verdict = Verdict::default();
-        let outcome = self.lua.create_userdata(handle).map_err(|error| self.failure("sandbox", &error)).and_then(|call| {
-            for (name, spoken, function) in &self.request {
-                self.run(name, spoken, function, &call, &mut verdict)?;
-                if verdict.deny.is_some() {
-                    break;
+        let outcome = self
+            .lua
+            .create_userdata(handle)
+            .map_err(|error| self.failure("sandbox", &error))
+            .and_then(|call| {
+                for (name, spoken, function) in &self.request {
+                    self.run(name, spoken, function, &call, &mut verdict)?;
+                    if verdict.deny.is_some() {
+                        break;
+                    }
                 }
-            }
-            Ok(())
-        });
+                Ok(())
+            });
         verdict.reads = self.shared.close();
         outcome.map(|()| verdict)
     }
@@ -180,9 +234,17 @@ impl Vm {
                             break;
                         }
                         Err(failure) => failures.push(failure),
-                        Ok(()) if verdict.deny.is_some() || !verdict.bounds.is_empty() || verdict.clamp.is_some() || !verdict.headers.is_empty() => {
+                        Ok(())
+                            if verdict.deny.is_some()
+                                || !verdict.bounds.is_empty()
+                                || verdict.clamp.is_some()
+                                || !verdict.headers.is_empty() =>
+                        {
                             let message = "asked in settled for what only request can have";
-                            failures.push((PolicyFailure::new(name, Cause::Intent, message.to_owned()), Health::Good));
+                            failures.push((
+                                PolicyFailure::new(name, Cause::Intent, message.to_owned()),
+                                Health::Good,
+                            ));
                         }
                         Ok(()) => {}
                     }
@@ -246,7 +308,9 @@ pub(super) enum Health {
 
 fn root(error: &LuaError) -> &LuaError {
     match error {
-        LuaError::CallbackError { cause, .. } | LuaError::WithContext { cause, .. } | LuaError::BadArgument { cause, .. } => root(cause),
+        LuaError::CallbackError { cause, .. }
+        | LuaError::WithContext { cause, .. }
+        | LuaError::BadArgument { cause, .. } => root(cause),
         other => other,
     }
 }
@@ -272,7 +336,11 @@ pub(super) fn message_of(error: &LuaError, watch: &Stopwatch) -> String {
         LuaError::CallbackError { traceback, .. } => place_in(traceback),
         _ => None,
     };
-    let late = if watch.is_late() && !first.contains("deadline") { " (stopped at its deadline)" } else { "" };
+    let late = if watch.is_late() && !first.contains("deadline") {
+        " (stopped at its deadline)"
+    } else {
+        ""
+    };
     let line = match place {
         Some(place) => format!("{place}: {first}{late}"),
         None => format!("{first}{late}"),
@@ -285,7 +353,9 @@ fn place_in(traceback: &str) -> Option<&str> {
     traceback.lines().map(str::trim).find_map(|line| {
         let (file, rest) = line.split_once(".lua:")?;
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        (digits > 0 && !file.contains(' ')).then(|| line.get(..file.len() + 5 + digits)).flatten()
+        (digits > 0 && !file.contains(' '))
+            .then(|| line.get(..file.len() + 5 + digits))
+            .flatten()
     })
 }
 

@@ -33,7 +33,11 @@ impl Zones {
             return Ok(Name::clone(name));
         }
         let unknown = || format!("unknown time zone {:?}", zone.chars().take(64).collect::<String>());
-        let found = if zone == "UTC" { TimeZone::UTC } else { TimeZone::get(zone).map_err(|_| unknown())? };
+        let found = if zone == "UTC" {
+            TimeZone::UTC
+        } else {
+            TimeZone::get(zone).map_err(|_| unknown())?
+        };
         let mut known = self.known.borrow_mut();
         if known.len() >= ZONES_MAX {
             return Err(format!("more than {ZONES_MAX} time zones"));
