@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentledger_ledger::{Entry, Name, Usd};
+use agentledger_ledger::{Entry, Kind, Name, Outcome, Unit, Usd, Window, Zone};
 use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
-use super::decimal::text_of_nanos;
 use super::glob::Glob;
-use super::verdict::{Read, Unit, Window, check_account};
+use super::verdict::{Read, check_account};
 use super::zones::{Moment, Zones};
 use crate::secret::Secret;
 
@@ -206,9 +205,9 @@ impl Shared {
     }
 
     /// The zone that windows and `call.at` follow where a policy names none.
-    pub(super) fn zone(&self) -> Result<Name, LuaError> {
+    pub(super) fn zone(&self) -> Result<Zone, LuaError> {
         let buffers = self.buffers.borrow();
-        self.zones.name(&buffers.zone).map_err(LuaError::runtime)
+        self.zones.named(&buffers.zone).map_err(LuaError::runtime)
     }
 
     /// What `spent` (with a window) and `held` (without one) answer; the same value all through one evaluation.
@@ -284,7 +283,8 @@ pub(super) struct EntryHandle(Ticket);
 pub(super) struct KeyHandle(Ticket);
 struct TagsHandle(Ticket);
 struct EstimateHandle(Ticket);
-struct AtHandle(Ticket, Name);
+struct AtHandle(Ticket, Zone);
+struct UsageHandle(Ticket);
 
 impl KeyHandle {
     /// Lets `look` see the raw key. For native matchers only.
@@ -404,7 +404,7 @@ impl UserData for AtHandle {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("in_zone", |_, this, zone: LuaString| {
             let shared = this.0.check()?;
-            let zone = shared.zones.name(&zone.to_str()?).map_err(LuaError::runtime)?;
+            let zone = shared.zones.named(&zone.to_str()?).map_err(LuaError::runtime)?;
             Ok(AtHandle(this.0.clone(), zone))
         });
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
@@ -418,7 +418,7 @@ impl UserData for AtHandle {
                 minute,
                 second,
                 weekday,
-            } = shared.zones.moment(at_ms, &this.1).map_err(LuaError::runtime)?;
+            } = Moment::of(at_ms, &this.1).map_err(LuaError::runtime)?;
             let number = match &*name.as_bytes() {
                 b"year" => i32::from(year),
                 b"month" => i32::from(month),
@@ -427,7 +427,7 @@ impl UserData for AtHandle {
                 b"minute" => i32::from(minute),
                 b"second" => i32::from(second),
                 b"weekday" => i32::from(weekday),
-                b"zone" => return text(lua, &this.1),
+                b"zone" => return text(lua, this.1.name()),
                 b"ms" => return Ok(Value::Number(as_number(at_ms, Unit::Requests))),
                 _ => return Err(no_field("at", &name)),
             };
@@ -441,14 +441,30 @@ impl UserData for EntryHandle {
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
             let shared = this.0.check()?;
             let wanted = name.as_bytes();
-            if &*wanted == b"at" {
-                return AtHandle(this.0.clone(), shared.zone()?).into_lua(lua);
+            match &*wanted {
+                b"at" => return AtHandle(this.0.clone(), shared.zone()?).into_lua(lua),
+                b"usage" => return UsageHandle(this.0.clone()).into_lua(lua),
+                _ => {}
             }
             let entry = shared.entry.borrow();
             let Some(entry) = entry.as_deref() else {
                 return Err(no_field("entry", &name));
             };
             entry_field(lua, entry, &wanted)?.ok_or_else(|| no_field("entry", &name))
+        });
+    }
+}
+
+impl UserData for UsageHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        // `entry.usage.cache_read`: units of one kind, 0 where none were used.
+        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
+            let entry = this.0.check()?.entry.borrow();
+            let kind = name.to_str().ok().and_then(|name| Kind::from_name(&name));
+            match (entry.as_deref(), kind) {
+                (Some(entry), Some(kind)) => Ok(count(entry.settlement.usage.get(kind))),
+                _ => Err(no_field("entry.usage", &name)),
+            }
         });
     }
 }
@@ -469,17 +485,17 @@ fn entry_field(lua: &Lua, entry: &Entry, name: &[u8]) -> Result<Option<Value>, L
         b"task" => &facts.task,
         b"path" => &facts.path,
         b"outcome" => match settlement.outcome {
-            agentledger_ledger::Outcome::Completed => "completed",
-            agentledger_ledger::Outcome::ClientGone => "client_gone",
-            agentledger_ledger::Outcome::UpstreamFailed => "upstream_failed",
-            agentledger_ledger::Outcome::Cut => "cut",
-            agentledger_ledger::Outcome::Recovered => "recovered",
+            Outcome::Completed => "completed",
+            Outcome::ClientGone => "client_gone",
+            Outcome::UpstreamFailed => "upstream_failed",
+            Outcome::Cut => "cut",
+            Outcome::Recovered => "recovered",
         },
         b"estimate_reason" => settlement.estimate_reason.as_deref().unwrap_or_default(),
         b"id" => return text(lua, &facts.id.to_string()).map(Some),
-        b"cost_usd" => return text(lua, &text_of_nanos(settlement.cost.nanos())).map(Some),
-        b"held_usd" => return text(lua, &text_of_nanos(entry.held.nanos())).map(Some),
-        b"overage_usd" => return text(lua, &text_of_nanos(entry.overage.nanos())).map(Some),
+        b"cost_usd" => return text(lua, &settlement.cost.to_string()).map(Some),
+        b"held_usd" => return text(lua, &entry.held.to_string()).map(Some),
+        b"overage_usd" => return text(lua, &entry.overage.to_string()).map(Some),
         b"stream" => return Ok(Some(Value::Boolean(facts.stream))),
         b"estimated" => return Ok(Some(Value::Boolean(settlement.estimate_reason.is_some()))),
         b"status" => return Ok(Some(count(u64::from(settlement.status)))),

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::decimal::text_of_nanos;
 use super::set::{Options, PolicyError, PolicySet, Source};
 use crate::config::{BudgetRule, Budgets};
 
@@ -172,7 +171,7 @@ fn rule_conf(rule: &BudgetRule, named: bool) -> Value {
         ("monthly_limit_usd", rule.monthly_limit),
     ] {
         if let Some(limit) = limit {
-            conf.insert(key.to_owned(), json!(text_of_nanos(limit.nanos())));
+            conf.insert(key.to_owned(), json!(limit.to_string()));
         }
     }
     conf.insert("soft_limit_pct".to_owned(), json!(f64::from(rule.soft_limit_ppm) / 1e6));

@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentledger_ledger::Name;
-use http::{HeaderName, HeaderValue};
+use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window};
+use http::HeaderName;
 use mlua::{Error as LuaError, Lua, LuaString, Table, Value};
 
 use super::decimal::{BadNumber, count_of_number, count_of_text, nanos_of_number, nanos_of_text, ppm_of_number};
 use super::facts::Shared;
-use super::verdict::{AskedBound, Deny, Mode, Unit, Verdict, Window, check_account};
+use super::verdict::{AskedBound, Deny, Verdict, check_account};
 
 /// Intents that one policy may ask for on one call.
 const INTENTS_MAX: usize = 256;
@@ -96,6 +96,13 @@ fn required_text(at: i64, field: &str, value: &Value) -> Result<LuaString, LuaEr
     }
 }
 
+/// A required text field as UTF-8.
+fn name_text(at: i64, field: &str, value: &Value) -> Result<mlua::BorrowedStr, LuaError> {
+    required_text(at, field, value)?
+        .to_str()
+        .map_err(|_| wrong(at, field, "is not valid UTF-8"))
+}
+
 fn plain_text(at: i64, field: &str, value: &Value, bytes_max: usize) -> Result<Option<String>, LuaError> {
     if value.is_nil() {
         return Ok(None);
@@ -111,6 +118,21 @@ fn plain_text(at: i64, field: &str, value: &Value, bytes_max: usize) -> Result<O
     Ok(Some(found.to_owned()))
 }
 
+/// Text for people, in which names that clients chose may stand: what does not belong is replaced, what is too long is
+/// cut. A client must not be able to make a policy fail.
+fn people_text(at: i64, field: &str, value: &Value, bytes_max: usize) -> Result<Option<String>, LuaError> {
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let found = required_text(at, field, value)?.to_string_lossy();
+    let mut text: String = found
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    text.truncate(text.floor_char_boundary(bytes_max));
+    Ok(Some(text))
+}
+
 /// A Lua number, whichever of mlua's two forms it comes in.
 #[allow(clippy::cast_precision_loss)]
 fn number(value: &Value) -> Option<f64> {
@@ -121,7 +143,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn limit(at: i64, field: &str, value: &Value, unit: Unit) -> Result<i64, LuaError> {
+fn limit(at: i64, field: &str, value: &Value, unit: Unit) -> Result<Limit, LuaError> {
     let read = if let Some(number) = number(value) {
         if unit == Unit::Usd {
             nanos_of_number(number)
@@ -144,7 +166,14 @@ fn limit(at: i64, field: &str, value: &Value, unit: Unit) -> Result<i64, LuaErro
             format_args!("must be a number or decimal text, not a {}", value.type_name()),
         ));
     };
-    read.map_err(|bad| wrong(at, field, bad))
+    let count = read.map_err(|bad| wrong(at, field, bad))?;
+    let counted = u64::try_from(count).unwrap_or_default();
+    let limit = match unit {
+        Unit::Usd => Limit::usd(Usd::from_nanos(count)),
+        Unit::Tokens => Limit::tokens(counted),
+        Unit::Requests => Limit::requests(counted),
+    };
+    limit.map_err(|bad| wrong(at, field, bad))
 }
 
 fn whole_number(at: i64, field: &str, value: &Value, low: f64, high: f64) -> Result<f64, LuaError> {
@@ -174,11 +203,11 @@ fn read_budget(shared: &Shared, policy: &Name, fields: &BudgetFields) -> Result<
         .to_str()
         .map_err(|_| wrong(at, "budget.account", "is not valid UTF-8"))?;
     check_account(&account).map_err(|why| wrong(at, "budget.account", why))?;
-    let window = Window::from_name(&required_text(at, "budget.window", window)?.as_bytes())
+    let window = Window::from_name(&name_text(at, "budget.window", window)?)
         .ok_or_else(|| wrong(at, "budget.window", "must be minute, hour, day, week, month or total"))?;
     let unit = match unit {
         Value::Nil => Unit::Usd,
-        other => Unit::from_name(&required_text(at, "budget.unit", other)?.as_bytes())
+        other => Unit::from_name(&name_text(at, "budget.unit", other)?)
             .ok_or_else(|| wrong(at, "budget.unit", "must be usd, tokens or requests"))?,
     };
     let mode = match action {
@@ -210,16 +239,13 @@ fn read_budget(shared: &Shared, policy: &Name, fields: &BudgetFields) -> Result<
             let zone = zone
                 .to_str()
                 .map_err(|_| wrong(at, "budget.zone", "is not valid UTF-8"))?;
-            shared.zones.name(&zone).map_err(|why| wrong(at, "budget.zone", why))?
+            shared.zones.named(&zone).map_err(|why| wrong(at, "budget.zone", why))?
         }
     };
+    let limit = limit(at, "budget.limit", limit_value, unit)?;
+    let bound = Bound::new(Arc::from(&*account), window, zone, limit, mode);
     Ok(AskedBound {
-        account: Arc::from(&*account),
-        window,
-        zone,
-        unit,
-        limit: limit(at, "budget.limit", limit_value, unit)?,
-        mode,
+        bound: bound.map_err(|bad| wrong(at, "budget", bad))?,
         soft_ppm,
         policy: Name::clone(policy),
     })
@@ -234,7 +260,7 @@ fn read_deny(policy: &Name, fields: &(i64, Value, Value, Value, Value)) -> Resul
         whole_number(at, "deny.status", status, 400.0, 599.0)?
     };
     let code = plain_text(at, "deny.code", code, CODE_BYTES_MAX)?.unwrap_or_else(|| "policy_denied".to_owned());
-    let message = plain_text(at, "deny.message", message, MESSAGE_BYTES_MAX)?;
+    let message = people_text(at, "deny.message", message, MESSAGE_BYTES_MAX)?;
     let retry_after = if retry_after.is_nil() {
         None
     } else {
@@ -268,9 +294,7 @@ fn read_header(at: i64, name: &Value, value: &Value) -> Result<Intent, LuaError>
         ));
     }
     let value = required_text(at, "header.value", value)?;
-    let value = value
-        .to_str()
-        .map_err(|_| wrong(at, "header.value", "is not valid UTF-8"))?;
+    let value = value.to_string_lossy();
     if value.len() > HEADER_VALUE_BYTES_MAX {
         return Err(wrong(
             at,
@@ -278,10 +302,12 @@ fn read_header(at: i64, name: &Value, value: &Value) -> Result<Intent, LuaError>
             format_args!("is longer than {HEADER_VALUE_BYTES_MAX} bytes"),
         ));
     }
-    if !value.is_ascii() || HeaderValue::from_str(&value).is_err() {
-        return Err(wrong(at, "header.value", "must be printable ASCII"));
-    }
-    Ok(Intent::Header(name.as_str().to_owned(), value.to_owned()))
+    // Names that clients chose may stand in it: what no header may carry becomes a question mark.
+    let value: String = value
+        .chars()
+        .map(|found| if matches!(found, ' '..='~') { found } else { '?' })
+        .collect();
+    Ok(Intent::Header(name.as_str().to_owned(), value))
 }
 
 /// The table of native functions that the prelude calls with the fields of each intent.

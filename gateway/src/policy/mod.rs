@@ -27,4 +27,4 @@ pub use facts::{Balances, CallFacts, Estimate, NoBalances};
 pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};
-pub use verdict::{AskedBound, Deny, Mode, Read, Unit, Verdict, Window, check_account};
+pub use verdict::{AskedBound, Deny, Read, Verdict, check_account};

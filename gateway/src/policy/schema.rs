@@ -6,7 +6,9 @@ use mlua::{Lua, LuaSerdeExt, Value as LuaValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::decimal::{nanos_of_number, nanos_of_text, text_of_nanos};
+use agentledger_ledger::Usd;
+
+use super::decimal::{nanos_of_number, nanos_of_text};
 use super::glob::Glob;
 
 /// Types of a conf value. `usd` is decimal text or a number and reaches Lua as decimal text; `glob` is a pattern that was
@@ -159,7 +161,7 @@ impl Field {
                     other => nanos_of_number(other.as_f64().unwrap_or(f64::NAN)),
                 };
                 match nanos {
-                    Ok(nanos) => Value::String(text_of_nanos(nanos)),
+                    Ok(nanos) => Value::String(Usd::from_nanos(nanos).to_string()),
                     Err(bad) => refuse(&mut wrong, &bad.to_string()),
                 }
             }

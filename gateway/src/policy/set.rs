@@ -324,6 +324,11 @@ fn place(source: &Source, message: String) -> PolicyError {
         let text = after.get(digits..)?.strip_prefix(':')?.trim();
         (before.is_empty() || before.starts_with("[string")).then(|| (line, text.to_owned()))
     });
+    // The compiler alone writes the line first: `2: Expected identifier`.
+    let found = found.or_else(|| {
+        let (line, text) = rest.split_once(": ")?;
+        Some((line.parse().ok()?, text.to_owned()))
+    });
     match found {
         Some((line, message)) => PolicyError {
             file: source.origin.clone(),

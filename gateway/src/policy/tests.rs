@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Name, Usd};
+use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
 use serde_json::{Value, json};
 
 use super::*;
@@ -156,13 +156,9 @@ fn a_whole_policy_as_the_design_shows_it() {
     );
 
     let verdict = bed.ask(&Call::with_key("sk-prod-1")).unwrap();
+    let limit = Limit::usd(Usd::from_nanos(5_000_000_000)).unwrap();
     let expected = AskedBound {
-        account: "agent:coder".into(),
-        window: Window::Day,
-        zone: "UTC".into(),
-        unit: Unit::Usd,
-        limit: 5_000_000_000,
-        mode: Mode::Hard,
+        bound: Bound::new("agent:coder".into(), Window::Day, Zone::utc(), limit, Mode::Hard).unwrap(),
         soft_ppm: 0,
         policy: "no-dear-models-at-night@1".into(),
     };

@@ -1,6 +1,6 @@
 //! What policies ask for, checked and merged into one Verdict, which the rest of the gateway makes hold.
 
-use agentledger_ledger::Name;
+use agentledger_ledger::{Bound, Name, Unit, Window};
 
 /// The merged outcome of all policies on one request.
 ///
@@ -36,88 +36,15 @@ pub struct Deny {
     pub retry_after: Option<u32>,
 }
 
-/// One limit on one (account, window, unit).
+/// A bound that a policy asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedBound {
-    /// `kind:name`, or `global`.
-    pub account: Name,
-    pub window: Window,
-    /// IANA name of the zone whose calendar the window follows.
-    pub zone: Name,
-    pub unit: Unit,
-    /// In nano-dollars, tokens or requests; never negative.
-    pub limit: i64,
-    pub mode: Mode,
+    /// Account, window, zone, limit and mode: hard (`action = "block"`) refuses, watch (`"warn"`) counts and warns.
+    pub bound: Bound,
     /// Share of the limit from which a warning is due, in parts per million; 0 for none.
     pub soft_ppm: u32,
     /// `name@version` of the policy that asked.
     pub policy: Name,
-}
-
-/// A hard bound refuses, a watch bound counts and warns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    Hard,
-    Watch,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unit {
-    Usd,
-    Tokens,
-    Requests,
-}
-
-impl Unit {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Unit::Usd => "usd",
-            Unit::Tokens => "tokens",
-            Unit::Requests => "requests",
-        }
-    }
-
-    pub fn from_name(name: &[u8]) -> Option<Unit> {
-        [Unit::Usd, Unit::Tokens, Unit::Requests]
-            .into_iter()
-            .find(|unit| unit.name().as_bytes() == name)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Window {
-    Minute,
-    Hour,
-    Day,
-    Week,
-    Month,
-    Total,
-}
-
-impl Window {
-    const ALL: [Window; 6] = [
-        Window::Minute,
-        Window::Hour,
-        Window::Day,
-        Window::Week,
-        Window::Month,
-        Window::Total,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Window::Minute => "minute",
-            Window::Hour => "hour",
-            Window::Day => "day",
-            Window::Week => "week",
-            Window::Month => "month",
-            Window::Total => "total",
-        }
-    }
-
-    pub fn from_name(name: &[u8]) -> Option<Window> {
-        Window::ALL.into_iter().find(|window| window.name().as_bytes() == name)
-    }
 }
 
 /// One value that a policy read with `spent` or `held`.
@@ -166,14 +93,15 @@ impl Verdict {
     /// Adds a bound; one on the same window instance and of the same mode leaves the stricter of the two.
     pub(super) fn add_bound(&mut self, bound: AskedBound) {
         let same = |known: &&mut AskedBound| {
-            known.window == bound.window
-                && known.unit == bound.unit
-                && known.mode == bound.mode
-                && known.account == bound.account
-                && known.zone == bound.zone
+            let (known, asked) = (&known.bound, &bound.bound);
+            known.window() == asked.window()
+                && known.unit() == asked.unit()
+                && known.mode() == asked.mode()
+                && known.account() == asked.account()
+                && known.zone() == asked.zone()
         };
         match self.bounds.iter_mut().find(same) {
-            Some(known) if known.limit <= bound.limit => {}
+            Some(known) if known.bound.limit().count() <= bound.bound.limit().count() => {}
             Some(known) => *known = bound,
             None => self.bounds.push(bound),
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Entry, Name};
+use agentledger_ledger::{Entry, Name, Unit, Window};
 use mlua::chunk::ChunkMode;
 use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, UserData, UserDataMethods, Value};
 
@@ -15,7 +15,7 @@ use super::glob::GlobSet;
 use super::intent::{Asked, host_table};
 use super::sandbox::{self, Stopwatch};
 use super::set::{Compiled, GlobCache, Options, Phase};
-use super::verdict::{Unit, Verdict, Window};
+use super::verdict::Verdict;
 
 const PRELUDE: &str = include_str!("prelude.luau");
 /// Loading reads whole rule lists: it may take this many deadlines and this much memory beyond the cap for calls.
@@ -363,12 +363,12 @@ fn place_in(traceback: &str) -> Option<&str> {
 fn add_balances(lua: &Lua, shared: &Rc<Shared>) -> Result<(), LuaError> {
     fn unit(of: &str, unit: Option<LuaString>) -> Result<Unit, LuaError> {
         let Some(unit) = unit else { return Ok(Unit::Usd) };
-        Unit::from_name(&unit.as_bytes())
+        Unit::from_name(&unit.to_str()?)
             .ok_or_else(|| LuaError::runtime(format!("{of}: unit must be usd, tokens or requests")))
     }
     let from = Rc::clone(shared);
     let spent = move |_: &Lua, (account, window, of): (LuaString, LuaString, Option<LuaString>)| {
-        let window = Window::from_name(&window.as_bytes())
+        let window = Window::from_name(&window.to_str()?)
             .ok_or_else(|| LuaError::runtime("spent: window must be minute, hour, day, week, month or total"))?;
         from.balance(&account.to_str()?, Some(window), unit("spent", of)?)
     };

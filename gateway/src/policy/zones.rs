@@ -2,16 +2,33 @@
 
 use std::cell::RefCell;
 
-use agentledger_ledger::Name;
+use agentledger_ledger::Zone;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 /// Zones that one VM remembers; a policy that asks for more has made names up.
 const ZONES_MAX: usize = 600;
 
 #[derive(Default)]
 pub(super) struct Zones {
-    known: RefCell<Vec<(Name, TimeZone)>>,
+    /// By the names that were asked for, which may be other spellings of the zone's own.
+    known: RefCell<Vec<(Box<str>, Zone)>>,
+}
+
+impl Zones {
+    /// The zone of that name; empty is UTC.
+    pub(super) fn named(&self, name: &str) -> Result<Zone, String> {
+        if let Some((_, zone)) = self.known.borrow().iter().find(|(known, _)| &**known == name) {
+            return Ok(zone.clone());
+        }
+        let unknown = || format!("unknown time zone {:?}", name.chars().take(64).collect::<String>());
+        let zone = Zone::named(name).map_err(|_| unknown())?;
+        let mut known = self.known.borrow_mut();
+        if known.len() >= ZONES_MAX {
+            return Err(format!("more than {ZONES_MAX} time zones"));
+        }
+        known.push((name.into(), zone.clone()));
+        Ok(zone)
+    }
 }
 
 /// Calendar fields of a moment; weekday 1 is Monday, 7 Sunday.
@@ -25,33 +42,10 @@ pub(super) struct Moment {
     pub weekday: i8,
 }
 
-impl Zones {
-    /// The zone's name, shared, once it is known to exist. Empty is UTC.
-    pub(super) fn name(&self, zone: &str) -> Result<Name, String> {
-        let zone = if zone.is_empty() { "UTC" } else { zone };
-        if let Some((name, _)) = self.known.borrow().iter().find(|(name, _)| &**name == zone) {
-            return Ok(Name::clone(name));
-        }
-        let unknown = || format!("unknown time zone {:?}", zone.chars().take(64).collect::<String>());
-        let found = if zone == "UTC" {
-            TimeZone::UTC
-        } else {
-            TimeZone::get(zone).map_err(|_| unknown())?
-        };
-        let mut known = self.known.borrow_mut();
-        if known.len() >= ZONES_MAX {
-            return Err(format!("more than {ZONES_MAX} time zones"));
-        }
-        let name: Name = zone.into();
-        known.push((Name::clone(&name), found));
-        Ok(name)
-    }
-
-    pub(super) fn moment(&self, at_ms: i64, zone: &str) -> Result<Moment, String> {
-        let known = self.known.borrow();
-        let zone = known.iter().find(|(name, _)| &**name == zone).map(|(_, zone)| zone);
+impl Moment {
+    pub(super) fn of(at_ms: i64, zone: &Zone) -> Result<Moment, String> {
         let at = Timestamp::from_millisecond(at_ms).map_err(|_| "the time is out of range".to_owned())?;
-        let there = at.to_zoned(zone.cloned().unwrap_or(TimeZone::UTC)).datetime();
+        let there = zone.rules().to_datetime(at);
         Ok(Moment {
             year: there.year(),
             month: there.month(),

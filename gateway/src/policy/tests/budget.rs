@@ -21,18 +21,16 @@ fn bed(budgets: &Budgets) -> Bed {
 /// `account window limit mode soft`, in USD.
 fn asked(bed: &Bed, call: &Call) -> Vec<String> {
     let bounds = bed.ask(call).unwrap().bounds;
-    let text = |bound: &AskedBound| {
-        assert_eq!(
-            (&*bound.zone, bound.unit, &*bound.policy),
-            ("UTC", Unit::Usd, "budget@1")
-        );
-        let mode = if bound.mode == Mode::Hard { "hard" } else { "watch" };
+    let text = |asked: &AskedBound| {
+        let bound = &asked.bound;
+        assert!(bound.zone().is_utc() && bound.unit() == Unit::Usd && &*asked.policy == "budget@1");
+        let mode = if bound.mode() == Mode::Hard { "hard" } else { "watch" };
+        let usd = Usd::from_nanos(bound.limit().count());
         format!(
-            "{} {} {} {mode} {}",
-            bound.account,
-            bound.window.name(),
-            bound.limit / 1_000_000_000,
-            bound.soft_ppm
+            "{} {} {usd} {mode} {}",
+            bound.account(),
+            bound.window().name(),
+            asked.soft_ppm
         )
     };
     bounds.iter().map(text).collect()
