@@ -2,9 +2,11 @@
 
 pub mod clock;
 pub mod entry;
+mod entry_json;
 pub mod money;
 pub mod usage;
 
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
-pub use money::{UnitPrice, Usd};
+pub use entry_json::rfc3339_ms;
+pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use usage::{Kind, Usage};
