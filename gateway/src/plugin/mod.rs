@@ -3,6 +3,6 @@
 pub mod dialect;
 
 pub use dialect::{
-    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media, Medium, Problem, Reading,
-    ReadingPart, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media, Medium, Problem,
+    Reading, ReadingPart, Refusal, Request, Route, Want,
 };

@@ -80,7 +80,12 @@ impl Histogram {
     }
 
     pub fn observe(&self, value: u64) {
-        let bucket = self.0.buckets.iter().find(|(bound, _)| value <= *bound).map_or(&self.0.above, |(_, count)| count);
+        let bucket = self
+            .0
+            .buckets
+            .iter()
+            .find(|(bound, _)| value <= *bound)
+            .map_or(&self.0.above, |(_, count)| count);
         bucket.fetch_add(1, Ordering::Relaxed);
         self.0.sum.fetch_add(value, Ordering::Relaxed);
     }
@@ -138,7 +143,11 @@ pub fn dollars(nanos: i64) -> String {
 /// One sample line.
 pub fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
     // Writing to a String cannot fail.
-    let _ = if labels.is_empty() { writeln!(out, "{name} {value}") } else { writeln!(out, "{name}{{{labels}}} {value}") };
+    let _ = if labels.is_empty() {
+        writeln!(out, "{name} {value}")
+    } else {
+        writeln!(out, "{name}{{{labels}}} {value}")
+    };
 }
 
 /// The two header lines of a family.
@@ -190,7 +199,14 @@ impl<S: Series> Family<S> {
         series_max: usize,
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Family<S> {
-        Family { name, help, labels, series_max, make: Box::new(make), series: RwLock::new(HashMap::new()) }
+        Family {
+            name,
+            help,
+            labels,
+            series_max,
+            make: Box::new(make),
+            series: RwLock::new(HashMap::new()),
+        }
     }
 
     /// The series with these label values, in the order of the family's labels.
@@ -202,7 +218,11 @@ impl<S: Series> Family<S> {
         }
         let mut series = self.series.write();
         let full = series.len() >= self.series_max && !series.contains_key(&wanted);
-        let values = if full { self.labels.iter().map(|_| Arc::from(OTHER)).collect() } else { wanted };
+        let values = if full {
+            self.labels.iter().map(|_| Arc::from(OTHER)).collect()
+        } else {
+            wanted
+        };
         series.entry(values).or_insert_with(|| (self.make)()).clone()
     }
 
@@ -244,7 +264,11 @@ pub struct LabelValues {
 
 impl LabelValues {
     pub fn new(values_max: usize) -> LabelValues {
-        LabelValues { values_max, seen: RwLock::new(BTreeSet::new()), other: Arc::from(OTHER) }
+        LabelValues {
+            values_max,
+            seen: RwLock::new(BTreeSet::new()),
+            other: Arc::from(OTHER),
+        }
     }
 
     /// The value to use for `value`: itself, cleaned and cut to length, or `other` once there are too many.
@@ -299,7 +323,10 @@ mod tests {
         family.get(&[&arc("a"), &arc("bc")]).add(2);
         let mut out = String::new();
         family.render(&mut out);
-        assert_eq!(out, "# HELP t t\n# TYPE t counter\nt{a=\"a\",b=\"bc\"} 2\nt{a=\"ab\",b=\"c\"} 1\n");
+        assert_eq!(
+            out,
+            "# HELP t t\n# TYPE t counter\nt{a=\"a\",b=\"bc\"} 2\nt{a=\"ab\",b=\"c\"} 1\n"
+        );
     }
 
     #[test]

@@ -81,7 +81,10 @@ pub fn parse_level(level: &str) -> Result<Level, LoggingError> {
 fn filter(level: Level) -> Targets {
     let ours = LevelFilter::from_level(level);
     let theirs = ours.min(LevelFilter::WARN);
-    Targets::new().with_default(theirs).with_target("agentledger", ours).with_target("agentledger_ledger", ours)
+    Targets::new()
+        .with_default(theirs)
+        .with_target("agentledger", ours)
+        .with_target("agentledger_ledger", ours)
 }
 
 fn layer<S, W>(json: bool, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -144,10 +147,22 @@ impl Write for Buffered {
 }
 
 fn buffered(target: impl Write + Send + 'static) -> io::Result<(Buffered, LogGuard)> {
-    let shared = Arc::new(Shared { state: Mutex::default(), filled: Condvar::new(), written: Condvar::new() });
+    let shared = Arc::new(Shared {
+        state: Mutex::default(),
+        filled: Condvar::new(),
+        written: Condvar::new(),
+    });
     let own = shared.clone();
-    let thread = std::thread::Builder::new().name("log".into()).spawn(move || write_out(&own, target))?;
-    Ok((Buffered(shared.clone()), LogGuard { shared, thread: Some(thread) }))
+    let thread = std::thread::Builder::new()
+        .name("log".into())
+        .spawn(move || write_out(&own, target))?;
+    Ok((
+        Buffered(shared.clone()),
+        LogGuard {
+            shared,
+            thread: Some(thread),
+        },
+    ))
 }
 
 fn write_out(shared: &Shared, mut target: impl Write) {
@@ -168,7 +183,10 @@ fn write_out(shared: &Shared, mut target: impl Write) {
         // Where stderr is gone, there is nobody left to tell.
         let _ = target.write_all(&batch);
         if lines_dropped > 0 {
-            let _ = writeln!(target, "{lines_dropped} log lines dropped: the reader of this log is too slow");
+            let _ = writeln!(
+                target,
+                "{lines_dropped} log lines dropped: the reader of this log is too slow"
+            );
         }
         let _ = target.flush();
         batch.clear();
@@ -229,7 +247,10 @@ mod tests {
     fn json_lines_are_flat_objects() {
         let text = logged(true, Level::INFO, || tracing::info!(model = "m", "settled"));
         let value: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-        assert_eq!((value["message"].as_str(), value["model"].as_str()), (Some("settled"), Some("m")));
+        assert_eq!(
+            (value["message"].as_str(), value["model"].as_str()),
+            (Some("settled"), Some("m"))
+        );
         assert_eq!(value["level"], "INFO");
     }
 

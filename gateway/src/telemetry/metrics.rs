@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agentledger_ledger::{Entry, Kind, Outcome};
@@ -58,8 +58,19 @@ impl Samples {
         self.push(name, help, "counter", labels, value.to_string());
     }
 
-    fn push(&mut self, name: &'static str, help: &'static str, kind: &'static str, labels: &[(&str, &str)], value: String) {
-        let sampled = self.families.entry(name).or_insert_with(|| Sampled { help, kind, lines: Vec::new() });
+    fn push(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        kind: &'static str,
+        labels: &[(&str, &str)],
+        value: String,
+    ) {
+        let sampled = self.families.entry(name).or_insert_with(|| Sampled {
+            help,
+            kind,
+            lines: Vec::new(),
+        });
         sampled.lines.push((family::pairs(labels.iter().copied()), value));
     }
 
@@ -140,32 +151,100 @@ impl Families {
         let by_model: &[&str] = &["provider", "model"];
         Families {
             requests: counter("agentledger_request_total", "Settled exchanges.", by_exchange),
-            duration: ms("agentledger_request_duration_ms", "Request's start to the answer's end, ms.", by_exchange),
-            ttfb: ms("agentledger_ttfb_ms", "Request's start to the answer's first byte, ms.", by_model),
-            tokens: counter("agentledger_tokens_total", "Tokens read and written.", &["provider", "model", "type"]),
-            usage: counter("agentledger_usage_total", "Billed units by kind.", &["provider", "model", "kind"]),
-            input_tokens: counter("agentledger_input_tokens_total", "Tokens read, cached ones too.", by_model),
-            output_tokens: counter("agentledger_output_tokens_total", "Tokens written, reasoning too.", by_model),
-            cost: money("agentledger_cost_usd_total", "Settled cost.", &["provider", "model", "api_key_hash"]),
-            held: money("agentledger_held_usd_total", "Held for settled exchanges, extensions included.", by_model),
-            overage: money("agentledger_overage_usd_total", "Billed beyond what was held.", by_model),
-            reported: money("agentledger_reported_cost_usd_total", "Cost as providers report it.", by_model),
+            duration: ms(
+                "agentledger_request_duration_ms",
+                "Request's start to the answer's end, ms.",
+                by_exchange,
+            ),
+            ttfb: ms(
+                "agentledger_ttfb_ms",
+                "Request's start to the answer's first byte, ms.",
+                by_model,
+            ),
+            tokens: counter(
+                "agentledger_tokens_total",
+                "Tokens read and written.",
+                &["provider", "model", "type"],
+            ),
+            usage: counter(
+                "agentledger_usage_total",
+                "Billed units by kind.",
+                &["provider", "model", "kind"],
+            ),
+            input_tokens: counter(
+                "agentledger_input_tokens_total",
+                "Tokens read, cached ones too.",
+                by_model,
+            ),
+            output_tokens: counter(
+                "agentledger_output_tokens_total",
+                "Tokens written, reasoning too.",
+                by_model,
+            ),
+            cost: money(
+                "agentledger_cost_usd_total",
+                "Settled cost.",
+                &["provider", "model", "api_key_hash"],
+            ),
+            held: money(
+                "agentledger_held_usd_total",
+                "Held for settled exchanges, extensions included.",
+                by_model,
+            ),
+            overage: money(
+                "agentledger_overage_usd_total",
+                "Billed beyond what was held.",
+                by_model,
+            ),
+            reported: money(
+                "agentledger_reported_cost_usd_total",
+                "Cost as providers report it.",
+                by_model,
+            ),
             drift: money(
                 "agentledger_price_drift_usd_total",
                 "Difference between a provider's reported cost and ours, by its direction.",
                 &["provider", "model", "reported"],
             ),
-            outcomes: counter("agentledger_outcomes_total", "How exchanges ended.", &["provider", "outcome"]),
-            estimated: counter("agentledger_estimated_total", "Estimated entries by reason.", &["provider", "reason"]),
-            refused: counter("agentledger_refused_total", "Requests refused before forwarding.", &["provider", "code"]),
-            rate_limited: counter("agentledger_rate_limited_total", "Requests over a rate.", &["api_key_hash"]),
+            outcomes: counter(
+                "agentledger_outcomes_total",
+                "How exchanges ended.",
+                &["provider", "outcome"],
+            ),
+            estimated: counter(
+                "agentledger_estimated_total",
+                "Estimated entries by reason.",
+                &["provider", "reason"],
+            ),
+            refused: counter(
+                "agentledger_refused_total",
+                "Requests refused before forwarding.",
+                &["provider", "code"],
+            ),
+            rate_limited: counter(
+                "agentledger_rate_limited_total",
+                "Requests over a rate.",
+                &["api_key_hash"],
+            ),
             mcp_calls: counter("agentledger_mcp_calls_total", "Tool calls, `server:tool`.", &["tool"]),
             alerts: counter("agentledger_alerts_total", "Alerts raised.", &["type"]),
             loops: counter("agentledger_loop_detected_total", "Loops found.", &[]),
             ghosts: counter("agentledger_ghost_detected_total", "Ghost sessions found.", &[]),
-            plugin_traps: counter("agentledger_plugin_traps_total", "Plugin calls that failed.", &["plugin"]),
-            policy_errors: counter("agentledger_policy_errors_total", "Policy runs that failed.", &["policy", "phase"]),
-            upstream_errors: counter("agentledger_upstream_errors_total", "Failures upstream.", &["provider", "kind"]),
+            plugin_traps: counter(
+                "agentledger_plugin_traps_total",
+                "Plugin calls that failed.",
+                &["plugin"],
+            ),
+            policy_errors: counter(
+                "agentledger_policy_errors_total",
+                "Policy runs that failed.",
+                &["policy", "phase"],
+            ),
+            upstream_errors: counter(
+                "agentledger_upstream_errors_total",
+                "Failures upstream.",
+                &["provider", "kind"],
+            ),
         }
     }
 }
@@ -234,7 +313,11 @@ impl Metrics {
                 continue;
             }
             let series = || {
-                self.families.usage.get(&[&ready.provider_label, &ready.model_label, &self.names.admit(kind.name())])
+                self.families.usage.get(&[
+                    &ready.provider_label,
+                    &ready.model_label,
+                    &self.names.admit(kind.name()),
+                ])
             };
             counter.get_or_init(series).add(count);
         }
@@ -256,23 +339,37 @@ impl Metrics {
             }
         }
         if let Some(reason) = &settlement.estimate_reason {
-            self.families.estimated.get(&[&ready.provider_label, &self.reasons.admit(reason)]).add(1);
+            self.families
+                .estimated
+                .get(&[&ready.provider_label, &self.reasons.admit(reason)])
+                .add(1);
         }
         if entry.overage.nanos() > 0 {
-            self.families.overage.get(&[&ready.provider_label, &ready.model_label]).add_nanos(entry.overage.nanos());
+            self.families
+                .overage
+                .get(&[&ready.provider_label, &ready.model_label])
+                .add_nanos(entry.overage.nanos());
         }
         self.drift(&ready, entry);
     }
 
     /// Keeps a provider's own figure beside ours.
     fn drift(&self, ready: &Ready, entry: &Entry) {
-        let Some(reported) = entry.settlement.reported_cost else { return };
+        let Some(reported) = entry.settlement.reported_cost else {
+            return;
+        };
         let (provider, model) = (&ready.provider_label, &ready.model_label);
-        self.families.reported.get(&[provider, model]).add_nanos(reported.nanos());
+        self.families
+            .reported
+            .get(&[provider, model])
+            .add_nanos(reported.nanos());
         let above = reported.nanos().saturating_sub(entry.settlement.cost.nanos());
         if above != 0 {
             let direction = self.names.admit(if above > 0 { "above" } else { "below" });
-            self.families.drift.get(&[provider, model, &direction]).add_nanos(above.saturating_abs());
+            self.families
+                .drift
+                .get(&[provider, model, &direction])
+                .add_nanos(above.saturating_abs());
         }
     }
 
@@ -317,12 +414,16 @@ impl Metrics {
             duration: families.duration.get(&by_exchange),
             ttfb: families.ttfb.get(&by_model),
             prompt: families.tokens.get(&[&provider_label, &model_label, &name("prompt")]),
-            completion: families.tokens.get(&[&provider_label, &model_label, &name("completion")]),
+            completion: families
+                .tokens
+                .get(&[&provider_label, &model_label, &name("completion")]),
             input_tokens: families.input_tokens.get(&by_model),
             output_tokens: families.output_tokens.get(&by_model),
             cost: families.cost.get(&[&provider_label, &model_label, &key_label]),
             held: families.held.get(&by_model),
-            completed: families.outcomes.get(&[&provider_label, &name(Outcome::Completed.name())]),
+            completed: families
+                .outcomes
+                .get(&[&provider_label, &name(Outcome::Completed.name())]),
             tool_calls: (provider == MCP).then(|| families.mcp_calls.get(&[&model_label])),
             usage: Default::default(),
             provider: provider.into(),
@@ -338,7 +439,10 @@ impl Metrics {
     /// Counts a request refused before it was forwarded, by the refusal's stable code. `provider` is empty where no
     /// route was found.
     pub fn refused(&self, provider: &str, code: &'static str) {
-        self.families.refused.get(&[&self.providers.admit(provider), &self.reasons.admit(code)]).add(1);
+        self.families
+            .refused
+            .get(&[&self.providers.admit(provider), &self.reasons.admit(code)])
+            .add(1);
     }
 
     /// Counts a request over a rate. `key` is a fingerprint.
@@ -365,7 +469,10 @@ impl Metrics {
 
     /// Counts a failure upstream: `connect`, `first_byte`, `idle`, `reset`, `breaker`, `retry`.
     pub fn upstream_error(&self, provider: &str, kind: &'static str) {
-        self.families.upstream_errors.get(&[&self.providers.admit(provider), &self.reasons.admit(kind)]).add(1);
+        self.families
+            .upstream_errors
+            .get(&[&self.providers.admit(provider), &self.reasons.admit(kind)])
+            .add(1);
     }
 
     /// Counts a plugin call that trapped or ran out of its limits.
@@ -375,7 +482,10 @@ impl Metrics {
 
     /// Counts a policy that erred, by phase (`request`, `settled`, …).
     pub fn policy_error(&self, policy: &str, phase: &'static str) {
-        self.families.policy_errors.get(&[&self.names.admit(policy), &self.names.admit(phase)]).add(1);
+        self.families
+            .policy_errors
+            .get(&[&self.names.admit(policy), &self.names.admit(phase)])
+            .add(1);
     }
 
     /// Counts an alert by its type in the contract: `budget_warning`, `budget_exceeded`, `loop_detected`,
@@ -397,7 +507,8 @@ impl Metrics {
 
     /// Counts one group commit of the journal: how many events it made durable, and how long it took.
     pub fn journal_commit(&self, events: usize, took: Duration) {
-        self.commits.observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        self.commits
+            .observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         self.commit_events.add(events as u64);
     }
 
@@ -412,11 +523,31 @@ impl Metrics {
         self.families.render(&mut out);
         let mut samples = Samples::default();
         samples.gauge("agentledger_in_flight", "Exchanges running.", &[], self.in_flight.get());
-        samples.gauge("agentledger_streams_open", "Streamed answers open.", &[], self.streams.get());
-        samples.gauge("agentledger_build_info", "1; the version is a label.", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        samples.gauge(
+            "agentledger_streams_open",
+            "Streamed answers open.",
+            &[],
+            self.streams.get(),
+        );
+        samples.gauge(
+            "agentledger_build_info",
+            "1; the version is a label.",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1,
+        );
         if self.sessions_told.load(Ordering::Relaxed) != 0 {
-            samples.gauge("agentledger_active_sessions", "Sessions live.", &[], self.sessions.get());
-            samples.gauge("agentledger_sessions_active", "Alias of agentledger_active_sessions.", &[], self.sessions.get());
+            samples.gauge(
+                "agentledger_active_sessions",
+                "Sessions live.",
+                &[],
+                self.sessions.get(),
+            );
+            samples.gauge(
+                "agentledger_sessions_active",
+                "Alias of agentledger_active_sessions.",
+                &[],
+                self.sessions.get(),
+            );
         }
         for source in self.sources.read().iter() {
             source.sample(&mut samples);
@@ -437,7 +568,8 @@ impl Metrics {
 impl Families {
     fn render(&self, out: &mut String) {
         self.requests.render(out);
-        self.requests.render_as("agentledger_requests_total", "Alias of agentledger_request_total.", out);
+        self.requests
+            .render_as("agentledger_requests_total", "Alias of agentledger_request_total.", out);
         self.duration.render(out);
         self.ttfb.render(out);
         for counters in [

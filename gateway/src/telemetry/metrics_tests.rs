@@ -40,6 +40,7 @@ fn entry() -> Entry {
         },
         held: Usd::from_nanos(5_000_000),
         overage: Usd::ZERO,
+        overage_reason: None,
     }
 }
 
@@ -70,16 +71,34 @@ fn a_settled_exchange_shows_in_the_contracts_names() {
     let model = r#"provider="openai",model="gpt-4o-2024-08-06""#;
     assert_has(&text, &format!("agentledger_request_total{{{exchange}}} 2"));
     assert_has(&text, &format!("agentledger_requests_total{{{exchange}}} 2"));
-    assert_has(&text, &format!("agentledger_tokens_total{{{model},type=\"prompt\"}} 2400"));
-    assert_has(&text, &format!("agentledger_tokens_total{{{model},type=\"completion\"}} 100"));
+    assert_has(
+        &text,
+        &format!("agentledger_tokens_total{{{model},type=\"prompt\"}} 2400"),
+    );
+    assert_has(
+        &text,
+        &format!("agentledger_tokens_total{{{model},type=\"completion\"}} 100"),
+    );
     assert_has(&text, &format!("agentledger_input_tokens_total{{{model}}} 2400"));
     assert_has(&text, &format!("agentledger_output_tokens_total{{{model}}} 100"));
-    assert_has(&text, &format!("agentledger_usage_total{{{model},kind=\"web_search\"}} 4"));
+    assert_has(
+        &text,
+        &format!("agentledger_usage_total{{{model},kind=\"web_search\"}} 4"),
+    );
     let key = r#"api_key_hash="0123456789abcdef01234567""#;
     assert_has(&text, &format!("agentledger_cost_usd_total{{{model},{key}}} 0.0075"));
-    assert_has(&text, &format!("agentledger_request_duration_ms_bucket{{{exchange},le=\"250\"}} 0"));
-    assert_has(&text, &format!("agentledger_request_duration_ms_bucket{{{exchange},le=\"500\"}} 2"));
-    assert_has(&text, &format!("agentledger_request_duration_ms_bucket{{{exchange},le=\"30000\"}} 2"));
+    assert_has(
+        &text,
+        &format!("agentledger_request_duration_ms_bucket{{{exchange},le=\"250\"}} 0"),
+    );
+    assert_has(
+        &text,
+        &format!("agentledger_request_duration_ms_bucket{{{exchange},le=\"500\"}} 2"),
+    );
+    assert_has(
+        &text,
+        &format!("agentledger_request_duration_ms_bucket{{{exchange},le=\"30000\"}} 2"),
+    );
     assert_has(&text, &format!("agentledger_request_duration_ms_sum{{{exchange}}} 960"));
     assert_has(&text, "# TYPE agentledger_request_duration_ms histogram");
 }
@@ -97,14 +116,26 @@ fn holds_overage_estimates_and_drift_show() {
     let model = r#"provider="openai",model="gpt-4o-2024-08-06""#;
     assert_has(&text, &format!("agentledger_held_usd_total{{{model}}} 0.005"));
     assert_has(&text, &format!("agentledger_overage_usd_total{{{model}}} 0.000001"));
-    assert_has(&text, &format!("agentledger_price_drift_usd_total{{{model},reported=\"below\"}} 0.000000001"));
-    assert_has(&text, r#"agentledger_estimated_total{provider="openai",reason="usage_missing"} 1"#);
-    assert_has(&text, r#"agentledger_outcomes_total{provider="openai",outcome="client_gone"} 1"#);
+    assert_has(
+        &text,
+        &format!("agentledger_price_drift_usd_total{{{model},reported=\"below\"}} 0.000000001"),
+    );
+    assert_has(
+        &text,
+        r#"agentledger_estimated_total{provider="openai",reason="usage_missing"} 1"#,
+    );
+    assert_has(
+        &text,
+        r#"agentledger_outcomes_total{provider="openai",outcome="client_gone"} 1"#,
+    );
 }
 
 #[test]
 fn labels_are_bounded_and_the_sum_stays_whole() {
-    let limits = Limits { metric_label_values_max: 3, ..Limits::default() };
+    let limits = Limits {
+        metric_label_values_max: 3,
+        ..Limits::default()
+    };
     let metrics = Metrics::new(&limits);
     for n in 0..500 {
         let mut entry = entry();
@@ -113,11 +144,20 @@ fn labels_are_bounded_and_the_sum_stays_whole() {
         metrics.settled(&entry);
     }
     let text = metrics.render();
-    let requests: Vec<&str> = text.lines().filter(|line| line.starts_with("agentledger_request_total{")).collect();
+    let requests: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("agentledger_request_total{"))
+        .collect();
     assert_eq!(requests.len(), 4, "{requests:?}");
-    let sum: u64 = requests.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    let sum: u64 = requests
+        .iter()
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
     assert_eq!(sum, 500);
-    assert_has(&text, r#"agentledger_request_total{provider="openai",model="other",status_code="200",streaming="false"} 497"#);
+    assert_has(
+        &text,
+        r#"agentledger_request_total{provider="openai",model="other",status_code="200",streaming="false"} 497"#,
+    );
     assert!(metrics.ready.read().len() <= metrics.ready_max);
 }
 
@@ -163,11 +203,20 @@ fn refusals_alerts_and_tool_calls_have_both_names() {
     entry.settlement.model = "files:read".into();
     metrics.settled(&entry);
     let text = metrics.render();
-    assert_has(&text, r#"agentledger_refused_total{provider="openai",code="budget_exceeded"} 1"#);
-    assert_has(&text, r#"agentledger_rate_limited_total{api_key_hash="0123456789abcdef01234567"} 1"#);
+    assert_has(
+        &text,
+        r#"agentledger_refused_total{provider="openai",code="budget_exceeded"} 1"#,
+    );
+    assert_has(
+        &text,
+        r#"agentledger_rate_limited_total{api_key_hash="0123456789abcdef01234567"} 1"#,
+    );
     assert_has(&text, r#"agentledger_alerts_total{type="loop_detected"} 1"#);
     assert_has(&text, "agentledger_loop_detected_total 1");
-    assert_has(&text, r#"agentledger_policy_errors_total{policy="budget",phase="request"} 1"#);
+    assert_has(
+        &text,
+        r#"agentledger_policy_errors_total{policy="budget",phase="request"} 1"#,
+    );
     assert_has(&text, r#"agentledger_plugin_traps_total{plugin="openai"} 1"#);
     assert_has(&text, r#"agentledger_mcp_calls_total{tool="files:read"} 1"#);
     assert!(!text.contains("agentledger_active_sessions"), "not told yet:\n{text}");
@@ -209,7 +258,10 @@ fn every_line_is_well_formed_and_every_family_has_one_header() {
             assert!(seen.insert(rest.to_owned()), "twice: {rest}");
         } else if !line.starts_with('#') {
             let value = line.rsplit(' ').next().unwrap();
-            assert!(line.starts_with("agentledger_") && value.parse::<f64>().is_ok(), "{line}");
+            assert!(
+                line.starts_with("agentledger_") && value.parse::<f64>().is_ok(),
+                "{line}"
+            );
         }
     }
 }
