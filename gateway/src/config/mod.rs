@@ -83,7 +83,10 @@ pub enum Unpriced {
     Refuse,
     Free,
     /// Decimal USD per million tokens, (input, output).
-    Price { input: agentledger_ledger::UnitPrice, output: agentledger_ledger::UnitPrice },
+    Price {
+        input: agentledger_ledger::UnitPrice,
+        output: agentledger_ledger::UnitPrice,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
