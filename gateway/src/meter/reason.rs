@@ -20,3 +20,5 @@ pub const PLUGIN_FAILED: &str = "plugin_failed";
 pub const ABSURD_USAGE: &str = "absurd_usage";
 /// No row of the price book fits the model.
 pub const UNPRICED_MODEL: &str = "unpriced_model";
+/// The row states no price for a kind that was used: the documented stand-in was taken.
+pub const PRICE_FALLBACK: &str = "price_fallback";

@@ -41,7 +41,7 @@ impl Text {
     }
 
     /// Adds the text that `outline` found in `json`.
-    pub(super) fn add(&mut self, json: &[u8], outline: &Outline) {
+    pub fn add(&mut self, json: &[u8], outline: &Outline) {
         self.bytes = self.bytes.saturating_add(outline.text_bytes);
         for range in &outline.text {
             if self.sample.len() >= SAMPLE_BYTES_MAX {

@@ -103,7 +103,7 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
             let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
             report::refused(gateway, name, &refused.refusal);
             let dialect: Option<(&Arc<dyn Dialect>, &str)> =
-                refused.way.as_ref().map(|way| (&way.dialect, refused.operation.as_str()));
+                refused.way.as_ref().map(|way| (&way.plugin.dialect, refused.operation.as_str()));
             refuse(session, &refused.refusal, dialect).await;
             !refused.refusal.close
         }
@@ -113,7 +113,7 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
     if gateway.drain.phase() > Phase::Running {
         answer_json(session, 503, "{\"status\":\"draining\"}\n").await;
-    } else if gateway.ledger.health().is_ok() {
+    } else if gateway.ledger.health().stopped.is_none() {
         answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
     } else {
         answer_json(session, 503, "{\"status\":\"ledger stopped\"}\n").await;
@@ -186,7 +186,8 @@ async fn metered(
         }
     };
     let _stream = exchange.inspected.call.stream.then(|| gateway.metrics.stream_opened());
-    let forwarded = forward(gateway, exchange, &outgoing, session, hold.durable()).await;
+    let on_disk = async { hold.durable().await.map_err(|error| reserve::ledger_stopped(&error)) };
+    let forwarded = forward(gateway, exchange, &outgoing, session, on_disk).await;
     let answer = match forwarded {
         Ok(answer) => answer,
         Err(failed) => return unanswered_end(gateway, exchange, hold, failed, &verdict),
@@ -199,7 +200,7 @@ async fn metered(
     let settlement = settlement(gateway, exchange, &relayed.metered, &ended);
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
     let settled = hold.settle(settlement);
-    report::settled(gateway, &settled.entry());
+    report::settled(gateway, &settled.entry);
     Ok(relayed.finish(session).await)
 }
 
@@ -221,12 +222,12 @@ fn unanswered_end(
             let mut settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
             settlement.upper_bound = Some(hold.held());
-            report::settled(gateway, &hold.settle(settlement).entry());
+            report::settled(gateway, &hold.settle(settlement).entry);
             Err(refusal)
         }
         Failed::ClientGone => {
             let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, &hold.settle(settlement).entry());
+            report::settled(gateway, &hold.settle(settlement).entry);
             Ok(false)
         }
     }

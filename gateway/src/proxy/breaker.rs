@@ -12,16 +12,6 @@ pub enum State {
     HalfOpen,
 }
 
-impl State {
-    pub const fn name(self) -> &'static str {
-        match self {
-            State::Closed => "closed",
-            State::Open => "open",
-            State::HalfOpen => "half_open",
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Inner {
     failures: u32,
@@ -61,13 +51,15 @@ impl Breaker {
         Ok(Attempt { breaker: self, probe: true })
     }
 
-    pub fn state(&self, now_ms: i64) -> State {
+    /// The state, and the failures in a row.
+    pub fn status(&self, now_ms: i64) -> (State, u32) {
         let inner = self.inner.lock();
-        match inner.open_until_ms {
+        let state = match inner.open_until_ms {
             None => State::Closed,
             Some(until_ms) if now_ms < until_ms => State::Open,
             Some(_) => State::HalfOpen,
-        }
+        };
+        (state, inner.failures)
     }
 }
 
@@ -115,7 +107,7 @@ mod tests {
         let probe = breaker.attempt(&SETTINGS, 30_000).unwrap();
         assert!(breaker.attempt(&SETTINGS, 30_000).is_err(), "one probe at a time");
         probe.done(true, &SETTINGS, 30_000);
-        assert_eq!(breaker.state(30_000), State::Closed);
+        assert_eq!(breaker.status(30_000).0, State::Closed);
     }
 
     #[test]
@@ -126,7 +118,7 @@ mod tests {
         }
         drop(breaker.attempt(&SETTINGS, 30_000).unwrap());
         breaker.attempt(&SETTINGS, 30_000).unwrap().done(false, &SETTINGS, 30_000);
-        assert_eq!(breaker.state(59_999), State::Open);
+        assert_eq!(breaker.status(59_999).0, State::Open);
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Exchange {
     }
 
     pub fn dialect(&self) -> (&Arc<dyn Dialect>, &str) {
-        (&self.way.dialect, &self.operation)
+        (&self.way.plugin.dialect, &self.operation)
     }
 
     /// What the books keep of the request.

@@ -103,7 +103,7 @@ fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, b
     let injected = inspected.call.edits.iter().any(|point| matches!(point, EditPoint::StreamUsage(_)))
         && exchange.way.provider.inject_usage
         && !inspected.is_encoded();
-    let spliced = splice(inspected.json(), &exchange.way.request_shape, outline, &edits).map_err(|error| {
+    let spliced = splice(inspected.json(), &exchange.way.plugin.request_shape, outline, &edits).map_err(|error| {
         Refusal::bad_request("cannot_edit", format!("the request cannot be changed as the rules ask: {error}"))
             .final_answer()
     })?;
@@ -112,12 +112,12 @@ fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, b
 
 /// Sends the request and waits for the head of the answer. `durable` ends when the hold is on disk; the connection is
 /// made meanwhile, and no request byte leaves before.
-pub async fn forward<E: Into<Refusal>>(
+pub async fn forward(
     gateway: &Gateway,
     exchange: &Exchange,
     outgoing: &Outgoing,
     session: &mut ServerSession,
-    durable: impl Future<Output = Result<(), E>>,
+    durable: impl Future<Output = Result<(), Refusal>>,
 ) -> Result<Answer, Failed> {
     let way = &exchange.way;
     let breaker = &exchange.rules.config.breaker;
@@ -126,7 +126,7 @@ pub async fn forward<E: Into<Refusal>>(
         Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
     })?;
     let (connected, on_disk) = tokio::join!(connect(gateway, exchange), durable);
-    on_disk.map_err(|error| Failed::Unsent(error.into()))?;
+    on_disk.map_err(Failed::Unsent)?;
     let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.now_ms());
     let mut connection = match connected {
         Ok(connection) => connection,

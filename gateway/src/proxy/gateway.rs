@@ -1,18 +1,15 @@
 //! What all requests share: the rules of the moment (swapped whole on reload) and the parts that outlive them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentledger_ledger::Ledger;
-use agentledger_ledger::clock::Clock;
+use agentledger_ledger::{Clock, Ledger, Name};
 use arc_swap::ArcSwap;
 
-use crate::config::{Config, Provider};
-use crate::meter::price::PriceBook;
+use crate::config::{Config, Provider, Unpriced};
+use crate::meter::price::{PriceBook, Row};
 use crate::meter::{Estimator, Reader};
-use crate::plugin::outline::Shape;
-use crate::plugin::{Dialect, Plugins, RouteTable};
-use crate::policy::Engine;
+use crate::plugin::{Plugin, Plugins};
+use crate::policy::{Balances, Engine};
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
@@ -20,16 +17,19 @@ use crate::proxy::upstream::Upstream;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
+/// The source of plugins that the gateway brings with it.
+const BUILT_IN: &str = "built-in";
+
 /// One provider, ready to be used: its dialect, the compiled shapes of what is read, its pool and its breaker.
 pub struct Way {
     pub provider: Provider,
-    pub name: agentledger_ledger::Name,
-    pub dialect: Arc<dyn Dialect>,
-    pub routes: RouteTable,
-    pub request_shape: Shape,
+    pub name: Name,
+    pub plugin: Arc<Plugin>,
     pub reader: Arc<Reader>,
     pub upstream: Upstream,
     pub breaker: Breaker,
+    /// What the config says a model without a row costs here.
+    pub stated_price: Option<Row>,
 }
 
 /// Everything that a change of configuration changes. A request keeps the rules it started with.
@@ -61,21 +61,16 @@ impl Rules {
     ) -> Result<Rules, RulesError> {
         let mut ways = Vec::with_capacity(config.providers.len());
         for provider in &config.providers {
-            let Some(dialect) = plugins.get(&provider.dialect) else {
+            let Some(plugin) = plugins.get(&provider.dialect) else {
                 return Err(RulesError::NoDialect {
                     provider: provider.name.clone(),
                     dialect: provider.dialect.clone(),
                 });
             };
-            let kept = before.and_then(|rules| {
-                rules
-                    .ways
-                    .iter()
-                    .find(|way| Arc::ptr_eq(&way.dialect, &dialect) && way.provider == *provider)
-            });
+            let kept = before.and_then(|rules| rules.ways.iter().find(|way| way.serves_alike(provider, plugin)));
             ways.push(match kept {
                 Some(way) => Arc::clone(way),
-                None => Arc::new(Way::new(provider, dialect)?),
+                None => Arc::new(Way::new(provider, plugin, config.limits.json_depth_max)?),
             });
         }
         ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
@@ -84,23 +79,33 @@ impl Rules {
 }
 
 impl Way {
-    fn new(provider: &Provider, dialect: Arc<dyn Dialect>) -> Result<Way, RulesError> {
-        let bad = |reason: String| RulesError::BadDialect {
+    /// Nothing that this way was made of has changed: its pool and breaker serve on.
+    fn serves_alike(&self, provider: &Provider, plugin: &Plugin) -> bool {
+        // A file's plugin may be another one under the same name: it is taken anew.
+        self.provider == *provider && self.plugin.source == plugin.source && plugin.source == BUILT_IN
+    }
+
+    fn new(provider: &Provider, plugin: &Arc<Plugin>, depth_max: u32) -> Result<Way, RulesError> {
+        let reader = Reader::new(Arc::clone(&plugin.dialect), depth_max).map_err(|error| RulesError::BadDialect {
             provider: provider.name.clone(),
             dialect: provider.dialect.clone(),
-            reason,
-        };
-        let info = dialect.info();
+            reason: error.to_string(),
+        })?;
+        let name: Name = provider.name.as_str().into();
         Ok(Way {
-            name: provider.name.as_str().into(),
-            routes: RouteTable::compile(&info.routes).map_err(|error| bad(error.to_string()))?,
-            request_shape: Shape::compile(&info.request_paths, &info.request_media, &[])
-                .map_err(|error| bad(error.to_string()))?,
-            reader: Arc::new(Reader::new(Arc::clone(&dialect)).map_err(|error| bad(error.to_string()))?),
+            reader: Arc::new(reader),
             upstream: Upstream::new(provider),
             breaker: Breaker::default(),
+            stated_price: match provider.unpriced {
+                Unpriced::Free => Some(Row::free(name.clone())),
+                Unpriced::Price { input, output } => {
+                    Some(Row::default_price(name.clone(), input, output))
+                }
+                Unpriced::Dearest | Unpriced::Refuse => None,
+            },
             provider: provider.clone(),
-            dialect,
+            plugin: Arc::clone(plugin),
+            name,
         })
     }
 }
@@ -129,6 +134,8 @@ impl Fingerprints {
 pub struct Gateway {
     pub rules: ArcSwap<Rules>,
     pub policies: Engine,
+    /// What policies see of the ledger.
+    pub balances: Arc<dyn Balances>,
     pub ledger: Arc<Ledger>,
     pub metrics: Arc<Metrics>,
     pub estimator: Arc<Estimator>,
@@ -137,15 +144,6 @@ pub struct Gateway {
     pub bodies: Arc<BodyBudget>,
     /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control_socket: std::path::PathBuf,
-}
-
-impl Gateway {
-    /// State of every provider's breaker, by the provider's name.
-    pub fn breakers(&self) -> BTreeMap<String, &'static str> {
-        let now_ms = self.clock.now_ms();
-        let rules = self.rules.load();
-        rules.ways.iter().map(|way| (way.provider.name.clone(), way.breaker.state(now_ms).name())).collect()
-    }
 }
 
 #[cfg(test)]

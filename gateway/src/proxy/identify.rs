@@ -55,7 +55,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         sharing.sort_by_key(|(way, _)| way.provider.dialect != "anthropic");
     }
     for (way, rest) in &sharing {
-        if let Some(found) = way.routes.find(method, rest) {
+        if let Some(found) = way.plugin.routes.find(method, rest) {
             return Ok(Target {
                 way: Arc::clone(way),
                 path: (*rest).to_owned(),
@@ -169,8 +169,8 @@ fn query_value(query: &str, name: &str) -> Option<String> {
 
 fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
+    let mut bytes = text.as_bytes().iter();
+    while let Some(&byte) = bytes.next() {
         let rest = bytes.as_slice();
         let escaped = (byte == b'%').then(|| rest.get(..2)).flatten().and_then(|two| {
             let two = std::str::from_utf8(two).ok()?;

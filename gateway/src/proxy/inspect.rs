@@ -71,9 +71,9 @@ pub fn inspect(header: &RequestHeader, target: &Target, body: Body, limits: &Lim
     if json.is_empty() {
         return Err(Refusal::bad_request("empty_body", "the request has no body").final_answer());
     }
-    let found = outline(json, &target.way.request_shape, limits.json_depth_max)
+    let found = outline(json, &target.way.plugin.request_shape, limits.json_depth_max)
         .map_err(|error| Refusal::bad_request("invalid_json", error.to_string()).final_answer())?;
-    let info = target.way.dialect.info();
+    let info = target.way.plugin.dialect.info();
     let headers = info.request_headers.iter().filter_map(|name| {
         let value = header.headers.get(name.as_str())?.to_str().ok()?;
         Some((name.clone(), value.to_owned()))
@@ -86,7 +86,7 @@ pub fn inspect(header: &RequestHeader, target: &Target, body: Body, limits: &Lim
         headers: headers.collect(),
         outline: found.doc.clone(),
     };
-    let call = target.way.dialect.inspect(&request).map_err(refusal_of)?;
+    let call = target.way.plugin.dialect.inspect(&request).map_err(refusal_of)?;
     let mut text = Text::default();
     text.add(json, &found);
     Ok(Inspected { call, decoded: decoded.unwrap_or_default(), outline: Some(found), text, body })

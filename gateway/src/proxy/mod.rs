@@ -5,27 +5,25 @@
 //! ```
 //!
 //! Each step takes what the one before it found and adds to the [`exchange::Exchange`]; nothing reaches back.
-//! `reply` alone turns a refusal into HTTP.
+//! `reply` alone turns a refusal into HTTP. The other files are what several steps share.
 
 pub mod accept;
+pub mod decide;
+pub mod forward;
 pub mod guard;
 pub mod identify;
 pub mod inspect;
-pub mod decide;
-pub mod reserve;
-pub mod forward;
 pub mod relay;
-pub mod settle;
 pub mod report;
+pub mod reserve;
+pub mod settle;
 
 pub mod breaker;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;
 pub mod handover;
+pub mod price;
 pub mod reply;
 pub mod server;
 pub mod upstream;
-
-pub use gateway::{Gateway, Rules};
-pub use server::{Running, ServeError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentledger_ledger::{
-    Amounts, Bound, BooksError, Denial, Hold, Kind, Mode, Name, Obstacle, Outcome, Settlement, Standing, Unit, Usage, Usd,
+    Amounts, Bound, BooksError, Denial, Hold, Kind, LedgerError, Mode, Name, Obstacle, Outcome, Settlement, Standing, Unit, Usage, Usd,
     Window,
 };
 
@@ -224,10 +224,7 @@ async fn place(
     let patience = exchange.rules.config.hold.wait;
     let waiting_since = Instant::now();
     loop {
-        let permit = gateway.ledger.admit().await.map_err(|error| {
-            tracing::error!(%error, "the ledger takes no more: requests are refused");
-            Refusal::new(503, "ledger_unavailable", "the ledger cannot write; requests are refused until it can")
-        })?;
+        let permit = gateway.ledger.admit().await.map_err(|error| ledger_stopped(&error))?;
         let refused = match gateway.ledger.reserve(permit, Arc::clone(&facts), bounds, estimate.amounts(), &basis) {
             Ok(hold) => return Ok(hold),
             Err(BooksError::Refused(refused)) => refused,
@@ -254,6 +251,12 @@ async fn place(
             }
         }
     }
+}
+
+/// Nothing is spent that cannot be written down.
+pub fn ledger_stopped(error: &LedgerError) -> Refusal {
+    tracing::error!(%error, "the ledger takes no more: requests are refused");
+    Refusal::new(503, "ledger_unavailable", "the ledger cannot write; requests are refused until it can")
 }
 
 fn tell_denied(gateway: &Gateway, exchange: &Exchange, account: &str, reason: &str) {

@@ -20,7 +20,7 @@ pub struct Ended<'a> {
 pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, ended: &Ended<'_>) -> Settlement {
     let requested = exchange.inspected.call.model.as_str();
     let model = metered.model.as_deref().filter(|model| !model.is_empty()).unwrap_or(requested);
-    let input = || gateway.estimator.input_tokens(requested, &exchange.inspected.text);
+    let input = || gateway.estimator.text_tokens(requested, &exchange.inspected.text).tokens;
     let used = metered.settle(ended.end, model, input, &gateway.estimator);
     let tier = metered.service_tier.as_deref().or(exchange.inspected.call.service_tier.as_deref());
     let priced = price(exchange, &used, model, tier);
