@@ -17,4 +17,6 @@ pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{Matched, RouteError, RouteTable};
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
