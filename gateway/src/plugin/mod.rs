@@ -17,4 +17,8 @@ pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{Matched, RouteError, RouteTable};
 
 #[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

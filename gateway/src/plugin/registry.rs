@@ -150,6 +150,11 @@ fn built_in() -> Result<&'static [(&'static str, Component)], LoadError> {
     COMPILED.get_or_init(compile).as_deref().map_err(Clone::clone)
 }
 
+#[cfg(test)]
+pub(super) fn embedded(name: &str) -> Option<&'static [u8]> {
+    EMBEDDED.iter().find(|(given, _)| *given == name).map(|(_, wasm)| *wasm)
+}
+
 fn files(dir: &Path) -> Result<Vec<std::path::PathBuf>, LoadError> {
     let error = |error: std::io::Error| LoadError::File {
         path: dir.display().to_string(),

@@ -130,7 +130,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         failed: kind == "error",
     };
     // A report that does not parse is no report: the host estimates.
-    if let Some(raw) = there(usage)
+    if let Some(raw) = there(usage).filter(|raw| raw.get().starts_with('{'))
         && let Ok(usage) = serde_json::from_str::<Usage>(raw.get())
     {
         let iterations = usage.iterations.as_deref().unwrap_or_default();

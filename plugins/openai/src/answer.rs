@@ -161,7 +161,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
             || kind.as_deref() == Some("error")
             || text(status).as_deref() == Some("failed"),
     };
-    if let Some(raw) = usage
+    if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{'))
         && let Ok(usage) = serde_json::from_str::<Usage<'_>>(raw.get())
     {
         // A report that contradicts itself is no report: the host estimates.

@@ -78,11 +78,16 @@ pub fn model(field: Field<'_>) -> Result<String, Problem> {
 
 /// Parses the outline of a request into a struct of fields.
 pub fn parse<'a, T: serde::Deserialize<'a>>(outline: &'a str) -> Result<T, Problem> {
-    serde_json::from_str(outline).map_err(|_| Problem {
+    let broken = || Problem {
         code: "invalid_request_body".to_owned(),
         message: "the request body must be a JSON object".to_owned(),
         param: None,
-    })
+    };
+    // Serde would read an array as a struct's fields in their order.
+    if !outline.starts_with('{') {
+        return Err(broken());
+    }
+    serde_json::from_str(outline).map_err(|_| broken())
 }
 
 #[cfg(test)]
