@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use jsonrpsee::server::{BatchRequestConfig, ServerConfig, StopHandle, TowerService, stop_channel};
 use serde_json::json;
 use tower::layer::util::Identity;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 use super::guard::{self, Denied, Origin};
 use super::{ControlError, ControlState, rpc};
@@ -97,11 +97,8 @@ async fn call(State(mut shared): State<Shared>, mut request: Request) -> Respons
         Err(denied) => return refuse(denied),
     };
     request.extensions_mut().insert(access);
-    let answer = match shared.rpc.ready().await {
-        Ok(service) => service.call(request).await,
-        Err(error) => Err(error),
-    };
-    match answer {
+    // It is always ready.
+    match shared.rpc.call(request).await {
         Ok(answer) => answer.map(Body::new),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
     }

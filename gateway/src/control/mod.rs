@@ -4,6 +4,7 @@
 //! Who may ask what is decided in [`guard`]; the methods are in [`rpc`], and their parameters and results, which the CLI
 //! reads too, in [`wire`]. Where no gateway runs, the CLI calls the same methods in its own process.
 
+mod books;
 mod guard;
 mod http;
 mod listen;
@@ -98,6 +99,21 @@ pub enum ControlError {
     Runtime(std::io::Error),
     #[error("control plane: {0}")]
     Methods(String),
+}
+
+/// Why the books could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has them.
+    #[error("in use by another process")]
+    InUse,
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Opens the books for reading, where no gateway runs.
+pub fn open_books(config: &Config) -> Result<Ledger, OpenError> {
+    Ledger::open_offline(&config.storage.dir).map_err(OpenError::Failed)
 }
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on

@@ -124,3 +124,8 @@ fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, Rp
     });
     Ok(wire::Providers { providers: providers.collect() })
 }
+
+/// Why no requests are taken at present.
+pub(super) fn not_ready(_state: &ControlState) -> Option<String> {
+    None
+}
