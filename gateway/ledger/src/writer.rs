@@ -20,6 +20,10 @@ const CHUNK_BYTES_MAX: usize = 8 << 10;
 /// Events of one batch at most; more wait for the next.
 const BATCH_EVENTS_MAX: usize = 1_024;
 
+/// After so many events one is written that needs none before it, so that a reader of some hour need not begin with the
+/// month.
+const ANEW_EVENTS: u32 = 16_384;
+
 /// How often the scribe is asked whether there is anything to do by time.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -35,22 +39,24 @@ pub trait Scribe: Send + 'static {
     type Snapshot: Send + 'static;
 
     fn encode(&mut self, event: &Self::Event, out: &mut Vec<u8>);
+    /// The next event must be encoded so that it can be read without any before it.
+    fn begin_anew(&mut self);
     /// The event is on disk.
     fn committed(&mut self, sequence: u64, event: Self::Event);
-    /// The bytes of a month's opening, which carries on from `previous`.
-    fn opening(&mut self, snapshot: Self::Snapshot, previous: Head, out: &mut Vec<u8>);
+    /// Tells an opening what it carries on from, which was not known when it was decided.
+    fn opens_after(&mut self, opening: &mut Self::Event, previous: Head);
     /// Everything up to `head` is on disk and was told to `committed`.
     fn checkpoint(&mut self, snapshot: Self::Snapshot, head: Head);
     /// Called about once a second; may put down events.
     fn tick(&mut self);
-    /// A month has begun, its opening is on disk.
+    /// A month has begun: its opening is on disk.
     fn opened(&mut self, month: Month);
 }
 
 /// What waits for the writer.
 enum Item<S: Scribe> {
     Event { at_ms: i64, event: S::Event, place: Option<OwnedSemaphorePermit> },
-    Opening { at_ms: i64, month: Month, snapshot: S::Snapshot },
+    Opening { at_ms: i64, month: Month, event: S::Event },
     Checkpoint { snapshot: S::Snapshot },
 }
 
@@ -114,11 +120,13 @@ impl<S: Scribe> Queue<S> {
         sequence
     }
 
-    /// Begins a month. The opening takes a sequence of its own.
-    pub fn open_month(&self, at_ms: i64, month: Month, snapshot: S::Snapshot) {
+    /// Begins a month with its opening.
+    pub fn open_month(&self, at_ms: i64, month: Month, event: S::Event) -> u64 {
         let mut inner = self.inner.lock();
         inner.queued_sequence += 1;
-        self.push(&mut inner, Item::Opening { at_ms, month, snapshot }, true);
+        let sequence = inner.queued_sequence;
+        self.push(&mut inner, Item::Opening { at_ms, month, event }, true);
+        sequence
     }
 
     /// Has the state at this place of the sequence written down.
@@ -243,6 +251,7 @@ pub struct Writer<S: Scribe> {
     /// Reused for each event's bytes.
     event_bytes: Vec<u8>,
     changes: Vec<Change>,
+    since_anew: u32,
     /// Events that are encoded but not yet on disk.
     pending: Vec<(u64, S::Event)>,
 }
@@ -252,7 +261,7 @@ impl<S: Scribe> Writer<S> {
     pub fn new(queue: Arc<Queue<S>>, stores: Arc<dyn Stores>, store: Arc<dyn Store>, scribe: S) -> Writer<S> {
         let chunk = ChunkBuilder::new(queue.head());
         let (event_bytes, changes, pending) = (Vec::new(), Vec::new(), Vec::new());
-        Writer { queue, stores, store, chunk, scribe, event_bytes, changes, pending }
+        Writer { queue, stores, store, chunk, scribe, event_bytes, changes, since_anew: 0, pending }
     }
 
     /// Runs until the queue is closed or a write fails. A panic below is a failure like any other.
@@ -284,10 +293,11 @@ impl<S: Scribe> Writer<S> {
                         self.encode(at_ms, event);
                         places.extend(place);
                     }
-                    Item::Opening { at_ms, month, snapshot } => self.open_month(at_ms, month, snapshot)?,
+                    Item::Opening { at_ms, month, event } => self.open_month(at_ms, month, event)?,
                     Item::Checkpoint { snapshot } => {
                         self.commit()?;
                         self.scribe.checkpoint(snapshot, self.chunk.head());
+                        self.begin_anew();
                     }
                 }
             }
@@ -305,12 +315,15 @@ impl<S: Scribe> Writer<S> {
     }
 
     fn encode(&mut self, at_ms: i64, event: S::Event) {
-        self.event_bytes.clear();
-        self.scribe.encode(&event, &mut self.event_bytes);
-        let full = self.chunk.len_bytes() + self.event_bytes.len() > CHUNK_BYTES_MAX;
-        if !self.chunk.is_empty() && full {
+        if self.chunk.len_bytes() >= CHUNK_BYTES_MAX {
             self.seal();
         }
+        if self.chunk.is_empty() && self.since_anew >= ANEW_EVENTS {
+            self.begin_anew();
+        }
+        self.since_anew += 1;
+        self.event_bytes.clear();
+        self.scribe.encode(&event, &mut self.event_bytes);
         let sequence = self.chunk.next_sequence();
         self.chunk.push(at_ms, &self.event_bytes);
         self.pending.push((sequence, event));
@@ -337,14 +350,21 @@ impl<S: Scribe> Writer<S> {
     }
 
     /// The new month's first record is its opening, alone and on disk before anything follows it.
-    fn open_month(&mut self, at_ms: i64, month: Month, snapshot: S::Snapshot) -> Result<(), StoreError> {
+    fn open_month(&mut self, at_ms: i64, month: Month, mut event: S::Event) -> Result<(), StoreError> {
         self.commit()?;
         self.store = self.stores.month(month)?;
-        self.event_bytes.clear();
-        self.scribe.opening(snapshot, self.chunk.head(), &mut self.event_bytes);
-        self.chunk.push(at_ms, &self.event_bytes);
+        self.scribe.opens_after(&mut event, self.chunk.head());
+        self.begin_anew();
+        self.encode(at_ms, event);
         self.commit()?;
         self.scribe.opened(month);
         Ok(())
+    }
+
+    /// Between chunks only.
+    fn begin_anew(&mut self) {
+        self.chunk.begin_anew();
+        self.scribe.begin_anew();
+        self.since_anew = 0;
     }
 }

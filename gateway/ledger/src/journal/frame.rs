@@ -79,6 +79,8 @@ pub enum Damage {
     Books(String),
     #[error("the month does not begin with an opening")]
     NoOpening,
+    #[error("a checkpoint names {named}, but the journal there reaches {found}: events that were on disk are gone")]
+    Behind { named: Head, found: Head },
     #[error("the opening does not carry on the month before: it names {named}, found was {found}")]
     Opening { named: Head, found: Head },
 }

@@ -77,9 +77,18 @@ impl Month {
             .map_or(0, |at| at.timestamp().as_millisecond())
     }
 
+    /// The month after.
+    pub fn next(self) -> Month {
+        self.moved(1)
+    }
+
     /// The month `count` months earlier.
     pub fn back(self, count: u32) -> Month {
-        let months = i64::from(self.year) * 12 + i64::from(self.month) - 1 - i64::from(count);
+        self.moved(-i64::from(count))
+    }
+
+    fn moved(self, by: i64) -> Month {
+        let months = i64::from(self.year) * 12 + i64::from(self.month) - 1 + by;
         let year = i16::try_from(months.div_euclid(12)).unwrap_or(i16::MIN);
         let month = i8::try_from(months.rem_euclid(12) + 1).unwrap_or(1);
         Month { year, month }
