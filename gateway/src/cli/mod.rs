@@ -1,2 +1,6 @@
 //! (being built)
-pub mod client; pub mod costs; pub mod export; pub mod table; pub mod verify;
+pub mod client;
+pub mod costs;
+pub mod export;
+pub mod table;
+pub mod verify;

@@ -69,12 +69,20 @@ fn by_token(config: &Config, given: &[u8]) -> Result<Access, Denied> {
             found = found.max(Some(role));
         }
     }
-    found.ok_or(if any { Denied::WrongToken } else { Denied::NoneConfigured })
+    found.ok_or(if any {
+        Denied::WrongToken
+    } else {
+        Denied::NoneConfigured
+    })
 }
 
 /// The configured tokens. An empty one opens nothing.
 fn tokens(config: &Config) -> impl Iterator<Item = (&str, Access)> {
-    let admin = config.control.admin_token.as_ref().map(|token| (token.expose().as_str(), Access::Admin));
+    let admin = config
+        .control
+        .admin_token
+        .as_ref()
+        .map(|token| (token.expose().as_str(), Access::Admin));
     let named = config.control.tokens.iter().map(|token| {
         let access = match token.role {
             ControlRole::Read => Access::Read,

@@ -4,7 +4,7 @@
 //! Who may ask what is decided in [`guard`]; the methods are in [`rpc`], and their parameters and results, which the CLI
 //! reads too, in [`wire`]. Where no gateway runs, the CLI calls the same methods in its own process.
 
-mod books;
+pub mod books;
 mod guard;
 mod http;
 mod listen;
@@ -16,19 +16,19 @@ pub mod wire;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentledger_ledger::Ledger;
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
 use crate::telemetry::Metrics;
 
+pub use books::LedgerView;
 pub use guard::PEER_HEADER;
 pub use listen::ControlHandle;
 pub use params::{LastError, parse_last};
 
 /// What the control plane answers from.
 pub struct ControlState {
-    pub ledger: Arc<Ledger>,
+    pub ledger: LedgerView,
     pub config: Arc<ArcSwap<Config>>,
     pub metrics: Arc<Metrics>,
     pub providers: Arc<dyn ProviderStatus>,
@@ -101,24 +101,13 @@ pub enum ControlError {
     Methods(String),
 }
 
-/// Why the books could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has them.
-    #[error("in use by another process")]
-    InUse,
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// Opens the books for reading, where no gateway runs.
-pub fn open_books(config: &Config) -> Result<Ledger, OpenError> {
-    Ledger::open_offline(&config.storage.dir).map_err(OpenError::Failed)
-}
-
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.
-pub fn start(state: Arc<ControlState>, socket: &std::path::Path, listen: Option<&str>) -> Result<ControlHandle, ControlError> {
+pub fn start(
+    state: Arc<ControlState>,
+    socket: &std::path::Path,
+    listen: Option<&str>,
+) -> Result<ControlHandle, ControlError> {
     state.metrics.add_source(Arc::new(sources::Gauges::new(&state)));
     listen::start(state, socket, listen)
 }

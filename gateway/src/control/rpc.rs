@@ -100,7 +100,9 @@ fn read<P: DeserializeOwned + Default>(params: &Params<'_>) -> Result<P, RpcErro
         Some(text) if params.is_object() => {
             serde_json::from_str(text).map_err(|error| RpcError::InvalidParams(error.to_string()))
         }
-        Some(_) => Err(RpcError::InvalidParams("parameters go by name, in an object".to_owned())),
+        Some(_) => Err(RpcError::InvalidParams(
+            "parameters go by name, in an object".to_owned(),
+        )),
     }
 }
 
@@ -122,10 +124,15 @@ fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, Rp
             failures: breaker.failures,
         }
     });
-    Ok(wire::Providers { providers: providers.collect() })
+    Ok(wire::Providers {
+        providers: providers.collect(),
+    })
 }
 
 /// Why no requests are taken at present.
-pub(super) fn not_ready(_state: &ControlState) -> Option<String> {
-    None
+pub(super) fn not_ready(state: &ControlState) -> Option<String> {
+    state
+        .ledger
+        .stopped()
+        .map(|reason| format!("the ledger writes no more: {reason}"))
 }

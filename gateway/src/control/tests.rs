@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use agentledger_ledger::{Ledger, Options, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -31,7 +32,11 @@ impl Plane {
         change(&mut config);
         let state = state(&config);
         let handle = start(state.clone(), &dir.path().join("s"), Some("127.0.0.1:0")).unwrap();
-        Plane { dir, state, handle: Some(handle) }
+        Plane {
+            dir,
+            state,
+            handle: Some(handle),
+        }
     }
 
     fn socket(&self) -> std::path::PathBuf {
@@ -76,7 +81,11 @@ fn exchange(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, Stri
 
 fn with_tokens(config: &mut Config) {
     config.control.admin_token = Some(Secret::new(TOKEN.to_owned()));
-    let read = ControlToken { name: "grafana".into(), token: Secret::new(READ_TOKEN.to_owned()), role: ControlRole::Read };
+    let read = ControlToken {
+        name: "grafana".into(),
+        token: Secret::new(READ_TOKEN.to_owned()),
+        role: ControlRole::Read,
+    };
     config.control.tokens = vec![read];
 }
 
@@ -91,13 +100,22 @@ fn the_socket_is_its_owners_alone() {
 fn health_readiness_and_metrics_are_open_everywhere() {
     let plane = Plane::with(with_tokens);
     for path in ["/health", "/healthz"] {
-        assert_eq!(plane.ask(&format!("GET {path}"), ""), (200, "{\"status\":\"ok\"}\n".to_owned()));
+        assert_eq!(
+            plane.ask(&format!("GET {path}"), ""),
+            (200, "{\"status\":\"ok\"}\n".to_owned())
+        );
         assert_eq!(plane.ask_tcp(&format!("GET {path}"), "").0, 200);
     }
-    assert_eq!(plane.ask("GET /readyz", ""), (200, "{\"status\":\"ready\"}\n".to_owned()));
+    assert_eq!(
+        plane.ask("GET /readyz", ""),
+        (200, "{\"status\":\"ready\"}\n".to_owned())
+    );
     let (status, text) = plane.ask(&format!("GET /metrics\n{PEER_HEADER}: 192.0.2.1:5"), "");
     assert_eq!(status, 200);
-    assert!(text.contains("agentledger_breaker_state{provider=\"openai\"} 0"), "{text}");
+    assert!(
+        text.contains("agentledger_breaker_state{provider=\"openai\"} 0"),
+        "{text}"
+    );
     assert!(plane.ask("GET /", "").1.starts_with("AgentLedger "));
 }
 
@@ -105,9 +123,15 @@ fn health_readiness_and_metrics_are_open_everywhere() {
 fn unknown_paths_are_404_in_json() {
     let plane = Plane::start();
     for path in ["/api/dashboard/summary", "/nothing", "/rpc/more"] {
-        assert_eq!(plane.ask(&format!("GET {path}"), ""), (404, "{\"error\":\"not found\"}\n".to_owned()));
+        assert_eq!(
+            plane.ask(&format!("GET {path}"), ""),
+            (404, "{\"error\":\"not found\"}\n".to_owned())
+        );
     }
-    assert_eq!(plane.ask("GET /rpc", ""), (405, "{\"error\":\"method not allowed\"}\n".to_owned()));
+    assert_eq!(
+        plane.ask("GET /rpc", ""),
+        (405, "{\"error\":\"method not allowed\"}\n".to_owned())
+    );
 }
 
 #[test]
@@ -117,13 +141,32 @@ fn a_relayed_call_needs_a_token_even_on_the_socket() {
     let relayed = format!("POST /rpc\n{PEER_HEADER}: 127.0.0.1:5");
     assert_eq!(plane.ask("POST /rpc", &call).0, 200);
     assert_eq!(plane.ask(&relayed, &call).0, 401);
-    assert_eq!(plane.ask(&format!("{relayed}\nauthorization: Bearer wrong"), &call).0, 401);
+    assert_eq!(
+        plane.ask(&format!("{relayed}\nauthorization: Bearer wrong"), &call).0,
+        401
+    );
     assert_eq!(plane.ask(&format!("{relayed}\nauthorization: Bearer "), &call).0, 401);
-    assert_eq!(plane.ask(&format!("{relayed}\nauthorization: Basic {TOKEN}"), &call).0, 401);
-    assert_eq!(plane.ask(&format!("{relayed}\nauthorization: Bearer {TOKEN}"), &call).0, 200);
-    assert_eq!(plane.ask(&format!("{relayed}\nauthorization: bearer {READ_TOKEN}"), &call).0, 200);
+    assert_eq!(
+        plane.ask(&format!("{relayed}\nauthorization: Basic {TOKEN}"), &call).0,
+        401
+    );
+    assert_eq!(
+        plane.ask(&format!("{relayed}\nauthorization: Bearer {TOKEN}"), &call).0,
+        200
+    );
+    assert_eq!(
+        plane
+            .ask(&format!("{relayed}\nauthorization: bearer {READ_TOKEN}"), &call)
+            .0,
+        200
+    );
     assert_eq!(plane.ask_tcp("POST /rpc", &call).0, 401);
-    assert_eq!(plane.ask_tcp(&format!("POST /rpc\nauthorization: Bearer {TOKEN}"), &call).0, 200);
+    assert_eq!(
+        plane
+            .ask_tcp(&format!("POST /rpc\nauthorization: Bearer {TOKEN}"), &call)
+            .0,
+        200
+    );
 }
 
 #[test]
@@ -133,7 +176,15 @@ fn without_a_configured_token_nobody_outside_may_call() {
     let (status, body) = plane.ask_tcp("POST /rpc", &call);
     assert_eq!(status, 403);
     assert!(body.contains("control.tokens"), "{body}");
-    assert_eq!(plane.ask(&format!("POST /rpc\n{PEER_HEADER}: 127.0.0.1:5\nauthorization: Bearer "), &call).0, 403);
+    assert_eq!(
+        plane
+            .ask(
+                &format!("POST /rpc\n{PEER_HEADER}: 127.0.0.1:5\nauthorization: Bearer "),
+                &call
+            )
+            .0,
+        403
+    );
     assert_eq!(plane.ask("POST /rpc", &call).0, 200);
 }
 
@@ -170,7 +221,10 @@ fn a_readers_token_only_reads() {
 #[test]
 fn tokens_never_come_back() {
     let plane = Plane::with(with_tokens);
-    plane.ask_tcp("POST /rpc\nauthorization: Bearer canary-guess", &request("provider.list", json!({})));
+    plane.ask_tcp(
+        "POST /rpc\nauthorization: Bearer canary-guess",
+        &request("provider.list", json!({})),
+    );
     let said = [
         plane.ask_tcp("POST /rpc\nauthorization: Bearer canary-guess", "{}").1,
         plane.ask_tcp("GET /metrics", "").1,
@@ -209,7 +263,9 @@ fn what_is_no_socket_is_left_alone() {
 fn a_path_too_long_for_a_socket_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(&Config::for_tests(dir.path()));
-    let Err(error) = start(state, &dir.path().join("x".repeat(200)), None) else { panic!("bound") };
+    let Err(error) = start(state, &dir.path().join("x".repeat(200)), None) else {
+        panic!("bound")
+    };
     assert!(error.to_string().contains("control.socket"), "{error}");
 }
 
@@ -218,7 +274,11 @@ fn a_taken_tcp_address_is_told_and_leaves_no_socket() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let state = state(&Config::for_tests(dir.path()));
-    let result = start(state, &dir.path().join("s"), Some(&taken.local_addr().unwrap().to_string()));
+    let result = start(
+        state,
+        &dir.path().join("s"),
+        Some(&taken.local_addr().unwrap().to_string()),
+    );
     assert!(matches!(result, Err(ControlError::Listen { .. })));
     assert!(!dir.path().join("s").exists());
 }
@@ -261,14 +321,20 @@ fn misspelt_parameters_are_refused_with_a_stable_word() {
     ];
     for params in cases {
         let error = plane.call("ledger.query", params.clone())["error"].clone();
-        assert_eq!((&error["code"], &error["data"]["code"]), (&json!(-32602), &json!("invalid_params")), "{params}");
+        assert_eq!(
+            (&error["code"], &error["data"]["code"]),
+            (&json!(-32602), &json!("invalid_params")),
+            "{params}"
+        );
     }
     assert_eq!(plane.call("no.such", json!({}))["error"]["code"], -32601);
 }
 
-fn state(config: &Config) -> Arc<ControlState> {
+/// A control plane's state over a fresh ledger.
+pub(crate) fn state(config: &Config) -> Arc<ControlState> {
+    let ledger = Ledger::open(Options::new(&config.storage.dir), Arc::new(SystemClock::default())).unwrap();
     Arc::new(ControlState {
-        ledger: Arc::new(Ledger::fake()),
+        ledger: ledger.into(),
         config: Arc::new(ArcSwap::from_pointee(config.clone())),
         metrics: Arc::new(Metrics::new(&config.limits)),
         providers: Arc::new(NoDataPlane),

@@ -92,7 +92,8 @@ pub struct QueryParams {
     pub session: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
-    /// Entries in one answer; default 100, at most 1,000.
+    /// Entries in one answer; default 100, at most 1,000. With a filter there may be fewer, even none, though `next` says
+    /// that there are more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// The `next` of the answer before.
@@ -113,7 +114,7 @@ pub struct Entries {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifyParams {
-    /// A head that was kept elsewhere: the chain must contain it.
+    /// A head that was kept elsewhere, `SEQUENCE:HASH` or the hash alone: the chain must contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
 }
@@ -123,10 +124,8 @@ pub struct VerifyParams {
 pub struct Verified {
     /// No damage, and the expected head, if one was given, is in the chain.
     pub ok: bool,
-    /// Hash of the last event, hex.
+    /// The last event that could be believed, `SEQUENCE:HASH`.
     pub head: String,
-    /// Sequence of the last event.
-    pub sequence: u64,
     pub months: Vec<String>,
     pub events: u64,
     pub entries: u64,
