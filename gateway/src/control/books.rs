@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::clock::{Clock, SystemClock};
+use agentledger_ledger::books::{OpenHold, Standing};
+use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger, Report, SummaryQuery,
+    BalanceRow,     Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger, Report, SummaryQuery,
     SummaryRow, rfc3339_ms,
 };
 use serde_json::value::{RawValue, to_raw_value};
@@ -22,7 +24,7 @@ const SCAN_PAGES_MAX: usize = 64;
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemClock::default().now_ms()
 }
 
@@ -65,6 +67,29 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.verify(expect),
             LedgerView::Offline(ledger) => ledger.verify(expect),
+        }
+    }
+
+    pub(super) fn balances(&self) -> Vec<BalanceRow> {
+        match self {
+            LedgerView::Live(ledger) => ledger.balances(),
+            LedgerView::Offline(ledger) => ledger.balances(),
+        }
+    }
+
+    /// Oldest first.
+    pub(super) fn open_holds(&self) -> Vec<OpenHold> {
+        match self {
+            LedgerView::Live(ledger) => ledger.open_holds(),
+            LedgerView::Offline(ledger) => ledger.open_holds(),
+        }
+    }
+
+    /// How an open hold's bounds stand now, in their order; nothing where no gateway runs.
+    pub(super) fn standings(&self, id: HoldId) -> Vec<Standing> {
+        match self {
+            LedgerView::Live(ledger) => ledger.standings(id),
+            LedgerView::Offline(_) => Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod books;
 mod guard;
+mod holds;
 mod http;
 mod listen;
 mod params;
