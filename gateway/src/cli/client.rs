@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentledger_ledger::clock::{Clock, SystemClock};
+use agentledger_ledger::rollup::Retention;
+use agentledger_ledger::{LedgerError, OfflineLedger};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -20,7 +22,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
-use crate::control::{self, ControlState, NoDataPlane};
+use crate::control::{self, ControlState, LedgerView, NoDataPlane};
 use crate::telemetry::Metrics;
 
 /// Longest answer that is read.
@@ -67,32 +69,37 @@ enum Via {
 impl Client {
     /// Reaches the gateway, or opens the store. `None` where there is no store yet: nothing was ever recorded.
     pub fn open(config: &Config) -> Result<Option<Client>, ClientError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(ClientError::Runtime)?;
-        let (socket, dir) = (&config.control.socket, &config.storage.dir);
+        let dir = &config.storage.dir;
         let started = Instant::now();
         loop {
-            if answers(socket)? {
-                return Ok(Some(Client { runtime, via: Via::Socket(socket.clone()) }));
+            if let Some(client) = Client::gateway(config)? {
+                return Ok(Some(client));
             }
-            if !dir.is_dir() {
-                return Ok(None);
-            }
-            match control::open_books(config) {
-                Ok(ledger) => {
+            match OfflineLedger::open(dir, Retention::default()) {
+                Ok(None) => return Ok(None),
+                Ok(Some(ledger)) => {
                     let via = Via::Own(Box::new(own_methods(config, ledger)?));
-                    return Ok(Some(Client { runtime, via }));
+                    return Ok(Some(Client {
+                        runtime: runtime()?,
+                        via,
+                    }));
                 }
-                Err(control::OpenError::InUse) if started.elapsed() < CHANGE_WAIT => std::thread::sleep(RETRY_AFTER),
-                Err(control::OpenError::InUse) => {
-                    return Err(ClientError::InUse { dir: dir.clone(), socket: socket.clone() });
-                }
-                Err(control::OpenError::Failed(text)) => return Err(ClientError::Ledger(text)),
+                Err(LedgerError::InUse(_)) => wait_for_change(config, started)?,
+                Err(error) => return Err(ClientError::Ledger(error.to_string())),
             }
         }
+    }
+
+    /// Reaches a running gateway; `None` where there is none.
+    pub fn gateway(config: &Config) -> Result<Option<Client>, ClientError> {
+        let socket = &config.control.socket;
+        if !answers(socket)? {
+            return Ok(None);
+        }
+        Ok(Some(Client {
+            runtime: runtime()?,
+            via: Via::Socket(socket.clone()),
+        }))
     }
 
     /// Whether a running gateway answers.
@@ -102,23 +109,55 @@ impl Client {
 
     /// Calls a method with its parameter object.
     pub fn call<P: Serialize, R: DeserializeOwned>(&self, method: &str, params: &P) -> Result<R, ClientError> {
-        let failed = |error| ClientError::Answer { method: method.to_owned(), error };
+        let failed = |error| ClientError::Answer {
+            method: method.to_owned(),
+            error,
+        };
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let answer = match &self.via {
-            Via::Socket(socket) => self.runtime.block_on(post(socket, request)).map_err(|text| {
-                ClientError::Transport { socket: socket.clone(), text }
-            })?,
+            Via::Socket(socket) => {
+                self.runtime
+                    .block_on(post(socket, request))
+                    .map_err(|text| ClientError::Transport {
+                        socket: socket.clone(),
+                        text,
+                    })?
+            }
             Via::Own(module) => {
-                let (answer, _) = self.runtime.block_on(module.raw_json_request(&request, 1)).map_err(failed)?;
+                let (answer, _) = self
+                    .runtime
+                    .block_on(module.raw_json_request(&request, 1))
+                    .map_err(failed)?;
                 Bytes::from(answer.get().to_owned())
             }
         };
         let reply: Reply<'_> = serde_json::from_slice(&answer).map_err(failed)?;
         match (reply.error, reply.result) {
-            (Some(error), _) => Err(ClientError::Refused { code: error.code, message: error.message }),
+            (Some(error), _) => Err(ClientError::Refused {
+                code: error.code,
+                message: error.message,
+            }),
             (None, result) => serde_json::from_str(result.map_or("null", RawValue::get)).map_err(failed),
         }
     }
+}
+
+fn runtime() -> Result<Runtime, ClientError> {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    built.map_err(ClientError::Runtime)
+}
+
+/// Waits a little while the store is another's, and gives up after a while.
+pub(super) fn wait_for_change(config: &Config, started: Instant) -> Result<(), ClientError> {
+    if started.elapsed() > CHANGE_WAIT {
+        let (dir, socket) = (config.storage.dir.clone(), config.control.socket.clone());
+        return Err(ClientError::InUse { dir, socket });
+    }
+    std::thread::sleep(RETRY_AFTER);
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -145,14 +184,17 @@ fn answers(socket: &Path) -> Result<bool, ClientError> {
             | std::io::ErrorKind::ConnectionRefused
             | std::io::ErrorKind::InvalidInput
             | std::io::ErrorKind::NotADirectory => Ok(false),
-            _ => Err(ClientError::Socket { socket: socket.to_owned(), error }),
+            _ => Err(ClientError::Socket {
+                socket: socket.to_owned(),
+                error,
+            }),
         },
     }
 }
 
-fn own_methods(config: &Config, ledger: agentledger_ledger::Ledger) -> Result<RpcModule<ControlState>, ClientError> {
+fn own_methods(config: &Config, ledger: OfflineLedger) -> Result<RpcModule<ControlState>, ClientError> {
     let state = ControlState {
-        ledger: Arc::new(ledger),
+        ledger: LedgerView::Offline(Box::new(ledger)),
         metrics: Arc::new(Metrics::new(&config.limits)),
         config: Arc::new(ArcSwap::from_pointee(config.clone())),
         providers: Arc::new(NoDataPlane),

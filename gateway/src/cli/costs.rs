@@ -34,7 +34,9 @@ pub struct Asked {
 /// The table, or the text that says there is none; with its last line break.
 pub fn run(config: &Config, asked: &Asked) -> Result<String, CostsError> {
     let summary = summary(config, asked, LAST_DEFAULT)?;
-    Ok(summary.filter(|summary| !summary.rows.is_empty()).map_or_else(|| format!("{NOTHING}\n"), |summary| table(&summary)))
+    Ok(summary
+        .filter(|summary| !summary.rows.is_empty())
+        .map_or_else(|| format!("{NOTHING}\n"), |summary| table(&summary)))
 }
 
 /// The sums; `None` where there is no ledger yet.
@@ -42,9 +44,16 @@ pub fn summary(config: &Config, asked: &Asked, last_default: &str) -> Result<Opt
     // Checked here too: a bad value is the caller's mistake, whether or not there is a ledger.
     let last = asked.last.as_deref().unwrap_or(last_default);
     parse_last(last)?;
-    let Some(client) = Client::open(config)? else { return Ok(None) };
+    let Some(client) = Client::open(config)? else {
+        return Ok(None);
+    };
     let last = Some(last.to_owned());
-    let params = SummaryParams { last, by: asked.by.clone(), tenant: asked.tenant.clone(), ..SummaryParams::default() };
+    let params = SummaryParams {
+        last,
+        by: asked.by.clone(),
+        tenant: asked.tenant.clone(),
+        ..SummaryParams::default()
+    };
     Ok(Some(client.call("ledger.summary", &params)?))
 }
 
@@ -93,7 +102,13 @@ pub fn table(summary: &Summary) -> String {
 }
 
 fn row_names(by: &str, row: &CostRow) -> Vec<String> {
-    let named = |name: &String| if name.is_empty() { "(none)".to_owned() } else { name.clone() };
+    let named = |name: &String| {
+        if name.is_empty() {
+            "(none)".to_owned()
+        } else {
+            name.clone()
+        }
+    };
     match by {
         "provider" => vec![named(&row.provider)],
         "key" => vec![named(&row.key)],
@@ -106,7 +121,11 @@ fn row_names(by: &str, row: &CostRow) -> Vec<String> {
 }
 
 fn figures(row: &CostRow, with_holds: bool) -> Vec<String> {
-    let mut cells = vec![row.requests.to_string(), row.input_tokens.to_string(), row.output_tokens.to_string()];
+    let mut cells = vec![
+        row.requests.to_string(),
+        row.input_tokens.to_string(),
+        row.output_tokens.to_string(),
+    ];
     cells.push(format!("${}", fixed(row.cost_usd, 4)));
     if with_holds {
         cells.extend([row.held_usd, row.overage_usd].map(|usd| format!("${}", fixed(usd, 4))));
@@ -143,12 +162,20 @@ mod tests {
     }
 
     fn summary(by: &str, rows: Vec<CostRow>) -> Summary {
-        Summary { from: String::new(), to: String::new(), by: by.into(), rows }
+        Summary {
+            from: String::new(),
+            to: String::new(),
+            by: by.into(),
+            rows,
+        }
     }
 
     #[test]
     fn the_table_by_model_is_the_contracts() {
-        let rows = vec![row("anthropic", "claude-opus-4-5", 3, 1_234_567_890), row("openai", "", 12, 49_999)];
+        let rows = vec![
+            row("anthropic", "claude-opus-4-5", 3, 1_234_567_890),
+            row("openai", "", 12, 49_999),
+        ];
         let expected = "\
 PROVIDER    MODEL             REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)
 ---------   ---------------   --------   ------------   -------------   ----------
@@ -182,13 +209,23 @@ TOTAL                      2          2000           20              $0.3500    
     #[test]
     fn by_provider_has_no_arbitrary_model() {
         let text = table(&summary("provider", vec![row("openai", "", 2, 0)]));
-        assert_eq!(text.lines().next(), Some("PROVIDER   REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)"));
-        assert_eq!(text.lines().nth(2), Some("openai     2          2000           20              $0.0000"));
+        assert_eq!(
+            text.lines().next(),
+            Some("PROVIDER   REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)")
+        );
+        assert_eq!(
+            text.lines().nth(2),
+            Some("openai     2          2000           20              $0.0000")
+        );
     }
 
     #[test]
     fn sessions_come_with_their_agent() {
-        let session = CostRow { agent: "crawler".into(), session: "s1".into(), ..row("", "", 1, 0) };
+        let session = CostRow {
+            agent: "crawler".into(),
+            session: "s1".into(),
+            ..row("", "", 1, 0)
+        };
         let text = table(&summary("session", vec![session]));
         assert!(text.starts_with("AGENT     SESSION   REQUESTS"), "{text}");
         assert!(text.contains("\ncrawler   s1        1"), "{text}");

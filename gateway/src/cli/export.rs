@@ -56,10 +56,21 @@ pub fn run(config: &Config, asked: &Asked, format: &str, out: &mut dyn Write) ->
 
 /// Every entry settled so far, oldest first, one JSON object a line.
 fn entries(config: &Config, asked: &Asked, out: &mut dyn Write) -> Result<(), ExportError> {
-    asked.last.as_deref().map(parse_last).transpose().map_err(CostsError::from)?;
-    let Some(client) = Client::open(config)? else { return Ok(()) };
-    let mut params =
-        QueryParams { last: asked.last.clone(), tenant: asked.tenant.clone(), limit: Some(PAGE), ..QueryParams::default() };
+    asked
+        .last
+        .as_deref()
+        .map(parse_last)
+        .transpose()
+        .map_err(CostsError::from)?;
+    let Some(client) = Client::open(config)? else {
+        return Ok(());
+    };
+    let mut params = QueryParams {
+        last: asked.last.clone(),
+        tenant: asked.tenant.clone(),
+        limit: Some(PAGE),
+        ..QueryParams::default()
+    };
     loop {
         let page: Entries = client.call("ledger.query", &params)?;
         for entry in &page.entries {
@@ -81,8 +92,9 @@ fn csv(by: &str, rows: &[CostRow]) -> String {
     let mut out = String::from(CSV_HEADER);
     out.push_str(if by_user { ",user_id\n" } else { "\n" });
     for row in rows {
-        let mut fields: Vec<String> =
-            [&row.provider, &row.model, &row.key, &row.agent, &row.session].map(|name| quoted(name)).to_vec();
+        let mut fields: Vec<String> = [&row.provider, &row.model, &row.key, &row.agent, &row.session]
+            .map(|name| quoted(name))
+            .to_vec();
         fields.extend([row.requests, row.input_tokens, row.output_tokens].map(|count| count.to_string()));
         fields.push(fixed(row.cost_usd, 6));
         if by_user {
@@ -112,7 +124,11 @@ fn json(by: &str, rows: &[CostRow]) -> String {
     let objects: Vec<String> = rows
         .iter()
         .map(|row| {
-            let user = if by == "user" { format!(",\"UserID\":{}", text(&row.user)) } else { String::new() };
+            let user = if by == "user" {
+                format!(",\"UserID\":{}", text(&row.user))
+            } else {
+                String::new()
+            };
             format!(
                 "{{\"Provider\":{},\"Model\":{},\"APIKeyHash\":{},\"AgentID\":{},\"SessionID\":{},\"Requests\":{},\
                  \"InputTokens\":{},\"OutputTokens\":{},\"TotalCostUSD\":{}{user}}}",

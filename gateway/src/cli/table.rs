@@ -14,7 +14,11 @@ pub struct Table {
 
 impl Table {
     pub fn new<S: Into<String>>(header: impl IntoIterator<Item = S>) -> Table {
-        Table { header: header.into_iter().map(Into::into).collect(), rows: Vec::new(), footer: None }
+        Table {
+            header: header.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+            footer: None,
+        }
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
@@ -43,7 +47,10 @@ impl Table {
 
     fn width(&self, column: usize) -> usize {
         let rows = self.rows.iter().chain(&self.footer).chain([&self.header]);
-        rows.filter_map(|row| row.get(column)).map(|cell| shown(cell).chars().count()).max().unwrap_or(0)
+        rows.filter_map(|row| row.get(column))
+            .map(|cell| shown(cell).chars().count())
+            .max()
+            .unwrap_or(0)
     }
 }
 

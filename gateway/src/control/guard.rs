@@ -4,8 +4,9 @@
 //! - A request that the data plane relays bears [`PEER_HEADER`], which the data plane always sets itself and strips from
 //!   what clients send. It is as trusted as a stranger on the network, and so is a connection to `control.listen`.
 //!   Loopback proves nothing either: any local user, and any page in a local browser, can reach it.
-//! - A stranger reads with a token (`control.tokens`, `admin.token`), or without one where `control.public_read` says so;
-//!   only an admin token changes anything. Where no token is configured, nobody outside may.
+//! - A stranger calls methods with a token only (`control.tokens`, `admin.token`): a reader's reads, an admin's changes
+//!   things too. Where no token is configured, nobody outside may. `control.public_read` opens the original's dashboard
+//!   figures, never these methods: entries name users and tasks.
 //! - `/`, `/metrics` and health say nothing secret and are open, as in the contract.
 
 use axum::http::{HeaderMap, header};
@@ -46,7 +47,6 @@ pub(super) fn access(config: &Config, origin: Origin, headers: &HeaderMap) -> Re
     }
     match bearer(headers) {
         Some(given) => by_token(config, given),
-        None if config.control.public_read => Ok(Access::Read),
         None if tokens(config).next().is_none() => Err(Denied::NoneConfigured),
         None => Err(Denied::NoToken),
     }
@@ -69,12 +69,20 @@ fn by_token(config: &Config, given: &[u8]) -> Result<Access, Denied> {
             found = found.max(Some(role));
         }
     }
-    found.ok_or(if any { Denied::WrongToken } else { Denied::NoneConfigured })
+    found.ok_or(if any {
+        Denied::WrongToken
+    } else {
+        Denied::NoneConfigured
+    })
 }
 
 /// The configured tokens. An empty one opens nothing.
 fn tokens(config: &Config) -> impl Iterator<Item = (&str, Access)> {
-    let admin = config.control.admin_token.as_ref().map(|token| (token.expose().as_str(), Access::Admin));
+    let admin = config
+        .control
+        .admin_token
+        .as_ref()
+        .map(|token| (token.expose().as_str(), Access::Admin));
     let named = config.control.tokens.iter().map(|token| {
         let access = match token.role {
             ControlRole::Read => Access::Read,

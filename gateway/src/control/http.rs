@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use jsonrpsee::server::{BatchRequestConfig, ServerConfig, StopHandle, TowerService, stop_channel};
 use serde_json::json;
+use tower::Service;
 use tower::layer::util::Identity;
-use tower::{Service, ServiceExt};
 
 use super::guard::{self, Denied, Origin};
 use super::{ControlError, ControlState, rpc};
@@ -42,7 +42,10 @@ pub(super) fn router(state: Arc<ControlState>, origin: Origin) -> Result<Router,
         .build();
     // Its listeners are ours, and so is its stop: this handle is never used.
     let (stop, _server): (StopHandle, _) = stop_channel();
-    let rpc = jsonrpsee::server::Server::builder().set_config(config).to_service_builder().build(methods, stop);
+    let rpc = jsonrpsee::server::Server::builder()
+        .set_config(config)
+        .to_service_builder()
+        .build(methods, stop);
     Ok(Router::new()
         .route("/", get(about))
         .route("/health", get(health))
@@ -77,7 +80,10 @@ async fn health() -> Response {
 async fn ready(State(shared): State<Shared>) -> Response {
     match rpc::not_ready(&shared.state) {
         None => reply(StatusCode::OK, &json!({ "status": "ready" })),
-        Some(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not_ready", "reason": reason })),
+        Some(reason) => reply(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({ "status": "not_ready", "reason": reason }),
+        ),
     }
 }
 
@@ -85,7 +91,11 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     // Asking the ledger takes its lock: not on the runtime's one thread.
     let text = tokio::task::spawn_blocking(move || shared.state.metrics.render()).await;
     match text {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
     }
 }
@@ -97,11 +107,8 @@ async fn call(State(mut shared): State<Shared>, mut request: Request) -> Respons
         Err(denied) => return refuse(denied),
     };
     request.extensions_mut().insert(access);
-    let answer = match shared.rpc.ready().await {
-        Ok(service) => service.call(request).await,
-        Err(error) => Err(error),
-    };
-    match answer {
+    // It is always ready.
+    match shared.rpc.call(request).await {
         Ok(answer) => answer.map(Body::new),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
     }
@@ -112,7 +119,9 @@ fn refuse(denied: Denied) -> Response {
         return error(StatusCode::FORBIDDEN, &denied.to_string());
     }
     let mut response = error(StatusCode::UNAUTHORIZED, &denied.to_string());
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 
@@ -130,5 +139,10 @@ fn error(status: StatusCode, text: &str) -> Response {
 }
 
 fn reply(status: StatusCode, body: &serde_json::Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{body}\n"),
+    )
+        .into_response()
 }

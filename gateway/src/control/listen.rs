@@ -50,7 +50,11 @@ struct SocketFile {
 impl SocketFile {
     fn at(path: &Path) -> io::Result<SocketFile> {
         let meta = std::fs::symlink_metadata(path)?;
-        Ok(SocketFile { device: meta.dev(), inode: meta.ino(), uid: meta.uid() })
+        Ok(SocketFile {
+            device: meta.dev(),
+            inode: meta.ino(),
+            uid: meta.uid(),
+        })
     }
 }
 
@@ -89,7 +93,11 @@ impl Drop for ControlHandle {
     }
 }
 
-pub(super) fn start(state: Arc<ControlState>, socket: &Path, listen: Option<&str>) -> Result<ControlHandle, ControlError> {
+pub(super) fn start(
+    state: Arc<ControlState>,
+    socket: &Path,
+    listen: Option<&str>,
+) -> Result<ControlHandle, ControlError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -103,7 +111,10 @@ pub(super) fn start(state: Arc<ControlState>, socket: &Path, listen: Option<&str
     // The TCP listener first: where it fails, no socket file is left behind.
     let mut tcp = None;
     if let Some(address) = listen {
-        let failed = |error| ControlError::Listen { address: address.to_owned(), error };
+        let failed = |error| ControlError::Listen {
+            address: address.to_owned(),
+            error,
+        };
         let listener = bind_tcp(address).map_err(failed)?;
         tcp = listener.local_addr().ok();
         let router = http::router(state, Origin::Tcp)?;
@@ -112,7 +123,13 @@ pub(super) fn start(state: Arc<ControlState>, socket: &Path, listen: Option<&str
     let (unix, file) = bind_unix(socket)?;
     runtime.spawn(accept_unix(unix, file.uid, unix_router, stopped));
     drop(entered);
-    Ok(ControlHandle { runtime: Some(runtime), stop, path: socket.to_owned(), file, tcp })
+    Ok(ControlHandle {
+        runtime: Some(runtime),
+        stop,
+        path: socket.to_owned(),
+        file,
+        tcp,
+    })
 }
 
 async fn accept_unix(listener: UnixListener, uid: u32, router: Router, mut stopped: watch::Receiver<bool>) {
@@ -199,9 +216,16 @@ fn bind_tcp(address: &str) -> io::Result<TcpListener> {
 fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), ControlError> {
     let bytes = path.as_os_str().as_bytes().len();
     if bytes > SOCKET_PATH_BYTES_MAX {
-        return Err(ControlError::SocketPathTooLong { path: path.to_owned(), bytes, max: SOCKET_PATH_BYTES_MAX });
+        return Err(ControlError::SocketPathTooLong {
+            path: path.to_owned(),
+            bytes,
+            max: SOCKET_PATH_BYTES_MAX,
+        });
     }
-    let failed = |error| ControlError::Socket { path: path.to_owned(), error };
+    let failed = |error| ControlError::Socket {
+        path: path.to_owned(),
+        error,
+    };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }

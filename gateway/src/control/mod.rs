@@ -4,7 +4,9 @@
 //! Who may ask what is decided in [`guard`]; the methods are in [`rpc`], and their parameters and results, which the CLI
 //! reads too, in [`wire`]. Where no gateway runs, the CLI calls the same methods in its own process.
 
+pub mod books;
 mod guard;
+mod holds;
 mod http;
 mod listen;
 mod params;
@@ -15,19 +17,19 @@ pub mod wire;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentledger_ledger::Ledger;
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
 use crate::telemetry::Metrics;
 
+pub use books::LedgerView;
 pub use guard::PEER_HEADER;
 pub use listen::ControlHandle;
 pub use params::{LastError, parse_last};
 
 /// What the control plane answers from.
 pub struct ControlState {
-    pub ledger: Arc<Ledger>,
+    pub ledger: LedgerView,
     pub config: Arc<ArcSwap<Config>>,
     pub metrics: Arc<Metrics>,
     pub providers: Arc<dyn ProviderStatus>,
@@ -102,7 +104,11 @@ pub enum ControlError {
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.
-pub fn start(state: Arc<ControlState>, socket: &std::path::Path, listen: Option<&str>) -> Result<ControlHandle, ControlError> {
+pub fn start(
+    state: Arc<ControlState>,
+    socket: &std::path::Path,
+    listen: Option<&str>,
+) -> Result<ControlHandle, ControlError> {
     state.metrics.add_source(Arc::new(sources::Gauges::new(&state)));
     listen::start(state, socket, listen)
 }

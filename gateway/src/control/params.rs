@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentledger_ledger::rollup::Dimension;
+use agentledger_ledger::Dimension;
 use jiff::Timestamp;
 
 use crate::config::units::{DurationError, go_duration};
@@ -21,11 +21,17 @@ pub struct LastError {
 
 /// Reads a stretch of time: a whole number of days (`30d`) or Go's durations (`90m`, `1h30m`); empty is 24 hours.
 pub fn parse_last(text: &str) -> Result<Duration, LastError> {
-    let failed = |reason: &str| LastError { text: text.to_owned(), reason: reason.to_owned() };
+    let failed = |reason: &str| LastError {
+        text: text.to_owned(),
+        reason: reason.to_owned(),
+    };
     let asked = if text.is_empty() { LAST_DEFAULT } else { text };
     if let Some(days) = asked.strip_suffix('d') {
         let days: u64 = days.parse().map_err(|_| failed("not a whole number of days"))?;
-        return days.checked_mul(DAY_SECONDS).map(Duration::from_secs).ok_or_else(|| failed("too long"));
+        return days
+            .checked_mul(DAY_SECONDS)
+            .map(Duration::from_secs)
+            .ok_or_else(|| failed("too long"));
     }
     go_duration(asked).map_err(|error: DurationError| failed(&error.to_string()))
 }
@@ -66,7 +72,9 @@ fn before(now_ms: i64, last: &str) -> Result<i64, String> {
 }
 
 fn moment(name: &str, text: &str) -> Result<i64, String> {
-    let at: Timestamp = text.parse().map_err(|_| format!("{name}: {text:?} is no RFC 3339 time"))?;
+    let at: Timestamp = text
+        .parse()
+        .map_err(|_| format!("{name}: {text:?} is no RFC 3339 time"))?;
     Ok(at.as_millisecond())
 }
 
@@ -111,7 +119,17 @@ mod tests {
         assert_eq!(parse_last("7d").unwrap(), Duration::from_secs(7 * 86_400));
         assert_eq!(parse_last("90m").unwrap(), Duration::from_secs(5_400));
         assert_eq!(parse_last("1h30m").unwrap(), Duration::from_secs(5_400));
-        for bad in ["d", "1.5d", "-3d", "7", "h", "1x", "99999999999999999999d", "300000000000000d", "-5m"] {
+        for bad in [
+            "d",
+            "1.5d",
+            "-3d",
+            "7",
+            "h",
+            "1x",
+            "99999999999999999999d",
+            "300000000000000d",
+            "-5m",
+        ] {
             let error = parse_last(bad).unwrap_err().to_string();
             assert!(error.starts_with(&format!("invalid --last value {bad:?}: ")), "{error}");
         }
@@ -124,8 +142,14 @@ mod tests {
         };
         assert_eq!(of(None, None, None), Ok((NOW_MS - 86_400_000, NOW_MS + 1)));
         assert_eq!(of(Some("1h"), None, None), Ok((NOW_MS - 3_600_000, NOW_MS + 1)));
-        assert_eq!(of(None, Some("2023-11-14T00:00:00Z"), None), Ok((1_699_920_000_000, NOW_MS + 1)));
-        assert_eq!(of(None, None, Some("2023-11-14T00:00:00Z")), Ok((i64::MIN, 1_699_920_000_000)));
+        assert_eq!(
+            of(None, Some("2023-11-14T00:00:00Z"), None),
+            Ok((1_699_920_000_000, NOW_MS + 1))
+        );
+        assert_eq!(
+            of(None, None, Some("2023-11-14T00:00:00Z")),
+            Ok((i64::MIN, 1_699_920_000_000))
+        );
         assert!(of(Some("1h"), Some("2023-11-14T00:00:00Z"), None).is_err());
         assert!(of(None, Some("2024-11-14T00:00:00Z"), Some("2023-11-14T00:00:00Z")).is_err());
         assert!(of(None, Some("yesterday"), None).unwrap_err().starts_with("from:"));

@@ -5,6 +5,9 @@
 //! | `ledger.summary` | [`wire::SummaryParams`] | [`wire::Summary`] | read |
 //! | `ledger.query` | [`wire::QueryParams`] | [`wire::Entries`] | read |
 //! | `ledger.verify` | [`wire::VerifyParams`] | [`wire::Verified`] | read |
+//! | `budget.status` | [`wire::BudgetParams`] | [`wire::BudgetStatus`] | read |
+//! | `hold.list` | – | [`wire::Holds`] | read |
+//! | `hold.explain` | [`wire::HoldParams`] | [`wire::Explained`] | read |
 //! | `provider.list` | – | [`wire::Providers`] | read |
 //!
 //! Parameters are an object, by name; an unknown one is refused, so that a misspelt filter never lets everything pass.
@@ -20,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::guard::Access;
-use super::{ControlState, books, wire};
+use super::{ControlState, books, holds, wire};
 
 /// Why a method gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +65,9 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Module, RegisterMethod
     register(&mut module, "ledger.summary", Access::Read, books::summary)?;
     register(&mut module, "ledger.query", Access::Read, books::query)?;
     register(&mut module, "ledger.verify", Access::Read, books::verify)?;
+    register(&mut module, "budget.status", Access::Read, holds::budget_status)?;
+    register(&mut module, "hold.list", Access::Read, holds::list)?;
+    register(&mut module, "hold.explain", Access::Read, holds::explain)?;
     register(&mut module, "provider.list", Access::Read, provider_list)?;
     Ok(module)
 }
@@ -100,13 +106,16 @@ fn read<P: DeserializeOwned + Default>(params: &Params<'_>) -> Result<P, RpcErro
         Some(text) if params.is_object() => {
             serde_json::from_str(text).map_err(|error| RpcError::InvalidParams(error.to_string()))
         }
-        Some(_) => Err(RpcError::InvalidParams("parameters go by name, in an object".to_owned())),
+        Some(_) => Err(RpcError::InvalidParams(
+            "parameters go by name, in an object".to_owned(),
+        )),
     }
 }
 
+/// No parameters.
 #[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, RpcError> {
     let config = state.config.load();
@@ -122,5 +131,15 @@ fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, Rp
             failures: breaker.failures,
         }
     });
-    Ok(wire::Providers { providers: providers.collect() })
+    Ok(wire::Providers {
+        providers: providers.collect(),
+    })
+}
+
+/// Why no requests are taken at present.
+pub(super) fn not_ready(state: &ControlState) -> Option<String> {
+    state
+        .ledger
+        .stopped()
+        .map(|reason| format!("the ledger writes no more: {reason}"))
 }

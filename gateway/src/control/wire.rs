@@ -92,7 +92,8 @@ pub struct QueryParams {
     pub session: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
-    /// Entries in one answer; default 100, at most 1,000.
+    /// Entries in one answer; default 100, at most 1,000. With a filter there may be fewer, even none, though `next` says
+    /// that there are more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// The `next` of the answer before.
@@ -113,7 +114,7 @@ pub struct Entries {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VerifyParams {
-    /// A head that was kept elsewhere: the chain must contain it.
+    /// A head that was kept elsewhere, `SEQUENCE:HASH` or the hash alone: the chain must contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
 }
@@ -123,10 +124,8 @@ pub struct VerifyParams {
 pub struct Verified {
     /// No damage, and the expected head, if one was given, is in the chain.
     pub ok: bool,
-    /// Hash of the last event, hex.
+    /// The last event that could be believed, `SEQUENCE:HASH`.
     pub head: String,
-    /// Sequence of the last event.
-    pub sequence: u64,
     pub months: Vec<String>,
     pub events: u64,
     pub entries: u64,
@@ -156,11 +155,116 @@ pub struct ProviderRow {
     pub failures: u32,
 }
 
-/// `hold.list` and `hold.explain`.
+/// `budget.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetParams {
+    /// Only accounts that begin so: `key:`, `tenant:acme`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// `minute`, `hour`, `day`, `week`, `month` or `total`; empty is all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub window: String,
+}
+
+/// Result of `budget.status`: what accounts have spent and hold in the windows that run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    pub budgets: Vec<BudgetRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BudgetRow {
+    /// `global`, `key:FINGERPRINT`, `tenant:NAME`, …
+    pub account: String,
+    pub window: String,
+    pub zone: String,
+    /// Start and end of the running window; null for `total`.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub spent_usd: Usd,
+    pub held_usd: Usd,
+    /// The part of what is spent that was billed beyond holds.
+    pub overage_usd: Usd,
+    pub spent_tokens: i64,
+    pub held_tokens: i64,
+    pub spent_requests: i64,
+    pub held_requests: i64,
+    /// The limits that open holds are bound to. Without an open hold there is none: limits are what the policies say for
+    /// each request.
+    pub limits: Vec<LimitRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitRow {
+    /// `usd`, `tokens`, `requests`.
+    pub unit: String,
+    /// Decimal dollars, or a count.
+    pub limit: String,
+    /// `hard` or `watch`.
+    pub mode: String,
+}
+
+/// `hold.explain`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HoldParams {
-    /// The exchange's id.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// As `hold.list` names it, or the exchange's id.
     pub id: String,
+}
+
+/// Result of `hold.list`: open holds, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Holds {
+    pub holds: Vec<HoldRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HoldRow {
+    /// Sequence of the event that placed it.
+    pub id: u64,
+    /// Id of its exchange, and of the entry that it will become.
+    pub exchange: String,
+    pub since: String,
+    pub age_ms: u64,
+    pub provider: String,
+    pub model: String,
+    /// Fingerprint.
+    pub key: String,
+    pub tenant: String,
+    pub agent: String,
+    pub session: String,
+    /// Extensions included.
+    pub held_usd: Usd,
+    pub held_tokens: i64,
+    /// As it was placed.
+    pub first_usd: Usd,
+    /// Why it has this size.
+    pub basis: String,
+}
+
+/// Result of `hold.explain`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    pub hold: HoldRow,
+    pub bounds: Vec<BoundRow>,
+}
+
+/// A bound that a hold touches. Numbers are decimal dollars, or counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BoundRow {
+    pub account: String,
+    pub window: String,
+    pub zone: String,
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub unit: String,
+    pub mode: String,
+    pub limit: String,
+    /// This hold's share; the next four are the account's now, null where no gateway runs.
+    pub held_here: String,
+    pub spent: Option<String>,
+    pub held: Option<String>,
+    pub overage: Option<String>,
+    pub left: Option<String>,
 }
