@@ -13,6 +13,8 @@ mod settle;
 mod text;
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Metered, Passed};

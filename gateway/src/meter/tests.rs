@@ -142,12 +142,12 @@ fn facts<'a>(content_type: &'a str) -> AnswerFacts<'a> {
     }
 }
 
-fn sse_facts() -> AnswerFacts<'static> {
+pub fn sse_facts() -> AnswerFacts<'static> {
     facts("text/event-stream; charset=utf-8")
 }
 
 /// One run of a meter: what it said, and the bytes it let through.
-fn run(
+pub fn run(
     reader: &Arc<Reader>,
     facts: AnswerFacts<'_>,
     limits: &Limits,
