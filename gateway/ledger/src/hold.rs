@@ -124,16 +124,20 @@ impl Drop for Hold {
 pub struct Settled {
     pub entry: Entry,
     ledger: Arc<Ledger>,
-    sequence: u64,
+    /// Of its event. `None` for a hold that the books did not know.
+    sequence: Option<u64>,
 }
 
 impl Settled {
-    pub(crate) fn new(entry: Entry, ledger: Arc<Ledger>, sequence: u64) -> Settled {
+    pub(crate) fn new(entry: Entry, ledger: Arc<Ledger>, sequence: Option<u64>) -> Settled {
         Settled { entry, ledger, sequence }
     }
 
     /// Waits until the entry is on disk, whatever the durability.
     pub async fn durable(&self) -> Result<(), LedgerError> {
-        self.ledger.durable(self.sequence).await
+        match self.sequence {
+            Some(sequence) => self.ledger.durable(sequence).await,
+            None => Err(BooksError::UnknownHold.into()),
+        }
     }
 }

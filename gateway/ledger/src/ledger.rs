@@ -335,13 +335,13 @@ impl Ledger {
             })
         };
         match settled {
-            Ok((held, settled, sequence)) => Settled::new(settled.entry(&held.facts), Arc::clone(self), sequence),
+            Ok((held, settled, sequence)) => Settled::new(settled.entry(&held.facts), Arc::clone(self), Some(sequence)),
             // Cannot be: a hold is open until its one owner ends it.
             Err(error) => {
                 tracing::error!(hold = hold.0, %error, "a hold could not be settled");
                 let (facts, held, overage, overage_reason) = (facts.clone(), Usd::ZERO, Usd::ZERO, None);
                 let entry = Entry { facts, settlement: fallback, held, overage, overage_reason };
-                Settled::new(entry, Arc::clone(self), u64::MAX)
+                Settled::new(entry, Arc::clone(self), None)
             }
         }
     }

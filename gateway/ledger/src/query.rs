@@ -12,6 +12,9 @@ use crate::event::{Event, Held, HoldId, Settled};
 use crate::journal::reader::{MonthReader, Placed, ReadError};
 use crate::store::{Month, Stores};
 
+/// A request's start and its hold lie this far apart at most: its body is read and others' holds are waited for between.
+const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
+
 /// Entries whose request began in `from_ms..to_ms`, in the order in which they were settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryQuery {
@@ -133,8 +136,8 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
             _ => {}
         }
         first = false;
-        // Past the end of the range only holds that are still open can bring entries of it.
-        if at_ms >= query.to_ms && open.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        // Well past the end of the range only holds that are still open can bring entries of it.
+        if at_ms >= query.to_ms.saturating_add(HELD_WITHIN_MS) && open.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(page)
 }

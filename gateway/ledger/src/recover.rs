@@ -28,7 +28,7 @@ pub(crate) fn recover(
     retention: Retention,
     may_change: bool,
 ) -> Result<Recovered, ReadError> {
-    let months = written_months(stores, may_change)?;
+    let months = written_months(stores)?;
     let loaded = derived::load(state, retention)?;
     let loaded = match loaded {
         Some((checkpoint, rollups)) => Books::restore(&checkpoint.books).ok().map(|books| (checkpoint, rollups, books)),
@@ -66,21 +66,14 @@ pub(crate) fn recover(
     Ok(recovered)
 }
 
-/// Months with at least their opening. A newest one without is what a crash left between two steps: it says nothing.
-fn written_months(stores: &dyn Stores, may_change: bool) -> Result<Vec<(Month, Arc<dyn Store>)>, ReadError> {
+/// Months with at least their opening. One without is what a crash left between making it and opening it. If it has
+/// lost its events instead, the month after does not carry on the chain, or the checkpoint names what is gone.
+fn written_months(stores: &dyn Stores) -> Result<Vec<(Month, Arc<dyn Store>)>, ReadError> {
     let mut written = Vec::new();
-    let months = stores.months()?;
-    let newest = months.last().copied();
-    for month in months {
+    for month in stores.months()? {
         let store = stores.month(month)?;
         if store.last()?.is_some() {
             written.push((month, store));
-        } else if Some(month) != newest {
-            let after_sequence = 0;
-            return Err(Damaged { month, after_sequence, damage: Damage::NoOpening }.into());
-        } else if may_change {
-            drop(store);
-            stores.remove_month(month)?;
         }
     }
     Ok(written)
