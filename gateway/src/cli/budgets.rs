@@ -11,14 +11,33 @@ pub const NOTHING: &str = "No budget is in use.";
 
 /// The table, with its last line break. `account` picks those that begin so, `window` one kind of window; empty is all.
 pub fn run(config: &Config, account: &str, window: &str) -> Result<String, ClientError> {
-    let Some(client) = Client::open(config)? else { return Ok(format!("{NOTHING}\n")) };
-    let params = BudgetParams { account: account.to_owned(), window: window.to_owned() };
+    let Some(client) = Client::open(config)? else {
+        return Ok(format!("{NOTHING}\n"));
+    };
+    let params = BudgetParams {
+        account: account.to_owned(),
+        window: window.to_owned(),
+    };
     let status: BudgetStatus = client.call("budget.status", &params)?;
-    Ok(if status.budgets.is_empty() { format!("{NOTHING}\n") } else { table(&status.budgets) })
+    Ok(if status.budgets.is_empty() {
+        format!("{NOTHING}\n")
+    } else {
+        table(&status.budgets)
+    })
 }
 
 fn table(budgets: &[BudgetRow]) -> String {
-    let header = ["ACCOUNT", "WINDOW", "ENDS", "SPENT (USD)", "HELD (USD)", "OVERAGE (USD)", "TOKENS", "REQUESTS", "LIMITS"];
+    let header = [
+        "ACCOUNT",
+        "WINDOW",
+        "ENDS",
+        "SPENT (USD)",
+        "HELD (USD)",
+        "OVERAGE (USD)",
+        "TOKENS",
+        "REQUESTS",
+        "LIMITS",
+    ];
     let mut table = Table::new(header);
     for row in budgets {
         let limits: Vec<String> = row
@@ -29,7 +48,11 @@ fn table(budgets: &[BudgetRow]) -> String {
                 format!("{} {}{soft}", limit.limit, limit.unit)
             })
             .collect();
-        let zone = if row.zone == "UTC" { String::new() } else { format!(" {}", row.zone) };
+        let zone = if row.zone == "UTC" {
+            String::new()
+        } else {
+            format!(" {}", row.zone)
+        };
         table.row(vec![
             row.account.clone(),
             format!("{}{zone}", row.window),
@@ -39,7 +62,11 @@ fn table(budgets: &[BudgetRow]) -> String {
             format!("${}", fixed(row.overage_usd, 4)),
             row.spent_tokens.to_string(),
             row.spent_requests.to_string(),
-            if limits.is_empty() { "-".to_owned() } else { limits.join(", ") },
+            if limits.is_empty() {
+                "-".to_owned()
+            } else {
+                limits.join(", ")
+            },
         ]);
     }
     table.render()
@@ -64,7 +91,11 @@ mod tests {
             overage_usd: Usd::from_nanos(10_000_000),
             spent_tokens: 900,
             spent_requests: 3,
-            limits: vec![LimitRow { unit: "usd".into(), limit: "5".into(), mode: "watch".into() }],
+            limits: vec![LimitRow {
+                unit: "usd".into(),
+                limit: "5".into(),
+                mode: "watch".into(),
+            }],
             ..BudgetRow::default()
         };
         let text = table(&[row]);

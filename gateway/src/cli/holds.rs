@@ -11,25 +11,46 @@ pub const NOTHING: &str = "No hold is open.";
 
 /// All open holds as a table, with its last line break.
 pub fn list(config: &Config) -> Result<String, ClientError> {
-    let Some(client) = Client::open(config)? else { return Ok(format!("{NOTHING}\n")) };
+    let Some(client) = Client::open(config)? else {
+        return Ok(format!("{NOTHING}\n"));
+    };
     let holds: Holds = client.call("hold.list", &serde_json::json!({}))?;
-    Ok(if holds.holds.is_empty() { format!("{NOTHING}\n") } else { table(&holds.holds) })
+    Ok(if holds.holds.is_empty() {
+        format!("{NOTHING}\n")
+    } else {
+        table(&holds.holds)
+    })
 }
 
 /// One hold: its size and why, since when, and its bounds. `id` is the hold's, or its exchange's.
 pub fn explain(config: &Config, id: &str) -> Result<String, ClientError> {
-    let Some(client) = Client::open(config)? else { return Ok(format!("{NOTHING}\n")) };
+    let Some(client) = Client::open(config)? else {
+        return Ok(format!("{NOTHING}\n"));
+    };
     let params = HoldParams { id: id.to_owned() };
     let explained: Explained = client.call("hold.explain", &params)?;
     Ok(text(&explained))
 }
 
 fn named(name: &str) -> String {
-    if name.is_empty() { "(none)".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "(none)".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 fn table(holds: &[HoldRow]) -> String {
-    let mut table = Table::new(["ID", "SINCE", "PROVIDER", "MODEL", "KEY", "AGENT", "HELD (USD)", "HELD TOKENS"]);
+    let mut table = Table::new([
+        "ID",
+        "SINCE",
+        "PROVIDER",
+        "MODEL",
+        "KEY",
+        "AGENT",
+        "HELD (USD)",
+        "HELD TOKENS",
+    ]);
     for hold in holds {
         table.row(vec![
             hold.id.to_string(),
@@ -64,7 +85,18 @@ fn text(explained: &Explained) -> String {
         out.push_str("No limit touches it.\n");
         return out;
     }
-    let mut table = Table::new(["ACCOUNT", "WINDOW", "UNIT", "MODE", "LIMIT", "SPENT", "HELD", "OVERAGE", "LEFT", "OF THIS HOLD"]);
+    let mut table = Table::new([
+        "ACCOUNT",
+        "WINDOW",
+        "UNIT",
+        "MODE",
+        "LIMIT",
+        "SPENT",
+        "HELD",
+        "OVERAGE",
+        "LEFT",
+        "OF THIS HOLD",
+    ]);
     let now = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     for bound in &explained.bounds {
         table.row(vec![

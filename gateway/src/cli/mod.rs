@@ -7,3 +7,6 @@ pub mod export;
 pub mod holds;
 pub mod table;
 pub mod verify;
+
+#[cfg(test)]
+mod command_tests;

@@ -51,12 +51,13 @@ fn budget(row: &BalanceRow, holds: &[OpenHold]) -> wire::BudgetRow {
 
 pub(super) fn list(state: &ControlState, _: Nothing) -> Result<wire::Holds, RpcError> {
     let now_ms = now_ms();
-    Ok(wire::Holds { holds: state.ledger.open_holds().iter().map(|hold| row(hold, now_ms)).collect() })
+    Ok(wire::Holds {
+        holds: state.ledger.open_holds().iter().map(|hold| row(hold, now_ms)).collect(),
+    })
 }
 
 pub(super) fn explain(state: &ControlState, asked: wire::HoldParams) -> Result<wire::Explained, RpcError> {
-    let is_it =
-        |hold: &&OpenHold| hold.id.0.to_string() == asked.id || hold.held.facts.id.to_string() == asked.id;
+    let is_it = |hold: &&OpenHold| hold.id.0.to_string() == asked.id || hold.held.facts.id.to_string() == asked.id;
     let holds = state.ledger.open_holds();
     let Some(hold) = holds.iter().find(is_it) else {
         return Err(RpcError::NotFound(format!("no open hold {:?}", asked.id)));
@@ -64,8 +65,13 @@ pub(super) fn explain(state: &ControlState, asked: wire::HoldParams) -> Result<w
     // It may end between the two questions; then it has no standings any more.
     let standings = state.ledger.standings(hold.id);
     let bounds = hold.held.bounds.iter().enumerate();
-    let bounds = bounds.map(|(place, bound)| bound_row(hold, bound, standings.get(place))).collect();
-    Ok(wire::Explained { hold: row(hold, now_ms()), bounds })
+    let bounds = bounds
+        .map(|(place, bound)| bound_row(hold, bound, standings.get(place)))
+        .collect();
+    Ok(wire::Explained {
+        hold: row(hold, now_ms()),
+        bounds,
+    })
 }
 
 fn row(hold: &OpenHold, now_ms: i64) -> wire::HoldRow {
@@ -116,7 +122,11 @@ fn limit(bound: &HeldBound) -> wire::LimitRow {
         Mode::Watch => "watch",
     };
     let (unit, limit) = (bound.unit.name().to_owned(), amount(bound.unit, bound.limit));
-    wire::LimitRow { unit, limit, mode: mode.to_owned() }
+    wire::LimitRow {
+        unit,
+        limit,
+        mode: mode.to_owned(),
+    }
 }
 
 /// Decimal dollars, or the count itself.
