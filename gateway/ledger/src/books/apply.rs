@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::snapshot::{self, SnapshotError};
-use super::state::{Open, State};
+use super::state::{Balance, Open, State};
 use crate::amounts::Amounts;
 use crate::event::{Adjusted, Event, Extended, Held, HoldId, Opening, Settled};
 
@@ -156,10 +156,9 @@ impl State {
                 .flat_map(|account| &account.slots)
                 .filter_map(|slot| slot.balance)
             {
-                let balance = self
-                    .balances
-                    .get_mut(place)
-                    .filter(|balance| balance.stretch.contains(held_at_s));
+                let counts_it =
+                    |balance: &&mut Balance| balance.stretch.contains(held_at_s) && balance.since <= adjusted.hold.0;
+                let balance = self.balances.get_mut(place).filter(counts_it);
                 if let Some(balance) = balance {
                     balance.posted = balance.posted.plus(&adjusted.amounts);
                     balance.overage = balance.overage.plus(&overage);

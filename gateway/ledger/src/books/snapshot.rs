@@ -119,6 +119,7 @@ fn write_calendar(w: &mut Writer, state: &State, calendar: usize) {
 fn write_balance(w: &mut Writer, balance: &Balance) {
     w.signed(balance.stretch.start_s);
     w.signed(balance.stretch.end_s);
+    w.unsigned(balance.since);
     for amounts in [&balance.posted, &balance.held, &balance.overage] {
         write_amounts(w, amounts);
     }
@@ -223,11 +224,13 @@ fn read_balance(
         start_s: r.signed()?,
         end_s: r.signed()?,
     };
+    let since = r.unsigned()?;
     let (posted, held, overage) = (read_amounts(r)?, read_amounts(r)?, read_amounts(r)?);
     let place = state.balances.insert(Balance {
         account,
         calendar,
         stretch,
+        since,
         posted,
         held,
         overage,

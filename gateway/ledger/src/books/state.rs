@@ -66,6 +66,8 @@ pub(super) struct Balance {
     pub account: u32,
     pub calendar: usize,
     pub stretch: Stretch,
+    /// The sequence it was made by: holds before it are not counted here.
+    pub since: u64,
     pub posted: Amounts,
     pub held: Amounts,
     pub overage: Amounts,
@@ -423,6 +425,7 @@ impl State {
             account,
             calendar: slot.calendar,
             stretch,
+            since: self.head + 1,
             posted: Amounts::ZERO,
             held: Amounts::ZERO,
             overage: Amounts::ZERO,

@@ -58,10 +58,10 @@ fn bill(cost: i64) -> Settlement {
     }
 }
 
-fn reserve(books: &mut Books, at_ms: i64, bounds: &[Bound], cost: i64) -> Result<HoldId, Refusal> {
+fn reserve(books: &mut Books, at_ms: i64, bounds: &[Bound], cost: i64) -> Result<HoldId, Box<Refusal>> {
     match books.reserve(at_ms, &facts("k"), bounds, usd(cost), &"max_tokens".into()) {
         Ok(reserved) => Ok(reserved.hold),
-        Err(BooksError::Refused(refusal)) => Err(*refusal),
+        Err(BooksError::Refused(refusal)) => Err(refusal),
         Err(error) => panic!("{error}"),
     }
 }
