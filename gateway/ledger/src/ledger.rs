@@ -82,7 +82,9 @@ pub enum LedgerError {
     /// Another process has it: ask that one.
     #[error("the store in {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    #[error("{0}; run `agentledger verify` to see how far the journal is sound; the ledger was not opened and nothing was changed")]
+    #[error(
+        "{0}; run `agentledger verify` to see how far the journal is sound; the ledger was not opened and nothing was changed"
+    )]
     Damaged(Damaged),
     #[error(transparent)]
     Store(StoreError),
@@ -231,7 +233,9 @@ impl Ledger {
             ledger: Arc::downgrade(&ledger),
         };
         let writer = Writer::new(queue, stores, store, bookkeeper);
-        let thread = thread::Builder::new().name("ledger-writer".into()).spawn(move || writer.run());
+        let thread = thread::Builder::new()
+            .name("ledger-writer".into())
+            .spawn(move || writer.run());
         *ledger.writer.lock() = Some(thread.map_err(|error| LedgerError::Thread(error.to_string()))?);
         ledger.begin(is_new);
         Ok(ledger)
@@ -248,7 +252,10 @@ impl Ledger {
             for settled in core.books.recover(now_ms) {
                 self.put(settled.recorded, None, false);
             }
-            tracing::warn!(holds = self.recovered_holds, "settled the holds that the last run left open, at what they held");
+            tracing::warn!(
+                holds = self.recovered_holds,
+                "settled the holds that the last run left open, at what they held"
+            );
         }
     }
 
@@ -272,7 +279,10 @@ impl Ledger {
     /// Only under the core's lock: the order of calls is the order of the journal.
     fn put(&self, recorded: Recorded, place: Option<OwnedSemaphorePermit>, urgent: bool) -> u64 {
         let sequence = self.queue.put(recorded.event.at_ms(), recorded.event, place, urgent);
-        debug_assert!(sequence == recorded.seq, "the journal and the books number events alike");
+        debug_assert!(
+            sequence == recorded.seq,
+            "the journal and the books number events alike"
+        );
         sequence
     }
 
@@ -329,10 +339,12 @@ impl Ledger {
         let settled = {
             let mut core = self.core.lock();
             let now_ms = self.now_in_month(&mut core);
-            core.books.settle(now_ms, hold, settlement, overage_reason).map(|settled| {
-                let sequence = self.put(settled.recorded, place, false);
-                (settled.held, settled.settled, sequence)
-            })
+            core.books
+                .settle(now_ms, hold, settlement, overage_reason)
+                .map(|settled| {
+                    let sequence = self.put(settled.recorded, place, false);
+                    (settled.held, settled.settled, sequence)
+                })
         };
         match settled {
             Ok((held, settled, sequence)) => Settled::new(settled.entry(&held.facts), Arc::clone(self), Some(sequence)),
@@ -340,7 +352,13 @@ impl Ledger {
             Err(error) => {
                 tracing::error!(hold = hold.0, %error, "a hold could not be settled");
                 let (facts, held, overage, overage_reason) = (facts.clone(), Usd::ZERO, Usd::ZERO, None);
-                let entry = Entry { facts, settlement: fallback, held, overage, overage_reason };
+                let entry = Entry {
+                    facts,
+                    settlement: fallback,
+                    held,
+                    overage,
+                    overage_reason,
+                };
                 Settled::new(entry, Arc::clone(self), None)
             }
         }
@@ -374,8 +392,16 @@ impl Ledger {
         let until = self.head().sequence;
         let found = query::find(&*self.stores, from_ms, until, |_, held| held.facts.id == entry_id)?;
         let found = found.ok_or(LedgerError::NoSuchEntry(entry_id))?;
-        let amounts = Amounts { usd: delta, ..Amounts::ZERO };
-        let adjustment = Adjustment { hold: found.hold, held: &found.held, amounts, reason: Name::from(reason) };
+        let amounts = Amounts {
+            usd: delta,
+            ..Amounts::ZERO
+        };
+        let adjustment = Adjustment {
+            hold: found.hold,
+            held: &found.held,
+            amounts,
+            reason: Name::from(reason),
+        };
         let mut core = self.core.lock();
         let now_ms = self.now_in_month(&mut core);
         let recorded = core.books.adjust(now_ms, &adjustment)?;
@@ -440,7 +466,10 @@ impl Ledger {
     }
 
     pub fn spent_in(&self, account: &str, window: Window, zone: &Zone) -> Amounts {
-        self.core.lock().books.spent_in(self.clock.now_ms(), account, window, zone)
+        self.core
+            .lock()
+            .books
+            .spent_in(self.clock.now_ms(), account, window, zone)
     }
 
     /// What open holds reserve on an account.
@@ -487,7 +516,9 @@ impl Ledger {
     /// Writes down what is left and a checkpoint, and stops the writer. Blocks. Holds still open are recovered by the
     /// next start. Further calls do nothing.
     pub fn close(&self) {
-        let Some(writer) = self.writer.lock().take() else { return };
+        let Some(writer) = self.writer.lock().take() else {
+            return;
+        };
         {
             let mut core = self.core.lock();
             for recorded in core.books.finish_denials() {
@@ -573,8 +604,15 @@ impl OfflineLedger {
     pub fn open_in(stores: Arc<dyn Stores>, rollups: Retention) -> Result<OfflineLedger, LedgerError> {
         let state = stores.state()?;
         let recovered = recover::recover(&*stores, &*state, rollups, false)?;
-        let recover::Recovered { books, derived, head, .. } = recovered;
-        Ok(OfflineLedger { stores, books, derived, head })
+        let recover::Recovered {
+            books, derived, head, ..
+        } = recovered;
+        Ok(OfflineLedger {
+            stores,
+            books,
+            derived,
+            head,
+        })
     }
 
     pub fn head(&self) -> Head {

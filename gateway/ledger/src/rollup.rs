@@ -114,7 +114,14 @@ impl Totals {
     }
 
     fn put(&self, out: &mut Vec<u8>) {
-        let counts = [self.requests, self.errors, self.status_429, self.status_5xx, self.estimated, self.duration_ms];
+        let counts = [
+            self.requests,
+            self.errors,
+            self.status_429,
+            self.status_5xx,
+            self.estimated,
+            self.duration_ms,
+        ];
         counts.iter().for_each(|count| put_u64(out, *count));
         for money in [self.cost, self.held, self.overage] {
             put_i64(out, money.nanos());
@@ -290,9 +297,16 @@ impl Rollups {
 
     /// Adds what an entry was corrected by to the sums it is in.
     pub fn adjust(&mut self, entry: &Entry, delta: Usd) {
-        let totals = Totals { cost: delta, ..Totals::default() };
+        let totals = Totals {
+            cost: delta,
+            ..Totals::default()
+        };
         let facts = &entry.facts;
-        self.put(facts.at_ms, row(facts, Axis::Model, &facts.provider, model_of(entry)), &totals);
+        self.put(
+            facts.at_ms,
+            row(facts, Axis::Model, &facts.provider, model_of(entry)),
+            &totals,
+        );
         self.add_by_the_rest(entry, &totals);
     }
 
@@ -303,13 +317,33 @@ impl Rollups {
         let own = if parts.is_empty() {
             totals
         } else {
-            Totals { usage: Usage::default(), cost: Usd::ZERO, ..totals }
+            Totals {
+                usage: Usage::default(),
+                cost: Usd::ZERO,
+                ..totals
+            }
         };
-        self.put(facts.at_ms, row(facts, Axis::Model, &facts.provider, model_of(entry)), &own);
+        self.put(
+            facts.at_ms,
+            row(facts, Axis::Model, &facts.provider, model_of(entry)),
+            &own,
+        );
         for part in parts {
-            let times = Totals { first_ms: facts.at_ms, last_ms: facts.at_ms, ..Totals::default() };
-            let totals = Totals { usage: part.usage, cost: part.cost, ..times };
-            self.put(facts.at_ms, row(facts, Axis::Model, &facts.provider, &part.model), &totals);
+            let times = Totals {
+                first_ms: facts.at_ms,
+                last_ms: facts.at_ms,
+                ..Totals::default()
+            };
+            let totals = Totals {
+                usage: part.usage,
+                cost: part.cost,
+                ..times
+            };
+            self.put(
+                facts.at_ms,
+                row(facts, Axis::Model, &facts.provider, &part.model),
+                &totals,
+            );
         }
     }
 
@@ -317,7 +351,11 @@ impl Rollups {
         let facts = &entry.facts;
         let none: Name = Name::from("");
         self.put(facts.at_ms, row(facts, Axis::Key, &facts.key, &none), totals);
-        self.put(facts.at_ms, row(facts, Axis::Session, &facts.agent, &facts.session), totals);
+        self.put(
+            facts.at_ms,
+            row(facts, Axis::Session, &facts.agent, &facts.session),
+            totals,
+        );
         self.put(facts.at_ms, row(facts, Axis::User, &facts.user, &none), totals);
         for (tag, value) in &facts.tags {
             self.put(facts.at_ms, row(facts, Axis::Tag, tag, value), totals);
@@ -366,11 +404,19 @@ impl Rollups {
 
     /// Merges what has grown old or too much into coarser sums. To be called now and then.
     pub fn merge(&mut self, now_ms: i64) {
-        let Retention { minutes_kept_ms, hours_kept_ms, minute_rows_max, hour_rows_max, days_kept_ms } = self.retention;
+        let Retention {
+            minutes_kept_ms,
+            hours_kept_ms,
+            minute_rows_max,
+            hour_rows_max,
+            days_kept_ms,
+        } = self.retention;
         let mut minutes_from_ms = floor(now_ms.saturating_sub(minutes_kept_ms), HOUR_MS).max(self.minutes_from_ms);
         self.merge_before(Grain::Minute, minutes_from_ms);
         while self.minutes.rows > minute_rows_max {
-            minutes_from_ms = minutes_from_ms.max(self.oldest_ms(Grain::Minute)).saturating_add(HOUR_MS);
+            minutes_from_ms = minutes_from_ms
+                .max(self.oldest_ms(Grain::Minute))
+                .saturating_add(HOUR_MS);
             minutes_from_ms = floor(minutes_from_ms, HOUR_MS);
             self.merge_before(Grain::Minute, minutes_from_ms);
         }
@@ -396,10 +442,16 @@ impl Rollups {
     }
 
     fn merge_before(&mut self, grain: Grain, before_ms: i64) {
-        let coarser = if grain == Grain::Minute { Grain::Hour } else { Grain::Day };
+        let coarser = if grain == Grain::Minute {
+            Grain::Hour
+        } else {
+            Grain::Day
+        };
         loop {
             let level = self.level_mut(grain);
-            let Some(bucket) = level.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) else { return };
+            let Some(bucket) = level.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) else {
+                return;
+            };
             let (bucket_ms, rows) = bucket.remove_entry();
             level.rows -= rows.len();
             for (key, totals) in rows {
@@ -410,10 +462,16 @@ impl Rollups {
     }
 
     fn forget_days_before(&mut self, before_ms: i64) {
-        while let Some(bucket) = self.days.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) {
+        while let Some(bucket) = self
+            .days
+            .buckets
+            .first_entry()
+            .filter(|bucket| *bucket.key() < before_ms)
+        {
             let (bucket_ms, rows) = bucket.remove_entry();
             self.days.rows -= rows.len();
-            self.dirty.extend(rows.into_keys().map(|key| (Grain::Day, bucket_ms, key)));
+            self.dirty
+                .extend(rows.into_keys().map(|key| (Grain::Day, bucket_ms, key)));
         }
     }
 
@@ -430,9 +488,15 @@ impl Rollups {
                 (Dimension::Tag(tag), Axis::Tag) if *tag == key.first => ("", &*key.second),
                 _ => continue,
             };
-            sums.entry(name).or_insert_with(|| (key.clone(), Totals::default())).1.add(totals);
+            sums.entry(name)
+                .or_insert_with(|| (key.clone(), Totals::default()))
+                .1
+                .add(totals);
         }
-        let mut rows: Vec<SummaryRow> = sums.into_values().map(|(key, totals)| summary_row(&query.by, key, &totals)).collect();
+        let mut rows: Vec<SummaryRow> = sums
+            .into_values()
+            .map(|(key, totals)| summary_row(&query.by, key, &totals))
+            .collect();
         rows.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| names(a).cmp(&names(b))));
         rows
     }
@@ -447,7 +511,10 @@ impl Rollups {
                 points.entry(floor(bucket_ms, step_ms)).or_default().add(totals);
             }
         }
-        points.into_iter().map(|(at_ms, totals)| Point { at_ms, totals }).collect()
+        points
+            .into_iter()
+            .map(|(at_ms, totals)| Point { at_ms, totals })
+            .collect()
     }
 
     fn rows_in<'a>(
@@ -460,7 +527,9 @@ impl Rollups {
             let from_ms = floor(from_ms, grain.ms());
             let buckets = (from_ms < to_ms).then(|| self.level(grain).buckets.range(from_ms..to_ms));
             buckets.into_iter().flatten().flat_map(move |(bucket_ms, rows)| {
-                let rows = rows.iter().filter(move |(key, _)| tenant.is_none_or(|tenant| *tenant == key.tenant));
+                let rows = rows
+                    .iter()
+                    .filter(move |(key, _)| tenant.is_none_or(|tenant| *tenant == key.tenant));
                 rows.map(move |(key, totals)| (*bucket_ms, key, totals))
             })
         })
@@ -470,7 +539,11 @@ impl Rollups {
     pub fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let dirty = std::mem::take(&mut self.dirty);
         let change = |(grain, bucket_ms, key): Address| {
-            let totals = self.level(grain).buckets.get(&bucket_ms).and_then(|rows| rows.get(&key));
+            let totals = self
+                .level(grain)
+                .buckets
+                .get(&bucket_ms)
+                .and_then(|rows| rows.get(&key));
             let value = totals.map(|totals| {
                 let mut value = Vec::with_capacity(48);
                 totals.put(&mut value);
@@ -495,7 +568,13 @@ impl Rollups {
         let (grain, bucket_ms, key) = parse_key(key, names)?;
         let totals = Totals::take(&mut Reader::new(value))?;
         let level = self.level_mut(grain);
-        if level.buckets.entry(bucket_ms).or_default().insert(key, totals).is_none() {
+        if level
+            .buckets
+            .entry(bucket_ms)
+            .or_default()
+            .insert(key, totals)
+            .is_none()
+        {
             level.rows += 1;
         }
         Some(())
@@ -520,11 +599,20 @@ impl Names {
 }
 
 fn row(facts: &crate::entry::Facts, axis: Axis, first: &Name, second: &Name) -> RowKey {
-    RowKey { tenant: Name::clone(&facts.tenant), axis, first: Name::clone(first), second: Name::clone(second) }
+    RowKey {
+        tenant: Name::clone(&facts.tenant),
+        axis,
+        first: Name::clone(first),
+        second: Name::clone(second),
+    }
 }
 
 fn model_of(entry: &Entry) -> &Name {
-    if entry.settlement.model.is_empty() { &entry.facts.requested_model } else { &entry.settlement.model }
+    if entry.settlement.model.is_empty() {
+        &entry.facts.requested_model
+    } else {
+        &entry.settlement.model
+    }
 }
 
 fn stored_key(grain: Grain, bucket_ms: i64, key: &RowKey) -> Vec<u8> {
@@ -548,11 +636,28 @@ fn parse_key(bytes: &[u8], names: &mut Names) -> Option<Address> {
     let tenant = names.share(reader.text()?);
     let first = names.share(reader.text()?);
     let second = names.share(reader.text()?);
-    reader.is_empty().then_some((grain, bucket_ms, RowKey { tenant, axis, first, second }))
+    reader.is_empty().then_some((
+        grain,
+        bucket_ms,
+        RowKey {
+            tenant,
+            axis,
+            first,
+            second,
+        },
+    ))
 }
 
 fn names(row: &SummaryRow) -> [&str; 7] {
-    [&row.provider, &row.model, &row.key, &row.agent, &row.session, &row.user, &row.tag]
+    [
+        &row.provider,
+        &row.model,
+        &row.key,
+        &row.agent,
+        &row.session,
+        &row.user,
+        &row.tag,
+    ]
 }
 
 fn summary_row(by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {
