@@ -10,13 +10,19 @@ use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::rollup::Retention;
 use crate::store::{Month, Store, Stores};
 
+/// So often a replay merges what has grown old, so that a long one needs no more memory than a running ledger.
+const MERGE_EVENTS: u64 = 65_536;
+
+/// A month that has events.
+type Written = (Month, Arc<dyn Store>);
+
 /// All state at the end of the journal.
 pub(crate) struct Recovered {
     pub books: Books,
     pub derived: Derived,
     pub head: Head,
     /// The newest month; `None` for a journal in which nothing was written yet.
-    pub newest: Option<(Month, Arc<dyn Store>)>,
+    pub newest: Option<Written>,
     /// From where events had to be replayed: 0 for all of them.
     pub replayed_from: u64,
 }
@@ -87,7 +93,7 @@ pub(crate) fn recover(
 
 /// Months with at least their opening. One without is what a crash left between making it and opening it. If it has
 /// lost its events instead, the month after does not carry on the chain, or the checkpoint names what is gone.
-fn written_months(stores: &dyn Stores) -> Result<Vec<(Month, Arc<dyn Store>)>, ReadError> {
+fn written_months(stores: &dyn Stores) -> Result<Vec<Written>, ReadError> {
     let mut written = Vec::new();
     for month in stores.months()? {
         let store = stores.month(month)?;
@@ -168,6 +174,9 @@ fn replay(
             .apply(placed.sequence, &placed.event)
             .map_err(|error| Damage::Books(error.to_string()))?;
         derived.apply(placed.sequence, &placed.event, stores);
+        if placed.sequence % MERGE_EVENTS == 0 {
+            derived.rollups.merge(placed.at_ms);
+        }
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(())

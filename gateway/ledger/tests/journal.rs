@@ -361,13 +361,13 @@ async fn relaxed_holds_are_not_waited_for() {
         ..options()
     };
     let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, clock as _).unwrap();
-    ledger.flushed().await;
+    let hold = hold(&ledger, 1, 10).await;
+    // Nothing that a waiter would have to be told about.
+    hold.durable().await.unwrap();
     stores.set_faults(Faults {
         flushes_left: Some(0),
         ..Faults::default()
     });
-    let hold = hold(&ledger, 1, 10).await;
-    hold.durable().await.unwrap();
     assert!(hold.settle(settlement(START_MS, 10)).durable().await.is_err());
 }
 
