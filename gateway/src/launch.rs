@@ -135,7 +135,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     });
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let state = Arc::new(ControlState {
-        ledger,
+        ledger: ledger.into(),
         config: Arc::clone(&shared),
         metrics,
         providers: Arc::new(Breakers(Arc::clone(&gateway))),

@@ -438,7 +438,7 @@ impl Metrics {
 
     /// Counts a request refused before it was forwarded, by the refusal's stable code. `provider` is empty where no
     /// route was found.
-    pub fn refused(&self, provider: &str, code: &'static str) {
+    pub fn refused(&self, provider: &str, code: &str) {
         self.families
             .refused
             .get(&[&self.providers.admit(provider), &self.reasons.admit(code)])
