@@ -25,33 +25,31 @@ local function given(limit)
 	return if limit ~= nil and tonumber(limit) ~= 0 then limit else nil
 end
 
--- What a rule limits, ready to be asked for once the account is known. `how` fills in the way to act, `limits` the limits.
-local function bounds(rule, how, limits)
+-- The limits of a rule, to be put on an account by each request; nil for none. `how` fills in the way to act, `base` the
+-- limits. Rules that say the same share theirs: ten thousand rules mostly come in a few sizes.
+local function limits_of(made, rule, how, base)
 	local soft = rule.soft_limit_pct or 0
-	local action = rule.action or ""
 	soft = if soft > 0 then soft else how.soft_limit_pct or 0
+	local action = rule.action or ""
 	action = if action ~= "" then action else how.action or ""
-	local list = {}
-	for _, by in { { "day", "daily_limit_usd" }, { "month", "monthly_limit_usd" } } do
-		local limit = given(rule[by[2]]) or given(limits[by[2]])
-		if limit then
-			table.insert(list, { window = by[1], limit = limit, soft = soft, action = if action == "block" then "block" else "warn" })
+	action = if action == "block" then "block" else "warn"
+	local day = given(rule.daily_limit_usd) or given(base.daily_limit_usd)
+	local month = given(rule.monthly_limit_usd) or given(base.monthly_limit_usd)
+	if not day and not month then
+		return nil
+	end
+	local same = `{day} {month} {soft} {action}`
+	if not made[same] then
+		local list = {}
+		for window, limit in { day = day, month = month } do
+			table.insert(list, { window = window, limit = limit, soft = soft, action = action, zone = "UTC" })
 		end
+		table.sort(list, function(a, b)
+			return a.window < b.window
+		end)
+		made[same] = limits(list)
 	end
-	return list
-end
-
-local function ask(asked, list, account)
-	for _, bound in list do
-		table.insert(asked, budget{
-			account = account,
-			window = bound.window,
-			limit = bound.limit,
-			soft = bound.soft,
-			action = bound.action,
-			zone = "UTC",
-		})
-	end
+	return made[same]
 end
 
 return {
@@ -67,29 +65,27 @@ return {
 
 	-- Runs once: sorts the rules out, so that a request costs the same with one rule and with ten thousand.
 	setup = function(conf)
+		local made = {}
 		local book = {
-			default = bounds(conf.default, {}, {}),
-			global = bounds(conf.global, conf.default, {}),
+			default = limits_of(made, conf.default, {}, {}),
+			global = limits_of(made, conf.global, conf.default, {}),
 			keys = {},
 			tenants = {},
 		}
 		local patterns = {}
-		local limits = #book.default + #book.global
 		for _, rule in conf.rules do
 			local pattern, tenant = rule.api_key_pattern or "", rule.tenant_id or ""
 			-- A rule for a tenant alone is no rule for requests without a key, whose empty key its empty pattern fits.
 			if pattern == "" and tenant ~= "" then
-				if not book.tenants[tenant] then
-					book.tenants[tenant] = bounds(rule, conf.default, {})
-					limits += #book.tenants[tenant]
+				if book.tenants[tenant] == nil then
+					book.tenants[tenant] = limits_of(made, rule, conf.default, {}) or false
 				end
 			else
 				table.insert(patterns, pattern)
-				table.insert(book.keys, bounds(rule, conf.default, conf.default))
-				limits += #book.keys[#book.keys]
+				book.keys[#patterns] = limits_of(made, rule, conf.default, conf.default) or false
 			end
 		end
-		if limits == 0 then
+		if next(made) == nil then
 			return false
 		end
 		book.patterns = globs(patterns)
@@ -100,15 +96,18 @@ return {
 		local asked = {}
 		local key = call.key
 		local rule = book.patterns:first(key)
-		ask(asked, if rule then book.keys[rule] else book.default, "key:" .. key.fingerprint)
-		if next(book.tenants) then
-			local tenant = call.tenant
-			local list = book.tenants[tenant]
-			if list and tenant ~= "" then
-				ask(asked, list, "tenant:" .. tenant)
-			end
+		local of_key = if rule then book.keys[rule] else book.default
+		if of_key then
+			table.insert(asked, of_key:on("key:" .. key.fingerprint))
 		end
-		ask(asked, book.global, "global")
+		local tenant = call.tenant
+		local of_tenant = tenant ~= "" and book.tenants[tenant]
+		if of_tenant then
+			table.insert(asked, of_tenant:on("tenant:" .. tenant))
+		end
+		if book.global then
+			table.insert(asked, book.global:on("global"))
+		end
 		return asked
 	end,
 }

@@ -10,7 +10,7 @@ use agentledger_ledger::{Clock, Durability, Ledger, LedgerError, Options, Unit, 
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
-use crate::control::{self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, ProviderStatus};
+use crate::control::{self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus};
 use crate::meter::Estimator;
 use crate::meter::price::{PriceBook, PriceError};
 use crate::plugin::{LoadError, Plugins};
@@ -135,7 +135,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     });
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let state = Arc::new(ControlState {
-        ledger: ledger.into(),
+        ledger: LedgerView::Live(ledger),
         config: Arc::clone(&shared),
         metrics,
         providers: Arc::new(Breakers(Arc::clone(&gateway))),

@@ -97,8 +97,9 @@ impl Node {
             self.value = Value::Map(Vec::new());
             self.place = place.clone();
         }
-        let Value::Map(pairs) = &mut self.value else {
-            return self;
+        let pairs = match &mut self.value {
+            Value::Map(pairs) => pairs,
+            _ => unreachable!("made a map just above"),
         };
         let found = pairs.iter().position(|pair| pair.name.eq_ignore_ascii_case(name));
         let index = found.unwrap_or_else(|| {

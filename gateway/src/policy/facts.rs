@@ -177,7 +177,8 @@ impl Shared {
     pub(super) fn open_entry(self: &Rc<Shared>, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> EntryHandle {
         {
             let mut buffers = self.buffers.borrow_mut();
-            buffers.at_ms = entry.settlement.at_ms;
+            // The start, as in the JSON; its windows are where the hold was placed.
+            buffers.at_ms = entry.facts.at_ms;
             refill(&mut buffers.zone, "UTC");
         }
         *self.entry.borrow_mut() = Some(Arc::clone(entry));
@@ -491,6 +492,7 @@ fn entry_field(lua: &Lua, entry: &Entry, name: &[u8]) -> Result<Option<Value>, L
             Outcome::Cut => "cut",
             Outcome::Recovered => "recovered",
         },
+        b"overage_reason" => entry.overage_reason.as_deref().unwrap_or_default(),
         b"estimate_reason" => settlement.estimate_reason.as_deref().unwrap_or_default(),
         b"id" => return text(lua, &facts.id.to_string()).map(Some),
         b"cost_usd" => return text(lua, &settlement.cost.to_string()).map(Some),

@@ -85,7 +85,7 @@ impl Stopwatch {
         }
         let interrupts = self.interrupts.get().wrapping_add(1);
         self.interrupts.set(interrupts);
-        if interrupts % INTERRUPTS_PER_LOOK != 0 {
+        if !interrupts.is_multiple_of(INTERRUPTS_PER_LOOK) {
             return false;
         }
         let wall = self.started.get().elapsed();
@@ -112,7 +112,7 @@ impl Stopwatch {
 
 /// CPU time that this thread has had. `None` where the system has no such file: then wall time alone decides. Read only
 /// for calls that are slow already.
-fn thread_cpu() -> Option<Duration> {
+pub(super) fn thread_cpu() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_ascii_whitespace()
         .next()?

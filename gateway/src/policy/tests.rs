@@ -4,6 +4,7 @@
 mod budget;
 mod hardening;
 mod intents;
+mod settled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

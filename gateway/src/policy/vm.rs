@@ -12,7 +12,7 @@ use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, User
 use super::engine::{Cause, PolicyFailure};
 use super::facts::{Balances, CallFacts, KeyHandle, Shared};
 use super::glob::GlobSet;
-use super::intent::{Asked, host_table};
+use super::intent::{Asked, host_table, limits_function};
 use super::sandbox::{self, Stopwatch};
 use super::set::{Compiled, GlobCache, Options, Phase};
 use super::verdict::Verdict;
@@ -71,6 +71,7 @@ impl Bench {
         }
         add_balances(&lua, &shared)?;
         add_globs(&lua, Arc::clone(globs), Rc::clone(&loading))?;
+        globals.raw_set("limits", limits_function(&lua, &shared, Rc::clone(&loading))?)?;
         sandbox::close(&lua)?;
         Ok(Bench {
             lua,
@@ -171,9 +172,11 @@ impl Vm {
         }
         bench.loading.set(false);
         bench.lua.gc_collect().map_err(no_vm)?;
+        // The collector lets garbage grow to the size of what lives before it has gone round once.
+        let loaded_bytes = bench.lua.used_memory();
         bench
             .lua
-            .set_memory_limit(bench.lua.used_memory() + options.memory_bytes_max)
+            .set_memory_limit(loaded_bytes.saturating_mul(2) + options.memory_bytes_max)
             .map_err(no_vm)?;
         let Bench {
             lua,

@@ -1,7 +1,7 @@
 //! Policies that loop, eat memory, keep what they must not keep, or lie.
 use super::*;
 
-const QUICK: Options = Options {
+pub(super) const QUICK: Options = Options {
     deadline: Duration::from_millis(20),
     memory_bytes_max: 8 << 20,
 };

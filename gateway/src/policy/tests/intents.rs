@@ -143,6 +143,61 @@ fn what_clients_wrote_cannot_break_out_or_make_a_policy_fail() {
 }
 
 #[test]
+fn limits_are_checked_at_load_and_put_on_accounts_by_calls() {
+    let text = |limits: &str| {
+        format!(
+            "return {{ name = 'p', version = '1', setup = function() return limits({limits}) end,
+               request = function(conf, call, book)
+                 assert(#book == 2)
+                 return {{ book:on('agent:' .. call.agent), allow(), book:on('global') }}
+               end }}"
+        )
+    };
+    let load = |limits: &str| PolicySet::load(vec![source("p", &text(limits))], &BTreeMap::new(), Options::default());
+    let good = "{ { window = 'day', limit = 5 }, { window = 'total', limit = '7', unit = 'requests', action = 'warn', soft = 0.5 } }";
+    let bed = Bed::new(load(good).unwrap_or_else(|wrong| panic!("{wrong:?}")));
+    let call = Call {
+        zone: "Europe/Berlin".to_owned(),
+        ..Call::default()
+    };
+    let bounds = bed.ask(&call).unwrap().bounds;
+    let accounts: Vec<&str> = bounds.iter().map(|asked| &**asked.bound.account()).collect();
+    assert_eq!(accounts, ["agent:coder", "agent:coder", "global", "global"]);
+    assert_eq!(&**bounds[0].bound.zone().name(), "Europe/Berlin");
+    assert_eq!(
+        (
+            bounds[3].bound.limit().count(),
+            bounds[3].soft_ppm,
+            bounds[3].bound.mode()
+        ),
+        (7, 500_000, Mode::Watch)
+    );
+    for (limits, says) in [
+        (
+            "{ { window = 'day', limit = 0/0 } }",
+            "limits 1: budget.limit is not a number",
+        ),
+        (
+            "{ { window = 'day', limit = 1 }, { window = 'day', limit = -1 } }",
+            "limits 2: budget.limit is negative",
+        ),
+        (
+            "{ { window = 'day', limit = 1, account = 'global' } }",
+            "no field account",
+        ),
+    ] {
+        let errors = load(limits).err().unwrap();
+        assert!(
+            errors[0].message.contains(says) && errors[0].line == Some(1),
+            "{errors:?}"
+        );
+    }
+    for request in ["return call", "return { call.key }", "return limits({})"] {
+        assert_eq!(run(request).unwrap_err().cause, Cause::Error, "{request}");
+    }
+}
+
+#[test]
 fn the_strictest_of_equal_bounds_and_clamps_stays() {
     let verdict = run(
         "local function b(limit, action) return budget{ account = 'global', window = 'day', limit = limit, action = action } end
