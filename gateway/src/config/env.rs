@@ -189,9 +189,8 @@ impl Shape {
 }
 
 fn set(root: &mut Node, path: &[String], value: Node, place: &Place) {
-    let mut node = root;
-    for name in path {
-        node = node.child_mut(name, place);
+    let node = path.iter().try_fold(root, |node, name| node.child_mut(name, place));
+    if let Some(node) = node {
+        *node = value;
     }
-    *node = value;
 }

@@ -89,7 +89,9 @@ pub fn gather_extra(root: &mut Node) {
     if moved.is_empty() {
         return;
     }
-    let extra = providers.node.child_mut("extra", &place);
+    let Some(extra) = providers.node.child_mut("extra", &place) else {
+        return;
+    };
     if extra.is_null() {
         extra.value = Value::Map(Vec::new());
     }
