@@ -47,6 +47,30 @@ pub enum Outcome {
     Recovered,
 }
 
+impl Outcome {
+    pub const ALL: [Outcome; 5] = [
+        Outcome::Completed,
+        Outcome::ClientGone,
+        Outcome::UpstreamFailed,
+        Outcome::Cut,
+        Outcome::Recovered,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Completed => "completed",
+            Outcome::ClientGone => "client_gone",
+            Outcome::UpstreamFailed => "upstream_failed",
+            Outcome::Cut => "cut",
+            Outcome::Recovered => "recovered",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Outcome> {
+        Outcome::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
 /// The row of the price book that a cost was computed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceRef {
@@ -100,4 +124,6 @@ pub struct Entry {
     pub held: Usd,
     /// The part of the cost beyond what was held.
     pub overage: Usd,
+    /// Why there is overage; `None` where there is none.
+    pub overage_reason: Option<Name>,
 }

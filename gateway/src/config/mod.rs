@@ -65,7 +65,7 @@ pub struct Config {
 }
 
 /// One provider: a dialect, where it is reached, and how patient we are with it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Provider {
     /// The config's name: `openai`, `groq`. What entries and metrics say.
     pub name: String,

@@ -1,1 +1,30 @@
-//! (being built)
+//! Policies: pure Lua functions that say what the limits are. The only module that names mlua.
+//!
+//! Facts go in, intents come out, and what all policies ask for is merged into one [`Verdict`], which the rest of the
+//! gateway makes hold. Lua sees no raw key, no clock but `call.at`, no I/O and no other policy.
+//!
+//! - [`PolicySet::load`] compiles and checks files; [`Engine`] asks them, one VM a thread; [`folder`] finds the files.
+//! - A policy that fails on `request` fails closed (a [`PolicyFailure`]); one that fails on `settled` is only counted.
+
+mod decimal;
+mod engine;
+mod facts;
+pub mod folder;
+mod glob;
+mod intent;
+mod sandbox;
+mod schema;
+mod set;
+mod verdict;
+mod vm;
+mod zones;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
+pub use facts::{Balances, CallFacts, Estimate, NoBalances};
+pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
+pub use glob::{BadGlob, Glob, GlobSet};
+pub use set::{Options, Phase, PolicyError, PolicySet, Source};
+pub use verdict::{AskedBound, Deny, Read, Verdict, check_account};

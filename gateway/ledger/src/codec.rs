@@ -1,0 +1,527 @@
+//! Events as bytes: compact, deterministic, versioned. An event has exactly one form for a given table of names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+use crate::amounts::{Amounts, Unit};
+use crate::bound::{Mode, Window};
+use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
+use crate::event::{Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::money::Usd;
+use crate::names::Interner;
+use crate::usage::{Kind, Usage};
+pub use crate::wire::DecodeError;
+use crate::wire::{Reader, Writer};
+
+/// The first byte of an event: this version in its upper half, the kind of event in its lower one.
+const VERSION: u8 = 1;
+
+const OPENING: u8 = 0;
+const HELD: u8 = 1;
+const EXTENDED: u8 = 2;
+const SETTLED: u8 = 3;
+const VOIDED: u8 = 4;
+const DENIED: u8 = 5;
+const ADJUSTED: u8 = 6;
+
+/// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
+pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
+    let mut w = Writer::with_capacity(192);
+    let kind = match event {
+        Event::Opening(_) => OPENING,
+        Event::Held(_) => HELD,
+        Event::Extended(_) => EXTENDED,
+        Event::Settled(_) => SETTLED,
+        Event::Voided(_) => VOIDED,
+        Event::Denied(_) => DENIED,
+        Event::Adjusted(_) => ADJUSTED,
+    };
+    w.byte(VERSION << 4 | kind);
+    w.signed(event.at_ms());
+    match event {
+        Event::Opening(opening) => write_opening(&mut w, opening, names),
+        Event::Held(held) => write_held(&mut w, held, names),
+        Event::Extended(extended) => {
+            w.unsigned(extended.hold.0);
+            write_amounts(&mut w, &extended.amounts);
+        }
+        Event::Settled(settled) => write_settled(&mut w, settled, names),
+        Event::Voided(voided) => {
+            w.unsigned(voided.hold.0);
+            w.name(&voided.reason, names);
+        }
+        Event::Denied(denied) => {
+            w.name(&denied.account, names);
+            w.name(&denied.tenant, names);
+            w.name(&denied.reason, names);
+            w.unsigned(denied.count);
+        }
+        Event::Adjusted(adjusted) => write_adjusted(&mut w, adjusted, names),
+    }
+    w.finish()
+}
+
+/// The event of these bytes, which must be all of it. Never panics and takes memory in proportion to the bytes.
+/// On an error the table of names is as it was.
+pub fn decode(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeError> {
+    let known = names.len();
+    let event = read_event(bytes, names);
+    if event.is_err() {
+        names.truncate(known);
+    }
+    event
+}
+
+fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let r = &mut reader;
+    let head = r.byte()?;
+    if head >> 4 != VERSION {
+        return Err(DecodeError::Version);
+    }
+    let at_ms = r.signed()?;
+    let event = match head & 0x0f {
+        OPENING => Event::Opening(Arc::new(read_opening(r, at_ms, names)?)),
+        HELD => Event::Held(Arc::new(read_held(r, at_ms, names)?)),
+        EXTENDED => Event::Extended(Extended {
+            at_ms,
+            hold: HoldId(r.unsigned()?),
+            amounts: read_amounts(r)?,
+        }),
+        SETTLED => Event::Settled(Arc::new(read_settled(r, at_ms, names)?)),
+        VOIDED => Event::Voided(Voided {
+            at_ms,
+            hold: HoldId(r.unsigned()?),
+            reason: r.name(names)?,
+        }),
+        DENIED => Event::Denied(Denied {
+            at_ms,
+            account: r.name(names)?,
+            tenant: r.name(names)?,
+            reason: r.name(names)?,
+            count: r.unsigned()?,
+        }),
+        ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, names)?)),
+        _ => return Err(DecodeError::Malformed("unknown kind of event")),
+    };
+    reader.end()?;
+    Ok(event)
+}
+
+fn write_opening(w: &mut Writer, opening: &Opening, names: &mut impl Interner) {
+    w.byte(u8::from(opening.previous.is_some()));
+    if let Some(previous) = &opening.previous {
+        w.raw(previous);
+    }
+    w.blob(&opening.books);
+    w.unsigned(opening.digests.len() as u64);
+    for (what, digest) in &opening.digests {
+        w.name(what, names);
+        w.raw(digest);
+    }
+}
+
+fn read_opening(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Opening, DecodeError> {
+    let previous = if read_flag(r)? { Some(r.array()?) } else { None };
+    let books = r.blob()?.to_vec();
+    let digests = read_list(r, |r| Ok((r.name(names)?, r.array()?)))?;
+    Ok(Opening {
+        at_ms,
+        previous,
+        books,
+        digests,
+    })
+}
+
+fn write_held(w: &mut Writer, held: &Held, names: &mut impl Interner) {
+    let facts = &*held.facts;
+    w.raw(&facts.id.to_bytes());
+    w.signed(held.at_ms.wrapping_sub(facts.at_ms));
+    w.byte(u8::from(facts.stream));
+    for name in [
+        &facts.provider,
+        &facts.operation,
+        &facts.requested_model,
+        &facts.key,
+        &facts.tenant,
+        &facts.agent,
+        &facts.session,
+        &facts.user,
+        &facts.task,
+        &facts.path,
+    ] {
+        w.name(name, names);
+    }
+    w.unsigned(facts.tags.len() as u64);
+    for (tag, value) in &facts.tags {
+        w.name(tag, names);
+        w.name(value, names);
+    }
+    write_amounts(w, &held.amounts);
+    w.name(&held.basis, names);
+    w.unsigned(held.bounds.len() as u64);
+    for bound in &held.bounds {
+        write_bound(w, bound, held.at_ms.div_euclid(1_000), names);
+    }
+}
+
+fn read_held(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Held, DecodeError> {
+    let id = Ulid::from_bytes(r.array()?);
+    let facts_at_ms = at_ms.wrapping_sub(r.signed()?);
+    let stream = read_flag(r)?;
+    let facts = Facts {
+        id,
+        at_ms: facts_at_ms,
+        stream,
+        provider: r.name(names)?,
+        operation: r.name(names)?,
+        requested_model: r.name(names)?,
+        key: r.name(names)?,
+        tenant: r.name(names)?,
+        agent: r.name(names)?,
+        session: r.name(names)?,
+        user: r.name(names)?,
+        task: r.name(names)?,
+        path: r.name(names)?,
+        tags: read_tags(r, names)?,
+    };
+    let amounts = read_amounts(r)?;
+    let basis = r.name(names)?;
+    let bounds = read_list(r, |r| read_bound(r, at_ms.div_euclid(1_000), names))?;
+    Ok(Held {
+        at_ms,
+        facts: Arc::new(facts),
+        amounts,
+        basis,
+        bounds,
+    })
+}
+
+fn read_tags(r: &mut Reader<'_>, names: &mut impl Interner) -> Result<BTreeMap<Name, Name>, DecodeError> {
+    let mut tags = BTreeMap::new();
+    for _ in 0..r.count()? {
+        let tag = r.name(names)?;
+        if tags.last_key_value().is_some_and(|(last, _)| *last >= tag) {
+            return Err(DecodeError::Malformed("tags out of order"));
+        }
+        tags.insert(tag, r.name(names)?);
+    }
+    Ok(tags)
+}
+
+/// Window, unit and mode share a byte. The stretch is told by its distance from the hold: a few bytes each.
+fn write_bound(w: &mut Writer, bound: &HeldBound, at_s: i64, names: &mut impl Interner) {
+    w.byte((bound.window as u8) << 3 | (bound.unit as u8) << 1 | bound.mode as u8);
+    w.name(&bound.account, names);
+    w.unsigned(bound.limit.unsigned_abs());
+    if bound.window != Window::Total {
+        w.name(&bound.zone, names);
+        w.signed(at_s.wrapping_sub(bound.start_s));
+        w.signed(bound.end_s.wrapping_sub(at_s));
+    }
+}
+
+fn read_bound(r: &mut Reader<'_>, at_s: i64, names: &mut impl Interner) -> Result<HeldBound, DecodeError> {
+    let shape = r.byte()?;
+    let pick = |part: u8| usize::from(part);
+    let window = Window::ALL
+        .get(pick(shape >> 3))
+        .copied()
+        .ok_or(DecodeError::Malformed("unknown window"))?;
+    let unit = Unit::ALL
+        .get(pick(shape >> 1 & 3))
+        .copied()
+        .ok_or(DecodeError::Malformed("unknown unit"))?;
+    let mode = if shape & 1 == 0 { Mode::Hard } else { Mode::Watch };
+    let account = r.name(names)?;
+    let limit = r.natural()?;
+    let (zone, start_s, end_s) = match window {
+        Window::Total => (Name::from("UTC"), i64::MIN, i64::MAX),
+        _ => (
+            r.name(names)?,
+            at_s.wrapping_sub(r.signed()?),
+            at_s.wrapping_add(r.signed()?),
+        ),
+    };
+    Ok(HeldBound {
+        account,
+        window,
+        zone,
+        unit,
+        mode,
+        limit,
+        start_s,
+        end_s,
+    })
+}
+
+/// Which optional fields of a settlement follow.
+const HAS_PARTS: u64 = 1;
+const HAS_REASONING: u64 = 1 << 1;
+const HAS_REPORTED: u64 = 1 << 2;
+const HAS_UPPER: u64 = 1 << 3;
+const HAS_PRICE: u64 = 1 << 4;
+const HAS_ESTIMATE: u64 = 1 << 5;
+const HAS_TTFB: u64 = 1 << 6;
+const HAS_OVERAGE: u64 = 1 << 7;
+const HAS_VERDICT: u64 = 1 << 8;
+/// The settlement's own time differs from the event's.
+const HAS_TIME: u64 = 1 << 9;
+const HAS_MAX: u64 = 1 << 10;
+
+fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
+    let settlement = &settled.settlement;
+    let mut has = 0;
+    for (flag, there) in [
+        (HAS_PARTS, !settlement.parts.is_empty()),
+        (HAS_REASONING, settlement.reasoning != 0),
+        (HAS_REPORTED, settlement.reported_cost.is_some()),
+        (HAS_UPPER, settlement.upper_bound.is_some()),
+        (HAS_PRICE, settlement.price.is_some()),
+        (HAS_ESTIMATE, settlement.estimate_reason.is_some()),
+        (HAS_TTFB, settlement.ttfb_ms.is_some()),
+        (HAS_OVERAGE, settled.overage_reason.is_some()),
+        (HAS_VERDICT, !settlement.verdict.is_empty()),
+        (HAS_TIME, settlement.at_ms != settled.at_ms),
+    ] {
+        has |= if there { flag } else { 0 };
+    }
+    w.unsigned(settled.hold.0);
+    w.unsigned(has);
+    w.byte(settlement.outcome as u8);
+    w.unsigned(u64::from(settlement.status));
+    w.name(&settlement.model, names);
+    write_usage(w, &settlement.usage);
+    w.signed(settlement.cost.nanos());
+    write_amounts(w, &settled.held);
+    w.unsigned(settlement.duration_ms);
+    if has & HAS_PARTS != 0 {
+        w.unsigned(settlement.parts.len() as u64);
+        for part in &settlement.parts {
+            w.name(&part.model, names);
+            write_usage(w, &part.usage);
+            w.signed(part.cost.nanos());
+        }
+    }
+    if has & HAS_REASONING != 0 {
+        w.unsigned(settlement.reasoning);
+    }
+    for money in [settlement.reported_cost, settlement.upper_bound].into_iter().flatten() {
+        w.signed(money.nanos());
+    }
+    if let Some(price) = &settlement.price {
+        for name in [&price.provider, &price.id, &price.effective] {
+            w.name(name, names);
+        }
+    }
+    for name in [&settlement.estimate_reason, &settled.overage_reason]
+        .into_iter()
+        .flatten()
+    {
+        w.name(name, names);
+    }
+    if let Some(ttfb_ms) = settlement.ttfb_ms {
+        w.unsigned(ttfb_ms);
+    }
+    if has & HAS_VERDICT != 0 {
+        w.unsigned(settlement.verdict.len() as u64);
+        for policy in &settlement.verdict {
+            w.name(policy, names);
+        }
+    }
+    if has & HAS_TIME != 0 {
+        w.signed(settlement.at_ms.wrapping_sub(settled.at_ms));
+    }
+}
+
+fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Settled, DecodeError> {
+    let hold = HoldId(r.unsigned()?);
+    let flags = r.unsigned()?;
+    if flags >= HAS_MAX {
+        return Err(DecodeError::Malformed("unknown field of a settlement"));
+    }
+    let has = |flag: u64| flags & flag != 0;
+    let outcome = Outcome::ALL
+        .get(usize::from(r.byte()?))
+        .copied()
+        .ok_or(DecodeError::Malformed("unknown outcome"))?;
+    let status = r.small()?;
+    let model = r.name(names)?;
+    let usage = read_usage(r)?;
+    let cost = Usd::from_nanos(r.signed()?);
+    let held = read_amounts(r)?;
+    let duration_ms = r.unsigned()?;
+    let parts = if has(HAS_PARTS) {
+        read_some(r, |r| read_part(r, names))?
+    } else {
+        Vec::new()
+    };
+    let reasoning = if has(HAS_REASONING) { r.unsigned()? } else { 0 };
+    if has(HAS_REASONING) && reasoning == 0 {
+        return Err(DecodeError::Malformed("a field that says nothing"));
+    }
+    let reported_cost = if has(HAS_REPORTED) {
+        Some(Usd::from_nanos(r.signed()?))
+    } else {
+        None
+    };
+    let upper_bound = if has(HAS_UPPER) {
+        Some(Usd::from_nanos(r.signed()?))
+    } else {
+        None
+    };
+    let price = match has(HAS_PRICE) {
+        true => Some(PriceRef {
+            provider: r.name(names)?,
+            id: r.name(names)?,
+            effective: r.name(names)?,
+        }),
+        false => None,
+    };
+    let estimate_reason = if has(HAS_ESTIMATE) { Some(r.name(names)?) } else { None };
+    let overage_reason = if has(HAS_OVERAGE) { Some(r.name(names)?) } else { None };
+    let ttfb_ms = if has(HAS_TTFB) { Some(r.unsigned()?) } else { None };
+    let verdict = if has(HAS_VERDICT) {
+        read_some(r, |r| r.name(names))?
+    } else {
+        Vec::new()
+    };
+    let apart_ms = if has(HAS_TIME) { r.signed()? } else { 0 };
+    if has(HAS_TIME) && apart_ms == 0 {
+        return Err(DecodeError::Malformed("a field that says nothing"));
+    }
+    let settlement = Settlement {
+        at_ms: at_ms.wrapping_add(apart_ms),
+        outcome,
+        status,
+        model,
+        usage,
+        parts,
+        reasoning,
+        cost,
+        reported_cost,
+        upper_bound,
+        price,
+        estimate_reason,
+        verdict,
+        duration_ms,
+        ttfb_ms,
+    };
+    Ok(Settled {
+        at_ms,
+        hold,
+        held,
+        overage_reason,
+        settlement,
+    })
+}
+
+fn read_part(r: &mut Reader<'_>, names: &mut impl Interner) -> Result<Part, DecodeError> {
+    Ok(Part {
+        model: r.name(names)?,
+        usage: read_usage(r)?,
+        cost: Usd::from_nanos(r.signed()?),
+    })
+}
+
+fn write_adjusted(w: &mut Writer, adjusted: &Adjusted, names: &mut impl Interner) {
+    w.unsigned(adjusted.hold.0);
+    w.raw(&adjusted.id.to_bytes());
+    w.signed(adjusted.at_ms.wrapping_sub(adjusted.held_at_ms));
+    write_amounts(w, &adjusted.amounts);
+    w.name(&adjusted.reason, names);
+    w.unsigned(adjusted.accounts.len() as u64);
+    for account in &adjusted.accounts {
+        w.name(account, names);
+    }
+}
+
+fn read_adjusted(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Adjusted, DecodeError> {
+    Ok(Adjusted {
+        at_ms,
+        hold: HoldId(r.unsigned()?),
+        id: Ulid::from_bytes(r.array()?),
+        held_at_ms: at_ms.wrapping_sub(r.signed()?),
+        amounts: read_amounts(r)?,
+        reason: r.name(names)?,
+        accounts: read_list(r, |r| r.name(names))?,
+    })
+}
+
+/// One bit a kind, then the counts of those that are there.
+fn write_usage(w: &mut Writer, usage: &Usage) {
+    w.unsigned(usage.iter().fold(0, |mask, (kind, _)| mask | 1 << kind as u64));
+    for (_, units) in usage.iter() {
+        w.unsigned(units);
+    }
+}
+
+fn read_usage(r: &mut Reader<'_>) -> Result<Usage, DecodeError> {
+    let mask = r.unsigned()?;
+    if mask >> Kind::COUNT != 0 {
+        return Err(DecodeError::Malformed("unknown usage kind"));
+    }
+    let mut usage = Usage::ZERO;
+    for kind in Kind::ALL {
+        if mask >> kind as u64 & 1 == 1 {
+            usage.set(kind, r.unsigned()?);
+            if usage.get(kind) == 0 {
+                return Err(DecodeError::Malformed("a count that says nothing"));
+            }
+        }
+    }
+    Ok(usage)
+}
+
+pub(crate) fn write_amounts(w: &mut Writer, amounts: &Amounts) {
+    for unit in Unit::ALL {
+        w.signed(amounts.get(unit));
+    }
+}
+
+pub(crate) fn read_amounts(r: &mut Reader<'_>) -> Result<Amounts, DecodeError> {
+    let mut amounts = Amounts::ZERO;
+    for unit in Unit::ALL {
+        amounts.set(unit, r.signed()?);
+    }
+    Ok(amounts)
+}
+
+fn read_flag(r: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    match r.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::Malformed("neither yes nor no")),
+    }
+}
+
+fn read_list<'a, T>(
+    r: &mut Reader<'a>,
+    mut item: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let count = r.count()?;
+    // Grows with what is really there, not with what the count claims.
+    let mut items = Vec::with_capacity(count.min(16));
+    for _ in 0..count {
+        items.push(item(r)?);
+    }
+    Ok(items)
+}
+
+fn read_some<'a, T>(
+    r: &mut Reader<'a>,
+    item: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let items = read_list(r, item)?;
+    if items.is_empty() {
+        Err(DecodeError::Malformed("a field that says nothing"))
+    } else {
+        Ok(items)
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

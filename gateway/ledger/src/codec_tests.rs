@@ -1,0 +1,323 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::names::Names;
+
+fn name() -> impl Strategy<Value = Name> {
+    prop_oneof!["", "[a-c]", "[a-z]{1,12}", "\\PC{0,200}"].prop_map(Name::from)
+}
+
+fn amounts() -> impl Strategy<Value = Amounts> {
+    (any::<i64>(), any::<i64>(), any::<i64>()).prop_map(|(usd, tokens, requests)| Amounts {
+        usd: Usd::from_nanos(usd),
+        tokens,
+        requests,
+    })
+}
+
+fn usage() -> impl Strategy<Value = Usage> {
+    vec((0..Kind::COUNT, any::<u64>()), 0..4).prop_map(|counts| {
+        counts
+            .into_iter()
+            .map(|(kind, units)| (Kind::ALL[kind], units))
+            .collect()
+    })
+}
+
+fn facts() -> impl Strategy<Value = Facts> {
+    (
+        any::<u128>(),
+        any::<i64>(),
+        vec(name(), 10),
+        any::<bool>(),
+        btree_map(name(), name(), 0..3),
+    )
+        .prop_map(|(id, at_ms, n, stream, tags)| Facts {
+            id: Ulid(id),
+            at_ms,
+            provider: n[0].clone(),
+            operation: n[1].clone(),
+            requested_model: n[2].clone(),
+            stream,
+            key: n[3].clone(),
+            tenant: n[4].clone(),
+            agent: n[5].clone(),
+            session: n[6].clone(),
+            user: n[7].clone(),
+            task: n[8].clone(),
+            tags,
+            path: n[9].clone(),
+        })
+}
+
+fn bound() -> impl Strategy<Value = HeldBound> {
+    (
+        name(),
+        0..6_usize,
+        name(),
+        0..3_usize,
+        any::<bool>(),
+        0..=i64::MAX,
+        any::<i64>(),
+        any::<i64>(),
+    )
+        .prop_map(|(account, window, zone, unit, hard, limit, start_s, end_s)| {
+            let window = Window::ALL[window];
+            let total = window == Window::Total;
+            HeldBound {
+                account,
+                window,
+                zone: if total { "UTC".into() } else { zone },
+                unit: Unit::ALL[unit],
+                mode: if hard { Mode::Hard } else { Mode::Watch },
+                limit,
+                start_s: if total { i64::MIN } else { start_s },
+                end_s: if total { i64::MAX } else { end_s },
+            }
+        })
+}
+
+fn settlement() -> impl Strategy<Value = Settlement> {
+    let part = (name(), usage(), any::<i64>()).prop_map(|(model, usage, cost)| Part {
+        model,
+        usage,
+        cost: Usd::from_nanos(cost),
+    });
+    let price = (name(), name(), name()).prop_map(|(provider, id, effective)| PriceRef {
+        provider,
+        id,
+        effective,
+    });
+    let money = || option::of(any::<i64>().prop_map(Usd::from_nanos));
+    (
+        (
+            any::<i64>(),
+            0..5_usize,
+            any::<u16>(),
+            name(),
+            usage(),
+            vec(part, 0..3),
+            any::<u64>(),
+            any::<i64>(),
+        ),
+        (
+            money(),
+            money(),
+            option::of(price),
+            option::of(name()),
+            vec(name(), 0..3),
+            any::<u64>(),
+        ),
+        option::of(any::<u64>()),
+    )
+        .prop_map(|(first, second, ttfb_ms)| {
+            let (at_ms, outcome, status, model, usage, parts, reasoning, cost) = first;
+            let (reported_cost, upper_bound, price, estimate_reason, verdict, duration_ms) = second;
+            Settlement {
+                at_ms,
+                outcome: Outcome::ALL[outcome],
+                status,
+                model,
+                usage,
+                parts,
+                reasoning,
+                cost: Usd::from_nanos(cost),
+                reported_cost,
+                upper_bound,
+                price,
+                estimate_reason,
+                verdict,
+                duration_ms,
+                ttfb_ms,
+            }
+        })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let at = any::<i64>;
+    let hold = || any::<u64>().prop_map(HoldId);
+    prop_oneof![
+        (
+            at(),
+            option::of(any::<[u8; 32]>()),
+            vec(any::<u8>(), 0..50),
+            vec((name(), any::<[u8; 32]>()), 0..3)
+        )
+            .prop_map(|(at_ms, previous, books, digests)| {
+                Event::Opening(Arc::new(Opening {
+                    at_ms,
+                    previous,
+                    books,
+                    digests,
+                }))
+            }),
+        (at(), facts(), amounts(), name(), vec(bound(), 0..4)).prop_map(|(at_ms, facts, amounts, basis, bounds)| {
+            Event::Held(Arc::new(Held {
+                at_ms,
+                facts: Arc::new(facts),
+                amounts,
+                basis,
+                bounds,
+            }))
+        }),
+        (at(), hold(), amounts()).prop_map(|(at_ms, hold, amounts)| Event::Extended(Extended { at_ms, hold, amounts })),
+        (at(), hold(), amounts(), option::of(name()), settlement()).prop_map(
+            |(at_ms, hold, held, overage_reason, settlement)| {
+                Event::Settled(Arc::new(Settled {
+                    at_ms,
+                    hold,
+                    held,
+                    overage_reason,
+                    settlement,
+                }))
+            }
+        ),
+        (at(), hold(), name()).prop_map(|(at_ms, hold, reason)| Event::Voided(Voided { at_ms, hold, reason })),
+        (at(), name(), name(), name(), any::<u64>()).prop_map(|(at_ms, account, tenant, reason, count)| {
+            Event::Denied(Denied {
+                at_ms,
+                account,
+                tenant,
+                reason,
+                count,
+            })
+        }),
+        (at(), hold(), any::<u128>(), at(), vec(name(), 0..4), amounts(), name()).prop_map(
+            |(at_ms, hold, id, held_at_ms, accounts, amounts, reason)| {
+                let id = Ulid(id);
+                Event::Adjusted(Arc::new(Adjusted {
+                    at_ms,
+                    hold,
+                    id,
+                    held_at_ms,
+                    accounts,
+                    amounts,
+                    reason,
+                }))
+            }
+        ),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn events_survive_their_bytes_and_rebuild_the_names(events in vec(event(), 1..6)) {
+        let (mut writing, mut reading) = (Names::new(), Names::new());
+        for event in &events {
+            let bytes = encode(event, &mut writing);
+            let read = decode(&bytes, &mut reading);
+            prop_assert_eq!(read.as_ref(), Ok(event));
+            // Once all names are known, writing again is shorter or equal, and stable.
+            let again = encode(event, &mut writing);
+            prop_assert!(again.len() <= bytes.len());
+            prop_assert_eq!(&again, &encode(event, &mut reading.clone()));
+        }
+        prop_assert!(writing.iter().eq(reading.iter()));
+    }
+
+    #[test]
+    fn what_is_cut_or_changed_is_refused_or_another_event(event in event(), at in any::<prop::sample::Index>(), flip in 1_u8..) {
+        let bytes = encode(&event, &mut Names::new());
+        let cut = at.index(bytes.len());
+        let mut names = Names::new();
+        prop_assert!(decode(&bytes[..cut], &mut names).is_err());
+        prop_assert_eq!(names.len(), 0);
+        let mut changed = bytes.clone();
+        changed[cut] ^= flip;
+        prop_assert_ne!(decode(&changed, &mut names), Ok(event));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x18, bytes in vec(any::<u8>(), 0..200)) {
+        let mut event = vec![kind];
+        event.extend(bytes);
+        let _ = decode(&event, &mut Names::new());
+    }
+}
+
+#[test]
+fn an_ordinary_exchange_is_small() {
+    let mut names = Names::new();
+    let at_ms = 1_795_330_000_123;
+    let mut sizes = Vec::new();
+    for round in 0..2_u64 {
+        let facts = Facts {
+            id: Ulid::from_parts(at_ms as u64, 77),
+            at_ms,
+            provider: "anthropic".into(),
+            operation: "messages".into(),
+            requested_model: "claude-opus-4-5".into(),
+            stream: true,
+            key: "3f9a0c11d2e4".into(),
+            tenant: "acme".into(),
+            agent: "coder".into(),
+            session: "0f0e7f7a-0000-4000-8000-1234567890ab".into(),
+            user: "ann".into(),
+            task: "".into(),
+            tags: [("team".into(), "ml".into())].into(),
+            path: "/v1/messages".into(),
+        };
+        let bound = |account: &str, window| HeldBound {
+            account: account.into(),
+            window,
+            zone: "UTC".into(),
+            unit: Unit::Usd,
+            mode: Mode::Hard,
+            limit: 50_000_000_000,
+            start_s: at_ms / 1_000 - 40_000,
+            end_s: at_ms / 1_000 + 46_400,
+        };
+        let amounts = Amounts::of_request(Usd::from_nanos(230_450_000), 12_000);
+        let held = Held {
+            at_ms: at_ms + 3,
+            facts: Arc::new(facts),
+            amounts,
+            basis: "max_tokens".into(),
+            bounds: vec![
+                bound("key:3f9a0c11d2e4", Window::Day),
+                bound("key:3f9a0c11d2e4", Window::Month),
+            ],
+        };
+        let settlement = Settlement {
+            at_ms: at_ms + 21_500,
+            outcome: Outcome::Completed,
+            status: 200,
+            model: "claude-opus-4-5-20251101".into(),
+            usage: Usage::ZERO
+                .with(Kind::Input, 812)
+                .with(Kind::CacheRead, 10_230)
+                .with(Kind::Output, 2_214),
+            parts: vec![],
+            reasoning: 0,
+            cost: Usd::from_nanos(64_525_000),
+            reported_cost: None,
+            upper_bound: None,
+            price: Some(PriceRef {
+                provider: "anthropic".into(),
+                id: "claude-opus-4-5".into(),
+                effective: "2025-11-24".into(),
+            }),
+            estimate_reason: None,
+            verdict: vec!["budget@1".into()],
+            duration_ms: 21_500,
+            ttfb_ms: Some(840),
+        };
+        let settled = Settled {
+            at_ms: at_ms + 21_500,
+            hold: HoldId(1_000_000 + round),
+            held: amounts,
+            overage_reason: None,
+            settlement,
+        };
+        let first = encode(&Event::Held(Arc::new(held)), &mut names).len();
+        let second = encode(&Event::Settled(Arc::new(settled)), &mut names).len();
+        sizes.push((first, second));
+    }
+    let (held, settled) = sizes[1];
+    println!("held {held} B, settled {settled} B; with new names {:?}", sizes[0]);
+    assert!(held + settled < 160, "{sizes:?}");
+}

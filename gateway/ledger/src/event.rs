@@ -1,0 +1,175 @@
+//! The events of the journal: all that ever changes the books. What is known is said once: `Held` bears the facts, the
+//! others refer to it by the sequence of its event.
+
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+use crate::amounts::{Amounts, Unit};
+use crate::bound::{Mode, Window};
+use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
+use crate::money::Usd;
+
+/// A hold's name: the journal sequence of its `Held` event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId(pub u64);
+
+/// One event of the journal. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The first event of a month.
+    Opening(Arc<Opening>),
+    Held(Arc<Held>),
+    Extended(Extended),
+    Settled(Arc<Settled>),
+    Voided(Voided),
+    Denied(Denied),
+    Adjusted(Arc<Adjusted>),
+}
+
+impl Event {
+    /// When it was decided, milliseconds since the epoch.
+    pub fn at_ms(&self) -> i64 {
+        match self {
+            Event::Opening(opening) => opening.at_ms,
+            Event::Held(held) => held.at_ms,
+            Event::Extended(extended) => extended.at_ms,
+            Event::Settled(settled) => settled.at_ms,
+            Event::Voided(voided) => voided.at_ms,
+            Event::Denied(denied) => denied.at_ms,
+            Event::Adjusted(adjusted) => adjusted.at_ms,
+        }
+    }
+}
+
+/// What a month starts from: enough to go on without any month before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    pub at_ms: i64,
+    /// The chain's head at the end of the month before; `None` for the first month of all.
+    pub previous: Option<[u8; 32]>,
+    /// Balances and open holds, as `Books::snapshot` wrote them.
+    pub books: Vec<u8>,
+    /// Digests of what decided: `rules`, `policies`, `prices`.
+    pub digests: Vec<(Name, [u8; 32])>,
+}
+
+/// Amounts reserved for one exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// When it was decided; its windows are those of this moment.
+    pub at_ms: i64,
+    pub facts: Arc<Facts>,
+    pub amounts: Amounts,
+    /// Why the hold has this size, for `hold.explain`.
+    pub basis: Name,
+    pub bounds: Vec<HeldBound>,
+}
+
+/// A bound that a hold touches, with the instance of its window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBound {
+    pub account: Name,
+    pub window: Window,
+    /// IANA name of the window's time zone; `UTC` for UTC.
+    pub zone: Name,
+    pub unit: Unit,
+    pub mode: Mode,
+    /// In the unit's count; never negative.
+    pub limit: i64,
+    /// The window's stretch, seconds since the epoch, `end_s` excluded. `total` has `i64::MIN` and `i64::MAX`.
+    pub start_s: i64,
+    pub end_s: i64,
+}
+
+/// A hold grew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extended {
+    pub at_ms: i64,
+    pub hold: HoldId,
+    /// What was added.
+    pub amounts: Amounts,
+}
+
+/// A hold ended with an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub at_ms: i64,
+    pub hold: HoldId,
+    /// What was held at the end, extensions included.
+    pub held: Amounts,
+    /// Why the cost is above the hold; `None` where it is not.
+    pub overage_reason: Option<Name>,
+    pub settlement: Settlement,
+}
+
+impl Settled {
+    /// What it posts to each account. Of a recovered hold the usage is unknown: its tokens count as held.
+    pub fn posted(&self) -> Amounts {
+        let tokens = match self.settlement.outcome {
+            Outcome::Recovered => self.held.tokens,
+            _ => i64::try_from(self.settlement.usage.tokens()).unwrap_or(i64::MAX),
+        };
+        Amounts {
+            usd: self.settlement.cost,
+            tokens,
+            requests: self.held.requests,
+        }
+    }
+
+    /// What it posts beyond its hold, unit by unit.
+    pub fn overage(&self) -> Amounts {
+        self.posted().beyond(&self.held)
+    }
+
+    /// The entry that this event and the facts of its hold make.
+    pub fn entry(&self, facts: &Facts) -> Entry {
+        let overage = self.overage().usd;
+        Entry {
+            facts: facts.clone(),
+            settlement: self.settlement.clone(),
+            held: self.held.usd,
+            overage,
+            overage_reason: if overage > Usd::ZERO {
+                self.overage_reason.clone()
+            } else {
+                None
+            },
+        }
+    }
+}
+
+/// A hold ended without an entry: nothing was sent upstream, or nothing that is billed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voided {
+    pub at_ms: i64,
+    pub hold: HoldId,
+    pub reason: Name,
+}
+
+/// Refusals of one account for one reason within one minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    pub at_ms: i64,
+    pub account: Name,
+    pub tenant: Name,
+    /// The refusal's code: `budget_exceeded`, `model_not_allowed`.
+    pub reason: Name,
+    pub count: u64,
+}
+
+/// A correction of a settled entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjusted {
+    pub at_ms: i64,
+    /// The hold that the entry settled, and the entry's id.
+    pub hold: HoldId,
+    pub id: Ulid,
+    /// When that hold was placed: windows that no longer hold this moment are past correcting.
+    pub held_at_ms: i64,
+    /// The accounts that the entry was posted to.
+    pub accounts: Vec<Name>,
+    /// Added to what is posted; negative to give back.
+    pub amounts: Amounts,
+    pub reason: Name,
+}

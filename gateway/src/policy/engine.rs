@@ -1,0 +1,191 @@
+//! The engine: the policy set in force, and one VM a thread in which it is asked.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentledger_ledger::{Entry, Name};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::facts::{Balances, CallFacts};
+use super::set::{Phase, PolicySet};
+use super::verdict::Verdict;
+use super::vm::{Health, Vm};
+
+/// Why a policy failed, as a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// It raised an error, or asked for something that makes no sense.
+    Error,
+    /// It asked for an intent that its phase does not have.
+    Intent,
+    Deadline,
+    Memory,
+    /// It loaded when the set was made, and did not load again.
+    Load,
+}
+
+impl Cause {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Error => "error",
+            Cause::Intent => "intent",
+            Cause::Deadline => "deadline",
+            Cause::Memory => "memory",
+            Cause::Load => "load",
+        }
+    }
+}
+
+/// A policy that failed on a call. On `request` the call is refused (503, `x-should-retry: false`), naming the policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("policy {policy} failed: {message}")]
+pub struct PolicyFailure {
+    /// The policy's name; `sandbox` where no policy was running yet.
+    pub policy: String,
+    pub cause: Cause,
+    /// For the log: file and line and what went wrong. Bears no key and no prompt, for policies see neither.
+    pub message: String,
+}
+
+impl PolicyFailure {
+    pub(super) fn new(policy: &str, cause: Cause, message: String) -> PolicyFailure {
+        PolicyFailure {
+            policy: policy.to_owned(),
+            cause,
+            message,
+        }
+    }
+}
+
+/// Told of every failure.
+pub trait Counters: Send + Sync {
+    fn policy_failed(&self, policy: &str, phase: Phase, cause: Cause);
+}
+
+/// Counters in memory: failures by policy, phase and cause.
+#[derive(Debug, Default)]
+pub struct FailureCounts(Mutex<BTreeMap<(String, Phase, Cause), u64>>);
+
+impl FailureCounts {
+    pub fn snapshot(&self) -> BTreeMap<(String, Phase, Cause), u64> {
+        self.0.lock().clone()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.0.lock().values().sum()
+    }
+}
+
+impl Counters for FailureCounts {
+    fn policy_failed(&self, policy: &str, phase: Phase, cause: Cause) {
+        *self.0.lock().entry((policy.to_owned(), phase, cause)).or_default() += 1;
+    }
+}
+
+/// VMs that one thread keeps: one for each engine it serves. More than one engine lives only in tests.
+const VMS_PER_THREAD_MAX: usize = 4;
+
+thread_local! {
+    static VMS: RefCell<Vec<(u64, Vm)>> = const { RefCell::new(Vec::new()) };
+}
+
+static NEXT_ENGINE: AtomicU64 = AtomicU64::new(1);
+
+/// Asks the policies. Shared by all threads; a swap is seen by each thread at its next call.
+pub struct Engine {
+    id: u64,
+    set: ArcSwap<PolicySet>,
+    counters: Arc<dyn Counters>,
+}
+
+impl Engine {
+    pub fn new(set: PolicySet, counters: Arc<dyn Counters>) -> Engine {
+        let id = NEXT_ENGINE.fetch_add(1, Ordering::Relaxed);
+        Engine {
+            id,
+            set: ArcSwap::from_pointee(set),
+            counters,
+        }
+    }
+
+    /// Puts another set in force. Evaluations that are running finish with the old one.
+    pub fn swap(&self, set: PolicySet) {
+        self.set.store(Arc::new(set));
+    }
+
+    /// The set in force.
+    pub fn set(&self) -> Arc<PolicySet> {
+        self.set.load_full()
+    }
+
+    /// `name@version` of the policies in force, in the order in which they run.
+    pub fn names(&self) -> Vec<Name> {
+        self.set.load().names()
+    }
+
+    /// Asks all policies about a call. Blocks for as long as they run, at most a deadline each.
+    ///
+    /// # Errors
+    /// The first policy that fails: the call must then be refused.
+    pub fn request(&self, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
+        let set = self.set.load();
+        if !set.has(Phase::Request) {
+            return Ok(Verdict::default());
+        }
+        let outcome = self.with_vm(&set, |vm| match vm.request(facts, balances) {
+            Ok(verdict) => (Ok(verdict), Health::Good),
+            Err((failure, health)) => (Err(failure), health),
+        });
+        outcome
+            .unwrap_or_else(Err)
+            .inspect_err(|failure| self.count(failure, Phase::Request))
+    }
+
+    /// Tells all policies of a settled entry. Failures are counted and given for the log; they change nothing else.
+    pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> Vec<PolicyFailure> {
+        let set = self.set.load();
+        if !set.has(Phase::Settled) {
+            return Vec::new();
+        }
+        let outcome = self.with_vm(&set, |vm| {
+            let failures = vm.settled(entry, balances);
+            let spoiled = failures.iter().any(|(_, health)| *health == Health::Spoiled);
+            let failures: Vec<PolicyFailure> = failures.into_iter().map(|(failure, _)| failure).collect();
+            (failures, if spoiled { Health::Spoiled } else { Health::Good })
+        });
+        let failures = outcome.unwrap_or_else(|failure| vec![failure]);
+        for failure in &failures {
+            self.count(failure, Phase::Settled);
+        }
+        failures
+    }
+
+    fn count(&self, failure: &PolicyFailure, phase: Phase) {
+        self.counters.policy_failed(&failure.policy, phase, failure.cause);
+    }
+
+    /// Runs `ask` in this thread's VM. The VM is taken out while it runs, so that a panic cannot leave a half-run one.
+    fn with_vm<R>(&self, set: &PolicySet, ask: impl FnOnce(&Vm) -> (R, Health)) -> Result<R, PolicyFailure> {
+        let kept = VMS.with_borrow_mut(|vms| {
+            let at = vms.iter().position(|(engine, _)| *engine == self.id)?;
+            Some(vms.swap_remove(at).1)
+        });
+        let vm = match kept.filter(|vm| vm.set_id == set.id()) {
+            Some(vm) => vm,
+            None => set.load_vm()?,
+        };
+        let (answer, health) = ask(&vm);
+        if health == Health::Good {
+            VMS.with_borrow_mut(|vms| {
+                if vms.len() >= VMS_PER_THREAD_MAX {
+                    vms.remove(0);
+                }
+                vms.push((self.id, vm));
+            });
+        }
+        Ok(answer)
+    }
+}

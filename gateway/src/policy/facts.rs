@@ -1,0 +1,518 @@
+//! What a policy may know: the facts of a call as the proxy hands them over, and the handles through which Lua reads them.
+//!
+//! A VM keeps one set of buffers for the facts and refills it for each call, so a call costs no allocation of ours. Lua gets
+//! handles that bear the number of their evaluation: one kept beyond its call raises, also while a later call is running.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentledger_ledger::{Entry, Kind, Name, Outcome, Unit, Usd, Window, Zone};
+use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
+
+use super::glob::Glob;
+use super::verdict::{Read, check_account};
+use super::zones::{Moment, Zones};
+use crate::secret::Secret;
+
+/// What the proxy knows of a request when it asks the policies. Empty text: not said.
+#[derive(Clone, Copy)]
+pub struct CallFacts<'a> {
+    /// Start of the request, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// IANA name of the zone in which `call.at` speaks and windows turn unless a policy says otherwise; `UTC`.
+    pub zone: &'a str,
+    pub provider: &'a str,
+    pub dialect: &'a str,
+    pub operation: &'a str,
+    pub model: &'a str,
+    pub stream: bool,
+    /// The most output tokens that the request itself names.
+    pub max_output: Option<u64>,
+    /// The raw key, empty for none. Only globs are matched against it, natively; Lua never gets it.
+    pub key: &'a Secret<String>,
+    pub fingerprint: &'a str,
+    pub tenant: &'a str,
+    pub agent: &'a str,
+    pub session: &'a str,
+    pub user: &'a str,
+    pub task: &'a str,
+    /// The request's path as the client sent it, without its query.
+    pub path: &'a str,
+    pub tags: &'a BTreeMap<Name, Name>,
+    pub estimate: Estimate,
+}
+
+/// What the request is expected to take, as its hold will be sized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub usd: Usd,
+}
+
+/// The balances as of one moment. One snapshot serves one evaluation, which asks for each value at most once.
+pub trait Balances: Send + Sync {
+    /// Posted in the account's present window that holds `at_ms`, in nano-dollars, tokens or requests.
+    fn spent(&self, account: &str, window: Window, zone: &str, unit: Unit, at_ms: i64) -> i64;
+    /// Held now, in the same units.
+    fn held(&self, account: &str, unit: Unit) -> i64;
+}
+
+/// Balances of which nothing is known: everything reads as 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoBalances;
+
+impl Balances for NoBalances {
+    fn spent(&self, _: &str, _: Window, _: &str, _: Unit, _: i64) -> i64 {
+        0
+    }
+    fn held(&self, _: &str, _: Unit) -> i64 {
+        0
+    }
+}
+
+/// Values of balances that one evaluation may read; beyond that the policy failed.
+const READS_MAX: usize = 64;
+
+/// The owned copy of the facts; buffers are kept from call to call.
+#[derive(Default)]
+struct Buffers {
+    at_ms: i64,
+    zone: String,
+    texts: [String; TEXTS.len()],
+    key: Secret<String>,
+    fingerprint: String,
+    tags: Vec<(Name, Name)>,
+    stream: bool,
+    max_output: Option<u64>,
+    estimate: Estimate,
+}
+
+/// Text fields of `call`, in the order of `Buffers::texts`.
+const TEXTS: [&str; 10] = [
+    "provider",
+    "dialect",
+    "operation",
+    "model",
+    "tenant",
+    "agent",
+    "session",
+    "user",
+    "task",
+    "path",
+];
+
+impl Buffers {
+    fn fill(&mut self, facts: &CallFacts<'_>) {
+        let texts = [
+            facts.provider,
+            facts.dialect,
+            facts.operation,
+            facts.model,
+            facts.tenant,
+            facts.agent,
+            facts.session,
+            facts.user,
+            facts.task,
+            facts.path,
+        ];
+        for (buffer, text) in self.texts.iter_mut().zip(texts) {
+            refill(buffer, text);
+        }
+        refill(&mut self.zone, facts.zone);
+        refill(&mut self.fingerprint, facts.fingerprint);
+        self.key.clone_from(facts.key);
+        self.tags.clear();
+        self.tags.extend(
+            facts
+                .tags
+                .iter()
+                .map(|(name, value)| (Arc::clone(name), Arc::clone(value))),
+        );
+        (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
+        self.estimate = facts.estimate;
+    }
+}
+
+fn refill(buffer: &mut String, text: &str) {
+    buffer.clear();
+    buffer.push_str(text);
+}
+
+/// What one VM's handles share with the engine.
+pub(super) struct Shared {
+    /// Number of the evaluation, from 1; handles of other evaluations are dead.
+    evaluation: Cell<u64>,
+    live: Cell<bool>,
+    buffers: RefCell<Buffers>,
+    entry: RefCell<Option<Arc<Entry>>>,
+    balances: RefCell<Option<Arc<dyn Balances>>>,
+    reads: RefCell<Vec<Read>>,
+    pub(super) zones: Zones,
+}
+
+impl Shared {
+    pub(super) fn new() -> Rc<Shared> {
+        Rc::new(Shared {
+            evaluation: Cell::new(0),
+            live: Cell::new(false),
+            buffers: RefCell::default(),
+            entry: RefCell::default(),
+            balances: RefCell::default(),
+            reads: RefCell::default(),
+            zones: Zones::default(),
+        })
+    }
+
+    /// Opens an evaluation on a call and gives the handle for Lua.
+    pub(super) fn open_call(self: &Rc<Shared>, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> CallHandle {
+        self.buffers.borrow_mut().fill(facts);
+        *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        CallHandle(self.open())
+    }
+
+    /// Opens an evaluation on a settled entry.
+    pub(super) fn open_entry(self: &Rc<Shared>, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> EntryHandle {
+        {
+            let mut buffers = self.buffers.borrow_mut();
+            // The start, as in the JSON; its windows are where the hold was placed.
+            buffers.at_ms = entry.facts.at_ms;
+            refill(&mut buffers.zone, "UTC");
+        }
+        *self.entry.borrow_mut() = Some(Arc::clone(entry));
+        *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        EntryHandle(self.open())
+    }
+
+    fn open(self: &Rc<Shared>) -> Ticket {
+        self.reads.borrow_mut().clear();
+        self.evaluation.set(self.evaluation.get() + 1);
+        self.live.set(true);
+        Ticket {
+            shared: Rc::clone(self),
+            evaluation: self.evaluation.get(),
+        }
+    }
+
+    /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
+    pub(super) fn close(&self) -> Vec<Read> {
+        self.live.set(false);
+        self.buffers.borrow_mut().key = Secret::default();
+        *self.balances.borrow_mut() = None;
+        *self.entry.borrow_mut() = None;
+        std::mem::take(&mut self.reads.borrow_mut())
+    }
+
+    /// The zone that windows and `call.at` follow where a policy names none.
+    pub(super) fn zone(&self) -> Result<Zone, LuaError> {
+        let buffers = self.buffers.borrow();
+        self.zones.named(&buffers.zone).map_err(LuaError::runtime)
+    }
+
+    /// What `spent` (with a window) and `held` (without one) answer; the same value all through one evaluation.
+    pub(super) fn balance(&self, account: &str, window: Option<Window>, unit: Unit) -> Result<f64, LuaError> {
+        let what = if window.is_some() { "spent" } else { "held" };
+        let balances = self.balances.borrow();
+        let Some(balances) = balances.as_ref().filter(|_| self.live.get()) else {
+            return Err(LuaError::runtime(format!(
+                "{what}: balances can be read during a call only"
+            )));
+        };
+        check_account(account).map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
+        let mut reads = self.reads.borrow_mut();
+        let known = reads
+            .iter()
+            .find(|read| read.window == window && read.unit == unit && &*read.account == account);
+        if let Some(read) = known {
+            return Ok(as_number(read.value, unit));
+        }
+        if reads.len() >= READS_MAX {
+            return Err(LuaError::runtime(format!(
+                "{what}: more than {READS_MAX} balances read in one call"
+            )));
+        }
+        let value = match window {
+            Some(window) => {
+                let buffers = self.buffers.borrow();
+                balances.spent(account, window, &buffers.zone, unit, buffers.at_ms)
+            }
+            None => balances.held(account, unit),
+        };
+        reads.push(Read {
+            account: account.into(),
+            window,
+            unit,
+            value,
+        });
+        Ok(as_number(value, unit))
+    }
+}
+
+/// For Lua to look at and compare: USD as a number of dollars, counts as they are.
+#[allow(clippy::cast_precision_loss)]
+fn as_number(value: i64, unit: Unit) -> f64 {
+    match unit {
+        Unit::Usd => value as f64 / 1e9,
+        Unit::Tokens | Unit::Requests => value as f64,
+    }
+}
+
+/// A right to read the facts of one evaluation.
+#[derive(Clone)]
+pub(super) struct Ticket {
+    shared: Rc<Shared>,
+    evaluation: u64,
+}
+
+impl Ticket {
+    fn check(&self) -> Result<&Shared, LuaError> {
+        if self.shared.live.get() && self.shared.evaluation.get() == self.evaluation {
+            Ok(&self.shared)
+        } else {
+            Err(LuaError::runtime(
+                "facts were kept beyond their call: copy the values that are needed",
+            ))
+        }
+    }
+}
+
+pub(super) struct CallHandle(Ticket);
+pub(super) struct EntryHandle(Ticket);
+/// `call.key`: a key that can be matched and compared, never read.
+pub(super) struct KeyHandle(Ticket);
+struct TagsHandle(Ticket);
+struct EstimateHandle(Ticket);
+struct AtHandle(Ticket, Zone);
+struct UsageHandle(Ticket);
+
+impl KeyHandle {
+    /// Lets `look` see the raw key. For native matchers only.
+    pub(super) fn with_raw<R>(&self, look: impl FnOnce(&str) -> R) -> Result<R, LuaError> {
+        let shared = self.0.check()?;
+        let buffers = shared.buffers.borrow();
+        Ok(look(buffers.key.expose()))
+    }
+}
+
+fn no_field(of: &str, name: &LuaString) -> LuaError {
+    let name: String = name.to_string_lossy().chars().take(64).collect();
+    LuaError::runtime(format!("{of} has no field {name:?}"))
+}
+
+fn text(lua: &Lua, text: &str) -> Result<Value, LuaError> {
+    lua.create_string(text).map(Value::String)
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn count(count: u64) -> Value {
+    Value::Number(count as f64)
+}
+
+impl UserData for CallHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
+            let ticket = &this.0;
+            let shared = ticket.check()?;
+            let wanted = name.as_bytes();
+            let wanted: &[u8] = &wanted;
+            match wanted {
+                b"key" => return KeyHandle(ticket.clone()).into_lua(lua),
+                b"at" => return AtHandle(ticket.clone(), shared.zone()?).into_lua(lua),
+                b"tags" => return TagsHandle(ticket.clone()).into_lua(lua),
+                b"estimate" => return EstimateHandle(ticket.clone()).into_lua(lua),
+                _ => {}
+            }
+            let buffers = shared.buffers.borrow();
+            match wanted {
+                b"stream" => Ok(Value::Boolean(buffers.stream)),
+                b"max_output" => Ok(buffers.max_output.map_or(Value::Nil, count)),
+                _ => {
+                    let at = TEXTS.iter().position(|known| known.as_bytes() == wanted);
+                    match at.and_then(|at| buffers.texts.get(at)) {
+                        Some(found) => text(lua, found),
+                        None => Err(no_field("call", &name)),
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl UserData for KeyHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_method("matches", |_, this, pattern: LuaString| {
+            let pattern = pattern.to_str()?;
+            let glob =
+                Glob::new(&pattern).map_err(|bad| LuaError::runtime(format!("key:matches({pattern:?}): {bad}")))?;
+            this.with_raw(|key| glob.matches(key))
+        });
+        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
+            let shared = this.0.check()?;
+            let buffers = shared.buffers.borrow();
+            match &*name.as_bytes() {
+                b"fingerprint" => text(lua, &buffers.fingerprint),
+                b"present" => Ok(Value::Boolean(!buffers.key.expose().is_empty())),
+                _ => Err(no_field("call.key", &name)),
+            }
+        });
+        // Equal fingerprints are all that a policy may learn by printing.
+        methods.add_meta_method(MetaMethod::ToString, |lua, this, ()| {
+            let shared = this.0.check()?;
+            text(lua, &shared.buffers.borrow().fingerprint)
+        });
+    }
+}
+
+impl UserData for TagsHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        // A tag that was not sent is nil: any name is a field.
+        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
+            let buffers = this.0.check()?.buffers.borrow();
+            let wanted = name.as_bytes();
+            let found = buffers.tags.iter().find(|(known, _)| known.as_bytes() == &*wanted);
+            found.map_or(Ok(Value::Nil), |(_, value)| text(lua, value))
+        });
+        // `for name, value in call.tags do`: over a copy, in the order of the names.
+        methods.add_meta_method(MetaMethod::Iter, |lua, this, ()| {
+            let buffers = this.0.check()?.buffers.borrow();
+            let tags = lua.create_table()?;
+            for (name, value) in &buffers.tags {
+                tags.raw_set(&**name, &**value)?;
+            }
+            let next: mlua::Function = lua.globals().get("next")?;
+            Ok((next, tags))
+        });
+    }
+}
+
+impl UserData for EstimateHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
+            let estimate = this.0.check()?.buffers.borrow().estimate;
+            match &*name.as_bytes() {
+                b"input_tokens" => Ok(count(estimate.input_tokens)),
+                b"output_tokens" => Ok(count(estimate.output_tokens)),
+                b"usd" => Ok(Value::Number(as_number(estimate.usd.nanos(), Unit::Usd))),
+                _ => Err(no_field("call.estimate", &name)),
+            }
+        });
+    }
+}
+
+impl UserData for AtHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_method("in_zone", |_, this, zone: LuaString| {
+            let shared = this.0.check()?;
+            let zone = shared.zones.named(&zone.to_str()?).map_err(LuaError::runtime)?;
+            Ok(AtHandle(this.0.clone(), zone))
+        });
+        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
+            let shared = this.0.check()?;
+            let at_ms = shared.buffers.borrow().at_ms;
+            let Moment {
+                year,
+                month,
+                day,
+                hour,
+                minute,
+                second,
+                weekday,
+            } = Moment::of(at_ms, &this.1).map_err(LuaError::runtime)?;
+            let number = match &*name.as_bytes() {
+                b"year" => i32::from(year),
+                b"month" => i32::from(month),
+                b"day" => i32::from(day),
+                b"hour" => i32::from(hour),
+                b"minute" => i32::from(minute),
+                b"second" => i32::from(second),
+                b"weekday" => i32::from(weekday),
+                b"zone" => return text(lua, this.1.name()),
+                b"ms" => return Ok(Value::Number(as_number(at_ms, Unit::Requests))),
+                _ => return Err(no_field("at", &name)),
+            };
+            Ok(Value::Number(f64::from(number)))
+        });
+    }
+}
+
+impl UserData for EntryHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
+            let shared = this.0.check()?;
+            let wanted = name.as_bytes();
+            match &*wanted {
+                b"at" => return AtHandle(this.0.clone(), shared.zone()?).into_lua(lua),
+                b"usage" => return UsageHandle(this.0.clone()).into_lua(lua),
+                _ => {}
+            }
+            let entry = shared.entry.borrow();
+            let Some(entry) = entry.as_deref() else {
+                return Err(no_field("entry", &name));
+            };
+            entry_field(lua, entry, &wanted)?.ok_or_else(|| no_field("entry", &name))
+        });
+    }
+}
+
+impl UserData for UsageHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        // `entry.usage.cache_read`: units of one kind, 0 where none were used.
+        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
+            let entry = this.0.check()?.entry.borrow();
+            let kind = name.to_str().ok().and_then(|name| Kind::from_name(&name));
+            match (entry.as_deref(), kind) {
+                (Some(entry), Some(kind)) => Ok(count(entry.settlement.usage.get(kind))),
+                _ => Err(no_field("entry.usage", &name)),
+            }
+        });
+    }
+}
+
+/// Fields of an entry, named as in its JSON. Money is decimal text, as there.
+fn entry_field(lua: &Lua, entry: &Entry, name: &[u8]) -> Result<Option<Value>, LuaError> {
+    let (facts, settlement) = (&entry.facts, &entry.settlement);
+    let found: &str = match name {
+        b"provider" => &facts.provider,
+        b"operation" => &facts.operation,
+        b"requested_model" => &facts.requested_model,
+        b"model" => &settlement.model,
+        b"key" => &facts.key,
+        b"tenant" => &facts.tenant,
+        b"agent" => &facts.agent,
+        b"session" => &facts.session,
+        b"user" => &facts.user,
+        b"task" => &facts.task,
+        b"path" => &facts.path,
+        b"outcome" => match settlement.outcome {
+            Outcome::Completed => "completed",
+            Outcome::ClientGone => "client_gone",
+            Outcome::UpstreamFailed => "upstream_failed",
+            Outcome::Cut => "cut",
+            Outcome::Recovered => "recovered",
+        },
+        b"overage_reason" => entry.overage_reason.as_deref().unwrap_or_default(),
+        b"estimate_reason" => settlement.estimate_reason.as_deref().unwrap_or_default(),
+        b"id" => return text(lua, &facts.id.to_string()).map(Some),
+        b"cost_usd" => return text(lua, &settlement.cost.to_string()).map(Some),
+        b"held_usd" => return text(lua, &entry.held.to_string()).map(Some),
+        b"overage_usd" => return text(lua, &entry.overage.to_string()).map(Some),
+        b"stream" => return Ok(Some(Value::Boolean(facts.stream))),
+        b"estimated" => return Ok(Some(Value::Boolean(settlement.estimate_reason.is_some()))),
+        b"status" => return Ok(Some(count(u64::from(settlement.status)))),
+        b"reasoning" => return Ok(Some(count(settlement.reasoning))),
+        b"duration_ms" => return Ok(Some(count(settlement.duration_ms))),
+        b"ttfb_ms" => return Ok(Some(settlement.ttfb_ms.map_or(Value::Nil, count))),
+        b"tags" => {
+            let tags = lua.create_table()?;
+            for (name, value) in &facts.tags {
+                tags.raw_set(&**name, &**value)?;
+            }
+            tags.set_readonly(true);
+            return Ok(Some(Value::Table(tags)));
+        }
+        _ => return Ok(None),
+    };
+    text(lua, found).map(Some)
+}

@@ -1,0 +1,180 @@
+//! Where policies come from: those that are built in, and the files of `policies.dir`, watched by their content.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::set::{Options, PolicyError, PolicySet, Source};
+use crate::config::{BudgetRule, Budgets};
+
+/// The shipped policies, by file stem.
+const BUILTIN: [(&str, &str); 1] = [("budget", include_str!("../../../policies/budget.lua"))];
+
+/// Files that a folder may have: more is a wrong folder.
+const FILES_MAX: usize = 256;
+/// Longest file read, in bytes; the set refuses it by its own, smaller limit.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+pub fn builtin_sources() -> Vec<Source> {
+    let source = |(name, text): &(&str, &str)| Source {
+        name: (*name).to_owned(),
+        text: (*text).to_owned(),
+        origin: format!("built-in/{name}.lua"),
+    };
+    BUILTIN.iter().map(source).collect()
+}
+
+/// The built-in policies and the `*.lua` files of `dir`; a file of the same name replaces the built-in one. A folder
+/// that is not there is empty.
+///
+/// # Errors
+/// Files that cannot be read, each by name.
+pub fn sources(dir: Option<&Path>) -> Result<Vec<Source>, Vec<PolicyError>> {
+    let mut by_name: BTreeMap<String, Source> = builtin_sources()
+        .into_iter()
+        .map(|source| (source.name.clone(), source))
+        .collect();
+    let Some(dir) = dir else {
+        return Ok(by_name.into_values().collect());
+    };
+    let wrong = |file: &Path, error: &dyn std::fmt::Display| PolicyError {
+        file: file.display().to_string(),
+        line: None,
+        message: error.to_string(),
+    };
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(by_name.into_values().collect()),
+        Err(error) => return Err(vec![wrong(dir, &error)]),
+    };
+    let (mut files, mut errors) = (Vec::new(), Vec::new());
+    for item in listing {
+        match item.map(|item| item.path()) {
+            Ok(path) if path.extension().is_some_and(|extension| extension == "lua") => files.push(path),
+            Ok(_) => {}
+            Err(error) => errors.push(wrong(dir, &error)),
+        }
+    }
+    if files.len() > FILES_MAX {
+        return Err(vec![wrong(dir, &format!("more than {FILES_MAX} policy files"))]);
+    }
+    files.sort();
+    for path in files {
+        let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
+            errors.push(wrong(&path, &"the file's name is not valid UTF-8"));
+            continue;
+        };
+        // An editor's half-written copy: `.#budget.lua`.
+        if name.starts_with('.') {
+            continue;
+        }
+        match read(&path) {
+            Ok(text) => {
+                let source = Source {
+                    name: name.to_owned(),
+                    text,
+                    origin: path.display().to_string(),
+                };
+                by_name.insert(name.to_owned(), source);
+            }
+            Err(error) => errors.push(wrong(&path, &error)),
+        }
+    }
+    if errors.is_empty() {
+        Ok(by_name.into_values().collect())
+    } else {
+        Err(errors)
+    }
+}
+
+fn read(path: &Path) -> Result<String, std::io::Error> {
+    if fs::metadata(path)?.len() > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes")));
+    }
+    fs::read_to_string(path)
+}
+
+/// Loads the built-in policies and those of the folder with their confs.
+///
+/// # Errors
+/// Everything that is wrong; the caller keeps the set it has.
+pub fn load_dir(
+    dir: Option<&Path>,
+    conf: &BTreeMap<String, Value>,
+    options: Options,
+) -> Result<PolicySet, Vec<PolicyError>> {
+    PolicySet::load(sources(dir)?, conf, options)
+}
+
+/// Notices that the policy files changed, by their content: a touched file is no change, and no clock is trusted.
+#[derive(Debug, Default)]
+pub struct Watch {
+    seen: Option<[u8; 32]>,
+}
+
+impl Watch {
+    /// Whether the files differ from those of the last look; the first look says no. A folder that cannot be read differs
+    /// from any that can, so that the reload which follows tells what is wrong.
+    pub fn changed(&mut self, dir: Option<&Path>) -> bool {
+        let mut hasher = blake3::Hasher::new();
+        match sources(dir) {
+            Ok(sources) => {
+                for source in sources {
+                    for part in [&source.name, &source.text] {
+                        hasher.update(&part.len().to_le_bytes());
+                        hasher.update(part.as_bytes());
+                    }
+                }
+            }
+            Err(errors) => {
+                hasher.update(b"unreadable");
+                for error in errors {
+                    hasher.update(error.to_string().as_bytes());
+                }
+            }
+        }
+        let now = *hasher.finalize().as_bytes();
+        let before = self.seen.replace(now);
+        before.is_some_and(|before| before != now)
+    }
+}
+
+/// The conf of `budget.lua` from the contract's `budgets` section. Money is decimal text.
+pub fn budgets_conf(budgets: &Budgets) -> Value {
+    let mut conf = Map::new();
+    if let Some(rule) = &budgets.default {
+        conf.insert("default".to_owned(), rule_conf(rule, false));
+    }
+    if let Some(rule) = &budgets.global {
+        conf.insert("global".to_owned(), rule_conf(rule, false));
+    }
+    if !budgets.rules.is_empty() {
+        conf.insert(
+            "rules".to_owned(),
+            budgets.rules.iter().map(|rule| rule_conf(rule, true)).collect(),
+        );
+    }
+    Value::Object(conf)
+}
+
+fn rule_conf(rule: &BudgetRule, named: bool) -> Value {
+    let mut conf = Map::new();
+    if named {
+        conf.insert("api_key_pattern".to_owned(), json!(rule.api_key_pattern));
+        conf.insert("tenant_id".to_owned(), json!(rule.tenant_id));
+    }
+    for (key, limit) in [
+        ("daily_limit_usd", rule.daily_limit),
+        ("monthly_limit_usd", rule.monthly_limit),
+    ] {
+        if let Some(limit) = limit {
+            conf.insert(key.to_owned(), json!(limit.to_string()));
+        }
+    }
+    conf.insert("soft_limit_pct".to_owned(), json!(f64::from(rule.soft_limit_ppm) / 1e6));
+    conf.insert("action".to_owned(), json!(rule.action));
+    Value::Object(conf)
+}

@@ -1,0 +1,211 @@
+//! The schema of a policy's conf: types, defaults and bounds, declared in the policy file, checked natively.
+
+use std::collections::BTreeMap;
+
+use mlua::{Lua, LuaSerdeExt, Value as LuaValue};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use agentledger_ledger::Usd;
+
+use super::decimal::{nanos_of_number, nanos_of_text};
+use super::glob::Glob;
+
+/// Types of a conf value. `usd` is decimal text or a number and reaches Lua as decimal text; `glob` is a pattern that was
+/// checked to be well-formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Number,
+    Integer,
+    String,
+    Boolean,
+    Usd,
+    Glob,
+    List,
+    Table,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Field {
+    #[serde(rename = "type")]
+    kind: Kind,
+    default: Option<Value>,
+    #[serde(default)]
+    required: bool,
+    min: Option<f64>,
+    max: Option<f64>,
+    /// The only values allowed.
+    one_of: Option<Vec<Value>>,
+    /// What the items of a list are.
+    items: Option<Box<Field>>,
+    /// What a table has.
+    fields: Option<BTreeMap<String, Field>>,
+    #[serde(rename = "description")]
+    _description: Option<String>,
+}
+
+/// Wrong conf values: the path of each, and what is wrong.
+type Wrongs = Vec<(String, String)>;
+
+#[derive(Debug, Default)]
+pub(super) struct Schema(BTreeMap<String, Field>);
+
+impl Schema {
+    /// Reads a schema; an error bears the key it is at.
+    pub fn read(lua: &Lua, schema: LuaValue) -> Result<Schema, (String, String)> {
+        let at = |key: &str, message: String| (key.to_owned(), message);
+        let table = match schema {
+            LuaValue::Nil => return Ok(Schema::default()),
+            LuaValue::Table(table) => table,
+            other => {
+                return Err(at(
+                    "schema",
+                    format!("schema must be a table, not a {}", other.type_name()),
+                ));
+            }
+        };
+        let mut fields = BTreeMap::new();
+        for pair in table.pairs::<String, LuaValue>() {
+            let (key, field) = pair.map_err(|error| at("schema", format!("schema: {error}")))?;
+            let field: Field = lua
+                .from_value(field)
+                .map_err(|error| at(&key, format!("schema.{key}: {}", one_line(&error))))?;
+            if let Some(default) = &field.default {
+                let mut wrongs = Vec::new();
+                field.check(&key, default.clone(), &mut wrongs);
+                if let Some((path, message)) = wrongs.pop() {
+                    return Err(at(&key, format!("schema.{key}: default {path} {message}")));
+                }
+            }
+            fields.insert(key, field);
+        }
+        Ok(Schema(fields))
+    }
+
+    /// The conf with its defaults, or everything that is wrong with it.
+    pub fn apply(&self, conf: &Value) -> Result<Value, Wrongs> {
+        let mut wrongs = Vec::new();
+        let checked = check_fields("", &self.0, conf, &mut wrongs);
+        if wrongs.is_empty() { Ok(checked) } else { Err(wrongs) }
+    }
+}
+
+fn one_line(error: &mlua::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wrongs: &mut Wrongs) -> Value {
+    let join = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
+    let empty = Map::new();
+    let given = match conf {
+        Value::Object(given) => given,
+        Value::Null => &empty,
+        // An empty Lua table may be read as either.
+        Value::Array(items) if items.is_empty() => &empty,
+        _ => {
+            wrongs.push((path.to_owned(), "must be a table".to_owned()));
+            return Value::Null;
+        }
+    };
+    for key in given.keys().filter(|key| !fields.contains_key(*key)) {
+        wrongs.push((join(key), "is not in the policy's schema".to_owned()));
+    }
+    let mut checked = Map::new();
+    for (key, field) in fields {
+        let value = given
+            .get(key)
+            .filter(|value| !value.is_null())
+            .or(field.default.as_ref());
+        match value {
+            Some(value) => {
+                checked.insert(key.clone(), field.check(&join(key), value.clone(), wrongs));
+            }
+            None if field.required => wrongs.push((join(key), "is missing".to_owned())),
+            None => {}
+        }
+    }
+    Value::Object(checked)
+}
+
+impl Field {
+    fn check(&self, path: &str, value: Value, wrongs: &mut Wrongs) -> Value {
+        let before = wrongs.len();
+        let mut wrong = |message: &str| wrongs.push((path.to_owned(), message.to_owned()));
+        let checked = match (self.kind, &value) {
+            (Kind::Number, Value::Number(_)) | (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Bool(_)) => {
+                value
+            }
+            (Kind::Number, _) => refuse(&mut wrong, "must be a number"),
+            (Kind::String, _) => refuse(&mut wrong, "must be text"),
+            (Kind::Boolean, _) => refuse(&mut wrong, "must be true or false"),
+            (Kind::Integer, Value::Number(number)) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+                value
+            }
+            (Kind::Integer, _) => refuse(&mut wrong, "must be a whole number"),
+            (Kind::Glob, Value::String(pattern)) => match Glob::new(pattern) {
+                Ok(_) => value,
+                Err(bad) => refuse(&mut wrong, &format!("is a {bad}")),
+            },
+            (Kind::Glob, _) => refuse(&mut wrong, "must be a glob, as text"),
+            (Kind::Usd, Value::Number(_) | Value::String(_)) => {
+                let nanos = match &value {
+                    Value::String(text) => nanos_of_text(text),
+                    other => nanos_of_number(other.as_f64().unwrap_or(f64::NAN)),
+                };
+                match nanos {
+                    Ok(nanos) => Value::String(Usd::from_nanos(nanos).to_string()),
+                    Err(bad) => refuse(&mut wrong, &bad.to_string()),
+                }
+            }
+            (Kind::Usd, _) => refuse(&mut wrong, "must be an amount in USD: a number or decimal text"),
+            (Kind::List, Value::Array(items)) => self.check_items(path, items, wrongs),
+            (Kind::List, Value::Object(fields)) if fields.is_empty() => Value::Array(Vec::new()),
+            (Kind::List, _) => refuse(&mut wrong, "must be a list"),
+            (Kind::Table, Value::Object(_) | Value::Array(_)) => match &self.fields {
+                Some(fields) => check_fields(path, fields, &value, wrongs),
+                None => value,
+            },
+            (Kind::Table, _) => refuse(&mut wrong, "must be a table"),
+        };
+        if wrongs.len() == before {
+            self.check_range(path, &checked, wrongs);
+        }
+        checked
+    }
+
+    fn check_items(&self, path: &str, items: &[Value], wrongs: &mut Wrongs) -> Value {
+        let Some(item) = &self.items else {
+            return Value::Array(items.to_vec());
+        };
+        let checked = (1..)
+            .zip(items)
+            .map(|(at, value)| item.check(&format!("{path}[{at}]"), value.clone(), wrongs));
+        Value::Array(checked.collect())
+    }
+
+    fn check_range(&self, path: &str, value: &Value, wrongs: &mut Wrongs) {
+        if let (Some(number), Some(min)) = (value.as_f64(), self.min.filter(|min| value.as_f64() < Some(*min))) {
+            wrongs.push((path.to_owned(), format!("is {number}, below {min}")));
+        }
+        if let (Some(number), Some(max)) = (value.as_f64(), self.max.filter(|max| value.as_f64() > Some(*max))) {
+            wrongs.push((path.to_owned(), format!("is {number}, above {max}")));
+        }
+        if let Some(allowed) = self.one_of.as_ref().filter(|allowed| !allowed.contains(value)) {
+            let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
+            wrongs.push((path.to_owned(), format!("must be one of {}", allowed.join(", "))));
+        }
+    }
+}
+
+fn refuse(wrong: &mut impl FnMut(&str), message: &str) -> Value {
+    wrong(message);
+    Value::Null
+}

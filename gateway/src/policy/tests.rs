@@ -1,0 +1,385 @@
+//! The engine from outside: what policies can do, and what they cannot do to us.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod budget;
+mod hardening;
+mod intents;
+mod settled;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::secret::Secret;
+
+fn source(name: &str, text: &str) -> Source {
+    Source {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        origin: format!("{name}.lua"),
+    }
+}
+
+/// A policy file with this body of `request`.
+fn policy(name: &str, request: &str) -> Source {
+    let text =
+        format!("return {{ name = \"{name}\", version = \"1\", request = function(conf, call)\n{request}\nend }}");
+    source(name, &text)
+}
+
+fn set(sources: Vec<Source>) -> PolicySet {
+    PolicySet::load(sources, &BTreeMap::new(), Options::default()).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn set_with(sources: Vec<Source>, name: &str, conf: Value) -> Result<PolicySet, Vec<PolicyError>> {
+    PolicySet::load(sources, &BTreeMap::from([(name.to_owned(), conf)]), Options::default())
+}
+
+struct Bed {
+    engine: Engine,
+    counts: Arc<FailureCounts>,
+    balances: Arc<dyn Balances>,
+}
+
+impl Bed {
+    fn new(set: PolicySet) -> Bed {
+        let counts = Arc::new(FailureCounts::default());
+        Bed {
+            engine: Engine::new(set, counts.clone()),
+            counts,
+            balances: Arc::new(NoBalances),
+        }
+    }
+
+    fn of(request: &str) -> Bed {
+        Bed::new(set(vec![policy("p", request)]))
+    }
+
+    fn ask(&self, call: &Call) -> Result<Verdict, PolicyFailure> {
+        self.engine.request(&call.facts(), &self.balances)
+    }
+}
+
+/// What one body of `request` does on an ordinary call.
+fn run(request: &str) -> Result<Verdict, PolicyFailure> {
+    Bed::of(request).ask(&Call::default())
+}
+
+struct Call {
+    key: Secret<String>,
+    fingerprint: String,
+    tenant: String,
+    agent: String,
+    model: String,
+    at_ms: i64,
+    zone: String,
+    max_output: Option<u64>,
+    tags: BTreeMap<Name, Name>,
+}
+
+impl Default for Call {
+    fn default() -> Call {
+        Call::with_key("sk-dev-1")
+    }
+}
+
+impl Call {
+    fn with_key(key: &str) -> Call {
+        Call {
+            key: Secret::new(key.to_owned()),
+            fingerprint: "f1".to_owned(),
+            tenant: String::new(),
+            agent: "coder".to_owned(),
+            model: "claude-opus-4-5".to_owned(),
+            // 2026-03-01 is a Sunday; 22:30:15 UTC.
+            at_ms: 1_772_404_215_000,
+            zone: "UTC".to_owned(),
+            max_output: Some(1_000),
+            tags: BTreeMap::from([("team".into(), "ml".into()), ("feature".into(), "chat".into())]),
+        }
+    }
+
+    fn for_tenant(mut self, tenant: &str) -> Call {
+        self.tenant = tenant.to_owned();
+        self
+    }
+
+    fn facts(&self) -> CallFacts<'_> {
+        CallFacts {
+            at_ms: self.at_ms,
+            zone: &self.zone,
+            provider: "anthropic",
+            dialect: "anthropic",
+            operation: "messages",
+            model: &self.model,
+            stream: true,
+            max_output: self.max_output,
+            key: &self.key,
+            fingerprint: &self.fingerprint,
+            tenant: &self.tenant,
+            agent: &self.agent,
+            session: "",
+            user: "",
+            task: "",
+            path: "/v1/messages",
+            tags: &self.tags,
+            estimate: Estimate {
+                input_tokens: 120,
+                output_tokens: 1_000,
+                usd: Usd::from_nanos(25_600_000),
+            },
+        }
+    }
+}
+
+#[test]
+fn a_whole_policy_as_the_design_shows_it() {
+    let text = r#"
+      return {
+        name = "no-dear-models-at-night", version = "1", priority = 50,
+        schema = { after_hour = { type = "number", default = 20, description = "local hour from which it holds" } },
+        request = function(conf, call)
+          if call.at.hour >= conf.after_hour and call.key:matches("sk-dev-*") and call.model:find("opus") then
+            return deny{ status = 403, code = "model_not_allowed", message = "no opus for dev keys at night" }
+          end
+          return { budget{ account = "agent:" .. call.agent, window = "day", limit = 5, unit = "usd", action = "block" } }
+        end,
+      }"#;
+    let bed = Bed::new(set(vec![source("night", text)]));
+    let deny = bed.ask(&Call::default()).unwrap().deny.unwrap();
+    assert_eq!(
+        (deny.status, deny.code.as_str(), &*deny.policy),
+        (403, "model_not_allowed", "no-dear-models-at-night@1")
+    );
+
+    let verdict = bed.ask(&Call::with_key("sk-prod-1")).unwrap();
+    let limit = Limit::usd(Usd::from_nanos(5_000_000_000)).unwrap();
+    let expected = AskedBound {
+        bound: Bound::new("agent:coder".into(), Window::Day, Zone::utc(), limit, Mode::Hard).unwrap(),
+        soft_ppm: 0,
+        policy: "no-dear-models-at-night@1".into(),
+    };
+    assert_eq!((verdict.bounds.as_slice(), verdict.deny), ([expected].as_slice(), None));
+
+    let late = set_with(
+        vec![source("night", text)],
+        "no-dear-models-at-night",
+        json!({"after_hour": 23}),
+    )
+    .unwrap();
+    bed.engine.swap(late);
+    assert!(bed.ask(&Call::default()).unwrap().deny.is_none());
+}
+
+#[test]
+fn facts_are_what_the_proxy_knows() {
+    run(r#"
+      assert(call.provider == "anthropic" and call.operation == "messages" and call.path == "/v1/messages")
+      assert(call.stream == true and call.max_output == 1000 and call.session == "")
+      assert(call.tags.team == "ml" and call.tags.none == nil)
+      local seen = {}
+      for name, value in call.tags do table.insert(seen, name .. "=" .. value) end
+      table.sort(seen)
+      assert(table.concat(seen, ",") == "feature=chat,team=ml")
+      assert(call.estimate.input_tokens == 120 and call.estimate.usd == 0.0256)
+      local at = call.at
+      assert(at.year == 2026 and at.month == 3 and at.day == 1 and at.hour == 22 and at.minute == 30)
+      assert(at.weekday == 7 and at.zone == "UTC")
+      local there = at:in_zone("Asia/Tokyo")
+      assert(there.day == 2 and there.hour == 7 and there.weekday == 1)
+      assert(call.key.fingerprint == "f1" and call.key.present and tostring(call.key) == "f1")
+    "#)
+    .unwrap();
+    for (slip, named) in [
+        ("return call.modle", "modle"),
+        ("return call.at.hours", "hours"),
+        ("call.model = 'x'", ""),
+    ] {
+        let failure = run(slip).unwrap_err();
+        assert!(failure.message.contains(named), "{failure}");
+    }
+}
+
+#[test]
+fn balances_are_read_once_and_recorded() {
+    struct Counting(std::sync::atomic::AtomicI64);
+    impl Balances for Counting {
+        fn spent(&self, _: &str, _: Window, _: &str, _: Unit, _: i64) -> i64 {
+            1_500_000_000 + self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        }
+        fn held(&self, _: &str, _: Unit) -> i64 {
+            7
+        }
+    }
+    let mut bed = Bed::of(
+        r#"
+        local first = spent("key:f1", "day")
+        assert(first == 1.5 and first == spent("key:f1", "day"), first)
+        assert(held("global", "requests") == 7)
+        "#,
+    );
+    bed.balances = Arc::new(Counting(0.into()));
+    let reads = bed.ask(&Call::default()).unwrap().reads;
+    assert_eq!(reads.len(), 2);
+    assert_eq!(
+        (reads[0].value, reads[0].window, reads[1].window),
+        (1_500_000_000, Some(Window::Day), None)
+    );
+    // The next evaluation has a snapshot of its own.
+    assert!(bed.ask(&Call::default()).is_err());
+}
+
+#[test]
+fn lower_priority_runs_first_and_a_deny_is_the_last_word() {
+    let at = |name: &str, priority: i32, body: &str| {
+        let text = format!(
+            "return {{ name = \"{name}\", version = \"2\", priority = {priority}, request = function(conf, call) {body} end }}"
+        );
+        source(name, &text)
+    };
+    let bed = Bed::new(set(vec![
+        at("last", 30, "error('never asked')"),
+        at("second", 20, "return deny{ code = 'no' }"),
+        at(
+            "first",
+            10,
+            "return { header{ name = 'X-A', value = '1' }, clamp{ max_output = 10 } }",
+        ),
+        at("silent", 5, ""),
+    ]));
+    let names: Vec<String> = bed.engine.names().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["silent@2", "first@2", "second@2", "last@2"]);
+    let verdict = bed.ask(&Call::default()).unwrap();
+    assert_eq!(
+        verdict.spoke.iter().map(|name| &**name).collect::<Vec<_>>(),
+        ["first@2", "second@2"]
+    );
+    assert_eq!(verdict.deny.unwrap().message, "refused by policy second@2");
+    assert_eq!(
+        (verdict.clamp, verdict.headers),
+        (Some(10), vec![("x-a".to_owned(), "1".to_owned())])
+    );
+}
+
+#[test]
+fn files_are_refused_with_their_line_and_key() {
+    let wrong = |text: &str| {
+        PolicySet::load(vec![source("bad", text)], &BTreeMap::new(), Options::default())
+            .err()
+            .unwrap()
+    };
+    for (text, line, says) in [
+        ("return {\n  name = = 1\n}", Some(2), "="),
+        ("local x = 1", None, "returns nothing"),
+        ("return 5", None, "returns a"),
+        (
+            "return { name = 'x',\n version = 1, request = function() end }",
+            Some(2),
+            "version must be text",
+        ),
+        (
+            "return { name = 'x', version = '1' }",
+            None,
+            "neither request nor settled",
+        ),
+        (
+            "return { name = 'x', version = '1',\n requst = function() end }",
+            Some(2),
+            "requst",
+        ),
+        (
+            "return { name = 'x', version = '1', request = 5 }",
+            None,
+            "request must be a function",
+        ),
+        ("\nerror('broken on purpose')", Some(2), "broken on purpose"),
+        (
+            "return { name = 'x', version = '1', request = function() end,\n schema = {\n a = { type = 'float' } } }",
+            Some(3),
+            "float",
+        ),
+        (
+            "return { name = 'x', version = '1', request = function() end,\n schema = {\n a = { type = 'usd', default = -1 } } }",
+            Some(3),
+            "negative",
+        ),
+        (
+            "return { name = 'x', version = '1', request = function() end, setup = function()\n error('no') end }",
+            Some(2),
+            "no",
+        ),
+        ("while true do end", None, "deadline"),
+    ] {
+        let errors = wrong(text);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].message.contains(says), "{text}: {}", errors[0]);
+        assert!(line.is_none() || errors[0].line == line, "{text}: {}", errors[0]);
+        assert_eq!(errors[0].file, "bad.lua");
+    }
+}
+
+#[test]
+fn confs_are_checked_by_the_schema() {
+    let text = "return { name = 'x', version = '1', request = function(conf)\n assert(conf.limit == '2.5') end,\n schema = {\n limit = { type = 'usd', required = true },\n who = { type = 'list', items = { type = 'glob' } },\n mode = { type = 'string', one_of = { 'a', 'b' } },\n n = { type = 'integer', min = 1, max = 9 } } }";
+    let load = |conf: Value| set_with(vec![source("x", text)], "x", conf);
+    let bed = Bed::new(load(json!({"limit": 2.5, "who": ["sk-*"], "mode": "a", "n": 3})).unwrap());
+    bed.ask(&Call::default()).unwrap();
+    let errors = load(json!({"limit": "-1", "who": ["ok", "[bad"], "mode": "c", "n": 10, "typo": 1}))
+        .err()
+        .unwrap();
+    let all = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for expected in [
+        "x.lua:4: conf.limit is negative",
+        "conf.who[2]",
+        "conf.mode must be one of",
+        "conf.n is 10, above 9",
+        "conf.typo is not",
+    ] {
+        assert!(all.contains(expected), "{expected} in\n{all}");
+    }
+    assert!(
+        load(json!({})).err().unwrap()[0]
+            .message
+            .contains("conf.limit is missing")
+    );
+    let nobody = set_with(vec![source("x", text)], "nobody", json!({})).err().unwrap();
+    assert!(!nobody.is_empty());
+}
+
+#[test]
+fn a_folder_adds_replaces_and_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("policies");
+    let mut watch = Watch::default();
+    assert!(!watch.changed(Some(&dir)));
+    assert_eq!(
+        load_dir(Some(&dir), &BTreeMap::new(), Options::default())
+            .unwrap()
+            .names()
+            .len(),
+        1
+    );
+    std::fs::create_dir(&dir).unwrap();
+    assert!(!watch.changed(Some(&dir)));
+    std::fs::write(dir.join("budget.lua"), policy("mine", "").text).unwrap();
+    assert!(watch.changed(Some(&dir)) && !watch.changed(Some(&dir)));
+    let names = load_dir(Some(&dir), &BTreeMap::new(), Options::default())
+        .unwrap()
+        .names();
+    assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), ["mine@1"]);
+    std::fs::write(dir.join("broken.lua"), "return {\n!").unwrap();
+    assert!(watch.changed(Some(&dir)));
+    let errors = load_dir(Some(&dir), &BTreeMap::new(), Options::default())
+        .err()
+        .unwrap();
+    assert!(
+        errors[0].file.ends_with("broken.lua") && errors[0].line == Some(2),
+        "{errors:?}"
+    );
+    // Durations have no say here: the content does.
+    assert!(!watch.changed(Some(&dir)) && Options::default().deadline == Duration::from_millis(50));
+}
