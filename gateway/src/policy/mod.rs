@@ -6,6 +6,7 @@
 //! - [`PolicySet::load`] compiles and checks files; [`Engine`] asks them, one VM a thread; [`folder`] finds the files.
 //! - A policy that fails on `request` fails closed (a [`PolicyFailure`]); one that fails on `settled` is only counted.
 
+mod conf;
 mod decimal;
 mod engine;
 mod facts;

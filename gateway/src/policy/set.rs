@@ -10,6 +10,7 @@ use mlua::Value;
 use mlua::chunk::Compiler;
 use parking_lot::Mutex;
 
+use super::conf;
 use super::engine::PolicyFailure;
 use super::glob::{BadGlob, GlobSet};
 use super::schema::Schema;
@@ -74,7 +75,8 @@ pub(super) struct Compiled {
     pub origin: String,
     pub priority: i64,
     pub bytecode: Vec<u8>,
-    pub conf: serde_json::Value,
+    /// Compiled as well; see [`conf`].
+    pub conf: Vec<u8>,
     pub phases: Vec<Phase>,
     /// False where the policy's `setup` said that with this conf it has nothing to do.
     pub awake: bool,
@@ -232,6 +234,7 @@ fn compile(
         });
         errors.collect::<Vec<_>>()
     })?;
+    let conf = conf::compile(&conf).map_err(at)?;
     let awake = bench.set_up(&loaded, &conf).map_err(at)?.is_some();
     let phases = [(Phase::Request, &loaded.request), (Phase::Settled, &loaded.settled)];
     let phases: Vec<Phase> = phases
