@@ -29,7 +29,7 @@ pub struct Source {
 /// Bounds of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// CPU time that one policy may take on one call (wall time where the system does not tell).
+    /// CPU time that one policy may take on one call (wall time where the system does not tell). Zero is the default.
     pub deadline: Duration,
     /// Memory that calls may take in one VM, beyond what the loaded policies and their confs take.
     pub memory_bytes_max: usize,
@@ -124,8 +124,11 @@ impl PolicySet {
     pub fn load(
         sources: Vec<Source>,
         conf: &BTreeMap<String, serde_json::Value>,
-        options: Options,
+        mut options: Options,
     ) -> Result<PolicySet, Vec<PolicyError>> {
+        if options.deadline.is_zero() {
+            options.deadline = Options::default().deadline;
+        }
         let globs = Arc::new(GlobCache::default());
         let mut errors = Vec::new();
         let mut policies: Vec<Compiled> = Vec::new();
