@@ -7,6 +7,7 @@ pub use agentledger_ledger::clock;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod launch;
 pub mod meter;
 pub mod plugin;
 pub mod policy;

@@ -104,6 +104,15 @@ impl Zone {
         })
     }
 
+    /// A zone that a record names. Where this machine does not know it any more, its windows turn as in UTC under the
+    /// name it had: what was counted stays apart.
+    pub(crate) fn of_record(name: &Name) -> Zone {
+        Zone::named(name).unwrap_or_else(|_| Zone {
+            name: name.clone(),
+            rules: TimeZone::UTC,
+        })
+    }
+
     pub fn name(&self) -> &Name {
         &self.name
     }

@@ -1,21 +1,46 @@
 //! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
 
 pub mod amounts;
+pub mod books;
 pub mod bound;
 pub mod clock;
 pub mod codec;
+mod derived;
 pub mod entry;
 mod entry_json;
+mod error;
 pub mod event;
+pub mod hold;
+pub mod journal;
+pub mod ledger;
 pub mod money;
 pub mod names;
+pub mod offline;
+mod options;
+pub mod query;
+mod recover;
+pub mod rollup;
+mod slab;
+pub mod store;
 pub mod usage;
+pub mod verify;
+pub mod window;
 mod wire;
+pub mod writer;
 
 pub use amounts::{Amounts, Unit};
+pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use event::{Event, HoldId};
+pub use hold::{Hold, Permit, Settled};
+pub use journal::{Hash, Head};
+pub use ledger::{BalanceRow, Denial, Durability, Health, Ledger, LedgerError, Options};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
+pub use offline::OfflineLedger;
+pub use query::{Cursor, EntryPage, EntryQuery};
+pub use rollup::{Dimension, Point, SummaryQuery, SummaryRow};
 pub use usage::{Kind, Usage};
+pub use verify::{Report, verify};

@@ -1,15 +1,34 @@
 //! The configuration: one file, the environment over it, defaults under it, resolved into plain typed values.
 //!
 //! Everything else in the gateway sees only [`Config`]; nobody else reads YAML or the environment.
+//!
+//! The way of a file: [`load`] finds it, `node` makes a tree of it that knows lines and columns, `env` lays the environment
+//! over that, `schema` knows every key, `resolve` (with `providers` and `conf`) reads it through `cursor`, which notes faults.
 
+mod conf;
+mod cursor;
+mod env;
+mod error;
 pub mod limits;
+mod load;
+mod node;
+mod providers;
+mod resolve;
+mod schema;
+#[cfg(test)]
+mod tests;
+pub mod units;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
+pub use env::Env;
+pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::Limits;
+pub use load::{load, load_text};
+pub use resolve::Known;
 
 /// The resolved configuration. Cheap to share: held in an `Arc` and swapped whole on reload.
 #[derive(Clone)]
@@ -18,6 +37,8 @@ pub struct Config {
     pub listen: String,
     /// In the order in which prefixes are matched: longest first.
     pub providers: Vec<Provider>,
+    /// Providers that are known by name but not served: a request to their prefix can be told why.
+    pub absent: Vec<AbsentProvider>,
     pub storage: Storage,
     pub log: Log,
     pub hold: Hold,
@@ -31,13 +52,20 @@ pub struct Config {
     pub cors_allow_origins: Vec<String>,
     pub tenants_enabled: bool,
     pub dashboard_enabled: bool,
+    pub agent: Agent,
+    pub alerts: Alerts,
+    pub mcp: Mcp,
+    /// Where traces go, as `scheme://host:port/path`.
+    pub telemetry_otlp: Option<String>,
+    /// The secret of key fingerprints, where it is given and not kept beside the store.
+    pub fingerprint_secret: Option<Secret<String>>,
     pub limits: Limits,
     /// Things worth telling at start: mapped keys, sections that are not built yet.
     pub warnings: Vec<String>,
 }
 
 /// One provider: a dialect, where it is reached, and how patient we are with it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Provider {
     /// The config's name: `openai`, `groq`. What entries and metrics say.
     pub name: String,
@@ -52,6 +80,23 @@ pub struct Provider {
     pub unpriced: Unpriced,
     pub timeouts: Timeouts,
     pub retries: Retries,
+}
+
+/// A provider without routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsentProvider {
+    pub name: String,
+    /// Where it would be served; empty for the root.
+    pub prefix: String,
+    pub why: Absence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// `enabled` is false.
+    Disabled,
+    /// No plugin reads its dialect.
+    NoDialect,
 }
 
 /// A base URL, taken apart once.
@@ -76,14 +121,17 @@ pub enum UnknownRoutes {
     Pass,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unpriced {
     /// Settled at the dearest row of the provider's book, marked estimated.
     Dearest,
     Refuse,
     Free,
     /// Decimal USD per million tokens, (input, output).
-    Price { input: agentledger_ledger::UnitPrice, output: agentledger_ledger::UnitPrice },
+    Price {
+        input: agentledger_ledger::UnitPrice,
+        output: agentledger_ledger::UnitPrice,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +178,7 @@ pub struct Hold {
     pub size: HoldSize,
     pub unnamed_output: UnnamedOutput,
     pub wait: Duration,
-    /// Input tokens to hold for one item of this medium: `image`, `audio`, `file`.
+    /// Input tokens to hold for one item: `image`, `audio`, `file`, and `context` for what the server keeps of earlier turns.
     pub allowances: BTreeMap<String, u64>,
 }
 
@@ -154,8 +202,8 @@ pub struct Budgets {
     pub global: Option<BudgetRule>,
 }
 
-/// A limit left out, or 0, is none.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A limit left out, or 0, is none. Its `Debug` leaves out the pattern, which may be a whole key.
+#[derive(Clone, Default, PartialEq)]
 pub struct BudgetRule {
     pub api_key_pattern: String,
     pub tenant_id: String,
@@ -188,6 +236,58 @@ pub struct Control {
     pub listen: Option<String>,
     /// The contract's `admin.enabled` and `admin.token`.
     pub admin_token: Option<Secret<String>>,
+    pub tokens: Vec<ControlToken>,
+    /// Reading needs no token, as in the original.
+    pub public_read: bool,
+}
+
+/// One who may use the control plane.
+#[derive(Clone)]
+pub struct ControlToken {
+    pub name: String,
+    pub token: Secret<String>,
+    pub role: ControlRole,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlRole {
+    Read,
+    Admin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// After this silence a session is completed.
+    pub session_timeout: Duration,
+}
+
+/// Where alerts go. Addresses and headers hold secrets.
+#[derive(Clone)]
+pub struct Alerts {
+    pub slack_webhook_url: Option<Secret<String>>,
+    pub webhooks: Vec<Webhook>,
+    pub cooldown: Duration,
+}
+
+#[derive(Clone)]
+pub struct Webhook {
+    pub url: Secret<String>,
+    pub headers: Vec<(String, Secret<String>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mcp {
+    /// Set where `mcp.enabled` is too.
+    pub upstream: Option<Upstream>,
+    pub pricing: Vec<ToolPrice>,
+}
+
+/// What one call of a tool costs. An empty tool is every tool of its server, an empty server every server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolPrice {
+    pub server: String,
+    pub tool: String,
+    pub cost: agentledger_ledger::Usd,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,10 +298,48 @@ pub struct Plugins {
     pub pins: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Its `Debug` leaves out the conf, in which there are patterns over keys.
+#[derive(Clone, Default, PartialEq)]
 pub struct Policies {
     pub dir: Option<PathBuf>,
     pub deadline: Duration,
     /// Conf by policy name, as JSON.
     pub conf: BTreeMap<String, serde_json::Value>,
+}
+
+impl Config {
+    /// The defaults as they are without a file, with the ledger in `dir` and any free port: for tests.
+    pub fn for_tests(dir: &std::path::Path) -> Config {
+        let env = Env::of([
+            ("AGENTLEDGER_LISTEN", "127.0.0.1:0".to_owned()),
+            ("AGENTLEDGER_STORAGE_DRIVER", "sled".to_owned()),
+            ("AGENTLEDGER_STORAGE_DSN", dir.join("ledger").display().to_string()),
+            ("AGENTLEDGER_POLICIES_DIR", dir.join("policies").display().to_string()),
+        ]);
+        // Only a fault in the code above can fail here, and every test would show it.
+        #[allow(clippy::expect_used)]
+        load_text(None, "", &env, &Known::built_in()).expect("the defaults are a configuration")
+    }
+}
+
+impl std::fmt::Debug for BudgetRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BudgetRule")
+            .field("tenant_id", &self.tenant_id)
+            .field("daily_limit", &self.daily_limit)
+            .field("monthly_limit", &self.monthly_limit)
+            .field("soft_limit_ppm", &self.soft_limit_ppm)
+            .field("action", &self.action)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Policies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policies")
+            .field("dir", &self.dir)
+            .field("deadline", &self.deadline)
+            .field("conf", &self.conf.keys().collect::<Vec<_>>())
+            .finish()
+    }
 }

@@ -1,1 +1,26 @@
-//! (being built)
+//! Reads what an answer used while its bytes pass: framing, folding, estimating. The relay feeds a [`Meter`]; what comes
+//! out is a [`Metered`], and, once the exchange's end is known, a [`Settled`].
+
+mod answer;
+mod decode;
+pub mod estimate;
+pub mod fold;
+pub mod frames;
+pub mod learn;
+pub mod price;
+mod reader;
+pub mod reason;
+mod settle;
+mod text;
+
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{AnswerFacts, Meter, Metered, Passed};
+pub use estimate::Estimator;
+pub use fold::MeteredPart;
+pub use reader::Reader;
+pub use settle::{End, Settled};
+pub use text::Text;

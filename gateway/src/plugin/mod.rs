@@ -1,8 +1,24 @@
 //! Provider plugins: WebAssembly components that read a provider's dialect. The only module that names wasmtime.
 
+mod convert;
 pub mod dialect;
+mod engine;
+mod host;
+pub mod outline;
+mod registry;
+mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media, Medium, Problem, Reading,
-    ReadingPart, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media, Medium, Problem,
+    Reading, ReadingPart, Refusal, Request, Route, Want,
 };
+pub use host::Host;
+pub use registry::{LoadError, Plugin, Plugins};
+pub use routes::{Matched, RouteError, RouteTable};
+
+#[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod tests;

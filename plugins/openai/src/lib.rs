@@ -1,1 +1,54 @@
-//! placeholder
+//! The dialect of OpenAI and of the many hosts compatible with it: chat completions, legacy completions, embeddings,
+//! responses.
+
+mod answer;
+mod info;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use agentledger_guest::{
+    AnswerFrame, Call, Ending, Info, Problem, Provider, Reading, Refusal, Request, openai_error, sse,
+};
+use serde_json::json;
+
+struct OpenAi;
+
+agentledger_guest::export!(OpenAi);
+
+impl Provider for OpenAi {
+    fn info() -> Info {
+        info::info()
+    }
+
+    fn inspect(request: Request) -> Result<Call, Problem> {
+        request::inspect(&request)
+    }
+
+    fn read(frame: AnswerFrame) -> Option<Reading> {
+        answer::read(&frame)
+    }
+
+    fn terminal(operation: &str, ending: Ending, message: &str) -> Vec<u8> {
+        let (code, kind) = openai_error::ending(ending);
+        if operation == info::RESPONSES {
+            // Codex gives up on this code and retries others; SDKs need the envelope's own fields to parse the event.
+            let response = json!({
+                "id": "resp_agentledger", "object": "response", "created_at": 0, "status": "failed", "model": "",
+                "output": [], "parallel_tool_calls": false, "tool_choice": "auto", "tools": [], "metadata": {},
+                "error": {"code": code, "message": message}, "incomplete_details": null, "usage": null,
+            });
+            let data = json!({"type": "response.failed", "sequence_number": 1_000_000_000, "response": response});
+            return sse::event(Some("response.failed"), &data);
+        }
+        // No `[DONE]` after it: a client must not take the answer for whole.
+        sse::event(
+            None,
+            &json!({"error": {"message": message, "type": kind, "param": null, "code": code}}),
+        )
+    }
+
+    fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
+        openai_error::body(refusal)
+    }
+}

@@ -1,1 +1,131 @@
+//! What a provider plugin of AgentLedger is written with.
+//!
+//! A plugin implements [`Provider`] and ends with `agentledger_guest::export!(ItsType);`. It is built for
+//! `wasm32-unknown-unknown` as a `cdylib`; the gateway makes a component of it. It imports nothing, keeps no state, and
+//! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
+//! strictly and write the endings and refusals that most dialects share.
 
+pub mod fields;
+pub mod openai_error;
+pub mod sse;
+pub mod usage;
+
+/// The generated bindings of `sdk/wit/v1`.
+///
+/// The only place in the workspace with unsafe code, all of it generated: the canonical ABI passes lists and strings
+/// through linear memory by address. Nothing here is written by hand.
+#[allow(
+    unsafe_code,
+    missing_docs,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit/v1",
+        world: "provider",
+        pub_export_macro: true,
+        export_macro_name: "export_bindings",
+        default_bindings_module: "agentledger_guest::bindings",
+        additional_derives: [PartialEq],
+    });
+}
+
+pub use bindings::agentledger::plugin::types::{
+    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Reading, Refusal,
+    Request, Route, Want,
+};
+pub use serde;
+pub use serde_json;
+
+/// One provider's dialect. Every function is pure: the same arguments give the same answer.
+pub trait Provider {
+    /// Asked once, at load.
+    fn info() -> Info;
+    /// What the request asks for, or why it cannot be read.
+    fn inspect(request: Request) -> Result<Call, Problem>;
+    /// `None`: the frame says nothing of use.
+    fn read(frame: AnswerFrame) -> Option<Reading>;
+    /// Bytes that end a stream of this operation with an error the dialect's clients understand.
+    fn terminal(operation: &str, ending: Ending, message: &str) -> Vec<u8>;
+    /// The body of a refusal, ending with a newline.
+    fn error_body(operation: &str, refusal: &Refusal) -> Vec<u8>;
+}
+
+/// Joins a [`Provider`] to the generated bindings. Used by [`export!`].
+pub struct Exported<P>(std::marker::PhantomData<P>);
+
+impl<P: Provider> bindings::Guest for Exported<P> {
+    fn info() -> Info {
+        P::info()
+    }
+    fn inspect(request: Request) -> Result<Call, Problem> {
+        P::inspect(request)
+    }
+    fn read(frame: AnswerFrame) -> Option<Reading> {
+        P::read(frame)
+    }
+    fn terminal(operation: String, ending: Ending, message: String) -> Vec<u8> {
+        P::terminal(&operation, ending, &message)
+    }
+    fn error_body(operation: String, refusal: Refusal) -> Vec<u8> {
+        P::error_body(&operation, &refusal)
+    }
+}
+
+/// Makes a type that implements [`Provider`] the plugin of its crate. Only for WebAssembly: on the host the exports
+/// would be plain symbols named `read` and `info`, the first of which is the C library's.
+#[macro_export]
+macro_rules! export {
+    ($provider:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Plugin = $crate::Exported<$provider>;
+    $crate::bindings::export_bindings!(Plugin with_types_in $crate::bindings);
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = || {
+            fn provides<P: $crate::Provider>() {}
+            provides::<$provider>();
+        };
+    };
+}
+
+/// A route.
+pub fn route(method: &str, path: &str, operation: &str, billing: Billing) -> Route {
+    Route {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        operation: operation.to_owned(),
+        billing,
+    }
+}
+
+/// A wanted value of at most `max_bytes`; at most `max_items` elements of each array on its way.
+pub fn want(path: &str, max_bytes: u32, max_items: u32) -> Want {
+    Want {
+        path: path.to_owned(),
+        max_bytes,
+        max_items,
+    }
+}
+
+/// Content of a request that is not text.
+pub fn media(path: &str, medium: Medium) -> Media {
+    Media {
+        path: path.to_owned(),
+        medium,
+    }
+}
+
+/// A problem with one parameter of a request.
+pub fn problem(code: &str, message: impl Into<String>, param: &str) -> Problem {
+    Problem {
+        code: code.to_owned(),
+        message: message.into(),
+        param: Some(param.to_owned()),
+    }
+}

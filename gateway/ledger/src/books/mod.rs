@@ -1,0 +1,517 @@
+//! The books: accounts, their balances and the open holds. A pure state machine: time and questions in, decisions and
+//! events out. It does no I/O, reads no clock and takes no lock.
+//!
+//! Each decision makes an [`Event`], and [`Books::apply`] alone changes the state by it, live as in replay. So the same
+//! events in the same order always make the same books. The machine numbers its events itself, from 1 without a gap:
+//! who holds the lock around it hands them to the journal in that order.
+//!
+//! **What is counted.** Every exchange is counted on all accounts its facts name ([`accounts_of`]) for the day, the month
+//! (both UTC) and in total, in all three units, whether a bound asks for it or not; so a budget introduced later sees
+//! what was spent before it. A bound with another window or zone makes its account count in that, too, from then on.
+//!
+//! **Promises**, asserted where they are made:
+//! - no hold or extension is granted unless `posted + held + amount <= limit` on each hard bound it touches;
+//! - so `posted + held - overage <= limit` at every instant, while every exchange of the account is held on that bound
+//!   and the limit is not lowered;
+//! - a hold ends exactly once, and settles in the window instances it was placed in, however late.
+
+mod apply;
+mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ulid::Ulid;
+
+pub use self::apply::ApplyError;
+pub use self::snapshot::SnapshotError;
+pub use self::state::{BalanceView, accounts_of};
+use self::state::{Open, State};
+pub use self::types::{
+    Adjustment, BooksError, Extension, Obstacle, OpenHold, Recorded, Refusal, Reserved, SettledHold, Standing,
+};
+use crate::amounts::Amounts;
+use crate::bound::{Bound, Mode, Window, Zone};
+use crate::entry::{Facts, Name, Outcome, Settlement};
+use crate::event::{Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::money::Usd;
+use crate::window::Stretch;
+
+/// Accounts that facts name are counted up to this many; further ones are not, until old ones are forgotten.
+pub const ACCOUNTS_MAX: usize = 1_000_000;
+/// Accounts that bounds name are made up to this many; then a bound on a new one is refused.
+pub const BOUND_ACCOUNTS_MAX: usize = 2 * ACCOUNTS_MAX;
+/// Open holds.
+pub const HOLDS_MAX: usize = 1_000_000;
+/// Bounds of one hold.
+pub const BOUNDS_MAX: usize = 256;
+/// Pairs of account and reason whose refusals are counted apart within a minute.
+pub const DENIALS_MAX: usize = 10_000;
+
+const BILLED_ABOVE_HOLD: &str = "billed_above_hold";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Books {
+    state: State,
+    denials: Denials,
+}
+
+/// Refusals not told yet. Not part of the state: the first of a minute is told at once, the rest at its end.
+#[derive(Debug, Default)]
+struct Denials {
+    minute: i64,
+    more: HashMap<(Name, Name, Name), u64>,
+}
+
+impl Books {
+    pub fn new() -> Books {
+        Books::default()
+    }
+
+    /// The sequence of the last event; 0 before the first.
+    pub fn head(&self) -> u64 {
+        self.state.head
+    }
+
+    /// The latest time it has seen. It never goes back; earlier times given are taken as this one.
+    pub fn now_ms(&self) -> i64 {
+        self.state.now_ms
+    }
+
+    /// Reserves `amounts` on all bounds or on none. `basis` says why the hold has this size.
+    pub fn reserve(
+        &mut self,
+        now_ms: i64,
+        facts: &Arc<Facts>,
+        bounds: &[Bound],
+        amounts: Amounts,
+        basis: &Name,
+    ) -> Result<Reserved, BooksError> {
+        if !amounts.is_valid_hold() {
+            return Err(BooksError::Invalid("a hold below zero"));
+        }
+        if bounds.len() > BOUNDS_MAX {
+            return Err(BooksError::Full("bounds"));
+        }
+        if self.state.holds.len() >= HOLDS_MAX {
+            return Err(BooksError::Full("open holds"));
+        }
+        self.state.turn(now_ms);
+        let mut placed = Vec::with_capacity(bounds.len());
+        let mut standings = Vec::with_capacity(bounds.len());
+        let mut refusal: Option<Refusal> = None;
+        for (place, bound) in bounds.iter().enumerate() {
+            if self.state.is_full_for(bound.account()) {
+                return Err(BooksError::Full("accounts"));
+            }
+            let standing = self.state.standing(bound);
+            let held = held_bound(bound, standing.stretch);
+            let asked = amounts.get(bound.unit());
+            let refused = obstacle(bound.mode(), &standing, 0, asked);
+            // What is over for good is told before what waiting might cure.
+            if let Some(obstacle) = refused
+                && refusal
+                    .as_ref()
+                    .is_none_or(|first| first.obstacle == Obstacle::Held && obstacle != first.obstacle)
+            {
+                refusal = Some(Refusal {
+                    obstacle,
+                    place,
+                    bound: held.clone(),
+                    standing,
+                    asked,
+                });
+            }
+            standings.push(Standing {
+                held: standing.held.saturating_add(asked),
+                ..standing
+            });
+            placed.push(held);
+        }
+        if let Some(refusal) = refusal {
+            return Err(BooksError::Refused(Box::new(refusal)));
+        }
+        if !self.state.can_hold(&amounts) {
+            return Err(BooksError::Full("amounts held"));
+        }
+        let held = Held {
+            at_ms: self.state.now_ms,
+            facts: facts.clone(),
+            amounts,
+            basis: basis.clone(),
+            bounds: placed,
+        };
+        let recorded = self.record(Event::Held(Arc::new(held)));
+        let hold = HoldId(recorded.seq);
+        self.assert_within_limits(hold);
+        Ok(Reserved {
+            hold,
+            standings,
+            recorded,
+        })
+    }
+
+    /// Adds `step` to a hold, or what is left where that is less. Refused where nothing is left in a unit asked for.
+    pub fn extend(&mut self, now_ms: i64, hold: HoldId, step: Amounts) -> Result<Extension, BooksError> {
+        if !step.is_valid_hold() || step.is_zero() {
+            return Err(BooksError::Invalid("an extension of nothing"));
+        }
+        self.state.turn(now_ms);
+        let open = self.state.holds.get(&hold).ok_or(BooksError::UnknownHold)?;
+        let mut granted = step;
+        let mut refusal: Option<Refusal> = None;
+        for (place, (bound, standing)) in self.state.standings_of(open).enumerate() {
+            let asked = step.get(bound.unit);
+            if bound.mode == Mode::Watch || asked == 0 {
+                continue;
+            }
+            let left = i64::try_from(standing.left().clamp(0, i128::from(asked))).unwrap_or_default();
+            if left > 0 {
+                granted.set(bound.unit, granted.get(bound.unit).min(left));
+                continue;
+            }
+            let own = open.amounts.get(bound.unit);
+            if let Some(obstacle) = obstacle(bound.mode, &standing, own, 1)
+                && refusal
+                    .as_ref()
+                    .is_none_or(|first| first.obstacle == Obstacle::Held && obstacle != first.obstacle)
+            {
+                refusal = Some(Refusal {
+                    obstacle,
+                    place,
+                    bound: bound.clone(),
+                    standing,
+                    asked,
+                });
+            }
+        }
+        if let Some(refusal) = refusal {
+            return Err(BooksError::Refused(Box::new(refusal)));
+        }
+        if !self.state.can_hold(&granted) {
+            return Err(BooksError::Full("amounts held"));
+        }
+        let at_ms = self.state.now_ms;
+        let before = self.excess(hold);
+        let recorded = self.record(Event::Extended(Extended {
+            at_ms,
+            hold,
+            amounts: granted,
+        }));
+        assert!(
+            self.excess(hold) <= before.max(0),
+            "an extension went beyond a hard limit"
+        );
+        Ok(Extension { granted, recorded })
+    }
+
+    /// Ends a hold with what was really billed. A cost below zero is taken as zero. `overage_reason` is kept where
+    /// more was billed than held.
+    pub fn settle(
+        &mut self,
+        now_ms: i64,
+        hold: HoldId,
+        mut settlement: Settlement,
+        overage_reason: Option<Name>,
+    ) -> Result<SettledHold, BooksError> {
+        self.state.turn(now_ms);
+        let open = self.state.holds.get(&hold).ok_or(BooksError::UnknownHold)?;
+        let held = open.held.clone();
+        settlement.cost = settlement.cost.max(Usd::ZERO);
+        let mut settled = Settled {
+            at_ms: self.state.now_ms,
+            hold,
+            held: open.amounts,
+            overage_reason: None,
+            settlement,
+        };
+        if !settled.overage().is_zero() {
+            settled.overage_reason = Some(overage_reason.unwrap_or_else(|| Name::from(BILLED_ABOVE_HOLD)));
+        }
+        let settled = Arc::new(settled);
+        let recorded = self.record(Event::Settled(settled.clone()));
+        Ok(SettledHold {
+            held,
+            settled,
+            recorded,
+        })
+    }
+
+    /// Ends a hold that nothing is billed for.
+    pub fn void(&mut self, now_ms: i64, hold: HoldId, reason: &Name) -> Result<Recorded, BooksError> {
+        self.state.turn(now_ms);
+        if !self.state.holds.contains_key(&hold) {
+            return Err(BooksError::UnknownHold);
+        }
+        Ok(self.record(Event::Voided(Voided {
+            at_ms: self.state.now_ms,
+            hold,
+            reason: reason.clone(),
+        })))
+    }
+
+    /// Counts a refusal. The first of an (account, reason) within a minute makes its event at once; further ones are
+    /// counted until `flush_denials`.
+    pub fn deny(&mut self, now_ms: i64, account: &Name, tenant: &Name, reason: &Name) -> Vec<Recorded> {
+        let mut recorded = self.flush_denials(now_ms);
+        let mut key = (account.clone(), tenant.clone(), reason.clone());
+        if self.denials.more.len() >= DENIALS_MAX && !self.denials.more.contains_key(&key) {
+            let other = Name::from("other");
+            key = (other.clone(), other, reason.clone());
+        }
+        if let Some(more) = self.denials.more.get_mut(&key) {
+            *more = more.saturating_add(1);
+            return recorded;
+        }
+        let (account, tenant, reason) = key.clone();
+        self.denials.more.insert(key, 0);
+        recorded.push(self.record(Event::Denied(Denied {
+            at_ms: self.state.now_ms,
+            account,
+            tenant,
+            reason,
+            count: 1,
+        })));
+        recorded
+    }
+
+    /// Tells what was counted in a minute that is over. Call it now and then, and with `i64::MAX` never: time would
+    /// stand still there.
+    pub fn flush_denials(&mut self, now_ms: i64) -> Vec<Recorded> {
+        self.state.turn(now_ms);
+        let minute = self.state.now_ms.div_euclid(60_000);
+        if minute == self.denials.minute {
+            Vec::new()
+        } else {
+            self.finish_denials()
+        }
+    }
+
+    /// Tells all that was counted, also within this minute: for shutdown.
+    pub fn finish_denials(&mut self) -> Vec<Recorded> {
+        let at_ms = self.state.now_ms;
+        self.denials.minute = at_ms.div_euclid(60_000);
+        let mut more: Vec<_> = self.denials.more.drain().filter(|(_, count)| *count > 0).collect();
+        more.sort_unstable();
+        more.into_iter()
+            .map(|((account, tenant, reason), count)| {
+                self.record(Event::Denied(Denied {
+                    at_ms,
+                    account,
+                    tenant,
+                    reason,
+                    count,
+                }))
+            })
+            .collect()
+    }
+
+    /// Corrects a settled entry on the accounts it was posted to: in their totals, and in windows that still hold the
+    /// moment it was held at.
+    pub fn adjust(&mut self, now_ms: i64, adjustment: &Adjustment<'_>) -> Result<Recorded, BooksError> {
+        if adjustment.amounts.is_zero() {
+            return Err(BooksError::Invalid("an adjustment of nothing"));
+        }
+        if self.state.holds.contains_key(&adjustment.hold) {
+            return Err(BooksError::Invalid("the hold is still open"));
+        }
+        self.state.turn(now_ms);
+        let id: Ulid = adjustment.held.facts.id;
+        let mut accounts = accounts_of(&adjustment.held.facts);
+        for bound in &adjustment.held.bounds {
+            if !accounts.contains(&bound.account) {
+                accounts.push(bound.account.clone());
+            }
+        }
+        Ok(self.record(Event::Adjusted(Arc::new(Adjusted {
+            at_ms: self.state.now_ms,
+            hold: adjustment.hold,
+            id,
+            held_at_ms: adjustment.held.at_ms,
+            accounts,
+            amounts: adjustment.amounts,
+            reason: adjustment.reason.clone(),
+        }))))
+    }
+
+    /// The first event of a month: bears the books as they are.
+    pub fn open_month(&mut self, now_ms: i64, previous: Option<[u8; 32]>, digests: Vec<(Name, [u8; 32])>) -> Recorded {
+        self.state.turn(now_ms);
+        let opening = Opening {
+            at_ms: self.state.now_ms,
+            previous,
+            books: self.snapshot(),
+            digests,
+        };
+        self.record(Event::Opening(Arc::new(opening)))
+    }
+
+    /// After a replay: settles each open hold at what it held, as estimated and `recovered`. Only an adjustment can
+    /// know better.
+    pub fn recover(&mut self, now_ms: i64) -> Vec<SettledHold> {
+        self.state.turn(now_ms);
+        let mut open = self.open_holds();
+        open.sort_unstable_by_key(|open| open.id);
+        let reason = Name::from("recovered");
+        open.iter()
+            .filter_map(|open| {
+                self.settle(now_ms, open.id, recovered(open, self.now_ms(), &reason), None)
+                    .ok()
+            })
+            .collect()
+    }
+
+    /// Takes in an event of the journal. On fresh books the first may be any month's opening, or sequence 1.
+    pub fn apply(&mut self, seq: u64, event: &Event) -> Result<(), ApplyError> {
+        self.state.apply(seq, event)
+    }
+
+    /// The books as bytes, for checkpoints and openings: equal books have equal bytes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        snapshot::write(&self.state)
+    }
+
+    pub fn restore(bytes: &[u8]) -> Result<Books, SnapshotError> {
+        Ok(Books {
+            state: snapshot::read(bytes)?,
+            denials: Denials::default(),
+        })
+    }
+
+    /// How the bound's account stands at `now_ms`. Changes nothing.
+    pub fn standing(&self, now_ms: i64, bound: &Bound) -> Standing {
+        self.state.standing_at(now_ms, bound)
+    }
+
+    /// What an account has posted in the running window, in UTC.
+    pub fn spent(&self, now_ms: i64, account: &str, window: Window) -> Amounts {
+        self.spent_in(now_ms, account, window, &Zone::utc())
+    }
+
+    /// What an account has posted in the running window of a zone. Windows other than day, month and total in UTC are
+    /// counted from the first bound on them.
+    pub fn spent_in(&self, now_ms: i64, account: &str, window: Window, zone: &Zone) -> Amounts {
+        self.state
+            .counts(now_ms, account, window, zone)
+            .map_or(Amounts::ZERO, |balance| balance.posted)
+    }
+
+    /// What open holds reserve on an account.
+    pub fn held(&self, account: &str) -> Amounts {
+        let now_ms = self.state.now_ms;
+        self.state
+            .counts(now_ms, account, Window::Total, &Zone::utc())
+            .map_or(Amounts::ZERO, |balance| balance.held)
+    }
+
+    /// In no particular order.
+    pub fn open_holds(&self) -> Vec<OpenHold> {
+        let open = |(id, open): (&HoldId, &Open)| OpenHold {
+            id: *id,
+            held: open.held.clone(),
+            amounts: open.amounts,
+        };
+        self.state.holds.iter().map(open).collect()
+    }
+
+    pub fn open_hold(&self, id: HoldId) -> Option<OpenHold> {
+        let open = self.state.holds.get(&id)?;
+        Some(OpenHold {
+            id,
+            held: open.held.clone(),
+            amounts: open.amounts,
+        })
+    }
+
+    /// How the bounds of an open hold stand, in their order.
+    pub fn standings(&self, id: HoldId) -> Vec<Standing> {
+        let open = self.state.holds.get(&id);
+        open.map(|open| self.state.standings_of(open).map(|(_, standing)| standing).collect())
+            .unwrap_or_default()
+    }
+
+    pub fn open_count(&self) -> usize {
+        self.state.holds.len()
+    }
+
+    pub fn account_count(&self) -> usize {
+        self.state.accounts.len()
+    }
+
+    /// All running balances, in no particular order.
+    pub fn balances(&self) -> impl Iterator<Item = BalanceView<'_>> {
+        self.state.views()
+    }
+
+    /// Gives the event its sequence and changes the state by it.
+    fn record(&mut self, event: Event) -> Recorded {
+        let seq = self.state.head + 1;
+        let applied = self.state.apply(seq, &event);
+        assert!(applied.is_ok(), "a decision that cannot be applied: {applied:?}");
+        Recorded { seq, event }
+    }
+
+    fn assert_within_limits(&self, hold: HoldId) {
+        assert!(self.excess(hold) <= 0, "a hold was granted beyond a hard limit");
+    }
+
+    /// How far the worst hard bound of a hold is beyond its limit.
+    fn excess(&self, hold: HoldId) -> i128 {
+        let Some(open) = self.state.holds.get(&hold) else {
+            return i128::MIN;
+        };
+        let hard = self
+            .state
+            .standings_of(open)
+            .filter(|(bound, _)| bound.mode == Mode::Hard);
+        hard.map(|(_, standing)| -standing.left()).max().unwrap_or(i128::MIN)
+    }
+}
+
+/// Whether a bound is in the way of `asked` more. `own` is what the asking hold already holds on it.
+fn obstacle(mode: Mode, standing: &Standing, own: i64, asked: i64) -> Option<Obstacle> {
+    if mode == Mode::Watch || standing.left() >= i128::from(asked) {
+        return None;
+    }
+    let others = i128::from(standing.held) - i128::from(own);
+    let fits_alone = standing.left() + others >= i128::from(asked);
+    Some(if fits_alone { Obstacle::Held } else { Obstacle::Exceeded })
+}
+
+fn held_bound(bound: &Bound, stretch: Stretch) -> HeldBound {
+    HeldBound {
+        account: bound.account().clone(),
+        window: bound.window(),
+        zone: bound.zone().name().clone(),
+        unit: bound.unit(),
+        mode: bound.mode(),
+        limit: bound.limit().count(),
+        start_s: stretch.start_s,
+        end_s: stretch.end_s,
+    }
+}
+
+fn recovered(open: &OpenHold, now_ms: i64, reason: &Name) -> Settlement {
+    Settlement {
+        at_ms: now_ms,
+        outcome: Outcome::Recovered,
+        status: 0,
+        model: open.held.facts.requested_model.clone(),
+        usage: crate::usage::Usage::ZERO,
+        parts: Vec::new(),
+        reasoning: 0,
+        cost: open.amounts.usd,
+        reported_cost: None,
+        upper_bound: Some(open.amounts.usd),
+        price: None,
+        estimate_reason: Some(reason.clone()),
+        verdict: Vec::new(),
+        duration_ms: u64::try_from(now_ms.saturating_sub(open.held.facts.at_ms)).unwrap_or_default(),
+        ttfb_ms: None,
+    }
+}

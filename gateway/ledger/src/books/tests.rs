@@ -1,0 +1,424 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::*;
+use crate::amounts::Unit;
+use crate::bound::Limit;
+use crate::usage::{Kind, Usage};
+
+const DAY_MS: i64 = 86_400_000;
+/// 2026-10-24T00:00:00Z, the day before Berlin's clock goes back.
+const START_MS: i64 = 1_792_800_000_000;
+
+fn facts(key: &str) -> Arc<Facts> {
+    let none = || Name::from("");
+    Arc::new(Facts {
+        id: Ulid::from_parts(START_MS as u64, 1),
+        at_ms: START_MS,
+        provider: "openai".into(),
+        operation: "chat.completions".into(),
+        requested_model: "gpt-x".into(),
+        stream: false,
+        key: key.into(),
+        tenant: "acme".into(),
+        agent: none(),
+        session: none(),
+        user: none(),
+        task: none(),
+        tags: [("team".into(), "ml".into())].into(),
+        path: "/v1/chat/completions".into(),
+    })
+}
+
+fn usd(count: i64) -> Amounts {
+    Amounts::of_request(Usd::from_nanos(count), 10)
+}
+
+fn bound(account: &str, window: Window, limit: i64) -> Bound {
+    let limit = Limit::usd(Usd::from_nanos(limit)).unwrap();
+    Bound::new(account.into(), window, Zone::utc(), limit, Mode::Hard).unwrap()
+}
+
+fn bill(cost: i64) -> Settlement {
+    Settlement {
+        at_ms: START_MS,
+        outcome: Outcome::Completed,
+        status: 200,
+        model: "gpt-x".into(),
+        usage: Usage::ZERO.with(Kind::Input, 7),
+        parts: vec![],
+        reasoning: 0,
+        cost: Usd::from_nanos(cost),
+        reported_cost: None,
+        upper_bound: None,
+        price: None,
+        estimate_reason: None,
+        verdict: vec![],
+        duration_ms: 5,
+        ttfb_ms: None,
+    }
+}
+
+fn reserve(books: &mut Books, at_ms: i64, bounds: &[Bound], cost: i64) -> Result<HoldId, Box<Refusal>> {
+    match books.reserve(at_ms, &facts("k"), bounds, usd(cost), &"max_tokens".into()) {
+        Ok(reserved) => Ok(reserved.hold),
+        Err(BooksError::Refused(refusal)) => Err(refusal),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn spent(books: &Books, account: &str, window: Window) -> i64 {
+    books.spent(0, account, window).usd.nanos()
+}
+
+#[test]
+fn a_refusal_says_whether_waiting_may_help() {
+    let mut books = Books::new();
+    let bounds = [bound("key:k", Window::Day, 100)];
+    let hold = reserve(&mut books, START_MS, &bounds, 60).unwrap();
+    let refusal = reserve(&mut books, START_MS, &bounds, 50).unwrap_err();
+    assert_eq!(refusal.obstacle, Obstacle::Held);
+    assert_eq!(
+        (
+            refusal.standing.posted,
+            refusal.standing.held,
+            refusal.standing.limit,
+            refusal.asked
+        ),
+        (0, 60, 100, 50)
+    );
+    assert_eq!(refusal.standing.stretch.resets_at_ms(), Some(START_MS + DAY_MS));
+    assert_eq!(
+        reserve(&mut books, START_MS, &bounds, 101).unwrap_err().obstacle,
+        Obstacle::Exceeded
+    );
+    books.settle(START_MS, hold, bill(60), None).unwrap();
+    assert_eq!(
+        reserve(&mut books, START_MS, &bounds, 50).unwrap_err().obstacle,
+        Obstacle::Exceeded
+    );
+    assert_eq!(books.open_count(), 0);
+    reserve(&mut books, START_MS, &bounds, 40).unwrap();
+}
+
+#[test]
+fn several_bounds_hold_all_or_nothing_and_the_final_refusal_is_told_first() {
+    let mut books = Books::new();
+    let held = [bound("key:k", Window::Day, 100)];
+    reserve(&mut books, START_MS, &held, 90).unwrap();
+    let before = books.snapshot();
+    let both = [
+        bound("key:k", Window::Day, 100),
+        bound("tenant:acme", Window::Month, 10),
+    ];
+    let refusal = reserve(&mut books, START_MS, &both, 20).unwrap_err();
+    assert_eq!((refusal.obstacle, refusal.place), (Obstacle::Exceeded, 1));
+    assert_eq!(&*refusal.bound.account, "tenant:acme");
+    assert_eq!(books.snapshot(), before);
+}
+
+#[test]
+fn a_watch_bound_counts_and_never_refuses() {
+    let mut books = Books::new();
+    let limit = Limit::usd(Usd::from_nanos(10)).unwrap();
+    let watch = Bound::new("key:k".into(), Window::Day, Zone::utc(), limit, Mode::Watch).unwrap();
+    let reserved = books
+        .reserve(START_MS, &facts("k"), &[watch], usd(50), &"x".into())
+        .unwrap();
+    assert_eq!((reserved.standings[0].held, reserved.standings[0].left()), (50, -40));
+}
+
+#[test]
+fn what_is_billed_beyond_the_hold_is_overage_and_refuses_the_next() {
+    let mut books = Books::new();
+    let bounds = [bound("key:k", Window::Day, 100)];
+    let hold = reserve(&mut books, START_MS, &bounds, 50).unwrap();
+    let settled = books.settle(START_MS, hold, bill(500), None).unwrap();
+    let entry = settled.entry();
+    assert_eq!((entry.held.nanos(), entry.overage.nanos()), (50, 450));
+    assert_eq!(entry.overage_reason.as_deref(), Some(BILLED_ABOVE_HOLD));
+    let standing = books.standing(START_MS, &bounds[0]);
+    assert_eq!((standing.posted, standing.held, standing.overage), (500, 0, 450));
+    assert_eq!(
+        reserve(&mut books, START_MS, &bounds, 1).unwrap_err().obstacle,
+        Obstacle::Exceeded
+    );
+    assert_eq!(
+        books.settle(START_MS, hold, bill(1), None).unwrap_err(),
+        BooksError::UnknownHold
+    );
+    assert_eq!(
+        books.void(START_MS, hold, &"x".into()).unwrap_err(),
+        BooksError::UnknownHold
+    );
+}
+
+#[test]
+fn an_extension_takes_what_is_left_and_is_refused_where_nothing_is() {
+    let mut books = Books::new();
+    let bounds = [bound("key:k", Window::Day, 100)];
+    let hold = reserve(&mut books, START_MS, &bounds, 80).unwrap();
+    let step = Amounts {
+        usd: Usd::from_nanos(30),
+        tokens: 5,
+        requests: 0,
+    };
+    let extension = books.extend(START_MS, hold, step).unwrap();
+    assert_eq!(
+        extension.granted,
+        Amounts {
+            usd: Usd::from_nanos(20),
+            tokens: 5,
+            requests: 0
+        }
+    );
+    let Err(BooksError::Refused(refusal)) = books.extend(START_MS, hold, step) else {
+        panic!("granted")
+    };
+    assert_eq!(refusal.obstacle, Obstacle::Exceeded);
+    let settled = books.settle(START_MS, hold, bill(90), None).unwrap();
+    assert_eq!(
+        (settled.settled.held.usd.nanos(), settled.settled.held.tokens),
+        (100, 15)
+    );
+    let other = reserve(&mut books, START_MS, &bounds, 4).unwrap();
+    let mine = reserve(&mut books, START_MS, &bounds, 6).unwrap();
+    let Err(BooksError::Refused(refusal)) = books.extend(START_MS, mine, step) else {
+        panic!("granted")
+    };
+    assert_eq!(refusal.obstacle, Obstacle::Held);
+    books.void(START_MS, other, &"x".into()).unwrap();
+    assert_eq!(books.extend(START_MS, mine, step).unwrap().granted.usd.nanos(), 4);
+}
+
+#[test]
+fn a_hold_settles_in_the_window_it_was_placed_in() {
+    let mut books = Books::new();
+    let bounds = [bound("key:k", Window::Day, 100)];
+    let hold = reserve(&mut books, START_MS + DAY_MS - 1, &bounds, 70).unwrap();
+    let next = START_MS + DAY_MS;
+    let fresh = reserve(&mut books, next, &bounds, 100).unwrap();
+    let step = Amounts {
+        usd: Usd::from_nanos(50),
+        tokens: 0,
+        requests: 0,
+    };
+    assert_eq!(books.extend(next, hold, step).unwrap().granted.usd.nanos(), 30);
+    books.settle(next, hold, bill(95), None).unwrap();
+    assert_eq!(books.spent(next, "key:k", Window::Day), Amounts::ZERO);
+    assert_eq!(spent(&books, "key:k", Window::Total), 95);
+    books.void(next, fresh, &"x".into()).unwrap();
+    assert!(books.balances().all(|balance| balance.held.is_zero()));
+}
+
+#[test]
+fn time_never_runs_backwards_inside() {
+    let mut books = Books::new();
+    let bounds = [bound("key:k", Window::Day, 100)];
+    let hold = reserve(&mut books, START_MS + DAY_MS, &bounds, 70).unwrap();
+    books.settle(START_MS, hold, bill(70), None).unwrap();
+    assert_eq!(books.now_ms(), START_MS + DAY_MS);
+    assert!(reserve(&mut books, 0, &bounds, 70).is_err());
+    reserve(&mut books, i64::MAX, &bounds, 70).unwrap();
+    assert!(reserve(&mut books, i64::MIN, &bounds, 70).is_err());
+}
+
+#[test]
+fn a_limit_lowered_below_what_is_spent_refuses() {
+    let mut books = Books::new();
+    let hold = reserve(&mut books, START_MS, &[bound("key:k", Window::Total, 100)], 80).unwrap();
+    books.settle(START_MS, hold, bill(80), None).unwrap();
+    let refusal = reserve(&mut books, START_MS, &[bound("key:k", Window::Total, 50)], 0).unwrap_err();
+    assert_eq!((refusal.obstacle, refusal.standing.left()), (Obstacle::Exceeded, -30));
+    assert_eq!(refusal.standing.stretch.resets_at_ms(), None);
+}
+
+#[test]
+fn a_budget_introduced_later_sees_what_was_spent() {
+    let mut books = Books::new();
+    let hold = reserve(&mut books, START_MS, &[], 80).unwrap();
+    books.settle(START_MS, hold, bill(80), None).unwrap();
+    for account in [
+        "key:k",
+        "tenant:acme",
+        "model:gpt-x",
+        "provider:openai",
+        "tag:team=ml",
+        "global",
+    ] {
+        for window in [Window::Day, Window::Month, Window::Total] {
+            assert!(
+                reserve(&mut books, START_MS, &[bound(account, window, 100)], 21).is_err(),
+                "{account}"
+            );
+        }
+    }
+    assert_eq!(
+        books.spent(START_MS, "key:k", Window::Day),
+        Amounts {
+            usd: Usd::from_nanos(80),
+            tokens: 7,
+            requests: 1
+        }
+    );
+}
+
+#[test]
+fn tokens_and_requests_are_bounded_in_a_zone_with_a_25_hour_day() {
+    let mut books = Books::new();
+    let berlin = Zone::named("Europe/Berlin").unwrap();
+    let bound = |limit| Bound::new("key:k".into(), Window::Day, berlin.clone(), limit, Mode::Hard).unwrap();
+    let bounds = [bound(Limit::requests(1).unwrap()), bound(Limit::tokens(15).unwrap())];
+    // 2026-10-25 in Berlin: from 22:00 UTC the day before to 23:00 UTC.
+    let start_ms = START_MS + 22 * 3_600_000;
+    reserve(&mut books, start_ms, &bounds, 1).unwrap();
+    let refusal = reserve(&mut books, start_ms + 25 * 3_600_000 - 1, &bounds, 1).unwrap_err();
+    assert_eq!((refusal.place, refusal.bound.unit), (0, Unit::Requests));
+    assert_eq!(refusal.standing.stretch.resets_at_ms(), Some(start_ms + 25 * 3_600_000));
+    reserve(&mut books, start_ms + 25 * 3_600_000, &bounds, 1).unwrap();
+}
+
+#[test]
+fn an_adjustment_corrects_what_is_still_running() {
+    let mut books = Books::new();
+    let bounds = [bound("key:k", Window::Day, 100), bound("team:own", Window::Day, 1_000)];
+    let hold = reserve(&mut books, START_MS, &bounds, 80).unwrap();
+    let recovered = books.recover(START_MS);
+    assert_eq!(recovered[0].entry().settlement.outcome, Outcome::Recovered);
+    assert_eq!(books.spent(START_MS, "key:k", Window::Day), usd(80));
+    let amounts = Amounts {
+        usd: Usd::from_nanos(-30),
+        tokens: -3,
+        requests: 0,
+    };
+    let held = recovered[0].held.clone();
+    let adjustment = Adjustment {
+        hold,
+        held: &held,
+        amounts,
+        reason: "invoice".into(),
+    };
+    books.adjust(START_MS, &adjustment).unwrap();
+    assert_eq!(spent(&books, "key:k", Window::Day), 50);
+    assert_eq!(spent(&books, "team:own", Window::Day), 50);
+    books.adjust(START_MS + DAY_MS, &adjustment).unwrap();
+    assert_eq!(spent(&books, "key:k", Window::Month), 20);
+    assert_eq!(books.spent(START_MS + DAY_MS, "key:k", Window::Day), Amounts::ZERO);
+}
+
+#[test]
+fn refusals_of_a_minute_are_told_at_once_and_then_together() {
+    let mut books = Books::new();
+    let names: [Name; 3] = ["key:k".into(), "acme".into(), "budget_exceeded".into()];
+    let mut deny = |at_ms| books.deny(at_ms, &names[0], &names[1], &names[2]);
+    let counts = |recorded: Vec<Recorded>| -> Vec<u64> {
+        recorded
+            .iter()
+            .map(|one| {
+                if let Event::Denied(denied) = &one.event {
+                    denied.count
+                } else {
+                    0
+                }
+            })
+            .collect()
+    };
+    assert_eq!(counts(deny(START_MS)), [1]);
+    assert_eq!(counts(deny(START_MS)), [0_u64; 0]);
+    assert_eq!(counts(deny(START_MS + 1)), [0_u64; 0]);
+    assert_eq!(counts(deny(START_MS + 60_000)), [2, 1]);
+    assert_eq!(counts(books.flush_denials(START_MS + 120_000)), [0_u64; 0]);
+}
+
+#[test]
+fn accounts_long_unused_are_forgotten_and_those_with_a_bound_total_are_not() {
+    let mut books = Books::new();
+    for key in ["a", "b"] {
+        let bounds = [
+            bound("key:b", Window::Total, 1_000),
+            bound("team:x", Window::Minute, 1_000),
+        ];
+        let bounds = if key == "b" { &bounds[..] } else { &[] };
+        let reserved = books
+            .reserve(START_MS, &facts(key), bounds, usd(10), &"x".into())
+            .unwrap();
+        books.settle(START_MS, reserved.hold, bill(10), None).unwrap();
+    }
+    let accounts = books.account_count();
+    books.flush_denials(START_MS + 61 * DAY_MS);
+    assert_eq!(books.account_count(), accounts);
+    books.flush_denials(START_MS + 64 * DAY_MS);
+    assert_eq!(spent(&books, "key:a", Window::Total), 0);
+    assert_eq!(spent(&books, "key:b", Window::Total), 10);
+    assert_eq!(spent(&books, "global", Window::Total), 20);
+    assert!(books.account_count() < accounts);
+    let open = reserve(&mut books, START_MS + 64 * DAY_MS, &[], 10).unwrap();
+    books.flush_denials(START_MS + 200 * DAY_MS);
+    assert_eq!(books.held("key:k"), usd(10));
+    books.settle(START_MS + 200 * DAY_MS, open, bill(10), None).unwrap();
+    assert_eq!(spent(&books, "key:k", Window::Total), 10);
+}
+
+#[test]
+fn nonsense_is_refused_before_anything_is_touched() {
+    let mut books = Books::new();
+    let before = books.snapshot();
+    let reason = Name::from("x");
+    let below = Amounts {
+        usd: Usd::from_nanos(-1),
+        tokens: 0,
+        requests: 0,
+    };
+    assert!(matches!(
+        books.reserve(0, &facts("k"), &[], below, &reason),
+        Err(BooksError::Invalid(_))
+    ));
+    let many = vec![bound("key:k", Window::Day, 1); BOUNDS_MAX + 1];
+    assert!(matches!(
+        books.reserve(0, &facts("k"), &many, usd(0), &reason),
+        Err(BooksError::Full(_))
+    ));
+    assert!(matches!(
+        books.extend(0, HoldId(9), Amounts::ZERO),
+        Err(BooksError::Invalid(_))
+    ));
+    assert_eq!(books.snapshot(), before);
+    // Enormous amounts meet enormous limits without overflow.
+    let most = [bound("key:k", Window::Day, i64::MAX)];
+    reserve(&mut books, 0, &most, i64::MAX).unwrap();
+    assert_eq!(reserve(&mut books, 0, &most, 1).unwrap_err().obstacle, Obstacle::Held);
+    let unbound = books.reserve(0, &facts("other"), &[], usd(1), &reason);
+    assert_eq!(unbound.unwrap_err(), BooksError::Full("amounts held"));
+}
+
+#[test]
+fn an_opening_carries_the_books_over_and_replay_refuses_gaps() {
+    let mut books = Books::new();
+    let hold = reserve(&mut books, START_MS, &[bound("key:k", Window::Day, 100)], 70).unwrap();
+    let opening = books.open_month(START_MS + 5, Some([7; 32]), vec![]);
+    let mut next = Books::new();
+    next.apply(opening.seq, &opening.event).unwrap();
+    assert_eq!(next.snapshot(), books.snapshot());
+    let settled = books.settle(START_MS + 9, hold, bill(70), None).unwrap().recorded;
+    let gap = next.apply(settled.seq + 1, &settled.event);
+    assert_eq!(gap, Err(ApplyError::Sequence { head: 2, found: 4 }));
+    next.apply(settled.seq, &settled.event).unwrap();
+    assert_eq!(next.snapshot(), books.snapshot());
+    let twice = next.apply(settled.seq + 1, &settled.event);
+    assert_eq!(twice, Err(ApplyError::UnknownHold { seq: 4, hold }));
+}
+
+#[test]
+fn broken_snapshots_are_refused_without_a_panic() {
+    let mut books = Books::new();
+    reserve(&mut books, START_MS, &[bound("key:k", Window::Day, 100)], 70).unwrap();
+    let bytes = books.snapshot();
+    assert_eq!(Books::restore(&bytes).unwrap().snapshot(), bytes);
+    for len in 0..bytes.len() {
+        assert!(Books::restore(&bytes[..len]).is_err());
+        for flip in [1, 0x80] {
+            let mut broken = bytes.clone();
+            broken[len] ^= flip;
+            let _ = Books::restore(&broken);
+        }
+    }
+}

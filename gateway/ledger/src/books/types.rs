@@ -1,0 +1,116 @@
+//! What the books are asked, and what they answer.
+
+use std::sync::Arc;
+
+use crate::amounts::Amounts;
+use crate::entry::{Entry, Name};
+use crate::event::{Event, Held, HeldBound, HoldId, Settled};
+use crate::window::Stretch;
+
+/// How a bound's account stands in its window, in the bound's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub posted: i64,
+    /// By all open holds.
+    pub held: i64,
+    pub overage: i64,
+    pub limit: i64,
+    pub stretch: Stretch,
+}
+
+impl Standing {
+    /// What is neither posted nor held; below zero where a limit was lowered or overage came.
+    pub fn left(&self) -> i128 {
+        i128::from(self.limit) - i128::from(self.posted) - i128::from(self.held)
+    }
+}
+
+/// Whether waiting may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Over the limit with no other hold in the way: `budget_exceeded`.
+    Exceeded,
+    /// Only other holds are in the way: `budget_held`.
+    Held,
+}
+
+/// Why a bound refused. Nothing was reserved on any bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub obstacle: Obstacle,
+    /// Its place among the bounds asked.
+    pub place: usize,
+    pub bound: HeldBound,
+    pub standing: Standing,
+    /// In the bound's unit.
+    pub asked: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BooksError {
+    #[error("a bound refused")]
+    Refused(Box<Refusal>),
+    /// Nothing was reserved; the gateway is out of room, not the caller out of budget.
+    #[error("too many {0}")]
+    Full(&'static str),
+    #[error("no such hold is open")]
+    UnknownHold,
+    #[error("invalid: {0}")]
+    Invalid(&'static str),
+}
+
+/// An event and the sequence it was given: for the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    pub seq: u64,
+    pub event: Event,
+}
+
+#[derive(Clone, Debug)]
+pub struct Reserved {
+    pub hold: HoldId,
+    /// One for each bound asked, in its order, this hold included.
+    pub standings: Vec<Standing>,
+    pub recorded: Recorded,
+}
+
+#[derive(Clone, Debug)]
+pub struct Extension {
+    /// What was added: the step asked, or what was left of it.
+    pub granted: Amounts,
+    pub recorded: Recorded,
+}
+
+#[derive(Clone, Debug)]
+pub struct SettledHold {
+    pub held: Arc<Held>,
+    pub settled: Arc<Settled>,
+    pub recorded: Recorded,
+}
+
+impl SettledHold {
+    /// Copies names: call it outside the lock.
+    pub fn entry(&self) -> Entry {
+        self.settled.entry(&self.held.facts)
+    }
+}
+
+/// An open hold, for `hold.list`, `hold.explain` and restart.
+#[derive(Clone, Debug)]
+pub struct OpenHold {
+    pub id: HoldId,
+    pub held: Arc<Held>,
+    /// Extensions included.
+    pub amounts: Amounts,
+}
+
+/// A correction asked for.
+#[derive(Clone, Debug)]
+pub struct Adjustment<'a> {
+    /// The settled hold and its event.
+    pub hold: HoldId,
+    pub held: &'a Held,
+    /// Added to what is posted; negative to give back.
+    pub amounts: Amounts,
+    pub reason: Name,
+}

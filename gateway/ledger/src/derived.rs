@@ -1,0 +1,253 @@
+//! What follows from the journal and is kept beside it: rollups, and the checkpoints from which a start goes on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+
+use crate::codec;
+use crate::entry::Facts;
+use crate::event::{Event, HoldId};
+use crate::journal::bytes::{Reader, put_blob, put_i64, put_u64};
+use crate::journal::frame::{Hash, Head};
+use crate::ledger::Ledger;
+use crate::names::Names;
+use crate::query;
+use crate::rollup::{self, Retention, Rollups};
+use crate::store::{Change, Month, Store, StoreError, Stores};
+use crate::writer::Scribe;
+
+const CHECKPOINT_KEY: &[u8] = b"checkpoint";
+/// What rows of the rollups begin with in the state database.
+const ROW_PREFIX: u8 = b'r';
+const CHECKPOINT_VERSION: u8 = 1;
+
+/// Rollups and what it takes to carry them on event by event, live as in replay.
+#[derive(Debug)]
+pub(crate) struct Derived {
+    pub rollups: Rollups,
+    /// Facts of the open holds, which settled events do not repeat.
+    open: HashMap<HoldId, Arc<Facts>>,
+}
+
+impl Derived {
+    pub fn new(retention: Retention) -> Derived {
+        Derived {
+            rollups: Rollups::new(retention),
+            open: HashMap::new(),
+        }
+    }
+
+    pub fn set_open(&mut self, open: impl IntoIterator<Item = (HoldId, Arc<Facts>)>) {
+        self.open = open.into_iter().collect();
+    }
+
+    /// `stores` are read only for an adjustment, which names its entry and does not repeat it.
+    pub fn apply(&mut self, sequence: u64, event: &Event, stores: &dyn Stores) {
+        match event {
+            Event::Held(held) => {
+                self.open.insert(HoldId(sequence), Arc::clone(&held.facts));
+            }
+            Event::Settled(settled) => {
+                if let Some(facts) = self.open.remove(&settled.hold) {
+                    self.rollups.add(&settled.entry(&facts));
+                }
+            }
+            Event::Voided(voided) => {
+                self.open.remove(&voided.hold);
+            }
+            Event::Adjusted(adjusted) => match query::find_settled(stores, adjusted.hold, adjusted.held_at_ms) {
+                Ok(Some(found)) => self.rollups.adjust(&found.entry(), adjusted.amounts.usd),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "cannot find the entry of an adjustment for the cost sums"),
+            },
+            Event::Opening(_) | Event::Extended(_) | Event::Denied(_) => {}
+        }
+    }
+}
+
+/// The books at one place of the journal, for a checkpoint.
+pub(crate) struct Snapshot {
+    /// The time of decisions there.
+    pub at_ms: i64,
+    pub month: Month,
+    pub books: Vec<u8>,
+}
+
+/// A checkpoint as it was read back.
+pub(crate) struct Checkpoint {
+    pub head: Head,
+    pub at_ms: i64,
+    pub month: Month,
+    pub books: Vec<u8>,
+    pub floors_ms: (i64, i64),
+}
+
+impl Checkpoint {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![CHECKPOINT_VERSION];
+        put_u64(&mut out, self.head.sequence);
+        out.extend_from_slice(&self.head.hash.0);
+        put_i64(&mut out, self.at_ms);
+        put_i64(&mut out, self.month.start_ms());
+        put_i64(&mut out, self.floors_ms.0);
+        put_i64(&mut out, self.floors_ms.1);
+        put_blob(&mut out, &self.books);
+        let digest = blake3::hash(&out);
+        out.extend_from_slice(digest.as_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+        let (body, digest) = bytes.split_last_chunk::<32>()?;
+        if blake3::hash(body).as_bytes() != digest {
+            return None;
+        }
+        let mut reader = Reader::new(body);
+        if reader.array()? != [CHECKPOINT_VERSION] {
+            return None;
+        }
+        Some(Checkpoint {
+            head: Head {
+                sequence: reader.u64()?,
+                hash: Hash(reader.array()?),
+            },
+            at_ms: reader.i64()?,
+            month: Month::of_ms(reader.i64()?),
+            floors_ms: (reader.i64()?, reader.i64()?),
+            books: reader.blob()?.to_vec(),
+        })
+    }
+}
+
+/// The checkpoint and its rollups. Nothing where there is none or it cannot be read: the journal knows it all.
+pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Checkpoint, Rollups)>, StoreError> {
+    let mut checkpoint = None;
+    let mut rollups = Rollups::new(retention);
+    let mut names = rollup::Names::default();
+    for pair in state.scan(&[]) {
+        let (key, value) = pair?;
+        match key.split_first() {
+            _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
+            Some((&ROW_PREFIX, row)) if rollups.load(row, &value, &mut names).is_none() => return Ok(None),
+            _ => {}
+        }
+    }
+    Ok(checkpoint.map(|checkpoint| {
+        rollups.set_floors_ms(checkpoint.floors_ms);
+        (checkpoint, rollups)
+    }))
+}
+
+/// Removes the checkpoint and all rows, so that those made anew do not mix with old ones.
+pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
+    let mut batch = Vec::new();
+    for pair in state.scan(&[]) {
+        let (key, _) = pair?;
+        if key == CHECKPOINT_KEY || key.first() == Some(&ROW_PREFIX) {
+            batch.push(Change::Remove(key));
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    state.apply(batch)?;
+    state.flush()
+}
+
+/// Writes a checkpoint and the rows that have changed since the last, all or nothing.
+fn save(state: &dyn Store, snapshot: Snapshot, head: Head, rollups: &mut Rollups) -> Result<(), StoreError> {
+    let Snapshot { at_ms, month, books } = snapshot;
+    let checkpoint = Checkpoint {
+        head,
+        at_ms,
+        month,
+        books,
+        floors_ms: rollups.floors_ms(),
+    };
+    let mut batch = vec![Change::Put(CHECKPOINT_KEY.to_vec(), checkpoint.encode())];
+    for (key, value) in rollups.take_changes() {
+        let mut row = Vec::with_capacity(key.len() + 1);
+        row.push(ROW_PREFIX);
+        row.extend_from_slice(&key);
+        batch.push(match value {
+            Some(value) => Change::Put(row, value),
+            None => Change::Remove(row),
+        });
+    }
+    state.apply(batch)?;
+    state.flush()
+}
+
+/// The scribe of the ledger: knows how events look and what follows from them.
+pub(crate) struct Bookkeeper {
+    pub names: Names,
+    pub derived: Arc<RwLock<Derived>>,
+    pub stores: Arc<dyn Stores>,
+    pub state: Arc<dyn Store>,
+    /// Set once a checkpoint failed: the rows it bore are lost to the next one, so a start must replay all.
+    pub state_broken: bool,
+    pub retention_months: Option<u32>,
+    /// Weak: the ledger owns its writer.
+    pub ledger: Weak<Ledger>,
+}
+
+impl Scribe for Bookkeeper {
+    type Event = Event;
+    type Snapshot = Snapshot;
+
+    fn encode(&mut self, event: &Event, out: &mut Vec<u8>) {
+        *out = codec::encode(event, &mut self.names);
+    }
+
+    fn begin_anew(&mut self) {
+        self.names = Names::new();
+    }
+
+    fn committed(&mut self, sequence: u64, event: Event) {
+        self.derived.write().apply(sequence, &event, &*self.stores);
+    }
+
+    fn opens_after(&mut self, opening: &mut Event, previous: Head) {
+        if let Event::Opening(opening) = opening {
+            Arc::make_mut(opening).previous = (previous.sequence > 0).then_some(previous.hash.0);
+        }
+    }
+
+    fn checkpoint(&mut self, snapshot: Snapshot, head: Head) {
+        if self.state_broken {
+            return;
+        }
+        let mut derived = self.derived.write();
+        derived.rollups.merge(snapshot.at_ms);
+        if let Err(error) = save(&*self.state, snapshot, head, &mut derived.rollups) {
+            self.state_broken = true;
+            tracing::warn!(%error, "no more checkpoints: the next start replays the journal from the last one");
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(ledger) = self.ledger.upgrade() {
+            ledger.tick();
+        }
+    }
+
+    fn opened(&mut self, month: Month) {
+        let Some(kept) = self.retention_months else { return };
+        match remove_before(&*self.stores, month.back(kept)) {
+            Ok(removed) => removed
+                .iter()
+                .for_each(|month| tracing::info!(%month, "removed a month of the journal")),
+            Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
+        }
+    }
+}
+
+/// Removes the months before `first`.
+pub(crate) fn remove_before(stores: &dyn Stores, first: Month) -> Result<Vec<Month>, StoreError> {
+    let months: Vec<Month> = stores.months()?.into_iter().filter(|month| *month < first).collect();
+    for month in &months {
+        stores.remove_month(*month)?;
+    }
+    Ok(months)
+}

@@ -1,0 +1,8 @@
+//! The journal: the append-only, hash-chained sequence of events, one database a month.
+
+pub mod bytes;
+pub mod frame;
+pub mod reader;
+
+pub use frame::{Chunk, Damage, Hash, Head};
+pub use reader::{Damaged, MonthReader, Placed, ReadError};

@@ -1,0 +1,211 @@
+//! Reads the events of a month back, in order, with their place in the chain and their names resolved.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use thiserror::Error;
+
+use super::frame::{Chunk, Damage, Head, key};
+use crate::codec;
+use crate::event::{Event, Opening};
+use crate::journal::Hash;
+use crate::names::Names;
+use crate::store::{Month, Store, StoreError};
+
+/// Where and how the journal is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct Damaged {
+    pub month: Month,
+    /// The last event before it that could be believed.
+    pub after_sequence: u64,
+    pub damage: Damage,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the journal of {} is damaged after event {}: {}",
+            self.month, self.after_sequence, self.damage
+        )
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
+/// An event where it stands in the journal.
+#[derive(Debug)]
+pub struct Placed {
+    pub sequence: u64,
+    /// Time of its chunk's commit.
+    pub at_ms: i64,
+    pub event: Event,
+    /// The head, if this event is the last of its chunk.
+    pub head: Option<Head>,
+}
+
+/// One month of the journal.
+pub struct MonthReader<'a> {
+    pub month: Month,
+    pub store: &'a dyn Store,
+}
+
+impl MonthReader<'_> {
+    fn damaged(&self, after: &Head, damage: Damage) -> ReadError {
+        ReadError::Damaged(Damaged {
+            month: self.month,
+            after_sequence: after.sequence,
+            damage,
+        })
+    }
+
+    /// The opening, and the head it carries on from; `None` for a month in which nothing was written yet.
+    pub fn opening(&self) -> Result<Option<(Opening, Head)>, ReadError> {
+        let none = Head::default();
+        let Some(first) = self.store.scan(&[]).next() else {
+            return Ok(None);
+        };
+        let (key, value) = first?;
+        let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&none, damage))?;
+        let before = chunk.first_sequence.saturating_sub(1);
+        let after = Head {
+            sequence: before,
+            hash: Hash::default(),
+        };
+        let event = chunk
+            .events
+            .first()
+            .ok_or_else(|| self.damaged(&after, Damage::Shape))?;
+        match codec::decode(event, &mut Names::new()) {
+            Ok(Event::Opening(opening)) => {
+                let head = Head {
+                    sequence: before,
+                    hash: opening.previous.map(Hash).unwrap_or_default(),
+                };
+                chunk.follows(&head).map_err(|damage| self.damaged(&head, damage))?;
+                Ok(Some((Opening::clone(&opening), head)))
+            }
+            Ok(_) => Err(self.damaged(&after, Damage::NoOpening)),
+            Err(error) => Err(self.damaged(&after, Damage::Event(error.to_string()))),
+        }
+    }
+
+    /// Reads on from `after`, which was committed at `after_ms` (0 for the month's beginning), to the end, checking the
+    /// chain, until `visit` breaks. The head it came to. The first chunk read must need no earlier names.
+    pub fn follow(
+        &self,
+        after: Head,
+        after_ms: i64,
+        mut visit: impl FnMut(Placed) -> Result<ControlFlow<()>, Damage>,
+    ) -> Result<Head, ReadError> {
+        let mut head = after;
+        let mut names = Names::new();
+        for pair in self.store.scan(&key(after_ms, after.sequence + 1)) {
+            let (key, value) = pair?;
+            let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&head, damage))?;
+            let next = chunk.follows(&head).map_err(|damage| self.damaged(&head, damage))?;
+            if self
+                .visit_chunk(&chunk, &head, Some(next), &mut names, &mut visit)?
+                .is_break()
+            {
+                return Ok(next);
+            }
+            head = next;
+        }
+        Ok(head)
+    }
+
+    /// Reads from the chunk that holds `from_ms` to the end, without the chain, until `visit` breaks.
+    pub fn since(
+        &self,
+        from_ms: i64,
+        mut visit: impl FnMut(Placed) -> Result<ControlFlow<()>, Damage>,
+    ) -> Result<(), ReadError> {
+        let mut names = Names::new();
+        let Some(begin) = self.fresh_before(&key(from_ms, 0))? else {
+            return Ok(());
+        };
+        let mut expected = None;
+        for pair in self.store.scan(&begin) {
+            let (key, value) = pair?;
+            let before = Head {
+                sequence: expected.unwrap_or(1u64).saturating_sub(1),
+                hash: Hash::default(),
+            };
+            let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&before, damage))?;
+            if let Some(expected) = expected.filter(|expected| *expected != chunk.first_sequence) {
+                let damage = Damage::Gap {
+                    expected,
+                    found: chunk.first_sequence,
+                };
+                return Err(self.damaged(&before, damage));
+            }
+            expected = Some(chunk.last_sequence() + 1);
+            if self
+                .visit_chunk(&chunk, &before, None, &mut names, &mut visit)?
+                .is_break()
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_chunk(
+        &self,
+        chunk: &Chunk<'_>,
+        before: &Head,
+        head: Option<Head>,
+        names: &mut Names,
+        visit: &mut impl FnMut(Placed) -> Result<ControlFlow<()>, Damage>,
+    ) -> Result<ControlFlow<()>, ReadError> {
+        if chunk.fresh {
+            *names = Names::new();
+        }
+        let mut at = *before;
+        at.sequence = chunk.first_sequence.saturating_sub(1);
+        for (place, bytes) in chunk.events.iter().enumerate() {
+            let event =
+                codec::decode(bytes, names).map_err(|error| self.damaged(&at, Damage::Event(error.to_string())))?;
+            let sequence = at.sequence + 1;
+            let head = head.filter(|_| place + 1 == chunk.events.len());
+            let placed = Placed {
+                sequence,
+                at_ms: chunk.at_ms,
+                event,
+                head,
+            };
+            if visit(placed).map_err(|damage| self.damaged(&at, damage))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            at.sequence = sequence;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The key of the newest chunk at or before `at` that needs no earlier names; else of the first.
+    fn fresh_before(&self, at: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut at = at.to_vec();
+        loop {
+            let Some((key, value)) = self.store.at_or_before(&at)? else {
+                return Ok(self.store.scan(&[]).next().transpose()?.map(|(key, _)| key));
+            };
+            if Chunk::parse(&key, &value).is_ok_and(|chunk| chunk.fresh) {
+                return Ok(Some(key));
+            }
+            at = before(&key);
+        }
+    }
+}
+
+/// The greatest key below this one.
+fn before(key: &[u8]) -> Vec<u8> {
+    let number = key.try_into().map_or(0, u128::from_be_bytes);
+    number.saturating_sub(1).to_be_bytes().to_vec()
+}

@@ -1,0 +1,201 @@
+//! Entries read back from the journal: exports, and the one entry that an adjustment names.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::books::Books;
+use crate::entry::Entry;
+use crate::event::{Event, Held, HoldId, Settled};
+use crate::journal::reader::{MonthReader, Placed, ReadError};
+use crate::store::{Month, Stores};
+
+/// A request's start and its hold lie this far apart at most: its body is read and others' holds are waited for between.
+const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
+
+/// Entries whose request began in `from_ms..to_ms`, in the order in which they were settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryQuery {
+    pub from_ms: i64,
+    pub to_ms: i64,
+    /// Entries of one page at most.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub after: Option<Cursor>,
+}
+
+/// Some entries, and where to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryPage {
+    pub entries: Vec<Entry>,
+    /// `None`: there are no more.
+    pub next: Option<Cursor>,
+}
+
+/// A place between two entries. As text `MS:SEQUENCE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// No hold that is open here was placed before.
+    since_ms: i64,
+    /// Sequence of the event that settled the last entry.
+    sequence: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.since_ms, self.sequence)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Cursor, CursorError> {
+        let (since_ms, sequence) = text.split_once(':').ok_or(CursorError)?;
+        let since_ms = since_ms.parse().map_err(|_| CursorError)?;
+        Ok(Cursor {
+            since_ms,
+            sequence: sequence.parse().map_err(|_| CursorError)?,
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a place in the journal")]
+pub struct CursorError;
+
+/// A settled hold with its event.
+pub(crate) struct Found {
+    pub hold: HoldId,
+    pub held: Arc<Held>,
+    pub settled: Arc<Settled>,
+}
+
+impl Found {
+    pub fn entry(&self) -> Entry {
+        self.settled.entry(&self.held.facts)
+    }
+}
+
+/// Reads all months from `from_ms` on, up to the event `until`, which is on disk.
+fn read_since(
+    stores: &dyn Stores,
+    from_ms: i64,
+    until: u64,
+    mut visit: impl FnMut(Placed) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    let mut ended = false;
+    let first = Month::of_ms(from_ms.max(0));
+    let months = stores.months()?;
+    // A month without events of its own time may still hold a request that began before and was held after its turn.
+    for month in months.into_iter().filter(|month| *month >= first) {
+        let store = stores.month(month)?;
+        MonthReader { month, store: &*store }.since(from_ms, |placed| {
+            ended = placed.sequence > until || visit(placed).is_break();
+            Ok(if ended {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        })?;
+        if ended {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One page of entries among the events up to `until`.
+pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Result<EntryPage, ReadError> {
+    let mut page = EntryPage::default();
+    let mut open: HashMap<HoldId, Arc<Held>> = HashMap::new();
+    let after = query.after.map_or(0, |cursor| cursor.sequence);
+    let since_ms = query
+        .after
+        .map_or(query.from_ms, |cursor| cursor.since_ms.max(query.from_ms));
+    let range = query.from_ms..query.to_ms;
+    let mut first = true;
+    read_since(stores, since_ms, until, |placed| {
+        let Placed {
+            sequence, at_ms, event, ..
+        } = placed;
+        match event {
+            // Of what was open before the first month that is left, only its opening knows.
+            Event::Opening(opening) if first => {
+                let holds = Books::restore(&opening.books)
+                    .map(|books| books.open_holds())
+                    .unwrap_or_default();
+                open.extend(holds.into_iter().map(|hold| (hold.id, hold.held)));
+            }
+            Event::Held(held) if range.contains(&held.facts.at_ms) => {
+                open.insert(HoldId(sequence), held);
+            }
+            Event::Settled(settled) => {
+                let held = open
+                    .remove(&settled.hold)
+                    .filter(|held| range.contains(&held.facts.at_ms));
+                if let Some(held) = held.filter(|_| sequence > after) {
+                    page.entries.push(settled.entry(&held.facts));
+                    if page.entries.len() >= query.limit.max(1) {
+                        let oldest = open.values().map(|held| held.at_ms).min();
+                        page.next = Some(Cursor {
+                            since_ms: oldest.map_or(at_ms, |oldest| oldest.min(at_ms)),
+                            sequence,
+                        });
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            Event::Voided(voided) => {
+                open.remove(&voided.hold);
+            }
+            _ => {}
+        }
+        first = false;
+        // Well past the end of the range only holds that are still open can bring entries of it.
+        if at_ms >= query.to_ms.saturating_add(HELD_WITHIN_MS) && open.is_empty() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok(page)
+}
+
+/// The settled hold with this id, placed at `held_at_ms`.
+pub(crate) fn find_settled(stores: &dyn Stores, hold: HoldId, held_at_ms: i64) -> Result<Option<Found>, ReadError> {
+    find(stores, held_at_ms, u64::MAX, |id, _| id == hold)
+}
+
+/// The first settled hold since `from_ms` that `wanted` picks.
+pub(crate) fn find(
+    stores: &dyn Stores,
+    from_ms: i64,
+    until: u64,
+    wanted: impl Fn(HoldId, &Held) -> bool,
+) -> Result<Option<Found>, ReadError> {
+    let mut open: HashMap<HoldId, Arc<Held>> = HashMap::new();
+    let mut found = None;
+    read_since(stores, from_ms, until, |placed| {
+        match placed.event {
+            Event::Held(held) if wanted(HoldId(placed.sequence), &held) => {
+                open.insert(HoldId(placed.sequence), held);
+            }
+            Event::Settled(settled) => {
+                if let Some(held) = open.remove(&settled.hold) {
+                    found = Some(Found {
+                        hold: settled.hold,
+                        held,
+                        settled,
+                    });
+                    return ControlFlow::Break(());
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,162 @@
+//! Walks the whole journal, believing nothing: chain, order, months, and that the books follow from the events.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::amounts::Amounts;
+use crate::books::Books;
+use crate::bound::Window;
+use crate::event::{Event, HoldId, Opening};
+use crate::journal::frame::{Damage, Hash, Head};
+use crate::journal::reader::{Damaged, MonthReader, ReadError};
+use crate::store::{DiskStores, Month, StoreError, Stores};
+
+/// What a walk over the journal found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub months: Vec<MonthReport>,
+    pub events: u64,
+    /// Settled exchanges.
+    pub entries: u64,
+    /// As far as the journal could be believed.
+    pub head: Head,
+    /// Holds open at the end. A start settles them as recovered.
+    pub open_holds: u64,
+    /// The first damage. Nothing after it was read.
+    pub damage: Option<Damaged>,
+    /// Whether the head that was asked for is one the journal has had; `None` where none was asked for.
+    pub expected_found: Option<bool>,
+}
+
+impl Report {
+    /// No damage, and the expected head was found if one was named.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_none() && self.expected_found != Some(false)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonthReport {
+    pub month: Month,
+    pub events: u64,
+    pub head: Head,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("there is no ledger in {0}")]
+    Nothing(String),
+}
+
+/// Walks the journal under `dir`, which no process may have open. `expect` is the hash of a head kept elsewhere.
+pub fn verify(dir: &Path, expect: Option<Hash>) -> Result<Report, VerifyError> {
+    if !dir.join("journal").is_dir() {
+        return Err(VerifyError::Nothing(dir.display().to_string()));
+    }
+    Ok(walk(&DiskStores::open(dir)?, expect, u64::MAX)?)
+}
+
+/// Walks the journal up to the event `until`.
+pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Report, StoreError> {
+    let mut walk = Walk {
+        report: Report::default(),
+        books: Books::new(),
+        until,
+    };
+    walk.report.expected_found = expect.map(|_| false);
+    for month in stores.months()? {
+        match walk.month(stores, month, expect) {
+            Ok(()) => {}
+            Err(ReadError::Store(error)) => return Err(error),
+            Err(ReadError::Damaged(damaged)) => {
+                walk.report.damage = Some(damaged);
+                break;
+            }
+        }
+    }
+    walk.report.open_holds = walk.books.open_count() as u64;
+    Ok(walk.report)
+}
+
+struct Walk {
+    report: Report,
+    books: Books,
+    until: u64,
+}
+
+impl Walk {
+    /// Whether the opening's books agree with those that the months before have made: what is posted and held in all,
+    /// and each open hold.
+    fn says_the_same(&self, opening: &Opening) -> bool {
+        let Ok(said) = Books::restore(&opening.books) else {
+            return false;
+        };
+        let sums = |books: &Books| {
+            (
+                books.spent(opening.at_ms, "global", Window::Total),
+                books.held("global"),
+            )
+        };
+        let holds = |books: &Books| -> BTreeMap<HoldId, Amounts> {
+            books
+                .open_holds()
+                .into_iter()
+                .map(|open| (open.id, open.amounts))
+                .collect()
+        };
+        sums(&said) == sums(&self.books) && holds(&said) == holds(&self.books)
+    }
+
+    fn month(&mut self, stores: &dyn Stores, month: Month, expect: Option<Hash>) -> Result<(), ReadError> {
+        let store = stores.month(month)?;
+        let reader = MonthReader { month, store: &*store };
+        // What a crash left between making the month and opening it. If events are gone, the chain of the next breaks.
+        let Some((opening, before)) = reader.opening()? else {
+            return Ok(());
+        };
+        let found = self.report.head;
+        let first = self.report.months.is_empty();
+        if !first && (before != found || !self.says_the_same(&opening)) {
+            let damage = Damage::Opening { named: before, found };
+            return Err(Damaged {
+                month,
+                after_sequence: found.sequence,
+                damage,
+            }
+            .into());
+        }
+        let Walk { report, books, until } = self;
+        report.months.push(MonthReport {
+            month,
+            events: 0,
+            head: before,
+        });
+        reader.follow(before, 0, |placed| {
+            if placed.sequence > *until {
+                return Ok(ControlFlow::Break(()));
+            }
+            books
+                .apply(placed.sequence, &placed.event)
+                .map_err(|error| Damage::Books(error.to_string()))?;
+            report.events += 1;
+            report.entries += u64::from(matches!(placed.event, Event::Settled(_)));
+            let here = report.months.last_mut();
+            if let Some(here) = here {
+                here.events += 1;
+                if let Some(head) = placed.head {
+                    (here.head, report.head) = (head, head);
+                    if expect == Some(head.hash) {
+                        report.expected_found = Some(true);
+                    }
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
+    }
+}

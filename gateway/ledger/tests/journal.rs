@@ -1,0 +1,427 @@
+//! The ledger over stores that can be torn, rot and fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::sync::Arc;
+
+use agentledger_ledger::journal::Damage;
+use agentledger_ledger::ledger::LedgerError;
+use agentledger_ledger::store::memory::Faults;
+use agentledger_ledger::store::{DiskStores, MemoryStores, Month, StoreError, Stores};
+use agentledger_ledger::{
+    Denial, Dimension, Durability, Ledger, ManualClock, OfflineLedger, Outcome, SummaryQuery, Window, verify,
+};
+use common::*;
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(START_MS))
+}
+
+fn open(stores: &MemoryStores, clock: &Arc<ManualClock>) -> Result<Arc<Ledger>, LedgerError> {
+    Ledger::open_in(Arc::new(stores.clone()), &options(), Arc::clone(clock) as _)
+}
+
+fn walk(stores: &MemoryStores) -> verify::Report {
+    verify::walk(stores, None, u64::MAX).unwrap()
+}
+
+const MONTH: Month = Month { year: 2026, month: 11 };
+
+fn by(dimension: Dimension) -> SummaryQuery {
+    SummaryQuery {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        by: dimension,
+        tenant: None,
+    }
+}
+
+#[tokio::test]
+async fn what_is_settled_is_in_the_books_the_sums_and_the_export() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    for number in 0..120 {
+        clock.advance_ms(1_000);
+        exchange(&ledger, number, 100).await.durable().await.unwrap();
+    }
+    assert_eq!(sum(&all_entries(&ledger, 7)), 12_000);
+    assert_eq!(all_entries(&ledger, 1_000), all_entries(&ledger, 1));
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(12_000));
+    let sessions = ledger.summary(&by(Dimension::Session));
+    assert_eq!(
+        sessions.iter().map(|row| row.requests).collect::<Vec<_>>(),
+        [50, 50, 20]
+    );
+    assert_eq!(ledger.summary(&by(Dimension::Model))[0].cost, usd(12_000));
+    assert_eq!(ledger.summary(&by(Dimension::Key)).len(), 7);
+    assert_eq!(ledger.held("global").usd, usd(0));
+    let report = ledger.verify(Some(ledger.head().hash)).unwrap();
+    assert_eq!((report.entries, report.open_holds, report.is_sound()), (120, 0, true));
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_journal_ends() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    for round in 0..4 {
+        let ledger = open(&stores, &clock).unwrap();
+        for number in 0..10 {
+            exchange(&ledger, round * 10 + number, 100).await;
+        }
+        ledger.flushed().await;
+        let before = (
+            ledger.summary(&by(Dimension::Session)),
+            ledger.balances().len(),
+            ledger.head(),
+        );
+        ledger.close();
+        drop(ledger);
+        if round % 2 == 1 {
+            stores.drop_state();
+        }
+        let offline = OfflineLedger::open_in(Arc::new(stores.clone()), Default::default()).unwrap();
+        assert_eq!(
+            (
+                offline.summary(&by(Dimension::Session)),
+                offline.balances().len(),
+                offline.head()
+            ),
+            before
+        );
+    }
+    assert_eq!(walk(&stores).entries, 40);
+}
+
+#[tokio::test]
+async fn a_hold_left_open_is_recovered_once_and_one_dropped_is_settled() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    drop(hold(&ledger, 1, 10).await);
+    hold(&ledger, 2, 20).await.void("refused upstream");
+    let left = hold(&ledger, 3, 30).await;
+    left.durable().await.unwrap();
+    assert_eq!(ledger.held("global").usd, usd(30));
+    ledger.flushed().await;
+    let crashed = stores.crashed(0);
+    let offline = OfflineLedger::open_in(Arc::new(crashed.clone()), Default::default()).unwrap();
+    assert_eq!((offline.open_holds().len(), offline.head()), (1, ledger.head()));
+    for _ in 0..3 {
+        let ledger = open(&crashed, &clock).unwrap();
+        ledger.flushed().await;
+        let entries = all_entries(&ledger, 2);
+        let ends: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.settlement.outcome, entry.settlement.cost))
+            .collect();
+        assert_eq!(ends, [(Outcome::Recovered, usd(10)), (Outcome::Recovered, usd(30))]);
+        assert!(entries.iter().all(|entry| entry.settlement.estimate_reason.is_some()));
+        assert_eq!(ledger.spent("global", Window::Total).usd, usd(40));
+        assert_eq!(ledger.held("global").usd, usd(0));
+        ledger.close();
+    }
+}
+
+#[tokio::test]
+async fn a_month_opens_with_all_it_needs_and_old_ones_may_go() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let options = agentledger_ledger::Options {
+        retention_months: Some(1),
+        ..options()
+    };
+    let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, Arc::clone(&clock) as _).unwrap();
+    let long = hold(&ledger, 0, 5).await;
+    for month in 0..4 {
+        for number in 0..5 {
+            exchange(&ledger, number + month * 10, 100).await;
+        }
+        clock.set_ms(Month::of_ms(clock_ms(&ledger)).next().start_ms() + 10);
+    }
+    let long = long.settle(settlement(ledger.now_ms(), 7));
+    assert_eq!(long.entry.overage, usd(2));
+    ledger.flushed().await;
+    let months: Vec<String> = stores.months().unwrap().iter().map(Month::to_string).collect();
+    assert_eq!(months, ["2027-02", "2027-03"]);
+    assert!(ledger.verify(None).unwrap().is_sound());
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(2_007));
+    // Five of February, and the one that began in November.
+    assert_eq!(sum(&all_entries(&ledger, 100)), 507);
+    ledger.close();
+    drop(ledger);
+    for drops_state in [false, true] {
+        if drops_state {
+            stores.drop_state();
+        }
+        let again = Ledger::open_in(Arc::new(stores.clone()), &options, Arc::clone(&clock) as _).unwrap();
+        assert_eq!(again.spent("global", Window::Total).usd, usd(2_007));
+    }
+}
+
+fn clock_ms(ledger: &Ledger) -> i64 {
+    ledger.now_ms()
+}
+
+#[tokio::test]
+async fn an_adjustment_corrects_balance_and_sums_and_survives() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    let entry = exchange(&ledger, 1, 100).await;
+    entry.durable().await.unwrap();
+    let sequence = ledger.adjust(entry.entry.facts.id, usd(-40), "credit note").unwrap();
+    ledger.durable(sequence).await.unwrap();
+    let unknown = ledger.adjust(facts(START_MS, 9).id, usd(1), "x");
+    assert!(matches!(unknown, Err(LedgerError::NoSuchEntry(_))));
+    for drops_state in [false, true] {
+        assert_eq!(ledger.spent("global", Window::Total).usd, usd(60));
+        assert_eq!(ledger.summary(&by(Dimension::Key))[0].cost, usd(60));
+        let after = stores.crashed(0);
+        if drops_state {
+            after.drop_state();
+        }
+        let again = open(&after, &clock).unwrap();
+        assert_eq!(again.spent("global", Window::Total).usd, usd(60));
+        assert_eq!(again.summary(&by(Dimension::User))[0].cost, usd(60));
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_one_event_a_minute() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    let denial = Denial {
+        account: "key:a".into(),
+        tenant: "".into(),
+        reason: "budget_exceeded".into(),
+    };
+    for _ in 0..1_000 {
+        ledger.deny(&denial);
+    }
+    ledger.close();
+    // Opening, the first at once, the rest together.
+    assert_eq!((walk(&stores).events, walk(&stores).entries), (3, 0));
+}
+
+#[tokio::test]
+async fn a_tail_torn_at_any_byte_loses_nothing_acknowledged() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    for number in 0..5 {
+        exchange(&ledger, number, 100).await.durable().await.unwrap();
+    }
+    // One more batch is applied, but its sync fails: it may be on disk in any part.
+    let open_hold = hold(&ledger, 6, 50).await;
+    open_hold.durable().await.unwrap();
+    stores.set_faults(Faults {
+        flushes_left: Some(0),
+        ..Faults::default()
+    });
+    let unacknowledged = open_hold.settle(settlement(START_MS, 50));
+    assert!(unacknowledged.durable().await.is_err());
+    let torn_bytes = stores.unflushed_bytes(MONTH);
+    assert!(torn_bytes > 100);
+    for kept in 0..=torn_bytes {
+        let torn = stores.crashed(kept);
+        assert!(walk(&torn).is_sound(), "{kept}");
+        let again = open(&torn, &clock).unwrap();
+        again.flushed().await;
+        assert_eq!(sum(&all_entries(&again, 100)), 550, "{kept}");
+        assert_eq!(again.spent("global", Window::Total).usd, usd(550), "{kept}");
+        assert_eq!(all_entries(&again, 100).len(), 6, "{kept}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_write_or_sync_the_writer_stops_for_good() {
+    let write = Faults {
+        applies_left: Some(0),
+        ..Faults::default()
+    };
+    let sync = Faults {
+        flushes_left: Some(0),
+        ..Faults::default()
+    };
+    for faults in [write, sync] {
+        let (stores, clock) = (MemoryStores::new(), clock());
+        let ledger = open(&stores, &clock).unwrap();
+        exchange(&ledger, 1, 100).await.durable().await.unwrap();
+        let running = hold(&ledger, 2, 20).await;
+        running.durable().await.unwrap();
+        stores.set_faults(faults);
+        let waiting = hold(&ledger, 3, 30).await;
+        assert!(matches!(waiting.durable().await, Err(LedgerError::Stopped(_))));
+        // The disk is fine again, but nobody can know what was lost between.
+        stores.set_faults(Faults::default());
+        assert!(matches!(ledger.admit().await, Err(LedgerError::Stopped(_))));
+        assert!(ledger.health().stopped.unwrap().contains("injected"));
+        let settled = running.settle(settlement(START_MS, 20));
+        assert_eq!(settled.entry.settlement.cost, usd(20));
+        assert!(settled.durable().await.is_err());
+        drop(waiting);
+        ledger.flushed().await;
+        ledger.close();
+        let again = open(&stores.crashed(0), &clock).unwrap();
+        again.flushed().await;
+        assert_eq!(sum(&all_entries(&again, 10)), 120);
+    }
+}
+
+#[tokio::test]
+async fn admission_waits_while_the_queue_is_full_and_settling_never_does() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let options = agentledger_ledger::Options {
+        queue_events_max: 1,
+        ..options()
+    };
+    let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, clock as _).unwrap();
+    let mut holds = Vec::new();
+    for number in 0..63 {
+        holds.push(hold(&ledger, number, 1).await);
+    }
+    ledger.flushed().await;
+    let waiting = tokio::spawn({
+        let ledger = Arc::clone(&ledger);
+        async move { ledger.admit().await.map(drop) }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    for hold in holds {
+        hold.settle(settlement(START_MS, 1));
+    }
+    waiting.await.unwrap().unwrap();
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(63));
+}
+
+#[tokio::test]
+async fn damage_anywhere_is_reported_and_refuses_the_start() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    for number in 0..6 {
+        exchange(&ledger, number, 100).await.durable().await.unwrap();
+    }
+    ledger.close();
+    drop(ledger);
+    stores.drop_state();
+    let records = {
+        stores
+            .month(MONTH)
+            .unwrap()
+            .scan(&[])
+            .map(|pair| pair.unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert!(records.len() > 6);
+    for (place, (key, value)) in records.iter().enumerate() {
+        for byte in 0..value.len() {
+            let rotten = stores.crashed(0);
+            rotten.edit(MONTH, |pairs| pairs.get_mut(key).unwrap()[byte] ^= 0x10);
+            let report = walk(&rotten);
+            assert!(report.damage.is_some(), "record {place} byte {byte}");
+            assert!(
+                matches!(open(&rotten, &clock), Err(LedgerError::Damaged(_))),
+                "record {place} byte {byte}"
+            );
+        }
+        let lost = stores.crashed(0);
+        lost.edit(MONTH, |pairs| drop(pairs.remove(key)));
+        let is_last = place + 1 == records.len();
+        assert_eq!(walk(&lost).damage.is_none(), is_last, "record {place}");
+    }
+    let text = open_damaged(&stores, &records[3].0, &clock);
+    assert!(
+        text.contains("2026-11") && text.contains("agentledger verify"),
+        "{text}"
+    );
+}
+
+fn open_damaged(stores: &MemoryStores, key: &[u8], clock: &Arc<ManualClock>) -> String {
+    let rotten = stores.crashed(0);
+    rotten.edit(MONTH, |pairs| pairs.get_mut(key).unwrap().push(0));
+    open(&rotten, clock).err().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_lost_tail_is_seen_by_a_checkpoint_and_by_a_head_kept_elsewhere() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    exchange(&ledger, 1, 100).await.durable().await.unwrap();
+    ledger.close();
+    let head = ledger.head();
+    drop(ledger);
+    stores.edit(MONTH, |pairs| drop(pairs.pop_last()));
+    let opened = open(&stores, &clock);
+    assert!(matches!(opened, Err(LedgerError::Damaged(damaged)) if matches!(damaged.damage, Damage::Behind { .. })));
+    let report = verify::walk(&stores, Some(head.hash), u64::MAX).unwrap();
+    assert_eq!((report.damage.is_none(), report.is_sound()), (true, false));
+}
+
+#[tokio::test]
+async fn relaxed_holds_are_not_waited_for() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let options = agentledger_ledger::Options {
+        durability: Durability::Relaxed,
+        ..options()
+    };
+    let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, clock as _).unwrap();
+    let hold = hold(&ledger, 1, 10).await;
+    // Nothing that a waiter would have to be told about.
+    hold.durable().await.unwrap();
+    stores.set_faults(Faults {
+        flushes_left: Some(0),
+        ..Faults::default()
+    });
+    assert!(hold.settle(settlement(START_MS, 10)).durable().await.is_err());
+}
+
+#[tokio::test]
+async fn the_stores_on_disk_keep_the_same_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let options = agentledger_ledger::Options::new(dir.path());
+    let mut head = Default::default();
+    for round in 0..3 {
+        let ledger = Ledger::open(options.clone(), Arc::clone(&clock) as _).unwrap();
+        let second = Ledger::open(options.clone(), Arc::clone(&clock) as _);
+        assert_eq!(second.err(), Some(LedgerError::InUse(dir.path().to_owned())));
+        assert!(matches!(
+            DiskStores::open(dir.path()).err(),
+            Some(StoreError::InUse { .. })
+        ));
+        for number in 0..20 {
+            exchange(&ledger, round * 20 + number, 100)
+                .await
+                .durable()
+                .await
+                .unwrap();
+        }
+        clock.set_ms(Month::of_ms(ledger.now_ms()).next().start_ms());
+        assert_eq!(all_entries(&ledger, 7).len() as u64, (round + 1) * 20);
+        ledger.close();
+        head = ledger.head();
+        drop(ledger);
+        let report = agentledger_ledger::verify(dir.path(), Some(head.hash)).unwrap();
+        assert_eq!((report.is_sound(), report.entries), (true, (round + 1) * 20));
+    }
+    let offline = OfflineLedger::open(dir.path(), Default::default()).unwrap().unwrap();
+    assert_eq!(offline.head(), head);
+    assert_eq!(offline.summary(&by(Dimension::Provider))[0].cost, usd(6_000));
+    assert!(
+        OfflineLedger::open(&dir.path().join("none"), Default::default())
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = agentledger_ledger::Options::new(dir.path());
+    drop(Ledger::open(options.clone(), clock() as _).unwrap());
+    let file = dir.path().join("journal/2026-11/db");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let opened = Ledger::open(options, clock() as _);
+    let text = opened.err().unwrap().to_string();
+    assert!(
+        text.contains("journal/2026-11") && text.contains("agentledger verify"),
+        "{text}"
+    );
+}

@@ -1,0 +1,440 @@
+//! The commands end to end: a ledger in a temporary folder, with and without a gateway's control socket over it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use agentledger_ledger::{
+    Amounts, Bound, Clock, Entry, Facts, Hold, Kind, Ledger, Limit, Mode, Name, Options, Outcome, Settlement,
+    SystemClock, Usage, Usd, Window, Zone,
+};
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tempfile::TempDir;
+use ulid::Ulid;
+
+use super::client::Client;
+use super::costs::Asked;
+use super::{budgets, costs, export, holds, verify};
+use crate::config::Config;
+use crate::control::{self, ControlHandle, ControlState, NoDataPlane};
+use crate::telemetry::Metrics;
+
+const KEY: &str = "0123456789abcdef01234567";
+
+/// A folder with a ledger, and the config that names it.
+struct Books {
+    _dir: TempDir,
+    config: Config,
+    runtime: tokio::runtime::Runtime,
+    ledger: Arc<Ledger>,
+}
+
+impl Books {
+    fn open() -> Books {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::for_tests(dir.path());
+        config.control.socket = dir.path().join("s");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let ledger = Ledger::open(Options::new(&config.storage.dir), clock).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        Books {
+            _dir: dir,
+            config,
+            runtime,
+            ledger,
+        }
+    }
+
+    /// The control plane of a gateway over this ledger.
+    fn serve(&self) -> ControlHandle {
+        let state = ControlState {
+            ledger: self.ledger.clone().into(),
+            config: Arc::new(ArcSwap::from_pointee(self.config.clone())),
+            metrics: Arc::new(Metrics::new(&self.config.limits)),
+            providers: Arc::new(NoDataPlane),
+            version: "0.0.0",
+            started_at_ms: 0,
+        };
+        control::start(Arc::new(state), &self.config.control.socket, None).unwrap()
+    }
+
+    fn hold(&self, facts: Facts) -> Hold {
+        let permit = self.runtime.block_on(self.ledger.admit()).unwrap();
+        let account = Name::from(format!("key:{}", facts.key));
+        let limit = Limit::usd(Usd::from_nanos(5_000_000_000)).unwrap();
+        let bound = Bound::new(account, Window::Day, Zone::utc(), limit, Mode::Hard).unwrap();
+        let amounts = Amounts::of_request(Usd::from_nanos(10_000_000), 500);
+        self.ledger
+            .reserve(permit, facts, &[bound], amounts, &Name::from("named maximum"))
+            .unwrap()
+    }
+
+    fn settle(&self, model: &str, agent: &str, cost_nanos: i64) -> Entry {
+        let hold = self.hold(self.facts(model, agent));
+        let settled = hold.settle(settlement(self.ledger.now_ms(), model, cost_nanos));
+        let entry = settled.entry.clone();
+        self.runtime.block_on(self.ledger.flushed());
+        entry
+    }
+
+    fn facts(&self, model: &str, agent: &str) -> Facts {
+        let name = |text: &str| Name::from(text);
+        Facts {
+            id: Ulid::new(),
+            at_ms: self.ledger.now_ms(),
+            provider: name("openai"),
+            operation: name("chat"),
+            requested_model: name(model),
+            stream: false,
+            key: name(KEY),
+            tenant: name(""),
+            agent: name(agent),
+            session: name(""),
+            user: name(""),
+            task: name(""),
+            tags: Default::default(),
+            path: name("/v1/chat/completions"),
+        }
+    }
+
+    /// The config of a copy of the folder as it is on disk now: what `kill -9` would leave, stale socket included.
+    fn killed(&self, into: &Path) -> Config {
+        let mut config = Config::for_tests(into);
+        copy(&self.config.storage.dir, &config.storage.dir);
+        config.control.socket = into.join("s");
+        drop(UnixListener::bind(&config.control.socket).unwrap());
+        config
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy(&item.path(), &target);
+        } else {
+            std::fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
+
+fn settlement(at_ms: i64, model: &str, cost_nanos: i64) -> Settlement {
+    Settlement {
+        at_ms,
+        outcome: Outcome::Completed,
+        status: 200,
+        model: Name::from(model),
+        usage: Usage::default()
+            .with(Kind::Input, 1_000)
+            .with(Kind::CacheRead, 200)
+            .with(Kind::Output, 30),
+        parts: Vec::new(),
+        reasoning: 0,
+        cost: Usd::from_nanos(cost_nanos),
+        reported_cost: None,
+        upper_bound: None,
+        price: None,
+        estimate_reason: None,
+        verdict: Vec::new(),
+        duration_ms: 12,
+        ttfb_ms: Some(3),
+    }
+}
+
+fn by(by: &str) -> Asked {
+    Asked {
+        by: by.to_owned(),
+        ..Asked::default()
+    }
+}
+
+fn exported(config: &Config, asked: &Asked, format: &str) -> String {
+    let mut out = Vec::new();
+    export::run(config, asked, format, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+const BY_MODEL: &str = "\
+PROVIDER   MODEL         REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)
+--------   -----------   --------   ------------   -------------   ----------
+openai     gpt-4o        2          2400           60              $0.0050
+openai     gpt-4o-mini   1          1200           30              $0.0001
+--------   -----------   --------   ------------   -------------   ----------
+TOTAL                    3          3600           90              $0.0051
+";
+
+#[test]
+fn costs_are_the_same_with_and_without_a_gateway() {
+    let books = Books::open();
+    books.settle("gpt-4o-mini", "a", 100_000);
+    books.settle("gpt-4o", "a", 2_000_000);
+    books.settle("gpt-4o", "", 3_000_000);
+    let handle = books.serve();
+    assert_eq!(costs::run(&books.config, &by("model")).unwrap(), BY_MODEL);
+    assert_eq!(costs::run(&books.config, &by("no such word")).unwrap(), BY_MODEL);
+    handle.stop();
+    let Books {
+        config, ledger, _dir, ..
+    } = books;
+    ledger.close();
+    drop(ledger);
+    assert_eq!(costs::run(&config, &by("model")).unwrap(), BY_MODEL);
+}
+
+#[test]
+fn export_by_entry_has_everything_settled_so_far_while_a_gateway_runs() {
+    let books = Books::open();
+    let _handle = books.serve();
+    let first = books.settle("gpt-4o", "a", 1);
+    // Settled, and not waited for.
+    let hold = books.hold(books.facts("gpt-4o-mini", "b"));
+    let second = hold
+        .settle(settlement(books.ledger.now_ms(), "gpt-4o-mini", 2))
+        .entry
+        .clone();
+    let text = exported(&books.config, &by("entry"), "jsonl");
+    let expected: Vec<String> = [&first, &second]
+        .map(|entry| serde_json::to_string(entry).unwrap() + "\n")
+        .to_vec();
+    assert_eq!(text, expected.concat());
+    assert_eq!(text, exported(&books.config, &by("entry"), ""));
+}
+
+#[test]
+fn exports_go_through_many_pages() {
+    let books = Books::open();
+    let _handle = books.serve();
+    let ids: Vec<String> = (0..2_500)
+        .map(|n| {
+            let hold = books.hold(books.facts("m", ""));
+            hold.settle(settlement(books.ledger.now_ms(), "m", n))
+                .entry
+                .facts
+                .id
+                .to_string()
+        })
+        .collect();
+    let text = exported(&books.config, &by("entry"), "jsonl");
+    let found: Vec<String> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(found, ids);
+}
+
+#[test]
+fn filters_let_pass_what_they_name() {
+    let books = Books::open();
+    let _handle = books.serve();
+    for n in 0..30 {
+        books.settle("m", if n % 10 == 0 { "rare" } else { "common" }, n);
+    }
+    let client = Client::open(&books.config).unwrap().unwrap();
+    let mut found = 0;
+    let mut params = serde_json::json!({ "agent": "rare", "limit": 2 });
+    loop {
+        let page: Value = client.call("ledger.query", &params).unwrap();
+        let entries = page["entries"].as_array().unwrap();
+        assert!(
+            entries.len() <= 2 && entries.iter().all(|entry| entry["agent"] == "rare"),
+            "{page}"
+        );
+        found += entries.len();
+        if page["next"].is_null() {
+            break;
+        }
+        params["cursor"] = page["next"].clone();
+    }
+    assert_eq!(found, 3);
+}
+
+#[test]
+fn an_empty_ledger_and_none_at_all_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::for_tests(dir.path());
+    let empty = Books::open();
+    let _handle = empty.serve();
+    for config in [&config, &empty.config] {
+        let nothing = format!("{}\n", costs::NOTHING);
+        assert_eq!(costs::run(config, &by("model")).unwrap(), nothing);
+        assert_eq!(exported(config, &by("model"), "json"), "null\n");
+        assert_eq!(exported(config, &by("model"), "csv").lines().count(), 1);
+        assert_eq!(exported(config, &by("entry"), "jsonl"), "");
+    }
+    // Asking does not make one.
+    assert!(!config.storage.dir.exists());
+    assert!(matches!(
+        verify::run(&config, None),
+        Err(verify::VerifyError::NoLedger(_))
+    ));
+}
+
+#[test]
+fn a_store_in_use_without_a_socket_is_told() {
+    let books = Books::open();
+    let error = costs::run(&books.config, &by("model")).unwrap_err().to_string();
+    assert!(
+        error.contains("in use by another process") && error.contains("control.socket"),
+        "{error}"
+    );
+    let error = verify::run(&books.config, None).unwrap_err().to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+}
+
+#[test]
+fn bad_flags_are_told_in_the_contracts_words() {
+    let books = Books::open();
+    let asked = Asked {
+        last: Some("soon".into()),
+        ..by("model")
+    };
+    let error = costs::run(&books.config, &asked).unwrap_err().to_string();
+    assert!(error.starts_with("invalid --last value \"soon\": "), "{error}");
+    let told = |by_what: &str, format: &str| {
+        export::run(&books.config, &by(by_what), format, &mut Vec::new())
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(told("model", "xml"), "unsupported format \"xml\": use csv or json");
+    assert_eq!(
+        told("entry", "csv"),
+        "unsupported format \"csv\" for single entries: use jsonl"
+    );
+}
+
+#[test]
+fn verify_works_after_a_kill_with_stale_socket_and_open_holds() {
+    let books = Books::open();
+    books.settle("gpt-4o", "a", 1_000);
+    let open = books.hold(books.facts("gpt-4o", "a"));
+    books.runtime.block_on(open.durable()).unwrap();
+    let head = books.ledger.head();
+    let dir = tempfile::tempdir().unwrap();
+    let config = books.killed(dir.path());
+
+    let (text, ok) = verify::run(&config, None).unwrap();
+    assert!(ok, "{text}");
+    assert!(
+        text.contains("entries     1\nopen holds  1\n") && text.ends_with("\nOK\n"),
+        "{text}"
+    );
+    let (text, ok) = verify::run(&config, Some(&head.to_string())).unwrap();
+    assert!(ok, "{text}");
+    let (text, ok) = verify::run(&config, Some(&"0".repeat(64))).unwrap();
+    assert!(!ok && text.contains("DAMAGE      the expected head"), "{text}");
+    assert!(verify::run(&config, Some("nonsense")).is_err());
+    // The other commands read it too, and change nothing: the hold stays open until a gateway starts.
+    assert!(holds::list(&config).unwrap().contains("gpt-4o"));
+    assert!(costs::run(&config, &by("model")).unwrap().contains("gpt-4o"));
+    assert!(verify::run(&config, None).unwrap().0.contains("open holds  1"));
+}
+
+#[test]
+fn a_gateway_verifies_its_own_journal() {
+    let books = Books::open();
+    let _handle = books.serve();
+    books.settle("gpt-4o", "a", 1_000);
+    let (text, ok) = verify::run(&books.config, Some(&books.ledger.head().to_string())).unwrap();
+    assert!(ok && text.contains("entries     1\n"), "{text}");
+}
+
+#[test]
+fn a_head_kept_elsewhere_finds_what_the_store_itself_takes_for_a_torn_tail() {
+    let books = Books::open();
+    for _ in 0..50 {
+        books.settle("gpt-4o", "a", 1_000);
+    }
+    let head = books.ledger.head().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let config = books.killed(dir.path());
+    assert!(verify::run(&config, Some(&head)).unwrap().1);
+    assert!(flip(&config.storage.dir, b"/v1/chat/completions") > 0);
+    match verify::run(&config, Some(&head)) {
+        Ok((text, ok)) => assert!(!ok && text.contains("DAMAGE") && text.ends_with("NOT OK\n"), "{text}"),
+        // The store's own checksum may see it first.
+        Err(error) => assert!(matches!(error, verify::VerifyError::Store(_)), "{error}"),
+    }
+}
+
+/// Changes a byte of every occurrence of `text` in the journal's files; how many.
+fn flip(dir: &Path, text: &[u8]) -> usize {
+    let mut flipped = 0;
+    for item in std::fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            flipped += flip(&path, text);
+        } else if let Ok(mut bytes) = std::fs::read(&path) {
+            let places: Vec<usize> = (0..bytes.len().saturating_sub(text.len()))
+                .filter(|&at| bytes[at..].starts_with(text))
+                .collect();
+            places.iter().for_each(|&at| bytes[at] ^= 1);
+            if !places.is_empty() {
+                std::fs::write(&path, bytes).unwrap();
+            }
+            flipped += places.len();
+        }
+    }
+    flipped
+}
+
+#[test]
+fn budgets_and_holds_show_what_is_held_and_why() {
+    let books = Books::open();
+    let _handle = books.serve();
+    books.settle("gpt-4o", "a", 12_000_000);
+    let open = books.hold(books.facts("gpt-4o", "crawler"));
+    let status = budgets::run(&books.config, "key:", "day").unwrap();
+    let line = status.lines().nth(2).unwrap();
+    for part in [&format!("key:{KEY}"), "$0.0120", "$0.0100", "$0.0020", "5 usd"] {
+        assert!(line.contains(part), "{part} in\n{status}");
+    }
+    assert!(holds::list(&books.config).unwrap().contains("crawler"));
+    for id in [open.id().0.to_string(), open.facts().id.to_string()] {
+        let text = holds::explain(&books.config, &id).unwrap();
+        assert!(
+            text.contains("why       named maximum") && text.contains("4.978"),
+            "{text}"
+        );
+    }
+    open.void("test");
+    assert_eq!(holds::list(&books.config).unwrap(), format!("{}\n", holds::NOTHING));
+    assert!(
+        holds::explain(&books.config, "1")
+            .unwrap_err()
+            .to_string()
+            .contains("no open hold")
+    );
+}
+
+#[test]
+fn by_key_shows_one_row_a_key_with_what_is_held_now() {
+    let books = Books::open();
+    books.settle("gpt-4o", "a", 12_000_000);
+    books.settle("gpt-4o-mini", "a", 1_000_000);
+    let open = books.hold(books.facts("gpt-4o", "a"));
+    let mut stranger = books.facts("gpt-4o", "a");
+    stranger.key = Name::from("fedcba9876543210fedcba98");
+    let other = books.hold(stranger);
+    let _handle = books.serve();
+    let text = costs::run(&books.config, &by("key")).unwrap();
+    let expected = "\
+KEY                        REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)   HELD (USD)   OVERAGE (USD)
+------------------------   --------   ------------   -------------   ----------   ----------   -------------
+0123456789abcdef01234567   2          2400           60              $0.0130      $0.0100      $0.0020
+fedcba9876543210fedcba98   0          0              0               $0.0000      $0.0100      $0.0000
+------------------------   --------   ------------   -------------   ----------   ----------   -------------
+TOTAL                      2          2400           60              $0.0130      $0.0200      $0.0020
+";
+    assert_eq!(text, expected);
+    open.void("test");
+    other.void("test");
+}

@@ -1,0 +1,220 @@
+//! Every key that a configuration may have, as data: what is unknown is told by it, and the environment is read by it.
+
+/// What stands under a key.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// One value.
+    Leaf,
+    /// A list of values.
+    Leaves,
+    /// Keys of its own.
+    Section(&'static [Key]),
+    /// A list of sections.
+    Rows(&'static [Key]),
+    /// Free names, each over a section.
+    NamedSections(&'static [Key]),
+    /// Free names, each over one value.
+    NamedLeaves,
+    /// Free names, each over whatever its reader wants.
+    NamedAny,
+    /// A list whose items are a value or a section.
+    LeavesOrRows(&'static [Key]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub shape: Shape,
+}
+
+const fn leaf(name: &'static str) -> Key {
+    Key {
+        name,
+        shape: Shape::Leaf,
+    }
+}
+
+const fn leaves(name: &'static str) -> Key {
+    Key {
+        name,
+        shape: Shape::Leaves,
+    }
+}
+
+const fn section(name: &'static str, keys: &'static [Key]) -> Key {
+    Key {
+        name,
+        shape: Shape::Section(keys),
+    }
+}
+
+const fn rows(name: &'static str, keys: &'static [Key]) -> Key {
+    Key {
+        name,
+        shape: Shape::Rows(keys),
+    }
+}
+
+const fn named(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape }
+}
+
+/// The whole file.
+pub const ROOT: &[Key] = &[
+    leaf("listen"),
+    section("providers", PROVIDERS),
+    section("storage", STORAGE),
+    section("log", &[leaf("level"), leaf("format")]),
+    section("recording", &[leaf("buffer_size"), leaf("workers")]),
+    section("budgets", BUDGETS),
+    section("circuit_breaker", &[leaf("max_failures"), leaf("timeout_secs")]),
+    section("agent", AGENT),
+    section("dashboard", &[leaf("enabled")]),
+    section(
+        "tenants",
+        &[
+            leaf("enabled"),
+            rows("key_mappings", &[leaf("api_key_pattern"), leaf("tenant_id")]),
+        ],
+    ),
+    section("alerts", ALERTS),
+    section("rate_limits", RATE_LIMITS),
+    section("admin", &[leaf("enabled"), leaf("token")]),
+    section("mcp", MCP),
+    section("cors", &[leaves("allow_origins")]),
+    section("tls", &[leaf("cert_file"), leaf("key_file")]),
+    section(
+        "policies",
+        &[leaf("dir"), leaf("deadline_ms"), named("conf", Shape::NamedAny)],
+    ),
+    section("plugins", &[leaf("dir"), named("pins", Shape::NamedLeaves)]),
+    section("prices", &[leaves("files")]),
+    section("hold", HOLD),
+    section("limits", LIMITS),
+    section("control", CONTROL),
+    section("telemetry", &[leaf("otlp")]),
+    section("fingerprint", &[leaf("secret")]),
+];
+
+/// `openai` and `anthropic` stand by themselves, all others under `extra`; a name beside `extra` is read as one under it.
+const PROVIDERS: &[Key] = &[
+    section("openai", PROVIDER),
+    section("anthropic", PROVIDER),
+    named("extra", Shape::NamedSections(PROVIDER)),
+];
+
+pub const PROVIDER: &[Key] = &[
+    leaf("enabled"),
+    leaf("type"),
+    leaf("upstream"),
+    leaf("path_prefix"),
+    leaf("free"),
+    leaf("unpriced"),
+    section("default_price", &[leaf("input"), leaf("output")]),
+    leaf("inject_usage"),
+    leaf("unknown_routes"),
+    section(
+        "timeouts",
+        &[leaf("connect_ms"), leaf("first_byte_ms"), leaf("idle_ms")],
+    ),
+    section("retries", &[leaf("connect"), leaves("statuses")]),
+    leaf("ca_file"),
+    leaf("h2"),
+];
+
+const STORAGE: &[Key] = &[
+    leaf("driver"),
+    leaf("dsn"),
+    leaf("max_open_conns"),
+    leaf("max_idle_conns"),
+    leaf("durability"),
+    leaf("retention_months"),
+];
+
+const BUDGETS: &[Key] = &[
+    section("default", BUDGET_RULE),
+    rows("rules", BUDGET_RULE),
+    section("global", BUDGET_RULE),
+];
+
+pub const BUDGET_RULE: &[Key] = &[
+    leaf("api_key_pattern"),
+    leaf("tenant_id"),
+    leaf("daily_limit_usd"),
+    leaf("monthly_limit_usd"),
+    leaf("soft_limit_pct"),
+    leaf("action"),
+];
+
+const AGENT: &[Key] = &[
+    leaf("session_timeout_mins"),
+    leaf("loop_threshold"),
+    leaf("loop_window_mins"),
+    leaf("loop_action"),
+    leaf("ghost_max_age_mins"),
+    leaf("ghost_min_calls"),
+    leaf("ghost_min_cost_usd"),
+];
+
+const ALERTS: &[Key] = &[
+    section("slack", &[leaf("webhook_url")]),
+    rows("webhooks", &[leaf("url"), named("headers", Shape::NamedLeaves)]),
+    leaf("cooldown_mins"),
+];
+
+const RATE_LIMITS: &[Key] = &[
+    section("default", &[leaf("requests_per_minute"), leaf("requests_per_hour")]),
+    rows(
+        "rules",
+        &[
+            leaf("api_key_pattern"),
+            leaf("requests_per_minute"),
+            leaf("requests_per_hour"),
+        ],
+    ),
+];
+
+const MCP: &[Key] = &[
+    leaf("enabled"),
+    leaf("upstream"),
+    rows("pricing", &[leaf("server"), leaf("tool"), leaf("cost_per_call")]),
+];
+
+const HOLD: &[Key] = &[
+    leaf("size"),
+    leaf("unnamed_output"),
+    leaf("wait_ms"),
+    named("allowances", Shape::NamedLeaves),
+];
+
+const CONTROL: &[Key] = &[
+    leaf("listen"),
+    leaf("socket"),
+    Key {
+        name: "tokens",
+        shape: Shape::LeavesOrRows(&[leaf("name"), leaf("token"), leaf("role")]),
+    },
+    leaf("public_read"),
+];
+
+const LIMITS: &[Key] = &[
+    leaf("body_bytes_max"),
+    leaf("bodies_in_flight_bytes_max"),
+    leaf("json_depth_max"),
+    leaf("identity_bytes_max"),
+    leaf("header_bytes_max"),
+    leaf("frame_bytes_max"),
+    leaf("answer_bytes_max"),
+    leaf("header_read_timeout_ms"),
+    leaf("body_read_timeout_ms"),
+    leaf("drain_ms"),
+    leaf("estimate_bytes_max"),
+    leaf("plugin_deadline_ms"),
+    leaf("plugin_memory_bytes_max"),
+    leaf("metric_label_values_max"),
+    leaf("journal_queue_events_max"),
+];
+
+pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+    keys.iter().find(|key| key.name.eq_ignore_ascii_case(name))
+}

@@ -1,0 +1,265 @@
+//! The methods that read the ledger: between its types and those of the wire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentledger_ledger::books::{OpenHold, Standing};
+use agentledger_ledger::clock::{Clock, SystemClock};
+use agentledger_ledger::event::HoldId;
+use agentledger_ledger::{
+    BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger, Report,
+    SummaryQuery, SummaryRow, rfc3339_ms,
+};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::params::{self, LAST_DEFAULT, Span};
+use super::rpc::RpcError;
+use super::{ControlState, wire};
+
+/// How long what was decided may take to reach the disk, before an answer says that it does not.
+const FLUSH_WAIT: Duration = Duration::from_secs(10);
+/// Pages of the journal that one answer looks through for what its filters let pass.
+const SCAN_PAGES_MAX: usize = 64;
+/// Entries in one answer.
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+pub(super) fn now_ms() -> i64 {
+    SystemClock::default().now_ms()
+}
+
+/// The ledger that is read: a gateway's own, or one that no gateway has open.
+pub enum LedgerView {
+    Live(Arc<Ledger>),
+    Offline(Box<OfflineLedger>),
+}
+
+impl From<Arc<Ledger>> for LedgerView {
+    fn from(ledger: Arc<Ledger>) -> LedgerView {
+        LedgerView::Live(ledger)
+    }
+}
+
+impl LedgerView {
+    /// Waits until everything decided so far can be read. Blocks: only on a thread for blocking.
+    fn flush(&self) -> Result<(), RpcError> {
+        let LedgerView::Live(ledger) = self else { return Ok(()) };
+        let flushed = async { tokio::time::timeout(FLUSH_WAIT, ledger.flushed()).await };
+        let late = |_| RpcError::LedgerFailed("the journal does not reach the disk: see /readyz".to_owned());
+        tokio::runtime::Handle::current().block_on(flushed).map_err(late)
+    }
+
+    fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
+        match self {
+            LedgerView::Live(ledger) => ledger.summary(query),
+            LedgerView::Offline(ledger) => ledger.summary(query),
+        }
+    }
+
+    fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.entries(query),
+            LedgerView::Offline(ledger) => ledger.entries(query),
+        }
+    }
+
+    fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.verify(expect),
+            LedgerView::Offline(ledger) => ledger.verify(expect),
+        }
+    }
+
+    pub(super) fn balances(&self) -> Vec<BalanceRow> {
+        match self {
+            LedgerView::Live(ledger) => ledger.balances(),
+            LedgerView::Offline(ledger) => ledger.balances(),
+        }
+    }
+
+    /// Oldest first.
+    pub(super) fn open_holds(&self) -> Vec<OpenHold> {
+        match self {
+            LedgerView::Live(ledger) => ledger.open_holds(),
+            LedgerView::Offline(ledger) => ledger.open_holds(),
+        }
+    }
+
+    /// How an open hold's bounds stand now, in their order; nothing where no gateway runs.
+    pub(super) fn standings(&self, id: HoldId) -> Vec<Standing> {
+        match self {
+            LedgerView::Live(ledger) => ledger.standings(id),
+            LedgerView::Offline(_) => Vec::new(),
+        }
+    }
+
+    /// Why nothing is written any more; `None` while all is well.
+    pub fn stopped(&self) -> Option<Arc<str>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.health().stopped,
+            LedgerView::Offline(_) => None,
+        }
+    }
+}
+
+fn name(text: &str) -> Option<agentledger_ledger::Name> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn failed(error: impl ToString) -> RpcError {
+    RpcError::LedgerFailed(error.to_string())
+}
+
+pub(super) fn summary(state: &ControlState, asked: wire::SummaryParams) -> Result<wire::Summary, RpcError> {
+    let span = Span {
+        last: asked.last.as_deref(),
+        from: asked.from.as_deref(),
+        to: asked.to.as_deref(),
+    };
+    let (from_ms, to_ms) = params::span(span, now_ms(), Some(LAST_DEFAULT)).map_err(RpcError::InvalidParams)?;
+    let by = params::dimension(&asked.by);
+    let query = SummaryQuery {
+        from_ms,
+        to_ms,
+        by: by.clone(),
+        tenant: name(&asked.tenant),
+    };
+    state.ledger.flush()?;
+    let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(row).collect();
+    // Dearest first; equal ones always in the same order.
+    rows.sort_by(|a, b| b.cost_usd.cmp(&a.cost_usd).then_with(|| names(a).cmp(&names(b))));
+    Ok(wire::Summary {
+        from: rfc3339_ms(from_ms),
+        to: rfc3339_ms(to_ms),
+        by: params::dimension_name(&by),
+        rows,
+    })
+}
+
+fn names(row: &wire::CostRow) -> [&str; 7] {
+    [
+        &row.provider,
+        &row.model,
+        &row.key,
+        &row.agent,
+        &row.session,
+        &row.user,
+        &row.tag,
+    ]
+}
+
+fn row(row: SummaryRow) -> wire::CostRow {
+    wire::CostRow {
+        provider: row.provider.to_string(),
+        model: row.model.to_string(),
+        key: row.key.to_string(),
+        agent: row.agent.to_string(),
+        session: row.session.to_string(),
+        user: row.user.to_string(),
+        tag: row.tag.to_string(),
+        requests: row.requests,
+        errors: row.errors,
+        estimated: row.estimated,
+        input_tokens: row.input_tokens,
+        output_tokens: row.output_tokens,
+        usage: row.usage,
+        cost_usd: row.cost,
+        held_usd: row.held,
+        overage_usd: row.overage,
+    }
+}
+
+pub(super) fn query(state: &ControlState, asked: wire::QueryParams) -> Result<wire::Entries, RpcError> {
+    let span = Span {
+        last: asked.last.as_deref(),
+        from: asked.from.as_deref(),
+        to: asked.to.as_deref(),
+    };
+    let (from_ms, to_ms) = params::span(span, now_ms(), None).map_err(RpcError::InvalidParams)?;
+    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
+    if limit == 0 || limit > LIMIT_MAX {
+        return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
+    }
+    let cursor = asked.cursor.as_deref().map(str::parse::<Cursor>).transpose();
+    let after = cursor.map_err(|_| RpcError::InvalidParams("cursor: not one that an answer gave".to_owned()))?;
+    state.ledger.flush()?;
+    let mut query = EntryQuery {
+        from_ms,
+        to_ms,
+        limit,
+        after,
+    };
+    let mut entries: Vec<Box<RawValue>> = Vec::new();
+    for _ in 0..SCAN_PAGES_MAX {
+        query.limit = limit.saturating_sub(entries.len()).max(1);
+        let page = state.ledger.entries(&query).map_err(failed)?;
+        for entry in page.entries.iter().filter(|entry| passes(&asked, entry)) {
+            entries.push(to_raw_value(entry).map_err(failed)?);
+        }
+        query.after = page.next;
+        // Ever smaller pages to fill up the last places would cost more than one more call.
+        if page.next.is_none() || entries.len() > limit / 2 {
+            break;
+        }
+    }
+    Ok(wire::Entries {
+        entries,
+        next: query.after.map(|next| next.to_string()),
+    })
+}
+
+fn passes(asked: &wire::QueryParams, entry: &Entry) -> bool {
+    let facts = &entry.facts;
+    [
+        (&asked.provider, &facts.provider),
+        (&asked.model, &entry.settlement.model),
+        (&asked.key, &facts.key),
+        (&asked.tenant, &facts.tenant),
+        (&asked.agent, &facts.agent),
+        (&asked.session, &facts.session),
+        (&asked.user, &facts.user),
+    ]
+    .iter()
+    .all(|(wanted, is)| wanted.is_empty() || ***is == **wanted)
+}
+
+pub(super) fn verify(state: &ControlState, asked: wire::VerifyParams) -> Result<wire::Verified, RpcError> {
+    let expect = expected(asked.expect.as_deref()).map_err(RpcError::InvalidParams)?;
+    state.ledger.flush()?;
+    let report = state.ledger.verify(expect).map_err(failed)?;
+    let mut verified = verified(&report);
+    if let Some(reason) = state.ledger.stopped() {
+        verified.ok = false;
+        verified.damage.push(format!("the gateway writes no more: {reason}"));
+    }
+    Ok(verified)
+}
+
+/// A head that was kept elsewhere: `SEQUENCE:HASH` as heads are shown, or the hash alone.
+pub fn expected(text: Option<&str>) -> Result<Option<Hash>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let hash = text
+        .parse::<Head>()
+        .map(|head| head.hash)
+        .ok()
+        .or_else(|| Hash::parse(text));
+    hash.map(Some)
+        .ok_or_else(|| format!("{text:?} is no head: SEQUENCE:HASH, or 64 hex digits"))
+}
+
+/// A walk's report as it goes over the wire.
+pub fn verified(report: &Report) -> wire::Verified {
+    let mut damage: Vec<String> = report.damage.iter().map(ToString::to_string).collect();
+    if report.expected_found == Some(false) {
+        damage.push("the expected head is not in the journal: it was cut back, rewritten, or is another's".to_owned());
+    }
+    wire::Verified {
+        ok: report.is_sound(),
+        head: report.head.to_string(),
+        months: report.months.iter().map(|month| month.month.to_string()).collect(),
+        events: report.events,
+        entries: report.entries,
+        open_holds: report.open_holds,
+        damage,
+    }
+}

@@ -1,0 +1,144 @@
+//! The methods about budgets and open holds.
+
+use agentledger_ledger::books::{OpenHold, Standing};
+use agentledger_ledger::event::HeldBound;
+use agentledger_ledger::{BalanceRow, Mode, Unit, Usd, rfc3339_ms};
+
+use super::books::now_ms;
+use super::rpc::{Nothing, RpcError};
+use super::{ControlState, wire};
+
+pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> Result<wire::BudgetStatus, RpcError> {
+    let holds = state.ledger.open_holds();
+    let wanted = |row: &&BalanceRow| {
+        row.account.starts_with(&asked.account) && (asked.window.is_empty() || row.window.name() == asked.window)
+    };
+    let balances = state.ledger.balances();
+    let mut budgets: Vec<wire::BudgetRow> = balances.iter().filter(wanted).map(|row| budget(row, &holds)).collect();
+    budgets.sort_by(|a, b| (&a.account, &a.window, &a.zone).cmp(&(&b.account, &b.window, &b.zone)));
+    Ok(wire::BudgetStatus { budgets })
+}
+
+fn budget(row: &BalanceRow, holds: &[OpenHold]) -> wire::BudgetRow {
+    let (from, to) = stretch(row.stretch.start_s, row.stretch.end_s);
+    let mut limits: Vec<wire::LimitRow> = Vec::new();
+    for bound in holds.iter().flat_map(|hold| &hold.held.bounds) {
+        let same_window = bound.window == row.window && bound.zone == row.zone;
+        let same_instance = (bound.start_s, bound.end_s) == (row.stretch.start_s, row.stretch.end_s);
+        if bound.account == row.account && same_window && same_instance {
+            let limit = limit(bound);
+            if !limits.contains(&limit) {
+                limits.push(limit);
+            }
+        }
+    }
+    wire::BudgetRow {
+        account: row.account.to_string(),
+        window: row.window.name().to_owned(),
+        zone: row.zone.to_string(),
+        from,
+        to,
+        spent_usd: row.posted.usd,
+        held_usd: row.held.usd,
+        overage_usd: row.overage.usd,
+        spent_tokens: row.posted.tokens,
+        held_tokens: row.held.tokens,
+        spent_requests: row.posted.requests,
+        held_requests: row.held.requests,
+        limits,
+    }
+}
+
+pub(super) fn list(state: &ControlState, _: Nothing) -> Result<wire::Holds, RpcError> {
+    let now_ms = now_ms();
+    Ok(wire::Holds {
+        holds: state.ledger.open_holds().iter().map(|hold| row(hold, now_ms)).collect(),
+    })
+}
+
+pub(super) fn explain(state: &ControlState, asked: wire::HoldParams) -> Result<wire::Explained, RpcError> {
+    let is_it = |hold: &&OpenHold| hold.id.0.to_string() == asked.id || hold.held.facts.id.to_string() == asked.id;
+    let holds = state.ledger.open_holds();
+    let Some(hold) = holds.iter().find(is_it) else {
+        return Err(RpcError::NotFound(format!("no open hold {:?}", asked.id)));
+    };
+    // It may end between the two questions; then it has no standings any more.
+    let standings = state.ledger.standings(hold.id);
+    let bounds = hold.held.bounds.iter().enumerate();
+    let bounds = bounds
+        .map(|(place, bound)| bound_row(hold, bound, standings.get(place)))
+        .collect();
+    Ok(wire::Explained {
+        hold: row(hold, now_ms()),
+        bounds,
+    })
+}
+
+fn row(hold: &OpenHold, now_ms: i64) -> wire::HoldRow {
+    let facts = &hold.held.facts;
+    wire::HoldRow {
+        id: hold.id.0,
+        exchange: facts.id.to_string(),
+        since: rfc3339_ms(hold.held.at_ms),
+        age_ms: u64::try_from(now_ms.saturating_sub(hold.held.at_ms)).unwrap_or(0),
+        provider: facts.provider.to_string(),
+        model: facts.requested_model.to_string(),
+        key: facts.key.to_string(),
+        tenant: facts.tenant.to_string(),
+        agent: facts.agent.to_string(),
+        session: facts.session.to_string(),
+        held_usd: hold.amounts.usd,
+        held_tokens: hold.amounts.tokens,
+        first_usd: hold.held.amounts.usd,
+        basis: hold.held.basis.to_string(),
+    }
+}
+
+fn bound_row(hold: &OpenHold, bound: &HeldBound, standing: Option<&Standing>) -> wire::BoundRow {
+    let (from, to) = stretch(bound.start_s, bound.end_s);
+    let limit = limit(bound);
+    let show = |count: i64| Some(amount(bound.unit, count));
+    let left = |standing: &Standing| i64::try_from(standing.left()).unwrap_or(i64::MIN);
+    wire::BoundRow {
+        account: bound.account.to_string(),
+        window: bound.window.name().to_owned(),
+        zone: bound.zone.to_string(),
+        from,
+        to,
+        unit: limit.unit,
+        mode: limit.mode,
+        limit: limit.limit,
+        held_here: amount(bound.unit, hold.amounts.get(bound.unit)),
+        spent: standing.and_then(|standing| show(standing.posted)),
+        held: standing.and_then(|standing| show(standing.held)),
+        overage: standing.and_then(|standing| show(standing.overage)),
+        left: standing.and_then(|standing| show(left(standing))),
+    }
+}
+
+fn limit(bound: &HeldBound) -> wire::LimitRow {
+    let mode = match bound.mode {
+        Mode::Hard => "hard",
+        Mode::Watch => "watch",
+    };
+    let (unit, limit) = (bound.unit.name().to_owned(), amount(bound.unit, bound.limit));
+    wire::LimitRow {
+        unit,
+        limit,
+        mode: mode.to_owned(),
+    }
+}
+
+/// Decimal dollars, or the count itself.
+fn amount(unit: Unit, count: i64) -> String {
+    match unit {
+        Unit::Usd => Usd::from_nanos(count).to_string(),
+        Unit::Tokens | Unit::Requests => count.to_string(),
+    }
+}
+
+/// Start and end as text; a window without an end has neither.
+fn stretch(start_s: i64, end_s: i64) -> (Option<String>, Option<String>) {
+    let text = |seconds: i64| seconds.checked_mul(1_000).map(rfc3339_ms);
+    (text(start_s), text(end_s))
+}

@@ -1,0 +1,148 @@
+//! The control plane's paths.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use jsonrpsee::server::{BatchRequestConfig, ServerConfig, StopHandle, TowerService, stop_channel};
+use serde_json::json;
+use tower::Service;
+use tower::layer::util::Identity;
+
+use super::guard::{self, Denied, Origin};
+use super::{ControlError, ControlState, rpc};
+
+/// Longest request of a method; none takes more than a few hundred bytes.
+const REQUEST_BYTES_MAX: u32 = 1 << 20;
+/// Longest answer of a method.
+const ANSWER_BYTES_MAX: u32 = 64 << 20;
+const BATCH_MAX: u32 = 32;
+
+type RpcService = TowerService<Identity, Identity>;
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    state: Arc<ControlState>,
+    origin: Origin,
+    rpc: RpcService,
+}
+
+pub(super) fn router(state: Arc<ControlState>, origin: Origin) -> Result<Router, ControlError> {
+    let methods = rpc::methods(state.clone()).map_err(|error| ControlError::Methods(error.to_string()))?;
+    let config = ServerConfig::builder()
+        .http_only()
+        .max_request_body_size(REQUEST_BYTES_MAX)
+        .max_response_body_size(ANSWER_BYTES_MAX)
+        .set_batch_request_config(BatchRequestConfig::Limit(BATCH_MAX))
+        .build();
+    // Its listeners are ours, and so is its stop: this handle is never used.
+    let (stop, _server): (StopHandle, _) = stop_channel();
+    let rpc = jsonrpsee::server::Server::builder()
+        .set_config(config)
+        .to_service_builder()
+        .build(methods, stop);
+    Ok(Router::new()
+        .route("/", get(about))
+        .route("/health", get(health))
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/rpc", post(call))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Shared { state, origin, rpc }))
+}
+
+async fn about(State(shared): State<Shared>) -> Response {
+    let page = format!(
+        "AgentLedger {}\n\
+         A gateway between AI agents and LLM providers: it meters every token and holds every dollar before it is spent.\n\n\
+         Point your SDK's base URL at this address.\n\n\
+         /health   is it alive\n\
+         /readyz   is it taking requests, and why not\n\
+         /metrics  Prometheus text\n\
+         /rpc      JSON-RPC 2.0 over POST; with a token, or on the control socket\n\n\
+         On the machine itself: agentledger costs, agentledger export, agentledger verify.\n",
+        shared.state.version
+    );
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], page).into_response()
+}
+
+async fn health() -> Response {
+    reply(StatusCode::OK, &json!({ "status": "ok" }))
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    match rpc::not_ready(&shared.state) {
+        None => reply(StatusCode::OK, &json!({ "status": "ready" })),
+        Some(reason) => reply(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({ "status": "not_ready", "reason": reason }),
+        ),
+    }
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    // Asking the ledger takes its lock: not on the runtime's one thread.
+    let text = tokio::task::spawn_blocking(move || shared.state.metrics.render()).await;
+    match text {
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
+    }
+}
+
+async fn call(State(mut shared): State<Shared>, mut request: Request) -> Response {
+    let access = guard::access(&shared.state.config.load(), shared.origin, request.headers());
+    let access = match access {
+        Ok(access) => access,
+        Err(denied) => return refuse(denied),
+    };
+    request.extensions_mut().insert(access);
+    // It is always ready.
+    match shared.rpc.call(request).await {
+        Ok(answer) => answer.map(Body::new),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
+    }
+}
+
+fn refuse(denied: Denied) -> Response {
+    if denied == Denied::NoneConfigured {
+        return error(StatusCode::FORBIDDEN, &denied.to_string());
+    }
+    let mut response = error(StatusCode::UNAUTHORIZED, &denied.to_string());
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "not found")
+}
+
+async fn wrong_method() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+}
+
+/// The contract's shape for everything but the proxy: `{"error":"text"}`.
+fn error(status: StatusCode, text: &str) -> Response {
+    reply(status, &json!({ "error": text }))
+}
+
+fn reply(status: StatusCode, body: &serde_json::Value) -> Response {
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{body}\n"),
+    )
+        .into_response()
+}

@@ -1,0 +1,145 @@
+//! The JSON-RPC methods.
+//!
+//! | method | parameters | result | needs |
+//! |---|---|---|---|
+//! | `ledger.summary` | [`wire::SummaryParams`] | [`wire::Summary`] | read |
+//! | `ledger.query` | [`wire::QueryParams`] | [`wire::Entries`] | read |
+//! | `ledger.verify` | [`wire::VerifyParams`] | [`wire::Verified`] | read |
+//! | `budget.status` | [`wire::BudgetParams`] | [`wire::BudgetStatus`] | read |
+//! | `hold.list` | – | [`wire::Holds`] | read |
+//! | `hold.explain` | [`wire::HoldParams`] | [`wire::Explained`] | read |
+//! | `provider.list` | – | [`wire::Providers`] | read |
+//!
+//! Parameters are an object, by name; an unknown one is refused, so that a misspelt filter never lets everything pass.
+//! Errors bear a code, a text, and in `data.code` a stable word: `invalid_params` (-32602), `ledger_failed` (-32001),
+//! `not_found` (-32002), `forbidden` (-32003).
+
+use std::sync::Arc;
+
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use jsonrpsee::{Extensions, RpcModule, server::RegisterMethodError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::guard::Access;
+use super::{ControlState, books, holds, wire};
+
+/// Why a method gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RpcError {
+    #[error("{0}")]
+    InvalidParams(String),
+    #[error("{0}")]
+    LedgerFailed(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("this token may only read")]
+    Forbidden,
+}
+
+impl RpcError {
+    /// The JSON-RPC code and the stable word.
+    pub const fn code(&self) -> (i32, &'static str) {
+        match self {
+            RpcError::InvalidParams(_) => (-32602, "invalid_params"),
+            RpcError::LedgerFailed(_) => (-32001, "ledger_failed"),
+            RpcError::NotFound(_) => (-32002, "not_found"),
+            RpcError::Forbidden => (-32003, "forbidden"),
+        }
+    }
+}
+
+impl From<RpcError> for ErrorObjectOwned {
+    fn from(error: RpcError) -> ErrorObjectOwned {
+        let (code, word) = error.code();
+        ErrorObjectOwned::owned(code, error.to_string(), Some(json!({ "code": word })))
+    }
+}
+
+type Module = RpcModule<ControlState>;
+
+/// All methods, for callers whose rights come with each request.
+pub(super) fn methods(state: Arc<ControlState>) -> Result<Module, RegisterMethodError> {
+    let mut module = RpcModule::from_arc(state);
+    register(&mut module, "ledger.summary", Access::Read, books::summary)?;
+    register(&mut module, "ledger.query", Access::Read, books::query)?;
+    register(&mut module, "ledger.verify", Access::Read, books::verify)?;
+    register(&mut module, "budget.status", Access::Read, holds::budget_status)?;
+    register(&mut module, "hold.list", Access::Read, holds::list)?;
+    register(&mut module, "hold.explain", Access::Read, holds::explain)?;
+    register(&mut module, "provider.list", Access::Read, provider_list)?;
+    Ok(module)
+}
+
+/// All methods, for the process that holds the ledger itself.
+pub fn own_methods(state: Arc<ControlState>) -> Result<Module, RegisterMethodError> {
+    let mut module = methods(state)?;
+    module.extensions_mut().insert(Access::Admin);
+    Ok(module)
+}
+
+fn register<P, R>(
+    module: &mut Module,
+    name: &'static str,
+    needs: Access,
+    method: fn(&ControlState, P) -> Result<R, RpcError>,
+) -> Result<(), RegisterMethodError>
+where
+    P: DeserializeOwned + Default + 'static,
+    R: Serialize + Clone + Send + 'static,
+{
+    let run = move |params: Params<'_>, state: Arc<ControlState>, extensions: Extensions| -> Result<R, RpcError> {
+        if extensions.get::<Access>().is_none_or(|has| *has < needs) {
+            return Err(RpcError::Forbidden);
+        }
+        method(&state, read(&params)?)
+    };
+    // The ledger may wait for the disk: never on the runtime's own thread.
+    module.register_blocking_method(name, run)?;
+    Ok(())
+}
+
+fn read<P: DeserializeOwned + Default>(params: &Params<'_>) -> Result<P, RpcError> {
+    match params.as_str() {
+        None | Some("null" | "[]") => Ok(P::default()),
+        Some(text) if params.is_object() => {
+            serde_json::from_str(text).map_err(|error| RpcError::InvalidParams(error.to_string()))
+        }
+        Some(_) => Err(RpcError::InvalidParams(
+            "parameters go by name, in an object".to_owned(),
+        )),
+    }
+}
+
+/// No parameters.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, RpcError> {
+    let config = state.config.load();
+    let providers = config.providers.iter().map(|provider| {
+        let breaker = state.providers.breaker(&provider.name);
+        wire::ProviderRow {
+            name: provider.name.clone(),
+            dialect: provider.dialect.clone(),
+            prefix: provider.prefix.clone(),
+            upstream: format!("{}:{}", provider.upstream.host, provider.upstream.port),
+            enabled: true,
+            breaker: breaker.state.name().to_owned(),
+            failures: breaker.failures,
+        }
+    });
+    Ok(wire::Providers {
+        providers: providers.collect(),
+    })
+}
+
+/// Why no requests are taken at present.
+pub(super) fn not_ready(state: &ControlState) -> Option<String> {
+    state
+        .ledger
+        .stopped()
+        .map(|reason| format!("the ledger writes no more: {reason}"))
+}

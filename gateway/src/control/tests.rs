@@ -1,0 +1,344 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use agentledger_ledger::{Ledger, Options, SystemClock};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::{ControlRole, ControlToken};
+use crate::secret::Secret;
+
+const TOKEN: &str = "canary-admin-token";
+const READ_TOKEN: &str = "canary-read-token";
+
+struct Plane {
+    dir: TempDir,
+    state: Arc<ControlState>,
+    handle: Option<ControlHandle>,
+}
+
+impl Plane {
+    fn start() -> Plane {
+        Plane::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Plane {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::for_tests(dir.path());
+        change(&mut config);
+        let state = state(&config);
+        let handle = start(state.clone(), &dir.path().join("s"), Some("127.0.0.1:0")).unwrap();
+        Plane {
+            dir,
+            state,
+            handle: Some(handle),
+        }
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.dir.path().join("s")
+    }
+
+    /// Status and body of one request on the Unix socket.
+    fn ask(&self, head: &str, body: &str) -> (u16, String) {
+        exchange(UnixStream::connect(self.socket()).unwrap(), head, body)
+    }
+
+    fn ask_tcp(&self, head: &str, body: &str) -> (u16, String) {
+        let address = self.handle.as_ref().unwrap().tcp_address().unwrap();
+        exchange(std::net::TcpStream::connect(address).unwrap(), head, body)
+    }
+
+    fn call(&self, method: &str, params: Value) -> Value {
+        let (status, body) = self.ask("POST /rpc", &request(method, params));
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
+fn request(method: &str, params: Value) -> String {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string()
+}
+
+/// `head` is the request line without its version, and further headers.
+fn exchange(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, String) {
+    let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
+    let mut text = format!("{line} HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-type: application/json\r\n");
+    text += &format!("content-length: {}\r\n", body.len());
+    for header in headers.lines() {
+        text += &format!("{header}\r\n");
+    }
+    stream.write_all(format!("{text}\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn with_tokens(config: &mut Config) {
+    config.control.admin_token = Some(Secret::new(TOKEN.to_owned()));
+    let read = ControlToken {
+        name: "grafana".into(),
+        token: Secret::new(READ_TOKEN.to_owned()),
+        role: ControlRole::Read,
+    };
+    config.control.tokens = vec![read];
+}
+
+#[test]
+fn the_socket_is_its_owners_alone() {
+    let plane = Plane::start();
+    let mode = std::fs::metadata(plane.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn health_readiness_and_metrics_are_open_everywhere() {
+    let plane = Plane::with(with_tokens);
+    for path in ["/health", "/healthz"] {
+        assert_eq!(
+            plane.ask(&format!("GET {path}"), ""),
+            (200, "{\"status\":\"ok\"}\n".to_owned())
+        );
+        assert_eq!(plane.ask_tcp(&format!("GET {path}"), "").0, 200);
+    }
+    assert_eq!(
+        plane.ask("GET /readyz", ""),
+        (200, "{\"status\":\"ready\"}\n".to_owned())
+    );
+    let (status, text) = plane.ask(&format!("GET /metrics\n{PEER_HEADER}: 192.0.2.1:5"), "");
+    assert_eq!(status, 200);
+    assert!(
+        text.contains("agentledger_breaker_state{provider=\"openai\"} 0"),
+        "{text}"
+    );
+    assert!(plane.ask("GET /", "").1.starts_with("AgentLedger "));
+}
+
+#[test]
+fn unknown_paths_are_404_in_json() {
+    let plane = Plane::start();
+    for path in ["/api/dashboard/summary", "/nothing", "/rpc/more"] {
+        assert_eq!(
+            plane.ask(&format!("GET {path}"), ""),
+            (404, "{\"error\":\"not found\"}\n".to_owned())
+        );
+    }
+    assert_eq!(
+        plane.ask("GET /rpc", ""),
+        (405, "{\"error\":\"method not allowed\"}\n".to_owned())
+    );
+}
+
+#[test]
+fn a_relayed_call_needs_a_token_even_on_the_socket() {
+    let plane = Plane::with(with_tokens);
+    let call = request("provider.list", json!({}));
+    let relayed = format!("POST /rpc\n{PEER_HEADER}: 127.0.0.1:5");
+    assert_eq!(plane.ask("POST /rpc", &call).0, 200);
+    assert_eq!(plane.ask(&relayed, &call).0, 401);
+    assert_eq!(
+        plane.ask(&format!("{relayed}\nauthorization: Bearer wrong"), &call).0,
+        401
+    );
+    assert_eq!(plane.ask(&format!("{relayed}\nauthorization: Bearer "), &call).0, 401);
+    assert_eq!(
+        plane.ask(&format!("{relayed}\nauthorization: Basic {TOKEN}"), &call).0,
+        401
+    );
+    assert_eq!(
+        plane.ask(&format!("{relayed}\nauthorization: Bearer {TOKEN}"), &call).0,
+        200
+    );
+    assert_eq!(
+        plane
+            .ask(&format!("{relayed}\nauthorization: bearer {READ_TOKEN}"), &call)
+            .0,
+        200
+    );
+    assert_eq!(plane.ask_tcp("POST /rpc", &call).0, 401);
+    assert_eq!(
+        plane
+            .ask_tcp(&format!("POST /rpc\nauthorization: Bearer {TOKEN}"), &call)
+            .0,
+        200
+    );
+}
+
+#[test]
+fn without_a_configured_token_nobody_outside_may_call() {
+    let plane = Plane::start();
+    let call = request("provider.list", json!({}));
+    let (status, body) = plane.ask_tcp("POST /rpc", &call);
+    assert_eq!(status, 403);
+    assert!(body.contains("control.tokens"), "{body}");
+    assert_eq!(
+        plane
+            .ask(
+                &format!("POST /rpc\n{PEER_HEADER}: 127.0.0.1:5\nauthorization: Bearer "),
+                &call
+            )
+            .0,
+        403
+    );
+    assert_eq!(plane.ask("POST /rpc", &call).0, 200);
+}
+
+#[test]
+fn an_empty_token_opens_nothing() {
+    let plane = Plane::with(|config| config.control.admin_token = Some(Secret::new(String::new())));
+    let call = request("provider.list", json!({}));
+    assert_eq!(plane.ask_tcp("POST /rpc\nauthorization: Bearer ", &call).0, 403);
+}
+
+#[test]
+fn public_read_does_not_open_the_methods() {
+    let plane = Plane::with(|config| {
+        with_tokens(config);
+        config.control.public_read = true;
+    });
+    assert_eq!(plane.ask_tcp("POST /rpc", &request("ledger.query", json!({}))).0, 401);
+}
+
+#[test]
+fn a_readers_token_only_reads() {
+    let plane = Plane::with(with_tokens);
+    let access = |token: &str| {
+        let value = format!("Bearer {token}").parse().unwrap();
+        let headers = axum::http::HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]);
+        guard::access(&plane.state.config.load(), guard::Origin::Tcp, &headers)
+    };
+    assert_eq!(access(READ_TOKEN), Ok(guard::Access::Read));
+    assert_eq!(access(TOKEN), Ok(guard::Access::Admin));
+    assert_eq!(access("canary"), Err(guard::Denied::WrongToken));
+    assert!(guard::Access::Read < guard::Access::Admin);
+}
+
+#[test]
+fn tokens_never_come_back() {
+    let plane = Plane::with(with_tokens);
+    plane.ask_tcp(
+        "POST /rpc\nauthorization: Bearer canary-guess",
+        &request("provider.list", json!({})),
+    );
+    let said = [
+        plane.ask_tcp("POST /rpc\nauthorization: Bearer canary-guess", "{}").1,
+        plane.ask_tcp("GET /metrics", "").1,
+        plane.ask_tcp("GET /", "").1,
+        plane.call("provider.list", json!({})).to_string(),
+    ];
+    assert!(!said.concat().contains("canary"), "{said:?}");
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    // Dropped without unlinking: what a killed gateway leaves behind.
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let state = state(&Config::for_tests(dir.path()));
+    let first = start(state.clone(), &path, None).unwrap();
+    assert!(matches!(start(state.clone(), &path, None), Err(ControlError::InUse(_))));
+    assert_eq!(exchange(UnixStream::connect(&path).unwrap(), "GET /health", "").0, 200);
+    first.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    std::fs::write(&path, "mine").unwrap();
+    let state = state(&Config::for_tests(dir.path()));
+    assert!(matches!(start(state, &path, None), Err(ControlError::NotASocket(_))));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(&Config::for_tests(dir.path()));
+    let Err(error) = start(state, &dir.path().join("x".repeat(200)), None) else {
+        panic!("bound")
+    };
+    assert!(error.to_string().contains("control.socket"), "{error}");
+}
+
+#[test]
+fn a_taken_tcp_address_is_told_and_leaves_no_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let state = state(&Config::for_tests(dir.path()));
+    let result = start(
+        state,
+        &dir.path().join("s"),
+        Some(&taken.local_addr().unwrap().to_string()),
+    );
+    assert!(matches!(result, Err(ControlError::Listen { .. })));
+    assert!(!dir.path().join("s").exists());
+}
+
+#[test]
+fn stopping_leaves_a_successors_socket() {
+    let plane = Plane::start();
+    std::fs::remove_file(plane.socket()).unwrap();
+    let _successor = UnixListener::bind(plane.socket()).unwrap();
+    drop(plane.handle);
+    assert!(plane.dir.path().join("s").exists());
+}
+
+#[tokio::test]
+async fn it_can_be_stopped_inside_a_runtime() {
+    let plane = Plane::start();
+    plane.handle.unwrap().stop();
+}
+
+#[test]
+fn providers_are_listed_with_their_breakers() {
+    let plane = Plane::start();
+    let listed = plane.call("provider.list", json!({}));
+    let rows = listed["result"]["providers"].as_array().unwrap();
+    let openai = rows.iter().find(|row| row["name"] == "openai").unwrap();
+    assert_eq!(openai["upstream"], "api.openai.com:443");
+    assert_eq!((&openai["enabled"], &openai["breaker"]), (&json!(true), &json!("off")));
+}
+
+#[test]
+fn misspelt_parameters_are_refused_with_a_stable_word() {
+    let plane = Plane::start();
+    let cases = [
+        json!({ "tenent": "acme" }),
+        json!({ "last": "soon" }),
+        json!({ "limit": 0 }),
+        json!({ "limit": 1_000_000 }),
+        json!({ "cursor": "zzz" }),
+        json!(["acme"]),
+    ];
+    for params in cases {
+        let error = plane.call("ledger.query", params.clone())["error"].clone();
+        assert_eq!(
+            (&error["code"], &error["data"]["code"]),
+            (&json!(-32602), &json!("invalid_params")),
+            "{params}"
+        );
+    }
+    assert_eq!(plane.call("no.such", json!({}))["error"]["code"], -32601);
+}
+
+/// A control plane's state over a fresh ledger.
+pub(crate) fn state(config: &Config) -> Arc<ControlState> {
+    let ledger = Ledger::open(Options::new(&config.storage.dir), Arc::new(SystemClock::default())).unwrap();
+    Arc::new(ControlState {
+        ledger: ledger.into(),
+        config: Arc::new(ArcSwap::from_pointee(config.clone())),
+        metrics: Arc::new(Metrics::new(&config.limits)),
+        providers: Arc::new(NoDataPlane),
+        version: "0.0.0",
+        started_at_ms: 1_700_000_000_000,
+    })
+}

@@ -1,0 +1,270 @@
+//! Parameters and results of the JSON-RPC methods. Every parameter object may be left out, and so may each of its
+//! fields. Times are RFC 3339, money is decimal text in USD.
+
+use agentledger_ledger::{Usage, Usd};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// `ledger.summary`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SummaryParams {
+    /// A stretch of time up to now (`24h`, `30d`, `1h30m`). Without it, and without `from` and `to`: 24 hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// Inclusive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Exclusive; now where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// `model` (the default), `provider`, `key`, `agent`, `session`, `user`, `tag:NAME`.
+    pub by: String,
+    /// Empty: all tenants together.
+    pub tenant: String,
+}
+
+/// Sums for one value of what was asked by. Names that this does not bear are left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostRow {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// Fingerprint.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tag: String,
+    pub requests: u64,
+    pub errors: u64,
+    pub estimated: u64,
+    /// All that was read, cached or not.
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub usage: Usage,
+    pub cost_usd: Usd,
+    /// Held for the settled exchanges, extensions included.
+    pub held_usd: Usd,
+    /// Billed beyond what was held.
+    pub overage_usd: Usd,
+}
+
+/// Result of `ledger.summary`: rows by cost, dearest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub from: String,
+    pub to: String,
+    pub by: String,
+    pub rows: Vec<CostRow>,
+}
+
+/// `ledger.query`. A filter that is left out or empty lets everything pass.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueryParams {
+    /// As in `ledger.summary`; without any of the three: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    /// As the answer names it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// Fingerprint.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Entries in one answer; default 100, at most 1,000. With a filter there may be fewer, even none, though `next` says
+    /// that there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The `next` of the answer before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Result of `ledger.query`: entries in the order in which they were settled.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entries {
+    /// Each as it is in exports.
+    pub entries: Vec<Box<RawValue>>,
+    /// Where to go on; null at the end.
+    pub next: Option<String>,
+}
+
+/// `ledger.verify`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VerifyParams {
+    /// A head that was kept elsewhere, `SEQUENCE:HASH` or the hash alone: the chain must contain it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+}
+
+/// Result of `ledger.verify`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// No damage, and the expected head, if one was given, is in the chain.
+    pub ok: bool,
+    /// The last event that could be believed, `SEQUENCE:HASH`.
+    pub head: String,
+    pub months: Vec<String>,
+    pub events: u64,
+    pub entries: u64,
+    pub open_holds: u64,
+    /// What is wrong, one sentence each.
+    pub damage: Vec<String>,
+}
+
+/// Result of `provider.list`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Providers {
+    pub providers: Vec<ProviderRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProviderRow {
+    pub name: String,
+    pub dialect: String,
+    /// Empty: served at the root.
+    pub prefix: String,
+    /// `host:port`.
+    pub upstream: String,
+    pub enabled: bool,
+    /// `off`, `closed`, `open`, `half_open`.
+    pub breaker: String,
+    /// Consecutive failures the breaker has counted.
+    pub failures: u32,
+}
+
+/// `budget.status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetParams {
+    /// Only accounts that begin so: `key:`, `tenant:acme`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// `minute`, `hour`, `day`, `week`, `month` or `total`; empty is all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub window: String,
+}
+
+/// Result of `budget.status`: what accounts have spent and hold in the windows that run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    pub budgets: Vec<BudgetRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BudgetRow {
+    /// `global`, `key:FINGERPRINT`, `tenant:NAME`, …
+    pub account: String,
+    pub window: String,
+    pub zone: String,
+    /// Start and end of the running window; null for `total`.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub spent_usd: Usd,
+    pub held_usd: Usd,
+    /// The part of what is spent that was billed beyond holds.
+    pub overage_usd: Usd,
+    pub spent_tokens: i64,
+    pub held_tokens: i64,
+    pub spent_requests: i64,
+    pub held_requests: i64,
+    /// The limits that open holds are bound to. Without an open hold there is none: limits are what the policies say for
+    /// each request.
+    pub limits: Vec<LimitRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitRow {
+    /// `usd`, `tokens`, `requests`.
+    pub unit: String,
+    /// Decimal dollars, or a count.
+    pub limit: String,
+    /// `hard` or `watch`.
+    pub mode: String,
+}
+
+/// `hold.explain`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HoldParams {
+    /// As `hold.list` names it, or the exchange's id.
+    pub id: String,
+}
+
+/// Result of `hold.list`: open holds, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Holds {
+    pub holds: Vec<HoldRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HoldRow {
+    /// Sequence of the event that placed it.
+    pub id: u64,
+    /// Id of its exchange, and of the entry that it will become.
+    pub exchange: String,
+    pub since: String,
+    pub age_ms: u64,
+    pub provider: String,
+    pub model: String,
+    /// Fingerprint.
+    pub key: String,
+    pub tenant: String,
+    pub agent: String,
+    pub session: String,
+    /// Extensions included.
+    pub held_usd: Usd,
+    pub held_tokens: i64,
+    /// As it was placed.
+    pub first_usd: Usd,
+    /// Why it has this size.
+    pub basis: String,
+}
+
+/// Result of `hold.explain`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    pub hold: HoldRow,
+    pub bounds: Vec<BoundRow>,
+}
+
+/// A bound that a hold touches. Numbers are decimal dollars, or counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BoundRow {
+    pub account: String,
+    pub window: String,
+    pub zone: String,
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub unit: String,
+    pub mode: String,
+    pub limit: String,
+    /// This hold's share; the next four are the account's now, null where no gateway runs.
+    pub held_here: String,
+    pub spent: Option<String>,
+    pub held: Option<String>,
+    pub overage: Option<String>,
+    pub left: Option<String>,
+}

@@ -1,0 +1,267 @@
+//! From a configuration to a running gateway: what `serve`, `demo` and the tests all do alike.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agentledger_ledger::{Clock, Durability, Ledger, LedgerError, Options, Unit, Window, Zone};
+use arc_swap::ArcSwap;
+
+use crate::config::{self, Config, ConfigErrors, Env, Known};
+use crate::control::{self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus};
+use crate::meter::Estimator;
+use crate::meter::price::{PriceBook, PriceError};
+use crate::plugin::{LoadError, Plugins};
+use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet};
+use crate::proxy::breaker::State;
+use crate::proxy::drain::Drain;
+use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
+use crate::proxy::guard::BodyBudget;
+use crate::proxy::server::{self, Running, ServeError};
+use crate::telemetry::Metrics;
+
+/// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.
+pub const VERSION: &str = match option_env!("AGENTLEDGER_VERSION") {
+    Some(version) => version,
+    None => "dev",
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    #[error("{0}")]
+    Plugin(#[from] LoadError),
+    #[error("{}", lines(.0))]
+    Prices(Vec<PriceError>),
+    #[error("{}", lines(.0))]
+    Policies(Vec<PolicyError>),
+    #[error("{0}")]
+    Rules(#[from] RulesError),
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    #[error("fingerprint secret {path}: {error}", path = .path.display())]
+    Secret { path: PathBuf, error: std::io::Error },
+    #[error("{0}")]
+    Control(#[from] ControlError),
+    #[error("{0}")]
+    Serve(#[from] ServeError),
+}
+
+fn lines<E: std::fmt::Display>(errors: &[E]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// A configuration, and what was loaded by it.
+pub struct Loaded {
+    pub config: Config,
+    pub file: Option<PathBuf>,
+    pub plugins: Plugins,
+    pub prices: PriceBook,
+    pub policies: PolicySet,
+}
+
+/// Reads a configuration and everything it names. Nothing is started and nothing is written: `check` does only this.
+pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
+    // Plugins of the operator's own bring dialects, which the providers of the same file may use: hence two readings.
+    let (first, _) = config::load(path, env, &Known::built_in())?;
+    let plugins = Plugins::load(&first.plugins, &first.limits)?;
+    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
+    let prices = prices.with_files(&first.prices_files).map_err(LaunchError::Prices)?;
+    let known = Known::new(plugins.iter().map(|(name, _)| name), prices.providers());
+    let (config, file) = config::load(path, env, &known)?;
+    complete(config, file, plugins, prices)
+}
+
+/// The same from a configuration that is already resolved.
+pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
+    let plugins = Plugins::load(&config.plugins, &config.limits)?;
+    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
+    let prices = prices.with_files(&config.prices_files).map_err(LaunchError::Prices)?;
+    complete(config, None, plugins, prices)
+}
+
+fn complete(
+    config: Config,
+    file: Option<PathBuf>,
+    plugins: Plugins,
+    prices: PriceBook,
+) -> Result<Loaded, LaunchError> {
+    let options = policy::Options { deadline: config.policies.deadline, ..policy::Options::default() };
+    let policies = policy::load_dir(config.policies.dir.as_deref(), &policy_confs(&config), options)
+        .map_err(LaunchError::Policies)?;
+    Ok(Loaded { config, file, plugins, prices, policies })
+}
+
+/// What each policy is configured with: `policies.conf`, and the contract's sections for the shipped ones.
+fn policy_confs(config: &Config) -> std::collections::BTreeMap<String, serde_json::Value> {
+    let mut confs = config.policies.conf.clone();
+    confs.entry("budget".to_owned()).or_insert_with(|| policy::budgets_conf(&config.budgets));
+    confs
+}
+
+/// A running gateway: both planes and the ledger under them.
+pub struct Launched {
+    running: Running,
+    control: ControlHandle,
+    gateway: Arc<Gateway>,
+    config: Arc<ArcSwap<Config>>,
+}
+
+/// Opens the ledger and starts both planes.
+pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchError> {
+    let Loaded { config, plugins, prices, policies, .. } = loaded;
+    let config = Arc::new(config);
+    let metrics = Arc::new(Metrics::new(&config.limits));
+    let ledger = Ledger::open(ledger_options(&config), Arc::clone(&clock))?;
+    if ledger.recovered_holds() > 0 {
+        tracing::warn!(holds = ledger.recovered_holds(), "holds of a gateway that ended abruptly were settled as recovered");
+    }
+    let fingerprints = fingerprints(&config)?;
+    let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
+    let gateway = Arc::new(Gateway {
+        rules: ArcSwap::from_pointee(rules),
+        policies: Engine::new(policies, Arc::new(PolicyFailures(Arc::clone(&metrics)))),
+        balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
+        estimator: Arc::new(Estimator::new(config.limits.estimate_bytes_max)),
+        drain: Drain::new(),
+        bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        control_socket: config.control.socket.clone(),
+        ledger: Arc::clone(&ledger),
+        metrics: Arc::clone(&metrics),
+        clock: Arc::clone(&clock),
+    });
+    let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
+    let state = Arc::new(ControlState {
+        ledger: LedgerView::Live(ledger),
+        config: Arc::clone(&shared),
+        metrics,
+        providers: Arc::new(Breakers(Arc::clone(&gateway))),
+        version: VERSION,
+        started_at_ms: clock.now_ms(),
+    });
+    let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
+    Ok(Launched { running, control, gateway, config: shared })
+}
+
+impl Launched {
+    /// Where the data plane listens.
+    pub fn address(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Puts another configuration in force. Requests that run keep the rules they started with; what needs a restart
+    /// (listeners, storage, TLS files) keeps its old value, with a warning.
+    pub fn reload(&self, loaded: Loaded) -> Result<(), LaunchError> {
+        let before = self.gateway.rules.load_full();
+        let mut config = loaded.config;
+        let old = &before.config;
+        if config.listen != old.listen || config.storage != old.storage || config.tls != old.tls {
+            tracing::warn!("listen, storage and tls take effect at the next start");
+            (config.listen, config.storage, config.tls) = (old.listen.clone(), old.storage.clone(), old.tls.clone());
+        }
+        let config = Arc::new(config);
+        let fingerprints = before.fingerprints.clone();
+        let rules = Rules::new(Arc::clone(&config), &loaded.plugins, loaded.prices, fingerprints, Some(&before))?;
+        self.gateway.policies.swap(loaded.policies);
+        self.gateway.rules.store(Arc::new(rules));
+        self.config.store(config);
+        Ok(())
+    }
+
+    /// Goes down in order: running answers end or are cut, everything is settled, the ledger is closed.
+    pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
+        let ledger = Arc::clone(&self.gateway.ledger);
+        self.running.stop(hurry);
+        self.control.stop();
+        ledger.close();
+    }
+}
+
+fn ledger_options(config: &Config) -> Options {
+    Options {
+        durability: match config.storage.durability {
+            config::Durability::Strict => Durability::Strict,
+            config::Durability::Relaxed => Durability::Relaxed,
+        },
+        retention_months: config.storage.retention_months,
+        queue_events_max: config.limits.journal_queue_events_max,
+        ..Options::new(&config.storage.dir)
+    }
+}
+
+/// The secret of fingerprints: from the environment, or a file beside the ledger that only its owner may read.
+fn fingerprints(config: &Config) -> Result<Fingerprints, LaunchError> {
+    if let Some(secret) = &config.fingerprint_secret {
+        return Ok(Fingerprints::new(blake3::derive_key("agentledger fingerprint secret v1", secret.expose().as_bytes())));
+    }
+    let path = config.storage.dir.join("fingerprint.key");
+    let fail = |error| LaunchError::Secret { path: path.clone(), error };
+    match std::fs::read(&path) {
+        Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
+            Ok(secret) => Ok(Fingerprints::new(secret)),
+            Err(_) => Err(fail(std::io::Error::other("must be 32 bytes"))),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret: [u8; 32] = rand::random();
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
+            file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
+            Ok(Fingerprints::new(secret))
+        }
+        Err(error) => Err(fail(error)),
+    }
+}
+
+/// Balances for policies, from the ledger's memory.
+struct LedgerBalances(Arc<Ledger>);
+
+impl Balances for LedgerBalances {
+    fn spent(&self, account: &str, window: Window, zone: &str, unit: Unit, _at_ms: i64) -> i64 {
+        match Zone::named(zone) {
+            Ok(zone) => self.0.spent_in(account, window, &zone).get(unit),
+            Err(_) => self.0.spent(account, window).get(unit),
+        }
+    }
+
+    fn held(&self, account: &str, unit: Unit) -> i64 {
+        self.0.held(account).get(unit)
+    }
+}
+
+struct PolicyFailures(Arc<Metrics>);
+
+impl Counters for PolicyFailures {
+    fn policy_failed(&self, policy: &str, phase: Phase, _cause: Cause) {
+        self.0.policy_error(policy, phase.name());
+    }
+}
+
+struct Breakers(Arc<Gateway>);
+
+impl ProviderStatus for Breakers {
+    fn breaker(&self, provider: &str) -> BreakerStatus {
+        let rules = self.0.rules.load();
+        let Some(way) = rules.ways.iter().find(|way| way.provider.name == provider) else {
+            return BreakerStatus::default();
+        };
+        if rules.config.breaker.max_failures == 0 {
+            return BreakerStatus::default();
+        }
+        let (state, failures) = way.breaker.status(self.0.clock.now_ms());
+        let state = match state {
+            State::Closed => BreakerState::Closed,
+            State::Open => BreakerState::Open,
+            State::HalfOpen => BreakerState::HalfOpen,
+        };
+        BreakerStatus { state, failures }
+    }
+}

@@ -1,0 +1,459 @@
+//! The meter of one answer: what the relay feeds.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use agentledger_ledger::Usage;
+
+use super::decode::{self, Decoder};
+use super::fold::{Fold, MeteredPart};
+use super::frames::{Frame, FrameKind, Framer, Framing};
+use super::reader::Reader;
+use super::reason;
+use super::text::Text;
+use crate::config::limits::Limits;
+use crate::plugin::dialect::AnswerFrame;
+
+/// Unread frames kept, as outlines, to be read again at the end.
+const KEPT_FRAMES_MAX: usize = 4;
+/// Longest outline kept so; a longer one is read at once.
+const KEPT_OUTLINE_BYTES_MAX: usize = 2 << 10;
+/// Decoded bytes of an encoded answer, as a multiple of the longest whole answer.
+const DECODED_STREAM_FACTOR: u64 = 4;
+
+/// What is known of an answer when its head has come.
+#[derive(Clone, Debug)]
+pub struct AnswerFacts<'a> {
+    pub operation: Arc<str>,
+    /// The request asked for a stream.
+    pub stream: bool,
+    /// The client did not ask for its stream's usage itself: a frame that says nothing else is to be hidden.
+    pub hide_usage: bool,
+    pub status: u16,
+    pub content_type: Option<&'a str>,
+    pub content_encoding: Option<&'a str>,
+}
+
+/// Bytes that may go on to the client: one frame, or a piece of an answer without frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The next bytes of the answer, in order.
+    pub raw_len: usize,
+    /// They are left out.
+    pub hide: bool,
+    /// A frame ends here: the answer may be cut after it.
+    pub frame_end: bool,
+    /// Bytes of text in the answer so far, as JSON writes them.
+    pub text_bytes: u64,
+}
+
+/// What an answer said, when its bytes have ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metered {
+    /// The answer's own part first. Empty where no usage was read.
+    pub parts: Vec<MeteredPart>,
+    /// The sum of the parts.
+    pub usage: Usage,
+    /// The sum of the parts.
+    pub reasoning: u64,
+    /// The model as the answer names it.
+    pub model: Option<String>,
+    pub response_id: Option<String>,
+    pub service_tier: Option<String>,
+    /// USD as decimal text.
+    pub reported_cost: Option<String>,
+    /// The answer reports its own failure.
+    pub failed: bool,
+    /// The dialect's end of a stream was seen: nothing billable can follow.
+    pub final_seen: bool,
+    /// The text of the answer, for an estimate.
+    pub text: Text,
+    /// Frames with data.
+    pub frames: u64,
+    /// Frames longer than the limit, which passed unread.
+    pub frames_oversized: u64,
+    pub plugin_errors: u32,
+    /// The status is an error's: nothing was read, and nothing is billed.
+    pub ignored: bool,
+    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`reason`].
+    pub reason: Option<&'static str>,
+}
+
+/// Meters one answer. Every byte pushed comes back as [`Passed`], in order, at once or when its frame is complete.
+pub struct Meter {
+    source: Source,
+    decoder: Option<Decoder>,
+    core: Core,
+    frame_bytes_max: usize,
+    answer_bytes_max: usize,
+}
+
+enum Source {
+    /// Not metered: an error's status.
+    Ignored,
+    /// Cannot be read.
+    Opaque,
+    /// The first byte will tell.
+    Undecided,
+    Framed(Framer),
+    Whole(Vec<u8>),
+}
+
+/// All but the bytes.
+struct Core {
+    reader: Arc<Reader>,
+    operation: Arc<str>,
+    stream: bool,
+    hide_usage: bool,
+    status: u16,
+    streamed: bool,
+    fold: Fold,
+    text: Text,
+    /// Text up to and with the last frame that bore usage.
+    text_bytes_covered: u64,
+    frames: u64,
+    /// JSON frames whose outline could be made.
+    outlined: u64,
+    unreadable: u64,
+    encoded_badly: bool,
+    plugin_errors: u32,
+    /// The plugin failed on a frame after the last usage.
+    failed_since_usage: bool,
+    kept: VecDeque<Kept>,
+    /// The last frame is among the kept.
+    last_unread: bool,
+}
+
+#[derive(Default)]
+struct Kept {
+    event: Option<String>,
+    outline: String,
+}
+
+impl Meter {
+    pub fn new(reader: Arc<Reader>, facts: AnswerFacts<'_>, limits: &Limits) -> Meter {
+        let mut core = Core::new(reader, &facts);
+        let decoded_max = (limits.answer_bytes_max as u64).saturating_mul(DECODED_STREAM_FACTOR);
+        let mut source = if (200..300).contains(&facts.status) {
+            by_content_type(facts.content_type, limits.frame_bytes_max)
+        } else {
+            Source::Ignored
+        };
+        let decoder = decode::decoder(facts.content_encoding, decoded_max).unwrap_or_else(|_| {
+            core.encoded_badly = true;
+            None
+        });
+        if core.encoded_badly && !matches!(source, Source::Ignored) {
+            source = Source::Opaque;
+        }
+        core.streamed = matches!(source, Source::Framed(_));
+        let (frame_bytes_max, answer_bytes_max) = (limits.frame_bytes_max, limits.answer_bytes_max);
+        Meter {
+            source,
+            decoder,
+            core,
+            frame_bytes_max,
+            answer_bytes_max,
+        }
+    }
+
+    /// Takes the next bytes of the answer and tells which may go on.
+    pub fn push(&mut self, chunk: &[u8], passed: &mut dyn FnMut(Passed)) {
+        if chunk.is_empty() {
+            return;
+        }
+        let Some(mut decoder) = self.decoder.take() else {
+            return self.feed(chunk, passed);
+        };
+        // What is encoded passes as it came: it can neither be hidden nor cut at a frame's end.
+        if matches!(self.source, Source::Ignored) || self.core.encoded_badly {
+            // Nothing to read.
+        } else if decoder.push(chunk, &mut |bytes| self.feed(bytes, &mut |_| {})).is_err() {
+            self.core.encoded_badly = true;
+        }
+        self.decoder = Some(decoder);
+        passed(self.core.piece(chunk.len()));
+    }
+
+    /// Bytes pushed that did not come back yet: at most one incomplete frame.
+    pub fn pending(&self) -> usize {
+        match &self.source {
+            Source::Framed(framer) if self.decoder.is_none() => framer.pending(),
+            _ => 0,
+        }
+    }
+
+    /// The answer passes frame by frame: it can be cut at a frame's end, and end in the dialect's error.
+    pub fn is_framed(&self) -> bool {
+        self.decoder.is_none() && matches!(self.source, Source::Framed(_))
+    }
+
+    /// Bytes of text so far, as JSON writes them.
+    pub fn text_bytes(&self) -> u64 {
+        self.core.text.bytes()
+    }
+
+    /// The answer has ended, well or not. What was held back comes back through `passed`.
+    pub fn finish(&mut self, passed: &mut dyn FnMut(Passed)) -> Metered {
+        let encoded = self.decoder.is_some();
+        let mut oversized = 0;
+        match std::mem::replace(&mut self.source, Source::Ignored) {
+            Source::Framed(mut framer) => {
+                framer.finish(&mut |frame| {
+                    let piece = self.core.frame(frame);
+                    if !encoded {
+                        passed(piece);
+                    }
+                });
+                oversized = framer.oversized();
+                self.core.reread();
+                let unread = self.core.outlined == 0 && (self.core.unreadable > 0 || self.core.frames == 0);
+                self.core.metered(
+                    oversized,
+                    unread || (oversized > 0 && !self.core.fold.usage_seen()),
+                    false,
+                )
+            }
+            Source::Whole(body) => {
+                let readable = self.core.whole(&body);
+                self.core.metered(oversized, !readable, false)
+            }
+            Source::Undecided | Source::Opaque => self.core.metered(oversized, true, false),
+            Source::Ignored => self.core.metered(oversized, false, true),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], passed: &mut dyn FnMut(Passed)) {
+        if matches!(self.source, Source::Undecided)
+            && let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace())
+        {
+            self.source = by_first_byte(*first, self.core.stream, self.frame_bytes_max);
+            self.core.streamed = matches!(self.source, Source::Framed(_));
+        }
+        match &mut self.source {
+            Source::Framed(framer) => {
+                let core = &mut self.core;
+                framer.push(bytes, &mut |frame| passed(core.frame(frame)));
+                return;
+            }
+            Source::Whole(body) if body.len() + bytes.len() > self.answer_bytes_max => self.source = Source::Opaque,
+            Source::Whole(body) => body.extend_from_slice(bytes),
+            Source::Ignored | Source::Opaque | Source::Undecided => {}
+        }
+        passed(self.core.piece(bytes.len()));
+    }
+}
+
+/// What the answer says it is. JSON may still be an array that arrives element by element.
+fn by_content_type(content_type: Option<&str>, frame_bytes_max: usize) -> Source {
+    let essence = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let framing = match essence.as_str() {
+        "text/event-stream" => Framing::Sse,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/jsonlines" => {
+            Framing::Ndjson
+        }
+        essence if essence.starts_with("audio/") || essence.starts_with("image/") || essence.starts_with("video/") => {
+            return Source::Opaque;
+        }
+        _ => return Source::Undecided,
+    };
+    Source::Framed(Framer::new(framing, frame_bytes_max))
+}
+
+/// What the answer is by its first byte, where its content type does not say it is a stream.
+fn by_first_byte(first: u8, stream: bool, frame_bytes_max: usize) -> Source {
+    match first {
+        b'[' if stream => Source::Framed(Framer::new(Framing::JsonArray, frame_bytes_max)),
+        b'{' | b'[' => Source::Whole(Vec::new()),
+        // `data:`, `event:`, `id:`, `retry:`, a comment, a byte order mark: an event stream under another name.
+        b'd' | b'e' | b'i' | b'r' | b':' | 0xef if stream => Source::Framed(Framer::new(Framing::Sse, frame_bytes_max)),
+        _ => Source::Opaque,
+    }
+}
+
+impl Core {
+    fn new(reader: Arc<Reader>, facts: &AnswerFacts<'_>) -> Core {
+        Core {
+            reader,
+            operation: Arc::clone(&facts.operation),
+            stream: facts.stream,
+            hide_usage: facts.hide_usage,
+            status: facts.status,
+            streamed: false,
+            fold: Fold::default(),
+            text: Text::default(),
+            text_bytes_covered: 0,
+            frames: 0,
+            outlined: 0,
+            unreadable: 0,
+            encoded_badly: false,
+            plugin_errors: 0,
+            failed_since_usage: false,
+            kept: VecDeque::new(),
+            last_unread: false,
+        }
+    }
+
+    fn piece(&self, raw_len: usize) -> Passed {
+        Passed {
+            raw_len,
+            hide: false,
+            frame_end: false,
+            text_bytes: self.text.bytes(),
+        }
+    }
+
+    fn frame(&mut self, frame: Frame<'_>) -> Passed {
+        let hide = frame.kind == FrameKind::Data && self.event(frame.event, frame.data);
+        let frame_end = frame.kind != FrameKind::Unread;
+        Passed {
+            hide,
+            frame_end,
+            ..self.piece(frame.raw_len)
+        }
+    }
+
+    /// One event of a stream. True: it is to be hidden.
+    fn event(&mut self, event: Option<&str>, data: &[u8]) -> bool {
+        self.frames += 1;
+        // `[DONE]` and its like carry nothing.
+        if !data.trim_ascii_start().starts_with(b"{") {
+            return false;
+        }
+        let Ok(outline) = self.reader.outline(data) else {
+            self.unreadable += 1;
+            return false;
+        };
+        self.outlined += 1;
+        self.text.add(data, &outline);
+        let first = self.outlined == 1;
+        if first || outline.doc.len() > KEPT_OUTLINE_BYTES_MAX || self.reader.marks(event, data) {
+            self.last_unread = false;
+            return self.read(event, &outline.doc) && self.hide_usage;
+        }
+        self.keep(event, outline.doc);
+        false
+    }
+
+    fn keep(&mut self, event: Option<&str>, outline: String) {
+        let mut kept = if self.kept.len() >= KEPT_FRAMES_MAX {
+            self.kept.pop_front()
+        } else {
+            None
+        }
+        .unwrap_or_default();
+        kept.outline = outline;
+        match (event, &mut kept.event) {
+            // The older frame's name is written over: names of events cost no memory of their own.
+            (Some(name), Some(old)) => {
+                old.clear();
+                old.push_str(name);
+            }
+            (name, old) => *old = name.map(str::to_owned),
+        }
+        self.kept.push_back(kept);
+        self.last_unread = true;
+    }
+
+    /// Gives one outline to the plugin. True: the frame said nothing but usage.
+    fn read(&mut self, event: Option<&str>, outline: &str) -> bool {
+        let (operation, streamed, status) = (self.operation.as_ref(), self.streamed, self.status);
+        match self.reader.read(&AnswerFrame {
+            operation,
+            event,
+            streamed,
+            status,
+            outline,
+        }) {
+            Ok(Some(reading)) => {
+                let usage_only = reading.usage_only;
+                if self.fold.add(reading) {
+                    self.text_bytes_covered = self.text.bytes();
+                    self.failed_since_usage = false;
+                }
+                usage_only
+            }
+            Ok(None) => false,
+            Err(_) => {
+                self.plugin_errors = self.plugin_errors.saturating_add(1);
+                self.failed_since_usage = true;
+                false
+            }
+        }
+    }
+
+    /// The stream has ended: its last frame is always read, and if none bore usage, the last few are.
+    fn reread(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        let skipped = if !self.fold.usage_seen() {
+            0
+        } else if self.last_unread {
+            kept.len().saturating_sub(1)
+        } else {
+            kept.len()
+        };
+        for frame in kept.into_iter().skip(skipped) {
+            self.read(frame.event.as_deref(), &frame.outline);
+        }
+    }
+
+    /// A whole answer. False: it cannot be read.
+    fn whole(&mut self, body: &[u8]) -> bool {
+        let Ok(outline) = self.reader.outline(body) else {
+            return false;
+        };
+        self.frames = 1;
+        self.outlined = 1;
+        self.text.add(body, &outline);
+        self.read(None, &outline.doc);
+        true
+    }
+
+    fn metered(&mut self, frames_oversized: u64, unreadable: bool, ignored: bool) -> Metered {
+        let parts = self.fold.parts();
+        let usage = parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage));
+        let reasoning = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.reasoning));
+        Metered {
+            usage,
+            reasoning,
+            parts,
+            model: self.fold.take_model(),
+            response_id: self.fold.take_response_id(),
+            service_tier: self.fold.take_service_tier(),
+            reported_cost: self.fold.take_reported_cost(),
+            failed: self.fold.failed(),
+            final_seen: self.fold.final_seen(),
+            reason: if ignored { None } else { self.reason(unreadable) },
+            text: std::mem::take(&mut self.text),
+            frames: self.frames,
+            frames_oversized,
+            plugin_errors: self.plugin_errors,
+            ignored,
+        }
+    }
+
+    fn reason(&self, unreadable: bool) -> Option<&'static str> {
+        let (seen, over) = (self.fold.usage_seen(), self.fold.final_seen());
+        if self.fold.refused().is_some() {
+            Some(reason::ABSURD_USAGE)
+        } else if self.encoded_badly && !(seen && over) {
+            Some(reason::ENCODED)
+        } else if self.failed_since_usage && !(seen && over) {
+            Some(reason::PLUGIN_FAILED)
+        } else if unreadable && !seen {
+            Some(reason::UNREADABLE)
+        } else if !seen {
+            Some(reason::NO_USAGE)
+        } else if self.streamed && !over && self.text.bytes() > self.text_bytes_covered {
+            Some(reason::INCOMPLETE)
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Folds the readings of one answer into what it used. Counts are totals so far: a later reading replaces an earlier
+//! one kind by kind, also where it is smaller or zero.
+
+use agentledger_ledger::{Kind, Usage};
+
+use crate::plugin::dialect::{CountedKind, Reading, ReadingPart};
+
+/// More units of one kind in one answer than any provider bills: such a reading is refused.
+pub const UNITS_MAX: u64 = 1_000_000_000;
+/// Models, or several bills of one model, in one answer.
+pub const PARTS_MAX: usize = 32;
+/// Longest model name, response id and service tier that is kept.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Longest text of a reported cost.
+const COST_BYTES_MAX: usize = 40;
+
+/// What one model used in an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeteredPart {
+    /// `None`: the model of the answer.
+    pub model: Option<String>,
+    pub usage: Usage,
+    /// Thinking tokens, already inside `output`.
+    pub reasoning: u64,
+}
+
+/// Why a reading's usage was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("more than {UNITS_MAX} units of one kind")]
+    Units,
+    #[error("more than {PARTS_MAX} parts")]
+    Parts,
+}
+
+/// The readings of one answer, so far.
+#[derive(Debug, Default)]
+pub struct Fold {
+    slots: Vec<Slot>,
+    model: Option<String>,
+    response_id: Option<String>,
+    service_tier: Option<String>,
+    reported_cost: Option<String>,
+    failed: bool,
+    final_seen: bool,
+    refused: Option<Refused>,
+}
+
+/// One part, found again by its model and by its place among the parts of that model: an answer may bill one model
+/// several times, as a compaction does.
+#[derive(Debug)]
+struct Slot {
+    model: Option<String>,
+    occurrence: usize,
+    units: [Option<u64>; Kind::COUNT],
+    /// Written to a cache, not said for how long.
+    cache_write: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+impl Fold {
+    /// Takes one reading. True: it bore usage.
+    pub fn add(&mut self, reading: Reading) -> bool {
+        keep_name(&mut self.model, reading.model);
+        keep_name(&mut self.response_id, reading.response_id);
+        keep_name(&mut self.service_tier, reading.service_tier);
+        if let Some(cost) = reading.reported_cost.filter(|cost| is_decimal(cost)) {
+            self.reported_cost = Some(cost);
+        }
+        self.failed |= reading.failed;
+        self.final_seen |= reading.is_final;
+        let bears = reading.parts.iter().any(|part| !part.usage.is_empty());
+        if !bears {
+            return false;
+        }
+        match self.checked(&reading.parts) {
+            Ok(()) => self.replace(reading.parts),
+            Err(refused) => {
+                // An earlier reading stays: it is the last one that can be believed.
+                self.refused = Some(refused);
+                return false;
+            }
+        }
+        true
+    }
+
+    pub fn usage_seen(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    pub fn final_seen(&self) -> bool {
+        self.final_seen
+    }
+
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Some reading could not be believed.
+    pub fn refused(&self) -> Option<Refused> {
+        self.refused
+    }
+
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    pub fn take_model(&mut self) -> Option<String> {
+        self.model.take()
+    }
+
+    pub fn take_response_id(&mut self) -> Option<String> {
+        self.response_id.take()
+    }
+
+    pub fn take_service_tier(&mut self) -> Option<String> {
+        self.service_tier.take()
+    }
+
+    /// USD as decimal text, as the provider reports it.
+    pub fn take_reported_cost(&mut self) -> Option<String> {
+        self.reported_cost.take()
+    }
+
+    /// The answer's own part first, then what else was billed with it. Empty where no usage was read.
+    pub fn parts(&self) -> Vec<MeteredPart> {
+        let mut own = Vec::with_capacity(self.slots.len());
+        let mut others = Vec::new();
+        for slot in &self.slots {
+            let part = slot.metered();
+            if slot.model.is_none() {
+                own.push(part)
+            } else {
+                others.push(part)
+            }
+        }
+        own.append(&mut others);
+        own
+    }
+
+    fn checked(&self, parts: &[ReadingPart]) -> Result<(), Refused> {
+        if parts.len() > PARTS_MAX || self.slots.len() + self.new_slots(parts) > PARTS_MAX {
+            return Err(Refused::Parts);
+        }
+        let sane = |part: &ReadingPart| {
+            part.usage.iter().all(|(_, units)| *units <= UNITS_MAX) && part.reasoning.unwrap_or_default() <= UNITS_MAX
+        };
+        if parts.iter().all(sane) {
+            Ok(())
+        } else {
+            Err(Refused::Units)
+        }
+    }
+
+    fn new_slots(&self, parts: &[ReadingPart]) -> usize {
+        let known = |(index, part): &(usize, &ReadingPart)| self.find(part, occurrence(parts, *index)).is_some();
+        parts.iter().enumerate().filter(|part| !known(part)).count()
+    }
+
+    fn find(&self, part: &ReadingPart, occurrence: usize) -> Option<usize> {
+        self.slots
+            .iter()
+            .position(|slot| slot.model == part.model && slot.occurrence == occurrence)
+    }
+
+    fn replace(&mut self, parts: Vec<ReadingPart>) {
+        let places: Vec<usize> = (0..parts.len()).map(|index| occurrence(&parts, index)).collect();
+        for (part, occurrence) in parts.into_iter().zip(places) {
+            let at = self.find(&part, occurrence).unwrap_or_else(|| {
+                let (units, model) = ([None; Kind::COUNT], part.model.clone());
+                self.slots.push(Slot {
+                    model,
+                    occurrence,
+                    units,
+                    cache_write: None,
+                    reasoning: None,
+                });
+                self.slots.len() - 1
+            });
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.replace(&part);
+            }
+        }
+    }
+}
+
+/// How many parts before this one name the same model.
+fn occurrence(parts: &[ReadingPart], index: usize) -> usize {
+    let model = parts.get(index).map(|part| &part.model);
+    parts
+        .iter()
+        .take(index)
+        .filter(|part| Some(&part.model) == model)
+        .count()
+}
+
+impl Slot {
+    fn replace(&mut self, part: &ReadingPart) {
+        let (mut write, mut breakdown) = (None, false);
+        // A kind that one reading names twice is their sum.
+        let mut units = [None::<u64>; Kind::COUNT];
+        for (kind, count) in &part.usage {
+            match kind {
+                CountedKind::CacheWrite => write = Some(write.unwrap_or(0_u64).saturating_add(*count)),
+                CountedKind::Kind(kind) => {
+                    breakdown |= matches!(kind, Kind::CacheWrite5m | Kind::CacheWrite1h);
+                    if let Some(place) = units.get_mut(*kind as usize) {
+                        *place = Some(place.unwrap_or_default().saturating_add(*count));
+                    }
+                }
+            }
+        }
+        for (place, new) in self.units.iter_mut().zip(units) {
+            *place = new.or(*place);
+        }
+        if write.is_some() || breakdown {
+            // A breakdown alone is newer than any earlier sum.
+            self.cache_write = write;
+        }
+        self.reasoning = part.reasoning.or(self.reasoning);
+    }
+
+    fn get(&self, kind: Kind) -> Option<u64> {
+        self.units.get(kind as usize).copied().flatten()
+    }
+
+    fn metered(&self) -> MeteredPart {
+        let mut usage: Usage = Usage::default();
+        for kind in Kind::ALL {
+            usage.set(kind, self.get(kind).unwrap_or_default());
+        }
+        if let Some(written) = self.cache_write {
+            let (short, long) = (self.get(Kind::CacheWrite5m), self.get(Kind::CacheWrite1h));
+            let (short, long) = resolve_cache_write(written, short, long);
+            usage.set(Kind::CacheWrite5m, short);
+            usage.set(Kind::CacheWrite1h, long);
+        }
+        MeteredPart {
+            model: self.model.clone(),
+            usage,
+            reasoning: self.reasoning.unwrap_or_default(),
+        }
+    }
+}
+
+/// Divides what was written to a cache for an unsaid time, by a breakdown that may be known: (5 minutes, 1 hour).
+fn resolve_cache_write(written: u64, short: Option<u64>, long: Option<u64>) -> (u64, u64) {
+    let (short, long) = (short.unwrap_or_default(), long.unwrap_or_default());
+    match written.checked_sub(short.saturating_add(long)) {
+        // Without a breakdown both are zero, and all of it is the short time.
+        Some(rest) => (short + rest, long),
+        // The breakdown is of an earlier, larger sum: it no longer holds.
+        None => (written, 0),
+    }
+}
+
+/// A name replaces the one before, unless it is empty or absurdly long.
+fn keep_name(kept: &mut Option<String>, new: Option<String>) {
+    if let Some(name) = new.filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX)
+        && kept.as_deref() != Some(name.as_str())
+    {
+        *kept = Some(name);
+    }
+}
+
+/// Decimal text without a sign, with or without an exponent. What it is worth is for the ledger's money to say.
+fn is_decimal(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'-' | b'+');
+    text.len() <= COST_BYTES_MAX && text.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+    use CountedKind::CacheWrite as Write;
+
+    fn kind(kind: Kind) -> CountedKind {
+        CountedKind::Kind(kind)
+    }
+
+    fn part(model: Option<&str>, usage: &[(CountedKind, u64)]) -> ReadingPart {
+        ReadingPart {
+            model: model.map(str::to_owned),
+            usage: usage.to_vec(),
+            reasoning: None,
+        }
+    }
+
+    fn reading(parts: &[ReadingPart]) -> Reading {
+        Reading {
+            parts: parts.to_vec(),
+            ..Reading::default()
+        }
+    }
+
+    fn folded(readings: &[&[(CountedKind, u64)]]) -> Vec<(Kind, u64)> {
+        let mut fold = Fold::default();
+        for usage in readings {
+            fold.add(reading(&[part(None, usage)]));
+        }
+        fold.parts()
+            .first()
+            .map(|part| part.usage.iter().collect())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn later_counts_replace_earlier_ones_kind_by_kind() {
+        use Kind::{Input, Output};
+        let (input, output) = (kind(Input), kind(Output));
+        assert_eq!(
+            folded(&[&[(input, 10), (output, 1)], &[(output, 8)]]),
+            [(Input, 10), (Output, 8)]
+        );
+        assert_eq!(
+            folded(&[&[(input, 10), (output, 9)], &[(output, 3)]]),
+            [(Input, 10), (Output, 3)],
+            "smaller"
+        );
+        assert_eq!(
+            folded(&[&[(input, 10), (output, 9)], &[(input, 0)]]),
+            [(Output, 9)],
+            "zero"
+        );
+        assert_eq!(
+            folded(&[&[(output, 2), (output, 3)]]),
+            [(Output, 5)],
+            "twice in one reading"
+        );
+        assert_eq!(folded(&[&[(input, 1)], &[]]), [(Input, 1)], "a reading without usage");
+    }
+
+    #[test]
+    fn cache_writes_of_unsaid_length_are_resolved() {
+        use Kind::{CacheWrite1h as Hour, CacheWrite5m as Five};
+        let (five, hour) = (kind(Five), kind(Hour));
+        let all = |five: u64, hour: u64| -> Vec<(Kind, u64)> {
+            [(Five, five), (Hour, hour)]
+                .into_iter()
+                .filter(|(_, units)| *units > 0)
+                .collect()
+        };
+        type Case<'a> = (&'a [&'a [(CountedKind, u64)]], u64, u64);
+        let cases: &[Case<'_>] = &[
+            (&[&[(Write, 100)]], 100, 0),
+            (&[&[(Write, 100), (five, 30), (hour, 70)]], 30, 70),
+            (&[&[(Write, 100), (five, 30), (hour, 70)], &[(Write, 100)]], 30, 70),
+            (&[&[(Write, 100), (hour, 100)], &[(Write, 150)]], 50, 100),
+            (&[&[(Write, 100), (hour, 100)], &[(Write, 80)]], 80, 0),
+            (&[&[(Write, 100), (hour, 100)], &[(Write, 0)]], 0, 0),
+            (&[&[(Write, 100)], &[(five, 20), (hour, 60)]], 20, 60),
+            (&[&[(Write, 0), (five, 0), (hour, 0)]], 0, 0),
+            (&[&[(five, 5), (hour, 7)]], 5, 7),
+        ];
+        for (readings, five, hour) in cases {
+            assert_eq!(folded(readings), all(*five, *hour), "{readings:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_several_models_stay_apart_and_find_themselves_again() {
+        let output = kind(Kind::Output);
+        let mut fold = Fold::default();
+        let (first, second) = (part(Some("small"), &[(output, 7)]), part(Some("small"), &[(output, 9)]));
+        fold.add(reading(&[part(Some("big"), &[(output, 3)])]));
+        fold.add(reading(&[part(None, &[(output, 1)]), first.clone(), second]));
+        fold.add(reading(&[
+            part(None, &[(output, 5)]),
+            first,
+            part(Some("small"), &[(output, 10)]),
+        ]));
+        let seen: Vec<_> = fold
+            .parts()
+            .into_iter()
+            .map(|part| (part.model, part.usage.get(Kind::Output)))
+            .collect();
+        let small = || Some("small".to_owned());
+        assert_eq!(
+            seen,
+            [(None, 5), (Some("big".to_owned()), 3), (small(), 7), (small(), 10)]
+        );
+    }
+
+    #[test]
+    fn absurd_readings_are_refused_and_flagged() {
+        let (input, output) = (kind(Kind::Input), kind(Kind::Output));
+        let mut fold = Fold::default();
+        assert!(fold.add(reading(&[part(None, &[(input, 10), (output, UNITS_MAX)])])));
+        assert!(!fold.add(reading(&[part(None, &[(input, 11), (output, UNITS_MAX + 1)])])));
+        assert_eq!(fold.refused(), Some(Refused::Units));
+        assert_eq!(fold.parts()[0].usage.get(Kind::Input), 10, "the reading before stays");
+        let thinking = ReadingPart {
+            reasoning: Some(u64::MAX),
+            ..part(None, &[(output, 1)])
+        };
+        assert!(!Fold::default().add(reading(&[thinking])));
+        let many: Vec<_> = (0..=PARTS_MAX).map(|_| part(Some("m"), &[(output, 1)])).collect();
+        let mut fold = Fold::default();
+        assert!(!fold.add(reading(&many)));
+        assert_eq!((fold.refused(), fold.usage_seen()), (Some(Refused::Parts), false));
+    }
+
+    #[test]
+    fn names_costs_and_endings_are_kept() {
+        let mut fold = Fold::default();
+        fold.add(Reading {
+            model: Some("a".into()),
+            response_id: Some("id".into()),
+            failed: true,
+            ..Reading::default()
+        });
+        fold.add(Reading {
+            model: Some("b".into()),
+            service_tier: Some("flex".into()),
+            ..Reading::default()
+        });
+        let absurd = Some("x".repeat(NAME_BYTES_MAX + 1));
+        fold.add(Reading {
+            model: absurd,
+            is_final: true,
+            reported_cost: Some("0.0012".into()),
+            ..Reading::default()
+        });
+        for cost in ["-1", "NaN", "", "1 USD", &"1".repeat(41)] {
+            fold.add(Reading {
+                reported_cost: Some(cost.into()),
+                ..Reading::default()
+            });
+        }
+        assert!(fold.failed() && fold.final_seen() && !fold.usage_seen());
+        assert_eq!(fold.take_model().as_deref(), Some("b"));
+        assert_eq!(fold.take_response_id().as_deref(), Some("id"));
+        assert_eq!(fold.take_service_tier().as_deref(), Some("flex"));
+        assert_eq!(fold.take_reported_cost().as_deref(), Some("0.0012"));
+    }
+}

@@ -1,0 +1,143 @@
+//! The elements of one JSON array as they arrive (Gemini streams so without `alt=sse`), or JSON documents one after the
+//! other. Finds where elements end; whether they are well-formed is for their reader to say.
+
+use memchr::memchr2;
+
+use super::{Data, Found};
+
+#[derive(Debug, Default)]
+pub(super) struct JsonScanner {
+    /// Bytes of the frame that are looked at.
+    pos: usize,
+    /// Where the element starts in the frame, once it does.
+    start: Option<usize>,
+    /// Containers open inside the element.
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+    /// Inside the outer array.
+    in_array: bool,
+    /// The outer array is over.
+    closed: bool,
+}
+
+impl JsonScanner {
+    pub(super) fn find(&mut self, bytes: &[u8]) -> Option<Found> {
+        while self.pos < bytes.len() {
+            if self.in_string {
+                self.string(bytes);
+                if !self.in_string && self.depth == 0 {
+                    return Some(self.element(self.pos));
+                }
+                continue;
+            }
+            let byte = bytes.get(self.pos).copied().unwrap_or_default();
+            if let Some(start) = self.start {
+                if let Some(end) = self.inside(byte) {
+                    return Some(self.element(end.max(start)));
+                }
+            } else if self.between(byte) {
+                return Some(Found {
+                    raw_len: self.pos,
+                    event: None,
+                    data: Data::None,
+                });
+            }
+        }
+        None
+    }
+
+    pub(super) fn finish(&mut self, bytes: &[u8]) -> Found {
+        let data = self
+            .start
+            .map_or(Data::None, |start| Data::Raw(start..bytes.trim_ascii_end().len()));
+        Found {
+            raw_len: bytes.len(),
+            event: None,
+            data,
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        *self = JsonScanner {
+            in_array: self.in_array,
+            closed: self.closed,
+            ..JsonScanner::default()
+        };
+    }
+
+    /// The frame's earlier bytes are gone; where they stood no longer matters.
+    pub(super) fn skip(&mut self, chunk: &[u8]) -> Option<usize> {
+        self.pos = 0;
+        if self.start.is_some() {
+            self.start = Some(0);
+        }
+        self.find(chunk).map(|found| found.raw_len)
+    }
+
+    fn element(&self, end: usize) -> Found {
+        Found {
+            raw_len: end,
+            event: None,
+            data: Data::Raw(self.start.unwrap_or(end)..end),
+        }
+    }
+
+    /// Goes to the end of the string, or of the bytes.
+    fn string(&mut self, bytes: &[u8]) {
+        if self.escaped {
+            self.escaped = false;
+            self.pos += 1;
+            return;
+        }
+        match memchr2(b'"', b'\\', bytes.get(self.pos..).unwrap_or_default()) {
+            None => self.pos = bytes.len(),
+            Some(at) => {
+                self.pos += at + 1;
+                match bytes.get(self.pos - 1) {
+                    Some(b'\\') => self.escaped = true,
+                    _ => self.in_string = false,
+                }
+            }
+        }
+    }
+
+    /// One byte inside an element; its end if it is over.
+    fn inside(&mut self, byte: u8) -> Option<usize> {
+        match byte {
+            // A number or a literal ends before what follows it.
+            b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' if self.depth == 0 => return Some(self.pos),
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            b'"' => self.in_string = true,
+            _ => {}
+        }
+        self.pos += 1;
+        (matches!(byte, b'}' | b']') && self.depth == 0).then_some(self.pos)
+    }
+
+    /// One byte between elements. True: the outer array is over, and these bytes are a frame of their own.
+    fn between(&mut self, byte: u8) -> bool {
+        let at = self.pos;
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b',' => {}
+            b'[' if !self.in_array && !self.closed => self.in_array = true,
+            b']' if self.in_array => {
+                self.in_array = false;
+                self.closed = true;
+                self.pos += 1;
+                return true;
+            }
+            _ => {
+                self.start = Some(at);
+                match byte {
+                    b'{' | b'[' => self.depth = 1,
+                    b'"' => self.in_string = true,
+                    _ => {}
+                }
+            }
+        }
+        self.pos += 1;
+        false
+    }
+}

@@ -1,0 +1,348 @@
+//! Cuts an answer's bytes into frames, exactly and at any byte split: the same bytes give the same frames however they
+//! arrive. Every byte belongs to exactly one frame, so that a relay can hold back, hide or forward frame by frame.
+//!
+//! The AWS event stream becomes one more scanner beside these, with its own [`Framing`].
+
+mod json;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use memchr::{memchr, memchr2, memchr3};
+
+/// Buffers that grew beyond this are given back once they are empty: an idle stream costs little.
+const BUFFER_KEPT_BYTES: usize = 4 << 10;
+
+/// How frames are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    Sse,
+    /// The elements of one JSON array, or JSON documents one after the other.
+    JsonArray,
+    /// One JSON document a line.
+    Ndjson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// An event or an element, with its data.
+    Data,
+    /// Bytes that carry no data: comments, blank lines, brackets.
+    Filler,
+    /// All or a part of a frame longer than the limit. It has no data, and passes as it comes.
+    Unread,
+}
+
+/// One frame of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub kind: FrameKind,
+    /// The name of the event, where it has one.
+    pub event: Option<&'a str>,
+    /// What the frame carries, without its framing: the data lines of an event joined by a line feed.
+    pub data: &'a [u8],
+    /// Bytes of the answer that this frame takes, framing included.
+    pub raw_len: usize,
+}
+
+/// Where one complete frame's parts stand in its raw bytes.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    raw_len: usize,
+    event: Option<Range<usize>>,
+    data: Data,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Data {
+    #[default]
+    None,
+    /// Inside the raw bytes.
+    Raw(Range<usize>),
+    /// Joined from several lines, in the scanner's scratch.
+    Joined,
+}
+
+/// A push parser: bytes in, frames out. The sum of `raw_len` over all frames plus [`Framer::pending`] is at any time
+/// the number of bytes pushed.
+#[derive(Debug)]
+pub struct Framer {
+    scanner: Scanner,
+    /// The beginning of the frame that is not complete yet.
+    buffer: Vec<u8>,
+    frame_bytes_max: usize,
+    /// Inside a frame that is too long: its bytes pass unread.
+    skipping: bool,
+    oversized: u64,
+}
+
+#[derive(Debug)]
+enum Scanner {
+    Sse(sse::SseScanner),
+    Json(json::JsonScanner),
+    Line(LineScanner),
+}
+
+impl Framer {
+    /// Frames longer than `frame_bytes_max` bytes, framing included, pass unread.
+    pub fn new(framing: Framing, frame_bytes_max: usize) -> Framer {
+        let scanner = match framing {
+            Framing::Sse => Scanner::Sse(sse::SseScanner::default()),
+            Framing::JsonArray => Scanner::Json(json::JsonScanner::default()),
+            Framing::Ndjson => Scanner::Line(LineScanner::default()),
+        };
+        Framer {
+            scanner,
+            buffer: Vec::new(),
+            frame_bytes_max,
+            skipping: false,
+            oversized: 0,
+        }
+    }
+
+    /// Bytes pushed that belong to no frame handed out yet: what a relay holds back.
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Frames that were too long to be read.
+    pub fn oversized(&self) -> u64 {
+        self.oversized
+    }
+
+    /// Hands the frames that `chunk` completes to `sink`, in order.
+    pub fn push(&mut self, mut chunk: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
+        while !chunk.is_empty() {
+            let taken = if self.skipping {
+                self.push_skipping(chunk, sink)
+            } else if self.buffer.is_empty() {
+                self.push_direct(chunk, sink)
+            } else {
+                self.push_buffered(chunk, sink)
+            };
+            chunk = chunk.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// Hands out what is left as a last frame: an event needs no blank line at the end of its stream.
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Frame<'_>)) {
+        if !self.buffer.is_empty() {
+            let buffer = std::mem::take(&mut self.buffer);
+            let found = self.scanner.finish(&buffer);
+            emit(&self.scanner, &found, &buffer, sink);
+        }
+        self.scanner.reset();
+        self.skipping = false;
+    }
+
+    /// The frame starts in this chunk: no byte is copied if it ends here too.
+    fn push_direct(&mut self, chunk: &[u8], sink: &mut dyn FnMut(Frame<'_>)) -> usize {
+        match self.scanner.find(chunk) {
+            Some(found) => {
+                self.complete(&found, chunk, sink);
+                found.raw_len
+            }
+            None => {
+                self.buffer.extend_from_slice(chunk);
+                self.limit(sink);
+                chunk.len()
+            }
+        }
+    }
+
+    /// The frame started in an earlier chunk: its bytes are added up to each place where it may end.
+    fn push_buffered(&mut self, chunk: &[u8], sink: &mut dyn FnMut(Frame<'_>)) -> usize {
+        let mut taken = 0;
+        while let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
+            let stop = self.scanner.next_stop(rest);
+            self.buffer.extend_from_slice(rest.get(..stop).unwrap_or(rest));
+            taken += stop;
+            if let Some(found) = self.scanner.find(&self.buffer) {
+                // A frame whose end showed only through the byte after it leaves that byte to the next one.
+                taken = taken.saturating_sub(self.buffer.len().saturating_sub(found.raw_len));
+                let mut buffer = std::mem::take(&mut self.buffer);
+                self.complete(&found, &buffer, sink);
+                buffer.clear();
+                buffer.shrink_to(BUFFER_KEPT_BYTES);
+                self.buffer = buffer;
+                return taken;
+            }
+            if self.buffer.len() > self.frame_bytes_max {
+                self.limit(sink);
+                return taken;
+            }
+        }
+        taken
+    }
+
+    fn push_skipping(&mut self, chunk: &[u8], sink: &mut dyn FnMut(Frame<'_>)) -> usize {
+        let end = self.scanner.skip(chunk);
+        let taken = end.unwrap_or(chunk.len());
+        if end.is_some() {
+            self.skipping = false;
+            self.scanner.reset();
+        }
+        if taken > 0 {
+            sink(unread(taken));
+        }
+        taken
+    }
+
+    fn complete(&mut self, found: &Found, raw: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
+        if found.raw_len > self.frame_bytes_max {
+            self.oversized += 1;
+            sink(unread(found.raw_len));
+        } else {
+            emit(&self.scanner, found, raw, sink);
+        }
+        self.scanner.reset();
+    }
+
+    /// Lets go of a frame that has grown too long.
+    fn limit(&mut self, sink: &mut dyn FnMut(Frame<'_>)) {
+        if self.buffer.len() <= self.frame_bytes_max {
+            return;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        self.oversized += 1;
+        self.skipping = self.scanner.start_skipping(&buffer);
+        if !self.skipping {
+            self.scanner.reset();
+        }
+        sink(unread(buffer.len()));
+    }
+}
+
+fn unread<'a>(raw_len: usize) -> Frame<'a> {
+    Frame {
+        kind: FrameKind::Unread,
+        event: None,
+        data: &[],
+        raw_len,
+    }
+}
+
+fn emit(scanner: &Scanner, found: &Found, raw: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
+    let event = found
+        .event
+        .clone()
+        .and_then(|range| raw.get(range))
+        .and_then(|name| std::str::from_utf8(name).ok());
+    let data = match &found.data {
+        Data::None => None,
+        Data::Raw(range) => raw.get(range.clone()),
+        Data::Joined => Some(scanner.joined()),
+    };
+    let kind = if data.is_some() {
+        FrameKind::Data
+    } else {
+        FrameKind::Filler
+    };
+    sink(Frame {
+        kind,
+        event,
+        data: data.unwrap_or_default(),
+        raw_len: found.raw_len,
+    });
+}
+
+impl Scanner {
+    /// Goes on looking for the frame's end in `bytes`, which start where the frame starts and are at least those of
+    /// the last call.
+    fn find(&mut self, bytes: &[u8]) -> Option<Found> {
+        match self {
+            Scanner::Sse(scanner) => scanner.find(bytes),
+            Scanner::Json(scanner) => scanner.find(bytes),
+            Scanner::Line(scanner) => scanner.find(bytes),
+        }
+    }
+
+    /// The answer has ended: what the bytes left are.
+    fn finish(&mut self, bytes: &[u8]) -> Found {
+        match self {
+            Scanner::Sse(scanner) => scanner.finish(bytes),
+            Scanner::Json(scanner) => scanner.finish(bytes),
+            Scanner::Line(_) => LineScanner::found(bytes, bytes.len()),
+        }
+    }
+
+    /// Forgets the frame, not the stream.
+    fn reset(&mut self) {
+        match self {
+            Scanner::Sse(scanner) => scanner.reset(),
+            Scanner::Json(scanner) => scanner.reset(),
+            Scanner::Line(scanner) => scanner.seek = 0,
+        }
+    }
+
+    /// Bytes of `chunk` up to and with the next one that may end a frame.
+    fn next_stop(&self, chunk: &[u8]) -> usize {
+        let at = match self {
+            Scanner::Sse(_) => memchr2(b'\n', b'\r', chunk),
+            Scanner::Json(_) => memchr3(b'}', b']', b',', chunk),
+            Scanner::Line(_) => memchr(b'\n', chunk),
+        };
+        at.map_or(chunk.len(), |at| at + 1)
+    }
+
+    /// The bytes of the frame so far are let go. False: the frame has just ended.
+    fn start_skipping(&mut self, bytes: &[u8]) -> bool {
+        match self {
+            Scanner::Sse(scanner) => scanner.start_skipping(bytes),
+            Scanner::Json(_) | Scanner::Line(_) => true,
+        }
+    }
+
+    /// Bytes of `chunk` up to the end of the frame that is skipped, if it is there.
+    fn skip(&mut self, chunk: &[u8]) -> Option<usize> {
+        match self {
+            Scanner::Sse(scanner) => scanner.skip(chunk),
+            Scanner::Json(scanner) => scanner.skip(chunk),
+            Scanner::Line(_) => memchr(b'\n', chunk).map(|at| at + 1),
+        }
+    }
+
+    fn joined(&self) -> &[u8] {
+        match self {
+            Scanner::Sse(scanner) => scanner.joined(),
+            Scanner::Json(_) | Scanner::Line(_) => &[],
+        }
+    }
+}
+
+/// Lines of JSON.
+#[derive(Debug, Default)]
+struct LineScanner {
+    /// Bytes of the frame that are known to have no end in them.
+    seek: usize,
+}
+
+impl LineScanner {
+    fn find(&mut self, bytes: &[u8]) -> Option<Found> {
+        match memchr(b'\n', bytes.get(self.seek..).unwrap_or_default()) {
+            Some(at) => Some(LineScanner::found(bytes, self.seek + at + 1)),
+            None => {
+                self.seek = bytes.len();
+                None
+            }
+        }
+    }
+
+    fn found(bytes: &[u8], raw_len: usize) -> Found {
+        let line = bytes.get(..raw_len).unwrap_or_default().trim_ascii_end();
+        let start = line.len() - line.trim_ascii_start().len();
+        let data = if line.is_empty() {
+            Data::None
+        } else {
+            Data::Raw(start..line.len())
+        };
+        Found {
+            raw_len,
+            event: None,
+            data,
+        }
+    }
+}

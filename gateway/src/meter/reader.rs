@@ -1,0 +1,66 @@
+//! One dialect made ready for metering: its paths and markers, compiled once.
+
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+
+use crate::plugin::dialect::{AnswerFrame, Dialect, DialectError, Reading};
+use crate::plugin::outline::{Outline, OutlineError, Shape, ShapeError, outline};
+
+/// What every meter of one dialect shares.
+pub struct Reader {
+    dialect: Arc<dyn Dialect>,
+    shape: Shape,
+    markers: Vec<Finder<'static>>,
+    events: Vec<String>,
+    depth_max: u32,
+    read_all: bool,
+}
+
+impl Reader {
+    /// `depth_max`: deepest nesting of an answer's JSON.
+    pub fn new(dialect: Arc<dyn Dialect>, depth_max: u32) -> Result<Reader, ShapeError> {
+        let info = dialect.info();
+        let shape = Shape::compile(&info.answer_paths, &[], &info.text_paths)?;
+        let markers = info
+            .markers
+            .iter()
+            .map(|marker| Finder::new(marker.as_bytes()).into_owned())
+            .collect();
+        let events = info.events.clone();
+        Ok(Reader {
+            dialect,
+            shape,
+            markers,
+            events,
+            depth_max,
+            read_all: false,
+        })
+    }
+
+    /// Gives every frame to the plugin, marked or not: what marked reading is compared with.
+    #[must_use]
+    pub fn reading_all(mut self) -> Reader {
+        self.read_all = true;
+        self
+    }
+
+    pub fn dialect(&self) -> &Arc<dyn Dialect> {
+        &self.dialect
+    }
+
+    /// The frame may bear usage.
+    pub(super) fn marks(&self, event: Option<&str>, data: &[u8]) -> bool {
+        self.read_all
+            || event.is_some_and(|event| self.events.iter().any(|name| name == event))
+            || self.markers.iter().any(|marker| marker.find(data).is_some())
+    }
+
+    pub(super) fn outline(&self, json: &[u8]) -> Result<Outline, OutlineError> {
+        outline(json, &self.shape, self.depth_max)
+    }
+
+    pub(super) fn read(&self, frame: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError> {
+        self.dialect.read(frame)
+    }
+}

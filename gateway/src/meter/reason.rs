@@ -1,0 +1,24 @@
+//! Why a usage or a price is an estimate: short stable codes, as entries and metrics bear them.
+
+/// The answer ended well and said nothing of its usage.
+pub const NO_USAGE: &str = "no_usage";
+/// The client left before the answer's end.
+pub const CLIENT_GONE: &str = "client_gone";
+/// The gateway cut the answer.
+pub const CUT: &str = "cut";
+/// The upstream broke off.
+pub const UPSTREAM_FAILED: &str = "upstream_failed";
+/// The stream ended after text that its last usage does not cover.
+pub const INCOMPLETE: &str = "incomplete_answer";
+/// Not JSON, not a stream of it, or longer than the limits.
+pub const UNREADABLE: &str = "unreadable_answer";
+/// In a content-encoding that cannot be decoded.
+pub const ENCODED: &str = "encoded_answer";
+/// The plugin trapped, or ran out of time or memory, on a frame that may have borne usage.
+pub const PLUGIN_FAILED: &str = "plugin_failed";
+/// The usage read is beyond belief.
+pub const ABSURD_USAGE: &str = "absurd_usage";
+/// No row of the price book fits the model.
+pub const UNPRICED_MODEL: &str = "unpriced_model";
+/// The row states no price for a kind that was used: the documented stand-in was taken.
+pub const PRICE_FALLBACK: &str = "price_fallback";

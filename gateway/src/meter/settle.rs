@@ -1,0 +1,73 @@
+//! From what an answer said, and how it ended, to what is entered: exact where it can be, else completed by estimates.
+
+use agentledger_ledger::{Kind, Usage};
+
+use super::answer::Metered;
+use super::estimate::Estimator;
+use super::fold::MeteredPart;
+use super::reason;
+
+/// How the relay saw the answer end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Completed,
+    ClientGone,
+    Cut,
+    UpstreamFailed,
+}
+
+/// The usage that is entered and priced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The answer's own part first; at least one.
+    pub parts: Vec<MeteredPart>,
+    /// The sum of the parts.
+    pub usage: Usage,
+    pub reasoning: u64,
+    /// Why the usage is an estimate; `None`: exact. See [`reason`].
+    pub estimate_reason: Option<&'static str>,
+}
+
+impl Metered {
+    /// The usage of an answer that ended so. `model` is the one to estimate with; `input_tokens` the estimate of the
+    /// request, asked for only where the answer did not say.
+    pub fn settle(&self, end: End, model: &str, input_tokens: impl FnOnce() -> u64, estimator: &Estimator) -> Settled {
+        let estimate_reason = self.estimate_reason(end);
+        let mut parts = self.parts.clone();
+        if parts.is_empty() {
+            parts.push(MeteredPart::default());
+        }
+        if let (Some(_), Some(own)) = (estimate_reason, parts.first_mut()) {
+            if own.usage.input_tokens() == 0 {
+                own.usage.set(Kind::Input, input_tokens());
+            }
+            let output = estimator.text_tokens(model, &self.text).tokens;
+            own.usage.set(Kind::Output, own.usage.get(Kind::Output).max(output));
+        }
+        let usage = parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage));
+        let reasoning = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.reasoning));
+        Settled {
+            parts,
+            usage,
+            reasoning,
+            estimate_reason,
+        }
+    }
+
+    fn estimate_reason(&self, end: End) -> Option<&'static str> {
+        let seen = !self.parts.is_empty();
+        if self.ignored || (seen && self.final_seen && self.reason.is_none()) {
+            return None;
+        }
+        // An answer that failed before any text, and says nothing of usage, used nothing.
+        if self.failed && !seen && self.text.bytes() == 0 {
+            return None;
+        }
+        match end {
+            End::Completed => self.reason,
+            End::ClientGone => Some(reason::CLIENT_GONE),
+            End::Cut => Some(reason::CUT),
+            End::UpstreamFailed => Some(reason::UPSTREAM_FAILED),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Between the generated records and ours. What a plugin says is checked here: a value outside the contract is a failed
+//! call, never a surprise further on.
+
+use agentledger_ledger::Kind;
+
+use super::dialect::{
+    AnswerFrame, Billing, Call, CountedKind, EditPoint, Ending, Info, Media, Medium, Problem, Reading, ReadingPart,
+    Refusal, Request, Route, Want,
+};
+use super::host::bindings::agentledger::plugin::types as wit;
+
+/// Longest name, path or marker in an `info`, and the longest model or id in a reading.
+const NAME_BYTES_MAX: usize = 2_048;
+/// Entries in each list of an `info`.
+const LIST_MAX: usize = 512;
+/// Parts of one reading.
+const PARTS_MAX: usize = 64;
+/// More units of one kind than any answer can bill.
+const UNITS_MAX: u64 = 1_000_000_000_000;
+/// Headers that bear credentials. No plugin ever sees them.
+const SECRET_HEADERS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "cookie",
+    "x-amz-security-token",
+];
+
+pub(super) fn no_info() -> Info {
+    Info {
+        name: String::new(),
+        version: String::new(),
+        routes: vec![],
+        request_paths: vec![],
+        request_headers: vec![],
+        request_media: vec![],
+        answer_paths: vec![],
+        text_paths: vec![],
+        markers: vec![],
+        events: vec![],
+    }
+}
+
+pub(super) fn info(info: wit::Info) -> Result<Info, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if info.name.is_empty() || info.name.len() > 64 || !info.name.chars().all(plain) {
+        return Err("its name must be of lower case letters, digits, - and _".to_owned());
+    }
+    let lists = [
+        info.routes.len(),
+        info.request_paths.len(),
+        info.request_headers.len(),
+        info.request_media.len(),
+        info.answer_paths.len(),
+        info.text_paths.len(),
+        info.markers.len(),
+        info.events.len(),
+    ];
+    if lists.iter().any(|len| *len > LIST_MAX) {
+        return Err(format!("a list of its info is longer than {LIST_MAX}"));
+    }
+    if let Some(header) = info
+        .request_headers
+        .iter()
+        .find(|header| SECRET_HEADERS.contains(&header.to_ascii_lowercase().as_str()))
+    {
+        return Err(format!("it asks for the header {header}, which no plugin may see"));
+    }
+    if info
+        .markers
+        .iter()
+        .any(|marker| marker.is_empty() || marker.len() > NAME_BYTES_MAX)
+    {
+        return Err("a marker is empty or too long".to_owned());
+    }
+    Ok(Info {
+        name: info.name,
+        version: short(info.version)?,
+        routes: info.routes.into_iter().map(route).collect::<Result<_, _>>()?,
+        request_paths: info.request_paths.into_iter().map(want).collect(),
+        request_headers: info
+            .request_headers
+            .iter()
+            .map(|header| header.to_ascii_lowercase())
+            .collect(),
+        request_media: info.request_media.into_iter().map(media).collect(),
+        answer_paths: info.answer_paths.into_iter().map(want).collect(),
+        text_paths: info.text_paths,
+        markers: info.markers,
+        events: info.events,
+    })
+}
+
+fn short(text: String) -> Result<String, String> {
+    if text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err("it gave a name that is too long or has control characters".to_owned());
+    }
+    Ok(text)
+}
+
+fn short_option(text: Option<String>) -> Result<Option<String>, String> {
+    text.map(short).transpose()
+}
+
+fn route(route: wit::Route) -> Result<Route, String> {
+    Ok(Route {
+        method: short(route.method)?,
+        path: short(route.path)?,
+        operation: short(route.operation)?,
+        billing: match route.billing {
+            wit::Billing::Metered => Billing::Metered,
+            wit::Billing::Free => Billing::Free,
+        },
+    })
+}
+
+fn want(want: wit::Want) -> Want {
+    Want {
+        path: want.path,
+        max_bytes: want.max_bytes,
+        max_items: want.max_items,
+    }
+}
+
+fn media(media: wit::Media) -> Media {
+    let medium = match media.medium {
+        wit::Medium::Text => Medium::Text,
+        wit::Medium::Image => Medium::Image,
+        wit::Medium::Audio => Medium::Audio,
+        wit::Medium::File => Medium::File,
+    };
+    Media {
+        path: media.path,
+        medium,
+    }
+}
+
+pub(super) fn request(request: &Request) -> wit::Request {
+    wit::Request {
+        method: request.method.clone(),
+        path: request.path.clone(),
+        operation: request.operation.clone(),
+        path_model: request.path_model.clone(),
+        headers: request.headers.clone(),
+        outline: request.outline.clone(),
+    }
+}
+
+/// Edits may only name paths that the plugin's own info declared: the host has outlined no others.
+pub(super) fn call(call: wit::Call, info: &Info) -> Result<Call, String> {
+    let edits = call.edits.into_iter().map(|edit| {
+        let edit = match edit {
+            wit::EditPoint::Model(path) => EditPoint::Model(path),
+            wit::EditPoint::MaxOutput(path) => EditPoint::MaxOutput(path),
+            wit::EditPoint::StreamUsage(path) => EditPoint::StreamUsage(path),
+        };
+        let (EditPoint::Model(path) | EditPoint::MaxOutput(path) | EditPoint::StreamUsage(path)) = &edit;
+        match info.request_paths.iter().any(|want| want.path == *path) {
+            true => Ok(edit),
+            false => Err("an edit names a path that its info does not".to_owned()),
+        }
+    });
+    Ok(Call {
+        edits: edits.take(LIST_MAX).collect::<Result<_, _>>()?,
+        model: short(call.model)?,
+        stream: call.stream,
+        max_output: call.max_output,
+        choices: call.choices.max(1),
+        service_tier: short_option(call.service_tier)?,
+    })
+}
+
+pub(super) fn problem(problem: wit::Problem) -> Problem {
+    let cut = |text: String| text.chars().take(NAME_BYTES_MAX).collect();
+    Problem {
+        code: cut(problem.code),
+        message: cut(problem.message),
+        param: problem.param.map(cut),
+    }
+}
+
+pub(super) fn frame(frame: &AnswerFrame<'_>) -> wit::AnswerFrame {
+    wit::AnswerFrame {
+        operation: frame.operation.to_owned(),
+        event: frame.event.map(str::to_owned),
+        streamed: frame.streamed,
+        status: frame.status,
+        outline: frame.outline.to_owned(),
+    }
+}
+
+pub(super) fn reading(reading: wit::Reading) -> Result<Reading, String> {
+    if reading.parts.len() > PARTS_MAX {
+        return Err("a reading has too many parts".to_owned());
+    }
+    Ok(Reading {
+        model: short_option(reading.model)?,
+        response_id: short_option(reading.response_id)?,
+        service_tier: short_option(reading.service_tier)?,
+        parts: reading.parts.into_iter().map(part).collect::<Result<_, _>>()?,
+        reported_cost: reading.reported_cost.map(decimal).transpose()?,
+        usage_only: reading.usage_only,
+        is_final: reading.final_,
+        failed: reading.failed,
+    })
+}
+
+fn part(part: wit::Part) -> Result<ReadingPart, String> {
+    let mut usage: Vec<(CountedKind, u64)> = Vec::with_capacity(part.usage.len().min(Kind::COUNT + 1));
+    for count in part.usage {
+        let kind = kind(count.kind);
+        if count.units > UNITS_MAX {
+            return Err("a count is absurd".to_owned());
+        }
+        if usage.iter().any(|(given, _)| *given == kind) {
+            return Err("a part counts one kind twice".to_owned());
+        }
+        usage.push((kind, count.units));
+    }
+    Ok(ReadingPart {
+        model: short_option(part.model)?,
+        usage,
+        reasoning: part.reasoning,
+    })
+}
+
+fn decimal(text: String) -> Result<String, String> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.len() <= 60 && part.bytes().all(|byte| byte.is_ascii_digit());
+    if digits(whole) && digits(fraction) {
+        Ok(text)
+    } else {
+        Err("a reported cost is no decimal number".to_owned())
+    }
+}
+
+fn kind(kind: wit::Kind) -> CountedKind {
+    CountedKind::Kind(match kind {
+        wit::Kind::Input => Kind::Input,
+        wit::Kind::CacheRead => Kind::CacheRead,
+        wit::Kind::CacheWrite5m => Kind::CacheWrite5m,
+        wit::Kind::CacheWrite1h => Kind::CacheWrite1h,
+        wit::Kind::CacheWrite => return CountedKind::CacheWrite,
+        wit::Kind::Output => Kind::Output,
+        wit::Kind::AudioInput => Kind::AudioInput,
+        wit::Kind::AudioOutput => Kind::AudioOutput,
+        wit::Kind::ImageInput => Kind::ImageInput,
+        wit::Kind::ImageOutput => Kind::ImageOutput,
+        wit::Kind::WebSearch => Kind::WebSearch,
+        wit::Kind::Request => Kind::Request,
+        wit::Kind::Second => Kind::Second,
+        wit::Kind::Character => Kind::Character,
+        wit::Kind::Image => Kind::Image,
+        wit::Kind::Page => Kind::Page,
+    })
+}
+
+pub(super) fn ending(ending: Ending) -> wit::Ending {
+    match ending {
+        Ending::BudgetExceeded => wit::Ending::BudgetExceeded,
+        Ending::Denied => wit::Ending::Denied,
+        Ending::UpstreamFailed => wit::Ending::UpstreamFailed,
+        Ending::ShuttingDown => wit::Ending::ShuttingDown,
+    }
+}
+
+pub(super) fn refusal(refusal: &Refusal) -> wit::Refusal {
+    wit::Refusal {
+        status: refusal.status,
+        code: refusal.code.clone(),
+        object: refusal.object.clone(),
+    }
+}

@@ -1,0 +1,85 @@
+//! The outline: one native pass over a JSON document that keeps the values a plugin asked for, and of all else only
+//! counts. A plugin parses a few hundred bytes, and a prompt never reaches it.
+//!
+//! The pass is also the gateway's validator: what it accepts is one well-formed JSON document in UTF-8, with no key
+//! twice in any object that a plugin's answer depends on. Two readers of a body cannot disagree about its `model`.
+
+mod scan;
+mod shape;
+mod splice;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub use scan::outline;
+pub use shape::{Shape, ShapeError};
+pub use splice::{Edit, SpliceError, splice};
+
+use super::dialect::Medium;
+
+/// Ranges of text kept at most; the totals go on counting.
+pub const TEXT_RANGES_MAX: usize = 8_192;
+/// Longest outline. Wanted values that no longer fit are left out.
+pub const DOC_BYTES_MAX: usize = 1 << 20;
+
+/// What one pass found. All ranges are byte offsets into the document that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// JSON text with only the wanted values, at their places. Objects and arrays on the way to a wanted value are
+    /// shown even when nothing wanted is in them; array elements keep their index.
+    pub doc: String,
+    /// Index into the wants, and where the value stands. Values too long for the outline are listed too.
+    pub spans: Vec<(usize, Range<usize>)>,
+    /// The whole top-level value.
+    pub root: Range<usize>,
+    /// The top-level value is `{}` or `[]`.
+    pub root_empty: bool,
+    /// Raw ranges, inside the quotes, of strings that are text. At most [`TEXT_RANGES_MAX`] of them.
+    pub text: Vec<Range<usize>>,
+    /// Raw bytes of all strings that are text.
+    pub text_bytes: u64,
+    /// Items and raw string bytes by medium; see [`Outline::medium`].
+    pub media: [(u32, u64); 4],
+    /// Length of the document.
+    pub bytes: u64,
+    /// Where the values on the way to a wanted one stand, by node of the shape; for inserting members.
+    places: Vec<(u32, Range<usize>)>,
+}
+
+impl Outline {
+    /// Items of this medium, and the bytes of the strings in them.
+    pub fn medium(&self, medium: Medium) -> (u32, u64) {
+        self.media.get(shape::medium_index(medium)).copied().unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutlineErrorKind {
+    #[error("not valid UTF-8")]
+    Utf8,
+    #[error("the document ends too early")]
+    Eof,
+    #[error("unexpected byte")]
+    Syntax,
+    #[error("invalid number")]
+    Number,
+    #[error("invalid escape in a string")]
+    Escape,
+    #[error("control character in a string")]
+    Control,
+    #[error("nested too deeply")]
+    Depth,
+    #[error("the same key twice in one object")]
+    DuplicateKey,
+    #[error("something follows the document")]
+    Trailing,
+}
+
+/// Why a document was refused, and at which byte. Says nothing of the document's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} at byte {offset}")]
+pub struct OutlineError {
+    pub kind: OutlineErrorKind,
+    pub offset: usize,
+}

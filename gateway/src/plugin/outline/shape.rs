@@ -1,0 +1,184 @@
+//! A plugin's paths, compiled once into a trie that the scanner walks beside the document.
+
+use super::super::dialect::{Media, Medium, Want};
+
+/// Elements of one array shown in an outline, whatever a plugin asks for.
+const ITEMS_MAX: u32 = 65_536;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    #[error("path {0:?} is empty or has an empty segment")]
+    Empty(String),
+    #[error("path {0:?} has a character that paths cannot have")]
+    Character(String),
+    #[error("path {0:?} is declared twice")]
+    Twice(String),
+}
+
+/// Compiled wants, media and text paths.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    nodes: Vec<Node>,
+    /// No text paths were given: every string counts as text, but those under a media path.
+    pub(super) all_text: bool,
+}
+
+/// Index of a node; [`NONE`] stands beside values that no path leads to.
+pub(super) type NodeId = u32;
+pub(super) const NONE: NodeId = u32::MAX;
+pub(super) const ROOT: NodeId = 0;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Node {
+    members: Vec<(String, NodeId)>,
+    any: Option<NodeId>,
+    pub(super) want: Option<Wanted>,
+    /// A wanted value stands here or below.
+    pub(super) on_path: bool,
+    /// A wanted value stands below, in an object here.
+    pub(super) object_on_path: bool,
+    /// A wanted value stands below, in an array here.
+    pub(super) array_on_path: bool,
+    /// Elements of an array here that wants may look at.
+    pub(super) items_max: u32,
+    pub(super) medium: Option<Medium>,
+    pub(super) text: bool,
+    /// No `*` on the way here: at most one value stands here, so it can be edited.
+    pub(super) single: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) index: usize,
+    pub(super) max_bytes: usize,
+}
+
+impl Shape {
+    /// `media` and `text` as in `info`. With no text paths, every string that is not under a media path is text.
+    pub fn compile(wants: &[Want], media: &[Media], text: &[String]) -> Result<Shape, ShapeError> {
+        Shape::build(wants, media, text, text.is_empty())
+    }
+
+    /// The same, but only strings at text paths are text, even where none are given: for answers.
+    pub fn compile_named(wants: &[Want], media: &[Media], text: &[String]) -> Result<Shape, ShapeError> {
+        Shape::build(wants, media, text, false)
+    }
+
+    fn build(wants: &[Want], media: &[Media], text: &[String], all_text: bool) -> Result<Shape, ShapeError> {
+        let root = Node {
+            single: true,
+            ..Node::default()
+        };
+        let mut shape = Shape {
+            nodes: vec![root],
+            all_text,
+        };
+        for (index, want) in wants.iter().enumerate() {
+            let id = shape.grow(&want.path, Some(want.max_items.min(ITEMS_MAX)))?;
+            if let Some(node) = shape.nodes.get_mut(id as usize) {
+                if node.want.is_some() {
+                    return Err(ShapeError::Twice(want.path.clone()));
+                }
+                node.want = Some(Wanted {
+                    index,
+                    max_bytes: want.max_bytes as usize,
+                });
+            }
+        }
+        for item in media {
+            let id = shape.grow(&item.path, None)?;
+            if let Some(node) = shape.nodes.get_mut(id as usize) {
+                if node.medium.is_some() {
+                    return Err(ShapeError::Twice(item.path.clone()));
+                }
+                node.medium = Some(item.medium);
+            }
+        }
+        for path in text {
+            let id = shape.grow(path, None)?;
+            if let Some(node) = shape.nodes.get_mut(id as usize) {
+                node.text = true;
+            }
+        }
+        Ok(shape)
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id as usize)
+    }
+
+    /// The node of member `key` (decoded) of an object at `id`.
+    pub(super) fn member(&self, id: NodeId, key: &[u8]) -> NodeId {
+        self.node(id)
+            .and_then(|node| node.members.iter().find(|(name, _)| name.as_bytes() == key))
+            .map_or(NONE, |(_, child)| *child)
+    }
+
+    /// The name under which `child` hangs below `id`.
+    pub(super) fn name(&self, id: NodeId, child: NodeId) -> Option<&str> {
+        let (name, _) = self.node(id)?.members.iter().find(|(_, member)| *member == child)?;
+        Some(name)
+    }
+
+    /// The node of every element of an array at `id`.
+    pub(super) fn element(&self, id: NodeId) -> NodeId {
+        self.node(id).and_then(|node| node.any).unwrap_or(NONE)
+    }
+
+    /// Walks to `path`, adding what is missing. `items` is given for wants.
+    fn grow(&mut self, path: &str, items: Option<u32>) -> Result<NodeId, ShapeError> {
+        if path.is_empty() {
+            return Err(ShapeError::Empty(path.to_owned()));
+        }
+        let mut at = ROOT;
+        for segment in path.split('.') {
+            if segment.is_empty() {
+                return Err(ShapeError::Empty(path.to_owned()));
+            }
+            // Segments are written into outlines as they are, so none may need escaping.
+            if segment.chars().any(|c| c < ' ' || c == '"' || c == '\\') {
+                return Err(ShapeError::Character(path.to_owned()));
+            }
+            let next = NodeId::try_from(self.nodes.len()).unwrap_or(NONE);
+            let mut single = false;
+            let mut child = next;
+            if let Some(node) = self.nodes.get_mut(at as usize) {
+                node.on_path |= items.is_some();
+                if segment == "*" {
+                    child = *node.any.get_or_insert(next);
+                    if let Some(items) = items {
+                        node.array_on_path = true;
+                        node.items_max = node.items_max.max(items);
+                    }
+                } else {
+                    single = node.single;
+                    node.object_on_path |= items.is_some();
+                    match node.members.iter().find(|(name, _)| name == segment) {
+                        Some((_, id)) => child = *id,
+                        None => node.members.push((segment.to_owned(), next)),
+                    }
+                }
+            }
+            if child == next {
+                self.nodes.push(Node {
+                    single,
+                    ..Node::default()
+                });
+            }
+            at = child;
+        }
+        if let Some(node) = self.nodes.get_mut(at as usize) {
+            node.on_path |= items.is_some();
+        }
+        Ok(at)
+    }
+}
+
+pub(super) const fn medium_index(medium: Medium) -> usize {
+    match medium {
+        Medium::Text => 0,
+        Medium::Image => 1,
+        Medium::Audio => 2,
+        Medium::File => 3,
+    }
+}

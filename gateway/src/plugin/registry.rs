@@ -1,0 +1,184 @@
+//! The plugins at hand, by dialect name: the built-in ones, and those of a folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use wasmtime::component::Component;
+
+use super::dialect::{Dialect, Info};
+use super::engine;
+use super::host::{Caps, Host};
+use super::outline::{Shape, ShapeError};
+use super::routes::{RouteError, RouteTable};
+use crate::config::{self, Limits};
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// Longest plugin file.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the WebAssembly engine cannot start: {0}")]
+    Engine(String),
+    #[error("plugin {plugin} asks for {import}: a plugin may import nothing")]
+    Import { plugin: String, import: String },
+    #[error("plugin {plugin} cannot be used: {reason}")]
+    Unfit { plugin: String, reason: String },
+    #[error("plugin folder or file {path}: {reason}")]
+    File { path: String, reason: String },
+    #[error("plugin {plugin} does not have the hash it is pinned to: it has {found}")]
+    Pin { plugin: String, found: String },
+    #[error("plugins {first} and {second} both read the dialect {dialect}")]
+    Twice {
+        dialect: String,
+        first: String,
+        second: String,
+    },
+    #[error("a pin names the plugin {0}, which is not there")]
+    PinUnused(String),
+}
+
+/// A plugin, with everything that is compiled once from its `info`.
+pub struct Plugin {
+    pub dialect: Arc<dyn Dialect>,
+    pub routes: RouteTable,
+    /// For request bodies: wants, media, and all other strings as text.
+    pub request_shape: Shape,
+    /// For whole answers and events: wants and text.
+    pub answer_shape: Shape,
+    /// `built-in`, or the file it came from.
+    pub source: String,
+}
+
+impl Plugin {
+    /// Any dialect may stand here; tests put their own.
+    pub fn new(dialect: Arc<dyn Dialect>, source: &str) -> Result<Plugin, LoadError> {
+        let info: &Info = dialect.info();
+        let unfit = |reason: String| LoadError::Unfit {
+            plugin: info.name.clone(),
+            reason,
+        };
+        let shape = |error: ShapeError| unfit(error.to_string());
+        let request_shape = Shape::compile(&info.request_paths, &info.request_media, &[]).map_err(shape)?;
+        let answer_shape = Shape::compile_named(&info.answer_paths, &[], &info.text_paths).map_err(shape)?;
+        let routes = RouteTable::compile(&info.routes).map_err(|error: RouteError| unfit(error.to_string()))?;
+        Ok(Plugin {
+            routes,
+            request_shape,
+            answer_shape,
+            source: source.to_owned(),
+            dialect,
+        })
+    }
+}
+
+/// All plugins. Cheap to share; a reload makes a new one and swaps it in whole.
+#[derive(Clone, Default)]
+pub struct Plugins {
+    by_name: BTreeMap<String, Arc<Plugin>>,
+}
+
+impl Plugins {
+    /// The built-in plugins and those of the configured folder. One of the folder that reads the same dialect as a
+    /// built-in one replaces it. Blocks for tens of milliseconds a plugin; never call it on a thread that serves.
+    pub fn load(config: &config::Plugins, limits: &Limits) -> Result<Plugins, LoadError> {
+        let caps = Caps {
+            deadline: Duration::from_millis(limits.plugin_deadline_ms),
+            memory_bytes_max: limits.plugin_memory_bytes_max,
+        };
+        let mut plugins = Plugins::default();
+        for (name, component) in built_in()? {
+            plugins.add(Plugin::new(Arc::new(Host::start(name, component, caps)?), "built-in")?);
+        }
+        let mut from_files: BTreeMap<String, String> = BTreeMap::new();
+        let mut pins: Vec<&String> = config.pins.keys().collect();
+        for path in config.dir.as_deref().map(files).transpose()?.unwrap_or_default() {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let wasm = read(&path)?;
+            if let Some(pin) = config.pins.get(&stem) {
+                let found = blake3::hash(&wasm).to_hex().to_string();
+                if !pin.eq_ignore_ascii_case(&found) {
+                    return Err(LoadError::Pin { plugin: stem, found });
+                }
+                pins.retain(|name| **name != stem);
+            }
+            let host = Host::start(&stem, &engine::compile(&stem, &wasm)?, caps)?;
+            let dialect = host.info().name.clone();
+            if let Some(first) = from_files.insert(dialect.clone(), stem.clone()) {
+                return Err(LoadError::Twice {
+                    dialect,
+                    first,
+                    second: stem,
+                });
+            }
+            plugins.add(Plugin::new(Arc::new(host), &path.display().to_string())?);
+        }
+        // A pin that guards nothing is a plugin that went missing, or a name misspelt.
+        match pins.first() {
+            Some(name) => Err(LoadError::PinUnused((*name).clone())),
+            None => Ok(plugins),
+        }
+    }
+
+    /// Puts a plugin in, in place of another of its name.
+    pub fn add(&mut self, plugin: Plugin) {
+        self.by_name
+            .insert(plugin.dialect.info().name.clone(), Arc::new(plugin));
+    }
+
+    pub fn get(&self, dialect: &str) -> Option<&Arc<Plugin>> {
+        self.by_name.get(dialect)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Plugin>)> {
+        self.by_name.iter().map(|(name, plugin)| (name.as_str(), plugin))
+    }
+}
+
+/// The embedded plugins, compiled once for the process.
+fn built_in() -> Result<&'static [(&'static str, Component)], LoadError> {
+    static COMPILED: OnceLock<Result<Vec<(&'static str, Component)>, LoadError>> = OnceLock::new();
+    let compile = || {
+        EMBEDDED
+            .iter()
+            .map(|(name, wasm)| Ok((*name, engine::compile(name, wasm)?)))
+            .collect()
+    };
+    COMPILED.get_or_init(compile).as_deref().map_err(Clone::clone)
+}
+
+#[cfg(test)]
+pub(super) fn embedded(name: &str) -> Option<&'static [u8]> {
+    EMBEDDED.iter().find(|(given, _)| *given == name).map(|(_, wasm)| *wasm)
+}
+
+fn files(dir: &Path) -> Result<Vec<std::path::PathBuf>, LoadError> {
+    let error = |error: std::io::Error| LoadError::File {
+        path: dir.display().to_string(),
+        reason: error.to_string(),
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let error = |reason: String| LoadError::File {
+        path: path.display().to_string(),
+        reason,
+    };
+    let len = std::fs::metadata(path).map_err(|io| error(io.to_string()))?.len();
+    if len > FILE_BYTES_MAX {
+        return Err(error(format!("longer than {FILE_BYTES_MAX} bytes")));
+    }
+    std::fs::read(path).map_err(|io| error(io.to_string()))
+}

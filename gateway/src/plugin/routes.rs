@@ -1,0 +1,244 @@
+//! Which operation a request is, by method and path.
+
+use super::dialect::{Billing, Route};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("route {path:?}: {reason}")]
+pub struct RouteError {
+    pub path: String,
+    pub reason: &'static str,
+}
+
+/// The routes of a dialect, taken apart once. The first that matches wins.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Compiled>,
+}
+
+#[derive(Clone, Debug)]
+struct Compiled {
+    method: String,
+    segments: Vec<Segment>,
+    /// The last segment was `*`: one or more further segments may follow.
+    rest: bool,
+    operation: String,
+    billing: Billing,
+}
+
+#[derive(Clone, Debug)]
+enum Segment {
+    Exact(String),
+    Any,
+    Model,
+}
+
+/// What a path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched<'t> {
+    pub operation: &'t str,
+    pub billing: Billing,
+    /// The model that the path names, percent-encoding taken off.
+    pub path_model: Option<String>,
+}
+
+impl RouteTable {
+    pub fn compile(routes: &[Route]) -> Result<RouteTable, RouteError> {
+        routes
+            .iter()
+            .map(compile)
+            .collect::<Result<_, _>>()
+            .map(|routes| RouteTable { routes })
+    }
+
+    /// `path` starts with `/` and follows the provider's prefix; without the query.
+    pub fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
+        let inside = path.strip_prefix('/')?;
+        self.routes
+            .iter()
+            .filter(|route| route.method == method)
+            .find_map(|route| route.matches(inside))
+    }
+
+    /// Whether the path is known under any method: tells a wrong method from an unknown path.
+    pub fn knows(&self, path: &str) -> bool {
+        path.strip_prefix('/')
+            .is_some_and(|inside| self.routes.iter().any(|route| route.matches(inside).is_some()))
+    }
+}
+
+impl Compiled {
+    fn matches(&self, path: &str) -> Option<Matched<'_>> {
+        let mut given = path.split('/');
+        let mut path_model = None;
+        for segment in &self.segments {
+            let text = given.next()?;
+            match segment {
+                Segment::Exact(name) if name == text => {}
+                Segment::Exact(_) => return None,
+                // A dot segment would be resolved by whoever reads the path next, into another path than this one.
+                Segment::Any | Segment::Model if text.is_empty() || dots(text) => return None,
+                Segment::Any => {}
+                Segment::Model => path_model = Some(decoded(text)?),
+            }
+        }
+        let mut left = given.peekable();
+        let fits = if self.rest {
+            left.peek().is_some_and(|first| !first.is_empty()) && left.all(|segment| !dots(segment))
+        } else {
+            left.peek().is_none()
+        };
+        fits.then_some(Matched {
+            operation: &self.operation,
+            billing: self.billing,
+            path_model,
+        })
+    }
+}
+
+/// `.` and `..`, percent-encoded or not.
+fn dots(segment: &str) -> bool {
+    decoded(segment).is_none_or(|plain| plain == "." || plain == ".." || plain.contains(['/', '\\']))
+}
+
+fn decoded(segment: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        out.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(out).ok()
+}
+
+fn compile(route: &Route) -> Result<Compiled, RouteError> {
+    let error = |reason| RouteError {
+        path: route.path.clone(),
+        reason,
+    };
+    let path = route.path.strip_prefix('/').ok_or_else(|| error("must start with /"))?;
+    if route.operation.is_empty() {
+        return Err(error("has no operation"));
+    }
+    if route.method.is_empty() || !route.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(error("its method must be in capitals"));
+    }
+    let (path, rest) = match path.strip_suffix('*') {
+        Some("") => ("", true),
+        Some(path) => (
+            path.strip_suffix('/')
+                .ok_or_else(|| error("* must be a segment of its own"))?,
+            true,
+        ),
+        None => (path, false),
+    };
+    let mut segments = Vec::new();
+    for segment in path.split('/').filter(|_| !(rest && path.is_empty())) {
+        segments.push(match segment {
+            "{any}" => Segment::Any,
+            "{model}" => Segment::Model,
+            "" => return Err(error("has an empty segment")),
+            exact if exact.contains(['{', '}', '*', '?', '%']) => {
+                return Err(error("has a segment that means nothing"));
+            }
+            exact => Segment::Exact(exact.to_owned()),
+        });
+    }
+    Ok(Compiled {
+        method: route.method.clone(),
+        segments,
+        rest,
+        operation: route.operation.clone(),
+        billing: route.billing,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn table(routes: &[(&str, &str, &str)]) -> RouteTable {
+        let route = |(method, path, operation): &(&str, &str, &str)| Route {
+            method: (*method).to_owned(),
+            path: (*path).to_owned(),
+            operation: (*operation).to_owned(),
+            billing: Billing::Metered,
+        };
+        RouteTable::compile(&routes.iter().map(route).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn found(table: &RouteTable, method: &str, path: &str) -> Option<(String, Option<String>)> {
+        table
+            .find(method, path)
+            .map(|matched| (matched.operation.to_owned(), matched.path_model))
+    }
+
+    #[test]
+    fn finds_the_first_route_that_matches() {
+        let table = table(&[
+            ("POST", "/v1/chat/completions", "chat"),
+            ("POST", "/v1/responses/{any}/cancel", "cancel"),
+            ("POST", "/deployments/{model}/chat", "deployed"),
+            ("GET", "/v1/models", "models"),
+            ("GET", "/v1/*", "read"),
+        ]);
+        let is = |operation: &str| Some((operation.to_owned(), None));
+        assert_eq!(found(&table, "POST", "/v1/chat/completions"), is("chat"));
+        assert_eq!(found(&table, "POST", "/v1/responses/resp_1/cancel"), is("cancel"));
+        assert_eq!(found(&table, "GET", "/v1/models"), is("models"));
+        assert_eq!(found(&table, "GET", "/v1/files/f/content"), is("read"));
+        assert_eq!(
+            found(&table, "POST", "/deployments/a%20b/chat"),
+            Some(("deployed".to_owned(), Some("a b".to_owned())))
+        );
+        for path in [
+            "/v1/chat/completions/",
+            "/v1/chat",
+            "v1/chat/completions",
+            "/v1/responses//cancel",
+            "",
+            "/",
+        ] {
+            assert_eq!(found(&table, "POST", path), None, "{path}");
+        }
+        assert_eq!(found(&table, "DELETE", "/v1/models"), None);
+        assert_eq!(found(&table, "GET", "/v1"), None);
+        assert!(table.knows("/v1/chat/completions") && !table.knows("/v2"));
+    }
+
+    #[test]
+    fn dot_segments_match_nothing() {
+        let table = table(&[("GET", "/v1/*", "read"), ("POST", "/m/{model}", "m")]);
+        for path in ["/v1/..", "/v1/x/../../admin", "/v1/%2e%2E/x", "/v1/a%2fb", "/v1/%zz"] {
+            assert_eq!(found(&table, "GET", path), None, "{path}");
+        }
+        assert_eq!(found(&table, "POST", "/m/.."), None);
+        assert_eq!(found(&table, "POST", "/m/%ff"), None);
+    }
+
+    #[test]
+    fn bad_routes_do_not_compile() {
+        for (method, path) in [
+            ("POST", "v1"),
+            ("POST", "/v1//x"),
+            ("POST", "/v1*"),
+            ("POST", "/{x}"),
+            ("post", "/v1"),
+            ("", "/v1"),
+            ("GET", "/a/*/b"),
+        ] {
+            let route = Route {
+                method: method.to_owned(),
+                path: path.to_owned(),
+                operation: "o".to_owned(),
+                billing: Billing::Free,
+            };
+            assert!(RouteTable::compile(&[route]).is_err(), "{method} {path}");
+        }
+    }
+}

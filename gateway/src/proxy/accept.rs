@@ -1,0 +1,234 @@
+//! Where a request enters: connections from pingora, each request through all the steps, each refusal to the one place
+//! that words it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentledger_ledger::Outcome;
+use async_trait::async_trait;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use tokio::time::timeout;
+use ulid::Ulid;
+
+use crate::meter::reason;
+use crate::plugin::Dialect;
+use crate::proxy::drain::Phase;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::forward::{Changes, Failed, forward, outgoing};
+use crate::proxy::gateway::{Gateway, Way};
+use crate::proxy::guard::{check_head, is_websocket, read_body};
+use crate::proxy::identify::{find_target, identify};
+use crate::proxy::inspect::inspect;
+use crate::proxy::relay::relay;
+use crate::proxy::reply::{Refusal, answer_json, refuse};
+use crate::proxy::reserve::{self, Reserved, Unbounded};
+use crate::proxy::settle::{Ended, settlement, unanswered};
+use crate::proxy::{decide, handover, report};
+
+/// pingora's application: one for all connections.
+pub struct Accept {
+    pub gateway: Arc<Gateway>,
+}
+
+#[async_trait]
+impl HttpServerApp for Accept {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let gateway = &self.gateway;
+        let limits = gateway.rules.load().config.limits.clone();
+        // A kept connection may be silent between requests; a request that has begun must come in time.
+        let head_patience = Duration::from_millis(limits.header_read_timeout_ms);
+        session.set_read_timeout(Some(head_patience.max(Duration::from_secs(60))));
+        match timeout(head_patience.max(Duration::from_secs(60)), session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) | Err(_) => return None,
+            Ok(Err(_)) => {
+                // pingora's error quotes the request, keys and all: it is not logged.
+                let refusal = Refusal::bad_request("bad_request", "the request head cannot be read").closing();
+                refuse(&mut session, &refusal, None).await;
+                return None;
+            }
+        }
+        session.set_read_timeout(None);
+        if *shutdown.borrow() || gateway.drain.phase() > Phase::Running {
+            session.set_keepalive(None);
+        }
+        let in_flight = gateway.drain.enter();
+        let reusable = serve(gateway, &mut session).await;
+        drop(in_flight);
+        if !reusable {
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}
+
+/// A refusal, and in whose dialect it is said.
+struct Refused {
+    refusal: Refusal,
+    way: Option<Arc<Way>>,
+    operation: String,
+}
+
+impl Refused {
+    fn new(refusal: Refusal, way: Option<&Arc<Way>>, operation: &str) -> Refused {
+        Refused { refusal, way: way.cloned(), operation: operation.to_owned() }
+    }
+}
+
+/// Serves one request. `false`: the connection cannot be used again.
+async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
+    match session.req_header().uri.path() {
+        "/health" | "/healthz" => {
+            answer_json(session, 200, "{\"status\":\"ok\"}\n").await;
+            return true;
+        }
+        "/readyz" => {
+            readiness(gateway, session).await;
+            return true;
+        }
+        path if handover::is_control(path) => return handover::hand_over(gateway, session).await,
+        _ => {}
+    }
+    match exchange(gateway, session).await {
+        Ok(reusable) => reusable,
+        Err(refused) => {
+            let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
+            report::refused(gateway, name, &refused.refusal);
+            let dialect: Option<(&Arc<dyn Dialect>, &str)> =
+                refused.way.as_ref().map(|way| (&way.plugin.dialect, refused.operation.as_str()));
+            refuse(session, &refused.refusal, dialect).await;
+            !refused.refusal.close
+        }
+    }
+}
+
+async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
+    if gateway.drain.phase() > Phase::Running {
+        answer_json(session, 503, "{\"status\":\"draining\"}\n").await;
+    } else if gateway.ledger.health().stopped.is_none() {
+        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
+    } else {
+        answer_json(session, 503, "{\"status\":\"ledger stopped\"}\n").await;
+    }
+}
+
+/// The steps of a request, in their order.
+async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, Refused> {
+    let (started, at_ms) = (Instant::now(), gateway.clock.now_ms());
+    let rules = gateway.rules.load_full();
+    let limits = &rules.config.limits;
+
+    check_head(session, limits).map_err(|refusal| Refused::new(refusal, None, ""))?;
+    let target = find_target(&rules, session.req_header())
+        .map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
+    let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
+    let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
+    if is_websocket(session.req_header()) {
+        return Err(refused(no_websocket()));
+    }
+    let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
+    let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
+    let inspected = inspect(session.req_header(), &target, body, limits).map_err(refused)?;
+    let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
+    let exchange =
+        Exchange::new(id, at_ms, started, Arc::clone(&rules), target, identity, session.req_header(), inspected);
+
+    if !exchange.is_metered() {
+        return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
+    }
+    let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
+    let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
+    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict).await.map_err(refused)?;
+    metered(gateway, session, &exchange, reserved).await.map_err(refused)
+}
+
+fn no_websocket() -> Refusal {
+    Refusal::new(426, "websocket_not_served", "WebSocket is not served here: use plain HTTP requests")
+        .header("upgrade", "HTTP/1.1")
+        .final_answer()
+}
+
+/// A free operation: forwarded, never held, never entered.
+async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchange) -> Result<bool, Refusal> {
+    let outgoing = outgoing(exchange, session.req_header(), &Changes::default())?;
+    let at_once = std::future::ready(Ok::<(), Refusal>(()));
+    match forward(gateway, exchange, &outgoing, session, at_once).await {
+        Ok(answer) => {
+            let relayed = relay(gateway, exchange, answer, false, &[], &mut Unbounded, session).await;
+            Ok(relayed.finish(session).await)
+        }
+        Err(Failed::Unsent(refusal) | Failed::Sent(refusal)) => Err(refusal),
+        Err(Failed::ClientGone) => Ok(false),
+    }
+}
+
+/// A metered operation, held: forward, relay, settle, report. The hold ends here, whatever happens.
+async fn metered(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    exchange: &Exchange,
+    reserved: Reserved,
+) -> Result<bool, Refusal> {
+    let Reserved { mut hold, changes, headers, verdict, mut allowance } = reserved;
+    let outgoing = match outgoing(exchange, session.req_header(), &changes) {
+        Ok(outgoing) => outgoing,
+        Err(refusal) => {
+            hold.void("not_forwarded");
+            return Err(refusal);
+        }
+    };
+    let _stream = exchange.inspected.call.stream.then(|| gateway.metrics.stream_opened());
+    let on_disk = async { hold.durable().await.map_err(|error| reserve::ledger_stopped(&error)) };
+    let forwarded = forward(gateway, exchange, &outgoing, session, on_disk).await;
+    let answer = match forwarded {
+        Ok(answer) => answer,
+        Err(failed) => return unanswered_end(gateway, exchange, hold, failed, &verdict),
+    };
+    let relayed = {
+        let mut bounded = allowance.bind(&mut hold);
+        relay(gateway, exchange, answer, outgoing.usage_injected, &headers, &mut bounded, session).await
+    };
+    let ended = Ended { end: relayed.end, status: relayed.status, ttfb_ms: relayed.ttfb_ms, verdict: &verdict };
+    let settlement = settlement(gateway, exchange, &relayed.metered, &ended);
+    reserve::learn(gateway, exchange, &relayed.metered, &settlement);
+    let settled = hold.settle(settlement);
+    report::settled(gateway, &settled.entry);
+    Ok(relayed.finish(session).await)
+}
+
+/// The end of an exchange that got no answer. What the upstream never received is voided; what it may have received and
+/// may bill is entered, at nothing, with the reason.
+fn unanswered_end(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    hold: agentledger_ledger::Hold,
+    failed: Failed,
+    verdict: &[agentledger_ledger::Name],
+) -> Result<bool, Refusal> {
+    match failed {
+        Failed::Unsent(refusal) => {
+            hold.void(&refusal.code);
+            Err(refusal)
+        }
+        Failed::Sent(refusal) => {
+            let mut settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
+            settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
+            settlement.upper_bound = Some(hold.held());
+            report::settled(gateway, &hold.settle(settlement).entry);
+            Err(refusal)
+        }
+        Failed::ClientGone => {
+            let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
+            report::settled(gateway, &hold.settle(settlement).entry);
+            Ok(false)
+        }
+    }
+}

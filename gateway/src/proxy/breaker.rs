@@ -1,0 +1,133 @@
+//! One circuit breaker a provider: after too many failures in a row it answers for the upstream, until a probe succeeds.
+
+use parking_lot::Mutex;
+
+use crate::config::Breaker as Settings;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Closed,
+    Open,
+    /// One probe is under way; others are still refused.
+    HalfOpen,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    failures: u32,
+    open_until_ms: Option<i64>,
+    probing: bool,
+}
+
+/// Counts failures that are the upstream's (transport errors and statuses of 500 and above). A 4xx, 429 included, is an
+/// answer like any other.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    inner: Mutex<Inner>,
+}
+
+/// Leave to call the upstream. Dropped without a verdict (the client left), it says nothing about the upstream.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
+}
+
+impl Breaker {
+    /// `Err`: open; seconds until the next probe.
+    pub fn attempt(&self, settings: &Settings, now_ms: i64) -> Result<Attempt<'_>, u64> {
+        if settings.max_failures == 0 {
+            return Ok(Attempt { breaker: self, probe: false });
+        }
+        let mut inner = self.inner.lock();
+        let Some(until_ms) = inner.open_until_ms else { return Ok(Attempt { breaker: self, probe: false }) };
+        if now_ms < until_ms {
+            return Err(u64::try_from((until_ms - now_ms + 999) / 1000).unwrap_or(1));
+        }
+        if inner.probing {
+            return Err(1);
+        }
+        inner.probing = true;
+        Ok(Attempt { breaker: self, probe: true })
+    }
+
+    /// The state, and the failures in a row.
+    pub fn status(&self, now_ms: i64) -> (State, u32) {
+        let inner = self.inner.lock();
+        let state = match inner.open_until_ms {
+            None => State::Closed,
+            Some(until_ms) if now_ms < until_ms => State::Open,
+            Some(_) => State::HalfOpen,
+        };
+        (state, inner.failures)
+    }
+}
+
+impl Attempt<'_> {
+    /// What became of the call.
+    pub fn done(self, succeeded: bool, settings: &Settings, now_ms: i64) {
+        let mut inner = self.breaker.inner.lock();
+        if succeeded {
+            inner.failures = 0;
+            inner.open_until_ms = None;
+        } else if settings.max_failures > 0 {
+            inner.failures = inner.failures.saturating_add(1);
+            if self.probe || inner.failures >= settings.max_failures {
+                let timeout_ms = i64::try_from(settings.timeout.as_millis()).unwrap_or(i64::MAX);
+                inner.open_until_ms = Some(now_ms.saturating_add(timeout_ms));
+            }
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            self.breaker.inner.lock().probing = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+
+    const SETTINGS: Settings = Settings { max_failures: 2, timeout: Duration::from_secs(30) };
+
+    #[test]
+    fn opens_after_failures_in_a_row_and_closes_after_one_good_probe() {
+        let breaker = Breaker::default();
+        breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
+        breaker.attempt(&SETTINGS, 0).unwrap().done(true, &SETTINGS, 0);
+        breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
+        breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
+        assert_eq!(breaker.attempt(&SETTINGS, 1_000).unwrap_err(), 29);
+        let probe = breaker.attempt(&SETTINGS, 30_000).unwrap();
+        assert!(breaker.attempt(&SETTINGS, 30_000).is_err(), "one probe at a time");
+        probe.done(true, &SETTINGS, 30_000);
+        assert_eq!(breaker.status(30_000).0, State::Closed);
+    }
+
+    #[test]
+    fn a_failed_probe_opens_again_and_an_abandoned_one_lets_the_next_try() {
+        let breaker = Breaker::default();
+        for _ in 0..2 {
+            breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
+        }
+        drop(breaker.attempt(&SETTINGS, 30_000).unwrap());
+        breaker.attempt(&SETTINGS, 30_000).unwrap().done(false, &SETTINGS, 30_000);
+        assert_eq!(breaker.status(59_999).0, State::Open);
+    }
+
+    #[test]
+    fn zero_failures_is_off() {
+        let off = Settings { max_failures: 0, timeout: Duration::from_secs(30) };
+        let breaker = Breaker::default();
+        for _ in 0..9 {
+            breaker.attempt(&off, 0).unwrap().done(false, &off, 0);
+        }
+        assert!(breaker.attempt(&off, 0).is_ok());
+    }
+}

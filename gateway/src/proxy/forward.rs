@@ -1,0 +1,239 @@
+//! Sixth step: the request goes to the upstream, once. Only a connection that could not be made is tried again unasked:
+//! a POST that the upstream has received may be billed, and a second one would be billed twice.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use crate::plugin::EditPoint;
+use crate::plugin::outline::{Edit, splice};
+use crate::proxy::breaker::Attempt;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::guard::{is_ours, named_by_connection};
+use crate::proxy::reply::Refusal;
+use crate::proxy::upstream::{ConnectError, Connection};
+
+/// What goes upstream.
+pub struct Outgoing {
+    pub header: Box<RequestHeader>,
+    pub body: Bytes,
+    /// The stream will report its usage because we asked for it: the client did not.
+    pub usage_injected: bool,
+}
+
+/// The upstream's answer has begun.
+pub struct Answer {
+    pub connection: Connection,
+    pub header: ResponseHeader,
+}
+
+/// How a request failed before an answer began.
+#[derive(Debug)]
+pub enum Failed {
+    /// No request byte left us.
+    Unsent(Refusal),
+    /// The upstream may have received it, and may bill it.
+    Sent(Refusal),
+    /// The client left while we waited for the upstream.
+    ClientGone,
+}
+
+/// Edits to the body: what the rules change, in the terms of the dialect's edit points.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub max_output: Option<u64>,
+    pub model: Option<String>,
+}
+
+/// Makes the upstream's request: ours taken off, the host set, the body edited where the rules ask for it.
+pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) -> Result<Outgoing, Refusal> {
+    let (body, usage_injected, reencoded) = edited_body(exchange, changes)?;
+    let internal = |_| Refusal::new(500, "internal", "the request could not be forwarded");
+    let path = exchange.forward_path.as_bytes();
+    let mut header = RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
+    let of_one_hop = named_by_connection(client);
+    for (name, value) in &client.headers {
+        let lower = name.as_str();
+        let decoded_now = reencoded && lower == "content-encoding";
+        let replaced = exchange.is_metered() && lower == "accept-encoding";
+        if is_ours(lower) || decoded_now || replaced || of_one_hop.iter().any(|hop| hop == lower) {
+            continue;
+        }
+        header.append_header(name.clone(), value.clone()).map_err(internal)?;
+    }
+    let address = exchange.way.upstream.address();
+    let default_port = if address.tls { 443 } else { 80 };
+    let host = if address.port == default_port { address.host.clone() } else { format!("{}:{}", address.host, address.port) };
+    header.insert_header("Host", host).map_err(internal)?;
+    if exchange.is_metered() {
+        header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
+    }
+    if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
+        header.insert_header("Content-Length", body.len().to_string()).map_err(internal)?;
+    }
+    Ok(Outgoing { header: Box::new(header), body, usage_injected })
+}
+
+/// The body as it came, or spliced. Returns whether usage was asked for on the client's behalf, and whether an encoded
+/// body now goes out decoded.
+fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, bool), Refusal> {
+    let inspected = &exchange.inspected;
+    let as_it_came = inspected.body.bytes.clone();
+    let Some(outline) = &inspected.outline else { return Ok((as_it_came, false, false)) };
+    let mut edits = Vec::new();
+    for point in &inspected.call.edits {
+        let edit = match point {
+            EditPoint::Model(path) => changes.model.as_ref().map(|model| (path, serde_json::json!(model).to_string())),
+            EditPoint::MaxOutput(path) => changes.max_output.map(|max| (path, max.to_string())),
+            // An encoded body is not opened for this alone: its usage is estimated should the stream not tell it.
+            EditPoint::StreamUsage(path) => (exchange.way.provider.inject_usage && !inspected.is_encoded())
+                .then(|| (path, "true".to_owned())),
+        };
+        if let Some((path, value)) = edit {
+            edits.push(Edit { path: path.clone(), value });
+        }
+    }
+    if edits.is_empty() {
+        return Ok((as_it_came, false, false));
+    }
+    let injected = inspected.call.edits.iter().any(|point| matches!(point, EditPoint::StreamUsage(_)))
+        && exchange.way.provider.inject_usage
+        && !inspected.is_encoded();
+    let spliced = splice(inspected.json(), &exchange.way.plugin.request_shape, outline, &edits).map_err(|error| {
+        Refusal::bad_request("cannot_edit", format!("the request cannot be changed as the rules ask: {error}"))
+            .final_answer()
+    })?;
+    Ok((Bytes::from(spliced), injected, inspected.is_encoded()))
+}
+
+/// Sends the request and waits for the head of the answer. `durable` ends when the hold is on disk; the connection is
+/// made meanwhile, and no request byte leaves before.
+pub async fn forward(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    outgoing: &Outgoing,
+    session: &mut ServerSession,
+    durable: impl Future<Output = Result<(), Refusal>>,
+) -> Result<Answer, Failed> {
+    let way = &exchange.way;
+    let breaker = &exchange.rules.config.breaker;
+    let attempt = way.breaker.attempt(breaker, gateway.clock.now_ms()).map_err(|wait_s| {
+        let message = format!("{} has failed repeatedly and is not called for now", way.provider.name);
+        Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
+    })?;
+    let (connected, on_disk) = tokio::join!(connect(gateway, exchange), durable);
+    on_disk.map_err(Failed::Unsent)?;
+    let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.now_ms());
+    let mut connection = match connected {
+        Ok(connection) => connection,
+        Err(error) => {
+            verdict(attempt, false);
+            tracing::warn!(provider = %way.name, %error, "upstream unreachable");
+            return Err(Failed::Unsent(unreachable()));
+        }
+    };
+    // Half-closed clients still get their answer; a reset shows when we write.
+    session.set_abort_on_close(false);
+    match send_and_wait(exchange, outgoing, &mut connection, session).await {
+        Ok(header) => {
+            verdict(attempt, header.status.as_u16() < 500);
+            Ok(Answer { connection, header })
+        }
+        Err(Trouble::ClientGone) => Err(Failed::ClientGone),
+        Err(Trouble::TimedOut) => {
+            verdict(attempt, false);
+            Err(Failed::Sent(Refusal::new(504, "upstream_timeout", "the upstream did not answer in time")))
+        }
+        Err(Trouble::Broken(what)) => {
+            verdict(attempt, false);
+            tracing::warn!(provider = %way.name, what, reused = connection.reused, "upstream failed before its answer");
+            Err(Failed::Sent(unreachable()))
+        }
+    }
+}
+
+fn unreachable() -> Refusal {
+    Refusal::new(502, "upstream_failed", "upstream request failed")
+}
+
+async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, ConnectError> {
+    let retries = exchange.way.provider.retries.connect as usize;
+    let mut attempt = 0;
+    loop {
+        match exchange.way.upstream.connect(attempt, gateway.clock.now_ms()).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if attempt >= retries => return Err(error),
+            Err(error) => {
+                tracing::debug!(provider = %exchange.way.name, %error, attempt, "connecting again");
+                attempt += 1;
+                tokio::time::sleep(Duration::from_millis(50 << attempt.min(4))).await;
+            }
+        }
+    }
+}
+
+enum Trouble {
+    ClientGone,
+    TimedOut,
+    Broken(&'static str),
+}
+
+async fn send_and_wait(
+    exchange: &Exchange,
+    outgoing: &Outgoing,
+    connection: &mut Connection,
+    session: &mut ServerSession,
+) -> Result<ResponseHeader, Trouble> {
+    let timeouts = &exchange.way.provider.timeouts;
+    let upstream = &mut connection.session;
+    upstream.set_write_timeout(Some(timeouts.idle));
+    upstream.set_read_timeout(None);
+    let sent = async {
+        upstream.write_request_header(outgoing.header.clone()).await?;
+        if !outgoing.body.is_empty() {
+            upstream.write_request_body(outgoing.body.clone(), false).await?;
+        }
+        upstream.finish_request_body().await
+    }
+    .await;
+    // An upstream may answer (413, 429) and close without reading all: the answer counts, not the failed write.
+    let patience = if sent.is_ok() { timeouts.first_byte } else { Duration::from_secs(1) };
+    let head = async {
+        loop {
+            if timeout(patience, upstream.read_response_header()).await.map_err(|_| Trouble::TimedOut)?.is_err() {
+                return Err(Trouble::Broken(if sent.is_ok() { "no answer" } else { "request not taken" }));
+            }
+            match upstream.response_header() {
+                Some(header) if header.status.is_informational() => {}
+                Some(header) => return Ok(header.clone()),
+                None => return Err(Trouble::Broken("no answer head")),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        head = head => match head {
+            Err(Trouble::TimedOut) if sent.is_err() => Err(Trouble::Broken("request not taken")),
+            head => head,
+        },
+        () = client_gone(session) => Err(Trouble::ClientGone),
+    }
+}
+
+/// Ends when the client is surely gone; never for one that only closed its sending side or sends its next request early.
+pub async fn client_gone(session: &mut ServerSession) {
+    if let Err(error) = session.read_body_or_idle(true).await {
+        // An early byte of a next request is no leaving; that connection is not used again.
+        if *error.etype() == pingora::ErrorType::ConnectError {
+            session.set_keepalive(None);
+            std::future::pending::<()>().await;
+        }
+        return;
+    }
+    std::future::pending().await
+}
+

@@ -1,0 +1,161 @@
+//! What all requests share: the rules of the moment (swapped whole on reload) and the parts that outlive them.
+
+use std::sync::Arc;
+
+use agentledger_ledger::{Clock, Ledger, Name};
+use arc_swap::ArcSwap;
+
+use crate::config::{Config, Provider, Unpriced};
+use crate::meter::price::{PriceBook, Row};
+use crate::meter::{Estimator, Reader};
+use crate::plugin::{Plugin, Plugins};
+use crate::policy::{Balances, Engine};
+use crate::proxy::breaker::Breaker;
+use crate::proxy::drain::Drain;
+use crate::proxy::guard::BodyBudget;
+use crate::proxy::upstream::Upstream;
+use crate::secret::Secret;
+use crate::telemetry::Metrics;
+
+/// The source of plugins that the gateway brings with it.
+const BUILT_IN: &str = "built-in";
+
+/// One provider, ready to be used: its dialect, the compiled shapes of what is read, its pool and its breaker.
+pub struct Way {
+    pub provider: Provider,
+    pub name: Name,
+    pub plugin: Arc<Plugin>,
+    pub reader: Arc<Reader>,
+    pub upstream: Upstream,
+    pub breaker: Breaker,
+    /// What the config says a model without a row costs here.
+    pub stated_price: Option<Row>,
+}
+
+/// Everything that a change of configuration changes. A request keeps the rules it started with.
+pub struct Rules {
+    pub config: Arc<Config>,
+    /// Longest prefix first.
+    pub ways: Vec<Arc<Way>>,
+    pub prices: PriceBook,
+    pub fingerprints: Fingerprints,
+}
+
+/// Why rules could not be made of a configuration; the old ones stay.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    #[error("provider {provider}: no plugin for dialect {dialect}")]
+    NoDialect { provider: String, dialect: String },
+    #[error("provider {provider}: plugin {dialect}: {reason}")]
+    BadDialect { provider: String, dialect: String, reason: String },
+}
+
+impl Rules {
+    /// `before` lends its pools and breakers to providers that did not change.
+    pub fn new(
+        config: Arc<Config>,
+        plugins: &Plugins,
+        prices: PriceBook,
+        fingerprints: Fingerprints,
+        before: Option<&Rules>,
+    ) -> Result<Rules, RulesError> {
+        let mut ways = Vec::with_capacity(config.providers.len());
+        for provider in &config.providers {
+            let Some(plugin) = plugins.get(&provider.dialect) else {
+                return Err(RulesError::NoDialect {
+                    provider: provider.name.clone(),
+                    dialect: provider.dialect.clone(),
+                });
+            };
+            let kept = before.and_then(|rules| rules.ways.iter().find(|way| way.serves_alike(provider, plugin)));
+            ways.push(match kept {
+                Some(way) => Arc::clone(way),
+                None => Arc::new(Way::new(provider, plugin, config.limits.json_depth_max)?),
+            });
+        }
+        ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
+        Ok(Rules { config, ways, prices, fingerprints })
+    }
+}
+
+impl Way {
+    /// Nothing that this way was made of has changed: its pool and breaker serve on.
+    fn serves_alike(&self, provider: &Provider, plugin: &Plugin) -> bool {
+        // A file's plugin may be another one under the same name: it is taken anew.
+        self.provider == *provider && self.plugin.source == plugin.source && plugin.source == BUILT_IN
+    }
+
+    fn new(provider: &Provider, plugin: &Arc<Plugin>, depth_max: u32) -> Result<Way, RulesError> {
+        let reader = Reader::new(Arc::clone(&plugin.dialect), depth_max).map_err(|error| RulesError::BadDialect {
+            provider: provider.name.clone(),
+            dialect: provider.dialect.clone(),
+            reason: error.to_string(),
+        })?;
+        let name: Name = provider.name.as_str().into();
+        Ok(Way {
+            reader: Arc::new(reader),
+            upstream: Upstream::new(provider),
+            breaker: Breaker::default(),
+            stated_price: match provider.unpriced {
+                Unpriced::Free => Some(Row::free(name.clone())),
+                Unpriced::Price { input, output } => {
+                    Some(Row::default_price(name.clone(), input, output))
+                }
+                Unpriced::Dearest | Unpriced::Refuse => None,
+            },
+            provider: provider.clone(),
+            plugin: Arc::clone(plugin),
+            name,
+        })
+    }
+}
+
+/// Makes fingerprints of keys: a keyed hash under a secret of this installation, so that a fingerprint can neither be
+/// guessed back nor shared by two keys that look alike.
+#[derive(Clone)]
+pub struct Fingerprints(Secret<[u8; 32]>);
+
+impl Fingerprints {
+    pub fn new(secret: [u8; 32]) -> Fingerprints {
+        Fingerprints(Secret::new(secret))
+    }
+
+    /// 24 hex characters; empty for no key.
+    pub fn of(&self, key: &Secret<String>) -> String {
+        if key.expose().is_empty() {
+            return String::new();
+        }
+        let hash = blake3::keyed_hash(self.0.expose(), key.expose().as_bytes());
+        hash.to_hex().chars().take(24).collect()
+    }
+}
+
+/// The running gateway.
+pub struct Gateway {
+    pub rules: ArcSwap<Rules>,
+    pub policies: Engine,
+    /// What policies see of the ledger.
+    pub balances: Arc<dyn Balances>,
+    pub ledger: Arc<Ledger>,
+    pub metrics: Arc<Metrics>,
+    pub estimator: Arc<Estimator>,
+    pub clock: Arc<dyn Clock>,
+    pub drain: Arc<Drain>,
+    pub bodies: Arc<BodyBudget>,
+    /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
+    pub control_socket: std::path::PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_tell_keys_with_the_same_ends_apart() {
+        let of = |key: &str| Fingerprints::new([7; 32]).of(&Secret::new(key.to_owned()));
+        assert_ne!(of("sk-proj-aaaaaaaaaaaaaaaa1234"), of("sk-proj-bbbbbbbbbbbbbbbb1234"));
+        assert_eq!(of("sk-1").len(), 24);
+        assert_eq!(of(""), "");
+        assert_ne!(Fingerprints::new([8; 32]).of(&Secret::new("sk-1".to_owned())), of("sk-1"));
+    }
+}

@@ -1,0 +1,244 @@
+//! Second step: which provider is meant, and who is asking.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agentledger_ledger::Name;
+use pingora::http::RequestHeader;
+
+use crate::config::{Limits, UnknownRoutes};
+use crate::plugin::Billing;
+use crate::proxy::gateway::{Rules, Way};
+use crate::proxy::reply::Refusal;
+use crate::secret::Secret;
+
+/// Who asks, as far as the request says. Empty names: not said. All but the key are as true as the client.
+#[derive(Clone)]
+pub struct Identity {
+    pub key: Secret<String>,
+    /// Keyed hash of the whole key, 24 hex characters; empty without a key.
+    pub fingerprint: Name,
+    pub agent: Name,
+    pub session: Name,
+    pub user: Name,
+    pub task: Name,
+    pub tags: BTreeMap<Name, Name>,
+    /// What the client claims by header; told only where tenants are on.
+    pub tenant_claim: Option<Name>,
+    pub session_end: bool,
+}
+
+/// What the path leads to.
+pub struct Target {
+    pub way: Arc<Way>,
+    /// Path after the provider's prefix.
+    pub path: String,
+    pub operation: Name,
+    pub path_model: Option<String>,
+    pub billing: Billing,
+}
+
+/// Finds the provider and the operation. Longest prefix first; several providers may share one (the root).
+pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<Way>>)> {
+    let path = header.uri.path();
+    let method = header.method.as_str();
+    let mut sharing: Vec<(&Arc<Way>, &str)> = Vec::new();
+    for way in &rules.ways {
+        let Some(rest) = after_prefix(path, &way.provider.prefix) else { continue };
+        if sharing.first().is_some_and(|(first, _)| first.provider.prefix != way.provider.prefix) {
+            break;
+        }
+        sharing.push((way, rest));
+    }
+    if speaks_anthropic(header) {
+        // Both root dialects list models; Anthropic's clients always name their API version.
+        sharing.sort_by_key(|(way, _)| way.provider.dialect != "anthropic");
+    }
+    for (way, rest) in &sharing {
+        if let Some(found) = way.plugin.routes.find(method, rest) {
+            return Ok(Target {
+                way: Arc::clone(way),
+                path: (*rest).to_owned(),
+                operation: Name::from(found.operation),
+                path_model: found.path_model,
+                billing: found.billing,
+            });
+        }
+    }
+    let open = sharing.iter().find(|(way, rest)| {
+        way.provider.unknown_routes == UnknownRoutes::Pass && (!way.provider.prefix.is_empty() || rest.starts_with("/v1/"))
+    });
+    if let Some((way, rest)) = open {
+        return Ok(Target {
+            way: Arc::clone(way),
+            path: (*rest).to_owned(),
+            operation: Name::from("unknown"),
+            path_model: None,
+            billing: Billing::Free,
+        });
+    }
+    let way = sharing.first().map(|(way, _)| Arc::clone(way));
+    let refusal = Refusal::new(404, "no_route", format!("no provider serves {method} {}", shown(path))).final_answer();
+    Err((refusal, way))
+}
+
+/// A path as an error may repeat it: bounded, printable.
+fn shown(path: &str) -> String {
+    path.chars().filter(|one| !one.is_control()).take(120).collect()
+}
+
+fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(prefix)?;
+    (prefix.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
+fn speaks_anthropic(header: &RequestHeader) -> bool {
+    header.headers.contains_key("anthropic-version")
+        || (header.headers.contains_key("x-api-key") && !header.headers.contains_key("authorization"))
+}
+
+/// Reads who is asking from headers and, where a header is missing, from `_agent_*` query parameters.
+pub fn identify(rules: &Rules, header: &RequestHeader, limits: &Limits) -> Result<Identity, Refusal> {
+    let key = find_key(header);
+    let fingerprint = Name::from(rules.fingerprints.of(&key));
+    let query = header.uri.query().unwrap_or_default();
+    let named = |name: &str, parameter: &str| -> Result<Name, Refusal> {
+        let said = header.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let said = said.filter(|value| !value.is_empty()).or_else(|| query_value(query, parameter));
+        checked(name, said.unwrap_or_default(), limits.identity_bytes_max)
+    };
+    let claim = if rules.config.tenants_enabled { named("x-agentledger-tenant", "")? } else { Name::from("") };
+    Ok(Identity {
+        fingerprint,
+        agent: named("x-agent-id", "_agent_id")?,
+        session: named("x-agent-session", "_agent_session")?,
+        user: named("x-agent-user", "_agent_user")?,
+        task: named("x-agent-task", "_agent_task")?,
+        tags: tags(&named("x-agent-tags", "")?)?,
+        tenant_claim: Some(claim).filter(|claim| !claim.is_empty()),
+        session_end: header
+            .headers
+            .get("x-agent-session-end")
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+        key,
+    })
+}
+
+fn checked(name: &str, value: String, bytes_max: usize) -> Result<Name, Refusal> {
+    if value.len() > bytes_max {
+        let message = format!("{name} is longer than {bytes_max} bytes");
+        return Err(Refusal::bad_request("identity_too_long", message).final_answer());
+    }
+    if value.chars().any(char::is_control) {
+        return Err(Refusal::bad_request("bad_identity", format!("{name} has control characters")).final_answer());
+    }
+    Ok(Name::from(value.trim()))
+}
+
+/// `feature=chat,team=ml`.
+fn tags(text: &str) -> Result<BTreeMap<Name, Name>, Refusal> {
+    let mut tags = BTreeMap::new();
+    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let Some((name, value)) = pair.split_once('=') else {
+            let message = "x-agent-tags must read name=value,name=value";
+            return Err(Refusal::bad_request("bad_identity", message).final_answer());
+        };
+        tags.insert(Name::from(name.trim()), Name::from(value.trim()));
+    }
+    Ok(tags)
+}
+
+/// The API key, where the provider's own clients put it. Left in place for the upstream.
+fn find_key(header: &RequestHeader) -> Secret<String> {
+    let value = |name: &str| header.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let bearer = value("authorization").and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let key = [bearer, value("x-api-key"), value("x-goog-api-key"), value("api-key")];
+    Secret::new(key.into_iter().flatten().find(|key| !key.is_empty()).unwrap_or_default().to_owned())
+}
+
+fn query_value(query: &str, name: &str) -> Option<String> {
+    if name.is_empty() {
+        return None;
+    }
+    let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(percent_decoded(&pair.replace('+', " ")))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.as_bytes().iter();
+    while let Some(&byte) = bytes.next() {
+        let rest = bytes.as_slice();
+        let escaped = (byte == b'%').then(|| rest.get(..2)).flatten().and_then(|two| {
+            let two = std::str::from_utf8(two).ok()?;
+            u8::from_str_radix(two, 16).ok()
+        });
+        match escaped {
+            Some(value) => {
+                out.push(value);
+                bytes.nth(1);
+            }
+            None => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The query that goes upstream: as it came, without what was said to us.
+pub fn forwarded_query(query: &str) -> String {
+    query.split('&').filter(|pair| !pair.starts_with("_agent_")).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn head(path: &str, headers: &[(&str, &str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("POST", path.as_bytes(), None).unwrap();
+        for (name, value) in headers {
+            head.append_header((*name).to_owned(), *value).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn the_key_is_found_where_clients_put_it() {
+        for (name, value) in [
+            ("authorization", "Bearer sk-1"),
+            ("Authorization", "bearer  sk-1"),
+            ("x-api-key", "sk-1"),
+            ("x-goog-api-key", "sk-1"),
+            ("api-key", "sk-1"),
+        ] {
+            assert_eq!(find_key(&head("/", &[(name, value)])).expose(), "sk-1", "{name}");
+        }
+        assert_eq!(find_key(&head("/", &[("authorization", "Basic abc")])).expose(), "");
+    }
+
+    #[test]
+    fn query_fallbacks_are_read_and_taken_off() {
+        let query = "a=1&_agent_id=my%20agent&b=2&_agent_task=x+y";
+        assert_eq!(query_value(query, "_agent_id").unwrap(), "my agent");
+        assert_eq!(query_value(query, "_agent_task").unwrap(), "x y");
+        assert_eq!(forwarded_query(query), "a=1&b=2");
+        assert_eq!(percent_decoded("%zz%4"), "%zz%4");
+    }
+
+    #[test]
+    fn prefixes_end_at_a_segment() {
+        assert_eq!(after_prefix("/groq/v1/x", "/groq"), Some("/v1/x"));
+        assert_eq!(after_prefix("/groqx/v1", "/groq"), None);
+        assert_eq!(after_prefix("/v1/x", ""), Some("/v1/x"));
+    }
+
+    #[test]
+    fn tags_read_name_value_pairs() {
+        let tags = tags("feature=chat, team=ml,").unwrap();
+        assert_eq!(tags.get("team").map(|team| &**team), Some("ml"));
+        assert!(super::tags("oops").is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! Third step: what is asked for. The body is outlined natively; the plugin sees the outline and never the text.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+
+use crate::config::Limits;
+use crate::meter::Text;
+use crate::plugin::outline::{Outline, outline};
+use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Request};
+use crate::proxy::guard::{Body, body_too_large};
+use crate::proxy::identify::Target;
+use crate::proxy::reply::Refusal;
+
+/// A request as read, and its body as it came.
+pub struct Inspected {
+    pub call: Call,
+    pub body: Body,
+    /// The body decoded, where it came encoded; else empty.
+    decoded: Bytes,
+    pub outline: Option<Outline>,
+    /// The request's text, for the estimate of its input.
+    pub text: Text,
+}
+
+impl Inspected {
+    /// The JSON that the outline's spans refer to.
+    pub fn json(&self) -> &[u8] {
+        if self.decoded.is_empty() { &self.body.bytes } else { &self.decoded }
+    }
+
+    pub fn is_encoded(&self) -> bool {
+        !self.decoded.is_empty()
+    }
+
+    pub fn edit_point(&self, pick: impl Fn(&EditPoint) -> Option<&String>) -> Option<&String> {
+        self.call.edits.iter().find_map(pick)
+    }
+
+    /// Items of this medium in the request.
+    pub fn media(&self, medium: Medium) -> u32 {
+        self.outline.as_ref().map_or(0, |outline| outline.medium(medium).0)
+    }
+
+    fn plain(body: Body, model: Option<String>) -> Inspected {
+        Inspected {
+            call: Call {
+                model: model.unwrap_or_default(),
+                stream: false,
+                max_output: None,
+                choices: 1,
+                service_tier: None,
+                edits: Vec::new(),
+            },
+            body,
+            decoded: Bytes::new(),
+            outline: None,
+            text: Text::default(),
+        }
+    }
+}
+
+/// Reads the request. Free operations and requests without a body pass unread.
+pub fn inspect(header: &RequestHeader, target: &Target, body: Body, limits: &Limits) -> Result<Inspected, Refusal> {
+    if target.billing == Billing::Free {
+        return Ok(Inspected::plain(body, target.path_model.clone()));
+    }
+    let decoded = decode(header, &body.bytes, limits.body_bytes_max)?;
+    let json: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
+    if json.is_empty() {
+        return Err(Refusal::bad_request("empty_body", "the request has no body").final_answer());
+    }
+    let found = outline(json, &target.way.plugin.request_shape, limits.json_depth_max)
+        .map_err(|error| Refusal::bad_request("invalid_json", error.to_string()).final_answer())?;
+    let info = target.way.plugin.dialect.info();
+    let headers = info.request_headers.iter().filter_map(|name| {
+        let value = header.headers.get(name.as_str())?.to_str().ok()?;
+        Some((name.clone(), value.to_owned()))
+    });
+    let request = Request {
+        method: header.method.as_str().to_owned(),
+        path: target.path.clone(),
+        operation: target.operation.to_string(),
+        path_model: target.path_model.clone(),
+        headers: headers.collect(),
+        outline: found.doc.clone(),
+    };
+    let call = target.way.plugin.dialect.inspect(&request).map_err(refusal_of)?;
+    let mut text = Text::default();
+    text.add(json, &found);
+    Ok(Inspected { call, decoded: decoded.unwrap_or_default(), outline: Some(found), text, body })
+}
+
+fn refusal_of(error: DialectError) -> Refusal {
+    match error {
+        DialectError::Problem(problem) => {
+            let refusal = Refusal::bad_request(&problem.code, problem.message).final_answer();
+            match problem.param {
+                Some(param) => refusal.field("param", param),
+                None => refusal,
+            }
+        }
+        DialectError::Failed { plugin, reason } => {
+            tracing::warn!(plugin, reason, "a plugin failed to read a request");
+            // Unread means unmetered: budgets are not bypassed by a request that breaks a plugin.
+            Refusal::new(502, "plugin_failed", format!("the {plugin} plugin could not read this request"))
+        }
+    }
+}
+
+/// A decoded copy of an encoded body, bounded; `None` where it is not encoded.
+fn decode(header: &RequestHeader, body: &[u8], bytes_max: u64) -> Result<Option<Bytes>, Refusal> {
+    let Some(encoding) = header.headers.get("content-encoding") else { return Ok(None) };
+    let encoding = encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    let reader: Box<dyn Read + '_> = match encoding.as_str() {
+        "" | "identity" => return Ok(None),
+        "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(body)),
+        "deflate" => Box::new(flate2::read::ZlibDecoder::new(body)),
+        "br" => Box::new(brotli::Decompressor::new(body, 4096)),
+        "zstd" => Box::new(zstd::stream::read::Decoder::new(body).map_err(|_| undecodable(&encoding))?),
+        _ => {
+            let message = "content-encoding must be gzip, deflate, br, zstd or identity";
+            return Err(Refusal::new(415, "unknown_encoding", message).final_answer());
+        }
+    };
+    let mut decoded = Vec::new();
+    reader.take(bytes_max + 1).read_to_end(&mut decoded).map_err(|_| undecodable(&encoding))?;
+    if decoded.len() as u64 > bytes_max {
+        return Err(body_too_large());
+    }
+    Ok(Some(Bytes::from(decoded)))
+}
+
+fn undecodable(encoding: &str) -> Refusal {
+    Refusal::bad_request("bad_encoding", format!("the request body is not valid {encoding}")).final_answer()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn head(encoding: &str) -> RequestHeader {
+        let mut head = RequestHeader::build("POST", b"/", None).unwrap();
+        head.insert_header("content-encoding", encoding).unwrap();
+        head
+    }
+
+    #[test]
+    fn codex_bodies_in_zstd_are_read_and_bounded() {
+        let packed = zstd::encode_all(&b"{\"model\":\"m\"}"[..], 3).unwrap();
+        assert_eq!(decode(&head("zstd"), &packed, 100).unwrap().unwrap(), "{\"model\":\"m\"}");
+        let bomb = zstd::encode_all(&vec![b' '; 1 << 20][..], 19).unwrap();
+        assert_eq!(decode(&head("zstd"), &bomb, 1000).unwrap_err().status, 413);
+        assert_eq!(decode(&head("zstd"), b"nonsense", 1000).unwrap_err().status, 400);
+        assert_eq!(decode(&head("lzma"), b"", 1000).unwrap_err().status, 415);
+        assert!(decode(&head("identity"), b"{}", 1000).unwrap().is_none());
+    }
+}

@@ -1,0 +1,308 @@
+//! Seventh step: the answer's bytes go on as they come, and a copy of what matters goes to the meter.
+//!
+//! A framed stream passes frame by frame, so that it can end at a frame's end: when its hold runs out, when the
+//! upstream breaks off, when the gateway goes down. At most one incomplete frame is held back.
+
+use bytes::{Bytes, BytesMut};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
+use crate::plugin::Ending;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::forward::{Answer, client_gone};
+use crate::proxy::gateway::Gateway;
+
+/// Decides, as a stream grows, whether it may go on. The reserve step makes it from the hold.
+pub trait Allowance: Send {
+    /// `text_bytes`: text of the answer so far. `Err`: cut here, with this message.
+    fn covers(&mut self, text_bytes: u64) -> Result<(), String>;
+}
+
+/// How the answer ended, and what it said.
+pub struct Relayed {
+    pub end: End,
+    pub metered: Metered,
+    /// Milliseconds from the request's start to the first byte of the answer's body, where one came.
+    pub ttfb_ms: Option<u64>,
+    pub status: u16,
+    /// The last bytes for the client, to be written once the exchange is settled: a client that has seen the end of its
+    /// answer finds it in the books.
+    last: Last,
+}
+
+enum Last {
+    /// The answer ends well, with these bytes.
+    Finish(Bytes),
+    /// The answer is broken: the connection ends without an end of the body, so that the client knows.
+    Break,
+    /// Nobody reads any more.
+    Nothing,
+}
+
+/// Headers of an answer that belong to the hop.
+const NOT_PASSED_ON: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Writes the head of the answer and relays its body. `extra` are headers of the gateway's own.
+pub async fn relay(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    mut answer: Answer,
+    hide_usage: bool,
+    extra: &[(String, String)],
+    allowance: &mut dyn Allowance,
+    session: &mut ServerSession,
+) -> Relayed {
+    let status = answer.header.status.as_u16();
+    let text_of = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
+    let facts = AnswerFacts {
+        operation: exchange.operation.clone(),
+        stream: exchange.inspected.call.stream,
+        hide_usage,
+        status: if exchange.is_metered() { status } else { 0 },
+        content_type: text_of("content-type"),
+        content_encoding: text_of("content-encoding"),
+    };
+    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits);
+    let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
+    let head = head_for_client(&answer.header, session.is_http2(), hide_usage && meter.is_framed(), has_body, extra);
+    let mut pump = Pump { exchange, meter, held: BytesMut::new(), ready: Vec::new(), ttfb_ms: None };
+    session.set_write_timeout(Some(exchange.way.provider.timeouts.idle));
+    let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
+        (End::ClientGone, Last::Nothing)
+    } else {
+        pump.run(gateway, &mut answer, allowance, session).await
+    };
+    let ttfb_ms = pump.ttfb_ms;
+    let (metered, leftover) = pump.finish();
+    let last = match last {
+        Last::Finish(bytes) if !leftover.is_empty() && end == End::Completed => {
+            let mut all = BytesMut::from(&bytes[..]);
+            all.extend_from_slice(&leftover);
+            Last::Finish(all.freeze())
+        }
+        last => last,
+    };
+    if end == End::Completed && answer.connection.session.response_done() {
+        exchange.way.upstream.release(answer.connection).await;
+    } else {
+        // Cancelled: what the upstream does not send any more, it does not bill.
+        answer.connection.session.shutdown().await;
+    }
+    Relayed { end, metered, ttfb_ms, status, last }
+}
+
+impl Relayed {
+    /// Writes the last bytes. `false`: the connection cannot be used again.
+    pub async fn finish(self, session: &mut ServerSession) -> bool {
+        match self.last {
+            Last::Finish(bytes) => session.write_response_body(bytes, true).await.is_ok(),
+            Last::Break => {
+                session.set_keepalive(None);
+                session.shutdown().await;
+                false
+            }
+            Last::Nothing => false,
+        }
+    }
+}
+
+/// One answer on its way: what was read and may not go on yet, and what may.
+struct Pump<'a> {
+    exchange: &'a Exchange,
+    meter: Meter,
+    /// Bytes of an incomplete frame.
+    held: BytesMut,
+    /// Pieces that may go on, in order.
+    ready: Vec<Bytes>,
+    ttfb_ms: Option<u64>,
+}
+
+/// What the next moment brought.
+enum Next {
+    Chunk(Bytes),
+    Ended,
+    Broken,
+    ClientGone,
+    ShuttingDown,
+}
+
+impl Pump<'_> {
+    async fn run(
+        &mut self,
+        gateway: &Gateway,
+        answer: &mut Answer,
+        allowance: &mut dyn Allowance,
+        session: &mut ServerSession,
+    ) -> (End, Last) {
+        loop {
+            match self.next(gateway, answer, session).await {
+                Next::Chunk(chunk) => {
+                    self.ttfb_ms.get_or_insert_with(|| elapsed_ms(self.exchange));
+                    let cut = self.take(&chunk, allowance);
+                    if let Some(message) = cut {
+                        return (End::Cut, self.ending(Ending::BudgetExceeded, &message));
+                    }
+                    let done = answer.connection.session.response_done();
+                    if done {
+                        return (End::Completed, Last::Finish(joined(std::mem::take(&mut self.ready))));
+                    }
+                    for piece in std::mem::take(&mut self.ready) {
+                        if session.write_response_body(piece, false).await.is_err() {
+                            return (End::ClientGone, Last::Nothing);
+                        }
+                    }
+                }
+                Next::Ended => return (End::Completed, Last::Finish(Bytes::new())),
+                Next::Broken => {
+                    let message = "the upstream broke off its answer";
+                    return (End::UpstreamFailed, self.ending(Ending::UpstreamFailed, message));
+                }
+                Next::ClientGone => return (End::ClientGone, Last::Nothing),
+                Next::ShuttingDown => {
+                    let message = "the gateway is going down; try again";
+                    return (End::Cut, self.ending(Ending::ShuttingDown, message));
+                }
+            }
+        }
+    }
+
+    /// The upstream's bytes come first: a client's next request must not look like its leaving.
+    async fn next(&self, gateway: &Gateway, answer: &mut Answer, session: &mut ServerSession) -> Next {
+        let upstream = &mut answer.connection.session;
+        if upstream.response_done() {
+            return Next::Ended;
+        }
+        tokio::select! {
+            biased;
+            read = timeout(self.exchange.way.provider.timeouts.idle, upstream.read_response_body()) => match read {
+                Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
+                Ok(Ok(None)) => Next::Ended,
+                Ok(Err(_)) | Err(_) => Next::Broken,
+            },
+            () = client_gone(session) => Next::ClientGone,
+            () = gateway.drain.cutting() => Next::ShuttingDown,
+        }
+    }
+
+    /// Gives a chunk to the meter and makes ready what may go on. `Some`: the stream is to be cut after that.
+    fn take(&mut self, chunk: &Bytes, allowance: &mut dyn Allowance) -> Option<String> {
+        let mut cut = None;
+        let mut pieces: Vec<Passed> = Vec::with_capacity(4);
+        self.meter.push(chunk, &mut |piece| pieces.push(piece));
+        let untouched = self.held.is_empty()
+            && pieces.iter().all(|piece| !piece.hide)
+            && pieces.iter().map(|piece| piece.raw_len).sum::<usize>() == chunk.len();
+        if untouched {
+            let framed = self.meter.is_framed();
+            match pieces.iter().find_map(|piece| allowance.covers(piece.text_bytes).err().filter(|_| framed)) {
+                // Rare: find the frame to stop at below.
+                Some(_) => {}
+                None => {
+                    self.ready.push(chunk.clone());
+                    return None;
+                }
+            }
+        }
+        self.held.extend_from_slice(chunk);
+        for piece in pieces {
+            if cut.is_some() {
+                break;
+            }
+            let bytes = self.held.split_to(piece.raw_len.min(self.held.len())).freeze();
+            if !piece.hide {
+                self.ready.push(bytes);
+            }
+            if piece.frame_end {
+                cut = allowance.covers(piece.text_bytes).err();
+            }
+        }
+        cut
+    }
+
+    /// The bytes that end a framed stream with the dialect's error; a break for any other answer.
+    fn ending(&mut self, ending: Ending, message: &str) -> Last {
+        if !self.meter.is_framed() {
+            return Last::Break;
+        }
+        let (dialect, operation) = self.exchange.dialect();
+        match dialect.terminal(operation, ending, message) {
+            Ok(terminal) => {
+                self.ready.push(Bytes::from(terminal));
+                Last::Finish(joined(std::mem::take(&mut self.ready)))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a plugin gave no ending for a stream");
+                Last::Break
+            }
+        }
+    }
+
+    /// What the meter read, and the bytes it held back to the end.
+    fn finish(mut self) -> (Metered, Bytes) {
+        let mut leftover = BytesMut::new();
+        let held = &mut self.held;
+        let metered = self.meter.finish(&mut |piece| {
+            let bytes = held.split_to(piece.raw_len.min(held.len()));
+            if !piece.hide {
+                leftover.extend_from_slice(&bytes);
+            }
+        });
+        leftover.extend_from_slice(held);
+        (metered, leftover.freeze())
+    }
+}
+
+fn elapsed_ms(exchange: &Exchange) -> u64 {
+    u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    let mut pieces = pieces.into_iter();
+    match (pieces.next(), pieces.next()) {
+        (None, _) => Bytes::new(),
+        (Some(only), None) => only,
+        (Some(first), Some(second)) => {
+            let mut all = BytesMut::from(&first[..]);
+            all.extend_from_slice(&second);
+            pieces.for_each(|piece| all.extend_from_slice(&piece));
+            all.freeze()
+        }
+    }
+}
+
+/// The head as the upstream sent it, without what belongs to the hop.
+fn head_for_client(
+    from: &ResponseHeader,
+    h2: bool,
+    length_may_change: bool,
+    has_body: bool,
+    extra: &[(String, String)],
+) -> ResponseHeader {
+    let mut head = from.clone();
+    for name in NOT_PASSED_ON {
+        head.remove_header(name);
+    }
+    if length_may_change {
+        head.remove_header("content-length");
+    }
+    head.set_version(if h2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
+    for (name, value) in extra {
+        // Ours alone: an upstream that says the same is overruled. A value that is no header value is left out.
+        let _ = head.insert_header(name.clone(), value.as_str());
+    }
+    if !h2 && has_body && !head.headers.contains_key("content-length") {
+        let _ = head.insert_header("Transfer-Encoding", "chunked");
+    }
+    head
+}

@@ -1,0 +1,40 @@
+//! Last step: metrics and one log line an exchange. Neither holds a key or a prompt.
+
+use agentledger_ledger::Entry;
+
+use crate::proxy::gateway::Gateway;
+use crate::proxy::reply::Refusal;
+
+/// Tells of a settled exchange.
+pub fn settled(gateway: &Gateway, entry: &Entry) {
+    gateway.metrics.settled(entry);
+    let (facts, end) = (&entry.facts, &entry.settlement);
+    tracing::info!(
+        id = %facts.id,
+        provider = %facts.provider,
+        operation = %facts.operation,
+        model = %end.model,
+        status = end.status,
+        outcome = end.outcome.name(),
+        input = end.usage.input_tokens(),
+        output = end.usage.output_tokens(),
+        cost_usd = %end.cost,
+        estimated = end.estimate_reason.as_deref(),
+        key = %facts.key,
+        agent = %facts.agent,
+        session = %facts.session,
+        duration_ms = end.duration_ms,
+        "exchange"
+    );
+}
+
+/// Tells of a refusal.
+pub fn refused(gateway: &Gateway, provider: &str, refusal: &Refusal) {
+    gateway.metrics.refused(provider, &refusal.code);
+    tracing::info!(
+        provider,
+        status = refusal.status,
+        code = refusal.code,
+        "refused"
+    );
+}

@@ -1,0 +1,471 @@
+//! Fifth step: the money is held before it is spent. The hold is sized from the request and its price, placed on all
+//! bounds or on none, and guards the stream as it grows.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentledger_ledger::{
+    Amounts, Bound, BooksError, Denial, Hold, Kind, LedgerError, Mode, Name, Obstacle, Outcome, Settlement, Standing, Unit, Usage, Usd,
+    Window,
+};
+
+use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
+use crate::meter::price::CacheWrites;
+use crate::meter::{Metered, reason};
+use crate::plugin::{EditPoint, Medium};
+use crate::policy::{AskedBound, Estimate as PolicyEstimate, Verdict};
+use crate::proxy::decide::denied;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::forward::Changes;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::price::find;
+use crate::proxy::relay::Allowance;
+use crate::proxy::reply::Refusal;
+use crate::proxy::settle::unanswered;
+
+/// Texts up to this length are counted by the encoder; longer ones by the learned ratio, which costs nothing.
+const COUNTED_TEXT_BYTES_MAX: u64 = 4 << 10;
+/// Structure around the text (roles, separators) of a request.
+const STRUCTURE_TOKENS: u64 = 8;
+/// Bodies larger than this are sized by their structure too: long tool schemas are keys and braces more than text.
+const STRUCTURED_BODY_BYTES: u64 = 2 << 10;
+const STRUCTURE_BYTES_PER_TOKEN: u64 = 8;
+/// An extension's step, in output tokens.
+const STEP_TOKENS: u64 = 1_024;
+/// How often a request that waits for others' holds asks again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What a request is expected to take, and what that costs.
+#[derive(Clone, Debug)]
+pub struct Estimate {
+    pub input_tokens: u64,
+    /// Of all choices together.
+    pub output_tokens: u64,
+    pub usd: Usd,
+    /// The named limit, whole: what the request may take at most. `None` where it names none.
+    named_output: Option<u64>,
+    input_usd: Usd,
+    output_price_picos: i64,
+    basis: &'static str,
+}
+
+impl Estimate {
+    pub fn facts(&self) -> PolicyEstimate {
+        PolicyEstimate { input_tokens: self.input_tokens, output_tokens: self.output_tokens, usd: self.usd }
+    }
+
+    fn amounts(&self) -> Amounts {
+        Amounts::of_request(self.usd, self.input_tokens.saturating_add(self.output_tokens))
+    }
+
+    /// The same request with at most `output` tokens of output.
+    fn with_output(&self, output: u64) -> Estimate {
+        let mut changed = self.clone();
+        changed.output_tokens = output;
+        changed.usd = self.input_usd.saturating_add(cost_of(output, self.output_price_picos));
+        changed
+    }
+}
+
+/// Tokens at a price, rounded up: a hold is never a nano short.
+fn cost_of(tokens: u64, picos: i64) -> Usd {
+    let picos = i128::from(tokens) * i128::from(picos);
+    Usd::from_nanos(i64::try_from(picos.div_euclid(1_000) + i128::from(picos.rem_euclid(1_000) != 0)).unwrap_or(i64::MAX))
+}
+
+/// Sizes the request: its input at the dearest kind it may be billed as, its output as the config says.
+pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refusal> {
+    let call = &exchange.inspected.call;
+    let config = &exchange.rules.config.hold;
+    let Some(found) = find(&exchange.rules, &exchange.way, &call.model, exchange.at_ms) else {
+        let message = format!("model {} has no price here, and unpriced models are refused", shown(&call.model));
+        return Err(Refusal::new(400, "unpriced_model", message).final_answer());
+    };
+    let input_tokens = input_estimate(gateway, exchange, config);
+    let tier = call.service_tier.as_deref();
+    let input_price = found.quote.input_ceiling(input_tokens, tier, cache_writes(exchange));
+    let output_price = found.quote.output_price(input_tokens, tier);
+    let produces_output = output_price.picos() > 0;
+    let choices = u64::from(call.choices.max(1));
+    let (per_choice, basis) = match call.max_output {
+        _ if !produces_output => (0, "input only"),
+        Some(named) => (named, "named maximum"),
+        None if config.unnamed_output == UnnamedOutput::Max => {
+            (found.quote.max_output().unwrap_or(gateway.estimator.output_expected(&call.model)), "the model's maximum")
+        }
+        None => {
+            let expected = gateway.estimator.output_expected(&call.model);
+            (expected.min(found.quote.max_output().unwrap_or(u64::MAX)), "expected output")
+        }
+    };
+    let whole = per_choice.saturating_mul(choices);
+    let starts_small = config.size == HoldSize::Expected && call.stream;
+    let output_tokens = if starts_small { whole.min(STEP_TOKENS.saturating_mul(choices)) } else { whole };
+    let input_usd = cost_of(input_tokens, input_price.picos());
+    let sized = Estimate {
+        input_tokens,
+        output_tokens,
+        usd: Usd::ZERO,
+        named_output: call.max_output,
+        input_usd,
+        output_price_picos: output_price.picos(),
+        basis: if starts_small { "first step of a stream" } else { basis },
+    };
+    Ok(sized.with_output(output_tokens))
+}
+
+fn shown(model: &str) -> String {
+    model.chars().filter(|one| !one.is_control()).take(80).collect()
+}
+
+fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -> u64 {
+    let inspected = &exchange.inspected;
+    let model = inspected.call.model.as_str();
+    let text = &inspected.text;
+    let counted = if text.bytes() <= COUNTED_TEXT_BYTES_MAX {
+        gateway.estimator.input_tokens(model, text.sample()).tokens
+    } else {
+        gateway.estimator.input_tokens_of_bytes(model, text.bytes()).tokens
+    };
+    let mut tokens = counted.saturating_add(STRUCTURE_TOKENS);
+    let Some(outline) = &inspected.outline else { return tokens };
+    let mut media_bytes = 0;
+    for (medium, name) in [(Medium::Image, "image"), (Medium::Audio, "audio"), (Medium::File, "file")] {
+        let (items, bytes) = outline.medium(medium);
+        media_bytes += bytes;
+        let allowance = config.allowances.get(name).copied().unwrap_or(0);
+        tokens = tokens.saturating_add(u64::from(items).saturating_mul(allowance));
+    }
+    if outline.bytes > STRUCTURED_BODY_BYTES {
+        let structure = outline.bytes.saturating_sub(outline.text_bytes).saturating_sub(media_bytes);
+        tokens = tokens.saturating_add(structure / STRUCTURE_BYTES_PER_TOKEN);
+    }
+    tokens
+}
+
+/// Whether the request asks for its prompt to be written to a cache, which costs more than plain input.
+fn cache_writes(exchange: &Exchange) -> CacheWrites {
+    let json = exchange.inspected.json();
+    if memchr::memmem::find(json, b"\"cache_control\"").is_none() {
+        CacheWrites::None
+    } else if memchr::memmem::find(json, b"\"1h\"").is_some() {
+        CacheWrites::OneHour
+    } else {
+        CacheWrites::FiveMinutes
+    }
+}
+
+/// What the later steps need: the hold, what it changes in the request, and what the client is told.
+pub struct Reserved {
+    pub hold: Hold,
+    pub changes: Changes,
+    pub headers: Vec<(String, String)>,
+    pub verdict: Vec<Name>,
+    pub allowance: Guard,
+}
+
+/// Applies the verdict: a denial ends here, a clamp changes the request, the bounds take the hold.
+pub async fn reserve(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    estimate: Estimate,
+    verdict: Verdict,
+) -> Result<Reserved, Refusal> {
+    if let Some(deny) = &verdict.deny {
+        tell_denied(gateway, exchange, &format!("key:{}", exchange.identity.fingerprint), &deny.code);
+        return Err(denied(deny));
+    }
+    let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
+    let bounds: Vec<Bound> = verdict.bounds.iter().map(|asked| asked.bound.clone()).collect();
+    let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds).await?;
+    let mut headers = verdict.headers;
+    headers.extend(warning(&verdict.bounds, hold.standings()));
+    let guarded = bounds.iter().any(|bound| bound.mode() == Mode::Hard);
+    let allowance = Guard {
+        guarded,
+        covered_tokens: estimate.output_tokens,
+        output_price_picos: estimate.output_price_picos,
+        ratio: Ratio::of(gateway, &exchange.inspected.call.model),
+    };
+    Ok(Reserved { hold, changes, headers, verdict: verdict.spoke, allowance })
+}
+
+/// A clamp lowers the request's own maximum, or names one where there is none.
+fn clamped(exchange: &Exchange, estimate: Estimate, clamp: Option<u64>) -> Result<(Estimate, Changes), Refusal> {
+    let Some(most) = clamp.filter(|most| estimate.named_output.is_none_or(|named| named > *most)) else {
+        return Ok((estimate, Changes::default()));
+    };
+    let editable = exchange.inspected.edit_point(|point| match point {
+        EditPoint::MaxOutput(path) => Some(path),
+        _ => None,
+    });
+    if editable.is_none() {
+        // What cannot be clamped is not let through unclamped.
+        let message = "a policy limits the output of this request, and this operation has no such limit";
+        return Err(Refusal::new(403, "cannot_clamp", message).final_answer());
+    }
+    let choices = u64::from(exchange.inspected.call.choices.max(1));
+    let output = estimate.output_tokens.min(most.saturating_mul(choices));
+    let mut smaller = estimate.with_output(output);
+    smaller.named_output = Some(most);
+    Ok((smaller, Changes { max_output: Some(most), model: None }))
+}
+
+/// Places the hold; where only others' holds stand in the way, waits for them as long as the config says.
+async fn place(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    estimate: &Estimate,
+    asked: &[AskedBound],
+    bounds: &[Bound],
+) -> Result<Hold, Refusal> {
+    let facts = Arc::new(exchange.facts());
+    let basis = Name::from(estimate.basis);
+    let patience = exchange.rules.config.hold.wait;
+    let waiting_since = Instant::now();
+    loop {
+        let permit = gateway.ledger.admit().await.map_err(|error| ledger_stopped(&error))?;
+        let refused = match gateway.ledger.reserve(permit, Arc::clone(&facts), bounds, estimate.amounts(), &basis) {
+            Ok(hold) => return Ok(hold),
+            Err(BooksError::Refused(refused)) => refused,
+            Err(error) => {
+                tracing::error!(%error, "a hold could not be placed");
+                return Err(Refusal::new(503, "ledger_full", "the ledger has no room for this request").retry_after(1));
+            }
+        };
+        let account = refused.bound.account.clone();
+        match refused.obstacle {
+            Obstacle::Held if waiting_since.elapsed() < patience => tokio::time::sleep(ASK_AGAIN).await,
+            Obstacle::Held => {
+                tell_denied(gateway, exchange, &account, "budget_held");
+                let message = "the budget is held by requests that are running; try again when they have ended";
+                return Err(Refusal::new(429, "budget_held", message)
+                    .kind("budget_exceeded")
+                    .field("account", account.to_string())
+                    .retry_after(2));
+            }
+            Obstacle::Exceeded => {
+                tell_denied(gateway, exchange, &account, "budget_exceeded");
+                let policy = asked.get(refused.place).map(|asked| asked.policy.clone());
+                return Err(exceeded(gateway, bounds, &refused, estimate, policy));
+            }
+        }
+    }
+}
+
+/// Nothing is spent that cannot be written down.
+pub fn ledger_stopped(error: &LedgerError) -> Refusal {
+    tracing::error!(%error, "the ledger takes no more: requests are refused");
+    Refusal::new(503, "ledger_unavailable", "the ledger cannot write; requests are refused until it can")
+}
+
+fn tell_denied(gateway: &Gateway, exchange: &Exchange, account: &str, reason: &str) {
+    gateway.ledger.deny(&Denial {
+        account: Name::from(account),
+        tenant: exchange.tenant.clone(),
+        reason: Name::from(reason),
+    });
+}
+
+/// The contract's refusal: what is spent and what the limits are, by day and month.
+fn exceeded(
+    gateway: &Gateway,
+    bounds: &[Bound],
+    refused: &agentledger_ledger::Refusal,
+    estimate: &Estimate,
+    policy: Option<Name>,
+) -> Refusal {
+    let over_already = refused.standing.posted >= refused.standing.limit;
+    let message = if over_already { "spending limit exceeded" } else { "estimated cost of request exceeds remaining budget" };
+    let mut refusal = Refusal::new(429, "budget_exceeded", message).kind("budget_exceeded").final_answer();
+    if !over_already && refused.bound.unit == Unit::Usd {
+        refusal = refusal.field("estimated_cost", dollars(estimate.usd.nanos()));
+    }
+    for (window, spent, limit) in
+        [(Window::Day, "daily_spent", "daily_limit"), (Window::Month, "monthly_spent", "monthly_limit")]
+    {
+        let standing = bounds
+            .iter()
+            .find(|bound| bound.window() == window && bound.unit() == Unit::Usd && *bound.account() == refused.bound.account)
+            .map(|bound| gateway.ledger.standing(bound));
+        refusal = refusal
+            .field(spent, dollars(standing.map_or(0, |standing| standing.posted)))
+            .field(limit, dollars(standing.map_or(0, |standing| standing.limit)));
+    }
+    refusal = refusal
+        .field("account", refused.bound.account.to_string())
+        .field("window", refused.bound.window.name())
+        .field("unit", refused.bound.unit.name());
+    if refused.bound.unit != Unit::Usd {
+        refusal = refusal.field("spent", refused.standing.posted).field("limit", refused.standing.limit);
+    }
+    match policy {
+        Some(policy) => refusal.field("policy", policy.to_string()),
+        None => refusal,
+    }
+}
+
+/// Money as a JSON number, for reading; its text is the exact decimal.
+fn dollars(nanos: i64) -> serde_json::Value {
+    let number: Result<serde_json::Number, _> = Usd::from_nanos(nanos).to_string().parse();
+    number.map_or(serde_json::Value::Null, serde_json::Value::Number)
+}
+
+/// `X-AgentLedger-Budget-Warning: daily=S/L monthly=S/L`, where a soft limit is reached or a watched one is exceeded.
+fn warning(asked: &[AskedBound], standings: &[Standing]) -> Option<(String, String)> {
+    let due = asked.iter().zip(standings).any(|(asked, standing)| {
+        let soft = i128::from(standing.limit) * i128::from(asked.soft_ppm) / 1_000_000;
+        let spent = i128::from(standing.posted);
+        asked.bound.unit() == Unit::Usd
+            && ((asked.soft_ppm > 0 && spent >= soft) || (asked.bound.mode() == Mode::Watch && spent >= i128::from(standing.limit)))
+    });
+    if !due {
+        return None;
+    }
+    let mut said = Vec::new();
+    for (window, name) in [(Window::Day, "daily"), (Window::Month, "monthly")] {
+        // Of several accounts the one that is nearest to its limit speaks.
+        let nearest = asked
+            .iter()
+            .zip(standings)
+            .filter(|(asked, _)| asked.bound.window() == window && asked.bound.unit() == Unit::Usd)
+            .min_by_key(|(_, standing)| standing.limit.saturating_sub(standing.posted));
+        if let Some((_, standing)) = nearest {
+            said.push(format!("{name}={}/{}", cents(standing.posted), cents(standing.limit)));
+        }
+    }
+    (!said.is_empty()).then(|| ("X-AgentLedger-Budget-Warning".to_owned(), said.join(" ")))
+}
+
+/// Dollars with two decimals, rounded half up.
+fn cents(nanos: i64) -> String {
+    let cents = (i128::from(nanos) + 5_000_000).div_euclid(10_000_000);
+    format!("{}.{:02}", cents / 100, cents % 100)
+}
+
+/// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
+#[derive(Clone, Copy, Debug)]
+struct Ratio {
+    tokens_of_mebibyte: u64,
+}
+
+impl Ratio {
+    fn of(gateway: &Gateway, model: &str) -> Ratio {
+        Ratio { tokens_of_mebibyte: gateway.estimator.output_tokens_of_bytes(model, 1 << 20).tokens }
+    }
+
+    fn tokens(self, bytes: u64) -> u64 {
+        let tokens = u128::from(bytes) * u128::from(self.tokens_of_mebibyte) / (1 << 20);
+        u64::try_from(tokens).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a hold covers, before the stream begins.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// A hard bound stands behind it: without one there is nothing to cut for.
+    guarded: bool,
+    covered_tokens: u64,
+    output_price_picos: i64,
+    ratio: Ratio,
+}
+
+impl Guard {
+    pub fn bind<'h>(&mut self, hold: &'h mut Hold) -> Bounded<'h> {
+        Bounded { guard: self.clone(), hold }
+    }
+}
+
+/// The hold guarding its stream: extended as the text grows, cut when nothing is left.
+pub struct Bounded<'h> {
+    guard: Guard,
+    hold: &'h mut Hold,
+}
+
+impl Allowance for Bounded<'_> {
+    fn covers(&mut self, text_bytes: u64) -> Result<(), String> {
+        if !self.guard.guarded {
+            return Ok(());
+        }
+        let tokens = self.guard.ratio.tokens(text_bytes);
+        while tokens > self.guard.covered_tokens {
+            let step = STEP_TOKENS.max(tokens - self.guard.covered_tokens);
+            let usd = cost_of(step, self.guard.output_price_picos);
+            let asked = Amounts { usd, tokens: i64::try_from(step).unwrap_or(i64::MAX), requests: 0 };
+            let granted = self.hold.extend(asked).map_err(|_| "the budget is used up".to_owned())?;
+            // The scarcer of money and tokens says how far the extension reaches.
+            let by_tokens = u64::try_from(granted.tokens).unwrap_or(0);
+            let by_money = match self.guard.output_price_picos {
+                0 => by_tokens,
+                picos => {
+                    let tokens = i128::from(granted.usd.nanos()) * 1_000 / i128::from(picos);
+                    u64::try_from(tokens).unwrap_or(0)
+                }
+            };
+            let reach = by_tokens.min(by_money);
+            if reach == 0 {
+                return Err("the budget is used up".to_owned());
+            }
+            self.guard.covered_tokens = self.guard.covered_tokens.saturating_add(reach);
+        }
+        Ok(())
+    }
+}
+
+/// For operations that are not held.
+pub struct Unbounded;
+
+impl Allowance for Unbounded {
+    fn covers(&mut self, _text_bytes: u64) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// What an exact answer teaches about its model's bytes per token.
+pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
+    if settlement.estimate_reason.is_some() || settlement.outcome != Outcome::Completed || settlement.usage == Usage::default() {
+        return;
+    }
+    let usage = &settlement.usage;
+    let plain_text = [Medium::Image, Medium::Audio, Medium::File].iter().all(|medium| exchange.inspected.media(*medium) == 0);
+    let input = plain_text.then(|| (exchange.inspected.text.bytes(), usage.input_tokens()));
+    let visible = usage.get(Kind::Output).saturating_sub(settlement.reasoning);
+    let output = Some((metered.text.bytes(), visible)).filter(|(bytes, tokens)| *bytes > 0 && *tokens > 0);
+    let all = usage.get(Kind::Output);
+    gateway.estimator.learn(&exchange.inspected.call.model, input, output, all);
+}
+
+/// The client left before the answer began: the upstream has the request and may bill its input, and more.
+pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &[Name]) -> Settlement {
+    let mut settlement = unanswered(gateway, exchange, Outcome::ClientGone, 0, verdict);
+    let tokens = input_estimate(gateway, exchange, &exchange.rules.config.hold);
+    settlement.usage.set(Kind::Input, tokens);
+    if let Some(found) = find(&exchange.rules, &exchange.way, &exchange.inspected.call.model, exchange.at_ms) {
+        settlement.cost = found.quote.cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
+        settlement.price = Some(found.quote.reference());
+    }
+    settlement.upper_bound = Some(hold.held().max(settlement.cost));
+    settlement.estimate_reason = Some(Name::from(reason::CLIENT_GONE));
+    settlement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_rounded_up_to_whole_nanos() {
+        assert_eq!(cost_of(1, 1), Usd::from_nanos(1));
+        assert_eq!(cost_of(1000, 1), Usd::from_nanos(1));
+        assert_eq!(cost_of(1001, 1), Usd::from_nanos(2));
+        assert_eq!(cost_of(u64::MAX, i64::MAX), Usd::from_nanos(i64::MAX));
+    }
+
+    #[test]
+    fn warnings_speak_dollars_and_cents() {
+        assert_eq!(cents(0), "0.00");
+        assert_eq!(cents(40_004_999_999), "40.00");
+        assert_eq!(cents(40_005_000_000), "40.01");
+        assert_eq!(dollars(1_500_000_000).to_string(), "1.5");
+    }
+}

@@ -1,0 +1,83 @@
+//! Eighth step: what the answer used becomes what it cost, and the hold ends, exactly once.
+
+use agentledger_ledger::{Kind, Name, Outcome, Settlement, Usage, Usd};
+
+use crate::meter::{End, Metered, Settled};
+use crate::proxy::exchange::Exchange;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::price::{find, price};
+
+/// How an exchange ended, for its entry.
+pub struct Ended<'a> {
+    pub end: End,
+    pub status: u16,
+    pub ttfb_ms: Option<u64>,
+    /// Policies that spoke.
+    pub verdict: &'a [Name],
+}
+
+/// Makes the settlement of an exchange whose answer was metered.
+pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, ended: &Ended<'_>) -> Settlement {
+    let requested = exchange.inspected.call.model.as_str();
+    let model = metered.model.as_deref().filter(|model| !model.is_empty()).unwrap_or(requested);
+    let input = || gateway.estimator.text_tokens(requested, &exchange.inspected.text).tokens;
+    let used = metered.settle(ended.end, model, input, &gateway.estimator);
+    let tier = metered.service_tier.as_deref().or(exchange.inspected.call.service_tier.as_deref());
+    let priced = price(exchange, &used, model, tier);
+    let reason = used.estimate_reason.or(priced.reason);
+    let cut_short = matches!(ended.end, End::Cut | End::ClientGone) && used.estimate_reason.is_some();
+    Settlement {
+        at_ms: gateway.clock.now_ms(),
+        outcome: match ended.end {
+            End::Completed => Outcome::Completed,
+            End::ClientGone => Outcome::ClientGone,
+            End::Cut => Outcome::Cut,
+            End::UpstreamFailed => Outcome::UpstreamFailed,
+        },
+        status: ended.status,
+        model: Name::from(model),
+        usage: used.usage,
+        parts: if priced.parts.len() > 1 { priced.parts } else { Vec::new() },
+        reasoning: used.reasoning,
+        cost: priced.cost,
+        reported_cost: metered.reported_cost.as_deref().and_then(|text| text.parse().ok()),
+        upper_bound: cut_short.then(|| upper_bound(exchange, &used, model, tier).max(priced.cost)),
+        price: priced.price,
+        estimate_reason: reason.map(Name::from),
+        verdict: ended.verdict.to_vec(),
+        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ttfb_ms: ended.ttfb_ms,
+    }
+}
+
+/// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.
+fn upper_bound(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str>) -> Usd {
+    let Some(found) = find(&exchange.rules, &exchange.way, model, exchange.at_ms) else { return Usd::ZERO };
+    let call = &exchange.inspected.call;
+    let allowed = call.max_output.or_else(|| found.quote.max_output()).unwrap_or(0);
+    let mut usage: Usage = used.usage;
+    let output = allowed.saturating_mul(u64::from(call.choices.max(1)));
+    usage.set(Kind::Output, usage.get(Kind::Output).max(output));
+    found.quote.cost(&usage, tier)
+}
+
+/// The settlement of an exchange that got no answer: nothing was used, as far as anyone can tell.
+pub fn unanswered(gateway: &Gateway, exchange: &Exchange, outcome: Outcome, status: u16, verdict: &[Name]) -> Settlement {
+    Settlement {
+        at_ms: gateway.clock.now_ms(),
+        outcome,
+        status,
+        model: Name::from(exchange.inspected.call.model.as_str()),
+        usage: Usage::default(),
+        parts: Vec::new(),
+        reasoning: 0,
+        cost: Usd::ZERO,
+        reported_cost: None,
+        upper_bound: None,
+        price: None,
+        estimate_reason: None,
+        verdict: verdict.to_vec(),
+        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ttfb_ms: None,
+    }
+}

@@ -1,0 +1,106 @@
+//! Connections to a provider: names resolved without blocking, one pool a provider, TLS always checked.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+
+use crate::config::{Provider, Timeouts, Upstream as Address};
+
+/// How long a resolved name is used before it is asked again.
+const RESOLVED_MS: i64 = 30_000;
+/// Idle upstream connections kept for one provider.
+const POOL_SIZE: usize = 512;
+const POOL_IDLE: Duration = Duration::from_secs(90);
+
+/// Why no connection could be had. Nothing was sent to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot resolve {host}: {source}")]
+    Resolve { host: String, source: std::io::Error },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("cannot connect to {host}: {reason}")]
+    Connect { host: String, reason: String },
+}
+
+/// One provider's way out.
+pub struct Upstream {
+    address: Address,
+    timeouts: Timeouts,
+    connector: Connector,
+    resolved: Mutex<Option<(i64, Vec<SocketAddr>)>>,
+}
+
+pub struct Connection {
+    pub session: HttpSession,
+    pub peer: HttpPeer,
+    /// Taken from the pool: the upstream may have closed it in the same moment.
+    pub reused: bool,
+}
+
+impl Upstream {
+    pub fn new(provider: &Provider) -> Upstream {
+        let mut options = ConnectorOptions::new(POOL_SIZE);
+        options.ca_file = provider.upstream.ca_file.as_ref().map(|path| path.display().to_string());
+        Upstream {
+            address: provider.upstream.clone(),
+            timeouts: provider.timeouts.clone(),
+            connector: Connector::new(Some(options)),
+            resolved: Mutex::new(None),
+        }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A pooled or a new connection; `attempt` picks another address of the name where it has several.
+    pub async fn connect(&self, attempt: usize, now_ms: i64) -> Result<Connection, ConnectError> {
+        let address = self.resolve(attempt, now_ms).await?;
+        let mut peer = HttpPeer::new(address, self.address.tls, self.address.host.clone());
+        peer.options.connection_timeout = Some(self.timeouts.connect);
+        peer.options.total_connection_timeout = Some(self.timeouts.connect);
+        peer.options.idle_timeout = Some(POOL_IDLE);
+        if self.address.tls && self.address.h2 {
+            peer.options.set_http_version(2, 1);
+        }
+        match self.connector.get_http_session(&peer).await {
+            Ok((session, reused)) => Ok(Connection { session, peer, reused }),
+            Err(error) => {
+                *self.resolved.lock() = None;
+                let reason = error.etype().as_str().to_owned();
+                Err(ConnectError::Connect { host: self.address.host.clone(), reason })
+            }
+        }
+    }
+
+    /// Gives a connection whose answer was read to its end back to the pool.
+    pub async fn release(&self, connection: Connection) {
+        self.connector.release_http_session(connection.session, &connection.peer, Some(POOL_IDLE)).await;
+    }
+
+    async fn resolve(&self, attempt: usize, now_ms: i64) -> Result<SocketAddr, ConnectError> {
+        let host = &self.address.host;
+        if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
+            return Ok(SocketAddr::new(ip, self.address.port));
+        }
+        let known = self.resolved.lock().clone().filter(|(at_ms, _)| now_ms - at_ms < RESOLVED_MS);
+        let addresses = match known {
+            Some((_, addresses)) => addresses,
+            None => {
+                let found = tokio::net::lookup_host((host.as_str(), self.address.port)).await;
+                let addresses: Vec<SocketAddr> =
+                    found.map_err(|source| ConnectError::Resolve { host: host.clone(), source })?.collect();
+                *self.resolved.lock() = Some((now_ms, addresses.clone()));
+                addresses
+            }
+        };
+        let pick = attempt.checked_rem(addresses.len()).unwrap_or(0);
+        addresses.get(pick).copied().ok_or_else(|| ConnectError::NoAddress { host: host.clone() })
+    }
+}

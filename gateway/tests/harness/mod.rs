@@ -1,0 +1,162 @@
+//! A gateway in this process, a scripted upstream, a client: a test through them reads as a sentence.
+
+pub mod client;
+pub mod upstream;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agentledger::config::{self, Env, Known};
+use agentledger::launch::{self, Launched};
+use agentledger_ledger::{Clock, Entry, EntryQuery, SystemClock};
+
+pub use client::Client;
+pub use upstream::{Script, Upstream};
+
+/// A running gateway on a port of its own, with a ledger of its own.
+pub struct Gateway {
+    launched: Option<Launched>,
+    pub dir: Arc<tempfile::TempDir>,
+    pub client: Client,
+}
+
+/// How a gateway is made.
+pub struct Setup {
+    yaml: String,
+    dir: Arc<tempfile::TempDir>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Setup {
+    /// Both root providers lead to the upstream.
+    pub fn new(upstream: &Upstream) -> Setup {
+        let base = upstream.base();
+        Setup {
+            yaml: format!(
+                "providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"
+            ),
+            dir: Arc::new(tempfile::tempdir().unwrap()),
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+
+    /// Further configuration, top level YAML.
+    pub fn with(mut self, yaml: &str) -> Setup {
+        self.yaml.push_str(yaml);
+        self.yaml.push('\n');
+        self
+    }
+
+    /// The whole configuration but for listen and storage.
+    pub fn only(mut self, yaml: &str) -> Setup {
+        self.yaml = format!("{yaml}\n");
+        self
+    }
+
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Setup {
+        self.clock = clock;
+        self
+    }
+
+    /// In the folder of another gateway: its ledger is opened again.
+    pub fn in_dir(mut self, dir: &Arc<tempfile::TempDir>) -> Setup {
+        self.dir = Arc::clone(dir);
+        self
+    }
+
+    pub fn start(self) -> Gateway {
+        let dir = self.dir.path();
+        let text = format!(
+            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\"}}\n{}",
+            dir.join("ledger").display(),
+            dir.join("policies").display(),
+            without_policies(&self.yaml),
+        );
+        let known = Known::built_in();
+        let none: [(&str, &str); 0] = [];
+        let config = config::load_text(None, &text, &Env::of(none), &known).unwrap_or_else(|errors| panic!("{errors}"));
+        let loaded = launch::of_config(config).unwrap_or_else(|error| panic!("{error}"));
+        let launched = launch::launch(loaded, self.clock).unwrap_or_else(|error| panic!("{error}"));
+        let client = Client::to(launched.address());
+        Gateway { launched: Some(launched), dir: self.dir, client }
+    }
+}
+
+fn without_policies(yaml: &str) -> String {
+    assert!(!yaml.contains("\npolicies:"), "the harness sets the policies folder");
+    yaml.to_owned()
+}
+
+impl Gateway {
+    pub fn to(upstream: &Upstream) -> Gateway {
+        Setup::new(upstream).start()
+    }
+
+    pub fn launched(&self) -> &Launched {
+        self.launched.as_ref().unwrap()
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.launched().address()
+    }
+
+    pub fn policies_dir(&self) -> PathBuf {
+        self.dir.path().join("policies")
+    }
+
+    /// All entries, once everything decided is on disk.
+    pub fn entries(&self) -> Vec<Entry> {
+        let ledger = &self.launched().gateway().ledger;
+        block_on(ledger.flushed());
+        let query = EntryQuery { from_ms: 0, to_ms: i64::MAX, limit: 100_000, after: None };
+        ledger.entries(&query).unwrap().entries
+    }
+
+    /// The one entry there is.
+    pub fn entry(&self) -> Entry {
+        let mut entries = self.entries();
+        assert_eq!(entries.len(), 1, "{entries:#?}");
+        entries.remove(0)
+    }
+
+    /// Waits, boundedly, until there are so many entries.
+    pub fn entries_of(&self, count: usize) -> Vec<Entry> {
+        for _ in 0..500 {
+            let entries = self.entries();
+            if entries.len() >= count {
+                return entries;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("expected {count} entries, there are {:#?}", self.entries());
+    }
+
+    /// Goes down in order.
+    pub fn stop(mut self) -> Arc<tempfile::TempDir> {
+        self.launched.take().unwrap().stop(std::future::pending());
+        Arc::clone(&self.dir)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(launched) = self.launched.take() {
+            launched.stop(std::future::ready(()));
+        }
+    }
+}
+
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// A port that nobody listens on.
+pub fn dead_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// The workspace's root.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}

@@ -1,0 +1,73 @@
+//! What this dialect serves, and which values it needs to see.
+
+use agentledger_guest::Billing::{Free, Metered};
+use agentledger_guest::{Info, Medium, media, route, want};
+
+pub const MESSAGES: &str = "messages";
+
+/// A usage report with a hundred iterations is still read whole.
+const USAGE_BYTES_MAX: u32 = 64 << 10;
+
+pub fn info() -> Info {
+    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    Info {
+        name: "anthropic".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        routes: vec![
+            route("POST", "/v1/messages", MESSAGES, Metered),
+            route("POST", "/v1/messages/count_tokens", "messages.count_tokens", Free),
+            route(
+                "POST",
+                "/v1/messages/batches/{any}/cancel",
+                "messages.batches.cancel",
+                Free,
+            ),
+            route("GET", "/v1/messages/*", "read", Free),
+            route("DELETE", "/v1/messages/*", "delete", Free),
+            route("GET", "/v1/models", "models", Free),
+            route("GET", "/v1/models/*", "models", Free),
+        ],
+        request_paths: vec![
+            want("model", 1_024, 0),
+            want("stream", 16, 0),
+            want("max_tokens", 64, 0),
+            want("service_tier", 64, 0),
+            want("speed", 64, 0),
+        ],
+        request_headers: vec![],
+        request_media: vec![
+            media("messages.*.content.*.source", Medium::Image),
+            media("messages.*.content.*.content.*.source", Medium::Image),
+            media("system.*.source", Medium::Image),
+        ],
+        answer_paths: vec![
+            want("type", 64, 0),
+            want("id", 256, 0),
+            want("model", 1_024, 0),
+            want("usage", USAGE_BYTES_MAX, 0),
+            want("message.id", 256, 0),
+            want("message.model", 1_024, 0),
+            want("message.usage", USAGE_BYTES_MAX, 0),
+            want("error.type", 256, 0),
+            // Another model took over within the stream.
+            want("content_block.type", 64, 0),
+            want("content_block.to.model", 1_024, 0),
+        ],
+        text_paths: paths(&[
+            "delta.text",
+            "delta.thinking",
+            "delta.partial_json",
+            "delta.content",
+            "content.*.text",
+            "content.*.thinking",
+            "content.*.input",
+        ]),
+        markers: paths(&[
+            "\"usage\":{",
+            "\"usage\": {",
+            "\"type\":\"fallback\"",
+            "\"type\": \"fallback\"",
+        ]),
+        events: paths(&["message_start", "message_delta", "message_stop", "error"]),
+    }
+}

@@ -1,0 +1,269 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use agentledger_guest::{AnswerFrame, Call, Ending, Kind, Part, Problem, Provider, Reading, Refusal, Request};
+use serde_json::{Value, json};
+
+use crate::Anthropic;
+use crate::info::MESSAGES;
+
+fn ask(body: Value) -> Result<Call, Problem> {
+    Anthropic::inspect(Request {
+        method: "POST".to_owned(),
+        path: "/v1/messages".to_owned(),
+        operation: MESSAGES.to_owned(),
+        path_model: None,
+        headers: vec![],
+        outline: body.to_string(),
+    })
+}
+
+fn frame(streamed: bool, body: Value) -> Option<Reading> {
+    Anthropic::read(AnswerFrame {
+        operation: MESSAGES.to_owned(),
+        event: None,
+        streamed,
+        status: 200,
+        outline: body.to_string(),
+    })
+}
+
+fn counts(part: &Part) -> Vec<(Kind, u64)> {
+    part.usage.iter().map(|count| (count.kind, count.units)).collect()
+}
+
+fn used(usage: Value) -> Reading {
+    frame(
+        false,
+        json!({"type": "message", "id": "msg", "model": "m", "usage": usage}),
+    )
+    .unwrap()
+}
+
+#[test]
+fn reads_requests() {
+    let call = ask(json!({"model": "m", "max_tokens": 5, "stream": true, "service_tier": "auto"})).unwrap();
+    assert_eq!(
+        (call.max_output, call.stream, call.choices, call.service_tier.as_deref()),
+        (Some(5), true, 1, Some("auto"))
+    );
+    assert_eq!(
+        ask(json!({"model": "m", "speed": "fast"}))
+            .unwrap()
+            .service_tier
+            .as_deref(),
+        Some("fast")
+    );
+    for (body, param) in [
+        (json!({"max_tokens": 5}), "model"),
+        (json!({"model": "m", "max_tokens": -5}), "max_tokens"),
+        (json!({"model": "m", "max_tokens": 1e300}), "max_tokens"),
+        (json!({"model": "m", "stream": 1}), "stream"),
+    ] {
+        assert_eq!(
+            ask(body.clone()).expect_err("a problem").param.as_deref(),
+            Some(param),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn cache_writes_are_counted_by_how_long_they_last() {
+    let reading = used(
+        json!({"input_tokens": 10, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 30,
+        "cache_creation": {"ephemeral_5m_input_tokens": 12, "ephemeral_1h_input_tokens": 18}, "output_tokens": 40}),
+    );
+    assert_eq!(
+        counts(&reading.parts[0]),
+        [
+            (Kind::Input, 10),
+            (Kind::CacheRead, 20),
+            (Kind::Output, 40),
+            (Kind::CacheWrite5m, 12),
+            (Kind::CacheWrite1h, 18)
+        ]
+    );
+    let total = used(json!({"input_tokens": 1, "cache_creation_input_tokens": 30, "output_tokens": 2}));
+    assert_eq!(
+        counts(&total.parts[0]),
+        [(Kind::Input, 1), (Kind::Output, 2), (Kind::CacheWrite, 30)]
+    );
+    let more = used(json!({"output_tokens": 2, "cache_creation_input_tokens": 30,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 18}}));
+    assert_eq!(
+        counts(&more.parts[0]),
+        [(Kind::Output, 2), (Kind::CacheWrite5m, 12), (Kind::CacheWrite1h, 18)]
+    );
+}
+
+#[test]
+fn a_stream_tells_usage_bit_by_bit() {
+    let start = frame(
+        true,
+        json!({"type": "message_start", "message": {"id": "msg", "model": "m",
+        "usage": {"input_tokens": 377, "cache_creation_input_tokens": 0, "output_tokens": 1, "service_tier": "standard"}}}),
+    );
+    let start = start.unwrap();
+    assert_eq!(
+        (start.model.as_deref(), start.response_id.as_deref()),
+        (Some("m"), Some("msg"))
+    );
+    assert_eq!(start.service_tier.as_deref(), Some("standard"));
+    assert_eq!(
+        counts(&start.parts[0]),
+        [(Kind::Input, 377), (Kind::Output, 1), (Kind::CacheWrite, 0)]
+    );
+    let delta = frame(true, json!({"type": "message_delta", "usage": {"output_tokens": 65}})).unwrap();
+    // What is not said is not zero.
+    assert_eq!(counts(&delta.parts[0]), [(Kind::Output, 65)]);
+    assert!(!delta.final_);
+    assert!(frame(true, json!({"type": "message_stop"})).unwrap().final_);
+    assert_eq!(frame(true, json!({"type": "ping"})), None);
+}
+
+#[test]
+fn searches_and_thinking_are_counted() {
+    let reading = used(
+        json!({"input_tokens": 1, "output_tokens": 9, "server_tool_use": {"web_search_requests": 3},
+        "output_tokens_details": {"thinking_tokens": 6}, "speed": "fast"}),
+    );
+    assert_eq!(
+        counts(&reading.parts[0]),
+        [(Kind::Input, 1), (Kind::Output, 9), (Kind::WebSearch, 3)]
+    );
+    assert_eq!(reading.parts[0].reasoning, Some(6));
+    assert_eq!(reading.service_tier.as_deref(), Some("fast"));
+}
+
+#[test]
+fn compaction_is_billed_on_top() {
+    let reading = used(
+        json!({"input_tokens": 23_000, "output_tokens": 1_000, "cache_read_input_tokens": 5, "iterations": [
+        {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500, "cache_read_input_tokens": 70,
+            "cache_creation_input_tokens": 9},
+        {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000, "cache_read_input_tokens": 5}]}),
+    );
+    assert_eq!(reading.parts.len(), 1);
+    assert_eq!(
+        counts(&reading.parts[0]),
+        [
+            (Kind::Input, 203_000),
+            (Kind::CacheRead, 75),
+            (Kind::Output, 4_500),
+            (Kind::CacheWrite, 9)
+        ]
+    );
+}
+
+#[test]
+fn compaction_never_stands_for_the_whole() {
+    let delta = frame(
+        true,
+        json!({"type": "message_delta", "usage": {"output_tokens": 8, "iterations": [
+        {"type": "compaction", "input_tokens": 100, "output_tokens": 3},
+        {"type": "message", "input_tokens": 30, "output_tokens": 8}]}}),
+    );
+    assert_eq!(
+        counts(&delta.unwrap().parts[0]),
+        [(Kind::Input, 130), (Kind::Output, 11)]
+    );
+}
+
+#[test]
+fn an_advisor_is_a_part_of_its_own() {
+    let advisor = json!({"type": "advisor_message", "model": "big", "input_tokens": 900, "output_tokens": 60,
+        "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 5}});
+    let message = json!({"type": "message", "input_tokens": 5, "output_tokens": 3});
+    let reading =
+        used(json!({"input_tokens": 10, "output_tokens": 6, "iterations": [message, advisor, advisor, message]}));
+    assert_eq!(reading.parts.len(), 2);
+    assert_eq!(counts(&reading.parts[0]), [(Kind::Input, 10), (Kind::Output, 6)]);
+    assert_eq!(reading.parts[1].model.as_deref(), Some("big"));
+    assert_eq!(
+        counts(&reading.parts[1]),
+        [
+            (Kind::Input, 1_800),
+            (Kind::Output, 120),
+            (Kind::CacheWrite5m, 8),
+            (Kind::CacheWrite1h, 10)
+        ]
+    );
+}
+
+#[test]
+fn a_declined_attempt_is_not_billed() {
+    let reading = used(json!({"input_tokens": 25, "output_tokens": 8, "iterations": [
+        {"type": "message", "model": "m", "input_tokens": 25, "output_tokens": 2},
+        {"type": "fallback_message", "model": "m2", "input_tokens": 25, "output_tokens": 8}]}));
+    assert_eq!(reading.parts.len(), 1);
+    assert_eq!(counts(&reading.parts[0]), [(Kind::Input, 25), (Kind::Output, 8)]);
+    assert_eq!(reading.model.as_deref(), Some("m2"), "the one that served the turn");
+    let block = json!({"type": "content_block_start", "content_block": {"type": "fallback", "to": {"model": "m2"}}});
+    assert_eq!(frame(true, block).unwrap().model.as_deref(), Some("m2"));
+    assert_eq!(
+        frame(
+            true,
+            json!({"type": "content_block_start", "content_block": {"type": "text"}})
+        ),
+        None
+    );
+}
+
+#[test]
+fn absurd_reports_are_no_reports() {
+    for usage in [
+        json!({"input_tokens": -1, "output_tokens": 1}),
+        json!({"input_tokens": 1, "output_tokens": 1_000_000_001}),
+        json!({"input_tokens": 1, "output_tokens": 0.5}),
+        json!({"input_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": -7}}),
+        json!({"input_tokens": 1, "iterations": [{"type": "compaction", "input_tokens": -3}]}),
+        json!("none"),
+        json!({}),
+    ] {
+        let reading = used(usage.clone());
+        assert!(reading.parts.is_empty(), "{usage}");
+        assert_eq!(reading.model.as_deref(), Some("m"));
+    }
+}
+
+#[test]
+fn a_cut_stream_ends_with_an_error_event() {
+    let text = String::from_utf8(Anthropic::terminal(MESSAGES, Ending::BudgetExceeded, "over")).unwrap();
+    let data: Value = serde_json::from_str(text.strip_prefix("event: error\ndata: ").unwrap()).unwrap();
+    assert_eq!(
+        (data["type"].as_str(), data["error"]["message"].as_str()),
+        (Some("error"), Some("over"))
+    );
+    let read = frame(true, data).unwrap();
+    assert!(read.failed && read.final_);
+}
+
+#[test]
+fn refusals_are_both_shapes_at_once() {
+    let object = r#"{"type":"budget_exceeded","message":"spending limit exceeded","daily_limit":2}"#.to_owned();
+    let body = Anthropic::error_body(
+        MESSAGES,
+        &Refusal {
+            status: 429,
+            code: "budget_exceeded".to_owned(),
+            object,
+        },
+    );
+    assert_eq!(body.last(), Some(&b'\n'));
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (body["type"].as_str(), body["error"]["type"].as_str()),
+        (Some("error"), Some("budget_exceeded"))
+    );
+    assert_eq!(body["error"]["daily_limit"], 2);
+    let body = Anthropic::error_body(
+        MESSAGES,
+        &Refusal {
+            status: 404,
+            code: "x".to_owned(),
+            object: String::new(),
+        },
+    );
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["error"]["type"], "not_found_error");
+}

@@ -1,0 +1,374 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use agentledger_guest::{AnswerFrame, Call, EditPoint, Ending, Kind, Problem, Provider, Reading, Refusal, Request};
+use serde_json::{Value, json};
+
+use crate::OpenAi;
+use crate::info::{CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, REALTIME, RESPONSES};
+
+fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
+    OpenAi::inspect(Request {
+        method: "POST".to_owned(),
+        path: "/v1/x".to_owned(),
+        operation: operation.to_owned(),
+        path_model: None,
+        headers: vec![],
+        outline: body.to_string(),
+    })
+}
+
+fn frame(streamed: bool, body: &str) -> Option<Reading> {
+    OpenAi::read(AnswerFrame {
+        operation: CHAT.to_owned(),
+        event: None,
+        streamed,
+        status: 200,
+        outline: body.to_owned(),
+    })
+}
+
+/// The counts of a reading's one part, without the zeros.
+fn counts(reading: &Reading) -> Vec<(Kind, u64)> {
+    assert_eq!(reading.parts.len(), 1, "{reading:?}");
+    reading.parts[0]
+        .usage
+        .iter()
+        .filter(|count| count.units > 0)
+        .map(|count| (count.kind, count.units))
+        .collect()
+}
+
+fn used(usage: Value) -> Reading {
+    frame(false, &json!({"id": "c", "model": "m", "usage": usage}).to_string()).unwrap()
+}
+
+#[test]
+fn a_chat_names_its_limit_in_either_way() {
+    let limit = |body: Value| {
+        let call = ask(CHAT, body).unwrap();
+        let at = call.edits.iter().find_map(|edit| match edit {
+            EditPoint::MaxOutput(path) => Some(path.clone()),
+            _ => None,
+        });
+        (call.max_output, at.unwrap())
+    };
+    let at = |path: &str| path.to_owned();
+    assert_eq!(limit(json!({"model": "m"})), (None, at("max_completion_tokens")));
+    assert_eq!(
+        limit(json!({"model": "m", "max_tokens": 5})),
+        (Some(5), at("max_tokens"))
+    );
+    assert_eq!(
+        limit(json!({"model": "m", "max_completion_tokens": 7})),
+        (Some(7), at("max_completion_tokens"))
+    );
+    assert_eq!(
+        limit(json!({"model": "m", "max_tokens": 9, "max_completion_tokens": 7})),
+        (Some(9), at("max_completion_tokens"))
+    );
+    assert_eq!(
+        limit(json!({"model": "m", "max_tokens": null})),
+        (None, at("max_completion_tokens"))
+    );
+}
+
+#[test]
+fn each_operation_has_its_own_limit() {
+    let call = ask(
+        RESPONSES,
+        json!({"model": "m", "max_output_tokens": 11, "max_tokens": 3}),
+    )
+    .unwrap();
+    assert_eq!(call.max_output, Some(11));
+    assert!(
+        call.edits
+            .contains(&EditPoint::MaxOutput("max_output_tokens".to_owned()))
+    );
+    let call = ask(
+        COMPLETIONS,
+        json!({"model": "m", "max_tokens": 3, "n": 2, "best_of": 4}),
+    )
+    .unwrap();
+    assert_eq!((call.max_output, call.choices), (Some(3), 4));
+    let call = ask(EMBEDDINGS, json!({"model": "m", "stream": true})).unwrap();
+    assert_eq!((call.max_output, call.stream), (Some(0), false));
+    assert_eq!(call.edits, [EditPoint::Model("model".to_owned())]);
+    assert!(ask(COMPACT, json!({"model": "m"})).is_ok());
+}
+
+#[test]
+fn bad_values_are_problems_that_name_the_parameter() {
+    let huge = 9_007_199_254_740_993_u64;
+    for (operation, body, param) in [
+        (CHAT, json!({}), "model"),
+        (CHAT, json!({"model": null}), "model"),
+        (CHAT, json!({"model": 5}), "model"),
+        (CHAT, json!({"model": ""}), "model"),
+        (CHAT, json!({"model": "m", "max_tokens": -1}), "max_tokens"),
+        (CHAT, json!({"model": "m", "max_tokens": 1.5}), "max_tokens"),
+        (CHAT, json!({"model": "m", "max_tokens": huge}), "max_tokens"),
+        (CHAT, json!({"model": "m", "max_tokens": "5"}), "max_tokens"),
+        (
+            CHAT,
+            json!({"model": "m", "max_completion_tokens": -5}),
+            "max_completion_tokens",
+        ),
+        (
+            RESPONSES,
+            json!({"model": "m", "max_output_tokens": true}),
+            "max_output_tokens",
+        ),
+        (CHAT, json!({"model": "m", "n": 0}), "n"),
+        (CHAT, json!({"model": "m", "n": 100_000}), "n"),
+        (COMPLETIONS, json!({"model": "m", "best_of": -1}), "best_of"),
+        (CHAT, json!({"model": "m", "stream": "yes"}), "stream"),
+        (CHAT, json!({"model": "m", "service_tier": 1}), "service_tier"),
+        (
+            CHAT,
+            json!({"model": "m", "stream": true, "stream_options": 1}),
+            "stream_options",
+        ),
+        (
+            CHAT,
+            json!({"model": "m", "stream": true, "stream_options": {"include_usage": 1}}),
+            "stream_options.include_usage",
+        ),
+    ] {
+        let problem = ask(operation, body.clone()).expect_err("a problem");
+        assert_eq!(problem.param.as_deref(), Some(param), "{body}");
+    }
+    assert_eq!(ask(CHAT, json!([])).unwrap_err().code, "invalid_request_body");
+    assert_eq!(ask(REALTIME, json!({})).unwrap_err().code, "unsupported_operation");
+}
+
+#[test]
+fn usage_is_asked_for_only_where_the_client_did_not() {
+    let asks = |operation: &str, body: Value| {
+        let call = ask(operation, body).unwrap();
+        call.edits.iter().any(|edit| matches!(edit, EditPoint::StreamUsage(_)))
+    };
+    assert!(asks(CHAT, json!({"model": "m", "stream": true})));
+    assert!(asks(COMPLETIONS, json!({"model": "m", "stream": true})));
+    assert!(asks(
+        CHAT,
+        json!({"model": "m", "stream": true, "stream_options": null})
+    ));
+    assert!(asks(
+        CHAT,
+        json!({"model": "m", "stream": true, "stream_options": {"include_usage": false}})
+    ));
+    assert!(!asks(
+        CHAT,
+        json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}})
+    ));
+    assert!(!asks(CHAT, json!({"model": "m"})));
+    assert!(!asks(RESPONSES, json!({"model": "m", "stream": true})));
+}
+
+#[test]
+fn cached_and_written_tokens_lie_inside_the_prompt() {
+    let reading = used(
+        json!({"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010,
+        "prompt_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 200},
+        "completion_tokens_details": {"reasoning_tokens": 4}}),
+    );
+    assert_eq!(
+        counts(&reading),
+        [
+            (Kind::Input, 500),
+            (Kind::CacheRead, 300),
+            (Kind::CacheWrite5m, 200),
+            (Kind::Output, 10)
+        ]
+    );
+    assert_eq!(reading.parts[0].reasoning, Some(4));
+}
+
+#[test]
+fn audio_lies_inside_both_sides() {
+    let reading = used(json!({"prompt_tokens": 320, "completion_tokens": 180,
+        "prompt_tokens_details": {"cached_tokens": 12, "audio_tokens": 240},
+        "completion_tokens_details": {"reasoning_tokens": 15, "audio_tokens": 90}}));
+    assert_eq!(
+        counts(&reading),
+        [
+            (Kind::Input, 68),
+            (Kind::CacheRead, 12),
+            (Kind::Output, 90),
+            (Kind::AudioInput, 240),
+            (Kind::AudioOutput, 90)
+        ]
+    );
+    let cached = used(json!({"prompt_tokens": 100, "completion_tokens": 1,
+        "prompt_tokens_details": {"cached_tokens": 90, "audio_tokens": 80}}));
+    assert_eq!(
+        counts(&cached),
+        [(Kind::CacheRead, 90), (Kind::Output, 1), (Kind::AudioInput, 10)]
+    );
+}
+
+#[test]
+fn thinking_that_only_the_total_counts_is_output() {
+    assert_eq!(
+        counts(&used(
+            json!({"prompt_tokens": 7, "completion_tokens": 12, "total_tokens": 402})
+        )),
+        [(Kind::Input, 7), (Kind::Output, 395)]
+    );
+}
+
+#[test]
+fn other_hosts_names_for_the_same() {
+    let deepseek = json!({"prompt_tokens": 50, "completion_tokens": 2, "prompt_cache_hit_tokens": 40, "prompt_cache_miss_tokens": 10});
+    assert_eq!(
+        counts(&used(deepseek)),
+        [(Kind::Input, 10), (Kind::CacheRead, 40), (Kind::Output, 2)]
+    );
+    let groq = frame(
+        true,
+        r#"{"id":"c","choices":[{"index":0}],"x_groq":{"usage":{"prompt_tokens":3,"completion_tokens":4}}}"#,
+    )
+    .unwrap();
+    assert_eq!(counts(&groq), [(Kind::Input, 3), (Kind::Output, 4)]);
+    let embeddings = used(json!({"prompt_tokens": 8, "total_tokens": 8}));
+    assert_eq!(counts(&embeddings), [(Kind::Input, 8)]);
+}
+
+#[test]
+fn reported_costs_are_kept_as_decimals() {
+    let cost = |usage: Value| used(usage).reported_cost;
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(cost(json!({"prompt_tokens": 1, "cost": 0.00014})), text("0.00014"));
+    assert_eq!(
+        cost(json!({"prompt_tokens": 1, "cost": {"total_cost": 0.006, "request_cost": 0.005}})),
+        text("0.006")
+    );
+    assert_eq!(
+        cost(json!({"prompt_tokens": 1, "cost_in_usd_ticks": 37_756_000})),
+        text("0.0037756")
+    );
+    assert_eq!(cost(json!({"prompt_tokens": 1, "cost": null})), None);
+    assert_eq!(cost(json!({"prompt_tokens": 1, "cost": -1})), None);
+}
+
+#[test]
+fn absurd_reports_are_no_reports() {
+    for usage in [
+        json!({"prompt_tokens": -1, "completion_tokens": 1}),
+        json!({"prompt_tokens": 1.5, "completion_tokens": 1}),
+        json!({"prompt_tokens": 2_000_000_000_u64, "completion_tokens": 1}),
+        json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 5_000_000_000_u64}),
+        json!({"prompt_tokens": "1"}),
+        json!({"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 11}}),
+        json!({"prompt_tokens": 10, "completion_tokens": 1, "completion_tokens_details": {"audio_tokens": 2}}),
+        json!([1, 2, 3]),
+        json!({}),
+    ] {
+        let reading = used(usage.clone());
+        assert!(reading.parts.is_empty(), "{usage}");
+        assert_eq!(reading.model.as_deref(), Some("m"), "the rest is read all the same");
+    }
+    let twice = r#"{"model":"m","usage":{"prompt_tokens":1,"prompt_tokens":900}}"#;
+    assert!(frame(false, twice).unwrap().parts.is_empty());
+}
+
+#[test]
+fn a_usage_chunk_says_nothing_else() {
+    let usage = r#""usage":{"prompt_tokens":1,"completion_tokens":2}"#;
+    let alone = frame(true, &format!(r#"{{"id":"c","model":"m","choices":[],{usage}}}"#)).unwrap();
+    assert!(alone.usage_only && alone.final_);
+    let beside = frame(true, &format!(r#"{{"id":"c","choices":[{{"index":0}}],{usage}}}"#)).unwrap();
+    assert!(!beside.usage_only && !beside.final_);
+    let whole = frame(false, &format!(r#"{{"choices":[],{usage}}}"#)).unwrap();
+    assert!(!whole.usage_only);
+    // Azure opens its streams with a chunk of filter results.
+    let azure = frame(true, r#"{"id":"","model":"","choices":[]}"#);
+    assert_eq!(azure, None);
+}
+
+#[test]
+fn a_response_bears_usage_however_it_ends() {
+    for (kind, status, failed) in [
+        ("response.completed", "completed", false),
+        ("response.incomplete", "incomplete", false),
+        ("response.failed", "failed", true),
+    ] {
+        let event = json!({"type": kind, "response": {"id": "r", "model": "m", "status": status, "service_tier": "flex",
+            "usage": {"input_tokens": 30, "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 6},
+            "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 35},
+            "tool_usage": {"web_search": {"num_requests": 2}}}});
+        let reading = frame(true, &event.to_string()).unwrap();
+        assert!(reading.final_, "{kind}");
+        assert_eq!(
+            (reading.failed, reading.service_tier.as_deref()),
+            (failed, Some("flex"))
+        );
+        assert_eq!(
+            (reading.response_id.as_deref(), reading.model.as_deref()),
+            (Some("r"), Some("m"))
+        );
+        assert_eq!(
+            counts(&reading),
+            [
+                (Kind::Input, 20),
+                (Kind::CacheRead, 4),
+                (Kind::CacheWrite5m, 6),
+                (Kind::Output, 5),
+                (Kind::WebSearch, 2)
+            ]
+        );
+    }
+    let created = frame(
+        true,
+        r#"{"type":"response.created","response":{"id":"r","model":"m","status":"in_progress","usage":null}}"#,
+    )
+    .unwrap();
+    assert!(created.parts.is_empty() && !created.final_);
+}
+
+#[test]
+fn failures_are_told() {
+    assert!(frame(true, r#"{"error":{"code":"x"}}"#).unwrap().failed);
+    let event = frame(true, r#"{"type":"error"}"#).unwrap();
+    assert!(event.failed && event.final_);
+    assert!(!frame(false, r#"{"model":"m","error":null}"#).unwrap().failed);
+    assert_eq!(frame(true, "{}"), None);
+    assert_eq!(frame(true, "nonsense"), None);
+}
+
+#[test]
+fn a_cut_chat_ends_with_an_error_and_no_done() {
+    let bytes = OpenAi::terminal(CHAT, Ending::BudgetExceeded, "over \"budget\"");
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(!text.contains("[DONE]") && text.ends_with("\n\n"));
+    let data: Value = serde_json::from_str(text.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(data["error"]["message"], "over \"budget\"");
+    assert_eq!(data["error"]["code"], "insufficient_quota");
+}
+
+#[test]
+fn a_cut_response_ends_as_failed() {
+    let text = String::from_utf8(OpenAi::terminal(RESPONSES, Ending::BudgetExceeded, "over")).unwrap();
+    let data = text.strip_prefix("event: response.failed\ndata: ").unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["type"], "response.failed");
+    assert_eq!(data["response"]["status"], "failed");
+    assert_eq!(data["response"]["error"]["code"], "insufficient_quota");
+    assert!(data["sequence_number"].is_u64());
+}
+
+#[test]
+fn refusals_keep_the_gateways_object() {
+    let object = r#"{"type":"proxy_error","message":"API key is blocked"}"#.to_owned();
+    let body = OpenAi::error_body(
+        CHAT,
+        &Refusal {
+            status: 403,
+            code: "blocked".to_owned(),
+            object,
+        },
+    );
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["error"]["type"], "proxy_error");
+    assert_eq!(body["error"]["message"], "API key is blocked");
+}

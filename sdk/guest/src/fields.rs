@@ -1,0 +1,152 @@
+//! Strict readers for the fields of a request. Each takes a field as raw JSON, absent or `null` counting as not there,
+//! and says what is wrong with it in words a client can use. A value is never quoted back.
+
+use crate::{Problem, problem};
+use serde_json::value::RawValue;
+
+/// Largest whole number that every JSON reader agrees on.
+pub const COUNT_MAX: u64 = 1 << 53;
+
+/// A field as it stands in the document.
+pub type Field<'a> = Option<&'a RawValue>;
+
+/// Present, and not `null`.
+pub fn present<'a>(field: Field<'a>) -> Field<'a> {
+    field.filter(|raw| raw.get() != "null")
+}
+
+/// A string.
+pub fn text(field: Field<'_>, param: &str) -> Result<Option<String>, Problem> {
+    let Some(raw) = present(field) else { return Ok(None) };
+    serde_json::from_str(raw.get())
+        .map(Some)
+        .map_err(|_| problem("invalid_type", format!("'{param}' must be a string"), param))
+}
+
+/// `true` or `false`.
+pub fn flag(field: Field<'_>, param: &str) -> Result<Option<bool>, Problem> {
+    match present(field).map(RawValue::get) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(problem(
+            "invalid_type",
+            format!("'{param}' must be true or false"),
+            param,
+        )),
+    }
+}
+
+/// A whole number from `min` to `max`. `1.0` and `1e3` are refused: providers do, and a reader that rounds would hold
+/// another amount than the provider bills.
+pub fn count(field: Field<'_>, param: &str, min: u64, max: u64) -> Result<Option<u64>, Problem> {
+    let Some(raw) = present(field).map(RawValue::get) else {
+        return Ok(None);
+    };
+    let number = raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    if !number || raw.contains(['.', 'e', 'E']) {
+        return Err(problem(
+            "invalid_type",
+            format!("'{param}' must be a whole number"),
+            param,
+        ));
+    }
+    match raw.parse::<u64>() {
+        Ok(value) if (min..=max).contains(&value) => Ok(Some(value)),
+        _ => Err(problem(
+            "invalid_value",
+            format!("'{param}' must be from {min} to {max}"),
+            param,
+        )),
+    }
+}
+
+/// The model: there, a string, not empty, without control characters.
+pub fn model(field: Field<'_>) -> Result<String, Problem> {
+    match text(field, "model")? {
+        None => Err(problem(
+            "missing_required_parameter",
+            "you must provide a 'model' parameter",
+            "model",
+        )),
+        Some(name) if name.trim().is_empty() || name.chars().any(char::is_control) => {
+            Err(problem("invalid_value", "'model' must name a model", "model"))
+        }
+        Some(name) => Ok(name),
+    }
+}
+
+/// Parses the outline of a request into a struct of fields.
+pub fn parse<'a, T: serde::Deserialize<'a>>(outline: &'a str) -> Result<T, Problem> {
+    let broken = || Problem {
+        code: "invalid_request_body".to_owned(),
+        message: "the request body must be a JSON object".to_owned(),
+        param: None,
+    };
+    // Serde would read an array as a struct's fields in their order.
+    if !outline.starts_with('{') {
+        return Err(broken());
+    }
+    serde_json::from_str(outline).map_err(|_| broken())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn counts_are_whole_and_in_range() {
+        let read = |json: &str| count(Some(&raw(json)), "n", 1, COUNT_MAX);
+        assert_eq!(read("1"), Ok(Some(1)));
+        assert_eq!(read("9007199254740992"), Ok(Some(COUNT_MAX)));
+        assert_eq!(read("null"), Ok(None));
+        for (json, code) in [
+            ("0", "invalid_value"),
+            ("-1", "invalid_value"),
+            ("9007199254740993", "invalid_value"),
+            ("99999999999999999999999999", "invalid_value"),
+            ("1.5", "invalid_type"),
+            ("1e3", "invalid_type"),
+            ("\"1\"", "invalid_type"),
+            ("true", "invalid_type"),
+            ("[1]", "invalid_type"),
+        ] {
+            let problem = read(json).unwrap_err();
+            assert_eq!(
+                (problem.code.as_str(), problem.param.as_deref()),
+                (code, Some("n")),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_model_is_a_name() {
+        assert_eq!(model(Some(&raw("\"m\""))).unwrap(), "m");
+        assert_eq!(model(None).unwrap_err().code, "missing_required_parameter");
+        assert_eq!(
+            model(Some(&raw("null"))).unwrap_err().code,
+            "missing_required_parameter"
+        );
+        assert_eq!(model(Some(&raw("7"))).unwrap_err().code, "invalid_type");
+        for empty in ["\"\"", "\"  \"", "\"a\\u0000\""] {
+            assert_eq!(model(Some(&raw(empty))).unwrap_err().code, "invalid_value");
+        }
+    }
+
+    #[test]
+    fn flags_and_texts_have_their_type() {
+        assert_eq!(flag(Some(&raw("true")), "stream"), Ok(Some(true)));
+        assert_eq!(
+            flag(Some(&raw("\"true\"")), "stream").unwrap_err().param.as_deref(),
+            Some("stream")
+        );
+        assert_eq!(text(Some(&raw("\"a\\n\"")), "t").unwrap().as_deref(), Some("a\n"));
+        assert_eq!(text(Some(&raw("{}")), "t").unwrap_err().code, "invalid_type");
+    }
+}

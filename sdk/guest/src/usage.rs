@@ -1,0 +1,155 @@
+//! Counts as providers report them, and the sums a reading is made of.
+
+use crate::{Count, Kind, Part};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// More units than any one answer can bill: a report above it is refused.
+pub const UNITS_MAX: u64 = 1_000_000_000;
+
+/// A count in a provider's report. Absent and `null` are zero; negative, fractional and absurd ones do not parse, and
+/// with them the whole report does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Units(pub u64);
+
+impl<'de> Deserialize<'de> for Units {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Units, D::Error> {
+        match Option::<u64>::deserialize(from)? {
+            None => Ok(Units(0)),
+            Some(units) if units <= UNITS_MAX => Ok(Units(units)),
+            Some(_) => Err(serde::de::Error::custom("absurd count")),
+        }
+    }
+}
+
+/// Adds up counts by kind.
+#[derive(Debug, Default)]
+pub struct Tally {
+    counts: Vec<Count>,
+    reasoning: Option<u64>,
+}
+
+impl Tally {
+    pub fn add(&mut self, kind: Kind, units: u64) {
+        match self.counts.iter_mut().find(|count| count.kind == kind) {
+            Some(count) => count.units = count.units.saturating_add(units),
+            None => self.counts.push(Count { kind, units }),
+        }
+    }
+
+    /// Thinking tokens, which are inside the output.
+    pub fn reason(&mut self, units: Option<u64>) {
+        if let Some(units) = units {
+            self.reasoning = Some(self.reasoning.unwrap_or(0).saturating_add(units));
+        }
+    }
+
+    pub fn part(self, model: Option<String>) -> Part {
+        Part {
+            model,
+            usage: self.counts,
+            reasoning: self.reasoning,
+        }
+    }
+}
+
+/// A JSON number as plain decimal text, exactly; `None` for anything else, negative numbers included. `divisor_digits`
+/// moves the point to the left: 10 for a provider that reports units of 10⁻¹⁰.
+pub fn decimal(number: &RawValue, divisor_digits: i32) -> Option<String> {
+    let text = number.get();
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // Where the point stands, counted from the first digit.
+    let point = i32::try_from(whole.len())
+        .ok()?
+        .checked_add(exponent)?
+        .checked_sub(divisor_digits)?;
+    if !(-40..=40).contains(&point) || digits.len() > 60 {
+        return None;
+    }
+    let (left, right) = if point <= 0 {
+        (String::new(), "0".repeat(point.unsigned_abs() as usize) + &digits)
+    } else {
+        let point = point as usize;
+        let padded = format!("{digits:0<point$}");
+        (padded.get(..point)?.to_owned(), padded.get(point..)?.to_owned())
+    };
+    let left = left.trim_start_matches('0');
+    let right = right.trim_end_matches('0');
+    let left = if left.is_empty() { "0" } else { left };
+    Some(if right.is_empty() {
+        left.to_owned()
+    } else {
+        format!("{left}.{right}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn units_are_counts() {
+        let read = |json: &str| serde_json::from_str::<Units>(json).ok().map(|units| units.0);
+        assert_eq!(read("5"), Some(5));
+        assert_eq!(read("null"), Some(0));
+        assert_eq!(read("1000000000"), Some(UNITS_MAX));
+        for absurd in ["-1", "1.5", "1000000001", "\"5\"", "{}", "1e30"] {
+            assert_eq!(read(absurd), None, "{absurd}");
+        }
+    }
+
+    #[test]
+    fn decimals_are_exact() {
+        for (json, digits, expected) in [
+            ("0.00014", 0, Some("0.00014")),
+            ("1.4e-05", 0, Some("0.000014")),
+            ("1.25E+2", 0, Some("125")),
+            ("0", 0, Some("0")),
+            ("0.0", 0, Some("0")),
+            ("12.50", 0, Some("12.5")),
+            ("37756000", 10, Some("0.0037756")),
+            ("10000000000", 10, Some("1")),
+            ("-1", 0, None),
+            ("\"1\"", 0, None),
+            ("null", 0, None),
+            ("1e999", 0, None),
+        ] {
+            let raw = RawValue::from_string(json.to_owned()).unwrap();
+            assert_eq!(decimal(&raw, digits).as_deref(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_tally_adds_by_kind() {
+        let mut tally = Tally::default();
+        tally.add(Kind::Input, 1);
+        tally.add(Kind::Output, 2);
+        tally.add(Kind::Input, 3);
+        tally.reason(None);
+        tally.reason(Some(4));
+        let part = tally.part(None);
+        assert_eq!(
+            part.usage,
+            [
+                Count {
+                    kind: Kind::Input,
+                    units: 4
+                },
+                Count {
+                    kind: Kind::Output,
+                    units: 2
+                }
+            ]
+        );
+        assert_eq!(part.reasoning, Some(4));
+    }
+}
