@@ -3,6 +3,7 @@
 pub mod budgets;
 pub mod client;
 pub mod costs;
+pub mod demo;
 pub mod export;
 pub mod holds;
 pub mod table;
