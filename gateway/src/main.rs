@@ -1,1 +1,5 @@
-fn main() {}
+//! The `agentledger` binary.
+
+fn main() -> std::process::ExitCode {
+    agentledger::cli::main()
+}

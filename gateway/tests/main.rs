@@ -4,3 +4,6 @@
 mod harness;
 
 mod chat;
+mod failing;
+mod guard;
+mod passing;

@@ -32,7 +32,10 @@ pub(crate) struct Derived {
 
 impl Derived {
     pub fn new(retention: Retention) -> Derived {
-        Derived { rollups: Rollups::new(retention), open: HashMap::new() }
+        Derived {
+            rollups: Rollups::new(retention),
+            open: HashMap::new(),
+        }
     }
 
     pub fn set_open(&mut self, open: impl IntoIterator<Item = (HoldId, Arc<Facts>)>) {
@@ -105,7 +108,10 @@ impl Checkpoint {
             return None;
         }
         Some(Checkpoint {
-            head: Head { sequence: reader.u64()?, hash: Hash(reader.array()?) },
+            head: Head {
+                sequence: reader.u64()?,
+                hash: Hash(reader.array()?),
+            },
             at_ms: reader.i64()?,
             month: Month::of_ms(reader.i64()?),
             floors_ms: (reader.i64()?, reader.i64()?),
@@ -152,7 +158,13 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
 /// Writes a checkpoint and the rows that have changed since the last, all or nothing.
 fn save(state: &dyn Store, snapshot: Snapshot, head: Head, rollups: &mut Rollups) -> Result<(), StoreError> {
     let Snapshot { at_ms, month, books } = snapshot;
-    let checkpoint = Checkpoint { head, at_ms, month, books, floors_ms: rollups.floors_ms() };
+    let checkpoint = Checkpoint {
+        head,
+        at_ms,
+        month,
+        books,
+        floors_ms: rollups.floors_ms(),
+    };
     let mut batch = vec![Change::Put(CHECKPOINT_KEY.to_vec(), checkpoint.encode())];
     for (key, value) in rollups.take_changes() {
         let mut row = Vec::with_capacity(key.len() + 1);
@@ -223,7 +235,9 @@ impl Scribe for Bookkeeper {
     fn opened(&mut self, month: Month) {
         let Some(kept) = self.retention_months else { return };
         match remove_before(&*self.stores, month.back(kept)) {
-            Ok(removed) => removed.iter().for_each(|month| tracing::info!(%month, "removed a month of the journal")),
+            Ok(removed) => removed
+                .iter()
+                .for_each(|month| tracing::info!(%month, "removed a month of the journal")),
             Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
         }
     }

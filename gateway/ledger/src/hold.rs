@@ -39,7 +39,14 @@ impl Hold {
         standings: Vec<Standing>,
         last: OwnedSemaphorePermit,
     ) -> Hold {
-        Hold { ledger, id, facts, amounts, standings, last: Some(last) }
+        Hold {
+            ledger,
+            id,
+            facts,
+            amounts,
+            standings,
+            last: Some(last),
+        }
     }
 
     pub fn id(&self) -> HoldId {
@@ -84,7 +91,8 @@ impl Hold {
     /// As `settle`, with the reason for what was billed beyond the hold.
     pub fn settle_over(mut self, settlement: Settlement, overage_reason: Option<Name>) -> Settled {
         let place = self.last.take();
-        self.ledger.settle(self.id, &self.facts, settlement, overage_reason, place)
+        self.ledger
+            .settle(self.id, &self.facts, settlement, overage_reason, place)
     }
 
     /// Ends the hold without an entry: nothing was sent upstream, or nothing that is billed.
@@ -130,7 +138,11 @@ pub struct Settled {
 
 impl Settled {
     pub(crate) fn new(entry: Entry, ledger: Arc<Ledger>, sequence: Option<u64>) -> Settled {
-        Settled { entry, ledger, sequence }
+        Settled {
+            entry,
+            ledger,
+            sequence,
+        }
     }
 
     /// Waits until the entry is on disk, whatever the durability.

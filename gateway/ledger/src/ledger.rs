@@ -3,13 +3,11 @@
 //! One short lock around the books decides and numbers events; the writer's queue takes them in that order under the same
 //! lock. Nothing here waits for a disk but what is `async` or says so.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use ulid::Ulid;
 
@@ -19,15 +17,16 @@ use crate::bound::{Bound, Window, Zone};
 use crate::clock::Clock;
 use crate::derived::{Bookkeeper, Derived, Snapshot, remove_before};
 use crate::entry::{Entry, Facts, Name, Settlement};
+pub use crate::error::LedgerError;
 use crate::event::HoldId;
 use crate::hold::{Hold, Permit, Settled};
 use crate::journal::frame::{Hash, Head};
-use crate::journal::reader::{Damaged, ReadError};
 use crate::money::Usd;
+pub use crate::options::{Durability, Options};
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
-use crate::rollup::{Point, Retention, SummaryQuery, SummaryRow};
-use crate::store::{DiskStores, Month, StoreError, Stores};
+use crate::rollup::{Point, SummaryQuery, SummaryRow};
+use crate::store::{DiskStores, Month, Stores};
 use crate::verify::{self, Report};
 use crate::window::Stretch;
 use crate::writer::{Queue, Stopped, Writer};
@@ -42,77 +41,6 @@ const CHECKPOINT_EVENTS: u64 = 65_536;
 const CHECKPOINT_MS: i64 = 60_000;
 /// Fewer places than this would let two dozen slow streams stop all admission.
 const QUEUE_EVENTS_MIN: usize = 64;
-
-/// When a hold counts as placed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// When it is on disk.
-    #[default]
-    Strict,
-    /// At once; what the last 5 ms brought may be lost to a `kill -9`.
-    Relaxed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Folder of the ledger: `journal/YYYY-MM`, `state`, `lock`.
-    pub dir: PathBuf,
-    pub durability: Durability,
-    /// Full months of journal to keep beside the running one; `None` keeps all.
-    pub retention_months: Option<u32>,
-    /// Places for events between decision and disk. An open hold keeps one, so no more holds than this are open at once.
-    pub queue_events_max: usize,
-    pub rollups: Retention,
-}
-
-impl Options {
-    pub fn new(dir: impl Into<PathBuf>) -> Options {
-        Options {
-            dir: dir.into(),
-            durability: Durability::Strict,
-            retention_months: None,
-            queue_events_max: 65_536,
-            rollups: Retention::default(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum LedgerError {
-    /// Another process has it: ask that one.
-    #[error("the store in {} is in use by another process", .0.display())]
-    InUse(PathBuf),
-    #[error("{0}; run `agentledger verify` to see how far the journal is sound; the ledger was not opened and nothing was changed")]
-    Damaged(Damaged),
-    #[error(transparent)]
-    Store(StoreError),
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-    #[error(transparent)]
-    Books(#[from] BooksError),
-    #[error("there is no entry {0}")]
-    NoSuchEntry(Ulid),
-    #[error("cannot start the ledger's writer: {0}")]
-    Thread(String),
-}
-
-impl From<StoreError> for LedgerError {
-    fn from(error: StoreError) -> LedgerError {
-        match error {
-            StoreError::InUse { dir } => LedgerError::InUse(dir),
-            error => LedgerError::Store(error),
-        }
-    }
-}
-
-impl From<ReadError> for LedgerError {
-    fn from(error: ReadError) -> LedgerError {
-        match error {
-            ReadError::Store(error) => error.into(),
-            ReadError::Damaged(damaged) => LedgerError::Damaged(damaged),
-        }
-    }
-}
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,7 +159,9 @@ impl Ledger {
             ledger: Arc::downgrade(&ledger),
         };
         let writer = Writer::new(queue, stores, store, bookkeeper);
-        let thread = thread::Builder::new().name("ledger-writer".into()).spawn(move || writer.run());
+        let thread = thread::Builder::new()
+            .name("ledger-writer".into())
+            .spawn(move || writer.run());
         *ledger.writer.lock() = Some(thread.map_err(|error| LedgerError::Thread(error.to_string()))?);
         ledger.begin(is_new);
         Ok(ledger)
@@ -248,7 +178,10 @@ impl Ledger {
             for settled in core.books.recover(now_ms) {
                 self.put(settled.recorded, None, false);
             }
-            tracing::warn!(holds = self.recovered_holds, "settled the holds that the last run left open, at what they held");
+            tracing::warn!(
+                holds = self.recovered_holds,
+                "settled the holds that the last run left open, at what they held"
+            );
         }
     }
 
@@ -272,7 +205,10 @@ impl Ledger {
     /// Only under the core's lock: the order of calls is the order of the journal.
     fn put(&self, recorded: Recorded, place: Option<OwnedSemaphorePermit>, urgent: bool) -> u64 {
         let sequence = self.queue.put(recorded.event.at_ms(), recorded.event, place, urgent);
-        debug_assert!(sequence == recorded.seq, "the journal and the books number events alike");
+        debug_assert!(
+            sequence == recorded.seq,
+            "the journal and the books number events alike"
+        );
         sequence
     }
 
@@ -329,10 +265,12 @@ impl Ledger {
         let settled = {
             let mut core = self.core.lock();
             let now_ms = self.now_in_month(&mut core);
-            core.books.settle(now_ms, hold, settlement, overage_reason).map(|settled| {
-                let sequence = self.put(settled.recorded, place, false);
-                (settled.held, settled.settled, sequence)
-            })
+            core.books
+                .settle(now_ms, hold, settlement, overage_reason)
+                .map(|settled| {
+                    let sequence = self.put(settled.recorded, place, false);
+                    (settled.held, settled.settled, sequence)
+                })
         };
         match settled {
             Ok((held, settled, sequence)) => Settled::new(settled.entry(&held.facts), Arc::clone(self), Some(sequence)),
@@ -340,7 +278,13 @@ impl Ledger {
             Err(error) => {
                 tracing::error!(hold = hold.0, %error, "a hold could not be settled");
                 let (facts, held, overage, overage_reason) = (facts.clone(), Usd::ZERO, Usd::ZERO, None);
-                let entry = Entry { facts, settlement: fallback, held, overage, overage_reason };
+                let entry = Entry {
+                    facts,
+                    settlement: fallback,
+                    held,
+                    overage,
+                    overage_reason,
+                };
                 Settled::new(entry, Arc::clone(self), None)
             }
         }
@@ -374,8 +318,16 @@ impl Ledger {
         let until = self.head().sequence;
         let found = query::find(&*self.stores, from_ms, until, |_, held| held.facts.id == entry_id)?;
         let found = found.ok_or(LedgerError::NoSuchEntry(entry_id))?;
-        let amounts = Amounts { usd: delta, ..Amounts::ZERO };
-        let adjustment = Adjustment { hold: found.hold, held: &found.held, amounts, reason: Name::from(reason) };
+        let amounts = Amounts {
+            usd: delta,
+            ..Amounts::ZERO
+        };
+        let adjustment = Adjustment {
+            hold: found.hold,
+            held: &found.held,
+            amounts,
+            reason: Name::from(reason),
+        };
         let mut core = self.core.lock();
         let now_ms = self.now_in_month(&mut core);
         let recorded = core.books.adjust(now_ms, &adjustment)?;
@@ -440,7 +392,10 @@ impl Ledger {
     }
 
     pub fn spent_in(&self, account: &str, window: Window, zone: &Zone) -> Amounts {
-        self.core.lock().books.spent_in(self.clock.now_ms(), account, window, zone)
+        self.core
+            .lock()
+            .books
+            .spent_in(self.clock.now_ms(), account, window, zone)
     }
 
     /// What open holds reserve on an account.
@@ -487,7 +442,9 @@ impl Ledger {
     /// Writes down what is left and a checkpoint, and stops the writer. Blocks. Holds still open are recovered by the
     /// next start. Further calls do nothing.
     pub fn close(&self) {
-        let Some(writer) = self.writer.lock().take() else { return };
+        let Some(writer) = self.writer.lock().take() else {
+            return;
+        };
         {
             let mut core = self.core.lock();
             for recorded in core.books.finish_denials() {
@@ -534,12 +491,12 @@ impl Drop for Ledger {
     }
 }
 
-fn sorted(mut holds: Vec<OpenHold>) -> Vec<OpenHold> {
+pub(crate) fn sorted(mut holds: Vec<OpenHold>) -> Vec<OpenHold> {
     holds.sort_unstable_by_key(|hold| hold.id);
     holds
 }
 
-fn balance_rows(books: &Books) -> Vec<BalanceRow> {
+pub(crate) fn balance_rows(books: &Books) -> Vec<BalanceRow> {
     let row = |view: crate::books::BalanceView<'_>| BalanceRow {
         account: Name::clone(view.account),
         window: view.window,
@@ -550,58 +507,4 @@ fn balance_rows(books: &Books) -> Vec<BalanceRow> {
         overage: view.overage,
     };
     books.balances().map(row).collect()
-}
-
-/// The ledger of a gateway that does not run, for reading. Nothing is added to the journal: holds that a crash left open
-/// are shown as open, and the next start settles them, once.
-pub struct OfflineLedger {
-    stores: Arc<dyn Stores>,
-    books: Books,
-    derived: Derived,
-    head: Head,
-}
-
-impl OfflineLedger {
-    /// `None` where there is no ledger in `dir`.
-    pub fn open(dir: &Path, rollups: Retention) -> Result<Option<OfflineLedger>, LedgerError> {
-        if !dir.join("journal").is_dir() {
-            return Ok(None);
-        }
-        OfflineLedger::open_in(Arc::new(DiskStores::open(dir)?), rollups).map(Some)
-    }
-
-    pub fn open_in(stores: Arc<dyn Stores>, rollups: Retention) -> Result<OfflineLedger, LedgerError> {
-        let state = stores.state()?;
-        let recovered = recover::recover(&*stores, &*state, rollups, false)?;
-        let recover::Recovered { books, derived, head, .. } = recovered;
-        Ok(OfflineLedger { stores, books, derived, head })
-    }
-
-    pub fn head(&self) -> Head {
-        self.head
-    }
-
-    pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        self.derived.rollups.summary(query)
-    }
-
-    pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
-        self.derived.rollups.series(from_ms, to_ms, step_ms, tenant)
-    }
-
-    pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
-        Ok(query::entries(&*self.stores, query, self.head.sequence)?)
-    }
-
-    pub fn open_holds(&self) -> Vec<OpenHold> {
-        sorted(self.books.open_holds())
-    }
-
-    pub fn balances(&self) -> Vec<BalanceRow> {
-        balance_rows(&self.books)
-    }
-
-    pub fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {
-        Ok(verify::walk(&*self.stores, expect, self.head.sequence)?)
-    }
 }

@@ -55,7 +55,10 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Cursor, CursorError> {
         let (since_ms, sequence) = text.split_once(':').ok_or(CursorError)?;
         let since_ms = since_ms.parse().map_err(|_| CursorError)?;
-        Ok(Cursor { since_ms, sequence: sequence.parse().map_err(|_| CursorError)? })
+        Ok(Cursor {
+            since_ms,
+            sequence: sequence.parse().map_err(|_| CursorError)?,
+        })
     }
 }
 
@@ -91,7 +94,11 @@ fn read_since(
         let store = stores.month(month)?;
         MonthReader { month, store: &*store }.since(from_ms, |placed| {
             ended = placed.sequence > until || visit(placed).is_break();
-            Ok(if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok(if ended {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         })?;
         if ended {
             break;
@@ -105,27 +112,38 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
     let mut page = EntryPage::default();
     let mut open: HashMap<HoldId, Arc<Held>> = HashMap::new();
     let after = query.after.map_or(0, |cursor| cursor.sequence);
-    let since_ms = query.after.map_or(query.from_ms, |cursor| cursor.since_ms.max(query.from_ms));
+    let since_ms = query
+        .after
+        .map_or(query.from_ms, |cursor| cursor.since_ms.max(query.from_ms));
     let range = query.from_ms..query.to_ms;
     let mut first = true;
     read_since(stores, since_ms, until, |placed| {
-        let Placed { sequence, at_ms, event, .. } = placed;
+        let Placed {
+            sequence, at_ms, event, ..
+        } = placed;
         match event {
             // Of what was open before the first month that is left, only its opening knows.
             Event::Opening(opening) if first => {
-                let holds = Books::restore(&opening.books).map(|books| books.open_holds()).unwrap_or_default();
+                let holds = Books::restore(&opening.books)
+                    .map(|books| books.open_holds())
+                    .unwrap_or_default();
                 open.extend(holds.into_iter().map(|hold| (hold.id, hold.held)));
             }
             Event::Held(held) if range.contains(&held.facts.at_ms) => {
                 open.insert(HoldId(sequence), held);
             }
             Event::Settled(settled) => {
-                let held = open.remove(&settled.hold).filter(|held| range.contains(&held.facts.at_ms));
+                let held = open
+                    .remove(&settled.hold)
+                    .filter(|held| range.contains(&held.facts.at_ms));
                 if let Some(held) = held.filter(|_| sequence > after) {
                     page.entries.push(settled.entry(&held.facts));
                     if page.entries.len() >= query.limit.max(1) {
                         let oldest = open.values().map(|held| held.at_ms).min();
-                        page.next = Some(Cursor { since_ms: oldest.map_or(at_ms, |oldest| oldest.min(at_ms)), sequence });
+                        page.next = Some(Cursor {
+                            since_ms: oldest.map_or(at_ms, |oldest| oldest.min(at_ms)),
+                            sequence,
+                        });
                         return ControlFlow::Break(());
                     }
                 }
@@ -137,7 +155,11 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
         }
         first = false;
         // Well past the end of the range only holds that are still open can bring entries of it.
-        if at_ms >= query.to_ms.saturating_add(HELD_WITHIN_MS) && open.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if at_ms >= query.to_ms.saturating_add(HELD_WITHIN_MS) && open.is_empty() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     Ok(page)
 }
@@ -163,7 +185,11 @@ pub(crate) fn find(
             }
             Event::Settled(settled) => {
                 if let Some(held) = open.remove(&settled.hold) {
-                    found = Some(Found { hold: settled.hold, held, settled });
+                    found = Some(Found {
+                        hold: settled.hold,
+                        held,
+                        settled,
+                    });
                     return ControlFlow::Break(());
                 }
             }

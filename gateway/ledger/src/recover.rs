@@ -10,13 +10,19 @@ use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::rollup::Retention;
 use crate::store::{Month, Store, Stores};
 
+/// So often a replay merges what has grown old, so that a long one needs no more memory than a running ledger.
+const MERGE_EVENTS: u64 = 65_536;
+
+/// A month that has events.
+type Written = (Month, Arc<dyn Store>);
+
 /// All state at the end of the journal.
 pub(crate) struct Recovered {
     pub books: Books,
     pub derived: Derived,
     pub head: Head,
     /// The newest month; `None` for a journal in which nothing was written yet.
-    pub newest: Option<(Month, Arc<dyn Store>)>,
+    pub newest: Option<Written>,
     /// From where events had to be replayed: 0 for all of them.
     pub replayed_from: u64,
 }
@@ -31,7 +37,9 @@ pub(crate) fn recover(
     let months = written_months(stores)?;
     let loaded = derived::load(state, retention)?;
     let loaded = match loaded {
-        Some((checkpoint, rollups)) => Books::restore(&checkpoint.books).ok().map(|books| (checkpoint, rollups, books)),
+        Some((checkpoint, rollups)) => Books::restore(&checkpoint.books)
+            .ok()
+            .map(|books| (checkpoint, rollups, books)),
         None => None,
     };
     let mut recovered = match loaded {
@@ -40,9 +48,20 @@ pub(crate) fn recover(
             require(month.map(|(_, store)| &**store), &checkpoint)?;
             let mut derived = Derived::new(retention);
             derived.rollups = rollups;
-            derived.set_open(books.open_holds().into_iter().map(|open| (open.id, Arc::clone(&open.held.facts))));
+            derived.set_open(
+                books
+                    .open_holds()
+                    .into_iter()
+                    .map(|open| (open.id, Arc::clone(&open.held.facts))),
+            );
             let head = checkpoint.head;
-            let mut recovered = Recovered { books, derived, head, newest: None, replayed_from: head.sequence };
+            let mut recovered = Recovered {
+                books,
+                derived,
+                head,
+                newest: None,
+                replayed_from: head.sequence,
+            };
             let later = months.iter().filter(|(month, _)| *month >= checkpoint.month);
             for (month, store) in later {
                 let from = (*month == checkpoint.month).then_some(checkpoint.at_ms);
@@ -55,7 +74,13 @@ pub(crate) fn recover(
                 derived::clear(state)?;
             }
             let (books, derived) = (Books::new(), Derived::new(retention));
-            let mut recovered = Recovered { books, derived, head: Head::default(), newest: None, replayed_from: 0 };
+            let mut recovered = Recovered {
+                books,
+                derived,
+                head: Head::default(),
+                newest: None,
+                replayed_from: 0,
+            };
             for (month, store) in &months {
                 replay(stores, *month, &**store, None, &mut recovered)?;
             }
@@ -68,7 +93,7 @@ pub(crate) fn recover(
 
 /// Months with at least their opening. One without is what a crash left between making it and opening it. If it has
 /// lost its events instead, the month after does not carry on the chain, or the checkpoint names what is gone.
-fn written_months(stores: &dyn Stores) -> Result<Vec<(Month, Arc<dyn Store>)>, ReadError> {
+fn written_months(stores: &dyn Stores) -> Result<Vec<Written>, ReadError> {
     let mut written = Vec::new();
     for month in stores.months()? {
         let store = stores.month(month)?;
@@ -82,14 +107,30 @@ fn written_months(stores: &dyn Stores) -> Result<Vec<(Month, Arc<dyn Store>)>, R
 /// A checkpoint was written after the events it sums up were synced. A journal without them has lost something.
 fn require(store: Option<&dyn Store>, checkpoint: &Checkpoint) -> Result<(), ReadError> {
     let damaged = |found| {
-        let damage = Damage::Behind { named: checkpoint.head, found };
-        ReadError::Damaged(Damaged { month: checkpoint.month, after_sequence: 0, damage })
+        let damage = Damage::Behind {
+            named: checkpoint.head,
+            found,
+        };
+        ReadError::Damaged(Damaged {
+            month: checkpoint.month,
+            after_sequence: 0,
+            damage,
+        })
     };
-    let Some(store) = store else { return Err(damaged(Head::default())) };
+    let Some(store) = store else {
+        return Err(damaged(Head::default()));
+    };
     let pair = store.at_or_before(&key(checkpoint.at_ms, checkpoint.head.sequence))?;
     let found = pair.as_ref().and_then(|(key, value)| Chunk::parse(key, value).ok());
-    let found = found.map_or(Head::default(), |chunk| Head { sequence: chunk.last_sequence(), hash: chunk.hash });
-    if found == checkpoint.head { Ok(()) } else { Err(damaged(found)) }
+    let found = found.map_or(Head::default(), |chunk| Head {
+        sequence: chunk.last_sequence(),
+        hash: chunk.hash,
+    });
+    if found == checkpoint.head {
+        Ok(())
+    } else {
+        Err(damaged(found))
+    }
 }
 
 /// Carries the state on by one month, from its opening or from a checkpoint at `from_ms`.
@@ -102,21 +143,40 @@ fn replay(
 ) -> Result<(), ReadError> {
     let reader = MonthReader { month, store };
     if from_ms.is_none() {
-        let Some((opening, before)) = reader.opening()? else { return Ok(()) };
+        let Some((opening, before)) = reader.opening()? else {
+            return Ok(());
+        };
         if recovered.head == Head::default() {
             recovered.head = before;
             let books = Books::restore(&opening.books);
             let open = books.map(|books| books.open_holds()).unwrap_or_default();
-            recovered.derived.set_open(open.into_iter().map(|open| (open.id, Arc::clone(&open.held.facts))));
+            recovered
+                .derived
+                .set_open(open.into_iter().map(|open| (open.id, Arc::clone(&open.held.facts))));
         } else if before != recovered.head {
-            let damage = Damage::Opening { named: before, found: recovered.head };
-            return Err(Damaged { month, after_sequence: recovered.head.sequence, damage }.into());
+            let damage = Damage::Opening {
+                named: before,
+                found: recovered.head,
+            };
+            return Err(Damaged {
+                month,
+                after_sequence: recovered.head.sequence,
+                damage,
+            }
+            .into());
         }
     }
-    let Recovered { books, derived, head, .. } = recovered;
+    let Recovered {
+        books, derived, head, ..
+    } = recovered;
     *head = reader.follow(*head, from_ms.unwrap_or(0), |placed| {
-        books.apply(placed.sequence, &placed.event).map_err(|error| Damage::Books(error.to_string()))?;
+        books
+            .apply(placed.sequence, &placed.event)
+            .map_err(|error| Damage::Books(error.to_string()))?;
         derived.apply(placed.sequence, &placed.event, stores);
+        if placed.sequence % MERGE_EVENTS == 0 {
+            derived.rollups.merge(placed.at_ms);
+        }
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(())

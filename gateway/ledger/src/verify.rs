@@ -63,7 +63,11 @@ pub fn verify(dir: &Path, expect: Option<Hash>) -> Result<Report, VerifyError> {
 
 /// Walks the journal up to the event `until`.
 pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Report, StoreError> {
-    let mut walk = Walk { report: Report::default(), books: Books::new(), until };
+    let mut walk = Walk {
+        report: Report::default(),
+        books: Books::new(),
+        until,
+    };
     walk.report.expected_found = expect.map(|_| false);
     for month in stores.months()? {
         match walk.month(stores, month, expect) {
@@ -89,10 +93,21 @@ impl Walk {
     /// Whether the opening's books agree with those that the months before have made: what is posted and held in all,
     /// and each open hold.
     fn says_the_same(&self, opening: &Opening) -> bool {
-        let Ok(said) = Books::restore(&opening.books) else { return false };
-        let sums = |books: &Books| (books.spent(opening.at_ms, "global", Window::Total), books.held("global"));
+        let Ok(said) = Books::restore(&opening.books) else {
+            return false;
+        };
+        let sums = |books: &Books| {
+            (
+                books.spent(opening.at_ms, "global", Window::Total),
+                books.held("global"),
+            )
+        };
         let holds = |books: &Books| -> BTreeMap<HoldId, Amounts> {
-            books.open_holds().into_iter().map(|open| (open.id, open.amounts)).collect()
+            books
+                .open_holds()
+                .into_iter()
+                .map(|open| (open.id, open.amounts))
+                .collect()
         };
         sums(&said) == sums(&self.books) && holds(&said) == holds(&self.books)
     }
@@ -101,20 +116,33 @@ impl Walk {
         let store = stores.month(month)?;
         let reader = MonthReader { month, store: &*store };
         // What a crash left between making the month and opening it. If events are gone, the chain of the next breaks.
-        let Some((opening, before)) = reader.opening()? else { return Ok(()) };
+        let Some((opening, before)) = reader.opening()? else {
+            return Ok(());
+        };
         let found = self.report.head;
         let first = self.report.months.is_empty();
         if !first && (before != found || !self.says_the_same(&opening)) {
             let damage = Damage::Opening { named: before, found };
-            return Err(Damaged { month, after_sequence: found.sequence, damage }.into());
+            return Err(Damaged {
+                month,
+                after_sequence: found.sequence,
+                damage,
+            }
+            .into());
         }
         let Walk { report, books, until } = self;
-        report.months.push(MonthReport { month, events: 0, head: before });
+        report.months.push(MonthReport {
+            month,
+            events: 0,
+            head: before,
+        });
         reader.follow(before, 0, |placed| {
             if placed.sequence > *until {
                 return Ok(ControlFlow::Break(()));
             }
-            books.apply(placed.sequence, &placed.event).map_err(|error| Damage::Books(error.to_string()))?;
+            books
+                .apply(placed.sequence, &placed.event)
+                .map_err(|error| Damage::Books(error.to_string()))?;
             report.events += 1;
             report.entries += u64::from(matches!(placed.event, Event::Settled(_)));
             let here = report.months.last_mut();

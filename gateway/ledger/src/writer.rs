@@ -55,9 +55,19 @@ pub trait Scribe: Send + 'static {
 
 /// What waits for the writer.
 enum Item<S: Scribe> {
-    Event { at_ms: i64, event: S::Event, place: Option<OwnedSemaphorePermit> },
-    Opening { at_ms: i64, month: Month, event: S::Event },
-    Checkpoint { snapshot: S::Snapshot },
+    Event {
+        at_ms: i64,
+        event: S::Event,
+        place: Option<OwnedSemaphorePermit>,
+    },
+    Opening {
+        at_ms: i64,
+        month: Month,
+        event: S::Event,
+    },
+    Checkpoint {
+        snapshot: S::Snapshot,
+    },
 }
 
 struct Inner<S: Scribe> {
@@ -93,7 +103,12 @@ impl<S: Scribe> Queue<S> {
             waiters: Vec::new(),
         };
         let places = Arc::new(Semaphore::new(places_max.min(Semaphore::MAX_PERMITS)));
-        Queue { inner: Mutex::new(inner), wake: Condvar::new(), places, linger }
+        Queue {
+            inner: Mutex::new(inner),
+            wake: Condvar::new(),
+            places,
+            linger,
+        }
     }
 
     /// `count` places for events, all or none; waits while the queue is full.
@@ -162,7 +177,8 @@ impl<S: Scribe> Queue<S> {
             self.wake.notify_one();
             told
         };
-        told.await.unwrap_or_else(|_| Err(self.stopped().unwrap_or_else(|| Stopped("it was closed".into()))))
+        told.await
+            .unwrap_or_else(|_| Err(self.stopped().unwrap_or_else(|| Stopped("it was closed".into()))))
     }
 
     /// How far the disk reaches.
@@ -230,7 +246,9 @@ impl<S: Scribe> Queue<S> {
             let mut inner = self.inner.lock();
             inner.head = head;
             let waiters = std::mem::take(&mut inner.waiters);
-            let (due, early): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|(sequence, _)| *sequence <= head.sequence);
+            let (due, early): (Vec<_>, Vec<_>) = waiters
+                .into_iter()
+                .partition(|(sequence, _)| *sequence <= head.sequence);
             inner.urgent |= !early.is_empty();
             inner.waiters = early;
             due
@@ -261,7 +279,17 @@ impl<S: Scribe> Writer<S> {
     pub fn new(queue: Arc<Queue<S>>, stores: Arc<dyn Stores>, store: Arc<dyn Store>, scribe: S) -> Writer<S> {
         let chunk = ChunkBuilder::new(queue.head());
         let (event_bytes, changes, pending) = (Vec::new(), Vec::new(), Vec::new());
-        Writer { queue, stores, store, chunk, scribe, event_bytes, changes, since_anew: 0, pending }
+        Writer {
+            queue,
+            stores,
+            store,
+            chunk,
+            scribe,
+            event_bytes,
+            changes,
+            since_anew: 0,
+            pending,
+        }
     }
 
     /// Runs until the queue is closed or a write fails. A panic below is a failure like any other.

@@ -29,7 +29,12 @@ fn walk(stores: &MemoryStores) -> verify::Report {
 const MONTH: Month = Month { year: 2026, month: 11 };
 
 fn by(dimension: Dimension) -> SummaryQuery {
-    SummaryQuery { from_ms: 0, to_ms: i64::MAX, by: dimension, tenant: None }
+    SummaryQuery {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        by: dimension,
+        tenant: None,
+    }
 }
 
 #[tokio::test]
@@ -44,7 +49,10 @@ async fn what_is_settled_is_in_the_books_the_sums_and_the_export() {
     assert_eq!(all_entries(&ledger, 1_000), all_entries(&ledger, 1));
     assert_eq!(ledger.spent("global", Window::Total).usd, usd(12_000));
     let sessions = ledger.summary(&by(Dimension::Session));
-    assert_eq!(sessions.iter().map(|row| row.requests).collect::<Vec<_>>(), [50, 50, 20]);
+    assert_eq!(
+        sessions.iter().map(|row| row.requests).collect::<Vec<_>>(),
+        [50, 50, 20]
+    );
     assert_eq!(ledger.summary(&by(Dimension::Model))[0].cost, usd(12_000));
     assert_eq!(ledger.summary(&by(Dimension::Key)).len(), 7);
     assert_eq!(ledger.held("global").usd, usd(0));
@@ -61,14 +69,25 @@ async fn a_restart_goes_on_where_the_journal_ends() {
             exchange(&ledger, round * 10 + number, 100).await;
         }
         ledger.flushed().await;
-        let before = (ledger.summary(&by(Dimension::Session)), ledger.balances().len(), ledger.head());
+        let before = (
+            ledger.summary(&by(Dimension::Session)),
+            ledger.balances().len(),
+            ledger.head(),
+        );
         ledger.close();
         drop(ledger);
         if round % 2 == 1 {
             stores.drop_state();
         }
         let offline = OfflineLedger::open_in(Arc::new(stores.clone()), Default::default()).unwrap();
-        assert_eq!((offline.summary(&by(Dimension::Session)), offline.balances().len(), offline.head()), before);
+        assert_eq!(
+            (
+                offline.summary(&by(Dimension::Session)),
+                offline.balances().len(),
+                offline.head()
+            ),
+            before
+        );
     }
     assert_eq!(walk(&stores).entries, 40);
 }
@@ -90,7 +109,10 @@ async fn a_hold_left_open_is_recovered_once_and_one_dropped_is_settled() {
         let ledger = open(&crashed, &clock).unwrap();
         ledger.flushed().await;
         let entries = all_entries(&ledger, 2);
-        let ends: Vec<_> = entries.iter().map(|entry| (entry.settlement.outcome, entry.settlement.cost)).collect();
+        let ends: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.settlement.outcome, entry.settlement.cost))
+            .collect();
         assert_eq!(ends, [(Outcome::Recovered, usd(10)), (Outcome::Recovered, usd(30))]);
         assert!(entries.iter().all(|entry| entry.settlement.estimate_reason.is_some()));
         assert_eq!(ledger.spent("global", Window::Total).usd, usd(40));
@@ -102,7 +124,10 @@ async fn a_hold_left_open_is_recovered_once_and_one_dropped_is_settled() {
 #[tokio::test]
 async fn a_month_opens_with_all_it_needs_and_old_ones_may_go() {
     let (stores, clock) = (MemoryStores::new(), clock());
-    let options = agentledger_ledger::Options { retention_months: Some(1), ..options() };
+    let options = agentledger_ledger::Options {
+        retention_months: Some(1),
+        ..options()
+    };
     let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, Arc::clone(&clock) as _).unwrap();
     let long = hold(&ledger, 0, 5).await;
     for month in 0..4 {
@@ -162,7 +187,11 @@ async fn an_adjustment_corrects_balance_and_sums_and_survives() {
 async fn refusals_are_one_event_a_minute() {
     let (stores, clock) = (MemoryStores::new(), clock());
     let ledger = open(&stores, &clock).unwrap();
-    let denial = Denial { account: "key:a".into(), tenant: "".into(), reason: "budget_exceeded".into() };
+    let denial = Denial {
+        account: "key:a".into(),
+        tenant: "".into(),
+        reason: "budget_exceeded".into(),
+    };
     for _ in 0..1_000 {
         ledger.deny(&denial);
     }
@@ -181,7 +210,10 @@ async fn a_tail_torn_at_any_byte_loses_nothing_acknowledged() {
     // One more batch is applied, but its sync fails: it may be on disk in any part.
     let open_hold = hold(&ledger, 6, 50).await;
     open_hold.durable().await.unwrap();
-    stores.set_faults(Faults { flushes_left: Some(0), ..Faults::default() });
+    stores.set_faults(Faults {
+        flushes_left: Some(0),
+        ..Faults::default()
+    });
     let unacknowledged = open_hold.settle(settlement(START_MS, 50));
     assert!(unacknowledged.durable().await.is_err());
     let torn_bytes = stores.unflushed_bytes(MONTH);
@@ -199,8 +231,14 @@ async fn a_tail_torn_at_any_byte_loses_nothing_acknowledged() {
 
 #[tokio::test]
 async fn after_a_failed_write_or_sync_the_writer_stops_for_good() {
-    let write = Faults { applies_left: Some(0), ..Faults::default() };
-    let sync = Faults { flushes_left: Some(0), ..Faults::default() };
+    let write = Faults {
+        applies_left: Some(0),
+        ..Faults::default()
+    };
+    let sync = Faults {
+        flushes_left: Some(0),
+        ..Faults::default()
+    };
     for faults in [write, sync] {
         let (stores, clock) = (MemoryStores::new(), clock());
         let ledger = open(&stores, &clock).unwrap();
@@ -229,7 +267,10 @@ async fn after_a_failed_write_or_sync_the_writer_stops_for_good() {
 #[tokio::test]
 async fn admission_waits_while_the_queue_is_full_and_settling_never_does() {
     let (stores, clock) = (MemoryStores::new(), clock());
-    let options = agentledger_ledger::Options { queue_events_max: 1, ..options() };
+    let options = agentledger_ledger::Options {
+        queue_events_max: 1,
+        ..options()
+    };
     let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, clock as _).unwrap();
     let mut holds = Vec::new();
     for number in 0..63 {
@@ -259,7 +300,14 @@ async fn damage_anywhere_is_reported_and_refuses_the_start() {
     ledger.close();
     drop(ledger);
     stores.drop_state();
-    let records = { stores.month(MONTH).unwrap().scan(&[]).map(|pair| pair.unwrap()).collect::<Vec<_>>() };
+    let records = {
+        stores
+            .month(MONTH)
+            .unwrap()
+            .scan(&[])
+            .map(|pair| pair.unwrap())
+            .collect::<Vec<_>>()
+    };
     assert!(records.len() > 6);
     for (place, (key, value)) in records.iter().enumerate() {
         for byte in 0..value.len() {
@@ -267,7 +315,10 @@ async fn damage_anywhere_is_reported_and_refuses_the_start() {
             rotten.edit(MONTH, |pairs| pairs.get_mut(key).unwrap()[byte] ^= 0x10);
             let report = walk(&rotten);
             assert!(report.damage.is_some(), "record {place} byte {byte}");
-            assert!(matches!(open(&rotten, &clock), Err(LedgerError::Damaged(_))), "record {place} byte {byte}");
+            assert!(
+                matches!(open(&rotten, &clock), Err(LedgerError::Damaged(_))),
+                "record {place} byte {byte}"
+            );
         }
         let lost = stores.crashed(0);
         lost.edit(MONTH, |pairs| drop(pairs.remove(key)));
@@ -275,7 +326,10 @@ async fn damage_anywhere_is_reported_and_refuses_the_start() {
         assert_eq!(walk(&lost).damage.is_none(), is_last, "record {place}");
     }
     let text = open_damaged(&stores, &records[3].0, &clock);
-    assert!(text.contains("2026-11") && text.contains("agentledger verify"), "{text}");
+    assert!(
+        text.contains("2026-11") && text.contains("agentledger verify"),
+        "{text}"
+    );
 }
 
 fn open_damaged(stores: &MemoryStores, key: &[u8], clock: &Arc<ManualClock>) -> String {
@@ -302,12 +356,18 @@ async fn a_lost_tail_is_seen_by_a_checkpoint_and_by_a_head_kept_elsewhere() {
 #[tokio::test]
 async fn relaxed_holds_are_not_waited_for() {
     let (stores, clock) = (MemoryStores::new(), clock());
-    let options = agentledger_ledger::Options { durability: Durability::Relaxed, ..options() };
+    let options = agentledger_ledger::Options {
+        durability: Durability::Relaxed,
+        ..options()
+    };
     let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, clock as _).unwrap();
-    ledger.flushed().await;
-    stores.set_faults(Faults { flushes_left: Some(0), ..Faults::default() });
     let hold = hold(&ledger, 1, 10).await;
+    // Nothing that a waiter would have to be told about.
     hold.durable().await.unwrap();
+    stores.set_faults(Faults {
+        flushes_left: Some(0),
+        ..Faults::default()
+    });
     assert!(hold.settle(settlement(START_MS, 10)).durable().await.is_err());
 }
 
@@ -321,9 +381,16 @@ async fn the_stores_on_disk_keep_the_same_contract() {
         let ledger = Ledger::open(options.clone(), Arc::clone(&clock) as _).unwrap();
         let second = Ledger::open(options.clone(), Arc::clone(&clock) as _);
         assert_eq!(second.err(), Some(LedgerError::InUse(dir.path().to_owned())));
-        assert!(matches!(DiskStores::open(dir.path()).err(), Some(StoreError::InUse { .. })));
+        assert!(matches!(
+            DiskStores::open(dir.path()).err(),
+            Some(StoreError::InUse { .. })
+        ));
         for number in 0..20 {
-            exchange(&ledger, round * 20 + number, 100).await.durable().await.unwrap();
+            exchange(&ledger, round * 20 + number, 100)
+                .await
+                .durable()
+                .await
+                .unwrap();
         }
         clock.set_ms(Month::of_ms(ledger.now_ms()).next().start_ms());
         assert_eq!(all_entries(&ledger, 7).len() as u64, (round + 1) * 20);
@@ -336,7 +403,11 @@ async fn the_stores_on_disk_keep_the_same_contract() {
     let offline = OfflineLedger::open(dir.path(), Default::default()).unwrap().unwrap();
     assert_eq!(offline.head(), head);
     assert_eq!(offline.summary(&by(Dimension::Provider))[0].cost, usd(6_000));
-    assert!(OfflineLedger::open(&dir.path().join("none"), Default::default()).unwrap().is_none());
+    assert!(
+        OfflineLedger::open(&dir.path().join("none"), Default::default())
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -349,5 +420,8 @@ fn a_database_that_cannot_be_opened_says_what_to_do() {
     std::fs::create_dir(&file).unwrap();
     let opened = Ledger::open(options, clock() as _);
     let text = opened.err().unwrap().to_string();
-    assert!(text.contains("journal/2026-11") && text.contains("agentledger verify"), "{text}");
+    assert!(
+        text.contains("journal/2026-11") && text.contains("agentledger verify"),
+        "{text}"
+    );
 }

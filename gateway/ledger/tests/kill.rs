@@ -28,7 +28,11 @@ fn child() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
     let round: u64 = std::env::var(CHILD_ROUND).unwrap().parse().unwrap();
     let ledger = open(Path::new(&dir));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let workers = (0..8u64).map(|worker| {
             let ledger = Arc::clone(&ledger);
@@ -39,7 +43,8 @@ fn child() {
                     hold.durable().await.unwrap();
                     say("held", &hold.facts().id.to_string());
                     if turn % 5 == 4 {
-                        hold.extend(agentledger_ledger::Amounts::of_request(usd(11), 0)).unwrap();
+                        hold.extend(agentledger_ledger::Amounts::of_request(usd(11), 0))
+                            .unwrap();
                     }
                     match turn % 7 {
                         // Left open for ever, as by a stream that runs.
@@ -89,19 +94,27 @@ fn killed(dir: &Path, round: u64) -> (BTreeSet<String>, BTreeSet<String>) {
     let said = |what: &str| {
         let ids = lines.lines().filter_map(|line| line.strip_prefix(what));
         // The last line may be cut off by the kill.
-        ids.filter(|id| id.len() == 26).map(str::to_owned).collect::<BTreeSet<_>>()
+        ids.filter(|id| id.len() == 26)
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
     };
     (said("held "), said("settled "))
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_to_kill_9() {
-    let rounds: u64 = std::env::var("AGENTLEDGER_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    let rounds: u64 = std::env::var("AGENTLEDGER_KILL_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(100);
     let dir = tempfile::tempdir().unwrap();
     let (mut settled, mut recovered_all) = (BTreeSet::new(), 0);
     for round in 0..rounds {
         let (_, now_settled) = killed(dir.path(), round);
-        assert!(!now_settled.is_empty(), "round {round}: nothing was settled before the kill");
+        assert!(
+            !now_settled.is_empty(),
+            "round {round}: nothing was settled before the kill"
+        );
         settled.extend(now_settled);
         let report = agentledger_ledger::verify(dir.path(), None).unwrap();
         assert!(report.is_sound(), "round {round}: {report:?}");
@@ -130,14 +143,23 @@ fn check_books(ledger: &Ledger, settled: &BTreeSet<String>, recovered: u64) {
     assert!(seen.values().all(|count| *count == 1), "an entry twice");
     let lost: Vec<_> = settled.iter().filter(|id| !seen.contains_key(*id)).collect();
     assert!(lost.is_empty(), "acknowledged, but lost: {lost:?}");
-    let found = entries.iter().filter(|entry| entry.settlement.outcome == Outcome::Recovered);
+    let found = entries
+        .iter()
+        .filter(|entry| entry.settlement.outcome == Outcome::Recovered);
     assert!(found.clone().all(|entry| entry.settlement.cost == entry.held));
     assert_eq!(found.count() as u64, recovered);
     assert_eq!(ledger.spent("global", Window::Total).usd, usd(sum(&entries)));
     assert_eq!(ledger.held("global").usd, usd(0));
     let by = agentledger_ledger::Dimension::Session;
-    let rows = ledger.summary(&SummaryQuery { from_ms: 0, to_ms: i64::MAX, by, tenant: None });
+    let rows = ledger.summary(&SummaryQuery {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        by,
+        tenant: None,
+    });
     assert_eq!(rows.iter().map(|row| row.cost.nanos()).sum::<i64>(), sum(&entries));
     assert_eq!(rows.iter().map(|row| row.requests).sum::<u64>(), entries.len() as u64);
-    assert!(verify::Report::is_sound(&ledger.verify(Some(ledger.head().hash)).unwrap()));
+    assert!(verify::Report::is_sound(
+        &ledger.verify(Some(ledger.head().hash)).unwrap()
+    ));
 }

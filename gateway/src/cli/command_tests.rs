@@ -416,17 +416,25 @@ fn budgets_and_holds_show_what_is_held_and_why() {
 }
 
 #[test]
-fn by_key_shows_one_row_a_key() {
+fn by_key_shows_one_row_a_key_with_what_is_held_now() {
     let books = Books::open();
     books.settle("gpt-4o", "a", 12_000_000);
     books.settle("gpt-4o-mini", "a", 1_000_000);
+    let open = books.hold(books.facts("gpt-4o", "a"));
+    let mut stranger = books.facts("gpt-4o", "a");
+    stranger.key = Name::from("fedcba9876543210fedcba98");
+    let other = books.hold(stranger);
     let _handle = books.serve();
     let text = costs::run(&books.config, &by("key")).unwrap();
-    assert!(text.starts_with("KEY "), "{text}");
-    assert_eq!(text.lines().count(), 5, "{text}");
-    let row = text.lines().nth(2).unwrap();
-    assert!(
-        row.starts_with(KEY) && row.contains("$0.0130") && row.ends_with("$0.0020"),
-        "{text}"
-    );
+    let expected = "\
+KEY                        REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)   HELD (USD)   OVERAGE (USD)
+------------------------   --------   ------------   -------------   ----------   ----------   -------------
+0123456789abcdef01234567   2          2400           60              $0.0130      $0.0100      $0.0020
+fedcba9876543210fedcba98   0          0              0               $0.0000      $0.0100      $0.0000
+------------------------   --------   ------------   -------------   ----------   ----------   -------------
+TOTAL                      2          2400           60              $0.0130      $0.0200      $0.0020
+";
+    assert_eq!(text, expected);
+    open.void("test");
+    other.void("test");
 }

@@ -1,11 +1,13 @@
 //! `agentledger costs`: what was spent, as a table.
 
+use std::collections::BTreeMap;
+
 use agentledger_ledger::Usd;
 
 use super::client::{Client, ClientError};
 use super::table::Table;
 use crate::config::Config;
-use crate::control::wire::{CostRow, Summary, SummaryParams};
+use crate::control::wire::{CostRow, Holds, Summary, SummaryParams};
 use crate::control::{LastError, parse_last};
 
 /// Printed where nothing was recorded.
@@ -33,14 +35,36 @@ pub struct Asked {
 
 /// The table, or the text that says there is none; with its last line break.
 pub fn run(config: &Config, asked: &Asked) -> Result<String, CostsError> {
-    let summary = summary(config, asked, LAST_DEFAULT)?;
-    Ok(summary
-        .filter(|summary| !summary.rows.is_empty())
-        .map_or_else(|| format!("{NOTHING}\n"), |summary| table(&summary)))
+    let Some((client, mut summary)) = ask(config, asked, LAST_DEFAULT)? else { return Ok(format!("{NOTHING}\n")) };
+    let mut held = Held::new();
+    if summary.by == "key" {
+        held = held_now(&client, &asked.tenant)?;
+        let only_held: Vec<String> =
+            held.keys().filter(|key| !summary.rows.iter().any(|row| row.key == **key)).cloned().collect();
+        summary.rows.extend(only_held.into_iter().map(|key| CostRow { key, ..CostRow::default() }));
+    }
+    Ok(if summary.rows.is_empty() { format!("{NOTHING}\n") } else { table(&summary, &held) })
+}
+
+/// What open holds hold now, by key.
+type Held = BTreeMap<String, Usd>;
+
+fn held_now(client: &Client, tenant: &str) -> Result<Held, ClientError> {
+    let open: Holds = client.call("hold.list", &serde_json::json!({}))?;
+    let mut held = Held::new();
+    for hold in open.holds.into_iter().filter(|hold| tenant.is_empty() || hold.tenant == tenant) {
+        let sum = held.entry(hold.key).or_default();
+        *sum = sum.saturating_add(hold.held_usd);
+    }
+    Ok(held)
 }
 
 /// The sums; `None` where there is no ledger yet.
 pub fn summary(config: &Config, asked: &Asked, last_default: &str) -> Result<Option<Summary>, CostsError> {
+    Ok(ask(config, asked, last_default)?.map(|(_, summary)| summary))
+}
+
+fn ask(config: &Config, asked: &Asked, last_default: &str) -> Result<Option<(Client, Summary)>, CostsError> {
     // Checked here too: a bad value is the caller's mistake, whether or not there is a ledger.
     let last = asked.last.as_deref().unwrap_or(last_default);
     parse_last(last)?;
@@ -54,12 +78,13 @@ pub fn summary(config: &Config, asked: &Asked, last_default: &str) -> Result<Opt
         tenant: asked.tenant.clone(),
         ..SummaryParams::default()
     };
-    Ok(Some(client.call("ledger.summary", &params)?))
+    let summary = client.call("ledger.summary", &params)?;
+    Ok(Some((client, summary)))
 }
 
 /// The contract's table. What its original got wrong is right: `--by key` names the key, and `--by provider` is one row
 /// a provider.
-pub fn table(summary: &Summary) -> String {
+fn table(summary: &Summary, held: &Held) -> String {
     let by = summary.by.as_str();
     let names: Vec<String> = match by {
         "provider" => vec!["PROVIDER".into()],
@@ -72,7 +97,7 @@ pub fn table(summary: &Summary) -> String {
             None => vec!["PROVIDER".into(), "MODEL".into()],
         },
     };
-    // What was held and what went beyond it is told where budgets are: by key.
+    // What is held now, and what was billed beyond holds, is told where budgets are: by key.
     let with_holds = by == "key";
     let mut header = names.clone();
     header.extend(["REQUESTS", "INPUT TOKENS", "OUTPUT TOKENS", "COST (USD)"].map(String::from));
@@ -83,20 +108,21 @@ pub fn table(summary: &Summary) -> String {
     let mut total = CostRow::default();
     for row in &summary.rows {
         let mut cells = row_names(by, row);
-        cells.extend(figures(row, with_holds));
+        let held_now = held.get(&row.key).copied().unwrap_or_default();
+        cells.extend(figures(row, with_holds.then_some(held_now)));
         table.row(cells);
         total.requests += row.requests;
         total.input_tokens = total.input_tokens.saturating_add(row.input_tokens);
         total.output_tokens = total.output_tokens.saturating_add(row.output_tokens);
         total.cost_usd = total.cost_usd.saturating_add(row.cost_usd);
-        total.held_usd = total.held_usd.saturating_add(row.held_usd);
         total.overage_usd = total.overage_usd.saturating_add(row.overage_usd);
     }
     let mut cells = vec![String::new(); names.len()];
     if let Some(first) = cells.first_mut() {
         "TOTAL".clone_into(first);
     }
-    cells.extend(figures(&total, with_holds));
+    let held_now = held.values().fold(Usd::ZERO, |sum, held| sum.saturating_add(*held));
+    cells.extend(figures(&total, with_holds.then_some(held_now)));
     table.footer(cells);
     table.render()
 }
@@ -120,15 +146,15 @@ fn row_names(by: &str, row: &CostRow) -> Vec<String> {
     }
 }
 
-fn figures(row: &CostRow, with_holds: bool) -> Vec<String> {
+fn figures(row: &CostRow, held_now: Option<Usd>) -> Vec<String> {
     let mut cells = vec![
         row.requests.to_string(),
         row.input_tokens.to_string(),
         row.output_tokens.to_string(),
     ];
     cells.push(format!("${}", fixed(row.cost_usd, 4)));
-    if with_holds {
-        cells.extend([row.held_usd, row.overage_usd].map(|usd| format!("${}", fixed(usd, 4))));
+    if let Some(held_now) = held_now {
+        cells.extend([held_now, row.overage_usd].map(|usd| format!("${}", fixed(usd, 4))));
     }
     cells
 }
@@ -170,6 +196,10 @@ mod tests {
         }
     }
 
+    fn shown(summary: &Summary) -> String {
+        table(summary, &Held::new())
+    }
+
     #[test]
     fn the_table_by_model_is_the_contracts() {
         let rows = vec![
@@ -184,14 +214,13 @@ openai      (none)            12         12000          120             $0.0000
 ---------   ---------------   --------   ------------   -------------   ----------
 TOTAL                         15         15000          150             $1.2346
 ";
-        assert_eq!(table(&summary("model", rows)), expected);
+        assert_eq!(shown(&summary("model", rows)), expected);
     }
 
     #[test]
     fn by_key_has_a_key_column() {
         let key = CostRow {
             key: "0123456789abcdef01234567".into(),
-            held_usd: Usd::from_nanos(500_000_000),
             overage_usd: Usd::from_nanos(100_000),
             ..row("", "", 1, 250_000_000)
         };
@@ -203,12 +232,14 @@ KEY                        REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD) 
 ------------------------   --------   ------------   -------------   ----------   ----------   -------------
 TOTAL                      2          2000           20              $0.3500      $0.5000      $0.0001
 ";
-        assert_eq!(table(&summary("key", vec![key, row("", "", 1, 100_000_000)])), expected);
+        let held = Held::from([("0123456789abcdef01234567".to_owned(), Usd::from_nanos(500_000_000))]);
+        let rows = vec![key, row("", "", 1, 100_000_000)];
+        assert_eq!(table(&summary("key", rows), &held), expected);
     }
 
     #[test]
     fn by_provider_has_no_arbitrary_model() {
-        let text = table(&summary("provider", vec![row("openai", "", 2, 0)]));
+        let text = shown(&summary("provider", vec![row("openai", "", 2, 0)]));
         assert_eq!(
             text.lines().next(),
             Some("PROVIDER   REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)")
@@ -226,13 +257,13 @@ TOTAL                      2          2000           20              $0.3500    
             session: "s1".into(),
             ..row("", "", 1, 0)
         };
-        let text = table(&summary("session", vec![session]));
+        let text = shown(&summary("session", vec![session]));
         assert!(text.starts_with("AGENT     SESSION   REQUESTS"), "{text}");
         assert!(text.contains("\ncrawler   s1        1"), "{text}");
-        let agents = table(&summary("agent", vec![row("", "", 1, 0)]));
+        let agents = shown(&summary("agent", vec![row("", "", 1, 0)]));
         assert!(agents.contains("\n(none)   1"), "{agents}");
-        assert!(table(&summary("user", vec![row("", "", 1, 0)])).starts_with("USER"));
-        assert!(table(&summary("tag:team", vec![row("", "", 1, 0)])).starts_with("TEAM"));
+        assert!(shown(&summary("user", vec![row("", "", 1, 0)])).starts_with("USER"));
+        assert!(shown(&summary("tag:team", vec![row("", "", 1, 0)])).starts_with("TEAM"));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn overlay(root: &mut Node, env: &Env, problems: &Problems) {
             continue;
         }
         let place = Place::Env(variable.clone());
-        match find_in(schema::ROOT, rest, root) {
+        match find(rest, root) {
             Some(target) => match target.shape.value(text, &place) {
                 Ok(value) => set(root, &target.path, value, &place),
                 Err(message) => problems.refuse(&place, &target.path.join("."), message),
@@ -76,6 +76,14 @@ impl Target {
         self.path.insert(0, name.to_owned());
         self
     }
+}
+
+/// `PROVIDERS_GROQ_FREE` is read as `PROVIDERS_EXTRA_GROQ_FREE`, as in the file.
+fn find(rest: &str, known: &Node) -> Option<Target> {
+    find_in(schema::ROOT, rest, known).or_else(|| {
+        let provider = rest.strip_prefix("PROVIDERS_")?;
+        find_in(schema::ROOT, &format!("PROVIDERS_EXTRA_{provider}"), known)
+    })
 }
 
 /// Finds the key among `keys` whose path in upper case is `rest`. `known` is the tree so far: its names win over new ones.
@@ -189,9 +197,8 @@ impl Shape {
 }
 
 fn set(root: &mut Node, path: &[String], value: Node, place: &Place) {
-    let mut node = root;
-    for name in path {
-        node = node.child_mut(name, place);
+    let node = path.iter().try_fold(root, |node, name| node.child_mut(name, place));
+    if let Some(node) = node {
+        *node = value;
     }
-    *node = value;
 }

@@ -49,7 +49,7 @@ impl Default for Limits {
             body_read_timeout_ms: 60_000,
             drain_ms: 60_000,
             estimate_bytes_max: 256 << 10,
-            plugin_deadline_ms: 50,
+            plugin_deadline_ms: 1_000,
             plugin_memory_bytes_max: 16 << 20,
             metric_label_values_max: 1_000,
             journal_queue_events_max: 65_536,

@@ -68,7 +68,11 @@ fn search_places(env: &Env) -> Vec<PathBuf> {
         .collect()
 }
 
-fn load_first(places: &[PathBuf], env: &Env, known: &Known) -> Result<(Config, Option<PathBuf>), ConfigErrors> {
+pub(super) fn load_first(
+    places: &[PathBuf],
+    env: &Env,
+    known: &Known,
+) -> Result<(Config, Option<PathBuf>), ConfigErrors> {
     // A place that may not even be looked at (another user's home) counts as empty; a file that is there must be readable.
     match places.iter().find(|place| std::fs::metadata(place).is_ok()) {
         Some(place) => load(Some(place), env, known),

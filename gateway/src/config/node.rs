@@ -91,15 +91,16 @@ impl Node {
             .map(|pair| &pair.node)
     }
 
-    /// The child of that name, made where it is missing; a node that is no map becomes one.
-    pub fn child_mut(&mut self, name: &str, place: &Place) -> &mut Node {
+    /// The child of that name, made where it is missing; a node that is no map becomes one first.
+    pub fn child_mut(&mut self, name: &str, place: &Place) -> Option<&mut Node> {
         if !matches!(self.value, Value::Map(_)) {
-            self.value = Value::Map(Vec::new());
-            self.place = place.clone();
+            *self = Node {
+                value: Value::Map(Vec::new()),
+                place: place.clone(),
+            };
         }
-        let pairs = match &mut self.value {
-            Value::Map(pairs) => pairs,
-            _ => unreachable!("made a map just above"),
+        let Value::Map(pairs) = &mut self.value else {
+            return None;
         };
         let found = pairs.iter().position(|pair| pair.name.eq_ignore_ascii_case(name));
         let index = found.unwrap_or_else(|| {
@@ -115,9 +116,7 @@ impl Node {
             });
             pairs.len() - 1
         });
-        // The index was found or just pushed.
-        #[allow(clippy::indexing_slicing)]
-        &mut pairs[index].node
+        pairs.get_mut(index).map(|pair| &mut pair.node)
     }
 
     /// Says of every node that it stands at `place`; for values that came in an environment variable.

@@ -89,7 +89,9 @@ pub fn gather_extra(root: &mut Node) {
     if moved.is_empty() {
         return;
     }
-    let extra = providers.node.child_mut("extra", &place);
+    let Some(extra) = providers.node.child_mut("extra", &place) else {
+        return;
+    };
     if extra.is_null() {
         extra.value = Value::Map(Vec::new());
     }
@@ -114,6 +116,11 @@ pub fn resolve(at: &Cursor<'_>, plugins: &Plugins, known: &Known) -> (Vec<Provid
     };
     for default in &AT_ROOT {
         let section = at.at(default.name);
+        if section.at("path_prefix").filled().is_some() {
+            section
+                .at("path_prefix")
+                .warn("has no effect: it is served at the root");
+        }
         add(one(
             &section,
             default.name,

@@ -54,8 +54,12 @@ pub enum DemoError {
     Unexpected(String),
 }
 
-/// Runs the demo and writes it to `out`.
-pub fn run(out: &mut dyn Write) -> Result<(), DemoError> {
+/// Runs the demo on standard output.
+pub fn run() -> Result<(), DemoError> {
+    show(&mut io::stdout().lock())
+}
+
+fn show(out: &mut dyn Write) -> Result<(), DemoError> {
     let folder = Folder::new().map_err(failed("a temporary folder"))?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(failed("threads"))?;
@@ -279,7 +283,7 @@ mod tests {
     fn the_demo_is_the_same_each_time_and_its_sums_are_right() {
         let text = || {
             let mut out = Vec::new();
-            run(&mut out).unwrap_or_else(|error| panic!("{error}"));
+            show(&mut out).unwrap_or_else(|error| panic!("{error}"));
             String::from_utf8(out).unwrap()
         };
         let first = text();

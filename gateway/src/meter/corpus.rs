@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentledger_ledger::Kind;
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use super::tests::{corpus, places, run, sse_facts, streams};
 use super::*;
 use crate::config;
 use crate::config::limits::Limits;
-use crate::plugin::Plugins;
+use crate::plugin::{Dialect, Plugins};
 
 /// A recorded exchange of the Envoy project.
 #[derive(Deserialize)]
@@ -50,15 +51,23 @@ fn documents(stream: &str) -> impl Iterator<Item = Value> + '_ {
 fn last(stream: &str, paths: &[&str]) -> Option<u64> {
     let places = ["", "/message", "/response"];
     let found = documents(stream).flat_map(|document| {
-        let values = places.iter().flat_map(|place| paths.iter().map(move |path| format!("{place}/usage/{path}")));
-        values.filter_map(|pointer| document.pointer(&pointer).and_then(Value::as_u64)).collect::<Vec<_>>()
+        let values = places
+            .iter()
+            .flat_map(|place| paths.iter().map(move |path| format!("{place}/usage/{path}")));
+        values
+            .filter_map(|pointer| document.pointer(&pointer).and_then(Value::as_u64))
+            .collect::<Vec<_>>()
     });
     found.last()
 }
 
 fn said(dialect: &str, stream: &str) -> Said {
     let at = |paths: &[&str]| last(stream, paths).unwrap_or_default();
-    let cached = at(&["cache_read_input_tokens", "prompt_tokens_details/cached_tokens", "input_tokens_details/cached_tokens"]);
+    let cached = at(&[
+        "cache_read_input_tokens",
+        "prompt_tokens_details/cached_tokens",
+        "input_tokens_details/cached_tokens",
+    ]);
     let written = at(&["cache_creation_input_tokens"]);
     let outside = if dialect == "anthropic" { cached + written } else { 0 };
     Said {
@@ -106,8 +115,15 @@ fn recorded(folder: &Path) -> Vec<(String, String)> {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         let cassette: Cassette = serde_saphyr::from_str(&text).unwrap();
-        let bodies = cassette.interactions.into_iter().map(|interaction| interaction.response.body);
-        all.extend(bodies.filter(|body| body.starts_with("data:")).map(|body| (path.display().to_string(), body)));
+        let bodies = cassette
+            .interactions
+            .into_iter()
+            .map(|interaction| interaction.response.body);
+        all.extend(
+            bodies
+                .filter(|body| body.starts_with("data:"))
+                .map(|body| (path.display().to_string(), body)),
+        );
     }
     all
 }
@@ -115,50 +131,90 @@ fn recorded(folder: &Path) -> Vec<(String, String)> {
 #[test]
 fn recorded_streams_give_the_providers_own_usage_at_every_split() {
     let Some(folder) = corpus() else { return };
-    let plugins = Plugins::load(&config::Plugins::default(), &Limits::default()).unwrap();
-    let (mut read, mut with_usage) = (0, 0);
-    for (name, stream) in recorded(&folder) {
-        let Some((dialect, path)) = recognise(&stream) else { continue };
-        let dialect_of = Arc::clone(&plugins.get(dialect).unwrap().dialect);
-        let route = dialect_of.info().routes.iter().find(|route| route.path == path && route.method == "POST").unwrap();
-        let operation: Arc<str> = Arc::from(route.operation.as_str());
-        let facts = || AnswerFacts { operation: Arc::clone(&operation), ..sse_facts() };
-        let reader = Arc::new(Reader::new(Arc::clone(&dialect_of), 128).unwrap());
-        let full = Arc::new(Reader::new(dialect_of, 128).unwrap().reading_all());
-        let (limits, bytes) = (Limits::default(), stream.as_bytes());
-
-        let (whole, out) = run(&reader, facts(), &limits, bytes, &[]);
-        assert!(out == bytes, "{name}");
-        let expected = said(dialect, &stream);
-        assert_eq!(metered_says(&whole), expected, "{name}");
-        assert!(whole.model.is_some() && whole.plugin_errors == 0, "{name}: {whole:?}");
-        if expected != Said::default() {
-            with_usage += 1;
-            assert_eq!(whole.reason, None, "{name}");
+    // A busy machine is no slow plugin.
+    let patient = Limits {
+        plugin_deadline_ms: 60_000,
+        ..Limits::default()
+    };
+    let plugins = Plugins::load(&config::Plugins::default(), &patient).unwrap();
+    let recorded = recorded(&folder);
+    let next = AtomicUsize::new(0);
+    let (read, with_usage) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some((name, stream)) = recorded.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let Some((dialect, path)) = recognise(stream) else {
+                continue;
+            };
+            let plugin = Arc::clone(&plugins.get(dialect).unwrap().dialect);
+            let expected = said(dialect, stream);
+            replay(name, stream, path, &plugin, expected);
+            read.fetch_add(1, Ordering::Relaxed);
+            with_usage.fetch_add(usize::from(expected != Said::default()), Ordering::Relaxed);
         }
-        let (all, _) = run(&full, facts(), &limits, bytes, &[]);
-        assert_eq!((all.parts, all.model), (whole.parts.clone(), whole.model.clone()), "marked is full: {name}");
-
-        let single: Vec<usize> = (1..bytes.len()).collect();
-        assert_eq!(run(&reader, facts(), &limits, bytes, &single).0, whole, "{name} byte by byte");
-        for place in places(bytes.len()) {
-            let (cut, out) = run(&reader, facts(), &limits, bytes, &[place]);
-            assert!(cut == whole && out == bytes, "{name} cut at {place}");
-            // Hiding takes away whole frames, and nothing else.
-            let hiding = AnswerFacts { hide_usage: true, ..facts() };
-            let (hidden, out) = run(&reader, hiding, &limits, bytes, &[place]);
-            assert!(hidden == whole && out.len() <= bytes.len(), "{name} hiding, cut at {place}");
-            let kept = stream.split_inclusive("\n\n").filter(|frame| !says_only_usage(frame)).collect::<String>();
-            assert!(out == kept.as_bytes(), "{name} hiding, cut at {place}");
+    };
+    std::thread::scope(|scope| {
+        for worker in [scope.spawn(work), scope.spawn(work)] {
+            worker.join().unwrap();
         }
-        read += 1;
+    });
+    let (read, with_usage) = (read.into_inner(), with_usage.into_inner());
+    println!("{read} recorded streams read, {with_usage} of them with usage");
+    assert!(
+        read >= 25 && with_usage >= 20,
+        "{read} streams read, {with_usage} with usage"
+    );
+}
+
+fn replay(name: &str, stream: &str, path: &str, dialect: &Arc<dyn Dialect>, expected: Said) {
+    let routes = &dialect.info().routes;
+    let route = routes
+        .iter()
+        .find(|route| route.path == path && route.method == "POST")
+        .unwrap();
+    let operation: Arc<str> = Arc::from(route.operation.as_str());
+    let facts = |hide_usage| AnswerFacts {
+        operation: Arc::clone(&operation),
+        hide_usage,
+        ..sse_facts()
+    };
+    let reader = Arc::new(Reader::new(Arc::clone(dialect), 128).unwrap());
+    let full = Arc::new(Reader::new(Arc::clone(dialect), 128).unwrap().reading_all());
+    let (limits, bytes) = (Limits::default(), stream.as_bytes());
+
+    let (whole, out) = run(&reader, facts(false), &limits, bytes, &[]);
+    assert!(out == bytes, "{name}");
+    assert_eq!(metered_says(&whole), expected, "{name}");
+    assert!(whole.model.is_some() && whole.plugin_errors == 0, "{name}: {whole:?}");
+    if expected != Said::default() {
+        assert_eq!(whole.reason, None, "{name}");
     }
-    assert!(read >= 25 && with_usage >= 20, "{read} streams read, {with_usage} with usage");
+    let (all, _) = run(&full, facts(false), &limits, bytes, &[]);
+    assert_eq!(
+        (&all.parts, &all.model),
+        (&whole.parts, &whole.model),
+        "marked is full: {name}"
+    );
+
+    let single: Vec<usize> = (1..bytes.len()).collect();
+    let (cut, out) = run(&reader, facts(false), &limits, bytes, &single);
+    assert_eq!(cut, whole, "{name} byte by byte");
+    assert!(out == bytes, "{name} byte by byte");
+    // Hiding takes away whole frames that say nothing but usage, and nothing else.
+    let frames = stream.split_inclusive("\n\n");
+    let kept = frames.filter(|frame| !says_only_usage(frame)).collect::<String>();
+    for place in places(bytes.len()) {
+        let (cut, out) = run(&reader, facts(true), &limits, bytes, &[place]);
+        assert_eq!(cut, whole, "{name} cut at {place}");
+        assert!(out == kept.as_bytes(), "{name} cut at {place}");
+    }
 }
 
 fn says_only_usage(frame: &str) -> bool {
     documents(frame).any(|document| {
         document.get("usage").is_some_and(Value::is_object)
-            && document.get("choices").and_then(Value::as_array).is_some_and(Vec::is_empty)
+            && document
+                .get("choices")
+                .and_then(Value::as_array)
+                .is_some_and(Vec::is_empty)
     })
 }

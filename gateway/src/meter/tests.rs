@@ -497,7 +497,7 @@ pub fn streams(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// Cuts to try: each place alone, or 1,000 spread over a long stream.
 pub fn places(len: usize) -> impl Iterator<Item = usize> {
-    let step = (len / 1_000).max(1);
+    let step = len.div_ceil(1_000).max(1);
     (0..len).step_by(step)
 }
 

@@ -10,7 +10,7 @@ use agentledger_ledger::{
 };
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
-use crate::meter::price::{CacheWrites, input_tokens};
+use crate::meter::price::CacheWrites;
 use crate::meter::{Metered, reason};
 use crate::plugin::{EditPoint, Medium};
 use crate::policy::{AskedBound, Estimate as PolicyEstimate, Verdict};
@@ -428,7 +428,7 @@ pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settleme
     }
     let usage = &settlement.usage;
     let plain_text = [Medium::Image, Medium::Audio, Medium::File].iter().all(|medium| exchange.inspected.media(*medium) == 0);
-    let input = plain_text.then(|| (exchange.inspected.text.bytes(), input_tokens(usage)));
+    let input = plain_text.then(|| (exchange.inspected.text.bytes(), usage.input_tokens()));
     let visible = usage.get(Kind::Output).saturating_sub(settlement.reasoning);
     let output = Some((metered.text.bytes(), visible)).filter(|(bytes, tokens)| *bytes > 0 && *tokens > 0);
     let all = usage.get(Kind::Output);

@@ -10,7 +10,7 @@ use agentledger::config::{self, Env, Known};
 use agentledger::launch::{self, Launched};
 use agentledger_ledger::{Clock, Entry, EntryQuery, SystemClock};
 
-pub use client::{Client, Reply};
+pub use client::Client;
 pub use upstream::{Script, Upstream};
 
 /// A running gateway on a port of its own, with a ledger of its own.
@@ -108,7 +108,7 @@ impl Gateway {
     pub fn entries(&self) -> Vec<Entry> {
         let ledger = &self.launched().gateway().ledger;
         block_on(ledger.flushed());
-        let query = EntryQuery { from_ms: 0, to_ms: i64::MAX, limit: 100_000, after: None, ..EntryQuery::default() };
+        let query = EntryQuery { from_ms: 0, to_ms: i64::MAX, limit: 100_000, after: None };
         ledger.entries(&query).unwrap().entries
     }
 

@@ -52,7 +52,10 @@ impl std::str::FromStr for Head {
     fn from_str(text: &str) -> Result<Head, HeadError> {
         let (sequence, hash) = text.trim().split_once(':').ok_or(HeadError)?;
         let sequence = sequence.parse().map_err(|_| HeadError)?;
-        Ok(Head { sequence, hash: Hash::parse(hash).ok_or(HeadError)? })
+        Ok(Head {
+            sequence,
+            hash: Hash::parse(hash).ok_or(HeadError)?,
+        })
     }
 }
 
@@ -136,23 +139,45 @@ impl<'a> Chunk<'a> {
         if events.is_empty() {
             return Err(Damage::Shape);
         }
-        Ok(Chunk { at_ms, first_sequence, hash: Hash(*hash), events, fresh: kind & FRESH != 0, kind: *kind, body })
+        Ok(Chunk {
+            at_ms,
+            first_sequence,
+            hash: Hash(*hash),
+            events,
+            fresh: kind & FRESH != 0,
+            kind: *kind,
+            body,
+        })
     }
 
     pub fn last_sequence(&self) -> u64 {
-        self.first_sequence.saturating_add(self.events.len() as u64).saturating_sub(1)
+        self.first_sequence
+            .saturating_add(self.events.len() as u64)
+            .saturating_sub(1)
     }
 
     /// The head after this chunk, if it carries on `before`.
     pub fn follows(&self, before: &Head) -> Result<Head, Damage> {
         let expected = before.sequence.saturating_add(1);
         if self.first_sequence != expected {
-            return Err(Damage::Gap { expected, found: self.first_sequence });
+            return Err(Damage::Gap {
+                expected,
+                found: self.first_sequence,
+            });
         }
-        if link(&before.hash, &key(self.at_ms, self.first_sequence), self.kind, self.body) != self.hash {
+        if link(
+            &before.hash,
+            &key(self.at_ms, self.first_sequence),
+            self.kind,
+            self.body,
+        ) != self.hash
+        {
             return Err(Damage::Chain);
         }
-        Ok(Head { sequence: self.last_sequence(), hash: self.hash })
+        Ok(Head {
+            sequence: self.last_sequence(),
+            hash: self.hash,
+        })
     }
 }
 
@@ -178,7 +203,13 @@ const BODY_AT: usize = 1 + 32;
 impl ChunkBuilder {
     /// A builder that carries on from `head`.
     pub fn new(head: Head) -> ChunkBuilder {
-        ChunkBuilder { head, at_ms: 0, count: 0, fresh: true, value: Vec::new() }
+        ChunkBuilder {
+            head,
+            at_ms: 0,
+            count: 0,
+            fresh: true,
+            value: Vec::new(),
+        }
     }
 
     /// The head after the last sealed chunk.
@@ -227,7 +258,10 @@ impl ChunkBuilder {
         if let Some(place) = value.get_mut(1..BODY_AT) {
             place.copy_from_slice(&hash.0);
         }
-        self.head = Head { sequence: self.head.sequence + self.count, hash };
+        self.head = Head {
+            sequence: self.head.sequence + self.count,
+            hash,
+        };
         self.count = 0;
         Some((key, value))
     }
@@ -268,7 +302,10 @@ mod tests {
             let before = if place == 0 {
                 Head::default()
             } else {
-                Chunk::parse(&chunks[0].0, &chunks[0].1).unwrap().follows(&Head::default()).unwrap()
+                Chunk::parse(&chunks[0].0, &chunks[0].1)
+                    .unwrap()
+                    .follows(&Head::default())
+                    .unwrap()
             };
             for byte in 0..key.len() + value.len() {
                 for bit in 0..8 {
@@ -297,6 +334,9 @@ mod tests {
     fn a_missing_chunk_is_named() {
         let (key, value) = &two_chunks()[1];
         let chunk = Chunk::parse(key, value).unwrap();
-        assert_eq!(chunk.follows(&Head::default()), Err(Damage::Gap { expected: 1, found: 3 }));
+        assert_eq!(
+            chunk.follows(&Head::default()),
+            Err(Damage::Gap { expected: 1, found: 3 })
+        );
     }
 }

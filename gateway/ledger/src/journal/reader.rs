@@ -23,7 +23,11 @@ pub struct Damaged {
 
 impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the journal of {} is damaged after event {}: {}", self.month, self.after_sequence, self.damage)
+        write!(
+            f,
+            "the journal of {} is damaged after event {}: {}",
+            self.month, self.after_sequence, self.damage
+        )
     }
 }
 
@@ -54,21 +58,36 @@ pub struct MonthReader<'a> {
 
 impl MonthReader<'_> {
     fn damaged(&self, after: &Head, damage: Damage) -> ReadError {
-        ReadError::Damaged(Damaged { month: self.month, after_sequence: after.sequence, damage })
+        ReadError::Damaged(Damaged {
+            month: self.month,
+            after_sequence: after.sequence,
+            damage,
+        })
     }
 
     /// The opening, and the head it carries on from; `None` for a month in which nothing was written yet.
     pub fn opening(&self) -> Result<Option<(Opening, Head)>, ReadError> {
         let none = Head::default();
-        let Some(first) = self.store.scan(&[]).next() else { return Ok(None) };
+        let Some(first) = self.store.scan(&[]).next() else {
+            return Ok(None);
+        };
         let (key, value) = first?;
         let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&none, damage))?;
         let before = chunk.first_sequence.saturating_sub(1);
-        let after = Head { sequence: before, hash: Hash::default() };
-        let event = chunk.events.first().ok_or_else(|| self.damaged(&after, Damage::Shape))?;
+        let after = Head {
+            sequence: before,
+            hash: Hash::default(),
+        };
+        let event = chunk
+            .events
+            .first()
+            .ok_or_else(|| self.damaged(&after, Damage::Shape))?;
         match codec::decode(event, &mut Names::new()) {
             Ok(Event::Opening(opening)) => {
-                let head = Head { sequence: before, hash: opening.previous.map(Hash).unwrap_or_default() };
+                let head = Head {
+                    sequence: before,
+                    hash: opening.previous.map(Hash).unwrap_or_default(),
+                };
                 chunk.follows(&head).map_err(|damage| self.damaged(&head, damage))?;
                 Ok(Some((Opening::clone(&opening), head)))
             }
@@ -91,7 +110,10 @@ impl MonthReader<'_> {
             let (key, value) = pair?;
             let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&head, damage))?;
             let next = chunk.follows(&head).map_err(|damage| self.damaged(&head, damage))?;
-            if self.visit_chunk(&chunk, &head, Some(next), &mut names, &mut visit)?.is_break() {
+            if self
+                .visit_chunk(&chunk, &head, Some(next), &mut names, &mut visit)?
+                .is_break()
+            {
                 return Ok(next);
             }
             head = next;
@@ -106,18 +128,29 @@ impl MonthReader<'_> {
         mut visit: impl FnMut(Placed) -> Result<ControlFlow<()>, Damage>,
     ) -> Result<(), ReadError> {
         let mut names = Names::new();
-        let Some(begin) = self.fresh_before(&key(from_ms, 0))? else { return Ok(()) };
+        let Some(begin) = self.fresh_before(&key(from_ms, 0))? else {
+            return Ok(());
+        };
         let mut expected = None;
         for pair in self.store.scan(&begin) {
             let (key, value) = pair?;
-            let before = Head { sequence: expected.unwrap_or(1u64).saturating_sub(1), hash: Hash::default() };
+            let before = Head {
+                sequence: expected.unwrap_or(1u64).saturating_sub(1),
+                hash: Hash::default(),
+            };
             let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&before, damage))?;
             if let Some(expected) = expected.filter(|expected| *expected != chunk.first_sequence) {
-                let damage = Damage::Gap { expected, found: chunk.first_sequence };
+                let damage = Damage::Gap {
+                    expected,
+                    found: chunk.first_sequence,
+                };
                 return Err(self.damaged(&before, damage));
             }
             expected = Some(chunk.last_sequence() + 1);
-            if self.visit_chunk(&chunk, &before, None, &mut names, &mut visit)?.is_break() {
+            if self
+                .visit_chunk(&chunk, &before, None, &mut names, &mut visit)?
+                .is_break()
+            {
                 return Ok(());
             }
         }
@@ -138,10 +171,16 @@ impl MonthReader<'_> {
         let mut at = *before;
         at.sequence = chunk.first_sequence.saturating_sub(1);
         for (place, bytes) in chunk.events.iter().enumerate() {
-            let event = codec::decode(bytes, names).map_err(|error| self.damaged(&at, Damage::Event(error.to_string())))?;
+            let event =
+                codec::decode(bytes, names).map_err(|error| self.damaged(&at, Damage::Event(error.to_string())))?;
             let sequence = at.sequence + 1;
             let head = head.filter(|_| place + 1 == chunk.events.len());
-            let placed = Placed { sequence, at_ms: chunk.at_ms, event, head };
+            let placed = Placed {
+                sequence,
+                at_ms: chunk.at_ms,
+                event,
+                head,
+            };
             if visit(placed).map_err(|damage| self.damaged(&at, damage))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -38,7 +38,11 @@ impl DiskStores {
             .open(dir.join("lock"))
             .map_err(|error| cannot_open(dir, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DiskStores { dir: dir.to_owned(), open: Mutex::default(), _lock: lock }),
+            Ok(()) => Ok(DiskStores {
+                dir: dir.to_owned(),
+                open: Mutex::default(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: dir.to_owned() }),
             Err(TryLockError::Error(error)) => Err(cannot_open(dir, &error)),
         }
@@ -53,7 +57,9 @@ impl DiskStores {
         if let Some(disk) = open.get(&dir).and_then(Weak::upgrade) {
             return Ok(disk);
         }
-        let disk = Arc::new(Disk { database: open_patiently(&dir)? });
+        let disk = Arc::new(Disk {
+            database: open_patiently(&dir)?,
+        });
         // The folder's own name must survive a power cut, too.
         sync_dir(dir.parent().unwrap_or(&self.dir));
         open.retain(|_, known| known.strong_count() > 0);
@@ -119,11 +125,16 @@ impl Store for Disk {
 
     fn at_or_before(&self, at: &[u8]) -> Result<Option<Pair>, StoreError> {
         let pair = self.database.range::<Vec<u8>, _>(..=at.to_vec()).next_back();
-        pair.transpose().map(|pair| pair.map(owned)).map_err(|error| failed(&error))
+        pair.transpose()
+            .map(|pair| pair.map(owned))
+            .map_err(|error| failed(&error))
     }
 
     fn last(&self) -> Result<Option<Pair>, StoreError> {
-        self.database.last().map(|pair| pair.map(owned)).map_err(|error| failed(&error))
+        self.database
+            .last()
+            .map(|pair| pair.map(owned))
+            .map_err(|error| failed(&error))
     }
 }
 
@@ -136,7 +147,10 @@ fn failed(error: &sled::Error) -> StoreError {
 }
 
 fn cannot_open(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Open { dir: dir.to_owned(), reason: error.to_string() }
+    StoreError::Open {
+        dir: dir.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 /// Opens a database, waiting out a handle of this process that is just being closed. Others are kept out by the lock file.
@@ -144,7 +158,9 @@ fn open_patiently(dir: &Path) -> Result<sled::Db, StoreError> {
     let mut attempt = 0;
     loop {
         match open_supervised(dir) {
-            Err(StoreError::Open { reason, .. }) if reason.contains("could not acquire lock") && attempt < REOPEN_ATTEMPTS => {
+            Err(StoreError::Open { reason, .. })
+                if reason.contains("could not acquire lock") && attempt < REOPEN_ATTEMPTS =>
+            {
                 attempt += 1;
                 std::thread::sleep(REOPEN_PAUSE);
             }
@@ -157,14 +173,20 @@ fn open_patiently(dir: &Path) -> Result<sled::Db, StoreError> {
 fn open_supervised(dir: &Path) -> Result<sled::Db, StoreError> {
     let path = dir.to_owned();
     let opening = std::thread::Builder::new().name("ledger-open".into()).spawn(move || {
-        sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()
+        sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open()
     });
     match opening.map_err(|error| cannot_open(dir, &error))?.join() {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(error)) => Err(cannot_open(dir, &error)),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            let text = text
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason given");
             Err(cannot_open(dir, &format!("the storage engine gave up on it ({text})")))
         }
     }

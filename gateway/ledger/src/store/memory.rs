@@ -62,7 +62,9 @@ impl MemoryStores {
         });
         let months = months.collect();
         let state = shared.state.as_ref().map(|memory| Arc::new(memory.crashed(0, &faults)));
-        MemoryStores { shared: Arc::new(Mutex::new(Shared { months, state, faults })) }
+        MemoryStores {
+            shared: Arc::new(Mutex::new(Shared { months, state, faults })),
+        }
     }
 
     /// Changes the values of a month in place, unseen by the engine: rot, or a clumsy hand.
@@ -87,9 +89,15 @@ impl Stores for MemoryStores {
         let mut shared = self.shared.lock();
         let faults = Arc::clone(&shared.faults);
         if faults.lock().open_fails {
-            return Err(StoreError::Open { dir: month.to_string().into(), reason: "injected".into() });
+            return Err(StoreError::Open {
+                dir: month.to_string().into(),
+                reason: "injected".into(),
+            });
         }
-        let memory = shared.months.entry(month).or_insert_with(|| Arc::new(Memory::new(faults)));
+        let memory = shared
+            .months
+            .entry(month)
+            .or_insert_with(|| Arc::new(Memory::new(faults)));
         Ok(Arc::clone(memory) as Arc<dyn Store>)
     }
 
@@ -120,14 +128,20 @@ struct Log {
 
 impl Memory {
     fn new(faults: Arc<Mutex<Faults>>) -> Memory {
-        Memory { log: Mutex::default(), faults }
+        Memory {
+            log: Mutex::default(),
+            faults,
+        }
     }
 
     fn crashed(&self, kept: usize, faults: &Arc<Mutex<Faults>>) -> Memory {
         let log = self.log.lock();
         let len = log.flushed_len.saturating_add(kept).min(log.bytes.len());
         let bytes = log.bytes.get(..len).unwrap_or_default();
-        Memory { log: Mutex::new(Log::recovered(bytes)), faults: Arc::clone(faults) }
+        Memory {
+            log: Mutex::new(Log::recovered(bytes)),
+            faults: Arc::clone(faults),
+        }
     }
 
     /// Takes one from a countdown; an error once it has run out.
@@ -197,17 +211,32 @@ impl Store for Memory {
     }
 
     fn scan<'a>(&'a self, from: &[u8]) -> Box<dyn Iterator<Item = Result<Pair, StoreError>> + Send + 'a> {
-        let pairs = self.log.lock().pairs.range(from.to_vec()..).map(|(k, v)| Ok((k.clone(), v.clone()))).collect::<Vec<_>>();
+        let pairs = self
+            .log
+            .lock()
+            .pairs
+            .range(from.to_vec()..)
+            .map(|(k, v)| Ok((k.clone(), v.clone())))
+            .collect::<Vec<_>>();
         Box::new(pairs.into_iter())
     }
 
     fn at_or_before(&self, at: &[u8]) -> Result<Option<Pair>, StoreError> {
         let log = self.log.lock();
-        Ok(log.pairs.range(..=at.to_vec()).next_back().map(|(key, value)| (key.clone(), value.clone())))
+        Ok(log
+            .pairs
+            .range(..=at.to_vec())
+            .next_back()
+            .map(|(key, value)| (key.clone(), value.clone())))
     }
 
     fn last(&self) -> Result<Option<Pair>, StoreError> {
-        Ok(self.log.lock().pairs.last_key_value().map(|(key, value)| (key.clone(), value.clone())))
+        Ok(self
+            .log
+            .lock()
+            .pairs
+            .last_key_value()
+            .map(|(key, value)| (key.clone(), value.clone())))
     }
 }
 
@@ -232,7 +261,11 @@ fn take_batch(bytes: &[u8]) -> Option<(Vec<Change>, &[u8])> {
         let (key, after) = take_bytes(body)?;
         let (is_put, after) = after.split_first()?;
         let (value, after) = take_bytes(after)?;
-        changes.push(if *is_put == 1 { Change::Put(key.to_vec(), value.to_vec()) } else { Change::Remove(key.to_vec()) });
+        changes.push(if *is_put == 1 {
+            Change::Put(key.to_vec(), value.to_vec())
+        } else {
+            Change::Remove(key.to_vec())
+        });
         body = after;
     }
     Some((changes, rest))

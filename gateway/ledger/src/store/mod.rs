@@ -67,7 +67,10 @@ impl Month {
     pub fn of_ms(at_ms: i64) -> Month {
         jiff::Timestamp::from_millisecond(at_ms)
             .map(|at| at.to_zoned(jiff::tz::TimeZone::UTC).date())
-            .map_or(Month { year: 1970, month: 1 }, |date| Month { year: date.year(), month: date.month() })
+            .map_or(Month { year: 1970, month: 1 }, |date| Month {
+                year: date.year(),
+                month: date.month(),
+            })
     }
 
     /// Its first millisecond.
@@ -99,7 +102,10 @@ impl Month {
         if year.len() != 4 || month.len() != 2 || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             return None;
         }
-        let month = Month { year: year.parse().ok()?, month: month.parse().ok()? };
+        let month = Month {
+            year: year.parse().ok()?,
+            month: month.parse().ok()?,
+        };
         (1..=12).contains(&month.month).then_some(month)
     }
 }
@@ -143,7 +149,16 @@ mod tests {
 
     #[test]
     fn other_folder_names_are_no_months() {
-        for name in ["2026-13", "2026-00", "2026-1", "x", "2026-11-01", "-026-11", "+026-11", ".tmp"] {
+        for name in [
+            "2026-13",
+            "2026-00",
+            "2026-1",
+            "x",
+            "2026-11-01",
+            "-026-11",
+            "+026-11",
+            ".tmp",
+        ] {
             assert_eq!(Month::parse(name), None, "{name}");
         }
     }

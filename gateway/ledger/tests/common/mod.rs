@@ -1,12 +1,18 @@
 //! What the journal's tests share.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentledger_ledger::{
-    Amounts, Entry, EntryQuery, Facts, Hold, Kind, Ledger, Name, Options, Outcome, PriceRef, Settled, Settlement, Usage,
-    Usd,
+    Amounts, Entry, EntryQuery, Facts, Hold, Kind, Ledger, Name, Options, Outcome, PriceRef, Settled, Settlement,
+    Usage, Usd,
 };
 use ulid::Ulid;
 
@@ -49,7 +55,10 @@ pub fn settlement(at_ms: i64, cost: i64) -> Settlement {
         outcome: Outcome::Completed,
         status: 200,
         model: "claude-sonnet-4-5-20250929".into(),
-        usage: Usage::default().with(Kind::Input, 1_200).with(Kind::CacheRead, 21_000).with(Kind::Output, tokens),
+        usage: Usage::default()
+            .with(Kind::Input, 1_200)
+            .with(Kind::CacheRead, 21_000)
+            .with(Kind::Output, tokens),
         parts: Vec::new(),
         reasoning: 0,
         cost: usd(cost),
@@ -70,7 +79,15 @@ pub fn settlement(at_ms: i64, cost: i64) -> Settlement {
 pub async fn hold(ledger: &Arc<Ledger>, number: u64, amount: i64) -> Hold {
     let permit = ledger.admit().await.unwrap();
     let amounts = Amounts::of_request(usd(amount), 1_000);
-    ledger.reserve(permit, facts(ledger.now_ms(), number), &[], amounts, &Name::from("named_max")).unwrap()
+    ledger
+        .reserve(
+            permit,
+            facts(ledger.now_ms(), number),
+            &[],
+            amounts,
+            &Name::from("named_max"),
+        )
+        .unwrap()
 }
 
 pub async fn exchange(ledger: &Arc<Ledger>, number: u64, cost: i64) -> Settled {
@@ -81,7 +98,12 @@ pub async fn exchange(ledger: &Arc<Ledger>, number: u64, cost: i64) -> Settled {
 
 /// All entries, through pages of `limit`.
 pub fn all_entries(ledger: &Ledger, limit: usize) -> Vec<Entry> {
-    let mut query = EntryQuery { from_ms: 0, to_ms: i64::MAX, limit, after: None };
+    let mut query = EntryQuery {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        limit,
+        after: None,
+    };
     let mut entries = Vec::new();
     loop {
         let page = ledger.entries(&query).unwrap();

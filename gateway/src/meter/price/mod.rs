@@ -1,7 +1,7 @@
 //! The price book: what each model costs, in integer pico-dollars a unit, from which day on.
 //!
-//! The figures are data, `configs/prices/*.yaml`, built in and overridden by files that the config names; [`file`] says
-//! their form, [`id`] how a model's name finds its row. Every kind of usage has a price in every row: where the file
+//! The figures are data, `configs/prices/*.yaml`, built in and overridden by files that the config names; `file.rs` says
+//! their form, `id.rs` how a model's name finds its row. Every kind of usage has a price in every row: where the file
 //! states none, a dearer or equal one stands in and [`Quote::fallbacks`] tells it, so that nothing silently costs 0:
 //!
 //! | not stated | stands in |
@@ -17,6 +17,8 @@
 //! | the whole service tier | `flex`, `batch`: standard; any other: kind by kind the dearest tier of the row |
 
 mod file;
+#[cfg(test)]
+mod file_tests;
 mod id;
 mod quote;
 #[cfg(test)]
@@ -73,7 +75,7 @@ impl PriceBook {
     pub fn builtin() -> Result<PriceBook, PriceError> {
         static BOOK: LazyLock<Result<PriceBook, PriceError>> = LazyLock::new(|| {
             let sources = BUILTIN.iter().map(|(name, text)| (*name, (*text).to_owned()));
-            PriceBook::of(Books::default(), sources).map_err(|errors| PriceError::first(errors))
+            PriceBook::of(Books::default(), sources).map_err(PriceError::first)
         });
         BOOK.clone()
     }
@@ -140,7 +142,7 @@ impl PriceBook {
         Ok(PriceBook(Arc::new(books)))
     }
 
-    /// What a model costs at a time; `None`: unpriced. [`id`](self) tells how names match. Allocates nothing.
+    /// What a model costs at a time; `None`: unpriced. `id.rs` tells how names match. Allocates nothing.
     pub fn find(&self, provider: &str, model: &str, at_ms: i64) -> Option<Quote<'_>> {
         Some(self.row(provider, model)?.quote(at_ms))
     }

@@ -4,12 +4,20 @@
 //! merged, in its hour, then in its day. A query adds up the buckets of its range and so never counts twice. Entries
 //! belong to the moment their request began.
 
+mod rows;
+#[cfg(test)]
+mod tests;
+mod totals;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::entry::{Entry, Name, Outcome};
-use crate::journal::bytes::{Reader, put_i64, put_text, put_u64};
+pub use self::rows::Names;
+use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, row, stored_key};
+pub use self::totals::Totals;
+use crate::entry::{Entry, Name};
+use crate::journal::bytes::Reader;
 use crate::money::Usd;
-use crate::usage::{Kind, Usage};
+use crate::usage::Usage;
 
 pub const MINUTE_MS: i64 = 60_000;
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -51,102 +59,6 @@ impl Default for Retention {
             hour_rows_max: 131_072,
             days_kept_ms: None,
         }
-    }
-}
-
-/// Sums over some entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub requests: u64,
-    /// Answered with 400 or above, or failed upstream.
-    pub errors: u64,
-    pub status_429: u64,
-    pub status_5xx: u64,
-    pub estimated: u64,
-    pub duration_ms: u64,
-    pub usage: Usage,
-    /// Adjustments included.
-    pub cost: Usd,
-    pub held: Usd,
-    pub overage: Usd,
-    /// Start of the first and of the last request, milliseconds since the epoch.
-    pub first_ms: i64,
-    pub last_ms: i64,
-}
-
-impl Totals {
-    fn of(entry: &Entry) -> Totals {
-        let (facts, settlement) = (&entry.facts, &entry.settlement);
-        let failed = settlement.status >= 400 || settlement.outcome == Outcome::UpstreamFailed;
-        Totals {
-            requests: 1,
-            errors: u64::from(failed),
-            status_429: u64::from(settlement.status == 429),
-            status_5xx: u64::from(settlement.status >= 500),
-            estimated: u64::from(settlement.estimate_reason.is_some()),
-            duration_ms: settlement.duration_ms,
-            usage: settlement.usage,
-            cost: settlement.cost,
-            held: entry.held,
-            overage: entry.overage,
-            first_ms: facts.at_ms,
-            last_ms: facts.at_ms,
-        }
-    }
-
-    pub fn add(&mut self, other: &Totals) {
-        if self.first_ms == 0 && self.last_ms == 0 {
-            (self.first_ms, self.last_ms) = (other.first_ms, other.last_ms);
-        } else if other.last_ms != 0 {
-            self.first_ms = self.first_ms.min(other.first_ms);
-            self.last_ms = self.last_ms.max(other.last_ms);
-        }
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.status_429 += other.status_429;
-        self.status_5xx += other.status_5xx;
-        self.estimated += other.estimated;
-        self.duration_ms = self.duration_ms.saturating_add(other.duration_ms);
-        self.usage = self.usage.sum(&other.usage);
-        self.cost = self.cost.saturating_add(other.cost);
-        self.held = self.held.saturating_add(other.held);
-        self.overage = self.overage.saturating_add(other.overage);
-    }
-
-    fn put(&self, out: &mut Vec<u8>) {
-        let counts = [self.requests, self.errors, self.status_429, self.status_5xx, self.estimated, self.duration_ms];
-        counts.iter().for_each(|count| put_u64(out, *count));
-        for money in [self.cost, self.held, self.overage] {
-            put_i64(out, money.nanos());
-        }
-        put_i64(out, self.first_ms);
-        put_i64(out, self.last_ms);
-        for (kind, units) in self.usage.iter().filter(|(_, units)| *units > 0) {
-            out.push(kind as u8);
-            put_u64(out, units);
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Option<Totals> {
-        let mut totals = Totals {
-            requests: reader.u64()?,
-            errors: reader.u64()?,
-            status_429: reader.u64()?,
-            status_5xx: reader.u64()?,
-            estimated: reader.u64()?,
-            duration_ms: reader.u64()?,
-            cost: Usd::from_nanos(reader.i64()?),
-            held: Usd::from_nanos(reader.i64()?),
-            overage: Usd::from_nanos(reader.i64()?),
-            first_ms: reader.i64()?,
-            last_ms: reader.i64()?,
-            usage: Usage::default(),
-        };
-        while !reader.is_empty() {
-            let kind = *Kind::ALL.get(usize::try_from(reader.u64()?).ok()?)?;
-            totals.usage.add(kind, reader.u64()?);
-        }
-        Some(totals)
     }
 }
 
@@ -194,54 +106,6 @@ pub struct Point {
     pub totals: Totals,
 }
 
-/// What rows are kept by. The byte is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-enum Axis {
-    /// Provider, model.
-    Model = 0,
-    /// Fingerprint.
-    Key = 1,
-    /// Agent, session.
-    Session = 2,
-    User = 3,
-    /// Tag, value.
-    Tag = 4,
-}
-
-impl Axis {
-    const ALL: [Axis; 5] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag];
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct RowKey {
-    tenant: Name,
-    axis: Axis,
-    first: Name,
-    second: Name,
-}
-
-/// The byte is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-enum Grain {
-    Minute = 0,
-    Hour = 1,
-    Day = 2,
-}
-
-impl Grain {
-    const ALL: [Grain; 3] = [Grain::Minute, Grain::Hour, Grain::Day];
-
-    fn ms(self) -> i64 {
-        match self {
-            Grain::Minute => MINUTE_MS,
-            Grain::Hour => HOUR_MS,
-            Grain::Day => DAY_MS,
-        }
-    }
-}
-
 fn floor(at_ms: i64, grain_ms: i64) -> i64 {
     at_ms.div_euclid(grain_ms).saturating_mul(grain_ms)
 }
@@ -251,8 +115,6 @@ struct Level {
     buckets: BTreeMap<i64, HashMap<RowKey, Totals>>,
     rows: usize,
 }
-
-type Address = (Grain, i64, RowKey);
 
 /// All sums, and which of them have changed since they were last written down.
 #[derive(Debug)]
@@ -290,9 +152,16 @@ impl Rollups {
 
     /// Adds what an entry was corrected by to the sums it is in.
     pub fn adjust(&mut self, entry: &Entry, delta: Usd) {
-        let totals = Totals { cost: delta, ..Totals::default() };
+        let totals = Totals {
+            cost: delta,
+            ..Totals::default()
+        };
         let facts = &entry.facts;
-        self.put(facts.at_ms, row(facts, Axis::Model, &facts.provider, model_of(entry)), &totals);
+        self.put(
+            facts.at_ms,
+            row(facts, Axis::Model, &facts.provider, model_of(entry)),
+            &totals,
+        );
         self.add_by_the_rest(entry, &totals);
     }
 
@@ -303,13 +172,33 @@ impl Rollups {
         let own = if parts.is_empty() {
             totals
         } else {
-            Totals { usage: Usage::default(), cost: Usd::ZERO, ..totals }
+            Totals {
+                usage: Usage::default(),
+                cost: Usd::ZERO,
+                ..totals
+            }
         };
-        self.put(facts.at_ms, row(facts, Axis::Model, &facts.provider, model_of(entry)), &own);
+        self.put(
+            facts.at_ms,
+            row(facts, Axis::Model, &facts.provider, model_of(entry)),
+            &own,
+        );
         for part in parts {
-            let times = Totals { first_ms: facts.at_ms, last_ms: facts.at_ms, ..Totals::default() };
-            let totals = Totals { usage: part.usage, cost: part.cost, ..times };
-            self.put(facts.at_ms, row(facts, Axis::Model, &facts.provider, &part.model), &totals);
+            let times = Totals {
+                first_ms: facts.at_ms,
+                last_ms: facts.at_ms,
+                ..Totals::default()
+            };
+            let totals = Totals {
+                usage: part.usage,
+                cost: part.cost,
+                ..times
+            };
+            self.put(
+                facts.at_ms,
+                row(facts, Axis::Model, &facts.provider, &part.model),
+                &totals,
+            );
         }
     }
 
@@ -317,7 +206,11 @@ impl Rollups {
         let facts = &entry.facts;
         let none: Name = Name::from("");
         self.put(facts.at_ms, row(facts, Axis::Key, &facts.key, &none), totals);
-        self.put(facts.at_ms, row(facts, Axis::Session, &facts.agent, &facts.session), totals);
+        self.put(
+            facts.at_ms,
+            row(facts, Axis::Session, &facts.agent, &facts.session),
+            totals,
+        );
         self.put(facts.at_ms, row(facts, Axis::User, &facts.user, &none), totals);
         for (tag, value) in &facts.tags {
             self.put(facts.at_ms, row(facts, Axis::Tag, tag, value), totals);
@@ -366,11 +259,19 @@ impl Rollups {
 
     /// Merges what has grown old or too much into coarser sums. To be called now and then.
     pub fn merge(&mut self, now_ms: i64) {
-        let Retention { minutes_kept_ms, hours_kept_ms, minute_rows_max, hour_rows_max, days_kept_ms } = self.retention;
+        let Retention {
+            minutes_kept_ms,
+            hours_kept_ms,
+            minute_rows_max,
+            hour_rows_max,
+            days_kept_ms,
+        } = self.retention;
         let mut minutes_from_ms = floor(now_ms.saturating_sub(minutes_kept_ms), HOUR_MS).max(self.minutes_from_ms);
         self.merge_before(Grain::Minute, minutes_from_ms);
         while self.minutes.rows > minute_rows_max {
-            minutes_from_ms = minutes_from_ms.max(self.oldest_ms(Grain::Minute)).saturating_add(HOUR_MS);
+            minutes_from_ms = minutes_from_ms
+                .max(self.oldest_ms(Grain::Minute))
+                .saturating_add(HOUR_MS);
             minutes_from_ms = floor(minutes_from_ms, HOUR_MS);
             self.merge_before(Grain::Minute, minutes_from_ms);
         }
@@ -396,10 +297,16 @@ impl Rollups {
     }
 
     fn merge_before(&mut self, grain: Grain, before_ms: i64) {
-        let coarser = if grain == Grain::Minute { Grain::Hour } else { Grain::Day };
+        let coarser = if grain == Grain::Minute {
+            Grain::Hour
+        } else {
+            Grain::Day
+        };
         loop {
             let level = self.level_mut(grain);
-            let Some(bucket) = level.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) else { return };
+            let Some(bucket) = level.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) else {
+                return;
+            };
             let (bucket_ms, rows) = bucket.remove_entry();
             level.rows -= rows.len();
             for (key, totals) in rows {
@@ -410,10 +317,16 @@ impl Rollups {
     }
 
     fn forget_days_before(&mut self, before_ms: i64) {
-        while let Some(bucket) = self.days.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) {
+        while let Some(bucket) = self
+            .days
+            .buckets
+            .first_entry()
+            .filter(|bucket| *bucket.key() < before_ms)
+        {
             let (bucket_ms, rows) = bucket.remove_entry();
             self.days.rows -= rows.len();
-            self.dirty.extend(rows.into_keys().map(|key| (Grain::Day, bucket_ms, key)));
+            self.dirty
+                .extend(rows.into_keys().map(|key| (Grain::Day, bucket_ms, key)));
         }
     }
 
@@ -430,9 +343,15 @@ impl Rollups {
                 (Dimension::Tag(tag), Axis::Tag) if *tag == key.first => ("", &*key.second),
                 _ => continue,
             };
-            sums.entry(name).or_insert_with(|| (key.clone(), Totals::default())).1.add(totals);
+            sums.entry(name)
+                .or_insert_with(|| (key.clone(), Totals::default()))
+                .1
+                .add(totals);
         }
-        let mut rows: Vec<SummaryRow> = sums.into_values().map(|(key, totals)| summary_row(&query.by, key, &totals)).collect();
+        let mut rows: Vec<SummaryRow> = sums
+            .into_values()
+            .map(|(key, totals)| summary_row(&query.by, key, &totals))
+            .collect();
         rows.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| names(a).cmp(&names(b))));
         rows
     }
@@ -447,7 +366,10 @@ impl Rollups {
                 points.entry(floor(bucket_ms, step_ms)).or_default().add(totals);
             }
         }
-        points.into_iter().map(|(at_ms, totals)| Point { at_ms, totals }).collect()
+        points
+            .into_iter()
+            .map(|(at_ms, totals)| Point { at_ms, totals })
+            .collect()
     }
 
     fn rows_in<'a>(
@@ -460,7 +382,9 @@ impl Rollups {
             let from_ms = floor(from_ms, grain.ms());
             let buckets = (from_ms < to_ms).then(|| self.level(grain).buckets.range(from_ms..to_ms));
             buckets.into_iter().flatten().flat_map(move |(bucket_ms, rows)| {
-                let rows = rows.iter().filter(move |(key, _)| tenant.is_none_or(|tenant| *tenant == key.tenant));
+                let rows = rows
+                    .iter()
+                    .filter(move |(key, _)| tenant.is_none_or(|tenant| *tenant == key.tenant));
                 rows.map(move |(key, totals)| (*bucket_ms, key, totals))
             })
         })
@@ -470,7 +394,11 @@ impl Rollups {
     pub fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let dirty = std::mem::take(&mut self.dirty);
         let change = |(grain, bucket_ms, key): Address| {
-            let totals = self.level(grain).buckets.get(&bucket_ms).and_then(|rows| rows.get(&key));
+            let totals = self
+                .level(grain)
+                .buckets
+                .get(&bucket_ms)
+                .and_then(|rows| rows.get(&key));
             let value = totals.map(|totals| {
                 let mut value = Vec::with_capacity(48);
                 totals.put(&mut value);
@@ -495,64 +423,29 @@ impl Rollups {
         let (grain, bucket_ms, key) = parse_key(key, names)?;
         let totals = Totals::take(&mut Reader::new(value))?;
         let level = self.level_mut(grain);
-        if level.buckets.entry(bucket_ms).or_default().insert(key, totals).is_none() {
+        if level
+            .buckets
+            .entry(bucket_ms)
+            .or_default()
+            .insert(key, totals)
+            .is_none()
+        {
             level.rows += 1;
         }
         Some(())
     }
 }
 
-/// Shares equal texts while rows are loaded.
-#[derive(Debug, Default)]
-pub struct Names {
-    known: HashSet<Name>,
-}
-
-impl Names {
-    pub fn share(&mut self, text: &str) -> Name {
-        if let Some(name) = self.known.get(text) {
-            return Name::clone(name);
-        }
-        let name = Name::from(text);
-        self.known.insert(Name::clone(&name));
-        name
-    }
-}
-
-fn row(facts: &crate::entry::Facts, axis: Axis, first: &Name, second: &Name) -> RowKey {
-    RowKey { tenant: Name::clone(&facts.tenant), axis, first: Name::clone(first), second: Name::clone(second) }
-}
-
-fn model_of(entry: &Entry) -> &Name {
-    if entry.settlement.model.is_empty() { &entry.facts.requested_model } else { &entry.settlement.model }
-}
-
-fn stored_key(grain: Grain, bucket_ms: i64, key: &RowKey) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    out.push(grain as u8);
-    out.extend_from_slice(&bucket_ms.to_be_bytes());
-    out.push(key.axis as u8);
-    for text in [&key.tenant, &key.first, &key.second] {
-        put_text(&mut out, text);
-    }
-    out
-}
-
-fn parse_key(bytes: &[u8], names: &mut Names) -> Option<Address> {
-    let mut reader = Reader::new(bytes);
-    let [grain] = reader.array()?;
-    let grain = Grain::ALL.into_iter().find(|known| *known as u8 == grain)?;
-    let bucket_ms = i64::from_be_bytes(reader.array()?);
-    let [axis] = reader.array()?;
-    let axis = Axis::ALL.into_iter().find(|known| *known as u8 == axis)?;
-    let tenant = names.share(reader.text()?);
-    let first = names.share(reader.text()?);
-    let second = names.share(reader.text()?);
-    reader.is_empty().then_some((grain, bucket_ms, RowKey { tenant, axis, first, second }))
-}
-
 fn names(row: &SummaryRow) -> [&str; 7] {
-    [&row.provider, &row.model, &row.key, &row.agent, &row.session, &row.user, &row.tag]
+    [
+        &row.provider,
+        &row.model,
+        &row.key,
+        &row.agent,
+        &row.session,
+        &row.user,
+        &row.tag,
+    ]
 }
 
 fn summary_row(by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {

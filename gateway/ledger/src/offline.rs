@@ -1,0 +1,76 @@
+//! The ledger without a gateway: for the command line, when none runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::books::{Books, OpenHold};
+use crate::derived::Derived;
+use crate::entry::Name;
+use crate::journal::frame::{Hash, Head};
+use crate::ledger::{BalanceRow, LedgerError, balance_rows, sorted};
+use crate::query::{self, EntryPage, EntryQuery};
+use crate::recover;
+use crate::rollup::{Point, Retention, SummaryQuery, SummaryRow};
+use crate::store::{DiskStores, Stores};
+use crate::verify::{self, Report};
+
+/// The ledger of a gateway that does not run, for reading. Nothing is added to the journal: holds that a crash left open
+/// are shown as open, and the next start settles them, once.
+pub struct OfflineLedger {
+    stores: Arc<dyn Stores>,
+    books: Books,
+    derived: Derived,
+    head: Head,
+}
+
+impl OfflineLedger {
+    /// `None` where there is no ledger in `dir`.
+    pub fn open(dir: &Path, rollups: Retention) -> Result<Option<OfflineLedger>, LedgerError> {
+        if !dir.join("journal").is_dir() {
+            return Ok(None);
+        }
+        OfflineLedger::open_in(Arc::new(DiskStores::open(dir)?), rollups).map(Some)
+    }
+
+    pub fn open_in(stores: Arc<dyn Stores>, rollups: Retention) -> Result<OfflineLedger, LedgerError> {
+        let state = stores.state()?;
+        let recovered = recover::recover(&*stores, &*state, rollups, false)?;
+        let recover::Recovered {
+            books, derived, head, ..
+        } = recovered;
+        Ok(OfflineLedger {
+            stores,
+            books,
+            derived,
+            head,
+        })
+    }
+
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
+        self.derived.rollups.summary(query)
+    }
+
+    pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
+        self.derived.rollups.series(from_ms, to_ms, step_ms, tenant)
+    }
+
+    pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
+        Ok(query::entries(&*self.stores, query, self.head.sequence)?)
+    }
+
+    pub fn open_holds(&self) -> Vec<OpenHold> {
+        sorted(self.books.open_holds())
+    }
+
+    pub fn balances(&self) -> Vec<BalanceRow> {
+        balance_rows(&self.books)
+    }
+
+    pub fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {
+        Ok(verify::walk(&*self.stores, expect, self.head.sequence)?)
+    }
+}

@@ -1,0 +1,109 @@
+//! Sums over some entries, and their bytes.
+
+use crate::entry::{Entry, Outcome};
+use crate::journal::bytes::{Reader, put_i64, put_u64};
+use crate::money::Usd;
+use crate::usage::{Kind, Usage};
+
+/// Sums over some entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub requests: u64,
+    /// Answered with 400 or above, or failed upstream.
+    pub errors: u64,
+    pub status_429: u64,
+    pub status_5xx: u64,
+    pub estimated: u64,
+    pub duration_ms: u64,
+    pub usage: Usage,
+    /// Adjustments included.
+    pub cost: Usd,
+    pub held: Usd,
+    pub overage: Usd,
+    /// Start of the first and of the last request, milliseconds since the epoch.
+    pub first_ms: i64,
+    pub last_ms: i64,
+}
+
+impl Totals {
+    pub(super) fn of(entry: &Entry) -> Totals {
+        let (facts, settlement) = (&entry.facts, &entry.settlement);
+        let failed = settlement.status >= 400 || settlement.outcome == Outcome::UpstreamFailed;
+        Totals {
+            requests: 1,
+            errors: u64::from(failed),
+            status_429: u64::from(settlement.status == 429),
+            status_5xx: u64::from(settlement.status >= 500),
+            estimated: u64::from(settlement.estimate_reason.is_some()),
+            duration_ms: settlement.duration_ms,
+            usage: settlement.usage,
+            cost: settlement.cost,
+            held: entry.held,
+            overage: entry.overage,
+            first_ms: facts.at_ms,
+            last_ms: facts.at_ms,
+        }
+    }
+
+    pub fn add(&mut self, other: &Totals) {
+        if self.first_ms == 0 && self.last_ms == 0 {
+            (self.first_ms, self.last_ms) = (other.first_ms, other.last_ms);
+        } else if other.last_ms != 0 {
+            self.first_ms = self.first_ms.min(other.first_ms);
+            self.last_ms = self.last_ms.max(other.last_ms);
+        }
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.status_429 += other.status_429;
+        self.status_5xx += other.status_5xx;
+        self.estimated += other.estimated;
+        self.duration_ms = self.duration_ms.saturating_add(other.duration_ms);
+        self.usage = self.usage.sum(&other.usage);
+        self.cost = self.cost.saturating_add(other.cost);
+        self.held = self.held.saturating_add(other.held);
+        self.overage = self.overage.saturating_add(other.overage);
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let counts = [
+            self.requests,
+            self.errors,
+            self.status_429,
+            self.status_5xx,
+            self.estimated,
+            self.duration_ms,
+        ];
+        counts.iter().for_each(|count| put_u64(out, *count));
+        for money in [self.cost, self.held, self.overage] {
+            put_i64(out, money.nanos());
+        }
+        put_i64(out, self.first_ms);
+        put_i64(out, self.last_ms);
+        for (kind, units) in self.usage.iter().filter(|(_, units)| *units > 0) {
+            out.push(kind as u8);
+            put_u64(out, units);
+        }
+    }
+
+    pub(super) fn take(reader: &mut Reader<'_>) -> Option<Totals> {
+        let mut totals = Totals {
+            requests: reader.u64()?,
+            errors: reader.u64()?,
+            status_429: reader.u64()?,
+            status_5xx: reader.u64()?,
+            estimated: reader.u64()?,
+            duration_ms: reader.u64()?,
+            cost: Usd::from_nanos(reader.i64()?),
+            held: Usd::from_nanos(reader.i64()?),
+            overage: Usd::from_nanos(reader.i64()?),
+            first_ms: reader.i64()?,
+            last_ms: reader.i64()?,
+            usage: Usage::default(),
+        };
+        while !reader.is_empty() {
+            let kind = *Kind::ALL.get(usize::try_from(reader.u64()?).ok()?)?;
+            totals.usage.add(kind, reader.u64()?);
+        }
+        Some(totals)
+    }
+}
