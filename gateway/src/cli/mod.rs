@@ -4,7 +4,6 @@ pub mod budgets;
 pub mod check;
 pub mod client;
 pub mod costs;
-pub mod demo;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
