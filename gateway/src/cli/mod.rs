@@ -167,7 +167,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             print(&budgets::run(&load(flags.config.config.as_deref())?, &flags.account, &flags.window)?)?;
         }
         Command::Holds(flags) => {
-            print(&holds::run(&load(flags.config.config.as_deref())?, flags.explain.as_deref())?)?;
+            let config = load(flags.config.config.as_deref())?;
+            print(&match flags.explain {
+                Some(id) => holds::explain(&config, &id)?,
+                None => holds::list(&config)?,
+            })?;
         }
         Command::Verify(flags) => {
             let (report, good) = verify::run(&load(flags.config.config.as_deref())?, flags.expect.as_deref())?;
