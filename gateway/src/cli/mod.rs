@@ -5,7 +5,6 @@ pub mod budgets;
 pub mod check;
 pub mod client;
 pub mod costs;
-pub mod demo;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
@@ -28,6 +27,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
+use crate::demo;
 use crate::launch::LaunchError;
 use client::ClientError;
 use costs::{Asked, CostsError};
