@@ -73,7 +73,7 @@ struct CostsFlags {
     /// How far back: 90m, 24h, 7d.
     #[arg(long, default_value = "24h")]
     last: String,
-    /// model, provider, key, agent, session, user, tenant.
+    /// model, provider, key, agent, session, user, tag:NAME.
     #[arg(long, default_value = "model")]
     by: String,
     #[arg(long, default_value = "")]
@@ -161,7 +161,6 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             let config = load(flags.config.config.as_deref())?;
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
             export::run(&config, &asked, &flags.format, &mut out)?;
-            out.flush()?;
         }
         Command::Budgets(flags) => {
             print(&budgets::run(&load(flags.config.config.as_deref())?, &flags.account, &flags.window)?)?;
