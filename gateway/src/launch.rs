@@ -67,7 +67,11 @@ pub struct Loaded {
 /// Reads a configuration and everything it names. Nothing is started and nothing is written: `check` does only this.
 pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
     // Plugins of the operator's own bring dialects, which the providers of the same file may use: hence two readings.
-    let (first, _) = config::load(path, env, &Known::built_in())?;
+    let first = match config::load(path, env, &Known::undecided()) {
+        Ok((first, _)) => first,
+        // With faults in it the plugins and prices that it names stay unread: tell all that can be told without them.
+        Err(undecided) => return Err(config::load(path, env, &Known::built_in()).err().unwrap_or(undecided).into()),
+    };
     let plugins = Plugins::load(&first.plugins, &first.limits)?;
     let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
     let prices = prices.with_files(&first.prices_files).map_err(LaunchError::Prices)?;

@@ -197,7 +197,12 @@ async fn metered(
         relay(gateway, exchange, answer, outgoing.usage_injected, &headers, &mut bounded, session).await
     };
     let ended = Ended { end: relayed.end, status: relayed.status, ttfb_ms: relayed.ttfb_ms, verdict: &verdict };
-    let settlement = settlement(gateway, exchange, &relayed.metered, &ended);
+    let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
+    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
+        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
+        settlement.cost = settlement.cost.max(hold.held());
+        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
+    }
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
     let settled = hold.settle(settlement);
     report::settled(gateway, settled.entry);
