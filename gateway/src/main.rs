@@ -1,3 +1,5 @@
+//! The `agentledger` binary.
+
 fn main() -> std::process::ExitCode {
     agentledger::cli::main()
 }

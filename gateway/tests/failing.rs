@@ -44,7 +44,9 @@ fn an_anthropic_stream_that_breaks_off_ends_in_its_error_event() {
     let script = Script::stream_head("text/event-stream").chunk(start.as_bytes()).step(Step::Close);
     let gateway = Gateway::to(&Upstream::always(script));
     let reply = gateway.client.post_anthropic("/v1/messages", MESSAGE);
-    assert!(reply.text().contains("event: error\ndata: {\"type\":\"error\""), "{}", reply.text());
+    let (_, ending) = reply.text().rsplit_once("event: error\ndata: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let ending: serde_json::Value = serde_json::from_str(&ending).unwrap();
+    assert_eq!((ending["type"].as_str(), ending["error"]["type"].as_str()), (Some("error"), Some("api_error")));
     assert_eq!(gateway.entry().settlement.usage.get(agentledger_ledger::Kind::Input), 9);
 }
 
@@ -61,7 +63,7 @@ fn a_whole_answer_that_breaks_off_breaks_off_for_the_client_too() {
 fn a_late_upstream_is_a_504() {
     let upstream = Upstream::always(Script::default().step(Step::AwaitClose));
     let base = upstream.base();
-    let yaml = format!("providers: {{openai: {{upstream: \"{base}\", timeouts: {{first_byte: 200ms}}}}}}");
+    let yaml = format!("providers: {{openai: {{upstream: \"{base}\", timeouts: {{first_byte_ms: 200}}}}}}");
     let gateway = Setup::new(&upstream).only(&yaml).start();
     let reply = gateway.client.post("/v1/chat/completions", ASKED);
     assert_eq!(reply.status, 504);

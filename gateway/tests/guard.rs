@@ -58,7 +58,7 @@ fn both_framings_at_once_are_refused_and_the_connection_is_closed() {
 #[test]
 fn an_oversized_body_is_refused_before_it_is_read() {
     let upstream = quiet();
-    let gateway = Setup::new(&upstream).with("limits: {body_bytes_max: 1000}").start();
+    let gateway = Setup::new(&upstream).with("limits: {body_bytes_max: 1024}").start();
     let long = format!("{{\"model\":\"gpt-4o\",\"messages\":[],\"user\":\"{}\"}}", "x".repeat(2_000));
     assert_eq!(gateway.client.post("/v1/chat/completions", &long).status, 413);
     let chunked = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n";

@@ -71,7 +71,8 @@ fn budget(at: &Cursor<'_>) -> Json {
         put(
             &mut rule,
             "soft_limit_pct",
-            (soft > 0).then(|| Json::from(decimal(soft.into(), 6))),
+            // A share, not money.
+            (soft > 0).then(|| Json::from(f64::from(soft) / 1e6)),
         );
         let action = at
             .at("action")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
 use http::HeaderName;
 use mlua::{
-    AnyUserData, Error as LuaError, Function, Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value,
+    Error as LuaError, Function, LightUserData, Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value,
 };
 
 use super::decimal::{BadNumber, count_of_number, count_of_text, nanos_of_number, nanos_of_text, ppm_of_number};
@@ -53,9 +53,42 @@ pub(super) enum Intent {
 pub(super) struct Asked {
     pub intents: Vec<Intent>,
     pub policy: Option<Name>,
+    /// What `limits(…):on(account)` made in this run; the number that Lua has for it is the place here, and the run.
+    noted: Vec<(Rc<[Terms]>, Name)>,
+    run: usize,
 }
 
 impl Asked {
+    /// Forgets all of the run before and begins another.
+    pub fn begin(&mut self, policy: &Name) {
+        self.intents.clear();
+        self.noted.clear();
+        self.policy = Some(Name::clone(policy));
+        self.run = self.run.wrapping_add(1);
+    }
+
+    fn note(&mut self, terms: Rc<[Terms]>, account: Name) -> Result<LightUserData, LuaError> {
+        if self.policy.is_none() {
+            return Err(LuaError::runtime(
+                "limits: an account is named during a call, not at load",
+            ));
+        }
+        if self.noted.len() >= INTENTS_MAX {
+            return Err(LuaError::runtime(format!("more than {INTENTS_MAX} intents")));
+        }
+        let number = self.run.wrapping_mul(INTENTS_MAX).wrapping_add(self.noted.len());
+        self.noted.push((terms, account));
+        Ok(LightUserData(std::ptr::without_provenance_mut(number)))
+    }
+
+    /// What was noted under the number, if it is one of this run.
+    fn noted(&self, number: LightUserData) -> Option<(Rc<[Terms]>, Name)> {
+        let place = number.0.addr().checked_sub(self.run.wrapping_mul(INTENTS_MAX))?;
+        self.noted
+            .get(place)
+            .map(|(terms, account)| (Rc::clone(terms), Name::clone(account)))
+    }
+
     fn add(&mut self, intent: Intent) -> Result<(), LuaError> {
         if self.intents.len() >= INTENTS_MAX {
             return Err(LuaError::runtime(format!("more than {INTENTS_MAX} intents")));
@@ -288,29 +321,31 @@ impl Terms {
 }
 
 /// What `limits(list)` gives: terms that were checked when the policy loaded. `:on(account)` is an intent, worth a budget
-/// for each of them, without a table made or a text read on the call.
-struct Limits(Rc<[Terms]>);
-
-struct LimitsOn(Rc<[Terms]>, Name);
+/// for each of them, without a table made or a text read on the call: Lua gets a mere number for it.
+struct Limits(Rc<[Terms]>, Rc<RefCell<Asked>>);
 
 impl UserData for Limits {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("on", |_, this, account: Value| {
-            Ok(LimitsOn(Rc::clone(&this.0), account_name(At("limits", 1), &account)?))
+            let account = account_name(At("limits", 1), &account)?;
+            this.1.borrow_mut().note(Rc::clone(&this.0), account)
         });
         methods.add_meta_method(MetaMethod::Len, |_, this, ()| Ok(this.0.len()));
     }
 }
-
-impl UserData for LimitsOn {}
 
 /// Budgets that one list of limits may have.
 const LIMITS_MAX: usize = 64;
 const TERM_NAMES: [&str; 6] = ["window", "limit", "unit", "soft", "action", "zone"];
 
 /// The global `limits`.
-pub(super) fn limits_function(lua: &Lua, shared: &Rc<Shared>, loading: Rc<Cell<bool>>) -> Result<Function, LuaError> {
-    let shared = Rc::clone(shared);
+pub(super) fn limits_function(
+    lua: &Lua,
+    shared: &Rc<Shared>,
+    asked: &Rc<RefCell<Asked>>,
+    loading: Rc<Cell<bool>>,
+) -> Result<Function, LuaError> {
+    let (shared, asked) = (Rc::clone(shared), Rc::clone(asked));
     lua.create_function(move |_, list: Vec<Table>| {
         if !loading.get() {
             return Err(LuaError::runtime("limits: check limits in setup, not during a call"));
@@ -334,7 +369,7 @@ pub(super) fn limits_function(lua: &Lua, shared: &Rc<Shared>, loading: Rc<Cell<b
                 &(window?, limit?, unit?, soft?, action?, zone?),
             )?);
         }
-        Ok(Limits(terms.into()))
+        Ok(Limits(terms.into(), Rc::clone(&asked)))
     })
 }
 
@@ -422,18 +457,23 @@ pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Aske
     })?;
     host.raw_set("budget", budget)?;
     let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
-    let limits = lua.create_function(move |_, (at, on): (i64, AnyUserData)| {
+    let limits = lua.create_function(move |_, (at, on): (i64, Value)| {
         let mut asked = to.borrow_mut();
-        let policy = policy(&asked)?;
-        let Ok(on) = on.borrow::<LimitsOn>() else {
+        let noted = if let Value::LightUserData(number) = on {
+            asked.noted(number)
+        } else {
+            None
+        };
+        let Some((terms, account)) = noted else {
             return Err(LuaError::runtime(format!(
-                "intent {at} is a fact or a list of limits without an account"
+                "intent {at} is none: it is a fact, a list of limits without an account, or of another call"
             )));
         };
-        for terms in on.0.iter() {
+        let policy = policy(&asked)?;
+        for terms in terms.iter() {
             asked.add(Intent::Bound(terms.on(
                 intent(at),
-                Name::clone(&on.1),
+                Name::clone(&account),
                 &facts,
                 &policy,
             )?))?;

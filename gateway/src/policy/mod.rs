@@ -6,6 +6,7 @@
 //! - [`PolicySet::load`] compiles and checks files; [`Engine`] asks them, one VM a thread; [`folder`] finds the files.
 //! - A policy that fails on `request` fails closed (a [`PolicyFailure`]); one that fails on `settled` is only counted.
 
+mod conf;
 mod decimal;
 mod engine;
 mod facts;
@@ -24,7 +25,7 @@ mod tests;
 
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use facts::{Balances, CallFacts, Estimate, NoBalances};
-pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
+pub use folder::{Watch, budgets_conf, builtin_sources, confs, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};
 pub use verdict::{AskedBound, Deny, Read, Verdict, check_account};

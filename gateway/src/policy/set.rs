@@ -10,6 +10,7 @@ use mlua::Value;
 use mlua::chunk::Compiler;
 use parking_lot::Mutex;
 
+use super::conf;
 use super::engine::PolicyFailure;
 use super::glob::{BadGlob, GlobSet};
 use super::schema::Schema;
@@ -28,7 +29,7 @@ pub struct Source {
 /// Bounds of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// CPU time that one policy may take on one call (wall time where the system does not tell).
+    /// CPU time that one policy may take on one call (wall time where the system does not tell). Zero is the default.
     pub deadline: Duration,
     /// Memory that calls may take in one VM, beyond what the loaded policies and their confs take.
     pub memory_bytes_max: usize,
@@ -74,7 +75,8 @@ pub(super) struct Compiled {
     pub origin: String,
     pub priority: i64,
     pub bytecode: Vec<u8>,
-    pub conf: serde_json::Value,
+    /// Compiled as well; see [`conf`].
+    pub conf: Vec<u8>,
     pub phases: Vec<Phase>,
     /// False where the policy's `setup` said that with this conf it has nothing to do.
     pub awake: bool,
@@ -122,8 +124,11 @@ impl PolicySet {
     pub fn load(
         sources: Vec<Source>,
         conf: &BTreeMap<String, serde_json::Value>,
-        options: Options,
+        mut options: Options,
     ) -> Result<PolicySet, Vec<PolicyError>> {
+        if options.deadline.is_zero() {
+            options.deadline = Options::default().deadline;
+        }
         let globs = Arc::new(GlobCache::default());
         let mut errors = Vec::new();
         let mut policies: Vec<Compiled> = Vec::new();
@@ -232,6 +237,7 @@ fn compile(
         });
         errors.collect::<Vec<_>>()
     })?;
+    let conf = conf::compile(&conf).map_err(at)?;
     let awake = bench.set_up(&loaded, &conf).map_err(at)?.is_some();
     let phases = [(Phase::Request, &loaded.request), (Phase::Settled, &loaded.settled)];
     let phases: Vec<Phase> = phases

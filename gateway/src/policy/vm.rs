@@ -71,7 +71,7 @@ impl Bench {
         }
         add_balances(&lua, &shared)?;
         add_globs(&lua, Arc::clone(globs), Rc::clone(&loading))?;
-        globals.raw_set("limits", limits_function(&lua, &shared, Rc::clone(&loading))?)?;
+        globals.raw_set("limits", limits_function(&lua, &shared, &asked, Rc::clone(&loading))?)?;
         sandbox::close(&lua)?;
         Ok(Bench {
             lua,
@@ -117,11 +117,16 @@ impl Bench {
         })
     }
 
-    /// Runs `setup`, if there is one. `None`: with this conf the policy has nothing to do.
-    pub fn set_up(&self, loaded: &Loaded, conf: &serde_json::Value) -> Result<Option<(Value, Value)>, String> {
+    /// Runs `setup`, if there is one, on the compiled conf. `None`: with this conf the policy has nothing to do.
+    pub fn set_up(&self, loaded: &Loaded, conf: &[u8]) -> Result<Option<(Value, Value)>, String> {
         self.watch.start(self.deadline);
         let run = || -> Result<_, LuaError> {
-            let conf = lua_of_json(&self.lua, conf)?;
+            let conf: Value = self
+                .lua
+                .load(conf)
+                .set_mode(ChunkMode::Binary)
+                .set_name("=conf")
+                .eval()?;
             let prepared = match &loaded.setup {
                 Some(setup) => setup.call::<Value>(&conf)?,
                 None => Value::Nil,
@@ -266,11 +271,7 @@ impl Vm {
         facts: &AnyUserData,
         verdict: &mut Verdict,
     ) -> Result<(), (PolicyFailure, Health)> {
-        {
-            let mut asked = self.asked.borrow_mut();
-            asked.intents.clear();
-            asked.policy = Some(Name::clone(spoken));
-        }
+        self.asked.borrow_mut().begin(spoken);
         self.watch.start(self.deadline);
         let outcome = function.call::<()>(facts);
         let mut asked = self.asked.borrow_mut();
@@ -418,32 +419,6 @@ fn add_globs(lua: &Lua, cache: Arc<GlobCache>, loading: Rc<Cell<bool>>) -> Resul
         Ok(Globs(set))
     };
     lua.globals().raw_set("globs", lua.create_function(globs)?)
-}
-
-/// A conf as read-only Lua tables. Nulls are nil.
-fn lua_of_json(lua: &Lua, json: &serde_json::Value) -> Result<Value, LuaError> {
-    Ok(match json {
-        serde_json::Value::Null => Value::Nil,
-        serde_json::Value::Bool(flag) => Value::Boolean(*flag),
-        serde_json::Value::Number(number) => Value::Number(number.as_f64().unwrap_or(f64::NAN)),
-        serde_json::Value::String(text) => Value::String(lua.create_string(text)?),
-        serde_json::Value::Array(items) => {
-            let table = lua.create_table_with_capacity(items.len(), 0)?;
-            for (at, item) in (1i64..).zip(items) {
-                table.raw_set(at, lua_of_json(lua, item)?)?;
-            }
-            table.set_readonly(true);
-            Value::Table(table)
-        }
-        serde_json::Value::Object(fields) => {
-            let table = lua.create_table_with_capacity(0, fields.len())?;
-            for (name, value) in fields {
-                table.raw_set(name.as_str(), lua_of_json(lua, value)?)?;
-            }
-            table.set_readonly(true);
-            Value::Table(table)
-        }
-    })
 }
 
 /// Which function of a policy was running.

@@ -134,6 +134,25 @@ fn odd_limits_are_refused_before_they_are_in_force() {
     }
 }
 
+#[test]
+fn the_section_is_the_conf_and_cannot_vanish() {
+    let section = Budgets {
+        default: Some(rule("", "", 5, -1, 0, "block")),
+        ..Budgets::default()
+    };
+    let mine = json!({"default": {"daily_limit_usd": "7", "action": "block"}});
+    let own = BTreeMap::from([("budget".to_owned(), mine.clone())]);
+    assert!(confs(&Budgets::default(), &BTreeMap::new()).is_empty());
+    assert_eq!(confs(&section, &BTreeMap::new())["budget"], budgets_conf(&section));
+    assert_eq!(confs(&section, &own)["budget"], mine);
+    let other = PolicySet::load(
+        vec![policy("other", "")],
+        &confs(&section, &BTreeMap::new()),
+        Options::default(),
+    );
+    assert!(other.err().unwrap()[0].message.contains("no policy named \"budget\""));
+}
+
 fn many(rules: usize) -> Bed {
     bed(&Budgets {
         default: Some(rule("", "", 50, 500, 800_000, "block")),

@@ -192,6 +192,24 @@ fn limits_are_checked_at_load_and_put_on_accounts_by_calls() {
             "{errors:?}"
         );
     }
+    let kept = "return { name = 'p', version = '1', setup = function() return { limits({ { window = 'day', limit = 1 } }) } end,
+       request = (function() local kept return function(conf, call, book)
+         kept = kept or book[1]:on('global')
+         return kept
+       end end)() }";
+    let bed = Bed::new(set(vec![source("p", kept)]));
+    bed.ask(&Call::default()).unwrap();
+    assert!(
+        bed.ask(&Call::default())
+            .unwrap_err()
+            .message
+            .contains("of another call")
+    );
+    assert!(
+        load("{}):on('global'").err().unwrap()[0]
+            .message
+            .contains("during a call")
+    );
     for request in ["return call", "return { call.key }", "return limits({})"] {
         assert_eq!(run(request).unwrap_err().cause, Cause::Error, "{request}");
     }

@@ -1,8 +1,0 @@
-//! `agentledger version`.
-
-use crate::launch::VERSION;
-
-/// One line.
-pub fn text() -> String {
-    format!("agentledger {VERSION}\n")
-}
