@@ -5,17 +5,17 @@ use std::net::TcpListener;
 
 use clap::{CommandFactory, Parser};
 
-use super::{Cli, Command, Failure, check, healthcheck};
+use super::{Command, Root, check, healthcheck, version};
 use crate::config::Env;
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
-    let cli = Cli::try_parse_from(line.split(' '))?;
-    Ok(cli.command.unwrap())
+    let root = Root::try_parse_from(line.split(' '))?;
+    Ok(root.command.unwrap())
 }
 
 #[test]
 fn the_flags_are_the_contracts() {
-    Cli::command().debug_assert();
+    Root::command().debug_assert();
     for line in [
         "agentledger serve",
         "agentledger serve -c x.yaml",
@@ -44,15 +44,16 @@ fn the_flags_are_the_contracts() {
         panic!()
     };
     assert_eq!(
-        (costs.by.as_str(), costs.last.as_str(), costs.tenant.as_str()),
-        ("model", "24h", "")
+        (costs.by.as_str(), costs.asked.last, costs.asked.tenant.as_str()),
+        ("model", None, "")
     );
-    let Ok(Command::Healthcheck { addr }) = parse("agentledger healthcheck") else {
+    let Ok(Command::Healthcheck(health)) = parse("agentledger healthcheck") else {
         panic!()
     };
-    assert_eq!(addr, "localhost:8787");
-    assert!(Cli::command().find_subcommand("healthcheck").unwrap().is_hide_set());
-    let Ok(Command::Serve(serve)) = Cli::try_parse_from(["agentledger", "serve", "-c", ""]).map(|r| r.command.unwrap())
+    assert_eq!(health.addr, "localhost:8787");
+    assert!(Root::command().find_subcommand("healthcheck").unwrap().is_hide_set());
+    let Ok(Command::Serve(serve)) =
+        Root::try_parse_from(["agentledger", "serve", "-c", ""]).map(|r| r.command.unwrap())
     else {
         panic!()
     };
@@ -60,21 +61,12 @@ fn the_flags_are_the_contracts() {
 }
 
 #[test]
-fn faults_of_a_configuration_are_told_as_they_are_and_a_closed_pipe_is_none() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("agentledger.yaml");
-    std::fs::write(&file, "listen: x\n").unwrap();
-    let error = check::run(Some(&file), &Env::default()).unwrap_err();
-    let Failure::Told(text) = Failure::from(error) else {
-        panic!()
-    };
-    assert!(text.starts_with(&format!("{}:1:9: listen: ", file.display())), "{text}");
-    let Failure::Told(text) = Failure::from(std::io::Error::other("full")) else {
-        panic!()
-    };
-    assert_eq!(text, "Error: full");
-    let closed = super::export::ExportError::Write(std::io::ErrorKind::BrokenPipe.into());
-    assert!(matches!(Failure::from(closed), Failure::NotRead));
+fn version_is_one_line() {
+    let text = version::text();
+    assert!(
+        text.starts_with("agentledger ") && text.ends_with('\n') && text.lines().count() == 1,
+        "{text:?}"
+    );
 }
 
 /// Answers one connection with `answer`.
@@ -147,11 +139,11 @@ fn check_reads_what_the_file_names() {
         "{report}"
     );
     assert!(
-        report.contains("listen     127.0.0.1:1\n") && report.contains(": good\n"),
+        report.contains("listen      127.0.0.1:1\n") && report.ends_with("OK\n"),
         "{report}"
     );
     assert!(
-        report.contains("provider   openai (openai) at / to https://api.openai.com:443\n"),
+        report.contains("provider    openai at /v1 -> https://api.openai.com:443 (openai)\n"),
         "{report}"
     );
 }
