@@ -103,6 +103,9 @@ impl GlobCache {
     }
 }
 
+/// Names of policies that the config's sections drive and that are still to come: their conf alone is no error.
+const NOT_SHIPPED_YET: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
+
 /// Longest policy file in bytes.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 
@@ -146,16 +149,18 @@ impl PolicySet {
             }
         }
         if errors.is_empty() {
-            for name in conf
-                .keys()
-                .filter(|name| !policies.iter().any(|policy| *policy.name == ***name))
-            {
-                let message = format!("there is no policy named {name:?}");
-                errors.push(PolicyError {
-                    file: format!("policies.conf.{name}"),
-                    line: None,
-                    message,
-                });
+            let absent = |name: &str| !policies.iter().any(|policy| &*policy.name == name);
+            let says = |conf: &serde_json::Value| conf.as_object().is_none_or(|conf| !conf.is_empty());
+            for (name, conf) in conf.iter().filter(|(name, _)| absent(name)) {
+                // The contract's sections make confs for policies that are not shipped yet; the config warns of those.
+                if says(conf) && !NOT_SHIPPED_YET.contains(&name.as_str()) {
+                    let message = format!("there is no policy named {name:?}");
+                    errors.push(PolicyError {
+                        file: format!("policies.conf.{name}"),
+                        line: None,
+                        message,
+                    });
+                }
             }
         }
         if !errors.is_empty() {

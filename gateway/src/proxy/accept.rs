@@ -200,7 +200,7 @@ async fn metered(
     let settlement = settlement(gateway, exchange, &relayed.metered, &ended);
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
     let settled = hold.settle(settlement);
-    report::settled(gateway, &settled.entry);
+    report::settled(gateway, settled.entry);
     Ok(relayed.finish(session).await)
 }
 
@@ -222,12 +222,12 @@ fn unanswered_end(
             let mut settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
             settlement.upper_bound = Some(hold.held());
-            report::settled(gateway, &hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry);
             Err(refusal)
         }
         Failed::ClientGone => {
             let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, &hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry);
             Ok(false)
         }
     }
