@@ -294,8 +294,8 @@ mod tests {
         assert!(first.contains("\nresearcher   3          5550           960             $0.0214\n"), "{first}");
         // (240 × 3 + 410 × 15) × 3 + 12,000 × 3.75 + 2 × 12,000 × 0.3.
         assert!(first.contains("\ncoder        3          36720          1230            $0.0728\n"), "{first}");
-        // 3 × (60 × 0.75 + 2,000 × 4.5): under 0.03, and a fourth would not be.
-        assert!(first.contains("\nswarm        3          180            6000            $0.0271\n"), "{first}");
+        // 3 × (16 × 0.75 + 2,000 × 4.5): under 0.03, and a fourth would not be.
+        assert!(first.contains("\nswarm        3          48             6000            $0.0270\n"), "{first}");
         assert!(first.contains("3 answers of 8; 5 refusals"), "{first}");
         assert_eq!(first, text());
     }
