@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agentledger::config::{BudgetRule, Budgets};
 use agentledger::policy::{
-    Balances, CallFacts, Engine, Estimate, FailureCounts, NoBalances, Options, PolicySet, builtin_sources, confs,
+    Balances, CallFacts, Engine, Estimate, FailureCounts, NoBalances, Options, PolicySet, budgets_conf, builtin_sources,
 };
 use agentledger::secret::Secret;
 use agentledger_ledger::Usd;
@@ -28,12 +28,8 @@ fn set(rules: usize) -> PolicySet {
         rules: (0..rules).map(|at| rule(format!("sk-team-{at:05}-*"), 5)).collect(),
         global: None,
     };
-    PolicySet::load(
-        builtin_sources(),
-        &confs(&budgets, &BTreeMap::new()),
-        Options::default(),
-    )
-    .expect("the set loads")
+    let confs = BTreeMap::from([("budget".to_owned(), budgets_conf(&budgets))]);
+    PolicySet::load(builtin_sources(), &confs, Options::default()).expect("the set loads")
 }
 
 fn evaluation(criterion: &mut Criterion) {

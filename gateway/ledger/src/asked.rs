@@ -43,13 +43,14 @@ impl AskedLimits {
                 None => accounts.entry(bound.account().clone()).or_default(),
             };
             let limit = bound.limit().count();
+            let room = limits.len() < LIMITS_MAX;
             let known = limits.iter_mut().find(|known| {
                 (known.window, known.unit, known.mode) == (bound.window(), bound.unit(), bound.mode())
                     && known.zone == *bound.zone().name()
             });
             match known {
                 Some(known) => known.limit = limit,
-                None if limits.len() < LIMITS_MAX => limits.push(AskedLimit {
+                None if room => limits.push(AskedLimit {
                     window: bound.window(),
                     zone: bound.zone().name().clone(),
                     unit: bound.unit(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::CliError;
 use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider, Unpriced};
-use crate::launch;
+use crate::launch::{self, Loaded};
 
 /// What is configured, warnings first; or all faults at once.
 pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {
@@ -13,7 +13,7 @@ pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {
     if !missing.is_empty() {
         return Err(ConfigErrors(missing).into());
     }
-    Ok(report(&loaded.config, loaded.file.as_deref()))
+    Ok(report(&loaded))
 }
 
 /// Files that are read only when they are needed: told now rather than then.
@@ -38,13 +38,17 @@ fn unreadable(config: &Config) -> Vec<ConfigError> {
     tls.chain(authorities).filter_map(fault).collect()
 }
 
-fn report(config: &Config, file: Option<&Path>) -> String {
+fn report(loaded: &Loaded) -> String {
+    let config = &loaded.config;
     let mut lines: Vec<String> = config
         .warnings
         .iter()
         .map(|warning| format!("warning: {warning}"))
         .collect();
-    let file = file.map_or_else(|| "none, defaults".to_owned(), |file| file.display().to_string());
+    let file = loaded
+        .file
+        .as_ref()
+        .map_or_else(|| "none, defaults".to_owned(), |file| file.display().to_string());
     let durability = match config.storage.durability {
         Durability::Strict => "strict",
         Durability::Relaxed => "relaxed",
@@ -62,6 +66,7 @@ fn report(config: &Config, file: Option<&Path>) -> String {
             .iter()
             .map(|provider| format!("provider    {}", describe(provider))),
     );
+    lines.extend(loaded.policies.names().iter().map(|name| format!("policy      {name}")));
     let budgets = &config.budgets;
     let limits = usize::from(budgets.default.is_some()) + usize::from(budgets.global.is_some()) + budgets.rules.len();
     lines.push(format!(

@@ -18,6 +18,11 @@ pub const SWARM_CALLS: usize = 8;
 /// The maximum that each of them names, which its model uses up.
 pub const SWARM_TOKENS: u64 = 2_000;
 
+/// A page of text and a repository, for prompts of the size that the provider bills.
+const PAGE: usize = 280;
+const REPOSITORY: usize = 1_800;
+const SENTENCE: &str = "Whoever spends it has to hold it first. ";
+
 /// What came back from the gateway.
 #[derive(Debug)]
 pub struct Reply {
@@ -50,7 +55,7 @@ async fn researcher(gateway: SocketAddr) -> Result<Vec<Reply>, DemoError> {
     let mut heard = Vec::new();
     for task in ["find-papers", "read-papers", "write-summary"] {
         let body = json!({"model": "gpt-5.4", "stream": true,
-            "messages": [{"role": "user", "content": format!("Next: {task}. Say what you found.")}]});
+            "messages": [{"role": "user", "content": format!("Next: {task}. {}", SENTENCE.repeat(PAGE))}]});
         heard.push(Agent::openai("researcher", "sk-demo-researcher").call(gateway, task, &body).await?);
     }
     Ok(heard)
@@ -60,10 +65,11 @@ async fn researcher(gateway: SocketAddr) -> Result<Vec<Reply>, DemoError> {
 async fn coder(gateway: SocketAddr) -> Result<Vec<Reply>, DemoError> {
     let mut heard = Vec::new();
     let mut said = Vec::new();
+    // The whole repository, as a coding agent sends it with every turn.
     for (task, stream) in [("plan", false), ("edit", true), ("test", true)] {
         said.push(json!({"role": "user", "content": format!("Now {task}.")}));
         let body = json!({"model": "claude-sonnet-4-6", "max_tokens": 1_024, "stream": stream, "messages": said,
-            "system": [{"type": "text", "text": "The whole repository stands here.", "cache_control": {"type": "ephemeral"}}]});
+            "system": [{"type": "text", "text": SENTENCE.repeat(REPOSITORY), "cache_control": {"type": "ephemeral"}}]});
         heard.push(Agent::anthropic("coder", "sk-ant-demo-coder").call(gateway, task, &body).await?);
         said.push(json!({"role": "assistant", "content": "Here is what I found out."}));
     }

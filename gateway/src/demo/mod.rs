@@ -83,7 +83,7 @@ const INTRODUCTION: &str = "\
 AgentLedger demo: a scripted provider, the real gateway, three agents. No API key, no network.
 
   researcher   streams OpenAI chat completions, and does not ask for usage
-  coder        talks to Claude over a prompt of 12,000 tokens that it caches
+  coder        talks to Claude about 12,000 tokens of code, which it has cached
   swarm        makes 8 calls at the same moment; its key may spend $0.03 a day, and each call costs $0.009
 ";
 
@@ -155,7 +155,7 @@ fn tell(out: &mut dyn Write, config: &Config, heard: &Heard) -> Result<(), DemoE
     let (answered, refused) = (answered.len(), refused.len());
     say(out, &format!("  swarm        {answered} answers of {SWARM_CALLS}; {refused} refusals, each before a cent was spent:\n"))?;
     say(out, &refusal(last)?)?;
-    say(out, "\nWhat each answer was held at, and what it cost\n\n")?;
+    say(out, "\nEach answer is an entry; more than it cost was held before its request left\n\n")?;
     let client = Client::open(config)?.ok_or_else(|| DemoError::Unexpected("there is no ledger".to_owned()))?;
     let entries: Entries = client.call("ledger.query", &json!({}))?;
     say(out, &entries_table(&entries)?)?;
@@ -203,7 +203,12 @@ fn entries_table(entries: &Entries) -> Result<String, DemoError> {
     let mut rows: Vec<Row> = Vec::new();
     for entry in &entries.entries {
         let row = serde_json::from_str(entry.get());
-        rows.push(row.map_err(|error| DemoError::Unexpected(format!("an entry that does not read: {error}")))?);
+        let row: Row = row.map_err(|error| DemoError::Unexpected(format!("an entry that does not read: {error}")))?;
+        if row.held_usd < row.cost_usd {
+            let text = format!("{} cost {} and only {} was held", row.agent, row.cost_usd, row.held_usd);
+            return Err(DemoError::Unexpected(text));
+        }
+        rows.push(row);
     }
     // By agent; the agents ran at once. Within one the order of settling stays.
     rows.sort_by(|one, other| one.agent.cmp(&other.agent));
@@ -216,7 +221,6 @@ fn entries_table(entries: &Entries) -> Result<String, DemoError> {
         "CACHE READ",
         "CACHE WRITE",
         "OUTPUT",
-        "HELD (USD)",
         "COST (USD)",
     ]);
     for row in rows {
@@ -230,7 +234,6 @@ fn entries_table(entries: &Entries) -> Result<String, DemoError> {
             count("cache_read"),
             count("cache_write_5m"),
             count("output"),
-            format!("${}", fixed(row.held_usd, 3)),
             format!("${}", fixed(row.cost_usd, 6)),
         ]);
     }
@@ -291,8 +294,8 @@ mod tests {
         assert!(first.contains("\nresearcher   3          5550           960             $0.0214\n"), "{first}");
         // (240 × 3 + 410 × 15) × 3 + 12,000 × 3.75 + 2 × 12,000 × 0.3.
         assert!(first.contains("\ncoder        3          36720          1230            $0.0728\n"), "{first}");
-        // 3 × (60 × 0.75 + 2,000 × 4.5): under 0.03, and a fourth would not be.
-        assert!(first.contains("\nswarm        3          180            6000            $0.0271\n"), "{first}");
+        // 3 × (16 × 0.75 + 2,000 × 4.5): under 0.03, and a fourth would not be.
+        assert!(first.contains("\nswarm        3          48             6000            $0.0270\n"), "{first}");
         assert!(first.contains("3 answers of 8; 5 refusals"), "{first}");
         assert_eq!(first, text());
     }

@@ -69,7 +69,7 @@ fn streams(asked: &Value) -> bool {
 fn chat(asked: &Value) -> Response<Body> {
     let model = text(asked, "model");
     let usage = match asked.get("max_completion_tokens").and_then(Value::as_u64) {
-        Some(most) => json!({"prompt_tokens": 60, "completion_tokens": most, "total_tokens": 60 + most}),
+        Some(most) => json!({"prompt_tokens": 16, "completion_tokens": most, "total_tokens": 16 + most}),
         None => json!({
             "prompt_tokens": 1_850, "completion_tokens": 320, "total_tokens": 2_170,
             "prompt_tokens_details": {"cached_tokens": 1_024},

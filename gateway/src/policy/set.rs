@@ -103,9 +103,6 @@ impl GlobCache {
     }
 }
 
-/// Names of policies that the config's sections drive and that are still to come: their conf alone is no error.
-const NOT_SHIPPED_YET: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
-
 /// Longest policy file in bytes.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 
@@ -149,18 +146,16 @@ impl PolicySet {
             }
         }
         if errors.is_empty() {
-            let absent = |name: &str| !policies.iter().any(|policy| &*policy.name == name);
-            let says = |conf: &serde_json::Value| conf.as_object().is_none_or(|conf| !conf.is_empty());
-            for (name, conf) in conf.iter().filter(|(name, _)| absent(name)) {
-                // The contract's sections make confs for policies that are not shipped yet; the config warns of those.
-                if says(conf) && !NOT_SHIPPED_YET.contains(&name.as_str()) {
-                    let message = format!("there is no policy named {name:?}");
-                    errors.push(PolicyError {
-                        file: format!("policies.conf.{name}"),
-                        line: None,
-                        message,
-                    });
-                }
+            for name in conf
+                .keys()
+                .filter(|name| !policies.iter().any(|policy| *policy.name == ***name))
+            {
+                let message = format!("there is no policy named {name:?}");
+                errors.push(PolicyError {
+                    file: format!("policies.conf.{name}"),
+                    line: None,
+                    message,
+                });
             }
         }
         if !errors.is_empty() {
@@ -186,6 +181,18 @@ impl PolicySet {
         self.policies
             .iter()
             .any(|policy| policy.awake && policy.phases.contains(&phase))
+    }
+
+    /// Hash of all that decides: the compiled files and their confs, in the order in which they run. For the record.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for policy in &self.policies {
+            for part in [policy.spoken.as_bytes(), &policy.bytecode, &policy.conf] {
+                hasher.update(&part.len().to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        *hasher.finalize().as_bytes()
     }
 
     pub(super) fn id(&self) -> u64 {

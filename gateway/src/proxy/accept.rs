@@ -27,6 +27,10 @@ use crate::proxy::reserve::{self, Reserved, Unbounded};
 use crate::proxy::settle::{Ended, settlement, unanswered};
 use crate::proxy::{decide, handover, report};
 
+/// How long, and how much, a refused client may go on sending before its connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 8 << 20;
+
 /// pingora's application: one for all connections.
 pub struct Accept {
     pub gateway: Arc<Gateway>,
@@ -104,10 +108,32 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
             report::refused(gateway, name, &refused.refusal);
             let dialect: Option<(&Arc<dyn Dialect>, &str)> =
                 refused.way.as_ref().map(|way| (&way.plugin.dialect, refused.operation.as_str()));
+            let unread = !session.is_body_done();
+            if unread {
+                session.set_keepalive(None);
+            }
             refuse(session, &refused.refusal, dialect).await;
-            !refused.refusal.close
+            if unread {
+                linger(session).await;
+            }
+            !refused.refusal.close && !unread
         }
     }
+}
+
+/// Takes in what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the
+/// client would never read why.
+async fn linger(session: &mut ServerSession) {
+    let taken = async {
+        let mut bytes = 0;
+        while let Ok(Some(chunk)) = session.read_request_body().await {
+            bytes += chunk.len();
+            if bytes > LINGER_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let _ = timeout(LINGER, taken).await;
 }
 
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {

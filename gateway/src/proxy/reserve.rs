@@ -183,6 +183,7 @@ pub async fn reserve(
     let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds).await?;
     let mut headers = verdict.headers;
     headers.extend(warning(&verdict.bounds, hold.standings()));
+    headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
     let guarded = bounds.iter().any(|bound| bound.mode() == Mode::Hard);
     let allowance = Guard {
         guarded,

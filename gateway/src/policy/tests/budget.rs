@@ -135,22 +135,16 @@ fn odd_limits_are_refused_before_they_are_in_force() {
 }
 
 #[test]
-fn the_section_is_the_conf_and_cannot_vanish() {
+fn a_conf_without_its_policy_is_an_error() {
     let section = Budgets {
         default: Some(rule("", "", 5, -1, 0, "block")),
         ..Budgets::default()
     };
-    let mine = json!({"default": {"daily_limit_usd": "7", "action": "block"}});
-    let own = BTreeMap::from([("budget".to_owned(), mine.clone())]);
-    assert!(confs(&Budgets::default(), &BTreeMap::new()).is_empty());
-    assert_eq!(confs(&section, &BTreeMap::new())["budget"], budgets_conf(&section));
-    assert_eq!(confs(&section, &own)["budget"], mine);
-    let other = PolicySet::load(
-        vec![policy("other", "")],
-        &confs(&section, &BTreeMap::new()),
-        Options::default(),
-    );
-    assert!(other.err().unwrap()[0].message.contains("no policy named \"budget\""));
+    // Budgets must not vanish unseen where a file named budget.lua calls itself otherwise.
+    let errors = set_with(vec![policy("other", "")], "budget", budgets_conf(&section))
+        .err()
+        .unwrap();
+    assert!(errors[0].message.contains("no policy named \"budget\""));
 }
 
 #[test]
@@ -162,17 +156,16 @@ budgets:
   rules:
     - {api_key_pattern: 'sk-proj-dev-*', daily_limit_usd: 5, action: warn}
     - {tenant_id: acme, monthly_limit_usd: '1000'}
-rate_limits: {default: {requests_per_minute: 60}}
-tenants: {enabled: true, key_mappings: [{api_key_pattern: 'sk-*', tenant_id: acme}]}
-agent: {loop_threshold: 20, ghost_max_age_mins: 60}
-alerts: {slack: {webhook_url: 'http://127.0.0.1:9/x'}}
 ";
     let config = match config::load_text(None, yaml, &Env::default(), &Known::built_in()) {
         Ok(config) => config,
         Err(wrong) => panic!("{wrong}"),
     };
-    let confs = confs(&config.budgets, &config.policies.conf);
-    let set = load_dir(None, &confs, Options::default()).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    let conf = config.policies.conf["budget"].clone();
+    let set = set_with(builtin_sources(), "budget", conf.clone()).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    let twin = set_with(builtin_sources(), "budget", conf).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    let other = set_with(builtin_sources(), "budget", json!({})).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    assert!(set.digest() == twin.digest() && set.digest() != other.digest());
     let bed = Bed::new(set);
     assert_eq!(
         asked(&bed, &Call::with_key("sk-proj-dev-9").for_tenant("acme")),
@@ -182,8 +175,6 @@ alerts: {slack: {webhook_url: 'http://127.0.0.1:9/x'}}
             "tenant:acme month 1000 hard 800000"
         ]
     );
-    let typo = BTreeMap::from([("rate_limits".to_owned(), json!({"a": 1}))]);
-    assert!(load_dir(None, &typo, Options::default()).is_err());
 }
 
 fn many(rules: usize) -> Bed {
