@@ -176,14 +176,14 @@ async fn serve(stream: tokio_rustls::server::TlsStream<TcpStream>, seen: Arc<Mut
     }
 }
 
-/// A gateway with TLS of its own, in front of anything.
-fn over_tls(identity: &Identity, providers: &str) -> Gateway {
+/// A gateway with TLS of its own, in front of anything; and the files of its certificate.
+fn over_tls(identity: &Identity, providers: &str) -> (Gateway, tempfile::TempDir) {
     let files = tempfile::tempdir().unwrap();
     let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
     std::fs::write(&cert, &identity.cert_pem).unwrap();
     std::fs::write(&key, &identity.key_pem).unwrap();
     let yaml = format!("tls: {{cert_file: \"{}\", key_file: \"{}\"}}\n{providers}", cert.display(), key.display());
-    Setup::new(&Upstream::always(Script::default())).only(&yaml).start()
+    (Setup::new(&Upstream::always(Script::default())).only(&yaml).start(), files)
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn clients_speak_http11_and_h2_to_the_gateway() {
         if seen.json()["stream"] == true { Script::sse(&[STREAM]) } else { Script::json(200, WHOLE) }
     });
     let identity = Identity::new();
-    let gateway = over_tls(&identity, &format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()));
+    let (gateway, _files) = over_tls(&identity, &format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()));
     let bodies = [ASK, ASK_STREAM, ASK, ASK_STREAM, "{", ASK];
     for (protocol, version) in [("http/1.1", Version::HTTP_11), ("h2", Version::HTTP_2)] {
         let answers = ask(gateway.address(), &identity, protocol, &bodies).unwrap();
@@ -236,7 +236,7 @@ fn the_gateway_speaks_h2_to_an_upstream_whose_ca_it_was_given() {
         format!("providers: {{openai: {{upstream: \"https://{}\", ca_file: \"{}\"{more}}}}}", upstream.address, ca.display())
     };
 
-    let gateway = over_tls(&front, &provider(&right, ""));
+    let (gateway, _files) = over_tls(&front, &provider(&right, ""));
     for answer in ask(gateway.address(), &front, "h2", &[ASK, ASK_STREAM, ASK, ASK_STREAM, ASK]).unwrap() {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!([WHOLE, STREAM].contains(&answer.body.as_str()));
@@ -245,12 +245,12 @@ fn the_gateway_speaks_h2_to_an_upstream_whose_ca_it_was_given() {
     let entries = gateway.entries();
     assert!(entries.len() == 5 && entries.iter().all(|entry| entry.settlement.cost.to_string() == "0.000125"), "{entries:?}");
 
-    let gateway = over_tls(&front, &provider(&right, ", h2: false"));
+    let (gateway, _files) = over_tls(&front, &provider(&right, ", h2: false"));
     assert_eq!(ask(gateway.address(), &front, "http/1.1", &[ASK_STREAM]).unwrap()[0].body, STREAM);
     assert_eq!(upstream.versions()[5..], [Version::HTTP_11]);
 
     // Another's certificate: nothing is sent, nothing is spent.
-    let gateway = over_tls(&front, &provider(&wrong, ", retries: {connect: 0}"));
+    let (gateway, _files) = over_tls(&front, &provider(&wrong, ", retries: {connect: 0}"));
     let answer = ask(gateway.address(), &front, "h2", &[ASK]).unwrap().remove(0);
     assert_eq!(answer.status, 502, "{answer:?}");
     assert_eq!(upstream.versions().len(), 6);
