@@ -201,11 +201,7 @@ impl Launched {
 
 /// What decided, for the openings of the journal's months.
 fn digests(prices: &PriceBook, policies: &PolicySet) -> Vec<(Name, [u8; 32])> {
-    let names = policies.names().join("\n");
-    vec![
-        (Name::from("prices"), prices.digest()),
-        (Name::from("policies"), *blake3::hash(names.as_bytes()).as_bytes()),
-    ]
+    vec![(Name::from("prices"), prices.digest()), (Name::from("policies"), policies.digest())]
 }
 
 fn ledger_options(config: &Config) -> Options {
