@@ -77,23 +77,11 @@ struct ConfigArgs {
 }
 
 #[derive(Debug, Args)]
-<<<<<<< HEAD
 struct AskedArgs {
     /// How far back: days (30d) or a duration (90m, 1h30m)
     #[arg(long, value_name = "TIME")]
     last: Option<String>,
     /// One tenant only
-=======
-struct CostsFlags {
-    #[command(flatten)]
-    config: ConfigFlag,
-    /// How far back: 90m, 24h, 7d.
-    #[arg(long, default_value = "24h")]
-    last: String,
-    /// model, provider, key, agent, session, user, tag:NAME.
-    #[arg(long, default_value = "model")]
-    by: String,
->>>>>>> control
     #[arg(long, default_value = "")]
     tenant: String,
 }
@@ -261,25 +249,10 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             export::run(&args.config.load()?, &args.asked.by(args.by), &args.format, &mut out)?;
             Ok(out.flush()?)
         }
-<<<<<<< HEAD
         Some(Command::Budgets(args)) => print(&budgets::run(&args.config.load()?, &args.account, &args.window)?),
         Some(Command::Holds(args)) => {
             let config = args.config.load()?;
             print(&match args.id {
-=======
-        Command::Export(flags) => {
-            let asked = costs::Asked { last: flags.last, by: flags.by, tenant: flags.tenant };
-            let config = load(flags.config.config.as_deref())?;
-            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-            export::run(&config, &asked, &flags.format, &mut out)?;
-        }
-        Command::Budgets(flags) => {
-            print(&budgets::run(&load(flags.config.config.as_deref())?, &flags.account, &flags.window)?)?;
-        }
-        Command::Holds(flags) => {
-            let config = load(flags.config.config.as_deref())?;
-            print(&match flags.explain {
->>>>>>> control
                 Some(id) => holds::explain(&config, &id)?,
                 None => holds::list(&config)?,
             })
