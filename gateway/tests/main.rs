@@ -4,7 +4,9 @@
 mod harness;
 
 mod chat;
+mod cutting;
 mod failing;
 mod guard;
+mod money;
 mod passing;
 mod tidy;
