@@ -1,12 +1,13 @@
 //! From a configuration to a running gateway: what `serve`, `demo` and the tests all do alike.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agentledger_ledger::{Clock, Durability, Ledger, LedgerError, Options, Unit, Window, Zone};
+use agentledger_ledger::{Clock, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
@@ -14,7 +15,7 @@ use crate::control::{self, BreakerState, BreakerStatus, ControlError, ControlHan
 use crate::meter::Estimator;
 use crate::meter::price::{PriceBook, PriceError};
 use crate::plugin::{LoadError, Plugins};
-use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet};
+use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
@@ -66,7 +67,11 @@ pub struct Loaded {
 /// Reads a configuration and everything it names. Nothing is started and nothing is written: `check` does only this.
 pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
     // Plugins of the operator's own bring dialects, which the providers of the same file may use: hence two readings.
-    let (first, _) = config::load(path, env, &Known::built_in())?;
+    let first = match config::load(path, env, &Known::undecided()) {
+        Ok((first, _)) => first,
+        // With faults in it the plugins and prices that it names stay unread: tell all that can be told without them.
+        Err(undecided) => return Err(config::load(path, env, &Known::built_in()).err().unwrap_or(undecided).into()),
+    };
     let plugins = Plugins::load(&first.plugins, &first.limits)?;
     let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
     let prices = prices.with_files(&first.prices_files).map_err(LaunchError::Prices)?;
@@ -90,15 +95,20 @@ fn complete(
     prices: PriceBook,
 ) -> Result<Loaded, LaunchError> {
     let options = policy::Options { deadline: config.policies.deadline, ..policy::Options::default() };
-    let policies = policy::load_dir(config.policies.dir.as_deref(), &policy_confs(&config), options)
-        .map_err(LaunchError::Policies)?;
+    let sources = policy::folder::sources(config.policies.dir.as_deref()).map_err(LaunchError::Policies)?;
+    let confs = policy_confs(&config, &sources);
+    let policies = PolicySet::load(sources, &confs, options).map_err(LaunchError::Policies)?;
     Ok(Loaded { config, file, plugins, prices, policies })
 }
 
-/// What each policy is configured with: `policies.conf`, and the contract's sections for the shipped ones.
-fn policy_confs(config: &Config) -> std::collections::BTreeMap<String, serde_json::Value> {
+/// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
+/// warning that the config gave; one that `policies.conf` names must be there.
+fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_json::Value> {
+    const NOT_SHIPPED: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
     let mut confs = config.policies.conf.clone();
-    confs.entry("budget".to_owned()).or_insert_with(|| policy::budgets_conf(&config.budgets));
+    confs.retain(|name, _| {
+        !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name)
+    });
     confs
 }
 
@@ -120,6 +130,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         tracing::warn!(holds = ledger.recovered_holds(), "holds of a gateway that ended abruptly were settled as recovered");
     }
     let fingerprints = fingerprints(&config)?;
+    ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
@@ -170,7 +181,9 @@ impl Launched {
         }
         let config = Arc::new(config);
         let fingerprints = before.fingerprints.clone();
+        let digests = digests(&loaded.prices, &loaded.policies);
         let rules = Rules::new(Arc::clone(&config), &loaded.plugins, loaded.prices, fingerprints, Some(&before))?;
+        self.gateway.ledger.set_digests(digests);
         self.gateway.policies.swap(loaded.policies);
         self.gateway.rules.store(Arc::new(rules));
         self.config.store(config);
@@ -184,6 +197,15 @@ impl Launched {
         self.control.stop();
         ledger.close();
     }
+}
+
+/// What decided, for the openings of the journal's months.
+fn digests(prices: &PriceBook, policies: &PolicySet) -> Vec<(Name, [u8; 32])> {
+    let names = policies.names().join("\n");
+    vec![
+        (Name::from("prices"), prices.digest()),
+        (Name::from("policies"), *blake3::hash(names.as_bytes()).as_bytes()),
+    ]
 }
 
 fn ledger_options(config: &Config) -> Options {

@@ -1,5 +1,3 @@
-//! The `agentledger` binary.
-
 fn main() -> std::process::ExitCode {
     agentledger::cli::main()
 }

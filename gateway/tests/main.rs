@@ -7,3 +7,4 @@ mod chat;
 mod failing;
 mod guard;
 mod passing;
+mod tidy;

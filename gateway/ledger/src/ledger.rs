@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use ulid::Ulid;
 
 use crate::amounts::Amounts;
+use crate::asked::{AskedLimit, AskedLimits};
 use crate::books::{Adjustment, Books, BooksError, OpenHold, Recorded, Standing};
 use crate::bound::{Bound, Window, Zone};
 use crate::clock::Clock;
@@ -96,6 +97,7 @@ pub struct Ledger {
     durability: Durability,
     /// Holds that the last process left open and this one settled.
     recovered_holds: usize,
+    asked: AskedLimits,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -147,6 +149,7 @@ impl Ledger {
             clock,
             durability: options.durability,
             recovered_holds,
+            asked: AskedLimits::default(),
             writer: Mutex::new(None),
         });
         let bookkeeper = Bookkeeper {
@@ -233,6 +236,7 @@ impl Ledger {
     ) -> Result<Hold, BooksError> {
         let facts = facts.into();
         let Permit { first, last } = permit;
+        self.asked.remember(bounds);
         let reserved = {
             let mut core = self.core.lock();
             let now_ms = self.now_in_month(&mut core);
@@ -396,6 +400,11 @@ impl Ledger {
             .lock()
             .books
             .spent_in(self.clock.now_ms(), account, window, zone)
+    }
+
+    /// The limits that were asked for last on an account, refused requests included.
+    pub fn asked_limits(&self, account: &str) -> Vec<AskedLimit> {
+        self.asked.of(account)
     }
 
     /// What open holds reserve on an account.

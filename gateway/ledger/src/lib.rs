@@ -2,6 +2,7 @@
 
 pub mod amounts;
 pub mod books;
+pub mod asked;
 pub mod bound;
 pub mod clock;
 pub mod codec;
@@ -29,6 +30,7 @@ mod wire;
 pub mod writer;
 
 pub use amounts::{Amounts, Unit};
+pub use asked::AskedLimit;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -1,37 +1,108 @@
-//! `agentledger check`: reads a configuration and everything it names, and starts nothing.
+//! `agentledger check`: reads a configuration and everything it names, as `serve` would, and starts nothing.
 
-use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::config::Env;
-use crate::launch::{self, LaunchError};
+use super::CliError;
+use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider, Unpriced};
+use crate::launch::{self, Loaded};
 
-/// What the configuration says, in a few lines; its warnings first.
-///
-/// # Errors
-/// All faults, each with file, line and column.
-pub fn run(path: Option<&Path>) -> Result<String, LaunchError> {
-    let loaded = launch::read(path, &Env::of_process())?;
-    let mut out = String::new();
-    for warning in &loaded.config.warnings {
-        let _ = writeln!(out, "warning: {warning}");
+/// What is configured, warnings first; or all faults at once.
+pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {
+    let loaded = launch::read(path, env)?;
+    let missing = unreadable(&loaded.config);
+    if !missing.is_empty() {
+        return Err(ConfigErrors(missing).into());
     }
-    let file = loaded.file.map_or_else(|| "no file, defaults and environment".to_owned(), |file| file.display().to_string());
-    let _ = writeln!(out, "{file}: good");
-    let _ = writeln!(out, "  listen     {}", loaded.config.listen);
-    let _ = writeln!(out, "  ledger     {}", loaded.config.storage.dir.display());
-    for provider in &loaded.config.providers {
-        let address = &provider.upstream;
-        let at = if provider.prefix.is_empty() { "/" } else { &provider.prefix };
-        let scheme = if address.tls { "https" } else { "http" };
-        let _ = writeln!(
-            out,
-            "  provider   {} ({}) at {at} to {scheme}://{}:{}{}",
-            provider.name, provider.dialect, address.host, address.port, address.base_path
-        );
-    }
-    for policy in loaded.policies.names() {
-        let _ = writeln!(out, "  policy     {policy}");
-    }
-    Ok(out)
+    Ok(report(&loaded))
+}
+
+/// Files that are read only when they are needed: told now rather than then.
+fn unreadable(config: &Config) -> Vec<ConfigError> {
+    let tls = config
+        .tls
+        .iter()
+        .flat_map(|tls| [("tls.cert_file", &tls.cert_file), ("tls.key_file", &tls.key_file)]);
+    let tls = tls.map(|(key, file)| (key.to_owned(), file));
+    let authorities = config.providers.iter().filter_map(|provider| {
+        let file = provider.upstream.ca_file.as_ref()?;
+        Some((format!("providers.{}.ca_file", provider.name), file))
+    });
+    let fault = |(key, file): (String, &PathBuf)| {
+        let error = std::fs::File::open(file).err()?;
+        Some(ConfigError {
+            location: String::new(),
+            key,
+            message: format!("{}: {error}", file.display()),
+        })
+    };
+    tls.chain(authorities).filter_map(fault).collect()
+}
+
+fn report(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let mut lines: Vec<String> = config
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}"))
+        .collect();
+    let file = loaded
+        .file
+        .as_ref()
+        .map_or_else(|| "none, defaults".to_owned(), |file| file.display().to_string());
+    let durability = match config.storage.durability {
+        Durability::Strict => "strict",
+        Durability::Relaxed => "relaxed",
+    };
+    lines.push(format!("config      {file}"));
+    lines.push(format!(
+        "listen      {}{}",
+        config.listen,
+        if config.tls.is_some() { " (TLS)" } else { "" }
+    ));
+    lines.push(format!("ledger      {} ({durability})", config.storage.dir.display()));
+    lines.extend(
+        config
+            .providers
+            .iter()
+            .map(|provider| format!("provider    {}", describe(provider))),
+    );
+    lines.extend(loaded.policies.names().iter().map(|name| format!("policy      {name}")));
+    let budgets = &config.budgets;
+    let limits = usize::from(budgets.default.is_some()) + usize::from(budgets.global.is_some()) + budgets.rules.len();
+    lines.push(format!(
+        "budgets     {}",
+        if limits == 0 {
+            "none".to_owned()
+        } else {
+            limits.to_string()
+        }
+    ));
+    lines.push("OK".to_owned());
+    lines.join("\n") + "\n"
+}
+
+fn describe(provider: &Provider) -> String {
+    let upstream = &provider.upstream;
+    let scheme = if upstream.tls { "https" } else { "http" };
+    let host = if upstream.host.contains(':') {
+        format!("[{}]", upstream.host)
+    } else {
+        upstream.host.clone()
+    };
+    let prefix = if provider.prefix.is_empty() {
+        "/v1"
+    } else {
+        &provider.prefix
+    };
+    let unpriced = match provider.unpriced {
+        Unpriced::Dearest => "",
+        Unpriced::Refuse => ", unpriced models refused",
+        Unpriced::Free => ", free",
+        Unpriced::Price { .. } => ", default price",
+    };
+    let Provider { name, dialect, .. } = provider;
+    format!(
+        "{name} at {prefix} -> {scheme}://{host}:{}{} ({dialect}{unpriced})",
+        upstream.port, upstream.base_path
+    )
 }

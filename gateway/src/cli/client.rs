@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use jsonrpsee::RpcModule;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,6 +21,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
+use crate::control::rpc::Module;
 use crate::control::{self, ControlState, LedgerView, NoDataPlane};
 use crate::telemetry::Metrics;
 
@@ -63,7 +63,7 @@ pub struct Client {
 enum Via {
     Socket(PathBuf),
     /// This process holds the ledger.
-    Own(Box<RpcModule<ControlState>>),
+    Own(Box<Module>),
 }
 
 impl Client {
@@ -192,7 +192,7 @@ fn answers(socket: &Path) -> Result<bool, ClientError> {
     }
 }
 
-fn own_methods(config: &Config, ledger: OfflineLedger) -> Result<RpcModule<ControlState>, ClientError> {
+fn own_methods(config: &Config, ledger: OfflineLedger) -> Result<Module, ClientError> {
     let state = ControlState {
         ledger: LedgerView::Offline(Box::new(ledger)),
         metrics: Arc::new(Metrics::new(&config.limits)),

@@ -438,3 +438,21 @@ TOTAL                      2          2400           60              $0.0130    
     open.void("test");
     other.void("test");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    struct Closed;
+    impl std::io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let books = Books::open();
+    books.settle("gpt-4o", "a", 1);
+    let _handle = books.serve();
+    export::run(&books.config, &by("entry"), "jsonl", &mut Closed).unwrap();
+    export::run(&books.config, &by("model"), "csv", &mut Closed).unwrap();
+}

@@ -35,15 +35,27 @@ pub struct Asked {
 
 /// The table, or the text that says there is none; with its last line break.
 pub fn run(config: &Config, asked: &Asked) -> Result<String, CostsError> {
-    let Some((client, mut summary)) = ask(config, asked, LAST_DEFAULT)? else { return Ok(format!("{NOTHING}\n")) };
+    let Some((client, mut summary)) = ask(config, asked, LAST_DEFAULT)? else {
+        return Ok(format!("{NOTHING}\n"));
+    };
     let mut held = Held::new();
     if summary.by == "key" {
         held = held_now(&client, &asked.tenant)?;
-        let only_held: Vec<String> =
-            held.keys().filter(|key| !summary.rows.iter().any(|row| row.key == **key)).cloned().collect();
-        summary.rows.extend(only_held.into_iter().map(|key| CostRow { key, ..CostRow::default() }));
+        let only_held: Vec<String> = held
+            .keys()
+            .filter(|key| !summary.rows.iter().any(|row| row.key == **key))
+            .cloned()
+            .collect();
+        summary.rows.extend(only_held.into_iter().map(|key| CostRow {
+            key,
+            ..CostRow::default()
+        }));
     }
-    Ok(if summary.rows.is_empty() { format!("{NOTHING}\n") } else { table(&summary, &held) })
+    Ok(if summary.rows.is_empty() {
+        format!("{NOTHING}\n")
+    } else {
+        table(&summary, &held)
+    })
 }
 
 /// What open holds hold now, by key.
@@ -52,7 +64,11 @@ type Held = BTreeMap<String, Usd>;
 fn held_now(client: &Client, tenant: &str) -> Result<Held, ClientError> {
     let open: Holds = client.call("hold.list", &serde_json::json!({}))?;
     let mut held = Held::new();
-    for hold in open.holds.into_iter().filter(|hold| tenant.is_empty() || hold.tenant == tenant) {
+    for hold in open
+        .holds
+        .into_iter()
+        .filter(|hold| tenant.is_empty() || hold.tenant == tenant)
+    {
         let sum = held.entry(hold.key).or_default();
         *sum = sum.saturating_add(hold.held_usd);
     }

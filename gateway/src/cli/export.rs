@@ -34,22 +34,30 @@ impl From<ClientError> for ExportError {
     }
 }
 
-/// Writes the export. An empty `format` is csv, or jsonl for single entries.
+/// Writes and flushes the export. An empty `format` is csv, or jsonl for single entries.
 pub fn run(config: &Config, asked: &Asked, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
+    match write(config, asked, format, out) {
+        // A reader that has seen enough (`| head`) is no error.
+        Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+fn write(config: &Config, asked: &Asked, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
     if asked.by == BY_ENTRY {
         return match format {
             "" | "jsonl" => entries(config, asked, out),
             _ => Err(ExportError::EntryFormat(format.to_owned())),
         };
     }
-    let write: fn(&str, &[CostRow]) -> String = match format {
+    let shape: fn(&str, &[CostRow]) -> String = match format {
         "" | "csv" => csv,
         "json" => json,
         _ => return Err(ExportError::Format(format.to_owned())),
     };
     let summary = costs::summary(config, asked, LAST_DEFAULT)?;
     let (by, rows) = summary.map_or_else(Default::default, |summary| (summary.by, summary.rows));
-    out.write_all(write(&by, &rows).as_bytes())?;
+    out.write_all(shape(&by, &rows).as_bytes())?;
     out.flush()?;
     Ok(())
 }

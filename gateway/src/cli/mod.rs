@@ -1,4 +1,5 @@
-//! The commands: `agentledger <command>`. Each prints to stdout; an error goes to stderr and exits with 1.
+//! The commands: what each takes, and where its work is. Results go to standard output, errors to standard error with
+//! exit code 1.
 
 pub mod budgets;
 pub mod check;
@@ -10,191 +11,291 @@ pub mod holds;
 pub mod serve;
 pub mod table;
 pub mod verify;
+pub mod version;
 
 #[cfg(test)]
 mod command_tests;
+#[cfg(test)]
+mod tests;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, Config, Env, Known};
-use crate::launch::VERSION;
+use crate::config::{self, Config, ConfigErrors, Env, Known};
+use crate::demo;
+use crate::launch::LaunchError;
+use client::ClientError;
+use costs::{Asked, CostsError};
+use export::ExportError;
+use serve::ServeError;
+use verify::VerifyError;
 
-/// A gateway between AI agents and LLM providers: every token metered, every dollar held before it is spent.
+/// Meters every token between AI agents and LLM providers, and holds every dollar before it is spent.
 #[derive(Debug, Parser)]
-#[command(name = "agentledger", disable_version_flag = true, disable_help_subcommand = true)]
-pub struct Cli {
+#[command(name = "agentledger", disable_help_subcommand = false)]
+struct Root {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the gateway in the foreground.
-    Serve(ConfigFlag),
-    /// Shows the main job with no API key and no network.
+    /// Run the gateway in the foreground
+    Serve(ConfigArgs),
+    /// Show the main job without a key and without a network
     Demo,
-    /// What was spent, as a table.
-    Costs(CostsFlags),
-    /// What was spent, as CSV or JSON; single entries with `--by entry`.
-    Export(ExportFlags),
-    /// What is spent, held and left of each budget.
-    Budgets(BudgetsFlags),
-    /// Holds of running requests; one of them in full.
-    Holds(HoldsFlags),
-    /// Walks the journal and its hash chain.
-    Verify(VerifyFlags),
-    /// Checks a configuration and everything it names: all faults at once.
-    Check(ConfigFlag),
-    /// Asks a running gateway whether it is up.
-    #[command(hide = true)]
-    Healthcheck {
-        #[arg(long, default_value = "localhost:8787")]
-        addr: String,
-    },
-    /// Prints the version.
+    /// Print what was spent as a table
+    Costs(CostsArgs),
+    /// Write sums, or every entry, to standard output
+    Export(ExportArgs),
+    /// Print what accounts have spent and hold, beside their limits
+    Budgets(BudgetsArgs),
+    /// Print open holds, or why one is as it is
+    Holds(HoldsArgs),
+    /// Check the ledger for damage
+    Verify(VerifyArgs),
+    /// Check a configuration and everything it names
+    Check(ConfigArgs),
+    /// Print the version
     Version,
+    /// Ask a running gateway whether it is well
+    #[command(hide = true)]
+    Healthcheck(HealthcheckArgs),
 }
 
 #[derive(Debug, Args)]
-struct ConfigFlag {
-    /// Configuration file; else the first found of the usual places.
-    #[arg(short, long)]
+struct ConfigArgs {
+    /// Configuration file; without it the first found of ./agentledger.yaml, ./configs/agentledger.yaml,
+    /// ~/.config/agentledger/agentledger.yaml, /etc/agentledger/agentledger.yaml
+    #[arg(short, long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-struct CostsFlags {
-    #[command(flatten)]
-    config: ConfigFlag,
-    /// How far back: 90m, 24h, 7d.
-    #[arg(long, default_value = "24h")]
-    last: String,
-    /// model, provider, key, agent, session, user, tenant.
-    #[arg(long, default_value = "model")]
-    by: String,
+struct AskedArgs {
+    /// How far back: days (30d) or a duration (90m, 1h30m)
+    #[arg(long, value_name = "TIME")]
+    last: Option<String>,
+    /// One tenant only
     #[arg(long, default_value = "")]
     tenant: String,
 }
 
 #[derive(Debug, Args)]
-struct ExportFlags {
+struct CostsArgs {
     #[command(flatten)]
-    config: ConfigFlag,
-    /// How far back: 24h, 30d. 30d for sums, everything for entries.
-    #[arg(long)]
-    last: Option<String>,
-    /// As in `costs`; `entry` for single entries.
+    config: ConfigArgs,
+    #[command(flatten)]
+    asked: AskedArgs,
+    /// model, provider, key, agent, session, user or tag:NAME
     #[arg(long, default_value = "model")]
     by: String,
-    #[arg(long, default_value = "")]
-    tenant: String,
-    /// csv or json; jsonl for entries.
-    #[arg(short, long, default_value = "")]
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    asked: AskedArgs,
+    /// model, provider, key, agent, session, user, tag:NAME, or entry for every single entry
+    #[arg(long, default_value = "model")]
+    by: String,
+    /// csv (default) or json; jsonl with --by entry
+    #[arg(short, long, default_value = "", hide_default_value = true)]
     format: String,
 }
 
 #[derive(Debug, Args)]
-struct BudgetsFlags {
+struct BudgetsArgs {
     #[command(flatten)]
-    config: ConfigFlag,
-    /// Only accounts that begin so: `key:`, `tenant:acme`.
-    #[arg(long, default_value = "")]
+    config: ConfigArgs,
+    /// Accounts that begin so, such as key: or agent:crawler
+    #[arg(long, default_value = "", hide_default_value = true)]
     account: String,
-    /// Only this window: day, month, total.
-    #[arg(long, default_value = "")]
+    /// minute, hour, day, week, month or total
+    #[arg(long, default_value = "", hide_default_value = true)]
     window: String,
 }
 
 #[derive(Debug, Args)]
-struct HoldsFlags {
+struct HoldsArgs {
     #[command(flatten)]
-    config: ConfigFlag,
-    /// Explains one hold: its bounds, why it has its size, since when.
-    #[arg(long)]
-    explain: Option<String>,
+    config: ConfigArgs,
+    /// The hold to explain, by its id or its exchange's
+    id: Option<String>,
 }
 
 #[derive(Debug, Args)]
-struct VerifyFlags {
+struct VerifyArgs {
     #[command(flatten)]
-    config: ConfigFlag,
-    /// A head kept elsewhere, which the journal must contain.
-    #[arg(long)]
+    config: ConfigArgs,
+    /// A head of the journal that was kept elsewhere, to compare
+    #[arg(long, value_name = "HEAD")]
     expect: Option<String>,
 }
 
-/// Why a command failed: its text for stderr.
-#[derive(Debug)]
-pub struct Failure(String);
+#[derive(Debug, Args)]
+struct HealthcheckArgs {
+    /// Where the gateway listens
+    #[arg(long, default_value = "localhost:8787")]
+    addr: String,
+}
 
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Failure {
-        Failure(error.to_string())
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    #[error("{0}")]
+    Launch(LaunchError),
+    #[error("{0}")]
+    Serve(ServeError),
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Costs(#[from] CostsError),
+    #[error("{0}")]
+    Export(ExportError),
+    #[error("{0}")]
+    Verify(#[from] VerifyError),
+    #[error("{0}")]
+    Unwell(#[from] healthcheck::Unwell),
+    #[error("{0}")]
+    Demo(#[from] demo::DemoError),
+    #[error("writing: {0}")]
+    Write(#[from] io::Error),
+    /// What is wrong was printed already.
+    #[error("")]
+    Told,
+}
+
+impl From<LaunchError> for CliError {
+    fn from(error: LaunchError) -> CliError {
+        match error {
+            LaunchError::Config(errors) => CliError::Config(errors),
+            other => CliError::Launch(other),
+        }
     }
 }
 
-/// Runs the command line.
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> CliError {
+        match error {
+            ServeError::Launch(launch) => launch.into(),
+            other => CliError::Serve(other),
+        }
+    }
+}
+
+impl From<ExportError> for CliError {
+    fn from(error: ExportError) -> CliError {
+        match error {
+            ExportError::Write(write) => CliError::Write(write),
+            other => CliError::Export(other),
+        }
+    }
+}
+
+/// The process's whole work.
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(code) => code,
-        Err(Failure(text)) => {
-            let _ = writeln!(std::io::stderr(), "Error: {text}");
+    let root = match Root::try_parse() {
+        Ok(root) => root,
+        Err(error) => {
+            // Nothing can be done where even this cannot be printed.
+            let _ = error.print();
+            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked_for {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
+        }
+    };
+    match run(root.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe went away: it has what it wanted.
+        Err(CliError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, Failure> {
+fn tell(error: &CliError) {
+    let text = match error {
+        CliError::Told => return,
+        // Each line begins with its place already.
+        CliError::Config(errors) => errors.to_string(),
+        other => format!("Error: {other}"),
+    };
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn run(command: Option<Command>) -> Result<(), CliError> {
     match command {
-        Command::Serve(flag) => serve::run(flag.config.as_deref())?,
-        Command::Demo => crate::demo::run()?,
-        Command::Costs(flags) => {
-            let asked = costs::Asked { last: Some(flags.last), by: flags.by, tenant: flags.tenant };
-            print(&costs::run(&load(flags.config.config.as_deref())?, &asked)?)?;
+        None => print(&Root::command().render_help().to_string()),
+        Some(Command::Serve(args)) => Ok(serve::run(args.path())?),
+        Some(Command::Demo) => Ok(demo::run()?),
+        Some(Command::Costs(args)) => print(&costs::run(&args.config.load()?, &args.asked.by(args.by))?),
+        Some(Command::Export(args)) => {
+            let mut out = io::BufWriter::new(io::stdout().lock());
+            export::run(&args.config.load()?, &args.asked.by(args.by), &args.format, &mut out)?;
+            Ok(out.flush()?)
         }
-        Command::Export(flags) => {
-            let asked = costs::Asked { last: flags.last, by: flags.by, tenant: flags.tenant };
-            let config = load(flags.config.config.as_deref())?;
-            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-            export::run(&config, &asked, &flags.format, &mut out)?;
-            out.flush()?;
-        }
-        Command::Budgets(flags) => {
-            print(&budgets::run(&load(flags.config.config.as_deref())?, &flags.account, &flags.window)?)?;
-        }
-        Command::Holds(flags) => {
-            let config = load(flags.config.config.as_deref())?;
-            print(&match flags.explain {
+        Some(Command::Budgets(args)) => print(&budgets::run(&args.config.load()?, &args.account, &args.window)?),
+        Some(Command::Holds(args)) => {
+            let config = args.config.load()?;
+            print(&match args.id {
                 Some(id) => holds::explain(&config, &id)?,
                 None => holds::list(&config)?,
-            })?;
+            })
         }
-        Command::Verify(flags) => {
-            let (report, good) = verify::run(&load(flags.config.config.as_deref())?, flags.expect.as_deref())?;
+        Some(Command::Verify(args)) => {
+            let (report, ok) = verify::run(&args.config.load()?, args.expect.as_deref())?;
             print(&report)?;
-            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            if ok { Ok(()) } else { Err(CliError::Told) }
         }
-        Command::Check(flag) => print(&check::run(flag.config.as_deref())?)?,
-        Command::Healthcheck { addr } => print(&healthcheck::run(&addr)?)?,
-        Command::Version => print(&format!("agentledger {VERSION}\n"))?,
+        Some(Command::Check(args)) => print(&check::run(args.path(), &Env::of_process())?),
+        Some(Command::Version) => print(&version::text()),
+        Some(Command::Healthcheck(args)) => {
+            healthcheck::run(&args.addr)?;
+            print("ok\n")
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-/// What the clients of a gateway need to find it: the configuration, its plugins not loaded.
-fn load(path: Option<&Path>) -> Result<Config, Failure> {
-    Ok(config::load(path, &Env::of_process(), &Known::built_in())?.0)
+/// Prints a finished text; unlike `print!` a closed pipe is an error here and no panic.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A reader that has seen enough (`| head`) is no error.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+impl ConfigArgs {
+    /// An empty path is none, as in the contract.
+    fn path(&self) -> Option<&Path> {
+        self.config.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// For commands that serve nothing: which providers could be served is of no concern to them.
+    fn load(&self) -> Result<Config, CliError> {
+        Ok(config::load(self.path(), &Env::of_process(), &Known::undecided())?.0)
+    }
+}
+
+impl AskedArgs {
+    fn by(self, by: String) -> Asked {
+        Asked {
+            last: self.last,
+            by,
+            tenant: self.tenant,
+        }
     }
 }

@@ -13,10 +13,13 @@ use super::units;
 
 const COUNT_MAX: u64 = 1_000_000_000;
 
+/// Reads a section as a conf.
+type Reader = fn(&Cursor<'_>) -> Json;
+
 /// Conf by policy name. Only sections that are there make one.
 pub fn resolve(root: &Cursor<'_>) -> BTreeMap<String, Json> {
     let mut conf = BTreeMap::new();
-    let sections: [(&str, &str, fn(&Cursor<'_>) -> Json); 6] = [
+    let sections: [(&str, &str, Reader); 6] = [
         ("budget", "budgets", budget),
         ("rate_limit", "rate_limits", rate_limit),
         ("tenant", "tenants", tenant),
@@ -68,7 +71,8 @@ fn budget(at: &Cursor<'_>) -> Json {
         put(
             &mut rule,
             "soft_limit_pct",
-            (soft > 0).then(|| Json::from(decimal(soft.into(), 6))),
+            // A share, not money.
+            (soft > 0).then(|| Json::from(f64::from(soft) / 1e6)),
         );
         let action = at
             .at("action")

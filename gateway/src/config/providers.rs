@@ -1,7 +1,7 @@
 //! Providers: those known by name with their defaults, and any other host that the file describes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use agentledger_ledger::UnitPrice;
@@ -10,7 +10,7 @@ use super::cursor::Cursor;
 use super::node::{Node, Value};
 use super::resolve::Known;
 use super::units;
-use super::{Absence, AbsentProvider, Plugins, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream};
+use super::{Absence, AbsentProvider, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream};
 
 /// What is known of a provider before the file says anything.
 struct Default {
@@ -102,11 +102,7 @@ pub fn gather_extra(root: &mut Node) {
 }
 
 /// Those to serve, longest prefix first, and those that are known but not served.
-pub fn resolve(at: &Cursor<'_>, plugins: &Plugins, known: &Known) -> (Vec<Provider>, Vec<AbsentProvider>) {
-    let mut known = known.clone();
-    known
-        .dialects
-        .extend(plugins.dir.as_deref().map(plugin_names).unwrap_or_default());
+pub fn resolve(at: &Cursor<'_>, known: &Known) -> (Vec<Provider>, Vec<AbsentProvider>) {
     let mut served = Vec::new();
     let mut absent = Vec::new();
     let mut add = |outcome| match outcome {
@@ -127,7 +123,7 @@ pub fn resolve(at: &Cursor<'_>, plugins: &Plugins, known: &Known) -> (Vec<Provid
             default,
             "",
             section.at("enabled").flag(true),
-            &known,
+            known,
         ));
     }
     let given = given_extras(at);
@@ -139,7 +135,7 @@ pub fn resolve(at: &Cursor<'_>, plugins: &Plugins, known: &Known) -> (Vec<Provid
             problems: at.problems,
         };
         let section = given.get(default.name).unwrap_or(&nowhere);
-        add(extra(section, default.name, default, &known));
+        add(extra(section, default.name, default, known));
     }
     for (name, section) in given
         .iter()
@@ -148,7 +144,7 @@ pub fn resolve(at: &Cursor<'_>, plugins: &Plugins, known: &Known) -> (Vec<Provid
         if !section.at("enabled").is_given() {
             section.warn("is not enabled: say enabled: true");
         }
-        add(extra(section, name, &unknown, &known));
+        add(extra(section, name, &unknown, known));
     }
     refuse_shared_prefixes(at, &served);
     // A stable order: longest prefix first, so that /groq/eu wins over /groq; the root's two last.
@@ -177,10 +173,13 @@ fn given_extras<'a>(at: &Cursor<'a>) -> BTreeMap<String, Cursor<'a>> {
             section.refuse("a provider's name takes letters, digits, '-', '_' and '.', 64 at most");
         } else if AT_ROOT.iter().any(|default| default.name == name) {
             section.refuse(format_args!("stands at providers.{name}"));
-        } else if given.contains_key(&name) {
-            section.refuse("is there twice, as providers.NAME and as providers.extra.NAME");
         } else {
-            given.insert(name, section);
+            match given.entry(name) {
+                Entry::Occupied(_) => section.refuse("is there twice, as providers.NAME and as providers.extra.NAME"),
+                Entry::Vacant(slot) => {
+                    slot.insert(section);
+                }
+            }
         }
     }
     given
@@ -220,7 +219,7 @@ fn one(
     if !enabled {
         return absent(Absence::Disabled);
     }
-    if !known.dialects.contains(&dialect) {
+    if !known.reads(&dialect) {
         at.warn(format_args!(
             "no plugin reads the dialect {dialect} yet: its routes answer 404"
         ));
@@ -249,7 +248,7 @@ fn dialect(at: &Cursor<'_>, default: &Default, known: &Known) -> String {
             default.kind
         ));
     }
-    if DIALECTS.contains(&kind.as_str()) || known.dialects.contains(&kind) {
+    if DIALECTS.contains(&kind.as_str()) || known.reads(&kind) {
         return kind;
     }
     at.warn("is no type of its own: read as openai");
@@ -381,7 +380,7 @@ fn unpriced(at: &Cursor<'_>, name: &str, enabled: bool, known: &Known) -> Option
         (Some(price), false, None) => price,
         (None, true, None) => Some(Unpriced::Free),
         (None, false, Some(Unpriced::Refuse)) => Some(Unpriced::Refuse),
-        (None, false, _) if known.books.contains(name) => Some(Unpriced::Dearest),
+        (None, false, _) if known.has_book(name) => Some(Unpriced::Dearest),
         (None, false, _) => {
             if enabled {
                 at.refuse(
@@ -446,19 +445,6 @@ fn retries(at: &Cursor<'_>) -> Retries {
         connect: at.at("connect").count_u32(2, 0, 10),
         statuses: statuses.iter().filter_map(status).collect(),
     }
-}
-
-/// Dialects that the operator's own plugins read, by the stems of their files.
-fn plugin_names(dir: &Path) -> Vec<String> {
-    let Ok(files) = std::fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let paths = files.filter_map(|file| Some(file.ok()?.path()));
-    let stem = |path: std::path::PathBuf| Some(path.file_stem()?.to_str()?.to_ascii_lowercase());
-    paths
-        .filter(|path| path.extension().is_some_and(|end| end == "wasm"))
-        .filter_map(stem)
-        .collect()
 }
 
 /// The defaults, for tests and for the example file.

@@ -14,23 +14,40 @@ use crate::secret::Secret;
 /// What the gateway at hand can do; decides which providers can be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Dialects that a plugin reads.
-    pub dialects: BTreeSet<String>,
-    /// Providers (by name) that a price book covers.
-    pub books: BTreeSet<String>,
+    /// Dialects that a plugin reads; `None`: any may be.
+    dialects: Option<BTreeSet<String>>,
+    /// Providers (by name) that a price book covers; `None`: any may be.
+    books: Option<BTreeSet<String>>,
 }
 
 impl Known {
     pub fn new<'a>(dialects: impl IntoIterator<Item = &'a str>, books: impl IntoIterator<Item = &'a str>) -> Known {
         Known {
-            dialects: dialects.into_iter().map(str::to_owned).collect(),
-            books: books.into_iter().map(str::to_owned).collect(),
+            dialects: Some(dialects.into_iter().map(str::to_owned).collect()),
+            books: Some(books.into_iter().map(str::to_owned).collect()),
         }
     }
 
     /// What is built in.
     pub fn built_in() -> Known {
         Known::new(["openai", "anthropic"], ["openai", "anthropic"])
+    }
+
+    /// Not known yet: for the reading that finds the plugins and price files by which it will be, and for commands that
+    /// serve nothing.
+    pub fn undecided() -> Known {
+        Known {
+            dialects: None,
+            books: None,
+        }
+    }
+
+    pub(super) fn reads(&self, dialect: &str) -> bool {
+        self.dialects.as_ref().is_none_or(|dialects| dialects.contains(dialect))
+    }
+
+    pub(super) fn has_book(&self, provider: &str) -> bool {
+        self.books.as_ref().is_none_or(|books| books.contains(provider))
     }
 }
 
@@ -47,7 +64,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
     let control = control(root, &storage);
     let plugins = plugins(&root.at("plugins"));
     let budgets = budgets(&root.at("budgets"));
-    let (served, absent) = providers::resolve(&root.at("providers"), &plugins, known);
+    let (served, absent) = providers::resolve(&root.at("providers"), known);
     warn_of_what_is_not_built(root);
     Config {
         listen: listen(&root.at("listen")).unwrap_or_else(|| ":8787".to_owned()),

@@ -207,7 +207,7 @@ fn the_contracts_sections_are_read_whatever_their_case() {
     );
     let conf = &config.policies.conf["budget"];
     assert_eq!(conf["default"]["monthly_limit_usd"], "500.25");
-    assert_eq!(conf["default"]["soft_limit_pct"], "0.8");
+    assert_eq!(conf["default"]["soft_limit_pct"], 0.8);
     assert_eq!(conf["rules"][0]["daily_limit_usd"], "0.1");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
-use agentledger_ledger::{
+use agentledger_ledger::{AskedLimit, 
     BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger, Report,
     SummaryQuery, SummaryRow, rfc3339_ms,
 };
@@ -74,6 +74,14 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.balances(),
             LedgerView::Offline(ledger) => ledger.balances(),
+        }
+    }
+
+    /// The limits that policies asked for last; none where no gateway runs.
+    pub(super) fn asked_limits(&self, account: &str) -> Vec<AskedLimit> {
+        match self {
+            LedgerView::Live(ledger) => ledger.asked_limits(account),
+            LedgerView::Offline(_) => Vec::new(),
         }
     }
 

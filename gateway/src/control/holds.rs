@@ -6,32 +6,23 @@ use agentledger_ledger::{BalanceRow, Mode, Unit, Usd, rfc3339_ms};
 
 use super::books::now_ms;
 use super::rpc::{Nothing, RpcError};
-use super::{ControlState, wire};
+use super::{ControlState, LedgerView, wire};
 
 pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> Result<wire::BudgetStatus, RpcError> {
-    let holds = state.ledger.open_holds();
     let wanted = |row: &&BalanceRow| {
         row.account.starts_with(&asked.account) && (asked.window.is_empty() || row.window.name() == asked.window)
     };
     let balances = state.ledger.balances();
-    let mut budgets: Vec<wire::BudgetRow> = balances.iter().filter(wanted).map(|row| budget(row, &holds)).collect();
+    let mut budgets: Vec<wire::BudgetRow> = balances.iter().filter(wanted).map(|row| budget(row, &state.ledger)).collect();
     budgets.sort_by(|a, b| (&a.account, &a.window, &a.zone).cmp(&(&b.account, &b.window, &b.zone)));
     Ok(wire::BudgetStatus { budgets })
 }
 
-fn budget(row: &BalanceRow, holds: &[OpenHold]) -> wire::BudgetRow {
+fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
     let (from, to) = stretch(row.stretch.start_s, row.stretch.end_s);
-    let mut limits: Vec<wire::LimitRow> = Vec::new();
-    for bound in holds.iter().flat_map(|hold| &hold.held.bounds) {
-        let same_window = bound.window == row.window && bound.zone == row.zone;
-        let same_instance = (bound.start_s, bound.end_s) == (row.stretch.start_s, row.stretch.end_s);
-        if bound.account == row.account && same_window && same_instance {
-            let limit = limit(bound);
-            if !limits.contains(&limit) {
-                limits.push(limit);
-            }
-        }
-    }
+    let asked = ledger.asked_limits(&row.account);
+    let of_window = asked.iter().filter(|asked| asked.window == row.window && asked.zone == row.zone);
+    let limits = of_window.map(|asked| limit(asked.unit, asked.limit, asked.mode)).collect();
     wire::BudgetRow {
         account: row.account.to_string(),
         window: row.window.name().to_owned(),
@@ -96,7 +87,7 @@ fn row(hold: &OpenHold, now_ms: i64) -> wire::HoldRow {
 
 fn bound_row(hold: &OpenHold, bound: &HeldBound, standing: Option<&Standing>) -> wire::BoundRow {
     let (from, to) = stretch(bound.start_s, bound.end_s);
-    let limit = limit(bound);
+    let limit = limit(bound.unit, bound.limit, bound.mode);
     let show = |count: i64| Some(amount(bound.unit, count));
     let left = |standing: &Standing| i64::try_from(standing.left()).unwrap_or(i64::MIN);
     wire::BoundRow {
@@ -116,17 +107,12 @@ fn bound_row(hold: &OpenHold, bound: &HeldBound, standing: Option<&Standing>) ->
     }
 }
 
-fn limit(bound: &HeldBound) -> wire::LimitRow {
-    let mode = match bound.mode {
+fn limit(unit: Unit, count: i64, mode: Mode) -> wire::LimitRow {
+    let mode = match mode {
         Mode::Hard => "hard",
         Mode::Watch => "watch",
     };
-    let (unit, limit) = (bound.unit.name().to_owned(), amount(bound.unit, bound.limit));
-    wire::LimitRow {
-        unit,
-        limit,
-        mode: mode.to_owned(),
-    }
+    wire::LimitRow { unit: unit.name().to_owned(), limit: amount(unit, count), mode: mode.to_owned() }
 }
 
 /// Decimal dollars, or the count itself.

@@ -57,7 +57,8 @@ impl From<RpcError> for ErrorObjectOwned {
     }
 }
 
-type Module = RpcModule<ControlState>;
+/// The methods over their state; nobody else names the library they are written with.
+pub type Module = RpcModule<ControlState>;
 
 /// All methods, for callers whose rights come with each request.
 pub(super) fn methods(state: Arc<ControlState>) -> Result<Module, RegisterMethodError> {

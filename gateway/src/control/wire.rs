@@ -190,8 +190,7 @@ pub struct BudgetRow {
     pub held_tokens: i64,
     pub spent_requests: i64,
     pub held_requests: i64,
-    /// The limits that open holds are bound to. Without an open hold there is none: limits are what the policies say for
-    /// each request.
+    /// The limits that policies asked for last: they say them anew for each request. None where no gateway runs.
     pub limits: Vec<LimitRow>,
 }
 

@@ -142,19 +142,6 @@ impl Watch {
     }
 }
 
-/// Every policy's conf, by policy name: `policies.conf`, and the contract's `budgets` section as the conf of `budget` where
-/// it says anything and `policies.conf.budget` does not. A section whose policy was replaced by one of another name is an
-/// error of [`PolicySet::load`]: budgets must not vanish unseen.
-pub fn confs(budgets: &Budgets, given: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
-    let mut confs = given.clone();
-    if *budgets != Budgets::default() {
-        confs
-            .entry("budget".to_owned())
-            .or_insert_with(|| budgets_conf(budgets));
-    }
-    confs
-}
-
 /// The conf of `budget.lua` from the contract's `budgets` section. Money is decimal text.
 pub fn budgets_conf(budgets: &Budgets) -> Value {
     let mut conf = Map::new();

@@ -25,7 +25,7 @@ mod tests;
 
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use facts::{Balances, CallFacts, Estimate, NoBalances};
-pub use folder::{Watch, budgets_conf, builtin_sources, confs, load_dir};
+pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};
 pub use verdict::{AskedBound, Deny, Read, Verdict, check_account};

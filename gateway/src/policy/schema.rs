@@ -138,6 +138,11 @@ fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wron
 impl Field {
     fn check(&self, path: &str, value: Value, wrongs: &mut Wrongs) -> Value {
         let before = wrongs.len();
+        // The environment and the config's own sections give numbers as text.
+        let value = match (self.kind, &value) {
+            (Kind::Number | Kind::Integer, Value::String(text)) => number_of_text(text).unwrap_or(value),
+            _ => value,
+        };
         let mut wrong = |message: &str| wrongs.push((path.to_owned(), message.to_owned()));
         let checked = match (self.kind, &value) {
             (Kind::Number, Value::Number(_)) | (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Bool(_)) => {
@@ -203,6 +208,15 @@ impl Field {
             wrongs.push((path.to_owned(), format!("must be one of {}", allowed.join(", "))));
         }
     }
+}
+
+/// A plain decimal such as `0.8`; no money ever goes this way.
+fn number_of_text(text: &str) -> Option<Value> {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
+    let number: f64 = text.parse().ok().filter(|_| plain)?;
+    serde_json::Number::from_f64(number).map(Value::Number)
 }
 
 fn refuse(wrong: &mut impl FnMut(&str), message: &str) -> Value {

@@ -183,6 +183,18 @@ impl PolicySet {
             .any(|policy| policy.awake && policy.phases.contains(&phase))
     }
 
+    /// Hash of all that decides: the compiled files and their confs, in the order in which they run. For the record.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for policy in &self.policies {
+            for part in [policy.spoken.as_bytes(), &policy.bytecode, &policy.conf] {
+                hasher.update(&part.len().to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     pub(super) fn id(&self) -> u64 {
         self.id
     }

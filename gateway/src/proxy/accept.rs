@@ -27,6 +27,10 @@ use crate::proxy::reserve::{self, Reserved, Unbounded};
 use crate::proxy::settle::{Ended, settlement, unanswered};
 use crate::proxy::{decide, handover, report};
 
+/// How long, and how much, a refused client may go on sending before its connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 8 << 20;
+
 /// pingora's application: one for all connections.
 pub struct Accept {
     pub gateway: Arc<Gateway>,
@@ -104,10 +108,32 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
             report::refused(gateway, name, &refused.refusal);
             let dialect: Option<(&Arc<dyn Dialect>, &str)> =
                 refused.way.as_ref().map(|way| (&way.plugin.dialect, refused.operation.as_str()));
+            let unread = !session.is_body_done();
+            if unread {
+                session.set_keepalive(None);
+            }
             refuse(session, &refused.refusal, dialect).await;
-            !refused.refusal.close
+            if unread {
+                linger(session).await;
+            }
+            !refused.refusal.close && !unread
         }
     }
+}
+
+/// Takes in what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the
+/// client would never read why.
+async fn linger(session: &mut ServerSession) {
+    let taken = async {
+        let mut bytes = 0;
+        while let Ok(Some(chunk)) = session.read_request_body().await {
+            bytes += chunk.len();
+            if bytes > LINGER_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let _ = timeout(LINGER, taken).await;
 }
 
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
@@ -197,10 +223,15 @@ async fn metered(
         relay(gateway, exchange, answer, outgoing.usage_injected, &headers, &mut bounded, session).await
     };
     let ended = Ended { end: relayed.end, status: relayed.status, ttfb_ms: relayed.ttfb_ms, verdict: &verdict };
-    let settlement = settlement(gateway, exchange, &relayed.metered, &ended);
+    let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
+    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
+        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
+        settlement.cost = settlement.cost.max(hold.held());
+        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
+    }
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
     let settled = hold.settle(settlement);
-    report::settled(gateway, &settled.entry);
+    report::settled(gateway, settled.entry);
     Ok(relayed.finish(session).await)
 }
 
@@ -222,12 +253,12 @@ fn unanswered_end(
             let mut settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
             settlement.upper_bound = Some(hold.held());
-            report::settled(gateway, &hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry);
             Err(refusal)
         }
         Failed::ClientGone => {
             let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, &hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry);
             Ok(false)
         }
     }

@@ -138,10 +138,32 @@ pub async fn forward(
     };
     // Half-closed clients still get their answer; a reset shows when we write.
     session.set_abort_on_close(false);
-    match send_and_wait(exchange, outgoing, &mut connection, session).await {
+    let mut replays = 0;
+    let ended = loop {
+        let ended = send_and_wait(gateway, exchange, outgoing, &mut connection, session).await;
+        let again = match &ended {
+            Ok(header) => way.provider.retries.statuses.contains(&header.status.as_u16()),
+            Err(_) => false,
+        };
+        // Only as configured: an answer of this kind is said to bill nothing.
+        if !again || replays >= way.provider.retries.connect.max(1) {
+            break ended;
+        }
+        match connect(gateway, exchange).await {
+            Ok(fresh) => connection = fresh,
+            Err(_) => break ended,
+        }
+        replays += 1;
+        tracing::debug!(provider = %way.name, replays, "sending again after an answer that the config names");
+    };
+    match ended {
         Ok(header) => {
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
+        }
+        Err(Trouble::ShuttingDown) => {
+            let message = "the gateway is going down; try again";
+            Err(Failed::Sent(Refusal::new(503, "shutting_down", message).retry_after(1).closing()))
         }
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
@@ -178,11 +200,13 @@ async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, C
 
 enum Trouble {
     ClientGone,
+    ShuttingDown,
     TimedOut,
     Broken(&'static str),
 }
 
 async fn send_and_wait(
+    gateway: &Gateway,
     exchange: &Exchange,
     outgoing: &Outgoing,
     connection: &mut Connection,
@@ -221,6 +245,7 @@ async fn send_and_wait(
             head => head,
         },
         () = client_gone(session) => Err(Trouble::ClientGone),
+        () = gateway.drain.cutting() => Err(Trouble::ShuttingDown),
     }
 }
 

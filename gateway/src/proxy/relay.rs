@@ -3,6 +3,8 @@
 //! A framed stream passes frame by frame, so that it can end at a frame's end: when its hold runs out, when the
 //! upstream breaks off, when the gateway goes down. At most one incomplete frame is held back.
 
+use std::pin::Pin;
+
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -75,7 +77,14 @@ pub async fn relay(
     };
     let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits);
     let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
-    let head = head_for_client(&answer.header, session.is_http2(), hide_usage && meter.is_framed(), has_body, extra);
+    let framing = if session.is_http2() {
+        Framing::H2
+    } else if has_body && session.req_header().version == http::Version::HTTP_11 {
+        Framing::Chunked
+    } else {
+        Framing::UntilClose
+    };
+    let head = head_for_client(&answer.header, framing, hide_usage && meter.is_framed(), extra);
     let mut pump = Pump { exchange, meter, held: BytesMut::new(), ready: Vec::new(), ttfb_ms: None };
     session.set_write_timeout(Some(exchange.way.provider.timeouts.idle));
     let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
@@ -145,8 +154,10 @@ impl Pump<'_> {
         allowance: &mut dyn Allowance,
         session: &mut ServerSession,
     ) -> (End, Last) {
+        let cutting = gateway.drain.cutting();
+        tokio::pin!(cutting);
         loop {
-            match self.next(gateway, answer, session).await {
+            match self.next(cutting.as_mut(), answer, session).await {
                 Next::Chunk(chunk) => {
                     self.ttfb_ms.get_or_insert_with(|| elapsed_ms(self.exchange));
                     let cut = self.take(&chunk, allowance);
@@ -178,7 +189,12 @@ impl Pump<'_> {
     }
 
     /// The upstream's bytes come first: a client's next request must not look like its leaving.
-    async fn next(&self, gateway: &Gateway, answer: &mut Answer, session: &mut ServerSession) -> Next {
+    async fn next(
+        &self,
+        cutting: Pin<&mut impl Future<Output = ()>>,
+        answer: &mut Answer,
+        session: &mut ServerSession,
+    ) -> Next {
         let upstream = &mut answer.connection.session;
         if upstream.response_done() {
             return Next::Ended;
@@ -191,7 +207,7 @@ impl Pump<'_> {
                 Ok(Err(_)) | Err(_) => Next::Broken,
             },
             () = client_gone(session) => Next::ClientGone,
-            () = gateway.drain.cutting() => Next::ShuttingDown,
+            () = cutting => Next::ShuttingDown,
         }
     }
 
@@ -281,12 +297,20 @@ fn joined(pieces: Vec<Bytes>) -> Bytes {
     }
 }
 
+/// How the client learns where a body without a length ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    H2,
+    Chunked,
+    /// HTTP/1.0, or no body at all.
+    UntilClose,
+}
+
 /// The head as the upstream sent it, without what belongs to the hop.
 fn head_for_client(
     from: &ResponseHeader,
-    h2: bool,
+    framing: Framing,
     length_may_change: bool,
-    has_body: bool,
     extra: &[(String, String)],
 ) -> ResponseHeader {
     let mut head = from.clone();
@@ -296,12 +320,12 @@ fn head_for_client(
     if length_may_change {
         head.remove_header("content-length");
     }
-    head.set_version(if h2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
+    head.set_version(if framing == Framing::H2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
     for (name, value) in extra {
         // Ours alone: an upstream that says the same is overruled. A value that is no header value is left out.
         let _ = head.insert_header(name.clone(), value.as_str());
     }
-    if !h2 && has_body && !head.headers.contains_key("content-length") {
+    if framing == Framing::Chunked && !head.headers.contains_key("content-length") {
         let _ = head.insert_header("Transfer-Encoding", "chunked");
     }
     head

@@ -1,13 +1,16 @@
 //! Last step: metrics and one log line an exchange. Neither holds a key or a prompt.
 
+use std::sync::Arc;
+
 use agentledger_ledger::Entry;
 
 use crate::proxy::gateway::Gateway;
 use crate::proxy::reply::Refusal;
 
-/// Tells of a settled exchange.
-pub fn settled(gateway: &Gateway, entry: &Entry) {
-    gateway.metrics.settled(entry);
+/// Tells of a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
+/// changes nothing: the money is spent.
+pub fn settled(gateway: &Gateway, entry: Entry) {
+    gateway.metrics.settled(&entry);
     let (facts, end) = (&entry.facts, &entry.settlement);
     tracing::info!(
         id = %facts.id,
@@ -26,6 +29,7 @@ pub fn settled(gateway: &Gateway, entry: &Entry) {
         duration_ms = end.duration_ms,
         "exchange"
     );
+    gateway.policies.settled(&Arc::new(entry), &gateway.balances);
 }
 
 /// Tells of a refusal.

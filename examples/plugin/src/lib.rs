@@ -1,0 +1,106 @@
+//! The dialect of a made-up provider, Acme: one endpoint, whole answers.
+//!
+//! ```text
+//! POST /v1/generate   {"model": "acme-1", "prompt": "…", "max_tokens": 100}
+//! 200                 {"model": "acme-1", "text": "…", "tokens": {"prompt": 12, "cached": 4, "completion": 7}}
+//! ```
+
+use agentledger_guest::fields::{self, COUNT_MAX, Field};
+use agentledger_guest::usage::{Tally, Units};
+use agentledger_guest::{
+    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, Provider, Reading, Refusal, Request,
+    openai_error, route, serde_json, sse, want,
+};
+use serde::Deserialize;
+
+struct Acme;
+
+agentledger_guest::export!(Acme);
+
+#[derive(Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow, default)]
+    model: Field<'a>,
+    #[serde(borrow, default)]
+    max_tokens: Field<'a>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    model: Option<String>,
+    tokens: Option<Tokens>,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default)]
+    prompt: Units,
+    #[serde(default)]
+    cached: Units,
+    #[serde(default)]
+    completion: Units,
+}
+
+impl Provider for Acme {
+    /// What it serves, and the only values of requests and answers that it will see. The prompt is not among them.
+    fn info() -> Info {
+        Info {
+            name: "acme".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            routes: vec![route("POST", "/v1/generate", "generate", Billing::Metered)],
+            request_paths: vec![want("model", 256, 0), want("max_tokens", 64, 0)],
+            request_headers: vec![],
+            request_media: vec![],
+            answer_paths: vec![want("model", 256, 0), want("tokens", 1_024, 0)],
+            text_paths: vec!["text".to_owned()],
+            markers: vec!["\"tokens\"".to_owned()],
+            events: vec![],
+        }
+    }
+
+    fn inspect(request: Request) -> Result<Call, Problem> {
+        let asked: Asked<'_> = fields::parse(&request.outline)?;
+        Ok(Call {
+            model: fields::model(asked.model)?,
+            stream: false,
+            max_output: fields::count(asked.max_tokens, "max_tokens", 1, COUNT_MAX)?,
+            choices: 1,
+            service_tier: None,
+            // Where the gateway may lower the maximum, or name another model.
+            edits: vec![
+                EditPoint::Model("model".to_owned()),
+                EditPoint::MaxOutput("max_tokens".to_owned()),
+            ],
+        })
+    }
+
+    /// Acme counts cached tokens inside the prompt's: kinds are disjoint here, so they are taken out.
+    fn read(frame: AnswerFrame) -> Option<Reading> {
+        let answer: Answer = serde_json::from_str(&frame.outline).ok()?;
+        let tokens = answer.tokens?;
+        let mut tally = Tally::default();
+        tally.add(Kind::Input, tokens.prompt.0.checked_sub(tokens.cached.0)?);
+        tally.add(Kind::CacheRead, tokens.cached.0);
+        tally.add(Kind::Output, tokens.completion.0);
+        Some(Reading {
+            model: answer.model,
+            response_id: None,
+            service_tier: None,
+            parts: vec![tally.part(None)],
+            reported_cost: None,
+            usage_only: false,
+            final_: true,
+            failed: frame.status >= 400,
+        })
+    }
+
+    /// Acme does not stream; a dialect that does ends a cut stream here, with an error that its clients understand.
+    fn terminal(_operation: &str, _ending: Ending, message: &str) -> Vec<u8> {
+        sse::event(None, &serde_json::json!({"error": {"message": message}}))
+    }
+
+    /// The gateway's error object suits Acme's clients as it is.
+    fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
+        openai_error::body(refusal)
+    }
+}
