@@ -17,28 +17,40 @@ const WORDS: &str = "one two three four five six seven eight nine ten red green 
 const FRAMES: usize = 300;
 
 fn chat_frame(_: usize) -> String {
-    format!("data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{WORDS}\"}}}}]}}\n\n")
+    format!(
+        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{WORDS}\"}}}}]}}\n\n"
+    )
 }
 
 fn message_frame(at: usize) -> String {
     if at == 0 {
         return "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"model\":\"claude-sonnet-4-5\",\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n".to_owned();
     }
-    format!("event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{WORDS}\"}}}}\n\n")
+    format!(
+        "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{WORDS}\"}}}}\n\n"
+    )
 }
 
 fn responses_frame(at: usize) -> String {
-    format!("event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"sequence_number\":{at},\"item_id\":\"i\",\"output_index\":0,\"content_index\":0,\"delta\":\"{WORDS}\"}}\n\n")
+    format!(
+        "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"sequence_number\":{at},\"item_id\":\"i\",\"output_index\":0,\"content_index\":0,\"delta\":\"{WORDS}\"}}\n\n"
+    )
 }
 
 /// Some 5,000 tokens of text, and then nothing: only a cut ends it.
 fn endless(frame: fn(usize) -> String) -> Script {
     let head = Script::stream_head("text/event-stream");
-    (0..FRAMES).fold(head, |script, at| script.chunk(frame(at).as_bytes())).step(Step::AwaitClose)
+    (0..FRAMES)
+        .fold(head, |script, at| script.chunk(frame(at).as_bytes()))
+        .step(Step::AwaitClose)
 }
 
 fn asked(model: &str, max_field: &str, max: u64) -> String {
-    let input = if max_field == "max_output_tokens" { "\"input\":\"hi\"" } else { "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]" };
+    let input = if max_field == "max_output_tokens" {
+        "\"input\":\"hi\""
+    } else {
+        "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+    };
     format!("{{\"model\":\"{model}\",{input},\"stream\":true,\"{max_field}\":{max}}}")
 }
 
@@ -47,7 +59,11 @@ fn cut(path: &str, question: &str, frame: fn(usize) -> String, limit: &str) -> S
     let upstream = Upstream::always(endless(frame));
     let yaml = format!("hold: {{size: expected}}\nbudgets: {{default: {{daily_limit_usd: {limit}, action: block}}}}");
     let gateway = Setup::new(&upstream).with(&yaml).start();
-    let reply = if path == MESSAGES { gateway.client.post_anthropic(path, question) } else { gateway.client.post(path, question) };
+    let reply = if path == MESSAGES {
+        gateway.client.post_anthropic(path, question)
+    } else {
+        gateway.client.post(path, question)
+    };
     assert_eq!((reply.status, reply.whole), (200, true), "{}", reply.text());
     upstream.wait_closed(1);
 
@@ -55,12 +71,21 @@ fn cut(path: &str, question: &str, frame: fn(usize) -> String, limit: &str) -> S
     let limit: Usd = limit.parse().unwrap();
     assert_eq!(entry.settlement.outcome, Outcome::Cut);
     assert!(entry.settlement.estimate_reason.is_some());
-    assert!(entry.settlement.cost >= entry.held, "a cut posts its hold at least: {entry:?}");
-    assert!(entry.settlement.upper_bound.unwrap() >= entry.settlement.cost, "{entry:?}");
+    assert!(
+        entry.settlement.cost >= entry.held,
+        "a cut posts its hold at least: {entry:?}"
+    );
+    assert!(
+        entry.settlement.upper_bound.unwrap() >= entry.settlement.cost,
+        "{entry:?}"
+    );
     let row = gateway.balances("key:").remove(0);
     assert_eq!(row.posted.usd, entry.settlement.cost);
     assert_eq!(row.held.usd, Usd::ZERO);
-    assert!(row.posted.usd.nanos() - row.overage.usd.nanos() <= limit.nanos(), "{row:?}");
+    assert!(
+        row.posted.usd.nanos() - row.overage.usd.nanos() <= limit.nanos(),
+        "{row:?}"
+    );
     // All of the budget was used before the cut: less than one token is left.
     assert!(limit.nanos() - entry.held.nanos() < 20_000, "{entry:?}");
 
@@ -90,7 +115,12 @@ fn a_cut_chat_stream_with_an_error_and_no_done() {
 
 #[test]
 fn a_cut_message_stream_ends_with_an_error_event() {
-    let last = cut(MESSAGES, &asked("claude-sonnet-4-5", "max_tokens", 16_000), message_frame, "0.03");
+    let last = cut(
+        MESSAGES,
+        &asked("claude-sonnet-4-5", "max_tokens", 16_000),
+        message_frame,
+        "0.03",
+    );
     assert!(last.starts_with("event: error\n"), "{last}");
     let data = data_of(&last);
     assert_eq!(data["type"], "error");
@@ -100,7 +130,12 @@ fn a_cut_message_stream_ends_with_an_error_event() {
 
 #[test]
 fn a_cut_response_stream_ends_as_failed_so_that_codex_does_not_retry() {
-    let last = cut(RESPONSES, &asked("gpt-4o", "max_output_tokens", 16_000), responses_frame, "0.02");
+    let last = cut(
+        RESPONSES,
+        &asked("gpt-4o", "max_output_tokens", 16_000),
+        responses_frame,
+        "0.02",
+    );
     assert!(last.starts_with("event: response.failed\n"), "{last}");
     assert_eq!(data_of(&last)["response"]["error"]["code"], "insufficient_quota");
 }
@@ -109,14 +144,20 @@ fn a_cut_response_stream_ends_as_failed_so_that_codex_does_not_retry() {
 fn a_hold_is_extended_as_its_stream_grows() {
     let usage = "data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":5000,\"total_tokens\":5008}}\n\ndata: [DONE]\n\n";
     let head = Script::stream_head("text/event-stream");
-    let script = (0..FRAMES).fold(head, |script, at| script.chunk(chat_frame(at).as_bytes())).chunk(usage.as_bytes()).end();
+    let script = (0..FRAMES)
+        .fold(head, |script, at| script.chunk(chat_frame(at).as_bytes()))
+        .chunk(usage.as_bytes())
+        .end();
     let upstream = Upstream::always(script);
     let yaml = "hold: {size: expected}\nbudgets: {default: {daily_limit_usd: 1, action: block}}";
     let gateway = Setup::new(&upstream).with(yaml).start();
     let reply = gateway.client.post(CHAT, &asked("gpt-4o", "max_tokens", 16_000));
     assert!(reply.text().ends_with("data: [DONE]\n\n"));
     let entry = gateway.entry();
-    assert_eq!((entry.settlement.outcome, entry.settlement.cost.to_string().as_str()), (Outcome::Completed, "0.05002"));
+    assert_eq!(
+        (entry.settlement.outcome, entry.settlement.cost.to_string().as_str()),
+        (Outcome::Completed, "0.05002")
+    );
     // The first step is 1,024 tokens, a cent: what is held beyond came by extension.
     assert!(entry.held.nanos() > 30_000_000, "{entry:?}");
     let row = gateway.balances("key:").remove(0);
@@ -124,10 +165,13 @@ fn a_hold_is_extended_as_its_stream_grows() {
 }
 
 /// A small whole answer that bills ten tokens of output.
-const SMALL: &str = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
+const SMALL: &str =
+    r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 
 fn whole(max: u64) -> String {
-    format!("{{\"model\":\"gpt-4o\", \"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}], \"max_tokens\": {max} , \"seed\":7}}")
+    format!(
+        "{{\"model\":\"gpt-4o\", \"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}], \"max_tokens\": {max} , \"seed\":7}}"
+    )
 }
 
 #[test]
@@ -138,7 +182,11 @@ fn clamp_deny_and_header_do_what_the_policy_says() {
     end }"#;
     let upstream = Upstream::always(Script::json(200, SMALL));
     let gateway = Setup::new(&upstream).policy("house", policy).start();
-    let ask = |agent, body: &str| gateway.client.request("POST", CHAT, &[("X-Agent-Id", agent)], body.as_bytes());
+    let ask = |agent, body: &str| {
+        gateway
+            .client
+            .request("POST", CHAT, &[("X-Agent-Id", agent)], body.as_bytes())
+    };
 
     let reply = ask("small", &whole(4_000));
     assert_eq!((reply.status, reply.header("x-team")), (200, Some("blue")));
@@ -146,12 +194,23 @@ fn clamp_deny_and_header_do_what_the_policy_says() {
     assert_eq!((reply.status, reply.header("x-team")), (200, Some("blue")));
     let reply = ask("other", &whole(4_000));
     assert_eq!((reply.status, reply.header("x-team")), (200, None));
-    let bodies: Vec<String> = upstream.seen().iter().map(|seen| String::from_utf8(seen.body.clone()).unwrap()).collect();
-    assert_eq!(bodies, [whole(50), whole(40), whole(4_000)], "only the number is spliced, only where it is larger");
+    let bodies: Vec<String> = upstream
+        .seen()
+        .iter()
+        .map(|seen| String::from_utf8(seen.body.clone()).unwrap())
+        .collect();
+    assert_eq!(
+        bodies,
+        [whole(50), whole(40), whole(4_000)],
+        "only the number is spliced, only where it is larger"
+    );
 
     let reply = ask("never", &whole(40));
     let error = &reply.json()["error"];
-    assert_eq!((reply.status, error["code"].as_str(), error["message"].as_str()), (403, Some("not_you"), Some("ask the owner")));
+    assert_eq!(
+        (reply.status, error["code"].as_str(), error["message"].as_str()),
+        (403, Some("not_you"), Some("ask the owner"))
+    );
     assert_eq!(reply.header("x-should-retry"), Some("false"));
     assert_eq!(upstream.seen().len(), 3);
     assert_eq!(gateway.entries().len(), 3, "a refusal is no entry");
@@ -165,7 +224,13 @@ fn a_clamp_names_a_maximum_where_there_is_none() {
     let reply = gateway.client.post(CHAT, r#"{"model":"gpt-4o","messages":[]}"#);
     assert_eq!(reply.status, 200, "{}", reply.text());
     let sent = upstream.only_seen().json();
-    assert_eq!(sent["max_completion_tokens"].as_u64().or_else(|| sent["max_tokens"].as_u64()), Some(50), "{sent}");
+    assert_eq!(
+        sent["max_completion_tokens"]
+            .as_u64()
+            .or_else(|| sent["max_tokens"].as_u64()),
+        Some(50),
+        "{sent}"
+    );
 }
 
 #[test]
@@ -175,15 +240,24 @@ fn a_soft_limit_warns_with_the_contracts_header() {
     let yaml = "budgets: {default: {daily_limit_usd: 1, soft_limit_pct: 0.5, action: block}}";
     let gateway = Setup::new(&upstream).with(yaml).start();
     let first = gateway.client.post(CHAT, &whole(60_000));
-    assert_eq!((first.status, first.header("x-agentledger-budget-warning")), (200, None));
+    assert_eq!(
+        (first.status, first.header("x-agentledger-budget-warning")),
+        (200, None)
+    );
     let second = gateway.client.post(CHAT, &whole(10));
-    assert_eq!((second.status, second.header("x-agentledger-budget-warning")), (200, Some("daily=0.60/1.00")));
+    assert_eq!(
+        (second.status, second.header("x-agentledger-budget-warning")),
+        (200, Some("daily=0.60/1.00"))
+    );
 
     let yaml = "budgets: {default: {daily_limit_usd: 0.5, monthly_limit_usd: 100, action: warn}}";
     let gateway = Setup::new(&upstream).with(yaml).start();
     gateway.client.post(CHAT, &whole(10));
     let over = gateway.client.post(CHAT, &whole(10));
-    assert_eq!((over.status, over.header("x-agentledger-budget-warning")), (200, Some("daily=0.60/0.50 monthly=0.60/100.00")));
+    assert_eq!(
+        (over.status, over.header("x-agentledger-budget-warning")),
+        (200, Some("daily=0.60/0.50 monthly=0.60/100.00"))
+    );
 }
 
 /// One request holds nearly all there is; its answer waits at the gate.
@@ -218,7 +292,9 @@ fn who_waits_for_a_hold_is_served_when_it_ends() {
         let first = scope.spawn(|| gateway.client.post(CHAT, &whole(4_000)).status);
         until("the first is held", || upstream.seen().len() == 1);
         let second = scope.spawn(|| gateway.client.post(CHAT, &whole(4_000)).status);
-        until("the second is there", || gateway.launched().gateway().drain.in_flight() == 2);
+        until("the second is there", || {
+            gateway.launched().gateway().drain.in_flight() == 2
+        });
         assert_eq!(upstream.seen().len(), 1, "the second waits");
         gate.open();
         assert_eq!((first.join().unwrap(), second.join().unwrap()), (200, 200));
@@ -233,12 +309,18 @@ fn who_waited_too_long_is_told_when_to_come_again() {
         let first = scope.spawn(|| gateway.client.post(CHAT, &whole(4_000)).status);
         until("the first is held", || upstream.seen().len() == 1);
         let second = gateway.client.post(CHAT, &whole(4_000));
-        assert_eq!((second.status, second.json()["error"]["code"].as_str()), (429, Some("budget_held")));
+        assert_eq!(
+            (second.status, second.json()["error"]["code"].as_str()),
+            (429, Some("budget_held"))
+        );
         assert!(second.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
         assert_ne!(second.header("x-should-retry"), Some("false"));
         // What can never fit is told at once, and as final.
         let third = gateway.client.post(CHAT, &whole(8_000));
-        assert_eq!((third.status, third.json()["error"]["code"].as_str()), (429, Some("budget_exceeded")));
+        assert_eq!(
+            (third.status, third.json()["error"]["code"].as_str()),
+            (429, Some("budget_exceeded"))
+        );
         gate.open();
         assert_eq!(first.join().unwrap(), 200);
     });
@@ -260,7 +342,12 @@ fn a_hold_settles_in_the_window_of_its_start() {
     });
     let yaml = "budgets: {default: {daily_limit_usd: 0.05, monthly_limit_usd: 0.05, action: block}}";
     let gateway = Setup::new(&upstream).with(yaml).clock(clock.clone()).start();
-    let ask = |headers: &[(&str, &str)]| gateway.client.request("POST", CHAT, headers, whole(4_000).as_bytes()).status;
+    let ask = |headers: &[(&str, &str)]| {
+        gateway
+            .client
+            .request("POST", CHAT, headers, whole(4_000).as_bytes())
+            .status
+    };
     thread::scope(|scope| {
         let first = scope.spawn(|| ask(&[("X-Wait", "yes")]));
         until("the first is held", || upstream.seen().len() == 1);

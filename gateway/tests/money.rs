@@ -79,9 +79,15 @@ fn assert_refusals(replies: &[Reply]) -> usize {
             assert!(reply.header("retry-after").is_some() && reply.header("x-should-retry") != Some("false"));
         } else {
             assert_eq!(error["code"], "budget_exceeded");
-            assert_eq!((reply.header("x-should-retry"), reply.header("retry-after")), (Some("false"), None));
+            assert_eq!(
+                (reply.header("x-should-retry"), reply.header("retry-after")),
+                (Some("false"), None)
+            );
             assert_eq!(error["daily_limit"], 1);
-            assert_eq!((&error["monthly_limit"], &error["monthly_spent"]), (&Value::from(0), &Value::from(0)));
+            assert_eq!(
+                (&error["monthly_limit"], &error["monthly_spent"]),
+                (&Value::from(0), &Value::from(0))
+            );
             assert!(error["daily_spent"].is_number());
             match error["message"].as_str().unwrap() {
                 "spending limit exceeded" => {}
@@ -119,12 +125,20 @@ fn two_hundred_clients_never_post_more_than_the_limit() {
     let refused = assert_refusals(&replies);
     let served = replies.len() - refused;
     gateway.wait_idle();
-    assert_eq!(upstream.seen().len(), served, "what is refused never reaches the upstream");
+    assert_eq!(
+        upstream.seen().len(),
+        served,
+        "what is refused never reaches the upstream"
+    );
 
     let row = today(&gateway, "key:");
     assert!(row.posted.usd.nanos() <= LIMIT_NANOS, "{row:?}");
     assert_eq!((row.held.usd, row.overage.usd), (Usd::ZERO, Usd::ZERO));
-    assert_eq!(row.posted.usd.nanos(), sum(&gateway, |entry| entry.settlement.cost), "balances equal the entries");
+    assert_eq!(
+        row.posted.usd.nanos(),
+        sum(&gateway, |entry| entry.settlement.cost),
+        "balances equal the entries"
+    );
     assert_eq!(gateway.entries().len(), served);
     assert!(refused > 0, "400 requests of two cents do not fit in a dollar");
     // Nor was anyone turned away for nothing: no request of two cents fits any more.
@@ -143,8 +157,14 @@ fn an_upstream_that_bills_ten_times_the_hold_makes_exact_overage() {
     assert_eq!(entries.len(), served);
     for entry in &entries {
         assert_eq!(entry.settlement.cost.to_string(), "0.2000025");
-        assert_eq!(entry.overage.nanos(), entry.settlement.cost.nanos() - entry.held.nanos());
-        assert!(entry.overage_reason.as_deref().is_some_and(|reason| !reason.is_empty()), "flagged: {entry:?}");
+        assert_eq!(
+            entry.overage.nanos(),
+            entry.settlement.cost.nanos() - entry.held.nanos()
+        );
+        assert!(
+            entry.overage_reason.as_deref().is_some_and(|reason| !reason.is_empty()),
+            "flagged: {entry:?}"
+        );
     }
     let row = today(&gateway, "key:");
     assert_eq!(row.posted.usd.nanos(), sum(&gateway, |entry| entry.settlement.cost));
@@ -155,7 +175,10 @@ fn an_upstream_that_bills_ten_times_the_hold_makes_exact_overage() {
     assert!(row.posted.usd.nanos() > LIMIT_NANOS);
 
     let next = gateway.client.post("/v1/chat/completions", &asked(1));
-    assert_eq!((next.status, next.json()["error"]["message"].as_str()), (429, Some("spending limit exceeded")));
+    assert_eq!(
+        (next.status, next.json()["error"]["message"].as_str()),
+        (429, Some("spending limit exceeded"))
+    );
     let spent: Usd = next.json()["error"]["daily_spent"].to_string().parse().unwrap();
     assert_eq!(spent.nanos(), row.posted.usd.nanos(), "the refusal tells the exact sum");
 }
@@ -167,10 +190,26 @@ fn keys_do_not_spend_each_others_budget_and_global_binds_all() {
     let gateway = Setup::new(&upstream).with(yaml).start();
     let as_key = |key: &str, tokens| {
         let header = format!("Bearer sk-{key}-0123456789abcdef");
-        gateway.client.request("POST", "/v1/chat/completions", &[("authorization", &header)], asked(tokens).as_bytes()).status
+        gateway
+            .client
+            .request(
+                "POST",
+                "/v1/chat/completions",
+                &[("authorization", &header)],
+                asked(tokens).as_bytes(),
+            )
+            .status
     };
-    assert_eq!((as_key("a", 90_000), as_key("a", 20_000)), (200, 429), "the key's own dollar");
-    assert_eq!((as_key("b", 70_000), as_key("b", 50_000)), (429, 200), "what the key has is bounded by what all have");
+    assert_eq!(
+        (as_key("a", 90_000), as_key("a", 20_000)),
+        (200, 429),
+        "the key's own dollar"
+    );
+    assert_eq!(
+        (as_key("b", 70_000), as_key("b", 50_000)),
+        (429, 200),
+        "what the key has is bounded by what all have"
+    );
     gateway.wait_idle();
     let global = today(&gateway, "global");
     assert_eq!(global.posted.usd.nanos(), sum(&gateway, |entry| entry.settlement.cost));

@@ -24,7 +24,10 @@ pub struct Reply {
 
 impl Reply {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -43,12 +46,20 @@ impl Client {
 
     /// As the OpenAI clients post.
     pub fn post(&self, path: &str, body: &str) -> Reply {
-        self.request("POST", path, &[("authorization", "Bearer sk-test-0123456789abcdef")], body.as_bytes())
+        self.request(
+            "POST",
+            path,
+            &[("authorization", "Bearer sk-test-0123456789abcdef")],
+            body.as_bytes(),
+        )
     }
 
     /// As the Anthropic clients post.
     pub fn post_anthropic(&self, path: &str, body: &str) -> Reply {
-        let headers = [("x-api-key", "sk-ant-api03-0123456789abcdef"), ("anthropic-version", "2023-06-01")];
+        let headers = [
+            ("x-api-key", "sk-ant-api03-0123456789abcdef"),
+            ("anthropic-version", "2023-06-01"),
+        ];
         self.request("POST", path, &headers, body.as_bytes())
     }
 
@@ -70,7 +81,10 @@ impl Client {
     pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<TcpStream> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
         if !body.is_empty() {
-            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+            head.push_str(&format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            ));
         }
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -102,7 +116,11 @@ pub fn read_reply<S: Read>(stream: &mut S) -> Reply {
             if let Some(at) = find(&bytes, b"\r\n\r\n") {
                 break head(&bytes[..at], at + 4);
             }
-            assert!(more(stream, &mut bytes), "no answer: {:?}", String::from_utf8_lossy(&bytes));
+            assert!(
+                more(stream, &mut bytes),
+                "no answer: {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         };
         if (100..200).contains(&status) && status != 101 {
             bytes.drain(..start);
@@ -123,7 +141,12 @@ pub fn read_reply<S: Read>(stream: &mut S) -> Reply {
             while more(stream, &mut body) {}
             (body, true)
         };
-        return Reply { status, headers, body, whole };
+        return Reply {
+            status,
+            headers,
+            body,
+            whole,
+        };
     }
 }
 

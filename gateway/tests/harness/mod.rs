@@ -34,9 +34,7 @@ impl Setup {
     pub fn new(upstream: &Upstream) -> Setup {
         let base = upstream.base();
         Setup {
-            yaml: format!(
-                "providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"
-            ),
+            yaml: format!("providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"),
             dir: Arc::new(tempfile::tempdir().unwrap()),
             clock: Arc::new(SystemClock::default()),
         }
@@ -88,7 +86,11 @@ impl Setup {
         let loaded = launch::of_config(config).unwrap_or_else(|error| panic!("{error}"));
         let launched = launch::launch(loaded, self.clock).unwrap_or_else(|error| panic!("{error}"));
         let client = Client::to(launched.address());
-        Gateway { launched: Some(launched), dir: self.dir, client }
+        Gateway {
+            launched: Some(launched),
+            dir: self.dir,
+            client,
+        }
     }
 }
 
@@ -130,14 +132,23 @@ impl Gateway {
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        panic!("{} in flight, {} holds open", gateway.drain.in_flight(), gateway.ledger.open_holds().len());
+        panic!(
+            "{} in flight, {} holds open",
+            gateway.drain.in_flight(),
+            gateway.ledger.open_holds().len()
+        );
     }
 
     /// All entries, once everything decided is on disk.
     pub fn entries(&self) -> Vec<Entry> {
         let ledger = &self.launched().gateway().ledger;
         block_on(ledger.flushed());
-        let query = EntryQuery { from_ms: 0, to_ms: i64::MAX, limit: 100_000, after: None };
+        let query = EntryQuery {
+            from_ms: 0,
+            to_ms: i64::MAX,
+            limit: 100_000,
+            after: None,
+        };
         ledger.entries(&query).unwrap().entries
     }
 
@@ -176,7 +187,11 @@ impl Drop for Gateway {
 }
 
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// A port that nobody listens on.

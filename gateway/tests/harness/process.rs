@@ -24,7 +24,9 @@ pub struct Installation {
 impl Installation {
     /// `yaml` is everything but `listen` and `storage`.
     pub fn new(yaml: &str) -> Installation {
-        let made = Installation { dir: tempfile::tempdir().unwrap() };
+        let made = Installation {
+            dir: tempfile::tempdir().unwrap(),
+        };
         made.configure(yaml);
         made
     }
@@ -68,7 +70,10 @@ impl Installation {
     /// Runs another command on the same configuration.
     pub fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(BINARY);
-        quiet_env(&mut command).args(args).arg("-c").arg(self.path("agentledger.yaml"));
+        quiet_env(&mut command)
+            .args(args)
+            .arg("-c")
+            .arg(self.path("agentledger.yaml"));
         command.output().unwrap()
     }
 
@@ -141,15 +146,29 @@ pub struct Process {
 
 impl Process {
     fn start(home: &Installation, mut command: Command) -> Process {
-        quiet_env(&mut command).args(["serve", "-c"]).arg(home.path("agentledger.yaml"));
+        quiet_env(&mut command)
+            .args(["serve", "-c"])
+            .arg(home.path("agentledger.yaml"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let readers = vec![gather(child.stderr.take().unwrap(), &log), gather(child.stdout.take().unwrap(), &log)];
+        let readers = vec![
+            gather(child.stderr.take().unwrap(), &log),
+            gather(child.stdout.take().unwrap(), &log),
+        ];
         for _ in 0..3000 {
             if let Some(address) = address_in(&log.lock().unwrap()) {
-                return Process { child, client: Client::to(address), log: Arc::clone(&log), readers };
+                return Process {
+                    child,
+                    client: Client::to(address),
+                    log: Arc::clone(&log),
+                    readers,
+                };
             }
-            assert!(child.try_wait().unwrap().is_none(), "serve ended: {}", log.lock().unwrap());
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "serve ended: {}",
+                log.lock().unwrap()
+            );
             thread::sleep(Duration::from_millis(10));
         }
         let _ = child.kill();
@@ -177,7 +196,10 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
-        let done = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap();
+        let done = Command::new("kill")
+            .args(["-s", name, &self.id().to_string()])
+            .status()
+            .unwrap();
         assert!(done.success());
     }
 
@@ -226,8 +248,12 @@ fn gather(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHa
 
 /// The address of the line that says it serves.
 fn address_in(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("serving") && line.contains("127.0.0.1:"))?;
+    let line = log
+        .lines()
+        .find(|line| line.contains("serving") && line.contains("127.0.0.1:"))?;
     let from = line.find("127.0.0.1:")?;
-    let end = line[from..].find(|one: char| !(one.is_ascii_digit() || one == '.' || one == ':')).unwrap_or(line.len() - from);
+    let end = line[from..]
+        .find(|one: char| !(one.is_ascii_digit() || one == '.' || one == ':'))
+        .unwrap_or(line.len() - from);
     line[from..from + end].parse().ok()
 }
