@@ -99,7 +99,7 @@ fn files_and_config_change_under_load_and_no_request_fails() {
         wait_for_mark(&gateway, Some("4"));
         std::fs::remove_file(home.path("policies/house.lua")).unwrap();
         home.configure(&format!(
-            "{yaml}\nbudgets: {{default: {{daily_limit_usd: 1000, soft_limit_pct: 0.0000001, action: block}}}}"
+            "{yaml}\nbudgets: {{default: {{daily_limit_usd: 1000, soft_limit_pct: 0.000001, action: block}}}}"
         ));
         for _ in 0..3000 {
             if gateway
