@@ -27,7 +27,11 @@ fn files() -> Vec<String> {
         .expect("git lists the files of the checkout");
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     let text = String::from_utf8(answer.stdout).unwrap();
-    let mut files: Vec<String> = text.split('\0').filter(|file| !file.is_empty()).map(str::to_owned).collect();
+    let mut files: Vec<String> = text
+        .split('\0')
+        .filter(|file| !file.is_empty())
+        .map(str::to_owned)
+        .collect();
     // Removed but not committed yet.
     files.retain(|file| root().join(file).is_file());
     assert!(files.len() > 100, "only {} files: is this the repository?", files.len());
@@ -36,7 +40,10 @@ fn files() -> Vec<String> {
 
 fn with_ending(ending: &str) -> Vec<(String, String)> {
     let matching = files().into_iter().filter(|file| file.ends_with(ending));
-    matching.map(|file| (read(&file), file)).map(|(text, file)| (file, text)).collect()
+    matching
+        .map(|file| (read(&file), file))
+        .map(|(text, file)| (file, text))
+        .collect()
 }
 
 fn read(file: &str) -> String {
@@ -126,7 +133,11 @@ fn the_readme_starts_with_the_two_commands() {
 fn the_readme_points_at_files_that_are_there() {
     let text = read("README.md");
     let mut faults = Vec::new();
-    for (_, link) in text.match_indices("](").map(|(at, _)| text[at + 2..].split_once(')').unwrap()).map(|(l, _)| ((), l)) {
+    for (_, link) in text
+        .match_indices("](")
+        .map(|(at, _)| text[at + 2..].split_once(')').unwrap())
+        .map(|(l, _)| ((), l))
+    {
         let file = link.split('#').next().unwrap_or_default();
         if !file.is_empty() && !file.contains("://") && !root().join(file).exists() {
             faults.push(format!("README.md links to {file}, which is not there"));
@@ -143,8 +154,11 @@ fn is_configuration(file: &str) -> bool {
 
 #[test]
 fn every_configuration_loads() {
-    let configurations: Vec<PathBuf> =
-        files().into_iter().filter(|file| is_configuration(file)).map(|file| root().join(file)).collect();
+    let configurations: Vec<PathBuf> = files()
+        .into_iter()
+        .filter(|file| is_configuration(file))
+        .map(|file| root().join(file))
+        .collect();
     assert!(configurations.len() >= 2, "{configurations:?}");
     for path in configurations {
         config::load(Some(&path), &Env::default(), &Known::built_in()).unwrap_or_else(|errors| panic!("{errors}"));
@@ -159,7 +173,13 @@ fn the_readmes_configuration_and_policy_load() {
         let mut lines = readme.lines();
         while let Some(line) = lines.next() {
             if line == format!("```{tag}") {
-                found.push(lines.by_ref().take_while(|line| *line != "```").collect::<Vec<_>>().join("\n"));
+                found.push(
+                    lines
+                        .by_ref()
+                        .take_while(|line| *line != "```")
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                );
             } else if line.starts_with("```") {
                 lines.by_ref().take_while(|line| *line != "```").for_each(drop);
             }
@@ -181,8 +201,15 @@ fn load_policy(lua: &str) {
     use agentledger::policy;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("readme.lua"), lua).unwrap();
-    let loaded = policy::load_dir(Some(Path::new(dir.path())), &Default::default(), policy::Options::default());
+    let loaded = policy::load_dir(
+        Some(Path::new(dir.path())),
+        &Default::default(),
+        policy::Options::default(),
+    );
     if let Err(errors) = loaded {
-        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        panic!(
+            "{}",
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        );
     }
 }

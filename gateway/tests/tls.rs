@@ -20,10 +20,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::harness::{Gateway, Script, Setup, Upstream, block_on};
 
 const CHAT: &str = "/v1/chat/completions";
-const WHOLE: &str = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
+const WHOLE: &str =
+    r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 const STREAM: &str = "data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\ndata: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":10,\"total_tokens\":20}}\n\ndata: [DONE]\n\n";
 const ASK: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":50}"#;
-const ASK_STREAM: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":50,"stream":true,"stream_options":{"include_usage":true}}"#;
+const ASK_STREAM: &str =
+    r#"{"model":"gpt-4o","messages":[],"max_tokens":50,"stream":true,"stream_options":{"include_usage":true}}"#;
 
 /// A certificate for this machine, with its key.
 struct Identity {
@@ -78,15 +80,22 @@ fn ask(address: SocketAddr, trusted: &Identity, protocol: &str, bodies: &[&str])
         let mut answers = Vec::new();
         if protocol == "h2" {
             let (mut send, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                    .await
+                    .unwrap();
             tokio::spawn(connection);
             // All at once: that is what h2 is for.
-            let sent: Vec<_> = bodies.iter().map(|body| tokio::spawn(send.send_request(request(body)))).collect();
+            let sent: Vec<_> = bodies
+                .iter()
+                .map(|body| tokio::spawn(send.send_request(request(body))))
+                .collect();
             for answer in sent {
                 answers.push(read(answer.await.unwrap().unwrap()).await);
             }
         } else {
-            let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+            let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                .await
+                .unwrap();
             tokio::spawn(connection);
             for body in bodies {
                 send.ready().await.unwrap();
@@ -136,7 +145,9 @@ impl TlsUpstream {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 loop {
-                    let Ok((stream, _)) = listener.accept().await else { continue };
+                    let Ok((stream, _)) = listener.accept().await else {
+                        continue;
+                    };
                     let (acceptor, seen) = (acceptor.clone(), Arc::clone(&shared));
                     tokio::spawn(async move {
                         if let Ok(stream) = acceptor.accept(stream).await {
@@ -146,7 +157,10 @@ impl TlsUpstream {
                 }
             });
         });
-        TlsUpstream { address: told.recv().unwrap(), seen }
+        TlsUpstream {
+            address: told.recv().unwrap(),
+            seen,
+        }
     }
 
     fn versions(&self) -> Vec<Version> {
@@ -163,16 +177,26 @@ async fn serve(stream: tokio_rustls::server::TlsStream<TcpStream>, seen: Arc<Mut
             let body = request.into_body().collect().await.unwrap().to_bytes();
             let streams = crate::harness::upstream::find(&body, b"\"stream\":true").is_some();
             seen.lock().unwrap().push((version, body));
-            let (kind, text) = if streams { ("text/event-stream", STREAM) } else { ("application/json", WHOLE) };
-            let response = Response::builder().header("content-type", kind).body(Full::new(Bytes::from_static(text.as_bytes())));
+            let (kind, text) = if streams {
+                ("text/event-stream", STREAM)
+            } else {
+                ("application/json", WHOLE)
+            };
+            let response = Response::builder()
+                .header("content-type", kind)
+                .body(Full::new(Bytes::from_static(text.as_bytes())));
             Ok::<_, std::convert::Infallible>(response.unwrap())
         }
     });
     let stream = TokioIo::new(stream);
     if h2 {
-        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await;
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(stream, service)
+            .await;
     } else {
-        let _ = hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await;
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(stream, service)
+            .await;
     }
 }
 
@@ -182,17 +206,28 @@ fn over_tls(identity: &Identity, providers: &str) -> Gateway {
     let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
     std::fs::write(&cert, &identity.cert_pem).unwrap();
     std::fs::write(&key, &identity.key_pem).unwrap();
-    let yaml = format!("tls: {{cert_file: \"{}\", key_file: \"{}\"}}\n{providers}", cert.display(), key.display());
+    let yaml = format!(
+        "tls: {{cert_file: \"{}\", key_file: \"{}\"}}\n{providers}",
+        cert.display(),
+        key.display()
+    );
     Setup::new(&Upstream::always(Script::default())).only(&yaml).start()
 }
 
 #[test]
 fn clients_speak_http11_and_h2_to_the_gateway() {
     let upstream = Upstream::playing(|seen| {
-        if seen.json()["stream"] == true { Script::sse(&[STREAM]) } else { Script::json(200, WHOLE) }
+        if seen.json()["stream"] == true {
+            Script::sse(&[STREAM])
+        } else {
+            Script::json(200, WHOLE)
+        }
     });
     let identity = Identity::new();
-    let gateway = over_tls(&identity, &format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()));
+    let gateway = over_tls(
+        &identity,
+        &format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()),
+    );
     let bodies = [ASK, ASK_STREAM, ASK, ASK_STREAM, "{", ASK];
     for (protocol, version) in [("http/1.1", Version::HTTP_11), ("h2", Version::HTTP_2)] {
         let answers = ask(gateway.address(), &identity, protocol, &bodies).unwrap();
@@ -209,19 +244,31 @@ fn clients_speak_http11_and_h2_to_the_gateway() {
             } else {
                 assert!(answer.body.starts_with("{\"error\":"), "{answer:?}");
             }
-            assert!(!answer.headers.contains_key("transfer-encoding") || version == Version::HTTP_11, "{answer:?}");
+            assert!(
+                !answer.headers.contains_key("transfer-encoding") || version == Version::HTTP_11,
+                "{answer:?}"
+            );
         }
     }
     let entries = gateway.entries();
     assert_eq!(entries.len(), 10);
-    assert!(entries.iter().all(|entry| entry.settlement.cost.to_string() == "0.000125"), "{entries:?}");
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.settlement.cost.to_string() == "0.000125"),
+        "{entries:?}"
+    );
 
     // The client that trusts another certificate is the one that refuses; plain HTTP gets no answer in the clear.
     assert!(ask(gateway.address(), &Identity::new(), "h2", &[ASK]).is_err());
     let mut plain = gateway.client.send("GET", "/health", &[], b"");
     let mut bytes = Vec::new();
     let _ = std::io::Read::read_to_end(&mut plain, &mut bytes);
-    assert!(!bytes.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&bytes));
+    assert!(
+        !bytes.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&bytes)
+    );
 }
 
 #[test]
@@ -233,20 +280,40 @@ fn the_gateway_speaks_h2_to_an_upstream_whose_ca_it_was_given() {
     std::fs::write(&right, &back.cert_pem).unwrap();
     std::fs::write(&wrong, &front.cert_pem).unwrap();
     let provider = |ca: &std::path::Path, more: &str| {
-        format!("providers: {{openai: {{upstream: \"https://{}\", ca_file: \"{}\"{more}}}}}", upstream.address, ca.display())
+        format!(
+            "providers: {{openai: {{upstream: \"https://{}\", ca_file: \"{}\"{more}}}}}",
+            upstream.address,
+            ca.display()
+        )
     };
 
     let gateway = over_tls(&front, &provider(&right, ""));
-    for answer in ask(gateway.address(), &front, "h2", &[ASK, ASK_STREAM, ASK, ASK_STREAM, ASK]).unwrap() {
+    for answer in ask(
+        gateway.address(),
+        &front,
+        "h2",
+        &[ASK, ASK_STREAM, ASK, ASK_STREAM, ASK],
+    )
+    .unwrap()
+    {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!([WHOLE, STREAM].contains(&answer.body.as_str()));
     }
     assert_eq!(upstream.versions(), [Version::HTTP_2; 5]);
     let entries = gateway.entries();
-    assert!(entries.len() == 5 && entries.iter().all(|entry| entry.settlement.cost.to_string() == "0.000125"), "{entries:?}");
+    assert!(
+        entries.len() == 5
+            && entries
+                .iter()
+                .all(|entry| entry.settlement.cost.to_string() == "0.000125"),
+        "{entries:?}"
+    );
 
     let gateway = over_tls(&front, &provider(&right, ", h2: false"));
-    assert_eq!(ask(gateway.address(), &front, "http/1.1", &[ASK_STREAM]).unwrap()[0].body, STREAM);
+    assert_eq!(
+        ask(gateway.address(), &front, "http/1.1", &[ASK_STREAM]).unwrap()[0].body,
+        STREAM
+    );
     assert_eq!(upstream.versions()[5..], [Version::HTTP_11]);
 
     // Another's certificate: nothing is sent, nothing is spent.
