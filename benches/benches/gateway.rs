@@ -100,7 +100,13 @@ const USAGE: &str = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\"
      \"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0}}}";
 
 fn read(plugin: &Plugin, streamed: bool, doc: &str) {
-    let frame = AnswerFrame { operation: "chat", event: None, streamed, status: 200, outline: doc };
+    let frame = AnswerFrame {
+        operation: "chat",
+        event: None,
+        streamed,
+        status: 200,
+        outline: doc,
+    };
     black_box(plugin.dialect.read(&frame).unwrap().unwrap());
 }
 
@@ -109,9 +115,14 @@ fn readings(c: &mut Criterion) {
     let plugins = plugins();
     let openai = plugins.get("openai").unwrap();
     let mut group = c.benchmark_group("read");
-    for (name, streamed, json) in [("answer_1KB", false, chat_answer()), ("marked_event", true, USAGE.to_owned())] {
+    for (name, streamed, json) in [
+        ("answer_1KB", false, chat_answer()),
+        ("marked_event", true, USAGE.to_owned()),
+    ] {
         let doc = outline(json.as_bytes(), &openai.answer_shape, DEPTH_MAX).unwrap().doc;
-        group.bench_function(BenchmarkId::new("plugin", name), |b| b.iter(|| read(openai, streamed, black_box(&doc))));
+        group.bench_function(BenchmarkId::new("plugin", name), |b| {
+            b.iter(|| read(openai, streamed, black_box(&doc)))
+        });
         group.bench_function(BenchmarkId::new("outline_and_plugin", name), |b| {
             b.iter(|| {
                 let found = outline(black_box(json.as_bytes()), &openai.answer_shape, DEPTH_MAX).unwrap();
@@ -175,7 +186,10 @@ fn events(c: &mut Criterion) {
 /// Finding a model's price under its several names, and the cost of a usage.
 fn prices(c: &mut Criterion) {
     let book = PriceBook::builtin().unwrap();
-    let usage = Usage::default().with(Kind::Input, 1_200).with(Kind::CacheRead, 21_000).with(Kind::Output, 900);
+    let usage = Usage::default()
+        .with(Kind::Input, 1_200)
+        .with(Kind::CacheRead, 21_000)
+        .with(Kind::Output, 900);
     let mut group = c.benchmark_group("price");
     let names = [
         ("exact", "openai", "gpt-4o"),
@@ -185,7 +199,10 @@ fn prices(c: &mut Criterion) {
     ];
     for (name, provider, model) in names {
         group.bench_function(BenchmarkId::new("find", name), |b| {
-            b.iter(|| book.find(black_box(provider), black_box(model), sample::START_MS).map(|quote| quote.max_output()));
+            b.iter(|| {
+                book.find(black_box(provider), black_box(model), sample::START_MS)
+                    .map(|quote| quote.max_output())
+            });
         });
     }
     let quote = book.find("openai", "gpt-4o", sample::START_MS).unwrap();
@@ -237,7 +254,11 @@ fn policies(c: &mut Criterion) {
             task: "",
             path: "/v1/chat/completions",
             tags: &tags,
-            estimate: Estimate { input_tokens: 1_200, output_tokens: 1_024, usd: Usd::from_nanos(13_240_000) },
+            estimate: Estimate {
+                input_tokens: 1_200,
+                output_tokens: 1_024,
+                usd: Usd::from_nanos(13_240_000),
+            },
         };
         let verdict = engine.request(&facts, &balances).unwrap();
         assert_eq!(verdict.bounds.len(), 2, "the rule of the key holds");

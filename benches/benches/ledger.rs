@@ -28,7 +28,9 @@ fn hold_and_settle(c: &mut Criterion) {
                 || settlement.clone(),
                 |settlement| {
                     let amounts = sample::amounts();
-                    let reserved = books.reserve(sample::START_MS, &facts, &bounds, amounts, &basis).unwrap();
+                    let reserved = books
+                        .reserve(sample::START_MS, &facts, &bounds, amounts, &basis)
+                        .unwrap();
                     let settled = books.settle(sample::START_MS, reserved.hold, settlement, None).unwrap();
                     (reserved, settled)
                 },
@@ -50,11 +52,16 @@ const HOLDS_PER_THREAD: u64 = 1_000;
 /// Sixteen threads reserve on two shared bounds at once; only the time in `reserve` counts, not that of making facts.
 fn reserve_throughput(c: &mut Criterion) {
     let mut group = c.benchmark_group("reserve");
-    group.sample_size(20).throughput(Throughput::Elements(THREADS * HOLDS_PER_THREAD));
+    group
+        .sample_size(20)
+        .throughput(Throughput::Elements(THREADS * HOLDS_PER_THREAD));
     group.bench_function("16_threads", |b| {
         b.iter_custom(|rounds| {
             let stores: Arc<dyn Stores> = Arc::new(MemoryStores::new());
-            let options = Options { durability: Durability::Relaxed, ..Options::new("unused") };
+            let options = Options {
+                durability: Durability::Relaxed,
+                ..Options::new("unused")
+            };
             let ledger = Ledger::open_in(stores, &options, Arc::new(ManualClock::new(sample::START_MS))).unwrap();
             (0..rounds).map(|_| reserve_round(&ledger)).sum()
         });
@@ -102,7 +109,10 @@ fn reserve_round(ledger: &Arc<Ledger>) -> Duration {
 fn append(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(Options { durability: Durability::Relaxed, ..Options::new(dir.path()) });
+    let ledger = open(Options {
+        durability: Durability::Relaxed,
+        ..Options::new(dir.path())
+    });
     let mut number = 0;
     let mut group = c.benchmark_group("journal");
     group.throughput(Throughput::Elements(1));
@@ -124,7 +134,9 @@ async fn hold(ledger: &Arc<Ledger>, number: u64) -> Hold {
     let permit = ledger.admit().await.unwrap();
     let facts = sample::facts(ledger.now_ms(), number);
     let bounds = sample::bounds(&facts, 2).unwrap();
-    ledger.reserve(permit, facts, &bounds, sample::amounts(), &Name::from("named_max")).unwrap()
+    ledger
+        .reserve(permit, facts, &bounds, sample::amounts(), &Name::from("named_max"))
+        .unwrap()
 }
 
 /// So many exchanges at once, each waiting until its hold is on disk: one group commit. With one it is the price of the sync.

@@ -36,7 +36,9 @@ impl Head {
     fn parse(text: String) -> Result<Head> {
         let mut length = Length::Known(0);
         for line in text.lines().skip(1) {
-            let Some((name, value)) = line.split_once(':') else { continue };
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
             if name.eq_ignore_ascii_case("content-length") {
                 length = Length::Known(value.trim().parse().map_err(|_| broken("content-length"))?);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
@@ -54,7 +56,12 @@ impl Head {
     /// A header with a number in it.
     pub fn number(&self, name: &str) -> Option<u64> {
         let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
-        headers.find(|(known, _)| known.eq_ignore_ascii_case(name))?.1.trim().parse().ok()
+        headers
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))?
+            .1
+            .trim()
+            .parse()
+            .ok()
     }
 }
 
@@ -65,7 +72,11 @@ fn broken(what: &str) -> Error {
 impl Connection {
     pub fn new(stream: TcpStream) -> Result<Connection> {
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(READ_BYTES), used: 0 })
+        Ok(Connection {
+            stream,
+            buffer: Vec::with_capacity(READ_BYTES),
+            used: 0,
+        })
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -89,7 +100,11 @@ impl Connection {
     }
 
     async fn fill_more(&mut self) -> Result<()> {
-        if self.fill().await? { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+        if self.fill().await? {
+            Ok(())
+        } else {
+            Err(ErrorKind::UnexpectedEof.into())
+        }
     }
 
     /// The next head; `None` where the connection ends before one.
@@ -105,9 +120,18 @@ impl Connection {
             }
             let begun = !self.unread().is_empty();
             if !self.fill().await? {
-                return if begun { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(None) };
+                return if begun {
+                    Err(ErrorKind::UnexpectedEof.into())
+                } else {
+                    Ok(None)
+                };
             }
         }
+    }
+
+    /// The head of an answer that must come.
+    pub async fn answer(&mut self) -> Result<Head> {
+        self.head().await?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Gives the whole body to `take`, piece by piece as it comes.
@@ -127,7 +151,11 @@ impl Connection {
         let size = line.split(';').next().unwrap_or_default().trim();
         let size = usize::from_str_radix(size, 16).map_err(|_| broken("chunk size"))?;
         self.exactly(size, take).await?;
-        if self.line().await?.is_empty() { Ok(size > 0) } else { Err(broken("chunk end")) }
+        if self.line().await?.is_empty() {
+            Ok(size > 0)
+        } else {
+            Err(broken("chunk end"))
+        }
     }
 
     async fn exactly(&mut self, mut length: usize, take: &mut impl FnMut(&[u8])) -> Result<()> {

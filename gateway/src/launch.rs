@@ -11,7 +11,9 @@ use agentledger_ledger::{Clock, Durability, Ledger, LedgerError, Name, Options, 
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
-use crate::control::{self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus};
+use crate::control::{
+    self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
+};
 use crate::meter::Estimator;
 use crate::meter::price::{PriceBook, PriceError};
 use crate::plugin::{LoadError, Plugins};
@@ -70,7 +72,12 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
     let first = match config::load(path, env, &Known::undecided()) {
         Ok((first, _)) => first,
         // With faults in it the plugins and prices that it names stay unread: tell all that can be told without them.
-        Err(undecided) => return Err(config::load(path, env, &Known::built_in()).err().unwrap_or(undecided).into()),
+        Err(undecided) => {
+            return Err(config::load(path, env, &Known::built_in())
+                .err()
+                .unwrap_or(undecided)
+                .into());
+        }
     };
     let plugins = Plugins::load(&first.plugins, &first.limits)?;
     let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
@@ -88,17 +95,21 @@ pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
     complete(config, None, plugins, prices)
 }
 
-fn complete(
-    config: Config,
-    file: Option<PathBuf>,
-    plugins: Plugins,
-    prices: PriceBook,
-) -> Result<Loaded, LaunchError> {
-    let options = policy::Options { deadline: config.policies.deadline, ..policy::Options::default() };
+fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: PriceBook) -> Result<Loaded, LaunchError> {
+    let options = policy::Options {
+        deadline: config.policies.deadline,
+        ..policy::Options::default()
+    };
     let sources = policy::folder::sources(config.policies.dir.as_deref()).map_err(LaunchError::Policies)?;
     let confs = policy_confs(&config, &sources);
     let policies = PolicySet::load(sources, &confs, options).map_err(LaunchError::Policies)?;
-    Ok(Loaded { config, file, plugins, prices, policies })
+    Ok(Loaded {
+        config,
+        file,
+        plugins,
+        prices,
+        policies,
+    })
 }
 
 /// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
@@ -106,9 +117,7 @@ fn complete(
 fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_json::Value> {
     const NOT_SHIPPED: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
     let mut confs = config.policies.conf.clone();
-    confs.retain(|name, _| {
-        !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name)
-    });
+    confs.retain(|name, _| !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name));
     confs
 }
 
@@ -122,12 +131,21 @@ pub struct Launched {
 
 /// Opens the ledger and starts both planes.
 pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchError> {
-    let Loaded { config, plugins, prices, policies, .. } = loaded;
+    let Loaded {
+        config,
+        plugins,
+        prices,
+        policies,
+        ..
+    } = loaded;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&config.limits));
     let ledger = Ledger::open(ledger_options(&config), Arc::clone(&clock))?;
     if ledger.recovered_holds() > 0 {
-        tracing::warn!(holds = ledger.recovered_holds(), "holds of a gateway that ended abruptly were settled as recovered");
+        tracing::warn!(
+            holds = ledger.recovered_holds(),
+            "holds of a gateway that ended abruptly were settled as recovered"
+        );
     }
     let fingerprints = fingerprints(&config)?;
     ledger.set_digests(digests(&prices, &policies));
@@ -156,7 +174,12 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
-    Ok(Launched { running, control, gateway, config: shared })
+    Ok(Launched {
+        running,
+        control,
+        gateway,
+        config: shared,
+    })
 }
 
 impl Launched {
@@ -182,7 +205,13 @@ impl Launched {
         let config = Arc::new(config);
         let fingerprints = before.fingerprints.clone();
         let digests = digests(&loaded.prices, &loaded.policies);
-        let rules = Rules::new(Arc::clone(&config), &loaded.plugins, loaded.prices, fingerprints, Some(&before))?;
+        let rules = Rules::new(
+            Arc::clone(&config),
+            &loaded.plugins,
+            loaded.prices,
+            fingerprints,
+            Some(&before),
+        )?;
         self.gateway.ledger.set_digests(digests);
         self.gateway.policies.swap(loaded.policies);
         self.gateway.rules.store(Arc::new(rules));
@@ -201,10 +230,9 @@ impl Launched {
 
 /// What decided, for the openings of the journal's months.
 fn digests(prices: &PriceBook, policies: &PolicySet) -> Vec<(Name, [u8; 32])> {
-    let names = policies.names().join("\n");
     vec![
         (Name::from("prices"), prices.digest()),
-        (Name::from("policies"), *blake3::hash(names.as_bytes()).as_bytes()),
+        (Name::from("policies"), policies.digest()),
     ]
 }
 
@@ -223,10 +251,16 @@ fn ledger_options(config: &Config) -> Options {
 /// The secret of fingerprints: from the environment, or a file beside the ledger that only its owner may read.
 fn fingerprints(config: &Config) -> Result<Fingerprints, LaunchError> {
     if let Some(secret) = &config.fingerprint_secret {
-        return Ok(Fingerprints::new(blake3::derive_key("agentledger fingerprint secret v1", secret.expose().as_bytes())));
+        return Ok(Fingerprints::new(blake3::derive_key(
+            "agentledger fingerprint secret v1",
+            secret.expose().as_bytes(),
+        )));
     }
     let path = config.storage.dir.join("fingerprint.key");
-    let fail = |error| LaunchError::Secret { path: path.clone(), error };
+    let fail = |error| LaunchError::Secret {
+        path: path.clone(),
+        error,
+    };
     match std::fs::read(&path) {
         Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
             Ok(secret) => Ok(Fingerprints::new(secret)),
@@ -235,7 +269,12 @@ fn fingerprints(config: &Config) -> Result<Fingerprints, LaunchError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let secret: [u8; 32] = rand::random();
             let mut options = std::fs::OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(fail)?;
             file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
             Ok(Fingerprints::new(secret))
         }

@@ -31,7 +31,10 @@ fn a_stream_without_asked_usage_is_metered_and_the_clients_bytes_are_its_own() {
     let pieces = [chunk("Hel"), chunk("lo"), usage.to_owned(), done.to_owned()];
     let upstream = Upstream::always(Script::sse(&pieces));
     let gateway = Gateway::to(&upstream);
-    let reply = gateway.client.post("/v1/chat/completions", r#"{"model":"gpt-4o","stream":true,"messages":[]}"#);
+    let reply = gateway.client.post(
+        "/v1/chat/completions",
+        r#"{"model":"gpt-4o","stream":true,"messages":[]}"#,
+    );
     assert_eq!(reply.text(), [chunk("Hel"), chunk("lo"), done.to_owned()].concat());
     assert_eq!(upstream.only_seen().json()["stream_options"]["include_usage"], true);
     let entry = gateway.entry();

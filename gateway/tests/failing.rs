@@ -8,7 +8,8 @@ use crate::harness::{Gateway, Script, Setup, Upstream, dead_port};
 use agentledger_ledger::Outcome;
 
 const ASKED: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":100}"#;
-const MESSAGE: &str = r#"{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":100}"#;
+const MESSAGE: &str =
+    r#"{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":100}"#;
 
 fn chunk(text: &str) -> Vec<u8> {
     format!("data: {{\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n").into_bytes()
@@ -16,17 +17,25 @@ fn chunk(text: &str) -> Vec<u8> {
 
 #[test]
 fn an_upstream_that_cannot_be_reached_is_a_502_and_nothing_is_entered() {
-    let nobody = format!("providers: {{openai: {{upstream: \"http://127.0.0.1:{}\"}}}}", dead_port());
+    let nobody = format!(
+        "providers: {{openai: {{upstream: \"http://127.0.0.1:{}\"}}}}",
+        dead_port()
+    );
     let gateway = Setup::new(&Upstream::always(Script::default())).only(&nobody).start();
     let reply = gateway.client.post("/v1/chat/completions", ASKED);
-    assert_eq!((reply.status, reply.json()["error"]["message"].as_str()), (502, Some("upstream request failed")));
+    assert_eq!(
+        (reply.status, reply.json()["error"]["message"].as_str()),
+        (502, Some("upstream request failed"))
+    );
     assert!(gateway.entries().is_empty());
     assert!(gateway.launched().gateway().ledger.open_holds().is_empty());
 }
 
 #[test]
 fn a_stream_that_breaks_off_ends_in_an_error_event_and_is_estimated() {
-    let script = Script::stream_head("text/event-stream").chunk(&chunk("one two three four")).step(Step::Close);
+    let script = Script::stream_head("text/event-stream")
+        .chunk(&chunk("one two three four"))
+        .step(Step::Close);
     let gateway = Gateway::to(&Upstream::always(script));
     let reply = gateway.client.post("/v1/chat/completions", ASKED);
     assert!(reply.whole && reply.text().contains("one two three four"));
@@ -41,20 +50,33 @@ fn a_stream_that_breaks_off_ends_in_an_error_event_and_is_estimated() {
 #[test]
 fn an_anthropic_stream_that_breaks_off_ends_in_its_error_event() {
     let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-sonnet-4-5\",\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n";
-    let script = Script::stream_head("text/event-stream").chunk(start.as_bytes()).step(Step::Close);
+    let script = Script::stream_head("text/event-stream")
+        .chunk(start.as_bytes())
+        .step(Step::Close);
     let gateway = Gateway::to(&Upstream::always(script));
     let reply = gateway.client.post_anthropic("/v1/messages", MESSAGE);
-    let (_, ending) = reply.text().rsplit_once("event: error\ndata: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (_, ending) = reply
+        .text()
+        .rsplit_once("event: error\ndata: ")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
     let ending: serde_json::Value = serde_json::from_str(&ending).unwrap();
-    assert_eq!((ending["type"].as_str(), ending["error"]["type"].as_str()), (Some("error"), Some("api_error")));
+    assert_eq!(
+        (ending["type"].as_str(), ending["error"]["type"].as_str()),
+        (Some("error"), Some("api_error"))
+    );
     assert_eq!(gateway.entry().settlement.usage.get(agentledger_ledger::Kind::Input), 9);
 }
 
 #[test]
 fn a_whole_answer_that_breaks_off_breaks_off_for_the_client_too() {
-    let script = Script::raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":").step(Step::Close);
+    let script =
+        Script::raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":")
+            .step(Step::Close);
     let gateway = Gateway::to(&Upstream::always(script));
-    let reply = gateway.client.post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[]}"#);
+    let reply = gateway
+        .client
+        .post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[]}"#);
     assert!(!reply.whole);
     assert_eq!(gateway.entry().settlement.outcome, Outcome::UpstreamFailed);
 }
@@ -73,10 +95,14 @@ fn a_late_upstream_is_a_504() {
 
 #[test]
 fn a_client_that_leaves_cancels_the_upstream_and_pays_what_passed() {
-    let script = (0..200).fold(Script::stream_head("text/event-stream"), |script, _| script.chunk(&chunk("word")).pause_ms(10));
+    let script = (0..200).fold(Script::stream_head("text/event-stream"), |script, _| {
+        script.chunk(&chunk("word")).pause_ms(10)
+    });
     let upstream = Upstream::always(script);
     let gateway = Gateway::to(&upstream);
-    let mut stream = gateway.client.send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
+    let mut stream = gateway
+        .client
+        .send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
     let mut some = [0; 200];
     std::io::Read::read_exact(&mut stream, &mut some).unwrap();
     drop(stream);
@@ -89,9 +115,16 @@ fn a_client_that_leaves_cancels_the_upstream_and_pays_what_passed() {
 
 #[test]
 fn a_half_closed_client_still_gets_its_stream() {
-    let script = Script::stream_head("text/event-stream").chunk(&chunk("a")).pause_ms(100).chunk(&chunk("b")).chunk(b"data: [DONE]\n\n").end();
+    let script = Script::stream_head("text/event-stream")
+        .chunk(&chunk("a"))
+        .pause_ms(100)
+        .chunk(&chunk("b"))
+        .chunk(b"data: [DONE]\n\n")
+        .end();
     let gateway = Gateway::to(&Upstream::always(script));
-    let mut stream = gateway.client.send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
+    let mut stream = gateway
+        .client
+        .send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(read_reply(&mut stream).text().ends_with("data: [DONE]\n\n"));
     assert_eq!(gateway.entry().settlement.outcome, Outcome::Completed);
@@ -99,26 +132,37 @@ fn a_half_closed_client_still_gets_its_stream() {
 
 #[test]
 fn the_breaker_opens_for_its_provider_alone_and_429_never_opens_it() {
-    let (bad, good) = (Upstream::always(Script::json(500, "{}")), Upstream::always(Script::json(429, "{}")));
+    let (bad, good) = (
+        Upstream::always(Script::json(500, "{}")),
+        Upstream::always(Script::json(429, "{}")),
+    );
     let yaml = format!(
         "circuit_breaker: {{max_failures: 2, timeout_secs: 30}}\nproviders:\n  openai: {{upstream: \"{}\"}}\n  anthropic: {{upstream: \"{}\"}}",
         bad.base(),
         good.base()
     );
     let gateway = Setup::new(&bad).only(&yaml).start();
-    let statuses: Vec<u16> = (0..4).map(|_| gateway.client.post("/v1/chat/completions", ASKED).status).collect();
+    let statuses: Vec<u16> = (0..4)
+        .map(|_| gateway.client.post("/v1/chat/completions", ASKED).status)
+        .collect();
     assert_eq!(statuses, [500, 500, 503, 503]);
-    let others: Vec<u16> = (0..4).map(|_| gateway.client.post_anthropic("/v1/messages", MESSAGE).status).collect();
+    let others: Vec<u16> = (0..4)
+        .map(|_| gateway.client.post_anthropic("/v1/messages", MESSAGE).status)
+        .collect();
     assert_eq!(others, [429; 4]);
     assert_eq!(bad.seen().len(), 2);
 }
 
 #[test]
 fn going_down_waits_for_a_stream_and_settles_it() {
-    let script = (0..10).fold(Script::stream_head("text/event-stream"), |script, _| script.chunk(&chunk("w")).pause_ms(20));
+    let script = (0..10).fold(Script::stream_head("text/event-stream"), |script, _| {
+        script.chunk(&chunk("w")).pause_ms(20)
+    });
     let upstream = Upstream::always(script.chunk(b"data: [DONE]\n\n").end());
     let gateway = Gateway::to(&upstream);
-    let mut stream = gateway.client.send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
+    let mut stream = gateway
+        .client
+        .send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
     let mut some = [0; 50];
     std::io::Read::read_exact(&mut stream, &mut some).unwrap();
     let dir = gateway.stop();
@@ -129,10 +173,14 @@ fn going_down_waits_for_a_stream_and_settles_it() {
 
 #[test]
 fn going_down_in_a_hurry_cuts_a_stream_with_an_error_and_settles_it() {
-    let script = (0..500).fold(Script::stream_head("text/event-stream"), |script, _| script.chunk(&chunk("w")).pause_ms(20));
+    let script = (0..500).fold(Script::stream_head("text/event-stream"), |script, _| {
+        script.chunk(&chunk("w")).pause_ms(20)
+    });
     let upstream = Upstream::always(script);
     let gateway = Setup::new(&upstream).with("limits: {drain_ms: 100}").start();
-    let mut stream = gateway.client.send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
+    let mut stream = gateway
+        .client
+        .send("POST", "/v1/chat/completions", &[], ASKED.as_bytes());
     let mut some = [0; 50];
     std::io::Read::read_exact(&mut stream, &mut some).unwrap();
     let dir = gateway.stop();
@@ -154,26 +202,51 @@ fn an_encoded_answer_passes_as_it_came_and_is_metered() {
     let packed = zstd::encode_all(body.as_bytes(), 3).unwrap();
     let script = Script::body(200, "application/json", &packed, &[("content-encoding", "zstd")]);
     let gateway = Gateway::to(&Upstream::always(script));
-    let reply = gateway.client.post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[]}"#);
+    let reply = gateway
+        .client
+        .post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[]}"#);
     assert_eq!(reply.body, packed);
     let entry = gateway.entry();
-    assert_eq!((entry.settlement.cost.to_string().as_str(), entry.settlement.estimate_reason), ("0.000035", None));
+    assert_eq!(
+        (
+            entry.settlement.cost.to_string().as_str(),
+            entry.settlement.estimate_reason
+        ),
+        ("0.000035", None)
+    );
 }
 
 #[test]
 fn an_answer_that_is_not_json_passes_and_is_estimated() {
-    let gateway = Gateway::to(&Upstream::always(Script::body(200, "text/html", b"<html>proxy login</html>", &[])));
-    let reply = gateway.client.post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[]}"#);
+    let gateway = Gateway::to(&Upstream::always(Script::body(
+        200,
+        "text/html",
+        b"<html>proxy login</html>",
+        &[],
+    )));
+    let reply = gateway
+        .client
+        .post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[]}"#);
     assert_eq!(reply.text(), "<html>proxy login</html>");
-    assert_eq!(gateway.entry().settlement.estimate_reason.as_deref(), Some("unreadable_answer"));
+    assert_eq!(
+        gateway.entry().settlement.estimate_reason.as_deref(),
+        Some("unreadable_answer")
+    );
 }
 
 #[test]
 fn a_stream_without_usage_is_estimated_by_its_text() {
-    let script = Script::sse(&[chunk("one two three four five six seven eight"), b"data: [DONE]\n\n".to_vec()]);
+    let script = Script::sse(&[
+        chunk("one two three four five six seven eight"),
+        b"data: [DONE]\n\n".to_vec(),
+    ]);
     let gateway = Gateway::to(&Upstream::always(script));
     gateway.client.post("/v1/chat/completions", ASKED);
     let entry = gateway.entry();
     assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("no_usage"));
-    assert!((6..=12).contains(&entry.settlement.usage.get(agentledger_ledger::Kind::Output)), "{:?}", entry.settlement.usage);
+    assert!(
+        (6..=12).contains(&entry.settlement.usage.get(agentledger_ledger::Kind::Output)),
+        "{:?}",
+        entry.settlement.usage
+    );
 }

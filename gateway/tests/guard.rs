@@ -11,10 +11,22 @@ fn quiet() -> Upstream {
 fn malformed_deep_and_doubled_json_is_refused() {
     let upstream = quiet();
     let gateway = Gateway::to(&upstream);
-    let deep = format!("{{\"model\":\"gpt-4o\",\"messages\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep = format!(
+        "{{\"model\":\"gpt-4o\",\"messages\":{}{}}}",
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
     let doubled = r#"{"model":"gpt-4o-mini","messages":[],"model":"o1-pro"}"#;
     let escaped = r#"{"model":"gpt-4o-mini","messages":[],"mod\u0065l":"o1-pro"}"#;
-    for body in ["{", "[1,2", "nonsense", "{\"model\":\"m\"} trailing", &deep, doubled, escaped] {
+    for body in [
+        "{",
+        "[1,2",
+        "nonsense",
+        "{\"model\":\"m\"} trailing",
+        &deep,
+        doubled,
+        escaped,
+    ] {
         let reply = gateway.client.post("/v1/chat/completions", body);
         assert_eq!(reply.status, 400, "{}", &body[..body.len().min(60)]);
         assert_eq!(reply.json()["error"]["type"], "proxy_error");
@@ -59,10 +71,15 @@ fn both_framings_at_once_are_refused_and_the_connection_is_closed() {
 fn an_oversized_body_is_refused_before_it_is_read() {
     let upstream = quiet();
     let gateway = Setup::new(&upstream).with("limits: {body_bytes_max: 1024}").start();
-    let long = format!("{{\"model\":\"gpt-4o\",\"messages\":[],\"user\":\"{}\"}}", "x".repeat(2_000));
+    let long = format!(
+        "{{\"model\":\"gpt-4o\",\"messages\":[],\"user\":\"{}\"}}",
+        "x".repeat(2_000)
+    );
     assert_eq!(gateway.client.post("/v1/chat/completions", &long).status, 413);
     let chunked = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n";
-    let mut stream = gateway.client.raw(&[chunked.as_bytes(), &[b'x'; 2_000], b"\r\n0\r\n\r\n"].concat());
+    let mut stream = gateway
+        .client
+        .raw(&[chunked.as_bytes(), &[b'x'; 2_000], b"\r\n0\r\n\r\n"].concat());
     assert_eq!(read_reply(&mut stream).status, 413);
     assert!(upstream.seen().is_empty());
 }
@@ -78,7 +95,13 @@ fn headers_beyond_measure_are_refused() {
 #[test]
 fn a_disabled_or_unknown_prefix_is_a_404_in_json() {
     let gateway = Gateway::to(&quiet());
-    for path in ["/groq/v1/chat/completions", "/nowhere", "/v1/nothing", "/v1/chat/../messages", "/v1//chat/completions"] {
+    for path in [
+        "/groq/v1/chat/completions",
+        "/nowhere",
+        "/v1/nothing",
+        "/v1/chat/../messages",
+        "/v1//chat/completions",
+    ] {
         let reply = gateway.client.post(path, "{}");
         assert!(matches!(reply.status, 400 | 404), "{path}: {}", reply.status);
         assert_eq!(reply.json()["error"]["type"], "proxy_error", "{path}");
@@ -88,7 +111,11 @@ fn a_disabled_or_unknown_prefix_is_a_404_in_json() {
 #[test]
 fn a_websocket_is_told_to_fall_back_at_once() {
     let gateway = Gateway::to(&quiet());
-    let headers = [("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", "x")];
+    let headers = [
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "x"),
+    ];
     let reply = gateway.client.request("GET", "/v1/responses", &headers, b"");
     assert_eq!(reply.status, 426);
 }
@@ -99,10 +126,16 @@ fn expect_100_continue_is_answered_here() {
     let gateway = Gateway::to(&upstream);
     let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 30\r\n\r\n";
     let body = r#"{"model":"gpt-4o","messages":[]}"#;
-    let mut stream = gateway.client.raw(head.replace("30", &body.len().to_string()).as_bytes());
+    let mut stream = gateway
+        .client
+        .raw(head.replace("30", &body.len().to_string()).as_bytes());
     let mut first = [0; 25];
     std::io::Read::read_exact(&mut stream, &mut first).unwrap();
-    assert!(first.starts_with(b"HTTP/1.1 100"), "{:?}", String::from_utf8_lossy(&first));
+    assert!(
+        first.starts_with(b"HTTP/1.1 100"),
+        "{:?}",
+        String::from_utf8_lossy(&first)
+    );
     std::io::Write::write_all(&mut stream, body.as_bytes()).unwrap();
     assert_eq!(read_reply(&mut stream).status, 200);
     assert_eq!(upstream.only_seen().header("expect"), None);
@@ -112,6 +145,14 @@ fn expect_100_continue_is_answered_here() {
 fn long_or_strange_names_are_refused_by_name() {
     let gateway = Gateway::to(&quiet());
     let long = "x".repeat(5_000);
-    let reply = gateway.client.request("POST", "/v1/chat/completions", &[("x-agent-id", &long)], b"{\"model\":\"gpt-4o\",\"messages\":[]}");
-    assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (400, Some("identity_too_long")));
+    let reply = gateway.client.request(
+        "POST",
+        "/v1/chat/completions",
+        &[("x-agent-id", &long)],
+        b"{\"model\":\"gpt-4o\",\"messages\":[]}",
+    );
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].as_str()),
+        (400, Some("identity_too_long"))
+    );
 }

@@ -8,7 +8,6 @@
 //! turn, so that a noisy minute hits all of them; the median round is told. A single failed request fails the run.
 
 use std::error::Error;
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use agentledger_benches::http::Connection;
@@ -67,7 +66,13 @@ fn main() -> Result<(), Failure> {
 
 impl Plan {
     fn of_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Plan, Failure> {
-        let mut plan = Plan { seconds: 4, rounds: 3, connections: 64, streams: 1_000, targets: Vec::new() };
+        let mut plan = Plan {
+            seconds: 4,
+            rounds: 3,
+            connections: 64,
+            streams: 1_000,
+            targets: Vec::new(),
+        };
         while let Some(argument) = arguments.next() {
             let mut number = || -> Result<u64, Failure> { Ok(arguments.next().ok_or("a number is missing")?.parse()?) };
             match argument.as_str() {
@@ -79,7 +84,11 @@ impl Plan {
                     let (name, rest) = target.split_once('=').ok_or("a target is NAME=ADDRESS,PID")?;
                     let (address, pid) = rest.split_once(',').ok_or("a target is NAME=ADDRESS,PID")?;
                     let (name, address) = (name.to_owned(), address.to_owned());
-                    plan.targets.push(Target { name, address, pid: pid.parse()? });
+                    plan.targets.push(Target {
+                        name,
+                        address,
+                        pid: pid.parse()?,
+                    });
                 }
             }
         }
@@ -93,10 +102,16 @@ impl Plan {
 async fn run(plan: &Plan) -> Result<(), Failure> {
     let mut all = Vec::new();
     for target in &plan.targets {
-        let mut shown = Shown { idle_mib: target.resident_kib()? / 1024.0, ..Shown::default() };
+        let mut shown = Shown {
+            idle_mib: target.resident_kib()? / 1024.0,
+            ..Shown::default()
+        };
         requests(target, plan.connections, Duration::from_secs(2)).await?;
         shown.stream_kib = open_streams(target, plan.streams).await?;
-        eprintln!("{}: {:.0} MiB idle, {:.1} KiB a stream", target.name, shown.idle_mib, shown.stream_kib);
+        eprintln!(
+            "{}: {:.0} MiB idle, {:.1} KiB a stream",
+            target.name, shown.idle_mib, shown.stream_kib
+        );
         all.push((target, shown));
     }
     for round in 1..=plan.rounds {
@@ -111,7 +126,10 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
             let per_thousand = (target.cpu_us()? - cpu) / (EVENT_STREAMS * EVENTS) as f64;
             shown.event_cpu_ms.push(per_thousand);
             let name = &target.name;
-            eprintln!("round {round}, {name}: {per_request:.1} us, {:.0}/s, {per_thousand:.1} ms", took.rate());
+            eprintln!(
+                "round {round}, {name}: {per_request:.1} us, {:.0}/s, {per_thousand:.1} ms",
+                took.rate()
+            );
         }
     }
     for (target, shown) in &mut all {
@@ -244,11 +262,21 @@ async fn requests(target: &Target, connections: u64, time: Duration) -> Result<T
 
 async fn whole(connection: &mut Connection, request: &[u8]) -> Result<(), Failure> {
     connection.write(request).await?;
-    let head = connection.head().await?.ok_or(ErrorKind::UnexpectedEof)?;
+    let head = connection.answer().await?;
     let mut refusal = Vec::new();
     let good = head.status() == Some(200);
-    connection.body(&head, |bytes| if !good { refusal.extend_from_slice(bytes) }).await?;
-    if good { Ok(()) } else { Err(format!("{}: {}", head.text, String::from_utf8_lossy(&refusal)).into()) }
+    connection
+        .body(&head, |bytes| {
+            if !good {
+                refusal.extend_from_slice(bytes)
+            }
+        })
+        .await?;
+    if good {
+        Ok(())
+    } else {
+        Err(format!("{}: {}", head.text, String::from_utf8_lossy(&refusal)).into())
+    }
 }
 
 /// Streams of paced events, all at one time, each read to its end.
@@ -260,7 +288,7 @@ async fn event_streams(target: &Target) -> Result<(), Failure> {
         tasks.spawn(async move {
             let mut connection = target.connect().await?;
             connection.write(&bytes).await?;
-            let head = connection.head().await?.ok_or(ErrorKind::UnexpectedEof)?;
+            let head = connection.answer().await?;
             let mut lines = 0;
             let count = |bytes: &[u8]| lines += bytes.iter().filter(|byte| **byte == b'\n').count();
             timeout(PATIENCE, connection.body(&head, count)).await??;
@@ -285,11 +313,11 @@ async fn open_streams(target: &Target, count: u64) -> Result<f64, Failure> {
     let mut open = Vec::new();
     let mut opening = JoinSet::new();
     for number in 0..count {
-        let (target, bytes) = (target.clone(), request(number, "x-load-hold-ms: 120000\r\n", true));
+        let (asked, bytes) = (target.clone(), request(number, "x-load-hold-ms: 120000\r\n", true));
         opening.spawn(async move {
-            let mut connection = target.connect().await?;
+            let mut connection = asked.connect().await?;
             connection.write(&bytes).await?;
-            let head = timeout(PATIENCE, connection.head()).await??.ok_or(ErrorKind::UnexpectedEof)?;
+            let head = timeout(PATIENCE, connection.answer()).await??;
             if head.status() != Some(200) {
                 return Err(head.text.into());
             }

@@ -27,7 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().ok_or("usage: load_upstream ADDRESS [SECONDS]")?;
     let seconds = arguments.next().map_or(Ok(900), |seconds| seconds.parse())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(&address).await?;
         let _ = timeout(Duration::from_secs(seconds), accept(listener)).await;

@@ -35,7 +35,10 @@ fn main() -> Result<(), Failure> {
 }
 
 fn open(dir: &Path) -> Result<Arc<Ledger>, Failure> {
-    let options = Options { durability: Durability::Relaxed, ..Options::new(dir) };
+    let options = Options {
+        durability: Durability::Relaxed,
+        ..Options::new(dir)
+    };
     Ok(Ledger::open(options, Arc::new(SystemClock::default()))?)
 }
 
@@ -80,14 +83,24 @@ fn measure(exchanges: u64) -> Result<(), Failure> {
     let dir = folder.path();
     let began = Instant::now();
     write_and_kill(dir, exchanges)?;
-    println!("{exchanges} exchanges on two bounds each, written in {:.1?}", began.elapsed());
+    println!(
+        "{exchanges} exchanges on two bounds each, written in {:.1?}",
+        began.elapsed()
+    );
     let journal = process::disk_bytes(&dir.join("journal"));
-    println!("journal: {:.0} B an exchange on disk; state: {} KiB", ratio(journal, exchanges), state_kib(dir));
+    println!(
+        "journal: {:.0} B an exchange on disk; state: {} KiB",
+        ratio(journal, exchanges),
+        state_kib(dir)
+    );
 
     let began = Instant::now();
     let ledger = open(dir)?;
     let took = began.elapsed();
-    println!("start from the last checkpoint: {took:.2?}, {} holds recovered", ledger.recovered_holds());
+    println!(
+        "start from the last checkpoint: {took:.2?}, {} holds recovered",
+        ledger.recovered_holds()
+    );
     if ledger.recovered_holds() != usize::try_from(LEFT_OPEN)? {
         return Err("the open holds were not recovered: nothing above counts".into());
     }
@@ -103,8 +116,16 @@ fn measure(exchanges: u64) -> Result<(), Failure> {
 
     let began = Instant::now();
     let report = agentledger_ledger::verify(dir, None)?;
-    println!("verify of {events} events: {:.2?}, sound: {}", began.elapsed(), report.is_sound());
-    if report.is_sound() { Ok(()) } else { Err("the journal is damaged: nothing above counts".into()) }
+    println!(
+        "verify of {events} events: {:.2?}, sound: {}",
+        began.elapsed(),
+        report.is_sound()
+    );
+    if report.is_sound() {
+        Ok(())
+    } else {
+        Err("the journal is damaged: nothing above counts".into())
+    }
 }
 
 /// Has a child write, and ends it by SIGKILL once all is on disk: nothing is settled, closed or checkpointed.
@@ -118,7 +139,11 @@ fn write_and_kill(dir: &Path, exchanges: u64) -> Result<(), Failure> {
     }
     child.kill()?;
     child.wait()?;
-    if line.trim() == "written" { Ok(()) } else { Err("the writing process failed".into()) }
+    if line.trim() == "written" {
+        Ok(())
+    } else {
+        Err("the writing process failed".into())
+    }
 }
 
 fn ratio(bytes: u64, count: u64) -> f64 {

@@ -1,8 +1,8 @@
 //! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
 
 pub mod amounts;
-pub mod books;
 pub mod asked;
+pub mod books;
 pub mod bound;
 pub mod clock;
 pub mod codec;

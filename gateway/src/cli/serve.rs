@@ -38,8 +38,13 @@ pub fn run(path: Option<&Path>) -> Result<(), ServeError> {
     let file = loaded.file.clone();
     let launched = launch::launch(loaded, Arc::new(SystemClock::default()))?;
     tracing::info!(address = %launched.address(), version = launch::VERSION, "serving");
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(ServeError::Signals)?;
-    let mut signals = runtime.block_on(async { Signals::new() }).map_err(ServeError::Signals)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeError::Signals)?;
+    let mut signals = runtime
+        .block_on(async { Signals::new() })
+        .map_err(ServeError::Signals)?;
     runtime.block_on(watch(&launched, path, file, &env, &mut signals));
     tracing::info!("going down: running answers end first");
     // The data plane blocks while it drains; a second signal is heard meanwhile.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
-use agentledger_ledger::{AskedLimit, 
-    BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger, Report,
-    SummaryQuery, SummaryRow, rfc3339_ms,
+use agentledger_ledger::{
+    AskedLimit, BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger,
+    Report, SummaryQuery, SummaryRow, rfc3339_ms,
 };
 use serde_json::value::{RawValue, to_raw_value};
 

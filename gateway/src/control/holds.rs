@@ -13,7 +13,11 @@ pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> 
         row.account.starts_with(&asked.account) && (asked.window.is_empty() || row.window.name() == asked.window)
     };
     let balances = state.ledger.balances();
-    let mut budgets: Vec<wire::BudgetRow> = balances.iter().filter(wanted).map(|row| budget(row, &state.ledger)).collect();
+    let mut budgets: Vec<wire::BudgetRow> = balances
+        .iter()
+        .filter(wanted)
+        .map(|row| budget(row, &state.ledger))
+        .collect();
     budgets.sort_by(|a, b| (&a.account, &a.window, &a.zone).cmp(&(&b.account, &b.window, &b.zone)));
     Ok(wire::BudgetStatus { budgets })
 }
@@ -21,8 +25,12 @@ pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> 
 fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
     let (from, to) = stretch(row.stretch.start_s, row.stretch.end_s);
     let asked = ledger.asked_limits(&row.account);
-    let of_window = asked.iter().filter(|asked| asked.window == row.window && asked.zone == row.zone);
-    let limits = of_window.map(|asked| limit(asked.unit, asked.limit, asked.mode)).collect();
+    let of_window = asked
+        .iter()
+        .filter(|asked| asked.window == row.window && asked.zone == row.zone);
+    let limits = of_window
+        .map(|asked| limit(asked.unit, asked.limit, asked.mode))
+        .collect();
     wire::BudgetRow {
         account: row.account.to_string(),
         window: row.window.name().to_owned(),
@@ -112,7 +120,11 @@ fn limit(unit: Unit, count: i64, mode: Mode) -> wire::LimitRow {
         Mode::Hard => "hard",
         Mode::Watch => "watch",
     };
-    wire::LimitRow { unit: unit.name().to_owned(), limit: amount(unit, count), mode: mode.to_owned() }
+    wire::LimitRow {
+        unit: unit.name().to_owned(),
+        limit: amount(unit, count),
+        mode: mode.to_owned(),
+    }
 }
 
 /// Decimal dollars, or the count itself.

@@ -1,6 +1,7 @@
 //! The control plane's paths.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -8,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body_util::{BodyExt, Limited};
 use jsonrpsee::server::{BatchRequestConfig, ServerConfig, StopHandle, TowerService, stop_channel};
 use serde_json::json;
 use tower::Service;
@@ -21,6 +23,8 @@ const REQUEST_BYTES_MAX: u32 = 1 << 20;
 /// Longest answer of a method.
 const ANSWER_BYTES_MAX: u32 = 64 << 20;
 const BATCH_MAX: u32 = 32;
+/// How long the rest of a refused request is waited for.
+const DRAIN_WAIT: Duration = Duration::from_secs(5);
 
 type RpcService = TowerService<Identity, Identity>;
 
@@ -104,7 +108,10 @@ async fn call(State(mut shared): State<Shared>, mut request: Request) -> Respons
     let access = guard::access(&shared.state.config.load(), shared.origin, request.headers());
     let access = match access {
         Ok(access) => access,
-        Err(denied) => return refuse(denied),
+        Err(denied) => {
+            drain(request).await;
+            return refuse(denied);
+        }
     };
     request.extensions_mut().insert(access);
     // It is always ready.
@@ -125,11 +132,21 @@ fn refuse(denied: Denied) -> Response {
     response
 }
 
-async fn not_found() -> Response {
+/// Reads a refused request to its end: closing a connection with bytes unread resets it, and the answer may be lost.
+async fn drain(request: Request) {
+    let limit = usize::try_from(REQUEST_BYTES_MAX).unwrap_or(usize::MAX);
+    // What is longer, or late, or broken, is its sender's loss.
+    let body = Limited::new(request.into_body(), limit).collect();
+    let _ = tokio::time::timeout(DRAIN_WAIT, body).await;
+}
+
+async fn not_found(request: Request) -> Response {
+    drain(request).await;
     error(StatusCode::NOT_FOUND, "not found")
 }
 
-async fn wrong_method() -> Response {
+async fn wrong_method(request: Request) -> Response {
+    drain(request).await;
     error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
 }
 

@@ -189,6 +189,19 @@ fn without_a_configured_token_nobody_outside_may_call() {
 }
 
 #[test]
+fn a_refused_request_is_read_to_its_end() {
+    let plane = Plane::with(with_tokens);
+    let long = " ".repeat(900 << 10);
+    for head in ["POST /rpc", "POST /api/admin/budgets/rules", "POST /metrics"] {
+        let (status, body) = plane.ask_tcp(head, &long);
+        assert!(
+            [401, 404, 405].contains(&status) && body.ends_with("}\n"),
+            "{head}: {status} {body}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_token_opens_nothing() {
     let plane = Plane::with(|config| config.control.admin_token = Some(Secret::new(String::new())));
     let call = request("provider.list", json!({}));

@@ -56,7 +56,11 @@ async fn researcher(gateway: SocketAddr) -> Result<Vec<Reply>, DemoError> {
     for task in ["find-papers", "read-papers", "write-summary"] {
         let body = json!({"model": "gpt-5.4", "stream": true,
             "messages": [{"role": "user", "content": format!("Next: {task}. {}", SENTENCE.repeat(PAGE))}]});
-        heard.push(Agent::openai("researcher", "sk-demo-researcher").call(gateway, task, &body).await?);
+        heard.push(
+            Agent::openai("researcher", "sk-demo-researcher")
+                .call(gateway, task, &body)
+                .await?,
+        );
     }
     Ok(heard)
 }
@@ -70,7 +74,11 @@ async fn coder(gateway: SocketAddr) -> Result<Vec<Reply>, DemoError> {
         said.push(json!({"role": "user", "content": format!("Now {task}.")}));
         let body = json!({"model": "claude-sonnet-4-6", "max_tokens": 1_024, "stream": stream, "messages": said,
             "system": [{"type": "text", "text": SENTENCE.repeat(REPOSITORY), "cache_control": {"type": "ephemeral"}}]});
-        heard.push(Agent::anthropic("coder", "sk-ant-demo-coder").call(gateway, task, &body).await?);
+        heard.push(
+            Agent::anthropic("coder", "sk-ant-demo-coder")
+                .call(gateway, task, &body)
+                .await?,
+        );
         said.push(json!({"role": "assistant", "content": "Here is what I found out."}));
     }
     Ok(heard)
@@ -100,7 +108,10 @@ impl Agent {
     }
 
     fn anthropic(name: &'static str, key: &str) -> Agent {
-        let headers = vec![("x-api-key", key.to_owned()), ("anthropic-version", "2023-06-01".to_owned())];
+        let headers = vec![
+            ("x-api-key", key.to_owned()),
+            ("anthropic-version", "2023-06-01".to_owned()),
+        ];
         Agent {
             name,
             path: "/v1/messages",
@@ -109,10 +120,7 @@ impl Agent {
     }
 
     async fn call(self, gateway: SocketAddr, task: &str, body: &Value) -> Result<Reply, DemoError> {
-        let failed = |what: String| DemoError::Call {
-            agent: self.name,
-            what,
-        };
+        let failed = |what: String| DemoError::Call { agent: self.name, what };
         let mut request = Request::post(self.path)
             .header(HOST, gateway.to_string())
             .header("content-type", "application/json")
@@ -125,16 +133,28 @@ impl Agent {
         let request = request
             .body(Full::new(Bytes::from(body.to_string())))
             .map_err(|error| failed(error.to_string()))?;
-        let stream = TcpStream::connect(gateway).await.map_err(|error| failed(error.to_string()))?;
+        let stream = TcpStream::connect(gateway)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(error.to_string()))?;
         tokio::spawn(connection);
-        let reply = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
+        let reply = sender
+            .send_request(request)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let status = reply.status().as_u16();
-        let retry = reply.headers().get("x-should-retry").and_then(|value| value.to_str().ok());
+        let retry = reply
+            .headers()
+            .get("x-should-retry")
+            .and_then(|value| value.to_str().ok());
         let should_retry = retry.unwrap_or_default().to_owned();
-        let body = reply.into_body().collect().await.map_err(|error| failed(error.to_string()))?;
+        let body = reply
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         Ok(Reply {
             status,
             should_retry,

@@ -63,7 +63,9 @@ fn show(out: &mut dyn Write) -> Result<(), DemoError> {
     let folder = Folder::new().map_err(failed("a temporary folder"))?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(failed("threads"))?;
-    let provider = runtime.block_on(upstream::start()).map_err(failed("the scripted provider"))?;
+    let provider = runtime
+        .block_on(upstream::start())
+        .map_err(failed("the scripted provider"))?;
     let config = configuration(folder.path(), provider)?;
     say(out, INTRODUCTION)?;
 
@@ -121,7 +123,12 @@ fn configuration(dir: &Path, provider: SocketAddr) -> Result<Config, DemoError> 
         },
     });
     // JSON is YAML too, and quotes whatever a path may hold.
-    Ok(config::load_text(None, &config.to_string(), &Env::default(), &Known::built_in())?)
+    Ok(config::load_text(
+        None,
+        &config.to_string(),
+        &Env::default(),
+        &Known::built_in(),
+    )?)
 }
 
 /// Waits until every exchange is settled and on disk.
@@ -147,15 +154,30 @@ fn tell(out: &mut dyn Write, config: &Config, heard: &Heard) -> Result<(), DemoE
         return Err(unexpected("swarm", reply));
     }
     let last = refused.last().filter(|_| answered.len() == SWARM_ANSWERED);
-    let last = last.ok_or_else(|| DemoError::Unexpected(format!("{} of the swarm's calls were answered", answered.len())))?;
+    let last =
+        last.ok_or_else(|| DemoError::Unexpected(format!("{} of the swarm's calls were answered", answered.len())))?;
 
     say(out, "\nWhat they saw\n")?;
-    say(out, &format!("  researcher   {} answers, streamed\n", heard.researcher.len()))?;
-    say(out, &format!("  coder        {} answers, the last 2 streamed\n", heard.coder.len()))?;
+    say(
+        out,
+        &format!("  researcher   {} answers, streamed\n", heard.researcher.len()),
+    )?;
+    say(
+        out,
+        &format!("  coder        {} answers, the last 2 streamed\n", heard.coder.len()),
+    )?;
     let (answered, refused) = (answered.len(), refused.len());
-    say(out, &format!("  swarm        {answered} answers of {SWARM_CALLS}; {refused} refusals, each before a cent was spent:\n"))?;
+    say(
+        out,
+        &format!(
+            "  swarm        {answered} answers of {SWARM_CALLS}; {refused} refusals, each before a cent was spent:\n"
+        ),
+    )?;
     say(out, &refusal(last)?)?;
-    say(out, "\nEach answer is an entry; more than it cost was held before its request left\n\n")?;
+    say(
+        out,
+        "\nEach answer is an entry; more than it cost was held before its request left\n\n",
+    )?;
     let client = Client::open(config)?.ok_or_else(|| DemoError::Unexpected("there is no ledger".to_owned()))?;
     let entries: Entries = client.call("ledger.query", &json!({}))?;
     say(out, &entries_table(&entries)?)?;
@@ -246,10 +268,16 @@ fn verified(out: &mut dyn Write, config: &Config) -> Result<(), DemoError> {
     let verified: Verified = client.call("ledger.verify", &json!({}))?;
     if !verified.ok || verified.open_holds != 0 {
         let damage = verified.damage.join("; ");
-        return Err(DemoError::Unexpected(format!("{} open holds; {damage}", verified.open_holds)));
+        return Err(DemoError::Unexpected(format!(
+            "{} open holds; {damage}",
+            verified.open_holds
+        )));
     }
     let entries = verified.entries;
-    say(out, &format!("\n$ agentledger verify\n\nOK: {entries} entries, no open hold, every link of the hash chain fits\n"))
+    say(
+        out,
+        &format!("\n$ agentledger verify\n\nOK: {entries} entries, no open hold, every link of the hash chain fits\n"),
+    )
 }
 
 /// A folder that goes when it is dropped.
@@ -291,11 +319,20 @@ mod tests {
         };
         let first = text();
         // 3 × (826 × 2.5 + 1,024 × 0.25 + 320 × 15) USD per million.
-        assert!(first.contains("\nresearcher   3          5550           960             $0.0214\n"), "{first}");
+        assert!(
+            first.contains("\nresearcher   3          5550           960             $0.0214\n"),
+            "{first}"
+        );
         // (240 × 3 + 410 × 15) × 3 + 12,000 × 3.75 + 2 × 12,000 × 0.3.
-        assert!(first.contains("\ncoder        3          36720          1230            $0.0728\n"), "{first}");
+        assert!(
+            first.contains("\ncoder        3          36720          1230            $0.0728\n"),
+            "{first}"
+        );
         // 3 × (16 × 0.75 + 2,000 × 4.5): under 0.03, and a fourth would not be.
-        assert!(first.contains("\nswarm        3          48             6000            $0.0270\n"), "{first}");
+        assert!(
+            first.contains("\nswarm        3          48             6000            $0.0270\n"),
+            "{first}"
+        );
         assert!(first.contains("3 answers of 8; 5 refusals"), "{first}");
         assert_eq!(first, text());
     }

@@ -36,7 +36,9 @@ pub async fn start() -> io::Result<SocketAddr> {
             tokio::spawn(async move {
                 let connection = hyper::server::conn::http1::Builder::new();
                 // A client that goes away is none of a provider's worries.
-                let _ = connection.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+                let _ = connection
+                    .serve_connection(TokioIo::new(stream), service_fn(answer))
+                    .await;
             });
         }
     });
@@ -46,14 +48,20 @@ pub async fn start() -> io::Result<SocketAddr> {
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     let Ok(body) = request.into_body().collect().await else {
-        return Ok(whole(StatusCode::BAD_REQUEST, &json!({"error": {"message": "no body"}})));
+        return Ok(whole(
+            StatusCode::BAD_REQUEST,
+            &json!({"error": {"message": "no body"}}),
+        ));
     };
     let asked: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
     tokio::time::sleep(THINKING).await;
     Ok(match path.as_str() {
         "/v1/chat/completions" => chat(&asked),
         "/v1/messages" => messages(&asked),
-        _ => whole(StatusCode::NOT_FOUND, &json!({"error": {"message": "not in the script"}})),
+        _ => whole(
+            StatusCode::NOT_FOUND,
+            &json!({"error": {"message": "not in the script"}}),
+        ),
     })
 }
 
@@ -91,9 +99,17 @@ fn chat(asked: &Value) -> Response<Body> {
     };
     let mut pieces: Vec<String> = WORDS
         .iter()
-        .map(|word| chunk(json!([{"index": 0, "delta": {"content": word}, "finish_reason": null}]), &Value::Null))
+        .map(|word| {
+            chunk(
+                json!([{"index": 0, "delta": {"content": word}, "finish_reason": null}]),
+                &Value::Null,
+            )
+        })
         .collect();
-    pieces.push(chunk(json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]), &Value::Null));
+    pieces.push(chunk(
+        json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]),
+        &Value::Null,
+    ));
     // As OpenAI does: usage comes only to those who ask for it. The gateway asks.
     let asks = asked.pointer("/stream_options/include_usage").and_then(Value::as_bool);
     if asks == Some(true) {
@@ -106,7 +122,11 @@ fn chat(asked: &Value) -> Response<Body> {
 /// Anthropic: the first turn writes the prompt cache, later ones read it. Both lie outside the input tokens.
 fn messages(asked: &Value) -> Response<Body> {
     let turns = asked.get("messages").and_then(Value::as_array).map_or(0, Vec::len);
-    let (written, read) = if turns <= 1 { (CACHED_TOKENS, 0) } else { (0, CACHED_TOKENS) };
+    let (written, read) = if turns <= 1 {
+        (CACHED_TOKENS, 0)
+    } else {
+        (0, CACHED_TOKENS)
+    };
     let usage = |output: u64| {
         json!({"input_tokens": 240, "cache_creation_input_tokens": written, "cache_read_input_tokens": read,
             "output_tokens": output})
@@ -126,11 +146,15 @@ fn messages(asked: &Value) -> Response<Body> {
     ];
     for word in WORDS {
         let delta = json!({"type": "text_delta", "text": word});
-        pieces.push(event(json!({"type": "content_block_delta", "index": 0, "delta": delta})));
+        pieces.push(event(
+            json!({"type": "content_block_delta", "index": 0, "delta": delta}),
+        ));
     }
     pieces.push(event(json!({"type": "content_block_stop", "index": 0})));
-    pieces.push(event(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},
-        "usage": {"output_tokens": 410}})));
+    pieces.push(event(
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},
+        "usage": {"output_tokens": 410}}),
+    ));
     pieces.push(event(json!({"type": "message_stop"})));
     events(pieces)
 }
@@ -146,7 +170,11 @@ fn events(pieces: Vec<String>) -> Response<Body> {
         tokio::time::sleep(BETWEEN_PIECES).await;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(piece))), pieces))
     });
-    with_head(StatusCode::OK, "text/event-stream", StreamBody::new(frames).boxed_unsync())
+    with_head(
+        StatusCode::OK,
+        "text/event-stream",
+        StreamBody::new(frames).boxed_unsync(),
+    )
 }
 
 fn with_head(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {

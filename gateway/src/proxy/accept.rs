@@ -83,7 +83,11 @@ struct Refused {
 
 impl Refused {
     fn new(refusal: Refusal, way: Option<&Arc<Way>>, operation: &str) -> Refused {
-        Refused { refusal, way: way.cloned(), operation: operation.to_owned() }
+        Refused {
+            refusal,
+            way: way.cloned(),
+            operation: operation.to_owned(),
+        }
     }
 }
 
@@ -106,8 +110,10 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
         Err(refused) => {
             let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
             report::refused(gateway, name, &refused.refusal);
-            let dialect: Option<(&Arc<dyn Dialect>, &str)> =
-                refused.way.as_ref().map(|way| (&way.plugin.dialect, refused.operation.as_str()));
+            let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
+                .way
+                .as_ref()
+                .map(|way| (&way.plugin.dialect, refused.operation.as_str()));
             let unread = !session.is_body_done();
             if unread {
                 session.set_keepalive(None);
@@ -153,8 +159,8 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     let limits = &rules.config.limits;
 
     check_head(session, limits).map_err(|refusal| Refused::new(refusal, None, ""))?;
-    let target = find_target(&rules, session.req_header())
-        .map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
+    let target =
+        find_target(&rules, session.req_header()).map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
     let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
     let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
     if is_websocket(session.req_header()) {
@@ -164,22 +170,36 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
-    let exchange =
-        Exchange::new(id, at_ms, started, Arc::clone(&rules), target, identity, session.req_header(), inspected);
+    let exchange = Exchange::new(
+        id,
+        at_ms,
+        started,
+        Arc::clone(&rules),
+        target,
+        identity,
+        session.req_header(),
+        inspected,
+    );
 
     if !exchange.is_metered() {
         return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
     }
     let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
     let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
-    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict).await.map_err(refused)?;
+    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict)
+        .await
+        .map_err(refused)?;
     metered(gateway, session, &exchange, reserved).await.map_err(refused)
 }
 
 fn no_websocket() -> Refusal {
-    Refusal::new(426, "websocket_not_served", "WebSocket is not served here: use plain HTTP requests")
-        .header("upgrade", "HTTP/1.1")
-        .final_answer()
+    Refusal::new(
+        426,
+        "websocket_not_served",
+        "WebSocket is not served here: use plain HTTP requests",
+    )
+    .header("upgrade", "HTTP/1.1")
+    .final_answer()
 }
 
 /// A free operation: forwarded, never held, never entered.
@@ -203,7 +223,13 @@ async fn metered(
     exchange: &Exchange,
     reserved: Reserved,
 ) -> Result<bool, Refusal> {
-    let Reserved { mut hold, changes, headers, verdict, mut allowance } = reserved;
+    let Reserved {
+        mut hold,
+        changes,
+        headers,
+        verdict,
+        mut allowance,
+    } = reserved;
     let outgoing = match outgoing(exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
         Err(refusal) => {
@@ -220,9 +246,23 @@ async fn metered(
     };
     let relayed = {
         let mut bounded = allowance.bind(&mut hold);
-        relay(gateway, exchange, answer, outgoing.usage_injected, &headers, &mut bounded, session).await
+        relay(
+            gateway,
+            exchange,
+            answer,
+            outgoing.usage_injected,
+            &headers,
+            &mut bounded,
+            session,
+        )
+        .await
     };
-    let ended = Ended { end: relayed.end, status: relayed.status, ttfb_ms: relayed.ttfb_ms, verdict: &verdict };
+    let ended = Ended {
+        end: relayed.end,
+        status: relayed.status,
+        ttfb_ms: relayed.ttfb_ms,
+        verdict: &verdict,
+    };
     let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
         // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.

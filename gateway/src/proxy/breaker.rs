@@ -37,10 +37,18 @@ impl Breaker {
     /// `Err`: open; seconds until the next probe.
     pub fn attempt(&self, settings: &Settings, now_ms: i64) -> Result<Attempt<'_>, u64> {
         if settings.max_failures == 0 {
-            return Ok(Attempt { breaker: self, probe: false });
+            return Ok(Attempt {
+                breaker: self,
+                probe: false,
+            });
         }
         let mut inner = self.inner.lock();
-        let Some(until_ms) = inner.open_until_ms else { return Ok(Attempt { breaker: self, probe: false }) };
+        let Some(until_ms) = inner.open_until_ms else {
+            return Ok(Attempt {
+                breaker: self,
+                probe: false,
+            });
+        };
         if now_ms < until_ms {
             return Err(u64::try_from((until_ms - now_ms + 999) / 1000).unwrap_or(1));
         }
@@ -48,7 +56,10 @@ impl Breaker {
             return Err(1);
         }
         inner.probing = true;
-        Ok(Attempt { breaker: self, probe: true })
+        Ok(Attempt {
+            breaker: self,
+            probe: true,
+        })
     }
 
     /// The state, and the failures in a row.
@@ -94,7 +105,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const SETTINGS: Settings = Settings { max_failures: 2, timeout: Duration::from_secs(30) };
+    const SETTINGS: Settings = Settings {
+        max_failures: 2,
+        timeout: Duration::from_secs(30),
+    };
 
     #[test]
     fn opens_after_failures_in_a_row_and_closes_after_one_good_probe() {
@@ -117,13 +131,19 @@ mod tests {
             breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
         }
         drop(breaker.attempt(&SETTINGS, 30_000).unwrap());
-        breaker.attempt(&SETTINGS, 30_000).unwrap().done(false, &SETTINGS, 30_000);
+        breaker
+            .attempt(&SETTINGS, 30_000)
+            .unwrap()
+            .done(false, &SETTINGS, 30_000);
         assert_eq!(breaker.status(59_999).0, State::Open);
     }
 
     #[test]
     fn zero_failures_is_off() {
-        let off = Settings { max_failures: 0, timeout: Duration::from_secs(30) };
+        let off = Settings {
+            max_failures: 0,
+            timeout: Duration::from_secs(30),
+        };
         let breaker = Breaker::default();
         for _ in 0..9 {
             breaker.attempt(&off, 0).unwrap().done(false, &off, 0);

@@ -33,9 +33,15 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, estimate: Estimate) -> Res
     };
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let verdict = gateway.policies.request(&facts, &balances).map_err(|failure| {
-        tracing::error!(policy = failure.policy, message = failure.message, "a policy failed; the request is refused");
+        tracing::error!(
+            policy = failure.policy,
+            message = failure.message,
+            "a policy failed; the request is refused"
+        );
         let message = format!("policy {} failed; the request is refused", failure.policy);
-        Refusal::new(503, "policy_failed", message).field("policy", failure.policy).final_answer()
+        Refusal::new(503, "policy_failed", message)
+            .field("policy", failure.policy)
+            .final_answer()
     })?;
     Ok(verdict)
 }

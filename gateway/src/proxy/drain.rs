@@ -28,7 +28,11 @@ pub struct InFlight(Arc<Drain>);
 
 impl Drain {
     pub fn new() -> Arc<Drain> {
-        Arc::new(Drain { in_flight: AtomicU64::new(0), idle: Notify::new(), phase: watch::Sender::new(Phase::Running) })
+        Arc::new(Drain {
+            in_flight: AtomicU64::new(0),
+            idle: Notify::new(),
+            phase: watch::Sender::new(Phase::Running),
+        })
     }
 
     pub fn enter(self: &Arc<Self>) -> InFlight {

@@ -43,7 +43,11 @@ impl Exchange {
         inspected: Inspected,
     ) -> Exchange {
         let base = &target.way.provider.upstream.base_path;
-        let query = header.uri.query().map(crate::proxy::identify::forwarded_query).filter(|query| !query.is_empty());
+        let query = header
+            .uri
+            .query()
+            .map(crate::proxy::identify::forwarded_query)
+            .filter(|query| !query.is_empty());
         let mut forward_path = format!("{base}{}", target.path);
         if let Some(query) = query {
             forward_path.push('?');

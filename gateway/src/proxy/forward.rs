@@ -54,7 +54,8 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let (body, usage_injected, reencoded) = edited_body(exchange, changes)?;
     let internal = |_| Refusal::new(500, "internal", "the request could not be forwarded");
     let path = exchange.forward_path.as_bytes();
-    let mut header = RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
+    let mut header =
+        RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
     let of_one_hop = named_by_connection(client);
     for (name, value) in &client.headers {
         let lower = name.as_str();
@@ -67,15 +68,25 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     }
     let address = exchange.way.upstream.address();
     let default_port = if address.tls { 443 } else { 80 };
-    let host = if address.port == default_port { address.host.clone() } else { format!("{}:{}", address.host, address.port) };
+    let host = if address.port == default_port {
+        address.host.clone()
+    } else {
+        format!("{}:{}", address.host, address.port)
+    };
     header.insert_header("Host", host).map_err(internal)?;
     if exchange.is_metered() {
         header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
     }
     if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
-        header.insert_header("Content-Length", body.len().to_string()).map_err(internal)?;
+        header
+            .insert_header("Content-Length", body.len().to_string())
+            .map_err(internal)?;
     }
-    Ok(Outgoing { header: Box::new(header), body, usage_injected })
+    Ok(Outgoing {
+        header: Box::new(header),
+        body,
+        usage_injected,
+    })
 }
 
 /// The body as it came, or spliced. Returns whether usage was asked for on the client's behalf, and whether an encoded
@@ -83,29 +94,45 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
 fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, bool), Refusal> {
     let inspected = &exchange.inspected;
     let as_it_came = inspected.body.bytes.clone();
-    let Some(outline) = &inspected.outline else { return Ok((as_it_came, false, false)) };
+    let Some(outline) = &inspected.outline else {
+        return Ok((as_it_came, false, false));
+    };
     let mut edits = Vec::new();
     for point in &inspected.call.edits {
         let edit = match point {
-            EditPoint::Model(path) => changes.model.as_ref().map(|model| (path, serde_json::json!(model).to_string())),
+            EditPoint::Model(path) => changes
+                .model
+                .as_ref()
+                .map(|model| (path, serde_json::json!(model).to_string())),
             EditPoint::MaxOutput(path) => changes.max_output.map(|max| (path, max.to_string())),
             // An encoded body is not opened for this alone: its usage is estimated should the stream not tell it.
-            EditPoint::StreamUsage(path) => (exchange.way.provider.inject_usage && !inspected.is_encoded())
-                .then(|| (path, "true".to_owned())),
+            EditPoint::StreamUsage(path) => {
+                (exchange.way.provider.inject_usage && !inspected.is_encoded()).then(|| (path, "true".to_owned()))
+            }
         };
         if let Some((path, value)) = edit {
-            edits.push(Edit { path: path.clone(), value });
+            edits.push(Edit {
+                path: path.clone(),
+                value,
+            });
         }
     }
     if edits.is_empty() {
         return Ok((as_it_came, false, false));
     }
-    let injected = inspected.call.edits.iter().any(|point| matches!(point, EditPoint::StreamUsage(_)))
+    let injected = inspected
+        .call
+        .edits
+        .iter()
+        .any(|point| matches!(point, EditPoint::StreamUsage(_)))
         && exchange.way.provider.inject_usage
         && !inspected.is_encoded();
     let spliced = splice(inspected.json(), &exchange.way.plugin.request_shape, outline, &edits).map_err(|error| {
-        Refusal::bad_request("cannot_edit", format!("the request cannot be changed as the rules ask: {error}"))
-            .final_answer()
+        Refusal::bad_request(
+            "cannot_edit",
+            format!("the request cannot be changed as the rules ask: {error}"),
+        )
+        .final_answer()
     })?;
     Ok((Bytes::from(spliced), injected, inspected.is_encoded()))
 }
@@ -163,12 +190,18 @@ pub async fn forward(
         }
         Err(Trouble::ShuttingDown) => {
             let message = "the gateway is going down; try again";
-            Err(Failed::Sent(Refusal::new(503, "shutting_down", message).retry_after(1).closing()))
+            Err(Failed::Sent(
+                Refusal::new(503, "shutting_down", message).retry_after(1).closing(),
+            ))
         }
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
-            Err(Failed::Sent(Refusal::new(504, "upstream_timeout", "the upstream did not answer in time")))
+            Err(Failed::Sent(Refusal::new(
+                504,
+                "upstream_timeout",
+                "the upstream did not answer in time",
+            )))
         }
         Err(Trouble::Broken(what)) => {
             verdict(attempt, false);
@@ -225,11 +258,23 @@ async fn send_and_wait(
     }
     .await;
     // An upstream may answer (413, 429) and close without reading all: the answer counts, not the failed write.
-    let patience = if sent.is_ok() { timeouts.first_byte } else { Duration::from_secs(1) };
+    let patience = if sent.is_ok() {
+        timeouts.first_byte
+    } else {
+        Duration::from_secs(1)
+    };
     let head = async {
         loop {
-            if timeout(patience, upstream.read_response_header()).await.map_err(|_| Trouble::TimedOut)?.is_err() {
-                return Err(Trouble::Broken(if sent.is_ok() { "no answer" } else { "request not taken" }));
+            if timeout(patience, upstream.read_response_header())
+                .await
+                .map_err(|_| Trouble::TimedOut)?
+                .is_err()
+            {
+                return Err(Trouble::Broken(if sent.is_ok() {
+                    "no answer"
+                } else {
+                    "request not taken"
+                }));
             }
             match upstream.response_header() {
                 Some(header) if header.status.is_informational() => {}
@@ -261,4 +306,3 @@ pub async fn client_gone(session: &mut ServerSession) {
     }
     std::future::pending().await
 }
-

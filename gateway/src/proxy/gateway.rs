@@ -47,7 +47,11 @@ pub enum RulesError {
     #[error("provider {provider}: no plugin for dialect {dialect}")]
     NoDialect { provider: String, dialect: String },
     #[error("provider {provider}: plugin {dialect}: {reason}")]
-    BadDialect { provider: String, dialect: String, reason: String },
+    BadDialect {
+        provider: String,
+        dialect: String,
+        reason: String,
+    },
 }
 
 impl Rules {
@@ -74,7 +78,12 @@ impl Rules {
             });
         }
         ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
-        Ok(Rules { config, ways, prices, fingerprints })
+        Ok(Rules {
+            config,
+            ways,
+            prices,
+            fingerprints,
+        })
     }
 }
 
@@ -98,9 +107,7 @@ impl Way {
             breaker: Breaker::default(),
             stated_price: match provider.unpriced {
                 Unpriced::Free => Some(Row::free(name.clone())),
-                Unpriced::Price { input, output } => {
-                    Some(Row::default_price(name.clone(), input, output))
-                }
+                Unpriced::Price { input, output } => Some(Row::default_price(name.clone(), input, output)),
                 Unpriced::Dearest | Unpriced::Refuse => None,
             },
             provider: provider.clone(),
@@ -156,6 +163,9 @@ mod tests {
         assert_ne!(of("sk-proj-aaaaaaaaaaaaaaaa1234"), of("sk-proj-bbbbbbbbbbbbbbbb1234"));
         assert_eq!(of("sk-1").len(), 24);
         assert_eq!(of(""), "");
-        assert_ne!(Fingerprints::new([8; 32]).of(&Secret::new("sk-1".to_owned())), of("sk-1"));
+        assert_ne!(
+            Fingerprints::new([8; 32]).of(&Secret::new("sk-1".to_owned())),
+            of("sk-1")
+        );
     }
 }

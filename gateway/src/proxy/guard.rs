@@ -70,7 +70,11 @@ pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
 /// Checks the head of a request.
 pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusal> {
     let header = session.req_header();
-    let bytes: usize = header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let bytes: usize = header
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
     if bytes > limits.header_bytes_max {
         return Err(Refusal::new(431, "headers_too_large", "request headers are too large").closing());
     }
@@ -85,7 +89,10 @@ pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusa
         return Err(Refusal::bad_request("bad_framing", "more than one Content-Length").closing());
     }
     if has_unsafe_path(header.uri.path()) {
-        return Err(Refusal::bad_request("bad_path", "the path has empty or dotted segments or control characters"));
+        return Err(Refusal::bad_request(
+            "bad_path",
+            "the path has empty or dotted segments or control characters",
+        ));
     }
     if let Some(length) = content_length(header) {
         if length > limits.body_bytes_max {
@@ -146,7 +153,10 @@ pub struct BodyBudget {
 
 impl BodyBudget {
     pub fn new(max: u64) -> Arc<BodyBudget> {
-        Arc::new(BodyBudget { held: AtomicU64::new(0), max })
+        Arc::new(BodyBudget {
+            held: AtomicU64::new(0),
+            max,
+        })
     }
 
     fn take(&self, bytes: u64) -> bool {
@@ -166,7 +176,10 @@ pub struct BodyShare {
 
 impl BodyShare {
     fn none_of(budget: &Arc<BodyBudget>) -> BodyShare {
-        BodyShare { budget: Arc::clone(budget), bytes: 0 }
+        BodyShare {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
     }
 
     fn grow(&mut self, by: u64) -> bool {
@@ -199,16 +212,25 @@ impl Body {
 }
 
 /// Reads the whole body, bounded in size and in the client's silence.
-pub async fn read_body(session: &mut ServerSession, limits: &Limits, budget: &Arc<BodyBudget>) -> Result<Body, Refusal> {
+pub async fn read_body(
+    session: &mut ServerSession,
+    limits: &Limits,
+    budget: &Arc<BodyBudget>,
+) -> Result<Body, Refusal> {
     if session.is_body_empty() {
-        return Ok(Body { bytes: Bytes::new(), _share: None });
+        return Ok(Body {
+            bytes: Bytes::new(),
+            _share: None,
+        });
     }
     if expects_continue(session.req_header()) {
         let unwilling = session.write_continue_response().await;
         unwilling.map_err(|_| client_left())?;
     }
     let overloaded = || {
-        Refusal::new(503, "overloaded", "too many request bytes in flight").retry_after(1).closing()
+        Refusal::new(503, "overloaded", "too many request bytes in flight")
+            .retry_after(1)
+            .closing()
     };
     let mut share = BodyShare::none_of(budget);
     let silence = Duration::from_millis(limits.body_read_timeout_ms);
@@ -218,7 +240,9 @@ pub async fn read_body(session: &mut ServerSession, limits: &Limits, budget: &Ar
     loop {
         let read = tokio::time::timeout(silence, session.read_request_body()).await;
         let chunk = match read {
-            Err(_) => return Err(Refusal::new(408, "body_timeout", "the request body did not arrive in time").closing()),
+            Err(_) => {
+                return Err(Refusal::new(408, "body_timeout", "the request body did not arrive in time").closing());
+            }
             Ok(Err(_)) => return Err(Refusal::bad_request("unreadable_body", "failed to read request body").closing()),
             Ok(Ok(None)) => break,
             Ok(Ok(Some(chunk))) => chunk,
@@ -240,8 +264,15 @@ pub async fn read_body(session: &mut ServerSession, limits: &Limits, budget: &Ar
             _ => rest.extend_from_slice(&chunk),
         }
     }
-    let bytes = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
-    Ok(Body { bytes, _share: Some(share) })
+    let bytes = if rest.is_empty() {
+        first.unwrap_or_default()
+    } else {
+        rest.freeze()
+    };
+    Ok(Body {
+        bytes,
+        _share: Some(share),
+    })
 }
 
 /// Said of a client that went away before its request was whole; nobody reads it.
@@ -272,10 +303,23 @@ mod tests {
 
     #[test]
     fn paths_that_two_parsers_read_differently_are_unsafe() {
-        for path in ["/v1/../v1/chat", "/v1/%2e%2e/x", "/v1//chat", "/v1/chat%2Fcompletions", "/a\\b", "/v1/%2E/x"] {
+        for path in [
+            "/v1/../v1/chat",
+            "/v1/%2e%2e/x",
+            "/v1//chat",
+            "/v1/chat%2Fcompletions",
+            "/a\\b",
+            "/v1/%2E/x",
+        ] {
             assert!(has_unsafe_path(path), "{path}");
         }
-        for path in ["/", "/v1/chat/completions", "/v1/models/gpt-4.1", "/v1/chat/", "/x/...y"] {
+        for path in [
+            "/",
+            "/v1/chat/completions",
+            "/v1/models/gpt-4.1",
+            "/v1/chat/",
+            "/x/...y",
+        ] {
             assert!(!has_unsafe_path(path), "{path}");
         }
     }
@@ -296,7 +340,13 @@ mod tests {
         for name in ["x-agent-id", "x-agentledger-tenant", "transfer-encoding", "host", "via"] {
             assert!(is_ours(name), "{name}");
         }
-        for name in ["authorization", "x-api-key", "anthropic-beta", "openai-organization", "x-agentic"] {
+        for name in [
+            "authorization",
+            "x-api-key",
+            "anthropic-beta",
+            "openai-organization",
+            "x-agentic",
+        ] {
             assert!(!is_ours(name), "{name}");
         }
     }

@@ -45,12 +45,21 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     let (mut upstream, _) = connector.get_http_session(&peer).await.map_err(away)?;
     upstream.write_request_header(Box::new(header)).await.map_err(away)?;
     if !body.bytes.is_empty() {
-        upstream.write_request_body(body.bytes.clone(), true).await.map_err(away)?;
+        upstream
+            .write_request_body(body.bytes.clone(), true)
+            .await
+            .map_err(away)?;
     }
     upstream.finish_request_body().await.map_err(away)?;
     match timeout(PATIENCE, upstream.read_response_header()).await {
         Ok(Ok(())) => {}
-        _ => return Err(Refusal::new(504, "control_timeout", "the control plane did not answer in time")),
+        _ => {
+            return Err(Refusal::new(
+                504,
+                "control_timeout",
+                "the control plane did not answer in time",
+            ));
+        }
     }
     let Some(answer) = upstream.response_header() else {
         return Err(Refusal::new(502, "control_failed", "the control plane gave no answer"));
@@ -79,8 +88,12 @@ fn request_for_control(session: &ServerSession, body_bytes: usize) -> Result<Req
         }
     }
     header.insert_header("Host", "control").map_err(internal)?;
-    header.insert_header("Content-Length", body_bytes.to_string()).map_err(internal)?;
-    let peer = session.client_addr().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    header
+        .insert_header("Content-Length", body_bytes.to_string())
+        .map_err(internal)?;
+    let peer = session
+        .client_addr()
+        .map_or_else(|| "unknown".to_owned(), ToString::to_string);
     header.insert_header(PEER_HEADER, peer).map_err(internal)?;
     Ok(header)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentledger_ledger::Name;
 use pingora::http::RequestHeader;
 
-use crate::config::{Limits, UnknownRoutes};
+use crate::config::{Absence, AbsentProvider, Limits, UnknownRoutes};
 use crate::plugin::Billing;
 use crate::proxy::gateway::{Rules, Way};
 use crate::proxy::reply::Refusal;
@@ -44,8 +44,13 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
     let method = header.method.as_str();
     let mut sharing: Vec<(&Arc<Way>, &str)> = Vec::new();
     for way in &rules.ways {
-        let Some(rest) = after_prefix(path, &way.provider.prefix) else { continue };
-        if sharing.first().is_some_and(|(first, _)| first.provider.prefix != way.provider.prefix) {
+        let Some(rest) = after_prefix(path, &way.provider.prefix) else {
+            continue;
+        };
+        if sharing
+            .first()
+            .is_some_and(|(first, _)| first.provider.prefix != way.provider.prefix)
+        {
             break;
         }
         sharing.push((way, rest));
@@ -66,7 +71,8 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         }
     }
     let open = sharing.iter().find(|(way, rest)| {
-        way.provider.unknown_routes == UnknownRoutes::Pass && (!way.provider.prefix.is_empty() || rest.starts_with("/v1/"))
+        way.provider.unknown_routes == UnknownRoutes::Pass
+            && (!way.provider.prefix.is_empty() || rest.starts_with("/v1/"))
     });
     if let Some((way, rest)) = open {
         return Ok(Target {
@@ -78,8 +84,18 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         });
     }
     let way = sharing.first().map(|(way, _)| Arc::clone(way));
-    let refusal = Refusal::new(404, "no_route", format!("no provider serves {method} {}", shown(path))).final_answer();
-    Err((refusal, way))
+    let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
+    Err((Refusal::new(404, "no_route", message).final_answer(), way))
+}
+
+/// The path belongs to a provider that is known and not served here.
+fn why_absent(rules: &Rules, path: &str) -> Option<String> {
+    let under = |absent: &&AbsentProvider| !absent.prefix.is_empty() && after_prefix(path, &absent.prefix).is_some();
+    let absent = rules.config.absent.iter().find(under)?;
+    Some(match absent.why {
+        Absence::Disabled => format!("provider {} is not enabled here", absent.name),
+        Absence::NoDialect => format!("provider {} has no plugin here that reads its dialect", absent.name),
+    })
 }
 
 /// A path as an error may repeat it: bounded, printable.
@@ -103,11 +119,20 @@ pub fn identify(rules: &Rules, header: &RequestHeader, limits: &Limits) -> Resul
     let fingerprint = Name::from(rules.fingerprints.of(&key));
     let query = header.uri.query().unwrap_or_default();
     let named = |name: &str, parameter: &str| -> Result<Name, Refusal> {
-        let said = header.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let said = said.filter(|value| !value.is_empty()).or_else(|| query_value(query, parameter));
+        let said = header
+            .headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let said = said
+            .filter(|value| !value.is_empty())
+            .or_else(|| query_value(query, parameter));
         checked(name, said.unwrap_or_default(), limits.identity_bytes_max)
     };
-    let claim = if rules.config.tenants_enabled { named("x-agentledger-tenant", "")? } else { Name::from("") };
+    let claim = if rules.config.tenants_enabled {
+        named("x-agentledger-tenant", "")?
+    } else {
+        Name::from("")
+    };
     Ok(Identity {
         fingerprint,
         agent: named("x-agent-id", "_agent_id")?,
@@ -150,20 +175,34 @@ fn tags(text: &str) -> Result<BTreeMap<Name, Name>, Refusal> {
 
 /// The API key, where the provider's own clients put it. Left in place for the upstream.
 fn find_key(header: &RequestHeader) -> Secret<String> {
-    let value = |name: &str| header.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let value = |name: &str| {
+        header
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     let bearer = value("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let key = [bearer, value("x-api-key"), value("x-goog-api-key"), value("api-key")];
-    Secret::new(key.into_iter().flatten().find(|key| !key.is_empty()).unwrap_or_default().to_owned())
+    Secret::new(
+        key.into_iter()
+            .flatten()
+            .find(|key| !key.is_empty())
+            .unwrap_or_default()
+            .to_owned(),
+    )
 }
 
 fn query_value(query: &str, name: &str) -> Option<String> {
     if name.is_empty() {
         return None;
     }
-    let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let pair = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_decoded(&pair.replace('+', " ")))
 }
 
@@ -189,7 +228,11 @@ fn percent_decoded(text: &str) -> String {
 
 /// The query that goes upstream: as it came, without what was said to us.
 pub fn forwarded_query(query: &str) -> String {
-    query.split('&').filter(|pair| !pair.starts_with("_agent_")).collect::<Vec<_>>().join("&")
+    query
+        .split('&')
+        .filter(|pair| !pair.starts_with("_agent_"))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 #[cfg(test)]

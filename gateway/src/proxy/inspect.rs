@@ -27,7 +27,11 @@ pub struct Inspected {
 impl Inspected {
     /// The JSON that the outline's spans refer to.
     pub fn json(&self) -> &[u8] {
-        if self.decoded.is_empty() { &self.body.bytes } else { &self.decoded }
+        if self.decoded.is_empty() {
+            &self.body.bytes
+        } else {
+            &self.decoded
+        }
     }
 
     pub fn is_encoded(&self) -> bool {
@@ -89,7 +93,13 @@ pub fn inspect(header: &RequestHeader, target: &Target, body: Body, limits: &Lim
     let call = target.way.plugin.dialect.inspect(&request).map_err(refusal_of)?;
     let mut text = Text::default();
     text.add(json, &found);
-    Ok(Inspected { call, decoded: decoded.unwrap_or_default(), outline: Some(found), text, body })
+    Ok(Inspected {
+        call,
+        decoded: decoded.unwrap_or_default(),
+        outline: Some(found),
+        text,
+        body,
+    })
 }
 
 fn refusal_of(error: DialectError) -> Refusal {
@@ -104,14 +114,20 @@ fn refusal_of(error: DialectError) -> Refusal {
         DialectError::Failed { plugin, reason } => {
             tracing::warn!(plugin, reason, "a plugin failed to read a request");
             // Unread means unmetered: budgets are not bypassed by a request that breaks a plugin.
-            Refusal::new(502, "plugin_failed", format!("the {plugin} plugin could not read this request"))
+            Refusal::new(
+                502,
+                "plugin_failed",
+                format!("the {plugin} plugin could not read this request"),
+            )
         }
     }
 }
 
 /// A decoded copy of an encoded body, bounded; `None` where it is not encoded.
 fn decode(header: &RequestHeader, body: &[u8], bytes_max: u64) -> Result<Option<Bytes>, Refusal> {
-    let Some(encoding) = header.headers.get("content-encoding") else { return Ok(None) };
+    let Some(encoding) = header.headers.get("content-encoding") else {
+        return Ok(None);
+    };
     let encoding = encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     let reader: Box<dyn Read + '_> = match encoding.as_str() {
         "" | "identity" => return Ok(None),
@@ -125,7 +141,10 @@ fn decode(header: &RequestHeader, body: &[u8], bytes_max: u64) -> Result<Option<
         }
     };
     let mut decoded = Vec::new();
-    reader.take(bytes_max + 1).read_to_end(&mut decoded).map_err(|_| undecodable(&encoding))?;
+    reader
+        .take(bytes_max + 1)
+        .read_to_end(&mut decoded)
+        .map_err(|_| undecodable(&encoding))?;
     if decoded.len() as u64 > bytes_max {
         return Err(body_too_large());
     }
@@ -150,7 +169,10 @@ mod tests {
     #[test]
     fn codex_bodies_in_zstd_are_read_and_bounded() {
         let packed = zstd::encode_all(&b"{\"model\":\"m\"}"[..], 3).unwrap();
-        assert_eq!(decode(&head("zstd"), &packed, 100).unwrap().unwrap(), "{\"model\":\"m\"}");
+        assert_eq!(
+            decode(&head("zstd"), &packed, 100).unwrap().unwrap(),
+            "{\"model\":\"m\"}"
+        );
         let bomb = zstd::encode_all(&vec![b' '; 1 << 20][..], 19).unwrap();
         assert_eq!(decode(&head("zstd"), &bomb, 1000).unwrap_err().status, 413);
         assert_eq!(decode(&head("zstd"), b"nonsense", 1000).unwrap_err().status, 400);

@@ -25,12 +25,16 @@ pub fn find<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Opti
         Unpriced::Refuse => None,
         Unpriced::Dearest => {
             let quote = rules.prices.dearest(provider, at_ms)?;
-            Some(Found { quote, reason: Some(reason::UNPRICED_MODEL) })
+            Some(Found {
+                quote,
+                reason: Some(reason::UNPRICED_MODEL),
+            })
         }
         // Said by the operator: a price like any other.
-        Unpriced::Free | Unpriced::Price { .. } => {
-            way.stated_price.as_ref().map(|row| Found { quote: row.quote(at_ms), reason: None })
-        }
+        Unpriced::Free | Unpriced::Price { .. } => way.stated_price.as_ref().map(|row| Found {
+            quote: row.quote(at_ms),
+            reason: None,
+        }),
     }
 }
 
@@ -45,13 +49,25 @@ pub struct Priced {
 
 /// Prices what was used. `model` names the answer's own part; other parts name theirs.
 pub fn price(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str>) -> Priced {
-    let mut priced = Priced { cost: Usd::ZERO, parts: Vec::new(), price: None, reason: None };
+    let mut priced = Priced {
+        cost: Usd::ZERO,
+        parts: Vec::new(),
+        price: None,
+        reason: None,
+    };
     for part in &used.parts {
         let named = part.model.as_deref().unwrap_or(model);
         let found = find(&exchange.rules, &exchange.way, named, exchange.at_ms)
             // The answer may name a model by an id that only the requested one tells the price of.
             .filter(|found| found.reason.is_none())
-            .or_else(|| find(&exchange.rules, &exchange.way, &exchange.inspected.call.model, exchange.at_ms));
+            .or_else(|| {
+                find(
+                    &exchange.rules,
+                    &exchange.way,
+                    &exchange.inspected.call.model,
+                    exchange.at_ms,
+                )
+            });
         let cost = match &found {
             Some(found) => {
                 let fallbacks = found.quote.fallbacks(&part.usage, tier);
@@ -68,7 +84,11 @@ pub fn price(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str
             }
         };
         priced.cost = priced.cost.saturating_add(cost);
-        priced.parts.push(Part { model: Name::from(named), usage: part.usage, cost });
+        priced.parts.push(Part {
+            model: Name::from(named),
+            usage: part.usage,
+            cost,
+        });
     }
     priced
 }

@@ -85,7 +85,13 @@ pub async fn relay(
         Framing::UntilClose
     };
     let head = head_for_client(&answer.header, framing, hide_usage && meter.is_framed(), extra);
-    let mut pump = Pump { exchange, meter, held: BytesMut::new(), ready: Vec::new(), ttfb_ms: None };
+    let mut pump = Pump {
+        exchange,
+        meter,
+        held: BytesMut::new(),
+        ready: Vec::new(),
+        ttfb_ms: None,
+    };
     session.set_write_timeout(Some(exchange.way.provider.timeouts.idle));
     let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
         (End::ClientGone, Last::Nothing)
@@ -108,7 +114,13 @@ pub async fn relay(
         // Cancelled: what the upstream does not send any more, it does not bill.
         answer.connection.session.shutdown().await;
     }
-    Relayed { end, metered, ttfb_ms, status, last }
+    Relayed {
+        end,
+        metered,
+        ttfb_ms,
+        status,
+        last,
+    }
 }
 
 impl Relayed {
@@ -221,7 +233,10 @@ impl Pump<'_> {
             && pieces.iter().map(|piece| piece.raw_len).sum::<usize>() == chunk.len();
         if untouched {
             let framed = self.meter.is_framed();
-            match pieces.iter().find_map(|piece| allowance.covers(piece.text_bytes).err().filter(|_| framed)) {
+            match pieces
+                .iter()
+                .find_map(|piece| allowance.covers(piece.text_bytes).err().filter(|_| framed))
+            {
                 // Rare: find the frame to stop at below.
                 Some(_) => {}
                 None => {
@@ -320,7 +335,11 @@ fn head_for_client(
     if length_may_change {
         head.remove_header("content-length");
     }
-    head.set_version(if framing == Framing::H2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
+    head.set_version(if framing == Framing::H2 {
+        http::Version::HTTP_2
+    } else {
+        http::Version::HTTP_11
+    });
     for (name, value) in extra {
         // Ours alone: an upstream that says the same is overruled. A value that is no header value is left out.
         let _ = head.insert_header(name.clone(), value.as_str());

@@ -91,7 +91,11 @@ impl Refusal {
     pub fn body(&self, dialect: Option<(&Arc<dyn Dialect>, &str)>) -> Vec<u8> {
         let object = self.object();
         let spoken = dialect.and_then(|(dialect, operation)| {
-            let refusal = DialectRefusal { status: self.status, code: self.code.clone(), object: object.to_string() };
+            let refusal = DialectRefusal {
+                status: self.status,
+                code: self.code.clone(),
+                object: object.to_string(),
+            };
             dialect.error_body(operation, &refusal).ok()
         });
         let mut body = spoken.unwrap_or_else(|| json!({ "error": object }).to_string().into_bytes());
@@ -108,7 +112,9 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Opt
         session.set_keepalive(None);
     }
     let body = Bytes::from(refusal.body(dialect));
-    let Ok(mut header) = ResponseHeader::build(refusal.status, Some(8)) else { return };
+    let Ok(mut header) = ResponseHeader::build(refusal.status, Some(8)) else {
+        return;
+    };
     let mut put = |name: &str, value: &str| {
         // A value that is no header value is left out rather than the whole answer lost.
         let _ = header.insert_header(name.to_owned(), value);
@@ -131,11 +137,15 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Opt
 
 /// A small answer of the gateway's own, JSON.
 pub async fn answer_json(session: &mut ServerSession, status: u16, body: &'static str) {
-    let Ok(mut header) = ResponseHeader::build(status, Some(4)) else { return };
+    let Ok(mut header) = ResponseHeader::build(status, Some(4)) else {
+        return;
+    };
     let _ = header.insert_header("content-type", "application/json");
     let _ = header.insert_header("content-length", body.len().to_string());
     if session.write_response_header(Box::new(header)).await.is_ok() {
-        let _ = session.write_response_body(Bytes::from_static(body.as_bytes()), true).await;
+        let _ = session
+            .write_response_body(Bytes::from_static(body.as_bytes()), true)
+            .await;
     }
 }
 

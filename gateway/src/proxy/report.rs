@@ -35,10 +35,5 @@ pub fn settled(gateway: &Gateway, entry: Entry) {
 /// Tells of a refusal.
 pub fn refused(gateway: &Gateway, provider: &str, refusal: &Refusal) {
     gateway.metrics.refused(provider, &refusal.code);
-    tracing::info!(
-        provider,
-        status = refusal.status,
-        code = refusal.code,
-        "refused"
-    );
+    tracing::info!(provider, status = refusal.status, code = refusal.code, "refused");
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentledger_ledger::{
-    Amounts, Bound, BooksError, Denial, Hold, Kind, LedgerError, Mode, Name, Obstacle, Outcome, Settlement, Standing, Unit, Usage, Usd,
-    Window,
+    Amounts, BooksError, Bound, Denial, Hold, Kind, LedgerError, Mode, Name, Obstacle, Outcome, Settlement, Standing,
+    Unit, Usage, Usd, Window,
 };
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
@@ -53,7 +53,11 @@ pub struct Estimate {
 
 impl Estimate {
     pub fn facts(&self) -> PolicyEstimate {
-        PolicyEstimate { input_tokens: self.input_tokens, output_tokens: self.output_tokens, usd: self.usd }
+        PolicyEstimate {
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            usd: self.usd,
+        }
     }
 
     fn amounts(&self) -> Amounts {
@@ -72,7 +76,9 @@ impl Estimate {
 /// Tokens at a price, rounded up: a hold is never a nano short.
 fn cost_of(tokens: u64, picos: i64) -> Usd {
     let picos = i128::from(tokens) * i128::from(picos);
-    Usd::from_nanos(i64::try_from(picos.div_euclid(1_000) + i128::from(picos.rem_euclid(1_000) != 0)).unwrap_or(i64::MAX))
+    Usd::from_nanos(
+        i64::try_from(picos.div_euclid(1_000) + i128::from(picos.rem_euclid(1_000) != 0)).unwrap_or(i64::MAX),
+    )
 }
 
 /// Sizes the request: its input at the dearest kind it may be billed as, its output as the config says.
@@ -80,7 +86,10 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     let call = &exchange.inspected.call;
     let config = &exchange.rules.config.hold;
     let Some(found) = find(&exchange.rules, &exchange.way, &call.model, exchange.at_ms) else {
-        let message = format!("model {} has no price here, and unpriced models are refused", shown(&call.model));
+        let message = format!(
+            "model {} has no price here, and unpriced models are refused",
+            shown(&call.model)
+        );
         return Err(Refusal::new(400, "unpriced_model", message).final_answer());
     };
     let input_tokens = input_estimate(gateway, exchange, config);
@@ -92,17 +101,28 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     let (per_choice, basis) = match call.max_output {
         _ if !produces_output => (0, "input only"),
         Some(named) => (named, "named maximum"),
-        None if config.unnamed_output == UnnamedOutput::Max => {
-            (found.quote.max_output().unwrap_or(gateway.estimator.output_expected(&call.model)), "the model's maximum")
-        }
+        None if config.unnamed_output == UnnamedOutput::Max => (
+            found
+                .quote
+                .max_output()
+                .unwrap_or(gateway.estimator.output_expected(&call.model)),
+            "the model's maximum",
+        ),
         None => {
             let expected = gateway.estimator.output_expected(&call.model);
-            (expected.min(found.quote.max_output().unwrap_or(u64::MAX)), "expected output")
+            (
+                expected.min(found.quote.max_output().unwrap_or(u64::MAX)),
+                "expected output",
+            )
         }
     };
     let whole = per_choice.saturating_mul(choices);
     let starts_small = config.size == HoldSize::Expected && call.stream;
-    let output_tokens = if starts_small { whole.min(STEP_TOKENS.saturating_mul(choices)) } else { whole };
+    let output_tokens = if starts_small {
+        whole.min(STEP_TOKENS.saturating_mul(choices))
+    } else {
+        whole
+    };
     let input_usd = cost_of(input_tokens, input_price.picos());
     let sized = Estimate {
         input_tokens,
@@ -131,16 +151,25 @@ fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -
         by_ratio
     };
     let mut tokens = counted.tokens.saturating_add(STRUCTURE_TOKENS);
-    let Some(outline) = &inspected.outline else { return tokens };
+    let Some(outline) = &inspected.outline else {
+        return tokens;
+    };
     let mut media_bytes = 0;
-    for (medium, name) in [(Medium::Image, "image"), (Medium::Audio, "audio"), (Medium::File, "file")] {
+    for (medium, name) in [
+        (Medium::Image, "image"),
+        (Medium::Audio, "audio"),
+        (Medium::File, "file"),
+    ] {
         let (items, bytes) = outline.medium(medium);
         media_bytes += bytes;
         let allowance = config.allowances.get(name).copied().unwrap_or(0);
         tokens = tokens.saturating_add(u64::from(items).saturating_mul(allowance));
     }
     if outline.bytes > STRUCTURED_BODY_BYTES {
-        let structure = outline.bytes.saturating_sub(outline.text_bytes).saturating_sub(media_bytes);
+        let structure = outline
+            .bytes
+            .saturating_sub(outline.text_bytes)
+            .saturating_sub(media_bytes);
         tokens = tokens.saturating_add(structure / STRUCTURE_BYTES_PER_TOKEN);
     }
     tokens
@@ -175,7 +204,12 @@ pub async fn reserve(
     verdict: Verdict,
 ) -> Result<Reserved, Refusal> {
     if let Some(deny) = &verdict.deny {
-        tell_denied(gateway, exchange, &format!("key:{}", exchange.identity.fingerprint), &deny.code);
+        tell_denied(
+            gateway,
+            exchange,
+            &format!("key:{}", exchange.identity.fingerprint),
+            &deny.code,
+        );
         return Err(denied(deny));
     }
     let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
@@ -191,7 +225,13 @@ pub async fn reserve(
         output_price_picos: estimate.output_price_picos,
         ratio: Ratio::of(gateway, &exchange.inspected.call.model),
     };
-    Ok(Reserved { hold, changes, headers, verdict: verdict.spoke, allowance })
+    Ok(Reserved {
+        hold,
+        changes,
+        headers,
+        verdict: verdict.spoke,
+        allowance,
+    })
 }
 
 /// A clamp lowers the request's own maximum, or names one where there is none.
@@ -212,7 +252,13 @@ fn clamped(exchange: &Exchange, estimate: Estimate, clamp: Option<u64>) -> Resul
     let output = estimate.output_tokens.min(most.saturating_mul(choices));
     let mut smaller = estimate.with_output(output);
     smaller.named_output = Some(most);
-    Ok((smaller, Changes { max_output: Some(most), model: None }))
+    Ok((
+        smaller,
+        Changes {
+            max_output: Some(most),
+            model: None,
+        },
+    ))
 }
 
 /// Places the hold; where only others' holds stand in the way, waits for them as long as the config says.
@@ -229,7 +275,10 @@ async fn place(
     let waiting_since = Instant::now();
     loop {
         let permit = gateway.ledger.admit().await.map_err(|error| ledger_stopped(&error))?;
-        let refused = match gateway.ledger.reserve(permit, Arc::clone(&facts), bounds, estimate.amounts(), &basis) {
+        let refused = match gateway
+            .ledger
+            .reserve(permit, Arc::clone(&facts), bounds, estimate.amounts(), &basis)
+        {
             Ok(hold) => return Ok(hold),
             Err(BooksError::Refused(refused)) => refused,
             Err(error) => {
@@ -260,7 +309,11 @@ async fn place(
 /// Nothing is spent that cannot be written down.
 pub fn ledger_stopped(error: &LedgerError) -> Refusal {
     tracing::error!(%error, "the ledger takes no more: requests are refused");
-    Refusal::new(503, "ledger_unavailable", "the ledger cannot write; requests are refused until it can")
+    Refusal::new(
+        503,
+        "ledger_unavailable",
+        "the ledger cannot write; requests are refused until it can",
+    )
 }
 
 fn tell_denied(gateway: &Gateway, exchange: &Exchange, account: &str, reason: &str) {
@@ -280,17 +333,26 @@ fn exceeded(
     policy: Option<Name>,
 ) -> Refusal {
     let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = if over_already { "spending limit exceeded" } else { "estimated cost of request exceeds remaining budget" };
-    let mut refusal = Refusal::new(429, "budget_exceeded", message).kind("budget_exceeded").final_answer();
+    let message = if over_already {
+        "spending limit exceeded"
+    } else {
+        "estimated cost of request exceeds remaining budget"
+    };
+    let mut refusal = Refusal::new(429, "budget_exceeded", message)
+        .kind("budget_exceeded")
+        .final_answer();
     if !over_already && refused.bound.unit == Unit::Usd {
         refusal = refusal.field("estimated_cost", dollars(estimate.usd.nanos()));
     }
-    for (window, spent, limit) in
-        [(Window::Day, "daily_spent", "daily_limit"), (Window::Month, "monthly_spent", "monthly_limit")]
-    {
+    for (window, spent, limit) in [
+        (Window::Day, "daily_spent", "daily_limit"),
+        (Window::Month, "monthly_spent", "monthly_limit"),
+    ] {
         let standing = bounds
             .iter()
-            .find(|bound| bound.window() == window && bound.unit() == Unit::Usd && *bound.account() == refused.bound.account)
+            .find(|bound| {
+                bound.window() == window && bound.unit() == Unit::Usd && *bound.account() == refused.bound.account
+            })
             .map(|bound| gateway.ledger.standing(bound));
         refusal = refusal
             .field(spent, dollars(standing.map_or(0, |standing| standing.posted)))
@@ -301,7 +363,9 @@ fn exceeded(
         .field("window", refused.bound.window.name())
         .field("unit", refused.bound.unit.name());
     if refused.bound.unit != Unit::Usd {
-        refusal = refusal.field("spent", refused.standing.posted).field("limit", refused.standing.limit);
+        refusal = refusal
+            .field("spent", refused.standing.posted)
+            .field("limit", refused.standing.limit);
     }
     match policy {
         Some(policy) => refusal.field("policy", policy.to_string()),
@@ -321,7 +385,8 @@ fn warning(asked: &[AskedBound], standings: &[Standing]) -> Option<(String, Stri
         let soft = i128::from(standing.limit) * i128::from(asked.soft_ppm) / 1_000_000;
         let spent = i128::from(standing.posted);
         asked.bound.unit() == Unit::Usd
-            && ((asked.soft_ppm > 0 && spent >= soft) || (asked.bound.mode() == Mode::Watch && spent >= i128::from(standing.limit)))
+            && ((asked.soft_ppm > 0 && spent >= soft)
+                || (asked.bound.mode() == Mode::Watch && spent >= i128::from(standing.limit)))
     });
     if !due {
         return None;
@@ -355,7 +420,9 @@ struct Ratio {
 
 impl Ratio {
     fn of(gateway: &Gateway, model: &str) -> Ratio {
-        Ratio { tokens_of_mebibyte: gateway.estimator.output_tokens_of_bytes(model, 1 << 20).tokens }
+        Ratio {
+            tokens_of_mebibyte: gateway.estimator.output_tokens_of_bytes(model, 1 << 20).tokens,
+        }
     }
 
     fn tokens(self, bytes: u64) -> u64 {
@@ -376,7 +443,10 @@ pub struct Guard {
 
 impl Guard {
     pub fn bind<'h>(&mut self, hold: &'h mut Hold) -> Bounded<'h> {
-        Bounded { guard: self.clone(), hold }
+        Bounded {
+            guard: self.clone(),
+            hold,
+        }
     }
 }
 
@@ -395,8 +465,15 @@ impl Allowance for Bounded<'_> {
         while tokens > self.guard.covered_tokens {
             let step = STEP_TOKENS.max(tokens - self.guard.covered_tokens);
             let usd = cost_of(step, self.guard.output_price_picos);
-            let asked = Amounts { usd, tokens: i64::try_from(step).unwrap_or(i64::MAX), requests: 0 };
-            let granted = self.hold.extend(asked).map_err(|_| "the budget is used up".to_owned())?;
+            let asked = Amounts {
+                usd,
+                tokens: i64::try_from(step).unwrap_or(i64::MAX),
+                requests: 0,
+            };
+            let granted = self
+                .hold
+                .extend(asked)
+                .map_err(|_| "the budget is used up".to_owned())?;
             // The scarcer of money and tokens says how far the extension reaches.
             let by_tokens = u64::try_from(granted.tokens).unwrap_or(0);
             let by_money = match self.guard.output_price_picos {
@@ -427,16 +504,23 @@ impl Allowance for Unbounded {
 
 /// What an exact answer teaches about its model's bytes per token.
 pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
-    if settlement.estimate_reason.is_some() || settlement.outcome != Outcome::Completed || settlement.usage == Usage::default() {
+    if settlement.estimate_reason.is_some()
+        || settlement.outcome != Outcome::Completed
+        || settlement.usage == Usage::default()
+    {
         return;
     }
     let usage = &settlement.usage;
-    let plain_text = [Medium::Image, Medium::Audio, Medium::File].iter().all(|medium| exchange.inspected.media(*medium) == 0);
+    let plain_text = [Medium::Image, Medium::Audio, Medium::File]
+        .iter()
+        .all(|medium| exchange.inspected.media(*medium) == 0);
     let input = plain_text.then(|| (exchange.inspected.text.bytes(), usage.input_tokens()));
     let visible = usage.get(Kind::Output).saturating_sub(settlement.reasoning);
     let output = Some((metered.text.bytes(), visible)).filter(|(bytes, tokens)| *bytes > 0 && *tokens > 0);
     let all = usage.get(Kind::Output);
-    gateway.estimator.learn(&exchange.inspected.call.model, input, output, all);
+    gateway
+        .estimator
+        .learn(&exchange.inspected.call.model, input, output, all);
 }
 
 /// The client left before the answer began: the upstream has the request and may bill its input, and more.
@@ -444,8 +528,15 @@ pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &
     let mut settlement = unanswered(gateway, exchange, Outcome::ClientGone, 0, verdict);
     let tokens = input_estimate(gateway, exchange, &exchange.rules.config.hold);
     settlement.usage.set(Kind::Input, tokens);
-    if let Some(found) = find(&exchange.rules, &exchange.way, &exchange.inspected.call.model, exchange.at_ms) {
-        settlement.cost = found.quote.cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
+    if let Some(found) = find(
+        &exchange.rules,
+        &exchange.way,
+        &exchange.inspected.call.model,
+        exchange.at_ms,
+    ) {
+        settlement.cost = found
+            .quote
+            .cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
         settlement.price = Some(found.quote.reference());
     }
     settlement.upper_bound = Some(hold.held().max(settlement.cost));

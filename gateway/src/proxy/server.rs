@@ -48,12 +48,18 @@ pub struct Running {
 pub fn start(gateway: Arc<Gateway>, listen: &str, tls: Option<&Tls>, threads: usize) -> Result<Running, ServeError> {
     let (listener, address) = bind(listen)?;
     let name = address.to_string();
-    let mut service = Service::new("agentledger".to_owned(), Accept { gateway: Arc::clone(&gateway) });
+    let mut service = Service::new(
+        "agentledger".to_owned(),
+        Accept {
+            gateway: Arc::clone(&gateway),
+        },
+    );
     match tls {
         None => service.add_tcp(&name),
         Some(files) => {
             let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
-            let mut settings = TlsSettings::intermediate(&cert, &key).map_err(|error| ServeError::Tls(error.to_string()))?;
+            let mut settings =
+                TlsSettings::intermediate(&cert, &key).map_err(|error| ServeError::Tls(error.to_string()))?;
             settings.enable_h2();
             service.add_tls_with_settings(&name, None, settings);
         }
@@ -69,20 +75,36 @@ pub fn start(gateway: Arc<Gateway>, listen: &str, tls: Option<&Tls>, threads: us
     fds.add(name, listener.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
     runtime.spawn(async move { service.start_service(Some(fds), shutdown, 1).await });
-    Ok(Running { gateway, runtime: Some(runtime), stop_accepting, address })
+    Ok(Running {
+        gateway,
+        runtime: Some(runtime),
+        stop_accepting,
+        address,
+    })
 }
 
 /// Binds here, so that a port in use is an error with a name and not a panic inside a task.
 fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let fail = |reason: String| ServeError::Listen { address: listen.to_owned(), reason };
-    let full = if listen.starts_with(':') { format!("[::]{listen}") } else { listen.to_owned() };
+    let fail = |reason: String| ServeError::Listen {
+        address: listen.to_owned(),
+        reason,
+    };
+    let full = if listen.starts_with(':') {
+        format!("[::]{listen}")
+    } else {
+        listen.to_owned()
+    };
     let addresses = full.to_socket_addrs().map_err(|error| fail(error.to_string()))?;
     let mut last = "no such address".to_owned();
     for address in addresses {
         let bound = TcpListener::bind(address).or_else(|error| {
             // A machine without IPv6 still has every IPv4 address.
             let v4 = SocketAddr::from(([0, 0, 0, 0], address.port()));
-            if listen.starts_with(':') { TcpListener::bind(v4) } else { Err(error) }
+            if listen.starts_with(':') {
+                TcpListener::bind(v4)
+            } else {
+                Err(error)
+            }
         });
         match bound.and_then(|listener| {
             listener.set_nonblocking(true)?;

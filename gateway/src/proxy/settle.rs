@@ -19,10 +19,22 @@ pub struct Ended<'a> {
 /// Makes the settlement of an exchange whose answer was metered.
 pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, ended: &Ended<'_>) -> Settlement {
     let requested = exchange.inspected.call.model.as_str();
-    let model = metered.model.as_deref().filter(|model| !model.is_empty()).unwrap_or(requested);
-    let input = || gateway.estimator.text_tokens(requested, &exchange.inspected.text).tokens;
+    let model = metered
+        .model
+        .as_deref()
+        .filter(|model| !model.is_empty())
+        .unwrap_or(requested);
+    let input = || {
+        gateway
+            .estimator
+            .text_tokens(requested, &exchange.inspected.text)
+            .tokens
+    };
     let used = metered.settle(ended.end, model, input, &gateway.estimator);
-    let tier = metered.service_tier.as_deref().or(exchange.inspected.call.service_tier.as_deref());
+    let tier = metered
+        .service_tier
+        .as_deref()
+        .or(exchange.inspected.call.service_tier.as_deref());
     let priced = price(exchange, &used, model, tier);
     let reason = used.estimate_reason.or(priced.reason);
     let cut_short = matches!(ended.end, End::Cut | End::ClientGone) && used.estimate_reason.is_some();
@@ -37,7 +49,11 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         status: ended.status,
         model: Name::from(model),
         usage: used.usage,
-        parts: if priced.parts.len() > 1 { priced.parts } else { Vec::new() },
+        parts: if priced.parts.len() > 1 {
+            priced.parts
+        } else {
+            Vec::new()
+        },
         reasoning: used.reasoning,
         cost: priced.cost,
         reported_cost: metered.reported_cost.as_deref().and_then(|text| text.parse().ok()),
@@ -52,7 +68,9 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
 
 /// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.
 fn upper_bound(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str>) -> Usd {
-    let Some(found) = find(&exchange.rules, &exchange.way, model, exchange.at_ms) else { return Usd::ZERO };
+    let Some(found) = find(&exchange.rules, &exchange.way, model, exchange.at_ms) else {
+        return Usd::ZERO;
+    };
     let call = &exchange.inspected.call;
     let allowed = call.max_output.or_else(|| found.quote.max_output()).unwrap_or(0);
     let mut usage: Usage = used.usage;
@@ -62,7 +80,13 @@ fn upper_bound(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&s
 }
 
 /// The settlement of an exchange that got no answer: nothing was used, as far as anyone can tell.
-pub fn unanswered(gateway: &Gateway, exchange: &Exchange, outcome: Outcome, status: u16, verdict: &[Name]) -> Settlement {
+pub fn unanswered(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    outcome: Outcome,
+    status: u16,
+    verdict: &[Name],
+) -> Settlement {
     Settlement {
         at_ms: gateway.clock.now_ms(),
         outcome,

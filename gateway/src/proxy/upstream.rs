@@ -46,7 +46,11 @@ pub struct Connection {
 impl Upstream {
     pub fn new(provider: &Provider) -> Upstream {
         let mut options = ConnectorOptions::new(POOL_SIZE);
-        options.ca_file = provider.upstream.ca_file.as_ref().map(|path| path.display().to_string());
+        options.ca_file = provider
+            .upstream
+            .ca_file
+            .as_ref()
+            .map(|path| path.display().to_string());
         Upstream {
             address: provider.upstream.clone(),
             timeouts: provider.timeouts.clone(),
@@ -74,14 +78,19 @@ impl Upstream {
             Err(error) => {
                 *self.resolved.lock() = None;
                 let reason = error.etype().as_str().to_owned();
-                Err(ConnectError::Connect { host: self.address.host.clone(), reason })
+                Err(ConnectError::Connect {
+                    host: self.address.host.clone(),
+                    reason,
+                })
             }
         }
     }
 
     /// Gives a connection whose answer was read to its end back to the pool.
     pub async fn release(&self, connection: Connection) {
-        self.connector.release_http_session(connection.session, &connection.peer, Some(POOL_IDLE)).await;
+        self.connector
+            .release_http_session(connection.session, &connection.peer, Some(POOL_IDLE))
+            .await;
     }
 
     async fn resolve(&self, attempt: usize, now_ms: i64) -> Result<SocketAddr, ConnectError> {
@@ -89,18 +98,29 @@ impl Upstream {
         if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
             return Ok(SocketAddr::new(ip, self.address.port));
         }
-        let known = self.resolved.lock().clone().filter(|(at_ms, _)| now_ms - at_ms < RESOLVED_MS);
+        let known = self
+            .resolved
+            .lock()
+            .clone()
+            .filter(|(at_ms, _)| now_ms - at_ms < RESOLVED_MS);
         let addresses = match known {
             Some((_, addresses)) => addresses,
             None => {
                 let found = tokio::net::lookup_host((host.as_str(), self.address.port)).await;
-                let addresses: Vec<SocketAddr> =
-                    found.map_err(|source| ConnectError::Resolve { host: host.clone(), source })?.collect();
+                let addresses: Vec<SocketAddr> = found
+                    .map_err(|source| ConnectError::Resolve {
+                        host: host.clone(),
+                        source,
+                    })?
+                    .collect();
                 *self.resolved.lock() = Some((now_ms, addresses.clone()));
                 addresses
             }
         };
         let pick = attempt.checked_rem(addresses.len()).unwrap_or(0);
-        addresses.get(pick).copied().ok_or_else(|| ConnectError::NoAddress { host: host.clone() })
+        addresses
+            .get(pick)
+            .copied()
+            .ok_or_else(|| ConnectError::NoAddress { host: host.clone() })
     }
 }

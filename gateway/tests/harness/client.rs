@@ -24,7 +24,10 @@ pub struct Reply {
 
 impl Reply {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -43,12 +46,20 @@ impl Client {
 
     /// As the OpenAI clients post.
     pub fn post(&self, path: &str, body: &str) -> Reply {
-        self.request("POST", path, &[("authorization", "Bearer sk-test-0123456789abcdef")], body.as_bytes())
+        self.request(
+            "POST",
+            path,
+            &[("authorization", "Bearer sk-test-0123456789abcdef")],
+            body.as_bytes(),
+        )
     }
 
     /// As the Anthropic clients post.
     pub fn post_anthropic(&self, path: &str, body: &str) -> Reply {
-        let headers = [("x-api-key", "sk-ant-api03-0123456789abcdef"), ("anthropic-version", "2023-06-01")];
+        let headers = [
+            ("x-api-key", "sk-ant-api03-0123456789abcdef"),
+            ("anthropic-version", "2023-06-01"),
+        ];
         self.request("POST", path, &headers, body.as_bytes())
     }
 
@@ -63,37 +74,53 @@ impl Client {
 
     /// Sends a request and hands over the connection, its answer unread.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
+        self.try_send(method, path, headers, body).unwrap()
+    }
+
+    /// The same; `None` where nobody listens any more.
+    pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<TcpStream> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
         if !body.is_empty() {
-            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+            head.push_str(&format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            ));
         }
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("\r\n");
-        self.raw(&[head.as_bytes(), body].concat())
+        self.try_raw(&[head.as_bytes(), body].concat())
     }
 
     /// Sends bytes as they are.
     pub fn raw(&self, bytes: &[u8]) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        self.try_raw(bytes).unwrap()
+    }
+
+    fn try_raw(&self, bytes: &[u8]) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let _ = stream.set_nodelay(true);
         // A gateway that refuses early may close while we still write.
         let _ = stream.write_all(bytes);
-        stream
+        Some(stream)
     }
 }
 
 /// Reads one answer to its end.
-pub fn read_reply(stream: &mut TcpStream) -> Reply {
+pub fn read_reply<S: Read>(stream: &mut S) -> Reply {
     let mut bytes = Vec::new();
     loop {
         let (status, headers, start) = loop {
             if let Some(at) = find(&bytes, b"\r\n\r\n") {
                 break head(&bytes[..at], at + 4);
             }
-            assert!(more(stream, &mut bytes), "no answer: {:?}", String::from_utf8_lossy(&bytes));
+            assert!(
+                more(stream, &mut bytes),
+                "no answer: {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         };
         if (100..200).contains(&status) && status != 101 {
             bytes.drain(..start);
@@ -114,7 +141,12 @@ pub fn read_reply(stream: &mut TcpStream) -> Reply {
             while more(stream, &mut body) {}
             (body, true)
         };
-        return Reply { status, headers, body, whole };
+        return Reply {
+            status,
+            headers,
+            body,
+            whole,
+        };
     }
 }
 
@@ -129,7 +161,7 @@ fn head(bytes: &[u8], start: usize) -> (u16, Vec<(String, String)>, usize) {
     (status, headers, start)
 }
 
-fn read_chunked(stream: &mut TcpStream, mut raw: Vec<u8>) -> (Vec<u8>, bool) {
+fn read_chunked<S: Read>(stream: &mut S, mut raw: Vec<u8>) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
         let line = loop {
@@ -154,7 +186,7 @@ fn read_chunked(stream: &mut TcpStream, mut raw: Vec<u8>) -> (Vec<u8>, bool) {
     }
 }
 
-fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
+fn more<S: Read>(stream: &mut S, bytes: &mut Vec<u8>) -> bool {
     let mut chunk = [0; 16 << 10];
     match stream.read(&mut chunk) {
         Ok(0) | Err(_) => false,

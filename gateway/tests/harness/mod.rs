@@ -1,6 +1,7 @@
 //! A gateway in this process, a scripted upstream, a client: a test through them reads as a sentence.
 
 pub mod client;
+pub mod process;
 pub mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -8,10 +9,11 @@ use std::sync::Arc;
 
 use agentledger::config::{self, Env, Known};
 use agentledger::launch::{self, Launched};
-use agentledger_ledger::{Clock, Entry, EntryQuery, SystemClock};
+use agentledger_ledger::{BalanceRow, Clock, Entry, EntryQuery, SystemClock};
 
 pub use client::Client;
-pub use upstream::{Script, Upstream};
+pub use process::Installation;
+pub use upstream::{Gate, Script, Upstream};
 
 /// A running gateway on a port of its own, with a ledger of its own.
 pub struct Gateway {
@@ -32,9 +34,7 @@ impl Setup {
     pub fn new(upstream: &Upstream) -> Setup {
         let base = upstream.base();
         Setup {
-            yaml: format!(
-                "providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"
-            ),
+            yaml: format!("providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"),
             dir: Arc::new(tempfile::tempdir().unwrap()),
             clock: Arc::new(SystemClock::default()),
         }
@@ -50,6 +50,14 @@ impl Setup {
     /// The whole configuration but for listen and storage.
     pub fn only(mut self, yaml: &str) -> Setup {
         self.yaml = format!("{yaml}\n");
+        self
+    }
+
+    /// A policy file in the folder, there from the start.
+    pub fn policy(self, name: &str, text: &str) -> Setup {
+        let dir = self.dir.path().join("policies");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(format!("{name}.lua")), text).unwrap();
         self
     }
 
@@ -78,7 +86,11 @@ impl Setup {
         let loaded = launch::of_config(config).unwrap_or_else(|error| panic!("{error}"));
         let launched = launch::launch(loaded, self.clock).unwrap_or_else(|error| panic!("{error}"));
         let client = Client::to(launched.address());
-        Gateway { launched: Some(launched), dir: self.dir, client }
+        Gateway {
+            launched: Some(launched),
+            dir: self.dir,
+            client,
+        }
     }
 }
 
@@ -104,11 +116,39 @@ impl Gateway {
         self.dir.path().join("policies")
     }
 
+    /// The books of one account, by window instance.
+    pub fn balances(&self, prefix: &str) -> Vec<BalanceRow> {
+        let mut rows = self.launched().gateway().ledger.balances();
+        rows.retain(|row| row.account.starts_with(prefix));
+        rows
+    }
+
+    /// Waits, boundedly, until nothing runs and nothing is held.
+    pub fn wait_idle(&self) {
+        let gateway = self.launched().gateway();
+        for _ in 0..1500 {
+            if gateway.drain.in_flight() == 0 && gateway.ledger.open_holds().is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!(
+            "{} in flight, {} holds open",
+            gateway.drain.in_flight(),
+            gateway.ledger.open_holds().len()
+        );
+    }
+
     /// All entries, once everything decided is on disk.
     pub fn entries(&self) -> Vec<Entry> {
         let ledger = &self.launched().gateway().ledger;
         block_on(ledger.flushed());
-        let query = EntryQuery { from_ms: 0, to_ms: i64::MAX, limit: 100_000, after: None };
+        let query = EntryQuery {
+            from_ms: 0,
+            to_ms: i64::MAX,
+            limit: 100_000,
+            after: None,
+        };
         ledger.entries(&query).unwrap().entries
     }
 
@@ -147,7 +187,11 @@ impl Drop for Gateway {
 }
 
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// A port that nobody listens on.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +18,10 @@ pub struct Seen {
 
 impl Seen {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -45,7 +48,9 @@ pub struct Script {
 
 impl Script {
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Script {
-        Script { steps: vec![Step::Bytes(bytes.into())] }
+        Script {
+            steps: vec![Step::Bytes(bytes.into())],
+        }
     }
 
     pub fn json(status: u16, body: &str) -> Script {
@@ -53,7 +58,10 @@ impl Script {
     }
 
     pub fn body(status: u16, content_type: &str, body: &[u8], headers: &[(&str, &str)]) -> Script {
-        let mut head = format!("HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n", body.len());
+        let mut head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n",
+            body.len()
+        );
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -146,6 +154,10 @@ impl Upstream {
         self.seen.lock().unwrap().clone()
     }
 
+    pub fn seen_count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
     /// The only request there was.
     pub fn only_seen(&self) -> Seen {
         let mut seen = self.seen();
@@ -215,7 +227,12 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
         fill(stream, buffer)?;
     }
     let body = buffer.drain(..length).collect();
-    Some(Seen { method, path, headers, body })
+    Some(Seen {
+        method,
+        path,
+        headers,
+        body,
+    })
 }
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
@@ -231,4 +248,20 @@ fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 
 pub fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// Holds answers back until it is opened, for good.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn wait(&self) {
+        let open = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
+    }
 }

@@ -57,16 +57,20 @@ class _AsyncTee(httpx2.AsyncByteStream):
 
 
 class Tap(httpx2.HTTPTransport):
-    """Keeps every answer, and how many requests were tried: an SDK retries below our calls."""
+    """Keeps every answer: an SDK retries below our calls. `on_seen` is called with each answer's head."""
 
-    def __init__(self):
+    def __init__(self, on_seen=None):
         super().__init__()
         self.seen = []
+        self._on_seen = on_seen
 
     def handle_request(self, request):
         response = super().handle_request(request)
-        self.seen.append(Seen(request, response))
-        response.stream = _Tee(response.stream, self.seen[-1])
+        seen = Seen(request, response)
+        self.seen.append(seen)
+        response.stream = _Tee(response.stream, seen)
+        if self._on_seen:
+            self._on_seen(seen)
         return response
 
 
@@ -77,8 +81,9 @@ class AsyncTap(httpx2.AsyncHTTPTransport):
 
     async def handle_async_request(self, request):
         response = await super().handle_async_request(request)
-        self.seen.append(Seen(request, response))
-        response.stream = _AsyncTee(response.stream, self.seen[-1])
+        seen = Seen(request, response)
+        self.seen.append(seen)
+        response.stream = _AsyncTee(response.stream, seen)
         return response
 
 
@@ -117,8 +122,8 @@ class Case(unittest.TestCase):
         self.addCleanup(client.close)
         return client
 
-    def openai(self, prefix="", key=OPENAI_KEY, **more):
-        self.tap = Tap()
+    def openai(self, prefix="", key=OPENAI_KEY, on_seen=None, **more):
+        self.tap = Tap(on_seen)
         return self._kept(
             openai.OpenAI(
                 api_key=key,
@@ -139,8 +144,8 @@ class Case(unittest.TestCase):
             **more,
         )
 
-    def anthropic(self, prefix="", key=ANTHROPIC_KEY, **more):
-        self.tap = Tap()
+    def anthropic(self, prefix="", key=ANTHROPIC_KEY, on_seen=None, **more):
+        self.tap = Tap(on_seen)
         return self._kept(
             anthropic.Anthropic(
                 api_key=key,
@@ -163,6 +168,10 @@ class Case(unittest.TestCase):
 
     def entries(self):
         return self.gateway.entries(task=self.task)
+
+    def statuses(self):
+        """The statuses that the SDK got, one for each try."""
+        return [seen.status for seen in self.tap.seen]
 
     def assert_untouched(self, answer):
         """The SDK saw, in one try, just the bytes that the upstream sent."""
