@@ -195,6 +195,11 @@ impl Meter {
         self.core.fold.final_seen()
     }
 
+    /// The answer's own id, once a frame told it.
+    pub fn response_id(&self) -> Option<&str> {
+        self.core.fold.response_id()
+    }
+
     /// Bytes of text so far, as JSON writes them.
     pub fn text_bytes(&self) -> u64 {
         self.core.text.bytes()

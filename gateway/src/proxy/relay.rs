@@ -301,7 +301,7 @@ impl Pump<'_> {
             return Last::Break;
         }
         let (dialect, operation) = self.exchange.dialect();
-        match dialect.terminal(operation, ending, message) {
+        match dialect.terminal(operation, ending, message, self.meter.response_id()) {
             Ok(terminal) => {
                 self.ready.push(Bytes::from(terminal));
                 Last::Finish(joined(std::mem::take(&mut self.ready)))
