@@ -67,7 +67,7 @@ fn no_secret_is_left_behind_on_any_way() {
     let upstream = Upstream::playing(|seen| answer(seen.header("x-wish")));
     let (base, nobody) = (upstream.base(), dead_port());
     let home = Installation::new(&format!(
-        "providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n  extra: {{groq: {{enabled: true, upstream: \"http://127.0.0.1:{nobody}\"}}}}\nlog: {{level: debug}}\nlimits: {{body_bytes_max: 100000}}"
+        "providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n  extra: {{groq: {{enabled: true, upstream: \"http://127.0.0.1:{nobody}\", default_price: {{input: 1, output: 2}}}}}}\nlog: {{level: debug}}\nlimits: {{body_bytes_max: 100000}}"
     ));
     home.policy(
         "house",

@@ -42,8 +42,10 @@ fn under_load(client: Client, change: impl FnOnce()) -> usize {
                 }
             });
         }
-        change();
+        // Whatever happens here, the clients must end.
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(change));
         assert!(running.swap(false, Ordering::AcqRel), "a request failed");
+        changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     served.into_inner()
 }
@@ -151,7 +153,7 @@ fn a_policy_that_fails_closes_its_own_requests_alone() {
     }
     assert_eq!(upstream.seen().len(), 10);
     assert_eq!(gateway.entries().len(), 10);
-    let counted = "agentledger_policy_errors_total{phase=\"request\",policy=\"bad\"} 10";
+    let counted = "agentledger_policy_errors_total{policy=\"bad\",phase=\"request\"} 10";
     let metrics = gateway.client.get("/metrics").text();
     assert!(metrics.contains(counted), "{metrics}");
     assert!(gateway.launched().gateway().ledger.open_holds().is_empty());

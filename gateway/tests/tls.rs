@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::harness::{Gateway, Script, Setup, Upstream, block_on};
+use crate::harness::{Gateway, Installation, Script, Setup, Upstream, block_on};
 
 const CHAT: &str = "/v1/chat/completions";
 const WHOLE: &str =
@@ -200,8 +200,8 @@ async fn serve(stream: tokio_rustls::server::TlsStream<TcpStream>, seen: Arc<Mut
     }
 }
 
-/// A gateway with TLS of its own, in front of anything.
-fn over_tls(identity: &Identity, providers: &str) -> Gateway {
+/// A gateway with TLS of its own, in front of anything; and the files of its certificate.
+fn over_tls(identity: &Identity, providers: &str) -> (Gateway, tempfile::TempDir) {
     let files = tempfile::tempdir().unwrap();
     let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
     std::fs::write(&cert, &identity.cert_pem).unwrap();
@@ -211,7 +211,10 @@ fn over_tls(identity: &Identity, providers: &str) -> Gateway {
         cert.display(),
         key.display()
     );
-    Setup::new(&Upstream::always(Script::default())).only(&yaml).start()
+    (
+        Setup::new(&Upstream::always(Script::default())).only(&yaml).start(),
+        files,
+    )
 }
 
 #[test]
@@ -224,7 +227,7 @@ fn clients_speak_http11_and_h2_to_the_gateway() {
         }
     });
     let identity = Identity::new();
-    let gateway = over_tls(
+    let (gateway, _files) = over_tls(
         &identity,
         &format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()),
     );
@@ -287,7 +290,7 @@ fn the_gateway_speaks_h2_to_an_upstream_whose_ca_it_was_given() {
         )
     };
 
-    let gateway = over_tls(&front, &provider(&right, ""));
+    let (gateway, _files) = over_tls(&front, &provider(&right, ""));
     for answer in ask(
         gateway.address(),
         &front,
@@ -309,7 +312,7 @@ fn the_gateway_speaks_h2_to_an_upstream_whose_ca_it_was_given() {
         "{entries:?}"
     );
 
-    let gateway = over_tls(&front, &provider(&right, ", h2: false"));
+    let (gateway, _files) = over_tls(&front, &provider(&right, ", h2: false"));
     assert_eq!(
         ask(gateway.address(), &front, "http/1.1", &[ASK_STREAM]).unwrap()[0].body,
         STREAM
@@ -317,9 +320,36 @@ fn the_gateway_speaks_h2_to_an_upstream_whose_ca_it_was_given() {
     assert_eq!(upstream.versions()[5..], [Version::HTTP_11]);
 
     // Another's certificate: nothing is sent, nothing is spent.
-    let gateway = over_tls(&front, &provider(&wrong, ", retries: {connect: 0}"));
+    let (gateway, _files) = over_tls(&front, &provider(&wrong, ", retries: {connect: 0}"));
     let answer = ask(gateway.address(), &front, "h2", &[ASK]).unwrap().remove(0);
     assert_eq!(answer.status, 502, "{answer:?}");
     assert_eq!(upstream.versions().len(), 6);
     assert!(gateway.entries().is_empty() && gateway.launched().gateway().ledger.open_holds().is_empty());
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_told_at_the_start() {
+    let (one, other) = (Identity::new(), Identity::new());
+    let (cert, key) = (one.cert_pem.as_str(), one.key_pem.as_str());
+    for (cert, key, says) in [
+        (cert, other.key_pem.as_str(), "cert.pem"),
+        (cert, "", "no certificate or no private key"),
+        ("nonsense", key, "cert.pem"),
+    ] {
+        let home = Installation::new("");
+        std::fs::write(home.path("cert.pem"), cert).unwrap();
+        std::fs::write(home.path("key.pem"), key).unwrap();
+        home.configure(&format!(
+            "tls: {{cert_file: \"{}\", key_file: \"{}\"}}",
+            home.path("cert.pem").display(),
+            home.path("key.pem").display()
+        ));
+        let output = home.run(&["serve"]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && text.contains("tls: ") && text.contains(says),
+            "{text}"
+        );
+        assert!(!text.contains("panicked"), "{text}");
+    }
 }
