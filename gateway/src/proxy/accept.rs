@@ -101,8 +101,9 @@ impl Refused {
 
 /// Serves one request. `false`: the connection cannot be used again.
 async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
+    let has_body = !session.is_body_empty();
     match session.req_header().uri.path() {
-        "/health" | "/healthz" | "/readyz" if !session.is_body_empty() => {
+        "/health" | "/healthz" | "/readyz" if has_body => {
             session.set_keepalive(None);
             answer_json(session, 400, "{\"error\":\"no body is expected here\"}\n").await;
             return false;
