@@ -168,7 +168,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     }
     let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
-    let inspected = inspect(session.req_header(), &target, body, limits).map_err(refused)?;
+    let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
     let exchange = Exchange::new(
         id,
@@ -180,6 +180,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
+    let _running = report::begun(gateway, &exchange);
 
     if !exchange.is_metered() {
         return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
@@ -263,6 +264,7 @@ async fn metered(
         ttfb_ms: relayed.ttfb_ms,
         verdict: &verdict,
     };
+    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
     let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
         // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.

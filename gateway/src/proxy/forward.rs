@@ -15,6 +15,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
+use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -149,6 +150,7 @@ pub async fn forward(
     let way = &exchange.way;
     let breaker = &exchange.rules.config.breaker;
     let attempt = way.breaker.attempt(breaker, gateway.clock.now_ms()).map_err(|wait_s| {
+        report::upstream_failed(gateway, way, UpstreamError::BreakerOpen);
         let message = format!("{} has failed repeatedly and is not called for now", way.provider.name);
         Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
     })?;
@@ -159,6 +161,7 @@ pub async fn forward(
         Ok(connection) => connection,
         Err(error) => {
             verdict(attempt, false);
+            report::upstream_failed(gateway, way, UpstreamError::Connect);
             tracing::warn!(provider = %way.name, %error, "upstream unreachable");
             return Err(Failed::Unsent(unreachable()));
         }
@@ -197,6 +200,7 @@ pub async fn forward(
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
+            report::upstream_failed(gateway, way, UpstreamError::Timeout);
             Err(Failed::Sent(Refusal::new(
                 504,
                 "upstream_timeout",
@@ -205,6 +209,7 @@ pub async fn forward(
         }
         Err(Trouble::Broken(what)) => {
             verdict(attempt, false);
+            report::upstream_failed(gateway, way, UpstreamError::Broken);
             tracing::warn!(provider = %way.name, what, reused = connection.reused, "upstream failed before its answer");
             Err(Failed::Sent(unreachable()))
         }
