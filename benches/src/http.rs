@@ -129,6 +129,11 @@ impl Connection {
         }
     }
 
+    /// The head of an answer that must come.
+    pub async fn answer(&mut self) -> Result<Head> {
+        self.head().await?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    }
+
     /// Gives the whole body to `take`, piece by piece as it comes.
     pub async fn body(&mut self, head: &Head, mut take: impl FnMut(&[u8])) -> Result<()> {
         match head.length {

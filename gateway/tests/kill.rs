@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::harness::{Installation, Script, Upstream};
 
 /// Rounds that share one ledger, before another is begun.
 const ROUNDS_A_LEDGER: usize = 10;
-const WHOLE: &str = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
+const WHOLE: &str =
+    r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 
 fn rounds() -> usize {
     std::env::var("AGENTLEDGER_KILL_ROUNDS").map_or(50, |text| text.parse().unwrap())
@@ -56,7 +57,10 @@ impl Known {
         for entry in entries {
             let id = entry["id"].as_str().unwrap();
             assert!(by_id.insert(id.to_owned(), entry).is_none(), "entered twice: {entry}");
-            assert!(tasks.insert(entry["task"].as_str().unwrap().to_owned()), "settled twice: {entry}");
+            assert!(
+                tasks.insert(entry["task"].as_str().unwrap().to_owned()),
+                "settled twice: {entry}"
+            );
         }
         for (id, entry) in &self.acknowledged {
             assert_eq!(by_id.get(id), Some(&entry), "an acknowledged entry is gone or changed");
@@ -66,8 +70,16 @@ impl Known {
 
     /// With a gateway running anew: what the upstream got is in the books, once, settled or recovered.
     fn check_received(&self) {
-        let entered: BTreeSet<&str> = self.acknowledged.values().map(|entry| entry["task"].as_str().unwrap()).collect();
-        let lost: Vec<&String> = self.received.iter().filter(|task| !entered.contains(task.as_str())).collect();
+        let entered: BTreeSet<&str> = self
+            .acknowledged
+            .values()
+            .map(|entry| entry["task"].as_str().unwrap())
+            .collect();
+        let lost: Vec<&String> = self
+            .received
+            .iter()
+            .filter(|task| !entered.contains(task.as_str()))
+            .collect();
         assert!(lost.is_empty(), "the upstream served {lost:?}, the books do not know");
     }
 }
@@ -113,8 +125,15 @@ fn load_until_killed(home: &Installation, gateway: Process, known: &mut Known, r
                         ("x-wish", wish),
                     ];
                     let body = r#"{"model":"gpt-4o","messages":[],"stream":true,"max_tokens":100}"#;
-                    let body = if wish == "whole" { body.replace("\"stream\":true,", "") } else { body.to_owned() };
-                    let Some(mut stream) = client.try_send("POST", "/v1/chat/completions", &headers, body.as_bytes()) else { break };
+                    let body = if wish == "whole" {
+                        body.replace("\"stream\":true,", "")
+                    } else {
+                        body.to_owned()
+                    };
+                    let Some(mut stream) = client.try_send("POST", "/v1/chat/completions", &headers, body.as_bytes())
+                    else {
+                        break;
+                    };
                     if wish == "open" {
                         let mut some = [0; 300];
                         let _ = stream.read(&mut some);
@@ -136,7 +155,7 @@ fn load_until_killed(home: &Installation, gateway: Process, known: &mut Known, r
                 if let Some(entries) = entries_by_rpc(home) {
                     *shown.lock().unwrap() = entries;
                 }
-                thread::sleep(Duration::from_millis(5));
+                thread::sleep(Duration::from_millis(30));
             }
         });
         // Another moment each round: after 1 to 60 requests.
@@ -153,7 +172,10 @@ fn load_until_killed(home: &Installation, gateway: Process, known: &mut Known, r
     known.sent = sent.into_inner();
     let shown = shown.into_inner().unwrap();
     let seen_before: BTreeMap<String, Value> = std::mem::take(&mut known.acknowledged);
-    known.acknowledged = shown.into_iter().map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry)).collect();
+    known.acknowledged = shown
+        .into_iter()
+        .map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry))
+        .collect();
     for (id, entry) in seen_before {
         let now = known.acknowledged.entry(id).or_insert_with(|| entry.clone());
         assert_eq!(*now, entry, "an entry changed");
@@ -165,11 +187,18 @@ fn check_sums(home: &Installation, entries: &[Value]) {
     let usd = |text: &Value| text.as_str().unwrap().parse::<Usd>().unwrap().nanos();
     let all: i64 = entries.iter().map(|entry| usd(&entry["cost_usd"])).sum();
     let status = home.rpc("budget.status", &json!({"account": "global", "window": "total"}));
-    let [row] = status["budgets"].as_array().unwrap().as_slice() else { panic!("{status}") };
+    let [row] = status["budgets"].as_array().unwrap().as_slice() else {
+        panic!("{status}")
+    };
     assert_eq!(usd(&row["spent_usd"]), all, "the balance is the sum of the entries");
     assert_eq!(usd(&row["held_usd"]), 0, "{row}");
     let summary = home.rpc("ledger.summary", &json!({"by": "provider", "last": "7d"}));
-    let sums: i64 = summary["rows"].as_array().unwrap().iter().map(|row| usd(&row["cost_usd"])).sum();
+    let sums: i64 = summary["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| usd(&row["cost_usd"]))
+        .sum();
     assert_eq!(sums, all, "so are the rollups: {summary}");
 }
 
@@ -183,14 +212,19 @@ fn nothing_acknowledged_is_lost_and_no_hold_leaks() {
     end }"#;
     let (mut home, mut known) = (Installation::new(&yaml), Known::default());
     let (mut killed, mut recovered, mut acknowledged) = (0, 0, 0);
+    let mut running: Option<Process> = None;
     let total = rounds();
     for round in 0..total {
         if round % ROUNDS_A_LEDGER == 0 {
+            drop(running.take());
             home = Installation::new(&yaml);
             home.policy("house", all_time);
-            known = Known { prefix: format!("ledger-{round}-"), ..Known::default() };
+            known = Known {
+                prefix: format!("ledger-{round}-"),
+                ..Known::default()
+            };
         }
-        let gateway = home.serve();
+        let gateway = running.take().unwrap_or_else(|| home.serve());
         load_until_killed(&home, gateway, &mut known, round);
         killed += 1;
 
@@ -200,7 +234,9 @@ fn nothing_acknowledged_is_lost_and_no_hold_leaks() {
         known.check(&home.export());
         let received = upstream.seen();
         let tasks = received.iter().filter_map(|seen| seen.header("x-task"));
-        known.received.extend(tasks.filter(|task| task.starts_with(&known.prefix)).map(str::to_owned));
+        known
+            .received
+            .extend(tasks.filter(|task| task.starts_with(&known.prefix)).map(str::to_owned));
 
         // Up again: every hold has ended.
         let gateway = home.serve();
@@ -211,7 +247,8 @@ fn nothing_acknowledged_is_lost_and_no_hold_leaks() {
         check_sums(&home, &entries);
         acknowledged += entries.len();
         recovered += entries.iter().filter(|entry| entry["outcome"] == "recovered").count();
-        drop(gateway);
+        // The next round kills this one.
+        running = Some(gateway);
     }
     println!("{killed} kills; {recovered} recovered of {acknowledged} entries, as counted each round");
     assert!(recovered > 0, "no round was killed with a hold open: it shows nothing");

@@ -3,10 +3,16 @@
 
 mod harness;
 
+mod canary;
 mod chat;
 mod cutting;
 mod failing;
 mod guard;
+mod kill;
 mod money;
 mod passing;
+mod planes;
+mod policies;
+mod storage;
 mod tidy;
+mod tls;

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use agentledger_ledger::Usd;
+use agentledger_ledger::{BalanceRow, Usd, Window};
 use serde_json::Value;
 
 use crate::harness::client::Reply;
@@ -100,6 +100,14 @@ fn assert_refusals(replies: &[Reply]) -> usize {
     count
 }
 
+/// The one account's day, which is what the limits are on.
+fn today(gateway: &Gateway, prefix: &str) -> BalanceRow {
+    let mut rows = gateway.balances(prefix);
+    rows.retain(|row| row.window == Window::Day);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    rows.remove(0)
+}
+
 fn sum(gateway: &Gateway, what: impl Fn(&agentledger_ledger::Entry) -> Usd) -> i64 {
     gateway.entries().iter().map(|entry| what(entry).nanos()).sum()
 }
@@ -123,8 +131,7 @@ fn two_hundred_clients_never_post_more_than_the_limit() {
         "what is refused never reaches the upstream"
     );
 
-    let rows = gateway.balances("key:");
-    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    let row = today(&gateway, "key:");
     assert!(row.posted.usd.nanos() <= LIMIT_NANOS, "{row:?}");
     assert_eq!((row.held.usd, row.overage.usd), (Usd::ZERO, Usd::ZERO));
     assert_eq!(
@@ -159,7 +166,7 @@ fn an_upstream_that_bills_ten_times_the_hold_makes_exact_overage() {
             "flagged: {entry:?}"
         );
     }
-    let row = gateway.balances("key:").remove(0);
+    let row = today(&gateway, "key:");
     assert_eq!(row.posted.usd.nanos(), sum(&gateway, |entry| entry.settlement.cost));
     assert_eq!(row.overage.usd.nanos(), sum(&gateway, |entry| entry.overage));
     assert_eq!(row.held.usd, Usd::ZERO);
@@ -204,6 +211,6 @@ fn keys_do_not_spend_each_others_budget_and_global_binds_all() {
         "what the key has is bounded by what all have"
     );
     gateway.wait_idle();
-    let global = gateway.balances("global").remove(0);
+    let global = today(&gateway, "global");
     assert_eq!(global.posted.usd.nanos(), sum(&gateway, |entry| entry.settlement.cost));
 }

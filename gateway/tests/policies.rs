@@ -9,7 +9,8 @@ use crate::harness::process::Process;
 use crate::harness::{Client, Gateway, Installation, Script, Setup, Upstream};
 
 const CHAT: &str = "/v1/chat/completions";
-const SMALL: &str = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
+const SMALL: &str =
+    r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 const ASKED: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":100}"#;
 
 /// A policy that names its version in a header of every answer.
@@ -31,14 +32,20 @@ fn under_load(client: Client, change: impl FnOnce()) -> usize {
                     let reply = client.post(CHAT, ASKED);
                     if reply.status != 200 || reply.text() != SMALL {
                         running.store(false, Ordering::Release);
-                        panic!("a request failed while rules changed: {} {}", reply.status, reply.text());
+                        panic!(
+                            "a request failed while rules changed: {} {}",
+                            reply.status,
+                            reply.text()
+                        );
                     }
                     served.fetch_add(1, Ordering::AcqRel);
                 }
             });
         }
-        change();
+        // Whatever happens here, the clients must end.
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(change));
         assert!(running.swap(false, Ordering::AcqRel), "a request failed");
+        changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     served.into_inner()
 }
@@ -71,7 +78,11 @@ fn files_and_config_change_under_load_and_no_request_fails() {
         home.policy("house", "return {\n  name = \"house\",\n  version = = 3,\n}\n");
         gateway.wait_for_log("not reloaded", 1);
         let log = gateway.log();
-        let line = log.lines().skip_while(|line| !line.contains("not reloaded")).take(2).collect::<String>();
+        let line = log
+            .lines()
+            .skip_while(|line| !line.contains("not reloaded"))
+            .take(2)
+            .collect::<String>();
         assert!(line.contains("house.lua:3"), "{line}");
         wait_for_mark(&gateway, Some("2"));
 
@@ -87,9 +98,16 @@ fn files_and_config_change_under_load_and_no_request_fails() {
         gateway.wait_for_log("not reloaded", 2);
         wait_for_mark(&gateway, Some("4"));
         std::fs::remove_file(home.path("policies/house.lua")).unwrap();
-        home.configure(&format!("{yaml}\nbudgets: {{default: {{daily_limit_usd: 1000, soft_limit_pct: 0.0000001, action: block}}}}"));
+        home.configure(&format!(
+            "{yaml}\nbudgets: {{default: {{daily_limit_usd: 1000, soft_limit_pct: 0.0000001, action: block}}}}"
+        ));
         for _ in 0..3000 {
-            if gateway.client.post(CHAT, ASKED).header("x-agentledger-budget-warning").is_some() {
+            if gateway
+                .client
+                .post(CHAT, ASKED)
+                .header("x-agentledger-budget-warning")
+                .is_some()
+            {
                 return;
             }
             thread::sleep(std::time::Duration::from_millis(10));
@@ -113,12 +131,21 @@ fn a_policy_that_fails_closes_its_own_requests_alone() {
     end }"#;
     let upstream = Upstream::always(Script::json(200, SMALL));
     let gateway = Setup::new(&upstream).policy("bad", bad).start();
-    let ask = |agent| gateway.client.request("POST", CHAT, &[("X-Agent-Id", agent)], ASKED.as_bytes());
+    let ask = |agent| {
+        gateway
+            .client
+            .request("POST", CHAT, &[("X-Agent-Id", agent)], ASKED.as_bytes())
+    };
     let failing = ["errs", "loops", "eats", "nonsense", "infinite"];
     for agent in failing.iter().chain(&failing) {
         let reply = ask(agent);
         let error = &reply.json()["error"];
-        assert_eq!((reply.status, error["code"].as_str()), (503, Some("policy_failed")), "{agent}: {}", reply.text());
+        assert_eq!(
+            (reply.status, error["code"].as_str()),
+            (503, Some("policy_failed")),
+            "{agent}: {}",
+            reply.text()
+        );
         assert_eq!(error["policy"], "bad", "{agent}");
         assert!(error["message"].as_str().unwrap().contains("bad"));
         assert_eq!(reply.header("x-should-retry"), Some("false"));
@@ -126,7 +153,7 @@ fn a_policy_that_fails_closes_its_own_requests_alone() {
     }
     assert_eq!(upstream.seen().len(), 10);
     assert_eq!(gateway.entries().len(), 10);
-    let counted = "agentledger_policy_errors_total{phase=\"request\",policy=\"bad\"} 10";
+    let counted = "agentledger_policy_errors_total{policy=\"bad\",phase=\"request\"} 10";
     let metrics = gateway.client.get("/metrics").text();
     assert!(metrics.contains(counted), "{metrics}");
     assert!(gateway.launched().gateway().ledger.open_holds().is_empty());
@@ -140,7 +167,10 @@ fn a_broken_file_at_the_start_is_told_and_nothing_starts() {
     for command in ["serve", "check"] {
         let output = home.run(&[command]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        assert!(!output.status.success() && text.contains("house.lua:3"), "{command}: {text}");
+        assert!(
+            !output.status.success() && text.contains("house.lua:3"),
+            "{command}: {text}"
+        );
     }
     // The gateway in this process has another folder: it is not concerned.
     assert_eq!(Gateway::to(&upstream).client.post(CHAT, ASKED).status, 200);

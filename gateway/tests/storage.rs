@@ -31,11 +31,20 @@ fn a_full_disk_stops_admission_while_running_answers_finish() {
     });
     let home = Installation::new(&format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()));
     let gateway = home.serve_without_xfsz();
-    let ask = |task: &str| gateway.client.request("POST", CHAT, &[("X-Agent-Task", task)], STREAM.as_bytes());
+    let ask = |task: &str| {
+        gateway
+            .client
+            .request("POST", CHAT, &[("X-Agent-Task", task)], STREAM.as_bytes())
+    };
     for at in 0..5 {
         assert_eq!(ask(&format!("before-{at}")).status, 200);
     }
-    let mut running = gateway.client.send("POST", CHAT, &[("X-Wait", "yes"), ("X-Agent-Task", "running")], STREAM.as_bytes());
+    let mut running = gateway.client.send(
+        "POST",
+        CHAT,
+        &[("X-Wait", "yes"), ("X-Agent-Task", "running")],
+        STREAM.as_bytes(),
+    );
     while upstream.seen().len() < 6 {
         thread::sleep(Duration::from_millis(5));
     }
@@ -43,7 +52,10 @@ fn a_full_disk_stops_admission_while_running_answers_finish() {
     assert_eq!(acknowledged.len(), 5);
 
     // From now on no file may grow: every write of the journal fails, as on a full disk.
-    let limited = Command::new("prlimit").args(["--pid", &gateway.id().to_string(), "--fsize=1:1"]).status().unwrap();
+    let limited = Command::new("prlimit")
+        .args(["--pid", &gateway.id().to_string(), "--fsize=1:1"])
+        .status()
+        .unwrap();
     assert!(limited.success());
     let mut refused = None;
     for at in 0..200 {
@@ -54,15 +66,31 @@ fn a_full_disk_stops_admission_while_running_answers_finish() {
         }
     }
     let refused = refused.expect("admission stops");
-    assert_eq!(refused.json()["error"]["code"], "ledger_unavailable", "{}", refused.text());
+    assert_eq!(
+        refused.json()["error"]["code"],
+        "ledger_unavailable",
+        "{}",
+        refused.text()
+    );
     let next = ask("later");
-    assert_eq!((next.status, next.json()["error"]["code"].as_str()), (503, Some("ledger_unavailable")));
+    assert_eq!(
+        (next.status, next.json()["error"]["code"].as_str()),
+        (503, Some("ledger_unavailable"))
+    );
     assert_eq!(gateway.client.get("/readyz").status, 503);
-    assert_eq!(gateway.client.get("/health").status, 200, "it lives, and can be asked why");
+    assert_eq!(
+        gateway.client.get("/health").status,
+        200,
+        "it lives, and can be asked why"
+    );
 
     gate.open();
     let reply = read_reply(&mut running);
-    assert!(reply.whole && reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+    assert!(
+        reply.whole && reply.text().ends_with("data: [DONE]\n\n"),
+        "{}",
+        reply.text()
+    );
     gateway.kill();
 
     // With room again: what was acknowledged is there, and the hold that could not be settled on disk is recovered.
@@ -82,10 +110,15 @@ fn a_full_disk_stops_admission_while_running_answers_finish() {
 #[test]
 fn a_thousand_streams_that_are_opened_and_left_all_settle() {
     const STREAMS: usize = 1_000;
-    let upstream = Upstream::always(Script::stream_head("text/event-stream").chunk(CHUNK).step(Step::AwaitClose));
+    let upstream = Upstream::always(
+        Script::stream_head("text/event-stream")
+            .chunk(CHUNK)
+            .step(Step::AwaitClose),
+    );
     let gateway = Gateway::to(&upstream);
-    let streams: Vec<TcpStream> =
-        (0..STREAMS).map(|_| gateway.client.send("POST", CHAT, &[], STREAM.as_bytes())).collect();
+    let streams: Vec<TcpStream> = (0..STREAMS)
+        .map(|_| gateway.client.send("POST", CHAT, &[], STREAM.as_bytes()))
+        .collect();
     for _ in 0..3000 {
         if upstream.seen_count() == STREAMS {
             break;
@@ -98,7 +131,11 @@ fn a_thousand_streams_that_are_opened_and_left_all_settle() {
     upstream.wait_closed(u32::try_from(STREAMS).unwrap());
     let entries = gateway.entries();
     assert_eq!(entries.len(), STREAMS);
-    assert!(entries.iter().all(|entry| entry.settlement.outcome == Outcome::ClientGone));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.settlement.outcome == Outcome::ClientGone)
+    );
     assert_eq!(gateway.launched().gateway().drain.in_flight(), 0);
     let held: i64 = gateway.balances("").iter().map(|row| row.held.usd.nanos()).sum();
     assert_eq!(Usd::from_nanos(held), Usd::ZERO);

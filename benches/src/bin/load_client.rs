@@ -8,7 +8,6 @@
 //! turn, so that a noisy minute hits all of them; the median round is told. A single failed request fails the run.
 
 use std::error::Error;
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use agentledger_benches::http::Connection;
@@ -263,7 +262,7 @@ async fn requests(target: &Target, connections: u64, time: Duration) -> Result<T
 
 async fn whole(connection: &mut Connection, request: &[u8]) -> Result<(), Failure> {
     connection.write(request).await?;
-    let head = connection.head().await?.ok_or(ErrorKind::UnexpectedEof)?;
+    let head = connection.answer().await?;
     let mut refusal = Vec::new();
     let good = head.status() == Some(200);
     connection
@@ -289,7 +288,7 @@ async fn event_streams(target: &Target) -> Result<(), Failure> {
         tasks.spawn(async move {
             let mut connection = target.connect().await?;
             connection.write(&bytes).await?;
-            let head = connection.head().await?.ok_or(ErrorKind::UnexpectedEof)?;
+            let head = connection.answer().await?;
             let mut lines = 0;
             let count = |bytes: &[u8]| lines += bytes.iter().filter(|byte| **byte == b'\n').count();
             timeout(PATIENCE, connection.body(&head, count)).await??;
@@ -314,13 +313,11 @@ async fn open_streams(target: &Target, count: u64) -> Result<f64, Failure> {
     let mut open = Vec::new();
     let mut opening = JoinSet::new();
     for number in 0..count {
-        let (target, bytes) = (target.clone(), request(number, "x-load-hold-ms: 120000\r\n", true));
+        let (asked, bytes) = (target.clone(), request(number, "x-load-hold-ms: 120000\r\n", true));
         opening.spawn(async move {
-            let mut connection = target.connect().await?;
+            let mut connection = asked.connect().await?;
             connection.write(&bytes).await?;
-            let head = timeout(PATIENCE, connection.head())
-                .await??
-                .ok_or(ErrorKind::UnexpectedEof)?;
+            let head = timeout(PATIENCE, connection.answer()).await??;
             if head.status() != Some(200) {
                 return Err(head.text.into());
             }

@@ -57,6 +57,7 @@ pub fn start(gateway: Arc<Gateway>, listen: &str, tls: Option<&Tls>, threads: us
     match tls {
         None => service.add_tcp(&name),
         Some(files) => {
+            check_certificate(files)?;
             let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
             let mut settings =
                 TlsSettings::intermediate(&cert, &key).map_err(|error| ServeError::Tls(error.to_string()))?;
@@ -81,6 +82,25 @@ pub fn start(gateway: Arc<Gateway>, listen: &str, tls: Option<&Tls>, threads: us
         stop_accepting,
         address,
     })
+}
+
+/// pingora reads the files inside a task and panics there: what is wrong with them is told before, so that a gateway that
+/// cannot serve does not start.
+fn check_certificate(files: &Tls) -> Result<(), ServeError> {
+    let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
+    let unusable = |reason: String| ServeError::Tls(format!("{cert} with {key}: {reason}"));
+    for file in [&files.cert_file, &files.key_file] {
+        std::fs::File::open(file).map_err(|error| ServeError::Tls(format!("{}: {error}", file.display())))?;
+    }
+    pingora::tls::install_default_crypto_provider();
+    let (certs, private) = pingora::tls::load_certs_and_key_files(&cert, &key)
+        .map_err(|_| unusable("not in PEM form".to_owned()))?
+        .ok_or_else(|| unusable("no certificate or no private key in them".to_owned()))?;
+    pingora::tls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certs, private)
+        .map_err(|error| unusable(error.to_string()))?;
+    Ok(())
 }
 
 /// Binds here, so that a port in use is an error with a name and not a panic inside a task.

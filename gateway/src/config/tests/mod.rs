@@ -8,7 +8,8 @@ use agentledger_ledger::{UnitPrice, Usd};
 use super::load::load_first;
 use super::*;
 
-mod sources;
+mod environment;
+mod shipped;
 
 const FILE: &str = "agentledger.yaml";
 
@@ -433,4 +434,139 @@ fn unknown_keys_are_told_and_ignored() {
         warnings.contains("did you mean upstream?") && warnings.contains("did you mean connect_ms?"),
         "{warnings}"
     );
+}
+
+#[test]
+fn sqlite_becomes_a_folder_beside_its_file() {
+    let table = [
+        ("{driver: sqlite}", "data/agentledger"),
+        ("{driver: sqlite, dsn: /var/lib/al.db}", "/var/lib/al"),
+        ("{driver: sqlite, dsn: 'file:x/y.sqlite?cache=shared'}", "x/y"),
+        ("{driver: sqlite, dsn: x/plain}", "x/plain.ledger"),
+        ("{dsn: data/old.db}", "data/old"),
+    ];
+    for (storage, expected) in table {
+        let config = read(&format!("storage: {storage}"));
+        assert_eq!(config.storage.dir, PathBuf::from(expected), "{storage}");
+        assert!(
+            config.warnings.iter().any(|warning| warning.contains(expected)),
+            "{:?}",
+            config.warnings
+        );
+    }
+    let config = read("storage: {driver: sled, dsn: data/x.db, retention_months: 3, durability: relaxed}");
+    assert_eq!(
+        config.storage.dir,
+        PathBuf::from("data/x.db"),
+        "sled's dsn is taken as it is"
+    );
+    assert_eq!(
+        (config.storage.retention_months, config.storage.durability),
+        (Some(3), Durability::Relaxed)
+    );
+}
+
+#[test]
+fn bug_a_broken_file_found_by_search_was_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = ["a.yaml", "b.yaml", "c.yaml"].map(|name| dir.path().join(name));
+    let none_found = load_first(&places, &none(), &Known::built_in()).unwrap();
+    assert_eq!((none_found.0.listen.as_str(), none_found.1), (":8787", None));
+    std::fs::write(&places[1], "listen: ':1'").unwrap();
+    std::fs::write(&places[2], "listen: ':2'").unwrap();
+    let (config, found) = load_first(&places, &none(), &Known::built_in()).unwrap();
+    assert_eq!(
+        (config.listen.as_str(), found.as_deref()),
+        (":1", Some(places[1].as_path()))
+    );
+    assert_eq!(
+        config.policies.dir,
+        Some(dir.path().join("policies")),
+        "beside the file"
+    );
+    std::fs::write(&places[0], "listen: [").unwrap();
+    let errors = load_first(&places, &none(), &Known::built_in())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(errors.starts_with(&format!("{}:1:", places[0].display())), "{errors}");
+}
+
+#[test]
+fn a_file_given_by_name_must_be_there() {
+    let path = Path::new("/nowhere/agentledger.yaml");
+    let errors = load(Some(path), &none(), &Known::built_in()).err().unwrap().to_string();
+    assert!(
+        errors.starts_with("reading config /nowhere/agentledger.yaml: "),
+        "{errors}"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("binary.yaml");
+    std::fs::write(&file, [0xff, 0xfe, 0x00]).unwrap();
+    let errors = load(Some(&file), &none(), &Known::built_in())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(errors.ends_with("not UTF-8 text"), "{errors}");
+}
+
+/// A canary in every secret's place, with a fault beside each: it must show nowhere.
+#[test]
+fn no_secret_shows_in_errors_warnings_or_debug() {
+    const CANARY: &str = "sk-CANARY-0123456789";
+    let good = format!(
+        "admin: {{enabled: true, token: {CANARY}}}\ncontrol: {{tokens: [{CANARY}, {{name: ci, token: {CANARY}x}}]}}\n\
+         fingerprint: {{secret: {CANARY}{CANARY}}}\nbudgets: {{rules: [{{api_key_pattern: {CANARY}, action: {CANARY}}}]}}\n\
+         alerts: {{slack: {{webhook_url: 'https://h/{CANARY}'}}, webhooks: [{{url: 'https://h/{CANARY}', headers: {{A: {CANARY}}}}}]}}\n\
+         unknown: {CANARY}\n"
+    );
+    let config = read(&good);
+    assert_eq!(config.control.tokens.len(), 2);
+    assert_eq!(
+        (config.control.tokens[0].role, config.control.tokens[1].role),
+        (ControlRole::Admin, ControlRole::Read)
+    );
+    let shown = format!("{:?} {:?} {:?}", config.warnings, config.budgets, config.policies);
+    assert!(!shown.contains("CANARY"), "{shown}");
+    let wrong = [
+        format!("admin: {CANARY}"),
+        format!("admin: {{enabled: {CANARY}}}"),
+        format!("admin: {{token: [{CANARY}]}}"),
+        format!("admin: {{token: {CANARY}"),
+        format!("listen: {CANARY}"),
+        format!("log: {{level: {CANARY}}}"),
+        format!("budgets: {{default: {{daily_limit_usd: {CANARY}}}}}"),
+        format!("budgets: {{rules: [{{api_key_pattern: '{CANARY}['}}]}}"),
+        format!("alerts: {{webhooks: [{{url: {CANARY}}}]}}"),
+        format!("fingerprint: {{secret: {CANARY}}}"),
+        format!("providers: {{openai: {{upstream: 'https://{CANARY}@host'}}}}"),
+        format!("storage: {{driver: postgres, dsn: 'postgres://u:{CANARY}@h/d'}}"),
+    ];
+    for yaml in wrong {
+        let errors = faults(&yaml);
+        assert!(!errors.join("\n").contains("CANARY"), "{yaml}: {errors:?}");
+        let variables = [("AGENTLEDGER_ADMIN", CANARY), ("AGENTLEDGER_DASHBOARD_ENABLED", CANARY)];
+        let errors = read_with("", &Env::of(variables)).err().unwrap();
+        assert!(!errors.to_string().contains("CANARY"), "{errors}");
+    }
+}
+
+#[test]
+fn yaml_keeps_digits_and_knows_anchors_and_merges() {
+    let config = read(
+        "budgets:\n  default: &base {daily_limit_usd: 9007199.254740993, action: block}\n  rules:\n  - {<<: *base, \
+         api_key_pattern: 'sk-*', action: warn}\n",
+    );
+    let rule = &config.budgets.rules[0];
+    assert_eq!(
+        rule.daily_limit,
+        Some(Usd::from_nanos(9_007_199_254_740_993)),
+        "a float would round this"
+    );
+    assert_eq!(rule.action, "warn", "its own key wins over the merged one");
+    assert!(load_text(None, "# nothing but a comment\n", &none(), &Known::built_in()).is_ok());
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+    assert!(faults(bomb)[0].contains("too large"));
+    assert!(faults(&format!("a: {}", "[".repeat(10_000)))[0].contains("not YAML"));
 }
