@@ -182,7 +182,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     }
     let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
-    let inspected = inspect(session.req_header(), &target, body, limits).map_err(refused)?;
+    let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
     let mut exchange = Exchange::new(
         id,
@@ -194,6 +194,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
+    let _running = report::begun(gateway, &exchange);
 
     if !exchange.is_metered() {
         return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
@@ -286,6 +287,7 @@ async fn metered(
         verdict: &verdict,
         input_tokens,
     };
+    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
     let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
         // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.

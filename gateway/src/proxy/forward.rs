@@ -15,6 +15,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{client_left, is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
+use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -153,6 +154,7 @@ pub async fn forward(
     let way = &exchange.way;
     let breaker = &exchange.rules.config.breaker;
     let attempt = way.breaker.attempt(breaker, gateway.clock.now_ms()).map_err(|wait_s| {
+        report::upstream_failed(gateway, way, UpstreamError::BreakerOpen);
         let message = format!("{} has failed repeatedly and is not called for now", way.provider.name);
         Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
     })?;
@@ -170,6 +172,7 @@ pub async fn forward(
         Ok(connection) => connection,
         Err(error) => {
             verdict(attempt, false);
+            report::upstream_failed(gateway, way, UpstreamError::Connect);
             tracing::warn!(provider = %way.name, %error, "upstream unreachable");
             return Err(Failed::Unsent(unreachable()));
         }
@@ -183,6 +186,7 @@ pub async fn forward(
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
+            report::upstream_failed(gateway, way, UpstreamError::Timeout);
             let message = "the upstream did not answer in time";
             Err(Failed::Unanswered(Refusal::new(504, "upstream_timeout", message)))
         }
@@ -193,6 +197,7 @@ pub async fn forward(
             } else {
                 verdict(attempt, false);
             }
+            report::upstream_failed(gateway, way, UpstreamError::Broken);
             let taken = matches!(trouble, Trouble::NoAnswer);
             tracing::warn!(provider = %way.name, taken, reused = connection.reused, "upstream failed before its answer");
             Err(if taken {

@@ -9,9 +9,11 @@ use crate::config::Limits;
 use crate::meter::Text;
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Request};
+use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{Body, body_too_large, overloaded};
 use crate::proxy::identify::Target;
 use crate::proxy::reply::Refusal;
+use crate::proxy::report;
 
 /// Encoded bodies are decoded so much at a time, each piece with leave to hold it.
 const DECODE_STEP_BYTES: u64 = 256 << 10;
@@ -74,7 +76,13 @@ impl Inspected {
 }
 
 /// Reads the request. Free operations and requests without a body pass unread.
-pub fn inspect(header: &RequestHeader, target: &Target, mut body: Body, limits: &Limits) -> Result<Inspected, Refusal> {
+pub fn inspect(
+    gateway: &Gateway,
+    header: &RequestHeader,
+    target: &Target,
+    mut body: Body,
+    limits: &Limits,
+) -> Result<Inspected, Refusal> {
     if target.billing == Billing::Free {
         return Ok(Inspected::plain(body, target.path_model.clone()));
     }
@@ -99,7 +107,11 @@ pub fn inspect(header: &RequestHeader, target: &Target, mut body: Body, limits: 
         headers: headers.collect(),
         outline: found.doc.clone(),
     };
-    let call = target.way.plugin.dialect.inspect(&request).map_err(refusal_of)?;
+    let read = target.way.plugin.dialect.inspect(&request);
+    if let Err(DialectError::Failed { .. }) = &read {
+        report::plugin_failed(gateway, &target.way, 1);
+    }
+    let call = read.map_err(refusal_of)?;
     let mut text = Text::default();
     text.add(json, &found);
     let has_media = [Medium::Image, Medium::Audio, Medium::File]

@@ -16,6 +16,7 @@ use crate::plugin::Ending;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Answer, client_gone};
 use crate::proxy::gateway::Gateway;
+use crate::proxy::report::{self, UpstreamError};
 
 /// Decides, as a stream grows, whether it may go on. The reserve step makes it from the hold.
 pub trait Allowance: Send {
@@ -166,7 +167,8 @@ struct Pump<'a> {
 enum Next {
     Chunk(Bytes),
     Ended,
-    Broken,
+    /// Broken off, or silent for too long.
+    Broken(UpstreamError),
     ClientGone,
     ShuttingDown,
 }
@@ -192,7 +194,7 @@ impl Pump<'_> {
                     self.ttfb_ms.get_or_insert_with(|| elapsed_ms(self.exchange));
                     let cut = self.take(&chunk, allowance);
                     if let Some(message) = cut {
-                        return (End::Cut, self.ending(Ending::BudgetExceeded, &message));
+                        return (End::Cut, self.ending(gateway, Ending::BudgetExceeded, &message));
                     }
                     let done = answer.connection.session.response_done();
                     if done {
@@ -219,14 +221,18 @@ impl Pump<'_> {
                     }
                 }
                 Next::Ended => return (End::Completed, Last::Finish(Bytes::new())),
-                Next::Broken => {
+                Next::Broken(how) => {
+                    report::upstream_failed(gateway, &self.exchange.way, how);
                     let message = "the upstream broke off its answer";
-                    return (End::UpstreamFailed, self.ending(Ending::UpstreamFailed, message));
+                    return (
+                        End::UpstreamFailed,
+                        self.ending(gateway, Ending::UpstreamFailed, message),
+                    );
                 }
                 Next::ClientGone => return (End::ClientGone, Last::Nothing),
                 Next::ShuttingDown => {
                     let message = "the gateway is going down; try again";
-                    return (End::Cut, self.ending(Ending::ShuttingDown, message));
+                    return (End::Cut, self.ending(gateway, Ending::ShuttingDown, message));
                 }
             }
         }
@@ -248,7 +254,8 @@ impl Pump<'_> {
             read = timeout(self.exchange.way.provider.timeouts.idle, upstream.read_response_body()) => match read {
                 Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
                 Ok(Ok(None)) => Next::Ended,
-                Ok(Err(_)) | Err(_) => Next::Broken,
+                Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
+                Err(_) => Next::Broken(UpstreamError::Timeout),
             },
             () = client_gone(session) => Next::ClientGone,
             () = cutting => Next::ShuttingDown,
@@ -296,7 +303,7 @@ impl Pump<'_> {
     }
 
     /// The bytes that end a framed stream with the dialect's error; a break for any other answer.
-    fn ending(&mut self, ending: Ending, message: &str) -> Last {
+    fn ending(&mut self, gateway: &Gateway, ending: Ending, message: &str) -> Last {
         if !self.meter.is_framed() {
             return Last::Break;
         }
@@ -307,6 +314,7 @@ impl Pump<'_> {
                 Last::Finish(joined(std::mem::take(&mut self.ready)))
             }
             Err(error) => {
+                report::plugin_failed(gateway, &self.exchange.way, 1);
                 tracing::warn!(%error, "a plugin gave no ending for a stream");
                 Last::Break
             }
