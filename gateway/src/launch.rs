@@ -268,14 +268,21 @@ fn fingerprints(config: &Config) -> Result<Fingerprints, LaunchError> {
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let secret: [u8; 32] = rand::random();
+            // Whole or not at all: a crash in between must not leave a broken secret behind.
+            let fresh = config.storage.dir.join("fingerprint.key.new");
             let mut options = std::fs::OpenOptions::new();
             let mut file = options
                 .write(true)
-                .create_new(true)
+                .create(true)
+                .truncate(true)
                 .mode(0o600)
-                .open(&path)
+                .open(&fresh)
                 .map_err(fail)?;
             file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
+            std::fs::rename(&fresh, &path).map_err(fail)?;
+            std::fs::File::open(&config.storage.dir)
+                .and_then(|dir| dir.sync_all())
+                .map_err(fail)?;
             Ok(Fingerprints::new(secret))
         }
         Err(error) => Err(fail(error)),

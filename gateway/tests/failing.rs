@@ -15,6 +15,15 @@ fn chunk(text: &str) -> Vec<u8> {
     format!("data: {{\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n").into_bytes()
 }
 
+/// The counted failures of the openai provider, as `/metrics` says them: their kind and number.
+fn upstream_errors(gateway: &Gateway) -> Vec<String> {
+    let text = gateway.client.get("/metrics").text();
+    let counted = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("agentledger_upstream_errors_total{provider=\"openai\","));
+    counted.map(str::to_owned).collect()
+}
+
 #[test]
 fn an_upstream_that_cannot_be_reached_is_a_502_and_nothing_is_entered() {
     let nobody = format!(
@@ -28,6 +37,7 @@ fn an_upstream_that_cannot_be_reached_is_a_502_and_nothing_is_entered() {
         (502, Some("upstream request failed"))
     );
     assert!(gateway.entries().is_empty());
+    assert_eq!(upstream_errors(&gateway), ["kind=\"connect\"} 1"]);
     assert!(gateway.launched().gateway().ledger.open_holds().is_empty());
 }
 
@@ -45,6 +55,7 @@ fn a_stream_that_breaks_off_ends_in_an_error_event_and_is_estimated() {
     assert_eq!(entry.settlement.outcome, Outcome::UpstreamFailed);
     assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("upstream_failed"));
     assert!(entry.settlement.cost.nanos() > 0);
+    assert_eq!(upstream_errors(&gateway), ["kind=\"broken\"} 1"]);
 }
 
 #[test]
@@ -91,6 +102,7 @@ fn a_late_upstream_is_a_504() {
     assert_eq!(reply.status, 504);
     upstream.wait_closed(1);
     assert_eq!(gateway.entry().settlement.status, 504);
+    assert_eq!(upstream_errors(&gateway), ["kind=\"timeout\"} 1"]);
 }
 
 #[test]
@@ -151,6 +163,7 @@ fn the_breaker_opens_for_its_provider_alone_and_429_never_opens_it() {
         .collect();
     assert_eq!(others, [429; 4]);
     assert_eq!(bad.seen().len(), 2);
+    assert_eq!(upstream_errors(&gateway), ["kind=\"breaker_open\"} 2"]);
 }
 
 #[test]

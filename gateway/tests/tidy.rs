@@ -11,11 +11,12 @@ use crate::harness::root;
 const LINES_MAX: usize = 650;
 
 /// A crate, and the only place that may name it.
-const HOMES: [(&str, &str); 4] = [
+const HOMES: [(&str, &str); 5] = [
     ("sled", "gateway/ledger/src/store/"),
     ("wasmtime", "gateway/src/plugin/"),
     ("mlua", "gateway/src/policy/"),
     ("jsonrpsee", "gateway/src/control/"),
+    ("prometheus", "gateway/src/telemetry/"),
 ];
 
 /// The files of the repository: tracked ones, and new ones that git does not ignore.

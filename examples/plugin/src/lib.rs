@@ -95,7 +95,7 @@ impl Provider for Acme {
     }
 
     /// Acme does not stream; a dialect that does ends a cut stream here, with an error that its clients understand.
-    fn terminal(_operation: &str, _ending: Ending, message: &str) -> Vec<u8> {
+    fn terminal(_operation: &str, _ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
         sse::event(None, &serde_json::json!({"error": {"message": message}}))
     }
 

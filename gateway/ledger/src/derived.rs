@@ -139,6 +139,15 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Ch
     }))
 }
 
+/// How far the journal was on disk when the checkpoint was written.
+pub(crate) fn checkpoint_head(state: &dyn Store) -> Result<Option<Head>, StoreError> {
+    let pair = state.at_or_before(CHECKPOINT_KEY)?;
+    Ok(pair
+        .filter(|(key, _)| key == CHECKPOINT_KEY)
+        .and_then(|(_, value)| Checkpoint::decode(&value))
+        .map(|checkpoint| checkpoint.head))
+}
+
 /// Removes the checkpoint and all rows, so that those made anew do not mix with old ones.
 pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
     let mut batch = Vec::new();

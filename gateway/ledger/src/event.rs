@@ -104,11 +104,15 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// What it posts to each account. Of a recovered hold the usage is unknown: its tokens count as held.
+    /// What it posts to each account. Of a recovered hold, and of a cut stream, the usage is not
+    /// known: its tokens count as held.
     pub fn posted(&self) -> Amounts {
+        let used = i64::try_from(self.settlement.usage.tokens()).unwrap_or(i64::MAX);
         let tokens = match self.settlement.outcome {
             Outcome::Recovered => self.held.tokens,
-            _ => i64::try_from(self.settlement.usage.tokens()).unwrap_or(i64::MAX),
+            // The upstream may bill what it had ready when it was cancelled: no less than the hold.
+            Outcome::Cut if self.settlement.estimate_reason.is_some() => self.held.tokens.max(used),
+            _ => used,
         };
         Amounts {
             usd: self.settlement.cost,

@@ -116,10 +116,13 @@ impl Ledger {
     ) -> Result<Arc<Ledger>, LedgerError> {
         let now_ms = clock.now_ms();
         let state = stores.state()?;
-        if let Some(kept) = options.retention_months {
-            remove_before(&*stores, Month::of_ms(now_ms).back(kept))?;
-        }
         let recovered = recover::recover(&*stores, &*state, options.rollups, true)?;
+        if let Some(kept) = options.retention_months {
+            // Whatever the time, the start goes on from the newest month.
+            let first = Month::of_ms(now_ms).back(kept);
+            let newest = recovered.newest.as_ref().map_or(first, |(month, _)| *month);
+            remove_before(&*stores, first.min(newest))?;
+        }
         let linger = match options.durability {
             Durability::Strict => STRICT_LINGER,
             Durability::Relaxed => RELAXED_LINGER,

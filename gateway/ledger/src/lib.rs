@@ -16,6 +16,7 @@ pub mod journal;
 pub mod ledger;
 pub mod money;
 pub mod names;
+mod noted;
 pub mod offline;
 mod options;
 pub mod query;

@@ -7,6 +7,7 @@ use crate::books::Books;
 use crate::derived::{self, Checkpoint, Derived};
 use crate::journal::frame::{Chunk, Damage, Head, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
+use crate::noted::Noted;
 use crate::rollup::Retention;
 use crate::store::{Month, Store, Stores};
 
@@ -35,6 +36,11 @@ pub(crate) fn recover(
     may_change: bool,
 ) -> Result<Recovered, ReadError> {
     let months = written_months(stores)?;
+    let heads = stores.heads()?;
+    if heads.broken > 0 {
+        tracing::warn!(lines = heads.broken, "the file `heads` has lines that cannot be read");
+    }
+    let mut noted = Noted::new(heads.noted, u64::MAX);
     let loaded = derived::load(state, retention)?;
     let loaded = match loaded {
         Some((checkpoint, rollups)) => Books::restore(&checkpoint.books)
@@ -55,6 +61,7 @@ pub(crate) fn recover(
                     .map(|open| (open.id, Arc::clone(&open.held.facts))),
             );
             let head = checkpoint.head;
+            noted.begin_after(head.sequence);
             let mut recovered = Recovered {
                 books,
                 derived,
@@ -65,7 +72,7 @@ pub(crate) fn recover(
             let later = months.iter().filter(|(month, _)| *month >= checkpoint.month);
             for (month, store) in later {
                 let from = (*month == checkpoint.month).then_some(checkpoint.at_ms);
-                replay(stores, *month, &**store, from, &mut recovered)?;
+                replay(stores, *month, &**store, from, &mut recovered, &mut noted)?;
             }
             recovered
         }
@@ -82,11 +89,12 @@ pub(crate) fn recover(
                 replayed_from: 0,
             };
             for (month, store) in &months {
-                replay(stores, *month, &**store, None, &mut recovered)?;
+                replay(stores, *month, &**store, None, &mut recovered, &mut noted)?;
             }
             recovered
         }
     };
+    noted.end(months.last().map(|(month, _)| *month), recovered.head)?;
     recovered.newest = months.into_iter().next_back();
     Ok(recovered)
 }
@@ -140,6 +148,7 @@ fn replay(
     store: &dyn Store,
     from_ms: Option<i64>,
     recovered: &mut Recovered,
+    noted: &mut Noted,
 ) -> Result<(), ReadError> {
     let reader = MonthReader { month, store };
     if from_ms.is_none() {
@@ -148,6 +157,7 @@ fn replay(
         };
         if recovered.head == Head::default() {
             recovered.head = before;
+            noted.begin_after(before.sequence);
             let books = Books::restore(&opening.books);
             let open = books.map(|books| books.open_holds()).unwrap_or_default();
             recovered
@@ -173,6 +183,9 @@ fn replay(
         books
             .apply(placed.sequence, &placed.event)
             .map_err(|error| Damage::Books(error.to_string()))?;
+        if let Some(head) = placed.head {
+            noted.pass(head)?;
+        }
         derived.apply(placed.sequence, &placed.event, stores);
         if placed.sequence % MERGE_EVENTS == 0 {
             derived.rollups.merge(placed.at_ms);

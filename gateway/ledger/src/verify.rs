@@ -9,9 +9,11 @@ use thiserror::Error;
 use crate::amounts::Amounts;
 use crate::books::Books;
 use crate::bound::Window;
+use crate::derived;
 use crate::event::{Event, HoldId, Opening};
 use crate::journal::frame::{Damage, Hash, Head};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
+use crate::noted::Noted;
 use crate::store::{DiskStores, Month, StoreError, Stores};
 
 /// What a walk over the journal found.
@@ -63,14 +65,18 @@ pub fn verify(dir: &Path, expect: Option<Hash>) -> Result<Report, VerifyError> {
 
 /// Walks the journal up to the event `until`.
 pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Report, StoreError> {
+    let heads = stores.heads()?;
     let mut walk = Walk {
         report: Report::default(),
         books: Books::new(),
         until,
+        noted: Noted::new(heads.noted.into_iter().chain(checkpoint_head(stores)), until),
+        found_empty: false,
     };
     walk.report.expected_found = expect.map(|_| false);
-    for month in stores.months()? {
-        match walk.month(stores, month, expect) {
+    let months = stores.months()?;
+    for month in &months {
+        match walk.month(stores, *month, expect) {
             Ok(()) => {}
             Err(ReadError::Store(error)) => return Err(error),
             Err(ReadError::Damaged(damaged)) => {
@@ -79,14 +85,38 @@ pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Rep
             }
         }
     }
+    if walk.report.damage.is_none() {
+        let month = months.last().copied();
+        walk.report.damage = walk.noted.end(month, walk.report.head).err();
+        // A note that was just being written may be torn; two cannot be.
+        if heads.broken > 1 && walk.report.damage.is_none() {
+            walk.report.damage = Some(Damaged {
+                month: month.unwrap_or_else(|| Month::of_ms(0)),
+                after_sequence: walk.report.head.sequence,
+                damage: Damage::Heads(heads.broken),
+            });
+        }
+    }
     walk.report.open_holds = walk.books.open_count() as u64;
     Ok(walk.report)
+}
+
+/// The state can be made anew from the journal, so it is no reason to fail; `heads` knows as much.
+fn checkpoint_head(stores: &dyn Stores) -> Option<Head> {
+    let head = stores.state().and_then(|state| derived::checkpoint_head(&*state));
+    head.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot compare the journal with the last checkpoint");
+        None
+    })
 }
 
 struct Walk {
     report: Report,
     books: Books,
     until: u64,
+    noted: Noted,
+    /// A month without any event came before those with some.
+    found_empty: bool,
 }
 
 impl Walk {
@@ -117,11 +147,18 @@ impl Walk {
         let reader = MonthReader { month, store: &*store };
         // What a crash left between making the month and opening it. If events are gone, the chain of the next breaks.
         let Some((opening, before)) = reader.opening()? else {
+            self.found_empty = true;
             return Ok(());
         };
         let found = self.report.head;
         let first = self.report.months.is_empty();
-        if !first && (before != found || !self.says_the_same(&opening)) {
+        let follows = if first {
+            // Months are removed from the oldest on: what this one carries on from was in the empty one.
+            !(self.found_empty && before.sequence > 0)
+        } else {
+            before == found && self.says_the_same(&opening)
+        };
+        if !follows {
             let damage = Damage::Opening { named: before, found };
             return Err(Damaged {
                 month,
@@ -130,7 +167,14 @@ impl Walk {
             }
             .into());
         }
-        let Walk { report, books, until } = self;
+        let Walk {
+            report,
+            books,
+            until,
+            noted,
+            ..
+        } = self;
+        noted.begin_after(before.sequence);
         report.months.push(MonthReport {
             month,
             events: 0,
@@ -149,6 +193,7 @@ impl Walk {
             if let Some(here) = here {
                 here.events += 1;
                 if let Some(head) = placed.head {
+                    noted.pass(head)?;
                     (here.head, report.head) = (head, head);
                     if expect == Some(head.hash) {
                         report.expected_found = Some(true);

@@ -272,6 +272,16 @@ pub struct Writer<S: Scribe> {
     since_anew: u32,
     /// Events that are encoded but not yet on disk.
     pending: Vec<(u64, S::Event)>,
+    notes: Notes,
+}
+
+/// The heads noted beside the journal.
+#[derive(Default)]
+struct Notes {
+    head: Head,
+    at: Option<Instant>,
+    /// A note failed: no more are tried, and what is there stays true.
+    broken: bool,
 }
 
 impl<S: Scribe> Writer<S> {
@@ -289,6 +299,7 @@ impl<S: Scribe> Writer<S> {
             changes,
             since_anew: 0,
             pending,
+            notes: Notes::default(),
         }
     }
 
@@ -324,6 +335,7 @@ impl<S: Scribe> Writer<S> {
                     Item::Opening { at_ms, month, event } => self.open_month(at_ms, month, event)?,
                     Item::Checkpoint { snapshot } => {
                         self.commit()?;
+                        self.note_head(true);
                         self.scribe.checkpoint(snapshot, self.chunk.head());
                         self.begin_anew();
                     }
@@ -332,6 +344,7 @@ impl<S: Scribe> Writer<S> {
             self.commit()?;
             // Places are free again only now: what waits for the disk is bounded, too.
             places.clear();
+            self.note_head(ended);
             if ended {
                 return Ok(());
             }
@@ -375,6 +388,23 @@ impl<S: Scribe> Writer<S> {
         }
         self.queue.advance(self.chunk.head());
         Ok(())
+    }
+
+    /// Notes beside the journal how far it is on disk, about once a second while it grows: an engine that takes damage
+    /// for a torn tail drops what comes after it without a word. After the waiters were told, so nobody waits for it.
+    fn note_head(&mut self, at_once: bool) {
+        let head = self.chunk.head();
+        let is_due = at_once || self.notes.at.is_none_or(|at| at.elapsed() >= TICK);
+        if head == self.notes.head || !is_due || self.notes.broken {
+            return;
+        }
+        match self.stores.note_head(head) {
+            Ok(()) => (self.notes.head, self.notes.at) = (head, Some(Instant::now())),
+            Err(error) => {
+                self.notes.broken = true;
+                tracing::warn!(%error, "cannot note how far the journal reaches: verify cannot see the loss of its end");
+            }
+        }
     }
 
     /// The new month's first record is its opening, alone and on disk before anything follows it.

@@ -392,11 +392,37 @@ fn budgets_and_holds_show_what_is_held_and_why() {
     let _handle = books.serve();
     books.settle("gpt-4o", "a", 12_000_000);
     let open = books.hold(books.facts("gpt-4o", "crawler"));
-    let status = budgets::run(&books.config, "key:", "day").unwrap();
-    let line = status.lines().nth(2).unwrap();
-    for part in [&format!("key:{KEY}"), "$0.0120", "$0.0100", "$0.0020", "5 usd"] {
-        assert!(line.contains(part), "{part} in\n{status}");
+    let by_default = budgets::Asked::default();
+    let of_key = budgets::Asked {
+        account: "key:",
+        window: "day",
+        all: false,
+    };
+    for asked in [by_default, of_key] {
+        let status = budgets::run(&books.config, asked).unwrap();
+        let line = status.lines().nth(2).unwrap();
+        for part in [
+            &format!("key:{KEY}"),
+            "$0.0120",
+            "$0.0100",
+            "$0.0020",
+            "$5.0000",
+            "$4.9780",
+        ] {
+            assert!(line.contains(part), "{part} in\n{status}");
+        }
     }
+    let status = budgets::run(&books.config, by_default).unwrap();
+    assert!(
+        status.lines().skip(2).all(|line| line.contains("$5.0000")),
+        "only limited ones:\n{status}"
+    );
+    let all = budgets::Asked {
+        all: true,
+        ..by_default
+    };
+    let status = budgets::run(&books.config, all).unwrap();
+    assert!(status.contains("\nglobal "), "those without a limit too:\n{status}");
     assert!(holds::list(&books.config).unwrap().contains("crawler"));
     for id in [open.id().0.to_string(), open.facts().id.to_string()] {
         let text = holds::explain(&books.config, &id).unwrap();

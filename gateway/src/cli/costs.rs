@@ -108,6 +108,7 @@ fn table(summary: &Summary, held: &Held) -> String {
         "agent" => vec!["AGENT".into()],
         "session" => vec!["AGENT".into(), "SESSION".into()],
         "user" => vec!["USER".into()],
+        "tenant" => vec!["TENANT".into()],
         _ => match by.strip_prefix("tag:") {
             Some(tag) => vec![tag.to_uppercase()],
             None => vec!["PROVIDER".into(), "MODEL".into()],
@@ -157,6 +158,7 @@ fn row_names(by: &str, row: &CostRow) -> Vec<String> {
         "agent" => vec![named(&row.agent)],
         "session" => vec![named(&row.agent), named(&row.session)],
         "user" => vec![named(&row.user)],
+        "tenant" => vec![named(&row.tenant)],
         _ if by.starts_with("tag:") => vec![named(&row.tag)],
         _ => vec![named(&row.provider), named(&row.model)],
     }
@@ -279,6 +281,11 @@ TOTAL                      2          2000           20              $0.3500    
         let agents = shown(&summary("agent", vec![row("", "", 1, 0)]));
         assert!(agents.contains("\n(none)   1"), "{agents}");
         assert!(shown(&summary("user", vec![row("", "", 1, 0)])).starts_with("USER"));
+        let tenant = CostRow {
+            tenant: "acme".into(),
+            ..row("", "", 1, 0)
+        };
+        assert!(shown(&summary("tenant", vec![tenant])).contains("\nacme     1"));
         assert!(shown(&summary("tag:team", vec![row("", "", 1, 0)])).starts_with("TEAM"));
     }
 

@@ -94,19 +94,24 @@ fn entries(config: &Config, asked: &Asked, out: &mut dyn Write) -> Result<(), Ex
     Ok(())
 }
 
-/// The contract's CSV; sums by user have one more column at the end.
+/// The contract's CSV; sums by user or tenant have one more column at the end.
 fn csv(by: &str, rows: &[CostRow]) -> String {
-    let by_user = by == "user";
     let mut out = String::from(CSV_HEADER);
-    out.push_str(if by_user { ",user_id\n" } else { "\n" });
+    out.push_str(match by {
+        "user" => ",user_id\n",
+        "tenant" => ",tenant_id\n",
+        _ => "\n",
+    });
     for row in rows {
         let mut fields: Vec<String> = [&row.provider, &row.model, &row.key, &row.agent, &row.session]
             .map(|name| quoted(name))
             .to_vec();
         fields.extend([row.requests, row.input_tokens, row.output_tokens].map(|count| count.to_string()));
         fields.push(fixed(row.cost_usd, 6));
-        if by_user {
-            fields.push(quoted(&row.user));
+        match by {
+            "user" => fields.push(quoted(&row.user)),
+            "tenant" => fields.push(quoted(&row.tenant)),
+            _ => {}
         }
         out.push_str(&fields.join(","));
         out.push('\n');
@@ -132,14 +137,14 @@ fn json(by: &str, rows: &[CostRow]) -> String {
     let objects: Vec<String> = rows
         .iter()
         .map(|row| {
-            let user = if by == "user" {
-                format!(",\"UserID\":{}", text(&row.user))
-            } else {
-                String::new()
+            let more = match by {
+                "user" => format!(",\"UserID\":{}", text(&row.user)),
+                "tenant" => format!(",\"TenantID\":{}", text(&row.tenant)),
+                _ => String::new(),
             };
             format!(
                 "{{\"Provider\":{},\"Model\":{},\"APIKeyHash\":{},\"AgentID\":{},\"SessionID\":{},\"Requests\":{},\
-                 \"InputTokens\":{},\"OutputTokens\":{},\"TotalCostUSD\":{}{user}}}",
+                 \"InputTokens\":{},\"OutputTokens\":{},\"TotalCostUSD\":{}{more}}}",
                 text(&row.provider),
                 text(&row.model),
                 text(&row.key),
@@ -179,6 +184,7 @@ mod tests {
                         openai,\"a \"\"quoted\"\", one\",,,,2,10,5,0.003750\n";
         assert_eq!(csv("model", &rows()), expected);
         assert_eq!(csv("model", &[]), format!("{CSV_HEADER}\n"));
+        assert_eq!(csv("tenant", &[]), format!("{CSV_HEADER},tenant_id\n"));
     }
 
     #[test]

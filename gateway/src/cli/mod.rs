@@ -53,7 +53,7 @@ enum Command {
     Costs(CostsArgs),
     /// Write sums, or every entry, to standard output
     Export(ExportArgs),
-    /// Print what accounts have spent and hold, beside their limits
+    /// Print what accounts with a limit have spent, hold and have left
     Budgets(BudgetsArgs),
     /// Print open holds, or why one is as it is
     Holds(HoldsArgs),
@@ -92,7 +92,7 @@ struct CostsArgs {
     config: ConfigArgs,
     #[command(flatten)]
     asked: AskedArgs,
-    /// model, provider, key, agent, session, user or tag:NAME
+    /// model, provider, key, agent, session, user, tenant or tag:NAME; any other word means model
     #[arg(long, default_value = "model")]
     by: String,
 }
@@ -103,7 +103,8 @@ struct ExportArgs {
     config: ConfigArgs,
     #[command(flatten)]
     asked: AskedArgs,
-    /// model, provider, key, agent, session, user, tag:NAME, or entry for every single entry
+    /// model, provider, key, agent, session, user, tenant, tag:NAME, or entry for every single entry; any other word means
+    /// model
     #[arg(long, default_value = "model")]
     by: String,
     /// csv (default) or json; jsonl with --by entry
@@ -115,12 +116,15 @@ struct ExportArgs {
 struct BudgetsArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Accounts that begin so, such as key: or agent:crawler
+    /// Accounts that begin so, such as key: or agent:crawler, with a limit or without
     #[arg(long, default_value = "", hide_default_value = true)]
     account: String,
     /// minute, hour, day, week, month or total
     #[arg(long, default_value = "", hide_default_value = true)]
     window: String,
+    /// Also accounts without a limit
+    #[arg(long)]
+    all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -249,7 +253,7 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             export::run(&args.config.load()?, &args.asked.by(args.by), &args.format, &mut out)?;
             Ok(out.flush()?)
         }
-        Some(Command::Budgets(args)) => print(&budgets::run(&args.config.load()?, &args.account, &args.window)?),
+        Some(Command::Budgets(args)) => print(&budgets::run(&args.config.load()?, args.asked())?),
         Some(Command::Holds(args)) => {
             let config = args.config.load()?;
             print(&match args.id {
@@ -287,6 +291,16 @@ impl ConfigArgs {
     /// For commands that serve nothing: which providers could be served is of no concern to them.
     fn load(&self) -> Result<Config, CliError> {
         Ok(config::load(self.path(), &Env::of_process(), &Known::undecided())?.0)
+    }
+}
+
+impl BudgetsArgs {
+    fn asked(&self) -> budgets::Asked<'_> {
+        budgets::Asked {
+            account: &self.account,
+            window: &self.window,
+            all: self.all,
+        }
     }
 }
 

@@ -30,6 +30,7 @@ fn the_flags_are_the_contracts() {
         "agentledger demo",
         "agentledger holds",
         "agentledger budgets --account key:",
+        "agentledger budgets --all --window day",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }

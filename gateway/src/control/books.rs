@@ -144,7 +144,7 @@ pub(super) fn summary(state: &ControlState, asked: wire::SummaryParams) -> Resul
     })
 }
 
-fn names(row: &wire::CostRow) -> [&str; 7] {
+fn names(row: &wire::CostRow) -> [&str; 8] {
     [
         &row.provider,
         &row.model,
@@ -152,6 +152,7 @@ fn names(row: &wire::CostRow) -> [&str; 7] {
         &row.agent,
         &row.session,
         &row.user,
+        &row.tenant,
         &row.tag,
     ]
 }
@@ -164,6 +165,7 @@ fn row(row: SummaryRow) -> wire::CostRow {
         agent: row.agent.to_string(),
         session: row.session.to_string(),
         user: row.user.to_string(),
+        tenant: row.tenant.to_string(),
         tag: row.tag.to_string(),
         requests: row.requests,
         errors: row.errors,

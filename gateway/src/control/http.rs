@@ -95,12 +95,12 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     // Asking the ledger takes its lock: not on the runtime's one thread.
     let text = tokio::task::spawn_blocking(move || shared.state.metrics.render()).await;
     match text {
-        Ok(text) => (
+        Ok(Ok(text)) => (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
             text,
         )
             .into_response(),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
+        Ok(Err(_)) | Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
     }
 }
 

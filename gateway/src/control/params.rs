@@ -86,6 +86,7 @@ pub(super) fn dimension(by: &str) -> Dimension {
         "agent" => Dimension::Agent,
         "session" => Dimension::Session,
         "user" => Dimension::User,
+        "tenant" => Dimension::Tenant,
         _ => match by.strip_prefix("tag:") {
             Some(name) if !name.is_empty() => Dimension::Tag(name.into()),
             _ => Dimension::Model,
@@ -102,6 +103,7 @@ pub(super) fn dimension_name(by: &Dimension) -> String {
         Dimension::Agent => "agent".to_owned(),
         Dimension::Session => "session".to_owned(),
         Dimension::User => "user".to_owned(),
+        Dimension::Tenant => "tenant".to_owned(),
         Dimension::Tag(name) => format!("tag:{name}"),
     }
 }
@@ -159,7 +161,9 @@ mod tests {
     fn an_unknown_by_is_model() {
         assert_eq!(dimension("colour"), Dimension::Model);
         assert_eq!(dimension("tag:"), Dimension::Model);
-        for by in ["model", "provider", "key", "agent", "session", "user", "tag:team"] {
+        for by in [
+            "model", "provider", "key", "agent", "session", "user", "tenant", "tag:team",
+        ] {
             assert_eq!(dimension_name(&dimension(by)), by);
         }
     }

@@ -1,4 +1,4 @@
-//! Gauges that are asked for when `/metrics` is read: the ledger's and the breakers'.
+//! Gauges that are asked for when `/metrics` is read: the ledger's, the breakers' and the sessions'.
 
 use std::sync::{Arc, Weak};
 
@@ -34,6 +34,11 @@ impl Source for Gauges {
                 value,
             );
         }
+        let active = state.metrics.sessions.active(state.config.load().agent.session_timeout);
+        let help = "Sessions named within the session timeout; 100000 at most are told apart.";
+        out.gauge("agentledger_active_sessions", help, &[], active);
+        let help = "Alias of agentledger_active_sessions.";
+        out.gauge("agentledger_sessions_active", help, &[], active);
         if let LedgerView::Live(ledger) = &state.ledger {
             self::ledger(ledger, out);
         }

@@ -18,7 +18,8 @@ pub struct SummaryParams {
     /// Exclusive; now where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// `model` (the default), `provider`, `key`, `agent`, `session`, `user`, `tag:NAME`.
+    /// `model` (the default, and what an unknown word means), `provider`, `key`, `agent`, `session`, `user`, `tenant`,
+    /// `tag:NAME`.
     pub by: String,
     /// Empty: all tenants together.
     pub tenant: String,
@@ -40,6 +41,8 @@ pub struct CostRow {
     pub session: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tag: String,
     pub requests: u64,

@@ -66,6 +66,8 @@ pub struct Metered {
     pub failed: bool,
     /// The dialect's end of a stream was seen: nothing billable can follow.
     pub final_seen: bool,
+    /// The answer came as a stream.
+    pub streamed: bool,
     /// The text of the answer, for an estimate.
     pub text: Text,
     /// Frames with data.
@@ -186,6 +188,16 @@ impl Meter {
     /// The answer passes frame by frame: it can be cut at a frame's end, and end in the dialect's error.
     pub fn is_framed(&self) -> bool {
         self.decoder.is_none() && matches!(self.source, Source::Framed(_))
+    }
+
+    /// The dialect's last event has passed.
+    pub fn final_seen(&self) -> bool {
+        self.core.fold.final_seen()
+    }
+
+    /// The answer's own id, once a frame told it.
+    pub fn response_id(&self) -> Option<&str> {
+        self.core.fold.response_id()
     }
 
     /// Bytes of text so far, as JSON writes them.
@@ -429,6 +441,7 @@ impl Core {
             reported_cost: self.fold.take_reported_cost(),
             failed: self.fold.failed(),
             final_seen: self.fold.final_seen(),
+            streamed: self.streamed,
             reason: if ignored { None } else { self.reason(unreadable) },
             text: std::mem::take(&mut self.text),
             frames: self.frames,

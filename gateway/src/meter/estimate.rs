@@ -156,7 +156,11 @@ impl Estimator {
     fn by_ratio(&self, model: &str, side: Side, bytes: u64) -> Estimate {
         let learned = self.learned.lock().ratio(model, side);
         let (ratio, method) = match learned {
-            Some(ratio) => (ratio, Method::Learned),
+            // One key's odd texts must not make the holds of all others absurd.
+            Some(ratio) => {
+                let assumed = assumed_ratio(model);
+                (ratio.clamp(assumed / 2, assumed.saturating_mul(3) / 2), Method::Learned)
+            }
             None => (assumed_ratio(model), Method::Assumed),
         };
         Estimate {

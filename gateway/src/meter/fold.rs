@@ -109,6 +109,10 @@ impl Fold {
         self.model.take()
     }
 
+    pub fn response_id(&self) -> Option<&str> {
+        self.response_id.as_deref()
+    }
+
     pub fn take_response_id(&mut self) -> Option<String> {
         self.response_id.take()
     }

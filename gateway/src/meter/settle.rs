@@ -56,7 +56,9 @@ impl Metered {
 
     fn estimate_reason(&self, end: End) -> Option<&'static str> {
         let seen = !self.parts.is_empty();
-        if self.ignored || (seen && self.final_seen && self.reason.is_none()) {
+        // A whole answer that could be read says all, whether or not the client stayed for it.
+        let complete = self.final_seen || !self.streamed;
+        if self.ignored || (seen && complete && self.reason.is_none()) {
             return None;
         }
         // An answer that failed before any text, and says nothing of usage, used nothing.

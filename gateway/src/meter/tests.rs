@@ -122,7 +122,7 @@ impl Dialect for Fake {
         }))
     }
 
-    fn terminal(&self, _: &str, _: Ending, _: &str) -> Result<Vec<u8>, DialectError> {
+    fn terminal(&self, _: &str, _: Ending, _: &str, _: Option<&str>) -> Result<Vec<u8>, DialectError> {
         Ok(Vec::new())
     }
 

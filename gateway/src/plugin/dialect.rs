@@ -155,8 +155,15 @@ pub trait Dialect: Send + Sync {
     fn inspect(&self, request: &Request) -> Result<Call, DialectError>;
     /// `Ok(None)`: the frame says nothing of use.
     fn read(&self, frame: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError>;
-    /// Bytes that end a stream with an error the dialect's clients understand.
-    fn terminal(&self, operation: &str, ending: Ending, message: &str) -> Result<Vec<u8>, DialectError>;
+    /// Bytes that end a stream with an error the dialect's clients understand. `response_id` is the answer's own, where a
+    /// reading told it.
+    fn terminal(
+        &self,
+        operation: &str,
+        ending: Ending,
+        message: &str,
+        response_id: Option<&str>,
+    ) -> Result<Vec<u8>, DialectError>;
     /// The body of a refusal in this dialect.
     fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError>;
 }

@@ -172,8 +172,15 @@ impl Dialect for Host {
             .map_err(|reason| self.failed(reason))
     }
 
-    fn terminal(&self, operation: &str, ending: Ending, message: &str) -> Result<Vec<u8>, DialectError> {
-        self.call(|provider, store| provider.call_terminal(store, operation, convert::ending(ending), message))
+    fn terminal(
+        &self,
+        operation: &str,
+        ending: Ending,
+        message: &str,
+        response_id: Option<&str>,
+    ) -> Result<Vec<u8>, DialectError> {
+        let ending = convert::ending(ending);
+        self.call(|provider, store| provider.call_terminal(store, operation, ending, message, response_id))
     }
 
     fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError> {

@@ -109,7 +109,7 @@ impl Guest {
     fn wasm(&self) -> Vec<u8> {
         let function = |params: usize| [vec![0x60], sized(&vec![I32; params]), vec![1, I32]].concat();
         // cabi_realloc, info, inspect, read, terminal, error-body
-        let types: Vec<Vec<u8>> = [4, 0, 13, 9, 5, 7].into_iter().map(function).collect();
+        let types: Vec<Vec<u8>> = [4, 0, 13, 9, 8, 7].into_iter().map(function).collect();
         let first = usize::from(self.import.is_some());
         let names = ["cabi_realloc", "info", "inspect", "read", "terminal", "error-body"];
         let mut exports: Vec<Vec<u8>> = names
@@ -226,7 +226,7 @@ fn a_panic_fails_the_call_and_not_the_host() {
     .host();
     assert!(failure(&host).contains("unreachable"));
     // The other calls go on, in another instance.
-    assert!(host.terminal("o", Ending::Denied, "m").is_err());
+    assert!(host.terminal("o", Ending::Denied, "m", None).is_err());
     assert_eq!(host.info().name, "hostile");
 }
 
@@ -268,7 +268,7 @@ fn a_list_longer_than_memory_fails() {
     }
     .host();
     assert!(matches!(
-        host.terminal("o", Ending::Denied, "m"),
+        host.terminal("o", Ending::Denied, "m", None),
         Err(DialectError::Failed { .. })
     ));
     let host = Guest {
@@ -276,7 +276,7 @@ fn a_list_longer_than_memory_fails() {
         ..Guest::default()
     }
     .host();
-    assert_eq!(host.terminal("o", Ending::Denied, "m").unwrap(), b"hostile");
+    assert_eq!(host.terminal("o", Ending::Denied, "m", None).unwrap(), b"hostile");
 }
 
 #[test]

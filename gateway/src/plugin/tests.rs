@@ -79,7 +79,7 @@ fn both_dialects_work_through_webassembly() {
         String::from_utf8(
             anthropic
                 .dialect
-                .terminal("messages", Ending::BudgetExceeded, "m")
+                .terminal("messages", Ending::BudgetExceeded, "m", None)
                 .unwrap()
         )
         .unwrap()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use agentledger_ledger::Outcome;
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
@@ -30,6 +31,8 @@ use crate::proxy::{decide, handover, report};
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 8 << 20;
+/// How long a connection may be silent between two requests.
+const KEPT_IDLE: Duration = Duration::from_secs(60);
 
 /// pingora's application: one for all connections.
 pub struct Accept {
@@ -45,10 +48,15 @@ impl HttpServerApp for Accept {
     ) -> Option<ReusedHttpStream> {
         let gateway = &self.gateway;
         let limits = gateway.rules.load().config.limits.clone();
-        // A kept connection may be silent between requests; a request that has begun must come in time.
-        let head_patience = Duration::from_millis(limits.header_read_timeout_ms);
-        session.set_read_timeout(Some(head_patience.max(Duration::from_secs(60))));
-        match timeout(head_patience.max(Duration::from_secs(60)), session.read_request()).await {
+        // A kept connection may be silent between requests; a new one must bring its request in time.
+        let kept = session.take_connection_user_context().is_some();
+        let patience = if kept {
+            KEPT_IDLE
+        } else {
+            Duration::from_millis(limits.header_read_timeout_ms)
+        };
+        session.set_total_drain_timeout(Some(LINGER));
+        match timeout(patience, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
             Ok(Err(_)) => {
@@ -58,7 +66,6 @@ impl HttpServerApp for Accept {
                 return None;
             }
         }
-        session.set_read_timeout(None);
         if *shutdown.borrow() || gateway.drain.phase() > Phase::Running {
             session.set_keepalive(None);
         }
@@ -68,7 +75,8 @@ impl HttpServerApp for Accept {
         if !reusable {
             return None;
         }
-        let settings = HttpPersistentSettings::for_session(&session);
+        let mut settings = HttpPersistentSettings::for_session(&session);
+        settings.set_user_context(Box::new(()));
         let stream = session.finish().await.ok().flatten()?;
         Some(ReusedHttpStream::from_reusable_stream(stream, settings))
     }
@@ -93,7 +101,13 @@ impl Refused {
 
 /// Serves one request. `false`: the connection cannot be used again.
 async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
+    let has_body = !session.is_body_empty();
     match session.req_header().uri.path() {
+        "/health" | "/healthz" | "/readyz" if has_body => {
+            session.set_keepalive(None);
+            answer_json(session, 400, "{\"error\":\"no body is expected here\"}\n").await;
+            return false;
+        }
         "/health" | "/healthz" => {
             answer_json(session, 200, "{\"status\":\"ok\"}\n").await;
             return true;
@@ -168,9 +182,9 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     }
     let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
-    let inspected = inspect(session.req_header(), &target, body, limits).map_err(refused)?;
+    let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
-    let exchange = Exchange::new(
+    let mut exchange = Exchange::new(
         id,
         at_ms,
         started,
@@ -180,16 +194,19 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
+    let _running = report::begun(gateway, &exchange);
 
     if !exchange.is_metered() {
         return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
     }
     let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
     let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
-    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict)
+    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
         .await
         .map_err(refused)?;
-    metered(gateway, session, &exchange, reserved).await.map_err(refused)
+    metered(gateway, session, &mut exchange, reserved)
+        .await
+        .map_err(refused)
 }
 
 fn no_websocket() -> Refusal {
@@ -211,7 +228,9 @@ async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange
             let relayed = relay(gateway, exchange, answer, false, &[], &mut Unbounded, session).await;
             Ok(relayed.finish(session).await)
         }
-        Err(Failed::Unsent(refusal) | Failed::Sent(refusal)) => Err(refusal),
+        Err(
+            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
+        ) => Err(refusal),
         Err(Failed::ClientGone) => Ok(false),
     }
 }
@@ -220,17 +239,18 @@ async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange
 async fn metered(
     gateway: &Gateway,
     session: &mut ServerSession,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     reserved: Reserved,
 ) -> Result<bool, Refusal> {
     let Reserved {
         mut hold,
+        input_tokens,
         changes,
         headers,
         verdict,
         mut allowance,
     } = reserved;
-    let outgoing = match outgoing(exchange, session.req_header(), &changes) {
+    let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
         Err(refusal) => {
             hold.void("not_forwarded");
@@ -244,6 +264,9 @@ async fn metered(
         Ok(answer) => answer,
         Err(failed) => return unanswered_end(gateway, exchange, hold, failed, &verdict),
     };
+    // The request has been sent: a stream of minutes need not keep its megabytes.
+    outgoing.body = Bytes::new();
+    exchange.inspected.release_body();
     let relayed = {
         let mut bounded = allowance.bind(&mut hold);
         relay(
@@ -262,7 +285,9 @@ async fn metered(
         status: relayed.status,
         ttfb_ms: relayed.ttfb_ms,
         verdict: &verdict,
+        input_tokens,
     };
+    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
     let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
         // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
@@ -275,8 +300,8 @@ async fn metered(
     Ok(relayed.finish(session).await)
 }
 
-/// The end of an exchange that got no answer. What the upstream never received is voided; what it may have received and
-/// may bill is entered, at nothing, with the reason.
+/// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
+/// nothing; what it has received, and may bill, is entered as an estimate.
 fn unanswered_end(
     gateway: &Gateway,
     exchange: &Exchange,
@@ -289,10 +314,25 @@ fn unanswered_end(
             hold.void(&refusal.code);
             Err(refusal)
         }
-        Failed::Sent(refusal) => {
-            let mut settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
+        Failed::NotTaken(refusal) => {
+            let settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
+            report::settled(gateway, hold.settle(settlement).entry);
+            Err(refusal)
+        }
+        Failed::Unanswered(refusal) => {
+            let mut settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
+            settlement.outcome = Outcome::UpstreamFailed;
+            settlement.status = refusal.status;
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
-            settlement.upper_bound = Some(hold.held());
+            report::settled(gateway, hold.settle(settlement).entry);
+            Err(refusal)
+        }
+        Failed::Cut(refusal) => {
+            let mut settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
+            settlement.outcome = Outcome::Cut;
+            settlement.status = refusal.status;
+            settlement.cost = settlement.cost.max(hold.held());
+            settlement.estimate_reason = Some(reason::CUT.into());
             report::settled(gateway, hold.settle(settlement).entry);
             Err(refusal)
         }

@@ -13,8 +13,9 @@ use crate::plugin::outline::{Edit, splice};
 use crate::proxy::breaker::Attempt;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::guard::{is_ours, named_by_connection};
+use crate::proxy::guard::{client_left, is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
+use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -36,8 +37,12 @@ pub struct Answer {
 pub enum Failed {
     /// No request byte left us.
     Unsent(Refusal),
-    /// The upstream may have received it, and may bill it.
-    Sent(Refusal),
+    /// The upstream did not take it: nothing can be billed.
+    NotTaken(Refusal),
+    /// The upstream has it, gave no answer, and may bill it.
+    Unanswered(Refusal),
+    /// The upstream has it, and we ended the wait.
+    Cut(Refusal),
     /// The client left while we waited for the upstream.
     ClientGone,
 }
@@ -149,66 +154,95 @@ pub async fn forward(
     let way = &exchange.way;
     let breaker = &exchange.rules.config.breaker;
     let attempt = way.breaker.attempt(breaker, gateway.clock.now_ms()).map_err(|wait_s| {
+        report::upstream_failed(gateway, way, UpstreamError::BreakerOpen);
         let message = format!("{} has failed repeatedly and is not called for now", way.provider.name);
         Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
     })?;
-    let (connected, on_disk) = tokio::join!(connect(gateway, exchange), durable);
-    on_disk.map_err(Failed::Unsent)?;
     let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.now_ms());
+    // Half-closed clients still get their answer; a reset shows when we write.
+    session.set_abort_on_close(false);
+    let (connected, on_disk) = tokio::select! {
+        biased;
+        both = async { tokio::join!(connect(gateway, exchange), durable) } => both,
+        () = client_gone(session) => return Err(Failed::Unsent(client_left())),
+        () = gateway.drain.cutting() => return Err(Failed::Unsent(going_down())),
+    };
+    on_disk.map_err(Failed::Unsent)?;
     let mut connection = match connected {
         Ok(connection) => connection,
         Err(error) => {
             verdict(attempt, false);
+            report::upstream_failed(gateway, way, UpstreamError::Connect);
             tracing::warn!(provider = %way.name, %error, "upstream unreachable");
             return Err(Failed::Unsent(unreachable()));
         }
     };
-    // Half-closed clients still get their answer; a reset shows when we write.
-    session.set_abort_on_close(false);
-    let mut replays = 0;
-    let ended = loop {
-        let ended = send_and_wait(gateway, exchange, outgoing, &mut connection, session).await;
-        let again = match &ended {
-            Ok(header) => way.provider.retries.statuses.contains(&header.status.as_u16()),
-            Err(_) => false,
-        };
-        // Only as configured: an answer of this kind is said to bill nothing.
-        if !again || replays >= way.provider.retries.connect.max(1) {
-            break ended;
-        }
-        match connect(gateway, exchange).await {
-            Ok(fresh) => connection = fresh,
-            Err(_) => break ended,
-        }
-        replays += 1;
-        tracing::debug!(provider = %way.name, replays, "sending again after an answer that the config names");
-    };
-    match ended {
+    match send(gateway, exchange, outgoing, &mut connection, session).await {
         Ok(header) => {
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
         }
-        Err(Trouble::ShuttingDown) => {
-            let message = "the gateway is going down; try again";
-            Err(Failed::Sent(
-                Refusal::new(503, "shutting_down", message).retry_after(1).closing(),
-            ))
-        }
+        Err(Trouble::ShuttingDown) => Err(Failed::Cut(going_down())),
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
-            Err(Failed::Sent(Refusal::new(
-                504,
-                "upstream_timeout",
-                "the upstream did not answer in time",
-            )))
+            report::upstream_failed(gateway, way, UpstreamError::Timeout);
+            let message = "the upstream did not answer in time";
+            Err(Failed::Unanswered(Refusal::new(504, "upstream_timeout", message)))
         }
-        Err(Trouble::Broken(what)) => {
-            verdict(attempt, false);
-            tracing::warn!(provider = %way.name, what, reused = connection.reused, "upstream failed before its answer");
-            Err(Failed::Sent(unreachable()))
+        Err(trouble @ (Trouble::NotTaken | Trouble::NoAnswer)) => {
+            // A pooled connection that was closed as we wrote says nothing of the upstream's health.
+            if connection.reused {
+                drop(attempt);
+            } else {
+                verdict(attempt, false);
+            }
+            report::upstream_failed(gateway, way, UpstreamError::Broken);
+            let taken = matches!(trouble, Trouble::NoAnswer);
+            tracing::warn!(provider = %way.name, taken, reused = connection.reused, "upstream failed before its answer");
+            Err(if taken {
+                Failed::Unanswered(unreachable())
+            } else {
+                Failed::NotTaken(unreachable())
+            })
         }
     }
+}
+
+/// Sends until an answer counts: again on a fresh connection where a pooled one did not take the request, and after
+/// answers that the config names.
+async fn send(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    outgoing: &Outgoing,
+    connection: &mut Connection,
+    session: &mut ServerSession,
+) -> Result<ResponseHeader, Trouble> {
+    let retries = &exchange.way.provider.retries;
+    let mut replays = 0;
+    loop {
+        let ended = send_and_wait(gateway, exchange, outgoing, connection, session).await;
+        let again = match &ended {
+            Ok(header) => retries.statuses.contains(&header.status.as_u16()),
+            Err(Trouble::NotTaken) => connection.reused,
+            Err(_) => false,
+        };
+        if !again || replays >= retries.connect.max(1) {
+            return ended;
+        }
+        match connect(gateway, exchange).await {
+            Ok(fresh) => *connection = fresh,
+            Err(_) => return ended,
+        }
+        replays += 1;
+        tracing::debug!(provider = %exchange.way.name, replays, "sending again");
+    }
+}
+
+fn going_down() -> Refusal {
+    Refusal::new(503, "shutting_down", "the gateway is going down; try again")
+        .retry_after(1)
+        .closing()
 }
 
 fn unreachable() -> Refusal {
@@ -235,7 +269,10 @@ enum Trouble {
     ClientGone,
     ShuttingDown,
     TimedOut,
-    Broken(&'static str),
+    /// The upstream did not take all of the request.
+    NotTaken,
+    /// The upstream took the request and gave no answer.
+    NoAnswer,
 }
 
 async fn send_and_wait(
@@ -246,49 +283,51 @@ async fn send_and_wait(
     session: &mut ServerSession,
 ) -> Result<ResponseHeader, Trouble> {
     let timeouts = &exchange.way.provider.timeouts;
-    let upstream = &mut connection.session;
+    let Connection {
+        session: upstream,
+        tainted,
+        ..
+    } = connection;
     upstream.set_write_timeout(Some(timeouts.idle));
     upstream.set_read_timeout(None);
-    let sent = async {
-        upstream.write_request_header(outgoing.header.clone()).await?;
-        if !outgoing.body.is_empty() {
-            upstream.write_request_body(outgoing.body.clone(), false).await?;
+    let answered = async {
+        let sent = async {
+            upstream.write_request_header(outgoing.header.clone()).await?;
+            if !outgoing.body.is_empty() {
+                upstream.write_request_body(outgoing.body.clone(), false).await?;
+            }
+            upstream.finish_request_body().await
         }
-        upstream.finish_request_body().await
-    }
-    .await;
-    // An upstream may answer (413, 429) and close without reading all: the answer counts, not the failed write.
-    let patience = if sent.is_ok() {
-        timeouts.first_byte
-    } else {
-        Duration::from_secs(1)
-    };
-    let head = async {
+        .await;
+        *tainted = sent.is_err();
+        // An upstream may answer (413, 429) and close without reading all: the answer counts, not the failed write.
+        let (patience, silent) = match sent {
+            Ok(()) => (timeouts.first_byte, Trouble::TimedOut),
+            Err(_) => (Duration::from_secs(1), Trouble::NotTaken),
+        };
+        let broken = || {
+            if sent.is_ok() {
+                Trouble::NoAnswer
+            } else {
+                Trouble::NotTaken
+            }
+        };
         loop {
-            if timeout(patience, upstream.read_response_header())
-                .await
-                .map_err(|_| Trouble::TimedOut)?
-                .is_err()
-            {
-                return Err(Trouble::Broken(if sent.is_ok() {
-                    "no answer"
-                } else {
-                    "request not taken"
-                }));
+            match timeout(patience, upstream.read_response_header()).await {
+                Err(_) => return Err(silent),
+                Ok(Err(_)) => return Err(broken()),
+                Ok(Ok(())) => {}
             }
             match upstream.response_header() {
                 Some(header) if header.status.is_informational() => {}
                 Some(header) => return Ok(header.clone()),
-                None => return Err(Trouble::Broken("no answer head")),
+                None => return Err(broken()),
             }
         }
     };
     tokio::select! {
         biased;
-        head = head => match head {
-            Err(Trouble::TimedOut) if sent.is_err() => Err(Trouble::Broken("request not taken")),
-            head => head,
-        },
+        answered = answered => answered,
         () = client_gone(session) => Err(Trouble::ClientGone),
         () = gateway.drain.cutting() => Err(Trouble::ShuttingDown),
     }

@@ -42,16 +42,7 @@ pub fn is_ours(name: &str) -> bool {
     NOT_FORWARDED.contains(&name)
         || name == "host"
         || name.starts_with("x-agentledger-")
-        || matches!(
-            name,
-            "x-agent-id"
-                | "x-agent-session"
-                | "x-agent-user"
-                | "x-agent-task"
-                | "x-agent-session-end"
-                | "x-agent-tags"
-                | "x-agent-parent"
-        )
+        || name.starts_with("x-agent-")
 }
 
 /// Further headers that the client's own `Connection` header declares to be of one hop.
@@ -140,6 +131,13 @@ fn content_length(header: &RequestHeader) -> Option<u64> {
     header.headers.get("content-length")?.to_str().ok()?.trim().parse().ok()
 }
 
+/// No memory left for further request bodies.
+pub fn overloaded() -> Refusal {
+    Refusal::new(503, "overloaded", "too many request bytes in flight")
+        .retry_after(1)
+        .closing()
+}
+
 pub fn body_too_large() -> Refusal {
     Refusal::new(413, "body_too_large", "request body too large")
 }
@@ -201,13 +199,18 @@ impl Drop for BodyShare {
 #[derive(Debug)]
 pub struct Body {
     pub bytes: Bytes,
-    _share: Option<BodyShare>,
+    share: Option<BodyShare>,
 }
 
 impl Body {
+    /// Counts `by` more bytes that are held for this request. `false`: there is no room.
+    pub fn grow(&mut self, by: u64) -> bool {
+        self.share.as_mut().is_none_or(|share| share.grow(by))
+    }
+
     /// A body that the gateway made itself.
     pub fn own(bytes: Bytes) -> Body {
-        Body { bytes, _share: None }
+        Body { bytes, share: None }
     }
 }
 
@@ -220,18 +223,13 @@ pub async fn read_body(
     if session.is_body_empty() {
         return Ok(Body {
             bytes: Bytes::new(),
-            _share: None,
+            share: None,
         });
     }
     if expects_continue(session.req_header()) {
         let unwilling = session.write_continue_response().await;
         unwilling.map_err(|_| client_left())?;
     }
-    let overloaded = || {
-        Refusal::new(503, "overloaded", "too many request bytes in flight")
-            .retry_after(1)
-            .closing()
-    };
     let mut share = BodyShare::none_of(budget);
     let silence = Duration::from_millis(limits.body_read_timeout_ms);
     let mut first: Option<Bytes> = None;
@@ -271,7 +269,7 @@ pub async fn read_body(
     };
     Ok(Body {
         bytes,
-        _share: Some(share),
+        share: Some(share),
     })
 }
 

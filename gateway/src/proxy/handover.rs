@@ -42,7 +42,13 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     let away = |_| Refusal::new(503, "control_unavailable", "the control plane does not answer").retry_after(1);
     let peer = HttpPeer::new_uds(&gateway.control_socket.to_string_lossy(), false, String::new()).map_err(away)?;
     let connector: Connector = Connector::new(None);
-    let (mut upstream, _) = connector.get_http_session(&peer).await.map_err(away)?;
+    let late = || Refusal::new(504, "control_timeout", "the control plane did not answer in time");
+    let connected = timeout(PATIENCE, connector.get_http_session(&peer))
+        .await
+        .map_err(|_| late())?;
+    let (mut upstream, _) = connected.map_err(away)?;
+    upstream.set_write_timeout(Some(PATIENCE));
+    session.set_write_timeout(Some(PATIENCE));
     upstream.write_request_header(Box::new(header)).await.map_err(away)?;
     if !body.bytes.is_empty() {
         upstream

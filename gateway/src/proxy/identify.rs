@@ -115,7 +115,7 @@ fn speaks_anthropic(header: &RequestHeader) -> bool {
 
 /// Reads who is asking from headers and, where a header is missing, from `_agent_*` query parameters.
 pub fn identify(rules: &Rules, header: &RequestHeader, limits: &Limits) -> Result<Identity, Refusal> {
-    let key = find_key(header);
+    let key = find_key(header)?;
     let fingerprint = Name::from(rules.fingerprints.of(&key));
     let query = header.uri.query().unwrap_or_default();
     let named = |name: &str, parameter: &str| -> Result<Name, Refusal> {
@@ -173,27 +173,83 @@ fn tags(text: &str) -> Result<BTreeMap<Name, Name>, Refusal> {
     Ok(tags)
 }
 
-/// The API key, where the provider's own clients put it. Left in place for the upstream.
-fn find_key(header: &RequestHeader) -> Secret<String> {
-    let value = |name: &str| {
-        header
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
+/// Headers in which clients send an API key.
+const KEY_HEADERS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
+
+/// The API key, where the provider's own clients put it. Left in place for the upstream. A request with two different ones
+/// is refused: it would be accounted to one and could be served on the other.
+fn find_key(header: &RequestHeader) -> Result<Secret<String>, Refusal> {
+    let ambiguous = || {
+        let message = "the request names more than one API key: send one, in one header";
+        Refusal::bad_request("ambiguous_key", message).final_answer()
     };
-    let bearer = value("authorization").and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let key = [bearer, value("x-api-key"), value("x-goog-api-key"), value("api-key")];
-    Secret::new(
-        key.into_iter()
-            .flatten()
-            .find(|key| !key.is_empty())
-            .unwrap_or_default()
-            .to_owned(),
-    )
+    let mut found: Option<String> = None;
+    for name in KEY_HEADERS {
+        let mut values = header.headers.get_all(name).iter();
+        let Some(value) = values.next() else { continue };
+        if values.next().is_some() {
+            return Err(ambiguous());
+        }
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let key = if name == "authorization" {
+            credential(value.trim())
+        } else {
+            value.trim().to_owned()
+        };
+        if key.is_empty() {
+            continue;
+        }
+        if found.as_ref().is_some_and(|known| *known != key) {
+            return Err(ambiguous());
+        }
+        found = Some(key);
+    }
+    Ok(Secret::new(found.unwrap_or_default()))
+}
+
+/// The credential of an `Authorization` header: a bearer token, Basic's password, or, of any other scheme, all of it.
+fn credential(value: &str) -> String {
+    let (scheme, rest) = value
+        .split_once(|one: char| one.is_ascii_whitespace())
+        .unwrap_or(("", value));
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return rest.to_owned();
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        let decoded = base64_decoded(rest).and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some((user, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
+            return if password.is_empty() {
+                user.to_owned()
+            } else {
+                password.to_owned()
+            };
+        }
+    }
+    value.to_owned()
+}
+
+/// Standard base64 (RFC 4648 §4), padded or not.
+fn base64_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut bits, mut count) = (0_u32, 0_u32);
+    for byte in text.trim_end_matches('=').bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from((bits >> count) & 0xff).unwrap_or_default());
+        }
+    }
+    Some(out)
 }
 
 fn query_value(query: &str, name: &str) -> Option<String> {
@@ -257,9 +313,30 @@ mod tests {
             ("x-goog-api-key", "sk-1"),
             ("api-key", "sk-1"),
         ] {
-            assert_eq!(find_key(&head("/", &[(name, value)])).expose(), "sk-1", "{name}");
+            assert_eq!(
+                find_key(&head("/", &[(name, value)])).ok().unwrap().expose(),
+                "sk-1",
+                "{name}"
+            );
         }
-        assert_eq!(find_key(&head("/", &[("authorization", "Basic abc")])).expose(), "");
+        assert_eq!(
+            find_key(&head("/", &[("authorization", "Basic OnNrLTE=")]))
+                .ok()
+                .unwrap()
+                .expose(),
+            "sk-1"
+        );
+        assert_eq!(find_key(&head("/", &[])).ok().unwrap().expose(), "");
+    }
+
+    #[test]
+    fn two_different_keys_are_refused_and_the_same_twice_is_not() {
+        let two = head("/", &[("authorization", "Bearer random"), ("x-api-key", "sk-real")]);
+        assert_eq!(find_key(&two).err().unwrap().code, "ambiguous_key");
+        let twice = head("/", &[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
+        assert_eq!(find_key(&twice).err().unwrap().code, "ambiguous_key");
+        let same = head("/", &[("authorization", "Bearer\tsk-1"), ("x-api-key", "sk-1")]);
+        assert_eq!(find_key(&same).ok().unwrap().expose(), "sk-1");
     }
 
     #[test]

@@ -9,9 +9,14 @@ use crate::config::Limits;
 use crate::meter::Text;
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Request};
-use crate::proxy::guard::{Body, body_too_large};
+use crate::proxy::gateway::Gateway;
+use crate::proxy::guard::{Body, body_too_large, overloaded};
 use crate::proxy::identify::Target;
 use crate::proxy::reply::Refusal;
+use crate::proxy::report;
+
+/// Encoded bodies are decoded so much at a time, each piece with leave to hold it.
+const DECODE_STEP_BYTES: u64 = 256 << 10;
 
 /// A request as read, and its body as it came.
 pub struct Inspected {
@@ -22,6 +27,8 @@ pub struct Inspected {
     pub outline: Option<Outline>,
     /// The request's text, for the estimate of its input.
     pub text: Text,
+    /// The request has content other than text.
+    pub has_media: bool,
 }
 
 impl Inspected {
@@ -42,9 +49,11 @@ impl Inspected {
         self.call.edits.iter().find_map(pick)
     }
 
-    /// Items of this medium in the request.
-    pub fn media(&self, medium: Medium) -> u32 {
-        self.outline.as_ref().map_or(0, |outline| outline.medium(medium).0)
+    /// Lets go of the body, once it is sent: what later steps need of it was read.
+    pub fn release_body(&mut self) {
+        self.body = Body::own(Bytes::new());
+        self.decoded = Bytes::new();
+        self.outline = None;
     }
 
     fn plain(body: Body, model: Option<String>) -> Inspected {
@@ -61,16 +70,24 @@ impl Inspected {
             decoded: Bytes::new(),
             outline: None,
             text: Text::default(),
+            has_media: false,
         }
     }
 }
 
 /// Reads the request. Free operations and requests without a body pass unread.
-pub fn inspect(header: &RequestHeader, target: &Target, body: Body, limits: &Limits) -> Result<Inspected, Refusal> {
+pub fn inspect(
+    gateway: &Gateway,
+    header: &RequestHeader,
+    target: &Target,
+    mut body: Body,
+    limits: &Limits,
+) -> Result<Inspected, Refusal> {
     if target.billing == Billing::Free {
         return Ok(Inspected::plain(body, target.path_model.clone()));
     }
-    let decoded = decode(header, &body.bytes, limits.body_bytes_max)?;
+    let wire = body.bytes.clone();
+    let decoded = decode(header, &wire, limits.body_bytes_max, &mut |bytes| body.grow(bytes))?;
     let json: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
     if json.is_empty() {
         return Err(Refusal::bad_request("empty_body", "the request has no body").final_answer());
@@ -90,11 +107,19 @@ pub fn inspect(header: &RequestHeader, target: &Target, body: Body, limits: &Lim
         headers: headers.collect(),
         outline: found.doc.clone(),
     };
-    let call = target.way.plugin.dialect.inspect(&request).map_err(refusal_of)?;
+    let read = target.way.plugin.dialect.inspect(&request);
+    if let Err(DialectError::Failed { .. }) = &read {
+        report::plugin_failed(gateway, &target.way, 1);
+    }
+    let call = read.map_err(refusal_of)?;
     let mut text = Text::default();
     text.add(json, &found);
+    let has_media = [Medium::Image, Medium::Audio, Medium::File]
+        .iter()
+        .any(|medium| found.medium(*medium).0 > 0);
     Ok(Inspected {
         call,
+        has_media,
         decoded: decoded.unwrap_or_default(),
         outline: Some(found),
         text,
@@ -124,7 +149,13 @@ fn refusal_of(error: DialectError) -> Refusal {
 }
 
 /// A decoded copy of an encoded body, bounded; `None` where it is not encoded.
-fn decode(header: &RequestHeader, body: &[u8], bytes_max: u64) -> Result<Option<Bytes>, Refusal> {
+/// `room` grants memory for what is decoded.
+fn decode(
+    header: &RequestHeader,
+    body: &[u8],
+    bytes_max: u64,
+    room: &mut dyn FnMut(u64) -> bool,
+) -> Result<Option<Bytes>, Refusal> {
     let Some(encoding) = header.headers.get("content-encoding") else {
         return Ok(None);
     };
@@ -140,13 +171,20 @@ fn decode(header: &RequestHeader, body: &[u8], bytes_max: u64) -> Result<Option<
             return Err(Refusal::new(415, "unknown_encoding", message).final_answer());
         }
     };
+    let mut reader = reader;
     let mut decoded = Vec::new();
-    reader
-        .take(bytes_max + 1)
-        .read_to_end(&mut decoded)
-        .map_err(|_| undecodable(&encoding))?;
-    if decoded.len() as u64 > bytes_max {
-        return Err(body_too_large());
+    loop {
+        let read = reader.by_ref().take(DECODE_STEP_BYTES).read_to_end(&mut decoded);
+        let read = read.map_err(|_| undecodable(&encoding))? as u64;
+        if decoded.len() as u64 > bytes_max {
+            return Err(body_too_large());
+        }
+        if !room(read) {
+            return Err(overloaded());
+        }
+        if read < DECODE_STEP_BYTES {
+            break;
+        }
     }
     Ok(Some(Bytes::from(decoded)))
 }
@@ -170,13 +208,21 @@ mod tests {
     fn codex_bodies_in_zstd_are_read_and_bounded() {
         let packed = zstd::encode_all(&b"{\"model\":\"m\"}"[..], 3).unwrap();
         assert_eq!(
-            decode(&head("zstd"), &packed, 100).unwrap().unwrap(),
+            decode(&head("zstd"), &packed, 100, &mut |_| true).unwrap().unwrap(),
             "{\"model\":\"m\"}"
         );
         let bomb = zstd::encode_all(&vec![b' '; 1 << 20][..], 19).unwrap();
-        assert_eq!(decode(&head("zstd"), &bomb, 1000).unwrap_err().status, 413);
-        assert_eq!(decode(&head("zstd"), b"nonsense", 1000).unwrap_err().status, 400);
-        assert_eq!(decode(&head("lzma"), b"", 1000).unwrap_err().status, 415);
-        assert!(decode(&head("identity"), b"{}", 1000).unwrap().is_none());
+        assert_eq!(
+            decode(&head("zstd"), &bomb, 1000, &mut |_| true).unwrap_err().status,
+            413
+        );
+        assert_eq!(
+            decode(&head("zstd"), b"nonsense", 1000, &mut |_| true)
+                .unwrap_err()
+                .status,
+            400
+        );
+        assert_eq!(decode(&head("lzma"), b"", 1000, &mut |_| true).unwrap_err().status, 415);
+        assert!(decode(&head("identity"), b"{}", 1000, &mut |_| true).unwrap().is_none());
     }
 }

@@ -4,6 +4,7 @@
 //! upstream breaks off, when the gateway goes down. At most one incomplete frame is held back.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
@@ -15,6 +16,7 @@ use crate::plugin::Ending;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Answer, client_gone};
 use crate::proxy::gateway::Gateway;
+use crate::proxy::report::{self, UpstreamError};
 
 /// Decides, as a stream grows, whether it may go on. The reserve step makes it from the hold.
 pub trait Allowance: Send {
@@ -42,6 +44,9 @@ enum Last {
     /// Nobody reads any more.
     Nothing,
 }
+
+/// How long the last event of a stream waits for the end of its body.
+const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
 
 /// Headers of an answer that belong to the hop.
 const NOT_PASSED_ON: [&str; 8] = [
@@ -84,7 +89,9 @@ pub async fn relay(
     } else {
         Framing::UntilClose
     };
-    let head = head_for_client(&answer.header, framing, hide_usage && meter.is_framed(), extra);
+    // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
+    let may_change = exchange.is_metered() && exchange.inspected.call.stream && (200..300).contains(&status);
+    let head = head_for_client(&answer.header, framing, may_change, extra);
     let mut pump = Pump {
         exchange,
         meter,
@@ -98,6 +105,13 @@ pub async fn relay(
     } else {
         pump.run(gateway, &mut answer, allowance, session).await
     };
+    if end == End::ClientGone && exchange.is_metered() && (200..300).contains(&status) && !pump.meter.is_framed() {
+        // A whole answer is made and billed whether or not it is read: it is read for the books.
+        let idle = exchange.way.provider.timeouts.idle;
+        while let Ok(Ok(Some(chunk))) = timeout(idle, answer.connection.session.read_response_body()).await {
+            pump.meter.push(&chunk, &mut |_| {});
+        }
+    }
     let ttfb_ms = pump.ttfb_ms;
     let (metered, leftover) = pump.finish();
     let last = match last {
@@ -108,7 +122,7 @@ pub async fn relay(
         }
         last => last,
     };
-    if end == End::Completed && answer.connection.session.response_done() {
+    if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
         exchange.way.upstream.release(answer.connection).await;
     } else {
         // Cancelled: what the upstream does not send any more, it does not bill.
@@ -153,7 +167,8 @@ struct Pump<'a> {
 enum Next {
     Chunk(Bytes),
     Ended,
-    Broken,
+    /// Broken off, or silent for too long.
+    Broken(UpstreamError),
     ClientGone,
     ShuttingDown,
 }
@@ -168,17 +183,36 @@ impl Pump<'_> {
     ) -> (End, Last) {
         let cutting = gateway.drain.cutting();
         tokio::pin!(cutting);
+        let mut stash = None;
         loop {
-            match self.next(cutting.as_mut(), answer, session).await {
+            let next = match stash.take() {
+                Some(chunk) => Next::Chunk(chunk),
+                None => self.next(cutting.as_mut(), answer, session).await,
+            };
+            match next {
                 Next::Chunk(chunk) => {
                     self.ttfb_ms.get_or_insert_with(|| elapsed_ms(self.exchange));
                     let cut = self.take(&chunk, allowance);
                     if let Some(message) = cut {
-                        return (End::Cut, self.ending(Ending::BudgetExceeded, &message));
+                        return (End::Cut, self.ending(gateway, Ending::BudgetExceeded, &message));
                     }
                     let done = answer.connection.session.response_done();
                     if done {
                         return (End::Completed, Last::Finish(joined(std::mem::take(&mut self.ready))));
+                    }
+                    if self.meter.final_seen() {
+                        // A client stops at the last event: what follows it at once is the end of the body, and the
+                        // exchange is to be settled before the client knows.
+                        match timeout(LAST_EVENT_WAIT, answer.connection.session.read_response_body()).await {
+                            Ok(Ok(None)) => {
+                                return (End::Completed, Last::Finish(joined(std::mem::take(&mut self.ready))));
+                            }
+                            Ok(Ok(Some(next))) => {
+                                stash = Some(next);
+                                continue;
+                            }
+                            _ => {}
+                        }
                     }
                     for piece in std::mem::take(&mut self.ready) {
                         if session.write_response_body(piece, false).await.is_err() {
@@ -187,14 +221,18 @@ impl Pump<'_> {
                     }
                 }
                 Next::Ended => return (End::Completed, Last::Finish(Bytes::new())),
-                Next::Broken => {
+                Next::Broken(how) => {
+                    report::upstream_failed(gateway, &self.exchange.way, how);
                     let message = "the upstream broke off its answer";
-                    return (End::UpstreamFailed, self.ending(Ending::UpstreamFailed, message));
+                    return (
+                        End::UpstreamFailed,
+                        self.ending(gateway, Ending::UpstreamFailed, message),
+                    );
                 }
                 Next::ClientGone => return (End::ClientGone, Last::Nothing),
                 Next::ShuttingDown => {
                     let message = "the gateway is going down; try again";
-                    return (End::Cut, self.ending(Ending::ShuttingDown, message));
+                    return (End::Cut, self.ending(gateway, Ending::ShuttingDown, message));
                 }
             }
         }
@@ -216,7 +254,8 @@ impl Pump<'_> {
             read = timeout(self.exchange.way.provider.timeouts.idle, upstream.read_response_body()) => match read {
                 Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
                 Ok(Ok(None)) => Next::Ended,
-                Ok(Err(_)) | Err(_) => Next::Broken,
+                Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
+                Err(_) => Next::Broken(UpstreamError::Timeout),
             },
             () = client_gone(session) => Next::ClientGone,
             () = cutting => Next::ShuttingDown,
@@ -232,11 +271,13 @@ impl Pump<'_> {
             && pieces.iter().all(|piece| !piece.hide)
             && pieces.iter().map(|piece| piece.raw_len).sum::<usize>() == chunk.len();
         if untouched {
+            // A whole answer is billed whatever we do: only streams are worth cutting.
             let framed = self.meter.is_framed();
-            match pieces
-                .iter()
-                .find_map(|piece| allowance.covers(piece.text_bytes).err().filter(|_| framed))
-            {
+            let stream = framed || self.exchange.inspected.call.stream;
+            let over = pieces.iter().find_map(|piece| allowance.covers(piece.text_bytes).err());
+            match over.filter(|_| stream) {
+                // An encoded stream cannot be cut at a frame's end: it breaks off.
+                Some(message) if !framed => return Some(message),
                 // Rare: find the frame to stop at below.
                 Some(_) => {}
                 None => {
@@ -262,17 +303,18 @@ impl Pump<'_> {
     }
 
     /// The bytes that end a framed stream with the dialect's error; a break for any other answer.
-    fn ending(&mut self, ending: Ending, message: &str) -> Last {
+    fn ending(&mut self, gateway: &Gateway, ending: Ending, message: &str) -> Last {
         if !self.meter.is_framed() {
             return Last::Break;
         }
         let (dialect, operation) = self.exchange.dialect();
-        match dialect.terminal(operation, ending, message) {
+        match dialect.terminal(operation, ending, message, self.meter.response_id()) {
             Ok(terminal) => {
                 self.ready.push(Bytes::from(terminal));
                 Last::Finish(joined(std::mem::take(&mut self.ready)))
             }
             Err(error) => {
+                report::plugin_failed(gateway, &self.exchange.way, 1);
                 tracing::warn!(%error, "a plugin gave no ending for a stream");
                 Last::Break
             }

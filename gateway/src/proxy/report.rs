@@ -1,11 +1,50 @@
-//! Last step: metrics and one log line an exchange. Neither holds a key or a prompt.
+//! Last step: metrics and one log line an exchange. Neither holds a key or a prompt. What is counted as it happens, on the
+//! way through the other steps, is counted here too.
 
 use std::sync::Arc;
 
 use agentledger_ledger::Entry;
 
-use crate::proxy::gateway::Gateway;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::reply::Refusal;
+use crate::telemetry::Running;
+
+/// Tells that an exchange begins; it runs until the guard is dropped.
+pub fn begun(gateway: &Gateway, exchange: &Exchange) -> Running {
+    let (session, sessions) = (&exchange.identity.session, &gateway.metrics.sessions);
+    if exchange.identity.session_end {
+        sessions.ended(session);
+    } else {
+        sessions.seen(session, exchange.rules.config.agent.session_timeout);
+    }
+    gateway.metrics.exchange_started()
+}
+
+/// How an upstream failed, as metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamError {
+    Connect,
+    Timeout,
+    Broken,
+    BreakerOpen,
+}
+
+/// Tells of an upstream that failed, or was not asked because it had.
+pub fn upstream_failed(gateway: &Gateway, way: &Way, error: UpstreamError) {
+    let kind = match error {
+        UpstreamError::Connect => "connect",
+        UpstreamError::Timeout => "timeout",
+        UpstreamError::Broken => "broken",
+        UpstreamError::BreakerOpen => "breaker_open",
+    };
+    gateway.metrics.upstream_error(&way.name, kind);
+}
+
+/// Tells of calls that a way's plugin failed.
+pub fn plugin_failed(gateway: &Gateway, way: &Way, count: u32) {
+    gateway.metrics.plugin_traps(&way.plugin.dialect.info().name, count);
+}
 
 /// Tells of a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
 /// changes nothing: the money is spent.

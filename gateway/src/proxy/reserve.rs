@@ -9,16 +9,19 @@ use agentledger_ledger::{
     Unit, Usage, Usd, Window,
 };
 
+use pingora::protocols::http::ServerSession;
+
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::estimate::Method;
-use crate::meter::price::CacheWrites;
+use crate::meter::price::{CacheWrites, Quote};
 use crate::meter::{Metered, reason};
 use crate::plugin::{EditPoint, Medium};
 use crate::policy::{AskedBound, Estimate as PolicyEstimate, Verdict};
 use crate::proxy::decide::denied;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::Changes;
+use crate::proxy::forward::{Changes, client_gone};
 use crate::proxy::gateway::Gateway;
+use crate::proxy::guard::client_left;
 use crate::proxy::price::find;
 use crate::proxy::relay::Allowance;
 use crate::proxy::reply::Refusal;
@@ -32,6 +35,14 @@ const STRUCTURE_TOKENS: u64 = 8;
 /// Bodies larger than this are sized by their structure too: long tool schemas are keys and braces more than text.
 const STRUCTURED_BODY_BYTES: u64 = 2 << 10;
 const STRUCTURE_BYTES_PER_TOKEN: u64 = 8;
+/// No model writes more in one answer: a larger maximum is held as this.
+const OUTPUT_TOKENS_MAX: u64 = 4_000_000;
+const CHOICES_MAX: u32 = 1_000;
+/// Texts shorter than these teach nothing of a model's ratio: what stands around them weighs more.
+const LEARNED_INPUT_BYTES_MIN: u64 = 2 << 10;
+const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
+/// Fields by which a request refers to what the server keeps of earlier turns.
+const KEPT_BY_SERVER: [&str; 2] = ["\"previous_response_id\":\"", "\"conversation\":"];
 /// An extension's step, in output tokens.
 const STEP_TOKENS: u64 = 1_024;
 /// How often a request that waits for others' holds asks again.
@@ -49,6 +60,8 @@ pub struct Estimate {
     input_usd: Usd,
     output_price_picos: i64,
     basis: &'static str,
+    /// Only the first step of a stream is held.
+    starts_small: bool,
 }
 
 impl Estimate {
@@ -94,13 +107,21 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     };
     let input_tokens = input_estimate(gateway, exchange, config);
     let tier = call.service_tier.as_deref();
-    let input_price = found.quote.input_ceiling(input_tokens, tier, cache_writes(exchange));
-    let output_price = found.quote.output_price(input_tokens, tier);
+    let input_price = found
+        .quote
+        .input_ceiling(input_tokens, tier, cache_writes(exchange, &found.quote, input_tokens));
+    let mut output_price = found.quote.output_price(input_tokens, tier);
+    if memchr::memmem::find(exchange.inspected.json(), b"\"modalities\"").is_some() {
+        // Speech is billed apart, and dearer.
+        output_price = found
+            .quote
+            .dearest_of(&[Kind::Output, Kind::AudioOutput], input_tokens, tier);
+    }
     let produces_output = output_price.picos() > 0;
-    let choices = u64::from(call.choices.max(1));
+    let choices = u64::from(call.choices.clamp(1, CHOICES_MAX));
     let (per_choice, basis) = match call.max_output {
         _ if !produces_output => (0, "input only"),
-        Some(named) => (named, "named maximum"),
+        Some(named) => (named.min(OUTPUT_TOKENS_MAX), "named maximum"),
         None if config.unnamed_output == UnnamedOutput::Max => (
             found
                 .quote
@@ -132,6 +153,7 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
         input_usd,
         output_price_picos: output_price.picos(),
         basis: if starts_small { "first step of a stream" } else { basis },
+        starts_small,
     };
     Ok(sized.with_output(output_tokens))
 }
@@ -165,6 +187,14 @@ fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -
         let allowance = config.allowances.get(name).copied().unwrap_or(0);
         tokens = tokens.saturating_add(u64::from(items).saturating_mul(allowance));
     }
+    if memchr::memmem::find(inspected.json(), b"\"document\"").is_some() {
+        // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
+        let plain = memchr::memmem::find(inspected.json(), b"\"text/plain\"").is_some();
+        tokens = tokens.saturating_add(media_bytes / if plain { 4 } else { 60 });
+    }
+    if KEPT_BY_SERVER.iter().any(|field| outline.doc.contains(field)) {
+        tokens = tokens.saturating_add(config.allowances.get("context").copied().unwrap_or(0));
+    }
     if outline.bytes > STRUCTURED_BODY_BYTES {
         let structure = outline
             .bytes
@@ -175,15 +205,25 @@ fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -
     tokens
 }
 
-/// Whether the request asks for its prompt to be written to a cache, which costs more than plain input.
-fn cache_writes(exchange: &Exchange) -> CacheWrites {
+/// Whether the prompt may be written to a cache, which costs more than plain input: where the request asks for it, and where
+/// the provider does so unasked and charges for it (OpenAI, from 1,024 tokens on).
+fn cache_writes(exchange: &Exchange, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
     let json = exchange.inspected.json();
-    if memchr::memmem::find(json, b"\"cache_control\"").is_none() {
-        CacheWrites::None
-    } else if memchr::memmem::find(json, b"\"1h\"").is_some() {
-        CacheWrites::OneHour
-    } else {
+    if memchr::memmem::find(json, b"\"cache_control\"").is_some() {
+        let hour = memchr::memmem::find(json, b"\"1h\"").is_some();
+        return if hour {
+            CacheWrites::OneHour
+        } else {
+            CacheWrites::FiveMinutes
+        };
+    }
+    let unasked = exchange.way.provider.dialect == "openai"
+        && input_tokens >= 1_024
+        && quote.states(Kind::CacheWrite5m, exchange.inspected.call.service_tier.as_deref());
+    if unasked {
         CacheWrites::FiveMinutes
+    } else {
+        CacheWrites::None
     }
 }
 
@@ -194,6 +234,8 @@ pub struct Reserved {
     pub headers: Vec<(String, String)>,
     pub verdict: Vec<Name>,
     pub allowance: Guard,
+    /// The request's input as estimated for the hold.
+    pub input_tokens: u64,
 }
 
 /// Applies the verdict: a denial ends here, a clamp changes the request, the bounds take the hold.
@@ -202,6 +244,7 @@ pub async fn reserve(
     exchange: &Exchange,
     estimate: Estimate,
     verdict: Verdict,
+    session: &mut ServerSession,
 ) -> Result<Reserved, Refusal> {
     if let Some(deny) = &verdict.deny {
         tell_denied(
@@ -214,14 +257,18 @@ pub async fn reserve(
     }
     let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
     let bounds: Vec<Bound> = verdict.bounds.iter().map(|asked| asked.bound.clone()).collect();
-    let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds).await?;
+    let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds, session).await?;
     let mut headers = verdict.headers;
     headers.extend(warning(&verdict.bounds, hold.standings()));
     headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
     let guarded = bounds.iter().any(|bound| bound.mode() == Mode::Hard);
     let allowance = Guard {
         guarded,
-        covered_tokens: estimate.output_tokens,
+        // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
+        covered_tokens: match estimate.named_output {
+            Some(_) if !estimate.starts_small => estimate.output_tokens.saturating_mul(2),
+            _ => estimate.output_tokens,
+        },
         output_price_picos: estimate.output_price_picos,
         ratio: Ratio::of(gateway, &exchange.inspected.call.model),
     };
@@ -231,6 +278,7 @@ pub async fn reserve(
         headers,
         verdict: verdict.spoke,
         allowance,
+        input_tokens: estimate.input_tokens,
     })
 }
 
@@ -268,6 +316,7 @@ async fn place(
     estimate: &Estimate,
     asked: &[AskedBound],
     bounds: &[Bound],
+    session: &mut ServerSession,
 ) -> Result<Hold, Refusal> {
     let facts = Arc::new(exchange.facts());
     let basis = Name::from(estimate.basis);
@@ -288,7 +337,13 @@ async fn place(
         };
         let account = refused.bound.account.clone();
         match refused.obstacle {
-            Obstacle::Held if waiting_since.elapsed() < patience => tokio::time::sleep(ASK_AGAIN).await,
+            Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+                () = client_gone(session) => return Err(client_left()),
+                () = gateway.drain.cutting() => {
+                    return Err(Refusal::new(503, "shutting_down", "the gateway is going down; try again").closing());
+                }
+            },
             Obstacle::Held => {
                 tell_denied(gateway, exchange, &account, "budget_held");
                 let message = "the budget is held by requests that are running; try again when they have ended";
@@ -511,12 +566,11 @@ pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settleme
         return;
     }
     let usage = &settlement.usage;
-    let plain_text = [Medium::Image, Medium::Audio, Medium::File]
-        .iter()
-        .all(|medium| exchange.inspected.media(*medium) == 0);
-    let input = plain_text.then(|| (exchange.inspected.text.bytes(), usage.input_tokens()));
+    let text = &exchange.inspected.text;
+    let plain = !exchange.inspected.has_media && text.bytes() >= LEARNED_INPUT_BYTES_MIN;
+    let input = plain.then(|| (text.bytes(), usage.input_tokens()));
     let visible = usage.get(Kind::Output).saturating_sub(settlement.reasoning);
-    let output = Some((metered.text.bytes(), visible)).filter(|(bytes, tokens)| *bytes > 0 && *tokens > 0);
+    let output = Some((metered.text.bytes(), visible)).filter(|(bytes, _)| *bytes >= LEARNED_OUTPUT_BYTES_MIN);
     let all = usage.get(Kind::Output);
     gateway
         .estimator

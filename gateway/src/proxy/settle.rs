@@ -14,6 +14,8 @@ pub struct Ended<'a> {
     pub ttfb_ms: Option<u64>,
     /// Policies that spoke.
     pub verdict: &'a [Name],
+    /// The request's input as it was estimated for the hold.
+    pub input_tokens: u64,
 }
 
 /// Makes the settlement of an exchange whose answer was metered.
@@ -24,12 +26,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .as_deref()
         .filter(|model| !model.is_empty())
         .unwrap_or(requested);
-    let input = || {
-        gateway
-            .estimator
-            .text_tokens(requested, &exchange.inspected.text)
-            .tokens
-    };
+    let input = || ended.input_tokens;
     let used = metered.settle(ended.end, model, input, &gateway.estimator);
     let tier = metered
         .service_tier
@@ -37,7 +34,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .or(exchange.inspected.call.service_tier.as_deref());
     let priced = price(exchange, &used, model, tier);
     let reason = used.estimate_reason.or(priced.reason);
-    let cut_short = matches!(ended.end, End::Cut | End::ClientGone) && used.estimate_reason.is_some();
+    let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
     Settlement {
         at_ms: gateway.clock.now_ms(),
         outcome: match ended.end {
@@ -57,7 +54,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         reasoning: used.reasoning,
         cost: priced.cost,
         reported_cost: metered.reported_cost.as_deref().and_then(|text| text.parse().ok()),
-        upper_bound: cut_short.then(|| upper_bound(exchange, &used, model, tier).max(priced.cost)),
+        upper_bound: may_be_more.then(|| upper_bound(exchange, &used, model, tier).max(priced.cost)),
         price: priced.price,
         estimate_reason: reason.map(Name::from),
         verdict: ended.verdict.to_vec(),

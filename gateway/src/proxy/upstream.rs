@@ -8,6 +8,7 @@ use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use tokio::time::timeout;
 
 use crate::config::{Provider, Timeouts, Upstream as Address};
 
@@ -41,6 +42,8 @@ pub struct Connection {
     pub peer: HttpPeer,
     /// Taken from the pool: the upstream may have closed it in the same moment.
     pub reused: bool,
+    /// A request was not sent whole on it: never used again.
+    pub tainted: bool,
 }
 
 impl Upstream {
@@ -74,7 +77,12 @@ impl Upstream {
             peer.options.set_http_version(2, 1);
         }
         match self.connector.get_http_session(&peer).await {
-            Ok((session, reused)) => Ok(Connection { session, peer, reused }),
+            Ok((session, reused)) => Ok(Connection {
+                session,
+                peer,
+                reused,
+                tainted: false,
+            }),
             Err(error) => {
                 *self.resolved.lock() = None;
                 let reason = error.etype().as_str().to_owned();
@@ -106,7 +114,12 @@ impl Upstream {
         let addresses = match known {
             Some((_, addresses)) => addresses,
             None => {
-                let found = tokio::net::lookup_host((host.as_str(), self.address.port)).await;
+                let found = timeout(
+                    self.timeouts.connect,
+                    tokio::net::lookup_host((host.as_str(), self.address.port)),
+                )
+                .await;
+                let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
                 let addresses: Vec<SocketAddr> = found
                     .map_err(|source| ConnectError::Resolve {
                         host: host.clone(),

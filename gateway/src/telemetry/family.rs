@@ -1,14 +1,16 @@
-//! Families of labelled counters and histograms, and their Prometheus text.
+//! Families of labelled counters and histograms, which the registry collects when metrics are read.
 //!
-//! Ours rather than a library's for three reasons: money is summed as integers and written as exact decimal text; a
-//! series is found by its label values themselves, not by a hash of them joined; and making a series cannot fail.
+//! Counting is ours rather than the library's for three reasons: money is summed as integers; a series is found by its
+//! label values themselves, not by a hash of them joined; and making a series cannot fail. What is counted becomes the
+//! library's samples only on the way out.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 /// The value that stands for all that came after a label's, or a family's, limit was reached.
 pub const OTHER: &str = "other";
@@ -53,8 +55,9 @@ impl Gauge {
 pub struct Money(Arc<AtomicI64>);
 
 impl Money {
+    /// What is not above zero adds nothing: a counter never goes back.
     pub fn add_nanos(&self, by: i64) {
-        self.0.fetch_add(by, Ordering::Relaxed);
+        self.0.fetch_add(by.max(0), Ordering::Relaxed);
     }
 }
 
@@ -91,91 +94,96 @@ impl Histogram {
     }
 }
 
-/// Something that writes its sample lines, given its family's name and its label pairs (`a="b",c="d"`).
-pub trait Series: Clone {
-    const TYPE: &'static str;
-    fn write(&self, out: &mut String, name: &str, labels: &str);
+/// Something that is a sample when it is collected.
+pub trait Series: Clone + Send + Sync + 'static {
+    const TYPE: MetricType;
+    fn sample(&self) -> Metric;
 }
 
 impl Series for Counter {
-    const TYPE: &'static str = "counter";
-    fn write(&self, out: &mut String, name: &str, labels: &str) {
-        line(out, name, labels, self.get());
+    const TYPE: MetricType = MetricType::COUNTER;
+    fn sample(&self) -> Metric {
+        counter(self.get() as f64)
     }
 }
 
 impl Series for Gauge {
-    const TYPE: &'static str = "gauge";
-    fn write(&self, out: &mut String, name: &str, labels: &str) {
-        line(out, name, labels, self.get());
+    const TYPE: MetricType = MetricType::GAUGE;
+    fn sample(&self) -> Metric {
+        gauge(self.get() as f64)
     }
 }
 
 impl Series for Money {
-    const TYPE: &'static str = "counter";
-    fn write(&self, out: &mut String, name: &str, labels: &str) {
-        line(out, name, labels, dollars(self.0.load(Ordering::Relaxed)));
+    const TYPE: MetricType = MetricType::COUNTER;
+    fn sample(&self) -> Metric {
+        counter(dollars(self.0.load(Ordering::Relaxed)))
     }
 }
 
 impl Series for Histogram {
-    const TYPE: &'static str = "histogram";
-    fn write(&self, out: &mut String, name: &str, labels: &str) {
-        let bucket_name = format!("{name}_bucket");
-        let separator = if labels.is_empty() { "" } else { "," };
+    const TYPE: MetricType = MetricType::HISTOGRAM;
+    fn sample(&self) -> Metric {
         let mut count = 0;
-        for (bound, own) in &self.0.buckets {
+        let buckets = self.0.buckets.iter().map(|(bound, own)| {
             count += own.load(Ordering::Relaxed);
-            line(out, &bucket_name, &format!("{labels}{separator}le=\"{bound}\""), count);
-        }
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound as f64);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        let buckets = buckets.collect();
         count += self.0.above.load(Ordering::Relaxed);
-        line(out, &bucket_name, &format!("{labels}{separator}le=\"+Inf\""), count);
-        line(out, &format!("{name}_sum"), labels, self.0.sum.load(Ordering::Relaxed));
-        line(out, &format!("{name}_count"), labels, count);
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(buckets);
+        histogram.set_sample_count(count);
+        histogram.set_sample_sum(self.0.sum.load(Ordering::Relaxed) as f64);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        metric
     }
 }
 
-/// Nano-dollars as dollars, exact, without trailing zeros.
-pub fn dollars(nanos: i64) -> String {
-    agentledger_ledger::Usd::from_nanos(nanos).to_string()
+/// A counter's sample.
+pub(super) fn counter(value: f64) -> Metric {
+    let mut counter = proto::Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::default();
+    metric.set_counter(counter);
+    metric
 }
 
-/// One sample line.
-pub fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    // Writing to a String cannot fail.
-    let _ = if labels.is_empty() {
-        writeln!(out, "{name} {value}")
-    } else {
-        writeln!(out, "{name}{{{labels}}} {value}")
+/// A gauge's sample.
+pub(super) fn gauge(value: f64) -> Metric {
+    let mut gauge = proto::Gauge::default();
+    gauge.set_value(value);
+    Metric::from_gauge(gauge)
+}
+
+/// Nano-dollars as the dollars of a sample, which the format wants as a float. To the nano-dollar below four million
+/// dollars, to fifteen digits above; the books are in the ledger, not here.
+pub(super) fn dollars(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Label pairs, in this order.
+pub(super) fn pairs<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<LabelPair> {
+    let pair = |(name, value): (&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
     };
+    labels.into_iter().map(pair).collect()
 }
 
-/// The two header lines of a family.
-pub fn header(out: &mut String, name: &str, help: &str, kind: &str) {
-    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-/// `name="value",…` with the escapes of the text format.
-pub fn pairs<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut out = String::new();
-    for (name, value) in labels {
-        if !out.is_empty() {
-            out.push(',');
-        }
-        out.push_str(name);
-        out.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                _ => out.push(c),
-            }
-        }
-        out.push('"');
-    }
-    out
+/// A family without samples.
+pub(super) fn empty_family(name: &str, help: &str, kind: MetricType) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family
 }
 
 type Values = Box<[Arc<str>]>;
@@ -235,23 +243,51 @@ impl<S: Series> Family<S> {
         self.len() == 0
     }
 
-    /// Header and samples, in the order of the label values; nothing while there is no series.
-    pub fn render(&self, out: &mut String) {
-        self.render_as(self.name, self.help, out);
+    /// Its samples under this name; none while there is no series.
+    fn collect(&self, name: &str, help: &str) -> MetricFamily {
+        let series: Vec<(Values, S)> = self.series.read().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let samples = series.iter().map(|(values, one)| {
+            let mut sample = one.sample();
+            sample.set_label(pairs(
+                self.labels.iter().copied().zip(values.iter().map(|value| &**value)),
+            ));
+            sample
+        });
+        let mut family = empty_family(name, help, S::TYPE);
+        family.set_metric(samples.collect());
+        family
+    }
+}
+
+/// A family under one of its names, as a registry collects it.
+pub struct Exposed<S> {
+    family: Arc<Family<S>>,
+    desc: Desc,
+}
+
+impl<S: Series> Exposed<S> {
+    /// Under its own name. An error: the name, the help or a label is none that the format allows.
+    pub fn new(family: &Arc<Family<S>>) -> prometheus::Result<Exposed<S>> {
+        Exposed::alias(family, family.name, family.help)
     }
 
     /// The same samples under another name.
-    pub fn render_as(&self, name: &str, help: &str, out: &mut String) {
-        let mut series: Vec<(Values, S)> = self.series.read().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        if series.is_empty() {
-            return;
-        }
-        series.sort_by(|a, b| a.0.cmp(&b.0));
-        header(out, name, help, S::TYPE);
-        for (values, one) in &series {
-            let labels = pairs(self.labels.iter().copied().zip(values.iter().map(|value| &**value)));
-            one.write(out, name, &labels);
-        }
+    pub fn alias(family: &Arc<Family<S>>, name: &str, help: &str) -> prometheus::Result<Exposed<S>> {
+        let labels = family.labels.iter().map(|&label| label.to_owned()).collect();
+        Ok(Exposed {
+            family: Arc::clone(family),
+            desc: Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())?,
+        })
+    }
+}
+
+impl<S: Series> Collector for Exposed<S> {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        vec![self.family.collect(&self.desc.fq_name, &self.desc.help)]
     }
 }
 
@@ -316,15 +352,23 @@ mod tests {
         Arc::from(text)
     }
 
+    fn text<S: Series>(family: Family<S>) -> String {
+        let registry = prometheus::Registry::new();
+        registry
+            .register(Box::new(Exposed::new(&Arc::new(family)).unwrap()))
+            .unwrap();
+        prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap()
+    }
+
     #[test]
     fn joined_label_values_that_are_equal_stay_apart() {
         let family = Family::new("t", "t", &["a", "b"], 10, Counter::default);
         family.get(&[&arc("ab"), &arc("c")]).add(1);
         family.get(&[&arc("a"), &arc("bc")]).add(2);
-        let mut out = String::new();
-        family.render(&mut out);
         assert_eq!(
-            out,
+            text(family),
             "# HELP t t\n# TYPE t counter\nt{a=\"a\",b=\"bc\"} 2\nt{a=\"ab\",b=\"c\"} 1\n"
         );
     }
@@ -335,11 +379,10 @@ mod tests {
         for value in ["x", "y", "z", "w", "x"] {
             family.get(&[&arc(value)]).add(1);
         }
-        let mut out = String::new();
-        family.render(&mut out);
+        assert_eq!(family.len(), 3);
+        let out = text(family);
         assert!(out.contains("t{a=\"other\"} 2\n"), "{out}");
         assert!(out.contains("t{a=\"x\"} 2\n"), "{out}");
-        assert_eq!(family.len(), 3);
     }
 
     #[test]
@@ -360,31 +403,56 @@ mod tests {
 
     #[test]
     fn values_are_escaped() {
-        assert_eq!(pairs([("a", "q\"b\\c\nd")]), r#"a="q\"b\\c\nd""#);
+        let family = Family::new("t", "t", &["a"], 2, Counter::default);
+        family.get(&[&arc("q\"b\\c\nd")]);
+        assert!(text(family).ends_with("t{a=\"q\\\"b\\\\c\\nd\"} 0\n"));
     }
 
     #[test]
     fn a_histogram_is_cumulative() {
-        let histogram = Histogram::new(&[10, 100]);
+        let family = Family::new("h", "t", &["a"], 2, || Histogram::new(&[10, 100]));
         for value in [10, 11, 5_000] {
-            histogram.observe(value);
+            family.get(&[&arc("b")]).observe(value);
         }
-        let mut out = String::new();
-        histogram.write(&mut out, "h", "a=\"b\"");
         assert_eq!(
-            out,
-            "h_bucket{a=\"b\",le=\"10\"} 1\nh_bucket{a=\"b\",le=\"100\"} 2\nh_bucket{a=\"b\",le=\"+Inf\"} 3\n\
+            text(family),
+            "# HELP h t\n# TYPE h histogram\n\
+             h_bucket{a=\"b\",le=\"10\"} 1\nh_bucket{a=\"b\",le=\"100\"} 2\nh_bucket{a=\"b\",le=\"+Inf\"} 3\n\
              h_sum{a=\"b\"} 5021\nh_count{a=\"b\"} 3\n"
         );
     }
 
     #[test]
-    fn money_is_exact_text() {
-        let money = Money::default();
-        money.add_nanos(3_750_000);
-        money.add_nanos(1);
-        let mut out = String::new();
-        money.write(&mut out, "m", "");
-        assert_eq!(out, "m 0.003750001\n");
+    fn money_is_decimal_to_the_nano_dollar_and_never_goes_back() {
+        for (nanos, shown) in [
+            (1, "0.000000001"),
+            (3_750_001, "0.003750001"),
+            (999_999_999_999_999, "999999.999999999"),
+            (3_999_999_999_999_999, "3999999.999999999"),
+            (-1, "0"),
+        ] {
+            let family = Family::new("m", "t", &[], 1, Money::default);
+            family.get(&[]).add_nanos(nanos);
+            assert_eq!(text(family), format!("# HELP m t\n# TYPE m counter\nm {shown}\n"));
+        }
+    }
+
+    #[test]
+    fn an_alias_bears_the_same_samples_and_a_name_is_given_once() {
+        let family = Arc::new(Family::new("t_total", "t", &["a"], 2, Counter::default));
+        family.get(&[&arc("x")]).add(7);
+        let registry = prometheus::Registry::new();
+        registry.register(Box::new(Exposed::new(&family).unwrap())).unwrap();
+        let alias = || Box::new(Exposed::alias(&family, "u_total", "As t_total.").unwrap());
+        registry.register(alias()).unwrap();
+        assert!(registry.register(alias()).is_err());
+        assert!(Exposed::alias(&family, "no name", "t").is_err());
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        assert!(
+            text.contains("t_total{a=\"x\"} 7\n") && text.contains("u_total{a=\"x\"} 7\n"),
+            "{text}"
+        );
     }
 }

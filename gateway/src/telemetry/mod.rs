@@ -1,9 +1,17 @@
 //! What the operator sees: metrics and log lines. Neither ever holds a key, a prompt or an `Authorization` value: keys
 //! appear as fingerprints, and only names that the config or a provider gave become labels.
+//!
+//! Metrics go out through the `prometheus` crate: a registry collects [`family`]'s counts and the [`Source`]s, and its
+//! encoder writes the text.
 
+mod families;
 pub mod family;
 pub mod logging;
 pub mod metrics;
+pub mod samples;
+pub mod sessions;
 
+pub use families::DURATION_BOUNDS_MS;
 pub use logging::LogGuard;
-pub use metrics::{Metrics, Running, Samples, Source};
+pub use metrics::{Metrics, Running};
+pub use samples::{Samples, Source};

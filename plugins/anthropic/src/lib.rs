@@ -28,7 +28,7 @@ impl Provider for Anthropic {
         answer::read(&frame)
     }
 
-    fn terminal(_operation: &str, ending: Ending, message: &str) -> Vec<u8> {
+    fn terminal(_operation: &str, ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
         let (kind, code) = match ending {
             Ending::BudgetExceeded => ("billing_error", "budget_exceeded"),
             Ending::Denied => ("permission_error", "denied"),

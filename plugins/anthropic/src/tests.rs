@@ -228,7 +228,7 @@ fn absurd_reports_are_no_reports() {
 
 #[test]
 fn a_cut_stream_ends_with_an_error_event() {
-    let text = String::from_utf8(Anthropic::terminal(MESSAGES, Ending::BudgetExceeded, "over")).unwrap();
+    let text = String::from_utf8(Anthropic::terminal(MESSAGES, Ending::BudgetExceeded, "over", None)).unwrap();
     let data: Value = serde_json::from_str(text.strip_prefix("event: error\ndata: ").unwrap()).unwrap();
     assert_eq!(
         (data["type"].as_str(), data["error"]["message"].as_str()),

@@ -33,6 +33,10 @@ pub fn info() -> Info {
         request_paths: vec![
             want("model", 1_024, 0),
             want("stream", 16, 0),
+            want("background", 16, 0),
+            // Context that the server keeps: its size is held by an allowance.
+            want("previous_response_id", 256, 0),
+            want("conversation", 256, 0),
             want("max_tokens", 64, 0),
             want("max_completion_tokens", 64, 0),
             want("max_output_tokens", 64, 0),

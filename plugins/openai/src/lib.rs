@@ -29,12 +29,13 @@ impl Provider for OpenAi {
         answer::read(&frame)
     }
 
-    fn terminal(operation: &str, ending: Ending, message: &str) -> Vec<u8> {
+    fn terminal(operation: &str, ending: Ending, message: &str, response_id: Option<&str>) -> Vec<u8> {
         let (code, kind) = openai_error::ending(ending);
         if operation == info::RESPONSES {
-            // Codex gives up on this code and retries others; SDKs need the envelope's own fields to parse the event.
+            // Codex gives up on this code and retries others; SDKs need the envelope's own fields to parse the event, and
+            // the stream helper of OpenAI's takes another id for a fault.
             let response = json!({
-                "id": "resp_agentledger", "object": "response", "created_at": 0, "status": "failed", "model": "",
+                "id": response_id.unwrap_or("resp_agentledger"), "object": "response", "created_at": 0, "status": "failed", "model": "",
                 "output": [], "parallel_tool_calls": false, "tool_choice": "auto", "tools": [], "metadata": {},
                 "error": {"code": code, "message": message}, "incomplete_details": null, "usage": null,
             });

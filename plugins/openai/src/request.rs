@@ -16,6 +16,8 @@ struct Body<'a> {
     #[serde(borrow, default)]
     stream: Field<'a>,
     #[serde(borrow, default)]
+    background: Field<'a>,
+    #[serde(borrow, default)]
     max_tokens: Field<'a>,
     #[serde(borrow, default)]
     max_completion_tokens: Field<'a>,
@@ -70,6 +72,11 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
             Some("max_tokens")
         }
         RESPONSES => {
+            if flag(body.background, "background")?.unwrap_or(false) {
+                // Its result is fetched later by id, which no hold would cover.
+                let message = "background responses are not served here: they could not be metered";
+                return Err(problem("unsupported_parameter", message, "background"));
+            }
             call.max_output = count(body.max_output_tokens, "max_output_tokens", 0, COUNT_MAX)?;
             Some("max_output_tokens")
         }

@@ -338,7 +338,7 @@ fn failures_are_told() {
 
 #[test]
 fn a_cut_chat_ends_with_an_error_and_no_done() {
-    let bytes = OpenAi::terminal(CHAT, Ending::BudgetExceeded, "over \"budget\"");
+    let bytes = OpenAi::terminal(CHAT, Ending::BudgetExceeded, "over \"budget\"", None);
     let text = String::from_utf8(bytes).unwrap();
     assert!(!text.contains("[DONE]") && text.ends_with("\n\n"));
     let data: Value = serde_json::from_str(text.strip_prefix("data: ").unwrap()).unwrap();
@@ -348,10 +348,12 @@ fn a_cut_chat_ends_with_an_error_and_no_done() {
 
 #[test]
 fn a_cut_response_ends_as_failed() {
-    let text = String::from_utf8(OpenAi::terminal(RESPONSES, Ending::BudgetExceeded, "over")).unwrap();
+    let terminal = OpenAi::terminal(RESPONSES, Ending::BudgetExceeded, "over", Some("resp_7"));
+    let text = String::from_utf8(terminal).unwrap();
     let data = text.strip_prefix("event: response.failed\ndata: ").unwrap();
     let data: Value = serde_json::from_str(data).unwrap();
     assert_eq!(data["type"], "response.failed");
+    assert_eq!(data["response"]["id"], "resp_7");
     assert_eq!(data["response"]["status"], "failed");
     assert_eq!(data["response"]["error"]["code"], "insufficient_quota");
     assert!(data["sequence_number"].is_u64());

@@ -49,8 +49,9 @@ pub trait Provider {
     fn inspect(request: Request) -> Result<Call, Problem>;
     /// `None`: the frame says nothing of use.
     fn read(frame: AnswerFrame) -> Option<Reading>;
-    /// Bytes that end a stream of this operation with an error the dialect's clients understand.
-    fn terminal(operation: &str, ending: Ending, message: &str) -> Vec<u8>;
+    /// Bytes that end a stream of this operation with an error the dialect's clients understand. `response_id` is the
+    /// answer's own, where a reading told it.
+    fn terminal(operation: &str, ending: Ending, message: &str, response_id: Option<&str>) -> Vec<u8>;
     /// The body of a refusal, ending with a newline.
     fn error_body(operation: &str, refusal: &Refusal) -> Vec<u8>;
 }
@@ -68,8 +69,8 @@ impl<P: Provider> bindings::Guest for Exported<P> {
     fn read(frame: AnswerFrame) -> Option<Reading> {
         P::read(frame)
     }
-    fn terminal(operation: String, ending: Ending, message: String) -> Vec<u8> {
-        P::terminal(&operation, ending, &message)
+    fn terminal(operation: String, ending: Ending, message: String, response_id: Option<String>) -> Vec<u8> {
+        P::terminal(&operation, ending, &message, response_id.as_deref())
     }
     fn error_body(operation: String, refusal: Refusal) -> Vec<u8> {
         P::error_body(&operation, &refusal)

@@ -82,8 +82,10 @@ pub enum Damage {
     Books(String),
     #[error("the month does not begin with an opening")]
     NoOpening,
-    #[error("a checkpoint names {named}, but the journal there reaches {found}: events that were on disk are gone")]
+    #[error("{named} was on disk, but the journal there is at {found}: events that were on disk are gone")]
     Behind { named: Head, found: Head },
+    #[error("{0} lines of the file `heads` cannot be read: it cannot be told whether events are gone")]
+    Heads(usize),
     #[error("the opening does not carry on the month before: it names {named}, found was {found}")]
     Opening { named: Head, found: Head },
 }

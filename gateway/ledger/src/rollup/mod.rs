@@ -34,6 +34,7 @@ pub enum Dimension {
     /// With its agent.
     Session,
     User,
+    Tenant,
     /// The values of one tag.
     Tag(Name),
 }
@@ -81,6 +82,7 @@ pub struct SummaryRow {
     pub agent: Name,
     pub session: Name,
     pub user: Name,
+    pub tenant: Name,
     /// The tag's value.
     pub tag: Name,
     pub requests: u64,
@@ -340,6 +342,8 @@ impl Rollups {
                 | (Dimension::Key, Axis::Key)
                 | (Dimension::Agent, Axis::Session)
                 | (Dimension::User, Axis::User) => (&*key.first, ""),
+                // Every row bears its tenant; one axis that counts each entry once is enough.
+                (Dimension::Tenant, Axis::Key) => (&*key.tenant, ""),
                 (Dimension::Tag(tag), Axis::Tag) if *tag == key.first => ("", &*key.second),
                 _ => continue,
             };
@@ -436,7 +440,7 @@ impl Rollups {
     }
 }
 
-fn names(row: &SummaryRow) -> [&str; 7] {
+fn names(row: &SummaryRow) -> [&str; 8] {
     [
         &row.provider,
         &row.model,
@@ -444,12 +448,15 @@ fn names(row: &SummaryRow) -> [&str; 7] {
         &row.agent,
         &row.session,
         &row.user,
+        &row.tenant,
         &row.tag,
     ]
 }
 
 fn summary_row(by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {
-    let RowKey { first, second, .. } = key;
+    let RowKey {
+        tenant, first, second, ..
+    } = key;
     let mut row = SummaryRow {
         requests: totals.requests,
         errors: totals.errors,
@@ -474,6 +481,7 @@ fn summary_row(by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {
         Dimension::Agent => row.agent = first,
         Dimension::Session => (row.agent, row.session) = (first, second),
         Dimension::User => row.user = first,
+        Dimension::Tenant => row.tenant = tenant,
         Dimension::Tag(_) => row.tag = second,
     }
     row

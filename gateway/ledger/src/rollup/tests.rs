@@ -107,13 +107,16 @@ proptest! {
                 _ => {}
             }
             for dimension in [Dimension::Model, Dimension::Provider, Dimension::Key, Dimension::Agent, Dimension::Session,
-                Dimension::User, Dimension::Tag("team".into())] {
+                Dimension::User, Dimension::Tenant, Dimension::Tag("team".into())] {
                 let rows = rollups.summary(&by(dimension));
                 prop_assert_eq!(rows.iter().map(|row| row.cost.nanos()).sum::<i64>(), cost);
                 prop_assert_eq!(rows.iter().map(|row| row.requests).sum::<u64>(), count as u64 + 1);
             }
             let query = SummaryQuery { tenant: Some("even".into()), ..by(Dimension::Key) };
             prop_assert_eq!(rollups.summary(&query).iter().map(|row| row.cost.nanos()).sum::<i64>(), even);
+            let tenants = rollups.summary(&by(Dimension::Tenant));
+            let of_even = tenants.iter().find(|row| &*row.tenant == "even").map_or(0, |row| row.cost.nanos());
+            prop_assert_eq!(of_even, even);
         }
         rollups.merge(latest_ms);
         prop_assert!(rollups.minutes.rows <= 40 && rollups.hours.rows <= 60);

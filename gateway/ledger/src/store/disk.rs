@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::heads::{self, Heads, HeadsFile};
 use super::{Change, Month, Pair, Store, StoreError, Stores};
+use crate::journal::frame::Head;
 
 /// Sled's page cache for one database. The journal is appended to and rarely read, so little is enough.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -17,11 +19,13 @@ const CACHE_BYTES: u64 = 8 << 20;
 const REOPEN_ATTEMPTS: u32 = 200;
 const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
-/// `DIR/lock`, `DIR/state`, `DIR/journal/YYYY-MM`.
+/// `DIR/lock`, `DIR/state`, `DIR/heads`, `DIR/journal/YYYY-MM`.
 pub struct DiskStores {
     dir: PathBuf,
     /// Open databases by folder: sled admits one handle a folder, also within a process.
     open: Mutex<HashMap<PathBuf, Weak<Disk>>>,
+    /// Opened by the first note.
+    heads: Mutex<Option<HeadsFile>>,
     /// Locked while this lives; the system frees it when the process dies.
     _lock: File,
 }
@@ -41,6 +45,7 @@ impl DiskStores {
             Ok(()) => Ok(DiskStores {
                 dir: dir.to_owned(),
                 open: Mutex::default(),
+                heads: Mutex::default(),
                 _lock: lock,
             }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: dir.to_owned() }),
@@ -50,6 +55,14 @@ impl DiskStores {
 
     fn month_dir(&self, month: Month) -> PathBuf {
         self.dir.join("journal").join(month.to_string())
+    }
+
+    fn heads_path(&self) -> PathBuf {
+        self.dir.join("heads")
+    }
+
+    fn heads_failed(&self, error: &std::io::Error) -> StoreError {
+        StoreError::Io(format!("{}: {error}", self.heads_path().display()))
     }
 
     fn database(&self, dir: PathBuf) -> Result<Arc<dyn Store>, StoreError> {
@@ -93,6 +106,23 @@ impl Stores for DiskStores {
 
     fn state(&self) -> Result<Arc<dyn Store>, StoreError> {
         self.database(self.dir.join("state"))
+    }
+
+    fn heads(&self) -> Result<Heads, StoreError> {
+        heads::read(&self.heads_path()).map_err(|error| self.heads_failed(&error))
+    }
+
+    fn note_head(&self, head: Head) -> Result<(), StoreError> {
+        let mut heads = self.heads.lock();
+        let file = match &mut *heads {
+            Some(file) => file,
+            None => {
+                let file = HeadsFile::open(&self.heads_path()).map_err(|error| self.heads_failed(&error))?;
+                sync_dir(&self.dir);
+                heads.insert(file)
+            }
+        };
+        file.note(head).map_err(|error| self.heads_failed(&error))
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Bytes, Change, Month, Pair, Store, StoreError, Stores};
+use super::{Bytes, Change, Heads, Month, Pair, Store, StoreError, Stores};
+use crate::journal::frame::Head;
 
 /// What shall go wrong, counted over all databases of one [`MemoryStores`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub struct MemoryStores {
 struct Shared {
     months: BTreeMap<Month, Arc<Memory>>,
     state: Option<Arc<Memory>>,
+    heads: Heads,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -63,7 +65,12 @@ impl MemoryStores {
         let months = months.collect();
         let state = shared.state.as_ref().map(|memory| Arc::new(memory.crashed(0, &faults)));
         MemoryStores {
-            shared: Arc::new(Mutex::new(Shared { months, state, faults })),
+            shared: Arc::new(Mutex::new(Shared {
+                months,
+                state,
+                heads: shared.heads.clone(),
+                faults,
+            })),
         }
     }
 
@@ -72,6 +79,11 @@ impl MemoryStores {
         if let Some(memory) = self.shared.lock().months.get(&month) {
             edit(&mut memory.log.lock().pairs);
         }
+    }
+
+    /// Forgets all noted heads, as if their file had been removed.
+    pub fn drop_heads(&self) {
+        self.shared.lock().heads = Heads::default();
     }
 
     /// Forgets all derived state, as if its folder had been removed.
@@ -111,6 +123,15 @@ impl Stores for MemoryStores {
         let faults = Arc::clone(&shared.faults);
         let memory = shared.state.get_or_insert_with(|| Arc::new(Memory::new(faults)));
         Ok(Arc::clone(memory) as Arc<dyn Store>)
+    }
+
+    fn heads(&self) -> Result<Heads, StoreError> {
+        Ok(self.shared.lock().heads.clone())
+    }
+
+    fn note_head(&self, head: Head) -> Result<(), StoreError> {
+        self.shared.lock().heads.noted.push(head);
+        Ok(())
     }
 }
 

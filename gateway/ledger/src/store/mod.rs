@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::journal::frame::Head;
+
 pub mod disk;
+pub mod heads;
 pub mod memory;
 
 pub use disk::DiskStores;
+pub use heads::Heads;
 pub use memory::MemoryStores;
 
 /// Bytes of a key or of a value.
@@ -129,6 +133,12 @@ pub trait Stores: Send + Sync {
 
     /// The database of derived state.
     fn state(&self) -> Result<Arc<dyn Store>, StoreError>;
+
+    /// What `note_head` noted lately.
+    fn heads(&self) -> Result<Heads, StoreError>;
+
+    /// Notes beside the databases how far the journal reaches on disk. On disk itself when it returns.
+    fn note_head(&self, head: Head) -> Result<(), StoreError>;
 }
 
 #[cfg(test)]
