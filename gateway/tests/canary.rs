@@ -185,6 +185,7 @@ fn no_secret_is_left_behind_on_any_way() {
         "{statuses:?}"
     );
     let seen = upstream.seen();
+    assert!(seen.iter().any(|seen| seen.method == "GET"));
     for secret in [BEARER, API_KEY, GOOGLE_KEY, BASIC] {
         assert!(
             seen.iter()

@@ -4,7 +4,7 @@ pub mod client;
 pub mod process;
 pub mod upstream;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use agentledger::config::{self, Env, Known};
@@ -110,10 +110,6 @@ impl Gateway {
 
     pub fn address(&self) -> std::net::SocketAddr {
         self.launched().address()
-    }
-
-    pub fn policies_dir(&self) -> PathBuf {
-        self.dir.path().join("policies")
     }
 
     /// The books of one account, by window instance.
