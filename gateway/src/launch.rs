@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use agentledger_ledger::{Clock, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
+use agentledger_ledger::{Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
@@ -140,7 +141,11 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     } = loaded;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&config.limits));
-    let ledger = Ledger::open(ledger_options(&config), Arc::clone(&clock))?;
+    let options = Options {
+        observer: Some(Arc::new(Commits(Arc::clone(&metrics)))),
+        ..ledger_options(&config)
+    };
+    let ledger = Ledger::open(options, Arc::clone(&clock))?;
     if ledger.recovered_holds() > 0 {
         tracing::warn!(
             holds = ledger.recovered_holds(),
@@ -310,6 +315,15 @@ struct PolicyFailures(Arc<Metrics>);
 impl Counters for PolicyFailures {
     fn policy_failed(&self, policy: &str, phase: Phase, _cause: Cause) {
         self.0.policy_error(policy, phase.name());
+    }
+}
+
+/// The metrics' view of the journal's commits.
+struct Commits(Arc<Metrics>);
+
+impl CommitObserver for Commits {
+    fn committed(&self, events: usize, took: Duration) {
+        self.0.journal_commit(events, took);
     }
 }
 

@@ -69,9 +69,7 @@ fn measure_books(count: usize) {
         let reserved = books
             .reserve(common::START_MS, &facts, &bounds, amounts, &basis)
             .unwrap();
-        books
-            .settle(common::START_MS, reserved.hold, settlement, None)
-            .unwrap();
+        books.settle(common::START_MS, reserved.hold, settlement, None).unwrap();
     }
     println!("hold and settle on {count} bounds: {:?}", began.elapsed() / ROUNDS);
 }

@@ -164,7 +164,7 @@ impl Ledger {
             retention_months: options.retention_months,
             ledger: Arc::downgrade(&ledger),
         };
-        let writer = Writer::new(queue, stores, store, bookkeeper);
+        let writer = Writer::new(queue, stores, store, bookkeeper).observed_by(options.observer.clone());
         let thread = thread::Builder::new()
             .name("ledger-writer".into())
             .spawn(move || writer.run());

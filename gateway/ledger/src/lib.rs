@@ -47,3 +47,4 @@ pub use query::{Cursor, EntryPage, EntryQuery};
 pub use rollup::{Dimension, Point, SummaryQuery, SummaryRow};
 pub use usage::{Kind, Usage};
 pub use verify::{Report, verify};
+pub use writer::CommitObserver;

@@ -1,8 +1,10 @@
 //! How a ledger is opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::rollup::Retention;
+use crate::writer::CommitObserver;
 
 /// When a hold counts as placed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub enum Durability {
     Relaxed,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Folder of the ledger: `journal/YYYY-MM`, `state`, `lock`.
     pub dir: PathBuf,
@@ -24,6 +26,8 @@ pub struct Options {
     /// Places for events between decision and disk. An open hold keeps one, so no more holds than this are open at once.
     pub queue_events_max: usize,
     pub rollups: Retention,
+    /// Told of each group commit, for metrics.
+    pub observer: Option<Arc<dyn CommitObserver>>,
 }
 
 impl Options {
@@ -34,6 +38,7 @@ impl Options {
             retention_months: None,
             queue_events_max: 65_536,
             rollups: Retention::default(),
+            observer: None,
         }
     }
 }

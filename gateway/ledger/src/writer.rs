@@ -3,6 +3,7 @@
 //! A place in the queue is a permit of a semaphore, so a full queue slows admission and nothing else: who holds a place
 //! may always put its event down, without waiting. After a failed write or sync the writer stops for good.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +52,18 @@ pub trait Scribe: Send + 'static {
     fn tick(&mut self);
     /// A month has begun: its opening is on disk.
     fn opened(&mut self, month: Month);
+}
+
+/// Told of each group commit, on the writer's thread: it must be quick and must not panic.
+pub trait CommitObserver: Send + Sync {
+    /// So many events came on disk together; writing and syncing them took so long.
+    fn committed(&self, events: usize, took: Duration);
+}
+
+impl fmt::Debug for dyn CommitObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CommitObserver")
+    }
 }
 
 /// What waits for the writer.
@@ -273,6 +286,7 @@ pub struct Writer<S: Scribe> {
     /// Events that are encoded but not yet on disk.
     pending: Vec<(u64, S::Event)>,
     notes: Notes,
+    observer: Option<Arc<dyn CommitObserver>>,
 }
 
 /// The heads noted beside the journal.
@@ -300,7 +314,14 @@ impl<S: Scribe> Writer<S> {
             since_anew: 0,
             pending,
             notes: Notes::default(),
+            observer: None,
         }
+    }
+
+    /// Has `observer` told of each commit.
+    #[must_use]
+    pub fn observed_by(self, observer: Option<Arc<dyn CommitObserver>>) -> Writer<S> {
+        Writer { observer, ..self }
     }
 
     /// Runs until the queue is closed or a write fails. A panic below is a failure like any other.
@@ -381,12 +402,17 @@ impl<S: Scribe> Writer<S> {
         if self.changes.is_empty() {
             return Ok(());
         }
+        let began = Instant::now();
         self.store.apply(std::mem::take(&mut self.changes))?;
         self.store.flush()?;
+        let (events, took) = (self.pending.len(), began.elapsed());
         for (sequence, event) in self.pending.drain(..) {
             self.scribe.committed(sequence, event);
         }
         self.queue.advance(self.chunk.head());
+        if let Some(observer) = &self.observer {
+            observer.committed(events, took);
+        }
         Ok(())
     }
 

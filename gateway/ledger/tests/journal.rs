@@ -422,3 +422,30 @@ fn a_database_that_cannot_be_opened_says_what_to_do() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn commits_are_told_with_all_their_events() {
+    #[derive(Default)]
+    struct Seen(std::sync::atomic::AtomicUsize);
+    impl agentledger_ledger::CommitObserver for Seen {
+        fn committed(&self, events: usize, _took: std::time::Duration) {
+            assert!(events > 0);
+            self.0.fetch_add(events, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let seen = Arc::new(Seen::default());
+    let options = agentledger_ledger::Options {
+        observer: Some(Arc::clone(&seen) as _),
+        ..options()
+    };
+    let stores = MemoryStores::new();
+    let ledger = Ledger::open_in(Arc::new(stores.clone()), &options, clock() as _).unwrap();
+    for number in 0..10 {
+        exchange(&ledger, number, 100).await.durable().await.unwrap();
+    }
+    ledger.close();
+    assert_eq!(
+        seen.0.load(std::sync::atomic::Ordering::SeqCst) as u64,
+        walk(&stores).events
+    );
+}
