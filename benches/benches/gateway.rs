@@ -1,23 +1,18 @@
-//! The parts of a request's way: outline and inspect, plugin reading, metering, prices, policies.
+//! The parts of a request's way: outline and inspect, plugin reading, metering, prices. Policies: `policy.rs`.
 //!
 //! `cargo bench -p agentledger-benches --bench gateway`
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use agentledger::config::{self, BudgetRule, Budgets, Limits};
+use agentledger::config::{self, Limits};
 use agentledger::meter::price::PriceBook;
 use agentledger::meter::{AnswerFacts, Meter, Reader};
 use agentledger::plugin::outline::outline;
 use agentledger::plugin::{AnswerFrame, Plugin, Plugins, Request};
-use agentledger::policy::{
-    Balances, CallFacts, Engine, Estimate, FailureCounts, NoBalances, Options, PolicySet, budgets_conf, builtin_sources,
-};
-use agentledger::secret::Secret;
 use agentledger_benches::sample;
-use agentledger_ledger::{Kind, Name, Usage, Usd};
+use agentledger_ledger::{Kind, Usage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const DEPTH_MAX: u32 = 128;
@@ -210,64 +205,5 @@ fn prices(c: &mut Criterion) {
     group.finish();
 }
 
-fn rule(pattern: String) -> BudgetRule {
-    BudgetRule {
-        api_key_pattern: pattern,
-        daily_limit: Some(Usd::from_nanos(5_000_000_000)),
-        monthly_limit: Some(Usd::from_nanos(50_000_000_000)),
-        soft_limit_ppm: 800_000,
-        action: "block".to_owned(),
-        ..BudgetRule::default()
-    }
-}
-
-/// `budget.lua` with so many rules for keys, of which the last one counts.
-fn policies(c: &mut Criterion) {
-    let mut group = c.benchmark_group("policy");
-    for count in [1_usize, 100, 10_000] {
-        let budgets = Budgets {
-            default: Some(rule(String::new())),
-            rules: (0..count).map(|number| rule(format!("sk-team-{number}-*"))).collect(),
-            global: None,
-        };
-        let confs = BTreeMap::from([("budget".to_owned(), budgets_conf(&budgets))]);
-        let set = PolicySet::load(builtin_sources(), &confs, Options::default()).unwrap();
-        let engine = Engine::new(set, Arc::new(FailureCounts::default()));
-        let balances: Arc<dyn Balances> = Arc::new(NoBalances);
-        let key = Secret::new(format!("sk-team-{}-0123456789abcdef", count - 1));
-        let tags = BTreeMap::<Name, Name>::new();
-        let facts = CallFacts {
-            at_ms: sample::START_MS,
-            zone: "UTC",
-            provider: "openai",
-            dialect: "openai",
-            operation: "chat",
-            model: "gpt-4o",
-            stream: true,
-            max_output: Some(1_024),
-            key: &key,
-            fingerprint: "0123456789abcdef01234567",
-            tenant: "",
-            agent: "coder",
-            session: "session-1",
-            user: "",
-            task: "",
-            path: "/v1/chat/completions",
-            tags: &tags,
-            estimate: Estimate {
-                input_tokens: 1_200,
-                output_tokens: 1_024,
-                usd: Usd::from_nanos(13_240_000),
-            },
-        };
-        let verdict = engine.request(&facts, &balances).unwrap();
-        assert_eq!(verdict.bounds.len(), 2, "the rule of the key holds");
-        group.bench_function(BenchmarkId::new("budget_key_rules", count), |b| {
-            b.iter(|| engine.request(black_box(&facts), &balances).unwrap());
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, requests, readings, events, prices, policies);
+criterion_group!(benches, requests, readings, events, prices);
 criterion_main!(benches);
