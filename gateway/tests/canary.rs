@@ -105,7 +105,10 @@ fn no_secret_is_left_behind_on_any_way() {
     // Keys wherever clients put them; refusals, failures and bad input of every kind.
     for headers in [
         [("x-api-key", API_KEY), ("anthropic-version", "2023-06-01")],
+        // Two keys at once are refused; each alone passes.
         [("x-goog-api-key", GOOGLE_KEY), ("authorization", &basic)],
+        [("x-goog-api-key", GOOGLE_KEY), ("anthropic-version", "2023-06-01")],
+        [("authorization", &basic), ("anthropic-version", "2023-06-01")],
     ] {
         let message = format!(
             "{{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":50,\"messages\":[{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}]}}"

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
+use crate::checkpoints::{Checkpoints, Due};
 use crate::codec;
 use crate::entry::Facts;
 use crate::event::{Event, HoldId};
@@ -66,13 +67,15 @@ impl Derived {
     }
 }
 
-/// The books at one place of the journal, for a checkpoint.
+/// A place of the journal at which a checkpoint is due.
 pub(crate) struct Snapshot {
     /// The time of decisions there.
     pub at_ms: i64,
     pub month: Month,
-    pub books: Vec<u8>,
 }
+
+/// A row of the rollups with its new value; `None` where it is removed.
+pub(crate) type Row = (Vec<u8>, Option<Vec<u8>>);
 
 /// A checkpoint as it was read back.
 pub(crate) struct Checkpoint {
@@ -165,17 +168,22 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
 }
 
 /// Writes a checkpoint and the rows that have changed since the last, all or nothing.
-fn save(state: &dyn Store, snapshot: Snapshot, head: Head, rollups: &mut Rollups) -> Result<(), StoreError> {
-    let Snapshot { at_ms, month, books } = snapshot;
+pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), StoreError> {
+    let Due {
+        snapshot: Snapshot { at_ms, month },
+        head,
+        floors_ms,
+        rows,
+    } = due;
     let checkpoint = Checkpoint {
         head,
         at_ms,
         month,
         books,
-        floors_ms: rollups.floors_ms(),
+        floors_ms,
     };
     let mut batch = vec![Change::Put(CHECKPOINT_KEY.to_vec(), checkpoint.encode())];
-    for (key, value) in rollups.take_changes() {
+    for (key, value) in rows {
         let mut row = Vec::with_capacity(key.len() + 1);
         row.push(ROW_PREFIX);
         row.extend_from_slice(&key);
@@ -193,9 +201,7 @@ pub(crate) struct Bookkeeper {
     pub names: Names,
     pub derived: Arc<RwLock<Derived>>,
     pub stores: Arc<dyn Stores>,
-    pub state: Arc<dyn Store>,
-    /// Set once a checkpoint failed: the rows it bore are lost to the next one, so a start must replay all.
-    pub state_broken: bool,
+    pub checkpoints: Checkpoints,
     pub retention_months: Option<u32>,
     /// Weak: the ledger owns its writer.
     pub ledger: Weak<Ledger>,
@@ -215,6 +221,7 @@ impl Scribe for Bookkeeper {
 
     fn committed(&mut self, sequence: u64, event: Event) {
         self.derived.write().apply(sequence, &event, &*self.stores);
+        self.checkpoints.committed(sequence, event);
     }
 
     fn opens_after(&mut self, opening: &mut Event, previous: Head) {
@@ -224,15 +231,20 @@ impl Scribe for Bookkeeper {
     }
 
     fn checkpoint(&mut self, snapshot: Snapshot, head: Head) {
-        if self.state_broken {
+        if !self.checkpoints.is_running() {
             return;
         }
-        let mut derived = self.derived.write();
-        derived.rollups.merge(snapshot.at_ms);
-        if let Err(error) = save(&*self.state, snapshot, head, &mut derived.rollups) {
-            self.state_broken = true;
-            tracing::warn!(%error, "no more checkpoints: the next start replays the journal from the last one");
-        }
+        let (floors_ms, rows) = {
+            let rollups = &mut self.derived.write().rollups;
+            rollups.merge(snapshot.at_ms);
+            (rollups.floors_ms(), rollups.take_changes())
+        };
+        self.checkpoints.checkpoint(Due {
+            snapshot,
+            head,
+            floors_ms,
+            rows,
+        });
     }
 
     fn tick(&mut self) {

@@ -15,6 +15,7 @@ use crate::amounts::Amounts;
 use crate::asked::{AskedLimit, AskedLimits};
 use crate::books::{Adjustment, Books, BooksError, OpenHold, Recorded, Standing};
 use crate::bound::{Bound, Window, Zone};
+use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
 use crate::derived::{Bookkeeper, Derived, Snapshot, remove_before};
 use crate::entry::{Entry, Facts, Name, Settlement};
@@ -130,6 +131,8 @@ impl Ledger {
         let places_max = options.queue_events_max.max(QUEUE_EVENTS_MIN);
         let queue = Arc::new(Queue::new(recovered.head, places_max, linger));
         let derived = Arc::new(RwLock::new(recovered.derived));
+        let checkpoints = Checkpoints::start(recovered.books.clone(), state);
+        let checkpoints = checkpoints.map_err(|error| LedgerError::Thread(error.to_string()))?;
         let (month, store, is_new) = match recovered.newest {
             Some((month, store)) => (month, store, false),
             None => (Month::of_ms(now_ms), stores.month(Month::of_ms(now_ms))?, true),
@@ -159,8 +162,7 @@ impl Ledger {
             names: crate::names::Names::new(),
             derived,
             stores: Arc::clone(&stores),
-            state,
-            state_broken: false,
+            checkpoints,
             retention_months: options.retention_months,
             ledger: Arc::downgrade(&ledger),
         };
@@ -489,11 +491,12 @@ impl Ledger {
         }
     }
 
+    /// Marks the place; the books are written down by another thread, from what it was told of the events.
     fn checkpoint(&self, core: &mut Core) {
         core.checkpoint_sequence = core.books.head();
         core.checkpoint_ms = core.books.now_ms();
-        let (at_ms, month, books) = (core.books.now_ms(), core.month, core.books.snapshot());
-        self.queue.checkpoint(Snapshot { at_ms, month, books });
+        let (at_ms, month) = (core.books.now_ms(), core.month);
+        self.queue.checkpoint(Snapshot { at_ms, month });
     }
 }
 

@@ -4,6 +4,7 @@ pub mod amounts;
 pub mod asked;
 pub mod books;
 pub mod bound;
+mod checkpoints;
 pub mod clock;
 pub mod codec;
 mod derived;

@@ -10,6 +10,8 @@ use super::family::{Counter, Exposed, Family, Gauge, Histogram, Money, Series};
 
 /// Upper bounds of the duration histograms, milliseconds; the contract's.
 pub const DURATION_BOUNDS_MS: &[u64] = &[10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
+/// Upper bounds of the journal's commit latency, milliseconds.
+const COMMIT_BOUNDS_MS: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 250, 1_000, 5_000];
 
 pub(super) struct Families {
     pub requests: Arc<Family<Counter>>,
@@ -35,6 +37,8 @@ pub(super) struct Families {
     pub plugin_traps: Arc<Family<Counter>>,
     pub policy_errors: Arc<Family<Counter>>,
     pub upstream_errors: Arc<Family<Counter>>,
+    pub commits: Arc<Family<Histogram>>,
+    pub commit_events: Arc<Family<Counter>>,
     pub in_flight: Arc<Family<Gauge>>,
     pub streams: Arc<Family<Gauge>>,
     pub build_info: Arc<Family<Gauge>>,
@@ -148,6 +152,14 @@ impl Families {
                 "Failures upstream.",
                 &["provider", "kind"],
             ),
+            commits: Arc::new(Family::new(
+                "agentledger_journal_commit_ms",
+                "Time of one group commit, ms.",
+                &[],
+                max,
+                || Histogram::new(COMMIT_BOUNDS_MS),
+            )),
+            commit_events: counter("agentledger_journal_events_total", "Events made durable.", &[]),
             in_flight: gauge("agentledger_in_flight", "Exchanges running.", &[]),
             streams: gauge("agentledger_streams_open", "Streamed answers open.", &[]),
             build_info: gauge("agentledger_build_info", "1; the version is a label.", &["version"]),
@@ -165,6 +177,7 @@ impl Families {
         add(registry, alias);
         show(registry, &self.duration);
         show(registry, &self.ttfb);
+        show(registry, &self.commits);
         for counters in [
             &self.tokens,
             &self.usage,
@@ -181,6 +194,7 @@ impl Families {
             &self.plugin_traps,
             &self.policy_errors,
             &self.upstream_errors,
+            &self.commit_events,
         ] {
             show(registry, counters);
         }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use agentledger_ledger::{Entry, Kind, Outcome};
 use parking_lot::RwLock;
@@ -309,6 +310,13 @@ impl Metrics {
             "ghost_detected" => self.families.ghosts.get(&[]).add(1),
             _ => {}
         }
+    }
+
+    /// Counts one group commit of the journal: how many events it made durable, and how long it took.
+    pub fn journal_commit(&self, events: usize, took: Duration) {
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.families.commits.get(&[]).observe(took_ms);
+        self.families.commit_events.get(&[]).add(events as u64);
     }
 
     /// Adds something to ask whenever the metrics are read.

@@ -238,10 +238,15 @@ fn sources_are_asked_at_every_reading() {
         }
     }
     let metrics = metrics();
+    assert!(!text(&metrics).contains("agentledger_journal_commit_ms"), "no commit yet");
     metrics.add_source(Arc::new(Head(AtomicI64::new(7))));
+    metrics.journal_commit(3, Duration::from_millis(4));
     assert_has(&text(&metrics), "agentledger_journal_sequence 7");
     let text = text(&metrics);
     assert_has(&text, "agentledger_journal_sequence 8");
+    assert_has(&text, "agentledger_journal_commit_ms_bucket{le=\"2\"} 0");
+    assert_has(&text, "agentledger_journal_commit_ms_bucket{le=\"5\"} 1");
+    assert_has(&text, "agentledger_journal_events_total 3");
 }
 
 #[test]

@@ -55,14 +55,14 @@ pub const DENIALS_MAX: usize = 10_000;
 const BILLED_ABOVE_HOLD: &str = "billed_above_hold";
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Books {
     state: State,
     denials: Denials,
 }
 
 /// Refusals not told yet. Not part of the state: the first of a minute is told at once, the rest at its end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Denials {
     minute: i64,
     more: HashMap<(Name, Name, Name), u64>,
