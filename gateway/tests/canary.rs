@@ -108,9 +108,9 @@ fn no_secret_is_left_behind_on_any_way() {
     for headers in [
         &[("x-api-key", API_KEY), version][..],
         &[("x-goog-api-key", GOOGLE_KEY), version],
-        &[("authorization", &basic)],
+        &[("authorization", basic.as_str())],
         // Two keys at once are refused.
-        &[("x-goog-api-key", GOOGLE_KEY), ("authorization", &basic)],
+        &[("x-goog-api-key", GOOGLE_KEY), ("authorization", basic.as_str())],
     ] {
         let message = format!(
             "{{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":50,\"messages\":[{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}]}}"
