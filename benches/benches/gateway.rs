@@ -152,7 +152,7 @@ fn events(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 pushed += 1;
-                if pushed % 1_000 == 0 {
+                if pushed.is_multiple_of(1_000) {
                     running = meter();
                 }
                 running.push(black_box(event.as_bytes()), &mut |passed| {

@@ -12,11 +12,12 @@ use crate::harness::{Installation, Script, Upstream, dead_port};
 const BEARER: &str = "sk-canary-bearer-5f0c1e77aa";
 const API_KEY: &str = "sk-ant-canary-header-93bd02";
 const GOOGLE_KEY: &str = "AIza-canary-google-77d1c4";
-const BASIC: &str = "Y2FuYXJ5LWJhc2ljLTQ0NTU2Ng==";
+const BASIC: &str = "dXNlcjpjYW5hcnktYmFzaWMtNDQ1NTY2";
+const PASSWORD: &str = "canary-basic-445566";
 const PROMPT: &str = "canary-prompt-purple-walrus-8841";
 const ANSWER: &str = "canary-answer-green-otter-2290";
 const TOKEN: &str = "canary-control-token-6b6b6b6b";
-const ALL: [&str; 7] = [BEARER, API_KEY, GOOGLE_KEY, BASIC, PROMPT, ANSWER, TOKEN];
+const ALL: [&str; 8] = [BEARER, API_KEY, GOOGLE_KEY, BASIC, PASSWORD, PROMPT, ANSWER, TOKEN];
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
@@ -103,12 +104,13 @@ fn no_secret_is_left_behind_on_any_way() {
         }
     }
     // Keys wherever clients put them; refusals, failures and bad input of every kind.
+    let version = ("anthropic-version", "2023-06-01");
     for headers in [
-        [("x-api-key", API_KEY), ("anthropic-version", "2023-06-01")],
-        // Two keys at once are refused; each alone passes.
-        [("x-goog-api-key", GOOGLE_KEY), ("authorization", &basic)],
-        [("x-goog-api-key", GOOGLE_KEY), ("anthropic-version", "2023-06-01")],
-        [("authorization", &basic), ("anthropic-version", "2023-06-01")],
+        &[("x-api-key", API_KEY), version][..],
+        &[("x-goog-api-key", GOOGLE_KEY), version],
+        &[("authorization", basic.as_str())],
+        // Two keys at once are refused.
+        &[("x-goog-api-key", GOOGLE_KEY), ("authorization", basic.as_str())],
     ] {
         let message = format!(
             "{{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":50,\"messages\":[{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}]}}"
@@ -116,16 +118,16 @@ fn no_secret_is_left_behind_on_any_way() {
         statuses.push(
             gateway
                 .client
-                .request("POST", MESSAGES, &headers, message.as_bytes())
+                .request("POST", MESSAGES, headers, message.as_bytes())
                 .status,
         );
         statuses.push(
             gateway
                 .client
-                .request("POST", MESSAGES, &headers, &message.as_bytes()[..message.len() - 2])
+                .request("POST", MESSAGES, headers, &message.as_bytes()[..message.len() - 2])
                 .status,
         );
-        statuses.push(gateway.client.request("GET", "/v1/models", &headers, b"").status);
+        statuses.push(gateway.client.request("GET", "/v1/models", headers, b"").status);
     }
     for agent in ["denied", "fails", "poor"] {
         statuses.push(post(CHAT, &[("x-agent-id", agent)], chat(false).as_bytes()));

@@ -85,10 +85,8 @@ pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusa
             "the path has empty or dotted segments or control characters",
         ));
     }
-    if let Some(length) = content_length(header) {
-        if length > limits.body_bytes_max {
-            return Err(body_too_large().closing());
-        }
+    if content_length(header).is_some_and(|length| length > limits.body_bytes_max) {
+        return Err(body_too_large().closing());
     }
     Ok(())
 }
@@ -297,6 +295,7 @@ pub fn is_websocket(header: &RequestHeader) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

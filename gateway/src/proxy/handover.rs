@@ -106,6 +106,7 @@ fn request_for_control(session: &ServerSession, body_bytes: usize) -> Result<Req
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

@@ -293,7 +293,7 @@ pub fn forwarded_query(query: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     fn head(path: &str, headers: &[(&str, &str)]) -> RequestHeader {

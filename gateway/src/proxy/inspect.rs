@@ -195,7 +195,7 @@ fn undecodable(encoding: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     fn head(encoding: &str) -> RequestHeader {

@@ -151,7 +151,7 @@ pub async fn answer_json(session: &mut ServerSession, status: u16, body: &'stati
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

@@ -600,6 +600,7 @@ pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

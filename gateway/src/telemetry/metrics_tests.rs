@@ -238,7 +238,10 @@ fn sources_are_asked_at_every_reading() {
         }
     }
     let metrics = metrics();
-    assert!(!text(&metrics).contains("agentledger_journal_commit_ms"), "no commit yet");
+    assert!(
+        !text(&metrics).contains("agentledger_journal_commit_ms"),
+        "no commit yet"
+    );
     metrics.add_source(Arc::new(Head(AtomicI64::new(7))));
     metrics.journal_commit(3, Duration::from_millis(4));
     assert_has(&text(&metrics), "agentledger_journal_sequence 7");
