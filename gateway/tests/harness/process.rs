@@ -130,9 +130,7 @@ pub fn over_socket(socket: &std::path::Path, method: &str, path: &str, body: &st
     stream.write_all(body.as_bytes()).ok()?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok()?;
-    if super::upstream::find(&bytes, b"\r\n\r\n").is_none() {
-        return None;
-    }
+    super::upstream::find(&bytes, b"\r\n\r\n")?;
     Some(read_reply(&mut bytes.as_slice())).filter(|reply| reply.whole)
 }
 
