@@ -72,6 +72,7 @@ fn run(request: &str) -> Result<Verdict, PolicyFailure> {
 struct Call {
     key: Secret<String>,
     fingerprint: String,
+    claim: String,
     tenant: String,
     agent: String,
     model: String,
@@ -92,6 +93,7 @@ impl Call {
         Call {
             key: Secret::new(key.to_owned()),
             fingerprint: "f1".to_owned(),
+            claim: String::new(),
             tenant: String::new(),
             agent: "coder".to_owned(),
             model: "claude-opus-4-5".to_owned(),
@@ -120,6 +122,7 @@ impl Call {
             max_output: self.max_output,
             key: &self.key,
             fingerprint: &self.fingerprint,
+            claim: &self.claim,
             tenant: &self.tenant,
             agent: &self.agent,
             session: "",
@@ -131,7 +134,10 @@ impl Call {
                 input_tokens: 120,
                 output_tokens: 1_000,
                 usd: Usd::from_nanos(25_600_000),
+                output_usd: Usd::from_nanos(25_000_000),
             },
+            priced: true,
+            free: false,
         }
     }
 }
@@ -160,7 +166,8 @@ fn a_whole_policy_as_the_design_shows_it() {
     let limit = Limit::usd(Usd::from_nanos(5_000_000_000)).unwrap();
     let expected = AskedBound {
         bound: Bound::new("agent:coder".into(), Window::Day, Zone::utc(), limit, Mode::Hard).unwrap(),
-        soft_ppm: 0,
+        soft: Thresholds::default(),
+        clamps: false,
         policy: "no-dear-models-at-night@1".into(),
     };
     assert_eq!((verdict.bounds.as_slice(), verdict.deny), ([expected].as_slice(), None));
@@ -284,7 +291,7 @@ fn files_are_refused_with_their_line_and_key() {
         (
             "return { name = 'x', version = '1' }",
             None,
-            "neither request nor settled",
+            "none of the phases",
         ),
         (
             "return { name = 'x', version = '1',\n requst = function() end }",
