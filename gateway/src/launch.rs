@@ -116,7 +116,7 @@ fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: Pri
 /// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
 /// warning that the config gave; one that `policies.conf` names must be there.
 fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_json::Value> {
-    const NOT_SHIPPED: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
+    const NOT_SHIPPED: [&str; 3] = ["loop", "ghost", "alert"];
     let mut confs = config.policies.conf.clone();
     confs.retain(|name, _| !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name));
     confs

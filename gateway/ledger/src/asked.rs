@@ -25,44 +25,84 @@ pub struct AskedLimit {
     pub limit: i64,
 }
 
+impl AskedLimit {
+    fn of(bound: &Bound) -> AskedLimit {
+        AskedLimit {
+            window: bound.window(),
+            zone: bound.zone().name().clone(),
+            unit: bound.unit(),
+            mode: bound.mode(),
+            limit: bound.limit().count(),
+        }
+    }
+
+    fn is(&self, bound: &Bound) -> bool {
+        (self.window, self.unit, self.mode, self.limit)
+            == (bound.window(), bound.unit(), bound.mode(), bound.limit().count())
+            && self.zone == *bound.zone().name()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct AskedLimits(Mutex<HashMap<Name, Vec<AskedLimit>>>);
 
 impl AskedLimits {
+    /// What a request asks for on an account is all that holds there now: limits that are asked for no longer are not shown.
     pub fn remember(&self, bounds: &[Bound]) {
         if bounds.is_empty() {
             return;
         }
         let mut accounts = self.0.lock();
-        for bound in bounds {
-            if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(bound.account()) {
+        for (place, bound) in bounds.iter().enumerate() {
+            let account = bound.account();
+            if bounds.iter().take(place).any(|before| before.account() == account) {
+                continue;
+            }
+            if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(account) {
                 accounts.clear();
             }
-            let limits = match accounts.get_mut(bound.account()) {
+            let of_account = bounds.iter().filter(|bound| bound.account() == account).take(LIMITS_MAX);
+            let limits = match accounts.get_mut(account) {
                 Some(limits) => limits,
-                None => accounts.entry(bound.account().clone()).or_default(),
+                None => accounts.entry(account.clone()).or_default(),
             };
-            let limit = bound.limit().count();
-            let room = limits.len() < LIMITS_MAX;
-            let known = limits.iter_mut().find(|known| {
-                (known.window, known.unit, known.mode) == (bound.window(), bound.unit(), bound.mode())
-                    && known.zone == *bound.zone().name()
-            });
-            match known {
-                Some(known) => known.limit = limit,
-                None if room => limits.push(AskedLimit {
-                    window: bound.window(),
-                    zone: bound.zone().name().clone(),
-                    unit: bound.unit(),
-                    mode: bound.mode(),
-                    limit,
-                }),
-                None => {}
+            let unchanged = limits.len() == of_account.clone().count()
+                && limits.iter().zip(of_account.clone()).all(|(known, bound)| known.is(bound));
+            if !unchanged {
+                limits.clear();
+                limits.extend(of_account.map(AskedLimit::of));
             }
         }
     }
 
     pub fn of(&self, account: &str) -> Vec<AskedLimit> {
         self.0.lock().get(account).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::bound::{Limit, Zone};
+
+    #[test]
+    fn what_was_asked_for_last_is_what_holds() {
+        let asked = AskedLimits::default();
+        let bound = |account: &str, window, tokens, mode| {
+            let limit = Limit::tokens(tokens).unwrap();
+            Bound::new(account.into(), window, Zone::utc(), limit, mode).unwrap()
+        };
+        asked.remember(&[
+            bound("key:a", Window::Day, 5, Mode::Hard),
+            bound("global", Window::Day, 50, Mode::Hard),
+            bound("key:a", Window::Month, 9, Mode::Watch),
+        ]);
+        assert_eq!(asked.of("key:a").len(), 2);
+        // A top-up has ended, and what refused only warns now.
+        asked.remember(&[bound("key:a", Window::Day, 4, Mode::Watch)]);
+        let limits = asked.of("key:a");
+        assert_eq!((limits.len(), limits[0].limit, limits[0].mode), (1, 4, Mode::Watch));
+        assert_eq!(asked.of("global").len(), 1, "nothing was said of it");
     }
 }
