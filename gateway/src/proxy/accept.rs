@@ -258,7 +258,7 @@ async fn metered(
         headers,
         verdict,
         mut allowance,
-        shadow: _shadow,
+        shadow,
     } = reserved;
     let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
@@ -308,6 +308,8 @@ async fn metered(
     rates.used_tokens(settlement.usage.input_tokens().saturating_add(settlement.usage.output_tokens()));
     let settled = hold.settle(settlement);
     report::settled(gateway, settled.entry);
+    // Before the client sees the end: its next request must find its place free.
+    drop((rates, shadow));
     Ok(relayed.finish(session).await)
 }
 
