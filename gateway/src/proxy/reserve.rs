@@ -39,7 +39,7 @@ const STRUCTURE_BYTES_PER_TOKEN: u64 = 8;
 const OUTPUT_TOKENS_MAX: u64 = 4_000_000;
 const CHOICES_MAX: u32 = 1_000;
 /// Texts shorter than these teach nothing of a model's ratio: what stands around them weighs more.
-const LEARNED_INPUT_BYTES_MIN: u64 = 2 << 10;
+const LEARNED_INPUT_BYTES_MIN: u64 = 512;
 const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
 /// Fields by which a request refers to what the server keeps of earlier turns.
 const KEPT_BY_SERVER: [&str; 2] = ["\"previous_response_id\":\"", "\"conversation\":"];
@@ -340,9 +340,7 @@ async fn place(
             Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
                 () = client_gone(session) => return Err(client_left()),
-                () = gateway.drain.cutting() => {
-                    return Err(Refusal::new(503, "shutting_down", "the gateway is going down; try again").closing());
-                }
+                () = gateway.drain.cutting() => return Err(Refusal::going_down()),
             },
             Obstacle::Held => {
                 tell_denied(gateway, exchange, &account, "budget_held");
