@@ -27,4 +27,5 @@ pub mod handover;
 pub mod price;
 pub mod reply;
 pub mod server;
+pub mod size;
 pub mod upstream;
