@@ -23,6 +23,7 @@ use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::handover::Handover;
 use crate::proxy::server::{self, Running, ServeError};
 use crate::telemetry::Metrics;
 
@@ -162,10 +163,10 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(Estimator::new(config.limits.estimate_bytes_max)),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
-        control_socket: config.control.socket.clone(),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),
+        control: Handover::new(config.control.socket.clone()),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),

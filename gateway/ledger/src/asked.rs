@@ -1,9 +1,9 @@
 //! The limits that policies asked for last, for reports: a policy says them anew for each request, so the books only know
 //! those of open holds.
 
-use std::collections::HashMap;
+use crate::map::Map;
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
 use crate::amounts::Unit;
 use crate::bound::{Bound, Mode, Window};
@@ -44,7 +44,7 @@ impl AskedLimit {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct AskedLimits(Mutex<HashMap<Name, Vec<AskedLimit>>>);
+pub(crate) struct AskedLimits(RwLock<Map<Name, Vec<AskedLimit>>>);
 
 impl AskedLimits {
     /// What a request asks for on an account is all that holds there now: limits that are asked for no longer are not shown.
@@ -52,32 +52,38 @@ impl AskedLimits {
         if bounds.is_empty() {
             return;
         }
-        let mut accounts = self.0.lock();
-        for (place, bound) in bounds.iter().enumerate() {
+        // Most requests ask for what the one before them asked for: nothing is written then, and nobody waits.
+        let accounts = self.0.read();
+        let is_known = |bound: &Bound| {
+            let known = accounts.get(bound.account());
+            known.is_some_and(|known| {
+                let of_account = on(bounds, bound.account());
+                known.len() == of_account.clone().count() && known.iter().zip(of_account).all(|(known, bound)| known.is(bound))
+            })
+        };
+        if bounds.iter().all(is_known) {
+            return;
+        }
+        drop(accounts);
+        let mut accounts = self.0.write();
+        for bound in bounds {
             let account = bound.account();
-            if bounds.iter().take(place).any(|before| before.account() == account) {
-                continue;
-            }
             if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(account) {
                 accounts.clear();
             }
-            let of_account = bounds.iter().filter(|bound| bound.account() == account).take(LIMITS_MAX);
-            let limits = match accounts.get_mut(account) {
-                Some(limits) => limits,
-                None => accounts.entry(account.clone()).or_default(),
-            };
-            let unchanged = limits.len() == of_account.clone().count()
-                && limits.iter().zip(of_account.clone()).all(|(known, bound)| known.is(bound));
-            if !unchanged {
-                limits.clear();
-                limits.extend(of_account.map(AskedLimit::of));
-            }
+            let limits: Vec<AskedLimit> = on(bounds, account).map(AskedLimit::of).collect();
+            accounts.insert(account.clone(), limits);
         }
     }
 
     pub fn of(&self, account: &str) -> Vec<AskedLimit> {
-        self.0.lock().get(account).cloned().unwrap_or_default()
+        self.0.read().get(account).cloned().unwrap_or_default()
     }
+}
+
+/// The bounds on one account.
+fn on<'b>(bounds: &'b [Bound], account: &'b Name) -> impl Iterator<Item = &'b Bound> + Clone {
+    bounds.iter().filter(move |bound| bound.account() == account).take(LIMITS_MAX)
 }
 
 #[cfg(test)]

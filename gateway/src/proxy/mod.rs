@@ -20,6 +20,7 @@ pub mod reserve;
 pub mod settle;
 
 pub mod breaker;
+pub mod corked;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;
@@ -29,4 +30,5 @@ pub mod price;
 pub mod rated;
 pub mod reply;
 pub mod server;
+pub mod size;
 pub mod upstream;
