@@ -30,16 +30,26 @@ fn budget(rules: usize) -> Value {
 
 /// The conf of every shipped policy, with so many rules each where it takes rules.
 fn confs(rules: usize) -> BTreeMap<String, Value> {
-    let rates = |at: usize| json!({"api_key_pattern": pattern(at), "requests_per_minute": 600, "requests_per_hour": 10_000});
+    let rates =
+        |at: usize| json!({"api_key_pattern": pattern(at), "requests_per_minute": 600, "requests_per_hour": 10_000});
     let mapping = |at: usize| json!({"api_key_pattern": pattern(at), "tenant_id": format!("tenant-{at}")});
     let list = |of: &dyn Fn(usize) -> Value| (0..rules).map(of).collect::<Vec<_>>();
     let mut confs = BTreeMap::from([
         ("budget", budget(rules)),
-        ("rate_limit", json!({"default": {"requests_per_minute": 60}, "rules": list(&rates)})),
+        (
+            "rate_limit",
+            json!({"default": {"requests_per_minute": 60}, "rules": list(&rates)}),
+        ),
         ("tenant", json!({"enabled": true, "key_mappings": list(&mapping)})),
-        ("block", json!({"keys": list(&|at| format!("sk-gone-{at:05}-*").into())})),
+        (
+            "block",
+            json!({"keys": list(&|at| format!("sk-gone-{at:05}-*").into())}),
+        ),
         ("loop", json!({"threshold": 20, "window_mins": 5, "action": "block"})),
-        ("ghost", json!({"max_age_mins": 60, "min_calls": 50, "min_cost_usd": "1"})),
+        (
+            "ghost",
+            json!({"max_age_mins": 60, "min_calls": 50, "min_cost_usd": "1"}),
+        ),
     ]);
     let shipped = builtin_sources();
     confs.retain(|name, _| shipped.iter().any(|source| source.name == *name));
@@ -55,7 +65,10 @@ fn all(rules: usize) -> PolicySet {
 }
 
 fn budget_alone(rules: usize) -> PolicySet {
-    set(builtin_sources(), &BTreeMap::from([("budget".to_owned(), budget(rules))]))
+    set(
+        builtin_sources(),
+        &BTreeMap::from([("budget".to_owned(), budget(rules))]),
+    )
 }
 
 fn facts<'a>(key: &'a Secret<String>, tags: &'a BTreeMap<Arc<str>, Arc<str>>) -> CallFacts<'a> {

@@ -72,14 +72,23 @@ budgets:
     assert_eq!(statuses(&gateway, "sk-dev-1"), [200, 429]);
     assert_eq!(statuses(&gateway, "sk-main"), [200, 200]);
     let refused = as_key(&gateway, "sk-main");
-    assert_eq!((refused.status, error(&refused, "type").as_str()), (429, "budget_exceeded"));
+    assert_eq!(
+        (refused.status, error(&refused, "type").as_str()),
+        (429, "budget_exceeded")
+    );
     assert_eq!(error(&refused, "daily_limit"), "0.025");
     // Another day, the same month: two more cents, and then the month is used up.
     clock.advance_ms(86_400_000);
     let warned = as_key(&gateway, "sk-main");
-    assert_eq!((warned.status, warned.header("x-agentledger-budget-warning")), (200, None));
+    assert_eq!(
+        (warned.status, warned.header("x-agentledger-budget-warning")),
+        (200, None)
+    );
     assert_eq!(as_key(&gateway, "sk-main").header("x-agentledger-budget-warning"), None);
-    assert_eq!(error(&as_key(&gateway, "sk-main"), "message"), "estimated cost of request exceeds remaining budget");
+    assert_eq!(
+        error(&as_key(&gateway, "sk-main"), "message"),
+        "estimated cost of request exceeds remaining budget"
+    );
 }
 
 #[test]
@@ -94,7 +103,12 @@ fn the_contracts_soft_limit_and_warn_action_warn() {
     let said = |text: &str| Some(text.to_owned());
     assert_eq!(
         warnings,
-        [None, None, said("daily=0.02/0.02 monthly=0.02/1.00"), said("daily=0.03/0.02 monthly=0.03/1.00")],
+        [
+            None,
+            None,
+            said("daily=0.02/0.02 monthly=0.02/1.00"),
+            said("daily=0.03/0.02 monthly=0.03/1.00")
+        ],
         "and nothing is refused"
     );
 }
@@ -115,13 +129,19 @@ rate_limits:
     assert_eq!(statuses(&gateway, "sk-batch-1"), [200, 429]);
     assert_eq!(statuses(&gateway, "sk-main"), [200, 200, 200, 429]);
     let refused = as_key(&gateway, "sk-main");
-    assert_eq!((error(&refused, "type").as_str(), error(&refused, "message").as_str()), ("proxy_error", "rate limit exceeded"));
+    assert_eq!(
+        (error(&refused, "type").as_str(), error(&refused, "message").as_str()),
+        ("proxy_error", "rate limit exceeded")
+    );
     assert_eq!(refused.header("retry-after"), Some("60"));
     clock.advance_ms(60_000);
     assert_eq!(statuses(&gateway, "sk-main"), [200, 200, 429], "the hour's five");
     assert_eq!(as_key(&gateway, "sk-main").header("retry-after"), Some("3540"));
     let metrics = gateway.client.get("/metrics").text();
-    assert!(metrics.contains("agentledger_rate_limited_total{api_key_hash=\""), "{metrics}");
+    assert!(
+        metrics.contains("agentledger_rate_limited_total{api_key_hash=\""),
+        "{metrics}"
+    );
 }
 
 #[test]
@@ -142,7 +162,11 @@ budgets:
     let (gateway, _) = at_noon(&upstream, yaml);
     assert_eq!(as_key(&gateway, "sk-acme-1").status, 200);
     let refused = as_key(&gateway, "sk-acme-2");
-    assert_eq!((refused.status, error(&refused, "account").as_str()), (429, "tenant:acme"), "tenants count all their keys");
+    assert_eq!(
+        (refused.status, error(&refused, "account").as_str()),
+        (429, "tenant:acme"),
+        "tenants count all their keys"
+    );
     assert_eq!(statuses(&gateway, "sk-other"), [200, 200]);
     assert_eq!(&*gateway.entries()[0].facts.tenant, "acme");
 }
@@ -191,7 +215,11 @@ fn defect_5b_the_preflight_counts_input_and_is_silent_where_the_action_is_warn()
     let (gateway, _) = at_noon(&upstream, "budgets: {default: {daily_limit_usd: 0.011, action: block}}");
     let long = CENT.replace("hi", &"word ".repeat(2_000));
     let reply = gateway.client.post(CHAT, &long);
-    assert_eq!(error(&reply, "message"), "estimated cost of request exceeds remaining budget", "half a cent of input");
+    assert_eq!(
+        error(&reply, "message"),
+        "estimated cost of request exceeds remaining budget",
+        "half a cent of input"
+    );
     assert_eq!(gateway.client.post(CHAT, CENT).status, 200);
     let (gateway, _) = at_noon(&upstream, "budgets: {default: {daily_limit_usd: 0.001, action: warn}}");
     assert_eq!(gateway.client.post(CHAT, CENT).status, 200);
@@ -213,7 +241,10 @@ fn defect_5c_a_model_without_a_price_is_not_unlimited() {
 #[test]
 fn defect_5e_a_tenants_rule_does_not_bind_requests_without_a_key() {
     let upstream = upstream();
-    let (gateway, _) = at_noon(&upstream, "budgets: {rules: [{tenant_id: acme, daily_limit_usd: 0.001, action: block}]}");
+    let (gateway, _) = at_noon(
+        &upstream,
+        "budgets: {rules: [{tenant_id: acme, daily_limit_usd: 0.001, action: block}]}",
+    );
     assert_eq!(with(&gateway, &[]).status, 200);
 }
 
@@ -223,7 +254,11 @@ fn defect_5f_a_tenants_rule_does_not_inherit_the_default_of_keys() {
                 budgets: {default: {daily_limit_usd: 0.015, action: block}, rules: [{tenant_id: acme, monthly_limit_usd: 1}]}";
     let upstream = upstream();
     let (gateway, _) = at_noon(&upstream, yaml);
-    assert_eq!(["sk-1", "sk-2", "sk-3"].map(|key| as_key(&gateway, key).status), [200; 3], "each has its own day");
+    assert_eq!(
+        ["sk-1", "sk-2", "sk-3"].map(|key| as_key(&gateway, key).status),
+        [200; 3],
+        "each has its own day"
+    );
 }
 
 #[test]
@@ -240,8 +275,15 @@ fn defect_5g_spend_survives_a_restart() {
 #[test]
 fn defect_5h_agents_sessions_tasks_users_and_models_have_budgets() {
     let upstream = upstream();
-    let headers = [("x-agent-id", "a"), ("x-agent-session", "s"), ("x-agent-task", "t"), ("x-agent-user", "u")];
-    for kind in ["agent", "session", "task", "user", "model", "provider", "global", "tag:team"] {
+    let headers = [
+        ("x-agent-id", "a"),
+        ("x-agent-session", "s"),
+        ("x-agent-task", "t"),
+        ("x-agent-user", "u"),
+    ];
+    for kind in [
+        "agent", "session", "task", "user", "model", "provider", "global", "tag:team",
+    ] {
         let yaml = format!("account: \"{kind}\", window: day, limit: 0.015");
         let home = conf(&upstream, "budget", &format!("{{limits: [{{{yaml}}}]}}"));
         let gateway = home.serve();
@@ -286,14 +328,21 @@ fn defect_6_tokens_and_requests_at_one_time_have_limits() {
 
 #[test]
 fn defect_6_a_refused_request_takes_nothing_from_any_rate_or_budget() {
-    let yaml = "rate_limits: {default: {requests_per_hour: 3}}\nbudgets: {default: {daily_limit_usd: 0.015, action: block}}";
+    let yaml =
+        "rate_limits: {default: {requests_per_hour: 3}}\nbudgets: {default: {daily_limit_usd: 0.015, action: block}}";
     let upstream = upstream();
     let (gateway, _) = at_noon(&upstream, yaml);
     assert_eq!(statuses(&gateway, "sk-a"), [200, 429, 429, 429, 429]);
     let remaining = |reply: &Reply| reply.header("ratelimit-remaining").map(str::to_owned);
     let small = CENT.replace("1000", "100");
-    let reply = gateway.client.request("POST", CHAT, &[("authorization", "Bearer sk-a")], small.as_bytes());
-    assert_eq!((reply.status, remaining(&reply).as_deref()), (200, Some("1")), "the budget's refusals took no turn");
+    let reply = gateway
+        .client
+        .request("POST", CHAT, &[("authorization", "Bearer sk-a")], small.as_bytes());
+    assert_eq!(
+        (reply.status, remaining(&reply).as_deref()),
+        (200, Some("1")),
+        "the budget's refusals took no turn"
+    );
     gateway.wait_idle();
 }
 
@@ -306,9 +355,16 @@ fn defect_9_a_client_may_not_claim_a_tenant_that_its_key_is_not_of() {
     let claim = |key: &str, tenant: &str| with(&gateway, &[("authorization", key), ("x-agentledger-tenant", tenant)]);
     assert_eq!(claim("Bearer sk-acme-1", "acme").status, 200);
     let refused = claim("Bearer sk-beta-1", "acme");
-    assert_eq!((refused.status, error(&refused, "code").as_str()), (403, "tenant_not_allowed"));
+    assert_eq!(
+        (refused.status, error(&refused, "code").as_str()),
+        (403, "tenant_not_allowed")
+    );
     assert_eq!(upstream.seen_count(), 1);
-    assert_eq!(upstream.only_seen().header("x-agentledger-tenant"), None, "nor is the header passed on");
+    assert_eq!(
+        upstream.only_seen().header("x-agentledger-tenant"),
+        None,
+        "nor is the header passed on"
+    );
 }
 
 #[test]
@@ -316,7 +372,11 @@ fn defect_9_keys_in_every_header_are_mapped() {
     let yaml = "tenants: {enabled: true, key_mappings: [{api_key_pattern: 'sk-acme-*', tenant_id: acme}]}";
     let upstream = upstream();
     let (gateway, _) = at_noon(&upstream, yaml);
-    for (name, value) in [("authorization", "Bearer sk-acme-1"), ("api-key", "sk-acme-1"), ("x-goog-api-key", "sk-acme-1")] {
+    for (name, value) in [
+        ("authorization", "Bearer sk-acme-1"),
+        ("api-key", "sk-acme-1"),
+        ("x-goog-api-key", "sk-acme-1"),
+    ] {
         assert_eq!(with(&gateway, &[(name, value)]).status, 200);
     }
     assert!(gateway.entries().iter().all(|entry| &*entry.facts.tenant == "acme"));
@@ -327,7 +387,11 @@ fn blocked_keys_are_refused_in_the_contracts_words_before_all_else() {
     let upstream = upstream();
     let home = conf(&upstream, "block", "{keys: [\"sk-leaked-*\"]}");
     let gateway = home.serve();
-    let ask = |key: &str| gateway.client.request("POST", CHAT, &[("authorization", key)], CENT.as_bytes());
+    let ask = |key: &str| {
+        gateway
+            .client
+            .request("POST", CHAT, &[("authorization", key)], CENT.as_bytes())
+    };
     let refused = ask("Bearer sk-leaked-9");
     assert_eq!((refused.status, error(&refused, "type").as_str()), (403, "proxy_error"));
     assert_eq!(error(&refused, "message"), "API key is blocked");
@@ -339,14 +403,24 @@ fn blocked_keys_are_refused_in_the_contracts_words_before_all_else() {
 fn a_top_up_that_has_ended_raises_nothing_and_the_status_tells_the_limit_in_force() {
     let upstream = upstream();
     let raised = |until: &str| {
-        format!("{{limits: [{{account: agent, window: day, limit: 0.015}}], top_ups: [{{account: agent, amount: 1, until: \"{until}\"}}]}}")
+        format!(
+            "{{limits: [{{account: agent, window: day, limit: 0.015}}], top_ups: [{{account: agent, amount: 1, until: \"{until}\"}}]}}"
+        )
     };
     for (until, expected, limit) in [("2999-01-01", [200, 200], "1.015"), ("2020-01-01", [200, 429], "0.015")] {
         let home = conf(&upstream, "budget", &raised(until));
         let gateway = home.serve();
-        let ask = || gateway.client.request("POST", CHAT, &[("x-agent-id", "a")], CENT.as_bytes()).status;
+        let ask = || {
+            gateway
+                .client
+                .request("POST", CHAT, &[("x-agent-id", "a")], CENT.as_bytes())
+                .status
+        };
         assert_eq!([ask(), ask()], expected, "{until}");
-        let status = home.rpc("budget.status", &serde_json::json!({"account": "agent:a", "window": "day"}));
+        let status = home.rpc(
+            "budget.status",
+            &serde_json::json!({"account": "agent:a", "window": "day"}),
+        );
         assert_eq!(status["budgets"][0]["limits"][0]["limit"], limit);
         gateway.stop();
     }

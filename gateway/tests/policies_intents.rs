@@ -66,7 +66,11 @@ fn deny_refuses_in_its_own_words_and_nothing_is_sent() {
 #[test]
 fn deny_reaches_what_costs_nothing_too() {
     let upstream = small();
-    let gateway = ruled(&upstream, "request", "if call.free then return deny{ code = 'no_lists' } end");
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "if call.free then return deny{ code = 'no_lists' } end",
+    );
     let reply = gateway.client.get("/v1/models");
     assert_eq!((reply.status, code(&reply).as_str()), (403, "no_lists"));
     assert_eq!(ask(&gateway).status, 200);
@@ -80,7 +84,10 @@ fn budget_holds_on_any_account_and_unit() {
     assert_eq!([0; 3].map(|_| as_agent(&gateway, "coder").status), [200, 200, 429]);
     let refused = as_agent(&gateway, "coder").json();
     assert_eq!(refused["error"]["account"], "agent:coder");
-    assert_eq!((&refused["error"]["spent"], &refused["error"]["limit"]), (&2.into(), &2.into()));
+    assert_eq!(
+        (&refused["error"]["spent"], &refused["error"]["limit"]),
+        (&2.into(), &2.into())
+    );
     assert_eq!(as_agent(&gateway, "writer").status, 200);
 }
 
@@ -98,7 +105,10 @@ fn budget_warns_at_each_threshold_and_an_alert_goes_out() {
     let said: Vec<&str> = waiting.iter().map(|alert| alert.message.as_str()).collect();
     assert_eq!(said, ["key:0.5 5", "key:0.9 9"]);
     assert_eq!(ask(&gateway).status, 429);
-    assert_eq!(gateway.launched().gateway().alerts.waiting().last().unwrap().message, "key:1 10");
+    assert_eq!(
+        gateway.launched().gateway().alerts.waiting().last().unwrap().message,
+        "key:1 10"
+    );
 }
 
 #[test]
@@ -111,29 +121,51 @@ fn budget_clamps_an_answer_to_what_is_left() {
     let sent = upstream.only_seen().json()["max_tokens"].as_u64().unwrap();
     assert!((400..500).contains(&sent), "{sent}");
     assert_eq!(reply.header("x-agentledger-clamped"), Some(sent.to_string().as_str()));
-    assert!(gateway.balances("key:").iter().all(|row| row.posted.get(Unit::Tokens) <= 500));
+    assert!(
+        gateway
+            .balances("key:")
+            .iter()
+            .all(|row| row.posted.get(Unit::Tokens) <= 500)
+    );
 }
 
 #[test]
 fn rate_refuses_in_the_contracts_words_and_says_when_to_come_again() {
     let upstream = small();
-    let gateway = ruled(&upstream, "request", "return rate{ account = 'key', per = 'hour', limit = 2 }");
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "return rate{ account = 'key', per = 'hour', limit = 2 }",
+    );
     let first = ask(&gateway);
-    assert_eq!((first.header("ratelimit-limit"), first.header("ratelimit-remaining")), (Some("2"), Some("1")));
+    assert_eq!(
+        (first.header("ratelimit-limit"), first.header("ratelimit-remaining")),
+        (Some("2"), Some("1"))
+    );
     assert_eq!((ask(&gateway).status, ask(&gateway).status), (200, 429));
     let refused = ask(&gateway);
     assert_eq!(refused.json()["error"]["message"], "rate limit exceeded");
     assert_eq!(refused.json()["error"]["type"], "proxy_error");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=3_600).contains(&wait));
-    assert_eq!((refused.header("ratelimit-remaining"), refused.header("ratelimit-policy")), (Some("0"), Some("2;w=3600")));
+    assert_eq!(
+        (
+            refused.header("ratelimit-remaining"),
+            refused.header("ratelimit-policy")
+        ),
+        (Some("0"), Some("2;w=3600"))
+    );
     assert_eq!(gateway.entries().len(), 2);
 }
 
 #[test]
 fn rate_counts_tokens_as_they_are_billed() {
     let upstream = small();
-    let gateway = ruled(&upstream, "request", "return rate{ account = 'key', per = 'day', limit = 1500, unit = 'tokens' }");
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "return rate{ account = 'key', per = 'day', limit = 1500, unit = 'tokens' }",
+    );
     // Each asks for a thousand and is billed twenty.
     for _ in 0..5 {
         assert_eq!(ask(&gateway).status, 200);
@@ -141,7 +173,11 @@ fn rate_counts_tokens_as_they_are_billed() {
     }
     let huge = ASKED.replace("1000", "2000");
     let reply = gateway.client.post(CHAT, &huge);
-    assert_eq!((reply.status, reply.header("x-should-retry")), (429, Some("false")), "alone it is too much");
+    assert_eq!(
+        (reply.status, reply.header("x-should-retry")),
+        (429, Some("false")),
+        "alone it is too much"
+    );
 }
 
 #[test]
@@ -178,13 +214,23 @@ fn clamp_lowers_what_the_request_names() {
 #[test]
 fn route_goes_to_the_first_model_that_has_a_price() {
     let upstream = small();
-    let gateway = ruled(&upstream, "request", "return route{ alternatives = { 'no-such-model', 'gpt-4o-mini' } }");
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "return route{ alternatives = { 'no-such-model', 'gpt-4o-mini' } }",
+    );
     let reply = ask(&gateway);
     assert_eq!(reply.header("x-agentledger-routed"), Some("gpt-4o -> gpt-4o-mini"));
     assert_eq!(upstream.only_seen().json()["model"], "gpt-4o-mini");
     let entry = gateway.entry();
     assert_eq!(entry.facts.tags["routed_from"], "gpt-4o".into());
-    assert!(!gateway.balances("model:gpt-4o-mini").is_empty() && gateway.balances("model:gpt-4o").iter().all(|row| &*row.account != "model:gpt-4o"));
+    assert!(
+        !gateway.balances("model:gpt-4o-mini").is_empty()
+            && gateway
+                .balances("model:gpt-4o")
+                .iter()
+                .all(|row| &*row.account != "model:gpt-4o")
+    );
 }
 
 #[test]
@@ -194,11 +240,19 @@ fn route_downgrades_where_the_budget_is_used_up_and_no_rule_is_bypassed() {
       return { budget{ account = 'agent', window = 'day', limit = 0.002 },
         route{ alternatives = { 'gpt-4.1-nano', 'gpt-4o-mini' }, when = 'over_budget' } }";
     let gateway = ruled(&upstream, "request", body);
-    assert_eq!(as_agent(&gateway, "coder").status, 200, "a cent does not fit, a twentieth of one does");
+    assert_eq!(
+        as_agent(&gateway, "coder").status,
+        200,
+        "a cent does not fit, a twentieth of one does"
+    );
     assert_eq!(upstream.only_seen().json()["model"], "gpt-4o-mini");
     let huge = ASKED.replace("1000", "90000");
     let reply = gateway.client.post(CHAT, &huge);
-    assert_eq!((reply.status, code(&reply).as_str()), (429, "budget_exceeded"), "what fits nowhere is refused");
+    assert_eq!(
+        (reply.status, code(&reply).as_str()),
+        (429, "budget_exceeded"),
+        "what fits nowhere is refused"
+    );
     assert!(gateway.launched().gateway().ledger.open_holds().is_empty());
 }
 
@@ -222,7 +276,11 @@ fn delay_holds_a_request_back_and_ends_with_the_gateway() {
 #[test]
 fn tag_is_an_account_and_a_dimension() {
     let upstream = small();
-    let gateway = ruled(&upstream, "request", "return { tag{ name = 'team', value = 'ml\\n' }, tag{ name = 'cc', value = '42' } }");
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "return { tag{ name = 'team', value = 'ml\\n' }, tag{ name = 'cc', value = '42' } }",
+    );
     assert_eq!(ask(&gateway).status, 200);
     assert_eq!(gateway.entry().facts.tags["team"], "ml".into());
     assert!(!gateway.balances("tag:cc=42").is_empty());
@@ -231,14 +289,22 @@ fn tag_is_an_account_and_a_dimension() {
 #[test]
 fn header_is_told_to_the_client() {
     let upstream = small();
-    let gateway = ruled(&upstream, "request", "return header{ name = 'X-Told', value = call.model }");
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "return header{ name = 'X-Told', value = call.model }",
+    );
     assert_eq!(ask(&gateway).header("x-told"), Some("gpt-4o"));
 }
 
 #[test]
 fn alert_is_counted_once_a_cooldown() {
     let upstream = small();
-    let gateway = ruled(&upstream, "request", "return alert{ type = 'odd_model', message = call.model, about = call.model }");
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "return alert{ type = 'odd_model', message = call.model, about = call.model }",
+    );
     (0..3).for_each(|_| assert_eq!(ask(&gateway).status, 200));
     assert!(counted(&gateway, "agentledger_alerts_total{type=\"odd_model\"} 1"));
     let (alerts, lost) = gateway.launched().gateway().alerts.take();
@@ -255,10 +321,17 @@ fn unpriced_says_what_a_model_without_a_price_costs() {
     let gateway = ruled(&upstream, "request", body);
     let as_agent = |agent: &str| {
         let asked = ASKED.replace("gpt-4o", "homemade");
-        gateway.client.request("POST", CHAT, &[("x-agent-id", agent)], asked.as_bytes()).status
+        gateway
+            .client
+            .request("POST", CHAT, &[("x-agent-id", agent)], asked.as_bytes())
+            .status
     };
     assert_eq!(["priced", "free", "refuse"].map(as_agent), [200, 200, 400]);
-    let costs: Vec<String> = gateway.entries_of(2).iter().map(|entry| entry.settlement.cost.to_string()).collect();
+    let costs: Vec<String> = gateway
+        .entries_of(2)
+        .iter()
+        .map(|entry| entry.settlement.cost.to_string())
+        .collect();
     assert_eq!(costs, ["0.00003", "0"]);
 }
 
@@ -298,7 +371,10 @@ fn the_alert_phase_is_told_of_budgets() {
     let alerts = gateway.launched().gateway().alerts.waiting();
     let said: Vec<&str> = alerts.iter().map(|alert| alert.message.as_str()).collect();
     assert!(said.contains(&"budget exceeded 0.0001"), "{said:?}");
-    assert!(counted(&gateway, "agentledger_alerts_total{type=\"budget_exceeded\"} 1"));
+    assert!(counted(
+        &gateway,
+        "agentledger_alerts_total{type=\"budget_exceeded\"} 1"
+    ));
 }
 
 #[test]
@@ -309,14 +385,28 @@ fn a_policy_in_shadow_is_recorded_and_never_enforced() {
     };
     for (body, told) in [
         ("return deny{ code = 'never' }", "~p@3:never"),
-        ("return rate{ account = 'key', per = 'day', limit = 0 }", "~p@3:rate_limited"),
-        ("return budget{ account = 'key', window = 'day', limit = 0 }", "~p@3:budget_exceeded"),
-        ("return { clamp{ max_output = 1 }, header{ name = 'x-never', value = '1' } }", "~p@3"),
+        (
+            "return rate{ account = 'key', per = 'day', limit = 0 }",
+            "~p@3:rate_limited",
+        ),
+        (
+            "return budget{ account = 'key', window = 'day', limit = 0 }",
+            "~p@3:budget_exceeded",
+        ),
+        (
+            "return { clamp{ max_output = 1 }, header{ name = 'x-never', value = '1' } }",
+            "~p@3",
+        ),
         ("error('broken')", ""),
     ] {
         let gateway = Setup::new(&upstream).policy("p", &strict("shadow", body)).start();
         let reply = ask(&gateway);
-        assert_eq!((reply.status, reply.header("x-never")), (200, None), "{body}: {}", reply.text());
+        assert_eq!(
+            (reply.status, reply.header("x-never")),
+            (200, None),
+            "{body}: {}",
+            reply.text()
+        );
         assert_eq!(verdict(&gateway.entry()).join(""), told, "{body}");
     }
     assert!(upstream.seen().iter().all(|seen| seen.json()["max_tokens"] == 1000));
@@ -325,7 +415,8 @@ fn a_policy_in_shadow_is_recorded_and_never_enforced() {
 #[test]
 fn the_conf_puts_any_policy_into_shadow() {
     let upstream = small();
-    let yaml = "budgets: {default: {daily_limit_usd: 0.0001, action: block}}\nrate_limits: {default: {requests_per_hour: 1}}";
+    let yaml =
+        "budgets: {default: {daily_limit_usd: 0.0001, action: block}}\nrate_limits: {default: {requests_per_hour: 1}}";
     let started = |modes: &str| {
         let home = crate::harness::Installation::new(&format!(
             "providers: {{openai: {{upstream: \"{}\"}}}}\n{yaml}\npolicies: {{conf: {modes}}}",
@@ -340,5 +431,8 @@ fn the_conf_puts_any_policy_into_shadow() {
     let (replies, entries) = started("{budget: {mode: shadow}, rate_limit: {mode: shadow}}");
     assert_eq!(replies, [200, 200]);
     let verdict = entries[1]["verdict"].to_string();
-    assert!(verdict.contains("~budget@2:budget_exceeded") && verdict.contains("~rate_limit@1:rate_limited"), "{verdict}");
+    assert!(
+        verdict.contains("~budget@2:budget_exceeded") && verdict.contains("~rate_limit@1:rate_limited"),
+        "{verdict}"
+    );
 }

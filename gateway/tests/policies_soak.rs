@@ -20,24 +20,45 @@ const QUICK: [(&str, &str); 16] = [
     ("number", "return 5"),
     ("text", "return 'deny'"),
     ("no-list", "return { ok = true }"),
-    ("misspelt", "return budget{ account = 'global', window = 'day', limt = 1 }"),
-    ("nan", "return budget{ account = 'global', window = 'day', limit = 0/0 }"),
+    (
+        "misspelt",
+        "return budget{ account = 'global', window = 'day', limt = 1 }",
+    ),
+    (
+        "nan",
+        "return budget{ account = 'global', window = 'day', limit = 0/0 }",
+    ),
     ("negative", "return rate{ account = 'global', per = 'day', limit = -1 }"),
     ("endless", "return parallel{ account = 'global', limit = 1/0 }"),
     ("fraction", "return rate{ account = 'key', per = 'day', limit = 1.5 }"),
-    ("stranger", "return budget{ account = 'pet:rex', window = 'day', limit = 1 }"),
+    (
+        "stranger",
+        "return budget{ account = 'pet:rex', window = 'day', limit = 1 }",
+    ),
     ("misplaced", "return bind{ tenant = 'acme' }"),
     ("writes", "string.format = nil"),
-    ("too-many", "local all = {} for at = 1, 300 do all[at] = allow() end return all"),
+    (
+        "too-many",
+        "local all = {} for at = 1, 300 do all[at] = allow() end return all",
+    ),
 ];
 /// What has to be stopped: by its deadline, its depth or its memory.
 const STOPPED: [(&str, &str); 7] = [
     ("loops", "while true do end"),
     ("catches", "while true do pcall(function() while true do end end) end"),
-    ("pattern", "local s = string.rep('a', 30000) return s:find(string.rep('a*', 60) .. 'b')"),
-    ("recurses", "local function deep(n) return 1 + deep(n + 1) end return deep(1)"),
+    (
+        "pattern",
+        "local s = string.rep('a', 30000) return s:find(string.rep('a*', 60) .. 'b')",
+    ),
+    (
+        "recurses",
+        "local function deep(n) return 1 + deep(n + 1) end return deep(1)",
+    ),
     ("bomb", "return string.rep('x', 1e9)"),
-    ("hoards", "local all = {} while true do all[#all + 1] = string.rep('x', 100000) .. #all end"),
+    (
+        "hoards",
+        "local all = {} while true do all[#all + 1] = string.rep('x', 100000) .. #all end",
+    ),
     ("doubles", "local s = 'x' while true do s = s .. s end"),
 ];
 const FAILURES: usize = 10_000;
@@ -75,7 +96,10 @@ fn ten_thousand_failures_of_every_kind_cost_nothing_but_their_own_requests() {
             200 if agent == "keeps" => kept.fetch_add(1, Ordering::Relaxed),
             503 => {
                 let error = &reply.json()["error"];
-                assert_eq!((error["code"].as_str(), error["policy"].as_str()), (Some("policy_failed"), Some("bad")));
+                assert_eq!(
+                    (error["code"].as_str(), error["policy"].as_str()),
+                    (Some("policy_failed"), Some("bad"))
+                );
                 assert_eq!(reply.header("x-should-retry"), Some("false"));
                 failed.fetch_add(1, Ordering::Relaxed)
             }
@@ -86,7 +110,11 @@ fn ten_thousand_failures_of_every_kind_cost_nothing_but_their_own_requests() {
         let beside = scope.spawn(|| {
             while running.load(Ordering::Acquire) {
                 let reply = gateway.client.post(CHAT, ASKED);
-                assert_eq!((reply.status, reply.text().as_str()), (200, SMALL), "traffic beside failing policies");
+                assert_eq!(
+                    (reply.status, reply.text().as_str()),
+                    (200, SMALL),
+                    "traffic beside failing policies"
+                );
                 good.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -139,8 +167,19 @@ fn a_policy_that_fails_after_the_answer_or_in_shadow_is_only_counted() {
 fn headers_that_are_too_long_or_not_to_be_shown_are_refused() {
     let upstream = Upstream::always(Script::json(200, SMALL));
     let gateway = Setup::new(&upstream).start();
-    let said = |name: &str, value: &str| gateway.client.request("POST", CHAT, &[(name, value)], ASKED.as_bytes()).status;
-    for name in ["x-agent-id", "x-agent-session", "x-agent-user", "x-agent-task", "x-agent-tags"] {
+    let said = |name: &str, value: &str| {
+        gateway
+            .client
+            .request("POST", CHAT, &[(name, value)], ASKED.as_bytes())
+            .status
+    };
+    for name in [
+        "x-agent-id",
+        "x-agent-session",
+        "x-agent-user",
+        "x-agent-task",
+        "x-agent-tags",
+    ] {
         assert_eq!(said(name, &"a".repeat(1 << 20)), 431, "{name}");
         assert_eq!(said(name, &format!("t={}", "a".repeat(1_000))), 400, "{name}");
         assert_eq!(said(name, "t=a\u{1b}[31mb"), 400, "{name}");
@@ -158,12 +197,25 @@ fn thousands_of_made_up_names_stay_within_bounded_memory_and_labels() {
     let gateway = Setup::new(&upstream).with(yaml).policy("each", text).start();
     for number in 0..2_000 {
         let (name, key) = (format!("made-up-{number}"), format!("Bearer sk-made-up-{number}"));
-        let headers = [("x-agent-id", &*name), ("x-agent-session", &*name), ("authorization", &*key)];
-        assert_eq!(gateway.client.request("POST", CHAT, &headers, ASKED.as_bytes()).status, 200);
+        let headers = [
+            ("x-agent-id", &*name),
+            ("x-agent-session", &*name),
+            ("authorization", &*key),
+        ];
+        assert_eq!(
+            gateway.client.request("POST", CHAT, &headers, ASKED.as_bytes()).status,
+            200
+        );
     }
     let metrics = gateway.client.get("/metrics").text();
-    let keys = metrics.lines().filter(|line| line.starts_with("agentledger_cost_usd_total{")).count();
-    assert!(keys <= 21 && metrics.contains("api_key_hash=\"other\""), "{keys} keys\n{metrics}");
+    let keys = metrics
+        .lines()
+        .filter(|line| line.starts_with("agentledger_cost_usd_total{"))
+        .count();
+    assert!(
+        keys <= 21 && metrics.contains("api_key_hash=\"other\""),
+        "{keys} keys\n{metrics}"
+    );
     let shared = gateway.launched().gateway();
     assert!(shared.rates.accounts() <= agentledger::rates::ACCOUNTS_MAX);
     assert!(shared.alerts.waiting().len() <= agentledger::telemetry::alerts::ALERTS_MAX);

@@ -58,7 +58,8 @@ impl AskedLimits {
             let known = accounts.get(bound.account());
             known.is_some_and(|known| {
                 let of_account = on(bounds, bound.account());
-                known.len() == of_account.clone().count() && known.iter().zip(of_account).all(|(known, bound)| known.is(bound))
+                known.len() == of_account.clone().count()
+                    && known.iter().zip(of_account).all(|(known, bound)| known.is(bound))
             })
         };
         if bounds.iter().all(is_known) {
@@ -83,7 +84,10 @@ impl AskedLimits {
 
 /// The bounds on one account.
 fn on<'b>(bounds: &'b [Bound], account: &'b Name) -> impl Iterator<Item = &'b Bound> + Clone {
-    bounds.iter().filter(move |bound| bound.account() == account).take(LIMITS_MAX)
+    bounds
+        .iter()
+        .filter(move |bound| bound.account() == account)
+        .take(LIMITS_MAX)
 }
 
 #[cfg(test)]

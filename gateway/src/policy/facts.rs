@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentledger_ledger::{Entry, Kind, Name, Outcome, Unit, Usd, Window, Zone};
-use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
+use mlua::{AnyUserData, Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
 use super::account::{Own, account_of, check_account};
 use super::event::{Event, EventHandle};
@@ -182,6 +182,8 @@ pub(super) struct Shared {
     /// A call is at hand, with accounts of its own.
     is_call: Cell<bool>,
     global: Name,
+    /// `call.key` of this evaluation, made once: every shipped policy asks for it.
+    key: RefCell<Option<AnyUserData>>,
     buffers: RefCell<Buffers>,
     entry: RefCell<Option<Arc<Entry>>>,
     balances: RefCell<Option<Arc<dyn Balances>>>,
@@ -196,6 +198,7 @@ impl Shared {
             live: Cell::new(false),
             is_call: Cell::new(false),
             global: Name::from("global"),
+            key: RefCell::default(),
             buffers: RefCell::default(),
             entry: RefCell::default(),
             balances: RefCell::default(),
@@ -251,6 +254,7 @@ impl Shared {
     /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
     pub(super) fn close(&self) -> Vec<Read> {
         self.live.set(false);
+        *self.key.borrow_mut() = None;
         self.buffers.borrow_mut().key = Secret::default();
         *self.balances.borrow_mut() = None;
         *self.entry.borrow_mut() = None;
@@ -417,7 +421,13 @@ impl UserData for CallHandle {
             let wanted = name.as_bytes();
             let wanted: &[u8] = &wanted;
             match wanted {
-                b"key" => return KeyHandle(ticket.clone()).into_lua(lua),
+                b"key" => {
+                    let mut made = shared.key.borrow_mut();
+                    if made.is_none() {
+                        *made = Some(lua.create_userdata(KeyHandle(ticket.clone()))?);
+                    }
+                    return made.as_ref().into_lua(lua);
+                }
                 b"at" => return AtHandle(ticket.clone(), shared.zone()?).into_lua(lua),
                 b"tags" => return TagsHandle(ticket.clone()).into_lua(lua),
                 b"estimate" => return EstimateHandle(ticket.clone()).into_lua(lua),
