@@ -27,7 +27,12 @@ pub fn test(dir: Option<PathBuf>) -> Result<(String, bool), CliError> {
         }
         let _ = match &outcome.fault {
             None => writeln!(report, "  ok    {}", outcome.spec),
-            Some(fault) => writeln!(report, "  WRONG {}\n        {}", outcome.spec, fault.trim_end().replace('\n', "\n        ")),
+            Some(fault) => writeln!(
+                report,
+                "  WRONG {}\n        {}",
+                outcome.spec,
+                fault.trim_end().replace('\n', "\n        ")
+            ),
         };
     }
     let wrong = outcomes.iter().filter(|outcome| outcome.fault.is_some()).count();

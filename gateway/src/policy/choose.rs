@@ -111,7 +111,9 @@ pub(super) fn add(lua: &Lua, cache: &Arc<GlobCache>, loading: &Rc<Cell<bool>>) -
     let (of, at_load) = (Arc::clone(cache), Rc::clone(loading));
     let choose = move |_: &Lua, (list, values, how): (Vec<LuaString>, Vec<Value>, Option<LuaString>)| {
         if !at_load.get() {
-            return Err(LuaError::runtime("choose: compile patterns in setup, not during a call"));
+            return Err(LuaError::runtime(
+                "choose: compile patterns in setup, not during a call",
+            ));
         }
         if list.len() != values.len() {
             let why = format!("choose: {} patterns and {} values", list.len(), values.len());
@@ -149,7 +151,10 @@ fn distinct(given: Vec<Value>) -> (Arc<[u32]>, Vec<Value>) {
         let known = match by_address.get(&address) {
             Some(place) if address != 0 => Some(*place),
             // Numbers and flags have no address. There are few; those beyond some are kept apart.
-            _ if address == 0 => (0..).zip(values.iter().take(64)).find(|(_, known)| **known == value).map(|(at, _)| at),
+            _ if address == 0 => (0..)
+                .zip(values.iter().take(64))
+                .find(|(_, known)| **known == value)
+                .map(|(at, _)| at),
             _ => None,
         };
         let place = known.unwrap_or_else(|| {

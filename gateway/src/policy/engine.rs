@@ -143,12 +143,7 @@ impl Engine {
         self.ask(Phase::Request, facts, balances)
     }
 
-    fn ask(
-        &self,
-        phase: Phase,
-        facts: &CallFacts<'_>,
-        balances: &Arc<dyn Balances>,
-    ) -> Result<Verdict, PolicyFailure> {
+    fn ask(&self, phase: Phase, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
         let set = self.set.load();
         if !set.has(phase) {
             return Ok(Verdict::default());
@@ -165,11 +160,7 @@ impl Engine {
 
     /// Tells all policies of a settled entry: the alerts they ask for. Failures are counted and given for the log; they
     /// change nothing else.
-    pub fn settled(
-        &self,
-        entry: &Arc<Entry>,
-        balances: &Arc<dyn Balances>,
-    ) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+    pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
         self.told(Phase::Settled, |vm| vm.settled(entry, balances))
     }
 

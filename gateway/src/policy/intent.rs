@@ -259,7 +259,12 @@ fn read_header(at: At, name: &Value, value: &Value) -> Result<Intent, LuaError> 
 
 fn read_route(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> {
     let mut alternatives = Vec::new();
-    for model in list(at, "route.alternatives", &field(fields, "alternatives")?, ALTERNATIVES_MAX)? {
+    for model in list(
+        at,
+        "route.alternatives",
+        &field(fields, "alternatives")?,
+        ALTERNATIVES_MAX,
+    )? {
         let model = plain_text(at, "route.alternatives", &model, MODEL_BYTES_MAX)?.unwrap_or_default();
         if model.is_empty() {
             return Err(wrong(at, "route.alternatives", "has an empty name"));
@@ -339,7 +344,11 @@ fn read_alert(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> 
         }
     }
     if details.len() > DETAILS_MAX {
-        return Err(wrong(at, "alert.details", format_args!("has more than {DETAILS_MAX} fields")));
+        return Err(wrong(
+            at,
+            "alert.details",
+            format_args!("has more than {DETAILS_MAX} fields"),
+        ));
     }
     details.sort();
     let about = people_text(at, "alert.about", &field(fields, "about")?, TAG_VALUE_BYTES_MAX)?;
@@ -360,10 +369,18 @@ fn read_unpriced(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaErro
             Value::String(_) => name_text(at, name, &value)?.to_owned(),
             other => match number(other) {
                 Some(number) => number.to_string(),
-                None => return Err(wrong(at, name, "must be a number or decimal text, in USD for a million tokens")),
+                None => {
+                    return Err(wrong(
+                        at,
+                        name,
+                        "must be a number or decimal text, in USD for a million tokens",
+                    ));
+                }
             },
         };
-        let price = UnitPrice::parse_per_million(&text).ok().filter(|price| price.picos() >= 0);
+        let price = UnitPrice::parse_per_million(&text)
+            .ok()
+            .filter(|price| price.picos() >= 0);
         price.ok_or_else(|| wrong(at, name, "is no price: write 2.5, in USD for a million tokens"))
     };
     let (input, output) = (field(fields, "input")?, field(fields, "output")?);

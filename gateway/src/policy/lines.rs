@@ -10,14 +10,22 @@ impl Verdict {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(deny) = &self.deny {
-            let again = deny.retry_after.map_or(String::new(), |seconds| format!(" (again in {seconds} s)"));
+            let again = deny
+                .retry_after
+                .map_or(String::new(), |seconds| format!(" (again in {seconds} s)"));
             lines.push(format!("deny {} {}: {}{again}", deny.status, deny.code, deny.message));
         }
         lines.extend(binding_line(&self.binding));
         lines.extend(self.bounds.iter().map(bound_line));
         lines.extend(self.rates.iter().map(|rate| {
             let rate = &rate.asked;
-            format!("rate {} {} {}/{}", rate.account, rate.limit, rate.unit.name(), rate.per.name())
+            format!(
+                "rate {} {} {}/{}",
+                rate.account,
+                rate.limit,
+                rate.unit.name(),
+                rate.per.name()
+            )
         }));
         let parallel = self.parallel.iter();
         lines.extend(parallel.map(|limit| format!("parallel {} {}", limit.asked.account, limit.asked.limit)));
@@ -35,7 +43,11 @@ impl Verdict {
             }
         }));
         lines.extend(self.tags.iter().map(|(name, value)| format!("tag {name}={value}")));
-        lines.extend(self.headers.iter().map(|(name, value)| format!("header {name}: {value}")));
+        lines.extend(
+            self.headers
+                .iter()
+                .map(|(name, value)| format!("header {name}: {value}")),
+        );
         lines.extend(self.alerts.iter().map(alert_line));
         for shadow in &self.shadow {
             lines.extend(shadow.verdict.lines().into_iter().map(|line| format!("~{line}")));

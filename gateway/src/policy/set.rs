@@ -299,7 +299,9 @@ fn compile(
     }
     let prepared = bench.set_up(&loaded, &conf).map_err(at)?;
     let phases = Phase::ALL.into_iter().zip(&loaded.phases);
-    let phases: Vec<Phase> = phases.filter_map(|(phase, found)| found.is_some().then_some(phase)).collect();
+    let phases: Vec<Phase> = phases
+        .filter_map(|(phase, found)| found.is_some().then_some(phase))
+        .collect();
     if phases.is_empty() {
         let names = Phase::ALL.map(Phase::name).join(", ");
         return Err(at(format!("the policy has none of the phases {names}")));

@@ -196,11 +196,7 @@ fn run(source: &Source, spec: &Spec) -> Result<(), String> {
         (Err(failure), _, _) => expected_failure(spec, &failure),
         (Ok(lines), None, Some(fails)) => Err(format!("expected a failure with {fails:?}, got {lines:?}")),
         (Ok(lines), Some(expected), None) if lines == *expected => Ok(()),
-        (Ok(lines), Some(expected), None) => Err(format!(
-            "expected\n{}got\n{}",
-            indented(expected),
-            indented(&lines)
-        )),
+        (Ok(lines), Some(expected), None) => Err(format!("expected\n{}got\n{}", indented(expected), indented(&lines))),
         (Ok(_), _, _) => Err("a spec has either expect or fails".to_owned()),
     }
 }
@@ -249,7 +245,10 @@ fn ask_call(
     mut call: CallSpec,
     balances: &Arc<dyn Balances>,
 ) -> Result<Result<[Verdict; 2], String>, String> {
-    let at: Timestamp = call.at.parse().map_err(|_| format!("call.at {:?} is no moment", call.at))?;
+    let at: Timestamp = call
+        .at
+        .parse()
+        .map_err(|_| format!("call.at {:?} is no moment", call.at))?;
     let key = Secret::new(call.key.clone());
     let tags: BTreeMap<Name, Name> = call
         .tags
@@ -265,7 +264,10 @@ fn ask_call(
     }
     for (to, name) in [
         (&mut call.tenant, bound.binding.tenant.as_ref()),
-        (&mut call.zone, bound.binding.zone.as_ref().map(agentledger_ledger::Zone::name)),
+        (
+            &mut call.zone,
+            bound.binding.zone.as_ref().map(agentledger_ledger::Zone::name),
+        ),
         (&mut call.agent, bound.binding.agent.as_ref()),
         (&mut call.session, bound.binding.session.as_ref()),
         (&mut call.user, bound.binding.user.as_ref()),
@@ -356,7 +358,11 @@ fn read_event(given: &BTreeMap<String, serde_json::Value>) -> Result<Event, Stri
             }
             serde_json::Value::String(text) => Fact::Text(text.clone()),
             serde_json::Value::Bool(flag) => Fact::Flag(*flag),
-            other => Fact::Number(other.as_f64().ok_or_else(|| format!("event.{name} must be text or a number"))?),
+            other => Fact::Number(
+                other
+                    .as_f64()
+                    .ok_or_else(|| format!("event.{name} must be text or a number"))?,
+            ),
         };
         event.facts.push((name.clone().into(), fact));
     }

@@ -288,11 +288,7 @@ fn files_are_refused_with_their_line_and_key() {
             Some(2),
             "version must be text",
         ),
-        (
-            "return { name = 'x', version = '1' }",
-            None,
-            "none of the phases",
-        ),
+        ("return { name = 'x', version = '1' }", None, "none of the phases"),
         (
             "return { name = 'x', version = '1',\n requst = function() end }",
             Some(2),
@@ -408,19 +404,33 @@ fn confs_may_have_maps_times_zones_and_amounts_and_checks_across_fields() {
         assert(conf.most == '90000000000' and conf.words[1] == 'one' and #conf.words == 1)
       end }";
     let load = |conf: Value| set_with(vec![source("x", text)], "x", conf);
-    let good = json!({"zones": {"acme": "Europe/Berlin"}, "since": "2026-01-01", "most": 90_000_000_000_u64, "words": "one"});
+    let good =
+        json!({"zones": {"acme": "Europe/Berlin"}, "since": "2026-01-01", "most": 90_000_000_000_u64, "words": "one"});
     Bed::new(load(good).unwrap()).ask(&Call::default()).unwrap();
     for (conf, line, says) in [
-        (json!({"zones": {"acme": "Mars/Base"}}), Some(3), "conf.zones.acme is no time zone"),
+        (
+            json!({"zones": {"acme": "Mars/Base"}}),
+            Some(3),
+            "conf.zones.acme is no time zone",
+        ),
         (json!({"since": "yesterday"}), Some(4), "conf.since is no time"),
         (json!({"most": -1}), Some(5), "conf.most is negative"),
-        (json!({"since": "2026-01-01T00:00:00+01:00"}), Some(4), "conf.since needs most"),
+        (
+            json!({"since": "2026-01-01T00:00:00+01:00"}),
+            Some(4),
+            "conf.since needs most",
+        ),
     ] {
         let errors = load(conf).err().unwrap();
         assert!(errors[0].message.contains(says) && errors[0].line == line, "{errors:?}");
     }
-    let taken = "return { name = 'x', version = '1', request = function() end,\n schema = { mode = { type = 'string' } } }";
-    assert!(set_with(vec![source("x", taken)], "x", json!({})).err().unwrap()[0].message.contains("every policy's already"));
+    let taken =
+        "return { name = 'x', version = '1', request = function() end,\n schema = { mode = { type = 'string' } } }";
+    assert!(
+        set_with(vec![source("x", taken)], "x", json!({})).err().unwrap()[0]
+            .message
+            .contains("every policy's already")
+    );
 }
 
 #[test]
@@ -446,7 +456,10 @@ fn setup_runs_once_and_its_result_reaches_every_thread() {
         for _ in 0..4 {
             threads.spawn(|| {
                 for _ in 0..3 {
-                    assert_eq!(bed.ask(&Call::default()).unwrap().lines(), ["budget agent:coder day 3 usd block"]);
+                    assert_eq!(
+                        bed.ask(&Call::default()).unwrap().lines(),
+                        ["budget agent:coder day 3 usd block"]
+                    );
                 }
             });
         }
@@ -457,8 +470,11 @@ fn setup_runs_once_and_its_result_reaches_every_thread() {
         ("return { choose({ 'a' }, {}) }", "1 patterns and 0 values"),
         ("return { choose({ '[' }, { 1 }) }", "pattern 1"),
     ] {
-        let text = format!("return {{ name = 'x', version = '1', setup = function() {setup} end, request = function() end }}");
-        let errors = PolicySet::load(vec![source("x", &text)], &BTreeMap::new(), Options::default()).err().unwrap();
+        let text =
+            format!("return {{ name = 'x', version = '1', setup = function() {setup} end, request = function() end }}");
+        let errors = PolicySet::load(vec![source("x", &text)], &BTreeMap::new(), Options::default())
+            .err()
+            .unwrap();
         assert!(errors[0].message.contains(says), "{errors:?}");
     }
 }
@@ -497,7 +513,17 @@ fn kinds_alone_are_the_calls_own_accounts_and_clients_cannot_break_them() {
     let accounts: Vec<&str> = bounds.iter().map(|asked| &**asked.bound.account()).collect();
     assert_eq!(
         accounts,
-        ["key:f1", "agent:", "model:other", "provider:anthropic", "tag:team=ml", "tag:none=", "tag:a=b", "global", "user:x"]
+        [
+            "key:f1",
+            "agent:",
+            "model:other",
+            "provider:anthropic",
+            "tag:team=ml",
+            "tag:none=",
+            "tag:a=b",
+            "global",
+            "user:x"
+        ]
     );
     assert!(run("assert(spent('key', 'day') == 0 and held('tag:team') == 0)").is_ok());
     assert!(run("return budget{ account = 'keys', window = 'day', limit = 1 }").is_err());
@@ -509,12 +535,23 @@ fn the_shipped_policies_pass_their_specs() {
     let outcomes = spec::test_folder(dir).unwrap_or_else(|errors| panic!("{errors:?}"));
     let wrong: Vec<String> = outcomes
         .iter()
-        .filter_map(|outcome| Some(format!("{}: {}: {}", outcome.file.display(), outcome.spec, outcome.fault.as_ref()?)))
+        .filter_map(|outcome| {
+            Some(format!(
+                "{}: {}: {}",
+                outcome.file.display(),
+                outcome.spec,
+                outcome.fault.as_ref()?
+            ))
+        })
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     for source in builtin_sources() {
         let own = |outcome: &&spec::Outcome| outcome.file.file_stem().is_some_and(|stem| *stem == *source.name);
-        assert!(outcomes.iter().filter(own).count() >= 5, "{} has hardly a spec", source.name);
+        assert!(
+            outcomes.iter().filter(own).count() >= 5,
+            "{} has hardly a spec",
+            source.name
+        );
     }
 }
 
@@ -543,9 +580,17 @@ fn specs_find_what_is_wrong_and_policies_that_remember() {
     let outcomes = spec::test_folder(folder.path()).unwrap();
     let faults: Vec<Option<&str>> = outcomes.iter().map(|outcome| outcome.fault.as_deref()).collect();
     assert_eq!(faults[0], None);
-    for (fault, says) in faults[1..].iter().zip(["expected\n  nothing\ngot\n  header x: 0", "remembers", "expected a failure"]) {
+    for (fault, says) in faults[1..].iter().zip([
+        "expected\n  nothing\ngot\n  header x: 0",
+        "remembers",
+        "expected a failure",
+    ]) {
         assert!(fault.unwrap().contains(says), "{fault:?}");
     }
     write("spec/broken.lua", "return { policy = 'counts', spexs = {} }");
-    assert!(spec::test_folder(folder.path()).unwrap_err()[0].file.ends_with("broken.lua"));
+    assert!(
+        spec::test_folder(folder.path()).unwrap_err()[0]
+            .file
+            .ends_with("broken.lua")
+    );
 }

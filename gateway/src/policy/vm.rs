@@ -173,7 +173,12 @@ impl Bench {
     }
 
     /// Ties a policy's phases to its conf and to what its setup prepared.
-    fn bind(&self, loaded: &Loaded, policy: &Compiled, prepared: &Prepared) -> Result<Vec<(Phase, Function)>, LuaError> {
+    fn bind(
+        &self,
+        loaded: &Loaded,
+        policy: &Compiled,
+        prepared: &Prepared,
+    ) -> Result<Vec<(Phase, Function)>, LuaError> {
         let conf = if policy.conf.len() > LAZY_CONF_BYTES {
             Value::UserData(self.lua.create_userdata(LazyConf::new(&policy.conf))?)
         } else {

@@ -200,7 +200,9 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
 
     if !exchange.is_metered() {
         let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
-        return pass_unmetered(gateway, session, &exchange, &headers).await.map_err(refused);
+        return pass_unmetered(gateway, session, &exchange, &headers)
+            .await
+            .map_err(refused);
     }
     let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
     let verdict = decide::decide(gateway, &exchange, estimate.expected()).map_err(refused)?;
@@ -305,7 +307,12 @@ async fn metered(
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
-    rates.used_tokens(settlement.usage.input_tokens().saturating_add(settlement.usage.output_tokens()));
+    rates.used_tokens(
+        settlement
+            .usage
+            .input_tokens()
+            .saturating_add(settlement.usage.output_tokens()),
+    );
     let settled = hold.settle(settlement);
     report::settled(gateway, settled.entry);
     // Before the client sees the end: its next request must find its place free.

@@ -79,11 +79,7 @@ pub async fn reserve(
 }
 
 /// The last word on a request: a refusal is told, counted and worth an alert only now that no other way was found.
-fn settled_on(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    attempt: Result<Reserved, Missed>,
-) -> Result<Reserved, Refusal> {
+fn settled_on(gateway: &Gateway, exchange: &Exchange, attempt: Result<Reserved, Missed>) -> Result<Reserved, Refusal> {
     attempt.map_err(|missed| {
         report::missed(gateway, exchange, &missed);
         *missed.refusal
@@ -189,7 +185,10 @@ async fn rerouted(
             Ok(mut reserved) => {
                 report::alerts(gateway, verdict.alerts);
                 reserved.changes.model = Some(alternative.to_string());
-                let said = ("X-AgentLedger-Routed".to_owned(), format!("{asked_for} -> {alternative}"));
+                let said = (
+                    "X-AgentLedger-Routed".to_owned(),
+                    format!("{asked_for} -> {alternative}"),
+                );
                 reserved.headers.push(said);
                 if !reserved.verdict.contains(&route.policy) {
                     reserved.verdict.push(route.policy.clone());

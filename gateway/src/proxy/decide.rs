@@ -42,7 +42,9 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     put(&mut exchange.identity.task, binding.task);
     exchange.identity.tags.extend(verdict.tags);
     exchange.spoke = verdict.spoke;
-    exchange.spoke.extend(verdict.shadow.iter().map(|shadow| in_shadow(&shadow.policy)));
+    exchange
+        .spoke
+        .extend(verdict.shadow.iter().map(|shadow| in_shadow(&shadow.policy)));
     Ok(())
 }
 

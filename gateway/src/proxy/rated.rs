@@ -119,7 +119,10 @@ mod tests {
             standing(60, 30, Per::Minute, Unit::Requests),
             standing(1_000, 400, Per::Hour, Unit::Tokens),
         ];
-        let said: Vec<String> = headers(&standings).into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let said: Vec<String> = headers(&standings)
+            .into_iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
         assert_eq!(
             said,
             [

@@ -110,7 +110,11 @@ pub fn event(gateway: &Gateway, event: Event) {
 
 fn log_failures(failures: &[PolicyFailure]) {
     for failure in failures {
-        tracing::error!(policy = failure.policy, message = failure.message, "a policy failed; nothing else did");
+        tracing::error!(
+            policy = failure.policy,
+            message = failure.message,
+            "a policy failed; nothing else did"
+        );
     }
 }
 
@@ -119,13 +123,19 @@ pub fn thresholds(gateway: &Gateway, exchange: &Exchange, asked: &[AskedBound], 
     for (asked, standing) in asked.iter().zip(standings) {
         if let Some(share) = due_share(asked, standing) {
             let bound = &asked.bound;
-            budget_event(gateway, exchange, "reached", share, &Budget {
-                account: bound.account(),
-                window: bound.window(),
-                unit: bound.unit(),
-                spent: standing.posted,
-                limit: standing.limit,
-            });
+            budget_event(
+                gateway,
+                exchange,
+                "reached",
+                share,
+                &Budget {
+                    account: bound.account(),
+                    window: bound.window(),
+                    unit: bound.unit(),
+                    spent: standing.posted,
+                    limit: standing.limit,
+                },
+            );
         }
     }
 }
@@ -192,13 +202,19 @@ pub fn missed(gateway: &Gateway, exchange: &Exchange, missed: &Missed) {
         rated::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
         "budget_exceeded" => {
             if let Some(over) = &missed.over {
-                budget_event(gateway, exchange, "exceeded", 1_000_000, &Budget {
-                    account: &missed.account,
-                    window: over.window,
-                    unit: over.unit,
-                    spent: over.standing.posted,
-                    limit: over.standing.limit,
-                });
+                budget_event(
+                    gateway,
+                    exchange,
+                    "exceeded",
+                    1_000_000,
+                    &Budget {
+                        account: &missed.account,
+                        window: over.window,
+                        unit: over.unit,
+                        spent: over.standing.posted,
+                        limit: over.standing.limit,
+                    },
+                );
             }
         }
         _ => {}

@@ -188,7 +188,9 @@ impl Rates {
             let window = account.window(rate.per, rate.unit, now_ms);
             let wait_ms = window.wait_ms(now_ms, units(rate.unit, tokens), rate.limit);
             let longest = match &over {
-                Some(Over::Rate { wait_ms: known, .. }) => known.is_some_and(|known| wait_ms.is_none_or(|it| it > known)),
+                Some(Over::Rate { wait_ms: known, .. }) => {
+                    known.is_some_and(|known| wait_ms.is_none_or(|it| it > known))
+                }
                 _ => true,
             };
             if wait_ms != Some(0) && longest {
@@ -396,14 +398,20 @@ mod tests {
         // Refused later on, by the hold: dropped unconfirmed.
         drop(rates.take(1_000, &both, &[parallel("key:a", 5)], 20).unwrap());
         assert_eq!(
-            (rates.standing(1_000, &both[0]).remaining, rates.standing(1_000, &both[1]).remaining),
+            (
+                rates.standing(1_000, &both[0]).remaining,
+                rates.standing(1_000, &both[1]).remaining
+            ),
             (9, 20)
         );
         assert_eq!(rates.running("key:a"), 0);
         // More than the limit alone: waiting is in vain.
         assert_eq!(
             rates.take(1_000, &both, &[], 101).unwrap_err(),
-            Over::Rate { place: 1, wait_ms: None }
+            Over::Rate {
+                place: 1,
+                wait_ms: None
+            }
         );
     }
 
@@ -424,7 +432,10 @@ mod tests {
     fn places_are_given_back_exactly_once() {
         let rates = Arc::new(Rates::default());
         let two = [parallel("key:a", 2)];
-        let (first, second) = (rates.take(0, &[], &two, 0).unwrap(), rates.take(0, &[], &two, 0).unwrap());
+        let (first, second) = (
+            rates.take(0, &[], &two, 0).unwrap(),
+            rates.take(0, &[], &two, 0).unwrap(),
+        );
         assert_eq!(rates.take(0, &[], &two, 0).unwrap_err(), Over::Parallel { place: 0 });
         drop(first);
         let mut third = rates.take(0, &[], &two, 0).unwrap();
@@ -462,7 +473,10 @@ mod tests {
         let rates = Arc::new(Rates::default());
         let limits = [rate("key:a", Per::Day, Unit::Requests, 500)];
         let running = [parallel("key:a", 3)];
-        let (let_in, most) = (std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0));
+        let (let_in, most) = (
+            std::sync::atomic::AtomicU64::new(0),
+            std::sync::atomic::AtomicU64::new(0),
+        );
         std::thread::scope(|threads| {
             for _ in 0..8 {
                 threads.spawn(|| {
@@ -476,7 +490,10 @@ mod tests {
                 });
             }
         });
-        assert_eq!(rates.standing(0, &limits[0]).remaining, 500 - let_in.load(std::sync::atomic::Ordering::Relaxed));
+        assert_eq!(
+            rates.standing(0, &limits[0]).remaining,
+            500 - let_in.load(std::sync::atomic::Ordering::Relaxed)
+        );
         assert!(let_in.into_inner() <= 500 && most.into_inner() <= 3);
         assert_eq!(rates.running("key:a"), 0);
     }

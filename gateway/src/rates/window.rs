@@ -97,7 +97,11 @@ impl Window {
         for pile in &self.piles {
             left = left.saturating_sub(pile.count);
             if left <= room {
-                return Some((pile.last_ms.saturating_add(self.length_ms)).saturating_sub(now_ms).max(1));
+                return Some(
+                    (pile.last_ms.saturating_add(self.length_ms))
+                        .saturating_sub(now_ms)
+                        .max(1),
+                );
             }
         }
         None
@@ -106,7 +110,11 @@ impl Window {
     /// Milliseconds until all that was taken has left the window.
     pub fn reset_ms(&self, now_ms: i64) -> i64 {
         self.piles.back().map_or(0, |newest| {
-            newest.last_ms.saturating_add(self.length_ms).saturating_sub(now_ms).max(0)
+            newest
+                .last_ms
+                .saturating_add(self.length_ms)
+                .saturating_sub(now_ms)
+                .max(0)
         })
     }
 }

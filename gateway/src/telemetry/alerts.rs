@@ -125,7 +125,9 @@ mod tests {
     #[test]
     fn memory_is_bounded_however_many_things_there_are() {
         let outbox = Outbox::default();
-        let told = (0..50_000).filter(|at| outbox.put(alert(0, &format!("agent:{at}")), COOLDOWN)).count();
+        let told = (0..50_000)
+            .filter(|at| outbox.put(alert(0, &format!("agent:{at}")), COOLDOWN))
+            .count();
         assert!(told <= COOLING_MAX + 1, "{told}");
         let inner = outbox.inner.lock();
         assert!(inner.cooling.len() <= COOLING_MAX + 1 && inner.waiting.len() == ALERTS_MAX);
