@@ -12,6 +12,7 @@ mod choose;
 mod conf;
 mod decimal;
 mod engine;
+mod entry;
 mod event;
 mod facts;
 pub mod folder;
