@@ -112,12 +112,8 @@ async fn wait(gateway: &Gateway, delay: Duration, session: &mut ServerSession) -
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
         () = client_gone(session) => Err(client_left()),
-        () = gateway.drain.cutting() => Err(going_down()),
+        () = gateway.drain.cutting() => Err(Refusal::going_down()),
     }
-}
-
-pub fn going_down() -> Refusal {
-    Refusal::new(503, "shutting_down", "the gateway is going down; try again").closing()
 }
 
 async fn always_routed(
