@@ -144,7 +144,8 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     } else {
         whole
     };
-    let input_usd = cost_of(input_tokens, input_price.picos());
+    let request_fee = found.quote.unit_price(Kind::Request, input_tokens, tier);
+    let input_usd = cost_of(input_tokens, input_price.picos()).saturating_add(cost_of(1, request_fee.picos()));
     let sized = Estimate {
         input_tokens,
         output_tokens,
@@ -591,7 +592,8 @@ pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &
         settlement.cost = found
             .quote
             .cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
-        settlement.price = Some(found.quote.reference());
+        let tier = exchange.inspected.call.service_tier.as_deref();
+        settlement.price = Some(found.quote.reference(tier));
     }
     settlement.upper_bound = Some(hold.held().max(settlement.cost));
     settlement.estimate_reason = Some(Name::from(reason::CLIENT_GONE));
