@@ -18,7 +18,7 @@ use crate::meter::price::{PriceBook, Quote, Row};
 
 /// Entries asked for at a time.
 const PAGE: usize = 1_000;
-const DECIMALS: usize = 6;
+const DECIMALS: u32 = 6;
 
 #[derive(Debug, Args)]
 pub struct RepriceArgs {
@@ -56,7 +56,9 @@ pub(super) fn run(config: &Config, book: &PriceBook, args: &RepriceArgs) -> Resu
         ..QueryParams::default()
     };
     if let Some(client) = Client::open(config)? {
-        each_entry(&client, params, |entry| sums.add(&args.by, entry, pricer.reprice(entry)))?;
+        each_entry(&client, params, |entry| {
+            sums.add(&args.by, entry, pricer.reprice(entry))
+        })?;
     }
     Ok(sums.table(&args.by))
 }

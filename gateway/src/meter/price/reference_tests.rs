@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use agentledger_ledger::{Kind, UnitPrice};
+use agentledger_ledger::{Kind, MoneyError, UnitPrice};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -55,17 +55,26 @@ const COMPARED: [Compared; 17] = [
     // A place or a size before the id prices a deployment, which no answer names; the routers bill what they route to.
     compared("azure", &["azure"], &["azure/", "azure_ai/"], "azure", |id| {
         let place = ["eu/", "us/", "apac/", "us-gov/", "global/", "global-standard/"];
-        place.iter().any(|place| id.starts_with(place)) || id.contains("router") || id == "container" || id.ends_with(":free")
+        place.iter().any(|place| id.starts_with(place))
+            || id.contains("router")
+            || id == "container"
+            || id.ends_with(":free")
     }),
-    compared("gemini", &["gemini"], &["gemini/"], "google", |id| id.starts_with("claude")),
+    compared("gemini", &["gemini"], &["gemini/"], "google", |id| {
+        id.starts_with("claude")
+    }),
     compared("groq", &["groq"], &["groq/"], "groq", ALL),
-    compared("mistral", &["mistral"], &["mistral/"], "mistral", |id| id.ends_with(":free")),
+    compared("mistral", &["mistral"], &["mistral/"], "mistral", |id| {
+        id.ends_with(":free")
+    }),
     compared("deepseek", &["deepseek"], &["deepseek/"], "deepseek", ALL),
     compared("cohere", &["cohere", "cohere_chat"], &["cohere/"], "cohere", ALL),
     compared("xai", &["xai"], &["xai/"], "x-ai", ALL),
     compared("perplexity", &["perplexity"], &["perplexity/"], "perplexity", ALL),
     // Prices by size of model are no ids.
-    compared("together", &["together_ai"], &["together_ai/"], "together", |id| id.starts_with("together-ai-")),
+    compared("together", &["together_ai"], &["together_ai/"], "together", |id| {
+        id.starts_with("together-ai-")
+    }),
     compared(
         "fireworks",
         &["fireworks_ai", "fireworks_ai-embedding-models"],
@@ -87,11 +96,18 @@ impl Compared {
     fn is_listed(&self, entry: &Flat) -> bool {
         let name = text(entry, "litellm_provider").unwrap_or_default();
         // Vertex and Azure are several providers there: `vertex_ai-language-models`, `azure_ai`, `azure_text`.
-        let family = |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.starts_with(['-', '_']));
+        let family = |known: &str| {
+            name.strip_prefix(known)
+                .is_some_and(|rest| rest.starts_with(['-', '_']))
+        };
         let families = ["vertex", "azure"].contains(&self.provider);
-        let ours = self.first.iter().any(|known| name == *known || families && family(known));
+        let ours = self
+            .first
+            .iter()
+            .any(|known| name == *known || families && family(known));
         let chat = ["chat", "responses", "completion", "embedding"];
-        ours && text(entry, "mode").is_some_and(|mode| chat.contains(&mode)) && entry.contains_key("input_cost_per_token")
+        ours && text(entry, "mode").is_some_and(|mode| chat.contains(&mode))
+            && entry.contains_key("input_cost_per_token")
     }
 
     fn id<'a>(&self, name: &'a str) -> &'a str {
@@ -235,17 +251,31 @@ fn text<'a>(entry: &'a Flat, field: &str) -> Option<&'a str> {
         .and_then(|value| serde_json::from_str(value.get()).ok())
 }
 
+/// A price of the references, which have some with more digits than are kept: rounded up.
+fn price(text: &str, read: fn(&str) -> Result<UnitPrice, MoneyError>) -> UnitPrice {
+    let up = |digits: usize| {
+        let (whole, fraction) = text.split_once('.')?;
+        let kept: String = fraction.chars().take(digits).collect();
+        let cut = read(&format!("{whole}.{kept}")).ok()?;
+        Some(UnitPrice::from_picos(cut.picos() + 1))
+    };
+    read(text)
+        .ok()
+        .or_else(|| up(6))
+        .unwrap_or_else(|| panic!("{text} is no price"))
+}
+
 /// USD per token, as the first reference has it.
 fn per_token(entry: &Flat, field: &str) -> Option<UnitPrice> {
     entry
         .get(field)
-        .map(|value| UnitPrice::parse_per_unit(value.get()).unwrap())
+        .map(|value| price(value.get(), UnitPrice::parse_per_unit))
 }
 
 /// USD per million, as the second reference has it: base price, or the price over a threshold.
 fn per_million(prices: &Flat, field: &str, over: Option<u64>) -> Option<UnitPrice> {
     let value = prices.get(field)?.get();
-    let parse = |value: &str| Some(UnitPrice::parse_per_million(value).unwrap());
+    let parse = |value: &str| Some(price(value, UnitPrice::parse_per_million));
     match (serde_json::from_str::<Tiered>(value), over) {
         (Ok(tiered), None) => parse(tiered.base.get()),
         (Ok(tiered), Some(over)) => parse(tiered.tiers.iter().find(|tier| tier.start == over)?.price.get()),
@@ -371,7 +401,9 @@ fn compare_entry(report: &mut Report, row: &Row, id: &str, entry: &Flat, genai: 
     if let Some((theirs, ours)) = most.zip(row.max_output()).filter(|_| !embeds)
         && ours < theirs
     {
-        report.failures.push(format!("{id} max_output: ours {ours}, litellm {theirs}"));
+        report
+            .failures
+            .push(format!("{id} max_output: ours {ours}, litellm {theirs}"));
     }
 }
 
@@ -390,7 +422,11 @@ fn the_book_agrees_where_the_references_agree_and_notes_where_they_differ() {
             report.single - single
         );
         let least = if compared.provider == "groq" { 5 } else { 7 };
-        assert!(models >= least, "{}: the references were not understood", compared.provider);
+        assert!(
+            models >= least,
+            "{}: the references were not understood",
+            compared.provider
+        );
     }
     assert!(report.agreed > 800, "only {} prices compared", report.agreed);
     report.noted.iter().for_each(|line| println!("noted: {line}"));
@@ -427,7 +463,9 @@ fn compare_provider(report: &mut Report, book: &PriceBook, compared: &Compared, 
     for model in models {
         let prices = model.prices.now();
         let names = model.r#match.names();
-        let alone = names.into_iter().filter(|id| !seen.contains(id) && !(compared.skip)(id));
+        let alone = names
+            .into_iter()
+            .filter(|id| !seen.contains(id) && !(compared.skip)(id));
         for id in alone.filter(|_| !prices.is_empty()).collect::<Vec<_>>() {
             seen.push(id);
             match book.find(provider, id, CHECKED_MS) {
