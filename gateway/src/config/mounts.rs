@@ -63,7 +63,9 @@ impl Mount {
 
 /// The first segment, and what follows it.
 fn cut(path: &str) -> (&str, &str) {
-    path.find('/').and_then(|at| path.split_at_checked(at)).unwrap_or((path, ""))
+    path.find('/')
+        .and_then(|at| path.split_at_checked(at))
+        .unwrap_or((path, ""))
 }
 
 #[cfg(test)]
@@ -86,8 +88,14 @@ mod tests {
         );
         assert_eq!(inside("gemini", "/v1beta/openaix/chat/completions"), []);
         assert_eq!(inside("gemini", "/v1beta/openai"), []);
-        assert_eq!(inside("cohere", "/compatibility/v1/embeddings"), openai("/v1/embeddings"));
-        assert_eq!(inside("perplexity", "/chat/completions"), openai("/v1/chat/completions"));
+        assert_eq!(
+            inside("cohere", "/compatibility/v1/embeddings"),
+            openai("/v1/embeddings")
+        );
+        assert_eq!(
+            inside("perplexity", "/chat/completions"),
+            openai("/v1/chat/completions")
+        );
         assert_eq!(inside("mistral", "/v1/fim/completions"), openai("/v1/completions"));
         assert_eq!(inside("mistral", "/v1/chat/completions"), []);
         let on_vertex = inside(
@@ -95,6 +103,9 @@ mod tests {
             "/v1/projects/p/locations/global/endpoints/openapi/chat/completions",
         );
         assert_eq!(on_vertex.last(), openai("/v1/chat/completions").first());
-        assert_eq!(inside("vertex", "/v1/projects//locations/x/endpoints/openapi/models").len(), 1);
+        assert_eq!(
+            inside("vertex", "/v1/projects//locations/x/endpoints/openapi/models").len(),
+            1
+        );
     }
 }

@@ -53,6 +53,10 @@ const EXTRA: [Default; 16] = [
 /// Types that name a dialect of their own; any other is OpenAI's unless a plugin of that name is there.
 const DIALECTS: [&str; 7] = ["openai", "anthropic", "azure", "gemini", "cohere", "bedrock", "vertex"];
 
+/// Hosts whose streams report their usage unasked, and that refuse or ignore being asked: Mistral answers
+/// `stream_options.include_usage` with 422.
+const REPORT_UNASKED: [&str; 2] = ["mistral", "perplexity"];
+
 /// Types whose hosts take a key in the query: Google's, all of them.
 const KEY_IN_QUERY: [&str; 2] = ["gemini", "vertex"];
 
@@ -216,7 +220,7 @@ fn one(
     let unpriced = unpriced(at, name, enabled, known);
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
-    let inject_usage = at.at("inject_usage").flag(true);
+    let inject_usage = at.at("inject_usage").flag(!REPORT_UNASKED.contains(&name));
     let unknown_routes = at.at("unknown_routes").word(
         UnknownRoutes::Refuse,
         &[("refuse", UnknownRoutes::Refuse), ("pass", UnknownRoutes::Pass)],

@@ -16,6 +16,8 @@ mod text;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Metered, Passed};

@@ -65,7 +65,10 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         // Some hosts' own clients bring the host's base path along.
         let undoubled = after_prefix(rest, &way.provider.upstream.base_path);
         for path in undoubled.into_iter().chain([*rest]) {
-            let Some(known) = way.mount.map_or_else(|| Some(path.to_owned()), |mount| mount.inside(path)) else {
+            let Some(known) = way
+                .mount
+                .map_or_else(|| Some(path.to_owned()), |mount| mount.inside(path))
+            else {
                 continue;
             };
             if let Some(found) = way.plugin.routes.find(method, &known) {
@@ -368,7 +371,11 @@ mod tests {
     #[test]
     fn a_key_in_the_query_is_a_key_like_any_other() {
         let plain = head("/", &[]);
-        let key = |query: &str| find_key(&plain, query).map(|key| key.expose().clone()).map_err(|error| error.code);
+        let key = |query: &str| {
+            find_key(&plain, query)
+                .map(|key| key.expose().clone())
+                .map_err(|error| error.code)
+        };
         assert_eq!(key("alt=sse&key=AIza-1").unwrap(), "AIza-1");
         assert_eq!(key("k%65y=AIza%2D1").unwrap(), "AIza-1");
         assert_eq!(key("access_token=ya29").unwrap(), "ya29");

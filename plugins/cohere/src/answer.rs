@@ -78,19 +78,16 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         || there(body.is_finished).is_some_and(|raw| raw.get() == "true");
     let finish = text(body.finish_reason).or_else(|| text(body.delta.as_ref()?.finish_reason));
     let reading = Reading {
-        model: None,
         response_id: text(body.id).or(text(body.generation_id)).filter(|id| !id.is_empty()),
-        service_tier: None,
         parts: billed(&body)
             .and_then(|raw| serde_json::from_str::<Billed>(raw.get()).ok())
             .and_then(|billed| part(&billed))
             .into_iter()
             .collect(),
-        reported_cost: None,
-        usage_only: false,
         final_: frame.streamed && last,
         // `ERROR_LIMIT` and `ERROR_TOXIC` are the first version's.
         failed: finish.is_some_and(|reason| reason.starts_with("ERROR")),
+        ..agentledger_guest::reading()
     };
     let says_nothing = reading.response_id.is_none() && reading.parts.is_empty() && !reading.failed && !reading.final_;
     (!says_nothing).then_some(reading)
@@ -117,15 +114,7 @@ fn part(billed: &Billed) -> Option<Part> {
             tally.add(kind, units.0);
         }
     };
-    let text_tokens = match (billed.text_tokens, billed.image_tokens, billed.input_tokens) {
-        (Some(text), _, _) => Some(text),
-        // Told apart by subtraction, where the sum is told.
-        (None, Some(image), Some(input)) if input >= image && billed.output_tokens.is_some() => {
-            Some(Units(input.0 - image.0))
-        }
-        (None, _, input) => input,
-    };
-    add(Kind::Input, text_tokens);
+    add(Kind::Input, billed.text_tokens.or(billed.input_tokens));
     add(Kind::Output, billed.output_tokens);
     add(Kind::ImageInput, billed.image_tokens);
     add(Kind::Request, billed.search_units);

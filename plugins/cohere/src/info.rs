@@ -12,8 +12,6 @@ pub const RERANK: &str = "rerank";
 pub fn info() -> Info {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
-        name: "cohere".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         // <https://docs.cohere.com/reference/about>
         routes: vec![
             route("POST", "/v2/chat", CHAT, Metered),
@@ -40,7 +38,6 @@ pub fn info() -> Info {
             // Context that the server keeps: its size is held by an allowance.
             want("conversation_id", 256, 0),
         ],
-        request_headers: vec![],
         request_media: vec![
             media("messages.*.content.*.image_url", Medium::Image),
             media("images.*", Medium::Image),
@@ -75,5 +72,6 @@ pub fn info() -> Info {
         ]),
         markers: paths(&["\"billed_units\"", "\"is_finished\":true", "\"is_finished\": true"]),
         events: paths(&["message-start", "message-end", "stream-end"]),
+        ..agentledger_guest::info("cohere", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -25,12 +25,9 @@ struct Body<'a> {
 pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let body: Body<'_> = parse(&request.outline)?;
     let mut call = Call {
-        model: model(body.model)?,
-        stream: false,
         max_output: Some(0),
-        choices: 1,
-        service_tier: None,
         edits: vec![EditPoint::Model("model".to_owned())],
+        ..agentledger_guest::call(model(body.model)?)
     };
     if matches!(request.operation.as_str(), EMBED | RERANK) {
         return Ok(call);

@@ -112,19 +112,23 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     }
     .into_iter()
     .collect();
-    if parts.iter().any(|part| part.usage.iter().any(|count| count.units > UNITS_MAX)) {
+    if parts
+        .iter()
+        .any(|part| part.usage.iter().any(|count| count.units > UNITS_MAX))
+    {
         parts.clear();
     }
     let reading = Reading {
         model,
         response_id: text(body.id).filter(|id| !id.is_empty()),
-        service_tier: usage.and_then(|usage| usage.service_tier.or(usage.traffic_type)).map(|tier| crate::tier_name(&tier)),
+        service_tier: usage
+            .and_then(|usage| usage.service_tier.or(usage.traffic_type))
+            .map(|tier| crate::tier_name(&tier)),
         parts,
-        reported_cost: None,
-        usage_only: false,
         // No element says that it is the last: each may bear a `finishReason`, and usage may follow it.
         final_: frame.streamed && failed,
         failed,
+        ..agentledger_guest::reading()
     };
     let says_nothing = reading.model.is_none()
         && reading.response_id.is_none()
@@ -151,7 +155,10 @@ fn counted(usage: &Usage) -> Option<Tally> {
         return None;
     }
     let units = |count: Option<Units>| count.unwrap_or_default().0;
-    let (tools, candidates) = (units(usage.tool_use_prompt_token_count), units(usage.candidates_token_count));
+    let (tools, candidates) = (
+        units(usage.tool_use_prompt_token_count),
+        units(usage.candidates_token_count),
+    );
     let thoughts = units(usage.thoughts_token_count);
     let prompt = match (usage.prompt_token_count, usage.total_token_count) {
         (Some(prompt), _) => prompt.0,
@@ -222,7 +229,10 @@ fn finished(mut tally: Tally, body: &Frame<'_>, model: Option<&str>) -> Part {
 fn predicted(predictions: &[Option<Prediction>]) -> Option<Part> {
     let (mut tokens, mut images, mut any) = (0_u64, 0_u64, false);
     for prediction in predictions.iter().flatten() {
-        let counted = prediction.embeddings.as_ref().and_then(|own| own.statistics.as_ref()?.token_count);
+        let counted = prediction
+            .embeddings
+            .as_ref()
+            .and_then(|own| own.statistics.as_ref()?.token_count);
         if let Some(units) = counted {
             tokens = tokens.saturating_add(units.0);
             any = true;

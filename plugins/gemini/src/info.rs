@@ -63,8 +63,6 @@ fn parts_media() -> Vec<Media> {
 pub fn info() -> Info {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
-        name: "gemini".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         routes: routes(),
         // Google's parser takes a field in the spelling of its JSON and in that of its protocol buffers.
         request_paths: vec![
@@ -93,16 +91,8 @@ pub fn info() -> Info {
             want("error.code", 64, 0),
             want("error.status", 64, 0),
             // How many searches were made, and not for what: an element that is too long stays as null.
-            want(
-                "candidates.*.groundingMetadata.webSearchQueries.*",
-                0,
-                SEARCHES_MAX,
-            ),
-            want(
-                "predictions.*.embeddings.statistics.token_count",
-                64,
-                PREDICTIONS_MAX,
-            ),
+            want("candidates.*.groundingMetadata.webSearchQueries.*", 1, SEARCHES_MAX),
+            want("predictions.*.embeddings.statistics.token_count", 64, PREDICTIONS_MAX),
             want("predictions.*.mimeType", 64, PREDICTIONS_MAX),
         ],
         text_paths: paths(&[
@@ -111,6 +101,6 @@ pub fn info() -> Info {
             "candidates.*.content.parts.*.executableCode.code",
         ]),
         markers: paths(&["\"usageMetadata\"", "\"webSearchQueries\"", "\"error\""]),
-        events: vec![],
+        ..agentledger_guest::info("gemini", env!("CARGO_PKG_VERSION"))
     }
 }

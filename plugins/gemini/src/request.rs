@@ -49,12 +49,9 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         return Err(problem("invalid_value", "the path must name a model", "model"));
     }
     let mut call = Call {
-        model: named.to_owned(),
         stream: request.operation == STREAM,
-        max_output: None,
-        choices: 1,
         service_tier: tier(&body, request)?,
-        edits: vec![],
+        ..agentledger_guest::call(named.to_owned())
     };
     match request.operation.as_str() {
         EMBED | EMBED_BATCH => call.max_output = Some(0),
@@ -101,7 +98,10 @@ fn limits(body: &Body<'_>) -> Result<(String, Option<u64>, u32), Problem> {
                 found = Some((path, limit));
             }
         }
-        for (name, field) in [("candidate_count", own.candidate_count), ("candidateCount", own.candidates)] {
+        for (name, field) in [
+            ("candidate_count", own.candidate_count),
+            ("candidateCount", own.candidates),
+        ] {
             candidates = candidates.max(choices(field, &format!("{config}.{name}"))?);
         }
     }

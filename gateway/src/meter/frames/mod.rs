@@ -241,9 +241,7 @@ impl Framer {
 /// The data of an event of one data line, as plugins write them.
 fn sse_data(event: &[u8]) -> &[u8] {
     let mut lines = event.split(|byte| *byte == b'\n');
-    lines
-        .find_map(|line| line.strip_prefix(b"data: "))
-        .unwrap_or_default()
+    lines.find_map(|line| line.strip_prefix(b"data: ")).unwrap_or_default()
 }
 
 fn unread<'a>(raw_len: usize) -> Frame<'a> {
