@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::harness::upstream::Step;
 use crate::harness::{Gateway, Script, Setup, Upstream};
 
-const STREAM: &str = "/gemini/v1beta/models/gemini-2.5-pro:streamGenerateContent";
-const GENERATE: &str = "/gemini/v1beta/models/gemini-2.5-pro:generateContent";
+const STREAM: &str = "/gemini/v1beta/models/scripted-pro:streamGenerateContent";
+const GENERATE: &str = "/gemini/v1beta/models/scripted-pro:generateContent";
 const CHAT: &str = "/cohere/v2/chat";
 const KEY: [(&str, &str); 1] = [("x-goog-api-key", "AIza-0123456789abcdef")];
 /// Sixteen words: about as many tokens.
@@ -40,7 +40,7 @@ fn contents() -> Value {
 fn element(at: usize) -> String {
     // Quotes, brackets and a line's end inside the text are no ends of elements.
     let text = format!("{at} ]}}\",\n[{{ {WORDS}");
-    json!({"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}], "modelVersion": "gemini-2.5-pro"})
+    json!({"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}], "modelVersion": "scripted-pro"})
         .to_string()
 }
 
@@ -125,7 +125,7 @@ fn a_cut_cohere_stream_ends_with_its_last_event() {
         let data = json!({"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": format!("{at} {WORDS}")}}}});
         format!("event: content-delta\ndata: {data}\n\n")
     });
-    let body = json!({"model": "command-a-03-2025", "stream": true, "max_tokens": 16_000, "messages": [{"role": "user", "content": "hi"}]});
+    let body = json!({"model": "scripted-chat", "stream": true, "max_tokens": 16_000, "messages": [{"role": "user", "content": "hi"}]});
     let text = cut(script, CHAT, &body);
     let last = text.trim_end().rsplit("\n\n").next().unwrap();
     let data = last
@@ -145,7 +145,7 @@ fn a_cut_stream_of_lines_ends_with_a_line() {
         json!({"is_finished": false, "event_type": "text-generation", "text": format!("{at} {WORDS}")}).to_string()
             + "\n"
     });
-    let body = json!({"model": "command-r", "stream": true, "max_tokens": 16_000, "message": "hi"});
+    let body = json!({"model": "scripted-chat", "stream": true, "max_tokens": 16_000, "message": "hi"});
     let text = cut(script, "/cohere/v1/chat", &body);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.last().unwrap()["finish_reason"], "ERROR");
@@ -222,7 +222,7 @@ fn usage_that_contradicts_itself_is_estimated_and_flagged() {
         Script::json(200, &answer)
     });
     let gateway = gateway(&upstream, "");
-    let cohere = json!({"model": "command-a", "messages": [{"role": "user", "content": "hi"}]});
+    let cohere = json!({"model": "scripted-chat", "messages": [{"role": "user", "content": "hi"}]});
     for (wish, path, body) in [
         ("cached above input", GENERATE, contents()),
         ("negative", GENERATE, contents()),
@@ -250,14 +250,14 @@ fn usage_that_contradicts_itself_is_estimated_and_flagged() {
 fn a_request_above_the_threshold_is_billed_at_its_level_whole() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("book.yaml");
-    let book = "provider: gemini\nqualifiers: [models/]\nmodels:\n- id: gemini-2.5-pro\n  prices:\n    always:\n      standard: {input: 1.25, cache_read: 0.125, output: 10}\n      standard >200000: {input: 2.5, cache_read: 0.25, output: 15}\n";
+    let book = "provider: gemini\nqualifiers: [models/]\nmodels:\n- id: scripted-pro\n  prices:\n    always:\n      standard: {input: 1.25, cache_read: 0.125, output: 10}\n      standard >200000: {input: 2.5, cache_read: 0.25, output: 15}\n";
     std::fs::write(&file, book).unwrap();
     let upstream = Upstream::playing(|seen| {
         let prompt: u64 = seen.header("x-prompt").unwrap().parse().unwrap();
         let usage = json!({"promptTokenCount": prompt, "cachedContentTokenCount": 50_000, "candidatesTokenCount": 600, "thoughtsTokenCount": 400});
         Script::json(
             200,
-            &json!({"candidates": [], "usageMetadata": usage, "modelVersion": "gemini-2.5-pro"}).to_string(),
+            &json!({"candidates": [], "usageMetadata": usage, "modelVersion": "scripted-pro"}).to_string(),
         )
     });
     let gateway = gateway(&upstream, &format!("prices: {{files: [\"{}\"]}}", file.display()));
@@ -292,11 +292,11 @@ fn counting_and_listing_are_free_and_not_entered() {
             .request("POST", path, &KEY, contents().to_string().as_bytes())
             .status
     };
-    assert_eq!(post("/gemini/v1beta/models/gemini-2.5-pro:countTokens"), 200);
+    assert_eq!(post("/gemini/v1beta/models/scripted-pro:countTokens"), 200);
     assert_eq!(post("/cohere/v1/tokenize"), 200);
     for path in [
         "/gemini/v1beta/models",
-        "/gemini/v1beta/models/gemini-2.5-pro",
+        "/gemini/v1beta/models/scripted-pro",
         "/cohere/v1/models",
     ] {
         assert_eq!(gateway.client.get(path).status, 200);
@@ -318,7 +318,7 @@ fn what_is_not_served_is_refused_by_name() {
     let gateway = gateway(&upstream, "");
     for path in [
         "/gemini/v1beta/models/veo-3:predictLongRunning",
-        "/gemini/v1beta/models/gemini-2.5-pro:batchGenerateContent",
+        "/gemini/v1beta/models/scripted-pro:batchGenerateContent",
         "/gemini/v1beta/cachedContents",
         "/gemini/v1beta/openai/nothing",
         "/cohere/v1/classify",
@@ -344,14 +344,14 @@ fn a_model_that_only_the_path_names_is_held_and_entered() {
     });
     let gateway = gateway(&upstream, "");
     let body = json!({"content": {"parts": [{"text": "a ledger"}]}});
-    let path = "/gemini/v1beta/models/gemini-embedding-001:embedContent";
+    let path = "/gemini/v1beta/models/scripted-embedding:embedContent";
     assert_eq!(ask(&gateway, path, &body).status, 200);
     let entry = gateway.entry();
     assert_eq!(
         (&*entry.facts.requested_model, &*entry.facts.operation),
-        ("gemini-embedding-001", "embedContent")
+        ("scripted-embedding", "embedContent")
     );
-    assert_eq!(&*entry.settlement.model, "gemini-embedding-001");
+    assert_eq!(&*entry.settlement.model, "scripted-embedding");
     assert_eq!(entry.settlement.cost.to_string(), "0.001");
     assert!(
         entry.held < Usd::from_nanos(100_000),
