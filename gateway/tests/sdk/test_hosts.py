@@ -120,8 +120,8 @@ def generated(text, usage, **more):
 
 
 class Google(Hosts):
-    GENERATE = f"/v1beta/models/{FLASH}:generateContent"
-    STREAM = f"/v1beta/models/{FLASH}:streamGenerateContent"
+    GENERATE = f"/v1/models/{FLASH}:generateContent"
+    STREAM = f"/v1/models/{FLASH}:streamGenerateContent"
 
     def test_generate(self):
         usage = {
@@ -179,7 +179,7 @@ class Google(Hosts):
         self.assert_entry({"input": 7, "output": 25}, usd((7, "0.3"), (25, "2.5")), stream=True, reasoning=20)
 
     def test_embed(self):
-        path = "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+        path = "/v1/models/gemini-embedding-001:batchEmbedContents"
         answer = {"embeddings": [{"values": [0.1, 0.2]}], "usageMetadata": {"promptTokenCount": 12}}
         self.upstream.on(path, whole(answer))
         said = self.google().models.embed_content(model="gemini-embedding-001", contents="a ledger")
@@ -187,8 +187,8 @@ class Google(Hosts):
         self.assert_entry({"input": 12}, usd((12, "0.15")), operation="batchEmbedContents")
 
     def test_counting_and_listing_are_free(self):
-        self.upstream.on(f"/v1beta/models/{FLASH}:countTokens", whole({"totalTokens": 31}))
-        self.upstream.on("/v1beta/models", whole({"models": [{"name": f"models/{FLASH}"}]}))
+        self.upstream.on(f"/v1/models/{FLASH}:countTokens", whole({"totalTokens": 31}))
+        self.upstream.on("/v1/models", whole({"models": [{"name": f"models/{FLASH}"}]}))
         client = self.google()
         self.assertEqual(client.models.count_tokens(model=FLASH, contents="hi").total_tokens, 31)
         self.assertEqual([model.name for model in client.models.list()], [f"models/{FLASH}"])
@@ -380,16 +380,17 @@ class Budgets(Hosts):
 
     def test_google_sees_a_cut_as_its_error(self):
         self.endless(Google.STREAM, lambda text: event("", {"candidates": [candidate(text)], "modelVersion": FLASH}))
-        passed = 0
+        passed, ask = 0, self.google(self.key).models.generate_content_stream
+        config = types.GenerateContentConfig(max_output_tokens=1_000)
         with self.assertRaises(google_errors.ClientError) as raised:
-            for _ in self.google(self.key).models.generate_content_stream(model=FLASH, contents="Tell me all."):
+            for _ in ask(model=FLASH, contents="Tell me all.", config=config):
                 passed += 1
         self.assertEqual((raised.exception.code, raised.exception.status), (429, "RESOURCE_EXHAUSTED"))
         self.assert_cut(passed)
 
     def test_cohere_sees_a_cut_as_an_end_by_error(self):
         self.endless("/v2/chat", content)
-        events = list(self.cohere(self.key).chat_stream(model=COMMAND, messages=MESSAGES))
+        events = list(self.cohere(self.key).chat_stream(model=COMMAND, messages=MESSAGES, max_tokens=300))
         end = events[-1]
         self.assertEqual((end.type, end.delta.finish_reason), ("message-end", "ERROR"))
         self.assertTrue(end.delta.error.startswith("budget_exceeded: "))
