@@ -125,6 +125,15 @@ const ON_VERTEX_STREAM: &str =
 const OPEN_ON_VERTEX: &str = "/v1/projects/p/locations/global/endpoints/openapi/chat/completions";
 
 fn ways() -> Vec<Way> {
+    let claude_like = |name, host, base, path| Way {
+        speaks: Speaks::Anthropic,
+        path,
+        stream_path: path,
+        key: ("x-api-key", "{}"),
+        usage: anthropic,
+        counts: WITH_WRITES,
+        ..compatible(name, host, base)
+    };
     let google = |name, host| Way {
         speaks: Speaks::Gemini,
         usage: gemini,
@@ -209,6 +218,23 @@ fn ways() -> Vec<Way> {
             stream_path: "/chat/completions",
             usage: perplexity,
             ..compatible("perplexity", "api.perplexity.ai", "")
+        },
+        Way {
+            path: "/v1/sonar",
+            stream_path: "/v1/sonar",
+            usage: perplexity,
+            ..compatible("perplexity", "api.perplexity.ai", "")
+        },
+        claude_like("deepseek", "api.deepseek.com", "", "/anthropic/v1/messages"),
+        claude_like("fireworks", "api.fireworks.ai", "/inference", "/v1/messages"),
+        claude_like("openrouter", "openrouter.ai", "/api", "/v1/messages"),
+        claude_like("ollama", "localhost", "", "/v1/messages"),
+        Way {
+            path: "/chat/completions",
+            stream_path: "/beta/completions",
+            usage: deepseek,
+            counts: WITH_CACHE,
+            ..compatible("deepseek", "api.deepseek.com", "")
         },
         Way {
             usage: openrouter,
@@ -344,7 +370,7 @@ fn asked(way: &Way, streams: bool) -> String {
         Speaks::Anthropic if way.name == "vertex" => {
             json!({"anthropic_version": "vertex-2023-10-16", "max_tokens": 200, "messages": messages, "stream": streams})
         }
-        Speaks::OpenAi if way.path.contains("/fim/") => {
+        Speaks::OpenAi if way.path.contains("/fim/") || (streams && way.stream_path.contains("/beta/")) => {
             json!({"model": MODEL, "prompt": "def", "suffix": "end", "max_tokens": 200, "stream": streams})
         }
         _ => json!({"model": MODEL, "max_tokens": 200, "messages": messages, "stream": streams}),
@@ -540,7 +566,7 @@ fn every_provider_gets_its_path_and_headers_and_is_entered_at_its_price() {
             let entry = checked(way, at, &gateway, &upstream, streams);
             keys.insert(entry.facts.key.to_string());
             let reported = entry.settlement.reported_cost.map(|cost| cost.to_string());
-            let reports = matches!(way.name, "openrouter" | "xai" | "perplexity");
+            let reports = way.speaks == Speaks::OpenAi && matches!(way.name, "openrouter" | "xai" | "perplexity");
             assert_eq!(reported.as_deref(), reports.then_some("0.001234"), "{}", way.name);
         }
     }

@@ -17,7 +17,7 @@ const fn mount(of: &'static str, from: &'static str, dialect: &'static str, to: 
     Mount { of, from, dialect, to }
 }
 
-const MOUNTS: [Mount; 6] = [
+const MOUNTS: [Mount; 13] = [
     // https://ai.google.dev/gemini-api/docs/openai
     mount("gemini", "/v1beta/openai", "openai", "/v1"),
     // Claude on Vertex: Anthropic's answers at Google's paths, which Anthropic's plugin knows by itself.
@@ -32,10 +32,20 @@ const MOUNTS: [Mount; 6] = [
     ),
     // https://docs.cohere.com/docs/compatibility-api
     mount("cohere", "/compatibility/v1", "openai", "/v1"),
-    // Perplexity's own path has no version: https://docs.perplexity.ai/api-reference/chat-completions-post
+    // Perplexity's own paths: https://docs.perplexity.ai/api-reference/sonar-post and the one before it, without a version.
+    mount("perplexity", "/v1/sonar", "openai", "/v1/chat/completions"),
     mount("perplexity", "", "openai", "/v1"),
     // Fill-in-the-middle is a completion: https://docs.mistral.ai/api/endpoint/fim
     mount("mistral", "/v1/fim", "openai", "/v1"),
+    // https://api-docs.deepseek.com/api/create-chat-completion, /api/create-completion, /guides/anthropic_api
+    mount("deepseek", "", "openai", "/v1"),
+    mount("deepseek", "/beta", "openai", "/v1"),
+    mount("deepseek", "/anthropic", "anthropic", ""),
+    // Hosts that answer `/v1/messages` too: https://openrouter.ai/docs/api/api-reference/anthropic-messages,
+    // https://docs.fireworks.ai/tools-sdks/anthropic-compatibility, https://docs.ollama.com/api/anthropic-compatibility
+    mount("openrouter", "", "anthropic", ""),
+    mount("fireworks", "", "anthropic", ""),
+    mount("ollama", "", "anthropic", ""),
 ];
 
 /// The mounts of a provider, by its type and its name.
@@ -57,7 +67,7 @@ impl Mount {
             }
             rest = after;
         }
-        rest.starts_with('/').then(|| format!("{}{rest}", self.to))
+        (rest.is_empty() || rest.starts_with('/')).then(|| format!("{}{rest}", self.to))
     }
 }
 
@@ -87,7 +97,7 @@ mod tests {
             openai("/v1/chat/completions")
         );
         assert_eq!(inside("gemini", "/v1beta/openaix/chat/completions"), []);
-        assert_eq!(inside("gemini", "/v1beta/openai"), []);
+        assert_eq!(inside("gemini", "/v1beta/openai"), openai("/v1"));
         assert_eq!(
             inside("cohere", "/compatibility/v1/embeddings"),
             openai("/v1/embeddings")
@@ -98,6 +108,11 @@ mod tests {
         );
         assert_eq!(inside("mistral", "/v1/fim/completions"), openai("/v1/completions"));
         assert_eq!(inside("mistral", "/v1/chat/completions"), []);
+        assert_eq!(
+            inside("perplexity", "/v1/sonar").first(),
+            openai("/v1/chat/completions").first()
+        );
+        assert!(inside("deepseek", "/anthropic/v1/messages").contains(&("anthropic", "/v1/messages".to_owned())));
         let on_vertex = inside(
             "vertex",
             "/v1/projects/p/locations/global/endpoints/openapi/chat/completions",
