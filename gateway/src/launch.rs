@@ -117,7 +117,7 @@ fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: Pri
 /// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
 /// warning that the config gave; one that `policies.conf` names must be there.
 fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_json::Value> {
-    const NOT_SHIPPED: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
+    const NOT_SHIPPED: [&str; 3] = ["loop", "ghost", "alert"];
     let mut confs = config.policies.conf.clone();
     confs.retain(|name, _| !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name));
     confs
@@ -165,6 +165,9 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        rates: Arc::default(),
+        shadow_rates: Arc::default(),
+        alerts: Arc::default(),
         control: Handover::new(config.control.socket.clone()),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),

@@ -8,6 +8,7 @@ pub mod costs;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
+pub mod policy;
 pub mod prices;
 pub mod serve;
 pub mod table;
@@ -65,11 +66,24 @@ enum Command {
     /// The price book: its rows, what is wrong with it, what the past would cost at other prices
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+    /// Work on policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Print the version
     Version,
     /// Ask a running gateway whether it is well
     #[command(hide = true)]
     Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Run the specs of a folder of policies (DIR/spec/*.lua)
+    Test {
+        /// The folder; `policies` without it
+        #[arg(value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +188,7 @@ pub enum CliError {
     Verify(#[from] VerifyError),
     #[error("{0}")]
     Prices(#[from] prices::PricesError),
+    Specs(#[from] policy::SpecsError),
     #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]
@@ -275,6 +290,11 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
         Some(Command::Check(args)) => print(&check::run(args.path(), &Env::of_process())?),
         Some(Command::Prices(command)) => {
             let (report, ok) = prices::run(command)?;
+            print(&report)?;
+            if ok { Ok(()) } else { Err(CliError::Told) }
+        }
+        Some(Command::Policy(PolicyCommand::Test { dir })) => {
+            let (report, ok) = policy::test(dir)?;
             print(&report)?;
             if ok { Ok(()) } else { Err(CliError::Told) }
         }

@@ -15,6 +15,7 @@ use ulid::Ulid;
 
 use crate::meter::reason;
 use crate::plugin::Dialect;
+use crate::proxy::apply::{self, Reserved};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Changes, Failed, forward, outgoing};
@@ -24,7 +25,7 @@ use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::relay;
 use crate::proxy::reply::{Refusal, answer_json, refuse};
-use crate::proxy::reserve::{self, Reserved, Unbounded};
+use crate::proxy::reserve::{self, Unbounded};
 use crate::proxy::settle::{Ended, settlement, unanswered};
 use crate::proxy::{decide, handover, report, size};
 
@@ -194,14 +195,18 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
+    decide::bind(gateway, &mut exchange).map_err(refused)?;
     let _running = report::begun(gateway, &exchange);
 
     if !exchange.is_metered() {
-        return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
+        let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
+        return pass_unmetered(gateway, session, &exchange, &headers)
+            .await
+            .map_err(refused);
     }
     let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
-    let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
-    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
+    let verdict = decide::decide(gateway, &exchange, estimate.expected()).map_err(refused)?;
+    let reserved = apply::reserve(gateway, &mut exchange, estimate, verdict, session)
         .await
         .map_err(refused)?;
     metered(gateway, session, &mut exchange, reserved)
@@ -220,12 +225,17 @@ fn no_websocket() -> Refusal {
 }
 
 /// A free operation: forwarded, never held, never entered.
-async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchange) -> Result<bool, Refusal> {
+async fn pass_unmetered(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    exchange: &Exchange,
+    headers: &[(String, String)],
+) -> Result<bool, Refusal> {
     let outgoing = outgoing(exchange, session.req_header(), &Changes::default())?;
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     match forward(gateway, exchange, &outgoing, session, at_once).await {
         Ok(answer) => {
-            let relayed = relay(gateway, exchange, answer, false, &[], &mut Unbounded, session).await;
+            let relayed = relay(gateway, exchange, answer, false, headers, &mut Unbounded, session).await;
             Ok(relayed.finish(session).await)
         }
         Err(
@@ -244,11 +254,13 @@ async fn metered(
 ) -> Result<bool, Refusal> {
     let Reserved {
         mut hold,
+        mut rates,
         input_tokens,
         changes,
         headers,
         verdict,
         mut allowance,
+        shadow,
     } = reserved;
     let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
@@ -295,8 +307,16 @@ async fn metered(
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
+    rates.used_tokens(
+        settlement
+            .usage
+            .input_tokens()
+            .saturating_add(settlement.usage.output_tokens()),
+    );
     let settled = hold.settle(settlement);
     report::settled(gateway, settled.entry);
+    // Before the client sees the end: its next request must find its place free.
+    drop((rates, shadow));
     Ok(relayed.finish(session).await)
 }
 

@@ -11,6 +11,7 @@ use crate::plugin::{Billing, Dialect};
 use crate::proxy::gateway::{Rules, Way};
 use crate::proxy::identify::{Identity, Target};
 use crate::proxy::inspect::Inspected;
+use crate::proxy::price::StatedPrice;
 
 /// What is known once the request is identified and inspected. A request keeps the rules it started with.
 pub struct Exchange {
@@ -27,7 +28,14 @@ pub struct Exchange {
     /// Path and query for the upstream, its base path included.
     pub forward_path: String,
     pub identity: Identity,
+    /// As the policies found it; empty for none.
     pub tenant: Name,
+    /// IANA name of the tenant's time zone; `UTC` unless a policy says otherwise.
+    pub zone: Name,
+    /// What a model without a price costs here, where a policy says so.
+    pub unpriced: Option<StatedPrice>,
+    /// Policies that spoke before the request was decided on.
+    pub spoke: Vec<Name>,
     pub inspected: Inspected,
 }
 
@@ -63,7 +71,10 @@ impl Exchange {
             method: header.method.as_str().to_owned(),
             called_path: header.uri.path().to_owned(),
             forward_path,
-            tenant: identity.tenant_claim.clone().unwrap_or_else(|| Name::from("")),
+            tenant: Name::from(""),
+            zone: Name::from("UTC"),
+            unpriced: None,
+            spoke: Vec::new(),
             identity,
             inspected,
             way: target.way,

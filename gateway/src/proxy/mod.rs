@@ -8,6 +8,7 @@
 //! `reply` alone turns a refusal into HTTP. The other files are what several steps share.
 
 pub mod accept;
+pub mod apply;
 pub mod decide;
 pub mod forward;
 pub mod guard;
@@ -24,7 +25,9 @@ pub mod drain;
 pub mod exchange;
 pub mod gateway;
 pub mod handover;
+pub mod place;
 pub mod price;
+pub mod rated;
 pub mod reply;
 pub mod server;
 pub mod size;
