@@ -188,6 +188,7 @@ pub enum CliError {
     Verify(#[from] VerifyError),
     #[error("{0}")]
     Prices(#[from] prices::PricesError),
+    #[error("{0}")]
     Specs(#[from] policy::SpecsError),
     #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
