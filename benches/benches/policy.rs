@@ -58,6 +58,7 @@ fn evaluation(criterion: &mut Criterion) {
             path: "/v1/messages",
             tags: &tags,
             estimate: Estimate::default(),
+            history: None,
         };
         let verdict = engine.request(&facts, &balances).expect("the policy runs");
         assert_eq!(verdict.bounds.len(), 2);

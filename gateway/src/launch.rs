@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
 use arc_swap::ArcSwap;
 
@@ -23,6 +24,7 @@ use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::progress::Progress;
 use crate::proxy::server::{self, Running, ServeError};
 use crate::telemetry::Metrics;
 
@@ -162,6 +164,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(Estimator::new(config.limits.estimate_bytes_max)),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        progress: Arc::new(Progress::default()),
         control_socket: config.control.socket.clone(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
@@ -249,6 +252,10 @@ fn ledger_options(config: &Config) -> Options {
         },
         retention_months: config.storage.retention_months,
         queue_events_max: config.limits.journal_queue_events_max,
+        sessions: Kept {
+            sessions_max: config.limits.sessions_in_memory_max,
+            ..Kept::default()
+        },
         ..Options::new(&config.storage.dir)
     }
 }

@@ -11,6 +11,7 @@ mod http;
 mod listen;
 mod params;
 pub mod rpc;
+mod sessions;
 mod sources;
 pub mod wire;
 

@@ -12,6 +12,7 @@ use agentledger_ledger::{Entry, Kind, Name, Outcome, Unit, Usd, Window, Zone};
 use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
 use super::glob::Glob;
+use super::history::History;
 use super::verdict::{Read, check_account};
 use super::zones::{Moment, Zones};
 use crate::secret::Secret;
@@ -42,6 +43,8 @@ pub struct CallFacts<'a> {
     pub path: &'a str,
     pub tags: &'a BTreeMap<Name, Name>,
     pub estimate: Estimate,
+    /// `None` for a call without a session.
+    pub history: Option<History>,
 }
 
 /// What the request is expected to take, as its hold will be sized.
@@ -88,6 +91,7 @@ struct Buffers {
     stream: bool,
     max_output: Option<u64>,
     estimate: Estimate,
+    history: Option<History>,
 }
 
 /// Text fields of `call`, in the order of `Buffers::texts`.
@@ -133,6 +137,7 @@ impl Buffers {
         );
         (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
         self.estimate = facts.estimate;
+        self.history = facts.history;
     }
 }
 
@@ -286,6 +291,7 @@ struct TagsHandle(Ticket);
 struct EstimateHandle(Ticket);
 struct AtHandle(Ticket, Zone);
 struct UsageHandle(Ticket);
+struct HistoryHandle(Ticket, History);
 
 impl KeyHandle {
     /// Lets `look` see the raw key. For native matchers only.
@@ -326,6 +332,10 @@ impl UserData for CallHandle {
             }
             let buffers = shared.buffers.borrow();
             match wanted {
+                b"history" => match buffers.history {
+                    Some(history) => HistoryHandle(ticket.clone(), history).into_lua(lua),
+                    None => Ok(Value::Nil),
+                },
                 b"stream" => Ok(Value::Boolean(buffers.stream)),
                 b"max_output" => Ok(buffers.max_output.map_or(Value::Nil, count)),
                 _ => {
@@ -397,6 +407,16 @@ impl UserData for EstimateHandle {
                 b"usd" => Ok(Value::Number(as_number(estimate.usd.nanos(), Unit::Usd))),
                 _ => Err(no_field("call.estimate", &name)),
             }
+        });
+    }
+}
+
+impl UserData for HistoryHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
+            this.0.check()?;
+            let found = this.1.field(&name.as_bytes());
+            found.map(Value::Number).ok_or_else(|| no_field("call.history", &name))
         });
     }
 }

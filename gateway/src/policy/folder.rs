@@ -11,7 +11,10 @@ use super::set::{Options, PolicyError, PolicySet, Source};
 use crate::config::{BudgetRule, Budgets};
 
 /// The shipped policies, by file stem.
-const BUILTIN: [(&str, &str); 1] = [("budget", include_str!("../../../policies/budget.lua"))];
+const BUILTIN: [(&str, &str); 2] = [
+    ("budget", include_str!("../../../policies/budget.lua")),
+    ("loop", include_str!("../../../policies/loop.lua")),
+];
 
 /// Files that a folder may have: more is a wrong folder.
 const FILES_MAX: usize = 256;

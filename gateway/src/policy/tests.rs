@@ -79,6 +79,7 @@ struct Call {
     zone: String,
     max_output: Option<u64>,
     tags: BTreeMap<Name, Name>,
+    history: Option<History>,
 }
 
 impl Default for Call {
@@ -100,6 +101,7 @@ impl Call {
             zone: "UTC".to_owned(),
             max_output: Some(1_000),
             tags: BTreeMap::from([("team".into(), "ml".into()), ("feature".into(), "chat".into())]),
+            history: None,
         }
     }
 
@@ -132,6 +134,7 @@ impl Call {
                 output_tokens: 1_000,
                 usd: Usd::from_nanos(25_600_000),
             },
+            history: self.history,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentledger_ledger::Outcome;
+use agentledger_ledger::{Entry, Outcome};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -25,8 +25,9 @@ use crate::proxy::inspect::inspect;
 use crate::proxy::relay::relay;
 use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Reserved, Unbounded};
+use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settlement, unanswered};
-use crate::proxy::{decide, handover, report};
+use crate::proxy::{decide, handover, report, session};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -194,16 +195,29 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
-    let _running = report::begun(gateway, &exchange);
+    let _running = report::begun(gateway);
+    session::admit(gateway, &exchange).map_err(refused)?;
+    exchange.session_end = SessionEnd::of(gateway, &exchange);
 
     if !exchange.is_metered() {
         return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
     }
     let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
+    (exchange.history, exchange.step) = session::begin(gateway, &exchange).unzip();
     let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
+    if let Some((deny, step)) = verdict
+        .deny
+        .as_ref()
+        .zip(exchange.step.take_if(|_| verdict.deny.is_some()))
+    {
+        step.denied(&deny.code);
+    }
     let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
         .await
         .map_err(refused)?;
+    if let Some(end) = &mut exchange.session_end {
+        end.is_entered = true;
+    }
     metered(gateway, session, &mut exchange, reserved)
         .await
         .map_err(refused)
@@ -296,8 +310,22 @@ async fn metered(
     }
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
     let settled = hold.settle(settlement);
-    report::settled(gateway, settled.entry);
+    over(exchange, &settled.entry);
+    report::settled(gateway, settled.entry, &exchange.identity.trace);
     Ok(relayed.finish(session).await)
+}
+
+/// What hangs on the end of a call is told before its client knows of it.
+fn over(exchange: &mut Exchange, entry: &Entry) {
+    let end = &entry.settlement;
+    if let Some(step) = exchange
+        .step
+        .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
+    {
+        step.answered(end.cost);
+    }
+    exchange.step = None;
+    exchange.session_end = None;
 }
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
@@ -316,7 +344,7 @@ fn unanswered_end(
         }
         Failed::NotTaken(refusal) => {
             let settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Unanswered(refusal) => {
@@ -324,7 +352,7 @@ fn unanswered_end(
             settlement.outcome = Outcome::UpstreamFailed;
             settlement.status = refusal.status;
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Cut(refusal) => {
@@ -333,12 +361,12 @@ fn unanswered_end(
             settlement.status = refusal.status;
             settlement.cost = settlement.cost.max(hold.held());
             settlement.estimate_reason = Some(reason::CUT.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::ClientGone => {
             let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Ok(false)
         }
     }

@@ -30,6 +30,7 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, estimate: Estimate) -> Res
         path: &exchange.called_path,
         tags: &identity.tags,
         estimate,
+        history: exchange.history,
     };
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let verdict = gateway.policies.request(&facts, &balances).map_err(|failure| {

@@ -13,6 +13,7 @@ use crate::policy::{Balances, Engine};
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::progress::{Bounds, Progress};
 use crate::proxy::upstream::Upstream;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -39,6 +40,8 @@ pub struct Rules {
     pub ways: Vec<Arc<Way>>,
     pub prices: PriceBook,
     pub fingerprints: Fingerprints,
+    /// How far back a session's steps are looked at.
+    pub progress: Bounds,
 }
 
 /// Why rules could not be made of a configuration; the old ones stay.
@@ -79,6 +82,7 @@ impl Rules {
         }
         ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
         Ok(Rules {
+            progress: Bounds::of(&config),
             config,
             ways,
             prices,
@@ -149,6 +153,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     pub drain: Arc<Drain>,
     pub bodies: Arc<BodyBudget>,
+    /// What the sessions did lately.
+    pub progress: Arc<Progress>,
     /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control_socket: std::path::PathBuf,
 }

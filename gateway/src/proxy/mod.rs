@@ -24,6 +24,8 @@ pub mod exchange;
 pub mod gateway;
 pub mod handover;
 pub mod price;
+pub mod progress;
 pub mod reply;
 pub mod server;
+pub mod session;
 pub mod upstream;

@@ -5,19 +5,12 @@ use std::sync::Arc;
 
 use agentledger_ledger::Entry;
 
-use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::reply::Refusal;
 use crate::telemetry::Running;
 
 /// Tells that an exchange begins; it runs until the guard is dropped.
-pub fn begun(gateway: &Gateway, exchange: &Exchange) -> Running {
-    let (session, sessions) = (&exchange.identity.session, &gateway.metrics.sessions);
-    if exchange.identity.session_end {
-        sessions.ended(session);
-    } else {
-        sessions.seen(session, exchange.rules.config.agent.session_timeout);
-    }
+pub fn begun(gateway: &Gateway) -> Running {
     gateway.metrics.exchange_started()
 }
 
@@ -48,7 +41,7 @@ pub fn plugin_failed(gateway: &Gateway, way: &Way, count: u32) {
 
 /// Tells of a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
 /// changes nothing: the money is spent.
-pub fn settled(gateway: &Gateway, entry: Entry) {
+pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
     gateway.metrics.settled(&entry);
     let (facts, end) = (&entry.facts, &entry.settlement);
     tracing::info!(
@@ -65,6 +58,7 @@ pub fn settled(gateway: &Gateway, entry: Entry) {
         key = %facts.key,
         agent = %facts.agent,
         session = %facts.session,
+        trace = (!trace.is_empty()).then_some(trace),
         duration_ms = end.duration_ms,
         "exchange"
     );

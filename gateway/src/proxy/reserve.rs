@@ -25,6 +25,7 @@ use crate::proxy::guard::client_left;
 use crate::proxy::price::find;
 use crate::proxy::relay::Allowance;
 use crate::proxy::reply::Refusal;
+use crate::proxy::session::stopped;
 use crate::proxy::settle::unanswered;
 
 /// Until a model's ratio is learned, texts up to this length are counted by the encoder, which takes a tenth of a millisecond a
@@ -340,9 +341,7 @@ async fn place(
             Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
                 () = client_gone(session) => return Err(client_left()),
-                () = gateway.drain.cutting() => {
-                    return Err(Refusal::new(503, "shutting_down", "the gateway is going down; try again").closing());
-                }
+                stop = stopped(gateway, exchange) => return Err(stop.refusal()),
             },
             Obstacle::Held => {
                 tell_denied(gateway, exchange, &account, "budget_held");

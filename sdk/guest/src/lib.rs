@@ -35,8 +35,8 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Reading, Refusal,
-    Request, Route, Want,
+    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Progress,
+    ProgressPart, Reading, Refusal, Request, Route, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -119,6 +119,14 @@ pub fn media(path: &str, medium: Medium) -> Media {
     Media {
         path: path.to_owned(),
         medium,
+    }
+}
+
+/// A value that tells what the agent did last.
+pub fn progress(path: &str, part: ProgressPart) -> Progress {
+    Progress {
+        path: path.to_owned(),
+        part,
     }
 }
 
