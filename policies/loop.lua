@@ -100,9 +100,21 @@ return {
 			return nil
 		end
 		local message = `loop detected: {what} (threshold: {conf.threshold}){more}`
+		local told = alert({
+			type = "loop_detected",
+			severity = "warning",
+			message = message,
+			details = { session_id = call.session, agent_id = call.agent },
+			about = call.session,
+		})
 		if conf.action == "block" then
-			return deny({ status = 429, code = "loop_detected", message = message })
+			return { told, deny({ status = 429, code = "loop_detected", message = message }) }
 		end
-		return header({ name = "X-AgentLedger-Loop-Warning", value = header_text(message) })
+		local warning = header({ name = "X-AgentLedger-Loop-Warning", value = header_text(message) })
+		if conf.action == "delay" then
+			-- A second, then twice as long with each further repeat.
+			return { told, warning, delay({ seconds = math.min(2 ^ (times - conf.threshold), 30) }) }
+		end
+		return { told, warning }
 	end,
 }

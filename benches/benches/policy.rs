@@ -50,6 +50,7 @@ fn evaluation(criterion: &mut Criterion) {
             max_output: Some(4_096),
             key: &key,
             fingerprint: "0123456789abcdef01234567",
+            claim: "",
             tenant: "",
             agent: "coder",
             session: "",
@@ -59,6 +60,8 @@ fn evaluation(criterion: &mut Criterion) {
             tags: &tags,
             estimate: Estimate::default(),
             history: None,
+            priced: true,
+            free: false,
         };
         let verdict = engine.request(&facts, &balances).expect("the policy runs");
         assert_eq!(verdict.bounds.len(), 2);

@@ -24,6 +24,7 @@ use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::lookout::Lookout;
 use crate::proxy::progress::Progress;
 use crate::proxy::server::{self, Running, ServeError};
 use crate::telemetry::Metrics;
@@ -129,6 +130,7 @@ pub struct Launched {
     running: Running,
     control: ControlHandle,
     gateway: Arc<Gateway>,
+    lookout: Lookout,
     config: Arc<ArcSwap<Config>>,
 }
 
@@ -166,6 +168,9 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
         progress: Arc::new(Progress::default()),
         control_socket: config.control.socket.clone(),
+        rates: Arc::default(),
+        shadow_rates: Arc::default(),
+        alerts: Arc::default(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
@@ -182,9 +187,11 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
+    let lookout = Lookout::start(&gateway).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
+        lookout,
         gateway,
         config: shared,
     })
@@ -231,6 +238,7 @@ impl Launched {
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
         let ledger = Arc::clone(&self.gateway.ledger);
         self.running.stop(hurry);
+        drop(self.lookout);
         self.control.stop();
         ledger.close();
     }

@@ -12,5 +12,6 @@ pub mod meter;
 pub mod plugin;
 pub mod policy;
 pub mod proxy;
+pub mod rates;
 pub mod secret;
 pub mod telemetry;

@@ -14,6 +14,10 @@ use crate::harness::{Gate, Gateway, Installation, Script, Setup, Upstream};
 const CHAT: &str = "/v1/chat/completions";
 const SMALL: &str = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110}}"#;
 const ASKED: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"max_tokens":100}"#;
+/// Who claims a tenant is of it.
+const BIND: &str = r#"return { name = "bind", version = "1", tenant = function(_, call)
+    return if call.claim ~= "" then bind({ tenant = call.claim }) else nil
+end }"#;
 /// 2026-11-22T00:00:00Z.
 const START_MS: i64 = 1_795_305_600_000;
 
@@ -151,6 +155,7 @@ fn totals_survive_a_kill_9_and_commands_read_them_without_a_gateway() {
 fn defect_sessions_bear_no_tenant() {
     let gateway = Setup::new(&upstream())
         .with("tenants: {enabled: true, key_mappings: [{api_key_pattern: \"sk-a-*\", tenant_id: acme}]}")
+        .policy("bind", BIND)
         .start();
     let ask = |key: &str, tenant: &str| {
         let headers = [
@@ -414,4 +419,58 @@ fn identity_values_are_bounded_and_thousands_of_them_are_counted_as_other() {
         .filter(|line| line.starts_with("agentledger_cost_usd_total{"))
         .count();
     assert!(keys <= 21, "{keys}");
+}
+
+/// The contract's keys for ghosts; fifty calls here would only take long.
+const GHOSTS: &str = "agent: {ghost_max_age_mins: 60, ghost_min_calls: 3, ghost_min_cost_usd: 0.001}";
+
+/// Waits, boundedly, until metrics say so.
+fn wait_for_metric(gateway: &Gateway, line: &str) {
+    for _ in 0..1500 {
+        if gateway.client.get("/metrics").text().lines().any(|known| known == line) {
+            return;
+        }
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("metrics never say {line}:\n{}", gateway.client.get("/metrics").text());
+}
+
+#[test]
+fn a_session_grown_old_busy_and_dear_is_told_of_once_though_no_call_comes() {
+    let upstream = upstream();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let gateway = Setup::new(&upstream).with(GHOSTS).clock(clock.clone()).start();
+    for session in ["busy", "busy", "busy", "idle"] {
+        ask(&gateway, &[("X-Agent-Id", "coder"), ("X-Agent-Session", session)]);
+    }
+    clock.advance_ms(60 * 60_000);
+    ask(&gateway, &[("X-Agent-Session", "idle")]);
+    clock.advance_ms(5 * 60_000);
+    ask(&gateway, &[("X-Agent-Session", "busy")]);
+    wait_for_metric(&gateway, "agentledger_ghost_detected_total 1");
+    let alert = gateway.launched().gateway().alerts.take().0.remove(0);
+    assert_eq!((alert.kind.as_str(), alert.severity), ("ghost_detected", "critical"));
+    assert_eq!(alert.message, "session active 1h5m0s, 4 calls, $0.00 spent");
+    let details: Vec<(&str, &str)> = alert
+        .details
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(details, [("agent_id", "coder"), ("session_id", "busy")]);
+    // Once per session: also after a restart, and long after any cooldown.
+    let dir = gateway.stop();
+    clock.advance_ms(20 * 60_000);
+    let gateway = Setup::new(&upstream)
+        .with(GHOSTS)
+        .clock(clock.clone())
+        .in_dir(&dir)
+        .start();
+    ask(&gateway, &[("X-Agent-Session", "busy")]);
+    ask(&gateway, &[("X-Agent-Session", "idle")]);
+    wait_for_metric(&gateway, "agentledger_ghost_detected_total 1");
+    assert_eq!(
+        gateway.launched().gateway().alerts.take().0[0].about,
+        "idle",
+        "the other one has cost enough by now"
+    );
 }

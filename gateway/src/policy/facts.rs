@@ -11,9 +11,12 @@ use std::sync::Arc;
 use agentledger_ledger::{Entry, Kind, Name, Outcome, Unit, Usd, Window, Zone};
 use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
+use super::account::{Own, account_of, check_account};
+use super::event::{Event, EventHandle};
 use super::glob::Glob;
 use super::history::History;
-use super::verdict::{Read, check_account};
+use super::read::{At, name_text, wrong};
+use super::verdict::Read;
 use super::zones::{Moment, Zones};
 use crate::secret::Secret;
 
@@ -34,6 +37,8 @@ pub struct CallFacts<'a> {
     /// The raw key, empty for none. Only globs are matched against it, natively; Lua never gets it.
     pub key: &'a Secret<String>,
     pub fingerprint: &'a str,
+    /// The tenant that the client claims to be; what counts is `tenant`, once the phase `tenant` has run.
+    pub claim: &'a str,
     pub tenant: &'a str,
     pub agent: &'a str,
     pub session: &'a str,
@@ -45,6 +50,10 @@ pub struct CallFacts<'a> {
     pub estimate: Estimate,
     /// `None` for a call without a session.
     pub history: Option<History>,
+    /// The model has a price of its own: the estimate stands on no stand-in.
+    pub priced: bool,
+    /// It costs nothing and is not held: of a verdict on it only a deny and headers count.
+    pub free: bool,
 }
 
 /// What the request is expected to take, as its hold will be sized.
@@ -53,6 +62,8 @@ pub struct Estimate {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub usd: Usd,
+    /// The part of `usd` that the output may cost.
+    pub output_usd: Usd,
 }
 
 /// The balances as of one moment. One snapshot serves one evaluation, which asks for each value at most once.
@@ -92,10 +103,14 @@ struct Buffers {
     max_output: Option<u64>,
     estimate: Estimate,
     history: Option<History>,
+    priced: bool,
+    free: bool,
+    /// The call's own accounts, each made once it is named.
+    own: [Option<Name>; Own::COUNT],
 }
 
 /// Text fields of `call`, in the order of `Buffers::texts`.
-const TEXTS: [&str; 10] = [
+const TEXTS: [&str; 11] = [
     "provider",
     "dialect",
     "operation",
@@ -106,6 +121,7 @@ const TEXTS: [&str; 10] = [
     "user",
     "task",
     "path",
+    "claim",
 ];
 
 impl Buffers {
@@ -121,6 +137,7 @@ impl Buffers {
             facts.user,
             facts.task,
             facts.path,
+            facts.claim,
         ];
         for (buffer, text) in self.texts.iter_mut().zip(texts) {
             refill(buffer, text);
@@ -136,8 +153,24 @@ impl Buffers {
                 .map(|(name, value)| (Arc::clone(name), Arc::clone(value))),
         );
         (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
-        self.estimate = facts.estimate;
+        (self.estimate, self.priced, self.free) = (facts.estimate, facts.priced, facts.free);
         self.history = facts.history;
+        self.own = Default::default();
+    }
+
+    /// What the call says of one of its own accounts' names.
+    fn own_name(&self, own: Own) -> &str {
+        let text = match own {
+            Own::Key => return &self.fingerprint,
+            Own::Provider => 0,
+            Own::Model => 3,
+            Own::Tenant => 4,
+            Own::Agent => 5,
+            Own::Session => 6,
+            Own::User => 7,
+            Own::Task => 8,
+        };
+        self.texts.get(text).map_or("", String::as_str)
     }
 }
 
@@ -151,6 +184,9 @@ pub(super) struct Shared {
     /// Number of the evaluation, from 1; handles of other evaluations are dead.
     evaluation: Cell<u64>,
     live: Cell<bool>,
+    /// A call is at hand, with accounts of its own.
+    is_call: Cell<bool>,
+    global: Name,
     buffers: RefCell<Buffers>,
     entry: RefCell<Option<Arc<Entry>>>,
     balances: RefCell<Option<Arc<dyn Balances>>>,
@@ -163,6 +199,8 @@ impl Shared {
         Rc::new(Shared {
             evaluation: Cell::new(0),
             live: Cell::new(false),
+            is_call: Cell::new(false),
+            global: Name::from("global"),
             buffers: RefCell::default(),
             entry: RefCell::default(),
             balances: RefCell::default(),
@@ -175,7 +213,20 @@ impl Shared {
     pub(super) fn open_call(self: &Rc<Shared>, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> CallHandle {
         self.buffers.borrow_mut().fill(facts);
         *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.is_call.set(true);
         CallHandle(self.open())
+    }
+
+    /// Opens an evaluation on an event.
+    pub(super) fn open_event(self: &Rc<Shared>, event: Event, balances: &Arc<dyn Balances>) -> EventHandle {
+        {
+            let mut buffers = self.buffers.borrow_mut();
+            buffers.at_ms = event.at_ms;
+            refill(&mut buffers.zone, "UTC");
+        }
+        *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.is_call.set(false);
+        EventHandle(self.open(), Rc::new(event))
     }
 
     /// Opens an evaluation on a settled entry.
@@ -188,6 +239,7 @@ impl Shared {
         }
         *self.entry.borrow_mut() = Some(Arc::clone(entry));
         *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.is_call.set(false);
         EntryHandle(self.open())
     }
 
@@ -216,6 +268,46 @@ impl Shared {
         self.zones.named(&buffers.zone).map_err(LuaError::runtime)
     }
 
+    /// The account that a policy names: whole, or by its kind alone.
+    pub(super) fn account(&self, at: At, field: &str, said: &Value) -> Result<Name, LuaError> {
+        let said = name_text(at, field, said)?;
+        self.account_named(&said).map_err(|why| wrong(at, field, why))
+    }
+
+    pub(super) fn account_named(&self, said: &str) -> Result<Name, String> {
+        if said == "global" {
+            return Ok(Name::clone(&self.global));
+        }
+        if said.contains(':') && !said.starts_with("tag:") {
+            return check_account(said).map(|()| Name::from(said));
+        }
+        let own = Own::from_word(said);
+        let tag = said.strip_prefix("tag:").filter(|tag| !tag.contains('='));
+        if own.is_none() && tag.is_none() {
+            return check_account(said).map(|()| Name::from(said));
+        }
+        if !(self.live.get() && self.is_call.get()) {
+            return Err(format!("{said:?} is the account of a call, and there is none here"));
+        }
+        let mut buffers = self.buffers.borrow_mut();
+        if let Some(tag) = tag {
+            let value = buffers.tags.iter().find(|(known, _)| **known == *tag);
+            let value = value.map_or("", |(_, value)| value);
+            return Ok(account_of("tag", &format!("{tag}={value}")));
+        }
+        let Some(own) = own else {
+            return Err("is no account".to_owned());
+        };
+        if let Some(Some(known)) = buffers.own.get(own.place()) {
+            return Ok(Name::clone(known));
+        }
+        let made = account_of(said, buffers.own_name(own));
+        if let Some(slot) = buffers.own.get_mut(own.place()) {
+            *slot = Some(Name::clone(&made));
+        }
+        Ok(made)
+    }
+
     /// What `spent` (with a window) and `held` (without one) answer; the same value all through one evaluation.
     pub(super) fn balance(&self, account: &str, window: Option<Window>, unit: Unit) -> Result<f64, LuaError> {
         let what = if window.is_some() { "spent" } else { "held" };
@@ -225,11 +317,12 @@ impl Shared {
                 "{what}: balances can be read during a call only"
             )));
         };
-        check_account(account).map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
+        let account = self.account_named(account);
+        let account = account.map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
         let mut reads = self.reads.borrow_mut();
         let known = reads
             .iter()
-            .find(|read| read.window == window && read.unit == unit && &*read.account == account);
+            .find(|read| read.window == window && read.unit == unit && read.account == account);
         if let Some(read) = known {
             return Ok(as_number(read.value, unit));
         }
@@ -241,12 +334,12 @@ impl Shared {
         let value = match window {
             Some(window) => {
                 let buffers = self.buffers.borrow();
-                balances.spent(account, window, &buffers.zone, unit, buffers.at_ms)
+                balances.spent(&account, window, &buffers.zone, unit, buffers.at_ms)
             }
-            None => balances.held(account, unit),
+            None => balances.held(&account, unit),
         };
         reads.push(Read {
-            account: account.into(),
+            account,
             window,
             unit,
             value,
@@ -272,7 +365,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    fn check(&self) -> Result<&Shared, LuaError> {
+    pub(super) fn check(&self) -> Result<&Shared, LuaError> {
         if self.shared.live.get() && self.shared.evaluation.get() == self.evaluation {
             Ok(&self.shared)
         } else {
@@ -289,9 +382,15 @@ pub(super) struct EntryHandle(Ticket);
 pub(super) struct KeyHandle(Ticket);
 struct TagsHandle(Ticket);
 struct EstimateHandle(Ticket);
-struct AtHandle(Ticket, Zone);
+pub(super) struct AtHandle(Ticket, Zone);
 struct UsageHandle(Ticket);
 struct HistoryHandle(Ticket, History);
+
+impl AtHandle {
+    pub(super) fn new(ticket: Ticket, zone: Zone) -> AtHandle {
+        AtHandle(ticket, zone)
+    }
+}
 
 impl KeyHandle {
     /// Lets `look` see the raw key. For native matchers only.
@@ -337,6 +436,8 @@ impl UserData for CallHandle {
                     None => Ok(Value::Nil),
                 },
                 b"stream" => Ok(Value::Boolean(buffers.stream)),
+                b"priced" => Ok(Value::Boolean(buffers.priced)),
+                b"free" => Ok(Value::Boolean(buffers.free)),
                 b"max_output" => Ok(buffers.max_output.map_or(Value::Nil, count)),
                 _ => {
                     let at = TEXTS.iter().position(|known| known.as_bytes() == wanted);
@@ -405,6 +506,7 @@ impl UserData for EstimateHandle {
                 b"input_tokens" => Ok(count(estimate.input_tokens)),
                 b"output_tokens" => Ok(count(estimate.output_tokens)),
                 b"usd" => Ok(Value::Number(as_number(estimate.usd.nanos(), Unit::Usd))),
+                b"output_usd" => Ok(Value::Number(as_number(estimate.output_usd.nanos(), Unit::Usd))),
                 _ => Err(no_field("call.estimate", &name)),
             }
         });

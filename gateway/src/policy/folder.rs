@@ -11,9 +11,10 @@ use super::set::{Options, PolicyError, PolicySet, Source};
 use crate::config::{BudgetRule, Budgets};
 
 /// The shipped policies, by file stem.
-const BUILTIN: [(&str, &str); 2] = [
+const BUILTIN: [(&str, &str); 3] = [
     ("budget", include_str!("../../../policies/budget.lua")),
     ("loop", include_str!("../../../policies/loop.lua")),
+    ("ghost", include_str!("../../../policies/ghost.lua")),
 ];
 
 /// Files that a folder may have: more is a wrong folder.

@@ -72,6 +72,7 @@ fn run(request: &str) -> Result<Verdict, PolicyFailure> {
 struct Call {
     key: Secret<String>,
     fingerprint: String,
+    claim: String,
     tenant: String,
     agent: String,
     model: String,
@@ -93,6 +94,7 @@ impl Call {
         Call {
             key: Secret::new(key.to_owned()),
             fingerprint: "f1".to_owned(),
+            claim: String::new(),
             tenant: String::new(),
             agent: "coder".to_owned(),
             model: "claude-opus-4-5".to_owned(),
@@ -122,6 +124,7 @@ impl Call {
             max_output: self.max_output,
             key: &self.key,
             fingerprint: &self.fingerprint,
+            claim: &self.claim,
             tenant: &self.tenant,
             agent: &self.agent,
             session: "",
@@ -133,8 +136,11 @@ impl Call {
                 input_tokens: 120,
                 output_tokens: 1_000,
                 usd: Usd::from_nanos(25_600_000),
+                output_usd: Usd::from_nanos(25_000_000),
             },
             history: self.history,
+            priced: true,
+            free: false,
         }
     }
 }
@@ -163,7 +169,8 @@ fn a_whole_policy_as_the_design_shows_it() {
     let limit = Limit::usd(Usd::from_nanos(5_000_000_000)).unwrap();
     let expected = AskedBound {
         bound: Bound::new("agent:coder".into(), Window::Day, Zone::utc(), limit, Mode::Hard).unwrap(),
-        soft_ppm: 0,
+        soft: Thresholds::default(),
+        clamps: false,
         policy: "no-dear-models-at-night@1".into(),
     };
     assert_eq!((verdict.bounds.as_slice(), verdict.deny), ([expected].as_slice(), None));
@@ -284,11 +291,7 @@ fn files_are_refused_with_their_line_and_key() {
             Some(2),
             "version must be text",
         ),
-        (
-            "return { name = 'x', version = '1' }",
-            None,
-            "neither request nor settled",
-        ),
+        ("return { name = 'x', version = '1' }", None, "none of the phases"),
         (
             "return { name = 'x', version = '1',\n requst = function() end }",
             Some(2),

@@ -15,6 +15,7 @@ use ulid::Ulid;
 
 use crate::meter::reason;
 use crate::plugin::Dialect;
+use crate::proxy::apply::{self, Reserved};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Changes, Failed, forward, outgoing};
@@ -24,7 +25,7 @@ use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::relay;
 use crate::proxy::reply::{Refusal, answer_json, refuse};
-use crate::proxy::reserve::{self, Reserved, Unbounded};
+use crate::proxy::reserve::{self, Unbounded};
 use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settlement, unanswered};
 use crate::proxy::{decide, handover, report, session};
@@ -196,23 +197,23 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         inspected,
     );
     let _running = report::begun(gateway);
+    decide::bind(gateway, &mut exchange).map_err(refused)?;
     session::admit(gateway, &exchange).map_err(refused)?;
     exchange.session_end = SessionEnd::of(gateway, &exchange);
 
     if !exchange.is_metered() {
-        return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
+        let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
+        return pass_unmetered(gateway, session, &exchange, &headers)
+            .await
+            .map_err(refused);
     }
     let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
     (exchange.history, exchange.step) = session::begin(gateway, &exchange).unzip();
-    let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
-    if let Some((deny, step)) = verdict
-        .deny
-        .as_ref()
-        .zip(exchange.step.take_if(|_| verdict.deny.is_some()))
-    {
-        step.denied(&deny.code);
+    let verdict = decide::decide(gateway, &exchange, estimate.expected()).map_err(refused)?;
+    if let Some(deny) = &verdict.deny {
+        session::denied(&mut exchange, &deny.code);
     }
-    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
+    let reserved = apply::reserve(gateway, &mut exchange, estimate, verdict, session)
         .await
         .map_err(refused)?;
     if let Some(end) = &mut exchange.session_end {
@@ -234,12 +235,17 @@ fn no_websocket() -> Refusal {
 }
 
 /// A free operation: forwarded, never held, never entered.
-async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchange) -> Result<bool, Refusal> {
+async fn pass_unmetered(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    exchange: &Exchange,
+    headers: &[(String, String)],
+) -> Result<bool, Refusal> {
     let outgoing = outgoing(exchange, session.req_header(), &Changes::default())?;
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     match forward(gateway, exchange, &outgoing, session, at_once).await {
         Ok(answer) => {
-            let relayed = relay(gateway, exchange, answer, false, &[], &mut Unbounded, session).await;
+            let relayed = relay(gateway, exchange, answer, false, headers, &mut Unbounded, session).await;
             Ok(relayed.finish(session).await)
         }
         Err(
@@ -258,11 +264,13 @@ async fn metered(
 ) -> Result<bool, Refusal> {
     let Reserved {
         mut hold,
+        mut rates,
         input_tokens,
         changes,
         headers,
         verdict,
         mut allowance,
+        shadow: _shadow,
     } = reserved;
     let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
@@ -309,6 +317,12 @@ async fn metered(
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
     reserve::learn(gateway, exchange, &relayed.metered, &settlement);
+    rates.used_tokens(
+        settlement
+            .usage
+            .input_tokens()
+            .saturating_add(settlement.usage.output_tokens()),
+    );
     let settled = hold.settle(settlement);
     over(exchange, &settled.entry);
     report::settled(gateway, settled.entry, &exchange.identity.trace);

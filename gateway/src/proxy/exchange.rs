@@ -12,6 +12,7 @@ use crate::policy::History;
 use crate::proxy::gateway::{Rules, Way};
 use crate::proxy::identify::{Identity, Target};
 use crate::proxy::inspect::Inspected;
+use crate::proxy::price::StatedPrice;
 use crate::proxy::progress::Step;
 use crate::proxy::session::SessionEnd;
 
@@ -30,7 +31,14 @@ pub struct Exchange {
     /// Path and query for the upstream, its base path included.
     pub forward_path: String,
     pub identity: Identity,
+    /// As the policies found it; empty for none.
     pub tenant: Name,
+    /// IANA name of the tenant's time zone; `UTC` unless a policy says otherwise.
+    pub zone: Name,
+    /// What a model without a price costs here, where a policy says so.
+    pub unpriced: Option<StatedPrice>,
+    /// Policies that spoke before the request was decided on.
+    pub spoke: Vec<Name>,
     pub inspected: Inspected,
     /// What its session did before; `None` without a session.
     pub history: Option<History>,
@@ -72,7 +80,10 @@ impl Exchange {
             method: header.method.as_str().to_owned(),
             called_path: header.uri.path().to_owned(),
             forward_path,
-            tenant: identity.tenant_claim.clone().unwrap_or_else(|| Name::from("")),
+            tenant: Name::from(""),
+            zone: Name::from("UTC"),
+            unpriced: None,
+            spoke: Vec::new(),
             identity,
             inspected,
             history: None,

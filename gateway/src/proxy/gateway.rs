@@ -15,8 +15,10 @@ use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
 use crate::proxy::progress::{Bounds, Progress};
 use crate::proxy::upstream::Upstream;
+use crate::rates::Rates;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
+use crate::telemetry::alerts::Outbox;
 
 /// The source of plugins that the gateway brings with it.
 const BUILT_IN: &str = "built-in";
@@ -149,6 +151,10 @@ pub struct Gateway {
     pub balances: Arc<dyn Balances>,
     pub ledger: Arc<Ledger>,
     pub metrics: Arc<Metrics>,
+    pub rates: Arc<Rates>,
+    /// What policies in shadow count: apart, so that it binds nobody.
+    pub shadow_rates: Arc<Rates>,
+    pub alerts: Arc<Outbox>,
     pub estimator: Arc<Estimator>,
     pub clock: Arc<dyn Clock>,
     pub drain: Arc<Drain>,

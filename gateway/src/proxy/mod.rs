@@ -8,6 +8,7 @@
 //! `reply` alone turns a refusal into HTTP. The other files are what several steps share.
 
 pub mod accept;
+pub mod apply;
 pub mod decide;
 pub mod forward;
 pub mod guard;
@@ -23,8 +24,11 @@ pub mod drain;
 pub mod exchange;
 pub mod gateway;
 pub mod handover;
+pub mod lookout;
+pub mod place;
 pub mod price;
 pub mod progress;
+pub mod rated;
 pub mod reply;
 pub mod server;
 pub mod session;

@@ -3,7 +3,7 @@
 use agentledger_ledger::{Name, Part, PriceRef, Usd};
 
 use crate::config::Unpriced;
-use crate::meter::price::Quote;
+use crate::meter::price::{Quote, Row};
 use crate::meter::{Settled, reason};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::{Rules, Way};
@@ -38,6 +38,39 @@ pub fn find<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Opti
     }
 }
 
+/// What a policy said of models without a price, for one exchange.
+pub struct StatedPrice {
+    unpriced: Unpriced,
+    row: Option<Row>,
+}
+
+impl StatedPrice {
+    pub fn new(unpriced: Unpriced, provider: &Name) -> StatedPrice {
+        let row = match unpriced {
+            Unpriced::Free => Some(Row::free(provider.clone())),
+            Unpriced::Price { input, output } => Some(Row::default_price(provider.clone(), input, output)),
+            Unpriced::Dearest | Unpriced::Refuse => None,
+        };
+        StatedPrice { unpriced, row }
+    }
+}
+
+/// The price of a model in an exchange: a policy's word on unpriced models comes before the config's.
+pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<Found<'a>> {
+    let (rules, way, at_ms) = (&exchange.rules, &exchange.way, exchange.at_ms);
+    let Some(stated) = &exchange.unpriced else {
+        return find(rules, way, model, at_ms);
+    };
+    let provider = way.provider.name.as_str();
+    let (quote, reason) = match (rules.prices.find(provider, model, at_ms), &stated.row, stated.unpriced) {
+        (Some(quote), _, _) => (quote, None),
+        (None, Some(row), _) => (row.quote(at_ms), None),
+        (None, None, Unpriced::Dearest) => (rules.prices.dearest(provider, at_ms)?, Some(reason::UNPRICED_MODEL)),
+        (None, None, _) => return None,
+    };
+    Some(Found { quote, reason })
+}
+
 /// The cost of all parts of an answer.
 pub struct Priced {
     pub cost: Usd,
@@ -57,17 +90,10 @@ pub fn price(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str
     };
     for part in &used.parts {
         let named = part.model.as_deref().unwrap_or(model);
-        let found = find(&exchange.rules, &exchange.way, named, exchange.at_ms)
+        let found = find_for(exchange, named)
             // The answer may name a model by an id that only the requested one tells the price of.
             .filter(|found| found.reason.is_none())
-            .or_else(|| {
-                find(
-                    &exchange.rules,
-                    &exchange.way,
-                    &exchange.inspected.call.model,
-                    exchange.at_ms,
-                )
-            });
+            .or_else(|| find_for(exchange, &exchange.inspected.call.model));
         let cost = match &found {
             Some(found) => {
                 let fallbacks = found.quote.fallbacks(&part.usage, tier);

@@ -1,31 +1,20 @@
-//! Fifth step: the money is held before it is spent. The hold is sized from the request and its price, placed on all
-//! bounds or on none, and guards the stream as it grows.
+//! Fifth step: the money is held before it is spent. The hold is sized here, from the request and its price, and guards the
+//! stream as it grows; [`super::apply`] and [`super::place`] put it on all bounds or on none.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use agentledger_ledger::{
-    Amounts, BooksError, Bound, Denial, Hold, Kind, LedgerError, Mode, Name, Obstacle, Outcome, Settlement, Standing,
-    Unit, Usage, Usd, Window,
-};
-
-use pingora::protocols::http::ServerSession;
+use agentledger_ledger::{Amounts, Hold, Kind, LedgerError, Name, Outcome, Settlement, Usage, Usd};
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::estimate::Method;
 use crate::meter::price::{CacheWrites, Quote};
 use crate::meter::{Metered, reason};
-use crate::plugin::{EditPoint, Medium};
-use crate::policy::{AskedBound, Estimate as PolicyEstimate, Verdict};
-use crate::proxy::decide::denied;
+use crate::plugin::Medium;
+use crate::policy::Estimate as PolicyEstimate;
+use crate::proxy::decide::Expected;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Changes, client_gone};
 use crate::proxy::gateway::Gateway;
-use crate::proxy::guard::client_left;
-use crate::proxy::price::find;
+use crate::proxy::price::find_for;
 use crate::proxy::relay::Allowance;
 use crate::proxy::reply::Refusal;
-use crate::proxy::session::stopped;
 use crate::proxy::settle::unanswered;
 
 /// Until a model's ratio is learned, texts up to this length are counted by the encoder, which takes a tenth of a millisecond a
@@ -46,8 +35,6 @@ const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
 const KEPT_BY_SERVER: [&str; 2] = ["\"previous_response_id\":\"", "\"conversation\":"];
 /// An extension's step, in output tokens.
 const STEP_TOKENS: u64 = 1_024;
-/// How often a request that waits for others' holds asks again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a request is expected to take, and what that costs.
 #[derive(Clone, Debug)]
@@ -57,25 +44,44 @@ pub struct Estimate {
     pub output_tokens: u64,
     pub usd: Usd,
     /// The named limit, whole: what the request may take at most. `None` where it names none.
-    named_output: Option<u64>,
-    input_usd: Usd,
-    output_price_picos: i64,
-    basis: &'static str,
+    pub named_output: Option<u64>,
+    pub input_usd: Usd,
+    pub output_price_picos: i64,
+    pub basis: &'static str,
+    /// The model has a price of its own: this stands on no stand-in.
+    pub priced: bool,
     /// Only the first step of a stream is held.
     starts_small: bool,
 }
 
 impl Estimate {
-    pub fn facts(&self) -> PolicyEstimate {
-        PolicyEstimate {
-            input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
-            usd: self.usd,
+    /// As policies see it.
+    pub fn expected(&self) -> Expected {
+        Expected {
+            estimate: PolicyEstimate {
+                input_tokens: self.input_tokens,
+                output_tokens: self.output_tokens,
+                usd: self.usd,
+                output_usd: self.usd.saturating_sub(self.input_usd),
+            },
+            priced: self.priced,
         }
     }
 
-    fn amounts(&self) -> Amounts {
-        Amounts::of_request(self.usd, self.input_tokens.saturating_add(self.output_tokens))
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    pub fn amounts(&self) -> Amounts {
+        Amounts::of_request(self.usd, self.tokens())
+    }
+
+    /// The same request with a maximum of `most` for each of its choices.
+    pub fn clamped_to(&self, exchange: &Exchange, most: u64) -> Estimate {
+        let choices = u64::from(exchange.inspected.call.choices.max(1));
+        let mut smaller = self.with_output(self.output_tokens.min(most.saturating_mul(choices)));
+        smaller.named_output = Some(most);
+        smaller
     }
 
     /// The same request with at most `output` tokens of output.
@@ -99,12 +105,8 @@ fn cost_of(tokens: u64, picos: i64) -> Usd {
 pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refusal> {
     let call = &exchange.inspected.call;
     let config = &exchange.rules.config.hold;
-    let Some(found) = find(&exchange.rules, &exchange.way, &call.model, exchange.at_ms) else {
-        let message = format!(
-            "model {} has no price here, and unpriced models are refused",
-            shown(&call.model)
-        );
-        return Err(Refusal::new(400, "unpriced_model", message).final_answer());
+    let Some(found) = find_for(exchange, &call.model) else {
+        return Err(unpriced(&call.model));
     };
     let input_tokens = input_estimate(gateway, exchange, config);
     let tier = call.service_tier.as_deref();
@@ -154,9 +156,19 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
         input_usd,
         output_price_picos: output_price.picos(),
         basis: if starts_small { "first step of a stream" } else { basis },
+        priced: found.reason.is_none(),
         starts_small,
     };
     Ok(sized.with_output(output_tokens))
+}
+
+/// A model without a price, where such are refused.
+pub fn unpriced(model: &str) -> Refusal {
+    let message = format!(
+        "model {} has no price here, and unpriced models are refused",
+        shown(model)
+    );
+    Refusal::new(400, "unpriced_model", message).final_answer()
 }
 
 fn shown(model: &str) -> String {
@@ -228,138 +240,6 @@ fn cache_writes(exchange: &Exchange, quote: &Quote<'_>, input_tokens: u64) -> Ca
     }
 }
 
-/// What the later steps need: the hold, what it changes in the request, and what the client is told.
-pub struct Reserved {
-    pub hold: Hold,
-    pub changes: Changes,
-    pub headers: Vec<(String, String)>,
-    pub verdict: Vec<Name>,
-    pub allowance: Guard,
-    /// The request's input as estimated for the hold.
-    pub input_tokens: u64,
-}
-
-/// Applies the verdict: a denial ends here, a clamp changes the request, the bounds take the hold.
-pub async fn reserve(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    estimate: Estimate,
-    verdict: Verdict,
-    session: &mut ServerSession,
-) -> Result<Reserved, Refusal> {
-    if let Some(deny) = &verdict.deny {
-        tell_denied(
-            gateway,
-            exchange,
-            &format!("key:{}", exchange.identity.fingerprint),
-            &deny.code,
-        );
-        return Err(denied(deny));
-    }
-    let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
-    let bounds: Vec<Bound> = verdict.bounds.iter().map(|asked| asked.bound.clone()).collect();
-    let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds, session).await?;
-    let mut headers = verdict.headers;
-    headers.extend(warning(&verdict.bounds, hold.standings()));
-    headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
-    let guarded = bounds.iter().any(|bound| bound.mode() == Mode::Hard);
-    let allowance = Guard {
-        guarded,
-        // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
-        covered_tokens: match estimate.named_output {
-            Some(_) if !estimate.starts_small => estimate.output_tokens.saturating_mul(2),
-            _ => estimate.output_tokens,
-        },
-        output_price_picos: estimate.output_price_picos,
-        ratio: Ratio::of(gateway, &exchange.inspected.call.model),
-    };
-    Ok(Reserved {
-        hold,
-        changes,
-        headers,
-        verdict: verdict.spoke,
-        allowance,
-        input_tokens: estimate.input_tokens,
-    })
-}
-
-/// A clamp lowers the request's own maximum, or names one where there is none.
-fn clamped(exchange: &Exchange, estimate: Estimate, clamp: Option<u64>) -> Result<(Estimate, Changes), Refusal> {
-    let Some(most) = clamp.filter(|most| estimate.named_output.is_none_or(|named| named > *most)) else {
-        return Ok((estimate, Changes::default()));
-    };
-    let editable = exchange.inspected.edit_point(|point| match point {
-        EditPoint::MaxOutput(path) => Some(path),
-        _ => None,
-    });
-    if editable.is_none() {
-        // What cannot be clamped is not let through unclamped.
-        let message = "a policy limits the output of this request, and this operation has no such limit";
-        return Err(Refusal::new(403, "cannot_clamp", message).final_answer());
-    }
-    let choices = u64::from(exchange.inspected.call.choices.max(1));
-    let output = estimate.output_tokens.min(most.saturating_mul(choices));
-    let mut smaller = estimate.with_output(output);
-    smaller.named_output = Some(most);
-    Ok((
-        smaller,
-        Changes {
-            max_output: Some(most),
-            model: None,
-        },
-    ))
-}
-
-/// Places the hold; where only others' holds stand in the way, waits for them as long as the config says.
-async fn place(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    estimate: &Estimate,
-    asked: &[AskedBound],
-    bounds: &[Bound],
-    session: &mut ServerSession,
-) -> Result<Hold, Refusal> {
-    let facts = Arc::new(exchange.facts());
-    let basis = Name::from(estimate.basis);
-    let patience = exchange.rules.config.hold.wait;
-    let waiting_since = Instant::now();
-    loop {
-        let permit = gateway.ledger.admit().await.map_err(|error| ledger_stopped(&error))?;
-        let refused = match gateway
-            .ledger
-            .reserve(permit, Arc::clone(&facts), bounds, estimate.amounts(), &basis)
-        {
-            Ok(hold) => return Ok(hold),
-            Err(BooksError::Refused(refused)) => refused,
-            Err(error) => {
-                tracing::error!(%error, "a hold could not be placed");
-                return Err(Refusal::new(503, "ledger_full", "the ledger has no room for this request").retry_after(1));
-            }
-        };
-        let account = refused.bound.account.clone();
-        match refused.obstacle {
-            Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
-                () = tokio::time::sleep(ASK_AGAIN) => {}
-                () = client_gone(session) => return Err(client_left()),
-                stop = stopped(gateway, exchange) => return Err(stop.refusal()),
-            },
-            Obstacle::Held => {
-                tell_denied(gateway, exchange, &account, "budget_held");
-                let message = "the budget is held by requests that are running; try again when they have ended";
-                return Err(Refusal::new(429, "budget_held", message)
-                    .kind("budget_exceeded")
-                    .field("account", account.to_string())
-                    .retry_after(2));
-            }
-            Obstacle::Exceeded => {
-                tell_denied(gateway, exchange, &account, "budget_exceeded");
-                let policy = asked.get(refused.place).map(|asked| asked.policy.clone());
-                return Err(exceeded(gateway, bounds, &refused, estimate, policy));
-            }
-        }
-    }
-}
-
 /// Nothing is spent that cannot be written down.
 pub fn ledger_stopped(error: &LedgerError) -> Refusal {
     tracing::error!(%error, "the ledger takes no more: requests are refused");
@@ -368,102 +248,6 @@ pub fn ledger_stopped(error: &LedgerError) -> Refusal {
         "ledger_unavailable",
         "the ledger cannot write; requests are refused until it can",
     )
-}
-
-fn tell_denied(gateway: &Gateway, exchange: &Exchange, account: &str, reason: &str) {
-    gateway.ledger.deny(&Denial {
-        account: Name::from(account),
-        tenant: exchange.tenant.clone(),
-        reason: Name::from(reason),
-    });
-}
-
-/// The contract's refusal: what is spent and what the limits are, by day and month.
-fn exceeded(
-    gateway: &Gateway,
-    bounds: &[Bound],
-    refused: &agentledger_ledger::Refusal,
-    estimate: &Estimate,
-    policy: Option<Name>,
-) -> Refusal {
-    let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = if over_already {
-        "spending limit exceeded"
-    } else {
-        "estimated cost of request exceeds remaining budget"
-    };
-    let mut refusal = Refusal::new(429, "budget_exceeded", message)
-        .kind("budget_exceeded")
-        .final_answer();
-    if !over_already && refused.bound.unit == Unit::Usd {
-        refusal = refusal.field("estimated_cost", dollars(estimate.usd.nanos()));
-    }
-    for (window, spent, limit) in [
-        (Window::Day, "daily_spent", "daily_limit"),
-        (Window::Month, "monthly_spent", "monthly_limit"),
-    ] {
-        let standing = bounds
-            .iter()
-            .find(|bound| {
-                bound.window() == window && bound.unit() == Unit::Usd && *bound.account() == refused.bound.account
-            })
-            .map(|bound| gateway.ledger.standing(bound));
-        refusal = refusal
-            .field(spent, dollars(standing.map_or(0, |standing| standing.posted)))
-            .field(limit, dollars(standing.map_or(0, |standing| standing.limit)));
-    }
-    refusal = refusal
-        .field("account", refused.bound.account.to_string())
-        .field("window", refused.bound.window.name())
-        .field("unit", refused.bound.unit.name());
-    if refused.bound.unit != Unit::Usd {
-        refusal = refusal
-            .field("spent", refused.standing.posted)
-            .field("limit", refused.standing.limit);
-    }
-    match policy {
-        Some(policy) => refusal.field("policy", policy.to_string()),
-        None => refusal,
-    }
-}
-
-/// Money as a JSON number, for reading; its text is the exact decimal.
-fn dollars(nanos: i64) -> serde_json::Value {
-    let number: Result<serde_json::Number, _> = Usd::from_nanos(nanos).to_string().parse();
-    number.map_or(serde_json::Value::Null, serde_json::Value::Number)
-}
-
-/// `X-AgentLedger-Budget-Warning: daily=S/L monthly=S/L`, where a soft limit is reached or a watched one is exceeded.
-fn warning(asked: &[AskedBound], standings: &[Standing]) -> Option<(String, String)> {
-    let due = asked.iter().zip(standings).any(|(asked, standing)| {
-        let soft = i128::from(standing.limit) * i128::from(asked.soft_ppm) / 1_000_000;
-        let spent = i128::from(standing.posted);
-        asked.bound.unit() == Unit::Usd
-            && ((asked.soft_ppm > 0 && spent >= soft)
-                || (asked.bound.mode() == Mode::Watch && spent >= i128::from(standing.limit)))
-    });
-    if !due {
-        return None;
-    }
-    let mut said = Vec::new();
-    for (window, name) in [(Window::Day, "daily"), (Window::Month, "monthly")] {
-        // Of several accounts the one that is nearest to its limit speaks.
-        let nearest = asked
-            .iter()
-            .zip(standings)
-            .filter(|(asked, _)| asked.bound.window() == window && asked.bound.unit() == Unit::Usd)
-            .min_by_key(|(_, standing)| standing.limit.saturating_sub(standing.posted));
-        if let Some((_, standing)) = nearest {
-            said.push(format!("{name}={}/{}", cents(standing.posted), cents(standing.limit)));
-        }
-    }
-    (!said.is_empty()).then(|| ("X-AgentLedger-Budget-Warning".to_owned(), said.join(" ")))
-}
-
-/// Dollars with two decimals, rounded half up.
-fn cents(nanos: i64) -> String {
-    let cents = (i128::from(nanos) + 5_000_000).div_euclid(10_000_000);
-    format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 /// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
@@ -496,6 +280,20 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// `guarded`: a hard bound stands behind the hold.
+    pub fn new(gateway: &Gateway, exchange: &Exchange, estimate: &Estimate, guarded: bool) -> Guard {
+        Guard {
+            guarded,
+            // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
+            covered_tokens: match estimate.named_output {
+                Some(_) if !estimate.starts_small => estimate.output_tokens.saturating_mul(2),
+                _ => estimate.output_tokens,
+            },
+            output_price_picos: estimate.output_price_picos,
+            ratio: Ratio::of(gateway, &exchange.inspected.call.model),
+        }
+    }
+
     pub fn bind<'h>(&mut self, hold: &'h mut Hold) -> Bounded<'h> {
         Bounded {
             guard: self.clone(),
@@ -581,12 +379,7 @@ pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &
     let mut settlement = unanswered(gateway, exchange, Outcome::ClientGone, 0, verdict);
     let tokens = input_estimate(gateway, exchange, &exchange.rules.config.hold);
     settlement.usage.set(Kind::Input, tokens);
-    if let Some(found) = find(
-        &exchange.rules,
-        &exchange.way,
-        &exchange.inspected.call.model,
-        exchange.at_ms,
-    ) {
+    if let Some(found) = find_for(exchange, &exchange.inspected.call.model) {
         settlement.cost = found
             .quote
             .cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
@@ -608,13 +401,5 @@ mod tests {
         assert_eq!(cost_of(1000, 1), Usd::from_nanos(1));
         assert_eq!(cost_of(1001, 1), Usd::from_nanos(2));
         assert_eq!(cost_of(u64::MAX, i64::MAX), Usd::from_nanos(i64::MAX));
-    }
-
-    #[test]
-    fn warnings_speak_dollars_and_cents() {
-        assert_eq!(cents(0), "0.00");
-        assert_eq!(cents(40_004_999_999), "40.00");
-        assert_eq!(cents(40_005_000_000), "40.01");
-        assert_eq!(dollars(1_500_000_000).to_string(), "1.5");
     }
 }

@@ -53,6 +53,13 @@ pub fn begin(gateway: &Gateway, exchange: &Exchange) -> Option<(History, Step)> 
     Some((history, step))
 }
 
+/// A policy refused the call: a step that came to nothing, unless it was refused for being one too many of its like.
+pub fn denied(exchange: &mut Exchange, code: &str) {
+    if let Some(step) = exchange.step.take() {
+        step.denied(code);
+    }
+}
+
 /// Why a running call is ended from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {

@@ -253,6 +253,14 @@ impl Metrics {
         self.families.rate_limited.get(&[&self.keys.admit(key)]).add(1);
     }
 
+    /// Counts a refusal that a policy in shadow would have made.
+    pub fn shadow_refused(&self, policy: &str, code: &str) {
+        self.families
+            .shadow_refused
+            .get(&[&self.names.admit(policy), &self.reasons.admit(code)])
+            .add(1);
+    }
+
     /// Counts an exchange as running until the guard is dropped.
     pub fn exchange_started(&self) -> Running {
         self.in_flight.add(1);

@@ -4,6 +4,7 @@
 //! Metrics go out through the `prometheus` crate: a registry collects [`family`]'s counts and the [`Source`]s, and its
 //! encoder writes the text.
 
+pub mod alerts;
 mod families;
 pub mod family;
 pub mod logging;

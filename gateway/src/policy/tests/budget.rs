@@ -30,7 +30,7 @@ fn asked(bed: &Bed, call: &Call) -> Vec<String> {
             "{} {} {usd} {mode} {}",
             bound.account(),
             bound.window().name(),
-            asked.soft_ppm
+            asked.soft.as_slice().first().copied().unwrap_or_default()
         )
     };
     bounds.iter().map(text).collect()
