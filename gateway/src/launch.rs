@@ -16,14 +16,15 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
-use crate::meter::Estimator;
 use crate::meter::price::{PriceBook, PriceError};
+use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::handover::Handover;
 use crate::proxy::lookout::Lookout;
 use crate::proxy::progress::Progress;
 use crate::proxy::server::{self, Running, ServeError};
@@ -119,7 +120,7 @@ fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: Pri
 /// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
 /// warning that the config gave; one that `policies.conf` names must be there.
 fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_json::Value> {
-    const NOT_SHIPPED: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
+    const NOT_SHIPPED: [&str; 3] = ["loop", "ghost", "alert"];
     let mut confs = config.policies.conf.clone();
     confs.retain(|name, _| !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name));
     confs
@@ -159,18 +160,20 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let fingerprints = fingerprints(&config)?;
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
+    let estimator = Estimator::new(config.limits.estimate_bytes_max);
+    estimator.restore(&kept::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
         policies: Engine::new(policies, Arc::new(PolicyFailures(Arc::clone(&metrics)))),
         balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
-        estimator: Arc::new(Estimator::new(config.limits.estimate_bytes_max)),
+        estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
         progress: Arc::new(Progress::default()),
-        control_socket: config.control.socket.clone(),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),
+        control: Handover::new(config.control.socket.clone()),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
@@ -236,11 +239,20 @@ impl Launched {
 
     /// Goes down in order: running answers end or are cut, everything is settled, the ledger is closed.
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
-        let ledger = Arc::clone(&self.gateway.ledger);
+        let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
         drop(self.lookout);
+        keep_learned(&gateway);
         self.control.stop();
         ledger.close();
+    }
+}
+
+/// Writes down what was learned about models. A failure costs nothing but better guesses after the next start.
+pub fn keep_learned(gateway: &Gateway) {
+    let dir = gateway.rules.load().config.storage.dir.clone();
+    if let Err(error) = kept::save(&dir, &gateway.estimator.snapshot()) {
+        tracing::warn!(%error, "what was learned about models could not be kept");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What follows from the journal and is kept beside it: rollups, and the checkpoints from which a start goes on.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
@@ -31,7 +31,7 @@ pub(crate) struct Derived {
     /// With locks of its own: requests ask there.
     pub sessions: Arc<Sessions>,
     /// Facts of the open holds, which settled events do not repeat.
-    open: HashMap<HoldId, Arc<Facts>>,
+    open: Map<HoldId, Arc<Facts>>,
 }
 
 impl Derived {
@@ -39,7 +39,7 @@ impl Derived {
         Derived {
             rollups,
             sessions,
-            open: HashMap::new(),
+            open: Map::default(),
         }
     }
 

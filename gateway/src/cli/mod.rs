@@ -8,6 +8,7 @@ pub mod costs;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
+pub mod policy;
 pub mod serve;
 pub mod sessions;
 pub mod table;
@@ -64,11 +65,24 @@ enum Command {
     Verify(VerifyArgs),
     /// Check a configuration and everything it names
     Check(ConfigArgs),
+    /// Work on policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Print the version
     Version,
     /// Ask a running gateway whether it is well
     #[command(hide = true)]
     Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Run the specs of a folder of policies (DIR/spec/*.lua)
+    Test {
+        /// The folder; `policies` without it
+        #[arg(value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -207,6 +221,8 @@ pub enum CliError {
     #[error("{0}")]
     Verify(#[from] VerifyError),
     #[error("{0}")]
+    Specs(#[from] policy::SpecsError),
+    #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]
     Demo(#[from] demo::DemoError),
@@ -306,6 +322,11 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             if ok { Ok(()) } else { Err(CliError::Told) }
         }
         Some(Command::Check(args)) => print(&check::run(args.path(), &Env::of_process())?),
+        Some(Command::Policy(PolicyCommand::Test { dir })) => {
+            let (report, ok) = policy::test(dir)?;
+            print(&report)?;
+            if ok { Ok(()) } else { Err(CliError::Told) }
+        }
         Some(Command::Version) => print(&version::text()),
         Some(Command::Healthcheck(args)) => {
             healthcheck::run(&args.addr)?;

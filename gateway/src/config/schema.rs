@@ -162,16 +162,18 @@ const ALERTS: &[Key] = &[
     leaf("cooldown_mins"),
 ];
 
-const RATE_LIMITS: &[Key] = &[
-    section("default", &[leaf("requests_per_minute"), leaf("requests_per_hour")]),
-    rows(
-        "rules",
-        &[
-            leaf("api_key_pattern"),
-            leaf("requests_per_minute"),
-            leaf("requests_per_hour"),
-        ],
-    ),
+const RATE_LIMITS: &[Key] = &[section("default", RATE_RULE), rows("rules", RATE_RULE)];
+
+const RATE_RULE: &[Key] = &[
+    leaf("api_key_pattern"),
+    leaf("requests_per_second"),
+    leaf("requests_per_minute"),
+    leaf("requests_per_hour"),
+    leaf("requests_per_day"),
+    leaf("tokens_per_minute"),
+    leaf("tokens_per_hour"),
+    leaf("tokens_per_day"),
+    leaf("parallel"),
 ];
 
 const MCP: &[Key] = &[

@@ -1,6 +1,7 @@
 //! The facts of the phase `alert`: something that happened outside a request's decision, with whatever is known of it. A
 //! session grown old, a budget near its limit: who notices it names the fields.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use agentledger_ledger::Usd;
@@ -23,16 +24,16 @@ pub enum Fact {
 pub struct Event {
     /// `budget`: an account reached a threshold of a limit, or a request was refused for one. `session`: a session as it
     /// stands, now and then while it is active and at its end.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Milliseconds since the epoch.
     pub at_ms: i64,
-    pub facts: Vec<(&'static str, Fact)>,
+    pub facts: Vec<(Cow<'static, str>, Fact)>,
 }
 
 impl Event {
     pub fn new(kind: &'static str, at_ms: i64) -> Event {
         Event {
-            kind,
+            kind: Cow::Borrowed(kind),
             at_ms,
             facts: Vec::new(),
         }
@@ -40,25 +41,25 @@ impl Event {
 
     #[must_use]
     pub fn text(mut self, name: &'static str, text: impl Into<String>) -> Event {
-        self.facts.push((name, Fact::Text(text.into())));
+        self.facts.push((name.into(), Fact::Text(text.into())));
         self
     }
 
     #[must_use]
     pub fn number(mut self, name: &'static str, number: f64) -> Event {
-        self.facts.push((name, Fact::Number(number)));
+        self.facts.push((name.into(), Fact::Number(number)));
         self
     }
 
     #[must_use]
     pub fn usd(mut self, name: &'static str, usd: Usd) -> Event {
-        self.facts.push((name, Fact::Usd(usd)));
+        self.facts.push((name.into(), Fact::Usd(usd)));
         self
     }
 
     #[must_use]
     pub fn flag(mut self, name: &'static str, flag: bool) -> Event {
-        self.facts.push((name, Fact::Flag(flag)));
+        self.facts.push((name.into(), Fact::Flag(flag)));
         self
     }
 }
@@ -72,7 +73,7 @@ impl UserData for EventHandle {
             let shared = ticket.check()?;
             let wanted = name.as_bytes();
             match &*wanted {
-                b"kind" => return event.kind.into_lua(lua),
+                b"kind" => return event.kind.as_ref().into_lua(lua),
                 b"at" => return AtHandle::new(ticket.clone(), shared.zone()?).into_lua(lua),
                 _ => {}
             }

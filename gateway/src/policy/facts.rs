@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentledger_ledger::{Entry, Kind, Name, Outcome, Unit, Usd, Window, Zone};
-use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
+use agentledger_ledger::{Entry, Name, Unit, Usd, Window, Zone};
+use mlua::{AnyUserData, Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
 use super::account::{Own, account_of, check_account};
+use super::entry::EntryHandle;
 use super::event::{Event, EventHandle};
 use super::glob::Glob;
 use super::history::History;
@@ -187,8 +188,10 @@ pub(super) struct Shared {
     /// A call is at hand, with accounts of its own.
     is_call: Cell<bool>,
     global: Name,
+    /// `call.key` of this evaluation, made once: every shipped policy asks for it.
+    key: RefCell<Option<AnyUserData>>,
     buffers: RefCell<Buffers>,
-    entry: RefCell<Option<Arc<Entry>>>,
+    pub(super) entry: RefCell<Option<Arc<Entry>>>,
     balances: RefCell<Option<Arc<dyn Balances>>>,
     reads: RefCell<Vec<Read>>,
     pub(super) zones: Zones,
@@ -201,6 +204,7 @@ impl Shared {
             live: Cell::new(false),
             is_call: Cell::new(false),
             global: Name::from("global"),
+            key: RefCell::default(),
             buffers: RefCell::default(),
             entry: RefCell::default(),
             balances: RefCell::default(),
@@ -256,6 +260,7 @@ impl Shared {
     /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
     pub(super) fn close(&self) -> Vec<Read> {
         self.live.set(false);
+        *self.key.borrow_mut() = None;
         self.buffers.borrow_mut().key = Secret::default();
         *self.balances.borrow_mut() = None;
         *self.entry.borrow_mut() = None;
@@ -377,13 +382,11 @@ impl Ticket {
 }
 
 pub(super) struct CallHandle(Ticket);
-pub(super) struct EntryHandle(Ticket);
 /// `call.key`: a key that can be matched and compared, never read.
 pub(super) struct KeyHandle(Ticket);
 struct TagsHandle(Ticket);
 struct EstimateHandle(Ticket);
 pub(super) struct AtHandle(Ticket, Zone);
-struct UsageHandle(Ticket);
 struct HistoryHandle(Ticket, History);
 
 impl AtHandle {
@@ -401,17 +404,17 @@ impl KeyHandle {
     }
 }
 
-fn no_field(of: &str, name: &LuaString) -> LuaError {
+pub(super) fn no_field(of: &str, name: &LuaString) -> LuaError {
     let name: String = name.to_string_lossy().chars().take(64).collect();
     LuaError::runtime(format!("{of} has no field {name:?}"))
 }
 
-fn text(lua: &Lua, text: &str) -> Result<Value, LuaError> {
+pub(super) fn text(lua: &Lua, text: &str) -> Result<Value, LuaError> {
     lua.create_string(text).map(Value::String)
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn count(count: u64) -> Value {
+pub(super) fn count(count: u64) -> Value {
     Value::Number(count as f64)
 }
 
@@ -423,7 +426,13 @@ impl UserData for CallHandle {
             let wanted = name.as_bytes();
             let wanted: &[u8] = &wanted;
             match wanted {
-                b"key" => return KeyHandle(ticket.clone()).into_lua(lua),
+                b"key" => {
+                    let mut made = shared.key.borrow_mut();
+                    if made.is_none() {
+                        *made = Some(lua.create_userdata(KeyHandle(ticket.clone()))?);
+                    }
+                    return made.as_ref().into_lua(lua);
+                }
                 b"at" => return AtHandle(ticket.clone(), shared.zone()?).into_lua(lua),
                 b"tags" => return TagsHandle(ticket.clone()).into_lua(lua),
                 b"estimate" => return EstimateHandle(ticket.clone()).into_lua(lua),
@@ -557,84 +566,4 @@ impl UserData for AtHandle {
             Ok(Value::Number(f64::from(number)))
         });
     }
-}
-
-impl UserData for EntryHandle {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
-            let shared = this.0.check()?;
-            let wanted = name.as_bytes();
-            match &*wanted {
-                b"at" => return AtHandle(this.0.clone(), shared.zone()?).into_lua(lua),
-                b"usage" => return UsageHandle(this.0.clone()).into_lua(lua),
-                _ => {}
-            }
-            let entry = shared.entry.borrow();
-            let Some(entry) = entry.as_deref() else {
-                return Err(no_field("entry", &name));
-            };
-            entry_field(lua, entry, &wanted)?.ok_or_else(|| no_field("entry", &name))
-        });
-    }
-}
-
-impl UserData for UsageHandle {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        // `entry.usage.cache_read`: units of one kind, 0 where none were used.
-        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
-            let entry = this.0.check()?.entry.borrow();
-            let kind = name.to_str().ok().and_then(|name| Kind::from_name(&name));
-            match (entry.as_deref(), kind) {
-                (Some(entry), Some(kind)) => Ok(count(entry.settlement.usage.get(kind))),
-                _ => Err(no_field("entry.usage", &name)),
-            }
-        });
-    }
-}
-
-/// Fields of an entry, named as in its JSON. Money is decimal text, as there.
-fn entry_field(lua: &Lua, entry: &Entry, name: &[u8]) -> Result<Option<Value>, LuaError> {
-    let (facts, settlement) = (&entry.facts, &entry.settlement);
-    let found: &str = match name {
-        b"provider" => &facts.provider,
-        b"operation" => &facts.operation,
-        b"requested_model" => &facts.requested_model,
-        b"model" => &settlement.model,
-        b"key" => &facts.key,
-        b"tenant" => &facts.tenant,
-        b"agent" => &facts.agent,
-        b"session" => &facts.session,
-        b"user" => &facts.user,
-        b"task" => &facts.task,
-        b"path" => &facts.path,
-        b"outcome" => match settlement.outcome {
-            Outcome::Completed => "completed",
-            Outcome::ClientGone => "client_gone",
-            Outcome::UpstreamFailed => "upstream_failed",
-            Outcome::Cut => "cut",
-            Outcome::Recovered => "recovered",
-        },
-        b"overage_reason" => entry.overage_reason.as_deref().unwrap_or_default(),
-        b"estimate_reason" => settlement.estimate_reason.as_deref().unwrap_or_default(),
-        b"id" => return text(lua, &facts.id.to_string()).map(Some),
-        b"cost_usd" => return text(lua, &settlement.cost.to_string()).map(Some),
-        b"held_usd" => return text(lua, &entry.held.to_string()).map(Some),
-        b"overage_usd" => return text(lua, &entry.overage.to_string()).map(Some),
-        b"stream" => return Ok(Some(Value::Boolean(facts.stream))),
-        b"estimated" => return Ok(Some(Value::Boolean(settlement.estimate_reason.is_some()))),
-        b"status" => return Ok(Some(count(u64::from(settlement.status)))),
-        b"reasoning" => return Ok(Some(count(settlement.reasoning))),
-        b"duration_ms" => return Ok(Some(count(settlement.duration_ms))),
-        b"ttfb_ms" => return Ok(Some(settlement.ttfb_ms.map_or(Value::Nil, count))),
-        b"tags" => {
-            let tags = lua.create_table()?;
-            for (name, value) in &facts.tags {
-                tags.raw_set(&**name, &**value)?;
-            }
-            tags.set_readonly(true);
-            return Ok(Some(Value::Table(tags)));
-        }
-        _ => return Ok(None),
-    };
-    text(lua, found).map(Some)
 }

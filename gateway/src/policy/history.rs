@@ -1,5 +1,7 @@
 //! What the session of a call did before it, as policies see it: `call.history`.
 
+use std::collections::BTreeMap;
+
 use agentledger_ledger::Usd;
 
 /// What a session did before a call. The counts of the window hold the call itself too.
@@ -61,6 +63,37 @@ impl History {
             b"cost_slope" => self.cost_slope(),
             _ => return None,
         })
+    }
+
+    /// A history as a spec gives it, by the names that Lua has; what it leaves out is 0, as on a session's first call.
+    // A spec's numbers are its author's own; no money is summed here.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(super) fn given(fields: &BTreeMap<String, f64>) -> Result<History, String> {
+        let usd = |dollars: f64| Usd::from_nanos((dollars * 1e9).round() as i64);
+        let mut history = History {
+            window_ms: 300_000,
+            ..History::default()
+        };
+        for (name, value) in fields {
+            let (value, whole) = (*value, *value as u32);
+            match name.as_str() {
+                "age_s" => history.age_ms = i64::from(whole) * 1_000,
+                "window_s" => history.window_ms = i64::from(whole) * 1_000,
+                "calls" => history.calls = u64::from(whole),
+                "tokens" => history.tokens = u64::from(whole),
+                "cost_usd" => history.cost = usd(value),
+                "running" => history.running = whole,
+                "repeats" => history.repeats = whole,
+                "tool_repeats" => history.tool_repeats = whole,
+                "stretch" => history.stretch = whole,
+                "distinct" => history.distinct = whole,
+                "path_calls" => history.path_calls = whole,
+                "repeats_usd" => history.repeats_cost = usd(value),
+                "cost_slope" => (history.first_cost, history.last_cost) = (usd(1.0), usd(value)),
+                other => return Err(format!("call.history has no field {other}")),
+            }
+        }
+        Ok(history)
     }
 
     /// How many times the first of the repeated calls the last one cost; 1 where that is not known.

@@ -231,13 +231,14 @@ impl PolicySet {
 }
 
 /// What a policy file may have at its top level.
-const TOP_FIELDS: [&str; 11] = [
+const TOP_FIELDS: [&str; 12] = [
     "name",
     "version",
     "priority",
     "mode",
     "description",
     "schema",
+    "check",
     "setup",
     "tenant",
     "request",
@@ -280,7 +281,7 @@ fn compile(
             return Err(at(message));
         }
     };
-    let conf = schema.apply(&given).map_err(|wrong| {
+    let of_conf = |wrong: Vec<(String, String)>| {
         let errors = wrong.into_iter().map(|(path, message)| {
             let key = path.split(['.', '[']).next().unwrap_or_default();
             PolicyError {
@@ -289,8 +290,13 @@ fn compile(
             }
         });
         errors.collect::<Vec<_>>()
-    })?;
+    };
+    let conf = schema.apply(&given).map_err(of_conf)?;
     let conf = conf::compile(&conf).map_err(at)?;
+    let wrong = bench.check(&loaded, &conf).map_err(at)?;
+    if !wrong.is_empty() {
+        return Err(of_conf(wrong));
+    }
     let prepared = bench.set_up(&loaded, &conf).map_err(at)?;
     let phases = Phase::ALL.into_iter().zip(&loaded.phases);
     let phases: Vec<Phase> = phases

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Window, Zone};
+use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
 use mlua::{Error as LuaError, Function, Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
 
 use super::decimal::{BadNumber, ppm_of_number};
@@ -180,7 +180,9 @@ impl UserData for Limits {
 }
 
 /// Fields of the three kinds of limits that a list may have, told apart by the first.
-const BUDGET_NAMES: [&str; 6] = ["window", "limit", "unit", "soft", "action", "zone"];
+const BUDGET_NAMES: [&str; 7] = ["window", "limit", "unit", "soft", "action", "zone", "plus"];
+/// Amounts that one budget may have on top of its limit.
+const TOP_UPS_MAX: usize = 64;
 const RATE_NAMES: [&str; 3] = ["per", "limit", "unit"];
 const PARALLEL_NAMES: [&str; 1] = ["parallel"];
 
@@ -211,6 +213,31 @@ pub(super) fn limits_function(
     })
 }
 
+/// A budget with amounts on top of its limit, added exactly.
+fn raised(at: At, term: Term, plus: &Value) -> Result<Term, LuaError> {
+    let (Term::Budget(mut budget), Value::Table(amounts)) = (term.clone(), plus) else {
+        return match plus {
+            Value::Nil => Ok(term),
+            _ => Err(wrong(at, "budget.plus", "must be a list of amounts")),
+        };
+    };
+    if amounts.raw_len() == 0 {
+        return Ok(term);
+    }
+    let unit = budget.limit.unit();
+    for amount in list(at, "budget.plus", plus, TOP_UPS_MAX)? {
+        let more = limit(at, "budget.plus", &amount, unit)?.count();
+        let sum = u64::try_from(budget.limit.count().saturating_add(more)).unwrap_or_default();
+        let raised = match unit {
+            Unit::Usd => Limit::usd(Usd::from_nanos(i64::try_from(sum).unwrap_or(i64::MAX))),
+            Unit::Tokens => Limit::tokens(sum),
+            Unit::Requests => Limit::requests(sum),
+        };
+        budget.limit = raised.map_err(|bad| wrong(at, "budget.plus", bad))?;
+    }
+    Ok(Term::Budget(budget))
+}
+
 fn read_term(zones: &Zones, at: At, fields: &Table) -> Result<Term, LuaError> {
     let given = |name: &str| fields.raw_get::<Value>(name);
     let (kind, names): (&str, &[&str]) = if !given("per")?.is_nil() {
@@ -230,8 +257,9 @@ fn read_term(zones: &Zones, at: At, fields: &Table) -> Result<Term, LuaError> {
         "rate" => read_rate(at, &given("per")?, &given("limit")?, &given("unit")?),
         "parallel" => read_parallel(at, "parallel", &given("parallel")?),
         _ => {
-            let [window, limit, unit, soft, action, zone] = BUDGET_NAMES.map(given);
-            read_budget(zones, at, &(window?, limit?, unit?, soft?, action?, zone?))
+            let [window, limit, unit, soft, action, zone, plus] = BUDGET_NAMES.map(given);
+            let term = read_budget(zones, at, &(window?, limit?, unit?, soft?, action?, zone?))?;
+            raised(at, term, &plus?)
         }
     }
 }

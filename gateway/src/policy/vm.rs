@@ -54,6 +54,7 @@ struct Member {
 pub(super) struct Loaded {
     pub table: Table,
     pub phases: [Option<Function>; Phase::COUNT],
+    pub check: Option<Function>,
     pub setup: Option<Function>,
 }
 
@@ -124,8 +125,32 @@ impl Bench {
         for (slot, of) in phases.iter_mut().zip(Phase::ALL) {
             *slot = phase(of.name())?;
         }
-        let setup = phase("setup")?;
-        Ok(Loaded { phases, setup, table })
+        let (check, setup) = (phase("check")?, phase("setup")?);
+        Ok(Loaded {
+            phases,
+            check,
+            setup,
+            table,
+        })
+    }
+
+    /// Runs `check`, if there is one: what is wrong between the fields of the compiled conf, by the key of each.
+    pub fn check(&self, loaded: &Loaded, conf: &[u8]) -> Result<Vec<(String, String)>, String> {
+        let Some(check) = &loaded.check else {
+            return Ok(Vec::new());
+        };
+        self.watch.start(self.deadline);
+        let run = || -> Result<Vec<(String, String)>, LuaError> {
+            let found: Option<Vec<Table>> = check.call(prepared::load(&self.lua, conf)?)?;
+            let found = found.unwrap_or_default().into_iter();
+            let wrong = found.map(|wrong| Ok((wrong.raw_get::<String>("key")?, wrong.raw_get::<String>("message")?)));
+            wrong.collect()
+        };
+        let wrong = run().map_err(|error| message_of(&error, &self.watch))?;
+        if self.watch.is_late() {
+            return Err("check ran longer than its deadline".to_owned());
+        }
+        Ok(wrong)
     }
 
     /// Runs `setup`, if there is one, on the compiled conf. `None`: with this conf the policy has nothing to do.

@@ -28,7 +28,7 @@ use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Unbounded};
 use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settlement, unanswered};
-use crate::proxy::{decide, handover, report, session};
+use crate::proxy::{decide, handover, report, session, size};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -207,7 +207,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
             .await
             .map_err(refused);
     }
-    let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
+    let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
     (exchange.history, exchange.step) = session::begin(gateway, &exchange).unzip();
     let verdict = decide::decide(gateway, &exchange, estimate.expected()).map_err(refused)?;
     if let Some(deny) = &verdict.deny {
@@ -270,7 +270,7 @@ async fn metered(
         headers,
         verdict,
         mut allowance,
-        shadow: _shadow,
+        shadow,
     } = reserved;
     let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
@@ -326,6 +326,8 @@ async fn metered(
     let settled = hold.settle(settlement);
     over(exchange, &settled.entry);
     report::settled(gateway, settled.entry, &exchange.identity.trace);
+    // Before the client sees the end: its next request must find its place free.
+    drop((rates, shadow));
     Ok(relayed.finish(session).await)
 }
 

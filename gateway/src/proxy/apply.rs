@@ -16,8 +16,9 @@ use crate::proxy::guard::client_left;
 use crate::proxy::place::{Miss, Missed, Placed, place, warning};
 use crate::proxy::price::{StatedPrice, find_for};
 use crate::proxy::reply::Refusal;
-use crate::proxy::reserve::{Estimate, Guard, estimate, unpriced};
+use crate::proxy::reserve::Guard;
 use crate::proxy::session::stopped;
+use crate::proxy::size::{Estimate, estimate, unpriced};
 use crate::proxy::{rated, report};
 use crate::rates::Grant;
 

@@ -13,6 +13,7 @@ use crate::policy::{Balances, Engine};
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::handover::Handover;
 use crate::proxy::progress::{Bounds, Progress};
 use crate::proxy::upstream::Upstream;
 use crate::rates::Rates;
@@ -161,8 +162,8 @@ pub struct Gateway {
     pub bodies: Arc<BodyBudget>,
     /// What the sessions did lately.
     pub progress: Arc<Progress>,
-    /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
-    pub control_socket: std::path::PathBuf,
+    /// The control plane, to which `/rpc`, `/metrics` and the dashboard are handed over.
+    pub control: Handover,
 }
 
 #[cfg(test)]

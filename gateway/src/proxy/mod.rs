@@ -20,6 +20,7 @@ pub mod reserve;
 pub mod settle;
 
 pub mod breaker;
+pub mod corked;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;
@@ -32,4 +33,5 @@ pub mod rated;
 pub mod reply;
 pub mod server;
 pub mod session;
+pub mod size;
 pub mod upstream;

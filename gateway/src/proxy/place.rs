@@ -14,8 +14,9 @@ use crate::proxy::forward::{Changes, client_gone};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::client_left;
 use crate::proxy::reply::Refusal;
-use crate::proxy::reserve::{Estimate, ledger_stopped};
+use crate::proxy::reserve::ledger_stopped;
 use crate::proxy::session::stopped;
+use crate::proxy::size::Estimate;
 
 /// How often a request that waits for others' holds asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(20);

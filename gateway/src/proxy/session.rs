@@ -85,9 +85,7 @@ impl Stop {
     /// Said where no answer has begun.
     pub fn refusal(self) -> Refusal {
         match self {
-            Stop::GoingDown => Refusal::new(503, "shutting_down", "the gateway is going down; try again")
-                .retry_after(1)
-                .closing(),
+            Stop::GoingDown => Refusal::going_down(),
             Stop::Killed => killed(),
         }
     }

@@ -23,7 +23,7 @@ fn asked(bed: &Bed, call: &Call) -> Vec<String> {
     let bounds = bed.ask(call).unwrap().bounds;
     let text = |asked: &AskedBound| {
         let bound = &asked.bound;
-        assert!(bound.zone().is_utc() && bound.unit() == Unit::Usd && &*asked.policy == "budget@1");
+        assert!(bound.zone().is_utc() && bound.unit() == Unit::Usd && &*asked.policy == "budget@2");
         let mode = if bound.mode() == Mode::Hard { "hard" } else { "watch" };
         let usd = Usd::from_nanos(bound.limit().count());
         format!(
