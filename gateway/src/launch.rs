@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
 use arc_swap::ArcSwap;
 
@@ -24,6 +25,8 @@ use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
 use crate::proxy::handover::Handover;
+use crate::proxy::lookout::Lookout;
+use crate::proxy::progress::Progress;
 use crate::proxy::server::{self, Running, ServeError};
 use crate::telemetry::Metrics;
 
@@ -128,6 +131,7 @@ pub struct Launched {
     running: Running,
     control: ControlHandle,
     gateway: Arc<Gateway>,
+    lookout: Lookout,
     config: Arc<ArcSwap<Config>>,
 }
 
@@ -165,6 +169,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        progress: Arc::new(Progress::default()),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),
@@ -185,9 +190,11 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
+    let lookout = Lookout::start(&gateway).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
+        lookout,
         gateway,
         config: shared,
     })
@@ -234,6 +241,7 @@ impl Launched {
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
         let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
+        drop(self.lookout);
         keep_learned(&gateway);
         self.control.stop();
         ledger.close();
@@ -264,6 +272,10 @@ fn ledger_options(config: &Config) -> Options {
         },
         retention_months: config.storage.retention_months,
         queue_events_max: config.limits.journal_queue_events_max,
+        sessions: Kept {
+            sessions_max: config.limits.sessions_in_memory_max,
+            ..Kept::default()
+        },
         ..Options::new(&config.storage.dir)
     }
 }

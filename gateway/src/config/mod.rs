@@ -267,6 +267,12 @@ pub struct Agent {
     pub session_timeout: Duration,
 }
 
+impl Agent {
+    pub fn session_timeout_ms(&self) -> i64 {
+        i64::try_from(self.session_timeout.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
 /// Where alerts go. Addresses and headers hold secrets.
 #[derive(Clone)]
 pub struct Alerts {

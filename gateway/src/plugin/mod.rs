@@ -10,7 +10,7 @@ mod routes;
 
 pub use dialect::{
     AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media, Medium, Problem,
-    Reading, ReadingPart, Refusal, Request, Route, Want,
+    Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Want,
 };
 pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};

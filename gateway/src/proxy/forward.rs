@@ -16,6 +16,7 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{client_left, is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::session::{Stop, stopped};
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -165,7 +166,7 @@ pub async fn forward(
         biased;
         both = async { tokio::join!(connect(gateway, exchange), durable) } => both,
         () = client_gone(session) => return Err(Failed::Unsent(client_left())),
-        () = gateway.drain.cutting() => return Err(Failed::Unsent(Refusal::going_down())),
+        stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
     on_disk.map_err(Failed::Unsent)?;
     let mut connection = match connected {
@@ -182,7 +183,7 @@ pub async fn forward(
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
         }
-        Err(Trouble::ShuttingDown) => Err(Failed::Cut(Refusal::going_down())),
+        Err(Trouble::Stopped(stop)) => Err(Failed::Cut(stop.refusal())),
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
@@ -261,7 +262,7 @@ async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, C
 
 enum Trouble {
     ClientGone,
-    ShuttingDown,
+    Stopped(Stop),
     TimedOut,
     /// The upstream did not take all of the request.
     NotTaken,
@@ -323,7 +324,7 @@ async fn send_and_wait(
         biased;
         answered = answered => answered,
         () = client_gone(session) => Err(Trouble::ClientGone),
-        () = gateway.drain.cutting() => Err(Trouble::ShuttingDown),
+        stop = stopped(gateway, exchange) => Err(Trouble::Stopped(stop)),
     }
 }
 

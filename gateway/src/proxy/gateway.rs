@@ -14,6 +14,7 @@ use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
 use crate::proxy::handover::Handover;
+use crate::proxy::progress::{Bounds, Progress};
 use crate::proxy::upstream::Upstream;
 use crate::rates::Rates;
 use crate::secret::Secret;
@@ -45,6 +46,8 @@ pub struct Rules {
     pub ways: Vec<Arc<Way>>,
     pub prices: PriceBook,
     pub fingerprints: Fingerprints,
+    /// How far back a session's steps are looked at.
+    pub progress: Bounds,
 }
 
 /// Why rules could not be made of a configuration; the old ones stay.
@@ -99,6 +102,7 @@ impl Rules {
         }
         ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
         Ok(Rules {
+            progress: Bounds::of(&config),
             config,
             ways,
             prices,
@@ -181,6 +185,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     pub drain: Arc<Drain>,
     pub bodies: Arc<BodyBudget>,
+    /// What the sessions did lately.
+    pub progress: Arc<Progress>,
     /// The control plane, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control: Handover,
 }

@@ -25,6 +25,8 @@ pub struct Gateway {
 /// How a gateway is made.
 pub struct Setup {
     yaml: String,
+    /// Of single policies, `NAME: {…}, `.
+    conf: String,
     dir: Arc<tempfile::TempDir>,
     clock: Arc<dyn Clock>,
 }
@@ -35,6 +37,7 @@ impl Setup {
         let base = upstream.base();
         Setup {
             yaml: format!("providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"),
+            conf: String::new(),
             dir: Arc::new(tempfile::tempdir().unwrap()),
             clock: Arc::new(SystemClock::default()),
         }
@@ -50,6 +53,12 @@ impl Setup {
     /// The whole configuration but for listen and storage.
     pub fn only(mut self, yaml: &str) -> Setup {
         self.yaml = format!("{yaml}\n");
+        self
+    }
+
+    /// The conf of one policy, over what the contract's sections say.
+    pub fn conf(mut self, policy: &str, yaml: &str) -> Setup {
+        self.conf.push_str(&format!("{policy}: {yaml}, "));
         self
     }
 
@@ -75,9 +84,10 @@ impl Setup {
     pub fn start(self) -> Gateway {
         let dir = self.dir.path();
         let text = format!(
-            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\"}}\n{}",
+            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\", conf: {{{}}}}}\n{}",
             dir.join("ledger").display(),
             dir.join("policies").display(),
+            self.conf,
             without_policies(&self.yaml),
         );
         let known = Known::built_in();

@@ -35,8 +35,8 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Reading, Refusal,
-    Request, Route, Want,
+    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Progress,
+    ProgressPart, Reading, Refusal, Request, Route, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -161,6 +161,15 @@ pub fn info(name: &str, version: &str) -> Info {
         text_paths: vec![],
         markers: vec![],
         events: vec![],
+        progress_paths: vec![],
+    }
+}
+
+/// A value that tells what the agent did last.
+pub fn progress(path: &str, part: ProgressPart) -> Progress {
+    Progress {
+        path: path.to_owned(),
+        part,
     }
 }
 
