@@ -14,6 +14,7 @@ mod money;
 mod passing;
 mod planes;
 mod policies;
+mod prices;
 mod providers;
 mod storage;
 mod tidy;

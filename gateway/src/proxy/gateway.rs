@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Clock, Ledger, Name};
 use arc_swap::ArcSwap;
 
-use crate::config::{Config, Mount, Provider, Unpriced};
+use crate::config::{Config, Mount, Provider};
 use crate::meter::price::{PriceBook, Row};
 use crate::meter::{Estimator, Reader};
 use crate::plugin::{Plugin, Plugins};
@@ -134,11 +134,7 @@ impl Way {
             reader: Arc::new(reader),
             upstream,
             breaker,
-            stated_price: match provider.unpriced {
-                Unpriced::Free => Some(Row::free(name.clone())),
-                Unpriced::Price { input, output } => Some(Row::default_price(name.clone(), input, output)),
-                Unpriced::Dearest | Unpriced::Refuse => None,
-            },
+            stated_price: Row::stated(name.clone(), &provider.unpriced),
             provider,
             mount,
             plugin: Arc::clone(plugin),
