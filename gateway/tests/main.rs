@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod booked;
 mod canary;
 mod chat;
 mod cutting;
