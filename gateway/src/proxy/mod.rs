@@ -19,6 +19,7 @@ pub mod reserve;
 pub mod settle;
 
 pub mod breaker;
+pub mod corked;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;
