@@ -3,6 +3,8 @@
 
 mod harness;
 
+mod azure;
+mod bedrock;
 mod canary;
 mod chat;
 mod cutting;

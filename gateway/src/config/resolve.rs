@@ -30,7 +30,7 @@ impl Known {
 
     /// What is built in.
     pub fn built_in() -> Known {
-        Known::new(["openai", "anthropic"], ["openai", "anthropic"])
+        Known::new(["openai", "anthropic", "bedrock"], ["openai", "anthropic"])
     }
 
     /// Not known yet: for the reading that finds the plugins and price files by which it will be, and for commands that

@@ -16,6 +16,10 @@ mod text;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod corpus_aws;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Metered, Passed};

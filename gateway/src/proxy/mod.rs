@@ -18,6 +18,7 @@ pub mod report;
 pub mod reserve;
 pub mod settle;
 
+pub mod azure;
 pub mod breaker;
 pub mod drain;
 pub mod exchange;
@@ -26,4 +27,5 @@ pub mod handover;
 pub mod price;
 pub mod reply;
 pub mod server;
+pub mod sigv4;
 pub mod upstream;

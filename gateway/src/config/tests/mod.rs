@@ -8,6 +8,7 @@ use agentledger_ledger::{UnitPrice, Usd};
 use super::load::load_first;
 use super::*;
 
+mod clouds;
 mod environment;
 mod shipped;
 
@@ -97,7 +98,7 @@ fn every_provider_of_the_contract_is_known_with_its_base_path() {
 
 #[test]
 fn a_dialect_without_a_plugin_warns_and_is_not_served() {
-    for name in ["gemini", "cohere", "bedrock", "vertex"] {
+    for name in ["gemini", "cohere", "vertex"] {
         let config = read(&format!(
             "providers: {{extra: {{{name}: {{enabled: true, free: true}}}}}}"
         ));
