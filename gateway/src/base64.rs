@@ -27,6 +27,27 @@ pub fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Padded.
+#[cfg(test)]
+pub fn encode(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letter = |bits: u32, at: usize| {
+        LETTERS
+            .get((bits >> (18 - 6 * at)) as usize & 63)
+            .copied()
+            .map_or('?', char::from)
+    };
+    let group = |three: &[u8]| {
+        let bits = (0..3).fold(0, |bits, at| {
+            (bits << 8) | u32::from(three.get(at).copied().unwrap_or(0))
+        });
+        (0..4)
+            .map(|at| if at > three.len() { '=' } else { letter(bits, at) })
+            .collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
+}
+
 /// What each letter is worth; 64 for one that is none.
 const VALUES: [u8; 256] = values();
 
@@ -60,6 +81,7 @@ mod tests {
         ] {
             assert_eq!(decode(text.as_bytes()).unwrap(), plain.as_bytes());
             assert_eq!(decode(text.trim_end_matches('=').as_bytes()).unwrap(), plain.as_bytes());
+            assert_eq!(encode(plain.as_bytes()), text);
         }
         assert_eq!(decode(b"//79").unwrap(), [0xff, 0xfe, 0xfd]);
     }
