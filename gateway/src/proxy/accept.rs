@@ -27,7 +27,7 @@ use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Reserved, Unbounded};
 use crate::proxy::settle::{Ended, settlement, unanswered};
 use crate::proxy::sigv4::refuse_foreign;
-use crate::proxy::{decide, handover, report};
+use crate::proxy::{decide, handover, report, size};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -201,7 +201,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if !exchange.is_metered() {
         return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
     }
-    let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
+    let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
     let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
     let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
         .await

@@ -20,6 +20,7 @@ pub mod settle;
 
 pub mod azure;
 pub mod breaker;
+pub mod corked;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;
@@ -28,4 +29,5 @@ pub mod price;
 pub mod reply;
 pub mod server;
 pub mod sigv4;
+pub mod size;
 pub mod upstream;
