@@ -263,10 +263,7 @@ fn a_cut_stream_ends_with_an_exception_at_a_messages_end() {
     assert_eq!(body["error"]["type"], "budget_exceeded");
     assert_eq!(
         (&body["__type"], &body["code"]),
-        (
-            &json!("ServiceQuotaExceededException"),
-            &json!("ServiceQuotaExceededException")
-        )
+        (&json!("AccessDeniedException"), &json!("AccessDeniedException"))
     );
     assert_eq!(body["message"], body["error"]["message"]);
 }

@@ -59,6 +59,8 @@ struct Headers<'a> {
     cache_write: Raw<'a>,
     #[serde(borrow, default, rename = "x-amzn-bedrock-service-tier")]
     tier: Raw<'a>,
+    #[serde(borrow, default, rename = "x-amzn-bedrock-performanceconfig-latency")]
+    latency: Raw<'a>,
 }
 
 #[derive(Deserialize)]
@@ -213,6 +215,7 @@ fn is_last(frame: &AnswerFrame, event: &str, has_metrics: bool) -> bool {
 fn tier(body: &Frame<'_>) -> Option<String> {
     let latency = text(body.performance_config.as_ref().and_then(|config| config.latency));
     latency
+        .or_else(|| text(body.headers.as_ref()?.latency))
         .filter(|latency| latency == "optimized")
         .or_else(|| text(body.service_tier.as_ref()?.kind))
         .or_else(|| text(body.headers.as_ref()?.tier))

@@ -94,6 +94,7 @@ pub fn info() -> Info {
             want("@headers.x-amzn-bedrock-cache-read-input-token-count", 32, 0),
             want("@headers.x-amzn-bedrock-cache-write-input-token-count", 32, 0),
             want("@headers.x-amzn-bedrock-service-tier", 64, 0),
+            want("@headers.x-amzn-bedrock-performanceconfig-latency", 64, 0),
         ],
         text_paths: paths(&[
             "output.message.content.*.text",

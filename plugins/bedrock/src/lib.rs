@@ -54,14 +54,15 @@ impl Provider for Bedrock {
     }
 }
 
-/// Names that the service's model has. SDKs try again after `ThrottlingException`, never after a quota.
+/// Names that the model of every operation has: SDKs try a 429 again under `ThrottlingException`, and under a name that the
+/// operation does not know, as Converse does not know that of a quota.
 fn exception_name(refusal: &Refusal) -> &'static str {
     match refusal.status {
         401 | 403 => "AccessDeniedException",
         404 => "ResourceNotFoundException",
         408 | 504 => "ModelTimeoutException",
         429 if refusal.code == "budget_held" || refusal.code.starts_with("rate") => "ThrottlingException",
-        429 => "ServiceQuotaExceededException",
+        429 => "AccessDeniedException",
         400..=499 => "ValidationException",
         503 => "ServiceUnavailableException",
         _ => "InternalServerException",

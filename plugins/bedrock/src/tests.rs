@@ -375,7 +375,7 @@ fn a_cut_stream_ends_with_an_exception() {
 #[test]
 fn refusals_bear_the_names_that_sdks_look_for() {
     for (status, code, name) in [
-        (429, "budget_exceeded", "ServiceQuotaExceededException"),
+        (429, "budget_exceeded", "AccessDeniedException"),
         (429, "budget_held", "ThrottlingException"),
         (403, "key_blocked", "AccessDeniedException"),
         (400, "invalid_json", "ValidationException"),
