@@ -19,6 +19,8 @@ mod corpus;
 #[cfg(test)]
 mod corpus_aws;
 #[cfg(test)]
+mod corpus_hosts;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod tests;
