@@ -3,6 +3,8 @@
 
 mod harness;
 
+mod azure;
+mod bedrock;
 mod booked;
 mod canary;
 mod chat;
