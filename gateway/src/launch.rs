@@ -86,8 +86,9 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
     };
     let plugins = Plugins::load(&first.plugins, &first.limits)?;
     let prices = prices(&first)?;
-    let books = price::built_in_providers().chain(prices.providers());
-    let known = Known::new(plugins.iter().map(|(name, _)| name), books);
+    let mut books: Vec<String> = prices.providers().into_iter().map(str::to_owned).collect();
+    books.extend(price::built_in_providers().map(str::to_owned));
+    let known = Known::new(plugins.iter().map(|(name, _)| name), books.iter().map(String::as_str));
     let (config, file) = config::load(path, env, &known)?;
     complete(config, file, plugins, prices)
 }

@@ -1,7 +1,8 @@
 //! What this dialect serves, and which values it needs to see.
 
 use agentledger_guest::Billing::{Free, Metered};
-use agentledger_guest::{Info, Medium, media, route, want};
+use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::{Info, Medium, media, progress, route, want};
 
 pub const CONVERSE: &str = "converse";
 pub const CONVERSE_STREAM: &str = "converse-stream";
@@ -67,6 +68,19 @@ pub fn info() -> Info {
             media("messages.*.content.*.image_url", Medium::Image),
             media("inputImage", Medium::Image),
             media("images", Medium::Image),
+        ],
+        progress_paths: vec![
+            progress("messages.*.role", Role),
+            progress("messages.*.content.*.text", Content),
+            progress("messages.*.content.*.toolUse.name", ToolCall),
+            progress("messages.*.content.*.toolUse.input", ToolCall),
+            progress("messages.*.content.*.toolResult.content", Content),
+            // The bodies of Anthropic's models.
+            progress("messages.*.content.*.name", ToolCall),
+            progress("messages.*.content.*.input", ToolCall),
+            progress("messages.*.content.*.content", Content),
+            progress("prompt", Content),
+            progress("inputText", Content),
         ],
         answer_paths: vec![
             want("type", 64, 0),
