@@ -94,6 +94,7 @@ fn facts<'a>(key: &'a Secret<String>, tags: &'a BTreeMap<Arc<str>, Arc<str>>) ->
         estimate: Estimate::default(),
         priced: true,
         free: false,
+        history: None,
     }
 }
 

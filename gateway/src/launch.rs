@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
 use arc_swap::ArcSwap;
 
@@ -15,7 +16,7 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
-use crate::meter::price::{PriceBook, PriceError};
+use crate::meter::price::{self, PriceBook, PriceError};
 use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
@@ -24,6 +25,8 @@ use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
 use crate::proxy::handover::Handover;
+use crate::proxy::lookout::Lookout;
+use crate::proxy::progress::Progress;
 use crate::proxy::server::{self, Running, ServeError};
 use crate::telemetry::Metrics;
 
@@ -82,9 +85,10 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
         }
     };
     let plugins = Plugins::load(&first.plugins, &first.limits)?;
-    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
-    let prices = prices.with_files(&first.prices_files).map_err(LaunchError::Prices)?;
-    let known = Known::new(plugins.iter().map(|(name, _)| name), prices.providers());
+    let prices = prices(&first)?;
+    let mut books: Vec<String> = prices.providers().into_iter().map(str::to_owned).collect();
+    books.extend(price::built_in_providers().map(str::to_owned));
+    let known = Known::new(plugins.iter().map(|(name, _)| name), books.iter().map(String::as_str));
     let (config, file) = config::load(path, env, &known)?;
     complete(config, file, plugins, prices)
 }
@@ -92,9 +96,15 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
 /// The same from a configuration that is already resolved.
 pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
     let plugins = Plugins::load(&config.plugins, &config.limits)?;
-    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
-    let prices = prices.with_files(&config.prices_files).map_err(LaunchError::Prices)?;
+    let prices = prices(&config)?;
     complete(config, None, plugins, prices)
+}
+
+/// The books of the providers that are served, and the files of the operator over them.
+fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
+    let served = config.providers.iter().map(|provider| provider.name.as_str());
+    let built_in = PriceBook::builtin_of(served).map_err(|error| LaunchError::Prices(vec![error]))?;
+    built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
 }
 
 fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: PriceBook) -> Result<Loaded, LaunchError> {
@@ -128,6 +138,7 @@ pub struct Launched {
     running: Running,
     control: ControlHandle,
     gateway: Arc<Gateway>,
+    lookout: Lookout,
     config: Arc<ArcSwap<Config>>,
 }
 
@@ -165,6 +176,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        progress: Arc::new(Progress::default()),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),
@@ -185,9 +197,11 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
+    let lookout = Lookout::start(&gateway).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
+        lookout,
         gateway,
         config: shared,
     })
@@ -234,6 +248,7 @@ impl Launched {
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
         let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
+        drop(self.lookout);
         keep_learned(&gateway);
         self.control.stop();
         ledger.close();
@@ -264,6 +279,10 @@ fn ledger_options(config: &Config) -> Options {
         },
         retention_months: config.storage.retention_months,
         queue_events_max: config.limits.journal_queue_events_max,
+        sessions: Kept {
+            sessions_max: config.limits.sessions_in_memory_max,
+            ..Kept::default()
+        },
         ..Options::new(&config.storage.dir)
     }
 }
@@ -360,5 +379,9 @@ impl ProviderStatus for Breakers {
             State::HalfOpen => BreakerState::HalfOpen,
         };
         BreakerStatus { state, failures }
+    }
+
+    fn prices(&self) -> Option<PriceBook> {
+        Some(self.0.rules.load().prices.clone())
     }
 }

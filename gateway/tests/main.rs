@@ -3,12 +3,17 @@
 
 mod harness;
 
+mod azure;
+mod bedrock;
+mod booked;
 mod canary;
 mod chat;
 mod cutting;
+mod dialects;
 mod failing;
 mod guard;
 mod kill;
+mod loops;
 mod money;
 mod passing;
 mod planes;
@@ -16,6 +21,9 @@ mod policies;
 mod policies_contract;
 mod policies_intents;
 mod policies_soak;
+mod prices;
+mod providers;
+mod sessions;
 mod storage;
 mod tidy;
 mod tls;

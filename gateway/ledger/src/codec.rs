@@ -8,7 +8,9 @@ use ulid::Ulid;
 use crate::amounts::{Amounts, Unit};
 use crate::bound::{Mode, Window};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
-use crate::event::{Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::event::{
+    Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+};
 use crate::money::Usd;
 use crate::names::Interner;
 use crate::usage::{Kind, Usage};
@@ -25,6 +27,7 @@ const SETTLED: u8 = 3;
 const VOIDED: u8 = 4;
 const DENIED: u8 = 5;
 const ADJUSTED: u8 = 6;
+const MARKED: u8 = 7;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -37,6 +40,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Voided(_) => VOIDED,
         Event::Denied(_) => DENIED,
         Event::Adjusted(_) => ADJUSTED,
+        Event::Marked(_) => MARKED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -59,6 +63,11 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.unsigned(denied.count);
         }
         Event::Adjusted(adjusted) => write_adjusted(&mut w, adjusted, names),
+        Event::Marked(marked) => {
+            w.name(&marked.tenant, names);
+            w.name(&marked.session, names);
+            w.byte(marked.mark as u8);
+        }
     }
     w.finish()
 }
@@ -104,6 +113,15 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             count: r.unsigned()?,
         }),
         ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, names)?)),
+        MARKED => Event::Marked(Arc::new(Marked {
+            at_ms,
+            tenant: r.name(names)?,
+            session: r.name(names)?,
+            mark: Mark::ALL
+                .get(usize::from(r.byte()?))
+                .copied()
+                .ok_or(DecodeError::Malformed("unknown mark of a session"))?,
+        })),
         _ => return Err(DecodeError::Malformed("unknown kind of event")),
     };
     reader.end()?;
@@ -269,7 +287,9 @@ const HAS_OVERAGE: u64 = 1 << 7;
 const HAS_VERDICT: u64 = 1 << 8;
 /// The settlement's own time differs from the event's.
 const HAS_TIME: u64 = 1 << 9;
-const HAS_MAX: u64 = 1 << 10;
+/// The price is that of a service tier other than the standard one.
+const HAS_TIER: u64 = 1 << 10;
+const HAS_MAX: u64 = 1 << 11;
 
 fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     let settlement = &settled.settlement;
@@ -285,6 +305,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
         (HAS_OVERAGE, settled.overage_reason.is_some()),
         (HAS_VERDICT, !settlement.verdict.is_empty()),
         (HAS_TIME, settlement.at_ms != settled.at_ms),
+        (
+            HAS_TIER,
+            settlement.price.as_ref().is_some_and(|price| price.tier.is_some()),
+        ),
     ] {
         has |= if there { flag } else { 0 };
     }
@@ -312,7 +336,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
         w.signed(money.nanos());
     }
     if let Some(price) = &settlement.price {
-        for name in [&price.provider, &price.id, &price.effective] {
+        for name in [&price.provider, &price.id, &price.effective]
+            .into_iter()
+            .chain(&price.tier)
+        {
             w.name(name, names);
         }
     }
@@ -377,7 +404,9 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
             provider: r.name(names)?,
             id: r.name(names)?,
             effective: r.name(names)?,
+            tier: if has(HAS_TIER) { Some(r.name(names)?) } else { None },
         }),
+        false if has(HAS_TIER) => return Err(DecodeError::Malformed("a tier without a price")),
         false => None,
     };
     let estimate_reason = if has(HAS_ESTIMATE) { Some(r.name(names)?) } else { None };

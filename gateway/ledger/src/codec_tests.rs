@@ -87,10 +87,11 @@ fn settlement() -> impl Strategy<Value = Settlement> {
         usage,
         cost: Usd::from_nanos(cost),
     });
-    let price = (name(), name(), name()).prop_map(|(provider, id, effective)| PriceRef {
+    let price = (name(), name(), name(), option::of(name())).prop_map(|(provider, id, effective, tier)| PriceRef {
         provider,
         id,
         effective,
+        tier,
     });
     let money = || option::of(any::<i64>().prop_map(Usd::from_nanos));
     (
@@ -200,6 +201,14 @@ fn event() -> impl Strategy<Value = Event> {
                 }))
             }
         ),
+        (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
+            Event::Marked(Arc::new(Marked {
+                at_ms,
+                tenant,
+                session,
+                mark: Mark::ALL[mark],
+            }))
+        }),
     ]
 }
 
@@ -232,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x18, bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x19, bytes in vec(any::<u8>(), 0..200)) {
         let mut event = vec![kind];
         event.extend(bytes);
         let _ = decode(&event, &mut Names::new());
@@ -300,6 +309,7 @@ fn an_ordinary_exchange_is_small() {
                 provider: "anthropic".into(),
                 id: "claude-opus-4-5".into(),
                 effective: "2025-11-24".into(),
+                tier: None,
             }),
             estimate_reason: None,
             verdict: vec!["budget@1".into()],

@@ -9,7 +9,9 @@ pub mod export;
 pub mod healthcheck;
 pub mod holds;
 pub mod policy;
+pub mod prices;
 pub mod serve;
+pub mod sessions;
 pub mod table;
 pub mod verify;
 pub mod version;
@@ -58,10 +60,15 @@ enum Command {
     Budgets(BudgetsArgs),
     /// Print open holds, or why one is as it is
     Holds(HoldsArgs),
+    /// Print sessions, or end one
+    Sessions(SessionsArgs),
     /// Check the ledger for damage
     Verify(VerifyArgs),
     /// Check a configuration and everything it names
     Check(ConfigArgs),
+    /// The price book: its rows, what is wrong with it, what the past would cost at other prices
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
     /// Work on policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -106,7 +113,8 @@ struct CostsArgs {
     config: ConfigArgs,
     #[command(flatten)]
     asked: AskedArgs,
-    /// model, provider, key, agent, session, user, tenant or tag:NAME; any other word means model
+    /// model, provider, key, agent, session, user, task, tenant, team, feature, project, cost_centre, page or tag:NAME; any other
+    /// word means model
     #[arg(long, default_value = "model")]
     by: String,
 }
@@ -117,8 +125,8 @@ struct ExportArgs {
     config: ConfigArgs,
     #[command(flatten)]
     asked: AskedArgs,
-    /// model, provider, key, agent, session, user, tenant, tag:NAME, or entry for every single entry; any other word means
-    /// model
+    /// model, provider, key, agent, session, user, task, tenant, tag:NAME, or entry for every single entry; any other word
+    /// means model
     #[arg(long, default_value = "model")]
     by: String,
     /// csv (default) or json; jsonl with --by entry
@@ -147,6 +155,40 @@ struct HoldsArgs {
     config: ConfigArgs,
     /// The hold to explain, by its id or its exchange's
     id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct SessionsArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    asked: AskedArgs,
+    /// active, completed or killed
+    #[arg(long, default_value = "", hide_default_value = true)]
+    status: String,
+    /// Lines at most
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    #[command(subcommand)]
+    then: Option<SessionCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionCommand {
+    /// Refuse the session's calls from now on, and cut those that run
+    Kill(SessionArgs),
+    /// Mark the session as completed; a further call takes it up again
+    End(SessionArgs),
+}
+
+#[derive(Debug, Args)]
+struct SessionArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    id: String,
+    /// One tenant's session only
+    #[arg(long)]
+    tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +224,8 @@ pub enum CliError {
     Export(ExportError),
     #[error("{0}")]
     Verify(#[from] VerifyError),
+    #[error("{0}")]
+    Prices(#[from] prices::PricesError),
     #[error("{0}")]
     Specs(#[from] policy::SpecsError),
     #[error("{0}")]
@@ -277,12 +321,18 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
                 None => holds::list(&config)?,
             })
         }
+        Some(Command::Sessions(args)) => print(&sessions(args)?),
         Some(Command::Verify(args)) => {
             let (report, ok) = verify::run(&args.config.load()?, args.expect.as_deref())?;
             print(&report)?;
             if ok { Ok(()) } else { Err(CliError::Told) }
         }
         Some(Command::Check(args)) => print(&check::run(args.path(), &Env::of_process())?),
+        Some(Command::Prices(command)) => {
+            let (report, ok) = prices::run(command)?;
+            print(&report)?;
+            if ok { Ok(()) } else { Err(CliError::Told) }
+        }
         Some(Command::Policy(PolicyCommand::Test { dir })) => {
             let (report, ok) = policy::test(dir)?;
             print(&report)?;
@@ -294,6 +344,29 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             print("ok\n")
         }
     }
+}
+
+fn sessions(args: SessionsArgs) -> Result<String, CliError> {
+    let (one, kill) = match args.then {
+        None => {
+            let asked = sessions::Asked {
+                last: args.asked.last.as_deref(),
+                status: &args.status,
+                tenant: &args.asked.tenant,
+                limit: args.limit,
+            };
+            return Ok(sessions::list(&args.config.load()?, &asked)?);
+        }
+        Some(SessionCommand::Kill(one)) => (one, true),
+        Some(SessionCommand::End(one)) => (one, false),
+    };
+    // `-c` may stand before the word or after it.
+    let config = if one.config.path().is_some() {
+        &one.config
+    } else {
+        &args.config
+    };
+    Ok(sessions::end(&config.load()?, &one.id, one.tenant.as_deref(), kill)?)
 }
 
 /// Prints a finished text; unlike `print!` a closed pipe is an error here and no panic.

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use agentledger_ledger::UnitPrice;
 
+use super::aws;
 use super::cursor::Cursor;
+use super::mounts;
 use super::node::{Node, Value};
 use super::resolve::Known;
 use super::units;
-use super::{Absence, AbsentProvider, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream};
+use super::{Absence, AbsentProvider, Paths, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream};
 
 /// What is known of a provider before the file says anything.
 struct Default {
@@ -44,13 +46,20 @@ const EXTRA: [Default; 16] = [
     known("xai", "openai", "https://api.x.ai"),
     known("cerebras", "openai", "https://api.cerebras.ai"),
     known("sambanova", "openai", "https://api.sambanova.ai"),
-    known("bedrock", "bedrock", "https://bedrock-runtime.us-east-1.amazonaws.com"),
+    known("bedrock", "bedrock", ""),
     known("vertex", "vertex", "https://aiplatform.googleapis.com"),
     known("ollama", "openai", "http://localhost:11434"),
 ];
 
 /// Types that name a dialect of their own; any other is OpenAI's unless a plugin of that name is there.
 const DIALECTS: [&str; 7] = ["openai", "anthropic", "azure", "gemini", "cohere", "bedrock", "vertex"];
+
+/// Hosts whose streams report their usage unasked, and that refuse or ignore being asked: Mistral answers
+/// `stream_options.include_usage` with 422.
+const REPORT_UNASKED: [&str; 2] = ["mistral", "perplexity"];
+
+/// Types whose hosts take a key in the query: Google's, all of them.
+const KEY_IN_QUERY: [&str; 2] = ["gemini", "vertex"];
 
 /// Paths of the gateway itself.
 const RESERVED: [&str; 10] = [
@@ -206,12 +215,19 @@ fn one(
             why,
         }))
     };
-    let dialect = dialect(&at.at("type"), default, known);
-    let upstream = provider_upstream(at, default, enabled);
+    let kind = kind(&at.at("type"), default, known);
+    let dialect = plugin_of(&kind).to_owned();
+    let region = (dialect == "bedrock").then(|| aws::region(at));
+    let upstream = provider_upstream(at, default, region.as_deref(), enabled);
+    let aws = match region {
+        Some(region) => aws::credentials(at, region),
+        None => aws::warn_of_keys_elsewhere(at),
+    };
+    let deployments = deployments(&at.at("deployments"));
     let unpriced = unpriced(at, name, enabled, known);
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
-    let inject_usage = at.at("inject_usage").flag(true);
+    let inject_usage = at.at("inject_usage").flag(!REPORT_UNASKED.contains(&name));
     let unknown_routes = at.at("unknown_routes").word(
         UnknownRoutes::Refuse,
         &[("refuse", UnknownRoutes::Refuse), ("pass", UnknownRoutes::Pass)],
@@ -227,6 +243,8 @@ fn one(
     }
     Some(Ok(Provider {
         name: name.to_owned(),
+        mounts: mounts::of(&kind, name),
+        key_in_query: KEY_IN_QUERY.contains(&kind.as_str()),
         dialect,
         prefix: prefix.to_owned(),
         upstream: upstream?,
@@ -235,10 +253,24 @@ fn one(
         unpriced: unpriced?,
         timeouts,
         retries,
+        paths: if kind == "azure" { Paths::Azure } else { Paths::Plain },
+        deployments,
+        aws,
     }))
 }
 
-fn dialect(at: &Cursor<'_>, default: &Default, known: &Known) -> String {
+/// The plugin that reads a type: mostly the one of its name.
+fn plugin_of(kind: &str) -> &str {
+    match kind {
+        // Gemini's API at other paths.
+        "vertex" => "gemini",
+        // OpenAI's behind deployments: see `Paths`.
+        "azure" => "openai",
+        own => own,
+    }
+}
+
+fn kind(at: &Cursor<'_>, default: &Default, known: &Known) -> String {
     let kind = at
         .filled()
         .map_or_else(|| default.kind.to_owned(), str::to_ascii_lowercase);
@@ -255,11 +287,23 @@ fn dialect(at: &Cursor<'_>, default: &Default, known: &Known) -> String {
     "openai".to_owned()
 }
 
-fn provider_upstream(at: &Cursor<'_>, default: &Default, enabled: bool) -> Option<Upstream> {
+/// The model behind each deployment.
+fn deployments(at: &Cursor<'_>) -> BTreeMap<String, String> {
+    let named = |(name, at): (&str, Cursor<'_>)| {
+        let model = at.filled()?;
+        if model.chars().any(char::is_control) {
+            at.refuse("must be a model's name");
+        }
+        Some((name.to_owned(), model.to_owned()))
+    };
+    at.names().into_iter().filter_map(named).collect()
+}
+
+fn provider_upstream(at: &Cursor<'_>, default: &Default, region: Option<&str>, enabled: bool) -> Option<Upstream> {
     let given = at.at("upstream");
     let mut resolved = match given.filled() {
         Some(_) => upstream(&given)?,
-        None => match parse_upstream(default.upstream) {
+        None => match parse_upstream(&region.map_or_else(|| default.upstream.to_owned(), aws::endpoint)) {
             Ok(upstream) => upstream,
             Err(_) => {
                 if enabled {

@@ -30,6 +30,8 @@ enum Segment {
     Exact(String),
     Any,
     Model,
+    /// `{model}:verb`, as Google names what is done with a model.
+    ModelVerb(String),
 }
 
 /// What a path asks for.
@@ -76,9 +78,17 @@ impl Compiled {
                 Segment::Exact(name) if name == text => {}
                 Segment::Exact(_) => return None,
                 // A dot segment would be resolved by whoever reads the path next, into another path than this one.
+                Segment::Model if is_arn(text) => path_model = Some(decoded(text)?),
                 Segment::Any | Segment::Model if text.is_empty() || dots(text) => return None,
                 Segment::Any => {}
                 Segment::Model => path_model = Some(decoded(text)?),
+                Segment::ModelVerb(verb) => {
+                    let name = text.strip_suffix(verb.as_str())?.strip_suffix(':')?;
+                    if name.is_empty() || dots(name) {
+                        return None;
+                    }
+                    path_model = Some(decoded(name)?);
+                }
             }
         }
         let mut left = given.peekable();
@@ -98,6 +108,17 @@ impl Compiled {
 /// `.` and `..`, percent-encoded or not.
 fn dots(segment: &str) -> bool {
     decoded(segment).is_none_or(|plain| plain == "." || plain == ".." || plain.contains(['/', '\\']))
+}
+
+/// An ARN as AWS's clients send it in one segment of a path, percent-encoded: the one name whose encoded slash is no
+/// trick, as long as nothing behind it climbs.
+pub fn is_arn(segment: &str) -> bool {
+    decoded(segment).is_some_and(|plain| {
+        plain.starts_with("arn:")
+            && !plain.contains('\\')
+            && !plain.chars().any(char::is_control)
+            && plain.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    })
 }
 
 fn decoded(segment: &str) -> Option<String> {
@@ -142,6 +163,12 @@ fn compile(route: &Route) -> Result<Compiled, RouteError> {
             "{any}" => Segment::Any,
             "{model}" => Segment::Model,
             "" => return Err(error("has an empty segment")),
+            verb if verb
+                .strip_prefix("{model}:")
+                .is_some_and(|verb| !verb.is_empty() && verb.bytes().all(|byte| byte.is_ascii_alphanumeric())) =>
+            {
+                Segment::ModelVerb(verb.trim_start_matches("{model}:").to_owned())
+            }
             exact if exact.contains(['{', '}', '*', '?', '%']) => {
                 return Err(error("has a segment that means nothing"));
             }
@@ -212,6 +239,33 @@ mod tests {
     }
 
     #[test]
+    fn a_verb_follows_its_model() {
+        let table = table(&[
+            ("POST", "/v1/models/{model}:generateContent", "generate"),
+            ("POST", "/v1/models/{model}:streamGenerateContent", "stream"),
+        ]);
+        let with = |operation: &str, model: &str| Some((operation.to_owned(), Some(model.to_owned())));
+        assert_eq!(
+            found(&table, "POST", "/v1/models/gemini-2.5-pro:generateContent"),
+            with("generate", "gemini-2.5-pro")
+        );
+        assert_eq!(
+            found(&table, "POST", "/v1/models/a%3Ab:c:streamGenerateContent"),
+            with("stream", "a:b:c")
+        );
+        for path in [
+            "/v1/models/m:countTokens",
+            "/v1/models/:generateContent",
+            "/v1/models/generateContent",
+            "/v1/models/..:generateContent",
+            "/v1/models/m:generateContent/x",
+            "/v1/models/m%3AgenerateContent",
+        ] {
+            assert_eq!(found(&table, "POST", path), None, "{path}");
+        }
+    }
+
+    #[test]
     fn dot_segments_match_nothing() {
         let table = table(&[("GET", "/v1/*", "read"), ("POST", "/m/{model}", "m")]);
         for path in ["/v1/..", "/v1/x/../../admin", "/v1/%2e%2E/x", "/v1/a%2fb", "/v1/%zz"] {
@@ -219,6 +273,29 @@ mod tests {
         }
         assert_eq!(found(&table, "POST", "/m/.."), None);
         assert_eq!(found(&table, "POST", "/m/%ff"), None);
+    }
+
+    #[test]
+    fn an_arn_is_a_model_with_its_slash() {
+        let table = table(&[
+            ("POST", "/model/{model}/converse", "converse"),
+            ("GET", "/v1/*", "read"),
+        ]);
+        let arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.amazon.nova-pro-v1%3A0";
+        assert_eq!(
+            found(&table, "POST", &format!("/model/{arn}/converse")).and_then(|(_, model)| model),
+            Some("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-pro-v1:0".to_owned())
+        );
+        for path in [
+            "/model/arn%3Aaws%2F..%2Fx/converse",
+            "/model/arn%3Aaws%2F%2Fx/converse",
+            "/model/arn%3Aaws%2F/converse",
+            "/model/arn%3Aaws%5Cx/converse",
+            "/model/a%2Fb/converse",
+        ] {
+            assert_eq!(found(&table, "POST", path), None, "{path}");
+        }
+        assert_eq!(found(&table, "GET", &format!("/v1/{arn}")), None);
     }
 
     #[test]
@@ -231,6 +308,9 @@ mod tests {
             ("post", "/v1"),
             ("", "/v1"),
             ("GET", "/a/*/b"),
+            ("POST", "/v1/{model}:"),
+            ("POST", "/v1/{model}:a{b}"),
+            ("POST", "/v1/{any}:verb"),
         ] {
             let route = Route {
                 method: method.to_owned(),

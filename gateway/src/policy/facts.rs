@@ -15,6 +15,7 @@ use super::account::{Own, account_of, check_account};
 use super::entry::EntryHandle;
 use super::event::{Event, EventHandle};
 use super::glob::Glob;
+use super::history::History;
 use super::read::{At, name_text, wrong};
 use super::verdict::Read;
 use super::zones::{Moment, Zones};
@@ -48,6 +49,8 @@ pub struct CallFacts<'a> {
     pub path: &'a str,
     pub tags: &'a BTreeMap<Name, Name>,
     pub estimate: Estimate,
+    /// `None` for a call without a session.
+    pub history: Option<History>,
     /// The model has a price of its own: the estimate stands on no stand-in.
     pub priced: bool,
     /// It costs nothing and is not held: of a verdict on it only a deny and headers count.
@@ -100,6 +103,7 @@ struct Buffers {
     stream: bool,
     max_output: Option<u64>,
     estimate: Estimate,
+    history: Option<History>,
     priced: bool,
     free: bool,
     /// The call's own accounts, each made once it is named.
@@ -151,6 +155,7 @@ impl Buffers {
         );
         (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
         (self.estimate, self.priced, self.free) = (facts.estimate, facts.priced, facts.free);
+        self.history = facts.history;
         self.own = Default::default();
     }
 
@@ -382,6 +387,7 @@ pub(super) struct KeyHandle(Ticket);
 struct TagsHandle(Ticket);
 struct EstimateHandle(Ticket);
 pub(super) struct AtHandle(Ticket, Zone);
+struct HistoryHandle(Ticket, History);
 
 impl AtHandle {
     pub(super) fn new(ticket: Ticket, zone: Zone) -> AtHandle {
@@ -434,6 +440,10 @@ impl UserData for CallHandle {
             }
             let buffers = shared.buffers.borrow();
             match wanted {
+                b"history" => match buffers.history {
+                    Some(history) => HistoryHandle(ticket.clone(), history).into_lua(lua),
+                    None => Ok(Value::Nil),
+                },
                 b"stream" => Ok(Value::Boolean(buffers.stream)),
                 b"priced" => Ok(Value::Boolean(buffers.priced)),
                 b"free" => Ok(Value::Boolean(buffers.free)),
@@ -508,6 +518,16 @@ impl UserData for EstimateHandle {
                 b"output_usd" => Ok(Value::Number(as_number(estimate.output_usd.nanos(), Unit::Usd))),
                 _ => Err(no_field("call.estimate", &name)),
             }
+        });
+    }
+}
+
+impl UserData for HistoryHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
+            this.0.check()?;
+            let found = this.1.field(&name.as_bytes());
+            found.map(Value::Number).ok_or_else(|| no_field("call.history", &name))
         });
     }
 }

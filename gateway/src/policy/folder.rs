@@ -11,9 +11,11 @@ use super::set::{Options, PolicyError, PolicySet, Source};
 use crate::config::{BudgetRule, Budgets};
 
 /// The shipped policies, by file stem.
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 6] = [
     ("block", include_str!("../../../policies/block.lua")),
     ("budget", include_str!("../../../policies/budget.lua")),
+    ("ghost", include_str!("../../../policies/ghost.lua")),
+    ("loop", include_str!("../../../policies/loop.lua")),
     ("rate_limit", include_str!("../../../policies/rate_limit.lua")),
     ("tenant", include_str!("../../../policies/tenant.lua")),
 ];

@@ -17,6 +17,7 @@ mod event;
 mod facts;
 pub mod folder;
 mod glob;
+mod history;
 mod intent;
 mod lines;
 mod prepared;
@@ -39,6 +40,7 @@ pub use event::{Event, Fact};
 pub use facts::{Balances, CallFacts, Estimate, NoBalances};
 pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
+pub use history::History;
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};
 pub use verdict::{
     Asked, AskedAlert, AskedBound, Binding, Deny, Read, Route, Severity, Shadow, Thresholds, Verdict, When,

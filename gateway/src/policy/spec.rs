@@ -26,6 +26,7 @@ use super::engine::{Engine, FailureCounts};
 use super::event::{Event, Fact};
 use super::facts::{Balances, CallFacts, Estimate};
 use super::folder;
+use super::history::History;
 use super::lines::alert_line;
 use super::sandbox;
 use super::set::{Options, PolicyError, PolicySet, Source};
@@ -88,6 +89,8 @@ struct CallSpec {
     estimated_usd: f64,
     priced: bool,
     free: bool,
+    /// Of its session: fields of `call.history`, as numbers. Left out: a call without a session.
+    history: Option<BTreeMap<String, f64>>,
 }
 
 impl Default for CallSpec {
@@ -116,6 +119,7 @@ impl Default for CallSpec {
             estimated_usd: 0.01,
             priced: true,
             free: false,
+            history: None,
         }
     }
 }
@@ -249,13 +253,14 @@ fn ask_call(
         .at
         .parse()
         .map_err(|_| format!("call.at {:?} is no moment", call.at))?;
+    let history = call.history.as_ref().map(History::given).transpose()?;
     let key = Secret::new(call.key.clone());
     let tags: BTreeMap<Name, Name> = call
         .tags
         .iter()
         .map(|(name, value)| (Name::from(name.as_str()), Name::from(value.as_str())))
         .collect();
-    let bound = match engine.tenant(&call.facts(at, &key, &tags), balances) {
+    let bound = match engine.tenant(&call.facts(at, &key, &tags, history), balances) {
         Ok(bound) => bound,
         Err(failure) => return Ok(Err(failure.message)),
     };
@@ -277,12 +282,18 @@ fn ask_call(
             *to = name.to_string();
         }
     }
-    let asked = engine.request(&call.facts(at, &key, &tags), balances);
+    let asked = engine.request(&call.facts(at, &key, &tags, history), balances);
     Ok(asked.map(|asked| [bound, asked]).map_err(|failure| failure.message))
 }
 
 impl CallSpec {
-    fn facts<'a>(&'a self, at: Timestamp, key: &'a Secret<String>, tags: &'a BTreeMap<Name, Name>) -> CallFacts<'a> {
+    fn facts<'a>(
+        &'a self,
+        at: Timestamp,
+        key: &'a Secret<String>,
+        tags: &'a BTreeMap<Name, Name>,
+        history: Option<History>,
+    ) -> CallFacts<'a> {
         let usd = nanos(self.estimated_usd);
         CallFacts {
             at_ms: at.as_millisecond(),
@@ -311,6 +322,7 @@ impl CallSpec {
             },
             priced: self.priced,
             free: self.free,
+            history,
         }
     }
 }

@@ -80,6 +80,7 @@ struct Call {
     zone: String,
     max_output: Option<u64>,
     tags: BTreeMap<Name, Name>,
+    history: Option<History>,
 }
 
 impl Default for Call {
@@ -102,6 +103,7 @@ impl Call {
             zone: "UTC".to_owned(),
             max_output: Some(1_000),
             tags: BTreeMap::from([("team".into(), "ml".into()), ("feature".into(), "chat".into())]),
+            history: None,
         }
     }
 
@@ -136,6 +138,7 @@ impl Call {
                 usd: Usd::from_nanos(25_600_000),
                 output_usd: Usd::from_nanos(25_000_000),
             },
+            history: self.history,
             priced: true,
             free: false,
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentledger_ledger::Outcome;
+use agentledger_ledger::{Entry, Outcome};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -26,8 +26,10 @@ use crate::proxy::inspect::inspect;
 use crate::proxy::relay::relay;
 use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Unbounded};
+use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settlement, unanswered};
-use crate::proxy::{decide, handover, report, size};
+use crate::proxy::sigv4::refuse_foreign;
+use crate::proxy::{decide, handover, report, session, size};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -181,7 +183,8 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if is_websocket(session.req_header()) {
         return Err(refused(no_websocket()));
     }
-    let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
+    refuse_foreign(&way, session.req_header()).map_err(refused)?;
+    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
@@ -195,8 +198,10 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
+    let _running = report::begun(gateway);
     decide::bind(gateway, &mut exchange).map_err(refused)?;
-    let _running = report::begun(gateway, &exchange);
+    session::admit(gateway, &exchange).map_err(refused)?;
+    exchange.session_end = SessionEnd::of(gateway, &exchange);
 
     if !exchange.is_metered() {
         let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
@@ -205,10 +210,17 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
             .map_err(refused);
     }
     let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
+    (exchange.history, exchange.step) = session::begin(gateway, &exchange).unzip();
     let verdict = decide::decide(gateway, &exchange, estimate.expected()).map_err(refused)?;
+    if let Some(deny) = &verdict.deny {
+        session::denied(&mut exchange, &deny.code);
+    }
     let reserved = apply::reserve(gateway, &mut exchange, estimate, verdict, session)
         .await
         .map_err(refused)?;
+    if let Some(end) = &mut exchange.session_end {
+        end.is_entered = true;
+    }
     metered(gateway, session, &mut exchange, reserved)
         .await
         .map_err(refused)
@@ -314,10 +326,24 @@ async fn metered(
             .saturating_add(settlement.usage.output_tokens()),
     );
     let settled = hold.settle(settlement);
-    report::settled(gateway, settled.entry);
+    over(exchange, &settled.entry);
+    report::settled(gateway, settled.entry, &exchange.identity.trace);
     // Before the client sees the end: its next request must find its place free.
     drop((rates, shadow));
     Ok(relayed.finish(session).await)
+}
+
+/// What hangs on the end of a call is told before its client knows of it.
+fn over(exchange: &mut Exchange, entry: &Entry) {
+    let end = &entry.settlement;
+    if let Some(step) = exchange
+        .step
+        .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
+    {
+        step.answered(end.cost);
+    }
+    exchange.step = None;
+    exchange.session_end = None;
 }
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
@@ -336,7 +362,7 @@ fn unanswered_end(
         }
         Failed::NotTaken(refusal) => {
             let settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Unanswered(refusal) => {
@@ -344,7 +370,7 @@ fn unanswered_end(
             settlement.outcome = Outcome::UpstreamFailed;
             settlement.status = refusal.status;
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Cut(refusal) => {
@@ -353,12 +379,12 @@ fn unanswered_end(
             settlement.status = refusal.status;
             settlement.cost = settlement.cost.max(hold.held());
             settlement.estimate_reason = Some(reason::CUT.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::ClientGone => {
             let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Ok(false)
         }
     }

@@ -17,6 +17,7 @@ use crate::proxy::place::{Miss, Missed, Placed, place, warning};
 use crate::proxy::price::{StatedPrice, find_for};
 use crate::proxy::reply::Refusal;
 use crate::proxy::reserve::Guard;
+use crate::proxy::session::stopped;
 use crate::proxy::size::{Estimate, estimate, unpriced};
 use crate::proxy::{rated, report};
 use crate::rates::Grant;
@@ -53,7 +54,7 @@ pub async fn reserve(
         return Err(denied(deny));
     }
     let estimate = restated(gateway, exchange, estimate, &mut verdict)?;
-    wait(gateway, verdict.delay, session).await?;
+    wait(gateway, exchange, verdict.delay, session).await?;
     exchange.identity.tags.extend(std::mem::take(&mut verdict.tags));
     let routes = std::mem::take(&mut verdict.routes);
     let of = |when: When| routes.iter().find(|route| route.asked.when == when);
@@ -105,14 +106,19 @@ fn restated(
 }
 
 /// A delay that a policy asked for. It ends early only with the client or the gateway.
-async fn wait(gateway: &Gateway, delay: Duration, session: &mut ServerSession) -> Result<(), Refusal> {
+async fn wait(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    delay: Duration,
+    session: &mut ServerSession,
+) -> Result<(), Refusal> {
     if delay.is_zero() {
         return Ok(());
     }
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
         () = client_gone(session) => Err(client_left()),
-        () = gateway.drain.cutting() => Err(Refusal::going_down()),
+        stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
 

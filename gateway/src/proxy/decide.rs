@@ -98,6 +98,7 @@ fn facts(exchange: &Exchange, expected: Option<Expected>) -> CallFacts<'_> {
         estimate: expected.map(|expected| expected.estimate).unwrap_or_default(),
         priced: expected.is_none_or(|expected| expected.priced),
         free: !exchange.is_metered(),
+        history: exchange.history,
     }
 }
 

@@ -8,10 +8,13 @@ use pingora::http::RequestHeader;
 use ulid::Ulid;
 
 use crate::plugin::{Billing, Dialect};
+use crate::policy::History;
 use crate::proxy::gateway::{Rules, Way};
 use crate::proxy::identify::{Identity, Target};
 use crate::proxy::inspect::Inspected;
 use crate::proxy::price::StatedPrice;
+use crate::proxy::progress::Step;
+use crate::proxy::session::SessionEnd;
 
 /// What is known once the request is identified and inspected. A request keeps the rules it started with.
 pub struct Exchange {
@@ -37,6 +40,12 @@ pub struct Exchange {
     /// Policies that spoke before the request was decided on.
     pub spoke: Vec<Name>,
     pub inspected: Inspected,
+    /// What its session did before; `None` without a session.
+    pub history: Option<History>,
+    /// Its place among the session's steps, until it is over.
+    pub step: Option<Step>,
+    /// Set where the client says that the session ends with this call.
+    pub session_end: Option<SessionEnd>,
 }
 
 impl Exchange {
@@ -77,6 +86,9 @@ impl Exchange {
             spoke: Vec::new(),
             identity,
             inspected,
+            history: None,
+            step: None,
+            session_end: None,
             way: target.way,
         }
     }

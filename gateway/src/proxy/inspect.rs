@@ -101,7 +101,7 @@ pub fn inspect(
     });
     let request = Request {
         method: header.method.as_str().to_owned(),
-        path: target.path.clone(),
+        path: target.dialect_path.clone(),
         operation: target.operation.to_string(),
         path_model: target.path_model.clone(),
         headers: headers.collect(),
@@ -111,7 +111,10 @@ pub fn inspect(
     if let Err(DialectError::Failed { .. }) = &read {
         report::plugin_failed(gateway, &target.way, 1);
     }
-    let call = read.map_err(refusal_of)?;
+    let mut call = read.map_err(refusal_of)?;
+    if let Some(model) = target.way.provider.deployments.get(&call.model) {
+        call.model.clone_from(model);
+    }
     let mut text = Text::default();
     text.add(json, &found);
     let has_media = [Medium::Image, Medium::Audio, Medium::File]

@@ -15,6 +15,7 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::client_left;
 use crate::proxy::reply::Refusal;
 use crate::proxy::reserve::ledger_stopped;
+use crate::proxy::session::stopped;
 use crate::proxy::size::Estimate;
 
 /// How often a request that waits for others' holds asks again though none ended: a window may have turned.
@@ -131,7 +132,7 @@ pub async fn place(
                 () = freed => {}
                 () = tokio::time::sleep(ASK_AGAIN.min(patience.saturating_sub(waiting_since.elapsed()))) => {}
                 () = client_gone(session) => return Err(Missed::fatal(client_left())),
-                () = gateway.drain.cutting() => return Err(Missed::fatal(Refusal::going_down())),
+                stop = stopped(gateway, exchange) => return Err(Missed::fatal(stop.refusal())),
             },
             Obstacle::Held => {
                 let message = "the budget is held by requests that are running; try again when they have ended";

@@ -15,13 +15,7 @@ use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
 
 /// Tells that an exchange begins; it runs until the guard is dropped.
-pub fn begun(gateway: &Gateway, exchange: &Exchange) -> Running {
-    let (session, sessions) = (&exchange.identity.session, &gateway.metrics.sessions);
-    if exchange.identity.session_end {
-        sessions.ended(session);
-    } else {
-        sessions.seen(session, exchange.rules.config.agent.session_timeout);
-    }
+pub fn begun(gateway: &Gateway) -> Running {
     gateway.metrics.exchange_started()
 }
 
@@ -52,7 +46,7 @@ pub fn plugin_failed(gateway: &Gateway, way: &Way, count: u32) {
 
 /// Tells of a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
 /// changes nothing: the money is spent.
-pub fn settled(gateway: &Gateway, entry: Entry) {
+pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
     gateway.metrics.settled(&entry);
     let (facts, end) = (&entry.facts, &entry.settlement);
     tracing::info!(
@@ -69,6 +63,7 @@ pub fn settled(gateway: &Gateway, entry: Entry) {
         key = %facts.key,
         agent = %facts.agent,
         session = %facts.session,
+        trace = (!trace.is_empty()).then_some(trace),
         duration_ms = end.duration_ms,
         "exchange"
     );
@@ -101,11 +96,14 @@ pub fn alerts(gateway: &Gateway, asked: Vec<AskedAlert>) {
     }
 }
 
-/// Tells the policies of something that happened beside a request's decision, and puts out what they say to it.
-pub fn event(gateway: &Gateway, event: Event) {
+/// Tells the policies of something that happened beside a request's decision, and puts out what they say to it. Whether
+/// they said anything.
+pub fn event(gateway: &Gateway, event: Event) -> bool {
     let (asked, failures) = gateway.policies.alert(event, &gateway.balances);
     log_failures(&failures);
+    let is_alarming = !asked.is_empty();
     alerts(gateway, asked);
+    is_alarming
 }
 
 fn log_failures(failures: &[PolicyFailure]) {

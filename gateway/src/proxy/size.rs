@@ -141,7 +141,8 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     } else {
         whole
     };
-    let input_usd = cost_of(input_tokens, input_price.picos());
+    let request_fee = found.quote.unit_price(Kind::Request, input_tokens, tier);
+    let input_usd = cost_of(input_tokens, input_price.picos()).saturating_add(cost_of(1, request_fee.picos()));
     let sized = Estimate {
         input_tokens,
         output_tokens,
@@ -216,7 +217,9 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
 /// the provider does so unasked and charges for it (OpenAI, from 1,024 tokens on).
 fn cache_writes(exchange: &Exchange, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
     let json = exchange.inspected.json();
-    if memchr::memmem::find(json, b"\"cache_control\"").is_some() {
+    let names = |field: &[u8]| memchr::memmem::find(json, field).is_some();
+    // Anthropic's name for it, and that of Bedrock's Converse.
+    if names(b"\"cache_control\"") || names(b"\"cachePoint\"") {
         let hour = memchr::memmem::find(json, b"\"1h\"").is_some();
         return if hour {
             CacheWrites::OneHour

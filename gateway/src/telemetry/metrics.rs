@@ -16,7 +16,6 @@ use prometheus::{Registry, TextEncoder};
 use super::families::{Families, add};
 use super::family::{Counter, Gauge, Histogram, LabelValues, Money};
 use super::samples::{Source, Sources};
-use super::sessions::Sessions;
 use crate::config::Limits;
 
 /// Series of one family for each value that a label may have.
@@ -38,8 +37,6 @@ impl Drop for Running {
 pub struct Metrics {
     registry: Registry,
     families: Families,
-    /// The sessions that requests name.
-    pub sessions: Sessions,
     providers: LabelValues,
     models: LabelValues,
     keys: LabelValues,
@@ -88,7 +85,6 @@ impl Metrics {
         add(&registry, Ok(sources.clone()));
         families.build_info.get(&[&Arc::from(env!("CARGO_PKG_VERSION"))]).set(1);
         Metrics {
-            sessions: Sessions::default(),
             providers: LabelValues::new(values_max),
             models: LabelValues::new(values_max),
             keys: LabelValues::new(values_max),

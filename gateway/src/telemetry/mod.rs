@@ -10,7 +10,6 @@ pub mod family;
 pub mod logging;
 pub mod metrics;
 pub mod samples;
-pub mod sessions;
 
 pub use families::DURATION_BOUNDS_MS;
 pub use logging::LogGuard;

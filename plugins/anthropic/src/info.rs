@@ -1,12 +1,17 @@
 //! What this dialect serves, and which values it needs to see.
 
 use agentledger_guest::Billing::{Free, Metered};
-use agentledger_guest::{Info, Medium, media, route, want};
+use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::{Info, Medium, media, progress, route, want};
 
 pub const MESSAGES: &str = "messages";
 
 /// A usage report with a hundred iterations is still read whole.
 const USAGE_BYTES_MAX: u32 = 64 << 10;
+
+fn on_vertex(what: &str) -> String {
+    format!("/v1/projects/{{any}}/locations/{{any}}/publishers/anthropic/models/{what}")
+}
 
 pub fn info() -> Info {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
@@ -26,6 +31,16 @@ pub fn info() -> Info {
             route("DELETE", "/v1/messages/*", "delete", Free),
             route("GET", "/v1/models", "models", Free),
             route("GET", "/v1/models/*", "models", Free),
+            // On Vertex AI the path names the model.
+            // <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>
+            route(
+                "POST",
+                &on_vertex("count-tokens:rawPredict"),
+                "messages.count_tokens",
+                Free,
+            ),
+            route("POST", &on_vertex("{model}:rawPredict"), MESSAGES, Metered),
+            route("POST", &on_vertex("{model}:streamRawPredict"), MESSAGES, Metered),
         ],
         request_paths: vec![
             want("model", 1_024, 0),
@@ -39,6 +54,16 @@ pub fn info() -> Info {
             media("messages.*.content.*.source", Medium::Image),
             media("messages.*.content.*.content.*.source", Medium::Image),
             media("system.*.source", Medium::Image),
+        ],
+        // Without the ids of tool calls, the signatures of thinking and the marks of caching.
+        progress_paths: vec![
+            progress("messages.*.role", Role),
+            progress("messages.*.content", Content),
+            progress("messages.*.content.*.text", Content),
+            progress("messages.*.content.*.source", Content),
+            progress("messages.*.content.*.name", ToolCall),
+            progress("messages.*.content.*.input", ToolCall),
+            progress("messages.*.content.*.content", Content),
         ],
         answer_paths: vec![
             want("type", 64, 0),

@@ -5,6 +5,7 @@
 //! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
 //! strictly and write the endings and refusals that most dialects share.
 
+pub mod aws_event;
 pub mod fields;
 pub mod openai_error;
 pub mod sse;
@@ -35,8 +36,8 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Reading, Refusal,
-    Request, Route, Want,
+    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Progress,
+    ProgressPart, Reading, Refusal, Request, Route, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -119,6 +120,57 @@ pub fn media(path: &str, medium: Medium) -> Media {
     Media {
         path: path.to_owned(),
         medium,
+    }
+}
+
+/// A call that asks for a whole answer and says no more than its model. The rest is set with `..call(model)`.
+pub fn call(model: String) -> Call {
+    Call {
+        model,
+        stream: false,
+        max_output: None,
+        choices: 1,
+        service_tier: None,
+        edits: vec![],
+    }
+}
+
+/// A reading that says nothing yet.
+pub fn reading() -> Reading {
+    Reading {
+        model: None,
+        response_id: None,
+        service_tier: None,
+        parts: vec![],
+        reported_cost: None,
+        usage_only: false,
+        final_: false,
+        failed: false,
+    }
+}
+
+/// An `info` with nothing but a name: what is there is set with `..info(name, version)`.
+pub fn info(name: &str, version: &str) -> Info {
+    Info {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        routes: vec![],
+        request_paths: vec![],
+        request_headers: vec![],
+        request_media: vec![],
+        answer_paths: vec![],
+        text_paths: vec![],
+        markers: vec![],
+        events: vec![],
+        progress_paths: vec![],
+    }
+}
+
+/// A value that tells what the agent did last.
+pub fn progress(path: &str, part: ProgressPart) -> Progress {
+    Progress {
+        path: path.to_owned(),
+        part,
     }
 }
 
