@@ -208,7 +208,7 @@ fn instead(config: &Config, book: &PriceBook, provider: &str, at_ms: i64) -> Str
             Unpriced::Price { input, output } => {
                 format!("default_price {} / {}", input.per_million(), output.per_million())
             }
-            Unpriced::Dearest => book.dearest(&known.name, at_ms).map_or_else(
+            Unpriced::Dearest => book.dearest(&known.book, at_ms).map_or_else(
                 || "nothing".to_owned(),
                 |quote| format!("the dearest row, {}, as an estimate", quote.row().id()),
             ),

@@ -87,9 +87,15 @@ fn each_entry(client: &Client, mut params: QueryParams, mut take: impl FnMut(&En
 /// Prices entries as the gateway would price them now.
 struct Pricer<'a> {
     book: &'a PriceBook,
-    /// What the config says of a provider's models: free, or a price for those without a row.
-    stated: BTreeMap<&'a str, (&'a Unpriced, Option<Row>)>,
+    /// What the config says of a provider: its book, and what models without a row cost.
+    providers: BTreeMap<&'a str, Stated<'a>>,
     at_ms: Option<i64>,
+}
+
+struct Stated<'a> {
+    book: &'a str,
+    unpriced: &'a Unpriced,
+    row: Option<Row>,
 }
 
 /// What one entry would cost.
@@ -106,12 +112,16 @@ impl<'a> Pricer<'a> {
             Some(day) => Some(day_ms(day).ok_or_else(|| PricesError::Date(day.to_owned()))?),
         };
         let stated = config.providers.iter().map(|provider| {
-            let row = Row::stated(provider.name.as_str().into(), &provider.unpriced);
-            (provider.name.as_str(), (&provider.unpriced, row))
+            let stated = Stated {
+                book: &provider.book,
+                unpriced: &provider.unpriced,
+                row: Row::stated(provider.name.as_str().into(), &provider.unpriced),
+            };
+            (provider.name.as_str(), stated)
         });
         Ok(Pricer {
             book,
-            stated: stated.collect(),
+            providers: stated.collect(),
             at_ms,
         })
     }
@@ -141,22 +151,23 @@ impl<'a> Pricer<'a> {
 
     /// By the model as it was answered, then as it was asked for, then by the row that was used.
     fn quote(&self, entry: &Entry, model: &str, own: bool) -> Option<Quote<'_>> {
-        let provider = &*entry.facts.provider;
         let at_ms = self.at_ms.unwrap_or(entry.facts.at_ms);
-        let stated = self.stated.get(provider);
-        let row = stated.and_then(|(_, row)| row.as_ref());
-        if let Some((Unpriced::Free, _)) = stated {
+        let provider = &*entry.facts.provider;
+        let stated = self.providers.get(provider);
+        let row = stated.and_then(|stated| stated.row.as_ref());
+        if stated.is_some_and(|stated| *stated.unpriced == Unpriced::Free) {
             return row.map(|row| row.quote(at_ms));
         }
-        let named = |model: &str| self.book.find(provider, model, at_ms);
-        let used = entry.settlement.price.as_ref();
+        let book = stated.map_or(provider, |stated| stated.book);
+        let named = |model: &str| self.book.find(book, model, at_ms);
+        let used = entry.settlement.price.as_ref().filter(|used| *used.provider == *book);
         named(model)
             .or_else(|| named(&entry.facts.requested_model).filter(|_| own))
-            .or_else(|| named(&used?.id).filter(|_| own && used.is_some_and(|used| *used.provider == *provider)))
+            .or_else(|| named(&used?.id).filter(|_| own))
             .or_else(|| row.map(|row| row.quote(at_ms)))
-            .or_else(|| match stated {
-                Some((Unpriced::Refuse, _)) => None,
-                _ => self.book.dearest(provider, at_ms),
+            .or_else(|| match stated.map(|stated| stated.unpriced) {
+                Some(Unpriced::Refuse) => None,
+                _ => self.book.dearest(book, at_ms),
             })
     }
 }
