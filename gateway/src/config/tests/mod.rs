@@ -349,7 +349,7 @@ fn each_fault_has_its_place_and_key() {
             "providers.extra.ollama: has no price book: add default_price",
         ),
         (
-            "providers: {extra: {mine: {enabled: true, upstream: 'https://x', book: nobody}}}",
+            "providers: {extra: {mine: {enabled: true, upstream: 'https://x', free: true, book: nobody}}}",
             "providers.extra.mine.book: there is no price book of that name",
         ),
         (
