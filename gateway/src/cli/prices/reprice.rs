@@ -304,7 +304,8 @@ mod tests {
     fn an_entry_is_priced_by_its_tier_its_reasoning_and_its_parts() {
         let of = |provider, model, more| repriced("", None, &entry(provider, model, more));
         assert_eq!(of("openai", "gpt-5.4", json!({})), Some(4_000_000)); // 2500 + 1500 micro-dollars
-        let tier = json!({"price": {"provider": "openai", "id": "gpt-5.4", "effective": "2026-03-05", "tier": "priority"}});
+        let tier =
+            json!({"price": {"provider": "openai", "id": "gpt-5.4", "effective": "2026-03-05", "tier": "priority"}});
         assert_eq!(of("openai", "gpt-5.4", tier), Some(8_000_000));
         let research = json!({"reasoning": 60});
         assert_eq!(of("perplexity", "sonar-deep-research", research), Some(2_500_000)); // 2000 + 320 + 180
@@ -324,12 +325,18 @@ mod tests {
         let used = json!({"price": {"provider": "openai", "id": "gpt-5.4", "effective": "2026-03-05"}});
         assert_eq!(repriced("", None, &entry("openai", "house", used)), Some(4_000_000));
         let unknown = entry("openai", "house", json!({}));
-        assert_eq!(repriced("providers: {openai: {unpriced: refuse}}", None, &unknown), None);
+        assert_eq!(
+            repriced("providers: {openai: {unpriced: refuse}}", None, &unknown),
+            None
+        );
         let stated = "providers: {openai: {default_price: {input: 1, output: 2}}}";
         assert_eq!(repriced(stated, None, &unknown), Some(1_200_000));
         assert_eq!(repriced("providers: {openai: {free: true}}", None, &asked), Some(0));
         let book = "providers: {extra: {azure-eu: {enabled: true, type: azure, upstream: 'https://x', book: azure}}}";
-        assert_eq!(repriced(book, None, &entry("azure-eu", "gpt-5.4", json!({}))), Some(4_000_000));
+        assert_eq!(
+            repriced(book, None, &entry("azure-eu", "gpt-5.4", json!({}))),
+            Some(4_000_000)
+        );
     }
 
     #[test]
@@ -338,7 +345,9 @@ mod tests {
         assert_eq!(repriced("", None, &entry), Some(2_800_000)); // 2000 + 800
         assert_eq!(repriced("", Some("2025-06-09"), &entry), Some(14_000_000)); // 10000 + 4000
         let config = config::load_text(None, "", &Env::of::<&str, &str>([]), &Known::undecided()).unwrap();
-        let refused = Pricer::new(&config, &PriceBook::empty(), Some("yesterday")).err().unwrap();
+        let refused = Pricer::new(&config, &PriceBook::empty(), Some("yesterday"))
+            .err()
+            .unwrap();
         assert_eq!(refused.to_string(), "\"yesterday\" is no date: YYYY-MM-DD");
     }
 }
