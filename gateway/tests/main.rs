@@ -3,6 +3,9 @@
 
 mod harness;
 
+mod azure;
+mod bedrock;
+mod booked;
 mod canary;
 mod chat;
 mod cutting;
@@ -10,12 +13,17 @@ mod dialects;
 mod failing;
 mod guard;
 mod kill;
+mod loops;
 mod money;
 mod passing;
 mod planes;
 mod policies;
+mod policies_contract;
+mod policies_intents;
+mod policies_soak;
 mod prices;
 mod providers;
+mod sessions;
 mod storage;
 mod tidy;
 mod tls;

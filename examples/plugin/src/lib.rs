@@ -8,8 +8,8 @@
 use agentledger_guest::fields::{self, COUNT_MAX, Field};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{
-    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, Provider, Reading, Refusal, Request,
-    openai_error, route, serde_json, sse, want,
+    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, ProgressPart, Provider, Reading, Refusal,
+    Request, openai_error, progress, route, serde_json, sse, want,
 };
 use serde::Deserialize;
 
@@ -51,6 +51,8 @@ impl Provider for Acme {
             request_paths: vec![want("model", 256, 0), want("max_tokens", 64, 0)],
             request_headers: vec![],
             request_media: vec![],
+            // By a digest of these the gateway sees an agent that repeats itself.
+            progress_paths: vec![progress("prompt", ProgressPart::Content)],
             answer_paths: vec![want("model", 256, 0), want("tokens", 1_024, 0)],
             text_paths: vec!["text".to_owned()],
             markers: vec!["\"tokens\"".to_owned()],

@@ -8,7 +8,9 @@ use ulid::Ulid;
 use crate::amounts::{Amounts, Unit};
 use crate::bound::{Mode, Window};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
-use crate::event::{Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::event::{
+    Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+};
 use crate::money::Usd;
 use crate::names::Interner;
 use crate::usage::{Kind, Usage};
@@ -25,6 +27,7 @@ const SETTLED: u8 = 3;
 const VOIDED: u8 = 4;
 const DENIED: u8 = 5;
 const ADJUSTED: u8 = 6;
+const MARKED: u8 = 7;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -37,6 +40,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Voided(_) => VOIDED,
         Event::Denied(_) => DENIED,
         Event::Adjusted(_) => ADJUSTED,
+        Event::Marked(_) => MARKED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -59,6 +63,11 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.unsigned(denied.count);
         }
         Event::Adjusted(adjusted) => write_adjusted(&mut w, adjusted, names),
+        Event::Marked(marked) => {
+            w.name(&marked.tenant, names);
+            w.name(&marked.session, names);
+            w.byte(marked.mark as u8);
+        }
     }
     w.finish()
 }
@@ -104,6 +113,15 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             count: r.unsigned()?,
         }),
         ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, names)?)),
+        MARKED => Event::Marked(Arc::new(Marked {
+            at_ms,
+            tenant: r.name(names)?,
+            session: r.name(names)?,
+            mark: Mark::ALL
+                .get(usize::from(r.byte()?))
+                .copied()
+                .ok_or(DecodeError::Malformed("unknown mark of a session"))?,
+        })),
         _ => return Err(DecodeError::Malformed("unknown kind of event")),
     };
     reader.end()?;

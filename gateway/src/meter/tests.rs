@@ -35,6 +35,7 @@ impl Fake {
             request_paths: Vec::new(),
             request_headers: Vec::new(),
             request_media: Vec::new(),
+            progress_paths: Vec::new(),
             answer_paths: [
                 "usage",
                 "model",

@@ -4,8 +4,8 @@
 use agentledger_ledger::Kind;
 
 use super::dialect::{
-    AnswerFrame, Billing, Call, CountedKind, EditPoint, Ending, Info, Media, Medium, Problem, Reading, ReadingPart,
-    Refusal, Request, Route, Want,
+    AnswerFrame, Billing, Call, CountedKind, EditPoint, Ending, Info, Media, Medium, Problem, Progress, ProgressPart,
+    Reading, ReadingPart, Refusal, Request, Route, Want,
 };
 use super::host::bindings::agentledger::plugin::types as wit;
 
@@ -36,6 +36,7 @@ pub(super) fn no_info() -> Info {
         request_paths: vec![],
         request_headers: vec![],
         request_media: vec![],
+        progress_paths: vec![],
         answer_paths: vec![],
         text_paths: vec![],
         markers: vec![],
@@ -53,6 +54,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.request_paths.len(),
         info.request_headers.len(),
         info.request_media.len(),
+        info.progress_paths.len(),
         info.answer_paths.len(),
         info.text_paths.len(),
         info.markers.len(),
@@ -86,6 +88,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
             .map(|header| header.to_ascii_lowercase())
             .collect(),
         request_media: info.request_media.into_iter().map(media).collect(),
+        progress_paths: info.progress_paths.into_iter().map(progress).collect(),
         answer_paths: info.answer_paths.into_iter().map(want).collect(),
         text_paths: info.text_paths,
         markers: info.markers,
@@ -134,6 +137,18 @@ fn media(media: wit::Media) -> Media {
     Media {
         path: media.path,
         medium,
+    }
+}
+
+fn progress(progress: wit::Progress) -> Progress {
+    let part = match progress.part {
+        wit::ProgressPart::Role => ProgressPart::Role,
+        wit::ProgressPart::Content => ProgressPart::Content,
+        wit::ProgressPart::ToolCall => ProgressPart::ToolCall,
+    };
+    Progress {
+        path: progress.path,
+        part,
     }
 }
 

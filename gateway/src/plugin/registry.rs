@@ -62,7 +62,9 @@ impl Plugin {
             reason,
         };
         let shape = |error: ShapeError| unfit(error.to_string());
-        let request_shape = Shape::compile(&info.request_paths, &info.request_media, &[]).map_err(shape)?;
+        let request_shape = Shape::compile(&info.request_paths, &info.request_media, &[])
+            .and_then(|shape| shape.with_progress(&info.progress_paths))
+            .map_err(shape)?;
         let answer_shape = Shape::compile_named(&info.answer_paths, &[], &info.text_paths).map_err(shape)?;
         let routes = RouteTable::compile(&info.routes).map_err(|error: RouteError| unfit(error.to_string()))?;
         Ok(Plugin {

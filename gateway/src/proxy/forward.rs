@@ -16,6 +16,8 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{client_left, is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::session::{Stop, stopped};
+use crate::proxy::sigv4;
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -62,11 +64,13 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let mut header =
         RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
     let of_one_hop = named_by_connection(client);
+    let signing = sigv4::credentials(&exchange.way, client);
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
         let replaced = exchange.is_metered() && lower == "accept-encoding";
-        if is_ours(lower) || decoded_now || replaced || of_one_hop.iter().any(|hop| hop == lower) {
+        let signed_away = signing.is_some() && sigv4::is_replaced(lower);
+        if is_ours(lower) || decoded_now || replaced || signed_away || of_one_hop.iter().any(|hop| hop == lower) {
             continue;
         }
         header.append_header(name.clone(), value.clone()).map_err(internal)?;
@@ -86,6 +90,10 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         header
             .insert_header("Content-Length", body.len().to_string())
             .map_err(internal)?;
+    }
+    if let Some(credentials) = signing {
+        sigv4::sign(&mut header, &body, credentials, exchange.at_ms)
+            .map_err(|_| Refusal::new(500, "internal", "the request could not be signed"))?;
     }
     Ok(Outgoing {
         header: Box::new(header),
@@ -165,7 +173,7 @@ pub async fn forward(
         biased;
         both = async { tokio::join!(connect(gateway, exchange), durable) } => both,
         () = client_gone(session) => return Err(Failed::Unsent(client_left())),
-        () = gateway.drain.cutting() => return Err(Failed::Unsent(Refusal::going_down())),
+        stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
     on_disk.map_err(Failed::Unsent)?;
     let mut connection = match connected {
@@ -182,7 +190,7 @@ pub async fn forward(
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
         }
-        Err(Trouble::ShuttingDown) => Err(Failed::Cut(Refusal::going_down())),
+        Err(Trouble::Stopped(stop)) => Err(Failed::Cut(stop.refusal())),
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
@@ -261,7 +269,7 @@ async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, C
 
 enum Trouble {
     ClientGone,
-    ShuttingDown,
+    Stopped(Stop),
     TimedOut,
     /// The upstream did not take all of the request.
     NotTaken,
@@ -323,7 +331,7 @@ async fn send_and_wait(
         biased;
         answered = answered => answered,
         () = client_gone(session) => Err(Trouble::ClientGone),
-        () = gateway.drain.cutting() => Err(Trouble::ShuttingDown),
+        stop = stopped(gateway, exchange) => Err(Trouble::Stopped(stop)),
     }
 }
 

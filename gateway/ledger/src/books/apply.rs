@@ -48,7 +48,7 @@ impl State {
             Event::Voided(voided) => self.end(voided.hold, Amounts::ZERO),
             Event::Adjusted(adjusted) => self.apply_adjusted(adjusted),
             // A later month's opening says what the events before it have made already.
-            Event::Opening(_) | Event::Denied(_) => Ok(()),
+            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) => Ok(()),
         };
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;
