@@ -39,3 +39,32 @@ pub fn test(dir: Option<PathBuf>) -> Result<(String, bool), CliError> {
     let _ = writeln!(report, "{} specs, {wrong} wrong", outcomes.len());
     Ok((report, wrong == 0))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn each_spec_is_told_and_one_that_is_wrong_says_what_it_got() {
+        let shipped = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"));
+        let (report, ok) = test(Some(shipped)).unwrap();
+        assert!(ok && report.ends_with(" specs, 0 wrong\n"), "{report}");
+        assert!(
+            report.contains("  ok    a leaked key is refused, whatever it does\n"),
+            "{report}"
+        );
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("spec")).unwrap();
+        let spec = "return { policy = 'block', specs = { { name = 'hopeful', call = {}, expect = { 'allow' } } } }";
+        std::fs::write(folder.path().join("spec/block.lua"), spec).unwrap();
+        let (report, ok) = test(Some(folder.path().to_owned())).unwrap();
+        assert!(
+            !ok && report
+                .contains("  WRONG hopeful\n        expected\n          allow\n        got\n          nothing"),
+            "{report}"
+        );
+        assert!(test(Some(folder.path().join("nowhere"))).is_err());
+    }
+}

@@ -18,8 +18,8 @@ use crate::proxy::reserve::ledger_stopped;
 use crate::proxy::session::stopped;
 use crate::proxy::size::Estimate;
 
-/// How often a request that waits for others' holds asks again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// How often a request that waits for others' holds asks again though none ended: a window may have turned.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// An answer shorter than this is of no use: nothing is clamped below it.
 const CLAMPED_TOKENS_MIN: u64 = 16;
 /// Each clamp is to the scarcest of what is left; others may take some of it before the next try.
@@ -91,6 +91,8 @@ pub async fn place(
     let waiting_since = Instant::now();
     let (mut clamped, mut clamps) = (None, 0);
     loop {
+        // Made before the books are asked: a hold that ends in between is not missed.
+        let freed = gateway.ledger.freed();
         let permit = gateway.ledger.admit().await;
         let permit = permit.map_err(|error| Missed::fatal(ledger_stopped(&error)))?;
         let basis = Name::from(estimate.basis);
@@ -127,7 +129,8 @@ pub async fn place(
         }
         match refused.obstacle {
             Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
-                () = tokio::time::sleep(ASK_AGAIN) => {}
+                () = freed => {}
+                () = tokio::time::sleep(ASK_AGAIN.min(patience.saturating_sub(waiting_since.elapsed()))) => {}
                 () = client_gone(session) => return Err(Missed::fatal(client_left())),
                 stop = stopped(gateway, exchange) => return Err(Missed::fatal(stop.refusal())),
             },
