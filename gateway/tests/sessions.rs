@@ -398,7 +398,10 @@ fn identity_values_are_bounded_and_thousands_of_them_are_counted_as_other() {
         assert_eq!(ask(&gateway, &headers).status, status, "{:.60}", format!("{headers:?}"));
     }
     let enormous = ask(&gateway, &[("X-Agent-Session", &"x".repeat(1 << 20))]).status;
-    assert!([400, 431].contains(&enormous), "a head that is not even read: {enormous}");
+    assert!(
+        [400, 431].contains(&enormous),
+        "a head that is not even read: {enormous}"
+    );
     let path = format!("{CHAT}?_agent_session=a%0ab");
     assert_eq!(gateway.client.post(&path, ASKED).status, 400);
     for number in 0..60 {

@@ -9,6 +9,7 @@ pub mod export;
 pub mod healthcheck;
 pub mod holds;
 pub mod policy;
+pub mod prices;
 pub mod serve;
 pub mod sessions;
 pub mod table;
@@ -68,6 +69,9 @@ enum Command {
     /// Work on policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// The price book: its rows, what is wrong with it, what the past would cost at other prices
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
     /// Print the version
     Version,
     /// Ask a running gateway whether it is well
@@ -223,6 +227,8 @@ pub enum CliError {
     #[error("{0}")]
     Specs(#[from] policy::SpecsError),
     #[error("{0}")]
+    Prices(#[from] prices::PricesError),
+    #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]
     Demo(#[from] demo::DemoError),
@@ -324,6 +330,11 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
         Some(Command::Check(args)) => print(&check::run(args.path(), &Env::of_process())?),
         Some(Command::Policy(PolicyCommand::Test { dir })) => {
             let (report, ok) = policy::test(dir)?;
+            print(&report)?;
+            if ok { Ok(()) } else { Err(CliError::Told) }
+        }
+        Some(Command::Prices(command)) => {
+            let (report, ok) = prices::run(command)?;
             print(&report)?;
             if ok { Ok(()) } else { Err(CliError::Told) }
         }

@@ -13,6 +13,8 @@
 //! | `session.end` | [`wire::SessionParams`] | [`wire::Sessions`] | admin |
 //! | `session.kill` | [`wire::SessionParams`] | [`wire::Sessions`] | admin |
 //! | `provider.list` | – | [`wire::Providers`] | read |
+//! | `prices.list` | [`wire::PricesParams`] | [`wire::Prices`] | read |
+//! | `prices.show` | [`wire::PricesParams`] | [`wire::Prices`] | read |
 //!
 //! Parameters are an object, by name; an unknown one is refused, so that a misspelt filter never lets everything pass.
 //! Errors bear a code, a text, and in `data.code` a stable word: `invalid_params` (-32602), `ledger_failed` (-32001),
@@ -27,7 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::guard::Access;
-use super::{ControlState, books, holds, sessions, wire};
+use super::{ControlState, books, holds, prices, sessions, wire};
 
 /// Why a method gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +80,8 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Module, RegisterMethod
     register(&mut module, "session.end", Access::Admin, sessions::end)?;
     register(&mut module, "session.kill", Access::Admin, sessions::kill)?;
     register(&mut module, "provider.list", Access::Read, provider_list)?;
+    register(&mut module, "prices.list", Access::Read, prices::list)?;
+    register(&mut module, "prices.show", Access::Read, prices::show)?;
     Ok(module)
 }
 
