@@ -16,7 +16,7 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
-use crate::meter::price::{PriceBook, PriceError};
+use crate::meter::price::{self, PriceBook, PriceError};
 use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
@@ -85,9 +85,10 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
         }
     };
     let plugins = Plugins::load(&first.plugins, &first.limits)?;
-    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
-    let prices = prices.with_files(&first.prices_files).map_err(LaunchError::Prices)?;
-    let known = Known::new(plugins.iter().map(|(name, _)| name), prices.providers());
+    let prices = prices(&first)?;
+    let mut books: Vec<String> = prices.providers().into_iter().map(str::to_owned).collect();
+    books.extend(price::built_in_providers().map(str::to_owned));
+    let known = Known::new(plugins.iter().map(|(name, _)| name), books.iter().map(String::as_str));
     let (config, file) = config::load(path, env, &known)?;
     complete(config, file, plugins, prices)
 }
@@ -95,9 +96,15 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
 /// The same from a configuration that is already resolved.
 pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
     let plugins = Plugins::load(&config.plugins, &config.limits)?;
-    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
-    let prices = prices.with_files(&config.prices_files).map_err(LaunchError::Prices)?;
+    let prices = prices(&config)?;
     complete(config, None, plugins, prices)
+}
+
+/// The books of the providers that are served, and the files of the operator over them.
+fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
+    let served = config.providers.iter().map(|provider| provider.name.as_str());
+    let built_in = PriceBook::builtin_of(served).map_err(|error| LaunchError::Prices(vec![error]))?;
+    built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
 }
 
 fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: PriceBook) -> Result<Loaded, LaunchError> {

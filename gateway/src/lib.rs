@@ -2,6 +2,7 @@
 //!
 //! A request's way is the file list of [`proxy`]: guard, identify, inspect, decide, reserve, forward, relay, settle, report.
 
+mod base64;
 pub mod cli;
 pub use agentledger_ledger::clock;
 pub mod config;

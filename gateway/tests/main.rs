@@ -3,6 +3,9 @@
 
 mod harness;
 
+mod azure;
+mod bedrock;
+mod booked;
 mod canary;
 mod chat;
 mod cutting;

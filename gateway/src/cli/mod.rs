@@ -66,12 +66,12 @@ enum Command {
     Verify(VerifyArgs),
     /// Check a configuration and everything it names
     Check(ConfigArgs),
-    /// Work on policies
-    #[command(subcommand)]
-    Policy(PolicyCommand),
     /// The price book: its rows, what is wrong with it, what the past would cost at other prices
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+    /// Work on policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Print the version
     Version,
     /// Ask a running gateway whether it is well
@@ -225,9 +225,9 @@ pub enum CliError {
     #[error("{0}")]
     Verify(#[from] VerifyError),
     #[error("{0}")]
-    Specs(#[from] policy::SpecsError),
-    #[error("{0}")]
     Prices(#[from] prices::PricesError),
+    #[error("{0}")]
+    Specs(#[from] policy::SpecsError),
     #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]
@@ -328,13 +328,13 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             if ok { Ok(()) } else { Err(CliError::Told) }
         }
         Some(Command::Check(args)) => print(&check::run(args.path(), &Env::of_process())?),
-        Some(Command::Policy(PolicyCommand::Test { dir })) => {
-            let (report, ok) = policy::test(dir)?;
+        Some(Command::Prices(command)) => {
+            let (report, ok) = prices::run(command)?;
             print(&report)?;
             if ok { Ok(()) } else { Err(CliError::Told) }
         }
-        Some(Command::Prices(command)) => {
-            let (report, ok) = prices::run(command)?;
+        Some(Command::Policy(PolicyCommand::Test { dir })) => {
+            let (report, ok) = policy::test(dir)?;
             print(&report)?;
             if ok { Ok(()) } else { Err(CliError::Told) }
         }

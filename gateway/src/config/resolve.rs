@@ -31,7 +31,7 @@ impl Known {
     /// What is built in.
     pub fn built_in() -> Known {
         Known::new(
-            ["openai", "anthropic", "gemini", "cohere"],
+            ["openai", "anthropic", "gemini", "cohere", "bedrock"],
             crate::meter::price::built_in_providers(),
         )
     }

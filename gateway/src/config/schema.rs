@@ -120,6 +120,12 @@ pub const PROVIDER: &[Key] = &[
     section("retries", &[leaf("connect"), leaves("statuses")]),
     leaf("ca_file"),
     leaf("h2"),
+    named("deployments", Shape::NamedLeaves),
+    // AWS's, for the type bedrock.
+    leaf("region"),
+    leaf("access_key_id"),
+    leaf("secret_access_key"),
+    leaf("session_token"),
 ];
 
 const STORAGE: &[Key] = &[

@@ -1,9 +1,12 @@
 //! The plugins' own fixtures, `plugins/NAME/fixtures/CASE/`, through outline, framing and plugin as the gateway goes:
 //!
 //! - `request.json`: the body as a client sends it;
-//! - `answer.json`, `answer.sse` or `answer.ndjson`: the answer's bytes as the upstream sends them;
+//! - `answer.json`, `answer.sse` or `answer.ndjson`: the answer's bytes as the upstream sends them; `answer.events`: the
+//!   messages of an AWS event stream, one JSON a line: `event`, `exception` or `error` is its name, `data` its payload, that of
+//!   a `chunk` to be wrapped;
 //! - `expected.json`: `path` behind the prefix, `source` of the facts, the `call` as read, and of the answer `model`, `usage`
-//!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one.
+//!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where the
+//!   dialect looks at them: `headers` of the request, `answer_headers`, `response_id`, and `final`: the last event was seen.
 //!
 //! Answers are read whole, byte by byte, and cut in two at every place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -14,8 +17,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::tests::{places, run};
+use super::frames::aws_tests::{aws_event, message};
+use super::tests::places;
 use super::*;
+use crate::base64;
 use crate::config;
 use crate::config::limits::Limits;
 use crate::plugin::outline::outline;
@@ -25,6 +30,8 @@ use crate::plugin::{Plugin, Plugins, Request};
 #[serde(deny_unknown_fields)]
 struct Expected {
     path: String,
+    /// The model that stands in the client's path and not in the dialect's, as Azure's deployments do.
+    deployment: Option<String>,
     /// Where the facts are from: each fixture says it.
     source: String,
     call: ExpectedCall,
@@ -35,6 +42,22 @@ struct Expected {
     #[serde(default)]
     failed: bool,
     reason: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    answer_headers: BTreeMap<String, String>,
+    response_id: Option<String>,
+    #[serde(default, rename = "final")]
+    is_final: Option<bool>,
+}
+
+/// One line of `answer.events`.
+#[derive(Deserialize)]
+struct Message {
+    event: Option<String>,
+    exception: Option<String>,
+    error: Option<String>,
+    data: serde_json::Value,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -57,7 +80,37 @@ fn folders(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+fn bytes_of(sent: &Message) -> Vec<u8> {
+    let data = sent.data.to_string();
+    match (&sent.event, &sent.exception, &sent.error) {
+        (Some(name), _, _) if name == "chunk" => aws_event(
+            name,
+            &format!("{{\"bytes\":\"{}\",\"p\":\"abc\"}}", base64::encode(data.as_bytes())),
+        ),
+        (Some(name), _, _) => aws_event(name, &data),
+        (_, Some(name), _) => {
+            let headers = [(":exception-type", name.as_str()), (":message-type", "exception")];
+            message(&headers, data.as_bytes())
+        }
+        (_, _, Some(code)) => {
+            let headers = [
+                (":error-code", code.as_str()),
+                (":error-message", "it broke"),
+                (":message-type", "error"),
+            ];
+            message(&headers, b"")
+        }
+        _ => panic!("a line is neither event nor exception nor error"),
+    }
+}
+
 fn answer(case: &Path) -> (&'static str, Vec<u8>) {
+    if let Ok(lines) = std::fs::read_to_string(case.join("answer.events")) {
+        let bytes = lines
+            .lines()
+            .flat_map(|line| bytes_of(&serde_json::from_str(line).unwrap()));
+        return ("application/vnd.amazon.eventstream", bytes.collect());
+    }
     let kinds = [
         ("answer.json", "application/json; charset=UTF-8"),
         ("answer.sse", "text/event-stream"),
@@ -72,14 +125,15 @@ fn answer(case: &Path) -> (&'static str, Vec<u8>) {
 }
 
 /// What the request asks for, as the gateway learns it. Returns its operation too.
-fn asked(plugin: &Plugin, path: &str, body: &[u8]) -> (ExpectedCall, String) {
+fn asked(plugin: &Plugin, expected: &Expected, body: &[u8]) -> (ExpectedCall, String) {
+    let path = &expected.path;
     let matched = plugin.routes.find("POST", path).unwrap_or_else(|| panic!("{path}"));
     let request = Request {
         method: "POST".to_owned(),
-        path: path.to_owned(),
+        path: path.clone(),
         operation: matched.operation.to_owned(),
-        path_model: matched.path_model,
-        headers: vec![],
+        path_model: expected.deployment.clone().or(matched.path_model),
+        headers: expected.headers.clone().into_iter().collect(),
         outline: outline(body, &plugin.request_shape, 128).unwrap().doc,
     };
     let call = plugin.dialect.inspect(&request).unwrap();
@@ -93,13 +147,31 @@ fn asked(plugin: &Plugin, path: &str, body: &[u8]) -> (ExpectedCall, String) {
     (asked, request.operation)
 }
 
+/// One run of a meter that is shown headers of the answer: what it said, and the bytes it let through.
+fn run_with<'h>(
+    reader: &Arc<Reader>,
+    facts: AnswerFacts<'_>,
+    header: &impl Fn(&str) -> Option<&'h str>,
+    bytes: &[u8],
+    cuts: &[usize],
+) -> (Metered, Vec<u8>) {
+    let mut meter = Meter::new(Arc::clone(reader), facts, &Limits::default()).with_headers(header);
+    let (mut passed, mut from) = (0, 0);
+    for to in cuts.iter().copied().chain([bytes.len()]) {
+        meter.push(&bytes[from..to], &mut |piece| passed += piece.raw_len);
+        from = to;
+    }
+    let metered = meter.finish(&mut |piece| passed += piece.raw_len);
+    (metered, bytes[..passed].to_vec())
+}
+
 fn check(plugin: &Arc<Plugin>, case: &Path) {
     let name = case.display().to_string();
     let text = std::fs::read_to_string(case.join("expected.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
     let expected: Expected = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(!expected.source.is_empty(), "{name}");
     let body = std::fs::read(case.join("request.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let (call, operation) = asked(plugin, &expected.path, &body);
+    let (call, operation) = asked(plugin, &expected, &body);
     assert_eq!(call, expected.call, "{name}");
 
     let (content_type, bytes) = answer(case);
@@ -113,8 +185,8 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     };
     let reader = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap());
     let all = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap().reading_all());
-    let limits = Limits::default();
-    let (whole, out) = run(&reader, facts(), &limits, &bytes, &[]);
+    let header = |name: &str| expected.answer_headers.get(name).map(String::as_str);
+    let (whole, out) = run_with(&reader, facts(), &header, &bytes, &[]);
     assert!(out == bytes, "{name}: it passes as it came");
     let usage: BTreeMap<String, u64> = whole
         .usage
@@ -128,8 +200,14 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     assert_eq!(whole.failed, expected.failed, "{name}");
     assert_eq!(whole.reason.map(str::to_owned), expected.reason, "{name}");
     assert_eq!(whole.plugin_errors, 0, "{name}");
+    if let Some(is_final) = expected.is_final {
+        assert_eq!(whole.final_seen, is_final, "{name}");
+    }
+    if let Some(id) = &expected.response_id {
+        assert_eq!(whole.response_id.as_ref(), Some(id), "{name}");
+    }
 
-    let (full, _) = run(&all, facts(), &limits, &bytes, &[]);
+    let (full, _) = run_with(&all, facts(), &header, &bytes, &[]);
     assert_eq!(
         (&full.parts, &full.model),
         (&whole.parts, &whole.model),
@@ -137,7 +215,7 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     );
     let single: Vec<usize> = (1..bytes.len()).collect();
     for cuts in std::iter::once(single).chain(places(bytes.len()).map(|place| vec![place])) {
-        let (cut, out) = run(&reader, facts(), &limits, &bytes, &cuts);
+        let (cut, out) = run_with(&reader, facts(), &header, &bytes, &cuts);
         assert!(out == bytes, "{name} cut at {cuts:?}");
         assert_eq!(cut, whole, "{name} cut at {cuts:?}");
     }
@@ -159,5 +237,7 @@ fn every_fixture_reads_as_it_says() {
         counts.insert(dialect, cases.len());
     }
     println!("fixtures read: {counts:?}");
-    assert!(counts["gemini"] >= 29 && counts["cohere"] >= 14, "{counts:?}");
+    for (dialect, least) in [("gemini", 29), ("cohere", 14), ("bedrock", 30)] {
+        assert!(counts.get(dialect).is_none_or(|count| *count >= least), "{counts:?}");
+    }
 }

@@ -3,6 +3,9 @@
 
 use agentledger_ledger::Kind;
 
+/// Answer paths under this name want headers of the answer, not values of its body: see the WIT.
+pub const HEADERS: &str = "@headers";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
     Metered,

@@ -14,7 +14,7 @@ pub use dialect::{
 };
 pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};
-pub use routes::{Matched, RouteError, RouteTable};
+pub use routes::{Matched, RouteError, RouteTable, is_arn};
 
 #[cfg(test)]
 mod corpus_tests;

@@ -28,6 +28,7 @@ use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Unbounded};
 use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settlement, unanswered};
+use crate::proxy::sigv4::refuse_foreign;
 use crate::proxy::{decide, handover, report, session, size};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
@@ -182,6 +183,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if is_websocket(session.req_header()) {
         return Err(refused(no_websocket()));
     }
+    refuse_foreign(&way, session.req_header()).map_err(refused)?;
     let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;

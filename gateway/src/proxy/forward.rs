@@ -17,6 +17,7 @@ use crate::proxy::guard::{client_left, is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session::{Stop, stopped};
+use crate::proxy::sigv4;
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -63,11 +64,13 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let mut header =
         RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
     let of_one_hop = named_by_connection(client);
+    let signing = sigv4::credentials(&exchange.way, client);
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
         let replaced = exchange.is_metered() && lower == "accept-encoding";
-        if is_ours(lower) || decoded_now || replaced || of_one_hop.iter().any(|hop| hop == lower) {
+        let signed_away = signing.is_some() && sigv4::is_replaced(lower);
+        if is_ours(lower) || decoded_now || replaced || signed_away || of_one_hop.iter().any(|hop| hop == lower) {
             continue;
         }
         header.append_header(name.clone(), value.clone()).map_err(internal)?;
@@ -87,6 +90,10 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         header
             .insert_header("Content-Length", body.len().to_string())
             .map_err(internal)?;
+    }
+    if let Some(credentials) = signing {
+        sigv4::sign(&mut header, &body, credentials, exchange.at_ms)
+            .map_err(|_| Refusal::new(500, "internal", "the request could not be signed"))?;
     }
     Ok(Outgoing {
         header: Box::new(header),

@@ -7,10 +7,12 @@ use agentledger_ledger::Name;
 use agentledger_ledger::sessions::PARENT_TAG;
 use pingora::http::RequestHeader;
 
-use crate::config::{Absence, AbsentProvider, Limits, UnknownRoutes};
+use crate::base64;
+use crate::config::{Absence, AbsentProvider, Limits, Paths, UnknownRoutes};
 use crate::plugin::Billing;
 use crate::proxy::gateway::{Rules, Way};
 use crate::proxy::reply::Refusal;
+use crate::proxy::{azure, sigv4};
 use crate::secret::Secret;
 
 /// Who asks, as far as the request says. Empty names: not said. All but the key are as true as the client.
@@ -70,10 +72,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         // Some hosts' own clients bring the host's base path along.
         let undoubled = after_prefix(rest, &way.provider.upstream.base_path);
         for path in undoubled.into_iter().chain([*rest]) {
-            let Some(known) = way
-                .mount
-                .map_or_else(|| Some(path.to_owned()), |mount| mount.inside(path))
-            else {
+            let Some((known, deployment)) = in_terms_of_dialect(way, path) else {
                 continue;
             };
             if let Some(found) = way.plugin.routes.find(method, &known) {
@@ -81,7 +80,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
                     way: Arc::clone(way),
                     path: path.to_owned(),
                     operation: Name::from(found.operation),
-                    path_model: found.path_model,
+                    path_model: deployment.map(str::to_owned).or(found.path_model),
                     billing: found.billing,
                     dialect_path: known,
                 });
@@ -106,6 +105,15 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
     let way = sharing.first().map(|(way, _)| Arc::clone(way));
     let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
     Err((Refusal::new(404, "no_route", message).final_answer(), way))
+}
+
+/// The path as the dialect's routes have it, and the model that the rest of it names.
+fn in_terms_of_dialect<'p>(way: &Way, path: &'p str) -> Option<(String, Option<&'p str>)> {
+    match (way.mount, way.provider.paths) {
+        (Some(mount), _) => mount.inside(path).map(|path| (path, None)),
+        (None, Paths::Plain) => Some((path.to_owned(), None)),
+        (None, Paths::Azure) => azure::in_openai_terms(path),
+    }
 }
 
 /// The path belongs to a provider that is known and not served here.
@@ -285,7 +293,7 @@ fn credential(value: &str) -> String {
         return rest.to_owned();
     }
     if scheme.eq_ignore_ascii_case("basic") {
-        let decoded = base64_decoded(rest).and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = base64::decode(rest.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
         if let Some((user, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
             return if password.is_empty() {
                 user.to_owned()
@@ -294,30 +302,8 @@ fn credential(value: &str) -> String {
             };
         }
     }
-    value.to_owned()
-}
-
-/// Standard base64 (RFC 4648 §4), padded or not.
-fn base64_decoded(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from((bits >> count) & 0xff).unwrap_or_default());
-        }
-    }
-    Some(out)
+    // A signature is another one for each request: the key that it was made with stays.
+    sigv4::access_key_id(value).unwrap_or(value).to_owned()
 }
 
 fn query_value(query: &str, name: &str) -> Option<String> {
@@ -380,6 +366,10 @@ mod tests {
             ("x-api-key", "sk-1"),
             ("x-goog-api-key", "sk-1"),
             ("api-key", "sk-1"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=sk-1/20261122/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0f",
+            ),
         ] {
             assert_eq!(
                 find_key(&head("/", &[(name, value)]), "").ok().unwrap().expose(),

@@ -111,7 +111,10 @@ pub fn inspect(
     if let Err(DialectError::Failed { .. }) = &read {
         report::plugin_failed(gateway, &target.way, 1);
     }
-    let call = read.map_err(refusal_of)?;
+    let mut call = read.map_err(refusal_of)?;
+    if let Some(model) = target.way.provider.deployments.get(&call.model) {
+        call.model.clone_from(model);
+    }
     let mut text = Text::default();
     text.add(json, &found);
     let has_media = [Medium::Image, Medium::Audio, Medium::File]

@@ -19,6 +19,7 @@ pub mod report;
 pub mod reserve;
 pub mod settle;
 
+pub mod azure;
 pub mod breaker;
 pub mod corked;
 pub mod drain;
@@ -33,5 +34,6 @@ pub mod rated;
 pub mod reply;
 pub mod server;
 pub mod session;
+pub mod sigv4;
 pub mod size;
 pub mod upstream;

@@ -15,9 +15,28 @@ pub struct Found<'a> {
     pub reason: Option<&'static str>,
 }
 
-/// The price of a model at a provider. `None`: the model is unpriced and the config refuses such, or nothing is known.
+/// What models without a row cost, in one exchange: a policy's word, else the config's.
+pub struct StatedPrice {
+    unpriced: Unpriced,
+    row: Option<Row>,
+}
+
+impl StatedPrice {
+    pub fn new(unpriced: Unpriced, provider: &Name) -> StatedPrice {
+        let row = Row::stated(provider.clone(), &unpriced);
+        StatedPrice { unpriced, row }
+    }
+}
+
+/// The price of a model at a provider. `None`: the model is unpriced and such are refused, or nothing is known.
 pub fn find<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Option<Found<'a>> {
-    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, at_ms))
+    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, None, at_ms))
+}
+
+/// The price of a model in an exchange.
+pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<Found<'a>> {
+    let (rules, way, at_ms) = (&exchange.rules, &exchange.way, exchange.at_ms);
+    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, exchange.unpriced.as_ref(), at_ms))
 }
 
 /// The model's own row. Where the operator says that a provider is free, that is the row of all its models.
@@ -30,52 +49,23 @@ fn own<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Option<Fo
 }
 
 /// What a model without a row costs.
-fn stand_in<'a>(rules: &'a Rules, way: &'a Way, at_ms: i64) -> Option<Found<'a>> {
-    match way.provider.unpriced {
+fn stand_in<'a>(rules: &'a Rules, way: &'a Way, policy: Option<&'a StatedPrice>, at_ms: i64) -> Option<Found<'a>> {
+    let (unpriced, row) = match policy {
+        Some(stated) => (stated.unpriced, &stated.row),
+        None => (way.provider.unpriced, &way.stated_price),
+    };
+    match unpriced {
         Unpriced::Refuse => None,
         Unpriced::Dearest => Some(Found {
             quote: rules.prices.dearest(&way.provider.name, at_ms)?,
             reason: Some(reason::UNPRICED_MODEL),
         }),
         // Said by the operator: a price like any other.
-        Unpriced::Free | Unpriced::Price { .. } => way.stated_price.as_ref().map(|row| Found {
+        Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| Found {
             quote: row.quote(at_ms),
             reason: None,
         }),
     }
-}
-
-/// What a policy said of models without a price, for one exchange.
-pub struct StatedPrice {
-    unpriced: Unpriced,
-    row: Option<Row>,
-}
-
-impl StatedPrice {
-    pub fn new(unpriced: Unpriced, provider: &Name) -> StatedPrice {
-        let row = match unpriced {
-            Unpriced::Free => Some(Row::free(provider.clone())),
-            Unpriced::Price { input, output } => Some(Row::default_price(provider.clone(), input, output)),
-            Unpriced::Dearest | Unpriced::Refuse => None,
-        };
-        StatedPrice { unpriced, row }
-    }
-}
-
-/// The price of a model in an exchange: a policy's word on unpriced models comes before the config's.
-pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<Found<'a>> {
-    let (rules, way, at_ms) = (&exchange.rules, &exchange.way, exchange.at_ms);
-    let Some(stated) = &exchange.unpriced else {
-        return find(rules, way, model, at_ms);
-    };
-    let provider = way.provider.name.as_str();
-    let (quote, reason) = match (rules.prices.find(provider, model, at_ms), &stated.row, stated.unpriced) {
-        (Some(quote), _, _) => (quote, None),
-        (None, Some(row), _) => (row.quote(at_ms), None),
-        (None, None, Unpriced::Dearest) => (rules.prices.dearest(provider, at_ms)?, Some(reason::UNPRICED_MODEL)),
-        (None, None, _) => return None,
-    };
-    Some(Found { quote, reason })
 }
 
 /// The cost of all parts of an answer.
@@ -133,18 +123,13 @@ pub fn price(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str
 
 fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<Found<'a>> {
     let (rules, way, at_ms) = (&exchange.rules, &exchange.way, exchange.at_ms);
-    let row_of = |model: &str| match &exchange.unpriced {
-        None => own(rules, way, model, at_ms),
-        // A policy has its say on unpriced models: only the book's rows are a model's own then.
-        Some(_) => {
-            let quote = rules.prices.find(&way.provider.name, model, at_ms);
-            quote.map(|quote| Found { quote, reason: None })
-        }
-    };
-    row_of(named)
+    own(rules, way, named, at_ms)
         // The answer may name its model by an id that only the requested one tells the price of.
-        .or_else(|| row_of(part.model.is_none().then_some(&exchange.inspected.call.model)?))
-        .or_else(|| find_for(exchange, named))
+        .or_else(|| {
+            let requested = part.model.is_none().then_some(&exchange.inspected.call.model)?;
+            own(rules, way, requested, at_ms)
+        })
+        .or_else(|| stand_in(rules, way, exchange.unpriced.as_ref(), at_ms))
 }
 
 /// A fee for each request is nothing that answers report. One that was billed for nothing has none.

@@ -81,7 +81,7 @@ pub async fn relay(
         content_type: text_of("content-type"),
         content_encoding: text_of("content-encoding"),
     };
-    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits);
+    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of);
     let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
     let framing = if session.is_http2() {
         Framing::H2

@@ -217,7 +217,9 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
 /// the provider does so unasked and charges for it (OpenAI, from 1,024 tokens on).
 fn cache_writes(exchange: &Exchange, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
     let json = exchange.inspected.json();
-    if memchr::memmem::find(json, b"\"cache_control\"").is_some() {
+    let names = |field: &[u8]| memchr::memmem::find(json, field).is_some();
+    // Anthropic's name for it, and that of Bedrock's Converse.
+    if names(b"\"cache_control\"") || names(b"\"cachePoint\"") {
         let hour = memchr::memmem::find(json, b"\"1h\"").is_some();
         return if hour {
             CacheWrites::OneHour

@@ -1,5 +1,6 @@
 //! A gateway in this process, a scripted upstream, a client: a test through them reads as a sentence.
 
+pub mod aws;
 pub mod client;
 pub mod process;
 pub mod upstream;
@@ -68,6 +69,13 @@ impl Setup {
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(format!("{name}.lua")), text).unwrap();
         self
+    }
+
+    /// A price file of its own.
+    pub fn prices(self, text: &str) -> Setup {
+        let file = self.dir.path().join("prices.yaml");
+        std::fs::write(&file, text).unwrap();
+        self.with(&format!("prices: {{files: [\"{}\"]}}", file.display()))
     }
 
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Setup {

@@ -2,7 +2,7 @@
 
 use agentledger_guest::Billing::{Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Media, Medium, Progress, Route, media, progress, route, want};
+use agentledger_guest::{Info, Media, Medium, Route, media, progress, route, want};
 
 pub const GENERATE: &str = "generateContent";
 pub const STREAM: &str = "streamGenerateContent";
@@ -61,28 +61,6 @@ fn parts_media() -> Vec<Media> {
     contents.iter().flat_map(of).collect()
 }
 
-/// What an agent did last: texts, calls of functions and their results, without their ids.
-fn progress_paths() -> Vec<Progress> {
-    let mut paths = vec![progress("contents.*.role", Role)];
-    for place in ["contents.*.parts.*", "content.parts.*", "requests.*.content.parts.*"] {
-        for content in ["text", "functionResponse.response", "function_response.response"] {
-            paths.push(progress(&format!("{place}.{content}"), Content));
-        }
-        for data in ["inlineData", "inline_data", "fileData", "file_data"] {
-            paths.push(progress(&format!("{place}.{data}"), Content));
-        }
-        for call in [
-            "functionCall.name",
-            "functionCall.args",
-            "function_call.name",
-            "function_call.args",
-        ] {
-            paths.push(progress(&format!("{place}.{call}"), ToolCall));
-        }
-    }
-    paths
-}
-
 pub fn info() -> Info {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
@@ -107,7 +85,16 @@ pub fn info() -> Info {
         ],
         request_headers: paths(&["x-vertex-ai-llm-shared-request-type"]),
         request_media: parts_media(),
-        progress_paths: progress_paths(),
+        progress_paths: vec![
+            progress("contents.*.role", Role),
+            progress("contents.*.parts.*.text", Content),
+            progress("contents.*.parts.*.functionCall.name", ToolCall),
+            progress("contents.*.parts.*.functionCall.args", ToolCall),
+            progress("contents.*.parts.*.functionResponse.response", Content),
+            progress("contents.*.parts.*.codeExecutionResult", Content),
+            progress("contents.*.parts.*.inlineData", Content),
+            progress("contents.*.parts.*.fileData", Content),
+        ],
         answer_paths: vec![
             want("modelVersion", 1_024, 0),
             want("responseId", 256, 0),

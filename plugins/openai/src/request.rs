@@ -54,7 +54,8 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let body: Body<'_> = parse(&request.outline)?;
     let stream = flag(body.stream, "stream")?.unwrap_or(false) && operation != EMBEDDINGS && operation != COMPACT;
     let mut call = Call {
-        model: model(body.model)?,
+        // A path that names a model or a deployment (Azure) decides, whatever the body says.
+        model: request.path_model.clone().map_or_else(|| model(body.model), Ok)?,
         stream,
         max_output: None,
         choices: 1,

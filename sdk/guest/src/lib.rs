@@ -5,6 +5,7 @@
 //! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
 //! strictly and write the endings and refusals that most dialects share.
 
+pub mod aws_event;
 pub mod fields;
 pub mod openai_error;
 pub mod sse;
@@ -122,14 +123,6 @@ pub fn media(path: &str, medium: Medium) -> Media {
     }
 }
 
-/// A value that tells what the agent did last.
-pub fn progress(path: &str, part: ProgressPart) -> Progress {
-    Progress {
-        path: path.to_owned(),
-        part,
-    }
-}
-
 /// A call that asks for a whole answer and says no more than its model. The rest is set with `..call(model)`.
 pub fn call(model: String) -> Call {
     Call {
@@ -165,11 +158,19 @@ pub fn info(name: &str, version: &str) -> Info {
         request_paths: vec![],
         request_headers: vec![],
         request_media: vec![],
-        progress_paths: vec![],
         answer_paths: vec![],
         text_paths: vec![],
         markers: vec![],
         events: vec![],
+        progress_paths: vec![],
+    }
+}
+
+/// A value that tells what the agent did last.
+pub fn progress(path: &str, part: ProgressPart) -> Progress {
+    Progress {
+        path: path.to_owned(),
+        part,
     }
 }
 

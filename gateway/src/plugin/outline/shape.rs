@@ -1,6 +1,6 @@
 //! A plugin's paths, compiled once into a trie that the scanner walks beside the document.
 
-use super::super::dialect::{Media, Medium, Progress, ProgressPart, Want};
+use super::super::dialect::{HEADERS, Media, Medium, Progress, ProgressPart, Want};
 
 /// Elements of one array shown in an outline, whatever a plugin asks for.
 const ITEMS_MAX: u32 = 65_536;
@@ -107,7 +107,9 @@ impl Shape {
             nodes: vec![root],
             all_text,
         };
-        for (index, want) in wants.iter().enumerate() {
+        // Headers stand in no document: one that has a member of that name does not say them.
+        let of_document = |want: &Want| want.path.split('.').next() != Some(HEADERS);
+        for (index, want) in wants.iter().enumerate().filter(|(_, want)| of_document(want)) {
             let id = shape.grow(&want.path, Some(want.max_items.min(ITEMS_MAX)))?;
             if let Some(node) = shape.nodes.get_mut(id as usize) {
                 if node.want.is_some() {
