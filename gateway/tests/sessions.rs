@@ -384,7 +384,7 @@ fn identity_values_are_bounded_and_thousands_of_them_are_counted_as_other() {
         .with("limits: {metric_label_values_max: 20}")
         .start();
     for (headers, status) in [
-        (vec![("X-Agent-Session", "x".repeat(1 << 19))], 431),
+        (vec![("X-Agent-Session", "x".repeat(1 << 20))], 431),
         (vec![("X-Agent-Session", "x".repeat(300))], 400),
         (vec![("X-Agent-Tags", format!("team={}", "x".repeat(300)))], 400),
         (
@@ -397,11 +397,6 @@ fn identity_values_are_bounded_and_thousands_of_them_are_counted_as_other() {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(ask(&gateway, &headers).status, status, "{:.60}", format!("{headers:?}"));
     }
-    let enormous = ask(&gateway, &[("X-Agent-Session", &"x".repeat(1 << 20))]).status;
-    assert!(
-        [400, 431].contains(&enormous),
-        "a head that is not even read: {enormous}"
-    );
     let path = format!("{CHAT}?_agent_session=a%0ab");
     assert_eq!(gateway.client.post(&path, ASKED).status, 400);
     for number in 0..60 {
