@@ -47,6 +47,7 @@ fn request_for(outline: String) -> Request {
         path_model: None,
         headers: Vec::new(),
         outline,
+        ..Request::default()
     }
 }
 

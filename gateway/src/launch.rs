@@ -19,6 +19,7 @@ use crate::meter::Estimator;
 use crate::meter::price::{PriceBook, PriceError};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
+use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
@@ -162,6 +163,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(Estimator::new(config.limits.estimate_bytes_max)),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        awaited: Awaited::default(),
         control_socket: config.control.socket.clone(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),

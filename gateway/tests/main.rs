@@ -3,12 +3,15 @@
 
 mod harness;
 
+mod background;
+mod batches;
 mod canary;
 mod chat;
 mod cutting;
 mod failing;
 mod guard;
 mod kill;
+mod media;
 mod money;
 mod passing;
 mod planes;

@@ -9,7 +9,7 @@ use crate::books::Books;
 use crate::derived::{self, Row, Snapshot};
 use crate::event::Event;
 use crate::journal::frame::Head;
-use crate::store::{Store, StoreError};
+use crate::store::{Change, Store, StoreError};
 
 /// Events are handed over in batches of this size, at the latest with the next checkpoint.
 const BATCH_EVENTS: usize = 256;
@@ -22,6 +22,8 @@ pub(crate) struct Due {
     pub head: Head,
     pub floors_ms: (i64, i64),
     pub rows: Vec<Row>,
+    /// Rows of billed ids.
+    pub bills: Vec<Change>,
 }
 
 enum Told {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
+use crate::billed::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
-use crate::event::{Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::event::{Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
 use crate::money::Usd;
 use crate::names::Interner;
 use crate::usage::{Kind, Usage};
@@ -25,6 +26,7 @@ const SETTLED: u8 = 3;
 const VOIDED: u8 = 4;
 const DENIED: u8 = 5;
 const ADJUSTED: u8 = 6;
+const DEFERRED: u8 = 7;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -37,6 +39,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Voided(_) => VOIDED,
         Event::Denied(_) => DENIED,
         Event::Adjusted(_) => ADJUSTED,
+        Event::Deferred(_) => DEFERRED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -59,6 +62,10 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.unsigned(denied.count);
         }
         Event::Adjusted(adjusted) => write_adjusted(&mut w, adjusted, names),
+        Event::Deferred(deferred) => {
+            w.unsigned(deferred.hold.0);
+            w.raw(&deferred.bill.0);
+        }
     }
     w.finish()
 }
@@ -104,6 +111,11 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             count: r.unsigned()?,
         }),
         ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, names)?)),
+        DEFERRED => Event::Deferred(Deferred {
+            at_ms,
+            hold: HoldId(r.unsigned()?),
+            bill: BillId(r.array()?),
+        }),
         _ => return Err(DecodeError::Malformed("unknown kind of event")),
     };
     reader.end()?;
@@ -269,7 +281,8 @@ const HAS_OVERAGE: u64 = 1 << 7;
 const HAS_VERDICT: u64 = 1 << 8;
 /// The settlement's own time differs from the event's.
 const HAS_TIME: u64 = 1 << 9;
-const HAS_MAX: u64 = 1 << 10;
+const HAS_BILLS: u64 = 1 << 10;
+const HAS_MAX: u64 = 1 << 11;
 
 fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     let settlement = &settled.settlement;
@@ -285,6 +298,7 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
         (HAS_OVERAGE, settled.overage_reason.is_some()),
         (HAS_VERDICT, !settlement.verdict.is_empty()),
         (HAS_TIME, settlement.at_ms != settled.at_ms),
+        (HAS_BILLS, !settled.bills.is_empty()),
     ] {
         has |= if there { flag } else { 0 };
     }
@@ -333,6 +347,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     }
     if has & HAS_TIME != 0 {
         w.signed(settlement.at_ms.wrapping_sub(settled.at_ms));
+    }
+    if has & HAS_BILLS != 0 {
+        w.unsigned(settled.bills.len() as u64);
+        settled.bills.iter().for_each(|bill| w.raw(&bill.0));
     }
 }
 
@@ -392,6 +410,11 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
     if has(HAS_TIME) && apart_ms == 0 {
         return Err(DecodeError::Malformed("a field that says nothing"));
     }
+    let bills = if has(HAS_BILLS) {
+        read_some(r, |r| Ok(BillId(r.array()?)))?
+    } else {
+        Vec::new()
+    };
     let settlement = Settlement {
         at_ms: at_ms.wrapping_add(apart_ms),
         outcome,
@@ -415,6 +438,7 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
         held,
         overage_reason,
         settlement,
+        bills,
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
+use crate::billed::{self, BillRows, Billed};
 use crate::checkpoints::{Checkpoints, Due};
 use crate::codec;
 use crate::entry::Facts;
@@ -29,6 +30,7 @@ pub(crate) struct Derived {
     pub rollups: Rollups,
     /// Facts of the open holds, which settled events do not repeat.
     open: HashMap<HoldId, Arc<Facts>>,
+    pub bills: BillRows,
 }
 
 impl Derived {
@@ -36,6 +38,7 @@ impl Derived {
         Derived {
             rollups: Rollups::new(retention),
             open: HashMap::new(),
+            bills: BillRows::default(),
         }
     }
 
@@ -45,6 +48,7 @@ impl Derived {
 
     /// `stores` are read only for an adjustment, which names its entry and does not repeat it.
     pub fn apply(&mut self, sequence: u64, event: &Event, stores: &dyn Stores) {
+        self.bills.committed(event);
         match event {
             Event::Held(held) => {
                 self.open.insert(HoldId(sequence), Arc::clone(&held.facts));
@@ -62,7 +66,7 @@ impl Derived {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "cannot find the entry of an adjustment for the cost sums"),
             },
-            Event::Opening(_) | Event::Extended(_) | Event::Denied(_) => {}
+            Event::Opening(_) | Event::Extended(_) | Event::Denied(_) | Event::Deferred(_) => {}
         }
     }
 }
@@ -123,9 +127,18 @@ impl Checkpoint {
     }
 }
 
-/// The checkpoint and its rollups. Nothing where there is none or it cannot be read: the journal knows it all.
-pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Checkpoint, Rollups)>, StoreError> {
+/// What a checkpoint left behind.
+pub(crate) struct Loaded {
+    pub checkpoint: Checkpoint,
+    pub rollups: Rollups,
+    pub billed: Billed,
+    pub bills: BillRows,
+}
+
+/// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
+pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loaded>, StoreError> {
     let mut checkpoint = None;
+    let (mut billed, mut bills) = (Billed::default(), BillRows::default());
     let mut rollups = Rollups::new(retention);
     let mut names = rollup::Names::default();
     for pair in state.scan(&[]) {
@@ -133,12 +146,18 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Ch
         match key.split_first() {
             _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
             Some((&ROW_PREFIX, row)) if rollups.load(row, &value, &mut names).is_none() => return Ok(None),
+            Some((&billed::ROW_PREFIX, row)) if bills.load(row, &value, &mut billed).is_none() => return Ok(None),
             _ => {}
         }
     }
     Ok(checkpoint.map(|checkpoint| {
         rollups.set_floors_ms(checkpoint.floors_ms);
-        (checkpoint, rollups)
+        Loaded {
+            checkpoint,
+            rollups,
+            billed,
+            bills,
+        }
     }))
 }
 
@@ -156,7 +175,8 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
     let mut batch = Vec::new();
     for pair in state.scan(&[]) {
         let (key, _) = pair?;
-        if key == CHECKPOINT_KEY || key.first() == Some(&ROW_PREFIX) {
+        let is_row = matches!(key.first(), Some(&ROW_PREFIX | &billed::ROW_PREFIX));
+        if key == CHECKPOINT_KEY || is_row {
             batch.push(Change::Remove(key));
         }
     }
@@ -174,6 +194,7 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
         head,
         floors_ms,
         rows,
+        bills,
     } = due;
     let checkpoint = Checkpoint {
         head,
@@ -183,6 +204,7 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
         floors_ms,
     };
     let mut batch = vec![Change::Put(CHECKPOINT_KEY.to_vec(), checkpoint.encode())];
+    batch.extend(bills);
     for (key, value) in rows {
         let mut row = Vec::with_capacity(key.len() + 1);
         row.push(ROW_PREFIX);
@@ -234,16 +256,18 @@ impl Scribe for Bookkeeper {
         if !self.checkpoints.is_running() {
             return;
         }
-        let (floors_ms, rows) = {
-            let rollups = &mut self.derived.write().rollups;
+        let (floors_ms, rows, bills) = {
+            let Derived { rollups, bills, .. } = &mut *self.derived.write();
             rollups.merge(snapshot.at_ms);
-            (rollups.floors_ms(), rollups.take_changes())
+            let bills = bills.take_changes(head.sequence, snapshot.at_ms);
+            (rollups.floors_ms(), rollups.take_changes(), bills)
         };
         self.checkpoints.checkpoint(Due {
             snapshot,
             head,
             floors_ms,
             rows,
+            bills,
         });
     }
 

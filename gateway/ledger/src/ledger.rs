@@ -13,6 +13,7 @@ use ulid::Ulid;
 
 use crate::amounts::Amounts;
 use crate::asked::{AskedLimit, AskedLimits};
+use crate::billed::{BillId, Billed};
 use crate::books::{Adjustment, Books, BooksError, OpenHold, Recorded, Standing};
 use crate::bound::{Bound, Window, Zone};
 use crate::checkpoints::Checkpoints;
@@ -81,6 +82,7 @@ pub struct BalanceRow {
 
 struct Core {
     books: Books,
+    billed: Billed,
     /// The month of the last event; its successor begins at `month_end_ms`.
     month: Month,
     month_end_ms: i64,
@@ -139,6 +141,7 @@ impl Ledger {
         };
         let core = Core {
             books: recovered.books,
+            billed: recovered.billed,
             month,
             // A new journal begins with an opening, as a new month does.
             month_end_ms: if is_new { i64::MIN } else { month.next().start_ms() },
@@ -184,6 +187,7 @@ impl Ledger {
         if core.books.open_count() > 0 {
             let now_ms = self.now_in_month(&mut core);
             for settled in core.books.recover(now_ms) {
+                core.billed.add(now_ms, &settled.settled.bills);
                 self.put(settled.recorded, None, false);
             }
             tracing::warn!(
@@ -268,6 +272,7 @@ impl Ledger {
         facts: &Facts,
         settlement: Settlement,
         overage_reason: Option<Name>,
+        bills: Vec<BillId>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Settled {
         let fallback = settlement.clone();
@@ -275,8 +280,9 @@ impl Ledger {
             let mut core = self.core.lock();
             let now_ms = self.now_in_month(&mut core);
             core.books
-                .settle(now_ms, hold, settlement, overage_reason)
+                .settle_bills(now_ms, hold, settlement, overage_reason, bills)
                 .map(|settled| {
+                    core.billed.add(now_ms, &settled.settled.bills);
                     let sequence = self.put(settled.recorded, place, false);
                     (settled.held, settled.settled, sequence)
                 })
@@ -308,6 +314,56 @@ impl Ledger {
             }
             Err(error) => tracing::error!(hold = hold.0, %error, "a hold could not be voided"),
         }
+    }
+
+    pub(crate) fn defer(&self, hold: HoldId, bill: BillId, place: Option<OwnedSemaphorePermit>) {
+        let mut core = self.core.lock();
+        let now_ms = self.now_in_month(&mut core);
+        match core.books.defer(now_ms, hold, bill) {
+            Ok(recorded) => {
+                self.put(recorded, place, false);
+            }
+            Err(error) => tracing::error!(hold = hold.0, %error, "a hold could not be deferred"),
+        }
+    }
+
+    /// Whether this was billed already, as far as the journal of this month and the last knows.
+    pub fn is_billed(&self, bill: &BillId) -> bool {
+        self.core.lock().billed.contains(bill)
+    }
+
+    /// Enters what is billed without a hold before it: the result of earlier work, told when it is fetched. It is posted
+    /// as overage with its reason on all accounts of its facts and bounds, whatever their limits: it is spent. `None`:
+    /// one of `bills` was billed before.
+    pub fn enter(
+        self: &Arc<Self>,
+        permit: Permit,
+        facts: impl Into<Arc<Facts>>,
+        bounds: &[Bound],
+        settlement: Settlement,
+        overage_reason: Name,
+        bills: Vec<BillId>,
+    ) -> Result<Option<Settled>, BooksError> {
+        let Permit { first, last } = permit;
+        let facts = facts.into();
+        let watched: Vec<Bound> = bounds.iter().map(Bound::watched).collect();
+        let mut core = self.core.lock();
+        if bills.iter().any(|bill| core.billed.contains(bill)) {
+            return Ok(None);
+        }
+        let now_ms = self.now_in_month(&mut core);
+        let reserved = core
+            .books
+            .reserve(now_ms, &facts, &watched, Amounts::ZERO, &overage_reason)?;
+        self.put(reserved.recorded, Some(first), false);
+        let settled = core
+            .books
+            .settle_bills(now_ms, reserved.hold, settlement, Some(overage_reason), bills)?;
+        core.billed.add(now_ms, &settled.settled.bills);
+        let (entry, recorded) = (settled.entry(), settled.recorded);
+        let sequence = self.put(recorded, Some(last), false);
+        drop(core);
+        Ok(Some(Settled::new(entry, Arc::clone(self), Some(sequence))))
     }
 
     /// Counts a refusal: one event an account, reason and minute.

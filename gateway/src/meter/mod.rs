@@ -7,6 +7,7 @@ pub mod estimate;
 pub mod fold;
 pub mod frames;
 pub mod learn;
+pub mod lines;
 pub mod price;
 mod reader;
 pub mod reason;

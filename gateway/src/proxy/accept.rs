@@ -14,15 +14,17 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 use crate::meter::reason;
-use crate::plugin::Dialect;
+use crate::plugin::{Billing, Dialect};
+use crate::proxy::awaited::{Waiting, wait_for};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::fetch::{bill_of_answer, fetch};
 use crate::proxy::forward::{Changes, Failed, forward, outgoing};
 use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::{check_head, is_websocket, read_body};
 use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
-use crate::proxy::relay::relay;
+use crate::proxy::relay::{Relayed, relay};
 use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Reserved, Unbounded};
 use crate::proxy::settle::{Ended, settlement, unanswered};
@@ -184,7 +186,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
-    let mut exchange = Exchange::new(
+    let exchange = Exchange::new(
         id,
         at_ms,
         started,
@@ -196,17 +198,17 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     );
     let _running = report::begun(gateway, &exchange);
 
-    if !exchange.is_metered() {
-        return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
+    match exchange.billing {
+        Billing::Free => return pass_unmetered(gateway, session, &exchange).await.map_err(refused),
+        Billing::Fetched | Billing::FetchedLines => return fetch(gateway, session, exchange).await.map_err(refused),
+        Billing::Metered => {}
     }
     let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
     let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
     let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
         .await
         .map_err(refused)?;
-    metered(gateway, session, &mut exchange, reserved)
-        .await
-        .map_err(refused)
+    metered(gateway, session, exchange, reserved).await.map_err(refused)
 }
 
 fn no_websocket() -> Refusal {
@@ -237,9 +239,9 @@ async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange
 
 /// A metered operation, held: forward, relay, settle, report. The hold ends here, whatever happens.
 async fn metered(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &mut ServerSession,
-    exchange: &mut Exchange,
+    mut exchange: Exchange,
     reserved: Reserved,
 ) -> Result<bool, Refusal> {
     let Reserved {
@@ -250,7 +252,7 @@ async fn metered(
         verdict,
         mut allowance,
     } = reserved;
-    let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
+    let mut outgoing = match outgoing(&exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
         Err(refusal) => {
             hold.void("not_forwarded");
@@ -259,10 +261,10 @@ async fn metered(
     };
     let _stream = exchange.inspected.call.stream.then(|| gateway.metrics.stream_opened());
     let on_disk = async { hold.durable().await.map_err(|error| reserve::ledger_stopped(&error)) };
-    let forwarded = forward(gateway, exchange, &outgoing, session, on_disk).await;
+    let forwarded = forward(gateway, &exchange, &outgoing, session, on_disk).await;
     let answer = match forwarded {
         Ok(answer) => answer,
-        Err(failed) => return unanswered_end(gateway, exchange, hold, failed, &verdict),
+        Err(failed) => return unanswered_end(gateway, &exchange, hold, failed, &verdict),
     };
     // The request has been sent: a stream of minutes need not keep its megabytes.
     outgoing.body = Bytes::new();
@@ -271,7 +273,7 @@ async fn metered(
         let mut bounded = allowance.bind(&mut hold);
         relay(
             gateway,
-            exchange,
+            &exchange,
             answer,
             outgoing.usage_injected,
             &headers,
@@ -280,6 +282,19 @@ async fn metered(
         )
         .await
     };
+    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
+    let bill = bill_of_answer(&exchange, &relayed.metered);
+    if let Some(bill) = bill.filter(|_| goes_on(&exchange, &relayed)) {
+        let waiting = Waiting {
+            exchange,
+            hold,
+            verdict,
+            input_tokens,
+            ttfb_ms: relayed.ttfb_ms,
+        };
+        wait_for(gateway, bill, waiting);
+        return Ok(relayed.finish(session).await);
+    }
     let ended = Ended {
         end: relayed.end,
         status: relayed.status,
@@ -287,17 +302,28 @@ async fn metered(
         verdict: &verdict,
         input_tokens,
     };
-    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
-    let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
+    let mut settlement = settlement(gateway, &exchange, &relayed.metered, &ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
         // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
         settlement.cost = settlement.cost.max(hold.held());
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
-    reserve::learn(gateway, exchange, &relayed.metered, &settlement);
-    let settled = hold.settle(settlement);
-    report::settled(gateway, settled.entry);
+    reserve::learn(gateway, &exchange, &relayed.metered, &settlement);
+    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
+        // Fetched, and entered, while its stream was still running here.
+        hold.void("billed_when_fetched");
+    } else {
+        let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
+        report::settled(gateway, settled.entry);
+    }
     Ok(relayed.finish(session).await)
+}
+
+/// A background request whose work goes on at the provider, whatever became of this answer.
+fn goes_on(exchange: &Exchange, relayed: &Relayed) -> bool {
+    let metered = &relayed.metered;
+    let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
+    exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished
 }
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at

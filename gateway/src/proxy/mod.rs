@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod decide;
+pub mod fetch;
 pub mod forward;
 pub mod guard;
 pub mod identify;
@@ -18,6 +19,7 @@ pub mod report;
 pub mod reserve;
 pub mod settle;
 
+pub mod awaited;
 pub mod breaker;
 pub mod drain;
 pub mod exchange;
@@ -25,6 +27,7 @@ pub mod gateway;
 pub mod handover;
 pub mod price;
 pub mod reply;
+pub mod results;
 pub mod server;
 pub mod size;
 pub mod upstream;

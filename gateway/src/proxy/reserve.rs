@@ -365,7 +365,7 @@ impl Allowance for Unbounded {
 pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
     if settlement.estimate_reason.is_some()
         || settlement.outcome != Outcome::Completed
-        || settlement.usage == Usage::default()
+        || settlement.usage.input_tokens() == 0
     {
         return;
     }

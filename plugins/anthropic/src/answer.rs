@@ -5,6 +5,8 @@ use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::info::BATCH_RESULTS;
+
 type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
@@ -21,6 +23,17 @@ struct Frame<'a> {
     message: Option<Message<'a>>,
     #[serde(borrow, default)]
     content_block: Option<Block<'a>>,
+    #[serde(borrow, default)]
+    custom_id: Raw<'a>,
+    #[serde(borrow, default)]
+    result: Option<BatchResult<'a>>,
+}
+
+/// What became of one request of a batch. Only what succeeded is billed.
+#[derive(Deserialize)]
+struct BatchResult<'a> {
+    #[serde(borrow, default)]
+    message: Option<Message<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +126,13 @@ struct Iteration {
 pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let body: Frame<'_> = serde_json::from_str(&frame.outline).ok()?;
     let kind = text(body.kind).unwrap_or_default();
-    let (id, model, usage) = match &body.message {
+    let of_batch = frame.operation == BATCH_RESULTS;
+    let message = if of_batch {
+        Some(body.result.as_ref()?.message.as_ref()?)
+    } else {
+        body.message.as_ref()
+    };
+    let (id, model, usage) = match message {
         Some(message) => (message.id, message.model, message.usage),
         None => (body.id, body.model, body.usage),
     };
@@ -122,12 +141,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
             .filter(|name| !name.is_empty())
             .or_else(|| taken_over(&body)),
         response_id: text(id).filter(|id| !id.is_empty()),
-        service_tier: None,
-        parts: vec![],
-        reported_cost: None,
-        usage_only: false,
         final_: frame.streamed && (kind == "message_stop" || kind == "error"),
         failed: kind == "error",
+        ..agentledger_guest::reading()
     };
     // A report that does not parse is no report: the host estimates.
     if let Some(raw) = there(usage).filter(|raw| raw.get().starts_with('{'))
@@ -139,6 +155,10 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         let fallback = iterations.iter().rev().find(|run| run.kind == "fallback_message");
         reading.model = fallback.and_then(|run| run.model.clone()).or(reading.model);
         reading.service_tier = usage.speed.filter(|speed| speed == "fast").or(usage.service_tier);
+    }
+    if of_batch {
+        reading.bill_id = text(body.custom_id);
+        reading.service_tier = Some("batch".to_owned());
     }
     let says_nothing = reading.model.is_none()
         && reading.response_id.is_none()

@@ -1,8 +1,10 @@
 //! Reads requests.
 
 use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, text};
-use agentledger_guest::{Call, EditPoint, Problem, Request};
+use agentledger_guest::{CacheWrites, Call, EditPoint, Problem, Request, call};
 use serde::Deserialize;
+
+use crate::info::{CACHE_CONTROL, DOCUMENT, ONE_HOUR, PLAIN_TEXT};
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -22,16 +24,23 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let body: Body<'_> = parse(&request.outline)?;
     let tier = text(body.service_tier, "service_tier")?;
     let speed = text(body.speed, "speed")?;
+    let has = |marker: &str| request.markers.iter().any(|there| there == marker);
     Ok(Call {
-        model: model(body.model)?,
         stream: flag(body.stream, "stream")?.unwrap_or(false),
         max_output: count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?,
-        choices: 1,
         // Fast mode has its own prices, as a tier has.
         service_tier: speed.filter(|speed| speed == "fast").or(tier),
         edits: vec![
             EditPoint::Model("model".to_owned()),
             EditPoint::MaxOutput("max_tokens".to_owned()),
         ],
+        cache_writes: match has(CACHE_CONTROL) {
+            true if has(ONE_HOUR) => CacheWrites::OneHour,
+            true => CacheWrites::FiveMinutes,
+            false => CacheWrites::None,
+        },
+        // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
+        media_bytes_per_token: has(DOCUMENT).then(|| if has(PLAIN_TEXT) { 4 } else { 60 }),
+        ..call(model(body.model)?)
     })
 }

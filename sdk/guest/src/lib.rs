@@ -35,8 +35,8 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Reading, Refusal,
-    Request, Route, Want,
+    AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem,
+    Reading, Refusal, Request, Route, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -119,6 +119,59 @@ pub fn media(path: &str, medium: Medium) -> Media {
     Media {
         path: path.to_owned(),
         medium,
+    }
+}
+
+/// A call that asks for a whole answer and says no more than its model. The rest is set with `..call(model)`.
+pub fn call(model: String) -> Call {
+    Call {
+        model,
+        stream: false,
+        max_output: None,
+        choices: 1,
+        service_tier: None,
+        edits: vec![],
+        cache_writes: CacheWrites::None,
+        input_kinds: vec![],
+        output_kinds: vec![],
+        media_bytes_per_token: None,
+        continues: false,
+        units: vec![],
+        background: false,
+    }
+}
+
+/// A reading that says nothing yet.
+pub fn reading() -> Reading {
+    Reading {
+        model: None,
+        response_id: None,
+        bill_id: None,
+        pending: false,
+        service_tier: None,
+        parts: vec![],
+        reported_cost: None,
+        usage_only: false,
+        final_: false,
+        failed: false,
+    }
+}
+
+/// An `info` with nothing but a name: what is there is set with `..info(name, version)`.
+pub fn info(name: &str, version: &str) -> Info {
+    Info {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        routes: vec![],
+        request_paths: vec![],
+        request_headers: vec![],
+        request_media: vec![],
+        request_markers: vec![],
+        request_counts: vec![],
+        answer_paths: vec![],
+        text_paths: vec![],
+        markers: vec![],
+        events: vec![],
     }
 }
 

@@ -35,12 +35,17 @@ impl<'a> Quote<'a> {
     /// What the usage costs: summed in pico-dollars, rounded half up to nano-dollars once. The context level follows from
     /// the usage itself. A sum beyond what `Usd` holds is its maximum.
     pub fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Usd {
-        let level = self.level(usage.input_tokens(), service_tier).0;
-        let sum = usage
-            .iter()
-            .try_fold(Picos::ZERO, |sum, (kind, units)| sum.add(units, level.price(kind)));
-        sum.and_then(|sum| sum.to_usd().ok())
+        self.picos(usage, service_tier)
+            .and_then(|sum| sum.to_usd().ok())
             .unwrap_or(Usd::from_nanos(i64::MAX))
+    }
+
+    /// The same before it is rounded, for sums of many; `None` where it cannot be counted.
+    pub fn picos(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Picos> {
+        let level = self.level(usage.input_tokens(), service_tier).0;
+        usage
+            .iter()
+            .try_fold(Picos::ZERO, |sum, (kind, units)| sum.add(units, level.price(kind)))
     }
 
     /// What of the cost rests on a price that the book does not state. Not empty: the entry is an estimate.
