@@ -16,6 +16,7 @@ mod money;
 mod passing;
 mod planes;
 mod policies;
+mod prices;
 mod storage;
 mod tidy;
 mod tls;

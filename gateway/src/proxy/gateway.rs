@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Clock, Ledger, Name};
 use arc_swap::ArcSwap;
 
-use crate::config::{Config, Provider, Unpriced};
+use crate::config::{Config, Provider};
 use crate::meter::price::{PriceBook, Row};
 use crate::meter::{Estimator, Reader};
 use crate::plugin::{Plugin, Plugins};
@@ -106,11 +106,7 @@ impl Way {
             reader: Arc::new(reader),
             upstream: Upstream::new(provider),
             breaker: Breaker::default(),
-            stated_price: match provider.unpriced {
-                Unpriced::Free => Some(Row::free(name.clone())),
-                Unpriced::Price { input, output } => Some(Row::default_price(name.clone(), input, output)),
-                Unpriced::Dearest | Unpriced::Refuse => None,
-            },
+            stated_price: Row::stated(name.clone(), &provider.unpriced),
             provider: provider.clone(),
             plugin: Arc::clone(plugin),
             name,

@@ -71,13 +71,14 @@ impl Results {
         for part in parts {
             self.reasoning = self.reasoning.saturating_add(part.reasoning);
             let named = part.model.as_deref().unwrap_or(model);
-            self.add_part(exchange, named, &part.usage, line.service_tier.as_deref());
+            self.add_part(exchange, named, &part, line.service_tier.as_deref());
         }
     }
 
-    fn add_part(&mut self, exchange: &Exchange, model: &str, usage: &Usage, tier: Option<&str>) {
+    fn add_part(&mut self, exchange: &Exchange, model: &str, part: &MeteredPart, tier: Option<&str>) {
+        let usage = &part.usage;
         let found = find(&exchange.rules, &exchange.way, model, exchange.at_ms);
-        let picos = found.as_ref().and_then(|found| found.quote.picos(usage, tier));
+        let picos = found.as_ref().and_then(|found| found.quote.picos(&part.usage, part.reasoning, tier));
         let doubt = match &found {
             None => Some(reason::UNPRICED_MODEL),
             Some(found) if found.reason.is_some() => found.reason,
@@ -92,7 +93,7 @@ impl Results {
                     model: Name::from(model),
                     usage: Usage::default(),
                     picos: Picos::ZERO,
-                    price: found.as_ref().map(|found| found.quote.reference()),
+                    price: found.as_ref().map(|found| found.quote.reference(tier)),
                 });
                 self.sums.len() - 1
             }

@@ -1,10 +1,11 @@
 //! Reads answers: whole ones, and the events of streams.
 
-use agentledger_guest::usage::{Tally, UNITS_MAX, Units, decimal};
+use agentledger_guest::usage::{Tally, UNITS_MAX, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::fees::{Fees, Research};
 use crate::info::{
     CANCEL, FILE_CONTENT, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, RERANK, RESPONSES, RETRIEVE, SPEECH, TRANSCRIPTIONS,
     TRANSLATIONS,
@@ -132,12 +133,6 @@ struct Usage<'a> {
     /// Moonshot's.
     #[serde(default)]
     cached_tokens: Option<Units>,
-    /// OpenRouter: USD. Perplexity: an object of costs.
-    #[serde(borrow, default)]
-    cost: Raw<'a>,
-    /// xAI: units of 10⁻¹⁰ USD.
-    #[serde(borrow, default)]
-    cost_in_usd_ticks: Raw<'a>,
     /// A recording billed by its length.
     #[serde(borrow, default)]
     seconds: Raw<'a>,
@@ -163,12 +158,6 @@ struct OutputDetails {
     audio_tokens: Units,
     #[serde(default)]
     image_tokens: Option<Units>,
-}
-
-#[derive(Deserialize)]
-struct CostObject<'a> {
-    #[serde(borrow, default)]
-    total_cost: Raw<'a>,
 }
 
 pub fn read(frame: &AnswerFrame) -> Option<Reading> {
@@ -197,10 +186,15 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         reading.pending = matches!(status.as_deref(), Some("queued" | "in_progress"));
     }
     if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{')) {
-        if let Ok(usage) = serde_json::from_str::<Usage<'_>>(raw.get()) {
+        if let (Ok(usage), Ok(fees)) = (
+            serde_json::from_str::<Usage<'_>>(raw.get()),
+            serde_json::from_str::<Fees<'_>>(raw.get()),
+        ) {
             // A report that contradicts itself is no report: the host estimates.
-            reading.parts.extend(part(&usage, searches(answer), operation));
-            reading.reported_cost = reported(&usage);
+            let part = part(&usage, &fees.research(), searches(answer), operation);
+            reading.parts.extend(part);
+            reading.reported_cost = fees.reported();
+            reading.service_tier = reading.service_tier.or_else(|| fees.tier());
         }
     } else {
         reading.parts.extend(counted(&body, operation));
@@ -245,7 +239,7 @@ fn line(body: &Frame<'_>) -> Option<Reading> {
         bill_id: text(body.id).or_else(|| text(body.custom_id)),
         service_tier: Some("batch".to_owned()),
         parts: usage
-            .and_then(|usage| part(&usage, searches(&inner), FILE_CONTENT))
+            .and_then(|usage| part(&usage, &Research::default(), searches(&inner), FILE_CONTENT))
             .into_iter()
             .collect(),
         ..agentledger_guest::reading()
@@ -307,7 +301,7 @@ impl<'a> Frame<'a> {
 
 /// Disjoint counts. Cached and written tokens lie inside the prompt's, audio and images inside both sides, reasoning inside
 /// output.
-fn part(usage: &Usage<'_>, searches: u64, operation: &str) -> Option<Part> {
+fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) -> Option<Part> {
     if let Some(raw) = there(usage.seconds) {
         let mut tally = Tally::default();
         tally.add(Kind::Second, seconds(raw)?);
@@ -365,31 +359,23 @@ fn part(usage: &Usage<'_>, searches: u64, operation: &str) -> Option<Part> {
     let text_out = output.checked_sub(audio_out)?.checked_sub(image_out)?;
     let mut tally = Tally::default();
     tally.add(Kind::Input, fresh - audio_in - image_in);
+    tally.add(Kind::Input, research.citations);
     tally.add(Kind::CacheRead, cached);
     tally.add(Kind::CacheWrite5m, written);
     tally.add(Kind::Output, text_out);
+    tally.add(Kind::Output, research.reasoning.unwrap_or(0));
     for (kind, units) in [
         (Kind::AudioInput, audio_in),
         (Kind::AudioOutput, audio_out),
         (Kind::ImageInput, image_in),
         (Kind::ImageOutput, image_out),
-        (Kind::WebSearch, searches),
+        (Kind::WebSearch, searches.saturating_add(research.searches)),
     ] {
         tally.add(kind, units);
     }
-    tally.reason(said.reasoning_tokens.map(|units| units.0));
+    let reasoning = said.reasoning_tokens.map(|units| units.0);
+    tally.reason(research.reasoning.or(reasoning));
     Some(tally.part(None))
-}
-
-fn reported(usage: &Usage<'_>) -> Option<String> {
-    if let Some(ticks) = there(usage.cost_in_usd_ticks) {
-        return decimal(ticks, 10);
-    }
-    let cost = there(usage.cost)?;
-    match serde_json::from_str::<CostObject<'_>>(cost.get()) {
-        Ok(object) => decimal(there(object.total_cost)?, 0),
-        Err(_) => decimal(cost, 0),
-    }
 }
 
 fn there(field: Raw<'_>) -> Raw<'_> {

@@ -115,6 +115,8 @@ fn request_paths() -> Vec<Want> {
         want("n", 64, 0),
         want("best_of", 64, 0),
         want("service_tier", 64, 0),
+        // Perplexity's fee of a request goes by it.
+        want("web_search_options.search_context_size", 64, 0),
         want("stream_options.include_usage", 16, 0),
         want("modalities", 128, 0),
         want("stream_format", 64, 0),

@@ -2,6 +2,7 @@
 //! responses.
 
 mod answer;
+mod fees;
 mod info;
 mod request;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, pre
 use agentledger_guest::{CacheWrites, Call, Count, EditPoint, Kind, Problem, Request, call, problem};
 use serde::Deserialize;
 
+use crate::fees;
 use crate::info::{
     CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, INPUT_AUDIO, REALTIME, RERANK,
     RESPONSES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS,
@@ -57,6 +58,8 @@ struct Body<'a> {
     quality: Field<'a>,
     #[serde(borrow, default)]
     partial_images: Field<'a>,
+    #[serde(borrow, default)]
+    web_search_options: Field<'a>,
     /// A form's file.
     #[serde(default)]
     file: Option<Vec<File>>,
@@ -90,7 +93,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     };
     let mut call = Call {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
-        service_tier: text(body.service_tier, "service_tier")?,
+        service_tier: text(body.service_tier, "service_tier")?.or_else(|| search_tier(body.web_search_options)),
         edits: vec![EditPoint::Model("model".to_owned())],
         cache_writes: CacheWrites::Unasked(CACHED_FROM_TOKENS),
         continues: present(body.previous_response_id).is_some() || present(body.conversation).is_some(),
@@ -190,7 +193,7 @@ fn image_tier(model: &str, size: &str, quality: &str) -> Option<&'static str> {
             (false, false) => None,
             (true, false) => Some("hd"),
             (false, true) => Some("wide"),
-            (true, true) => Some("hd-wide"),
+            (true, true) => Some("hd_wide"),
         },
         "dall-e-2" => match size {
             "256x256" => Some("256x256"),
@@ -223,6 +226,17 @@ fn transcription(call: &mut Call, body: &Body<'_>) {
 
 fn units(kind: Kind, units: u64) -> Count {
     Count { kind, units }
+}
+
+/// The size of the search context that is asked for, as a tier of the price book. The provider checks it.
+fn search_tier(options: Field<'_>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow, default)]
+        search_context_size: Field<'a>,
+    }
+    let options: Options<'_> = serde_json::from_str(present(options)?.get()).ok()?;
+    fees::search_tier(options.search_context_size)
 }
 
 fn choices(field: Field<'_>, param: &str) -> Result<u32, Problem> {

@@ -345,8 +345,8 @@ fn each_fault_has_its_place_and_key() {
             "providers.openai.type: is always openai",
         ),
         (
-            "providers: {extra: {groq: {enabled: true}}}",
-            "providers.extra.groq: has no price book: add default_price",
+            "providers: {extra: {ollama: {enabled: true}}}",
+            "providers.extra.ollama: has no price book: add default_price",
         ),
         (
             "providers: {extra: {azure: {enabled: true, free: true}}}",
