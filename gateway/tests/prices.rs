@@ -36,7 +36,10 @@ fn asked(model: &str, more: &Value) -> String {
 
 /// A provider of `providers.extra`, at the upstream.
 fn extra(upstream: &Upstream, name: &str, more: &str) -> Gateway {
-    let yaml = format!("providers: {{extra: {{{name}: {{enabled: true, upstream: \"{}\"{more}}}}}}}", upstream.base());
+    let yaml = format!(
+        "providers: {{extra: {{{name}: {{enabled: true, upstream: \"{}\"{more}}}}}}}",
+        upstream.base()
+    );
     Setup::new(upstream).only(&yaml).start()
 }
 
@@ -65,7 +68,10 @@ fn perplexitys_fee_goes_by_the_size_of_its_search() {
         let entry = exchange("perplexity", "", "sonar-pro", &wide, script);
         // 300 + 3000 + 10000 micro-dollars; theirs and ours are one.
         assert_eq!(told(&entry), ("0.0133".into(), Some("0.0133".into()), None));
-        assert_eq!(entry.settlement.price.as_ref().unwrap().tier.as_deref(), Some("search_medium"));
+        assert_eq!(
+            entry.settlement.price.as_ref().unwrap().tier.as_deref(),
+            Some("search_medium")
+        );
         let usage = serde_json::to_value(entry.settlement.usage).unwrap();
         assert_eq!(usage, json!({"input": 100, "output": 200, "request": 1}));
         assert!(entry.held.nanos() > 10_000_000, "the fee is held too: {}", entry.held);
@@ -76,7 +82,13 @@ fn perplexitys_fee_goes_by_the_size_of_its_search() {
 fn deep_research_bills_citations_searches_and_reasoning() {
     let usage = json!({"prompt_tokens": 100, "completion_tokens": 2000, "total_tokens": 2100, "citation_tokens": 5000,
         "num_search_queries": 30, "reasoning_tokens": 40000, "cost": {"total_cost": 0.2962}});
-    let entry = exchange("perplexity", "", "sonar-deep-research", &json!({}), answer("sonar-deep-research", &usage));
+    let entry = exchange(
+        "perplexity",
+        "",
+        "sonar-deep-research",
+        &json!({}),
+        answer("sonar-deep-research", &usage),
+    );
     // (100 + 5000) × 2 + 2000 × 8 + 40000 × 3 + 30 × 5000 micro-dollars
     assert_eq!(told(&entry), ("0.2962".into(), Some("0.2962".into()), None));
     assert_eq!(entry.settlement.reasoning, 40_000);
@@ -88,7 +100,11 @@ fn costs_that_hosts_report_are_kept_and_their_drift_is_counted() {
         let ticks = json!({"prompt_tokens": 1000, "completion_tokens": 1000, "cost_in_usd_ticks": 40_000_000});
         let dollars = json!({"prompt_tokens": 1000, "completion_tokens": 1000, "cost": 0.0125});
         let grok = seen.json()["model"] == "grok-4.3";
-        if grok { answer("grok-4.3", &ticks) } else { answer("openai/gpt-4o", &dollars) }
+        if grok {
+            answer("grok-4.3", &ticks)
+        } else {
+            answer("openai/gpt-4o", &dollars)
+        }
     });
     let base = upstream.base();
     let yaml = format!(
@@ -110,12 +126,16 @@ fn costs_that_hosts_report_are_kept_and_their_drift_is_counted() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
-    assert!(!metrics.contains("agentledger_price_drift_usd_total{provider=\"openrouter\""), "{metrics}");
+    assert!(
+        !metrics.contains("agentledger_price_drift_usd_total{provider=\"openrouter\""),
+        "{metrics}"
+    );
 }
 
 #[test]
 fn a_service_tier_is_billed_and_entered() {
-    let usage = json!({"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}});
+    let usage =
+        json!({"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}});
     let body = json!({"id": "c", "model": "gpt-5.4", "service_tier": "priority", "usage": usage, "choices": []});
     let upstream = Upstream::always(Script::json(200, &body.to_string()));
     let gateway = Gateway::to(&upstream);
@@ -130,7 +150,8 @@ fn a_service_tier_is_billed_and_entered() {
 
 #[test]
 fn a_model_without_a_price_is_estimated_and_the_operators_word_is_not() {
-    let usage = json!({"prompt_tokens": 1000, "completion_tokens": 1000, "prompt_tokens_details": {"cached_tokens": 500}});
+    let usage =
+        json!({"prompt_tokens": 1000, "completion_tokens": 1000, "prompt_tokens_details": {"cached_tokens": 500}});
     let of = |more, model| exchange("groq", more, model, &json!({}), answer(model, &usage));
     // The dearest row of the book: an estimate.
     let unknown = of("", "llama-9");
@@ -172,13 +193,18 @@ fn a_price_of_tomorrow_holds_from_tomorrow_while_the_gateway_runs() {
     let costs: Vec<String> = entries.iter().map(|entry| entry.settlement.cost.to_string()).collect();
     assert_eq!(costs, ["0.001", "0.001", "0.003"]);
     let since = |entry: &Entry| entry.settlement.price.as_ref().unwrap().effective.to_string();
-    assert_eq!((since(&entries[1]), since(&entries[2])), ("1970-01-01".into(), "2026-11-23".into()));
+    assert_eq!(
+        (since(&entries[1]), since(&entries[2])),
+        ("1970-01-01".into(), "2026-11-23".into())
+    );
     assert!(entries.iter().all(|entry| entry.settlement.estimate_reason.is_none()));
 }
 
 /// A price file as it is changed under the running gateway.
 fn price_file(input: &str) -> String {
-    format!("provider: openai\nmodels:\n- {{id: house-1, checked: 2026-11-22, prices: {{always: {{standard: {{input: {input}, output: 1}}}}}}}}\n")
+    format!(
+        "provider: openai\nmodels:\n- {{id: house-1, checked: 2026-11-22, prices: {{always: {{standard: {{input: {input}, output: 1}}}}}}}}\n"
+    )
 }
 
 #[test]
@@ -217,7 +243,11 @@ fn a_price_file_changes_while_traffic_runs_and_a_broken_one_is_refused_with_its_
     wait_for("0.002");
     put(&price_file("2x"));
     gateway.wait_for_log("not reloaded", 1);
-    assert!(gateway.log().contains("mine.yaml:3: price `2x` is no decimal number"), "{}", gateway.log());
+    assert!(
+        gateway.log().contains("mine.yaml:3: price `2x` is no decimal number"),
+        "{}",
+        gateway.log()
+    );
     assert_eq!(cost_now(), "0.002", "the old book stays");
     put(&price_file("4"));
     wait_for("0.004");
@@ -231,10 +261,21 @@ fn a_price_file_changes_while_traffic_runs_and_a_broken_one_is_refused_with_its_
     let would_be = format!("{:.6}", 0.01 * requests as f64);
     for running in [true, false] {
         let before = home.export();
-        let table = home.print(&["prices", "reprice", "--prices", other.to_str().unwrap(), "--from", "2020-01-01"]);
+        let table = home.print(&[
+            "prices",
+            "reprice",
+            "--prices",
+            other.to_str().unwrap(),
+            "--from",
+            "2020-01-01",
+        ]);
         let total = table.lines().last().unwrap();
         let words: Vec<&str> = total.split_whitespace().collect();
-        assert_eq!((words[0], words[1], words[3]), ("TOTAL", requests.to_string().as_str(), would_be.as_str()), "{table}");
+        assert_eq!(
+            (words[0], words[1], words[3]),
+            ("TOTAL", requests.to_string().as_str(), would_be.as_str()),
+            "{table}"
+        );
         assert_eq!(home.export(), before, "nothing is changed");
         if running {
             gateway.signal("TERM");

@@ -332,7 +332,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
         w.signed(money.nanos());
     }
     if let Some(price) = &settlement.price {
-        for name in [&price.provider, &price.id, &price.effective].into_iter().chain(&price.tier) {
+        for name in [&price.provider, &price.id, &price.effective]
+            .into_iter()
+            .chain(&price.tier)
+        {
             w.name(name, names);
         }
     }

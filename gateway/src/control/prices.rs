@@ -53,10 +53,12 @@ fn book(state: &ControlState) -> Result<PriceBook, RpcError> {
         return Ok(book);
     }
     let built_in = PriceBook::builtin().map_err(|error| RpcError::NotFound(error.to_string()))?;
-    built_in.with_files(&state.config.load().prices_files).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        RpcError::NotFound(lines.join("\n"))
-    })
+    built_in
+        .with_files(&state.config.load().prices_files)
+        .map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            RpcError::NotFound(lines.join("\n"))
+        })
 }
 
 /// The rows that a model's name finds, in one provider's book or in all.
@@ -97,7 +99,11 @@ fn prices(set: &PriceSet) -> BTreeMap<String, BTreeMap<String, String>> {
         for level in tier.levels() {
             let stated = |kind: Kind| Some((kind.name().to_owned(), shown(kind, level.stated(kind)?)));
             let mut kinds: BTreeMap<String, String> = Kind::ALL.into_iter().filter_map(stated).collect();
-            kinds.extend(level.reasoning().map(|price| ("reasoning".to_owned(), price.per_million())));
+            kinds.extend(
+                level
+                    .reasoning()
+                    .map(|price| ("reasoning".to_owned(), price.per_million())),
+            );
             if !kinds.is_empty() {
                 tiers.insert(named(tier, level), kinds);
             }

@@ -17,6 +17,8 @@ mod text;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Metered, Passed};

@@ -130,6 +130,7 @@ impl Dialect for Fake {
 
 fn facts<'a>(content_type: &'a str) -> AnswerFacts<'a> {
     AnswerFacts {
+        lines: false,
         operation: Arc::from("chat"),
         stream: true,
         hide_usage: false,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agentledger_ledger::{
     Amounts, BooksError, Bound, Denial, Hold, Kind, LedgerError, Mode, Name, Obstacle, Outcome, Settlement, Standing,
-    Unit, Usage, Usd, Window,
+    Unit, Usd, Window,
 };
 
 use pingora::protocols::http::ServerSession;

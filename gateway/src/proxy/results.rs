@@ -78,7 +78,9 @@ impl Results {
     fn add_part(&mut self, exchange: &Exchange, model: &str, part: &MeteredPart, tier: Option<&str>) {
         let usage = &part.usage;
         let found = find(&exchange.rules, &exchange.way, model, exchange.at_ms);
-        let picos = found.as_ref().and_then(|found| found.quote.picos(&part.usage, part.reasoning, tier));
+        let picos = found
+            .as_ref()
+            .and_then(|found| found.quote.picos(&part.usage, part.reasoning, tier));
         let doubt = match &found {
             None => Some(reason::UNPRICED_MODEL),
             Some(found) if found.reason.is_some() => found.reason,

@@ -42,6 +42,8 @@ struct Frame<'a> {
     /// Images.
     #[serde(borrow, default)]
     data: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    svg_usage: Option<SvgUsage<'a>>,
     /// Of a recording, in seconds.
     #[serde(borrow, default)]
     duration: Raw<'a>,
@@ -88,6 +90,19 @@ struct ToolUsage {
 struct WebSearch {
     #[serde(default)]
     num_requests: Units,
+}
+
+/// What a text model used that wrote a drawing.
+#[derive(Deserialize)]
+struct SvgUsage<'a> {
+    #[serde(borrow, default)]
+    model: Raw<'a>,
+    #[serde(default)]
+    input_tokens: Units,
+    #[serde(default)]
+    output_tokens: Units,
+    #[serde(default)]
+    reasoning_tokens: Option<Units>,
 }
 
 #[derive(Deserialize)]
@@ -199,6 +214,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     } else {
         reading.parts.extend(counted(&body, operation));
     }
+    reading.parts.extend(body.svg_usage.as_ref().and_then(drawing));
     if frame.streamed {
         let only_usage = !reading.parts.is_empty() && body.choices.as_ref().is_some_and(Vec::is_empty);
         reading.usage_only = only_usage;
@@ -244,6 +260,14 @@ fn line(body: &Frame<'_>) -> Option<Reading> {
             .collect(),
         ..agentledger_guest::reading()
     })
+}
+
+fn drawing(usage: &SvgUsage<'_>) -> Option<Part> {
+    let mut tally = Tally::default();
+    tally.add(Kind::Input, usage.input_tokens.0);
+    tally.add(Kind::Output, usage.output_tokens.0);
+    tally.reason(usage.reasoning_tokens.map(|units| units.0));
+    Some(tally.part(Some(text(usage.model)?)))
 }
 
 /// What an answer without a report can be counted by.

@@ -152,6 +152,8 @@ fn answer_paths() -> Vec<Want> {
         want("response.tool_usage.web_search.num_requests", 64, 0),
         // How many images there are, not what is in them.
         want("data.*.output_format", 16, 16),
+        // A drawing that a text model wrote, beside the image: billed as its own model's.
+        want("svg_usage", 1_024, 0),
         // Transcriptions of hosts that report no usage.
         want("duration", 64, 0),
         // Rerank as Cohere bills it.

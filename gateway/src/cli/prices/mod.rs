@@ -101,7 +101,10 @@ pub fn run(command: PricesCommand) -> Result<(String, bool), CliError> {
         PricesCommand::Show(args) => {
             let config = args.config.load()?;
             let at_ms = moment(args.at.as_deref())?;
-            Ok((show(&config, &book(&config)?, &args.model, &args.provider, at_ms)?, true))
+            Ok((
+                show(&config, &book(&config)?, &args.model, &args.provider, at_ms)?,
+                true,
+            ))
         }
         PricesCommand::Check(args) => {
             let book = book(&args.config.load()?)?;
@@ -142,7 +145,9 @@ fn moment(day: Option<&str>) -> Result<i64, PricesError> {
 }
 
 fn list(book: &PriceBook, provider: &str, at_ms: i64) -> String {
-    let header = ["PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "MORE", "SINCE", "CHECKED"];
+    let header = [
+        "PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "MORE", "SINCE", "CHECKED",
+    ];
     let mut table = Table::new(header);
     let providers = book.providers();
     for name in providers
@@ -226,10 +231,24 @@ fn described(row: &PriceRow) -> String {
         }
     };
     tell("aliases", row.aliases.join(", "));
-    tell("max output", row.max_output.map(|most| most.to_string()).unwrap_or_default());
+    tell(
+        "max output",
+        row.max_output.map(|most| most.to_string()).unwrap_or_default(),
+    );
     tell("retired", row.retired.clone().unwrap_or_default());
-    let since = |day: &str| if day == "1970-01-01" { "always".to_owned() } else { day.to_owned() };
-    let others: Vec<String> = row.days.iter().filter(|day| **day != row.from).map(|day| since(day)).collect();
+    let since = |day: &str| {
+        if day == "1970-01-01" {
+            "always".to_owned()
+        } else {
+            day.to_owned()
+        }
+    };
+    let others: Vec<String> = row
+        .days
+        .iter()
+        .filter(|day| **day != row.from)
+        .map(|day| since(day))
+        .collect();
     let others = if others.is_empty() {
         String::new()
     } else {

@@ -56,7 +56,9 @@ pub(super) fn run(config: &Config, book: &PriceBook, args: &RepriceArgs) -> Resu
         ..QueryParams::default()
     };
     if let Some(client) = Client::open(config)? {
-        each_entry(&client, params, |entry| sums.add(&args.by, entry, pricer.reprice(entry)))?;
+        each_entry(&client, params, |entry| {
+            sums.add(&args.by, entry, pricer.reprice(entry))
+        })?;
     }
     Ok(sums.table(&args.by))
 }

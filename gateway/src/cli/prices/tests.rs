@@ -40,9 +40,15 @@ fn list_and_show_tell_prices_with_source_and_day() {
     assert_eq!(shown, expected);
     // Without a provider every book is asked.
     let everywhere = show(&config, &book, "gpt-4o", "", DAY).unwrap();
-    assert!(everywhere.contains("azure gpt-4o\n") && everywhere.contains("openai gpt-4o\n"), "{everywhere}");
+    assert!(
+        everywhere.contains("azure gpt-4o\n") && everywhere.contains("openai gpt-4o\n"),
+        "{everywhere}"
+    );
     let old = show(&config, &book, "o3", "openai", day_ms("2025-06-09").unwrap()).unwrap();
-    assert!(old.contains("since       2025-04-16 (other prices from: 2025-06-10)\n"), "{old}");
+    assert!(
+        old.contains("since       2025-04-16 (other prices from: 2025-06-10)\n"),
+        "{old}"
+    );
     let unknown = show(&config, &book, "gpt-99", "openai", DAY).unwrap_err().to_string();
     assert!(
         unknown.starts_with("no book has a price of gpt-99: openai: the dearest row, "),
@@ -57,7 +63,10 @@ fn check_fails_with_file_and_row() {
     );
     let config = configured(&format!("prices: {{files: [\"{}\"]}}", path.display()));
     let (text, ok) = checked(&book(&config).unwrap(), DAY, None);
-    assert!(!ok && text.starts_with(&format!("{}:3: openai mine: ", path.display())), "{text}");
+    assert!(
+        !ok && text.starts_with(&format!("{}:3: openai mine: ", path.display())),
+        "{text}"
+    );
     assert!(text.ends_with("providers: 1 fault\n"), "{text}");
     let (text, ok) = checked(&PriceBook::builtin().unwrap(), DAY, Some(30));
     assert!(ok && text.ends_with(" rows of 17 providers: OK\n"), "{text}");
@@ -70,7 +79,12 @@ fn a_broken_file_is_refused_with_its_line() {
     let error = book(&config).unwrap_err().to_string();
     assert_eq!(error, format!("{}:3: price `-1` is negative", path.display()));
     let missing = configured("prices: {files: [/nowhere/p.yaml]}");
-    assert!(book(&missing).unwrap_err().to_string().starts_with("/nowhere/p.yaml: cannot be read"));
+    assert!(
+        book(&missing)
+            .unwrap_err()
+            .to_string()
+            .starts_with("/nowhere/p.yaml: cannot be read")
+    );
 }
 
 #[test]
@@ -81,6 +95,9 @@ fn diff_shows_what_a_file_would_change() {
     let before = PriceBook::builtin().unwrap();
     let after = before.with_files(&[Path::new(&path).to_owned()]).unwrap();
     let told = diff(&before, &after);
-    assert!(told.contains("openai gpt-3.5-turbo-instruct: 1970-01-01 standard output: 2 -> 3\n"), "{told}");
+    assert!(
+        told.contains("openai gpt-3.5-turbo-instruct: 1970-01-01 standard output: 2 -> 3\n"),
+        "{told}"
+    );
     assert_eq!(diff(&before, &before), "No difference.\n");
 }

@@ -105,7 +105,12 @@ impl Book {
 
     /// The dearest row can change on the days on which a price or a model begins or ends.
     fn rank(&mut self) {
-        let days = |row: &Row| row.sets().map(|set| set.from_ms).chain(row.retired_ms).collect::<Vec<_>>();
+        let days = |row: &Row| {
+            row.sets()
+                .map(|set| set.from_ms)
+                .chain(row.retired_ms)
+                .collect::<Vec<_>>()
+        };
         let mut times: Vec<i64> = std::iter::once(i64::MIN)
             .chain(self.rows.iter().flat_map(days))
             .collect();

@@ -71,7 +71,10 @@ pub fn check(book: &PriceBook, now_ms: i64, max_age_days: Option<u32>) -> Vec<Fi
     let mut findings = Vec::new();
     for provider in book.providers() {
         for row in book.rows(provider) {
-            let mut checker = Checker { row, faults: Vec::new() };
+            let mut checker = Checker {
+                row,
+                faults: Vec::new(),
+            };
             checker.all(now_ms, max_age_days);
             let (file, line) = row.origin();
             findings.extend(checker.faults.into_iter().map(|fault| Finding {
@@ -82,7 +85,11 @@ pub fn check(book: &PriceBook, now_ms: i64, max_age_days: Option<u32>) -> Vec<Fi
                 fault,
             }));
         }
-        findings.extend(book.overlaps(provider).iter().map(|overlap| overlapping(provider, overlap)));
+        findings.extend(
+            book.overlaps(provider)
+                .iter()
+                .map(|overlap| overlapping(provider, overlap)),
+        );
     }
     findings
 }
@@ -148,10 +155,7 @@ impl Checker<'_> {
 
     /// Reading a cache never costs more than reading afresh, nor keeping it for five minutes more than for an hour.
     fn order(&mut self, set: &PriceSet, tier: &Tier, level: &Level) {
-        for (dear, cheap) in [
-            (Kind::CacheRead, Kind::Input),
-            (Kind::CacheWrite5m, Kind::CacheWrite1h),
-        ] {
+        for (dear, cheap) in [(Kind::CacheRead, Kind::Input), (Kind::CacheWrite5m, Kind::CacheWrite1h)] {
             let pair = level.stated(dear).zip(level.stated(cheap));
             if pair.is_some_and(|(dear, cheap)| dear > cheap) {
                 self.faults.push(Fault::Dearer {
@@ -211,7 +215,9 @@ impl Checker<'_> {
             }
             return;
         };
-        let Some(checked_ms) = super::file::day_ms(day) else { return };
+        let Some(checked_ms) = super::file::day_ms(day) else {
+            return;
+        };
         let days = (now_ms - checked_ms).div_euclid(DAY_MS);
         // A day ahead is still today somewhere on earth.
         if days < -1 {

@@ -12,7 +12,10 @@ const DAY_MS: i64 = 86_400_000;
 #[test]
 fn the_built_in_book_has_no_fault_and_is_no_older_than_its_check() {
     let book = builtin();
-    let told: Vec<String> = check(&book, CHECKED_MS, Some(0)).iter().map(ToString::to_string).collect();
+    let told: Vec<String> = check(&book, CHECKED_MS, Some(0))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert!(told.is_empty(), "{} faults:\n{}", told.len(), told.join("\n"));
     let a_month_on = check(&book, CHECKED_MS + 31 * DAY_MS, Some(30));
     let rows: usize = book.providers().iter().map(|name| book.rows(name).count()).sum();
@@ -42,7 +45,10 @@ models:
 ";
     let book = PriceBook::empty().with_texts(&[("p.yaml", yaml)]).unwrap();
     let told = |max_age| {
-        let mut told: Vec<String> = check(&book, CHECKED_MS, max_age).iter().map(ToString::to_string).collect();
+        let mut told: Vec<String> = check(&book, CHECKED_MS, max_age)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         told.sort_unstable();
         told
     };
@@ -60,7 +66,10 @@ models:
             "p.yaml:4: p a: 2026-01-01 standard: no `cache_read`, which this provider bills apart (or say `cache: none`)",
         ]
     );
-    let old: Vec<String> = told(Some(20)).into_iter().filter(|line| line.contains("checked")).collect();
+    let old: Vec<String> = told(Some(20))
+        .into_iter()
+        .filter(|line| line.contains("checked"))
+        .collect();
     assert_eq!(
         old,
         [
@@ -78,7 +87,9 @@ models:
 fn two_files_that_price_one_name_overlap_and_one_over_the_built_in_does_not() {
     let file = |id: &str, alias: &str| {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let yaml = format!("provider: openai\nmodels:\n- {{id: {id}, aliases: [{alias}], cache: none, prices: {{always: {{standard: {{input: 1}}}}}}}}\n");
+        let yaml = format!(
+            "provider: openai\nmodels:\n- {{id: {id}, aliases: [{alias}], cache: none, prices: {{always: {{standard: {{input: 1}}}}}}}}\n"
+        );
         file.write_all(yaml.as_bytes()).unwrap();
         file
     };
@@ -98,12 +109,16 @@ fn two_files_that_price_one_name_overlap_and_one_over_the_built_in_does_not() {
 #[test]
 fn a_difference_is_told_price_by_price() {
     let text = |input: &str, more: &str| {
-        format!("provider: p\nmodels:\n- {{id: a, max_output: 5, prices: {{always: {{standard: {{input: {input}, web_search: 0.01}}}}, 2026-01-01: {{standard: {{input: 2}}}}}}}}\n{more}")
+        format!(
+            "provider: p\nmodels:\n- {{id: a, max_output: 5, prices: {{always: {{standard: {{input: {input}, web_search: 0.01}}}}, 2026-01-01: {{standard: {{input: 2}}}}}}}}\n{more}"
+        )
     };
     let gone = "- {id: old, prices: {always: {standard: {input: 1}}}}\n";
     let new = "- {id: new, prices: {always: {standard: {input: 1}}}}\n";
     let before = PriceBook::empty().with_texts(&[("p.yaml", &text("1", gone))]).unwrap();
-    let after = text("3", new).replace("max_output: 5, ", "").replace("web_search: 0.01", "web_search: 0.02, reasoning: 1");
+    let after = text("3", new)
+        .replace("max_output: 5, ", "")
+        .replace("web_search: 0.01", "web_search: 0.02, reasoning: 1");
     let after = PriceBook::empty().with_texts(&[("p.yaml", &after)]).unwrap();
     let told: Vec<String> = differences(&before, &after).iter().map(ToString::to_string).collect();
     assert_eq!(

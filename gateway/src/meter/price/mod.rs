@@ -18,16 +18,16 @@
 
 mod book;
 pub mod check;
+#[cfg(test)]
+mod check_tests;
 pub mod diff;
 mod file;
 #[cfg(test)]
-mod check_tests;
-#[cfg(test)]
 mod file_tests;
 mod id;
-mod quote;
 #[cfg(test)]
 mod provider_tests;
+mod quote;
 #[cfg(test)]
 mod reference_tests;
 mod row;

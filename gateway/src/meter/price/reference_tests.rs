@@ -55,17 +55,26 @@ const COMPARED: [Compared; 17] = [
     // A place or a size before the id prices a deployment, which no answer names; the routers bill what they route to.
     compared("azure", &["azure"], &["azure/", "azure_ai/"], "azure", |id| {
         let place = ["eu/", "us/", "apac/", "us-gov/", "global/", "global-standard/"];
-        place.iter().any(|place| id.starts_with(place)) || id.contains("router") || id == "container" || id.ends_with(":free")
+        place.iter().any(|place| id.starts_with(place))
+            || id.contains("router")
+            || id == "container"
+            || id.ends_with(":free")
     }),
-    compared("gemini", &["gemini"], &["gemini/"], "google", |id| id.starts_with("claude")),
+    compared("gemini", &["gemini"], &["gemini/"], "google", |id| {
+        id.starts_with("claude")
+    }),
     compared("groq", &["groq"], &["groq/"], "groq", ALL),
-    compared("mistral", &["mistral"], &["mistral/"], "mistral", |id| id.ends_with(":free")),
+    compared("mistral", &["mistral"], &["mistral/"], "mistral", |id| {
+        id.ends_with(":free")
+    }),
     compared("deepseek", &["deepseek"], &["deepseek/"], "deepseek", ALL),
     compared("cohere", &["cohere", "cohere_chat"], &["cohere/"], "cohere", ALL),
     compared("xai", &["xai"], &["xai/"], "x-ai", ALL),
     compared("perplexity", &["perplexity"], &["perplexity/"], "perplexity", ALL),
     // Prices by size of model are no ids.
-    compared("together", &["together_ai"], &["together_ai/"], "together", |id| id.starts_with("together-ai-")),
+    compared("together", &["together_ai"], &["together_ai/"], "together", |id| {
+        id.starts_with("together-ai-")
+    }),
     compared(
         "fireworks",
         &["fireworks_ai", "fireworks_ai-embedding-models"],
@@ -87,11 +96,18 @@ impl Compared {
     fn is_listed(&self, entry: &Flat) -> bool {
         let name = text(entry, "litellm_provider").unwrap_or_default();
         // Vertex and Azure are several providers there: `vertex_ai-language-models`, `azure_ai`, `azure_text`.
-        let family = |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.starts_with(['-', '_']));
+        let family = |known: &str| {
+            name.strip_prefix(known)
+                .is_some_and(|rest| rest.starts_with(['-', '_']))
+        };
         let families = ["vertex", "azure"].contains(&self.provider);
-        let ours = self.first.iter().any(|known| name == *known || families && family(known));
+        let ours = self
+            .first
+            .iter()
+            .any(|known| name == *known || families && family(known));
         let chat = ["chat", "responses", "completion", "embedding"];
-        ours && text(entry, "mode").is_some_and(|mode| chat.contains(&mode)) && entry.contains_key("input_cost_per_token")
+        ours && text(entry, "mode").is_some_and(|mode| chat.contains(&mode))
+            && entry.contains_key("input_cost_per_token")
     }
 
     fn id<'a>(&self, name: &'a str) -> &'a str {
@@ -371,7 +387,9 @@ fn compare_entry(report: &mut Report, row: &Row, id: &str, entry: &Flat, genai: 
     if let Some((theirs, ours)) = most.zip(row.max_output()).filter(|_| !embeds)
         && ours < theirs
     {
-        report.failures.push(format!("{id} max_output: ours {ours}, litellm {theirs}"));
+        report
+            .failures
+            .push(format!("{id} max_output: ours {ours}, litellm {theirs}"));
     }
 }
 
@@ -390,7 +408,11 @@ fn the_book_agrees_where_the_references_agree_and_notes_where_they_differ() {
             report.single - single
         );
         let least = if compared.provider == "groq" { 5 } else { 7 };
-        assert!(models >= least, "{}: the references were not understood", compared.provider);
+        assert!(
+            models >= least,
+            "{}: the references were not understood",
+            compared.provider
+        );
     }
     assert!(report.agreed > 800, "only {} prices compared", report.agreed);
     report.noted.iter().for_each(|line| println!("noted: {line}"));
@@ -427,7 +449,9 @@ fn compare_provider(report: &mut Report, book: &PriceBook, compared: &Compared, 
     for model in models {
         let prices = model.prices.now();
         let names = model.r#match.names();
-        let alone = names.into_iter().filter(|id| !seen.contains(id) && !(compared.skip)(id));
+        let alone = names
+            .into_iter()
+            .filter(|id| !seen.contains(id) && !(compared.skip)(id));
         for id in alone.filter(|_| !prices.is_empty()).collect::<Vec<_>>() {
             seen.push(id);
             match book.find(provider, id, CHECKED_MS) {

@@ -434,11 +434,18 @@ fn config_prices_and_free() {
         ("groq", "default_price", "")
     );
     // The operator's word covers all that goes in and out; what it leaves out is told.
-    let cached = usage(&[(Kind::CacheRead, 1_000), (Kind::AudioInput, 1_000), (Kind::AudioOutput, 1_000)]);
+    let cached = usage(&[
+        (Kind::CacheRead, 1_000),
+        (Kind::AudioInput, 1_000),
+        (Kind::AudioOutput, 1_000),
+    ]);
     assert_eq!(row.quote(0).cost(&cached, None).nanos(), 1_970_000);
     assert!(row.quote(0).fallbacks(&cached, None).is_empty());
     for untold in [Kind::CacheWrite5m, Kind::CacheWrite1h, Kind::WebSearch, Kind::Second] {
-        assert!(!row.quote(0).fallbacks(&usage(&[(untold, 1)]), None).is_empty(), "{untold:?}");
+        assert!(
+            !row.quote(0).fallbacks(&usage(&[(untold, 1)]), None).is_empty(),
+            "{untold:?}"
+        );
     }
     assert_eq!(row.quote(0).reference(Some("flex")).tier.as_deref(), Some("flex"));
     let free = Row::free("local".into());

@@ -1,0 +1,266 @@
+//! The plugins' own fixtures, `plugins/NAME/fixtures/CASE/`, through outline, framing and plugin as the gateway goes:
+//!
+//! - `request.json`, or `request.form` whose boundary is `fixture`: the body as a client sends it; none for a GET;
+//! - `answer.json`, `answer.sse`, `answer.ndjson`, `answer.jsonl` or `answer.bin`: the answer's bytes as the upstream sends them;
+//! - `expected.json`: `path` behind the prefix, `source` of the facts, the `call` as read, and of the answer `model`, `usage`
+//!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where it
+//!   is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are `broken`.
+//!
+//! Answers are read whole, byte by byte, and cut in two at every place.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use agentledger_ledger::Usage;
+
+use super::tests::{places, run};
+use super::*;
+use crate::config;
+use crate::config::limits::Limits;
+use crate::plugin::outline::form::form;
+use crate::plugin::outline::outline;
+use crate::plugin::{Billing, Plugin, Plugins, Request};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    #[serde(default = "post")]
+    method: String,
+    path: String,
+    /// Where the facts are from: each fixture says it.
+    source: String,
+    /// None where only a result is fetched.
+    call: Option<ExpectedCall>,
+    model: Option<String>,
+    #[serde(default)]
+    usage: Counts,
+    bill_id: Option<String>,
+    #[serde(default)]
+    pending: bool,
+    lines: Option<BTreeMap<String, ExpectedLine>>,
+    #[serde(default)]
+    broken: u64,
+    reasoning: Option<u64>,
+    service_tier: Option<String>,
+    #[serde(default)]
+    failed: bool,
+    reason: Option<String>,
+}
+
+type Counts = BTreeMap<String, u64>;
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedLine {
+    model: Option<String>,
+    usage: Counts,
+    service_tier: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedCall {
+    model: String,
+    stream: bool,
+    max_output: Option<u64>,
+    choices: u32,
+    service_tier: Option<String>,
+    /// Units that the request itself tells.
+    #[serde(default)]
+    units: Counts,
+    #[serde(default)]
+    background: bool,
+}
+
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.is_dir());
+    found.sort();
+    found
+}
+
+fn answer(case: &Path) -> (&'static str, Vec<u8>) {
+    let kinds = [
+        ("answer.json", "application/json; charset=UTF-8"),
+        ("answer.sse", "text/event-stream"),
+        ("answer.ndjson", "application/stream+json"),
+        ("answer.jsonl", "application/octet-stream"),
+        ("answer.bin", "audio/mpeg"),
+    ];
+    let mut found = kinds
+        .into_iter()
+        .filter_map(|(name, kind)| Some((kind, std::fs::read(case.join(name)).ok()?)));
+    let answer = found.next().unwrap_or_else(|| panic!("{}: no answer", case.display()));
+    assert!(found.next().is_none(), "{}: two answers", case.display());
+    answer
+}
+
+/// What the request asks for, as the gateway learns it.
+fn asked(plugin: &Plugin, case: &Path, operation: &str, path: &str, path_model: Option<String>) -> ExpectedCall {
+    let (outlined, characters, body) = match std::fs::read(case.join("request.form")) {
+        Ok(body) => {
+            let form = form(&body, "fixture", plugin.dialect.info()).unwrap_or_else(|error| panic!("{error}"));
+            (form.outline, form.characters, body)
+        }
+        Err(_) => {
+            let body = std::fs::read(case.join("request.json")).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let outlined = outline(&body, &plugin.request_shape, 128).unwrap();
+            let characters = plugin.characters_in(&body, &outlined);
+            (outlined, characters, body)
+        }
+    };
+    let request = Request {
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        operation: operation.to_owned(),
+        path_model,
+        headers: vec![],
+        outline: outlined.doc,
+        markers: plugin.markers_in(&body),
+        characters,
+    };
+    let call = plugin.dialect.inspect(&request).unwrap();
+    ExpectedCall {
+        model: call.model,
+        stream: call.stream,
+        max_output: call.max_output,
+        choices: call.choices,
+        service_tier: call.service_tier,
+        units: call
+            .units
+            .iter()
+            .map(|(kind, units)| (kind.name().to_owned(), *units))
+            .collect(),
+        background: call.background,
+    }
+}
+
+fn counts(usage: &Usage) -> Counts {
+    usage
+        .iter()
+        .map(|(kind, units)| (kind.name().to_owned(), units))
+        .collect()
+}
+
+fn check(plugin: &Arc<Plugin>, case: &Path) {
+    let name = case.display().to_string();
+    let text = std::fs::read_to_string(case.join("expected.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let expected: Expected = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(!expected.source.is_empty(), "{name}");
+    let matched = plugin
+        .routes
+        .find(&expected.method, &expected.path)
+        .unwrap_or_else(|| panic!("{name}: no route"));
+    let (operation, billing) = (matched.operation.to_owned(), matched.billing);
+    let call = expected
+        .call
+        .is_some()
+        .then(|| asked(plugin, case, &operation, &expected.path, matched.path_model));
+    assert_eq!(call, expected.call, "{name}");
+
+    let (content_type, bytes) = answer(case);
+    let facts = || AnswerFacts {
+        operation: Arc::from(operation.as_str()),
+        stream: call.as_ref().is_some_and(|call| call.stream),
+        lines: billing == Billing::FetchedLines,
+        hide_usage: false,
+        status: 200,
+        content_type: Some(content_type),
+        content_encoding: None,
+    };
+    let reader = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap());
+    let all = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap().reading_all());
+    let limits = Limits::default();
+    if let Some(lines) = &expected.lines {
+        return check_lines(&name, &reader, facts(), &bytes, lines, expected.broken);
+    }
+    let (whole, out) = run(&reader, facts(), &limits, &bytes, &[]);
+    assert!(out == bytes, "{name}: it passes as it came");
+    assert_eq!(counts(&whole.usage), expected.usage, "{name}");
+    assert_eq!(whole.model, expected.model, "{name}");
+    assert_eq!(whole.reasoning, expected.reasoning.unwrap_or_default(), "{name}");
+    assert_eq!(whole.service_tier, expected.service_tier, "{name}");
+    assert_eq!(whole.failed, expected.failed, "{name}");
+    assert_eq!(whole.reason.map(str::to_owned), expected.reason, "{name}");
+    assert_eq!(
+        (&whole.bill_id, whole.pending),
+        (&expected.bill_id, expected.pending),
+        "{name}"
+    );
+    assert_eq!(whole.plugin_errors, 0, "{name}");
+
+    let (full, _) = run(&all, facts(), &limits, &bytes, &[]);
+    assert_eq!(
+        (&full.parts, &full.model),
+        (&whole.parts, &whole.model),
+        "{name}: marked is full"
+    );
+    let single: Vec<usize> = (1..bytes.len()).collect();
+    for cuts in std::iter::once(single).chain(places(bytes.len()).map(|place| vec![place])) {
+        let (cut, out) = run(&reader, facts(), &limits, &bytes, &cuts);
+        assert!(out == bytes, "{name} cut at {cuts:?}");
+        assert_eq!(cut, whole, "{name} cut at {cuts:?}");
+    }
+}
+
+/// Results: each line is an answer, at whatever bytes the chunks end.
+fn check_lines(
+    name: &str,
+    reader: &Arc<Reader>,
+    facts: AnswerFacts<'_>,
+    bytes: &[u8],
+    expected: &BTreeMap<String, ExpectedLine>,
+    broken: u64,
+) {
+    for cut in [1, 7, bytes.len()] {
+        let mut meter = Meter::new(Arc::clone(reader), facts.clone(), &Limits::default());
+        bytes.chunks(cut).for_each(|chunk| meter.push(chunk, &mut |_| {}));
+        let mut lines = meter.take_lines();
+        let metered = meter.finish(&mut |_| {});
+        lines.extend(meter.take_lines());
+        let read: BTreeMap<String, ExpectedLine> = lines
+            .into_iter()
+            .map(|line| {
+                let usage = line.parts.first().map(|part| counts(&part.usage)).unwrap_or_default();
+                let read = ExpectedLine {
+                    model: line.model,
+                    usage,
+                    service_tier: line.service_tier,
+                };
+                (line.bill_id, read)
+            })
+            .collect();
+        assert_eq!(&read, expected, "{name}");
+        assert_eq!(metered.lines_broken, broken, "{name}");
+    }
+}
+
+#[test]
+fn every_fixture_reads_as_it_says() {
+    // A busy machine is no slow plugin.
+    let patient = Limits {
+        plugin_deadline_ms: 60_000,
+        ..Limits::default()
+    };
+    let plugins = Plugins::load(&config::Plugins::default(), &patient).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let mut counts = BTreeMap::new();
+    for (dialect, plugin) in plugins.iter() {
+        let cases = folders(&root.join(dialect).join("fixtures"));
+        cases.iter().for_each(|case| check(plugin, case));
+        counts.insert(dialect, cases.len());
+    }
+    println!("fixtures read: {counts:?}");
+    assert!(counts["gemini"] >= 29 && counts["cohere"] >= 14, "{counts:?}");
+}
