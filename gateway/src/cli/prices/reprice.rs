@@ -18,7 +18,7 @@ use crate::meter::price::{PriceBook, Quote, Row};
 
 /// Entries asked for at a time.
 const PAGE: usize = 1_000;
-const DECIMALS: usize = 6;
+const DECIMALS: u32 = 6;
 
 #[derive(Debug, Args)]
 pub struct RepriceArgs {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use agentledger_ledger::{Kind, UnitPrice};
+use agentledger_ledger::{Kind, MoneyError, UnitPrice};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -251,17 +251,31 @@ fn text<'a>(entry: &'a Flat, field: &str) -> Option<&'a str> {
         .and_then(|value| serde_json::from_str(value.get()).ok())
 }
 
+/// A price of the references, which have some with more digits than are kept: rounded up.
+fn price(text: &str, read: fn(&str) -> Result<UnitPrice, MoneyError>) -> UnitPrice {
+    let up = |digits: usize| {
+        let (whole, fraction) = text.split_once('.')?;
+        let kept: String = fraction.chars().take(digits).collect();
+        let cut = read(&format!("{whole}.{kept}")).ok()?;
+        Some(UnitPrice::from_picos(cut.picos() + 1))
+    };
+    read(text)
+        .ok()
+        .or_else(|| up(6))
+        .unwrap_or_else(|| panic!("{text} is no price"))
+}
+
 /// USD per token, as the first reference has it.
 fn per_token(entry: &Flat, field: &str) -> Option<UnitPrice> {
     entry
         .get(field)
-        .map(|value| UnitPrice::parse_per_unit(value.get()).unwrap())
+        .map(|value| price(value.get(), UnitPrice::parse_per_unit))
 }
 
 /// USD per million, as the second reference has it: base price, or the price over a threshold.
 fn per_million(prices: &Flat, field: &str, over: Option<u64>) -> Option<UnitPrice> {
     let value = prices.get(field)?.get();
-    let parse = |value: &str| Some(UnitPrice::parse_per_million(value).unwrap());
+    let parse = |value: &str| Some(price(value, UnitPrice::parse_per_million));
     match (serde_json::from_str::<Tiered>(value), over) {
         (Ok(tiered), None) => parse(tiered.base.get()),
         (Ok(tiered), Some(over)) => parse(tiered.tiers.iter().find(|tier| tier.start == over)?.price.get()),

@@ -145,7 +145,7 @@ fn prices_hold_by_their_days() {
         let quote = book.find(provider, model, ms(day)).unwrap();
         (
             quote.unit_price(kind, 300_000, None).per_million(),
-            quote.reference().effective.to_string(),
+            quote.reference(None).effective.to_string(),
         )
     };
     assert_eq!(
