@@ -285,7 +285,7 @@ fn rerank_is_billed_by_its_tokens() {
     let base = upstream.base();
     let gateway = Setup::new(&upstream)
         .only(&format!(
-            "providers:\n  extra:\n    host: {{enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 2}}}}"
+            "providers:\n  extra:\n    host: {{type: openai, path_prefix: /host, enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 2}}}}"
         ))
         .start();
     let body = r#"{"model":"m","query":"q","documents":["a","b"],"top_n":1}"#;
