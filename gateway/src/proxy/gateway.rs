@@ -14,6 +14,7 @@ use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::handover::Handover;
 use crate::proxy::upstream::Upstream;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -148,8 +149,8 @@ pub struct Gateway {
     pub bodies: Arc<BodyBudget>,
     /// Holds that wait for results to be fetched.
     pub awaited: Awaited,
-    /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
-    pub control_socket: std::path::PathBuf,
+    /// The control plane, to which `/rpc`, `/metrics` and the dashboard are handed over.
+    pub control: Handover,
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod settle;
 
 pub mod awaited;
 pub mod breaker;
+pub mod corked;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;

@@ -26,10 +26,10 @@ use crate::proxy::settle::unanswered;
 use crate::proxy::size::{Estimate, STEP_TOKENS, cost_of, input_estimate};
 
 /// Texts shorter than these teach nothing of a model's ratio: what stands around them weighs more.
-const LEARNED_INPUT_BYTES_MIN: u64 = 2 << 10;
+const LEARNED_INPUT_BYTES_MIN: u64 = 512;
 const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
-/// How often a request that waits for others' holds asks again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// How often a request that waits for others' holds asks again though none ended: a window may have turned.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the later steps need: the hold, what it changes in the request, and what the client is told.
 pub struct Reserved {
@@ -127,6 +127,8 @@ async fn place(
     let patience = exchange.rules.config.hold.wait;
     let waiting_since = Instant::now();
     loop {
+        // Made before the books are asked: a hold that ends in between is not missed.
+        let freed = gateway.ledger.freed();
         let permit = gateway.ledger.admit().await.map_err(|error| ledger_stopped(&error))?;
         let refused = match gateway
             .ledger
@@ -142,11 +144,10 @@ async fn place(
         let account = refused.bound.account.clone();
         match refused.obstacle {
             Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
-                () = tokio::time::sleep(ASK_AGAIN) => {}
+                () = freed => {}
+                () = tokio::time::sleep(ASK_AGAIN.min(patience.saturating_sub(waiting_since.elapsed()))) => {}
                 () = client_gone(session) => return Err(client_left()),
-                () = gateway.drain.cutting() => {
-                    return Err(Refusal::new(503, "shutting_down", "the gateway is going down; try again").closing());
-                }
+                () = gateway.drain.cutting() => return Err(Refusal::going_down()),
             },
             Obstacle::Held => {
                 tell_denied(gateway, exchange, &account, "budget_held");
