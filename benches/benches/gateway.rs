@@ -135,6 +135,7 @@ fn events(c: &mut Criterion) {
     let openai = plugins.get("openai").unwrap();
     let reader = Arc::new(Reader::new(Arc::clone(&openai.dialect), DEPTH_MAX).unwrap());
     let facts = AnswerFacts {
+        lines: false,
         operation: "chat".into(),
         stream: true,
         hide_usage: true,
