@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::info::BATCH_RESULTS;
+use crate::request::priced_tier;
 
 type Raw<'a> = Option<&'a RawValue>;
 
@@ -72,6 +73,8 @@ struct Usage {
     service_tier: Option<String>,
     #[serde(default)]
     speed: Option<String>,
+    #[serde(default)]
+    inference_geo: Option<String>,
     #[serde(default)]
     iterations: Option<Vec<Iteration>>,
 }
@@ -154,11 +157,16 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         // The model that took over after a refusal served the turn, and its price applies.
         let fallback = iterations.iter().rev().find(|run| run.kind == "fallback_message");
         reading.model = fallback.and_then(|run| run.model.clone()).or(reading.model);
-        reading.service_tier = usage.speed.filter(|speed| speed == "fast").or(usage.service_tier);
+        let tier = if of_batch {
+            Some("batch".to_owned())
+        } else {
+            usage.service_tier
+        };
+        reading.service_tier = priced_tier(tier, usage.speed.as_deref(), usage.inference_geo.as_deref());
     }
     if of_batch {
         reading.bill_id = text(body.custom_id);
-        reading.service_tier = Some("batch".to_owned());
+        reading.service_tier = reading.service_tier.or_else(|| Some("batch".to_owned()));
     }
     let says_nothing = reading.model.is_none()
         && reading.response_id.is_none()

@@ -45,6 +45,7 @@ pub fn info() -> Info {
             want("max_tokens", 64, 0),
             want("service_tier", 64, 0),
             want("speed", 64, 0),
+            want("inference_geo", 64, 0),
         ],
         // Where a block of a message asks for a cache write, or bears a document, is not worth an outline of all blocks.
         request_markers: paths(&[CACHE_CONTROL, ONE_HOUR, DOCUMENT, PLAIN_TEXT]),

@@ -18,18 +18,20 @@ struct Body<'a> {
     service_tier: Field<'a>,
     #[serde(borrow, default)]
     speed: Field<'a>,
+    #[serde(borrow, default)]
+    inference_geo: Field<'a>,
 }
 
 pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let body: Body<'_> = parse(&request.outline)?;
     let tier = text(body.service_tier, "service_tier")?;
     let speed = text(body.speed, "speed")?;
+    let geo = text(body.inference_geo, "inference_geo")?;
     let has = |marker: &str| request.markers.iter().any(|there| there == marker);
     Ok(Call {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
         max_output: count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?,
-        // Fast mode has its own prices, as a tier has.
-        service_tier: speed.filter(|speed| speed == "fast").or(tier),
+        service_tier: priced_tier(tier, speed.as_deref(), geo.as_deref()),
         edits: vec![
             EditPoint::Model("model".to_owned()),
             EditPoint::MaxOutput("max_tokens".to_owned()),
@@ -42,5 +44,22 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
         media_bytes_per_token: has(DOCUMENT).then(|| if has(PLAIN_TEXT) { 4 } else { 60 }),
         ..call(model(body.model)?)
+    })
+}
+
+/// The tier of the price book that an answer is billed at: fast mode has prices of its own, as a tier has, and so has
+/// inference that is kept in the US. <https://platform.claude.com/docs/en/build-with-claude/data-residency>
+pub fn priced_tier(tier: Option<String>, speed: Option<&str>, geo: Option<&str>) -> Option<String> {
+    let tier = if speed == Some("fast") {
+        Some("fast".to_owned())
+    } else {
+        tier
+    };
+    if geo != Some("us") {
+        return tier;
+    }
+    Some(match tier.as_deref() {
+        Some(known @ ("fast" | "batch")) => format!("{known}_us"),
+        _ => "us".to_owned(),
     })
 }

@@ -277,6 +277,39 @@ fn refusals_are_both_shapes_at_once() {
 }
 
 #[test]
+fn inference_in_the_us_has_prices_of_its_own() {
+    let asked = |body: Value| ask(body).unwrap().service_tier;
+    let some = |tier: &str| Some(tier.to_owned());
+    let ask = |more: Value| {
+        let mut body = json!({"model": "m", "max_tokens": 5});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    assert_eq!(asked(ask(json!({"inference_geo": "us"}))), some("us"));
+    assert_eq!(
+        asked(ask(json!({"inference_geo": "us", "speed": "fast"}))),
+        some("fast_us")
+    );
+    assert_eq!(
+        asked(ask(json!({"inference_geo": "global", "service_tier": "auto"}))),
+        some("auto")
+    );
+    let read = |usage: Value| used(usage).service_tier;
+    assert_eq!(
+        read(json!({"input_tokens": 1, "service_tier": "standard", "inference_geo": "us"})),
+        some("us")
+    );
+    assert_eq!(
+        read(json!({"input_tokens": 1, "service_tier": "batch", "inference_geo": "us"})),
+        some("batch_us")
+    );
+    assert_eq!(
+        read(json!({"input_tokens": 1, "service_tier": "standard", "inference_geo": "not_available"})),
+        some("standard")
+    );
+}
+
+#[test]
 fn what_a_hold_needs_is_told_by_markers() {
     let call = |markers: &[&str]| ask_marked(json!({"model": "m", "max_tokens": 5}), markers).unwrap();
     assert_eq!(call(&[]).cache_writes, CacheWrites::None);
