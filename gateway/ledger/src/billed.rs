@@ -5,7 +5,6 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::event::Event;
-use crate::journal::bytes::{Reader, put_i64};
 use crate::store::{Change, Month};
 
 /// Ids known of one month. Beyond it a result fetched again is billed again: 16 bytes each are memory.
@@ -99,10 +98,10 @@ impl BillRows {
     /// A row as it was read back, `key` without its prefix. `None`: it is broken.
     pub fn load(&mut self, key: &[u8], value: &[u8], billed: &mut Billed) -> Option<()> {
         let sequence = u64::from_be_bytes(key.try_into().ok()?);
-        let mut reader = Reader::new(value);
-        let at_ms = reader.i64()?;
+        let (at_ms, value) = value.split_first_chunk::<8>()?;
+        let at_ms = i64::from_be_bytes(*at_ms);
         let mut ids = Vec::with_capacity(value.len() / 16);
-        for id in value.get(8..)?.chunks(16) {
+        for id in value.chunks(16) {
             ids.push(BillId(id.try_into().ok()?));
         }
         billed.add(at_ms, &ids);
@@ -120,7 +119,7 @@ impl BillRows {
         }
         if !self.fresh.is_empty() {
             let mut value = Vec::with_capacity(8 + self.fresh.len() * 16);
-            put_i64(&mut value, at_ms);
+            value.extend_from_slice(&at_ms.to_be_bytes());
             for id in std::mem::take(&mut self.fresh) {
                 value.extend_from_slice(&id.0);
             }

@@ -262,5 +262,7 @@ fn every_fixture_reads_as_it_says() {
         counts.insert(dialect, cases.len());
     }
     println!("fixtures read: {counts:?}");
-    assert!(counts["gemini"] >= 29 && counts["cohere"] >= 14, "{counts:?}");
+    for (dialect, least) in [("openai", 30), ("anthropic", 11), ("gemini", 29), ("cohere", 14)] {
+        assert!(counts.get(dialect).is_some_and(|count| *count >= least), "{counts:?}");
+    }
 }

@@ -182,7 +182,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if is_websocket(session.req_header()) {
         return Err(refused(no_websocket()));
     }
-    let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
+    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());

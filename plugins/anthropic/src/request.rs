@@ -27,15 +27,21 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let tier = text(body.service_tier, "service_tier")?;
     let speed = text(body.speed, "speed")?;
     let geo = text(body.inference_geo, "inference_geo")?;
+    let mut edits = vec![EditPoint::MaxOutput("max_tokens".to_owned())];
+    let named = match &request.path_model {
+        Some(named) => named.clone(),
+        None => {
+            edits.push(EditPoint::Model("model".to_owned()));
+            model(body.model)?
+        }
+    };
+    let streams_by_path = request.path.ends_with(":streamRawPredict");
     let has = |marker: &str| request.markers.iter().any(|there| there == marker);
     Ok(Call {
-        stream: flag(body.stream, "stream")?.unwrap_or(false),
+        stream: flag(body.stream, "stream")?.unwrap_or(false) || streams_by_path,
         max_output: count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?,
         service_tier: priced_tier(tier, speed.as_deref(), geo.as_deref()),
-        edits: vec![
-            EditPoint::Model("model".to_owned()),
-            EditPoint::MaxOutput("max_tokens".to_owned()),
-        ],
+        edits,
         cache_writes: match has(CACHE_CONTROL) {
             true if has(ONE_HOUR) => CacheWrites::OneHour,
             true => CacheWrites::FiveMinutes,
@@ -43,7 +49,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         },
         // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
         media_bytes_per_token: has(DOCUMENT).then(|| if has(PLAIN_TEXT) { 4 } else { 60 }),
-        ..call(model(body.model)?)
+        ..call(named)
     })
 }
 
