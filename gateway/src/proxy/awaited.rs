@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BillId, Hold, Name, Outcome, Settlement, Usage};
+use agentledger_ledger::{BillId, Entry, Hold, Name, Outcome, Settlement, Usage};
 use parking_lot::Mutex;
 
-use crate::meter::reason;
+use crate::meter::{Text, reason};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::report;
@@ -62,23 +62,25 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
     let patience = Duration::from_millis(limits.background_wait_ms);
     if gateway.awaited.len() >= limits.background_holds_max {
         tracing::warn!("too many background requests wait for their results: this one is entered at what it held");
-        return give_up(gateway, waiting, vec![bill]);
+        return report::settled(gateway, give_up(gateway, waiting, vec![bill]));
     }
     waiting.hold.defer(bill);
+    // Of the request only its facts are needed any more.
+    waiting.exchange.inspected.text = Text::default();
     gateway.awaited.waiting.lock().insert(bill, waiting);
     let gateway = Arc::downgrade(gateway);
     tokio::spawn(async move {
         tokio::time::sleep(patience).await;
-        if let Some(gateway) = gateway.upgrade() {
-            gateway
-                .awaited
-                .end(&bill, |waiting| give_up(&gateway, waiting, vec![bill]));
+        let Some(gateway) = gateway.upgrade() else { return };
+        let gave_up = |waiting| give_up(&gateway, waiting, vec![bill]);
+        if let Some(entry) = gateway.awaited.end(&bill, gave_up) {
+            report::settled(&gateway, entry);
         }
     });
 }
 
 /// The result was never fetched: what was held is taken as spent, and a later fetch bills nothing.
-fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) {
+fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> Entry {
     let Waiting {
         exchange,
         hold,
@@ -103,5 +105,5 @@ fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) {
         duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ttfb_ms,
     };
-    report::settled(gateway, hold.settle_bills(settlement, None, bills).entry);
+    hold.settle_bills(settlement, None, bills).entry
 }
