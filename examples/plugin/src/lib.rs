@@ -8,8 +8,8 @@
 use agentledger_guest::fields::{self, COUNT_MAX, Field};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{
-    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, Provider, Reading, Refusal, Request, call,
-    info, openai_error, reading, route, serde_json, sse, want,
+    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, ProgressPart, Provider, Reading, Refusal,
+    Request, call, info, openai_error, progress, reading, route, serde_json, sse, want,
 };
 use serde::Deserialize;
 
@@ -47,6 +47,8 @@ impl Provider for Acme {
         Info {
             routes: vec![route("POST", "/v1/generate", "generate", Billing::Metered)],
             request_paths: vec![want("model", 256, 0), want("max_tokens", 64, 0)],
+            // By a digest of these the gateway sees an agent that repeats itself.
+            progress_paths: vec![progress("prompt", ProgressPart::Content)],
             answer_paths: vec![want("model", 256, 0), want("tokens", 1_024, 0)],
             text_paths: vec!["text".to_owned()],
             markers: vec!["\"tokens\"".to_owned()],

@@ -9,7 +9,9 @@ use crate::amounts::{Amounts, Unit};
 use crate::billed::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
-use crate::event::{Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::event::{
+    Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+};
 use crate::money::Usd;
 use crate::names::Interner;
 use crate::usage::{Kind, Usage};
@@ -26,7 +28,8 @@ const SETTLED: u8 = 3;
 const VOIDED: u8 = 4;
 const DENIED: u8 = 5;
 const ADJUSTED: u8 = 6;
-const DEFERRED: u8 = 7;
+const MARKED: u8 = 7;
+const DEFERRED: u8 = 8;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -40,6 +43,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Denied(_) => DENIED,
         Event::Adjusted(_) => ADJUSTED,
         Event::Deferred(_) => DEFERRED,
+        Event::Marked(_) => MARKED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -65,6 +69,11 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Deferred(deferred) => {
             w.unsigned(deferred.hold.0);
             w.raw(&deferred.bill.0);
+        }
+        Event::Marked(marked) => {
+            w.name(&marked.tenant, names);
+            w.name(&marked.session, names);
+            w.byte(marked.mark as u8);
         }
     }
     w.finish()
@@ -116,6 +125,15 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             hold: HoldId(r.unsigned()?),
             bill: BillId(r.array()?),
         }),
+        MARKED => Event::Marked(Arc::new(Marked {
+            at_ms,
+            tenant: r.name(names)?,
+            session: r.name(names)?,
+            mark: Mark::ALL
+                .get(usize::from(r.byte()?))
+                .copied()
+                .ok_or(DecodeError::Malformed("unknown mark of a session"))?,
+        })),
         _ => return Err(DecodeError::Malformed("unknown kind of event")),
     };
     reader.end()?;

@@ -208,6 +208,14 @@ fn event() -> impl Strategy<Value = Event> {
                 }))
             }
         ),
+        (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
+            Event::Marked(Arc::new(Marked {
+                at_ms,
+                tenant,
+                session,
+                mark: Mark::ALL[mark],
+            }))
+        }),
     ]
 }
 
@@ -240,7 +248,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x18, bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x19, bytes in vec(any::<u8>(), 0..200)) {
         let mut event = vec![kind];
         event.extend(bytes);
         let _ = decode(&event, &mut Names::new());

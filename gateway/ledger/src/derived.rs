@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::names::Names;
 use crate::query;
 use crate::rollup::{self, Retention, Rollups};
+use crate::sessions::{self, Sessions};
 use crate::store::{Change, Month, Store, StoreError, Stores};
 use crate::writer::Scribe;
 
@@ -28,15 +29,18 @@ const CHECKPOINT_VERSION: u8 = 1;
 #[derive(Debug)]
 pub(crate) struct Derived {
     pub rollups: Rollups,
+    /// With locks of its own: requests ask there.
+    pub sessions: Arc<Sessions>,
     /// Facts of the open holds, which settled events do not repeat.
     open: Map<HoldId, Arc<Facts>>,
     pub bills: BillRows,
 }
 
 impl Derived {
-    pub fn new(retention: Retention) -> Derived {
+    pub fn new(rollups: Rollups, sessions: Arc<Sessions>) -> Derived {
         Derived {
-            rollups: Rollups::new(retention),
+            rollups,
+            sessions,
             open: Map::default(),
             bills: BillRows::default(),
         }
@@ -51,21 +55,31 @@ impl Derived {
         self.bills.committed(event);
         match event {
             Event::Held(held) => {
+                self.sessions.held(sequence, held.at_ms, &held.facts);
                 self.open.insert(HoldId(sequence), Arc::clone(&held.facts));
             }
             Event::Settled(settled) => {
                 if let Some(facts) = self.open.remove(&settled.hold) {
-                    self.rollups.add(&settled.entry(&facts));
+                    let entry = settled.entry(&facts);
+                    self.sessions.settled(sequence, settled.at_ms, &entry);
+                    self.rollups.add(&entry);
                 }
             }
             Event::Voided(voided) => {
-                self.open.remove(&voided.hold);
+                if let Some(facts) = self.open.remove(&voided.hold) {
+                    self.sessions.voided(sequence, voided.at_ms, &facts);
+                }
             }
             Event::Adjusted(adjusted) => match query::find_settled(stores, adjusted.hold, adjusted.held_at_ms) {
-                Ok(Some(found)) => self.rollups.adjust(&found.entry(), adjusted.amounts.usd),
+                Ok(Some(found)) => {
+                    let entry = found.entry();
+                    self.sessions.adjusted(sequence, &entry.facts, adjusted.amounts.usd);
+                    self.rollups.adjust(&entry, adjusted.amounts.usd);
+                }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "cannot find the entry of an adjustment for the cost sums"),
             },
+            Event::Marked(marked) => self.sessions.marked(sequence, marked),
             Event::Opening(_) | Event::Extended(_) | Event::Denied(_) | Event::Deferred(_) => {}
         }
     }
@@ -175,7 +189,10 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
     let mut batch = Vec::new();
     for pair in state.scan(&[]) {
         let (key, _) = pair?;
-        let is_row = matches!(key.first(), Some(&ROW_PREFIX | &billed::ROW_PREFIX));
+        let is_row = matches!(
+            key.first(),
+            Some(&(ROW_PREFIX | billed::ROW_PREFIX | sessions::ROW_PREFIX))
+        );
         if key == CHECKPOINT_KEY || is_row {
             batch.push(Change::Remove(key));
         }
@@ -195,6 +212,7 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
         floors_ms,
         rows,
         bills,
+        session_rows,
     } = due;
     let checkpoint = Checkpoint {
         head,
@@ -205,6 +223,7 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
     };
     let mut batch = vec![Change::Put(CHECKPOINT_KEY.to_vec(), checkpoint.encode())];
     batch.extend(bills);
+    batch.extend(session_rows);
     for (key, value) in rows {
         let mut row = Vec::with_capacity(key.len() + 1);
         row.push(ROW_PREFIX);
@@ -256,19 +275,19 @@ impl Scribe for Bookkeeper {
         if !self.checkpoints.is_running() {
             return;
         }
-        let (floors_ms, rows, bills) = {
-            let Derived { rollups, bills, .. } = &mut *self.derived.write();
-            rollups.merge(snapshot.at_ms);
-            let bills = bills.take_changes(head.sequence, snapshot.at_ms);
-            (rollups.floors_ms(), rollups.take_changes(), bills)
+        let due = {
+            let derived = &mut *self.derived.write();
+            derived.rollups.merge(snapshot.at_ms);
+            Due {
+                floors_ms: derived.rollups.floors_ms(),
+                rows: derived.rollups.take_changes(),
+                bills: derived.bills.take_changes(head.sequence, snapshot.at_ms),
+                session_rows: derived.sessions.take_changes(),
+                snapshot,
+                head,
+            }
         };
-        self.checkpoints.checkpoint(Due {
-            snapshot,
-            head,
-            floors_ms,
-            rows,
-            bills,
-        });
+        self.checkpoints.checkpoint(due);
     }
 
     fn tick(&mut self) {
@@ -284,6 +303,9 @@ impl Scribe for Bookkeeper {
                 .iter()
                 .for_each(|month| tracing::info!(%month, "removed a month of the journal")),
             Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
+        }
+        if let Err(error) = self.derived.read().sessions.forget_before(month.back(kept).start_ms()) {
+            tracing::warn!(%error, "cannot remove old sessions");
         }
     }
 }

@@ -27,6 +27,7 @@ pub enum Event {
     Denied(Denied),
     Adjusted(Arc<Adjusted>),
     Deferred(Deferred),
+    Marked(Arc<Marked>),
 }
 
 impl Event {
@@ -41,6 +42,7 @@ impl Event {
             Event::Denied(denied) => denied.at_ms,
             Event::Adjusted(adjusted) => adjusted.at_ms,
             Event::Deferred(deferred) => deferred.at_ms,
+            Event::Marked(marked) => marked.at_ms,
         }
     }
 }
@@ -189,4 +191,29 @@ pub struct Adjusted {
     /// Added to what is posted; negative to give back.
     pub amounts: Amounts,
     pub reason: Name,
+}
+
+/// What somebody did to a session: one that falls silent needs no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Mark {
+    /// Its client said that it is over, or an operator did. A further call takes it up again.
+    Completed = 0,
+    /// An operator stopped it: it is served no more.
+    Killed = 1,
+    /// People were told of it: once is enough.
+    Alerted = 2,
+}
+
+impl Mark {
+    pub const ALL: [Mark; 3] = [Mark::Completed, Mark::Killed, Mark::Alerted];
+}
+
+/// A session was marked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    pub at_ms: i64,
+    pub tenant: Name,
+    pub session: Name,
+    pub mark: Mark,
 }

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::derived::{Bookkeeper, Derived, Snapshot, remove_before};
 use crate::entry::{Entry, Facts, Name, Settlement};
 pub use crate::error::LedgerError;
-use crate::event::HoldId;
+use crate::event::{HoldId, Mark};
 use crate::hold::{Hold, Permit, Settled};
 use crate::journal::frame::{Hash, Head};
 use crate::money::Usd;
@@ -32,6 +32,7 @@ pub use crate::options::{Durability, Options};
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
 use crate::rollup::{Point, SummaryQuery, SummaryRow};
+use crate::sessions::Sessions;
 use crate::store::{DiskStores, Month, Stores};
 use crate::verify::{self, Report};
 use crate::window::Stretch;
@@ -103,6 +104,7 @@ pub struct Ledger {
     durability: Durability,
     /// Holds that the last process left open and this one settled.
     recovered_holds: usize,
+    sessions: Arc<Sessions>,
     asked: AskedLimits,
     /// Told whenever a hold ends.
     freed: Notify,
@@ -124,7 +126,7 @@ impl Ledger {
     ) -> Result<Arc<Ledger>, LedgerError> {
         let now_ms = clock.now_ms();
         let state = stores.state()?;
-        let recovered = recover::recover(&*stores, &*state, options.rollups, true)?;
+        let recovered = recover::recover(&*stores, &state, (options.rollups, options.sessions), true)?;
         if let Some(kept) = options.retention_months {
             // Whatever the time, the start goes on from the newest month.
             let first = Month::of_ms(now_ms).back(kept);
@@ -137,8 +139,9 @@ impl Ledger {
         };
         let places_max = options.queue_events_max.max(QUEUE_EVENTS_MIN);
         let queue = Arc::new(Queue::new(recovered.head, places_max, linger));
+        let sessions = Arc::clone(&recovered.derived.sessions);
         let derived = Arc::new(RwLock::new(recovered.derived));
-        let checkpoints = Checkpoints::start(recovered.books.clone(), state);
+        let checkpoints = Checkpoints::start(recovered.books.clone(), state, Arc::clone(&sessions));
         let checkpoints = checkpoints.map_err(|error| LedgerError::Thread(error.to_string()))?;
         let (month, store, is_new) = match recovered.newest {
             Some((month, store)) => (month, store, false),
@@ -163,6 +166,7 @@ impl Ledger {
             clock,
             durability: options.durability,
             recovered_holds,
+            sessions,
             asked: AskedLimits::default(),
             freed: Notify::new(),
             writer: Mutex::new(None),
@@ -337,6 +341,19 @@ impl Ledger {
         for recorded in core.books.deny(now_ms, &denial.account, &denial.tenant, &denial.reason) {
             self.put(recorded, None, false);
         }
+    }
+
+    /// All sessions, as far as their events are on disk.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Marks a session. The sequence of its event, for `durable`.
+    pub fn mark_session(&self, tenant: &Name, session: &Name, mark: Mark) -> u64 {
+        let mut core = self.core.lock();
+        let now_ms = self.now_in_month(&mut core);
+        let recorded = core.books.mark_session(now_ms, tenant, session, mark);
+        self.put(recorded, None, false)
     }
 
     /// Corrects a settled entry by `delta`. Reads the journal to find it: not for the request path. The sequence of its

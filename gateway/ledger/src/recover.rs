@@ -10,7 +10,8 @@ use crate::event::Event;
 use crate::journal::frame::{Chunk, Damage, Head, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
-use crate::rollup::Retention;
+use crate::rollup::{Retention, Rollups};
+use crate::sessions::{Kept, Sessions};
 use crate::store::{Month, Store, Stores};
 
 /// So often a replay merges what has grown old, so that a long one needs no more memory than a running ledger.
@@ -34,8 +35,8 @@ pub(crate) struct Recovered {
 /// Reads all state, checking the chain of what is replayed. Damage there is an error, never passed over.
 pub(crate) fn recover(
     stores: &dyn Stores,
-    state: &dyn Store,
-    retention: Retention,
+    state: &Arc<dyn Store>,
+    (retention, kept): (Retention, Kept),
     may_change: bool,
 ) -> Result<Recovered, ReadError> {
     let months = written_months(stores)?;
@@ -44,7 +45,7 @@ pub(crate) fn recover(
         tracing::warn!(lines = heads.broken, "the file `heads` has lines that cannot be read");
     }
     let mut noted = Noted::new(heads.noted, u64::MAX);
-    let loaded = derived::load(state, retention)?;
+    let loaded = derived::load(&**state, retention)?;
     let loaded = match loaded {
         Some(loaded) => Books::restore(&loaded.checkpoint.books)
             .ok()
@@ -56,8 +57,9 @@ pub(crate) fn recover(
             let checkpoint = loaded.checkpoint;
             let month = months.iter().find(|(month, _)| *month == checkpoint.month);
             require(month.map(|(_, store)| &**store), &checkpoint)?;
-            let mut derived = Derived::new(retention);
-            derived.rollups = loaded.rollups;
+            let sessions = Sessions::new(Some(Arc::clone(state)), kept);
+            sessions.load(checkpoint.at_ms)?;
+            let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
             derived.bills = loaded.bills;
             derived.set_open(
                 books
@@ -84,9 +86,12 @@ pub(crate) fn recover(
         }
         None => {
             if may_change {
-                derived::clear(state)?;
+                derived::clear(&**state)?;
             }
-            let (books, derived) = (Books::new(), Derived::new(retention));
+            // What rests without a checkpoint would be counted twice.
+            let rest = may_change.then(|| Arc::clone(state));
+            let sessions = Arc::new(Sessions::new(rest, kept));
+            let (books, derived) = (Books::new(), Derived::new(Rollups::new(retention), sessions));
             let mut recovered = Recovered {
                 books,
                 derived,

@@ -11,6 +11,12 @@ pub struct Limits {
     pub json_depth_max: u32,
     /// Longest single header value of those that name an agent, session, user, task or tag.
     pub identity_bytes_max: usize,
+    /// Longest `X-Agent-Tags`, all its pairs together.
+    pub tags_bytes_max: usize,
+    /// Tags of one request, its parent session included.
+    pub tags_max: usize,
+    /// Sessions in memory; older ones rest in the ledger's state and come back when they are called again.
+    pub sessions_in_memory_max: usize,
     /// All request header bytes.
     pub header_bytes_max: usize,
     /// Longest frame of a stream; a longer one passes, unread.
@@ -46,6 +52,9 @@ impl Default for Limits {
             bodies_in_flight_bytes_max: 1 << 30,
             json_depth_max: 128,
             identity_bytes_max: 256,
+            tags_bytes_max: 2_048,
+            tags_max: 16,
+            sessions_in_memory_max: 100_000,
             header_bytes_max: 64 << 10,
             frame_bytes_max: 8 << 20,
             answer_bytes_max: 64 << 20,

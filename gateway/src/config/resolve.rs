@@ -31,7 +31,7 @@ impl Known {
     /// What is built in.
     pub fn built_in() -> Known {
         Known::new(
-            ["openai", "anthropic", "gemini", "cohere"],
+            ["openai", "anthropic", "gemini", "cohere", "bedrock"],
             crate::meter::price::built_in_providers(),
         )
     }
@@ -492,13 +492,13 @@ fn fingerprint_secret(at: &Cursor<'_>) -> Option<Secret<String>> {
 /// Sections of the contract whose work no part does yet: they are read and checked, and told of when they ask for something.
 fn warn_of_what_is_not_built(root: &Cursor<'_>) {
     const NOT_BUILT: &str = "is read, but not built yet: it has no effect";
-    for name in ["rate_limits", "alerts", "agent"] {
+    for name in ["alerts"] {
         let section = root.at(name);
         if section.is_given() {
             section.warn(NOT_BUILT);
         }
     }
-    for name in ["tenants.enabled", "mcp.enabled"] {
+    for name in ["mcp.enabled"] {
         let flag = root.at(name);
         if flag.flag(false) {
             flag.warn(NOT_BUILT);
@@ -538,6 +538,9 @@ fn limits(at: &Cursor<'_>) -> Limits {
         ),
         json_depth_max: at.at("json_depth_max").count_u32(default.json_depth_max, 8, 1024),
         identity_bytes_max: size("identity_bytes_max", default.identity_bytes_max, 16, 64 * KIB),
+        tags_bytes_max: size("tags_bytes_max", default.tags_bytes_max, 16, 64 * KIB),
+        tags_max: count("tags_max", default.tags_max, 1, 256),
+        sessions_in_memory_max: count("sessions_in_memory_max", default.sessions_in_memory_max, 64, 10_000_000),
         header_bytes_max: size("header_bytes_max", default.header_bytes_max, 4 * KIB, GIB),
         frame_bytes_max: size("frame_bytes_max", default.frame_bytes_max, KIB, GIB),
         answer_bytes_max: size("answer_bytes_max", default.answer_bytes_max, KIB, GIB),

@@ -120,6 +120,12 @@ pub const PROVIDER: &[Key] = &[
     section("retries", &[leaf("connect"), leaves("statuses")]),
     leaf("ca_file"),
     leaf("h2"),
+    named("deployments", Shape::NamedLeaves),
+    // AWS's, for the type bedrock.
+    leaf("region"),
+    leaf("access_key_id"),
+    leaf("secret_access_key"),
+    leaf("session_token"),
 ];
 
 const STORAGE: &[Key] = &[
@@ -162,16 +168,18 @@ const ALERTS: &[Key] = &[
     leaf("cooldown_mins"),
 ];
 
-const RATE_LIMITS: &[Key] = &[
-    section("default", &[leaf("requests_per_minute"), leaf("requests_per_hour")]),
-    rows(
-        "rules",
-        &[
-            leaf("api_key_pattern"),
-            leaf("requests_per_minute"),
-            leaf("requests_per_hour"),
-        ],
-    ),
+const RATE_LIMITS: &[Key] = &[section("default", RATE_RULE), rows("rules", RATE_RULE)];
+
+const RATE_RULE: &[Key] = &[
+    leaf("api_key_pattern"),
+    leaf("requests_per_second"),
+    leaf("requests_per_minute"),
+    leaf("requests_per_hour"),
+    leaf("requests_per_day"),
+    leaf("tokens_per_minute"),
+    leaf("tokens_per_hour"),
+    leaf("tokens_per_day"),
+    leaf("parallel"),
 ];
 
 const MCP: &[Key] = &[
@@ -202,6 +210,9 @@ const LIMITS: &[Key] = &[
     leaf("bodies_in_flight_bytes_max"),
     leaf("json_depth_max"),
     leaf("identity_bytes_max"),
+    leaf("tags_bytes_max"),
+    leaf("tags_max"),
+    leaf("sessions_in_memory_max"),
     leaf("header_bytes_max"),
     leaf("frame_bytes_max"),
     leaf("answer_bytes_max"),

@@ -7,7 +7,7 @@ use agentledger_ledger::Usage;
 
 use super::decode::{self, Decoder};
 use super::fold::{Fold, MeteredPart};
-use super::frames::{Frame, FrameKind, Framer, Framing};
+use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
 use super::lines::{Line, Lines};
 use super::reader::Reader;
 use super::reason;
@@ -127,6 +127,7 @@ struct Core {
     outlined: u64,
     unreadable: u64,
     encoded_badly: bool,
+    frame_fault: Option<FrameFault>,
     plugin_errors: u32,
     /// The plugin failed on a frame after the last usage.
     failed_since_usage: bool,
@@ -137,6 +138,8 @@ struct Core {
     lines: Option<Lines>,
     /// The last frame is among the kept.
     last_unread: bool,
+    /// The answer's headers that the plugin wants, as the first member of an outline; empty where there are none.
+    headers: String,
 }
 
 #[derive(Default)]
@@ -174,6 +177,13 @@ impl Meter {
         }
     }
 
+    /// Shows the plugin those of the answer's headers that it wants. `header` finds one by its name in lower case.
+    #[must_use]
+    pub fn with_headers<'h>(mut self, header: impl Fn(&str) -> Option<&'h str>) -> Meter {
+        self.core.headers = self.core.reader.headers_member(header);
+        self
+    }
+
     /// Takes the next bytes of the answer and tells which may go on.
     pub fn push(&mut self, chunk: &[u8], passed: &mut dyn FnMut(Passed)) {
         if chunk.is_empty() {
@@ -202,7 +212,7 @@ impl Meter {
 
     /// The answer passes frame by frame: it can be cut at a frame's end, and end in the dialect's error.
     pub fn is_framed(&self) -> bool {
-        self.decoder.is_none() && matches!(self.source, Source::Framed(_))
+        self.decoder.is_none() && matches!(&self.source, Source::Framed(framer) if !framer.is_broken())
     }
 
     /// An ending of the dialect's as bytes that may follow what has passed, whatever the answer's framing. `None`: none may.
@@ -246,6 +256,7 @@ impl Meter {
                     }
                 });
                 oversized = framer.oversized();
+                self.core.frame_fault = framer.fault();
                 self.core.truncated |= !framer.is_whole();
                 self.core.reread();
                 let unread = self.core.outlined == 0 && (self.core.unreadable > 0 || self.core.frames == 0);
@@ -259,7 +270,13 @@ impl Meter {
                 let readable = self.core.whole(&body);
                 self.core.metered(oversized, !readable, false)
             }
-            Source::Undecided | Source::Opaque => self.core.metered(oversized, true, false),
+            Source::Undecided | Source::Opaque => {
+                // A body that cannot be read may be counted in its headers.
+                if !self.core.headers.is_empty() {
+                    self.core.read(None, "{}");
+                }
+                self.core.metered(oversized, true, false)
+            }
             Source::Ignored => self.core.metered(oversized, false, true),
         }
     }
@@ -296,6 +313,7 @@ fn by_content_type(content_type: Option<&str>, frame_bytes_max: usize) -> Source
         .to_ascii_lowercase();
     let framing = match essence.as_str() {
         "text/event-stream" => Framing::Sse,
+        "application/vnd.amazon.eventstream" => Framing::AwsEventStream,
         // The last is Cohere's.
         "application/x-ndjson"
         | "application/ndjson"
@@ -337,12 +355,14 @@ impl Core {
             outlined: 0,
             unreadable: 0,
             encoded_badly: false,
+            frame_fault: None,
             plugin_errors: 0,
             failed_since_usage: false,
             truncated: false,
             kept: VecDeque::new(),
             lines: facts.lines.then(Lines::default),
             last_unread: false,
+            headers: String::new(),
         }
     }
 
@@ -442,6 +462,15 @@ impl Core {
 
     /// Gives one outline to the plugin. True: the frame said nothing but usage.
     fn read(&mut self, event: Option<&str>, outline: &str) -> bool {
+        let with_headers;
+        let outline = match outline.strip_prefix('{') {
+            Some(members) if !self.headers.is_empty() => {
+                let comma = if members.starts_with('}') { "" } else { "," };
+                with_headers = format!("{{{}{comma}{members}", self.headers);
+                &with_headers
+            }
+            _ => outline,
+        };
         let (operation, streamed, status) = (self.operation.as_ref(), self.streamed, self.status);
         match self.reader.read(&AnswerFrame {
             operation,
@@ -530,6 +559,8 @@ impl Core {
             Some(reason::ENCODED)
         } else if self.failed_since_usage && !(seen && over) {
             Some(reason::PLUGIN_FAILED)
+        } else if let Some(fault) = self.frame_fault.filter(|_| !(seen && over)) {
+            Some(reason_of(fault))
         } else if unreadable && !seen {
             Some(reason::UNREADABLE)
         } else if !seen {
@@ -539,5 +570,15 @@ impl Core {
         } else {
             None
         }
+    }
+}
+
+fn reason_of(fault: FrameFault) -> &'static str {
+    match fault {
+        FrameFault::PreludeCrc => reason::FRAME_PRELUDE_CRC,
+        FrameFault::MessageCrc => reason::FRAME_MESSAGE_CRC,
+        FrameFault::Length => reason::FRAME_LENGTH,
+        FrameFault::Headers => reason::FRAME_HEADERS,
+        FrameFault::Truncated => reason::FRAME_TRUNCATED,
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! - `request.json`, or `request.form` whose boundary is `fixture`: the body as a client sends it; none for a GET;
 //! - `answer.json`, `answer.sse`, `answer.ndjson`, `answer.jsonl` or `answer.bin`: the answer's bytes as the upstream sends them;
+//!   `answer.events`: the messages of an AWS event stream, one JSON a line: `event`, `exception` or `error` is its name, `data`
+//!   its payload, that of a `chunk` to be wrapped;
 //! - `expected.json`: `path` behind the prefix, `source` of the facts, the `call` as read, and of the answer `model`, `usage`
-//!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where it
-//!   is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are `broken`.
+//!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where the
+//!   dialect looks at them: `headers` of the request, `answer_headers`, `response_id`, and `final`: the last event was seen.
+//!   Where it is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are
+//!   `broken`.
 //!
 //! Answers are read whole, byte by byte, and cut in two at every place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -17,8 +21,10 @@ use serde::Deserialize;
 
 use agentledger_ledger::Usage;
 
-use super::tests::{places, run};
+use super::frames::aws_tests::{aws_event, message};
+use super::tests::places;
 use super::*;
+use crate::base64;
 use crate::config;
 use crate::config::limits::Limits;
 use crate::plugin::outline::form::form;
@@ -31,6 +37,8 @@ struct Expected {
     #[serde(default = "post")]
     method: String,
     path: String,
+    /// The model that stands in the client's path and not in the dialect's, as Azure's deployments do.
+    deployment: Option<String>,
     /// Where the facts are from: each fixture says it.
     source: String,
     /// None where only a result is fetched.
@@ -49,6 +57,22 @@ struct Expected {
     #[serde(default)]
     failed: bool,
     reason: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    answer_headers: BTreeMap<String, String>,
+    response_id: Option<String>,
+    #[serde(default, rename = "final")]
+    is_final: Option<bool>,
+}
+
+/// One line of `answer.events`.
+#[derive(Deserialize)]
+struct Message {
+    event: Option<String>,
+    exception: Option<String>,
+    error: Option<String>,
+    data: serde_json::Value,
 }
 
 type Counts = BTreeMap<String, u64>;
@@ -90,7 +114,37 @@ fn folders(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+fn bytes_of(sent: &Message) -> Vec<u8> {
+    let data = sent.data.to_string();
+    match (&sent.event, &sent.exception, &sent.error) {
+        (Some(name), _, _) if name == "chunk" => aws_event(
+            name,
+            &format!("{{\"bytes\":\"{}\",\"p\":\"abc\"}}", base64::encode(data.as_bytes())),
+        ),
+        (Some(name), _, _) => aws_event(name, &data),
+        (_, Some(name), _) => {
+            let headers = [(":exception-type", name.as_str()), (":message-type", "exception")];
+            message(&headers, data.as_bytes())
+        }
+        (_, _, Some(code)) => {
+            let headers = [
+                (":error-code", code.as_str()),
+                (":error-message", "it broke"),
+                (":message-type", "error"),
+            ];
+            message(&headers, b"")
+        }
+        _ => panic!("a line is neither event nor exception nor error"),
+    }
+}
+
 fn answer(case: &Path) -> (&'static str, Vec<u8>) {
+    if let Ok(lines) = std::fs::read_to_string(case.join("answer.events")) {
+        let bytes = lines
+            .lines()
+            .flat_map(|line| bytes_of(&serde_json::from_str(line).unwrap()));
+        return ("application/vnd.amazon.eventstream", bytes.collect());
+    }
     let kinds = [
         ("answer.json", "application/json; charset=UTF-8"),
         ("answer.sse", "text/event-stream"),
@@ -107,7 +161,14 @@ fn answer(case: &Path) -> (&'static str, Vec<u8>) {
 }
 
 /// What the request asks for, as the gateway learns it.
-fn asked(plugin: &Plugin, case: &Path, operation: &str, path: &str, path_model: Option<String>) -> ExpectedCall {
+fn asked(
+    plugin: &Plugin,
+    case: &Path,
+    expected: &Expected,
+    operation: &str,
+    path_model: Option<String>,
+) -> ExpectedCall {
+    let path = &expected.path;
     let (outlined, characters, body) = match std::fs::read(case.join("request.form")) {
         Ok(body) => {
             let form = form(&body, "fixture", plugin.dialect.info()).unwrap_or_else(|error| panic!("{error}"));
@@ -122,10 +183,10 @@ fn asked(plugin: &Plugin, case: &Path, operation: &str, path: &str, path_model: 
     };
     let request = Request {
         method: "POST".to_owned(),
-        path: path.to_owned(),
+        path: path.clone(),
         operation: operation.to_owned(),
-        path_model,
-        headers: vec![],
+        path_model: expected.deployment.clone().or(path_model),
+        headers: expected.headers.clone().into_iter().collect(),
         outline: outlined.doc,
         markers: plugin.markers_in(&body),
         characters,
@@ -153,6 +214,24 @@ fn counts(usage: &Usage) -> Counts {
         .collect()
 }
 
+/// One run of a meter that is shown headers of the answer: what it said, and the bytes it let through.
+fn run_with<'h>(
+    reader: &Arc<Reader>,
+    facts: AnswerFacts<'_>,
+    header: &impl Fn(&str) -> Option<&'h str>,
+    bytes: &[u8],
+    cuts: &[usize],
+) -> (Metered, Vec<u8>) {
+    let mut meter = Meter::new(Arc::clone(reader), facts, &Limits::default()).with_headers(header);
+    let (mut passed, mut from) = (0, 0);
+    for to in cuts.iter().copied().chain([bytes.len()]) {
+        meter.push(&bytes[from..to], &mut |piece| passed += piece.raw_len);
+        from = to;
+    }
+    let metered = meter.finish(&mut |piece| passed += piece.raw_len);
+    (metered, bytes[..passed].to_vec())
+}
+
 fn check(plugin: &Arc<Plugin>, case: &Path) {
     let name = case.display().to_string();
     let text = std::fs::read_to_string(case.join("expected.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -166,7 +245,7 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     let call = expected
         .call
         .is_some()
-        .then(|| asked(plugin, case, &operation, &expected.path, matched.path_model));
+        .then(|| asked(plugin, case, &expected, &operation, matched.path_model));
     assert_eq!(call, expected.call, "{name}");
 
     let (content_type, bytes) = answer(case);
@@ -181,11 +260,11 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     };
     let reader = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap());
     let all = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap().reading_all());
-    let limits = Limits::default();
     if let Some(lines) = &expected.lines {
         return check_lines(&name, &reader, facts(), &bytes, lines, expected.broken);
     }
-    let (whole, out) = run(&reader, facts(), &limits, &bytes, &[]);
+    let header = |name: &str| expected.answer_headers.get(name).map(String::as_str);
+    let (whole, out) = run_with(&reader, facts(), &header, &bytes, &[]);
     assert!(out == bytes, "{name}: it passes as it came");
     assert_eq!(counts(&whole.usage), expected.usage, "{name}");
     assert_eq!(whole.model, expected.model, "{name}");
@@ -199,8 +278,14 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
         "{name}"
     );
     assert_eq!(whole.plugin_errors, 0, "{name}");
+    if let Some(is_final) = expected.is_final {
+        assert_eq!(whole.final_seen, is_final, "{name}");
+    }
+    if let Some(id) = &expected.response_id {
+        assert_eq!(whole.response_id.as_ref(), Some(id), "{name}");
+    }
 
-    let (full, _) = run(&all, facts(), &limits, &bytes, &[]);
+    let (full, _) = run_with(&all, facts(), &header, &bytes, &[]);
     assert_eq!(
         (&full.parts, &full.model),
         (&whole.parts, &whole.model),
@@ -208,7 +293,7 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     );
     let single: Vec<usize> = (1..bytes.len()).collect();
     for cuts in std::iter::once(single).chain(places(bytes.len()).map(|place| vec![place])) {
-        let (cut, out) = run(&reader, facts(), &limits, &bytes, &cuts);
+        let (cut, out) = run_with(&reader, facts(), &header, &bytes, &cuts);
         assert!(out == bytes, "{name} cut at {cuts:?}");
         assert_eq!(cut, whole, "{name} cut at {cuts:?}");
     }
@@ -262,7 +347,13 @@ fn every_fixture_reads_as_it_says() {
         counts.insert(dialect, cases.len());
     }
     println!("fixtures read: {counts:?}");
-    for (dialect, least) in [("openai", 30), ("anthropic", 11), ("gemini", 29), ("cohere", 14)] {
-        assert!(counts.get(dialect).is_some_and(|count| *count >= least), "{counts:?}");
+    for (dialect, least) in [
+        ("openai", 30),
+        ("anthropic", 11),
+        ("gemini", 29),
+        ("cohere", 14),
+        ("bedrock", 30),
+    ] {
+        assert!(counts.get(dialect).is_none_or(|count| *count >= least), "{counts:?}");
     }
 }

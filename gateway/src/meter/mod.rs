@@ -18,6 +18,8 @@ mod text;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod corpus_aws;
+#[cfg(test)]
 mod corpus_hosts;
 #[cfg(test)]
 mod fixtures;

@@ -26,3 +26,10 @@ pub const ABSURD_USAGE: &str = "absurd_usage";
 pub const UNPRICED_MODEL: &str = "unpriced_model";
 /// The row states no price for a kind that was used: the documented stand-in was taken.
 pub const PRICE_FALLBACK: &str = "price_fallback";
+/// The framing of an AWS event stream is at fault: the checksum of a message's prelude, or of all of it; its lengths; its
+/// headers; or the stream ends within a message.
+pub const FRAME_PRELUDE_CRC: &str = "event_stream_prelude_crc";
+pub const FRAME_MESSAGE_CRC: &str = "event_stream_message_crc";
+pub const FRAME_LENGTH: &str = "event_stream_length";
+pub const FRAME_HEADERS: &str = "event_stream_headers";
+pub const FRAME_TRUNCATED: &str = "event_stream_truncated";

@@ -4,8 +4,8 @@
 use agentledger_ledger::Kind;
 
 use super::dialect::{
-    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Media, Medium, Problem, Reading,
-    ReadingPart, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Media, Medium, Problem, Progress,
+    ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Want,
 };
 use super::host::bindings::agentledger::plugin::types as wit;
 
@@ -40,6 +40,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.request_media.len(),
         info.request_markers.len(),
         info.request_counts.len(),
+        info.progress_paths.len(),
         info.answer_paths.len(),
         info.text_paths.len(),
         info.markers.len(),
@@ -76,6 +77,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         request_media: info.request_media.into_iter().map(media).collect(),
         request_markers: info.request_markers,
         request_counts: info.request_counts,
+        progress_paths: info.progress_paths.into_iter().map(progress).collect(),
         answer_paths: info.answer_paths.into_iter().map(want).collect(),
         text_paths: info.text_paths,
         markers: info.markers,
@@ -126,6 +128,18 @@ fn media(media: wit::Media) -> Media {
     Media {
         path: media.path,
         medium,
+    }
+}
+
+fn progress(progress: wit::Progress) -> Progress {
+    let part = match progress.part {
+        wit::ProgressPart::Role => ProgressPart::Role,
+        wit::ProgressPart::Content => ProgressPart::Content,
+        wit::ProgressPart::ToolCall => ProgressPart::ToolCall,
+    };
+    Progress {
+        path: progress.path,
+        part,
     }
 }
 

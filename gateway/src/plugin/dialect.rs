@@ -3,6 +3,9 @@
 
 use agentledger_ledger::Kind;
 
+/// Answer paths under this name want headers of the answer, not values of its body: see the WIT.
+pub const HEADERS: &str = "@headers";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
     Metered,
@@ -43,6 +46,20 @@ pub struct Media {
     pub medium: Medium,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressPart {
+    Role,
+    Content,
+    ToolCall,
+}
+
+/// A value of the request that tells what its agent did last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub path: String,
+    pub part: ProgressPart,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     pub name: String,
@@ -53,6 +70,7 @@ pub struct Info {
     pub request_media: Vec<Media>,
     pub request_markers: Vec<String>,
     pub request_counts: Vec<String>,
+    pub progress_paths: Vec<Progress>,
     pub answer_paths: Vec<Want>,
     pub text_paths: Vec<String>,
     pub markers: Vec<String>,

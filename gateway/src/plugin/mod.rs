@@ -10,11 +10,11 @@ mod routes;
 
 pub use dialect::{
     AnswerFrame, Billing, CacheWrites, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media,
-    Medium, Problem, Reading, ReadingPart, Refusal, Request, Route, Want,
+    Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Want,
 };
 pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};
-pub use routes::{Matched, RouteError, RouteTable};
+pub use routes::{Matched, RouteError, RouteTable, is_arn};
 
 #[cfg(test)]
 mod corpus_tests;

@@ -72,7 +72,9 @@ impl Plugin {
             max_items: 0,
         });
         let wants: Vec<Want> = info.request_paths.iter().cloned().chain(counted).collect();
-        let request_shape = Shape::compile(&wants, &info.request_media, &[]).map_err(shape)?;
+        let request_shape = Shape::compile(&wants, &info.request_media, &[])
+            .and_then(|shape| shape.with_progress(&info.progress_paths))
+            .map_err(shape)?;
         let finder = |marker: &String| Finder::new(marker.as_bytes()).into_owned();
         let answer_shape = Shape::compile_named(&info.answer_paths, &[], &info.text_paths).map_err(shape)?;
         let routes = RouteTable::compile(&info.routes).map_err(|error: RouteError| unfit(error.to_string()))?;

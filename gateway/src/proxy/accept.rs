@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentledger_ledger::Outcome;
+use agentledger_ledger::{Entry, Outcome};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -15,6 +15,7 @@ use ulid::Ulid;
 
 use crate::meter::reason;
 use crate::plugin::{Billing, Dialect};
+use crate::proxy::apply::{self, Reserved};
 use crate::proxy::awaited::{Waiting, wait_for};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
@@ -26,9 +27,11 @@ use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{Relayed, relay};
 use crate::proxy::reply::{Refusal, answer_json, refuse};
-use crate::proxy::reserve::{self, Reserved, Unbounded};
+use crate::proxy::reserve::{self, Unbounded};
+use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settlement, unanswered};
-use crate::proxy::{decide, handover, report, size};
+use crate::proxy::sigv4::refuse_foreign;
+use crate::proxy::{decide, handover, report, session, size};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -182,11 +185,12 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if is_websocket(session.req_header()) {
         return Err(refused(no_websocket()));
     }
+    refuse_foreign(&way, session.req_header()).map_err(refused)?;
     let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
-    let exchange = Exchange::new(
+    let mut exchange = Exchange::new(
         id,
         at_ms,
         started,
@@ -196,18 +200,31 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
-    let _running = report::begun(gateway, &exchange);
+    let _running = report::begun(gateway);
+    decide::bind(gateway, &mut exchange).map_err(refused)?;
+    session::admit(gateway, &exchange).map_err(refused)?;
+    exchange.session_end = SessionEnd::of(gateway, &exchange);
 
-    match exchange.billing {
-        Billing::Free => return pass_unmetered(gateway, session, &exchange).await.map_err(refused),
-        Billing::Fetched | Billing::FetchedLines => return fetch(gateway, session, exchange).await.map_err(refused),
-        Billing::Metered => {}
+    if !exchange.is_metered() {
+        let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
+        let passed = match exchange.billing {
+            Billing::Free | Billing::Metered => pass_unmetered(gateway, session, &exchange, &headers).await,
+            Billing::Fetched | Billing::FetchedLines => fetch(gateway, session, exchange, &headers).await,
+        };
+        return passed.map_err(refused);
     }
     let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
-    let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
-    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
+    (exchange.history, exchange.step) = session::begin(gateway, &exchange).unzip();
+    let verdict = decide::decide(gateway, &exchange, estimate.expected()).map_err(refused)?;
+    if let Some(deny) = &verdict.deny {
+        session::denied(&mut exchange, &deny.code);
+    }
+    let reserved = apply::reserve(gateway, &mut exchange, estimate, verdict, session)
         .await
         .map_err(refused)?;
+    if let Some(end) = &mut exchange.session_end {
+        end.is_entered = true;
+    }
     metered(gateway, session, exchange, reserved).await.map_err(refused)
 }
 
@@ -222,12 +239,17 @@ fn no_websocket() -> Refusal {
 }
 
 /// A free operation: forwarded, never held, never entered.
-async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchange) -> Result<bool, Refusal> {
+async fn pass_unmetered(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    exchange: &Exchange,
+    headers: &[(String, String)],
+) -> Result<bool, Refusal> {
     let outgoing = outgoing(exchange, session.req_header(), &Changes::default())?;
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     match forward(gateway, exchange, &outgoing, session, at_once).await {
         Ok(answer) => {
-            let relayed = relay(gateway, exchange, answer, false, &[], &mut Unbounded, session).await;
+            let relayed = relay(gateway, exchange, answer, false, headers, &mut Unbounded, session).await;
             Ok(relayed.finish(session).await)
         }
         Err(
@@ -246,11 +268,13 @@ async fn metered(
 ) -> Result<bool, Refusal> {
     let Reserved {
         mut hold,
+        mut rates,
         input_tokens,
         changes,
         headers,
         verdict,
         mut allowance,
+        shadow,
     } = reserved;
     let mut outgoing = match outgoing(&exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
@@ -293,6 +317,7 @@ async fn metered(
             ttfb_ms: relayed.ttfb_ms,
         };
         wait_for(gateway, bill, waiting);
+        drop((rates, shadow));
         return Ok(relayed.finish(session).await);
     }
     let ended = Ended {
@@ -309,13 +334,22 @@ async fn metered(
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
     reserve::learn(gateway, &exchange, &relayed.metered, &settlement);
+    rates.used_tokens(
+        settlement
+            .usage
+            .input_tokens()
+            .saturating_add(settlement.usage.output_tokens()),
+    );
     if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
         // Fetched, and entered, while its stream was still running here.
         hold.void("billed_when_fetched");
     } else {
         let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
-        report::settled(gateway, settled.entry);
+        over(&mut exchange, &settled.entry);
+        report::settled(gateway, settled.entry, &exchange.identity.trace);
     }
+    // Before the client sees the end: its next request must find its place free.
+    drop((rates, shadow));
     Ok(relayed.finish(session).await)
 }
 
@@ -324,6 +358,19 @@ fn goes_on(exchange: &Exchange, relayed: &Relayed) -> bool {
     let metered = &relayed.metered;
     let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
     exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished
+}
+
+/// What hangs on the end of a call is told before its client knows of it.
+fn over(exchange: &mut Exchange, entry: &Entry) {
+    let end = &entry.settlement;
+    if let Some(step) = exchange
+        .step
+        .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
+    {
+        step.answered(end.cost);
+    }
+    exchange.step = None;
+    exchange.session_end = None;
 }
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
@@ -342,7 +389,7 @@ fn unanswered_end(
         }
         Failed::NotTaken(refusal) => {
             let settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Unanswered(refusal) => {
@@ -350,7 +397,7 @@ fn unanswered_end(
             settlement.outcome = Outcome::UpstreamFailed;
             settlement.status = refusal.status;
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Cut(refusal) => {
@@ -359,12 +406,12 @@ fn unanswered_end(
             settlement.status = refusal.status;
             settlement.cost = settlement.cost.max(hold.held());
             settlement.estimate_reason = Some(reason::CUT.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::ClientGone => {
             let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Ok(false)
         }
     }

@@ -62,19 +62,22 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
     let patience = Duration::from_millis(limits.background_wait_ms);
     if gateway.awaited.len() >= limits.background_holds_max {
         tracing::warn!("too many background requests wait for their results: this one is entered at what it held");
-        return report::settled(gateway, give_up(gateway, waiting, vec![bill]));
+        let (entry, trace) = give_up(gateway, waiting, vec![bill]);
+        return report::settled(gateway, entry, &trace);
     }
     waiting.hold.defer(bill);
     // Of the request only its facts are needed any more.
     waiting.exchange.inspected.text = Text::default();
+    waiting.exchange.step = None;
+    waiting.exchange.session_end = None;
     gateway.awaited.waiting.lock().insert(bill, waiting);
     let gateway = Arc::downgrade(gateway);
     tokio::spawn(async move {
         tokio::time::sleep(patience).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let gave_up = |waiting| give_up(&gateway, waiting, vec![bill]);
-        if let Some(entry) = gateway.awaited.end(&bill, gave_up) {
-            report::settled(&gateway, entry);
+        if let Some((entry, trace)) = gateway.awaited.end(&bill, gave_up) {
+            report::settled(&gateway, entry, &trace);
         }
     });
 }

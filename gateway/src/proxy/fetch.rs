@@ -1,7 +1,6 @@
 //! Operations that fetch what an earlier request asked for: a response by its id, the results of a batch.
 //!
-//! Nothing is held for them: what they report is spent already. So they are neither asked of the policies beforehand nor
-//! refused by a budget; the first fetch that sees a result enters it, as overage with the reason `fetched_result`, and every
+//! Nothing is held for them: what they report is spent already. So no budget refuses them, though policies may; the first fetch that sees a result enters it, as overage with the reason `fetched_result`, and every
 //! budget counts it. Where a request's hold still waits for the result, that hold ends with it instead. Each is billed once.
 
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::meter::{End, Metered};
 use crate::plugin::Billing;
 use crate::policy::Estimate;
 use crate::proxy::awaited::Waiting;
-use crate::proxy::decide::decide;
+use crate::proxy::decide::{Expected, decide};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
 use crate::proxy::gateway::Gateway;
@@ -28,7 +27,12 @@ use crate::proxy::settle::{Ended, settlement};
 const FETCHED_RESULT: &str = "fetched_result";
 
 /// Forwards a fetch, relays its answer and enters what it brings.
-pub async fn fetch(gateway: &Arc<Gateway>, session: &mut ServerSession, exchange: Exchange) -> Result<bool, Refusal> {
+pub async fn fetch(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+    exchange: Exchange,
+    headers: &[(String, String)],
+) -> Result<bool, Refusal> {
     let _turn = match exchange.billing {
         Billing::FetchedLines => tokio::select! {
             turn = gateway.awaited.turn(bill_of(&exchange)) => Some(turn),
@@ -45,7 +49,7 @@ pub async fn fetch(gateway: &Arc<Gateway>, session: &mut ServerSession, exchange
         ) => return Err(refusal),
         Err(Failed::ClientGone) => return Ok(false),
     };
-    let mut relayed = relay(gateway, &exchange, answer, false, &[], &mut Unbounded, session).await;
+    let mut relayed = relay(gateway, &exchange, answer, false, headers, &mut Unbounded, session).await;
     report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
     if (200..300).contains(&relayed.status) {
         match exchange.billing {
@@ -81,10 +85,11 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
             input_tokens: waiting.input_tokens,
         };
         let settlement = settlement(gateway, &waiting.exchange, metered, &ended);
-        waiting.hold.settle_bills(settlement, None, vec![bill]).entry
+        let entry = waiting.hold.settle_bills(settlement, None, vec![bill]).entry;
+        (entry, waiting.exchange.identity.trace)
     };
-    if let Some(entry) = gateway.awaited.end(&bill, ended) {
-        report::settled(gateway, entry);
+    if let Some((entry, trace)) = gateway.awaited.end(&bill, ended) {
+        report::settled(gateway, entry, &trace);
         return;
     }
     if metered.parts.is_empty() || gateway.ledger.is_billed(&bill) {
@@ -112,7 +117,13 @@ pub fn bill_of_answer(exchange: &Exchange, metered: &Metered) -> Option<BillId> 
 /// Enters what no hold covers. The policies are asked now, when the model is known, for the budgets that count it.
 async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: Settlement, bills: Vec<BillId>) {
     exchange.inspected.call.model = settlement.model.to_string();
-    let bounds = match decide(gateway, &exchange, Estimate::default()) {
+    // A fetch is free, what it brings is not.
+    exchange.billing = Billing::Metered;
+    let nothing_more = Expected {
+        estimate: Estimate::default(),
+        priced: true,
+    };
+    let bounds = match decide(gateway, &exchange, nothing_more) {
         Ok(verdict) => {
             settlement.verdict = verdict.spoke;
             verdict.bounds.into_iter().map(|asked| asked.bound).collect()
@@ -132,7 +143,7 @@ async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: S
         .ledger
         .enter(permit, exchange.facts(), &bounds, settlement, reason, bills)
     {
-        Ok(Some(settled)) => report::settled(gateway, settled.entry),
+        Ok(Some(settled)) => report::settled(gateway, settled.entry, &exchange.identity.trace),
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "a fetched result could not be entered"),
     }

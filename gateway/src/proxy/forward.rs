@@ -16,6 +16,8 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{client_left, is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::session::{Stop, stopped};
+use crate::proxy::sigv4;
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -62,13 +64,16 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let mut header =
         RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
     let of_one_hop = named_by_connection(client);
+    let signing = sigv4::credentials(&exchange.way, client);
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
         let replaced = exchange.is_read() && lower == "accept-encoding";
         // Lines are billed from the first on: a part of them would be billed by guess.
         let of_a_part = exchange.billing == Billing::FetchedLines && matches!(lower, "range" | "if-range");
-        if is_ours(lower) || decoded_now || replaced || of_a_part || of_one_hop.iter().any(|hop| hop == lower) {
+        let signed_away = signing.is_some() && sigv4::is_replaced(lower);
+        let left_out = is_ours(lower) || decoded_now || replaced || of_a_part || signed_away;
+        if left_out || of_one_hop.iter().any(|hop| hop == lower) {
             continue;
         }
         header.append_header(name.clone(), value.clone()).map_err(internal)?;
@@ -88,6 +93,10 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         header
             .insert_header("Content-Length", body.len().to_string())
             .map_err(internal)?;
+    }
+    if let Some(credentials) = signing {
+        sigv4::sign(&mut header, &body, credentials, exchange.at_ms)
+            .map_err(|_| Refusal::new(500, "internal", "the request could not be signed"))?;
     }
     Ok(Outgoing {
         header: Box::new(header),
@@ -167,7 +176,7 @@ pub async fn forward(
         biased;
         both = async { tokio::join!(connect(gateway, exchange), durable) } => both,
         () = client_gone(session) => return Err(Failed::Unsent(client_left())),
-        () = gateway.drain.cutting() => return Err(Failed::Unsent(Refusal::going_down())),
+        stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
     on_disk.map_err(Failed::Unsent)?;
     let mut connection = match connected {
@@ -184,7 +193,7 @@ pub async fn forward(
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
         }
-        Err(Trouble::ShuttingDown) => Err(Failed::Cut(Refusal::going_down())),
+        Err(Trouble::Stopped(stop)) => Err(Failed::Cut(stop.refusal())),
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
@@ -263,7 +272,7 @@ async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, C
 
 enum Trouble {
     ClientGone,
-    ShuttingDown,
+    Stopped(Stop),
     TimedOut,
     /// The upstream did not take all of the request.
     NotTaken,
@@ -325,7 +334,7 @@ async fn send_and_wait(
         biased;
         answered = answered => answered,
         () = client_gone(session) => Err(Trouble::ClientGone),
-        () = gateway.drain.cutting() => Err(Trouble::ShuttingDown),
+        stop = stopped(gateway, exchange) => Err(Trouble::Stopped(stop)),
     }
 }
 

@@ -112,6 +112,9 @@ pub fn inspect(
         report::plugin_failed(gateway, &target.way, 1);
     }
     let mut call = asked.map_err(refusal_of)?;
+    if let Some(model) = target.way.provider.deployments.get(&call.model) {
+        call.model.clone_from(model);
+    }
     if read.is_form {
         // Splices are for JSON: a form goes out as it came, or not at all.
         call.edits.clear();

@@ -18,6 +18,7 @@ use crate::proxy::forward::{Answer, client_gone};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::results::Results;
+use crate::proxy::session::{Stop, stopped};
 
 /// Decides, as a stream grows, whether it may go on. The reserve step makes it from the hold.
 pub trait Allowance: Send {
@@ -86,7 +87,7 @@ pub async fn relay(
         content_type: text_of("content-type"),
         content_encoding: text_of("content-encoding"),
     };
-    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits);
+    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of);
     let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
     let framing = if session.is_http2() {
         Framing::H2
@@ -192,7 +193,7 @@ enum Next {
     /// Broken off, or silent for too long.
     Broken(UpstreamError),
     ClientGone,
-    ShuttingDown,
+    Stopped(Stop),
 }
 
 impl Pump<'_> {
@@ -203,13 +204,13 @@ impl Pump<'_> {
         allowance: &mut dyn Allowance,
         session: &mut ServerSession,
     ) -> (End, Last) {
-        let cutting = gateway.drain.cutting();
-        tokio::pin!(cutting);
+        let stopped = stopped(gateway, self.exchange);
+        tokio::pin!(stopped);
         let mut stash = None;
         loop {
             let next = match stash.take() {
                 Some(chunk) => Next::Chunk(chunk),
-                None => self.next(cutting.as_mut(), answer, session).await,
+                None => self.next(stopped.as_mut(), answer, session).await,
             };
             match next {
                 Next::Chunk(chunk) => {
@@ -253,9 +254,9 @@ impl Pump<'_> {
                     );
                 }
                 Next::ClientGone => return (End::ClientGone, Last::Nothing),
-                Next::ShuttingDown => {
-                    let message = "the gateway is going down; try again";
-                    return (End::Cut, self.ending(gateway, Ending::ShuttingDown, message));
+                Next::Stopped(stop) => {
+                    let (ending, message) = stop.ending();
+                    return (End::Cut, self.ending(gateway, ending, message));
                 }
             }
         }
@@ -264,7 +265,7 @@ impl Pump<'_> {
     /// The upstream's bytes come first: a client's next request must not look like its leaving.
     async fn next(
         &self,
-        cutting: Pin<&mut impl Future<Output = ()>>,
+        stopped: Pin<&mut impl Future<Output = Stop>>,
         answer: &mut Answer,
         session: &mut ServerSession,
     ) -> Next {
@@ -281,7 +282,7 @@ impl Pump<'_> {
                 Err(_) => Next::Broken(UpstreamError::Timeout),
             },
             () = client_gone(session) => Next::ClientGone,
-            () = cutting => Next::ShuttingDown,
+            stop = stopped => Next::Stopped(stop),
         }
     }
 

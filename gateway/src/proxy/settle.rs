@@ -5,7 +5,7 @@ use agentledger_ledger::{Kind, Name, Outcome, Settlement, Usage, Usd};
 use crate::meter::{End, Metered, Settled, reason};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::price::{find, price};
+use crate::proxy::price::{find_for, price};
 
 /// How an exchange ended, for its entry.
 pub struct Ended<'a> {
@@ -69,7 +69,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
 /// An answer that reports nothing (speech is sound and no more) is billed by what its request told, as far as the model's
 /// price names it. Characters are what the provider itself counts; a recording's length and the like are estimates.
 fn told_by_request(exchange: &Exchange, used: &mut Settled, model: &str, tier: Option<&str>, end: End) {
-    let Some(found) = find(&exchange.rules, &exchange.way, model, exchange.at_ms) else {
+    let Some(found) = find_for(exchange, model) else {
         return;
     };
     let units = &exchange.inspected.call.units;
@@ -96,7 +96,7 @@ fn told_by_request(exchange: &Exchange, used: &mut Settled, model: &str, tier: O
 
 /// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.
 fn upper_bound(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str>) -> Usd {
-    let Some(found) = find(&exchange.rules, &exchange.way, model, exchange.at_ms) else {
+    let Some(found) = find_for(exchange, model) else {
         return Usd::ZERO;
     };
     let call = &exchange.inspected.call;

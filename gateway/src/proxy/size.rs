@@ -8,9 +8,10 @@ use crate::meter::estimate::Method;
 use crate::meter::price::{CacheWrites, Quote};
 use crate::plugin::{CacheWrites as Asked, Call, Medium};
 use crate::policy::Estimate as PolicyEstimate;
+use crate::proxy::decide::Expected;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::price::find;
+use crate::proxy::price::find_for;
 use crate::proxy::reply::Refusal;
 
 /// Until a model's ratio is learned, texts up to this length are counted by the encoder, which takes a tenth of a millisecond a
@@ -36,24 +37,43 @@ pub struct Estimate {
     pub usd: Usd,
     /// The named limit, whole: what the request may take at most. `None` where it names none.
     pub named_output: Option<u64>,
-    input_usd: Usd,
+    pub input_usd: Usd,
     pub output_price_picos: i64,
     pub basis: &'static str,
+    /// The model has a price of its own: this stands on no stand-in.
+    pub priced: bool,
     /// Only the first step of a stream is held.
     pub starts_small: bool,
 }
 
 impl Estimate {
-    pub fn facts(&self) -> PolicyEstimate {
-        PolicyEstimate {
-            input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
-            usd: self.usd,
+    /// As policies see it.
+    pub fn expected(&self) -> Expected {
+        Expected {
+            estimate: PolicyEstimate {
+                input_tokens: self.input_tokens,
+                output_tokens: self.output_tokens,
+                usd: self.usd,
+                output_usd: self.usd.saturating_sub(self.input_usd),
+            },
+            priced: self.priced,
         }
     }
 
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
     pub fn amounts(&self) -> Amounts {
-        Amounts::of_request(self.usd, self.input_tokens.saturating_add(self.output_tokens))
+        Amounts::of_request(self.usd, self.tokens())
+    }
+
+    /// The same request with a maximum of `most` for each of its choices.
+    pub fn clamped_to(&self, exchange: &Exchange, most: u64) -> Estimate {
+        let choices = u64::from(exchange.inspected.call.choices.max(1));
+        let mut smaller = self.with_output(self.output_tokens.min(most.saturating_mul(choices)));
+        smaller.named_output = Some(most);
+        smaller
     }
 
     /// The same request with at most `output` tokens of output.
@@ -77,12 +97,8 @@ pub fn cost_of(tokens: u64, picos: i64) -> Usd {
 pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refusal> {
     let call = &exchange.inspected.call;
     let config = &exchange.rules.config.hold;
-    let Some(found) = find(&exchange.rules, &exchange.way, &call.model, exchange.at_ms) else {
-        let message = format!(
-            "model {} has no price here, and unpriced models are refused",
-            shown(&call.model)
-        );
-        return Err(Refusal::new(400, "unpriced_model", message).final_answer());
+    let Some(found) = find_for(exchange, &call.model) else {
+        return Err(unpriced(&call.model));
     };
     let input_tokens = input_estimate(gateway, exchange, config);
     let tier = call.service_tier.as_deref();
@@ -133,9 +149,19 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
         input_usd,
         output_price_picos: output_price.picos(),
         basis: if starts_small { "first step of a stream" } else { basis },
+        priced: found.reason.is_none(),
         starts_small,
     };
     Ok(sized.with_output(output_tokens))
+}
+
+/// A model without a price, where such are refused.
+pub fn unpriced(model: &str) -> Refusal {
+    let message = format!(
+        "model {} has no price here, and unpriced models are refused",
+        shown(model)
+    );
+    Refusal::new(400, "unpriced_model", message).final_answer()
 }
 
 fn shown(model: &str) -> String {

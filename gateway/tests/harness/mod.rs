@@ -1,5 +1,6 @@
 //! A gateway in this process, a scripted upstream, a client: a test through them reads as a sentence.
 
+pub mod aws;
 pub mod client;
 pub mod process;
 pub mod upstream;
@@ -25,6 +26,8 @@ pub struct Gateway {
 /// How a gateway is made.
 pub struct Setup {
     yaml: String,
+    /// Of single policies, `NAME: {…}, `.
+    conf: String,
     dir: Arc<tempfile::TempDir>,
     clock: Arc<dyn Clock>,
 }
@@ -35,6 +38,7 @@ impl Setup {
         let base = upstream.base();
         Setup {
             yaml: format!("providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"),
+            conf: String::new(),
             dir: Arc::new(tempfile::tempdir().unwrap()),
             clock: Arc::new(SystemClock::default()),
         }
@@ -53,12 +57,25 @@ impl Setup {
         self
     }
 
+    /// The conf of one policy, over what the contract's sections say.
+    pub fn conf(mut self, policy: &str, yaml: &str) -> Setup {
+        self.conf.push_str(&format!("{policy}: {yaml}, "));
+        self
+    }
+
     /// A policy file in the folder, there from the start.
     pub fn policy(self, name: &str, text: &str) -> Setup {
         let dir = self.dir.path().join("policies");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(format!("{name}.lua")), text).unwrap();
         self
+    }
+
+    /// A price file of its own.
+    pub fn prices(self, text: &str) -> Setup {
+        let file = self.dir.path().join("prices.yaml");
+        std::fs::write(&file, text).unwrap();
+        self.with(&format!("prices: {{files: [\"{}\"]}}", file.display()))
     }
 
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Setup {
@@ -75,9 +92,10 @@ impl Setup {
     pub fn start(self) -> Gateway {
         let dir = self.dir.path();
         let text = format!(
-            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\"}}\n{}",
+            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\", conf: {{{}}}}}\n{}",
             dir.join("ledger").display(),
             dir.join("policies").display(),
+            self.conf,
             without_policies(&self.yaml),
         );
         let known = Known::built_in();

@@ -1,7 +1,8 @@
 //! What this dialect serves, and which values it needs to see.
 
 use agentledger_guest::Billing::{FetchedLines, Free, Metered};
-use agentledger_guest::{Info, Medium, media, route, want};
+use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::{Info, Medium, media, progress, route, want};
 
 pub const MESSAGES: &str = "messages";
 /// <https://platform.claude.com/docs/en/api/retrieving-message-batch-results>
@@ -67,6 +68,16 @@ pub fn info() -> Info {
             media("messages.*.content.*.source", Medium::Image),
             media("messages.*.content.*.content.*.source", Medium::Image),
             media("system.*.source", Medium::Image),
+        ],
+        // Without the ids of tool calls, the signatures of thinking and the marks of caching.
+        progress_paths: vec![
+            progress("messages.*.role", Role),
+            progress("messages.*.content", Content),
+            progress("messages.*.content.*.text", Content),
+            progress("messages.*.content.*.source", Content),
+            progress("messages.*.content.*.name", ToolCall),
+            progress("messages.*.content.*.input", ToolCall),
+            progress("messages.*.content.*.content", Content),
         ],
         answer_paths: vec![
             want("type", 64, 0),

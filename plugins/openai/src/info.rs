@@ -1,7 +1,8 @@
 //! What this dialect serves, and which values it needs to see.
 
 use agentledger_guest::Billing::{Fetched, FetchedLines, Free, Metered};
-use agentledger_guest::{Info, Medium, Route, Want, media, route, want};
+use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::{Info, Medium, Route, Want, media, progress, route, want};
 
 pub const CHAT: &str = "chat";
 pub const COMPLETIONS: &str = "completions";
@@ -51,6 +52,27 @@ pub fn info() -> Info {
             media("image", Medium::Image),
             media("mask", Medium::Image),
             media("file", Medium::Audio),
+        ],
+        progress_paths: vec![
+            progress("messages.*.role", Role),
+            progress("messages.*.content", Content),
+            progress("messages.*.tool_calls.*.function", ToolCall),
+            progress("messages.*.tool_calls.*.custom", ToolCall),
+            progress("messages.*.function_call", ToolCall),
+            progress("prompt", Content),
+            progress("input", Content),
+            progress("input.*", Content),
+            progress("input.*.role", Role),
+            progress("input.*.content", Content),
+            progress("input.*.name", ToolCall),
+            progress("input.*.arguments", ToolCall),
+            // Of custom tools, of shells and of computers.
+            progress("input.*.input", ToolCall),
+            progress("input.*.action", ToolCall),
+            progress("input.*.output", Content),
+            // What the server keeps of earlier turns is seen by its name only.
+            progress("previous_response_id", Content),
+            progress("conversation", Content),
         ],
         answer_paths: answer_paths(),
         text_paths: text_paths(),

@@ -86,7 +86,9 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         });
     }
     let body: Body<'_> = parse(&request.outline)?;
-    let named = match present(body.model) {
+    // A path that names a model or a deployment (Azure) decides, whatever the body says.
+    let named = match request.path_model.as_ref().map_or(present(body.model), |_| None) {
+        None if request.path_model.is_some() => request.path_model.clone().unwrap_or_default(),
         // The only model that makes variations is the one that is taken unnamed.
         None if operation == IMAGE_VARIATIONS => "dall-e-2".to_owned(),
         _ => model(body.model)?,

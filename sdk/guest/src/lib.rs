@@ -5,6 +5,7 @@
 //! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
 //! strictly and write the endings and refusals that most dialects share.
 
+pub mod aws_event;
 pub mod fields;
 pub mod openai_error;
 pub mod sse;
@@ -36,7 +37,7 @@ pub mod bindings {
 
 pub use bindings::agentledger::plugin::types::{
     AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem,
-    Reading, Refusal, Request, Route, Want,
+    Progress, ProgressPart, Reading, Refusal, Request, Route, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -172,6 +173,15 @@ pub fn info(name: &str, version: &str) -> Info {
         text_paths: vec![],
         markers: vec![],
         events: vec![],
+        progress_paths: vec![],
+    }
+}
+
+/// A value that tells what the agent did last.
+pub fn progress(path: &str, part: ProgressPart) -> Progress {
+    Progress {
+        path: path.to_owned(),
+        part,
     }
 }
 

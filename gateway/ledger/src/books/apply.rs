@@ -49,7 +49,7 @@ impl State {
             Event::Adjusted(adjusted) => self.apply_adjusted(adjusted),
             Event::Deferred(deferred) => self.apply_deferred(deferred),
             // A later month's opening says what the events before it have made already.
-            Event::Opening(_) | Event::Denied(_) => Ok(()),
+            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) => Ok(()),
         };
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;

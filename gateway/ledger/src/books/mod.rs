@@ -38,7 +38,9 @@ use crate::amounts::Amounts;
 use crate::billed::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
 use crate::entry::{Facts, Name, Outcome, Settlement};
-use crate::event::{Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::event::{
+    Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+};
 use crate::money::Usd;
 use crate::window::Stretch;
 
@@ -334,6 +336,17 @@ impl Books {
                 }))
             })
             .collect()
+    }
+
+    /// Marks a session. Nothing is posted by it.
+    pub fn mark_session(&mut self, now_ms: i64, tenant: &Name, session: &Name, mark: Mark) -> Recorded {
+        self.state.turn(now_ms);
+        self.record(Event::Marked(Arc::new(Marked {
+            at_ms: self.state.now_ms,
+            tenant: Name::clone(tenant),
+            session: Name::clone(session),
+            mark,
+        })))
     }
 
     /// Corrects a settled entry on the accounts it was posted to: in their totals, and in windows that still hold the
