@@ -241,7 +241,9 @@ fn prices(c: &mut Criterion) {
     let names = [
         ("exact", "openai", "gpt-4o"),
         ("dated", "anthropic", "claude-sonnet-4-5-20250929"),
-        ("longest_prefix", "openai", "gpt-4o-mini-of-some-day"),
+        ("unpriced", "openai", "gpt-4o-mini-of-some-day"),
+        ("regional", "bedrock", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("qualified", "fireworks", "accounts/fireworks/models/kimi-k3"),
         ("unknown", "openai", "no-such-model"),
     ];
     for (name, provider, model) in names {

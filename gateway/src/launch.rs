@@ -103,7 +103,7 @@ pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
 
 /// The books of the providers that are served, and the files of the operator over them.
 fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
-    let served = config.providers.iter().map(|provider| provider.name.as_str());
+    let served = config.providers.iter().map(|provider| provider.book.as_str());
     let built_in = PriceBook::builtin_of(served).map_err(|error| LaunchError::Prices(vec![error]))?;
     built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
 }

@@ -109,6 +109,7 @@ pub const PROVIDER: &[Key] = &[
     leaf("upstream"),
     leaf("path_prefix"),
     leaf("free"),
+    leaf("book"),
     leaf("unpriced"),
     section("default_price", &[leaf("input"), leaf("output")]),
     leaf("inject_usage"),

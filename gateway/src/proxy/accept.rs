@@ -64,10 +64,15 @@ impl HttpServerApp for Accept {
         match timeout(patience, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(_)) => {
+            Ok(Err(error)) => {
                 // pingora's error quotes the request, keys and all: it is not logged.
-                let refusal = Refusal::bad_request("bad_request", "the request head cannot be read").closing();
-                refuse(&mut session, &refusal, None).await;
+                let context = error.context.as_ref().map(|text| text.as_str());
+                let refusal = if context.is_some_and(|text| text.starts_with("Request header larger")) {
+                    Refusal::new(431, "headers_too_large", "request headers are too large")
+                } else {
+                    Refusal::bad_request("bad_request", "the request head cannot be read")
+                };
+                refuse(&mut session, &refusal.closing(), None).await;
                 return None;
             }
         }

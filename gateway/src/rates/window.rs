@@ -2,7 +2,7 @@
 //!
 //! What was taken is kept in a queue of piles, each with the moments of its first and its last take. A take joins the
 //! newest pile while that is younger than a 64th of the window, else it makes a new one; a pile leaves when its *last* take
-//! has left the window. So there are at most 66 piles, nothing is forgotten early, and in **every** stretch of the window's
+//! has left the window. So there are some 66 piles at most, nothing is forgotten early, and in **every** stretch of the window's
 //! length no more is taken than the limit. The price is that a steady flow gets its room back a 64th of the window later
 //! than an exact log would give it; takes that lie further apart, and bursts, are exact.
 
