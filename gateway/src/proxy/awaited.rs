@@ -82,8 +82,9 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
     });
 }
 
-/// The result was never fetched: what was held is taken as spent, and a later fetch bills nothing.
-fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> Entry {
+/// The result was never fetched: what was held is taken as spent, and a later fetch bills nothing. The entry, and the trace of
+/// its request.
+fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> (Entry, Name) {
     let Waiting {
         exchange,
         hold,
@@ -108,5 +109,6 @@ fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> Entry {
         duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ttfb_ms,
     };
-    hold.settle_bills(settlement, None, bills).entry
+    let entry = hold.settle_bills(settlement, None, bills).entry;
+    (entry, exchange.identity.trace)
 }
