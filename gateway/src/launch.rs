@@ -20,6 +20,7 @@ use crate::meter::price::{self, PriceBook, PriceError};
 use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
+use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
@@ -176,6 +177,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        awaited: Awaited::default(),
         progress: Arc::new(Progress::default()),
         rates: Arc::default(),
         shadow_rates: Arc::default(),

@@ -558,6 +558,8 @@ fn limits(at: &Cursor<'_>) -> Limits {
             256,
             16_777_216,
         ),
+        background_wait_ms: millis("background_wait_ms", default.background_wait_ms, 24 * HOUR),
+        background_holds_max: count("background_holds_max", default.background_holds_max, 1, 1_000_000),
     };
     if limits.bodies_in_flight_bytes_max < limits.body_bytes_max {
         at.at("bodies_in_flight_bytes_max")
