@@ -47,6 +47,7 @@ fn request_for(outline: String) -> Request {
         path_model: None,
         headers: Vec::new(),
         outline,
+        ..Request::default()
     }
 }
 
@@ -133,6 +134,7 @@ fn events(c: &mut Criterion) {
     let openai = plugins.get("openai").unwrap();
     let reader = Arc::new(Reader::new(Arc::clone(&openai.dialect), DEPTH_MAX).unwrap());
     let facts = AnswerFacts {
+        lines: false,
         operation: "chat".into(),
         stream: true,
         hide_usage: true,
@@ -192,6 +194,7 @@ fn event_streams(c: &mut Criterion) {
         ("invoke", "invoke-with-response-stream", aws_event("chunk", wrapped)),
     ] {
         let facts = AnswerFacts {
+            lines: false,
             operation: operation.into(),
             stream: true,
             hide_usage: false,
@@ -238,7 +241,9 @@ fn prices(c: &mut Criterion) {
     let names = [
         ("exact", "openai", "gpt-4o"),
         ("dated", "anthropic", "claude-sonnet-4-5-20250929"),
-        ("longest_prefix", "openai", "gpt-4o-mini-of-some-day"),
+        ("unpriced", "openai", "gpt-4o-mini-of-some-day"),
+        ("regional", "bedrock", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("qualified", "fireworks", "accounts/fireworks/models/kimi-k3"),
         ("unknown", "openai", "no-such-model"),
     ];
     for (name, provider, model) in names {

@@ -22,7 +22,9 @@ fn budget(rules: usize) -> Value {
     let limits = json!({"daily_limit_usd": 5, "monthly_limit_usd": 50, "soft_limit_pct": 0.8, "action": "block"});
     let rule = |at: usize| {
         let mut rule = limits.clone();
-        rule["api_key_pattern"] = pattern(at).into();
+        if let Some(rule) = rule.as_object_mut() {
+            rule.insert("api_key_pattern".to_owned(), pattern(at).into());
+        }
         rule
     };
     json!({"default": limits, "rules": (0..rules).map(rule).collect::<Vec<_>>()})

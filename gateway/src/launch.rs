@@ -20,6 +20,7 @@ use crate::meter::price::{self, PriceBook, PriceError};
 use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
+use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
@@ -102,7 +103,7 @@ pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
 
 /// The books of the providers that are served, and the files of the operator over them.
 fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
-    let served = config.providers.iter().map(|provider| provider.name.as_str());
+    let served = config.providers.iter().map(|provider| provider.book.as_str());
     let built_in = PriceBook::builtin_of(served).map_err(|error| LaunchError::Prices(vec![error]))?;
     built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
 }
@@ -176,6 +177,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        awaited: Awaited::default(),
         progress: Arc::new(Progress::default()),
         rates: Arc::default(),
         shadow_rates: Arc::default(),

@@ -4,6 +4,8 @@
 mod harness;
 
 mod azure;
+mod background;
+mod batches;
 mod bedrock;
 mod booked;
 mod canary;
@@ -14,6 +16,7 @@ mod failing;
 mod guard;
 mod kill;
 mod loops;
+mod media;
 mod money;
 mod passing;
 mod planes;

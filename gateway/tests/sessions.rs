@@ -14,10 +14,6 @@ use crate::harness::{Gate, Gateway, Installation, Script, Setup, Upstream};
 const CHAT: &str = "/v1/chat/completions";
 const SMALL: &str = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110}}"#;
 const ASKED: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"max_tokens":100}"#;
-/// Who claims a tenant is of it.
-const BIND: &str = r#"return { name = "bind", version = "1", tenant = function(_, call)
-    return if call.claim ~= "" then bind({ tenant = call.claim }) else nil
-end }"#;
 /// 2026-11-22T00:00:00Z.
 const START_MS: i64 = 1_795_305_600_000;
 
@@ -134,7 +130,7 @@ fn totals_survive_a_kill_9_and_commands_read_them_without_a_gateway() {
         !home.run(&["sessions", "kill", "s1"]).status.success(),
         "nobody runs who could refuse it"
     );
-    assert!(home.print(&["costs", "--by", "team"]).contains("ml     4"));
+    assert!(home.print(&["costs", "--by", "team"]).contains("ml      4"));
     let gateway = home.serve();
     assert_eq!(home.rpc("session.get", &json!({"id": "s1"})), told);
     assert!(home.print(&["sessions", "kill", "s1"]).contains("killed"));
@@ -155,7 +151,6 @@ fn totals_survive_a_kill_9_and_commands_read_them_without_a_gateway() {
 fn defect_sessions_bear_no_tenant() {
     let gateway = Setup::new(&upstream())
         .with("tenants: {enabled: true, key_mappings: [{api_key_pattern: \"sk-a-*\", tenant_id: acme}]}")
-        .policy("bind", BIND)
         .start();
     let ask = |key: &str, tenant: &str| {
         let headers = [

@@ -23,6 +23,8 @@ pub(crate) struct Due {
     pub head: Head,
     pub floors_ms: (i64, i64),
     pub rows: Vec<Row>,
+    /// Rows of billed ids.
+    pub bills: Vec<Change>,
     pub session_rows: Vec<Change>,
 }
 

@@ -141,6 +141,7 @@ fn settlement() -> impl Strategy<Value = Settlement> {
 fn event() -> impl Strategy<Value = Event> {
     let at = any::<i64>;
     let hold = || any::<u64>().prop_map(HoldId);
+    let bills = || vec(any::<[u8; 16]>().prop_map(BillId), 0..3);
     prop_oneof![
         (
             at(),
@@ -166,17 +167,23 @@ fn event() -> impl Strategy<Value = Event> {
             }))
         }),
         (at(), hold(), amounts()).prop_map(|(at_ms, hold, amounts)| Event::Extended(Extended { at_ms, hold, amounts })),
-        (at(), hold(), amounts(), option::of(name()), settlement()).prop_map(
-            |(at_ms, hold, held, overage_reason, settlement)| {
+        (at(), hold(), amounts(), option::of(name()), settlement(), bills()).prop_map(
+            |(at_ms, hold, held, overage_reason, settlement, bills)| {
                 Event::Settled(Arc::new(Settled {
                     at_ms,
                     hold,
                     held,
                     overage_reason,
                     settlement,
+                    bills,
                 }))
             }
         ),
+        (at(), hold(), any::<[u8; 16]>()).prop_map(|(at_ms, hold, bill)| Event::Deferred(Deferred {
+            at_ms,
+            hold,
+            bill: BillId(bill)
+        })),
         (at(), hold(), name()).prop_map(|(at_ms, hold, reason)| Event::Voided(Voided { at_ms, hold, reason })),
         (at(), name(), name(), name(), any::<u64>()).prop_map(|(at_ms, account, tenant, reason, count)| {
             Event::Denied(Denied {
@@ -322,6 +329,7 @@ fn an_ordinary_exchange_is_small() {
             held: amounts,
             overage_reason: None,
             settlement,
+            bills: vec![],
         };
         let first = encode(&Event::Held(Arc::new(held)), &mut names).len();
         let second = encode(&Event::Settled(Arc::new(settled)), &mut names).len();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
+use crate::billed::{self, BillRows, Billed};
 use crate::checkpoints::{Checkpoints, Due};
 use crate::codec;
 use crate::entry::Facts;
@@ -32,6 +33,7 @@ pub(crate) struct Derived {
     pub sessions: Arc<Sessions>,
     /// Facts of the open holds, which settled events do not repeat.
     open: Map<HoldId, Arc<Facts>>,
+    pub bills: BillRows,
 }
 
 impl Derived {
@@ -40,6 +42,7 @@ impl Derived {
             rollups,
             sessions,
             open: Map::default(),
+            bills: BillRows::default(),
         }
     }
 
@@ -49,6 +52,7 @@ impl Derived {
 
     /// `stores` are read only for an adjustment, which names its entry and does not repeat it.
     pub fn apply(&mut self, sequence: u64, event: &Event, stores: &dyn Stores) {
+        self.bills.committed(event);
         match event {
             Event::Held(held) => {
                 self.sessions.held(sequence, held.at_ms, &held.facts);
@@ -76,7 +80,7 @@ impl Derived {
                 Err(error) => tracing::warn!(%error, "cannot find the entry of an adjustment for the cost sums"),
             },
             Event::Marked(marked) => self.sessions.marked(sequence, marked),
-            Event::Opening(_) | Event::Extended(_) | Event::Denied(_) => {}
+            Event::Opening(_) | Event::Extended(_) | Event::Denied(_) | Event::Deferred(_) => {}
         }
     }
 }
@@ -137,9 +141,18 @@ impl Checkpoint {
     }
 }
 
-/// The checkpoint and its rollups. Nothing where there is none or it cannot be read: the journal knows it all.
-pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Checkpoint, Rollups)>, StoreError> {
+/// What a checkpoint left behind.
+pub(crate) struct Loaded {
+    pub checkpoint: Checkpoint,
+    pub rollups: Rollups,
+    pub billed: Billed,
+    pub bills: BillRows,
+}
+
+/// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
+pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loaded>, StoreError> {
     let mut checkpoint = None;
+    let (mut billed, mut bills) = (Billed::default(), BillRows::default());
     let mut rollups = Rollups::new(retention);
     let mut names = rollup::Names::default();
     for pair in state.scan(&[]) {
@@ -147,12 +160,18 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Ch
         match key.split_first() {
             _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
             Some((&ROW_PREFIX, row)) if rollups.load(row, &value, &mut names).is_none() => return Ok(None),
+            Some((&billed::ROW_PREFIX, row)) if bills.load(row, &value, &mut billed).is_none() => return Ok(None),
             _ => {}
         }
     }
     Ok(checkpoint.map(|checkpoint| {
         rollups.set_floors_ms(checkpoint.floors_ms);
-        (checkpoint, rollups)
+        Loaded {
+            checkpoint,
+            rollups,
+            billed,
+            bills,
+        }
     }))
 }
 
@@ -170,7 +189,11 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
     let mut batch = Vec::new();
     for pair in state.scan(&[]) {
         let (key, _) = pair?;
-        if key == CHECKPOINT_KEY || matches!(key.first(), Some(&(ROW_PREFIX | sessions::ROW_PREFIX))) {
+        let is_row = matches!(
+            key.first(),
+            Some(&(ROW_PREFIX | billed::ROW_PREFIX | sessions::ROW_PREFIX))
+        );
+        if key == CHECKPOINT_KEY || is_row {
             batch.push(Change::Remove(key));
         }
     }
@@ -188,6 +211,7 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
         head,
         floors_ms,
         rows,
+        bills,
         session_rows,
     } = due;
     let checkpoint = Checkpoint {
@@ -198,6 +222,7 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
         floors_ms,
     };
     let mut batch = vec![Change::Put(CHECKPOINT_KEY.to_vec(), checkpoint.encode())];
+    batch.extend(bills);
     batch.extend(session_rows);
     for (key, value) in rows {
         let mut row = Vec::with_capacity(key.len() + 1);
@@ -254,11 +279,12 @@ impl Scribe for Bookkeeper {
             let derived = &mut *self.derived.write();
             derived.rollups.merge(snapshot.at_ms);
             Due {
-                snapshot,
-                head,
                 floors_ms: derived.rollups.floors_ms(),
                 rows: derived.rollups.take_changes(),
+                bills: derived.bills.take_changes(head.sequence, snapshot.at_ms),
                 session_rows: derived.sessions.take_changes(),
+                snapshot,
+                head,
             }
         };
         self.checkpoints.checkpoint(due);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
+use crate::billed::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
 use crate::money::Usd;
@@ -25,6 +26,7 @@ pub enum Event {
     Voided(Voided),
     Denied(Denied),
     Adjusted(Arc<Adjusted>),
+    Deferred(Deferred),
     Marked(Arc<Marked>),
 }
 
@@ -39,6 +41,7 @@ impl Event {
             Event::Voided(voided) => voided.at_ms,
             Event::Denied(denied) => denied.at_ms,
             Event::Adjusted(adjusted) => adjusted.at_ms,
+            Event::Deferred(deferred) => deferred.at_ms,
             Event::Marked(marked) => marked.at_ms,
         }
     }
@@ -103,6 +106,8 @@ pub struct Settled {
     /// Why the cost is above the hold; `None` where it is not.
     pub overage_reason: Option<Name>,
     pub settlement: Settlement,
+    /// What was billed with it, and is not billed again.
+    pub bills: Vec<BillId>,
 }
 
 impl Settled {
@@ -143,6 +148,14 @@ impl Settled {
             },
         }
     }
+}
+
+/// A hold waits for a result that will be fetched: whoever settles it bills this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    pub at_ms: i64,
+    pub hold: HoldId,
+    pub bill: BillId,
 }
 
 /// A hold ended without an entry: nothing was sent upstream, or nothing that is billed.

@@ -3,6 +3,8 @@
 //! One short lock around the books decides and numbers events; the writer's queue takes them in that order under the same
 //! lock. Nothing here waits for a disk but what is `async` or says so.
 
+mod fetched;
+
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use ulid::Ulid;
 
 use crate::amounts::Amounts;
 use crate::asked::{AskedLimit, AskedLimits};
+use crate::billed::{BillId, Billed};
 use crate::books::{Adjustment, Books, BooksError, OpenHold, Recorded, Standing};
 use crate::bound::{Bound, Window, Zone};
 use crate::checkpoints::Checkpoints;
@@ -83,6 +86,7 @@ pub struct BalanceRow {
 
 struct Core {
     books: Books,
+    billed: Billed,
     /// The month of the last event; its successor begins at `month_end_ms`.
     month: Month,
     month_end_ms: i64,
@@ -145,6 +149,7 @@ impl Ledger {
         };
         let core = Core {
             books: recovered.books,
+            billed: recovered.billed,
             month,
             // A new journal begins with an opening, as a new month does.
             month_end_ms: if is_new { i64::MIN } else { month.next().start_ms() },
@@ -192,6 +197,7 @@ impl Ledger {
         if core.books.open_count() > 0 {
             let now_ms = self.now_in_month(&mut core);
             for settled in core.books.recover(now_ms) {
+                core.billed.add(now_ms, &settled.settled.bills);
                 self.put(settled.recorded, None, false);
             }
             tracing::warn!(
@@ -276,6 +282,7 @@ impl Ledger {
         facts: &Facts,
         settlement: Settlement,
         overage_reason: Option<Name>,
+        bills: Vec<BillId>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Settled {
         let fallback = settlement.clone();
@@ -283,8 +290,9 @@ impl Ledger {
             let mut core = self.core.lock();
             let now_ms = self.now_in_month(&mut core);
             core.books
-                .settle(now_ms, hold, settlement, overage_reason)
+                .settle_bills(now_ms, hold, settlement, overage_reason, bills)
                 .map(|settled| {
+                    core.billed.add(now_ms, &settled.settled.bills);
                     let sequence = self.put(settled.recorded, place, false);
                     (settled.held, settled.settled, sequence)
                 })

@@ -2,6 +2,7 @@
 
 pub mod amounts;
 pub mod asked;
+pub mod billed;
 pub mod books;
 pub mod bound;
 mod checkpoints;
@@ -35,6 +36,7 @@ pub mod writer;
 
 pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
+pub use billed::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::billed::Billed;
 use crate::books::Books;
 use crate::derived::{self, Checkpoint, Derived};
+use crate::event::Event;
 use crate::journal::frame::{Chunk, Damage, Head, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
@@ -22,6 +24,7 @@ type Written = (Month, Arc<dyn Store>);
 pub(crate) struct Recovered {
     pub books: Books,
     pub derived: Derived,
+    pub billed: Billed,
     pub head: Head,
     /// The newest month; `None` for a journal in which nothing was written yet.
     pub newest: Option<Written>,
@@ -44,18 +47,20 @@ pub(crate) fn recover(
     let mut noted = Noted::new(heads.noted, u64::MAX);
     let loaded = derived::load(&**state, retention)?;
     let loaded = match loaded {
-        Some((checkpoint, rollups)) => Books::restore(&checkpoint.books)
+        Some(loaded) => Books::restore(&loaded.checkpoint.books)
             .ok()
-            .map(|books| (checkpoint, rollups, books)),
+            .map(|books| (loaded, books)),
         None => None,
     };
     let mut recovered = match loaded {
-        Some((checkpoint, rollups, books)) => {
+        Some((loaded, books)) => {
+            let checkpoint = loaded.checkpoint;
             let month = months.iter().find(|(month, _)| *month == checkpoint.month);
             require(month.map(|(_, store)| &**store), &checkpoint)?;
             let sessions = Sessions::new(Some(Arc::clone(state)), kept);
             sessions.load(checkpoint.at_ms)?;
-            let mut derived = Derived::new(rollups, Arc::new(sessions));
+            let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
+            derived.bills = loaded.bills;
             derived.set_open(
                 books
                     .open_holds()
@@ -67,6 +72,7 @@ pub(crate) fn recover(
             let mut recovered = Recovered {
                 books,
                 derived,
+                billed: loaded.billed,
                 head,
                 newest: None,
                 replayed_from: head.sequence,
@@ -89,6 +95,7 @@ pub(crate) fn recover(
             let mut recovered = Recovered {
                 books,
                 derived,
+                billed: Billed::default(),
                 head: Head::default(),
                 newest: None,
                 replayed_from: 0,
@@ -182,7 +189,11 @@ fn replay(
         }
     }
     let Recovered {
-        books, derived, head, ..
+        books,
+        derived,
+        billed,
+        head,
+        ..
     } = recovered;
     *head = reader.follow(*head, from_ms.unwrap_or(0), |placed| {
         books
@@ -192,6 +203,9 @@ fn replay(
             noted.pass(head)?;
         }
         derived.apply(placed.sequence, &placed.event, stores);
+        if let Event::Settled(settled) = &placed.event {
+            billed.add(settled.at_ms, &settled.bills);
+        }
         if placed.sequence % MERGE_EVENTS == 0 {
             derived.rollups.merge(placed.at_ms);
         }

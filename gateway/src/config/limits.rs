@@ -39,6 +39,10 @@ pub struct Limits {
     pub metric_label_values_max: usize,
     /// Events waiting for the journal's writer.
     pub journal_queue_events_max: usize,
+    /// How long the hold of a background request waits for its result to be fetched; then it is entered as spent.
+    pub background_wait_ms: u64,
+    /// Background requests that wait so.
+    pub background_holds_max: usize,
 }
 
 impl Default for Limits {
@@ -62,6 +66,8 @@ impl Default for Limits {
             plugin_memory_bytes_max: 16 << 20,
             metric_label_values_max: 1_000,
             journal_queue_events_max: 65_536,
+            background_wait_ms: 3_600_000,
+            background_holds_max: 10_000,
         }
     }
 }

@@ -83,6 +83,8 @@ pub struct Provider {
     pub upstream: Upstream,
     pub inject_usage: bool,
     pub unknown_routes: UnknownRoutes,
+    /// Whose price book has its models: its own, unless the file names another's.
+    pub book: String,
     /// What an unpriced model costs here.
     pub unpriced: Unpriced,
     pub timeouts: Timeouts,

@@ -224,7 +224,8 @@ fn one(
         None => aws::warn_of_keys_elsewhere(at),
     };
     let deployments = deployments(&at.at("deployments"));
-    let unpriced = unpriced(at, name, enabled, known);
+    let book = book(&at.at("book"), name, known);
+    let unpriced = unpriced(at, &book, enabled, known);
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
     let inject_usage = at.at("inject_usage").flag(!REPORT_UNASKED.contains(&name));
@@ -250,6 +251,7 @@ fn one(
         upstream: upstream?,
         inject_usage,
         unknown_routes,
+        book,
         unpriced: unpriced?,
         timeouts,
         retries,
@@ -412,8 +414,20 @@ fn refuse_shared_prefixes(at: &Cursor<'_>, served: &[Provider]) {
     }
 }
 
+/// Its own book, or that of another provider: a second host of one kind has the first one's prices.
+fn book(at: &Cursor<'_>, name: &str, known: &Known) -> String {
+    let Some(other) = at.filled() else {
+        return name.to_owned();
+    };
+    let other = other.to_ascii_lowercase();
+    if !known.has_book(&other) {
+        at.refuse("there is no price book of that name");
+    }
+    other
+}
+
 /// What a model without a price costs. A provider without a book must say it, or budgets would count nothing.
-fn unpriced(at: &Cursor<'_>, name: &str, enabled: bool, known: &Known) -> Option<Unpriced> {
+fn unpriced(at: &Cursor<'_>, book: &str, enabled: bool, known: &Known) -> Option<Unpriced> {
     let price = default_price(&at.at("default_price"));
     let free = at.at("free").flag(false);
     let choice = at.at("unpriced").word(
@@ -424,7 +438,7 @@ fn unpriced(at: &Cursor<'_>, name: &str, enabled: bool, known: &Known) -> Option
         (Some(price), false, None) => price,
         (None, true, None) => Some(Unpriced::Free),
         (None, false, Some(Unpriced::Refuse)) => Some(Unpriced::Refuse),
-        (None, false, _) if known.has_book(name) => Some(Unpriced::Dearest),
+        (None, false, _) if known.has_book(book) => Some(Unpriced::Dearest),
         (None, false, _) => {
             if enabled {
                 at.refuse(

@@ -492,17 +492,13 @@ fn fingerprint_secret(at: &Cursor<'_>) -> Option<Secret<String>> {
 /// Sections of the contract whose work no part does yet: they are read and checked, and told of when they ask for something.
 fn warn_of_what_is_not_built(root: &Cursor<'_>) {
     const NOT_BUILT: &str = "is read, but not built yet: it has no effect";
-    for name in ["alerts"] {
-        let section = root.at(name);
-        if section.is_given() {
-            section.warn(NOT_BUILT);
-        }
+    let alerts = root.at("alerts");
+    if alerts.is_given() {
+        alerts.warn(NOT_BUILT);
     }
-    for name in ["mcp.enabled"] {
-        let flag = root.at(name);
-        if flag.flag(false) {
-            flag.warn(NOT_BUILT);
-        }
+    let mcp = root.at("mcp.enabled");
+    if mcp.flag(false) {
+        mcp.warn(NOT_BUILT);
     }
     for name in ["recording.buffer_size", "recording.workers"] {
         let recording = root.at(name);
@@ -562,6 +558,8 @@ fn limits(at: &Cursor<'_>) -> Limits {
             256,
             16_777_216,
         ),
+        background_wait_ms: millis("background_wait_ms", default.background_wait_ms, 24 * HOUR),
+        background_holds_max: count("background_holds_max", default.background_holds_max, 1, 1_000_000),
     };
     if limits.bodies_in_flight_bytes_max < limits.body_bytes_max {
         at.at("bodies_in_flight_bytes_max")

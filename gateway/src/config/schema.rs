@@ -109,6 +109,7 @@ pub const PROVIDER: &[Key] = &[
     leaf("upstream"),
     leaf("path_prefix"),
     leaf("free"),
+    leaf("book"),
     leaf("unpriced"),
     section("default_price", &[leaf("input"), leaf("output")]),
     leaf("inject_usage"),
@@ -224,6 +225,8 @@ const LIMITS: &[Key] = &[
     leaf("plugin_memory_bytes_max"),
     leaf("metric_label_values_max"),
     leaf("journal_queue_events_max"),
+    leaf("background_wait_ms"),
+    leaf("background_holds_max"),
 ];
 
 pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {

@@ -288,7 +288,7 @@ pub struct PricesParams {
     pub at: Option<String>,
 }
 
-/// Result of `prices.list` and `prices.show`.
+/// Result of `prices.list` and `prices.show`: rows of the providers that are served.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
     pub rows: Vec<PriceRow>,

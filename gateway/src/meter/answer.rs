@@ -8,6 +8,7 @@ use agentledger_ledger::Usage;
 use super::decode::{self, Decoder};
 use super::fold::{Fold, MeteredPart};
 use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
+use super::lines::{Line, Lines};
 use super::reader::Reader;
 use super::reason;
 use super::text::Text;
@@ -27,6 +28,8 @@ pub struct AnswerFacts<'a> {
     pub operation: Arc<str>,
     /// The request asked for a stream.
     pub stream: bool,
+    /// Results as JSON lines, each an answer of its own, whatever the content type says.
+    pub lines: bool,
     /// The client did not ask for its stream's usage itself: a frame that says nothing else is to be hidden.
     pub hide_usage: bool,
     pub status: u16,
@@ -59,6 +62,10 @@ pub struct Metered {
     /// The model as the answer names it.
     pub model: Option<String>,
     pub response_id: Option<String>,
+    /// Under which the answer is billed once.
+    pub bill_id: Option<String>,
+    /// The provider is still at work on it.
+    pub pending: bool,
     pub service_tier: Option<String>,
     /// USD as decimal text.
     pub reported_cost: Option<String>,
@@ -74,6 +81,8 @@ pub struct Metered {
     pub frames: u64,
     /// Frames longer than the limit, which passed unread.
     pub frames_oversized: u64,
+    /// Lines of results that cannot be read.
+    pub lines_broken: u64,
     pub plugin_errors: u32,
     /// The status is an error's: nothing was read, and nothing is billed.
     pub ignored: bool,
@@ -125,6 +134,8 @@ struct Core {
     /// A frame after the last usage is no JSON, or the stream lacks its end.
     truncated: bool,
     kept: VecDeque<Kept>,
+    /// Where each frame is an answer of its own.
+    lines: Option<Lines>,
     /// The last frame is among the kept.
     last_unread: bool,
     /// The answer's headers that the plugin wants, as the first member of an outline; empty where there are none.
@@ -141,7 +152,9 @@ impl Meter {
     pub fn new(reader: Arc<Reader>, facts: AnswerFacts<'_>, limits: &Limits) -> Meter {
         let mut core = Core::new(reader, &facts);
         let decoded_max = (limits.answer_bytes_max as u64).saturating_mul(DECODED_STREAM_FACTOR);
-        let mut source = if (200..300).contains(&facts.status) {
+        let mut source = if (200..300).contains(&facts.status) && facts.lines {
+            Source::Framed(Framer::new(Framing::Ndjson, limits.frame_bytes_max))
+        } else if (200..300).contains(&facts.status) {
             by_content_type(facts.content_type, limits.frame_bytes_max)
         } else {
             Source::Ignored
@@ -213,6 +226,11 @@ impl Meter {
     /// The dialect's last event has passed.
     pub fn final_seen(&self) -> bool {
         self.core.fold.final_seen()
+    }
+
+    /// The lines read since the last call, where the answer is such.
+    pub fn take_lines(&mut self) -> Vec<Line> {
+        self.core.lines.as_mut().map(Lines::take).unwrap_or_default()
     }
 
     /// The answer's own id, once a frame told it.
@@ -342,6 +360,7 @@ impl Core {
             failed_since_usage: false,
             truncated: false,
             kept: VecDeque::new(),
+            lines: facts.lines.then(Lines::default),
             last_unread: false,
             headers: String::new(),
         }
@@ -369,6 +388,10 @@ impl Core {
     /// One event of a stream. True: it is to be hidden.
     fn event(&mut self, event: Option<&str>, data: &[u8]) -> bool {
         self.frames += 1;
+        if self.lines.is_some() {
+            self.line(data);
+            return false;
+        }
         // `[DONE]` and its like carry nothing.
         if !data.trim_ascii_start().starts_with(b"{") {
             return false;
@@ -387,6 +410,34 @@ impl Core {
         }
         self.keep(event, outline.doc);
         false
+    }
+
+    /// One line of results, an answer of its own.
+    fn line(&mut self, data: &[u8]) {
+        let outline = self.reader.outline(data).ok();
+        let Some(lines) = &mut self.lines else { return };
+        let Some(outline) = outline else {
+            return lines.broken(1);
+        };
+        if !self.reader.marks(None, data) {
+            return;
+        }
+        let (operation, streamed, status) = (self.operation.as_ref(), self.streamed, self.status);
+        match self.reader.read(&AnswerFrame {
+            operation,
+            event: None,
+            streamed,
+            status,
+            outline: &outline.doc,
+        }) {
+            Ok(Some(reading)) => {
+                let mut text = Text::default();
+                text.add(data, &outline);
+                lines.add(reading, text);
+            }
+            Ok(None) => {}
+            Err(_) => self.plugin_errors = self.plugin_errors.saturating_add(1),
+        }
     }
 
     fn keep(&mut self, event: Option<&str>, outline: String) {
@@ -483,6 +534,8 @@ impl Core {
             parts,
             model: self.fold.take_model(),
             response_id: self.fold.take_response_id(),
+            bill_id: self.fold.take_bill_id(),
+            pending: self.fold.pending(),
             service_tier: self.fold.take_service_tier(),
             reported_cost: self.fold.take_reported_cost(),
             failed: self.fold.failed(),
@@ -492,6 +545,7 @@ impl Core {
             text: std::mem::take(&mut self.text),
             frames: self.frames,
             frames_oversized,
+            lines_broken: self.lines.as_ref().map_or(0, Lines::broken_count) + frames_oversized,
             plugin_errors: self.plugin_errors,
             ignored,
         }

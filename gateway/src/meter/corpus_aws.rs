@@ -28,6 +28,7 @@ fn reader() -> Arc<Reader> {
 
 fn facts(operation: &str, stream: bool) -> AnswerFacts<'_> {
     AnswerFacts {
+        lines: false,
         operation: Arc::from(operation),
         stream,
         hide_usage: false,

@@ -8,6 +8,7 @@ pub mod fold;
 pub mod frames;
 pub mod kept;
 pub mod learn;
+pub mod lines;
 pub mod price;
 mod reader;
 pub mod reason;

@@ -16,6 +16,10 @@ pub const UNREADABLE: &str = "unreadable_answer";
 pub const ENCODED: &str = "encoded_answer";
 /// The plugin trapped, or ran out of time or memory, on a frame that may have borne usage.
 pub const PLUGIN_FAILED: &str = "plugin_failed";
+/// The result of a background request was never fetched: its hold was entered as spent.
+pub const NOT_FETCHED: &str = "not_fetched";
+/// The lines of a batch's results were cut off, or not all of them can be read: the rest is billed with the next fetch.
+pub const BROKEN_RESULTS: &str = "broken_results";
 /// The usage read is beyond belief.
 pub const ABSURD_USAGE: &str = "absurd_usage";
 /// No row of the price book fits the model.

@@ -9,8 +9,8 @@ mod registry;
 mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media, Medium, Problem,
-    Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, CacheWrites, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media,
+    Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Want,
 };
 pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};

@@ -14,16 +14,18 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 use crate::meter::reason;
-use crate::plugin::Dialect;
+use crate::plugin::{Billing, Dialect};
 use crate::proxy::apply::{self, Reserved};
+use crate::proxy::awaited::{Waiting, wait_for};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::fetch::{bill_of_answer, fetch};
 use crate::proxy::forward::{Changes, Failed, forward, outgoing};
 use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::{check_head, is_websocket, read_body};
 use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
-use crate::proxy::relay::relay;
+use crate::proxy::relay::{Relayed, relay};
 use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Unbounded};
 use crate::proxy::session::SessionEnd;
@@ -62,10 +64,15 @@ impl HttpServerApp for Accept {
         match timeout(patience, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(_)) => {
+            Ok(Err(error)) => {
                 // pingora's error quotes the request, keys and all: it is not logged.
-                let refusal = Refusal::bad_request("bad_request", "the request head cannot be read").closing();
-                refuse(&mut session, &refusal, None).await;
+                let context = error.context.as_ref().map(|text| text.as_str());
+                let refusal = if context.is_some_and(|text| text.starts_with("Request header larger")) {
+                    Refusal::new(431, "headers_too_large", "request headers are too large")
+                } else {
+                    Refusal::bad_request("bad_request", "the request head cannot be read")
+                };
+                refuse(&mut session, &refusal.closing(), None).await;
                 return None;
             }
         }
@@ -205,9 +212,11 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
 
     if !exchange.is_metered() {
         let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
-        return pass_unmetered(gateway, session, &exchange, &headers)
-            .await
-            .map_err(refused);
+        let passed = match exchange.billing {
+            Billing::Free | Billing::Metered => pass_unmetered(gateway, session, &exchange, &headers).await,
+            Billing::Fetched | Billing::FetchedLines => fetch(gateway, session, exchange, &headers).await,
+        };
+        return passed.map_err(refused);
     }
     let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
     (exchange.history, exchange.step) = session::begin(gateway, &exchange).unzip();
@@ -221,9 +230,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if let Some(end) = &mut exchange.session_end {
         end.is_entered = true;
     }
-    metered(gateway, session, &mut exchange, reserved)
-        .await
-        .map_err(refused)
+    metered(gateway, session, exchange, reserved).await.map_err(refused)
 }
 
 fn no_websocket() -> Refusal {
@@ -259,9 +266,9 @@ async fn pass_unmetered(
 
 /// A metered operation, held: forward, relay, settle, report. The hold ends here, whatever happens.
 async fn metered(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &mut ServerSession,
-    exchange: &mut Exchange,
+    mut exchange: Exchange,
     reserved: Reserved,
 ) -> Result<bool, Refusal> {
     let Reserved {
@@ -274,7 +281,7 @@ async fn metered(
         mut allowance,
         shadow,
     } = reserved;
-    let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
+    let mut outgoing = match outgoing(&exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
         Err(refusal) => {
             hold.void("not_forwarded");
@@ -283,10 +290,10 @@ async fn metered(
     };
     let _stream = exchange.inspected.call.stream.then(|| gateway.metrics.stream_opened());
     let on_disk = async { hold.durable().await.map_err(|error| reserve::ledger_stopped(&error)) };
-    let forwarded = forward(gateway, exchange, &outgoing, session, on_disk).await;
+    let forwarded = forward(gateway, &exchange, &outgoing, session, on_disk).await;
     let answer = match forwarded {
         Ok(answer) => answer,
-        Err(failed) => return unanswered_end(gateway, exchange, hold, failed, &verdict),
+        Err(failed) => return unanswered_end(gateway, &exchange, hold, failed, &verdict),
     };
     // The request has been sent: a stream of minutes need not keep its megabytes.
     outgoing.body = Bytes::new();
@@ -295,7 +302,7 @@ async fn metered(
         let mut bounded = allowance.bind(&mut hold);
         relay(
             gateway,
-            exchange,
+            &exchange,
             answer,
             outgoing.usage_injected,
             &headers,
@@ -304,6 +311,20 @@ async fn metered(
         )
         .await
     };
+    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
+    let bill = bill_of_answer(&exchange, &relayed.metered);
+    if let Some(bill) = bill.filter(|_| goes_on(&exchange, &relayed)) {
+        let waiting = Waiting {
+            exchange,
+            hold,
+            verdict,
+            input_tokens,
+            ttfb_ms: relayed.ttfb_ms,
+        };
+        wait_for(gateway, bill, waiting);
+        drop((rates, shadow));
+        return Ok(relayed.finish(session).await);
+    }
     let ended = Ended {
         end: relayed.end,
         status: relayed.status,
@@ -311,26 +332,37 @@ async fn metered(
         verdict: &verdict,
         input_tokens,
     };
-    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
-    let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
+    let mut settlement = settlement(gateway, &exchange, &relayed.metered, &ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
         // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
         settlement.cost = settlement.cost.max(hold.held());
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
-    reserve::learn(gateway, exchange, &relayed.metered, &settlement);
+    reserve::learn(gateway, &exchange, &relayed.metered, &settlement);
     rates.used_tokens(
         settlement
             .usage
             .input_tokens()
             .saturating_add(settlement.usage.output_tokens()),
     );
-    let settled = hold.settle(settlement);
-    over(exchange, &settled.entry);
-    report::settled(gateway, settled.entry, &exchange.identity.trace);
+    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
+        // Fetched, and entered, while its stream was still running here.
+        hold.void("billed_when_fetched");
+    } else {
+        let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
+        over(&mut exchange, &settled.entry);
+        report::settled(gateway, settled.entry, &exchange.identity.trace);
+    }
     // Before the client sees the end: its next request must find its place free.
     drop((rates, shadow));
     Ok(relayed.finish(session).await)
+}
+
+/// A background request whose work goes on at the provider, whatever became of this answer.
+fn goes_on(exchange: &Exchange, relayed: &Relayed) -> bool {
+    let metered = &relayed.metered;
+    let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
+    exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished
 }
 
 /// What hangs on the end of a call is told before its client knows of it.

@@ -97,6 +97,11 @@ impl Exchange {
         self.billing == Billing::Metered
     }
 
+    /// Its answer is read for what it used.
+    pub fn is_read(&self) -> bool {
+        self.billing != Billing::Free
+    }
+
     pub fn dialect(&self) -> (&Arc<dyn Dialect>, &str) {
         (&self.way.plugin.dialect, &self.operation)
     }

@@ -8,8 +8,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
-use crate::plugin::EditPoint;
 use crate::plugin::outline::{Edit, splice};
+use crate::plugin::{Billing, EditPoint};
 use crate::proxy::breaker::Attempt;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
@@ -68,9 +68,12 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
-        let replaced = exchange.is_metered() && lower == "accept-encoding";
+        let replaced = exchange.is_read() && lower == "accept-encoding";
+        // Lines are billed from the first on: a part of them would be billed by guess.
+        let of_a_part = exchange.billing == Billing::FetchedLines && matches!(lower, "range" | "if-range");
         let signed_away = signing.is_some() && sigv4::is_replaced(lower);
-        if is_ours(lower) || decoded_now || replaced || signed_away || of_one_hop.iter().any(|hop| hop == lower) {
+        let left_out = is_ours(lower) || decoded_now || replaced || of_a_part || signed_away;
+        if left_out || of_one_hop.iter().any(|hop| hop == lower) {
             continue;
         }
         header.append_header(name.clone(), value.clone()).map_err(internal)?;
@@ -83,7 +86,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         format!("{}:{}", address.host, address.port)
     };
     header.insert_header("Host", host).map_err(internal)?;
-    if exchange.is_metered() {
+    if exchange.is_read() {
         header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
     }
     if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {

@@ -10,6 +10,7 @@ use crate::meter::price::{PriceBook, Row};
 use crate::meter::{Estimator, Reader};
 use crate::plugin::{Plugin, Plugins};
 use crate::policy::{Balances, Engine};
+use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
@@ -185,6 +186,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     pub drain: Arc<Drain>,
     pub bodies: Arc<BodyBudget>,
+    /// Holds that wait for results to be fetched.
+    pub awaited: Awaited,
     /// What the sessions did lately.
     pub progress: Arc<Progress>,
     /// The control plane, to which `/rpc`, `/metrics` and the dashboard are handed over.

@@ -10,6 +10,7 @@
 pub mod accept;
 pub mod apply;
 pub mod decide;
+pub mod fetch;
 pub mod forward;
 pub mod guard;
 pub mod identify;
@@ -19,6 +20,7 @@ pub mod report;
 pub mod reserve;
 pub mod settle;
 
+pub mod awaited;
 pub mod azure;
 pub mod breaker;
 pub mod corked;
@@ -32,6 +34,7 @@ pub mod price;
 pub mod progress;
 pub mod rated;
 pub mod reply;
+pub mod results;
 pub mod server;
 pub mod session;
 pub mod sigv4;

@@ -43,7 +43,7 @@ pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<Found<'a>> {
 fn own<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Option<Found<'a>> {
     let quote = match way.provider.unpriced {
         Unpriced::Free => way.stated_price.as_ref().map(|row| row.quote(at_ms)),
-        _ => rules.prices.find(&way.provider.name, model, at_ms),
+        _ => rules.prices.find(&way.provider.book, model, at_ms),
     };
     quote.map(|quote| Found { quote, reason: None })
 }
@@ -57,7 +57,7 @@ fn stand_in<'a>(rules: &'a Rules, way: &'a Way, policy: Option<&'a StatedPrice>,
     match unpriced {
         Unpriced::Refuse => None,
         Unpriced::Dearest => Some(Found {
-            quote: rules.prices.dearest(&way.provider.name, at_ms)?,
+            quote: rules.prices.dearest(&way.provider.book, at_ms)?,
             reason: Some(reason::UNPRICED_MODEL),
         }),
         // Said by the operator: a price like any other.

@@ -131,15 +131,17 @@ impl Progress {
         let mut tool = blake3::Hasher::new_keyed(&self.key);
         let mut step = blake3::Hasher::new_keyed(&self.key);
         let mut has_tool = false;
-        for piece in turns.model.iter().filter(|piece| piece.part == ProgressPart::ToolCall) {
+        let model = pieces.get(turns.model..turns.since).unwrap_or_default();
+        for piece in model.iter().filter(|piece| piece.part == ProgressPart::ToolCall) {
             has_tool = true;
             take(&mut tool, json, piece);
             take(&mut step, json, piece);
         }
-        // What the model says around its tool calls differs each time and tells nothing.
-        let said = if has_tool { &[][..] } else { turns.model };
-        for piece in said.iter().chain(turns.since) {
-            if piece.part == ProgressPart::Content {
+        // What the model says around its tool calls differs each time and tells nothing. What stands outside of the
+        // conversation is part of the question.
+        let said_from = if has_tool { turns.since } else { turns.model };
+        for (at, piece) in pieces.iter().enumerate() {
+            if piece.part == ProgressPart::Content && (at >= said_from || piece.item == 0) {
                 take(&mut step, json, piece);
             }
         }
@@ -354,40 +356,32 @@ impl Drop for Step {
     }
 }
 
-/// The pieces of a conversation's last turns.
-struct Turns<'p> {
-    /// The model's last turn; empty where it has not spoken yet.
-    model: &'p [Piece],
+/// Where the last turns of a conversation begin among its pieces.
+struct Turns {
+    /// The model's last turn; where it has not spoken yet, that of all.
+    model: usize,
     /// All after it.
-    since: &'p [Piece],
+    since: usize,
 }
 
-impl<'p> Turns<'p> {
-    fn of(json: &[u8], pieces: &'p [Piece]) -> Turns<'p> {
-        let by_item = |a: &Piece, b: &Piece| a.item == b.item;
-        let (mut start, mut end) = (pieces.len(), pieces.len());
+impl Turns {
+    fn of(json: &[u8], pieces: &[Piece]) -> Turns {
+        let (mut model, mut since) = (0, 0);
         let mut at = pieces.len();
-        let mut in_turn = false;
-        for element in pieces.chunk_by(by_item).rev() {
+        for element in pieces.chunk_by(|a, b| a.item == b.item).rev() {
             let is_model = element.iter().any(|piece| is_by_model(json, piece));
-            if is_model && !in_turn {
-                (in_turn, end) = (true, at);
-            }
-            if !is_model && in_turn {
+            if !is_model && since > 0 {
                 break;
             }
+            if is_model && since == 0 {
+                since = at;
+            }
             at -= element.len();
-            if in_turn {
-                start = at;
+            if is_model {
+                model = at;
             }
         }
-        if !in_turn {
-            (start, end) = (0, 0);
-        }
-        Turns {
-            model: pieces.get(start..end).unwrap_or_default(),
-            since: pieces.get(end..).unwrap_or_default(),
-        }
+        Turns { model, since }
     }
 }
 
@@ -396,7 +390,7 @@ fn is_by_model(json: &[u8], piece: &Piece) -> bool {
     let text = || json.get(piece.range.clone()).unwrap_or_default();
     match piece.part {
         ProgressPart::ToolCall => piece.item > 0,
-        ProgressPart::Role => [&b"\"assistant\""[..], b"\"model\""]
+        ProgressPart::Role => [&b"\"assistant\""[..], b"\"model\"", b"\"chatbot\""]
             .iter()
             .any(|model| text().eq_ignore_ascii_case(model)),
         ProgressPart::Content => false,

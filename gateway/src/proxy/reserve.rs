@@ -1,7 +1,7 @@
 //! Fifth step: the money is held before it is spent. The hold's size is told by `size`, `apply` and `place` put it on all bounds or on
 //! none; here it guards the stream as it grows.
 
-use agentledger_ledger::{Amounts, Hold, Kind, LedgerError, Name, Outcome, Settlement, Usage};
+use agentledger_ledger::{Amounts, Hold, Kind, LedgerError, Name, Outcome, Settlement};
 
 use crate::meter::{Metered, reason};
 use crate::proxy::exchange::Exchange;
@@ -134,7 +134,7 @@ impl Allowance for Unbounded {
 pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
     if settlement.estimate_reason.is_some()
         || settlement.outcome != Outcome::Completed
-        || settlement.usage == Usage::default()
+        || settlement.usage.input_tokens() == 0
     {
         return;
     }

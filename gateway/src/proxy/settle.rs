@@ -2,7 +2,7 @@
 
 use agentledger_ledger::{Kind, Name, Outcome, Settlement, Usage, Usd};
 
-use crate::meter::{End, Metered, Settled};
+use crate::meter::{End, Metered, Settled, reason};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::price::{find_for, price};
@@ -27,11 +27,14 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .filter(|model| !model.is_empty())
         .unwrap_or(requested);
     let input = || ended.input_tokens;
-    let used = metered.settle(ended.end, model, input, &gateway.estimator);
+    let mut used = metered.settle(ended.end, model, input, &gateway.estimator);
     let tier = metered
         .service_tier
         .as_deref()
         .or(exchange.inspected.call.service_tier.as_deref());
+    if metered.parts.is_empty() && used.estimate_reason.is_some() {
+        told_by_request(exchange, &mut used, model, tier, ended.end);
+    }
     let priced = price(exchange, &used, model, tier);
     let reason = used.estimate_reason.or(priced.reason);
     let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
@@ -60,6 +63,34 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         verdict: ended.verdict.to_vec(),
         duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ttfb_ms: ended.ttfb_ms,
+    }
+}
+
+/// An answer that reports nothing (speech is sound and no more) is billed by what its request told, as far as the model's
+/// price names it. Characters are what the provider itself counts; a recording's length and the like are estimates.
+fn told_by_request(exchange: &Exchange, used: &mut Settled, model: &str, tier: Option<&str>, end: End) {
+    let Some(found) = find_for(exchange, model) else {
+        return;
+    };
+    let units = &exchange.inspected.call.units;
+    let told: Vec<(Kind, u64)> = units
+        .iter()
+        .copied()
+        .filter(|(kind, _)| found.quote.states(*kind, tier))
+        .collect();
+    let Some(own) = used.parts.first_mut().filter(|_| !told.is_empty()) else {
+        return;
+    };
+    if told.iter().all(|(kind, _)| !kind.is_tokens()) {
+        own.usage = Usage::default();
+    }
+    for (kind, units) in &told {
+        own.usage.set(*kind, *units);
+    }
+    used.usage = own.usage;
+    let exact = told.iter().all(|(kind, _)| *kind == Kind::Character);
+    if matches!(end, End::Completed | End::ClientGone) {
+        used.estimate_reason = (!exact).then_some(reason::NO_USAGE);
     }
 }
 

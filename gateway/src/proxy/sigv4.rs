@@ -59,10 +59,8 @@ pub fn refuse_foreign(way: &Way, client: &RequestHeader) -> Result<(), Refusal> 
         return Ok(());
     }
     let presigned = client.uri.query().is_some_and(|query| {
-        let names = query.split('&').filter_map(|pair| pair.split('=').next());
-        names
-            .into_iter()
-            .any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
+        let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+        names.any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
     });
     let signed = authorization_of(client).is_some_and(|value| value.starts_with(ALGORITHM));
     if presigned || (signed && way.provider.aws.is_none()) {

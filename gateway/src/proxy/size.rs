@@ -6,7 +6,7 @@ use agentledger_ledger::{Amounts, Kind, Usd};
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::estimate::Method;
 use crate::meter::price::{CacheWrites, Quote};
-use crate::plugin::Medium;
+use crate::plugin::{CacheWrites as Asked, Call, Medium};
 use crate::policy::Estimate as PolicyEstimate;
 use crate::proxy::decide::Expected;
 use crate::proxy::exchange::Exchange;
@@ -25,8 +25,6 @@ const STRUCTURE_BYTES_PER_TOKEN: u64 = 8;
 /// No model writes more in one answer: a larger maximum is held as this.
 const OUTPUT_TOKENS_MAX: u64 = 4_000_000;
 const CHOICES_MAX: u32 = 1_000;
-/// Fields by which a request refers to what the server keeps of earlier turns.
-const KEPT_BY_SERVER: [&str; 2] = ["\"previous_response_id\":\"", "\"conversation\":"];
 /// An extension's step, in output tokens.
 pub const STEP_TOKENS: u64 = 1_024;
 
@@ -104,16 +102,14 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     };
     let input_tokens = input_estimate(gateway, exchange, config);
     let tier = call.service_tier.as_deref();
-    let input_price = found
-        .quote
-        .input_ceiling(input_tokens, tier, cache_writes(exchange, &found.quote, input_tokens));
-    let mut output_price = found.quote.output_price(input_tokens, tier);
-    if memchr::memmem::find(exchange.inspected.json(), b"\"modalities\"").is_some() {
-        // Speech is billed apart, and dearer.
-        output_price = found
-            .quote
-            .dearest_of(&[Kind::Output, Kind::AudioOutput], input_tokens, tier);
-    }
+    let quote = &found.quote;
+    let input_price = quote
+        .input_ceiling(input_tokens, tier, cache_writes(call, quote, input_tokens))
+        .max(quote.dearest_of(&call.input_kinds, input_tokens, tier));
+    let output_price =
+        quote
+            .output_price(input_tokens, tier)
+            .max(quote.dearest_of(&call.output_kinds, input_tokens, tier));
     let produces_output = output_price.picos() > 0;
     let choices = u64::from(call.choices.clamp(1, CHOICES_MAX));
     let (per_choice, basis) = match call.max_output {
@@ -141,8 +137,10 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     } else {
         whole
     };
-    let request_fee = found.quote.unit_price(Kind::Request, input_tokens, tier);
-    let input_usd = cost_of(input_tokens, input_price.picos()).saturating_add(cost_of(1, request_fee.picos()));
+    let request_fee = quote.unit_price(Kind::Request, input_tokens, tier);
+    let input_usd = cost_of(input_tokens, input_price.picos())
+        .saturating_add(cost_of(1, request_fee.picos()))
+        .saturating_add(units_cost(call, quote, input_tokens));
     let sized = Estimate {
         input_tokens,
         output_tokens,
@@ -195,12 +193,10 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
         let allowance = config.allowances.get(name).copied().unwrap_or(0);
         tokens = tokens.saturating_add(u64::from(items).saturating_mul(allowance));
     }
-    if memchr::memmem::find(inspected.json(), b"\"document\"").is_some() {
-        // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
-        let plain = memchr::memmem::find(inspected.json(), b"\"text/plain\"").is_some();
-        tokens = tokens.saturating_add(media_bytes / if plain { 4 } else { 60 });
+    if let Some(bytes) = inspected.call.media_bytes_per_token {
+        tokens = tokens.saturating_add(media_bytes / u64::from(bytes.max(1)));
     }
-    if KEPT_BY_SERVER.iter().any(|field| outline.doc.contains(field)) {
+    if inspected.call.continues {
         tokens = tokens.saturating_add(config.allowances.get("context").copied().unwrap_or(0));
     }
     if outline.bytes > STRUCTURED_BODY_BYTES {
@@ -213,28 +209,28 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
     tokens
 }
 
-/// Whether the prompt may be written to a cache, which costs more than plain input: where the request asks for it, and where
-/// the provider does so unasked and charges for it (OpenAI, from 1,024 tokens on).
-fn cache_writes(exchange: &Exchange, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
-    let json = exchange.inspected.json();
-    let names = |field: &[u8]| memchr::memmem::find(json, field).is_some();
-    // Anthropic's name for it, and that of Bedrock's Converse.
-    if names(b"\"cache_control\"") || names(b"\"cachePoint\"") {
-        let hour = memchr::memmem::find(json, b"\"1h\"").is_some();
-        return if hour {
-            CacheWrites::OneHour
-        } else {
+/// Whether the prompt may be written to a cache, which costs more than plain input. What the provider does unasked counts
+/// where it charges for it.
+fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
+    match call.cache_writes {
+        Asked::FiveMinutes => CacheWrites::FiveMinutes,
+        Asked::OneHour => CacheWrites::OneHour,
+        Asked::Unasked(from)
+            if input_tokens >= from && quote.states(Kind::CacheWrite5m, call.service_tier.as_deref()) =>
+        {
             CacheWrites::FiveMinutes
-        };
+        }
+        Asked::Unasked(_) | Asked::None => CacheWrites::None,
     }
-    let unasked = exchange.way.provider.dialect == "openai"
-        && input_tokens >= 1_024
-        && quote.states(Kind::CacheWrite5m, exchange.inspected.call.service_tier.as_deref());
-    if unasked {
-        CacheWrites::FiveMinutes
-    } else {
-        CacheWrites::None
-    }
+}
+
+/// What the units that the request itself tells cost, as far as the model's price names their kinds.
+fn units_cost(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> Usd {
+    let tier = call.service_tier.as_deref();
+    let stated = call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));
+    stated.fold(Usd::ZERO, |sum, (kind, units)| {
+        sum.saturating_add(cost_of(*units, quote.unit_price(*kind, input_tokens, tier).picos()))
+    })
 }
 
 #[cfg(test)]

@@ -137,6 +137,18 @@ impl Gateway {
         rows
     }
 
+    /// Waits, boundedly, until nothing runs; holds may wait for their results.
+    pub fn wait_in_flight(&self) {
+        let gateway = self.launched().gateway();
+        for _ in 0..1500 {
+            if gateway.drain.in_flight() == 0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("{} in flight", gateway.drain.in_flight());
+    }
+
     /// Waits, boundedly, until nothing runs and nothing is held.
     pub fn wait_idle(&self) {
         let gateway = self.launched().gateway();

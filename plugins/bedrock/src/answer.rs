@@ -181,8 +181,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let id = body.message.as_ref().map_or(body.id, |message| message.id);
     let metrics = there(body.metrics);
     let reading = Reading {
-        // The path's name tells the region that is billed; the one in an Anthropic body does not.
-        model: None,
+        // No model: the path's name tells the region that is billed; the one in an Anthropic body does not.
         response_id: text(id).filter(|id| !id.is_empty()),
         service_tier: tier(&body),
         parts: if failed {
@@ -190,10 +189,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         } else {
             parts(&body, whole).into_iter().collect()
         },
-        reported_cost: None,
-        usage_only: false,
         final_: failed || (frame.streamed && is_last(frame, event, metrics.is_some())),
         failed,
+        ..agentledger_guest::reading()
     };
     let says_nothing =
         reading.response_id.is_none() && reading.service_tier.is_none() && reading.parts.is_empty() && !reading.final_;

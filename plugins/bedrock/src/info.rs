@@ -19,6 +19,12 @@ const USAGE_BYTES_MAX: u32 = 64 << 10;
 /// Candidates, or images, in one answer.
 const ITEMS_MAX: u32 = 64;
 
+/// A request asks for a cache write: Converse's name for it, and Anthropic's.
+pub const CACHE_POINTS: [&str; 2] = ["\"cachePoint\"", "\"cache_control\""];
+pub const ONE_HOUR: &str = "\"1h\"";
+pub const DOCUMENT: &str = "\"document\"";
+pub const PLAIN_TEXT: &str = "\"text/plain\"";
+
 pub fn info() -> Info {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
@@ -52,6 +58,12 @@ pub fn info() -> Info {
             want("imageGenerationConfig.numberOfImages", 64, 0),
         ],
         request_headers: paths(&[TIER_HEADER, LATENCY_HEADER]),
+        request_markers: [&CACHE_POINTS[..], &[ONE_HOUR, DOCUMENT, PLAIN_TEXT]]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        request_counts: vec![],
         request_media: vec![
             media("messages.*.content.*.image.source", Medium::Image),
             media("messages.*.content.*.document.source", Medium::File),

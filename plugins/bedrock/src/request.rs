@@ -1,10 +1,12 @@
 //! Reads requests. The model stands in the path; what limits the output stands where the model's own dialect has it.
 
 use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, text};
-use agentledger_guest::{Call, EditPoint, Problem, Request, problem};
+use agentledger_guest::{CacheWrites, Call, EditPoint, Problem, Request, problem};
 use serde::Deserialize;
 
-use crate::info::{CONVERSE, CONVERSE_STREAM, INVOKE_STREAM, LATENCY_HEADER, TIER_HEADER};
+use crate::info::{
+    CACHE_POINTS, CONVERSE, CONVERSE_STREAM, DOCUMENT, INVOKE_STREAM, LATENCY_HEADER, ONE_HOUR, PLAIN_TEXT, TIER_HEADER,
+};
 use crate::model;
 
 /// Candidates or images that one request may ask for.
@@ -83,8 +85,8 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     } else {
         invoke_limit(&body, model)?
     };
+    let has = |marker: &str| request.markers.iter().any(|there| there == marker);
     Ok(Call {
-        model: model.to_owned(),
         stream: matches!(request.operation.as_str(), CONVERSE_STREAM | INVOKE_STREAM),
         max_output,
         choices: choices(&body)?,
@@ -93,6 +95,14 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
             .map(|path| EditPoint::MaxOutput(path.to_owned()))
             .into_iter()
             .collect(),
+        cache_writes: match CACHE_POINTS.into_iter().any(has) {
+            true if has(ONE_HOUR) => CacheWrites::OneHour,
+            true => CacheWrites::FiveMinutes,
+            false => CacheWrites::None,
+        },
+        // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
+        media_bytes_per_token: has(DOCUMENT).then(|| if has(PLAIN_TEXT) { 4 } else { 60 }),
+        ..agentledger_guest::call(model.to_owned())
     })
 }
 

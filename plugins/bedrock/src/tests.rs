@@ -19,6 +19,8 @@ fn ask(operation: &str, model: &str, headers: &[(&str, &str)], body: Value) -> R
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
         outline: body.to_string(),
+        markers: vec![],
+        characters: vec![],
     })
 }
 

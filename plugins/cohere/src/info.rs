@@ -48,7 +48,13 @@ pub fn info() -> Info {
             progress("messages.*.role", Role),
             progress("messages.*.content", Content),
             progress("messages.*.tool_calls.*.function", ToolCall),
+            // Version 1: the question stands outside of the history.
             progress("message", Content),
+            progress("tool_results", Content),
+            progress("chat_history.*.role", Role),
+            progress("chat_history.*.message", Content),
+            progress("chat_history.*.tool_calls.*.name", ToolCall),
+            progress("chat_history.*.tool_calls.*.parameters", ToolCall),
             progress("prompt", Content),
         ],
         answer_paths: vec![

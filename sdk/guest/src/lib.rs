@@ -36,8 +36,8 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem, Progress,
-    ProgressPart, Reading, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem,
+    Progress, ProgressPart, Reading, Refusal, Request, Route, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -132,6 +132,13 @@ pub fn call(model: String) -> Call {
         choices: 1,
         service_tier: None,
         edits: vec![],
+        cache_writes: CacheWrites::None,
+        input_kinds: vec![],
+        output_kinds: vec![],
+        media_bytes_per_token: None,
+        continues: false,
+        units: vec![],
+        background: false,
     }
 }
 
@@ -140,6 +147,8 @@ pub fn reading() -> Reading {
     Reading {
         model: None,
         response_id: None,
+        bill_id: None,
+        pending: false,
         service_tier: None,
         parts: vec![],
         reported_cost: None,
@@ -158,6 +167,8 @@ pub fn info(name: &str, version: &str) -> Info {
         request_paths: vec![],
         request_headers: vec![],
         request_media: vec![],
+        request_markers: vec![],
+        request_counts: vec![],
         answer_paths: vec![],
         text_paths: vec![],
         markers: vec![],

@@ -343,6 +343,10 @@ fn each_fault_has_its_place_and_key() {
             "providers.extra.ollama: has no price book: add default_price",
         ),
         (
+            "providers: {extra: {mine: {enabled: true, upstream: 'https://x', free: true, book: nobody}}}",
+            "providers.extra.mine.book: there is no price book of that name",
+        ),
+        (
             "providers: {extra: {azure: {enabled: true, free: true}}}",
             "set providers.extra.azure.upstream",
         ),

@@ -4,6 +4,7 @@
 //! The pass is also the gateway's validator: what it accepts is one well-formed JSON document in UTF-8, with no key
 //! twice in any object that a plugin's answer depends on. Two readers of a body cannot disagree about its `model`.
 
+pub mod form;
 mod scan;
 mod shape;
 mod splice;

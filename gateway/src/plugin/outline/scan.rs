@@ -168,7 +168,9 @@ impl<'a> Scanner<'a, '_> {
         if built {
             self.out.doc.push(if object { '{' } else { '[' });
         }
-        let wanted = context.wanted || (context.shown && node.is_some_and(|node| node.want.is_some()));
+        // A value that is only to be counted or found is not shown: what stands in it is its own affair.
+        let is_shown = |want: Wanted| want.max_bytes > 0;
+        let wanted = context.wanted || (context.shown && node.is_some_and(|node| node.want.is_some_and(is_shown)));
         let frame = Frame {
             context: Context { wanted, ..context },
             object,
