@@ -303,7 +303,7 @@ fn killed_stream(path: &str, question: &str, frame: &str) -> String {
     let reply = reading.join().unwrap();
     upstream.wait_closed(1);
     gateway.wait_idle();
-    assert_eq!(&*gateway.entry().settlement.outcome.name(), "cut");
+    assert_eq!(gateway.entry().settlement.outcome.name(), "cut");
     assert_eq!(only(&gateway, "s1")["calls"], 1);
     if reply.status == 403 {
         // The kill was quicker than the answer's head.

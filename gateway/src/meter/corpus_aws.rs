@@ -118,7 +118,7 @@ fn recorded_event_streams_read_exact_or_are_refused_by_name_at_every_split() {
             }
         }
         let payloads = payloads(&bytes);
-        let told = payloads
+        let mut told = payloads
             .iter()
             .filter_map(|payload| match payload.get("bytes").and_then(Value::as_str) {
                 Some(text) => {
@@ -127,7 +127,7 @@ fn recorded_event_streams_read_exact_or_are_refused_by_name_at_every_split() {
                 }
                 None => said(payload),
             });
-        assert_eq!(read(&whole), told.last().unwrap_or_default(), "{name}");
+        assert_eq!(read(&whole), told.next_back().unwrap_or_default(), "{name}");
         let single: Vec<usize> = (1..bytes.len()).collect();
         assert_eq!(
             run(&reader, facts(operation, true), &limits, &bytes, &single).0,
