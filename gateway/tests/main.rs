@@ -13,6 +13,7 @@ mod money;
 mod passing;
 mod planes;
 mod policies;
+mod socket;
 mod storage;
 mod tidy;
 mod tls;

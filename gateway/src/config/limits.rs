@@ -33,6 +33,8 @@ pub struct Limits {
     pub metric_label_values_max: usize,
     /// Events waiting for the journal's writer.
     pub journal_queue_events_max: usize,
+    /// How long a WebSocket may be silent, both ways, while no answer runs on it.
+    pub socket_idle_ms: u64,
 }
 
 impl Default for Limits {
@@ -53,6 +55,7 @@ impl Default for Limits {
             plugin_memory_bytes_max: 16 << 20,
             metric_label_values_max: 1_000,
             journal_queue_events_max: 65_536,
+            socket_idle_ms: 15 * 60_000,
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Provider {
     pub prefix: String,
     pub upstream: Upstream,
     pub inject_usage: bool,
+    /// Upgrades to a WebSocket are passed on; else they get 426, and clients fall back to plain requests.
+    pub websocket: bool,
     pub unknown_routes: UnknownRoutes,
     /// What an unpriced model costs here.
     pub unpriced: Unpriced,

@@ -212,6 +212,7 @@ fn one(
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
     let inject_usage = at.at("inject_usage").flag(true);
+    let websocket = at.at("websocket").flag(true);
     let unknown_routes = at.at("unknown_routes").word(
         UnknownRoutes::Refuse,
         &[("refuse", UnknownRoutes::Refuse), ("pass", UnknownRoutes::Pass)],
@@ -231,6 +232,7 @@ fn one(
         prefix: prefix.to_owned(),
         upstream: upstream?,
         inject_usage,
+        websocket,
         unknown_routes,
         unpriced: unpriced?,
         timeouts,

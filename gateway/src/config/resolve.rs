@@ -556,6 +556,7 @@ fn limits(at: &Cursor<'_>) -> Limits {
             256,
             16_777_216,
         ),
+        socket_idle_ms: millis("socket_idle_ms", default.socket_idle_ms, 24 * HOUR),
     };
     if limits.bodies_in_flight_bytes_max < limits.body_bytes_max {
         at.at("bodies_in_flight_bytes_max")

@@ -112,6 +112,7 @@ pub const PROVIDER: &[Key] = &[
     leaf("unpriced"),
     section("default_price", &[leaf("input"), leaf("output")]),
     leaf("inject_usage"),
+    leaf("websocket"),
     leaf("unknown_routes"),
     section(
         "timeouts",
@@ -213,6 +214,7 @@ const LIMITS: &[Key] = &[
     leaf("plugin_memory_bytes_max"),
     leaf("metric_label_values_max"),
     leaf("journal_queue_events_max"),
+    leaf("socket_idle_ms"),
 ];
 
 pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {

@@ -9,12 +9,12 @@ mod registry;
 mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media, Medium, Problem,
-    Reading, ReadingPart, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Meaning, Media, Medium,
+    Problem, Reading, ReadingPart, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};
-pub use routes::{Matched, RouteError, RouteTable};
+pub use routes::{Matched, RouteError, RouteTable, WEBSOCKET};
 
 #[cfg(test)]
 mod corpus_tests;

@@ -1,6 +1,7 @@
 //! Where a request enters: connections from pingora, each request through all the steps, each refusal to the one place
 //! that words it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,16 +18,16 @@ use crate::meter::reason;
 use crate::plugin::Dialect;
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Changes, Failed, forward, outgoing};
+use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
 use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::{check_head, is_websocket, read_body};
 use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::relay;
 use crate::proxy::reply::{Refusal, answer_json, refuse};
-use crate::proxy::reserve::{self, Reserved, Unbounded};
-use crate::proxy::settle::{Ended, settlement, unanswered};
-use crate::proxy::{decide, handover, report};
+use crate::proxy::reserve::{self, Reserved, Unbounded, Waiting};
+use crate::proxy::settle::{Ended, settle, unanswered};
+use crate::proxy::{decide, handover, report, socket};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -70,6 +71,11 @@ impl HttpServerApp for Accept {
             session.set_keepalive(None);
         }
         let in_flight = gateway.drain.enter();
+        let upgrade = is_websocket(session.req_header()) && !handover::is_control(session.req_header().uri.path());
+        if upgrade {
+            socket::serve(gateway, session).await;
+            return None;
+        }
         let reusable = serve(gateway, &mut session).await;
         drop(in_flight);
         if !reusable {
@@ -83,14 +89,14 @@ impl HttpServerApp for Accept {
 }
 
 /// A refusal, and in whose dialect it is said.
-struct Refused {
+pub struct Refused {
     refusal: Refusal,
     way: Option<Arc<Way>>,
     operation: String,
 }
 
 impl Refused {
-    fn new(refusal: Refusal, way: Option<&Arc<Way>>, operation: &str) -> Refused {
+    pub fn new(refusal: Refusal, way: Option<&Arc<Way>>, operation: &str) -> Refused {
         Refused {
             refusal,
             way: way.cloned(),
@@ -121,24 +127,27 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
     }
     match exchange(gateway, session).await {
         Ok(reusable) => reusable,
-        Err(refused) => {
-            let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
-            report::refused(gateway, name, &refused.refusal);
-            let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
-                .way
-                .as_ref()
-                .map(|way| (&way.plugin.dialect, refused.operation.as_str()));
-            let unread = !session.is_body_done();
-            if unread {
-                session.set_keepalive(None);
-            }
-            refuse(session, &refused.refusal, dialect).await;
-            if unread {
-                linger(session).await;
-            }
-            !refused.refusal.close && !unread
-        }
+        Err(refused) => tell(gateway, session, &refused).await,
     }
+}
+
+/// Tells a refusal. `false`: the connection cannot be used again.
+pub async fn tell(gateway: &Gateway, session: &mut ServerSession, refused: &Refused) -> bool {
+    let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
+    report::refused(gateway, name, &refused.refusal);
+    let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
+        .way
+        .as_ref()
+        .map(|way| (&way.plugin.dialect, refused.operation.as_str()));
+    let unread = !session.is_body_done();
+    if unread {
+        session.set_keepalive(None);
+    }
+    refuse(session, &refused.refusal, dialect).await;
+    if unread {
+        linger(session).await;
+    }
+    !refused.refusal.close && !unread
 }
 
 /// Takes in what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the
@@ -177,9 +186,6 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         find_target(&rules, session.req_header()).map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
     let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
     let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
-    if is_websocket(session.req_header()) {
-        return Err(refused(no_websocket()));
-    }
     let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
@@ -201,22 +207,18 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     }
     let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
     let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
-    let reserved = reserve::reserve(gateway, &exchange, estimate, verdict, session)
-        .await
-        .map_err(refused)?;
+    let reserved = {
+        let mut gone = pin!(client_gone(session));
+        let waiting = Waiting {
+            patience: rules.config.hold.wait,
+            gone: gone.as_mut(),
+        };
+        reserve::reserve(gateway, &exchange, estimate, verdict, waiting).await
+    };
+    let reserved = reserved.map_err(refused)?;
     metered(gateway, session, &mut exchange, reserved)
         .await
         .map_err(refused)
-}
-
-fn no_websocket() -> Refusal {
-    Refusal::new(
-        426,
-        "websocket_not_served",
-        "WebSocket is not served here: use plain HTTP requests",
-    )
-    .header("upgrade", "HTTP/1.1")
-    .final_answer()
 }
 
 /// A free operation: forwarded, never held, never entered.
@@ -287,16 +289,7 @@ async fn metered(
         verdict: &verdict,
         input_tokens,
     };
-    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
-    let mut settlement = settlement(gateway, exchange, &relayed.metered, &ended);
-    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
-        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
-        settlement.cost = settlement.cost.max(hold.held());
-        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
-    }
-    reserve::learn(gateway, exchange, &relayed.metered, &settlement);
-    let settled = hold.settle(settlement);
-    report::settled(gateway, settled.entry);
+    settle(gateway, exchange, hold, &relayed.metered, &ended);
     Ok(relayed.finish(session).await)
 }
 

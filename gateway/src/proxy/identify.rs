@@ -7,8 +7,9 @@ use agentledger_ledger::Name;
 use pingora::http::RequestHeader;
 
 use crate::config::{Absence, AbsentProvider, Limits, UnknownRoutes};
-use crate::plugin::Billing;
+use crate::plugin::{Billing, WEBSOCKET};
 use crate::proxy::gateway::{Rules, Way};
+use crate::proxy::guard::is_websocket;
 use crate::proxy::reply::Refusal;
 use crate::secret::Secret;
 
@@ -29,6 +30,7 @@ pub struct Identity {
 }
 
 /// What the path leads to.
+#[derive(Clone)]
 pub struct Target {
     pub way: Arc<Way>,
     /// Path after the provider's prefix.
@@ -41,7 +43,7 @@ pub struct Target {
 /// Finds the provider and the operation. Longest prefix first; several providers may share one (the root).
 pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<Way>>)> {
     let path = header.uri.path();
-    let method = header.method.as_str();
+    let method = method_of(header);
     let mut sharing: Vec<(&Arc<Way>, &str)> = Vec::new();
     for way in &rules.ways {
         let Some(rest) = after_prefix(path, &way.provider.prefix) else {
@@ -86,6 +88,15 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
     let way = sharing.first().map(|(way, _)| Arc::clone(way));
     let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
     Err((Refusal::new(404, "no_route", message).final_answer(), way))
+}
+
+/// The method by which routes know a request: an upgrade to a WebSocket has one of its own.
+pub fn method_of(header: &RequestHeader) -> &str {
+    if is_websocket(header) {
+        WEBSOCKET
+    } else {
+        header.method.as_str()
+    }
 }
 
 /// The path belongs to a provider that is known and not served here.
@@ -204,7 +215,20 @@ fn find_key(header: &RequestHeader) -> Result<Secret<String>, Refusal> {
         }
         found = Some(key);
     }
-    Ok(Secret::new(found.unwrap_or_default()))
+    Ok(Secret::new(
+        found.or_else(|| key_of_browser(header)).unwrap_or_default(),
+    ))
+}
+
+/// Browsers cannot set headers on a WebSocket: OpenAI takes the key among the protocols that one offers
+/// (https://platform.openai.com/docs/guides/realtime-websocket).
+fn key_of_browser(header: &RequestHeader) -> Option<String> {
+    let offered = header.headers.get_all("sec-websocket-protocol").iter();
+    offered
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|one| one.trim().strip_prefix("openai-insecure-api-key."))
+        .map(str::to_owned)
 }
 
 /// The credential of an `Authorization` header: a bearer token, Basic's password, or, of any other scheme, all of it.
@@ -252,7 +276,8 @@ fn base64_decoded(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn query_value(query: &str, name: &str) -> Option<String> {
+/// The value of a query parameter, decoded.
+pub fn query_value(query: &str, name: &str) -> Option<String> {
     if name.is_empty() {
         return None;
     }

@@ -26,4 +26,5 @@ pub mod handover;
 pub mod price;
 pub mod reply;
 pub mod server;
+pub mod socket;
 pub mod upstream;

@@ -1,6 +1,7 @@
 //! Fifth step: the money is held before it is spent. The hold is sized from the request and its price, placed on all
 //! bounds or on none, and guards the stream as it grows.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,17 +10,16 @@ use agentledger_ledger::{
     Unit, Usage, Usd, Window,
 };
 
-use pingora::protocols::http::ServerSession;
-
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::estimate::Method;
 use crate::meter::price::{CacheWrites, Quote};
 use crate::meter::{Metered, reason};
+use crate::plugin::outline::Outline;
 use crate::plugin::{EditPoint, Medium};
 use crate::policy::{AskedBound, Estimate as PolicyEstimate, Verdict};
 use crate::proxy::decide::denied;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Changes, client_gone};
+use crate::proxy::forward::Changes;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::client_left;
 use crate::proxy::price::find;
@@ -111,7 +111,12 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
         .quote
         .input_ceiling(input_tokens, tier, cache_writes(exchange, &found.quote, input_tokens));
     let mut output_price = found.quote.output_price(input_tokens, tier);
-    if memchr::memmem::find(exchange.inspected.json(), b"\"modalities\"").is_some() {
+    let mut input_price = input_price;
+    let speaks = exchange.inspected.over_socket && found.quote.states(Kind::AudioOutput, tier);
+    if speaks {
+        input_price = input_price.max(found.quote.unit_price(Kind::AudioInput, input_tokens, tier));
+    }
+    if speaks || memchr::memmem::find(exchange.inspected.json(), b"\"modalities\"").is_some() {
         // Speech is billed apart, and dearer.
         output_price = found
             .quote
@@ -173,6 +178,7 @@ fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -
         by_ratio
     };
     let mut tokens = counted.tokens.saturating_add(STRUCTURE_TOKENS);
+    tokens = tokens.saturating_add(inspected.kept_tokens);
     let Some(outline) = &inspected.outline else {
         return tokens;
     };
@@ -192,7 +198,7 @@ fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -
         let plain = memchr::memmem::find(inspected.json(), b"\"text/plain\"").is_some();
         tokens = tokens.saturating_add(media_bytes / if plain { 4 } else { 60 });
     }
-    if KEPT_BY_SERVER.iter().any(|field| outline.doc.contains(field)) {
+    if inspected.kept_tokens == 0 && refers_to_kept(outline) {
         tokens = tokens.saturating_add(config.allowances.get("context").copied().unwrap_or(0));
     }
     if outline.bytes > STRUCTURED_BODY_BYTES {
@@ -203,6 +209,11 @@ fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -
         tokens = tokens.saturating_add(structure / STRUCTURE_BYTES_PER_TOKEN);
     }
     tokens
+}
+
+/// The request refers to what the server keeps of earlier turns.
+pub fn refers_to_kept(outline: &Outline) -> bool {
+    KEPT_BY_SERVER.iter().any(|field| outline.doc.contains(field))
 }
 
 /// Whether the prompt may be written to a cache, which costs more than plain input: where the request asks for it, and where
@@ -238,13 +249,19 @@ pub struct Reserved {
     pub input_tokens: u64,
 }
 
+/// How long to wait where only others' holds are in the way, and what ends the wait.
+pub struct Waiting<'w> {
+    pub patience: Duration,
+    pub gone: Pin<&'w mut (dyn Future<Output = ()> + Send)>,
+}
+
 /// Applies the verdict: a denial ends here, a clamp changes the request, the bounds take the hold.
 pub async fn reserve(
     gateway: &Gateway,
     exchange: &Exchange,
     estimate: Estimate,
     verdict: Verdict,
-    session: &mut ServerSession,
+    waiting: Waiting<'_>,
 ) -> Result<Reserved, Refusal> {
     if let Some(deny) = &verdict.deny {
         tell_denied(
@@ -257,7 +274,7 @@ pub async fn reserve(
     }
     let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
     let bounds: Vec<Bound> = verdict.bounds.iter().map(|asked| asked.bound.clone()).collect();
-    let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds, session).await?;
+    let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds, waiting).await?;
     let mut headers = verdict.headers;
     headers.extend(warning(&verdict.bounds, hold.standings()));
     headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
@@ -316,11 +333,11 @@ async fn place(
     estimate: &Estimate,
     asked: &[AskedBound],
     bounds: &[Bound],
-    session: &mut ServerSession,
+    waiting: Waiting<'_>,
 ) -> Result<Hold, Refusal> {
     let facts = Arc::new(exchange.facts());
     let basis = Name::from(estimate.basis);
-    let patience = exchange.rules.config.hold.wait;
+    let Waiting { patience, mut gone } = waiting;
     let waiting_since = Instant::now();
     loop {
         let permit = gateway.ledger.admit().await.map_err(|error| ledger_stopped(&error))?;
@@ -339,7 +356,7 @@ async fn place(
         match refused.obstacle {
             Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
-                () = client_gone(session) => return Err(client_left()),
+                () = gone.as_mut() => return Err(client_left()),
                 () = gateway.drain.cutting() => {
                     return Err(Refusal::new(503, "shutting_down", "the gateway is going down; try again").closing());
                 }
@@ -487,7 +504,7 @@ impl Ratio {
 }
 
 /// What a hold covers, before the stream begins.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Guard {
     /// A hard bound stands behind it: without one there is nothing to cut for.
     guarded: bool,
@@ -497,26 +514,30 @@ pub struct Guard {
 }
 
 impl Guard {
-    pub fn bind<'h>(&mut self, hold: &'h mut Hold) -> Bounded<'h> {
-        Bounded {
-            guard: self.clone(),
-            hold,
-        }
+    pub fn bind<'h>(&'h mut self, hold: &'h mut Hold) -> Bounded<'h> {
+        Bounded { guard: self, hold }
     }
 }
 
 /// The hold guarding its stream: extended as the text grows, cut when nothing is left.
 pub struct Bounded<'h> {
-    guard: Guard,
+    guard: &'h mut Guard,
     hold: &'h mut Hold,
 }
 
 impl Allowance for Bounded<'_> {
     fn covers(&mut self, text_bytes: u64) -> Result<(), String> {
+        self.covers_with(text_bytes, 0)
+    }
+}
+
+impl Bounded<'_> {
+    /// As [`Allowance::covers`], with so many tokens beside the text.
+    pub fn covers_with(&mut self, text_bytes: u64, more_tokens: u64) -> Result<(), String> {
         if !self.guard.guarded {
             return Ok(());
         }
-        let tokens = self.guard.ratio.tokens(text_bytes);
+        let tokens = self.guard.ratio.tokens(text_bytes).saturating_add(more_tokens);
         while tokens > self.guard.covered_tokens {
             let step = STEP_TOKENS.max(tokens - self.guard.covered_tokens);
             let usd = cost_of(step, self.guard.output_price_picos);

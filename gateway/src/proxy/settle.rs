@@ -1,11 +1,12 @@
 //! Eighth step: what the answer used becomes what it cost, and the hold ends, exactly once.
 
-use agentledger_ledger::{Kind, Name, Outcome, Settlement, Usage, Usd};
+use agentledger_ledger::{Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
 
 use crate::meter::{End, Metered, Settled};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::price::{find, price};
+use crate::proxy::{report, reserve};
 
 /// How an exchange ended, for its entry.
 pub struct Ended<'a> {
@@ -61,6 +62,20 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ttfb_ms: ended.ttfb_ms,
     }
+}
+
+/// Ends the hold of an answer that was metered: settles it, learns from it, tells of it.
+pub fn settle(gateway: &Gateway, exchange: &Exchange, hold: Hold, metered: &Metered, ended: &Ended<'_>) {
+    report::plugin_failed(gateway, &exchange.way, metered.plugin_errors);
+    let mut settlement = settlement(gateway, exchange, metered, ended);
+    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
+        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
+        settlement.cost = settlement.cost.max(hold.held());
+        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
+    }
+    reserve::learn(gateway, exchange, metered, &settlement);
+    let settled = hold.settle(settlement);
+    report::settled(gateway, settled.entry);
 }
 
 /// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.

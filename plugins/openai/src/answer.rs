@@ -5,6 +5,9 @@ use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::info::REALTIME;
+use crate::realtime;
+
 type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
@@ -161,7 +164,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
             || kind.as_deref() == Some("error")
             || text(status).as_deref() == Some("failed"),
     };
-    if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{'))
+    if frame.operation == REALTIME {
+        reading.parts.extend(usage.and_then(realtime::part));
+    } else if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{'))
         && let Ok(usage) = serde_json::from_str::<Usage<'_>>(raw.get())
     {
         // A report that contradicts itself is no report: the host estimates.
@@ -179,7 +184,8 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
             || matches!(
                 kind.as_deref(),
                 Some("response.completed" | "response.incomplete" | "response.failed" | "error")
-            );
+            )
+            || (frame.operation == REALTIME && realtime::is_final(kind.as_deref()));
     }
     let says_nothing = reading.model.is_none()
         && reading.response_id.is_none()

@@ -8,7 +8,6 @@ pub const COMPLETIONS: &str = "completions";
 pub const EMBEDDINGS: &str = "embeddings";
 pub const RESPONSES: &str = "responses";
 pub const COMPACT: &str = "responses.compact";
-/// Known, so that it is refused with a reason instead of passing as a free GET.
 pub const REALTIME: &str = "realtime";
 
 pub fn info() -> Info {
@@ -24,6 +23,9 @@ pub fn info() -> Info {
             route("POST", "/v1/responses/compact", COMPACT, Metered),
             route("POST", "/v1/responses/input_tokens", "responses.input_tokens", Free),
             route("POST", "/v1/responses/{any}/cancel", "responses.cancel", Free),
+            route("WEBSOCKET", "/v1/realtime", REALTIME, Metered),
+            route("WEBSOCKET", "/v1/responses", RESPONSES, Metered),
+            // Known, so that it is refused with a reason instead of passing as a free GET.
             route("GET", "/v1/realtime", REALTIME, Metered),
             route("GET", "/v1/models", "models", Free),
             route("GET", "/v1/models/*", "models", Free),
@@ -44,6 +46,11 @@ pub fn info() -> Info {
             want("best_of", 64, 0),
             want("service_tier", 64, 0),
             want("stream_options.include_usage", 16, 0),
+            // Messages over a WebSocket.
+            want("type", 128, 0),
+            want("event_id", 256, 0),
+            want("stream_id", 256, 0),
+            want("response.max_output_tokens", 64, 0),
         ],
         request_headers: vec![],
         request_media: vec![
@@ -60,6 +67,11 @@ pub fn info() -> Info {
             media("input.*.output.*.file_data", Medium::File),
             media("input.*.output.*.file_id", Medium::File),
             media("input.*.result", Medium::Image),
+            media("audio", Medium::Audio),
+            media("item.content.*.audio", Medium::Audio),
+            media("item.content.*.image_url", Medium::Image),
+            media("response.input.*.content.*.audio", Medium::Audio),
+            media("response.input.*.content.*.image_url", Medium::Image),
         ],
         answer_paths: vec![
             want("id", 256, 0),
@@ -82,6 +94,15 @@ pub fn info() -> Info {
             want("response.service_tier", 64, 0),
             want("response.usage", 8_192, 0),
             want("response.tool_usage.web_search.num_requests", 64, 0),
+            // Messages over a WebSocket.
+            want("response_id", 256, 0),
+            want("stream_id", 256, 0),
+            want("error.event_id", 256, 0),
+            want("session.model", 1_024, 0),
+            want("session.max_output_tokens", 64, 0),
+            want("session.max_response_output_tokens", 64, 0),
+            want("session.audio.input.transcription.model", 1_024, 0),
+            want("session.input_audio_transcription.model", 1_024, 0),
         ],
         text_paths: paths(&[
             "choices.*.delta.content",

@@ -5,6 +5,8 @@ use agentledger_guest::{Call, EditPoint, Problem, Request, problem};
 use serde::Deserialize;
 
 use crate::info::{CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, REALTIME, RESPONSES};
+use crate::realtime;
+use crate::socket::SOCKET;
 
 /// Answers to one request. OpenAI allows 128; some hosts more.
 const CHOICES_MAX: u64 = 1_024;
@@ -42,14 +44,13 @@ struct StreamOptions<'a> {
 pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let operation = request.operation.as_str();
     if operation == REALTIME {
-        return Err(Problem {
-            code: "unsupported_operation".to_owned(),
-            message: "realtime sessions are not served here".to_owned(),
-            param: None,
-        });
+        return realtime::inspect(request);
     }
     let body: Body<'_> = parse(&request.outline)?;
-    let stream = flag(body.stream, "stream")?.unwrap_or(false) && operation != EMBEDDINGS && operation != COMPACT;
+    // Over a WebSocket a response is a stream without being asked for as one.
+    let stream = flag(body.stream, "stream")?.unwrap_or(request.method == SOCKET)
+        && operation != EMBEDDINGS
+        && operation != COMPACT;
     let mut call = Call {
         model: model(body.model)?,
         stream,

@@ -138,7 +138,8 @@ fn bad_values_are_problems_that_name_the_parameter() {
         assert_eq!(problem.param.as_deref(), Some(param), "{body}");
     }
     assert_eq!(ask(CHAT, json!([])).unwrap_err().code, "invalid_request_body");
-    assert_eq!(ask(REALTIME, json!({})).unwrap_err().code, "unsupported_operation");
+    // A plain GET names no model; over a WebSocket the session does.
+    assert_eq!(ask(REALTIME, json!({})).unwrap_err().code, "missing_required_parameter");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod json;
 mod sse;
 #[cfg(test)]
 mod tests;
+pub mod websocket;
 
 use std::ops::Range;
 
