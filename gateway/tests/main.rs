@@ -14,6 +14,7 @@ mod passing;
 mod planes;
 mod policies;
 mod socket;
+mod socket_ends;
 mod storage;
 mod tidy;
 mod tls;

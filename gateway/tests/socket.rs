@@ -3,47 +3,47 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use agentledger::meter::frames::websocket::{Message, closing, encode};
+use agentledger::meter::frames::websocket::{Message, closing};
 use agentledger_ledger::{Kind, Outcome, Usd};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Peer, Script, Setup, SocketUpstream, Upstream};
+use crate::harness::{Gateway, Peer, Setup, SocketUpstream};
 
-const RESPONSES: &str = "/v1/responses";
-const REALTIME: &str = "/v1/realtime?model=gpt-realtime";
-const KEY: [(&str, &str); 2] = [
+pub const RESPONSES: &str = "/v1/responses";
+pub const REALTIME: &str = "/v1/realtime?model=gpt-realtime";
+pub const KEY: [(&str, &str); 2] = [
     ("authorization", "Bearer sk-test-0123456789abcdef"),
     ("x-agent-task", "socket"),
 ];
 /// Sixteen words: about as many tokens.
-const WORDS: &str = "one two three four five six seven eight nine ten red green blue black white grey ";
+pub const WORDS: &str = "one two three four five six seven eight nine ten red green blue black white grey ";
 
-fn opened(gateway: &Gateway, path: &str) -> Peer {
+pub fn opened(gateway: &Gateway, path: &str) -> Peer {
     Peer::open(gateway.address(), path, &KEY)
 }
 
-fn start(upstream: &SocketUpstream, yaml: &str) -> Gateway {
+pub fn start(upstream: &SocketUpstream, yaml: &str) -> Gateway {
     Setup::to(&upstream.base()).with(yaml).start()
 }
 
-fn budget(limit: &str) -> String {
+pub fn budget(limit: &str) -> String {
     format!("budgets: {{default: {{daily_limit_usd: {limit}, action: block}}}}")
 }
 
-fn ask(max: u64) -> Value {
+pub fn ask(max: u64) -> Value {
     json!({"type": "response.create", "model": "gpt-4o", "max_output_tokens": max, "input": "Say hello."})
 }
 
-fn created(id: &str) -> Value {
+pub fn created(id: &str) -> Value {
     json!({"type": "response.created", "sequence_number": 0,
         "response": {"id": id, "model": "gpt-4o", "status": "in_progress", "usage": null}})
 }
 
-fn delta(text: &str) -> Value {
+pub fn delta(text: &str) -> Value {
     json!({"type": "response.output_text.delta", "sequence_number": 1, "item_id": "i", "delta": text})
 }
 
-fn completed(id: &str, input: u64, cached: u64, output: u64) -> Value {
+pub fn completed(id: &str, input: u64, cached: u64, output: u64) -> Value {
     let usage = json!({"input_tokens": input, "input_tokens_details": {"cached_tokens": cached},
         "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": input + output});
     json!({"type": "response.completed", "sequence_number": 9,
@@ -51,7 +51,7 @@ fn completed(id: &str, input: u64, cached: u64, output: u64) -> Value {
 }
 
 /// Answers whatever it is asked, one after another, with 1,000 tokens in, 600 of them cached, and 100 out.
-fn answering() -> SocketUpstream {
+pub fn answering() -> SocketUpstream {
     SocketUpstream::playing(|peer| {
         let mut answers = 0;
         while let Some(message) = peer.hear() {
@@ -353,7 +353,6 @@ fn a_realtime_answer_that_outruns_its_hold_is_cancelled_and_the_session_goes_on(
     assert_eq!(at, heard.len() - 2, "nothing of it passes after the cut");
     client.send(&Message::Ping("still here".into()));
     assert_eq!(client.hear(), Some(Message::Pong("still here".into())));
-    gateway.wait_idle();
     let entry = gateway.entry();
     // The cancelled answer still said what it is billed.
     assert_eq!(entry.settlement.outcome, Outcome::Cut);
@@ -414,84 +413,6 @@ fn a_realtime_answer_that_the_server_refuses_costs_nothing() {
     assert_eq!(entry.settlement.estimate_reason, None);
 }
 
-/// The upstream begins an answer, says something of it, and hears how the connection ends.
-fn unfinished() -> (SocketUpstream, mpsc::Receiver<Option<(u16, String)>>) {
-    let (told, closed) = mpsc::channel();
-    let upstream = SocketUpstream::playing(move |peer| {
-        peer.json();
-        peer.say(created("resp_1"));
-        peer.say(delta(WORDS));
-        let _ = told.send(peer.closed());
-    });
-    (upstream, closed)
-}
-
-#[test]
-fn a_client_that_leaves_or_breaks_the_protocol_ends_its_answers() {
-    let text = |message: &Value| encode(&Message::Text(message.to_string().into()), None);
-    let faults: [(Option<Vec<u8>>, Option<u16>); 5] = [
-        (None, None),
-        // Not masked.
-        (Some(text(&delta("x")).to_vec()), Some(1002)),
-        // A reserved bit; compressed text that nobody agreed on.
-        (Some(vec![0xc1, 0x80, 1, 2, 3, 4]), Some(1002)),
-        (
-            Some(encode(&Message::Binary("{}".into()), Some([9; 4])).to_vec()),
-            Some(1003),
-        ),
-        (
-            Some(encode(&Message::Text(vec![0xff].into()), Some([9; 4])).to_vec()),
-            Some(1007),
-        ),
-    ];
-    for (bytes, code) in faults {
-        let (upstream, closed) = unfinished();
-        let gateway = start(&upstream, &budget("5"));
-        let mut client = opened(&gateway, RESPONSES);
-        client.say(ask(200));
-        client.until("response.output_text.delta");
-        match bytes {
-            Some(bytes) => {
-                client.raw(&bytes);
-                assert_eq!(client.closed().map(|(code, _)| code), code);
-            }
-            None => client.vanish(),
-        }
-        let upstream_heard = closed.recv_timeout(Duration::from_secs(60)).unwrap();
-        assert_eq!(upstream_heard.unwrap().0, 1001);
-        gateway.wait_idle();
-        let entry = gateway.entry();
-        assert_eq!(entry.settlement.outcome, Outcome::ClientGone, "{code:?}");
-        assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("client_gone"));
-        assert!(entry.settlement.cost > Usd::ZERO && entry.settlement.upper_bound.is_some());
-        assert_eq!(gateway.balances("key:").remove(0).held.usd, Usd::ZERO);
-    }
-}
-
-#[test]
-fn an_upstream_that_leaves_or_breaks_the_protocol_ends_its_answers_with_an_error() {
-    // Gone without a word; a masked frame; a continuation of nothing; its own close.
-    let ends: [&[u8]; 4] = [b"", &[0x81, 0x81, 1, 2, 3, 4, 0], &[0x80, 0], &[0x88, 2, 0x03, 0xf3]];
-    for (bytes, code) in ends.into_iter().zip([1014, 1014, 1014, 1011]) {
-        let upstream = SocketUpstream::playing(move |peer| {
-            peer.json();
-            peer.say(created("resp_1"));
-            peer.say(delta(WORDS));
-            peer.raw(bytes);
-        });
-        let gateway = start(&upstream, "");
-        let mut client = opened(&gateway, RESPONSES);
-        client.say(ask(200));
-        let heard = client.until("response.failed");
-        assert_eq!(heard.last().unwrap()["response"]["error"]["code"], "server_error");
-        assert_eq!(client.closed().unwrap().0, code);
-        gateway.wait_idle();
-        let entry = gateway.entry();
-        assert_eq!(entry.settlement.outcome, Outcome::UpstreamFailed);
-        assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("upstream_failed"));
-    }
-}
-
 #[test]
 fn fragments_and_the_control_frames_between_them_pass() {
     let gateway = start(&answering(), "");
@@ -515,66 +436,48 @@ fn fragments_and_the_control_frames_between_them_pass() {
 }
 
 #[test]
-fn where_no_websocket_is_served_clients_are_told_to_fall_back() {
-    let refused = |gateway: &Gateway, path: &str| Peer::try_open(gateway.address(), path, &KEY).err().unwrap();
-    let gateway = Setup::to("http://127.0.0.1:9")
-        .only("providers: {openai: {upstream: \"http://127.0.0.1:9\", websocket: false}}")
-        .start();
-    for path in [RESPONSES, REALTIME, "/v1/chat/completions"] {
-        assert_eq!(refused(&gateway, path).status, 426, "{path}");
-    }
-    // The upstream has no such thing, or does not want this client.
-    for (upstream, status) in [(404, 426), (405, 426), (200, 426), (401, 401), (503, 503)] {
-        let upstream = Upstream::always(Script::json(upstream, r#"{"error":{"message":"said upstream"}}"#));
-        let gateway = Gateway::to(&upstream);
-        let reply = refused(&gateway, RESPONSES);
-        assert_eq!(reply.status, status);
-        assert_eq!(
-            reply.text().contains("said upstream"),
-            status != 426,
-            "{}",
-            reply.text()
-        );
-        assert!(gateway.entries().is_empty());
-    }
-    let missing = refused(&gateway, "/nowhere/v1/responses");
-    assert_eq!(missing.status, 404);
-}
-
-#[test]
-fn a_browsers_key_among_its_protocols_is_a_key() {
-    let gateway = start(&answering(), "");
-    let offered = ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-browser");
-    let mut client = Peer::open(gateway.address(), REALTIME, &[offered]);
-    client.say(json!({"type": "response.create"}));
-    client.until("response.completed");
-    assert_eq!(gateway.entry().facts.key.len(), 24, "the fingerprint of a key");
-}
-
-#[test]
-fn going_down_waits_for_answers_and_for_no_idle_connection() {
-    let (go, gate) = mpsc::channel::<()>();
-    let gate = std::sync::Mutex::new(gate);
+fn a_policy_lowers_the_maximum_that_a_message_names_or_not() {
+    let (told, asked) = mpsc::channel();
     let upstream = SocketUpstream::playing(move |peer| {
-        let Some(Message::Text(_)) = peer.hear() else { return };
-        peer.say(created("resp_1"));
-        gate.lock().unwrap().recv().unwrap();
-        peer.say(completed("resp_1", 1_000, 600, 100));
+        while let Some(Message::Text(text)) = peer.hear() {
+            told.send(serde_json::from_slice::<Value>(&text).unwrap()).unwrap();
+        }
+    });
+    let policy =
+        r#"return { name = "house", version = "1", request = function() return clamp{ max_output = 50 } end }"#;
+    let gateway = Setup::to(&upstream.base()).policy("house", policy).start();
+    opened(&gateway, RESPONSES).say(ask(200));
+    let heard = |asked: &mpsc::Receiver<Value>| asked.recv_timeout(Duration::from_secs(60)).unwrap();
+    let mut expected = ask(50);
+    assert_eq!(heard(&asked), expected);
+    opened(&gateway, REALTIME).say(json!({"type": "response.create", "response": {"output_modalities": ["text"]}}));
+    expected = json!({"type": "response.create", "response": {"output_modalities": ["text"], "max_output_tokens": 50}});
+    assert_eq!(heard(&asked), expected);
+}
+
+#[test]
+fn who_waits_for_a_hold_does_not_keep_other_answers_waiting() {
+    let upstream = SocketUpstream::playing(|peer| {
+        for lane in ["a", "b"] {
+            peer.json();
+            for mut message in [created(lane), delta("Hello."), completed(lane, 1_000, 600, 100)] {
+                message["stream_id"] = json!(lane);
+                peer.say(message);
+            }
+        }
         peer.closed();
     });
-    let gateway = start(&upstream, "");
-    let mut idle = opened(&gateway, RESPONSES);
-    let mut busy = opened(&gateway, RESPONSES);
-    busy.say(ask(200));
-    busy.until("response.created");
-    let stopping = std::thread::spawn(move || gateway.stop());
-    assert_eq!(idle.closed().unwrap().0, 1001);
-    busy.say(ask(200));
-    assert_eq!(busy.json()["error"]["code"], "shutting_down", "no new answer begins");
-    go.send(()).unwrap();
-    busy.until("response.completed");
-    assert_eq!(busy.closed().unwrap().0, 1001);
-    let dir = stopping.join().unwrap();
-    let gateway = Setup::to("http://127.0.0.1:9").in_dir(&dir).start();
-    assert_eq!(gateway.entry().settlement.cost.to_string(), "0.00275");
+    // Each holds some 4 cents of 5: the second waits for the first, whose messages must pass meanwhile.
+    let gateway = start(&upstream, &format!("hold: {{wait_ms: 120000}}\n{}", budget("0.05")));
+    let mut client = opened(&gateway, RESPONSES);
+    for lane in ["a", "b"] {
+        let mut asked = ask(4_000);
+        asked["stream_id"] = json!(lane);
+        client.say(asked);
+    }
+    for lane in ["a", "b"] {
+        let heard = client.until("response.completed");
+        assert_eq!(heard.last().unwrap()["stream_id"], lane);
+    }
+    assert_eq!(gateway.entries().len(), 2);
 }

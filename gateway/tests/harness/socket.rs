@@ -104,7 +104,7 @@ impl Peer {
     pub fn hear(&mut self) -> Option<Message> {
         let mut chunk = [0; 16 << 10];
         loop {
-            if let Some(message) = self.framer.next().unwrap() {
+            if let Some(message) = self.framer.message().unwrap() {
                 return Some(message);
             }
             match self.stream.read(&mut chunk) {

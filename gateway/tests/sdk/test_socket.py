@@ -281,13 +281,14 @@ class Protocol(SocketCase):
         self.assertEqual((entry["outcome"], entry["estimated"]), ("client_gone", True))
 
     def test_pings_and_closes_pass(self):
-        heard = []
+        heard, told = [], threading.Event()
 
         def script(connection):
             try:
                 connection.recv()
             except ConnectionClosed as closed:
                 heard.append((closed.rcvd.code, closed.rcvd.reason))
+            told.set()
 
         self.upstream.script = script
         headers = {"Authorization": f"Bearer {self.key}"}
@@ -295,6 +296,7 @@ class Protocol(SocketCase):
         client = connect(f"{url}/v1/responses", additional_headers=headers)
         self.assertTrue(client.ping().wait(30))
         client.close(4001, "enough")
+        self.assertTrue(told.wait(30))
         self.assertEqual(heard, [(4001, "enough")])
 
 

@@ -31,6 +31,7 @@ pub mod code {
     pub const POLICY: u16 = 1008;
     pub const TOO_BIG: u16 = 1009;
     pub const RESTART: u16 = 1012;
+    pub const TRY_AGAIN: u16 = 1013;
     pub const BAD_GATEWAY: u16 = 1014;
 }
 
@@ -43,6 +44,16 @@ pub enum Message {
     Pong(Bytes),
     /// The code and the reason, where any were given.
     Close(Option<(u16, String)>),
+}
+
+impl Message {
+    /// Bytes of a text or binary message; control frames do not count.
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Message::Text(bytes) | Message::Binary(bytes) => bytes.len(),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => 0,
+        }
+    }
 }
 
 /// A frame that is out of protocol, or too much. Nothing can be read after it.
@@ -134,7 +145,7 @@ impl SocketFramer {
     }
 
     /// The next message that is complete. `None`: more bytes are needed.
-    pub fn next(&mut self) -> Result<Option<Message>, Violation> {
+    pub fn message(&mut self) -> Result<Option<Message>, Violation> {
         loop {
             let Some(head) = self.head()? else { return Ok(None) };
             if self.buffer.len() < head.head_len.saturating_add(head.payload_len) {

@@ -37,7 +37,7 @@ fn text(payload: &[u8]) -> Message {
 
 fn all(framer: &mut SocketFramer) -> Result<Vec<Message>, Violation> {
     let mut messages = vec![];
-    while let Some(message) = framer.next()? {
+    while let Some(message) = framer.message()? {
         messages.push(message);
     }
     Ok(messages)

@@ -86,8 +86,8 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
         closing: AtomicBool::new(false),
     };
     let over = {
-        let mut up = pin!(link.from_client(&mut from_client));
-        let mut down = pin!(link.from_server(&mut from_server));
+        let mut up = pin!(link.client_to_server(&mut from_client));
+        let mut down = pin!(link.server_to_client(&mut from_server));
         let over = tokio::select! {
             biased;
             over = &mut down => over,
@@ -150,13 +150,13 @@ impl Link {
         self.turns.quiet().await;
     }
 
-    async fn from_client(&self, source: &mut Source) -> Over {
+    async fn client_to_server(&self, source: &mut Source) -> Over {
         loop {
             let message = match source.next().await {
                 Ok(message) => message,
                 Err(Ended::Gone) => return Over::ClientGone,
                 Err(Ended::Violation(violation)) => return Over::ClientFault(violation.code(), violation.to_string()),
-                Err(ended @ Ended::Overloaded) => return Over::ClientFault(code::TOO_BIG, ended.to_string()),
+                Err(ended @ Ended::Overloaded) => return Over::ClientFault(code::TRY_AGAIN, ended.to_string()),
             };
             self.touch(&self.last_ms);
             let closing = self.closing.load(Ordering::Acquire);
@@ -224,7 +224,7 @@ impl Link {
         }
     }
 
-    async fn from_server(&self, source: &mut Source) -> Over {
+    async fn server_to_client(&self, source: &mut Source) -> Over {
         loop {
             let message = match source.next().await {
                 Ok(message) => message,

@@ -76,9 +76,11 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     check_head(session, limits).map_err(|refusal| Refused::new(refusal, None, ""))?;
     let target = match find_target(&rules, session.req_header()) {
         Ok(target) => target,
-        // The provider is there, and has nothing that is served so.
-        Err((_, Some(way))) => return Err(Refused::new(not_served(), Some(&way), "")),
-        Err((refusal, None)) => return Err(Refused::new(refusal, None, "")),
+        // What is there, but not over a WebSocket, is worth another try; what is nowhere is not.
+        Err((_, Some(way))) if knows(&way, session.req_header()) => {
+            return Err(Refused::new(not_served(), Some(&way), ""));
+        }
+        Err((refusal, way)) => return Err(Refused::new(refusal, way.as_ref(), "")),
     };
     let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
     let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
@@ -118,6 +120,11 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     opening(gateway, &handshake, answer, who, session)
         .await
         .map_err(refused)
+}
+
+fn knows(way: &Way, header: &RequestHeader) -> bool {
+    let path = header.uri.path().strip_prefix(way.provider.prefix.as_str());
+    path.is_some_and(|path| way.plugin.routes.knows(path))
 }
 
 fn not_served() -> Refusal {

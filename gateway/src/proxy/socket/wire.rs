@@ -76,8 +76,10 @@ pub fn parts(
 impl Source {
     pub async fn next(&mut self) -> Result<Message, Ended> {
         loop {
-            let message = self.framer.next()?;
-            let held = self.framer.pending() as u64;
+            let message = self.framer.message()?;
+            // What is handed out is held until the next is asked for.
+            let handed_out = message.as_ref().map_or(0, Message::payload_len);
+            let held = (self.framer.pending() + handed_out) as u64;
             if !self.share.as_mut().is_none_or(|share| share.resize(held)) {
                 return Err(Ended::Overloaded);
             }
