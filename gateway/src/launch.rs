@@ -15,14 +15,15 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
-use crate::meter::Estimator;
 use crate::meter::price::{PriceBook, PriceError};
+use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::handover::Handover;
 use crate::proxy::server::{self, Running, ServeError};
 use crate::telemetry::Metrics;
 
@@ -155,14 +156,16 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let fingerprints = fingerprints(&config)?;
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
+    let estimator = Estimator::new(config.limits.estimate_bytes_max);
+    estimator.restore(&kept::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
         policies: Engine::new(policies, Arc::new(PolicyFailures(Arc::clone(&metrics)))),
         balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
-        estimator: Arc::new(Estimator::new(config.limits.estimate_bytes_max)),
+        estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
-        control_socket: config.control.socket.clone(),
+        control: Handover::new(config.control.socket.clone()),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
@@ -226,10 +229,19 @@ impl Launched {
 
     /// Goes down in order: running answers end or are cut, everything is settled, the ledger is closed.
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
-        let ledger = Arc::clone(&self.gateway.ledger);
+        let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
+        keep_learned(&gateway);
         self.control.stop();
         ledger.close();
+    }
+}
+
+/// Writes down what was learned about models. A failure costs nothing but better guesses after the next start.
+pub fn keep_learned(gateway: &Gateway) {
+    let dir = gateway.rules.load().config.storage.dir.clone();
+    if let Err(error) = kept::save(&dir, &gateway.estimator.snapshot()) {
+        tracing::warn!(%error, "what was learned about models could not be kept");
     }
 }
 

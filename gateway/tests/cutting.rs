@@ -370,3 +370,37 @@ fn a_hold_settles_in_the_window_of_its_start() {
     let report = gateway.launched().gateway().ledger.verify(None).unwrap();
     assert!(report.damage.is_none() && report.months.len() == 2, "{report:?}");
 }
+
+#[test]
+fn streams_that_start_small_share_a_budget_that_would_not_hold_one_of_them_whole() {
+    // gpt-4o: a maximum of 16,000 tokens costs $0.16; a first step of 1,024 tokens costs $0.01024.
+    let gate = Gate::default();
+    let upstream = Upstream::playing({
+        let gate = gate.clone();
+        move |_| {
+            gate.wait();
+            Script::sse(&[chat_frame(0), "data: [DONE]\n\n".to_owned()])
+        }
+    });
+    let budget = "budgets: {default: {daily_limit_usd: 0.06, action: block}}";
+    let question = asked("gpt-4o", "max_tokens", 16_000);
+    let whole = Setup::new(&upstream).with(budget).start();
+    assert_eq!(
+        whole.client.post(CHAT, &question).status,
+        429,
+        "worst_case is the default"
+    );
+
+    let gateway = Setup::new(&upstream)
+        .with(&format!("hold: {{size: expected}}\n{budget}"))
+        .start();
+    thread::scope(|scope| {
+        let ask = || gateway.client.post(CHAT, &question).status;
+        let streams: Vec<_> = (0..5).map(|_| scope.spawn(ask)).collect();
+        until("all five run", || upstream.seen().len() == 5);
+        let held = gateway.balances("key:").remove(0).held.usd.nanos();
+        assert!((5 * 10_240_000..60_000_000).contains(&held), "{held}");
+        gate.open();
+        assert!(streams.into_iter().all(|stream| stream.join().unwrap() == 200));
+    });
+}

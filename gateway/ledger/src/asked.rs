@@ -1,9 +1,9 @@
 //! The limits that policies asked for last, for reports: a policy says them anew for each request, so the books only know
 //! those of open holds.
 
-use std::collections::HashMap;
+use crate::map::Map;
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
 use crate::amounts::Unit;
 use crate::bound::{Bound, Mode, Window};
@@ -25,15 +25,33 @@ pub struct AskedLimit {
     pub limit: i64,
 }
 
+impl AskedLimit {
+    fn is_of(&self, bound: &Bound) -> bool {
+        (self.window, self.unit, self.mode) == (bound.window(), bound.unit(), bound.mode())
+            && self.zone == *bound.zone().name()
+    }
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct AskedLimits(Mutex<HashMap<Name, Vec<AskedLimit>>>);
+pub(crate) struct AskedLimits(RwLock<Map<Name, Vec<AskedLimit>>>);
 
 impl AskedLimits {
     pub fn remember(&self, bounds: &[Bound]) {
         if bounds.is_empty() {
             return;
         }
-        let mut accounts = self.0.lock();
+        // Most requests ask for what the one before them asked for: nothing is written then, and nobody waits.
+        let accounts = self.0.read();
+        let is_known = |bound: &Bound| {
+            let limits = accounts.get(bound.account())?;
+            let known = limits.iter().find(|known| known.is_of(bound))?;
+            (known.limit == bound.limit().count()).then_some(())
+        };
+        if bounds.iter().all(|bound| is_known(bound).is_some()) {
+            return;
+        }
+        drop(accounts);
+        let mut accounts = self.0.write();
         for bound in bounds {
             if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(bound.account()) {
                 accounts.clear();
@@ -44,11 +62,7 @@ impl AskedLimits {
             };
             let limit = bound.limit().count();
             let room = limits.len() < LIMITS_MAX;
-            let known = limits.iter_mut().find(|known| {
-                (known.window, known.unit, known.mode) == (bound.window(), bound.unit(), bound.mode())
-                    && known.zone == *bound.zone().name()
-            });
-            match known {
+            match limits.iter_mut().find(|known| known.is_of(bound)) {
                 Some(known) => known.limit = limit,
                 None if room => limits.push(AskedLimit {
                     window: bound.window(),
@@ -63,6 +77,6 @@ impl AskedLimits {
     }
 
     pub fn of(&self, account: &str) -> Vec<AskedLimit> {
-        self.0.lock().get(account).cloned().unwrap_or_default()
+        self.0.read().get(account).cloned().unwrap_or_default()
     }
 }

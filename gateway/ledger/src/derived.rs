@@ -1,6 +1,6 @@
 //! What follows from the journal and is kept beside it: rollups, and the checkpoints from which a start goes on.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
@@ -28,14 +28,14 @@ const CHECKPOINT_VERSION: u8 = 1;
 pub(crate) struct Derived {
     pub rollups: Rollups,
     /// Facts of the open holds, which settled events do not repeat.
-    open: HashMap<HoldId, Arc<Facts>>,
+    open: Map<HoldId, Arc<Facts>>,
 }
 
 impl Derived {
     pub fn new(retention: Retention) -> Derived {
         Derived {
             rollups: Rollups::new(retention),
-            open: HashMap::new(),
+            open: Map::default(),
         }
     }
 

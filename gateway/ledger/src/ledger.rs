@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use ulid::Ulid;
 
 use crate::amounts::Amounts;
@@ -99,6 +100,8 @@ pub struct Ledger {
     /// Holds that the last process left open and this one settled.
     recovered_holds: usize,
     asked: AskedLimits,
+    /// Told whenever a hold ends.
+    freed: Notify,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -156,6 +159,7 @@ impl Ledger {
             durability: options.durability,
             recovered_holds,
             asked: AskedLimits::default(),
+            freed: Notify::new(),
             writer: Mutex::new(None),
         });
         let bookkeeper = Bookkeeper {
@@ -281,6 +285,7 @@ impl Ledger {
                     (settled.held, settled.settled, sequence)
                 })
         };
+        self.freed.notify_waiters();
         match settled {
             Ok((held, settled, sequence)) => Settled::new(settled.entry(&held.facts), Arc::clone(self), Some(sequence)),
             // Cannot be: a hold is open until its one owner ends it.
@@ -308,6 +313,13 @@ impl Ledger {
             }
             Err(error) => tracing::error!(hold = hold.0, %error, "a hold could not be voided"),
         }
+        drop(core);
+        self.freed.notify_waiters();
+    }
+
+    /// Ends when a hold ends after this call, whoever's it is: what was refused for being held may fit then.
+    pub fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 
     /// Counts a refusal: one event an account, reason and minute.

@@ -15,6 +15,7 @@ pub mod event;
 pub mod hold;
 pub mod journal;
 pub mod ledger;
+mod map;
 pub mod money;
 pub mod names;
 mod noted;

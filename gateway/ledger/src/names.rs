@@ -1,7 +1,7 @@
 //! The names of one journal month: a name's text is written once, by the event that uses it first, and is a short
 //! number from then on. Reading the month's events in order rebuilds the table.
 
-use std::collections::HashMap;
+use crate::map::Map;
 
 use crate::entry::Name;
 
@@ -28,7 +28,7 @@ pub trait Interner {
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     by_number: Vec<Name>,
-    by_name: HashMap<Name, u32>,
+    by_name: Map<Name, u32>,
 }
 
 impl Names {

@@ -25,6 +25,11 @@ const BATCH_EVENTS_MAX: usize = 1_024;
 /// month.
 const ANEW_EVENTS: u32 = 16_384;
 
+/// So many waiters told by one commit are a crowd: more are about to come, and one sync can serve them all.
+const CROWD: usize = 8;
+/// How long a crowd gathers before it is written. One who waits alone is never kept.
+const CROWD_GATHERS: Duration = Duration::from_millis(2);
+
 /// How often the scribe is asked whether there is anything to do by time.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -87,6 +92,8 @@ struct Inner<S: Scribe> {
     items: Vec<Item<S>>,
     /// Somebody waits: no lingering.
     urgent: bool,
+    /// How many waiters the last commit told.
+    told: usize,
     closing: bool,
     stopped: Option<Stopped>,
     /// Sequence of the last event that was put down.
@@ -109,6 +116,7 @@ impl<S: Scribe> Queue<S> {
         let inner = Inner {
             items: Vec::new(),
             urgent: false,
+            told: 0,
             closing: false,
             stopped: None,
             queued_sequence: head.sequence,
@@ -186,8 +194,9 @@ impl<S: Scribe> Queue<S> {
             }
             let (tell, told) = oneshot::channel();
             inner.waiters.push((sequence, tell));
-            inner.urgent = true;
-            self.wake.notify_one();
+            if !std::mem::replace(&mut inner.urgent, true) {
+                self.wake.notify_one();
+            }
             told
         };
         told.await
@@ -245,6 +254,14 @@ impl<S: Scribe> Queue<S> {
                 break;
             }
         }
+        if inner.told >= CROWD {
+            let crowd_until = Instant::now() + CROWD_GATHERS;
+            while !inner.closing && inner.items.len() < BATCH_EVENTS_MAX {
+                if self.wake.wait_until(&mut inner, crowd_until).timed_out() {
+                    break;
+                }
+            }
+        }
         if inner.items.len() <= BATCH_EVENTS_MAX {
             std::mem::swap(&mut inner.items, batch);
             inner.urgent = false;
@@ -263,6 +280,7 @@ impl<S: Scribe> Queue<S> {
                 .into_iter()
                 .partition(|(sequence, _)| *sequence <= head.sequence);
             inner.urgent |= !early.is_empty();
+            inner.told = due.len();
             inner.waiters = early;
             due
         };

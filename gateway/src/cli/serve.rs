@@ -16,6 +16,8 @@ use crate::telemetry::logging::{self, LoggingError};
 
 /// How often files are looked at for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often what was learned about models is written down.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -95,11 +97,14 @@ async fn watch(launched: &Launched, path: Option<&Path>, file: Option<PathBuf>, 
     let dir = || launched.gateway().rules.load().config.policies.dir.clone();
     policies.changed(dir().as_deref());
     seen.changed(file.as_deref(), &prices(launched));
+    let mut keep = tokio::time::interval(KEEP_EVERY);
+    keep.reset();
     loop {
         tokio::select! {
             _ = signals.term.recv() => return,
             _ = signals.int.recv() => return,
             _ = signals.hup.recv() => reload(launched, path, env),
+            _ = keep.tick() => launch::keep_learned(launched.gateway()),
             () = tokio::time::sleep(LOOK_EVERY) => {
                 let policy = policies.changed(dir().as_deref());
                 let files = seen.changed(file.as_deref(), &prices(launched));

@@ -47,7 +47,7 @@ struct Model {
 }
 
 /// One model's knowledge as plain data. Empty buckets are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ModelSnapshot {
     pub model: String,
     pub input_ratio: u32,

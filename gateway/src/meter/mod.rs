@@ -6,6 +6,7 @@ mod decode;
 pub mod estimate;
 pub mod fold;
 pub mod frames;
+pub mod kept;
 pub mod learn;
 pub mod price;
 mod reader;

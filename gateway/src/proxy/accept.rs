@@ -27,7 +27,7 @@ use crate::proxy::relay::relay;
 use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Reserved, Unbounded, Waiting};
 use crate::proxy::settle::{Ended, settle, unanswered};
-use crate::proxy::{decide, handover, report, socket};
+use crate::proxy::{decide, handover, report, size, socket};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -205,7 +205,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if !exchange.is_metered() {
         return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
     }
-    let estimate = reserve::estimate(gateway, &exchange).map_err(refused)?;
+    let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
     let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
     let reserved = {
         let mut gone = pin!(client_gone(session));

@@ -165,7 +165,7 @@ pub async fn forward(
         biased;
         both = async { tokio::join!(connect(gateway, exchange, outgoing), durable) } => both,
         () = client_gone(session) => return Err(Failed::Unsent(client_left())),
-        () = gateway.drain.cutting() => return Err(Failed::Unsent(going_down())),
+        () = gateway.drain.cutting() => return Err(Failed::Unsent(Refusal::going_down())),
     };
     on_disk.map_err(Failed::Unsent)?;
     let mut connection = match connected {
@@ -182,7 +182,7 @@ pub async fn forward(
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
         }
-        Err(Trouble::ShuttingDown) => Err(Failed::Cut(going_down())),
+        Err(Trouble::ShuttingDown) => Err(Failed::Cut(Refusal::going_down())),
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
@@ -237,12 +237,6 @@ async fn send(
         replays += 1;
         tracing::debug!(provider = %exchange.way.name, replays, "sending again");
     }
-}
-
-fn going_down() -> Refusal {
-    Refusal::new(503, "shutting_down", "the gateway is going down; try again")
-        .retry_after(1)
-        .closing()
 }
 
 fn unreachable() -> Refusal {

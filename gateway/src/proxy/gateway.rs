@@ -13,6 +13,7 @@ use crate::policy::{Balances, Engine};
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
+use crate::proxy::handover::Handover;
 use crate::proxy::upstream::Upstream;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -149,8 +150,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     pub drain: Arc<Drain>,
     pub bodies: Arc<BodyBudget>,
-    /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
-    pub control_socket: std::path::PathBuf,
+    /// The control plane, to which `/rpc`, `/metrics` and the dashboard are handed over.
+    pub control: Handover,
 }
 
 #[cfg(test)]

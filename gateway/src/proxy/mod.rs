@@ -19,6 +19,7 @@ pub mod reserve;
 pub mod settle;
 
 pub mod breaker;
+pub mod corked;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;
@@ -26,5 +27,6 @@ pub mod handover;
 pub mod price;
 pub mod reply;
 pub mod server;
+pub mod size;
 pub mod socket;
 pub mod upstream;

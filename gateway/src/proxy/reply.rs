@@ -47,6 +47,13 @@ impl Refusal {
         Refusal::new(400, code, message)
     }
 
+    /// What an exchange is told that cannot begin any more.
+    pub fn going_down() -> Refusal {
+        Refusal::new(503, "shutting_down", "the gateway is going down; try again")
+            .retry_after(1)
+            .closing()
+    }
+
     pub fn kind(mut self, kind: &'static str) -> Refusal {
         self.kind = kind;
         self

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
@@ -23,6 +24,8 @@ use crate::proxy::accept::Accept;
 use crate::proxy::drain::Phase;
 use crate::proxy::gateway::Gateway;
 
+/// Bytes: an ordinary answer's head and body leave in one send.
+const WRITE_BUFFER: usize = 8 << 10;
 /// Time for cut streams to write their ending and settle.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,17 +57,17 @@ pub fn start(gateway: Arc<Gateway>, listen: &str, tls: Option<&Tls>, threads: us
             gateway: Arc::clone(&gateway),
         },
     );
-    match tls {
-        None => service.add_tcp(&name),
-        Some(files) => {
-            check_certificate(files)?;
-            let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
-            let mut settings =
-                TlsSettings::intermediate(&cert, &key).map_err(|error| ServeError::Tls(error.to_string()))?;
-            settings.enable_h2();
-            service.add_tls_with_settings(&name, None, settings);
-        }
+    // Heads and bodies are read into buffers of their own: one more in front would only cost memory.
+    let mut endpoint = ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings::new(0, WRITE_BUFFER));
+    if let Some(files) = tls {
+        check_certificate(files)?;
+        let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
+        let mut settings =
+            TlsSettings::intermediate(&cert, &key).map_err(|error| ServeError::Tls(error.to_string()))?;
+        settings.enable_h2();
+        endpoint = endpoint.tls(settings);
     }
+    service.add_listener(endpoint);
     let runtime = Builder::new_multi_thread()
         .worker_threads(threads.max(1))
         .thread_name("proxy")

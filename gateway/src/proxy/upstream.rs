@@ -7,16 +7,29 @@ use parking_lot::Mutex;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
 use crate::config::{Provider, Timeouts, Upstream as Address};
+use crate::proxy::corked::Corked;
 
 /// How long a resolved name is used before it is asked again.
 const RESOLVED_MS: i64 = 30_000;
 /// Idle upstream connections kept for one provider.
 const POOL_SIZE: usize = 512;
 const POOL_IDLE: Duration = Duration::from_secs(90);
+
+/// HTTP/1.1 sends a request's head and body in one piece; h2 does so by itself.
+fn corked(session: HttpSession, peer: &HttpPeer) -> HttpSession {
+    match session {
+        HttpSession::H1(session) => {
+            let stream = Box::new(Corked::new(session.into_inner()));
+            HttpSession::H1(Http1Session::new_with_options(stream, peer))
+        }
+        other => other,
+    }
+}
 
 /// Why no connection could be had. Nothing was sent to the upstream.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +92,8 @@ impl Upstream {
         }
         match self.connector.get_http_session(&peer).await {
             Ok((session, reused)) => Ok(Connection {
-                session,
+                // A pooled connection was corked when it was new.
+                session: if reused { session } else { corked(session, &peer) },
                 peer,
                 reused,
                 tainted: false,

@@ -22,7 +22,7 @@ mod state;
 mod tests;
 mod types;
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::sync::Arc;
 
 use ulid::Ulid;
@@ -65,7 +65,7 @@ pub struct Books {
 #[derive(Clone, Debug, Default)]
 struct Denials {
     minute: i64,
-    more: HashMap<(Name, Name, Name), u64>,
+    more: Map<(Name, Name, Name), u64>,
 }
 
 impl Books {

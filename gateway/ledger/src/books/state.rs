@@ -1,6 +1,6 @@
 //! Accounts, their balances by window, and the open holds.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::sync::Arc;
 
 use crate::amounts::{Amounts, Unit};
@@ -25,10 +25,10 @@ pub(super) struct State {
     pub calendars: Vec<Calendar>,
     /// The first moment at which some calendar turns.
     next_turn_s: i64,
-    pub numbers: HashMap<Name, u32>,
+    pub numbers: Map<Name, u32>,
     pub accounts: Slab<Account>,
     pub balances: Slab<Balance>,
-    pub holds: HashMap<HoldId, Open>,
+    pub holds: Map<HoldId, Open>,
     /// What all open holds hold together: no balance ever holds more, so none overflows where this does not.
     pub held: Amounts,
     /// Room to spell account names in.
@@ -159,10 +159,10 @@ impl State {
             now_ms,
             calendars: STANDING_WINDOWS.map(calendar).to_vec(),
             next_turn_s: 0,
-            numbers: HashMap::new(),
+            numbers: Map::default(),
             accounts: Slab::default(),
             balances: Slab::default(),
-            holds: HashMap::new(),
+            holds: Map::default(),
             held: Amounts::ZERO,
             spelling: String::new(),
         };

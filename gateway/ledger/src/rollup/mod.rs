@@ -9,13 +9,14 @@ mod rows;
 mod tests;
 mod totals;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 pub use self::rows::Names;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, row, stored_key};
 pub use self::totals::Totals;
 use crate::entry::{Entry, Name};
 use crate::journal::bytes::Reader;
+use crate::map::{Map, Set};
 use crate::money::Usd;
 use crate::usage::Usage;
 
@@ -114,7 +115,7 @@ fn floor(at_ms: i64, grain_ms: i64) -> i64 {
 
 #[derive(Debug, Default)]
 struct Level {
-    buckets: BTreeMap<i64, HashMap<RowKey, Totals>>,
+    buckets: BTreeMap<i64, Map<RowKey, Totals>>,
     rows: usize,
 }
 
@@ -129,7 +130,7 @@ pub struct Rollups {
     minutes_from_ms: i64,
     /// Entries from here on are counted by hour at least; a multiple of a day.
     hours_from_ms: i64,
-    dirty: HashSet<Address>,
+    dirty: Set<Address>,
 }
 
 impl Rollups {
@@ -141,7 +142,7 @@ impl Rollups {
             days: Level::default(),
             minutes_from_ms: 0,
             hours_from_ms: 0,
-            dirty: HashSet::new(),
+            dirty: Set::default(),
         }
     }
 
@@ -334,7 +335,7 @@ impl Rollups {
 
     /// Sums by one dimension, dearest first.
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        let mut sums: HashMap<(&str, &str), (RowKey, Totals)> = HashMap::new();
+        let mut sums: Map<(&str, &str), (RowKey, Totals)> = Map::default();
         for (_, key, totals) in self.rows_in(query.from_ms, query.to_ms, query.tenant.as_ref()) {
             let name = match (&query.by, key.axis) {
                 (Dimension::Model, Axis::Model) | (Dimension::Session, Axis::Session) => (&*key.first, &*key.second),

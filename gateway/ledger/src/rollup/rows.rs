@@ -1,6 +1,6 @@
 //! What a sum is kept under, in memory and as stored bytes.
 
-use std::collections::HashSet;
+use crate::map::Set;
 
 use super::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::entry::{Entry, Facts, Name};
@@ -59,7 +59,7 @@ pub(super) type Address = (Grain, i64, RowKey);
 /// Shares equal texts while rows are loaded.
 #[derive(Debug, Default)]
 pub struct Names {
-    known: HashSet<Name>,
+    known: Set<Name>,
 }
 
 impl Names {

@@ -24,7 +24,7 @@ use crate::proxy::inspect::{Inspected, inspect};
 use crate::proxy::reply::Refusal;
 use crate::proxy::reserve::{self, Guard, Reserved, Waiting};
 use crate::proxy::settle::{Ended, settle, settlement};
-use crate::proxy::{decide, report};
+use crate::proxy::{decide, report, size};
 use crate::telemetry::Running;
 
 /// Answers that one connection may have asked for and not got. Providers stop far below.
@@ -220,8 +220,7 @@ impl Turns {
     pub async fn ask(&self, message: Bytes, meaning: &Meaning) -> Result<Asked, Refusal> {
         let busy = Busy::new(&self.running);
         if self.gateway.drain.phase() > Phase::Running {
-            let refusal = Refusal::new(503, "shutting_down", "the gateway is going down; try again");
-            return Err(refusal.retry_after(1));
+            return Err(Refusal::going_down());
         }
         if self.state.lock().open.len() >= TURNS_MAX {
             let message = "too many answers are asked for on this connection at one time";
@@ -234,7 +233,7 @@ impl Turns {
         };
         let (body, limits) = (Body::own(message), &rules.config.limits);
         let mut inspected = inspect(&self.gateway, &self.who.header, &target, body, limits)?;
-        let refers = inspected.outline.as_ref().is_some_and(reserve::refers_to_kept);
+        let refers = inspected.outline.as_ref().is_some_and(size::refers_to_kept);
         if target.path_model.is_some() || refers {
             inspected.kept_tokens = self.kept_tokens(&inspected.call.model);
         }
@@ -476,7 +475,7 @@ impl Turns {
     }
 
     async fn hold(&self, exchange: &Exchange, patience: Duration) -> Result<Reserved, Refusal> {
-        let estimate = reserve::estimate(&self.gateway, exchange)?;
+        let estimate = size::estimate(&self.gateway, exchange)?;
         let verdict = decide::decide(&self.gateway, exchange, estimate.facts())?;
         // Where the client leaves, this future is dropped.
         let mut gone = pin!(std::future::pending());
@@ -499,7 +498,7 @@ impl Turns {
 
     /// Holds what is already billed: on the bounds as they are, or, where those refuse, beside them.
     async fn book(&self, exchange: &Exchange, amounts: Amounts) -> Option<Hold> {
-        let asked = reserve::estimate(&self.gateway, exchange)
+        let asked = size::estimate(&self.gateway, exchange)
             .and_then(|estimate| decide::decide(&self.gateway, exchange, estimate.facts()))
             .map(|verdict| verdict.bounds)
             .unwrap_or_default();

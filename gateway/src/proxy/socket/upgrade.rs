@@ -14,6 +14,7 @@ use ulid::Ulid;
 use super::wire::Wire;
 use crate::plugin::Billing;
 use crate::proxy::accept::Refused;
+use crate::proxy::corked::Corked;
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Answer, Changes, Failed, forward, outgoing};
@@ -89,8 +90,7 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     }
     check_handshake(session).map_err(refused)?;
     if gateway.drain.phase() > Phase::Running {
-        let refusal = Refusal::new(503, "shutting_down", "the gateway is going down; try again").retry_after(1);
-        return Err(refused(refusal));
+        return Err(refused(Refusal::going_down()));
     }
     let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
     let header = session.req_header().clone();
@@ -235,12 +235,10 @@ async fn opening(
     head.insert_header("Connection", "Upgrade").map_err(|_| bad())?;
     head.insert_header("Upgrade", "websocket").map_err(|_| bad())?;
     let early = at_once(upstream.read_body_bytes()).await;
+    let stream = Corked::uncorked(upstream.into_inner()).ok_or_else(bad)?;
     Ok(Some(Opening {
         head: Box::new(head),
-        upstream: Wire {
-            stream: upstream.into_inner(),
-            early,
-        },
+        upstream: Wire { stream, early },
         who,
     }))
 }

@@ -1,0 +1,63 @@
+//! What was learned about models, kept in a file beside the ledger, so that a restart does not size holds by guesses
+//! again. Only estimates rest on it: a file that cannot be read is told of and left out.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::learn::ModelSnapshot;
+
+/// Name of the file in the ledger's folder.
+pub const FILE: &str = "learned.json";
+
+/// What the file says; nothing where there is none.
+pub fn load(dir: &Path) -> Vec<ModelSnapshot> {
+    let path = dir.join(FILE);
+    let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    match read {
+        Ok(models) => models,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "what was learned about models cannot be read: it is learned anew");
+            Vec::new()
+        }
+    }
+}
+
+/// Replaces the file, whole or not at all.
+pub fn save(dir: &Path, models: &[ModelSnapshot]) -> io::Result<()> {
+    let fresh = dir.join("learned.json.new");
+    fs::write(&fresh, serde_json::to_vec(models)?)?;
+    fs::rename(&fresh, dir.join(FILE))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::meter::Estimator;
+
+    #[test]
+    fn what_was_learned_survives() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(dir.path()), []);
+        let before = Estimator::new(1);
+        for _ in 0..40 {
+            before.learn("gpt-4o", Some((4_600, 1_000)), Some((900, 200)), 700);
+        }
+        save(dir.path(), &before.snapshot()).unwrap();
+        let after = Estimator::new(1);
+        after.restore(&load(dir.path()));
+        assert_eq!(after.snapshot(), before.snapshot());
+        assert_eq!(after.output_expected("gpt-4o"), before.output_expected("gpt-4o"));
+    }
+
+    #[test]
+    fn a_broken_file_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for broken in ["", "{", "[{\"model\":1}]", "null"] {
+            fs::write(dir.path().join(FILE), broken).unwrap();
+            assert_eq!(load(dir.path()), [], "{broken}");
+        }
+    }
+}
