@@ -58,6 +58,7 @@ pub fn settlement(at_ms: i64) -> Settlement {
         price: Some(PriceRef {
             provider: "anthropic".into(),
             id: "claude-sonnet-4-5".into(),
+            tier: None,
             effective: "2025-09-29".into(),
         }),
         estimate_reason: None,

@@ -358,4 +358,8 @@ impl ProviderStatus for Breakers {
         };
         BreakerStatus { state, failures }
     }
+
+    fn prices(&self) -> Option<PriceBook> {
+        Some(self.0.rules.load().prices.clone())
+    }
 }

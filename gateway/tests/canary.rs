@@ -12,12 +12,15 @@ use crate::harness::{Installation, Script, Upstream, dead_port};
 const BEARER: &str = "sk-canary-bearer-5f0c1e77aa";
 const API_KEY: &str = "sk-ant-canary-header-93bd02";
 const GOOGLE_KEY: &str = "AIza-canary-google-77d1c4";
+const QUERY_KEY: &str = "AIza-canary-query-1b9e08";
 const BASIC: &str = "dXNlcjpjYW5hcnktYmFzaWMtNDQ1NTY2";
 const PASSWORD: &str = "canary-basic-445566";
 const PROMPT: &str = "canary-prompt-purple-walrus-8841";
 const ANSWER: &str = "canary-answer-green-otter-2290";
 const TOKEN: &str = "canary-control-token-6b6b6b6b";
-const ALL: [&str; 8] = [BEARER, API_KEY, GOOGLE_KEY, BASIC, PASSWORD, PROMPT, ANSWER, TOKEN];
+const ALL: [&str; 9] = [
+    BEARER, API_KEY, GOOGLE_KEY, QUERY_KEY, BASIC, PASSWORD, PROMPT, ANSWER, TOKEN,
+];
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
@@ -68,7 +71,7 @@ fn no_secret_is_left_behind_on_any_way() {
     let upstream = Upstream::playing(|seen| answer(seen.header("x-wish")));
     let (base, nobody) = (upstream.base(), dead_port());
     let home = Installation::new(&format!(
-        "providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n  extra: {{groq: {{enabled: true, upstream: \"http://127.0.0.1:{nobody}\", default_price: {{input: 1, output: 2}}}}}}\nlog: {{level: debug}}\nlimits: {{body_bytes_max: 100000}}"
+        "providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n  extra: {{gemini: {{enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 2}}}}, groq: {{enabled: true, upstream: \"http://127.0.0.1:{nobody}\", default_price: {{input: 1, output: 2}}}}}}\nlog: {{level: debug}}\nlimits: {{body_bytes_max: 100000}}"
     ));
     home.policy(
         "house",
@@ -129,6 +132,31 @@ fn no_secret_is_left_behind_on_any_way() {
         );
         statuses.push(gateway.client.request("GET", "/v1/models", headers, b"").status);
     }
+    // Google's keys in the query: served, refused in every way, unreachable paths.
+    let content = format!("{{\"contents\":[{{\"parts\":[{{\"text\":\"{PROMPT}\"}}]}}]}}");
+    for verb in ["generateContent", "streamGenerateContent", "countTokens", "nothing"] {
+        for (agent, body) in [
+            ("a", content.as_str()),
+            ("denied", &content),
+            ("poor", &content),
+            ("a", PROMPT),
+        ] {
+            for wish in ["", "stream", "break", "error", "silent"] {
+                let path = format!("/gemini/v1beta/models/gemini-2.5-flash:{verb}?alt=sse&key={QUERY_KEY}");
+                let headers = [("x-wish", wish), ("x-agent-id", agent)];
+                statuses.push(gateway.client.request("POST", &path, &headers, body.as_bytes()).status);
+            }
+        }
+    }
+    let twice = format!("/gemini/v1beta/models?key={QUERY_KEY}&key={GOOGLE_KEY}");
+    statuses.push(gateway.client.get(&twice).status);
+    statuses.push(
+        gateway
+            .client
+            .get(&format!("/gemini/v1beta/models?key={QUERY_KEY}"))
+            .status,
+    );
+    statuses.push(gateway.client.get(&format!("/cohere/v1/models?key={QUERY_KEY}")).status);
     for agent in ["denied", "fails", "poor"] {
         statuses.push(post(CHAT, &[("x-agent-id", agent)], chat(false).as_bytes()));
     }
@@ -198,6 +226,7 @@ fn no_secret_is_left_behind_on_any_way() {
             "{secret} never passed"
         );
     }
+    assert!(seen.iter().any(|seen| seen.path.ends_with(&format!("key={QUERY_KEY}"))));
     assert!(seen.iter().any(|seen| find(&seen.body, PROMPT.as_bytes()).is_some()));
 
     let mut shown = vec![("metrics", gateway.client.get("/metrics").text())];

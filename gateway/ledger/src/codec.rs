@@ -269,7 +269,9 @@ const HAS_OVERAGE: u64 = 1 << 7;
 const HAS_VERDICT: u64 = 1 << 8;
 /// The settlement's own time differs from the event's.
 const HAS_TIME: u64 = 1 << 9;
-const HAS_MAX: u64 = 1 << 10;
+/// The price is that of a service tier other than the standard one.
+const HAS_TIER: u64 = 1 << 10;
+const HAS_MAX: u64 = 1 << 11;
 
 fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     let settlement = &settled.settlement;
@@ -285,6 +287,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
         (HAS_OVERAGE, settled.overage_reason.is_some()),
         (HAS_VERDICT, !settlement.verdict.is_empty()),
         (HAS_TIME, settlement.at_ms != settled.at_ms),
+        (
+            HAS_TIER,
+            settlement.price.as_ref().is_some_and(|price| price.tier.is_some()),
+        ),
     ] {
         has |= if there { flag } else { 0 };
     }
@@ -312,7 +318,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
         w.signed(money.nanos());
     }
     if let Some(price) = &settlement.price {
-        for name in [&price.provider, &price.id, &price.effective] {
+        for name in [&price.provider, &price.id, &price.effective]
+            .into_iter()
+            .chain(&price.tier)
+        {
             w.name(name, names);
         }
     }
@@ -377,7 +386,9 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
             provider: r.name(names)?,
             id: r.name(names)?,
             effective: r.name(names)?,
+            tier: if has(HAS_TIER) { Some(r.name(names)?) } else { None },
         }),
+        false if has(HAS_TIER) => return Err(DecodeError::Malformed("a tier without a price")),
         false => None,
     };
     let estimate_reason = if has(HAS_ESTIMATE) { Some(r.name(names)?) } else { None };

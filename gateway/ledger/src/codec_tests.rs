@@ -87,10 +87,11 @@ fn settlement() -> impl Strategy<Value = Settlement> {
         usage,
         cost: Usd::from_nanos(cost),
     });
-    let price = (name(), name(), name()).prop_map(|(provider, id, effective)| PriceRef {
+    let price = (name(), name(), name(), option::of(name())).prop_map(|(provider, id, effective, tier)| PriceRef {
         provider,
         id,
         effective,
+        tier,
     });
     let money = || option::of(any::<i64>().prop_map(Usd::from_nanos));
     (
@@ -300,6 +301,7 @@ fn an_ordinary_exchange_is_small() {
                 provider: "anthropic".into(),
                 id: "claude-opus-4-5".into(),
                 effective: "2025-11-24".into(),
+                tier: None,
             }),
             estimate_reason: None,
             verdict: vec!["budget@1".into()],

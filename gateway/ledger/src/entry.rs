@@ -78,6 +78,8 @@ pub struct PriceRef {
     pub id: Name,
     /// Date from which the row holds, `YYYY-MM-DD`.
     pub effective: Name,
+    /// Service tier that was billed, as the book names it; `None`: the standard one.
+    pub tier: Option<Name>,
 }
 
 /// Usage and cost of one model within an answer that billed several.

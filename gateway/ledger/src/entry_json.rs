@@ -66,6 +66,8 @@ struct PriceRecord<'a> {
     provider: Text<'a>,
     id: Text<'a>,
     effective: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tier: Option<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,6 +205,7 @@ impl<'a> PriceRecord<'a> {
             provider: (&*price.provider).into(),
             id: (&*price.id).into(),
             effective: (&*price.effective).into(),
+            tier: price.tier.as_deref().map(Cow::Borrowed),
         }
     }
 
@@ -211,6 +214,7 @@ impl<'a> PriceRecord<'a> {
             provider: self.provider.into(),
             id: self.id.into(),
             effective: self.effective.into(),
+            tier: self.tier.map(Name::from),
         }
     }
 }
@@ -273,6 +277,7 @@ mod tests {
                     provider: "openai".into(),
                     id: "gpt-x".into(),
                     effective: "2026-01-01".into(),
+                    tier: Some("priority".into()),
                 }),
                 estimate_reason: Some("cut".into()),
                 verdict: vec!["budget@1".into(), "~loop@1".into()],
@@ -296,7 +301,7 @@ mod tests {
             "usage": {"input": 12, "output": 3}, "reasoning": 1, "cost_usd": "0.00375", "held_usd": "0.003",
             "overage_usd": "0.00075", "overage_reason": "billed_beyond_hold", "upper_bound_usd": "0.009",
             "reported_cost_usd": null,
-            "price": {"provider": "openai", "id": "gpt-x", "effective": "2026-01-01"}, "estimated": true,
+            "price": {"provider": "openai", "id": "gpt-x", "effective": "2026-01-01", "tier": "priority"}, "estimated": true,
             "estimate_reason": "cut", "verdict": ["budget@1", "~loop@1"], "duration_ms": 1250, "ttfb_ms": 90
         });
         assert_eq!(shown, expected);

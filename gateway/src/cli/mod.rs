@@ -8,6 +8,7 @@ pub mod costs;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
+pub mod prices;
 pub mod serve;
 pub mod table;
 pub mod verify;
@@ -61,6 +62,9 @@ enum Command {
     Verify(VerifyArgs),
     /// Check a configuration and everything it names
     Check(ConfigArgs),
+    /// The price book: its rows, what is wrong with it, what the past would cost at other prices
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
     /// Print the version
     Version,
     /// Ask a running gateway whether it is well
@@ -169,6 +173,8 @@ pub enum CliError {
     #[error("{0}")]
     Verify(#[from] VerifyError),
     #[error("{0}")]
+    Prices(#[from] prices::PricesError),
+    #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]
     Demo(#[from] demo::DemoError),
@@ -267,6 +273,11 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             if ok { Ok(()) } else { Err(CliError::Told) }
         }
         Some(Command::Check(args)) => print(&check::run(args.path(), &Env::of_process())?),
+        Some(Command::Prices(command)) => {
+            let (report, ok) = prices::run(command)?;
+            print(&report)?;
+            if ok { Ok(()) } else { Err(CliError::Told) }
+        }
         Some(Command::Version) => print(&version::text()),
         Some(Command::Healthcheck(args)) => {
             healthcheck::run(&args.addr)?;

@@ -105,14 +105,14 @@ fn check_tells_all_faults_at_once_with_their_places() {
     let file = dir.path().join("agentledger.yaml");
     std::fs::write(
         &file,
-        "listen: x\nlog:\n  level: y\nproviders: {extra: {groq: {enabled: true}}}\n",
+        "listen: x\nlog:\n  level: y\nproviders: {extra: {ollama: {enabled: true}}}\n",
     )
     .unwrap();
     let error = check::run(Some(&file), &Env::default()).unwrap_err().to_string();
     let places: Vec<String> = [
         "1:9: listen: ",
         "3:10: log.level: ",
-        "4:27: providers.extra.groq: has no price book",
+        "4:29: providers.extra.ollama: has no price book",
     ]
     .map(|place| format!("{}:{place}", file.display()))
     .into();

@@ -11,6 +11,7 @@ mod env;
 mod error;
 pub mod limits;
 mod load;
+mod mounts;
 mod node;
 mod providers;
 mod resolve;
@@ -28,6 +29,7 @@ pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use limits::Limits;
 pub use load::{load, load_text};
+pub use mounts::Mount;
 pub use resolve::Known;
 
 /// The resolved configuration. Cheap to share: held in an `Arc` and swapped whole on reload.
@@ -71,6 +73,10 @@ pub struct Provider {
     pub name: String,
     /// The plugin that reads it: `openai`, `anthropic`.
     pub dialect: String,
+    /// Other dialects at some of its paths.
+    pub mounts: Vec<&'static Mount>,
+    /// Clients may send their key in the query, as `key=…`.
+    pub key_in_query: bool,
     /// Path prefix without a trailing slash; empty for the two providers served at the root.
     pub prefix: String,
     pub upstream: Upstream,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentledger_ledger::UnitPrice;
 
 use super::cursor::Cursor;
+use super::mounts;
 use super::node::{Node, Value};
 use super::resolve::Known;
 use super::units;
@@ -51,6 +52,13 @@ const EXTRA: [Default; 16] = [
 
 /// Types that name a dialect of their own; any other is OpenAI's unless a plugin of that name is there.
 const DIALECTS: [&str; 7] = ["openai", "anthropic", "azure", "gemini", "cohere", "bedrock", "vertex"];
+
+/// Hosts whose streams report their usage unasked, and that refuse or ignore being asked: Mistral answers
+/// `stream_options.include_usage` with 422.
+const REPORT_UNASKED: [&str; 2] = ["mistral", "perplexity"];
+
+/// Types whose hosts take a key in the query: Google's, all of them.
+const KEY_IN_QUERY: [&str; 2] = ["gemini", "vertex"];
 
 /// Paths of the gateway itself.
 const RESERVED: [&str; 10] = [
@@ -206,12 +214,13 @@ fn one(
             why,
         }))
     };
-    let dialect = dialect(&at.at("type"), default, known);
+    let kind = kind(&at.at("type"), default, known);
+    let dialect = plugin_of(&kind).to_owned();
     let upstream = provider_upstream(at, default, enabled);
     let unpriced = unpriced(at, name, enabled, known);
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
-    let inject_usage = at.at("inject_usage").flag(true);
+    let inject_usage = at.at("inject_usage").flag(!REPORT_UNASKED.contains(&name));
     let websocket = at.at("websocket").flag(true);
     let unknown_routes = at.at("unknown_routes").word(
         UnknownRoutes::Refuse,
@@ -228,6 +237,8 @@ fn one(
     }
     Some(Ok(Provider {
         name: name.to_owned(),
+        mounts: mounts::of(&kind, name),
+        key_in_query: KEY_IN_QUERY.contains(&kind.as_str()),
         dialect,
         prefix: prefix.to_owned(),
         upstream: upstream?,
@@ -240,7 +251,16 @@ fn one(
     }))
 }
 
-fn dialect(at: &Cursor<'_>, default: &Default, known: &Known) -> String {
+/// The plugin that reads a type: mostly the one of its name.
+fn plugin_of(kind: &str) -> &str {
+    match kind {
+        // Gemini's API at other paths.
+        "vertex" => "gemini",
+        own => own,
+    }
+}
+
+fn kind(at: &Cursor<'_>, default: &Default, known: &Known) -> String {
     let kind = at
         .filled()
         .map_or_else(|| default.kind.to_owned(), str::to_ascii_lowercase);

@@ -30,7 +30,10 @@ impl Known {
 
     /// What is built in.
     pub fn built_in() -> Known {
-        Known::new(["openai", "anthropic"], ["openai", "anthropic"])
+        Known::new(
+            ["openai", "anthropic", "gemini", "cohere"],
+            crate::meter::price::built_in_providers(),
+        )
     }
 
     /// Not known yet: for the reading that finds the plugins and price files by which it will be, and for commands that

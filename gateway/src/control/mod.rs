@@ -10,6 +10,7 @@ mod holds;
 mod http;
 mod listen;
 mod params;
+pub mod prices;
 pub mod rpc;
 mod sources;
 pub mod wire;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
+use crate::meter::price::PriceBook;
 use crate::telemetry::Metrics;
 
 pub use books::LedgerView;
@@ -41,6 +43,11 @@ pub struct ControlState {
 /// What the data plane knows of its providers beyond the config.
 pub trait ProviderStatus: Send + Sync {
     fn breaker(&self, provider: &str) -> BreakerStatus;
+
+    /// The price book in force; `None` where no data plane runs.
+    fn prices(&self) -> Option<PriceBook> {
+        None
+    }
 }
 
 /// A provider's circuit breaker as it stands.

@@ -9,6 +9,8 @@
 //! | `hold.list` | – | [`wire::Holds`] | read |
 //! | `hold.explain` | [`wire::HoldParams`] | [`wire::Explained`] | read |
 //! | `provider.list` | – | [`wire::Providers`] | read |
+//! | `prices.list` | [`wire::PricesParams`] | [`wire::Prices`] | read |
+//! | `prices.show` | [`wire::PricesParams`] | [`wire::Prices`] | read |
 //!
 //! Parameters are an object, by name; an unknown one is refused, so that a misspelt filter never lets everything pass.
 //! Errors bear a code, a text, and in `data.code` a stable word: `invalid_params` (-32602), `ledger_failed` (-32001),
@@ -23,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::guard::Access;
-use super::{ControlState, books, holds, wire};
+use super::{ControlState, books, holds, prices, wire};
 
 /// Why a method gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,8 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Module, RegisterMethod
     register(&mut module, "hold.list", Access::Read, holds::list)?;
     register(&mut module, "hold.explain", Access::Read, holds::explain)?;
     register(&mut module, "provider.list", Access::Read, provider_list)?;
+    register(&mut module, "prices.list", Access::Read, prices::list)?;
+    register(&mut module, "prices.show", Access::Read, prices::show)?;
     Ok(module)
 }
 

@@ -135,6 +135,8 @@ struct Core {
     plugin_errors: u32,
     /// The plugin failed on a frame after the last usage.
     failed_since_usage: bool,
+    /// A frame after the last usage is no JSON, or the stream lacks its end.
+    truncated: bool,
     kept: VecDeque<Kept>,
     /// The last frame is among the kept.
     last_unread: bool,
@@ -238,6 +240,14 @@ impl Meter {
         self.decoder.is_none() && matches!(self.source, Source::Framed(_))
     }
 
+    /// An ending of the dialect's as bytes that may follow what has passed, whatever the answer's framing. `None`: none may.
+    pub fn closing(&self, event: Vec<u8>) -> Option<Vec<u8>> {
+        match &self.source {
+            Source::Framed(framer) => framer.closing(event),
+            _ => None,
+        }
+    }
+
     /// The dialect's last event has passed.
     pub fn final_seen(&self) -> bool {
         self.core.fold.final_seen()
@@ -266,6 +276,7 @@ impl Meter {
                     }
                 });
                 oversized = framer.oversized();
+                self.core.truncated |= !framer.is_whole();
                 self.core.reread();
                 let unread = self.core.outlined == 0 && (self.core.unreadable > 0 || self.core.frames == 0);
                 self.core.metered(
@@ -315,9 +326,12 @@ fn by_content_type(content_type: Option<&str>, frame_bytes_max: usize) -> Source
         .to_ascii_lowercase();
     let framing = match essence.as_str() {
         "text/event-stream" => Framing::Sse,
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/jsonlines" => {
-            Framing::Ndjson
-        }
+        // The last is Cohere's.
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/jsonlines"
+        | "application/stream+json" => Framing::Ndjson,
         essence if essence.starts_with("audio/") || essence.starts_with("image/") || essence.starts_with("video/") => {
             return Source::Opaque;
         }
@@ -356,6 +370,7 @@ impl Core {
             encoded_badly: false,
             plugin_errors: 0,
             failed_since_usage: false,
+            truncated: false,
             kept: VecDeque::new(),
             last_unread: false,
         }
@@ -390,6 +405,7 @@ impl Core {
         }
         let Ok(outline) = self.reader.outline(data) else {
             self.unreadable += 1;
+            self.truncated = true;
             return false;
         };
         self.outlined(event, data, outline)
@@ -443,6 +459,7 @@ impl Core {
                 if self.fold.add(reading) {
                     self.text_bytes_covered = self.text.bytes();
                     self.failed_since_usage = false;
+                    self.truncated = false;
                 }
                 usage_only
             }
@@ -519,7 +536,7 @@ impl Core {
             Some(reason::UNREADABLE)
         } else if !seen {
             Some(reason::NO_USAGE)
-        } else if self.streamed && !over && self.text.bytes() > self.text_bytes_covered {
+        } else if self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered) {
             Some(reason::INCOMPLETE)
         } else {
             None

@@ -17,6 +17,10 @@ mod text;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod corpus_hosts;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Metered, Passed, SoundOrText};

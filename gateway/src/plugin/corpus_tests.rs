@@ -204,6 +204,7 @@ fn openai_recordings_read_as_the_provider_counts() {
         "kong/real-stream-frames/openai",
         "kong/real-responses/openai",
         "kong/real-responses/azure",
+        "kong/real-responses/mistral/openai",
     ];
     if let Some((_, with_usage)) = each(&dirs, |name, body| check_openai(plugin, name, body)) {
         assert!(with_usage >= 20, "only {with_usage}");

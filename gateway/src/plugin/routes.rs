@@ -33,6 +33,8 @@ enum Segment {
     Exact(String),
     Any,
     Model,
+    /// `{model}:verb`, as Google names what is done with a model.
+    ModelVerb(String),
 }
 
 /// What a path asks for.
@@ -82,6 +84,13 @@ impl Compiled {
                 Segment::Any | Segment::Model if text.is_empty() || dots(text) => return None,
                 Segment::Any => {}
                 Segment::Model => path_model = Some(decoded(text)?),
+                Segment::ModelVerb(verb) => {
+                    let name = text.strip_suffix(verb.as_str())?.strip_suffix(':')?;
+                    if name.is_empty() || dots(name) {
+                        return None;
+                    }
+                    path_model = Some(decoded(name)?);
+                }
             }
         }
         let mut left = given.peekable();
@@ -145,6 +154,12 @@ fn compile(route: &Route) -> Result<Compiled, RouteError> {
             "{any}" => Segment::Any,
             "{model}" => Segment::Model,
             "" => return Err(error("has an empty segment")),
+            verb if verb
+                .strip_prefix("{model}:")
+                .is_some_and(|verb| !verb.is_empty() && verb.bytes().all(|byte| byte.is_ascii_alphanumeric())) =>
+            {
+                Segment::ModelVerb(verb.trim_start_matches("{model}:").to_owned())
+            }
             exact if exact.contains(['{', '}', '*', '?', '%']) => {
                 return Err(error("has a segment that means nothing"));
             }
@@ -215,6 +230,33 @@ mod tests {
     }
 
     #[test]
+    fn a_verb_follows_its_model() {
+        let table = table(&[
+            ("POST", "/v1/models/{model}:generateContent", "generate"),
+            ("POST", "/v1/models/{model}:streamGenerateContent", "stream"),
+        ]);
+        let with = |operation: &str, model: &str| Some((operation.to_owned(), Some(model.to_owned())));
+        assert_eq!(
+            found(&table, "POST", "/v1/models/gemini-2.5-pro:generateContent"),
+            with("generate", "gemini-2.5-pro")
+        );
+        assert_eq!(
+            found(&table, "POST", "/v1/models/a%3Ab:c:streamGenerateContent"),
+            with("stream", "a:b:c")
+        );
+        for path in [
+            "/v1/models/m:countTokens",
+            "/v1/models/:generateContent",
+            "/v1/models/generateContent",
+            "/v1/models/..:generateContent",
+            "/v1/models/m:generateContent/x",
+            "/v1/models/m%3AgenerateContent",
+        ] {
+            assert_eq!(found(&table, "POST", path), None, "{path}");
+        }
+    }
+
+    #[test]
     fn dot_segments_match_nothing() {
         let table = table(&[("GET", "/v1/*", "read"), ("POST", "/m/{model}", "m")]);
         for path in ["/v1/..", "/v1/x/../../admin", "/v1/%2e%2E/x", "/v1/a%2fb", "/v1/%zz"] {
@@ -234,6 +276,9 @@ mod tests {
             ("post", "/v1"),
             ("", "/v1"),
             ("GET", "/a/*/b"),
+            ("POST", "/v1/{model}:"),
+            ("POST", "/v1/{model}:a{b}"),
+            ("POST", "/v1/{any}:verb"),
         ] {
             let route = Route {
                 method: method.to_owned(),

@@ -186,7 +186,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         find_target(&rules, session.req_header()).map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
     let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
     let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
-    let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
+    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Clock, Ledger, Name};
 use arc_swap::ArcSwap;
 
-use crate::config::{Config, Provider, Unpriced};
+use crate::config::{Config, Mount, Provider};
 use crate::meter::price::{PriceBook, Row};
 use crate::meter::{Estimator, Reader};
 use crate::plugin::{Plugin, Plugins};
@@ -21,14 +21,17 @@ use crate::telemetry::Metrics;
 /// The source of plugins that the gateway brings with it.
 const BUILT_IN: &str = "built-in";
 
-/// One provider, ready to be used: its dialect, the compiled shapes of what is read, its pool and its breaker.
+/// One dialect of a provider, ready to be used: the compiled shapes of what is read, the provider's pool and breaker.
 pub struct Way {
+    /// The provider; its dialect is this way's.
     pub provider: Provider,
+    /// Where another dialect than the provider's own is spoken.
+    pub mount: Option<&'static Mount>,
     pub name: Name,
     pub plugin: Arc<Plugin>,
     pub reader: Arc<Reader>,
-    pub upstream: Upstream,
-    pub breaker: Breaker,
+    pub upstream: Arc<Upstream>,
+    pub breaker: Arc<Breaker>,
     /// What the config says a model without a row costs here.
     pub stated_price: Option<Row>,
 }
@@ -36,7 +39,7 @@ pub struct Way {
 /// Everything that a change of configuration changes. A request keeps the rules it started with.
 pub struct Rules {
     pub config: Arc<Config>,
-    /// Longest prefix first.
+    /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub ways: Vec<Arc<Way>>,
     pub prices: PriceBook,
     pub fingerprints: Fingerprints,
@@ -64,19 +67,33 @@ impl Rules {
         fingerprints: Fingerprints,
         before: Option<&Rules>,
     ) -> Result<Rules, RulesError> {
-        let mut ways = Vec::with_capacity(config.providers.len());
+        let mut ways: Vec<Arc<Way>> = Vec::with_capacity(config.providers.len());
         for provider in &config.providers {
-            let Some(plugin) = plugins.get(&provider.dialect) else {
-                return Err(RulesError::NoDialect {
-                    provider: provider.name.clone(),
-                    dialect: provider.dialect.clone(),
+            let own = ways.len();
+            for mount in std::iter::once(None).chain(provider.mounts.iter().copied().map(Some)) {
+                let dialect = mount.map_or(provider.dialect.as_str(), |mount| mount.dialect);
+                let Some(plugin) = plugins.get(dialect) else {
+                    return Err(RulesError::NoDialect {
+                        provider: provider.name.clone(),
+                        dialect: dialect.to_owned(),
+                    });
+                };
+                let spoken = Provider {
+                    dialect: dialect.to_owned(),
+                    ..provider.clone()
+                };
+                let kept = before.and_then(|rules| {
+                    let mut ways = rules.ways.iter();
+                    ways.find(|way| way.mount == mount && way.serves_alike(&spoken, plugin))
                 });
-            };
-            let kept = before.and_then(|rules| rules.ways.iter().find(|way| way.serves_alike(provider, plugin)));
-            ways.push(match kept {
-                Some(way) => Arc::clone(way),
-                None => Arc::new(Way::new(provider, plugin, config.limits.json_depth_max)?),
-            });
+                ways.push(match kept {
+                    Some(way) => Arc::clone(way),
+                    None => {
+                        let beside = ways.get(own).map(Arc::as_ref);
+                        Arc::new(Way::new(spoken, mount, beside, plugin, config.limits.json_depth_max)?)
+                    }
+                });
+            }
         }
         ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
         Ok(Rules {
@@ -95,23 +112,31 @@ impl Way {
         self.provider == *provider && self.plugin.source == plugin.source && plugin.source == BUILT_IN
     }
 
-    fn new(provider: &Provider, plugin: &Arc<Plugin>, depth_max: u32) -> Result<Way, RulesError> {
+    /// `beside` is another way of the same provider, whose pool and breaker this one shares.
+    fn new(
+        provider: Provider,
+        mount: Option<&'static Mount>,
+        beside: Option<&Way>,
+        plugin: &Arc<Plugin>,
+        depth_max: u32,
+    ) -> Result<Way, RulesError> {
         let reader = Reader::new(Arc::clone(&plugin.dialect), depth_max).map_err(|error| RulesError::BadDialect {
             provider: provider.name.clone(),
             dialect: provider.dialect.clone(),
             reason: error.to_string(),
         })?;
         let name: Name = provider.name.as_str().into();
+        let (upstream, breaker) = match beside {
+            Some(way) => (Arc::clone(&way.upstream), Arc::clone(&way.breaker)),
+            None => (Arc::new(Upstream::new(&provider)), Arc::default()),
+        };
         Ok(Way {
             reader: Arc::new(reader),
-            upstream: Upstream::new(provider),
-            breaker: Breaker::default(),
-            stated_price: match provider.unpriced {
-                Unpriced::Free => Some(Row::free(name.clone())),
-                Unpriced::Price { input, output } => Some(Row::default_price(name.clone(), input, output)),
-                Unpriced::Dearest | Unpriced::Refuse => None,
-            },
-            provider: provider.clone(),
+            upstream,
+            breaker,
+            stated_price: Row::stated(name.clone(), &provider.unpriced),
+            provider,
+            mount,
             plugin: Arc::clone(plugin),
             name,
         })

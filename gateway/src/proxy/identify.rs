@@ -33,8 +33,10 @@ pub struct Identity {
 #[derive(Clone)]
 pub struct Target {
     pub way: Arc<Way>,
-    /// Path after the provider's prefix.
+    /// Path after the provider's prefix, for the upstream.
     pub path: String,
+    /// The same as the dialect knows it: another where the dialect is mounted.
+    pub dialect_path: String,
     pub operation: Name,
     pub path_model: Option<String>,
     pub billing: Billing,
@@ -62,24 +64,37 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         sharing.sort_by_key(|(way, _)| way.provider.dialect != "anthropic");
     }
     for (way, rest) in &sharing {
-        if let Some(found) = way.plugin.routes.find(method, rest) {
-            return Ok(Target {
-                way: Arc::clone(way),
-                path: (*rest).to_owned(),
-                operation: Name::from(found.operation),
-                path_model: found.path_model,
-                billing: found.billing,
-            });
+        // Some hosts' own clients bring the host's base path along.
+        let undoubled = after_prefix(rest, &way.provider.upstream.base_path);
+        for path in undoubled.into_iter().chain([*rest]) {
+            let Some(known) = way
+                .mount
+                .map_or_else(|| Some(path.to_owned()), |mount| mount.inside(path))
+            else {
+                continue;
+            };
+            if let Some(found) = way.plugin.routes.find(method, &known) {
+                return Ok(Target {
+                    way: Arc::clone(way),
+                    path: path.to_owned(),
+                    operation: Name::from(found.operation),
+                    path_model: found.path_model,
+                    billing: found.billing,
+                    dialect_path: known,
+                });
+            }
         }
     }
     let open = sharing.iter().find(|(way, rest)| {
-        way.provider.unknown_routes == UnknownRoutes::Pass
+        way.mount.is_none()
+            && way.provider.unknown_routes == UnknownRoutes::Pass
             && (!way.provider.prefix.is_empty() || rest.starts_with("/v1/"))
     });
     if let Some((way, rest)) = open {
         return Ok(Target {
             way: Arc::clone(way),
             path: (*rest).to_owned(),
+            dialect_path: (*rest).to_owned(),
             operation: Name::from("unknown"),
             path_model: None,
             billing: Billing::Free,
@@ -125,10 +140,10 @@ fn speaks_anthropic(header: &RequestHeader) -> bool {
 }
 
 /// Reads who is asking from headers and, where a header is missing, from `_agent_*` query parameters.
-pub fn identify(rules: &Rules, header: &RequestHeader, limits: &Limits) -> Result<Identity, Refusal> {
-    let key = find_key(header)?;
-    let fingerprint = Name::from(rules.fingerprints.of(&key));
+pub fn identify(rules: &Rules, way: &Way, header: &RequestHeader, limits: &Limits) -> Result<Identity, Refusal> {
     let query = header.uri.query().unwrap_or_default();
+    let key = find_key(header, if way.provider.key_in_query { query } else { "" })?;
+    let fingerprint = Name::from(rules.fingerprints.of(&key));
     let named = |name: &str, parameter: &str| -> Result<Name, Refusal> {
         let said = header
             .headers
@@ -187,11 +202,15 @@ fn tags(text: &str) -> Result<BTreeMap<Name, Name>, Refusal> {
 /// Headers in which clients send an API key.
 const KEY_HEADERS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
 
-/// The API key, where the provider's own clients put it. Left in place for the upstream. A request with two different ones
-/// is refused: it would be accounted to one and could be served on the other.
-fn find_key(header: &RequestHeader) -> Result<Secret<String>, Refusal> {
+/// Query parameters in which Google's hosts take one: an API key, an OAuth token.
+const KEY_PARAMETERS: [&str; 2] = ["key", "access_token"];
+
+/// The API key, where the provider's own clients put it: in a header or, where the host takes it there, in the query. Left
+/// in place for the upstream. A request with two different ones is refused: it would be accounted to one and could be
+/// served on the other.
+fn find_key(header: &RequestHeader, query: &str) -> Result<Secret<String>, Refusal> {
     let ambiguous = || {
-        let message = "the request names more than one API key: send one, in one header";
+        let message = "the request names more than one API key: send one, in one place";
         Refusal::bad_request("ambiguous_key", message).final_answer()
     };
     let mut found: Option<String> = None;
@@ -210,6 +229,16 @@ fn find_key(header: &RequestHeader) -> Result<Secret<String>, Refusal> {
         if key.is_empty() {
             continue;
         }
+        if found.as_ref().is_some_and(|known| *known != key) {
+            return Err(ambiguous());
+        }
+        found = Some(key);
+    }
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        if value.is_empty() || !KEY_PARAMETERS.contains(&percent_decoded(name).as_str()) {
+            continue;
+        }
+        let key = percent_decoded(&value.replace('+', " "));
         if found.as_ref().is_some_and(|known| *known != key) {
             return Err(ambiguous());
         }
@@ -339,29 +368,47 @@ mod tests {
             ("api-key", "sk-1"),
         ] {
             assert_eq!(
-                find_key(&head("/", &[(name, value)])).ok().unwrap().expose(),
+                find_key(&head("/", &[(name, value)]), "").ok().unwrap().expose(),
                 "sk-1",
                 "{name}"
             );
         }
         assert_eq!(
-            find_key(&head("/", &[("authorization", "Basic OnNrLTE=")]))
+            find_key(&head("/", &[("authorization", "Basic OnNrLTE=")]), "")
                 .ok()
                 .unwrap()
                 .expose(),
             "sk-1"
         );
-        assert_eq!(find_key(&head("/", &[])).ok().unwrap().expose(), "");
+        assert_eq!(find_key(&head("/", &[]), "").ok().unwrap().expose(), "");
     }
 
     #[test]
     fn two_different_keys_are_refused_and_the_same_twice_is_not() {
         let two = head("/", &[("authorization", "Bearer random"), ("x-api-key", "sk-real")]);
-        assert_eq!(find_key(&two).err().unwrap().code, "ambiguous_key");
+        assert_eq!(find_key(&two, "").err().unwrap().code, "ambiguous_key");
         let twice = head("/", &[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
-        assert_eq!(find_key(&twice).err().unwrap().code, "ambiguous_key");
+        assert_eq!(find_key(&twice, "").err().unwrap().code, "ambiguous_key");
         let same = head("/", &[("authorization", "Bearer\tsk-1"), ("x-api-key", "sk-1")]);
-        assert_eq!(find_key(&same).ok().unwrap().expose(), "sk-1");
+        assert_eq!(find_key(&same, "").ok().unwrap().expose(), "sk-1");
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_a_key_like_any_other() {
+        let plain = head("/", &[]);
+        let key = |query: &str| {
+            find_key(&plain, query)
+                .map(|key| key.expose().clone())
+                .map_err(|error| error.code)
+        };
+        assert_eq!(key("alt=sse&key=AIza-1").unwrap(), "AIza-1");
+        assert_eq!(key("k%65y=AIza%2D1").unwrap(), "AIza-1");
+        assert_eq!(key("access_token=ya29").unwrap(), "ya29");
+        assert_eq!(key("monkey=x&key=").unwrap(), "");
+        assert_eq!(key("key=a&key=b").unwrap_err(), "ambiguous_key");
+        let header = head("/", &[("x-goog-api-key", "AIza-1")]);
+        assert_eq!(find_key(&header, "key=AIza-1").ok().unwrap().expose(), "AIza-1");
+        assert_eq!(find_key(&header, "key=other").err().unwrap().code, "ambiguous_key");
     }
 
     #[test]

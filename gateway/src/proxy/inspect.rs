@@ -108,7 +108,7 @@ pub fn inspect(
     });
     let request = Request {
         method: method_of(header).to_owned(),
-        path: target.path.clone(),
+        path: target.dialect_path.clone(),
         operation: target.operation.to_string(),
         path_model: target.path_model.clone(),
         headers: headers.collect(),

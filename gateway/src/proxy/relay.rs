@@ -309,10 +309,13 @@ impl Pump<'_> {
         }
         let (dialect, operation) = self.exchange.dialect();
         match dialect.terminal(operation, ending, message, self.meter.response_id()) {
-            Ok(terminal) => {
-                self.ready.push(Bytes::from(terminal));
-                Last::Finish(joined(std::mem::take(&mut self.ready)))
-            }
+            Ok(terminal) => match self.meter.closing(terminal) {
+                Some(closing) => {
+                    self.ready.push(Bytes::from(closing));
+                    Last::Finish(joined(std::mem::take(&mut self.ready)))
+                }
+                None => Last::Break,
+            },
             Err(error) => {
                 report::plugin_failed(gateway, &self.exchange.way, 1);
                 tracing::warn!(%error, "a plugin gave no ending for a stream");

@@ -405,7 +405,8 @@ pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &
         settlement.cost = found
             .quote
             .cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
-        settlement.price = Some(found.quote.reference());
+        let tier = exchange.inspected.call.service_tier.as_deref();
+        settlement.price = Some(found.quote.reference(tier));
     }
     settlement.upper_bound = Some(hold.held().max(settlement.cost));
     settlement.estimate_reason = Some(Name::from(reason::CLIENT_GONE));

@@ -46,7 +46,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         },
         status: ended.status,
         model: Name::from(model),
-        usage: used.usage,
+        usage: priced.usage,
         parts: if priced.parts.len() > 1 {
             priced.parts
         } else {

@@ -131,7 +131,8 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     } else {
         whole
     };
-    let input_usd = cost_of(input_tokens, input_price.picos());
+    let request_fee = found.quote.unit_price(Kind::Request, input_tokens, tier);
+    let input_usd = cost_of(input_tokens, input_price.picos()).saturating_add(cost_of(1, request_fee.picos()));
     let sized = Estimate {
         input_tokens,
         output_tokens,

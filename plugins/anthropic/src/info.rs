@@ -8,6 +8,10 @@ pub const MESSAGES: &str = "messages";
 /// A usage report with a hundred iterations is still read whole.
 const USAGE_BYTES_MAX: u32 = 64 << 10;
 
+fn on_vertex(what: &str) -> String {
+    format!("/v1/projects/{{any}}/locations/{{any}}/publishers/anthropic/models/{what}")
+}
+
 pub fn info() -> Info {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
@@ -26,6 +30,16 @@ pub fn info() -> Info {
             route("DELETE", "/v1/messages/*", "delete", Free),
             route("GET", "/v1/models", "models", Free),
             route("GET", "/v1/models/*", "models", Free),
+            // On Vertex AI the path names the model.
+            // <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>
+            route(
+                "POST",
+                &on_vertex("count-tokens:rawPredict"),
+                "messages.count_tokens",
+                Free,
+            ),
+            route("POST", &on_vertex("{model}:rawPredict"), MESSAGES, Metered),
+            route("POST", &on_vertex("{model}:streamRawPredict"), MESSAGES, Metered),
         ],
         request_paths: vec![
             want("model", 1_024, 0),

@@ -1,10 +1,11 @@
 //! Reads answers: whole ones, and the events of streams.
 
-use agentledger_guest::usage::{Tally, UNITS_MAX, Units, decimal};
+use agentledger_guest::usage::{Tally, UNITS_MAX, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::fees::{Fees, Research};
 use crate::info::REALTIME;
 use crate::realtime;
 
@@ -72,7 +73,7 @@ struct WebSearch {
 
 /// Chat's names and the newer ones of Responses beside each other; hosts mix them.
 #[derive(Deserialize)]
-struct Usage<'a> {
+struct Usage {
     #[serde(default)]
     prompt_tokens: Option<Units>,
     #[serde(default)]
@@ -97,12 +98,6 @@ struct Usage<'a> {
     /// Moonshot's.
     #[serde(default)]
     cached_tokens: Option<Units>,
-    /// OpenRouter: USD. Perplexity: an object of costs.
-    #[serde(borrow, default)]
-    cost: Raw<'a>,
-    /// xAI: units of 10⁻¹⁰ USD.
-    #[serde(borrow, default)]
-    cost_in_usd_ticks: Raw<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -121,12 +116,6 @@ struct OutputDetails {
     reasoning_tokens: Option<Units>,
     #[serde(default)]
     audio_tokens: Units,
-}
-
-#[derive(Deserialize)]
-struct CostObject<'a> {
-    #[serde(borrow, default)]
-    total_cost: Raw<'a>,
 }
 
 pub fn read(frame: &AnswerFrame) -> Option<Reading> {
@@ -167,15 +156,19 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     if frame.operation == REALTIME {
         reading.parts.extend(usage.and_then(realtime::part));
     } else if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{'))
-        && let Ok(usage) = serde_json::from_str::<Usage<'_>>(raw.get())
+        && let (Ok(usage), Ok(fees)) = (
+            serde_json::from_str::<Usage>(raw.get()),
+            serde_json::from_str::<Fees<'_>>(raw.get()),
+        )
     {
         // A report that contradicts itself is no report: the host estimates.
         let searches = tools
             .as_ref()
             .and_then(|tools| tools.web_search.as_ref())
             .map_or(0, |search| search.num_requests.0);
-        reading.parts.extend(part(&usage, searches));
-        reading.reported_cost = reported(&usage);
+        reading.parts.extend(part(&usage, &fees.research(), searches));
+        reading.reported_cost = fees.reported();
+        reading.service_tier = reading.service_tier.or_else(|| fees.tier());
     }
     if frame.streamed {
         let only_usage = !reading.parts.is_empty() && body.choices.as_ref().is_some_and(Vec::is_empty);
@@ -197,7 +190,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
 }
 
 /// Disjoint counts. Cached and written tokens lie inside the prompt's, audio inside both sides, reasoning inside output.
-fn part(usage: &Usage<'_>, searches: u64) -> Option<Part> {
+fn part(usage: &Usage, research: &Research, searches: u64) -> Option<Part> {
     let input = usage.prompt_tokens.or(usage.input_tokens);
     let output = usage.completion_tokens.or(usage.output_tokens);
     if input.is_none() && output.is_none() {
@@ -232,32 +225,24 @@ fn part(usage: &Usage<'_>, searches: u64) -> Option<Part> {
     // Cached audio is counted as cached and as audio; what was cached is no longer audio to be paid in full.
     let audio_in = details.audio_tokens.0.min(fresh);
     let audio_out = said.audio_tokens.0;
-    let reasoning = said.reasoning_tokens.map(|units| units.0);
+    let reasoning = research.reasoning.or(said.reasoning_tokens.map(|units| units.0));
     let text_out = output.checked_sub(audio_out)?;
     if output > UNITS_MAX {
         return None;
     }
     let mut tally = Tally::default();
     tally.add(Kind::Input, fresh - audio_in);
+    tally.add(Kind::Input, research.citations);
     tally.add(Kind::CacheRead, cached);
     tally.add(Kind::CacheWrite5m, written);
     tally.add(Kind::Output, text_out);
+    tally.add(Kind::Output, research.reasoning.unwrap_or(0));
     tally.add(Kind::AudioInput, audio_in);
     tally.add(Kind::AudioOutput, audio_out);
     tally.add(Kind::WebSearch, searches);
+    tally.add(Kind::WebSearch, research.searches);
     tally.reason(reasoning);
     Some(tally.part(None))
-}
-
-fn reported(usage: &Usage<'_>) -> Option<String> {
-    if let Some(ticks) = there(usage.cost_in_usd_ticks) {
-        return decimal(ticks, 10);
-    }
-    let cost = there(usage.cost)?;
-    match serde_json::from_str::<CostObject<'_>>(cost.get()) {
-        Ok(object) => decimal(there(object.total_cost)?, 0),
-        Err(_) => decimal(cost, 0),
-    }
 }
 
 fn there(field: Raw<'_>) -> Raw<'_> {

@@ -45,6 +45,8 @@ pub fn info() -> Info {
             want("n", 64, 0),
             want("best_of", 64, 0),
             want("service_tier", 64, 0),
+            // Perplexity's fee of a request goes by it.
+            want("web_search_options.search_context_size", 64, 0),
             want("stream_options.include_usage", 16, 0),
             // Messages over a WebSocket.
             want("type", 128, 0),

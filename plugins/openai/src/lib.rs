@@ -2,6 +2,7 @@
 //! responses, realtime.
 
 mod answer;
+mod fees;
 mod info;
 mod realtime;
 mod request;

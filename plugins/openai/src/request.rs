@@ -4,6 +4,7 @@ use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, pre
 use agentledger_guest::{Call, EditPoint, Problem, Request, problem};
 use serde::Deserialize;
 
+use crate::fees;
 use crate::info::{CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, REALTIME, RESPONSES};
 use crate::realtime;
 use crate::socket::SOCKET;
@@ -33,6 +34,8 @@ struct Body<'a> {
     service_tier: Field<'a>,
     #[serde(borrow, default)]
     stream_options: Field<'a>,
+    #[serde(borrow, default)]
+    web_search_options: Field<'a>,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +59,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         stream,
         max_output: None,
         choices: 1,
-        service_tier: text(body.service_tier, "service_tier")?,
+        service_tier: text(body.service_tier, "service_tier")?.or_else(|| search_tier(body.web_search_options)),
         edits: vec![EditPoint::Model("model".to_owned())],
     };
     let at = match operation {
@@ -104,6 +107,17 @@ fn chat_limit(body: &Body<'_>) -> Result<(&'static str, Option<u64>), Problem> {
         (Some(_), None) => ("max_tokens", old),
         _ => ("max_completion_tokens", new.max(old)),
     })
+}
+
+/// The size of the search context that is asked for, as a tier of the price book. The provider checks it.
+fn search_tier(options: Field<'_>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow, default)]
+        search_context_size: Field<'a>,
+    }
+    let options: Options<'_> = serde_json::from_str(present(options)?.get()).ok()?;
+    fees::search_tier(options.search_context_size)
 }
 
 fn choices(field: Field<'_>, param: &str) -> Result<u32, Problem> {

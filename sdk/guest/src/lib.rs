@@ -129,6 +129,48 @@ pub fn media(path: &str, medium: Medium) -> Media {
     }
 }
 
+/// A call that asks for a whole answer and says no more than its model. The rest is set with `..call(model)`.
+pub fn call(model: String) -> Call {
+    Call {
+        model,
+        stream: false,
+        max_output: None,
+        choices: 1,
+        service_tier: None,
+        edits: vec![],
+    }
+}
+
+/// A reading that says nothing yet.
+pub fn reading() -> Reading {
+    Reading {
+        model: None,
+        response_id: None,
+        service_tier: None,
+        parts: vec![],
+        reported_cost: None,
+        usage_only: false,
+        final_: false,
+        failed: false,
+    }
+}
+
+/// An `info` with nothing but a name: what is there is set with `..info(name, version)`.
+pub fn info(name: &str, version: &str) -> Info {
+    Info {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        routes: vec![],
+        request_paths: vec![],
+        request_headers: vec![],
+        request_media: vec![],
+        answer_paths: vec![],
+        text_paths: vec![],
+        markers: vec![],
+        events: vec![],
+    }
+}
+
 /// A problem with one parameter of a request.
 pub fn problem(code: &str, message: impl Into<String>, param: &str) -> Problem {
     Problem {

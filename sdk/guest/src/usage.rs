@@ -1,23 +1,65 @@
 //! Counts as providers report them, and the sums a reading is made of.
 
+use std::fmt;
+
 use crate::{Count, Kind, Part};
 use serde::Deserialize;
+use serde::de::{Error, Visitor};
 use serde_json::value::RawValue;
 
 /// More units than any one answer can bill: a report above it is refused.
 pub const UNITS_MAX: u64 = 1_000_000_000;
 
-/// A count in a provider's report. Absent and `null` are zero; negative, fractional and absurd ones do not parse, and
-/// with them the whole report does not.
+/// A count in a provider's report. Absent and `null` are zero, and `12.0` is 12, as some providers write it; negative,
+/// fractional and absurd ones do not parse, and with them the whole report does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Units(pub u64);
 
 impl<'de> Deserialize<'de> for Units {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Units, D::Error> {
-        match Option::<u64>::deserialize(from)? {
-            None => Ok(Units(0)),
-            Some(units) if units <= UNITS_MAX => Ok(Units(units)),
-            Some(_) => Err(serde::de::Error::custom("absurd count")),
+        from.deserialize_any(UnitsVisitor)
+    }
+}
+
+struct UnitsVisitor;
+
+impl<'de> Visitor<'de> for UnitsVisitor {
+    type Value = Units;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a count")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Units, E> {
+        Ok(Units(0))
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Units, E> {
+        Ok(Units(0))
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, from: D) -> Result<Units, D::Error> {
+        from.deserialize_any(self)
+    }
+
+    fn visit_u64<E: Error>(self, units: u64) -> Result<Units, E> {
+        if units <= UNITS_MAX {
+            Ok(Units(units))
+        } else {
+            Err(E::custom("absurd count"))
+        }
+    }
+
+    fn visit_i64<E: Error>(self, units: i64) -> Result<Units, E> {
+        self.visit_u64(u64::try_from(units).map_err(|_| E::custom("negative count"))?)
+    }
+
+    fn visit_f64<E: Error>(self, units: f64) -> Result<Units, E> {
+        // Whole numbers up to the limit are exact in a float.
+        if units.fract() == 0.0 && (0.0..=UNITS_MAX as f64).contains(&units) {
+            Ok(Units(units as u64))
+        } else {
+            Err(E::custom("fractional or absurd count"))
         }
     }
 }
@@ -102,7 +144,9 @@ mod tests {
         assert_eq!(read("5"), Some(5));
         assert_eq!(read("null"), Some(0));
         assert_eq!(read("1000000000"), Some(UNITS_MAX));
-        for absurd in ["-1", "1.5", "1000000001", "\"5\"", "{}", "1e30"] {
+        assert_eq!(read("214.0"), Some(214));
+        assert_eq!(read("1e3"), Some(1_000));
+        for absurd in ["-1", "1.5", "1000000001", "\"5\"", "{}", "1e30", "-1.0", "true"] {
             assert_eq!(read(absurd), None, "{absurd}");
         }
     }

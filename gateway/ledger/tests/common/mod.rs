@@ -68,6 +68,7 @@ pub fn settlement(at_ms: i64, cost: i64) -> Settlement {
             provider: "anthropic".into(),
             id: "claude-sonnet-4-5".into(),
             effective: "2025-09-29".into(),
+            tier: None,
         }),
         estimate_reason: None,
         verdict: Vec::new(),

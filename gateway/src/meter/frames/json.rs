@@ -19,6 +19,20 @@ pub(super) struct JsonScanner {
     in_array: bool,
     /// The outer array is over.
     closed: bool,
+    /// The same of the frames handed out: what a client has seen when the one at hand is held back.
+    passed: Passed,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Passed {
+    #[default]
+    Nothing,
+    /// Documents one after the other.
+    Documents,
+    /// The array and some of its elements.
+    Elements,
+    /// The array and its end.
+    All,
 }
 
 impl JsonScanner {
@@ -59,11 +73,34 @@ impl JsonScanner {
     }
 
     pub(super) fn reset(&mut self) {
+        let passed = match (self.closed, self.in_array) {
+            (true, _) => Passed::All,
+            (false, true) => Passed::Elements,
+            (false, false) => Passed::Documents,
+        };
         *self = JsonScanner {
             in_array: self.in_array,
             closed: self.closed,
+            passed,
             ..JsonScanner::default()
         };
+    }
+
+    /// `document` as the last element of the array after the frames handed out, and the array's end.
+    pub(super) fn closing(&self, document: &[u8]) -> Vec<u8> {
+        let (before, after): (&[u8], &[u8]) = match self.passed {
+            Passed::Nothing => (b"[", b"]\n"),
+            Passed::Documents => (b"\n", b"\n"),
+            Passed::Elements => (b",\n", b"\n]\n"),
+            // Nothing can follow that leaves it JSON.
+            Passed::All => return Vec::new(),
+        };
+        [before, document, after].concat()
+    }
+
+    /// No array is left open.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.in_array
     }
 
     /// The frame's earlier bytes are gone; where they stood no longer matters.

@@ -109,6 +109,28 @@ impl Framer {
         self.buffer.len()
     }
 
+    /// The bytes that end the stream after the frames handed out so far. `event` is a server-sent event: a stream of
+    /// another framing gets its data framed like the rest. `None`: a frame that passes unread is not over, and nothing can
+    /// stand after it.
+    pub fn closing(&self, event: Vec<u8>) -> Option<Vec<u8>> {
+        if self.skipping {
+            return None;
+        }
+        match &self.scanner {
+            Scanner::Sse(_) => Some(event),
+            Scanner::Json(scanner) => Some(scanner.closing(sse_data(&event))),
+            Scanner::Line(_) => Some([sse_data(&event), b"\n"].concat()),
+        }
+    }
+
+    /// The stream lacks no end that its framing has.
+    pub fn is_whole(&self) -> bool {
+        match &self.scanner {
+            Scanner::Json(scanner) => scanner.is_whole(),
+            Scanner::Sse(_) | Scanner::Line(_) => true,
+        }
+    }
+
     /// Frames that were too long to be read.
     pub fn oversized(&self) -> u64 {
         self.oversized
@@ -215,6 +237,12 @@ impl Framer {
         }
         sink(unread(buffer.len()));
     }
+}
+
+/// The data of an event of one data line, as plugins write them.
+fn sse_data(event: &[u8]) -> &[u8] {
+    let mut lines = event.split(|byte| *byte == b'\n');
+    lines.find_map(|line| line.strip_prefix(b"data: ")).unwrap_or_default()
 }
 
 fn unread<'a>(raw_len: usize) -> Frame<'a> {

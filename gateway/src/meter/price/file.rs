@@ -5,7 +5,10 @@
 //! qualifiers: [openai/]             # may stand before an id
 //! suffixes: []                      # further neutral suffixes of ids
 //! tiers: {fast: priority}           # another name of a service tier → the name used below
+//! caches: [cache_read]              # cache use that the provider bills apart: rows that price output must state it
 //! sources: {vendor: "https://…"}    # short names for `source`
+//! source: vendor                    # of rows that name none
+//! checked: 2026-11-22               # of rows that name none
 //! models:
 //! - id: gpt-5.4
 //!   aliases: [other-name]           # not: other case, dots for dashes, dated ids; the lookup derives those
@@ -14,6 +17,7 @@
 //!   source: vendor                  # a key of `sources`, or free text
 //!   checked: 2026-11-22
 //!   note: what was taken where references differ, and why
+//!   cache: none                     # this model has no cache prices of its own; `part`: not all that `caches` names
 //!   prices:                         # by the day from which they hold (UTC), rising; or `always`
 //!     2026-03-05:
 //!       standard: {input: 2.5, cache_read: 0.25, output: 15, web_search: 0.01}
@@ -22,6 +26,7 @@
 //! ```
 //!
 //! Prices are decimal USD: per million for kinds of tokens, per unit for all others. They are read from their text.
+//! `reasoning` is a price too, for providers that bill reasoning tokens apart from the output in which they are counted.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,7 +38,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::id;
-use super::row::{self, PriceSet, Row, Stated, StatedTier};
+use super::row::{self, KindSet, PriceSet, Row, StatedLevel, StatedTier};
 
 /// What is wrong with a price file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +82,8 @@ pub enum Fault {
     BadId,
     #[error("model `{0}` has no prices")]
     NoPrices(String),
+    #[error("`cache: {0}` is neither none nor part")]
+    NoCacheWord(String),
 }
 
 impl PriceError {
@@ -123,7 +130,11 @@ struct PriceFile {
     #[serde(default)]
     tiers: HashMap<String, String>,
     #[serde(default)]
+    caches: Vec<Spanned<String>>,
+    #[serde(default)]
     sources: HashMap<String, String>,
+    source: Option<String>,
+    checked: Option<Spanned<String>>,
     models: Vec<Spanned<Model>>,
 }
 
@@ -138,6 +149,7 @@ struct Model {
     source: Option<String>,
     checked: Option<Spanned<String>>,
     note: Option<String>,
+    cache: Option<Spanned<String>>,
     prices: Pairs<Pairs<Pairs<String>>>,
 }
 
@@ -185,10 +197,22 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<PriceError>)
         file: file.into(),
         provider: parsed.provider.as_str().into(),
         sources: parsed.sources,
+        source: parsed.source,
+        checked: parsed.checked.as_ref().map(|day| day.value.clone()),
+        caches: KindSet::default(),
         tiers: parsed.tiers,
         names: HashMap::new(),
         faults: Vec::new(),
     };
+    if let Some(day) = &parsed.checked {
+        reader.day(&day.value, day.referenced.line());
+    }
+    for kind in &parsed.caches {
+        match Kind::from_name(&kind.value) {
+            Some(known) => reader.caches = reader.caches.with(known),
+            None => reader.fault(kind.referenced.line(), Fault::UnknownKind(kind.value.clone())),
+        }
+    }
     let rows = parsed
         .models
         .into_iter()
@@ -210,6 +234,9 @@ struct Reader {
     file: Name,
     provider: Name,
     sources: HashMap<String, String>,
+    source: Option<String>,
+    checked: Option<String>,
+    caches: KindSet,
     tiers: HashMap<String, String>,
     /// Folded ids and aliases → line.
     names: HashMap<Box<[u8]>, u64>,
@@ -239,7 +266,9 @@ impl Reader {
         if let Some(checked) = &model.checked {
             self.day(&checked.value, checked.referenced.line());
         }
-        let source = model.source.unwrap_or_else(|| self.file.to_string());
+        let caches = self.caches_of(model.cache.as_ref());
+        let source = model.source.or_else(|| self.source.clone());
+        let source = source.unwrap_or_else(|| self.file.to_string());
         let source = self.sources.get(&source).cloned().unwrap_or(source);
         let mut sets = sets.into_iter();
         Some(Row {
@@ -249,13 +278,30 @@ impl Reader {
             max_output: model.max_output,
             retired_ms,
             source: source.into(),
-            checked: model.checked.map(|day| day.value.into()),
+            checked: model
+                .checked
+                .map(|day| day.value)
+                .or_else(|| self.checked.clone())
+                .map(Into::into),
             note: model.note.map(Into::into),
+            caches,
             file: self.file.clone(),
             line,
             first: sets.next()?,
             later: sets.collect(),
         })
+    }
+
+    /// What the file says of all its rows, unless the row says otherwise.
+    fn caches_of(&mut self, said: Option<&Spanned<String>>) -> KindSet {
+        match said {
+            None => self.caches,
+            Some(word) if word.value == "none" || word.value == "part" => KindSet::default(),
+            Some(word) => {
+                self.fault(word.referenced.line(), Fault::NoCacheWord(word.value.clone()));
+                self.caches
+            }
+        }
     }
 
     /// Names are one id where they fold to the same.
@@ -334,9 +380,9 @@ impl Reader {
                     if &*tier.name == name && tier.long.last().is_none_or(|(at, _)| *at < over) =>
                 {
                     let below = tier.long.last().map_or(&tier.base, |(_, prices)| prices);
-                    let cheaper = Kind::ALL
-                        .into_iter()
-                        .find(|kind| row::at(&prices, *kind).is_some_and(|price| Some(price) < row::at(below, *kind)));
+                    let cheaper = Kind::ALL.into_iter().find(|kind| {
+                        row::at(&prices.kinds, *kind).is_some_and(|price| Some(price) < row::at(&below.kinds, *kind))
+                    });
                     tier.long.push((over, prices));
                     if let Some(kind) = cheaper {
                         self.fault(
@@ -354,17 +400,25 @@ impl Reader {
         tiers
     }
 
-    fn prices(&mut self, stated: Pairs<String>) -> Stated {
-        let mut prices: Stated = [None; Kind::COUNT];
+    fn prices(&mut self, stated: Pairs<String>) -> StatedLevel {
+        let mut prices = StatedLevel::default();
         for (name, text) in stated.0 {
             let line = text.referenced.line();
-            let Some(kind) = Kind::from_name(&name) else {
-                self.fault(line, Fault::UnknownKind(name));
-                continue;
+            // Reasoning is no kind of its own: it is counted within output.
+            let kind = match name.as_str() {
+                "reasoning" => None,
+                name => match Kind::from_name(name) {
+                    Some(kind) => Some(kind),
+                    None => {
+                        self.fault(line, Fault::UnknownKind(name.to_owned()));
+                        continue;
+                    }
+                },
             };
-            match parse_price(&text.value, kind) {
-                Ok(price) => row::set(&mut prices, kind, Some(price)),
-                Err(fault) => self.fault(line, fault),
+            match (parse_price(&text.value, kind.unwrap_or(Kind::Output)), kind) {
+                (Ok(price), Some(kind)) => row::set(&mut prices.kinds, kind, Some(price)),
+                (Ok(price), None) => prices.reasoning = Some(price),
+                (Err(fault), _) => self.fault(line, fault),
             }
         }
         prices
@@ -372,13 +426,19 @@ impl Reader {
 
     /// Start of a day, UTC, in milliseconds since the epoch.
     fn day(&mut self, text: &str, line: u64) -> Option<i64> {
-        let date = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10);
-        let start = date.and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
+        let start = day_ms(text);
         if start.is_none() {
             self.fault(line, Fault::NoDate(text.to_owned()));
         }
-        start.map(|start| start.timestamp().as_millisecond())
+        start
     }
+}
+
+/// Start of a day, UTC, in milliseconds since the epoch; `None` for what is no `YYYY-MM-DD`.
+pub fn day_ms(text: &str) -> Option<i64> {
+    let date = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10)?;
+    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(start.timestamp().as_millisecond())
 }
 
 /// `NAME` or `NAME >TOKENS`.

@@ -7,7 +7,8 @@
 //!    snapshot, never a model. They are `-YYYY-MM-DD`, `-YYYYMMDD`, `@YYYY-MM-DD`, `@YYYYMMDD`, `-latest`, `@latest`,
 //!    `@default`, `-preview-DATE` (there also `MM-DD`), and those the price file declares. They are taken off one by one
 //!    from the end, so the longest known prefix wins. `gpt-5.4-mini` is therefore never `gpt-5.4`, `gpt-5.5` never `gpt-5`.
-//! 4. `ft:BASE:ORGANISATION:NAME:ID` is priced as `ft:BASE`, which must have its own row: a tuned model costs more.
+//! 4. Of an ARN (`arn:aws:bedrock:…:inference-profile/us.anthropic.claude-…`) only what follows its last `/` counts.
+//! 5. `ft:BASE:ORGANISATION:NAME:ID` is priced as `ft:BASE`, which must have its own row: a tuned model costs more.
 
 /// Longest id that is looked up; a longer one is unpriced.
 pub const ID_BYTES_MAX: usize = 192;
@@ -40,6 +41,14 @@ impl Folded {
 /// The folded form of an id as a key of the book.
 pub fn key(id: &str) -> Box<[u8]> {
     id.bytes().map(fold).collect()
+}
+
+/// The id that an ARN ends in; any other id as it is.
+pub fn without_arn(id: &[u8]) -> &[u8] {
+    match id.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) if id.starts_with(b"arn:") => id.get(slash + 1..).unwrap_or_default(),
+        _ => id,
+    }
 }
 
 const fn fold(byte: u8) -> u8 {

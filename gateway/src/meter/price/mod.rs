@@ -16,10 +16,17 @@
 //! | a long-context price in a service tier | kind by kind the dearer of the tier and standard long context |
 //! | the whole service tier | `flex`, `batch`: standard; any other: kind by kind the dearest tier of the row |
 
+mod book;
+pub mod check;
+#[cfg(test)]
+mod check_tests;
+pub mod diff;
 mod file;
 #[cfg(test)]
 mod file_tests;
 mod id;
+#[cfg(test)]
+mod provider_tests;
 mod quote;
 #[cfg(test)]
 mod reference_tests;
@@ -33,21 +40,51 @@ use std::sync::{Arc, LazyLock};
 
 use agentledger_ledger::{Kind, Name, UnitPrice};
 
-pub use file::PriceError;
+use crate::config::Unpriced;
+
+use book::Book;
+pub use book::Overlap;
+pub use file::{PriceError, day_ms};
 pub use quote::{CacheWrites, Fallbacks, Quote};
 pub use row::{KindSet, Level, PriceSet, Row, Stated, Tier};
 
+/// A file of `configs/prices`, by its provider's name.
+macro_rules! built_in {
+    ($name:literal) => {
+        (
+            concat!("prices/", $name, ".yaml"),
+            include_str!(concat!("../../../../configs/prices/", $name, ".yaml")),
+        )
+    };
+}
+
 /// The built-in files: name, text.
-const BUILTIN: [(&str, &str); 2] = [
-    (
-        "prices/openai.yaml",
-        include_str!("../../../../configs/prices/openai.yaml"),
-    ),
-    (
-        "prices/anthropic.yaml",
-        include_str!("../../../../configs/prices/anthropic.yaml"),
-    ),
+const BUILTIN: [(&str, &str); 17] = [
+    built_in!("openai"),
+    built_in!("anthropic"),
+    built_in!("azure"),
+    built_in!("gemini"),
+    built_in!("groq"),
+    built_in!("mistral"),
+    built_in!("deepseek"),
+    built_in!("cohere"),
+    built_in!("xai"),
+    built_in!("perplexity"),
+    built_in!("together"),
+    built_in!("fireworks"),
+    built_in!("openrouter"),
+    built_in!("cerebras"),
+    built_in!("sambanova"),
+    built_in!("bedrock"),
+    built_in!("vertex"),
 ];
+
+/// The providers that come with a book.
+pub fn built_in_providers() -> impl Iterator<Item = &'static str> {
+    BUILTIN
+        .iter()
+        .filter_map(|(file, _)| file.strip_prefix("prices/")?.strip_suffix(".yaml"))
+}
 
 /// All prices. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,17 +94,6 @@ pub struct PriceBook(Arc<Books>);
 struct Books {
     by_provider: HashMap<Box<str>, Book>,
     digest: [u8; 32],
-}
-
-/// One provider's rows and how ids find them.
-#[derive(Clone, Debug, Default)]
-struct Book {
-    rows: Vec<Row>,
-    /// Folded id or alias → index of the row.
-    index: HashMap<Box<[u8]>, usize>,
-    /// Folded words that may stand before an id, and neutral ones that may stand after it.
-    qualifiers: Vec<Box<[u8]>>,
-    suffixes: Vec<Box<[u8]>>,
 }
 
 impl PriceBook {
@@ -83,6 +109,9 @@ impl PriceBook {
     /// This book with further files over it, later ones over earlier ones. A row of a file replaces the row of the same id
     /// and takes over its aliases; an alias or id that belonged to another row now finds this one.
     pub fn with_files(&self, files: &[PathBuf]) -> Result<PriceBook, Vec<PriceError>> {
+        if files.is_empty() {
+            return Ok(self.clone());
+        }
         let mut errors = Vec::new();
         let mut sources = Vec::new();
         for path in files {
@@ -136,7 +165,7 @@ impl PriceBook {
             return Err(errors);
         }
         for book in books.by_provider.values_mut() {
-            book.fill_fees();
+            book.complete();
         }
         books.digest = *digest.finalize().as_bytes();
         Ok(PriceBook(Arc::new(books)))
@@ -155,12 +184,8 @@ impl PriceBook {
     /// The dearest model that the provider serves at that time: what an unpriced one is held and settled at. Dearest by
     /// output, then by input.
     pub fn dearest(&self, provider: &str, at_ms: i64) -> Option<Quote<'_>> {
-        let rows = self.0.by_provider.get(provider)?.rows.iter();
-        let quotes = rows.map(|row| row.quote(at_ms));
-        quotes.max_by_key(|quote| {
-            let price = |kind| quote.unit_price(kind, 0, None);
-            (!quote.row().is_retired(at_ms), price(Kind::Output), price(Kind::Input))
-        })
+        let row = self.0.by_provider.get(provider)?.dearest(at_ms)?;
+        Some(row.quote(at_ms))
     }
 
     pub fn has_provider(&self, provider: &str) -> bool {
@@ -179,83 +204,37 @@ impl PriceBook {
         self.0.by_provider.get(provider).into_iter().flat_map(|book| &book.rows)
     }
 
+    /// Names that two files of the operator's price, by provider.
+    pub fn overlaps(&self, provider: &str) -> &[Overlap] {
+        self.0.by_provider.get(provider).map_or(&[], |book| &book.overlaps)
+    }
+
     /// Stands for all files that the book was made of; goes into the ledger's `opening`.
     pub fn digest(&self) -> [u8; 32] {
         self.0.digest
     }
 }
 
-impl Book {
-    fn add(&mut self, parsed: file::Parsed) {
-        self.qualifiers
-            .extend(parsed.qualifiers.iter().map(|word| id::key(word)));
-        self.suffixes.extend(parsed.suffixes.iter().map(|word| id::key(word)));
-        for row in parsed.rows {
-            let own = id::key(&row.id);
-            // Replaced only where it is the row's id: an alias alone takes that one name over.
-            let replaced = self.index.get(&own).copied();
-            let replaced = replaced.filter(|at| self.rows.get(*at).is_some_and(|old| id::key(&old.id) == own));
-            let keys: Vec<_> = std::iter::once(own)
-                .chain(row.aliases.iter().map(|alias| id::key(alias)))
-                .collect();
-            let at = match replaced.and_then(|at| Some((at, self.rows.get_mut(at)?))) {
-                Some((at, slot)) => {
-                    *slot = row;
-                    at
-                }
-                None => {
-                    self.rows.push(row);
-                    self.rows.len() - 1
-                }
-            };
-            self.index.extend(keys.into_iter().map(|key| (key, at)));
-        }
-    }
-
-    fn find(&self, model: &str) -> Option<&Row> {
-        let folded = id::Folded::new(model)?;
-        let whole = folded.as_bytes();
-        let known = |id: &[u8]| self.index.get(id).copied();
-        let at = id::resolve(whole, &self.suffixes, known).or_else(|| {
-            let bare = self.qualifiers.iter().find_map(|word| whole.strip_prefix(&**word))?;
-            id::resolve(bare, &self.suffixes, known)
-        })?;
-        self.rows.get(at)
-    }
-
-    /// A fee that a row does not state is the dearest of the provider's, and told.
-    fn fill_fees(&mut self) {
-        let fees = Kind::ALL
-            .into_iter()
-            .filter(|kind| !kind.is_tokens() && *kind != Kind::Request);
-        for kind in fees {
-            let levels = self
-                .rows
-                .iter()
-                .flat_map(Row::sets)
-                .flat_map(PriceSet::tiers)
-                .flat_map(Tier::levels);
-            let dearest = levels.filter_map(|level| level.stated(kind)).max().unwrap_or_default();
-            let tiers = self
-                .rows
-                .iter_mut()
-                .flat_map(Row::sets_mut)
-                .flat_map(PriceSet::tiers_mut);
-            for level in tiers.flat_map(Tier::levels_mut) {
-                if level.derived.has(kind) {
-                    row::set(&mut level.prices, kind, dearest);
-                }
-            }
-        }
-    }
-}
-
 impl Row {
-    /// A row of the config's `default_price`: USD a token in and out; other kinds by the stand-ins.
+    /// What the config says that a provider's models cost; `None` where it leaves that to the book.
+    pub fn stated(provider: Name, unpriced: &Unpriced) -> Option<Row> {
+        match *unpriced {
+            Unpriced::Free => Some(Row::free(provider)),
+            Unpriced::Price { input, output } => Some(Row::default_price(provider, input, output)),
+            Unpriced::Dearest | Unpriced::Refuse => None,
+        }
+    }
+
+    /// A row of the config's `default_price`, USD a token in and out. It is the operator's word, hence exact for all that goes
+    /// in and out, cached or not, text or not. What it says nothing of is derived and told: writing a cache, and fees.
     pub fn default_price(provider: Name, input: UnitPrice, output: UnitPrice) -> Row {
         let mut base: Stated = [None; Kind::COUNT];
-        row::set(&mut base, Kind::Input, Some(input));
-        row::set(&mut base, Kind::Output, Some(output));
+        for kind in [Kind::Input, Kind::CacheRead, Kind::AudioInput, Kind::ImageInput] {
+            row::set(&mut base, kind, Some(input));
+        }
+        for kind in [Kind::Output, Kind::AudioOutput, Kind::ImageOutput] {
+            row::set(&mut base, kind, Some(output));
+        }
         Row::configured(provider, "default_price", base)
     }
 
@@ -264,11 +243,11 @@ impl Row {
         Row::configured(provider, "free", [Some(UnitPrice::default()); Kind::COUNT])
     }
 
-    fn configured(provider: Name, id: &str, base: Stated) -> Row {
+    fn configured(provider: Name, id: &str, kinds: Stated) -> Row {
         let standard = row::StatedTier {
             name: "standard".into(),
             also: Vec::new(),
-            base,
+            base: row::StatedLevel { kinds, reasoning: None },
             long: Vec::new(),
         };
         Row {
@@ -280,6 +259,7 @@ impl Row {
             source: "config".into(),
             checked: None,
             note: None,
+            caches: KindSet::default(),
             file: "config".into(),
             line: 0,
             first: row::resolve_set(i64::MIN, "".into(), standard, Vec::new()),

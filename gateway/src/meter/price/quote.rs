@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use agentledger_ledger::{Kind, Picos, PriceRef, UnitPrice, Usage, Usd};
+use agentledger_ledger::{Kind, Name, Picos, PriceRef, UnitPrice, Usage, Usd};
 
-use super::row::{KindSet, Level, PriceSet, Row};
+use super::row::{self, KindSet, Level, PriceSet, Row};
+
+/// An unknown tier's name is the client's or the provider's: so much of it is kept.
+const TIER_CHARS_MAX: usize = 32;
 
 /// What a model costs at one time. A view into the book: copying it costs nothing.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +38,24 @@ impl<'a> Quote<'a> {
     /// What the usage costs: summed in pico-dollars, rounded half up to nano-dollars once. The context level follows from
     /// the usage itself. A sum beyond what `Usd` holds is its maximum.
     pub fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Usd {
+        self.cost_of(usage, 0, service_tier)
+    }
+
+    /// The same where so many tokens of the output are reasoning, which a few providers bill apart.
+    pub fn cost_of(&self, usage: &Usage, reasoning: u64, service_tier: Option<&str>) -> Usd {
         let level = self.level(usage.input_tokens(), service_tier).0;
-        let sum = usage
-            .iter()
-            .try_fold(Picos::ZERO, |sum, (kind, units)| sum.add(units, level.price(kind)));
+        let mut usage = *usage;
+        let mut apart = Some(Picos::ZERO);
+        if let Some(price) = level.reasoning {
+            let reasoning = reasoning.min(usage.get(Kind::Output));
+            usage.set(Kind::Output, usage.get(Kind::Output) - reasoning);
+            apart = Picos::ZERO.add(reasoning, price);
+        }
+        let sum = apart.and_then(|apart| {
+            usage
+                .iter()
+                .try_fold(apart, |sum, (kind, units)| sum.add(units, level.price(kind)))
+        });
         sum.and_then(|sum| sum.to_usd().ok())
             .unwrap_or(Usd::from_nanos(i64::MAX))
     }
@@ -63,12 +80,19 @@ impl<'a> Quote<'a> {
         self.set.tier(service_tier).1
     }
 
-    /// For the entry. `effective` is empty for prices that come from the config.
-    pub fn reference(&self) -> PriceRef {
+    /// For the entry. `effective` is empty for prices that come from the config. A tier is named as the book names it, else as
+    /// it was asked for.
+    pub fn reference(&self, service_tier: Option<&str>) -> PriceRef {
+        let asked = service_tier.filter(|name| !row::is_standard(name));
+        let tier = asked.map(|asked| match self.set.tier(Some(asked)) {
+            (billed, true) => Name::from(billed.name()),
+            (_, false) => asked.chars().take(TIER_CHARS_MAX).collect::<String>().into(),
+        });
         PriceRef {
             provider: self.row.provider.clone(),
             id: self.row.id.clone(),
             effective: self.set.from.clone(),
+            tier,
         }
     }
 

@@ -27,6 +27,13 @@ impl KindSet {
 /// Prices by kind; `None` where nothing is stated.
 pub type Stated = [Option<UnitPrice>; Kind::COUNT];
 
+/// What a file states of one level.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StatedLevel {
+    pub kinds: Stated,
+    pub reasoning: Option<UnitPrice>,
+}
+
 /// What holds above a number of input tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Level {
@@ -34,6 +41,8 @@ pub struct Level {
     pub(super) over: u64,
     /// As the price file states them.
     pub(super) stated: Stated,
+    /// Of reasoning tokens, where the provider bills them apart from the output in which they are counted.
+    pub(super) reasoning: Option<UnitPrice>,
     /// Every kind priced.
     pub(super) prices: [UnitPrice; Kind::COUNT],
     /// Kinds whose price is not stated but derived.
@@ -47,6 +56,10 @@ impl Level {
     /// The price as the file states it.
     pub fn stated(&self, kind: Kind) -> Option<UnitPrice> {
         at(&self.stated, kind)
+    }
+    /// The price of reasoning tokens, where it is another than that of output.
+    pub fn reasoning(&self) -> Option<UnitPrice> {
+        self.reasoning
     }
     pub(super) fn price(&self, kind: Kind) -> UnitPrice {
         at(&self.prices, kind)
@@ -123,6 +136,10 @@ impl PriceSet {
         if let Some(tier) = self.others.iter().find(|tier| tier.is(name)) {
             return (tier, true);
         }
+        // A size of the search context whose fee does not depend on it.
+        if name.starts_with("search_") {
+            return (&self.standard, true);
+        }
         // Cheaper than standard by their nature: standard is the dearer reading.
         let cheaper = ["flex", "batch"].iter().any(|known| known.eq_ignore_ascii_case(name));
         (if cheaper { &self.standard } else { &self.dearest }, false)
@@ -149,6 +166,8 @@ pub struct Row {
     /// Day on which the row was last compared with its source, `YYYY-MM-DD`.
     pub(super) checked: Option<Box<str>>,
     pub(super) note: Option<Box<str>>,
+    /// Kinds of cache use that the provider bills apart, so that this row must state them.
+    pub(super) caches: KindSet,
     /// Where the row is written.
     pub(super) file: Name,
     pub(super) line: u64,
@@ -184,6 +203,10 @@ impl Row {
     pub fn origin(&self) -> (&str, u64) {
         (&self.file, self.line)
     }
+    /// Start of the first day without it.
+    pub fn retired_ms(&self) -> Option<i64> {
+        self.retired_ms
+    }
     pub fn is_retired(&self, at_ms: i64) -> bool {
         self.retired_ms.is_some_and(|day| at_ms >= day)
     }
@@ -207,8 +230,8 @@ impl Row {
 pub(super) struct StatedTier {
     pub name: Box<str>,
     pub also: Vec<Box<str>>,
-    pub base: Stated,
-    pub long: Vec<(u64, Stated)>,
+    pub base: StatedLevel,
+    pub long: Vec<(u64, StatedLevel)>,
 }
 
 /// Fills in what the file does not state, for every kind, tier and level, so that nothing costs 0 for want of a figure.
@@ -287,10 +310,15 @@ fn resolve_tier(tier: StatedTier, standard: Option<&Tier>) -> Tier {
 }
 
 /// `below`: the same tier one level down. `peer`: the standard tier at this level.
-fn resolve_level(over: u64, stated: Stated, below: Option<&Level>, peer: Option<&Level>) -> Level {
+fn resolve_level(over: u64, stated: StatedLevel, below: Option<&Level>, peer: Option<&Level>) -> Level {
+    let StatedLevel {
+        kinds: stated,
+        reasoning,
+    } = stated;
     let mut level = Level {
         over,
         stated,
+        reasoning,
         prices: [UnitPrice::default(); Kind::COUNT],
         derived: KindSet::default(),
     };
@@ -344,6 +372,8 @@ fn times(price: UnitPrice, by: i64, over: i64) -> UnitPrice {
 
 /// Lifts each price to another level's where that is dearer.
 fn raise(level: &mut Level, other: &Level) {
+    // Billed as output where one of the two bills it so.
+    level.reasoning = level.reasoning.zip(other.reasoning).map(|(one, two)| one.max(two));
     for kind in Kind::ALL {
         let price = level.price(kind).max(other.price(kind));
         set(&mut level.prices, kind, price);

@@ -92,7 +92,7 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     if gateway.drain.phase() > Phase::Running {
         return Err(refused(Refusal::going_down()));
     }
-    let identity = identify(&rules, session.req_header(), limits).map_err(refused)?;
+    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let header = session.req_header().clone();
     let free = Target {
         billing: Billing::Free,

@@ -1,0 +1,293 @@
+//! `agentledger prices`: the price book as a configuration makes it. `list`, `show`, `check` and `diff` read files only;
+//! `reprice` also reads the entries, and changes none.
+
+mod reprice;
+
+use std::path::PathBuf;
+
+use agentledger_ledger::{Clock, SystemClock};
+use clap::{Args, Subcommand};
+
+use super::client::ClientError;
+use super::table::Table;
+use super::{CliError, ConfigArgs};
+use crate::config::{Config, Unpriced};
+use crate::control::prices::{find, row};
+use crate::control::wire::PriceRow;
+use crate::launch::LaunchError;
+use crate::meter::price::check::check;
+use crate::meter::price::diff::differences;
+use crate::meter::price::{PriceBook, PriceError, day_ms};
+use reprice::RepriceArgs;
+
+#[derive(Debug, Subcommand)]
+pub enum PricesCommand {
+    /// Print all rows in force, one line each
+    List(ListArgs),
+    /// Print all that the book knows of one model
+    Show(ShowArgs),
+    /// Look for contradictions, overlaps, missing cache prices and rows that are too old
+    Check(CheckArgs),
+    /// Print what price files would change
+    Diff(DiffArgs),
+    /// Print what the past would cost at other prices; nothing is changed
+    Reprice(RepriceArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// One provider only
+    #[arg(long, default_value = "", hide_default_value = true)]
+    provider: String,
+    /// Prices that hold on this day (YYYY-MM-DD); today without it
+    #[arg(long, value_name = "DATE")]
+    at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// A model's name, as a request may have it
+    model: String,
+    /// One provider only
+    #[arg(long, default_value = "", hide_default_value = true)]
+    provider: String,
+    /// Prices that hold on this day (YYYY-MM-DD); today without it
+    #[arg(long, value_name = "DATE")]
+    at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Rows that were compared with their source longer ago than so many days are a fault
+    #[arg(long, value_name = "DAYS")]
+    max_age: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Price files, later ones over earlier ones
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Why a command about prices failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PricesError {
+    #[error("{0:?} is no date: YYYY-MM-DD")]
+    Date(String),
+    #[error("no book has a price of {model}: {instead}")]
+    Unpriced { model: String, instead: String },
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    #[error("an entry of the ledger cannot be read: {0}")]
+    Entry(serde_json::Error),
+}
+
+/// The text to print, and whether all is well.
+pub fn run(command: PricesCommand) -> Result<(String, bool), CliError> {
+    match command {
+        PricesCommand::List(args) => {
+            let book = book(&args.config.load()?)?;
+            Ok((list(&book, &args.provider, moment(args.at.as_deref())?), true))
+        }
+        PricesCommand::Show(args) => {
+            let config = args.config.load()?;
+            let at_ms = moment(args.at.as_deref())?;
+            Ok((
+                show(&config, &book(&config)?, &args.model, &args.provider, at_ms)?,
+                true,
+            ))
+        }
+        PricesCommand::Check(args) => {
+            let book = book(&args.config.load()?)?;
+            Ok(checked(&book, now_ms(), args.max_age))
+        }
+        PricesCommand::Diff(args) => {
+            let before = book(&args.config.load()?)?;
+            let after = before.with_files(&args.files).map_err(unreadable)?;
+            Ok((diff(&before, &after), true))
+        }
+        PricesCommand::Reprice(args) => {
+            let config = args.config.load()?;
+            let book = book(&config)?.with_files(&args.prices).map_err(unreadable)?;
+            Ok((reprice::run(&config, &book, &args)?, true))
+        }
+    }
+}
+
+/// The book of a configuration: what is built in, and its files over that.
+fn book(config: &Config) -> Result<PriceBook, CliError> {
+    let built_in = PriceBook::builtin().map_err(|error| unreadable(vec![error]))?;
+    built_in.with_files(&config.prices_files).map_err(unreadable)
+}
+
+fn unreadable(errors: Vec<PriceError>) -> CliError {
+    CliError::Launch(LaunchError::Prices(errors))
+}
+
+fn now_ms() -> i64 {
+    SystemClock::default().now_ms()
+}
+
+fn moment(day: Option<&str>) -> Result<i64, PricesError> {
+    match day {
+        None => Ok(now_ms()),
+        Some(text) => day_ms(text).ok_or_else(|| PricesError::Date(text.to_owned())),
+    }
+}
+
+fn list(book: &PriceBook, provider: &str, at_ms: i64) -> String {
+    let header = [
+        "PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "MORE", "SINCE", "CHECKED",
+    ];
+    let mut table = Table::new(header);
+    let providers = book.providers();
+    for name in providers
+        .into_iter()
+        .filter(|name| provider.is_empty() || *name == provider)
+    {
+        for found in book.rows(name) {
+            table.row(line(&row(found, at_ms)));
+        }
+    }
+    table.render()
+}
+
+fn line(row: &PriceRow) -> Vec<String> {
+    let standard = row.prices.get("standard");
+    let price = |kind: &str| {
+        let price = standard.and_then(|prices| prices.get(kind));
+        price.map_or_else(String::new, Clone::clone)
+    };
+    let mut more: Vec<String> = row.prices.keys().filter(|tier| *tier != "standard").cloned().collect();
+    let others = standard.into_iter().flatten();
+    let others = others.filter(|(kind, _)| !["input", "cache_read", "output"].contains(&kind.as_str()));
+    more.extend(others.map(|(kind, price)| format!("{kind} {price}")));
+    let since = if row.from == "1970-01-01" { "" } else { &row.from };
+    vec![
+        row.provider.clone(),
+        row.id.clone(),
+        price("input"),
+        price("cache_read"),
+        price("output"),
+        more.join(", "),
+        since.to_owned(),
+        row.checked.clone().unwrap_or_default(),
+    ]
+}
+
+fn show(config: &Config, book: &PriceBook, model: &str, provider: &str, at_ms: i64) -> Result<String, PricesError> {
+    let rows = find(book, model, provider, at_ms);
+    if rows.is_empty() {
+        return Err(PricesError::Unpriced {
+            model: model.to_owned(),
+            instead: instead(config, book, provider, at_ms),
+        });
+    }
+    Ok(rows.iter().map(described).collect::<Vec<_>>().join("\n"))
+}
+
+/// What the gateway would take for a model without a price.
+fn instead(config: &Config, book: &PriceBook, provider: &str, at_ms: i64) -> String {
+    let providers = config
+        .providers
+        .iter()
+        .filter(|known| provider.is_empty() || known.name == provider);
+    let said = providers.map(|known| {
+        let how = match known.unpriced {
+            Unpriced::Refuse => "refused".to_owned(),
+            Unpriced::Free => "free".to_owned(),
+            Unpriced::Price { input, output } => {
+                format!("default_price {} / {}", input.per_million(), output.per_million())
+            }
+            Unpriced::Dearest => book.dearest(&known.name, at_ms).map_or_else(
+                || "nothing".to_owned(),
+                |quote| format!("the dearest row, {}, as an estimate", quote.row().id()),
+            ),
+        };
+        format!("{}: {how}", known.name)
+    });
+    let said: Vec<String> = said.collect();
+    if said.is_empty() {
+        "no such provider is configured".to_owned()
+    } else {
+        said.join("; ")
+    }
+}
+
+fn described(row: &PriceRow) -> String {
+    let mut lines = vec![format!("{} {}", row.provider, row.id)];
+    let mut tell = |name: &str, value: String| {
+        if !value.is_empty() {
+            lines.push(format!("  {name:<11} {value}"));
+        }
+    };
+    tell("aliases", row.aliases.join(", "));
+    tell(
+        "max output",
+        row.max_output.map(|most| most.to_string()).unwrap_or_default(),
+    );
+    tell("retired", row.retired.clone().unwrap_or_default());
+    let since = |day: &str| {
+        if day == "1970-01-01" {
+            "always".to_owned()
+        } else {
+            day.to_owned()
+        }
+    };
+    let others: Vec<String> = row
+        .days
+        .iter()
+        .filter(|day| **day != row.from)
+        .map(|day| since(day))
+        .collect();
+    let others = if others.is_empty() {
+        String::new()
+    } else {
+        format!(" (other prices from: {})", others.join(", "))
+    };
+    tell("since", format!("{}{others}", since(&row.from)));
+    for (tier, prices) in &row.prices {
+        let prices: Vec<String> = prices.iter().map(|(kind, price)| format!("{kind} {price}")).collect();
+        tell(tier, prices.join(", "));
+    }
+    tell("source", row.source.clone());
+    tell("checked", row.checked.clone().unwrap_or_default());
+    tell("note", row.note.clone().unwrap_or_default());
+    tell("written in", format!("{}:{}", row.file, row.line));
+    lines.join("\n") + "\n"
+}
+
+/// The findings, and whether there are none.
+fn checked(book: &PriceBook, now_ms: i64, max_age_days: Option<u32>) -> (String, bool) {
+    let findings = check(book, now_ms, max_age_days);
+    let providers = book.providers();
+    let rows: usize = providers.iter().map(|name| book.rows(name).count()).sum();
+    let mut text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+    let verdict = match findings.len() {
+        0 => "OK".to_owned(),
+        1 => "1 fault".to_owned(),
+        many => format!("{many} faults"),
+    };
+    text.push_str(&format!("{rows} rows of {} providers: {verdict}\n", providers.len()));
+    (text, findings.is_empty())
+}
+
+fn diff(before: &PriceBook, after: &PriceBook) -> String {
+    let found = differences(before, after);
+    if found.is_empty() {
+        return "No difference.\n".to_owned();
+    }
+    found.iter().map(|difference| format!("{difference}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The methods `prices.list` and `prices.show`: the book as it is in force.
+
+use std::collections::BTreeMap;
+
+use agentledger_ledger::Kind;
+
+use super::books::now_ms;
+use super::rpc::RpcError;
+use super::{ControlState, wire};
+use crate::meter::price::check::named;
+use crate::meter::price::diff::{day, shown};
+use crate::meter::price::{PriceBook, PriceSet, Row};
+
+/// Rows in one answer of `prices.list`.
+const ROWS_MAX: usize = 10_000;
+
+pub(super) fn list(state: &ControlState, asked: wire::PricesParams) -> Result<wire::Prices, RpcError> {
+    let book = book(state)?;
+    let at_ms = moment(asked.at.as_deref())?;
+    let providers = book.providers();
+    let wanted = providers
+        .iter()
+        .filter(|name| asked.provider.is_empty() || **name == asked.provider);
+    let rows = wanted.flat_map(|name| book.rows(name)).map(|found| row(found, at_ms));
+    Ok(wire::Prices {
+        rows: rows.take(ROWS_MAX).collect(),
+    })
+}
+
+pub(super) fn show(state: &ControlState, asked: wire::PricesParams) -> Result<wire::Prices, RpcError> {
+    if asked.model.is_empty() {
+        return Err(RpcError::InvalidParams("model: name one".to_owned()));
+    }
+    let at_ms = moment(asked.at.as_deref())?;
+    let rows = find(&book(state)?, &asked.model, &asked.provider, at_ms);
+    if rows.is_empty() {
+        return Err(RpcError::NotFound(format!("no book has a price of {}", asked.model)));
+    }
+    Ok(wire::Prices { rows })
+}
+
+fn moment(at: Option<&str>) -> Result<i64, RpcError> {
+    match at {
+        None => Ok(now_ms()),
+        Some(day) => crate::meter::price::day_ms(day)
+            .ok_or_else(|| RpcError::InvalidParams(format!("at: {day:?} is no date (YYYY-MM-DD)"))),
+    }
+}
+
+/// The running gateway's book; where none runs, that of the configuration.
+fn book(state: &ControlState) -> Result<PriceBook, RpcError> {
+    if let Some(book) = state.providers.prices() {
+        return Ok(book);
+    }
+    let built_in = PriceBook::builtin().map_err(|error| RpcError::NotFound(error.to_string()))?;
+    built_in
+        .with_files(&state.config.load().prices_files)
+        .map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            RpcError::NotFound(lines.join("\n"))
+        })
+}
+
+/// The rows that a model's name finds, in one provider's book or in all.
+pub fn find(book: &PriceBook, model: &str, provider: &str, at_ms: i64) -> Vec<wire::PriceRow> {
+    book.providers()
+        .into_iter()
+        .filter(|name| provider.is_empty() || *name == provider)
+        .filter_map(|name| book.row(name, model))
+        .map(|found| row(found, at_ms))
+        .collect()
+}
+
+/// A row as it is told: the prices that hold at a time, and the days of all others.
+pub fn row(row: &Row, at_ms: i64) -> wire::PriceRow {
+    let (file, line) = row.origin();
+    let quote = row.quote(at_ms);
+    wire::PriceRow {
+        provider: row.provider().to_owned(),
+        id: row.id().to_owned(),
+        aliases: row.aliases().map(str::to_owned).collect(),
+        from: quote.set().from().to_owned(),
+        days: row.sets().map(|set| set.from().to_owned()).collect(),
+        max_output: row.max_output(),
+        retired: row.retired_ms().map(day),
+        source: row.source().to_owned(),
+        checked: row.checked().map(str::to_owned),
+        note: row.note().map(str::to_owned),
+        file: file.to_owned(),
+        line,
+        prices: prices(quote.set()),
+    }
+}
+
+/// What a set states, by tier and kind.
+fn prices(set: &PriceSet) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut tiers = BTreeMap::new();
+    for tier in set.tiers() {
+        for level in tier.levels() {
+            let stated = |kind: Kind| Some((kind.name().to_owned(), shown(kind, level.stated(kind)?)));
+            let mut kinds: BTreeMap<String, String> = Kind::ALL.into_iter().filter_map(stated).collect();
+            kinds.extend(
+                level
+                    .reasoning()
+                    .map(|price| ("reasoning".to_owned(), price.per_million())),
+            );
+            if !kinds.is_empty() {
+                tiers.insert(named(tier, level), kinds);
+            }
+        }
+    }
+    tiers
+}

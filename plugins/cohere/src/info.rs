@@ -1,0 +1,77 @@
+//! What this dialect serves, and which values it needs to see.
+
+use agentledger_guest::Billing::{Free, Metered};
+use agentledger_guest::{Info, Medium, media, route, want};
+
+pub const CHAT: &str = "chat";
+pub const CHAT_V1: &str = "chat.v1";
+pub const GENERATE: &str = "generate";
+pub const EMBED: &str = "embed";
+pub const RERANK: &str = "rerank";
+
+pub fn info() -> Info {
+    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    Info {
+        // <https://docs.cohere.com/reference/about>
+        routes: vec![
+            route("POST", "/v2/chat", CHAT, Metered),
+            route("POST", "/v2/embed", EMBED, Metered),
+            route("POST", "/v2/rerank", RERANK, Metered),
+            route("POST", "/v1/chat", CHAT_V1, Metered),
+            route("POST", "/v1/generate", GENERATE, Metered),
+            route("POST", "/v1/embed", EMBED, Metered),
+            route("POST", "/v1/rerank", RERANK, Metered),
+            route("POST", "/v1/tokenize", "tokenize", Free),
+            route("POST", "/v1/detokenize", "detokenize", Free),
+            route("POST", "/v1/check-api-key", "check_api_key", Free),
+            route("GET", "/v1/models", "models", Free),
+            route("GET", "/v1/models/*", "models", Free),
+            route("GET", "/v1/*", "read", Free),
+            route("GET", "/v2/*", "read", Free),
+            route("DELETE", "/v1/*", "delete", Free),
+        ],
+        request_paths: vec![
+            want("model", 1_024, 0),
+            want("stream", 16, 0),
+            want("max_tokens", 64, 0),
+            want("num_generations", 64, 0),
+            // Context that the server keeps: its size is held by an allowance.
+            want("conversation_id", 256, 0),
+        ],
+        request_media: vec![
+            media("messages.*.content.*.image_url", Medium::Image),
+            media("images.*", Medium::Image),
+            media("inputs.*.content.*.image_url", Medium::Image),
+        ],
+        answer_paths: vec![
+            want("id", 256, 0),
+            want("generation_id", 256, 0),
+            want("type", 64, 0),
+            want("event_type", 64, 0),
+            want("is_finished", 16, 0),
+            want("finish_reason", 64, 0),
+            // The second version's chat reports here, its stream in its last event.
+            want("usage", 4_096, 0),
+            want("delta.usage", 4_096, 0),
+            want("delta.finish_reason", 64, 0),
+            // The first version's, and embeddings and ranks of both.
+            want("meta.billed_units", 4_096, 0),
+            want("response.meta.billed_units", 4_096, 0),
+        ],
+        text_paths: paths(&[
+            "delta.message.content.text",
+            "delta.message.content.thinking",
+            "delta.message.tool_plan",
+            "delta.message.tool_calls.function",
+            "message.content.*.text",
+            "message.content.*.thinking",
+            "message.tool_plan",
+            "message.tool_calls.*.function",
+            "text",
+            "generations.*.text",
+        ]),
+        markers: paths(&["\"billed_units\"", "\"is_finished\":true", "\"is_finished\": true"]),
+        events: paths(&["message-start", "message-end", "stream-end"]),
+        ..agentledger_guest::info("cohere", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,43 @@
+//! Reads requests.
+
+use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse};
+use agentledger_guest::{Call, EditPoint, Problem, Request};
+use serde::Deserialize;
+
+use crate::info::{EMBED, GENERATE, RERANK};
+
+/// Texts of one request; Cohere allows 5.
+const GENERATIONS_MAX: u64 = 64;
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow, default)]
+    model: Field<'a>,
+    #[serde(borrow, default)]
+    stream: Field<'a>,
+    #[serde(borrow, default)]
+    max_tokens: Field<'a>,
+    #[serde(borrow, default)]
+    num_generations: Field<'a>,
+}
+
+/// The model must be named: Cohere's answers do not say which one it was.
+pub fn inspect(request: &Request) -> Result<Call, Problem> {
+    let body: Body<'_> = parse(&request.outline)?;
+    let mut call = Call {
+        max_output: Some(0),
+        edits: vec![EditPoint::Model("model".to_owned())],
+        ..agentledger_guest::call(model(body.model)?)
+    };
+    if matches!(request.operation.as_str(), EMBED | RERANK) {
+        return Ok(call);
+    }
+    call.stream = flag(body.stream, "stream")?.unwrap_or(false);
+    call.max_output = count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?;
+    call.edits.push(EditPoint::MaxOutput("max_tokens".to_owned()));
+    if request.operation == GENERATE {
+        let texts = count(body.num_generations, "num_generations", 1, GENERATIONS_MAX)?.unwrap_or(1);
+        call.choices = u32::try_from(texts).unwrap_or(u32::MAX);
+    }
+    Ok(call)
+}

@@ -1,0 +1,88 @@
+//! The dialect of Google's Gemini API and of Gemini on Vertex AI: content generated whole or as a stream, embeddings.
+
+mod answer;
+mod info;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use agentledger_guest::serde_json::{Value, json};
+use agentledger_guest::{
+    AnswerFrame, Call, Ending, Info, Problem, Provider, Reading, Refusal, Request, openai_error, sse,
+};
+
+struct Gemini;
+
+agentledger_guest::export!(Gemini);
+
+impl Provider for Gemini {
+    fn info() -> Info {
+        info::info()
+    }
+
+    fn inspect(request: Request) -> Result<Call, Problem> {
+        request::inspect(&request)
+    }
+
+    fn read(frame: AnswerFrame) -> Option<Reading> {
+        answer::read(&frame)
+    }
+
+    /// An element that is an error: Google's SDKs raise it, and know it by `error` standing first.
+    fn terminal(_operation: &str, ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
+        let (code, reason) = match ending {
+            Ending::BudgetExceeded => (429, "budget_exceeded"),
+            Ending::Denied => (403, "denied"),
+            Ending::UpstreamFailed => (502, "upstream_failed"),
+            Ending::ShuttingDown => (503, "shutting_down"),
+        };
+        let error = json!({"code": code, "message": message, "status": status(code), "details": details(reason)});
+        sse::event(None, &json!({ "error": error }))
+    }
+
+    /// The gateway's object with the fields of Google's errors; its own code becomes their reason.
+    /// <https://cloud.google.com/apis/design/errors>
+    fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
+        let mut error = openai_error::object(refusal);
+        error
+            .entry("message")
+            .or_insert_with(|| json!("the request was refused"));
+        error.insert("code".to_owned(), json!(refusal.status));
+        error.insert("status".to_owned(), json!(status(refusal.status)));
+        error.insert("details".to_owned(), details(&refusal.code));
+        openai_error::line(&json!({ "error": error }))
+    }
+}
+
+fn details(reason: &str) -> Value {
+    json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "agentledger"}])
+}
+
+/// The canonical name of an HTTP status.
+fn status(code: u16) -> &'static str {
+    match code {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        409 => "ABORTED",
+        429 => "RESOURCE_EXHAUSTED",
+        499 => "CANCELLED",
+        400..=498 => "INVALID_ARGUMENT",
+        502 | 503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "INTERNAL",
+    }
+}
+
+/// A service tier by the name that prices have for it. Vertex AI says how a request was served as `ON_DEMAND_FLEX`.
+fn tier_name(said: &str) -> String {
+    let said = said.to_ascii_lowercase();
+    let plain = said.strip_prefix("on_demand_").unwrap_or(&said);
+    match plain {
+        "unspecified" | "service_tier_unspecified" | "traffic_type_unspecified" => "standard",
+        // Paid for in advance, like OpenAI's scale tier.
+        "provisioned_throughput" => "scale",
+        plain => plain,
+    }
+    .to_owned()
+}

@@ -1,0 +1,130 @@
+//! Reads requests. The model stands in the path, and nowhere else.
+
+use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, text};
+use agentledger_guest::{Call, EditPoint, Problem, Request, problem};
+use serde::Deserialize;
+
+use crate::info::{EMBED, EMBED_BATCH, PREDICT, STREAM};
+
+/// Candidates of one request; Google allows 8.
+const CANDIDATES_MAX: u64 = 128;
+
+/// Google's parser takes both spellings of a field.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow, default, rename = "generationConfig")]
+    config: Option<Config<'a>>,
+    #[serde(borrow, default)]
+    generation_config: Option<Config<'a>>,
+    #[serde(borrow, default, rename = "serviceTier")]
+    tier: Field<'a>,
+    #[serde(borrow, default)]
+    service_tier: Field<'a>,
+    #[serde(borrow, default)]
+    parameters: Option<Parameters<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Config<'a> {
+    #[serde(borrow, default, rename = "maxOutputTokens")]
+    max_output: Field<'a>,
+    #[serde(borrow, default)]
+    max_output_tokens: Field<'a>,
+    #[serde(borrow, default, rename = "candidateCount")]
+    candidates: Field<'a>,
+    #[serde(borrow, default)]
+    candidate_count: Field<'a>,
+}
+
+#[derive(Deserialize)]
+struct Parameters<'a> {
+    #[serde(borrow, default, rename = "sampleCount")]
+    samples: Field<'a>,
+}
+
+pub fn inspect(request: &Request) -> Result<Call, Problem> {
+    let body: Body<'_> = parse(&request.outline)?;
+    let named = request.path_model.as_deref().unwrap_or_default();
+    if named.trim().is_empty() || named.chars().any(char::is_control) {
+        return Err(problem("invalid_value", "the path must name a model", "model"));
+    }
+    let mut call = Call {
+        stream: request.operation == STREAM,
+        service_tier: tier(&body, request)?,
+        ..agentledger_guest::call(named.to_owned())
+    };
+    match request.operation.as_str() {
+        EMBED | EMBED_BATCH => call.max_output = Some(0),
+        PREDICT => {
+            let samples = body.parameters.and_then(|parameters| parameters.samples);
+            call.max_output = Some(0);
+            call.choices = choices(samples, "parameters.sampleCount")?;
+        }
+        _ => {
+            let (at, limit, candidates) = limits(&body)?;
+            call.max_output = limit;
+            call.choices = candidates;
+            call.edits.push(EditPoint::MaxOutput(at));
+        }
+    }
+    Ok(call)
+}
+
+/// Where the output's limit stands, the limit, and the number of candidates. Where a field is there in several spellings the
+/// largest counts, so that a hold is never too small.
+fn limits(body: &Body<'_>) -> Result<(String, Option<u64>, u32), Problem> {
+    let mut found: Option<(String, u64)> = None;
+    let mut candidates = 1;
+    // Where a limit may be put in: the object that is there.
+    let mut vacant = "generationConfig.maxOutputTokens";
+    for (config, own) in [
+        ("generation_config", &body.generation_config),
+        ("generationConfig", &body.config),
+    ] {
+        let Some(own) = own else { continue };
+        vacant = if config == "generationConfig" {
+            "generationConfig.maxOutputTokens"
+        } else {
+            "generation_config.max_output_tokens"
+        };
+        for (name, field) in [
+            ("max_output_tokens", own.max_output_tokens),
+            ("maxOutputTokens", own.max_output),
+        ] {
+            let path = format!("{config}.{name}");
+            if let Some(limit) = count(field, &path, 0, COUNT_MAX)?
+                && found.as_ref().is_none_or(|(_, larger)| limit >= *larger)
+            {
+                found = Some((path, limit));
+            }
+        }
+        for (name, field) in [
+            ("candidate_count", own.candidate_count),
+            ("candidateCount", own.candidates),
+        ] {
+            candidates = candidates.max(choices(field, &format!("{config}.{name}"))?);
+        }
+    }
+    Ok(match found {
+        Some((path, limit)) => (path, Some(limit), candidates),
+        None => (vacant.to_owned(), None, candidates),
+    })
+}
+
+fn choices(field: Field<'_>, param: &str) -> Result<u32, Problem> {
+    let asked = count(field, param, 1, CANDIDATES_MAX)?.unwrap_or(1);
+    Ok(u32::try_from(asked).unwrap_or(u32::MAX))
+}
+
+/// Gemini's API takes the tier in the body, Vertex AI in a header.
+/// <https://ai.google.dev/gemini-api/docs/flex-inference>,
+/// <https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo>
+fn tier(body: &Body<'_>, request: &Request) -> Result<Option<String>, Problem> {
+    let named = text(body.tier, "serviceTier")?.or(text(body.service_tier, "service_tier")?);
+    let header = request
+        .headers
+        .iter()
+        .find(|(name, _)| name == "x-vertex-ai-llm-shared-request-type")
+        .map(|(_, value)| value.clone());
+    Ok(named.or(header).map(|tier| crate::tier_name(&tier)))
+}

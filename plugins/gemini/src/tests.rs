@@ -1,0 +1,201 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use agentledger_guest::{AnswerFrame, Call, EditPoint, Ending, Problem, Provider, Reading, Refusal, Request};
+use serde_json::{Value, json};
+
+use crate::info::{EMBED, GENERATE, PREDICT, STREAM};
+use crate::{Gemini, status, tier_name};
+
+fn ask_with(operation: &str, model: &str, headers: &[(&str, &str)], body: Value) -> Result<Call, Problem> {
+    let header = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Gemini::inspect(Request {
+        method: "POST".to_owned(),
+        path: "/v1beta/models/x".to_owned(),
+        operation: operation.to_owned(),
+        path_model: Some(model.to_owned()),
+        headers: headers.iter().map(header).collect(),
+        outline: body.to_string(),
+    })
+}
+
+fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
+    ask_with(operation, "gemini-2.5-flash", &[], body)
+}
+
+fn frame(body: &Value) -> Option<Reading> {
+    Gemini::read(AnswerFrame {
+        operation: STREAM.to_owned(),
+        event: None,
+        streamed: true,
+        status: 200,
+        outline: body.to_string(),
+    })
+}
+
+#[test]
+fn the_model_is_the_paths_and_the_operation_says_whether_it_streams() {
+    for (operation, stream) in [(GENERATE, false), (STREAM, true)] {
+        let call = ask(operation, json!({"model": "models/another"})).unwrap();
+        assert_eq!((call.model.as_str(), call.stream), ("gemini-2.5-flash", stream));
+    }
+    assert_eq!(
+        ask_with(GENERATE, " ", &[], json!({})).unwrap_err().param.as_deref(),
+        Some("model")
+    );
+    assert_eq!(ask(EMBED, json!({})).unwrap().max_output, Some(0));
+    let images = ask(PREDICT, json!({"parameters": {"sampleCount": 4}})).unwrap();
+    assert_eq!((images.choices, images.max_output), (4, Some(0)));
+}
+
+#[test]
+fn a_limit_is_read_in_every_spelling_and_the_largest_counts() {
+    let limit = |body: Value| {
+        let call = ask(GENERATE, body).unwrap();
+        let at = call.edits.iter().find_map(|edit| match edit {
+            EditPoint::MaxOutput(path) => Some(path.clone()),
+            _ => None,
+        });
+        (at.unwrap(), call.max_output, call.choices)
+    };
+    let at = |path: &str, limit: Option<u64>, choices: u32| (path.to_owned(), limit, choices);
+    let plain = "generationConfig.maxOutputTokens";
+    assert_eq!(limit(json!({})), at(plain, None, 1));
+    assert_eq!(
+        limit(json!({"generationConfig": {"maxOutputTokens": 5, "candidateCount": 3}})),
+        at(plain, Some(5), 3)
+    );
+    assert_eq!(
+        limit(json!({"generation_config": {"max_output_tokens": 7, "candidate_count": 2}})),
+        at("generation_config.max_output_tokens", Some(7), 2)
+    );
+    assert_eq!(
+        limit(json!({"generation_config": {"temperature": 1}})),
+        at("generation_config.max_output_tokens", None, 1),
+        "a clamp goes into the object that is there"
+    );
+    assert_eq!(
+        limit(json!({"generation_config": {"maxOutputTokens": 9}, "generationConfig": {"max_output_tokens": 4}})),
+        at("generation_config.maxOutputTokens", Some(9), 1)
+    );
+}
+
+#[test]
+fn bad_values_are_problems_that_name_the_parameter() {
+    for (body, param) in [
+        (
+            json!({"generationConfig": {"maxOutputTokens": -1}}),
+            "generationConfig.maxOutputTokens",
+        ),
+        (
+            json!({"generationConfig": {"maxOutputTokens": "5"}}),
+            "generationConfig.maxOutputTokens",
+        ),
+        (
+            json!({"generation_config": {"max_output_tokens": 1.5}}),
+            "generation_config.max_output_tokens",
+        ),
+        (
+            json!({"generationConfig": {"candidateCount": 0}}),
+            "generationConfig.candidateCount",
+        ),
+        (
+            json!({"generationConfig": {"candidateCount": 4_000}}),
+            "generationConfig.candidateCount",
+        ),
+        (json!({"serviceTier": 7}), "serviceTier"),
+    ] {
+        assert_eq!(
+            ask(GENERATE, body.clone()).unwrap_err().param.as_deref(),
+            Some(param),
+            "{body}"
+        );
+    }
+    assert_eq!(ask(GENERATE, json!([])).unwrap_err().code, "invalid_request_body");
+}
+
+#[test]
+fn tiers_have_one_name_wherever_they_are_said() {
+    let tier = |headers: &[(&str, &str)], body: Value| ask_with(GENERATE, "m", headers, body).unwrap().service_tier;
+    assert_eq!(tier(&[], json!({"serviceTier": "FLEX"})).as_deref(), Some("flex"));
+    assert_eq!(
+        tier(&[], json!({"service_tier": "priority"})).as_deref(),
+        Some("priority")
+    );
+    let header = [("x-vertex-ai-llm-shared-request-type", "flex")];
+    assert_eq!(tier(&header, json!({})).as_deref(), Some("flex"));
+    assert_eq!(tier(&[], json!({})), None);
+    for (said, name) in [
+        ("ON_DEMAND", "on_demand"),
+        ("ON_DEMAND_FLEX", "flex"),
+        ("ON_DEMAND_PRIORITY", "priority"),
+        ("PROVISIONED_THROUGHPUT", "scale"),
+        ("unspecified", "standard"),
+    ] {
+        assert_eq!(tier_name(said), name);
+    }
+}
+
+#[test]
+fn what_an_element_does_not_say_stays_as_it_was() {
+    let early = frame(&json!({"usageMetadata": {"promptTokenCount": 7, "totalTokenCount": 7}})).unwrap();
+    let kinds: Vec<_> = early.parts[0].usage.iter().filter(|count| count.units > 0).collect();
+    assert_eq!(kinds.len(), 1);
+    assert!(
+        !early.parts[0]
+            .usage
+            .iter()
+            .any(|count| count.kind == agentledger_guest::Kind::Output)
+    );
+    assert!(
+        frame(&json!({"usageMetadata": {"trafficType": "ON_DEMAND"}}))
+            .unwrap()
+            .parts
+            .is_empty()
+    );
+    assert_eq!(frame(&json!({"candidates": [{}]})), None);
+    assert_eq!(frame(&json!({"usageMetadata": null, "modelVersion": ""})), None);
+}
+
+#[test]
+fn an_ending_is_an_error_that_googles_clients_raise() {
+    for (ending, code) in [
+        (Ending::BudgetExceeded, 429),
+        (Ending::Denied, 403),
+        (Ending::UpstreamFailed, 502),
+        (Ending::ShuttingDown, 503),
+    ] {
+        let bytes = Gemini::terminal(STREAM, ending, "the \"budget\" is spent", Some("r"));
+        let text = String::from_utf8(bytes).unwrap();
+        let data = text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+        assert!(data.starts_with("{\"error\":{"), "{data}");
+        let error: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(error["error"]["code"], code);
+        assert_eq!(error["error"]["status"], status(code));
+        let read = frame(&error).unwrap();
+        assert!(read.failed && read.final_);
+    }
+}
+
+#[test]
+fn a_refusal_is_googles_error_with_the_gateways_fields() {
+    let body = Gemini::error_body(
+        GENERATE,
+        &Refusal {
+            status: 429,
+            code: "budget_exceeded".to_owned(),
+            object: r#"{"type":"budget_exceeded","code":"budget_exceeded","message":"spending limit exceeded","daily_spent":1.5}"#.to_owned(),
+        },
+    );
+    assert_eq!(body.last(), Some(&b'\n'));
+    let error = &serde_json::from_slice::<Value>(&body).unwrap()["error"];
+    assert_eq!(
+        (&error["code"], &error["status"]),
+        (&json!(429), &json!("RESOURCE_EXHAUSTED"))
+    );
+    assert_eq!(
+        (&error["type"], &error["daily_spent"]),
+        (&json!("budget_exceeded"), &json!(1.5))
+    );
+    assert_eq!(error["details"][0]["reason"], "budget_exceeded");
+    assert_eq!(error["message"], "spending limit exceeded");
+}
