@@ -163,9 +163,16 @@ fn a_message_too_long_is_refused_by_its_head_and_in_its_fragments() {
     let many = [frame(0x01, None, &[b'a'; 200]), frame(0x00, None, &[b'a'; 101])].concat();
     assert_eq!(read(Sender::Server, 300, &[&many]).unwrap_err(), Violation::TooBig);
     let mut framer = SocketFramer::new(Sender::Server, 300);
-    framer.push(&many[..250]);
+    // The first fragment, four bytes of head and 200 of payload, and one byte of the next head.
+    framer.push(&many[..205]);
     assert_eq!(all(&mut framer).unwrap(), []);
-    assert_eq!(framer.pending(), 248);
+    assert_eq!(framer.pending(), 201);
+    framer.push(&many[205..206]);
+    assert_eq!(
+        all(&mut framer).unwrap_err(),
+        Violation::TooBig,
+        "refused before its payload is there"
+    );
     // A ping is none of the message's bytes.
     let pinged = [
         frame(0x01, None, &[b'a'; 300]),
