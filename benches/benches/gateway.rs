@@ -10,8 +10,8 @@ use agentledger::config::{self, Limits};
 use agentledger::meter::price::PriceBook;
 use agentledger::meter::{AnswerFacts, Meter, Reader};
 use agentledger::plugin::outline::outline;
-use agentledger::plugin::{AnswerFrame, Plugin, Plugins, Request};
-use agentledger_benches::sample;
+use agentledger::plugin::{AnswerFrame, Plugins, Request};
+use agentledger_benches::{dialects, sample};
 use agentledger_ledger::{Kind, Usage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -47,6 +47,7 @@ fn request_for(outline: String) -> Request {
         path_model: None,
         headers: Vec::new(),
         outline,
+        ..Request::default()
     }
 }
 
@@ -71,61 +72,60 @@ fn requests(c: &mut Criterion) {
     }
 }
 
-/// A whole answer of about 1 KB.
-fn chat_answer() -> String {
-    let content = "The test fails because the fixture is missing. ".repeat(14);
-    format!(
-        "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1795305600,\"model\":\"gpt-4o-2024-08-06\",\
-         \"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"{content}\",\"refusal\":null}},\
-         \"logprobs\":null,\"finish_reason\":\"stop\"}}],\"usage\":{{\"prompt_tokens\":1200,\"completion_tokens\":140,\
-         \"total_tokens\":1340,\"prompt_tokens_details\":{{\"cached_tokens\":1024,\"audio_tokens\":0}},\
-         \"completion_tokens_details\":{{\"reasoning_tokens\":0,\"audio_tokens\":0}}}},\"system_fingerprint\":\"fp_1\"}}"
-    )
-}
-
 const DELTA: &str = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1795305600,\
      \"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_1\",\
      \"choices\":[{\"index\":0,\"delta\":{\"content\":\" because\"},\"logprobs\":null,\"finish_reason\":null}],\
      \"usage\":null}";
 
-const USAGE: &str = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1795305600,\
-     \"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_1\",\"choices\":[],\
-     \"usage\":{\"prompt_tokens\":1200,\"completion_tokens\":140,\"total_tokens\":1340,\
-     \"prompt_tokens_details\":{\"cached_tokens\":1024,\"audio_tokens\":0},\
-     \"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0}}}";
-
-fn read(plugin: &Plugin, streamed: bool, doc: &str) {
-    let frame = AnswerFrame {
-        operation: "chat",
-        event: None,
-        streamed,
-        status: 200,
-        outline: doc,
-    };
-    black_box(plugin.dialect.read(&frame).unwrap().unwrap());
-}
-
-/// The plugin's reading of a whole answer, and of the one event of a stream that bears usage.
+/// Each component's reading of a whole answer, and of the one event of a stream that bears usage: the component alone, and
+/// with the native outline before it (the goal: 10 µs and 5 µs, outline included).
 fn readings(c: &mut Criterion) {
     let plugins = plugins();
-    let openai = plugins.get("openai").unwrap();
     let mut group = c.benchmark_group("read");
-    for (name, streamed, json) in [
-        ("answer_1KB", false, chat_answer()),
-        ("marked_event", true, USAGE.to_owned()),
-    ] {
-        let doc = outline(json.as_bytes(), &openai.answer_shape, DEPTH_MAX).unwrap().doc;
-        group.bench_function(BenchmarkId::new("plugin", name), |b| {
-            b.iter(|| read(openai, streamed, black_box(&doc)))
-        });
-        group.bench_function(BenchmarkId::new("outline_and_plugin", name), |b| {
-            b.iter(|| {
-                let found = outline(black_box(json.as_bytes()), &openai.answer_shape, DEPTH_MAX).unwrap();
-                read(openai, streamed, &found.doc);
+    for (name, plugin) in plugins.iter() {
+        let Some(sample) = dialects::find(name) else {
+            eprintln!("no sample of the dialect {name}: not measured");
+            continue;
+        };
+        for (what, path, event, json) in [
+            ("answer_1KB", sample.answer_path, None, &sample.answer),
+            ("marked_event", sample.event_path, sample.event_name, &sample.event),
+        ] {
+            let operation = plugin.routes.find("POST", path).unwrap().operation;
+            let frame = |outline: &str| {
+                let frame = AnswerFrame {
+                    operation,
+                    event,
+                    streamed: what == "marked_event",
+                    status: 200,
+                    outline,
+                };
+                black_box(plugin.dialect.read(&frame).unwrap().unwrap());
+            };
+            let doc = outline(json.as_bytes(), &plugin.answer_shape, DEPTH_MAX).unwrap().doc;
+            group.bench_function(BenchmarkId::new(format!("{name}/plugin"), what), |b| {
+                b.iter(|| frame(black_box(&doc)));
             });
-        });
+            group.bench_function(BenchmarkId::new(format!("{name}/outline_and_plugin"), what), |b| {
+                b.iter(|| {
+                    let found = outline(black_box(json.as_bytes()), &plugin.answer_shape, DEPTH_MAX).unwrap();
+                    frame(&found.doc);
+                });
+            });
+        }
     }
     group.finish();
+}
+
+/// Compiling, or loading, and asking all built-in plugins: once a process, so this is one sample and no more. A start
+/// as a user sees it: `--bin startup`.
+fn loading(_: &mut Criterion) {
+    let began = std::time::Instant::now();
+    let count = plugins().iter().count();
+    eprintln!(
+        "start: {count} plugins ready after {:.1} ms",
+        began.elapsed().as_secs_f64() * 1e3
+    );
 }
 
 /// One event of text through the meter of a running stream: what most events cost.
@@ -134,6 +134,7 @@ fn events(c: &mut Criterion) {
     let openai = plugins.get("openai").unwrap();
     let reader = Arc::new(Reader::new(Arc::clone(&openai.dialect), DEPTH_MAX).unwrap());
     let facts = AnswerFacts {
+        lines: false,
         operation: "chat".into(),
         stream: true,
         hide_usage: true,
@@ -142,7 +143,8 @@ fn events(c: &mut Criterion) {
         content_encoding: None,
     };
     let event = format!("data: {DELTA}\n\n");
-    let marked = format!("data: {USAGE}\n\n");
+    let usage = dialects::find("openai").unwrap().event;
+    let marked = format!("data: {usage}\n\n");
     let mut group = c.benchmark_group("meter");
     // The text of an answer is kept for its estimate, up to a limit: a new meter now and then, as for a new answer.
     let meter = || Meter::new(Arc::clone(&reader), facts.clone(), &Limits::default());
@@ -178,6 +180,56 @@ fn events(c: &mut Criterion) {
     group.finish();
 }
 
+/// AWS's binary event stream through the meter: checksums, and the events of an invoked model out of their wrapping.
+fn event_streams(c: &mut Criterion) {
+    let plugins = plugins();
+    let bedrock = plugins.get("bedrock").unwrap();
+    let reader = Arc::new(Reader::new(Arc::clone(&bedrock.dialect), DEPTH_MAX).unwrap());
+    let text = "{\"contentBlockIndex\":0,\"delta\":{\"text\":\" because\"},\"p\":\"abcdefghijklmnop\"}";
+    // {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" because"}}
+    let wrapped = "{\"bytes\":\"eyJ0eXBlIjoiY29udGVudF9ibG9ja19kZWx0YSIsImluZGV4IjowLCJkZWx0YSI6eyJ0eXBlIjoidGV4dF9kZWx0YSIsInRleHQiOiIgYmVjYXVzZSJ9fQ==\",\"p\":\"abcdefgh\"}";
+    let mut group = c.benchmark_group("event_stream");
+    for (name, operation, event) in [
+        ("converse", "converse-stream", aws_event("contentBlockDelta", text)),
+        ("invoke", "invoke-with-response-stream", aws_event("chunk", wrapped)),
+    ] {
+        let facts = AnswerFacts {
+            lines: false,
+            operation: operation.into(),
+            stream: true,
+            hide_usage: false,
+            status: 200,
+            content_type: Some("application/vnd.amazon.eventstream"),
+            content_encoding: None,
+        };
+        let stream = event.repeat(1_000);
+        group.bench_function(BenchmarkId::new("whole_stream_of_1000_events", name), |b| {
+            b.iter(|| {
+                let mut running = Meter::new(Arc::clone(&reader), facts.clone(), &Limits::default());
+                for piece in black_box(stream.as_slice()).chunks(4_096) {
+                    running.push(piece, &mut |passed| {
+                        black_box(passed);
+                    });
+                }
+                running.finish(&mut |passed| {
+                    black_box(passed);
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+/// One message, its checksums right.
+fn aws_event(name: &str, payload: &str) -> Vec<u8> {
+    let headers = [
+        (":event-type", name),
+        (":content-type", "application/json"),
+        (":message-type", "event"),
+    ];
+    agentledger_guest::aws_event::message(&headers, payload.as_bytes())
+}
+
 /// Finding a model's price under its several names, and the cost of a usage.
 fn prices(c: &mut Criterion) {
     let book = PriceBook::builtin().unwrap();
@@ -189,7 +241,9 @@ fn prices(c: &mut Criterion) {
     let names = [
         ("exact", "openai", "gpt-4o"),
         ("dated", "anthropic", "claude-sonnet-4-5-20250929"),
-        ("longest_prefix", "openai", "gpt-4o-mini-of-some-day"),
+        ("unpriced", "openai", "gpt-4o-mini-of-some-day"),
+        ("regional", "bedrock", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("qualified", "fireworks", "accounts/fireworks/models/kimi-k3"),
         ("unknown", "openai", "no-such-model"),
     ];
     for (name, provider, model) in names {
@@ -205,5 +259,5 @@ fn prices(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, requests, readings, events, prices);
+criterion_group!(benches, loading, requests, readings, events, event_streams, prices);
 criterion_main!(benches);

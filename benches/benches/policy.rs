@@ -1,35 +1,103 @@
-//! One evaluation of `budget.lua` with 1, 100 and 10,000 key rules (goal: under 6 µs, flat), and what a worker thread pays
-//! to load a swapped set. `cargo bench -p agentledger-benches --bench policy`
+//! What the policies cost a request: `budget.lua` alone (goal: under 6 µs, flat), all shipped ones in both their phases with
+//! 1, 100 and 10,000 key rules each (goal: under 15 µs, flat), and what a worker thread pays at its first request after a
+//! swap. `cargo bench -p agentledger-benches --bench policy`
 #![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use agentledger::config::{BudgetRule, Budgets};
 use agentledger::policy::{
-    Balances, CallFacts, Engine, Estimate, FailureCounts, NoBalances, Options, PolicySet, budgets_conf, builtin_sources,
+    Balances, CallFacts, Engine, Estimate, FailureCounts, NoBalances, Options, PolicySet, Source, builtin_sources,
 };
 use agentledger::secret::Secret;
-use agentledger_ledger::Usd;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use serde_json::{Value, json};
 
-fn set(rules: usize) -> PolicySet {
-    let rule = |pattern: String, dollars: i64| BudgetRule {
-        api_key_pattern: pattern,
-        daily_limit: Some(Usd::from_nanos(dollars * 1_000_000_000)),
-        monthly_limit: Some(Usd::from_nanos(dollars * 10_000_000_000)),
-        soft_limit_ppm: 800_000,
-        action: "block".to_owned(),
-        ..BudgetRule::default()
+fn pattern(at: usize) -> String {
+    format!("sk-team-{at:05}-*")
+}
+
+fn budget(rules: usize) -> Value {
+    let limits = json!({"daily_limit_usd": 5, "monthly_limit_usd": 50, "soft_limit_pct": 0.8, "action": "block"});
+    let rule = |at: usize| {
+        let mut rule = limits.clone();
+        if let Some(rule) = rule.as_object_mut() {
+            rule.insert("api_key_pattern".to_owned(), pattern(at).into());
+        }
+        rule
     };
-    let budgets = Budgets {
-        default: Some(rule(String::new(), 50)),
-        rules: (0..rules).map(|at| rule(format!("sk-team-{at:05}-*"), 5)).collect(),
-        global: None,
-    };
-    let confs = BTreeMap::from([("budget".to_owned(), budgets_conf(&budgets))]);
-    PolicySet::load(builtin_sources(), &confs, Options::default()).expect("the set loads")
+    json!({"default": limits, "rules": (0..rules).map(rule).collect::<Vec<_>>()})
+}
+
+/// The conf of every shipped policy, with so many rules each where it takes rules.
+fn confs(rules: usize) -> BTreeMap<String, Value> {
+    let rates =
+        |at: usize| json!({"api_key_pattern": pattern(at), "requests_per_minute": 600, "requests_per_hour": 10_000});
+    let mapping = |at: usize| json!({"api_key_pattern": pattern(at), "tenant_id": format!("tenant-{at}")});
+    let list = |of: &dyn Fn(usize) -> Value| (0..rules).map(of).collect::<Vec<_>>();
+    let mut confs = BTreeMap::from([
+        ("budget", budget(rules)),
+        (
+            "rate_limit",
+            json!({"default": {"requests_per_minute": 60}, "rules": list(&rates)}),
+        ),
+        ("tenant", json!({"enabled": true, "key_mappings": list(&mapping)})),
+        (
+            "block",
+            json!({"keys": list(&|at| format!("sk-gone-{at:05}-*").into())}),
+        ),
+        ("loop", json!({"threshold": 20, "window_mins": 5, "action": "block"})),
+        (
+            "ghost",
+            json!({"max_age_mins": 60, "min_calls": 50, "min_cost_usd": "1"}),
+        ),
+    ]);
+    let shipped = builtin_sources();
+    confs.retain(|name, _| shipped.iter().any(|source| source.name == *name));
+    confs.into_iter().map(|(name, conf)| (name.to_owned(), conf)).collect()
+}
+
+fn set(sources: Vec<Source>, confs: &BTreeMap<String, Value>) -> PolicySet {
+    PolicySet::load(sources, confs, Options::default()).expect("the set loads")
+}
+
+fn all(rules: usize) -> PolicySet {
+    set(builtin_sources(), &confs(rules))
+}
+
+fn budget_alone(rules: usize) -> PolicySet {
+    set(
+        builtin_sources(),
+        &BTreeMap::from([("budget".to_owned(), budget(rules))]),
+    )
+}
+
+fn facts<'a>(key: &'a Secret<String>, tags: &'a BTreeMap<Arc<str>, Arc<str>>) -> CallFacts<'a> {
+    CallFacts {
+        at_ms: 1_772_404_215_000,
+        zone: "UTC",
+        provider: "anthropic",
+        dialect: "anthropic",
+        operation: "messages",
+        model: "claude-sonnet-4-5",
+        stream: true,
+        max_output: Some(4_096),
+        key,
+        fingerprint: "0123456789abcdef01234567",
+        claim: "",
+        tenant: "acme",
+        agent: "coder",
+        session: "run-1",
+        user: "",
+        task: "",
+        path: "/v1/messages",
+        tags,
+        estimate: Estimate::default(),
+        priced: true,
+        free: false,
+        history: None,
+    }
 }
 
 fn evaluation(criterion: &mut Criterion) {
@@ -37,38 +105,31 @@ fn evaluation(criterion: &mut Criterion) {
     let tags = BTreeMap::new();
     let mut group = criterion.benchmark_group("policy");
     for rules in [1usize, 100, 10_000] {
-        let engine = Engine::new(set(rules), Arc::new(FailureCounts::default()));
         let key = Secret::new(format!("sk-team-{:05}-abcdefghijklmnop", rules - 1));
-        let facts = CallFacts {
-            at_ms: 1_772_404_215_000,
-            zone: "UTC",
-            provider: "anthropic",
-            dialect: "anthropic",
-            operation: "messages",
-            model: "claude-sonnet-4-5",
-            stream: true,
-            max_output: Some(4_096),
-            key: &key,
-            fingerprint: "0123456789abcdef01234567",
-            tenant: "",
-            agent: "coder",
-            session: "",
-            user: "",
-            task: "",
-            path: "/v1/messages",
-            tags: &tags,
-            estimate: Estimate::default(),
-        };
+        let facts = facts(&key, &tags);
+        let engine = Engine::new(budget_alone(rules), Arc::new(FailureCounts::default()));
         let verdict = engine.request(&facts, &balances).expect("the policy runs");
         assert_eq!(verdict.bounds.len(), 2);
         group.bench_function(BenchmarkId::new("budget, key rules", rules), |bench| {
             bench.iter(|| engine.request(black_box(&facts), &balances));
         });
+
+        let engine = Engine::new(all(rules), Arc::new(FailureCounts::default()));
+        let bound = engine.tenant(&facts, &balances).expect("the policies run");
+        assert!(bound.binding.tenant.is_some());
+        let verdict = engine.request(&facts, &balances).expect("the policies run");
+        assert_eq!((verdict.bounds.len(), verdict.rates.len()), (2, 2));
+        group.bench_function(BenchmarkId::new("all shipped, key rules", rules), |bench| {
+            bench.iter(|| {
+                let bound = engine.tenant(black_box(&facts), &balances);
+                (bound, engine.request(black_box(&facts), &balances))
+            });
+        });
         group
             .sample_size(10)
             .bench_function(BenchmarkId::new("swap, first call after it", rules), |bench| {
                 bench.iter_batched(
-                    || engine.swap(set(rules)),
+                    || engine.swap(all(rules)),
                     |()| engine.request(black_box(&facts), &balances),
                     criterion::BatchSize::PerIteration,
                 );

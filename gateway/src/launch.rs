@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
 use arc_swap::ArcSwap;
 
@@ -15,15 +16,18 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
-use crate::meter::price::{PriceBook, PriceError};
+use crate::meter::price::{self, PriceBook, PriceError};
 use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
+use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
 use crate::proxy::handover::Handover;
+use crate::proxy::lookout::Lookout;
+use crate::proxy::progress::Progress;
 use crate::proxy::server::{self, Running, ServeError};
 use crate::telemetry::Metrics;
 
@@ -82,9 +86,10 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
         }
     };
     let plugins = Plugins::load(&first.plugins, &first.limits)?;
-    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
-    let prices = prices.with_files(&first.prices_files).map_err(LaunchError::Prices)?;
-    let known = Known::new(plugins.iter().map(|(name, _)| name), prices.providers());
+    let prices = prices(&first)?;
+    let mut books: Vec<String> = prices.providers().into_iter().map(str::to_owned).collect();
+    books.extend(price::built_in_providers().map(str::to_owned));
+    let known = Known::new(plugins.iter().map(|(name, _)| name), books.iter().map(String::as_str));
     let (config, file) = config::load(path, env, &known)?;
     complete(config, file, plugins, prices)
 }
@@ -92,9 +97,15 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
 /// The same from a configuration that is already resolved.
 pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
     let plugins = Plugins::load(&config.plugins, &config.limits)?;
-    let prices = PriceBook::builtin().map_err(|error| LaunchError::Prices(vec![error]))?;
-    let prices = prices.with_files(&config.prices_files).map_err(LaunchError::Prices)?;
+    let prices = prices(&config)?;
     complete(config, None, plugins, prices)
+}
+
+/// The books of the providers that are served, and the files of the operator over them.
+fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
+    let served = config.providers.iter().map(|provider| provider.book.as_str());
+    let built_in = PriceBook::builtin_of(served).map_err(|error| LaunchError::Prices(vec![error]))?;
+    built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
 }
 
 fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: PriceBook) -> Result<Loaded, LaunchError> {
@@ -117,7 +128,7 @@ fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: Pri
 /// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
 /// warning that the config gave; one that `policies.conf` names must be there.
 fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_json::Value> {
-    const NOT_SHIPPED: [&str; 5] = ["rate_limit", "tenant", "loop", "ghost", "alert"];
+    const NOT_SHIPPED: [&str; 3] = ["loop", "ghost", "alert"];
     let mut confs = config.policies.conf.clone();
     confs.retain(|name, _| !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name));
     confs
@@ -128,6 +139,7 @@ pub struct Launched {
     running: Running,
     control: ControlHandle,
     gateway: Arc<Gateway>,
+    lookout: Lookout,
     config: Arc<ArcSwap<Config>>,
 }
 
@@ -165,6 +177,11 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
+        awaited: Awaited::default(),
+        progress: Arc::new(Progress::default()),
+        rates: Arc::default(),
+        shadow_rates: Arc::default(),
+        alerts: Arc::default(),
         control: Handover::new(config.control.socket.clone()),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
@@ -182,9 +199,11 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
+    let lookout = Lookout::start(&gateway).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
+        lookout,
         gateway,
         config: shared,
     })
@@ -231,6 +250,7 @@ impl Launched {
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
         let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
+        drop(self.lookout);
         keep_learned(&gateway);
         self.control.stop();
         ledger.close();
@@ -261,6 +281,10 @@ fn ledger_options(config: &Config) -> Options {
         },
         retention_months: config.storage.retention_months,
         queue_events_max: config.limits.journal_queue_events_max,
+        sessions: Kept {
+            sessions_max: config.limits.sessions_in_memory_max,
+            ..Kept::default()
+        },
         ..Options::new(&config.storage.dir)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A request's way is the file list of [`proxy`]: guard, identify, inspect, decide, reserve, forward, relay, settle, report.
 
+mod base64;
 pub mod cli;
 pub use agentledger_ledger::clock;
 pub mod config;
@@ -12,5 +13,6 @@ pub mod meter;
 pub mod plugin;
 pub mod policy;
 pub mod proxy;
+pub mod rates;
 pub mod secret;
 pub mod telemetry;

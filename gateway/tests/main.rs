@@ -3,6 +3,11 @@
 
 mod harness;
 
+mod azure;
+mod background;
+mod batches;
+mod bedrock;
+mod booked;
 mod canary;
 mod chat;
 mod cutting;
@@ -10,12 +15,18 @@ mod dialects;
 mod failing;
 mod guard;
 mod kill;
+mod loops;
+mod media;
 mod money;
 mod passing;
 mod planes;
 mod policies;
+mod policies_contract;
+mod policies_intents;
+mod policies_soak;
 mod prices;
 mod providers;
+mod sessions;
 mod socket;
 mod socket_ends;
 mod storage;

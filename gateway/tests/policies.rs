@@ -175,3 +175,34 @@ fn a_broken_file_at_the_start_is_told_and_nothing_starts() {
     // The gateway in this process has another folder: it is not concerned.
     assert_eq!(Gateway::to(&upstream).client.post(CHAT, ASKED).status, 200);
 }
+
+#[test]
+fn ten_thousand_rules_are_swapped_under_load_and_no_request_fails() {
+    let upstream = Upstream::always(Script::json(200, SMALL));
+    let yaml = |limit: f64| {
+        let rules: Vec<String> = (0..10_000)
+            .map(|at| format!("{{api_key_pattern: 'sk-team-{at:05}-*', daily_limit_usd: {limit}, action: block}}"))
+            .collect();
+        format!(
+            "providers: {{openai: {{upstream: \"{}\"}}}}\nbudgets: {{rules: [{}]}}",
+            upstream.base(),
+            rules.join(",\n")
+        )
+    };
+    let home = Installation::new(&yaml(100.0));
+    let gateway = home.serve();
+    let as_last = || {
+        let headers = [("authorization", "Bearer sk-team-09999-x")];
+        gateway.client.request("POST", CHAT, &headers, ASKED.as_bytes()).status
+    };
+    assert_eq!(as_last(), 200);
+    let served = under_load(gateway.client, || {
+        for round in 1..=3 {
+            home.configure(&yaml(if round % 2 == 1 { 0.000001 } else { 100.0 }));
+            gateway.wait_for_log("new rules are in force", round);
+            assert_eq!(as_last(), if round % 2 == 1 { 429 } else { 200 });
+        }
+    });
+    assert!(served > 0);
+    gateway.stop();
+}

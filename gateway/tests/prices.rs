@@ -165,7 +165,20 @@ fn a_model_without_a_price_is_estimated_and_the_operators_word_is_not() {
     // The book's own row wins over it …
     let known = of(", default_price: {input: 2, output: 4}", "openai/gpt-oss-120b");
     assert_eq!(told(&known), ("0.0007125".into(), None, None)); // 500 × 0.15 + 500 × 0.075 + 1000 × 0.6
-    // … and a provider that is free is free.
+    // … and another provider's over none of its own.
+    let second = exchange(
+        "groq-eu",
+        ", book: groq",
+        "openai/gpt-oss-120b",
+        &json!({}),
+        answer("openai/gpt-oss-120b", &usage),
+    );
+    assert_eq!(told(&second), ("0.0007125".into(), None, None));
+    assert_eq!(
+        (&*second.facts.provider, &*second.settlement.price.unwrap().provider),
+        ("groq-eu", "groq")
+    );
+    // A provider that is free is free.
     let free = of(", free: true", "openai/gpt-oss-120b");
     assert_eq!(told(&free), ("0".into(), None, None));
 }

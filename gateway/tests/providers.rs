@@ -116,6 +116,8 @@ const WITH_WRITES: &[(Kind, u64)] = &[
     (Kind::CacheWrite5m, 100),
     (Kind::Output, 100),
 ];
+/// A request with a search context of a size has a fee.
+const WITH_FEE: &[(Kind, u64)] = &[(Kind::Input, 1_000), (Kind::Output, 100), (Kind::Request, 1)];
 const CLAUDE_ON_VERTEX: &str = "/v1/projects/p/locations/global/publishers/anthropic/models/scripted-1:rawPredict";
 const CLAUDE_ON_VERTEX_STREAM: &str =
     "/v1/projects/p/locations/global/publishers/anthropic/models/scripted-1:streamRawPredict";
@@ -217,12 +219,14 @@ fn ways() -> Vec<Way> {
             path: "/chat/completions",
             stream_path: "/chat/completions",
             usage: perplexity,
+            counts: WITH_FEE,
             ..compatible("perplexity", "api.perplexity.ai", "")
         },
         Way {
             path: "/v1/sonar",
             stream_path: "/v1/sonar",
             usage: perplexity,
+            counts: WITH_FEE,
             ..compatible("perplexity", "api.perplexity.ai", "")
         },
         claude_like("deepseek", "api.deepseek.com", "", "/anthropic/v1/messages"),
@@ -404,14 +408,20 @@ fn prices(at: u64) -> [u64; 4] {
     [1_000 + at, 100 + at, 1_250 + at, 5_000 + at]
 }
 
+/// USD for one request, where there is such a fee.
+const FEE: u64 = 5;
+
 fn price_file(at: u64, name: &str) -> String {
     let [input, read, write, output] = prices(at);
-    format!(
-        "provider: {name}\nmodels:\n- id: {MODEL}\n  prices: {{always: {{standard: {{input: {input}, cache_read: {read}, cache_write_5m: {write}, output: {output}}}}}}}\n"
-    )
+    let level = format!("input: {input}, cache_read: {read}, cache_write_5m: {write}, output: {output}");
+    let tiers = match name {
+        "perplexity" => format!("standard: {{{level}, request: {FEE}}}, search_low: {{{level}, request: {FEE}}}"),
+        _ => format!("standard: {{{level}}}"),
+    };
+    format!("provider: {name}\nmodels:\n- id: {MODEL}\n  prices: {{always: {{{tiers}}}}}\n")
 }
 
-/// Nano-dollars: units × USD per million is micro-dollars.
+/// Nano-dollars: tokens × USD per million is micro-dollars.
 fn cost(at: u64, counts: &[(Kind, u64)]) -> i64 {
     let [input, read, write, output] = prices(at);
     let of = |kind: Kind| match kind {
@@ -419,6 +429,7 @@ fn cost(at: u64, counts: &[(Kind, u64)]) -> i64 {
         Kind::CacheRead => read,
         Kind::CacheWrite5m => write,
         Kind::Output => output,
+        Kind::Request => FEE * 1_000_000,
         other => panic!("{other:?}"),
     };
     let micros: u64 = counts.iter().map(|(kind, units)| units * of(*kind)).sum();

@@ -8,8 +8,8 @@
 use agentledger_guest::fields::{self, COUNT_MAX, Field};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{
-    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, Provider, Reading, Refusal, Request,
-    openai_error, route, serde_json, sse, want,
+    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, ProgressPart, Provider, Reading, Refusal,
+    Request, call, info, openai_error, progress, reading, route, serde_json, sse, want,
 };
 use serde::Deserialize;
 
@@ -45,32 +45,27 @@ impl Provider for Acme {
     /// What it serves, and the only values of requests and answers that it will see. The prompt is not among them.
     fn info() -> Info {
         Info {
-            name: "acme".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
             routes: vec![route("POST", "/v1/generate", "generate", Billing::Metered)],
             request_paths: vec![want("model", 256, 0), want("max_tokens", 64, 0)],
-            request_headers: vec![],
-            request_media: vec![],
+            // By a digest of these the gateway sees an agent that repeats itself.
+            progress_paths: vec![progress("prompt", ProgressPart::Content)],
             answer_paths: vec![want("model", 256, 0), want("tokens", 1_024, 0)],
             text_paths: vec!["text".to_owned()],
             markers: vec!["\"tokens\"".to_owned()],
-            events: vec![],
+            ..info("acme", env!("CARGO_PKG_VERSION"))
         }
     }
 
     fn inspect(request: Request) -> Result<Call, Problem> {
         let asked: Asked<'_> = fields::parse(&request.outline)?;
         Ok(Call {
-            model: fields::model(asked.model)?,
-            stream: false,
             max_output: fields::count(asked.max_tokens, "max_tokens", 1, COUNT_MAX)?,
-            choices: 1,
-            service_tier: None,
             // Where the gateway may lower the maximum, or name another model.
             edits: vec![
                 EditPoint::Model("model".to_owned()),
                 EditPoint::MaxOutput("max_tokens".to_owned()),
             ],
+            ..call(fields::model(asked.model)?)
         })
     }
 
@@ -84,13 +79,10 @@ impl Provider for Acme {
         tally.add(Kind::Output, tokens.completion.0);
         Some(Reading {
             model: answer.model,
-            response_id: None,
-            service_tier: None,
             parts: vec![tally.part(None)],
-            reported_cost: None,
-            usage_only: false,
             final_: true,
             failed: frame.status >= 400,
+            ..reading()
         })
     }
 

@@ -26,8 +26,19 @@ pub struct AskedLimit {
 }
 
 impl AskedLimit {
-    fn is_of(&self, bound: &Bound) -> bool {
-        (self.window, self.unit, self.mode) == (bound.window(), bound.unit(), bound.mode())
+    fn of(bound: &Bound) -> AskedLimit {
+        AskedLimit {
+            window: bound.window(),
+            zone: bound.zone().name().clone(),
+            unit: bound.unit(),
+            mode: bound.mode(),
+            limit: bound.limit().count(),
+        }
+    }
+
+    fn is(&self, bound: &Bound) -> bool {
+        (self.window, self.unit, self.mode, self.limit)
+            == (bound.window(), bound.unit(), bound.mode(), bound.limit().count())
             && self.zone == *bound.zone().name()
     }
 }
@@ -36,6 +47,7 @@ impl AskedLimit {
 pub(crate) struct AskedLimits(RwLock<Map<Name, Vec<AskedLimit>>>);
 
 impl AskedLimits {
+    /// What a request asks for on an account is all that holds there now: limits that are asked for no longer are not shown.
     pub fn remember(&self, bounds: &[Bound]) {
         if bounds.is_empty() {
             return;
@@ -43,40 +55,64 @@ impl AskedLimits {
         // Most requests ask for what the one before them asked for: nothing is written then, and nobody waits.
         let accounts = self.0.read();
         let is_known = |bound: &Bound| {
-            let limits = accounts.get(bound.account())?;
-            let known = limits.iter().find(|known| known.is_of(bound))?;
-            (known.limit == bound.limit().count()).then_some(())
+            let known = accounts.get(bound.account());
+            known.is_some_and(|known| {
+                let of_account = on(bounds, bound.account());
+                known.len() == of_account.clone().count()
+                    && known.iter().zip(of_account).all(|(known, bound)| known.is(bound))
+            })
         };
-        if bounds.iter().all(|bound| is_known(bound).is_some()) {
+        if bounds.iter().all(is_known) {
             return;
         }
         drop(accounts);
         let mut accounts = self.0.write();
         for bound in bounds {
-            if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(bound.account()) {
+            let account = bound.account();
+            if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(account) {
                 accounts.clear();
             }
-            let limits = match accounts.get_mut(bound.account()) {
-                Some(limits) => limits,
-                None => accounts.entry(bound.account().clone()).or_default(),
-            };
-            let limit = bound.limit().count();
-            let room = limits.len() < LIMITS_MAX;
-            match limits.iter_mut().find(|known| known.is_of(bound)) {
-                Some(known) => known.limit = limit,
-                None if room => limits.push(AskedLimit {
-                    window: bound.window(),
-                    zone: bound.zone().name().clone(),
-                    unit: bound.unit(),
-                    mode: bound.mode(),
-                    limit,
-                }),
-                None => {}
-            }
+            let limits: Vec<AskedLimit> = on(bounds, account).map(AskedLimit::of).collect();
+            accounts.insert(account.clone(), limits);
         }
     }
 
     pub fn of(&self, account: &str) -> Vec<AskedLimit> {
         self.0.read().get(account).cloned().unwrap_or_default()
+    }
+}
+
+/// The bounds on one account.
+fn on<'b>(bounds: &'b [Bound], account: &'b Name) -> impl Iterator<Item = &'b Bound> + Clone {
+    bounds
+        .iter()
+        .filter(move |bound| bound.account() == account)
+        .take(LIMITS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::bound::{Limit, Zone};
+
+    #[test]
+    fn what_was_asked_for_last_is_what_holds() {
+        let asked = AskedLimits::default();
+        let bound = |account: &str, window, tokens, mode| {
+            let limit = Limit::tokens(tokens).unwrap();
+            Bound::new(account.into(), window, Zone::utc(), limit, mode).unwrap()
+        };
+        asked.remember(&[
+            bound("key:a", Window::Day, 5, Mode::Hard),
+            bound("global", Window::Day, 50, Mode::Hard),
+            bound("key:a", Window::Month, 9, Mode::Watch),
+        ]);
+        assert_eq!(asked.of("key:a").len(), 2);
+        // A top-up has ended, and what refused only warns now.
+        asked.remember(&[bound("key:a", Window::Day, 4, Mode::Watch)]);
+        let limits = asked.of("key:a");
+        assert_eq!((limits.len(), limits[0].limit, limits[0].mode), (1, 4, Mode::Watch));
+        assert_eq!(asked.of("global").len(), 1, "nothing was said of it");
     }
 }

@@ -261,6 +261,14 @@ impl Bound {
     pub fn mode(&self) -> Mode {
         self.mode
     }
+
+    /// The same, counting and never refusing.
+    pub(crate) fn watched(&self) -> Bound {
+        Bound {
+            mode: Mode::Watch,
+            ..self.clone()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use crate::books::Books;
 use crate::derived::{self, Row, Snapshot};
 use crate::event::Event;
 use crate::journal::frame::Head;
-use crate::store::{Store, StoreError};
+use crate::sessions::Sessions;
+use crate::store::{Change, Store, StoreError};
 
 /// Events are handed over in batches of this size, at the latest with the next checkpoint.
 const BATCH_EVENTS: usize = 256;
@@ -22,6 +23,9 @@ pub(crate) struct Due {
     pub head: Head,
     pub floors_ms: (i64, i64),
     pub rows: Vec<Row>,
+    /// Rows of billed ids.
+    pub bills: Vec<Change>,
+    pub session_rows: Vec<Change>,
 }
 
 enum Told {
@@ -38,12 +42,12 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// `books` are those at the journal's head.
-    pub fn start(books: Books, state: Arc<dyn Store>) -> std::io::Result<Checkpoints> {
+    /// `books` are those at the journal's head. `sessions` are told what is on disk.
+    pub fn start(books: Books, state: Arc<dyn Store>, sessions: Arc<Sessions>) -> std::io::Result<Checkpoints> {
         let (sender, receiver) = sync_channel(BATCHES_MAX);
         let thread = thread::Builder::new()
             .name("ledger-checkpoint".into())
-            .spawn(move || run(books, &*state, &receiver))?;
+            .spawn(move || run(books, &*state, &sessions, &receiver))?;
         Ok(Checkpoints {
             batch: Vec::new(),
             sender: Some(sender),
@@ -97,16 +101,16 @@ impl Drop for Checkpoints {
     }
 }
 
-fn run(mut books: Books, state: &dyn Store, receiver: &Receiver<Told>) {
+fn run(mut books: Books, state: &dyn Store, sessions: &Sessions, receiver: &Receiver<Told>) {
     for told in receiver {
-        if let Err(error) = take_in(&mut books, state, told) {
+        if let Err(error) = take_in(&mut books, state, sessions, told) {
             tracing::warn!(%error, "no more checkpoints: the next start replays the journal from the last one");
             return;
         }
     }
 }
 
-fn take_in(books: &mut Books, state: &dyn Store, told: Told) -> Result<(), StoreError> {
+fn take_in(books: &mut Books, state: &dyn Store, sessions: &Sessions, told: Told) -> Result<(), StoreError> {
     match told {
         Told::Events(events) => {
             for (sequence, event) in &events {
@@ -115,7 +119,12 @@ fn take_in(books: &mut Books, state: &dyn Store, told: Told) -> Result<(), Store
             }
             Ok(())
         }
-        Told::Due(due) if books.head() == due.head.sequence => derived::save(state, books.snapshot(), *due),
+        Told::Due(due) if books.head() == due.head.sequence => {
+            let (sequence, now_ms) = (due.head.sequence, due.snapshot.at_ms);
+            derived::save(state, books.snapshot(), *due)?;
+            sessions.saved(sequence, now_ms);
+            Ok(())
+        }
         Told::Due(due) => {
             let (at, head) = (books.head(), due.head.sequence);
             Err(StoreError::Io(format!("the books are at event {at}, not {head}")))

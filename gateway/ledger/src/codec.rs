@@ -6,9 +6,12 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
+use crate::billed::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
-use crate::event::{Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::event::{
+    Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+};
 use crate::money::Usd;
 use crate::names::Interner;
 use crate::usage::{Kind, Usage};
@@ -25,6 +28,8 @@ const SETTLED: u8 = 3;
 const VOIDED: u8 = 4;
 const DENIED: u8 = 5;
 const ADJUSTED: u8 = 6;
+const MARKED: u8 = 7;
+const DEFERRED: u8 = 8;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -37,6 +42,8 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Voided(_) => VOIDED,
         Event::Denied(_) => DENIED,
         Event::Adjusted(_) => ADJUSTED,
+        Event::Deferred(_) => DEFERRED,
+        Event::Marked(_) => MARKED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -59,6 +66,15 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.unsigned(denied.count);
         }
         Event::Adjusted(adjusted) => write_adjusted(&mut w, adjusted, names),
+        Event::Deferred(deferred) => {
+            w.unsigned(deferred.hold.0);
+            w.raw(&deferred.bill.0);
+        }
+        Event::Marked(marked) => {
+            w.name(&marked.tenant, names);
+            w.name(&marked.session, names);
+            w.byte(marked.mark as u8);
+        }
     }
     w.finish()
 }
@@ -104,6 +120,20 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             count: r.unsigned()?,
         }),
         ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, names)?)),
+        DEFERRED => Event::Deferred(Deferred {
+            at_ms,
+            hold: HoldId(r.unsigned()?),
+            bill: BillId(r.array()?),
+        }),
+        MARKED => Event::Marked(Arc::new(Marked {
+            at_ms,
+            tenant: r.name(names)?,
+            session: r.name(names)?,
+            mark: Mark::ALL
+                .get(usize::from(r.byte()?))
+                .copied()
+                .ok_or(DecodeError::Malformed("unknown mark of a session"))?,
+        })),
         _ => return Err(DecodeError::Malformed("unknown kind of event")),
     };
     reader.end()?;
@@ -271,7 +301,8 @@ const HAS_VERDICT: u64 = 1 << 8;
 const HAS_TIME: u64 = 1 << 9;
 /// The price is that of a service tier other than the standard one.
 const HAS_TIER: u64 = 1 << 10;
-const HAS_MAX: u64 = 1 << 11;
+const HAS_BILLS: u64 = 1 << 11;
+const HAS_MAX: u64 = 1 << 12;
 
 fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     let settlement = &settled.settlement;
@@ -291,6 +322,7 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
             HAS_TIER,
             settlement.price.as_ref().is_some_and(|price| price.tier.is_some()),
         ),
+        (HAS_BILLS, !settled.bills.is_empty()),
     ] {
         has |= if there { flag } else { 0 };
     }
@@ -342,6 +374,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     }
     if has & HAS_TIME != 0 {
         w.signed(settlement.at_ms.wrapping_sub(settled.at_ms));
+    }
+    if has & HAS_BILLS != 0 {
+        w.unsigned(settled.bills.len() as u64);
+        settled.bills.iter().for_each(|bill| w.raw(&bill.0));
     }
 }
 
@@ -403,6 +439,11 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
     if has(HAS_TIME) && apart_ms == 0 {
         return Err(DecodeError::Malformed("a field that says nothing"));
     }
+    let bills = if has(HAS_BILLS) {
+        read_some(r, |r| Ok(BillId(r.array()?)))?
+    } else {
+        Vec::new()
+    };
     let settlement = Settlement {
         at_ms: at_ms.wrapping_add(apart_ms),
         outcome,
@@ -426,6 +467,7 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
         held,
         overage_reason,
         settlement,
+        bills,
     })
 }
 

@@ -141,6 +141,7 @@ fn settlement() -> impl Strategy<Value = Settlement> {
 fn event() -> impl Strategy<Value = Event> {
     let at = any::<i64>;
     let hold = || any::<u64>().prop_map(HoldId);
+    let bills = || vec(any::<[u8; 16]>().prop_map(BillId), 0..3);
     prop_oneof![
         (
             at(),
@@ -166,17 +167,23 @@ fn event() -> impl Strategy<Value = Event> {
             }))
         }),
         (at(), hold(), amounts()).prop_map(|(at_ms, hold, amounts)| Event::Extended(Extended { at_ms, hold, amounts })),
-        (at(), hold(), amounts(), option::of(name()), settlement()).prop_map(
-            |(at_ms, hold, held, overage_reason, settlement)| {
+        (at(), hold(), amounts(), option::of(name()), settlement(), bills()).prop_map(
+            |(at_ms, hold, held, overage_reason, settlement, bills)| {
                 Event::Settled(Arc::new(Settled {
                     at_ms,
                     hold,
                     held,
                     overage_reason,
                     settlement,
+                    bills,
                 }))
             }
         ),
+        (at(), hold(), any::<[u8; 16]>()).prop_map(|(at_ms, hold, bill)| Event::Deferred(Deferred {
+            at_ms,
+            hold,
+            bill: BillId(bill)
+        })),
         (at(), hold(), name()).prop_map(|(at_ms, hold, reason)| Event::Voided(Voided { at_ms, hold, reason })),
         (at(), name(), name(), name(), any::<u64>()).prop_map(|(at_ms, account, tenant, reason, count)| {
             Event::Denied(Denied {
@@ -201,6 +208,14 @@ fn event() -> impl Strategy<Value = Event> {
                 }))
             }
         ),
+        (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
+            Event::Marked(Arc::new(Marked {
+                at_ms,
+                tenant,
+                session,
+                mark: Mark::ALL[mark],
+            }))
+        }),
     ]
 }
 
@@ -233,7 +248,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x18, bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x19, bytes in vec(any::<u8>(), 0..200)) {
         let mut event = vec![kind];
         event.extend(bytes);
         let _ = decode(&event, &mut Names::new());
@@ -314,6 +329,7 @@ fn an_ordinary_exchange_is_small() {
             held: amounts,
             overage_reason: None,
             settlement,
+            bills: vec![],
         };
         let first = encode(&Event::Held(Arc::new(held)), &mut names).len();
         let second = encode(&Event::Settled(Arc::new(settled)), &mut names).len();

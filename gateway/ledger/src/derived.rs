@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
+use crate::billed::{self, BillRows, Billed};
 use crate::checkpoints::{Checkpoints, Due};
 use crate::codec;
 use crate::entry::Facts;
@@ -15,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::names::Names;
 use crate::query;
 use crate::rollup::{self, Retention, Rollups};
+use crate::sessions::{self, Sessions};
 use crate::store::{Change, Month, Store, StoreError, Stores};
 use crate::writer::Scribe;
 
@@ -27,15 +29,20 @@ const CHECKPOINT_VERSION: u8 = 1;
 #[derive(Debug)]
 pub(crate) struct Derived {
     pub rollups: Rollups,
+    /// With locks of its own: requests ask there.
+    pub sessions: Arc<Sessions>,
     /// Facts of the open holds, which settled events do not repeat.
     open: Map<HoldId, Arc<Facts>>,
+    pub bills: BillRows,
 }
 
 impl Derived {
-    pub fn new(retention: Retention) -> Derived {
+    pub fn new(rollups: Rollups, sessions: Arc<Sessions>) -> Derived {
         Derived {
-            rollups: Rollups::new(retention),
+            rollups,
+            sessions,
             open: Map::default(),
+            bills: BillRows::default(),
         }
     }
 
@@ -45,24 +52,35 @@ impl Derived {
 
     /// `stores` are read only for an adjustment, which names its entry and does not repeat it.
     pub fn apply(&mut self, sequence: u64, event: &Event, stores: &dyn Stores) {
+        self.bills.committed(event);
         match event {
             Event::Held(held) => {
+                self.sessions.held(sequence, held.at_ms, &held.facts);
                 self.open.insert(HoldId(sequence), Arc::clone(&held.facts));
             }
             Event::Settled(settled) => {
                 if let Some(facts) = self.open.remove(&settled.hold) {
-                    self.rollups.add(&settled.entry(&facts));
+                    let entry = settled.entry(&facts);
+                    self.sessions.settled(sequence, settled.at_ms, &entry);
+                    self.rollups.add(&entry);
                 }
             }
             Event::Voided(voided) => {
-                self.open.remove(&voided.hold);
+                if let Some(facts) = self.open.remove(&voided.hold) {
+                    self.sessions.voided(sequence, voided.at_ms, &facts);
+                }
             }
             Event::Adjusted(adjusted) => match query::find_settled(stores, adjusted.hold, adjusted.held_at_ms) {
-                Ok(Some(found)) => self.rollups.adjust(&found.entry(), adjusted.amounts.usd),
+                Ok(Some(found)) => {
+                    let entry = found.entry();
+                    self.sessions.adjusted(sequence, &entry.facts, adjusted.amounts.usd);
+                    self.rollups.adjust(&entry, adjusted.amounts.usd);
+                }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "cannot find the entry of an adjustment for the cost sums"),
             },
-            Event::Opening(_) | Event::Extended(_) | Event::Denied(_) => {}
+            Event::Marked(marked) => self.sessions.marked(sequence, marked),
+            Event::Opening(_) | Event::Extended(_) | Event::Denied(_) | Event::Deferred(_) => {}
         }
     }
 }
@@ -123,9 +141,18 @@ impl Checkpoint {
     }
 }
 
-/// The checkpoint and its rollups. Nothing where there is none or it cannot be read: the journal knows it all.
-pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Checkpoint, Rollups)>, StoreError> {
+/// What a checkpoint left behind.
+pub(crate) struct Loaded {
+    pub checkpoint: Checkpoint,
+    pub rollups: Rollups,
+    pub billed: Billed,
+    pub bills: BillRows,
+}
+
+/// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
+pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loaded>, StoreError> {
     let mut checkpoint = None;
+    let (mut billed, mut bills) = (Billed::default(), BillRows::default());
     let mut rollups = Rollups::new(retention);
     let mut names = rollup::Names::default();
     for pair in state.scan(&[]) {
@@ -133,12 +160,18 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<(Ch
         match key.split_first() {
             _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
             Some((&ROW_PREFIX, row)) if rollups.load(row, &value, &mut names).is_none() => return Ok(None),
+            Some((&billed::ROW_PREFIX, row)) if bills.load(row, &value, &mut billed).is_none() => return Ok(None),
             _ => {}
         }
     }
     Ok(checkpoint.map(|checkpoint| {
         rollups.set_floors_ms(checkpoint.floors_ms);
-        (checkpoint, rollups)
+        Loaded {
+            checkpoint,
+            rollups,
+            billed,
+            bills,
+        }
     }))
 }
 
@@ -156,7 +189,11 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
     let mut batch = Vec::new();
     for pair in state.scan(&[]) {
         let (key, _) = pair?;
-        if key == CHECKPOINT_KEY || key.first() == Some(&ROW_PREFIX) {
+        let is_row = matches!(
+            key.first(),
+            Some(&(ROW_PREFIX | billed::ROW_PREFIX | sessions::ROW_PREFIX))
+        );
+        if key == CHECKPOINT_KEY || is_row {
             batch.push(Change::Remove(key));
         }
     }
@@ -174,6 +211,8 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
         head,
         floors_ms,
         rows,
+        bills,
+        session_rows,
     } = due;
     let checkpoint = Checkpoint {
         head,
@@ -183,6 +222,8 @@ pub(crate) fn save(state: &dyn Store, books: Vec<u8>, due: Due) -> Result<(), St
         floors_ms,
     };
     let mut batch = vec![Change::Put(CHECKPOINT_KEY.to_vec(), checkpoint.encode())];
+    batch.extend(bills);
+    batch.extend(session_rows);
     for (key, value) in rows {
         let mut row = Vec::with_capacity(key.len() + 1);
         row.push(ROW_PREFIX);
@@ -234,17 +275,19 @@ impl Scribe for Bookkeeper {
         if !self.checkpoints.is_running() {
             return;
         }
-        let (floors_ms, rows) = {
-            let rollups = &mut self.derived.write().rollups;
-            rollups.merge(snapshot.at_ms);
-            (rollups.floors_ms(), rollups.take_changes())
+        let due = {
+            let derived = &mut *self.derived.write();
+            derived.rollups.merge(snapshot.at_ms);
+            Due {
+                floors_ms: derived.rollups.floors_ms(),
+                rows: derived.rollups.take_changes(),
+                bills: derived.bills.take_changes(head.sequence, snapshot.at_ms),
+                session_rows: derived.sessions.take_changes(),
+                snapshot,
+                head,
+            }
         };
-        self.checkpoints.checkpoint(Due {
-            snapshot,
-            head,
-            floors_ms,
-            rows,
-        });
+        self.checkpoints.checkpoint(due);
     }
 
     fn tick(&mut self) {
@@ -260,6 +303,9 @@ impl Scribe for Bookkeeper {
                 .iter()
                 .for_each(|month| tracing::info!(%month, "removed a month of the journal")),
             Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
+        }
+        if let Err(error) = self.derived.read().sessions.forget_before(month.back(kept).start_ms()) {
+            tracing::warn!(%error, "cannot remove old sessions");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
+use crate::billed::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
 use crate::money::Usd;
@@ -25,6 +26,8 @@ pub enum Event {
     Voided(Voided),
     Denied(Denied),
     Adjusted(Arc<Adjusted>),
+    Deferred(Deferred),
+    Marked(Arc<Marked>),
 }
 
 impl Event {
@@ -38,6 +41,8 @@ impl Event {
             Event::Voided(voided) => voided.at_ms,
             Event::Denied(denied) => denied.at_ms,
             Event::Adjusted(adjusted) => adjusted.at_ms,
+            Event::Deferred(deferred) => deferred.at_ms,
+            Event::Marked(marked) => marked.at_ms,
         }
     }
 }
@@ -101,6 +106,8 @@ pub struct Settled {
     /// Why the cost is above the hold; `None` where it is not.
     pub overage_reason: Option<Name>,
     pub settlement: Settlement,
+    /// What was billed with it, and is not billed again.
+    pub bills: Vec<BillId>,
 }
 
 impl Settled {
@@ -143,6 +150,14 @@ impl Settled {
     }
 }
 
+/// A hold waits for a result that will be fetched: whoever settles it bills this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    pub at_ms: i64,
+    pub hold: HoldId,
+    pub bill: BillId,
+}
+
 /// A hold ended without an entry: nothing was sent upstream, or nothing that is billed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Voided {
@@ -176,4 +191,29 @@ pub struct Adjusted {
     /// Added to what is posted; negative to give back.
     pub amounts: Amounts,
     pub reason: Name,
+}
+
+/// What somebody did to a session: one that falls silent needs no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Mark {
+    /// Its client said that it is over, or an operator did. A further call takes it up again.
+    Completed = 0,
+    /// An operator stopped it: it is served no more.
+    Killed = 1,
+    /// People were told of it: once is enough.
+    Alerted = 2,
+}
+
+impl Mark {
+    pub const ALL: [Mark; 3] = [Mark::Completed, Mark::Killed, Mark::Alerted];
+}
+
+/// A session was marked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    pub at_ms: i64,
+    pub tenant: Name,
+    pub session: Name,
+    pub mark: Mark,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::amounts::Amounts;
+use crate::billed::BillId;
 use crate::books::{BooksError, Standing};
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
 use crate::event::HoldId;
@@ -26,8 +27,9 @@ pub struct Hold {
     facts: Arc<Facts>,
     amounts: Amounts,
     standings: Vec<Standing>,
-    /// Taken by the event that ends the hold.
+    /// Taken by the event that ends the hold; a deferred one has none.
     last: Option<OwnedSemaphorePermit>,
+    ended: bool,
 }
 
 impl Hold {
@@ -46,6 +48,7 @@ impl Hold {
             amounts,
             standings,
             last: Some(last),
+            ended: false,
         }
     }
 
@@ -89,14 +92,28 @@ impl Hold {
     }
 
     /// As `settle`, with the reason for what was billed beyond the hold.
-    pub fn settle_over(mut self, settlement: Settlement, overage_reason: Option<Name>) -> Settled {
+    pub fn settle_over(self, settlement: Settlement, overage_reason: Option<Name>) -> Settled {
+        self.settle_bills(settlement, overage_reason, Vec::new())
+    }
+
+    /// As `settle_over`, with the ids under which it was billed and is not billed again.
+    pub fn settle_bills(mut self, settlement: Settlement, overage_reason: Option<Name>, bills: Vec<BillId>) -> Settled {
+        self.ended = true;
         let place = self.last.take();
         self.ledger
-            .settle(self.id, &self.facts, settlement, overage_reason, place)
+            .settle(self.id, &self.facts, settlement, overage_reason, bills, place)
+    }
+
+    /// The hold waits for a result that is fetched later, billed under this id; the journal knows it, so that a restart
+    /// does not bill it twice. It may wait long: its place in the queue is given back.
+    pub fn defer(&mut self, bill: BillId) {
+        let place = self.last.take();
+        self.ledger.defer(self.id, bill, place);
     }
 
     /// Ends the hold without an entry: nothing was sent upstream, or nothing that is billed.
     pub fn void(mut self, reason: &str) {
+        self.ended = true;
         let place = self.last.take();
         self.ledger.void(self.id, &Name::from(reason), place);
     }
@@ -105,7 +122,10 @@ impl Hold {
 impl Drop for Hold {
     /// A hold that nobody ended, after a panic: what was held is taken as spent, and said to be an estimate.
     fn drop(&mut self) {
-        let Some(place) = self.last.take() else { return };
+        if self.ended {
+            return;
+        }
+        let place = self.last.take();
         let at_ms = self.ledger.now_ms();
         let settlement = Settlement {
             at_ms,
@@ -124,7 +144,8 @@ impl Drop for Hold {
             duration_ms: u64::try_from(at_ms.saturating_sub(self.facts.at_ms)).unwrap_or_default(),
             ttfb_ms: None,
         };
-        self.ledger.settle(self.id, &self.facts, settlement, None, Some(place));
+        self.ledger
+            .settle(self.id, &self.facts, settlement, None, Vec::new(), place);
     }
 }
 

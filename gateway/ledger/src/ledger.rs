@@ -3,6 +3,8 @@
 //! One short lock around the books decides and numbers events; the writer's queue takes them in that order under the same
 //! lock. Nothing here waits for a disk but what is `async` or says so.
 
+mod fetched;
+
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use ulid::Ulid;
 
 use crate::amounts::Amounts;
 use crate::asked::{AskedLimit, AskedLimits};
+use crate::billed::{BillId, Billed};
 use crate::books::{Adjustment, Books, BooksError, OpenHold, Recorded, Standing};
 use crate::bound::{Bound, Window, Zone};
 use crate::checkpoints::Checkpoints;
@@ -21,7 +24,7 @@ use crate::clock::Clock;
 use crate::derived::{Bookkeeper, Derived, Snapshot, remove_before};
 use crate::entry::{Entry, Facts, Name, Settlement};
 pub use crate::error::LedgerError;
-use crate::event::HoldId;
+use crate::event::{HoldId, Mark};
 use crate::hold::{Hold, Permit, Settled};
 use crate::journal::frame::{Hash, Head};
 use crate::money::Usd;
@@ -29,6 +32,7 @@ pub use crate::options::{Durability, Options};
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
 use crate::rollup::{Point, SummaryQuery, SummaryRow};
+use crate::sessions::Sessions;
 use crate::store::{DiskStores, Month, Stores};
 use crate::verify::{self, Report};
 use crate::window::Stretch;
@@ -82,6 +86,7 @@ pub struct BalanceRow {
 
 struct Core {
     books: Books,
+    billed: Billed,
     /// The month of the last event; its successor begins at `month_end_ms`.
     month: Month,
     month_end_ms: i64,
@@ -99,6 +104,7 @@ pub struct Ledger {
     durability: Durability,
     /// Holds that the last process left open and this one settled.
     recovered_holds: usize,
+    sessions: Arc<Sessions>,
     asked: AskedLimits,
     /// Told whenever a hold ends.
     freed: Notify,
@@ -120,7 +126,7 @@ impl Ledger {
     ) -> Result<Arc<Ledger>, LedgerError> {
         let now_ms = clock.now_ms();
         let state = stores.state()?;
-        let recovered = recover::recover(&*stores, &*state, options.rollups, true)?;
+        let recovered = recover::recover(&*stores, &state, (options.rollups, options.sessions), true)?;
         if let Some(kept) = options.retention_months {
             // Whatever the time, the start goes on from the newest month.
             let first = Month::of_ms(now_ms).back(kept);
@@ -133,8 +139,9 @@ impl Ledger {
         };
         let places_max = options.queue_events_max.max(QUEUE_EVENTS_MIN);
         let queue = Arc::new(Queue::new(recovered.head, places_max, linger));
+        let sessions = Arc::clone(&recovered.derived.sessions);
         let derived = Arc::new(RwLock::new(recovered.derived));
-        let checkpoints = Checkpoints::start(recovered.books.clone(), state);
+        let checkpoints = Checkpoints::start(recovered.books.clone(), state, Arc::clone(&sessions));
         let checkpoints = checkpoints.map_err(|error| LedgerError::Thread(error.to_string()))?;
         let (month, store, is_new) = match recovered.newest {
             Some((month, store)) => (month, store, false),
@@ -142,6 +149,7 @@ impl Ledger {
         };
         let core = Core {
             books: recovered.books,
+            billed: recovered.billed,
             month,
             // A new journal begins with an opening, as a new month does.
             month_end_ms: if is_new { i64::MIN } else { month.next().start_ms() },
@@ -158,6 +166,7 @@ impl Ledger {
             clock,
             durability: options.durability,
             recovered_holds,
+            sessions,
             asked: AskedLimits::default(),
             freed: Notify::new(),
             writer: Mutex::new(None),
@@ -188,6 +197,7 @@ impl Ledger {
         if core.books.open_count() > 0 {
             let now_ms = self.now_in_month(&mut core);
             for settled in core.books.recover(now_ms) {
+                core.billed.add(now_ms, &settled.settled.bills);
                 self.put(settled.recorded, None, false);
             }
             tracing::warn!(
@@ -272,6 +282,7 @@ impl Ledger {
         facts: &Facts,
         settlement: Settlement,
         overage_reason: Option<Name>,
+        bills: Vec<BillId>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Settled {
         let fallback = settlement.clone();
@@ -279,8 +290,9 @@ impl Ledger {
             let mut core = self.core.lock();
             let now_ms = self.now_in_month(&mut core);
             core.books
-                .settle(now_ms, hold, settlement, overage_reason)
+                .settle_bills(now_ms, hold, settlement, overage_reason, bills)
                 .map(|settled| {
+                    core.billed.add(now_ms, &settled.settled.bills);
                     let sequence = self.put(settled.recorded, place, false);
                     (settled.held, settled.settled, sequence)
                 })
@@ -329,6 +341,19 @@ impl Ledger {
         for recorded in core.books.deny(now_ms, &denial.account, &denial.tenant, &denial.reason) {
             self.put(recorded, None, false);
         }
+    }
+
+    /// All sessions, as far as their events are on disk.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Marks a session. The sequence of its event, for `durable`.
+    pub fn mark_session(&self, tenant: &Name, session: &Name, mark: Mark) -> u64 {
+        let mut core = self.core.lock();
+        let now_ms = self.now_in_month(&mut core);
+        let recorded = core.books.mark_session(now_ms, tenant, session, mark);
+        self.put(recorded, None, false)
     }
 
     /// Corrects a settled entry by `delta`. Reads the journal to find it: not for the request path. The sequence of its

@@ -2,6 +2,7 @@
 
 pub mod amounts;
 pub mod asked;
+pub mod billed;
 pub mod books;
 pub mod bound;
 mod checkpoints;
@@ -24,6 +25,7 @@ mod options;
 pub mod query;
 mod recover;
 pub mod rollup;
+pub mod sessions;
 mod slab;
 pub mod store;
 pub mod usage;
@@ -34,12 +36,13 @@ pub mod writer;
 
 pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
+pub use billed::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
-pub use event::{Event, HoldId};
+pub use event::{Event, HoldId, Mark};
 pub use hold::{Hold, Permit, Settled};
 pub use journal::{Hash, Head};
 pub use ledger::{BalanceRow, Denial, Durability, Health, Ledger, LedgerError, Options};
@@ -47,6 +50,7 @@ pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use rollup::{Dimension, Point, SummaryQuery, SummaryRow};
+pub use sessions::{Session, SessionQuery, Sessions, Status};
 pub use usage::{Kind, Usage};
 pub use verify::{Report, verify};
 pub use writer::CommitObserver;

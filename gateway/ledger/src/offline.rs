@@ -11,6 +11,7 @@ use crate::ledger::{BalanceRow, LedgerError, balance_rows, sorted};
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
 use crate::rollup::{Point, Retention, SummaryQuery, SummaryRow};
+use crate::sessions::{Kept, Sessions};
 use crate::store::{DiskStores, Stores};
 use crate::verify::{self, Report};
 
@@ -34,7 +35,7 @@ impl OfflineLedger {
 
     pub fn open_in(stores: Arc<dyn Stores>, rollups: Retention) -> Result<OfflineLedger, LedgerError> {
         let state = stores.state()?;
-        let recovered = recover::recover(&*stores, &*state, rollups, false)?;
+        let recovered = recover::recover(&*stores, &state, (rollups, Kept::default()), false)?;
         let recover::Recovered {
             books, derived, head, ..
         } = recovered;
@@ -60,6 +61,10 @@ impl OfflineLedger {
 
     pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
         Ok(query::entries(&*self.stores, query, self.head.sequence)?)
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.derived.sessions
     }
 
     pub fn open_holds(&self) -> Vec<OpenHold> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::rollup::Retention;
+use crate::sessions::Kept;
 use crate::writer::CommitObserver;
 
 /// When a hold counts as placed.
@@ -26,6 +27,8 @@ pub struct Options {
     /// Places for events between decision and disk. An open hold keeps one, so no more holds than this are open at once.
     pub queue_events_max: usize,
     pub rollups: Retention,
+    /// Sessions in memory.
+    pub sessions: Kept,
     /// Told of each group commit, for metrics.
     pub observer: Option<Arc<dyn CommitObserver>>,
 }
@@ -38,6 +41,7 @@ impl Options {
             retention_months: None,
             queue_events_max: 65_536,
             rollups: Retention::default(),
+            sessions: Kept::default(),
             observer: None,
         }
     }

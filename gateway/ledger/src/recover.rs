@@ -3,12 +3,15 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::billed::Billed;
 use crate::books::Books;
 use crate::derived::{self, Checkpoint, Derived};
+use crate::event::Event;
 use crate::journal::frame::{Chunk, Damage, Head, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
-use crate::rollup::Retention;
+use crate::rollup::{Retention, Rollups};
+use crate::sessions::{Kept, Sessions};
 use crate::store::{Month, Store, Stores};
 
 /// So often a replay merges what has grown old, so that a long one needs no more memory than a running ledger.
@@ -21,6 +24,7 @@ type Written = (Month, Arc<dyn Store>);
 pub(crate) struct Recovered {
     pub books: Books,
     pub derived: Derived,
+    pub billed: Billed,
     pub head: Head,
     /// The newest month; `None` for a journal in which nothing was written yet.
     pub newest: Option<Written>,
@@ -31,8 +35,8 @@ pub(crate) struct Recovered {
 /// Reads all state, checking the chain of what is replayed. Damage there is an error, never passed over.
 pub(crate) fn recover(
     stores: &dyn Stores,
-    state: &dyn Store,
-    retention: Retention,
+    state: &Arc<dyn Store>,
+    (retention, kept): (Retention, Kept),
     may_change: bool,
 ) -> Result<Recovered, ReadError> {
     let months = written_months(stores)?;
@@ -41,19 +45,22 @@ pub(crate) fn recover(
         tracing::warn!(lines = heads.broken, "the file `heads` has lines that cannot be read");
     }
     let mut noted = Noted::new(heads.noted, u64::MAX);
-    let loaded = derived::load(state, retention)?;
+    let loaded = derived::load(&**state, retention)?;
     let loaded = match loaded {
-        Some((checkpoint, rollups)) => Books::restore(&checkpoint.books)
+        Some(loaded) => Books::restore(&loaded.checkpoint.books)
             .ok()
-            .map(|books| (checkpoint, rollups, books)),
+            .map(|books| (loaded, books)),
         None => None,
     };
     let mut recovered = match loaded {
-        Some((checkpoint, rollups, books)) => {
+        Some((loaded, books)) => {
+            let checkpoint = loaded.checkpoint;
             let month = months.iter().find(|(month, _)| *month == checkpoint.month);
             require(month.map(|(_, store)| &**store), &checkpoint)?;
-            let mut derived = Derived::new(retention);
-            derived.rollups = rollups;
+            let sessions = Sessions::new(Some(Arc::clone(state)), kept);
+            sessions.load(checkpoint.at_ms)?;
+            let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
+            derived.bills = loaded.bills;
             derived.set_open(
                 books
                     .open_holds()
@@ -65,6 +72,7 @@ pub(crate) fn recover(
             let mut recovered = Recovered {
                 books,
                 derived,
+                billed: loaded.billed,
                 head,
                 newest: None,
                 replayed_from: head.sequence,
@@ -78,12 +86,16 @@ pub(crate) fn recover(
         }
         None => {
             if may_change {
-                derived::clear(state)?;
+                derived::clear(&**state)?;
             }
-            let (books, derived) = (Books::new(), Derived::new(retention));
+            // What rests without a checkpoint would be counted twice.
+            let rest = may_change.then(|| Arc::clone(state));
+            let sessions = Arc::new(Sessions::new(rest, kept));
+            let (books, derived) = (Books::new(), Derived::new(Rollups::new(retention), sessions));
             let mut recovered = Recovered {
                 books,
                 derived,
+                billed: Billed::default(),
                 head: Head::default(),
                 newest: None,
                 replayed_from: 0,
@@ -177,7 +189,11 @@ fn replay(
         }
     }
     let Recovered {
-        books, derived, head, ..
+        books,
+        derived,
+        billed,
+        head,
+        ..
     } = recovered;
     *head = reader.follow(*head, from_ms.unwrap_or(0), |placed| {
         books
@@ -187,6 +203,9 @@ fn replay(
             noted.pass(head)?;
         }
         derived.apply(placed.sequence, &placed.event, stores);
+        if let Event::Settled(settled) = &placed.event {
+            billed.add(settled.at_ms, &settled.bills);
+        }
         if placed.sequence % MERGE_EVENTS == 0 {
             derived.rollups.merge(placed.at_ms);
         }

@@ -108,6 +108,7 @@ fn table(summary: &Summary, held: &Held) -> String {
         "agent" => vec!["AGENT".into()],
         "session" => vec!["AGENT".into(), "SESSION".into()],
         "user" => vec!["USER".into()],
+        "task" => vec!["TASK".into()],
         "tenant" => vec!["TENANT".into()],
         _ => match by.strip_prefix("tag:") {
             Some(tag) => vec![tag.to_uppercase()],
@@ -158,6 +159,7 @@ fn row_names(by: &str, row: &CostRow) -> Vec<String> {
         "agent" => vec![named(&row.agent)],
         "session" => vec![named(&row.agent), named(&row.session)],
         "user" => vec![named(&row.user)],
+        "task" => vec![named(&row.task)],
         "tenant" => vec![named(&row.tenant)],
         _ if by.starts_with("tag:") => vec![named(&row.tag)],
         _ => vec![named(&row.provider), named(&row.model)],

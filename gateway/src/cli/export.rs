@@ -99,6 +99,7 @@ fn csv(by: &str, rows: &[CostRow]) -> String {
     let mut out = String::from(CSV_HEADER);
     out.push_str(match by {
         "user" => ",user_id\n",
+        "task" => ",task\n",
         "tenant" => ",tenant_id\n",
         _ => "\n",
     });
@@ -110,6 +111,7 @@ fn csv(by: &str, rows: &[CostRow]) -> String {
         fields.push(fixed(row.cost_usd, 6));
         match by {
             "user" => fields.push(quoted(&row.user)),
+            "task" => fields.push(quoted(&row.task)),
             "tenant" => fields.push(quoted(&row.tenant)),
             _ => {}
         }
@@ -139,6 +141,7 @@ fn json(by: &str, rows: &[CostRow]) -> String {
         .map(|row| {
             let more = match by {
                 "user" => format!(",\"UserID\":{}", text(&row.user)),
+                "task" => format!(",\"Task\":{}", text(&row.task)),
                 "tenant" => format!(",\"TenantID\":{}", text(&row.tenant)),
                 _ => String::new(),
             };

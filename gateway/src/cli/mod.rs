@@ -8,8 +8,10 @@ pub mod costs;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
+pub mod policy;
 pub mod prices;
 pub mod serve;
+pub mod sessions;
 pub mod table;
 pub mod verify;
 pub mod version;
@@ -58,6 +60,8 @@ enum Command {
     Budgets(BudgetsArgs),
     /// Print open holds, or why one is as it is
     Holds(HoldsArgs),
+    /// Print sessions, or end one
+    Sessions(SessionsArgs),
     /// Check the ledger for damage
     Verify(VerifyArgs),
     /// Check a configuration and everything it names
@@ -65,11 +69,24 @@ enum Command {
     /// The price book: its rows, what is wrong with it, what the past would cost at other prices
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+    /// Work on policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Print the version
     Version,
     /// Ask a running gateway whether it is well
     #[command(hide = true)]
     Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Run the specs of a folder of policies (DIR/spec/*.lua)
+    Test {
+        /// The folder; `policies` without it
+        #[arg(value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -96,7 +113,8 @@ struct CostsArgs {
     config: ConfigArgs,
     #[command(flatten)]
     asked: AskedArgs,
-    /// model, provider, key, agent, session, user, tenant or tag:NAME; any other word means model
+    /// model, provider, key, agent, session, user, task, tenant, team, feature, project, cost_centre, page or tag:NAME; any other
+    /// word means model
     #[arg(long, default_value = "model")]
     by: String,
 }
@@ -107,8 +125,8 @@ struct ExportArgs {
     config: ConfigArgs,
     #[command(flatten)]
     asked: AskedArgs,
-    /// model, provider, key, agent, session, user, tenant, tag:NAME, or entry for every single entry; any other word means
-    /// model
+    /// model, provider, key, agent, session, user, task, tenant, tag:NAME, or entry for every single entry; any other word
+    /// means model
     #[arg(long, default_value = "model")]
     by: String,
     /// csv (default) or json; jsonl with --by entry
@@ -137,6 +155,40 @@ struct HoldsArgs {
     config: ConfigArgs,
     /// The hold to explain, by its id or its exchange's
     id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct SessionsArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    asked: AskedArgs,
+    /// active, completed or killed
+    #[arg(long, default_value = "", hide_default_value = true)]
+    status: String,
+    /// Lines at most
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    #[command(subcommand)]
+    then: Option<SessionCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionCommand {
+    /// Refuse the session's calls from now on, and cut those that run
+    Kill(SessionArgs),
+    /// Mark the session as completed; a further call takes it up again
+    End(SessionArgs),
+}
+
+#[derive(Debug, Args)]
+struct SessionArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    id: String,
+    /// One tenant's session only
+    #[arg(long)]
+    tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +226,8 @@ pub enum CliError {
     Verify(#[from] VerifyError),
     #[error("{0}")]
     Prices(#[from] prices::PricesError),
+    #[error("{0}")]
+    Specs(#[from] policy::SpecsError),
     #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]
@@ -267,6 +321,7 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
                 None => holds::list(&config)?,
             })
         }
+        Some(Command::Sessions(args)) => print(&sessions(args)?),
         Some(Command::Verify(args)) => {
             let (report, ok) = verify::run(&args.config.load()?, args.expect.as_deref())?;
             print(&report)?;
@@ -278,12 +333,40 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             print(&report)?;
             if ok { Ok(()) } else { Err(CliError::Told) }
         }
+        Some(Command::Policy(PolicyCommand::Test { dir })) => {
+            let (report, ok) = policy::test(dir)?;
+            print(&report)?;
+            if ok { Ok(()) } else { Err(CliError::Told) }
+        }
         Some(Command::Version) => print(&version::text()),
         Some(Command::Healthcheck(args)) => {
             healthcheck::run(&args.addr)?;
             print("ok\n")
         }
     }
+}
+
+fn sessions(args: SessionsArgs) -> Result<String, CliError> {
+    let (one, kill) = match args.then {
+        None => {
+            let asked = sessions::Asked {
+                last: args.asked.last.as_deref(),
+                status: &args.status,
+                tenant: &args.asked.tenant,
+                limit: args.limit,
+            };
+            return Ok(sessions::list(&args.config.load()?, &asked)?);
+        }
+        Some(SessionCommand::Kill(one)) => (one, true),
+        Some(SessionCommand::End(one)) => (one, false),
+    };
+    // `-c` may stand before the word or after it.
+    let config = if one.config.path().is_some() {
+        &one.config
+    } else {
+        &args.config
+    };
+    Ok(sessions::end(&config.load()?, &one.id, one.tenant.as_deref(), kill)?)
 }
 
 /// Prints a finished text; unlike `print!` a closed pipe is an error here and no panic.

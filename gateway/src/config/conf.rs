@@ -105,6 +105,18 @@ fn rate_limit(at: &Cursor<'_>) -> Json {
         for name in ["requests_per_minute", "requests_per_hour"] {
             rule.insert(name.to_owned(), at.at(name).count(0, 0, COUNT_MAX).into());
         }
+        // Ours, beyond the contract.
+        for name in [
+            "requests_per_second",
+            "requests_per_day",
+            "tokens_per_minute",
+            "tokens_per_hour",
+            "tokens_per_day",
+            "parallel",
+        ] {
+            let count = at.at(name).count(0, 0, COUNT_MAX);
+            put(&mut rule, name, (count > 0).then(|| count.into()));
+        }
         Json::Object(rule)
     };
     let rules: Vec<Json> = at.at("rules").items().iter().map(rule).collect();

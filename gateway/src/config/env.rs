@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::aws;
 use super::cursor::Problems;
 use super::error::Place;
 use super::node::{self, Node, Value};
@@ -27,7 +28,7 @@ impl Env {
     pub fn of_process() -> Env {
         let ours = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok()?;
-            let wanted = name.starts_with(PREFIX) || name == "HOME";
+            let wanted = name.starts_with(PREFIX) || name == "HOME" || aws::is_variable(&name);
             wanted.then(|| (name, value.to_string_lossy().into_owned()))
         });
         Env(ours.collect())
@@ -63,6 +64,7 @@ pub fn overlay(root: &mut Node, env: &Env, problems: &Problems) {
             None => problems.warn(&place, "", "names no key of the configuration, ignored".to_owned()),
         }
     }
+    aws::overlay(root, env);
 }
 
 /// A key that a variable names.

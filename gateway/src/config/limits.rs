@@ -11,6 +11,12 @@ pub struct Limits {
     pub json_depth_max: u32,
     /// Longest single header value of those that name an agent, session, user, task or tag.
     pub identity_bytes_max: usize,
+    /// Longest `X-Agent-Tags`, all its pairs together.
+    pub tags_bytes_max: usize,
+    /// Tags of one request, its parent session included.
+    pub tags_max: usize,
+    /// Sessions in memory; older ones rest in the ledger's state and come back when they are called again.
+    pub sessions_in_memory_max: usize,
     /// All request header bytes.
     pub header_bytes_max: usize,
     /// Longest frame of a stream; a longer one passes, unread.
@@ -35,6 +41,10 @@ pub struct Limits {
     pub journal_queue_events_max: usize,
     /// How long a WebSocket may be silent, both ways, while no answer runs on it.
     pub socket_idle_ms: u64,
+    /// How long the hold of a background request waits for its result to be fetched; then it is entered as spent.
+    pub background_wait_ms: u64,
+    /// Background requests that wait so.
+    pub background_holds_max: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +54,9 @@ impl Default for Limits {
             bodies_in_flight_bytes_max: 1 << 30,
             json_depth_max: 128,
             identity_bytes_max: 256,
+            tags_bytes_max: 2_048,
+            tags_max: 16,
+            sessions_in_memory_max: 100_000,
             header_bytes_max: 64 << 10,
             frame_bytes_max: 8 << 20,
             answer_bytes_max: 64 << 20,
@@ -56,6 +69,8 @@ impl Default for Limits {
             metric_label_values_max: 1_000,
             journal_queue_events_max: 65_536,
             socket_idle_ms: 15 * 60_000,
+            background_wait_ms: 3_600_000,
+            background_holds_max: 10_000,
         }
     }
 }

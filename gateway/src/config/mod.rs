@@ -5,6 +5,7 @@
 //! The way of a file: [`load`] finds it, `node` makes a tree of it that knows lines and columns, `env` lays the environment
 //! over that, `schema` knows every key, `resolve` (with `providers` and `conf`) reads it through `cursor`, which notes faults.
 
+mod aws;
 mod conf;
 mod cursor;
 mod env;
@@ -84,10 +85,35 @@ pub struct Provider {
     /// Upgrades to a WebSocket are passed on; else they get 426, and clients fall back to plain requests.
     pub websocket: bool,
     pub unknown_routes: UnknownRoutes,
+    /// Whose price book has its models: its own, unless the file names another's.
+    pub book: String,
     /// What an unpriced model costs here.
     pub unpriced: Unpriced,
     pub timeouts: Timeouts,
     pub retries: Retries,
+    /// How its paths stand to those of its dialect.
+    pub paths: Paths,
+    /// The model behind each name that only the operator can tell: a deployment of Azure's, a profile of Bedrock's.
+    pub deployments: BTreeMap<String, String>,
+    /// What the gateway signs requests with.
+    pub aws: Option<AwsCredentials>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// They are the dialect's own.
+    Plain,
+    /// OpenAI's operations behind `/openai/deployments/NAME/` and `/openai/v1/`.
+    Azure,
+}
+
+/// Credentials for AWS. Has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AwsCredentials {
+    pub region: String,
+    pub access_key_id: String,
+    pub secret_access_key: Secret<String>,
+    pub session_token: Option<Secret<String>>,
 }
 
 /// A provider without routes.
@@ -267,6 +293,12 @@ pub enum ControlRole {
 pub struct Agent {
     /// After this silence a session is completed.
     pub session_timeout: Duration,
+}
+
+impl Agent {
+    pub fn session_timeout_ms(&self) -> i64 {
+        i64::try_from(self.session_timeout.as_millis()).unwrap_or(i64::MAX)
+    }
 }
 
 /// Where alerts go. Addresses and headers hold secrets.

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use agentledger_ledger::UnitPrice;
 
+use super::aws;
 use super::cursor::Cursor;
 use super::mounts;
 use super::node::{Node, Value};
 use super::resolve::Known;
 use super::units;
-use super::{Absence, AbsentProvider, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream};
+use super::{Absence, AbsentProvider, Paths, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream};
 
 /// What is known of a provider before the file says anything.
 struct Default {
@@ -45,7 +46,7 @@ const EXTRA: [Default; 16] = [
     known("xai", "openai", "https://api.x.ai"),
     known("cerebras", "openai", "https://api.cerebras.ai"),
     known("sambanova", "openai", "https://api.sambanova.ai"),
-    known("bedrock", "bedrock", "https://bedrock-runtime.us-east-1.amazonaws.com"),
+    known("bedrock", "bedrock", ""),
     known("vertex", "vertex", "https://aiplatform.googleapis.com"),
     known("ollama", "openai", "http://localhost:11434"),
 ];
@@ -216,8 +217,15 @@ fn one(
     };
     let kind = kind(&at.at("type"), default, known);
     let dialect = plugin_of(&kind).to_owned();
-    let upstream = provider_upstream(at, default, enabled);
-    let unpriced = unpriced(at, name, enabled, known);
+    let region = (dialect == "bedrock").then(|| aws::region(at));
+    let upstream = provider_upstream(at, default, region.as_deref(), enabled);
+    let aws = match region {
+        Some(region) => aws::credentials(at, region),
+        None => aws::warn_of_keys_elsewhere(at),
+    };
+    let deployments = deployments(&at.at("deployments"));
+    let book = book(&at.at("book"), name, known);
+    let unpriced = unpriced(at, &book, enabled, known);
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
     let inject_usage = at.at("inject_usage").flag(!REPORT_UNASKED.contains(&name));
@@ -245,9 +253,13 @@ fn one(
         inject_usage,
         websocket,
         unknown_routes,
+        book,
         unpriced: unpriced?,
         timeouts,
         retries,
+        paths: if kind == "azure" { Paths::Azure } else { Paths::Plain },
+        deployments,
+        aws,
     }))
 }
 
@@ -256,6 +268,8 @@ fn plugin_of(kind: &str) -> &str {
     match kind {
         // Gemini's API at other paths.
         "vertex" => "gemini",
+        // OpenAI's behind deployments: see `Paths`.
+        "azure" => "openai",
         own => own,
     }
 }
@@ -277,11 +291,23 @@ fn kind(at: &Cursor<'_>, default: &Default, known: &Known) -> String {
     "openai".to_owned()
 }
 
-fn provider_upstream(at: &Cursor<'_>, default: &Default, enabled: bool) -> Option<Upstream> {
+/// The model behind each deployment.
+fn deployments(at: &Cursor<'_>) -> BTreeMap<String, String> {
+    let named = |(name, at): (&str, Cursor<'_>)| {
+        let model = at.filled()?;
+        if model.chars().any(char::is_control) {
+            at.refuse("must be a model's name");
+        }
+        Some((name.to_owned(), model.to_owned()))
+    };
+    at.names().into_iter().filter_map(named).collect()
+}
+
+fn provider_upstream(at: &Cursor<'_>, default: &Default, region: Option<&str>, enabled: bool) -> Option<Upstream> {
     let given = at.at("upstream");
     let mut resolved = match given.filled() {
         Some(_) => upstream(&given)?,
-        None => match parse_upstream(default.upstream) {
+        None => match parse_upstream(&region.map_or_else(|| default.upstream.to_owned(), aws::endpoint)) {
             Ok(upstream) => upstream,
             Err(_) => {
                 if enabled {
@@ -390,8 +416,20 @@ fn refuse_shared_prefixes(at: &Cursor<'_>, served: &[Provider]) {
     }
 }
 
+/// Its own book, or that of another provider: a second host of one kind has the first one's prices.
+fn book(at: &Cursor<'_>, name: &str, known: &Known) -> String {
+    let Some(other) = at.filled() else {
+        return name.to_owned();
+    };
+    let other = other.to_ascii_lowercase();
+    if !known.has_book(&other) {
+        at.refuse("there is no price book of that name");
+    }
+    other
+}
+
 /// What a model without a price costs. A provider without a book must say it, or budgets would count nothing.
-fn unpriced(at: &Cursor<'_>, name: &str, enabled: bool, known: &Known) -> Option<Unpriced> {
+fn unpriced(at: &Cursor<'_>, book: &str, enabled: bool, known: &Known) -> Option<Unpriced> {
     let price = default_price(&at.at("default_price"));
     let free = at.at("free").flag(false);
     let choice = at.at("unpriced").word(
@@ -402,7 +440,7 @@ fn unpriced(at: &Cursor<'_>, name: &str, enabled: bool, known: &Known) -> Option
         (Some(price), false, None) => price,
         (None, true, None) => Some(Unpriced::Free),
         (None, false, Some(Unpriced::Refuse)) => Some(Unpriced::Refuse),
-        (None, false, _) if known.has_book(name) => Some(Unpriced::Dearest),
+        (None, false, _) if known.has_book(book) => Some(Unpriced::Dearest),
         (None, false, _) => {
             if enabled {
                 at.refuse(

@@ -31,7 +31,7 @@ impl Known {
     /// What is built in.
     pub fn built_in() -> Known {
         Known::new(
-            ["openai", "anthropic", "gemini", "cohere"],
+            ["openai", "anthropic", "gemini", "cohere", "bedrock"],
             crate::meter::price::built_in_providers(),
         )
     }
@@ -492,17 +492,13 @@ fn fingerprint_secret(at: &Cursor<'_>) -> Option<Secret<String>> {
 /// Sections of the contract whose work no part does yet: they are read and checked, and told of when they ask for something.
 fn warn_of_what_is_not_built(root: &Cursor<'_>) {
     const NOT_BUILT: &str = "is read, but not built yet: it has no effect";
-    for name in ["rate_limits", "alerts", "agent"] {
-        let section = root.at(name);
-        if section.is_given() {
-            section.warn(NOT_BUILT);
-        }
+    let alerts = root.at("alerts");
+    if alerts.is_given() {
+        alerts.warn(NOT_BUILT);
     }
-    for name in ["tenants.enabled", "mcp.enabled"] {
-        let flag = root.at(name);
-        if flag.flag(false) {
-            flag.warn(NOT_BUILT);
-        }
+    let mcp = root.at("mcp.enabled");
+    if mcp.flag(false) {
+        mcp.warn(NOT_BUILT);
     }
     for name in ["recording.buffer_size", "recording.workers"] {
         let recording = root.at(name);
@@ -538,6 +534,9 @@ fn limits(at: &Cursor<'_>) -> Limits {
         ),
         json_depth_max: at.at("json_depth_max").count_u32(default.json_depth_max, 8, 1024),
         identity_bytes_max: size("identity_bytes_max", default.identity_bytes_max, 16, 64 * KIB),
+        tags_bytes_max: size("tags_bytes_max", default.tags_bytes_max, 16, 64 * KIB),
+        tags_max: count("tags_max", default.tags_max, 1, 256),
+        sessions_in_memory_max: count("sessions_in_memory_max", default.sessions_in_memory_max, 64, 10_000_000),
         header_bytes_max: size("header_bytes_max", default.header_bytes_max, 4 * KIB, GIB),
         frame_bytes_max: size("frame_bytes_max", default.frame_bytes_max, KIB, GIB),
         answer_bytes_max: size("answer_bytes_max", default.answer_bytes_max, KIB, GIB),
@@ -560,6 +559,8 @@ fn limits(at: &Cursor<'_>) -> Limits {
             16_777_216,
         ),
         socket_idle_ms: millis("socket_idle_ms", default.socket_idle_ms, 24 * HOUR),
+        background_wait_ms: millis("background_wait_ms", default.background_wait_ms, 24 * HOUR),
+        background_holds_max: count("background_holds_max", default.background_holds_max, 1, 1_000_000),
     };
     if limits.bodies_in_flight_bytes_max < limits.body_bytes_max {
         at.at("bodies_in_flight_bytes_max")

@@ -109,6 +109,7 @@ pub const PROVIDER: &[Key] = &[
     leaf("upstream"),
     leaf("path_prefix"),
     leaf("free"),
+    leaf("book"),
     leaf("unpriced"),
     section("default_price", &[leaf("input"), leaf("output")]),
     leaf("inject_usage"),
@@ -121,6 +122,12 @@ pub const PROVIDER: &[Key] = &[
     section("retries", &[leaf("connect"), leaves("statuses")]),
     leaf("ca_file"),
     leaf("h2"),
+    named("deployments", Shape::NamedLeaves),
+    // AWS's, for the type bedrock.
+    leaf("region"),
+    leaf("access_key_id"),
+    leaf("secret_access_key"),
+    leaf("session_token"),
 ];
 
 const STORAGE: &[Key] = &[
@@ -163,16 +170,18 @@ const ALERTS: &[Key] = &[
     leaf("cooldown_mins"),
 ];
 
-const RATE_LIMITS: &[Key] = &[
-    section("default", &[leaf("requests_per_minute"), leaf("requests_per_hour")]),
-    rows(
-        "rules",
-        &[
-            leaf("api_key_pattern"),
-            leaf("requests_per_minute"),
-            leaf("requests_per_hour"),
-        ],
-    ),
+const RATE_LIMITS: &[Key] = &[section("default", RATE_RULE), rows("rules", RATE_RULE)];
+
+const RATE_RULE: &[Key] = &[
+    leaf("api_key_pattern"),
+    leaf("requests_per_second"),
+    leaf("requests_per_minute"),
+    leaf("requests_per_hour"),
+    leaf("requests_per_day"),
+    leaf("tokens_per_minute"),
+    leaf("tokens_per_hour"),
+    leaf("tokens_per_day"),
+    leaf("parallel"),
 ];
 
 const MCP: &[Key] = &[
@@ -203,6 +212,9 @@ const LIMITS: &[Key] = &[
     leaf("bodies_in_flight_bytes_max"),
     leaf("json_depth_max"),
     leaf("identity_bytes_max"),
+    leaf("tags_bytes_max"),
+    leaf("tags_max"),
+    leaf("sessions_in_memory_max"),
     leaf("header_bytes_max"),
     leaf("frame_bytes_max"),
     leaf("answer_bytes_max"),
@@ -215,6 +227,8 @@ const LIMITS: &[Key] = &[
     leaf("metric_label_values_max"),
     leaf("journal_queue_events_max"),
     leaf("socket_idle_ms"),
+    leaf("background_wait_ms"),
+    leaf("background_holds_max"),
 ];
 
 pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {

@@ -8,7 +8,7 @@ use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
     AskedLimit, BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger,
-    Report, SummaryQuery, SummaryRow, rfc3339_ms,
+    Report, Sessions, SummaryQuery, SummaryRow, rfc3339_ms,
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -42,7 +42,7 @@ impl From<Arc<Ledger>> for LedgerView {
 
 impl LedgerView {
     /// Waits until everything decided so far can be read. Blocks: only on a thread for blocking.
-    fn flush(&self) -> Result<(), RpcError> {
+    pub(super) fn flush(&self) -> Result<(), RpcError> {
         let LedgerView::Live(ledger) = self else { return Ok(()) };
         let flushed = async { tokio::time::timeout(FLUSH_WAIT, ledger.flushed()).await };
         let late = |_| RpcError::LedgerFailed("the journal does not reach the disk: see /readyz".to_owned());
@@ -101,6 +101,21 @@ impl LedgerView {
         }
     }
 
+    pub(super) fn sessions(&self) -> &Sessions {
+        match self {
+            LedgerView::Live(ledger) => ledger.sessions(),
+            LedgerView::Offline(ledger) => ledger.sessions(),
+        }
+    }
+
+    /// By the clock that the gateway goes by.
+    pub(super) fn now_ms(&self) -> i64 {
+        match self {
+            LedgerView::Live(ledger) => ledger.now_ms(),
+            LedgerView::Offline(_) => now_ms(),
+        }
+    }
+
     /// Why nothing is written any more; `None` while all is well.
     pub fn stopped(&self) -> Option<Arc<str>> {
         match self {
@@ -144,7 +159,7 @@ pub(super) fn summary(state: &ControlState, asked: wire::SummaryParams) -> Resul
     })
 }
 
-fn names(row: &wire::CostRow) -> [&str; 8] {
+fn names(row: &wire::CostRow) -> [&str; 9] {
     [
         &row.provider,
         &row.model,
@@ -152,6 +167,7 @@ fn names(row: &wire::CostRow) -> [&str; 8] {
         &row.agent,
         &row.session,
         &row.user,
+        &row.task,
         &row.tenant,
         &row.tag,
     ]
@@ -165,6 +181,7 @@ fn row(row: SummaryRow) -> wire::CostRow {
         agent: row.agent.to_string(),
         session: row.session.to_string(),
         user: row.user.to_string(),
+        task: row.task.to_string(),
         tenant: row.tenant.to_string(),
         tag: row.tag.to_string(),
         requests: row.requests,

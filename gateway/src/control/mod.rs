@@ -12,6 +12,7 @@ mod listen;
 mod params;
 pub mod prices;
 pub mod rpc;
+mod sessions;
 mod sources;
 pub mod wire;
 

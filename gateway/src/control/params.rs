@@ -78,6 +78,9 @@ fn moment(name: &str, text: &str) -> Result<i64, String> {
     Ok(at.as_millisecond())
 }
 
+/// The usual tags, which need no `tag:` before their names.
+const TAGS: [&str; 5] = ["feature", "team", "project", "cost_centre", "page"];
+
 /// What to sum by. An unknown word is `model`, as in the contract.
 pub(super) fn dimension(by: &str) -> Dimension {
     match by {
@@ -86,7 +89,9 @@ pub(super) fn dimension(by: &str) -> Dimension {
         "agent" => Dimension::Agent,
         "session" => Dimension::Session,
         "user" => Dimension::User,
+        "task" => Dimension::Task,
         "tenant" => Dimension::Tenant,
+        tag if TAGS.contains(&tag) => Dimension::Tag(tag.into()),
         _ => match by.strip_prefix("tag:") {
             Some(name) if !name.is_empty() => Dimension::Tag(name.into()),
             _ => Dimension::Model,
@@ -103,6 +108,7 @@ pub(super) fn dimension_name(by: &Dimension) -> String {
         Dimension::Agent => "agent".to_owned(),
         Dimension::Session => "session".to_owned(),
         Dimension::User => "user".to_owned(),
+        Dimension::Task => "task".to_owned(),
         Dimension::Tenant => "tenant".to_owned(),
         Dimension::Tag(name) => format!("tag:{name}"),
     }
@@ -161,8 +167,9 @@ mod tests {
     fn an_unknown_by_is_model() {
         assert_eq!(dimension("colour"), Dimension::Model);
         assert_eq!(dimension("tag:"), Dimension::Model);
+        assert_eq!(dimension("team"), Dimension::Tag("team".into()));
         for by in [
-            "model", "provider", "key", "agent", "session", "user", "tenant", "tag:team",
+            "model", "provider", "key", "agent", "session", "user", "task", "tenant", "tag:team",
         ] {
             assert_eq!(dimension_name(&dimension(by)), by);
         }

@@ -8,6 +8,10 @@
 //! | `budget.status` | [`wire::BudgetParams`] | [`wire::BudgetStatus`] | read |
 //! | `hold.list` | – | [`wire::Holds`] | read |
 //! | `hold.explain` | [`wire::HoldParams`] | [`wire::Explained`] | read |
+//! | `session.list` | [`wire::SessionsParams`] | [`wire::Sessions`] | read |
+//! | `session.get` | [`wire::SessionParams`] | [`wire::Sessions`] | read |
+//! | `session.end` | [`wire::SessionParams`] | [`wire::Sessions`] | admin |
+//! | `session.kill` | [`wire::SessionParams`] | [`wire::Sessions`] | admin |
 //! | `provider.list` | – | [`wire::Providers`] | read |
 //! | `prices.list` | [`wire::PricesParams`] | [`wire::Prices`] | read |
 //! | `prices.show` | [`wire::PricesParams`] | [`wire::Prices`] | read |
@@ -25,7 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::guard::Access;
-use super::{ControlState, books, holds, prices, wire};
+use super::{ControlState, books, holds, prices, sessions, wire};
 
 /// Why a method gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +75,10 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Module, RegisterMethod
     register(&mut module, "budget.status", Access::Read, holds::budget_status)?;
     register(&mut module, "hold.list", Access::Read, holds::list)?;
     register(&mut module, "hold.explain", Access::Read, holds::explain)?;
+    register(&mut module, "session.list", Access::Read, sessions::list)?;
+    register(&mut module, "session.get", Access::Read, sessions::get)?;
+    register(&mut module, "session.end", Access::Admin, sessions::end)?;
+    register(&mut module, "session.kill", Access::Admin, sessions::kill)?;
     register(&mut module, "provider.list", Access::Read, provider_list)?;
     register(&mut module, "prices.list", Access::Read, prices::list)?;
     register(&mut module, "prices.show", Access::Read, prices::show)?;

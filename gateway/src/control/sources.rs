@@ -34,12 +34,13 @@ impl Source for Gauges {
                 value,
             );
         }
-        let active = state.metrics.sessions.active(state.config.load().agent.session_timeout);
-        let help = "Sessions named within the session timeout; 100000 at most are told apart.";
-        out.gauge("agentledger_active_sessions", help, &[], active);
-        let help = "Alias of agentledger_active_sessions.";
-        out.gauge("agentledger_sessions_active", help, &[], active);
         if let LedgerView::Live(ledger) = &state.ledger {
+            let timeout_ms = state.config.load().agent.session_timeout_ms();
+            let active = ledger.sessions().active(ledger.now_ms(), timeout_ms);
+            let help = "Sessions that run: not ended, and not silent for the session timeout.";
+            out.gauge("agentledger_active_sessions", help, &[], active);
+            let help = "Alias of agentledger_active_sessions.";
+            out.gauge("agentledger_sessions_active", help, &[], active);
             self::ledger(ledger, out);
         }
         out.gauge(

@@ -18,8 +18,8 @@ pub struct SummaryParams {
     /// Exclusive; now where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// `model` (the default, and what an unknown word means), `provider`, `key`, `agent`, `session`, `user`, `tenant`,
-    /// `tag:NAME`.
+    /// `model` (the default, and what an unknown word means), `provider`, `key`, `agent`, `session`, `user`, `task`,
+    /// `tenant`, `tag:NAME`; the usual tags go by their names alone: `feature`, `team`, `project`, `cost_centre`, `page`.
     pub by: String,
     /// Empty: all tenants together.
     pub tenant: String,
@@ -41,6 +41,8 @@ pub struct CostRow {
     pub session: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub task: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tenant: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -286,7 +288,7 @@ pub struct PricesParams {
     pub at: Option<String>,
 }
 
-/// Result of `prices.list` and `prices.show`.
+/// Result of `prices.list` and `prices.show`: rows of the providers that are served.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
     pub rows: Vec<PriceRow>,
@@ -312,4 +314,62 @@ pub struct PriceRow {
     pub line: u64,
     /// Tier (`standard`, `standard >200000`, `batch`, …) → kind → decimal USD, per million tokens or per unit.
     pub prices: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+}
+
+/// `session.list`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionsParams {
+    /// Only sessions with a call since; without it all that are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// `active`, `completed` or `killed`; empty is all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub status: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    /// Sessions in the answer; default 100, at most 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// `session.get`, `session.end`, `session.kill`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionParams {
+    pub id: String,
+    /// One tenant's session only, `""` for the one without a tenant; left out: every tenant's session of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+}
+
+/// Sessions, the one with the latest call first; of one name, by tenant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sessions {
+    pub sessions: Vec<SessionRow>,
+}
+
+/// A session. Its sums are those of its settled calls.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionRow {
+    pub id: String,
+    pub tenant: String,
+    pub agent: String,
+    pub user: String,
+    /// What the latest call said.
+    pub task: String,
+    /// The session that started this one.
+    pub parent: String,
+    pub started: String,
+    pub last_seen: String,
+    /// Null while it is active.
+    pub ended: Option<String>,
+    /// `active`, `completed`, `killed`.
+    pub status: String,
+    pub calls: u64,
+    /// Calls that are not answered yet.
+    pub running: u32,
+    pub errors: u64,
+    pub tokens: u64,
+    pub cost_usd: Usd,
 }

@@ -7,7 +7,8 @@ use agentledger_ledger::Usage;
 
 use super::decode::{self, Decoder};
 use super::fold::{Fold, MeteredPart};
-use super::frames::{Frame, FrameKind, Framer, Framing};
+use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
+use super::lines::{Line, Lines};
 use super::reader::Reader;
 use super::reason;
 use super::text::Text;
@@ -28,6 +29,8 @@ pub struct AnswerFacts<'a> {
     pub operation: Arc<str>,
     /// The request asked for a stream.
     pub stream: bool,
+    /// Results as JSON lines, each an answer of its own, whatever the content type says.
+    pub lines: bool,
     /// The client did not ask for its stream's usage itself: a frame that says nothing else is to be hidden.
     pub hide_usage: bool,
     pub status: u16,
@@ -70,6 +73,10 @@ pub struct Metered {
     /// The model as the answer names it.
     pub model: Option<String>,
     pub response_id: Option<String>,
+    /// Under which the answer is billed once.
+    pub bill_id: Option<String>,
+    /// The provider is still at work on it.
+    pub pending: bool,
     pub service_tier: Option<String>,
     /// USD as decimal text.
     pub reported_cost: Option<String>,
@@ -87,6 +94,8 @@ pub struct Metered {
     pub frames: u64,
     /// Frames longer than the limit, which passed unread.
     pub frames_oversized: u64,
+    /// Lines of results that cannot be read.
+    pub lines_broken: u64,
     pub plugin_errors: u32,
     /// The status is an error's: nothing was read, and nothing is billed.
     pub ignored: bool,
@@ -132,14 +141,19 @@ struct Core {
     outlined: u64,
     unreadable: u64,
     encoded_badly: bool,
+    frame_fault: Option<FrameFault>,
     plugin_errors: u32,
     /// The plugin failed on a frame after the last usage.
     failed_since_usage: bool,
     /// A frame after the last usage is no JSON, or the stream lacks its end.
     truncated: bool,
     kept: VecDeque<Kept>,
+    /// Where each frame is an answer of its own.
+    lines: Option<Lines>,
     /// The last frame is among the kept.
     last_unread: bool,
+    /// The answer's headers that the plugin wants, as the first member of an outline; empty where there are none.
+    headers: String,
 }
 
 #[derive(Default)]
@@ -152,7 +166,9 @@ impl Meter {
     pub fn new(reader: Arc<Reader>, facts: AnswerFacts<'_>, limits: &Limits) -> Meter {
         let mut core = Core::new(reader, &facts);
         let decoded_max = (limits.answer_bytes_max as u64).saturating_mul(DECODED_STREAM_FACTOR);
-        let mut source = if (200..300).contains(&facts.status) {
+        let mut source = if (200..300).contains(&facts.status) && facts.lines {
+            Source::Framed(Framer::new(Framing::Ndjson, limits.frame_bytes_max))
+        } else if (200..300).contains(&facts.status) {
             by_content_type(facts.content_type, limits.frame_bytes_max)
         } else {
             Source::Ignored
@@ -173,6 +189,13 @@ impl Meter {
             frame_bytes_max,
             answer_bytes_max,
         }
+    }
+
+    /// Shows the plugin those of the answer's headers that it wants. `header` finds one by its name in lower case.
+    #[must_use]
+    pub fn with_headers<'h>(mut self, header: impl Fn(&str) -> Option<&'h str>) -> Meter {
+        self.core.headers = self.core.reader.headers_member(header);
+        self
     }
 
     /// Takes the next bytes of the answer and tells which may go on.
@@ -196,6 +219,7 @@ impl Meter {
     /// Meters an answer whose frames are the messages of a WebSocket: they are given to [`Meter::message`] alone.
     pub fn of_messages(reader: Arc<Reader>, operation: Arc<str>, limits: &Limits) -> Meter {
         let facts = AnswerFacts {
+            lines: false,
             operation,
             stream: true,
             hide_usage: false,
@@ -237,7 +261,7 @@ impl Meter {
 
     /// The answer passes frame by frame: it can be cut at a frame's end, and end in the dialect's error.
     pub fn is_framed(&self) -> bool {
-        self.decoder.is_none() && matches!(self.source, Source::Framed(_))
+        self.decoder.is_none() && matches!(&self.source, Source::Framed(framer) if !framer.is_broken())
     }
 
     /// An ending of the dialect's as bytes that may follow what has passed, whatever the answer's framing. `None`: none may.
@@ -251,6 +275,11 @@ impl Meter {
     /// The dialect's last event has passed.
     pub fn final_seen(&self) -> bool {
         self.core.fold.final_seen()
+    }
+
+    /// The lines read since the last call, where the answer is such.
+    pub fn take_lines(&mut self) -> Vec<Line> {
+        self.core.lines.as_mut().map(Lines::take).unwrap_or_default()
     }
 
     /// The answer's own id, once a frame told it.
@@ -276,6 +305,7 @@ impl Meter {
                     }
                 });
                 oversized = framer.oversized();
+                self.core.frame_fault = framer.fault();
                 self.core.truncated |= !framer.is_whole();
                 self.core.reread();
                 let unread = self.core.outlined == 0 && (self.core.unreadable > 0 || self.core.frames == 0);
@@ -289,7 +319,13 @@ impl Meter {
                 let readable = self.core.whole(&body);
                 self.core.metered(oversized, !readable, false)
             }
-            Source::Undecided | Source::Opaque => self.core.metered(oversized, true, false),
+            Source::Undecided | Source::Opaque => {
+                // A body that cannot be read may be counted in its headers.
+                if !self.core.headers.is_empty() {
+                    self.core.read(None, "{}");
+                }
+                self.core.metered(oversized, true, false)
+            }
             Source::Ignored => self.core.metered(oversized, false, true),
         }
     }
@@ -326,6 +362,7 @@ fn by_content_type(content_type: Option<&str>, frame_bytes_max: usize) -> Source
         .to_ascii_lowercase();
     let framing = match essence.as_str() {
         "text/event-stream" => Framing::Sse,
+        "application/vnd.amazon.eventstream" => Framing::AwsEventStream,
         // The last is Cohere's.
         "application/x-ndjson"
         | "application/ndjson"
@@ -368,11 +405,14 @@ impl Core {
             outlined: 0,
             unreadable: 0,
             encoded_badly: false,
+            frame_fault: None,
             plugin_errors: 0,
             failed_since_usage: false,
             truncated: false,
             kept: VecDeque::new(),
+            lines: facts.lines.then(Lines::default),
             last_unread: false,
+            headers: String::new(),
         }
     }
 
@@ -399,6 +439,10 @@ impl Core {
     /// One event of a stream. True: it is to be hidden.
     fn event(&mut self, event: Option<&str>, data: &[u8]) -> bool {
         self.frames += 1;
+        if self.lines.is_some() {
+            self.line(data);
+            return false;
+        }
         // `[DONE]` and its like carry nothing.
         if !data.trim_ascii_start().starts_with(b"{") {
             return false;
@@ -424,6 +468,34 @@ impl Core {
         false
     }
 
+    /// One line of results, an answer of its own.
+    fn line(&mut self, data: &[u8]) {
+        let outline = self.reader.outline(data).ok();
+        let Some(lines) = &mut self.lines else { return };
+        let Some(outline) = outline else {
+            return lines.broken(1);
+        };
+        if !self.reader.marks(None, data) {
+            return;
+        }
+        let (operation, streamed, status) = (self.operation.as_ref(), self.streamed, self.status);
+        match self.reader.read(&AnswerFrame {
+            operation,
+            event: None,
+            streamed,
+            status,
+            outline: &outline.doc,
+        }) {
+            Ok(Some(reading)) => {
+                let mut text = Text::default();
+                text.add(data, &outline);
+                lines.add(reading, text);
+            }
+            Ok(None) => {}
+            Err(_) => self.plugin_errors = self.plugin_errors.saturating_add(1),
+        }
+    }
+
     fn keep(&mut self, event: Option<&str>, outline: String) {
         let mut kept = if self.kept.len() >= KEPT_FRAMES_MAX {
             self.kept.pop_front()
@@ -446,6 +518,15 @@ impl Core {
 
     /// Gives one outline to the plugin. True: the frame said nothing but usage.
     fn read(&mut self, event: Option<&str>, outline: &str) -> bool {
+        let with_headers;
+        let outline = match outline.strip_prefix('{') {
+            Some(members) if !self.headers.is_empty() => {
+                let comma = if members.starts_with('}') { "" } else { "," };
+                with_headers = format!("{{{}{comma}{members}", self.headers);
+                &with_headers
+            }
+            _ => outline,
+        };
         let (operation, streamed, status) = (self.operation.as_ref(), self.streamed, self.status);
         match self.reader.read(&AnswerFrame {
             operation,
@@ -509,6 +590,8 @@ impl Core {
             parts,
             model: self.fold.take_model(),
             response_id: self.fold.take_response_id(),
+            bill_id: self.fold.take_bill_id(),
+            pending: self.fold.pending(),
             service_tier: self.fold.take_service_tier(),
             reported_cost: self.fold.take_reported_cost(),
             failed: self.fold.failed(),
@@ -519,6 +602,7 @@ impl Core {
             sound_bytes: self.sound_bytes,
             frames: self.frames,
             frames_oversized,
+            lines_broken: self.lines.as_ref().map_or(0, Lines::broken_count) + frames_oversized,
             plugin_errors: self.plugin_errors,
             ignored,
         }
@@ -532,6 +616,8 @@ impl Core {
             Some(reason::ENCODED)
         } else if self.failed_since_usage && !(seen && over) {
             Some(reason::PLUGIN_FAILED)
+        } else if let Some(fault) = self.frame_fault.filter(|_| !(seen && over)) {
+            Some(reason_of(fault))
         } else if unreadable && !seen {
             Some(reason::UNREADABLE)
         } else if !seen {
@@ -541,5 +627,15 @@ impl Core {
         } else {
             None
         }
+    }
+}
+
+fn reason_of(fault: FrameFault) -> &'static str {
+    match fault {
+        FrameFault::PreludeCrc => reason::FRAME_PRELUDE_CRC,
+        FrameFault::MessageCrc => reason::FRAME_MESSAGE_CRC,
+        FrameFault::Length => reason::FRAME_LENGTH,
+        FrameFault::Headers => reason::FRAME_HEADERS,
+        FrameFault::Truncated => reason::FRAME_TRUNCATED,
     }
 }

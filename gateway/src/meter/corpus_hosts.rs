@@ -194,6 +194,7 @@ fn recorded_answers_of_google_and_cohere_read_exactly_or_are_refused_by_name() {
         let bytes = bytes_of(&folder, recording.files);
         let reader = Arc::new(Reader::new(Arc::clone(&plugins.get(recording.dialect).unwrap().dialect), 128).unwrap());
         let facts = || AnswerFacts {
+            lines: false,
             operation: Arc::from(recording.operation),
             stream: recording.operation == STREAM || recording.content_type != JSON,
             hide_usage: false,

@@ -1,9 +1,14 @@
 //! The plugins' own fixtures, `plugins/NAME/fixtures/CASE/`, through outline, framing and plugin as the gateway goes:
 //!
-//! - `request.json`: the body as a client sends it;
-//! - `answer.json`, `answer.sse` or `answer.ndjson`: the answer's bytes as the upstream sends them;
+//! - `request.json`, or `request.form` whose boundary is `fixture`: the body as a client sends it; none for a GET;
+//! - `answer.json`, `answer.sse`, `answer.ndjson`, `answer.jsonl` or `answer.bin`: the answer's bytes as the upstream sends them;
+//!   `answer.events`: the messages of an AWS event stream, one JSON a line: `event`, `exception` or `error` is its name, `data`
+//!   its payload, that of a `chunk` to be wrapped;
 //! - `expected.json`: `path` behind the prefix, `source` of the facts, the `call` as read, and of the answer `model`, `usage`
-//!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one.
+//!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where the
+//!   dialect looks at them: `headers` of the request, `answer_headers`, `response_id`, and `final`: the last event was seen.
+//!   Where it is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are
+//!   `broken`.
 //!
 //! Answers are read whole, byte by byte, and cut in two at every place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -14,27 +19,74 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::tests::{places, run};
+use agentledger_ledger::Usage;
+
+use super::frames::aws_tests::{aws_event, message};
+use super::tests::places;
 use super::*;
+use crate::base64;
 use crate::config;
 use crate::config::limits::Limits;
+use crate::plugin::outline::form::form;
 use crate::plugin::outline::outline;
-use crate::plugin::{Plugin, Plugins, Request};
+use crate::plugin::{Billing, Plugin, Plugins, Request};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expected {
+    #[serde(default = "post")]
+    method: String,
     path: String,
+    /// The model that stands in the client's path and not in the dialect's, as Azure's deployments do.
+    deployment: Option<String>,
     /// Where the facts are from: each fixture says it.
     source: String,
-    call: ExpectedCall,
+    /// None where only a result is fetched.
+    call: Option<ExpectedCall>,
     model: Option<String>,
-    usage: BTreeMap<String, u64>,
+    #[serde(default)]
+    usage: Counts,
+    bill_id: Option<String>,
+    #[serde(default)]
+    pending: bool,
+    lines: Option<BTreeMap<String, ExpectedLine>>,
+    #[serde(default)]
+    broken: u64,
     reasoning: Option<u64>,
     service_tier: Option<String>,
     #[serde(default)]
     failed: bool,
     reason: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    answer_headers: BTreeMap<String, String>,
+    response_id: Option<String>,
+    #[serde(default, rename = "final")]
+    is_final: Option<bool>,
+}
+
+/// One line of `answer.events`.
+#[derive(Deserialize)]
+struct Message {
+    event: Option<String>,
+    exception: Option<String>,
+    error: Option<String>,
+    data: serde_json::Value,
+}
+
+type Counts = BTreeMap<String, u64>;
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedLine {
+    model: Option<String>,
+    usage: Counts,
+    service_tier: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -45,6 +97,11 @@ struct ExpectedCall {
     max_output: Option<u64>,
     choices: u32,
     service_tier: Option<String>,
+    /// Units that the request itself tells.
+    #[serde(default)]
+    units: Counts,
+    #[serde(default)]
+    background: bool,
 }
 
 fn folders(dir: &Path) -> Vec<PathBuf> {
@@ -57,11 +114,43 @@ fn folders(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+fn bytes_of(sent: &Message) -> Vec<u8> {
+    let data = sent.data.to_string();
+    match (&sent.event, &sent.exception, &sent.error) {
+        (Some(name), _, _) if name == "chunk" => aws_event(
+            name,
+            &format!("{{\"bytes\":\"{}\",\"p\":\"abc\"}}", base64::encode(data.as_bytes())),
+        ),
+        (Some(name), _, _) => aws_event(name, &data),
+        (_, Some(name), _) => {
+            let headers = [(":exception-type", name.as_str()), (":message-type", "exception")];
+            message(&headers, data.as_bytes())
+        }
+        (_, _, Some(code)) => {
+            let headers = [
+                (":error-code", code.as_str()),
+                (":error-message", "it broke"),
+                (":message-type", "error"),
+            ];
+            message(&headers, b"")
+        }
+        _ => panic!("a line is neither event nor exception nor error"),
+    }
+}
+
 fn answer(case: &Path) -> (&'static str, Vec<u8>) {
+    if let Ok(lines) = std::fs::read_to_string(case.join("answer.events")) {
+        let bytes = lines
+            .lines()
+            .flat_map(|line| bytes_of(&serde_json::from_str(line).unwrap()));
+        return ("application/vnd.amazon.eventstream", bytes.collect());
+    }
     let kinds = [
         ("answer.json", "application/json; charset=UTF-8"),
         ("answer.sse", "text/event-stream"),
         ("answer.ndjson", "application/stream+json"),
+        ("answer.jsonl", "application/octet-stream"),
+        ("answer.bin", "audio/mpeg"),
     ];
     let mut found = kinds
         .into_iter()
@@ -71,26 +160,76 @@ fn answer(case: &Path) -> (&'static str, Vec<u8>) {
     answer
 }
 
-/// What the request asks for, as the gateway learns it. Returns its operation too.
-fn asked(plugin: &Plugin, path: &str, body: &[u8]) -> (ExpectedCall, String) {
-    let matched = plugin.routes.find("POST", path).unwrap_or_else(|| panic!("{path}"));
+/// What the request asks for, as the gateway learns it.
+fn asked(
+    plugin: &Plugin,
+    case: &Path,
+    expected: &Expected,
+    operation: &str,
+    path_model: Option<String>,
+) -> ExpectedCall {
+    let path = &expected.path;
+    let (outlined, characters, body) = match std::fs::read(case.join("request.form")) {
+        Ok(body) => {
+            let form = form(&body, "fixture", plugin.dialect.info()).unwrap_or_else(|error| panic!("{error}"));
+            (form.outline, form.characters, body)
+        }
+        Err(_) => {
+            let body = std::fs::read(case.join("request.json")).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let outlined = outline(&body, &plugin.request_shape, 128).unwrap();
+            let characters = plugin.characters_in(&body, &outlined);
+            (outlined, characters, body)
+        }
+    };
     let request = Request {
         method: "POST".to_owned(),
-        path: path.to_owned(),
-        operation: matched.operation.to_owned(),
-        path_model: matched.path_model,
-        headers: vec![],
-        outline: outline(body, &plugin.request_shape, 128).unwrap().doc,
+        path: path.clone(),
+        operation: operation.to_owned(),
+        path_model: expected.deployment.clone().or(path_model),
+        headers: expected.headers.clone().into_iter().collect(),
+        outline: outlined.doc,
+        markers: plugin.markers_in(&body),
+        characters,
     };
     let call = plugin.dialect.inspect(&request).unwrap();
-    let asked = ExpectedCall {
+    ExpectedCall {
         model: call.model,
         stream: call.stream,
         max_output: call.max_output,
         choices: call.choices,
         service_tier: call.service_tier,
-    };
-    (asked, request.operation)
+        units: call
+            .units
+            .iter()
+            .map(|(kind, units)| (kind.name().to_owned(), *units))
+            .collect(),
+        background: call.background,
+    }
+}
+
+fn counts(usage: &Usage) -> Counts {
+    usage
+        .iter()
+        .map(|(kind, units)| (kind.name().to_owned(), units))
+        .collect()
+}
+
+/// One run of a meter that is shown headers of the answer: what it said, and the bytes it let through.
+fn run_with<'h>(
+    reader: &Arc<Reader>,
+    facts: AnswerFacts<'_>,
+    header: &impl Fn(&str) -> Option<&'h str>,
+    bytes: &[u8],
+    cuts: &[usize],
+) -> (Metered, Vec<u8>) {
+    let mut meter = Meter::new(Arc::clone(reader), facts, &Limits::default()).with_headers(header);
+    let (mut passed, mut from) = (0, 0);
+    for to in cuts.iter().copied().chain([bytes.len()]) {
+        meter.push(&bytes[from..to], &mut |piece| passed += piece.raw_len);
+        from = to;
+    }
+    let metered = meter.finish(&mut |piece| passed += piece.raw_len);
+    (metered, bytes[..passed].to_vec())
 }
 
 fn check(plugin: &Arc<Plugin>, case: &Path) {
@@ -98,14 +237,22 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     let text = std::fs::read_to_string(case.join("expected.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
     let expected: Expected = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(!expected.source.is_empty(), "{name}");
-    let body = std::fs::read(case.join("request.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let (call, operation) = asked(plugin, &expected.path, &body);
+    let matched = plugin
+        .routes
+        .find(&expected.method, &expected.path)
+        .unwrap_or_else(|| panic!("{name}: no route"));
+    let (operation, billing) = (matched.operation.to_owned(), matched.billing);
+    let call = expected
+        .call
+        .is_some()
+        .then(|| asked(plugin, case, &expected, &operation, matched.path_model));
     assert_eq!(call, expected.call, "{name}");
 
     let (content_type, bytes) = answer(case);
     let facts = || AnswerFacts {
         operation: Arc::from(operation.as_str()),
-        stream: call.stream,
+        stream: call.as_ref().is_some_and(|call| call.stream),
+        lines: billing == Billing::FetchedLines,
         hide_usage: false,
         status: 200,
         content_type: Some(content_type),
@@ -113,23 +260,32 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     };
     let reader = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap());
     let all = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap().reading_all());
-    let limits = Limits::default();
-    let (whole, out) = run(&reader, facts(), &limits, &bytes, &[]);
+    if let Some(lines) = &expected.lines {
+        return check_lines(&name, &reader, facts(), &bytes, lines, expected.broken);
+    }
+    let header = |name: &str| expected.answer_headers.get(name).map(String::as_str);
+    let (whole, out) = run_with(&reader, facts(), &header, &bytes, &[]);
     assert!(out == bytes, "{name}: it passes as it came");
-    let usage: BTreeMap<String, u64> = whole
-        .usage
-        .iter()
-        .map(|(kind, units)| (kind.name().to_owned(), units))
-        .collect();
-    assert_eq!(usage, expected.usage, "{name}");
+    assert_eq!(counts(&whole.usage), expected.usage, "{name}");
     assert_eq!(whole.model, expected.model, "{name}");
     assert_eq!(whole.reasoning, expected.reasoning.unwrap_or_default(), "{name}");
     assert_eq!(whole.service_tier, expected.service_tier, "{name}");
     assert_eq!(whole.failed, expected.failed, "{name}");
     assert_eq!(whole.reason.map(str::to_owned), expected.reason, "{name}");
+    assert_eq!(
+        (&whole.bill_id, whole.pending),
+        (&expected.bill_id, expected.pending),
+        "{name}"
+    );
     assert_eq!(whole.plugin_errors, 0, "{name}");
+    if let Some(is_final) = expected.is_final {
+        assert_eq!(whole.final_seen, is_final, "{name}");
+    }
+    if let Some(id) = &expected.response_id {
+        assert_eq!(whole.response_id.as_ref(), Some(id), "{name}");
+    }
 
-    let (full, _) = run(&all, facts(), &limits, &bytes, &[]);
+    let (full, _) = run_with(&all, facts(), &header, &bytes, &[]);
     assert_eq!(
         (&full.parts, &full.model),
         (&whole.parts, &whole.model),
@@ -137,9 +293,41 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     );
     let single: Vec<usize> = (1..bytes.len()).collect();
     for cuts in std::iter::once(single).chain(places(bytes.len()).map(|place| vec![place])) {
-        let (cut, out) = run(&reader, facts(), &limits, &bytes, &cuts);
+        let (cut, out) = run_with(&reader, facts(), &header, &bytes, &cuts);
         assert!(out == bytes, "{name} cut at {cuts:?}");
         assert_eq!(cut, whole, "{name} cut at {cuts:?}");
+    }
+}
+
+/// Results: each line is an answer, at whatever bytes the chunks end.
+fn check_lines(
+    name: &str,
+    reader: &Arc<Reader>,
+    facts: AnswerFacts<'_>,
+    bytes: &[u8],
+    expected: &BTreeMap<String, ExpectedLine>,
+    broken: u64,
+) {
+    for cut in [1, 7, bytes.len()] {
+        let mut meter = Meter::new(Arc::clone(reader), facts.clone(), &Limits::default());
+        bytes.chunks(cut).for_each(|chunk| meter.push(chunk, &mut |_| {}));
+        let mut lines = meter.take_lines();
+        let metered = meter.finish(&mut |_| {});
+        lines.extend(meter.take_lines());
+        let read: BTreeMap<String, ExpectedLine> = lines
+            .into_iter()
+            .map(|line| {
+                let usage = line.parts.first().map(|part| counts(&part.usage)).unwrap_or_default();
+                let read = ExpectedLine {
+                    model: line.model,
+                    usage,
+                    service_tier: line.service_tier,
+                };
+                (line.bill_id, read)
+            })
+            .collect();
+        assert_eq!(&read, expected, "{name}");
+        assert_eq!(metered.lines_broken, broken, "{name}");
     }
 }
 
@@ -159,5 +347,13 @@ fn every_fixture_reads_as_it_says() {
         counts.insert(dialect, cases.len());
     }
     println!("fixtures read: {counts:?}");
-    assert!(counts["gemini"] >= 29 && counts["cohere"] >= 14, "{counts:?}");
+    for (dialect, least) in [
+        ("openai", 30),
+        ("anthropic", 11),
+        ("gemini", 29),
+        ("cohere", 14),
+        ("bedrock", 30),
+    ] {
+        assert!(counts.get(dialect).is_none_or(|count| *count >= least), "{counts:?}");
+    }
 }

@@ -39,6 +39,8 @@ pub struct Fold {
     slots: Vec<Slot>,
     model: Option<String>,
     response_id: Option<String>,
+    bill_id: Option<String>,
+    pending: bool,
     service_tier: Option<String>,
     reported_cost: Option<String>,
     failed: bool,
@@ -63,6 +65,10 @@ impl Fold {
     pub fn add(&mut self, reading: Reading) -> bool {
         keep_name(&mut self.model, reading.model);
         keep_name(&mut self.response_id, reading.response_id);
+        if reading.bill_id.is_some() {
+            self.pending = reading.pending;
+        }
+        keep_name(&mut self.bill_id, reading.bill_id);
         keep_name(&mut self.service_tier, reading.service_tier);
         if let Some(cost) = reading.reported_cost.filter(|cost| is_decimal(cost)) {
             self.reported_cost = Some(cost);
@@ -115,6 +121,15 @@ impl Fold {
 
     pub fn take_response_id(&mut self) -> Option<String> {
         self.response_id.take()
+    }
+
+    pub fn take_bill_id(&mut self) -> Option<String> {
+        self.bill_id.take()
+    }
+
+    /// The provider is still at work.
+    pub fn pending(&self) -> bool {
+        self.pending
     }
 
     pub fn take_service_tier(&mut self) -> Option<String> {

@@ -8,6 +8,7 @@ pub mod fold;
 pub mod frames;
 pub mod kept;
 pub mod learn;
+pub mod lines;
 pub mod price;
 mod reader;
 pub mod reason;
@@ -16,6 +17,8 @@ mod text;
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod corpus_aws;
 #[cfg(test)]
 mod corpus_hosts;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-use crate::plugin::dialect::{AnswerFrame, Dialect, DialectError, Reading};
+use crate::plugin::dialect::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
 use crate::plugin::outline::{Outline, OutlineError, Shape, ShapeError, outline};
 
 /// What every meter of one dialect shares.
@@ -47,6 +47,23 @@ impl Reader {
 
     pub fn dialect(&self) -> &Arc<dyn Dialect> {
         &self.dialect
+    }
+
+    /// The member of an outline that holds the wanted headers of an answer; empty where it has none of them.
+    pub(super) fn headers_member<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> String {
+        let wants = &self.dialect.info().answer_paths;
+        let found: serde_json::Map<_, _> = wants
+            .iter()
+            .filter_map(|want| {
+                let name = want.path.strip_prefix(HEADERS)?.strip_prefix('.')?;
+                let value = header(name).filter(|value| value.len() <= want.max_bytes as usize)?;
+                Some((name.to_owned(), value.into()))
+            })
+            .collect();
+        if found.is_empty() {
+            return String::new();
+        }
+        format!("\"{HEADERS}\":{}", serde_json::Value::Object(found))
     }
 
     /// The frame may bear usage.

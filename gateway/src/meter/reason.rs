@@ -16,9 +16,20 @@ pub const UNREADABLE: &str = "unreadable_answer";
 pub const ENCODED: &str = "encoded_answer";
 /// The plugin trapped, or ran out of time or memory, on a frame that may have borne usage.
 pub const PLUGIN_FAILED: &str = "plugin_failed";
+/// The result of a background request was never fetched: its hold was entered as spent.
+pub const NOT_FETCHED: &str = "not_fetched";
+/// The lines of a batch's results were cut off, or not all of them can be read: the rest is billed with the next fetch.
+pub const BROKEN_RESULTS: &str = "broken_results";
 /// The usage read is beyond belief.
 pub const ABSURD_USAGE: &str = "absurd_usage";
 /// No row of the price book fits the model.
 pub const UNPRICED_MODEL: &str = "unpriced_model";
 /// The row states no price for a kind that was used: the documented stand-in was taken.
 pub const PRICE_FALLBACK: &str = "price_fallback";
+/// The framing of an AWS event stream is at fault: the checksum of a message's prelude, or of all of it; its lengths; its
+/// headers; or the stream ends within a message.
+pub const FRAME_PRELUDE_CRC: &str = "event_stream_prelude_crc";
+pub const FRAME_MESSAGE_CRC: &str = "event_stream_message_crc";
+pub const FRAME_LENGTH: &str = "event_stream_length";
+pub const FRAME_HEADERS: &str = "event_stream_headers";
+pub const FRAME_TRUNCATED: &str = "event_stream_truncated";

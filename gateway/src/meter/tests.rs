@@ -31,10 +31,6 @@ impl Fake {
         let info = Info {
             name: "fake".to_owned(),
             version: "1".to_owned(),
-            routes: Vec::new(),
-            request_paths: Vec::new(),
-            request_headers: Vec::new(),
-            request_media: Vec::new(),
             answer_paths: [
                 "usage",
                 "model",
@@ -58,6 +54,7 @@ impl Fake {
             ]),
             markers: names(&["\"usage\":{", "\"usage\": {"]),
             events: names(&["message_stop", "response.completed"]),
+            ..Info::default()
         };
         Fake {
             info,
@@ -133,6 +130,7 @@ impl Dialect for Fake {
 
 fn facts<'a>(content_type: &'a str) -> AnswerFacts<'a> {
     AnswerFacts {
+        lines: false,
         operation: Arc::from("chat"),
         stream: true,
         hide_usage: false,

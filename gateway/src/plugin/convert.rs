@@ -4,8 +4,8 @@
 use agentledger_ledger::Kind;
 
 use super::dialect::{
-    AnswerFrame, Billing, Call, CountedKind, EditPoint, Ending, Info, Meaning, Media, Medium, Problem, Reading,
-    ReadingPart, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
+    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Meaning, Media, Medium, Problem,
+    Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 use super::host::bindings::agentledger::plugin::types as wit;
 
@@ -28,21 +28,6 @@ const SECRET_HEADERS: [&str; 7] = [
     "x-amz-security-token",
 ];
 
-pub(super) fn no_info() -> Info {
-    Info {
-        name: String::new(),
-        version: String::new(),
-        routes: vec![],
-        request_paths: vec![],
-        request_headers: vec![],
-        request_media: vec![],
-        answer_paths: vec![],
-        text_paths: vec![],
-        markers: vec![],
-        events: vec![],
-    }
-}
-
 pub(super) fn info(info: wit::Info) -> Result<Info, String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if info.name.is_empty() || info.name.len() > 64 || !info.name.chars().all(plain) {
@@ -53,6 +38,9 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.request_paths.len(),
         info.request_headers.len(),
         info.request_media.len(),
+        info.request_markers.len(),
+        info.request_counts.len(),
+        info.progress_paths.len(),
         info.answer_paths.len(),
         info.text_paths.len(),
         info.markers.len(),
@@ -71,6 +59,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
     if info
         .markers
         .iter()
+        .chain(&info.request_markers)
         .any(|marker| marker.is_empty() || marker.len() > NAME_BYTES_MAX)
     {
         return Err("a marker is empty or too long".to_owned());
@@ -86,6 +75,9 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
             .map(|header| header.to_ascii_lowercase())
             .collect(),
         request_media: info.request_media.into_iter().map(media).collect(),
+        request_markers: info.request_markers,
+        request_counts: info.request_counts,
+        progress_paths: info.progress_paths.into_iter().map(progress).collect(),
         answer_paths: info.answer_paths.into_iter().map(want).collect(),
         text_paths: info.text_paths,
         markers: info.markers,
@@ -112,6 +104,8 @@ fn route(route: wit::Route) -> Result<Route, String> {
         billing: match route.billing {
             wit::Billing::Metered => Billing::Metered,
             wit::Billing::Free => Billing::Free,
+            wit::Billing::Fetched => Billing::Fetched,
+            wit::Billing::FetchedLines => Billing::FetchedLines,
         },
     })
 }
@@ -137,6 +131,18 @@ fn media(media: wit::Media) -> Media {
     }
 }
 
+fn progress(progress: wit::Progress) -> Progress {
+    let part = match progress.part {
+        wit::ProgressPart::Role => ProgressPart::Role,
+        wit::ProgressPart::Content => ProgressPart::Content,
+        wit::ProgressPart::ToolCall => ProgressPart::ToolCall,
+    };
+    Progress {
+        path: progress.path,
+        part,
+    }
+}
+
 pub(super) fn request(request: &Request) -> wit::Request {
     wit::Request {
         method: request.method.clone(),
@@ -145,6 +151,8 @@ pub(super) fn request(request: &Request) -> wit::Request {
         path_model: request.path_model.clone(),
         headers: request.headers.clone(),
         outline: request.outline.clone(),
+        markers: request.markers.clone(),
+        characters: request.characters.clone(),
     }
 }
 
@@ -169,7 +177,44 @@ pub(super) fn call(call: wit::Call, info: &Info) -> Result<Call, String> {
         max_output: call.max_output,
         choices: call.choices.max(1),
         service_tier: short_option(call.service_tier)?,
+        cache_writes: match call.cache_writes {
+            wit::CacheWrites::None => CacheWrites::None,
+            wit::CacheWrites::FiveMinutes => CacheWrites::FiveMinutes,
+            wit::CacheWrites::OneHour => CacheWrites::OneHour,
+            wit::CacheWrites::Unasked(tokens) => CacheWrites::Unasked(tokens),
+        },
+        input_kinds: kinds(call.input_kinds)?,
+        output_kinds: kinds(call.output_kinds)?,
+        media_bytes_per_token: call.media_bytes_per_token,
+        continues: call.continues,
+        units: units(call.units)?,
+        background: call.background,
     })
+}
+
+/// Kinds of the ledger; a cache write of unsaid length is of the short kind.
+fn kinds(named: Vec<wit::Kind>) -> Result<Vec<Kind>, String> {
+    if named.len() > Kind::COUNT {
+        return Err("a call names a kind twice".to_owned());
+    }
+    Ok(named.into_iter().map(|named| ledger_kind(kind(named))).collect())
+}
+
+fn ledger_kind(kind: CountedKind) -> Kind {
+    match kind {
+        CountedKind::Kind(kind) => kind,
+        CountedKind::CacheWrite => Kind::CacheWrite5m,
+    }
+}
+
+fn units(counts: Vec<wit::Count>) -> Result<Vec<(Kind, u64)>, String> {
+    if counts.len() > Kind::COUNT || counts.iter().any(|count| count.units > UNITS_MAX) {
+        return Err("a call counts absurd units".to_owned());
+    }
+    Ok(counts
+        .into_iter()
+        .map(|count| (ledger_kind(kind(count.kind)), count.units))
+        .collect())
 }
 
 pub(super) fn problem(problem: wit::Problem) -> Problem {
@@ -233,6 +278,8 @@ pub(super) fn reading(reading: wit::Reading) -> Result<Reading, String> {
     Ok(Reading {
         model: short_option(reading.model)?,
         response_id: short_option(reading.response_id)?,
+        bill_id: short_option(reading.bill_id)?,
+        pending: reading.pending,
         service_tier: short_option(reading.service_tier)?,
         parts: reading.parts.into_iter().map(part).collect::<Result<_, _>>()?,
         reported_cost: reading.reported_cost.map(decimal).transpose()?,

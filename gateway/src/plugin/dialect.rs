@@ -3,10 +3,17 @@
 
 use agentledger_ledger::Kind;
 
+/// Answer paths under this name want headers of the answer, not values of its body: see the WIT.
+pub const HEADERS: &str = "@headers";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
     Metered,
     Free,
+    /// Fetches the result of an earlier request.
+    Fetched,
+    /// Fetches results as JSON lines.
+    FetchedLines,
 }
 
 /// One endpoint of a dialect; see the WIT for the path's pattern.
@@ -39,7 +46,21 @@ pub struct Media {
     pub medium: Medium,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressPart {
+    Role,
+    Content,
+    ToolCall,
+}
+
+/// A value of the request that tells what its agent did last.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub path: String,
+    pub part: ProgressPart,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     pub name: String,
     pub version: String,
@@ -47,13 +68,16 @@ pub struct Info {
     pub request_paths: Vec<Want>,
     pub request_headers: Vec<String>,
     pub request_media: Vec<Media>,
+    pub request_markers: Vec<String>,
+    pub request_counts: Vec<String>,
+    pub progress_paths: Vec<Progress>,
     pub answer_paths: Vec<Want>,
     pub text_paths: Vec<String>,
     pub markers: Vec<String>,
     pub events: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
     pub path: String,
@@ -61,6 +85,8 @@ pub struct Request {
     pub path_model: Option<String>,
     pub headers: Vec<(String, String)>,
     pub outline: String,
+    pub markers: Vec<String>,
+    pub characters: Vec<(String, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +96,18 @@ pub enum EditPoint {
     StreamUsage(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whether the prompt may be written to a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheWrites {
+    #[default]
+    None,
+    FiveMinutes,
+    OneHour,
+    /// Unasked, from so many tokens on.
+    Unasked(u64),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Call {
     pub model: String,
     pub stream: bool,
@@ -78,6 +115,13 @@ pub struct Call {
     pub choices: u32,
     pub service_tier: Option<String>,
     pub edits: Vec<EditPoint>,
+    pub cache_writes: CacheWrites,
+    pub input_kinds: Vec<Kind>,
+    pub output_kinds: Vec<Kind>,
+    pub media_bytes_per_token: Option<u32>,
+    pub continues: bool,
+    pub units: Vec<(Kind, u64)>,
+    pub background: bool,
 }
 
 /// Why a request cannot be read: status 400 to the client.
@@ -115,6 +159,8 @@ pub struct ReadingPart {
 pub struct Reading {
     pub model: Option<String>,
     pub response_id: Option<String>,
+    pub bill_id: Option<String>,
+    pub pending: bool,
     pub service_tier: Option<String>,
     pub parts: Vec<ReadingPart>,
     pub reported_cost: Option<String>,

@@ -65,7 +65,7 @@ impl Host {
         let pre = ProviderPre::new(pre).map_err(|error| unfit(format!("{error:#}")))?;
         let mut host = Host {
             name: name.to_owned(),
-            info: convert::no_info(),
+            info: super::dialect::Info::default(),
             pre,
             caps,
             idle: Mutex::new(Vec::new()),

@@ -1,16 +1,19 @@
 //! The plugins at hand, by dialect name: the built-in ones, and those of a folder.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use memchr::memmem::Finder;
 use wasmtime::component::Component;
 
-use super::dialect::{Dialect, Info};
+use super::dialect::{Dialect, Info, Want};
 use super::engine;
 use super::host::{Caps, Host};
-use super::outline::{Shape, ShapeError};
+use super::outline::{Outline, Shape, ShapeError};
 use super::routes::{RouteError, RouteTable};
 use crate::config::{self, Limits};
 
@@ -45,8 +48,9 @@ pub enum LoadError {
 pub struct Plugin {
     pub dialect: Arc<dyn Dialect>,
     pub routes: RouteTable,
-    /// For request bodies: wants, media, and all other strings as text.
+    /// For request bodies: wants, then what is counted, media, and all other strings as text.
     pub request_shape: Shape,
+    request_markers: Vec<Finder<'static>>,
     /// For whole answers and events: wants and text.
     pub answer_shape: Shape,
     /// `built-in`, or the file it came from.
@@ -62,16 +66,46 @@ impl Plugin {
             reason,
         };
         let shape = |error: ShapeError| unfit(error.to_string());
-        let request_shape = Shape::compile(&info.request_paths, &info.request_media, &[]).map_err(shape)?;
+        let counted = info.request_counts.iter().map(|path| Want {
+            path: path.clone(),
+            max_bytes: 0,
+            max_items: 0,
+        });
+        let wants: Vec<Want> = info.request_paths.iter().cloned().chain(counted).collect();
+        let request_shape = Shape::compile(&wants, &info.request_media, &[])
+            .and_then(|shape| shape.with_progress(&info.progress_paths))
+            .map_err(shape)?;
+        let finder = |marker: &String| Finder::new(marker.as_bytes()).into_owned();
         let answer_shape = Shape::compile_named(&info.answer_paths, &[], &info.text_paths).map_err(shape)?;
         let routes = RouteTable::compile(&info.routes).map_err(|error: RouteError| unfit(error.to_string()))?;
         Ok(Plugin {
             routes,
             request_shape,
+            request_markers: info.request_markers.iter().map(finder).collect(),
             answer_shape,
             source: source.to_owned(),
             dialect,
         })
+    }
+
+    /// The markers that stand in a request's body.
+    pub fn markers_in(&self, body: &[u8]) -> Vec<String> {
+        let named = self.dialect.info().request_markers.iter().zip(&self.request_markers);
+        named
+            .filter(|(_, finder)| finder.find(body).is_some())
+            .map(|(marker, _)| marker.clone())
+            .collect()
+    }
+
+    /// The characters of the strings that are to be counted.
+    pub fn characters_in(&self, json: &[u8], outline: &Outline) -> Vec<(String, u64)> {
+        let info = self.dialect.info();
+        let counted = |(index, span): &(usize, Range<usize>)| {
+            let path = info.request_counts.get(index.checked_sub(info.request_paths.len())?)?;
+            let text: Cow<'_, str> = serde_json::from_slice(json.get(span.clone())?).ok()?;
+            Some((path.clone(), text.chars().count() as u64))
+        };
+        outline.spans.iter().filter_map(counted).collect()
     }
 }
 

@@ -81,6 +81,7 @@ impl Compiled {
                 Segment::Exact(name) if name == text => {}
                 Segment::Exact(_) => return None,
                 // A dot segment would be resolved by whoever reads the path next, into another path than this one.
+                Segment::Model if is_arn(text) => path_model = Some(decoded(text)?),
                 Segment::Any | Segment::Model if text.is_empty() || dots(text) => return None,
                 Segment::Any => {}
                 Segment::Model => path_model = Some(decoded(text)?),
@@ -110,6 +111,17 @@ impl Compiled {
 /// `.` and `..`, percent-encoded or not.
 fn dots(segment: &str) -> bool {
     decoded(segment).is_none_or(|plain| plain == "." || plain == ".." || plain.contains(['/', '\\']))
+}
+
+/// An ARN as AWS's clients send it in one segment of a path, percent-encoded: the one name whose encoded slash is no
+/// trick, as long as nothing behind it climbs.
+pub fn is_arn(segment: &str) -> bool {
+    decoded(segment).is_some_and(|plain| {
+        plain.starts_with("arn:")
+            && !plain.contains('\\')
+            && !plain.chars().any(char::is_control)
+            && plain.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    })
 }
 
 fn decoded(segment: &str) -> Option<String> {
@@ -264,6 +276,29 @@ mod tests {
         }
         assert_eq!(found(&table, "POST", "/m/.."), None);
         assert_eq!(found(&table, "POST", "/m/%ff"), None);
+    }
+
+    #[test]
+    fn an_arn_is_a_model_with_its_slash() {
+        let table = table(&[
+            ("POST", "/model/{model}/converse", "converse"),
+            ("GET", "/v1/*", "read"),
+        ]);
+        let arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.amazon.nova-pro-v1%3A0";
+        assert_eq!(
+            found(&table, "POST", &format!("/model/{arn}/converse")).and_then(|(_, model)| model),
+            Some("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-pro-v1:0".to_owned())
+        );
+        for path in [
+            "/model/arn%3Aaws%2F..%2Fx/converse",
+            "/model/arn%3Aaws%2F%2Fx/converse",
+            "/model/arn%3Aaws%2F/converse",
+            "/model/arn%3Aaws%5Cx/converse",
+            "/model/a%2Fb/converse",
+        ] {
+            assert_eq!(found(&table, "POST", path), None, "{path}");
+        }
+        assert_eq!(found(&table, "GET", &format!("/v1/{arn}")), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) fn inspect(plugin: &Plugin, path: &str, body: &str) -> Result<Call, D
         path_model: matched.path_model,
         headers: vec![],
         outline: outline(body.as_bytes(), &plugin.request_shape, 128).unwrap().doc,
+        markers: plugin.markers_in(body.as_bytes()),
+        characters: vec![],
     };
     plugin.dialect.inspect(&request)
 }
@@ -191,7 +193,26 @@ fn paths_are_routed_and_billed() {
         found("anthropic", "POST", "/v1/messages/count_tokens"),
         free("messages.count_tokens")
     );
-    assert_eq!(found("anthropic", "POST", "/v1/messages/batches"), None);
+    assert_eq!(
+        found("anthropic", "POST", "/v1/messages/batches"),
+        free("messages.batches")
+    );
+    let fetched = |operation: &str, billing| Some((operation.to_owned(), billing));
+    assert_eq!(
+        found("anthropic", "GET", "/v1/messages/batches/b/results"),
+        fetched("messages.batches.results", Billing::FetchedLines)
+    );
+    assert_eq!(found("anthropic", "GET", "/v1/messages/batches/b"), free("read"));
+    assert_eq!(
+        found("openai", "GET", "/v1/responses/resp_1"),
+        fetched("responses.retrieve", Billing::Fetched)
+    );
+    assert_eq!(found("openai", "GET", "/v1/responses/resp_1/input_items"), free("read"));
+    assert_eq!(
+        found("openai", "GET", "/v1/files/f/content"),
+        fetched("files.content", Billing::FetchedLines)
+    );
+    assert_eq!(found("openai", "GET", "/v1/files/f"), free("read"));
 }
 
 #[test]

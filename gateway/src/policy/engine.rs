@@ -9,10 +9,11 @@ use agentledger_ledger::{Entry, Name};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::event::Event;
 use super::facts::{Balances, CallFacts};
 use super::set::{Phase, PolicySet};
-use super::verdict::Verdict;
-use super::vm::{Health, Vm};
+use super::verdict::{AskedAlert, Verdict};
+use super::vm::{Answer, Health, Vm};
 
 /// Why a policy failed, as a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +40,7 @@ impl Cause {
     }
 }
 
-/// A policy that failed on a call. On `request` the call is refused (503, `x-should-retry: false`), naming the policy.
+/// A policy that failed. On `tenant` and `request` the call is refused (503, `x-should-retry: false`), naming the policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("policy {policy} failed: {message}")]
 pub struct PolicyFailure {
@@ -126,41 +127,58 @@ impl Engine {
         self.set.load().names()
     }
 
+    /// Asks who is calling after all: the first of the phases.
+    ///
+    /// # Errors
+    /// The first policy that fails: the call must then be refused.
+    pub fn tenant(&self, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
+        self.ask(Phase::Tenant, facts, balances)
+    }
+
     /// Asks all policies about a call. Blocks for as long as they run, at most a deadline each.
     ///
     /// # Errors
     /// The first policy that fails: the call must then be refused.
     pub fn request(&self, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
-        let set = self.set.load();
-        if !set.has(Phase::Request) {
-            return Ok(Verdict::default());
-        }
-        let outcome = self.with_vm(&set, |vm| match vm.request(facts, balances) {
-            Ok(verdict) => (Ok(verdict), Health::Good),
-            Err((failure, health)) => (Err(failure), health),
-        });
-        outcome
-            .unwrap_or_else(Err)
-            .inspect_err(|failure| self.count(failure, Phase::Request))
+        self.ask(Phase::Request, facts, balances)
     }
 
-    /// Tells all policies of a settled entry. Failures are counted and given for the log; they change nothing else.
-    pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> Vec<PolicyFailure> {
+    fn ask(&self, phase: Phase, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
         let set = self.set.load();
-        if !set.has(Phase::Settled) {
-            return Vec::new();
+        if !set.has(phase) {
+            return Ok(Verdict::default());
         }
-        let outcome = self.with_vm(&set, |vm| {
-            let failures = vm.settled(entry, balances);
-            let spoiled = failures.iter().any(|(_, health)| *health == Health::Spoiled);
-            let failures: Vec<PolicyFailure> = failures.into_iter().map(|(failure, _)| failure).collect();
-            (failures, if spoiled { Health::Spoiled } else { Health::Good })
-        });
-        let failures = outcome.unwrap_or_else(|failure| vec![failure]);
+        let answer = self.with_vm(&set, |vm| vm.ask(phase, facts, balances));
+        for failure in answer.told.iter().chain(&answer.failure) {
+            self.count(failure, phase);
+        }
+        match answer.failure {
+            Some(failure) => Err(failure),
+            None => Ok(answer.verdict),
+        }
+    }
+
+    /// Tells all policies of a settled entry: the alerts they ask for. Failures are counted and given for the log; they
+    /// change nothing else.
+    pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+        self.told(Phase::Settled, |vm| vm.settled(entry, balances))
+    }
+
+    /// Tells all policies of something that happened outside a request's decision: the alerts they ask for.
+    pub fn alert(&self, event: Event, balances: &Arc<dyn Balances>) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+        self.told(Phase::Alert, |vm| vm.alert(event, balances))
+    }
+
+    fn told(&self, phase: Phase, tell: impl FnOnce(&Vm) -> Answer) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+        let set = self.set.load();
+        if !set.has(phase) {
+            return (Vec::new(), Vec::new());
+        }
+        let (alerts, failures) = self.with_vm(&set, tell).alerts();
         for failure in &failures {
-            self.count(failure, Phase::Settled);
+            self.count(failure, phase);
         }
-        failures
+        (alerts, failures)
     }
 
     fn count(&self, failure: &PolicyFailure, phase: Phase) {
@@ -168,17 +186,25 @@ impl Engine {
     }
 
     /// Runs `ask` in this thread's VM. The VM is taken out while it runs, so that a panic cannot leave a half-run one.
-    fn with_vm<R>(&self, set: &PolicySet, ask: impl FnOnce(&Vm) -> (R, Health)) -> Result<R, PolicyFailure> {
+    fn with_vm(&self, set: &PolicySet, ask: impl FnOnce(&Vm) -> Answer) -> Answer {
         let kept = VMS.with_borrow_mut(|vms| {
             let at = vms.iter().position(|(engine, _)| *engine == self.id)?;
             Some(vms.swap_remove(at).1)
         });
         let vm = match kept.filter(|vm| vm.set_id == set.id()) {
             Some(vm) => vm,
-            None => set.load_vm()?,
+            None => match set.load_vm() {
+                Ok(vm) => vm,
+                Err(failure) => {
+                    return Answer {
+                        failure: Some(failure),
+                        ..Answer::default()
+                    };
+                }
+            },
         };
-        let (answer, health) = ask(&vm);
-        if health == Health::Good {
+        let answer = ask(&vm);
+        if answer.health == Health::Good {
             VMS.with_borrow_mut(|vms| {
                 if vms.len() >= VMS_PER_THREAD_MAX {
                     vms.remove(0);
@@ -186,6 +212,6 @@ impl Engine {
                 vms.push((self.id, vm));
             });
         }
-        Ok(answer)
+        answer
     }
 }

@@ -8,11 +8,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentledger_ledger::{Entry, Kind, Name, Outcome, Unit, Usd, Window, Zone};
-use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
+use agentledger_ledger::{Entry, Name, Unit, Usd, Window, Zone};
+use mlua::{AnyUserData, Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
+use super::account::{Own, account_of, check_account};
+use super::entry::EntryHandle;
+use super::event::{Event, EventHandle};
 use super::glob::Glob;
-use super::verdict::{Read, check_account};
+use super::history::History;
+use super::read::{At, name_text, wrong};
+use super::verdict::Read;
 use super::zones::{Moment, Zones};
 use crate::secret::Secret;
 
@@ -33,6 +38,8 @@ pub struct CallFacts<'a> {
     /// The raw key, empty for none. Only globs are matched against it, natively; Lua never gets it.
     pub key: &'a Secret<String>,
     pub fingerprint: &'a str,
+    /// The tenant that the client claims to be; what counts is `tenant`, once the phase `tenant` has run.
+    pub claim: &'a str,
     pub tenant: &'a str,
     pub agent: &'a str,
     pub session: &'a str,
@@ -42,6 +49,12 @@ pub struct CallFacts<'a> {
     pub path: &'a str,
     pub tags: &'a BTreeMap<Name, Name>,
     pub estimate: Estimate,
+    /// `None` for a call without a session.
+    pub history: Option<History>,
+    /// The model has a price of its own: the estimate stands on no stand-in.
+    pub priced: bool,
+    /// It costs nothing and is not held: of a verdict on it only a deny and headers count.
+    pub free: bool,
 }
 
 /// What the request is expected to take, as its hold will be sized.
@@ -50,6 +63,8 @@ pub struct Estimate {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub usd: Usd,
+    /// The part of `usd` that the output may cost.
+    pub output_usd: Usd,
 }
 
 /// The balances as of one moment. One snapshot serves one evaluation, which asks for each value at most once.
@@ -88,10 +103,15 @@ struct Buffers {
     stream: bool,
     max_output: Option<u64>,
     estimate: Estimate,
+    history: Option<History>,
+    priced: bool,
+    free: bool,
+    /// The call's own accounts, each made once it is named.
+    own: [Option<Name>; Own::COUNT],
 }
 
 /// Text fields of `call`, in the order of `Buffers::texts`.
-const TEXTS: [&str; 10] = [
+const TEXTS: [&str; 11] = [
     "provider",
     "dialect",
     "operation",
@@ -102,6 +122,7 @@ const TEXTS: [&str; 10] = [
     "user",
     "task",
     "path",
+    "claim",
 ];
 
 impl Buffers {
@@ -117,6 +138,7 @@ impl Buffers {
             facts.user,
             facts.task,
             facts.path,
+            facts.claim,
         ];
         for (buffer, text) in self.texts.iter_mut().zip(texts) {
             refill(buffer, text);
@@ -132,7 +154,24 @@ impl Buffers {
                 .map(|(name, value)| (Arc::clone(name), Arc::clone(value))),
         );
         (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
-        self.estimate = facts.estimate;
+        (self.estimate, self.priced, self.free) = (facts.estimate, facts.priced, facts.free);
+        self.history = facts.history;
+        self.own = Default::default();
+    }
+
+    /// What the call says of one of its own accounts' names.
+    fn own_name(&self, own: Own) -> &str {
+        let text = match own {
+            Own::Key => return &self.fingerprint,
+            Own::Provider => 0,
+            Own::Model => 3,
+            Own::Tenant => 4,
+            Own::Agent => 5,
+            Own::Session => 6,
+            Own::User => 7,
+            Own::Task => 8,
+        };
+        self.texts.get(text).map_or("", String::as_str)
     }
 }
 
@@ -146,8 +185,13 @@ pub(super) struct Shared {
     /// Number of the evaluation, from 1; handles of other evaluations are dead.
     evaluation: Cell<u64>,
     live: Cell<bool>,
+    /// A call is at hand, with accounts of its own.
+    is_call: Cell<bool>,
+    global: Name,
+    /// `call.key` of this evaluation, made once: every shipped policy asks for it.
+    key: RefCell<Option<AnyUserData>>,
     buffers: RefCell<Buffers>,
-    entry: RefCell<Option<Arc<Entry>>>,
+    pub(super) entry: RefCell<Option<Arc<Entry>>>,
     balances: RefCell<Option<Arc<dyn Balances>>>,
     reads: RefCell<Vec<Read>>,
     pub(super) zones: Zones,
@@ -158,6 +202,9 @@ impl Shared {
         Rc::new(Shared {
             evaluation: Cell::new(0),
             live: Cell::new(false),
+            is_call: Cell::new(false),
+            global: Name::from("global"),
+            key: RefCell::default(),
             buffers: RefCell::default(),
             entry: RefCell::default(),
             balances: RefCell::default(),
@@ -170,7 +217,20 @@ impl Shared {
     pub(super) fn open_call(self: &Rc<Shared>, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> CallHandle {
         self.buffers.borrow_mut().fill(facts);
         *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.is_call.set(true);
         CallHandle(self.open())
+    }
+
+    /// Opens an evaluation on an event.
+    pub(super) fn open_event(self: &Rc<Shared>, event: Event, balances: &Arc<dyn Balances>) -> EventHandle {
+        {
+            let mut buffers = self.buffers.borrow_mut();
+            buffers.at_ms = event.at_ms;
+            refill(&mut buffers.zone, "UTC");
+        }
+        *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.is_call.set(false);
+        EventHandle(self.open(), Rc::new(event))
     }
 
     /// Opens an evaluation on a settled entry.
@@ -183,6 +243,7 @@ impl Shared {
         }
         *self.entry.borrow_mut() = Some(Arc::clone(entry));
         *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.is_call.set(false);
         EntryHandle(self.open())
     }
 
@@ -199,6 +260,7 @@ impl Shared {
     /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
     pub(super) fn close(&self) -> Vec<Read> {
         self.live.set(false);
+        *self.key.borrow_mut() = None;
         self.buffers.borrow_mut().key = Secret::default();
         *self.balances.borrow_mut() = None;
         *self.entry.borrow_mut() = None;
@@ -211,6 +273,46 @@ impl Shared {
         self.zones.named(&buffers.zone).map_err(LuaError::runtime)
     }
 
+    /// The account that a policy names: whole, or by its kind alone.
+    pub(super) fn account(&self, at: At, field: &str, said: &Value) -> Result<Name, LuaError> {
+        let said = name_text(at, field, said)?;
+        self.account_named(&said).map_err(|why| wrong(at, field, why))
+    }
+
+    pub(super) fn account_named(&self, said: &str) -> Result<Name, String> {
+        if said == "global" {
+            return Ok(Name::clone(&self.global));
+        }
+        if said.contains(':') && !said.starts_with("tag:") {
+            return check_account(said).map(|()| Name::from(said));
+        }
+        let own = Own::from_word(said);
+        let tag = said.strip_prefix("tag:").filter(|tag| !tag.contains('='));
+        if own.is_none() && tag.is_none() {
+            return check_account(said).map(|()| Name::from(said));
+        }
+        if !(self.live.get() && self.is_call.get()) {
+            return Err(format!("{said:?} is the account of a call, and there is none here"));
+        }
+        let mut buffers = self.buffers.borrow_mut();
+        if let Some(tag) = tag {
+            let value = buffers.tags.iter().find(|(known, _)| **known == *tag);
+            let value = value.map_or("", |(_, value)| value);
+            return Ok(account_of("tag", &format!("{tag}={value}")));
+        }
+        let Some(own) = own else {
+            return Err("is no account".to_owned());
+        };
+        if let Some(Some(known)) = buffers.own.get(own.place()) {
+            return Ok(Name::clone(known));
+        }
+        let made = account_of(said, buffers.own_name(own));
+        if let Some(slot) = buffers.own.get_mut(own.place()) {
+            *slot = Some(Name::clone(&made));
+        }
+        Ok(made)
+    }
+
     /// What `spent` (with a window) and `held` (without one) answer; the same value all through one evaluation.
     pub(super) fn balance(&self, account: &str, window: Option<Window>, unit: Unit) -> Result<f64, LuaError> {
         let what = if window.is_some() { "spent" } else { "held" };
@@ -220,11 +322,12 @@ impl Shared {
                 "{what}: balances can be read during a call only"
             )));
         };
-        check_account(account).map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
+        let account = self.account_named(account);
+        let account = account.map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
         let mut reads = self.reads.borrow_mut();
         let known = reads
             .iter()
-            .find(|read| read.window == window && read.unit == unit && &*read.account == account);
+            .find(|read| read.window == window && read.unit == unit && read.account == account);
         if let Some(read) = known {
             return Ok(as_number(read.value, unit));
         }
@@ -236,12 +339,12 @@ impl Shared {
         let value = match window {
             Some(window) => {
                 let buffers = self.buffers.borrow();
-                balances.spent(account, window, &buffers.zone, unit, buffers.at_ms)
+                balances.spent(&account, window, &buffers.zone, unit, buffers.at_ms)
             }
-            None => balances.held(account, unit),
+            None => balances.held(&account, unit),
         };
         reads.push(Read {
-            account: account.into(),
+            account,
             window,
             unit,
             value,
@@ -267,7 +370,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    fn check(&self) -> Result<&Shared, LuaError> {
+    pub(super) fn check(&self) -> Result<&Shared, LuaError> {
         if self.shared.live.get() && self.shared.evaluation.get() == self.evaluation {
             Ok(&self.shared)
         } else {
@@ -279,13 +382,18 @@ impl Ticket {
 }
 
 pub(super) struct CallHandle(Ticket);
-pub(super) struct EntryHandle(Ticket);
 /// `call.key`: a key that can be matched and compared, never read.
 pub(super) struct KeyHandle(Ticket);
 struct TagsHandle(Ticket);
 struct EstimateHandle(Ticket);
-struct AtHandle(Ticket, Zone);
-struct UsageHandle(Ticket);
+pub(super) struct AtHandle(Ticket, Zone);
+struct HistoryHandle(Ticket, History);
+
+impl AtHandle {
+    pub(super) fn new(ticket: Ticket, zone: Zone) -> AtHandle {
+        AtHandle(ticket, zone)
+    }
+}
 
 impl KeyHandle {
     /// Lets `look` see the raw key. For native matchers only.
@@ -296,17 +404,17 @@ impl KeyHandle {
     }
 }
 
-fn no_field(of: &str, name: &LuaString) -> LuaError {
+pub(super) fn no_field(of: &str, name: &LuaString) -> LuaError {
     let name: String = name.to_string_lossy().chars().take(64).collect();
     LuaError::runtime(format!("{of} has no field {name:?}"))
 }
 
-fn text(lua: &Lua, text: &str) -> Result<Value, LuaError> {
+pub(super) fn text(lua: &Lua, text: &str) -> Result<Value, LuaError> {
     lua.create_string(text).map(Value::String)
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn count(count: u64) -> Value {
+pub(super) fn count(count: u64) -> Value {
     Value::Number(count as f64)
 }
 
@@ -318,7 +426,13 @@ impl UserData for CallHandle {
             let wanted = name.as_bytes();
             let wanted: &[u8] = &wanted;
             match wanted {
-                b"key" => return KeyHandle(ticket.clone()).into_lua(lua),
+                b"key" => {
+                    let mut made = shared.key.borrow_mut();
+                    if made.is_none() {
+                        *made = Some(lua.create_userdata(KeyHandle(ticket.clone()))?);
+                    }
+                    return made.as_ref().into_lua(lua);
+                }
                 b"at" => return AtHandle(ticket.clone(), shared.zone()?).into_lua(lua),
                 b"tags" => return TagsHandle(ticket.clone()).into_lua(lua),
                 b"estimate" => return EstimateHandle(ticket.clone()).into_lua(lua),
@@ -326,7 +440,13 @@ impl UserData for CallHandle {
             }
             let buffers = shared.buffers.borrow();
             match wanted {
+                b"history" => match buffers.history {
+                    Some(history) => HistoryHandle(ticket.clone(), history).into_lua(lua),
+                    None => Ok(Value::Nil),
+                },
                 b"stream" => Ok(Value::Boolean(buffers.stream)),
+                b"priced" => Ok(Value::Boolean(buffers.priced)),
+                b"free" => Ok(Value::Boolean(buffers.free)),
                 b"max_output" => Ok(buffers.max_output.map_or(Value::Nil, count)),
                 _ => {
                     let at = TEXTS.iter().position(|known| known.as_bytes() == wanted);
@@ -395,8 +515,19 @@ impl UserData for EstimateHandle {
                 b"input_tokens" => Ok(count(estimate.input_tokens)),
                 b"output_tokens" => Ok(count(estimate.output_tokens)),
                 b"usd" => Ok(Value::Number(as_number(estimate.usd.nanos(), Unit::Usd))),
+                b"output_usd" => Ok(Value::Number(as_number(estimate.output_usd.nanos(), Unit::Usd))),
                 _ => Err(no_field("call.estimate", &name)),
             }
+        });
+    }
+}
+
+impl UserData for HistoryHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
+            this.0.check()?;
+            let found = this.1.field(&name.as_bytes());
+            found.map(Value::Number).ok_or_else(|| no_field("call.history", &name))
         });
     }
 }
@@ -435,84 +566,4 @@ impl UserData for AtHandle {
             Ok(Value::Number(f64::from(number)))
         });
     }
-}
-
-impl UserData for EntryHandle {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
-            let shared = this.0.check()?;
-            let wanted = name.as_bytes();
-            match &*wanted {
-                b"at" => return AtHandle(this.0.clone(), shared.zone()?).into_lua(lua),
-                b"usage" => return UsageHandle(this.0.clone()).into_lua(lua),
-                _ => {}
-            }
-            let entry = shared.entry.borrow();
-            let Some(entry) = entry.as_deref() else {
-                return Err(no_field("entry", &name));
-            };
-            entry_field(lua, entry, &wanted)?.ok_or_else(|| no_field("entry", &name))
-        });
-    }
-}
-
-impl UserData for UsageHandle {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        // `entry.usage.cache_read`: units of one kind, 0 where none were used.
-        methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
-            let entry = this.0.check()?.entry.borrow();
-            let kind = name.to_str().ok().and_then(|name| Kind::from_name(&name));
-            match (entry.as_deref(), kind) {
-                (Some(entry), Some(kind)) => Ok(count(entry.settlement.usage.get(kind))),
-                _ => Err(no_field("entry.usage", &name)),
-            }
-        });
-    }
-}
-
-/// Fields of an entry, named as in its JSON. Money is decimal text, as there.
-fn entry_field(lua: &Lua, entry: &Entry, name: &[u8]) -> Result<Option<Value>, LuaError> {
-    let (facts, settlement) = (&entry.facts, &entry.settlement);
-    let found: &str = match name {
-        b"provider" => &facts.provider,
-        b"operation" => &facts.operation,
-        b"requested_model" => &facts.requested_model,
-        b"model" => &settlement.model,
-        b"key" => &facts.key,
-        b"tenant" => &facts.tenant,
-        b"agent" => &facts.agent,
-        b"session" => &facts.session,
-        b"user" => &facts.user,
-        b"task" => &facts.task,
-        b"path" => &facts.path,
-        b"outcome" => match settlement.outcome {
-            Outcome::Completed => "completed",
-            Outcome::ClientGone => "client_gone",
-            Outcome::UpstreamFailed => "upstream_failed",
-            Outcome::Cut => "cut",
-            Outcome::Recovered => "recovered",
-        },
-        b"overage_reason" => entry.overage_reason.as_deref().unwrap_or_default(),
-        b"estimate_reason" => settlement.estimate_reason.as_deref().unwrap_or_default(),
-        b"id" => return text(lua, &facts.id.to_string()).map(Some),
-        b"cost_usd" => return text(lua, &settlement.cost.to_string()).map(Some),
-        b"held_usd" => return text(lua, &entry.held.to_string()).map(Some),
-        b"overage_usd" => return text(lua, &entry.overage.to_string()).map(Some),
-        b"stream" => return Ok(Some(Value::Boolean(facts.stream))),
-        b"estimated" => return Ok(Some(Value::Boolean(settlement.estimate_reason.is_some()))),
-        b"status" => return Ok(Some(count(u64::from(settlement.status)))),
-        b"reasoning" => return Ok(Some(count(settlement.reasoning))),
-        b"duration_ms" => return Ok(Some(count(settlement.duration_ms))),
-        b"ttfb_ms" => return Ok(Some(settlement.ttfb_ms.map_or(Value::Nil, count))),
-        b"tags" => {
-            let tags = lua.create_table()?;
-            for (name, value) in &facts.tags {
-                tags.raw_set(&**name, &**value)?;
-            }
-            tags.set_readonly(true);
-            return Ok(Some(Value::Table(tags)));
-        }
-        _ => return Ok(None),
-    };
-    text(lua, found).map(Some)
 }

@@ -11,7 +11,14 @@ use super::set::{Options, PolicyError, PolicySet, Source};
 use crate::config::{BudgetRule, Budgets};
 
 /// The shipped policies, by file stem.
-const BUILTIN: [(&str, &str); 1] = [("budget", include_str!("../../../policies/budget.lua"))];
+const BUILTIN: [(&str, &str); 6] = [
+    ("block", include_str!("../../../policies/block.lua")),
+    ("budget", include_str!("../../../policies/budget.lua")),
+    ("ghost", include_str!("../../../policies/ghost.lua")),
+    ("loop", include_str!("../../../policies/loop.lua")),
+    ("rate_limit", include_str!("../../../policies/rate_limit.lua")),
+    ("tenant", include_str!("../../../policies/tenant.lua")),
+];
 
 /// Files that a folder may have: more is a wrong folder.
 const FILES_MAX: usize = 256;

@@ -1,29 +1,43 @@
 //! The native end of the intents: each field is checked here, once, with an error that names intent and field.
 //! What passes the checks is gathered in [`Asked`] and merged into the Verdict after the policy has returned.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
+use agentledger_ledger::{Name, UnitPrice};
 use http::HeaderName;
-use mlua::{
-    Error as LuaError, Function, LightUserData, Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value,
-};
+use mlua::{Error as LuaError, LightUserData, Lua, Table, Value};
 
-use super::decimal::{BadNumber, count_of_number, count_of_text, nanos_of_number, nanos_of_text, ppm_of_number};
 use super::facts::Shared;
-use super::verdict::{AskedBound, Deny, Verdict, check_account};
-use super::zones::Zones;
+use super::read::{
+    At, field, intent, list, name_text, number, people_name, people_text, plain_text, required_text, whole_number,
+    wrong,
+};
+use super::set::Phase;
+use super::terms::{Term, read_budget, read_parallel, read_rate};
+use super::verdict::{self, AskedAlert, AskedBound, Binding, Deny, Route, Severity, Verdict, When};
+use crate::config::Unpriced;
+use crate::rates::{Parallel, Rate};
 
 /// Intents that one policy may ask for on one call.
 const INTENTS_MAX: usize = 256;
-/// Longest message of a refusal, in bytes.
+/// Longest message of a refusal or an alert, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2_048;
 const CODE_BYTES_MAX: usize = 64;
 const HEADER_VALUE_BYTES_MAX: usize = 1_024;
+/// Longest name of a tenant, user, agent, session or task that a policy binds, in bytes.
+const BOUND_NAME_BYTES_MAX: usize = 256;
+const TAG_NAME_BYTES_MAX: usize = 64;
+const TAG_VALUE_BYTES_MAX: usize = 256;
+const MODEL_BYTES_MAX: usize = 256;
+const ALTERNATIVES_MAX: usize = 16;
+const DETAILS_MAX: usize = 16;
 /// Longest `retry_after`, in seconds: a leap year.
 const RETRY_AFTER_S_MAX: f64 = 366.0 * 86_400.0;
+/// Longest delay, in milliseconds: clients give up soon after.
+const DELAY_MS_MAX: f64 = 60_000.0;
 /// Headers that frame the answer or belong to one connection: ours alone.
 const HEADERS_REFUSED: [&str; 11] = [
     "connection",
@@ -44,31 +58,81 @@ pub(super) enum Intent {
     Allow,
     Deny(Deny),
     Bound(AskedBound),
+    Rate(verdict::Asked<Rate>),
+    Parallel(verdict::Asked<Parallel>),
     Clamp(u64),
+    Route(verdict::Asked<Route>),
+    Delay(Duration),
+    Tag(Name, Name),
     Header(String, String),
+    Alert(AskedAlert),
+    Unpriced(verdict::Asked<Unpriced>),
+    Bind(Binding),
+}
+
+impl Intent {
+    const fn name(&self) -> &'static str {
+        match self {
+            Intent::Allow => "allow",
+            Intent::Deny(_) => "deny",
+            Intent::Bound(_) => "budget",
+            Intent::Rate(_) => "rate",
+            Intent::Parallel(_) => "parallel",
+            Intent::Clamp(_) => "clamp",
+            Intent::Route(_) => "route",
+            Intent::Delay(_) => "delay",
+            Intent::Tag(..) => "tag",
+            Intent::Header(..) => "header",
+            Intent::Alert(_) => "alert",
+            Intent::Unpriced(_) => "unpriced",
+            Intent::Bind(_) => "bind",
+        }
+    }
+
+    /// Which phases may ask for it: before the answer everything but a binding, which comes first; afterwards nothing that
+    /// would still need a request to act on.
+    const fn belongs_in(&self, phase: Phase) -> bool {
+        match (self, phase) {
+            (Intent::Allow | Intent::Alert(_), _) => true,
+            (Intent::Deny(_) | Intent::Tag(..), Phase::Tenant | Phase::Request) => true,
+            (Intent::Bind(_), phase) => matches!(phase, Phase::Tenant),
+            (_, phase) => matches!(phase, Phase::Request),
+        }
+    }
 }
 
 /// What the policy that is running has asked for so far, and its name.
 #[derive(Default)]
 pub(super) struct Asked {
-    pub intents: Vec<Intent>,
-    pub policy: Option<Name>,
+    intents: Vec<Intent>,
+    /// The policy, and in which phase it runs.
+    running: Option<(Name, Phase)>,
+    /// It asked for what its phase does not have.
+    pub misplaced: bool,
     /// What `limits(…):on(account)` made in this run; the number that Lua has for it is the place here, and the run.
-    noted: Vec<(Rc<[Terms]>, Name)>,
+    noted: Vec<(Arc<[Term]>, Name)>,
     run: usize,
 }
 
 impl Asked {
     /// Forgets all of the run before and begins another.
-    pub fn begin(&mut self, policy: &Name) {
+    pub fn begin(&mut self, policy: &Name, phase: Phase) {
         self.intents.clear();
         self.noted.clear();
-        self.policy = Some(Name::clone(policy));
+        self.misplaced = false;
+        self.running = Some((Name::clone(policy), phase));
         self.run = self.run.wrapping_add(1);
     }
 
-    fn note(&mut self, terms: Rc<[Terms]>, account: Name) -> Result<LightUserData, LuaError> {
-        if self.policy.is_none() {
+    fn policy(&self) -> Result<Name, LuaError> {
+        let running = self.running.as_ref();
+        running
+            .map(|(policy, _)| Name::clone(policy))
+            .ok_or_else(|| LuaError::runtime("no policy is running"))
+    }
+
+    pub fn note(&mut self, terms: Arc<[Term]>, account: Name) -> Result<LightUserData, LuaError> {
+        if self.running.is_none() {
             return Err(LuaError::runtime(
                 "limits: an account is named during a call, not at load",
             ));
@@ -82,16 +146,23 @@ impl Asked {
     }
 
     /// What was noted under the number, if it is one of this run.
-    fn noted(&self, number: LightUserData) -> Option<(Rc<[Terms]>, Name)> {
+    fn noted(&self, number: LightUserData) -> Option<(Arc<[Term]>, Name)> {
         let place = number.0.addr().checked_sub(self.run.wrapping_mul(INTENTS_MAX))?;
         self.noted
             .get(place)
-            .map(|(terms, account)| (Rc::clone(terms), Name::clone(account)))
+            .map(|(terms, account)| (Arc::clone(terms), Name::clone(account)))
     }
 
-    fn add(&mut self, intent: Intent) -> Result<(), LuaError> {
+    fn add(&mut self, at: At, intent: Intent) -> Result<(), LuaError> {
         if self.intents.len() >= INTENTS_MAX {
             return Err(LuaError::runtime(format!("more than {INTENTS_MAX} intents")));
+        }
+        if let Some((_, phase)) = &self.running
+            && !intent.belongs_in(*phase)
+        {
+            self.misplaced = true;
+            let why = format!("cannot be asked for in {}", phase.name());
+            return Err(wrong(at, intent.name(), why));
         }
         self.intents.push(intent);
         Ok(())
@@ -99,7 +170,7 @@ impl Asked {
 
     /// Moves what was asked into the verdict. A deny is the policy's last word, whatever stood beside it.
     pub fn merge_into(&mut self, verdict: &mut Verdict) {
-        if let (Some(policy), false) = (&self.policy, self.intents.is_empty()) {
+        if let (Some((policy, _)), false) = (&self.running, self.intents.is_empty()) {
             verdict.spoke.push(Name::clone(policy));
         }
         for intent in self.intents.drain(..) {
@@ -108,272 +179,26 @@ impl Asked {
                 Intent::Deny(deny) if verdict.deny.is_none() => verdict.deny = Some(deny),
                 Intent::Deny(_) => {}
                 Intent::Bound(bound) => verdict.add_bound(bound),
+                Intent::Rate(rate) => verdict.add_rate(rate),
+                Intent::Parallel(parallel) => verdict.add_parallel(parallel),
                 Intent::Clamp(max_output) => verdict.add_clamp(max_output),
+                Intent::Route(route) => verdict.routes.push(route),
+                Intent::Delay(delay) => verdict.delay = verdict.delay.max(delay),
+                Intent::Tag(name, value) => verdict.add_tag(name, value),
                 Intent::Header(name, value) => verdict.add_header(name, value),
-            }
-        }
-    }
-}
-
-/// Which intent (or which item of a list) an error is about, counted from 1.
-#[derive(Clone, Copy)]
-struct At(&'static str, i64);
-
-const fn intent(at: i64) -> At {
-    At("intent", at)
-}
-
-fn wrong(at: At, field: &str, why: impl std::fmt::Display) -> LuaError {
-    LuaError::runtime(format!("{} {}: {field} {why}", at.0, at.1))
-}
-
-/// A required text field.
-fn required_text(at: At, field: &str, value: &Value) -> Result<LuaString, LuaError> {
-    match value {
-        Value::String(found) => Ok(found.clone()),
-        Value::Nil => Err(wrong(at, field, "is missing")),
-        other => Err(wrong(
-            at,
-            field,
-            format_args!("must be text, not a {}", other.type_name()),
-        )),
-    }
-}
-
-/// A required text field as UTF-8.
-fn name_text(at: At, field: &str, value: &Value) -> Result<mlua::BorrowedStr, LuaError> {
-    required_text(at, field, value)?
-        .to_str()
-        .map_err(|_| wrong(at, field, "is not valid UTF-8"))
-}
-
-fn plain_text(at: At, field: &str, value: &Value, bytes_max: usize) -> Result<Option<String>, LuaError> {
-    if value.is_nil() {
-        return Ok(None);
-    }
-    let found = required_text(at, field, value)?;
-    let found = found.to_str().map_err(|_| wrong(at, field, "is not valid UTF-8"))?;
-    if found.len() > bytes_max {
-        return Err(wrong(at, field, format_args!("is longer than {bytes_max} bytes")));
-    }
-    if found.chars().any(char::is_control) {
-        return Err(wrong(at, field, "has control characters"));
-    }
-    Ok(Some(found.to_owned()))
-}
-
-/// Text for people, in which names that clients chose may stand: what does not belong is replaced, what is too long is
-/// cut. A client must not be able to make a policy fail.
-fn people_text(at: At, field: &str, value: &Value, bytes_max: usize) -> Result<Option<String>, LuaError> {
-    if value.is_nil() {
-        return Ok(None);
-    }
-    let found = required_text(at, field, value)?.to_string_lossy();
-    let mut text: String = found
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect();
-    text.truncate(text.floor_char_boundary(bytes_max));
-    Ok(Some(text))
-}
-
-/// A Lua number, whichever of mlua's two forms it comes in.
-#[allow(clippy::cast_precision_loss)]
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => Some(*number),
-        Value::Integer(number) => Some(*number as f64),
-        _ => None,
-    }
-}
-
-fn limit(at: At, field: &str, value: &Value, unit: Unit) -> Result<Limit, LuaError> {
-    let read = if let Some(number) = number(value) {
-        if unit == Unit::Usd {
-            nanos_of_number(number)
-        } else {
-            count_of_number(number)
-        }
-    } else if let Value::String(found) = value {
-        let found = found.to_str().map_err(|_| wrong(at, field, BadNumber::NotDecimal))?;
-        if unit == Unit::Usd {
-            nanos_of_text(&found)
-        } else {
-            count_of_text(&found)
-        }
-    } else if value.is_nil() {
-        return Err(wrong(at, field, "is missing"));
-    } else {
-        return Err(wrong(
-            at,
-            field,
-            format_args!("must be a number or decimal text, not a {}", value.type_name()),
-        ));
-    };
-    let count = read.map_err(|bad| wrong(at, field, bad))?;
-    let counted = u64::try_from(count).unwrap_or_default();
-    let limit = match unit {
-        Unit::Usd => Limit::usd(Usd::from_nanos(count)),
-        Unit::Tokens => Limit::tokens(counted),
-        Unit::Requests => Limit::requests(counted),
-    };
-    limit.map_err(|bad| wrong(at, field, bad))
-}
-
-fn whole_number(at: At, field: &str, value: &Value, low: f64, high: f64) -> Result<f64, LuaError> {
-    match number(value) {
-        Some(found) if found.fract() == 0.0 && (low..=high).contains(&found) => Ok(found),
-        Some(_) => Err(wrong(
-            at,
-            field,
-            format_args!("must be a whole number from {low} to {high}"),
-        )),
-        None if value.is_nil() => Err(wrong(at, field, "is missing")),
-        None => Err(wrong(
-            at,
-            field,
-            format_args!("must be a number, not a {}", value.type_name()),
-        )),
-    }
-}
-
-/// What a budget says beside its account.
-struct Terms {
-    window: Window,
-    limit: Limit,
-    mode: Mode,
-    soft_ppm: u32,
-    /// `None`: the zone of the call.
-    zone: Option<Zone>,
-}
-
-/// The fields of [`Terms`] as Lua has them: window, limit, unit, soft, action, zone.
-type TermFields = (Value, Value, Value, Value, Value, Value);
-
-fn read_terms(zones: &Zones, at: At, fields: &TermFields) -> Result<Terms, LuaError> {
-    let (window, limit_value, unit, soft, action, zone) = fields;
-    let window = Window::from_name(&name_text(at, "budget.window", window)?)
-        .ok_or_else(|| wrong(at, "budget.window", "must be minute, hour, day, week, month or total"))?;
-    let unit = match unit {
-        Value::Nil => Unit::Usd,
-        other => Unit::from_name(&name_text(at, "budget.unit", other)?)
-            .ok_or_else(|| wrong(at, "budget.unit", "must be usd, tokens or requests"))?,
-    };
-    let mode = match action {
-        Value::Nil => Mode::Hard,
-        other => match &*required_text(at, "budget.action", other)?.as_bytes() {
-            b"block" => Mode::Hard,
-            b"warn" => Mode::Watch,
-            _ => return Err(wrong(at, "budget.action", "must be block or warn")),
-        },
-    };
-    let zone = match zone {
-        Value::Nil => None,
-        other => {
-            let zone = name_text(at, "budget.zone", other)?;
-            Some(zones.named(&zone).map_err(|why| wrong(at, "budget.zone", why))?)
-        }
-    };
-    let limit = limit(at, "budget.limit", limit_value, unit)?;
-    Ok(Terms {
-        window,
-        limit,
-        mode,
-        soft_ppm: soft_ppm(at, soft)?,
-        zone,
-    })
-}
-
-fn soft_ppm(at: At, soft: &Value) -> Result<u32, LuaError> {
-    match (soft, number(soft)) {
-        (Value::Nil, _) => Ok(0),
-        (_, Some(share)) => ppm_of_number(share).map_err(|bad| match bad {
-            BadNumber::TooLarge(_) => wrong(at, "budget.soft", "is above 1: write 0.8 for 80 %"),
-            other => wrong(at, "budget.soft", other),
-        }),
-        (other, None) => Err(wrong(
-            at,
-            "budget.soft",
-            format_args!("must be a number, not a {}", other.type_name()),
-        )),
-    }
-}
-
-fn account_name(at: At, account: &Value) -> Result<Name, LuaError> {
-    let account = name_text(at, "budget.account", account)?;
-    check_account(&account).map_err(|why| wrong(at, "budget.account", why))?;
-    Ok(Arc::from(&*account))
-}
-
-impl Terms {
-    fn on(&self, at: At, account: Name, shared: &Shared, policy: &Name) -> Result<AskedBound, LuaError> {
-        let zone = match &self.zone {
-            Some(zone) => zone.clone(),
-            None => shared.zone()?,
-        };
-        let bound = Bound::new(account, self.window, zone, self.limit, self.mode);
-        Ok(AskedBound {
-            bound: bound.map_err(|bad| wrong(at, "budget", bad))?,
-            soft_ppm: self.soft_ppm,
-            policy: Name::clone(policy),
-        })
-    }
-}
-
-/// What `limits(list)` gives: terms that were checked when the policy loaded. `:on(account)` is an intent, worth a budget
-/// for each of them, without a table made or a text read on the call: Lua gets a mere number for it.
-struct Limits(Rc<[Terms]>, Rc<RefCell<Asked>>);
-
-impl UserData for Limits {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("on", |_, this, account: Value| {
-            let account = account_name(At("limits", 1), &account)?;
-            this.1.borrow_mut().note(Rc::clone(&this.0), account)
-        });
-        methods.add_meta_method(MetaMethod::Len, |_, this, ()| Ok(this.0.len()));
-    }
-}
-
-/// Budgets that one list of limits may have.
-const LIMITS_MAX: usize = 64;
-const TERM_NAMES: [&str; 6] = ["window", "limit", "unit", "soft", "action", "zone"];
-
-/// The global `limits`.
-pub(super) fn limits_function(
-    lua: &Lua,
-    shared: &Rc<Shared>,
-    asked: &Rc<RefCell<Asked>>,
-    loading: Rc<Cell<bool>>,
-) -> Result<Function, LuaError> {
-    let (shared, asked) = (Rc::clone(shared), Rc::clone(asked));
-    lua.create_function(move |_, list: Vec<Table>| {
-        if !loading.get() {
-            return Err(LuaError::runtime("limits: check limits in setup, not during a call"));
-        }
-        if list.len() > LIMITS_MAX {
-            return Err(LuaError::runtime(format!("limits: more than {LIMITS_MAX}")));
-        }
-        let mut terms = Vec::with_capacity(list.len());
-        for (at, fields) in (1..).zip(&list) {
-            let at = At("limits", at);
-            for pair in fields.pairs::<Value, Value>() {
-                let name = pair?.0.to_string()?;
-                if !TERM_NAMES.contains(&name.as_str()) {
-                    return Err(wrong(at, "budget", format_args!("has no field {name} here")));
+                Intent::Alert(alert) => verdict.alerts.push(alert),
+                Intent::Unpriced(unpriced) => {
+                    verdict.unpriced.get_or_insert(unpriced);
                 }
+                Intent::Bind(binding) => verdict.binding.or(binding),
             }
-            let [window, limit, unit, soft, action, zone] = TERM_NAMES.map(|name| fields.raw_get::<Value>(name));
-            terms.push(read_terms(
-                &shared.zones,
-                at,
-                &(window?, limit?, unit?, soft?, action?, zone?),
-            )?);
         }
-        Ok(Limits(terms.into(), Rc::clone(&asked)))
-    })
+    }
 }
 
-fn read_deny(policy: &Name, fields: &(i64, Value, Value, Value, Value)) -> Result<Deny, LuaError> {
+type DenyFields = (i64, Value, Value, Value, Value);
+
+fn read_deny(policy: Name, fields: &DenyFields) -> Result<Deny, LuaError> {
     let (at, status, code, message, retry_after) = fields;
     let at = intent(*at);
     let status = if status.is_nil() {
@@ -397,11 +222,11 @@ fn read_deny(policy: &Name, fields: &(i64, Value, Value, Value, Value)) -> Resul
     // Both are whole and within the ranges just checked.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok(Deny {
-        policy: Name::clone(policy),
         status: status as u16,
         code,
         message: message.unwrap_or_else(|| format!("refused by policy {policy}")),
         retry_after: retry_after.map(|seconds| seconds as u32),
+        policy,
     })
 }
 
@@ -432,32 +257,257 @@ fn read_header(at: At, name: &Value, value: &Value) -> Result<Intent, LuaError> 
     Ok(Intent::Header(name.as_str().to_owned(), value))
 }
 
-/// The table of native functions that the prelude calls with the fields of each intent.
-pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<Table, LuaError> {
-    fn policy(asked: &Asked) -> Result<Name, LuaError> {
-        asked
-            .policy
-            .clone()
-            .ok_or_else(|| LuaError::runtime("no policy is running"))
+fn read_route(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> {
+    let mut alternatives = Vec::new();
+    for model in list(
+        at,
+        "route.alternatives",
+        &field(fields, "alternatives")?,
+        ALTERNATIVES_MAX,
+    )? {
+        let model = plain_text(at, "route.alternatives", &model, MODEL_BYTES_MAX)?.unwrap_or_default();
+        if model.is_empty() {
+            return Err(wrong(at, "route.alternatives", "has an empty name"));
+        }
+        alternatives.push(Name::from(model));
     }
+    let when = match field(fields, "when")? {
+        Value::Nil => When::Always,
+        other => match &*required_text(at, "route.when", &other)?.as_bytes() {
+            b"always" => When::Always,
+            b"over_budget" => When::OverBudget,
+            _ => return Err(wrong(at, "route.when", "must be always or over_budget")),
+        },
+    };
+    Ok(Intent::Route(verdict::Asked {
+        asked: Route { alternatives, when },
+        policy,
+    }))
+}
+
+/// Whole milliseconds of `seconds`, which may have a fraction.
+fn read_delay(at: At, fields: &Table) -> Result<Intent, LuaError> {
+    let seconds = field(fields, "seconds")?;
+    let ms = match number(&seconds) {
+        Some(seconds) if seconds >= 0.0 && seconds * 1_000.0 <= DELAY_MS_MAX => (seconds * 1_000.0).round(),
+        Some(_) => return Err(wrong(at, "delay.seconds", "must be from 0 to 60")),
+        None if seconds.is_nil() => return Err(wrong(at, "delay.seconds", "is missing")),
+        None => {
+            let why = format!("must be a number, not a {}", seconds.type_name());
+            return Err(wrong(at, "delay.seconds", why));
+        }
+    };
+    // Whole and from 0 to a minute by the check.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(Intent::Delay(Duration::from_millis(ms as u64)))
+}
+
+fn read_tag(at: At, fields: &Table) -> Result<Intent, LuaError> {
+    let name = plain_text(at, "tag.name", &field(fields, "name")?, TAG_NAME_BYTES_MAX)?;
+    let name = name.filter(|name| !name.is_empty() && !name.contains(['=', ',']));
+    let name = name.ok_or_else(|| wrong(at, "tag.name", "must be text without = and ,"))?;
+    let value = people_name(at, "tag.value", &field(fields, "value")?, TAG_VALUE_BYTES_MAX)?;
+    Ok(Intent::Tag(Name::from(name), value))
+}
+
+fn read_alert(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> {
+    let kind = plain_text(at, "alert.type", &field(fields, "type")?, CODE_BYTES_MAX)?;
+    let kind = kind.filter(|kind| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        !kind.is_empty() && kind.bytes().all(plain)
+    });
+    let kind = kind.ok_or_else(|| wrong(at, "alert.type", "must be a word of a-z, 0-9 and _"))?;
+    let severity = match field(fields, "severity")? {
+        Value::Nil => Severity::Warning,
+        other => Severity::from_name(&name_text(at, "alert.severity", &other)?)
+            .ok_or_else(|| wrong(at, "alert.severity", "must be info, warning or critical"))?,
+    };
+    let message = people_text(at, "alert.message", &field(fields, "message")?, MESSAGE_BYTES_MAX)?;
+    let message = message.ok_or_else(|| wrong(at, "alert.message", "is missing"))?;
+    let mut details = Vec::new();
+    match field(fields, "details")? {
+        Value::Nil => {}
+        Value::Table(table) => {
+            for pair in table.pairs::<Value, Value>() {
+                let (name, value) = pair?;
+                let name = plain_text(at, "alert.details", &name, CODE_BYTES_MAX)?.unwrap_or_default();
+                let value = match number(&value) {
+                    Some(number) => number.to_string(),
+                    None => people_text(at, "alert.details", &value, TAG_VALUE_BYTES_MAX)?.unwrap_or_default(),
+                };
+                details.push((name, value));
+            }
+        }
+        other => {
+            let why = format!("must be a table, not a {}", other.type_name());
+            return Err(wrong(at, "alert.details", why));
+        }
+    }
+    if details.len() > DETAILS_MAX {
+        return Err(wrong(
+            at,
+            "alert.details",
+            format_args!("has more than {DETAILS_MAX} fields"),
+        ));
+    }
+    details.sort();
+    let about = people_text(at, "alert.about", &field(fields, "about")?, TAG_VALUE_BYTES_MAX)?;
+    Ok(Intent::Alert(AskedAlert {
+        kind,
+        severity,
+        message,
+        details,
+        about: about.unwrap_or_default(),
+        policy,
+    }))
+}
+
+/// `as = "refuse" | "dearest" | "free"`, or `input` and `output` in USD for a million tokens.
+fn read_unpriced(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> {
+    let price = |name: &'static str, value: Value| -> Result<UnitPrice, LuaError> {
+        let text = match &value {
+            Value::String(_) => name_text(at, name, &value)?.to_owned(),
+            other => match number(other) {
+                Some(number) => number.to_string(),
+                None => {
+                    return Err(wrong(
+                        at,
+                        name,
+                        "must be a number or decimal text, in USD for a million tokens",
+                    ));
+                }
+            },
+        };
+        let price = UnitPrice::parse_per_million(&text)
+            .ok()
+            .filter(|price| price.picos() >= 0);
+        price.ok_or_else(|| wrong(at, name, "is no price: write 2.5, in USD for a million tokens"))
+    };
+    let (input, output) = (field(fields, "input")?, field(fields, "output")?);
+    let asked = match field(fields, "as")? {
+        Value::Nil => Unpriced::Price {
+            input: price("unpriced.input", input)?,
+            output: price("unpriced.output", output)?,
+        },
+        _ if !input.is_nil() || !output.is_nil() => {
+            return Err(wrong(at, "unpriced.as", "stands alone, or input and output do"));
+        }
+        other => match &*required_text(at, "unpriced.as", &other)?.as_bytes() {
+            b"refuse" => Unpriced::Refuse,
+            b"dearest" => Unpriced::Dearest,
+            b"free" => Unpriced::Free,
+            _ => return Err(wrong(at, "unpriced.as", "must be refuse, dearest or free")),
+        },
+    };
+    Ok(Intent::Unpriced(verdict::Asked { asked, policy }))
+}
+
+fn read_bind(at: At, shared: &Shared, fields: &Table) -> Result<Intent, LuaError> {
+    let name = |name: &str, value: Result<Value, LuaError>| match value? {
+        Value::Nil => Ok(None),
+        other => people_name(at, name, &other, BOUND_NAME_BYTES_MAX).map(Some),
+    };
+    let zone = match field(fields, "zone")? {
+        Value::Nil => None,
+        other => {
+            let zone = name_text(at, "bind.zone", &other)?;
+            Some(shared.zones.named(&zone).map_err(|why| wrong(at, "bind.zone", why))?)
+        }
+    };
+    Ok(Intent::Bind(Binding {
+        tenant: name("bind.tenant", field(fields, "tenant"))?,
+        zone,
+        agent: name("bind.agent", field(fields, "agent"))?,
+        session: name("bind.session", field(fields, "session"))?,
+        user: name("bind.user", field(fields, "user"))?,
+        task: name("bind.task", field(fields, "task"))?,
+    }))
+}
+
+/// The table of native functions that the prelude calls with the fields of each intent: those that every request may ask
+/// for get their fields one by one, the others their table.
+pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<Table, LuaError> {
     let host = lua.create_table()?;
-    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
-    type BudgetFields = (i64, Value, Value, Value, Value, Value, Value, Value);
-    let budget = lua.create_function(move |_, fields: BudgetFields| {
-        let (at, account, window, limit, unit, soft, action, zone) = fields;
+    add_limits(lua, &host, shared, asked)?;
+    let to = Rc::clone(asked);
+    let deny = lua.create_function(move |_, fields: DenyFields| {
         let mut asked = to.borrow_mut();
-        let terms = read_terms(&facts.zones, intent(at), &(window, limit, unit, soft, action, zone))?;
-        let bound = terms.on(
-            intent(at),
-            account_name(intent(at), &account)?,
-            &facts,
-            &policy(&asked)?,
-        )?;
-        asked.add(Intent::Bound(bound))
+        let deny = read_deny(asked.policy()?, &fields)?;
+        asked.add(intent(fields.0), Intent::Deny(deny))
+    })?;
+    host.raw_set("deny", deny)?;
+    let to = Rc::clone(asked);
+    let clamp = lua.create_function(move |_, (at, max_output): (i64, Value)| {
+        let at = intent(at);
+        let max_output = whole_number(at, "clamp.max_output", &max_output, 1.0, f64::from(u32::MAX))?;
+        // Whole, positive and below 2³² by the check.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        to.borrow_mut().add(at, Intent::Clamp(max_output as u64))
+    })?;
+    host.raw_set("clamp", clamp)?;
+    let to = Rc::clone(asked);
+    let header = lua.create_function(move |_, (at, name, value): (i64, Value, Value)| {
+        let at = intent(at);
+        to.borrow_mut().add(at, read_header(at, &name, &value)?)
+    })?;
+    host.raw_set("header", header)?;
+    let to = Rc::clone(asked);
+    let allow = lua.create_function(move |_, at: i64| to.borrow_mut().add(intent(at), Intent::Allow))?;
+    host.raw_set("allow", allow)?;
+    type Reader = fn(At, Name, &Shared, &Table) -> Result<Intent, LuaError>;
+    let readers: [(&str, Reader); 6] = [
+        ("route", |at, policy, _, fields| read_route(at, policy, fields)),
+        ("delay", |at, _, _, fields| read_delay(at, fields)),
+        ("tag", |at, _, _, fields| read_tag(at, fields)),
+        ("alert", |at, policy, _, fields| read_alert(at, policy, fields)),
+        ("unpriced", |at, policy, _, fields| read_unpriced(at, policy, fields)),
+        ("bind", |at, _, shared, fields| read_bind(at, shared, fields)),
+    ];
+    for (name, read) in readers {
+        let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+        let function = lua.create_function(move |_, (at, fields): (i64, Table)| {
+            let mut asked = to.borrow_mut();
+            let intent_read = read(intent(at), asked.policy()?, &facts, &fields)?;
+            asked.add(intent(at), intent_read)
+        })?;
+        host.raw_set(name, function)?;
+    }
+    Ok(host)
+}
+
+/// Budgets, rates and parallel limits: written out, or noted by `limits(…):on(account)`.
+fn add_limits(lua: &Lua, host: &Table, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<(), LuaError> {
+    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    type Fields = (i64, Value, Value, Value, Value, Value, Value, Value);
+    let budget = lua.create_function(move |_, fields: Fields| {
+        let (at, account, window, limit, unit, soft, action, zone) = fields;
+        let (at, mut asked) = (intent(at), to.borrow_mut());
+        let term = read_budget(&facts.zones, at, &(window, limit, unit, soft, action, zone))?;
+        let account = facts.account(at, "budget.account", &account)?;
+        let bound = term.on(at, account, &facts, &asked.policy()?)?;
+        asked.add(at, bound)
     })?;
     host.raw_set("budget", budget)?;
     let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
-    let limits = lua.create_function(move |_, (at, on): (i64, Value)| {
+    let rate = lua.create_function(move |_, fields: (i64, Value, Value, Value, Value)| {
+        let (at, account, per, limit, unit) = fields;
+        let (at, mut asked) = (intent(at), to.borrow_mut());
+        let account = facts.account(at, "rate.account", &account)?;
+        let rate = read_rate(at, &per, &limit, &unit)?.on(at, account, &facts, &asked.policy()?)?;
+        asked.add(at, rate)
+    })?;
+    host.raw_set("rate", rate)?;
+    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    let parallel = lua.create_function(move |_, (at, account, limit): (i64, Value, Value)| {
+        let (at, mut asked) = (intent(at), to.borrow_mut());
+        let account = facts.account(at, "parallel.account", &account)?;
+        let term = read_parallel(at, "parallel.limit", &limit)?;
+        let parallel = term.on(at, account, &facts, &asked.policy()?)?;
+        asked.add(at, parallel)
+    })?;
+    host.raw_set("parallel", parallel)?;
+    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    let noted = lua.create_function(move |_, (at, on): (i64, Value)| {
         let mut asked = to.borrow_mut();
         let noted = if let Value::LightUserData(number) = on {
             asked.noted(number)
@@ -469,40 +519,12 @@ pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Aske
                 "intent {at} is none: it is a fact, a list of limits without an account, or of another call"
             )));
         };
-        let policy = policy(&asked)?;
-        for terms in terms.iter() {
-            asked.add(Intent::Bound(terms.on(
-                intent(at),
-                Name::clone(&account),
-                &facts,
-                &policy,
-            )?))?;
+        let (at, policy) = (intent(at), asked.policy()?);
+        for term in terms.iter() {
+            let limit = term.on(at, Name::clone(&account), &facts, &policy)?;
+            asked.add(at, limit)?;
         }
         Ok(())
     })?;
-    host.raw_set("limits", limits)?;
-    let to = Rc::clone(asked);
-    let deny = lua.create_function(move |_, fields: (i64, Value, Value, Value, Value)| {
-        let mut asked = to.borrow_mut();
-        let deny = read_deny(&policy(&asked)?, &fields)?;
-        asked.add(Intent::Deny(deny))
-    })?;
-    host.raw_set("deny", deny)?;
-    let to = Rc::clone(asked);
-    let clamp = lua.create_function(move |_, (at, max_output): (i64, Value)| {
-        let max_output = whole_number(intent(at), "clamp.max_output", &max_output, 1.0, f64::from(u32::MAX))?;
-        // Whole, positive and below 2³² by the check.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        to.borrow_mut().add(Intent::Clamp(max_output as u64))
-    })?;
-    host.raw_set("clamp", clamp)?;
-    let to = Rc::clone(asked);
-    let header = lua.create_function(move |_, (at, name, value): (i64, Value, Value)| {
-        to.borrow_mut().add(read_header(intent(at), &name, &value)?)
-    })?;
-    host.raw_set("header", header)?;
-    let to = Rc::clone(asked);
-    let allow = lua.create_function(move |_, _at: i64| to.borrow_mut().add(Intent::Allow))?;
-    host.raw_set("allow", allow)?;
-    Ok(host)
+    host.raw_set("noted", noted)
 }

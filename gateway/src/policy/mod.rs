@@ -4,18 +4,29 @@
 //! gateway makes hold. Lua sees no raw key, no clock but `call.at`, no I/O and no other policy.
 //!
 //! - [`PolicySet::load`] compiles and checks files; [`Engine`] asks them, one VM a thread; [`folder`] finds the files.
-//! - A policy that fails on `request` fails closed (a [`PolicyFailure`]); one that fails on `settled` is only counted.
+//! - A policy that fails on `tenant` or `request` fails closed (a [`PolicyFailure`]); one that fails on `settled` or `alert`
+//!   is only counted, and so is one in shadow.
 
+mod account;
+mod choose;
 mod conf;
 mod decimal;
 mod engine;
+mod entry;
+mod event;
 mod facts;
 pub mod folder;
 mod glob;
+mod history;
 mod intent;
+mod lines;
+mod prepared;
+mod read;
 mod sandbox;
 mod schema;
 mod set;
+pub mod spec;
+mod terms;
 mod verdict;
 mod vm;
 mod zones;
@@ -23,9 +34,14 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
+pub use account::check_account;
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
+pub use event::{Event, Fact};
 pub use facts::{Balances, CallFacts, Estimate, NoBalances};
 pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
+pub use history::History;
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};
-pub use verdict::{AskedBound, Deny, Read, Verdict, check_account};
+pub use verdict::{
+    Asked, AskedAlert, AskedBound, Binding, Deny, Read, Route, Severity, Shadow, Thresholds, Verdict, When,
+};

@@ -6,13 +6,17 @@ use mlua::{Lua, LuaSerdeExt, Value as LuaValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use agentledger_ledger::Usd;
+use agentledger_ledger::{Usd, Zone};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-use super::decimal::{nanos_of_number, nanos_of_text};
+use super::decimal::{BadNumber, count_of_text, nanos_of_number, nanos_of_text};
 use super::glob::Glob;
 
-/// Types of a conf value. `usd` is decimal text or a number and reaches Lua as decimal text; `glob` is a pattern that was
-/// checked to be well-formed.
+/// Types of a conf value. `usd` and `amount` (of any unit) are decimal text or a number and reach Lua as decimal text; `glob`
+/// is a pattern that was checked to be well-formed, `zone` a time zone that is known. `time` is a date or a moment
+/// (`2026-12-31`, `2026-12-31T18:00:00Z`) and reaches Lua as milliseconds since the epoch. A `map` has free names. A list of
+/// one item may be written as the item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
@@ -21,8 +25,12 @@ enum Kind {
     String,
     Boolean,
     Usd,
+    Amount,
     Glob,
+    Zone,
+    Time,
     List,
+    Map,
     Table,
 }
 
@@ -38,7 +46,7 @@ struct Field {
     max: Option<f64>,
     /// The only values allowed.
     one_of: Option<Vec<Value>>,
-    /// What the items of a list are.
+    /// What the items of a list or a map are.
     items: Option<Box<Field>>,
     /// What a table has.
     fields: Option<BTreeMap<String, Field>>,
@@ -69,6 +77,10 @@ impl Schema {
         let mut fields = BTreeMap::new();
         for pair in table.pairs::<String, LuaValue>() {
             let (key, field) = pair.map_err(|error| at("schema", format!("schema: {error}")))?;
+            if key == "mode" {
+                let message = "schema.mode: mode is every policy's already: enforce or shadow".to_owned();
+                return Err(at(&key, message));
+            }
             let field: Field = lua
                 .from_value(field)
                 .map_err(|error| at(&key, format!("schema.{key}: {}", one_line(&error))))?;
@@ -170,9 +182,31 @@ impl Field {
                     Err(bad) => refuse(&mut wrong, &bad.to_string()),
                 }
             }
+            (Kind::Amount, Value::Number(_) | Value::String(_)) => match amount_text(&value) {
+                Ok(text) => Value::String(text),
+                Err(bad) => refuse(&mut wrong, &bad.to_string()),
+            },
+            (Kind::Amount, _) => refuse(&mut wrong, "must be an amount: a number or decimal text"),
+            (Kind::Zone, Value::String(name)) => match Zone::named(name) {
+                Ok(_) => value,
+                Err(_) => refuse(&mut wrong, "is no time zone: write Europe/Berlin"),
+            },
+            (Kind::Zone, _) => refuse(&mut wrong, "must be a time zone, as text"),
+            (Kind::Time, Value::Number(_)) => value,
+            (Kind::Time, Value::String(text)) => match moment_of_text(text) {
+                Some(ms) => ms.into(),
+                None => refuse(&mut wrong, "is no time: write 2026-12-31 or 2026-12-31T18:00:00Z"),
+            },
+            (Kind::Time, _) => refuse(&mut wrong, "must be a time, as text"),
+            (Kind::Map, Value::Object(given)) => self.check_map(path, given, wrongs),
+            (Kind::Map, Value::Array(items)) if items.is_empty() => Value::Object(Map::new()),
+            (Kind::Map, _) => refuse(&mut wrong, "must be a table of names"),
             (Kind::Usd, _) => refuse(&mut wrong, "must be an amount in USD: a number or decimal text"),
             (Kind::List, Value::Array(items)) => self.check_items(path, items, wrongs),
             (Kind::List, Value::Object(fields)) if fields.is_empty() => Value::Array(Vec::new()),
+            (Kind::List, Value::Number(_) | Value::String(_) | Value::Bool(_)) => {
+                self.check_items(path, std::slice::from_ref(&value), wrongs)
+            }
             (Kind::List, _) => refuse(&mut wrong, "must be a list"),
             (Kind::Table, Value::Object(_) | Value::Array(_)) => match &self.fields {
                 Some(fields) => check_fields(path, fields, &value, wrongs),
@@ -196,6 +230,17 @@ impl Field {
         Value::Array(checked.collect())
     }
 
+    fn check_map(&self, path: &str, given: &Map<String, Value>, wrongs: &mut Wrongs) -> Value {
+        let checked = given.iter().map(|(name, value)| {
+            let value = match &self.items {
+                Some(item) => item.check(&format!("{path}.{name}"), value.clone(), wrongs),
+                None => value.clone(),
+            };
+            (name.clone(), value)
+        });
+        Value::Object(checked.collect())
+    }
+
     fn check_range(&self, path: &str, value: &Value, wrongs: &mut Wrongs) {
         if let (Some(number), Some(min)) = (value.as_f64(), self.min.filter(|min| value.as_f64() < Some(*min))) {
             wrongs.push((path.to_owned(), format!("is {number}, below {min}")));
@@ -208,6 +253,29 @@ impl Field {
             wrongs.push((path.to_owned(), format!("must be one of {}", allowed.join(", "))));
         }
     }
+}
+
+/// The decimal text of an amount in any unit, checked.
+fn amount_text(value: &Value) -> Result<String, BadNumber> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.as_f64().is_some_and(|number| number < 0.0) => return Err(BadNumber::Negative),
+        // Written out in full, as the shortest decimal that is the same number.
+        other => format!("{}", other.as_f64().unwrap_or(f64::NAN)),
+    };
+    match count_of_text(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => nanos_of_text(&text).map(|_| text),
+    }
+}
+
+/// Milliseconds since the epoch of a date (its first moment, UTC) or a moment with an offset.
+fn moment_of_text(text: &str) -> Option<i64> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Some(moment.as_millisecond());
+    }
+    let date: jiff::civil::DateTime = text.parse().ok()?;
+    Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
 /// A plain decimal such as `0.8`; no money ever goes this way.

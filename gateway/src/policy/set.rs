@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::conf;
 use super::engine::PolicyFailure;
 use super::glob::{BadGlob, GlobSet};
+use super::prepared::Prepared;
 use super::schema::Schema;
 use super::vm::{Bench, Loaded, Vm};
 
@@ -54,16 +55,34 @@ pub struct PolicyError {
     pub message: String,
 }
 
-/// The function of a policy that is asked.
+/// The function of a policy that is asked, in the order in which a request meets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
+    /// Who is asking after all. Fails closed.
+    Tenant,
+    /// What the request may do. Fails closed.
     Request,
+    /// The exchange is settled. Fails open.
     Settled,
+    /// Something happened that a policy may want to tell people. Fails open.
+    Alert,
 }
 
 impl Phase {
+    pub(super) const COUNT: usize = 4;
+    pub(super) const ALL: [Phase; Phase::COUNT] = [Phase::Tenant, Phase::Request, Phase::Settled, Phase::Alert];
+
     pub const fn name(self) -> &'static str {
-        super::vm::phase_name(self)
+        match self {
+            Phase::Tenant => "tenant",
+            Phase::Request => "request",
+            Phase::Settled => "settled",
+            Phase::Alert => "alert",
+        }
+    }
+
+    pub(super) const fn place(self) -> usize {
+        self as usize
     }
 }
 
@@ -76,10 +95,12 @@ pub(super) struct Compiled {
     pub priority: i64,
     pub bytecode: Vec<u8>,
     /// Compiled as well; see [`conf`].
-    pub conf: Vec<u8>,
+    pub conf: Arc<[u8]>,
     pub phases: Vec<Phase>,
-    /// False where the policy's `setup` said that with this conf it has nothing to do.
-    pub awake: bool,
+    /// Evaluated and recorded, never enforced.
+    pub shadow: bool,
+    /// What its `setup` made of the conf; `None` where it said that with this conf it has nothing to do.
+    pub prepared: Option<Prepared>,
 }
 
 /// Glob sets by their patterns' hash: each is compiled once for all threads.
@@ -171,23 +192,28 @@ impl PolicySet {
         })
     }
 
-    /// `name@version` in the order in which they run, sleeping ones included.
+    /// `name@version` in the order in which they run, sleeping ones included, those in shadow with a leading `~`.
     pub fn names(&self) -> Vec<Name> {
-        self.policies.iter().map(|policy| Name::clone(&policy.spoken)).collect()
+        let name = |policy: &Compiled| match policy.shadow {
+            true => Name::from(format!("~{}", policy.spoken)),
+            false => Name::clone(&policy.spoken),
+        };
+        self.policies.iter().map(name).collect()
     }
 
     /// Whether any policy has something to say in this phase.
     pub fn has(&self, phase: Phase) -> bool {
         self.policies
             .iter()
-            .any(|policy| policy.awake && policy.phases.contains(&phase))
+            .any(|policy| policy.prepared.is_some() && policy.phases.contains(&phase))
     }
 
     /// Hash of all that decides: the compiled files and their confs, in the order in which they run. For the record.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for policy in &self.policies {
-            for part in [policy.spoken.as_bytes(), &policy.bytecode, &policy.conf] {
+            let mode: &[u8] = if policy.shadow { b"shadow" } else { b"enforce" };
+            for part in [policy.spoken.as_bytes(), &policy.bytecode, &policy.conf, mode] {
                 hasher.update(&part.len().to_le_bytes());
                 hasher.update(part);
             }
@@ -205,16 +231,22 @@ impl PolicySet {
 }
 
 /// What a policy file may have at its top level.
-const TOP_FIELDS: [&str; 8] = [
+const TOP_FIELDS: [&str; 12] = [
     "name",
     "version",
     "priority",
+    "mode",
     "description",
     "schema",
+    "check",
     "setup",
+    "tenant",
     "request",
     "settled",
+    "alert",
 ];
+/// The key of every policy's conf that says whether it is enforced.
+const MODE: &str = "mode";
 
 fn compile(
     source: &Source,
@@ -238,8 +270,18 @@ fn compile(
         Ok(schema) => Schema::read(&bench.lua, schema).map_err(|(key, message)| vec![at_key(source, &key, message)])?,
         Err(error) => return Err(at(error.to_string())),
     };
-    let given = confs.get(&head.name).cloned().unwrap_or_default();
-    let conf = schema.apply(&given).map_err(|wrong| {
+    let mut given = confs.get(&head.name).cloned().unwrap_or_default();
+    let said = given.as_object_mut().and_then(|given| given.remove(MODE));
+    let shadow = match said.as_ref().map(|said| said.as_str()) {
+        None => head.shadow,
+        Some(Some("shadow")) => true,
+        Some(Some("enforce")) => false,
+        Some(_) => {
+            let message = format!("policies.conf.{}.mode must be enforce or shadow", head.name);
+            return Err(at(message));
+        }
+    };
+    let of_conf = |wrong: Vec<(String, String)>| {
         let errors = wrong.into_iter().map(|(path, message)| {
             let key = path.split(['.', '[']).next().unwrap_or_default();
             PolicyError {
@@ -248,17 +290,21 @@ fn compile(
             }
         });
         errors.collect::<Vec<_>>()
-    })?;
+    };
+    let conf = schema.apply(&given).map_err(of_conf)?;
     let conf = conf::compile(&conf).map_err(at)?;
-    let awake = bench.set_up(&loaded, &conf).map_err(at)?.is_some();
-    let phases = [(Phase::Request, &loaded.request), (Phase::Settled, &loaded.settled)];
+    let wrong = bench.check(&loaded, &conf).map_err(at)?;
+    if !wrong.is_empty() {
+        return Err(of_conf(wrong));
+    }
+    let prepared = bench.set_up(&loaded, &conf).map_err(at)?;
+    let phases = Phase::ALL.into_iter().zip(&loaded.phases);
     let phases: Vec<Phase> = phases
-        .into_iter()
-        .filter(|(_, found)| found.is_some())
-        .map(|(phase, _)| phase)
+        .filter_map(|(phase, found)| found.is_some().then_some(phase))
         .collect();
     if phases.is_empty() {
-        return Err(at("the policy has neither request nor settled".to_owned()));
+        let names = Phase::ALL.map(Phase::name).join(", ");
+        return Err(at(format!("the policy has none of the phases {names}")));
     }
     Ok(Compiled {
         spoken: format!("{}@{}", head.name, head.version).into(),
@@ -266,9 +312,10 @@ fn compile(
         origin: source.origin.clone(),
         priority: head.priority,
         bytecode,
-        conf,
+        conf: conf.into(),
         phases,
-        awake,
+        shadow,
+        prepared,
     })
 }
 
@@ -276,6 +323,8 @@ struct Head {
     name: String,
     version: String,
     priority: i64,
+    /// What the file says; the conf may say otherwise.
+    shadow: bool,
 }
 
 /// Priority of a policy that names none.
@@ -317,10 +366,17 @@ impl Head {
             Ok(Value::Integer(found)) if found.abs() <= 1_000_000 => found,
             _ => return Err(("priority".to_owned(), "priority must be a whole number".to_owned())),
         };
+        let shadow = match loaded.table.raw_get::<Value>(MODE) {
+            Ok(Value::Nil) => false,
+            Ok(Value::String(mode)) if *mode.as_bytes() == *b"enforce" => false,
+            Ok(Value::String(mode)) if *mode.as_bytes() == *b"shadow" => true,
+            _ => return Err((MODE.to_owned(), "mode must be enforce or shadow".to_owned())),
+        };
         Ok(Head {
             name,
             version,
             priority,
+            shadow,
         })
     }
 }

@@ -72,6 +72,7 @@ fn run(request: &str) -> Result<Verdict, PolicyFailure> {
 struct Call {
     key: Secret<String>,
     fingerprint: String,
+    claim: String,
     tenant: String,
     agent: String,
     model: String,
@@ -79,6 +80,7 @@ struct Call {
     zone: String,
     max_output: Option<u64>,
     tags: BTreeMap<Name, Name>,
+    history: Option<History>,
 }
 
 impl Default for Call {
@@ -92,6 +94,7 @@ impl Call {
         Call {
             key: Secret::new(key.to_owned()),
             fingerprint: "f1".to_owned(),
+            claim: String::new(),
             tenant: String::new(),
             agent: "coder".to_owned(),
             model: "claude-opus-4-5".to_owned(),
@@ -100,6 +103,7 @@ impl Call {
             zone: "UTC".to_owned(),
             max_output: Some(1_000),
             tags: BTreeMap::from([("team".into(), "ml".into()), ("feature".into(), "chat".into())]),
+            history: None,
         }
     }
 
@@ -120,6 +124,7 @@ impl Call {
             max_output: self.max_output,
             key: &self.key,
             fingerprint: &self.fingerprint,
+            claim: &self.claim,
             tenant: &self.tenant,
             agent: &self.agent,
             session: "",
@@ -131,7 +136,11 @@ impl Call {
                 input_tokens: 120,
                 output_tokens: 1_000,
                 usd: Usd::from_nanos(25_600_000),
+                output_usd: Usd::from_nanos(25_000_000),
             },
+            history: self.history,
+            priced: true,
+            free: false,
         }
     }
 }
@@ -160,7 +169,8 @@ fn a_whole_policy_as_the_design_shows_it() {
     let limit = Limit::usd(Usd::from_nanos(5_000_000_000)).unwrap();
     let expected = AskedBound {
         bound: Bound::new("agent:coder".into(), Window::Day, Zone::utc(), limit, Mode::Hard).unwrap(),
-        soft_ppm: 0,
+        soft: Thresholds::default(),
+        clamps: false,
         policy: "no-dear-models-at-night@1".into(),
     };
     assert_eq!((verdict.bounds.as_slice(), verdict.deny), ([expected].as_slice(), None));
@@ -281,11 +291,7 @@ fn files_are_refused_with_their_line_and_key() {
             Some(2),
             "version must be text",
         ),
-        (
-            "return { name = 'x', version = '1' }",
-            None,
-            "neither request nor settled",
-        ),
+        ("return { name = 'x', version = '1' }", None, "none of the phases"),
         (
             "return { name = 'x', version = '1',\n requst = function() end }",
             Some(2),
@@ -324,18 +330,18 @@ fn files_are_refused_with_their_line_and_key() {
 
 #[test]
 fn confs_are_checked_by_the_schema() {
-    let text = "return { name = 'x', version = '1', request = function(conf)\n assert(conf.limit == '2.5') end,\n schema = {\n limit = { type = 'usd', required = true },\n who = { type = 'list', items = { type = 'glob' } },\n mode = { type = 'string', one_of = { 'a', 'b' } },\n n = { type = 'integer', min = 1, max = 9 } } }";
+    let text = "return { name = 'x', version = '1', request = function(conf)\n assert(conf.limit == '2.5') end,\n schema = {\n limit = { type = 'usd', required = true },\n who = { type = 'list', items = { type = 'glob' } },\n kind = { type = 'string', one_of = { 'a', 'b' } },\n n = { type = 'integer', min = 1, max = 9 } } }";
     let load = |conf: Value| set_with(vec![source("x", text)], "x", conf);
-    let bed = Bed::new(load(json!({"limit": 2.5, "who": ["sk-*"], "mode": "a", "n": 3})).unwrap());
+    let bed = Bed::new(load(json!({"limit": 2.5, "who": ["sk-*"], "kind": "a", "n": 3})).unwrap());
     bed.ask(&Call::default()).unwrap();
-    let errors = load(json!({"limit": "-1", "who": ["ok", "[bad"], "mode": "c", "n": 10, "typo": 1}))
+    let errors = load(json!({"limit": "-1", "who": ["ok", "[bad"], "kind": "c", "n": 10, "typo": 1}))
         .err()
         .unwrap();
     let all = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     for expected in [
         "x.lua:4: conf.limit is negative",
         "conf.who[2]",
-        "conf.mode must be one of",
+        "conf.kind must be one of",
         "conf.n is 10, above 9",
         "conf.typo is not",
     ] {
@@ -361,7 +367,7 @@ fn a_folder_adds_replaces_and_is_watched() {
             .unwrap()
             .names()
             .len(),
-        1
+        builtin_sources().len()
     );
     std::fs::create_dir(&dir).unwrap();
     assert!(!watch.changed(Some(&dir)));
@@ -370,7 +376,8 @@ fn a_folder_adds_replaces_and_is_watched() {
     let names = load_dir(Some(&dir), &BTreeMap::new(), Options::default())
         .unwrap()
         .names();
-    assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), ["mine@1"]);
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    assert!(names.contains(&"mine@1") && !names.contains(&"budget@2"), "{names:?}");
     std::fs::write(dir.join("broken.lua"), "return {\n!").unwrap();
     assert!(watch.changed(Some(&dir)));
     let errors = load_dir(Some(&dir), &BTreeMap::new(), Options::default())
@@ -381,4 +388,212 @@ fn a_folder_adds_replaces_and_is_watched() {
         "{errors:?}"
     );
     assert!(!watch.changed(Some(&dir)));
+}
+
+#[test]
+fn confs_may_have_maps_times_zones_and_amounts_and_checks_across_fields() {
+    let text = "return { name = 'x', version = '1',
+      schema = {
+        zones = { type = 'map', items = { type = 'zone' } },
+        since = { type = 'time' },
+        most = { type = 'amount' },
+        words = { type = 'list', items = { type = 'string' } },
+      },
+      check = function(conf)
+        if conf.since and conf.since > 5 and not conf.most then return { { key = 'since', message = 'needs most' } } end
+      end,
+      request = function(conf)
+        assert(conf.zones.acme == 'Europe/Berlin' and conf.since == 1767225600000)
+        assert(conf.most == '90000000000' and conf.words[1] == 'one' and #conf.words == 1)
+      end }";
+    let load = |conf: Value| set_with(vec![source("x", text)], "x", conf);
+    let good =
+        json!({"zones": {"acme": "Europe/Berlin"}, "since": "2026-01-01", "most": 90_000_000_000_u64, "words": "one"});
+    Bed::new(load(good).unwrap()).ask(&Call::default()).unwrap();
+    for (conf, line, says) in [
+        (
+            json!({"zones": {"acme": "Mars/Base"}}),
+            Some(3),
+            "conf.zones.acme is no time zone",
+        ),
+        (json!({"since": "yesterday"}), Some(4), "conf.since is no time"),
+        (json!({"most": -1}), Some(5), "conf.most is negative"),
+        (
+            json!({"since": "2026-01-01T00:00:00+01:00"}),
+            Some(4),
+            "conf.since needs most",
+        ),
+    ] {
+        let errors = load(conf).err().unwrap();
+        assert!(errors[0].message.contains(says) && errors[0].line == line, "{errors:?}");
+    }
+    let taken =
+        "return { name = 'x', version = '1', request = function() end,\n schema = { mode = { type = 'string' } } }";
+    assert!(
+        set_with(vec![source("x", taken)], "x", json!({})).err().unwrap()[0]
+            .message
+            .contains("every policy's already")
+    );
+}
+
+#[test]
+fn setup_runs_once_and_its_result_reaches_every_thread() {
+    let text = "return { name = 'x', version = '1',
+      setup = function(conf)
+        local shared = { 7 }
+        local loop = { shared = shared, again = shared, of = choose({ 'sk-dev-*', 'sk-*' }, { limits({ { window = 'day', limit = 3 } }), 'text' }) }
+        loop.self = loop
+        loop.exact = choose({ 'coder', 'b' }, { 1, false }, 'exact')
+        loop.globs = globs({ 'a', '*' })
+        return loop
+      end,
+      request = function(conf, call, book)
+        assert(book.self == book and book.shared == book.again and book.shared[1] == 7)
+        assert(book.exact:of(call.agent) == 1 and book.exact:of('b') == false and book.exact:of('c') == nil)
+        assert(book.globs:first('zz') == 2 and book.of:of('sk-x') == 'text' and book.of:of('none') == nil)
+        assert(not pcall(function() book.shared[1] = 8 end) and not pcall(function() book.new = 1 end))
+        return book.of:of(call.key):on('agent')
+      end }";
+    let bed = Bed::new(set(vec![source("x", text)]));
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                for _ in 0..3 {
+                    assert_eq!(
+                        bed.ask(&Call::default()).unwrap().lines(),
+                        ["budget agent:coder day 3 usd block"]
+                    );
+                }
+            });
+        }
+    });
+    for (setup, says) in [
+        ("return { function() end }", "setup returned a function"),
+        ("return setmetatable({}, { __index = math })", "metatable"),
+        ("return { choose({ 'a' }, {}) }", "1 patterns and 0 values"),
+        ("return { choose({ '[' }, { 1 }) }", "pattern 1"),
+    ] {
+        let text =
+            format!("return {{ name = 'x', version = '1', setup = function() {setup} end, request = function() end }}");
+        let errors = PolicySet::load(vec![source("x", &text)], &BTreeMap::new(), Options::default())
+            .err()
+            .unwrap();
+        assert!(errors[0].message.contains(says), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_large_conf_costs_nothing_until_it_is_looked_into() {
+    let text = "return { name = 'x', version = '1', schema = { rules = { type = 'list', default = {} }, deep = { type = 'table' } },
+      request = function(conf, call)
+        if call.agent == 'looks' then
+          assert(#conf.rules == 20000 and conf.rules[7] == 'rule 7' and conf.nothing == nil)
+          local seen = 0
+          for name in conf do seen += 1 end
+          return header{ name = 'x', value = seen .. '' }
+        end
+      end }";
+    let rules: Vec<Value> = (1..=20_000).map(|at| json!(format!("rule {at}"))).collect();
+    let bed = Bed::new(set_with(vec![source("x", text)], "x", json!({ "rules": rules })).unwrap());
+    assert!(bed.ask(&Call::default()).unwrap().is_empty());
+    let looks = Call {
+        agent: "looks".to_owned(),
+        ..Call::default()
+    };
+    assert_eq!(bed.ask(&looks).unwrap().lines(), ["header x: 1"]);
+}
+
+#[test]
+fn kinds_alone_are_the_calls_own_accounts_and_clients_cannot_break_them() {
+    let call = Call {
+        model: "m".repeat(2_000),
+        agent: String::new(),
+        ..Call::default()
+    };
+    let asked = "local function b(account) return budget{ account = account, window = 'total', limit = 1 } end
+      return { b'key', b'agent', b'model', b'provider', b'tag:team', b'tag:none', b'tag:a=b', b'global', b'user:x' }";
+    let bounds = Bed::of(asked).ask(&call).unwrap().bounds;
+    let accounts: Vec<&str> = bounds.iter().map(|asked| &**asked.bound.account()).collect();
+    assert_eq!(
+        accounts,
+        [
+            "key:f1",
+            "agent:",
+            "model:other",
+            "provider:anthropic",
+            "tag:team=ml",
+            "tag:none=",
+            "tag:a=b",
+            "global",
+            "user:x"
+        ]
+    );
+    assert!(run("assert(spent('key', 'day') == 0 and held('tag:team') == 0)").is_ok());
+    assert!(run("return budget{ account = 'keys', window = 'day', limit = 1 }").is_err());
+}
+
+#[test]
+fn the_shipped_policies_pass_their_specs() {
+    let dir = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"));
+    let outcomes = spec::test_folder(dir).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let wrong: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| {
+            Some(format!(
+                "{}: {}: {}",
+                outcome.file.display(),
+                outcome.spec,
+                outcome.fault.as_ref()?
+            ))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    for source in builtin_sources() {
+        let own = |outcome: &&spec::Outcome| outcome.file.file_stem().is_some_and(|stem| *stem == *source.name);
+        assert!(
+            outcomes.iter().filter(own).count() >= 5,
+            "{} has hardly a spec",
+            source.name
+        );
+    }
+}
+
+#[test]
+fn specs_find_what_is_wrong_and_policies_that_remember() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    write(
+        "counts.lua",
+        "local asked = 0 return { name = 'counts', version = '1', request = function(_, call)
+           asked += 1 return header{ name = 'x', value = (if call.agent == 'counts' then asked else 0) .. '' } end }",
+    );
+    write(
+        "spec/counts.lua",
+        "return { policy = 'counts', specs = {
+           { name = 'good', call = {}, expect = { 'header x: 0' } },
+           { name = 'wrong', call = {}, expect = {} },
+           { name = 'remembers', call = { agent = 'counts' }, expect = { 'header x: 1' } },
+           { name = 'does not fail', call = {}, fails = 'no' },
+         } }",
+    );
+    let outcomes = spec::test_folder(folder.path()).unwrap();
+    let faults: Vec<Option<&str>> = outcomes.iter().map(|outcome| outcome.fault.as_deref()).collect();
+    assert_eq!(faults[0], None);
+    for (fault, says) in faults[1..].iter().zip([
+        "expected\n  nothing\ngot\n  header x: 0",
+        "remembers",
+        "expected a failure",
+    ]) {
+        assert!(fault.unwrap().contains(says), "{fault:?}");
+    }
+    write("spec/broken.lua", "return { policy = 'counts', spexs = {} }");
+    assert!(
+        spec::test_folder(folder.path()).unwrap_err()[0]
+            .file
+            .ends_with("broken.lua")
+    );
 }

@@ -1,25 +1,62 @@
 //! What policies ask for, checked and merged into one Verdict, which the rest of the gateway makes hold.
 
-use agentledger_ledger::{Bound, Name, Unit, Window};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentledger_ledger::{Bound, Name, Unit, Window, Zone};
+
+use crate::config::Unpriced;
+use crate::rates::{Parallel, Rate};
 
 /// The merged outcome of all policies on one request.
 ///
 /// Policies run by priority, lowest first, equal ones by name. The first `deny` ends the run: what later ones would have asked for
-/// could not change the refusal. Everything else adds up: every bound must hold, the smallest clamp counts, and of two
-/// headers of one name the later policy's stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// could not change the refusal. Everything else adds up: every bound and every rate must hold, the smallest clamp and the
+/// longest delay count, what names one thing (a binding, a price for unpriced models) is named by the first, and of two
+/// headers or tags of one name the later policy's stays.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     pub deny: Option<Deny>,
     /// At most one for each (account, window, zone, unit, mode): of several the strictest limit stays.
     pub bounds: Vec<AskedBound>,
+    /// At most one for each (account, stretch, unit).
+    pub rates: Vec<Asked<Rate>>,
+    pub parallel: Vec<Asked<Parallel>>,
     /// Most output tokens that the request may name; the host splices it in where the call named more or none.
     pub clamp: Option<u64>,
+    /// In the order in which they were asked for.
+    pub routes: Vec<Asked<Route>>,
+    /// How long the request waits before it goes on.
+    pub delay: Duration,
+    /// Beside those that the client sent; of one name the later policy's stays, over the client's too.
+    pub tags: Vec<(Name, Name)>,
     /// Response headers, names in lower case.
     pub headers: Vec<(String, String)>,
+    pub alerts: Vec<AskedAlert>,
+    /// What a model without a price costs.
+    pub unpriced: Option<Asked<Unpriced>>,
+    /// Of the phase `tenant` only.
+    pub binding: Binding,
     /// `name@version` of every policy that asked for anything, in the order in which they ran.
     pub spoke: Vec<Name>,
+    /// What each policy in shadow asked for. Recorded, never enforced.
+    pub shadow: Vec<Shadow>,
     /// What the policies read of the balances, for the record: a replay gives them the same values.
     pub reads: Vec<Read>,
+}
+
+/// Something asked for, and `name@version` of the policy that did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked<T> {
+    pub asked: T,
+    pub policy: Name,
+}
+
+/// A policy in shadow, and what it asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shadow {
+    pub policy: Name,
+    pub verdict: Verdict,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +78,114 @@ pub struct Deny {
 pub struct AskedBound {
     /// Account, window, zone, limit and mode: hard (`action = "block"`) refuses, watch (`"warn"`) counts and warns.
     pub bound: Bound,
-    /// Share of the limit from which a warning is due, in parts per million; 0 for none.
-    pub soft_ppm: u32,
+    /// Shares of the limit from which to warn.
+    pub soft: Thresholds,
+    /// Where the request does not fit, its output is clamped to what is left (`action = "clamp"`).
+    pub clamps: bool,
     /// `name@version` of the policy that asked.
     pub policy: Name,
+}
+
+/// Shares of a limit, in parts per million, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Thresholds(Option<Arc<[u32]>>);
+
+impl Thresholds {
+    /// 0 is no threshold.
+    pub fn new(mut ppm: Vec<u32>) -> Thresholds {
+        ppm.retain(|share| *share > 0);
+        ppm.sort_unstable();
+        ppm.dedup();
+        Thresholds((!ppm.is_empty()).then(|| ppm.into()))
+    }
+
+    pub fn as_slice(&self) -> &[u32] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The highest threshold that `spent` has reached.
+    pub fn reached(&self, spent: i64, limit: i64) -> Option<u32> {
+        let reached = |share: &&u32| i128::from(spent) * 1_000_000 >= i128::from(limit) * i128::from(**share);
+        self.as_slice().iter().rev().find(reached).copied()
+    }
+}
+
+/// Models to go to in place of the one that was asked for, at the same provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The first that has a price, that no policy denies and whose hold fits is taken.
+    pub alternatives: Vec<Name>,
+    pub when: When,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// Only where the request as asked does not fit its budgets.
+    OverBudget,
+}
+
+/// Who is asking after all, as the phase `tenant` found. `None`: as the client says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binding {
+    pub tenant: Option<Name>,
+    pub zone: Option<Zone>,
+    pub agent: Option<Name>,
+    pub session: Option<Name>,
+    pub user: Option<Name>,
+    pub task: Option<Name>,
+}
+
+impl Binding {
+    pub(super) fn or(&mut self, later: Binding) {
+        fn keep<T>(first: &mut Option<T>, later: Option<T>) {
+            if first.is_none() {
+                *first = later;
+            }
+        }
+        keep(&mut self.tenant, later.tenant);
+        keep(&mut self.zone, later.zone);
+        keep(&mut self.agent, later.agent);
+        keep(&mut self.session, later.session);
+        keep(&mut self.user, later.user);
+        keep(&mut self.task, later.task);
+    }
+}
+
+/// Something that people should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedAlert {
+    /// A stable word: `budget_exceeded`.
+    pub kind: String,
+    pub severity: Severity,
+    pub message: String,
+    pub details: Vec<(String, String)>,
+    /// What it is about: within the cooldown one alert of a kind about one thing is enough. Empty: as a whole.
+    pub about: String,
+    pub policy: Name,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl Severity {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Severity> {
+        [Severity::Info, Severity::Warning, Severity::Critical]
+            .into_iter()
+            .find(|severity| severity.name() == name)
+    }
 }
 
 /// One value that a policy read with `spent` or `held`.
@@ -56,37 +197,6 @@ pub struct Read {
     pub unit: Unit,
     /// In nano-dollars, tokens or requests.
     pub value: i64,
-}
-
-/// The kinds of accounts, as in the design's table of nouns; `global` stands alone.
-const ACCOUNT_KINDS: [&str; 9] = [
-    "key", "tenant", "user", "agent", "session", "task", "model", "provider", "tag",
-];
-/// Longest account name in bytes. Those that clients name are shorter by `limits.identity_bytes_max`.
-const ACCOUNT_BYTES_MAX: usize = 512;
-
-/// Checks an account's name. The part after the colon may be empty: all requests that say no agent share `agent:`.
-pub fn check_account(account: &str) -> Result<(), String> {
-    if account.len() > ACCOUNT_BYTES_MAX {
-        return Err(format!("is longer than {ACCOUNT_BYTES_MAX} bytes"));
-    }
-    if account.chars().any(char::is_control) {
-        return Err("has control characters".to_owned());
-    }
-    let kind = account.split_once(':').map_or(account, |(kind, _)| kind);
-    let known = if account.contains(':') {
-        ACCOUNT_KINDS.contains(&kind)
-    } else {
-        account == "global"
-    };
-    if known {
-        Ok(())
-    } else {
-        Err(format!(
-            "must be global or one of {}:NAME",
-            ACCOUNT_KINDS.join(":NAME, ")
-        ))
-    }
 }
 
 impl Verdict {
@@ -107,6 +217,27 @@ impl Verdict {
         }
     }
 
+    pub(super) fn add_rate(&mut self, rate: Asked<Rate>) {
+        let same = |known: &&mut Asked<Rate>| {
+            let (known, asked) = (&known.asked, &rate.asked);
+            (known.per, known.unit) == (asked.per, asked.unit) && known.account == asked.account
+        };
+        match self.rates.iter_mut().find(same) {
+            Some(known) if known.asked.limit <= rate.asked.limit => {}
+            Some(known) => *known = rate,
+            None => self.rates.push(rate),
+        }
+    }
+
+    pub(super) fn add_parallel(&mut self, parallel: Asked<Parallel>) {
+        let same = |known: &&mut Asked<Parallel>| known.asked.account == parallel.asked.account;
+        match self.parallel.iter_mut().find(same) {
+            Some(known) if known.asked.limit <= parallel.asked.limit => {}
+            Some(known) => *known = parallel,
+            None => self.parallel.push(parallel),
+        }
+    }
+
     pub(super) fn add_clamp(&mut self, max_output: u64) {
         self.clamp = Some(self.clamp.map_or(max_output, |known| known.min(max_output)));
     }
@@ -116,8 +247,13 @@ impl Verdict {
         self.headers.push((name, value));
     }
 
+    pub(super) fn add_tag(&mut self, name: Name, value: Name) {
+        self.tags.retain(|(known, _)| *known != name);
+        self.tags.push((name, value));
+    }
+
     /// Whether any policy asked for anything.
     pub fn is_empty(&self) -> bool {
-        self.spoke.is_empty()
+        self.spoke.is_empty() && self.shadow.is_empty()
     }
 }

@@ -2,20 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agentledger_ledger::{Entry, Name, Unit, Window};
-use mlua::chunk::ChunkMode;
-use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, UserData, UserDataMethods, Value};
+use mlua::chunk::{ChunkMode, Compiler};
+use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, Value};
 
+use super::choose;
 use super::engine::{Cause, PolicyFailure};
-use super::facts::{Balances, CallFacts, KeyHandle, Shared};
-use super::glob::GlobSet;
-use super::intent::{Asked, host_table, limits_function};
+use super::event::Event;
+use super::facts::{Balances, CallFacts, Shared};
+use super::intent::{Asked, host_table};
+use super::prepared::{self, LAZY_CONF_BYTES, LazyConf, Prepared};
 use super::sandbox::{self, Stopwatch};
 use super::set::{Compiled, GlobCache, Options, Phase};
-use super::verdict::Verdict;
+use super::terms::limits_function;
+use super::verdict::{AskedAlert, Shadow, Verdict};
 
 const PRELUDE: &str = include_str!("prelude.luau");
 /// Loading reads whole rule lists: it may take this many deadlines and this much memory beyond the cap for calls.
@@ -24,11 +27,21 @@ const LOAD_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Longest error text that leaves the engine, in characters.
 const ERROR_CHARS_MAX: usize = 500;
 
+/// The prelude's bytecode, compiled once for all VMs; a thread that takes over a swapped set has no time to lose.
+fn prelude() -> Option<&'static [u8]> {
+    static COMPILED: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    let compiled = COMPILED.get_or_init(|| {
+        let compiler = Compiler::new().set_optimization_level(1).set_debug_level(1);
+        compiler.compile(PRELUDE).ok()
+    });
+    compiled.as_deref()
+}
+
 pub(super) struct Vm {
     /// The set that is loaded.
     pub set_id: u64,
-    request: Vec<(Name, Name, Function)>,
-    settled: Vec<(Name, Name, Function)>,
+    /// By phase, in the order in which they run.
+    phases: [Vec<Member>; Phase::COUNT],
     shared: Rc<Shared>,
     asked: Rc<RefCell<Asked>>,
     watch: Rc<Stopwatch>,
@@ -37,11 +50,21 @@ pub(super) struct Vm {
     lua: Lua,
 }
 
+/// One policy's function for a phase.
+struct Member {
+    name: Name,
+    /// `name@version`.
+    spoken: Name,
+    /// Evaluated and recorded, never enforced.
+    shadow: bool,
+    function: Function,
+}
+
 /// A policy file as it loaded: what it says of itself, and its phases.
 pub(super) struct Loaded {
     pub table: Table,
-    pub request: Option<Function>,
-    pub settled: Option<Function>,
+    pub phases: [Option<Function>; Phase::COUNT],
+    pub check: Option<Function>,
     pub setup: Option<Function>,
 }
 
@@ -62,15 +85,21 @@ impl Bench {
         let (lua, watch) = sandbox::open(LOAD_MEMORY_BYTES_MAX)?;
         let (shared, asked, loading) = (Shared::new(), Rc::<RefCell<Asked>>::default(), Rc::new(Cell::new(true)));
         let host = host_table(&lua, &shared, &asked)?;
-        let prelude = lua.load(PRELUDE).set_name("=prelude");
-        let (bind, constructors): (Function, Table) = prelude.call(host)?;
+        let (bind, constructors): (Function, Table) = match prelude() {
+            Some(bytecode) => lua
+                .load(bytecode)
+                .set_mode(ChunkMode::Binary)
+                .set_name("=prelude")
+                .call(host)?,
+            None => lua.load(PRELUDE).set_name("=prelude").call(host)?,
+        };
         let globals = lua.globals();
         for pair in constructors.pairs::<LuaString, Function>() {
             let (name, constructor) = pair?;
             globals.raw_set(name, constructor)?;
         }
         add_balances(&lua, &shared)?;
-        add_globs(&lua, Arc::clone(globs), Rc::clone(&loading))?;
+        choose::add(&lua, globs, &loading)?;
         globals.raw_set("limits", limits_function(&lua, &shared, &asked, Rc::clone(&loading))?)?;
         sandbox::close(&lua)?;
         Ok(Bench {
@@ -108,45 +137,77 @@ impl Bench {
             Ok(other) => Err(format!("{name} must be a function, not a {}", other.type_name())),
             Err(error) => Err(error.to_string()),
         };
-        let (request, settled, setup) = (phase("request")?, phase("settled")?, phase("setup")?);
+        let mut phases: [Option<Function>; Phase::COUNT] = Default::default();
+        for (slot, of) in phases.iter_mut().zip(Phase::ALL) {
+            *slot = phase(of.name())?;
+        }
+        let (check, setup) = (phase("check")?, phase("setup")?);
         Ok(Loaded {
-            request,
-            settled,
+            phases,
+            check,
             setup,
             table,
         })
     }
 
-    /// Runs `setup`, if there is one, on the compiled conf. `None`: with this conf the policy has nothing to do.
-    pub fn set_up(&self, loaded: &Loaded, conf: &[u8]) -> Result<Option<(Value, Value)>, String> {
-        self.watch.start(self.deadline);
-        let run = || -> Result<_, LuaError> {
-            let conf: Value = self
-                .lua
-                .load(conf)
-                .set_mode(ChunkMode::Binary)
-                .set_name("=conf")
-                .eval()?;
-            let prepared = match &loaded.setup {
-                Some(setup) => setup.call::<Value>(&conf)?,
-                None => Value::Nil,
-            };
-            if let Value::Table(prepared) = &prepared {
-                prepared.set_readonly(true);
-            }
-            Ok((conf, prepared))
+    /// Runs `check`, if there is one: what is wrong between the fields of the compiled conf, by the key of each.
+    pub fn check(&self, loaded: &Loaded, conf: &[u8]) -> Result<Vec<(String, String)>, String> {
+        let Some(check) = &loaded.check else {
+            return Ok(Vec::new());
         };
-        let (conf, prepared) = run().map_err(|error| message_of(&error, &self.watch))?;
+        self.watch.start(self.deadline);
+        let run = || -> Result<Vec<(String, String)>, LuaError> {
+            let found: Option<Vec<Table>> = check.call(prepared::load(&self.lua, conf)?)?;
+            let found = found.unwrap_or_default().into_iter();
+            let wrong = found.map(|wrong| Ok((wrong.raw_get::<String>("key")?, wrong.raw_get::<String>("message")?)));
+            wrong.collect()
+        };
+        let wrong = run().map_err(|error| message_of(&error, &self.watch))?;
+        if self.watch.is_late() {
+            return Err("check ran longer than its deadline".to_owned());
+        }
+        Ok(wrong)
+    }
+
+    /// Runs `setup`, if there is one, on the compiled conf. `None`: with this conf the policy has nothing to do.
+    pub fn set_up(&self, loaded: &Loaded, conf: &[u8]) -> Result<Option<Prepared>, String> {
+        self.watch.start(self.deadline);
+        let run = || -> Result<Value, LuaError> {
+            match &loaded.setup {
+                Some(setup) => setup.call::<Value>(prepared::load(&self.lua, conf)?),
+                None => Ok(Value::Nil),
+            }
+        };
+        let prepared = run().map_err(|error| message_of(&error, &self.watch))?;
         if self.watch.is_late() {
             return Err("setup ran longer than its deadline".to_owned());
         }
-        Ok((prepared != Value::Boolean(false)).then_some((conf, prepared)))
+        if prepared == Value::Boolean(false) {
+            return Ok(None);
+        }
+        Prepared::read(&prepared).map(Some)
     }
 
-    fn bind(&self, phase: &Function, tied: &(Value, Value)) -> Result<Function, String> {
-        self.bind
-            .call((phase, &tied.0, &tied.1))
-            .map_err(|error| error.to_string())
+    /// Ties a policy's phases to its conf and to what its setup prepared.
+    fn bind(
+        &self,
+        loaded: &Loaded,
+        policy: &Compiled,
+        prepared: &Prepared,
+    ) -> Result<Vec<(Phase, Function)>, LuaError> {
+        let conf = if policy.conf.len() > LAZY_CONF_BYTES {
+            Value::UserData(self.lua.create_userdata(LazyConf::new(&policy.conf))?)
+        } else {
+            prepared::load(&self.lua, &policy.conf)?
+        };
+        let prepared = prepared.build(&self.lua, &self.shared, &self.asked)?;
+        let mut bound = Vec::new();
+        for (phase, function) in Phase::ALL.into_iter().zip(&loaded.phases) {
+            if let Some(function) = function {
+                bound.push((phase, self.bind.call((function, &conf, &prepared))?));
+            }
+        }
+        Ok(bound)
     }
 }
 
@@ -161,17 +222,22 @@ impl Vm {
     ) -> Result<Vm, PolicyFailure> {
         let no_vm = |error: LuaError| PolicyFailure::new("sandbox", Cause::Load, error.to_string());
         let bench = Bench::new(options, globs).map_err(no_vm)?;
-        let (mut request, mut settled) = (Vec::new(), Vec::new());
-        for policy in policies.iter().filter(|policy| policy.awake) {
+        let mut phases: [Vec<Member>; Phase::COUNT] = Default::default();
+        for policy in policies {
+            let Some(prepared) = &policy.prepared else { continue };
             let failed = |message: String| PolicyFailure::new(&policy.name, Cause::Load, message);
             let loaded = bench.load(&policy.origin, &policy.bytecode).map_err(failed)?;
-            let Some(tied) = bench.set_up(&loaded, &policy.conf).map_err(failed)? else {
-                continue;
-            };
-            for (phase, functions) in [(&loaded.request, &mut request), (&loaded.settled, &mut settled)] {
-                if let Some(phase) = phase {
-                    let bound = bench.bind(phase, &tied).map_err(failed)?;
-                    functions.push((Name::clone(&policy.name), Name::clone(&policy.spoken), bound));
+            let bound = bench
+                .bind(&loaded, policy, prepared)
+                .map_err(|error| failed(message_of(&error, &bench.watch)))?;
+            for (phase, function) in bound {
+                if let Some(members) = phases.get_mut(phase.place()) {
+                    members.push(Member {
+                        name: Name::clone(&policy.name),
+                        spoken: Name::clone(&policy.spoken),
+                        shadow: policy.shadow,
+                        function,
+                    });
                 }
             }
         }
@@ -192,8 +258,7 @@ impl Vm {
         } = bench;
         Ok(Vm {
             set_id,
-            request,
-            settled,
+            phases,
             shared,
             asked,
             watch,
@@ -202,90 +267,110 @@ impl Vm {
         })
     }
 
-    /// Asks the policies about a call. On failure says whether this VM may be used again.
-    pub fn request(
-        &self,
-        facts: &CallFacts<'_>,
-        balances: &Arc<dyn Balances>,
-    ) -> Result<Verdict, (PolicyFailure, Health)> {
+    fn members(&self, phase: Phase) -> &[Member] {
+        self.phases.get(phase.place()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Asks the policies about a call, in `tenant` or `request`. A policy that fails ends it; one in shadow that fails is
+    /// told beside the answer.
+    pub fn ask(&self, phase: Phase, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Answer {
         let handle = self.shared.open_call(facts, balances);
-        let mut verdict = Verdict::default();
-        let outcome = self
-            .lua
-            .create_userdata(handle)
-            .map_err(|error| self.failure("sandbox", &error))
-            .and_then(|call| {
-                for (name, spoken, function) in &self.request {
-                    self.run(name, spoken, function, &call, &mut verdict)?;
-                    if verdict.deny.is_some() {
+        let mut answer = Answer::default();
+        match self.lua.create_userdata(handle) {
+            Err(error) => answer.stop(self.failure("sandbox", &error)),
+            Ok(call) => {
+                for member in self.members(phase) {
+                    let mut own = Verdict::default();
+                    let into = if member.shadow { &mut own } else { &mut answer.verdict };
+                    match self.run(member, phase, &call, into) {
+                        Err(failed) if member.shadow => {
+                            if !answer.tell(failed) {
+                                break;
+                            }
+                        }
+                        Err(failed) => {
+                            answer.stop(failed);
+                            break;
+                        }
+                        Ok(()) if member.shadow && !own.is_empty() => answer.verdict.shadow.push(Shadow {
+                            policy: Name::clone(&member.spoken),
+                            verdict: own,
+                        }),
+                        Ok(()) => {}
+                    }
+                    if answer.verdict.deny.is_some() {
                         break;
                     }
                 }
-                Ok(())
-            });
-        verdict.reads = self.shared.close();
-        outcome.map(|()| verdict)
+            }
+        }
+        answer.verdict.reads = self.shared.close();
+        answer
     }
 
     /// Tells the policies of a settled entry; one that fails does not keep it from the others.
-    pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> Vec<(PolicyFailure, Health)> {
+    pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> Answer {
         let handle = self.shared.open_entry(entry, balances);
-        let mut failures = Vec::new();
-        match self.lua.create_userdata(handle) {
-            Err(error) => failures.push(self.failure("sandbox", &error)),
+        self.tell(Phase::Settled, self.lua.create_userdata(handle))
+    }
+
+    /// Tells the policies of an event.
+    pub fn alert(&self, event: Event, balances: &Arc<dyn Balances>) -> Answer {
+        let handle = self.shared.open_event(event, balances);
+        self.tell(Phase::Alert, self.lua.create_userdata(handle))
+    }
+
+    fn tell(&self, phase: Phase, told: Result<AnyUserData, LuaError>) -> Answer {
+        let mut answer = Answer::default();
+        match told {
+            Err(error) => answer.stop(self.failure("sandbox", &error)),
             Ok(told) => {
-                for (name, spoken, function) in &self.settled {
-                    let mut verdict = Verdict::default();
-                    match self.run(name, spoken, function, &told, &mut verdict) {
-                        Err((failure, Health::Spoiled)) => {
-                            failures.push((failure, Health::Spoiled));
-                            break;
+                for member in self.members(phase) {
+                    let mut own = Verdict::default();
+                    match self.run(member, phase, &told, &mut own) {
+                        Err(failed) => {
+                            if !answer.tell(failed) {
+                                break;
+                            }
                         }
-                        Err(failure) => failures.push(failure),
-                        Ok(())
-                            if verdict.deny.is_some()
-                                || !verdict.bounds.is_empty()
-                                || verdict.clamp.is_some()
-                                || !verdict.headers.is_empty() =>
-                        {
-                            let message = "asked in settled for what only request can have";
-                            failures.push((
-                                PolicyFailure::new(name, Cause::Intent, message.to_owned()),
-                                Health::Good,
-                            ));
-                        }
-                        Ok(()) => {}
+                        Ok(()) if member.shadow => {}
+                        Ok(()) => answer.verdict.alerts.append(&mut own.alerts),
                     }
                 }
             }
         }
         self.shared.close();
-        failures
+        answer
     }
 
     fn run(
         &self,
-        name: &Name,
-        spoken: &Name,
-        function: &Function,
+        member: &Member,
+        phase: Phase,
         facts: &AnyUserData,
         verdict: &mut Verdict,
     ) -> Result<(), (PolicyFailure, Health)> {
-        self.asked.borrow_mut().begin(spoken);
+        self.asked.borrow_mut().begin(&member.spoken, phase);
         self.watch.start(self.deadline);
-        let outcome = function.call::<()>(facts);
+        let outcome = member.function.call::<()>(facts);
         let mut asked = self.asked.borrow_mut();
         match outcome {
             // A policy can catch the error that stops it; being late is its failure all the same.
             Ok(()) if self.watch.is_late() => Err((
-                PolicyFailure::new(name, Cause::Deadline, "ran longer than its deadline".to_owned()),
+                PolicyFailure::new(&member.name, Cause::Deadline, "ran longer than its deadline".to_owned()),
                 Health::Spoiled,
             )),
             Ok(()) => {
                 asked.merge_into(verdict);
                 Ok(())
             }
-            Err(error) => Err(self.failure(name, &error)),
+            Err(error) => {
+                let (mut failure, health) = self.failure(&member.name, &error);
+                if asked.misplaced && failure.cause == Cause::Error {
+                    failure.cause = Cause::Intent;
+                }
+                Err((failure, health))
+            }
         }
     }
 
@@ -302,9 +387,42 @@ impl Vm {
     }
 }
 
+/// What an evaluation came to.
+#[derive(Default)]
+pub(super) struct Answer {
+    pub verdict: Verdict,
+    /// The failure that ended it: of a policy whose word counts.
+    pub failure: Option<PolicyFailure>,
+    /// Failures that changed nothing else.
+    pub told: Vec<PolicyFailure>,
+    pub health: Health,
+}
+
+impl Answer {
+    fn stop(&mut self, (failure, health): (PolicyFailure, Health)) {
+        self.failure = Some(failure);
+        self.health = self.health.max(health);
+    }
+
+    /// Whether the others may still be asked.
+    fn tell(&mut self, (failure, health): (PolicyFailure, Health)) -> bool {
+        self.told.push(failure);
+        self.health = self.health.max(health);
+        self.health == Health::Good
+    }
+
+    /// The alerts that were asked for, and every failure.
+    pub fn alerts(self) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+        let mut failures = self.told;
+        failures.extend(self.failure);
+        (self.verdict.alerts, failures)
+    }
+}
+
 /// Whether a VM may be used after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Health {
+    #[default]
     Good,
     /// It was stopped in the middle of something: dropped, and built anew for the next call.
     Spoiled,
@@ -382,49 +500,4 @@ fn add_balances(lua: &Lua, shared: &Rc<Shared>) -> Result<(), LuaError> {
         from.balance(&account.to_str()?, None, unit("held", of)?)
     };
     lua.globals().raw_set("held", lua.create_function(held)?)
-}
-
-/// What `globs(list)` gives: `:first(text or call.key)` is the place of the first pattern that matches, from 1, or nil.
-struct Globs(Arc<GlobSet>);
-
-impl UserData for Globs {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("first", |_, this, of: Value| {
-            let found = match &of {
-                Value::String(text) => this.0.first(&text.to_str()?),
-                Value::UserData(data) => match data.borrow::<KeyHandle>() {
-                    Ok(key) => key.with_raw(|key| this.0.first(key))?,
-                    Err(_) => return Err(LuaError::runtime("globs:first takes text or call.key")),
-                },
-                _ => return Err(LuaError::runtime("globs:first takes text or call.key")),
-            };
-            Ok(found.and_then(|at| u32::try_from(at + 1).ok()))
-        });
-    }
-}
-
-fn add_globs(lua: &Lua, cache: Arc<GlobCache>, loading: Rc<Cell<bool>>) -> Result<(), LuaError> {
-    let globs = move |_: &Lua, list: Vec<LuaString>| {
-        if !loading.get() {
-            return Err(LuaError::runtime("globs: compile patterns in setup, not during a call"));
-        }
-        let mut patterns = Vec::with_capacity(list.len());
-        for pattern in &list {
-            patterns.push(pattern.to_str()?.to_owned());
-        }
-        let set = cache.get(&patterns).map_err(|(at, bad)| {
-            let pattern = patterns.get(at).map(String::as_str).unwrap_or_default();
-            LuaError::runtime(format!("globs: pattern {} ({pattern:?}) is a {bad}", at + 1))
-        })?;
-        Ok(Globs(set))
-    };
-    lua.globals().raw_set("globs", lua.create_function(globs)?)
-}
-
-/// Which function of a policy was running.
-pub(super) const fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Request => "request",
-        Phase::Settled => "settled",
-    }
 }

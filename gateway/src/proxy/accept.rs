@@ -15,19 +15,25 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 use crate::meter::reason;
-use crate::plugin::Dialect;
+use crate::plugin::{Billing, Dialect};
+use crate::proxy::apply::{self, Reserved};
+use crate::proxy::awaited::{Waiting, wait_for};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::fetch::{bill_of_answer, fetch};
 use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
 use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::{check_head, is_websocket, read_body};
 use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
-use crate::proxy::relay::relay;
+use crate::proxy::place::Patience;
+use crate::proxy::relay::{Relayed, relay};
 use crate::proxy::reply::{Refusal, answer_json, refuse};
-use crate::proxy::reserve::{self, Reserved, Unbounded, Waiting};
+use crate::proxy::reserve::{self, Unbounded};
+use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settle, unanswered};
-use crate::proxy::{decide, handover, report, size, socket};
+use crate::proxy::sigv4::refuse_foreign;
+use crate::proxy::{decide, handover, report, session, socket};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -60,10 +66,15 @@ impl HttpServerApp for Accept {
         match timeout(patience, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(_)) => {
+            Ok(Err(error)) => {
                 // pingora's error quotes the request, keys and all: it is not logged.
-                let refusal = Refusal::bad_request("bad_request", "the request head cannot be read").closing();
-                refuse(&mut session, &refusal, None).await;
+                let context = error.context.as_ref().map(|text| text.as_str());
+                let refusal = if context.is_some_and(|text| text.starts_with("Request header larger")) {
+                    Refusal::new(431, "headers_too_large", "request headers are too large")
+                } else {
+                    Refusal::bad_request("bad_request", "the request head cannot be read")
+                };
+                refuse(&mut session, &refusal.closing(), None).await;
                 return None;
             }
         }
@@ -186,6 +197,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         find_target(&rules, session.req_header()).map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
     let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
     let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
+    refuse_foreign(&way, session.req_header()).map_err(refused)?;
     let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
@@ -200,34 +212,45 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     );
-    let _running = report::begun(gateway, &exchange);
+    let _running = report::begun(gateway);
+    decide::bind(gateway, &mut exchange).map_err(refused)?;
+    session::admit(gateway, &exchange).map_err(refused)?;
+    exchange.session_end = SessionEnd::of(gateway, &exchange);
 
     if !exchange.is_metered() {
-        return pass_unmetered(gateway, session, &exchange).await.map_err(refused);
+        let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
+        let passed = match exchange.billing {
+            Billing::Free | Billing::Metered => pass_unmetered(gateway, session, &exchange, &headers).await,
+            Billing::Fetched | Billing::FetchedLines => fetch(gateway, session, exchange, &headers).await,
+        };
+        return passed.map_err(refused);
     }
-    let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
-    let verdict = decide::decide(gateway, &exchange, estimate.facts()).map_err(refused)?;
     let reserved = {
         let mut gone = pin!(client_gone(session));
-        let waiting = Waiting {
-            patience: rules.config.hold.wait,
+        let patience = Patience {
+            longest: rules.config.hold.wait,
             gone: gone.as_mut(),
         };
-        reserve::reserve(gateway, &exchange, estimate, verdict, waiting).await
+        apply::hold(gateway, &mut exchange, patience).await.map_err(refused)?
     };
-    let reserved = reserved.map_err(refused)?;
-    metered(gateway, session, &mut exchange, reserved)
-        .await
-        .map_err(refused)
+    if let Some(end) = &mut exchange.session_end {
+        end.is_entered = true;
+    }
+    metered(gateway, session, exchange, reserved).await.map_err(refused)
 }
 
 /// A free operation: forwarded, never held, never entered.
-async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchange) -> Result<bool, Refusal> {
+async fn pass_unmetered(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    exchange: &Exchange,
+    headers: &[(String, String)],
+) -> Result<bool, Refusal> {
     let outgoing = outgoing(exchange, session.req_header(), &Changes::default())?;
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     match forward(gateway, exchange, &outgoing, session, at_once).await {
         Ok(answer) => {
-            let relayed = relay(gateway, exchange, answer, false, &[], &mut Unbounded, session).await;
+            let relayed = relay(gateway, exchange, answer, false, headers, &mut Unbounded, session).await;
             Ok(relayed.finish(session).await)
         }
         Err(
@@ -239,20 +262,22 @@ async fn pass_unmetered(gateway: &Gateway, session: &mut ServerSession, exchange
 
 /// A metered operation, held: forward, relay, settle, report. The hold ends here, whatever happens.
 async fn metered(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &mut ServerSession,
-    exchange: &mut Exchange,
+    mut exchange: Exchange,
     reserved: Reserved,
 ) -> Result<bool, Refusal> {
     let Reserved {
         mut hold,
+        mut rates,
         input_tokens,
         changes,
         headers,
         verdict,
         mut allowance,
+        shadow,
     } = reserved;
-    let mut outgoing = match outgoing(exchange, session.req_header(), &changes) {
+    let mut outgoing = match outgoing(&exchange, session.req_header(), &changes) {
         Ok(outgoing) => outgoing,
         Err(refusal) => {
             hold.void("not_forwarded");
@@ -261,10 +286,10 @@ async fn metered(
     };
     let _stream = exchange.inspected.call.stream.then(|| gateway.metrics.stream_opened());
     let on_disk = async { hold.durable().await.map_err(|error| reserve::ledger_stopped(&error)) };
-    let forwarded = forward(gateway, exchange, &outgoing, session, on_disk).await;
+    let forwarded = forward(gateway, &exchange, &outgoing, session, on_disk).await;
     let answer = match forwarded {
         Ok(answer) => answer,
-        Err(failed) => return unanswered_end(gateway, exchange, hold, failed, &verdict),
+        Err(failed) => return unanswered_end(gateway, &exchange, hold, failed, &verdict),
     };
     // The request has been sent: a stream of minutes need not keep its megabytes.
     outgoing.body = Bytes::new();
@@ -273,7 +298,7 @@ async fn metered(
         let mut bounded = allowance.bind(&mut hold);
         relay(
             gateway,
-            exchange,
+            &exchange,
             answer,
             outgoing.usage_injected,
             &headers,
@@ -282,6 +307,20 @@ async fn metered(
         )
         .await
     };
+    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
+    let bill = bill_of_answer(&exchange, &relayed.metered);
+    if let Some(bill) = bill.filter(|_| goes_on(&exchange, &relayed)) {
+        let waiting = Waiting {
+            exchange,
+            hold,
+            verdict,
+            input_tokens,
+            ttfb_ms: relayed.ttfb_ms,
+        };
+        wait_for(gateway, bill, waiting);
+        drop((rates, shadow));
+        return Ok(relayed.finish(session).await);
+    }
     let ended = Ended {
         end: relayed.end,
         status: relayed.status,
@@ -289,8 +328,17 @@ async fn metered(
         verdict: &verdict,
         input_tokens,
     };
-    settle(gateway, exchange, hold, &relayed.metered, &ended);
+    settle(gateway, &mut exchange, hold, Some(&mut rates), &relayed.metered, &ended);
+    // Before the client sees the end: its next request must find its place free.
+    drop((rates, shadow));
     Ok(relayed.finish(session).await)
+}
+
+/// A background request whose work goes on at the provider, whatever became of this answer.
+fn goes_on(exchange: &Exchange, relayed: &Relayed) -> bool {
+    let metered = &relayed.metered;
+    let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
+    exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished
 }
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
@@ -309,7 +357,7 @@ fn unanswered_end(
         }
         Failed::NotTaken(refusal) => {
             let settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Unanswered(refusal) => {
@@ -317,7 +365,7 @@ fn unanswered_end(
             settlement.outcome = Outcome::UpstreamFailed;
             settlement.status = refusal.status;
             settlement.estimate_reason = Some(reason::UPSTREAM_FAILED.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::Cut(refusal) => {
@@ -326,12 +374,12 @@ fn unanswered_end(
             settlement.status = refusal.status;
             settlement.cost = settlement.cost.max(hold.held());
             settlement.estimate_reason = Some(reason::CUT.into());
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Err(refusal)
         }
         Failed::ClientGone => {
             let settlement = reserve::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, hold.settle(settlement).entry);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Ok(false)
         }
     }

@@ -2,18 +2,83 @@
 
 use std::sync::Arc;
 
-use crate::policy::{Balances, CallFacts, Deny, Estimate, Verdict};
+use agentledger_ledger::Name;
+
+use crate::policy::{Balances, CallFacts, Deny, Estimate, PolicyFailure, Verdict};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::reply::Refusal;
+use crate::proxy::report;
+
+/// What is known of a request's price when the policies are asked.
+#[derive(Clone, Copy)]
+pub struct Expected {
+    pub estimate: Estimate,
+    /// The model has a price of its own.
+    pub priced: bool,
+}
+
+/// Who is asking after all: the policies' first phase, before anything is counted on anyone.
+pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
+    let balances: Arc<dyn Balances> = gateway.balances.clone();
+    let facts = facts(exchange, None);
+    let verdict = gateway.policies.tenant(&facts, &balances).map_err(failed)?;
+    report::alerts(gateway, verdict.alerts);
+    if let Some(deny) = &verdict.deny {
+        report::denied(gateway, exchange, &deny.code);
+        return Err(denied(deny));
+    }
+    fn put(to: &mut Name, bound: Option<Name>) {
+        if let Some(bound) = bound {
+            *to = bound;
+        }
+    }
+    let binding = verdict.binding;
+    put(&mut exchange.tenant, binding.tenant);
+    put(&mut exchange.zone, binding.zone.map(|zone| zone.name().clone()));
+    put(&mut exchange.identity.agent, binding.agent);
+    put(&mut exchange.identity.session, binding.session);
+    put(&mut exchange.identity.user, binding.user);
+    put(&mut exchange.identity.task, binding.task);
+    exchange.identity.tags.extend(verdict.tags);
+    exchange.spoke = verdict.spoke;
+    exchange
+        .spoke
+        .extend(verdict.shadow.iter().map(|shadow| in_shadow(&shadow.policy)));
+    Ok(())
+}
 
 /// Asks the policies. A policy that fails closes the door, and names itself.
-pub fn decide(gateway: &Gateway, exchange: &Exchange, estimate: Estimate) -> Result<Verdict, Refusal> {
+pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: Expected) -> Result<Verdict, Refusal> {
+    let balances: Arc<dyn Balances> = gateway.balances.clone();
+    let facts = facts(exchange, Some(expected));
+    gateway.policies.request(&facts, &balances).map_err(failed)
+}
+
+/// Asks the policies about a call that costs nothing and is not held: they may refuse it, and say something in the head of
+/// its answer.
+pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
+    let balances: Arc<dyn Balances> = gateway.balances.clone();
+    let verdict = gateway
+        .policies
+        .request(&facts(exchange, None), &balances)
+        .map_err(failed)?;
+    report::alerts(gateway, verdict.alerts);
+    match &verdict.deny {
+        Some(deny) => {
+            report::denied(gateway, exchange, &deny.code);
+            Err(denied(deny))
+        }
+        None => Ok(verdict.headers),
+    }
+}
+
+fn facts(exchange: &Exchange, expected: Option<Expected>) -> CallFacts<'_> {
     let call = &exchange.inspected.call;
     let identity = &exchange.identity;
-    let facts = CallFacts {
+    CallFacts {
         at_ms: exchange.at_ms,
-        zone: "UTC",
+        zone: &exchange.zone,
         provider: &exchange.way.provider.name,
         dialect: &exchange.way.provider.dialect,
         operation: &exchange.operation,
@@ -22,6 +87,7 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, estimate: Estimate) -> Res
         max_output: call.max_output,
         key: &identity.key,
         fingerprint: &identity.fingerprint,
+        claim: identity.tenant_claim.as_deref().unwrap_or_default(),
         tenant: &exchange.tenant,
         agent: &identity.agent,
         session: &identity.session,
@@ -29,21 +95,28 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, estimate: Estimate) -> Res
         task: &identity.task,
         path: &exchange.called_path,
         tags: &identity.tags,
-        estimate,
-    };
-    let balances: Arc<dyn Balances> = gateway.balances.clone();
-    let verdict = gateway.policies.request(&facts, &balances).map_err(|failure| {
-        tracing::error!(
-            policy = failure.policy,
-            message = failure.message,
-            "a policy failed; the request is refused"
-        );
-        let message = format!("policy {} failed; the request is refused", failure.policy);
-        Refusal::new(503, "policy_failed", message)
-            .field("policy", failure.policy)
-            .final_answer()
-    })?;
-    Ok(verdict)
+        estimate: expected.map(|expected| expected.estimate).unwrap_or_default(),
+        priced: expected.is_none_or(|expected| expected.priced),
+        free: !exchange.is_metered(),
+        history: exchange.history,
+    }
+}
+
+fn failed(failure: PolicyFailure) -> Refusal {
+    tracing::error!(
+        policy = failure.policy,
+        message = failure.message,
+        "a policy failed; the request is refused"
+    );
+    let message = format!("policy {} failed; the request is refused", failure.policy);
+    Refusal::new(503, "policy_failed", message)
+        .field("policy", failure.policy)
+        .final_answer()
+}
+
+/// How an entry's verdict names a policy that is not enforced.
+pub fn in_shadow(policy: &Name) -> Name {
+    Name::from(format!("~{policy}"))
 }
 
 /// A policy's refusal, in its own words.

@@ -8,9 +8,13 @@ use pingora::http::RequestHeader;
 use ulid::Ulid;
 
 use crate::plugin::{Billing, Dialect};
+use crate::policy::History;
 use crate::proxy::gateway::{Rules, Way};
 use crate::proxy::identify::{Identity, Target};
 use crate::proxy::inspect::Inspected;
+use crate::proxy::price::StatedPrice;
+use crate::proxy::progress::Step;
+use crate::proxy::session::SessionEnd;
 
 /// What is known once the request is identified and inspected. A request keeps the rules it started with.
 pub struct Exchange {
@@ -27,8 +31,21 @@ pub struct Exchange {
     /// Path and query for the upstream, its base path included.
     pub forward_path: String,
     pub identity: Identity,
+    /// As the policies found it; empty for none.
     pub tenant: Name,
+    /// IANA name of the tenant's time zone; `UTC` unless a policy says otherwise.
+    pub zone: Name,
+    /// What a model without a price costs here, where a policy says so.
+    pub unpriced: Option<StatedPrice>,
+    /// Policies that spoke before the request was decided on.
+    pub spoke: Vec<Name>,
     pub inspected: Inspected,
+    /// What its session did before; `None` without a session.
+    pub history: Option<History>,
+    /// Its place among the session's steps, until it is over.
+    pub step: Option<Step>,
+    /// Set where the client says that the session ends with this call.
+    pub session_end: Option<SessionEnd>,
 }
 
 impl Exchange {
@@ -63,15 +80,26 @@ impl Exchange {
             method: header.method.as_str().to_owned(),
             called_path: header.uri.path().to_owned(),
             forward_path,
-            tenant: identity.tenant_claim.clone().unwrap_or_else(|| Name::from("")),
+            tenant: Name::from(""),
+            zone: Name::from("UTC"),
+            unpriced: None,
+            spoke: Vec::new(),
             identity,
             inspected,
+            history: None,
+            step: None,
+            session_end: None,
             way: target.way,
         }
     }
 
     pub fn is_metered(&self) -> bool {
         self.billing == Billing::Metered
+    }
+
+    /// Its answer is read for what it used.
+    pub fn is_read(&self) -> bool {
+        self.billing != Billing::Free
     }
 
     pub fn dialect(&self) -> (&Arc<dyn Dialect>, &str) {

@@ -8,14 +8,16 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
-use crate::plugin::EditPoint;
 use crate::plugin::outline::{Edit, splice};
+use crate::plugin::{Billing, EditPoint};
 use crate::proxy::breaker::Attempt;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{client_left, is_ours, named_by_connection};
 use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::session::{Stop, stopped};
+use crate::proxy::sigv4;
 use crate::proxy::upstream::{ConnectError, Connection};
 
 /// What goes upstream.
@@ -62,11 +64,16 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let mut header =
         RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
     let of_one_hop = named_by_connection(client);
+    let signing = sigv4::credentials(&exchange.way, client);
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
-        let replaced = exchange.is_metered() && lower == "accept-encoding";
-        if is_ours(lower) || decoded_now || replaced || of_one_hop.iter().any(|hop| hop == lower) {
+        let replaced = exchange.is_read() && lower == "accept-encoding";
+        // Lines are billed from the first on: a part of them would be billed by guess.
+        let of_a_part = exchange.billing == Billing::FetchedLines && matches!(lower, "range" | "if-range");
+        let signed_away = signing.is_some() && sigv4::is_replaced(lower);
+        let left_out = is_ours(lower) || decoded_now || replaced || of_a_part || signed_away;
+        if left_out || of_one_hop.iter().any(|hop| hop == lower) {
             continue;
         }
         header.append_header(name.clone(), value.clone()).map_err(internal)?;
@@ -79,13 +86,17 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         format!("{}:{}", address.host, address.port)
     };
     header.insert_header("Host", host).map_err(internal)?;
-    if exchange.is_metered() {
+    if exchange.is_read() {
         header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
     }
     if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
         header
             .insert_header("Content-Length", body.len().to_string())
             .map_err(internal)?;
+    }
+    if let Some(credentials) = signing {
+        sigv4::sign(&mut header, &body, credentials, exchange.at_ms)
+            .map_err(|_| Refusal::new(500, "internal", "the request could not be signed"))?;
     }
     Ok(Outgoing {
         header: Box::new(header),
@@ -165,7 +176,7 @@ pub async fn forward(
         biased;
         both = async { tokio::join!(connect(gateway, exchange, outgoing), durable) } => both,
         () = client_gone(session) => return Err(Failed::Unsent(client_left())),
-        () = gateway.drain.cutting() => return Err(Failed::Unsent(Refusal::going_down())),
+        stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
     on_disk.map_err(Failed::Unsent)?;
     let mut connection = match connected {
@@ -182,7 +193,7 @@ pub async fn forward(
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
         }
-        Err(Trouble::ShuttingDown) => Err(Failed::Cut(Refusal::going_down())),
+        Err(Trouble::Stopped(stop)) => Err(Failed::Cut(stop.refusal())),
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
@@ -262,7 +273,7 @@ async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) ->
 
 enum Trouble {
     ClientGone,
-    ShuttingDown,
+    Stopped(Stop),
     TimedOut,
     /// The upstream did not take all of the request.
     NotTaken,
@@ -324,7 +335,7 @@ async fn send_and_wait(
         biased;
         answered = answered => answered,
         () = client_gone(session) => Err(Trouble::ClientGone),
-        () = gateway.drain.cutting() => Err(Trouble::ShuttingDown),
+        stop = stopped(gateway, exchange) => Err(Trouble::Stopped(stop)),
     }
 }
 

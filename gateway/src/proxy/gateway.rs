@@ -10,13 +10,17 @@ use crate::meter::price::{PriceBook, Row};
 use crate::meter::{Estimator, Reader};
 use crate::plugin::{Plugin, Plugins};
 use crate::policy::{Balances, Engine};
+use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
 use crate::proxy::handover::Handover;
+use crate::proxy::progress::{Bounds, Progress};
 use crate::proxy::upstream::Upstream;
+use crate::rates::Rates;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
+use crate::telemetry::alerts::Outbox;
 
 /// The source of plugins that the gateway brings with it.
 const BUILT_IN: &str = "built-in";
@@ -43,6 +47,8 @@ pub struct Rules {
     pub ways: Vec<Arc<Way>>,
     pub prices: PriceBook,
     pub fingerprints: Fingerprints,
+    /// How far back a session's steps are looked at.
+    pub progress: Bounds,
 }
 
 /// Why rules could not be made of a configuration; the old ones stay.
@@ -97,6 +103,7 @@ impl Rules {
         }
         ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
         Ok(Rules {
+            progress: Bounds::of(&config),
             config,
             ways,
             prices,
@@ -171,10 +178,18 @@ pub struct Gateway {
     pub balances: Arc<dyn Balances>,
     pub ledger: Arc<Ledger>,
     pub metrics: Arc<Metrics>,
+    pub rates: Arc<Rates>,
+    /// What policies in shadow count: apart, so that it binds nobody.
+    pub shadow_rates: Arc<Rates>,
+    pub alerts: Arc<Outbox>,
     pub estimator: Arc<Estimator>,
     pub clock: Arc<dyn Clock>,
     pub drain: Arc<Drain>,
     pub bodies: Arc<BodyBudget>,
+    /// Holds that wait for results to be fetched.
+    pub awaited: Awaited,
+    /// What the sessions did lately.
+    pub progress: Arc<Progress>,
     /// The control plane, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control: Handover,
 }

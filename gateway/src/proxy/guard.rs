@@ -12,6 +12,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use crate::config::Limits;
+use crate::plugin::is_arn;
 use crate::proxy::reply::Refusal;
 
 /// Headers of one hop, and what proxies say of themselves: never passed on (RFC 9110 §7.6.1).
@@ -114,7 +115,9 @@ fn has_unsafe_path(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     lower.contains('\\')
         || lower.contains("%5c")
-        || lower.contains("%2f")
+        || lower
+            .split('/')
+            .any(|segment| segment.contains("%2f") && !is_arn(segment))
         || lower.contains("%00")
         || lower.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
         || lower

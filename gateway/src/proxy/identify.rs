@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentledger_ledger::Name;
+use agentledger_ledger::sessions::PARENT_TAG;
 use pingora::http::RequestHeader;
 
-use crate::config::{Absence, AbsentProvider, Limits, UnknownRoutes};
+use crate::base64;
+use crate::config::{Absence, AbsentProvider, Limits, Paths, UnknownRoutes};
 use crate::plugin::{Billing, WEBSOCKET};
 use crate::proxy::gateway::{Rules, Way};
 use crate::proxy::guard::is_websocket;
 use crate::proxy::reply::Refusal;
+use crate::proxy::{azure, sigv4};
 use crate::secret::Secret;
 
 /// Who asks, as far as the request says. Empty names: not said. All but the key are as true as the client.
@@ -27,6 +30,10 @@ pub struct Identity {
     /// What the client claims by header; told only where tenants are on.
     pub tenant_claim: Option<Name>,
     pub session_end: bool,
+    /// The trace that the client's `traceparent` names; empty for none. For the log.
+    pub trace: Name,
+    /// An SDK sends again what it got no answer to.
+    pub is_retry: bool,
 }
 
 /// What the path leads to.
@@ -67,10 +74,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         // Some hosts' own clients bring the host's base path along.
         let undoubled = after_prefix(rest, &way.provider.upstream.base_path);
         for path in undoubled.into_iter().chain([*rest]) {
-            let Some(known) = way
-                .mount
-                .map_or_else(|| Some(path.to_owned()), |mount| mount.inside(path))
-            else {
+            let Some((known, deployment)) = in_terms_of_dialect(way, path) else {
                 continue;
             };
             if let Some(found) = way.plugin.routes.find(method, &known) {
@@ -78,7 +82,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
                     way: Arc::clone(way),
                     path: path.to_owned(),
                     operation: Name::from(found.operation),
-                    path_model: found.path_model,
+                    path_model: deployment.map(str::to_owned).or(found.path_model),
                     billing: found.billing,
                     dialect_path: known,
                 });
@@ -114,6 +118,15 @@ pub fn method_of(header: &RequestHeader) -> &str {
     }
 }
 
+/// The path as the dialect's routes have it, and the model that the rest of it names.
+pub fn in_terms_of_dialect<'p>(way: &Way, path: &'p str) -> Option<(String, Option<&'p str>)> {
+    match (way.mount, way.provider.paths) {
+        (Some(mount), _) => mount.inside(path).map(|path| (path, None)),
+        (None, Paths::Plain) => Some((path.to_owned(), None)),
+        (None, Paths::Azure) => azure::in_openai_terms(path),
+    }
+}
+
 /// The path belongs to a provider that is known and not served here.
 fn why_absent(rules: &Rules, path: &str) -> Option<String> {
     let under = |absent: &&AbsentProvider| !absent.prefix.is_empty() && after_prefix(path, &absent.prefix).is_some();
@@ -144,16 +157,17 @@ pub fn identify(rules: &Rules, way: &Way, header: &RequestHeader, limits: &Limit
     let query = header.uri.query().unwrap_or_default();
     let key = find_key(header, if way.provider.key_in_query { query } else { "" })?;
     let fingerprint = Name::from(rules.fingerprints.of(&key));
-    let named = |name: &str, parameter: &str| -> Result<Name, Refusal> {
-        let said = header
-            .headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let said = said
+    let said = |name: &str, parameter: &str| {
+        let values = header.headers.get_all(name).iter();
+        let said: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        Some(said.join(","))
             .filter(|value| !value.is_empty())
-            .or_else(|| query_value(query, parameter));
-        checked(name, said.unwrap_or_default(), limits.identity_bytes_max)
+            .or_else(|| query_value(query, parameter))
+            .unwrap_or_default()
     };
+    let named = |name: &str, parameter: &str| checked(name, said(name, parameter), limits.identity_bytes_max);
+    let said_tags = checked(TAGS, said(TAGS, "_agent_tags"), limits.tags_bytes_max)?;
+    let parent = named("x-agent-parent", "_agent_parent")?;
     let claim = if rules.config.tenants_enabled {
         named("x-agentledger-tenant", "")?
     } else {
@@ -165,12 +179,19 @@ pub fn identify(rules: &Rules, way: &Way, header: &RequestHeader, limits: &Limit
         session: named("x-agent-session", "_agent_session")?,
         user: named("x-agent-user", "_agent_user")?,
         task: named("x-agent-task", "_agent_task")?,
-        tags: tags(&named("x-agent-tags", "")?)?,
+        tags: tags(&said_tags, parent, limits)?,
         tenant_claim: Some(claim).filter(|claim| !claim.is_empty()),
-        session_end: header
+        session_end: said("x-agent-session-end", "_agent_session_end").eq_ignore_ascii_case("true"),
+        trace: header
             .headers
-            .get("x-agent-session-end")
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")),
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok())
+            .and_then(trace_id)
+            .map_or_else(|| Name::from(""), Name::from),
+        is_retry: header
+            .headers
+            .get("x-stainless-retry-count")
+            .is_some_and(|count| count.as_bytes() != b"0"),
         key,
     })
 }
@@ -186,17 +207,43 @@ fn checked(name: &str, value: String, bytes_max: usize) -> Result<Name, Refusal>
     Ok(Name::from(value.trim()))
 }
 
-/// `feature=chat,team=ml`.
-fn tags(text: &str) -> Result<BTreeMap<Name, Name>, Refusal> {
+const TAGS: &str = "x-agent-tags";
+
+/// `feature=chat,team=ml`. The parent session is a tag like any other: what a run's children spend is its account's.
+fn tags(text: &str, parent: Name, limits: &Limits) -> Result<BTreeMap<Name, Name>, Refusal> {
+    let refused = |message: String| Refusal::bad_request("bad_identity", message).final_answer();
     let mut tags = BTreeMap::new();
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-        let Some((name, value)) = pair.split_once('=') else {
-            let message = "x-agent-tags must read name=value,name=value";
-            return Err(Refusal::bad_request("bad_identity", message).final_answer());
-        };
-        tags.insert(Name::from(name.trim()), Name::from(value.trim()));
+        let (name, value) = pair.split_once('=').unwrap_or_default();
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() || value.is_empty() {
+            return Err(refused(format!("{TAGS} must read name=value,name=value")));
+        }
+        if name.len().max(value.len()) > limits.identity_bytes_max {
+            let message = format!(
+                "{TAGS} has a name or value longer than {} bytes",
+                limits.identity_bytes_max
+            );
+            return Err(refused(message));
+        }
+        tags.insert(Name::from(name), Name::from(value));
+    }
+    if !parent.is_empty() {
+        tags.insert(Name::from(PARENT_TAG), parent);
+    }
+    if tags.len() > limits.tags_max {
+        return Err(refused(format!("{TAGS} has more than {} tags", limits.tags_max)));
     }
     Ok(tags)
+}
+
+/// The trace id of a `traceparent` (W3C Trace Context, §3.2: `00-TRACE-PARENT-FLAGS`), where it is a valid one.
+fn trace_id(traceparent: &str) -> Option<&str> {
+    let mut parts = traceparent.trim().split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_valid = version.len() == 2 && version != "ff" && trace.len() == 32 && trace.bytes().any(|byte| byte != b'0');
+    (is_valid && is_hex(version) && is_hex(trace)).then_some(trace)
 }
 
 /// Headers in which clients send an API key.
@@ -270,7 +317,7 @@ fn credential(value: &str) -> String {
         return rest.to_owned();
     }
     if scheme.eq_ignore_ascii_case("basic") {
-        let decoded = base64_decoded(rest).and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = base64::decode(rest.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
         if let Some((user, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
             return if password.is_empty() {
                 user.to_owned()
@@ -279,30 +326,8 @@ fn credential(value: &str) -> String {
             };
         }
     }
-    value.to_owned()
-}
-
-/// Standard base64 (RFC 4648 §4), padded or not.
-fn base64_decoded(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from((bits >> count) & 0xff).unwrap_or_default());
-        }
-    }
-    Some(out)
+    // A signature is another one for each request: the key that it was made with stays.
+    sigv4::access_key_id(value).unwrap_or(value).to_owned()
 }
 
 /// The value of a query parameter, decoded.
@@ -366,6 +391,10 @@ mod tests {
             ("x-api-key", "sk-1"),
             ("x-goog-api-key", "sk-1"),
             ("api-key", "sk-1"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=sk-1/20261122/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0f",
+            ),
         ] {
             assert_eq!(
                 find_key(&head("/", &[(name, value)]), "").ok().unwrap().expose(),
@@ -429,8 +458,34 @@ mod tests {
 
     #[test]
     fn tags_read_name_value_pairs() {
-        let tags = tags("feature=chat, team=ml,").unwrap();
-        assert_eq!(tags.get("team").map(|team| &**team), Some("ml"));
-        assert!(super::tags("oops").is_err());
+        let limits = Limits {
+            tags_max: 3,
+            identity_bytes_max: 8,
+            ..Limits::default()
+        };
+        let read = |text: &str, parent: &str| tags(text, Name::from(parent), &limits);
+        let read_tags = read("feature=chat, team=ml,", "run-1").unwrap();
+        assert_eq!(read_tags.get("team").map(|team| &**team), Some("ml"));
+        assert_eq!(read_tags.get("parent").map(|parent| &**parent), Some("run-1"));
+        for bad in ["oops", "=x", "team=", "team=123456789", "a=1,b=2,c=3,d=4"] {
+            assert_eq!(read(bad, "").unwrap_err().code, "bad_identity", "{bad}");
+        }
+        assert!(read("a=1,b=2,c=3", "p").is_err(), "the parent counts");
+    }
+
+    #[test]
+    fn a_trace_is_known_by_its_valid_id() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
+        for bad in [
+            "",
+            "00",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf9-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace_id(bad), None, "{bad}");
+        }
     }
 }

@@ -7,8 +7,9 @@ use pingora::http::RequestHeader;
 
 use crate::config::Limits;
 use crate::meter::Text;
+use crate::plugin::outline::form::{FormError, boundary, form};
 use crate::plugin::outline::{Outline, outline};
-use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Request};
+use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Plugin, Request};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{Body, body_too_large, overloaded};
 use crate::proxy::identify::{Target, method_of};
@@ -65,11 +66,8 @@ impl Inspected {
         Inspected {
             call: Call {
                 model: model.unwrap_or_default(),
-                stream: false,
-                max_output: None,
                 choices: 1,
-                service_tier: None,
-                edits: Vec::new(),
+                ..Call::default()
             },
             body,
             decoded: Bytes::new(),
@@ -90,18 +88,18 @@ pub fn inspect(
     mut body: Body,
     limits: &Limits,
 ) -> Result<Inspected, Refusal> {
-    if target.billing == Billing::Free {
+    if target.billing != Billing::Metered {
         return Ok(Inspected::plain(body, target.path_model.clone()));
     }
     let wire = body.bytes.clone();
     let decoded = decode(header, &wire, limits.body_bytes_max, &mut |bytes| body.grow(bytes))?;
-    let json: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
-    if json.is_empty() {
+    let plain: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
+    if plain.is_empty() {
         return Err(Refusal::bad_request("empty_body", "the request has no body").final_answer());
     }
-    let found = outline(json, &target.way.plugin.request_shape, limits.json_depth_max)
-        .map_err(|error| Refusal::bad_request("invalid_json", error.to_string()).final_answer())?;
-    let info = target.way.plugin.dialect.info();
+    let plugin = &target.way.plugin;
+    let info = plugin.dialect.info();
+    let read = read_body(header, plain, plugin, limits)?;
     let headers = info.request_headers.iter().filter_map(|name| {
         let value = header.headers.get(name.as_str())?.to_str().ok()?;
         Some((name.clone(), value.to_owned()))
@@ -112,27 +110,66 @@ pub fn inspect(
         operation: target.operation.to_string(),
         path_model: target.path_model.clone(),
         headers: headers.collect(),
-        outline: found.doc.clone(),
+        outline: read.outline.doc.clone(),
+        markers: plugin.markers_in(plain),
+        characters: read.characters,
     };
-    let read = target.way.plugin.dialect.inspect(&request);
-    if let Err(DialectError::Failed { .. }) = &read {
+    let asked = plugin.dialect.inspect(&request);
+    if let Err(DialectError::Failed { .. }) = &asked {
         report::plugin_failed(gateway, &target.way, 1);
     }
-    let call = read.map_err(refusal_of)?;
-    let mut text = Text::default();
-    text.add(json, &found);
+    let mut call = asked.map_err(refusal_of)?;
+    if let Some(model) = target.way.provider.deployments.get(&call.model) {
+        call.model.clone_from(model);
+    }
+    if read.is_form {
+        // Splices are for JSON: a form goes out as it came, or not at all.
+        call.edits.clear();
+    }
     let has_media = [Medium::Image, Medium::Audio, Medium::File]
         .iter()
-        .any(|medium| found.medium(*medium).0 > 0);
+        .any(|medium| read.outline.medium(*medium).0 > 0);
     Ok(Inspected {
         call,
         has_media,
         kept_tokens: 0,
         over_socket: false,
         decoded: decoded.unwrap_or_default(),
-        outline: Some(found),
-        text,
+        outline: Some(read.outline),
+        text: read.text,
         body,
+    })
+}
+
+/// A body as it was read, whatever its form.
+struct ReadBody {
+    outline: Outline,
+    text: Text,
+    characters: Vec<(String, u64)>,
+    is_form: bool,
+}
+
+fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limits) -> Result<ReadBody, Refusal> {
+    let content_type = header.headers.get("content-type").and_then(|value| value.to_str().ok());
+    let refused = |error: FormError| Refusal::bad_request(error.code(), error.to_string()).final_answer();
+    if let Some(boundary) = content_type.and_then(boundary) {
+        let read = form(body, &boundary.map_err(refused)?, plugin.dialect.info()).map_err(refused)?;
+        return Ok(ReadBody {
+            outline: read.outline,
+            text: Text::of(&read.text),
+            characters: read.characters,
+            is_form: true,
+        });
+    }
+    let found = outline(body, &plugin.request_shape, limits.json_depth_max)
+        .map_err(|error| Refusal::bad_request("invalid_json", error.to_string()).final_answer())?;
+    let mut text = Text::default();
+    text.add(body, &found);
+    Ok(ReadBody {
+        characters: plugin.characters_in(body, &found),
+        outline: found,
+        text,
+        is_form: false,
     })
 }
 

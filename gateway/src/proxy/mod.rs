@@ -8,7 +8,9 @@
 //! `reply` alone turns a refusal into HTTP. The other files are what several steps share.
 
 pub mod accept;
+pub mod apply;
 pub mod decide;
+pub mod fetch;
 pub mod forward;
 pub mod guard;
 pub mod identify;
@@ -18,15 +20,24 @@ pub mod report;
 pub mod reserve;
 pub mod settle;
 
+pub mod awaited;
+pub mod azure;
 pub mod breaker;
 pub mod corked;
 pub mod drain;
 pub mod exchange;
 pub mod gateway;
 pub mod handover;
+pub mod lookout;
+pub mod place;
 pub mod price;
+pub mod progress;
+pub mod rated;
 pub mod reply;
+pub mod results;
 pub mod server;
+pub mod session;
+pub mod sigv4;
 pub mod size;
 pub mod socket;
 pub mod upstream;

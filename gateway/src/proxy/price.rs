@@ -3,7 +3,7 @@
 use agentledger_ledger::{Kind, Name, Part, PriceRef, Usage, Usd};
 
 use crate::config::Unpriced;
-use crate::meter::price::Quote;
+use crate::meter::price::{Quote, Row};
 use crate::meter::{MeteredPart, Settled, reason};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::{Rules, Way};
@@ -15,30 +15,53 @@ pub struct Found<'a> {
     pub reason: Option<&'static str>,
 }
 
-/// The price of a model at a provider. `None`: the model is unpriced and the config refuses such, or nothing is known.
+/// What models without a row cost, in one exchange: a policy's word, else the config's.
+pub struct StatedPrice {
+    unpriced: Unpriced,
+    row: Option<Row>,
+}
+
+impl StatedPrice {
+    pub fn new(unpriced: Unpriced, provider: &Name) -> StatedPrice {
+        let row = Row::stated(provider.clone(), &unpriced);
+        StatedPrice { unpriced, row }
+    }
+}
+
+/// The price of a model at a provider. `None`: the model is unpriced and such are refused, or nothing is known.
 pub fn find<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Option<Found<'a>> {
-    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, at_ms))
+    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, None, at_ms))
+}
+
+/// The price of a model in an exchange.
+pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<Found<'a>> {
+    let (rules, way, at_ms) = (&exchange.rules, &exchange.way, exchange.at_ms);
+    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, exchange.unpriced.as_ref(), at_ms))
 }
 
 /// The model's own row. Where the operator says that a provider is free, that is the row of all its models.
 fn own<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Option<Found<'a>> {
     let quote = match way.provider.unpriced {
         Unpriced::Free => way.stated_price.as_ref().map(|row| row.quote(at_ms)),
-        _ => rules.prices.find(&way.provider.name, model, at_ms),
+        _ => rules.prices.find(&way.provider.book, model, at_ms),
     };
     quote.map(|quote| Found { quote, reason: None })
 }
 
 /// What a model without a row costs.
-fn stand_in<'a>(rules: &'a Rules, way: &'a Way, at_ms: i64) -> Option<Found<'a>> {
-    match way.provider.unpriced {
+fn stand_in<'a>(rules: &'a Rules, way: &'a Way, policy: Option<&'a StatedPrice>, at_ms: i64) -> Option<Found<'a>> {
+    let (unpriced, row) = match policy {
+        Some(stated) => (stated.unpriced, &stated.row),
+        None => (way.provider.unpriced, &way.stated_price),
+    };
+    match unpriced {
         Unpriced::Refuse => None,
         Unpriced::Dearest => Some(Found {
-            quote: rules.prices.dearest(&way.provider.name, at_ms)?,
+            quote: rules.prices.dearest(&way.provider.book, at_ms)?,
             reason: Some(reason::UNPRICED_MODEL),
         }),
         // Said by the operator: a price like any other.
-        Unpriced::Free | Unpriced::Price { .. } => way.stated_price.as_ref().map(|row| Found {
+        Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| Found {
             quote: row.quote(at_ms),
             reason: None,
         }),
@@ -106,7 +129,7 @@ fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<
             let requested = part.model.is_none().then_some(&exchange.inspected.call.model)?;
             own(rules, way, requested, at_ms)
         })
-        .or_else(|| stand_in(rules, way, at_ms))
+        .or_else(|| stand_in(rules, way, exchange.unpriced.as_ref(), at_ms))
 }
 
 /// A fee for each request is nothing that answers report. One that was billed for nothing has none.

@@ -12,11 +12,13 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
-use crate::plugin::Ending;
+use crate::plugin::{Billing, Ending};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Answer, client_gone};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::results::Results;
+use crate::proxy::session::{Stop, stopped};
 
 /// Decides, as a stream grows, whether it may go on. The reserve step makes it from the hold.
 pub trait Allowance: Send {
@@ -31,6 +33,10 @@ pub struct Relayed {
     /// Milliseconds from the request's start to the first byte of the answer's body, where one came.
     pub ttfb_ms: Option<u64>,
     pub status: u16,
+    /// The upstream's answer was read to its end, whether or not the client was there for it.
+    pub complete: bool,
+    /// The bill of the lines, where the answer is such.
+    pub results: Option<Results>,
     /// The last bytes for the client, to be written once the exchange is settled: a client that has seen the end of its
     /// answer finds it in the books.
     last: Last,
@@ -75,12 +81,13 @@ pub async fn relay(
     let facts = AnswerFacts {
         operation: exchange.operation.clone(),
         stream: exchange.inspected.call.stream,
+        lines: exchange.billing == Billing::FetchedLines,
         hide_usage,
-        status: if exchange.is_metered() { status } else { 0 },
+        status: if exchange.is_read() { status } else { 0 },
         content_type: text_of("content-type"),
         content_encoding: text_of("content-encoding"),
     };
-    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits);
+    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of);
     let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
     let framing = if session.is_http2() {
         Framing::H2
@@ -95,6 +102,7 @@ pub async fn relay(
     let mut pump = Pump {
         exchange,
         meter,
+        results: (exchange.billing == Billing::FetchedLines).then(|| Results::of(gateway, exchange)),
         held: BytesMut::new(),
         ready: Vec::new(),
         ttfb_ms: None,
@@ -105,15 +113,27 @@ pub async fn relay(
     } else {
         pump.run(gateway, &mut answer, allowance, session).await
     };
-    if end == End::ClientGone && exchange.is_metered() && (200..300).contains(&status) && !pump.meter.is_framed() {
+    let mut complete = end == End::Completed;
+    let is_made = !pump.meter.is_framed() || pump.results.is_some();
+    if end == End::ClientGone && exchange.is_read() && (200..300).contains(&status) && is_made {
         // A whole answer is made and billed whether or not it is read: it is read for the books.
         let idle = exchange.way.provider.timeouts.idle;
-        while let Ok(Ok(Some(chunk))) = timeout(idle, answer.connection.session.read_response_body()).await {
-            pump.meter.push(&chunk, &mut |_| {});
+        loop {
+            match timeout(idle, answer.connection.session.read_response_body()).await {
+                Ok(Ok(Some(chunk))) => {
+                    pump.meter.push(&chunk, &mut |_| {});
+                    pump.take_lines(gateway);
+                }
+                Ok(Ok(None)) => {
+                    complete = true;
+                    break;
+                }
+                _ => break,
+            }
         }
     }
     let ttfb_ms = pump.ttfb_ms;
-    let (metered, leftover) = pump.finish();
+    let (metered, leftover, results) = pump.finish(gateway);
     let last = match last {
         Last::Finish(bytes) if !leftover.is_empty() && end == End::Completed => {
             let mut all = BytesMut::from(&bytes[..]);
@@ -133,6 +153,8 @@ pub async fn relay(
         metered,
         ttfb_ms,
         status,
+        complete,
+        results,
         last,
     }
 }
@@ -156,6 +178,7 @@ impl Relayed {
 struct Pump<'a> {
     exchange: &'a Exchange,
     meter: Meter,
+    results: Option<Results>,
     /// Bytes of an incomplete frame.
     held: BytesMut,
     /// Pieces that may go on, in order.
@@ -170,7 +193,7 @@ enum Next {
     /// Broken off, or silent for too long.
     Broken(UpstreamError),
     ClientGone,
-    ShuttingDown,
+    Stopped(Stop),
 }
 
 impl Pump<'_> {
@@ -181,18 +204,19 @@ impl Pump<'_> {
         allowance: &mut dyn Allowance,
         session: &mut ServerSession,
     ) -> (End, Last) {
-        let cutting = gateway.drain.cutting();
-        tokio::pin!(cutting);
+        let stopped = stopped(gateway, self.exchange);
+        tokio::pin!(stopped);
         let mut stash = None;
         loop {
             let next = match stash.take() {
                 Some(chunk) => Next::Chunk(chunk),
-                None => self.next(cutting.as_mut(), answer, session).await,
+                None => self.next(stopped.as_mut(), answer, session).await,
             };
             match next {
                 Next::Chunk(chunk) => {
                     self.ttfb_ms.get_or_insert_with(|| elapsed_ms(self.exchange));
                     let cut = self.take(&chunk, allowance);
+                    self.take_lines(gateway);
                     if let Some(message) = cut {
                         return (End::Cut, self.ending(gateway, Ending::BudgetExceeded, &message));
                     }
@@ -230,9 +254,9 @@ impl Pump<'_> {
                     );
                 }
                 Next::ClientGone => return (End::ClientGone, Last::Nothing),
-                Next::ShuttingDown => {
-                    let message = "the gateway is going down; try again";
-                    return (End::Cut, self.ending(gateway, Ending::ShuttingDown, message));
+                Next::Stopped(stop) => {
+                    let (ending, message) = stop.ending();
+                    return (End::Cut, self.ending(gateway, ending, message));
                 }
             }
         }
@@ -241,7 +265,7 @@ impl Pump<'_> {
     /// The upstream's bytes come first: a client's next request must not look like its leaving.
     async fn next(
         &self,
-        cutting: Pin<&mut impl Future<Output = ()>>,
+        stopped: Pin<&mut impl Future<Output = Stop>>,
         answer: &mut Answer,
         session: &mut ServerSession,
     ) -> Next {
@@ -258,7 +282,7 @@ impl Pump<'_> {
                 Err(_) => Next::Broken(UpstreamError::Timeout),
             },
             () = client_gone(session) => Next::ClientGone,
-            () = cutting => Next::ShuttingDown,
+            stop = stopped => Next::Stopped(stop),
         }
     }
 
@@ -302,9 +326,19 @@ impl Pump<'_> {
         cut
     }
 
+    /// Prices the lines that have come.
+    fn take_lines(&mut self, gateway: &Gateway) {
+        if let Some(results) = &mut self.results {
+            for line in self.meter.take_lines() {
+                results.add(gateway, self.exchange, line);
+            }
+        }
+    }
+
     /// The bytes that end a framed stream with the dialect's error; a break for any other answer.
     fn ending(&mut self, gateway: &Gateway, ending: Ending, message: &str) -> Last {
-        if !self.meter.is_framed() {
+        // Lines have no ending of their own: one cut short must not look whole.
+        if !self.meter.is_framed() || self.results.is_some() {
             return Last::Break;
         }
         let (dialect, operation) = self.exchange.dialect();
@@ -325,7 +359,7 @@ impl Pump<'_> {
     }
 
     /// What the meter read, and the bytes it held back to the end.
-    fn finish(mut self) -> (Metered, Bytes) {
+    fn finish(mut self, gateway: &Gateway) -> (Metered, Bytes, Option<Results>) {
         let mut leftover = BytesMut::new();
         let held = &mut self.held;
         let metered = self.meter.finish(&mut |piece| {
@@ -335,7 +369,8 @@ impl Pump<'_> {
             }
         });
         leftover.extend_from_slice(held);
-        (metered, leftover.freeze())
+        self.take_lines(gateway);
+        (metered, leftover.freeze(), self.results)
     }
 }
 

@@ -1,24 +1,12 @@
-//! Fifth step: the money is held before it is spent. The hold is placed on all bounds or on none, and guards the stream as
-//! it grows. Its size is told by `size`.
+//! Fifth step: the money is held before it is spent. The hold's size is told by `size`, `apply` and `place` put it on all bounds or on
+//! none; here it guards the stream as it grows.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use agentledger_ledger::{
-    Amounts, BooksError, Bound, Denial, Hold, Kind, LedgerError, Mode, Name, Obstacle, Outcome, Settlement, Standing,
-    Unit, Usage, Usd, Window,
-};
+use agentledger_ledger::{Amounts, Hold, Kind, LedgerError, Name, Outcome, Settlement};
 
 use crate::meter::{Metered, reason};
-use crate::plugin::EditPoint;
-use crate::policy::{AskedBound, Verdict};
-use crate::proxy::decide::denied;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::Changes;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::guard::client_left;
-use crate::proxy::price::find;
+use crate::proxy::price::find_for;
 use crate::proxy::relay::Allowance;
 use crate::proxy::reply::Refusal;
 use crate::proxy::settle::unanswered;
@@ -27,149 +15,6 @@ use crate::proxy::size::{Estimate, STEP_TOKENS, cost_of, input_estimate};
 /// Texts shorter than these teach nothing of a model's ratio: what stands around them weighs more.
 const LEARNED_INPUT_BYTES_MIN: u64 = 512;
 const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
-/// How often a request that waits for others' holds asks again though none ended: a window may have turned.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// What the later steps need: the hold, what it changes in the request, and what the client is told.
-pub struct Reserved {
-    pub hold: Hold,
-    pub changes: Changes,
-    pub headers: Vec<(String, String)>,
-    pub verdict: Vec<Name>,
-    pub allowance: Guard,
-    /// The request's input as estimated for the hold.
-    pub input_tokens: u64,
-}
-
-/// How long to wait where only others' holds are in the way, and what ends the wait.
-pub struct Waiting<'w> {
-    pub patience: Duration,
-    pub gone: Pin<&'w mut (dyn Future<Output = ()> + Send)>,
-}
-
-/// Applies the verdict: a denial ends here, a clamp changes the request, the bounds take the hold.
-pub async fn reserve(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    estimate: Estimate,
-    verdict: Verdict,
-    waiting: Waiting<'_>,
-) -> Result<Reserved, Refusal> {
-    if let Some(deny) = &verdict.deny {
-        tell_denied(
-            gateway,
-            exchange,
-            &format!("key:{}", exchange.identity.fingerprint),
-            &deny.code,
-        );
-        return Err(denied(deny));
-    }
-    let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
-    let bounds: Vec<Bound> = verdict.bounds.iter().map(|asked| asked.bound.clone()).collect();
-    let hold = place(gateway, exchange, &estimate, &verdict.bounds, &bounds, waiting).await?;
-    let mut headers = verdict.headers;
-    headers.extend(warning(&verdict.bounds, hold.standings()));
-    headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
-    let guarded = bounds.iter().any(|bound| bound.mode() == Mode::Hard);
-    let allowance = Guard {
-        guarded,
-        // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
-        covered_tokens: match estimate.named_output {
-            Some(_) if !estimate.starts_small => estimate.output_tokens.saturating_mul(2),
-            _ => estimate.output_tokens,
-        },
-        output_price_picos: estimate.output_price_picos,
-        ratio: Ratio::of(gateway, &exchange.inspected.call.model),
-    };
-    Ok(Reserved {
-        hold,
-        changes,
-        headers,
-        verdict: verdict.spoke,
-        allowance,
-        input_tokens: estimate.input_tokens,
-    })
-}
-
-/// A clamp lowers the request's own maximum, or names one where there is none.
-fn clamped(exchange: &Exchange, estimate: Estimate, clamp: Option<u64>) -> Result<(Estimate, Changes), Refusal> {
-    let Some(most) = clamp.filter(|most| estimate.named_output.is_none_or(|named| named > *most)) else {
-        return Ok((estimate, Changes::default()));
-    };
-    let editable = exchange.inspected.edit_point(|point| match point {
-        EditPoint::MaxOutput(path) => Some(path),
-        _ => None,
-    });
-    if editable.is_none() {
-        // What cannot be clamped is not let through unclamped.
-        let message = "a policy limits the output of this request, and this operation has no such limit";
-        return Err(Refusal::new(403, "cannot_clamp", message).final_answer());
-    }
-    let choices = u64::from(exchange.inspected.call.choices.max(1));
-    let output = estimate.output_tokens.min(most.saturating_mul(choices));
-    let mut smaller = estimate.with_output(output);
-    smaller.named_output = Some(most);
-    Ok((
-        smaller,
-        Changes {
-            max_output: Some(most),
-            model: None,
-        },
-    ))
-}
-
-/// Places the hold; where only others' holds stand in the way, waits for them as long as the config says.
-async fn place(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    estimate: &Estimate,
-    asked: &[AskedBound],
-    bounds: &[Bound],
-    waiting: Waiting<'_>,
-) -> Result<Hold, Refusal> {
-    let facts = Arc::new(exchange.facts());
-    let basis = Name::from(estimate.basis);
-    let Waiting { patience, mut gone } = waiting;
-    let waiting_since = Instant::now();
-    loop {
-        // Made before the books are asked: a hold that ends in between is not missed.
-        let freed = gateway.ledger.freed();
-        let permit = gateway.ledger.admit().await.map_err(|error| ledger_stopped(&error))?;
-        let refused = match gateway
-            .ledger
-            .reserve(permit, Arc::clone(&facts), bounds, estimate.amounts(), &basis)
-        {
-            Ok(hold) => return Ok(hold),
-            Err(BooksError::Refused(refused)) => refused,
-            Err(error) => {
-                tracing::error!(%error, "a hold could not be placed");
-                return Err(Refusal::new(503, "ledger_full", "the ledger has no room for this request").retry_after(1));
-            }
-        };
-        let account = refused.bound.account.clone();
-        match refused.obstacle {
-            Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
-                () = freed => {}
-                () = tokio::time::sleep(ASK_AGAIN.min(patience.saturating_sub(waiting_since.elapsed()))) => {}
-                () = gone.as_mut() => return Err(client_left()),
-                () = gateway.drain.cutting() => return Err(Refusal::going_down()),
-            },
-            Obstacle::Held => {
-                tell_denied(gateway, exchange, &account, "budget_held");
-                let message = "the budget is held by requests that are running; try again when they have ended";
-                return Err(Refusal::new(429, "budget_held", message)
-                    .kind("budget_exceeded")
-                    .field("account", account.to_string())
-                    .retry_after(2));
-            }
-            Obstacle::Exceeded => {
-                tell_denied(gateway, exchange, &account, "budget_exceeded");
-                let policy = asked.get(refused.place).map(|asked| asked.policy.clone());
-                return Err(exceeded(gateway, bounds, &refused, estimate, policy));
-            }
-        }
-    }
-}
 
 /// Nothing is spent that cannot be written down.
 pub fn ledger_stopped(error: &LedgerError) -> Refusal {
@@ -179,102 +24,6 @@ pub fn ledger_stopped(error: &LedgerError) -> Refusal {
         "ledger_unavailable",
         "the ledger cannot write; requests are refused until it can",
     )
-}
-
-fn tell_denied(gateway: &Gateway, exchange: &Exchange, account: &str, reason: &str) {
-    gateway.ledger.deny(&Denial {
-        account: Name::from(account),
-        tenant: exchange.tenant.clone(),
-        reason: Name::from(reason),
-    });
-}
-
-/// The contract's refusal: what is spent and what the limits are, by day and month.
-fn exceeded(
-    gateway: &Gateway,
-    bounds: &[Bound],
-    refused: &agentledger_ledger::Refusal,
-    estimate: &Estimate,
-    policy: Option<Name>,
-) -> Refusal {
-    let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = if over_already {
-        "spending limit exceeded"
-    } else {
-        "estimated cost of request exceeds remaining budget"
-    };
-    let mut refusal = Refusal::new(429, "budget_exceeded", message)
-        .kind("budget_exceeded")
-        .final_answer();
-    if !over_already && refused.bound.unit == Unit::Usd {
-        refusal = refusal.field("estimated_cost", dollars(estimate.usd.nanos()));
-    }
-    for (window, spent, limit) in [
-        (Window::Day, "daily_spent", "daily_limit"),
-        (Window::Month, "monthly_spent", "monthly_limit"),
-    ] {
-        let standing = bounds
-            .iter()
-            .find(|bound| {
-                bound.window() == window && bound.unit() == Unit::Usd && *bound.account() == refused.bound.account
-            })
-            .map(|bound| gateway.ledger.standing(bound));
-        refusal = refusal
-            .field(spent, dollars(standing.map_or(0, |standing| standing.posted)))
-            .field(limit, dollars(standing.map_or(0, |standing| standing.limit)));
-    }
-    refusal = refusal
-        .field("account", refused.bound.account.to_string())
-        .field("window", refused.bound.window.name())
-        .field("unit", refused.bound.unit.name());
-    if refused.bound.unit != Unit::Usd {
-        refusal = refusal
-            .field("spent", refused.standing.posted)
-            .field("limit", refused.standing.limit);
-    }
-    match policy {
-        Some(policy) => refusal.field("policy", policy.to_string()),
-        None => refusal,
-    }
-}
-
-/// Money as a JSON number, for reading; its text is the exact decimal.
-fn dollars(nanos: i64) -> serde_json::Value {
-    let number: Result<serde_json::Number, _> = Usd::from_nanos(nanos).to_string().parse();
-    number.map_or(serde_json::Value::Null, serde_json::Value::Number)
-}
-
-/// `X-AgentLedger-Budget-Warning: daily=S/L monthly=S/L`, where a soft limit is reached or a watched one is exceeded.
-fn warning(asked: &[AskedBound], standings: &[Standing]) -> Option<(String, String)> {
-    let due = asked.iter().zip(standings).any(|(asked, standing)| {
-        let soft = i128::from(standing.limit) * i128::from(asked.soft_ppm) / 1_000_000;
-        let spent = i128::from(standing.posted);
-        asked.bound.unit() == Unit::Usd
-            && ((asked.soft_ppm > 0 && spent >= soft)
-                || (asked.bound.mode() == Mode::Watch && spent >= i128::from(standing.limit)))
-    });
-    if !due {
-        return None;
-    }
-    let mut said = Vec::new();
-    for (window, name) in [(Window::Day, "daily"), (Window::Month, "monthly")] {
-        // Of several accounts the one that is nearest to its limit speaks.
-        let nearest = asked
-            .iter()
-            .zip(standings)
-            .filter(|(asked, _)| asked.bound.window() == window && asked.bound.unit() == Unit::Usd)
-            .min_by_key(|(_, standing)| standing.limit.saturating_sub(standing.posted));
-        if let Some((_, standing)) = nearest {
-            said.push(format!("{name}={}/{}", cents(standing.posted), cents(standing.limit)));
-        }
-    }
-    (!said.is_empty()).then(|| ("X-AgentLedger-Budget-Warning".to_owned(), said.join(" ")))
-}
-
-/// Dollars with two decimals, rounded half up.
-fn cents(nanos: i64) -> String {
-    let cents = (i128::from(nanos) + 5_000_000).div_euclid(10_000_000);
-    format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 /// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
@@ -307,6 +56,20 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// `guarded`: a hard bound stands behind the hold.
+    pub fn new(gateway: &Gateway, exchange: &Exchange, estimate: &Estimate, guarded: bool) -> Guard {
+        Guard {
+            guarded,
+            // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
+            covered_tokens: match estimate.named_output {
+                Some(_) if !estimate.starts_small => estimate.output_tokens.saturating_mul(2),
+                _ => estimate.output_tokens,
+            },
+            output_price_picos: estimate.output_price_picos,
+            ratio: Ratio::of(gateway, &exchange.inspected.call.model),
+        }
+    }
+
     pub fn bind<'h>(&'h mut self, hold: &'h mut Hold) -> Bounded<'h> {
         Bounded { guard: self, hold }
     }
@@ -375,7 +138,7 @@ impl Allowance for Unbounded {
 pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
     if settlement.estimate_reason.is_some()
         || settlement.outcome != Outcome::Completed
-        || settlement.usage == Usage::default()
+        || settlement.usage.input_tokens() == 0
     {
         return;
     }
@@ -396,12 +159,7 @@ pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &
     let mut settlement = unanswered(gateway, exchange, Outcome::ClientGone, 0, verdict);
     let tokens = input_estimate(gateway, exchange, &exchange.rules.config.hold);
     settlement.usage.set(Kind::Input, tokens);
-    if let Some(found) = find(
-        &exchange.rules,
-        &exchange.way,
-        &exchange.inspected.call.model,
-        exchange.at_ms,
-    ) {
+    if let Some(found) = find_for(exchange, &exchange.inspected.call.model) {
         settlement.cost = found
             .quote
             .cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
@@ -411,18 +169,4 @@ pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &
     settlement.upper_bound = Some(hold.held().max(settlement.cost));
     settlement.estimate_reason = Some(Name::from(reason::CLIENT_GONE));
     settlement
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-    use super::*;
-
-    #[test]
-    fn warnings_speak_dollars_and_cents() {
-        assert_eq!(cents(0), "0.00");
-        assert_eq!(cents(40_004_999_999), "40.00");
-        assert_eq!(cents(40_005_000_000), "40.01");
-        assert_eq!(dollars(1_500_000_000).to_string(), "1.5");
-    }
 }

@@ -1,12 +1,14 @@
 //! Eighth step: what the answer used becomes what it cost, and the hold ends, exactly once.
 
-use agentledger_ledger::{Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
+use agentledger_ledger::{Entry, Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
 
-use crate::meter::{End, Metered, Settled};
+use crate::meter::{End, Metered, Settled, reason};
 use crate::proxy::exchange::Exchange;
+use crate::proxy::fetch::bill_of_answer;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::price::{find, price};
+use crate::proxy::price::{find_for, price};
 use crate::proxy::{report, reserve};
+use crate::rates::Grant;
 
 /// How an exchange ended, for its entry.
 pub struct Ended<'a> {
@@ -28,11 +30,14 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .filter(|model| !model.is_empty())
         .unwrap_or(requested);
     let input = || ended.input_tokens;
-    let used = metered.settle(ended.end, model, input, &gateway.estimator);
+    let mut used = metered.settle(ended.end, model, input, &gateway.estimator);
     let tier = metered
         .service_tier
         .as_deref()
         .or(exchange.inspected.call.service_tier.as_deref());
+    if metered.parts.is_empty() && used.estimate_reason.is_some() {
+        told_by_request(exchange, &mut used, model, tier, ended.end);
+    }
     let priced = price(exchange, &used, model, tier);
     let reason = used.estimate_reason.or(priced.reason);
     let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
@@ -64,9 +69,16 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
     }
 }
 
-/// Ends the hold of an answer that was metered: settles it, learns from it, tells of it.
-pub fn settle(gateway: &Gateway, exchange: &Exchange, hold: Hold, metered: &Metered, ended: &Ended<'_>) {
-    report::plugin_failed(gateway, &exchange.way, metered.plugin_errors);
+/// Ends the hold of an answer that was metered: settles it, learns from it, tells of it, and of what hangs on its end, before
+/// its client knows of that.
+pub fn settle(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    hold: Hold,
+    rates: Option<&mut Grant>,
+    metered: &Metered,
+    ended: &Ended<'_>,
+) {
     let mut settlement = settlement(gateway, exchange, metered, ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
         // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
@@ -74,13 +86,65 @@ pub fn settle(gateway: &Gateway, exchange: &Exchange, hold: Hold, metered: &Mete
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
     reserve::learn(gateway, exchange, metered, &settlement);
-    let settled = hold.settle(settlement);
-    report::settled(gateway, settled.entry);
+    if let Some(rates) = rates {
+        let usage = &settlement.usage;
+        rates.used_tokens(usage.input_tokens().saturating_add(usage.output_tokens()));
+    }
+    let bill = bill_of_answer(exchange, metered);
+    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
+        // Fetched, and entered, while its stream was still running here.
+        hold.void("billed_when_fetched");
+        return;
+    }
+    let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
+    over(exchange, &settled.entry);
+    report::settled(gateway, settled.entry, &exchange.identity.trace);
+}
+
+/// What hangs on the end of a call is told before its client knows of it.
+fn over(exchange: &mut Exchange, entry: &Entry) {
+    let end = &entry.settlement;
+    if let Some(step) = exchange
+        .step
+        .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
+    {
+        step.answered(end.cost);
+    }
+    exchange.step = None;
+    exchange.session_end = None;
+}
+
+/// An answer that reports nothing (speech is sound and no more) is billed by what its request told, as far as the model's
+/// price names it. Characters are what the provider itself counts; a recording's length and the like are estimates.
+fn told_by_request(exchange: &Exchange, used: &mut Settled, model: &str, tier: Option<&str>, end: End) {
+    let Some(found) = find_for(exchange, model) else {
+        return;
+    };
+    let units = &exchange.inspected.call.units;
+    let told: Vec<(Kind, u64)> = units
+        .iter()
+        .copied()
+        .filter(|(kind, _)| found.quote.states(*kind, tier))
+        .collect();
+    let Some(own) = used.parts.first_mut().filter(|_| !told.is_empty()) else {
+        return;
+    };
+    if told.iter().all(|(kind, _)| !kind.is_tokens()) {
+        own.usage = Usage::default();
+    }
+    for (kind, units) in &told {
+        own.usage.set(*kind, *units);
+    }
+    used.usage = own.usage;
+    let exact = told.iter().all(|(kind, _)| *kind == Kind::Character);
+    if matches!(end, End::Completed | End::ClientGone) {
+        used.estimate_reason = (!exact).then_some(reason::NO_USAGE);
+    }
 }
 
 /// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.
 fn upper_bound(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str>) -> Usd {
-    let Some(found) = find(&exchange.rules, &exchange.way, model, exchange.at_ms) else {
+    let Some(found) = find_for(exchange, model) else {
         return Usd::ZERO;
     };
     let call = &exchange.inspected.call;

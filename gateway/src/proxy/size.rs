@@ -6,12 +6,12 @@ use agentledger_ledger::{Amounts, Kind, Usd};
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::estimate::Method;
 use crate::meter::price::{CacheWrites, Quote};
-use crate::plugin::Medium;
-use crate::plugin::outline::Outline;
+use crate::plugin::{CacheWrites as Asked, Call, Medium};
 use crate::policy::Estimate as PolicyEstimate;
+use crate::proxy::decide::Expected;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::price::find;
+use crate::proxy::price::find_for;
 use crate::proxy::reply::Refusal;
 
 /// Until a model's ratio is learned, texts up to this length are counted by the encoder, which takes a tenth of a millisecond a
@@ -25,8 +25,6 @@ const STRUCTURE_BYTES_PER_TOKEN: u64 = 8;
 /// No model writes more in one answer: a larger maximum is held as this.
 const OUTPUT_TOKENS_MAX: u64 = 4_000_000;
 const CHOICES_MAX: u32 = 1_000;
-/// Fields by which a request refers to what the server keeps of earlier turns.
-const KEPT_BY_SERVER: [&str; 2] = ["\"previous_response_id\":\"", "\"conversation\":"];
 /// An extension's step, in output tokens.
 pub const STEP_TOKENS: u64 = 1_024;
 
@@ -39,24 +37,43 @@ pub struct Estimate {
     pub usd: Usd,
     /// The named limit, whole: what the request may take at most. `None` where it names none.
     pub named_output: Option<u64>,
-    input_usd: Usd,
+    pub input_usd: Usd,
     pub output_price_picos: i64,
     pub basis: &'static str,
+    /// The model has a price of its own: this stands on no stand-in.
+    pub priced: bool,
     /// Only the first step of a stream is held.
     pub starts_small: bool,
 }
 
 impl Estimate {
-    pub fn facts(&self) -> PolicyEstimate {
-        PolicyEstimate {
-            input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
-            usd: self.usd,
+    /// As policies see it.
+    pub fn expected(&self) -> Expected {
+        Expected {
+            estimate: PolicyEstimate {
+                input_tokens: self.input_tokens,
+                output_tokens: self.output_tokens,
+                usd: self.usd,
+                output_usd: self.usd.saturating_sub(self.input_usd),
+            },
+            priced: self.priced,
         }
     }
 
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
     pub fn amounts(&self) -> Amounts {
-        Amounts::of_request(self.usd, self.input_tokens.saturating_add(self.output_tokens))
+        Amounts::of_request(self.usd, self.tokens())
+    }
+
+    /// The same request with a maximum of `most` for each of its choices.
+    pub fn clamped_to(&self, exchange: &Exchange, most: u64) -> Estimate {
+        let choices = u64::from(exchange.inspected.call.choices.max(1));
+        let mut smaller = self.with_output(self.output_tokens.min(most.saturating_mul(choices)));
+        smaller.named_output = Some(most);
+        smaller
     }
 
     /// The same request with at most `output` tokens of output.
@@ -80,30 +97,27 @@ pub fn cost_of(tokens: u64, picos: i64) -> Usd {
 pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refusal> {
     let call = &exchange.inspected.call;
     let config = &exchange.rules.config.hold;
-    let Some(found) = find(&exchange.rules, &exchange.way, &call.model, exchange.at_ms) else {
-        let message = format!(
-            "model {} has no price here, and unpriced models are refused",
-            shown(&call.model)
-        );
-        return Err(Refusal::new(400, "unpriced_model", message).final_answer());
+    let Some(found) = find_for(exchange, &call.model) else {
+        return Err(unpriced(&call.model));
     };
     let input_tokens = input_estimate(gateway, exchange, config);
     let tier = call.service_tier.as_deref();
-    let mut input_price =
-        found
-            .quote
-            .input_ceiling(input_tokens, tier, cache_writes(exchange, &found.quote, input_tokens));
-    let mut output_price = found.quote.output_price(input_tokens, tier);
-    let speaks = exchange.inspected.over_socket && found.quote.states(Kind::AudioOutput, tier);
-    if speaks {
-        input_price = input_price.max(found.quote.unit_price(Kind::AudioInput, input_tokens, tier));
-    }
-    if speaks || memchr::memmem::find(exchange.inspected.json(), b"\"modalities\"").is_some() {
-        // Speech is billed apart, and dearer.
-        output_price = found
-            .quote
-            .dearest_of(&[Kind::Output, Kind::AudioOutput], input_tokens, tier);
-    }
+    let quote = &found.quote;
+    // Over a WebSocket a model that speaks does so without being asked.
+    let speaks = exchange.inspected.over_socket && quote.states(Kind::AudioOutput, tier);
+    let (heard, spoken): (&[Kind], &[Kind]) = if speaks {
+        (&[Kind::AudioInput], &[Kind::AudioOutput])
+    } else {
+        (&[], &[])
+    };
+    let input_price = quote
+        .input_ceiling(input_tokens, tier, cache_writes(call, quote, input_tokens))
+        .max(quote.dearest_of(&call.input_kinds, input_tokens, tier))
+        .max(quote.dearest_of(heard, input_tokens, tier));
+    let output_price = quote
+        .output_price(input_tokens, tier)
+        .max(quote.dearest_of(&call.output_kinds, input_tokens, tier))
+        .max(quote.dearest_of(spoken, input_tokens, tier));
     let produces_output = output_price.picos() > 0;
     let choices = u64::from(call.choices.clamp(1, CHOICES_MAX));
     let (per_choice, basis) = match call.max_output {
@@ -131,8 +145,10 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     } else {
         whole
     };
-    let request_fee = found.quote.unit_price(Kind::Request, input_tokens, tier);
-    let input_usd = cost_of(input_tokens, input_price.picos()).saturating_add(cost_of(1, request_fee.picos()));
+    let request_fee = quote.unit_price(Kind::Request, input_tokens, tier);
+    let input_usd = cost_of(input_tokens, input_price.picos())
+        .saturating_add(cost_of(1, request_fee.picos()))
+        .saturating_add(units_cost(call, quote, input_tokens));
     let sized = Estimate {
         input_tokens,
         output_tokens,
@@ -141,9 +157,19 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
         input_usd,
         output_price_picos: output_price.picos(),
         basis: if starts_small { "first step of a stream" } else { basis },
+        priced: found.reason.is_none(),
         starts_small,
     };
     Ok(sized.with_output(output_tokens))
+}
+
+/// A model without a price, where such are refused.
+pub fn unpriced(model: &str) -> Refusal {
+    let message = format!(
+        "model {} has no price here, and unpriced models are refused",
+        shown(model)
+    );
+    Refusal::new(400, "unpriced_model", message).final_answer()
 }
 
 fn shown(model: &str) -> String {
@@ -176,12 +202,10 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
         let allowance = config.allowances.get(name).copied().unwrap_or(0);
         tokens = tokens.saturating_add(u64::from(items).saturating_mul(allowance));
     }
-    if memchr::memmem::find(inspected.json(), b"\"document\"").is_some() {
-        // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
-        let plain = memchr::memmem::find(inspected.json(), b"\"text/plain\"").is_some();
-        tokens = tokens.saturating_add(media_bytes / if plain { 4 } else { 60 });
+    if let Some(bytes) = inspected.call.media_bytes_per_token {
+        tokens = tokens.saturating_add(media_bytes / u64::from(bytes.max(1)));
     }
-    if inspected.kept_tokens == 0 && refers_to_kept(outline) {
+    if inspected.kept_tokens == 0 && inspected.call.continues {
         tokens = tokens.saturating_add(config.allowances.get("context").copied().unwrap_or(0));
     }
     if outline.bytes > STRUCTURED_BODY_BYTES {
@@ -194,31 +218,28 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
     tokens
 }
 
-/// The request refers to what the server keeps of earlier turns.
-pub fn refers_to_kept(outline: &Outline) -> bool {
-    KEPT_BY_SERVER.iter().any(|field| outline.doc.contains(field))
+/// Whether the prompt may be written to a cache, which costs more than plain input. What the provider does unasked counts
+/// where it charges for it.
+fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
+    match call.cache_writes {
+        Asked::FiveMinutes => CacheWrites::FiveMinutes,
+        Asked::OneHour => CacheWrites::OneHour,
+        Asked::Unasked(from)
+            if input_tokens >= from && quote.states(Kind::CacheWrite5m, call.service_tier.as_deref()) =>
+        {
+            CacheWrites::FiveMinutes
+        }
+        Asked::Unasked(_) | Asked::None => CacheWrites::None,
+    }
 }
 
-/// Whether the prompt may be written to a cache, which costs more than plain input: where the request asks for it, and where
-/// the provider does so unasked and charges for it (OpenAI, from 1,024 tokens on).
-fn cache_writes(exchange: &Exchange, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
-    let json = exchange.inspected.json();
-    if memchr::memmem::find(json, b"\"cache_control\"").is_some() {
-        let hour = memchr::memmem::find(json, b"\"1h\"").is_some();
-        return if hour {
-            CacheWrites::OneHour
-        } else {
-            CacheWrites::FiveMinutes
-        };
-    }
-    let unasked = exchange.way.provider.dialect == "openai"
-        && input_tokens >= 1_024
-        && quote.states(Kind::CacheWrite5m, exchange.inspected.call.service_tier.as_deref());
-    if unasked {
-        CacheWrites::FiveMinutes
-    } else {
-        CacheWrites::None
-    }
+/// What the units that the request itself tells cost, as far as the model's price names their kinds.
+fn units_cost(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> Usd {
+    let tier = call.service_tier.as_deref();
+    let stated = call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));
+    stated.fold(Usd::ZERO, |sum, (kind, units)| {
+        sum.saturating_add(cost_of(*units, quote.unit_price(*kind, input_tokens, tier).picos()))
+    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use prometheus::{Registry, TextEncoder};
 use super::families::{Families, add};
 use super::family::{Counter, Gauge, Histogram, LabelValues, Money};
 use super::samples::{Source, Sources};
-use super::sessions::Sessions;
 use crate::config::Limits;
 
 /// Series of one family for each value that a label may have.
@@ -38,8 +37,6 @@ impl Drop for Running {
 pub struct Metrics {
     registry: Registry,
     families: Families,
-    /// The sessions that requests name.
-    pub sessions: Sessions,
     providers: LabelValues,
     models: LabelValues,
     keys: LabelValues,
@@ -88,7 +85,6 @@ impl Metrics {
         add(&registry, Ok(sources.clone()));
         families.build_info.get(&[&Arc::from(env!("CARGO_PKG_VERSION"))]).set(1);
         Metrics {
-            sessions: Sessions::default(),
             providers: LabelValues::new(values_max),
             models: LabelValues::new(values_max),
             keys: LabelValues::new(values_max),
@@ -255,6 +251,14 @@ impl Metrics {
     /// Counts a request over a rate. `key` is a fingerprint.
     pub fn rate_limited(&self, key: &str) {
         self.families.rate_limited.get(&[&self.keys.admit(key)]).add(1);
+    }
+
+    /// Counts a refusal that a policy in shadow would have made.
+    pub fn shadow_refused(&self, policy: &str, code: &str) {
+        self.families
+            .shadow_refused
+            .get(&[&self.names.admit(policy), &self.reasons.admit(code)])
+            .add(1);
     }
 
     /// Counts an exchange as running until the guard is dropped.

@@ -4,12 +4,12 @@
 //! Metrics go out through the `prometheus` crate: a registry collects [`family`]'s counts and the [`Source`]s, and its
 //! encoder writes the text.
 
+pub mod alerts;
 mod families;
 pub mod family;
 pub mod logging;
 pub mod metrics;
 pub mod samples;
-pub mod sessions;
 
 pub use families::DURATION_BOUNDS_MS;
 pub use logging::LogGuard;

@@ -1,5 +1,6 @@
 //! A gateway in this process, a scripted upstream, a client: a test through them reads as a sentence.
 
+pub mod aws;
 pub mod client;
 pub mod process;
 pub mod socket;
@@ -27,6 +28,8 @@ pub struct Gateway {
 /// How a gateway is made.
 pub struct Setup {
     yaml: String,
+    /// Of single policies, `NAME: {…}, `.
+    conf: String,
     dir: Arc<tempfile::TempDir>,
     clock: Arc<dyn Clock>,
 }
@@ -41,6 +44,7 @@ impl Setup {
     pub fn to(base: &str) -> Setup {
         Setup {
             yaml: format!("providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"),
+            conf: String::new(),
             dir: Arc::new(tempfile::tempdir().unwrap()),
             clock: Arc::new(SystemClock::default()),
         }
@@ -59,12 +63,25 @@ impl Setup {
         self
     }
 
+    /// The conf of one policy, over what the contract's sections say.
+    pub fn conf(mut self, policy: &str, yaml: &str) -> Setup {
+        self.conf.push_str(&format!("{policy}: {yaml}, "));
+        self
+    }
+
     /// A policy file in the folder, there from the start.
     pub fn policy(self, name: &str, text: &str) -> Setup {
         let dir = self.dir.path().join("policies");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(format!("{name}.lua")), text).unwrap();
         self
+    }
+
+    /// A price file of its own.
+    pub fn prices(self, text: &str) -> Setup {
+        let file = self.dir.path().join("prices.yaml");
+        std::fs::write(&file, text).unwrap();
+        self.with(&format!("prices: {{files: [\"{}\"]}}", file.display()))
     }
 
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Setup {
@@ -81,9 +98,10 @@ impl Setup {
     pub fn start(self) -> Gateway {
         let dir = self.dir.path();
         let text = format!(
-            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\"}}\n{}",
+            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\", conf: {{{}}}}}\n{}",
             dir.join("ledger").display(),
             dir.join("policies").display(),
+            self.conf,
             without_policies(&self.yaml),
         );
         let known = Known::built_in();
@@ -123,6 +141,18 @@ impl Gateway {
         let mut rows = self.launched().gateway().ledger.balances();
         rows.retain(|row| row.account.starts_with(prefix));
         rows
+    }
+
+    /// Waits, boundedly, until nothing runs; holds may wait for their results.
+    pub fn wait_in_flight(&self) {
+        let gateway = self.launched().gateway();
+        for _ in 0..1500 {
+            if gateway.drain.in_flight() == 0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("{} in flight", gateway.drain.in_flight());
     }
 
     /// Waits, boundedly, until nothing runs and nothing is held.

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+# Content types of answers that come piece by piece.
+STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
+
+
 @dataclass
 class Asked:
     """One request as it arrived."""
@@ -117,7 +121,7 @@ class Upstream:
         handler.send_response(answer.status)
         for name, value in answer.headers.items():
             handler.send_header(name, value)
-        streams = answer.headers.get("Content-Type", "").startswith("text/event-stream")
+        streams = answer.headers.get("Content-Type", "").startswith(STREAMS)
         if streams:
             handler.send_header("Transfer-Encoding", "chunked")
         else:

@@ -5,6 +5,9 @@ use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::info::BATCH_RESULTS;
+use crate::request::priced_tier;
+
 type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
@@ -21,6 +24,17 @@ struct Frame<'a> {
     message: Option<Message<'a>>,
     #[serde(borrow, default)]
     content_block: Option<Block<'a>>,
+    #[serde(borrow, default)]
+    custom_id: Raw<'a>,
+    #[serde(borrow, default)]
+    result: Option<BatchResult<'a>>,
+}
+
+/// What became of one request of a batch. Only what succeeded is billed.
+#[derive(Deserialize)]
+struct BatchResult<'a> {
+    #[serde(borrow, default)]
+    message: Option<Message<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +73,8 @@ struct Usage {
     service_tier: Option<String>,
     #[serde(default)]
     speed: Option<String>,
+    #[serde(default)]
+    inference_geo: Option<String>,
     #[serde(default)]
     iterations: Option<Vec<Iteration>>,
 }
@@ -113,7 +129,13 @@ struct Iteration {
 pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let body: Frame<'_> = serde_json::from_str(&frame.outline).ok()?;
     let kind = text(body.kind).unwrap_or_default();
-    let (id, model, usage) = match &body.message {
+    let of_batch = frame.operation == BATCH_RESULTS;
+    let message = if of_batch {
+        Some(body.result.as_ref()?.message.as_ref()?)
+    } else {
+        body.message.as_ref()
+    };
+    let (id, model, usage) = match message {
         Some(message) => (message.id, message.model, message.usage),
         None => (body.id, body.model, body.usage),
     };
@@ -122,12 +144,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
             .filter(|name| !name.is_empty())
             .or_else(|| taken_over(&body)),
         response_id: text(id).filter(|id| !id.is_empty()),
-        service_tier: None,
-        parts: vec![],
-        reported_cost: None,
-        usage_only: false,
         final_: frame.streamed && (kind == "message_stop" || kind == "error"),
         failed: kind == "error",
+        ..agentledger_guest::reading()
     };
     // A report that does not parse is no report: the host estimates.
     if let Some(raw) = there(usage).filter(|raw| raw.get().starts_with('{'))
@@ -138,7 +157,16 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         // The model that took over after a refusal served the turn, and its price applies.
         let fallback = iterations.iter().rev().find(|run| run.kind == "fallback_message");
         reading.model = fallback.and_then(|run| run.model.clone()).or(reading.model);
-        reading.service_tier = usage.speed.filter(|speed| speed == "fast").or(usage.service_tier);
+        let tier = if of_batch {
+            Some("batch".to_owned())
+        } else {
+            usage.service_tier
+        };
+        reading.service_tier = priced_tier(tier, usage.speed.as_deref(), usage.inference_geo.as_deref());
+    }
+    if of_batch {
+        reading.bill_id = text(body.custom_id);
+        reading.service_tier = reading.service_tier.or_else(|| Some("batch".to_owned()));
     }
     let says_nothing = reading.model.is_none()
         && reading.response_id.is_none()

@@ -1,9 +1,17 @@
 //! What this dialect serves, and which values it needs to see.
 
-use agentledger_guest::Billing::{Free, Metered};
-use agentledger_guest::{Info, Medium, media, route, want};
+use agentledger_guest::Billing::{FetchedLines, Free, Metered};
+use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::{Info, Medium, media, progress, route, want};
 
 pub const MESSAGES: &str = "messages";
+/// <https://platform.claude.com/docs/en/api/retrieving-message-batch-results>
+pub const BATCH_RESULTS: &str = "messages.batches.results";
+
+pub const CACHE_CONTROL: &str = "\"cache_control\"";
+pub const ONE_HOUR: &str = "\"1h\"";
+pub const DOCUMENT: &str = "\"document\"";
+pub const PLAIN_TEXT: &str = "\"text/plain\"";
 
 /// A usage report with a hundred iterations is still read whole.
 const USAGE_BYTES_MAX: u32 = 64 << 10;
@@ -15,11 +23,12 @@ fn on_vertex(what: &str) -> String {
 pub fn info() -> Info {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
-        name: "anthropic".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         routes: vec![
             route("POST", "/v1/messages", MESSAGES, Metered),
             route("POST", "/v1/messages/count_tokens", "messages.count_tokens", Free),
+            route("GET", "/v1/messages/batches/{any}/results", BATCH_RESULTS, FetchedLines),
+            // Billed when the results are fetched: <https://platform.claude.com/docs/en/build-with-claude/batch-processing>.
+            route("POST", "/v1/messages/batches", "messages.batches", Free),
             route(
                 "POST",
                 "/v1/messages/batches/{any}/cancel",
@@ -28,6 +37,10 @@ pub fn info() -> Info {
             ),
             route("GET", "/v1/messages/*", "read", Free),
             route("DELETE", "/v1/messages/*", "delete", Free),
+            route("POST", "/v1/files", "files", Free),
+            route("GET", "/v1/files", "files", Free),
+            route("GET", "/v1/files/*", "files", Free),
+            route("DELETE", "/v1/files/*", "files", Free),
             route("GET", "/v1/models", "models", Free),
             route("GET", "/v1/models/*", "models", Free),
             // On Vertex AI the path names the model.
@@ -47,12 +60,24 @@ pub fn info() -> Info {
             want("max_tokens", 64, 0),
             want("service_tier", 64, 0),
             want("speed", 64, 0),
+            want("inference_geo", 64, 0),
         ],
-        request_headers: vec![],
+        // Where a block of a message asks for a cache write, or bears a document, is not worth an outline of all blocks.
+        request_markers: paths(&[CACHE_CONTROL, ONE_HOUR, DOCUMENT, PLAIN_TEXT]),
         request_media: vec![
             media("messages.*.content.*.source", Medium::Image),
             media("messages.*.content.*.content.*.source", Medium::Image),
             media("system.*.source", Medium::Image),
+        ],
+        // Without the ids of tool calls, the signatures of thinking and the marks of caching.
+        progress_paths: vec![
+            progress("messages.*.role", Role),
+            progress("messages.*.content", Content),
+            progress("messages.*.content.*.text", Content),
+            progress("messages.*.content.*.source", Content),
+            progress("messages.*.content.*.name", ToolCall),
+            progress("messages.*.content.*.input", ToolCall),
+            progress("messages.*.content.*.content", Content),
         ],
         answer_paths: vec![
             want("type", 64, 0),
@@ -66,6 +91,12 @@ pub fn info() -> Info {
             // Another model took over within the stream.
             want("content_block.type", 64, 0),
             want("content_block.to.model", 1_024, 0),
+            // A line of a batch's results.
+            want("custom_id", 256, 0),
+            want("result.type", 64, 0),
+            want("result.message.id", 256, 0),
+            want("result.message.model", 1_024, 0),
+            want("result.message.usage", USAGE_BYTES_MAX, 0),
         ],
         text_paths: paths(&[
             "delta.text",
@@ -75,6 +106,9 @@ pub fn info() -> Info {
             "content.*.text",
             "content.*.thinking",
             "content.*.input",
+            "result.message.content.*.text",
+            "result.message.content.*.thinking",
+            "result.message.content.*.input",
         ]),
         markers: paths(&[
             "\"usage\":{",
@@ -83,5 +117,6 @@ pub fn info() -> Info {
             "\"type\": \"fallback\"",
         ]),
         events: paths(&["message_start", "message_delta", "message_stop", "error"]),
+        ..agentledger_guest::info("anthropic", env!("CARGO_PKG_VERSION"))
     }
 }

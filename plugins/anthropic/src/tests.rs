@@ -1,12 +1,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use agentledger_guest::{AnswerFrame, Call, Ending, Kind, Part, Problem, Provider, Reading, Refusal, Request};
+use agentledger_guest::{
+    AnswerFrame, CacheWrites, Call, Ending, Kind, Part, Problem, Provider, Reading, Refusal, Request,
+};
 use serde_json::{Value, json};
 
 use crate::Anthropic;
-use crate::info::MESSAGES;
+use crate::info::{BATCH_RESULTS, CACHE_CONTROL, DOCUMENT, MESSAGES, ONE_HOUR, PLAIN_TEXT};
 
 fn ask(body: Value) -> Result<Call, Problem> {
+    ask_marked(body, &[])
+}
+
+fn ask_marked(body: Value, markers: &[&str]) -> Result<Call, Problem> {
     Anthropic::inspect(Request {
         method: "POST".to_owned(),
         path: "/v1/messages".to_owned(),
@@ -14,6 +20,8 @@ fn ask(body: Value) -> Result<Call, Problem> {
         path_model: None,
         headers: vec![],
         outline: body.to_string(),
+        markers: markers.iter().map(|marker| (*marker).to_owned()).collect(),
+        characters: vec![],
     })
 }
 
@@ -266,4 +274,75 @@ fn refusals_are_both_shapes_at_once() {
     );
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["error"]["type"], "not_found_error");
+}
+
+#[test]
+fn inference_in_the_us_has_prices_of_its_own() {
+    let asked = |body: Value| ask(body).unwrap().service_tier;
+    let some = |tier: &str| Some(tier.to_owned());
+    let ask = |more: Value| {
+        let mut body = json!({"model": "m", "max_tokens": 5});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    assert_eq!(asked(ask(json!({"inference_geo": "us"}))), some("us"));
+    assert_eq!(
+        asked(ask(json!({"inference_geo": "us", "speed": "fast"}))),
+        some("fast_us")
+    );
+    assert_eq!(
+        asked(ask(json!({"inference_geo": "global", "service_tier": "auto"}))),
+        some("auto")
+    );
+    let read = |usage: Value| used(usage).service_tier;
+    assert_eq!(
+        read(json!({"input_tokens": 1, "service_tier": "standard", "inference_geo": "us"})),
+        some("us")
+    );
+    assert_eq!(
+        read(json!({"input_tokens": 1, "service_tier": "batch", "inference_geo": "us"})),
+        some("batch_us")
+    );
+    assert_eq!(
+        read(json!({"input_tokens": 1, "service_tier": "standard", "inference_geo": "not_available"})),
+        some("standard")
+    );
+}
+
+#[test]
+fn what_a_hold_needs_is_told_by_markers() {
+    let call = |markers: &[&str]| ask_marked(json!({"model": "m", "max_tokens": 5}), markers).unwrap();
+    assert_eq!(call(&[]).cache_writes, CacheWrites::None);
+    assert_eq!(call(&[ONE_HOUR]).cache_writes, CacheWrites::None);
+    assert_eq!(call(&[CACHE_CONTROL]).cache_writes, CacheWrites::FiveMinutes);
+    assert_eq!(call(&[CACHE_CONTROL, ONE_HOUR]).cache_writes, CacheWrites::OneHour);
+    assert_eq!(call(&[]).media_bytes_per_token, None);
+    assert_eq!(call(&[DOCUMENT]).media_bytes_per_token, Some(60));
+    assert_eq!(call(&[DOCUMENT, PLAIN_TEXT]).media_bytes_per_token, Some(4));
+}
+
+#[test]
+fn a_line_of_a_batch_is_a_message_at_its_price() {
+    let read = |body: Value| {
+        Anthropic::read(AnswerFrame {
+            operation: BATCH_RESULTS.to_owned(),
+            event: None,
+            streamed: true,
+            status: 200,
+            outline: body.to_string(),
+        })
+    };
+    let message = json!({"id": "msg_1", "model": "m", "usage": {"input_tokens": 10, "output_tokens": 2,
+        "service_tier": "batch"}});
+    let reading = read(json!({"custom_id": "one", "result": {"type": "succeeded", "message": message}})).unwrap();
+    assert_eq!(
+        (reading.bill_id.as_deref(), reading.model.as_deref()),
+        (Some("one"), Some("m"))
+    );
+    assert_eq!(reading.service_tier.as_deref(), Some("batch"));
+    assert_eq!(reading.parts.len(), 1);
+    for kind in ["errored", "canceled", "expired"] {
+        assert_eq!(read(json!({"custom_id": "one", "result": {"type": kind}})), None);
+    }
+    assert_eq!(read(json!({"type": "message", "usage": {"input_tokens": 1}})), None);
 }

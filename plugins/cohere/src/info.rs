@@ -1,7 +1,8 @@
 //! What this dialect serves, and which values it needs to see.
 
 use agentledger_guest::Billing::{Free, Metered};
-use agentledger_guest::{Info, Medium, media, route, want};
+use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::{Info, Medium, media, progress, route, want};
 
 pub const CHAT: &str = "chat";
 pub const CHAT_V1: &str = "chat.v1";
@@ -42,6 +43,19 @@ pub fn info() -> Info {
             media("messages.*.content.*.image_url", Medium::Image),
             media("images.*", Medium::Image),
             media("inputs.*.content.*.image_url", Medium::Image),
+        ],
+        progress_paths: vec![
+            progress("messages.*.role", Role),
+            progress("messages.*.content", Content),
+            progress("messages.*.tool_calls.*.function", ToolCall),
+            // Version 1: the question stands outside of the history.
+            progress("message", Content),
+            progress("tool_results", Content),
+            progress("chat_history.*.role", Role),
+            progress("chat_history.*.message", Content),
+            progress("chat_history.*.tool_calls.*.name", ToolCall),
+            progress("chat_history.*.tool_calls.*.parameters", ToolCall),
+            progress("prompt", Content),
         ],
         answer_paths: vec![
             want("id", 256, 0),

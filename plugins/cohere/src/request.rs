@@ -1,6 +1,6 @@
 //! Reads requests.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse};
+use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, present};
 use agentledger_guest::{Call, EditPoint, Problem, Request};
 use serde::Deserialize;
 
@@ -19,6 +19,8 @@ struct Body<'a> {
     max_tokens: Field<'a>,
     #[serde(borrow, default)]
     num_generations: Field<'a>,
+    #[serde(borrow, default)]
+    conversation_id: Field<'a>,
 }
 
 /// The model must be named: Cohere's answers do not say which one it was.
@@ -27,6 +29,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let mut call = Call {
         max_output: Some(0),
         edits: vec![EditPoint::Model("model".to_owned())],
+        continues: present(body.conversation_id).is_some(),
         ..agentledger_guest::call(model(body.model)?)
     };
     if matches!(request.operation.as_str(), EMBED | RERANK) {

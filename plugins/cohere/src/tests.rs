@@ -14,6 +14,8 @@ fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
         path_model: None,
         headers: vec![],
         outline: body.to_string(),
+        markers: vec![],
+        characters: vec![],
     })
 }
 

@@ -1,7 +1,8 @@
 //! What this dialect serves, and which values it needs to see.
 
 use agentledger_guest::Billing::{Free, Metered};
-use agentledger_guest::{Info, Media, Medium, Route, media, route, want};
+use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::{Info, Media, Medium, Route, media, progress, route, want};
 
 pub const GENERATE: &str = "generateContent";
 pub const STREAM: &str = "streamGenerateContent";
@@ -84,6 +85,16 @@ pub fn info() -> Info {
         ],
         request_headers: paths(&["x-vertex-ai-llm-shared-request-type"]),
         request_media: parts_media(),
+        progress_paths: vec![
+            progress("contents.*.role", Role),
+            progress("contents.*.parts.*.text", Content),
+            progress("contents.*.parts.*.functionCall.name", ToolCall),
+            progress("contents.*.parts.*.functionCall.args", ToolCall),
+            progress("contents.*.parts.*.functionResponse.response", Content),
+            progress("contents.*.parts.*.codeExecutionResult", Content),
+            progress("contents.*.parts.*.inlineData", Content),
+            progress("contents.*.parts.*.fileData", Content),
+        ],
         answer_paths: vec![
             want("modelVersion", 1_024, 0),
             want("responseId", 256, 0),

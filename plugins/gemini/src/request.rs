@@ -1,6 +1,6 @@
 //! Reads requests. The model stands in the path, and nowhere else.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, text};
+use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, present, text};
 use agentledger_guest::{Call, EditPoint, Problem, Request, problem};
 use serde::Deserialize;
 
@@ -22,6 +22,10 @@ struct Body<'a> {
     service_tier: Field<'a>,
     #[serde(borrow, default)]
     parameters: Option<Parameters<'a>>,
+    #[serde(borrow, default, rename = "cachedContent")]
+    cached: Field<'a>,
+    #[serde(borrow, default)]
+    cached_content: Field<'a>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +55,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let mut call = Call {
         stream: request.operation == STREAM,
         service_tier: tier(&body, request)?,
+        continues: present(body.cached).or(present(body.cached_content)).is_some(),
         ..agentledger_guest::call(named.to_owned())
     };
     match request.operation.as_str() {

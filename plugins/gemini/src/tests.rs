@@ -15,6 +15,8 @@ fn ask_with(operation: &str, model: &str, headers: &[(&str, &str)], body: Value)
         path_model: Some(model.to_owned()),
         headers: headers.iter().map(header).collect(),
         outline: body.to_string(),
+        markers: vec![],
+        characters: vec![],
     })
 }
 

@@ -3,7 +3,7 @@
 
 use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, present};
 use agentledger_guest::usage::{Tally, Units};
-use agentledger_guest::{Call, EditPoint, Kind, Part, Problem, Request, problem};
+use agentledger_guest::{Call, EditPoint, Kind, Part, Problem, Request, call, problem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -33,13 +33,12 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         count(named, MAX_OUTPUT, 1, COUNT_MAX)?
     };
     let model = request.path_model.clone().filter(|model| !model.is_empty());
+    let model = model.ok_or_else(|| problem("missing_required_parameter", "the session names no model", "model"))?;
     Ok(Call {
-        model: model.ok_or_else(|| problem("missing_required_parameter", "the session names no model", "model"))?,
         stream: true,
         max_output,
-        choices: 1,
-        service_tier: None,
         edits: vec![EditPoint::MaxOutput(MAX_OUTPUT.to_owned())],
+        ..call(model)
     })
 }
 

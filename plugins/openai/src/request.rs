@@ -1,16 +1,28 @@
 //! Reads requests.
 
 use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, present, text};
-use agentledger_guest::{Call, EditPoint, Problem, Request, problem};
+use agentledger_guest::{CacheWrites, Call, Count, EditPoint, Kind, Problem, Request, call, problem};
 use serde::Deserialize;
 
 use crate::fees;
-use crate::info::{CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, REALTIME, RESPONSES};
+use crate::info::{
+    CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, INPUT_AUDIO, REALTIME, RERANK,
+    RESPONSES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS,
+};
 use crate::realtime;
 use crate::socket::SOCKET;
 
 /// Answers to one request. OpenAI allows 128; some hosts more.
 const CHOICES_MAX: u64 = 1_024;
+/// Prompts are cached from so many tokens on, and newer models bill that:
+/// <https://platform.openai.com/docs/guides/prompt-caching>.
+const CACHED_FROM_TOKENS: u64 = 1_024;
+/// Recorded speech has no fewer bytes a second than this (32 kbit/s), so that a hold is seldom too small.
+const AUDIO_BYTES_PER_SECOND: u64 = 4_000;
+/// Spoken text has 0.0208 tokens a millisecond and about 15 characters a second: 1.4 tokens a character, rounded up.
+const SPEECH_TOKENS_PER_TWO_CHARACTERS: u64 = 3;
+/// Every partial image adds so many output tokens.
+const PARTIAL_IMAGE_TOKENS: u64 = 100;
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -20,6 +32,10 @@ struct Body<'a> {
     stream: Field<'a>,
     #[serde(borrow, default)]
     background: Field<'a>,
+    #[serde(borrow, default)]
+    previous_response_id: Field<'a>,
+    #[serde(borrow, default)]
+    conversation: Field<'a>,
     #[serde(borrow, default)]
     max_tokens: Field<'a>,
     #[serde(borrow, default)]
@@ -35,7 +51,25 @@ struct Body<'a> {
     #[serde(borrow, default)]
     stream_options: Field<'a>,
     #[serde(borrow, default)]
+    modalities: Field<'a>,
+    #[serde(borrow, default)]
+    stream_format: Field<'a>,
+    #[serde(borrow, default)]
+    size: Field<'a>,
+    #[serde(borrow, default)]
+    quality: Field<'a>,
+    #[serde(borrow, default)]
+    partial_images: Field<'a>,
+    #[serde(borrow, default)]
     web_search_options: Field<'a>,
+    /// A form's file.
+    #[serde(default)]
+    file: Option<Vec<File>>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    bytes: u64,
 }
 
 #[derive(Deserialize)]
@@ -50,52 +84,68 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         return realtime::inspect(request);
     }
     let body: Body<'_> = parse(&request.outline)?;
-    // Over a WebSocket a response is a stream without being asked for as one.
-    let stream = flag(body.stream, "stream")?.unwrap_or(request.method == SOCKET)
-        && operation != EMBEDDINGS
-        && operation != COMPACT;
+    let over_socket = request.method == SOCKET;
+    // A path that names a model or a deployment (Azure) decides, whatever the body says.
+    let named = match request.path_model.as_ref().map_or(present(body.model), |_| None) {
+        None if request.path_model.is_some() => request.path_model.clone().unwrap_or_default(),
+        // The only model that makes variations is the one that is taken unnamed.
+        None if operation == IMAGE_VARIATIONS => "dall-e-2".to_owned(),
+        _ => model(body.model)?,
+    };
     let mut call = Call {
-        model: model(body.model)?,
-        stream,
-        max_output: None,
-        choices: 1,
+        // Over a WebSocket a response is a stream without being asked for as one.
+        stream: flag(body.stream, "stream")?.unwrap_or(over_socket),
         service_tier: text(body.service_tier, "service_tier")?.or_else(|| search_tier(body.web_search_options)),
         edits: vec![EditPoint::Model("model".to_owned())],
+        cache_writes: CacheWrites::Unasked(CACHED_FROM_TOKENS),
+        continues: present(body.previous_response_id).is_some() || present(body.conversation).is_some(),
+        ..call(named)
     };
-    let at = match operation {
-        CHAT => {
-            let (path, limit) = chat_limit(&body)?;
-            call.max_output = limit;
-            call.choices = choices(body.n, "n")?;
-            Some(path)
-        }
+    match operation {
+        CHAT => chat(&mut call, &body, request)?,
         COMPLETIONS => {
             call.max_output = count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?;
             // Every candidate of `best_of` is generated and billed.
             call.choices = choices(body.n, "n")?.max(choices(body.best_of, "best_of")?);
-            Some("max_tokens")
+            call.edits.push(EditPoint::MaxOutput("max_tokens".to_owned()));
         }
         RESPONSES => {
-            if flag(body.background, "background")?.unwrap_or(false) {
-                // Its result is fetched later by id, which no hold would cover.
-                let message = "background responses are not served here: they could not be metered";
-                return Err(problem("unsupported_parameter", message, "background"));
-            }
+            // Over a WebSocket the provider makes no use of it:
+            // <https://developers.openai.com/api/docs/guides/websocket-mode>.
+            call.background = flag(body.background, "background")?.unwrap_or(false) && !over_socket;
             call.max_output = count(body.max_output_tokens, "max_output_tokens", 0, COUNT_MAX)?;
-            Some("max_output_tokens")
+            call.edits.push(EditPoint::MaxOutput("max_output_tokens".to_owned()));
         }
-        EMBEDDINGS => {
+        EMBEDDINGS | RERANK => {
+            call.stream = false;
             call.max_output = Some(0);
-            None
         }
-        _ => None,
-    };
-    call.edits.extend(at.map(|path| EditPoint::MaxOutput(path.to_owned())));
-    if stream && matches!(operation, CHAT | COMPLETIONS) && !reports_usage(&body)? {
+        COMPACT => call.stream = false,
+        IMAGES | IMAGE_EDITS | IMAGE_VARIATIONS => images(&mut call, &body)?,
+        SPEECH => speech(&mut call, &body, request)?,
+        TRANSCRIPTIONS | TRANSLATIONS => transcription(&mut call, &body),
+        _ => {}
+    }
+    if call.stream && matches!(operation, CHAT | COMPLETIONS) && !reports_usage(&body)? {
         call.edits
             .push(EditPoint::StreamUsage("stream_options.include_usage".to_owned()));
     }
     Ok(call)
+}
+
+fn chat(call: &mut Call, body: &Body<'_>, request: &Request) -> Result<(), Problem> {
+    let (path, limit) = chat_limit(body)?;
+    call.max_output = limit;
+    call.choices = choices(body.n, "n")?;
+    call.edits.push(EditPoint::MaxOutput(path.to_owned()));
+    // Speech is billed apart, and dearer.
+    if present(body.modalities).is_some_and(|raw| raw.get().contains("\"audio\"")) {
+        call.output_kinds.push(Kind::AudioOutput);
+    }
+    if request.markers.iter().any(|marker| marker == INPUT_AUDIO) {
+        call.input_kinds.push(Kind::AudioInput);
+    }
+    Ok(())
 }
 
 /// The field that limits a chat's output, and its value. Where both are there, providers go by the newer one; the limit
@@ -107,6 +157,79 @@ fn chat_limit(body: &Body<'_>) -> Result<(&'static str, Option<u64>), Problem> {
         (Some(_), None) => ("max_tokens", old),
         _ => ("max_completion_tokens", new.max(old)),
     })
+}
+
+/// GPT image models bill tokens, known beforehand by size and quality
+/// (<https://platform.openai.com/docs/guides/image-generation#cost-and-latency>); the older ones, and most other hosts, bill
+/// images. Which it is, the price of the model says.
+fn images(call: &mut Call, body: &Body<'_>) -> Result<(), Problem> {
+    let size = text(body.size, "size")?.unwrap_or_default();
+    let quality = text(body.quality, "quality")?.unwrap_or_default();
+    let partial = count(body.partial_images, "partial_images", 0, 16)?.unwrap_or(0);
+    call.choices = choices(body.n, "n")?;
+    call.units.push(units(Kind::Image, u64::from(call.choices)));
+    call.output_kinds.push(Kind::ImageOutput);
+    call.input_kinds.push(Kind::ImageInput);
+    call.max_output = Some(image_tokens(&size, &quality).saturating_add(partial * PARTIAL_IMAGE_TOKENS));
+    call.service_tier = image_tier(&call.model, &size, &quality).map(str::to_owned);
+    Ok(())
+}
+
+/// Output tokens of one image. What the model chooses itself is held as the dearest it may choose.
+fn image_tokens(size: &str, quality: &str) -> u64 {
+    match (quality, size) {
+        ("low", "1024x1024") => 272,
+        ("low", "1536x1024") => 400,
+        ("low", _) => 408,
+        ("medium", "1024x1024") => 1_056,
+        ("medium", "1536x1024") => 1_568,
+        ("medium", _) => 1_584,
+        (_, "1024x1024") => 4_160,
+        (_, "1536x1024") => 6_208,
+        _ => 6_240,
+    }
+}
+
+/// DALL·E's prices by size and quality are tiers of its rows.
+fn image_tier(model: &str, size: &str, quality: &str) -> Option<&'static str> {
+    match model {
+        "dall-e-3" => match (quality == "hd", !size.is_empty() && size != "1024x1024") {
+            (false, false) => None,
+            (true, false) => Some("hd"),
+            (false, true) => Some("wide"),
+            (true, true) => Some("hd_wide"),
+        },
+        "dall-e-2" => match size {
+            "256x256" => Some("256x256"),
+            "512x512" => Some("512x512"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `tts-1` bills the characters of its input, newer models the tokens of what they speak.
+fn speech(call: &mut Call, body: &Body<'_>, request: &Request) -> Result<(), Problem> {
+    call.stream = text(body.stream_format, "stream_format")?.as_deref() == Some("sse");
+    let spoken = request.characters.iter().find(|(path, _)| path == "input");
+    let characters = spoken.map_or(0, |(_, characters)| *characters);
+    call.units.push(units(Kind::Character, characters));
+    let tokens = characters.saturating_mul(SPEECH_TOKENS_PER_TWO_CHARACTERS).div_ceil(2);
+    call.units.push(units(Kind::AudioOutput, tokens));
+    call.max_output = Some(0);
+    Ok(())
+}
+
+/// Whisper bills seconds, newer models tokens of audio. How long a recording is, only its size hints at.
+fn transcription(call: &mut Call, body: &Body<'_>) {
+    let bytes = body.file.iter().flatten().map(|file| file.bytes).sum::<u64>();
+    call.units
+        .push(units(Kind::Second, bytes.div_ceil(AUDIO_BYTES_PER_SECOND)));
+    call.input_kinds.push(Kind::AudioInput);
+}
+
+fn units(kind: Kind, units: u64) -> Count {
+    Count { kind, units }
 }
 
 /// The size of the search context that is asked for, as a tier of the price book. The provider checks it.

@@ -1,12 +1,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use agentledger_guest::{AnswerFrame, Call, EditPoint, Ending, Kind, Problem, Provider, Reading, Refusal, Request};
+use agentledger_guest::{
+    AnswerFrame, CacheWrites, Call, Count, EditPoint, Ending, Kind, Problem, Provider, Reading, Refusal, Request,
+};
 use serde_json::{Value, json};
 
 use crate::OpenAi;
-use crate::info::{CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, REALTIME, RESPONSES};
+use crate::info::{
+    CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, FILE_CONTENT, IMAGE_VARIATIONS, IMAGES, INPUT_AUDIO, REALTIME, RERANK,
+    RESPONSES, RETRIEVE, SPEECH, TRANSCRIPTIONS,
+};
 
 fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
+    ask_with(operation, body, &[], &[])
+}
+
+/// The same with markers found and characters counted in the body.
+fn ask_with(operation: &str, body: Value, markers: &[&str], characters: &[(&str, u64)]) -> Result<Call, Problem> {
     OpenAi::inspect(Request {
         method: "POST".to_owned(),
         path: "/v1/x".to_owned(),
@@ -14,12 +24,21 @@ fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
         path_model: None,
         headers: vec![],
         outline: body.to_string(),
+        markers: markers.iter().map(|marker| (*marker).to_owned()).collect(),
+        characters: characters
+            .iter()
+            .map(|(path, count)| ((*path).to_owned(), *count))
+            .collect(),
     })
 }
 
 fn frame(streamed: bool, body: &str) -> Option<Reading> {
+    frame_of(CHAT, streamed, body)
+}
+
+fn frame_of(operation: &str, streamed: bool, body: &str) -> Option<Reading> {
     OpenAi::read(AnswerFrame {
-        operation: CHAT.to_owned(),
+        operation: operation.to_owned(),
         event: None,
         streamed,
         status: 200,
@@ -325,6 +344,188 @@ fn a_response_bears_usage_however_it_ends() {
     )
     .unwrap();
     assert!(created.parts.is_empty() && !created.final_);
+}
+
+#[test]
+fn what_a_hold_needs_is_told() {
+    let call = ask(CHAT, json!({"model": "m"})).unwrap();
+    assert_eq!(call.cache_writes, CacheWrites::Unasked(1_024));
+    assert!(call.input_kinds.is_empty() && call.output_kinds.is_empty() && !call.continues);
+    let spoken = ask(CHAT, json!({"model": "m", "modalities": ["text", "audio"]})).unwrap();
+    assert_eq!(spoken.output_kinds, [Kind::AudioOutput]);
+    let heard = ask_with(CHAT, json!({"model": "m"}), &[INPUT_AUDIO], &[]).unwrap();
+    assert_eq!(heard.input_kinds, [Kind::AudioInput]);
+    let next = |body: Value| ask(RESPONSES, body).unwrap();
+    assert!(next(json!({"model": "m", "previous_response_id": "r"})).continues);
+    assert!(next(json!({"model": "m", "conversation": {"id": "c"}})).continues);
+    assert!(!next(json!({"model": "m", "conversation": null, "previous_response_id": null})).continues);
+    assert!(next(json!({"model": "m", "background": true})).background);
+    assert!(!next(json!({"model": "m", "background": false})).background);
+}
+
+#[test]
+fn images_are_held_by_size_and_quality() {
+    let call = |body: Value| ask(IMAGES, body).unwrap();
+    let gpt = call(json!({"model": "gpt-image-1", "size": "1024x1024", "quality": "low", "n": 2, "partial_images": 3}));
+    assert_eq!((gpt.max_output, gpt.choices, gpt.service_tier), (Some(572), 2, None));
+    assert_eq!(
+        gpt.units,
+        [Count {
+            kind: Kind::Image,
+            units: 2
+        }]
+    );
+    assert_eq!(call(json!({"model": "gpt-image-1"})).max_output, Some(6_240));
+    for (body, tier) in [
+        (json!({"model": "dall-e-3"}), None),
+        (
+            json!({"model": "dall-e-3", "quality": "hd", "size": "1024x1024"}),
+            Some("hd"),
+        ),
+        (json!({"model": "dall-e-3", "size": "1024x1792"}), Some("wide")),
+        (
+            json!({"model": "dall-e-3", "quality": "hd", "size": "1024x1792"}),
+            Some("hd_wide"),
+        ),
+        (json!({"model": "dall-e-2", "size": "256x256"}), Some("256x256")),
+    ] {
+        assert_eq!(call(body.clone()).service_tier.as_deref(), tier, "{body}");
+    }
+    assert_eq!(ask(IMAGE_VARIATIONS, json!({})).unwrap().model, "dall-e-2");
+    assert_eq!(ask(IMAGES, json!({})).unwrap_err().param.as_deref(), Some("model"));
+    assert_eq!(
+        ask(IMAGES, json!({"model": "m", "size": 5}))
+            .unwrap_err()
+            .param
+            .as_deref(),
+        Some("size")
+    );
+}
+
+#[test]
+fn speech_and_recordings_are_held_in_their_units() {
+    let spoken = ask_with(SPEECH, json!({"model": "tts-1"}), &[], &[("input", 11)]).unwrap();
+    let units = |kind, units| Count { kind, units };
+    assert_eq!(spoken.units, [units(Kind::Character, 11), units(Kind::AudioOutput, 17)]);
+    assert!(
+        !spoken.stream
+            && ask(SPEECH, json!({"model": "m", "stream_format": "sse"}))
+                .unwrap()
+                .stream
+    );
+    let file = json!({"model": "whisper-1", "file": [{"bytes": 8_001, "type": "audio/mpeg"}]});
+    assert_eq!(ask(TRANSCRIPTIONS, file).unwrap().units, [units(Kind::Second, 3)]);
+}
+
+#[test]
+fn media_are_counted_by_their_kinds() {
+    let read = |operation: &str, body: Value| counts(&frame_of(operation, false, &body.to_string()).unwrap());
+    let image = json!({"data": [{}], "usage": {"input_tokens": 50, "output_tokens": 272,
+        "input_tokens_details": {"text_tokens": 10, "image_tokens": 40}}});
+    assert_eq!(
+        read(IMAGES, image.clone()),
+        [(Kind::Input, 10), (Kind::ImageInput, 40), (Kind::ImageOutput, 272)]
+    );
+    assert_eq!(
+        read(CHAT, image),
+        [(Kind::Input, 50), (Kind::Output, 272)],
+        "a chat has no images of its own"
+    );
+    assert_eq!(read(IMAGES, json!({"data": [{}, {}]})), [(Kind::Image, 2)]);
+    let drawn = json!({"usage": {"input_tokens": 5, "output_tokens": 7}, "svg_usage": {"model": "writer",
+        "input_tokens": 3, "output_tokens": 9, "reasoning_tokens": 4, "total_tokens": 12}});
+    let drawn = frame_of(IMAGES, false, &drawn.to_string()).unwrap();
+    assert_eq!(
+        (drawn.parts[1].model.as_deref(), drawn.parts[1].reasoning),
+        (Some("writer"), Some(4))
+    );
+    let heard = json!({"usage": {"type": "tokens", "input_tokens": 114,
+        "input_token_details": {"text_tokens": 14, "audio_tokens": 100}, "output_tokens": 20}});
+    assert_eq!(
+        read(TRANSCRIPTIONS, heard),
+        [(Kind::Input, 14), (Kind::Output, 20), (Kind::AudioInput, 100)]
+    );
+    for (body, seconds) in [
+        (
+            json!({"duration": 8.47, "usage": {"type": "duration", "seconds": 9}}),
+            9,
+        ),
+        (json!({"duration": "8.470000"}), 9),
+        (json!({"duration": 8.0}), 8),
+    ] {
+        assert_eq!(read(TRANSCRIPTIONS, body), [(Kind::Second, seconds)]);
+    }
+    for absurd in [json!(-1), json!(1e30), json!("x"), json!(2_000_000_000_u64)] {
+        let reading = frame_of(
+            TRANSCRIPTIONS,
+            false,
+            &json!({"model": "m", "duration": absurd}).to_string(),
+        );
+        assert!(reading.unwrap().parts.is_empty());
+    }
+    assert_eq!(
+        read(RERANK, json!({"usage": {"total_tokens": 40}})),
+        [(Kind::Input, 40)]
+    );
+    assert_eq!(
+        read(RERANK, json!({"meta": {"billed_units": {"search_units": 2}}})),
+        [(Kind::Request, 2)]
+    );
+    let done = r#"{"type":"speech.audio.done","usage":{"input_tokens":14,"output_tokens":101}}"#;
+    let reading = frame_of(SPEECH, true, done).unwrap();
+    assert!(reading.final_);
+    assert_eq!(counts(&reading), [(Kind::Input, 14), (Kind::AudioOutput, 101)]);
+}
+
+#[test]
+fn a_response_says_whether_it_is_done_and_may_be_fetched() {
+    let read = |operation: &str, body: Value| {
+        let reading = frame_of(operation, false, &body.to_string()).unwrap();
+        (reading.bill_id, reading.pending)
+    };
+    let id = || Some("r".to_owned());
+    assert_eq!(read(RESPONSES, json!({"id": "r", "status": "queued"})), (id(), true));
+    assert_eq!(
+        read(RETRIEVE, json!({"id": "r", "status": "in_progress"})),
+        (id(), true)
+    );
+    assert_eq!(read(RETRIEVE, json!({"id": "r", "status": "completed"})), (id(), false));
+    assert_eq!(
+        read(RESPONSES, json!({"id": "r", "status": "completed", "store": false})),
+        (None, false)
+    );
+    assert_eq!(read(CHAT, json!({"id": "r", "model": "m"})), (None, false));
+}
+
+#[test]
+fn a_line_of_a_batch_is_an_answer_at_its_price() {
+    let line = json!({"id": "batch_req_1", "custom_id": "c", "response": {"status_code": 200, "body": {"id": "x",
+        "model": "m", "usage": {"prompt_tokens": 10, "completion_tokens": 2,
+        "prompt_tokens_details": {"cached_tokens": 4}}}}});
+    let reading = frame_of(FILE_CONTENT, true, &line.to_string()).unwrap();
+    assert_eq!(
+        (reading.bill_id.as_deref(), reading.model.as_deref()),
+        (Some("batch_req_1"), Some("m"))
+    );
+    assert_eq!(reading.service_tier.as_deref(), Some("batch"));
+    assert_eq!(
+        counts(&reading),
+        [(Kind::Input, 6), (Kind::CacheRead, 4), (Kind::Output, 2)]
+    );
+    for other in [
+        json!({"id": "b", "response": {"status_code": 500, "body": {"error": {}}}}),
+        json!({"id": "b", "response": null, "error": {}}),
+        json!({"custom_id": "c", "body": {"model": "m"}, "usage": {"prompt_tokens": 5}}),
+    ] {
+        assert_eq!(frame_of(FILE_CONTENT, true, &other.to_string()), None, "{other}");
+    }
+    let absurd = json!({"id": "b", "response": {"body": {"usage": {"prompt_tokens": -1}}}});
+    assert!(
+        frame_of(FILE_CONTENT, true, &absurd.to_string())
+            .unwrap()
+            .parts
+            .is_empty()
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
 //! strictly and write the endings and refusals that most dialects share.
 
+pub mod aws_event;
 pub mod fields;
 pub mod openai_error;
 pub mod sse;
@@ -35,8 +36,8 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, Call, Count, EditPoint, Ending, Info, Kind, Meaning, Media, Medium, Part, Problem, Reading,
-    Refusal, Request, Route, Sender, SocketMessage, Step, Want,
+    AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Meaning, Media, Medium, Part,
+    Problem, Progress, ProgressPart, Reading, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -138,6 +139,13 @@ pub fn call(model: String) -> Call {
         choices: 1,
         service_tier: None,
         edits: vec![],
+        cache_writes: CacheWrites::None,
+        input_kinds: vec![],
+        output_kinds: vec![],
+        media_bytes_per_token: None,
+        continues: false,
+        units: vec![],
+        background: false,
     }
 }
 
@@ -146,6 +154,8 @@ pub fn reading() -> Reading {
     Reading {
         model: None,
         response_id: None,
+        bill_id: None,
+        pending: false,
         service_tier: None,
         parts: vec![],
         reported_cost: None,
@@ -164,10 +174,21 @@ pub fn info(name: &str, version: &str) -> Info {
         request_paths: vec![],
         request_headers: vec![],
         request_media: vec![],
+        request_markers: vec![],
+        request_counts: vec![],
         answer_paths: vec![],
         text_paths: vec![],
         markers: vec![],
         events: vec![],
+        progress_paths: vec![],
+    }
+}
+
+/// A value that tells what the agent did last.
+pub fn progress(path: &str, part: ProgressPart) -> Progress {
+    Progress {
+        path: path.to_owned(),
+        part,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::snapshot::{self, SnapshotError};
 use super::state::{Balance, Open, State};
 use crate::amounts::Amounts;
-use crate::event::{Adjusted, Event, Extended, Held, HoldId, Opening, Settled};
+use crate::event::{Adjusted, Deferred, Event, Extended, Held, HoldId, Opening, Settled};
 
 /// Why an event does not follow from those before it: the journal is damaged, or not all there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +47,9 @@ impl State {
             Event::Settled(settled) => self.apply_settled(settled),
             Event::Voided(voided) => self.end(voided.hold, Amounts::ZERO),
             Event::Adjusted(adjusted) => self.apply_adjusted(adjusted),
+            Event::Deferred(deferred) => self.apply_deferred(deferred),
             // A later month's opening says what the events before it have made already.
-            Event::Opening(_) | Event::Denied(_) => Ok(()),
+            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) => Ok(()),
         };
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;
@@ -102,6 +103,7 @@ impl State {
                 amounts: held.amounts,
                 balances,
                 bounds,
+                bill: None,
             },
         );
         Ok(())
@@ -116,6 +118,12 @@ impl State {
                 balance.held = balance.held.plus(&extended.amounts);
             }
         }
+        Ok(())
+    }
+
+    fn apply_deferred(&mut self, deferred: &Deferred) -> Result<(), HoldId> {
+        let open = self.holds.get_mut(&deferred.hold).ok_or(deferred.hold)?;
+        open.bill = Some(deferred.bill);
         Ok(())
     }
 

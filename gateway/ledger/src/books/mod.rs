@@ -35,9 +35,12 @@ pub use self::types::{
     Adjustment, BooksError, Extension, Obstacle, OpenHold, Recorded, Refusal, Reserved, SettledHold, Standing,
 };
 use crate::amounts::Amounts;
+use crate::billed::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
 use crate::entry::{Facts, Name, Outcome, Settlement};
-use crate::event::{Adjusted, Denied, Event, Extended, Held, HeldBound, HoldId, Opening, Settled, Voided};
+use crate::event::{
+    Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+};
 use crate::money::Usd;
 use crate::window::Stretch;
 
@@ -216,12 +219,25 @@ impl Books {
         &mut self,
         now_ms: i64,
         hold: HoldId,
+        settlement: Settlement,
+        overage_reason: Option<Name>,
+    ) -> Result<SettledHold, BooksError> {
+        self.settle_bills(now_ms, hold, settlement, overage_reason, Vec::new())
+    }
+
+    /// As `settle`, with the ids under which it was billed; that of a deferred hold needs no telling.
+    pub fn settle_bills(
+        &mut self,
+        now_ms: i64,
+        hold: HoldId,
         mut settlement: Settlement,
         overage_reason: Option<Name>,
+        mut bills: Vec<BillId>,
     ) -> Result<SettledHold, BooksError> {
         self.state.turn(now_ms);
         let open = self.state.holds.get(&hold).ok_or(BooksError::UnknownHold)?;
         let held = open.held.clone();
+        bills.extend(open.bill.filter(|bill| !bills.contains(bill)));
         settlement.cost = settlement.cost.max(Usd::ZERO);
         let mut settled = Settled {
             at_ms: self.state.now_ms,
@@ -229,6 +245,7 @@ impl Books {
             held: open.amounts,
             overage_reason: None,
             settlement,
+            bills,
         };
         if !settled.overage().is_zero() {
             settled.overage_reason = Some(overage_reason.unwrap_or_else(|| Name::from(BILLED_ABOVE_HOLD)));
@@ -240,6 +257,16 @@ impl Books {
             settled,
             recorded,
         })
+    }
+
+    /// Notes under which id the result is billed that a hold waits for.
+    pub fn defer(&mut self, now_ms: i64, hold: HoldId, bill: BillId) -> Result<Recorded, BooksError> {
+        self.state.turn(now_ms);
+        if !self.state.holds.contains_key(&hold) {
+            return Err(BooksError::UnknownHold);
+        }
+        let at_ms = self.state.now_ms;
+        Ok(self.record(Event::Deferred(Deferred { at_ms, hold, bill })))
     }
 
     /// Ends a hold that nothing is billed for.
@@ -309,6 +336,17 @@ impl Books {
                 }))
             })
             .collect()
+    }
+
+    /// Marks a session. Nothing is posted by it.
+    pub fn mark_session(&mut self, now_ms: i64, tenant: &Name, session: &Name, mark: Mark) -> Recorded {
+        self.state.turn(now_ms);
+        self.record(Event::Marked(Arc::new(Marked {
+            at_ms: self.state.now_ms,
+            tenant: Name::clone(tenant),
+            session: Name::clone(session),
+            mark,
+        })))
     }
 
     /// Corrects a settled entry on the accounts it was posted to: in their totals, and in windows that still hold the

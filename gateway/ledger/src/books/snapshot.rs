@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::state::{Balance, Open, Slot, State};
+use crate::billed::BillId;
 use crate::bound::{Window, Zone};
 use crate::codec::{self, DecodeError, read_amounts, write_amounts};
 use crate::entry::Name;
@@ -11,7 +12,7 @@ use crate::names::Names;
 use crate::window::Stretch;
 use crate::wire::{Reader, Writer};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are no books.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +82,10 @@ fn write_holds(w: &mut Writer, state: &State, written: &HashMap<u32, u64>) {
         w.unsigned(id.0);
         w.blob(&codec::encode(&Event::Held(open.held.clone()), &mut names));
         write_amounts(w, &open.amounts);
+        w.byte(u8::from(open.bill.is_some()));
+        if let Some(bill) = &open.bill {
+            w.raw(&bill.0);
+        }
         let mut balances: Vec<u64> = open
             .balances
             .iter()
@@ -247,6 +252,11 @@ fn read_hold(r: &mut Reader<'_>, state: &mut State, written: &[u32], names: &mut
         return Err(SnapshotError::Inconsistent("a hold that is another event"));
     };
     let amounts = read_amounts(r)?;
+    let bill = match r.byte()? {
+        0 => None,
+        1 => Some(BillId(r.array()?)),
+        _ => return Err(DecodeError::Malformed("neither yes nor no").into()),
+    };
     let mut places = || -> Result<Vec<u32>, SnapshotError> {
         let count = r.count()?;
         let mut places = Vec::with_capacity(count.min(64));
@@ -279,6 +289,7 @@ fn read_hold(r: &mut Reader<'_>, state: &mut State, written: &[u32], names: &mut
             amounts,
             balances,
             bounds,
+            bill,
         },
     ) {
         None => Ok(()),

@@ -4,6 +4,7 @@ use crate::map::Map;
 use std::sync::Arc;
 
 use crate::amounts::{Amounts, Unit};
+use crate::billed::BillId;
 use crate::books::{ACCOUNTS_MAX, BOUND_ACCOUNTS_MAX, Standing};
 use crate::bound::{ACCOUNT_BYTES_MAX, Bound, Window, Zone};
 use crate::entry::{Facts, Name};
@@ -86,6 +87,8 @@ pub(super) struct Open {
     pub balances: Vec<u32>,
     /// The balance of each bound, in the order of the bounds.
     pub bounds: Vec<u32>,
+    /// The result that it waits for.
+    pub bill: Option<BillId>,
 }
 
 /// A running balance, for `budget.status`.

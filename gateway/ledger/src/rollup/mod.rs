@@ -35,6 +35,7 @@ pub enum Dimension {
     /// With its agent.
     Session,
     User,
+    Task,
     Tenant,
     /// The values of one tag.
     Tag(Name),
@@ -83,6 +84,7 @@ pub struct SummaryRow {
     pub agent: Name,
     pub session: Name,
     pub user: Name,
+    pub task: Name,
     pub tenant: Name,
     /// The tag's value.
     pub tag: Name,
@@ -215,6 +217,7 @@ impl Rollups {
             totals,
         );
         self.put(facts.at_ms, row(facts, Axis::User, &facts.user, &none), totals);
+        self.put(facts.at_ms, row(facts, Axis::Task, &facts.task, &none), totals);
         for (tag, value) in &facts.tags {
             self.put(facts.at_ms, row(facts, Axis::Tag, tag, value), totals);
         }
@@ -342,7 +345,8 @@ impl Rollups {
                 (Dimension::Provider, Axis::Model)
                 | (Dimension::Key, Axis::Key)
                 | (Dimension::Agent, Axis::Session)
-                | (Dimension::User, Axis::User) => (&*key.first, ""),
+                | (Dimension::User, Axis::User)
+                | (Dimension::Task, Axis::Task) => (&*key.first, ""),
                 // Every row bears its tenant; one axis that counts each entry once is enough.
                 (Dimension::Tenant, Axis::Key) => (&*key.tenant, ""),
                 (Dimension::Tag(tag), Axis::Tag) if *tag == key.first => ("", &*key.second),
@@ -441,7 +445,7 @@ impl Rollups {
     }
 }
 
-fn names(row: &SummaryRow) -> [&str; 8] {
+fn names(row: &SummaryRow) -> [&str; 9] {
     [
         &row.provider,
         &row.model,
@@ -449,6 +453,7 @@ fn names(row: &SummaryRow) -> [&str; 8] {
         &row.agent,
         &row.session,
         &row.user,
+        &row.task,
         &row.tenant,
         &row.tag,
     ]
@@ -482,6 +487,7 @@ fn summary_row(by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {
         Dimension::Agent => row.agent = first,
         Dimension::Session => (row.agent, row.session) = (first, second),
         Dimension::User => row.user = first,
+        Dimension::Task => row.task = first,
         Dimension::Tenant => row.tenant = tenant,
         Dimension::Tag(_) => row.tag = second,
     }

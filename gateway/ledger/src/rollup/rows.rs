@@ -19,10 +19,11 @@ pub(super) enum Axis {
     User = 3,
     /// Tag, value.
     Tag = 4,
+    Task = 5,
 }
 
 impl Axis {
-    pub(super) const ALL: [Axis; 5] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag];
+    pub(super) const ALL: [Axis; 6] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag, Axis::Task];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

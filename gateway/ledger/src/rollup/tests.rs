@@ -107,7 +107,7 @@ proptest! {
                 _ => {}
             }
             for dimension in [Dimension::Model, Dimension::Provider, Dimension::Key, Dimension::Agent, Dimension::Session,
-                Dimension::User, Dimension::Tenant, Dimension::Tag("team".into())] {
+                Dimension::User, Dimension::Task, Dimension::Tenant, Dimension::Tag("team".into())] {
                 let rows = rollups.summary(&by(dimension));
                 prop_assert_eq!(rows.iter().map(|row| row.cost.nanos()).sum::<i64>(), cost);
                 prop_assert_eq!(rows.iter().map(|row| row.requests).sum::<u64>(), count as u64 + 1);

@@ -3,9 +3,10 @@
 
 mod reprice;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use agentledger_ledger::{Clock, SystemClock};
+use agentledger_ledger::{Clock, Kind, SystemClock};
 use clap::{Args, Subcommand};
 
 use super::client::ClientError;
@@ -208,7 +209,7 @@ fn instead(config: &Config, book: &PriceBook, provider: &str, at_ms: i64) -> Str
             Unpriced::Price { input, output } => {
                 format!("default_price {} / {}", input.per_million(), output.per_million())
             }
-            Unpriced::Dearest => book.dearest(&known.name, at_ms).map_or_else(
+            Unpriced::Dearest => book.dearest(&known.book, at_ms).map_or_else(
                 || "nothing".to_owned(),
                 |quote| format!("the dearest row, {}, as an estimate", quote.row().id()),
             ),
@@ -227,7 +228,7 @@ fn described(row: &PriceRow) -> String {
     let mut lines = vec![format!("{} {}", row.provider, row.id)];
     let mut tell = |name: &str, value: String| {
         if !value.is_empty() {
-            lines.push(format!("  {name:<11} {value}"));
+            lines.push(format!("  {name:<16} {value}"));
         }
     };
     tell("aliases", row.aliases.join(", "));
@@ -255,15 +256,25 @@ fn described(row: &PriceRow) -> String {
         format!(" (other prices from: {})", others.join(", "))
     };
     tell("since", format!("{}{others}", since(&row.from)));
-    for (tier, prices) in &row.prices {
-        let prices: Vec<String> = prices.iter().map(|(kind, price)| format!("{kind} {price}")).collect();
-        tell(tier, prices.join(", "));
+    let mut tiers: Vec<_> = row.prices.iter().collect();
+    tiers.sort_by_key(|(tier, _)| (!tier.starts_with("standard"), tier.len()));
+    for (tier, prices) in tiers {
+        tell(tier, in_order(prices));
     }
     tell("source", row.source.clone());
     tell("checked", row.checked.clone().unwrap_or_default());
     tell("note", row.note.clone().unwrap_or_default());
     tell("written in", format!("{}:{}", row.file, row.line));
     lines.join("\n") + "\n"
+}
+
+/// Prices in the order of the kinds, as price files have them.
+fn in_order(prices: &BTreeMap<String, String>) -> String {
+    let place = |kind: &str| Kind::from_name(kind).map_or(usize::MAX, |kind| kind as usize);
+    let mut sorted: Vec<_> = prices.iter().collect();
+    sorted.sort_by_key(|(kind, _)| place(kind));
+    let shown: Vec<String> = sorted.iter().map(|(kind, price)| format!("{kind} {price}")).collect();
+    shown.join(", ")
 }
 
 /// The findings, and whether there are none.

@@ -87,9 +87,15 @@ fn each_entry(client: &Client, mut params: QueryParams, mut take: impl FnMut(&En
 /// Prices entries as the gateway would price them now.
 struct Pricer<'a> {
     book: &'a PriceBook,
-    /// What the config says of a provider's models: free, or a price for those without a row.
-    stated: BTreeMap<&'a str, (&'a Unpriced, Option<Row>)>,
+    /// What the config says of a provider: its book, and what models without a row cost.
+    providers: BTreeMap<&'a str, Stated<'a>>,
     at_ms: Option<i64>,
+}
+
+struct Stated<'a> {
+    book: &'a str,
+    unpriced: &'a Unpriced,
+    row: Option<Row>,
 }
 
 /// What one entry would cost.
@@ -106,12 +112,16 @@ impl<'a> Pricer<'a> {
             Some(day) => Some(day_ms(day).ok_or_else(|| PricesError::Date(day.to_owned()))?),
         };
         let stated = config.providers.iter().map(|provider| {
-            let row = Row::stated(provider.name.as_str().into(), &provider.unpriced);
-            (provider.name.as_str(), (&provider.unpriced, row))
+            let stated = Stated {
+                book: &provider.book,
+                unpriced: &provider.unpriced,
+                row: Row::stated(provider.name.as_str().into(), &provider.unpriced),
+            };
+            (provider.name.as_str(), stated)
         });
         Ok(Pricer {
             book,
-            stated: stated.collect(),
+            providers: stated.collect(),
             at_ms,
         })
     }
@@ -141,22 +151,23 @@ impl<'a> Pricer<'a> {
 
     /// By the model as it was answered, then as it was asked for, then by the row that was used.
     fn quote(&self, entry: &Entry, model: &str, own: bool) -> Option<Quote<'_>> {
-        let provider = &*entry.facts.provider;
         let at_ms = self.at_ms.unwrap_or(entry.facts.at_ms);
-        let stated = self.stated.get(provider);
-        let row = stated.and_then(|(_, row)| row.as_ref());
-        if let Some((Unpriced::Free, _)) = stated {
+        let provider = &*entry.facts.provider;
+        let stated = self.providers.get(provider);
+        let row = stated.and_then(|stated| stated.row.as_ref());
+        if stated.is_some_and(|stated| *stated.unpriced == Unpriced::Free) {
             return row.map(|row| row.quote(at_ms));
         }
-        let named = |model: &str| self.book.find(provider, model, at_ms);
-        let used = entry.settlement.price.as_ref();
+        let book = stated.map_or(provider, |stated| stated.book);
+        let named = |model: &str| self.book.find(book, model, at_ms);
+        let used = entry.settlement.price.as_ref().filter(|used| *used.provider == *book);
         named(model)
             .or_else(|| named(&entry.facts.requested_model).filter(|_| own))
-            .or_else(|| named(&used?.id).filter(|_| own && used.is_some_and(|used| *used.provider == *provider)))
+            .or_else(|| named(&used?.id).filter(|_| own))
             .or_else(|| row.map(|row| row.quote(at_ms)))
-            .or_else(|| match stated {
-                Some((Unpriced::Refuse, _)) => None,
-                _ => self.book.dearest(provider, at_ms),
+            .or_else(|| match stated.map(|stated| stated.unpriced) {
+                Some(Unpriced::Refuse) => None,
+                _ => self.book.dearest(book, at_ms),
             })
     }
 }
@@ -251,5 +262,92 @@ fn names(by: &str, entry: &Entry) -> Vec<String> {
         "user" => one(&facts.user),
         "tenant" => one(&facts.tenant),
         _ => vec![facts.provider.to_string(), entry.settlement.model.to_string()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::{self, Env, Known};
+
+    fn entry(provider: &str, model: &str, more: Value) -> Entry {
+        let mut record = json!({
+            "id": "01JD0000000000000000000000", "at": "2026-11-22T06:30:00.123Z", "provider": provider,
+            "operation": "chat", "requested_model": model, "model": model, "stream": false, "status": 200,
+            "outcome": "completed", "key": "", "tenant": "", "agent": "", "session": "", "user": "", "task": "",
+            "tags": {}, "path": "/v1/chat/completions", "usage": {"input": 1000, "output": 100}, "reasoning": 0,
+            "cost_usd": "0.5", "held_usd": "1", "overage_usd": "0", "overage_reason": null, "upper_bound_usd": null,
+            "reported_cost_usd": null, "price": null, "estimated": false, "estimate_reason": null, "verdict": [],
+            "duration_ms": 1, "ttfb_ms": null,
+        });
+        for (key, value) in more.as_object().unwrap() {
+            record[key.as_str()] = value.clone();
+        }
+        serde_json::from_value(record).unwrap()
+    }
+
+    /// Nano-dollars; `None`: no price is known.
+    fn repriced(yaml: &str, at: Option<&str>, entry: &Entry) -> Option<i64> {
+        let none: [(&str, &str); 0] = [];
+        let config = config::load_text(None, yaml, &Env::of(none), &Known::undecided()).unwrap();
+        let book = PriceBook::builtin().unwrap();
+        match Pricer::new(&config, &book, at).unwrap().reprice(entry) {
+            Repriced::Cost(cost) => Some(cost.nanos()),
+            Repriced::Unpriced => None,
+        }
+    }
+
+    #[test]
+    fn an_entry_is_priced_by_its_tier_its_reasoning_and_its_parts() {
+        let of = |provider, model, more| repriced("", None, &entry(provider, model, more));
+        assert_eq!(of("openai", "gpt-5.4", json!({})), Some(4_000_000)); // 2500 + 1500 micro-dollars
+        let tier =
+            json!({"price": {"provider": "openai", "id": "gpt-5.4", "effective": "2026-03-05", "tier": "priority"}});
+        assert_eq!(of("openai", "gpt-5.4", tier), Some(8_000_000));
+        let research = json!({"reasoning": 60});
+        assert_eq!(of("perplexity", "sonar-deep-research", research), Some(2_500_000)); // 2000 + 320 + 180
+        let parts = json!({"parts": [
+            {"model": "claude-opus-5", "usage": {"input": 1000}, "cost_usd": "0"},
+            {"model": "claude-haiku-4-5", "usage": {"output": 100}, "cost_usd": "0"},
+        ]});
+        assert_eq!(of("anthropic", "claude-opus-5", parts), Some(5_500_000));
+        // What was billed for nothing stays so.
+        assert_eq!(of("openai", "gpt-5.4", json!({"usage": {}, "cost_usd": "0"})), Some(0));
+    }
+
+    #[test]
+    fn a_model_that_no_book_has_is_found_by_what_was_asked_and_used() {
+        let asked = entry("openai", "house", json!({"requested_model": "gpt-5.4"}));
+        assert_eq!(repriced("", None, &asked), Some(4_000_000));
+        let used = json!({"price": {"provider": "openai", "id": "gpt-5.4", "effective": "2026-03-05"}});
+        assert_eq!(repriced("", None, &entry("openai", "house", used)), Some(4_000_000));
+        let unknown = entry("openai", "house", json!({}));
+        assert_eq!(
+            repriced("providers: {openai: {unpriced: refuse}}", None, &unknown),
+            None
+        );
+        let stated = "providers: {openai: {default_price: {input: 1, output: 2}}}";
+        assert_eq!(repriced(stated, None, &unknown), Some(1_200_000));
+        assert_eq!(repriced("providers: {openai: {free: true}}", None, &asked), Some(0));
+        let book = "providers: {extra: {azure-eu: {enabled: true, type: azure, upstream: 'https://x', book: azure}}}";
+        assert_eq!(
+            repriced(book, None, &entry("azure-eu", "gpt-5.4", json!({}))),
+            Some(4_000_000)
+        );
+    }
+
+    #[test]
+    fn another_days_prices_are_taken_for_all() {
+        let entry = entry("openai", "o3", json!({}));
+        assert_eq!(repriced("", None, &entry), Some(2_800_000)); // 2000 + 800
+        assert_eq!(repriced("", Some("2025-06-09"), &entry), Some(14_000_000)); // 10000 + 4000
+        let config = config::load_text(None, "", &Env::of::<&str, &str>([]), &Known::undecided()).unwrap();
+        let refused = Pricer::new(&config, &PriceBook::empty(), Some("yesterday"))
+            .err()
+            .unwrap();
+        assert_eq!(refused.to_string(), "\"yesterday\" is no date: YYYY-MM-DD");
     }
 }

@@ -34,7 +34,8 @@ fn list_and_show_tell_prices_with_source_and_day() {
 
     let shown = show(&config, &book, "GPT-4o-2024-11-20", "openai", DAY).unwrap();
     let expected = format!(
-        "openai gpt-4o\n  max output  9\n  since       always\n  batch       input 1\n  standard    input 2, output 8\n  source      our contract\n  checked     2026-11-20\n  written in  {}:3\n",
+        "openai gpt-4o\n  max output       9\n  since            always\n  standard         input 2, output 8\n  \
+         batch            input 1\n  source           our contract\n  checked          2026-11-20\n  written in       {}:3\n",
         path.display()
     );
     assert_eq!(shown, expected);
@@ -46,7 +47,7 @@ fn list_and_show_tell_prices_with_source_and_day() {
     );
     let old = show(&config, &book, "o3", "openai", day_ms("2025-06-09").unwrap()).unwrap();
     assert!(
-        old.contains("since       2025-04-16 (other prices from: 2025-06-10)\n"),
+        old.contains("since            2025-04-16 (other prices from: 2025-06-10)\n"),
         "{old}"
     );
     let unknown = show(&config, &book, "gpt-99", "openai", DAY).unwrap_err().to_string();

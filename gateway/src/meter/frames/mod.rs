@@ -1,8 +1,9 @@
 //! Cuts an answer's bytes into frames, exactly and at any byte split: the same bytes give the same frames however they
 //! arrive. Every byte belongs to exactly one frame, so that a relay can hold back, hide or forward frame by frame.
-//!
-//! The AWS event stream becomes one more scanner beside these, with its own [`Framing`].
 
+mod aws;
+#[cfg(test)]
+pub(super) mod aws_tests;
 mod json;
 mod sse;
 #[cfg(test)]
@@ -25,6 +26,23 @@ pub enum Framing {
     JsonArray,
     /// One JSON document a line.
     Ndjson,
+    /// AWS's binary messages, checked by their checksums.
+    AwsEventStream,
+}
+
+/// What is wrong with a stream's framing. Its bytes pass all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameFault {
+    #[error("the checksum of a message's prelude is wrong")]
+    PreludeCrc,
+    #[error("the checksum of a message is wrong")]
+    MessageCrc,
+    #[error("a message has lengths that cannot be")]
+    Length,
+    #[error("a message's headers do not fill their place")]
+    Headers,
+    #[error("the stream ends within a message")]
+    Truncated,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +81,10 @@ enum Data {
     None,
     /// Inside the raw bytes.
     Raw(Range<usize>),
-    /// Joined from several lines, in the scanner's scratch.
+    /// Joined from several lines, or unwrapped, in the scanner's scratch.
     Joined,
+    /// Not to be read: the framing is at fault.
+    Unreadable,
 }
 
 /// A push parser: bytes in, frames out. The sum of `raw_len` over all frames plus [`Framer::pending`] is at any time
@@ -85,6 +105,7 @@ enum Scanner {
     Sse(sse::SseScanner),
     Json(json::JsonScanner),
     Line(LineScanner),
+    Aws(aws::AwsScanner),
 }
 
 impl Framer {
@@ -94,6 +115,7 @@ impl Framer {
             Framing::Sse => Scanner::Sse(sse::SseScanner::default()),
             Framing::JsonArray => Scanner::Json(json::JsonScanner::default()),
             Framing::Ndjson => Scanner::Line(LineScanner::default()),
+            Framing::AwsEventStream => Scanner::Aws(aws::AwsScanner::default()),
         };
         Framer {
             scanner,
@@ -120,6 +142,8 @@ impl Framer {
             Scanner::Sse(_) => Some(event),
             Scanner::Json(scanner) => Some(scanner.closing(sse_data(&event))),
             Scanner::Line(_) => Some([sse_data(&event), b"\n"].concat()),
+            // The plugin writes the whole message.
+            Scanner::Aws(_) => Some(event),
         }
     }
 
@@ -127,6 +151,7 @@ impl Framer {
     pub fn is_whole(&self) -> bool {
         match &self.scanner {
             Scanner::Json(scanner) => scanner.is_whole(),
+            Scanner::Aws(scanner) => scanner.fault().is_none(),
             Scanner::Sse(_) | Scanner::Line(_) => true,
         }
     }
@@ -134,6 +159,19 @@ impl Framer {
     /// Frames that were too long to be read.
     pub fn oversized(&self) -> u64 {
         self.oversized
+    }
+
+    /// The first thing that was wrong with the framing.
+    pub fn fault(&self) -> Option<FrameFault> {
+        match &self.scanner {
+            Scanner::Aws(scanner) => scanner.fault(),
+            Scanner::Sse(_) | Scanner::Json(_) | Scanner::Line(_) => None,
+        }
+    }
+
+    /// No further frame can be found: all that follows passes unread.
+    pub fn is_broken(&self) -> bool {
+        matches!(&self.scanner, Scanner::Aws(scanner) if scanner.is_broken())
     }
 
     /// Hands the frames that `chunk` completes to `sink`, in order.
@@ -215,13 +253,14 @@ impl Framer {
     }
 
     fn complete(&mut self, found: &Found, raw: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
-        if found.raw_len > self.frame_bytes_max {
+        if found.raw_len > self.frame_bytes_max && !self.is_broken() {
             self.oversized += 1;
             sink(unread(found.raw_len));
         } else {
             emit(&self.scanner, found, raw, sink);
         }
         self.scanner.reset();
+        self.skipping = self.is_broken();
     }
 
     /// Lets go of a frame that has grown too long.
@@ -261,6 +300,7 @@ fn emit(scanner: &Scanner, found: &Found, raw: &[u8], sink: &mut dyn FnMut(Frame
         .and_then(|range| raw.get(range))
         .and_then(|name| std::str::from_utf8(name).ok());
     let data = match &found.data {
+        Data::Unreadable => return sink(unread(found.raw_len)),
         Data::None => None,
         Data::Raw(range) => raw.get(range.clone()),
         Data::Joined => Some(scanner.joined()),
@@ -286,6 +326,7 @@ impl Scanner {
             Scanner::Sse(scanner) => scanner.find(bytes),
             Scanner::Json(scanner) => scanner.find(bytes),
             Scanner::Line(scanner) => scanner.find(bytes),
+            Scanner::Aws(scanner) => scanner.find(bytes),
         }
     }
 
@@ -295,6 +336,7 @@ impl Scanner {
             Scanner::Sse(scanner) => scanner.finish(bytes),
             Scanner::Json(scanner) => scanner.finish(bytes),
             Scanner::Line(_) => LineScanner::found(bytes, bytes.len()),
+            Scanner::Aws(scanner) => scanner.finish(bytes),
         }
     }
 
@@ -304,6 +346,7 @@ impl Scanner {
             Scanner::Sse(scanner) => scanner.reset(),
             Scanner::Json(scanner) => scanner.reset(),
             Scanner::Line(scanner) => scanner.seek = 0,
+            Scanner::Aws(scanner) => scanner.reset(),
         }
     }
 
@@ -313,6 +356,7 @@ impl Scanner {
             Scanner::Sse(_) => memchr2(b'\n', b'\r', chunk),
             Scanner::Json(_) => memchr3(b'}', b']', b',', chunk),
             Scanner::Line(_) => memchr(b'\n', chunk),
+            Scanner::Aws(scanner) => return scanner.next_stop(chunk.len()),
         };
         at.map_or(chunk.len(), |at| at + 1)
     }
@@ -321,6 +365,7 @@ impl Scanner {
     fn start_skipping(&mut self, bytes: &[u8]) -> bool {
         match self {
             Scanner::Sse(scanner) => scanner.start_skipping(bytes),
+            Scanner::Aws(scanner) => scanner.start_skipping(bytes),
             Scanner::Json(_) | Scanner::Line(_) => true,
         }
     }
@@ -331,12 +376,14 @@ impl Scanner {
             Scanner::Sse(scanner) => scanner.skip(chunk),
             Scanner::Json(scanner) => scanner.skip(chunk),
             Scanner::Line(_) => memchr(b'\n', chunk).map(|at| at + 1),
+            Scanner::Aws(scanner) => scanner.skip(chunk),
         }
     }
 
     fn joined(&self) -> &[u8] {
         match self {
             Scanner::Sse(scanner) => scanner.joined(),
+            Scanner::Aws(scanner) => scanner.joined(),
             Scanner::Json(_) | Scanner::Line(_) => &[],
         }
     }

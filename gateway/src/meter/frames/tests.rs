@@ -6,11 +6,11 @@ use super::*;
 
 /// A frame with its bytes; parts of one that is too long are taken together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    kind: FrameKind,
-    event: Option<String>,
-    data: Vec<u8>,
-    raw_len: usize,
+pub(super) struct Seen {
+    pub(super) kind: FrameKind,
+    pub(super) event: Option<String>,
+    pub(super) data: Vec<u8>,
+    pub(super) raw_len: usize,
 }
 
 fn keep(seen: &mut Vec<Seen>, frame: Frame<'_>) {
@@ -29,7 +29,7 @@ fn keep(seen: &mut Vec<Seen>, frame: Frame<'_>) {
 }
 
 /// Pushes `bytes` cut at `cuts`, checking after each push that every byte is accounted for.
-fn frames_cut(framing: Framing, max: usize, bytes: &[u8], cuts: &[usize]) -> Vec<Seen> {
+pub(super) fn frames_cut(framing: Framing, max: usize, bytes: &[u8], cuts: &[usize]) -> Vec<Seen> {
     let mut framer = Framer::new(framing, max);
     let (mut seen, mut pushed, mut from) = (Vec::new(), 0, 0);
     for to in cuts.iter().copied().chain([bytes.len()]) {
@@ -46,11 +46,11 @@ fn frames_cut(framing: Framing, max: usize, bytes: &[u8], cuts: &[usize]) -> Vec
     seen
 }
 
-fn whole(framing: Framing, bytes: &[u8]) -> Vec<Seen> {
+pub(super) fn whole(framing: Framing, bytes: &[u8]) -> Vec<Seen> {
     frames_cut(framing, 1 << 20, bytes, &[])
 }
 
-fn data(framing: Framing, bytes: &[u8]) -> Vec<(Option<String>, String)> {
+pub(super) fn data(framing: Framing, bytes: &[u8]) -> Vec<(Option<String>, String)> {
     whole(framing, bytes)
         .into_iter()
         .filter(|frame| frame.kind == FrameKind::Data)
@@ -62,12 +62,12 @@ fn sse(bytes: &[u8]) -> Vec<(Option<String>, String)> {
     data(Framing::Sse, bytes)
 }
 
-fn event(name: &str, data: &str) -> (Option<String>, String) {
+pub(super) fn event(name: &str, data: &str) -> (Option<String>, String) {
     ((!name.is_empty()).then(|| name.to_owned()), data.to_owned())
 }
 
 /// Every single cut, every byte alone, and every pair of cuts where that is affordable.
-fn every_split(framing: Framing, max: usize, bytes: &[u8]) {
+pub(super) fn every_split(framing: Framing, max: usize, bytes: &[u8]) {
     let expected = frames_cut(framing, max, bytes, &[]);
     let all: Vec<usize> = (1..bytes.len()).collect();
     assert_eq!(frames_cut(framing, max, bytes, &all), expected, "byte by byte");

@@ -6,7 +6,7 @@ use agentledger_ledger::Kind;
 
 use super::file::Parsed;
 use super::row::{self, PriceSet, Row, Tier};
-use super::{BUILTIN, id};
+use super::{built_in, id};
 
 /// One provider's rows and how ids find them.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,7 @@ pub struct Overlap {
 
 impl Book {
     pub fn add(&mut self, parsed: Parsed) {
+        self.dearest.clear();
         for (known, new) in [
             (&mut self.qualifiers, &parsed.qualifiers),
             (&mut self.suffixes, &parsed.suffixes),
@@ -66,10 +67,9 @@ impl Book {
     }
 
     fn note_overlaps(&mut self, row: &Row) {
-        let built_in = |file: &str| BUILTIN.iter().any(|(name, _)| *name == file);
         for name in std::iter::once(&*row.id).chain(row.aliases()) {
             let old = self.index.get(&id::key(name)).and_then(|at| self.rows.get(*at));
-            if let Some(old) = old.filter(|old| !built_in(&old.file) && old.file != row.file) {
+            if let Some(old) = old.filter(|old| !built_in::is_built_in(&old.file) && old.file != row.file) {
                 self.overlaps.push(Overlap {
                     name: name.into(),
                     wins: (row.file.clone(), row.line),
@@ -101,6 +101,11 @@ impl Book {
     pub fn complete(&mut self) {
         self.fill_fees();
         self.rank();
+    }
+
+    /// Whether no row came since.
+    pub fn is_complete(&self) -> bool {
+        !self.dearest.is_empty()
     }
 
     /// The dearest row can change on the days on which a price or a model begins or ends.

@@ -17,6 +17,7 @@
 //! | the whole service tier | `flex`, `batch`: standard; any other: kind by kind the dearest tier of the row |
 
 mod book;
+mod built_in;
 pub mod check;
 #[cfg(test)]
 mod check_tests;
@@ -34,9 +35,9 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use agentledger_ledger::{Kind, Name, UnitPrice};
 
@@ -44,47 +45,10 @@ use crate::config::Unpriced;
 
 use book::Book;
 pub use book::Overlap;
+pub use built_in::built_in_providers;
 pub use file::{PriceError, day_ms};
 pub use quote::{CacheWrites, Fallbacks, Quote};
 pub use row::{KindSet, Level, PriceSet, Row, Stated, Tier};
-
-/// A file of `configs/prices`, by its provider's name.
-macro_rules! built_in {
-    ($name:literal) => {
-        (
-            concat!("prices/", $name, ".yaml"),
-            include_str!(concat!("../../../../configs/prices/", $name, ".yaml")),
-        )
-    };
-}
-
-/// The built-in files: name, text.
-const BUILTIN: [(&str, &str); 17] = [
-    built_in!("openai"),
-    built_in!("anthropic"),
-    built_in!("azure"),
-    built_in!("gemini"),
-    built_in!("groq"),
-    built_in!("mistral"),
-    built_in!("deepseek"),
-    built_in!("cohere"),
-    built_in!("xai"),
-    built_in!("perplexity"),
-    built_in!("together"),
-    built_in!("fireworks"),
-    built_in!("openrouter"),
-    built_in!("cerebras"),
-    built_in!("sambanova"),
-    built_in!("bedrock"),
-    built_in!("vertex"),
-];
-
-/// The providers that come with a book.
-pub fn built_in_providers() -> impl Iterator<Item = &'static str> {
-    BUILTIN
-        .iter()
-        .filter_map(|(file, _)| file.strip_prefix("prices/")?.strip_suffix(".yaml"))
-}
 
 /// All prices. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -92,18 +56,31 @@ pub struct PriceBook(Arc<Books>);
 
 #[derive(Clone, Debug, Default)]
 struct Books {
-    by_provider: HashMap<Box<str>, Book>,
+    by_provider: HashMap<Box<str>, Arc<Book>>,
     digest: [u8; 32],
 }
 
 impl PriceBook {
-    /// The figures that come with the gateway; read once a process.
+    /// All figures that come with the gateway.
     pub fn builtin() -> Result<PriceBook, PriceError> {
-        static BOOK: LazyLock<Result<PriceBook, PriceError>> = LazyLock::new(|| {
-            let sources = BUILTIN.iter().map(|(name, text)| (*name, (*text).to_owned()));
-            PriceBook::of(Books::default(), sources).map_err(PriceError::first)
-        });
-        BOOK.clone()
+        PriceBook::builtin_of(built_in_providers())
+    }
+
+    /// Those of some providers: a book that nobody asks for costs no time at the start. One that does not come with the
+    /// gateway is left out.
+    pub fn builtin_of<'a>(providers: impl IntoIterator<Item = &'a str>) -> Result<PriceBook, PriceError> {
+        let mut books = Books::default();
+        let mut digest = blake3::Hasher::new();
+        // In an order of their own, so that the digest tells the same figures by the same number.
+        for provider in providers.into_iter().collect::<BTreeSet<_>>() {
+            let Some((text, book)) = built_in::book(provider)? else {
+                continue;
+            };
+            digest.update(blake3::hash(text.as_bytes()).as_bytes());
+            books.by_provider.insert(provider.into(), book);
+        }
+        books.digest = *digest.finalize().as_bytes();
+        Ok(PriceBook(Arc::new(books)))
     }
 
     /// This book with further files over it, later ones over earlier ones. A row of a file replaces the row of the same id
@@ -154,18 +131,15 @@ impl PriceBook {
             let (parsed, mut found) = file::parse(name.as_ref(), &text);
             errors.append(&mut found);
             if let Some(parsed) = parsed {
-                books
-                    .by_provider
-                    .entry(parsed.provider.as_ref().into())
-                    .or_default()
-                    .add(parsed);
+                let book = books.by_provider.entry(parsed.provider.as_ref().into());
+                Arc::make_mut(book.or_default()).add(parsed);
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        for book in books.by_provider.values_mut() {
-            book.complete();
+        for book in books.by_provider.values_mut().filter(|book| !book.is_complete()) {
+            Arc::make_mut(book).complete();
         }
         books.digest = *digest.finalize().as_bytes();
         Ok(PriceBook(Arc::new(books)))

@@ -43,21 +43,24 @@ impl<'a> Quote<'a> {
 
     /// The same where so many tokens of the output are reasoning, which a few providers bill apart.
     pub fn cost_of(&self, usage: &Usage, reasoning: u64, service_tier: Option<&str>) -> Usd {
+        self.picos(usage, reasoning, service_tier)
+            .and_then(|sum| sum.to_usd().ok())
+            .unwrap_or(Usd::from_nanos(i64::MAX))
+    }
+
+    /// The same before it is rounded, for sums of many; `None` where it cannot be counted.
+    pub fn picos(&self, usage: &Usage, reasoning: u64, service_tier: Option<&str>) -> Option<Picos> {
         let level = self.level(usage.input_tokens(), service_tier).0;
         let mut usage = *usage;
-        let mut apart = Some(Picos::ZERO);
+        let mut apart = Picos::ZERO;
         if let Some(price) = level.reasoning {
             let reasoning = reasoning.min(usage.get(Kind::Output));
             usage.set(Kind::Output, usage.get(Kind::Output) - reasoning);
-            apart = Picos::ZERO.add(reasoning, price);
+            apart = Picos::ZERO.add(reasoning, price)?;
         }
-        let sum = apart.and_then(|apart| {
-            usage
-                .iter()
-                .try_fold(apart, |sum, (kind, units)| sum.add(units, level.price(kind)))
-        });
-        sum.and_then(|sum| sum.to_usd().ok())
-            .unwrap_or(Usd::from_nanos(i64::MAX))
+        usage
+            .iter()
+            .try_fold(apart, |sum, (kind, units)| sum.add(units, level.price(kind)))
     }
 
     /// What of the cost rests on a price that the book does not state. Not empty: the entry is an estimate.

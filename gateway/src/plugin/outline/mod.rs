@@ -4,6 +4,7 @@
 //! The pass is also the gateway's validator: what it accepts is one well-formed JSON document in UTF-8, with no key
 //! twice in any object that a plugin's answer depends on. Two readers of a body cannot disagree about its `model`.
 
+pub mod form;
 mod scan;
 mod shape;
 mod splice;
@@ -16,12 +17,24 @@ pub use scan::outline;
 pub use shape::{Shape, ShapeError};
 pub use splice::{Edit, SpliceError, splice};
 
-use super::dialect::Medium;
+use super::dialect::{Medium, ProgressPart};
 
 /// Ranges of text kept at most; the totals go on counting.
 pub const TEXT_RANGES_MAX: usize = 8_192;
 /// Longest outline. Wanted values that no longer fit are left out.
 pub const DOC_BYTES_MAX: usize = 1 << 20;
+
+/// Values that tell of progress, kept of one document: the last ones, which tell it.
+pub const PIECES_MAX: usize = 4_096;
+
+/// A value that tells what an agent did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub part: ProgressPart,
+    /// Which element of the outermost array on its way, counted from 1; 0 outside of any.
+    pub item: u32,
+    pub range: Range<usize>,
+}
 
 /// What one pass found. All ranges are byte offsets into the document that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +54,8 @@ pub struct Outline {
     pub text_bytes: u64,
     /// Items and raw string bytes by medium; see [`Outline::medium`].
     pub media: [(u32, u64); 4],
+    /// In their order; the last [`PIECES_MAX`] at most, and at least half as many where there are more.
+    pub pieces: Vec<Piece>,
     /// Length of the document.
     pub bytes: u64,
     /// Where the values on the way to a wanted one stand, by node of the shape; for inserting members.

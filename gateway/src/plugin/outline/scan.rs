@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::shape::{NONE, NodeId, ROOT, Shape, Wanted, medium_index};
-use super::{DOC_BYTES_MAX, Outline, OutlineError, OutlineErrorKind as Kind, TEXT_RANGES_MAX};
-use crate::plugin::dialect::Medium;
+use super::{DOC_BYTES_MAX, Outline, OutlineError, OutlineErrorKind as Kind, PIECES_MAX, Piece, TEXT_RANGES_MAX};
+use crate::plugin::dialect::{Medium, ProgressPart};
 
 /// Keys of one object compared one by one; with more of them a hash set takes over.
 const KEYS_LINEAR_MAX: usize = 16;
@@ -168,7 +168,9 @@ impl<'a> Scanner<'a, '_> {
         if built {
             self.out.doc.push(if object { '{' } else { '[' });
         }
-        let wanted = context.wanted || (context.shown && node.is_some_and(|node| node.want.is_some()));
+        // A value that is only to be counted or found is not shown: what stands in it is its own affair.
+        let is_shown = |want: Wanted| want.max_bytes > 0;
+        let wanted = context.wanted || (context.shown && node.is_some_and(|node| node.want.is_some_and(is_shown)));
         let frame = Frame {
             context: Context { wanted, ..context },
             object,
@@ -309,6 +311,9 @@ impl<'a> Scanner<'a, '_> {
         let Some(node) = self.shape.node(context.node) else {
             return;
         };
+        if let Some(part) = node.progress {
+            self.piece(part, node.progress_below, span.clone());
+        }
         if !node.on_path {
             return;
         }
@@ -335,6 +340,21 @@ impl<'a> Scanner<'a, '_> {
                 parent.written = parent.written.saturating_sub(1);
             }
         }
+    }
+
+    /// Notes a value that tells of progress; of one that holds others only they count, and nothing is no value.
+    fn piece(&mut self, part: ProgressPart, holds_others: bool, range: Range<usize>) {
+        match self.bytes.get(range.start) {
+            Some(b'n') => return,
+            Some(b'{' | b'[') if holds_others => return,
+            _ => {}
+        }
+        if self.out.pieces.len() >= PIECES_MAX {
+            self.out.pieces.drain(..PIECES_MAX / 2);
+        }
+        let outermost = self.stack.iter().find(|frame| !frame.object);
+        let item = outermost.map_or(0, |frame| u32::try_from(frame.count).unwrap_or(u32::MAX));
+        self.out.pieces.push(Piece { part, item, range });
     }
 
     /// Shows a wanted value whole, in place of what was built of it. False when it is too long.

@@ -1,6 +1,6 @@
 //! A plugin's paths, compiled once into a trie that the scanner walks beside the document.
 
-use super::super::dialect::{Media, Medium, Want};
+use super::super::dialect::{HEADERS, Media, Medium, Progress, ProgressPart, Want};
 
 /// Elements of one array shown in an outline, whatever a plugin asks for.
 const ITEMS_MAX: u32 = 65_536;
@@ -43,6 +43,9 @@ pub(super) struct Node {
     pub(super) items_max: u32,
     pub(super) medium: Option<Medium>,
     pub(super) text: bool,
+    pub(super) progress: Option<ProgressPart>,
+    /// Values that tell of progress stand below: what holds them is none itself.
+    pub(super) progress_below: bool,
     /// No `*` on the way here: at most one value stands here, so it can be edited.
     pub(super) single: bool,
 }
@@ -51,6 +54,12 @@ pub(super) struct Node {
 pub(super) struct Wanted {
     pub(super) index: usize,
     pub(super) max_bytes: usize,
+}
+
+impl Node {
+    fn children(&self) -> Vec<NodeId> {
+        self.members.iter().map(|(_, child)| *child).chain(self.any).collect()
+    }
 }
 
 impl Shape {
@@ -64,6 +73,31 @@ impl Shape {
         Shape::build(wants, media, text, false)
     }
 
+    /// The same with the values that tell of an agent's progress.
+    pub fn with_progress(mut self, progress: &[Progress]) -> Result<Shape, ShapeError> {
+        for item in progress {
+            let id = self.grow(&item.path, None)?;
+            if let Some(node) = self.nodes.get_mut(id as usize) {
+                if node.progress.is_some() {
+                    return Err(ShapeError::Twice(item.path.clone()));
+                }
+                node.progress = Some(item.part);
+            }
+        }
+        // Children stand behind their parents: one pass from the end carries the mark up.
+        for at in (0..self.nodes.len()).rev() {
+            let children: Vec<NodeId> = self.nodes.get(at).map(Node::children).unwrap_or_default();
+            let below = children
+                .into_iter()
+                .filter_map(|child| self.node(child))
+                .any(|child| child.progress.is_some() || child.progress_below);
+            if let Some(node) = self.nodes.get_mut(at) {
+                node.progress_below = below;
+            }
+        }
+        Ok(self)
+    }
+
     fn build(wants: &[Want], media: &[Media], text: &[String], all_text: bool) -> Result<Shape, ShapeError> {
         let root = Node {
             single: true,
@@ -73,7 +107,9 @@ impl Shape {
             nodes: vec![root],
             all_text,
         };
-        for (index, want) in wants.iter().enumerate() {
+        // Headers stand in no document: one that has a member of that name does not say them.
+        let of_document = |want: &Want| want.path.split('.').next() != Some(HEADERS);
+        for (index, want) in wants.iter().enumerate().filter(|(_, want)| of_document(want)) {
             let id = shape.grow(&want.path, Some(want.max_items.min(ITEMS_MAX)))?;
             if let Some(node) = shape.nodes.get_mut(id as usize) {
                 if node.want.is_some() {

@@ -23,14 +23,14 @@ fn asked(bed: &Bed, call: &Call) -> Vec<String> {
     let bounds = bed.ask(call).unwrap().bounds;
     let text = |asked: &AskedBound| {
         let bound = &asked.bound;
-        assert!(bound.zone().is_utc() && bound.unit() == Unit::Usd && &*asked.policy == "budget@1");
+        assert!(bound.zone().is_utc() && bound.unit() == Unit::Usd && &*asked.policy == "budget@2");
         let mode = if bound.mode() == Mode::Hard { "hard" } else { "watch" };
         let usd = Usd::from_nanos(bound.limit().count());
         format!(
             "{} {} {usd} {mode} {}",
             bound.account(),
             bound.window().name(),
-            asked.soft_ppm
+            asked.soft.as_slice().first().copied().unwrap_or_default()
         )
     };
     bounds.iter().map(text).collect()

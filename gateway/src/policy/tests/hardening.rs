@@ -64,7 +64,7 @@ fn deep_recursion_is_an_error() {
 #[test]
 fn nothing_of_the_world_is_in_reach() {
     let names = "load loadstring getfenv setfenv newproxy collectgarbage gcinfo require print os io debug coroutine \
-                 package dofile _G host bind buffer";
+                 package dofile _G host buffer";
     for name in names.split_whitespace() {
         run(&format!("assert({name} == nil, '{name} is there')")).unwrap();
     }

@@ -167,7 +167,7 @@ fn limits_are_checked_at_load_and_put_on_accounts_by_calls() {
     assert_eq!(
         (
             bounds[3].bound.limit().count(),
-            bounds[3].soft_ppm,
+            bounds[3].soft.as_slice()[0],
             bounds[3].bound.mode()
         ),
         (7, 500_000, Mode::Watch)

@@ -52,7 +52,7 @@ fn told(body: &str) -> (Vec<PolicyFailure>, u64) {
     );
     // A policy without request is not asked there.
     assert!(bed.ask(&Call::default()).unwrap().is_empty());
-    (bed.engine.settled(&entry(), &bed.balances), bed.counts.total())
+    (bed.engine.settled(&entry(), &bed.balances).1, bed.counts.total())
 }
 
 #[test]
@@ -118,6 +118,6 @@ fn one_that_fails_does_not_keep_it_from_the_others() {
     let bed = Bed::new(set(all));
     let balances = Arc::new(Seen(0.into()));
     let shared: Arc<dyn Balances> = balances.clone();
-    assert_eq!(bed.engine.settled(&entry(), &shared).len(), 1);
+    assert_eq!(bed.engine.settled(&entry(), &shared).1.len(), 1);
     assert_eq!(balances.0.load(std::sync::atomic::Ordering::Relaxed), 2);
 }

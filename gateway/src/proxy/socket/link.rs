@@ -22,6 +22,7 @@ use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::BodyShare;
 use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::session;
 
 /// How long an end waits for the other end's close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -48,7 +49,8 @@ enum Over {
     /// An answer had to be stopped that nothing else stops; the client knows.
     Cut,
     Drained,
-    ShuttingDown,
+    /// From here, by the gateway's end or the session's.
+    Stopped(session::Stop),
 }
 
 struct Link {
@@ -94,7 +96,7 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
             over = &mut up => over,
             over = link.silence() => over,
             () = link.drained() => Over::Drained,
-            () = gateway.drain.cutting() => Over::ShuttingDown,
+            stop = session::stopped(gateway, &link.turns.who().handshake) => Over::Stopped(stop),
         };
         // A close is answered by a close; until then the other end may still have something to say.
         match over {
@@ -342,7 +344,9 @@ impl Link {
     async fn leave(&self, end: End, ending: Ending) {
         let message = match ending {
             Ending::ShuttingDown => "the gateway is going down; try again",
-            _ => "the upstream broke off its answer",
+            Ending::Denied => "this session was killed by an operator",
+            Ending::BudgetExceeded => "the budget is used up",
+            Ending::UpstreamFailed => "the upstream broke off its answer",
         };
         for left in self.turns.end_all(end) {
             for message in self.terminal(ending, message, &left) {
@@ -396,9 +400,12 @@ impl Link {
                 both(code::POLICY, "the budget is used up")
             }
             Over::Drained => both(code::GOING_AWAY, "the gateway is going down"),
-            Over::ShuttingDown => {
-                self.leave(End::Cut, Ending::ShuttingDown).await;
-                both(code::RESTART, "the gateway is going down")
+            Over::Stopped(stop) => {
+                self.leave(End::Cut, stop.ending().0).await;
+                match stop {
+                    session::Stop::GoingDown => both(code::RESTART, "the gateway is going down"),
+                    session::Stop::Killed => both(code::POLICY, "this session was killed by an operator"),
+                }
             }
         };
         if let Some((code, why)) = to_upstream {

@@ -15,16 +15,19 @@ use super::upgrade::Who;
 use crate::meter::{End, Meter, Metered, SoundOrText, sound_tokens};
 use crate::plugin::outline::Outline;
 use crate::plugin::{Meaning, Medium, Step};
+use crate::proxy::apply::{self, Reserved};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::edited_body;
 use crate::proxy::gateway::{Gateway, Rules};
 use crate::proxy::guard::Body;
 use crate::proxy::inspect::{Inspected, inspect};
+use crate::proxy::place::Patience;
 use crate::proxy::reply::Refusal;
-use crate::proxy::reserve::{self, Guard, Reserved, Waiting};
+use crate::proxy::reserve::{self, Guard};
 use crate::proxy::settle::{Ended, settle, settlement};
-use crate::proxy::{decide, report, size};
+use crate::proxy::{decide, report, session, size};
+use crate::rates::Grant;
 use crate::telemetry::Running;
 
 /// Answers that one connection may have asked for and not got. Providers stop far below.
@@ -40,11 +43,7 @@ const STATUS_REFUSED: u16 = 400;
 struct Turn {
     id: Ulid,
     exchange: Exchange,
-    hold: Hold,
-    /// `None`: it runs although it may not, and only its end stops it.
-    allowance: Option<Guard>,
-    verdict: Vec<Name>,
-    input_tokens: u64,
+    held: Held,
     meter: Meter,
     lane: Option<String>,
     asked_by: Option<String>,
@@ -99,6 +98,11 @@ impl Drop for Busy {
 /// What a turn is opened with.
 struct Held {
     hold: Hold,
+    /// Rates and places that it took; its end gives the places back.
+    rates: Option<Grant>,
+    /// What policies in shadow count, until it ends.
+    _shadow: Vec<Grant>,
+    /// `None`: it runs although it may not, and only its end stops it.
     allowance: Option<Guard>,
     verdict: Vec<Name>,
     input_tokens: u64,
@@ -108,6 +112,8 @@ impl From<Reserved> for Held {
     fn from(reserved: Reserved) -> Held {
         Held {
             hold: reserved.hold,
+            rates: Some(reserved.rates),
+            _shadow: reserved.shadow,
             allowance: Some(reserved.allowance),
             verdict: reserved.verdict,
             input_tokens: reserved.input_tokens,
@@ -233,13 +239,12 @@ impl Turns {
         };
         let (body, limits) = (Body::own(message), &rules.config.limits);
         let mut inspected = inspect(&self.gateway, &self.who.header, &target, body, limits)?;
-        let refers = inspected.outline.as_ref().is_some_and(size::refers_to_kept);
-        if target.path_model.is_some() || refers {
+        if target.path_model.is_some() || inspected.call.continues {
             inspected.kept_tokens = self.kept_tokens(&inspected.call.model);
         }
         let mut exchange = self.exchange(&rules, inspected);
-        let guards = self.guards(&exchange, busy);
-        let reserved = self.hold(&exchange, rules.config.hold.wait).await?;
+        let guards = self.guards(busy);
+        let reserved = self.hold(&mut exchange, rules.config.hold.wait).await?;
         let edited = edited_body(&exchange, &reserved.changes);
         let mut unsent = Unsent(Some(reserved.into()));
         let (message, ..) = edited?;
@@ -279,9 +284,9 @@ impl Turns {
         }
         let busy = Busy::new(&self.running);
         let rules = self.gateway.rules.load_full();
-        let exchange = self.unasked(&rules, meaning);
-        let guards = self.guards(&exchange, busy);
-        let (held, refusal) = match self.hold(&exchange, Duration::ZERO).await {
+        let mut exchange = self.unasked(&rules, meaning);
+        let guards = self.guards(busy);
+        let (held, refusal) = match self.hold(&mut exchange, Duration::ZERO).await {
             Ok(reserved) => (reserved.into(), None),
             Err(refusal) => (self.uncovered(&exchange).await?, Some(refusal)),
         };
@@ -316,10 +321,10 @@ impl Turns {
         if turn.cut {
             return Passing::Drop;
         }
-        let Some(allowance) = &mut turn.allowance else {
+        let Some(allowance) = &mut turn.held.allowance else {
             return Passing::Pass;
         };
-        let mut bounded = allowance.bind(&mut turn.hold);
+        let mut bounded = allowance.bind(&mut turn.held.hold);
         let Err(message) = bounded.covers_with(passed.text_bytes, sound_tokens(passed.sound_bytes)) else {
             return Passing::Pass;
         };
@@ -363,10 +368,17 @@ impl Turns {
         };
         let mut inspected = Inspected::plain(Body::own(Bytes::new()), model);
         inspected.has_media = true;
-        let exchange = self.exchange(&rules, inspected);
+        let mut exchange = self.exchange(&rules, inspected);
+        if let Err(refusal) = decide::bind(&self.gateway, &mut exchange) {
+            tracing::warn!(
+                code = refusal.code,
+                "what is billed already is entered without a tenant"
+            );
+        }
         let mut meter = self.meter(&exchange);
         meter.message(data, outline, SoundOrText::Text, true);
         let metered = meter.finish(&mut |_| {});
+        report::plugin_failed(&self.gateway, self.who.way(), metered.plugin_errors);
         let ended = Ended {
             end: End::Completed,
             status: STATUS_OK,
@@ -377,7 +389,7 @@ impl Turns {
         let cost = settlement(&self.gateway, &exchange, &metered, &ended).cost;
         let tokens = tokens_of(&metered);
         if let Some(hold) = self.book(&exchange, Amounts::of_request(cost, tokens)).await {
-            settle(&self.gateway, &exchange, hold, &metered, &ended);
+            settle(&self.gateway, &mut exchange, hold, None, &metered, &ended);
         }
     }
 
@@ -387,7 +399,7 @@ impl Turns {
         let mut left = Vec::new();
         for turn in std::mem::take(&mut state.open) {
             if !turn.sent {
-                turn.hold.void("not_forwarded");
+                turn.held.hold.void("not_forwarded");
                 continue;
             }
             left.push(Left {
@@ -409,9 +421,9 @@ impl Turns {
         }
     }
 
-    fn settle(&self, setting: &mut Setting, turn: Turn, end: End, status: u16) {
-        let mut meter = turn.meter;
-        let metered = meter.finish(&mut |_| {});
+    fn settle(&self, setting: &mut Setting, mut turn: Turn, end: End, status: u16) {
+        let metered = turn.meter.finish(&mut |_| {});
+        report::plugin_failed(&self.gateway, self.who.way(), metered.plugin_errors);
         if !metered.parts.is_empty() {
             setting.kept_tokens = tokens_of(&metered);
             (setting.heard_text_bytes, setting.heard_sound_bytes) = (0, 0);
@@ -420,10 +432,11 @@ impl Turns {
             end,
             status,
             ttfb_ms: turn.ttfb_ms,
-            verdict: &turn.verdict,
-            input_tokens: turn.input_tokens,
+            verdict: &turn.held.verdict,
+            input_tokens: turn.held.input_tokens,
         };
-        settle(&self.gateway, &turn.exchange, turn.hold, &metered, &ended);
+        let (hold, rates) = (turn.held.hold, turn.held.rates.as_mut());
+        settle(&self.gateway, &mut turn.exchange, hold, rates, &metered, &ended);
     }
 
     /// What the connection keeps of its answers so far, and what was said since.
@@ -464,8 +477,8 @@ impl Turns {
         self.exchange(rules, inspected)
     }
 
-    fn guards(&self, exchange: &Exchange, busy: Busy) -> (Running, Running, Busy) {
-        let running = report::begun(&self.gateway, exchange);
+    fn guards(&self, busy: Busy) -> (Running, Running, Busy) {
+        let running = report::begun(&self.gateway);
         (running, self.gateway.metrics.stream_opened(), busy)
     }
 
@@ -474,22 +487,24 @@ impl Turns {
         Meter::of_messages(reader, exchange.operation.clone(), &exchange.rules.config.limits)
     }
 
-    async fn hold(&self, exchange: &Exchange, patience: Duration) -> Result<Reserved, Refusal> {
-        let estimate = size::estimate(&self.gateway, exchange)?;
-        let verdict = decide::decide(&self.gateway, exchange, estimate.facts())?;
+    async fn hold(&self, exchange: &mut Exchange, longest: Duration) -> Result<Reserved, Refusal> {
+        decide::bind(&self.gateway, exchange)?;
+        session::admit(&self.gateway, exchange)?;
         // Where the client leaves, this future is dropped.
         let mut gone = pin!(std::future::pending());
-        let waiting = Waiting {
-            patience,
+        let patience = Patience {
+            longest,
             gone: gone.as_mut(),
         };
-        reserve::reserve(&self.gateway, exchange, estimate, verdict, waiting).await
+        apply::hold(&self.gateway, exchange, patience).await
     }
 
     /// A hold of nothing for an answer that runs although it may not: all that it is billed is overage, truthfully.
     async fn uncovered(&self, exchange: &Exchange) -> Option<Held> {
         Some(Held {
             hold: self.book(exchange, Amounts::of_request(Usd::ZERO, 0)).await?,
+            rates: None,
+            _shadow: Vec::new(),
             allowance: None,
             verdict: Vec::new(),
             input_tokens: exchange.inspected.kept_tokens,
@@ -499,7 +514,7 @@ impl Turns {
     /// Holds what is already billed: on the bounds as they are, or, where those refuse, beside them.
     async fn book(&self, exchange: &Exchange, amounts: Amounts) -> Option<Hold> {
         let asked = size::estimate(&self.gateway, exchange)
-            .and_then(|estimate| decide::decide(&self.gateway, exchange, estimate.facts()))
+            .and_then(|estimate| decide::decide(&self.gateway, exchange, estimate.expected()))
             .map(|verdict| verdict.bounds)
             .unwrap_or_default();
         let bounds: Vec<Bound> = asked.into_iter().map(|asked| asked.bound).collect();
@@ -529,10 +544,7 @@ impl Turns {
             id: exchange.id,
             meter: self.meter(&exchange),
             exchange,
-            hold: held.hold,
-            allowance: held.allowance,
-            verdict: held.verdict,
-            input_tokens: held.input_tokens,
+            held,
             lane: meaning.lane.clone(),
             asked_by: meaning.asked_by.clone(),
             answer: None,

@@ -15,16 +15,19 @@ use super::wire::Wire;
 use crate::plugin::Billing;
 use crate::proxy::accept::Refused;
 use crate::proxy::corked::Corked;
+use crate::proxy::decide;
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Answer, Changes, Failed, forward, outgoing};
 use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::{Body, check_head};
-use crate::proxy::identify::{Identity, Target, find_target, identify, query_value};
+use crate::proxy::identify::{Identity, Target, find_target, identify, in_terms_of_dialect, query_value};
 use crate::proxy::inspect::Inspected;
 use crate::proxy::relay::relay;
 use crate::proxy::reply::Refusal;
 use crate::proxy::reserve::Unbounded;
+use crate::proxy::session::{self, SessionEnd};
+use crate::proxy::sigv4::refuse_foreign;
 
 /// Longest wait for the upstream to switch.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
@@ -56,7 +59,11 @@ pub struct Opened {
 /// What all answers on a connection share.
 pub struct Who {
     pub target: Target,
+    /// As the handshake said it. What the policies make of it they say of each answer anew.
     pub identity: Identity,
+    /// The handshake itself: with it the connection ends where its session is killed, and the session where it is to end
+    /// with the connection.
+    pub handshake: Exchange,
     /// The handshake's, which stands for the head of every request on the connection.
     pub header: RequestHeader,
     /// The model that the connection's query names.
@@ -85,10 +92,11 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     };
     let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
     let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
-    if !way.provider.websocket || target.billing == Billing::Free {
+    if !way.provider.websocket || target.billing != Billing::Metered {
         return Err(refused(not_served()));
     }
     check_handshake(session).map_err(refused)?;
+    refuse_foreign(&way, session.req_header()).map_err(refused)?;
     if gateway.drain.phase() > Phase::Running {
         return Err(refused(Refusal::going_down()));
     }
@@ -98,7 +106,7 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
         billing: Billing::Free,
         ..target.clone()
     };
-    let handshake = Exchange::new(
+    let mut handshake = Exchange::new(
         Ulid::new(),
         gateway.clock.now_ms(),
         Instant::now(),
@@ -108,23 +116,26 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
         &header,
         Inspected::plain(Body::own(Bytes::new()), None),
     );
+    decide::bind(gateway, &mut handshake).map_err(refused)?;
+    session::admit(gateway, &handshake).map_err(refused)?;
+    handshake.session_end = SessionEnd::of(gateway, &handshake);
     let answer = send(gateway, &handshake, session).await.map_err(refused)?;
     let Some(answer) = answer else { return Ok(None) };
     let model = query_value(header.uri.query().unwrap_or_default(), "model").filter(|model| !model.is_empty());
     let who = Who {
         target,
         identity,
+        handshake,
         header,
         model,
     };
-    opening(gateway, &handshake, answer, who, session)
-        .await
-        .map_err(refused)
+    opening(gateway, answer, who, session).await.map_err(refused)
 }
 
 fn knows(way: &Way, header: &RequestHeader) -> bool {
     let path = header.uri.path().strip_prefix(way.provider.prefix.as_str());
-    path.is_some_and(|path| way.plugin.routes.knows(path))
+    path.and_then(|path| in_terms_of_dialect(way, path))
+        .is_some_and(|(path, _)| way.plugin.routes.knows(&path))
 }
 
 fn not_served() -> Refusal {
@@ -193,7 +204,6 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
 /// any other refusal means that the upstream has no WebSocket here, of which clients are told so that they fall back.
 async fn opening(
     gateway: &Gateway,
-    handshake: &Exchange,
     mut answer: Answer,
     who: Who,
     session: &mut ServerSession,
@@ -202,7 +212,7 @@ async fn opening(
     match answer.header.status.as_u16() {
         101 => {}
         401 | 403 | 429 | 500.. => {
-            let relayed = relay(gateway, handshake, answer, false, &[], &mut Unbounded, session).await;
+            let relayed = relay(gateway, &who.handshake, answer, false, &[], &mut Unbounded, session).await;
             relayed.finish(session).await;
             return Ok(None);
         }

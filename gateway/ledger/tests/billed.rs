@@ -1,0 +1,121 @@
+//! What is billed once, however often it is fetched: live, after a restart, over months.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::sync::Arc;
+
+use agentledger_ledger::store::MemoryStores;
+use agentledger_ledger::{BillId, Bound, Ledger, Limit, ManualClock, Mode, Name, Outcome, Usd, Window, Zone, verify};
+use common::*;
+
+const DAY_MS: i64 = 86_400_000;
+
+fn open(stores: &MemoryStores, clock: &Arc<ManualClock>) -> Arc<Ledger> {
+    Ledger::open_in(Arc::new(stores.clone()), &options(), Arc::clone(clock) as _).unwrap()
+}
+
+fn id(name: &str) -> BillId {
+    BillId::of(&["openai", name])
+}
+
+/// Enters a fetched result; whether it was new.
+async fn enter(ledger: &Arc<Ledger>, number: u64, cost: i64, bills: &[&str], bounds: &[Bound]) -> bool {
+    let permit = ledger.admit().await.unwrap();
+    let facts = facts(ledger.now_ms(), number);
+    let settlement = settlement(ledger.now_ms(), cost);
+    let bills = bills.iter().map(|name| id(name)).collect();
+    let entered = ledger.enter(permit, facts, bounds, settlement, Name::from("fetched_result"), bills);
+    match entered.unwrap() {
+        Some(settled) => {
+            settled.durable().await.unwrap();
+            true
+        }
+        None => false,
+    }
+}
+
+#[tokio::test]
+async fn a_result_is_entered_once_and_counted_by_every_budget() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    let limit = Limit::usd(Usd::from_nanos(10)).unwrap();
+    let bound = Bound::new(Name::from("project:x"), Window::Hour, Zone::utc(), limit, Mode::Hard).unwrap();
+    let bounds = [bound];
+    assert!(enter(&ledger, 1, 700, &["a"], &bounds).await);
+    assert!(!enter(&ledger, 2, 700, &["a"], &bounds).await);
+    assert!(
+        !enter(&ledger, 3, 700, &["b", "a"], &bounds).await,
+        "one of them is enough"
+    );
+    assert!(enter(&ledger, 4, 50, &["b", "c"], &bounds).await);
+    let entries = all_entries(&ledger, 10);
+    assert_eq!((entries.len(), sum(&entries)), (2, 750));
+    assert_eq!((entries[0].held, entries[0].overage), (usd(0), usd(700)));
+    assert_eq!(entries[0].overage_reason.as_deref(), Some("fetched_result"));
+    // Beyond the limit, and counted all the same: it is spent.
+    assert_eq!(ledger.spent("project:x", Window::Hour).usd, usd(750));
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(750));
+    assert_eq!(ledger.standing(&bounds[0]).overage, 750);
+    assert!(ledger.open_holds().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_billed_is_known_after_restarts_and_forgotten_after_two_months() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    assert!(enter(&ledger, 1, 1, &["november"], &[]).await);
+    let settled = hold(&ledger, 2, 10)
+        .await
+        .settle_bills(settlement(START_MS, 5), None, vec![id("posted")]);
+    settled.durable().await.unwrap();
+    ledger.close();
+    clock.advance_ms(20 * DAY_MS);
+    let ledger = open(&stores, &clock);
+    assert!(ledger.is_billed(&id("november")) && ledger.is_billed(&id("posted")) && !ledger.is_billed(&id("new")));
+    assert!(enter(&ledger, 3, 1, &["december"], &[]).await);
+    ledger.close();
+    let ledger = open(&stores, &clock);
+    assert!(ledger.is_billed(&id("november")) && ledger.is_billed(&id("december")));
+    clock.advance_ms(31 * DAY_MS);
+    assert!(enter(&ledger, 4, 1, &["january"], &[]).await);
+    assert!(!ledger.is_billed(&id("november")) && ledger.is_billed(&id("december")));
+    ledger.close();
+    let ledger = open(&stores, &clock);
+    assert!(!ledger.is_billed(&id("november")) && ledger.is_billed(&id("january")));
+    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_deferred_hold_is_recovered_under_its_id() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    let places = ledger.health().places_left;
+    let mut waiting = hold(&ledger, 1, 900).await;
+    waiting.defer(id("resp"));
+    ledger.flushed().await;
+    assert_eq!(
+        ledger.health().places_left,
+        places,
+        "one that waits long keeps nobody else out"
+    );
+    assert!(!ledger.is_billed(&id("resp")), "it is only waited for");
+    let mut done = hold(&ledger, 2, 900).await;
+    done.defer(id("done"));
+    done.settle_bills(settlement(START_MS, 3), None, vec![])
+        .durable()
+        .await
+        .unwrap();
+    assert!(ledger.is_billed(&id("done")), "its own id needs no telling");
+    ledger.close();
+    let ledger = open(&stores, &clock);
+    ledger.flushed().await;
+    let entries = all_entries(&ledger, 10);
+    let recovered = entries
+        .iter()
+        .find(|entry| entry.settlement.outcome == Outcome::Recovered)
+        .unwrap();
+    assert_eq!((entries.len(), recovered.settlement.cost), (2, usd(900)));
+    assert!(ledger.is_billed(&id("resp")));
+    assert!(!enter(&ledger, 3, 700, &["resp"], &[]).await);
+}

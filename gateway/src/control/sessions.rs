@@ -1,0 +1,136 @@
+//! The methods about sessions.
+
+use agentledger_ledger::sessions::{Session, SessionQuery, Status};
+use agentledger_ledger::{Ledger, Mark, Name, rfc3339_ms};
+
+use super::params::{self, Span};
+use super::rpc::RpcError;
+use super::{ControlState, LedgerView, wire};
+
+/// Sessions in one answer.
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 10_000;
+
+fn failed(error: impl ToString) -> RpcError {
+    RpcError::LedgerFailed(error.to_string())
+}
+
+/// Now, and the silence that completes a session; milliseconds.
+fn times(state: &ControlState) -> (i64, i64) {
+    (state.ledger.now_ms(), state.config.load().agent.session_timeout_ms())
+}
+
+pub(super) fn list(state: &ControlState, asked: wire::SessionsParams) -> Result<wire::Sessions, RpcError> {
+    let status = match asked.status.as_str() {
+        "" => None,
+        word => Some(
+            Status::from_name(word)
+                .ok_or_else(|| RpcError::InvalidParams("status must be active, completed or killed".to_owned()))?,
+        ),
+    };
+    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
+    if limit == 0 || limit > LIMIT_MAX {
+        return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
+    }
+    let (now_ms, timeout_ms) = times(state);
+    let last = Span {
+        last: asked.last.as_deref(),
+        from: None,
+        to: None,
+    };
+    let (from_ms, _) = params::span(last, now_ms, None).map_err(RpcError::InvalidParams)?;
+    state.ledger.flush()?;
+    let query = SessionQuery {
+        from_ms,
+        tenant: (!asked.tenant.is_empty()).then(|| Name::from(asked.tenant.as_str())),
+        status,
+        now_ms,
+        timeout_ms,
+        limit,
+    };
+    let found = state.ledger.sessions().list(&query).map_err(failed)?;
+    Ok(wire::Sessions {
+        sessions: found.iter().map(|session| row(session, now_ms, timeout_ms)).collect(),
+    })
+}
+
+pub(super) fn get(state: &ControlState, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+    state.ledger.flush()?;
+    found(state, &asked)
+}
+
+pub(super) fn end(state: &ControlState, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+    mark(state, &asked, Mark::Completed)
+}
+
+/// From the answer on no call of the session is served, and those that run are cut.
+pub(super) fn kill(state: &ControlState, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+    mark(state, &asked, Mark::Killed)
+}
+
+fn mark(state: &ControlState, asked: &wire::SessionParams, mark: Mark) -> Result<wire::Sessions, RpcError> {
+    let LedgerView::Live(ledger) = &state.ledger else {
+        return Err(RpcError::LedgerFailed(
+            "no gateway runs here: sessions are ended by one that does".to_owned(),
+        ));
+    };
+    state.ledger.flush()?;
+    for session in sessions(state, asked)? {
+        let last = ledger.mark_session(&session.tenant, &session.id, mark);
+        durable(ledger, last)?;
+    }
+    found(state, asked)
+}
+
+fn durable(ledger: &Ledger, sequence: u64) -> Result<(), RpcError> {
+    tokio::runtime::Handle::current()
+        .block_on(ledger.durable(sequence))
+        .map_err(failed)
+}
+
+fn found(state: &ControlState, asked: &wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+    let (now_ms, timeout_ms) = times(state);
+    Ok(wire::Sessions {
+        sessions: sessions(state, asked)?
+            .iter()
+            .map(|session| row(session, now_ms, timeout_ms))
+            .collect(),
+    })
+}
+
+/// The sessions of this name: one of each tenant that has one.
+fn sessions(state: &ControlState, asked: &wire::SessionParams) -> Result<Vec<Session>, RpcError> {
+    if asked.id.is_empty() {
+        return Err(RpcError::InvalidParams("id is missing".to_owned()));
+    }
+    let tenant = asked.tenant.as_deref().map(Name::from);
+    let found = state
+        .ledger
+        .sessions()
+        .find(tenant.as_ref(), &asked.id)
+        .map_err(failed)?;
+    if found.is_empty() {
+        return Err(RpcError::NotFound(format!("there is no session {:?}", asked.id)));
+    }
+    Ok(found)
+}
+
+fn row(session: &Session, now_ms: i64, timeout_ms: i64) -> wire::SessionRow {
+    wire::SessionRow {
+        id: session.id.to_string(),
+        tenant: session.tenant.to_string(),
+        agent: session.agent.to_string(),
+        user: session.user.to_string(),
+        task: session.task.to_string(),
+        parent: session.parent.to_string(),
+        started: rfc3339_ms(session.started_ms),
+        last_seen: rfc3339_ms(session.last_ms),
+        ended: session.ended_ms(now_ms, timeout_ms).map(rfc3339_ms),
+        status: session.status(now_ms, timeout_ms).name().to_owned(),
+        calls: session.calls,
+        running: session.running,
+        errors: session.errors,
+        tokens: session.tokens,
+        cost_usd: session.cost,
+    }
+}

@@ -1,0 +1,32 @@
+return {
+	policy = "block",
+	specs = {
+		{ name = "it sleeps where nothing is listed", call = {}, expect = {} },
+		{
+			name = "a leaked key is refused, whatever it does",
+			conf = { keys = { "sk-leaked-*", "sk-old" } },
+			call = { key = "sk-leaked-7", free = true },
+			expect = { "deny 403 key_blocked: API key is blocked" },
+		},
+		{ name = "other keys pass", conf = { keys = { "sk-leaked-*" } }, call = { key = "sk-fine" }, expect = {} },
+		{
+			name = "a key by its fingerprint",
+			conf = { fingerprints = { "f1" } },
+			call = {},
+			expect = { "deny 403 key_blocked: API key is blocked" },
+		},
+		{
+			name = "an agent by a pattern over its name",
+			conf = { agents = { "crawler-*" }, users = { "eve" } },
+			call = { agent = "crawler-9" },
+			expect = { "deny 403 agent_blocked: agent is blocked" },
+		},
+		{
+			name = "a tenant and a model",
+			conf = { tenants = { "gone" }, models = { "*-preview" } },
+			call = { model = "gpt-9-preview" },
+			expect = { "deny 403 model_blocked: model is blocked" },
+		},
+		{ name = "a broken pattern is refused", conf = { keys = { "sk-[" } }, call = {}, fails = "conf.keys[1] is a malformed glob" },
+	},
+}

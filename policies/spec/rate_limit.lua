@@ -1,0 +1,53 @@
+return {
+	policy = "rate_limit",
+	specs = {
+		{ name = "it sleeps without rates", call = {}, expect = {} },
+		{
+			name = "the default holds for each key",
+			conf = { default = { requests_per_minute = 60, requests_per_hour = 1000 } },
+			call = {},
+			expect = { "rate key:f1 60 requests/minute", "rate key:f1 1000 requests/hour" },
+		},
+		{
+			name = "the first rule that matches counts, and the default fills in",
+			conf = {
+				default = { requests_per_minute = 60, requests_per_hour = 1000 },
+				rules = {
+					{ api_key_pattern = "sk-dev-*", requests_per_minute = 5, requests_per_hour = 0 },
+					{ api_key_pattern = "sk-*", requests_per_minute = 1 },
+				},
+			},
+			call = { key = "sk-dev-1" },
+			expect = { "rate key:f1 5 requests/minute", "rate key:f1 1000 requests/hour" },
+		},
+		{
+			name = "tokens, requests at one time, and other accounts",
+			conf = {
+				default = { tokens_per_minute = 100000, parallel = 4 },
+				limits = {
+					{ account = "tag:team", requests_per_second = 10 },
+					{ account = "global", requests_per_day = 100000 },
+				},
+			},
+			call = { tags = { team = "ml" } },
+			expect = {
+				"rate key:f1 100000 tokens/minute",
+				"rate tag:team=ml 10 requests/second",
+				"rate global 100000 requests/day",
+				"parallel key:f1 4",
+			},
+		},
+		{
+			name = "a negative rate is refused",
+			conf = { default = { requests_per_minute = -1 } },
+			call = {},
+			fails = "conf.default.requests_per_minute is -1, below 0",
+		},
+		{
+			name = "an account that is none is refused when it is asked for",
+			conf = { limits = { { account = "pet:rex", requests_per_day = 1 } } },
+			call = {},
+			fails = "must be global, or a kind",
+		},
+	},
+}
