@@ -29,6 +29,7 @@ mod providers;
 mod sessions;
 mod socket;
 mod socket_ends;
+mod socket_rules;
 mod storage;
 mod tidy;
 mod tls;

@@ -85,12 +85,14 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     }
     let body: Body<'_> = parse(&request.outline)?;
     let over_socket = request.method == SOCKET;
-    // A path that names a model or a deployment (Azure) decides, whatever the body says.
-    let named = match request.path_model.as_ref().map_or(present(body.model), |_| None) {
-        None if request.path_model.is_some() => request.path_model.clone().unwrap_or_default(),
+    // A path that names a model or a deployment (Azure) decides, whatever the body says. What a WebSocket's query names is
+    // only for messages that name none.
+    let of_path = request.path_model.clone();
+    let named = match of_path.filter(|_| !over_socket || present(body.model).is_none()) {
+        Some(of_path) => of_path,
         // The only model that makes variations is the one that is taken unnamed.
-        None if operation == IMAGE_VARIATIONS => "dall-e-2".to_owned(),
-        _ => model(body.model)?,
+        None if operation == IMAGE_VARIATIONS && present(body.model).is_none() => "dall-e-2".to_owned(),
+        None => model(body.model)?,
     };
     let mut call = Call {
         // Over a WebSocket a response is a stream without being asked for as one.
@@ -110,9 +112,12 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
             call.edits.push(EditPoint::MaxOutput("max_tokens".to_owned()));
         }
         RESPONSES => {
-            // Over a WebSocket the provider makes no use of it:
-            // <https://developers.openai.com/api/docs/guides/websocket-mode>.
-            call.background = flag(body.background, "background")?.unwrap_or(false) && !over_socket;
+            call.background = flag(body.background, "background")?.unwrap_or(false);
+            if call.background && over_socket {
+                // <https://developers.openai.com/api/reference/resources/responses/websocket-events>
+                let message = "a WebSocket has no background responses";
+                return Err(problem("unsupported_parameter", message, "background"));
+            }
             call.max_output = count(body.max_output_tokens, "max_output_tokens", 0, COUNT_MAX)?;
             call.edits.push(EditPoint::MaxOutput("max_output_tokens".to_owned()));
         }

@@ -172,7 +172,7 @@ pub struct Turns {
 impl Turns {
     pub fn new(gateway: &Arc<Gateway>, who: Who) -> Turns {
         let setting = Setting {
-            model: who.model.clone(),
+            model: who.model.clone().or_else(|| who.target.path_model.clone()),
             ..Setting::default()
         };
         Turns {
