@@ -114,7 +114,7 @@ fn a_websocket_is_told_to_fall_back_at_once() {
     let headers = [
         ("upgrade", "websocket"),
         ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "x"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
     let reply = gateway.client.request("GET", "/v1/responses", &headers, b"");
     assert_eq!(reply.status, 426);

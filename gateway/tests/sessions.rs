@@ -28,7 +28,7 @@ fn ask(gateway: &Gateway, headers: &[(&str, &str)]) -> Reply {
         .request("POST", CHAT, &[&key[..], headers].concat(), ASKED.as_bytes())
 }
 
-fn call(gateway: &Gateway, method: &str, params: &Value) -> Value {
+pub fn call(gateway: &Gateway, method: &str, params: &Value) -> Value {
     let socket = gateway.dir.path().join("ledger/control.sock");
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     over_socket(&socket, "POST", "/rpc", &body).unwrap().json()

@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use agentledger::meter::frames::websocket::{Message, SocketFramer, encode};
+use agentledger::plugin::Sender;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -23,6 +27,8 @@ const CHAT: &str = "/v1/chat/completions";
 const WHOLE: &str =
     r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 const STREAM: &str = "data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\ndata: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":10,\"total_tokens\":20}}\n\ndata: [DONE]\n\n";
+const SOCKET_BEGUN: &str = r#"{"type":"response.created","response":{"id":"r","model":"gpt-4o"}}"#;
+const SOCKET_DONE: &str = r#"{"type":"response.completed","response":{"id":"r","model":"gpt-4o","usage":{"input_tokens":10,"output_tokens":10}}}"#;
 const ASK: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":50}"#;
 const ASK_STREAM: &str =
     r#"{"model":"gpt-4o","messages":[],"max_tokens":50,"stream":true,"stream_options":{"include_usage":true}}"#;
@@ -56,20 +62,25 @@ struct Answer {
     body: String,
 }
 
+/// Connects over TLS, offering this protocol alone.
+async fn connect(address: SocketAddr, trusted: &Identity, protocol: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.cert.clone()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
 /// Asks over TLS, offering this protocol alone, each body in a request of its own on one connection.
 fn ask(address: SocketAddr, trusted: &Identity, protocol: &str, bodies: &[&str]) -> std::io::Result<Vec<Answer>> {
     block_on(async {
-        let mut roots = RootCertStore::empty();
-        roots.add(trusted.cert.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let stream = connect(address, trusted, protocol).await?;
         let request = |body: &str| {
             Request::post(format!("https://localhost{CHAT}"))
                 .header("authorization", "Bearer sk-test-0123456789abcdef")
@@ -174,6 +185,10 @@ async fn serve(stream: tokio_rustls::server::TlsStream<TcpStream>, seen: Arc<Mut
         let seen = Arc::clone(&seen);
         async move {
             let version = request.version();
+            if request.headers().contains_key("upgrade") {
+                seen.lock().unwrap().push((version, Bytes::new()));
+                return Ok(answer_over_a_socket(request));
+            }
             let body = request.into_body().collect().await.unwrap().to_bytes();
             let streams = crate::harness::upstream::find(&body, b"\"stream\":true").is_some();
             seen.lock().unwrap().push((version, body));
@@ -196,7 +211,39 @@ async fn serve(stream: tokio_rustls::server::TlsStream<TcpStream>, seen: Arc<Mut
     } else {
         let _ = hyper::server::conn::http1::Builder::new()
             .serve_connection(stream, service)
+            .with_upgrades()
             .await;
+    }
+}
+
+/// Switches, and answers the first message with a response.
+fn answer_over_a_socket(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+        hear(&mut stream, Sender::Client).await;
+        for answer in [SOCKET_BEGUN, SOCKET_DONE] {
+            let frame = encode(&Message::Text(answer.into()), None);
+            stream.write_all(&frame).await.unwrap();
+        }
+        stream.flush().await.unwrap();
+        hear(&mut stream, Sender::Client).await;
+    });
+    let response = Response::builder().status(101);
+    let response = response.header("upgrade", "websocket").header("connection", "upgrade");
+    response
+        .header("sec-websocket-accept", "x")
+        .body(Full::default())
+        .unwrap()
+}
+
+async fn hear(stream: &mut (impl AsyncRead + Unpin), sender: Sender) -> Message {
+    let mut framer = SocketFramer::new(sender, 1 << 20);
+    loop {
+        if let Some(message) = framer.message().unwrap() {
+            return message;
+        }
+        let byte = stream.read_u8().await.unwrap();
+        framer.push(&[byte]);
     }
 }
 
@@ -325,6 +372,45 @@ fn the_gateway_speaks_h2_to_an_upstream_whose_ca_it_was_given() {
     assert_eq!(answer.status, 502, "{answer:?}");
     assert_eq!(upstream.versions().len(), 6);
     assert!(gateway.entries().is_empty() && gateway.launched().gateway().ledger.open_holds().is_empty());
+}
+
+#[test]
+fn a_websocket_runs_over_tls_on_both_sides() {
+    let (front, back) = (Identity::new(), Identity::new());
+    let upstream = TlsUpstream::start(&back);
+    let files = tempfile::tempdir().unwrap();
+    let ca = files.path().join("ca.pem");
+    std::fs::write(&ca, &back.cert_pem).unwrap();
+    // The upstream prefers h2, in which nothing can be switched: the gateway does not offer it here.
+    let providers = format!(
+        "providers: {{openai: {{upstream: \"https://{}\", ca_file: \"{}\"}}}}",
+        upstream.address,
+        ca.display()
+    );
+    let (gateway, _files) = over_tls(&front, &providers);
+    let address = gateway.address();
+    block_on(async {
+        let mut stream = connect(address, &front, "http/1.1").await.unwrap();
+        let head = "GET /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let asked = Message::Text(r#"{"type":"response.create","model":"gpt-4o","max_output_tokens":50}"#.into());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        assert!(
+            answer.starts_with(b"HTTP/1.1 101"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+        stream.write_all(&encode(&asked, Some([5; 4]))).await.unwrap();
+        for expected in [SOCKET_BEGUN, SOCKET_DONE] {
+            assert_eq!(hear(&mut stream, Sender::Server).await, Message::Text(expected.into()));
+        }
+    });
+    assert_eq!(upstream.versions(), [Version::HTTP_11]);
+    assert_eq!(gateway.entry().settlement.cost.to_string(), "0.000125");
 }
 
 #[test]

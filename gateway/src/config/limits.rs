@@ -39,6 +39,8 @@ pub struct Limits {
     pub metric_label_values_max: usize,
     /// Events waiting for the journal's writer.
     pub journal_queue_events_max: usize,
+    /// How long a WebSocket may be silent, both ways, while no answer runs on it.
+    pub socket_idle_ms: u64,
     /// How long the hold of a background request waits for its result to be fetched; then it is entered as spent.
     pub background_wait_ms: u64,
     /// Background requests that wait so.
@@ -66,6 +68,7 @@ impl Default for Limits {
             plugin_memory_bytes_max: 16 << 20,
             metric_label_values_max: 1_000,
             journal_queue_events_max: 65_536,
+            socket_idle_ms: 15 * 60_000,
             background_wait_ms: 3_600_000,
             background_holds_max: 10_000,
         }

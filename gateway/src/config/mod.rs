@@ -82,6 +82,8 @@ pub struct Provider {
     pub prefix: String,
     pub upstream: Upstream,
     pub inject_usage: bool,
+    /// Upgrades to a WebSocket are passed on; else they get 426, and clients fall back to plain requests.
+    pub websocket: bool,
     pub unknown_routes: UnknownRoutes,
     /// Whose price book has its models: its own, unless the file names another's.
     pub book: String,

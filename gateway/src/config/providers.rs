@@ -229,6 +229,7 @@ fn one(
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
     let inject_usage = at.at("inject_usage").flag(!REPORT_UNASKED.contains(&name));
+    let websocket = at.at("websocket").flag(true);
     let unknown_routes = at.at("unknown_routes").word(
         UnknownRoutes::Refuse,
         &[("refuse", UnknownRoutes::Refuse), ("pass", UnknownRoutes::Pass)],
@@ -250,6 +251,7 @@ fn one(
         prefix: prefix.to_owned(),
         upstream: upstream?,
         inject_usage,
+        websocket,
         unknown_routes,
         book,
         unpriced: unpriced?,

@@ -113,6 +113,7 @@ pub const PROVIDER: &[Key] = &[
     leaf("unpriced"),
     section("default_price", &[leaf("input"), leaf("output")]),
     leaf("inject_usage"),
+    leaf("websocket"),
     leaf("unknown_routes"),
     section(
         "timeouts",
@@ -225,6 +226,7 @@ const LIMITS: &[Key] = &[
     leaf("plugin_memory_bytes_max"),
     leaf("metric_label_values_max"),
     leaf("journal_queue_events_max"),
+    leaf("socket_idle_ms"),
     leaf("background_wait_ms"),
     leaf("background_holds_max"),
 ];

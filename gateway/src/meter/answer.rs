@@ -14,6 +14,7 @@ use super::reason;
 use super::text::Text;
 use crate::config::limits::Limits;
 use crate::plugin::dialect::AnswerFrame;
+use crate::plugin::outline::Outline;
 
 /// Unread frames kept, as outlines, to be read again at the end.
 const KEPT_FRAMES_MAX: usize = 4;
@@ -37,6 +38,14 @@ pub struct AnswerFacts<'a> {
     pub content_encoding: Option<&'a str>,
 }
 
+/// What the text of a WebSocket's message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoundOrText {
+    /// Sound in base64.
+    Sound,
+    Text,
+}
+
 /// Bytes that may go on to the client: one frame, or a piece of an answer without frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed {
@@ -48,6 +57,8 @@ pub struct Passed {
     pub frame_end: bool,
     /// Bytes of text in the answer so far, as JSON writes them.
     pub text_bytes: u64,
+    /// Bytes of sound in the answer so far, in base64.
+    pub sound_bytes: u64,
 }
 
 /// What an answer said, when its bytes have ended.
@@ -77,6 +88,8 @@ pub struct Metered {
     pub streamed: bool,
     /// The text of the answer, for an estimate.
     pub text: Text,
+    /// Bytes of sound in the answer, in base64, for an estimate.
+    pub sound_bytes: u64,
     /// Frames with data.
     pub frames: u64,
     /// Frames longer than the limit, which passed unread.
@@ -120,6 +133,7 @@ struct Core {
     streamed: bool,
     fold: Fold,
     text: Text,
+    sound_bytes: u64,
     /// Text up to and with the last frame that bore usage.
     text_bytes_covered: u64,
     frames: u64,
@@ -200,6 +214,41 @@ impl Meter {
         }
         self.decoder = Some(decoder);
         passed(self.core.piece(chunk.len()));
+    }
+
+    /// Meters an answer whose frames are the messages of a WebSocket: they are given to [`Meter::message`] alone.
+    pub fn of_messages(reader: Arc<Reader>, operation: Arc<str>, limits: &Limits) -> Meter {
+        let facts = AnswerFacts {
+            lines: false,
+            operation,
+            stream: true,
+            hide_usage: false,
+            status: 200,
+            content_type: Some("text/event-stream"),
+            content_encoding: None,
+        };
+        Meter::new(reader, facts, limits)
+    }
+
+    /// One message of the answer, outlined with this meter's reader. `read`: the plugin is to see it, marked or not.
+    pub fn message(&mut self, data: &[u8], outline: Outline, kind: SoundOrText, read: bool) -> Passed {
+        self.core.frames += 1;
+        match kind {
+            SoundOrText::Sound => self.core.sound_bytes = self.core.sound_bytes.saturating_add(outline.text_bytes),
+            SoundOrText::Text if read => {
+                self.core.outlined += 1;
+                self.core.text.add(data, &outline);
+                self.core.last_unread = false;
+                self.core.read(None, &outline.doc);
+            }
+            SoundOrText::Text => {
+                self.core.outlined(None, data, outline);
+            }
+        }
+        Passed {
+            frame_end: true,
+            ..self.core.piece(data.len())
+        }
     }
 
     /// Bytes pushed that did not come back yet: at most one incomplete frame.
@@ -350,6 +399,7 @@ impl Core {
             streamed: false,
             fold: Fold::default(),
             text: Text::default(),
+            sound_bytes: 0,
             text_bytes_covered: 0,
             frames: 0,
             outlined: 0,
@@ -372,6 +422,7 @@ impl Core {
             hide: false,
             frame_end: false,
             text_bytes: self.text.bytes(),
+            sound_bytes: self.sound_bytes,
         }
     }
 
@@ -401,6 +452,11 @@ impl Core {
             self.truncated = true;
             return false;
         };
+        self.outlined(event, data, outline)
+    }
+
+    /// A frame that was outlined already. True: it is to be hidden.
+    fn outlined(&mut self, event: Option<&str>, data: &[u8], outline: Outline) -> bool {
         self.outlined += 1;
         self.text.add(data, &outline);
         let first = self.outlined == 1;
@@ -543,6 +599,7 @@ impl Core {
             streamed: self.streamed,
             reason: if ignored { None } else { self.reason(unreadable) },
             text: std::mem::take(&mut self.text),
+            sound_bytes: self.sound_bytes,
             frames: self.frames,
             frames_oversized,
             lines_broken: self.lines.as_ref().map_or(0, Lines::broken_count) + frames_oversized,

@@ -26,9 +26,9 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{AnswerFacts, Meter, Metered, Passed};
+pub use answer::{AnswerFacts, Meter, Metered, Passed, SoundOrText};
 pub use estimate::Estimator;
 pub use fold::MeteredPart;
 pub use reader::Reader;
-pub use settle::{End, Settled};
+pub use settle::{End, Settled, sound_tokens};
 pub use text::Text;

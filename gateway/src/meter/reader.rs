@@ -73,7 +73,8 @@ impl Reader {
             || self.markers.iter().any(|marker| marker.find(data).is_some())
     }
 
-    pub(super) fn outline(&self, json: &[u8]) -> Result<Outline, OutlineError> {
+    /// The outline of an answer or of one of its frames.
+    pub fn outline(&self, json: &[u8]) -> Result<Outline, OutlineError> {
         outline(json, &self.shape, self.depth_max)
     }
 

@@ -7,6 +7,15 @@ use super::estimate::Estimator;
 use super::fold::MeteredPart;
 use super::reason;
 
+/// Base64 bytes of sound that are one token, on the low side: what is said back is 20 tokens a second
+/// (https://platform.openai.com/docs/guides/realtime-costs), at least 10,667 bytes where it is telephone quality (G.711).
+const SOUND_BYTES_PER_TOKEN: u64 = 533;
+
+/// Tokens of so much sound in base64, rather too many: it may be of any quality.
+pub fn sound_tokens(bytes: u64) -> u64 {
+    bytes.div_ceil(SOUND_BYTES_PER_TOKEN)
+}
+
 /// How the relay saw the answer end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -43,6 +52,9 @@ impl Metered {
             }
             let output = estimator.text_tokens(model, &self.text).tokens;
             own.usage.set(Kind::Output, own.usage.get(Kind::Output).max(output));
+            let spoken = sound_tokens(self.sound_bytes);
+            own.usage
+                .set(Kind::AudioOutput, own.usage.get(Kind::AudioOutput).max(spoken));
         }
         let usage = parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage));
         let reasoning = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.reasoning));
@@ -62,7 +74,7 @@ impl Metered {
             return None;
         }
         // An answer that failed before any text, and says nothing of usage, used nothing.
-        if self.failed && !seen && self.text.bytes() == 0 {
+        if self.failed && !seen && self.text.bytes() == 0 && self.sound_bytes == 0 {
             return None;
         }
         match end {

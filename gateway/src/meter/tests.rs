@@ -531,3 +531,28 @@ fn recorded_streams_are_read_the_same_at_every_split() {
         }
     }
 }
+
+#[test]
+fn an_answer_in_messages_is_estimated_by_its_text_and_its_sound() {
+    let reader = fake_reader();
+    let mut meter = Meter::of_messages(Arc::clone(&reader), "o".into(), &Limits::default());
+    let mut take = |json: &str, kind, read| {
+        let outline = reader.outline(json.as_bytes()).unwrap();
+        meter.message(json.as_bytes(), outline, kind, read)
+    };
+    take(r#"{"type":"begin","model":"m"}"#, SoundOrText::Text, true);
+    let said = take(r#"{"delta":{"text":"Hello there."}}"#, SoundOrText::Text, false);
+    assert_eq!((said.text_bytes, said.sound_bytes), (12, 0));
+    let sound = format!("{{\"delta\":{{\"text\":\"{}\"}}}}", "A".repeat(5_330));
+    let heard = take(&sound, SoundOrText::Sound, false);
+    assert_eq!((heard.text_bytes, heard.sound_bytes), (12, 5_330));
+    let metered = meter.finish(&mut |_| {});
+    let cut = metered.settle(End::Cut, "m", || 7, &Estimator::new(1 << 10));
+    assert_eq!((cut.usage.get(Kind::Input), cut.usage.get(Kind::AudioOutput)), (7, 10));
+    assert!(
+        (1..10).contains(&cut.usage.get(Kind::Output)),
+        "sound is no text: {cut:?}"
+    );
+    assert_eq!(cut.estimate_reason, Some(reason::CUT));
+    assert_eq!(metered.model.as_deref(), Some("m"));
+}

@@ -4,8 +4,8 @@
 use agentledger_ledger::Kind;
 
 use super::dialect::{
-    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Media, Medium, Problem, Progress,
-    ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Meaning, Media, Medium, Problem,
+    Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 use super::host::bindings::agentledger::plugin::types as wit;
 
@@ -234,6 +234,41 @@ pub(super) fn frame(frame: &AnswerFrame<'_>) -> wit::AnswerFrame {
         status: frame.status,
         outline: frame.outline.to_owned(),
     }
+}
+
+pub(super) fn socket_message(message: &SocketMessage<'_>) -> wit::SocketMessage {
+    wit::SocketMessage {
+        operation: message.operation.to_owned(),
+        sender: match message.sender {
+            Sender::Client => wit::Sender::Client,
+            Sender::Server => wit::Sender::Server,
+        },
+        outline: message.outline.to_owned(),
+    }
+}
+
+pub(super) fn meaning(meaning: wit::Meaning) -> Result<Meaning, String> {
+    Ok(Meaning {
+        step: match meaning.step {
+            wit::Step::Ask => Step::Ask,
+            wit::Step::Begin => Step::Begin,
+            wit::Step::Part => Step::Part,
+            wit::Step::Sound => Step::Sound,
+            wit::Step::End => Step::End,
+            wit::Step::Refuse => Step::Refuse,
+            wit::Step::Aside => Step::Aside,
+            wit::Step::Setting => Step::Setting,
+        },
+        lane: short_option(meaning.lane)?,
+        answer: short_option(meaning.answer)?,
+        asked_by: short_option(meaning.asked_by)?,
+        model: short_option(meaning.model)?,
+        max_output: meaning.max_output,
+        aside_model: short_option(meaning.aside_model)?,
+        cancel: short_option(meaning.cancel)?,
+        status: meaning.status.filter(|status| (100..=599).contains(status)),
+        echo: short_option(meaning.echo)?,
+    })
 }
 
 pub(super) fn reading(reading: wit::Reading) -> Result<Reading, String> {

@@ -185,6 +185,47 @@ pub struct Refusal {
     pub object: String,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Client,
+    Server,
+}
+
+/// One message of a WebSocket connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketMessage<'a> {
+    pub operation: &'a str,
+    pub sender: Sender,
+    pub outline: &'a str,
+}
+
+/// What a message means for the answers on its connection; see the WIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Ask,
+    Begin,
+    Part,
+    Sound,
+    End,
+    Refuse,
+    Aside,
+    Setting,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    pub step: Step,
+    pub lane: Option<String>,
+    pub answer: Option<String>,
+    pub asked_by: Option<String>,
+    pub model: Option<String>,
+    pub max_output: Option<u64>,
+    pub aside_model: Option<String>,
+    pub cancel: Option<String>,
+    pub status: Option<u16>,
+    pub echo: Option<String>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum DialectError {
     /// The request itself is at fault.
@@ -212,4 +253,8 @@ pub trait Dialect: Send + Sync {
     ) -> Result<Vec<u8>, DialectError>;
     /// The body of a refusal in this dialect.
     fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError>;
+    /// `Ok(None)`: the message concerns no answer.
+    fn meaning_of(&self, _message: &SocketMessage<'_>) -> Result<Option<Meaning>, DialectError> {
+        Ok(None)
+    }
 }

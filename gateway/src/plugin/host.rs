@@ -10,7 +10,9 @@ use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
 
 use super::LoadError;
 use super::convert;
-use super::dialect::{AnswerFrame, Call, Dialect, DialectError, Ending, Info, Reading, Refusal, Request};
+use super::dialect::{
+    AnswerFrame, Call, Dialect, DialectError, Ending, Info, Meaning, Reading, Refusal, Request, SocketMessage,
+};
 use super::engine::{TICK, engine};
 
 pub(super) mod bindings {
@@ -186,5 +188,14 @@ impl Dialect for Host {
     fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError> {
         let refusal = convert::refusal(refusal);
         self.call(|provider, store| provider.call_error_body(store, operation, &refusal))
+    }
+
+    fn meaning_of(&self, message: &SocketMessage<'_>) -> Result<Option<Meaning>, DialectError> {
+        let message = convert::socket_message(message);
+        let meaning = self.call(|provider, store| provider.call_meaning_of(store, &message))?;
+        meaning
+            .map(convert::meaning)
+            .transpose()
+            .map_err(|reason| self.failed(reason))
     }
 }

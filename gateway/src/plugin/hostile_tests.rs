@@ -108,10 +108,18 @@ fn address(at: usize) -> Vec<u8> {
 impl Guest {
     fn wasm(&self) -> Vec<u8> {
         let function = |params: usize| [vec![0x60], sized(&vec![I32; params]), vec![1, I32]].concat();
-        // cabi_realloc, info, inspect (whose arguments are too many for registers), read, terminal, error-body
-        let types: Vec<Vec<u8>> = [4, 0, 1, 9, 8, 7].into_iter().map(function).collect();
+        // cabi_realloc, info, inspect (whose arguments are too many for registers), read, terminal, error-body, meaning-of
+        let types: Vec<Vec<u8>> = [4, 0, 1, 9, 8, 7, 5].into_iter().map(function).collect();
         let first = usize::from(self.import.is_some());
-        let names = ["cabi_realloc", "info", "inspect", "read", "terminal", "error-body"];
+        let names = [
+            "cabi_realloc",
+            "info",
+            "inspect",
+            "read",
+            "terminal",
+            "error-body",
+            "meaning-of",
+        ];
         let mut exports: Vec<Vec<u8>> = names
             .iter()
             .enumerate()
@@ -127,6 +135,7 @@ impl Guest {
             self.read.clone(),
             self.terminal.clone(),
             trap,
+            address(NONE),
         ];
         let code: Vec<Vec<u8>> = bodies
             .iter()
@@ -145,7 +154,7 @@ impl Guest {
             b"\0asm\x01\0\0\0".to_vec(),
             section(1, &list(&types)),
             import,
-            section(3, &list(&(0..6).map(|i| vec![i]).collect::<Vec<_>>())),
+            section(3, &list(&(0..7).map(|i| vec![i]).collect::<Vec<_>>())),
             section(5, &list(&[vec![0, 1]])),
             section(7, &list(&exports)),
             section(10, &list(&code)),

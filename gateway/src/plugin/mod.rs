@@ -9,12 +9,13 @@ mod registry;
 mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, CacheWrites, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Media,
-    Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, CacheWrites, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Meaning,
+    Media, Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender,
+    SocketMessage, Step, Want,
 };
 pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};
-pub use routes::{Matched, RouteError, RouteTable, is_arn};
+pub use routes::{Matched, RouteError, RouteTable, WEBSOCKET, is_arn};
 
 #[cfg(test)]
 mod corpus_tests;

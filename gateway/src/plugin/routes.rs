@@ -2,6 +2,9 @@
 
 use super::dialect::{Billing, Route};
 
+/// The method of routes that are an upgrade to a WebSocket.
+pub const WEBSOCKET: &str = "WEBSOCKET";
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("route {path:?}: {reason}")]
 pub struct RouteError {

@@ -1,10 +1,11 @@
 //! Where a request enters: connections from pingora, each request through all the steps, each refusal to the one place
 //! that words it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentledger_ledger::{Entry, Outcome};
+use agentledger_ledger::Outcome;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -20,18 +21,19 @@ use crate::proxy::awaited::{Waiting, wait_for};
 use crate::proxy::drain::Phase;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::fetch::{bill_of_answer, fetch};
-use crate::proxy::forward::{Changes, Failed, forward, outgoing};
+use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
 use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::{check_head, is_websocket, read_body};
 use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
+use crate::proxy::place::Patience;
 use crate::proxy::relay::{Relayed, relay};
 use crate::proxy::reply::{Refusal, answer_json, refuse};
 use crate::proxy::reserve::{self, Unbounded};
 use crate::proxy::session::SessionEnd;
-use crate::proxy::settle::{Ended, settlement, unanswered};
+use crate::proxy::settle::{Ended, settle, unanswered};
 use crate::proxy::sigv4::refuse_foreign;
-use crate::proxy::{decide, handover, report, session, size};
+use crate::proxy::{decide, handover, report, session, socket};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -80,6 +82,11 @@ impl HttpServerApp for Accept {
             session.set_keepalive(None);
         }
         let in_flight = gateway.drain.enter();
+        let upgrade = is_websocket(session.req_header()) && !handover::is_control(session.req_header().uri.path());
+        if upgrade {
+            socket::serve(gateway, session).await;
+            return None;
+        }
         let reusable = serve(gateway, &mut session).await;
         drop(in_flight);
         if !reusable {
@@ -93,14 +100,14 @@ impl HttpServerApp for Accept {
 }
 
 /// A refusal, and in whose dialect it is said.
-struct Refused {
+pub struct Refused {
     refusal: Refusal,
     way: Option<Arc<Way>>,
     operation: String,
 }
 
 impl Refused {
-    fn new(refusal: Refusal, way: Option<&Arc<Way>>, operation: &str) -> Refused {
+    pub fn new(refusal: Refusal, way: Option<&Arc<Way>>, operation: &str) -> Refused {
         Refused {
             refusal,
             way: way.cloned(),
@@ -131,24 +138,27 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
     }
     match exchange(gateway, session).await {
         Ok(reusable) => reusable,
-        Err(refused) => {
-            let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
-            report::refused(gateway, name, &refused.refusal);
-            let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
-                .way
-                .as_ref()
-                .map(|way| (&way.plugin.dialect, refused.operation.as_str()));
-            let unread = !session.is_body_done();
-            if unread {
-                session.set_keepalive(None);
-            }
-            refuse(session, &refused.refusal, dialect).await;
-            if unread {
-                linger(session).await;
-            }
-            !refused.refusal.close && !unread
-        }
+        Err(refused) => tell(gateway, session, &refused).await,
     }
+}
+
+/// Tells a refusal. `false`: the connection cannot be used again.
+pub async fn tell(gateway: &Gateway, session: &mut ServerSession, refused: &Refused) -> bool {
+    let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
+    report::refused(gateway, name, &refused.refusal);
+    let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
+        .way
+        .as_ref()
+        .map(|way| (&way.plugin.dialect, refused.operation.as_str()));
+    let unread = !session.is_body_done();
+    if unread {
+        session.set_keepalive(None);
+    }
+    refuse(session, &refused.refusal, dialect).await;
+    if unread {
+        linger(session).await;
+    }
+    !refused.refusal.close && !unread
 }
 
 /// Takes in what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the
@@ -187,9 +197,6 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         find_target(&rules, session.req_header()).map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
     let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
     let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
-    if is_websocket(session.req_header()) {
-        return Err(refused(no_websocket()));
-    }
     refuse_foreign(&way, session.req_header()).map_err(refused)?;
     let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
@@ -218,29 +225,18 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         };
         return passed.map_err(refused);
     }
-    let estimate = size::estimate(gateway, &exchange).map_err(refused)?;
-    (exchange.history, exchange.step) = session::begin(gateway, &exchange).unzip();
-    let verdict = decide::decide(gateway, &exchange, estimate.expected()).map_err(refused)?;
-    if let Some(deny) = &verdict.deny {
-        session::denied(&mut exchange, &deny.code);
-    }
-    let reserved = apply::reserve(gateway, &mut exchange, estimate, verdict, session)
-        .await
-        .map_err(refused)?;
+    let reserved = {
+        let mut gone = pin!(client_gone(session));
+        let patience = Patience {
+            longest: rules.config.hold.wait,
+            gone: gone.as_mut(),
+        };
+        apply::hold(gateway, &mut exchange, patience).await.map_err(refused)?
+    };
     if let Some(end) = &mut exchange.session_end {
         end.is_entered = true;
     }
     metered(gateway, session, exchange, reserved).await.map_err(refused)
-}
-
-fn no_websocket() -> Refusal {
-    Refusal::new(
-        426,
-        "websocket_not_served",
-        "WebSocket is not served here: use plain HTTP requests",
-    )
-    .header("upgrade", "HTTP/1.1")
-    .final_answer()
 }
 
 /// A free operation: forwarded, never held, never entered.
@@ -332,27 +328,7 @@ async fn metered(
         verdict: &verdict,
         input_tokens,
     };
-    let mut settlement = settlement(gateway, &exchange, &relayed.metered, &ended);
-    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
-        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
-        settlement.cost = settlement.cost.max(hold.held());
-        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
-    }
-    reserve::learn(gateway, &exchange, &relayed.metered, &settlement);
-    rates.used_tokens(
-        settlement
-            .usage
-            .input_tokens()
-            .saturating_add(settlement.usage.output_tokens()),
-    );
-    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
-        // Fetched, and entered, while its stream was still running here.
-        hold.void("billed_when_fetched");
-    } else {
-        let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
-        over(&mut exchange, &settled.entry);
-        report::settled(gateway, settled.entry, &exchange.identity.trace);
-    }
+    settle(gateway, &mut exchange, hold, Some(&mut rates), &relayed.metered, &ended);
     // Before the client sees the end: its next request must find its place free.
     drop((rates, shadow));
     Ok(relayed.finish(session).await)
@@ -363,19 +339,6 @@ fn goes_on(exchange: &Exchange, relayed: &Relayed) -> bool {
     let metered = &relayed.metered;
     let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
     exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished
-}
-
-/// What hangs on the end of a call is told before its client knows of it.
-fn over(exchange: &mut Exchange, entry: &Entry) {
-    let end = &entry.settlement;
-    if let Some(step) = exchange
-        .step
-        .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
-    {
-        step.answered(end.cost);
-    }
-    exchange.step = None;
-    exchange.session_end = None;
 }
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at

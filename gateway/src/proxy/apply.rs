@@ -4,22 +4,21 @@
 use std::time::Duration;
 
 use agentledger_ledger::{Hold, Mode, Name};
-use pingora::protocols::http::ServerSession;
 
 use crate::plugin::EditPoint;
 use crate::policy::{Asked, Route, Verdict, When};
 use crate::proxy::decide::{decide, denied, in_shadow};
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Changes, client_gone};
+use crate::proxy::forward::Changes;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::client_left;
-use crate::proxy::place::{Miss, Missed, Placed, place, warning};
+use crate::proxy::place::{Miss, Missed, Patience, Placed, place, warning};
 use crate::proxy::price::{StatedPrice, find_for};
 use crate::proxy::reply::Refusal;
 use crate::proxy::reserve::Guard;
 use crate::proxy::session::stopped;
 use crate::proxy::size::{Estimate, estimate, unpriced};
-use crate::proxy::{rated, report};
+use crate::proxy::{rated, report, session};
 use crate::rates::Grant;
 
 /// The tag that says which model was asked for, where the request went to another one.
@@ -40,13 +39,24 @@ pub struct Reserved {
     pub shadow: Vec<Grant>,
 }
 
+/// Sizes a call, asks the policies about it and makes their verdict hold. Who asks is known by now.
+pub async fn hold(gateway: &Gateway, exchange: &mut Exchange, patience: Patience<'_>) -> Result<Reserved, Refusal> {
+    let estimate = estimate(gateway, exchange)?;
+    (exchange.history, exchange.step) = session::begin(gateway, exchange).unzip();
+    let verdict = decide(gateway, exchange, estimate.expected())?;
+    if let Some(deny) = &verdict.deny {
+        session::denied(exchange, &deny.code);
+    }
+    reserve(gateway, exchange, estimate, verdict, patience).await
+}
+
 /// Applies the verdict: a denial ends here, a clamp changes the request, the bounds take the hold.
-pub async fn reserve(
+async fn reserve(
     gateway: &Gateway,
     exchange: &mut Exchange,
     estimate: Estimate,
     mut verdict: Verdict,
-    session: &mut ServerSession,
+    mut patience: Patience<'_>,
 ) -> Result<Reserved, Refusal> {
     report::alerts(gateway, std::mem::take(&mut verdict.alerts));
     if let Some(deny) = &verdict.deny {
@@ -54,28 +64,26 @@ pub async fn reserve(
         return Err(denied(deny));
     }
     let estimate = restated(gateway, exchange, estimate, &mut verdict)?;
-    wait(gateway, exchange, verdict.delay, session).await?;
+    wait(gateway, exchange, verdict.delay, patience.again()).await?;
     exchange.identity.tags.extend(std::mem::take(&mut verdict.tags));
     let routes = std::mem::take(&mut verdict.routes);
     let of = |when: When| routes.iter().find(|route| route.asked.when == when);
     if let Some(route) = of(When::Always) {
-        return always_routed(gateway, exchange, estimate, verdict, route, session).await;
+        return always_routed(gateway, exchange, estimate, verdict, route, patience).await;
     }
     let Some(route) = of(When::OverBudget) else {
-        let patience = exchange.rules.config.hold.wait;
-        let only = attempt(gateway, exchange, &estimate, &verdict, patience, session).await;
+        let only = attempt(gateway, exchange, &estimate, &verdict, patience).await;
         return settled_on(gateway, exchange, only);
     };
     // With another way open nobody waits for others' holds on the first one.
-    match attempt(gateway, exchange, &estimate, &verdict, Duration::ZERO, session).await {
+    match attempt(gateway, exchange, &estimate, &verdict, patience.none()).await {
         Err(missed) if missed.kind == Miss::Budget => {}
         other => return settled_on(gateway, exchange, other),
     }
-    if let Some(reserved) = rerouted(gateway, exchange, route, session).await? {
+    if let Some(reserved) = rerouted(gateway, exchange, route, patience.again()).await? {
         return Ok(reserved);
     }
-    let patience = exchange.rules.config.hold.wait;
-    let last = attempt(gateway, exchange, &estimate, &verdict, patience, session).await;
+    let last = attempt(gateway, exchange, &estimate, &verdict, patience).await;
     settled_on(gateway, exchange, last)
 }
 
@@ -106,18 +114,13 @@ fn restated(
 }
 
 /// A delay that a policy asked for. It ends early only with the client or the gateway.
-async fn wait(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    delay: Duration,
-    session: &mut ServerSession,
-) -> Result<(), Refusal> {
+async fn wait(gateway: &Gateway, exchange: &Exchange, delay: Duration, patience: Patience<'_>) -> Result<(), Refusal> {
     if delay.is_zero() {
         return Ok(());
     }
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
-        () = client_gone(session) => Err(client_left()),
+        () = patience.gone => Err(client_left()),
         stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
@@ -128,16 +131,16 @@ async fn always_routed(
     estimate: Estimate,
     verdict: Verdict,
     route: &Asked<Route>,
-    session: &mut ServerSession,
+    mut patience: Patience<'_>,
 ) -> Result<Reserved, Refusal> {
     let stays = |alternative: &Name| **alternative == *exchange.inspected.call.model;
     if route.asked.alternatives.first().is_some_and(stays) {
-        match attempt(gateway, exchange, &estimate, &verdict, Duration::ZERO, session).await {
+        match attempt(gateway, exchange, &estimate, &verdict, patience.none()).await {
             Err(missed) if missed.kind == Miss::Budget => {}
             other => return settled_on(gateway, exchange, other),
         }
     }
-    if let Some(reserved) = rerouted(gateway, exchange, route, session).await? {
+    if let Some(reserved) = rerouted(gateway, exchange, route, patience.again()).await? {
         return Ok(reserved);
     }
     report::denied(gateway, exchange, "no_route_fits");
@@ -153,7 +156,7 @@ async fn rerouted(
     gateway: &Gateway,
     exchange: &mut Exchange,
     route: &Asked<Route>,
-    session: &mut ServerSession,
+    mut patience: Patience<'_>,
 ) -> Result<Option<Reserved>, Refusal> {
     let is_editable = exchange.inspected.edit_point(|point| match point {
         EditPoint::Model(path) => Some(path),
@@ -181,7 +184,7 @@ async fn rerouted(
         exchange.identity.tags.extend(verdict.tags.iter().cloned());
         let from = (Name::from(ROUTED_FROM), Name::from(asked_for.as_str()));
         exchange.identity.tags.extend([from]);
-        match attempt(gateway, exchange, &sized, &verdict, Duration::ZERO, session).await {
+        match attempt(gateway, exchange, &sized, &verdict, patience.none()).await {
             Err(missed) if missed.kind == Miss::Fatal => return Err(*missed.refusal),
             Err(_) => exchange.identity.tags = before,
             Ok(mut reserved) => {
@@ -209,13 +212,12 @@ async fn attempt(
     exchange: &Exchange,
     estimate: &Estimate,
     verdict: &Verdict,
-    patience: Duration,
-    session: &mut ServerSession,
+    patience: Patience<'_>,
 ) -> Result<Reserved, Missed> {
     let tokens = estimate.tokens();
     let mut rates = rated::take(gateway, verdict, tokens)?;
     let (estimate, changes) = clamped(exchange, estimate.clone(), verdict.clamp)?;
-    let placed = place(gateway, exchange, estimate, changes, &verdict.bounds, patience, session).await?;
+    let placed = place(gateway, exchange, estimate, changes, &verdict.bounds, patience).await?;
     let Placed {
         hold,
         estimate,

@@ -38,6 +38,16 @@ impl Corked {
         }
     }
 
+    /// The connection itself, for a protocol that is switched to: there, every flush counts. To be asked for once the
+    /// answer has been read, when nothing is kept.
+    pub fn uncorked(stream: Stream) -> Option<Stream> {
+        if !(*stream).as_any().is::<Corked>() {
+            return Some(stream);
+        }
+        let corked = stream.into_any().downcast::<Corked>().ok()?;
+        corked.kept.is_empty().then_some(corked.stream)
+    }
+
     /// Hands everything kept to the connection, without flushing it.
     fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.kept.is_empty() {
@@ -201,6 +211,25 @@ mod tests {
         ours.flush().await.unwrap();
         let expected = [b"head ".as_slice(), &body, b" end"].concat();
         assert_eq!(arrived(&mut theirs).await, expected);
+    }
+
+    #[tokio::test]
+    async fn uncorked_every_flush_counts() {
+        let (mut ours, mut theirs) = pair();
+        ours.write_all(b"head").await.unwrap();
+        ours.flush().await.unwrap();
+        theirs.write_all(b"switched").await.unwrap();
+        let mut answer = [0; 8];
+        ours.read_exact(&mut answer).await.unwrap();
+        assert_eq!(arrived(&mut theirs).await, b"head");
+        let mut stream = Corked::uncorked(Box::new(ours)).unwrap();
+        for message in [b"one", b"two"] {
+            stream.write_all(message).await.unwrap();
+            stream.flush().await.unwrap();
+            assert_eq!(arrived(&mut theirs).await, message);
+        }
+        // What was never corked stays what it is.
+        assert!(Corked::uncorked(stream).is_some());
     }
 
     #[tokio::test]

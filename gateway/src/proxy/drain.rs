@@ -56,6 +56,12 @@ impl Drain {
         });
     }
 
+    /// Returns when no further answers are to begin.
+    pub async fn draining(&self) {
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase > Phase::Running).await;
+    }
+
     /// Returns when running answers are to end.
     pub async fn cutting(&self) {
         let mut phase = self.phase.subscribe();

@@ -107,7 +107,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
 
 /// The body as it came, or spliced. Returns whether usage was asked for on the client's behalf, and whether an encoded
 /// body now goes out decoded.
-fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, bool), Refusal> {
+pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, bool), Refusal> {
     let inspected = &exchange.inspected;
     let as_it_came = inspected.body.bytes.clone();
     let Some(outline) = &inspected.outline else {
@@ -174,7 +174,7 @@ pub async fn forward(
     session.set_abort_on_close(false);
     let (connected, on_disk) = tokio::select! {
         biased;
-        both = async { tokio::join!(connect(gateway, exchange), durable) } => both,
+        both = async { tokio::join!(connect(gateway, exchange, outgoing), durable) } => both,
         () = client_gone(session) => return Err(Failed::Unsent(client_left())),
         stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
@@ -241,7 +241,7 @@ async fn send(
         if !again || replays >= retries.connect.max(1) {
             return ended;
         }
-        match connect(gateway, exchange).await {
+        match connect(gateway, exchange, outgoing).await {
             Ok(fresh) => *connection = fresh,
             Err(_) => return ended,
         }
@@ -254,11 +254,12 @@ fn unreachable() -> Refusal {
     Refusal::new(502, "upstream_failed", "upstream request failed")
 }
 
-async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, ConnectError> {
+async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) -> Result<Connection, ConnectError> {
     let retries = exchange.way.provider.retries.connect as usize;
+    let h1 = outgoing.header.headers.contains_key("upgrade");
     let mut attempt = 0;
     loop {
-        match exchange.way.upstream.connect(attempt, gateway.clock.now_ms()).await {
+        match exchange.way.upstream.connect(attempt, gateway.clock.now_ms(), h1).await {
             Ok(connection) => return Ok(connection),
             Err(error) if attempt >= retries => return Err(error),
             Err(error) => {
@@ -324,7 +325,7 @@ async fn send_and_wait(
                 Ok(Ok(())) => {}
             }
             match upstream.response_header() {
-                Some(header) if header.status.is_informational() => {}
+                Some(header) if header.status.is_informational() && header.status != 101 => {}
                 Some(header) => return Ok(header.clone()),
                 None => return Err(broken()),
             }

@@ -174,11 +174,21 @@ pub struct BodyShare {
 }
 
 impl BodyShare {
-    fn none_of(budget: &Arc<BodyBudget>) -> BodyShare {
+    pub fn none_of(budget: &Arc<BodyBudget>) -> BodyShare {
         BodyShare {
             budget: Arc::clone(budget),
             bytes: 0,
         }
+    }
+
+    /// Makes it a share of so many bytes. `false`: there is no room.
+    pub fn resize(&mut self, bytes: u64) -> bool {
+        if bytes > self.bytes {
+            return self.grow(bytes - self.bytes);
+        }
+        self.budget.held.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
+        self.bytes = bytes;
+        true
     }
 
     fn grow(&mut self, by: u64) -> bool {
@@ -287,7 +297,7 @@ fn expects_continue(header: &RequestHeader) -> bool {
         .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
 }
 
-/// A WebSocket handshake. Answered with 426 so that a client that tries it first falls back to plain requests at once.
+/// A WebSocket handshake.
 pub fn is_websocket(header: &RequestHeader) -> bool {
     header
         .headers

@@ -9,8 +9,9 @@ use pingora::http::RequestHeader;
 
 use crate::base64;
 use crate::config::{Absence, AbsentProvider, Limits, Paths, UnknownRoutes};
-use crate::plugin::Billing;
+use crate::plugin::{Billing, WEBSOCKET};
 use crate::proxy::gateway::{Rules, Way};
+use crate::proxy::guard::is_websocket;
 use crate::proxy::reply::Refusal;
 use crate::proxy::{azure, sigv4};
 use crate::secret::Secret;
@@ -36,6 +37,7 @@ pub struct Identity {
 }
 
 /// What the path leads to.
+#[derive(Clone)]
 pub struct Target {
     pub way: Arc<Way>,
     /// Path after the provider's prefix, for the upstream.
@@ -50,7 +52,7 @@ pub struct Target {
 /// Finds the provider and the operation. Longest prefix first; several providers may share one (the root).
 pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<Way>>)> {
     let path = header.uri.path();
-    let method = header.method.as_str();
+    let method = method_of(header);
     let mut sharing: Vec<(&Arc<Way>, &str)> = Vec::new();
     for way in &rules.ways {
         let Some(rest) = after_prefix(path, &way.provider.prefix) else {
@@ -107,8 +109,17 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
     Err((Refusal::new(404, "no_route", message).final_answer(), way))
 }
 
+/// The method by which routes know a request: an upgrade to a WebSocket has one of its own.
+pub fn method_of(header: &RequestHeader) -> &str {
+    if is_websocket(header) {
+        WEBSOCKET
+    } else {
+        header.method.as_str()
+    }
+}
+
 /// The path as the dialect's routes have it, and the model that the rest of it names.
-fn in_terms_of_dialect<'p>(way: &Way, path: &'p str) -> Option<(String, Option<&'p str>)> {
+pub fn in_terms_of_dialect<'p>(way: &Way, path: &'p str) -> Option<(String, Option<&'p str>)> {
     match (way.mount, way.provider.paths) {
         (Some(mount), _) => mount.inside(path).map(|path| (path, None)),
         (None, Paths::Plain) => Some((path.to_owned(), None)),
@@ -280,7 +291,20 @@ fn find_key(header: &RequestHeader, query: &str) -> Result<Secret<String>, Refus
         }
         found = Some(key);
     }
-    Ok(Secret::new(found.unwrap_or_default()))
+    Ok(Secret::new(
+        found.or_else(|| key_of_browser(header)).unwrap_or_default(),
+    ))
+}
+
+/// Browsers cannot set headers on a WebSocket: OpenAI takes the key among the protocols that one offers
+/// (https://platform.openai.com/docs/guides/realtime-websocket).
+fn key_of_browser(header: &RequestHeader) -> Option<String> {
+    let offered = header.headers.get_all("sec-websocket-protocol").iter();
+    offered
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|one| one.trim().strip_prefix("openai-insecure-api-key."))
+        .map(str::to_owned)
 }
 
 /// The credential of an `Authorization` header: a bearer token, Basic's password, or, of any other scheme, all of it.
@@ -306,7 +330,8 @@ fn credential(value: &str) -> String {
     sigv4::access_key_id(value).unwrap_or(value).to_owned()
 }
 
-fn query_value(query: &str, name: &str) -> Option<String> {
+/// The value of a query parameter, decoded.
+pub fn query_value(query: &str, name: &str) -> Option<String> {
     if name.is_empty() {
         return None;
     }

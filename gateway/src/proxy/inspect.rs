@@ -12,7 +12,7 @@ use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Plugin, Request};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{Body, body_too_large, overloaded};
-use crate::proxy::identify::Target;
+use crate::proxy::identify::{Target, method_of};
 use crate::proxy::reply::Refusal;
 use crate::proxy::report;
 
@@ -30,6 +30,10 @@ pub struct Inspected {
     pub text: Text,
     /// The request has content other than text.
     pub has_media: bool,
+    /// Tokens of what a WebSocket connection keeps of its earlier answers, as far as they were seen.
+    pub kept_tokens: u64,
+    /// Came over a WebSocket: it may be heard and answered in sound, where the model does that.
+    pub over_socket: bool,
 }
 
 impl Inspected {
@@ -57,7 +61,8 @@ impl Inspected {
         self.outline = None;
     }
 
-    fn plain(body: Body, model: Option<String>) -> Inspected {
+    /// A request without a body: free, or never asked for.
+    pub fn plain(body: Body, model: Option<String>) -> Inspected {
         Inspected {
             call: Call {
                 model: model.unwrap_or_default(),
@@ -69,6 +74,8 @@ impl Inspected {
             outline: None,
             text: Text::default(),
             has_media: false,
+            kept_tokens: 0,
+            over_socket: false,
         }
     }
 }
@@ -98,7 +105,7 @@ pub fn inspect(
         Some((name.clone(), value.to_owned()))
     });
     let request = Request {
-        method: header.method.as_str().to_owned(),
+        method: method_of(header).to_owned(),
         path: target.dialect_path.clone(),
         operation: target.operation.to_string(),
         path_model: target.path_model.clone(),
@@ -125,6 +132,8 @@ pub fn inspect(
     Ok(Inspected {
         call,
         has_media,
+        kept_tokens: 0,
+        over_socket: false,
         decoded: decoded.unwrap_or_default(),
         outline: Some(read.outline),
         text: read.text,

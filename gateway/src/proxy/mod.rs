@@ -39,4 +39,5 @@ pub mod server;
 pub mod session;
 pub mod sigv4;
 pub mod size;
+pub mod socket;
 pub mod upstream;

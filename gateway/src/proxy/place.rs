@@ -1,16 +1,16 @@
 //! Fifth step, second half: the hold is placed on all bounds or on none. Where only others' holds stand in the way it waits
 //! for them; where a limit says so, the request's output is clamped to what is left.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentledger_ledger::{BooksError, Bound, Hold, Mode, Name, Obstacle, Standing, Unit, Usd, Window};
-use pingora::protocols::http::ServerSession;
 
 use crate::policy::AskedBound;
 use crate::proxy::apply::can_clamp;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Changes, client_gone};
+use crate::proxy::forward::Changes;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::client_left;
 use crate::proxy::reply::Refusal;
@@ -24,6 +24,31 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const CLAMPED_TOKENS_MIN: u64 = 16;
 /// Each clamp is to the scarcest of what is left; others may take some of it before the next try.
 const CLAMPS_MAX: u32 = 8;
+
+/// How long a request waits where only others' holds are in its way, and what ends the wait early.
+pub struct Patience<'p> {
+    pub longest: Duration,
+    /// Ends when the client has left.
+    pub gone: Pin<&'p mut (dyn Future<Output = ()> + Send)>,
+}
+
+impl Patience<'_> {
+    /// The same for one of several tries.
+    pub fn again(&mut self) -> Patience<'_> {
+        Patience {
+            longest: self.longest,
+            gone: self.gone.as_mut(),
+        }
+    }
+
+    /// None at all, where another way is open.
+    pub fn none(&mut self) -> Patience<'_> {
+        Patience {
+            longest: Duration::ZERO,
+            ..self.again()
+        }
+    }
+}
 
 /// A hold that was placed, and what the request became for it.
 pub struct Placed {
@@ -76,15 +101,14 @@ impl Missed {
     }
 }
 
-/// Places the hold; where only others' holds stand in the way, waits for them for as long as `patience`.
+/// Places the hold; where only others' holds stand in the way, waits for them for as long as `patience` says.
 pub async fn place(
     gateway: &Gateway,
     exchange: &Exchange,
     mut estimate: Estimate,
     mut changes: Changes,
     asked: &[AskedBound],
-    patience: Duration,
-    session: &mut ServerSession,
+    mut patience: Patience<'_>,
 ) -> Result<Placed, Missed> {
     let facts = Arc::new(exchange.facts());
     let bounds: Vec<Bound> = asked.iter().map(|asked| asked.bound.clone()).collect();
@@ -128,10 +152,10 @@ pub async fn place(
             continue;
         }
         match refused.obstacle {
-            Obstacle::Held if waiting_since.elapsed() < patience => tokio::select! {
+            Obstacle::Held if waiting_since.elapsed() < patience.longest => tokio::select! {
                 () = freed => {}
-                () = tokio::time::sleep(ASK_AGAIN.min(patience.saturating_sub(waiting_since.elapsed()))) => {}
-                () = client_gone(session) => return Err(Missed::fatal(client_left())),
+                () = tokio::time::sleep(ASK_AGAIN.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
+                () = patience.gone.as_mut() => return Err(Missed::fatal(client_left())),
                 stop = stopped(gateway, exchange) => return Err(Missed::fatal(stop.refusal())),
             },
             Obstacle::Held => {

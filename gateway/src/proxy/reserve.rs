@@ -46,7 +46,7 @@ impl Ratio {
 }
 
 /// What a hold covers, before the stream begins.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Guard {
     /// A hard bound stands behind it: without one there is nothing to cut for.
     guarded: bool,
@@ -70,26 +70,30 @@ impl Guard {
         }
     }
 
-    pub fn bind<'h>(&mut self, hold: &'h mut Hold) -> Bounded<'h> {
-        Bounded {
-            guard: self.clone(),
-            hold,
-        }
+    pub fn bind<'h>(&'h mut self, hold: &'h mut Hold) -> Bounded<'h> {
+        Bounded { guard: self, hold }
     }
 }
 
 /// The hold guarding its stream: extended as the text grows, cut when nothing is left.
 pub struct Bounded<'h> {
-    guard: Guard,
+    guard: &'h mut Guard,
     hold: &'h mut Hold,
 }
 
 impl Allowance for Bounded<'_> {
     fn covers(&mut self, text_bytes: u64) -> Result<(), String> {
+        self.covers_with(text_bytes, 0)
+    }
+}
+
+impl Bounded<'_> {
+    /// As [`Allowance::covers`], with so many tokens beside the text.
+    pub fn covers_with(&mut self, text_bytes: u64, more_tokens: u64) -> Result<(), String> {
         if !self.guard.guarded {
             return Ok(());
         }
-        let tokens = self.guard.ratio.tokens(text_bytes);
+        let tokens = self.guard.ratio.tokens(text_bytes).saturating_add(more_tokens);
         while tokens > self.guard.covered_tokens {
             let step = STEP_TOKENS.max(tokens - self.guard.covered_tokens);
             let usd = cost_of(step, self.guard.output_price_picos);

@@ -1,11 +1,14 @@
 //! Eighth step: what the answer used becomes what it cost, and the hold ends, exactly once.
 
-use agentledger_ledger::{Kind, Name, Outcome, Settlement, Usage, Usd};
+use agentledger_ledger::{Entry, Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
 
 use crate::meter::{End, Metered, Settled, reason};
 use crate::proxy::exchange::Exchange;
+use crate::proxy::fetch::bill_of_answer;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::price::{find_for, price};
+use crate::proxy::{report, reserve};
+use crate::rates::Grant;
 
 /// How an exchange ended, for its entry.
 pub struct Ended<'a> {
@@ -64,6 +67,51 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ttfb_ms: ended.ttfb_ms,
     }
+}
+
+/// Ends the hold of an answer that was metered: settles it, learns from it, tells of it, and of what hangs on its end, before
+/// its client knows of that.
+pub fn settle(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    hold: Hold,
+    rates: Option<&mut Grant>,
+    metered: &Metered,
+    ended: &Ended<'_>,
+) {
+    let mut settlement = settlement(gateway, exchange, metered, ended);
+    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
+        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
+        settlement.cost = settlement.cost.max(hold.held());
+        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
+    }
+    reserve::learn(gateway, exchange, metered, &settlement);
+    if let Some(rates) = rates {
+        let usage = &settlement.usage;
+        rates.used_tokens(usage.input_tokens().saturating_add(usage.output_tokens()));
+    }
+    let bill = bill_of_answer(exchange, metered);
+    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
+        // Fetched, and entered, while its stream was still running here.
+        hold.void("billed_when_fetched");
+        return;
+    }
+    let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
+    over(exchange, &settled.entry);
+    report::settled(gateway, settled.entry, &exchange.identity.trace);
+}
+
+/// What hangs on the end of a call is told before its client knows of it.
+fn over(exchange: &mut Exchange, entry: &Entry) {
+    let end = &entry.settlement;
+    if let Some(step) = exchange
+        .step
+        .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
+    {
+        step.answered(end.cost);
+    }
+    exchange.step = None;
+    exchange.session_end = None;
 }
 
 /// An answer that reports nothing (speech is sound and no more) is billed by what its request told, as far as the model's

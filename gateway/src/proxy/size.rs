@@ -103,13 +103,21 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     let input_tokens = input_estimate(gateway, exchange, config);
     let tier = call.service_tier.as_deref();
     let quote = &found.quote;
+    // Over a WebSocket a model that speaks does so without being asked.
+    let speaks = exchange.inspected.over_socket && quote.states(Kind::AudioOutput, tier);
+    let (heard, spoken): (&[Kind], &[Kind]) = if speaks {
+        (&[Kind::AudioInput], &[Kind::AudioOutput])
+    } else {
+        (&[], &[])
+    };
     let input_price = quote
         .input_ceiling(input_tokens, tier, cache_writes(call, quote, input_tokens))
-        .max(quote.dearest_of(&call.input_kinds, input_tokens, tier));
-    let output_price =
-        quote
-            .output_price(input_tokens, tier)
-            .max(quote.dearest_of(&call.output_kinds, input_tokens, tier));
+        .max(quote.dearest_of(&call.input_kinds, input_tokens, tier))
+        .max(quote.dearest_of(heard, input_tokens, tier));
+    let output_price = quote
+        .output_price(input_tokens, tier)
+        .max(quote.dearest_of(&call.output_kinds, input_tokens, tier))
+        .max(quote.dearest_of(spoken, input_tokens, tier));
     let produces_output = output_price.picos() > 0;
     let choices = u64::from(call.choices.clamp(1, CHOICES_MAX));
     let (per_choice, basis) = match call.max_output {
@@ -179,6 +187,7 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
         by_ratio
     };
     let mut tokens = counted.tokens.saturating_add(STRUCTURE_TOKENS);
+    tokens = tokens.saturating_add(inspected.kept_tokens);
     let Some(outline) = &inspected.outline else {
         return tokens;
     };
@@ -196,7 +205,7 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
     if let Some(bytes) = inspected.call.media_bytes_per_token {
         tokens = tokens.saturating_add(media_bytes / u64::from(bytes.max(1)));
     }
-    if inspected.call.continues {
+    if inspected.kept_tokens == 0 && inspected.call.continues {
         tokens = tokens.saturating_add(config.allowances.get("context").copied().unwrap_or(0));
     }
     if outline.bytes > STRUCTURED_BODY_BYTES {

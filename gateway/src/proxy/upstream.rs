@@ -80,13 +80,14 @@ impl Upstream {
     }
 
     /// A pooled or a new connection; `attempt` picks another address of the name where it has several.
-    pub async fn connect(&self, attempt: usize, now_ms: i64) -> Result<Connection, ConnectError> {
+    /// `h1`: a protocol is to be switched to, which HTTP/2 cannot.
+    pub async fn connect(&self, attempt: usize, now_ms: i64, h1: bool) -> Result<Connection, ConnectError> {
         let address = self.resolve(attempt, now_ms).await?;
         let mut peer = HttpPeer::new(address, self.address.tls, self.address.host.clone());
         peer.options.connection_timeout = Some(self.timeouts.connect);
         peer.options.total_connection_timeout = Some(self.timeouts.connect);
         peer.options.idle_timeout = Some(POOL_IDLE);
-        if self.address.tls && self.address.h2 {
+        if self.address.tls && self.address.h2 && !h1 {
             peer.options.set_http_version(2, 1);
         }
         match self.connector.get_http_session(&peer).await {

@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod client;
 pub mod process;
+pub mod socket;
 pub mod upstream;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use agentledger_ledger::{BalanceRow, Clock, Entry, EntryQuery, SystemClock};
 
 pub use client::Client;
 pub use process::Installation;
+pub use socket::{Peer, SocketUpstream};
 pub use upstream::{Gate, Script, Upstream};
 
 /// A running gateway on a port of its own, with a ledger of its own.
@@ -35,7 +37,11 @@ pub struct Setup {
 impl Setup {
     /// Both root providers lead to the upstream.
     pub fn new(upstream: &Upstream) -> Setup {
-        let base = upstream.base();
+        Setup::to(&upstream.base())
+    }
+
+    /// Both root providers lead to this base.
+    pub fn to(base: &str) -> Setup {
         Setup {
             yaml: format!("providers:\n  openai: {{upstream: \"{base}\"}}\n  anthropic: {{upstream: \"{base}\"}}\n"),
             conf: String::new(),

@@ -203,7 +203,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, closed: &Mutex<u32>, pl
     }
 }
 
-fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+pub fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
     let end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
             break at;

@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 
 use crate::fees::{Fees, Research};
 use crate::info::{
-    CANCEL, FILE_CONTENT, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, RERANK, RESPONSES, RETRIEVE, SPEECH, TRANSCRIPTIONS,
-    TRANSLATIONS,
+    CANCEL, FILE_CONTENT, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, REALTIME, RERANK, RESPONSES, RETRIEVE, SPEECH,
+    TRANSCRIPTIONS, TRANSLATIONS,
 };
+use crate::realtime;
 
 type Raw<'a> = Option<&'a RawValue>;
 
@@ -200,7 +201,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         reading.bill_id = reading.response_id.clone().filter(|_| stored);
         reading.pending = matches!(status.as_deref(), Some("queued" | "in_progress"));
     }
-    if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{')) {
+    if operation == REALTIME {
+        reading.parts.extend(usage.and_then(realtime::part));
+    } else if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{')) {
         if let (Ok(usage), Ok(fees)) = (
             serde_json::from_str::<Usage<'_>>(raw.get()),
             serde_json::from_str::<Fees<'_>>(raw.get()),
@@ -218,7 +221,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     if frame.streamed {
         let only_usage = !reading.parts.is_empty() && body.choices.as_ref().is_some_and(Vec::is_empty);
         reading.usage_only = only_usage;
-        reading.final_ = only_usage || kind.as_deref().is_some_and(ends);
+        reading.final_ = only_usage
+            || kind.as_deref().is_some_and(ends)
+            || (operation == REALTIME && realtime::is_final(kind.as_deref()));
     }
     let says_nothing = reading.model.is_none()
         && reading.response_id.is_none()

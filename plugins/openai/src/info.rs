@@ -21,7 +21,6 @@ pub const TRANSLATIONS: &str = "audio.translations";
 pub const RERANK: &str = "rerank";
 /// A file's content, which may be a batch's results: <https://platform.openai.com/docs/guides/batch>.
 pub const FILE_CONTENT: &str = "files.content";
-/// Known, so that it is refused with a reason instead of passing as a free GET.
 pub const REALTIME: &str = "realtime";
 
 /// A message brings speech.
@@ -48,6 +47,11 @@ pub fn info() -> Info {
             media("input.*.output.*.file_data", Medium::File),
             media("input.*.output.*.file_id", Medium::File),
             media("input.*.result", Medium::Image),
+            media("audio", Medium::Audio),
+            media("item.content.*.audio", Medium::Audio),
+            media("item.content.*.image_url", Medium::Image),
+            media("response.input.*.content.*.audio", Medium::Audio),
+            media("response.input.*.content.*.image_url", Medium::Image),
             // Files of forms.
             media("image", Medium::Image),
             media("mask", Medium::Image),
@@ -115,6 +119,9 @@ fn routes() -> Vec<Route> {
         route("POST", "/v1/conversations", "conversations", Free),
         route("POST", "/v1/conversations/{any}", "conversations", Free),
         route("POST", "/v1/conversations/{any}/items", "conversations", Free),
+        route("WEBSOCKET", "/v1/realtime", REALTIME, Metered),
+        route("WEBSOCKET", "/v1/responses", RESPONSES, Metered),
+        // Known, so that it is refused with a reason instead of passing as a free GET.
         route("GET", "/v1/realtime", REALTIME, Metered),
         route("GET", "/v1/models", "models", Free),
         route("GET", "/v1/models/*", "models", Free),
@@ -145,6 +152,11 @@ fn request_paths() -> Vec<Want> {
         want("size", 64, 0),
         want("quality", 64, 0),
         want("partial_images", 64, 0),
+        // Messages over a WebSocket.
+        want("type", 128, 0),
+        want("event_id", 256, 0),
+        want("stream_id", 256, 0),
+        want("response.max_output_tokens", 64, 0),
     ]
 }
 
@@ -180,6 +192,15 @@ fn answer_paths() -> Vec<Want> {
         want("duration", 64, 0),
         // Rerank as Cohere bills it.
         want("meta.billed_units", 1_024, 0),
+        // Messages over a WebSocket.
+        want("response_id", 256, 0),
+        want("stream_id", 256, 0),
+        want("error.event_id", 256, 0),
+        want("session.model", 1_024, 0),
+        want("session.max_output_tokens", 64, 0),
+        want("session.max_response_output_tokens", 64, 0),
+        want("session.audio.input.transcription.model", 1_024, 0),
+        want("session.input_audio_transcription.model", 1_024, 0),
         // A line of a batch's results.
         want("custom_id", 256, 0),
         want("response.body.id", 256, 0),

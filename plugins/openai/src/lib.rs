@@ -1,15 +1,18 @@
 //! The dialect of OpenAI and of the many hosts compatible with it: chat completions, legacy completions, embeddings,
-//! responses.
+//! responses, realtime.
 
 mod answer;
 mod fees;
 mod info;
+mod realtime;
 mod request;
+mod socket;
 #[cfg(test)]
 mod tests;
 
 use agentledger_guest::{
-    AnswerFrame, Call, Ending, Info, Problem, Provider, Reading, Refusal, Request, openai_error, sse,
+    AnswerFrame, Call, Ending, Info, Meaning, Problem, Provider, Reading, Refusal, Request, SocketMessage,
+    openai_error, sse,
 };
 use serde_json::json;
 
@@ -43,6 +46,9 @@ impl Provider for OpenAi {
             let data = json!({"type": "response.failed", "sequence_number": 1_000_000_000, "response": response});
             return sse::event(Some("response.failed"), &data);
         }
+        if operation == info::REALTIME {
+            return sse::event(None, &realtime::error(code, kind, message));
+        }
         // No `[DONE]` after it: a client must not take the answer for whole.
         sse::event(
             None,
@@ -52,5 +58,9 @@ impl Provider for OpenAi {
 
     fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
         openai_error::body(refusal)
+    }
+
+    fn meaning_of(message: &SocketMessage) -> Option<Meaning> {
+        socket::meaning_of(message)
     }
 }

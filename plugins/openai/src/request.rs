@@ -9,6 +9,8 @@ use crate::info::{
     CHAT, COMPACT, COMPLETIONS, EMBEDDINGS, IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES, INPUT_AUDIO, REALTIME, RERANK,
     RESPONSES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS,
 };
+use crate::realtime;
+use crate::socket::SOCKET;
 
 /// Answers to one request. OpenAI allows 128; some hosts more.
 const CHOICES_MAX: u64 = 1_024;
@@ -79,22 +81,22 @@ struct StreamOptions<'a> {
 pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let operation = request.operation.as_str();
     if operation == REALTIME {
-        return Err(Problem {
-            code: "unsupported_operation".to_owned(),
-            message: "realtime sessions are not served here".to_owned(),
-            param: None,
-        });
+        return realtime::inspect(request);
     }
     let body: Body<'_> = parse(&request.outline)?;
-    // A path that names a model or a deployment (Azure) decides, whatever the body says.
-    let named = match request.path_model.as_ref().map_or(present(body.model), |_| None) {
-        None if request.path_model.is_some() => request.path_model.clone().unwrap_or_default(),
+    let over_socket = request.method == SOCKET;
+    // A path that names a model or a deployment (Azure) decides, whatever the body says. What a WebSocket's query names is
+    // only for messages that name none.
+    let of_path = request.path_model.clone();
+    let named = match of_path.filter(|_| !over_socket || present(body.model).is_none()) {
+        Some(of_path) => of_path,
         // The only model that makes variations is the one that is taken unnamed.
-        None if operation == IMAGE_VARIATIONS => "dall-e-2".to_owned(),
-        _ => model(body.model)?,
+        None if operation == IMAGE_VARIATIONS && present(body.model).is_none() => "dall-e-2".to_owned(),
+        None => model(body.model)?,
     };
     let mut call = Call {
-        stream: flag(body.stream, "stream")?.unwrap_or(false),
+        // Over a WebSocket a response is a stream without being asked for as one.
+        stream: flag(body.stream, "stream")?.unwrap_or(over_socket),
         service_tier: text(body.service_tier, "service_tier")?.or_else(|| search_tier(body.web_search_options)),
         edits: vec![EditPoint::Model("model".to_owned())],
         cache_writes: CacheWrites::Unasked(CACHED_FROM_TOKENS),
@@ -111,6 +113,11 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         }
         RESPONSES => {
             call.background = flag(body.background, "background")?.unwrap_or(false);
+            if call.background && over_socket {
+                // <https://developers.openai.com/api/reference/resources/responses/websocket-events>
+                let message = "a WebSocket has no background responses";
+                return Err(problem("unsupported_parameter", message, "background"));
+            }
             call.max_output = count(body.max_output_tokens, "max_output_tokens", 0, COUNT_MAX)?;
             call.edits.push(EditPoint::MaxOutput("max_output_tokens".to_owned()));
         }

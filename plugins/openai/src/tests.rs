@@ -116,6 +116,27 @@ fn each_operation_has_its_own_limit() {
 }
 
 #[test]
+fn over_a_websocket_a_message_names_its_model_and_the_query_only_else() {
+    let ask = |body: Value| {
+        OpenAi::inspect(Request {
+            method: "WEBSOCKET".to_owned(),
+            path: "/v1/responses".to_owned(),
+            operation: RESPONSES.to_owned(),
+            path_model: Some("of-the-query".to_owned()),
+            headers: vec![],
+            outline: body.to_string(),
+            markers: vec![],
+            characters: vec![],
+        })
+    };
+    let named = ask(json!({"type": "response.create", "model": "of-the-message"})).unwrap();
+    assert_eq!((named.model.as_str(), named.stream), ("of-the-message", true));
+    assert_eq!(ask(json!({"type": "response.create"})).unwrap().model, "of-the-query");
+    let refused = ask(json!({"model": "of-the-message", "background": true})).unwrap_err();
+    assert_eq!(refused.param.as_deref(), Some("background"));
+}
+
+#[test]
 fn bad_values_are_problems_that_name_the_parameter() {
     let huge = 9_007_199_254_740_993_u64;
     for (operation, body, param) in [
@@ -157,7 +178,8 @@ fn bad_values_are_problems_that_name_the_parameter() {
         assert_eq!(problem.param.as_deref(), Some(param), "{body}");
     }
     assert_eq!(ask(CHAT, json!([])).unwrap_err().code, "invalid_request_body");
-    assert_eq!(ask(REALTIME, json!({})).unwrap_err().code, "unsupported_operation");
+    // A plain GET names no model; over a WebSocket the session does.
+    assert_eq!(ask(REALTIME, json!({})).unwrap_err().code, "missing_required_parameter");
 }
 
 #[test]

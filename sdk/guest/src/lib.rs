@@ -36,8 +36,8 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Media, Medium, Part, Problem,
-    Progress, ProgressPart, Reading, Refusal, Request, Route, Want,
+    AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Meaning, Media, Medium, Part,
+    Problem, Progress, ProgressPart, Reading, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -55,6 +55,10 @@ pub trait Provider {
     fn terminal(operation: &str, ending: Ending, message: &str, response_id: Option<&str>) -> Vec<u8>;
     /// The body of a refusal, ending with a newline.
     fn error_body(operation: &str, refusal: &Refusal) -> Vec<u8>;
+    /// What a message of a WebSocket connection means. Only dialects with a `WEBSOCKET` route need it.
+    fn meaning_of(_message: &SocketMessage) -> Option<Meaning> {
+        None
+    }
 }
 
 /// Joins a [`Provider`] to the generated bindings. Used by [`export!`].
@@ -75,6 +79,9 @@ impl<P: Provider> bindings::Guest for Exported<P> {
     }
     fn error_body(operation: String, refusal: Refusal) -> Vec<u8> {
         P::error_body(&operation, &refusal)
+    }
+    fn meaning_of(message: SocketMessage) -> Option<Meaning> {
+        P::meaning_of(&message)
     }
 }
 

@@ -124,7 +124,7 @@ fn a_new_compatible_host_is_five_lines() {
     let config = read(
         "providers:\n  extra:\n    my-host:\n      enabled: true\n      upstream: http://[::1]:9000/base/\n      \
          default_price: {input: 0.15, output: 1.5}\n      timeouts: {connect_ms: 200, first_byte_ms: 15m, idle_ms: 90s}\n      \
-         retries: {connect: 0, statuses: [503, 529]}\n      inject_usage: false\n      unknown_routes: pass\n      \
+         retries: {connect: 0, statuses: [503, 529]}\n      inject_usage: false\n      websocket: false\n      unknown_routes: pass\n      \
          path_prefix: /hosts/mine/\n",
     );
     let provider = provider(&config, "my-host");
@@ -152,7 +152,7 @@ fn a_new_compatible_host_is_five_lines() {
             statuses: vec![503, 529]
         }
     );
-    assert!(!provider.inject_usage);
+    assert!(!provider.inject_usage && !provider.websocket);
     assert_eq!(provider.unknown_routes, UnknownRoutes::Pass);
     assert_eq!(config.providers[0].name, "my-host", "the longest prefix comes first");
 }

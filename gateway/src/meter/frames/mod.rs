@@ -8,6 +8,7 @@ mod json;
 mod sse;
 #[cfg(test)]
 mod tests;
+pub mod websocket;
 
 use std::ops::Range;
 

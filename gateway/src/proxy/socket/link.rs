@@ -1,0 +1,467 @@
+//! Moves messages between a client and its upstream until the connection ends, and ends it in order: every answer is in
+//! the books before the client can know that it is over.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::turns::{Asked, Left, Passing, Stop, Turns};
+use super::upgrade::Opened;
+use super::wire::{self, Ended, Sink, Source};
+use crate::meter::End;
+use crate::meter::frames::websocket::{Message, closing, code};
+use crate::meter::frames::{Framer, Framing};
+use crate::plugin::outline::{Outline, outline};
+use crate::plugin::{Ending, Meaning, Sender, SocketMessage, Step};
+use crate::proxy::gateway::{Gateway, Way};
+use crate::proxy::guard::BodyShare;
+use crate::proxy::reply::Refusal;
+use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::session;
+
+/// How long an end waits for the other end's close.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long a client is listened to whose frames cannot be read any more.
+const FAULT_LINGER: Duration = Duration::from_millis(500);
+/// How often silence is looked at, at least.
+const SILENCE_STEP: Duration = Duration::from_secs(5);
+
+/// Why a connection is over.
+#[derive(Debug)]
+enum Over {
+    /// By a close frame, which was passed on.
+    ClientClosed,
+    ServerClosed,
+    ClientGone,
+    ServerGone,
+    /// Frames that cannot be read, or may not be sent: the code and what is wrong.
+    ClientFault(u16, String),
+    ServerFault(u16, String),
+    /// Nothing came for too long; while an answer was running, or not.
+    Silent {
+        running: bool,
+    },
+    /// An answer had to be stopped that nothing else stops; the client knows.
+    Cut,
+    Drained,
+    /// From here, by the gateway's end or the session's.
+    Stopped(session::Stop),
+}
+
+struct Link {
+    gateway: Arc<Gateway>,
+    turns: Turns,
+    client: Sink,
+    upstream: Sink,
+    started: Instant,
+    /// Milliseconds after the start at which the last message came from anywhere.
+    last_ms: AtomicU64,
+    /// The same, of the last message from the server or the last that asked it for an answer.
+    progress_ms: AtomicU64,
+    /// The client's messages go nowhere any more.
+    closing: AtomicBool,
+}
+
+/// Relays until the connection ends, and settles what ran on it.
+pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
+    let rules = gateway.rules.load_full();
+    let limits = &rules.config.limits;
+    let patience = opened.who.way().provider.timeouts.idle;
+    let body_max = usize::try_from(limits.body_bytes_max).unwrap_or(usize::MAX);
+    let share = BodyShare::none_of(&gateway.bodies);
+    let (mut from_client, client) = wire::parts(opened.client, Sender::Client, body_max, Some(share), patience);
+    let answer_max = limits.answer_bytes_max;
+    let (mut from_server, upstream) = wire::parts(opened.upstream, Sender::Server, answer_max, None, patience);
+    let link = Link {
+        gateway: Arc::clone(gateway),
+        turns: Turns::new(gateway, opened.who),
+        client,
+        upstream,
+        started: Instant::now(),
+        last_ms: AtomicU64::new(0),
+        progress_ms: AtomicU64::new(0),
+        closing: AtomicBool::new(false),
+    };
+    let over = {
+        let mut up = pin!(link.client_to_server(&mut from_client));
+        let mut down = pin!(link.server_to_client(&mut from_server));
+        let over = tokio::select! {
+            biased;
+            over = &mut down => over,
+            over = &mut up => over,
+            over = link.silence() => over,
+            () = link.drained() => Over::Drained,
+            stop = session::stopped(gateway, &link.turns.who().handshake) => Over::Stopped(stop),
+        };
+        // A close is answered by a close; until then the other end may still have something to say.
+        match over {
+            Over::ClientClosed => drop(timeout(CLOSE_WAIT, down).await),
+            Over::ServerClosed => {
+                link.closing.store(true, Ordering::Release);
+                drop(timeout(CLOSE_WAIT, up).await);
+            }
+            _ => {}
+        }
+        over
+    };
+    tracing::debug!(?over, "a WebSocket connection is over");
+    link.end(over, &mut from_client).await;
+}
+
+impl Link {
+    fn way(&self) -> &Arc<Way> {
+        self.turns.who().way()
+    }
+
+    fn operation(&self) -> &str {
+        &self.turns.who().target.operation
+    }
+
+    fn touch(&self, mark: &AtomicU64) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        mark.store(now, Ordering::Release);
+    }
+
+    /// Ends when nothing came for too long: from the server while an answer runs, from anyone else.
+    async fn silence(&self) -> Over {
+        loop {
+            let running = self.turns.is_running();
+            let (mark, limit) = if running {
+                (&self.progress_ms, self.way().provider.timeouts.idle)
+            } else {
+                let idle = self.gateway.rules.load().config.limits.socket_idle_ms;
+                (&self.last_ms, Duration::from_millis(idle))
+            };
+            let last = Duration::from_millis(mark.load(Ordering::Acquire));
+            let silent = self.started.elapsed().saturating_sub(last);
+            match limit.checked_sub(silent).filter(|left| !left.is_zero()) {
+                Some(left) => sleep(left.min(SILENCE_STEP)).await,
+                None => return Over::Silent { running },
+            }
+        }
+    }
+
+    /// Ends when the gateway is going down and no answer runs here.
+    async fn drained(&self) {
+        self.gateway.drain.draining().await;
+        self.turns.quiet().await;
+    }
+
+    async fn client_to_server(&self, source: &mut Source) -> Over {
+        loop {
+            let message = match source.next().await {
+                Ok(message) => message,
+                Err(Ended::Gone) => return Over::ClientGone,
+                Err(Ended::Violation(violation)) => return Over::ClientFault(violation.code(), violation.to_string()),
+                Err(ended @ Ended::Overloaded) => return Over::ClientFault(code::TRY_AGAIN, ended.to_string()),
+            };
+            self.touch(&self.last_ms);
+            let closing = self.closing.load(Ordering::Acquire);
+            let written = match message {
+                Message::Close(_) => {
+                    self.closing.store(true, Ordering::Release);
+                    let _ = self.upstream.send(&message).await;
+                    return Over::ClientClosed;
+                }
+                _ if closing => Ok(()),
+                // What is not read is not metered, and these protocols have no use for it.
+                Message::Binary(_) => return Over::ClientFault(code::UNSUPPORTED, "messages are text".to_owned()),
+                Message::Ping(_) | Message::Pong(_) => self.upstream.send(&message).await.map_err(|_| Over::ServerGone),
+                Message::Text(payload) => self.said(payload).await,
+            };
+            if let Err(over) = written {
+                return over;
+            }
+        }
+    }
+
+    /// A message of the client's: one that asks for an answer goes on once that is held.
+    async fn said(&self, payload: Bytes) -> Result<(), Over> {
+        let read = self.read(&payload, Sender::Client);
+        let (found, meaning) = match read {
+            Ok(read) => read,
+            Err(refusal) => return self.tell(&refusal, None).await,
+        };
+        let Some(meaning) = meaning.filter(|meaning| meaning.step == Step::Ask) else {
+            self.turns.heard(&found);
+            return self.up(payload).await;
+        };
+        self.touch(&self.progress_ms);
+        match self.turns.ask(payload, &meaning).await {
+            Ok(Asked { id, message }) => {
+                self.touch(&self.progress_ms);
+                self.up(message).await?;
+                self.turns.sent(id);
+                Ok(())
+            }
+            Err(refusal) => self.tell(&refusal, meaning.echo.as_deref()).await,
+        }
+    }
+
+    fn read(&self, payload: &[u8], sender: Sender) -> Result<(Outline, Option<Meaning>), Refusal> {
+        let way = self.way();
+        let depth_max = self.gateway.rules.load().config.limits.json_depth_max;
+        let outlined = match sender {
+            Sender::Client => outline(payload, &way.plugin.request_shape, depth_max),
+            Sender::Server => way.reader.outline(payload),
+        };
+        let found = outlined.map_err(|error| Refusal::bad_request("invalid_json", error.to_string()))?;
+        let message = SocketMessage {
+            operation: self.operation(),
+            sender,
+            outline: &found.doc,
+        };
+        match way.plugin.dialect.meaning_of(&message) {
+            Ok(meaning) => Ok((found, meaning)),
+            Err(error) => {
+                report::plugin_failed(&self.gateway, way, 1);
+                tracing::warn!(%error, "a plugin failed to read a message");
+                Err(Refusal::new(502, "plugin_failed", "this message could not be read"))
+            }
+        }
+    }
+
+    async fn server_to_client(&self, source: &mut Source) -> Over {
+        loop {
+            let message = match source.next().await {
+                Ok(message) => message,
+                Err(Ended::Violation(violation)) => return Over::ServerFault(violation.code(), violation.to_string()),
+                Err(_) => return Over::ServerGone,
+            };
+            self.touch(&self.last_ms);
+            self.touch(&self.progress_ms);
+            let written = match message {
+                Message::Close(_) => {
+                    if self.closing.load(Ordering::Acquire) {
+                        drop(self.turns.end_all(End::ClientGone));
+                    } else {
+                        self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
+                    }
+                    let _ = self.client.send(&message).await;
+                    return Over::ServerClosed;
+                }
+                Message::Ping(_) | Message::Pong(_) => self.client.send(&message).await.map_err(|_| Over::ClientGone),
+                Message::Text(payload) => self.answered(payload, Message::Text).await,
+                Message::Binary(payload) => self.answered(payload, Message::Binary).await,
+            };
+            if let Err(over) = written {
+                return over;
+            }
+        }
+    }
+
+    /// A message of the server's. One that cannot be read passes: it is the client's to make sense of.
+    async fn answered(&self, payload: Bytes, kind: fn(Bytes) -> Message) -> Result<(), Over> {
+        let Ok((found, Some(meaning))) = self.read(&payload, Sender::Server) else {
+            return self.down(kind(payload)).await;
+        };
+        let mut stop = None;
+        match meaning.step {
+            Step::Ask => {}
+            Step::Begin => stop = self.turns.begin(&meaning, &payload, found).await,
+            Step::Part | Step::Sound => match self.turns.part(&meaning, &payload, found) {
+                Passing::Pass => {}
+                Passing::Drop => return Ok(()),
+                Passing::Last(cut) => stop = Some(cut),
+            },
+            Step::End => self.turns.end(&meaning, &payload, found),
+            Step::Refuse => self.turns.refuse(&meaning, &payload, found),
+            Step::Aside => self.turns.aside(&payload, found).await,
+            Step::Setting => self.turns.set(&meaning),
+        }
+        self.down(kind(payload)).await?;
+        match stop {
+            Some(stop) => self.stop(stop).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stops an answer: by the dialect's message, which leaves the connection open, or by the end of the connection.
+    async fn stop(&self, stop: Stop) -> Result<(), Over> {
+        let left = Left {
+            answer: stop.answer,
+            echo: stop.echo,
+        };
+        for message in self.terminal(Ending::BudgetExceeded, &stop.message, &left) {
+            self.down(message).await?;
+        }
+        match stop.cancel {
+            Some(cancel) => self.up(Bytes::from(cancel)).await,
+            None => Err(Over::Cut),
+        }
+    }
+
+    async fn up(&self, payload: Bytes) -> Result<(), Over> {
+        let sent = self.upstream.send(&Message::Text(payload)).await;
+        sent.map_err(|_| Over::ServerGone)
+    }
+
+    async fn down(&self, message: Message) -> Result<(), Over> {
+        self.client.send(&message).await.map_err(|_| Over::ClientGone)
+    }
+
+    /// Tells the client a refusal, as the protocol's error. The connection stays.
+    async fn tell(&self, refusal: &Refusal, echo: Option<&str>) -> Result<(), Over> {
+        let way = self.way();
+        report::refused(&self.gateway, &way.provider.name, refusal);
+        let body = refusal.body(Some((&way.plugin.dialect, self.operation())));
+        let mut message = object(&body);
+        message.entry("type").or_insert(json!("error"));
+        message.entry("status").or_insert(json!(refusal.status));
+        if let Some(seconds) = refusal.retry_after_s {
+            message.insert("headers".to_owned(), json!({"retry-after": seconds.to_string()}));
+        }
+        self.down(with_echo(message, echo)).await
+    }
+
+    /// The dialect's ending of an answer. None, where the plugin has none: the close must do.
+    fn terminal(&self, ending: Ending, message: &str, left: &Left) -> Vec<Message> {
+        let dialect = &self.way().plugin.dialect;
+        let terminal = dialect.terminal(self.operation(), ending, message, left.answer.as_deref());
+        let bytes = terminal.unwrap_or_else(|error| {
+            report::plugin_failed(&self.gateway, self.way(), 1);
+            tracing::warn!(%error, "a plugin gave no ending for an answer");
+            Vec::new()
+        });
+        let mut framer = Framer::new(Framing::Sse, bytes.len().saturating_add(1));
+        let mut messages = Vec::new();
+        let mut keep = |frame: crate::meter::frames::Frame<'_>| {
+            if !frame.data.is_empty() {
+                messages.push(with_echo(object(frame.data), left.echo.as_deref()));
+            }
+        };
+        framer.push(&bytes, &mut keep);
+        framer.finish(&mut keep);
+        messages
+    }
+
+    /// Settles what runs, and tells the client so.
+    async fn leave(&self, end: End, ending: Ending) {
+        let message = match ending {
+            Ending::ShuttingDown => "the gateway is going down; try again",
+            Ending::Denied => "this session was killed by an operator",
+            Ending::BudgetExceeded => "the budget is used up",
+            Ending::UpstreamFailed => "the upstream broke off its answer",
+        };
+        for left in self.turns.end_all(end) {
+            for message in self.terminal(ending, message, &left) {
+                if self.client.send(&message).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn end(&self, over: Over, from_client: &mut Source) {
+        let broken = |how| report::upstream_failed(&self.gateway, self.way(), how);
+        let mut linger = CLOSE_WAIT;
+        let (to_client, to_upstream) = match over {
+            Over::ClientClosed => {
+                drop(self.turns.end_all(End::ClientGone));
+                (None, None)
+            }
+            Over::ServerClosed => (None, None),
+            Over::ClientGone => {
+                drop(self.turns.end_all(End::ClientGone));
+                (None, Some((code::GOING_AWAY, String::new())))
+            }
+            Over::ClientFault(code, what) => {
+                tracing::info!(code, what, "a client's WebSocket is out of protocol");
+                drop(self.turns.end_all(End::ClientGone));
+                linger = FAULT_LINGER;
+                (Some((code, what)), Some((code::GOING_AWAY, String::new())))
+            }
+            Over::ServerGone => {
+                broken(UpstreamError::Broken);
+                self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
+                (Some((code::BAD_GATEWAY, "the upstream is gone".to_owned())), None)
+            }
+            Over::ServerFault(code, what) => {
+                tracing::warn!(provider = %self.way().name, code, what, "an upstream's WebSocket is out of protocol");
+                broken(UpstreamError::Broken);
+                self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
+                let told = "the upstream is out of protocol".to_owned();
+                (Some((code::BAD_GATEWAY, told)), Some((code, what)))
+            }
+            Over::Silent { running: true } => {
+                broken(UpstreamError::Timeout);
+                self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
+                let told = "the upstream is silent".to_owned();
+                (Some((code::BAD_GATEWAY, told)), Some((code::GOING_AWAY, String::new())))
+            }
+            Over::Silent { running: false } => both(code::GOING_AWAY, "the connection is idle"),
+            Over::Cut => {
+                self.leave(End::Cut, Ending::BudgetExceeded).await;
+                both(code::POLICY, "the budget is used up")
+            }
+            Over::Drained => both(code::GOING_AWAY, "the gateway is going down"),
+            Over::Stopped(stop) => {
+                self.leave(End::Cut, stop.ending().0).await;
+                match stop {
+                    session::Stop::GoingDown => both(code::RESTART, "the gateway is going down"),
+                    session::Stop::Killed => both(code::POLICY, "this session was killed by an operator"),
+                }
+            }
+        };
+        if let Some((code, why)) = to_upstream {
+            // Why is between the client and us, but for what the upstream itself did.
+            let code = if code == code::POLICY || code == code::RESTART {
+                code::GOING_AWAY
+            } else {
+                code
+            };
+            let _ = self.upstream.send(&closing(code, &why)).await;
+        }
+        self.upstream.shut().await;
+        if let Some((code, why)) = to_client
+            && self.client.send(&closing(code, &why)).await.is_ok()
+        {
+            from_client.linger(linger).await;
+        }
+        self.client.shut().await;
+    }
+}
+
+type Close = Option<(u16, String)>;
+
+fn both(code: u16, why: &str) -> (Close, Close) {
+    (Some((code, why.to_owned())), Some((code, String::new())))
+}
+
+fn object(json: &[u8]) -> Map<String, Value> {
+    serde_json::from_slice(json).unwrap_or_default()
+}
+
+/// A message with the members that it is to repeat.
+fn with_echo(mut message: Map<String, Value>, echo: Option<&str>) -> Message {
+    for (name, value) in object(echo.unwrap_or_default().as_bytes()) {
+        match (message.get_mut(&name), value) {
+            (Some(Value::Object(there)), Value::Object(more)) => there.extend(more),
+            (_, value) => {
+                message.insert(name, value);
+            }
+        }
+    }
+    Message::Text(Bytes::from(Value::Object(message).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn an_echo_is_merged_member_by_member() {
+        let message = object(br#"{"type":"error","error":{"code":"c"}}"#);
+        let echoed = with_echo(message, Some(r#"{"stream_id":"a","error":{"event_id":"e"}}"#));
+        let Message::Text(text) = echoed else { panic!("no text") };
+        let value: Value = serde_json::from_slice(&text).unwrap();
+        let expected = json!({"type": "error", "stream_id": "a", "error": {"code": "c", "event_id": "e"}});
+        assert_eq!(value, expected);
+    }
+}

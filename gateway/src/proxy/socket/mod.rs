@@ -1,0 +1,38 @@
+//! WebSocket connections: opened like a request, relayed message by message, and every answer on them an Exchange of its
+//! own that is decided, held, metered and settled like any other.
+//!
+//! ```text
+//! upgrade → link (client ⇄ upstream) → turns: ask → inspect, decide, reserve, forward │ begin, part, end → meter, settle
+//! ```
+//!
+//! `upgrade` makes the connection, `link` moves messages over it until it ends, `turns` keeps the answers that run on it,
+//! `wire` reads and writes frames. What a message means is the dialect's to say (`meaning-of`).
+
+mod link;
+mod turns;
+mod upgrade;
+mod wire;
+
+use std::sync::Arc;
+
+use pingora::protocols::http::ServerSession;
+
+use crate::proxy::accept::tell;
+use crate::proxy::gateway::Gateway;
+
+/// Serves a connection that asks for an upgrade, to its end.
+pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
+    session.set_keepalive(None);
+    match upgrade::ask_upstream(gateway, &mut session).await {
+        Ok(Some(opening)) => {
+            if let Some(opened) = upgrade::switch(opening, session).await {
+                link::run(gateway, opened).await;
+            }
+        }
+        // The upstream's own refusal was passed on.
+        Ok(None) => {}
+        Err(refused) => {
+            tell(gateway, &mut session, &refused).await;
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The handshake (RFC 6455 §4): the upstream is asked first, and the client's protocol is switched only once the
+//! upstream's is. Extensions are never agreed on: compressed frames could not be metered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::client::HttpSession;
+use tokio::time::timeout;
+use ulid::Ulid;
+
+use super::wire::Wire;
+use crate::plugin::Billing;
+use crate::proxy::accept::Refused;
+use crate::proxy::corked::Corked;
+use crate::proxy::decide;
+use crate::proxy::drain::Phase;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::forward::{Answer, Changes, Failed, forward, outgoing};
+use crate::proxy::gateway::{Gateway, Way};
+use crate::proxy::guard::{Body, check_head};
+use crate::proxy::identify::{Identity, Target, find_target, identify, in_terms_of_dialect, query_value};
+use crate::proxy::inspect::Inspected;
+use crate::proxy::relay::relay;
+use crate::proxy::reply::Refusal;
+use crate::proxy::reserve::Unbounded;
+use crate::proxy::session::{self, SessionEnd};
+use crate::proxy::sigv4::refuse_foreign;
+
+/// Longest wait for the upstream to switch.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
+const VERSION: &str = "13";
+/// Headers of the upstream's answer that are said anew, or not at all.
+const NOT_PASSED_ON: [&str; 6] = [
+    "connection",
+    "upgrade",
+    "keep-alive",
+    "content-length",
+    "transfer-encoding",
+    "sec-websocket-extensions",
+];
+
+/// A connection whose upstream has switched.
+pub struct Opening {
+    head: Box<ResponseHeader>,
+    upstream: Wire,
+    who: Who,
+}
+
+/// A connection both of whose ends have switched.
+pub struct Opened {
+    pub client: Wire,
+    pub upstream: Wire,
+    pub who: Who,
+}
+
+/// What all answers on a connection share.
+pub struct Who {
+    pub target: Target,
+    /// As the handshake said it. What the policies make of it they say of each answer anew.
+    pub identity: Identity,
+    /// The handshake itself: with it the connection ends where its session is killed, and the session where it is to end
+    /// with the connection.
+    pub handshake: Exchange,
+    /// The handshake's, which stands for the head of every request on the connection.
+    pub header: RequestHeader,
+    /// The model that the connection's query names.
+    pub model: Option<String>,
+}
+
+impl Who {
+    pub fn way(&self) -> &Arc<Way> {
+        &self.target.way
+    }
+}
+
+/// Checks the handshake and repeats it to the upstream. `None`: the upstream refused for a reason that the client is to
+/// know, and that was passed on.
+pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<Option<Opening>, Refused> {
+    let rules = gateway.rules.load_full();
+    let limits = &rules.config.limits;
+    check_head(session, limits).map_err(|refusal| Refused::new(refusal, None, ""))?;
+    let target = match find_target(&rules, session.req_header()) {
+        Ok(target) => target,
+        // What is there, but not over a WebSocket, is worth another try; what is nowhere is not.
+        Err((_, Some(way))) if knows(&way, session.req_header()) => {
+            return Err(Refused::new(not_served(), Some(&way), ""));
+        }
+        Err((refusal, way)) => return Err(Refused::new(refusal, way.as_ref(), "")),
+    };
+    let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
+    let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
+    if !way.provider.websocket || target.billing != Billing::Metered {
+        return Err(refused(not_served()));
+    }
+    check_handshake(session).map_err(refused)?;
+    refuse_foreign(&way, session.req_header()).map_err(refused)?;
+    if gateway.drain.phase() > Phase::Running {
+        return Err(refused(Refusal::going_down()));
+    }
+    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
+    let header = session.req_header().clone();
+    let free = Target {
+        billing: Billing::Free,
+        ..target.clone()
+    };
+    let mut handshake = Exchange::new(
+        Ulid::new(),
+        gateway.clock.now_ms(),
+        Instant::now(),
+        Arc::clone(&rules),
+        free,
+        identity.clone(),
+        &header,
+        Inspected::plain(Body::own(Bytes::new()), None),
+    );
+    decide::bind(gateway, &mut handshake).map_err(refused)?;
+    session::admit(gateway, &handshake).map_err(refused)?;
+    handshake.session_end = SessionEnd::of(gateway, &handshake);
+    let answer = send(gateway, &handshake, session).await.map_err(refused)?;
+    let Some(answer) = answer else { return Ok(None) };
+    let model = query_value(header.uri.query().unwrap_or_default(), "model").filter(|model| !model.is_empty());
+    let who = Who {
+        target,
+        identity,
+        handshake,
+        header,
+        model,
+    };
+    opening(gateway, answer, who, session).await.map_err(refused)
+}
+
+fn knows(way: &Way, header: &RequestHeader) -> bool {
+    let path = header.uri.path().strip_prefix(way.provider.prefix.as_str());
+    path.and_then(|path| in_terms_of_dialect(way, path))
+        .is_some_and(|(path, _)| way.plugin.routes.knows(&path))
+}
+
+fn not_served() -> Refusal {
+    Refusal::new(
+        426,
+        "websocket_not_served",
+        "WebSocket is not served here: use plain HTTP requests",
+    )
+    .header("upgrade", "HTTP/1.1")
+    .final_answer()
+}
+
+fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
+    let bad = |message: &str| Refusal::bad_request("bad_handshake", message).final_answer();
+    if session.is_http2() || session.req_header().version != http::Version::HTTP_11 {
+        return Err(bad("a WebSocket is opened over HTTP/1.1"));
+    }
+    if session.req_header().method != http::Method::GET || !session.is_body_empty() {
+        return Err(bad("a WebSocket is opened by a GET without a body"));
+    }
+    let value = |name: &str| {
+        let mut values = session.req_header().headers.get_all(name).iter();
+        let first = values.next().and_then(|value| value.to_str().ok());
+        first.filter(|_| values.next().is_none()).map(str::trim)
+    };
+    if value("sec-websocket-version") != Some(VERSION) {
+        let refusal = Refusal::new(426, "websocket_version", "the version of WebSocket served here is 13");
+        return Err(refusal.header("sec-websocket-version", VERSION).final_answer());
+    }
+    // Sixteen bytes in base64.
+    if value("sec-websocket-key").is_none_or(|key| key.len() != 24) {
+        return Err(bad("the handshake has no valid Sec-WebSocket-Key"));
+    }
+    Ok(())
+}
+
+/// Sends the handshake on; `None`: nobody waits for it any more.
+async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSession) -> Result<Option<Answer>, Refusal> {
+    let mut outgoing = outgoing(handshake, session.req_header(), &Changes::default())?;
+    let internal = |_| Refusal::new(500, "internal", "the handshake could not be forwarded");
+    outgoing.header.remove_header("sec-websocket-extensions");
+    outgoing
+        .header
+        .insert_header("Connection", "Upgrade")
+        .map_err(internal)?;
+    outgoing
+        .header
+        .insert_header("Upgrade", "websocket")
+        .map_err(internal)?;
+    let at_once = std::future::ready(Ok::<(), Refusal>(()));
+    match timeout(HANDSHAKE_WAIT, forward(gateway, handshake, &outgoing, session, at_once)).await {
+        Ok(Ok(answer)) => Ok(Some(answer)),
+        Ok(Err(Failed::ClientGone)) => Ok(None),
+        Ok(Err(
+            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
+        )) => Err(refusal),
+        Err(_) => Err(Refusal::new(
+            504,
+            "upstream_timeout",
+            "the upstream did not answer in time",
+        )),
+    }
+}
+
+/// Takes the upstream's answer. One that says who may not, not now, or that something is broken is the client's to read;
+/// any other refusal means that the upstream has no WebSocket here, of which clients are told so that they fall back.
+async fn opening(
+    gateway: &Gateway,
+    mut answer: Answer,
+    who: Who,
+    session: &mut ServerSession,
+) -> Result<Option<Opening>, Refusal> {
+    let says = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
+    match answer.header.status.as_u16() {
+        101 => {}
+        401 | 403 | 429 | 500.. => {
+            let relayed = relay(gateway, &who.handshake, answer, false, &[], &mut Unbounded, session).await;
+            relayed.finish(session).await;
+            return Ok(None);
+        }
+        _ => {
+            answer.connection.session.shutdown().await;
+            return Err(not_served());
+        }
+    }
+    let switched = says("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket"))
+        && says("sec-websocket-accept").is_some()
+        && says("sec-websocket-extensions").is_none();
+    let bad = || {
+        Refusal::new(
+            502,
+            "bad_handshake",
+            "the upstream's handshake is not one of a WebSocket",
+        )
+    };
+    if !switched {
+        answer.connection.session.shutdown().await;
+        return Err(bad());
+    }
+    let HttpSession::H1(mut upstream) = answer.connection.session else {
+        return Err(bad());
+    };
+    let mut head = answer.header;
+    for name in NOT_PASSED_ON {
+        head.remove_header(name);
+    }
+    head.insert_header("Connection", "Upgrade").map_err(|_| bad())?;
+    head.insert_header("Upgrade", "websocket").map_err(|_| bad())?;
+    let early = at_once(upstream.read_body_bytes()).await;
+    let stream = Corked::uncorked(upstream.into_inner()).ok_or_else(bad)?;
+    Ok(Some(Opening {
+        head: Box::new(head),
+        upstream: Wire { stream, early },
+        who,
+    }))
+}
+
+/// Switches the client's protocol. `None`: the client has left.
+pub async fn switch(opening: Opening, mut session: ServerSession) -> Option<Opened> {
+    session.write_response_header(opening.head).await.ok()?;
+    let ServerSession::H1(mut session) = session else {
+        return None;
+    };
+    let early = at_once(session.read_body_bytes()).await;
+    Some(Opened {
+        client: Wire {
+            stream: session.into_inner(),
+            early,
+        },
+        upstream: opening.upstream,
+        who: opening.who,
+    })
+}
+
+/// What pingora has read beyond the head, before its stream is taken over: it hands that out before it reads anew.
+async fn at_once(read: impl Future<Output = pingora::Result<Option<Bytes>>>) -> Bytes {
+    tokio::select! {
+        biased;
+        read = read => read.ok().flatten().unwrap_or_default(),
+        () = std::future::ready(()) => Bytes::new(),
+    }
+}

@@ -1,0 +1,114 @@
+//! What rules do to answers on a WebSocket: rates and places, routes, killed sessions.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use agentledger_ledger::Outcome;
+use serde_json::json;
+
+use crate::harness::{Gate, Peer, Setup, SocketUpstream};
+use crate::sessions::call;
+use crate::socket::{KEY, RESPONSES, WORDS, answering, ask, completed, created, delta, opened, start};
+
+#[test]
+fn an_answer_takes_a_place_until_its_end_is_seen() {
+    let gate = Gate::default();
+    let upstream = SocketUpstream::playing({
+        let gate = gate.clone();
+        move |peer| {
+            for id in ["resp_1", "resp_2"] {
+                peer.json();
+                peer.say(created(id));
+                gate.wait();
+                peer.say(completed(id, 1_000, 600, 100));
+            }
+            peer.closed();
+        }
+    });
+    let gateway = start(&upstream, "rate_limits: {default: {parallel: 1}}");
+    let mut client = opened(&gateway, RESPONSES);
+    client.say(ask(200));
+    client.until("response.created");
+    client.say(ask(200));
+    let refused = client.until("error").remove(0);
+    assert_eq!(
+        (&refused["error"]["code"], &refused["status"]),
+        (&json!("rate_limited"), &json!(429))
+    );
+    gate.open();
+    client.until("response.completed");
+    client.say(ask(200));
+    client.until("response.completed");
+    assert_eq!(gateway.entries().len(), 2);
+}
+
+#[test]
+fn a_route_changes_the_model_in_the_message() {
+    let (told, heard) = mpsc::channel();
+    let upstream = SocketUpstream::playing(move |peer| {
+        let _ = told.send(peer.json());
+        peer.say(created("resp_1"));
+        peer.say(completed("resp_1", 1_000, 600, 100));
+        peer.closed();
+    });
+    let policy = "return { name = 'p', version = '1', request = function(_, call)\n\
+                  return route{ alternatives = { 'gpt-4o-mini' } }\nend }";
+    let gateway = Setup::to(&upstream.base()).policy("p", policy).start();
+    let mut client = opened(&gateway, RESPONSES);
+    client.say(ask(200));
+    client.until("response.completed");
+    let message = heard.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(
+        (&message["model"], &message["type"]),
+        (&json!("gpt-4o-mini"), &json!("response.create"))
+    );
+    let facts = gateway.entry().facts;
+    assert_eq!(
+        (&*facts.requested_model, &facts.tags["routed_from"]),
+        ("gpt-4o-mini", &"gpt-4o".into())
+    );
+}
+
+#[test]
+fn a_killed_session_ends_its_connections_and_opens_no_other() {
+    let upstream = SocketUpstream::playing(|peer| {
+        peer.json();
+        peer.say(created("resp_1"));
+        peer.say(delta(WORDS));
+        peer.closed();
+    });
+    let gateway = start(&upstream, "");
+    let headers = [KEY[0], ("x-agent-session", "s1")];
+    let mut client = Peer::open(gateway.address(), RESPONSES, &headers);
+    client.say(ask(200));
+    client.until("response.output_text.delta");
+    let killed = call(&gateway, "session.kill", &json!({"id": "s1"}));
+    assert_eq!(killed["result"]["sessions"][0]["status"], "killed", "{killed}");
+    let why = "this session was killed by an operator".to_owned();
+    assert_eq!(client.closed(), Some((1008, why)));
+    gateway.wait_idle();
+    assert_eq!(gateway.entry().settlement.outcome, Outcome::Cut);
+    let refused = Peer::try_open(gateway.address(), RESPONSES, &headers).err().unwrap();
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (403, &json!("session_killed"))
+    );
+}
+
+#[test]
+fn a_session_that_ends_with_its_connection_ends_after_its_last_answer() {
+    let upstream = answering();
+    let gateway = start(&upstream, "");
+    let headers = [KEY[0], ("x-agent-session", "s1"), ("x-agent-session-end", "true")];
+    let mut client = Peer::open(gateway.address(), RESPONSES, &headers);
+    let status = || call(&gateway, "session.get", &json!({"id": "s1"}))["result"]["sessions"][0]["status"].clone();
+    for _ in 0..2 {
+        client.say(ask(200));
+        client.until("response.completed");
+        assert_eq!(status(), "active");
+    }
+    client.vanish();
+    while status() != "completed" {
+        std::thread::yield_now();
+    }
+}
