@@ -257,7 +257,12 @@ fn cassettes_read_as_the_provider_counts_and_their_requests_are_understood() {
             if plugin.routes.find("POST", &path).is_none() {
                 continue;
             }
-            let sent: Value = serde_json::from_str(&request.body).unwrap();
+            // The recordings leave the bodies of forms out.
+            if !request.body.starts_with('{') {
+                continue;
+            }
+            let sent: Value =
+                serde_json::from_str(&request.body).unwrap_or_else(|error| panic!("{name} {path}: {error}"));
             match super::tests::inspect(plugin, &path, &request.body) {
                 Ok(call) => {
                     assert_eq!(Some(call.model.as_str()), sent["model"].as_str(), "{name}");
