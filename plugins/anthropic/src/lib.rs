@@ -29,13 +29,13 @@ impl Provider for Anthropic {
     }
 
     fn terminal(_operation: &str, ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
-        let (kind, code) = match ending {
-            Ending::BudgetExceeded => ("billing_error", "budget_exceeded"),
-            Ending::Denied => ("permission_error", "denied"),
-            Ending::UpstreamFailed => ("api_error", "upstream_failed"),
-            Ending::ShuttingDown => ("overloaded_error", "shutting_down"),
+        let kind = match ending {
+            Ending::BudgetExceeded => "billing_error",
+            Ending::Denied => "permission_error",
+            Ending::UpstreamFailed => "api_error",
+            Ending::ShuttingDown => "overloaded_error",
         };
-        let error = json!({"type": kind, "message": message, "code": code});
+        let error = json!({"type": kind, "message": message, "code": openai_error::reason(ending)});
         sse::event(Some("error"), &json!({"type": "error", "error": error}))
     }
 
@@ -43,10 +43,6 @@ impl Provider for Anthropic {
     fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
         let mut error = openai_error::object(refusal);
         error.entry("type").or_insert_with(|| json!(kind(refusal.status)));
-        error
-            .entry("message")
-            .or_insert_with(|| json!("the request was refused"));
-        error.entry("code").or_insert_with(|| json!(refusal.code));
         openai_error::line(&json!({"type": "error", "error": Value::Object(error)}))
     }
 }

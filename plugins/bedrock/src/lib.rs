@@ -43,12 +43,8 @@ impl Provider for Bedrock {
 
     /// The gateway's object, with what AWS's SDKs read of a JSON error: `message`, and its name as `__type` and `code`.
     fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
-        let mut error = openai_error::object(refusal);
-        let message = error
-            .entry("message")
-            .or_insert_with(|| json!("the request was refused"))
-            .clone();
-        error.entry("code").or_insert_with(|| json!(refusal.code));
+        let error = openai_error::object(refusal);
+        let message = error.get("message").cloned().unwrap_or_default();
         let name = exception_name(refusal);
         openai_error::line(&json!({"message": message, "__type": name, "code": name, "error": Value::Object(error)}))
     }

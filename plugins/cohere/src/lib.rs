@@ -31,13 +31,7 @@ impl Provider for Cohere {
     /// Cohere's streams have no event for errors: their last one says that the answer ended by one.
     /// <https://docs.cohere.com/v2/docs/streaming>
     fn terminal(operation: &str, ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
-        let code = match ending {
-            Ending::BudgetExceeded => "budget_exceeded",
-            Ending::Denied => "denied",
-            Ending::UpstreamFailed => "upstream_failed",
-            Ending::ShuttingDown => "shutting_down",
-        };
-        let error = format!("{code}: {message}");
+        let error = format!("{}: {message}", openai_error::reason(ending));
         if operation == info::CHAT {
             let delta = json!({"finish_reason": "ERROR", "error": error});
             return sse::event(Some("message-end"), &json!({"type": "message-end", "delta": delta}));
@@ -48,11 +42,7 @@ impl Provider for Cohere {
 
     /// Cohere's own field is `message`; the gateway's object stands beside it.
     fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
-        let mut error = openai_error::object(refusal);
-        error
-            .entry("message")
-            .or_insert_with(|| json!("the request was refused"));
-        error.entry("code").or_insert_with(|| json!(refusal.code));
+        let error = openai_error::object(refusal);
         let message = error.get("message").cloned().unwrap_or_default();
         openai_error::line(&json!({"message": message, "error": Value::Object(error)}))
     }

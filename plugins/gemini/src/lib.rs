@@ -30,12 +30,13 @@ impl Provider for Gemini {
 
     /// An element that is an error: Google's SDKs raise it, and know it by `error` standing first.
     fn terminal(_operation: &str, ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
-        let (code, reason) = match ending {
-            Ending::BudgetExceeded => (429, "budget_exceeded"),
-            Ending::Denied => (403, "denied"),
-            Ending::UpstreamFailed => (502, "upstream_failed"),
-            Ending::ShuttingDown => (503, "shutting_down"),
+        let code = match ending {
+            Ending::BudgetExceeded => 429,
+            Ending::Denied => 403,
+            Ending::UpstreamFailed => 502,
+            Ending::ShuttingDown => 503,
         };
+        let reason = openai_error::reason(ending);
         let error = json!({"code": code, "message": message, "status": status(code), "details": details(reason)});
         sse::event(None, &json!({ "error": error }))
     }
@@ -44,9 +45,6 @@ impl Provider for Gemini {
     /// <https://cloud.google.com/apis/design/errors>
     fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
         let mut error = openai_error::object(refusal);
-        error
-            .entry("message")
-            .or_insert_with(|| json!("the request was refused"));
         error.insert("code".to_owned(), json!(refusal.status));
         error.insert("status".to_owned(), json!(status(refusal.status)));
         error.insert("details".to_owned(), details(&refusal.code));

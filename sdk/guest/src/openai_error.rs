@@ -7,18 +7,19 @@ use serde_json::{Map, Value, json};
 /// `code`. What the gateway said wins.
 pub fn body(refusal: &Refusal) -> Vec<u8> {
     let mut error = object(refusal);
-    error
-        .entry("message")
-        .or_insert_with(|| json!("the request was refused"));
     error.entry("type").or_insert_with(|| json!(kind(refusal.status)));
     error.entry("param").or_insert(Value::Null);
-    error.entry("code").or_insert_with(|| json!(refusal.code));
     line(&json!({ "error": error }))
 }
 
-/// The gateway's object, empty when it is not one.
+/// The gateway's object, or nothing where it is none, and its `message` and `code` where it left them out.
 pub fn object(refusal: &Refusal) -> Map<String, Value> {
-    serde_json::from_str(&refusal.object).unwrap_or_default()
+    let mut error: Map<String, Value> = serde_json::from_str(&refusal.object).unwrap_or_default();
+    error
+        .entry("message")
+        .or_insert_with(|| json!("the request was refused"));
+    error.entry("code").or_insert_with(|| json!(refusal.code));
+    error
 }
 
 /// A JSON body ends with a newline.
@@ -43,11 +44,20 @@ pub fn kind(status: u16) -> &'static str {
 /// `code` and `type` of the error that ends a stream. The code of a budget is the one that OpenAI's own clients know as
 /// final: they do not retry it.
 pub fn ending(ending: Ending) -> (&'static str, &'static str) {
+    let code = match ending {
+        Ending::BudgetExceeded | Ending::Denied => "insufficient_quota",
+        Ending::UpstreamFailed | Ending::ShuttingDown => "server_error",
+    };
+    (code, reason(ending))
+}
+
+/// The gateway's own word for why a stream ends.
+pub fn reason(ending: Ending) -> &'static str {
     match ending {
-        Ending::BudgetExceeded => ("insufficient_quota", "budget_exceeded"),
-        Ending::Denied => ("insufficient_quota", "denied"),
-        Ending::UpstreamFailed => ("server_error", "upstream_failed"),
-        Ending::ShuttingDown => ("server_error", "shutting_down"),
+        Ending::BudgetExceeded => "budget_exceeded",
+        Ending::Denied => "denied",
+        Ending::UpstreamFailed => "upstream_failed",
+        Ending::ShuttingDown => "shutting_down",
     }
 }
 
