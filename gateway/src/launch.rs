@@ -85,7 +85,7 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
                 .into());
         }
     };
-    let plugins = Plugins::load(&first.plugins, &first.limits)?;
+    let plugins = plugins(&first)?;
     let prices = prices(&first)?;
     let mut books: Vec<String> = prices.providers().into_iter().map(str::to_owned).collect();
     books.extend(price::built_in_providers().map(str::to_owned));
@@ -96,9 +96,14 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
 
 /// The same from a configuration that is already resolved.
 pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
-    let plugins = Plugins::load(&config.plugins, &config.limits)?;
+    let plugins = plugins(&config)?;
     let prices = prices(&config)?;
     complete(config, None, plugins, prices)
+}
+
+/// The plugins that the served providers need, and those of the operator.
+fn plugins(config: &Config) -> Result<Plugins, LoadError> {
+    Plugins::load_of(|dialect| config.speaks(dialect), &config.plugins, &config.limits)
 }
 
 /// The books of the providers that are served, and the files of the operator over them.

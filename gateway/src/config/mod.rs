@@ -348,6 +348,13 @@ pub struct Policies {
 }
 
 impl Config {
+    /// Whether a provider is served in this dialect, at some of its paths at least.
+    pub fn speaks(&self, dialect: &str) -> bool {
+        self.providers
+            .iter()
+            .any(|provider| provider.dialect == dialect || provider.mounts.iter().any(|mount| mount.dialect == dialect))
+    }
+
     /// The defaults as they are without a file, with the ledger in `dir` and any free port: for tests.
     pub fn for_tests(dir: &std::path::Path) -> Config {
         let env = Env::of([

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use memchr::memmem::Finder;
+use parking_lot::Mutex;
 use wasmtime::component::Component;
 
 use super::dialect::{Dialect, Info, Want};
@@ -116,16 +117,27 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    /// The built-in plugins and those of the configured folder. One of the folder that reads the same dialect as a
-    /// built-in one replaces it. Blocks for tens of milliseconds a plugin; never call it on a thread that serves.
+    /// All built-in plugins and those of the configured folder: see [`Plugins::load_of`].
     pub fn load(config: &config::Plugins, limits: &Limits) -> Result<Plugins, LoadError> {
+        Plugins::load_of(|_| true, config, limits)
+    }
+
+    /// The built-in plugins of the dialects that are wanted, and those of the configured folder. One of the folder that
+    /// reads the same dialect as a built-in one replaces it. Blocks for half a second for each built-in plugin that this
+    /// process has not compiled before; never call it on a thread that serves.
+    pub fn load_of(
+        wanted: impl Fn(&str) -> bool,
+        config: &config::Plugins,
+        limits: &Limits,
+    ) -> Result<Plugins, LoadError> {
         let caps = Caps {
             deadline: Duration::from_millis(limits.plugin_deadline_ms),
             memory_bytes_max: limits.plugin_memory_bytes_max,
         };
         let mut plugins = Plugins::default();
-        for (name, component) in built_in()? {
-            plugins.add(Plugin::new(Arc::new(Host::start(name, component, caps)?), "built-in")?);
+        for (name, wasm) in EMBEDDED.iter().filter(|(name, _)| wanted(name)) {
+            let host = Host::start(name, &built_in(name, wasm)?, caps)?;
+            plugins.add(Plugin::new(Arc::new(host), "built-in")?);
         }
         let mut from_files: BTreeMap<String, String> = BTreeMap::new();
         let mut pins: Vec<&String> = config.pins.keys().collect();
@@ -172,16 +184,16 @@ impl Plugins {
     }
 }
 
-/// The embedded plugins, compiled once for the process.
-fn built_in() -> Result<&'static [(&'static str, Component)], LoadError> {
-    static COMPILED: OnceLock<Result<Vec<(&'static str, Component)>, LoadError>> = OnceLock::new();
-    let compile = || {
-        EMBEDDED
-            .iter()
-            .map(|(name, wasm)| Ok((*name, engine::compile(name, wasm)?)))
-            .collect()
-    };
-    COMPILED.get_or_init(compile).as_deref().map_err(Clone::clone)
+/// An embedded plugin, compiled once for the process.
+fn built_in(name: &'static str, wasm: &[u8]) -> Result<Component, LoadError> {
+    static COMPILED: Mutex<BTreeMap<&'static str, Component>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock();
+    if let Some(component) = compiled.get(name) {
+        return Ok(component.clone());
+    }
+    let component = engine::compile(name, wasm)?;
+    compiled.insert(name, component.clone());
+    Ok(component)
 }
 
 #[cfg(test)]
