@@ -1,5 +1,6 @@
 //! Provider plugins: WebAssembly components that read a provider's dialect. The only module that names wasmtime.
 
+mod cache;
 mod convert;
 pub mod dialect;
 mod engine;

@@ -123,8 +123,8 @@ impl Plugins {
     }
 
     /// The built-in plugins of the dialects that are wanted, and those of the configured folder. One of the folder that
-    /// reads the same dialect as a built-in one replaces it. Blocks for half a second for each built-in plugin that this
-    /// process has not compiled before; never call it on a thread that serves.
+    /// reads the same dialect as a built-in one replaces it. Blocks for half a second for each plugin that was never
+    /// compiled here before; never call it on a thread that serves.
     pub fn load_of(
         wanted: impl Fn(&str) -> bool,
         config: &config::Plugins,
