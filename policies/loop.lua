@@ -8,6 +8,10 @@
 -- Calling the same path often is none: that is what agents do. (`by: path` in `policies.conf.loop` counts just that.)
 -- Calls that run side by side count as one, and those that failed and were tried again do not count.
 --
+-- What agents did is remembered by keyed digests, in memory alone: no text and no digest of one is ever stored. So a restart
+-- of the gateway begins each window anew: a loop that runs across one is found `threshold` calls after it. What a session
+-- has called and cost in all is told by the journal, and is known after a restart.
+--
 --   warn    lets the call through, with a header on its answer and an alert
 --   delay   holds it back, longer each time, and raises an alert
 --   block   refuses it and raises an alert; so is each further one, until the window has passed
