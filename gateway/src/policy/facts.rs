@@ -99,6 +99,7 @@ struct Buffers {
     texts: [String; TEXTS.len()],
     key: Secret<String>,
     fingerprint: String,
+    /// By name, ascending; those of earlier policies included.
     tags: Vec<(Name, Name)>,
     stream: bool,
     max_output: Option<u64>,
@@ -254,6 +255,24 @@ impl Shared {
         Ticket {
             shared: Rc::clone(self),
             evaluation: self.evaluation.get(),
+        }
+    }
+
+    /// What a policy tagged the call with, later ones see as if the client had sent it.
+    pub(super) fn tag(&self, tags: &[(Name, Name)]) {
+        if tags.is_empty() {
+            return;
+        }
+        let known = &mut self.buffers.borrow_mut().tags;
+        for (name, value) in tags {
+            match known.binary_search_by(|(known, _)| known.cmp(name)) {
+                Ok(at) => {
+                    if let Some((_, known)) = known.get_mut(at) {
+                        *known = Name::clone(value);
+                    }
+                }
+                Err(at) => known.insert(at, (Name::clone(name), Name::clone(value))),
+            }
         }
     }
 

@@ -282,7 +282,9 @@ impl Vm {
                 for member in self.members(phase) {
                     let mut own = Verdict::default();
                     let into = if member.shadow { &mut own } else { &mut answer.verdict };
-                    match self.run(member, phase, &call, into) {
+                    let outcome = self.run(member, phase, &call, into);
+                    self.shared.tag(&answer.verdict.tags);
+                    match outcome {
                         Err(failed) if member.shadow => {
                             if !answer.tell(failed) {
                                 break;
