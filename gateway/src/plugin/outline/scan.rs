@@ -8,10 +8,12 @@ use super::shape::{NONE, NodeId, ROOT, Shape, Wanted, medium_index};
 use super::{DOC_BYTES_MAX, Outline, OutlineError, OutlineErrorKind as Kind, PIECES_MAX, Piece, TEXT_RANGES_MAX};
 use crate::plugin::dialect::{Medium, ProgressPart};
 
+/// Most outlines are no longer.
+const DOC_BYTES_USUAL: usize = 512;
 /// Keys of one object compared one by one; with more of them a hash set takes over.
 const KEYS_LINEAR_MAX: usize = 16;
-/// Bytes of a string looked at one by one before memchr is worth its start.
-const STRING_LINEAR_MAX: usize = 32;
+/// Words of a string looked at one by one before memchr is worth its start.
+const STRING_WORDS_MAX: usize = 8;
 
 /// Reads one JSON document. Refuses everything that is not exactly one, deeper than `depth_max`, or ambiguous: a key
 /// twice in the top-level object, in an object on the way to a wanted value, or in a wanted value.
@@ -31,6 +33,9 @@ pub fn outline(json: &[u8], shape: &Shape, depth_max: u32) -> Result<Outline, Ou
         keys: Vec::with_capacity(16),
         out: Outline {
             bytes: json.len() as u64,
+            doc: String::with_capacity(json.len().min(DOC_BYTES_USUAL)),
+            spans: Vec::with_capacity(8),
+            places: Vec::with_capacity(8),
             ..Outline::default()
         },
     };
@@ -68,7 +73,10 @@ struct Frame<'a> {
     /// Keys are compared: no key may come twice.
     checked: bool,
     keys_start: usize,
-    many: Option<HashSet<Cow<'a, [u8]>>>,
+    /// Boxed: few objects have so many keys, and frames are moved about.
+    many: Option<Box<HashSet<Cow<'a, [u8]>>>>,
+    /// Elements that may be shown.
+    items_max: usize,
 }
 
 struct Scanner<'a, 's> {
@@ -181,6 +189,7 @@ impl<'a> Scanner<'a, '_> {
             checked: object && (self.stack.is_empty() || way || wanted),
             keys_start: self.keys.len(),
             many: None,
+            items_max: node.map_or(0, |node| node.items_max as usize),
         };
         self.stack.push(frame);
         self.pos += 1;
@@ -251,11 +260,6 @@ impl<'a> Scanner<'a, '_> {
     /// The context of a child, with its comma and key written where it may be shown.
     fn enter(&mut self, child: NodeId) -> Context {
         let node = self.shape.node(child);
-        let items_max = self
-            .stack
-            .last()
-            .and_then(|f| self.shape.node(f.context.node))
-            .map_or(0, |node| node.items_max);
         let mark = self.out.doc.len();
         let Some(frame) = self.stack.last_mut() else {
             return Context {
@@ -269,19 +273,15 @@ impl<'a> Scanner<'a, '_> {
             };
         };
         let element = !frame.object;
-        let within = !element || frame.count < items_max as usize;
+        let within = !element || frame.count < frame.items_max;
         let shown = frame.built && within && node.is_some_and(|node| node.on_path) && mark < DOC_BYTES_MAX;
         if shown {
             if frame.written > 0 {
                 self.out.doc.push(',');
             }
             frame.written += 1;
-            if frame.object
-                && let Some(name) = self.shape.name(frame.context.node, child)
-            {
-                self.out.doc.push('"');
-                self.out.doc.push_str(name);
-                self.out.doc.push_str("\":");
+            if let Some(node) = node.filter(|_| frame.object) {
+                push_key(&mut self.out.doc, &node.name);
             }
         }
         frame.count += 1;
@@ -372,12 +372,8 @@ impl<'a> Scanner<'a, '_> {
                 if parent.written > 1 {
                     self.out.doc.push(',');
                 }
-                if parent.object
-                    && let Some(name) = self.shape.name(parent.context.node, context.node)
-                {
-                    self.out.doc.push('"');
-                    self.out.doc.push_str(name);
-                    self.out.doc.push_str("\":");
+                if let Some(node) = self.shape.node(context.node).filter(|_| parent.object) {
+                    push_key(&mut self.out.doc, &node.name);
                 }
             }
         }
@@ -432,10 +428,17 @@ impl<'a> Scanner<'a, '_> {
         } else {
             let mut many: HashSet<_> = self.keys.drain(frame.keys_start..).collect();
             many.insert(key);
-            frame.many = Some(many);
+            frame.many = Some(Box::new(many));
         }
         Ok(())
     }
+}
+
+/// A member's key. Names of paths need no escaping.
+fn push_key(doc: &mut String, name: &str) {
+    doc.push('"');
+    doc.push_str(name);
+    doc.push_str("\":");
 }
 
 /// Tokens.
@@ -511,31 +514,20 @@ impl Scanner<'_, '_> {
         let mut at = start;
         let mut escaped = false;
         loop {
-            let rest = self.bytes.get(at..).unwrap_or_default();
-            let stop = match rest
-                .iter()
-                .take(STRING_LINEAR_MAX)
-                .position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
-            {
-                Some(stop) => stop,
-                None => {
-                    let stop = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                    let plain = rest.get(..stop).unwrap_or_default();
-                    control(plain).unwrap_or(stop)
-                }
-            };
-            self.pos = at + stop;
-            match rest.get(stop) {
-                None => return self.fail(Kind::Eof),
+            at += plain_len(self.bytes.get(at..).unwrap_or_default());
+            match self.bytes.get(at) {
                 Some(b'"') => {
-                    self.pos += 1;
-                    return Ok((start..at + stop, escaped));
+                    self.pos = at + 1;
+                    return Ok((start..at, escaped));
                 }
                 Some(b'\\') => {
                     escaped = true;
-                    at = self.pos + 1 + self.escape(self.pos + 1)?;
+                    at += 1 + self.escape(at + 1)?;
                 }
-                Some(_) => return self.fail(Kind::Control),
+                end => {
+                    self.pos = at;
+                    return self.fail(if end.is_some() { Kind::Control } else { Kind::Eof });
+                }
             }
         }
     }
@@ -563,6 +555,38 @@ impl Scanner<'_, '_> {
             Some(_) => bad,
         }
     }
+}
+
+/// How many bytes of a string go before a quote, a backslash or a control character.
+fn plain_len(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().take(STRING_WORDS_MAX).enumerate() {
+        let ends = ends(u64::from_le_bytes(*word));
+        if ends != 0 {
+            return at * 8 + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    if words.len() < STRING_WORDS_MAX {
+        let stop = tail.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'));
+        return stop.map_or(bytes.len(), |stop| words.len() * 8 + stop);
+    }
+    // None near: most likely a long text, where searching for one thing at a time is fastest.
+    let near = STRING_WORDS_MAX * 8;
+    let rest = bytes.get(near..).unwrap_or_default();
+    let stop = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+    let plain = rest.get(..stop).unwrap_or_default();
+    near + control(plain).unwrap_or(stop)
+}
+
+/// Marks by its high bit the lowest byte that is a quote, a backslash or a control character; bytes above it may be
+/// marked wrongly. Taking from each byte borrows from its high bit where it was too small, and else only where a lower
+/// byte has borrowed; bytes whose high bit was set before are none of the three.
+fn ends(word: u64) -> u64 {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let quote = (word ^ (EACH * 0x22)).wrapping_sub(EACH);
+    let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
+    let control = word.wrapping_sub(EACH * 0x20);
+    (quote | backslash | control) & !word & (EACH * 0x80)
 }
 
 /// Where the first control character stands. Looks at whole blocks first, which compilers turn into vector code.

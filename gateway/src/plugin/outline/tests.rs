@@ -432,6 +432,26 @@ proptest! {
         }
     }
 
+    /// Strings are searched by words, long ones otherwise: wherever something stands in one, it is found.
+    #[test]
+    fn a_string_ends_where_json_says(mut text in prop::collection::vec(32_u8..127, 0..200), special in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), ended in any::<bool>()) {
+        text.retain(|byte| !matches!(byte, b'"' | b'\\'));
+        for (at, byte) in special {
+            text.insert(at.index(text.len() + 1), byte);
+        }
+        let json = [&b"\""[..], &text, &b"\""[..usize::from(ended)]].concat();
+        let plain = text.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\' | 0x80..));
+        let ours = outline(&json, &shape(&[], &[], &[]), 8);
+        let theirs = std::str::from_utf8(&json).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(&json).is_ok();
+        prop_assert_eq!(ours.is_ok(), theirs, "{:?} {:?}", ours, String::from_utf8_lossy(&json));
+        match (plain, ours) {
+            (None, Ok(found)) => prop_assert_eq!(found.text_bytes, text.len() as u64),
+            (None, Err(error)) => prop_assert_eq!((error.kind, error.offset), (OutlineErrorKind::Eof, json.len())),
+            (Some(at), Err(error)) => prop_assert!(error.kind == OutlineErrorKind::Utf8 || error.offset > at),
+            (Some(_), Ok(_)) => {}
+        }
+    }
+
     #[test]
     fn a_splice_sets_the_value_and_nothing_else(value in documents(), number in any::<u32>(), path in prop::sample::select(&["a", "b.c", "b.a.b"][..])) {
         let text = serde_json::to_string(&value).unwrap();
