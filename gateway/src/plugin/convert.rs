@@ -152,9 +152,17 @@ pub(super) struct Lists<'a> {
 
 pub(super) fn lists(request: &Request) -> Lists<'_> {
     Lists {
-        headers: request.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
+        headers: request
+            .headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect(),
         markers: request.markers.iter().map(String::as_str).collect(),
-        characters: request.characters.iter().map(|(path, count)| (&**path, *count)).collect(),
+        characters: request
+            .characters
+            .iter()
+            .map(|(path, count)| (&**path, *count))
+            .collect(),
     }
 }
 
