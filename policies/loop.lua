@@ -8,6 +8,10 @@
 -- Calling the same path often is none: that is what agents do. (`by: path` in `policies.conf.loop` counts just that.)
 -- Calls that run side by side count as one, and those that failed and were tried again do not count.
 --
+-- What agents did is remembered by keyed digests, in memory alone: no text and no digest of one is ever stored. So a restart
+-- of the gateway begins each window anew: a loop that runs across one is found `threshold` calls after it. What a session
+-- has called and cost in all is told by the journal, and is known after a restart.
+--
 --   warn    lets the call through, with a header on its answer and an alert
 --   delay   holds it back, longer each time, and raises an alert
 --   block   refuses it and raises an alert; so is each further one, until the window has passed
@@ -42,20 +46,25 @@ end
 
 -- The evidence, and how often; nil where there is none.
 local function found(conf, call, history)
-	local within = shown(history.window_s)
 	if conf.by == "path" then
-		if history.path_calls >= conf.threshold then
-			return `path "{call.path}" called {history.path_calls} times in {within}`, history.path_calls, ""
+		local calls = history.path_calls
+		if calls >= conf.threshold then
+			return `path "{call.path}" called {calls} times in {shown(history.window_s)}`, calls, ""
 		end
 		return nil
 	end
-	local repeats = if history.distinct * 2 <= history.stretch then history.repeats else 1
-	local in_a_row = if conf.changed_results == "loop" then history.tool_repeats else 0
-	local times = math.max(repeats, in_a_row)
 	-- Once is no repeat, whatever the threshold.
-	if times < math.max(conf.threshold, 2) then
+	local enough = math.max(conf.threshold, 2)
+	local repeats, in_a_row = history.repeats, if conf.changed_results == "loop" then history.tool_repeats else 0
+	-- Most calls repeat nothing: they are asked no more.
+	if repeats >= enough and history.distinct * 2 > history.stretch then
+		repeats = 1
+	end
+	local times = math.max(repeats, in_a_row)
+	if times < enough then
 		return nil
 	end
+	local within = shown(history.window_s)
 	local what = if in_a_row >= repeats
 		then `the same tool call with the same arguments, {times} times on end within {within}`
 		elseif history.tool_repeats > 0 then `the same tool call with the same result, {times} times in {within}`

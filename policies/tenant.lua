@@ -53,28 +53,34 @@ return {
 			return false
 		end
 		local book = { enabled = conf.enabled, any = conf.claims == "any" }
-		-- All patterns of one tenant together answer whether a key may act for it.
+		-- What the requests of each tenant are bound to is made here, once; and all patterns of one tenant together answer
+		-- whether a key may act for it.
 		local patterns, tenants, by_tenant = {}, {}, {}
 		for at, mapping in conf.key_mappings do
-			patterns[at], tenants[at] = mapping.api_key_pattern, mapping.tenant_id
-			by_tenant[mapping.tenant_id] = by_tenant[mapping.tenant_id] or {}
-			table.insert(by_tenant[mapping.tenant_id], mapping.api_key_pattern)
+			local name = mapping.tenant_id
+			local tenant = by_tenant[name]
+			if not tenant then
+				tenant = { bound = bind({ tenant = name, zone = conf.zones[name] }), patterns = {} }
+				by_tenant[name] = tenant
+			end
+			patterns[at], tenants[at] = mapping.api_key_pattern, tenant.bound
+			table.insert(tenant.patterns, mapping.api_key_pattern)
 		end
 		book.tenants = choose(patterns, tenants)
 		local names, allowed = {}, {}
-		for tenant, of_tenant in by_tenant do
-			table.insert(names, tenant)
-			table.insert(allowed, globs(of_tenant))
+		for name, tenant in by_tenant do
+			table.insert(names, name)
+			table.insert(allowed, { bound = tenant.bound, keys = globs(tenant.patterns) })
 		end
 		book.allowed = choose(names, allowed, "exact")
-		if next(conf.zones) then
+		if book.any and next(conf.zones) then
 			book.zones = conf.zones
 		end
 		if #conf.bindings > 0 then
 			local keys, bound = {}, {}
-			for at, binding in conf.bindings do
-				keys[at] = binding.api_key_pattern
-				bound[at] = { user = binding.user, agent = binding.agent, session = binding.session, task = binding.task }
+			for at, of_key in conf.bindings do
+				keys[at] = of_key.api_key_pattern
+				bound[at] = bind({ user = of_key.user, agent = of_key.agent, session = of_key.session, task = of_key.task })
 			end
 			book.bound = choose(keys, bound)
 		end
@@ -88,29 +94,20 @@ return {
 			if claim == "" then
 				tenant = book.tenants:of(key)
 			elseif book.any then
-				tenant = claim
+				tenant = bind({ tenant = claim, zone = book.zones and book.zones[claim] })
 			else
-				local keys = book.allowed:of(claim)
-				if not (keys and keys:first(key)) then
+				local allowed = book.allowed:of(claim)
+				if not (allowed and allowed.keys:first(key)) then
 					return deny({
 						status = 403,
 						code = "tenant_not_allowed",
 						message = `this key may not act for tenant "{claim}"`,
 					})
 				end
-				tenant = claim
+				tenant = allowed.bound
 			end
 		end
 		local bound = book.bound and book.bound:of(key)
-		if bound then
-			bound = table.clone(bound)
-		elseif tenant then
-			bound = {}
-		else
-			return nil
-		end
-		bound.tenant = tenant
-		bound.zone = if tenant and book.zones then book.zones[tenant] else nil
-		return bind(bound)
+		return if tenant and bound then { tenant, bound } else tenant or bound
 	end,
 }

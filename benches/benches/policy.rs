@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use agentledger::policy::{
-    Balances, CallFacts, Engine, Estimate, FailureCounts, NoBalances, Options, PolicySet, Source, builtin_sources,
+    Balances, CallFacts, Engine, Estimate, FailureCounts, History, NoBalances, Options, PolicySet, Source,
+    builtin_sources,
 };
 use agentledger::secret::Secret;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -96,7 +97,15 @@ fn facts<'a>(key: &'a Secret<String>, tags: &'a BTreeMap<Arc<str>, Arc<str>>) ->
         estimate: Estimate::default(),
         priced: true,
         free: false,
-        history: None,
+        history: Some(History {
+            window_ms: 300_000,
+            repeats: 1,
+            tool_repeats: 1,
+            stretch: 1,
+            distinct: 1,
+            path_calls: 12,
+            ..History::default()
+        }),
     }
 }
 

@@ -113,13 +113,7 @@ fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
 }
 
 fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: PriceBook) -> Result<Loaded, LaunchError> {
-    let options = policy::Options {
-        deadline: config.policies.deadline,
-        ..policy::Options::default()
-    };
-    let sources = policy::folder::sources(config.policies.dir.as_deref()).map_err(LaunchError::Policies)?;
-    let confs = policy_confs(&config, &sources);
-    let policies = PolicySet::load(sources, &confs, options).map_err(LaunchError::Policies)?;
+    let policies = policies(&config)?;
     Ok(Loaded {
         config,
         file,
@@ -127,6 +121,17 @@ fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: Pri
         prices,
         policies,
     })
+}
+
+/// The policies that are built in, and those of the configuration's folder, with their confs.
+fn policies(config: &Config) -> Result<PolicySet, LaunchError> {
+    let options = policy::Options {
+        deadline: config.policies.deadline,
+        ..policy::Options::default()
+    };
+    let sources = policy::folder::sources(config.policies.dir.as_deref()).map_err(LaunchError::Policies)?;
+    let confs = policy_confs(config, &sources);
+    PolicySet::load(sources, &confs, options).map_err(LaunchError::Policies)
 }
 
 /// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
@@ -247,6 +252,15 @@ impl Launched {
         self.gateway.policies.swap(loaded.policies);
         self.gateway.rules.store(Arc::new(rules));
         self.config.store(config);
+        Ok(())
+    }
+
+    /// Puts the policies in force as their files are now, and nothing else: a change of a rule costs no other reading.
+    pub fn reload_policies(&self) -> Result<(), LaunchError> {
+        let rules = self.gateway.rules.load_full();
+        let policies = policies(&rules.config)?;
+        self.gateway.ledger.set_digests(digests(&rules.prices, &policies));
+        self.gateway.policies.swap(policies);
         Ok(())
     }
 

@@ -1,11 +1,14 @@
 //! What goes wrong upstream or at the client ends in an entry that says so, and in an error that the client understands.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use crate::harness::client::read_reply;
 use crate::harness::upstream::Step;
-use crate::harness::{Gateway, Script, Setup, Upstream, dead_port};
-use agentledger_ledger::Outcome;
+use crate::harness::{Gate, Gateway, Script, Setup, Upstream, dead_port};
+use agentledger_ledger::{ManualClock, Outcome};
 
 const ASKED: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":100}"#;
 const MESSAGE: &str =
@@ -143,7 +146,7 @@ fn a_half_closed_client_still_gets_its_stream() {
 }
 
 #[test]
-fn the_breaker_opens_for_its_provider_alone_and_429_never_opens_it() {
+fn defect_7_the_breaker_opens_for_its_provider_alone_and_429_never_opens_it() {
     let (bad, good) = (
         Upstream::always(Script::json(500, "{}")),
         Upstream::always(Script::json(429, "{}")),
@@ -164,6 +167,34 @@ fn the_breaker_opens_for_its_provider_alone_and_429_never_opens_it() {
     assert_eq!(others, [429; 4]);
     assert_eq!(bad.seen().len(), 2);
     assert_eq!(upstream_errors(&gateway), ["kind=\"breaker_open\"} 2"]);
+}
+
+#[test]
+fn defect_7_one_request_alone_probes_whether_the_upstream_is_back() {
+    let (gate, clock) = (Gate::default(), Arc::new(ManualClock::new(1_772_366_400_000)));
+    let (opened, calls) = (gate.clone(), AtomicUsize::new(0));
+    let upstream = Upstream::playing(move |_| match calls.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => Script::json(500, "{}"),
+        _ => {
+            opened.wait();
+            Script::json(200, "{}")
+        }
+    });
+    let yaml = "circuit_breaker: {max_failures: 2, timeout_secs: 30}";
+    let gateway = Setup::new(&upstream).with(yaml).clock(clock.clone()).start();
+    let ask = || gateway.client.post("/v1/chat/completions", ASKED).status;
+    assert_eq!([ask(), ask(), ask()], [500, 500, 503]);
+    clock.advance_ms(30_000);
+    thread::scope(|scope| {
+        let probe = scope.spawn(ask);
+        while upstream.seen_count() < 3 {
+            thread::yield_now();
+        }
+        assert_eq!([ask(), ask()], [503, 503]);
+        gate.open();
+        assert_eq!(probe.join().unwrap(), 200);
+    });
+    assert_eq!((ask(), upstream.seen_count()), (200, 4));
 }
 
 #[test]

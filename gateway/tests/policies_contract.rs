@@ -239,6 +239,20 @@ fn defect_5c_a_model_without_a_price_is_not_unlimited() {
 }
 
 #[test]
+fn defect_5d_a_ledger_that_cannot_answer_lets_nothing_through() {
+    let upstream = upstream();
+    let (gateway, _) = at_noon(&upstream, "budgets: {default: {daily_limit_usd: 1, action: block}}");
+    assert_eq!(statuses(&gateway, "sk-a"), [200]);
+    gateway.launched().gateway().ledger.close();
+    let reply = as_key(&gateway, "sk-a");
+    assert_eq!(
+        (reply.status, error(&reply, "code").as_str()),
+        (503, "ledger_unavailable")
+    );
+    assert_eq!(upstream.seen_count(), 1);
+}
+
+#[test]
 fn defect_5e_a_tenants_rule_does_not_bind_requests_without_a_key() {
     let upstream = upstream();
     let (gateway, _) = at_noon(
@@ -424,4 +438,20 @@ fn a_top_up_that_has_ended_raises_nothing_and_the_status_tells_the_limit_in_forc
         assert_eq!(status["budgets"][0]["limits"][0]["limit"], limit);
         gateway.stop();
     }
+}
+
+#[test]
+fn defect_9_a_webhook_that_hangs_holds_no_request_up() {
+    let upstream = upstream();
+    // Takes connections and never says a word.
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", hung.local_addr().unwrap());
+    let yaml = format!(
+        "alerts: {{slack: {{webhook_url: '{url}'}}, webhooks: [{{url: '{url}'}}]}}
+budgets: {{default: {{daily_limit_usd: 1, soft_limit_pct: 0.01, action: block}}}}"
+    );
+    let (gateway, _) = at_noon(&upstream, &yaml);
+    assert_eq!(statuses(&gateway, "sk-a"), [200; 20]);
+    let alerts = gateway.launched().gateway().alerts.waiting();
+    assert_eq!(alerts.first().unwrap().kind, "budget_warning");
 }

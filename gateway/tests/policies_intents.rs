@@ -39,6 +39,10 @@ fn code(reply: &Reply) -> String {
     reply.json()["error"]["code"].as_str().unwrap().to_owned()
 }
 
+fn headers<'r, const N: usize>(reply: &'r Reply, names: [&str; N]) -> [&'r str; N] {
+    names.map(|name| reply.header(name).unwrap_or_default())
+}
+
 fn counted(gateway: &Gateway, line: &str) -> bool {
     gateway.client.get("/metrics").text().lines().any(|known| known == line)
 }
@@ -132,15 +136,11 @@ fn budget_clamps_an_answer_to_what_is_left() {
 #[test]
 fn rate_refuses_in_the_contracts_words_and_says_when_to_come_again() {
     let upstream = small();
-    let gateway = ruled(
-        &upstream,
-        "request",
-        "return rate{ account = 'key', per = 'hour', limit = 2 }",
-    );
-    let first = ask(&gateway);
+    let rate = "return rate{ account = 'key', per = 'hour', limit = 2 }";
+    let gateway = ruled(&upstream, "request", rate);
     assert_eq!(
-        (first.header("ratelimit-limit"), first.header("ratelimit-remaining")),
-        (Some("2"), Some("1"))
+        headers(&ask(&gateway), ["ratelimit-limit", "ratelimit-remaining"]),
+        ["2", "1"]
     );
     assert_eq!((ask(&gateway).status, ask(&gateway).status), (200, 429));
     let refused = ask(&gateway);
@@ -148,13 +148,8 @@ fn rate_refuses_in_the_contracts_words_and_says_when_to_come_again() {
     assert_eq!(refused.json()["error"]["type"], "proxy_error");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=3_600).contains(&wait));
-    assert_eq!(
-        (
-            refused.header("ratelimit-remaining"),
-            refused.header("ratelimit-policy")
-        ),
-        (Some("0"), Some("2;w=3600"))
-    );
+    let said = headers(&refused, ["ratelimit-remaining", "ratelimit-policy"]);
+    assert_eq!(said, ["0", "2;w=3600"]);
     assert_eq!(gateway.entries().len(), 2);
 }
 
@@ -194,8 +189,7 @@ fn parallel_lets_so_many_run_and_gives_places_back() {
         while upstream.seen_count() == 0 {
             thread::yield_now();
         }
-        let second = ask(&gateway);
-        assert_eq!((second.status, code(&second).as_str()), (429, "rate_limited"));
+        assert_eq!(code(&ask(&gateway)), "rate_limited");
         gate.open();
         assert_eq!(first.join().unwrap().status, 200);
     });
@@ -240,19 +234,12 @@ fn route_downgrades_where_the_budget_is_used_up_and_no_rule_is_bypassed() {
       return { budget{ account = 'agent', window = 'day', limit = 0.002 },
         route{ alternatives = { 'gpt-4.1-nano', 'gpt-4o-mini' }, when = 'over_budget' } }";
     let gateway = ruled(&upstream, "request", body);
-    assert_eq!(
-        as_agent(&gateway, "coder").status,
-        200,
-        "a cent does not fit, a twentieth of one does"
-    );
+    // A cent does not fit, a twentieth of one does.
+    assert_eq!(as_agent(&gateway, "coder").status, 200);
     assert_eq!(upstream.only_seen().json()["model"], "gpt-4o-mini");
-    let huge = ASKED.replace("1000", "90000");
-    let reply = gateway.client.post(CHAT, &huge);
-    assert_eq!(
-        (reply.status, code(&reply).as_str()),
-        (429, "budget_exceeded"),
-        "what fits nowhere is refused"
-    );
+    let fits_nowhere = ASKED.replace("1000", "90000");
+    let reply = gateway.client.post(CHAT, &fits_nowhere);
+    assert_eq!((reply.status, code(&reply).as_str()), (429, "budget_exceeded"));
     assert!(gateway.launched().gateway().ledger.open_holds().is_empty());
 }
 
@@ -284,6 +271,25 @@ fn tag_is_an_account_and_a_dimension() {
     assert_eq!(ask(&gateway).status, 200);
     assert_eq!(gateway.entry().facts.tags["team"], "ml".into());
     assert!(!gateway.balances("tag:cc=42").is_empty());
+}
+
+#[test]
+fn tag_reaches_the_facts_and_the_budgets_of_later_policies() {
+    let upstream = small();
+    let tags = "return { name = 'a', version = '1', priority = 1,
+      request = function(_, call) return tag{ name = 'team', value = call.agent } end }";
+    let budget = "return { name = 'b', version = '1', request = function(_, call)
+        return { header{ name = 'x-team', value = call.tags.team },
+          budget{ account = 'tag:team', window = 'total', limit = 1, unit = 'requests' } } end }";
+    let gateway = Setup::new(&upstream).policy("a", tags).policy("b", budget).start();
+    assert_eq!(as_agent(&gateway, "ml").header("x-team"), Some("ml"));
+    let refused = as_agent(&gateway, "ml");
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["account"]),
+        (429, &"tag:team=ml".into())
+    );
+    assert_eq!(as_agent(&gateway, "ads").status, 200);
+    assert_eq!(gateway.entries_of(2)[1].facts.tags["team"], "ads".into());
 }
 
 #[test]
@@ -319,20 +325,12 @@ fn unpriced_says_what_a_model_without_a_price_costs() {
       if call.agent == 'refuse' then return unpriced{ as = 'refuse' } end
       return unpriced{ input = '1', output = 2 }";
     let gateway = ruled(&upstream, "request", body);
-    let as_agent = |agent: &str| {
-        let asked = ASKED.replace("gpt-4o", "homemade");
-        gateway
-            .client
-            .request("POST", CHAT, &[("x-agent-id", agent)], asked.as_bytes())
-            .status
-    };
+    let asked = ASKED.replace("gpt-4o", "homemade");
+    let ask = |headers: &[(&str, &str)]| gateway.client.request("POST", CHAT, headers, asked.as_bytes());
+    let as_agent = |agent: &str| ask(&[("x-agent-id", agent)]).status;
     assert_eq!(["priced", "free", "refuse"].map(as_agent), [200, 200, 400]);
-    let costs: Vec<String> = gateway
-        .entries_of(2)
-        .iter()
-        .map(|entry| entry.settlement.cost.to_string())
-        .collect();
-    assert_eq!(costs, ["0.00003", "0"]);
+    let costs = gateway.entries_of(2).into_iter().map(|entry| entry.settlement.cost);
+    assert_eq!(costs.map(|cost| cost.to_string()).collect::<Vec<_>>(), ["0.00003", "0"]);
 }
 
 #[test]

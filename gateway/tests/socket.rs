@@ -256,16 +256,16 @@ fn answers_of_two_lanes_are_told_apart() {
     );
 }
 
-fn session() -> Value {
+pub fn session() -> Value {
     json!({"type": "session.created", "event_id": "e", "session": {"model": "gpt-realtime", "max_output_tokens": "inf",
         "audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}}})
 }
 
-fn begun(id: &str) -> Value {
+pub fn begun(id: &str) -> Value {
     json!({"type": "response.created", "event_id": "e", "response": {"id": id, "status": "in_progress", "usage": null}})
 }
 
-fn done(id: &str, status: &str) -> Value {
+pub fn done(id: &str, status: &str) -> Value {
     let usage = json!({"total_tokens": 300, "input_tokens": 200, "output_tokens": 100,
         "input_token_details": {"text_tokens": 100, "audio_tokens": 100, "cached_tokens": 50,
             "cached_tokens_details": {"text_tokens": 30, "audio_tokens": 20}},

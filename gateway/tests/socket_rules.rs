@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::harness::{Gate, Peer, Setup, SocketUpstream};
 use crate::sessions::call;
-use crate::socket::{KEY, RESPONSES, WORDS, answering, ask, completed, created, delta, opened, start};
+use crate::socket::{
+    KEY, REALTIME, RESPONSES, WORDS, answering, ask, begun, completed, created, delta, done, opened, session, start,
+};
 
 #[test]
 fn an_answer_takes_a_place_until_its_end_is_seen() {
@@ -111,4 +113,61 @@ fn a_session_that_ends_with_its_connection_ends_after_its_last_answer() {
     while status() != "completed" {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn the_handshakes_answer_tells_how_rates_and_budgets_stand() {
+    let upstream = answering();
+    let yaml = "rate_limits: {default: {requests_per_hour: 5}}
+budgets: {default: {daily_limit_usd: 0.01, soft_limit_pct: 0.2, action: block}}";
+    let gateway = start(&upstream, yaml);
+    let mut client = opened(&gateway, RESPONSES);
+    let warning = "x-agentledger-budget-warning";
+    assert_eq!(
+        (client.header("ratelimit-remaining"), client.header(warning)),
+        (Some("5"), None)
+    );
+    client.say(ask(200));
+    client.until("response.completed");
+    let again = opened(&gateway, RESPONSES);
+    assert_eq!(
+        again.header("ratelimit-remaining"),
+        Some("4"),
+        "a handshake takes nothing"
+    );
+    assert_eq!(again.header(warning), Some("daily=0.00/0.01"));
+    assert_eq!(again.header("x-codex-turn-state"), Some("sticky"));
+}
+
+#[test]
+fn what_a_policy_says_of_the_handshake_is_said_and_its_deny_opens_nothing() {
+    let upstream = answering();
+    let policy = "return { name = 'p', version = '1', request = function(_, call)
+        if call.free and call.agent == 'crawler' then return deny{ code = 'no_crawlers' } end
+        return header{ name = 'x-told', value = call.model } end }";
+    let gateway = Setup::to(&upstream.base()).policy("p", policy).start();
+    assert_eq!(opened(&gateway, REALTIME).header("x-told"), Some("gpt-realtime"));
+    let crawler = [KEY[0], ("x-agent-id", "crawler")];
+    let refused = Peer::try_open(gateway.address(), RESPONSES, &crawler).err().unwrap();
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (403, &json!("no_crawlers"))
+    );
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn an_answer_that_the_server_begins_is_not_held_back() {
+    let upstream = SocketUpstream::playing(|peer| {
+        peer.say(session());
+        peer.say(begun("r1"));
+        peer.say(done("r1", "completed"));
+        peer.closed();
+    });
+    // As long as the client listens: held back, the answer would never be heard.
+    let policy = "return { name = 'p', version = '1', request = function() return delay{ seconds = 60 } end }";
+    let gateway = Setup::to(&upstream.base()).policy("p", policy).start();
+    let mut client = opened(&gateway, REALTIME);
+    assert_eq!(client.until("response.done").len(), 3);
+    assert_eq!(gateway.entry().settlement.outcome, Outcome::Completed);
 }

@@ -3,11 +3,16 @@
 //!
 //! `load_client [--seconds N] [--rounds N] [--connections N] [--streams N] NAME=ADDRESS,PID …`
 //!
+//! With `--swap FILE` it measures instead what a swap of policies does to the requests beside it, a target at a time: FILE is
+//! a policy of that gateway's folder, written anew each second in every third window of time.
+//!
 //! The first target is the upstream itself, which the others are compared with. A target's CPU is the user and system time
 //! of its process and that one's children over a segment, over what was done in it. Rounds go through the targets in
 //! turn, so that a noisy minute hits all of them; the median round is told. A single failed request fails the run.
 
+use std::collections::BTreeSet;
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use agentledger_benches::http::Connection;
@@ -34,6 +39,7 @@ struct Plan {
     connections: u64,
     /// Streams that are open at one time where memory is measured.
     streams: u64,
+    swap: Option<PathBuf>,
     targets: Vec<Target>,
 }
 
@@ -61,7 +67,10 @@ fn main() -> Result<(), Failure> {
     let plan = Plan::of_arguments(std::env::args().skip(1))?;
     // One thread: the machine belongs to what is measured.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&plan))
+    match &plan.swap {
+        Some(policy) => runtime.block_on(swaps(&plan, policy)),
+        None => runtime.block_on(run(&plan)),
+    }
 }
 
 impl Plan {
@@ -71,9 +80,14 @@ impl Plan {
             rounds: 3,
             connections: 64,
             streams: 1_000,
+            swap: None,
             targets: Vec::new(),
         };
         while let Some(argument) = arguments.next() {
+            if argument == "--swap" {
+                plan.swap = Some(arguments.next().ok_or("a file is missing")?.into());
+                continue;
+            }
             let mut number = || -> Result<u64, Failure> { Ok(arguments.next().ok_or("a number is missing")?.parse()?) };
             match argument.as_str() {
                 "--seconds" => plan.seconds = number()?,
@@ -166,6 +180,75 @@ fn print_table(all: &mut [(&Target, Shown)]) {
     }
 }
 
+/// The header in which the policy that is swapped says which one it is.
+const SWAPPED: &str = "x-swapped";
+/// The gateway looks for changed files once a second.
+const SWAP_EVERY: Duration = Duration::from_secs(1);
+
+/// Writes the policy anew, whole at once.
+fn write_policy(file: &Path, number: u64) -> Result<(), Failure> {
+    let text = format!(
+        "return {{ name = 'swapped', version = '{number}', request = function()\n\
+         return header({{ name = '{SWAPPED}', value = '{number}' }}) end }}\n"
+    );
+    let fresh = file.with_extension("new");
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(&fresh, file)?;
+    Ok(())
+}
+
+/// Two windows alike, which tell how much two windows alike differ here, then one with swaps; and again.
+async fn swaps(plan: &Plan, policy: &Path) -> Result<(), Failure> {
+    let window = Duration::from_secs(plan.seconds);
+    for target in &plan.targets {
+        let mut number = 1;
+        write_policy(policy, number)?;
+        requests(target, plan.connections, 2 * SWAP_EVERY).await?;
+        println!(
+            "| {} | requests | swaps seen | p50 µs | p99 µs | p99.9 µs |",
+            target.name
+        );
+        println!("|---|---:|---:|---:|---:|---:|");
+        let (mut quiet, mut swapped) = (Vec::new(), Vec::new());
+        for _ in 0..plan.rounds {
+            for name in ["quiet", "quiet", "swaps"] {
+                let swapping = async {
+                    while name == "swaps" {
+                        number += 1;
+                        write_policy(policy, number)?;
+                        sleep(SWAP_EVERY).await;
+                    }
+                    std::future::pending::<Result<Took, Failure>>().await
+                };
+                let took = tokio::select! {
+                    took = requests(target, plan.connections, window) => took?,
+                    failed = swapping => failed?,
+                };
+                let p99 = took.percentile(0.99);
+                println!(
+                    "| {name} | {} | {} | {:.0} | {p99:.0} | {:.0} |",
+                    took.latencies_us.len(),
+                    took.swaps.len().saturating_sub(1),
+                    took.percentile(0.5),
+                    took.percentile(0.999)
+                );
+                if name == "swaps" { &mut swapped } else { &mut quiet }.push(p99);
+                // The last one written is in force before the next window begins.
+                sleep(SWAP_EVERY + SWAP_EVERY / 2).await;
+            }
+        }
+        let lowest = quiet.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = quiet.iter().copied().fold(0.0, f64::max);
+        println!(
+            "\n{}: 0 failed; p99 {:.0} µs with swaps, {lowest:.0} to {highest:.0} µs (median {:.0}) without\n",
+            target.name,
+            median(&mut swapped),
+            median(&mut quiet)
+        );
+    }
+    Ok(())
+}
+
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -199,6 +282,8 @@ impl Target {
 struct Took {
     latencies_us: Vec<u32>,
     elapsed: Duration,
+    /// The values of [`SWAPPED`] in the answers.
+    swaps: BTreeSet<u64>,
 }
 
 impl Took {
@@ -239,28 +324,35 @@ async fn requests(target: &Target, connections: u64, time: Duration) -> Result<T
         tasks.spawn(async move {
             let bytes = request(number, "", false);
             let mut connection = target.connect().await?;
-            let mut latencies_us = Vec::new();
+            let (mut latencies_us, mut swaps) = (Vec::new(), BTreeSet::new());
             while began.elapsed() < time {
                 let sent = Instant::now();
-                timeout(PATIENCE, whole(&mut connection, &bytes)).await??;
+                swaps.extend(timeout(PATIENCE, whole(&mut connection, &bytes)).await??);
                 latencies_us.push(u32::try_from(sent.elapsed().as_micros())?);
             }
-            Ok::<_, Failure>(latencies_us)
+            Ok::<_, Failure>((latencies_us, swaps))
         });
     }
-    let mut latencies_us = Vec::new();
+    let (mut latencies_us, mut swaps) = (Vec::new(), BTreeSet::new());
     while let Some(done) = tasks.join_next().await {
-        latencies_us.extend(done?.map_err(|error| format!("{}: {error}", target.name))?);
+        let (of_one, seen) = done?.map_err(|error| format!("{}: {error}", target.name))?;
+        latencies_us.extend(of_one);
+        swaps.extend(seen);
     }
     let elapsed = began.elapsed();
     latencies_us.sort_unstable();
     if latencies_us.is_empty() {
         return Err(format!("{}: no request was answered", target.name).into());
     }
-    Ok(Took { latencies_us, elapsed })
+    Ok(Took {
+        latencies_us,
+        elapsed,
+        swaps,
+    })
 }
 
-async fn whole(connection: &mut Connection, request: &[u8]) -> Result<(), Failure> {
+/// One request and its answer; what the answer's [`SWAPPED`] says.
+async fn whole(connection: &mut Connection, request: &[u8]) -> Result<Option<u64>, Failure> {
     connection.write(request).await?;
     let head = connection.answer().await?;
     let mut refusal = Vec::new();
@@ -273,7 +365,7 @@ async fn whole(connection: &mut Connection, request: &[u8]) -> Result<(), Failur
         })
         .await?;
     if good {
-        Ok(())
+        Ok(head.number(SWAPPED))
     } else {
         Err(format!("{}: {}", head.text, String::from_utf8_lossy(&refusal)).into())
     }

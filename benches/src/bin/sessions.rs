@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const CALLS_PER_SESSION: u64 = 4;
+const CALLS_PER_SESSION: u64 = 2;
 const BOUNDS: Bounds = Bounds {
     window_ms: 300_000,
     steps_max: 1_024,
@@ -34,8 +34,8 @@ fn main() -> Result<(), Failure> {
 fn compare(sessions: u64) -> Result<(), Failure> {
     let calls = sessions * CALLS_PER_SESSION;
     let one = child(1, calls)?;
-    let many = child(sessions, calls)?;
     println!("{calls} calls in one session: {:.1} MiB resident", one / 1_024.0);
+    let many = child(sessions, calls)?;
     println!(
         "{calls} calls in {sessions} sessions: {:.1} MiB resident",
         many / 1_024.0

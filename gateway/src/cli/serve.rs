@@ -108,8 +108,10 @@ async fn watch(launched: &Launched, path: Option<&Path>, file: Option<PathBuf>, 
             () = tokio::time::sleep(LOOK_EVERY) => {
                 let policy = policies.changed(dir().as_deref());
                 let files = seen.changed(file.as_deref(), &prices(launched));
-                if policy || files {
+                if files {
                     reload(launched, path, env);
+                } else if policy {
+                    told(launched.reload_policies());
                 }
             }
         }
@@ -120,9 +122,13 @@ fn prices(launched: &Launched) -> Vec<PathBuf> {
     launched.gateway().rules.load().config.prices_files.clone()
 }
 
-/// A faulty change is told, and what was in force stays so.
 fn reload(launched: &Launched, path: Option<&Path>, env: &Env) {
-    match launch::read(path, env).and_then(|loaded| launched.reload(loaded)) {
+    told(launch::read(path, env).and_then(|loaded| launched.reload(loaded)));
+}
+
+/// A faulty change is told, and what was in force stays so.
+fn told(reloaded: Result<(), LaunchError>) {
+    match reloaded {
         Ok(()) => tracing::info!("new rules are in force"),
         Err(error) => tracing::error!("not reloaded, the old rules stay: {error}"),
     }

@@ -10,6 +10,7 @@ use mlua::{Error as LuaError, Lua, LuaString, UserData, UserDataMethods, Value};
 
 use super::facts::KeyHandle;
 use super::glob::GlobSet;
+use super::prepared::Built;
 use super::set::GlobCache;
 
 /// Finds the place of what goes with a text.
@@ -37,20 +38,42 @@ pub(super) struct Choices {
     pub places: Arc<[u32]>,
 }
 
-/// The same in one VM, with the values that live there.
+/// The same in one VM.
 pub(super) struct Choose {
     pub choices: Choices,
-    pub values: Vec<Value>,
+    pub values: Values,
+}
+
+/// What it chooses from.
+pub(super) enum Values {
+    /// At load, as `setup` gave them.
+    Given(Vec<Value>),
+    /// By their numbers among what was prepared.
+    Prepared(Rc<Built>, Arc<[usize]>),
+}
+
+impl Values {
+    fn get(&self, lua: &Lua, at: usize) -> Result<Value, LuaError> {
+        match self {
+            Values::Given(values) => Ok(values.get(at).cloned().unwrap_or(Value::Nil)),
+            Values::Prepared(built, numbers) => match numbers.get(at) {
+                Some(number) => built.value(lua, *number),
+                None => Ok(Value::Nil),
+            },
+        }
+    }
 }
 
 impl UserData for Choose {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         // `:of(text or call.key)`: the value, or nil.
-        methods.add_method("of", |_, this, of: Value| {
+        methods.add_method("of", |lua, this, of: Value| {
             let place = look(&of, "choose:of", |text| this.choices.matcher.place(text))?;
-            let number = place.and_then(|place| this.choices.places.get(place));
-            let value = number.and_then(|number| this.values.get(usize::try_from(*number).ok()?));
-            Ok(value.cloned().unwrap_or(Value::Nil))
+            let chosen = place.and_then(|place| this.choices.places.get(place));
+            match chosen.and_then(|chosen| usize::try_from(*chosen).ok()) {
+                Some(at) => this.values.get(lua, at),
+                None => Ok(Value::Nil),
+            }
         });
     }
 }
@@ -135,7 +158,7 @@ pub(super) fn add(lua: &Lua, cache: &Arc<GlobCache>, loading: &Rc<Cell<bool>>) -
         let (places, values) = distinct(values);
         Ok(Choose {
             choices: Choices { matcher, places },
-            values,
+            values: Values::Given(values),
         })
     };
     lua.globals().raw_set("choose", lua.create_function(choose)?)

@@ -99,6 +99,9 @@ static NEXT_ENGINE: AtomicU64 = AtomicU64::new(1);
 pub struct Engine {
     id: u64,
     set: ArcSwap<PolicySet>,
+    /// The set before. Its ten thousand patterns are freed by the next swap, not by the request that is the last to
+    /// let go of them.
+    before: Mutex<Option<Arc<PolicySet>>>,
     counters: Arc<dyn Counters>,
 }
 
@@ -108,13 +111,15 @@ impl Engine {
         Engine {
             id,
             set: ArcSwap::from_pointee(set),
+            before: Mutex::default(),
             counters,
         }
     }
 
     /// Puts another set in force. Evaluations that are running finish with the old one.
     pub fn swap(&self, set: PolicySet) {
-        self.set.store(Arc::new(set));
+        let before = self.set.swap(Arc::new(set));
+        *self.before.lock() = Some(before);
     }
 
     /// The set in force.

@@ -1,9 +1,9 @@
 //! The facts of the phase `settled`: an entry, read as its JSON reads.
 
 use agentledger_ledger::{Entry, Kind, Outcome};
-use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
+use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
-use super::facts::{AtHandle, Ticket, count, no_field, text};
+use super::facts::{AtHandle, Ticket, count, handle, no_field, text};
 
 pub(super) struct EntryHandle(pub Ticket);
 struct UsageHandle(Ticket);
@@ -14,8 +14,8 @@ impl UserData for EntryHandle {
             let shared = this.0.check()?;
             let wanted = name.as_bytes();
             match &*wanted {
-                b"at" => return AtHandle::new(this.0.clone(), shared.zone()?).into_lua(lua),
-                b"usage" => return UsageHandle(this.0.clone()).into_lua(lua),
+                b"at" => return handle(lua, AtHandle::new(this.0.clone(), shared.zone()?)),
+                b"usage" => return handle(lua, UsageHandle(this.0.clone())),
                 _ => {}
             }
             let entry = shared.entry.borrow();

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use agentledger_ledger::Usd;
-use mlua::{Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
+use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
-use super::facts::{AtHandle, Ticket};
+use super::facts::{AtHandle, Ticket, handle, text};
 
 /// One field of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +73,8 @@ impl UserData for EventHandle {
             let shared = ticket.check()?;
             let wanted = name.as_bytes();
             match &*wanted {
-                b"kind" => return event.kind.as_ref().into_lua(lua),
-                b"at" => return AtHandle::new(ticket.clone(), shared.zone()?).into_lua(lua),
+                b"kind" => return text(lua, &event.kind),
+                b"at" => return handle(lua, AtHandle::new(ticket.clone(), shared.zone()?)),
                 _ => {}
             }
             let found = event.facts.iter().find(|(known, _)| known.as_bytes() == &*wanted);
@@ -87,9 +87,9 @@ impl UserData for EventHandle {
 impl Fact {
     fn to_lua(&self, lua: &Lua) -> Result<Value, LuaError> {
         match self {
-            Fact::Text(text) => text.as_str().into_lua(lua),
+            Fact::Text(said) => text(lua, said),
             Fact::Number(number) => Ok(Value::Number(*number)),
-            Fact::Usd(usd) => usd.to_string().into_lua(lua),
+            Fact::Usd(usd) => text(lua, &usd.to_string()),
             Fact::Flag(flag) => Ok(Value::Boolean(*flag)),
         }
     }

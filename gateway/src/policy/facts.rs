@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use agentledger_ledger::{Entry, Name, Unit, Usd, Window, Zone};
-use mlua::{AnyUserData, Error as LuaError, IntoLua, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
+use mlua::{AnyUserData, Error as LuaError, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
 use super::account::{Own, account_of, check_account};
 use super::entry::EntryHandle;
@@ -17,6 +17,7 @@ use super::event::{Event, EventHandle};
 use super::glob::Glob;
 use super::history::History;
 use super::read::{At, name_text, wrong};
+use super::sandbox::uncapped;
 use super::verdict::Read;
 use super::zones::{Moment, Zones};
 use crate::secret::Secret;
@@ -99,6 +100,7 @@ struct Buffers {
     texts: [String; TEXTS.len()],
     key: Secret<String>,
     fingerprint: String,
+    /// By name, ascending; those of earlier policies included.
     tags: Vec<(Name, Name)>,
     stream: bool,
     max_output: Option<u64>,
@@ -257,6 +259,24 @@ impl Shared {
         }
     }
 
+    /// What a policy tagged the call with, later ones see as if the client had sent it.
+    pub(super) fn tag(&self, tags: &[(Name, Name)]) {
+        if tags.is_empty() {
+            return;
+        }
+        let known = &mut self.buffers.borrow_mut().tags;
+        for (name, value) in tags {
+            match known.binary_search_by(|(known, _)| known.cmp(name)) {
+                Ok(at) => {
+                    if let Some((_, known)) = known.get_mut(at) {
+                        *known = Name::clone(value);
+                    }
+                }
+                Err(at) => known.insert(at, (Name::clone(name), Name::clone(value))),
+            }
+        }
+    }
+
     /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
     pub(super) fn close(&self) -> Vec<Read> {
         self.live.set(false);
@@ -410,7 +430,12 @@ pub(super) fn no_field(of: &str, name: &LuaString) -> LuaError {
 }
 
 pub(super) fn text(lua: &Lua, text: &str) -> Result<Value, LuaError> {
-    lua.create_string(text).map(Value::String)
+    uncapped(lua, |lua| lua.create_string(text)).map(Value::String)
+}
+
+/// A handle for Lua.
+pub(super) fn handle(lua: &Lua, handle: impl UserData + 'static) -> Result<Value, LuaError> {
+    uncapped(lua, |lua| lua.create_userdata(handle)).map(Value::UserData)
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -429,19 +454,19 @@ impl UserData for CallHandle {
                 b"key" => {
                     let mut made = shared.key.borrow_mut();
                     if made.is_none() {
-                        *made = Some(lua.create_userdata(KeyHandle(ticket.clone()))?);
+                        *made = Some(uncapped(lua, |lua| lua.create_userdata(KeyHandle(ticket.clone())))?);
                     }
-                    return made.as_ref().into_lua(lua);
+                    return Ok(made.clone().map_or(Value::Nil, Value::UserData));
                 }
-                b"at" => return AtHandle(ticket.clone(), shared.zone()?).into_lua(lua),
-                b"tags" => return TagsHandle(ticket.clone()).into_lua(lua),
-                b"estimate" => return EstimateHandle(ticket.clone()).into_lua(lua),
+                b"at" => return handle(lua, AtHandle(ticket.clone(), shared.zone()?)),
+                b"tags" => return handle(lua, TagsHandle(ticket.clone())),
+                b"estimate" => return handle(lua, EstimateHandle(ticket.clone())),
                 _ => {}
             }
             let buffers = shared.buffers.borrow();
             match wanted {
                 b"history" => match buffers.history {
-                    Some(history) => HistoryHandle(ticket.clone(), history).into_lua(lua),
+                    Some(history) => handle(lua, HistoryHandle(ticket.clone(), history)),
                     None => Ok(Value::Nil),
                 },
                 b"stream" => Ok(Value::Boolean(buffers.stream)),

@@ -23,6 +23,13 @@ enum Token {
 }
 
 impl Token {
+    fn literal(&self) -> Option<char> {
+        match self {
+            Token::Literal(found) => Some(*found),
+            _ => None,
+        }
+    }
+
     fn takes(&self, found: char) -> bool {
         match self {
             Token::Literal(wanted) => *wanted == found,
@@ -39,7 +46,10 @@ impl Token {
 /// One compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
-    tokens: Vec<Token>,
+    /// The literal text that every match starts with.
+    prefix: Box<str>,
+    /// From the first token on that is no literal. Mostly a lone `*`, or nothing.
+    rest: Box<[Token]>,
 }
 
 impl Glob {
@@ -57,65 +67,80 @@ impl Glob {
             };
             tokens.push(token);
         }
-        Ok(Glob { tokens })
+        let prefix: String = tokens.iter().map_while(Token::literal).collect();
+        let rest = tokens.split_off(prefix.chars().count());
+        Ok(Glob {
+            prefix: prefix.into(),
+            rest: rest.into(),
+        })
     }
 
     /// Whether the whole of `text` fits the pattern. Only the last `*` is ever widened, as in Go: linear in practice,
     /// pattern × text at worst, and no pattern makes it exponential.
     pub fn matches(&self, text: &str) -> bool {
-        let mut tokens = self.tokens.as_slice();
-        let mut rest = text.chars();
-        // Where to go on from when the tokens after the last `*` do not fit: that `*` takes one character more.
-        let mut retry: Option<(&[Token], std::str::Chars<'_>)> = None;
-        loop {
-            let fits = match tokens.split_first() {
-                Some((Token::Run, after)) => {
-                    tokens = after;
-                    retry = Some((after, rest.clone()));
-                    continue;
-                }
-                Some((token, after)) => {
-                    let mut ahead = rest.clone();
-                    match ahead.next() {
-                        Some(found) if token.takes(found) => {
-                            tokens = after;
-                            rest = ahead;
-                            true
-                        }
-                        _ => false,
-                    }
-                }
-                None if rest.as_str().is_empty() => return true,
-                None => false,
-            };
-            if fits {
-                continue;
-            }
-            let Some((after, from)) = retry.as_mut() else {
-                return false;
-            };
-            match from.next() {
-                Some(taken) if taken != '/' => {
-                    tokens = after;
-                    rest = from.clone();
-                }
-                _ => return false,
-            }
+        let Some(after) = text.strip_prefix(&*self.prefix) else {
+            return false;
+        };
+        match &*self.rest {
+            [] => after.is_empty(),
+            [Token::Run] => !after.contains('/'),
+            tokens => fits(tokens, after),
         }
     }
 
     /// The literal text that every match starts with, and the one it ends with.
     fn ends(&self) -> (String, String) {
-        fn literal(token: &Token) -> Option<char> {
-            match token {
-                Token::Literal(found) => Some(*found),
-                _ => None,
-            }
-        }
-        let prefix: String = self.tokens.iter().map_while(literal).collect();
-        let mut suffix: Vec<char> = self.tokens.iter().rev().map_while(literal).collect();
+        let mut suffix: Vec<char> = self.rest.iter().rev().map_while(Token::literal).collect();
         suffix.reverse();
-        (prefix, suffix.into_iter().collect())
+        let whole = self.rest.is_empty();
+        let suffix = if whole {
+            self.prefix.to_string()
+        } else {
+            suffix.into_iter().collect()
+        };
+        (self.prefix.to_string(), suffix)
+    }
+}
+
+/// Whether the whole of `text` fits the tokens.
+fn fits(mut tokens: &[Token], text: &str) -> bool {
+    let mut rest = text.chars();
+    // Where to go on from when the tokens after the last `*` do not fit: that `*` takes one character more.
+    let mut retry: Option<(&[Token], std::str::Chars<'_>)> = None;
+    loop {
+        let fits = match tokens.split_first() {
+            Some((Token::Run, after)) => {
+                tokens = after;
+                retry = Some((after, rest.clone()));
+                continue;
+            }
+            Some((token, after)) => {
+                let mut ahead = rest.clone();
+                match ahead.next() {
+                    Some(found) if token.takes(found) => {
+                        tokens = after;
+                        rest = ahead;
+                        true
+                    }
+                    _ => false,
+                }
+            }
+            None if rest.as_str().is_empty() => return true,
+            None => false,
+        };
+        if fits {
+            continue;
+        }
+        let Some((after, from)) = retry.as_mut() else {
+            return false;
+        };
+        match from.next() {
+            Some(taken) if taken != '/' => {
+                tokens = after;
+                rest = from.clone();
+            }
+            _ => return false,
+        }
     }
 }
 

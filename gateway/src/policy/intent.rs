@@ -402,26 +402,31 @@ fn read_unpriced(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaErro
     Ok(Intent::Unpriced(verdict::Asked { asked, policy }))
 }
 
-fn read_bind(at: At, shared: &Shared, fields: &Table) -> Result<Intent, LuaError> {
-    let name = |name: &str, value: Result<Value, LuaError>| match value? {
+/// Tenant, zone, agent, session, user and task.
+type BindFields = (i64, Value, Value, Value, Value, Value, Value);
+
+fn read_bind(shared: &Shared, fields: &BindFields) -> Result<Binding, LuaError> {
+    let (at, tenant, zone, agent, session, user, task) = fields;
+    let at = intent(*at);
+    let name = |field: &str, value: &Value| match value {
         Value::Nil => Ok(None),
-        other => people_name(at, name, &other, BOUND_NAME_BYTES_MAX).map(Some),
+        other => people_name(at, field, other, BOUND_NAME_BYTES_MAX).map(Some),
     };
-    let zone = match field(fields, "zone")? {
+    let zone = match zone {
         Value::Nil => None,
         other => {
-            let zone = name_text(at, "bind.zone", &other)?;
+            let zone = name_text(at, "bind.zone", other)?;
             Some(shared.zones.named(&zone).map_err(|why| wrong(at, "bind.zone", why))?)
         }
     };
-    Ok(Intent::Bind(Binding {
-        tenant: name("bind.tenant", field(fields, "tenant"))?,
+    Ok(Binding {
+        tenant: name("bind.tenant", tenant)?,
         zone,
-        agent: name("bind.agent", field(fields, "agent"))?,
-        session: name("bind.session", field(fields, "session"))?,
-        user: name("bind.user", field(fields, "user"))?,
-        task: name("bind.task", field(fields, "task"))?,
-    }))
+        agent: name("bind.agent", agent)?,
+        session: name("bind.session", session)?,
+        user: name("bind.user", user)?,
+        task: name("bind.task", task)?,
+    })
 }
 
 /// The table of native functions that the prelude calls with the fields of each intent: those that every request may ask
@@ -451,23 +456,28 @@ pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Aske
         to.borrow_mut().add(at, read_header(at, &name, &value)?)
     })?;
     host.raw_set("header", header)?;
+    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    let bind = lua.create_function(move |_, fields: BindFields| {
+        let binding = read_bind(&facts, &fields)?;
+        to.borrow_mut().add(intent(fields.0), Intent::Bind(binding))
+    })?;
+    host.raw_set("bind", bind)?;
     let to = Rc::clone(asked);
     let allow = lua.create_function(move |_, at: i64| to.borrow_mut().add(intent(at), Intent::Allow))?;
     host.raw_set("allow", allow)?;
-    type Reader = fn(At, Name, &Shared, &Table) -> Result<Intent, LuaError>;
-    let readers: [(&str, Reader); 6] = [
-        ("route", |at, policy, _, fields| read_route(at, policy, fields)),
-        ("delay", |at, _, _, fields| read_delay(at, fields)),
-        ("tag", |at, _, _, fields| read_tag(at, fields)),
-        ("alert", |at, policy, _, fields| read_alert(at, policy, fields)),
-        ("unpriced", |at, policy, _, fields| read_unpriced(at, policy, fields)),
-        ("bind", |at, _, shared, fields| read_bind(at, shared, fields)),
+    type Reader = fn(At, Name, &Table) -> Result<Intent, LuaError>;
+    let readers: [(&str, Reader); 5] = [
+        ("route", read_route),
+        ("delay", |at, _, fields| read_delay(at, fields)),
+        ("tag", |at, _, fields| read_tag(at, fields)),
+        ("alert", read_alert),
+        ("unpriced", read_unpriced),
     ];
     for (name, read) in readers {
-        let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+        let to = Rc::clone(asked);
         let function = lua.create_function(move |_, (at, fields): (i64, Table)| {
             let mut asked = to.borrow_mut();
-            let intent_read = read(intent(at), asked.policy()?, &facts, &fields)?;
+            let intent_read = read(intent(at), asked.policy()?, &fields)?;
             asked.add(intent(at), intent_read)
         })?;
         host.raw_set(name, function)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mlua::chunk::ChunkMode;
 use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value};
 
-use super::choose::{Choices, Choose, Globs};
+use super::choose::{Choices, Choose, Globs, Values};
 use super::facts::Shared;
 use super::glob::GlobSet;
 use super::intent::Asked;
@@ -17,6 +17,8 @@ use super::terms::{Limits, Term};
 
 /// Values that a setup may prepare.
 const NODES_MAX: usize = 1_000_000;
+/// Values that one VM keeps made: chosen one after another, ten thousand would take the memory that calls have.
+const MADE_MAX: usize = 2_048;
 
 #[derive(Clone)]
 enum Node {
@@ -28,12 +30,13 @@ enum Node {
     Table(Vec<(usize, usize)>),
     Limits(Arc<[Term]>),
     Globs(Arc<GlobSet>),
-    Choose(Choices, Vec<usize>),
+    /// The numbers of what it chooses from.
+    Choose(Choices, Arc<[usize]>),
 }
 
 /// A value of Lua without its VM. The first node is the value itself.
 pub(super) struct Prepared {
-    nodes: Vec<Node>,
+    nodes: Arc<[Node]>,
 }
 
 /// Reads values, each table and object once, however often it is referred to.
@@ -57,50 +60,85 @@ impl Prepared {
                 *slot = node;
             }
         }
-        Ok(Prepared { nodes: reader.nodes })
+        Ok(Prepared {
+            nodes: reader.nodes.into(),
+        })
     }
 
-    /// The value in a VM, its tables read-only.
+    /// The value in a VM, its tables read-only. What a `choose` chooses from is made once it is chosen: a thread that takes
+    /// over a set with ten thousand rules has no time to make them all.
     pub fn build(&self, lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<Value, LuaError> {
-        let mut values = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
-            values.push(match node {
-                // Filled below: its values may be referred to before they are made.
-                Node::Choose(..) | Node::Nil => Value::Nil,
-                Node::Flag(flag) => Value::Boolean(*flag),
-                Node::Number(number) => Value::Number(*number),
-                Node::Text(text) => Value::String(lua.create_string(text)?),
-                Node::Table(pairs) => Value::Table(lua.create_table_with_capacity(0, pairs.len())?),
-                Node::Globs(globs) => Value::UserData(lua.create_userdata(Globs(Arc::clone(globs)))?),
-                Node::Limits(terms) => Value::UserData(lua.create_userdata(Limits {
-                    terms: Arc::clone(terms),
-                    shared: Rc::clone(shared),
-                    asked: Rc::clone(asked),
-                })?),
-            });
+        let built = Rc::new(Built {
+            nodes: Arc::clone(&self.nodes),
+            made: RefCell::default(),
+            shared: Rc::clone(shared),
+            asked: Rc::clone(asked),
+        });
+        built.value(lua, 0)
+    }
+}
+
+/// A prepared value in one VM, as far as it is made.
+pub(super) struct Built {
+    nodes: Arc<[Node]>,
+    made: RefCell<HashMap<usize, Value>>,
+    shared: Rc<Shared>,
+    asked: Rc<RefCell<Asked>>,
+}
+
+impl Built {
+    /// The value of a node, made with all that its tables refer to.
+    pub fn value(self: &Rc<Built>, lua: &Lua, number: usize) -> Result<Value, LuaError> {
+        if let Some(known) = self.made.borrow().get(&number) {
+            return Ok(known.clone());
         }
-        let get = |values: &[Value], number: usize| values.get(number).cloned().unwrap_or(Value::Nil);
-        for (number, node) in self.nodes.iter().enumerate() {
-            if let Node::Choose(choices, chosen) = node {
-                let choose = Choose {
-                    choices: choices.clone(),
-                    values: chosen.iter().map(|number| get(&values, *number)).collect(),
-                };
-                let made = Value::UserData(lua.create_userdata(choose)?);
-                if let Some(slot) = values.get_mut(number) {
-                    *slot = made;
-                }
+        if self.made.borrow().len() >= MADE_MAX {
+            self.made.borrow_mut().clear();
+        }
+        // Not by recursion: depth costs no stack. A table is made first and filled later, for it may refer to itself.
+        let mut tables = Vec::new();
+        let mut waiting = vec![number];
+        while let Some(number) = waiting.pop() {
+            if self.made.borrow().contains_key(&number) {
+                continue;
             }
-        }
-        for (node, value) in self.nodes.iter().zip(&values) {
-            if let (Node::Table(pairs), Value::Table(table)) = (node, value) {
-                for (key, of_key) in pairs {
-                    table.raw_set(get(&values, *key), get(&values, *of_key))?;
-                }
-                table.set_readonly(true);
+            let value = self.bare(lua, number)?;
+            if let (Some(Node::Table(pairs)), Value::Table(table)) = (self.nodes.get(number), &value) {
+                waiting.extend(pairs.iter().flat_map(|(key, value)| [*key, *value]));
+                tables.push((pairs, table.clone()));
             }
+            self.made.borrow_mut().insert(number, value);
         }
-        Ok(get(&values, 0))
+        let made = self.made.borrow();
+        let get = |number: &usize| made.get(number).cloned().unwrap_or(Value::Nil);
+        for (pairs, table) in tables {
+            for (key, value) in pairs {
+                table.raw_set(get(key), get(value))?;
+            }
+            table.set_readonly(true);
+        }
+        Ok(get(&number))
+    }
+
+    /// A node by itself: of a table, the empty one.
+    fn bare(self: &Rc<Built>, lua: &Lua, number: usize) -> Result<Value, LuaError> {
+        Ok(match self.nodes.get(number) {
+            None | Some(Node::Nil) => Value::Nil,
+            Some(Node::Flag(flag)) => Value::Boolean(*flag),
+            Some(Node::Number(number)) => Value::Number(*number),
+            Some(Node::Text(text)) => Value::String(lua.create_string(text)?),
+            Some(Node::Table(pairs)) => Value::Table(lua.create_table_with_capacity(0, pairs.len())?),
+            Some(Node::Globs(globs)) => Value::UserData(lua.create_userdata(Globs(Arc::clone(globs)))?),
+            Some(Node::Limits(terms)) => Value::UserData(lua.create_userdata(Limits {
+                terms: Arc::clone(terms),
+                shared: Rc::clone(&self.shared),
+                asked: Rc::clone(&self.asked),
+            })?),
+            Some(Node::Choose(choices, numbers)) => Value::UserData(lua.create_userdata(Choose {
+                choices: choices.clone(),
+                values: Values::Prepared(Rc::clone(self), Arc::clone(numbers)),
+            })?),
+        })
     }
 }
 
@@ -152,9 +190,11 @@ impl Reader {
                 } else if let Ok(globs) = data.borrow::<Globs>() {
                     Node::Globs(Arc::clone(&globs.0))
                 } else if let Ok(choose) = data.borrow::<Choose>() {
-                    let numbers: Result<Vec<usize>, String> =
-                        choose.values.iter().map(|value| self.number(value.clone())).collect();
-                    Node::Choose(choose.choices.clone(), numbers?)
+                    let Values::Given(values) = &choose.values else {
+                        return Err("setup returned what another setup prepared".to_owned());
+                    };
+                    let numbers = values.iter().map(|value| self.number(value.clone()));
+                    Node::Choose(choose.choices.clone(), numbers.collect::<Result<_, String>>()?)
                 } else {
                     return Err("setup returned a fact; it must return plain data".to_owned());
                 }

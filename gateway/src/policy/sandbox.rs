@@ -157,6 +157,18 @@ pub(super) fn open(memory_bytes_max: usize) -> Result<(Lua, Rc<Stopwatch>), LuaE
     Ok((lua, watch))
 }
 
+/// Makes one small value for Lua. With a cap in force each would go through a protected call of its own, which costs more
+/// than the value; what a policy keeps of them counts against the cap when it next asks for memory itself.
+pub(super) fn uncapped<R>(lua: &Lua, make: impl FnOnce(&Lua) -> R) -> R {
+    let cap = lua.set_memory_limit(0);
+    let made = make(lua);
+    if let Ok(cap) = cap {
+        // It could be taken away, so it can be put back.
+        let _ = lua.set_memory_limit(cap);
+    }
+    made
+}
+
 /// Makes everything that is there read-only, for good.
 pub(super) fn close(lua: &Lua) -> Result<(), LuaError> {
     lua.sandbox(true)?;

@@ -15,7 +15,7 @@ use super::event::Event;
 use super::facts::{Balances, CallFacts, Shared};
 use super::intent::{Asked, host_table};
 use super::prepared::{self, LAZY_CONF_BYTES, LazyConf, Prepared};
-use super::sandbox::{self, Stopwatch};
+use super::sandbox::{self, Stopwatch, uncapped};
 use super::set::{Compiled, GlobCache, Options, Phase};
 use super::terms::limits_function;
 use super::verdict::{AskedAlert, Shadow, Verdict};
@@ -276,13 +276,15 @@ impl Vm {
     pub fn ask(&self, phase: Phase, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Answer {
         let handle = self.shared.open_call(facts, balances);
         let mut answer = Answer::default();
-        match self.lua.create_userdata(handle) {
+        match uncapped(&self.lua, |lua| lua.create_userdata(handle)) {
             Err(error) => answer.stop(self.failure("sandbox", &error)),
             Ok(call) => {
                 for member in self.members(phase) {
                     let mut own = Verdict::default();
                     let into = if member.shadow { &mut own } else { &mut answer.verdict };
-                    match self.run(member, phase, &call, into) {
+                    let outcome = self.run(member, phase, &call, into);
+                    self.shared.tag(&answer.verdict.tags);
+                    match outcome {
                         Err(failed) if member.shadow => {
                             if !answer.tell(failed) {
                                 break;
@@ -311,13 +313,13 @@ impl Vm {
     /// Tells the policies of a settled entry; one that fails does not keep it from the others.
     pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> Answer {
         let handle = self.shared.open_entry(entry, balances);
-        self.tell(Phase::Settled, self.lua.create_userdata(handle))
+        self.tell(Phase::Settled, uncapped(&self.lua, |lua| lua.create_userdata(handle)))
     }
 
     /// Tells the policies of an event.
     pub fn alert(&self, event: Event, balances: &Arc<dyn Balances>) -> Answer {
         let handle = self.shared.open_event(event, balances);
-        self.tell(Phase::Alert, self.lua.create_userdata(handle))
+        self.tell(Phase::Alert, uncapped(&self.lua, |lua| lua.create_userdata(handle)))
     }
 
     fn tell(&self, phase: Phase, told: Result<AnyUserData, LuaError>) -> Answer {

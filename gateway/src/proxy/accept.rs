@@ -232,6 +232,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         let mut gone = pin!(client_gone(session));
         let patience = Patience {
             longest: rules.config.hold.wait,
+            delays: true,
             gone: gone.as_mut(),
         };
         apply::hold(gateway, &mut exchange, patience).await.map_err(refused)?

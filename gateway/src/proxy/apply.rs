@@ -115,7 +115,7 @@ fn restated(
 
 /// A delay that a policy asked for. It ends early only with the client or the gateway.
 async fn wait(gateway: &Gateway, exchange: &Exchange, delay: Duration, patience: Patience<'_>) -> Result<(), Refusal> {
-    if delay.is_zero() {
+    if delay.is_zero() || !patience.delays {
         return Ok(());
     }
     tokio::select! {

@@ -73,6 +73,16 @@ pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String,
     }
 }
 
+/// What the policies would ask for of a call of this kind that is billed: to tell a client how it stands. Decides nothing.
+pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusal> {
+    let balances: Arc<dyn Balances> = gateway.balances.clone();
+    let billed = CallFacts {
+        free: false,
+        ..facts(exchange, None)
+    };
+    gateway.policies.request(&billed, &balances).map_err(failed)
+}
+
 fn facts(exchange: &Exchange, expected: Option<Expected>) -> CallFacts<'_> {
     let call = &exchange.inspected.call;
     let identity = &exchange.identity;

@@ -28,6 +28,8 @@ const CLAMPS_MAX: u32 = 8;
 /// How long a request waits where only others' holds are in its way, and what ends the wait early.
 pub struct Patience<'p> {
     pub longest: Duration,
+    /// It may be held back where a policy says so: it has not begun.
+    pub delays: bool,
     /// Ends when the client has left.
     pub gone: Pin<&'p mut (dyn Future<Output = ()> + Send)>,
 }
@@ -37,6 +39,7 @@ impl Patience<'_> {
     pub fn again(&mut self) -> Patience<'_> {
         Patience {
             longest: self.longest,
+            delays: self.delays,
             gone: self.gone.as_mut(),
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::heads::{self, Heads, HeadsFile};
+use super::redo;
 use super::{Change, Month, Pair, Store, StoreError, Stores};
 use crate::journal::frame::Head;
 
@@ -72,7 +73,9 @@ impl DiskStores {
         }
         let disk = Arc::new(Disk {
             database: open_patiently(&dir)?,
+            dir: dir.clone(),
         });
+        disk.redo().map_err(|error| cannot_open(&dir, &error))?;
         // The folder's own name must survive a power cut, too.
         sync_dir(dir.parent().unwrap_or(&self.dir));
         open.retain(|_, known| known.strong_count() > 0);
@@ -129,10 +132,11 @@ impl Stores for DiskStores {
 /// One sled database, its default tree alone.
 struct Disk {
     database: sled::Db,
+    dir: PathBuf,
 }
 
-impl Store for Disk {
-    fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError> {
+impl Disk {
+    fn apply_at_once(&self, batch: impl IntoIterator<Item = Change>) -> Result<(), StoreError> {
         let mut changes = sled::Batch::default();
         for change in batch {
             match change {
@@ -141,6 +145,36 @@ impl Store for Disk {
             }
         }
         self.database.apply_batch(changes).map_err(|error| failed(&error))
+    }
+
+    /// Applies what is written down already, so that a crash in between is made good by the next start.
+    fn apply_by_parts(&self, batch: Vec<Change>) -> Result<(), StoreError> {
+        let mut changes = batch.into_iter().peekable();
+        while changes.peek().is_some() {
+            self.apply_at_once(changes.by_ref().take(redo::PART_CHANGES))?;
+        }
+        self.flush()?;
+        redo::remove(&self.dir).map_err(|error| self.redo_failed(&error))
+    }
+
+    /// Ends what a crash has left half done.
+    fn redo(&self) -> Result<(), StoreError> {
+        let left = redo::read(&self.dir).map_err(|error| self.redo_failed(&error))?;
+        self.apply_by_parts(left.unwrap_or_default())
+    }
+
+    fn redo_failed(&self, error: &std::io::Error) -> StoreError {
+        StoreError::Io(format!("{}: {error}", self.dir.display()))
+    }
+}
+
+impl Store for Disk {
+    fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError> {
+        if batch.len() <= redo::CHANGES_MAX {
+            return self.apply_at_once(batch);
+        }
+        redo::write(&self.dir, &batch).map_err(|error| self.redo_failed(&error))?;
+        self.apply_by_parts(batch)
     }
 
     fn flush(&self) -> Result<(), StoreError> {
@@ -234,7 +268,7 @@ fn restrict(dir: &Path) {
 #[cfg(not(unix))]
 fn restrict(_dir: &Path) {}
 
-fn sync_dir(dir: &Path) {
+pub(super) fn sync_dir(dir: &Path) {
     if let Err(error) = File::open(dir).and_then(|dir| dir.sync_all()) {
         tracing::warn!(dir = %dir.display(), %error, "cannot sync the folder");
     }

@@ -13,6 +13,7 @@ use crate::journal::frame::Head;
 pub mod disk;
 pub mod heads;
 pub mod memory;
+mod redo;
 
 pub use disk::DiskStores;
 pub use heads::Heads;

@@ -38,6 +38,7 @@ fn what_eats_memory_is_stopped() {
         "local s = 'x' while true do s = s .. s end",
         "return table.create(1e8, 0)",
         "local t = {} while true do t = { t, string.rep('y', 1000) } end",
+        "local t = {} while true do t[#t + 1] = call.at end",
     ] {
         let failure = Bed::of(request).ask(&Call::default()).unwrap_err();
         assert!(
@@ -50,6 +51,33 @@ fn what_eats_memory_is_stopped() {
         .ask(&Call::default())
         .unwrap_err();
     assert_eq!(failure.cause, Cause::Deadline);
+}
+
+/// More than a VM keeps made, chosen again and again.
+#[test]
+fn what_a_choose_chooses_is_made_when_it_is_chosen_and_right_each_time() {
+    let text = "return { name = 'p', version = '1',
+      setup = function()
+        local names, values = {}, {}
+        for at = 1, 800 do
+          names[at], values[at] = 'n' .. at, { number = at, deep = { { at } } }
+        end
+        local circle = {}
+        circle.circle = circle
+        return { chosen = choose(names, values, 'exact'), circle = circle }
+      end,
+      request = function(_, _, book)
+        assert(book.circle.circle == book.circle)
+        for at = 1, 800 do
+          local value = book.chosen:of('n' .. at)
+          assert(value.number == at and value.deep[1][1] == at and table.isfrozen(value))
+        end
+        assert(book.chosen:of('n801') == nil)
+      end }";
+    let bed = Bed::new(set(vec![source("p", text)]));
+    for _ in 0..3 {
+        bed.ask(&Call::default()).unwrap();
+    }
 }
 
 #[test]

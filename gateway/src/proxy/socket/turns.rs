@@ -244,7 +244,7 @@ impl Turns {
         }
         let mut exchange = self.exchange(&rules, inspected);
         let guards = self.guards(busy);
-        let reserved = self.hold(&mut exchange, rules.config.hold.wait).await?;
+        let reserved = self.hold(&mut exchange, Some(rules.config.hold.wait)).await?;
         let edited = edited_body(&exchange, &reserved.changes);
         let mut unsent = Unsent(Some(reserved.into()));
         let (message, ..) = edited?;
@@ -286,7 +286,7 @@ impl Turns {
         let rules = self.gateway.rules.load_full();
         let mut exchange = self.unasked(&rules, meaning);
         let guards = self.guards(busy);
-        let (held, refusal) = match self.hold(&mut exchange, Duration::ZERO).await {
+        let (held, refusal) = match self.hold(&mut exchange, None).await {
             Ok(reserved) => (reserved.into(), None),
             Err(refusal) => (self.uncovered(&exchange).await?, Some(refusal)),
         };
@@ -487,13 +487,16 @@ impl Turns {
         Meter::of_messages(reader, exchange.operation.clone(), &exchange.rules.config.limits)
     }
 
-    async fn hold(&self, exchange: &mut Exchange, longest: Duration) -> Result<Reserved, Refusal> {
+    /// `longest`: how long it may wait for others' holds. `None`: it runs already, and with it all that the connection relays
+    /// would wait, so that nothing holds it back.
+    async fn hold(&self, exchange: &mut Exchange, longest: Option<Duration>) -> Result<Reserved, Refusal> {
         decide::bind(&self.gateway, exchange)?;
         session::admit(&self.gateway, exchange)?;
         // Where the client leaves, this future is dropped.
         let mut gone = pin!(std::future::pending());
         let patience = Patience {
-            longest,
+            longest: longest.unwrap_or_default(),
+            delays: longest.is_some(),
             gone: gone.as_mut(),
         };
         apply::hold(&self.gateway, exchange, patience).await

@@ -23,6 +23,8 @@ use crate::proxy::gateway::{Gateway, Way};
 use crate::proxy::guard::{Body, check_head};
 use crate::proxy::identify::{Identity, Target, find_target, identify, in_terms_of_dialect, query_value};
 use crate::proxy::inspect::Inspected;
+use crate::proxy::place::warning;
+use crate::proxy::rated;
 use crate::proxy::relay::relay;
 use crate::proxy::reply::Refusal;
 use crate::proxy::reserve::Unbounded;
@@ -102,6 +104,7 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     }
     let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
     let header = session.req_header().clone();
+    let model = query_value(header.uri.query().unwrap_or_default(), "model").filter(|model| !model.is_empty());
     let free = Target {
         billing: Billing::Free,
         ..target.clone()
@@ -114,14 +117,14 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
         free,
         identity.clone(),
         &header,
-        Inspected::plain(Body::own(Bytes::new()), None),
+        Inspected::plain(Body::own(Bytes::new()), model.clone()),
     );
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
+    let told = told(gateway, &handshake).map_err(refused)?;
     handshake.session_end = SessionEnd::of(gateway, &handshake);
     let answer = send(gateway, &handshake, session).await.map_err(refused)?;
     let Some(answer) = answer else { return Ok(None) };
-    let model = query_value(header.uri.query().unwrap_or_default(), "model").filter(|model| !model.is_empty());
     let who = Who {
         target,
         identity,
@@ -129,7 +132,22 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
         header,
         model,
     };
-    opening(gateway, answer, who, session).await.map_err(refused)
+    opening(gateway, answer, who, &told, session).await.map_err(refused)
+}
+
+/// What the policies say in the head of the handshake's answer, the only one that a connection has: theirs as of a call that
+/// costs nothing, and how the rates and budgets stand that each answer on it will be put on.
+fn told(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
+    let mut told = decide::admit_free(gateway, handshake)?;
+    let verdict = decide::outlook(gateway, handshake)?;
+    let now_ms = gateway.clock.now_ms();
+    let rates = verdict.rates.iter();
+    let rates: Vec<_> = rates.map(|rate| gateway.rates.standing(now_ms, &rate.asked)).collect();
+    told.extend(rated::headers(&rates));
+    let bounds = verdict.bounds.iter();
+    let standings: Vec<_> = bounds.map(|asked| gateway.ledger.standing(&asked.bound)).collect();
+    told.extend(warning(&verdict.bounds, &standings));
+    Ok(told)
 }
 
 fn knows(way: &Way, header: &RequestHeader) -> bool {
@@ -206,13 +224,14 @@ async fn opening(
     gateway: &Gateway,
     mut answer: Answer,
     who: Who,
+    told: &[(String, String)],
     session: &mut ServerSession,
 ) -> Result<Option<Opening>, Refusal> {
     let says = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
     match answer.header.status.as_u16() {
         101 => {}
         401 | 403 | 429 | 500.. => {
-            let relayed = relay(gateway, &who.handshake, answer, false, &[], &mut Unbounded, session).await;
+            let relayed = relay(gateway, &who.handshake, answer, false, told, &mut Unbounded, session).await;
             relayed.finish(session).await;
             return Ok(None);
         }
@@ -244,6 +263,9 @@ async fn opening(
     }
     head.insert_header("Connection", "Upgrade").map_err(|_| bad())?;
     head.insert_header("Upgrade", "websocket").map_err(|_| bad())?;
+    for (name, value) in told {
+        head.insert_header(name.clone(), value).map_err(|_| bad())?;
+    }
     let early = at_once(upstream.read_body_bytes()).await;
     let stream = Corked::uncorked(upstream.into_inner()).ok_or_else(bad)?;
     Ok(Some(Opening {
