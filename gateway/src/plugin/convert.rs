@@ -143,16 +143,39 @@ fn progress(progress: wit::Progress) -> Progress {
     }
 }
 
-pub(super) fn request(request: &Request) -> wit::Request {
+/// The lists of a request, as they are handed over.
+pub(super) struct Lists<'a> {
+    headers: Vec<(&'a str, &'a str)>,
+    markers: Vec<&'a str>,
+    characters: Vec<(&'a str, u64)>,
+}
+
+pub(super) fn lists(request: &Request) -> Lists<'_> {
+    Lists {
+        headers: request
+            .headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect(),
+        markers: request.markers.iter().map(String::as_str).collect(),
+        characters: request
+            .characters
+            .iter()
+            .map(|(path, count)| (&**path, *count))
+            .collect(),
+    }
+}
+
+pub(super) fn request<'a>(request: &'a Request, lists: &'a Lists<'a>) -> wit::Request<'a> {
     wit::Request {
-        method: request.method.clone(),
-        path: request.path.clone(),
-        operation: request.operation.clone(),
-        path_model: request.path_model.clone(),
-        headers: request.headers.clone(),
-        outline: request.outline.clone(),
-        markers: request.markers.clone(),
-        characters: request.characters.clone(),
+        method: &request.method,
+        path: &request.path,
+        operation: &request.operation,
+        path_model: request.path_model.as_deref(),
+        headers: &lists.headers,
+        outline: &request.outline,
+        markers: &lists.markers,
+        characters: &lists.characters,
     }
 }
 
@@ -226,24 +249,24 @@ pub(super) fn problem(problem: wit::Problem) -> Problem {
     }
 }
 
-pub(super) fn frame(frame: &AnswerFrame<'_>) -> wit::AnswerFrame {
+pub(super) fn frame<'a>(frame: &AnswerFrame<'a>) -> wit::AnswerFrame<'a> {
     wit::AnswerFrame {
-        operation: frame.operation.to_owned(),
-        event: frame.event.map(str::to_owned),
+        operation: frame.operation,
+        event: frame.event,
         streamed: frame.streamed,
         status: frame.status,
-        outline: frame.outline.to_owned(),
+        outline: frame.outline,
     }
 }
 
-pub(super) fn socket_message(message: &SocketMessage<'_>) -> wit::SocketMessage {
+pub(super) fn socket_message<'a>(message: &SocketMessage<'a>) -> wit::SocketMessage<'a> {
     wit::SocketMessage {
-        operation: message.operation.to_owned(),
+        operation: message.operation,
         sender: match message.sender {
             Sender::Client => wit::Sender::Client,
             Sender::Server => wit::Sender::Server,
         },
-        outline: message.outline.to_owned(),
+        outline: message.outline,
     }
 }
 
@@ -348,10 +371,10 @@ pub(super) fn ending(ending: Ending) -> wit::Ending {
     }
 }
 
-pub(super) fn refusal(refusal: &Refusal) -> wit::Refusal {
+pub(super) fn refusal(refusal: &Refusal) -> wit::Refusal<'_> {
     wit::Refusal {
         status: refusal.status,
-        code: refusal.code.clone(),
-        object: refusal.object.clone(),
+        code: &refusal.code,
+        object: &refusal.object,
     }
 }

@@ -16,7 +16,12 @@ use super::dialect::{
 use super::engine::{TICK, engine};
 
 pub(super) mod bindings {
-    wasmtime::component::bindgen!({ path: "../sdk/wit/v1", world: "provider" });
+    // What a call hands over is copied into the plugin's memory anyway: it is borrowed until then.
+    wasmtime::component::bindgen!({
+        path: "../sdk/wit/v1",
+        world: "provider",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
 }
 
 use bindings::{Provider, ProviderPre};
@@ -158,8 +163,9 @@ impl Dialect for Host {
     }
 
     fn inspect(&self, request: &Request) -> Result<Call, DialectError> {
-        let request = convert::request(request);
-        match self.call(|provider, store| provider.call_inspect(store, &request))? {
+        let lists = convert::lists(request);
+        let request = convert::request(request, &lists);
+        match self.call(|provider, store| provider.call_inspect(store, request))? {
             Ok(call) => convert::call(call, &self.info).map_err(|reason| self.failed(reason)),
             Err(problem) => Err(DialectError::Problem(convert::problem(problem))),
         }
@@ -167,7 +173,7 @@ impl Dialect for Host {
 
     fn read(&self, frame: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError> {
         let frame = convert::frame(frame);
-        let reading = self.call(|provider, store| provider.call_read(store, &frame))?;
+        let reading = self.call(|provider, store| provider.call_read(store, frame))?;
         reading
             .map(convert::reading)
             .transpose()
@@ -187,12 +193,12 @@ impl Dialect for Host {
 
     fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError> {
         let refusal = convert::refusal(refusal);
-        self.call(|provider, store| provider.call_error_body(store, operation, &refusal))
+        self.call(|provider, store| provider.call_error_body(store, operation, refusal))
     }
 
     fn meaning_of(&self, message: &SocketMessage<'_>) -> Result<Option<Meaning>, DialectError> {
         let message = convert::socket_message(message);
-        let meaning = self.call(|provider, store| provider.call_meaning_of(store, &message))?;
+        let meaning = self.call(|provider, store| provider.call_meaning_of(store, message))?;
         meaning
             .map(convert::meaning)
             .transpose()

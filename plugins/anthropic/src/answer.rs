@@ -62,9 +62,30 @@ struct Target<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(from = "Told")]
 struct Usage {
-    #[serde(flatten)]
     counts: Counts,
+    server_tool_use: Option<ServerToolUse>,
+    output_tokens_details: Option<OutputDetails>,
+    service_tier: Option<String>,
+    speed: Option<String>,
+    inference_geo: Option<String>,
+    iterations: Option<Vec<Iteration>>,
+}
+
+/// A usage with its counts beside the rest, as it is told. Flattened by serde it would be copied first, whole.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    input_tokens: Option<Units>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<Units>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<Units>,
+    #[serde(default)]
+    cache_creation: Option<Breakdown>,
+    #[serde(default)]
+    output_tokens: Option<Units>,
     #[serde(default)]
     server_tool_use: Option<ServerToolUse>,
     #[serde(default)]
@@ -77,6 +98,26 @@ struct Usage {
     inference_geo: Option<String>,
     #[serde(default)]
     iterations: Option<Vec<Iteration>>,
+}
+
+impl From<Told> for Usage {
+    fn from(told: Told) -> Usage {
+        Usage {
+            counts: Counts {
+                input_tokens: told.input_tokens,
+                cache_read_input_tokens: told.cache_read_input_tokens,
+                cache_creation_input_tokens: told.cache_creation_input_tokens,
+                cache_creation: told.cache_creation,
+                output_tokens: told.output_tokens,
+            },
+            server_tool_use: told.server_tool_use,
+            output_tokens_details: told.output_tokens_details,
+            service_tier: told.service_tier,
+            speed: told.speed,
+            inference_geo: told.inference_geo,
+            iterations: told.iterations,
+        }
+    }
 }
 
 /// What a report says of one run of a model. An absent count is unknown, not zero: a stream's later reports leave out

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 /// More units than any one answer can bill: a report above it is refused.
 pub const UNITS_MAX: u64 = 1_000_000_000;
 
+/// Kinds that most answers count at most.
+const KINDS_USUAL: usize = 6;
+
 /// A count in a provider's report. Absent and `null` are zero, and `12.0` is 12, as some providers write it; negative,
 /// fractional and absurd ones do not parse, and with them the whole report does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +78,13 @@ impl Tally {
     pub fn add(&mut self, kind: Kind, units: u64) {
         match self.counts.iter_mut().find(|count| count.kind == kind) {
             Some(count) => count.units = count.units.saturating_add(units),
-            None => self.counts.push(Count { kind, units }),
+            None => {
+                if self.counts.is_empty() {
+                    // One allocation for what most answers count.
+                    self.counts.reserve(KINDS_USUAL);
+                }
+                self.counts.push(Count { kind, units });
+            }
         }
     }
 

@@ -173,6 +173,8 @@ impl Store for Disk {
         if batch.len() <= redo::CHANGES_MAX {
             return self.apply_at_once(batch);
         }
+        // What went before must not be lost where this is kept.
+        self.flush()?;
         redo::write(&self.dir, &batch).map_err(|error| self.redo_failed(&error))?;
         self.apply_by_parts(batch)
     }

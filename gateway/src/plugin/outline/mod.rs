@@ -8,6 +8,7 @@ pub mod form;
 mod scan;
 mod shape;
 mod splice;
+mod string;
 #[cfg(test)]
 mod tests;
 

@@ -5,32 +5,44 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::shape::{NONE, NodeId, ROOT, Shape, Wanted, medium_index};
+use super::string::{decode, plain_len};
 use super::{DOC_BYTES_MAX, Outline, OutlineError, OutlineErrorKind as Kind, PIECES_MAX, Piece, TEXT_RANGES_MAX};
 use crate::plugin::dialect::{Medium, ProgressPart};
 
+/// Most outlines are no longer.
+const DOC_BYTES_USUAL: usize = 512;
 /// Keys of one object compared one by one; with more of them a hash set takes over.
 const KEYS_LINEAR_MAX: usize = 16;
-/// Bytes of a string looked at one by one before memchr is worth its start.
-const STRING_LINEAR_MAX: usize = 32;
 
 /// Reads one JSON document. Refuses everything that is not exactly one, deeper than `depth_max`, or ambiguous: a key
 /// twice in the top-level object, in an object on the way to a wanted value, or in a wanted value.
 pub fn outline(json: &[u8], shape: &Shape, depth_max: u32) -> Result<Outline, OutlineError> {
-    if let Err(error) = std::str::from_utf8(json) {
-        return Err(OutlineError {
-            kind: Kind::Utf8,
-            offset: error.valid_up_to(),
-        });
-    }
+    let text = std::str::from_utf8(json).map_err(|error| OutlineError {
+        kind: Kind::Utf8,
+        offset: error.valid_up_to(),
+    })?;
     let mut scanner = Scanner {
+        text,
         bytes: json,
         pos: 0,
         shape,
         depth_max: depth_max as usize,
         stack: Vec::with_capacity(8),
         keys: Vec::with_capacity(16),
+        next: Context {
+            node: ROOT,
+            shown: true,
+            wanted: false,
+            text: shape.all_text,
+            medium: None,
+            mark: 0,
+            element: false,
+        },
         out: Outline {
             bytes: json.len() as u64,
+            doc: String::with_capacity(json.len().min(DOC_BYTES_USUAL)),
+            spans: Vec::with_capacity(8),
+            places: Vec::with_capacity(8),
             ..Outline::default()
         },
     };
@@ -68,10 +80,15 @@ struct Frame<'a> {
     /// Keys are compared: no key may come twice.
     checked: bool,
     keys_start: usize,
-    many: Option<HashSet<Cow<'a, [u8]>>>,
+    /// Boxed: few objects have so many keys, and frames are moved about.
+    many: Option<Box<HashSet<Cow<'a, [u8]>>>>,
+    /// Elements that may be shown.
+    items_max: usize,
 }
 
 struct Scanner<'a, 's> {
+    text: &'a str,
+    /// The same.
     bytes: &'a [u8],
     pos: usize,
     shape: &'s Shape,
@@ -79,6 +96,8 @@ struct Scanner<'a, 's> {
     stack: Vec<Frame<'a>>,
     /// Keys of the checked objects that are open, one after the other.
     keys: Vec<Cow<'a, [u8]>>,
+    /// The value that comes next.
+    next: Context,
     out: Outline,
 }
 
@@ -86,28 +105,10 @@ type Step<T> = Result<T, OutlineError>;
 
 impl<'a> Scanner<'a, '_> {
     fn document(&mut self) -> Step<()> {
-        let root = Context {
-            node: ROOT,
-            shown: true,
-            wanted: false,
-            text: self.shape.all_text,
-            medium: None,
-            mark: 0,
-            element: false,
-        };
         self.space();
         let start = self.pos;
-        let mut context = root;
-        loop {
-            // A container opens and hands over its first value's context; anything else is a whole value.
-            match self.value(context)? {
-                Some(first) => context = first,
-                None => match self.after()? {
-                    Some(next) => context = next,
-                    None => break,
-                },
-            }
-        }
+        // A container opens before its first value; anything else is a whole value.
+        while self.value()? || self.after()? {}
         self.out.root = start..self.pos;
         let inside = self
             .bytes
@@ -126,8 +127,9 @@ impl<'a> Scanner<'a, '_> {
         Ok(())
     }
 
-    /// Reads a scalar or an empty container whole, or opens a container and returns its first value's context.
-    fn value(&mut self, context: Context) -> Step<Option<Context>> {
+    /// Reads a scalar or an empty container whole, or opens a container: true, and its first value is next.
+    fn value(&mut self) -> Step<bool> {
+        let context = self.next;
         let start = self.pos;
         match self.peek()? {
             byte @ (b'{' | b'[') => return self.open(context, byte == b'{'),
@@ -141,17 +143,17 @@ impl<'a> Scanner<'a, '_> {
                 self.literal(b"null")?;
                 self.finish(&context, start, false);
                 // `null` at a media path is no item.
-                return Ok(None);
+                return Ok(false);
             }
             b'-' | b'0'..=b'9' => self.number()?,
             _ => return self.fail(Kind::Syntax),
         }
         self.count_item(&context);
         self.finish(&context, start, false);
-        Ok(None)
+        Ok(false)
     }
 
-    fn open(&mut self, context: Context, object: bool) -> Step<Option<Context>> {
+    fn open(&mut self, context: Context, object: bool) -> Step<bool> {
         if self.stack.len() >= self.depth_max {
             return self.fail(Kind::Depth);
         }
@@ -181,6 +183,7 @@ impl<'a> Scanner<'a, '_> {
             checked: object && (self.stack.is_empty() || way || wanted),
             keys_start: self.keys.len(),
             many: None,
+            items_max: node.map_or(0, |node| node.items_max as usize),
         };
         self.stack.push(frame);
         self.pos += 1;
@@ -189,23 +192,25 @@ impl<'a> Scanner<'a, '_> {
         if self.peek()? == close {
             self.pos += 1;
             self.close();
-            return Ok(None);
+            return Ok(false);
         }
-        self.next_value().map(Some)
+        self.next_value()?;
+        Ok(true)
     }
 
-    /// After a whole value: closes what ends here, and returns the context of the next value, if there is one.
-    fn after(&mut self) -> Step<Option<Context>> {
+    /// After a whole value: closes what ends here. False: there is no next value.
+    fn after(&mut self) -> Step<bool> {
         loop {
             let Some(object) = self.stack.last().map(|frame| frame.object) else {
-                return Ok(None);
+                return Ok(false);
             };
             self.space();
             match (self.peek()?, object) {
                 (b',', _) => {
                     self.pos += 1;
                     self.space();
-                    return self.next_value().map(Some);
+                    self.next_value()?;
+                    return Ok(true);
                 }
                 (b'}', true) | (b']', false) => {
                     self.pos += 1;
@@ -217,7 +222,7 @@ impl<'a> Scanner<'a, '_> {
     }
 
     /// Reads the key, where there is one, and leaves the position at the value.
-    fn next_value(&mut self) -> Step<Context> {
+    fn next_value(&mut self) -> Step<()> {
         let Some(frame) = self.stack.last() else {
             return self.fail(Kind::Syntax);
         };
@@ -245,47 +250,29 @@ impl<'a> Scanner<'a, '_> {
         } else if node != NONE {
             child = self.shape.element(node);
         }
-        Ok(self.enter(child))
+        self.enter(child);
+        Ok(())
     }
 
-    /// The context of a child, with its comma and key written where it may be shown.
-    fn enter(&mut self, child: NodeId) -> Context {
+    /// A child comes next: its comma and key are written where it may be shown.
+    fn enter(&mut self, child: NodeId) {
         let node = self.shape.node(child);
-        let items_max = self
-            .stack
-            .last()
-            .and_then(|f| self.shape.node(f.context.node))
-            .map_or(0, |node| node.items_max);
         let mark = self.out.doc.len();
-        let Some(frame) = self.stack.last_mut() else {
-            return Context {
-                node: NONE,
-                shown: false,
-                wanted: false,
-                text: false,
-                medium: None,
-                mark,
-                element: false,
-            };
-        };
+        let Some(frame) = self.stack.last_mut() else { return };
         let element = !frame.object;
-        let within = !element || frame.count < items_max as usize;
+        let within = !element || frame.count < frame.items_max;
         let shown = frame.built && within && node.is_some_and(|node| node.on_path) && mark < DOC_BYTES_MAX;
         if shown {
             if frame.written > 0 {
                 self.out.doc.push(',');
             }
             frame.written += 1;
-            if frame.object
-                && let Some(name) = self.shape.name(frame.context.node, child)
-            {
-                self.out.doc.push('"');
-                self.out.doc.push_str(name);
-                self.out.doc.push_str("\":");
+            if let Some(node) = node.filter(|_| frame.object) {
+                push_key(&mut self.out.doc, &node.name);
             }
         }
         frame.count += 1;
-        Context {
+        self.next = Context {
             node: child,
             shown,
             wanted: frame.context.wanted,
@@ -293,7 +280,7 @@ impl<'a> Scanner<'a, '_> {
             medium: node.and_then(|node| node.medium).or(frame.context.medium),
             mark,
             element,
-        }
+        };
     }
 
     fn close(&mut self) {
@@ -362,7 +349,7 @@ impl<'a> Scanner<'a, '_> {
         if span.len() > want.max_bytes || self.out.doc.len() + span.len() > DOC_BYTES_MAX {
             return false;
         }
-        let Some(raw) = self.bytes.get(span).and_then(|raw| std::str::from_utf8(raw).ok()) else {
+        let Some(raw) = self.text.get(span) else {
             return false;
         };
         if built {
@@ -372,12 +359,8 @@ impl<'a> Scanner<'a, '_> {
                 if parent.written > 1 {
                     self.out.doc.push(',');
                 }
-                if parent.object
-                    && let Some(name) = self.shape.name(parent.context.node, context.node)
-                {
-                    self.out.doc.push('"');
-                    self.out.doc.push_str(name);
-                    self.out.doc.push_str("\":");
+                if let Some(node) = self.shape.node(context.node).filter(|_| parent.object) {
+                    push_key(&mut self.out.doc, &node.name);
                 }
             }
         }
@@ -432,10 +415,17 @@ impl<'a> Scanner<'a, '_> {
         } else {
             let mut many: HashSet<_> = self.keys.drain(frame.keys_start..).collect();
             many.insert(key);
-            frame.many = Some(many);
+            frame.many = Some(Box::new(many));
         }
         Ok(())
     }
+}
+
+/// A member's key. Names of paths need no escaping.
+fn push_key(doc: &mut String, name: &str) {
+    doc.push('"');
+    doc.push_str(name);
+    doc.push_str("\":");
 }
 
 /// Tokens.
@@ -511,31 +501,20 @@ impl Scanner<'_, '_> {
         let mut at = start;
         let mut escaped = false;
         loop {
-            let rest = self.bytes.get(at..).unwrap_or_default();
-            let stop = match rest
-                .iter()
-                .take(STRING_LINEAR_MAX)
-                .position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
-            {
-                Some(stop) => stop,
-                None => {
-                    let stop = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                    let plain = rest.get(..stop).unwrap_or_default();
-                    control(plain).unwrap_or(stop)
-                }
-            };
-            self.pos = at + stop;
-            match rest.get(stop) {
-                None => return self.fail(Kind::Eof),
+            at += plain_len(self.bytes.get(at..).unwrap_or_default());
+            match self.bytes.get(at) {
                 Some(b'"') => {
-                    self.pos += 1;
-                    return Ok((start..at + stop, escaped));
+                    self.pos = at + 1;
+                    return Ok((start..at, escaped));
                 }
                 Some(b'\\') => {
                     escaped = true;
-                    at = self.pos + 1 + self.escape(self.pos + 1)?;
+                    at += 1 + self.escape(at + 1)?;
                 }
-                Some(_) => return self.fail(Kind::Control),
+                end => {
+                    self.pos = at;
+                    return self.fail(if end.is_some() { Kind::Control } else { Kind::Eof });
+                }
             }
         }
     }
@@ -562,78 +541,5 @@ impl Scanner<'_, '_> {
             },
             Some(_) => bad,
         }
-    }
-}
-
-/// Where the first control character stands. Looks at whole blocks first, which compilers turn into vector code.
-fn control(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for block in bytes.chunks(64) {
-        if block.iter().fold(false, |any, byte| any | (*byte < 0x20)) {
-            return block.iter().position(|byte| *byte < 0x20).map(|offset| at + offset);
-        }
-        at += block.len();
-    }
-    None
-}
-
-/// A key's bytes without escapes. A lone surrogate, which no UTF-8 can say, becomes its three-byte form, so that it
-/// equals nothing but itself.
-pub(super) fn decode(raw: &[u8], escaped: bool) -> Cow<'_, [u8]> {
-    if !escaped {
-        return Cow::Borrowed(raw);
-    }
-    let mut out = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        if *first != b'\\' {
-            out.push(*first);
-            continue;
-        }
-        let Some((kind, tail)) = rest.split_first() else { break };
-        rest = tail;
-        match kind {
-            b'b' => out.push(0x08),
-            b'f' => out.push(0x0c),
-            b'n' => out.push(b'\n'),
-            b'r' => out.push(b'\r'),
-            b't' => out.push(b'\t'),
-            b'u' => {
-                let high = hex(rest);
-                rest = rest.get(4..).unwrap_or_default();
-                let low = rest
-                    .strip_prefix(b"\\u")
-                    .map(hex)
-                    .filter(|low| (0xdc00..0xe000).contains(low));
-                let code = match low {
-                    Some(low) if (0xd800..0xdc00).contains(&high) => {
-                        rest = rest.get(6..).unwrap_or_default();
-                        0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)
-                    }
-                    _ => high,
-                };
-                push_code(&mut out, code);
-            }
-            other => out.push(*other),
-        }
-    }
-    Cow::Owned(out)
-}
-
-fn hex(bytes: &[u8]) -> u32 {
-    bytes.iter().take(4).fold(0, |value, byte| {
-        value * 16 + char::from(*byte).to_digit(16).unwrap_or(0)
-    })
-}
-
-fn push_code(out: &mut Vec<u8>, code: u32) {
-    match char::from_u32(code) {
-        Some(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        None => out.extend_from_slice(&[
-            0xe0 | (code >> 12 & 0x0f) as u8,
-            0x80 | (code >> 6 & 0x3f) as u8,
-            0x80 | (code & 0x3f) as u8,
-        ]),
     }
 }

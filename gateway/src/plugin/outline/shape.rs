@@ -30,6 +30,8 @@ pub(super) const ROOT: NodeId = 0;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
+    /// The last segment of the path to here.
+    pub(super) name: String,
     members: Vec<(String, NodeId)>,
     any: Option<NodeId>,
     pub(super) want: Option<Wanted>,
@@ -150,12 +152,6 @@ impl Shape {
             .map_or(NONE, |(_, child)| *child)
     }
 
-    /// The name under which `child` hangs below `id`.
-    pub(super) fn name(&self, id: NodeId, child: NodeId) -> Option<&str> {
-        let (name, _) = self.node(id)?.members.iter().find(|(_, member)| *member == child)?;
-        Some(name)
-    }
-
     /// The node of every element of an array at `id`.
     pub(super) fn element(&self, id: NodeId) -> NodeId {
         self.node(id).and_then(|node| node.any).unwrap_or(NONE)
@@ -197,6 +193,7 @@ impl Shape {
             }
             if child == next {
                 self.nodes.push(Node {
+                    name: segment.to_owned(),
                     single,
                     ..Node::default()
                 });

@@ -154,8 +154,8 @@ fn duplicate_keys_are_refused_where_they_matter() {
 fn an_escaped_key_is_the_key() {
     let got = read(r#"{"m\u006Fdel":"x"}"#, &shape(&["model"], &[], &[]));
     assert_eq!(got.doc, r#"{"model":"x"}"#);
-    assert_eq!(scan::decode(br#"\ud83d\ude00\n\/"#, true), "😀\n/".as_bytes());
-    assert_eq!(scan::decode(br#"\ud83dx"#, true), b"\xed\xa0\xbdx".as_slice());
+    assert_eq!(string::decode(br#"\ud83d\ude00\n\/"#, true), "😀\n/".as_bytes());
+    assert_eq!(string::decode(br#"\ud83dx"#, true), b"\xed\xa0\xbdx".as_slice());
 }
 
 #[test]
@@ -429,6 +429,26 @@ proptest! {
         match ours {
             Err(OutlineError { kind: OutlineErrorKind::DuplicateKey, .. }) => prop_assert!(true),
             ours => prop_assert_eq!(ours.is_ok(), theirs, "{:?} {:?}", ours, String::from_utf8_lossy(&text)),
+        }
+    }
+
+    /// Strings are searched by words, long ones otherwise: wherever something stands in one, it is found.
+    #[test]
+    fn a_string_ends_where_json_says(mut text in prop::collection::vec(32_u8..127, 0..200), special in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), ended in any::<bool>()) {
+        text.retain(|byte| !matches!(byte, b'"' | b'\\'));
+        for (at, byte) in special {
+            text.insert(at.index(text.len() + 1), byte);
+        }
+        let json = [&b"\""[..], &text, &b"\""[..usize::from(ended)]].concat();
+        let plain = text.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\' | 0x80..));
+        let ours = outline(&json, &shape(&[], &[], &[]), 8);
+        let theirs = std::str::from_utf8(&json).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(&json).is_ok();
+        prop_assert_eq!(ours.is_ok(), theirs, "{:?} {:?}", ours, String::from_utf8_lossy(&json));
+        match (plain, ours) {
+            (None, Ok(found)) => prop_assert_eq!(found.text_bytes, text.len() as u64),
+            (None, Err(error)) => prop_assert_eq!((error.kind, error.offset), (OutlineErrorKind::Eof, json.len())),
+            (Some(at), Err(error)) => prop_assert!(error.kind == OutlineErrorKind::Utf8 || error.offset > at),
+            (Some(_), Ok(_)) => {}
         }
     }
 
