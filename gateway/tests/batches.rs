@@ -149,7 +149,7 @@ fn usage_that_contradicts_itself_is_flagged_and_estimated() {
     fetch(&gateway, FILE);
     fetch(&gateway, FILE);
     let entry = gateway.entry();
-    assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("absurd_usage"));
+    assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("contradictory_usage"));
     assert!(entry.settlement.usage.get(Kind::Output) > 0);
 }
 

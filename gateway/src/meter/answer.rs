@@ -611,7 +611,7 @@ impl Core {
     fn reason(&self, unreadable: bool) -> Option<&'static str> {
         let (seen, over) = (self.fold.usage_seen(), self.fold.final_seen());
         if self.fold.refused().is_some() {
-            Some(reason::ABSURD_USAGE)
+            Some(reason::CONTRADICTORY_USAGE)
         } else if self.encoded_badly && !(seen && over) {
             Some(reason::ENCODED)
         } else if self.failed_since_usage && !(seen && over) {

@@ -27,6 +27,8 @@ pub struct MeteredPart {
 /// Why a reading's usage was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    #[error("the plugin finds that it contradicts itself")]
+    Contradictory,
     #[error("more than {UNITS_MAX} units of one kind")]
     Units,
     #[error("more than {PARTS_MAX} parts")]
@@ -75,6 +77,9 @@ impl Fold {
         }
         self.failed |= reading.failed;
         self.final_seen |= reading.is_final;
+        if reading.contradictory {
+            self.refused = Some(Refused::Contradictory);
+        }
         let bears = reading.parts.iter().any(|part| !part.usage.is_empty());
         if !bears {
             return false;

@@ -20,8 +20,8 @@ pub const PLUGIN_FAILED: &str = "plugin_failed";
 pub const NOT_FETCHED: &str = "not_fetched";
 /// The lines of a batch's results were cut off, or not all of them can be read: the rest is billed with the next fetch.
 pub const BROKEN_RESULTS: &str = "broken_results";
-/// The usage read is beyond belief.
-pub const ABSURD_USAGE: &str = "absurd_usage";
+/// The usage told cannot be believed: it contradicts itself, or is negative, fractional or above 10^9.
+pub const CONTRADICTORY_USAGE: &str = "contradictory_usage";
 /// No row of the price book fits the model.
 pub const UNPRICED_MODEL: &str = "unpriced_model";
 /// The row states no price for a kind that was used: the documented stand-in was taken.

@@ -282,6 +282,7 @@ pub(super) fn reading(reading: wit::Reading) -> Result<Reading, String> {
         pending: reading.pending,
         service_tier: short_option(reading.service_tier)?,
         parts: reading.parts.into_iter().map(part).collect::<Result<_, _>>()?,
+        contradictory: reading.contradictory,
         reported_cost: reading.reported_cost.map(decimal).transpose()?,
         usage_only: reading.usage_only,
         is_final: reading.final_,

@@ -163,6 +163,7 @@ pub struct Reading {
     pub pending: bool,
     pub service_tier: Option<String>,
     pub parts: Vec<ReadingPart>,
+    pub contradictory: bool,
     pub reported_cost: Option<String>,
     pub usage_only: bool,
     pub is_final: bool,

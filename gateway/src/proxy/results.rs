@@ -62,7 +62,7 @@ impl Results {
         let mut parts = line.parts;
         if parts.is_empty() {
             // Its usage cannot be believed: what it wrote can be counted, what it read cannot.
-            self.reason = self.reason.or(Some(reason::ABSURD_USAGE));
+            self.reason = self.reason.or(Some(reason::CONTRADICTORY_USAGE));
             let mut own = MeteredPart::default();
             own.usage
                 .set(Kind::Output, gateway.estimator.text_tokens(model, &line.text).tokens);

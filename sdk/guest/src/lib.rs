@@ -5,6 +5,7 @@
 //! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
 //! strictly and write the endings and refusals that most dialects share.
 
+pub mod answer;
 pub mod aws_event;
 pub mod fields;
 pub mod openai_error;
@@ -158,6 +159,7 @@ pub fn reading() -> Reading {
         pending: false,
         service_tier: None,
         parts: vec![],
+        contradictory: false,
         reported_cost: None,
         usage_only: false,
         final_: false,
