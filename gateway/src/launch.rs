@@ -25,7 +25,6 @@ use crate::proxy::breaker::State;
 use crate::proxy::drain::Drain;
 use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::proxy::guard::BodyBudget;
-use crate::proxy::handover::Handover;
 use crate::proxy::lookout::Lookout;
 use crate::proxy::progress::Progress;
 use crate::proxy::server::{self, Running, ServeError};
@@ -187,7 +186,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),
-        control: Handover::new(config.control.socket.clone()),
+        control: config.control.socket.clone(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),

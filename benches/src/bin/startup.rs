@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p agentledger-benches --bin startup -- BINARY [ROUNDS]`
 //!
-//! Every round is a process of its own on the same ledger folder: the first finds nothing there, the later ones whatever a
-//! start leaves for the next.
+//! Every round is a process of its own on the same ledger and cache folders: the first finds nothing there, the later ones
+//! whatever a start leaves for the next, the plugins' machine code among it.
 
 use std::error::Error;
 use std::io::Write;
@@ -16,6 +16,14 @@ use std::time::{Duration, Instant};
 use agentledger_benches::process;
 
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// One of each dialect, so that every built-in plugin is needed.
+const PROVIDERS: &str = "providers:
+  openai: {enabled: true}
+  anthropic: {enabled: true}
+  bedrock: {enabled: true, region: eu-central-1}
+  extra: {gemini: {enabled: true}, cohere: {enabled: true}}
+";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,7 +67,7 @@ fn start(binary: &Path, folder: &Path) -> Result<(Duration, f64), Failure> {
     std::fs::write(
         &config,
         format!(
-            "listen: \"{address}\"\nstorage: {{driver: sled, dsn: \"{}\"}}\nlog: {{level: error}}\n",
+            "listen: \"{address}\"\nstorage: {{driver: sled, dsn: \"{}\"}}\nlog: {{level: error}}\n{PROVIDERS}",
             ledger.display()
         ),
     )?;
@@ -67,6 +75,7 @@ fn start(binary: &Path, folder: &Path) -> Result<(Duration, f64), Failure> {
     let mut child = Command::new(binary)
         .args(["serve", "-c"])
         .arg(&config)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;

@@ -1,5 +1,8 @@
 //! Where a request enters: connections from pingora, each request through all the steps, each refusal to the one place
 //! that words it.
+//!
+//! A connection keeps room for the largest future it may wait on, and each request moves it. The rare and the large ones
+//! (sockets, the control plane, fetched results, a new connection upstream) are therefore boxed where they begin.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -84,7 +87,7 @@ impl HttpServerApp for Accept {
         let in_flight = gateway.drain.enter();
         let upgrade = is_websocket(session.req_header()) && !handover::is_control(session.req_header().uri.path());
         if upgrade {
-            socket::serve(gateway, session).await;
+            Box::pin(socket::serve(gateway, session)).await;
             return None;
         }
         let reusable = serve(gateway, &mut session).await;
@@ -133,7 +136,7 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
             readiness(gateway, session).await;
             return true;
         }
-        path if handover::is_control(path) => return handover::hand_over(gateway, session).await,
+        path if handover::is_control(path) => return Box::pin(handover::hand_over(gateway, session)).await,
         _ => {}
     }
     match exchange(gateway, session).await {
@@ -202,7 +205,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
-    let mut exchange = Exchange::new(
+    let mut exchange = Box::new(Exchange::new(
         id,
         at_ms,
         started,
@@ -211,7 +214,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         identity,
         session.req_header(),
         inspected,
-    );
+    ));
     let _running = report::begun(gateway);
     decide::bind(gateway, &mut exchange).map_err(refused)?;
     session::admit(gateway, &exchange).map_err(refused)?;
@@ -220,8 +223,8 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if !exchange.is_metered() {
         let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
         let passed = match exchange.billing {
-            Billing::Free | Billing::Metered => pass_unmetered(gateway, session, &exchange, &headers).await,
-            Billing::Fetched | Billing::FetchedLines => fetch(gateway, session, exchange, &headers).await,
+            Billing::Free | Billing::Metered => Box::pin(pass_unmetered(gateway, session, &exchange, &headers)).await,
+            Billing::Fetched | Billing::FetchedLines => Box::pin(fetch(gateway, session, *exchange, &headers)).await,
         };
         return passed.map_err(refused);
     }
@@ -264,7 +267,7 @@ async fn pass_unmetered(
 async fn metered(
     gateway: &Arc<Gateway>,
     session: &mut ServerSession,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     reserved: Reserved,
 ) -> Result<bool, Refusal> {
     let Reserved {

@@ -15,7 +15,7 @@ use crate::proxy::report;
 
 /// An exchange whose result is still to be fetched.
 pub struct Waiting {
-    pub exchange: Exchange,
+    pub exchange: Box<Exchange>,
     pub hold: Hold,
     pub verdict: Vec<Name>,
     /// The request's input as estimated for the hold.

@@ -1,9 +1,11 @@
 //! What all requests share: the rules of the moment (swapped whole on reload) and the parts that outlive them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentledger_ledger::{Clock, Ledger, Name};
 use arc_swap::ArcSwap;
+use pingora::connectors::http::Connector;
 
 use crate::config::{Config, Mount, Provider};
 use crate::meter::price::{PriceBook, Row};
@@ -14,9 +16,8 @@ use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
 use crate::proxy::guard::BodyBudget;
-use crate::proxy::handover::Handover;
 use crate::proxy::progress::{Bounds, Progress};
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{self, Upstream};
 use crate::rates::Rates;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -49,6 +50,8 @@ pub struct Rules {
     pub fingerprints: Fingerprints,
     /// How far back a session's steps are looked at.
     pub progress: Bounds,
+    /// Connections to all upstreams but those that have authorities of their own.
+    pub pool: Arc<Connector>,
 }
 
 /// Why rules could not be made of a configuration; the old ones stay.
@@ -73,6 +76,7 @@ impl Rules {
         fingerprints: Fingerprints,
         before: Option<&Rules>,
     ) -> Result<Rules, RulesError> {
+        let pool = before.map_or_else(|| upstream::pool(None), |rules| Arc::clone(&rules.pool));
         let mut ways: Vec<Arc<Way>> = Vec::with_capacity(config.providers.len());
         for provider in &config.providers {
             let own = ways.len();
@@ -96,7 +100,14 @@ impl Rules {
                     Some(way) => Arc::clone(way),
                     None => {
                         let beside = ways.get(own).map(Arc::as_ref);
-                        Arc::new(Way::new(spoken, mount, beside, plugin, config.limits.json_depth_max)?)
+                        Arc::new(Way::new(
+                            spoken,
+                            mount,
+                            beside,
+                            &pool,
+                            plugin,
+                            config.limits.json_depth_max,
+                        )?)
                     }
                 });
             }
@@ -108,6 +119,7 @@ impl Rules {
             ways,
             prices,
             fingerprints,
+            pool,
         })
     }
 }
@@ -124,6 +136,7 @@ impl Way {
         provider: Provider,
         mount: Option<&'static Mount>,
         beside: Option<&Way>,
+        pool: &Arc<Connector>,
         plugin: &Arc<Plugin>,
         depth_max: u32,
     ) -> Result<Way, RulesError> {
@@ -135,7 +148,7 @@ impl Way {
         let name: Name = provider.name.as_str().into();
         let (upstream, breaker) = match beside {
             Some(way) => (Arc::clone(&way.upstream), Arc::clone(&way.breaker)),
-            None => (Arc::new(Upstream::new(&provider)), Arc::default()),
+            None => (Arc::new(Upstream::new(&provider, pool)), Arc::default()),
         };
         Ok(Way {
             reader: Arc::new(reader),
@@ -190,8 +203,8 @@ pub struct Gateway {
     pub awaited: Awaited,
     /// What the sessions did lately.
     pub progress: Arc<Progress>,
-    /// The control plane, to which `/rpc`, `/metrics` and the dashboard are handed over.
-    pub control: Handover,
+    /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
+    pub control: PathBuf,
 }
 
 #[cfg(test)]

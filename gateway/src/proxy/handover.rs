@@ -1,12 +1,9 @@
 //! Requests for the control plane that come in on the proxy's port are handed over to its socket, with the peer's
 //! address, by which it knows that they are not its owner's.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::upstreams::peer::HttpPeer;
@@ -19,25 +16,8 @@ use crate::proxy::reply::{Refusal, refuse};
 
 /// Longest wait for the control plane: it has no slow upstream behind it.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Idle connections to the control plane, and how long they are kept.
-const POOL_SIZE: usize = 16;
+/// How long an idle connection to the control plane is kept.
 const KEPT_IDLE: Duration = Duration::from_secs(10);
-
-/// The way to the control plane's socket, and the connections kept to it.
-pub struct Handover {
-    socket: PathBuf,
-    connector: Connector,
-}
-
-impl Handover {
-    pub fn new(socket: PathBuf) -> Handover {
-        let options = ConnectorOptions::new(POOL_SIZE);
-        Handover {
-            socket,
-            connector: Connector::new(Some(options)),
-        }
-    }
-}
 
 pub fn is_control(path: &str) -> bool {
     matches!(path, "/" | "/rpc" | "/metrics" | "/api") || path.starts_with("/api/") || path.starts_with("/assets/")
@@ -61,10 +41,9 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     let body = read_body(session, limits, &gateway.bodies).await?;
     let header = request_for_control(session, body.bytes.len())?;
     let away = |_| Refusal::new(503, "control_unavailable", "the control plane does not answer").retry_after(1);
-    let control = &gateway.control;
-    let peer = HttpPeer::new_uds(&control.socket.to_string_lossy(), false, String::new()).map_err(away)?;
+    let peer = HttpPeer::new_uds(&gateway.control.to_string_lossy(), false, String::new()).map_err(away)?;
     let late = || Refusal::new(504, "control_timeout", "the control plane did not answer in time");
-    let connected = timeout(PATIENCE, control.connector.get_http_session(&peer))
+    let connected = timeout(PATIENCE, rules.pool.get_http_session(&peer))
         .await
         .map_err(|_| late())?;
     let (mut upstream, _) = connected.map_err(away)?;
@@ -103,10 +82,7 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     }
     let whole = upstream.response_done();
     if whole {
-        control
-            .connector
-            .release_http_session(upstream, &peer, Some(KEPT_IDLE))
-            .await;
+        rules.pool.release_http_session(upstream, &peer, Some(KEPT_IDLE)).await;
     }
     Ok(session.write_response_body(Bytes::new(), true).await.is_ok() && whole)
 }

@@ -1,6 +1,8 @@
-//! Connections to a provider: names resolved without blocking, one pool a provider, TLS always checked.
+//! Connections to a provider: names resolved without blocking, kept in a pool, TLS always checked.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,9 +18,17 @@ use crate::proxy::corked::Corked;
 
 /// How long a resolved name is used before it is asked again.
 const RESOLVED_MS: i64 = 30_000;
-/// Idle upstream connections kept for one provider.
-const POOL_SIZE: usize = 512;
+/// Idle connections that a pool keeps, whatever they lead to.
+const POOL_SIZE: usize = 2048;
 const POOL_IDLE: Duration = Duration::from_secs(90);
+
+/// A pool of connections, which trusts the authorities in the file, else those of the system. Reading the system's takes
+/// milliseconds and megabytes: one pool serves all providers that trust them.
+pub fn pool(ca_file: Option<&Path>) -> Arc<Connector> {
+    let mut options = ConnectorOptions::new(POOL_SIZE);
+    options.ca_file = ca_file.map(|path| path.display().to_string());
+    Arc::new(Connector::new(Some(options)))
+}
 
 /// HTTP/1.1 sends a request's head and body in one piece; h2 does so by itself.
 fn corked(session: HttpSession, peer: &HttpPeer) -> HttpSession {
@@ -46,7 +56,7 @@ pub enum ConnectError {
 pub struct Upstream {
     address: Address,
     timeouts: Timeouts,
-    connector: Connector,
+    pool: Arc<Connector>,
     resolved: Mutex<Option<(i64, Vec<SocketAddr>)>>,
 }
 
@@ -60,17 +70,13 @@ pub struct Connection {
 }
 
 impl Upstream {
-    pub fn new(provider: &Provider) -> Upstream {
-        let mut options = ConnectorOptions::new(POOL_SIZE);
-        options.ca_file = provider
-            .upstream
-            .ca_file
-            .as_ref()
-            .map(|path| path.display().to_string());
+    /// `common` is the pool of all providers without authorities of their own.
+    pub fn new(provider: &Provider, common: &Arc<Connector>) -> Upstream {
+        let ca_file = provider.upstream.ca_file.as_deref();
         Upstream {
+            pool: ca_file.map_or_else(|| Arc::clone(common), |file| pool(Some(file))),
             address: provider.upstream.clone(),
             timeouts: provider.timeouts.clone(),
-            connector: Connector::new(Some(options)),
             resolved: Mutex::new(None),
         }
     }
@@ -90,7 +96,8 @@ impl Upstream {
         if self.address.tls && self.address.h2 && !h1 {
             peer.options.set_http_version(2, 1);
         }
-        match self.connector.get_http_session(&peer).await {
+        // Boxed: the shake of hands is large, and most requests find a connection in the pool.
+        match Box::pin(self.pool.get_http_session(&peer)).await {
             Ok((session, reused)) => Ok(Connection {
                 // A pooled connection was corked when it was new.
                 session: if reused { session } else { corked(session, &peer) },
@@ -111,9 +118,9 @@ impl Upstream {
 
     /// Gives a connection whose answer was read to its end back to the pool.
     pub async fn release(&self, connection: Connection) {
-        self.connector
-            .release_http_session(connection.session, &connection.peer, Some(POOL_IDLE))
-            .await;
+        let Connection { session, peer, .. } = connection;
+        let released = self.pool.release_http_session(session, &peer, Some(POOL_IDLE));
+        Box::pin(released).await;
     }
 
     async fn resolve(&self, attempt: usize, now_ms: i64) -> Result<SocketAddr, ConnectError> {
