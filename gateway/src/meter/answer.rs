@@ -620,9 +620,9 @@ impl Core {
             Some(reason_of(fault))
         } else if unreadable && !seen {
             Some(reason::UNREADABLE)
-        } else if !seen {
+        } else if !seen && !self.truncated {
             Some(reason::NO_USAGE)
-        } else if self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered) {
+        } else if !seen || (self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered)) {
             Some(reason::INCOMPLETE)
         } else {
             None

@@ -420,6 +420,13 @@ mod tests {
             ..part(None, &[(output, 1)])
         };
         assert!(!Fold::default().add(reading(&[thinking])));
+        let told = Reading {
+            contradictory: true,
+            ..Reading::default()
+        };
+        assert!(!fold.add(told));
+        assert_eq!(fold.refused(), Some(Refused::Contradictory));
+        assert_eq!(fold.parts()[0].usage.get(Kind::Input), 10, "and stays");
         let many: Vec<_> = (0..=PARTS_MAX).map(|_| part(Some("m"), &[(output, 1)])).collect();
         let mut fold = Fold::default();
         assert!(!fold.add(reading(&many)));

@@ -8,7 +8,7 @@ pub const CLIENT_GONE: &str = "client_gone";
 pub const CUT: &str = "cut";
 /// The upstream broke off.
 pub const UPSTREAM_FAILED: &str = "upstream_failed";
-/// The stream ended after text that its last usage does not cover.
+/// The stream ended within an event, or after text that its last usage does not cover.
 pub const INCOMPLETE: &str = "incomplete_answer";
 /// Not JSON, not a stream of it, or longer than the limits.
 pub const UNREADABLE: &str = "unreadable_answer";
@@ -24,6 +24,8 @@ pub const BROKEN_RESULTS: &str = "broken_results";
 pub const CONTRADICTORY_USAGE: &str = "contradictory_usage";
 /// No row of the price book fits the model.
 pub const UNPRICED_MODEL: &str = "unpriced_model";
+/// Units were used that nothing has a price for, not even a stand-in: they are counted, and cost 0.
+pub const UNPRICED_UNIT: &str = "unpriced_unit";
 /// The row states no price for a kind that was used: the documented stand-in was taken.
 pub const PRICE_FALLBACK: &str = "price_fallback";
 /// The framing of an AWS event stream is at fault: the checksum of a message's prelude, or of all of it; its lengths; its

@@ -83,9 +83,7 @@ impl Results {
             .and_then(|found| found.quote.picos(&part.usage, part.reasoning, tier));
         let doubt = match &found {
             None => Some(reason::UNPRICED_MODEL),
-            Some(found) if found.reason.is_some() => found.reason,
-            Some(found) if !found.quote.fallbacks(usage, tier).is_empty() => Some(reason::PRICE_FALLBACK),
-            Some(_) => None,
+            Some(found) => found.reason.or(found.quote.fallbacks(usage, tier).reason()),
         };
         self.reason = self.reason.or(doubt);
         let at = match self.sums.iter().position(|sum| *sum.model == *model) {

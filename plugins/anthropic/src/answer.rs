@@ -159,7 +159,10 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         };
         reading.service_tier = priced_tier(tier, usage.speed.as_deref(), usage.inference_geo.as_deref());
     }
-    used(&mut reading, usage.and_then(|usage| usage.map_or(Ok(vec![]), |usage| parts(&usage))));
+    used(
+        &mut reading,
+        usage.and_then(|usage| usage.map_or(Ok(vec![]), |usage| parts(&usage))),
+    );
     if of_batch {
         reading.bill_id = text(body.custom_id);
         reading.service_tier = reading.service_tier.or_else(|| Some("batch".to_owned()));
@@ -255,7 +258,10 @@ fn add(tally: &mut Tally, counts: &Counts) -> Result<(), Contradiction> {
                 .0
                 .saturating_add(by.ephemeral_1h_input_tokens.0);
             let unnamed = total.map_or(Ok(0), |total| rest(total.0, named))?;
-            tally.add(Kind::CacheWrite5m, by.ephemeral_5m_input_tokens.0.saturating_add(unnamed));
+            tally.add(
+                Kind::CacheWrite5m,
+                by.ephemeral_5m_input_tokens.0.saturating_add(unnamed),
+            );
             tally.add(Kind::CacheWrite1h, by.ephemeral_1h_input_tokens.0);
         }
         (None, Some(total)) => tally.add(Kind::CacheWrite, total.0),

@@ -108,7 +108,10 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         Ok(None) => predicted(body.predictions.as_deref().unwrap_or_default()),
         Err(contradiction) => Err(*contradiction),
     };
-    let tier = usage.ok().flatten().and_then(|usage| usage.service_tier.or(usage.traffic_type));
+    let tier = usage
+        .ok()
+        .flatten()
+        .and_then(|usage| usage.service_tier.or(usage.traffic_type));
     let mut reading = Reading {
         model,
         response_id: text(body.id).filter(|id| !id.is_empty()),
@@ -125,8 +128,8 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
 /// Disjoint counts; `None` where there are none.
 ///
 /// Cached tokens lie inside the prompt's; what tools brought in, and thoughts, lie outside prompt and candidates. Pictures,
-/// films and documents are input like text, at one price; sound has its own, and so has each medium that is put out. A
-/// cached sound costs what the cache's price says.
+/// films and documents are input like text, at one price; sound has its own, cached or not, and so has each medium that is
+/// put out.
 fn counted(usage: &Usage) -> Result<Option<Tally>, Contradiction> {
     let counts = [
         usage.prompt_token_count,
@@ -156,10 +159,8 @@ fn counted(usage: &Usage) -> Result<Option<Tally>, Contradiction> {
     let audio_tools = of(&usage.tool_use_prompt_tokens_details, "AUDIO");
     rest(prompt, audio_given)?;
     rest(tools, audio_tools)?;
-    let audio_in = audio_given
-        .saturating_sub(of(&usage.cache_tokens_details, "AUDIO"))
-        .min(fresh)
-        + audio_tools;
+    let audio_cached = of(&usage.cache_tokens_details, "AUDIO");
+    let audio_in = audio_given.saturating_sub(audio_cached).min(fresh) + audio_tools;
     // Some models count their thoughts among the candidates' tokens: then these make up the total with the prompt.
     let inside = thoughts <= candidates
         && usage
@@ -171,7 +172,8 @@ fn counted(usage: &Usage) -> Result<Option<Tally>, Contradiction> {
     let text_out = rest(rest(output, audio_out)?, image_out)?;
     let mut tally = Tally::default();
     tally.add(Kind::Input, fresh + tools - audio_in);
-    tally.add(Kind::CacheRead, cached);
+    tally.add(Kind::CacheRead, rest(cached, audio_cached)?);
+    tally.add(Kind::CacheReadAudio, audio_cached);
     tally.add(Kind::AudioInput, audio_in);
     // The first elements of a stream may say nothing of the output yet.
     if usage.candidates_token_count.is_some() || usage.thoughts_token_count.is_some() {

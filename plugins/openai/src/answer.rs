@@ -332,12 +332,7 @@ impl<'a> Frame<'a> {
 
 /// Disjoint counts. Cached and written tokens lie inside the prompt's, audio and images inside both sides, reasoning inside
 /// output.
-fn part(
-    usage: &Usage<'_>,
-    research: &Research,
-    searches: u64,
-    operation: &str,
-) -> Result<Option<Part>, Contradiction> {
+fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) -> Result<Option<Part>, Contradiction> {
     if let Some(raw) = there(usage.seconds) {
         let mut tally = Tally::default();
         tally.add(Kind::Second, seconds(raw)?);
@@ -375,8 +370,9 @@ fn part(
         .0;
     let written = details.cache_write_tokens.0;
     let fresh = rest(rest(input, cached)?, written)?;
-    // Cached audio is counted as cached and as audio; what was cached is no longer audio to be paid in full.
+    // Cached audio is counted as cached and as audio. Nothing tells how much that is: what cannot be fresh is.
     let audio_in = details.audio_tokens.0.min(fresh);
+    let cached_audio = (details.audio_tokens.0 - audio_in).min(cached);
     // Only image models bill images apart; in a chat they are input like any other.
     let of_images = matches!(operation, IMAGES | IMAGE_EDITS | IMAGE_VARIATIONS);
     let image_in = if of_images {
@@ -393,7 +389,8 @@ fn part(
     let mut tally = Tally::default();
     tally.add(Kind::Input, fresh - audio_in - image_in);
     tally.add(Kind::Input, research.citations);
-    tally.add(Kind::CacheRead, cached);
+    tally.add(Kind::CacheRead, cached - cached_audio);
+    tally.add(Kind::CacheReadAudio, cached_audio);
     tally.add(Kind::CacheWrite5m, written);
     tally.add(Kind::Output, text_out);
     tally.add(Kind::Output, research.reasoning.unwrap_or(0));

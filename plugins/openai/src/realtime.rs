@@ -117,9 +117,11 @@ pub fn part(raw: &RawValue) -> Result<Option<Part>, Contradiction> {
     let audio = rest(details.audio_tokens.0, cached_audio)?;
     let image = rest(details.image_tokens.0, cached_image)?;
     let text = rest(rest(rest(input, cached)?, audio)?, image)?;
-    rest(rest(cached, cached_audio)?, cached_image)?;
+    let cached_text = rest(rest(cached, cached_audio)?, cached_image)?;
     tally.add(Kind::Input, text);
-    tally.add(Kind::CacheRead, cached);
+    tally.add(Kind::CacheRead, cached_text);
+    tally.add(Kind::CacheReadAudio, cached_audio);
+    tally.add(Kind::CacheReadImage, cached_image);
     tally.add(Kind::AudioInput, audio);
     tally.add(Kind::ImageInput, image);
     tally.add(Kind::Output, rest(output, said.audio_tokens.0)?);
@@ -158,7 +160,9 @@ mod tests {
             counts(usage).unwrap(),
             [
                 (Kind::Input, 32),
-                (Kind::CacheRead, 64),
+                (Kind::CacheRead, 40),
+                (Kind::CacheReadAudio, 20),
+                (Kind::CacheReadImage, 4),
                 (Kind::AudioInput, 30),
                 (Kind::ImageInput, 6),
                 (Kind::Output, 53),
@@ -169,7 +173,12 @@ mod tests {
             r#"{"input_tokens":100,"output_tokens":1,"input_token_details":{"audio_tokens":80,"cached_tokens":90}}"#;
         assert_eq!(
             counts(unsaid).unwrap(),
-            [(Kind::Input, 10), (Kind::CacheRead, 90), (Kind::Output, 1)]
+            [
+                (Kind::Input, 10),
+                (Kind::CacheRead, 10),
+                (Kind::CacheReadAudio, 80),
+                (Kind::Output, 1)
+            ]
         );
     }
 

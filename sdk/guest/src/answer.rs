@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn a_reading_that_says_nothing_is_none() {
         assert!(said(reading()).is_none());
-        let failed = Reading { failed: true, ..reading() };
+        let failed = Reading {
+            failed: true,
+            ..reading()
+        };
         assert!(said(failed).is_some());
         assert_eq!(text(Some(&raw("\"a\""))).as_deref(), Some("a"));
         assert!(text(Some(&raw("7"))).is_none() && text(Some(&raw("null"))).is_none());
