@@ -141,7 +141,7 @@ fn what_was_billed_is_known_after_a_restart() {
 }
 
 #[test]
-fn a_hold_that_still_waits_at_the_end_is_recovered_and_not_billed_twice() {
+fn a_hold_that_still_waits_at_the_end_is_recovered_and_corrected_by_the_result_once() {
     let upstream = background(&[DONE]);
     let gateway = Gateway::to(&upstream);
     assert_eq!(gateway.client.post("/v1/responses", ASK).status, 200);
@@ -154,8 +154,8 @@ fn a_hold_that_still_waits_at_the_end_is_recovered_and_not_billed_twice() {
     );
     for _ in 0..2 {
         fetch(&gateway, "/v1/responses/resp_bg");
+        assert_corrected(&gateway);
     }
-    assert_eq!(gateway.entries().len(), 1);
 }
 
 #[test]
@@ -166,8 +166,32 @@ fn a_result_that_nobody_fetches_is_entered_at_what_it_held() {
     let entry = gateway.entries_of(1).remove(0);
     assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("not_fetched"));
     assert_eq!(entry.settlement.cost, entry.held);
-    fetch(&gateway, "/v1/responses/resp_bg");
+    for _ in 0..2 {
+        fetch(&gateway, "/v1/responses/resp_bg");
+        assert_corrected(&gateway);
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| fetch(&gateway, "/v1/responses/resp_bg"));
+        }
+    });
+    assert_corrected(&gateway);
+    let metrics = gateway.client.get("/metrics").text();
+    let given_back = entry.held.saturating_sub(usd(COST));
+    let line = format!("agentledger_corrected_usd_total{{provider=\"openai\",direction=\"down\"}} {given_back}");
+    assert!(metrics.contains(&line), "{line} is not in {metrics}");
+}
+
+/// One entry, that says what was held; and books that count what the result said.
+fn assert_corrected(gateway: &Gateway) {
     assert_eq!(gateway.entries().len(), 1);
+    for account in ["key:", "global", "model:"] {
+        let rows = gateway.balances(account);
+        assert!(!rows.is_empty(), "{account}");
+        for row in rows {
+            assert_eq!((row.posted.usd, row.posted.tokens), (usd(COST), 440), "{row:?}");
+        }
+    }
 }
 
 #[test]

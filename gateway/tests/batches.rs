@@ -149,7 +149,7 @@ fn usage_that_contradicts_itself_is_flagged_and_estimated() {
     fetch(&gateway, FILE);
     fetch(&gateway, FILE);
     let entry = gateway.entry();
-    assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("absurd_usage"));
+    assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("contradictory_usage"));
     assert!(entry.settlement.usage.get(Kind::Output) > 0);
 }
 
@@ -209,6 +209,70 @@ fn message_batches_are_entered_by_batch_and_custom_id() {
         200
     );
     assert_eq!(gateway.entries().len(), 2);
+}
+
+#[test]
+fn a_batch_leads_to_its_results_here_and_not_at_the_provider() {
+    let batch = |id: &str, host: &str| {
+        format!(
+            "{{\n  \"id\": \"{id}\",\n  \"results_url\": \"{host}/v1/messages/batches/{id}/results\",\n  \"note\":\"{host}/v1/messages/batches/{id}/results\"\n}}"
+        )
+    };
+    let (real, other) = ("https://api.anthropic.com", "https://api.anthropic.com/elsewhere");
+    let (one, two) = (batch("msgbatch_1", real), batch("msgbatch_2", real));
+    let list = format!("{{\"data\":[{one},{{\"results_url\":null}},{two}],\"has_more\":false}}");
+    let (running, strange) = (
+        "{\"id\":\"b\",\"results_url\":null}".to_owned(),
+        batch("msgbatch_3", other),
+    );
+    let answers = [
+        ("msgbatch_1", one.clone()),
+        ("running", running.clone()),
+        ("strange", strange.clone()),
+    ];
+    let upstream = Upstream::playing(move |seen| {
+        assert_eq!(
+            seen.header("accept-encoding"),
+            Some("identity"),
+            "what is changed must come plain"
+        );
+        let of_path = answers.iter().find(|(id, _)| seen.path.contains(id));
+        Script::json(200, of_path.map_or(&list, |(_, answer)| answer))
+    });
+    let gateway = Gateway::to(&upstream);
+    let here = "http://gateway".to_owned();
+    let ask = |method: &str, path: &str, more: (&str, &str)| {
+        let key = [
+            ("x-api-key", "sk-ant-api03-0123456789abcdef"),
+            ("accept-encoding", "gzip, br"),
+            more,
+        ];
+        let body: &[u8] = if method == "POST" { b"{\"requests\":[]}" } else { b"" };
+        gateway
+            .client
+            .request(method, &format!("/v1/messages/batches{path}"), &key, body)
+            .text()
+    };
+    let plain = ("anthropic-version", "2023-06-01");
+    // Only the value at its place changes, and every other byte stays.
+    let led = one.replacen(real, &here, 1);
+    assert_eq!(ask("GET", "/msgbatch_1", plain), led);
+    assert_eq!(ask("POST", "/msgbatch_1/cancel", plain), led);
+    let listed = ask("GET", "", plain);
+    assert!(
+        listed.contains(&led) && listed.contains(&two.replacen(real, &here, 1)),
+        "{listed}"
+    );
+    assert_eq!(ask("POST", "", plain), listed);
+    assert_eq!(ask("GET", "/running", plain), running);
+    assert_eq!(
+        ask("GET", "/strange", plain),
+        strange,
+        "what is not served here stays where it is"
+    );
+    let over_tls = ask("GET", "/msgbatch_1", ("x-forwarded-proto", "https"));
+    assert_eq!(over_tls, led.replacen("http://", "https://", 1));
+    assert!(gateway.entries().is_empty());
 }
 
 #[test]

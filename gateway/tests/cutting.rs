@@ -234,6 +234,64 @@ fn a_clamp_names_a_maximum_where_there_is_none() {
 }
 
 #[test]
+fn a_clamp_names_the_maximum_that_the_host_knows() {
+    let (new, old) = ("max_completion_tokens", "max_tokens");
+    let hosts = [
+        ("groq", new),
+        ("xai", new),
+        ("cerebras", new),
+        ("fireworks", new),
+        ("openrouter", new),
+        ("mistral", old),
+        ("deepseek", old),
+        ("together", old),
+        ("perplexity", old),
+        ("sambanova", old),
+        ("ollama", old),
+        ("mine", old),
+        ("other", new),
+    ];
+    let policy = r#"return { name = "house", version = "1", priority = 10, request = function() return clamp{ max_output = 50 } end }"#;
+    let upstream = Upstream::always(Script::json(200, SMALL));
+    let base = upstream.base();
+    let sections: String = hosts
+        .iter()
+        .map(|(name, _)| {
+            let own = if *name == "mine" {
+                ", output_limit: max_tokens"
+            } else {
+                ""
+            };
+            format!(
+                "    {name}: {{enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 2}}{own}}}\n"
+            )
+        })
+        .collect();
+    let setup = Setup::new(&upstream).only(&format!("providers:\n  extra:\n{sections}"));
+    let gateway = setup.policy("house", policy).start();
+    for (at, (name, field)) in hosts.into_iter().enumerate() {
+        let path = format!("/{name}/v1/chat/completions");
+        let reply = gateway.client.post(&path, r#"{"model":"m","messages":[]}"#);
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+        let sent = upstream.seen()[at].json();
+        assert_eq!(sent[field], 50, "{name}: {sent}");
+        let other = if field == new { old } else { new };
+        assert_eq!(sent.get(other), None, "{name}: {sent}");
+    }
+    // A field that the host does not know limits nothing: the one that it knows is set beside it.
+    let named = r#"{"model":"m","messages":[],"max_completion_tokens":4000}"#;
+    gateway.client.post("/deepseek/v1/chat/completions", named);
+    gateway.client.post("/groq/v1/chat/completions", named);
+    let sent = upstream.seen();
+    assert_eq!(sent[hosts.len()].json()["max_tokens"], 50);
+    let groq = sent[hosts.len() + 1].json();
+    assert_eq!(
+        (&groq["max_completion_tokens"], groq.get("max_tokens")),
+        (&50.into(), None)
+    );
+}
+
+#[test]
 fn a_soft_limit_warns_with_the_contracts_header() {
     let sixty_cents = SMALL.replace("\"completion_tokens\":10", "\"completion_tokens\":60000");
     let upstream = Upstream::always(Script::json(200, &sixty_cents));

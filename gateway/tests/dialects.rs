@@ -200,53 +200,6 @@ fn an_array_that_ends_too_early_is_entered_once_as_an_estimate() {
 }
 
 #[test]
-fn usage_that_contradicts_itself_is_estimated_and_flagged() {
-    let upstream = Upstream::playing(|seen| {
-        let google = |usage: Value| {
-            json!({"candidates": [{"content": {"parts": [{"text": WORDS}]}}], "usageMetadata": usage, "modelVersion": "m"}).to_string()
-        };
-        let cohere = |units: Value| {
-            json!({"message": {"content": [{"type": "text", "text": WORDS}]}, "usage": {"billed_units": units}})
-                .to_string()
-        };
-        let answer = match seen.header("x-wish").unwrap() {
-            "cached above input" => {
-                google(json!({"promptTokenCount": 5, "cachedContentTokenCount": 6, "candidatesTokenCount": 1}))
-            }
-            "negative" => google(json!({"promptTokenCount": -5, "candidatesTokenCount": 1})),
-            "absurd" => google(json!({"promptTokenCount": 5, "candidatesTokenCount": 1_000_000_001_u64})),
-            "cohere negative" => cohere(json!({"input_tokens": 5, "output_tokens": -1})),
-            "cohere absurd" => cohere(json!({"input_tokens": 1e12, "output_tokens": 1})),
-            other => panic!("{other}"),
-        };
-        Script::json(200, &answer)
-    });
-    let gateway = gateway(&upstream, "");
-    let cohere = json!({"model": "scripted-chat", "messages": [{"role": "user", "content": "hi"}]});
-    for (wish, path, body) in [
-        ("cached above input", GENERATE, contents()),
-        ("negative", GENERATE, contents()),
-        ("absurd", GENERATE, contents()),
-        ("cohere negative", CHAT, cohere.clone()),
-        ("cohere absurd", CHAT, cohere),
-    ] {
-        let before = gateway.entries().len();
-        let headers = [KEY[0], ("x-wish", wish)];
-        let reply = gateway
-            .client
-            .request("POST", path, &headers, body.to_string().as_bytes());
-        assert_eq!(reply.status, 200, "{wish}");
-        let entry = gateway.entries_of(before + 1).pop().unwrap();
-        assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("no_usage"), "{wish}");
-        let usage = entry.settlement.usage;
-        assert!(
-            (1..50).contains(&usage.get(Kind::Input)) && (10..40).contains(&usage.get(Kind::Output)),
-            "{wish}: {usage:?}"
-        );
-    }
-}
-
-#[test]
 fn a_request_above_the_threshold_is_billed_at_its_level_whole() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("book.yaml");
@@ -277,6 +230,67 @@ fn a_request_above_the_threshold_is_billed_at_its_level_whole() {
         assert_eq!(entry.settlement.cost.to_string(), cost, "{prompt}");
         assert_eq!(entry.settlement.estimate_reason, None);
     }
+}
+
+#[test]
+fn pictures_and_speech_are_held_at_their_own_prices() {
+    let book = "provider: gemini
+models:
+- id: scripted-pro
+  prices: {always: {standard: {input: 0.3, audio_input: 1, output: 2.5, audio_output: 20, image_output: 30, image: 0.04}}}
+";
+    let upstream = Upstream::playing(|seen| {
+        let usage = json!({"promptTokenCount": 10, "candidatesTokenCount": 1_000,
+            "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1_000}]});
+        Script::json(
+            200,
+            &match seen.path.contains(":predict") {
+                true => json!({"predictions": [{"mimeType": "image/png"}, {"mimeType": "image/png"}]}),
+                false => json!({"candidates": [], "usageMetadata": usage, "modelVersion": "scripted-pro"}),
+            }
+            .to_string(),
+        )
+    });
+    let base = upstream.base();
+    let yaml = format!("providers: {{extra: {{gemini: {{enabled: true, upstream: \"{base}\", unpriced: refuse}}}}}}");
+    let gateway = Setup::new(&upstream).only(&yaml).prices(book).start();
+    let contents = json!([{"parts": [{"text": "draw"}]}]);
+    let asked = |config: Value| json!({"contents": contents, "generationConfig": config});
+    let heard = json!({"contents": [{"parts": [{"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}}]}], "generationConfig": {"maxOutputTokens": 1}});
+    let held = |at: usize, path: &str, body: &Value| {
+        assert_eq!(ask(&gateway, path, body).status, 200);
+        let entry = gateway.entries_of(at).pop().unwrap();
+        let images = entry.settlement.usage.get(Kind::ImageOutput) + entry.settlement.usage.get(Kind::Image);
+        assert!(images > 0, "{entry:?}");
+        (entry.held, entry.overage)
+    };
+    let usd = |text: &str| text.parse::<Usd>().unwrap();
+    let (held_picture, over) = held(1, GENERATE, &asked(json!({"maxOutputTokens": 1_000})));
+    assert!(held_picture >= usd("0.03") && over == Usd::ZERO, "{held_picture}");
+    let (held_speech, _) = held(
+        2,
+        GENERATE,
+        &asked(json!({"maxOutputTokens": 1_000, "responseModalities": ["AUDIO"]})),
+    );
+    assert!(
+        held_speech >= usd("0.02") && held_speech < usd("0.021"),
+        "{held_speech}"
+    );
+    let (held_text, _) = held(
+        3,
+        GENERATE,
+        &asked(json!({"maxOutputTokens": 1_000, "responseModalities": ["TEXT"]})),
+    );
+    assert!(held_text >= usd("0.0025") && held_text < usd("0.003"), "{held_text}");
+    let (held_images, over) = held(
+        4,
+        "/gemini/v1beta/models/scripted-pro:predict",
+        &json!({"instances": [{"prompt": "x"}], "parameters": {"sampleCount": 2}}),
+    );
+    assert!(held_images >= usd("0.08") && over == Usd::ZERO, "{held_images}");
+    let quiet = asked(json!({"maxOutputTokens": 1, "responseModalities": ["TEXT"]}));
+    let (held_sound, held_quiet) = (held(5, GENERATE, &heard).0, held(6, GENERATE, &quiet).0);
+    assert!(held_sound > held_quiet, "a recording is held at the price of sound");
 }
 
 #[test]

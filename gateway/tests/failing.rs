@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::harness::client::read_reply;
 use crate::harness::upstream::Step;
 use crate::harness::{Gate, Gateway, Script, Setup, Upstream, dead_port};
-use agentledger_ledger::{ManualClock, Outcome};
+use agentledger_ledger::{Kind, ManualClock, Outcome};
 
 const ASKED: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":100}"#;
 const MESSAGE: &str =
@@ -258,6 +258,25 @@ fn an_encoded_answer_passes_as_it_came_and_is_metered() {
         ),
         ("0.000035", None)
     );
+}
+
+#[test]
+fn an_event_stream_that_ends_within_its_usage_is_entered_once_as_an_estimate() {
+    let delta = "data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one two three four\"}}]}\n\n";
+    let half = "data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tok";
+    let gateway = Gateway::to(&Upstream::always(Script::sse(&[delta, half])));
+    let ask = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
+    let reply = gateway.client.post("/v1/chat/completions", ask);
+    assert_eq!(
+        reply.text(),
+        format!("{delta}{half}"),
+        "what ended well by its framing is the client's"
+    );
+    let entry = gateway.entry();
+    let end = &entry.settlement;
+    assert_eq!(end.estimate_reason.as_deref(), Some("incomplete_answer"));
+    assert!((3..9).contains(&end.usage.get(Kind::Output)), "{:?}", end.usage);
+    assert!(end.upper_bound.is_some_and(|bound| bound >= end.cost));
 }
 
 #[test]

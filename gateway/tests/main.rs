@@ -10,6 +10,7 @@ mod bedrock;
 mod booked;
 mod canary;
 mod chat;
+mod contradictions;
 mod cutting;
 mod dialects;
 mod failing;

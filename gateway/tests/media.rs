@@ -299,6 +299,86 @@ fn rerank_is_billed_by_its_tokens() {
 }
 
 #[test]
+fn units_that_a_default_price_does_not_name_are_never_free_unsaid() {
+    let upstream = Upstream::playing(|seen| {
+        let answer = match seen.path.as_str() {
+            path if path.ends_with("/images/generations") => r#"{"created":1,"data":[{"url":"u"},{"url":"v"}]}"#,
+            path if path.ends_with("/transcriptions") => r#"{"text":"hi","usage":{"type":"duration","seconds":9}}"#,
+            path if path.ends_with("/rerank") => r#"{"results":[],"meta":{"billed_units":{"search_units":3}}}"#,
+            path if path.ends_with("/responses") => {
+                r#"{"id":"r","model":"m","status":"completed","output":[],"tool_usage":{"web_search":{"num_requests":4}},"usage":{"input_tokens":10,"output_tokens":0}}"#
+            }
+            _ => return Script::body(200, "audio/mpeg", b"\xff\xfb", &[]),
+        };
+        Script::json(200, answer)
+    });
+    let base = upstream.base();
+    let host = |price: &str| {
+        Setup::new(&upstream)
+            .only(&format!(
+                "providers:\n  extra:\n    host: {{type: openai, path_prefix: /host, enabled: true, upstream: \"{base}\", {price}}}"
+            ))
+            .start()
+    };
+    let ask = |gateway: &Gateway, kind: Kind| {
+        let post = |path: &str, body: &str| gateway.client.post(path, body);
+        let reply = match kind {
+            Kind::Image => post("/host/v1/images/generations", r#"{"model":"m","prompt":"x","n":2}"#),
+            Kind::Second => {
+                let parts: [(&str, Option<&str>, &[u8]); 2] =
+                    [("file", Some("a.mp3"), &[7; 400]), ("model", None, b"m")];
+                post_form(gateway, "/host/v1/audio/transcriptions", FORM, &parts)
+            }
+            Kind::Request => post("/host/v1/rerank", r#"{"model":"m","query":"q","documents":["a"]}"#),
+            Kind::WebSearch => post(
+                "/host/v1/responses",
+                r#"{"model":"m","input":"x","max_output_tokens":9}"#,
+            ),
+            _ => post(
+                "/host/v1/audio/speech",
+                r#"{"model":"m","voice":"v","input":"eleven long"}"#,
+            ),
+        };
+        assert_eq!(reply.status, 200, "{kind:?}: {}", reply.text());
+    };
+    let kinds = [
+        (Kind::Image, 2),
+        (Kind::Second, 9),
+        (Kind::Request, 3),
+        (Kind::WebSearch, 4),
+        (Kind::Character, 11),
+    ];
+    let priced = host("default_price: {input: 1, output: 2}");
+    let free = host("free: true");
+    for (at, (kind, units)) in kinds.into_iter().enumerate() {
+        ask(&priced, kind);
+        let entry = priced.entries_of(at + 1).pop().unwrap();
+        let reason = entry.settlement.estimate_reason.as_deref();
+        if kind == Kind::Character {
+            // Sound says nothing of itself: what was read is estimated in tokens.
+            assert_eq!(reason, Some("no_usage"));
+            assert!(entry.settlement.cost > Usd::ZERO, "{entry:?}");
+        } else {
+            assert_eq!(
+                (reason, entry.settlement.usage.get(kind)),
+                (Some("unpriced_unit"), units),
+                "{kind:?}"
+            );
+        }
+        ask(&free, kind);
+        let entry = free.entries_of(at + 1).pop().unwrap();
+        assert_eq!(
+            (entry.settlement.usage.get(kind), entry.settlement.cost),
+            (units, Usd::ZERO),
+            "{kind:?}"
+        );
+        // Free is the operator's word. How many tokens speech took is guessed all the same.
+        let guessed = (kind == Kind::Character).then_some("no_usage");
+        assert_eq!(entry.settlement.estimate_reason.as_deref(), guessed, "{kind:?}");
+    }
+}
+
+#[test]
 fn moderations_and_files_are_free() {
     let upstream = Upstream::always(Script::json(200, r#"{"id":"x","usage":{"prompt_tokens":5}}"#));
     let gateway = Gateway::to(&upstream);

@@ -315,8 +315,13 @@ fn realtime_answers_are_billed_by_modality_whoever_began_them() {
     let usage = &entries[1].settlement.usage;
     let count = |kind| usage.get(kind);
     assert_eq!(
-        [count(Kind::Input), count(Kind::CacheRead), count(Kind::AudioInput)],
-        [70, 50, 80]
+        [
+            count(Kind::Input),
+            count(Kind::CacheRead),
+            count(Kind::CacheReadAudio),
+            count(Kind::AudioInput)
+        ],
+        [70, 30, 20, 80]
     );
     assert_eq!([count(Kind::Output), count(Kind::AudioOutput)], [20, 80]);
     assert_eq!(upstream.seen()[0].path, REALTIME);

@@ -5,10 +5,11 @@
 //! 200                 {"model": "acme-1", "text": "…", "tokens": {"prompt": 12, "cached": 4, "completion": 7}}
 //! ```
 
+use agentledger_guest::answer::{self, Contradiction, Raw};
 use agentledger_guest::fields::{self, COUNT_MAX, Field};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{
-    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Problem, ProgressPart, Provider, Reading, Refusal,
+    AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Part, Problem, ProgressPart, Provider, Reading, Refusal,
     Request, call, info, openai_error, progress, reading, route, serde_json, sse, want,
 };
 use serde::Deserialize;
@@ -26,9 +27,11 @@ struct Asked<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    model: Option<String>,
-    tokens: Option<Tokens>,
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    model: Raw<'a>,
+    #[serde(borrow, default)]
+    tokens: Raw<'a>,
 }
 
 #[derive(Deserialize)]
@@ -69,21 +72,19 @@ impl Provider for Acme {
         })
     }
 
-    /// Acme counts cached tokens inside the prompt's: kinds are disjoint here, so they are taken out.
     fn read(frame: AnswerFrame) -> Option<Reading> {
-        let answer: Answer = serde_json::from_str(&frame.outline).ok()?;
-        let tokens = answer.tokens?;
-        let mut tally = Tally::default();
-        tally.add(Kind::Input, tokens.prompt.0.checked_sub(tokens.cached.0)?);
-        tally.add(Kind::CacheRead, tokens.cached.0);
-        tally.add(Kind::Output, tokens.completion.0);
-        Some(Reading {
-            model: answer.model,
-            parts: vec![tally.part(None)],
+        let answer: Answer<'_> = serde_json::from_str(&frame.outline).ok()?;
+        let mut reading = Reading {
+            model: answer::text(answer.model),
             final_: true,
             failed: frame.status >= 400,
             ..reading()
-        })
+        };
+        // A report that contradicts itself is flagged: the gateway estimates in its place.
+        if let Some(report) = answer::report(answer.tokens) {
+            answer::used(&mut reading, answer::parse(report).and_then(|tokens| part(&tokens)));
+        }
+        Some(reading)
     }
 
     /// Acme does not stream; a dialect that does ends a cut stream here, with an error that its clients understand.
@@ -95,4 +96,13 @@ impl Provider for Acme {
     fn error_body(_operation: &str, refusal: &Refusal) -> Vec<u8> {
         openai_error::body(refusal)
     }
+}
+
+/// Acme counts cached tokens inside the prompt's: kinds are disjoint here, so they are taken out.
+fn part(tokens: &Tokens) -> Result<Option<Part>, Contradiction> {
+    let mut tally = Tally::default();
+    tally.add(Kind::Input, answer::rest(tokens.prompt.0, tokens.cached.0)?);
+    tally.add(Kind::CacheRead, tokens.cached.0);
+    tally.add(Kind::Output, tokens.completion.0);
+    Ok(Some(tally.part(None)))
 }

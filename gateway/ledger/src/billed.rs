@@ -4,7 +4,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::event::Event;
+use crate::entry::Outcome;
+use crate::event::{Event, Settled};
 use crate::store::{Change, Month};
 
 /// Ids known of one month. Beyond it a result fetched again is billed again: 16 bytes each are memory.
@@ -28,6 +29,42 @@ impl BillId {
         hasher.finalize_xof().fill(&mut id);
         BillId(id)
     }
+
+    /// Known of a bill that was taken at what was held for it.
+    pub(crate) fn guessed(self) -> BillId {
+        self.also("agentledger: billed as held")
+    }
+
+    /// Known of such a bill once its entry is corrected.
+    pub(crate) fn corrected(self) -> BillId {
+        self.also("agentledger: corrected since")
+    }
+
+    fn also(self, what: &str) -> BillId {
+        let mut hasher = blake3::Hasher::new_derive_key(what);
+        hasher.update(&self.0);
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        BillId(id)
+    }
+}
+
+/// What an event makes known. Of an entry that nobody could know better than its hold, that too: a result that is fetched
+/// after it corrects it.
+pub(crate) fn known_by(event: &Event) -> Vec<BillId> {
+    match event {
+        Event::Settled(settled) => known_by_settled(settled),
+        Event::Adjusted(adjusted) => adjusted.bill.map(BillId::corrected).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn known_by_settled(settled: &Settled) -> Vec<BillId> {
+    let mut ids = settled.bills.clone();
+    if settled.settlement.outcome == Outcome::Recovered {
+        ids.extend(settled.bills.iter().map(|bill| bill.guessed()));
+    }
+    ids
 }
 
 /// The ids billed in the running month and the one before.
@@ -51,6 +88,16 @@ impl Default for Billed {
 impl Billed {
     pub fn contains(&self, bill: &BillId) -> bool {
         self.current.contains(bill) || self.previous.contains(bill)
+    }
+
+    /// A hold has ended.
+    pub fn settled(&mut self, settled: &Settled) {
+        self.add(settled.at_ms, &known_by_settled(settled));
+    }
+
+    /// Billed at what was held, and not corrected since.
+    pub fn is_guessed(&self, bill: &BillId) -> bool {
+        self.contains(&bill.guessed()) && !self.contains(&bill.corrected())
     }
 
     /// Times come in their order.
@@ -90,9 +137,7 @@ pub(crate) struct BillRows {
 impl BillRows {
     /// The event is on disk.
     pub fn committed(&mut self, event: &Event) {
-        if let Event::Settled(settled) = event {
-            self.fresh.extend(&settled.bills);
-        }
+        self.fresh.extend(known_by(event));
     }
 
     /// A row as it was read back, `key` without its prefix. `None`: it is broken.

@@ -489,6 +489,8 @@ fn write_adjusted(w: &mut Writer, adjusted: &Adjusted, names: &mut impl Interner
     for account in &adjusted.accounts {
         w.name(account, names);
     }
+    w.unsigned(adjusted.bill.iter().len() as u64);
+    adjusted.bill.iter().for_each(|bill| w.raw(&bill.0));
 }
 
 fn read_adjusted(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Adjusted, DecodeError> {
@@ -500,6 +502,7 @@ fn read_adjusted(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> R
         amounts: read_amounts(r)?,
         reason: r.name(names)?,
         accounts: read_list(r, |r| r.name(names))?,
+        bill: read_list(r, |r| Ok(BillId(r.array()?)))?.pop(),
     })
 }
 

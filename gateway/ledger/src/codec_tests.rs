@@ -194,9 +194,18 @@ fn event() -> impl Strategy<Value = Event> {
                 count,
             })
         }),
-        (at(), hold(), any::<u128>(), at(), vec(name(), 0..4), amounts(), name()).prop_map(
-            |(at_ms, hold, id, held_at_ms, accounts, amounts, reason)| {
-                let id = Ulid(id);
+        (
+            at(),
+            hold(),
+            any::<u128>(),
+            at(),
+            vec(name(), 0..4),
+            amounts(),
+            name(),
+            bills()
+        )
+            .prop_map(|(at_ms, hold, id, held_at_ms, accounts, amounts, reason, mut bills)| {
+                let (id, bill) = (Ulid(id), bills.pop());
                 Event::Adjusted(Arc::new(Adjusted {
                     at_ms,
                     hold,
@@ -205,9 +214,9 @@ fn event() -> impl Strategy<Value = Event> {
                     accounts,
                     amounts,
                     reason,
+                    bill,
                 }))
-            }
-        ),
+            }),
         (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
             Event::Marked(Arc::new(Marked {
                 at_ms,

@@ -191,6 +191,8 @@ pub struct Adjusted {
     /// Added to what is posted; negative to give back.
     pub amounts: Amounts,
     pub reason: Name,
+    /// The result that told better what the entry cost: it corrects once.
+    pub bill: Option<BillId>,
 }
 
 /// What somebody did to a session: one that falls silent needs no event.

@@ -5,6 +5,8 @@
 
 mod fetched;
 
+pub use fetched::Correction;
+
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -197,7 +199,7 @@ impl Ledger {
         if core.books.open_count() > 0 {
             let now_ms = self.now_in_month(&mut core);
             for settled in core.books.recover(now_ms) {
-                core.billed.add(now_ms, &settled.settled.bills);
+                core.billed.settled(&settled.settled);
                 self.put(settled.recorded, None, false);
             }
             tracing::warn!(
@@ -292,7 +294,7 @@ impl Ledger {
             core.books
                 .settle_bills(now_ms, hold, settlement, overage_reason, bills)
                 .map(|settled| {
-                    core.billed.add(now_ms, &settled.settled.bills);
+                    core.billed.settled(&settled.settled);
                     let sequence = self.put(settled.recorded, place, false);
                     (settled.held, settled.settled, sequence)
                 })
@@ -362,7 +364,7 @@ impl Ledger {
         // An entry's id is made as its request begins, before it is held.
         let from_ms = i64::try_from(entry_id.timestamp_ms()).unwrap_or(i64::MAX);
         let until = self.head().sequence;
-        let found = query::find(&*self.stores, from_ms, until, |_, held| held.facts.id == entry_id)?;
+        let found = query::find(&*self.stores, from_ms, until, |held, _| held.facts.id == entry_id)?;
         let found = found.ok_or(LedgerError::NoSuchEntry(entry_id))?;
         let amounts = Amounts {
             usd: delta,
@@ -373,6 +375,7 @@ impl Ledger {
             held: &found.held,
             amounts,
             reason: Name::from(reason),
+            bill: None,
         };
         let mut core = self.core.lock();
         let now_ms = self.now_in_month(&mut core);

@@ -45,7 +45,7 @@ pub use entry_json::rfc3339_ms;
 pub use event::{Event, HoldId, Mark};
 pub use hold::{Hold, Permit, Settled};
 pub use journal::{Hash, Head};
-pub use ledger::{BalanceRow, Denial, Durability, Health, Ledger, LedgerError, Options};
+pub use ledger::{BalanceRow, Correction, Denial, Durability, Health, Ledger, LedgerError, Options};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
 pub use query::{Cursor, EntryPage, EntryQuery};

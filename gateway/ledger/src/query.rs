@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::books::Books;
 use crate::entry::Entry;
-use crate::event::{Event, Held, HoldId, Settled};
+use crate::event::{Event, Held, HoldId, Opening, Settled};
 use crate::journal::reader::{MonthReader, Placed, ReadError};
 use crate::store::{Month, Stores};
 
@@ -107,6 +107,13 @@ fn read_since(
     Ok(())
 }
 
+/// Of what was open before the first month that is read, only its opening knows.
+fn open_before(opening: &Opening) -> impl Iterator<Item = (HoldId, Arc<Held>)> {
+    let books = Books::restore(&opening.books);
+    let holds = books.map(|books| books.open_holds()).unwrap_or_default();
+    holds.into_iter().map(|hold| (hold.id, hold.held))
+}
+
 /// One page of entries among the events up to `until`.
 pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Result<EntryPage, ReadError> {
     let mut page = EntryPage::default();
@@ -122,13 +129,7 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
             sequence, at_ms, event, ..
         } = placed;
         match event {
-            // Of what was open before the first month that is left, only its opening knows.
-            Event::Opening(opening) if first => {
-                let holds = Books::restore(&opening.books)
-                    .map(|books| books.open_holds())
-                    .unwrap_or_default();
-                open.extend(holds.into_iter().map(|hold| (hold.id, hold.held)));
-            }
+            Event::Opening(opening) if first => open.extend(open_before(&opening)),
             Event::Held(held) if range.contains(&held.facts.at_ms) => {
                 open.insert(HoldId(sequence), held);
             }
@@ -166,25 +167,30 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
 
 /// The settled hold with this id, placed at `held_at_ms`.
 pub(crate) fn find_settled(stores: &dyn Stores, hold: HoldId, held_at_ms: i64) -> Result<Option<Found>, ReadError> {
-    find(stores, held_at_ms, u64::MAX, |id, _| id == hold)
+    find(stores, held_at_ms, u64::MAX, |_, settled| settled.hold == hold)
 }
 
-/// The first settled hold since `from_ms` that `wanted` picks.
+/// The first hold settled since `from_ms` that `wanted` picks.
 pub(crate) fn find(
     stores: &dyn Stores,
     from_ms: i64,
     until: u64,
-    wanted: impl Fn(HoldId, &Held) -> bool,
+    wanted: impl Fn(&Held, &Settled) -> bool,
 ) -> Result<Option<Found>, ReadError> {
     let mut open: HashMap<HoldId, Arc<Held>> = HashMap::new();
     let mut found = None;
+    let mut first = true;
     read_since(stores, from_ms, until, |placed| {
         match placed.event {
-            Event::Held(held) if wanted(HoldId(placed.sequence), &held) => {
+            Event::Opening(opening) if std::mem::take(&mut first) => open.extend(open_before(&opening)),
+            Event::Held(held) => {
                 open.insert(HoldId(placed.sequence), held);
             }
+            Event::Voided(voided) => {
+                open.remove(&voided.hold);
+            }
             Event::Settled(settled) => {
-                if let Some(held) = open.remove(&settled.hold) {
+                if let Some(held) = open.remove(&settled.hold).filter(|held| wanted(held, &settled)) {
                     found = Some(Found {
                         hold: settled.hold,
                         held,

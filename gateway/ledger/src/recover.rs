@@ -3,10 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::billed::Billed;
+use crate::billed::{self, Billed};
 use crate::books::Books;
 use crate::derived::{self, Checkpoint, Derived};
-use crate::event::Event;
 use crate::journal::frame::{Chunk, Damage, Head, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
@@ -203,9 +202,7 @@ fn replay(
             noted.pass(head)?;
         }
         derived.apply(placed.sequence, &placed.event, stores);
-        if let Event::Settled(settled) = &placed.event {
-            billed.add(settled.at_ms, &settled.bills);
-        }
+        billed.add(placed.event.at_ms(), &billed::known_by(&placed.event));
         if placed.sequence % MERGE_EVENTS == 0 {
             derived.rollups.merge(placed.at_ms);
         }

@@ -26,10 +26,13 @@ pub enum Kind {
     Character,
     Image,
     Page,
+    /// Cached sound, and cached pictures, where they are told apart from cached text.
+    CacheReadAudio,
+    CacheReadImage,
 }
 
 impl Kind {
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 17;
     pub const ALL: [Kind; Kind::COUNT] = [
         Kind::Input,
         Kind::CacheRead,
@@ -46,6 +49,8 @@ impl Kind {
         Kind::Character,
         Kind::Image,
         Kind::Page,
+        Kind::CacheReadAudio,
+        Kind::CacheReadImage,
     ];
 
     /// The name in entries, price files and policies.
@@ -66,6 +71,8 @@ impl Kind {
             Kind::Character => "character",
             Kind::Image => "image",
             Kind::Page => "page",
+            Kind::CacheReadAudio => "cache_read_audio",
+            Kind::CacheReadImage => "cache_read_image",
         }
     }
 
@@ -75,7 +82,7 @@ impl Kind {
 
     /// Tokens count towards budgets in tokens; other units do not.
     pub const fn is_tokens(self) -> bool {
-        (self as u8) <= (Kind::ImageOutput as u8)
+        self.is_input() || self.is_output()
     }
 
     /// Counted as the contract's "input tokens" (all that was read, cached or not).
@@ -88,7 +95,13 @@ impl Kind {
                 | Kind::CacheWrite1h
                 | Kind::AudioInput
                 | Kind::ImageInput
+                | Kind::CacheReadAudio
+                | Kind::CacheReadImage
         )
+    }
+
+    pub const fn is_cache_write(self) -> bool {
+        matches!(self, Kind::CacheWrite5m | Kind::CacheWrite1h)
     }
 
     /// Counted as the contract's "output tokens".

@@ -6,7 +6,10 @@ mod common;
 use std::sync::Arc;
 
 use agentledger_ledger::store::MemoryStores;
-use agentledger_ledger::{BillId, Bound, Ledger, Limit, ManualClock, Mode, Name, Outcome, Usd, Window, Zone, verify};
+use agentledger_ledger::{
+    Amounts, BillId, Bound, Dimension, Ledger, Limit, ManualClock, Mode, Name, Outcome, SummaryQuery, Usd, Window,
+    Zone, verify,
+};
 use common::*;
 
 const DAY_MS: i64 = 86_400_000;
@@ -118,4 +121,60 @@ async fn a_deferred_hold_is_recovered_under_its_id() {
     assert_eq!((entries.len(), recovered.settlement.cost), (2, usd(900)));
     assert!(ledger.is_billed(&id("resp")));
     assert!(!enter(&ledger, 3, 700, &["resp"], &[]).await);
+}
+
+#[tokio::test]
+async fn a_result_that_comes_late_corrects_its_entry_once_also_after_restarts() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    let mut waiting = hold(&ledger, 1, 900).await;
+    waiting.defer(id("resp"));
+    ledger.flushed().await;
+    ledger.close();
+    let reason = Name::from("fetched_late");
+    let used = |nanos, tokens| Amounts::of_request(usd(nanos), tokens);
+    let correct = |ledger: &Arc<Ledger>, nanos, tokens| {
+        let corrected = ledger.correct(&id("resp"), &used(nanos, tokens), &reason).unwrap();
+        corrected.map(|correction| correction.usd)
+    };
+    // Recovered at what it held, in the month before; the next start knows it by its rows.
+    let ledger = open(&stores, &clock);
+    ledger.flushed().await;
+    ledger.close();
+    clock.advance_ms(12 * DAY_MS);
+    let ledger = open(&stores, &clock);
+    assert!(ledger.is_billed(&id("resp")) && ledger.is_guessed(&id("resp")));
+    assert_eq!(ledger.correct(&id("other"), &used(1, 1), &reason).unwrap(), None);
+    let before = ledger.spent("global", Window::Total);
+    assert_eq!(correct(&ledger, 250, 7), Some(usd(-650)));
+    assert_eq!(correct(&ledger, 250, 7), None, "once");
+    ledger.flushed().await;
+    let after = ledger.spent("global", Window::Total);
+    assert_eq!((before.usd, after.usd, after.tokens), (usd(900), usd(250), 7));
+    assert_eq!(after.requests, before.requests);
+    let entries = all_entries(&ledger, 10);
+    assert_eq!((entries.len(), sum(&entries)), (1, 900), "an entry never changes");
+    let sums = ledger.summary(&SummaryQuery {
+        by: Dimension::Provider,
+        from_ms: 0,
+        to_ms: i64::MAX,
+        tenant: None,
+    });
+    assert_eq!(sums.iter().map(|row| row.cost.nanos()).sum::<i64>(), 250);
+    ledger.close();
+    let ledger = open(&stores, &clock);
+    assert!(!ledger.is_guessed(&id("resp")) && ledger.is_billed(&id("resp")));
+    assert_eq!(correct(&ledger, 100, 1), None, "also after a restart");
+    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn what_was_entered_exactly_is_never_corrected() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    assert!(enter(&ledger, 1, 700, &["a"], &[]).await);
+    assert!(!ledger.is_guessed(&id("a")));
+    let late = ledger.correct(&id("a"), &Amounts::of_request(usd(1), 1), &Name::from("late"));
+    assert_eq!(late.unwrap(), None);
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(700));
 }

@@ -339,6 +339,7 @@ impl Pair {
             held: &exchange.record,
             amounts,
             reason: "invoice".into(),
+            bill: None,
         };
         let recorded = self.books.adjust(self.clock_ms, &adjustment);
         assert_eq!(recorded.is_err(), exchange.open);

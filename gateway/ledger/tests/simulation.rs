@@ -320,6 +320,7 @@ impl World {
             held: &held,
             amounts,
             reason: "invoice".into(),
+            bill: None,
         };
         let recorded = self.books.adjust(self.clock_ms, &adjustment).unwrap();
         self.write(&recorded);

@@ -82,6 +82,8 @@ pub struct Provider {
     pub prefix: String,
     pub upstream: Upstream,
     pub inject_usage: bool,
+    /// What limits a chat's output here, where the gateway names a limit.
+    pub output_limit: OutputLimit,
     /// Upgrades to a WebSocket are passed on; else they get 426, and clients fall back to plain requests.
     pub websocket: bool,
     pub unknown_routes: UnknownRoutes,
@@ -97,6 +99,15 @@ pub struct Provider {
     pub deployments: BTreeMap<String, String>,
     /// What the gateway signs requests with.
     pub aws: Option<AwsCredentials>,
+}
+
+/// The field of a chat that limits its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputLimit {
+    /// The older one, and no other.
+    MaxTokens,
+    /// Both, of which OpenAI's reasoning models take this one alone.
+    MaxCompletionTokens,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

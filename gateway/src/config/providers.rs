@@ -12,7 +12,9 @@ use super::mounts;
 use super::node::{Node, Value};
 use super::resolve::Known;
 use super::units;
-use super::{Absence, AbsentProvider, Paths, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream};
+use super::{
+    Absence, AbsentProvider, OutputLimit, Paths, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream,
+};
 
 /// What is known of a provider before the file says anything.
 struct Default {
@@ -57,6 +59,13 @@ const DIALECTS: [&str; 7] = ["openai", "anthropic", "azure", "gemini", "cohere",
 /// Hosts whose streams report their usage unasked, and that refuse or ignore being asked: Mistral answers
 /// `stream_options.include_usage` with 422.
 const REPORT_UNASKED: [&str; 2] = ["mistral", "perplexity"];
+
+/// Hosts whose chats are limited by `max_tokens` alone. Mistral refuses `max_completion_tokens` with 422, DeepSeek and Ollama
+/// ignore it, and the others do not document it; Groq, xAI, Cerebras, Fireworks and OpenRouter know it.
+/// <https://docs.mistral.ai/api/endpoint/chat>, <https://api-docs.deepseek.com/api/create-chat-completion>,
+/// <https://docs.together.ai/reference/chat-completions-1>, <https://docs.perplexity.ai/api-reference/chat-completions-post>,
+/// <https://docs.sambanova.ai/docs/en/api-reference/endpoints/chat>, <https://docs.ollama.com/api/openai-compatibility>
+const MAX_TOKENS_ALONE: [&str; 6] = ["mistral", "deepseek", "together", "perplexity", "sambanova", "ollama"];
 
 /// Types whose hosts take a key in the query: Google's, all of them.
 const KEY_IN_QUERY: [&str; 2] = ["gemini", "vertex"];
@@ -229,6 +238,17 @@ fn one(
     let timeouts = timeouts(&at.at("timeouts"));
     let retries = retries(&at.at("retries"));
     let inject_usage = at.at("inject_usage").flag(!REPORT_UNASKED.contains(&name));
+    let usual = match MAX_TOKENS_ALONE.contains(&name) {
+        true => OutputLimit::MaxTokens,
+        false => OutputLimit::MaxCompletionTokens,
+    };
+    let output_limit = at.at("output_limit").word(
+        usual,
+        &[
+            ("max_tokens", OutputLimit::MaxTokens),
+            ("max_completion_tokens", OutputLimit::MaxCompletionTokens),
+        ],
+    );
     let websocket = at.at("websocket").flag(true);
     let unknown_routes = at.at("unknown_routes").word(
         UnknownRoutes::Refuse,
@@ -251,6 +271,7 @@ fn one(
         prefix: prefix.to_owned(),
         upstream: upstream?,
         inject_usage,
+        output_limit,
         websocket,
         unknown_routes,
         book,

@@ -113,6 +113,7 @@ pub const PROVIDER: &[Key] = &[
     leaf("unpriced"),
     section("default_price", &[leaf("input"), leaf("output")]),
     leaf("inject_usage"),
+    leaf("output_limit"),
     leaf("websocket"),
     leaf("unknown_routes"),
     section(

@@ -611,7 +611,7 @@ impl Core {
     fn reason(&self, unreadable: bool) -> Option<&'static str> {
         let (seen, over) = (self.fold.usage_seen(), self.fold.final_seen());
         if self.fold.refused().is_some() {
-            Some(reason::ABSURD_USAGE)
+            Some(reason::CONTRADICTORY_USAGE)
         } else if self.encoded_badly && !(seen && over) {
             Some(reason::ENCODED)
         } else if self.failed_since_usage && !(seen && over) {
@@ -620,9 +620,9 @@ impl Core {
             Some(reason_of(fault))
         } else if unreadable && !seen {
             Some(reason::UNREADABLE)
-        } else if !seen {
+        } else if !seen && !self.truncated {
             Some(reason::NO_USAGE)
-        } else if self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered) {
+        } else if !seen || (self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered)) {
             Some(reason::INCOMPLETE)
         } else {
             None

@@ -3,11 +3,11 @@
 //! - `request.json`, or `request.form` whose boundary is `fixture`: the body as a client sends it; none for a GET;
 //! - `answer.json`, `answer.sse`, `answer.ndjson`, `answer.jsonl` or `answer.bin`: the answer's bytes as the upstream sends them;
 //!   `answer.events`: the messages of an AWS event stream, one JSON a line: `event`, `exception` or `error` is its name, `data`
-//!   its payload, that of a `chunk` to be wrapped;
+//!   its payload, that of a `chunk` to be wrapped; `answer.messages`: what the server says over a WebSocket, one message a line;
 //! - `expected.json`: `path` behind the prefix, `source` of the facts, the `call` as read, and of the answer `model`, `usage`
 //!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where the
 //!   dialect looks at them: `headers` of the request, `answer_headers`, `response_id`, and `final`: the last event was seen.
-//!   Where it is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are
+//!   Where the answer comes encoded, its `encoding`. Where it is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are
 //!   `broken`.
 //!
 //! Answers are read whole, byte by byte, and cut in two at every place.
@@ -29,7 +29,7 @@ use crate::config;
 use crate::config::limits::Limits;
 use crate::plugin::outline::form::form;
 use crate::plugin::outline::outline;
-use crate::plugin::{Billing, Plugin, Plugins, Request};
+use crate::plugin::{Billing, Plugin, Plugins, Request, Sender, SocketMessage, Step};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +61,8 @@ struct Expected {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     answer_headers: BTreeMap<String, String>,
+    /// The answer is sent in it.
+    encoding: Option<String>,
     response_id: Option<String>,
     #[serde(default, rename = "final")]
     is_final: Option<bool>,
@@ -182,7 +184,7 @@ fn asked(
         }
     };
     let request = Request {
-        method: "POST".to_owned(),
+        method: expected.method.clone(),
         path: path.clone(),
         operation: operation.to_owned(),
         path_model: expected.deployment.clone().or(path_model),
@@ -248,7 +250,16 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
         .then(|| asked(plugin, case, &expected, &operation, matched.path_model));
     assert_eq!(call, expected.call, "{name}");
 
-    let (content_type, bytes) = answer(case);
+    let reader = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap());
+    if let Ok(messages) = std::fs::read_to_string(case.join("answer.messages")) {
+        return compare(&name, &said(plugin, &reader, &operation, &messages), &expected);
+    }
+    let (content_type, plain) = answer(case);
+    let bytes = match expected.encoding.as_deref() {
+        Some("zstd") => zstd::encode_all(plain.as_slice(), 3).unwrap(),
+        Some(other) => panic!("{name}: {other} is not written here"),
+        None => plain,
+    };
     let facts = || AnswerFacts {
         operation: Arc::from(operation.as_str()),
         stream: call.as_ref().is_some_and(|call| call.stream),
@@ -256,9 +267,8 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
         hide_usage: false,
         status: 200,
         content_type: Some(content_type),
-        content_encoding: None,
+        content_encoding: expected.encoding.as_deref(),
     };
-    let reader = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap());
     let all = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap().reading_all());
     if let Some(lines) = &expected.lines {
         return check_lines(&name, &reader, facts(), &bytes, lines, expected.broken);
@@ -266,6 +276,47 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     let header = |name: &str| expected.answer_headers.get(name).map(String::as_str);
     let (whole, out) = run_with(&reader, facts(), &header, &bytes, &[]);
     assert!(out == bytes, "{name}: it passes as it came");
+    compare(&name, &whole, &expected);
+
+    let (full, _) = run_with(&all, facts(), &header, &bytes, &[]);
+    assert_eq!(
+        (&full.parts, &full.model),
+        (&whole.parts, &whole.model),
+        "{name}: marked is full"
+    );
+    let single: Vec<usize> = (1..bytes.len()).collect();
+    for cuts in std::iter::once(single).chain(places(bytes.len()).map(|place| vec![place])) {
+        let (cut, out) = run_with(&reader, facts(), &header, &bytes, &cuts);
+        assert!(out == bytes, "{name} cut at {cuts:?}");
+        assert_eq!(cut, whole, "{name} cut at {cuts:?}");
+    }
+}
+
+/// What a meter reads of the messages that belong to one answer.
+fn said(plugin: &Plugin, reader: &Arc<Reader>, operation: &str, messages: &str) -> Metered {
+    let mut meter = Meter::of_messages(Arc::clone(reader), Arc::from(operation), &Limits::default());
+    for message in messages.lines() {
+        let outline = reader.outline(message.as_bytes()).unwrap();
+        let told = SocketMessage {
+            operation,
+            sender: Sender::Server,
+            outline: &outline.doc,
+        };
+        let Some(meaning) = plugin.dialect.meaning_of(&told).unwrap() else {
+            continue;
+        };
+        let (kind, read) = match meaning.step {
+            Step::Begin | Step::End | Step::Refuse => (SoundOrText::Text, true),
+            Step::Part => (SoundOrText::Text, false),
+            Step::Sound => (SoundOrText::Sound, false),
+            other => panic!("{other:?} is no part of an answer: {message}"),
+        };
+        meter.message(message.as_bytes(), outline, kind, read);
+    }
+    meter.finish(&mut |_| {})
+}
+
+fn compare(name: &str, whole: &Metered, expected: &Expected) {
     assert_eq!(counts(&whole.usage), expected.usage, "{name}");
     assert_eq!(whole.model, expected.model, "{name}");
     assert_eq!(whole.reasoning, expected.reasoning.unwrap_or_default(), "{name}");
@@ -283,19 +334,6 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     }
     if let Some(id) = &expected.response_id {
         assert_eq!(whole.response_id.as_ref(), Some(id), "{name}");
-    }
-
-    let (full, _) = run_with(&all, facts(), &header, &bytes, &[]);
-    assert_eq!(
-        (&full.parts, &full.model),
-        (&whole.parts, &whole.model),
-        "{name}: marked is full"
-    );
-    let single: Vec<usize> = (1..bytes.len()).collect();
-    for cuts in std::iter::once(single).chain(places(bytes.len()).map(|place| vec![place])) {
-        let (cut, out) = run_with(&reader, facts(), &header, &bytes, &cuts);
-        assert!(out == bytes, "{name} cut at {cuts:?}");
-        assert_eq!(cut, whole, "{name} cut at {cuts:?}");
     }
 }
 
@@ -348,7 +386,7 @@ fn every_fixture_reads_as_it_says() {
     }
     println!("fixtures read: {counts:?}");
     for (dialect, least) in [
-        ("openai", 30),
+        ("openai", 44),
         ("anthropic", 11),
         ("gemini", 29),
         ("cohere", 14),

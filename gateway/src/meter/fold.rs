@@ -27,6 +27,8 @@ pub struct MeteredPart {
 /// Why a reading's usage was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    #[error("the plugin finds that it contradicts itself")]
+    Contradictory,
     #[error("more than {UNITS_MAX} units of one kind")]
     Units,
     #[error("more than {PARTS_MAX} parts")]
@@ -75,6 +77,9 @@ impl Fold {
         }
         self.failed |= reading.failed;
         self.final_seen |= reading.is_final;
+        if reading.contradictory {
+            self.refused = Some(Refused::Contradictory);
+        }
         let bears = reading.parts.iter().any(|part| !part.usage.is_empty());
         if !bears {
             return false;
@@ -415,6 +420,13 @@ mod tests {
             ..part(None, &[(output, 1)])
         };
         assert!(!Fold::default().add(reading(&[thinking])));
+        let told = Reading {
+            contradictory: true,
+            ..Reading::default()
+        };
+        assert!(!fold.add(told));
+        assert_eq!(fold.refused(), Some(Refused::Contradictory));
+        assert_eq!(fold.parts()[0].usage.get(Kind::Input), 10, "and stays");
         let many: Vec<_> = (0..=PARTS_MAX).map(|_| part(Some("m"), &[(output, 1)])).collect();
         let mut fold = Fold::default();
         assert!(!fold.add(reading(&many)));

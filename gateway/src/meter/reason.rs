@@ -8,7 +8,7 @@ pub const CLIENT_GONE: &str = "client_gone";
 pub const CUT: &str = "cut";
 /// The upstream broke off.
 pub const UPSTREAM_FAILED: &str = "upstream_failed";
-/// The stream ended after text that its last usage does not cover.
+/// The stream ended within an event, or after text that its last usage does not cover.
 pub const INCOMPLETE: &str = "incomplete_answer";
 /// Not JSON, not a stream of it, or longer than the limits.
 pub const UNREADABLE: &str = "unreadable_answer";
@@ -20,10 +20,12 @@ pub const PLUGIN_FAILED: &str = "plugin_failed";
 pub const NOT_FETCHED: &str = "not_fetched";
 /// The lines of a batch's results were cut off, or not all of them can be read: the rest is billed with the next fetch.
 pub const BROKEN_RESULTS: &str = "broken_results";
-/// The usage read is beyond belief.
-pub const ABSURD_USAGE: &str = "absurd_usage";
+/// The usage told cannot be believed: it contradicts itself, or is negative, fractional or above 10^9.
+pub const CONTRADICTORY_USAGE: &str = "contradictory_usage";
 /// No row of the price book fits the model.
 pub const UNPRICED_MODEL: &str = "unpriced_model";
+/// Units were used that nothing has a price for, not even a stand-in: they are counted, and cost 0.
+pub const UNPRICED_UNIT: &str = "unpriced_unit";
 /// The row states no price for a kind that was used: the documented stand-in was taken.
 pub const PRICE_FALLBACK: &str = "price_fallback";
 /// The framing of an AWS event stream is at fault: the checksum of a message's prelude, or of all of it; its lengths; its

@@ -398,7 +398,7 @@ fn a_failing_plugin_costs_one_reading() {
     let absurd = USAGE.replace(":9}", ":99999999999}");
     assert_eq!(
         metered(sse_facts(), absurd.as_bytes()).reason,
-        Some(reason::ABSURD_USAGE)
+        Some(reason::CONTRADICTORY_USAGE)
     );
 }
 

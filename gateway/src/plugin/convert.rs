@@ -4,8 +4,8 @@
 use agentledger_ledger::Kind;
 
 use super::dialect::{
-    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Meaning, Media, Medium, Problem,
-    Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
+    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Link, Meaning, Media, Medium,
+    Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 use super::host::bindings::agentledger::plugin::types as wit;
 
@@ -45,6 +45,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.text_paths.len(),
         info.markers.len(),
         info.events.len(),
+        info.answer_links.len(),
     ];
     if lists.iter().any(|len| *len > LIST_MAX) {
         return Err(format!("a list of its info is longer than {LIST_MAX}"));
@@ -82,6 +83,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         text_paths: info.text_paths,
         markers: info.markers,
         events: info.events,
+        answer_links: info.answer_links.into_iter().map(link).collect(),
     })
 }
 
@@ -115,6 +117,14 @@ fn want(want: wit::Want) -> Want {
         path: want.path,
         max_bytes: want.max_bytes,
         max_items: want.max_items,
+    }
+}
+
+fn link(link: wit::Link) -> Link {
+    Link {
+        operation: link.operation,
+        path: link.path,
+        max_items: link.max_items,
     }
 }
 
@@ -305,6 +315,7 @@ pub(super) fn reading(reading: wit::Reading) -> Result<Reading, String> {
         pending: reading.pending,
         service_tier: short_option(reading.service_tier)?,
         parts: reading.parts.into_iter().map(part).collect::<Result<_, _>>()?,
+        contradictory: reading.contradictory,
         reported_cost: reading.reported_cost.map(decimal).transpose()?,
         usage_only: reading.usage_only,
         is_final: reading.final_,
@@ -359,6 +370,8 @@ fn kind(kind: wit::Kind) -> CountedKind {
         wit::Kind::Character => Kind::Character,
         wit::Kind::Image => Kind::Image,
         wit::Kind::Page => Kind::Page,
+        wit::Kind::CacheReadAudio => Kind::CacheReadAudio,
+        wit::Kind::CacheReadImage => Kind::CacheReadImage,
     })
 }
 

@@ -32,6 +32,14 @@ pub struct Want {
     pub max_items: u32,
 }
 
+/// An address in the whole answers of an operation that clients follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub operation: String,
+    pub path: String,
+    pub max_items: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
     Text,
@@ -75,6 +83,7 @@ pub struct Info {
     pub text_paths: Vec<String>,
     pub markers: Vec<String>,
     pub events: Vec<String>,
+    pub answer_links: Vec<Link>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,6 +172,7 @@ pub struct Reading {
     pub pending: bool,
     pub service_tier: Option<String>,
     pub parts: Vec<ReadingPart>,
+    pub contradictory: bool,
     pub reported_cost: Option<String>,
     pub usage_only: bool,
     pub is_final: bool,

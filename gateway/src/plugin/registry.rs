@@ -1,7 +1,7 @@
 //! The plugins at hand, by dialect name: the built-in ones, and those of a folder.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use crate::config::{self, Limits};
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
+/// Longest address in an answer that is led here.
+const LINK_BYTES_MAX: u32 = 2_048;
 /// Longest plugin file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -54,11 +56,18 @@ pub struct Plugin {
     request_markers: Vec<Finder<'static>>,
     /// For whole answers and events: wants and text.
     pub answer_shape: Shape,
+    /// Operations whose answers bear addresses that clients follow.
+    links: HashMap<String, Shape>,
     /// `built-in`, or the file it came from.
     pub source: String,
 }
 
 impl Plugin {
+    /// Where the answers of this operation bear addresses that clients follow; `None`: nowhere.
+    pub fn links_of(&self, operation: &str) -> Option<&Shape> {
+        self.links.get(operation)
+    }
+
     /// Any dialect may stand here; tests put their own.
     pub fn new(dialect: Arc<dyn Dialect>, source: &str) -> Result<Plugin, LoadError> {
         let info: &Info = dialect.info();
@@ -78,12 +87,25 @@ impl Plugin {
             .map_err(shape)?;
         let finder = |marker: &String| Finder::new(marker.as_bytes()).into_owned();
         let answer_shape = Shape::compile_named(&info.answer_paths, &[], &info.text_paths).map_err(shape)?;
+        let mut linked: HashMap<String, Vec<Want>> = HashMap::new();
+        for link in &info.answer_links {
+            linked.entry(link.operation.clone()).or_default().push(Want {
+                path: link.path.clone(),
+                max_bytes: LINK_BYTES_MAX,
+                max_items: link.max_items,
+            });
+        }
+        let compiled = linked
+            .into_iter()
+            .map(|(operation, wants)| Ok((operation, Shape::compile_named(&wants, &[], &[])?)));
+        let links = compiled.collect::<Result<_, _>>().map_err(shape)?;
         let routes = RouteTable::compile(&info.routes).map_err(|error: RouteError| unfit(error.to_string()))?;
         Ok(Plugin {
             routes,
             request_shape,
             request_markers: info.request_markers.iter().map(finder).collect(),
             answer_shape,
+            links,
             source: source.to_owned(),
             dialect,
         })

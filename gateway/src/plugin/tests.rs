@@ -202,7 +202,10 @@ fn paths_are_routed_and_billed() {
         found("anthropic", "GET", "/v1/messages/batches/b/results"),
         fetched("messages.batches.results", Billing::FetchedLines)
     );
-    assert_eq!(found("anthropic", "GET", "/v1/messages/batches/b"), free("read"));
+    assert_eq!(
+        found("anthropic", "GET", "/v1/messages/batches/b"),
+        free("messages.batches")
+    );
     assert_eq!(
         found("openai", "GET", "/v1/responses/resp_1"),
         fetched("responses.retrieve", Billing::Fetched)

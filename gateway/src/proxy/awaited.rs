@@ -82,8 +82,8 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
     });
 }
 
-/// The result was never fetched: what was held is taken as spent, and a later fetch bills nothing. The entry, and the trace of
-/// its request.
+/// The result was not fetched in time: what was held is taken as spent, until a later fetch corrects it. The entry, and the
+/// trace of its request.
 fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> (Entry, Name) {
     let Waiting {
         exchange,

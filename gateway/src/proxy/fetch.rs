@@ -1,11 +1,12 @@
 //! Operations that fetch what an earlier request asked for: a response by its id, the results of a batch.
 //!
 //! Nothing is held for them: what they report is spent already. So no budget refuses them, though policies may; the first fetch that sees a result enters it, as overage with the reason `fetched_result`, and every
-//! budget counts it. Where a request's hold still waits for the result, that hold ends with it instead. Each is billed once.
+//! budget counts it. Where a request's hold still waits for the result, that hold ends with it instead; where that hold was
+//! entered as spent by then, its entry is corrected. Each is billed once.
 
 use std::sync::Arc;
 
-use agentledger_ledger::{BillId, Name, Settlement};
+use agentledger_ledger::{Amounts, BillId, Name, Settlement};
 use pingora::protocols::http::ServerSession;
 
 use crate::meter::{End, Metered};
@@ -25,6 +26,8 @@ use crate::proxy::settle::{Ended, settlement};
 
 /// Why an entry has no hold, as its overage tells.
 const FETCHED_RESULT: &str = "fetched_result";
+/// Why an entry was corrected.
+const FETCHED_LATE: &str = "fetched_late";
 
 /// Forwards a fetch, relays its answer and enters what it brings.
 pub async fn fetch(
@@ -92,7 +95,8 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
         report::settled(gateway, entry, &trace);
         return;
     }
-    if metered.parts.is_empty() || gateway.ledger.is_billed(&bill) {
+    let is_late = gateway.ledger.is_guessed(&bill);
+    if metered.parts.is_empty() || (gateway.ledger.is_billed(&bill) && !is_late) {
         return;
     }
     let mut exchange = exchange;
@@ -105,7 +109,25 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
         input_tokens: 0,
     };
     let settlement = settlement(gateway, &exchange, metered, &ended);
+    if is_late {
+        return correct(gateway, &exchange, &settlement, bill).await;
+    }
     enter(gateway, exchange, settlement, vec![bill]).await;
+}
+
+/// Corrects the entry that took its hold for the cost of this result, as nobody had fetched it by then.
+async fn correct(gateway: &Arc<Gateway>, exchange: &Exchange, settlement: &Settlement, bill: BillId) {
+    let used = Amounts::of_request(settlement.cost, settlement.usage.tokens());
+    // The entry may be as new as this fetch; it is read from the disk.
+    gateway.ledger.flushed().await;
+    let ledger = Arc::clone(&gateway.ledger);
+    let corrected = tokio::task::spawn_blocking(move || ledger.correct(&bill, &used, &Name::from(FETCHED_LATE)));
+    match corrected.await {
+        Ok(Ok(Some(correction))) => report::corrected(gateway, &exchange.way, &correction),
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a result fetched late could not correct its entry"),
+        Err(error) => tracing::error!(%error, "a result fetched late could not correct its entry"),
+    }
 }
 
 /// The id under which an answer is billed once: whose it is, and its own.

@@ -8,12 +8,14 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use crate::config::OutputLimit;
 use crate::plugin::outline::{Edit, splice};
 use crate::plugin::{Billing, EditPoint};
 use crate::proxy::breaker::Attempt;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::{client_left, is_ours, named_by_connection};
+use crate::proxy::links;
 use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session::{Stop, stopped};
@@ -63,12 +65,14 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let path = exchange.forward_path.as_bytes();
     let mut header =
         RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
+    // What is read, or changed, must not come encoded.
+    let as_it_is = exchange.is_read() || links::has_links(exchange);
     let of_one_hop = named_by_connection(client);
     let signing = sigv4::credentials(&exchange.way, client);
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
-        let replaced = exchange.is_read() && lower == "accept-encoding";
+        let replaced = as_it_is && lower == "accept-encoding";
         // Lines are billed from the first on: a part of them would be billed by guess.
         let of_a_part = exchange.billing == Billing::FetchedLines && matches!(lower, "range" | "if-range");
         let signed_away = signing.is_some() && sigv4::is_replaced(lower);
@@ -86,7 +90,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         format!("{}:{}", address.host, address.port)
     };
     header.insert_header("Host", host).map_err(internal)?;
-    if exchange.is_read() {
+    if as_it_is {
         header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
     }
     if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
@@ -119,16 +123,17 @@ pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, boo
             EditPoint::Model(path) => changes
                 .model
                 .as_ref()
-                .map(|model| (path, serde_json::json!(model).to_string())),
-            EditPoint::MaxOutput(path) => changes.max_output.map(|max| (path, max.to_string())),
+                .map(|model| (path.as_str(), serde_json::json!(model).to_string())),
+            EditPoint::MaxOutput(path) => changes
+                .max_output
+                .map(|max| (limit_field(exchange, path), max.to_string())),
             // An encoded body is not opened for this alone: its usage is estimated should the stream not tell it.
-            EditPoint::StreamUsage(path) => {
-                (exchange.way.provider.inject_usage && !inspected.is_encoded()).then(|| (path, "true".to_owned()))
-            }
+            EditPoint::StreamUsage(path) => (exchange.way.provider.inject_usage && !inspected.is_encoded())
+                .then(|| (path.as_str(), "true".to_owned())),
         };
         if let Some((path, value)) = edit {
             edits.push(Edit {
-                path: path.clone(),
+                path: path.to_owned(),
                 value,
             });
         }
@@ -151,6 +156,14 @@ pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, boo
         .final_answer()
     })?;
     Ok((Bytes::from(spliced), injected, inspected.is_encoded()))
+}
+
+/// Where the host of this exchange takes the limit that the dialect has at `path`.
+fn limit_field<'p>(exchange: &Exchange, path: &'p str) -> &'p str {
+    match exchange.way.provider.output_limit {
+        OutputLimit::MaxTokens if path == "max_completion_tokens" => "max_tokens",
+        _ => path,
+    }
 }
 
 /// Sends the request and waits for the head of the answer. `durable` ends when the hold is on disk; the connection is

@@ -28,6 +28,7 @@ pub mod drain;
 pub mod exchange;
 pub mod gateway;
 pub mod handover;
+pub mod links;
 pub mod lookout;
 pub mod place;
 pub mod price;

@@ -98,10 +98,7 @@ pub fn price(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str
                     usage = with_request_fee(usage, &found.quote, tier);
                 }
                 let fallbacks = found.quote.fallbacks(&usage, tier);
-                priced.reason = priced.reason.or(found.reason);
-                if !fallbacks.is_empty() {
-                    priced.reason = priced.reason.or(Some(reason::PRICE_FALLBACK));
-                }
+                priced.reason = priced.reason.or(found.reason).or(fallbacks.reason());
                 priced.price.get_or_insert_with(|| found.quote.reference(tier));
                 found.quote.cost_of(&usage, part.reasoning, tier)
             }

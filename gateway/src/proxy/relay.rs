@@ -16,6 +16,7 @@ use crate::plugin::{Billing, Ending};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::{Answer, client_gone};
 use crate::proxy::gateway::Gateway;
+use crate::proxy::links::Linked;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::results::Results;
 use crate::proxy::session::{Stop, stopped};
@@ -98,13 +99,16 @@ pub async fn relay(
     };
     // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
     let may_change = exchange.is_metered() && exchange.inspected.call.stream && (200..300).contains(&status);
-    let head = head_for_client(&answer.header, framing, may_change, extra);
+    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let linked = Linked::of(exchange, session.req_header(), over_tls, &answer.header);
+    let head = head_for_client(&answer.header, framing, may_change || linked.is_some(), extra);
     let mut pump = Pump {
         exchange,
         meter,
         results: (exchange.billing == Billing::FetchedLines).then(|| Results::of(gateway, exchange)),
         held: BytesMut::new(),
         ready: Vec::new(),
+        linked,
         ttfb_ms: None,
     };
     session.set_write_timeout(Some(exchange.way.provider.timeouts.idle));
@@ -132,7 +136,7 @@ pub async fn relay(
             }
         }
     }
-    let ttfb_ms = pump.ttfb_ms;
+    let (ttfb_ms, linked) = (pump.ttfb_ms, pump.linked.take());
     let (metered, leftover, results) = pump.finish(gateway);
     let last = match last {
         Last::Finish(bytes) if !leftover.is_empty() && end == End::Completed => {
@@ -141,6 +145,10 @@ pub async fn relay(
             Last::Finish(all.freeze())
         }
         last => last,
+    };
+    let last = match (last, linked) {
+        (Last::Finish(bytes), Some(linked)) => Last::Finish(linked.finish(exchange, &bytes)),
+        (last, _) => last,
     };
     if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
         exchange.way.upstream.release(answer.connection).await;
@@ -183,6 +191,8 @@ struct Pump<'a> {
     held: BytesMut,
     /// Pieces that may go on, in order.
     ready: Vec<Bytes>,
+    /// Bears addresses: it goes on when it is whole.
+    linked: Option<Linked>,
     ttfb_ms: Option<u64>,
 }
 
@@ -238,7 +248,7 @@ impl Pump<'_> {
                             _ => {}
                         }
                     }
-                    for piece in std::mem::take(&mut self.ready) {
+                    for piece in self.take_ready() {
                         if session.write_response_body(piece, false).await.is_err() {
                             return (End::ClientGone, Last::Nothing);
                         }
@@ -283,6 +293,19 @@ impl Pump<'_> {
             },
             () = client_gone(session) => Next::ClientGone,
             stop = stopped => Next::Stopped(stop),
+        }
+    }
+
+    /// What may go on now.
+    fn take_ready(&mut self) -> Vec<Bytes> {
+        let ready = std::mem::take(&mut self.ready);
+        let Some(linked) = &mut self.linked else { return ready };
+        match linked.hold(ready) {
+            Ok(()) => Vec::new(),
+            Err(too_long) => {
+                self.linked = None;
+                vec![too_long]
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use agentledger_ledger::{Denial, Entry, Name, Standing, Unit, Usd, Window};
+use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
 
 use crate::policy::{AskedAlert, AskedBound, Event, PolicyFailure};
 use crate::proxy::exchange::Exchange;
@@ -70,6 +70,12 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
     let (asked, failures) = gateway.policies.settled(&Arc::new(entry), &gateway.balances);
     log_failures(&failures);
     alerts(gateway, asked);
+}
+
+/// Tells of an entry that a result corrected which was fetched late.
+pub fn corrected(gateway: &Gateway, way: &Way, correction: &Correction) {
+    gateway.metrics.corrected(&way.name, correction.usd);
+    tracing::info!(id = %correction.id, provider = %way.name, by_usd = %correction.usd, "an entry is corrected: its result was fetched late");
 }
 
 /// Puts out the alerts that policies asked for: each thing once a cooldown, counted and logged.

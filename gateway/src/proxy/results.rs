@@ -62,7 +62,7 @@ impl Results {
         let mut parts = line.parts;
         if parts.is_empty() {
             // Its usage cannot be believed: what it wrote can be counted, what it read cannot.
-            self.reason = self.reason.or(Some(reason::ABSURD_USAGE));
+            self.reason = self.reason.or(Some(reason::CONTRADICTORY_USAGE));
             let mut own = MeteredPart::default();
             own.usage
                 .set(Kind::Output, gateway.estimator.text_tokens(model, &line.text).tokens);
@@ -83,9 +83,7 @@ impl Results {
             .and_then(|found| found.quote.picos(&part.usage, part.reasoning, tier));
         let doubt = match &found {
             None => Some(reason::UNPRICED_MODEL),
-            Some(found) if found.reason.is_some() => found.reason,
-            Some(found) if !found.quote.fallbacks(usage, tier).is_empty() => Some(reason::PRICE_FALLBACK),
-            Some(_) => None,
+            Some(found) => found.reason.or(found.quote.fallbacks(usage, tier).reason()),
         };
         self.reason = self.reason.or(doubt);
         let at = match self.sums.iter().position(|sum| *sum.model == *model) {

@@ -26,6 +26,7 @@ pub(super) struct Families {
     pub overage: Arc<Family<Money>>,
     pub reported: Arc<Family<Money>>,
     pub drift: Arc<Family<Money>>,
+    pub corrected: Arc<Family<Money>>,
     pub outcomes: Arc<Family<Counter>>,
     pub estimated: Arc<Family<Counter>>,
     pub refused: Arc<Family<Counter>>,
@@ -113,6 +114,11 @@ impl Families {
                 "agentledger_price_drift_usd_total",
                 "Difference between a provider's reported cost and ours, by its direction.",
                 &["provider", "model", "reported"],
+            ),
+            corrected: money(
+                "agentledger_corrected_usd_total",
+                "What results that were fetched late changed of entered costs, by its direction.",
+                &["provider", "direction"],
             ),
             outcomes: counter(
                 "agentledger_outcomes_total",
@@ -205,7 +211,14 @@ impl Families {
         ] {
             show(registry, counters);
         }
-        for money in [&self.cost, &self.held, &self.overage, &self.reported, &self.drift] {
+        for money in [
+            &self.cost,
+            &self.held,
+            &self.overage,
+            &self.reported,
+            &self.drift,
+            &self.corrected,
+        ] {
             show(registry, money);
         }
         for gauges in [&self.in_flight, &self.streams, &self.build_info] {

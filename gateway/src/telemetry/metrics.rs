@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use agentledger_ledger::{Entry, Kind, Outcome};
+use agentledger_ledger::{Entry, Kind, Outcome, Usd};
 use parking_lot::RwLock;
 use prometheus::{Registry, TextEncoder};
 
@@ -174,6 +174,15 @@ impl Metrics {
                 .get(&[provider, model, &direction])
                 .add_nanos(above.saturating_abs());
         }
+    }
+
+    /// An entry was corrected by so much.
+    pub fn corrected(&self, provider: &str, by: Usd) {
+        let direction = self.names.admit(if by.is_negative() { "down" } else { "up" });
+        self.families
+            .corrected
+            .get(&[&self.names.admit(provider), &direction])
+            .add_nanos(by.nanos().saturating_abs());
     }
 
     fn ready(&self, entry: &Entry) -> Arc<Ready> {

@@ -110,8 +110,8 @@ class MessageBatches(Case):
             "ended_at": "2026-11-22T01:00:00Z",
             "archived_at": None,
             "cancel_initiated_at": None,
-            # The provider names its own host here, and the SDK follows it.
-            "results_url": f"{self.gateway.url}{path}/results",
+            # The provider names its own host here, and the SDK follows it: it must be led to the gateway.
+            "results_url": f"https://api.anthropic.com{path}/results",
         }
         counts = {**shapes_anthropic.usage(1000, 34, write_1h=200), "service_tier": "batch"}
         message = shapes_anthropic.message(CLAUDE, [shapes_anthropic.text_block("hi")], counts)
@@ -119,7 +119,12 @@ class MessageBatches(Case):
         late = {"custom_id": "late", "result": {"type": "expired"}}
         self.upstream.on(path, whole(batch))
         self.upstream.on(f"{path}/results", lines(one, late))
+        page = {"data": [batch], "has_more": False, "first_id": "msgbatch_1", "last_id": "msgbatch_1"}
+        self.upstream.on("/v1/messages/batches", whole(page))
         client = self.anthropic()
+        here = f"{self.gateway.url}{path}/results"
+        self.assertEqual(client.messages.batches.retrieve("msgbatch_1").results_url, here)
+        self.assertEqual([one.results_url for one in client.messages.batches.list()], [here])
         for _ in range(2):
             results = list(client.messages.batches.results("msgbatch_1"))
             self.assertEqual([result.custom_id for result in results], ["one", "late"])

@@ -203,7 +203,7 @@ class Answers(SocketCase):
         self.assertEqual(len(entries), 1)
         self.assertEqual(
             entries[0]["usage"],
-            {"input": 70, "cache_read": 50, "output": 20, "audio_input": 80, "audio_output": 80},
+            {"input": 70, "cache_read": 30, "output": 20, "audio_input": 80, "audio_output": 80, "cache_read_audio": 20},
         )
         self.assertEqual(Decimal(entries[0]["cost_usd"]), Decimal("0.0083"))
         self.assertFalse(entries[0]["estimated"])

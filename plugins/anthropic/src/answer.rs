@@ -1,14 +1,12 @@
 //! Reads answers: whole ones, and the events of streams.
 
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, used};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::info::BATCH_RESULTS;
 use crate::request::priced_tier;
-
-type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -189,32 +187,28 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         failed: kind == "error",
         ..agentledger_guest::reading()
     };
-    // A report that does not parse is no report: the host estimates.
-    if let Some(raw) = there(usage).filter(|raw| raw.get().starts_with('{'))
-        && let Ok(usage) = serde_json::from_str::<Usage>(raw.get())
-    {
+    let usage = report(usage).map(parse::<Usage>).transpose();
+    if let Ok(Some(usage)) = &usage {
         let iterations = usage.iterations.as_deref().unwrap_or_default();
-        reading.parts = parts(&usage, iterations);
         // The model that took over after a refusal served the turn, and its price applies.
         let fallback = iterations.iter().rev().find(|run| run.kind == "fallback_message");
         reading.model = fallback.and_then(|run| run.model.clone()).or(reading.model);
         let tier = if of_batch {
             Some("batch".to_owned())
         } else {
-            usage.service_tier
+            usage.service_tier.clone()
         };
         reading.service_tier = priced_tier(tier, usage.speed.as_deref(), usage.inference_geo.as_deref());
     }
+    used(
+        &mut reading,
+        usage.and_then(|usage| usage.map_or(Ok(vec![]), |usage| parts(&usage))),
+    );
     if of_batch {
         reading.bill_id = text(body.custom_id);
         reading.service_tier = reading.service_tier.or_else(|| Some("batch".to_owned()));
     }
-    let says_nothing = reading.model.is_none()
-        && reading.response_id.is_none()
-        && reading.parts.is_empty()
-        && !reading.failed
-        && !reading.final_;
-    (!says_nothing).then_some(reading)
+    said(reading)
 }
 
 fn taken_over(body: &Frame<'_>) -> Option<String> {
@@ -227,11 +221,12 @@ fn taken_over(body: &Frame<'_>) -> Option<String> {
 
 /// The top-level counts are those of the answer itself. Compaction is billed on top of them; an advisor is billed on top
 /// at its own model's price; a declined attempt of a fallback is not billed at all.
-fn parts(usage: &Usage, iterations: &[Iteration]) -> Vec<Part> {
+fn parts(usage: &Usage) -> Result<Vec<Part>, Contradiction> {
+    let iterations = usage.iterations.as_deref().unwrap_or_default();
     let mut own = Tally::default();
-    add(&mut own, &whole(usage.counts, iterations));
+    add(&mut own, &whole(usage.counts, iterations))?;
     for run in iterations.iter().filter(|run| run.kind == "compaction") {
-        add(&mut own, &run.counts);
+        add(&mut own, &run.counts)?;
     }
     if let Some(searches) = usage
         .server_tool_use
@@ -252,16 +247,16 @@ fn parts(usage: &Usage, iterations: &[Iteration]) -> Vec<Part> {
     let mut advisors: Vec<(&Option<String>, Tally)> = vec![];
     for run in iterations.iter().filter(|run| run.kind == "advisor_message") {
         match advisors.iter_mut().find(|(model, _)| **model == run.model) {
-            Some((_, tally)) => add(tally, &run.counts),
+            Some((_, tally)) => add(tally, &run.counts)?,
             None => {
                 let mut tally = Tally::default();
-                add(&mut tally, &run.counts);
+                add(&mut tally, &run.counts)?;
                 advisors.push((&run.model, tally));
             }
         }
     }
     parts.extend(advisors.into_iter().map(|(model, tally)| tally.part(model.clone())));
-    parts
+    Ok(parts)
 }
 
 /// Counts that the top level leaves out, from the iterations that it sums up; only where there are iterations, so that
@@ -285,7 +280,7 @@ fn whole(top: Counts, iterations: &[Iteration]) -> Counts {
     }
 }
 
-fn add(tally: &mut Tally, counts: &Counts) {
+fn add(tally: &mut Tally, counts: &Counts) -> Result<(), Contradiction> {
     let known = [
         (Kind::Input, counts.input_tokens),
         (Kind::CacheRead, counts.cache_read_input_tokens),
@@ -303,19 +298,15 @@ fn add(tally: &mut Tally, counts: &Counts) {
                 .ephemeral_5m_input_tokens
                 .0
                 .saturating_add(by.ephemeral_1h_input_tokens.0);
-            let rest = total.unwrap_or_default().0.saturating_sub(named);
-            tally.add(Kind::CacheWrite5m, by.ephemeral_5m_input_tokens.0.saturating_add(rest));
+            let unnamed = total.map_or(Ok(0), |total| rest(total.0, named))?;
+            tally.add(
+                Kind::CacheWrite5m,
+                by.ephemeral_5m_input_tokens.0.saturating_add(unnamed),
+            );
             tally.add(Kind::CacheWrite1h, by.ephemeral_1h_input_tokens.0);
         }
         (None, Some(total)) => tally.add(Kind::CacheWrite, total.0),
         (None, None) => {}
     }
-}
-
-fn there(field: Raw<'_>) -> Raw<'_> {
-    field.filter(|raw| raw.get() != "null")
-}
-
-fn text(field: Raw<'_>) -> Option<String> {
-    serde_json::from_str(there(field)?.get()).ok()
+    Ok(())
 }

@@ -2,11 +2,15 @@
 
 use agentledger_guest::Billing::{FetchedLines, Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Medium, media, progress, route, want};
+use agentledger_guest::{Info, Medium, link, media, progress, route, strings, want};
 
 pub const MESSAGES: &str = "messages";
 /// <https://platform.claude.com/docs/en/api/retrieving-message-batch-results>
 pub const BATCH_RESULTS: &str = "messages.batches.results";
+
+pub const BATCHES: &str = "messages.batches";
+/// Batches of one page, at most: <https://platform.claude.com/docs/en/api/listing-message-batches>
+const BATCHES_MAX: u32 = 1_000;
 
 pub const CACHE_CONTROL: &str = "\"cache_control\"";
 pub const ONE_HOUR: &str = "\"1h\"";
@@ -21,20 +25,16 @@ fn on_vertex(what: &str) -> String {
 }
 
 pub fn info() -> Info {
-    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
         routes: vec![
             route("POST", "/v1/messages", MESSAGES, Metered),
             route("POST", "/v1/messages/count_tokens", "messages.count_tokens", Free),
             route("GET", "/v1/messages/batches/{any}/results", BATCH_RESULTS, FetchedLines),
             // Billed when the results are fetched: <https://platform.claude.com/docs/en/build-with-claude/batch-processing>.
-            route("POST", "/v1/messages/batches", "messages.batches", Free),
-            route(
-                "POST",
-                "/v1/messages/batches/{any}/cancel",
-                "messages.batches.cancel",
-                Free,
-            ),
+            route("POST", "/v1/messages/batches", BATCHES, Free),
+            route("GET", "/v1/messages/batches", BATCHES, Free),
+            route("GET", "/v1/messages/batches/{any}", BATCHES, Free),
+            route("POST", "/v1/messages/batches/{any}/cancel", BATCHES, Free),
             route("GET", "/v1/messages/*", "read", Free),
             route("DELETE", "/v1/messages/*", "delete", Free),
             route("POST", "/v1/files", "files", Free),
@@ -63,7 +63,7 @@ pub fn info() -> Info {
             want("inference_geo", 64, 0),
         ],
         // Where a block of a message asks for a cache write, or bears a document, is not worth an outline of all blocks.
-        request_markers: paths(&[CACHE_CONTROL, ONE_HOUR, DOCUMENT, PLAIN_TEXT]),
+        request_markers: strings(&[CACHE_CONTROL, ONE_HOUR, DOCUMENT, PLAIN_TEXT]),
         request_media: vec![
             media("messages.*.content.*.source", Medium::Image),
             media("messages.*.content.*.content.*.source", Medium::Image),
@@ -98,7 +98,7 @@ pub fn info() -> Info {
             want("result.message.model", 1_024, 0),
             want("result.message.usage", USAGE_BYTES_MAX, 0),
         ],
-        text_paths: paths(&[
+        text_paths: strings(&[
             "delta.text",
             "delta.thinking",
             "delta.partial_json",
@@ -110,13 +110,18 @@ pub fn info() -> Info {
             "result.message.content.*.thinking",
             "result.message.content.*.input",
         ]),
-        markers: paths(&[
+        markers: strings(&[
             "\"usage\":{",
             "\"usage\": {",
             "\"type\":\"fallback\"",
             "\"type\": \"fallback\"",
         ]),
-        events: paths(&["message_start", "message_delta", "message_stop", "error"]),
+        events: strings(&["message_start", "message_delta", "message_stop", "error"]),
+        // The SDKs fetch a batch's results there.
+        answer_links: vec![
+            link(BATCHES, "results_url", 0),
+            link(BATCHES, "data.*.results_url", BATCHES_MAX),
+        ],
         ..agentledger_guest::info("anthropic", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,6 +1,6 @@
 //! Reads requests.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, text};
+use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, flag, model, parse, text};
 use agentledger_guest::{CacheWrites, Call, EditPoint, Problem, Request, call};
 use serde::Deserialize;
 
@@ -36,7 +36,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         }
     };
     let streams_by_path = request.path.ends_with(":streamRawPredict");
-    let has = |marker: &str| request.markers.iter().any(|there| there == marker);
+    let has = |marker: &str| bears(request, marker);
     Ok(Call {
         stream: flag(body.stream, "stream")?.unwrap_or(false) || streams_by_path,
         max_output: count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?,

@@ -4,14 +4,13 @@
 //! form of its maker; `amazon-bedrock-invocationMetrics` in the last event of an invoked stream; fields of Titan and Llama;
 //! and, for whole answers of models whose bodies say nothing, headers. Bedrock counts cached tokens outside the input.
 
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, there, used};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::info::{CONVERSE, CONVERSE_STREAM};
-
-type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -180,22 +179,18 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let whole = !frame.streamed;
     let id = body.message.as_ref().map_or(body.id, |message| message.id);
     let metrics = there(body.metrics);
-    let reading = Reading {
+    let mut reading = Reading {
         // No model: the path's name tells the region that is billed; the one in an Anthropic body does not.
         response_id: text(id).filter(|id| !id.is_empty()),
         service_tier: tier(&body),
-        parts: if failed {
-            vec![]
-        } else {
-            parts(&body, whole).into_iter().collect()
-        },
         final_: failed || (frame.streamed && is_last(frame, event, metrics.is_some())),
         failed,
         ..agentledger_guest::reading()
     };
-    let says_nothing =
-        reading.response_id.is_none() && reading.service_tier.is_none() && reading.parts.is_empty() && !reading.final_;
-    (!says_nothing).then_some(reading)
+    if !failed {
+        used(&mut reading, parts(&body, whole));
+    }
+    said(reading)
 }
 
 /// An exception of the stream, an error outside of its model, or an error event of the model's own.
@@ -219,16 +214,15 @@ fn tier(body: &Frame<'_>) -> Option<String> {
         .or_else(|| text(body.headers.as_ref()?.tier))
 }
 
-/// The counts of the first place that has some. A report that does not parse or contradicts itself is none, and nothing
-/// else is taken for it: the host estimates.
-fn parts(body: &Frame<'_>, whole: bool) -> Option<Part> {
-    if let Some(metrics) = there(body.metrics) {
+/// The counts of the first place that has some. Nothing else is taken for a report that cannot be believed.
+fn parts(body: &Frame<'_>, whole: bool) -> Result<Option<Part>, Contradiction> {
+    if let Some(metrics) = report(body.metrics) {
         return of_metrics(metrics);
     }
-    let nested = body.message.as_ref().and_then(|message| there(message.usage));
-    let nested = nested.or_else(|| body.metadata.as_ref().and_then(|metadata| there(metadata.usage)));
-    if let Some(usage) = there(body.usage).or(nested).filter(|raw| raw.get().starts_with('{')) {
-        return of_usage(&serde_json::from_str(usage.get()).ok()?);
+    let nested = body.message.as_ref().and_then(|message| report(message.usage));
+    let nested = nested.or_else(|| body.metadata.as_ref().and_then(|metadata| report(metadata.usage)));
+    if let Some(usage) = report(body.usage).or(nested) {
+        return of_usage(&parse(usage)?);
     }
     if let Some(images) = body
         .images
@@ -236,7 +230,7 @@ fn parts(body: &Frame<'_>, whole: bool) -> Option<Part> {
         .or(body.artifacts.as_ref())
         .filter(|list| !list.is_empty())
     {
-        return Some(only(Kind::Image, images.len() as u64));
+        return Ok(Some(only(Kind::Image, images.len() as u64)));
     }
     if body
         .results
@@ -245,9 +239,12 @@ fn parts(body: &Frame<'_>, whole: bool) -> Option<Part> {
         .flatten()
         .any(|item| there(item.relevance_score).is_some())
     {
-        return Some(only(Kind::Request, 1));
+        return Ok(Some(only(Kind::Request, 1)));
     }
-    of_own_fields(body).or_else(|| of_headers(body.headers.as_ref().filter(|_| whole)?))
+    match (of_own_fields(body)?, body.headers.as_ref().filter(|_| whole)) {
+        (None, Some(headers)) => of_headers(headers),
+        (own, _) => Ok(own),
+    }
 }
 
 fn only(kind: Kind, units: u64) -> Part {
@@ -256,25 +253,25 @@ fn only(kind: Kind, units: u64) -> Part {
     tally.part(None)
 }
 
-fn of_metrics(raw: &RawValue) -> Option<Part> {
-    let metrics: Metrics = serde_json::from_str(raw.get()).ok()?;
+fn of_metrics(raw: &RawValue) -> Result<Option<Part>, Contradiction> {
+    let metrics: Metrics = parse(raw)?;
     let mut tally = Tally::default();
     tally.add(Kind::Input, metrics.input.0);
     tally.add(Kind::Output, metrics.output.0);
     tally.add(Kind::CacheRead, metrics.cache_read.0);
     // For how long was said before, where the model says it at all.
     tally.add(Kind::CacheWrite, metrics.cache_write.0);
-    Some(tally.part(None))
+    Ok(Some(tally.part(None)))
 }
 
-fn of_usage(usage: &Usage) -> Option<Part> {
+fn of_usage(usage: &Usage) -> Result<Option<Part>, Contradiction> {
     let mut tally = Tally::default();
     if let (Some(prompt), None) = (usage.prompt_tokens, usage.input) {
         let cached = usage
             .prompt_tokens_details
             .as_ref()
             .map_or(0, |details| details.cached_tokens.0);
-        tally.add(Kind::Input, prompt.0.checked_sub(cached)?);
+        tally.add(Kind::Input, rest(prompt.0, cached)?);
         tally.add(Kind::CacheRead, cached);
     }
     let read = usage.cache_read.or(usage.cache_read_count);
@@ -295,17 +292,18 @@ fn of_usage(usage: &Usage) -> Option<Part> {
         .as_ref()
         .and_then(|details| details.thinking_tokens);
     tally.reason(thinking.map(|units| units.0));
-    if let (Some(total), Some(input), Some(output)) = (usage.total, usage.input, usage.output)
-        && total.0 < input.0.max(output.0)
-    {
-        return None;
+    if let (Some(total), Some(input), Some(output)) = (usage.total, usage.input, usage.output) {
+        rest(total.0, input.0.max(output.0))?;
     }
-    let part = tally.part(None);
-    (!part.usage.is_empty()).then_some(part)
+    Ok(unless_empty(tally))
 }
 
-/// What was written to a cache, by how long it lasts where that is said. `None`: the details are more than the whole.
-fn add_written(tally: &mut Tally, usage: &Usage, written: Option<Units>) -> Option<()> {
+fn unless_empty(tally: Tally) -> Option<Part> {
+    Some(tally.part(None)).filter(|part| !part.usage.is_empty())
+}
+
+/// What was written to a cache, by how long it lasts where that is said.
+fn add_written(tally: &mut Tally, usage: &Usage, written: Option<Units>) -> Result<(), Contradiction> {
     let of_ttl = |ttl: &str| -> u64 {
         let details = usage.cache_details.iter().flatten();
         details
@@ -321,18 +319,18 @@ fn add_written(tally: &mut Tally, usage: &Usage, written: Option<Units>) -> Opti
     match (by_ttl, written) {
         (Some((short, long)), total) => {
             let named = short.saturating_add(long);
-            let rest = total.map_or(Some(0), |total| total.0.checked_sub(named))?;
-            tally.add(Kind::CacheWrite5m, short.saturating_add(rest));
+            let unnamed = total.map_or(Ok(0), |total| rest(total.0, named))?;
+            tally.add(Kind::CacheWrite5m, short.saturating_add(unnamed));
             tally.add(Kind::CacheWrite1h, long);
         }
         (None, Some(total)) => tally.add(Kind::CacheWrite, total.0),
         (None, None) => {}
     }
-    Some(())
+    Ok(())
 }
 
 /// Titan: text and embeddings. Llama.
-fn of_own_fields(body: &Frame<'_>) -> Option<Part> {
+fn of_own_fields(body: &Frame<'_>) -> Result<Option<Part>, Contradiction> {
     let mut tally = Tally::default();
     let fields = [
         (Kind::Input, there(body.titan_input)),
@@ -343,14 +341,13 @@ fn of_own_fields(body: &Frame<'_>) -> Option<Part> {
     let candidates = candidates.map(|item| (Kind::Output, there(item.token_count)));
     for (kind, field) in fields.into_iter().chain(candidates) {
         if let Some(raw) = field {
-            tally.add(kind, serde_json::from_str::<Units>(raw.get()).ok()?.0);
+            tally.add(kind, parse::<Units>(raw)?.0);
         }
     }
-    let part = tally.part(None);
-    (!part.usage.is_empty()).then_some(part)
+    Ok(unless_empty(tally))
 }
 
-fn of_headers(headers: &Headers<'_>) -> Option<Part> {
+fn of_headers(headers: &Headers<'_>) -> Result<Option<Part>, Contradiction> {
     let mut tally = Tally::default();
     for (kind, value) in [
         (Kind::Input, headers.input),
@@ -359,17 +356,9 @@ fn of_headers(headers: &Headers<'_>) -> Option<Part> {
         (Kind::CacheWrite, headers.cache_write),
     ] {
         if let Some(value) = text(value) {
-            tally.add(kind, serde_json::from_str::<Units>(value.trim()).ok()?.0);
+            let units: Units = serde_json::from_str(value.trim()).map_err(|_| Contradiction)?;
+            tally.add(kind, units.0);
         }
     }
-    let part = tally.part(None);
-    (!part.usage.is_empty()).then_some(part)
-}
-
-fn there(field: Raw<'_>) -> Raw<'_> {
-    field.filter(|raw| raw.get() != "null")
-}
-
-fn text(field: Raw<'_>) -> Option<String> {
-    serde_json::from_str(there(field)?.get()).ok()
+    Ok(unless_empty(tally))
 }

@@ -2,7 +2,7 @@
 
 use agentledger_guest::Billing::{Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Medium, media, progress, route, want};
+use agentledger_guest::{Info, Medium, media, progress, route, strings, want};
 
 pub const CONVERSE: &str = "converse";
 pub const CONVERSE_STREAM: &str = "converse-stream";
@@ -26,10 +26,7 @@ pub const DOCUMENT: &str = "\"document\"";
 pub const PLAIN_TEXT: &str = "\"text/plain\"";
 
 pub fn info() -> Info {
-    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
-        name: "bedrock".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         routes: vec![
             route("POST", "/model/{model}/converse", CONVERSE, Metered),
             route("POST", "/model/{model}/converse-stream", CONVERSE_STREAM, Metered),
@@ -57,13 +54,8 @@ pub fn info() -> Info {
             want("numResults", 64, 0),
             want("imageGenerationConfig.numberOfImages", 64, 0),
         ],
-        request_headers: paths(&[TIER_HEADER, LATENCY_HEADER]),
-        request_markers: [&CACHE_POINTS[..], &[ONE_HOUR, DOCUMENT, PLAIN_TEXT]]
-            .concat()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
-        request_counts: vec![],
+        request_headers: strings(&[TIER_HEADER, LATENCY_HEADER]),
+        request_markers: strings(&[&CACHE_POINTS[..], &[ONE_HOUR, DOCUMENT, PLAIN_TEXT]].concat()),
         request_media: vec![
             media("messages.*.content.*.image.source", Medium::Image),
             media("messages.*.content.*.document.source", Medium::File),
@@ -122,7 +114,7 @@ pub fn info() -> Info {
             want("@headers.x-amzn-bedrock-service-tier", 64, 0),
             want("@headers.x-amzn-bedrock-performanceconfig-latency", 64, 0),
         ],
-        text_paths: paths(&[
+        text_paths: strings(&[
             "output.message.content.*.text",
             "output.message.content.*.toolUse.input",
             "output.message.content.*.reasoningContent.reasoningText.text",
@@ -152,8 +144,8 @@ pub fn info() -> Info {
             "choices.*.delta.content",
             "choices.*.delta.tool_calls.*.function",
         ]),
-        markers: paths(&["\"usage\":{", "\"usage\": {", "\"amazon-bedrock-invocationMetrics\""]),
-        events: paths(&[
+        markers: strings(&["\"usage\":{", "\"usage\": {", "\"amazon-bedrock-invocationMetrics\""]),
+        events: strings(&[
             "metadata",
             "error",
             "exception",
@@ -164,5 +156,6 @@ pub fn info() -> Info {
             "throttlingException",
             "validationException",
         ]),
+        ..agentledger_guest::info("bedrock", env!("CARGO_PKG_VERSION"))
     }
 }

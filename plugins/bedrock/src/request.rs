@@ -1,6 +1,6 @@
 //! Reads requests. The model stands in the path; what limits the output stands where the model's own dialect has it.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, text};
+use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, parse, text};
 use agentledger_guest::{CacheWrites, Call, EditPoint, Problem, Request, problem};
 use serde::Deserialize;
 
@@ -85,7 +85,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     } else {
         invoke_limit(&body, model)?
     };
-    let has = |marker: &str| request.markers.iter().any(|there| there == marker);
+    let has = |marker: &str| bears(request, marker);
     Ok(Call {
         stream: matches!(request.operation.as_str(), CONVERSE_STREAM | INVOKE_STREAM),
         max_output,

@@ -225,7 +225,7 @@ fn cached_tokens_lie_outside_the_input_and_writes_tell_how_long_they_last() {
 }
 
 #[test]
-fn reports_that_contradict_themselves_are_none() {
+fn reports_that_contradict_themselves_are_refused_and_nothing_is_taken_in_their_place() {
     for usage in [
         json!({"inputTokens": -1, "outputTokens": 1}),
         json!({"inputTokens": 1, "outputTokens": 1_000_000_001}),
@@ -233,16 +233,12 @@ fn reports_that_contradict_themselves_are_none() {
         json!({"inputTokens": 10, "outputTokens": 1, "totalTokens": 9}),
         json!({"inputTokens": 1, "cacheWriteInputTokens": 5, "cacheDetails": [{"inputTokens": 6, "ttl": "1h"}]}),
         json!({"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 6}}),
-        json!({}),
-        json!("none"),
     ] {
-        let headers = json!({"x-amzn-bedrock-input-token-count": "-5"});
-        assert_eq!(
-            frame(INVOKE, None, json!({"usage": usage, "@headers": headers})),
-            None,
-            "{usage}"
-        );
+        let headers = json!({"x-amzn-bedrock-input-token-count": "5"});
+        let reading = frame(INVOKE, None, json!({"usage": usage, "@headers": headers})).unwrap();
+        assert!(reading.contradictory && reading.parts.is_empty(), "{usage}");
     }
+    assert_eq!(frame(INVOKE, None, json!({"usage": {}})), None, "a report of nothing");
 }
 
 #[test]
@@ -305,7 +301,8 @@ fn headers_count_where_the_body_does_not() {
     let begun = frame(INVOKE_STREAM, Some("chunk"), json!({"@headers": headers})).unwrap();
     assert!(begun.parts.is_empty());
     let wrong = json!({"@headers": {"x-amzn-bedrock-input-token-count": "many"}});
-    assert_eq!(frame(INVOKE, None, wrong), None);
+    let refused = frame(INVOKE, None, wrong).unwrap();
+    assert!(refused.contradictory && refused.parts.is_empty());
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Reads answers: whole ones, and the events of streams. What is billed stands in `billed_units`; `tokens` beside it
 //! counts what the model saw, and is not billed.
 
+use agentledger_guest::answer::{Raw, parse, report, said, text, there, used};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -77,31 +76,28 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let last = matches!(kind.as_str(), "message-end" | "stream-end")
         || there(body.is_finished).is_some_and(|raw| raw.get() == "true");
     let finish = text(body.finish_reason).or_else(|| text(body.delta.as_ref()?.finish_reason));
-    let reading = Reading {
+    let mut reading = Reading {
         response_id: text(body.id).or(text(body.generation_id)).filter(|id| !id.is_empty()),
-        parts: billed(&body)
-            .and_then(|raw| serde_json::from_str::<Billed>(raw.get()).ok())
-            .and_then(|billed| part(&billed))
-            .into_iter()
-            .collect(),
         final_: frame.streamed && last,
         // `ERROR_LIMIT` and `ERROR_TOXIC` are the first version's.
         failed: finish.is_some_and(|reason| reason.starts_with("ERROR")),
         ..agentledger_guest::reading()
     };
-    let says_nothing = reading.response_id.is_none() && reading.parts.is_empty() && !reading.failed && !reading.final_;
-    (!says_nothing).then_some(reading)
+    if let Some(raw) = billed(&body) {
+        used(&mut reading, parse(raw).map(|billed| part(&billed)));
+    }
+    said(reading)
 }
 
 fn billed<'a>(body: &Frame<'a>) -> Option<&'a RawValue> {
     let within = |usage: Raw<'a>| {
-        let report: Report<'a> = serde_json::from_str(there(usage)?.get()).ok()?;
-        there(report.billed_units)
+        let whole: Report<'a> = serde_json::from_str(there(usage)?.get()).ok()?;
+        report(whole.billed_units)
     };
     within(body.usage)
         .or_else(|| within(body.delta.as_ref()?.usage))
-        .or_else(|| there(body.meta.as_ref()?.billed_units))
-        .or_else(|| there(body.response.as_ref()?.meta.as_ref()?.billed_units))
+        .or_else(|| report(body.meta.as_ref()?.billed_units))
+        .or_else(|| report(body.response.as_ref()?.meta.as_ref()?.billed_units))
 }
 
 /// Disjoint counts. Where tokens are told apart by medium, those of images have a price of their own; where images are
@@ -124,12 +120,4 @@ fn part(billed: &Billed) -> Option<Part> {
     }
     let part = tally.part(None);
     (!part.usage.is_empty()).then_some(part)
-}
-
-fn there(field: Raw<'_>) -> Raw<'_> {
-    field.filter(|raw| raw.get() != "null")
-}
-
-fn text(field: Raw<'_>) -> Option<String> {
-    serde_json::from_str(there(field)?.get()).ok()
 }

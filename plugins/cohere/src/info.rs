@@ -2,7 +2,7 @@
 
 use agentledger_guest::Billing::{Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Medium, media, progress, route, want};
+use agentledger_guest::{Info, Medium, media, progress, route, strings, want};
 
 pub const CHAT: &str = "chat";
 pub const CHAT_V1: &str = "chat.v1";
@@ -11,7 +11,6 @@ pub const EMBED: &str = "embed";
 pub const RERANK: &str = "rerank";
 
 pub fn info() -> Info {
-    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
         // <https://docs.cohere.com/reference/about>
         routes: vec![
@@ -72,7 +71,7 @@ pub fn info() -> Info {
             want("meta.billed_units", 4_096, 0),
             want("response.meta.billed_units", 4_096, 0),
         ],
-        text_paths: paths(&[
+        text_paths: strings(&[
             "delta.message.content.text",
             "delta.message.content.thinking",
             "delta.message.tool_plan",
@@ -84,8 +83,8 @@ pub fn info() -> Info {
             "text",
             "generations.*.text",
         ]),
-        markers: paths(&["\"billed_units\"", "\"is_finished\":true", "\"is_finished\": true"]),
-        events: paths(&["message-start", "message-end", "stream-end"]),
+        markers: strings(&["\"billed_units\"", "\"is_finished\":true", "\"is_finished\": true"]),
+        events: strings(&["message-start", "message-end", "stream-end"]),
         ..agentledger_guest::info("cohere", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,12 +1,10 @@
 //! Reads answers: whole ones, and the elements of streams. Each element of a stream bears the counts so far.
 
-use agentledger_guest::usage::{Tally, UNITS_MAX, Units};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, there, used};
+use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-
-type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -20,8 +18,8 @@ struct Frame<'a> {
     error: Raw<'a>,
     #[serde(default)]
     candidates: Option<Vec<Option<Candidate>>>,
-    #[serde(default)]
-    predictions: Option<Vec<Option<Prediction>>>,
+    #[serde(borrow, default)]
+    predictions: Option<Vec<Option<Prediction<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -39,17 +37,17 @@ struct Grounding {
 
 /// One embedding or one image.
 #[derive(Deserialize)]
-struct Prediction {
-    #[serde(default)]
-    embeddings: Option<Embeddings>,
+struct Prediction<'a> {
+    #[serde(borrow, default)]
+    embeddings: Option<Embeddings<'a>>,
     #[serde(default, rename = "mimeType")]
     mime_type: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-struct Embeddings {
-    #[serde(default)]
-    statistics: Option<Statistics>,
+struct Embeddings<'a> {
+    #[serde(borrow, default)]
+    statistics: Raw<'a>,
 }
 
 #[derive(Deserialize)]
@@ -104,46 +102,35 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let model = text(body.model)
         .map(|name| name.trim_start_matches("models/").to_owned())
         .filter(|name| !name.is_empty());
-    // A report that does not parse is no report: the host estimates.
-    let usage = there(body.usage).and_then(|raw| serde_json::from_str::<Usage>(raw.get()).ok());
-    let mut parts: Vec<Part> = match &usage {
-        Some(usage) => counted(usage).map(|tally| finished(tally, &body, model.as_deref())),
-        None => predicted(body.predictions.as_deref().unwrap_or_default()),
-    }
-    .into_iter()
-    .collect();
-    if parts
-        .iter()
-        .any(|part| part.usage.iter().any(|count| count.units > UNITS_MAX))
-    {
-        parts.clear();
-    }
-    let reading = Reading {
+    let usage = report(body.usage).map(parse::<Usage>).transpose();
+    let told = match &usage {
+        Ok(Some(usage)) => counted(usage).map(|tally| Some(finished(tally?, &body, model.as_deref()))),
+        Ok(None) => predicted(body.predictions.as_deref().unwrap_or_default()),
+        Err(contradiction) => Err(*contradiction),
+    };
+    let tier = usage
+        .ok()
+        .flatten()
+        .and_then(|usage| usage.service_tier.or(usage.traffic_type));
+    let mut reading = Reading {
         model,
         response_id: text(body.id).filter(|id| !id.is_empty()),
-        service_tier: usage
-            .and_then(|usage| usage.service_tier.or(usage.traffic_type))
-            .map(|tier| crate::tier_name(&tier)),
-        parts,
+        service_tier: tier.map(|tier| crate::tier_name(&tier)),
         // No element says that it is the last: each may bear a `finishReason`, and usage may follow it.
         final_: frame.streamed && failed,
         failed,
         ..agentledger_guest::reading()
     };
-    let says_nothing = reading.model.is_none()
-        && reading.response_id.is_none()
-        && reading.service_tier.is_none()
-        && reading.parts.is_empty()
-        && !reading.failed;
-    (!says_nothing).then_some(reading)
+    used(&mut reading, told);
+    said(reading)
 }
 
-/// Disjoint counts; `None` where there are none, or where they contradict each other.
+/// Disjoint counts; `None` where there are none.
 ///
 /// Cached tokens lie inside the prompt's; what tools brought in, and thoughts, lie outside prompt and candidates. Pictures,
-/// films and documents are input like text, at one price; sound has its own, and so has each medium that is put out. A
-/// cached sound costs what the cache's price says.
-fn counted(usage: &Usage) -> Option<Tally> {
+/// films and documents are input like text, at one price; sound has its own, cached or not, and so has each medium that is
+/// put out.
+fn counted(usage: &Usage) -> Result<Option<Tally>, Contradiction> {
     let counts = [
         usage.prompt_token_count,
         usage.tool_use_prompt_token_count,
@@ -152,7 +139,7 @@ fn counted(usage: &Usage) -> Option<Tally> {
         usage.total_token_count,
     ];
     if counts.iter().all(Option::is_none) {
-        return None;
+        return Ok(None);
     }
     let units = |count: Option<Units>| count.unwrap_or_default().0;
     let (tools, candidates) = (
@@ -163,20 +150,17 @@ fn counted(usage: &Usage) -> Option<Tally> {
     let prompt = match (usage.prompt_token_count, usage.total_token_count) {
         (Some(prompt), _) => prompt.0,
         // Embeddings of some hosts: a total alone.
-        (None, Some(total)) => total.0.checked_sub(tools + candidates + thoughts)?,
+        (None, Some(total)) => rest(total.0, tools + candidates + thoughts)?,
         (None, None) => 0,
     };
     let cached = units(usage.cached_content_token_count);
-    let fresh = prompt.checked_sub(cached)?;
+    let fresh = rest(prompt, cached)?;
     let audio_given = of(&usage.prompt_tokens_details, "AUDIO");
     let audio_tools = of(&usage.tool_use_prompt_tokens_details, "AUDIO");
-    if audio_given > prompt || audio_tools > tools {
-        return None;
-    }
-    let audio_in = audio_given
-        .saturating_sub(of(&usage.cache_tokens_details, "AUDIO"))
-        .min(fresh)
-        + audio_tools;
+    rest(prompt, audio_given)?;
+    rest(tools, audio_tools)?;
+    let audio_cached = of(&usage.cache_tokens_details, "AUDIO");
+    let audio_in = audio_given.saturating_sub(audio_cached).min(fresh) + audio_tools;
     // Some models count their thoughts among the candidates' tokens: then these make up the total with the prompt.
     let inside = thoughts <= candidates
         && usage
@@ -185,10 +169,11 @@ fn counted(usage: &Usage) -> Option<Tally> {
     let output = if inside { candidates } else { candidates + thoughts };
     let audio_out = of(&usage.candidates_tokens_details, "AUDIO");
     let image_out = of(&usage.candidates_tokens_details, "IMAGE");
-    let text_out = output.checked_sub(audio_out)?.checked_sub(image_out)?;
+    let text_out = rest(rest(output, audio_out)?, image_out)?;
     let mut tally = Tally::default();
     tally.add(Kind::Input, fresh + tools - audio_in);
-    tally.add(Kind::CacheRead, cached);
+    tally.add(Kind::CacheRead, rest(cached, audio_cached)?);
+    tally.add(Kind::CacheReadAudio, audio_cached);
     tally.add(Kind::AudioInput, audio_in);
     // The first elements of a stream may say nothing of the output yet.
     if usage.candidates_token_count.is_some() || usage.thoughts_token_count.is_some() {
@@ -197,7 +182,7 @@ fn counted(usage: &Usage) -> Option<Tally> {
         tally.add(Kind::ImageOutput, image_out);
         tally.reason(usage.thoughts_token_count.map(|units| units.0));
     }
-    Some(tally)
+    Ok(Some(tally))
 }
 
 fn of(details: &Option<Vec<Modality>>, modality: &str) -> u64 {
@@ -226,14 +211,12 @@ fn finished(mut tally: Tally, body: &Frame<'_>, model: Option<&str>) -> Part {
 }
 
 /// Embeddings count their tokens one by one; an image is an image.
-fn predicted(predictions: &[Option<Prediction>]) -> Option<Part> {
+fn predicted(predictions: &[Option<Prediction<'_>>]) -> Result<Option<Part>, Contradiction> {
     let (mut tokens, mut images, mut any) = (0_u64, 0_u64, false);
     for prediction in predictions.iter().flatten() {
-        let counted = prediction
-            .embeddings
-            .as_ref()
-            .and_then(|own| own.statistics.as_ref()?.token_count);
-        if let Some(units) = counted {
+        let statistics = prediction.embeddings.as_ref().and_then(|own| report(own.statistics));
+        let statistics = statistics.map(parse::<Statistics>).transpose()?;
+        if let Some(units) = statistics.and_then(|own| own.token_count) {
             tokens = tokens.saturating_add(units.0);
             any = true;
         }
@@ -249,13 +232,5 @@ fn predicted(predictions: &[Option<Prediction>]) -> Option<Part> {
     if images > 0 {
         tally.add(Kind::Image, images);
     }
-    any.then(|| tally.part(None))
-}
-
-fn there(field: Raw<'_>) -> Raw<'_> {
-    field.filter(|raw| raw.get() != "null")
-}
-
-fn text(field: Raw<'_>) -> Option<String> {
-    serde_json::from_str(there(field)?.get()).ok()
+    Ok(any.then(|| tally.part(None)))
 }

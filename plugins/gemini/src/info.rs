@@ -2,8 +2,9 @@
 
 use agentledger_guest::Billing::{Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Media, Medium, Route, media, progress, route, want};
+use agentledger_guest::{Info, Media, Medium, Route, media, progress, route, strings, want};
 
+pub const AUDIO: &str = "\"audio/";
 pub const GENERATE: &str = "generateContent";
 pub const STREAM: &str = "streamGenerateContent";
 pub const EMBED: &str = "embedContent";
@@ -62,7 +63,6 @@ fn parts_media() -> Vec<Media> {
 }
 
 pub fn info() -> Info {
-    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     Info {
         routes: routes(),
         // Google's parser takes a field in the spelling of its JSON and in that of its protocol buffers.
@@ -75,6 +75,10 @@ pub fn info() -> Info {
             want("generation_config.max_output_tokens", 64, 0),
             want("generation_config.candidateCount", 64, 0),
             want("generation_config.candidate_count", 64, 0),
+            want("generationConfig.responseModalities", 256, 0),
+            want("generationConfig.response_modalities", 256, 0),
+            want("generation_config.responseModalities", 256, 0),
+            want("generation_config.response_modalities", 256, 0),
             want("serviceTier", 64, 0),
             want("service_tier", 64, 0),
             // Context that the server keeps: its size is held by an allowance.
@@ -83,7 +87,9 @@ pub fn info() -> Info {
             // Imagen's images.
             want("parameters.sampleCount", 64, 0),
         ],
-        request_headers: paths(&["x-vertex-ai-llm-shared-request-type"]),
+        request_headers: strings(&["x-vertex-ai-llm-shared-request-type"]),
+        // How a recording's MIME type begins.
+        request_markers: strings(&[AUDIO]),
         request_media: parts_media(),
         progress_paths: vec![
             progress("contents.*.role", Role),
@@ -106,12 +112,12 @@ pub fn info() -> Info {
             want("predictions.*.embeddings.statistics.token_count", 64, PREDICTIONS_MAX),
             want("predictions.*.mimeType", 64, PREDICTIONS_MAX),
         ],
-        text_paths: paths(&[
+        text_paths: strings(&[
             "candidates.*.content.parts.*.text",
             "candidates.*.content.parts.*.functionCall",
             "candidates.*.content.parts.*.executableCode.code",
         ]),
-        markers: paths(&["\"usageMetadata\"", "\"webSearchQueries\"", "\"error\""]),
+        markers: strings(&["\"usageMetadata\"", "\"webSearchQueries\"", "\"error\""]),
         ..agentledger_guest::info("gemini", env!("CARGO_PKG_VERSION"))
     }
 }

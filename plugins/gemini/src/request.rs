@@ -1,13 +1,17 @@
 //! Reads requests. The model stands in the path, and nowhere else.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, present, text};
-use agentledger_guest::{Call, EditPoint, Problem, Request, problem};
+use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, parse, present, text};
+use agentledger_guest::{Call, Count, EditPoint, Kind, Problem, Request, problem};
 use serde::Deserialize;
 
-use crate::info::{EMBED, EMBED_BATCH, PREDICT, STREAM};
+use crate::info::{AUDIO, EMBED, EMBED_BATCH, PREDICT, STREAM};
 
 /// Candidates of one request; Google allows 8.
 const CANDIDATES_MAX: u64 = 128;
+
+/// Images that Imagen makes where none are named: <https://ai.google.dev/gemini-api/docs/imagen#imagen-configuration>
+const IMAGES_UNNAMED: u64 = 4;
+const IMAGEN: &str = "imagen";
 
 /// Google's parser takes both spellings of a field.
 #[derive(Deserialize)]
@@ -38,6 +42,10 @@ struct Config<'a> {
     candidates: Field<'a>,
     #[serde(borrow, default)]
     candidate_count: Field<'a>,
+    #[serde(borrow, default, rename = "responseModalities")]
+    modalities: Field<'a>,
+    #[serde(borrow, default)]
+    response_modalities: Field<'a>,
 }
 
 #[derive(Deserialize)]
@@ -64,11 +72,27 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
             let samples = body.parameters.and_then(|parameters| parameters.samples);
             call.max_output = Some(0);
             call.choices = choices(samples, "parameters.sampleCount")?;
+            let images = match present(samples) {
+                Some(_) => u64::from(call.choices),
+                None if call.model.starts_with(IMAGEN) => IMAGES_UNNAMED,
+                // An embedding.
+                None => 0,
+            };
+            if images > 0 {
+                call.units.push(Count {
+                    kind: Kind::Image,
+                    units: images,
+                });
+            }
         }
         _ => {
             let (at, limit, candidates) = limits(&body)?;
             call.max_output = limit;
             call.choices = candidates;
+            if bears(request, AUDIO) {
+                call.input_kinds.push(Kind::AudioInput);
+            }
+            call.output_kinds = media_out(&body);
             call.edits.push(EditPoint::MaxOutput(at));
         }
     }
@@ -114,6 +138,23 @@ fn limits(body: &Body<'_>) -> Result<(String, Option<u64>, u32), Problem> {
         Some((path, limit)) => (path, Some(limit), candidates),
         None => (vacant.to_owned(), None, candidates),
     })
+}
+
+/// What may be put out beside text, each at a price of its own where the model has one: models that draw or speak do so unless
+/// they are told to write. <https://ai.google.dev/api/generate-content#v1beta.GenerationConfig>
+fn media_out(body: &Body<'_>) -> Vec<Kind> {
+    let configs = [&body.config, &body.generation_config];
+    let named = configs
+        .into_iter()
+        .flatten()
+        .find_map(|config| present(config.modalities).or(present(config.response_modalities)));
+    let asked = |what: &str| named.is_none_or(|list| list.get().to_ascii_uppercase().contains(what));
+    let kinds = [("AUDIO", Kind::AudioOutput), ("IMAGE", Kind::ImageOutput)];
+    kinds
+        .into_iter()
+        .filter(|(what, _)| asked(what))
+        .map(|(_, kind)| kind)
+        .collect()
 }
 
 fn choices(field: Field<'_>, param: &str) -> Result<u32, Problem> {

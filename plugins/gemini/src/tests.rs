@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use agentledger_guest::{AnswerFrame, Call, EditPoint, Ending, Problem, Provider, Reading, Refusal, Request};
+use agentledger_guest::{
+    AnswerFrame, Call, Count, EditPoint, Ending, Kind, Problem, Provider, Reading, Refusal, Request,
+};
 use serde_json::{Value, json};
 
 use crate::info::{EMBED, GENERATE, PREDICT, STREAM};
@@ -78,6 +80,38 @@ fn a_limit_is_read_in_every_spelling_and_the_largest_counts() {
     assert_eq!(
         limit(json!({"generation_config": {"maxOutputTokens": 9}, "generationConfig": {"max_output_tokens": 4}})),
         at("generation_config.maxOutputTokens", Some(9), 1)
+    );
+}
+
+#[test]
+fn what_may_be_put_out_beside_text_is_told() {
+    let kinds = |body: Value| ask(GENERATE, body).unwrap().output_kinds;
+    let both = vec![Kind::AudioOutput, Kind::ImageOutput];
+    assert_eq!(kinds(json!({})), both, "some models draw and speak unasked");
+    assert_eq!(
+        kinds(json!({"generationConfig": {"responseModalities": ["TEXT", "IMAGE"]}})),
+        [Kind::ImageOutput]
+    );
+    assert_eq!(
+        kinds(json!({"generation_config": {"response_modalities": ["audio"]}})),
+        [Kind::AudioOutput]
+    );
+    assert_eq!(kinds(json!({"generationConfig": {"responseModalities": ["TEXT"]}})), []);
+    let of = |model: &str, parameters: Value| {
+        let body = json!({"parameters": parameters});
+        ask_with(PREDICT, model, &[], body).unwrap().units
+    };
+    assert_eq!(of("text-embedding-005", json!({})), []);
+    let images = |parameters: Value| of("imagen-4.0-generate-001", parameters);
+    let image = |units| {
+        vec![Count {
+            kind: Kind::Image,
+            units,
+        }]
+    };
+    assert_eq!(
+        (images(json!({"sampleCount": 2})), images(json!({}))),
+        (image(2), image(4))
     );
 }
 

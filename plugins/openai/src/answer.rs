@@ -1,6 +1,7 @@
 //! Reads answers: whole ones, and the events of streams.
 
-use agentledger_guest::usage::{Tally, UNITS_MAX, Units};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, there, used};
+use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,8 +12,6 @@ use crate::info::{
     TRANSCRIPTIONS, TRANSLATIONS,
 };
 use crate::realtime;
-
-type Raw<'a> = Option<&'a RawValue>;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -36,15 +35,15 @@ struct Frame<'a> {
     status: Raw<'a>,
     #[serde(borrow, default)]
     store: Raw<'a>,
-    #[serde(default)]
-    tool_usage: Option<ToolUsage>,
+    #[serde(borrow, default)]
+    tool_usage: Raw<'a>,
     #[serde(borrow, default)]
     response: Option<Answer<'a>>,
     /// Images.
     #[serde(borrow, default)]
     data: Option<Vec<&'a RawValue>>,
     #[serde(borrow, default)]
-    svg_usage: Option<SvgUsage<'a>>,
+    svg_usage: Raw<'a>,
     /// Of a recording, in seconds.
     #[serde(borrow, default)]
     duration: Raw<'a>,
@@ -75,19 +74,19 @@ struct Answer<'a> {
     service_tier: Raw<'a>,
     #[serde(borrow, default)]
     usage: Raw<'a>,
-    #[serde(default)]
-    tool_usage: Option<ToolUsage>,
+    #[serde(borrow, default)]
+    tool_usage: Raw<'a>,
     #[serde(borrow, default)]
     body: Raw<'a>,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize)]
 struct ToolUsage {
     #[serde(default)]
     web_search: Option<WebSearch>,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize)]
 struct WebSearch {
     #[serde(default)]
     num_requests: Units,
@@ -186,7 +185,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     // A response stands at the top of a whole answer, and inside the events of a stream.
     let whole = body.as_answer();
     let answer = body.response.as_ref().unwrap_or(&whole);
-    let usage = there(answer.usage).or_else(|| body.x_groq.as_ref().and_then(|groq| there(groq.usage)));
+    let usage = report(answer.usage).or_else(|| report(body.x_groq.as_ref()?.usage));
     let status = text(answer.status);
     let mut reading = Reading {
         model: text(answer.model).filter(|name| !name.is_empty()),
@@ -201,23 +200,20 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         reading.bill_id = reading.response_id.clone().filter(|_| stored);
         reading.pending = matches!(status.as_deref(), Some("queued" | "in_progress"));
     }
-    if operation == REALTIME {
-        reading.parts.extend(usage.and_then(realtime::part));
-    } else if let Some(raw) = usage.filter(|raw| raw.get().starts_with('{')) {
-        if let (Ok(usage), Ok(fees)) = (
-            serde_json::from_str::<Usage<'_>>(raw.get()),
-            serde_json::from_str::<Fees<'_>>(raw.get()),
-        ) {
-            // A report that contradicts itself is no report: the host estimates.
-            let part = part(&usage, &fees.research(), searches(answer), operation);
-            reading.parts.extend(part);
-            reading.reported_cost = fees.reported();
-            reading.service_tier = reading.service_tier.or_else(|| fees.tier());
+    match usage {
+        Some(raw) if operation == REALTIME => used(&mut reading, realtime::part(raw)),
+        Some(raw) => {
+            if let Ok(fees) = parse::<Fees<'_>>(raw) {
+                reading.reported_cost = fees.reported();
+                reading.service_tier = reading.service_tier.or_else(|| fees.tier());
+            }
+            used(&mut reading, reported(raw, answer, operation));
         }
-    } else {
-        reading.parts.extend(counted(&body, operation));
+        None => used(&mut reading, counted(&body, operation)),
     }
-    reading.parts.extend(body.svg_usage.as_ref().and_then(drawing));
+    if let Some(raw) = report(body.svg_usage) {
+        used(&mut reading, parse(raw).map(|usage| drawing(&usage)));
+    }
     if frame.streamed {
         let only_usage = !reading.parts.is_empty() && body.choices.as_ref().is_some_and(Vec::is_empty);
         reading.usage_only = only_usage;
@@ -225,13 +221,12 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
             || kind.as_deref().is_some_and(ends)
             || (operation == REALTIME && realtime::is_final(kind.as_deref()));
     }
-    let says_nothing = reading.model.is_none()
-        && reading.response_id.is_none()
-        && reading.service_tier.is_none()
-        && reading.parts.is_empty()
-        && !reading.failed
-        && !reading.final_;
-    (!says_nothing).then_some(reading)
+    said(reading)
+}
+
+fn reported(raw: &RawValue, answer: &Answer<'_>, operation: &str) -> Result<Option<Part>, Contradiction> {
+    let fees: Fees<'_> = parse(raw)?;
+    part(&parse(raw)?, &fees.research(), searches(answer)?, operation)
 }
 
 /// Events that end a stream.
@@ -252,19 +247,17 @@ fn ends(kind: &str) -> bool {
 /// A line of a batch's results: one answer, at the batch's price. Lines of other files say nothing.
 fn line(body: &Frame<'_>) -> Option<Reading> {
     let inner: Answer<'_> = serde_json::from_str(there(body.response.as_ref()?.body)?.get()).ok()?;
-    let raw = there(inner.usage).filter(|raw| raw.get().starts_with('{'))?;
-    let usage = serde_json::from_str::<Usage<'_>>(raw.get()).ok();
-    Some(Reading {
+    let usage = report(inner.usage)?;
+    let mut reading = Reading {
         model: text(inner.model).filter(|name| !name.is_empty()),
         response_id: text(inner.id),
         bill_id: text(body.id).or_else(|| text(body.custom_id)),
         service_tier: Some("batch".to_owned()),
-        parts: usage
-            .and_then(|usage| part(&usage, &Research::default(), searches(&inner), FILE_CONTENT))
-            .into_iter()
-            .collect(),
         ..agentledger_guest::reading()
-    })
+    };
+    let told = || part(&parse(usage)?, &Research::default(), searches(&inner)?, FILE_CONTENT);
+    used(&mut reading, told());
+    Some(reading)
 }
 
 fn drawing(usage: &SvgUsage<'_>) -> Option<Part> {
@@ -276,40 +269,49 @@ fn drawing(usage: &SvgUsage<'_>) -> Option<Part> {
 }
 
 /// What an answer without a report can be counted by.
-fn counted(body: &Frame<'_>, operation: &str) -> Option<Part> {
-    let mut tally = Tally::default();
-    match operation {
-        IMAGES | IMAGE_EDITS | IMAGE_VARIATIONS => tally.add(Kind::Image, body.data.as_ref()?.len() as u64),
-        TRANSCRIPTIONS | TRANSLATIONS => tally.add(Kind::Second, seconds(there(body.duration)?)?),
+fn counted(body: &Frame<'_>, operation: &str) -> Result<Option<Part>, Contradiction> {
+    let one = |kind: Kind, units: u64| {
+        let mut tally = Tally::default();
+        tally.add(kind, units);
+        tally.part(None)
+    };
+    Ok(match operation {
+        IMAGES | IMAGE_EDITS | IMAGE_VARIATIONS => body.data.as_ref().map(|all| one(Kind::Image, all.len() as u64)),
+        TRANSCRIPTIONS | TRANSLATIONS => match there(body.duration) {
+            Some(duration) => Some(one(Kind::Second, seconds(duration)?)),
+            None => None,
+        },
         RERANK => {
-            let units = there(body.meta.as_ref()?.billed_units)?;
-            let units: BilledUnits = serde_json::from_str(units.get()).ok()?;
-            match (units.search_units, units.input_tokens) {
-                (Some(searches), _) => tally.add(Kind::Request, searches.0),
-                (None, Some(tokens)) => tally.add(Kind::Input, tokens.0),
-                (None, None) => return None,
-            }
+            let Some(units) = body.meta.as_ref().and_then(|meta| report(meta.billed_units)) else {
+                return Ok(None);
+            };
+            let units: BilledUnits = parse(units)?;
+            let searches = units.search_units.map(|units| one(Kind::Request, units.0));
+            searches.or_else(|| units.input_tokens.map(|units| one(Kind::Input, units.0)))
         }
-        _ => return None,
-    }
-    Some(tally.part(None))
+        _ => None,
+    })
 }
 
 /// Seconds, begun ones counted whole; some hosts write the number as a string.
-fn seconds(raw: &RawValue) -> Option<u64> {
+pub fn seconds(raw: &RawValue) -> Result<u64, Contradiction> {
     let number = raw.get().trim_matches('"');
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return Err(Contradiction);
     }
     let begun = u64::from(fraction.bytes().any(|byte| byte != b'0'));
-    let seconds = whole.parse::<u64>().ok()?.checked_add(begun)?;
-    (seconds <= UNITS_MAX).then_some(seconds)
+    let whole = whole.parse::<u64>().map_err(|_| Contradiction)?;
+    whole.checked_add(begun).ok_or(Contradiction)
 }
 
-fn searches(answer: &Answer<'_>) -> u64 {
-    let search = answer.tool_usage.and_then(|tools| tools.web_search);
-    search.map_or(0, |search| search.num_requests.0)
+fn searches(answer: &Answer<'_>) -> Result<u64, Contradiction> {
+    let Some(raw) = report(answer.tool_usage) else {
+        return Ok(0);
+    };
+    let tools: ToolUsage = parse(raw)?;
+    Ok(tools.web_search.map_or(0, |search| search.num_requests.0))
 }
 
 impl<'a> Frame<'a> {
@@ -330,16 +332,16 @@ impl<'a> Frame<'a> {
 
 /// Disjoint counts. Cached and written tokens lie inside the prompt's, audio and images inside both sides, reasoning inside
 /// output.
-fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) -> Option<Part> {
+fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) -> Result<Option<Part>, Contradiction> {
     if let Some(raw) = there(usage.seconds) {
         let mut tally = Tally::default();
         tally.add(Kind::Second, seconds(raw)?);
-        return Some(tally.part(None));
+        return Ok(Some(tally.part(None)));
     }
     let input = usage.prompt_tokens.or(usage.input_tokens);
     let output = usage.completion_tokens.or(usage.output_tokens);
     if input.is_none() && output.is_none() && (operation != RERANK || usage.total_tokens.is_none()) {
-        return None;
+        return Ok(None);
     }
     // Rerank has no output: where only the total is told, it is the input.
     let input = input.or(usage.total_tokens).unwrap_or_default().0;
@@ -347,9 +349,6 @@ fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) 
     // Some hosts (xAI, Gemini's compatible API) leave thinking out of the output and count it in the total alone.
     if let Some(total) = usage.total_tokens {
         output = output.max(total.0.saturating_sub(input));
-    }
-    if output > UNITS_MAX {
-        return None;
     }
     let nothing_in = InputDetails::default();
     let nothing_out = OutputDetails::default();
@@ -370,9 +369,10 @@ fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) 
         .unwrap_or_default()
         .0;
     let written = details.cache_write_tokens.0;
-    let fresh = input.checked_sub(cached)?.checked_sub(written)?;
-    // Cached audio is counted as cached and as audio; what was cached is no longer audio to be paid in full.
+    let fresh = rest(rest(input, cached)?, written)?;
+    // Cached audio is counted as cached and as audio. Nothing tells how much that is: what cannot be fresh is.
     let audio_in = details.audio_tokens.0.min(fresh);
+    let cached_audio = (details.audio_tokens.0 - audio_in).min(cached);
     // Only image models bill images apart; in a chat they are input like any other.
     let of_images = matches!(operation, IMAGES | IMAGE_EDITS | IMAGE_VARIATIONS);
     let image_in = if of_images {
@@ -385,11 +385,12 @@ fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) 
         _ if of_images => (0, said.image_tokens.map_or(output, |units| units.0)),
         _ => (said.audio_tokens.0, 0),
     };
-    let text_out = output.checked_sub(audio_out)?.checked_sub(image_out)?;
+    let text_out = rest(rest(output, audio_out)?, image_out)?;
     let mut tally = Tally::default();
     tally.add(Kind::Input, fresh - audio_in - image_in);
     tally.add(Kind::Input, research.citations);
-    tally.add(Kind::CacheRead, cached);
+    tally.add(Kind::CacheRead, cached - cached_audio);
+    tally.add(Kind::CacheReadAudio, cached_audio);
     tally.add(Kind::CacheWrite5m, written);
     tally.add(Kind::Output, text_out);
     tally.add(Kind::Output, research.reasoning.unwrap_or(0));
@@ -404,13 +405,5 @@ fn part(usage: &Usage<'_>, research: &Research, searches: u64, operation: &str) 
     }
     let reasoning = said.reasoning_tokens.map(|units| units.0);
     tally.reason(research.reasoning.or(reasoning));
-    Some(tally.part(None))
-}
-
-fn there(field: Raw<'_>) -> Raw<'_> {
-    field.filter(|raw| raw.get() != "null")
-}
-
-fn text(field: Raw<'_>) -> Option<String> {
-    serde_json::from_str(there(field)?.get()).ok()
+    Ok(Some(tally.part(None)))
 }

@@ -1,10 +1,8 @@
 //! What hosts bill beside tokens, and what they say that they billed.
 
+use agentledger_guest::answer::{Raw, text, there};
 use agentledger_guest::usage::{Units, decimal};
 use serde::Deserialize;
-use serde_json::value::RawValue;
-
-type Raw<'a> = Option<&'a RawValue>;
 
 /// Fields of a usage object that tell of fees.
 #[derive(Deserialize)]
@@ -75,12 +73,8 @@ impl Fees<'_> {
 
 /// `search_low`, `search_medium`, `search_high`: a size of the search context as a tier of the price book.
 pub fn search_tier(size: Raw<'_>) -> Option<String> {
-    let size: String = serde_json::from_str(there(size)?.get()).ok()?;
+    let size = text(size)?;
     ["low", "medium", "high"]
         .contains(&size.as_str())
         .then(|| format!("search_{size}"))
-}
-
-fn there(field: Raw<'_>) -> Raw<'_> {
-    field.filter(|raw| raw.get() != "null")
 }

@@ -2,7 +2,7 @@
 
 use agentledger_guest::Billing::{Fetched, FetchedLines, Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Medium, Route, Want, media, progress, route, want};
+use agentledger_guest::{Info, Medium, Route, Want, media, progress, route, strings, want};
 
 pub const CHAT: &str = "chat";
 pub const COMPLETIONS: &str = "completions";
@@ -30,9 +30,9 @@ pub fn info() -> Info {
     Info {
         routes: routes(),
         request_paths: request_paths(),
-        request_markers: paths(&[INPUT_AUDIO]),
+        request_markers: strings(&[INPUT_AUDIO]),
         // Speech is billed by the character.
-        request_counts: paths(&["input"]),
+        request_counts: strings(&["input"]),
         request_media: vec![
             media("messages.*.content.*.image_url", Medium::Image),
             media("messages.*.content.*.input_audio", Medium::Audio),
@@ -80,14 +80,10 @@ pub fn info() -> Info {
         ],
         answer_paths: answer_paths(),
         text_paths: text_paths(),
-        markers: paths(&["\"usage\":{", "\"usage\": {", "\"error\":{", "\"error\": {"]),
-        events: paths(&["response.completed", "response.incomplete", "response.failed", "error"]),
+        markers: strings(&["\"usage\":{", "\"usage\": {", "\"error\":{", "\"error\": {"]),
+        events: strings(&["response.completed", "response.incomplete", "response.failed", "error"]),
         ..agentledger_guest::info("openai", env!("CARGO_PKG_VERSION"))
     }
-}
-
-fn paths(paths: &[&str]) -> Vec<String> {
-    paths.iter().map(|path| (*path).to_owned()).collect()
 }
 
 fn routes() -> Vec<Route> {
@@ -212,7 +208,7 @@ fn answer_paths() -> Vec<Want> {
 }
 
 fn text_paths() -> Vec<String> {
-    paths(&[
+    strings(&[
         "choices.*.delta.content",
         "choices.*.delta.refusal",
         "choices.*.delta.reasoning_content",

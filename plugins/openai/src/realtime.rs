@@ -1,12 +1,15 @@
 //! The realtime API: sessions over a WebSocket in which both sides speak. What it says of usage has its own spelling, and
 //! counts text, sound and pictures apart (https://platform.openai.com/docs/guides/realtime-costs).
 
+use agentledger_guest::answer::{Contradiction, parse as parse_report, rest};
 use agentledger_guest::fields::{COUNT_MAX, Field, count, parse, present};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{Call, EditPoint, Kind, Part, Problem, Request, call, problem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+use crate::answer;
 
 /// Where a message that asks for an answer limits it.
 const MAX_OUTPUT: &str = "response.max_output_tokens";
@@ -91,15 +94,18 @@ struct Modalities {
 }
 
 /// Disjoint counts. Cached tokens lie inside the input and inside each of its modalities; what is neither sound nor picture
-/// is text. `None`: a report that contradicts itself is no report.
-pub fn part(raw: &RawValue) -> Option<Part> {
-    let usage: Usage<'_> = serde_json::from_str(raw.get()).ok()?;
+/// is text. `None`: it counts nothing.
+pub fn part(raw: &RawValue) -> Result<Option<Part>, Contradiction> {
+    let usage: Usage<'_> = parse_report(raw)?;
     let mut tally = Tally::default();
     if let Some(seconds) = usage.seconds {
-        tally.add(Kind::Second, whole_seconds(seconds.get())?);
-        return Some(tally.part(None));
+        tally.add(Kind::Second, answer::seconds(seconds)?);
+        return Ok(Some(tally.part(None)));
     }
-    let (input, output) = (usage.input_tokens?.0, usage.output_tokens.unwrap_or_default().0);
+    let Some(Units(input)) = usage.input_tokens else {
+        return Ok(None);
+    };
+    let output = usage.output_tokens.unwrap_or_default().0;
     let details = usage.input_token_details.unwrap_or_default();
     let said = usage.output_token_details.unwrap_or_default();
     let cached = details.cached_tokens.0;
@@ -108,28 +114,19 @@ pub fn part(raw: &RawValue) -> Option<Part> {
         // Not said of what: as much of it sound as can be, so that none of it is paid twice.
         None => (cached.min(details.audio_tokens.0), 0),
     };
-    let audio = details.audio_tokens.0.checked_sub(cached_audio)?;
-    let image = details.image_tokens.0.checked_sub(cached_image)?;
-    let text = input.checked_sub(cached)?.checked_sub(audio)?.checked_sub(image)?;
-    cached.checked_sub(cached_audio)?.checked_sub(cached_image)?;
+    let audio = rest(details.audio_tokens.0, cached_audio)?;
+    let image = rest(details.image_tokens.0, cached_image)?;
+    let text = rest(rest(rest(input, cached)?, audio)?, image)?;
+    let cached_text = rest(rest(cached, cached_audio)?, cached_image)?;
     tally.add(Kind::Input, text);
-    tally.add(Kind::CacheRead, cached);
+    tally.add(Kind::CacheRead, cached_text);
+    tally.add(Kind::CacheReadAudio, cached_audio);
+    tally.add(Kind::CacheReadImage, cached_image);
     tally.add(Kind::AudioInput, audio);
     tally.add(Kind::ImageInput, image);
-    tally.add(Kind::Output, output.checked_sub(said.audio_tokens.0)?);
+    tally.add(Kind::Output, rest(output, said.audio_tokens.0)?);
     tally.add(Kind::AudioOutput, said.audio_tokens.0);
-    Some(tally.part(None))
-}
-
-/// Begun seconds count whole. No fraction of them is ever a float here.
-fn whole_seconds(number: &str) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let begun = u64::from(fraction.bytes().any(|digit| digit != b'0'));
-    whole.parse::<u64>().ok()?.checked_add(begun)
+    Ok(Some(tally.part(None)))
 }
 
 /// The event by which the realtime API tells an error.
@@ -146,11 +143,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
-    fn counts(json: &str) -> Option<Vec<(Kind, u64)>> {
+    fn counts(json: &str) -> Result<Vec<(Kind, u64)>, Contradiction> {
         let raw = RawValue::from_string(json.to_owned()).unwrap();
-        let part = part(&raw)?;
-        let counted = part.usage.into_iter().filter(|count| count.units > 0);
-        Some(counted.map(|count| (count.kind, count.units)).collect())
+        let counted = part(&raw)?.into_iter().flat_map(|part| part.usage);
+        let counted = counted.filter(|count| count.units > 0);
+        Ok(counted.map(|count| (count.kind, count.units)).collect())
     }
 
     #[test]
@@ -163,7 +160,9 @@ mod tests {
             counts(usage).unwrap(),
             [
                 (Kind::Input, 32),
-                (Kind::CacheRead, 64),
+                (Kind::CacheRead, 40),
+                (Kind::CacheReadAudio, 20),
+                (Kind::CacheReadImage, 4),
                 (Kind::AudioInput, 30),
                 (Kind::ImageInput, 6),
                 (Kind::Output, 53),
@@ -174,12 +173,17 @@ mod tests {
             r#"{"input_tokens":100,"output_tokens":1,"input_token_details":{"audio_tokens":80,"cached_tokens":90}}"#;
         assert_eq!(
             counts(unsaid).unwrap(),
-            [(Kind::Input, 10), (Kind::CacheRead, 90), (Kind::Output, 1)]
+            [
+                (Kind::Input, 10),
+                (Kind::CacheRead, 10),
+                (Kind::CacheReadAudio, 80),
+                (Kind::Output, 1)
+            ]
         );
     }
 
     #[test]
-    fn a_report_that_contradicts_itself_is_none() {
+    fn a_report_that_contradicts_itself_is_refused() {
         for usage in [
             r#"{"input_tokens":10,"output_tokens":1,"input_token_details":{"cached_tokens":11}}"#,
             r#"{"input_tokens":10,"output_tokens":1,"input_token_details":{"audio_tokens":11}}"#,
@@ -187,19 +191,18 @@ mod tests {
             r#"{"input_tokens":10,"input_token_details":{"cached_tokens":2,"cached_tokens_details":{"audio_tokens":1}}}"#,
             r#"{"input_tokens":-1,"output_tokens":1}"#,
             r#"{"seconds":-1}"#,
-            r#"{"output_tokens":1}"#,
-            "null",
         ] {
-            assert_eq!(counts(usage), None, "{usage}");
+            assert_eq!(counts(usage), Err(Contradiction), "{usage}");
         }
+        assert_eq!(counts(r#"{"output_tokens":1}"#), Ok(vec![]), "a report of nothing");
     }
 
     #[test]
     fn begun_seconds_count_whole() {
         let seconds = |json: &str| counts(json).map(|counts| counts.first().map_or(0, |count| count.1));
-        assert_eq!(seconds(r#"{"type":"duration","seconds":3}"#), Some(3));
-        assert_eq!(seconds(r#"{"type":"duration","seconds":3.4}"#), Some(4));
-        assert_eq!(seconds(r#"{"type":"duration","seconds":3.0}"#), Some(3));
-        assert_eq!(seconds(r#"{"type":"duration","seconds":1e3}"#), None);
+        assert_eq!(seconds(r#"{"type":"duration","seconds":3}"#), Ok(3));
+        assert_eq!(seconds(r#"{"type":"duration","seconds":3.4}"#), Ok(4));
+        assert_eq!(seconds(r#"{"type":"duration","seconds":3.0}"#), Ok(3));
+        assert_eq!(seconds(r#"{"type":"duration","seconds":1e3}"#), Err(Contradiction));
     }
 }

@@ -1,6 +1,6 @@
 //! Reads requests.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, present, text};
+use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, flag, model, parse, present, text};
 use agentledger_guest::{CacheWrites, Call, Count, EditPoint, Kind, Problem, Request, call, problem};
 use serde::Deserialize;
 
@@ -147,7 +147,7 @@ fn chat(call: &mut Call, body: &Body<'_>, request: &Request) -> Result<(), Probl
     if present(body.modalities).is_some_and(|raw| raw.get().contains("\"audio\"")) {
         call.output_kinds.push(Kind::AudioOutput);
     }
-    if request.markers.iter().any(|marker| marker == INPUT_AUDIO) {
+    if bears(request, INPUT_AUDIO) {
         call.input_kinds.push(Kind::AudioInput);
     }
     Ok(())

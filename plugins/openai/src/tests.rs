@@ -244,7 +244,13 @@ fn audio_lies_inside_both_sides() {
         "prompt_tokens_details": {"cached_tokens": 90, "audio_tokens": 80}}));
     assert_eq!(
         counts(&cached),
-        [(Kind::CacheRead, 90), (Kind::Output, 1), (Kind::AudioInput, 10)]
+        [
+            (Kind::CacheRead, 20),
+            (Kind::CacheReadAudio, 70),
+            (Kind::Output, 1),
+            (Kind::AudioInput, 10)
+        ],
+        "what cannot be fresh was cached"
     );
 }
 

@@ -1,7 +1,7 @@
 //! Strict readers for the fields of a request. Each takes a field as raw JSON, absent or `null` counting as not there,
 //! and says what is wrong with it in words a client can use. A value is never quoted back.
 
-use crate::{Problem, problem};
+use crate::{Problem, Request, problem};
 use serde_json::value::RawValue;
 
 /// Largest whole number that every JSON reader agrees on.
@@ -74,6 +74,11 @@ pub fn model(field: Field<'_>) -> Result<String, Problem> {
         }
         Some(name) => Ok(name),
     }
+}
+
+/// Whether one of `info`'s request markers stands in the body.
+pub fn bears(request: &Request, marker: &str) -> bool {
+    request.markers.iter().any(|there| there == marker)
 }
 
 /// Parses the outline of a request into a struct of fields.

@@ -5,6 +5,7 @@
 //! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
 //! strictly and write the endings and refusals that most dialects share.
 
+pub mod answer;
 pub mod aws_event;
 pub mod fields;
 pub mod openai_error;
@@ -36,7 +37,7 @@ pub mod bindings {
 }
 
 pub use bindings::agentledger::plugin::types::{
-    AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Meaning, Media, Medium, Part,
+    AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Link, Meaning, Media, Medium, Part,
     Problem, Progress, ProgressPart, Reading, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 pub use serde;
@@ -103,6 +104,11 @@ macro_rules! export {
     };
 }
 
+/// Paths, markers, names of events and headers: the lists of an `info`.
+pub fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| (*text).to_owned()).collect()
+}
+
 /// A route.
 pub fn route(method: &str, path: &str, operation: &str, billing: Billing) -> Route {
     Route {
@@ -118,6 +124,15 @@ pub fn want(path: &str, max_bytes: u32, max_items: u32) -> Want {
     Want {
         path: path.to_owned(),
         max_bytes,
+        max_items,
+    }
+}
+
+/// An address that an answer bears and clients follow; at most `max_items` elements of each array on its way.
+pub fn link(operation: &str, path: &str, max_items: u32) -> Link {
+    Link {
+        operation: operation.to_owned(),
+        path: path.to_owned(),
         max_items,
     }
 }
@@ -158,6 +173,7 @@ pub fn reading() -> Reading {
         pending: false,
         service_tier: None,
         parts: vec![],
+        contradictory: false,
         reported_cost: None,
         usage_only: false,
         final_: false,
@@ -180,6 +196,7 @@ pub fn info(name: &str, version: &str) -> Info {
         text_paths: vec![],
         markers: vec![],
         events: vec![],
+        answer_links: vec![],
         progress_paths: vec![],
     }
 }

@@ -374,6 +374,7 @@ impl Books {
             accounts,
             amounts: adjustment.amounts,
             reason: adjustment.reason.clone(),
+            bill: adjustment.bill,
         }))))
     }
 

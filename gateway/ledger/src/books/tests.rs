@@ -296,6 +296,7 @@ fn an_adjustment_corrects_what_is_still_running() {
         held: &held,
         amounts,
         reason: "invoice".into(),
+        bill: None,
     };
     books.adjust(START_MS, &adjustment).unwrap();
     assert_eq!(spent(&books, "key:k", Window::Day), 50);

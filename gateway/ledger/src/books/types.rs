@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::amounts::Amounts;
+use crate::billed::BillId;
 use crate::entry::{Entry, Name};
 use crate::event::{Event, Held, HeldBound, HoldId, Settled};
 use crate::window::Stretch;
@@ -113,4 +114,6 @@ pub struct Adjustment<'a> {
     /// Added to what is posted; negative to give back.
     pub amounts: Amounts,
     pub reason: Name,
+    /// The result that tells it.
+    pub bill: Option<BillId>,
 }

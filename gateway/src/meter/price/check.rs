@@ -155,7 +155,12 @@ impl Checker<'_> {
 
     /// Reading a cache never costs more than reading afresh, nor keeping it for five minutes more than for an hour.
     fn order(&mut self, set: &PriceSet, tier: &Tier, level: &Level) {
-        for (dear, cheap) in [(Kind::CacheRead, Kind::Input), (Kind::CacheWrite5m, Kind::CacheWrite1h)] {
+        for (dear, cheap) in [
+            (Kind::CacheRead, Kind::Input),
+            (Kind::CacheReadAudio, Kind::AudioInput),
+            (Kind::CacheReadImage, Kind::ImageInput),
+            (Kind::CacheWrite5m, Kind::CacheWrite1h),
+        ] {
             let pair = level.stated(dear).zip(level.stated(cheap));
             if pair.is_some_and(|(dear, cheap)| dear > cheap) {
                 self.faults.push(Fault::Dearer {

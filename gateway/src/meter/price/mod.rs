@@ -7,11 +7,12 @@
 //! | not stated | stands in |
 //! |---|---|
 //! | `cache_read`, `audio_input`, `image_input` | `input` |
+//! | `cache_read_audio`, `cache_read_image` | `cache_read`, which is exact, where that medium costs no more than text; else its fresh price |
 //! | `cache_write_5m` | 1.25 × `input` |
 //! | `cache_write_1h` | 2 × `input` |
 //! | `audio_output`, `image_output` | `output` |
 //! | `input` or `output` missing | the dearest other medium of that direction, else the other direction |
-//! | a unit fee (`web_search`, `second`, …) | the provider's dearest; `request` alone is free unless stated |
+//! | a unit fee (`web_search`, `second`, …) | the provider's dearest; nothing where it has none, and for `request`: told as `unpriced_unit` where the answer reports some |
 //! | a token kind in a service tier or long context | the dearer of the above and the standard price of that kind |
 //! | a long-context price in a service tier | kind by kind the dearer of the tier and standard long context |
 //! | the whole service tier | `flex`, `batch`: standard; any other: kind by kind the dearest tier of the row |
@@ -203,7 +204,10 @@ impl Row {
     /// in and out, cached or not, text or not. What it says nothing of is derived and told: writing a cache, and fees.
     pub fn default_price(provider: Name, input: UnitPrice, output: UnitPrice) -> Row {
         let mut base: Stated = [None; Kind::COUNT];
-        for kind in [Kind::Input, Kind::CacheRead, Kind::AudioInput, Kind::ImageInput] {
+        for kind in Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_input() && !kind.is_cache_write())
+        {
             row::set(&mut base, kind, Some(input));
         }
         for kind in [Kind::Output, Kind::AudioOutput, Kind::ImageOutput] {

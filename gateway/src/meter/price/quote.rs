@@ -4,6 +4,8 @@ use std::fmt;
 
 use agentledger_ledger::{Kind, Name, Picos, PriceRef, UnitPrice, Usage, Usd};
 
+use crate::meter::reason;
+
 use super::row::{self, KindSet, Level, PriceSet, Row};
 
 /// An unknown tier's name is the client's or the provider's: so much of it is kept.
@@ -67,9 +69,11 @@ impl<'a> Quote<'a> {
     pub fn fallbacks(&self, usage: &Usage, service_tier: Option<&str>) -> Fallbacks {
         let (level, tier_known) = self.level(usage.input_tokens(), service_tier);
         let used = level.derived.iter().filter(|kind| usage.get(*kind) > 0);
+        let kinds = used.fold(KindSet::default(), KindSet::with);
         Fallbacks {
-            kinds: used.fold(KindSet::default(), KindSet::with),
+            kinds,
             tier: !tier_known,
+            unpriced: kinds.iter().any(|kind| level.price(kind) == UnitPrice::default()),
         }
     }
 
@@ -149,9 +153,18 @@ pub enum CacheWrites {
 pub struct Fallbacks {
     kinds: KindSet,
     tier: bool,
+    unpriced: bool,
 }
 
 impl Fallbacks {
+    /// Why an entry with them is an estimate; `None`: every price is stated.
+    pub fn reason(&self) -> Option<&'static str> {
+        if self.unpriced {
+            Some(reason::UNPRICED_UNIT)
+        } else {
+            (!self.is_empty()).then_some(reason::PRICE_FALLBACK)
+        }
+    }
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty() && !self.tier
     }

@@ -284,7 +284,7 @@ fn per_million(prices: &Flat, field: &str, over: Option<u64>) -> Option<UnitPric
     }
 }
 
-const TOKENS: [(Kind, &str, &str); 5] = [
+const TOKENS: [(Kind, &str, &str); 6] = [
     (Kind::Input, "input_cost_per_token", "input_mtok"),
     (Kind::CacheRead, "cache_read_input_token_cost", "cache_read_mtok"),
     (
@@ -294,6 +294,11 @@ const TOKENS: [(Kind, &str, &str); 5] = [
     ),
     (Kind::CacheWrite1h, "cache_creation_input_token_cost_above_1hr", ""),
     (Kind::Output, "output_cost_per_token", "output_mtok"),
+    (
+        Kind::CacheReadAudio,
+        "cache_read_input_audio_token_cost",
+        "cache_audio_read_mtok",
+    ),
 ];
 const LEVELS: [(Option<u64>, &str); 5] = [
     (None, ""),

@@ -4,7 +4,7 @@ use agentledger_ledger::{Kind, Name, UnitPrice};
 
 /// Kinds as a set of bits, in the order of [`Kind::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KindSet(u16);
+pub struct KindSet(u32);
 
 impl KindSet {
     pub fn with(self, kind: Kind) -> KindSet {
@@ -332,21 +332,36 @@ fn resolve_level(over: u64, stated: StatedLevel, below: Option<&Level>, peer: Op
                     .filter(|other| !other.derived.has(kind))
                     .map(|other| other.price(kind))
                     .next();
-                if inherited.is_none() && kind != Kind::Request {
+                if inherited.is_none() {
                     level.derived = level.derived.with(kind);
                 }
                 inherited.unwrap_or_default()
             }
-            None => {
-                level.derived = level.derived.with(kind);
-                neighbours
-                    .map(|other| other.price(kind))
-                    .fold(derive(&stated, kind), UnitPrice::max)
-            }
+            None => match whole_cache(&stated, kind) {
+                Some(price) => price,
+                None => {
+                    level.derived = level.derived.with(kind);
+                    neighbours
+                        .map(|other| other.price(kind))
+                        .fold(derive(&stated, kind), UnitPrice::max)
+                }
+            },
         };
         set(&mut level.prices, kind, price);
     }
     level
+}
+
+/// What the cache of one medium costs where the row has one price for all that is cached: fresh, that medium costs no more
+/// than text.
+fn whole_cache(stated: &Stated, kind: Kind) -> Option<UnitPrice> {
+    let fresh = match kind {
+        Kind::CacheReadAudio => Kind::AudioInput,
+        Kind::CacheReadImage => Kind::ImageInput,
+        _ => return None,
+    };
+    let dearer = at(stated, fresh).is_some_and(|price| Some(price) > at(stated, Kind::Input));
+    at(stated, Kind::CacheRead).filter(|_| !dearer)
 }
 
 /// The price of a kind that has none: the documented, dearer-or-equal base.
@@ -359,6 +374,8 @@ fn derive(stated: &Stated, kind: Kind) -> UnitPrice {
     let (input, output) = (input.unwrap_or_default(), output.unwrap_or_default());
     match kind {
         Kind::CacheWrite5m => times(input, 5, 4),
+        Kind::CacheReadAudio => of(Kind::AudioInput).unwrap_or(input),
+        Kind::CacheReadImage => of(Kind::ImageInput).unwrap_or(input),
         Kind::CacheWrite1h => times(input, 2, 1).max(of(Kind::CacheWrite5m).unwrap_or_default()),
         Kind::Input | Kind::CacheRead | Kind::AudioInput | Kind::ImageInput => input,
         Kind::Output | Kind::AudioOutput | Kind::ImageOutput => output,

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use agentledger_ledger::{Kind, UnitPrice, Usage};
+use agentledger_ledger::{Kind, UnitPrice, Usage, Usd};
 use proptest::prelude::*;
 
 use super::*;
+use crate::meter::reason;
 
 /// 2026-11-22, the day on which the built-in rows were checked.
 pub(super) const CHECKED_MS: i64 = 1_795_305_600_000;
@@ -312,7 +313,7 @@ fn nothing_that_was_used_costs_nothing_unsaid() {
             Some("fast"),
             Some("surprise"),
         ] {
-            for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Request) {
+            for kind in Kind::ALL {
                 for input in [1, 250_000, 2_000_000] {
                     let usage = Usage::default().with(Kind::Input, input).with(kind, input);
                     let told = quote.fallbacks(&usage, tier).kinds().any(|told| told == kind);
@@ -324,6 +325,42 @@ fn nothing_that_was_used_costs_nothing_unsaid() {
             }
         }
     }
+}
+
+#[test]
+fn cached_sound_and_pictures_have_prices_of_their_own() {
+    let cached = [
+        (Kind::CacheRead, 1_000_000),
+        (Kind::CacheReadAudio, 1_000_000),
+        (Kind::CacheReadImage, 1_000_000),
+    ];
+    // 0.06 + 0.30 + 0.08, and 0.40 + 0.40 + 0.50.
+    assert_eq!(exact("openai", "gpt-realtime-mini", None, &cached), 440_000_000);
+    assert_eq!(exact("openai", "gpt-realtime", None, &cached), 1_300_000_000);
+    let sound = [(Kind::CacheReadAudio, 1_000_000)];
+    assert_eq!(
+        exact("openai", "gpt-4o-mini-realtime-preview", None, &sound),
+        300_000_000
+    );
+    assert_eq!(exact("gemini", "gemini-2.5-flash", None, &sound), 100_000_000);
+    assert_eq!(
+        exact("gemini", "gemini-2.5-flash", Some("priority"), &sound),
+        180_000_000
+    );
+    // One price for all that is cached, where sound costs no more than text.
+    let less = [(Kind::CacheReadAudio, 100_000)];
+    assert_eq!(exact("gemini", "gemini-2.5-pro", None, &less), 12_500_000);
+    let yaml = "provider: p\nmodels:\n- {id: m, prices: {always: {standard: {input: 1, cache_read: 0.1, audio_input: 8, output: 4}}}}\n";
+    let book = PriceBook::empty().with_texts(&[("p.yaml", yaml)]).unwrap();
+    let quote = book.find("p", "m", 0).unwrap();
+    assert_eq!(
+        quote.unit_price(Kind::CacheReadAudio, 0, None).per_million(),
+        "8",
+        "dear, and told"
+    );
+    let told = quote.fallbacks(&usage(&sound), None);
+    assert_eq!(told.reason(), Some(reason::PRICE_FALLBACK));
+    assert!(quote.fallbacks(&usage(&[(Kind::CacheReadImage, 1)]), None).is_empty());
 }
 
 #[test]
@@ -354,12 +391,9 @@ fn stand_ins_are_dear_enough_and_told() {
         plain.fallbacks(&used, None).to_string(),
         "no price for cache_read, web_search"
     );
-    assert!(
-        plain
-            .fallbacks(&Usage::default().with(Kind::Request, 9), None)
-            .is_empty()
-    );
-    assert_eq!(picos(Kind::Request), 0);
+    let fees = plain.fallbacks(&Usage::default().with(Kind::Request, 9), None);
+    assert_eq!((fees.reason(), picos(Kind::Request)), (Some(reason::UNPRICED_UNIT), 0));
+    assert_eq!(plain.fallbacks(&used, None).reason(), Some(reason::PRICE_FALLBACK));
 
     let long = book.find("p", "long", 0).unwrap();
     let at = |kind, tokens, tier| long.unit_price(kind, tokens, tier).per_million();
@@ -441,11 +475,16 @@ fn config_prices_and_free() {
     ]);
     assert_eq!(row.quote(0).cost(&cached, None).nanos(), 1_970_000);
     assert!(row.quote(0).fallbacks(&cached, None).is_empty());
-    for untold in [Kind::CacheWrite5m, Kind::CacheWrite1h, Kind::WebSearch, Kind::Second] {
-        assert!(
-            !row.quote(0).fallbacks(&usage(&[(untold, 1)]), None).is_empty(),
-            "{untold:?}"
-        );
+    for kind in Kind::ALL {
+        let expected = match kind {
+            Kind::CacheWrite5m | Kind::CacheWrite1h => Some(reason::PRICE_FALLBACK),
+            kind if kind.is_tokens() => None,
+            _ => Some(reason::UNPRICED_UNIT),
+        };
+        let used = usage(&[(kind, 1)]);
+        assert_eq!(row.quote(0).fallbacks(&used, None).reason(), expected, "{kind:?}");
+        let costs = row.quote(0).cost_of(&usage(&[(kind, 1_000_000)]), 0, None) > Usd::ZERO;
+        assert_eq!(costs, kind.is_tokens(), "{kind:?}");
     }
     assert_eq!(row.quote(0).reference(Some("flex")).tier.as_deref(), Some("flex"));
     let free = Row::free("local".into());
