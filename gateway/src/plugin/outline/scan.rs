@@ -80,8 +80,7 @@ struct Frame<'a> {
     /// Keys are compared: no key may come twice.
     checked: bool,
     keys_start: usize,
-    /// Boxed: few objects have so many keys, and frames are moved about.
-    many: Option<Box<HashSet<Cow<'a, [u8]>>>>,
+    many: Option<HashSet<Cow<'a, [u8]>>>,
     /// Elements that may be shown.
     items_max: usize,
 }
@@ -415,7 +414,7 @@ impl<'a> Scanner<'a, '_> {
         } else {
             let mut many: HashSet<_> = self.keys.drain(frame.keys_start..).collect();
             many.insert(key);
-            frame.many = Some(Box::new(many));
+            frame.many = Some(many);
         }
         Ok(())
     }
