@@ -213,10 +213,12 @@ async fn swaps(plan: &Plan, policy: &Path) -> Result<(), Failure> {
         for _ in 0..plan.rounds {
             for name in ["quiet", "quiet", "swaps"] {
                 let swapping = async {
-                    while name == "swaps" {
-                        number += 1;
-                        write_policy(policy, number)?;
-                        sleep(SWAP_EVERY).await;
+                    if name == "swaps" {
+                        loop {
+                            number += 1;
+                            write_policy(policy, number)?;
+                            sleep(SWAP_EVERY).await;
+                        }
                     }
                     std::future::pending::<Result<Took, Failure>>().await
                 };
