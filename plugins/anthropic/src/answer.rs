@@ -59,21 +59,9 @@ struct Target<'a> {
     model: Raw<'a>,
 }
 
+/// The counts stand beside the rest. Flattened by serde they would be copied first, whole.
 #[derive(Deserialize)]
-#[serde(from = "Told")]
 struct Usage {
-    counts: Counts,
-    server_tool_use: Option<ServerToolUse>,
-    output_tokens_details: Option<OutputDetails>,
-    service_tier: Option<String>,
-    speed: Option<String>,
-    inference_geo: Option<String>,
-    iterations: Option<Vec<Iteration>>,
-}
-
-/// A usage with its counts beside the rest, as it is told. Flattened by serde it would be copied first, whole.
-#[derive(Deserialize)]
-struct Told {
     #[serde(default)]
     input_tokens: Option<Units>,
     #[serde(default)]
@@ -98,22 +86,14 @@ struct Told {
     iterations: Option<Vec<Iteration>>,
 }
 
-impl From<Told> for Usage {
-    fn from(told: Told) -> Usage {
-        Usage {
-            counts: Counts {
-                input_tokens: told.input_tokens,
-                cache_read_input_tokens: told.cache_read_input_tokens,
-                cache_creation_input_tokens: told.cache_creation_input_tokens,
-                cache_creation: told.cache_creation,
-                output_tokens: told.output_tokens,
-            },
-            server_tool_use: told.server_tool_use,
-            output_tokens_details: told.output_tokens_details,
-            service_tier: told.service_tier,
-            speed: told.speed,
-            inference_geo: told.inference_geo,
-            iterations: told.iterations,
+impl Usage {
+    fn counts(&self) -> Counts {
+        Counts {
+            input_tokens: self.input_tokens,
+            cache_read_input_tokens: self.cache_read_input_tokens,
+            cache_creation_input_tokens: self.cache_creation_input_tokens,
+            cache_creation: self.cache_creation,
+            output_tokens: self.output_tokens,
         }
     }
 }
@@ -224,7 +204,7 @@ fn taken_over(body: &Frame<'_>) -> Option<String> {
 fn parts(usage: &Usage) -> Result<Vec<Part>, Contradiction> {
     let iterations = usage.iterations.as_deref().unwrap_or_default();
     let mut own = Tally::default();
-    add(&mut own, &whole(usage.counts, iterations))?;
+    add(&mut own, &whole(usage.counts(), iterations))?;
     for run in iterations.iter().filter(|run| run.kind == "compaction") {
         add(&mut own, &run.counts)?;
     }

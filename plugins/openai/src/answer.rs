@@ -203,11 +203,13 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     match usage {
         Some(raw) if operation == REALTIME => used(&mut reading, realtime::part(raw)),
         Some(raw) => {
-            if let Ok(fees) = parse::<Fees<'_>>(raw) {
+            let fees = parse::<Fees<'_>>(raw);
+            if let Ok(fees) = &fees {
                 reading.reported_cost = fees.reported();
                 reading.service_tier = reading.service_tier.or_else(|| fees.tier());
             }
-            used(&mut reading, reported(raw, answer, operation));
+            let told = fees.and_then(|fees| part(&parse(raw)?, &fees.research(), searches(answer)?, operation));
+            used(&mut reading, told);
         }
         None => used(&mut reading, counted(&body, operation)),
     }
@@ -222,11 +224,6 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
             || (operation == REALTIME && realtime::is_final(kind.as_deref()));
     }
     said(reading)
-}
-
-fn reported(raw: &RawValue, answer: &Answer<'_>, operation: &str) -> Result<Option<Part>, Contradiction> {
-    let fees: Fees<'_> = parse(raw)?;
-    part(&parse(raw)?, &fees.research(), searches(answer)?, operation)
 }
 
 /// Events that end a stream.
