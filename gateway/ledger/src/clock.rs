@@ -1,24 +1,42 @@
-//! Wall time, injected so that tests can set it, and never running backwards within one process.
+//! Time, injected so that tests can set it: the wall clock, which people correct and machines lose, and a monotonic one, which
+//! only ever counts what has passed. Calendars go by the first, everything that measures a stretch by the second.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch, UTC.
+use parking_lot::Mutex;
+
+/// Both clocks of a machine.
 pub trait Clock: Send + Sync {
+    /// Wall time: milliseconds since the Unix epoch, UTC. It may jump, both ways.
     fn now_ms(&self) -> i64;
+
+    /// Milliseconds since some moment of this process. Never goes back, and no correction of the wall clock moves it.
+    fn monotonic_ms(&self) -> i64;
 }
 
-/// The machine's clock; after a step backwards it stands still until the time it has shown is reached again.
-#[derive(Debug, Default)]
+/// The machine's clocks.
+#[derive(Debug)]
 pub struct SystemClock {
-    shown_ms: AtomicI64,
+    started: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock {
+            started: Instant::now(),
+        }
+    }
 }
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        self.shown_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms)
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn monotonic_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 
@@ -26,20 +44,37 @@ impl Clock for SystemClock {
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ms: AtomicI64,
+    monotonic_ms: AtomicI64,
+    /// Both move together.
+    moving: Mutex<()>,
 }
 
 impl ManualClock {
     pub fn new(now_ms: i64) -> ManualClock {
         ManualClock {
             now_ms: AtomicI64::new(now_ms),
+            ..ManualClock::default()
         }
     }
 
+    /// Time passes until the wall shows this; where it shows less than before, the wall alone is set back.
     pub fn set_ms(&self, now_ms: i64) {
+        let _moving = self.moving.lock();
+        let passed_ms = now_ms.saturating_sub(self.now_ms.load(Ordering::Relaxed)).max(0);
         self.now_ms.store(now_ms, Ordering::Relaxed);
+        self.monotonic_ms.fetch_add(passed_ms, Ordering::Relaxed);
     }
 
+    /// Time passes.
     pub fn advance_ms(&self, by_ms: i64) {
+        let _moving = self.moving.lock();
+        self.now_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.monotonic_ms.fetch_add(by_ms.max(0), Ordering::Relaxed);
+    }
+
+    /// The wall clock is corrected, or goes wild: no time passes.
+    pub fn jump_ms(&self, by_ms: i64) {
+        let _moving = self.moving.lock();
         self.now_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 }
@@ -47,5 +82,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now_ms(&self) -> i64 {
         self.now_ms.load(Ordering::Relaxed)
+    }
+
+    fn monotonic_ms(&self) -> i64 {
+        self.monotonic_ms.load(Ordering::Relaxed)
     }
 }
