@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
 use agentledger_ledger::Head;
 use agentledger_ledger::store::memory::Faults;
 use agentledger_ledger::store::{Change, Heads, MemoryStores, Month, Pair, Store, StoreError, Stores};
@@ -13,14 +15,37 @@ use agentledger_ledger::store::{Change, Heads, MemoryStores, Month, Pair, Store,
 pub struct Watched {
     pub inner: MemoryStores,
     stray: Arc<AtomicBool>,
+    /// Months that the ledger has removed.
+    removed: Arc<Mutex<Vec<Written>>>,
 }
+
+pub type Written = (Month, Arc<dyn Store>);
 
 impl Watched {
     pub fn new(inner: MemoryStores) -> Watched {
         Watched {
             inner,
             stray: Arc::default(),
+            removed: Arc::default(),
         }
+    }
+
+    /// All months that there are, and those removed since the last call: what the ledger has written, whatever fails now.
+    pub fn written(&self) -> Vec<Written> {
+        let mut written = std::mem::take(&mut *self.removed.lock());
+        for month in self.inner.months().unwrap() {
+            written.extend(self.inner.peek(month).map(|store| (month, store)));
+        }
+        written
+    }
+
+    /// Does something without the faults that are set.
+    pub fn undisturbed<T>(&self, act: impl FnOnce() -> T) -> T {
+        let faults = self.inner.faults();
+        self.inner.set_faults(Faults::default());
+        let done = act();
+        self.inner.set_faults(faults);
+        done
     }
 
     /// Whether rows of derived state were changed outside of a checkpoint.
@@ -47,7 +72,12 @@ impl Stores for Watched {
     }
 
     fn remove_month(&self, month: Month) -> Result<(), StoreError> {
-        self.inner.remove_month(month)
+        let store = self.inner.peek(month);
+        let removed = self.inner.remove_month(month);
+        if self.inner.peek(month).is_none() {
+            self.removed.lock().extend(store.map(|store| (month, store)));
+        }
+        removed
     }
 
     fn state(&self) -> Result<Arc<dyn Store>, StoreError> {

@@ -6,14 +6,27 @@ use std::sync::Arc;
 
 use agentledger_ledger::event::{Event, Held};
 use agentledger_ledger::journal::MonthReader;
-use agentledger_ledger::store::{Month, Stores};
-use agentledger_ledger::{Amounts, BillId, Facts, HoldId, Name, Usd};
+use agentledger_ledger::store::{Month, Store};
+use agentledger_ledger::{Amounts, BillId, Facts, HoldId, Name, Outcome};
 
-/// A bill that was settled, and when.
-#[derive(Clone, Copy, Debug)]
+use crate::machine::Written;
+
+/// What was billed under one id.
+#[derive(Clone, Debug, Default)]
 pub struct Billing {
-    pub hold: HoldId,
-    pub at_ms: i64,
+    /// When it was billed, as often as it was.
+    at_ms: Vec<i64>,
+    pub cost: i64,
+    /// At what was held for it, and not corrected since.
+    pub is_guess: bool,
+    /// Twice within a year.
+    pub is_double: bool,
+}
+
+impl Billing {
+    pub fn is_single(&self) -> bool {
+        self.at_ms.len() == 1
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -38,19 +51,22 @@ pub struct Mirror {
     pub cost_by_key: BTreeMap<Name, i64>,
     /// Keys by the time they were used last, and those that were silent for so long that they may be forgotten.
     key_used_ms: BTreeMap<Name, i64>,
-    pub silent_keys: BTreeSet<Name>,
+    silent_keys: BTreeSet<Name>,
     pub sessions: BTreeMap<Name, SessionSum>,
     pub held: BTreeMap<HoldId, Arc<Held>>,
     pub open: BTreeMap<HoldId, Amounts>,
     pub settled: BTreeSet<HoldId>,
     pub voided: BTreeSet<HoldId>,
-    pub bills: BTreeMap<BillId, Vec<Billing>>,
+    pub bills: BTreeMap<BillId, Billing>,
     /// Holds that wait for a result, and results that were entered without a hold.
     pub deferred: BTreeMap<HoldId, BillId>,
     pub entered: BTreeSet<BillId>,
     pub denied: u64,
+    latest_ms: i64,
 }
 
+/// So long what was billed is known at least.
+const KNOWN_FOR_MS: i64 = 12 * 28 * 86_400_000;
 /// A key that nobody used for so long may have been forgotten.
 const FORGOTTEN_AFTER_MS: i64 = 55 * 86_400_000;
 
@@ -60,22 +76,20 @@ impl Mirror {
     }
 
     /// Reads on from what is known. Events that were known must be there unchanged, unless their month was removed.
-    pub fn read(&mut self, stores: &dyn Stores) {
-        for month in stores.months().unwrap() {
-            let Some(store) = stores.month(month).unwrap() else { continue };
-            let reader = MonthReader { month, store: &*store };
+    pub fn read(&mut self, written: &[Written]) {
+        for (month, store) in written {
+            let reader = reader(*month, store);
             let Some((_, before)) = reader.opening().unwrap() else { continue };
+            if self.is_complete(*month, before.sequence) {
+                continue;
+            }
             assert!(
                 before.sequence <= self.head(),
                 "{month} begins after event {}, but only {} are known",
                 before.sequence,
                 self.head()
             );
-            let known = self.months.range(..=month).next_back().map(|(month, _)| *month);
-            if known.is_some_and(|known| known > month) || self.is_complete(month, before.sequence) {
-                continue;
-            }
-            self.months.insert(month, before.sequence + 1);
+            self.months.insert(*month, before.sequence + 1);
             reader
                 .follow(before, 0, |placed| {
                     self.see(placed.sequence, &placed.event);
@@ -102,6 +116,8 @@ impl Mirror {
 
     fn add(&mut self, sequence: u64, event: &Event) {
         self.events.push(event.clone());
+        self.latest_ms = self.latest_ms.max(event.at_ms());
+        self.see_time(event.at_ms());
         match event {
             Event::Held(held) => {
                 let hold = HoldId(sequence);
@@ -129,10 +145,12 @@ impl Mirror {
                     self.entered.extend(&settled.bills);
                 }
                 for bill in &settled.bills {
-                    self.bills.entry(*bill).or_default().push(Billing {
-                        hold: settled.hold,
-                        at_ms: settled.at_ms,
-                    });
+                    let billing = self.bills.entry(*bill).or_default();
+                    let latest_ms = self.latest_ms;
+                    billing.is_double |= billing.at_ms.iter().any(|at_ms| latest_ms - at_ms < KNOWN_FOR_MS);
+                    billing.at_ms.push(settled.at_ms);
+                    billing.cost += cost.nanos();
+                    billing.is_guess |= settled.settlement.outcome == Outcome::Recovered;
                 }
             }
             Event::Voided(voided) => {
@@ -144,6 +162,10 @@ impl Mirror {
                 let held = Arc::clone(&self.held[&adjusted.hold]);
                 self.post(&held.facts, adjusted.amounts, adjusted.at_ms);
                 let delta = adjusted.amounts.usd;
+                if let Some(billing) = adjusted.bill.and_then(|bill| self.bills.get_mut(&bill)) {
+                    billing.cost += delta.nanos();
+                    billing.is_guess = false;
+                }
                 self.session(sequence, &held.facts, |session| session.cost += delta.nanos());
             }
             Event::Deferred(deferred) => {
@@ -168,18 +190,21 @@ impl Mirror {
     }
 
     fn use_key(&mut self, key: &Name, at_ms: i64) {
-        let before = self.key_used_ms.insert(key.clone(), at_ms);
-        if before.is_some_and(|before| (at_ms - before).abs() > FORGOTTEN_AFTER_MS) {
-            self.silent_keys.insert(key.clone());
+        self.key_used_ms.insert(key.clone(), at_ms);
+    }
+
+    /// It was that late, by the time of decisions: who was silent for long may be forgotten.
+    pub fn see_time(&mut self, now_ms: i64) {
+        for (key, used_ms) in &self.key_used_ms {
+            if (now_ms - used_ms).abs() > FORGOTTEN_AFTER_MS {
+                self.silent_keys.insert(key.clone());
+            }
         }
     }
 
     /// Keys whose account holds all they ever spent, for sure.
-    pub fn known_keys(&self, now_ms: i64) -> impl Iterator<Item = (&Name, &Amounts)> {
-        self.by_key.iter().filter(move |(key, _)| {
-            let used_ms = self.key_used_ms[*key];
-            !self.silent_keys.contains(*key) && (now_ms - used_ms).abs() < FORGOTTEN_AFTER_MS
-        })
+    pub fn known_keys(&self) -> impl Iterator<Item = (&Name, &Amounts)> {
+        self.by_key.iter().filter(|(key, _)| !self.silent_keys.contains(*key))
     }
 
     fn session(&mut self, sequence: u64, facts: &Facts, change: impl FnOnce(&mut SessionSum)) {
@@ -204,13 +229,9 @@ impl Mirror {
         self.open.values().fold(Amounts::ZERO, |sum, held| sum.plus(held))
     }
 
-    pub fn cost(&self) -> Usd {
-        self.posted.usd
-    }
-
     /// What is left after a crash: the same up to some event, which must not be before `acknowledged`.
-    pub fn after_crash(&self, stores: &dyn Stores, acknowledged: u64) -> Mirror {
-        let last = last_sequence(stores);
+    pub fn after_crash(&self, written: &[Written], acknowledged: u64) -> Mirror {
+        let last = last_sequence(written);
         assert!(
             last >= acknowledged,
             "event {acknowledged} was acknowledged, but the journal ends with {last}"
@@ -219,20 +240,24 @@ impl Mirror {
         for (number, event) in self.events.iter().enumerate().take(last as usize) {
             rest.add(number as u64 + 1, event);
         }
+        rest.silent_keys = self.silent_keys.clone();
         rest.months = self.months.clone();
         rest.months.retain(|_, first| *first <= last);
-        rest.read(stores);
+        rest.read(written);
         assert_eq!(rest.head(), last);
         rest
     }
 }
 
+fn reader<'a>(month: Month, store: &'a Arc<dyn Store>) -> MonthReader<'a> {
+    MonthReader { month, store: &**store }
+}
+
 /// The last event on disk.
-fn last_sequence(stores: &dyn Stores) -> u64 {
+fn last_sequence(written: &[Written]) -> u64 {
     let mut last = 0;
-    for month in stores.months().unwrap() {
-        let Some(store) = stores.month(month).unwrap() else { continue };
-        let reader = MonthReader { month, store: &*store };
+    for (month, store) in written {
+        let reader = reader(*month, store);
         if let Some((_, before)) = reader.opening().unwrap() {
             last = reader.follow(before, 0, |_| Ok(ControlFlow::Continue(()))).unwrap().sequence;
         }
