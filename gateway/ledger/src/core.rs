@@ -431,9 +431,7 @@ impl Core {
         let health = self.applier.health();
         let is_due = match health.failed {
             Some(_) => monotonic_ms >= health.retry_at_ms && waited_ms >= 1_000,
-            None => {
-                events >= CHECKPOINT_EVENTS || (events > 0 && (decided.has_turned || waited_ms >= CHECKPOINT_MS))
-            }
+            None => events >= CHECKPOINT_EVENTS || (events > 0 && (decided.has_turned || waited_ms >= CHECKPOINT_MS)),
         };
         if is_due && self.queue.suspended().is_none() {
             self.checkpoint(decided);
