@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use agentledger::config::{self, Limits};
-use agentledger::meter::price::PriceBook;
 use agentledger::meter::{AnswerFacts, Meter, Reader};
 use agentledger::plugin::outline::outline;
 use agentledger::plugin::{AnswerFrame, Plugins, Request};
+use agentledger::price::PriceBook;
 use agentledger_benches::{dialects, sample};
 use agentledger_ledger::{Kind, Usage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -16,18 +16,18 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
-use crate::meter::price::{self, PriceBook, PriceError};
-use crate::meter::{Estimator, kept};
+use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
-use crate::proxy::awaited::Awaited;
-use crate::proxy::breaker::State;
-use crate::proxy::drain::Drain;
-use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
-use crate::proxy::guard::BodyBudget;
-use crate::proxy::lookout::Lookout;
-use crate::proxy::progress::Progress;
-use crate::proxy::server::{self, Running, ServeError};
+use crate::price::{self, PriceBook, PriceError};
+use crate::proxy::accept::server::{self, Running, ServeError};
+use crate::proxy::fetch::deferred::Awaited;
+use crate::proxy::forward::breaker::State;
+use crate::proxy::sanitize::BodyBudget;
+use crate::proxy::session::progress::Progress;
+use crate::proxy::session::watch::Lookout;
+use crate::proxy::shared::drain::Drain;
+use crate::proxy::shared::gateway::{Fingerprints, Gateway, Rules, RulesError};
 use crate::telemetry::Metrics;
 
 /// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.
@@ -178,7 +178,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
     let estimator = Estimator::new(config.limits.estimate_bytes_max);
-    estimator.restore(&kept::load(&config.storage.dir));
+    estimator.restore(&learned_file::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
         policies: Engine::new(policies, Arc::new(PolicyFailures(Arc::clone(&metrics)))),
@@ -278,7 +278,7 @@ impl Launched {
 /// Writes down what was learned about models. A failure costs nothing but better guesses after the next start.
 pub fn keep_learned(gateway: &Gateway) {
     let dir = gateway.rules.load().config.storage.dir.clone();
-    if let Err(error) = kept::save(&dir, &gateway.estimator.snapshot()) {
+    if let Err(error) = learned_file::save(&dir, &gateway.estimator.snapshot()) {
         tracing::warn!(%error, "what was learned about models could not be kept");
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
-use super::guard::Origin;
+use super::access::Origin;
 use super::{ControlError, ControlState, http};
 
 /// Longest path that fits into `sockaddr_un` on Linux, its final zero left out.

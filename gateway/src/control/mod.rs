@@ -1,11 +1,11 @@
 //! The control plane: JSON-RPC, metrics and health on a runtime of its own, so that no reader of it ever delays a
 //! proxied byte. The only module that names jsonrpsee and axum.
 //!
-//! Who may ask what is decided in [`guard`]; the methods are in [`rpc`], and their parameters and results, which the CLI
+//! Who may ask what is decided in [`access`]; the methods are in [`rpc`], and their parameters and results, which the CLI
 //! reads too, in [`wire`]. Where no gateway runs, the CLI calls the same methods in its own process.
 
+mod access;
 pub mod books;
-mod guard;
 mod holds;
 mod http;
 mod listen;
@@ -22,11 +22,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
-use crate::meter::price::PriceBook;
+use crate::price::PriceBook;
 use crate::telemetry::Metrics;
 
+pub use access::PEER_HEADER;
 pub use books::LedgerView;
-pub use guard::PEER_HEADER;
 pub use listen::ControlHandle;
 pub use params::{LastError, parse_last};
 

@@ -28,7 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::guard::Access;
+use super::access::Access;
 use super::{ControlState, books, holds, prices, sessions, wire};
 
 /// Why a method gave no result.

@@ -10,9 +10,9 @@ use super::fold::{Fold, MeteredPart};
 use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
 use super::lines::{Line, Lines};
 use super::reader::Reader;
-use super::reason;
 use super::text::Text;
-use crate::config::limits::Limits;
+use crate::estimate_reason;
+use crate::limits::Limits;
 use crate::plugin::dialect::AnswerFrame;
 use crate::plugin::outline::Outline;
 
@@ -99,7 +99,7 @@ pub struct Metered {
     pub plugin_errors: u32,
     /// The status is an error's: nothing was read, and nothing is billed.
     pub ignored: bool,
-    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`reason`].
+    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`crate::estimate_reason`].
     pub reason: Option<&'static str>,
 }
 
@@ -611,19 +611,19 @@ impl Core {
     fn reason(&self, unreadable: bool) -> Option<&'static str> {
         let (seen, over) = (self.fold.usage_seen(), self.fold.final_seen());
         if self.fold.refused().is_some() {
-            Some(reason::CONTRADICTORY_USAGE)
+            Some(estimate_reason::CONTRADICTORY_USAGE)
         } else if self.encoded_badly && !(seen && over) {
-            Some(reason::ENCODED)
+            Some(estimate_reason::ENCODED)
         } else if self.failed_since_usage && !(seen && over) {
-            Some(reason::PLUGIN_FAILED)
+            Some(estimate_reason::PLUGIN_FAILED)
         } else if let Some(fault) = self.frame_fault.filter(|_| !(seen && over)) {
             Some(reason_of(fault))
         } else if unreadable && !seen {
-            Some(reason::UNREADABLE)
+            Some(estimate_reason::UNREADABLE)
         } else if !seen && !self.truncated {
-            Some(reason::NO_USAGE)
+            Some(estimate_reason::NO_USAGE)
         } else if !seen || (self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered)) {
-            Some(reason::INCOMPLETE)
+            Some(estimate_reason::INCOMPLETE)
         } else {
             None
         }
@@ -632,10 +632,10 @@ impl Core {
 
 fn reason_of(fault: FrameFault) -> &'static str {
     match fault {
-        FrameFault::PreludeCrc => reason::FRAME_PRELUDE_CRC,
-        FrameFault::MessageCrc => reason::FRAME_MESSAGE_CRC,
-        FrameFault::Length => reason::FRAME_LENGTH,
-        FrameFault::Headers => reason::FRAME_HEADERS,
-        FrameFault::Truncated => reason::FRAME_TRUNCATED,
+        FrameFault::PreludeCrc => estimate_reason::FRAME_PRELUDE_CRC,
+        FrameFault::MessageCrc => estimate_reason::FRAME_MESSAGE_CRC,
+        FrameFault::Length => estimate_reason::FRAME_LENGTH,
+        FrameFault::Headers => estimate_reason::FRAME_HEADERS,
+        FrameFault::Truncated => estimate_reason::FRAME_TRUNCATED,
     }
 }

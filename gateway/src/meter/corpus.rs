@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::tests::{corpus, places, run, sse_facts, streams};
 use super::*;
 use crate::config;
-use crate::config::limits::Limits;
+use crate::limits::Limits;
 use crate::plugin::{Dialect, Plugins};
 
 /// A recorded exchange of the Envoy project.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::tests::{corpus, places, run};
 use super::*;
 use crate::config;
-use crate::config::limits::Limits;
+use crate::limits::Limits;
 use crate::plugin::Plugins;
 
 /// Input, output, read from a cache, written to it.
@@ -178,7 +178,7 @@ fn recorded_answers_of_bedrock_read_as_it_counts() {
             }
             // An order is billed by the request; what else says no counts is estimated.
             None if body.get("results").is_some() => assert_eq!(metered.usage.get(Kind::Request), 1, "{name}"),
-            None => assert_eq!(metered.reason, Some(reason::NO_USAGE), "{name}"),
+            None => assert_eq!(metered.reason, Some(estimate_reason::NO_USAGE), "{name}"),
         }
     }
     println!("{exact} of {} recorded answers say their counts", answers.len());

@@ -26,7 +26,7 @@ use super::tests::places;
 use super::*;
 use crate::base64;
 use crate::config;
-use crate::config::limits::Limits;
+use crate::limits::Limits;
 use crate::plugin::outline::form::form;
 use crate::plugin::outline::outline;
 use crate::plugin::{Billing, Plugin, Plugins, Request, Sender, SocketMessage, Step};

@@ -6,12 +6,10 @@ mod decode;
 pub mod estimate;
 pub mod fold;
 pub mod frames;
-pub mod kept;
 pub mod learn;
+pub mod learned_file;
 pub mod lines;
-pub mod price;
 mod reader;
-pub mod reason;
 mod settle;
 mod text;
 

@@ -5,7 +5,7 @@ use agentledger_ledger::{Kind, Usage};
 use super::answer::Metered;
 use super::estimate::Estimator;
 use super::fold::MeteredPart;
-use super::reason;
+use crate::estimate_reason;
 
 /// Base64 bytes of sound that are one token, on the low side: what is said back is 20 tokens a second
 /// (https://platform.openai.com/docs/guides/realtime-costs), at least 10,667 bytes where it is telephone quality (G.711).
@@ -33,7 +33,7 @@ pub struct Settled {
     /// The sum of the parts.
     pub usage: Usage,
     pub reasoning: u64,
-    /// Why the usage is an estimate; `None`: exact. See [`reason`].
+    /// Why the usage is an estimate; `None`: exact. See [`crate::estimate_reason`].
     pub estimate_reason: Option<&'static str>,
 }
 
@@ -79,9 +79,9 @@ impl Metered {
         }
         match end {
             End::Completed => self.reason,
-            End::ClientGone => Some(reason::CLIENT_GONE),
-            End::Cut => Some(reason::CUT),
-            End::UpstreamFailed => Some(reason::UPSTREAM_FAILED),
+            End::ClientGone => Some(estimate_reason::CLIENT_GONE),
+            End::Cut => Some(estimate_reason::CUT),
+            End::UpstreamFailed => Some(estimate_reason::UPSTREAM_FAILED),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use agentledger_ledger::Name;
 
 use crate::policy::{Balances, CallFacts, Deny, Estimate, PolicyFailure, Verdict};
-use crate::proxy::exchange::Exchange;
-use crate::proxy::gateway::Gateway;
-use crate::proxy::reply::Refusal;
 use crate::proxy::report;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
 
 /// What is known of a request's price when the policies are asked.
 #[derive(Clone, Copy)]

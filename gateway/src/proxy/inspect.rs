@@ -10,11 +10,11 @@ use crate::meter::Text;
 use crate::plugin::outline::form::{FormError, boundary, form};
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Plugin, Request};
-use crate::proxy::gateway::Gateway;
-use crate::proxy::guard::{Body, body_too_large, overloaded};
 use crate::proxy::identify::{Target, method_of};
-use crate::proxy::reply::Refusal;
 use crate::proxy::report;
+use crate::proxy::sanitize::{Body, body_too_large, overloaded};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
 
 /// Encoded bodies are decoded so much at a time, each piece with leave to hold it.
 const DECODE_STEP_BYTES: u64 = 256 << 10;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
 
 use crate::policy::{AskedAlert, AskedBound, Event, PolicyFailure};
-use crate::proxy::exchange::Exchange;
-use crate::proxy::gateway::{Gateway, Way};
-use crate::proxy::place::{Missed, due_share};
-use crate::proxy::rated;
-use crate::proxy::reply::Refusal;
+use crate::proxy::reserve::place::{Missed, due_share};
+use crate::proxy::reserve::rates;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::{Gateway, Way};
+use crate::proxy::shared::reply::Refusal;
 use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
 
@@ -203,7 +203,7 @@ pub fn missed(gateway: &Gateway, exchange: &Exchange, missed: &Missed) {
     }
     deny(gateway, exchange, &missed.account, &missed.refusal.code);
     match missed.refusal.code.as_str() {
-        rated::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
+        rates::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
         "budget_exceeded" => {
             if let Some(over) = &missed.over {
                 budget_event(

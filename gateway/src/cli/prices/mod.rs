@@ -16,9 +16,9 @@ use crate::config::{Config, Unpriced};
 use crate::control::prices::{find, row};
 use crate::control::wire::PriceRow;
 use crate::launch::LaunchError;
-use crate::meter::price::check::check;
-use crate::meter::price::diff::differences;
-use crate::meter::price::{PriceBook, PriceError, day_ms};
+use crate::price::check::check;
+use crate::price::diff::differences;
+use crate::price::{PriceBook, PriceError, day_ms};
 use reprice::RepriceArgs;
 
 #[derive(Debug, Subcommand)]

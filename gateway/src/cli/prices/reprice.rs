@@ -14,7 +14,7 @@ use super::super::{CliError, ConfigArgs};
 use super::{PricesError, day_ms};
 use crate::config::{Config, Unpriced};
 use crate::control::wire::{Entries, QueryParams};
-use crate::meter::price::{PriceBook, Quote, Row};
+use crate::price::{PriceBook, Quote, Row};
 
 /// Entries asked for at a time.
 const PAGE: usize = 1_000;

@@ -18,11 +18,11 @@ use crate::meter::frames::websocket::{Message, closing, code};
 use crate::meter::frames::{Framer, Framing};
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Ending, Meaning, Sender, SocketMessage, Step};
-use crate::proxy::gateway::{Gateway, Way};
-use crate::proxy::guard::BodyShare;
-use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::sanitize::BodyShare;
 use crate::proxy::session;
+use crate::proxy::shared::gateway::{Gateway, Way};
+use crate::proxy::shared::reply::Refusal;
 
 /// How long an end waits for the other end's close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);

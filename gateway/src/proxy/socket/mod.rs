@@ -18,7 +18,7 @@ use std::sync::Arc;
 use pingora::protocols::http::ServerSession;
 
 use crate::proxy::accept::tell;
-use crate::proxy::gateway::Gateway;
+use crate::proxy::shared::gateway::Gateway;
 
 /// Serves a connection that asks for an upgrade, to its end.
 pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {

@@ -15,18 +15,21 @@ use super::upgrade::Who;
 use crate::meter::{End, Meter, Metered, SoundOrText, sound_tokens};
 use crate::plugin::outline::Outline;
 use crate::plugin::{Meaning, Medium, Step};
-use crate::proxy::apply::{self, Reserved};
-use crate::proxy::drain::Phase;
-use crate::proxy::exchange::Exchange;
+use crate::proxy::decide;
 use crate::proxy::forward::edited_body;
-use crate::proxy::gateway::{Gateway, Rules};
-use crate::proxy::guard::Body;
 use crate::proxy::inspect::{Inspected, inspect};
-use crate::proxy::place::Patience;
-use crate::proxy::reply::Refusal;
-use crate::proxy::reserve::{self, Guard};
+use crate::proxy::report;
+use crate::proxy::reserve::estimate;
+use crate::proxy::reserve::extend::{self, Guard};
+use crate::proxy::reserve::place::Patience;
+use crate::proxy::reserve::{self, Reserved};
+use crate::proxy::sanitize::Body;
+use crate::proxy::session;
 use crate::proxy::settle::{Ended, settle, settlement};
-use crate::proxy::{decide, report, session, size};
+use crate::proxy::shared::drain::Phase;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::{Gateway, Rules};
+use crate::proxy::shared::reply::Refusal;
 use crate::rates::Grant;
 use crate::telemetry::Running;
 
@@ -250,7 +253,7 @@ impl Turns {
         let (message, ..) = edited?;
         if let Some(held) = &unsent.0 {
             let durable = held.hold.durable().await;
-            durable.map_err(|error| reserve::ledger_stopped(&error))?;
+            durable.map_err(|error| extend::ledger_stopped(&error))?;
         }
         exchange.inspected.release_body();
         let id = exchange.id;
@@ -499,7 +502,7 @@ impl Turns {
             delays: longest.is_some(),
             gone: gone.as_mut(),
         };
-        apply::hold(&self.gateway, exchange, patience).await
+        reserve::hold(&self.gateway, exchange, patience).await
     }
 
     /// A hold of nothing for an answer that runs although it may not: all that it is billed is overage, truthfully.
@@ -516,7 +519,7 @@ impl Turns {
 
     /// Holds what is already billed: on the bounds as they are, or, where those refuse, beside them.
     async fn book(&self, exchange: &Exchange, amounts: Amounts) -> Option<Hold> {
-        let asked = size::estimate(&self.gateway, exchange)
+        let asked = estimate::estimate(&self.gateway, exchange)
             .and_then(|estimate| decide::decide(&self.gateway, exchange, estimate.expected()))
             .map(|verdict| verdict.bounds)
             .unwrap_or_default();
@@ -531,7 +534,7 @@ impl Turns {
             let permit = ledger
                 .admit()
                 .await
-                .map_err(|error| reserve::ledger_stopped(&error))
+                .map_err(|error| extend::ledger_stopped(&error))
                 .ok()?;
             let basis = Name::from("billed already");
             match ledger.reserve(permit, Arc::clone(&facts), &bounds, amounts, &basis) {

@@ -1,0 +1,363 @@
+//! First step: what is not a clean request goes no further.
+//!
+//! Framing that two parsers could read differently is refused, sizes are bounded before a byte of the body is read,
+//! and headers that are ours or of one hop only are told apart from those that pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+
+use crate::config::Limits;
+use crate::plugin::is_arn;
+use crate::proxy::shared::reply::Refusal;
+
+/// Headers of one hop, and what proxies say of themselves: never passed on (RFC 9110 §7.6.1).
+const NOT_FORWARDED: [&str; 19] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "expect",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-real-ip",
+    "via",
+    "content-length",
+];
+
+/// Whether a header, named in lower case, belongs to the hop or to the gateway and not to the upstream.
+pub fn is_ours(name: &str) -> bool {
+    NOT_FORWARDED.contains(&name)
+        || name == "host"
+        || name.starts_with("x-agentledger-")
+        || name.starts_with("x-agent-")
+}
+
+/// Further headers that the client's own `Connection` header declares to be of one hop.
+pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
+    header
+        .headers
+        .get_all("connection")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty() && name != "close" && name != "keep-alive")
+        .collect()
+}
+
+/// Checks the head of a request.
+pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusal> {
+    let header = session.req_header();
+    let bytes: usize = header
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if bytes > limits.header_bytes_max {
+        return Err(Refusal::new(431, "headers_too_large", "request headers are too large").closing());
+    }
+    if has_both_framings(session) {
+        return Err(Refusal::bad_request(
+            "bad_framing",
+            "a request has either Content-Length or Transfer-Encoding, not both",
+        )
+        .closing());
+    }
+    if header.headers.get_all("content-length").iter().count() > 1 {
+        return Err(Refusal::bad_request("bad_framing", "more than one Content-Length").closing());
+    }
+    if has_unsafe_path(header.uri.path()) {
+        return Err(Refusal::bad_request(
+            "bad_path",
+            "the path has empty or dotted segments or control characters",
+        ));
+    }
+    if content_length(header).is_some_and(|length| length > limits.body_bytes_max) {
+        return Err(body_too_large().closing());
+    }
+    Ok(())
+}
+
+/// pingora drops Content-Length where Transfer-Encoding stands beside it and goes on, so look at the raw head.
+fn has_both_framings(session: &ServerSession) -> bool {
+    let header = session.req_header();
+    if !header.headers.contains_key("transfer-encoding") {
+        return false;
+    }
+    if header.headers.contains_key("content-length") {
+        return true;
+    }
+    let Some(h1) = session.as_http1() else { return false };
+    let raw = h1.get_headers_raw_bytes();
+    raw.split(|byte| *byte == b'\n').skip(1).any(|line| {
+        line.split(|byte| *byte == b':')
+            .next()
+            .is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"content-length"))
+    })
+}
+
+/// Paths that an upstream could read as another route than we did.
+fn has_unsafe_path(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    lower.contains('\\')
+        || lower.contains("%5c")
+        || lower
+            .split('/')
+            .any(|segment| segment.contains("%2f") && !is_arn(segment))
+        || lower.contains("%00")
+        || lower.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
+        || lower
+            .split('/')
+            .skip(1)
+            .map(|segment| segment.replace("%2e", "."))
+            .any(|segment| segment == "." || segment == "..")
+        || lower.trim_end_matches('/').split('/').skip(1).any(str::is_empty)
+}
+
+fn content_length(header: &RequestHeader) -> Option<u64> {
+    header.headers.get("content-length")?.to_str().ok()?.trim().parse().ok()
+}
+
+/// No memory left for further request bodies.
+pub fn overloaded() -> Refusal {
+    Refusal::new(503, "overloaded", "too many request bytes in flight")
+        .retry_after(1)
+        .closing()
+}
+
+pub fn body_too_large() -> Refusal {
+    Refusal::new(413, "body_too_large", "request body too large")
+}
+
+/// The bytes of request bodies that all requests together hold in memory.
+#[derive(Debug)]
+pub struct BodyBudget {
+    held: AtomicU64,
+    max: u64,
+}
+
+impl BodyBudget {
+    pub fn new(max: u64) -> Arc<BodyBudget> {
+        Arc::new(BodyBudget {
+            held: AtomicU64::new(0),
+            max,
+        })
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let taken = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            held.checked_add(bytes).filter(|sum| *sum <= self.max)
+        });
+        taken.is_ok()
+    }
+}
+
+/// A part of the body budget, given back on drop.
+#[derive(Debug)]
+pub struct BodyShare {
+    budget: Arc<BodyBudget>,
+    bytes: u64,
+}
+
+impl BodyShare {
+    pub fn none_of(budget: &Arc<BodyBudget>) -> BodyShare {
+        BodyShare {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
+    }
+
+    /// Makes it a share of so many bytes. `false`: there is no room.
+    pub fn resize(&mut self, bytes: u64) -> bool {
+        if bytes > self.bytes {
+            return self.grow(bytes - self.bytes);
+        }
+        self.budget.held.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
+        self.bytes = bytes;
+        true
+    }
+
+    fn grow(&mut self, by: u64) -> bool {
+        let granted = self.budget.take(by);
+        if granted {
+            self.bytes += by;
+        }
+        granted
+    }
+}
+
+impl Drop for BodyShare {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// A request's whole body, and its share of the memory that all bodies have.
+#[derive(Debug)]
+pub struct Body {
+    pub bytes: Bytes,
+    share: Option<BodyShare>,
+}
+
+impl Body {
+    /// Counts `by` more bytes that are held for this request. `false`: there is no room.
+    pub fn grow(&mut self, by: u64) -> bool {
+        self.share.as_mut().is_none_or(|share| share.grow(by))
+    }
+
+    /// A body that the gateway made itself.
+    pub fn own(bytes: Bytes) -> Body {
+        Body { bytes, share: None }
+    }
+}
+
+/// Reads the whole body, bounded in size and in the client's silence.
+pub async fn read_body(
+    session: &mut ServerSession,
+    limits: &Limits,
+    budget: &Arc<BodyBudget>,
+) -> Result<Body, Refusal> {
+    if session.is_body_empty() {
+        return Ok(Body {
+            bytes: Bytes::new(),
+            share: None,
+        });
+    }
+    if expects_continue(session.req_header()) {
+        let unwilling = session.write_continue_response().await;
+        unwilling.map_err(|_| client_left())?;
+    }
+    let mut share = BodyShare::none_of(budget);
+    let silence = Duration::from_millis(limits.body_read_timeout_ms);
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut length: u64 = 0;
+    loop {
+        let read = tokio::time::timeout(silence, session.read_request_body()).await;
+        let chunk = match read {
+            Err(_) => {
+                return Err(Refusal::new(408, "body_timeout", "the request body did not arrive in time").closing());
+            }
+            Ok(Err(_)) => return Err(Refusal::bad_request("unreadable_body", "failed to read request body").closing()),
+            Ok(Ok(None)) => break,
+            Ok(Ok(Some(chunk))) => chunk,
+        };
+        length += chunk.len() as u64;
+        if length > limits.body_bytes_max {
+            return Err(body_too_large().closing());
+        }
+        if !share.grow(chunk.len() as u64) {
+            return Err(overloaded());
+        }
+        match (&first, rest.is_empty()) {
+            (None, true) => first = Some(chunk),
+            (Some(head), true) => {
+                rest.reserve(head.len() + chunk.len());
+                rest.extend_from_slice(head);
+                rest.extend_from_slice(&chunk);
+            }
+            _ => rest.extend_from_slice(&chunk),
+        }
+    }
+    let bytes = if rest.is_empty() {
+        first.unwrap_or_default()
+    } else {
+        rest.freeze()
+    };
+    Ok(Body {
+        bytes,
+        share: Some(share),
+    })
+}
+
+/// Said of a client that went away before its request was whole; nobody reads it.
+pub fn client_left() -> Refusal {
+    Refusal::new(499, "client_gone", "the client went away").closing()
+}
+
+fn expects_continue(header: &RequestHeader) -> bool {
+    header
+        .headers
+        .get("expect")
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+}
+
+/// A WebSocket handshake.
+pub fn is_websocket(header: &RequestHeader) -> bool {
+    header
+        .headers
+        .get("upgrade")
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn paths_that_two_parsers_read_differently_are_unsafe() {
+        for path in [
+            "/v1/../v1/chat",
+            "/v1/%2e%2e/x",
+            "/v1//chat",
+            "/v1/chat%2Fcompletions",
+            "/a\\b",
+            "/v1/%2E/x",
+        ] {
+            assert!(has_unsafe_path(path), "{path}");
+        }
+        for path in [
+            "/",
+            "/v1/chat/completions",
+            "/v1/models/gpt-4.1",
+            "/v1/chat/",
+            "/x/...y",
+        ] {
+            assert!(!has_unsafe_path(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_body_budget_is_given_back() {
+        let budget = BodyBudget::new(10);
+        let mut one = BodyShare::none_of(&budget);
+        assert!(one.grow(4) && one.grow(6));
+        assert!(!one.grow(1));
+        assert!(!budget.take(1));
+        drop(one);
+        assert!(budget.take(10));
+    }
+
+    #[test]
+    fn our_headers_are_told_from_theirs() {
+        for name in ["x-agent-id", "x-agentledger-tenant", "transfer-encoding", "host", "via"] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in [
+            "authorization",
+            "x-api-key",
+            "anthropic-beta",
+            "openai-organization",
+            "x-agentic",
+        ] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
+}
