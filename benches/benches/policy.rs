@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use agentledger::policy::{
-    Balances, CallFacts, Engine, Estimate, FailureCounts, History, NoBalances, Options, PolicySet, Source,
+    Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, PolicySet, Source,
     builtin_sources,
 };
 use agentledger::secret::Secret;
@@ -94,7 +94,7 @@ fn facts<'a>(key: &'a Secret<String>, tags: &'a BTreeMap<Arc<str>, Arc<str>>) ->
         task: "",
         path: "/v1/messages",
         tags,
-        estimate: Estimate::default(),
+        estimate: CostEstimate::default(),
         priced: true,
         free: false,
         history: Some(History {

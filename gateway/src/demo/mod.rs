@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::client::{Client, ClientError};
-use crate::cli::costs::{self, Asked, CostsError, fixed};
+use crate::cli::costs::{self, CostsError, CostsQuery, fixed};
 use crate::cli::table::Table;
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::wire::{Entries, Verified};
@@ -182,11 +182,11 @@ fn tell(out: &mut dyn Write, config: &Config, heard: &Heard) -> Result<(), DemoE
     let entries: Entries = client.call("ledger.query", &json!({}))?;
     say(out, &entries_table(&entries)?)?;
     say(out, "\n$ agentledger costs --by agent\n\n")?;
-    let asked = Asked {
+    let query = CostsQuery {
         by: "agent".to_owned(),
-        ..Asked::default()
+        ..CostsQuery::default()
     };
-    say(out, &costs::run(config, &asked)?)
+    say(out, &costs::run(config, &query)?)
 }
 
 fn unexpected(agent: &'static str, reply: &Reply) -> DemoError {

@@ -9,7 +9,7 @@ use super::decode::{self, Decoder};
 use super::fold::{Fold, MeteredPart};
 use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
 use super::lines::{Line, Lines};
-use super::reader::Reader;
+use super::reader::AnswerReader;
 use super::text::Text;
 use crate::estimate_reason;
 use crate::limits::Limits;
@@ -125,7 +125,7 @@ enum Source {
 
 /// All but the bytes.
 struct Core {
-    reader: Arc<Reader>,
+    reader: Arc<AnswerReader>,
     operation: Arc<str>,
     stream: bool,
     hide_usage: bool,
@@ -163,7 +163,7 @@ struct Kept {
 }
 
 impl Meter {
-    pub fn new(reader: Arc<Reader>, facts: AnswerFacts<'_>, limits: &Limits) -> Meter {
+    pub fn new(reader: Arc<AnswerReader>, facts: AnswerFacts<'_>, limits: &Limits) -> Meter {
         let mut core = Core::new(reader, &facts);
         let decoded_max = (limits.answer_bytes_max as u64).saturating_mul(DECODED_STREAM_FACTOR);
         let mut source = if (200..300).contains(&facts.status) && facts.lines {
@@ -217,7 +217,7 @@ impl Meter {
     }
 
     /// Meters an answer whose frames are the messages of a WebSocket: they are given to [`Meter::message`] alone.
-    pub fn of_messages(reader: Arc<Reader>, operation: Arc<str>, limits: &Limits) -> Meter {
+    pub fn of_messages(reader: Arc<AnswerReader>, operation: Arc<str>, limits: &Limits) -> Meter {
         let facts = AnswerFacts {
             lines: false,
             operation,
@@ -389,7 +389,7 @@ fn by_first_byte(first: u8, stream: bool, frame_bytes_max: usize) -> Source {
 }
 
 impl Core {
-    fn new(reader: Arc<Reader>, facts: &AnswerFacts<'_>) -> Core {
+    fn new(reader: Arc<AnswerReader>, facts: &AnswerFacts<'_>) -> Core {
         Core {
             reader,
             operation: Arc::clone(&facts.operation),

@@ -17,13 +17,13 @@ use crate::plugin::Plugins;
 /// Input, output, read from a cache, written to it.
 type Said = [u64; 4];
 
-fn reader() -> Arc<Reader> {
+fn reader() -> Arc<AnswerReader> {
     let patient = Limits {
         plugin_deadline_ms: 60_000,
         ..Limits::default()
     };
     let plugins = Plugins::load(&config::Plugins::default(), &patient).unwrap();
-    Arc::new(Reader::new(Arc::clone(&plugins.get("bedrock").unwrap().dialect), 128).unwrap())
+    Arc::new(AnswerReader::new(Arc::clone(&plugins.get("bedrock").unwrap().dialect), 128).unwrap())
 }
 
 fn facts(operation: &str, stream: bool) -> AnswerFacts<'_> {

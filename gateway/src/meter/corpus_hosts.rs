@@ -192,7 +192,8 @@ fn recorded_answers_of_google_and_cohere_read_exactly_or_are_refused_by_name() {
     for recording in recordings() {
         let name = recording.files.join(" + ");
         let bytes = bytes_of(&folder, recording.files);
-        let reader = Arc::new(Reader::new(Arc::clone(&plugins.get(recording.dialect).unwrap().dialect), 128).unwrap());
+        let reader =
+            Arc::new(AnswerReader::new(Arc::clone(&plugins.get(recording.dialect).unwrap().dialect), 128).unwrap());
         let facts = || AnswerFacts {
             lines: false,
             operation: Arc::from(recording.operation),

@@ -1,5 +1,5 @@
 //! Reads what an answer used while its bytes pass: framing, folding, estimating. The relay feeds a [`Meter`]; what comes
-//! out is a [`Metered`], and, once the exchange's end is known, a [`Settled`].
+//! out is a [`Metered`], and, once the exchange's end is known, a [`SettledUsage`].
 
 mod answer;
 mod decode;
@@ -27,6 +27,6 @@ mod tests;
 pub use answer::{AnswerFacts, Meter, Metered, Passed, SoundOrText};
 pub use estimate::Estimator;
 pub use fold::MeteredPart;
-pub use reader::Reader;
-pub use settle::{End, Settled, sound_tokens};
+pub use reader::AnswerReader;
+pub use settle::{End, SettledUsage, sound_tokens};
 pub use text::Text;

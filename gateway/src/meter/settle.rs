@@ -27,7 +27,7 @@ pub enum End {
 
 /// The usage that is entered and priced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct SettledUsage {
     /// The answer's own part first; at least one.
     pub parts: Vec<MeteredPart>,
     /// The sum of the parts.
@@ -40,7 +40,13 @@ pub struct Settled {
 impl Metered {
     /// The usage of an answer that ended so. `model` is the one to estimate with; `input_tokens` the estimate of the
     /// request, asked for only where the answer did not say.
-    pub fn settle(&self, end: End, model: &str, input_tokens: impl FnOnce() -> u64, estimator: &Estimator) -> Settled {
+    pub fn settle(
+        &self,
+        end: End,
+        model: &str,
+        input_tokens: impl FnOnce() -> u64,
+        estimator: &Estimator,
+    ) -> SettledUsage {
         let estimate_reason = self.estimate_reason(end);
         let mut parts = self.parts.clone();
         if parts.is_empty() {
@@ -58,7 +64,7 @@ impl Metered {
         }
         let usage = parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage));
         let reasoning = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.reasoning));
-        Settled {
+        SettledUsage {
             parts,
             usage,
             reasoning,

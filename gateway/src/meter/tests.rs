@@ -11,7 +11,8 @@ use super::estimate::load_for;
 use super::*;
 use crate::limits::Limits;
 use crate::plugin::dialect::{
-    AnswerFrame, Call, CountedKind, Dialect, DialectError, Ending, Info, Reading, ReadingPart, Refusal, Request, Want,
+    AnswerFrame, Call, CountedKind, Dialect, DialectError, DialectRefusal, Ending, Info, Reading, ReadingPart, Request,
+    Want,
 };
 
 /// Reads usage as chat completions, messages and responses write it. Says where it is asked to fail.
@@ -123,7 +124,7 @@ impl Dialect for Fake {
         Ok(Vec::new())
     }
 
-    fn error_body(&self, _: &str, _: &Refusal) -> Result<Vec<u8>, DialectError> {
+    fn error_body(&self, _: &str, _: &DialectRefusal) -> Result<Vec<u8>, DialectError> {
         Ok(Vec::new())
     }
 }
@@ -146,7 +147,7 @@ pub fn sse_facts() -> AnswerFacts<'static> {
 
 /// One run of a meter: what it said, and the bytes it let through.
 pub fn run(
-    reader: &Arc<Reader>,
+    reader: &Arc<AnswerReader>,
     facts: AnswerFacts<'_>,
     limits: &Limits,
     bytes: &[u8],
@@ -170,8 +171,8 @@ pub fn run(
     (metered, out)
 }
 
-fn fake_reader() -> Arc<Reader> {
-    Arc::new(Reader::new(Arc::new(Fake::new()), 128).unwrap())
+fn fake_reader() -> Arc<AnswerReader> {
+    Arc::new(AnswerReader::new(Arc::new(Fake::new()), 128).unwrap())
 }
 
 fn metered(facts: AnswerFacts<'_>, bytes: &[u8]) -> Metered {
@@ -219,7 +220,7 @@ fn a_usage_only_frame_is_read_and_hidden_at_every_split() {
 #[test]
 fn frames_without_marks_do_not_reach_the_plugin() {
     let fake = Arc::new(Fake::new());
-    let reader = Arc::new(Reader::new(Arc::clone(&fake) as Arc<dyn Dialect>, 128).unwrap());
+    let reader = Arc::new(AnswerReader::new(Arc::clone(&fake) as Arc<dyn Dialect>, 128).unwrap());
     let stream = format!("{}{USAGE}{DONE}", DELTA.repeat(100));
     run(&reader, sse_facts(), &Limits::default(), stream.as_bytes(), &[]);
     assert_eq!(fake.reads.swap(0, Ordering::Relaxed), 2, "the first and the marked one");
@@ -516,7 +517,7 @@ fn recorded_streams_are_read_the_same_at_every_split() {
     assert!(streams.len() >= 20, "{} streams found", streams.len());
     let (marked, full) = (
         fake_reader(),
-        Arc::new(Reader::new(Arc::new(Fake::new()), 128).unwrap().reading_all()),
+        Arc::new(AnswerReader::new(Arc::new(Fake::new()), 128).unwrap().reading_all()),
     );
     for (path, bytes) in streams {
         let (whole, out) = run(&marked, sse_facts(), &Limits::default(), &bytes, &[]);

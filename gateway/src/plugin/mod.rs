@@ -10,8 +10,8 @@ mod registry;
 mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, CacheWrites, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Meaning,
-    Media, Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, Info, Meaning,
+    Media, Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
     SocketMessage, Step, Want,
 };
 pub use host::Host;

@@ -193,7 +193,7 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<PriceError>)
             );
         }
     };
-    let mut reader = Reader {
+    let mut reader = PriceFileReader {
         file: file.into(),
         provider: parsed.provider.as_str().into(),
         sources: parsed.sources,
@@ -218,7 +218,7 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<PriceError>)
         .into_iter()
         .filter_map(|model| reader.row(model))
         .collect();
-    let Reader { provider, faults, .. } = reader;
+    let PriceFileReader { provider, faults, .. } = reader;
     (
         Some(Parsed {
             provider,
@@ -230,7 +230,7 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<PriceError>)
     )
 }
 
-struct Reader {
+struct PriceFileReader {
     file: Name,
     provider: Name,
     sources: HashMap<String, String>,
@@ -243,7 +243,7 @@ struct Reader {
     faults: Vec<PriceError>,
 }
 
-impl Reader {
+impl PriceFileReader {
     fn fault(&mut self, line: u64, fault: Fault) {
         self.faults.push(PriceError::Fault {
             file: self.file.to_string(),

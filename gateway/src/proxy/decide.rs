@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::Name;
 
-use crate::policy::{Balances, CallFacts, Deny, Estimate, PolicyFailure, Verdict};
+use crate::policy::{Balances, CallFacts, CostEstimate, Deny, PolicyFailure, Verdict};
 use crate::proxy::report;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -12,8 +12,8 @@ use crate::proxy::shared::reply::Refusal;
 
 /// What is known of a request's price when the policies are asked.
 #[derive(Clone, Copy)]
-pub struct Expected {
-    pub estimate: Estimate,
+pub struct ExpectedCost {
+    pub estimate: CostEstimate,
     /// The model has a price of its own.
     pub priced: bool,
 }
@@ -41,15 +41,15 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     put(&mut exchange.identity.user, binding.user);
     put(&mut exchange.identity.task, binding.task);
     exchange.identity.tags.extend(verdict.tags);
-    exchange.spoke = verdict.spoke;
+    exchange.policies_applied = verdict.policies_applied;
     exchange
-        .spoke
+        .policies_applied
         .extend(verdict.shadow.iter().map(|shadow| in_shadow(&shadow.policy)));
     Ok(())
 }
 
 /// Asks the policies. A policy that fails closes the door, and names itself.
-pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: Expected) -> Result<Verdict, Refusal> {
+pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, Some(expected));
     gateway.policies.request(&facts, &balances).map_err(failed)
@@ -83,14 +83,14 @@ pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusa
     gateway.policies.request(&billed, &balances).map_err(failed)
 }
 
-fn facts(exchange: &Exchange, expected: Option<Expected>) -> CallFacts<'_> {
+fn facts(exchange: &Exchange, expected: Option<ExpectedCost>) -> CallFacts<'_> {
     let call = &exchange.inspected.call;
     let identity = &exchange.identity;
     CallFacts {
         at_ms: exchange.at_ms,
         zone: &exchange.zone,
-        provider: &exchange.way.provider.name,
-        dialect: &exchange.way.provider.dialect,
+        provider: &exchange.endpoint.provider.name,
+        dialect: &exchange.endpoint.provider.dialect,
         operation: &exchange.operation,
         model: &call.model,
         stream: call.stream,

@@ -97,7 +97,7 @@ pub fn inspect(
     if plain.is_empty() {
         return Err(Refusal::bad_request("empty_body", "the request has no body").final_answer());
     }
-    let plugin = &target.way.plugin;
+    let plugin = &target.endpoint.plugin;
     let info = plugin.dialect.info();
     let read = read_body(header, plain, plugin, limits)?;
     let headers = info.request_headers.iter().filter_map(|name| {
@@ -116,10 +116,10 @@ pub fn inspect(
     };
     let asked = plugin.dialect.inspect(&request);
     if let Err(DialectError::Failed { .. }) = &asked {
-        report::plugin_failed(gateway, &target.way, 1);
+        report::plugin_failed(gateway, &target.endpoint, 1);
     }
     let mut call = asked.map_err(refusal_of)?;
-    if let Some(model) = target.way.provider.deployments.get(&call.model) {
+    if let Some(model) = target.endpoint.provider.deployments.get(&call.model) {
         call.model.clone_from(model);
     }
     if read.is_form {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
 
-use crate::policy::{AskedAlert, AskedBound, Event, PolicyFailure};
-use crate::proxy::reserve::place::{Missed, due_share};
+use crate::policy::{Event, PolicyFailure, RequestedAlert, RequestedBound};
+use crate::proxy::reserve::place::{HoldRefusal, due_share};
 use crate::proxy::reserve::rates;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Gateway, Way};
+use crate::proxy::shared::gateway::{Gateway, ProviderEndpoint};
 use crate::proxy::shared::reply::Refusal;
 use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
@@ -29,19 +29,21 @@ pub enum UpstreamError {
 }
 
 /// Tells of an upstream that failed, or was not asked because it had.
-pub fn upstream_failed(gateway: &Gateway, way: &Way, error: UpstreamError) {
+pub fn upstream_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, error: UpstreamError) {
     let kind = match error {
         UpstreamError::Connect => "connect",
         UpstreamError::Timeout => "timeout",
         UpstreamError::Broken => "broken",
         UpstreamError::BreakerOpen => "breaker_open",
     };
-    gateway.metrics.upstream_error(&way.name, kind);
+    gateway.metrics.upstream_error(&endpoint.name, kind);
 }
 
 /// Tells of calls that a way's plugin failed.
-pub fn plugin_failed(gateway: &Gateway, way: &Way, count: u32) {
-    gateway.metrics.plugin_traps(&way.plugin.dialect.info().name, count);
+pub fn plugin_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, count: u32) {
+    gateway
+        .metrics
+        .plugin_traps(&endpoint.plugin.dialect.info().name, count);
 }
 
 /// Tells of a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
@@ -67,32 +69,32 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         duration_ms = end.duration_ms,
         "exchange"
     );
-    let (asked, failures) = gateway.policies.settled(&Arc::new(entry), &gateway.balances);
+    let (requested, failures) = gateway.policies.settled(&Arc::new(entry), &gateway.balances);
     log_failures(&failures);
-    alerts(gateway, asked);
+    alerts(gateway, requested);
 }
 
 /// Tells of an entry that a result corrected which was fetched late.
-pub fn corrected(gateway: &Gateway, way: &Way, correction: &Correction) {
-    gateway.metrics.corrected(&way.name, correction.usd);
-    tracing::info!(id = %correction.id, provider = %way.name, by_usd = %correction.usd, "an entry is corrected: its result was fetched late");
+pub fn corrected(gateway: &Gateway, endpoint: &ProviderEndpoint, correction: &Correction) {
+    gateway.metrics.corrected(&endpoint.name, correction.usd);
+    tracing::info!(id = %correction.id, provider = %endpoint.name, by_usd = %correction.usd, "an entry is corrected: its result was fetched late");
 }
 
 /// Puts out the alerts that policies asked for: each thing once a cooldown, counted and logged.
-pub fn alerts(gateway: &Gateway, asked: Vec<AskedAlert>) {
-    if asked.is_empty() {
+pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
+    if requested.is_empty() {
         return;
     }
     let cooldown = gateway.rules.load().config.alerts.cooldown;
-    for asked in asked {
+    for requested in requested {
         let alert = Alert {
             at_ms: gateway.clock.now_ms(),
-            kind: asked.kind,
-            severity: asked.severity.name(),
-            message: asked.message,
-            details: asked.details,
-            about: asked.about,
-            policy: asked.policy,
+            kind: requested.kind,
+            severity: requested.severity.name(),
+            message: requested.message,
+            details: requested.details,
+            about: requested.about,
+            policy: requested.policy,
         };
         let (kind, message, policy) = (alert.kind.clone(), alert.message.clone(), alert.policy.clone());
         if gateway.alerts.put(alert, cooldown) {
@@ -105,10 +107,10 @@ pub fn alerts(gateway: &Gateway, asked: Vec<AskedAlert>) {
 /// Tells the policies of something that happened beside a request's decision, and puts out what they say to it. Whether
 /// they said anything.
 pub fn event(gateway: &Gateway, event: Event) -> bool {
-    let (asked, failures) = gateway.policies.alert(event, &gateway.balances);
+    let (requested, failures) = gateway.policies.alert(event, &gateway.balances);
     log_failures(&failures);
-    let is_alarming = !asked.is_empty();
-    alerts(gateway, asked);
+    let is_alarming = !requested.is_empty();
+    alerts(gateway, requested);
     is_alarming
 }
 
@@ -123,10 +125,10 @@ fn log_failures(failures: &[PolicyFailure]) {
 }
 
 /// Tells the policies of budgets that have reached a threshold, each once a cooldown.
-pub fn thresholds(gateway: &Gateway, exchange: &Exchange, asked: &[AskedBound], standings: &[Standing]) {
-    for (asked, standing) in asked.iter().zip(standings) {
-        if let Some(share) = due_share(asked, standing) {
-            let bound = &asked.bound;
+pub fn thresholds(gateway: &Gateway, exchange: &Exchange, requested: &[RequestedBound], standings: &[Standing]) {
+    for (requested, standing) in requested.iter().zip(standings) {
+        if let Some(share) = due_share(requested, standing) {
+            let bound = &requested.bound;
             budget_event(
                 gateway,
                 exchange,
@@ -197,26 +199,26 @@ fn deny(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str) {
 }
 
 /// Tells of a request that got no hold.
-pub fn missed(gateway: &Gateway, exchange: &Exchange, missed: &Missed) {
-    if missed.account.is_empty() {
+pub fn hold_refusal(gateway: &Gateway, exchange: &Exchange, hold_refusal: &HoldRefusal) {
+    if hold_refusal.account.is_empty() {
         return;
     }
-    deny(gateway, exchange, &missed.account, &missed.refusal.code);
-    match missed.refusal.code.as_str() {
+    deny(gateway, exchange, &hold_refusal.account, &hold_refusal.refusal.code);
+    match hold_refusal.refusal.code.as_str() {
         rates::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
         "budget_exceeded" => {
-            if let Some(over) = &missed.over {
+            if let Some(exhausted) = &hold_refusal.exhausted {
                 budget_event(
                     gateway,
                     exchange,
                     "exceeded",
                     1_000_000,
                     &Budget {
-                        account: &missed.account,
-                        window: over.window,
-                        unit: over.unit,
-                        spent: over.standing.posted,
-                        limit: over.standing.limit,
+                        account: &hold_refusal.account,
+                        window: exhausted.window,
+                        unit: exhausted.unit,
+                        spent: exhausted.standing.posted,
+                        limit: exhausted.standing.limit,
                     },
                 );
             }

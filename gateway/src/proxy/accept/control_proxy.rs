@@ -24,7 +24,7 @@ pub fn is_control(path: &str) -> bool {
 }
 
 /// Hands the request over and relays the answer. `false`: the connection cannot be used again.
-pub async fn hand_over(gateway: &Gateway, session: &mut ServerSession) -> bool {
+pub async fn relay_to_control(gateway: &Gateway, session: &mut ServerSession) -> bool {
     match relay(gateway, session).await {
         Ok(reusable) => reusable,
         Err(refusal) => {

@@ -24,7 +24,7 @@ use crate::estimate_reason;
 use crate::plugin::{Billing, Dialect};
 use crate::proxy::accept::control_proxy;
 use crate::proxy::decide;
-use crate::proxy::fetch::deferred::{Waiting, wait_for};
+use crate::proxy::fetch::deferred::{DeferredHold, defer};
 use crate::proxy::fetch::{bill_of_answer, fetch};
 use crate::proxy::forward::sign::refuse_foreign;
 use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
@@ -33,15 +33,15 @@ use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{Relayed, relay};
 use crate::proxy::report;
 use crate::proxy::reserve::extend::{self, Unbounded};
-use crate::proxy::reserve::place::Patience;
-use crate::proxy::reserve::{self, Reserved};
+use crate::proxy::reserve::place::WaitPolicy;
+use crate::proxy::reserve::{self, Reservation};
 use crate::proxy::sanitize::{check_head, is_websocket, read_body};
 use crate::proxy::session;
 use crate::proxy::session::SessionEnd;
-use crate::proxy::settle::{Ended, settle, unanswered};
-use crate::proxy::shared::drain::Phase;
+use crate::proxy::settle::{AnswerEnd, settle, unanswered};
+use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Gateway, Way};
+use crate::proxy::shared::gateway::{Gateway, ProviderEndpoint};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
 use crate::proxy::socket;
 
@@ -88,7 +88,7 @@ impl HttpServerApp for Accept {
                 return None;
             }
         }
-        if *shutdown.borrow() || gateway.drain.phase() > Phase::Running {
+        if *shutdown.borrow() || gateway.drain.phase() > DrainPhase::Running {
             session.set_keepalive(None);
         }
         let in_flight = gateway.drain.enter();
@@ -110,17 +110,17 @@ impl HttpServerApp for Accept {
 }
 
 /// A refusal, and in whose dialect it is said.
-pub struct Refused {
+pub struct RefusedRequest {
     refusal: Refusal,
-    way: Option<Arc<Way>>,
+    endpoint: Option<Arc<ProviderEndpoint>>,
     operation: String,
 }
 
-impl Refused {
-    pub fn new(refusal: Refusal, way: Option<&Arc<Way>>, operation: &str) -> Refused {
-        Refused {
+impl RefusedRequest {
+    pub fn new(refusal: Refusal, endpoint: Option<&Arc<ProviderEndpoint>>, operation: &str) -> RefusedRequest {
+        RefusedRequest {
             refusal,
-            way: way.cloned(),
+            endpoint: endpoint.cloned(),
             operation: operation.to_owned(),
         }
     }
@@ -143,23 +143,28 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
             readiness(gateway, session).await;
             return true;
         }
-        path if control_proxy::is_control(path) => return Box::pin(control_proxy::hand_over(gateway, session)).await,
+        path if control_proxy::is_control(path) => {
+            return Box::pin(control_proxy::relay_to_control(gateway, session)).await;
+        }
         _ => {}
     }
     match exchange(gateway, session).await {
         Ok(reusable) => reusable,
-        Err(refused) => tell(gateway, session, &refused).await,
+        Err(refused) => send_refusal(gateway, session, &refused).await,
     }
 }
 
 /// Tells a refusal. `false`: the connection cannot be used again.
-pub async fn tell(gateway: &Gateway, session: &mut ServerSession, refused: &Refused) -> bool {
-    let name = refused.way.as_ref().map_or("", |way| way.provider.name.as_str());
+pub async fn send_refusal(gateway: &Gateway, session: &mut ServerSession, refused: &RefusedRequest) -> bool {
+    let name = refused
+        .endpoint
+        .as_ref()
+        .map_or("", |endpoint| endpoint.provider.name.as_str());
     report::refused(gateway, name, &refused.refusal);
     let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
-        .way
+        .endpoint
         .as_ref()
-        .map(|way| (&way.plugin.dialect, refused.operation.as_str()));
+        .map(|endpoint| (&endpoint.plugin.dialect, refused.operation.as_str()));
     let unread = !session.is_body_done();
     if unread {
         session.set_keepalive(None);
@@ -187,7 +192,7 @@ async fn linger(session: &mut ServerSession) {
 }
 
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
-    if gateway.drain.phase() > Phase::Running {
+    if gateway.drain.phase() > DrainPhase::Running {
         answer_json(session, 503, "{\"status\":\"draining\"}\n").await;
     } else if gateway.ledger.health().stopped.is_none() {
         answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
@@ -197,18 +202,18 @@ async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
 }
 
 /// The steps of a request, in their order.
-async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, Refused> {
+async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, RefusedRequest> {
     let (started, at_ms) = (Instant::now(), gateway.clock.now_ms());
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
 
-    check_head(session, limits).map_err(|refusal| Refused::new(refusal, None, ""))?;
-    let target =
-        find_target(&rules, session.req_header()).map_err(|(refusal, way)| Refused::new(refusal, way.as_ref(), ""))?;
-    let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
-    let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
-    refuse_foreign(&way, session.req_header()).map_err(refused)?;
-    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
+    check_head(session, limits).map_err(|refusal| RefusedRequest::new(refusal, None, ""))?;
+    let target = find_target(&rules, session.req_header())
+        .map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
+    let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
+    refuse_foreign(&endpoint, session.req_header()).map_err(refused)?;
+    let identity = identify(&rules, &endpoint, session.req_header(), limits).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
@@ -237,7 +242,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     }
     let reserved = {
         let mut gone = pin!(client_gone(session));
-        let patience = Patience {
+        let patience = WaitPolicy {
             longest: rules.config.hold.wait,
             delays: true,
             gone: gone.as_mut(),
@@ -276,9 +281,9 @@ async fn metered(
     gateway: &Arc<Gateway>,
     session: &mut ServerSession,
     mut exchange: Box<Exchange>,
-    reserved: Reserved,
+    reserved: Reservation,
 ) -> Result<bool, Refusal> {
-    let Reserved {
+    let Reservation {
         mut hold,
         mut rates,
         input_tokens,
@@ -318,21 +323,21 @@ async fn metered(
         )
         .await
     };
-    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
+    report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
     let bill = bill_of_answer(&exchange, &relayed.metered);
-    if let Some(bill) = bill.filter(|_| goes_on(&exchange, &relayed)) {
-        let waiting = Waiting {
+    if let Some(bill) = bill.filter(|_| continues_in_background(&exchange, &relayed)) {
+        let waiting = DeferredHold {
             exchange,
             hold,
             verdict,
             input_tokens,
             ttfb_ms: relayed.ttfb_ms,
         };
-        wait_for(gateway, bill, waiting);
+        defer(gateway, bill, waiting);
         drop((rates, shadow));
         return Ok(relayed.finish(session).await);
     }
-    let ended = Ended {
+    let ended = AnswerEnd {
         end: relayed.end,
         status: relayed.status,
         ttfb_ms: relayed.ttfb_ms,
@@ -346,7 +351,7 @@ async fn metered(
 }
 
 /// A background request whose work goes on at the provider, whatever became of this answer.
-fn goes_on(exchange: &Exchange, relayed: &Relayed) -> bool {
+fn continues_in_background(exchange: &Exchange, relayed: &Relayed) -> bool {
     let metered = &relayed.metered;
     let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
     exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished

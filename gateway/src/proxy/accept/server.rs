@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::config::Tls;
 use crate::proxy::accept::Accept;
-use crate::proxy::shared::drain::Phase;
+use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
 
 /// Bytes: an ordinary answer's head and body leave in one send.
@@ -40,7 +40,7 @@ pub enum ServeError {
 }
 
 /// The data plane while it runs.
-pub struct Running {
+pub struct RunningServer {
     gateway: Arc<Gateway>,
     runtime: Option<Runtime>,
     stop_accepting: watch::Sender<bool>,
@@ -48,7 +48,12 @@ pub struct Running {
 }
 
 /// Binds and starts. `listen` is `host:port`; an empty host is every address, port 0 any free one.
-pub fn start(gateway: Arc<Gateway>, listen: &str, tls: Option<&Tls>, threads: usize) -> Result<Running, ServeError> {
+pub fn start(
+    gateway: Arc<Gateway>,
+    listen: &str,
+    tls: Option<&Tls>,
+    threads: usize,
+) -> Result<RunningServer, ServeError> {
     let (listener, address) = bind(listen)?;
     let name = address.to_string();
     let mut service = Service::new(
@@ -79,7 +84,7 @@ pub fn start(gateway: Arc<Gateway>, listen: &str, tls: Option<&Tls>, threads: us
     fds.add(name, listener.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
     runtime.spawn(async move { service.start_service(Some(fds), shutdown, 1).await });
-    Ok(Running {
+    Ok(RunningServer {
         gateway,
         runtime: Some(runtime),
         stop_accepting,
@@ -141,7 +146,7 @@ fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
     Err(fail(last))
 }
 
-impl Running {
+impl RunningServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -156,7 +161,7 @@ impl Running {
     pub fn stop(mut self, hurry: impl Future<Output = ()> + Send) {
         let drain = Arc::clone(&self.gateway.drain);
         let patience = Duration::from_millis(self.gateway.rules.load().config.limits.drain_ms);
-        drain.advance(Phase::Draining);
+        drain.advance(DrainPhase::Draining);
         let _ = self.stop_accepting.send(true);
         if let Some(runtime) = self.runtime.take() {
             runtime.block_on(async {
@@ -168,7 +173,7 @@ impl Running {
                     }
                     () = hurry => tracing::warn!(in_flight = drain.in_flight(), "asked to hurry: cutting"),
                 }
-                drain.advance(Phase::Cutting);
+                drain.advance(DrainPhase::Cutting);
                 if timeout(CUT_PATIENCE, drain.idle()).await.is_err() {
                     tracing::error!(in_flight = drain.in_flight(), "some answers would not end; their holds are settled");
                 }

@@ -15,7 +15,7 @@ use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 
 /// An exchange whose result is still to be fetched.
-pub struct Waiting {
+pub struct DeferredHold {
     pub exchange: Box<Exchange>,
     pub hold: Hold,
     pub verdict: Vec<Name>,
@@ -26,15 +26,15 @@ pub struct Waiting {
 
 /// All that wait, and who fetches results right now.
 #[derive(Default)]
-pub struct Awaited {
-    waiting: Mutex<HashMap<BillId, Waiting>>,
-    turns: Mutex<HashMap<BillId, Arc<tokio::sync::Mutex<()>>>>,
+pub struct DeferredHolds {
+    waiting: Mutex<HashMap<BillId, DeferredHold>>,
+    fetch_locks: Mutex<HashMap<BillId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-impl Awaited {
+impl DeferredHolds {
     /// Ends a waiting exchange. Under the lock, so that of two fetches of one result one ends it and the other finds it
     /// billed. `None`: nothing waits for this.
-    pub fn end<T>(&self, bill: &BillId, end: impl FnOnce(Waiting) -> T) -> Option<T> {
+    pub fn end<T>(&self, bill: &BillId, end: impl FnOnce(DeferredHold) -> T) -> Option<T> {
         let mut waiting = self.waiting.lock();
         waiting.remove(bill).map(end)
     }
@@ -48,22 +48,22 @@ impl Awaited {
     }
 
     /// One turn after the other for results that are billed line by line: a second fetch must see what the first billed.
-    pub async fn turn(&self, bill: BillId) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = Arc::clone(self.turns.lock().entry(bill).or_default());
-        let guard = turn.lock_owned().await;
+    pub async fn lock_fetch(&self, bill: BillId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = Arc::clone(self.fetch_locks.lock().entry(bill).or_default());
+        let guard = lock.lock_owned().await;
         // Who waits, or has its turn, holds a handle of its own.
-        self.turns.lock().retain(|_, turn| Arc::strong_count(turn) > 1);
+        self.fetch_locks.lock().retain(|_, lock| Arc::strong_count(lock) > 1);
         guard
     }
 }
 
 /// Lets a hold wait for the result with this id. After `limits.background_wait_ms` it is entered as spent.
-pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
+pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
     let limits = &waiting.exchange.rules.config.limits;
     let patience = Duration::from_millis(limits.background_wait_ms);
-    if gateway.awaited.len() >= limits.background_holds_max {
+    if gateway.deferred.len() >= limits.background_holds_max {
         tracing::warn!("too many background requests wait for their results: this one is entered at what it held");
-        let (entry, trace) = give_up(gateway, waiting, vec![bill]);
+        let (entry, trace) = settle_unfetched(gateway, waiting, vec![bill]);
         return report::settled(gateway, entry, &trace);
     }
     waiting.hold.defer(bill);
@@ -71,13 +71,13 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
     waiting.exchange.inspected.text = Text::default();
     waiting.exchange.step = None;
     waiting.exchange.session_end = None;
-    gateway.awaited.waiting.lock().insert(bill, waiting);
+    gateway.deferred.waiting.lock().insert(bill, waiting);
     let gateway = Arc::downgrade(gateway);
     tokio::spawn(async move {
         tokio::time::sleep(patience).await;
         let Some(gateway) = gateway.upgrade() else { return };
-        let gave_up = |waiting| give_up(&gateway, waiting, vec![bill]);
-        if let Some((entry, trace)) = gateway.awaited.end(&bill, gave_up) {
+        let unfetched = |waiting| settle_unfetched(&gateway, waiting, vec![bill]);
+        if let Some((entry, trace)) = gateway.deferred.end(&bill, unfetched) {
             report::settled(&gateway, entry, &trace);
         }
     });
@@ -85,8 +85,8 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
 
 /// The result was not fetched in time: what was held is taken as spent, until a later fetch corrects it. The entry, and the
 /// trace of its request.
-fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> (Entry, Name) {
-    let Waiting {
+fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>) -> (Entry, Name) {
+    let DeferredHold {
         exchange,
         hold,
         verdict,

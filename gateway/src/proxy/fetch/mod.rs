@@ -14,15 +14,15 @@ use pingora::protocols::http::ServerSession;
 
 use crate::meter::{End, Metered};
 use crate::plugin::Billing;
-use crate::policy::Estimate;
-use crate::proxy::decide::{Expected, decide};
-use crate::proxy::fetch::deferred::Waiting;
+use crate::policy::CostEstimate;
+use crate::proxy::decide::{ExpectedCost, decide};
+use crate::proxy::fetch::deferred::DeferredHold;
 use crate::proxy::fetch::results::bill_of;
 use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
 use crate::proxy::relay::{Relayed, relay};
 use crate::proxy::report;
 use crate::proxy::reserve::extend::Unbounded;
-use crate::proxy::settle::{Ended, settlement};
+use crate::proxy::settle::{AnswerEnd, settlement};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -41,7 +41,7 @@ pub async fn fetch(
 ) -> Result<bool, Refusal> {
     let _turn = match exchange.billing {
         Billing::FetchedLines => tokio::select! {
-            turn = gateway.awaited.turn(bill_of(&exchange)) => Some(turn),
+            lock = gateway.deferred.lock_fetch(bill_of(&exchange)) => Some(lock),
             () = client_gone(session) => return Ok(false),
         },
         _ => None,
@@ -56,7 +56,7 @@ pub async fn fetch(
         Err(Failed::ClientGone) => return Ok(false),
     };
     let mut relayed = relay(gateway, &exchange, answer, false, headers, &mut Unbounded, session).await;
-    report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
+    report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
     if (200..300).contains(&relayed.status) {
         match exchange.billing {
             Billing::FetchedLines => enter_lines(gateway, exchange, &mut relayed).await,
@@ -82,8 +82,8 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
     let Some(bill) = bill_of_answer(&exchange, metered).filter(|_| over) else {
         return;
     };
-    let ended = |waiting: Waiting| {
-        let ended = Ended {
+    let ended = |waiting: DeferredHold| {
+        let ended = AnswerEnd {
             end: End::Completed,
             status: relayed.status,
             ttfb_ms: waiting.ttfb_ms,
@@ -94,7 +94,7 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
         let entry = waiting.hold.settle_bills(settlement, None, vec![bill]).entry;
         (entry, waiting.exchange.identity.trace)
     };
-    if let Some((entry, trace)) = gateway.awaited.end(&bill, ended) {
+    if let Some((entry, trace)) = gateway.deferred.end(&bill, ended) {
         report::settled(gateway, entry, &trace);
         return;
     }
@@ -104,7 +104,7 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
     }
     let mut exchange = exchange;
     exchange.inspected.call.model = metered.model.clone().unwrap_or_default();
-    let ended = Ended {
+    let ended = AnswerEnd {
         end: relayed.end,
         status: relayed.status,
         ttfb_ms: relayed.ttfb_ms,
@@ -126,7 +126,7 @@ async fn correct(gateway: &Arc<Gateway>, exchange: &Exchange, settlement: &Settl
     let ledger = Arc::clone(&gateway.ledger);
     let corrected = tokio::task::spawn_blocking(move || ledger.correct(&bill, &used, &Name::from(FETCHED_LATE)));
     match corrected.await {
-        Ok(Ok(Some(correction))) => report::corrected(gateway, &exchange.way, &correction),
+        Ok(Ok(Some(correction))) => report::corrected(gateway, &exchange.endpoint, &correction),
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::error!(%error, "a result fetched late could not correct its entry"),
         Err(error) => tracing::error!(%error, "a result fetched late could not correct its entry"),
@@ -136,7 +136,7 @@ async fn correct(gateway: &Arc<Gateway>, exchange: &Exchange, settlement: &Settl
 /// The id under which an answer is billed once: whose it is, and its own.
 pub fn bill_of_answer(exchange: &Exchange, metered: &Metered) -> Option<BillId> {
     let id = metered.bill_id.as_deref()?;
-    Some(BillId::of(&[&exchange.way.name, id]))
+    Some(BillId::of(&[&exchange.endpoint.name, id]))
 }
 
 /// Enters what no hold covers. The policies are asked now, when the model is known, for the budgets that count it.
@@ -144,14 +144,14 @@ async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: S
     exchange.inspected.call.model = settlement.model.to_string();
     // A fetch is free, what it brings is not.
     exchange.billing = Billing::Metered;
-    let nothing_more = Expected {
-        estimate: Estimate::default(),
+    let nothing_more = ExpectedCost {
+        estimate: CostEstimate::default(),
         priced: true,
     };
     let bounds = match decide(gateway, &exchange, nothing_more) {
         Ok(verdict) => {
-            settlement.verdict = verdict.spoke;
-            verdict.bounds.into_iter().map(|asked| asked.bound).collect()
+            settlement.verdict = verdict.policies_applied;
+            verdict.bounds.into_iter().map(|requested| requested.bound).collect()
         }
         // Told where it happened. The accounts of the exchange itself count it all the same.
         Err(_) => Vec::new(),

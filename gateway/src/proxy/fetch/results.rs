@@ -21,7 +21,7 @@ struct Sum {
 }
 
 /// The sum of the lines so far.
-pub struct Results {
+pub struct BatchBill {
     /// The results as a whole.
     bill: BillId,
     billed_before: bool,
@@ -31,11 +31,11 @@ pub struct Results {
     reason: Option<&'static str>,
 }
 
-impl Results {
+impl BatchBill {
     /// For the answer to this fetch.
-    pub fn of(gateway: &Gateway, exchange: &Exchange) -> Results {
+    pub fn of(gateway: &Gateway, exchange: &Exchange) -> BatchBill {
         let bill = bill_of(exchange);
-        Results {
+        BatchBill {
             bill,
             billed_before: gateway.ledger.is_billed(&bill),
             sums: Vec::new(),
@@ -50,7 +50,7 @@ impl Results {
         if self.billed_before {
             return;
         }
-        let id = BillId::of(&[&exchange.way.name, &exchange.called_path, &line.bill_id]);
+        let id = BillId::of(&[&exchange.endpoint.name, &exchange.called_path, &line.bill_id]);
         if gateway.ledger.is_billed(&id) {
             return;
         }
@@ -158,5 +158,5 @@ impl Results {
 
 /// The id of the results that a fetch is for: provider and path.
 pub fn bill_of(exchange: &Exchange) -> BillId {
-    BillId::of(&[&exchange.way.name, &exchange.called_path])
+    BillId::of(&[&exchange.endpoint.name, &exchange.called_path])
 }

@@ -22,16 +22,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const KEPT_MAX: usize = 16 << 10;
 
 #[derive(Debug)]
-pub struct Corked {
+pub struct CoalescedWrites {
     stream: Stream,
     kept: Vec<u8>,
     /// The head's flush was asked for and put off.
     head_written: bool,
 }
 
-impl Corked {
-    pub fn new(stream: Stream) -> Corked {
-        Corked {
+impl CoalescedWrites {
+    pub fn new(stream: Stream) -> CoalescedWrites {
+        CoalescedWrites {
             stream,
             kept: Vec::new(),
             head_written: false,
@@ -40,12 +40,12 @@ impl Corked {
 
     /// The connection itself, for a protocol that is switched to: there, every flush counts. To be asked for once the
     /// answer has been read, when nothing is kept.
-    pub fn uncorked(stream: Stream) -> Option<Stream> {
-        if !(*stream).as_any().is::<Corked>() {
+    pub fn into_plain(stream: Stream) -> Option<Stream> {
+        if !(*stream).as_any().is::<CoalescedWrites>() {
             return Some(stream);
         }
-        let corked = stream.into_any().downcast::<Corked>().ok()?;
-        corked.kept.is_empty().then_some(corked.stream)
+        let coalesced = stream.into_any().downcast::<CoalescedWrites>().ok()?;
+        coalesced.kept.is_empty().then_some(coalesced.stream)
     }
 
     /// Hands everything kept to the connection, without flushing it.
@@ -61,7 +61,7 @@ impl Corked {
     }
 }
 
-impl AsyncWrite for Corked {
+impl AsyncWrite for CoalescedWrites {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.kept.len() + bytes.len() <= KEPT_MAX {
             self.kept.extend_from_slice(bytes);
@@ -86,7 +86,7 @@ impl AsyncWrite for Corked {
     }
 }
 
-impl AsyncRead for Corked {
+impl AsyncRead for CoalescedWrites {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.head_written {
             ready!(self.poll_release(cx))?;
@@ -100,26 +100,26 @@ impl AsyncRead for Corked {
 }
 
 #[async_trait]
-impl Shutdown for Corked {
+impl Shutdown for CoalescedWrites {
     async fn shutdown(&mut self) {
         self.stream.shutdown().await;
     }
 }
 
 #[async_trait]
-impl Peek for Corked {
+impl Peek for CoalescedWrites {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         self.stream.try_peek(buf).await
     }
 }
 
-impl UniqueID for Corked {
+impl UniqueID for CoalescedWrites {
     fn id(&self) -> UniqueIDType {
         self.stream.id()
     }
 }
 
-impl Ssl for Corked {
+impl Ssl for CoalescedWrites {
     fn get_ssl(&self) -> Option<&TlsRef> {
         self.stream.get_ssl()
     }
@@ -133,19 +133,19 @@ impl Ssl for Corked {
     }
 }
 
-impl GetTimingDigest for Corked {
+impl GetTimingDigest for CoalescedWrites {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.stream.get_timing_digest()
     }
 }
 
-impl GetProxyDigest for Corked {
+impl GetProxyDigest for CoalescedWrites {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.stream.get_proxy_digest()
     }
 }
 
-impl GetSocketDigest for Corked {
+impl GetSocketDigest for CoalescedWrites {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.stream.get_socket_digest()
     }
@@ -160,9 +160,9 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (Corked, DuplexStream) {
+    fn pair() -> (CoalescedWrites, DuplexStream) {
         let (ours, theirs) = duplex(1 << 20);
-        (Corked::new(Box::new(ours)), theirs)
+        (CoalescedWrites::new(Box::new(ours)), theirs)
     }
 
     /// What the other side finds without waiting.
@@ -222,14 +222,14 @@ mod tests {
         let mut answer = [0; 8];
         ours.read_exact(&mut answer).await.unwrap();
         assert_eq!(arrived(&mut theirs).await, b"head");
-        let mut stream = Corked::uncorked(Box::new(ours)).unwrap();
+        let mut stream = CoalescedWrites::into_plain(Box::new(ours)).unwrap();
         for message in [b"one", b"two"] {
             stream.write_all(message).await.unwrap();
             stream.flush().await.unwrap();
             assert_eq!(arrived(&mut theirs).await, message);
         }
         // What was never corked stays what it is.
-        assert!(Corked::uncorked(stream).is_some());
+        assert!(CoalescedWrites::into_plain(stream).is_some());
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use crate::proxy::forward::sign;
 use crate::proxy::relay::rewrite_links;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::sanitize::{client_left, is_ours, named_by_connection};
-use crate::proxy::session::{Stop, stopped};
+use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -73,7 +73,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     // What is read, or changed, must not come encoded.
     let as_it_is = exchange.is_read() || rewrite_links::has_links(exchange);
     let of_one_hop = named_by_connection(client);
-    let signing = sign::credentials(&exchange.way, client);
+    let signing = sign::credentials(&exchange.endpoint, client);
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
@@ -87,7 +87,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         }
         header.append_header(name.clone(), value.clone()).map_err(internal)?;
     }
-    let address = exchange.way.upstream.address();
+    let address = exchange.endpoint.upstream.address();
     let default_port = if address.tls { 443 } else { 80 };
     let host = if address.port == default_port {
         address.host.clone()
@@ -133,7 +133,7 @@ pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, boo
                 .max_output
                 .map(|max| (limit_field(exchange, path), max.to_string())),
             // An encoded body is not opened for this alone: its usage is estimated should the stream not tell it.
-            EditPoint::StreamUsage(path) => (exchange.way.provider.inject_usage && !inspected.is_encoded())
+            EditPoint::StreamUsage(path) => (exchange.endpoint.provider.inject_usage && !inspected.is_encoded())
                 .then(|| (path.as_str(), "true".to_owned())),
         };
         if let Some((path, value)) = edit {
@@ -151,9 +151,15 @@ pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, boo
         .edits
         .iter()
         .any(|point| matches!(point, EditPoint::StreamUsage(_)))
-        && exchange.way.provider.inject_usage
+        && exchange.endpoint.provider.inject_usage
         && !inspected.is_encoded();
-    let spliced = splice(inspected.json(), &exchange.way.plugin.request_shape, outline, &edits).map_err(|error| {
+    let spliced = splice(
+        inspected.json(),
+        &exchange.endpoint.plugin.request_shape,
+        outline,
+        &edits,
+    )
+    .map_err(|error| {
         Refusal::bad_request(
             "cannot_edit",
             format!("the request cannot be changed as the rules ask: {error}"),
@@ -165,7 +171,7 @@ pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, boo
 
 /// Where the host of this exchange takes the limit that the dialect has at `path`.
 fn limit_field<'p>(exchange: &Exchange, path: &'p str) -> &'p str {
-    match exchange.way.provider.output_limit {
+    match exchange.endpoint.provider.output_limit {
         OutputLimit::MaxTokens if path == "max_completion_tokens" => "max_tokens",
         _ => path,
     }
@@ -180,13 +186,19 @@ pub async fn forward(
     session: &mut ServerSession,
     durable: impl Future<Output = Result<(), Refusal>>,
 ) -> Result<Answer, Failed> {
-    let way = &exchange.way;
+    let endpoint = &exchange.endpoint;
     let breaker = &exchange.rules.config.breaker;
-    let attempt = way.breaker.attempt(breaker, gateway.clock.now_ms()).map_err(|wait_s| {
-        report::upstream_failed(gateway, way, UpstreamError::BreakerOpen);
-        let message = format!("{} has failed repeatedly and is not called for now", way.provider.name);
-        Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
-    })?;
+    let attempt = endpoint
+        .breaker
+        .attempt(breaker, gateway.clock.now_ms())
+        .map_err(|wait_s| {
+            report::upstream_failed(gateway, endpoint, UpstreamError::BreakerOpen);
+            let message = format!(
+                "{} has failed repeatedly and is not called for now",
+                endpoint.provider.name
+            );
+            Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
+        })?;
     let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.now_ms());
     // Half-closed clients still get their answer; a reset shows when we write.
     session.set_abort_on_close(false);
@@ -201,8 +213,8 @@ pub async fn forward(
         Ok(connection) => connection,
         Err(error) => {
             verdict(attempt, false);
-            report::upstream_failed(gateway, way, UpstreamError::Connect);
-            tracing::warn!(provider = %way.name, %error, "upstream unreachable");
+            report::upstream_failed(gateway, endpoint, UpstreamError::Connect);
+            tracing::warn!(provider = %endpoint.name, %error, "upstream unreachable");
             return Err(Failed::Unsent(unreachable()));
         }
     };
@@ -215,7 +227,7 @@ pub async fn forward(
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);
-            report::upstream_failed(gateway, way, UpstreamError::Timeout);
+            report::upstream_failed(gateway, endpoint, UpstreamError::Timeout);
             let message = "the upstream did not answer in time";
             Err(Failed::Unanswered(Refusal::new(504, "upstream_timeout", message)))
         }
@@ -226,9 +238,9 @@ pub async fn forward(
             } else {
                 verdict(attempt, false);
             }
-            report::upstream_failed(gateway, way, UpstreamError::Broken);
+            report::upstream_failed(gateway, endpoint, UpstreamError::Broken);
             let taken = matches!(trouble, Trouble::NoAnswer);
-            tracing::warn!(provider = %way.name, taken, reused = connection.reused, "upstream failed before its answer");
+            tracing::warn!(provider = %endpoint.name, taken, reused = connection.reused, "upstream failed before its answer");
             Err(if taken {
                 Failed::Unanswered(unreachable())
             } else {
@@ -247,7 +259,7 @@ async fn send(
     connection: &mut Connection,
     session: &mut ServerSession,
 ) -> Result<ResponseHeader, Trouble> {
-    let retries = &exchange.way.provider.retries;
+    let retries = &exchange.endpoint.provider.retries;
     let mut replays = 0;
     loop {
         let ended = send_and_wait(gateway, exchange, outgoing, connection, session).await;
@@ -264,7 +276,7 @@ async fn send(
             Err(_) => return ended,
         }
         replays += 1;
-        tracing::debug!(provider = %exchange.way.name, replays, "sending again");
+        tracing::debug!(provider = %exchange.endpoint.name, replays, "sending again");
     }
 }
 
@@ -273,15 +285,20 @@ fn unreachable() -> Refusal {
 }
 
 async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) -> Result<Connection, ConnectError> {
-    let retries = exchange.way.provider.retries.connect as usize;
+    let retries = exchange.endpoint.provider.retries.connect as usize;
     let h1 = outgoing.header.headers.contains_key("upgrade");
     let mut attempt = 0;
     loop {
-        match exchange.way.upstream.connect(attempt, gateway.clock.now_ms(), h1).await {
+        match exchange
+            .endpoint
+            .upstream
+            .connect(attempt, gateway.clock.now_ms(), h1)
+            .await
+        {
             Ok(connection) => return Ok(connection),
             Err(error) if attempt >= retries => return Err(error),
             Err(error) => {
-                tracing::debug!(provider = %exchange.way.name, %error, attempt, "connecting again");
+                tracing::debug!(provider = %exchange.endpoint.name, %error, attempt, "connecting again");
                 attempt += 1;
                 tokio::time::sleep(Duration::from_millis(50 << attempt.min(4))).await;
             }
@@ -291,7 +308,7 @@ async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) ->
 
 enum Trouble {
     ClientGone,
-    Stopped(Stop),
+    Stopped(StopReason),
     TimedOut,
     /// The upstream did not take all of the request.
     NotTaken,
@@ -306,7 +323,7 @@ async fn send_and_wait(
     connection: &mut Connection,
     session: &mut ServerSession,
 ) -> Result<ResponseHeader, Trouble> {
-    let timeouts = &exchange.way.provider.timeouts;
+    let timeouts = &exchange.endpoint.provider.timeouts;
     let Connection {
         session: upstream,
         tainted,

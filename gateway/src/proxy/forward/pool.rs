@@ -14,7 +14,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
 use crate::config::{Provider, Timeouts, Upstream as Address};
-use crate::proxy::forward::coalesce::Corked;
+use crate::proxy::forward::coalesce::CoalescedWrites;
 
 /// How long a resolved name is used before it is asked again.
 const RESOLVED_MS: i64 = 30_000;
@@ -31,10 +31,10 @@ pub fn pool(ca_file: Option<&Path>) -> Arc<Connector> {
 }
 
 /// HTTP/1.1 sends a request's head and body in one piece; h2 does so by itself.
-fn corked(session: HttpSession, peer: &HttpPeer) -> HttpSession {
+fn coalesced(session: HttpSession, peer: &HttpPeer) -> HttpSession {
     match session {
         HttpSession::H1(session) => {
-            let stream = Box::new(Corked::new(session.into_inner()));
+            let stream = Box::new(CoalescedWrites::new(session.into_inner()));
             HttpSession::H1(Http1Session::new_with_options(stream, peer))
         }
         other => other,
@@ -100,7 +100,7 @@ impl Upstream {
         match Box::pin(self.pool.get_http_session(&peer)).await {
             Ok((session, reused)) => Ok(Connection {
                 // A pooled connection was corked when it was new.
-                session: if reused { session } else { corked(session, &peer) },
+                session: if reused { session } else { coalesced(session, &peer) },
                 peer,
                 reused,
                 tainted: false,

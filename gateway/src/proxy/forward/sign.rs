@@ -8,7 +8,7 @@ use pingora::http::RequestHeader;
 use ring::{digest, hmac};
 
 use crate::config::AwsCredentials;
-use crate::proxy::shared::gateway::Way;
+use crate::proxy::shared::gateway::ProviderEndpoint;
 use crate::proxy::shared::reply::Refusal;
 
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -36,13 +36,14 @@ pub enum SignError {
 }
 
 /// Whether the gateway signs this request. A client's own bearer key passes as it came: who sends one pays with it.
-pub fn credentials<'w>(way: &'w Way, client: &RequestHeader) -> Option<&'w AwsCredentials> {
+pub fn credentials<'w>(endpoint: &'w ProviderEndpoint, client: &RequestHeader) -> Option<&'w AwsCredentials> {
     let bearer = |value: &str| {
         value
             .get(..7)
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "))
     };
-    way.provider
+    endpoint
+        .provider
         .aws
         .as_ref()
         .filter(|_| !authorization_of(client).is_some_and(bearer))
@@ -54,8 +55,8 @@ pub fn is_replaced(name: &str) -> bool {
 }
 
 /// Refuses a signature that AWS could not accept. Only where it is meant for AWS: elsewhere it is a key like any other.
-pub fn refuse_foreign(way: &Way, client: &RequestHeader) -> Result<(), Refusal> {
-    if way.provider.dialect != "bedrock" {
+pub fn refuse_foreign(endpoint: &ProviderEndpoint, client: &RequestHeader) -> Result<(), Refusal> {
+    if endpoint.provider.dialect != "bedrock" {
         return Ok(());
     }
     let presigned = client.uri.query().is_some_and(|query| {
@@ -63,7 +64,7 @@ pub fn refuse_foreign(way: &Way, client: &RequestHeader) -> Result<(), Refusal> 
         names.any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
     });
     let signed = authorization_of(client).is_some_and(|value| value.starts_with(ALGORITHM));
-    if presigned || (signed && way.provider.aws.is_none()) {
+    if presigned || (signed && endpoint.provider.aws.is_none()) {
         let message = "an AWS signature covers the gateway's host and would not be accepted by Bedrock: send a Bedrock \
                        API key instead (AWS_BEARER_TOKEN_BEDROCK, Authorization: Bearer), or let the gateway sign with \
                        its own credentials (providers.extra.bedrock.access_key_id)";

@@ -15,7 +15,7 @@ use crate::plugin::{Billing, WEBSOCKET};
 use crate::proxy::forward::sign;
 use crate::proxy::identify::azure;
 use crate::proxy::sanitize::is_websocket;
-use crate::proxy::shared::gateway::{Rules, Way};
+use crate::proxy::shared::gateway::{ProviderEndpoint, Rules};
 use crate::proxy::shared::reply::Refusal;
 use crate::secret::Secret;
 
@@ -42,7 +42,7 @@ pub struct Identity {
 /// What the path leads to.
 #[derive(Clone)]
 pub struct Target {
-    pub way: Arc<Way>,
+    pub endpoint: Arc<ProviderEndpoint>,
     /// Path after the provider's prefix, for the upstream.
     pub path: String,
     /// The same as the dialect knows it: another where the dialect is mounted.
@@ -53,36 +53,36 @@ pub struct Target {
 }
 
 /// Finds the provider and the operation. Longest prefix first; several providers may share one (the root).
-pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<Way>>)> {
+pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<ProviderEndpoint>>)> {
     let path = header.uri.path();
     let method = method_of(header);
-    let mut sharing: Vec<(&Arc<Way>, &str)> = Vec::new();
-    for way in &rules.ways {
-        let Some(rest) = after_prefix(path, &way.provider.prefix) else {
+    let mut sharing: Vec<(&Arc<ProviderEndpoint>, &str)> = Vec::new();
+    for endpoint in &rules.endpoints {
+        let Some(rest) = after_prefix(path, &endpoint.provider.prefix) else {
             continue;
         };
         if sharing
             .first()
-            .is_some_and(|(first, _)| first.provider.prefix != way.provider.prefix)
+            .is_some_and(|(first, _)| first.provider.prefix != endpoint.provider.prefix)
         {
             break;
         }
-        sharing.push((way, rest));
+        sharing.push((endpoint, rest));
     }
     if speaks_anthropic(header) {
         // Both root dialects list models; Anthropic's clients always name their API version.
-        sharing.sort_by_key(|(way, _)| way.provider.dialect != "anthropic");
+        sharing.sort_by_key(|(endpoint, _)| endpoint.provider.dialect != "anthropic");
     }
-    for (way, rest) in &sharing {
+    for (endpoint, rest) in &sharing {
         // Some hosts' own clients bring the host's base path along.
-        let undoubled = after_prefix(rest, &way.provider.upstream.base_path);
+        let undoubled = after_prefix(rest, &endpoint.provider.upstream.base_path);
         for path in undoubled.into_iter().chain([*rest]) {
-            let Some((known, deployment)) = in_terms_of_dialect(way, path) else {
+            let Some((known, deployment)) = in_terms_of_dialect(endpoint, path) else {
                 continue;
             };
-            if let Some(found) = way.plugin.routes.find(method, &known) {
+            if let Some(found) = endpoint.plugin.routes.find(method, &known) {
                 return Ok(Target {
-                    way: Arc::clone(way),
+                    endpoint: Arc::clone(endpoint),
                     path: path.to_owned(),
                     operation: Name::from(found.operation),
                     path_model: deployment.map(str::to_owned).or(found.path_model),
@@ -92,14 +92,14 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
             }
         }
     }
-    let open = sharing.iter().find(|(way, rest)| {
-        way.mount.is_none()
-            && way.provider.unknown_routes == UnknownRoutes::Pass
-            && (!way.provider.prefix.is_empty() || rest.starts_with("/v1/"))
+    let open = sharing.iter().find(|(endpoint, rest)| {
+        endpoint.mount.is_none()
+            && endpoint.provider.unknown_routes == UnknownRoutes::Pass
+            && (!endpoint.provider.prefix.is_empty() || rest.starts_with("/v1/"))
     });
-    if let Some((way, rest)) = open {
+    if let Some((endpoint, rest)) = open {
         return Ok(Target {
-            way: Arc::clone(way),
+            endpoint: Arc::clone(endpoint),
             path: (*rest).to_owned(),
             dialect_path: (*rest).to_owned(),
             operation: Name::from("unknown"),
@@ -107,9 +107,9 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
             billing: Billing::Free,
         });
     }
-    let way = sharing.first().map(|(way, _)| Arc::clone(way));
+    let endpoint = sharing.first().map(|(endpoint, _)| Arc::clone(endpoint));
     let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
-    Err((Refusal::new(404, "no_route", message).final_answer(), way))
+    Err((Refusal::new(404, "no_route", message).final_answer(), endpoint))
 }
 
 /// The method by which routes know a request: an upgrade to a WebSocket has one of its own.
@@ -122,8 +122,8 @@ pub fn method_of(header: &RequestHeader) -> &str {
 }
 
 /// The path as the dialect's routes have it, and the model that the rest of it names.
-pub fn in_terms_of_dialect<'p>(way: &Way, path: &'p str) -> Option<(String, Option<&'p str>)> {
-    match (way.mount, way.provider.paths) {
+pub fn in_terms_of_dialect<'p>(endpoint: &ProviderEndpoint, path: &'p str) -> Option<(String, Option<&'p str>)> {
+    match (endpoint.mount, endpoint.provider.paths) {
         (Some(mount), _) => mount.inside(path).map(|path| (path, None)),
         (None, Paths::Plain) => Some((path.to_owned(), None)),
         (None, Paths::Azure) => azure::in_openai_terms(path),
@@ -156,9 +156,14 @@ fn speaks_anthropic(header: &RequestHeader) -> bool {
 }
 
 /// Reads who is asking from headers and, where a header is missing, from `_agent_*` query parameters.
-pub fn identify(rules: &Rules, way: &Way, header: &RequestHeader, limits: &Limits) -> Result<Identity, Refusal> {
+pub fn identify(
+    rules: &Rules,
+    endpoint: &ProviderEndpoint,
+    header: &RequestHeader,
+    limits: &Limits,
+) -> Result<Identity, Refusal> {
     let query = header.uri.query().unwrap_or_default();
-    let key = find_key(header, if way.provider.key_in_query { query } else { "" })?;
+    let key = find_key(header, if endpoint.provider.key_in_query { query } else { "" })?;
     let fingerprint = Name::from(rules.fingerprints.of(&key));
     let said = |name: &str, parameter: &str| {
         let values = header.headers.get_all(name).iter();

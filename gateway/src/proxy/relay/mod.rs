@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
 use crate::plugin::{Billing, Ending};
-use crate::proxy::fetch::results::Results;
+use crate::proxy::fetch::results::BatchBill;
 use crate::proxy::forward::{Answer, client_gone};
-use crate::proxy::relay::rewrite_links::Linked;
+use crate::proxy::relay::rewrite_links::LinkRewriter;
 use crate::proxy::report::{self, UpstreamError};
-use crate::proxy::session::{Stop, stopped};
+use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 
@@ -39,7 +39,7 @@ pub struct Relayed {
     /// The upstream's answer was read to its end, whether or not the client was there for it.
     pub complete: bool,
     /// The bill of the lines, where the answer is such.
-    pub results: Option<Results>,
+    pub results: Option<BatchBill>,
     /// The last bytes for the client, to be written once the exchange is settled: a client that has seen the end of its
     /// answer finds it in the books.
     last: Last,
@@ -90,7 +90,8 @@ pub async fn relay(
         content_type: text_of("content-type"),
         content_encoding: text_of("content-encoding"),
     };
-    let meter = Meter::new(exchange.way.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of);
+    let meter =
+        Meter::new(exchange.endpoint.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of);
     let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
     let framing = if session.is_http2() {
         Framing::H2
@@ -102,18 +103,18 @@ pub async fn relay(
     // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
     let may_change = exchange.is_metered() && exchange.inspected.call.stream && (200..300).contains(&status);
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    let linked = Linked::of(exchange, session.req_header(), over_tls, &answer.header);
-    let head = head_for_client(&answer.header, framing, may_change || linked.is_some(), extra);
+    let links = LinkRewriter::of(exchange, session.req_header(), over_tls, &answer.header);
+    let head = head_for_client(&answer.header, framing, may_change || links.is_some(), extra);
     let mut pump = Pump {
         exchange,
         meter,
-        results: (exchange.billing == Billing::FetchedLines).then(|| Results::of(gateway, exchange)),
+        results: (exchange.billing == Billing::FetchedLines).then(|| BatchBill::of(gateway, exchange)),
         held: BytesMut::new(),
         ready: Vec::new(),
-        linked,
+        links,
         ttfb_ms: None,
     };
-    session.set_write_timeout(Some(exchange.way.provider.timeouts.idle));
+    session.set_write_timeout(Some(exchange.endpoint.provider.timeouts.idle));
     let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
         (End::ClientGone, Last::Nothing)
     } else {
@@ -123,7 +124,7 @@ pub async fn relay(
     let is_made = !pump.meter.is_framed() || pump.results.is_some();
     if end == End::ClientGone && exchange.is_read() && (200..300).contains(&status) && is_made {
         // A whole answer is made and billed whether or not it is read: it is read for the books.
-        let idle = exchange.way.provider.timeouts.idle;
+        let idle = exchange.endpoint.provider.timeouts.idle;
         loop {
             match timeout(idle, answer.connection.session.read_response_body()).await {
                 Ok(Ok(Some(chunk))) => {
@@ -138,7 +139,7 @@ pub async fn relay(
             }
         }
     }
-    let (ttfb_ms, linked) = (pump.ttfb_ms, pump.linked.take());
+    let (ttfb_ms, links) = (pump.ttfb_ms, pump.links.take());
     let (metered, leftover, results) = pump.finish(gateway);
     let last = match last {
         Last::Finish(bytes) if !leftover.is_empty() && end == End::Completed => {
@@ -148,12 +149,12 @@ pub async fn relay(
         }
         last => last,
     };
-    let last = match (last, linked) {
-        (Last::Finish(bytes), Some(linked)) => Last::Finish(linked.finish(exchange, &bytes)),
+    let last = match (last, links) {
+        (Last::Finish(bytes), Some(links)) => Last::Finish(links.finish(exchange, &bytes)),
         (last, _) => last,
     };
     if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
-        exchange.way.upstream.release(answer.connection).await;
+        exchange.endpoint.upstream.release(answer.connection).await;
     } else {
         // Cancelled: what the upstream does not send any more, it does not bill.
         answer.connection.session.shutdown().await;
@@ -188,13 +189,13 @@ impl Relayed {
 struct Pump<'a> {
     exchange: &'a Exchange,
     meter: Meter,
-    results: Option<Results>,
+    results: Option<BatchBill>,
     /// Bytes of an incomplete frame.
     held: BytesMut,
     /// Pieces that may go on, in order.
     ready: Vec<Bytes>,
     /// Bears addresses: it goes on when it is whole.
-    linked: Option<Linked>,
+    links: Option<LinkRewriter>,
     ttfb_ms: Option<u64>,
 }
 
@@ -205,7 +206,7 @@ enum Next {
     /// Broken off, or silent for too long.
     Broken(UpstreamError),
     ClientGone,
-    Stopped(Stop),
+    Stopped(StopReason),
 }
 
 impl Pump<'_> {
@@ -258,7 +259,7 @@ impl Pump<'_> {
                 }
                 Next::Ended => return (End::Completed, Last::Finish(Bytes::new())),
                 Next::Broken(how) => {
-                    report::upstream_failed(gateway, &self.exchange.way, how);
+                    report::upstream_failed(gateway, &self.exchange.endpoint, how);
                     let message = "the upstream broke off its answer";
                     return (
                         End::UpstreamFailed,
@@ -277,7 +278,7 @@ impl Pump<'_> {
     /// The upstream's bytes come first: a client's next request must not look like its leaving.
     async fn next(
         &self,
-        stopped: Pin<&mut impl Future<Output = Stop>>,
+        stopped: Pin<&mut impl Future<Output = StopReason>>,
         answer: &mut Answer,
         session: &mut ServerSession,
     ) -> Next {
@@ -287,7 +288,7 @@ impl Pump<'_> {
         }
         tokio::select! {
             biased;
-            read = timeout(self.exchange.way.provider.timeouts.idle, upstream.read_response_body()) => match read {
+            read = timeout(self.exchange.endpoint.provider.timeouts.idle, upstream.read_response_body()) => match read {
                 Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
                 Ok(Ok(None)) => Next::Ended,
                 Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
@@ -301,11 +302,11 @@ impl Pump<'_> {
     /// What may go on now.
     fn take_ready(&mut self) -> Vec<Bytes> {
         let ready = std::mem::take(&mut self.ready);
-        let Some(linked) = &mut self.linked else { return ready };
-        match linked.hold(ready) {
+        let Some(links) = &mut self.links else { return ready };
+        match links.hold(ready) {
             Ok(()) => Vec::new(),
             Err(too_long) => {
-                self.linked = None;
+                self.links = None;
                 vec![too_long]
             }
         }
@@ -376,7 +377,7 @@ impl Pump<'_> {
                 None => Last::Break,
             },
             Err(error) => {
-                report::plugin_failed(gateway, &self.exchange.way, 1);
+                report::plugin_failed(gateway, &self.exchange.endpoint, 1);
                 tracing::warn!(%error, "a plugin gave no ending for a stream");
                 Last::Break
             }
@@ -384,7 +385,7 @@ impl Pump<'_> {
     }
 
     /// What the meter read, and the bytes it held back to the end.
-    fn finish(mut self, gateway: &Gateway) -> (Metered, Bytes, Option<Results>) {
+    fn finish(mut self, gateway: &Gateway) -> (Metered, Bytes, Option<BatchBill>) {
         let mut leftover = BytesMut::new();
         let held = &mut self.held;
         let metered = self.meter.finish(&mut |piece| {

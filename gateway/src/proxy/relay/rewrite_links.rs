@@ -8,7 +8,7 @@ use crate::plugin::outline::outline;
 use crate::proxy::shared::exchange::Exchange;
 
 /// A whole answer that bears such addresses, until its end has come.
-pub struct Linked {
+pub struct LinkRewriter {
     held: BytesMut,
     bytes_max: usize,
     depth_max: u32,
@@ -18,12 +18,17 @@ pub struct Linked {
 
 /// Whether the operation's answers bear addresses.
 pub fn has_links(exchange: &Exchange) -> bool {
-    exchange.way.plugin.links_of(&exchange.operation).is_some()
+    exchange.endpoint.plugin.links_of(&exchange.operation).is_some()
 }
 
-impl Linked {
+impl LinkRewriter {
     /// For this answer; `None` where it passes as it comes.
-    pub fn of(exchange: &Exchange, asked: &RequestHeader, over_tls: bool, answer: &ResponseHeader) -> Option<Linked> {
+    pub fn of(
+        exchange: &Exchange,
+        request: &RequestHeader,
+        over_tls: bool,
+        answer: &ResponseHeader,
+    ) -> Option<LinkRewriter> {
         if !has_links(exchange) || !answer.status.is_success() {
             return None;
         }
@@ -33,11 +38,11 @@ impl Linked {
             return None;
         }
         let limits = &exchange.rules.config.limits;
-        Some(Linked {
+        Some(LinkRewriter {
             held: BytesMut::new(),
             bytes_max: limits.answer_bytes_max,
             depth_max: limits.json_depth_max,
-            here: format!("{}{}", called(asked, over_tls)?, exchange.way.provider.prefix),
+            here: format!("{}{}", called(request, over_tls)?, exchange.endpoint.provider.prefix),
         })
     }
 
@@ -63,9 +68,9 @@ impl Linked {
 
 /// `https://host`, as the client called: by its TLS or, where a proxy before the gateway ended that, by what this one says.
 /// It goes back to the same client and nowhere else.
-fn called(asked: &RequestHeader, over_tls: bool) -> Option<String> {
-    let said = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
-    let host = said("host").or_else(|| asked.uri.authority().map(|authority| authority.as_str()))?;
+fn called(request: &RequestHeader, over_tls: bool) -> Option<String> {
+    let said = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let host = said("host").or_else(|| request.uri.authority().map(|authority| authority.as_str()))?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
     if host.is_empty() || !host.bytes().all(plain) {
         return None;
@@ -76,7 +81,7 @@ fn called(asked: &RequestHeader, over_tls: bool) -> Option<String> {
 
 /// `None`: nothing is to be changed, or the answer cannot be read.
 fn rewritten(json: &[u8], exchange: &Exchange, here: &str, depth_max: u32) -> Option<Vec<u8>> {
-    let shape = exchange.way.plugin.links_of(&exchange.operation)?;
+    let shape = exchange.endpoint.plugin.links_of(&exchange.operation)?;
     let mut found = outline(json, shape, depth_max).ok()?.spans;
     found.sort_by_key(|(_, range)| range.start);
     let mut out = Vec::with_capacity(json.len());
@@ -98,11 +103,11 @@ fn led_here(text: &[u8], exchange: &Exchange, here: &str) -> Option<String> {
     let link: String = serde_json::from_slice(text).ok()?;
     let link: http::Uri = link.parse().ok()?;
     link.authority()?;
-    let provider = &exchange.way.provider;
+    let provider = &exchange.endpoint.provider;
     let path = link.path_and_query()?.as_str();
     let path = path.strip_prefix(provider.upstream.base_path.as_str()).unwrap_or(path);
     let bare = path.split('?').next().unwrap_or_default();
-    exchange.way.plugin.routes.find("GET", bare)?;
+    exchange.endpoint.plugin.routes.find("GET", bare)?;
     serde_json::to_string(&format!("{here}{path}")).ok()
 }
 
@@ -111,7 +116,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    fn asked(headers: &[(&'static str, &str)]) -> RequestHeader {
+    fn request(headers: &[(&'static str, &str)]) -> RequestHeader {
         let mut header = RequestHeader::build("GET", b"/v1/messages/batches", None).unwrap();
         for (name, value) in headers {
             header.insert_header(*name, *value).unwrap();
@@ -121,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_gateway_is_where_the_client_called_it() {
-        let of = |headers: &[(&'static str, &str)], tls| called(&asked(headers), tls);
+        let of = |headers: &[(&'static str, &str)], tls| called(&request(headers), tls);
         assert_eq!(
             of(&[("host", "127.0.0.1:8787")], false).unwrap(),
             "http://127.0.0.1:8787"

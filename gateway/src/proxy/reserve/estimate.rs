@@ -5,10 +5,10 @@ use agentledger_ledger::{Amounts, Kind, Usd};
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::estimate::Method;
-use crate::plugin::{CacheWrites as Asked, Call, Medium};
-use crate::policy::Estimate as PolicyEstimate;
+use crate::plugin::{Call, Medium, RequestedCacheWrites};
+use crate::policy::CostEstimate;
 use crate::price::{CacheWrites, Quote};
-use crate::proxy::decide::Expected;
+use crate::proxy::decide::ExpectedCost;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
@@ -30,7 +30,7 @@ pub const STEP_TOKENS: u64 = 1_024;
 
 /// What a request is expected to take, and what that costs.
 #[derive(Clone, Debug)]
-pub struct Estimate {
+pub struct HoldEstimate {
     pub input_tokens: u64,
     /// Of all choices together.
     pub output_tokens: u64,
@@ -46,11 +46,11 @@ pub struct Estimate {
     pub starts_small: bool,
 }
 
-impl Estimate {
+impl HoldEstimate {
     /// As policies see it.
-    pub fn expected(&self) -> Expected {
-        Expected {
-            estimate: PolicyEstimate {
+    pub fn expected(&self) -> ExpectedCost {
+        ExpectedCost {
+            estimate: CostEstimate {
                 input_tokens: self.input_tokens,
                 output_tokens: self.output_tokens,
                 usd: self.usd,
@@ -69,7 +69,7 @@ impl Estimate {
     }
 
     /// The same request with a maximum of `most` for each of its choices.
-    pub fn clamped_to(&self, exchange: &Exchange, most: u64) -> Estimate {
+    pub fn clamped_to(&self, exchange: &Exchange, most: u64) -> HoldEstimate {
         let choices = u64::from(exchange.inspected.call.choices.max(1));
         let mut smaller = self.with_output(self.output_tokens.min(most.saturating_mul(choices)));
         smaller.named_output = Some(most);
@@ -77,7 +77,7 @@ impl Estimate {
     }
 
     /// The same request with at most `output` tokens of output.
-    pub fn with_output(&self, output: u64) -> Estimate {
+    pub fn with_output(&self, output: u64) -> HoldEstimate {
         let mut changed = self.clone();
         changed.output_tokens = output;
         changed.usd = self.input_usd.saturating_add(cost_of(output, self.output_price_picos));
@@ -94,7 +94,7 @@ pub fn cost_of(tokens: u64, picos: i64) -> Usd {
 }
 
 /// Sizes the request: its input at the dearest kind it may be billed as, its output as the config says.
-pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refusal> {
+pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, Refusal> {
     let call = &exchange.inspected.call;
     let config = &exchange.rules.config.hold;
     let Some(found) = find_for(exchange, &call.model) else {
@@ -149,7 +149,7 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<Estimate, Refu
     let input_usd = cost_of(input_tokens, input_price.picos())
         .saturating_add(cost_of(1, request_fee.picos()))
         .saturating_add(units_cost(call, quote, input_tokens));
-    let sized = Estimate {
+    let sized = HoldEstimate {
         input_tokens,
         output_tokens,
         usd: Usd::ZERO,
@@ -222,14 +222,14 @@ pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfi
 /// where it charges for it.
 fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
     match call.cache_writes {
-        Asked::FiveMinutes => CacheWrites::FiveMinutes,
-        Asked::OneHour => CacheWrites::OneHour,
-        Asked::Unasked(from)
+        RequestedCacheWrites::FiveMinutes => CacheWrites::FiveMinutes,
+        RequestedCacheWrites::OneHour => CacheWrites::OneHour,
+        RequestedCacheWrites::Unasked(from)
             if input_tokens >= from && quote.states(Kind::CacheWrite5m, call.service_tier.as_deref()) =>
         {
             CacheWrites::FiveMinutes
         }
-        Asked::Unasked(_) | Asked::None => CacheWrites::None,
+        RequestedCacheWrites::Unasked(_) | RequestedCacheWrites::None => CacheWrites::None,
     }
 }
 

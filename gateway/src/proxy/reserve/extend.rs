@@ -6,7 +6,7 @@ use agentledger_ledger::{Amounts, Hold, Kind, LedgerError, Name, Outcome, Settle
 use crate::estimate_reason;
 use crate::meter::Metered;
 use crate::proxy::relay::Allowance;
-use crate::proxy::reserve::estimate::{Estimate, STEP_TOKENS, cost_of, input_estimate};
+use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of, input_estimate};
 use crate::proxy::settle::unanswered;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -48,7 +48,7 @@ impl Ratio {
 
 /// What a hold covers, before the stream begins.
 #[derive(Debug)]
-pub struct Guard {
+pub struct StreamAllowance {
     /// A hard bound stands behind it: without one there is nothing to cut for.
     guarded: bool,
     covered_tokens: u64,
@@ -56,10 +56,10 @@ pub struct Guard {
     ratio: Ratio,
 }
 
-impl Guard {
+impl StreamAllowance {
     /// `guarded`: a hard bound stands behind the hold.
-    pub fn new(gateway: &Gateway, exchange: &Exchange, estimate: &Estimate, guarded: bool) -> Guard {
-        Guard {
+    pub fn new(gateway: &Gateway, exchange: &Exchange, estimate: &HoldEstimate, guarded: bool) -> StreamAllowance {
+        StreamAllowance {
             guarded,
             // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
             covered_tokens: match estimate.named_output {
@@ -71,45 +71,45 @@ impl Guard {
         }
     }
 
-    pub fn bind<'h>(&'h mut self, hold: &'h mut Hold) -> Bounded<'h> {
-        Bounded { guard: self, hold }
+    pub fn bind<'h>(&'h mut self, hold: &'h mut Hold) -> BoundAllowance<'h> {
+        BoundAllowance { allowance: self, hold }
     }
 }
 
 /// The hold guarding its stream: extended as the text grows, cut when nothing is left.
-pub struct Bounded<'h> {
-    guard: &'h mut Guard,
+pub struct BoundAllowance<'h> {
+    allowance: &'h mut StreamAllowance,
     hold: &'h mut Hold,
 }
 
-impl Allowance for Bounded<'_> {
+impl Allowance for BoundAllowance<'_> {
     fn covers(&mut self, text_bytes: u64) -> Result<(), String> {
         self.covers_with(text_bytes, 0)
     }
 }
 
-impl Bounded<'_> {
+impl BoundAllowance<'_> {
     /// As [`Allowance::covers`], with so many tokens beside the text.
     pub fn covers_with(&mut self, text_bytes: u64, more_tokens: u64) -> Result<(), String> {
-        if !self.guard.guarded {
+        if !self.allowance.guarded {
             return Ok(());
         }
-        let tokens = self.guard.ratio.tokens(text_bytes).saturating_add(more_tokens);
-        while tokens > self.guard.covered_tokens {
-            let step = STEP_TOKENS.max(tokens - self.guard.covered_tokens);
-            let usd = cost_of(step, self.guard.output_price_picos);
-            let asked = Amounts {
+        let tokens = self.allowance.ratio.tokens(text_bytes).saturating_add(more_tokens);
+        while tokens > self.allowance.covered_tokens {
+            let step = STEP_TOKENS.max(tokens - self.allowance.covered_tokens);
+            let usd = cost_of(step, self.allowance.output_price_picos);
+            let requested = Amounts {
                 usd,
                 tokens: i64::try_from(step).unwrap_or(i64::MAX),
                 requests: 0,
             };
             let granted = self
                 .hold
-                .extend(asked)
+                .extend(requested)
                 .map_err(|_| "the budget is used up".to_owned())?;
             // The scarcer of money and tokens says how far the extension reaches.
             let by_tokens = u64::try_from(granted.tokens).unwrap_or(0);
-            let by_money = match self.guard.output_price_picos {
+            let by_money = match self.allowance.output_price_picos {
                 0 => by_tokens,
                 picos => {
                     let tokens = i128::from(granted.usd.nanos()) * 1_000 / i128::from(picos);
@@ -120,7 +120,7 @@ impl Bounded<'_> {
             if reach == 0 {
                 return Err("the budget is used up".to_owned());
             }
-            self.guard.covered_tokens = self.guard.covered_tokens.saturating_add(reach);
+            self.allowance.covered_tokens = self.allowance.covered_tokens.saturating_add(reach);
         }
         Ok(())
     }

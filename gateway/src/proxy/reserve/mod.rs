@@ -11,13 +11,13 @@ use std::time::Duration;
 use agentledger_ledger::{Hold, Mode, Name};
 
 use crate::plugin::EditPoint;
-use crate::policy::{Asked, Route, Verdict, When};
+use crate::policy::{Requested, Route, Verdict, When};
 use crate::proxy::decide::{decide, denied, in_shadow};
 use crate::proxy::forward::Changes;
 use crate::proxy::report;
-use crate::proxy::reserve::estimate::{Estimate, estimate, unpriced};
-use crate::proxy::reserve::extend::Guard;
-use crate::proxy::reserve::place::{Miss, Missed, Patience, Placed, place, warning};
+use crate::proxy::reserve::estimate::{HoldEstimate, estimate, unpriced};
+use crate::proxy::reserve::extend::StreamAllowance;
+use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind, PlacedHold, WaitPolicy, place, warning};
 use crate::proxy::reserve::rates;
 use crate::proxy::sanitize::client_left;
 use crate::proxy::session;
@@ -32,14 +32,14 @@ use crate::rates::Grant;
 const ROUTED_FROM: &str = "routed_from";
 
 /// What the later steps need: the hold, what it changes in the request, and what the client is told.
-pub struct Reserved {
+pub struct Reservation {
     pub hold: Hold,
     /// Rates and places that the request took; its end gives the places back.
     pub rates: Grant,
     pub changes: Changes,
     pub headers: Vec<(String, String)>,
     pub verdict: Vec<Name>,
-    pub allowance: Guard,
+    pub allowance: StreamAllowance,
     /// The request's input as estimated for the hold.
     pub input_tokens: u64,
     /// What policies in shadow count, until the exchange ends.
@@ -47,7 +47,11 @@ pub struct Reserved {
 }
 
 /// Sizes a call, asks the policies about it and makes their verdict hold. Who asks is known by now.
-pub async fn hold(gateway: &Gateway, exchange: &mut Exchange, patience: Patience<'_>) -> Result<Reserved, Refusal> {
+pub async fn hold(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    patience: WaitPolicy<'_>,
+) -> Result<Reservation, Refusal> {
     let estimate = estimate(gateway, exchange)?;
     (exchange.history, exchange.step) = session::begin(gateway, exchange).unzip();
     let verdict = decide(gateway, exchange, estimate.expected())?;
@@ -61,10 +65,10 @@ pub async fn hold(gateway: &Gateway, exchange: &mut Exchange, patience: Patience
 async fn reserve(
     gateway: &Gateway,
     exchange: &mut Exchange,
-    estimate: Estimate,
+    estimate: HoldEstimate,
     mut verdict: Verdict,
-    mut patience: Patience<'_>,
-) -> Result<Reserved, Refusal> {
+    mut patience: WaitPolicy<'_>,
+) -> Result<Reservation, Refusal> {
     report::alerts(gateway, std::mem::take(&mut verdict.alerts));
     if let Some(deny) = &verdict.deny {
         report::denied(gateway, exchange, &deny.code);
@@ -74,7 +78,7 @@ async fn reserve(
     wait(gateway, exchange, verdict.delay, patience.again()).await?;
     exchange.identity.tags.extend(std::mem::take(&mut verdict.tags));
     let routes = std::mem::take(&mut verdict.routes);
-    let of = |when: When| routes.iter().find(|route| route.asked.when == when);
+    let of = |when: When| routes.iter().find(|route| route.requested.when == when);
     if let Some(route) = of(When::Always) {
         return always_routed(gateway, exchange, estimate, verdict, route, patience).await;
     }
@@ -84,7 +88,7 @@ async fn reserve(
     };
     // With another way open nobody waits for others' holds on the first one.
     match attempt(gateway, exchange, &estimate, &verdict, patience.none()).await {
-        Err(missed) if missed.kind == Miss::Budget => {}
+        Err(hold_refusal) if hold_refusal.kind == HoldRefusalKind::Budget => {}
         other => return settled_on(gateway, exchange, other),
     }
     if let Some(reserved) = rerouted(gateway, exchange, route, patience.again()).await? {
@@ -95,10 +99,14 @@ async fn reserve(
 }
 
 /// The last word on a request: a refusal is told, counted and worth an alert only now that no other way was found.
-fn settled_on(gateway: &Gateway, exchange: &Exchange, attempt: Result<Reserved, Missed>) -> Result<Reserved, Refusal> {
-    attempt.map_err(|missed| {
-        report::missed(gateway, exchange, &missed);
-        *missed.refusal
+fn settled_on(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    attempt: Result<Reservation, HoldRefusal>,
+) -> Result<Reservation, Refusal> {
+    attempt.map_err(|hold_refusal| {
+        report::hold_refusal(gateway, exchange, &hold_refusal);
+        *hold_refusal.refusal
     })
 }
 
@@ -106,13 +114,13 @@ fn settled_on(gateway: &Gateway, exchange: &Exchange, attempt: Result<Reserved, 
 fn restated(
     gateway: &Gateway,
     exchange: &mut Exchange,
-    sized: Estimate,
+    sized: HoldEstimate,
     verdict: &mut Verdict,
-) -> Result<Estimate, Refusal> {
+) -> Result<HoldEstimate, Refusal> {
     let Some(stated) = verdict.unpriced.take().filter(|_| !sized.priced) else {
         return Ok(sized);
     };
-    exchange.unpriced = Some(StatedPrice::new(stated.asked, &exchange.way.name));
+    exchange.unpriced = Some(StatedPrice::new(stated.requested, &exchange.endpoint.name));
     if find_for(exchange, &exchange.inspected.call.model).is_none() {
         report::denied(gateway, exchange, "unpriced_model");
         return Err(unpriced(&exchange.inspected.call.model).field("policy", stated.policy.to_string()));
@@ -121,7 +129,12 @@ fn restated(
 }
 
 /// A delay that a policy asked for. It ends early only with the client or the gateway.
-async fn wait(gateway: &Gateway, exchange: &Exchange, delay: Duration, patience: Patience<'_>) -> Result<(), Refusal> {
+async fn wait(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    delay: Duration,
+    patience: WaitPolicy<'_>,
+) -> Result<(), Refusal> {
     if delay.is_zero() || !patience.delays {
         return Ok(());
     }
@@ -135,15 +148,15 @@ async fn wait(gateway: &Gateway, exchange: &Exchange, delay: Duration, patience:
 async fn always_routed(
     gateway: &Gateway,
     exchange: &mut Exchange,
-    estimate: Estimate,
+    estimate: HoldEstimate,
     verdict: Verdict,
-    route: &Asked<Route>,
-    mut patience: Patience<'_>,
-) -> Result<Reserved, Refusal> {
+    route: &Requested<Route>,
+    mut patience: WaitPolicy<'_>,
+) -> Result<Reservation, Refusal> {
     let stays = |alternative: &Name| **alternative == *exchange.inspected.call.model;
-    if route.asked.alternatives.first().is_some_and(stays) {
+    if route.requested.alternatives.first().is_some_and(stays) {
         match attempt(gateway, exchange, &estimate, &verdict, patience.none()).await {
-            Err(missed) if missed.kind == Miss::Budget => {}
+            Err(hold_refusal) if hold_refusal.kind == HoldRefusalKind::Budget => {}
             other => return settled_on(gateway, exchange, other),
         }
     }
@@ -162,9 +175,9 @@ async fn always_routed(
 async fn rerouted(
     gateway: &Gateway,
     exchange: &mut Exchange,
-    route: &Asked<Route>,
-    mut patience: Patience<'_>,
-) -> Result<Option<Reserved>, Refusal> {
+    route: &Requested<Route>,
+    mut patience: WaitPolicy<'_>,
+) -> Result<Option<Reservation>, Refusal> {
     let is_editable = exchange.inspected.edit_point(|point| match point {
         EditPoint::Model(path) => Some(path),
         _ => None,
@@ -173,7 +186,7 @@ async fn rerouted(
         return Ok(None);
     }
     let asked_for = exchange.inspected.call.model.clone();
-    for alternative in &route.asked.alternatives {
+    for alternative in &route.requested.alternatives {
         if **alternative == *asked_for {
             continue;
         }
@@ -192,7 +205,7 @@ async fn rerouted(
         let from = (Name::from(ROUTED_FROM), Name::from(asked_for.as_str()));
         exchange.identity.tags.extend([from]);
         match attempt(gateway, exchange, &sized, &verdict, patience.none()).await {
-            Err(missed) if missed.kind == Miss::Fatal => return Err(*missed.refusal),
+            Err(hold_refusal) if hold_refusal.kind == HoldRefusalKind::Fatal => return Err(*hold_refusal.refusal),
             Err(_) => exchange.identity.tags = before,
             Ok(mut reserved) => {
                 report::alerts(gateway, verdict.alerts);
@@ -217,15 +230,15 @@ async fn rerouted(
 async fn attempt(
     gateway: &Gateway,
     exchange: &Exchange,
-    estimate: &Estimate,
+    estimate: &HoldEstimate,
     verdict: &Verdict,
-    patience: Patience<'_>,
-) -> Result<Reserved, Missed> {
+    patience: WaitPolicy<'_>,
+) -> Result<Reservation, HoldRefusal> {
     let tokens = estimate.tokens();
     let mut rates = rates::take(gateway, verdict, tokens)?;
     let (estimate, changes) = clamped(exchange, estimate.clone(), verdict.clamp)?;
     let placed = place(gateway, exchange, estimate, changes, &verdict.bounds, patience).await?;
-    let Placed {
+    let PlacedHold {
         hold,
         estimate,
         changes,
@@ -241,14 +254,17 @@ async fn attempt(
     headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
     report::thresholds(gateway, exchange, &verdict.bounds, hold.standings());
     let (shadow, shadow_names) = shadowed(gateway, exchange, verdict, &estimate);
-    let mut spoke = exchange.spoke.clone();
-    spoke.extend(verdict.spoke.iter().cloned());
-    spoke.extend(shadow_names);
-    let guarded = verdict.bounds.iter().any(|asked| asked.bound.mode() == Mode::Hard);
-    Ok(Reserved {
-        allowance: Guard::new(gateway, exchange, &estimate, guarded),
+    let mut policies_applied = exchange.policies_applied.clone();
+    policies_applied.extend(verdict.policies_applied.iter().cloned());
+    policies_applied.extend(shadow_names);
+    let guarded = verdict
+        .bounds
+        .iter()
+        .any(|requested| requested.bound.mode() == Mode::Hard);
+    Ok(Reservation {
+        allowance: StreamAllowance::new(gateway, exchange, &estimate, guarded),
         input_tokens: estimate.input_tokens,
-        verdict: spoke,
+        verdict: policies_applied,
         hold,
         rates,
         changes,
@@ -259,18 +275,28 @@ async fn attempt(
 
 /// What the policies in shadow would have done, named for the entry: `~budget@2`, or `~budget@2:budget_exceeded` where it
 /// would have refused the request.
-fn shadowed(gateway: &Gateway, exchange: &Exchange, verdict: &Verdict, estimate: &Estimate) -> (Vec<Grant>, Vec<Name>) {
+fn shadowed(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    verdict: &Verdict,
+    estimate: &HoldEstimate,
+) -> (Vec<Grant>, Vec<Name>) {
     let (mut grants, mut names) = (Vec::new(), Vec::new());
     for shadow in &verdict.shadow {
-        let (policy, asked) = (&shadow.policy, &shadow.verdict);
-        let rates = rates::take_from(&gateway.shadow_rates, gateway.clock.now_ms(), asked, estimate.tokens());
+        let (policy, requested) = (&shadow.policy, &shadow.verdict);
+        let rates = rates::take_from(
+            &gateway.shadow_rates,
+            gateway.clock.now_ms(),
+            requested,
+            estimate.tokens(),
+        );
         let exceeded = || {
-            asked.bounds.iter().any(|asked| {
-                let (bound, amount) = (&asked.bound, estimate.amounts().get(asked.bound.unit()));
+            requested.bounds.iter().any(|requested| {
+                let (bound, amount) = (&requested.bound, estimate.amounts().get(requested.bound.unit()));
                 bound.mode() == Mode::Hard && gateway.ledger.standing(bound).left() < i128::from(amount)
             })
         };
-        let code = match (&asked.deny, &rates) {
+        let code = match (&requested.deny, &rates) {
             (Some(deny), _) => Some(deny.code.as_str()),
             (None, Err(_)) => Some(rates::CODE),
             (None, Ok(_)) if exceeded() => Some("budget_exceeded"),
@@ -293,7 +319,11 @@ fn shadowed(gateway: &Gateway, exchange: &Exchange, verdict: &Verdict, estimate:
 }
 
 /// A clamp lowers the request's own maximum, or names one where there is none.
-fn clamped(exchange: &Exchange, estimate: Estimate, clamp: Option<u64>) -> Result<(Estimate, Changes), Missed> {
+fn clamped(
+    exchange: &Exchange,
+    estimate: HoldEstimate,
+    clamp: Option<u64>,
+) -> Result<(HoldEstimate, Changes), HoldRefusal> {
     let Some(most) = clamp.filter(|most| estimate.named_output.is_none_or(|named| named > *most)) else {
         return Ok((estimate, Changes::default()));
     };
@@ -301,7 +331,7 @@ fn clamped(exchange: &Exchange, estimate: Estimate, clamp: Option<u64>) -> Resul
         // What cannot be clamped is not let through unclamped.
         let message = "a policy limits the output of this request, and this operation has no such limit";
         let refusal = Refusal::new(403, "cannot_clamp", message).final_answer();
-        return Err(Missed::new(Miss::Rule, refusal, ""));
+        return Err(HoldRefusal::new(HoldRefusalKind::Rule, refusal, ""));
     }
     let changes = Changes {
         max_output: Some(most),

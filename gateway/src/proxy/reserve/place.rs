@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use agentledger_ledger::{BooksError, Bound, Hold, Mode, Name, Obstacle, Standing, Unit, Usd, Window};
 
-use crate::policy::AskedBound;
+use crate::policy::RequestedBound;
 use crate::proxy::forward::Changes;
 use crate::proxy::reserve::can_clamp;
-use crate::proxy::reserve::estimate::Estimate;
+use crate::proxy::reserve::estimate::HoldEstimate;
 use crate::proxy::reserve::extend::ledger_stopped;
 use crate::proxy::sanitize::client_left;
 use crate::proxy::session::stopped;
@@ -19,14 +19,14 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 
 /// How often a request that waits for others' holds asks again though none ended: a window may have turned.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// An answer shorter than this is of no use: nothing is clamped below it.
 const CLAMPED_TOKENS_MIN: u64 = 16;
 /// Each clamp is to the scarcest of what is left; others may take some of it before the next try.
 const CLAMPS_MAX: u32 = 8;
 
 /// How long a request waits where only others' holds are in its way, and what ends the wait early.
-pub struct Patience<'p> {
+pub struct WaitPolicy<'p> {
     pub longest: Duration,
     /// It may be held back where a policy says so: it has not begun.
     pub delays: bool,
@@ -34,10 +34,10 @@ pub struct Patience<'p> {
     pub gone: Pin<&'p mut (dyn Future<Output = ()> + Send)>,
 }
 
-impl Patience<'_> {
+impl WaitPolicy<'_> {
     /// The same for one of several tries.
-    pub fn again(&mut self) -> Patience<'_> {
-        Patience {
+    pub fn again(&mut self) -> WaitPolicy<'_> {
+        WaitPolicy {
             longest: self.longest,
             delays: self.delays,
             gone: self.gone.as_mut(),
@@ -45,8 +45,8 @@ impl Patience<'_> {
     }
 
     /// None at all, where another way is open.
-    pub fn none(&mut self) -> Patience<'_> {
-        Patience {
+    pub fn none(&mut self) -> WaitPolicy<'_> {
+        WaitPolicy {
             longest: Duration::ZERO,
             ..self.again()
         }
@@ -54,33 +54,33 @@ impl Patience<'_> {
 }
 
 /// A hold that was placed, and what the request became for it.
-pub struct Placed {
+pub struct PlacedHold {
     pub hold: Hold,
-    pub estimate: Estimate,
+    pub estimate: HoldEstimate,
     pub changes: Changes,
     /// The maximum of output that the request was clamped to, to fit what is left.
     pub clamped: Option<u64>,
 }
 
 /// Why a request got no hold.
-pub struct Missed {
-    pub kind: Miss,
+pub struct HoldRefusal {
+    pub kind: HoldRefusalKind,
     pub refusal: Box<Refusal>,
     /// Whose limit stood in the way; empty where none did.
     pub account: Name,
     /// The budget that is used up.
-    pub over: Option<Over>,
+    pub exhausted: Option<ExhaustedBudget>,
 }
 
 /// A budget that is used up, and how it stands.
-pub struct Over {
+pub struct ExhaustedBudget {
     pub window: Window,
     pub unit: Unit,
     pub standing: Standing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Miss {
+pub enum HoldRefusalKind {
     /// A budget, now or for good: a cheaper model may fit.
     Budget,
     /// Another rule: for another model there may be another one.
@@ -89,18 +89,18 @@ pub enum Miss {
     Fatal,
 }
 
-impl Missed {
-    pub fn new(kind: Miss, refusal: Refusal, account: &str) -> Missed {
-        Missed {
+impl HoldRefusal {
+    pub fn new(kind: HoldRefusalKind, refusal: Refusal, account: &str) -> HoldRefusal {
+        HoldRefusal {
             kind,
             refusal: Box::new(refusal),
             account: Name::from(account),
-            over: None,
+            exhausted: None,
         }
     }
 
-    fn fatal(refusal: Refusal) -> Missed {
-        Missed::new(Miss::Fatal, refusal, "")
+    fn fatal(refusal: Refusal) -> HoldRefusal {
+        HoldRefusal::new(HoldRefusalKind::Fatal, refusal, "")
     }
 }
 
@@ -108,27 +108,27 @@ impl Missed {
 pub async fn place(
     gateway: &Gateway,
     exchange: &Exchange,
-    mut estimate: Estimate,
+    mut estimate: HoldEstimate,
     mut changes: Changes,
-    asked: &[AskedBound],
-    mut patience: Patience<'_>,
-) -> Result<Placed, Missed> {
+    requested: &[RequestedBound],
+    mut patience: WaitPolicy<'_>,
+) -> Result<PlacedHold, HoldRefusal> {
     let facts = Arc::new(exchange.facts());
-    let bounds: Vec<Bound> = asked.iter().map(|asked| asked.bound.clone()).collect();
+    let bounds: Vec<Bound> = requested.iter().map(|requested| requested.bound.clone()).collect();
     let waiting_since = Instant::now();
     let (mut clamped, mut clamps) = (None, 0);
     loop {
         // Made before the books are asked: a hold that ends in between is not missed.
         let freed = gateway.ledger.freed();
         let permit = gateway.ledger.admit().await;
-        let permit = permit.map_err(|error| Missed::fatal(ledger_stopped(&error)))?;
+        let permit = permit.map_err(|error| HoldRefusal::fatal(ledger_stopped(&error)))?;
         let basis = Name::from(estimate.basis);
         let reserved = gateway
             .ledger
             .reserve(permit, Arc::clone(&facts), &bounds, estimate.amounts(), &basis);
         let refused = match reserved {
             Ok(hold) => {
-                return Ok(Placed {
+                return Ok(PlacedHold {
                     hold,
                     estimate,
                     changes,
@@ -139,11 +139,11 @@ pub async fn place(
             Err(error) => {
                 tracing::error!(%error, "a hold could not be placed");
                 let refusal = Refusal::new(503, "ledger_full", "the ledger has no room for this request");
-                return Err(Missed::fatal(refusal.retry_after(1)));
+                return Err(HoldRefusal::fatal(refusal.retry_after(1)));
             }
         };
-        let in_the_way = asked.get(refused.place);
-        if in_the_way.is_some_and(|asked| asked.clamps)
+        let refusing = requested.get(refused.place);
+        if refusing.is_some_and(|requested| requested.clamps)
             && clamps < CLAMPS_MAX
             && let Some(most) = affordable(exchange, &estimate, &refused)
         {
@@ -157,9 +157,9 @@ pub async fn place(
         match refused.obstacle {
             Obstacle::Held if waiting_since.elapsed() < patience.longest => tokio::select! {
                 () = freed => {}
-                () = tokio::time::sleep(ASK_AGAIN.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
-                () = patience.gone.as_mut() => return Err(Missed::fatal(client_left())),
-                stop = stopped(gateway, exchange) => return Err(Missed::fatal(stop.refusal())),
+                () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
+                () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(client_left())),
+                stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
             },
             Obstacle::Held => {
                 let message = "the budget is held by requests that are running; try again when they have ended";
@@ -167,18 +167,22 @@ pub async fn place(
                     .kind("budget_exceeded")
                     .field("account", refused.bound.account.to_string())
                     .retry_after(2);
-                return Err(Missed::new(Miss::Budget, refusal, &refused.bound.account));
+                return Err(HoldRefusal::new(
+                    HoldRefusalKind::Budget,
+                    refusal,
+                    &refused.bound.account,
+                ));
             }
             Obstacle::Exceeded => {
-                let policy = in_the_way.map(|asked| asked.policy.clone());
+                let policy = refusing.map(|requested| requested.policy.clone());
                 let refusal = exceeded(gateway, &bounds, &refused, &estimate, policy);
-                let mut missed = Missed::new(Miss::Budget, refusal, &refused.bound.account);
-                missed.over = Some(Over {
+                let mut hold_refusal = HoldRefusal::new(HoldRefusalKind::Budget, refusal, &refused.bound.account);
+                hold_refusal.exhausted = Some(ExhaustedBudget {
                     window: refused.bound.window,
                     unit: refused.bound.unit,
                     standing: refused.standing,
                 });
-                return Err(missed);
+                return Err(hold_refusal);
             }
         }
     }
@@ -186,7 +190,7 @@ pub async fn place(
 
 /// The maximum of output for each choice with which the request would fit what is left of the bound that refused it. `None`
 /// where even a short answer would not, or the request's output cannot be limited.
-fn affordable(exchange: &Exchange, estimate: &Estimate, refused: &agentledger_ledger::Refusal) -> Option<u64> {
+fn affordable(exchange: &Exchange, estimate: &HoldEstimate, refused: &agentledger_ledger::Refusal) -> Option<u64> {
     if !can_clamp(exchange) {
         return None;
     }
@@ -209,7 +213,7 @@ fn exceeded(
     gateway: &Gateway,
     bounds: &[Bound],
     refused: &agentledger_ledger::Refusal,
-    estimate: &Estimate,
+    estimate: &HoldEstimate,
     policy: Option<Name>,
 ) -> Refusal {
     let over_already = refused.standing.posted >= refused.standing.limit;
@@ -261,29 +265,29 @@ fn dollars(nanos: i64) -> serde_json::Value {
 
 /// The share of a limit that has been reached, in parts per million, where a warning is due: the highest threshold, or all of
 /// a limit that only warns.
-pub fn due_share(asked: &AskedBound, standing: &Standing) -> Option<u32> {
-    if asked.bound.mode() == Mode::Watch && standing.posted >= standing.limit {
+pub fn due_share(requested: &RequestedBound, standing: &Standing) -> Option<u32> {
+    if requested.bound.mode() == Mode::Watch && standing.posted >= standing.limit {
         return Some(1_000_000);
     }
-    asked.soft.reached(standing.posted, standing.limit)
+    requested.soft.reached(standing.posted, standing.limit)
 }
 
 /// `X-AgentLedger-Budget-Warning: daily=S/L monthly=S/L`, where a soft limit is reached or a watched one is exceeded.
-pub fn warning(asked: &[AskedBound], standings: &[Standing]) -> Option<(String, String)> {
-    let due = asked
+pub fn warning(requested: &[RequestedBound], standings: &[Standing]) -> Option<(String, String)> {
+    let due = requested
         .iter()
         .zip(standings)
-        .any(|(asked, standing)| asked.bound.unit() == Unit::Usd && due_share(asked, standing).is_some());
+        .any(|(requested, standing)| requested.bound.unit() == Unit::Usd && due_share(requested, standing).is_some());
     if !due {
         return None;
     }
     let mut said = Vec::new();
     for (window, name) in [(Window::Day, "daily"), (Window::Month, "monthly")] {
         // Of several accounts the one that is nearest to its limit speaks.
-        let nearest = asked
+        let nearest = requested
             .iter()
             .zip(standings)
-            .filter(|(asked, _)| asked.bound.window() == window && asked.bound.unit() == Unit::Usd)
+            .filter(|(requested, _)| requested.bound.window() == window && requested.bound.unit() == Unit::Usd)
             .min_by_key(|(_, standing)| standing.limit.saturating_sub(standing.posted));
         if let Some((_, standing)) = nearest {
             said.push(format!("{name}={}/{}", cents(standing.posted), cents(standing.limit)));

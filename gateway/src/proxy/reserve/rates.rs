@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentledger_ledger::Unit;
 
 use crate::policy::Verdict;
-use crate::proxy::reserve::place::{Miss, Missed};
+use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 use crate::rates::{Grant, Over, Parallel, Rate, Rates, Standing};
@@ -16,24 +16,27 @@ pub const CODE: &str = "rate_limited";
 const PARALLEL_RETRY_S: u64 = 1;
 
 /// Takes what the verdict's rates ask for, or nothing.
-pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, Missed> {
+pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
     let now_ms = gateway.clock.now_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
         let refusal = refusal(gateway, now_ms, verdict, &over);
-        Missed::new(Miss::Rule, refusal, account_of(verdict, &over))
+        HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))
     })
 }
 
 pub fn take_from(rates: &Arc<Rates>, now_ms: i64, verdict: &Verdict, tokens: u64) -> Result<Grant, Over> {
-    let windows: Vec<Rate> = verdict.rates.iter().map(|rate| rate.asked.clone()).collect();
-    let places: Vec<Parallel> = verdict.parallel.iter().map(|limit| limit.asked.clone()).collect();
+    let windows: Vec<Rate> = verdict.rates.iter().map(|rate| rate.requested.clone()).collect();
+    let places: Vec<Parallel> = verdict.parallel.iter().map(|limit| limit.requested.clone()).collect();
     rates.take(now_ms, &windows, &places, tokens)
 }
 
 fn account_of<'v>(verdict: &'v Verdict, over: &Over) -> &'v str {
     match over {
-        Over::Rate { place, .. } => verdict.rates.get(*place).map_or("", |rate| &*rate.asked.account),
-        Over::Parallel { place } => verdict.parallel.get(*place).map_or("", |limit| &*limit.asked.account),
+        Over::Rate { place, .. } => verdict.rates.get(*place).map_or("", |rate| &*rate.requested.account),
+        Over::Parallel { place } => verdict
+            .parallel
+            .get(*place)
+            .map_or("", |limit| &*limit.requested.account),
     }
 }
 
@@ -46,7 +49,7 @@ fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &Over) -> Re
                 return refusal;
             };
             refusal
-                .field("parallel", limit.asked.limit)
+                .field("parallel", limit.requested.limit)
                 .field("policy", limit.policy.to_string())
                 .retry_after(PARALLEL_RETRY_S)
         }
@@ -55,11 +58,11 @@ fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &Over) -> Re
                 return refusal;
             };
             let refusal = refusal
-                .field("limit", rate.asked.limit)
-                .field("unit", rate.asked.unit.name())
-                .field("per", rate.asked.per.name())
+                .field("limit", rate.requested.limit)
+                .field("unit", rate.requested.unit.name())
+                .field("per", rate.requested.per.name())
                 .field("policy", rate.policy.to_string());
-            let standing = gateway.rates.standing(now_ms, &rate.asked);
+            let standing = gateway.rates.standing(now_ms, &rate.requested);
             let refusal = headers(&[standing])
                 .into_iter()
                 .fold(refusal, |refusal, (name, value)| refusal.header(&name, value));

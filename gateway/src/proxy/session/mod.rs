@@ -10,7 +10,7 @@ use agentledger_ledger::{Ledger, Mark, Name};
 
 use crate::plugin::Ending;
 use crate::policy::History;
-use crate::proxy::session::progress::Step;
+use crate::proxy::session::progress::SessionStep;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -30,7 +30,7 @@ fn killed() -> Refusal {
 }
 
 /// Notes a call as a step of its session, and tells what the session did before. Nothing without a session.
-pub fn begin(gateway: &Gateway, exchange: &Exchange) -> Option<(History, Step)> {
+pub fn begin(gateway: &Gateway, exchange: &Exchange) -> Option<(History, SessionStep)> {
     let session = &exchange.identity.session;
     if session.is_empty() {
         return None;
@@ -65,39 +65,39 @@ pub fn denied(exchange: &mut Exchange, code: &str) {
 
 /// Why a running call is ended from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopReason {
     GoingDown,
     Killed,
 }
 
 /// Returns when the call is to end.
-pub async fn stopped(gateway: &Gateway, exchange: &Exchange) -> Stop {
+pub async fn stopped(gateway: &Gateway, exchange: &Exchange) -> StopReason {
     let session = &exchange.identity.session;
     if session.is_empty() {
         gateway.drain.cutting().await;
-        return Stop::GoingDown;
+        return StopReason::GoingDown;
     }
     tokio::select! {
         biased;
-        () = gateway.drain.cutting() => Stop::GoingDown,
-        () = gateway.ledger.sessions().killed(&exchange.tenant, session) => Stop::Killed,
+        () = gateway.drain.cutting() => StopReason::GoingDown,
+        () = gateway.ledger.sessions().killed(&exchange.tenant, session) => StopReason::Killed,
     }
 }
 
-impl Stop {
+impl StopReason {
     /// Said where no answer has begun.
     pub fn refusal(self) -> Refusal {
         match self {
-            Stop::GoingDown => Refusal::going_down(),
-            Stop::Killed => killed(),
+            StopReason::GoingDown => Refusal::going_down(),
+            StopReason::Killed => killed(),
         }
     }
 
     /// Said within a stream.
     pub const fn ending(self) -> (Ending, &'static str) {
         match self {
-            Stop::GoingDown => (Ending::ShuttingDown, "the gateway is going down; try again"),
-            Stop::Killed => (Ending::Denied, "this session was killed by an operator"),
+            StopReason::GoingDown => (Ending::ShuttingDown, "the gateway is going down; try again"),
+            StopReason::Killed => (Ending::Denied, "this session was killed by an operator"),
         }
     }
 }

@@ -64,7 +64,7 @@ pub struct Doing {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum StepState {
     Running,
     Answered,
     /// Also: given up by its client, refused by somebody, never sent.
@@ -74,47 +74,47 @@ enum State {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Taken {
+struct TakenStep {
     doing: Doing,
     at_ms: i64,
     /// Where it began and ended among the begins and ends of its session.
     began: u32,
     ended: u32,
     cost: Usd,
-    state: State,
+    state: StepState,
 }
 
-impl Taken {
+impl TakenStep {
     fn counts(&self) -> bool {
-        matches!(self.state, State::Answered | State::Looped)
+        matches!(self.state, StepState::Answered | StepState::Looped)
     }
 }
 
 #[derive(Debug, Default)]
 struct Track {
-    taken: VecDeque<Taken>,
+    taken: VecDeque<TakenStep>,
     /// Begins and ends so far.
     turns: u32,
 }
 
 #[derive(Debug, Default)]
-struct Shard {
+struct ProgressShard {
     tracks: HashMap<u64, Track>,
     swept_ms: i64,
 }
 
 /// The steps of all sessions.
 #[derive(Debug)]
-pub struct Progress {
+pub struct SessionProgress {
     key: [u8; 32],
     hasher: RandomState,
-    shards: Box<[Mutex<Shard>; SHARDS]>,
+    shards: Box<[Mutex<ProgressShard>; SHARDS]>,
     steps: AtomicUsize,
 }
 
-impl Default for Progress {
-    fn default() -> Progress {
-        Progress {
+impl Default for SessionProgress {
+    fn default() -> SessionProgress {
+        SessionProgress {
             key: rand::random(),
             hasher: RandomState::new(),
             shards: Box::new(std::array::from_fn(|_| Mutex::default())),
@@ -123,11 +123,11 @@ impl Default for Progress {
     }
 }
 
-impl Progress {
+impl SessionProgress {
     /// What a request does. `outline` is that of `json`; without one the whole body stands for it.
     pub fn doing(&self, path: &str, json: &[u8], outline: Option<&Outline>) -> Doing {
         let pieces = outline.map_or(&[][..], |outline| &outline.pieces);
-        let turns = Turns::of(json, pieces);
+        let turns = LastTurns::of(json, pieces);
         let mut tool = blake3::Hasher::new_keyed(&self.key);
         let mut step = blake3::Hasher::new_keyed(&self.key);
         let mut has_tool = false;
@@ -163,7 +163,7 @@ impl Progress {
         session: (&str, &str),
         doing: Doing,
         is_retry: bool,
-    ) -> (History, Step) {
+    ) -> (History, SessionStep) {
         let track = self.hasher.hash_one(session);
         let mut shard = self.shard(track).lock();
         if now_ms.saturating_sub(shard.swept_ms) >= SWEEP_MS {
@@ -184,13 +184,13 @@ impl Progress {
         }
         let history = known.history(&doing, bounds.window_ms);
         let began = known.turn();
-        known.taken.push_back(Taken {
+        known.taken.push_back(TakenStep {
             doing,
             at_ms: now_ms,
             began,
             ended: u32::MAX,
             cost: Usd::ZERO,
-            state: State::Running,
+            state: StepState::Running,
         });
         let after = known.taken.len();
         if after >= before {
@@ -198,7 +198,7 @@ impl Progress {
         } else {
             self.steps.fetch_sub(before - after, Ordering::Relaxed);
         }
-        let step = Step {
+        let step = SessionStep {
             progress: Arc::clone(self),
             track,
             began,
@@ -207,13 +207,13 @@ impl Progress {
         (history, step)
     }
 
-    fn shard(&self, track: u64) -> &Mutex<Shard> {
+    fn shard(&self, track: u64) -> &Mutex<ProgressShard> {
         let [first, ..] = &*self.shards;
         let place = usize::try_from(track % SHARDS as u64).unwrap_or(0);
         self.shards.get(place).unwrap_or(first)
     }
 
-    fn sweep(&self, shard: &mut Shard, oldest_ms: i64) {
+    fn sweep(&self, shard: &mut ProgressShard, oldest_ms: i64) {
         let mut gone = 0;
         shard.tracks.retain(|_, track| {
             let stays = track.taken.back().is_some_and(|one| one.at_ms >= oldest_ms);
@@ -223,7 +223,7 @@ impl Progress {
         self.steps.fetch_sub(gone, Ordering::Relaxed);
     }
 
-    fn forget_silent(&self, shard: &mut Shard, except: u64) {
+    fn forget_silent(&self, shard: &mut ProgressShard, except: u64) {
         let others = shard.tracks.iter().filter(|(known, _)| **known != except);
         let last_ms = |track: &Track| track.taken.back().map_or(i64::MIN, |one| one.at_ms);
         let silent = others.min_by_key(|(_, track)| last_ms(track)).map(|(known, _)| *known);
@@ -232,7 +232,7 @@ impl Progress {
         }
     }
 
-    fn end(&self, track: u64, began: u32, state: State, cost: Usd) {
+    fn end(&self, track: u64, began: u32, state: StepState, cost: Usd) {
         let mut shard = self.shard(track).lock();
         let Some(track) = shard.tracks.get_mut(&track) else {
             return;
@@ -253,15 +253,15 @@ impl Track {
     /// The client did not get the answer of its last call like this one, whatever we think of it.
     fn supersede(&mut self, doing: &Doing) {
         let like = self.taken.iter_mut().rev().find(|one| one.doing.step == doing.step);
-        if let Some(one) = like.filter(|one| one.state == State::Answered) {
-            one.state = State::Failed;
+        if let Some(one) = like.filter(|one| one.state == StepState::Answered) {
+            one.state = StepState::Failed;
         }
     }
 
     /// How a call that does this stands to those before it; the call itself is counted in.
     fn history(&self, doing: &Doing, window_ms: i64) -> History {
         let counting = || self.taken.iter().filter(|one| one.counts());
-        let is_same = |one: &&Taken| one.doing.step == doing.step;
+        let is_same = |one: &&TakenStep| one.doing.step == doing.step;
         let same = Round::over(counting().filter(is_same));
         let in_a_row = counting()
             .rev()
@@ -303,7 +303,7 @@ struct Round {
 }
 
 impl Round {
-    fn over<'m>(taken: impl Iterator<Item = &'m Taken>) -> Round {
+    fn over<'m>(taken: impl Iterator<Item = &'m TakenStep>) -> Round {
         let mut found = Round::default();
         let mut ended = 0;
         for one in taken {
@@ -325,47 +325,47 @@ impl Round {
 
 /// A call on its way. Dropped without a word it has failed.
 #[derive(Debug)]
-pub struct Step {
-    progress: Arc<Progress>,
+pub struct SessionStep {
+    progress: Arc<SessionProgress>,
     track: u64,
     began: u32,
     is_over: bool,
 }
 
-impl Step {
+impl SessionStep {
     /// It was answered in full.
     pub fn answered(mut self, cost: Usd) {
         self.is_over = true;
-        self.progress.end(self.track, self.began, State::Answered, cost);
+        self.progress.end(self.track, self.began, StepState::Answered, cost);
     }
 
     /// A policy refused it.
     pub fn denied(mut self, code: &str) {
         if code == LOOP_CODE {
             self.is_over = true;
-            self.progress.end(self.track, self.began, State::Looped, Usd::ZERO);
+            self.progress.end(self.track, self.began, StepState::Looped, Usd::ZERO);
         }
     }
 }
 
-impl Drop for Step {
+impl Drop for SessionStep {
     fn drop(&mut self) {
         if !self.is_over {
-            self.progress.end(self.track, self.began, State::Failed, Usd::ZERO);
+            self.progress.end(self.track, self.began, StepState::Failed, Usd::ZERO);
         }
     }
 }
 
 /// Where the last turns of a conversation begin among its pieces.
-struct Turns {
+struct LastTurns {
     /// The model's last turn; where it has not spoken yet, that of all.
     model: usize,
     /// All after it.
     since: usize,
 }
 
-impl Turns {
-    fn of(json: &[u8], pieces: &[Piece]) -> Turns {
+impl LastTurns {
+    fn of(json: &[u8], pieces: &[Piece]) -> LastTurns {
         let (mut model, mut since) = (0, 0);
         let mut at = pieces.len();
         for element in pieces.chunk_by(|a, b| a.item == b.item).rev() {
@@ -381,7 +381,7 @@ impl Turns {
                 model = at;
             }
         }
-        Turns { model, since }
+        LastTurns { model, since }
     }
 }
 

@@ -13,7 +13,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// What a body does, as its dialect's plugin has it read.
-fn doing(progress: &Progress, dialect: &str, body: &Value) -> Doing {
+fn doing(progress: &SessionProgress, dialect: &str, body: &Value) -> Doing {
     static PLUGINS: std::sync::LazyLock<Plugins> = std::sync::LazyLock::new(|| {
         Plugins::load(&PluginsConfig::default(), &Limits::default()).unwrap_or_else(|error| panic!("{error}"))
     });
@@ -60,7 +60,7 @@ fn responses(said: &str, call_id: &str, arguments: &str, result: &str) -> Value 
 fn a_tool_call_is_known_by_its_arguments_and_results_in_each_dialect() {
     type Make = fn(&str, &str, &str, &str) -> Value;
     let dialects: [(&str, Make); 3] = [("openai", chat), ("openai", responses), ("anthropic", messages)];
-    let progress = Progress::default();
+    let progress = SessionProgress::default();
     for (dialect, make) in dialects {
         let of = |said, id, arguments, result| doing(&progress, dialect, &make(said, id, arguments, result));
         let first = of("Let me look.", "call_1", "{\"q\":1}", "nothing found");
@@ -78,7 +78,7 @@ fn a_tool_call_is_known_by_its_arguments_and_results_in_each_dialect() {
 
 #[test]
 fn without_a_tool_call_all_from_the_models_last_turn_on_counts() {
-    let progress = Progress::default();
+    let progress = SessionProgress::default();
     let of = |messages: Value| doing(&progress, "openai", &json!({"model": "m", "messages": messages}));
     let user = |text: &str| json!({"role": "user", "content": text});
     let model = |text: &str| json!({"role": "assistant", "content": text});
@@ -121,7 +121,7 @@ fn made(step: u64, tool: u64) -> Doing {
 }
 
 /// Begins and answers calls one after the other; what the last one was told.
-fn one_by_one(progress: &Arc<Progress>, doings: &[Doing]) -> History {
+fn one_by_one(progress: &Arc<SessionProgress>, doings: &[Doing]) -> History {
     let mut last = History::default();
     for doing in doings {
         let (history, step) = progress.begin(BOUNDS, 0, ("", "s"), *doing, false);
@@ -163,7 +163,7 @@ fn repeats_are_counted_with_the_call_itself() {
 
 #[test]
 fn calls_that_run_side_by_side_are_one_and_failed_ones_none() {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(SessionProgress::default());
     let begin = || progress.begin(BOUNDS, 0, ("", "s"), made(1, 0), false);
     let burst: Vec<_> = (0..8).map(|_| begin()).collect();
     assert!(burst.iter().all(|(told, _)| told.repeats == 1));
@@ -183,7 +183,7 @@ fn calls_that_run_side_by_side_are_one_and_failed_ones_none() {
 
 #[test]
 fn an_sdk_that_lost_an_answer_repeats_nothing() {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(SessionProgress::default());
     let begin = |is_retry| progress.begin(BOUNDS, 0, ("", "s"), made(1, 0), is_retry);
     begin(false).1.answered(Usd::ZERO);
     let (told, step) = begin(true);
@@ -194,7 +194,7 @@ fn an_sdk_that_lost_an_answer_repeats_nothing() {
 
 #[test]
 fn the_window_slides_and_memory_is_bounded() {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(SessionProgress::default());
     let at = |now_ms| progress.begin(BOUNDS, now_ms, ("", "s"), made(1, 0), false);
     at(0).1.answered(Usd::ZERO);
     at(200_000).1.answered(Usd::ZERO);
@@ -236,7 +236,7 @@ fn the_window_slides_and_memory_is_bounded() {
 
 #[test]
 fn tenants_sessions_of_one_name_are_two() {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(SessionProgress::default());
     for tenant in ["a", "b"] {
         let (told, step) = progress.begin(BOUNDS, 0, (tenant, "s"), made(1, 0), false);
         assert_eq!(told.repeats, 1);

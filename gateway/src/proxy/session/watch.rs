@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_secs(1);
 const AGAIN_MS: i64 = 10_000;
 
 /// The thread that looks; it ends with this.
-pub struct Lookout {
+pub struct SessionWatch {
     end: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -28,21 +28,21 @@ pub struct Lookout {
 /// Which sessions were shown: their calls then, and when.
 type Shown = HashMap<(Name, Name), (u64, i64)>;
 
-impl Lookout {
-    pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<Lookout> {
+impl SessionWatch {
+    pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<SessionWatch> {
         let gateway = Arc::downgrade(gateway);
         let (end, ended) = sync_channel(0);
         let thread = thread::Builder::new()
             .name("lookout".into())
             .spawn(move || run(&gateway, &ended))?;
-        Ok(Lookout {
+        Ok(SessionWatch {
             end: Some(end),
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Lookout {
+impl Drop for SessionWatch {
     fn drop(&mut self) {
         self.end = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {

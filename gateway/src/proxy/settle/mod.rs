@@ -3,7 +3,7 @@
 use agentledger_ledger::{Entry, Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
 
 use crate::estimate_reason;
-use crate::meter::{End, Metered, Settled};
+use crate::meter::{End, Metered, SettledUsage};
 use crate::proxy::fetch::bill_of_answer;
 use crate::proxy::report;
 use crate::proxy::reserve::extend;
@@ -13,7 +13,7 @@ use crate::proxy::shared::pricing::{find_for, price};
 use crate::rates::Grant;
 
 /// How an exchange ended, for its entry.
-pub struct Ended<'a> {
+pub struct AnswerEnd<'a> {
     pub end: End,
     pub status: u16,
     pub ttfb_ms: Option<u64>,
@@ -24,7 +24,7 @@ pub struct Ended<'a> {
 }
 
 /// Makes the settlement of an exchange whose answer was metered.
-pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, ended: &Ended<'_>) -> Settlement {
+pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, ended: &AnswerEnd<'_>) -> Settlement {
     let requested = exchange.inspected.call.model.as_str();
     let model = metered
         .model
@@ -38,7 +38,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .as_deref()
         .or(exchange.inspected.call.service_tier.as_deref());
     if metered.parts.is_empty() && used.estimate_reason.is_some() {
-        told_by_request(exchange, &mut used, model, tier, ended.end);
+        usage_from_request(exchange, &mut used, model, tier, ended.end);
     }
     let priced = price(exchange, &used, model, tier);
     let reason = used.estimate_reason.or(priced.reason);
@@ -79,7 +79,7 @@ pub fn settle(
     hold: Hold,
     rates: Option<&mut Grant>,
     metered: &Metered,
-    ended: &Ended<'_>,
+    ended: &AnswerEnd<'_>,
 ) {
     let mut settlement = settlement(gateway, exchange, metered, ended);
     if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
@@ -118,7 +118,7 @@ fn over(exchange: &mut Exchange, entry: &Entry) {
 
 /// An answer that reports nothing (speech is sound and no more) is billed by what its request told, as far as the model's
 /// price names it. Characters are what the provider itself counts; a recording's length and the like are estimates.
-fn told_by_request(exchange: &Exchange, used: &mut Settled, model: &str, tier: Option<&str>, end: End) {
+fn usage_from_request(exchange: &Exchange, used: &mut SettledUsage, model: &str, tier: Option<&str>, end: End) {
     let Some(found) = find_for(exchange, model) else {
         return;
     };
@@ -145,7 +145,7 @@ fn told_by_request(exchange: &Exchange, used: &mut Settled, model: &str, tier: O
 }
 
 /// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.
-fn upper_bound(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str>) -> Usd {
+fn upper_bound(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option<&str>) -> Usd {
     let Some(found) = find_for(exchange, model) else {
         return Usd::ZERO;
     };

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 /// How far the shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum DrainPhase {
     Running,
     /// No new connections; running answers go on.
     Draining,
@@ -19,7 +19,7 @@ pub enum Phase {
 pub struct Drain {
     in_flight: AtomicU64,
     idle: Notify,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<DrainPhase>,
 }
 
 /// One exchange in flight.
@@ -31,7 +31,7 @@ impl Drain {
         Arc::new(Drain {
             in_flight: AtomicU64::new(0),
             idle: Notify::new(),
-            phase: watch::Sender::new(Phase::Running),
+            phase: watch::Sender::new(DrainPhase::Running),
         })
     }
 
@@ -44,11 +44,11 @@ impl Drain {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> DrainPhase {
         *self.phase.borrow()
     }
 
-    pub fn advance(&self, to: Phase) {
+    pub fn advance(&self, to: DrainPhase) {
         self.phase.send_if_modified(|phase| {
             let further = to > *phase;
             *phase = (*phase).max(to);
@@ -59,14 +59,14 @@ impl Drain {
     /// Returns when no further answers are to begin.
     pub async fn draining(&self) {
         let mut phase = self.phase.subscribe();
-        let _ = phase.wait_for(|phase| *phase > Phase::Running).await;
+        let _ = phase.wait_for(|phase| *phase > DrainPhase::Running).await;
     }
 
     /// Returns when running answers are to end.
     pub async fn cutting(&self) {
         let mut phase = self.phase.subscribe();
         // The sender lives in `self`, so this cannot fail.
-        let _ = phase.wait_for(|phase| *phase == Phase::Cutting).await;
+        let _ = phase.wait_for(|phase| *phase == DrainPhase::Cutting).await;
     }
 
     /// Returns when nothing is in flight.
@@ -106,9 +106,9 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(one);
         assert!(waiting.await.is_ok());
-        drain.advance(Phase::Cutting);
-        drain.advance(Phase::Draining);
-        assert_eq!(drain.phase(), Phase::Cutting, "never back");
+        drain.advance(DrainPhase::Cutting);
+        drain.advance(DrainPhase::Draining);
+        assert_eq!(drain.phase(), DrainPhase::Cutting, "never back");
         drain.cutting().await;
     }
 }

@@ -12,8 +12,8 @@ use crate::policy::History;
 use crate::proxy::identify::{Identity, Target};
 use crate::proxy::inspect::Inspected;
 use crate::proxy::session::SessionEnd;
-use crate::proxy::session::progress::Step;
-use crate::proxy::shared::gateway::{Rules, Way};
+use crate::proxy::session::progress::SessionStep;
+use crate::proxy::shared::gateway::{ProviderEndpoint, Rules};
 use crate::proxy::shared::pricing::StatedPrice;
 
 /// What is known once the request is identified and inspected. A request keeps the rules it started with.
@@ -22,7 +22,7 @@ pub struct Exchange {
     pub at_ms: i64,
     pub started: Instant,
     pub rules: Arc<Rules>,
-    pub way: Arc<Way>,
+    pub endpoint: Arc<ProviderEndpoint>,
     pub operation: Name,
     pub billing: Billing,
     pub method: String,
@@ -38,12 +38,12 @@ pub struct Exchange {
     /// What a model without a price costs here, where a policy says so.
     pub unpriced: Option<StatedPrice>,
     /// Policies that spoke before the request was decided on.
-    pub spoke: Vec<Name>,
+    pub policies_applied: Vec<Name>,
     pub inspected: Inspected,
     /// What its session did before; `None` without a session.
     pub history: Option<History>,
     /// Its place among the session's steps, until it is over.
-    pub step: Option<Step>,
+    pub step: Option<SessionStep>,
     /// Set where the client says that the session ends with this call.
     pub session_end: Option<SessionEnd>,
 }
@@ -59,7 +59,7 @@ impl Exchange {
         header: &RequestHeader,
         inspected: Inspected,
     ) -> Exchange {
-        let base = &target.way.provider.upstream.base_path;
+        let base = &target.endpoint.provider.upstream.base_path;
         let query = header
             .uri
             .query()
@@ -83,13 +83,13 @@ impl Exchange {
             tenant: Name::from(""),
             zone: Name::from("UTC"),
             unpriced: None,
-            spoke: Vec::new(),
+            policies_applied: Vec::new(),
             identity,
             inspected,
             history: None,
             step: None,
             session_end: None,
-            way: target.way,
+            endpoint: target.endpoint,
         }
     }
 
@@ -103,7 +103,7 @@ impl Exchange {
     }
 
     pub fn dialect(&self) -> (&Arc<dyn Dialect>, &str) {
-        (&self.way.plugin.dialect, &self.operation)
+        (&self.endpoint.plugin.dialect, &self.operation)
     }
 
     /// What the books keep of the request.
@@ -111,7 +111,7 @@ impl Exchange {
         Facts {
             id: self.id,
             at_ms: self.at_ms,
-            provider: self.way.name.clone(),
+            provider: self.endpoint.name.clone(),
             operation: self.operation.clone(),
             requested_model: Name::from(self.inspected.call.model.as_str()),
             stream: self.inspected.call.stream,

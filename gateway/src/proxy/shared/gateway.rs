@@ -8,15 +8,15 @@ use arc_swap::ArcSwap;
 use pingora::connectors::http::Connector;
 
 use crate::config::{Config, Mount, Provider};
-use crate::meter::{Estimator, Reader};
+use crate::meter::{AnswerReader, Estimator};
 use crate::plugin::{Plugin, Plugins};
 use crate::policy::{Balances, Engine};
 use crate::price::{PriceBook, Row};
-use crate::proxy::fetch::deferred::Awaited;
+use crate::proxy::fetch::deferred::DeferredHolds;
 use crate::proxy::forward::breaker::Breaker;
 use crate::proxy::forward::pool::{self, Upstream};
 use crate::proxy::sanitize::BodyBudget;
-use crate::proxy::session::progress::{Bounds, Progress};
+use crate::proxy::session::progress::{Bounds, SessionProgress};
 use crate::proxy::shared::drain::Drain;
 use crate::rates::Rates;
 use crate::secret::Secret;
@@ -27,14 +27,14 @@ use crate::telemetry::alerts::Outbox;
 const BUILT_IN: &str = "built-in";
 
 /// One dialect of a provider, ready to be used: the compiled shapes of what is read, the provider's pool and breaker.
-pub struct Way {
+pub struct ProviderEndpoint {
     /// The provider; its dialect is this way's.
     pub provider: Provider,
     /// Where another dialect than the provider's own is spoken.
     pub mount: Option<&'static Mount>,
     pub name: Name,
     pub plugin: Arc<Plugin>,
-    pub reader: Arc<Reader>,
+    pub reader: Arc<AnswerReader>,
     pub upstream: Arc<Upstream>,
     pub breaker: Arc<Breaker>,
     /// What the config says a model without a row costs here.
@@ -45,7 +45,7 @@ pub struct Way {
 pub struct Rules {
     pub config: Arc<Config>,
     /// Longest prefix first; a provider's own dialect before those of its mounts.
-    pub ways: Vec<Arc<Way>>,
+    pub endpoints: Vec<Arc<ProviderEndpoint>>,
     pub prices: PriceBook,
     pub fingerprints: Fingerprints,
     /// How far back a session's steps are looked at.
@@ -77,9 +77,9 @@ impl Rules {
         before: Option<&Rules>,
     ) -> Result<Rules, RulesError> {
         let pool = before.map_or_else(|| pool::pool(None), |rules| Arc::clone(&rules.pool));
-        let mut ways: Vec<Arc<Way>> = Vec::with_capacity(config.providers.len());
+        let mut endpoints: Vec<Arc<ProviderEndpoint>> = Vec::with_capacity(config.providers.len());
         for provider in &config.providers {
-            let own = ways.len();
+            let own = endpoints.len();
             for mount in std::iter::once(None).chain(provider.mounts.iter().copied().map(Some)) {
                 let dialect = mount.map_or(provider.dialect.as_str(), |mount| mount.dialect);
                 let Some(plugin) = plugins.get(dialect) else {
@@ -93,14 +93,14 @@ impl Rules {
                     ..provider.clone()
                 };
                 let kept = before.and_then(|rules| {
-                    let mut ways = rules.ways.iter();
-                    ways.find(|way| way.mount == mount && way.serves_alike(&spoken, plugin))
+                    let mut endpoints = rules.endpoints.iter();
+                    endpoints.find(|endpoint| endpoint.mount == mount && endpoint.serves_alike(&spoken, plugin))
                 });
-                ways.push(match kept {
-                    Some(way) => Arc::clone(way),
+                endpoints.push(match kept {
+                    Some(endpoint) => Arc::clone(endpoint),
                     None => {
-                        let beside = ways.get(own).map(Arc::as_ref);
-                        Arc::new(Way::new(
+                        let beside = endpoints.get(own).map(Arc::as_ref);
+                        Arc::new(ProviderEndpoint::new(
                             spoken,
                             mount,
                             beside,
@@ -112,11 +112,11 @@ impl Rules {
                 });
             }
         }
-        ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
+        endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
             progress: Bounds::of(&config),
             config,
-            ways,
+            endpoints,
             prices,
             fingerprints,
             pool,
@@ -124,7 +124,7 @@ impl Rules {
     }
 }
 
-impl Way {
+impl ProviderEndpoint {
     /// Nothing that this way was made of has changed: its pool and breaker serve on.
     fn serves_alike(&self, provider: &Provider, plugin: &Plugin) -> bool {
         // A file's plugin may be another one under the same name: it is taken anew.
@@ -135,22 +135,23 @@ impl Way {
     fn new(
         provider: Provider,
         mount: Option<&'static Mount>,
-        beside: Option<&Way>,
+        beside: Option<&ProviderEndpoint>,
         pool: &Arc<Connector>,
         plugin: &Arc<Plugin>,
         depth_max: u32,
-    ) -> Result<Way, RulesError> {
-        let reader = Reader::new(Arc::clone(&plugin.dialect), depth_max).map_err(|error| RulesError::BadDialect {
-            provider: provider.name.clone(),
-            dialect: provider.dialect.clone(),
-            reason: error.to_string(),
-        })?;
+    ) -> Result<ProviderEndpoint, RulesError> {
+        let reader =
+            AnswerReader::new(Arc::clone(&plugin.dialect), depth_max).map_err(|error| RulesError::BadDialect {
+                provider: provider.name.clone(),
+                dialect: provider.dialect.clone(),
+                reason: error.to_string(),
+            })?;
         let name: Name = provider.name.as_str().into();
         let (upstream, breaker) = match beside {
-            Some(way) => (Arc::clone(&way.upstream), Arc::clone(&way.breaker)),
+            Some(endpoint) => (Arc::clone(&endpoint.upstream), Arc::clone(&endpoint.breaker)),
             None => (Arc::new(Upstream::new(&provider, pool)), Arc::default()),
         };
-        Ok(Way {
+        Ok(ProviderEndpoint {
             reader: Arc::new(reader),
             upstream,
             breaker,
@@ -200,9 +201,9 @@ pub struct Gateway {
     pub drain: Arc<Drain>,
     pub bodies: Arc<BodyBudget>,
     /// Holds that wait for results to be fetched.
-    pub awaited: Awaited,
+    pub deferred: DeferredHolds,
     /// What the sessions did lately.
-    pub progress: Arc<Progress>,
+    pub progress: Arc<SessionProgress>,
     /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control: PathBuf,
 }

@@ -4,13 +4,13 @@ use agentledger_ledger::{Kind, Name, Part, PriceRef, Usage, Usd};
 
 use crate::config::Unpriced;
 use crate::estimate_reason;
-use crate::meter::{MeteredPart, Settled};
+use crate::meter::{MeteredPart, SettledUsage};
 use crate::price::{Quote, Row};
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Rules, Way};
+use crate::proxy::shared::gateway::{ProviderEndpoint, Rules};
 
 /// A price, and whether it is the model's own.
-pub struct Found<'a> {
+pub struct FoundPrice<'a> {
     pub quote: Quote<'a>,
     /// Why it is a stand-in; `None`: the model's own row, or the operator's word.
     pub reason: Option<&'static str>,
@@ -30,39 +30,44 @@ impl StatedPrice {
 }
 
 /// The price of a model at a provider. `None`: the model is unpriced and such are refused, or nothing is known.
-pub fn find<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Option<Found<'a>> {
-    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, None, at_ms))
+pub fn find<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, model: &str, at_ms: i64) -> Option<FoundPrice<'a>> {
+    own(rules, endpoint, model, at_ms).or_else(|| stand_in(rules, endpoint, None, at_ms))
 }
 
 /// The price of a model in an exchange.
-pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<Found<'a>> {
-    let (rules, way, at_ms) = (&exchange.rules, &exchange.way, exchange.at_ms);
-    own(rules, way, model, at_ms).or_else(|| stand_in(rules, way, exchange.unpriced.as_ref(), at_ms))
+pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<FoundPrice<'a>> {
+    let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
+    own(rules, endpoint, model, at_ms).or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), at_ms))
 }
 
 /// The model's own row. Where the operator says that a provider is free, that is the row of all its models.
-fn own<'a>(rules: &'a Rules, way: &'a Way, model: &str, at_ms: i64) -> Option<Found<'a>> {
-    let quote = match way.provider.unpriced {
-        Unpriced::Free => way.stated_price.as_ref().map(|row| row.quote(at_ms)),
-        _ => rules.prices.find(&way.provider.book, model, at_ms),
+fn own<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, model: &str, at_ms: i64) -> Option<FoundPrice<'a>> {
+    let quote = match endpoint.provider.unpriced {
+        Unpriced::Free => endpoint.stated_price.as_ref().map(|row| row.quote(at_ms)),
+        _ => rules.prices.find(&endpoint.provider.book, model, at_ms),
     };
-    quote.map(|quote| Found { quote, reason: None })
+    quote.map(|quote| FoundPrice { quote, reason: None })
 }
 
 /// What a model without a row costs.
-fn stand_in<'a>(rules: &'a Rules, way: &'a Way, policy: Option<&'a StatedPrice>, at_ms: i64) -> Option<Found<'a>> {
+fn stand_in<'a>(
+    rules: &'a Rules,
+    endpoint: &'a ProviderEndpoint,
+    policy: Option<&'a StatedPrice>,
+    at_ms: i64,
+) -> Option<FoundPrice<'a>> {
     let (unpriced, row) = match policy {
         Some(stated) => (stated.unpriced, &stated.row),
-        None => (way.provider.unpriced, &way.stated_price),
+        None => (endpoint.provider.unpriced, &endpoint.stated_price),
     };
     match unpriced {
         Unpriced::Refuse => None,
-        Unpriced::Dearest => Some(Found {
-            quote: rules.prices.dearest(&way.provider.book, at_ms)?,
+        Unpriced::Dearest => Some(FoundPrice {
+            quote: rules.prices.dearest(&endpoint.provider.book, at_ms)?,
             reason: Some(estimate_reason::UNPRICED_MODEL),
         }),
         // Said by the operator: a price like any other.
-        Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| Found {
+        Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| FoundPrice {
             quote: row.quote(at_ms),
             reason: None,
         }),
@@ -81,7 +86,7 @@ pub struct Priced {
 }
 
 /// Prices what was used. `model` names the answer's own part; other parts name theirs.
-pub fn price(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str>) -> Priced {
+pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option<&str>) -> Priced {
     let mut priced = Priced {
         cost: Usd::ZERO,
         usage: Usage::ZERO,
@@ -119,15 +124,15 @@ pub fn price(exchange: &Exchange, used: &Settled, model: &str, tier: Option<&str
     priced
 }
 
-fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<Found<'a>> {
-    let (rules, way, at_ms) = (&exchange.rules, &exchange.way, exchange.at_ms);
-    own(rules, way, named, at_ms)
+fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<FoundPrice<'a>> {
+    let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
+    own(rules, endpoint, named, at_ms)
         // The answer may name its model by an id that only the requested one tells the price of.
         .or_else(|| {
             let requested = part.model.is_none().then_some(&exchange.inspected.call.model)?;
-            own(rules, way, requested, at_ms)
+            own(rules, endpoint, requested, at_ms)
         })
-        .or_else(|| stand_in(rules, way, exchange.unpriced.as_ref(), at_ms))
+        .or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), at_ms))
 }
 
 /// A fee for each request is nothing that answers report. One that was billed for nothing has none.

@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use serde_json::{Map, Value, json};
 
-use crate::plugin::{Dialect, Refusal as DialectRefusal};
+use crate::plugin::{Dialect, DialectRefusal};
 
 /// Why the gateway itself answers instead of the upstream. `code` is stable; `message` is for the client and never
 /// holds a key or a prompt.

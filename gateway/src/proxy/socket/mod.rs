@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use pingora::protocols::http::ServerSession;
 
-use crate::proxy::accept::tell;
+use crate::proxy::accept::send_refusal;
 use crate::proxy::shared::gateway::Gateway;
 
 /// Serves a connection that asks for an upgrade, to its end.
@@ -32,7 +32,7 @@ pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
         // The upstream's own refusal was passed on.
         Ok(None) => {}
         Err(refused) => {
-            tell(gateway, &mut session, &refused).await;
+            send_refusal(gateway, &mut session, &refused).await;
         }
     }
 }

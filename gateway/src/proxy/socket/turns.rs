@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use ulid::Ulid;
 
-use super::upgrade::Who;
+use super::upgrade::ConnectionIdentity;
 use crate::meter::{End, Meter, Metered, SoundOrText, sound_tokens};
 use crate::plugin::outline::Outline;
 use crate::plugin::{Meaning, Medium, Step};
@@ -20,13 +20,13 @@ use crate::proxy::forward::edited_body;
 use crate::proxy::inspect::{Inspected, inspect};
 use crate::proxy::report;
 use crate::proxy::reserve::estimate;
-use crate::proxy::reserve::extend::{self, Guard};
-use crate::proxy::reserve::place::Patience;
-use crate::proxy::reserve::{self, Reserved};
+use crate::proxy::reserve::extend::{self, StreamAllowance};
+use crate::proxy::reserve::place::WaitPolicy;
+use crate::proxy::reserve::{self, Reservation};
 use crate::proxy::sanitize::Body;
 use crate::proxy::session;
-use crate::proxy::settle::{Ended, settle, settlement};
-use crate::proxy::shared::drain::Phase;
+use crate::proxy::settle::{AnswerEnd, settle, settlement};
+use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::{Gateway, Rules};
 use crate::proxy::shared::reply::Refusal;
@@ -34,7 +34,7 @@ use crate::rates::Grant;
 use crate::telemetry::Running;
 
 /// Answers that one connection may have asked for and not got. Providers stop far below.
-const TURNS_MAX: usize = 64;
+const ANSWERS_MAX: usize = 64;
 /// Base64 bytes of sound that are one token when a client speaks, on the low side: 10 tokens a second
 /// (https://platform.openai.com/docs/guides/realtime-costs), at least 10,667 bytes where it is telephone quality (G.711).
 const HEARD_BYTES_PER_TOKEN: u64 = 1_066;
@@ -43,13 +43,13 @@ const STATUS_OK: u16 = 200;
 const STATUS_REFUSED: u16 = 400;
 
 /// One answer, from its hold to its end.
-struct Turn {
+struct OpenAnswer {
     id: Ulid,
     exchange: Exchange,
-    held: Held,
+    held: HeldAnswer,
     meter: Meter,
     lane: Option<String>,
-    asked_by: Option<String>,
+    requested_by: Option<String>,
     answer: Option<String>,
     cancel: Option<String>,
     echo: Option<String>,
@@ -76,9 +76,9 @@ struct Setting {
 }
 
 #[derive(Default)]
-struct State {
+struct ConnectionState {
     /// In the order in which they were asked for or began.
-    open: Vec<Turn>,
+    open: Vec<OpenAnswer>,
     setting: Setting,
 }
 
@@ -99,21 +99,21 @@ impl Drop for Busy {
 }
 
 /// What a turn is opened with.
-struct Held {
+struct HeldAnswer {
     hold: Hold,
     /// Rates and places that it took; its end gives the places back.
     rates: Option<Grant>,
     /// What policies in shadow count, until it ends.
     _shadow: Vec<Grant>,
     /// `None`: it runs although it may not, and only its end stops it.
-    allowance: Option<Guard>,
+    allowance: Option<StreamAllowance>,
     verdict: Vec<Name>,
     input_tokens: u64,
 }
 
-impl From<Reserved> for Held {
-    fn from(reserved: Reserved) -> Held {
-        Held {
+impl From<Reservation> for HeldAnswer {
+    fn from(reserved: Reservation) -> HeldAnswer {
+        HeldAnswer {
             hold: reserved.hold,
             rates: Some(reserved.rates),
             _shadow: reserved.shadow,
@@ -125,9 +125,9 @@ impl From<Reserved> for Held {
 }
 
 /// A hold whose message has not been written: dropped, it is void, for nothing can have been billed.
-struct Unsent(Option<Held>);
+struct UnsentAnswer(Option<HeldAnswer>);
 
-impl Drop for Unsent {
+impl Drop for UnsentAnswer {
     fn drop(&mut self) {
         if let Some(held) = self.0.take() {
             held.hold.void("not_forwarded");
@@ -136,14 +136,14 @@ impl Drop for Unsent {
 }
 
 /// What to write upstream, and the answer that it asks for.
-pub struct Asked {
+pub struct AdmittedMessage {
     pub id: Ulid,
     pub message: Bytes,
 }
 
 /// How an answer is stopped and what the client is told of it.
 #[derive(Debug)]
-pub struct Stop {
+pub struct AnswerStop {
     pub message: String,
     pub answer: Option<String>,
     pub echo: Option<String>,
@@ -156,40 +156,40 @@ pub enum Passing {
     Pass,
     Drop,
     /// Passes, and is the last that does.
-    Last(Stop),
+    Last(AnswerStop),
 }
 
 /// An answer that was running when its connection ended, for the client to be told.
-pub struct Left {
+pub struct UnfinishedAnswer {
     pub answer: Option<String>,
     pub echo: Option<String>,
 }
 
-pub struct Turns {
+pub struct ConnectionAnswers {
     gateway: Arc<Gateway>,
-    who: Who,
-    state: Mutex<State>,
+    who: ConnectionIdentity,
+    state: Mutex<ConnectionState>,
     running: watch::Sender<usize>,
 }
 
-impl Turns {
-    pub fn new(gateway: &Arc<Gateway>, who: Who) -> Turns {
+impl ConnectionAnswers {
+    pub fn new(gateway: &Arc<Gateway>, who: ConnectionIdentity) -> ConnectionAnswers {
         let setting = Setting {
             model: who.model.clone().or_else(|| who.target.path_model.clone()),
             ..Setting::default()
         };
-        Turns {
+        ConnectionAnswers {
             gateway: Arc::clone(gateway),
             who,
-            state: Mutex::new(State {
+            state: Mutex::new(ConnectionState {
                 setting,
-                ..State::default()
+                ..ConnectionState::default()
             }),
             running: watch::Sender::new(0),
         }
     }
 
-    pub fn who(&self) -> &Who {
+    pub fn who(&self) -> &ConnectionIdentity {
         &self.who
     }
 
@@ -226,12 +226,12 @@ impl Turns {
     }
 
     /// The client asks for an answer: it is held before a byte of the message leaves.
-    pub async fn ask(&self, message: Bytes, meaning: &Meaning) -> Result<Asked, Refusal> {
+    pub async fn request(&self, message: Bytes, meaning: &Meaning) -> Result<AdmittedMessage, Refusal> {
         let busy = Busy::new(&self.running);
-        if self.gateway.drain.phase() > Phase::Running {
+        if self.gateway.drain.phase() > DrainPhase::Running {
             return Err(Refusal::going_down());
         }
-        if self.state.lock().open.len() >= TURNS_MAX {
+        if self.state.lock().open.len() >= ANSWERS_MAX {
             let message = "too many answers are asked for on this connection at one time";
             return Err(Refusal::new(429, "too_many_answers", message).retry_after(1));
         }
@@ -249,7 +249,7 @@ impl Turns {
         let guards = self.guards(busy);
         let reserved = self.hold(&mut exchange, Some(rules.config.hold.wait)).await?;
         let edited = edited_body(&exchange, &reserved.changes);
-        let mut unsent = Unsent(Some(reserved.into()));
+        let mut unsent = UnsentAnswer(Some(reserved.into()));
         let (message, ..) = edited?;
         if let Some(held) = &unsent.0 {
             let durable = held.hold.durable().await;
@@ -260,28 +260,34 @@ impl Turns {
         if let Some(held) = unsent.0.take() {
             self.open(exchange, held, guards, meaning);
         }
-        Ok(Asked { id, message })
+        Ok(AdmittedMessage { id, message })
     }
 
     /// The asking message was written: what it asks for may be billed.
     pub fn sent(&self, id: Ulid) {
-        if let Some(turn) = self.state.lock().open.iter_mut().find(|turn| turn.id == id) {
-            turn.sent = true;
+        if let Some(open_answer) = self
+            .state
+            .lock()
+            .open
+            .iter_mut()
+            .find(|open_answer| open_answer.id == id)
+        {
+            open_answer.sent = true;
         }
     }
 
     /// The server begins an answer: the first of its lane that was asked for, or one that nobody asked for, which is held
     /// now. `Some`: there is no money for it; it is to be stopped, and settled at what it is billed for until then.
-    pub async fn begin(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Option<Stop> {
+    pub async fn begin(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Option<AnswerStop> {
         {
             let mut state = self.state.lock();
             let waiting = state
                 .open
                 .iter_mut()
-                .find(|turn| !turn.begun && turn.lane == meaning.lane);
-            if let Some(turn) = waiting {
-                turn.begin(meaning);
-                turn.meter.message(data, outline, SoundOrText::Text, true);
+                .find(|open_answer| !open_answer.begun && open_answer.lane == meaning.lane);
+            if let Some(open_answer) = waiting {
+                open_answer.begin(meaning);
+                open_answer.meter.message(data, outline, SoundOrText::Text, true);
                 return None;
             }
         }
@@ -296,14 +302,14 @@ impl Turns {
         let id = exchange.id;
         self.open(exchange, held, guards, meaning);
         let mut state = self.state.lock();
-        let turn = state.open.iter_mut().find(|turn| turn.id == id)?;
-        turn.sent = true;
-        turn.begin(meaning);
-        turn.meter.message(data, outline, SoundOrText::Text, true);
+        let open_answer = state.open.iter_mut().find(|open_answer| open_answer.id == id)?;
+        open_answer.sent = true;
+        open_answer.begin(meaning);
+        open_answer.meter.message(data, outline, SoundOrText::Text, true);
         let refusal = refusal?;
-        report::refused(&self.gateway, &self.who.way().provider.name, &refusal);
-        turn.cut = true;
-        let stop = turn.stop(refusal.message);
+        report::refused(&self.gateway, &self.who.endpoint().provider.name, &refusal);
+        open_answer.cut = true;
+        let stop = open_answer.stop(refusal.message);
         self.end_if_unstoppable(&mut state, id);
         Some(stop)
     }
@@ -311,28 +317,30 @@ impl Turns {
     /// A part of an answer.
     pub fn part(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Passing {
         let mut state = self.state.lock();
-        let Some(turn) = state.find(meaning).and_then(|at| state.open.get_mut(at)) else {
+        let Some(open_answer) = state.find(meaning).and_then(|at| state.open.get_mut(at)) else {
             return Passing::Pass;
         };
-        turn.ttfb_ms.get_or_insert_with(|| elapsed_ms(&turn.exchange));
+        open_answer
+            .ttfb_ms
+            .get_or_insert_with(|| elapsed_ms(&open_answer.exchange));
         let kind = if meaning.step == Step::Sound {
             SoundOrText::Sound
         } else {
             SoundOrText::Text
         };
-        let passed = turn.meter.message(data, outline, kind, false);
-        if turn.cut {
+        let passed = open_answer.meter.message(data, outline, kind, false);
+        if open_answer.cut {
             return Passing::Drop;
         }
-        let Some(allowance) = &mut turn.held.allowance else {
+        let Some(allowance) = &mut open_answer.held.allowance else {
             return Passing::Pass;
         };
-        let mut bounded = allowance.bind(&mut turn.held.hold);
+        let mut bounded = allowance.bind(&mut open_answer.held.hold);
         let Err(message) = bounded.covers_with(passed.text_bytes, sound_tokens(passed.sound_bytes)) else {
             return Passing::Pass;
         };
-        turn.cut = true;
-        let (stop, id) = (turn.stop(message), turn.id);
+        open_answer.cut = true;
+        let (stop, id) = (open_answer.stop(message), open_answer.id);
         self.end_if_unstoppable(&mut state, id);
         Passing::Last(stop)
     }
@@ -341,24 +349,31 @@ impl Turns {
     pub fn end(&self, meaning: &Meaning, data: &[u8], outline: Outline) {
         let mut state = self.state.lock();
         let Some(at) = state.find(meaning) else { return };
-        let mut turn = state.open.remove(at);
-        turn.ttfb_ms.get_or_insert_with(|| elapsed_ms(&turn.exchange));
-        turn.meter.message(data, outline, SoundOrText::Text, true);
-        let end = if turn.cut { End::Cut } else { End::Completed };
-        self.settle(&mut state.setting, turn, end, meaning.status.unwrap_or(STATUS_OK));
+        let mut open_answer = state.open.remove(at);
+        open_answer
+            .ttfb_ms
+            .get_or_insert_with(|| elapsed_ms(&open_answer.exchange));
+        open_answer.meter.message(data, outline, SoundOrText::Text, true);
+        let end = if open_answer.cut { End::Cut } else { End::Completed };
+        self.settle(
+            &mut state.setting,
+            open_answer,
+            end,
+            meaning.status.unwrap_or(STATUS_OK),
+        );
     }
 
     /// The server refuses what was asked for.
     pub fn refuse(&self, meaning: &Meaning, data: &[u8], outline: Outline) {
         let mut state = self.state.lock();
-        let asked = |turn: &Turn| !turn.begun && turn.asked_by == meaning.asked_by;
+        let asked = |open_answer: &OpenAnswer| !open_answer.begun && open_answer.requested_by == meaning.requested_by;
         let Some(at) = state.open.iter().position(asked) else {
             return;
         };
-        let mut turn = state.open.remove(at);
-        turn.meter.message(data, outline, SoundOrText::Text, true);
+        let mut open_answer = state.open.remove(at);
+        open_answer.meter.message(data, outline, SoundOrText::Text, true);
         let status = meaning.status.unwrap_or(STATUS_REFUSED);
-        self.settle(&mut state.setting, turn, End::Completed, status);
+        self.settle(&mut state.setting, open_answer, End::Completed, status);
     }
 
     /// Something was billed beside the answers: entered at once, at what it cost.
@@ -381,8 +396,8 @@ impl Turns {
         let mut meter = self.meter(&exchange);
         meter.message(data, outline, SoundOrText::Text, true);
         let metered = meter.finish(&mut |_| {});
-        report::plugin_failed(&self.gateway, self.who.way(), metered.plugin_errors);
-        let ended = Ended {
+        report::plugin_failed(&self.gateway, self.who.endpoint(), metered.plugin_errors);
+        let ended = AnswerEnd {
             end: End::Completed,
             status: STATUS_OK,
             ttfb_ms: None,
@@ -397,49 +412,49 @@ impl Turns {
     }
 
     /// The connection ends: so does every answer on it. What was never written upstream is void.
-    pub fn end_all(&self, end: End) -> Vec<Left> {
+    pub fn end_all(&self, end: End) -> Vec<UnfinishedAnswer> {
         let mut state = self.state.lock();
         let mut left = Vec::new();
-        for turn in std::mem::take(&mut state.open) {
-            if !turn.sent {
-                turn.held.hold.void("not_forwarded");
+        for open_answer in std::mem::take(&mut state.open) {
+            if !open_answer.sent {
+                open_answer.held.hold.void("not_forwarded");
                 continue;
             }
-            left.push(Left {
-                answer: turn.answer.clone(),
-                echo: turn.echo.clone(),
+            left.push(UnfinishedAnswer {
+                answer: open_answer.answer.clone(),
+                echo: open_answer.echo.clone(),
             });
-            let end = if turn.cut { End::Cut } else { end };
-            self.settle(&mut state.setting, turn, end, STATUS_OK);
+            let end = if open_answer.cut { End::Cut } else { end };
+            self.settle(&mut state.setting, open_answer, end, STATUS_OK);
         }
         left
     }
 
     /// An answer that only the end of its connection stops is settled when it is cut.
-    fn end_if_unstoppable(&self, state: &mut State, id: Ulid) {
-        let unstoppable = |turn: &Turn| turn.id == id && turn.cancel.is_none();
+    fn end_if_unstoppable(&self, state: &mut ConnectionState, id: Ulid) {
+        let unstoppable = |open_answer: &OpenAnswer| open_answer.id == id && open_answer.cancel.is_none();
         if let Some(at) = state.open.iter().position(unstoppable) {
-            let turn = state.open.remove(at);
-            self.settle(&mut state.setting, turn, End::Cut, STATUS_OK);
+            let open_answer = state.open.remove(at);
+            self.settle(&mut state.setting, open_answer, End::Cut, STATUS_OK);
         }
     }
 
-    fn settle(&self, setting: &mut Setting, mut turn: Turn, end: End, status: u16) {
-        let metered = turn.meter.finish(&mut |_| {});
-        report::plugin_failed(&self.gateway, self.who.way(), metered.plugin_errors);
+    fn settle(&self, setting: &mut Setting, mut open_answer: OpenAnswer, end: End, status: u16) {
+        let metered = open_answer.meter.finish(&mut |_| {});
+        report::plugin_failed(&self.gateway, self.who.endpoint(), metered.plugin_errors);
         if !metered.parts.is_empty() {
             setting.kept_tokens = tokens_of(&metered);
             (setting.heard_text_bytes, setting.heard_sound_bytes) = (0, 0);
         }
-        let ended = Ended {
+        let ended = AnswerEnd {
             end,
             status,
-            ttfb_ms: turn.ttfb_ms,
-            verdict: &turn.held.verdict,
-            input_tokens: turn.held.input_tokens,
+            ttfb_ms: open_answer.ttfb_ms,
+            verdict: &open_answer.held.verdict,
+            input_tokens: open_answer.held.input_tokens,
         };
-        let (hold, rates) = (turn.held.hold, turn.held.rates.as_mut());
-        settle(&self.gateway, &mut turn.exchange, hold, rates, &metered, &ended);
+        let (hold, rates) = (open_answer.held.hold, open_answer.held.rates.as_mut());
+        settle(&self.gateway, &mut open_answer.exchange, hold, rates, &metered, &ended);
     }
 
     /// What the connection keeps of its answers so far, and what was said since.
@@ -486,18 +501,18 @@ impl Turns {
     }
 
     fn meter(&self, exchange: &Exchange) -> Meter {
-        let reader = Arc::clone(&exchange.way.reader);
+        let reader = Arc::clone(&exchange.endpoint.reader);
         Meter::of_messages(reader, exchange.operation.clone(), &exchange.rules.config.limits)
     }
 
     /// `longest`: how long it may wait for others' holds. `None`: it runs already, and with it all that the connection relays
     /// would wait, so that nothing holds it back.
-    async fn hold(&self, exchange: &mut Exchange, longest: Option<Duration>) -> Result<Reserved, Refusal> {
+    async fn hold(&self, exchange: &mut Exchange, longest: Option<Duration>) -> Result<Reservation, Refusal> {
         decide::bind(&self.gateway, exchange)?;
         session::admit(&self.gateway, exchange)?;
         // Where the client leaves, this future is dropped.
         let mut gone = pin!(std::future::pending());
-        let patience = Patience {
+        let patience = WaitPolicy {
             longest: longest.unwrap_or_default(),
             delays: longest.is_some(),
             gone: gone.as_mut(),
@@ -506,8 +521,8 @@ impl Turns {
     }
 
     /// A hold of nothing for an answer that runs although it may not: all that it is billed is overage, truthfully.
-    async fn uncovered(&self, exchange: &Exchange) -> Option<Held> {
-        Some(Held {
+    async fn uncovered(&self, exchange: &Exchange) -> Option<HeldAnswer> {
+        Some(HeldAnswer {
             hold: self.book(exchange, Amounts::of_request(Usd::ZERO, 0)).await?,
             rates: None,
             _shadow: Vec::new(),
@@ -545,14 +560,14 @@ impl Turns {
         None
     }
 
-    fn open(&self, exchange: Exchange, held: Held, guards: (Running, Running, Busy), meaning: &Meaning) {
-        let turn = Turn {
+    fn open(&self, exchange: Exchange, held: HeldAnswer, guards: (Running, Running, Busy), meaning: &Meaning) {
+        let open_answer = OpenAnswer {
             id: exchange.id,
             meter: self.meter(&exchange),
             exchange,
             held,
             lane: meaning.lane.clone(),
-            asked_by: meaning.asked_by.clone(),
+            requested_by: meaning.requested_by.clone(),
             answer: None,
             cancel: None,
             echo: meaning.echo.clone(),
@@ -562,19 +577,19 @@ impl Turns {
             ttfb_ms: None,
             _guards: guards,
         };
-        self.state.lock().open.push(turn);
+        self.state.lock().open.push(open_answer);
     }
 }
 
-impl Turn {
+impl OpenAnswer {
     fn begin(&mut self, meaning: &Meaning) {
         self.begun = true;
         self.answer.clone_from(&meaning.answer);
         self.cancel.clone_from(&meaning.cancel);
     }
 
-    fn stop(&self, message: String) -> Stop {
-        Stop {
+    fn stop(&self, message: String) -> AnswerStop {
+        AnswerStop {
             message,
             answer: self.answer.clone(),
             echo: self.echo.clone(),
@@ -583,11 +598,13 @@ impl Turn {
     }
 }
 
-impl State {
+impl ConnectionState {
     /// The answer that a message belongs to: by its id, else the first of its lane.
     fn find(&self, meaning: &Meaning) -> Option<usize> {
-        let by_id = |turn: &Turn| turn.answer.is_some() && turn.answer == meaning.answer;
-        let by_lane = |turn: &Turn| turn.lane == meaning.lane && (turn.answer.is_none() || meaning.answer.is_none());
+        let by_id = |open_answer: &OpenAnswer| open_answer.answer.is_some() && open_answer.answer == meaning.answer;
+        let by_lane = |open_answer: &OpenAnswer| {
+            open_answer.lane == meaning.lane && (open_answer.answer.is_none() || meaning.answer.is_none())
+        };
         self.open
             .iter()
             .position(by_id)

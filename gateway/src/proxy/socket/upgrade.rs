@@ -13,9 +13,9 @@ use ulid::Ulid;
 
 use super::wire::Wire;
 use crate::plugin::Billing;
-use crate::proxy::accept::Refused;
+use crate::proxy::accept::RefusedRequest;
 use crate::proxy::decide;
-use crate::proxy::forward::coalesce::Corked;
+use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::forward::sign::refuse_foreign;
 use crate::proxy::forward::{Answer, Changes, Failed, forward, outgoing};
 use crate::proxy::identify::{Identity, Target, find_target, identify, in_terms_of_dialect, query_value};
@@ -26,9 +26,9 @@ use crate::proxy::reserve::place::warning;
 use crate::proxy::reserve::rates;
 use crate::proxy::sanitize::{Body, check_head};
 use crate::proxy::session::{self, SessionEnd};
-use crate::proxy::shared::drain::Phase;
+use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Gateway, Way};
+use crate::proxy::shared::gateway::{Gateway, ProviderEndpoint};
 use crate::proxy::shared::reply::Refusal;
 
 /// Longest wait for the upstream to switch.
@@ -48,18 +48,18 @@ const NOT_PASSED_ON: [&str; 6] = [
 pub struct Opening {
     head: Box<ResponseHeader>,
     upstream: Wire,
-    who: Who,
+    who: ConnectionIdentity,
 }
 
 /// A connection both of whose ends have switched.
 pub struct Opened {
     pub client: Wire,
     pub upstream: Wire,
-    pub who: Who,
+    pub who: ConnectionIdentity,
 }
 
 /// What all answers on a connection share.
-pub struct Who {
+pub struct ConnectionIdentity {
     pub target: Target,
     /// As the handshake said it. What the policies make of it they say of each answer anew.
     pub identity: Identity,
@@ -72,37 +72,40 @@ pub struct Who {
     pub model: Option<String>,
 }
 
-impl Who {
-    pub fn way(&self) -> &Arc<Way> {
-        &self.target.way
+impl ConnectionIdentity {
+    pub fn endpoint(&self) -> &Arc<ProviderEndpoint> {
+        &self.target.endpoint
     }
 }
 
 /// Checks the handshake and repeats it to the upstream. `None`: the upstream refused for a reason that the client is to
 /// know, and that was passed on.
-pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<Option<Opening>, Refused> {
+pub async fn ask_upstream(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+) -> Result<Option<Opening>, RefusedRequest> {
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
-    check_head(session, limits).map_err(|refusal| Refused::new(refusal, None, ""))?;
+    check_head(session, limits).map_err(|refusal| RefusedRequest::new(refusal, None, ""))?;
     let target = match find_target(&rules, session.req_header()) {
         Ok(target) => target,
         // What is there, but not over a WebSocket, is worth another try; what is nowhere is not.
-        Err((_, Some(way))) if knows(&way, session.req_header()) => {
-            return Err(Refused::new(not_served(), Some(&way), ""));
+        Err((_, Some(endpoint))) if knows(&endpoint, session.req_header()) => {
+            return Err(RefusedRequest::new(not_served(), Some(&endpoint), ""));
         }
-        Err((refusal, way)) => return Err(Refused::new(refusal, way.as_ref(), "")),
+        Err((refusal, endpoint)) => return Err(RefusedRequest::new(refusal, endpoint.as_ref(), "")),
     };
-    let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
-    let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
-    if !way.provider.websocket || target.billing != Billing::Metered {
+    let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
+    if !endpoint.provider.websocket || target.billing != Billing::Metered {
         return Err(refused(not_served()));
     }
     check_handshake(session).map_err(refused)?;
-    refuse_foreign(&way, session.req_header()).map_err(refused)?;
-    if gateway.drain.phase() > Phase::Running {
+    refuse_foreign(&endpoint, session.req_header()).map_err(refused)?;
+    if gateway.drain.phase() > DrainPhase::Running {
         return Err(refused(Refusal::going_down()));
     }
-    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
+    let identity = identify(&rules, &endpoint, session.req_header(), limits).map_err(refused)?;
     let header = session.req_header().clone();
     let model = query_value(header.uri.query().unwrap_or_default(), "model").filter(|model| !model.is_empty());
     let free = Target {
@@ -121,39 +124,45 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     );
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
-    let told = told(gateway, &handshake).map_err(refused)?;
+    let extra_headers = extra_headers(gateway, &handshake).map_err(refused)?;
     handshake.session_end = SessionEnd::of(gateway, &handshake);
     let answer = send(gateway, &handshake, session).await.map_err(refused)?;
     let Some(answer) = answer else { return Ok(None) };
-    let who = Who {
+    let who = ConnectionIdentity {
         target,
         identity,
         handshake,
         header,
         model,
     };
-    opening(gateway, answer, who, &told, session).await.map_err(refused)
+    opening(gateway, answer, who, &extra_headers, session)
+        .await
+        .map_err(refused)
 }
 
 /// What the policies say in the head of the handshake's answer, the only one that a connection has: theirs as of a call that
 /// costs nothing, and how the rates and budgets stand that each answer on it will be put on.
-fn told(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
-    let mut told = decide::admit_free(gateway, handshake)?;
+fn extra_headers(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
+    let mut extra_headers = decide::admit_free(gateway, handshake)?;
     let verdict = decide::outlook(gateway, handshake)?;
     let now_ms = gateway.clock.now_ms();
     let rates = verdict.rates.iter();
-    let rates: Vec<_> = rates.map(|rate| gateway.rates.standing(now_ms, &rate.asked)).collect();
-    told.extend(rates::headers(&rates));
+    let rates: Vec<_> = rates
+        .map(|rate| gateway.rates.standing(now_ms, &rate.requested))
+        .collect();
+    extra_headers.extend(rates::headers(&rates));
     let bounds = verdict.bounds.iter();
-    let standings: Vec<_> = bounds.map(|asked| gateway.ledger.standing(&asked.bound)).collect();
-    told.extend(warning(&verdict.bounds, &standings));
-    Ok(told)
+    let standings: Vec<_> = bounds
+        .map(|requested| gateway.ledger.standing(&requested.bound))
+        .collect();
+    extra_headers.extend(warning(&verdict.bounds, &standings));
+    Ok(extra_headers)
 }
 
-fn knows(way: &Way, header: &RequestHeader) -> bool {
-    let path = header.uri.path().strip_prefix(way.provider.prefix.as_str());
-    path.and_then(|path| in_terms_of_dialect(way, path))
-        .is_some_and(|(path, _)| way.plugin.routes.knows(&path))
+fn knows(endpoint: &ProviderEndpoint, header: &RequestHeader) -> bool {
+    let path = header.uri.path().strip_prefix(endpoint.provider.prefix.as_str());
+    path.and_then(|path| in_terms_of_dialect(endpoint, path))
+        .is_some_and(|(path, _)| endpoint.plugin.routes.knows(&path))
 }
 
 fn not_served() -> Refusal {
@@ -223,15 +232,24 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
 async fn opening(
     gateway: &Gateway,
     mut answer: Answer,
-    who: Who,
-    told: &[(String, String)],
+    who: ConnectionIdentity,
+    extra_headers: &[(String, String)],
     session: &mut ServerSession,
 ) -> Result<Option<Opening>, Refusal> {
     let says = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
     match answer.header.status.as_u16() {
         101 => {}
         401 | 403 | 429 | 500.. => {
-            let relayed = relay(gateway, &who.handshake, answer, false, told, &mut Unbounded, session).await;
+            let relayed = relay(
+                gateway,
+                &who.handshake,
+                answer,
+                false,
+                extra_headers,
+                &mut Unbounded,
+                session,
+            )
+            .await;
             relayed.finish(session).await;
             return Ok(None);
         }
@@ -263,11 +281,11 @@ async fn opening(
     }
     head.insert_header("Connection", "Upgrade").map_err(|_| bad())?;
     head.insert_header("Upgrade", "websocket").map_err(|_| bad())?;
-    for (name, value) in told {
+    for (name, value) in extra_headers {
         head.insert_header(name.clone(), value).map_err(|_| bad())?;
     }
     let early = at_once(upstream.read_body_bytes()).await;
-    let stream = Corked::uncorked(upstream.into_inner()).ok_or_else(bad)?;
+    let stream = CoalescedWrites::into_plain(upstream.into_inner()).ok_or_else(bad)?;
     Ok(Some(Opening {
         head: Box::new(head),
         upstream: Wire { stream, early },
