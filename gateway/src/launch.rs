@@ -21,13 +21,14 @@ use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::price::{self, PriceBook, PriceError};
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
-use crate::proxy::fetch::deferred::DeferredHolds;
 use crate::proxy::forward::breaker::State;
-use crate::proxy::sanitize::BodyBudget;
 use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch::SessionWatch;
+use crate::proxy::shared::body::BodyBudget;
+use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
-use crate::proxy::shared::gateway::{Fingerprints, Gateway, Rules, RulesError};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
 use crate::telemetry::Metrics;
 
 /// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.

@@ -7,7 +7,6 @@ pub mod cli;
 pub use agentledger_ledger::clock;
 pub mod config;
 pub mod control;
-pub mod demo;
 pub mod estimate_reason;
 pub mod launch;
 pub mod limits;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::CliError;
-use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider, Unpriced};
+use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider};
 use crate::launch::{self, LoadedSetup};
+use crate::price::Unpriced;
 
 /// What is configured, warnings first; or all faults at once.
 pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {

@@ -5,6 +5,7 @@ pub mod budgets;
 pub mod check;
 pub mod client;
 pub mod costs;
+mod demo;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
@@ -30,7 +31,6 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
-use crate::demo;
 use crate::launch::LaunchError;
 use client::ClientError;
 use costs::{CostsError, CostsQuery};

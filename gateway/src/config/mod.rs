@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::limits::Limits;
+use crate::price::Unpriced;
 use crate::secret::Secret;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
@@ -163,19 +164,6 @@ pub enum UnknownRoutes {
     Refuse,
     /// Passed on unmetered.
     Pass,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unpriced {
-    /// Settled at the dearest row of the provider's book, marked estimated.
-    Dearest,
-    Refuse,
-    Free,
-    /// Decimal USD per million tokens, (input, output).
-    Price {
-        input: agentledger_ledger::UnitPrice,
-        output: agentledger_ledger::UnitPrice,
-    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::read::{
 use super::set::Phase;
 use super::terms::{Term, read_budget, read_parallel, read_rate};
 use super::verdict::{self, Binding, Deny, RequestedAlert, RequestedBound, Route, Severity, Verdict, When};
-use crate::config::Unpriced;
+use crate::price::Unpriced;
 use crate::rates::{Parallel, Rate};
 
 /// Intents that one policy may ask for on one call.

@@ -3,7 +3,7 @@
 use agentledger_ledger::{Limit, Mode, Unit, Usd};
 
 use super::verdict::{Binding, RequestedAlert, RequestedBound, Route, Verdict, When};
-use crate::config::Unpriced;
+use crate::price::Unpriced;
 
 impl Verdict {
     /// One line for each thing that was asked for, in a fixed order; those of policies in shadow begin with `~`.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Bound, Name, Unit, Window, Zone};
+use agentledger_ledger::{Bound, Mode, Name, Standing, Unit, Window, Zone};
 
-use crate::config::Unpriced;
+use crate::price::Unpriced;
 use crate::rates::{Parallel, Rate};
 
 /// The merged outcome of all policies on one request.
@@ -84,6 +84,17 @@ pub struct RequestedBound {
     pub clamps: bool,
     /// `name@version` of the policy that asked.
     pub policy: Name,
+}
+
+impl RequestedBound {
+    /// The share of the limit that has been reached, in parts per million, where a warning is due: the highest threshold,
+    /// or all of a limit that only warns.
+    pub fn due_share(&self, standing: &Standing) -> Option<u32> {
+        if self.bound.mode() == Mode::Watch && standing.posted >= standing.limit {
+            return Some(1_000_000);
+        }
+        self.soft.reached(standing.posted, standing.limit)
+    }
 }
 
 /// Shares of a limit, in parts per million, ascending.

@@ -33,6 +33,7 @@ mod quote;
 #[cfg(test)]
 mod reference_tests;
 mod row;
+mod stated;
 #[cfg(test)]
 mod tests;
 
@@ -42,14 +43,13 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Kind, Name, UnitPrice};
 
-use crate::config::Unpriced;
-
 use book::Book;
 pub use book::Overlap;
 pub use built_in::built_in_providers;
 pub use file::{PriceError, day_ms};
 pub use quote::{CacheWrites, Fallbacks, Quote};
 pub use row::{KindSet, Level, PriceSet, Row, Stated, Tier};
+pub use stated::{StatedPrice, Unpriced};
 
 /// All prices. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -10,75 +10,16 @@ use crate::meter::Text;
 use crate::plugin::outline::form::{FormError, boundary, form};
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Plugin, Request};
-use crate::proxy::identify::{Target, method_of};
+use crate::proxy::identify::method_of;
 use crate::proxy::report;
-use crate::proxy::sanitize::{Body, body_too_large, overloaded};
+use crate::proxy::shared::body::Body;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::Target;
+use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::reply::Refusal;
 
 /// Encoded bodies are decoded so much at a time, each piece with leave to hold it.
 const DECODE_STEP_BYTES: u64 = 256 << 10;
-
-/// A request as read, and its body as it came.
-pub struct Inspected {
-    pub call: Call,
-    pub body: Body,
-    /// The body decoded, where it came encoded; else empty.
-    decoded: Bytes,
-    pub outline: Option<Outline>,
-    /// The request's text, for the estimate of its input.
-    pub text: Text,
-    /// The request has content other than text.
-    pub has_media: bool,
-    /// Tokens of what a WebSocket connection keeps of its earlier answers, as far as they were seen.
-    pub kept_tokens: u64,
-    /// Came over a WebSocket: it may be heard and answered in sound, where the model does that.
-    pub over_socket: bool,
-}
-
-impl Inspected {
-    /// The JSON that the outline's spans refer to.
-    pub fn json(&self) -> &[u8] {
-        if self.decoded.is_empty() {
-            &self.body.bytes
-        } else {
-            &self.decoded
-        }
-    }
-
-    pub fn is_encoded(&self) -> bool {
-        !self.decoded.is_empty()
-    }
-
-    pub fn edit_point(&self, pick: impl Fn(&EditPoint) -> Option<&String>) -> Option<&String> {
-        self.call.edits.iter().find_map(pick)
-    }
-
-    /// Lets go of the body, once it is sent: what later steps need of it was read.
-    pub fn release_body(&mut self) {
-        self.body = Body::own(Bytes::new());
-        self.decoded = Bytes::new();
-        self.outline = None;
-    }
-
-    /// A request without a body: free, or never asked for.
-    pub fn plain(body: Body, model: Option<String>) -> Inspected {
-        Inspected {
-            call: Call {
-                model: model.unwrap_or_default(),
-                choices: 1,
-                ..Call::default()
-            },
-            body,
-            decoded: Bytes::new(),
-            outline: None,
-            text: Text::default(),
-            has_media: false,
-            kept_tokens: 0,
-            over_socket: false,
-        }
-    }
-}
 
 /// Reads the request. Free operations and requests without a body pass unread.
 pub fn inspect(
@@ -223,10 +164,10 @@ fn decode(
         let read = reader.by_ref().take(DECODE_STEP_BYTES).read_to_end(&mut decoded);
         let read = read.map_err(|_| undecodable(&encoding))? as u64;
         if decoded.len() as u64 > bytes_max {
-            return Err(body_too_large());
+            return Err(Refusal::body_too_large());
         }
         if !room(read) {
-            return Err(overloaded());
+            return Err(Refusal::overloaded());
         }
         if read < DECODE_STEP_BYTES {
             break;

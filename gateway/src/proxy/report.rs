@@ -6,11 +6,10 @@ use std::sync::Arc;
 use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
 
 use crate::policy::{Event, PolicyFailure, RequestedAlert, RequestedBound};
-use crate::proxy::reserve::place::{HoldRefusal, due_share};
-use crate::proxy::reserve::rates;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Gateway, ProviderEndpoint};
+use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
 
@@ -127,7 +126,7 @@ fn log_failures(failures: &[PolicyFailure]) {
 /// Tells the policies of budgets that have reached a threshold, each once a cooldown.
 pub fn thresholds(gateway: &Gateway, exchange: &Exchange, requested: &[RequestedBound], standings: &[Standing]) {
     for (requested, standing) in requested.iter().zip(standings) {
-        if let Some(share) = due_share(requested, standing) {
+        if let Some(share) = requested.due_share(standing) {
             let bound = &requested.bound;
             budget_event(
                 gateway,
@@ -146,13 +145,13 @@ pub fn thresholds(gateway: &Gateway, exchange: &Exchange, requested: &[Requested
     }
 }
 
-/// A budget as events tell of it.
-struct Budget<'a> {
-    account: &'a str,
-    window: Window,
-    unit: Unit,
-    spent: i64,
-    limit: i64,
+/// A budget as events show it.
+pub struct Budget<'a> {
+    pub account: &'a str,
+    pub window: Window,
+    pub unit: Unit,
+    pub spent: i64,
+    pub limit: i64,
 }
 
 fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: u32, budget: &Budget<'_>) {
@@ -184,47 +183,24 @@ fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: 
     event(gateway, told);
 }
 
+/// Notifies of a budget that is used up, once a cooldown.
+pub fn budget_exceeded(gateway: &Gateway, exchange: &Exchange, budget: &Budget<'_>) {
+    budget_event(gateway, exchange, "exceeded", 1_000_000, budget);
+}
+
 /// Tells of a request that a policy denied: the books keep refusals, by account and minute.
 pub fn denied(gateway: &Gateway, exchange: &Exchange, code: &str) {
     let account = format!("key:{}", exchange.identity.fingerprint);
-    deny(gateway, exchange, &account, code);
+    denied_on(gateway, exchange, &account, code);
 }
 
-fn deny(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str) {
+/// The same of a request that the limit of an account refused.
+pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str) {
     gateway.ledger.deny(&Denial {
         account: Name::from(account),
         tenant: exchange.tenant.clone(),
         reason: Name::from(code),
     });
-}
-
-/// Tells of a request that got no hold.
-pub fn hold_refusal(gateway: &Gateway, exchange: &Exchange, hold_refusal: &HoldRefusal) {
-    if hold_refusal.account.is_empty() {
-        return;
-    }
-    deny(gateway, exchange, &hold_refusal.account, &hold_refusal.refusal.code);
-    match hold_refusal.refusal.code.as_str() {
-        rates::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
-        "budget_exceeded" => {
-            if let Some(exhausted) = &hold_refusal.exhausted {
-                budget_event(
-                    gateway,
-                    exchange,
-                    "exceeded",
-                    1_000_000,
-                    &Budget {
-                        account: &hold_refusal.account,
-                        window: exhausted.window,
-                        unit: exhausted.unit,
-                        spent: exhausted.standing.posted,
-                        limit: exhausted.standing.limit,
-                    },
-                );
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Tells of a refusal that a policy in shadow would have made.

@@ -4,7 +4,6 @@
 //! and headers that are ours or of one hop only are told apart from those that pass.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +12,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::config::Limits;
 use crate::plugin::is_arn;
+use crate::proxy::shared::body::{Body, BodyBudget, BodyShare};
 use crate::proxy::shared::reply::Refusal;
 
 /// Headers of one hop, and what proxies say of themselves: never passed on (RFC 9110 §7.6.1).
@@ -87,7 +87,7 @@ pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusa
         ));
     }
     if content_length(header).is_some_and(|length| length > limits.body_bytes_max) {
-        return Err(body_too_large().closing());
+        return Err(Refusal::body_too_large().closing());
     }
     Ok(())
 }
@@ -132,99 +132,6 @@ fn content_length(header: &RequestHeader) -> Option<u64> {
     header.headers.get("content-length")?.to_str().ok()?.trim().parse().ok()
 }
 
-/// No memory left for further request bodies.
-pub fn overloaded() -> Refusal {
-    Refusal::new(503, "overloaded", "too many request bytes in flight")
-        .retry_after(1)
-        .closing()
-}
-
-pub fn body_too_large() -> Refusal {
-    Refusal::new(413, "body_too_large", "request body too large")
-}
-
-/// The bytes of request bodies that all requests together hold in memory.
-#[derive(Debug)]
-pub struct BodyBudget {
-    held: AtomicU64,
-    max: u64,
-}
-
-impl BodyBudget {
-    pub fn new(max: u64) -> Arc<BodyBudget> {
-        Arc::new(BodyBudget {
-            held: AtomicU64::new(0),
-            max,
-        })
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        let taken = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            held.checked_add(bytes).filter(|sum| *sum <= self.max)
-        });
-        taken.is_ok()
-    }
-}
-
-/// A part of the body budget, given back on drop.
-#[derive(Debug)]
-pub struct BodyShare {
-    budget: Arc<BodyBudget>,
-    bytes: u64,
-}
-
-impl BodyShare {
-    pub fn none_of(budget: &Arc<BodyBudget>) -> BodyShare {
-        BodyShare {
-            budget: Arc::clone(budget),
-            bytes: 0,
-        }
-    }
-
-    /// Makes it a share of so many bytes. `false`: there is no room.
-    pub fn resize(&mut self, bytes: u64) -> bool {
-        if bytes > self.bytes {
-            return self.grow(bytes - self.bytes);
-        }
-        self.budget.held.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
-        self.bytes = bytes;
-        true
-    }
-
-    fn grow(&mut self, by: u64) -> bool {
-        let granted = self.budget.take(by);
-        if granted {
-            self.bytes += by;
-        }
-        granted
-    }
-}
-
-impl Drop for BodyShare {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
-/// A request's whole body, and its share of the memory that all bodies have.
-#[derive(Debug)]
-pub struct Body {
-    pub bytes: Bytes,
-    share: Option<BodyShare>,
-}
-
-impl Body {
-    /// Counts `by` more bytes that are held for this request. `false`: there is no room.
-    pub fn grow(&mut self, by: u64) -> bool {
-        self.share.as_mut().is_none_or(|share| share.grow(by))
-    }
-
-    /// A body that the gateway made itself.
-    pub fn own(bytes: Bytes) -> Body {
-        Body { bytes, share: None }
-    }
-}
-
 /// Reads the whole body, bounded in size and in the client's silence.
 pub async fn read_body(
     session: &mut ServerSession,
@@ -232,14 +139,11 @@ pub async fn read_body(
     budget: &Arc<BodyBudget>,
 ) -> Result<Body, Refusal> {
     if session.is_body_empty() {
-        return Ok(Body {
-            bytes: Bytes::new(),
-            share: None,
-        });
+        return Ok(Body::own(Bytes::new()));
     }
     if expects_continue(session.req_header()) {
         let unwilling = session.write_continue_response().await;
-        unwilling.map_err(|_| client_left())?;
+        unwilling.map_err(|_| Refusal::client_left())?;
     }
     let mut share = BodyShare::none_of(budget);
     let silence = Duration::from_millis(limits.body_read_timeout_ms);
@@ -258,10 +162,10 @@ pub async fn read_body(
         };
         length += chunk.len() as u64;
         if length > limits.body_bytes_max {
-            return Err(body_too_large().closing());
+            return Err(Refusal::body_too_large().closing());
         }
         if !share.grow(chunk.len() as u64) {
-            return Err(overloaded());
+            return Err(Refusal::overloaded());
         }
         match (&first, rest.is_empty()) {
             (None, true) => first = Some(chunk),
@@ -278,15 +182,7 @@ pub async fn read_body(
     } else {
         rest.freeze()
     };
-    Ok(Body {
-        bytes,
-        share: Some(share),
-    })
-}
-
-/// Said of a client that went away before its request was whole; nobody reads it.
-pub fn client_left() -> Refusal {
-    Refusal::new(499, "client_gone", "the client went away").closing()
+    Ok(Body::read(bytes, share))
 }
 
 fn expects_continue(header: &RequestHeader) -> bool {
@@ -332,17 +228,6 @@ mod tests {
         ] {
             assert!(!has_unsafe_path(path), "{path}");
         }
-    }
-
-    #[test]
-    fn the_body_budget_is_given_back() {
-        let budget = BodyBudget::new(10);
-        let mut one = BodyShare::none_of(&budget);
-        assert!(one.grow(4) && one.grow(6));
-        assert!(!one.grow(1));
-        assert!(!budget.take(1));
-        drop(one);
-        assert!(budget.take(10));
     }
 
     #[test]

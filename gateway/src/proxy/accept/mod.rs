@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentledger_ledger::Outcome;
+use agentledger_ledger::{Hold, Name};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -20,34 +20,34 @@ use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
 use ulid::Ulid;
 
-use crate::estimate_reason;
-use crate::plugin::{Billing, Dialect};
+use crate::plugin::Billing;
 use crate::proxy::accept::control_proxy;
 use crate::proxy::decide;
-use crate::proxy::fetch::deferred::{DeferredHold, defer};
-use crate::proxy::fetch::{bill_of_answer, fetch};
-use crate::proxy::forward::sign::refuse_foreign;
-use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
+use crate::proxy::fetch::deferred::defer;
+use crate::proxy::fetch::fetch;
+use crate::proxy::forward::{Failed, forward, outgoing};
+use crate::proxy::identify::aws_signature::refuse_foreign;
 use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
-use crate::proxy::relay::{Relayed, relay};
+use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::report;
-use crate::proxy::reserve::extend::{self, Unbounded};
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation};
 use crate::proxy::sanitize::{check_head, is_websocket, read_body};
 use crate::proxy::session;
-use crate::proxy::session::SessionEnd;
-use crate::proxy::settle::{AnswerEnd, settle, unanswered};
+use crate::proxy::settle::unanswered::settle_unanswered;
+use crate::proxy::settle::{AnswerEnd, bill_of_answer, settle};
+use crate::proxy::shared::allowance::Unbounded;
+use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::drain::DrainPhase;
-use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Gateway, ProviderEndpoint};
+use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
 use crate::proxy::socket;
+use crate::rates::Grant;
 
-/// How long, and how much, a refused client may go on sending before its connection is closed.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 8 << 20;
 /// How long a connection may be silent between two requests.
 const KEPT_IDLE: Duration = Duration::from_secs(60);
 
@@ -109,23 +109,6 @@ impl HttpServerApp for Accept {
     }
 }
 
-/// A refusal, and in whose dialect it is said.
-pub struct RefusedRequest {
-    refusal: Refusal,
-    endpoint: Option<Arc<ProviderEndpoint>>,
-    operation: String,
-}
-
-impl RefusedRequest {
-    pub fn new(refusal: Refusal, endpoint: Option<&Arc<ProviderEndpoint>>, operation: &str) -> RefusedRequest {
-        RefusedRequest {
-            refusal,
-            endpoint: endpoint.cloned(),
-            operation: operation.to_owned(),
-        }
-    }
-}
-
 /// Serves one request. `false`: the connection cannot be used again.
 async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
     let has_body = !session.is_body_empty();
@@ -152,43 +135,6 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
         Ok(reusable) => reusable,
         Err(refused) => send_refusal(gateway, session, &refused).await,
     }
-}
-
-/// Tells a refusal. `false`: the connection cannot be used again.
-pub async fn send_refusal(gateway: &Gateway, session: &mut ServerSession, refused: &RefusedRequest) -> bool {
-    let name = refused
-        .endpoint
-        .as_ref()
-        .map_or("", |endpoint| endpoint.provider.name.as_str());
-    report::refused(gateway, name, &refused.refusal);
-    let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
-        .endpoint
-        .as_ref()
-        .map(|endpoint| (&endpoint.plugin.dialect, refused.operation.as_str()));
-    let unread = !session.is_body_done();
-    if unread {
-        session.set_keepalive(None);
-    }
-    refuse(session, &refused.refusal, dialect).await;
-    if unread {
-        linger(session).await;
-    }
-    !refused.refusal.close && !unread
-}
-
-/// Takes in what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the
-/// client would never read why.
-async fn linger(session: &mut ServerSession) {
-    let taken = async {
-        let mut bytes = 0;
-        while let Ok(Some(chunk)) = session.read_request_body().await {
-            bytes += chunk.len();
-            if bytes > LINGER_BYTES_MAX {
-                break;
-            }
-        }
-    };
-    let _ = timeout(LINGER, taken).await;
 }
 
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
@@ -230,7 +176,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     let _running = report::begun(gateway);
     decide::bind(gateway, &mut exchange).map_err(refused)?;
     session::admit(gateway, &exchange).map_err(refused)?;
-    exchange.session_end = SessionEnd::of(gateway, &exchange);
+    exchange.session_end = SessionEnd::of(&gateway.ledger, &exchange);
 
     if !exchange.is_metered() {
         let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
@@ -266,7 +212,13 @@ async fn pass_unmetered(
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     match forward(gateway, exchange, &outgoing, session, at_once).await {
         Ok(answer) => {
-            let relayed = relay(gateway, exchange, answer, false, headers, &mut Unbounded, session).await;
+            let options = RelayOptions {
+                hide_usage: false,
+                headers,
+                allowance: &mut Unbounded,
+                lines: None,
+            };
+            let relayed = relay(gateway, exchange, answer, options, session).await;
             Ok(relayed.finish(session).await)
         }
         Err(
@@ -285,7 +237,7 @@ async fn metered(
 ) -> Result<bool, Refusal> {
     let Reservation {
         mut hold,
-        mut rates,
+        rates,
         input_tokens,
         changes,
         headers,
@@ -301,28 +253,40 @@ async fn metered(
         }
     };
     let _stream = exchange.inspected.call.stream.then(|| gateway.metrics.stream_opened());
-    let on_disk = async { hold.durable().await.map_err(|error| extend::ledger_stopped(&error)) };
+    let on_disk = async { hold.durable().await.map_err(|error| Refusal::ledger_stopped(&error)) };
     let forwarded = forward(gateway, &exchange, &outgoing, session, on_disk).await;
     let answer = match forwarded {
         Ok(answer) => answer,
-        Err(failed) => return unanswered_end(gateway, &exchange, hold, failed, &verdict),
+        Err(failed) => return settle_unanswered(gateway, &exchange, hold, failed, &verdict),
     };
     // The request has been sent: a stream of minutes need not keep its megabytes.
     outgoing.body = Bytes::new();
     exchange.inspected.release_body();
     let relayed = {
-        let mut bounded = allowance.bind(&mut hold);
-        relay(
-            gateway,
-            &exchange,
-            answer,
-            outgoing.usage_injected,
-            &headers,
-            &mut bounded,
-            session,
-        )
-        .await
+        let options = RelayOptions {
+            hide_usage: outgoing.usage_injected,
+            headers: &headers,
+            allowance: &mut allowance.bind(&mut hold),
+            lines: None,
+        };
+        relay(gateway, &exchange, answer, options, session).await
     };
+    settle_or_defer(gateway, exchange, hold, rates, verdict, input_tokens, &relayed);
+    drop(shadow);
+    Ok(relayed.finish(session).await)
+}
+
+/// The end of a relayed answer: settled, or deferred where the provider goes on working. What it took of the rates is free
+/// before the client sees the end: its next request must find its permit.
+fn settle_or_defer(
+    gateway: &Arc<Gateway>,
+    mut exchange: Box<Exchange>,
+    hold: Hold,
+    mut rates: Grant,
+    verdict: Vec<Name>,
+    input_tokens: u64,
+    relayed: &Relayed,
+) {
     report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
     let bill = bill_of_answer(&exchange, &relayed.metered);
     if let Some(bill) = bill.filter(|_| continues_in_background(&exchange, &relayed)) {
@@ -333,9 +297,7 @@ async fn metered(
             input_tokens,
             ttfb_ms: relayed.ttfb_ms,
         };
-        defer(gateway, bill, waiting);
-        drop((rates, shadow));
-        return Ok(relayed.finish(session).await);
+        return defer(gateway, bill, waiting);
     }
     let ended = AnswerEnd {
         end: relayed.end,
@@ -345,9 +307,6 @@ async fn metered(
         input_tokens,
     };
     settle(gateway, &mut exchange, hold, Some(&mut rates), &relayed.metered, &ended);
-    // Before the client sees the end: its next request must find its place free.
-    drop((rates, shadow));
-    Ok(relayed.finish(session).await)
 }
 
 /// A background request whose work goes on at the provider, whatever became of this answer.
@@ -355,48 +314,4 @@ fn continues_in_background(exchange: &Exchange, relayed: &Relayed) -> bool {
     let metered = &relayed.metered;
     let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
     exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished
-}
-
-/// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
-/// nothing; what it has received, and may bill, is entered as an estimate.
-fn unanswered_end(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    hold: agentledger_ledger::Hold,
-    failed: Failed,
-    verdict: &[agentledger_ledger::Name],
-) -> Result<bool, Refusal> {
-    match failed {
-        Failed::Unsent(refusal) => {
-            hold.void(&refusal.code);
-            Err(refusal)
-        }
-        Failed::NotTaken(refusal) => {
-            let settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
-            Err(refusal)
-        }
-        Failed::Unanswered(refusal) => {
-            let mut settlement = extend::abandoned(gateway, exchange, &hold, verdict);
-            settlement.outcome = Outcome::UpstreamFailed;
-            settlement.status = refusal.status;
-            settlement.estimate_reason = Some(estimate_reason::UPSTREAM_FAILED.into());
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
-            Err(refusal)
-        }
-        Failed::Cut(refusal) => {
-            let mut settlement = extend::abandoned(gateway, exchange, &hold, verdict);
-            settlement.outcome = Outcome::Cut;
-            settlement.status = refusal.status;
-            settlement.cost = settlement.cost.max(hold.held());
-            settlement.estimate_reason = Some(estimate_reason::CUT.into());
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
-            Err(refusal)
-        }
-        Failed::ClientGone => {
-            let settlement = extend::abandoned(gateway, exchange, &hold, verdict);
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
-            Ok(false)
-        }
-    }
 }

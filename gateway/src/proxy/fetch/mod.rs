@@ -12,17 +12,20 @@ use std::sync::Arc;
 use agentledger_ledger::{Amounts, BillId, Name, Settlement};
 use pingora::protocols::http::ServerSession;
 
-use crate::meter::{End, Metered};
+use crate::meter::End;
+use crate::meter::lines::Line;
 use crate::plugin::Billing;
 use crate::policy::CostEstimate;
 use crate::proxy::decide::{ExpectedCost, decide};
-use crate::proxy::fetch::deferred::DeferredHold;
-use crate::proxy::fetch::results::bill_of;
-use crate::proxy::forward::{Changes, Failed, client_gone, forward, outgoing};
-use crate::proxy::relay::{Relayed, relay};
+use crate::proxy::fetch::results::{BatchBill, bill_of};
+use crate::proxy::forward::{Failed, forward, outgoing};
+use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::report;
-use crate::proxy::reserve::extend::Unbounded;
-use crate::proxy::settle::{AnswerEnd, settlement};
+use crate::proxy::settle::{AnswerEnd, bill_of_answer, settlement};
+use crate::proxy::shared::allowance::{LineSink, Unbounded};
+use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::deferred_holds::DeferredHold;
+use crate::proxy::shared::exchange::Changes;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -55,22 +58,46 @@ pub async fn fetch(
         ) => return Err(refusal),
         Err(Failed::ClientGone) => return Ok(false),
     };
-    let mut relayed = relay(gateway, &exchange, answer, false, headers, &mut Unbounded, session).await;
+    let mut lines = (exchange.billing == Billing::FetchedLines).then(|| PricedLines {
+        gateway,
+        exchange: &exchange,
+        bill: BatchBill::of(gateway, &exchange),
+    });
+    let options = RelayOptions {
+        hide_usage: false,
+        headers,
+        allowance: &mut Unbounded,
+        lines: lines.as_mut().map(|lines| lines as &mut dyn LineSink),
+    };
+    let relayed = relay(gateway, &exchange, answer, options, session).await;
+    let bill = lines.map(|lines| lines.bill);
     report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
     if (200..300).contains(&relayed.status) {
-        match exchange.billing {
-            Billing::FetchedLines => enter_lines(gateway, exchange, &mut relayed).await,
-            _ => enter_result(gateway, exchange, &relayed).await,
+        match bill {
+            Some(bill) => enter_lines(gateway, exchange, bill, &relayed).await,
+            None => enter_result(gateway, exchange, &relayed).await,
         }
     }
     Ok(relayed.finish(session).await)
 }
 
-async fn enter_lines(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &mut Relayed) {
-    let Some(results) = relayed.results.take() else { return };
+/// Prices the lines of a batch's results as they pass.
+struct PricedLines<'a> {
+    gateway: &'a Gateway,
+    exchange: &'a Exchange,
+    bill: BatchBill,
+}
+
+impl LineSink for PricedLines<'_> {
+    fn line(&mut self, line: Line) {
+        self.bill.add(self.gateway, self.exchange, line);
+    }
+}
+
+async fn enter_lines(gateway: &Arc<Gateway>, exchange: Exchange, bill: BatchBill, relayed: &Relayed) {
     let metered = &relayed.metered;
     let broken = metered.lines_broken > 0 || metered.plugin_errors > 0;
-    let entered = results.settlement(gateway, &exchange, relayed.end, relayed.complete, broken);
+    let entered = bill.settlement(gateway, &exchange, relayed.end, relayed.complete, broken);
     if let Some((settlement, bills)) = entered {
         enter(gateway, exchange, settlement, bills).await;
     }
@@ -131,12 +158,6 @@ async fn correct(gateway: &Arc<Gateway>, exchange: &Exchange, settlement: &Settl
         Ok(Err(error)) => tracing::error!(%error, "a result fetched late could not correct its entry"),
         Err(error) => tracing::error!(%error, "a result fetched late could not correct its entry"),
     }
-}
-
-/// The id under which an answer is billed once: whose it is, and its own.
-pub fn bill_of_answer(exchange: &Exchange, metered: &Metered) -> Option<BillId> {
-    let id = metered.bill_id.as_deref()?;
-    Some(BillId::of(&[&exchange.endpoint.name, id]))
 }
 
 /// Enters what no hold covers. The policies are asked now, when the model is known, for the budgets that count it.

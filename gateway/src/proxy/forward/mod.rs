@@ -19,9 +19,8 @@ use crate::plugin::{Billing, EditPoint};
 use crate::proxy::forward::breaker::Attempt;
 use crate::proxy::forward::pool::{ConnectError, Connection};
 use crate::proxy::forward::sign;
-use crate::proxy::relay::rewrite_links;
 use crate::proxy::report::{self, UpstreamError};
-use crate::proxy::sanitize::{client_left, is_ours, named_by_connection};
+use crate::proxy::sanitize::{is_ours, named_by_connection};
 use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -56,13 +55,6 @@ pub enum Failed {
     ClientGone,
 }
 
-/// Edits to the body: what the rules change, in the terms of the dialect's edit points.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    pub max_output: Option<u64>,
-    pub model: Option<String>,
-}
-
 /// Makes the upstream's request: ours taken off, the host set, the body edited where the rules ask for it.
 pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) -> Result<Outgoing, Refusal> {
     let (body, usage_injected, reencoded) = edited_body(exchange, changes)?;
@@ -71,7 +63,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let mut header =
         RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
     // What is read, or changed, must not come encoded.
-    let as_it_is = exchange.is_read() || rewrite_links::has_links(exchange);
+    let as_it_is = exchange.is_read() || exchange.has_links();
     let of_one_hop = named_by_connection(client);
     let signing = sign::credentials(&exchange.endpoint, client);
     for (name, value) in &client.headers {
@@ -205,7 +197,7 @@ pub async fn forward(
     let (connected, on_disk) = tokio::select! {
         biased;
         both = async { tokio::join!(connect(gateway, exchange, outgoing), durable) } => both,
-        () = client_gone(session) => return Err(Failed::Unsent(client_left())),
+        () = client_gone(session) => return Err(Failed::Unsent(Refusal::client_left())),
         stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
     on_disk.map_err(Failed::Unsent)?;
@@ -372,17 +364,4 @@ async fn send_and_wait(
         () = client_gone(session) => Err(Trouble::ClientGone),
         stop = stopped(gateway, exchange) => Err(Trouble::Stopped(stop)),
     }
-}
-
-/// Ends when the client is surely gone; never for one that only closed its sending side or sends its next request early.
-pub async fn client_gone(session: &mut ServerSession) {
-    if let Err(error) = session.read_body_or_idle(true).await {
-        // An early byte of a next request is no leaving; that connection is not used again.
-        if *error.etype() == pingora::ErrorType::ConnectError {
-            session.set_keepalive(None);
-            std::future::pending::<()>().await;
-        }
-        return;
-    }
-    std::future::pending().await
 }

@@ -8,10 +8,9 @@ use pingora::http::RequestHeader;
 use ring::{digest, hmac};
 
 use crate::config::AwsCredentials;
-use crate::proxy::shared::gateway::ProviderEndpoint;
-use crate::proxy::shared::reply::Refusal;
+use crate::proxy::identify::aws_signature::{ALGORITHM, authorization_of};
+use crate::proxy::shared::rules::ProviderEndpoint;
 
-pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The name under which Bedrock's runtime is signed for.
 const SERVICE: &str = "bedrock";
 /// Headers of the client that say who it is: the gateway's signature stands in their place.
@@ -52,36 +51,6 @@ pub fn credentials<'w>(endpoint: &'w ProviderEndpoint, client: &RequestHeader) -
 /// Whether a header says who the client is, and so is left out of a request that the gateway signs.
 pub fn is_replaced(name: &str) -> bool {
     CREDENTIALS.contains(&name)
-}
-
-/// Refuses a signature that AWS could not accept. Only where it is meant for AWS: elsewhere it is a key like any other.
-pub fn refuse_foreign(endpoint: &ProviderEndpoint, client: &RequestHeader) -> Result<(), Refusal> {
-    if endpoint.provider.dialect != "bedrock" {
-        return Ok(());
-    }
-    let presigned = client.uri.query().is_some_and(|query| {
-        let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
-        names.any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
-    });
-    let signed = authorization_of(client).is_some_and(|value| value.starts_with(ALGORITHM));
-    if presigned || (signed && endpoint.provider.aws.is_none()) {
-        let message = "an AWS signature covers the gateway's host and would not be accepted by Bedrock: send a Bedrock \
-                       API key instead (AWS_BEARER_TOKEN_BEDROCK, Authorization: Bearer), or let the gateway sign with \
-                       its own credentials (providers.extra.bedrock.access_key_id)";
-        return Err(Refusal::new(403, "signature_for_gateway", message).final_answer());
-    }
-    Ok(())
-}
-
-/// The access key id in a signature's `Authorization` value: it names the caller, and is no secret.
-pub fn access_key_id(authorization: &str) -> Option<&str> {
-    let parts = authorization.strip_prefix(ALGORITHM)?.split([',', ' ']);
-    let scope = parts.map(str::trim).find_map(|part| part.strip_prefix("Credential="))?;
-    scope.split('/').next().filter(|id| !id.is_empty())
-}
-
-fn authorization_of(client: &RequestHeader) -> Option<&str> {
-    Some(client.headers.get("authorization")?.to_str().ok()?.trim())
 }
 
 /// Puts the date, the session's token and the signature into a request that is complete but for them, its host included.

@@ -1,5 +1,6 @@
 //! Second step: which provider is meant, and who is asking.
 
+pub mod aws_signature;
 pub mod azure;
 
 use std::collections::BTreeMap;
@@ -12,45 +13,13 @@ use pingora::http::RequestHeader;
 use crate::base64;
 use crate::config::{Absence, AbsentProvider, Limits, Paths, UnknownRoutes};
 use crate::plugin::{Billing, WEBSOCKET};
-use crate::proxy::forward::sign;
+use crate::proxy::identify::aws_signature;
 use crate::proxy::identify::azure;
 use crate::proxy::sanitize::is_websocket;
-use crate::proxy::shared::gateway::{ProviderEndpoint, Rules};
+use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
 use crate::secret::Secret;
-
-/// Who asks, as far as the request says. Empty names: not said. All but the key are as true as the client.
-#[derive(Clone)]
-pub struct Identity {
-    pub key: Secret<String>,
-    /// Keyed hash of the whole key, 24 hex characters; empty without a key.
-    pub fingerprint: Name,
-    pub agent: Name,
-    pub session: Name,
-    pub user: Name,
-    pub task: Name,
-    pub tags: BTreeMap<Name, Name>,
-    /// What the client claims by header; told only where tenants are on.
-    pub tenant_claim: Option<Name>,
-    pub session_end: bool,
-    /// The trace that the client's `traceparent` names; empty for none. For the log.
-    pub trace: Name,
-    /// An SDK sends again what it got no answer to.
-    pub is_retry: bool,
-}
-
-/// What the path leads to.
-#[derive(Clone)]
-pub struct Target {
-    pub endpoint: Arc<ProviderEndpoint>,
-    /// Path after the provider's prefix, for the upstream.
-    pub path: String,
-    /// The same as the dialect knows it: another where the dialect is mounted.
-    pub dialect_path: String,
-    pub operation: Name,
-    pub path_model: Option<String>,
-    pub billing: Billing,
-}
 
 /// Finds the provider and the operation. Longest prefix first; several providers may share one (the root).
 pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<ProviderEndpoint>>)> {
@@ -335,7 +304,7 @@ fn credential(value: &str) -> String {
         }
     }
     // A signature is another one for each request: the key that it was made with stays.
-    sign::access_key_id(value).unwrap_or(value).to_owned()
+    aws_signature::access_key_id(value).unwrap_or(value).to_owned()
 }
 
 /// The value of a query parameter, decoded.
@@ -367,15 +336,6 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The query that goes upstream: as it came, without what was said to us.
-pub fn forwarded_query(query: &str) -> String {
-    query
-        .split('&')
-        .filter(|pair| !pair.starts_with("_agent_"))
-        .collect::<Vec<_>>()
-        .join("&")
 }
 
 #[cfg(test)]

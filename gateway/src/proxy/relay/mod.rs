@@ -3,6 +3,7 @@
 //! A framed stream passes frame by frame, so that it can end at a frame's end: when its hold runs out, when the
 //! upstream breaks off, when the gateway goes down. At most one incomplete frame is held back.
 
+pub mod head;
 pub mod rewrite_links;
 
 use std::pin::Pin;
@@ -15,19 +16,15 @@ use tokio::time::timeout;
 
 use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
 use crate::plugin::{Billing, Ending};
-use crate::proxy::fetch::results::BatchBill;
-use crate::proxy::forward::{Answer, client_gone};
+use crate::proxy::forward::Answer;
+use crate::proxy::relay::head::{Framing, head_for_client};
 use crate::proxy::relay::rewrite_links::LinkRewriter;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session::{StopReason, stopped};
+use crate::proxy::shared::allowance::{Allowance, LineSink};
+use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-
-/// Decides, as a stream grows, whether it may go on. The reserve step makes it from the hold.
-pub trait Allowance: Send {
-    /// `text_bytes`: text of the answer so far. `Err`: cut here, with this message.
-    fn covers(&mut self, text_bytes: u64) -> Result<(), String>;
-}
 
 /// How the answer ended, and what it said.
 pub struct Relayed {
@@ -38,8 +35,6 @@ pub struct Relayed {
     pub status: u16,
     /// The upstream's answer was read to its end, whether or not the client was there for it.
     pub complete: bool,
-    /// The bill of the lines, where the answer is such.
-    pub results: Option<BatchBill>,
     /// The last bytes for the client, to be written once the exchange is settled: a client that has seen the end of its
     /// answer finds it in the books.
     last: Last,
@@ -57,58 +52,37 @@ enum Last {
 /// How long the last event of a stream waits for the end of its body.
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
 
-/// Headers of an answer that belong to the hop.
-const NOT_PASSED_ON: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// What is done with an answer beside passing it on.
+pub struct RelayOptions<'a> {
+    /// Usage that the client did not ask for is hidden from it.
+    pub hide_usage: bool,
+    /// Headers of the gateway's own, for the head of the answer.
+    pub headers: &'a [(String, String)],
+    pub allowance: &'a mut dyn Allowance,
+    /// Takes the lines of a batch's results, where the answer is such.
+    pub lines: Option<&'a mut dyn LineSink>,
+}
 
-/// Writes the head of the answer and relays its body. `extra` are headers of the gateway's own.
+/// Writes the head of the answer and relays its body; the last bytes wait for [`Relayed::finish`].
 pub async fn relay(
     gateway: &Gateway,
     exchange: &Exchange,
     mut answer: Answer,
-    hide_usage: bool,
-    extra: &[(String, String)],
-    allowance: &mut dyn Allowance,
+    options: RelayOptions<'_>,
     session: &mut ServerSession,
 ) -> Relayed {
     let status = answer.header.status.as_u16();
-    let text_of = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
-    let facts = AnswerFacts {
-        operation: exchange.operation.clone(),
-        stream: exchange.inspected.call.stream,
-        lines: exchange.billing == Billing::FetchedLines,
-        hide_usage,
-        status: if exchange.is_read() { status } else { 0 },
-        content_type: text_of("content-type"),
-        content_encoding: text_of("content-encoding"),
-    };
-    let meter =
-        Meter::new(exchange.endpoint.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of);
-    let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
-    let framing = if session.is_http2() {
-        Framing::H2
-    } else if has_body && session.req_header().version == http::Version::HTTP_11 {
-        Framing::Chunked
-    } else {
-        Framing::UntilClose
-    };
-    // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
-    let may_change = exchange.is_metered() && exchange.inspected.call.stream && (200..300).contains(&status);
+    let meter = meter(exchange, &answer.header, options.hide_usage);
     let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let links = LinkRewriter::of(exchange, session.req_header(), over_tls, &answer.header);
-    let head = head_for_client(&answer.header, framing, may_change || links.is_some(), extra);
+    // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
+    let may_change = exchange.is_metered() && exchange.inspected.call.stream && is_success(status);
+    let framing = Framing::of(exchange, status, session);
+    let head = head_for_client(&answer.header, framing, may_change || links.is_some(), options.headers);
     let mut pump = Pump {
         exchange,
         meter,
-        results: (exchange.billing == Billing::FetchedLines).then(|| BatchBill::of(gateway, exchange)),
+        lines: options.lines,
         held: BytesMut::new(),
         ready: Vec::new(),
         links,
@@ -118,41 +92,16 @@ pub async fn relay(
     let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
         (End::ClientGone, Last::Nothing)
     } else {
-        pump.run(gateway, &mut answer, allowance, session).await
+        pump.run(gateway, &mut answer, options.allowance, session).await
     };
-    let mut complete = end == End::Completed;
-    let is_made = !pump.meter.is_framed() || pump.results.is_some();
-    if end == End::ClientGone && exchange.is_read() && (200..300).contains(&status) && is_made {
-        // A whole answer is made and billed whether or not it is read: it is read for the books.
-        let idle = exchange.endpoint.provider.timeouts.idle;
-        loop {
-            match timeout(idle, answer.connection.session.read_response_body()).await {
-                Ok(Ok(Some(chunk))) => {
-                    pump.meter.push(&chunk, &mut |_| {});
-                    pump.take_lines(gateway);
-                }
-                Ok(Ok(None)) => {
-                    complete = true;
-                    break;
-                }
-                _ => break,
-            }
-        }
-    }
-    let (ttfb_ms, links) = (pump.ttfb_ms, pump.links.take());
-    let (metered, leftover, results) = pump.finish(gateway);
-    let last = match last {
-        Last::Finish(bytes) if !leftover.is_empty() && end == End::Completed => {
-            let mut all = BytesMut::from(&bytes[..]);
-            all.extend_from_slice(&leftover);
-            Last::Finish(all.freeze())
-        }
-        last => last,
+    let is_made = !pump.meter.is_framed() || pump.lines.is_some();
+    let complete = if end == End::ClientGone && exchange.is_read() && is_success(status) && is_made {
+        pump.read_to_end(&mut answer).await
+    } else {
+        end == End::Completed
     };
-    let last = match (last, links) {
-        (Last::Finish(bytes), Some(links)) => Last::Finish(links.finish(exchange, &bytes)),
-        (last, _) => last,
-    };
+    let ttfb_ms = pump.ttfb_ms;
+    let (metered, last) = pump.finish(end, last);
     if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
         exchange.endpoint.upstream.release(answer.connection).await;
     } else {
@@ -165,9 +114,27 @@ pub async fn relay(
         ttfb_ms,
         status,
         complete,
-        results,
         last,
     }
+}
+
+/// What reads the answer's usage while its bytes pass.
+fn meter(exchange: &Exchange, header: &ResponseHeader, hide_usage: bool) -> Meter {
+    let text_of = |name: &str| header.headers.get(name).and_then(|value| value.to_str().ok());
+    let facts = AnswerFacts {
+        operation: exchange.operation.clone(),
+        stream: exchange.inspected.call.stream,
+        lines: exchange.billing == Billing::FetchedLines,
+        hide_usage,
+        status: if exchange.is_read() { header.status.as_u16() } else { 0 },
+        content_type: text_of("content-type"),
+        content_encoding: text_of("content-encoding"),
+    };
+    Meter::new(exchange.endpoint.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of)
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
 }
 
 impl Relayed {
@@ -189,7 +156,7 @@ impl Relayed {
 struct Pump<'a> {
     exchange: &'a Exchange,
     meter: Meter,
-    results: Option<BatchBill>,
+    lines: Option<&'a mut dyn LineSink>,
     /// Bytes of an incomplete frame.
     held: BytesMut,
     /// Pieces that may go on, in order.
@@ -229,7 +196,7 @@ impl Pump<'_> {
                 Next::Chunk(chunk) => {
                     self.ttfb_ms.get_or_insert_with(|| elapsed_ms(self.exchange));
                     let cut = self.take(&chunk, allowance);
-                    self.take_lines(gateway);
+                    self.take_lines();
                     if let Some(message) = cut {
                         return (End::Cut, self.ending(gateway, Ending::BudgetExceeded, &message));
                     }
@@ -352,11 +319,27 @@ impl Pump<'_> {
         cut
     }
 
-    /// Prices the lines that have come.
-    fn take_lines(&mut self, gateway: &Gateway) {
-        if let Some(results) = &mut self.results {
+    /// Hands on the lines that have come.
+    fn take_lines(&mut self) {
+        if let Some(lines) = &mut self.lines {
             for line in self.meter.take_lines() {
-                results.add(gateway, self.exchange, line);
+                lines.line(line);
+            }
+        }
+    }
+
+    /// Reads the rest of an answer whose client has left: a whole answer is made and billed whether or not it is read, so it
+    /// is read for the books. Whether its end was reached.
+    async fn read_to_end(&mut self, answer: &mut Answer) -> bool {
+        let idle = self.exchange.endpoint.provider.timeouts.idle;
+        loop {
+            match timeout(idle, answer.connection.session.read_response_body()).await {
+                Ok(Ok(Some(chunk))) => {
+                    self.meter.push(&chunk, &mut |_| {});
+                    self.take_lines();
+                }
+                Ok(Ok(None)) => return true,
+                _ => return false,
             }
         }
     }
@@ -364,7 +347,7 @@ impl Pump<'_> {
     /// The bytes that end a framed stream with the dialect's error; a break for any other answer.
     fn ending(&mut self, gateway: &Gateway, ending: Ending, message: &str) -> Last {
         // Lines have no ending of their own: one cut short must not look whole.
-        if !self.meter.is_framed() || self.results.is_some() {
+        if !self.meter.is_framed() || self.lines.is_some() {
             return Last::Break;
         }
         let (dialect, operation) = self.exchange.dialect();
@@ -384,8 +367,8 @@ impl Pump<'_> {
         }
     }
 
-    /// What the meter read, and the bytes it held back to the end.
-    fn finish(mut self, gateway: &Gateway) -> (Metered, Bytes, Option<BatchBill>) {
+    /// What the meter read, and the last bytes for the client: with those that were held back to the end.
+    fn finish(mut self, end: End, last: Last) -> (Metered, Last) {
         let mut leftover = BytesMut::new();
         let held = &mut self.held;
         let metered = self.meter.finish(&mut |piece| {
@@ -395,8 +378,20 @@ impl Pump<'_> {
             }
         });
         leftover.extend_from_slice(held);
-        self.take_lines(gateway);
-        (metered, leftover.freeze(), self.results)
+        self.take_lines();
+        let last = match last {
+            Last::Finish(bytes) if !leftover.is_empty() && end == End::Completed => {
+                let mut all = BytesMut::from(&bytes[..]);
+                all.extend_from_slice(&leftover);
+                Last::Finish(all.freeze())
+            }
+            last => last,
+        };
+        let last = match (last, self.links) {
+            (Last::Finish(bytes), Some(links)) => Last::Finish(links.finish(self.exchange, &bytes)),
+            (last, _) => last,
+        };
+        (metered, last)
     }
 }
 
@@ -416,42 +411,4 @@ fn joined(pieces: Vec<Bytes>) -> Bytes {
             all.freeze()
         }
     }
-}
-
-/// How the client learns where a body without a length ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    H2,
-    Chunked,
-    /// HTTP/1.0, or no body at all.
-    UntilClose,
-}
-
-/// The head as the upstream sent it, without what belongs to the hop.
-fn head_for_client(
-    from: &ResponseHeader,
-    framing: Framing,
-    length_may_change: bool,
-    extra: &[(String, String)],
-) -> ResponseHeader {
-    let mut head = from.clone();
-    for name in NOT_PASSED_ON {
-        head.remove_header(name);
-    }
-    if length_may_change {
-        head.remove_header("content-length");
-    }
-    head.set_version(if framing == Framing::H2 {
-        http::Version::HTTP_2
-    } else {
-        http::Version::HTTP_11
-    });
-    for (name, value) in extra {
-        // Ours alone: an upstream that says the same is overruled. A value that is no header value is left out.
-        let _ = head.insert_header(name.clone(), value.as_str());
-    }
-    if framing == Framing::Chunked && !head.headers.contains_key("content-length") {
-        let _ = head.insert_header("Transfer-Encoding", "chunked");
-    }
-    head
 }

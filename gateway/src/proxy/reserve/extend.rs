@@ -5,27 +5,13 @@ use agentledger_ledger::{Amounts, Hold, Kind, LedgerError, Name, Outcome, Settle
 
 use crate::estimate_reason;
 use crate::meter::Metered;
-use crate::proxy::relay::Allowance;
 use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of, input_estimate};
 use crate::proxy::settle::unanswered;
+use crate::proxy::shared::allowance::Allowance;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
 use crate::proxy::shared::reply::Refusal;
-
-/// Texts shorter than these teach nothing of a model's ratio: what stands around them weighs more.
-const LEARNED_INPUT_BYTES_MIN: u64 = 512;
-const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
-
-/// Nothing is spent that cannot be written down.
-pub fn ledger_stopped(error: &LedgerError) -> Refusal {
-    tracing::error!(%error, "the ledger takes no more: requests are refused");
-    Refusal::new(
-        503,
-        "ledger_unavailable",
-        "the ledger cannot write; requests are refused until it can",
-    )
-}
 
 /// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
 #[derive(Clone, Copy, Debug)]
@@ -124,50 +110,4 @@ impl BoundAllowance<'_> {
         }
         Ok(())
     }
-}
-
-/// For operations that are not held.
-pub struct Unbounded;
-
-impl Allowance for Unbounded {
-    fn covers(&mut self, _text_bytes: u64) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-/// What an exact answer teaches about its model's bytes per token.
-pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
-    if settlement.estimate_reason.is_some()
-        || settlement.outcome != Outcome::Completed
-        || settlement.usage.input_tokens() == 0
-    {
-        return;
-    }
-    let usage = &settlement.usage;
-    let text = &exchange.inspected.text;
-    let plain = !exchange.inspected.has_media && text.bytes() >= LEARNED_INPUT_BYTES_MIN;
-    let input = plain.then(|| (text.bytes(), usage.input_tokens()));
-    let visible = usage.get(Kind::Output).saturating_sub(settlement.reasoning);
-    let output = Some((metered.text.bytes(), visible)).filter(|(bytes, _)| *bytes >= LEARNED_OUTPUT_BYTES_MIN);
-    let all = usage.get(Kind::Output);
-    gateway
-        .estimator
-        .learn(&exchange.inspected.call.model, input, output, all);
-}
-
-/// The client left before the answer began: the upstream has the request and may bill its input, and more.
-pub fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &[Name]) -> Settlement {
-    let mut settlement = unanswered(gateway, exchange, Outcome::ClientGone, 0, verdict);
-    let tokens = input_estimate(gateway, exchange, &exchange.rules.config.hold);
-    settlement.usage.set(Kind::Input, tokens);
-    if let Some(found) = find_for(exchange, &exchange.inspected.call.model) {
-        settlement.cost = found
-            .quote
-            .cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
-        let tier = exchange.inspected.call.service_tier.as_deref();
-        settlement.price = Some(found.quote.reference(tier));
-    }
-    settlement.upper_bound = Some(hold.held().max(settlement.cost));
-    settlement.estimate_reason = Some(Name::from(estimate_reason::CLIENT_GONE));
-    settlement
 }

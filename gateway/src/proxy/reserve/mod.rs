@@ -12,19 +12,19 @@ use agentledger_ledger::{Hold, Mode, Name};
 
 use crate::plugin::EditPoint;
 use crate::policy::{Requested, Route, Verdict, When};
+use crate::price::StatedPrice;
 use crate::proxy::decide::{decide, denied, in_shadow};
-use crate::proxy::forward::Changes;
-use crate::proxy::report;
+use crate::proxy::report::{self, Budget};
 use crate::proxy::reserve::estimate::{HoldEstimate, estimate, unpriced};
 use crate::proxy::reserve::extend::StreamAllowance;
 use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind, PlacedHold, WaitPolicy, place, warning};
 use crate::proxy::reserve::rates;
-use crate::proxy::sanitize::client_left;
 use crate::proxy::session;
 use crate::proxy::session::stopped;
+use crate::proxy::shared::exchange::Changes;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::{StatedPrice, find_for};
+use crate::proxy::shared::pricing::find_for;
 use crate::proxy::shared::reply::Refusal;
 use crate::rates::Grant;
 
@@ -105,9 +105,33 @@ fn settled_on(
     attempt: Result<Reservation, HoldRefusal>,
 ) -> Result<Reservation, Refusal> {
     attempt.map_err(|hold_refusal| {
-        report::hold_refusal(gateway, exchange, &hold_refusal);
+        report_refusal(gateway, exchange, &hold_refusal);
         *hold_refusal.refusal
     })
+}
+
+/// Counts a request that got no hold, and notifies of the budget that is used up.
+fn report_refusal(gateway: &Gateway, exchange: &Exchange, refused: &HoldRefusal) {
+    if refused.account.is_empty() {
+        return;
+    }
+    report::denied_on(gateway, exchange, &refused.account, &refused.refusal.code);
+    match refused.refusal.code.as_str() {
+        rates::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
+        "budget_exceeded" => {
+            if let Some(exhausted) = &refused.exhausted {
+                let budget = Budget {
+                    account: &refused.account,
+                    window: exhausted.window,
+                    unit: exhausted.unit,
+                    spent: exhausted.standing.posted,
+                    limit: exhausted.standing.limit,
+                };
+                report::budget_exceeded(gateway, exchange, &budget);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What a policy says of models without a price changes what this one is estimated to cost.
@@ -140,7 +164,7 @@ async fn wait(
     }
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
-        () = patience.gone => Err(client_left()),
+        () = patience.gone => Err(Refusal::client_left()),
         stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
@@ -327,7 +351,7 @@ fn clamped(
     let Some(most) = clamp.filter(|most| estimate.named_output.is_none_or(|named| named > *most)) else {
         return Ok((estimate, Changes::default()));
     };
-    if !can_clamp(exchange) {
+    if !exchange.inspected.can_clamp() {
         // What cannot be clamped is not let through unclamped.
         let message = "a policy limits the output of this request, and this operation has no such limit";
         let refusal = Refusal::new(403, "cannot_clamp", message).final_answer();
@@ -338,12 +362,4 @@ fn clamped(
         model: None,
     };
     Ok((estimate.clamped_to(exchange, most), changes))
-}
-
-pub fn can_clamp(exchange: &Exchange) -> bool {
-    let editable = exchange.inspected.edit_point(|point| match point {
-        EditPoint::MaxOutput(path) => Some(path),
-        _ => None,
-    });
-    editable.is_some()
 }

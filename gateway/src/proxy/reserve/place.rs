@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 use agentledger_ledger::{BooksError, Bound, Hold, Mode, Name, Obstacle, Standing, Unit, Usd, Window};
 
 use crate::policy::RequestedBound;
-use crate::proxy::forward::Changes;
-use crate::proxy::reserve::can_clamp;
 use crate::proxy::reserve::estimate::HoldEstimate;
-use crate::proxy::reserve::extend::ledger_stopped;
-use crate::proxy::sanitize::client_left;
 use crate::proxy::session::stopped;
+use crate::proxy::shared::exchange::Changes;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -121,7 +118,7 @@ pub async fn place(
         // Made before the books are asked: a hold that ends in between is not missed.
         let freed = gateway.ledger.freed();
         let permit = gateway.ledger.admit().await;
-        let permit = permit.map_err(|error| HoldRefusal::fatal(ledger_stopped(&error)))?;
+        let permit = permit.map_err(|error| HoldRefusal::fatal(Refusal::ledger_stopped(&error)))?;
         let basis = Name::from(estimate.basis);
         let reserved = gateway
             .ledger
@@ -158,7 +155,7 @@ pub async fn place(
             Obstacle::Held if waiting_since.elapsed() < patience.longest => tokio::select! {
                 () = freed => {}
                 () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
-                () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(client_left())),
+                () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
                 stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
             },
             Obstacle::Held => {
@@ -191,7 +188,7 @@ pub async fn place(
 /// The maximum of output for each choice with which the request would fit what is left of the bound that refused it. `None`
 /// where even a short answer would not, or the request's output cannot be limited.
 fn affordable(exchange: &Exchange, estimate: &HoldEstimate, refused: &agentledger_ledger::Refusal) -> Option<u64> {
-    if !can_clamp(exchange) {
+    if !exchange.inspected.can_clamp() {
         return None;
     }
     let left = refused.standing.left();
@@ -263,21 +260,12 @@ fn dollars(nanos: i64) -> serde_json::Value {
     number.map_or(serde_json::Value::Null, serde_json::Value::Number)
 }
 
-/// The share of a limit that has been reached, in parts per million, where a warning is due: the highest threshold, or all of
-/// a limit that only warns.
-pub fn due_share(requested: &RequestedBound, standing: &Standing) -> Option<u32> {
-    if requested.bound.mode() == Mode::Watch && standing.posted >= standing.limit {
-        return Some(1_000_000);
-    }
-    requested.soft.reached(standing.posted, standing.limit)
-}
-
 /// `X-AgentLedger-Budget-Warning: daily=S/L monthly=S/L`, where a soft limit is reached or a watched one is exceeded.
 pub fn warning(requested: &[RequestedBound], standings: &[Standing]) -> Option<(String, String)> {
     let due = requested
         .iter()
         .zip(standings)
-        .any(|(requested, standing)| requested.bound.unit() == Unit::Usd && due_share(requested, standing).is_some());
+        .any(|(requested, standing)| requested.bound.unit() == Unit::Usd && requested.due_share(standing).is_some());
     if !due {
         return None;
     }

@@ -4,10 +4,6 @@
 pub mod progress;
 pub mod watch;
 
-use std::sync::Arc;
-
-use agentledger_ledger::{Ledger, Mark, Name};
-
 use crate::plugin::Ending;
 use crate::policy::History;
 use crate::proxy::session::progress::SessionStep;
@@ -98,38 +94,6 @@ impl StopReason {
         match self {
             StopReason::GoingDown => (Ending::ShuttingDown, "the gateway is going down; try again"),
             StopReason::Killed => (Ending::Denied, "this session was killed by an operator"),
-        }
-    }
-}
-
-/// The client said that its session ends with this call: it ends when this is dropped, however the call went.
-pub struct SessionEnd {
-    ledger: Arc<Ledger>,
-    tenant: Name,
-    session: Name,
-    /// The call is in the books, and so is its session.
-    pub is_entered: bool,
-}
-
-impl SessionEnd {
-    /// `None` where the client did not say so.
-    pub fn of(gateway: &Gateway, exchange: &Exchange) -> Option<SessionEnd> {
-        let identity = &exchange.identity;
-        (identity.session_end && !identity.session.is_empty()).then(|| SessionEnd {
-            ledger: Arc::clone(&gateway.ledger),
-            tenant: Name::clone(&exchange.tenant),
-            session: Name::clone(&identity.session),
-            is_entered: false,
-        })
-    }
-}
-
-impl Drop for SessionEnd {
-    fn drop(&mut self) {
-        let known = || self.ledger.sessions().running(&self.tenant, &self.session);
-        // What nobody knows, or is over already, is not worth an event.
-        if self.is_entered || known().is_some_and(|session| session.ended.is_none()) {
-            self.ledger.mark_session(&self.tenant, &self.session, Mark::Completed);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Eighth step: what the answer used becomes what it cost, and the hold ends, exactly once.
 
-use agentledger_ledger::{Entry, Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
+pub mod learn;
+pub mod unanswered;
+
+use agentledger_ledger::{BillId, Entry, Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
 
 use crate::estimate_reason;
 use crate::meter::{End, Metered, SettledUsage};
-use crate::proxy::fetch::bill_of_answer;
 use crate::proxy::report;
-use crate::proxy::reserve::extend;
+use crate::proxy::settle::learn::learn;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::{find_for, price};
@@ -87,7 +89,7 @@ pub fn settle(
         settlement.cost = settlement.cost.max(hold.held());
         settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
     }
-    extend::learn(gateway, exchange, metered, &settlement);
+    learn(gateway, exchange, metered, &settlement);
     if let Some(rates) = rates {
         let usage = &settlement.usage;
         rates.used_tokens(usage.input_tokens().saturating_add(usage.output_tokens()));
@@ -157,29 +159,8 @@ fn upper_bound(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Opti
     found.quote.cost(&usage, tier)
 }
 
-/// The settlement of an exchange that got no answer: nothing was used, as far as anyone can tell.
-pub fn unanswered(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    outcome: Outcome,
-    status: u16,
-    verdict: &[Name],
-) -> Settlement {
-    Settlement {
-        at_ms: gateway.clock.now_ms(),
-        outcome,
-        status,
-        model: Name::from(exchange.inspected.call.model.as_str()),
-        usage: Usage::default(),
-        parts: Vec::new(),
-        reasoning: 0,
-        cost: Usd::ZERO,
-        reported_cost: None,
-        upper_bound: None,
-        price: None,
-        estimate_reason: None,
-        verdict: verdict.to_vec(),
-        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ttfb_ms: None,
-    }
+/// The id under which an answer is billed once: whose it is, and its own.
+pub fn bill_of_answer(exchange: &Exchange, metered: &Metered) -> Option<BillId> {
+    let id = metered.bill_id.as_deref()?;
+    Some(BillId::of(&[&exchange.endpoint.name, id]))
 }

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use agentledger_ledger::{Facts, Name};
+use agentledger_ledger::{Facts, Ledger, Mark, Name};
 use pingora::http::RequestHeader;
 use ulid::Ulid;
 
 use crate::plugin::{Billing, Dialect};
 use crate::policy::History;
-use crate::proxy::identify::{Identity, Target};
-use crate::proxy::inspect::Inspected;
-use crate::proxy::session::SessionEnd;
+use crate::price::StatedPrice;
 use crate::proxy::session::progress::SessionStep;
-use crate::proxy::shared::gateway::{ProviderEndpoint, Rules};
-use crate::proxy::shared::pricing::StatedPrice;
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
 
 /// What is known once the request is identified and inspected. A request keeps the rules it started with.
 pub struct Exchange {
@@ -63,7 +62,7 @@ impl Exchange {
         let query = header
             .uri
             .query()
-            .map(crate::proxy::identify::forwarded_query)
+            .map(forwarded_query)
             .filter(|query| !query.is_empty());
         let mut forward_path = format!("{base}{}", target.path);
         if let Some(query) = query {
@@ -102,6 +101,11 @@ impl Exchange {
         self.billing != Billing::Free
     }
 
+    /// Its answers bear addresses of the provider's own, which are rewritten.
+    pub fn has_links(&self) -> bool {
+        self.endpoint.plugin.links_of(&self.operation).is_some()
+    }
+
     pub fn dialect(&self) -> (&Arc<dyn Dialect>, &str) {
         (&self.endpoint.plugin.dialect, &self.operation)
     }
@@ -123,6 +127,54 @@ impl Exchange {
             task: self.identity.task.clone(),
             tags: self.identity.tags.clone(),
             path: Name::from(self.called_path.as_str()),
+        }
+    }
+}
+
+/// The query that goes upstream: as it came, without what was said to us.
+pub fn forwarded_query(query: &str) -> String {
+    query
+        .split('&')
+        .filter(|pair| !pair.starts_with("_agent_"))
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+/// Edits to the body: what the rules change, in the terms of the dialect's edit points.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub max_output: Option<u64>,
+    pub model: Option<String>,
+}
+
+/// The client said that its session ends with this call: it ends when this is dropped, however the call went.
+pub struct SessionEnd {
+    ledger: Arc<Ledger>,
+    tenant: Name,
+    session: Name,
+    /// The call is in the books, and so is its session.
+    pub is_entered: bool,
+}
+
+impl SessionEnd {
+    /// `None` where the client did not say so.
+    pub fn of(ledger: &Arc<Ledger>, exchange: &Exchange) -> Option<SessionEnd> {
+        let identity = &exchange.identity;
+        (identity.session_end && !identity.session.is_empty()).then(|| SessionEnd {
+            ledger: Arc::clone(ledger),
+            tenant: Name::clone(&exchange.tenant),
+            session: Name::clone(&identity.session),
+            is_entered: false,
+        })
+    }
+}
+
+impl Drop for SessionEnd {
+    fn drop(&mut self) {
+        let known = || self.ledger.sessions().running(&self.tenant, &self.session);
+        // What nobody knows, or is over already, is not worth an event.
+        if self.is_entered || known().is_some_and(|session| session.ended.is_none()) {
+            self.ledger.mark_session(&self.tenant, &self.session, Mark::Completed);
         }
     }
 }

@@ -2,36 +2,18 @@
 
 use agentledger_ledger::{Kind, Name, Part, PriceRef, Usage, Usd};
 
-use crate::config::Unpriced;
 use crate::estimate_reason;
 use crate::meter::{MeteredPart, SettledUsage};
-use crate::price::{Quote, Row};
+use crate::price::Unpriced;
+use crate::price::{Quote, Row, StatedPrice};
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{ProviderEndpoint, Rules};
+use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
 
 /// A price, and whether it is the model's own.
 pub struct FoundPrice<'a> {
     pub quote: Quote<'a>,
     /// Why it is a stand-in; `None`: the model's own row, or the operator's word.
     pub reason: Option<&'static str>,
-}
-
-/// What models without a row cost, in one exchange: a policy's word, else the config's.
-pub struct StatedPrice {
-    unpriced: Unpriced,
-    row: Option<Row>,
-}
-
-impl StatedPrice {
-    pub fn new(unpriced: Unpriced, provider: &Name) -> StatedPrice {
-        let row = Row::stated(provider.clone(), &unpriced);
-        StatedPrice { unpriced, row }
-    }
-}
-
-/// The price of a model at a provider. `None`: the model is unpriced and such are refused, or nothing is known.
-pub fn find<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, model: &str, at_ms: i64) -> Option<FoundPrice<'a>> {
-    own(rules, endpoint, model, at_ms).or_else(|| stand_in(rules, endpoint, None, at_ms))
 }
 
 /// The price of a model in an exchange.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentledger_ledger::LedgerError;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -47,7 +48,33 @@ impl Refusal {
         Refusal::new(400, code, message)
     }
 
-    /// What an exchange is told that cannot begin any more.
+    /// No memory left for further request bodies.
+    pub fn overloaded() -> Refusal {
+        Refusal::new(503, "overloaded", "too many request bytes in flight")
+            .retry_after(1)
+            .closing()
+    }
+
+    pub fn body_too_large() -> Refusal {
+        Refusal::new(413, "body_too_large", "request body too large")
+    }
+
+    /// Of a client that went away before its request was whole; nobody reads it.
+    pub fn client_left() -> Refusal {
+        Refusal::new(499, "client_gone", "the client went away").closing()
+    }
+
+    /// Nothing is spent that cannot be written down.
+    pub fn ledger_stopped(error: &LedgerError) -> Refusal {
+        tracing::error!(%error, "the ledger cannot write: requests are refused");
+        Refusal::new(
+            503,
+            "ledger_unavailable",
+            "the ledger cannot write; requests are refused until it can",
+        )
+    }
+
+    /// The answer to an exchange that cannot begin any more.
     pub fn going_down() -> Refusal {
         Refusal::new(503, "shutting_down", "the gateway is going down; try again")
             .retry_after(1)

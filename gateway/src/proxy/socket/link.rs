@@ -19,10 +19,11 @@ use crate::meter::frames::{Framer, Framing};
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Ending, Meaning, Sender, SocketMessage, Step};
 use crate::proxy::report::{self, UpstreamError};
-use crate::proxy::sanitize::BodyShare;
 use crate::proxy::session;
-use crate::proxy::shared::gateway::{Gateway, ProviderEndpoint};
+use crate::proxy::shared::body::BodyShare;
+use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::ProviderEndpoint;
 
 /// How long an end waits for the other end's close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use pingora::protocols::http::ServerSession;
 
-use crate::proxy::accept::send_refusal;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refused::send_refusal;
 
 /// Serves a connection that asks for an upgrade, to its end.
 pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {

@@ -17,19 +17,21 @@ use crate::plugin::outline::Outline;
 use crate::plugin::{Meaning, Medium, Step};
 use crate::proxy::decide;
 use crate::proxy::forward::edited_body;
-use crate::proxy::inspect::{Inspected, inspect};
+use crate::proxy::inspect::inspect;
 use crate::proxy::report;
 use crate::proxy::reserve::estimate;
-use crate::proxy::reserve::extend::{self, StreamAllowance};
+use crate::proxy::reserve::extend::StreamAllowance;
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation};
-use crate::proxy::sanitize::Body;
 use crate::proxy::session;
 use crate::proxy::settle::{AnswerEnd, settle, settlement};
+use crate::proxy::shared::body::Body;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Gateway, Rules};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::Rules;
 use crate::rates::Grant;
 use crate::telemetry::Running;
 
@@ -236,7 +238,7 @@ impl ConnectionAnswers {
             return Err(Refusal::new(429, "too_many_answers", message).retry_after(1));
         }
         let rules = self.gateway.rules.load_full();
-        let target = crate::proxy::identify::Target {
+        let target = crate::proxy::shared::identity::Target {
             path_model: self.state.lock().setting.model.clone(),
             ..self.who.target.clone()
         };
@@ -253,7 +255,7 @@ impl ConnectionAnswers {
         let (message, ..) = edited?;
         if let Some(held) = &unsent.0 {
             let durable = held.hold.durable().await;
-            durable.map_err(|error| extend::ledger_stopped(&error))?;
+            durable.map_err(|error| Refusal::ledger_stopped(&error))?;
         }
         exchange.inspected.release_body();
         let id = exchange.id;
@@ -549,7 +551,7 @@ impl ConnectionAnswers {
             let permit = ledger
                 .admit()
                 .await
-                .map_err(|error| extend::ledger_stopped(&error))
+                .map_err(|error| Refusal::ledger_stopped(&error))
                 .ok()?;
             let basis = Name::from("billed already");
             match ledger.reserve(permit, Arc::clone(&facts), &bounds, amounts, &basis) {

@@ -13,23 +13,28 @@ use ulid::Ulid;
 
 use super::wire::Wire;
 use crate::plugin::Billing;
-use crate::proxy::accept::RefusedRequest;
 use crate::proxy::decide;
 use crate::proxy::forward::coalesce::CoalescedWrites;
-use crate::proxy::forward::sign::refuse_foreign;
-use crate::proxy::forward::{Answer, Changes, Failed, forward, outgoing};
-use crate::proxy::identify::{Identity, Target, find_target, identify, in_terms_of_dialect, query_value};
-use crate::proxy::inspect::Inspected;
-use crate::proxy::relay::relay;
-use crate::proxy::reserve::extend::Unbounded;
+use crate::proxy::forward::{Answer, Failed, forward, outgoing};
+use crate::proxy::identify::aws_signature::refuse_foreign;
+use crate::proxy::identify::{find_target, identify, in_terms_of_dialect, query_value};
+use crate::proxy::relay::{RelayOptions, relay};
 use crate::proxy::reserve::place::warning;
 use crate::proxy::reserve::rates;
-use crate::proxy::sanitize::{Body, check_head};
-use crate::proxy::session::{self, SessionEnd};
+use crate::proxy::sanitize::check_head;
+use crate::proxy::session;
+use crate::proxy::shared::allowance::Unbounded;
+use crate::proxy::shared::body::Body;
 use crate::proxy::shared::drain::DrainPhase;
+use crate::proxy::shared::exchange::Changes;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::{Gateway, ProviderEndpoint};
+use crate::proxy::shared::exchange::SessionEnd;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::ProviderEndpoint;
 
 /// Longest wait for the upstream to switch.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
@@ -125,7 +130,7 @@ pub async fn ask_upstream(
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
     let extra_headers = extra_headers(gateway, &handshake).map_err(refused)?;
-    handshake.session_end = SessionEnd::of(gateway, &handshake);
+    handshake.session_end = SessionEnd::of(&gateway.ledger, &handshake);
     let answer = send(gateway, &handshake, session).await.map_err(refused)?;
     let Some(answer) = answer else { return Ok(None) };
     let who = ConnectionIdentity {
@@ -240,16 +245,13 @@ async fn opening(
     match answer.header.status.as_u16() {
         101 => {}
         401 | 403 | 429 | 500.. => {
-            let relayed = relay(
-                gateway,
-                &who.handshake,
-                answer,
-                false,
-                extra_headers,
-                &mut Unbounded,
-                session,
-            )
-            .await;
+            let options = RelayOptions {
+                hide_usage: false,
+                headers: extra_headers,
+                allowance: &mut Unbounded,
+                lines: None,
+            };
+            let relayed = relay(gateway, &who.handshake, answer, options, session).await;
             relayed.finish(session).await;
             return Ok(None);
         }

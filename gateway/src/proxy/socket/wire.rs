@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::meter::frames::websocket::{Message, SocketFramer, Violation, encode};
 use crate::plugin::Sender;
-use crate::proxy::sanitize::BodyShare;
+use crate::proxy::shared::body::BodyShare;
 
 const READ_BYTES: usize = 16 << 10;
 
