@@ -6,11 +6,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use agentledger::config::{self, Limits};
-use agentledger::meter::{AnswerFacts, AnswerReader, Meter};
-use agentledger::plugin::outline::outline;
-use agentledger::plugin::{AnswerFrame, Plugins, Request};
-use agentledger::price::PriceBook;
+use agentledger::testing::config::{self, Limits};
+use agentledger::testing::meter::{AnswerFacts, AnswerReader, Meter};
+use agentledger::testing::plugin::outline;
+use agentledger::testing::plugin::{AnswerFrame, Plugins, Request};
+use agentledger::testing::price::PriceBook;
 use agentledger_benches::{dialects, sample};
 use agentledger_ledger::{Kind, Usage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

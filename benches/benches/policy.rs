@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use agentledger::policy::{
+use agentledger::testing::Secret;
+use agentledger::testing::policy::{
     Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, PolicySet, Source,
     builtin_sources,
 };
-use agentledger::secret::Secret;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 

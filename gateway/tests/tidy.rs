@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agentledger::config::{self, Env, Known};
+use agentledger::testing::config::{self, Env, Known};
 
 use crate::harness::root;
 
@@ -199,7 +199,7 @@ fn the_readmes_configuration_and_policy_load() {
 
 /// As a gateway would that finds it in its folder.
 fn load_policy(lua: &str) {
-    use agentledger::policy;
+    use agentledger::testing::policy;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("readme.lua"), lua).unwrap();
     let loaded = policy::load_dir(

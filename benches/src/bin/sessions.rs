@@ -8,7 +8,7 @@ use std::error::Error;
 use std::process::Command;
 use std::sync::Arc;
 
-use agentledger::proxy::session::progress::{Bounds, SessionProgress};
+use agentledger::testing::progress::{Bounds, SessionProgress};
 use agentledger_benches::{process, sample};
 use agentledger_ledger::{Durability, Ledger, Name, Options, SystemClock, Usd};
 use tokio::runtime::Runtime;

@@ -51,7 +51,7 @@ pub fn run(path: Option<&Path>) -> Result<(), ServeCommandError> {
     tracing::info!("going down: running answers end first");
     // The data plane blocks while it drains; a second signal is heard meanwhile.
     let (hurry, hurried) = tokio::sync::oneshot::channel::<()>();
-    let listener = std::thread::spawn(move || {
+    let listener = std::thread::Builder::new().name("second-signal".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = signals.end() => drop(hurry),
@@ -59,6 +59,9 @@ pub fn run(path: Option<&Path>) -> Result<(), ServeCommandError> {
             }
         });
     });
+    if let Err(error) = &listener {
+        tracing::warn!(%error, "a second signal will not be heard");
+    }
     launched.stop(async {
         let _ = hurried.await;
     });

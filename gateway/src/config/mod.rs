@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::limits::Limits;
+use crate::limits::Limits;
 use crate::price::Unpriced;
 use crate::secret::Secret;
 pub use env::Env;

@@ -16,7 +16,9 @@ use tower::Service;
 use tower::layer::util::Identity;
 
 use super::access::{self, Denied, Origin};
-use super::{ControlError, ControlState, rpc};
+use super::error::ControlError;
+use super::rpc;
+use super::state::ControlState;
 
 /// Longest request of a method; none takes more than a few hundred bytes.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use agentledger_ledger::Kind;
 
-use super::books::now_ms;
-use super::rpc::RpcError;
-use super::{ControlState, wire};
+use super::error::RpcError;
+use super::ledger_view::now_ms;
+use super::state::ControlState;
+use super::wire;
 use crate::price::check::named;
 use crate::price::diff::{day, shown};
 use crate::price::{PriceBook, PriceSet, Row};

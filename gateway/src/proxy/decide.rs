@@ -6,6 +6,7 @@ use agentledger_ledger::Name;
 
 use crate::policy::{Balances, CallFacts, CostEstimate, Deny, PolicyFailure, Verdict};
 use crate::proxy::report;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -119,7 +120,7 @@ fn failed(failure: PolicyFailure) -> Refusal {
         "a policy failed; the request is refused"
     );
     let message = format!("policy {} failed; the request is refused", failure.policy);
-    Refusal::new(503, "policy_failed", message)
+    Refusal::new(RefusalCode::PolicyFailed, message)
         .field("policy", failure.policy)
         .final_answer()
 }
@@ -131,7 +132,8 @@ pub fn in_shadow(policy: &Name) -> Name {
 
 /// A policy's refusal, in its own words.
 pub fn denied(deny: &Deny) -> Refusal {
-    let refusal = Refusal::new(deny.status, &deny.code, deny.message.clone()).field("policy", deny.policy.to_string());
+    let refusal =
+        Refusal::foreign(deny.status, &deny.code, deny.message.clone()).field("policy", deny.policy.to_string());
     match deny.retry_after {
         Some(seconds) => refusal.retry_after(u64::from(seconds)),
         None => refusal.final_answer(),

@@ -5,7 +5,7 @@ use std::io::Read;
 use bytes::Bytes;
 use pingora::http::RequestHeader;
 
-use crate::config::Limits;
+use crate::limits::Limits;
 use crate::meter::Text;
 use crate::plugin::outline::form::{FormError, boundary, form};
 use crate::plugin::outline::{Outline, outline};
@@ -13,6 +13,7 @@ use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Plugin, Requ
 use crate::proxy::identify::method_of;
 use crate::proxy::report;
 use crate::proxy::shared::body::Body;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::inspected::Inspected;
@@ -36,7 +37,7 @@ pub fn inspect(
     let decoded = decode(header, &wire, limits.body_bytes_max, &mut |bytes| body.grow(bytes))?;
     let plain: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
     if plain.is_empty() {
-        return Err(Refusal::bad_request("empty_body", "the request has no body").final_answer());
+        return Err(Refusal::new(RefusalCode::EmptyBody, "the request has no body").final_answer());
     }
     let plugin = &target.endpoint.plugin;
     let info = plugin.dialect.info();
@@ -92,7 +93,7 @@ struct ReadBody {
 
 fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limits) -> Result<ReadBody, Refusal> {
     let content_type = header.headers.get("content-type").and_then(|value| value.to_str().ok());
-    let refused = |error: FormError| Refusal::bad_request(error.code(), error.to_string()).final_answer();
+    let refused = |error: FormError| Refusal::new(code_of(error), error.to_string()).final_answer();
     if let Some(boundary) = content_type.and_then(boundary) {
         let read = form(body, &boundary.map_err(refused)?, plugin.dialect.info()).map_err(refused)?;
         return Ok(ReadBody {
@@ -103,7 +104,7 @@ fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limi
         });
     }
     let found = outline(body, &plugin.request_shape, limits.json_depth_max)
-        .map_err(|error| Refusal::bad_request("invalid_json", error.to_string()).final_answer())?;
+        .map_err(|error| Refusal::new(RefusalCode::InvalidJson, error.to_string()).final_answer())?;
     let mut text = Text::default();
     text.add(body, &found);
     Ok(ReadBody {
@@ -117,7 +118,7 @@ fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limi
 fn refusal_of(error: DialectError) -> Refusal {
     match error {
         DialectError::Problem(problem) => {
-            let refusal = Refusal::bad_request(&problem.code, problem.message).final_answer();
+            let refusal = Refusal::foreign(400, &problem.code, problem.message).final_answer();
             match problem.param {
                 Some(param) => refusal.field("param", param),
                 None => refusal,
@@ -127,8 +128,7 @@ fn refusal_of(error: DialectError) -> Refusal {
             tracing::warn!(plugin, reason, "a plugin failed to read a request");
             // Unread means unmetered: budgets are not bypassed by a request that breaks a plugin.
             Refusal::new(
-                502,
-                "plugin_failed",
+                RefusalCode::PluginFailed,
                 format!("the {plugin} plugin could not read this request"),
             )
         }
@@ -155,7 +155,7 @@ fn decode(
         "zstd" => Box::new(zstd::stream::read::Decoder::new(body).map_err(|_| undecodable(&encoding))?),
         _ => {
             let message = "content-encoding must be gzip, deflate, br, zstd or identity";
-            return Err(Refusal::new(415, "unknown_encoding", message).final_answer());
+            return Err(Refusal::new(RefusalCode::UnknownEncoding, message).final_answer());
         }
     };
     let mut reader = reader;
@@ -177,7 +177,18 @@ fn decode(
 }
 
 fn undecodable(encoding: &str) -> Refusal {
-    Refusal::bad_request("bad_encoding", format!("the request body is not valid {encoding}")).final_answer()
+    Refusal::new(
+        RefusalCode::BadEncoding,
+        format!("the request body is not valid {encoding}"),
+    )
+    .final_answer()
+}
+
+fn code_of(error: FormError) -> RefusalCode {
+    match error {
+        FormError::NoBoundary => RefusalCode::MissingBoundary,
+        _ => RefusalCode::InvalidMultipart,
+    }
 }
 
 #[cfg(test)]

@@ -211,6 +211,11 @@ pub fn shadow_refused(gateway: &Gateway, exchange: &Exchange, policy: &str, code
 
 /// Tells of a refusal.
 pub fn refused(gateway: &Gateway, provider: &str, refusal: &Refusal) {
-    gateway.metrics.refused(provider, &refusal.code);
-    tracing::info!(provider, status = refusal.status, code = refusal.code, "refused");
+    gateway.metrics.refused(provider, refusal.code.as_str());
+    tracing::info!(
+        provider,
+        status = refusal.status,
+        code = refusal.code.as_str(),
+        "refused"
+    );
 }

@@ -10,9 +10,10 @@ use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
-use crate::config::Limits;
+use crate::limits::Limits;
 use crate::plugin::is_arn;
 use crate::proxy::shared::body::{Body, BodyBudget, BodyShare};
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::reply::Refusal;
 
 /// Headers of one hop, and what proxies say of themselves: never passed on (RFC 9110 §7.6.1).
@@ -68,21 +69,21 @@ pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusa
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
     if bytes > limits.header_bytes_max {
-        return Err(Refusal::new(431, "headers_too_large", "request headers are too large").closing());
+        return Err(Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large").closing());
     }
     if has_both_framings(session) {
-        return Err(Refusal::bad_request(
-            "bad_framing",
+        return Err(Refusal::new(
+            RefusalCode::BadFraming,
             "a request has either Content-Length or Transfer-Encoding, not both",
         )
         .closing());
     }
     if header.headers.get_all("content-length").iter().count() > 1 {
-        return Err(Refusal::bad_request("bad_framing", "more than one Content-Length").closing());
+        return Err(Refusal::new(RefusalCode::BadFraming, "more than one Content-Length").closing());
     }
     if has_unsafe_path(header.uri.path()) {
-        return Err(Refusal::bad_request(
-            "bad_path",
+        return Err(Refusal::new(
+            RefusalCode::BadPath,
             "the path has empty or dotted segments or control characters",
         ));
     }
@@ -154,9 +155,13 @@ pub async fn read_body(
         let read = tokio::time::timeout(silence, session.read_request_body()).await;
         let chunk = match read {
             Err(_) => {
-                return Err(Refusal::new(408, "body_timeout", "the request body did not arrive in time").closing());
+                return Err(
+                    Refusal::new(RefusalCode::BodyTimeout, "the request body did not arrive in time").closing(),
+                );
             }
-            Ok(Err(_)) => return Err(Refusal::bad_request("unreadable_body", "failed to read request body").closing()),
+            Ok(Err(_)) => {
+                return Err(Refusal::new(RefusalCode::UnreadableBody, "failed to read request body").closing());
+            }
             Ok(Ok(None)) => break,
             Ok(Ok(Some(chunk))) => chunk,
         };

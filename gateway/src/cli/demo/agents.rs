@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::DemoError;
+use crate::tasks::spawn_named;
 
 /// Calls that the swarm makes at once.
 pub const SWARM_CALLS: usize = 8;
@@ -139,7 +140,7 @@ impl Agent {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(error.to_string()))?;
-        tokio::spawn(connection);
+        spawn_named("demo-connection", connection);
         let reply = sender
             .send_request(request)
             .await

@@ -17,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::tasks::spawn_named;
+
 /// What a model takes to answer, and between two pieces of a stream: long enough that parallel calls overlap.
 const THINKING: Duration = Duration::from_millis(60);
 const BETWEEN_PIECES: Duration = Duration::from_millis(15);
@@ -31,9 +33,9 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub async fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(async move {
+    spawn_named("demo-provider", async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
+            spawn_named("demo-provider-connection", async move {
                 let connection = hyper::server::conn::http1::Builder::new();
                 // A client that goes away is none of a provider's worries.
                 let _ = connection

@@ -32,16 +32,6 @@ pub enum FormError {
     Parts,
 }
 
-impl FormError {
-    /// The refusal's code.
-    pub fn code(self) -> &'static str {
-        match self {
-            FormError::NoBoundary => "missing_boundary",
-            _ => "invalid_multipart",
-        }
-    }
-}
-
 /// A form as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Form {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::control::PEER_HEADER;
 use crate::proxy::sanitize::{check_head, is_ours, read_body};
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::{Refusal, refuse};
 
@@ -40,9 +41,9 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     check_head(session, limits)?;
     let body = read_body(session, limits, &gateway.bodies).await?;
     let header = request_for_control(session, body.bytes.len())?;
-    let away = |_| Refusal::new(503, "control_unavailable", "the control plane does not answer").retry_after(1);
+    let away = |_| Refusal::new(RefusalCode::ControlUnavailable, "the control plane does not answer").retry_after(1);
     let peer = HttpPeer::new_uds(&gateway.control.to_string_lossy(), false, String::new()).map_err(away)?;
-    let late = || Refusal::new(504, "control_timeout", "the control plane did not answer in time");
+    let late = || Refusal::new(RefusalCode::ControlTimeout, "the control plane did not answer in time");
     let connected = timeout(PATIENCE, rules.pool.get_http_session(&peer))
         .await
         .map_err(|_| late())?;
@@ -61,14 +62,16 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
         Ok(Ok(())) => {}
         _ => {
             return Err(Refusal::new(
-                504,
-                "control_timeout",
+                RefusalCode::ControlTimeout,
                 "the control plane did not answer in time",
             ));
         }
     }
     let Some(answer) = upstream.response_header() else {
-        return Err(Refusal::new(502, "control_failed", "the control plane gave no answer"));
+        return Err(Refusal::new(
+            RefusalCode::ControlFailed,
+            "the control plane gave no answer",
+        ));
     };
     let mut head = answer.clone();
     head.remove_header("connection");
@@ -88,7 +91,7 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
 }
 
 fn request_for_control(session: &ServerSession, body_bytes: usize) -> Result<RequestHeader, Refusal> {
-    let internal = |_| Refusal::new(500, "internal", "the request could not be handed over");
+    let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be handed over");
     let client = session.req_header();
     let path = client.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut header = RequestHeader::build(client.method.as_str(), path.as_bytes(), None).map_err(internal)?;

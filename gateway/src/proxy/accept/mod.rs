@@ -9,7 +9,7 @@ pub mod server;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentledger_ledger::{Hold, Name};
 use async_trait::async_trait;
@@ -39,6 +39,7 @@ use crate::proxy::settle::unanswered::settle_unanswered;
 use crate::proxy::settle::{AnswerEnd, bill_of_answer, settle};
 use crate::proxy::shared::allowance::Unbounded;
 use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
@@ -47,6 +48,7 @@ use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
 use crate::proxy::socket;
 use crate::rates::Grant;
+use crate::timer::Timer;
 
 /// How long a connection may be silent between two requests.
 const KEPT_IDLE: Duration = Duration::from_secs(60);
@@ -80,9 +82,9 @@ impl HttpServerApp for Accept {
                 // pingora's error quotes the request, keys and all: it is not logged.
                 let context = error.context.as_ref().map(|text| text.as_str());
                 let refusal = if context.is_some_and(|text| text.starts_with("Request header larger")) {
-                    Refusal::new(431, "headers_too_large", "request headers are too large")
+                    Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large")
                 } else {
-                    Refusal::bad_request("bad_request", "the request head cannot be read")
+                    Refusal::new(RefusalCode::BadRequest, "the request head cannot be read")
                 };
                 refuse(&mut session, &refusal.closing(), None).await;
                 return None;
@@ -149,7 +151,7 @@ async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
 
 /// The steps of a request, in their order.
 async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, RefusedRequest> {
-    let (started, at_ms) = (Instant::now(), gateway.clock.now_ms());
+    let (started, at_ms) = (Timer::start(), gateway.clock.now_ms());
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
 

@@ -23,6 +23,7 @@ use crate::config::Tls;
 use crate::proxy::accept::Accept;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
+use crate::tasks::spawn_named_on;
 
 /// Bytes: an ordinary answer's head and body leave in one send.
 const WRITE_BUFFER: usize = 8 << 10;
@@ -83,7 +84,9 @@ pub fn start(
     let mut fds = Fds::new();
     fds.add(name, listener.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
-    runtime.spawn(async move { service.start_service(Some(fds), shutdown, 1).await });
+    spawn_named_on(&runtime, "proxy-listener", async move {
+        service.start_service(Some(fds), shutdown, 1).await
+    });
     Ok(RunningServer {
         gateway,
         runtime: Some(runtime),

@@ -13,6 +13,7 @@ use crate::meter::Text;
 use crate::proxy::report;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::tasks::spawn_named;
 
 /// Lets a hold wait for the result with this id. After `limits.background_wait_ms` it is entered as spent.
 pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
@@ -30,7 +31,7 @@ pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
     waiting.exchange.session_end = None;
     gateway.deferred.insert(bill, waiting);
     let gateway = Arc::downgrade(gateway);
-    tokio::spawn(async move {
+    spawn_named("deferred-hold", async move {
         tokio::time::sleep(patience).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let unfetched = |waiting| settle_unfetched(&gateway, waiting, vec![bill]);
@@ -64,7 +65,7 @@ fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>
         price: None,
         estimate_reason: Some(Name::from(estimate_reason::NOT_FETCHED)),
         verdict,
-        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: exchange.started.elapsed_ms(),
         ttfb_ms,
     };
     let entry = hold.settle_bills(settlement, None, bills).entry;

@@ -147,7 +147,7 @@ impl BatchBill {
             price: first.price.clone(),
             estimate_reason: torn.or(self.reason).map(Name::from),
             verdict: Vec::new(),
-            duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: exchange.started.elapsed_ms(),
             ttfb_ms: None,
             parts: if parts.len() > 1 { parts } else { Vec::new() },
         };

@@ -22,6 +22,7 @@ use crate::proxy::forward::sign;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::sanitize::{is_ours, named_by_connection};
 use crate::proxy::session::{StopReason, stopped};
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -58,7 +59,7 @@ pub enum Failed {
 /// Makes the upstream's request: ours taken off, the host set, the body edited where the rules ask for it.
 pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) -> Result<Outgoing, Refusal> {
     let (body, usage_injected, reencoded) = edited_body(exchange, changes)?;
-    let internal = |_| Refusal::new(500, "internal", "the request could not be forwarded");
+    let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be forwarded");
     let path = exchange.forward_path.as_bytes();
     let mut header =
         RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
@@ -97,7 +98,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     }
     if let Some(credentials) = signing {
         sign::sign(&mut header, &body, credentials, exchange.at_ms)
-            .map_err(|_| Refusal::new(500, "internal", "the request could not be signed"))?;
+            .map_err(|_| Refusal::new(RefusalCode::Internal, "the request could not be signed"))?;
     }
     Ok(Outgoing {
         header: Box::new(header),
@@ -152,8 +153,8 @@ pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, boo
         &edits,
     )
     .map_err(|error| {
-        Refusal::bad_request(
-            "cannot_edit",
+        Refusal::new(
+            RefusalCode::CannotEdit,
             format!("the request cannot be changed as the rules ask: {error}"),
         )
         .final_answer()
@@ -189,7 +190,7 @@ pub async fn forward(
                 "{} has failed repeatedly and is not called for now",
                 endpoint.provider.name
             );
-            Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
+            Failed::Unsent(Refusal::new(RefusalCode::BreakerOpen, message).retry_after(wait_s.max(1)))
         })?;
     let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.now_ms());
     // Half-closed clients still get their answer; a reset shows when we write.
@@ -221,7 +222,7 @@ pub async fn forward(
             verdict(attempt, false);
             report::upstream_failed(gateway, endpoint, UpstreamError::Timeout);
             let message = "the upstream did not answer in time";
-            Err(Failed::Unanswered(Refusal::new(504, "upstream_timeout", message)))
+            Err(Failed::Unanswered(Refusal::new(RefusalCode::UpstreamTimeout, message)))
         }
         Err(trouble @ (Trouble::NotTaken | Trouble::NoAnswer)) => {
             // A pooled connection that was closed as we wrote says nothing of the upstream's health.
@@ -273,7 +274,7 @@ async fn send(
 }
 
 fn unreachable() -> Refusal {
-    Refusal::new(502, "upstream_failed", "upstream request failed")
+    Refusal::new(RefusalCode::UpstreamFailed, "upstream request failed")
 }
 
 async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) -> Result<Connection, ConnectError> {

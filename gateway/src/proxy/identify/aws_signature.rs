@@ -3,6 +3,7 @@
 
 use pingora::http::RequestHeader;
 
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
 
@@ -23,7 +24,7 @@ pub fn refuse_foreign(endpoint: &ProviderEndpoint, client: &RequestHeader) -> Re
         let message = "an AWS signature covers the gateway's host and would not be accepted by Bedrock: send a Bedrock \
                        API key instead (AWS_BEARER_TOKEN_BEDROCK, Authorization: Bearer), or let the gateway sign with \
                        its own credentials (providers.extra.bedrock.access_key_id)";
-        return Err(Refusal::new(403, "signature_for_gateway", message).final_answer());
+        return Err(Refusal::new(RefusalCode::SignatureForGateway, message).final_answer());
     }
     Ok(())
 }

@@ -11,11 +11,13 @@ use agentledger_ledger::sessions::PARENT_TAG;
 use pingora::http::RequestHeader;
 
 use crate::base64;
-use crate::config::{Absence, AbsentProvider, Limits, Paths, UnknownRoutes};
+use crate::config::{Absence, AbsentProvider, Paths, UnknownRoutes};
+use crate::limits::Limits;
 use crate::plugin::{Billing, WEBSOCKET};
 use crate::proxy::identify::aws_signature;
 use crate::proxy::identify::azure;
 use crate::proxy::sanitize::is_websocket;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
@@ -78,7 +80,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
     }
     let endpoint = sharing.first().map(|(endpoint, _)| Arc::clone(endpoint));
     let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
-    Err((Refusal::new(404, "no_route", message).final_answer(), endpoint))
+    Err((Refusal::new(RefusalCode::NoRoute, message).final_answer(), endpoint))
 }
 
 /// The method by which routes know a request: an upgrade to a WebSocket has one of its own.
@@ -176,10 +178,10 @@ pub fn identify(
 fn checked(name: &str, value: String, bytes_max: usize) -> Result<Name, Refusal> {
     if value.len() > bytes_max {
         let message = format!("{name} is longer than {bytes_max} bytes");
-        return Err(Refusal::bad_request("identity_too_long", message).final_answer());
+        return Err(Refusal::new(RefusalCode::IdentityTooLong, message).final_answer());
     }
     if value.chars().any(char::is_control) {
-        return Err(Refusal::bad_request("bad_identity", format!("{name} has control characters")).final_answer());
+        return Err(Refusal::new(RefusalCode::BadIdentity, format!("{name} has control characters")).final_answer());
     }
     Ok(Name::from(value.trim()))
 }
@@ -188,7 +190,7 @@ const TAGS: &str = "x-agent-tags";
 
 /// `feature=chat,team=ml`. The parent session is a tag like any other: what a run's children spend is its account's.
 fn tags(text: &str, parent: Name, limits: &Limits) -> Result<BTreeMap<Name, Name>, Refusal> {
-    let refused = |message: String| Refusal::bad_request("bad_identity", message).final_answer();
+    let refused = |message: String| Refusal::new(RefusalCode::BadIdentity, message).final_answer();
     let mut tags = BTreeMap::new();
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or_default();
@@ -235,7 +237,7 @@ const KEY_PARAMETERS: [&str; 2] = ["key", "access_token"];
 fn find_key(header: &RequestHeader, query: &str) -> Result<Secret<String>, Refusal> {
     let ambiguous = || {
         let message = "the request names more than one API key: send one, in one place";
-        Refusal::bad_request("ambiguous_key", message).final_answer()
+        Refusal::new(RefusalCode::AmbiguousKey, message).final_answer()
     };
     let mut found: Option<String> = None;
     for name in KEY_HEADERS {
@@ -383,9 +385,9 @@ mod tests {
     #[test]
     fn two_different_keys_are_refused_and_the_same_twice_is_not() {
         let two = head("/", &[("authorization", "Bearer random"), ("x-api-key", "sk-real")]);
-        assert_eq!(find_key(&two, "").err().unwrap().code, "ambiguous_key");
+        assert_eq!(find_key(&two, "").err().unwrap().code.as_str(), "ambiguous_key");
         let twice = head("/", &[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
-        assert_eq!(find_key(&twice, "").err().unwrap().code, "ambiguous_key");
+        assert_eq!(find_key(&twice, "").err().unwrap().code.as_str(), "ambiguous_key");
         let same = head("/", &[("authorization", "Bearer\tsk-1"), ("x-api-key", "sk-1")]);
         assert_eq!(find_key(&same, "").ok().unwrap().expose(), "sk-1");
     }
@@ -396,7 +398,7 @@ mod tests {
         let key = |query: &str| {
             find_key(&plain, query)
                 .map(|key| key.expose().clone())
-                .map_err(|error| error.code)
+                .map_err(|error| error.code.as_str().to_owned())
         };
         assert_eq!(key("alt=sse&key=AIza-1").unwrap(), "AIza-1");
         assert_eq!(key("k%65y=AIza%2D1").unwrap(), "AIza-1");
@@ -405,7 +407,10 @@ mod tests {
         assert_eq!(key("key=a&key=b").unwrap_err(), "ambiguous_key");
         let header = head("/", &[("x-goog-api-key", "AIza-1")]);
         assert_eq!(find_key(&header, "key=AIza-1").ok().unwrap().expose(), "AIza-1");
-        assert_eq!(find_key(&header, "key=other").err().unwrap().code, "ambiguous_key");
+        assert_eq!(
+            find_key(&header, "key=other").err().unwrap().code.as_str(),
+            "ambiguous_key"
+        );
     }
 
     #[test]
@@ -436,7 +441,7 @@ mod tests {
         assert_eq!(read_tags.get("team").map(|team| &**team), Some("ml"));
         assert_eq!(read_tags.get("parent").map(|parent| &**parent), Some("run-1"));
         for bad in ["oops", "=x", "team=", "team=123456789", "a=1,b=2,c=3,d=4"] {
-            assert_eq!(read(bad, "").unwrap_err().code, "bad_identity", "{bad}");
+            assert_eq!(read(bad, "").unwrap_err().code.as_str(), "bad_identity", "{bad}");
         }
         assert!(read("a=1,b=2,c=3", "p").is_err(), "the parent counts");
     }

@@ -194,7 +194,7 @@ impl Pump<'_> {
             };
             match next {
                 Next::Chunk(chunk) => {
-                    self.ttfb_ms.get_or_insert_with(|| elapsed_ms(self.exchange));
+                    self.ttfb_ms.get_or_insert_with(|| self.exchange.started.elapsed_ms());
                     let cut = self.take(&chunk, allowance);
                     self.take_lines();
                     if let Some(message) = cut {
@@ -393,10 +393,6 @@ impl Pump<'_> {
         };
         (metered, last)
     }
-}
-
-fn elapsed_ms(exchange: &Exchange) -> u64 {
-    u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn joined(pieces: Vec<Bytes>) -> Bytes {

@@ -9,6 +9,7 @@ use crate::plugin::{Call, Medium, RequestedCacheWrites};
 use crate::policy::CostEstimate;
 use crate::price::{CacheWrites, Quote};
 use crate::proxy::decide::ExpectedCost;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
@@ -169,7 +170,7 @@ pub fn unpriced(model: &str) -> Refusal {
         "model {} has no price here, and unpriced models are refused",
         shown(model)
     );
-    Refusal::new(400, "unpriced_model", message).final_answer()
+    Refusal::new(RefusalCode::UnpricedModel, message).final_answer()
 }
 
 fn shown(model: &str) -> String {

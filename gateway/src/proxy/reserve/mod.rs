@@ -21,11 +21,12 @@ use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind, PlacedHold, Wai
 use crate::proxy::reserve::rates;
 use crate::proxy::session;
 use crate::proxy::session::stopped;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Changes;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
-use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::reply::{Code, Refusal};
 use crate::rates::Grant;
 
 /// The tag that says which model was asked for, where the request went to another one.
@@ -115,10 +116,10 @@ fn report_refusal(gateway: &Gateway, exchange: &Exchange, refused: &HoldRefusal)
     if refused.account.is_empty() {
         return;
     }
-    report::denied_on(gateway, exchange, &refused.account, &refused.refusal.code);
-    match refused.refusal.code.as_str() {
-        rates::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
-        "budget_exceeded" => {
+    report::denied_on(gateway, exchange, &refused.account, refused.refusal.code.as_str());
+    match refused.refusal.code {
+        Code::Own(RefusalCode::RateLimited) => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
+        Code::Own(RefusalCode::BudgetExceeded) => {
             if let Some(exhausted) = &refused.exhausted {
                 let budget = Budget {
                     account: &refused.account,
@@ -146,7 +147,7 @@ fn restated(
     };
     exchange.unpriced = Some(StatedPrice::new(stated.requested, &exchange.endpoint.name));
     if find_for(exchange, &exchange.inspected.call.model).is_none() {
-        report::denied(gateway, exchange, "unpriced_model");
+        report::denied(gateway, exchange, RefusalCode::UnpricedModel.text());
         return Err(unpriced(&exchange.inspected.call.model).field("policy", stated.policy.to_string()));
     }
     estimate(gateway, exchange)
@@ -187,9 +188,9 @@ async fn always_routed(
     if let Some(reserved) = rerouted(gateway, exchange, route, patience.again()).await? {
         return Ok(reserved);
     }
-    report::denied(gateway, exchange, "no_route_fits");
+    report::denied(gateway, exchange, RefusalCode::NoRouteFits.text());
     let message = "no model that the rules route this request to is priced, allowed and within its budgets";
-    Err(Refusal::new(429, "no_route_fits", message)
+    Err(Refusal::new(RefusalCode::NoRouteFits, message)
         .field("policy", route.policy.to_string())
         .final_answer())
 }
@@ -322,8 +323,8 @@ fn shadowed(
         };
         let code = match (&requested.deny, &rates) {
             (Some(deny), _) => Some(deny.code.as_str()),
-            (None, Err(_)) => Some(rates::CODE),
-            (None, Ok(_)) if exceeded() => Some("budget_exceeded"),
+            (None, Err(_)) => Some(RefusalCode::RateLimited.text()),
+            (None, Ok(_)) if exceeded() => Some(RefusalCode::BudgetExceeded.text()),
             _ => None,
         };
         let name = in_shadow(policy);
@@ -354,7 +355,7 @@ fn clamped(
     if !exchange.inspected.can_clamp() {
         // What cannot be clamped is not let through unclamped.
         let message = "a policy limits the output of this request, and this operation has no such limit";
-        let refusal = Refusal::new(403, "cannot_clamp", message).final_answer();
+        let refusal = Refusal::new(RefusalCode::CannotClamp, message).final_answer();
         return Err(HoldRefusal::new(HoldRefusalKind::Rule, refusal, ""));
     }
     let changes = Changes {

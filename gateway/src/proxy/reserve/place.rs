@@ -3,17 +3,19 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentledger_ledger::{BooksError, Bound, Hold, Mode, Name, Obstacle, Standing, Unit, Usd, Window};
 
 use crate::policy::RequestedBound;
 use crate::proxy::reserve::estimate::HoldEstimate;
 use crate::proxy::session::stopped;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Changes;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
+use crate::timer::Timer;
 
 /// How often a request that waits for others' holds asks again though none ended: a window may have turned.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -112,7 +114,7 @@ pub async fn place(
 ) -> Result<PlacedHold, HoldRefusal> {
     let facts = Arc::new(exchange.facts());
     let bounds: Vec<Bound> = requested.iter().map(|requested| requested.bound.clone()).collect();
-    let waiting_since = Instant::now();
+    let waiting_since = Timer::start();
     let (mut clamped, mut clamps) = (None, 0);
     loop {
         // Made before the books are asked: a hold that ends in between is not missed.
@@ -135,7 +137,7 @@ pub async fn place(
             Err(BooksError::Refused(refused)) => refused,
             Err(error) => {
                 tracing::error!(%error, "a hold could not be placed");
-                let refusal = Refusal::new(503, "ledger_full", "the ledger has no room for this request");
+                let refusal = Refusal::new(RefusalCode::LedgerFull, "the ledger has no room for this request");
                 return Err(HoldRefusal::fatal(refusal.retry_after(1)));
             }
         };
@@ -160,7 +162,7 @@ pub async fn place(
             },
             Obstacle::Held => {
                 let message = "the budget is held by requests that are running; try again when they have ended";
-                let refusal = Refusal::new(429, "budget_held", message)
+                let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
                     .kind("budget_exceeded")
                     .field("account", refused.bound.account.to_string())
                     .retry_after(2);
@@ -219,7 +221,7 @@ fn exceeded(
     } else {
         "estimated cost of request exceeds remaining budget"
     };
-    let mut refusal = Refusal::new(429, "budget_exceeded", message)
+    let mut refusal = Refusal::new(RefusalCode::BudgetExceeded, message)
         .kind("budget_exceeded")
         .final_answer();
     if !over_already && refused.bound.unit == Unit::Usd {

@@ -6,12 +6,11 @@ use agentledger_ledger::Unit;
 
 use crate::policy::Verdict;
 use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind};
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 use crate::rates::{Grant, Over, Parallel, Rate, Rates, Standing};
 
-/// The refusal's stable code.
-pub const CODE: &str = "rate_limited";
 /// A place among the running requests may come free at any moment.
 const PARALLEL_RETRY_S: u64 = 1;
 
@@ -42,7 +41,8 @@ fn account_of<'v>(verdict: &'v Verdict, over: &Over) -> &'v str {
 
 /// The contract's body, and what is over.
 fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &Over) -> Refusal {
-    let refusal = Refusal::new(429, CODE, "rate limit exceeded").field("account", account_of(verdict, over));
+    let refusal =
+        Refusal::new(RefusalCode::RateLimited, "rate limit exceeded").field("account", account_of(verdict, over));
     match over {
         Over::Parallel { place } => {
             let Some(limit) = verdict.parallel.get(*place) else {

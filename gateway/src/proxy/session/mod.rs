@@ -7,6 +7,7 @@ pub mod watch;
 use crate::plugin::Ending;
 use crate::policy::History;
 use crate::proxy::session::progress::SessionStep;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
@@ -22,7 +23,7 @@ pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
 
 fn killed() -> Refusal {
     let message = "this session was killed by an operator: its calls are refused";
-    Refusal::new(403, "session_killed", message).final_answer()
+    Refusal::new(RefusalCode::SessionKilled, message).final_answer()
 }
 
 /// Notes a call as a step of its session, and tells what the session did before. Nothing without a session.

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Limits, Plugins as PluginsConfig};
+use crate::config::Plugins as PluginsConfig;
+use crate::limits::Limits;
 use crate::plugin::Plugins;
 use crate::plugin::outline::outline;
 

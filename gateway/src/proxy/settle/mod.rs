@@ -68,7 +68,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         price: priced.price,
         estimate_reason: reason.map(Name::from),
         verdict: ended.verdict.to_vec(),
-        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: exchange.started.elapsed_ms(),
         ttfb_ms: ended.ttfb_ms,
     }
 }

@@ -25,7 +25,7 @@ pub fn settle_unanswered(
 ) -> Result<bool, Refusal> {
     match failed {
         Failed::Unsent(refusal) => {
-            hold.void(&refusal.code);
+            hold.void(refusal.code.as_str());
             Err(refusal)
         }
         Failed::NotTaken(refusal) => {
@@ -74,7 +74,7 @@ fn unanswered(gateway: &Gateway, exchange: &Exchange, outcome: Outcome, status: 
         price: None,
         estimate_reason: None,
         verdict: verdict.to_vec(),
-        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: exchange.started.elapsed_ms(),
         ttfb_ms: None,
     }
 }

@@ -1,7 +1,6 @@
 //! One request and its answer on their way through the gateway: what each step adds for the ones after it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use agentledger_ledger::{Facts, Ledger, Mark, Name};
 use pingora::http::RequestHeader;
@@ -14,12 +13,13 @@ use crate::proxy::session::progress::SessionStep;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
+use crate::timer::Timer;
 
 /// What is known once the request is identified and inspected. A request keeps the rules it started with.
 pub struct Exchange {
     pub id: Ulid,
     pub at_ms: i64,
-    pub started: Instant,
+    pub started: Timer,
     pub rules: Arc<Rules>,
     pub endpoint: Arc<ProviderEndpoint>,
     pub operation: Name,
@@ -51,7 +51,7 @@ impl Exchange {
     pub fn new(
         id: Ulid,
         at_ms: i64,
-        started: Instant,
+        started: Timer,
         rules: Arc<Rules>,
         target: Target,
         identity: Identity,

@@ -9,6 +9,23 @@ use pingora::protocols::http::ServerSession;
 use serde_json::{Map, Value, json};
 
 use crate::plugin::{Dialect, DialectRefusal};
+use crate::proxy::shared::codes::RefusalCode;
+
+/// The stable word of a refusal: one of the gateway's own, or of the policy or plugin that refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Code {
+    Own(RefusalCode),
+    Foreign(Box<str>),
+}
+
+impl Code {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Code::Own(code) => code.text(),
+            Code::Foreign(text) => text,
+        }
+    }
+}
 
 /// Why the gateway itself answers instead of the upstream. `code` is stable; `message` is for the client and never
 /// holds a key or a prompt.
@@ -17,7 +34,7 @@ pub struct Refusal {
     pub status: u16,
     /// The contract's `error.type`: `proxy_error` or `budget_exceeded`.
     pub kind: &'static str,
-    pub code: String,
+    pub code: Code,
     pub message: String,
     /// Further fields of the `error` object.
     pub fields: Map<String, Value>,
@@ -30,11 +47,21 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(status: u16, code: &str, message: impl Into<String>) -> Refusal {
+    /// A refusal of the gateway's own.
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Refusal {
+        Refusal::with_code(code.status(), Code::Own(code), message)
+    }
+
+    /// A refusal of a policy's or a plugin's, with its code.
+    pub fn foreign(status: u16, code: &str, message: impl Into<String>) -> Refusal {
+        Refusal::with_code(status, Code::Foreign(code.into()), message)
+    }
+
+    fn with_code(status: u16, code: Code, message: impl Into<String>) -> Refusal {
         Refusal {
             status,
             kind: "proxy_error",
-            code: code.to_owned(),
+            code,
             message: message.into(),
             fields: Map::new(),
             retry_after_s: None,
@@ -44,39 +71,34 @@ impl Refusal {
         }
     }
 
-    pub fn bad_request(code: &str, message: impl Into<String>) -> Refusal {
-        Refusal::new(400, code, message)
-    }
-
     /// No memory left for further request bodies.
     pub fn overloaded() -> Refusal {
-        Refusal::new(503, "overloaded", "too many request bytes in flight")
+        Refusal::new(RefusalCode::Overloaded, "too many request bytes in flight")
             .retry_after(1)
             .closing()
     }
 
     pub fn body_too_large() -> Refusal {
-        Refusal::new(413, "body_too_large", "request body too large")
+        Refusal::new(RefusalCode::BodyTooLarge, "request body too large")
     }
 
     /// Of a client that went away before its request was whole; nobody reads it.
     pub fn client_left() -> Refusal {
-        Refusal::new(499, "client_gone", "the client went away").closing()
+        Refusal::new(RefusalCode::ClientGone, "the client went away").closing()
     }
 
     /// Nothing is spent that cannot be written down.
     pub fn ledger_stopped(error: &LedgerError) -> Refusal {
         tracing::error!(%error, "the ledger cannot write: requests are refused");
         Refusal::new(
-            503,
-            "ledger_unavailable",
+            RefusalCode::LedgerUnavailable,
             "the ledger cannot write; requests are refused until it can",
         )
     }
 
     /// The answer to an exchange that cannot begin any more.
     pub fn going_down() -> Refusal {
-        Refusal::new(503, "shutting_down", "the gateway is going down; try again")
+        Refusal::new(RefusalCode::ShuttingDown, "the gateway is going down; try again")
             .retry_after(1)
             .closing()
     }
@@ -115,7 +137,7 @@ impl Refusal {
     fn object(&self) -> Value {
         let mut object = Map::new();
         object.insert("type".to_owned(), json!(self.kind));
-        object.insert("code".to_owned(), json!(self.code));
+        object.insert("code".to_owned(), json!(self.code.as_str()));
         object.insert("message".to_owned(), json!(self.message));
         object.extend(self.fields.clone());
         Value::Object(object)
@@ -127,7 +149,7 @@ impl Refusal {
         let spoken = dialect.and_then(|(dialect, operation)| {
             let refusal = DialectRefusal {
                 status: self.status,
-                code: self.code.clone(),
+                code: self.code.as_str().to_owned(),
                 object: object.to_string(),
             };
             dialect.error_body(operation, &refusal).ok()
@@ -190,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_body_is_the_contracts_shape_and_ends_with_a_newline() {
-        let refusal = Refusal::new(429, "budget_exceeded", "spending limit exceeded")
+        let refusal = Refusal::new(RefusalCode::BudgetExceeded, "spending limit exceeded")
             .kind("budget_exceeded")
             .field("daily_limit", 50);
         let text = String::from_utf8(refusal.body(None)).unwrap();

@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -21,9 +21,11 @@ use crate::plugin::{Ending, Meaning, Sender, SocketMessage, Step};
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session;
 use crate::proxy::shared::body::BodyShare;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::timer::Timer;
 
 /// How long an end waits for the other end's close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -59,7 +61,7 @@ struct Link {
     answers: ConnectionAnswers,
     client: MessageSink,
     upstream: MessageSink,
-    started: Instant,
+    started: Timer,
     /// Milliseconds after the start at which the last message came from anywhere.
     last_ms: AtomicU64,
     /// The same, of the last message from the server or the last that asked it for an answer.
@@ -83,7 +85,7 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
         answers: ConnectionAnswers::new(gateway, opened.who),
         client,
         upstream,
-        started: Instant::now(),
+        started: Timer::start(),
         last_ms: AtomicU64::new(0),
         progress_ms: AtomicU64::new(0),
         closing: AtomicBool::new(false),
@@ -124,7 +126,7 @@ impl Link {
     }
 
     fn touch(&self, mark: &AtomicU64) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.started.elapsed_ms();
         mark.store(now, Ordering::Release);
     }
 
@@ -221,7 +223,7 @@ impl Link {
             Sender::Client => outline(payload, &endpoint.plugin.request_shape, depth_max),
             Sender::Server => endpoint.reader.outline(payload),
         };
-        let found = outlined.map_err(|error| Refusal::bad_request("invalid_json", error.to_string()))?;
+        let found = outlined.map_err(|error| Refusal::new(RefusalCode::InvalidJson, error.to_string()))?;
         let message = SocketMessage {
             operation: self.operation(),
             sender,
@@ -232,7 +234,10 @@ impl Link {
             Err(error) => {
                 report::plugin_failed(&self.gateway, endpoint, 1);
                 tracing::warn!(%error, "a plugin failed to read a message");
-                Err(Refusal::new(502, "plugin_failed", "this message could not be read"))
+                Err(Refusal::new(
+                    RefusalCode::PluginFailed,
+                    "this message could not be read",
+                ))
             }
         }
     }

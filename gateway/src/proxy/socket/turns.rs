@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentledger_ledger::{Amounts, Bound, Hold, Kind, Mode, Name, Usd};
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use crate::proxy::reserve::{self, Reservation};
 use crate::proxy::session;
 use crate::proxy::settle::{AnswerEnd, settle, settlement};
 use crate::proxy::shared::body::Body;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -34,6 +35,7 @@ use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::Rules;
 use crate::rates::Grant;
 use crate::telemetry::Running;
+use crate::timer::Timer;
 
 /// Answers that one connection may have asked for and not got. Providers stop far below.
 const ANSWERS_MAX: usize = 64;
@@ -235,7 +237,7 @@ impl ConnectionAnswers {
         }
         if self.state.lock().open.len() >= ANSWERS_MAX {
             let message = "too many answers are asked for on this connection at one time";
-            return Err(Refusal::new(429, "too_many_answers", message).retry_after(1));
+            return Err(Refusal::new(RefusalCode::TooManyAnswers, message).retry_after(1));
         }
         let rules = self.gateway.rules.load_full();
         let target = crate::proxy::shared::identity::Target {
@@ -324,7 +326,7 @@ impl ConnectionAnswers {
         };
         open_answer
             .ttfb_ms
-            .get_or_insert_with(|| elapsed_ms(&open_answer.exchange));
+            .get_or_insert_with(|| open_answer.exchange.started.elapsed_ms());
         let kind = if meaning.step == Step::Sound {
             SoundOrText::Sound
         } else {
@@ -354,7 +356,7 @@ impl ConnectionAnswers {
         let mut open_answer = state.open.remove(at);
         open_answer
             .ttfb_ms
-            .get_or_insert_with(|| elapsed_ms(&open_answer.exchange));
+            .get_or_insert_with(|| open_answer.exchange.started.elapsed_ms());
         open_answer.meter.message(data, outline, SoundOrText::Text, true);
         let end = if open_answer.cut { End::Cut } else { End::Completed };
         self.settle(
@@ -391,7 +393,7 @@ impl ConnectionAnswers {
         let mut exchange = self.exchange(&rules, inspected);
         if let Err(refusal) = decide::bind(&self.gateway, &mut exchange) {
             tracing::warn!(
-                code = refusal.code,
+                code = refusal.code.as_str(),
                 "what is billed already is entered without a tenant"
             );
         }
@@ -479,7 +481,7 @@ impl ConnectionAnswers {
         let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
         let (target, identity) = (self.who.target.clone(), self.who.identity.clone());
         let (rules, header) = (Arc::clone(rules), &self.who.header);
-        Exchange::new(id, at_ms, Instant::now(), rules, target, identity, header, inspected)
+        Exchange::new(id, at_ms, Timer::start(), rules, target, identity, header, inspected)
     }
 
     /// An answer that the server began by itself: as long as the settings allow, over all that was said.
@@ -619,8 +621,4 @@ fn tokens_of(metered: &Metered) -> u64 {
     let usage = &metered.usage;
     let said = usage.get(Kind::Output).saturating_add(usage.get(Kind::AudioOutput));
     usage.input_tokens().saturating_add(said)
-}
-
-fn elapsed_ms(exchange: &Exchange) -> u64 {
-    u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,7 @@
 //! upstream's is. Extensions are never agreed on: compressed frames could not be metered.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -25,6 +25,7 @@ use crate::proxy::sanitize::check_head;
 use crate::proxy::session;
 use crate::proxy::shared::allowance::Unbounded;
 use crate::proxy::shared::body::Body;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::Changes;
 use crate::proxy::shared::exchange::Exchange;
@@ -35,6 +36,7 @@ use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::timer::Timer;
 
 /// Longest wait for the upstream to switch.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
@@ -120,7 +122,7 @@ pub async fn ask_upstream(
     let mut handshake = Exchange::new(
         Ulid::new(),
         gateway.clock.now_ms(),
-        Instant::now(),
+        Timer::start(),
         Arc::clone(&rules),
         free,
         identity.clone(),
@@ -172,8 +174,7 @@ fn knows(endpoint: &ProviderEndpoint, header: &RequestHeader) -> bool {
 
 fn not_served() -> Refusal {
     Refusal::new(
-        426,
-        "websocket_not_served",
+        RefusalCode::WebsocketNotServed,
         "WebSocket is not served here: use plain HTTP requests",
     )
     .header("upgrade", "HTTP/1.1")
@@ -181,7 +182,7 @@ fn not_served() -> Refusal {
 }
 
 fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
-    let bad = |message: &str| Refusal::bad_request("bad_handshake", message).final_answer();
+    let bad = |message: &str| Refusal::new(RefusalCode::BadHandshake, message).final_answer();
     if session.is_http2() || session.req_header().version != http::Version::HTTP_11 {
         return Err(bad("a WebSocket is opened over HTTP/1.1"));
     }
@@ -194,7 +195,10 @@ fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
         first.filter(|_| values.next().is_none()).map(str::trim)
     };
     if value("sec-websocket-version") != Some(VERSION) {
-        let refusal = Refusal::new(426, "websocket_version", "the version of WebSocket served here is 13");
+        let refusal = Refusal::new(
+            RefusalCode::WebsocketVersion,
+            "the version of WebSocket served here is 13",
+        );
         return Err(refusal.header("sec-websocket-version", VERSION).final_answer());
     }
     // Sixteen bytes in base64.
@@ -207,7 +211,7 @@ fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
 /// Sends the handshake on; `None`: nobody waits for it any more.
 async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSession) -> Result<Option<Answer>, Refusal> {
     let mut outgoing = outgoing(handshake, session.req_header(), &Changes::default())?;
-    let internal = |_| Refusal::new(500, "internal", "the handshake could not be forwarded");
+    let internal = |_| Refusal::new(RefusalCode::Internal, "the handshake could not be forwarded");
     outgoing.header.remove_header("sec-websocket-extensions");
     outgoing
         .header
@@ -225,8 +229,7 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
             Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
         )) => Err(refusal),
         Err(_) => Err(Refusal::new(
-            504,
-            "upstream_timeout",
+            RefusalCode::UpstreamTimeout,
             "the upstream did not answer in time",
         )),
     }
@@ -265,8 +268,7 @@ async fn opening(
         && says("sec-websocket-extensions").is_none();
     let bad = || {
         Refusal::new(
-            502,
-            "bad_handshake",
+            RefusalCode::UpstreamHandshake,
             "the upstream's handshake is not one of a WebSocket",
         )
     };
