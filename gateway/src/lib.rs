@@ -2,6 +2,13 @@
 //!
 //! The way of a request is in `proxy`: sanitize, identify, inspect, decide, reserve, forward, relay, settle, report. The
 //! binary needs [`cli`] alone; everything else is private, but for what [`testing`] shows to tests and benches.
+//!
+//! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
+//!
+//! ```text
+//! order: base64 secret timer tasks estimate_reason limits price config rates
+//! order: plugin meter policy telemetry control proxy launch testing cli
+//! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
