@@ -1,15 +1,6 @@
 //! The methods that read the ledger: between its types and those of the wire.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use agentledger_ledger::books::{OpenHold, Standing};
-use agentledger_ledger::clock::{Clock, SystemClock};
-use agentledger_ledger::event::HoldId;
-use agentledger_ledger::{
-    AskedLimit, BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger,
-    Report, Sessions, SummaryQuery, SummaryRow, rfc3339_ms,
-};
+use agentledger_ledger::{Cursor, Entry, EntryQuery, Hash, Head, Report, SummaryQuery, SummaryRow, rfc3339_ms};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::error::RpcError;

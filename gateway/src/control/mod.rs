@@ -19,14 +19,7 @@ mod sources;
 mod state;
 pub mod wire;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use arc_swap::ArcSwap;
-
-use crate::config::Config;
-use crate::price::PriceBook;
-use crate::telemetry::Metrics;
 
 pub use access::PEER_HEADER;
 pub use error::{ControlError, RpcError};

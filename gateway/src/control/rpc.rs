@@ -22,11 +22,10 @@
 
 use std::sync::Arc;
 
-use jsonrpsee::types::{ErrorObjectOwned, Params};
+use jsonrpsee::types::Params;
 use jsonrpsee::{Extensions, RpcModule, server::RegisterMethodError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use super::access::Access;
 use super::error::RpcError;

@@ -1,4 +1,4 @@
-//! Fourth step: the policies speak. Facts in, a merged verdict out; no I/O.
+//! Fourth step: the policies decide. Facts in, a merged verdict out; no I/O.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 
-/// What is known of a request's price when the policies are asked.
+/// What is known of a request's price when the policies run.
 #[derive(Clone, Copy)]
 pub struct ExpectedCost {
     pub estimate: CostEstimate,
@@ -19,7 +19,7 @@ pub struct ExpectedCost {
     pub priced: bool,
 }
 
-/// Who is asking after all: the policies' first phase, before anything is counted on anyone.
+/// Who really sends the request: the policies' first phase, before anything is counted on any account.
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, None);
@@ -49,14 +49,17 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Asks the policies. A policy that fails closes the door, and names itself.
+/// Runs the policies.
+///
+/// # Errors
+/// A policy that fails refuses the request, and is named.
 pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, Some(expected));
     gateway.policies.request(&facts, &balances).map_err(failed)
 }
 
-/// Asks the policies about a call that costs nothing and is not held: they may refuse it, and say something in the head of
+/// Runs the policies on a call that costs nothing and is not held: they may refuse it, and say something in the head of
 /// its answer.
 pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
@@ -74,7 +77,7 @@ pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String,
     }
 }
 
-/// What the policies would ask for of a call of this kind that is billed: to tell a client how it stands. Decides nothing.
+/// What the policies would request of a call of this kind that is billed: it shows a client how its limits stand. Decides nothing.
 pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let billed = CallFacts {

@@ -1,4 +1,4 @@
-//! Third step: what is asked for. The body is outlined natively; the plugin sees the outline and never the text.
+//! Third step: what is requested. The body is outlined natively; the plugin sees the outline and never the text.
 
 use std::io::Read;
 

@@ -13,7 +13,7 @@ use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
 
-/// Tells that an exchange begins; it runs until the guard is dropped.
+/// Counts an exchange that begins; it runs until the guard is dropped.
 pub fn begun(gateway: &Gateway) -> Running {
     gateway.metrics.exchange_started()
 }
@@ -27,7 +27,7 @@ pub enum UpstreamError {
     BreakerOpen,
 }
 
-/// Tells of an upstream that failed, or was not asked because it had.
+/// Counts an upstream that failed, or was not called because it had.
 pub fn upstream_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, error: UpstreamError) {
     let kind = match error {
         UpstreamError::Connect => "connect",
@@ -38,14 +38,14 @@ pub fn upstream_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, error: Up
     gateway.metrics.upstream_error(&endpoint.name, kind);
 }
 
-/// Tells of calls that a way's plugin failed.
+/// Counts calls that an endpoint's plugin failed.
 pub fn plugin_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, count: u32) {
     gateway
         .metrics
         .plugin_traps(&endpoint.plugin.dialect.info().name, count);
 }
 
-/// Tells of a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
+/// Reports a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
 /// changes nothing: the money is spent.
 pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
     gateway.metrics.settled(&entry);
@@ -73,13 +73,13 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
     alerts(gateway, requested);
 }
 
-/// Tells of an entry that a result corrected which was fetched late.
+/// Reports an entry that a result corrected which was fetched late.
 pub fn corrected(gateway: &Gateway, endpoint: &ProviderEndpoint, correction: &Correction) {
     gateway.metrics.corrected(&endpoint.name, correction.usd);
     tracing::info!(id = %correction.id, provider = %endpoint.name, by_usd = %correction.usd, "an entry is corrected: its result was fetched late");
 }
 
-/// Puts out the alerts that policies asked for: each thing once a cooldown, counted and logged.
+/// Emits the alerts that policies requested: each thing once a cooldown, counted and logged.
 pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
     if requested.is_empty() {
         return;
@@ -103,7 +103,7 @@ pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
     }
 }
 
-/// Tells the policies of something that happened beside a request's decision, and puts out what they say to it. Whether
+/// Notifies the policies of something that happened beside a request's decision, and emits the alerts that they request. Whether
 /// they said anything.
 pub fn event(gateway: &Gateway, event: Event) -> bool {
     let (requested, failures) = gateway.policies.alert(event, &gateway.balances);
@@ -123,7 +123,7 @@ fn log_failures(failures: &[PolicyFailure]) {
     }
 }
 
-/// Tells the policies of budgets that have reached a threshold, each once a cooldown.
+/// Notifies the policies of budgets that have reached a threshold, each once a cooldown.
 pub fn thresholds(gateway: &Gateway, exchange: &Exchange, requested: &[RequestedBound], standings: &[Standing]) {
     for (requested, standing) in requested.iter().zip(standings) {
         if let Some(share) = requested.due_share(standing) {
@@ -188,7 +188,7 @@ pub fn budget_exceeded(gateway: &Gateway, exchange: &Exchange, budget: &Budget<'
     budget_event(gateway, exchange, "exceeded", 1_000_000, budget);
 }
 
-/// Tells of a request that a policy denied: the books keep refusals, by account and minute.
+/// Records a request that a policy denied: the books keep refusals, by account and minute.
 pub fn denied(gateway: &Gateway, exchange: &Exchange, code: &str) {
     let account = format!("key:{}", exchange.identity.fingerprint);
     denied_on(gateway, exchange, &account, code);
@@ -203,13 +203,13 @@ pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &s
     });
 }
 
-/// Tells of a refusal that a policy in shadow would have made.
+/// Counts a refusal that a policy in shadow would have made.
 pub fn shadow_refused(gateway: &Gateway, exchange: &Exchange, policy: &str, code: &str) {
     gateway.metrics.shadow_refused(policy, code);
     tracing::info!(id = %exchange.id, policy, code, "would have been refused, by a policy in shadow");
 }
 
-/// Tells of a refusal.
+/// Counts and logs a refusal.
 pub fn refused(gateway: &Gateway, provider: &str, refusal: &Refusal) {
     gateway.metrics.refused(provider, refusal.code.as_str());
     tracing::info!(

@@ -1,7 +1,7 @@
 //! First step: what is not a clean request goes no further.
 //!
 //! Framing that two parsers could read differently is refused, sizes are bounded before a byte of the body is read,
-//! and headers that are ours or of one hop only are told apart from those that pass.
+//! and headers that are ours or of one hop only are separated from those that pass.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,7 +21,6 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 use crate::plugin::Billing;
-use crate::proxy::accept::control_proxy;
 use crate::proxy::decide;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;

@@ -95,7 +95,7 @@ pub fn start(
     })
 }
 
-/// pingora reads the files inside a task and panics there: what is wrong with them is told before, so that a gateway that
+/// pingora reads the files inside a task and panics there: what is wrong with them is reported before, so that a gateway that
 /// cannot serve does not start.
 fn check_certificate(files: &Tls) -> Result<(), ServeError> {
     let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());

@@ -1,17 +1,15 @@
 //! Work that goes on at a provider after its answer: the hold waits here until the result is fetched, or until it has waited
 //! too long. Each ends exactly once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BillId, Entry, Hold, Name, Outcome, Settlement, Usage};
-use parking_lot::Mutex;
+use agentledger_ledger::{BillId, Entry, Name, Outcome, Settlement, Usage};
 
 use crate::estimate_reason;
 use crate::meter::Text;
 use crate::proxy::report;
-use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named;
 

@@ -1,4 +1,4 @@
-//! Operations that fetch what an earlier request asked for: a response by its id, the results of a batch.
+//! Operations that fetch what an earlier request started: a response by its id, the results of a batch.
 //!
 //! Nothing is held for them: what they report is spent already. So no budget refuses them, though policies may; the first fetch that sees a result enters it, as overage with the reason `fetched_result`, and every
 //! budget counts it. Where a request's hold still waits for the result, that hold ends with it instead; where that hold was
@@ -25,12 +25,11 @@ use crate::proxy::settle::{AnswerEnd, bill_of_answer, settlement};
 use crate::proxy::shared::allowance::{LineSink, Unbounded};
 use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::deferred_holds::DeferredHold;
-use crate::proxy::shared::exchange::Changes;
-use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 
-/// Why an entry has no hold, as its overage tells.
+/// Why an entry has no hold: the reason of its overage.
 const FETCHED_RESULT: &str = "fetched_result";
 /// Why an entry was corrected.
 const FETCHED_LATE: &str = "fetched_late";
@@ -160,7 +159,7 @@ async fn correct(gateway: &Arc<Gateway>, exchange: &Exchange, settlement: &Settl
     }
 }
 
-/// Enters what no hold covers. The policies are asked now, when the model is known, for the budgets that count it.
+/// Enters what no hold covers. The policies run now, when the model is known, for the budgets that count it.
 async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: Settlement, bills: Vec<BillId>) {
     exchange.inspected.call.model = settlement.model.to_string();
     // A fetch is free, what it brings is not.

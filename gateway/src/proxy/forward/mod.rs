@@ -18,12 +18,12 @@ use crate::plugin::outline::{Edit, splice};
 use crate::plugin::{Billing, EditPoint};
 use crate::proxy::forward::breaker::Attempt;
 use crate::proxy::forward::pool::{ConnectError, Connection};
-use crate::proxy::forward::sign;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::sanitize::{is_ours, named_by_connection};
 use crate::proxy::session::{StopReason, stopped};
+use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::codes::RefusalCode;
-use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 
@@ -31,7 +31,7 @@ use crate::proxy::shared::reply::Refusal;
 pub struct Outgoing {
     pub header: Box<RequestHeader>,
     pub body: Bytes,
-    /// The stream will report its usage because we asked for it: the client did not.
+    /// The stream will report its usage because the gateway requested it: the client did not.
     pub usage_injected: bool,
 }
 
@@ -107,7 +107,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     })
 }
 
-/// The body as it came, or spliced. Returns whether usage was asked for on the client's behalf, and whether an encoded
+/// The body as it came, or spliced. Returns whether usage was requested on the client's behalf, and whether an encoded
 /// body now goes out decoded.
 pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, bool), Refusal> {
     let inspected = &exchange.inspected;
@@ -125,7 +125,7 @@ pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, boo
             EditPoint::MaxOutput(path) => changes
                 .max_output
                 .map(|max| (limit_field(exchange, path), max.to_string())),
-            // An encoded body is not opened for this alone: its usage is estimated should the stream not tell it.
+            // An encoded body is not opened for this alone: its usage is estimated should the stream not report it.
             EditPoint::StreamUsage(path) => (exchange.endpoint.provider.inject_usage && !inspected.is_encoded())
                 .then(|| (path.as_str(), "true".to_owned())),
         };

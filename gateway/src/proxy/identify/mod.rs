@@ -1,4 +1,4 @@
-//! Second step: which provider is meant, and who is asking.
+//! Second step: which provider is meant, and who sends the request.
 
 pub mod aws_signature;
 pub mod azure;
@@ -14,8 +14,6 @@ use crate::base64;
 use crate::config::{Absence, AbsentProvider, Paths, UnknownRoutes};
 use crate::limits::Limits;
 use crate::plugin::{Billing, WEBSOCKET};
-use crate::proxy::identify::aws_signature;
-use crate::proxy::identify::azure;
 use crate::proxy::sanitize::is_websocket;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::identity::{Identity, Target};
@@ -126,7 +124,7 @@ fn speaks_anthropic(header: &RequestHeader) -> bool {
         || (header.headers.contains_key("x-api-key") && !header.headers.contains_key("authorization"))
 }
 
-/// Reads who is asking from headers and, where a header is missing, from `_agent_*` query parameters.
+/// Reads who sends the request from headers and, where a header is missing, from `_agent_*` query parameters.
 pub fn identify(
     rules: &Rules,
     endpoint: &ProviderEndpoint,

@@ -7,7 +7,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use crate::plugin::outline::outline;
 use crate::proxy::shared::exchange::Exchange;
 
-/// A whole answer that bears such addresses, until its end has come.
+/// A whole answer that contains such addresses, held until its end has come.
 pub struct LinkRewriter {
     held: BytesMut,
     bytes_max: usize,
@@ -16,7 +16,7 @@ pub struct LinkRewriter {
     here: String,
 }
 
-/// Whether the operation's answers bear addresses.
+/// Whether the operation's answers contain addresses.
 pub fn has_links(exchange: &Exchange) -> bool {
     exchange.endpoint.plugin.links_of(&exchange.operation).is_some()
 }

@@ -1,4 +1,4 @@
-//! How much a request may take: its input as it will be counted, its output as it asks for, and what that costs at most. What
+//! How much a request may take: its input as it will be counted, its output as it names it, and what that costs at most. What
 //! the hold of the reserve step is made of.
 
 use agentledger_ledger::{Amounts, Kind, Usd};
@@ -104,7 +104,7 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, 
     let input_tokens = input_estimate(gateway, exchange, config);
     let tier = call.service_tier.as_deref();
     let quote = &found.quote;
-    // Over a WebSocket a model that speaks does so without being asked.
+    // Over a WebSocket a model that speaks does so unrequested.
     let speaks = exchange.inspected.over_socket && quote.states(Kind::AudioOutput, tier);
     let (heard, spoken): (&[Kind], &[Kind]) = if speaks {
         (&[Kind::AudioInput], &[Kind::AudioOutput])
@@ -234,7 +234,7 @@ fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrite
     }
 }
 
-/// What the units that the request itself tells cost, as far as the model's price names their kinds.
+/// What the units that the request itself names cost, as far as the model's price names their kinds.
 fn units_cost(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> Usd {
     let tier = call.service_tier.as_deref();
     let stated = call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));

@@ -1,17 +1,11 @@
-//! Fifth step: the money is held before it is spent. The hold's size is told by `size`, `apply` and `place` put it on all bounds or on
-//! none; here it guards the stream as it grows.
+//! Fifth step, afterwards: the hold lets its stream go on. It is extended as the text grows; where nothing is left the stream is cut.
 
-use agentledger_ledger::{Amounts, Hold, Kind, LedgerError, Name, Outcome, Settlement};
+use agentledger_ledger::{Amounts, Hold};
 
-use crate::estimate_reason;
-use crate::meter::Metered;
-use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of, input_estimate};
-use crate::proxy::settle::unanswered;
+use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of};
 use crate::proxy::shared::allowance::Allowance;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::find_for;
-use crate::proxy::shared::reply::Refusal;
 
 /// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
-//! Fifth step, first half: what the policies asked for is made to hold. A denial ends the request; else it waits where it
-//! is to wait, takes its rates and its hold, all or nothing, as it was asked or on its way to another model.
+//! Fifth step, first half: what the policies requested is enforced. A denial ends the request; else it waits where it
+//! is to wait, takes its rates and its hold, all or nothing, as it was sent or for another model.
 
 pub mod estimate;
 pub mod extend;
@@ -18,24 +18,21 @@ use crate::proxy::report::{self, Budget};
 use crate::proxy::reserve::estimate::{HoldEstimate, estimate, unpriced};
 use crate::proxy::reserve::extend::StreamAllowance;
 use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind, PlacedHold, WaitPolicy, place, warning};
-use crate::proxy::reserve::rates;
-use crate::proxy::session;
-use crate::proxy::session::stopped;
+use crate::proxy::session::{self, stopped};
 use crate::proxy::shared::codes::RefusalCode;
-use crate::proxy::shared::exchange::Changes;
-use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
 use crate::proxy::shared::reply::{Code, Refusal};
 use crate::rates::Grant;
 
-/// The tag that says which model was asked for, where the request went to another one.
+/// The tag that says which model was requested, where the request went to another one.
 const ROUTED_FROM: &str = "routed_from";
 
-/// What the later steps need: the hold, what it changes in the request, and what the client is told.
+/// What the later steps need: the hold, what it changes in the request, and the headers for the client.
 pub struct Reservation {
     pub hold: Hold,
-    /// Rates and places that the request took; its end gives the places back.
+    /// Rates and permits that the request took; its end gives the permits back.
     pub rates: Grant,
     pub changes: Changes,
     pub headers: Vec<(String, String)>,
@@ -47,7 +44,10 @@ pub struct Reservation {
     pub shadow: Vec<Grant>,
 }
 
-/// Sizes a call, asks the policies about it and makes their verdict hold. Who asks is known by now.
+/// Sizes a call, runs the policies on it and enforces their verdict. Who sends it is known by now.
+///
+/// # Errors
+/// The refusal for the client: nothing is held and no rate is taken then.
 pub async fn hold(
     gateway: &Gateway,
     exchange: &mut Exchange,
@@ -99,7 +99,7 @@ async fn reserve(
     settled_on(gateway, exchange, last)
 }
 
-/// The last word on a request: a refusal is told, counted and worth an alert only now that no other way was found.
+/// The last word on a request: a refusal is recorded, counted and worth an alert only now that no other way was found.
 fn settled_on(
     gateway: &Gateway,
     exchange: &Exchange,
@@ -153,7 +153,7 @@ fn restated(
     estimate(gateway, exchange)
 }
 
-/// A delay that a policy asked for. It ends early only with the client or the gateway.
+/// A delay that a policy requested. It ends early only with the client or the gateway.
 async fn wait(
     gateway: &Gateway,
     exchange: &Exchange,
@@ -195,7 +195,7 @@ async fn always_routed(
         .final_answer())
 }
 
-/// Tries the alternatives in their order. Each is decided on anew, as if the client had asked for it: a model that the rules
+/// Tries the alternatives in their order. Each is decided on anew, as if the client had requested it: a model that the rules
 /// deny is not reached by a detour.
 async fn rerouted(
     gateway: &Gateway,

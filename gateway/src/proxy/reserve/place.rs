@@ -1,4 +1,4 @@
-//! Fifth step, second half: the hold is placed on all bounds or on none. Where only others' holds stand in the way it waits
+//! Fifth step, second half: the hold is placed on all bounds or on none. Where only others' holds prevent it, it waits
 //! for them; where a limit says so, the request's output is clamped to what is left.
 
 use std::pin::Pin;
@@ -11,13 +11,12 @@ use crate::policy::RequestedBound;
 use crate::proxy::reserve::estimate::HoldEstimate;
 use crate::proxy::session::stopped;
 use crate::proxy::shared::codes::RefusalCode;
-use crate::proxy::shared::exchange::Changes;
-use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 use crate::timer::Timer;
 
-/// How often a request that waits for others' holds asks again though none ended: a window may have turned.
+/// How often a request that waits for others' holds tries again though none ended: a window may have turned.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// An answer shorter than this is of no use: nothing is clamped below it.
 const CLAMPED_TOKENS_MIN: u64 = 16;
@@ -65,7 +64,7 @@ pub struct PlacedHold {
 pub struct HoldRefusal {
     pub kind: HoldRefusalKind,
     pub refusal: Box<Refusal>,
-    /// Whose limit stood in the way; empty where none did.
+    /// Whose limit refused it; empty where none did.
     pub account: Name,
     /// The budget that is used up.
     pub exhausted: Option<ExhaustedBudget>,
@@ -103,7 +102,10 @@ impl HoldRefusal {
     }
 }
 
-/// Places the hold; where only others' holds stand in the way, waits for them for as long as `patience` says.
+/// Places the hold; where only others' holds prevent it, waits for them for as long as `patience` says.
+///
+/// # Errors
+/// Which limit refused it, or what ended the wait: nothing is held then.
 pub async fn place(
     gateway: &Gateway,
     exchange: &Exchange,
@@ -117,7 +119,7 @@ pub async fn place(
     let waiting_since = Timer::start();
     let (mut clamped, mut clamps) = (None, 0);
     loop {
-        // Made before the books are asked: a hold that ends in between is not missed.
+        // Made before the attempt: a hold that ends in between is not missed.
         let freed = gateway.ledger.freed();
         let permit = gateway.ledger.admit().await;
         let permit = permit.map_err(|error| HoldRefusal::fatal(Refusal::ledger_stopped(&error)))?;

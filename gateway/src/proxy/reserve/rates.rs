@@ -1,4 +1,4 @@
-//! Rates on a request's way: taken before the hold, told in the head of the answer, refused in the contract's words.
+//! Rates of a request: taken before the hold, shown in the head of the answer, refused in the contract's words.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 use crate::rates::{Grant, Over, Parallel, Rate, Rates, Standing};
 
-/// A place among the running requests may come free at any moment.
+/// A permit may come free at any moment.
 const PARALLEL_RETRY_S: u64 = 1;
 
 /// Takes what the verdict's rates ask for, or nothing.
@@ -25,8 +25,8 @@ pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, 
 
 pub fn take_from(rates: &Arc<Rates>, now_ms: i64, verdict: &Verdict, tokens: u64) -> Result<Grant, Over> {
     let windows: Vec<Rate> = verdict.rates.iter().map(|rate| rate.requested.clone()).collect();
-    let places: Vec<Parallel> = verdict.parallel.iter().map(|limit| limit.requested.clone()).collect();
-    rates.take(now_ms, &windows, &places, tokens)
+    let permits: Vec<Parallel> = verdict.parallel.iter().map(|limit| limit.requested.clone()).collect();
+    rates.take(now_ms, &windows, &permits, tokens)
 }
 
 fn account_of<'v>(verdict: &'v Verdict, over: &Over) -> &'v str {

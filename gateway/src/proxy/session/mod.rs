@@ -12,7 +12,7 @@ use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 
-/// Refuses what belongs to a killed session. To be asked once the tenant is known.
+/// Refuses what belongs to a killed session. To be called once the tenant is known.
 pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
     let session = &exchange.identity.session;
     if !session.is_empty() && gateway.ledger.sessions().is_killed(&exchange.tenant, session) {
@@ -26,7 +26,7 @@ fn killed() -> Refusal {
     Refusal::new(RefusalCode::SessionKilled, message).final_answer()
 }
 
-/// Notes a call as a step of its session, and tells what the session did before. Nothing without a session.
+/// Records a call as a step of its session, and returns what the session did before. Nothing without a session.
 pub fn begin(gateway: &Gateway, exchange: &Exchange) -> Option<(History, SessionStep)> {
     let session = &exchange.identity.session;
     if session.is_empty() {

@@ -1,4 +1,4 @@
-//! What the sessions did lately, so that policies can tell an agent that gets on from one that goes round in circles.
+//! What the sessions did lately, so that policies can distinguish an agent that makes progress from one that repeats itself.
 //!
 //! A call is known by keyed digests of what its agent did last: the tool calls of the model's last turn, and what was
 //! said or found since. The texts themselves go nowhere. Of each session a bounded window of such steps is kept.
@@ -137,7 +137,7 @@ impl SessionProgress {
             take(&mut tool, json, piece);
             take(&mut step, json, piece);
         }
-        // What the model says around its tool calls differs each time and tells nothing. What stands outside of the
+        // What the model says around its tool calls differs each time and means nothing. What stands outside of the
         // conversation is part of the question.
         let said_from = if has_tool { turns.since } else { turns.model };
         for (at, piece) in pieces.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Shows the sessions that run to the policies now and then, whether or not a call comes: who wants to be told of one that
-//! has grown old or dear says so in the phase `alert`. A session that people were told of is not shown again.
+//! Shows the sessions that run to the policies now and then, whether or not a call comes: a policy that wants to know of one that
+//! has grown old or dear handles it in the phase `alert`. A session that people were alerted to is not shown again.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};

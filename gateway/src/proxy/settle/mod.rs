@@ -19,7 +19,7 @@ pub struct AnswerEnd<'a> {
     pub end: End,
     pub status: u16,
     pub ttfb_ms: Option<u64>,
-    /// Policies that spoke.
+    /// Policies that were applied.
     pub verdict: &'a [Name],
     /// The request's input as it was estimated for the hold.
     pub input_tokens: u64,
@@ -73,7 +73,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
     }
 }
 
-/// Ends the hold of an answer that was metered: settles it, learns from it, tells of it, and of what hangs on its end, before
+/// Ends the hold of an answer that was metered: settles it, learns from it, reports it, and ends what depends on it, before
 /// its client knows of that.
 pub fn settle(
     gateway: &Gateway,
@@ -105,7 +105,7 @@ pub fn settle(
     report::settled(gateway, settled.entry, &exchange.identity.trace);
 }
 
-/// What hangs on the end of a call is told before its client knows of it.
+/// Ends what depends on the end of a call, before its client knows of it.
 fn over(exchange: &mut Exchange, entry: &Entry) {
     let end = &entry.settlement;
     if let Some(step) = exchange
@@ -118,7 +118,7 @@ fn over(exchange: &mut Exchange, entry: &Entry) {
     exchange.session_end = None;
 }
 
-/// An answer that reports nothing (speech is sound and no more) is billed by what its request told, as far as the model's
+/// An answer that reports nothing (speech is sound and no more) is billed by what its request said, as far as the model's
 /// price names it. Characters are what the provider itself counts; a recording's length and the like are estimates.
 fn usage_from_request(exchange: &Exchange, used: &mut SettledUsage, model: &str, tier: Option<&str>, end: End) {
     let Some(found) = find_for(exchange, model) else {

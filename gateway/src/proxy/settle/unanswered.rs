@@ -58,7 +58,7 @@ pub fn settle_unanswered(
     }
 }
 
-/// The settlement of an exchange that got no answer: nothing was used, as far as anyone can tell.
+/// The settlement of an exchange that got no answer: nothing was used, as far as is known.
 fn unanswered(gateway: &Gateway, exchange: &Exchange, outcome: Outcome, status: u16, verdict: &[Name]) -> Settlement {
     Settlement {
         at_ms: gateway.clock.now_ms(),

@@ -28,14 +28,14 @@ macro_rules! refusal_codes {
                 }
             }
 
-            /// The stable word, `error.code` in bodies. Two refusals share one word where only the status tells who is at fault.
+            /// The stable word, `error.code` in bodies. Two refusals share one word where only the status says who is at fault.
             pub const fn text(self) -> &'static str {
                 match self {
                     $(RefusalCode::$name => $text,)+
                 }
             }
 
-            /// Whether a retry helps. Clients are told by `x-should-retry` and `Retry-After`.
+            /// Whether a retry helps. Clients learn it from `x-should-retry` and `Retry-After`.
             pub const fn retry(self) -> Retry {
                 match self {
                     $(RefusalCode::$name => Retry::$retry,)+

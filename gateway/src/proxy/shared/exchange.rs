@@ -36,7 +36,7 @@ pub struct Exchange {
     pub zone: Name,
     /// What a model without a price costs here, where a policy says so.
     pub unpriced: Option<StatedPrice>,
-    /// Policies that spoke before the request was decided on.
+    /// Policies that were applied before the request was decided on.
     pub policies_applied: Vec<Name>,
     pub inspected: Inspected,
     /// What its session did before; `None` without a session.
@@ -101,7 +101,7 @@ impl Exchange {
         self.billing != Billing::Free
     }
 
-    /// Its answers bear addresses of the provider's own, which are rewritten.
+    /// Its answers contain addresses of the provider's own, which are rewritten.
     pub fn has_links(&self) -> bool {
         self.endpoint.plugin.links_of(&self.operation).is_some()
     }

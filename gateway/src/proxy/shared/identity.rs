@@ -20,7 +20,7 @@ pub struct Identity {
     pub user: Name,
     pub task: Name,
     pub tags: BTreeMap<Name, Name>,
-    /// What the client claims by header; told only where tenants are on.
+    /// What the client claims by header; read only where tenants are on.
     pub tenant_claim: Option<Name>,
     pub session_end: bool,
     /// The trace that the client's `traceparent` names; empty for none. For the log.

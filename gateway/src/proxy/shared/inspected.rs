@@ -58,7 +58,7 @@ impl Inspected {
         self.outline = None;
     }
 
-    /// A request without a body: free, or never asked for.
+    /// A request without a body: free, or one that no client sent.
     pub fn plain(body: Body, model: Option<String>) -> Inspected {
         Inspected {
             call: Call {

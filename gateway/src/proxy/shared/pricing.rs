@@ -109,7 +109,7 @@ pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option
 fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<FoundPrice<'a>> {
     let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
     own(rules, endpoint, named, at_ms)
-        // The answer may name its model by an id that only the requested one tells the price of.
+        // The answer may name its model by an id that has no price; the requested one has.
         .or_else(|| {
             let requested = part.model.is_none().then_some(&exchange.inspected.call.model)?;
             own(rules, endpoint, requested, at_ms)

@@ -39,7 +39,7 @@ pub struct Refusal {
     /// Further fields of the `error` object.
     pub fields: Map<String, Value>,
     pub retry_after_s: Option<u64>,
-    /// `Some(false)` tells the official SDKs not to try again.
+    /// `Some(false)` makes the official SDKs not try again.
     pub should_retry: Option<bool>,
     pub headers: Vec<(String, String)>,
     /// The connection cannot be used any more: its framing is in doubt or unread bytes stand on it.
@@ -162,7 +162,7 @@ impl Refusal {
     }
 }
 
-/// Writes a refusal to the client. Failures to write are the client's going away and are not told further.
+/// Writes a refusal to the client. Failures to write mean that the client has left; they are not reported.
 pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Option<(&Arc<dyn Dialect>, &str)>) {
     if refusal.close {
         session.set_keepalive(None);

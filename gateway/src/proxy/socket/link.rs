@@ -64,7 +64,7 @@ struct Link {
     started: Timer,
     /// Milliseconds after the start at which the last message came from anywhere.
     last_ms: AtomicU64,
-    /// The same, of the last message from the server or the last that asked it for an answer.
+    /// The same, of the last message from the server or the last that requested an answer of it.
     progress_ms: AtomicU64,
     /// The client's messages go nowhere any more.
     closing: AtomicBool,
@@ -193,7 +193,7 @@ impl Link {
         }
     }
 
-    /// A message of the client's: one that asks for an answer goes on once that is held.
+    /// A message of the client's: one that requests an answer goes on once that is held.
     async fn said(&self, payload: Bytes) -> Result<(), ConnectionEnd> {
         let read = self.read(&payload, Sender::Client);
         let (found, meaning) = match read {
@@ -360,7 +360,7 @@ impl Link {
         messages
     }
 
-    /// Settles what runs, and tells the client so.
+    /// Settles what runs, and notifies the client.
     async fn leave(&self, end: End, ending: Ending) {
         let message = match ending {
             Ending::ShuttingDown => "the gateway is going down; try again",

@@ -1,4 +1,4 @@
-//! The handshake (RFC 6455 §4): the upstream is asked first, and the client's protocol is switched only once the
+//! The handshake (RFC 6455 §4): the upstream comes first, and the client's protocol is switched only once the
 //! upstream's is. Extensions are never agreed on: compressed frames could not be metered.
 
 use std::sync::Arc;
@@ -236,7 +236,7 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
 }
 
 /// Takes the upstream's answer. One that says who may not, not now, or that something is broken is the client's to read;
-/// any other refusal means that the upstream has no WebSocket here, of which clients are told so that they fall back.
+/// any other refusal means that the upstream has no WebSocket here, and clients get to know it so that they fall back.
 async fn opening(
     gateway: &Gateway,
     mut answer: Answer,

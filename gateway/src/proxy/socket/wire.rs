@@ -77,7 +77,7 @@ impl MessageSource {
     pub async fn next(&mut self) -> Result<Message, ReadEnd> {
         loop {
             let message = self.framer.message()?;
-            // What is handed out is held until the next is asked for.
+            // What is handed out is held until the next is read.
             let handed_out = message.as_ref().map_or(0, Message::payload_len);
             let held = (self.framer.pending() + handed_out) as u64;
             if !self.share.as_mut().is_none_or(|share| share.resize(held)) {

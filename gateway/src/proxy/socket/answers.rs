@@ -37,7 +37,7 @@ use crate::rates::Grant;
 use crate::telemetry::Running;
 use crate::timer::Timer;
 
-/// Answers that one connection may have asked for and not got. Providers stop far below.
+/// Answers that one connection may have requested and not got. Providers stop far below.
 const ANSWERS_MAX: usize = 64;
 /// Base64 bytes of sound that are one token when a client speaks, on the low side: 10 tokens a second
 /// (https://platform.openai.com/docs/guides/realtime-costs), at least 10,667 bytes where it is telephone quality (G.711).
@@ -57,7 +57,7 @@ struct OpenAnswer {
     answer: Option<String>,
     cancel: Option<String>,
     echo: Option<String>,
-    /// The message that asks for it has been written.
+    /// The message that requests it has been written.
     sent: bool,
     begun: bool,
     /// Nothing of it is passed on any more.
@@ -66,7 +66,7 @@ struct OpenAnswer {
     _guards: (Running, Running, Busy),
 }
 
-/// What the connection is known to be like, by which answers that nobody asked for are sized.
+/// What the connection is known to be like, by which answers that nobody requested are sized.
 #[derive(Default)]
 struct Setting {
     model: Option<String>,
@@ -81,12 +81,12 @@ struct Setting {
 
 #[derive(Default)]
 struct ConnectionState {
-    /// In the order in which they were asked for or began.
+    /// In the order in which they were requested or began.
     open: Vec<OpenAnswer>,
     setting: Setting,
 }
 
-/// Counts one answer as running, or as being asked for, until it is dropped.
+/// Counts one answer as running, or as being requested, until it is dropped.
 struct Busy(watch::Sender<usize>);
 
 impl Busy {
@@ -105,7 +105,7 @@ impl Drop for Busy {
 /// What a turn is opened with.
 struct HeldAnswer {
     hold: Hold,
-    /// Rates and places that it took; its end gives the places back.
+    /// Rates and permits that it took; its end gives the permits back.
     rates: Option<Grant>,
     /// What policies in shadow count, until it ends.
     _shadow: Vec<Grant>,
@@ -139,13 +139,13 @@ impl Drop for UnsentAnswer {
     }
 }
 
-/// What to write upstream, and the answer that it asks for.
+/// What to write upstream, and the answer that it requests.
 pub struct AdmittedMessage {
     pub id: Ulid,
     pub message: Bytes,
 }
 
-/// How an answer is stopped and what the client is told of it.
+/// How an answer is stopped, and what the client gets to know of it.
 #[derive(Debug)]
 pub struct AnswerStop {
     pub message: String,
@@ -163,7 +163,7 @@ pub enum Passing {
     Last(AnswerStop),
 }
 
-/// An answer that was running when its connection ended, for the client to be told.
+/// An answer that was running when its connection ended, for the client to know.
 pub struct UnfinishedAnswer {
     pub answer: Option<String>,
     pub echo: Option<String>,
@@ -207,7 +207,7 @@ impl ConnectionAnswers {
         let _ = self.running.subscribe().wait_for(|count| *count == 0).await;
     }
 
-    /// A message of the client's that asks for nothing: the next answer's input has it.
+    /// A message of the client's that requests nothing: it is part of the next answer's input.
     pub fn heard(&self, outline: &Outline) {
         let mut state = self.state.lock();
         let setting = &mut state.setting;
@@ -229,7 +229,10 @@ impl ConnectionAnswers {
         state.setting.max_output = meaning.max_output;
     }
 
-    /// The client asks for an answer: it is held before a byte of the message leaves.
+    /// The client requests an answer: it is held before a byte of the message leaves.
+    ///
+    /// # Errors
+    /// Why there is no answer to be had: nothing was held and nothing was sent.
     pub async fn request(&self, message: Bytes, meaning: &Meaning) -> Result<AdmittedMessage, Refusal> {
         let busy = Busy::new(&self.running);
         if self.gateway.drain.phase() > DrainPhase::Running {
@@ -267,7 +270,7 @@ impl ConnectionAnswers {
         Ok(AdmittedMessage { id, message })
     }
 
-    /// The asking message was written: what it asks for may be billed.
+    /// The requesting message was written: what it requests may be billed.
     pub fn sent(&self, id: Ulid) {
         if let Some(open_answer) = self
             .state
@@ -280,7 +283,7 @@ impl ConnectionAnswers {
         }
     }
 
-    /// The server begins an answer: the first of its lane that was asked for, or one that nobody asked for, which is held
+    /// The server begins an answer: the first of its lane that was requested, or one that nobody requested, which is held
     /// now. `Some`: there is no money for it; it is to be stopped, and settled at what it is billed for until then.
     pub async fn begin(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Option<AnswerStop> {
         {
@@ -367,7 +370,7 @@ impl ConnectionAnswers {
         );
     }
 
-    /// The server refuses what was asked for.
+    /// The server refuses what was requested.
     pub fn refuse(&self, meaning: &Meaning, data: &[u8], outline: Outline) {
         let mut state = self.state.lock();
         let asked = |open_answer: &OpenAnswer| !open_answer.begun && open_answer.requested_by == meaning.requested_by;
