@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BillId, Entry, Name, Outcome, Settlement, Usage};
+use agentledger_ledger::{BillId, Entry, Name, Outcome, Settlement};
 
 use crate::estimate_reason;
 use crate::meter::Text;
 use crate::proxy::report;
+use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named;
@@ -50,21 +51,12 @@ fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>
         ..
     } = waiting;
     let settlement = Settlement {
-        at_ms: gateway.clock.now_ms(),
-        outcome: Outcome::Recovered,
-        status: 200,
-        model: Name::from(exchange.inspected.call.model.as_str()),
-        usage: Usage::default(),
-        parts: Vec::new(),
-        reasoning: 0,
         cost: hold.held(),
-        reported_cost: None,
         upper_bound: Some(hold.held()),
-        price: None,
         estimate_reason: Some(Name::from(estimate_reason::NOT_FETCHED)),
         verdict,
-        duration_ms: exchange.started.elapsed_ms(),
         ttfb_ms,
+        ..blank(gateway, &exchange, Outcome::Recovered, 200)
     };
     let entry = hold.settle_bills(settlement, None, bills).entry;
     (entry, exchange.identity.trace)

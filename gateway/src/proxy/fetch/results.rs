@@ -1,10 +1,11 @@
 //! The bill of a batch: the lines of its results, each priced by itself and entered once.
 
-use agentledger_ledger::{BillId, Kind, Name, Outcome, Part, Picos, PriceRef, Settlement, Usage, Usd};
+use agentledger_ledger::{BillId, Kind, Name, Part, Picos, PriceRef, Settlement, Usage, Usd};
 
 use crate::estimate_reason;
 use crate::meter::lines::Line;
 use crate::meter::{End, MeteredPart};
+use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
@@ -130,26 +131,14 @@ impl BatchBill {
             })
             .collect();
         let settlement = Settlement {
-            at_ms: gateway.clock.now_ms(),
-            outcome: match end {
-                End::Completed => Outcome::Completed,
-                End::ClientGone => Outcome::ClientGone,
-                End::Cut => Outcome::Cut,
-                End::UpstreamFailed => Outcome::UpstreamFailed,
-            },
-            status: 200,
             model: Name::clone(&first.model),
             usage: parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage)),
             reasoning: self.reasoning,
             cost: parts.iter().fold(Usd::ZERO, |sum, part| sum.saturating_add(part.cost)),
-            reported_cost: None,
-            upper_bound: None,
             price: first.price.clone(),
             estimate_reason: torn.or(self.reason).map(Name::from),
-            verdict: Vec::new(),
-            duration_ms: exchange.started.elapsed_ms(),
-            ttfb_ms: None,
             parts: if parts.len() > 1 { parts } else { Vec::new() },
+            ..blank(gateway, exchange, end.into(), 200)
         };
         let bills = if whole { vec![self.bill] } else { self.lines };
         Some((settlement, bills))

@@ -162,29 +162,41 @@ pub async fn place(
                 () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
                 stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
             },
-            Obstacle::Held => {
-                let message = "the budget is held by requests that are running; try again when they have ended";
-                let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
-                    .kind("budget_exceeded")
-                    .field("account", refused.bound.account.to_string())
-                    .retry_after(2);
-                return Err(HoldRefusal::new(
-                    HoldRefusalKind::Budget,
-                    refusal,
-                    &refused.bound.account,
-                ));
-            }
-            Obstacle::Exceeded => {
+            Obstacle::Held | Obstacle::Exceeded => {
                 let policy = refusing.map(|requested| requested.policy.clone());
-                let refusal = exceeded(gateway, &bounds, &refused, &estimate, policy);
-                let mut hold_refusal = HoldRefusal::new(HoldRefusalKind::Budget, refusal, &refused.bound.account);
-                hold_refusal.exhausted = Some(ExhaustedBudget {
-                    window: refused.bound.window,
-                    unit: refused.bound.unit,
-                    standing: refused.standing,
-                });
-                return Err(hold_refusal);
+                return Err(refusal_of(gateway, &bounds, &refused, &estimate, policy));
             }
+        }
+    }
+}
+
+/// Why a request whose wait is over, or would be in vain, gets no hold.
+fn refusal_of(
+    gateway: &Gateway,
+    bounds: &[Bound],
+    refused: &agentledger_ledger::Refusal,
+    estimate: &HoldEstimate,
+    policy: Option<Name>,
+) -> HoldRefusal {
+    let account = &refused.bound.account;
+    match refused.obstacle {
+        Obstacle::Held => {
+            let message = "the budget is held by requests that are running; try again when they have ended";
+            let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
+                .kind("budget_exceeded")
+                .field("account", account.to_string())
+                .retry_after(2);
+            HoldRefusal::new(HoldRefusalKind::Budget, refusal, account)
+        }
+        Obstacle::Exceeded => {
+            let refusal = exceeded(gateway, bounds, refused, estimate, policy);
+            let mut hold_refusal = HoldRefusal::new(HoldRefusalKind::Budget, refusal, account);
+            hold_refusal.exhausted = Some(ExhaustedBudget {
+                window: refused.bound.window,
+                unit: refused.bound.unit,
+                standing: refused.standing,
+            });
+            hold_refusal
         }
     }
 }

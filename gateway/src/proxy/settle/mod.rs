@@ -1,5 +1,6 @@
 //! Eighth step: what the answer used becomes what it cost, and the hold ends, exactly once.
 
+pub mod blank;
 pub mod learn;
 pub mod unanswered;
 
@@ -8,6 +9,7 @@ use agentledger_ledger::{BillId, Entry, Hold, Kind, Name, Outcome, Settlement, U
 use crate::estimate_reason;
 use crate::meter::{End, Metered, SettledUsage};
 use crate::proxy::report;
+use crate::proxy::settle::blank::blank;
 use crate::proxy::settle::learn::learn;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -46,14 +48,6 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
     let reason = used.estimate_reason.or(priced.reason);
     let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
     Settlement {
-        at_ms: gateway.clock.now_ms(),
-        outcome: match ended.end {
-            End::Completed => Outcome::Completed,
-            End::ClientGone => Outcome::ClientGone,
-            End::Cut => Outcome::Cut,
-            End::UpstreamFailed => Outcome::UpstreamFailed,
-        },
-        status: ended.status,
         model: Name::from(model),
         usage: priced.usage,
         parts: if priced.parts.len() > 1 {
@@ -68,8 +62,8 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         price: priced.price,
         estimate_reason: reason.map(Name::from),
         verdict: ended.verdict.to_vec(),
-        duration_ms: exchange.started.elapsed_ms(),
         ttfb_ms: ended.ttfb_ms,
+        ..blank(gateway, exchange, ended.end.into(), ended.status)
     }
 }
 

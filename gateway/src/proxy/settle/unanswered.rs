@@ -1,11 +1,12 @@
 //! Settlements of exchanges that got no answer.
 
-use agentledger_ledger::{Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
+use agentledger_ledger::{Hold, Kind, Name, Outcome, Settlement};
 
 use crate::estimate_reason;
 use crate::proxy::forward::Failed;
 use crate::proxy::report;
 use crate::proxy::reserve::estimate::input_estimate;
+use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
@@ -61,21 +62,8 @@ pub fn settle_unanswered(
 /// The settlement of an exchange that got no answer: nothing was used, as far as is known.
 fn unanswered(gateway: &Gateway, exchange: &Exchange, outcome: Outcome, status: u16, verdict: &[Name]) -> Settlement {
     Settlement {
-        at_ms: gateway.clock.now_ms(),
-        outcome,
-        status,
-        model: Name::from(exchange.inspected.call.model.as_str()),
-        usage: Usage::default(),
-        parts: Vec::new(),
-        reasoning: 0,
-        cost: Usd::ZERO,
-        reported_cost: None,
-        upper_bound: None,
-        price: None,
-        estimate_reason: None,
         verdict: verdict.to_vec(),
-        duration_ms: exchange.started.elapsed_ms(),
-        ttfb_ms: None,
+        ..blank(gateway, exchange, outcome, status)
     }
 }
 
