@@ -5,8 +5,7 @@ use agentledger_ledger::event::HeldBound;
 use agentledger_ledger::{BalanceRow, Mode, Unit, Usd, rfc3339_ms};
 
 use super::error::RpcError;
-use super::ledger_view::LedgerView;
-use super::ledger_view::now_ms;
+use super::ledger_view::{LedgerView, now_ms};
 use super::params::Nothing;
 use super::state::ControlState;
 use super::wire;

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::ledger_view::LedgerView;
-use super::state::BreakerState;
-use super::state::ControlState;
+use super::state::{BreakerState, ControlState};
 use agentledger_ledger::{Ledger, Window};
 
 use crate::telemetry::{Samples, Source};

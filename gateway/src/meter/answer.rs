@@ -13,7 +13,7 @@ use super::reader::AnswerReader;
 use super::text::Text;
 use crate::estimate_reason;
 use crate::limits::Limits;
-use crate::plugin::dialect::AnswerFrame;
+use crate::plugin::AnswerFrame;
 use crate::plugin::outline::Outline;
 
 /// Unread frames kept, as outlines, to be read again at the end.

@@ -24,12 +24,11 @@ use agentledger_ledger::Usage;
 use super::frames::aws_tests::{aws_event, message};
 use super::tests::places;
 use super::*;
-use crate::base64;
-use crate::config;
 use crate::limits::Limits;
 use crate::plugin::outline::form::form;
 use crate::plugin::outline::outline;
 use crate::plugin::{Billing, Plugin, Plugins, Request, Sender, SocketMessage, Step};
+use crate::{base64, config};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

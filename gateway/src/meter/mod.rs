@@ -3,12 +3,12 @@
 
 mod answer;
 mod decode;
-pub mod estimate;
-pub mod fold;
+mod estimate;
+mod fold;
 pub mod frames;
-pub mod learn;
+mod learn;
 pub mod learned_file;
-pub mod lines;
+mod lines;
 mod reader;
 mod settle;
 mod text;
@@ -25,8 +25,9 @@ mod fixtures;
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Metered, Passed, SoundOrText};
-pub use estimate::Estimator;
+pub use estimate::{Estimator, Method};
 pub use fold::MeteredPart;
+pub use lines::Line;
 pub use reader::AnswerReader;
 pub use settle::{End, SettledUsage, sound_tokens};
 pub use text::Text;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-use crate::plugin::dialect::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
 use crate::plugin::outline::{Outline, OutlineError, Shape, ShapeError, outline};
+use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
 
 /// What every meter of one dialect shares.
 pub struct AnswerReader {

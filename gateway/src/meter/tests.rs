@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::estimate::load_for;
 use super::*;
 use crate::limits::Limits;
-use crate::plugin::dialect::{
+use crate::plugin::{
     AnswerFrame, Call, CountedKind, Dialect, DialectError, DialectRefusal, Ending, Info, Reading, ReadingPart, Request,
     Want,
 };

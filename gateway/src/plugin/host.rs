@@ -8,12 +8,11 @@ use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
 
-use super::LoadError;
-use super::convert;
 use super::dialect::{
     AnswerFrame, Call, Dialect, DialectError, DialectRefusal, Ending, Info, Meaning, Reading, Request, SocketMessage,
 };
 use super::engine::{TICK, engine};
+use super::{LoadError, convert};
 
 pub(super) mod bindings {
     // What a call hands over is copied into the plugin's memory anyway: it is borrowed until then.

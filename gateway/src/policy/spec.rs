@@ -25,12 +25,11 @@ use serde::Deserialize;
 use super::engine::{Engine, FailureCounts};
 use super::event::{Event, Fact};
 use super::facts::{Balances, CallFacts, CostEstimate};
-use super::folder;
 use super::history::History;
 use super::lines::alert_line;
-use super::sandbox;
 use super::set::{Options, PolicyError, PolicySet, Source};
 use super::verdict::Verdict;
+use super::{folder, sandbox};
 use crate::secret::Secret;
 
 /// Memory that reading a spec file may take.

@@ -21,7 +21,6 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 use crate::plugin::Billing;
-use crate::proxy::decide;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
 use crate::proxy::forward::{Failed, forward, outgoing};
@@ -29,11 +28,9 @@ use crate::proxy::identify::aws_signature::refuse_foreign;
 use crate::proxy::identify::{find_target, identify};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
-use crate::proxy::report;
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation};
 use crate::proxy::sanitize::{check_head, is_websocket, read_body};
-use crate::proxy::session;
 use crate::proxy::settle::unanswered::settle_unanswered;
 use crate::proxy::settle::{AnswerEnd, bill_of_answer, settle};
 use crate::proxy::shared::allowance::Unbounded;
@@ -45,7 +42,7 @@ use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
-use crate::proxy::socket;
+use crate::proxy::{decide, report, session, socket};
 use crate::rates::Grant;
 use crate::timer::Timer;
 

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Amounts, BillId, Name, Settlement};
 use pingora::protocols::http::ServerSession;
 
-use crate::meter::End;
-use crate::meter::lines::Line;
+use crate::meter::{End, Line};
 use crate::plugin::Billing;
 use crate::policy::CostEstimate;
 use crate::proxy::decide::{ExpectedCost, decide};
@@ -41,7 +40,7 @@ pub async fn fetch(
     exchange: Exchange,
     headers: &[(String, String)],
 ) -> Result<bool, Refusal> {
-    let _turn = match exchange.billing {
+    let _fetch_lock = match exchange.billing {
         Billing::FetchedLines => tokio::select! {
             lock = gateway.deferred.lock_fetch(bill_of(&exchange)) => Some(lock),
             () = client_gone(session) => return Ok(false),

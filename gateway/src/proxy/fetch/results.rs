@@ -3,8 +3,7 @@
 use agentledger_ledger::{BillId, Kind, Name, Part, Picos, PriceRef, Settlement, Usage, Usd};
 
 use crate::estimate_reason;
-use crate::meter::lines::Line;
-use crate::meter::{End, MeteredPart};
+use crate::meter::{End, Line, MeteredPart};
 use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;

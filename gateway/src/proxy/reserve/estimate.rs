@@ -4,7 +4,7 @@
 use agentledger_ledger::{Amounts, Kind, Usd};
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
-use crate::meter::estimate::Method;
+use crate::meter::Method;
 use crate::plugin::{Call, Medium, RequestedCacheWrites};
 use crate::policy::CostEstimate;
 use crate::price::{CacheWrites, Quote};

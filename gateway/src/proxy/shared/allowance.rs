@@ -1,6 +1,6 @@
 //! What a relayed answer is checked against and handed to: how far it may go on, and who takes its lines.
 
-use crate::meter::lines::Line;
+use crate::meter::Line;
 
 /// Decides, as a stream grows, whether it may go on. The reserve step makes it of the hold.
 pub trait Allowance: Send {

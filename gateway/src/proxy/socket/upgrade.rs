@@ -13,7 +13,6 @@ use ulid::Ulid;
 
 use super::wire::Wire;
 use crate::plugin::Billing;
-use crate::proxy::decide;
 use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::forward::{Answer, Failed, forward, outgoing};
 use crate::proxy::identify::aws_signature::refuse_foreign;
@@ -22,20 +21,18 @@ use crate::proxy::relay::{RelayOptions, relay};
 use crate::proxy::reserve::place::warning;
 use crate::proxy::reserve::rates;
 use crate::proxy::sanitize::check_head;
-use crate::proxy::session;
 use crate::proxy::shared::allowance::Unbounded;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::drain::DrainPhase;
-use crate::proxy::shared::exchange::Changes;
-use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::exchange::SessionEnd;
+use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::proxy::{decide, session};
 use crate::timer::Timer;
 
 /// Longest wait for the upstream to switch.
