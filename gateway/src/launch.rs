@@ -73,6 +73,9 @@ pub struct LoadedSetup {
 }
 
 /// Reads a configuration and everything it names. Nothing is started and nothing is written: `check` does only this.
+///
+/// # Errors
+/// All faults of the configuration, or the first of a plugin, price file or policy that it names.
 pub fn read(path: Option<&Path>, env: &Env) -> Result<LoadedSetup, LaunchError> {
     // Plugins of the operator's own bring dialects, which the providers of the same file may use: hence two readings.
     let first = match config::load(path, env, &Known::undecided()) {
@@ -159,6 +162,9 @@ pub struct Launched {
 }
 
 /// Opens the ledger and starts both planes.
+///
+/// # Errors
+/// The ledger cannot be opened, or an address or socket cannot be bound; nothing runs then.
 pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, LaunchError> {
     let LoadedSetup {
         config,

@@ -20,6 +20,9 @@ pub struct ExpectedCost {
 }
 
 /// Who really sends the request: the policies' first phase, before anything is counted on any account.
+///
+/// # Errors
+/// A policy denied the request, or failed.
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, None);
@@ -61,6 +64,9 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) ->
 
 /// Runs the policies on a call that costs nothing and is not held: they may refuse it, and say something in the head of
 /// its answer.
+///
+/// # Errors
+/// A policy denied the request, or failed.
 pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let verdict = gateway
@@ -78,6 +84,9 @@ pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String,
 }
 
 /// What the policies would request of a call of this kind that is billed: it shows a client how its limits stand. Decides nothing.
+///
+/// # Errors
+/// A policy failed.
 pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let billed = CallFacts {

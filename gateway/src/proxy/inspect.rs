@@ -23,6 +23,9 @@ use crate::proxy::shared::reply::Refusal;
 const DECODE_STEP_BYTES: u64 = 256 << 10;
 
 /// Reads the request. Free operations and requests without a body pass unread.
+///
+/// # Errors
+/// A body that cannot be read, or that the plugin refuses.
 pub fn inspect(
     gateway: &Gateway,
     header: &RequestHeader,

@@ -61,6 +61,9 @@ pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
 }
 
 /// Checks the head of a request.
+///
+/// # Errors
+/// A head that is too large, or that two parsers could read differently.
 pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusal> {
     let header = session.req_header();
     let bytes: usize = header
@@ -134,6 +137,9 @@ fn content_length(header: &RequestHeader) -> Option<u64> {
 }
 
 /// Reads the whole body, bounded in size and in the client's silence.
+///
+/// # Errors
+/// A body that is too long, too slow or broken off, or for which there is no memory.
 pub async fn read_body(
     session: &mut ServerSession,
     limits: &Limits,

@@ -49,6 +49,9 @@ pub struct RunningServer {
 }
 
 /// Binds and starts. `listen` is `host:port`; an empty host is every address, port 0 any free one.
+///
+/// # Errors
+/// The address cannot be bound, the certificate cannot be used, or threads cannot be started.
 pub fn start(
     gateway: Arc<Gateway>,
     listen: &str,

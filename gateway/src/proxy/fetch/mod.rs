@@ -34,6 +34,9 @@ const FETCHED_RESULT: &str = "fetched_result";
 const FETCHED_LATE: &str = "fetched_late";
 
 /// Forwards a fetch, relays its answer and enters what it brings.
+///
+/// # Errors
+/// The refusal for the client, where no answer began.
 pub async fn fetch(
     gateway: &Arc<Gateway>,
     session: &mut ServerSession,

@@ -57,6 +57,9 @@ pub enum Failed {
 }
 
 /// Makes the upstream's request: ours taken off, the host set, the body edited where the rules ask for it.
+///
+/// # Errors
+/// The body cannot be edited as the rules ask, or a header cannot be written.
 pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) -> Result<Outgoing, Refusal> {
     let (body, usage_injected, reencoded) = edited_body(exchange, changes)?;
     let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be forwarded");
@@ -109,6 +112,9 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
 
 /// The body as it came, or spliced. Returns whether usage was requested on the client's behalf, and whether an encoded
 /// body now goes out decoded.
+///
+/// # Errors
+/// The body has no place for what the rules change.
 pub fn edited_body(exchange: &Exchange, changes: &Changes) -> Result<(Bytes, bool, bool), Refusal> {
     let inspected = &exchange.inspected;
     let as_it_came = inspected.body.bytes.clone();
@@ -172,6 +178,9 @@ fn limit_field<'p>(exchange: &Exchange, path: &'p str) -> &'p str {
 
 /// Sends the request and waits for the head of the answer. `durable` ends when the hold is on disk; the connection is
 /// made meanwhile, and no request byte leaves before.
+///
+/// # Errors
+/// How far the request got: what may be billed depends on it.
 pub async fn forward(
     gateway: &Gateway,
     exchange: &Exchange,

@@ -11,6 +11,9 @@ use crate::proxy::shared::rules::ProviderEndpoint;
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Refuses a signature that AWS could not accept. Only where it is meant for AWS: elsewhere it is a key like any other.
+///
+/// # Errors
+/// The signature is meant for AWS, and the gateway does not sign in its place.
 pub fn refuse_foreign(endpoint: &ProviderEndpoint, client: &RequestHeader) -> Result<(), Refusal> {
     if endpoint.provider.dialect != "bedrock" {
         return Ok(());

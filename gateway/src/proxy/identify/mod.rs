@@ -22,6 +22,9 @@ use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
 use crate::secret::Secret;
 
 /// Finds the provider and the operation. Longest prefix first; several providers may share one (the root).
+///
+/// # Errors
+/// No provider serves the path; with the provider in whose dialect that is said.
 pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<ProviderEndpoint>>)> {
     let path = header.uri.path();
     let method = method_of(header);
@@ -125,6 +128,9 @@ fn speaks_anthropic(header: &RequestHeader) -> bool {
 }
 
 /// Reads who sends the request from headers and, where a header is missing, from `_agent_*` query parameters.
+///
+/// # Errors
+/// A header that is too long or cannot be read, or more than one key.
 pub fn identify(
     rules: &Rules,
     endpoint: &ProviderEndpoint,

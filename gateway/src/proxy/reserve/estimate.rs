@@ -95,6 +95,9 @@ pub fn cost_of(tokens: u64, picos: i64) -> Usd {
 }
 
 /// Sizes the request: its input at the dearest kind it may be billed as, its output as the config says.
+///
+/// # Errors
+/// The model has no price, and such are refused.
 pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, Refusal> {
     let call = &exchange.inspected.call;
     let config = &exchange.rules.config.hold;

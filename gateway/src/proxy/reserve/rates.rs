@@ -15,6 +15,9 @@ use crate::rates::{Grant, Over, Parallel, Rate, Rates, Standing};
 const PARALLEL_RETRY_S: u64 = 1;
 
 /// Takes what the verdict's rates ask for, or nothing.
+///
+/// # Errors
+/// The rate that has to be waited for longest; nothing is taken then.
 pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
     let now_ms = gateway.clock.now_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {

@@ -13,6 +13,9 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 
 /// Refuses what belongs to a killed session. To be called once the tenant is known.
+///
+/// # Errors
+/// The session was killed.
 pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
     let session = &exchange.identity.session;
     if !session.is_empty() && gateway.ledger.sessions().is_killed(&exchange.tenant, session) {

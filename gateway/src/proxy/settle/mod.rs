@@ -119,22 +119,22 @@ fn usage_from_request(exchange: &Exchange, used: &mut SettledUsage, model: &str,
         return;
     };
     let units = &exchange.inspected.call.units;
-    let told: Vec<(Kind, u64)> = units
+    let stated: Vec<(Kind, u64)> = units
         .iter()
         .copied()
         .filter(|(kind, _)| found.quote.states(*kind, tier))
         .collect();
-    let Some(own) = used.parts.first_mut().filter(|_| !told.is_empty()) else {
+    let Some(own) = used.parts.first_mut().filter(|_| !stated.is_empty()) else {
         return;
     };
-    if told.iter().all(|(kind, _)| !kind.is_tokens()) {
+    if stated.iter().all(|(kind, _)| !kind.is_tokens()) {
         own.usage = Usage::default();
     }
-    for (kind, units) in &told {
+    for (kind, units) in &stated {
         own.usage.set(*kind, *units);
     }
     used.usage = own.usage;
-    let exact = told.iter().all(|(kind, _)| *kind == Kind::Character);
+    let exact = stated.iter().all(|(kind, _)| *kind == Kind::Character);
     if matches!(end, End::Completed | End::ClientGone) {
         used.estimate_reason = (!exact).then_some(estimate_reason::NO_USAGE);
     }

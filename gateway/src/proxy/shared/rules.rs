@@ -60,6 +60,9 @@ pub enum RulesError {
 
 impl Rules {
     /// `before` lends its pools and breakers to providers that did not change.
+    ///
+    /// # Errors
+    /// A provider whose dialect no plugin reads, or whose plugin declares paths that cannot be compiled.
     pub fn new(
         config: Arc<Config>,
         plugins: &Plugins,
