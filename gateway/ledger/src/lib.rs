@@ -14,6 +14,7 @@ mod entry_json;
 mod error;
 pub mod event;
 pub mod hold;
+mod index;
 pub mod journal;
 pub mod ledger;
 mod map;
