@@ -15,7 +15,7 @@ use crate::journal::frame::{Hash, Head};
 use crate::ledger::Ledger;
 use crate::names::Names;
 use crate::query;
-use crate::rollup::{self, Retention, Rollups};
+use crate::rollup::{Retention, Rollups};
 use crate::sessions::{self, Sessions};
 use crate::store::{Change, Month, Store, StoreError, Stores};
 use crate::writer::Scribe;
@@ -154,12 +154,11 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
     let mut checkpoint = None;
     let (mut billed, mut bills) = (Billed::default(), BillRows::default());
     let mut rollups = Rollups::new(retention);
-    let mut names = rollup::Names::default();
     for pair in state.scan(&[]) {
         let (key, value) = pair?;
         match key.split_first() {
             _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
-            Some((&ROW_PREFIX, row)) if rollups.load(row, &value, &mut names).is_none() => return Ok(None),
+            Some((&ROW_PREFIX, row)) if rollups.load(row, &value).is_none() => return Ok(None),
             Some((&billed::ROW_PREFIX, row)) if bills.load(row, &value, &mut billed).is_none() => return Ok(None),
             _ => {}
         }

@@ -24,6 +24,7 @@
 mod accounts;
 mod apply;
 mod earlier;
+mod living;
 mod snapshot;
 mod state;
 #[cfg(test)]

@@ -4,7 +4,8 @@ use crate::map::Map;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::accounts::{Account, Class, FOLDED_KINDS, Living, NamesMax, STANDING_WINDOWS, TOTAL, each_account};
+use super::accounts::{Account, Class, FOLDED_KINDS, NamesMax, STANDING_WINDOWS, TOTAL, each_account};
+use super::living::Living;
 use crate::amounts::{Amounts, Unit};
 use crate::billed::BillId;
 use crate::books::Standing;
