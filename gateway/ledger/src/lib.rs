@@ -3,6 +3,7 @@
 pub mod amounts;
 mod applier;
 pub mod asked;
+mod bill_id;
 mod bill_rows;
 pub mod billed;
 pub mod books;
@@ -49,7 +50,7 @@ mod writer;
 
 pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
-pub use billed::BillId;
+pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};
