@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use crate::billed::{BillId, Billed, EntryPlace, MONTHS_KNOWN, is_guess, known_by};
+use crate::bill_id::BillId;
+use crate::billed::{Billed, EntryPlace, MONTHS_KNOWN, is_guess, known_by};
 use crate::event::{Event, HoldId};
 use crate::journal::bytes::{Reader, put_i64, put_u64};
 use crate::store::{Change, Month};
@@ -35,7 +36,8 @@ impl BillRows {
                     settled: sequence,
                     settled_ms: settled.at_ms,
                 };
-                self.guesses.extend(settled.bills.iter().map(|bill| (*bill, Some(place))));
+                self.guesses
+                    .extend(settled.bills.iter().map(|bill| (*bill, Some(place))));
             }
             Event::Adjusted(adjusted) => self.guesses.extend(adjusted.bill.map(|bill| (bill, None))),
             _ => {}
@@ -145,7 +147,11 @@ mod tests {
             ..BillRows::default()
         };
         let changes = rows.changes(7, 40 * DAY_MS);
-        assert_eq!(rows.changes(7, 40 * DAY_MS), changes, "nothing is forgotten before it is on disk");
+        assert_eq!(
+            rows.changes(7, 40 * DAY_MS),
+            changes,
+            "nothing is forgotten before it is on disk"
+        );
         rows.saved(7, 40 * DAY_MS);
         assert!(rows.changes(8, 40 * DAY_MS).is_empty());
         let [Change::Put(key, value), Change::Put(guess, at)] = changes.as_slice() else {

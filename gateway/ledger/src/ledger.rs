@@ -14,7 +14,7 @@ use ulid::Ulid;
 use crate::amounts::Amounts;
 use crate::applier::Applier;
 use crate::asked::{AskedLimit, AskedLimits};
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::books::{Adjustment, BooksError, OpenHold, Standing};
 use crate::bound::{Bound, Window, Zone};
 use crate::clock::Clock;
@@ -171,6 +171,7 @@ impl Ledger {
             },
             digests: Vec::new(),
             secret_check: recovered.secret_check,
+            has_turned: false,
             checkpoint_sequence: recovered.replayed_from,
             checkpoint_ms: clock.monotonic_ms(),
         };
@@ -200,7 +201,14 @@ impl Ledger {
         });
         let observer = options.observer.clone();
         let place = (month, store, is_new);
-        let writer = Writer::new(queue, Arc::clone(&stores), Arc::clone(&applier), place, observer, ticker);
+        let writer = Writer::new(
+            queue,
+            Arc::clone(&stores),
+            Arc::clone(&applier),
+            place,
+            observer,
+            ticker,
+        );
         let ledger = Ledger {
             core,
             applier: Arc::clone(&applier),

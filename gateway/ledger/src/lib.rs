@@ -1,8 +1,9 @@
 //! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
 
 pub mod amounts;
-pub mod asked;
 mod applier;
+pub mod asked;
+mod bill_id;
 mod bill_rows;
 pub mod billed;
 pub mod books;
@@ -19,6 +20,7 @@ mod error;
 pub mod event;
 mod head;
 pub mod hold;
+mod index;
 pub mod journal;
 pub mod ledger;
 mod map;
@@ -48,7 +50,7 @@ mod writer;
 
 pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
-pub use billed::BillId;
+pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -56,8 +58,8 @@ pub use decision_clock::ClockState;
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use event::{Event, HoldId, Mark};
-pub use hold::{Hold, Permit, Settled};
 pub use head::{Hash, Head};
+pub use hold::{Hold, Permit, Settled};
 pub use ledger::{Correction, Denial, Durability, Health, Ledger, LedgerError, Options};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
