@@ -49,7 +49,7 @@ pub struct Mirror {
     pub by_key: BTreeMap<Name, Amounts>,
     pub requests: u64,
     pub cost_by_key: BTreeMap<Name, i64>,
-    /// Keys by the time they were used last, and those that were silent for so long that they may be forgotten.
+    /// Keys by the time they were used last, and those that were silent for a turn of the month: they may be forgotten.
     key_used_ms: BTreeMap<Name, i64>,
     silent_keys: BTreeSet<Name>,
     pub sessions: BTreeMap<Name, SessionSum>,
@@ -67,8 +67,6 @@ pub struct Mirror {
 
 /// So long what was billed is known at least.
 const KNOWN_FOR_MS: i64 = 12 * 28 * 86_400_000;
-/// A key that nobody used for so long may have been forgotten.
-const FORGOTTEN_AFTER_MS: i64 = 55 * 86_400_000;
 
 impl Mirror {
     pub fn head(&self) -> u64 {
@@ -193,10 +191,10 @@ impl Mirror {
         self.key_used_ms.insert(key.clone(), at_ms);
     }
 
-    /// It was that late, by the time of decisions: who was silent for long may be forgotten.
+    /// It was that late, by the time of decisions: once its month is over, a key may be forgotten.
     pub fn see_time(&mut self, now_ms: i64) {
         for (key, used_ms) in &self.key_used_ms {
-            if (now_ms - used_ms).abs() > FORGOTTEN_AFTER_MS {
+            if Month::of_ms(now_ms) != Month::of_ms(*used_ms) {
                 self.silent_keys.insert(key.clone());
             }
         }
