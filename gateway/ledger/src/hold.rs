@@ -7,11 +7,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::amounts::Amounts;
 use crate::billed::BillId;
 use crate::books::{BooksError, Standing};
-use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
+use crate::entry::{Entry, Facts, Name, Settlement};
 use crate::event::HoldId;
 use crate::ledger::{Ledger, LedgerError};
 use crate::money::Usd;
-use crate::usage::Usage;
 
 /// Places in the journal's queue for a hold's first and last event: whoever has it can always settle.
 #[derive(Debug)]
@@ -127,23 +126,7 @@ impl Drop for Hold {
         }
         let place = self.last.take();
         let at_ms = self.ledger.now_ms();
-        let settlement = Settlement {
-            at_ms,
-            outcome: Outcome::Recovered,
-            status: 0,
-            model: Name::clone(&self.facts.requested_model),
-            usage: Usage::default(),
-            parts: Vec::new(),
-            reasoning: 0,
-            cost: self.amounts.usd,
-            reported_cost: None,
-            upper_bound: Some(self.amounts.usd),
-            price: None,
-            estimate_reason: Some(Name::from("dropped")),
-            verdict: Vec::new(),
-            duration_ms: u64::try_from(at_ms.saturating_sub(self.facts.at_ms)).unwrap_or_default(),
-            ttfb_ms: None,
-        };
+        let settlement = Settlement::recovered(at_ms, &self.facts, self.amounts.usd, Name::from("dropped"));
         self.ledger
             .settle(self.id, &self.facts, settlement, None, Vec::new(), place);
     }

@@ -65,6 +65,8 @@ fn entry_field(lua: &Lua, entry: &Entry, name: &[u8]) -> Result<Option<Value>, L
         },
         b"overage_reason" => entry.overage_reason.as_deref().unwrap_or_default(),
         b"estimate_reason" => settlement.estimate_reason.as_deref().unwrap_or_default(),
+        b"response_id" => settlement.response_id.as_deref().unwrap_or_default(),
+        b"request_id" => settlement.request_id.as_deref().unwrap_or_default(),
         b"id" => return text(lua, &facts.id.to_string()).map(Some),
         b"cost_usd" => return text(lua, &settlement.cost.to_string()).map(Some),
         b"held_usd" => return text(lua, &entry.held.to_string()).map(Some),

@@ -37,7 +37,7 @@ pub use self::types::{
 use crate::amounts::Amounts;
 use crate::billed::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
-use crate::entry::{Facts, Name, Outcome, Settlement};
+use crate::entry::{Facts, Name, Settlement};
 use crate::event::{
     Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
 };
@@ -399,8 +399,9 @@ impl Books {
         let reason = Name::from("recovered");
         open.iter()
             .filter_map(|open| {
-                self.settle(now_ms, open.id, recovered(open, self.now_ms(), &reason), None)
-                    .ok()
+                let facts = &open.held.facts;
+                let settlement = Settlement::recovered(self.now_ms(), facts, open.amounts.usd, reason.clone());
+                self.settle(now_ms, open.id, settlement, None).ok()
             })
             .collect()
     }
@@ -532,25 +533,5 @@ fn held_bound(bound: &Bound, stretch: Stretch) -> HeldBound {
         limit: bound.limit().count(),
         start_s: stretch.start_s,
         end_s: stretch.end_s,
-    }
-}
-
-fn recovered(open: &OpenHold, now_ms: i64, reason: &Name) -> Settlement {
-    Settlement {
-        at_ms: now_ms,
-        outcome: Outcome::Recovered,
-        status: 0,
-        model: open.held.facts.requested_model.clone(),
-        usage: crate::usage::Usage::ZERO,
-        parts: Vec::new(),
-        reasoning: 0,
-        cost: open.amounts.usd,
-        reported_cost: None,
-        upper_bound: Some(open.amounts.usd),
-        price: None,
-        estimate_reason: Some(reason.clone()),
-        verdict: Vec::new(),
-        duration_ms: u64::try_from(now_ms.saturating_sub(open.held.facts.at_ms)).unwrap_or_default(),
-        ttfb_ms: None,
     }
 }

@@ -37,6 +37,8 @@ fn entry() -> Arc<Entry> {
             verdict: Vec::new(),
             duration_ms: 1_500,
             ttfb_ms: None,
+            response_id: None,
+            request_id: None,
         },
         held: Usd::from_nanos(5_000_000),
         overage: Usd::ZERO,
