@@ -6,9 +6,11 @@ mod decode;
 pub mod estimate;
 pub mod fold;
 pub mod frames;
+mod ids;
 pub mod kept;
 pub mod learn;
 pub mod lines;
+mod metered;
 pub mod price;
 mod reader;
 pub mod reason;
@@ -26,9 +28,11 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{AnswerFacts, Meter, Metered, Passed, SoundOrText};
+pub use answer::{AnswerFacts, Meter, Passed, SoundOrText};
 pub use estimate::Estimator;
 pub use fold::MeteredPart;
+pub use ids::Ids;
+pub use metered::Metered;
 pub use reader::Reader;
 pub use settle::{End, Settled, sound_tokens};
 pub use text::Text;

@@ -1,10 +1,10 @@
 //! From what an answer said, and how it ended, to what is entered: exact where it can be, else completed by estimates.
 
-use agentledger_ledger::{Kind, Usage};
+use agentledger_ledger::{Kind, Outcome, Usage};
 
-use super::answer::Metered;
 use super::estimate::Estimator;
 use super::fold::MeteredPart;
+use super::metered::Metered;
 use super::reason;
 
 /// Base64 bytes of sound that are one token, on the low side: what is said back is 20 tokens a second
@@ -23,6 +23,17 @@ pub enum End {
     ClientGone,
     Cut,
     UpstreamFailed,
+}
+
+impl From<End> for Outcome {
+    fn from(end: End) -> Outcome {
+        match end {
+            End::Completed => Outcome::Completed,
+            End::ClientGone => Outcome::ClientGone,
+            End::Cut => Outcome::Cut,
+            End::UpstreamFailed => Outcome::UpstreamFailed,
+        }
+    }
 }
 
 /// The usage that is entered and priced.

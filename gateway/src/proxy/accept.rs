@@ -314,6 +314,8 @@ async fn metered(
     report::plugin_failed(gateway, &exchange.way, relayed.metered.plugin_errors);
     let bill = bill_of_answer(&exchange, &relayed.metered);
     if let Some(bill) = bill.filter(|_| goes_on(&exchange, &relayed)) {
+        // Whoever fetches the result is another request; this one's ids are told by this answer.
+        exchange.ids = relayed.metered.ids();
         let waiting = Waiting {
             exchange,
             hold,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BillId, Entry, Hold, Name, Outcome, Settlement, Usage};
+use agentledger_ledger::{BillId, Entry, Hold, Name, Settlement};
 use parking_lot::Mutex;
 
 use crate::meter::{Text, reason};
@@ -92,22 +92,15 @@ fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> (Entry, N
         ttfb_ms,
         ..
     } = waiting;
+    let (at_ms, reason) = (gateway.clock.now_ms(), Name::from(reason::NOT_FETCHED));
     let settlement = Settlement {
-        at_ms: gateway.clock.now_ms(),
-        outcome: Outcome::Recovered,
         status: 200,
-        model: Name::from(exchange.inspected.call.model.as_str()),
-        usage: Usage::default(),
-        parts: Vec::new(),
-        reasoning: 0,
-        cost: hold.held(),
-        reported_cost: None,
-        upper_bound: Some(hold.held()),
-        price: None,
-        estimate_reason: Some(Name::from(reason::NOT_FETCHED)),
         verdict,
-        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: exchange.elapsed_ms(),
         ttfb_ms,
+        response_id: exchange.ids.response.clone(),
+        request_id: exchange.ids.request.clone(),
+        ..Settlement::recovered(at_ms, hold.facts(), hold.held(), reason)
     };
     let entry = hold.settle_bills(settlement, None, bills).entry;
     (entry, exchange.identity.trace)

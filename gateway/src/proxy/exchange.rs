@@ -7,6 +7,7 @@ use agentledger_ledger::{Facts, Name};
 use pingora::http::RequestHeader;
 use ulid::Ulid;
 
+use crate::meter::Ids;
 use crate::plugin::{Billing, Dialect};
 use crate::policy::History;
 use crate::proxy::gateway::{Rules, Way};
@@ -44,6 +45,8 @@ pub struct Exchange {
     pub history: Option<History>,
     /// Its place among the session's steps, until it is over.
     pub step: Option<Step>,
+    /// What is known of the provider's ids before its answer is metered.
+    pub ids: Ids,
     /// Set where the client says that the session ends with this call.
     pub session_end: Option<SessionEnd>,
 }
@@ -89,8 +92,14 @@ impl Exchange {
             history: None,
             step: None,
             session_end: None,
+            ids: Ids::new(target.path_id.as_deref(), None),
             way: target.way,
         }
+    }
+
+    /// Milliseconds since the request's start.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub fn is_metered(&self) -> bool {

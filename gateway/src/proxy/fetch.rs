@@ -63,9 +63,11 @@ pub async fn fetch(
     Ok(relayed.finish(session).await)
 }
 
-async fn enter_lines(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &mut Relayed) {
+async fn enter_lines(gateway: &Arc<Gateway>, mut exchange: Exchange, relayed: &mut Relayed) {
     let Some(results) = relayed.results.take() else { return };
     let metered = &relayed.metered;
+    // The path names the batch; the head of the answer, this fetch of it.
+    exchange.ids = exchange.ids.or(metered.ids());
     let broken = metered.lines_broken > 0 || metered.plugin_errors > 0;
     let entered = results.settlement(gateway, &exchange, relayed.end, relayed.complete, broken);
     if let Some((settlement, bills)) = entered {

@@ -46,6 +46,8 @@ pub struct Target {
     pub dialect_path: String,
     pub operation: Name,
     pub path_model: Option<String>,
+    /// The id of what the answer is, where the path names it.
+    pub path_id: Option<String>,
     pub billing: Billing,
 }
 
@@ -83,6 +85,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
                     path: path.to_owned(),
                     operation: Name::from(found.operation),
                     path_model: deployment.map(str::to_owned).or(found.path_model),
+                    path_id: found.path_id,
                     billing: found.billing,
                     dialect_path: known,
                 });
@@ -101,6 +104,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
             dialect_path: (*rest).to_owned(),
             operation: Name::from("unknown"),
             path_model: None,
+            path_id: None,
             billing: Billing::Free,
         });
     }

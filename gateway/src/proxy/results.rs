@@ -1,6 +1,6 @@
 //! The bill of a batch: the lines of its results, each priced by itself and entered once.
 
-use agentledger_ledger::{BillId, Kind, Name, Outcome, Part, Picos, PriceRef, Settlement, Usage, Usd};
+use agentledger_ledger::{BillId, Kind, Name, Part, Picos, PriceRef, Settlement, Usage, Usd};
 
 use crate::meter::lines::Line;
 use crate::meter::{End, MeteredPart, reason};
@@ -128,27 +128,18 @@ impl Results {
                 cost: sum.picos.to_usd().unwrap_or(Usd::from_nanos(i64::MAX)),
             })
             .collect();
+        let ids = exchange.ids.clone();
+        let (at_ms, model) = (gateway.clock.now_ms(), Name::clone(&first.model));
         let settlement = Settlement {
-            at_ms: gateway.clock.now_ms(),
-            outcome: match end {
-                End::Completed => Outcome::Completed,
-                End::ClientGone => Outcome::ClientGone,
-                End::Cut => Outcome::Cut,
-                End::UpstreamFailed => Outcome::UpstreamFailed,
-            },
-            status: 200,
-            model: Name::clone(&first.model),
             usage: parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage)),
             reasoning: self.reasoning,
             cost: parts.iter().fold(Usd::ZERO, |sum, part| sum.saturating_add(part.cost)),
-            reported_cost: None,
-            upper_bound: None,
             price: first.price.clone(),
             estimate_reason: torn.or(self.reason).map(Name::from),
-            verdict: Vec::new(),
-            duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            ttfb_ms: None,
             parts: if parts.len() > 1 { parts } else { Vec::new() },
+            response_id: ids.response,
+            request_id: ids.request,
+            ..Settlement::unanswered(at_ms, end.into(), 200, model, exchange.elapsed_ms())
         };
         let bills = if whole { vec![self.bill] } else { self.lines };
         Some((settlement, bills))

@@ -40,15 +40,11 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
     }
     let priced = price(exchange, &used, model, tier);
     let reason = used.estimate_reason.or(priced.reason);
+    let ids = exchange.ids.or(metered.ids());
     let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
     Settlement {
         at_ms: gateway.clock.now_ms(),
-        outcome: match ended.end {
-            End::Completed => Outcome::Completed,
-            End::ClientGone => Outcome::ClientGone,
-            End::Cut => Outcome::Cut,
-            End::UpstreamFailed => Outcome::UpstreamFailed,
-        },
+        outcome: ended.end.into(),
         status: ended.status,
         model: Name::from(model),
         usage: priced.usage,
@@ -64,8 +60,10 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         price: priced.price,
         estimate_reason: reason.map(Name::from),
         verdict: ended.verdict.to_vec(),
-        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: exchange.elapsed_ms(),
         ttfb_ms: ended.ttfb_ms,
+        response_id: ids.response,
+        request_id: ids.request,
     }
 }
 
@@ -163,21 +161,9 @@ pub fn unanswered(
     status: u16,
     verdict: &[Name],
 ) -> Settlement {
+    let (at_ms, model) = (gateway.clock.now_ms(), exchange.inspected.call.model.as_str());
     Settlement {
-        at_ms: gateway.clock.now_ms(),
-        outcome,
-        status,
-        model: Name::from(exchange.inspected.call.model.as_str()),
-        usage: Usage::default(),
-        parts: Vec::new(),
-        reasoning: 0,
-        cost: Usd::ZERO,
-        reported_cost: None,
-        upper_bound: None,
-        price: None,
-        estimate_reason: None,
         verdict: verdict.to_vec(),
-        duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ttfb_ms: None,
+        ..Settlement::unanswered(at_ms, outcome, status, Name::from(model), exchange.elapsed_ms())
     }
 }

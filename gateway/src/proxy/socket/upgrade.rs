@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 use super::wire::Wire;
+use crate::meter::Ids;
 use crate::plugin::Billing;
 use crate::proxy::accept::Refused;
 use crate::proxy::corked::Corked;
@@ -223,7 +224,7 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
 async fn opening(
     gateway: &Gateway,
     mut answer: Answer,
-    who: Who,
+    mut who: Who,
     told: &[(String, String)],
     session: &mut ServerSession,
 ) -> Result<Option<Opening>, Refusal> {
@@ -254,6 +255,7 @@ async fn opening(
         answer.connection.session.shutdown().await;
         return Err(bad());
     }
+    who.handshake.ids = Ids::new(None, who.way().reader.request_id(says));
     let HttpSession::H1(mut upstream) = answer.connection.session else {
         return Err(bad());
     };
