@@ -19,6 +19,7 @@ mod error;
 pub mod event;
 mod head;
 pub mod hold;
+mod index;
 pub mod journal;
 pub mod ledger;
 mod map;

@@ -44,7 +44,7 @@ pub(super) fn readable(id: &str) -> Option<&str> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::config::limits::Limits;
+    use crate::limits::Limits;
     use crate::meter::tests::{facts, fake_reader, metered, sse_facts};
     use crate::meter::{AnswerFacts, Meter};
 

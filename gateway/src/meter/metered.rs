@@ -47,7 +47,7 @@ pub struct Metered {
     pub plugin_errors: u32,
     /// The status is an error's: nothing was read, and nothing is billed.
     pub ignored: bool,
-    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`super::reason`].
+    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`crate::estimate_reason`].
     pub reason: Option<&'static str>,
 }
 
