@@ -43,9 +43,11 @@ fn stream<P: AsRef<[u8]>>(content_type: &str, header: &str, id: &str, pieces: &[
 /// A gateway to one provider alone.
 fn gateway_to(upstream: &Upstream, name: &str) -> Gateway {
     let base = upstream.base();
-    let yaml = format!(
-        "providers: {{extra: {{{name}: {{enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 2}}}}}}}}"
-    );
+    let provider = format!("{name}: {{enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 2}}}}");
+    let yaml = match name {
+        "bedrock" => format!("providers: {{{provider}}}"),
+        _ => format!("providers: {{extra: {{{provider}}}}}"),
+    };
     Setup::new(upstream).only(&yaml).start()
 }
 
