@@ -15,6 +15,7 @@ mod cutting;
 mod dialects;
 mod failing;
 mod guard;
+mod ids;
 mod kill;
 mod loops;
 mod media;
