@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::sessions::Kept;
-use agentledger_ledger::{Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
+use agentledger_ledger::{AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Zone};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
@@ -149,7 +150,16 @@ pub struct Launched {
     control: ControlHandle,
     gateway: Arc<Gateway>,
     lookout: Lookout,
+    reloads: Arc<Reloads>,
+}
+
+/// Puts other rules in force while traffic runs. Apart from [`Launched`], so that who looks at files may hang at one and the
+/// gateway still goes down.
+pub struct Reloads {
+    gateway: Arc<Gateway>,
     config: Arc<ArcSwap<Config>>,
+    /// The rules before the last swap.
+    replaced: Mutex<Option<Arc<Rules>>>,
 }
 
 /// Opens the ledger and starts both planes.
@@ -176,12 +186,12 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     }
     let fingerprints = fingerprints(&config)?;
     ledger.set_digests(digests(&prices, &policies));
-    let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
+    let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
     let estimator = Estimator::new(config.limits.estimate_bytes_max);
     estimator.restore(&kept::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
-        policies: Engine::new(policies, Arc::new(PolicyFailures(Arc::clone(&metrics)))),
+        policies: Engine::new(Arc::new(PolicyFailures(Arc::clone(&metrics)))),
         balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
         estimator: Arc::new(estimator),
         drain: Drain::new(),
@@ -213,8 +223,12 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         running,
         control,
         lookout,
+        reloads: Arc::new(Reloads {
+            gateway: Arc::clone(&gateway),
+            config: shared,
+            replaced: Mutex::default(),
+        }),
         gateway,
-        config: shared,
     })
 }
 
@@ -224,6 +238,26 @@ impl Launched {
         self.running.address()
     }
 
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    pub fn reloads(&self) -> &Arc<Reloads> {
+        &self.reloads
+    }
+
+    /// Goes down in order: running answers end or are cut, everything is settled, the ledger is closed.
+    pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
+        let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
+        self.running.stop(hurry);
+        drop(self.lookout);
+        keep_learned(&gateway);
+        self.control.stop();
+        ledger.close();
+    }
+}
+
+impl Reloads {
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }
@@ -245,12 +279,12 @@ impl Launched {
             Arc::clone(&config),
             &loaded.plugins,
             loaded.prices,
+            loaded.policies,
             fingerprints,
             Some(&before),
         )?;
         self.gateway.ledger.set_digests(digests);
-        self.gateway.policies.swap(loaded.policies);
-        self.gateway.rules.store(Arc::new(rules));
+        self.put_in_force(rules);
         self.config.store(config);
         Ok(())
     }
@@ -260,18 +294,15 @@ impl Launched {
         let rules = self.gateway.rules.load_full();
         let policies = policies(&rules.config)?;
         self.gateway.ledger.set_digests(digests(&rules.prices, &policies));
-        self.gateway.policies.swap(policies);
+        self.put_in_force(rules.with_policies(policies));
         Ok(())
     }
 
-    /// Goes down in order: running answers end or are cut, everything is settled, the ledger is closed.
-    pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
-        let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
-        self.running.stop(hurry);
-        drop(self.lookout);
-        keep_learned(&gateway);
-        self.control.stop();
-        ledger.close();
+    /// The rules before are kept until the next swap: the ten thousand patterns of their policies are not freed by the
+    /// request that is the last to let go of them.
+    fn put_in_force(&self, rules: Rules) {
+        let before = self.gateway.rules.swap(Arc::new(rules));
+        *self.replaced.lock() = Some(before);
     }
 }
 
@@ -352,15 +383,8 @@ fn fingerprints(config: &Config) -> Result<Fingerprints, LaunchError> {
 struct LedgerBalances(Arc<Ledger>);
 
 impl Balances for LedgerBalances {
-    fn spent(&self, account: &str, window: Window, zone: &str, unit: Unit, _at_ms: i64) -> i64 {
-        match Zone::named(zone) {
-            Ok(zone) => self.0.spent_in(account, window, &zone).get(unit),
-            Err(_) => self.0.spent(account, window).get(unit),
-        }
-    }
-
-    fn held(&self, account: &str, unit: Unit) -> i64 {
-        self.0.held(account).get(unit)
+    fn read(&self, accounts: &[Name], zone: &Zone) -> Vec<AccountBalances> {
+        self.0.balances_of(accounts, zone)
     }
 }
 
@@ -392,7 +416,7 @@ impl ProviderStatus for Breakers {
         if rules.config.breaker.max_failures == 0 {
             return BreakerStatus::default();
         }
-        let (state, failures) = way.breaker.status(self.0.clock.now_ms());
+        let (state, failures) = way.breaker.status(self.0.clock.monotonic_ms());
         let state = match state {
             State::Closed => BreakerState::Closed,
             State::Open => BreakerState::Open,

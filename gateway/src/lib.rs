@@ -8,6 +8,7 @@ pub use agentledger_ledger::clock;
 pub mod config;
 pub mod control;
 pub mod demo;
+mod files;
 pub mod launch;
 pub mod meter;
 pub mod plugin;

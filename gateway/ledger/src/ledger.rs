@@ -20,7 +20,7 @@ use crate::amounts::Amounts;
 use crate::asked::{AskedLimit, AskedLimits};
 use crate::billed::{BillId, Billed};
 use crate::books::{Adjustment, Books, BooksError, OpenHold, Recorded, Standing};
-use crate::bound::{Bound, Window, Zone};
+use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
 use crate::derived::{Bookkeeper, Derived, Snapshot, remove_before};
@@ -455,6 +455,18 @@ impl Ledger {
     /// What open holds reserve on an account.
     pub fn held(&self, account: &str) -> Amounts {
         self.core.lock().books.held(account)
+    }
+
+    /// How accounts stand at one moment: under one lock, so that an exchange which settles meanwhile is neither missed nor
+    /// seen twice, within an account or across them.
+    pub fn balances_of(&self, accounts: &[Name], zone: &Zone) -> Vec<AccountBalances> {
+        let core = self.core.lock();
+        let now_ms = self.clock.now_ms();
+        let balances = |account: &Name| AccountBalances {
+            posted: Window::ALL.map(|window| core.books.spent_in(now_ms, account, window, zone)),
+            held: core.books.held(account),
+        };
+        accounts.iter().map(balances).collect()
     }
 
     /// All balances that run. Copies them under the lock: for reports, not for the request path.

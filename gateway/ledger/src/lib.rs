@@ -38,7 +38,7 @@ pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
 pub use billed::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
-pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
+pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;

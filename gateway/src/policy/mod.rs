@@ -8,6 +8,7 @@
 //!   is only counted, and so is one in shadow.
 
 mod account;
+mod balances;
 mod choose;
 mod conf;
 mod decimal;
@@ -37,7 +38,8 @@ mod tests;
 pub use account::check_account;
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::{Event, Fact};
-pub use facts::{Balances, CallFacts, Estimate, NoBalances};
+pub use balances::{Balances, NoBalances};
+pub use facts::{CallFacts, Estimate};
 pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
 pub use history::History;

@@ -12,7 +12,8 @@ use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, Valu
 use super::choose;
 use super::engine::{Cause, PolicyFailure};
 use super::event::Event;
-use super::facts::{Balances, CallFacts, Shared};
+use super::balances::Balances;
+use super::facts::{CallFacts, Shared};
 use super::intent::{Asked, host_table};
 use super::prepared::{self, LAZY_CONF_BYTES, LazyConf, Prepared};
 use super::sandbox::{self, Stopwatch, uncapped};

@@ -8,10 +8,11 @@ use arc_swap::ArcSwap;
 use pingora::connectors::http::Connector;
 
 use crate::config::{Config, Mount, Provider};
+use crate::files;
 use crate::meter::price::{PriceBook, Row};
 use crate::meter::{Estimator, Reader};
 use crate::plugin::{Plugin, Plugins};
-use crate::policy::{Balances, Engine};
+use crate::policy::{Balances, Engine, PolicySet};
 use crate::proxy::awaited::Awaited;
 use crate::proxy::breaker::Breaker;
 use crate::proxy::drain::Drain;
@@ -41,9 +42,10 @@ pub struct Way {
     pub stated_price: Option<Row>,
 }
 
-/// Everything that a change of configuration changes. A request keeps the rules it started with.
+/// Everything that a change of configuration changes, policies included: a request decides with the pair it started with.
 pub struct Rules {
     pub config: Arc<Config>,
+    pub policies: Arc<PolicySet>,
     /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub ways: Vec<Arc<Way>>,
     pub prices: PriceBook,
@@ -65,6 +67,12 @@ pub enum RulesError {
         dialect: String,
         reason: String,
     },
+    #[error("provider {provider}: ca_file {path}: {error}", path = path.display())]
+    Authorities {
+        provider: String,
+        path: PathBuf,
+        error: std::io::Error,
+    },
 }
 
 impl Rules {
@@ -73,6 +81,7 @@ impl Rules {
         config: Arc<Config>,
         plugins: &Plugins,
         prices: PriceBook,
+        policies: PolicySet,
         fingerprints: Fingerprints,
         before: Option<&Rules>,
     ) -> Result<Rules, RulesError> {
@@ -115,12 +124,26 @@ impl Rules {
         ways.sort_by_key(|way| std::cmp::Reverse(way.provider.prefix.len()));
         Ok(Rules {
             progress: Bounds::of(&config),
+            policies: Arc::new(policies),
             config,
             ways,
             prices,
             fingerprints,
             pool,
         })
+    }
+
+    /// The same with other policies.
+    pub fn with_policies(&self, policies: PolicySet) -> Rules {
+        Rules {
+            config: Arc::clone(&self.config),
+            policies: Arc::new(policies),
+            ways: self.ways.clone(),
+            prices: self.prices.clone(),
+            fingerprints: self.fingerprints.clone(),
+            progress: self.progress,
+            pool: Arc::clone(&self.pool),
+        }
     }
 }
 
@@ -148,7 +171,10 @@ impl Way {
         let name: Name = provider.name.as_str().into();
         let (upstream, breaker) = match beside {
             Some(way) => (Arc::clone(&way.upstream), Arc::clone(&way.breaker)),
-            None => (Arc::new(Upstream::new(&provider, pool)), Arc::default()),
+            None => {
+                check_authorities(&provider)?;
+                (Arc::new(Upstream::new(&provider, pool)), Arc::default())
+            }
         };
         Ok(Way {
             reader: Arc::new(reader),
@@ -161,6 +187,19 @@ impl Way {
             name,
         })
     }
+}
+
+/// The pool reads the file by its path, and would wait for one that never ends.
+fn check_authorities(provider: &Provider) -> Result<(), RulesError> {
+    let Some(path) = &provider.upstream.ca_file else {
+        return Ok(());
+    };
+    let opened = files::open(path, files::TEXT_BYTES_MAX);
+    opened.map(drop).map_err(|error| RulesError::Authorities {
+        provider: provider.name.clone(),
+        path: path.clone(),
+        error,
+    })
 }
 
 /// Makes fingerprints of keys: a keyed hash under a secret of this installation, so that a fingerprint can neither be
@@ -186,6 +225,7 @@ impl Fingerprints {
 /// The running gateway.
 pub struct Gateway {
     pub rules: ArcSwap<Rules>,
+    /// Asks the policies of the rules that a call goes by.
     pub policies: Engine,
     /// What policies see of the ledger.
     pub balances: Arc<dyn Balances>,

@@ -56,16 +56,26 @@ fn stand_in<'a>(rules: &'a Rules, way: &'a Way, policy: Option<&'a StatedPrice>,
     };
     match unpriced {
         Unpriced::Refuse => None,
-        Unpriced::Dearest => Some(Found {
-            quote: rules.prices.dearest(&way.provider.book, at_ms)?,
-            reason: Some(reason::UNPRICED_MODEL),
-        }),
+        Unpriced::Dearest => dearest(rules, way, at_ms),
         // Said by the operator: a price like any other.
         Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| Found {
             quote: row.quote(at_ms),
             reason: None,
         }),
     }
+}
+
+/// The price of what was spent already: where models without a row are refused, this one can be refused no more, and costs
+/// as the dearest. `None`: the book has no row at all.
+pub fn find_spent<'a>(exchange: &'a Exchange, model: &str) -> Option<Found<'a>> {
+    find_for(exchange, model).or_else(|| dearest(&exchange.rules, &exchange.way, exchange.at_ms))
+}
+
+fn dearest<'a>(rules: &'a Rules, way: &'a Way, at_ms: i64) -> Option<Found<'a>> {
+    Some(Found {
+        quote: rules.prices.dearest(&way.provider.book, at_ms)?,
+        reason: Some(reason::UNPRICED_MODEL),
+    })
 }
 
 /// The cost of all parts of an answer.
@@ -127,6 +137,7 @@ fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<
             own(rules, way, requested, at_ms)
         })
         .or_else(|| stand_in(rules, way, exchange.unpriced.as_ref(), at_ms))
+        .or_else(|| dearest(rules, way, at_ms))
 }
 
 /// A fee for each request is nothing that answers report. One that was billed for nothing has none.

@@ -17,7 +17,7 @@ const PARALLEL_RETRY_S: u64 = 1;
 
 /// Takes what the verdict's rates ask for, or nothing.
 pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, Missed> {
-    let now_ms = gateway.clock.now_ms();
+    let now_ms = gateway.clock.monotonic_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
         let refusal = refusal(gateway, now_ms, verdict, &over);
         Missed::new(Miss::Rule, refusal, account_of(verdict, &over))

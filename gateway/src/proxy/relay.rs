@@ -54,6 +54,8 @@ enum Last {
 
 /// How long the last event of a stream waits for the end of its body.
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
+/// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
+const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
 /// Headers of an answer that belong to the hop.
 const NOT_PASSED_ON: [&str; 8] = [
@@ -112,7 +114,7 @@ pub async fn relay(
         ttfb_ms: None,
     };
     session.set_write_timeout(Some(exchange.way.provider.timeouts.idle));
-    let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
+    let (mut end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
         (End::ClientGone, Last::Nothing)
     } else {
         pump.run(gateway, &mut answer, allowance, session).await
@@ -121,19 +123,11 @@ pub async fn relay(
     let is_made = !pump.meter.is_framed() || pump.results.is_some();
     if end == End::ClientGone && exchange.is_read() && (200..300).contains(&status) && is_made {
         // A whole answer is made and billed whether or not it is read: it is read for the books.
-        let idle = exchange.way.provider.timeouts.idle;
-        loop {
-            match timeout(idle, answer.connection.session.read_response_body()).await {
-                Ok(Ok(Some(chunk))) => {
-                    pump.meter.push(&chunk, &mut |_| {});
-                    pump.take_lines(gateway);
-                }
-                Ok(Ok(None)) => {
-                    complete = true;
-                    break;
-                }
-                _ => break,
-            }
+        match pump.read_for_the_books(gateway, &mut answer).await {
+            Drained::Whole => complete = true,
+            Drained::Broken => {}
+            // The upstream may bill all of it: no less than the hold is taken as spent.
+            Drained::Stopped => end = End::Cut,
         }
     }
     let (ttfb_ms, linked) = (pump.ttfb_ms, pump.linked.take());
@@ -206,7 +200,40 @@ enum Next {
     Stopped(Stop),
 }
 
+/// How the reading of an answer whose client has left came to its end.
+enum Drained {
+    Whole,
+    Broken,
+    Stopped,
+}
+
 impl Pump<'_> {
+    /// Reads an answer that nobody waits for to its end. Going down cuts it, but not at once: one that is nearly read is
+    /// entered at what it cost.
+    async fn read_for_the_books(&mut self, gateway: &Gateway, answer: &mut Answer) -> Drained {
+        let idle = self.exchange.way.provider.timeouts.idle;
+        let stopped = async {
+            if stopped(gateway, self.exchange).await == Stop::GoingDown {
+                tokio::time::sleep(READ_ON_WHEN_CUT).await;
+            }
+        };
+        tokio::pin!(stopped);
+        loop {
+            let read = tokio::select! {
+                read = timeout(idle, answer.connection.session.read_response_body()) => read,
+                () = &mut stopped => return Drained::Stopped,
+            };
+            match read {
+                Ok(Ok(Some(chunk))) => {
+                    self.meter.push(&chunk, &mut |_| {});
+                    self.take_lines(gateway);
+                }
+                Ok(Ok(None)) => return Drained::Whole,
+                _ => return Drained::Broken,
+            }
+        }
+    }
+
     async fn run(
         &mut self,
         gateway: &Gateway,

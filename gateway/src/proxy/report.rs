@@ -67,7 +67,9 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         duration_ms = end.duration_ms,
         "exchange"
     );
-    let (asked, failures) = gateway.policies.settled(&Arc::new(entry), &gateway.balances);
+    let (asked, failures) = gateway
+        .policies
+        .settled(&gateway.rules.load().policies, &Arc::new(entry), &gateway.balances);
     log_failures(&failures);
     alerts(gateway, asked);
 }
@@ -95,7 +97,7 @@ pub fn alerts(gateway: &Gateway, asked: Vec<AskedAlert>) {
             policy: asked.policy,
         };
         let (kind, message, policy) = (alert.kind.clone(), alert.message.clone(), alert.policy.clone());
-        if gateway.alerts.put(alert, cooldown) {
+        if gateway.alerts.put(gateway.clock.monotonic_ms(), alert, cooldown) {
             gateway.metrics.alert(&kind);
             tracing::warn!(r#type = kind, message, policy = &*policy, "alert");
         }
@@ -105,7 +107,9 @@ pub fn alerts(gateway: &Gateway, asked: Vec<AskedAlert>) {
 /// Tells the policies of something that happened beside a request's decision, and puts out what they say to it. Whether
 /// they said anything.
 pub fn event(gateway: &Gateway, event: Event) -> bool {
-    let (asked, failures) = gateway.policies.alert(event, &gateway.balances);
+    let (asked, failures) = gateway
+        .policies
+        .alert(&gateway.rules.load().policies, event, &gateway.balances);
     log_failures(&failures);
     let is_alarming = !asked.is_empty();
     alerts(gateway, asked);
@@ -157,11 +161,10 @@ fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: 
     let cooldown = gateway.rules.load().config.alerts.cooldown;
     let share = share_ppm.to_string();
     let thing = [state, &share, budget.account, budget.window.name(), budget.unit.name()];
-    let now_ms = gateway.clock.now_ms();
-    if !gateway.alerts.is_due(now_ms, cooldown, &thing) {
+    if !gateway.alerts.is_due(gateway.clock.monotonic_ms(), cooldown, &thing) {
         return;
     }
-    let told = Event::new("budget", now_ms)
+    let told = Event::new("budget", gateway.clock.now_ms())
         .text("state", state)
         .number("share", f64::from(share_ppm) / 1e6)
         .text("account", budget.account)

@@ -6,7 +6,7 @@ use crate::meter::lines::Line;
 use crate::meter::{End, MeteredPart, reason};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::price::find_for;
+use crate::proxy::price::find_spent;
 
 /// Lines of one fetch that are billed; more are not believed to be a batch.
 const LINES_MAX: usize = 1_000_000;
@@ -77,7 +77,7 @@ impl Results {
 
     fn add_part(&mut self, exchange: &Exchange, model: &str, part: &MeteredPart, tier: Option<&str>) {
         let usage = &part.usage;
-        let found = find_for(exchange, model);
+        let found = find_spent(exchange, model);
         let picos = found
             .as_ref()
             .and_then(|found| found.quote.picos(&part.usage, part.reasoning, tier));

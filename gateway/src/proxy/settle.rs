@@ -59,7 +59,10 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         },
         reasoning: used.reasoning,
         cost: priced.cost,
-        reported_cost: metered.reported_cost.as_deref().and_then(|text| text.parse().ok()),
+        reported_cost: metered
+            .reported_cost
+            .as_deref()
+            .and_then(|text| Usd::parse_rounded(text).ok()),
         upper_bound: may_be_more.then(|| upper_bound(exchange, &used, model, tier).max(priced.cost)),
         price: priced.price,
         estimate_reason: reason.map(Name::from),

@@ -55,7 +55,7 @@ enum Over {
 
 struct Link {
     gateway: Arc<Gateway>,
-    turns: Turns,
+    turns: Arc<Turns>,
     client: Sink,
     upstream: Sink,
     started: Instant,
@@ -79,7 +79,7 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
     let (mut from_server, upstream) = wire::parts(opened.upstream, Sender::Server, answer_max, None, patience);
     let link = Link {
         gateway: Arc::clone(gateway),
-        turns: Turns::new(gateway, opened.who),
+        turns: Arc::new(Turns::new(gateway, opened.who)),
         client,
         upstream,
         started: Instant::now(),

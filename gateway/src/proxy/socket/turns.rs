@@ -76,6 +76,8 @@ struct Setting {
 struct State {
     /// In the order in which they were asked for or began.
     open: Vec<Turn>,
+    /// How the connection ended: an answer that is held only now ends at once.
+    over: Option<End>,
     setting: Setting,
 }
 
@@ -269,7 +271,7 @@ impl Turns {
 
     /// The server begins an answer: the first of its lane that was asked for, or one that nobody asked for, which is held
     /// now. `Some`: there is no money for it; it is to be stopped, and settled at what it is billed for until then.
-    pub async fn begin(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Option<Stop> {
+    pub async fn begin(self: &Arc<Self>, meaning: &Meaning, data: &Bytes, outline: Outline) -> Option<Stop> {
         {
             let mut state = self.state.lock();
             let waiting = state
@@ -282,6 +284,14 @@ impl Turns {
                 return None;
             }
         }
+        // On a task of its own: it is billed from its first token on, also where the client leaves before it is held.
+        let (turns, meaning, data) = (Arc::clone(self), meaning.clone(), data.clone());
+        let begun = tokio::spawn(async move { turns.begin_unasked(&meaning, &data, outline).await });
+        begun.await.ok().flatten()
+    }
+
+    async fn begin_unasked(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Option<Stop> {
+        let _in_flight = self.gateway.drain.enter();
         let busy = Busy::new(&self.running);
         let rules = self.gateway.rules.load_full();
         let mut exchange = self.unasked(&rules, meaning);
@@ -294,9 +304,13 @@ impl Turns {
         self.open(exchange, held, guards, meaning);
         let mut state = self.state.lock();
         let turn = state.open.iter_mut().find(|turn| turn.id == id)?;
-        turn.sent = true;
         turn.begin(meaning);
         turn.meter.message(data, outline, SoundOrText::Text, true);
+        if state.over.is_some() {
+            self.end_open(&mut state);
+            return None;
+        }
+        let turn = state.open.iter_mut().find(|turn| turn.id == id)?;
         let refusal = refusal?;
         report::refused(&self.gateway, &self.who.way().provider.name, &refusal);
         turn.cut = true;
@@ -358,8 +372,15 @@ impl Turns {
         self.settle(&mut state.setting, turn, End::Completed, status);
     }
 
-    /// Something was billed beside the answers: entered at once, at what it cost.
-    pub async fn aside(&self, data: &[u8], outline: Outline) {
+    /// Something was billed beside the answers: entered at once, at what it cost, also where the client leaves meanwhile.
+    pub async fn aside(self: &Arc<Self>, data: &Bytes, outline: Outline) {
+        let (turns, data) = (Arc::clone(self), data.clone());
+        // A panic has been told where it happened.
+        let _ = tokio::spawn(async move { turns.enter_aside(&data, outline).await }).await;
+    }
+
+    async fn enter_aside(&self, data: &[u8], outline: Outline) {
+        let _in_flight = self.gateway.drain.enter();
         let rules = self.gateway.rules.load_full();
         let model = {
             let state = self.state.lock();
@@ -396,7 +417,13 @@ impl Turns {
     /// The connection ends: so does every answer on it. What was never written upstream is void.
     pub fn end_all(&self, end: End) -> Vec<Left> {
         let mut state = self.state.lock();
+        state.over.get_or_insert(end);
+        self.end_open(&mut state)
+    }
+
+    fn end_open(&self, state: &mut State) -> Vec<Left> {
         let mut left = Vec::new();
+        let end = state.over.unwrap_or(End::Completed);
         for turn in std::mem::take(&mut state.open) {
             if !turn.sent {
                 turn.held.hold.void("not_forwarded");
@@ -566,6 +593,8 @@ impl Turns {
 impl Turn {
     fn begin(&mut self, meaning: &Meaning) {
         self.begun = true;
+        // Who answers has the question: the connection may end before its writing is known to be done.
+        self.sent = true;
         self.answer.clone_from(&meaning.answer);
         self.cancel.clone_from(&meaning.cancel);
     }
