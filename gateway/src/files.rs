@@ -68,7 +68,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(draft, path)?;
@@ -130,7 +134,10 @@ pub mod tests {
         std::fs::write(&file, [0xff]).unwrap();
         assert_eq!(read_text(&file, 4).unwrap_err().to_string(), "not UTF-8 text");
         // The kernel's own files have a length of 0 and a content.
-        assert_eq!(read(Path::new("/proc/self/status"), 10).unwrap_err().to_string(), "longer than 10 bytes");
+        assert_eq!(
+            read(Path::new("/proc/self/status"), 10).unwrap_err().to_string(),
+            "longer than 10 bytes"
+        );
     }
 
     #[test]
@@ -141,7 +148,9 @@ pub mod tests {
         symlink(&foreign, dir.path().join("file.new")).unwrap();
         replace(&file, b"ours").unwrap();
         assert_eq!(std::fs::read(&foreign).unwrap(), b"theirs");
-        let made = std::process::Command::new("mkfifo").arg(dir.path().join("file.new")).status();
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join("file.new"))
+            .status();
         assert!(made.unwrap().success());
         replace(&file, b"again").unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"again");

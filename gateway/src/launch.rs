@@ -1,15 +1,15 @@
 //! From a configuration to a running gateway: what `serve`, `demo` and the tests all do alike.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::sessions::Kept;
-use agentledger_ledger::{AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Zone};
+use agentledger_ledger::{
+    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Zone,
+};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
@@ -17,6 +17,7 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
+use crate::fingerprints;
 use crate::meter::price::{self, PriceBook, PriceError};
 use crate::meter::{Estimator, kept};
 use crate::plugin::{LoadError, Plugins};
@@ -51,8 +52,8 @@ pub enum LaunchError {
     Rules(#[from] RulesError),
     #[error("{0}")]
     Ledger(#[from] LedgerError),
-    #[error("fingerprint secret {path}: {error}", path = .path.display())]
-    Secret { path: PathBuf, error: std::io::Error },
+    #[error("{0}")]
+    Fingerprints(#[from] fingerprints::Refused),
     #[error("{0}")]
     Control(#[from] ControlError),
     #[error("{0}")]
@@ -70,6 +71,8 @@ pub struct Loaded {
     pub plugins: Plugins,
     pub prices: PriceBook,
     pub policies: PolicySet,
+    /// The operator gives keys new fingerprints, where the secret that the ledger's were made with is gone.
+    pub new_fingerprints: bool,
 }
 
 /// Reads a configuration and everything it names. Nothing is started and nothing is written: `check` does only this.
@@ -121,6 +124,7 @@ fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: Pri
         plugins,
         prices,
         policies,
+        new_fingerprints: false,
     })
 }
 
@@ -169,6 +173,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         plugins,
         prices,
         policies,
+        new_fingerprints,
         ..
     } = loaded;
     let config = Arc::new(config);
@@ -184,7 +189,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
             "holds of a gateway that ended abruptly were settled as recovered"
         );
     }
-    let fingerprints = fingerprints(&config)?;
+    let fingerprints = fingerprints(&config, &ledger, new_fingerprints)?;
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
     let estimator = Estimator::new(config.limits.estimate_bytes_max);
@@ -338,45 +343,32 @@ fn ledger_options(config: &Config) -> Options {
     }
 }
 
-/// The secret of fingerprints: from the environment, or a file beside the ledger that only its owner may read.
-fn fingerprints(config: &Config) -> Result<Fingerprints, LaunchError> {
-    if let Some(secret) = &config.fingerprint_secret {
-        return Ok(Fingerprints::new(blake3::derive_key(
-            "agentledger fingerprint secret v1",
-            secret.expose().as_bytes(),
-        )));
-    }
-    let path = config.storage.dir.join("fingerprint.key");
-    let fail = |error| LaunchError::Secret {
-        path: path.clone(),
-        error,
+/// The secret that the ledger's keys are named by. One that is new is noted in the ledger.
+fn fingerprints(config: &Config, ledger: &Ledger, renew: bool) -> Result<Fingerprints, LaunchError> {
+    let known = fingerprints::Known {
+        check: ledger.fingerprint_check(),
+        // The opening of the first month is all that an unused ledger has.
+        is_empty: ledger.head().sequence <= 1,
     };
-    match std::fs::read(&path) {
-        Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
-            Ok(secret) => Ok(Fingerprints::new(secret)),
-            Err(_) => Err(fail(std::io::Error::other("must be 32 bytes"))),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let secret: [u8; 32] = rand::random();
-            // Whole or not at all: a crash in between must not leave a broken secret behind.
-            let fresh = config.storage.dir.join("fingerprint.key.new");
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&fresh)
-                .map_err(fail)?;
-            file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
-            std::fs::rename(&fresh, &path).map_err(fail)?;
-            std::fs::File::open(&config.storage.dir)
-                .and_then(|dir| dir.sync_all())
-                .map_err(fail)?;
-            Ok(Fingerprints::new(secret))
-        }
-        Err(error) => Err(fail(error)),
+    let secret = config.fingerprint_secret.as_ref();
+    let (found, check) = fingerprints::settle(secret, &config.storage.dir, known, renew)?;
+    if let Some(check) = check {
+        ledger.set_fingerprint_check(check);
     }
+    Ok(found.fingerprints())
+}
+
+/// What the ledger keeps of the secret.
+trait FingerprintCheck {
+    fn fingerprint_check(&self) -> Option<[u8; 16]>;
+    fn set_fingerprint_check(&self, check: [u8; 16]);
+}
+
+impl FingerprintCheck for Ledger {
+    fn fingerprint_check(&self) -> Option<[u8; 16]> {
+        None
+    }
+    fn set_fingerprint_check(&self, _: [u8; 16]) {}
 }
 
 /// Balances for policies, from the ledger's memory.

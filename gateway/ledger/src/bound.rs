@@ -283,7 +283,10 @@ pub struct AccountBalances {
 impl AccountBalances {
     pub fn posted(&self, window: Window) -> Amounts {
         let place = Window::ALL.iter().position(|known| *known == window);
-        place.and_then(|place| self.posted.get(place)).copied().unwrap_or_default()
+        place
+            .and_then(|place| self.posted.get(place))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The same with another amount posted in a window.

@@ -34,7 +34,7 @@ pub enum ServeError {
 }
 
 /// Runs until a signal ends it; then everything is settled and on disk.
-pub fn run(path: Option<&Path>) -> Result<(), ServeError> {
+pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeError> {
     let env = Env::of_process();
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -45,7 +45,8 @@ pub fn run(path: Option<&Path>) -> Result<(), ServeError> {
         let _context = runtime.enter();
         signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeError::Signals)?
     };
-    let loaded = launch::read(path, &env)?;
+    let mut loaded = launch::read(path, &env)?;
+    loaded.new_fingerprints = new_fingerprints;
     let _logs = logging::init(&loaded.config.log)?;
     for warning in &loaded.config.warnings {
         tracing::warn!("{warning}");

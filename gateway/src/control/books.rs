@@ -7,8 +7,8 @@ use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    AskedLimit, BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger,
-    Report, Sessions, SummaryQuery, SummaryRow, rfc3339_ms,
+    AskedLimit, BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Health, Ledger, LedgerError,
+    OfflineLedger, Report, Sessions, SummaryQuery, SummaryRow, rfc3339_ms,
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -116,10 +116,10 @@ impl LedgerView {
         }
     }
 
-    /// Why nothing is written any more; `None` while all is well.
-    pub fn stopped(&self) -> Option<Arc<str>> {
+    /// `None` where nothing is written at all.
+    pub fn health(&self) -> Option<Health> {
         match self {
-            LedgerView::Live(ledger) => ledger.health().stopped,
+            LedgerView::Live(ledger) => Some(ledger.health()),
             LedgerView::Offline(_) => None,
         }
     }
@@ -255,7 +255,7 @@ pub(super) fn verify(state: &ControlState, asked: wire::VerifyParams) -> Result<
     state.ledger.flush()?;
     let report = state.ledger.verify(expect).map_err(failed)?;
     let mut verified = verified(&report);
-    if let Some(reason) = state.ledger.stopped() {
+    if let Some(reason) = state.ledger.health().and_then(|health| health.stopped) {
         verified.ok = false;
         verified.damage.push(format!("the gateway writes no more: {reason}"));
     }
@@ -288,5 +288,6 @@ pub fn verified(report: &Report) -> wire::Verified {
         entries: report.entries,
         open_holds: report.open_holds,
         damage,
+        fingerprint_check: None,
     }
 }

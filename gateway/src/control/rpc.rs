@@ -30,6 +30,7 @@ use serde_json::json;
 
 use super::guard::Access;
 use super::{ControlState, books, holds, prices, sessions, wire};
+use crate::readiness::not_ready as not_ready_of;
 
 /// Why a method gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,8 +152,6 @@ fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, Rp
 
 /// Why no requests are taken at present.
 pub(super) fn not_ready(state: &ControlState) -> Option<String> {
-    state
-        .ledger
-        .stopped()
-        .map(|reason| format!("the ledger writes no more: {reason}"))
+    let health = state.ledger.health()?;
+    not_ready_of(&health).map(|not_ready| not_ready.reason)
 }

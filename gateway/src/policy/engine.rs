@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use agentledger_ledger::Entry;
 use parking_lot::Mutex;
 
-use super::event::Event;
 use super::balances::Balances;
+use super::event::Event;
 use super::facts::CallFacts;
 use super::set::{Phase, PolicySet};
 use super::verdict::{AskedAlert, Verdict};

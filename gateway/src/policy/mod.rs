@@ -36,9 +36,9 @@ mod zones;
 mod tests;
 
 pub use account::check_account;
+pub use balances::{Balances, NoBalances};
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::{Event, Fact};
-pub use balances::{Balances, NoBalances};
 pub use facts::{CallFacts, Estimate};
 pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};

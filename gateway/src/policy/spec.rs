@@ -22,9 +22,9 @@ use jiff::Timestamp;
 use mlua::{LuaSerdeExt, Value};
 use serde::Deserialize;
 
+use super::balances::Balances;
 use super::engine::{Engine, FailureCounts};
 use super::event::{Event, Fact};
-use super::balances::Balances;
 use super::facts::{CallFacts, Estimate};
 use super::folder;
 use super::history::History;

@@ -224,8 +224,14 @@ fn balances_are_read_once_and_recorded() {
         fn read(&self, accounts: &[Name], _: &Zone) -> Vec<AccountBalances> {
             let moment = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let posted = Amounts::of_request(Usd::from_nanos(1_500_000_000 + moment), 0);
-            let held = Amounts { requests: 7, ..Amounts::ZERO };
-            let balances = AccountBalances { held, ..AccountBalances::default() };
+            let held = Amounts {
+                requests: 7,
+                ..Amounts::ZERO
+            };
+            let balances = AccountBalances {
+                held,
+                ..AccountBalances::default()
+            };
             vec![balances.with_posted(Window::Day, posted); accounts.len()]
         }
     }
@@ -273,16 +279,26 @@ fn an_exchange_that_settles_while_a_policy_reads_is_neither_missed_nor_doubled()
     );
     bed.balances = Arc::new(Settling(5.into()));
     let moments = [(); 3].map(|()| bed.ask(&Call::default()).unwrap().headers[0].1.clone());
-    assert_eq!(moments, ["1", "0", "0"], "once they are expected, all accounts are of one moment");
+    assert_eq!(
+        moments,
+        ["1", "0", "0"],
+        "once they are expected, all accounts are of one moment"
+    );
 }
 
 #[test]
 fn a_zone_that_does_not_exist_is_named_and_not_taken_for_utc() {
     let bed = Bed::of("return spent('key', 'day') > 0 and deny{ code = 'no' } or nil");
     let call = Call::default();
-    let facts = CallFacts { zone: "Mars/Olympus", ..call.facts() };
+    let facts = CallFacts {
+        zone: "Mars/Olympus",
+        ..call.facts()
+    };
     let failure = bed.engine.request(&bed.set.load(), &facts, &bed.balances).unwrap_err();
-    assert!(failure.message.contains("unknown time zone \"Mars/Olympus\""), "{failure}");
+    assert!(
+        failure.message.contains("unknown time zone \"Mars/Olympus\""),
+        "{failure}"
+    );
 }
 
 #[test]

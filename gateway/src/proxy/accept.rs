@@ -37,6 +37,7 @@ use crate::proxy::session::SessionEnd;
 use crate::proxy::settle::{Ended, settle, unanswered};
 use crate::proxy::sigv4::refuse_foreign;
 use crate::proxy::{decide, handover, report, session, socket};
+use crate::readiness::{NotReady, not_ready};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -182,10 +183,11 @@ async fn linger(session: &mut ServerSession) {
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
     if gateway.drain.phase() > Phase::Running {
         answer_json(session, 503, "{\"status\":\"draining\"}\n").await;
-    } else if gateway.ledger.health().stopped.is_none() {
-        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
+    } else if let Some(NotReady { status, reason }) = not_ready(&gateway.ledger.health()) {
+        let body = serde_json::json!({ "status": status, "reason": reason });
+        answer_json(session, 503, format!("{body}\n")).await;
     } else {
-        answer_json(session, 503, "{\"status\":\"ledger stopped\"}\n").await;
+        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
     }
 }
 

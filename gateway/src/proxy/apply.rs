@@ -256,7 +256,12 @@ fn shadowed(gateway: &Gateway, exchange: &Exchange, verdict: &Verdict, estimate:
     let (mut grants, mut names) = (Vec::new(), Vec::new());
     for shadow in &verdict.shadow {
         let (policy, asked) = (&shadow.policy, &shadow.verdict);
-        let rates = rated::take_from(&gateway.shadow_rates, gateway.clock.monotonic_ms(), asked, estimate.tokens());
+        let rates = rated::take_from(
+            &gateway.shadow_rates,
+            gateway.clock.monotonic_ms(),
+            asked,
+            estimate.tokens(),
+        );
         let exceeded = || {
             asked.bounds.iter().any(|asked| {
                 let (bound, amount) = (&asked.bound, estimate.amounts().get(asked.bound.unit()));

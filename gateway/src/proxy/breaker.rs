@@ -156,7 +156,11 @@ mod tests {
             .expect("a late failure does not push the probe on")
             .done(true, &SETTINGS, 30_000);
         late.done(false, &SETTINGS, 31_000);
-        assert_eq!(breaker.status(31_000), (State::Closed, 0), "nor is it counted afterwards");
+        assert_eq!(
+            breaker.status(31_000),
+            (State::Closed, 0),
+            "nor is it counted afterwards"
+        );
     }
 
     #[test]

@@ -177,11 +177,14 @@ pub async fn forward(
 ) -> Result<Answer, Failed> {
     let way = &exchange.way;
     let breaker = &exchange.rules.config.breaker;
-    let attempt = way.breaker.attempt(breaker, gateway.clock.monotonic_ms()).map_err(|wait_s| {
-        report::upstream_failed(gateway, way, UpstreamError::BreakerOpen);
-        let message = format!("{} has failed repeatedly and is not called for now", way.provider.name);
-        Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
-    })?;
+    let attempt = way
+        .breaker
+        .attempt(breaker, gateway.clock.monotonic_ms())
+        .map_err(|wait_s| {
+            report::upstream_failed(gateway, way, UpstreamError::BreakerOpen);
+            let message = format!("{} has failed repeatedly and is not called for now", way.provider.name);
+            Failed::Unsent(Refusal::new(503, "breaker_open", message).retry_after(wait_s.max(1)))
+        })?;
     let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.monotonic_ms());
     // Half-closed clients still get their answer; a reset shows when we write.
     session.set_abort_on_close(false);

@@ -69,9 +69,8 @@ fn look(gateway: &Gateway, shown: &mut Shown) {
     let mut still = Shown::with_capacity(active.len());
     for session in active {
         let key = (Name::clone(&session.tenant), Name::clone(&session.id));
-        let is_new = |(calls, at_ms): &(u64, i64)| {
-            *calls != session.calls || monotonic_ms.saturating_sub(*at_ms) >= AGAIN_MS
-        };
+        let is_new =
+            |(calls, at_ms): &(u64, i64)| *calls != session.calls || monotonic_ms.saturating_sub(*at_ms) >= AGAIN_MS;
         let seen = match shown.get(&key).filter(|seen| !is_new(seen)) {
             Some(seen) => *seen,
             None => {

@@ -67,9 +67,10 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         duration_ms = end.duration_ms,
         "exchange"
     );
-    let (asked, failures) = gateway
-        .policies
-        .settled(&gateway.rules.load().policies, &Arc::new(entry), &gateway.balances);
+    let (asked, failures) =
+        gateway
+            .policies
+            .settled(&gateway.rules.load().policies, &Arc::new(entry), &gateway.balances);
     log_failures(&failures);
     alerts(gateway, asked);
 }

@@ -185,7 +185,11 @@ mod tests {
         }
         clock.jump_ms(-3_600_000);
         clock.advance_ms(RESOLVED_MS - 1);
-        assert_eq!(upstream.resolve(0, &clock).await.unwrap(), left, "it is asked once in a while only");
+        assert_eq!(
+            upstream.resolve(0, &clock).await.unwrap(),
+            left,
+            "it is asked once in a while only"
+        );
         clock.advance_ms(1);
         assert!(upstream.resolve(0, &clock).await.unwrap().ip().is_loopback());
     }

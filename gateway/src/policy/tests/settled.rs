@@ -52,7 +52,10 @@ fn told(body: &str) -> (Vec<PolicyFailure>, u64) {
     );
     // A policy without request is not asked there.
     assert!(bed.ask(&Call::default()).unwrap().is_empty());
-    (bed.engine.settled(&bed.set.load(), &entry(), &bed.balances).1, bed.counts.total())
+    (
+        bed.engine.settled(&bed.set.load(), &entry(), &bed.balances).1,
+        bed.counts.total(),
+    )
 }
 
 #[test]
