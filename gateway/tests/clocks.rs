@@ -61,7 +61,7 @@ fn a_clock_set_back_an_hour_opens_no_breaker_for_longer() {
 #[test]
 fn a_clock_set_back_an_hour_silences_no_alert_and_forgets_no_loop() {
     let upstream = Upstream::always(Script::json(200, SMALL));
-    let yaml = "agent: {loop_threshold: 2, loop_window_mins: 5, loop_action: warn}\nalerts: {cooldown_secs: 300}";
+    let yaml = "agent: {loop_threshold: 2, loop_window_mins: 5, loop_action: warn}\nalerts: {cooldown_mins: 5}";
     let (gateway, clock) = at_noon(Setup::new(&upstream).with(yaml));
     let told = || {
         let session = [("X-Agent-Session", "s1")];

@@ -144,7 +144,7 @@ impl Watcher {
         let (mut policies, mut seen) = (Watch::default(), Files::default());
         policies.changed(self.policies().as_deref());
         seen.changed(self.file.as_deref(), &self.prices());
-        let mut looks = 0;
+        let mut looks = 0_u32;
         loop {
             match asked.recv_timeout(LOOK_EVERY) {
                 Ok(()) => self.reload(),
@@ -156,8 +156,8 @@ impl Watcher {
                     } else if policy {
                         told(self.reloads.reload_policies());
                     }
-                    looks += 1_u32;
-                    if looks % KEEP_EVERY_LOOKS == 0 {
+                    looks += 1;
+                    if looks.is_multiple_of(KEEP_EVERY_LOOKS) {
                         launch::keep_learned(self.reloads.gateway());
                     }
                 }

@@ -211,9 +211,10 @@ impl Pump<'_> {
     /// Reads an answer that nobody waits for to its end. Going down cuts it, but not at once: one that is nearly read is
     /// entered at what it cost.
     async fn read_for_the_books(&mut self, gateway: &Gateway, answer: &mut Answer) -> Drained {
-        let idle = self.exchange.way.provider.timeouts.idle;
-        let stopped = async {
-            if stopped(gateway, self.exchange).await == Stop::GoingDown {
+        let exchange = self.exchange;
+        let idle = exchange.way.provider.timeouts.idle;
+        let stopped = async move {
+            if stopped(gateway, exchange).await == Stop::GoingDown {
                 tokio::time::sleep(READ_ON_WHEN_CUT).await;
             }
         };

@@ -180,7 +180,7 @@ mod tests {
         let clock = ManualClock::new(1_772_366_400_000);
         let left: SocketAddr = "192.0.2.1:1".parse().unwrap();
         upstream.resolve(0, &clock).await.unwrap();
-        for (_, addresses) in upstream.resolved.lock().iter_mut() {
+        if let Some((_, addresses)) = &mut *upstream.resolved.lock() {
             *addresses = vec![left];
         }
         clock.jump_ms(-3_600_000);
