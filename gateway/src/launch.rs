@@ -358,19 +358,6 @@ fn fingerprints(config: &Config, ledger: &Ledger, renew: bool) -> Result<Fingerp
     Ok(found.fingerprints())
 }
 
-/// What the ledger keeps of the secret.
-trait FingerprintCheck {
-    fn fingerprint_check(&self) -> Option<[u8; 16]>;
-    fn set_fingerprint_check(&self, check: [u8; 16]);
-}
-
-impl FingerprintCheck for Ledger {
-    fn fingerprint_check(&self) -> Option<[u8; 16]> {
-        None
-    }
-    fn set_fingerprint_check(&self, _: [u8; 16]) {}
-}
-
 /// Balances for policies, from the ledger's memory.
 struct LedgerBalances(Arc<Ledger>);
 

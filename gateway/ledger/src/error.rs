@@ -8,7 +8,7 @@ use ulid::Ulid;
 use crate::books::BooksError;
 use crate::journal::reader::{Damaged, ReadError};
 use crate::store::StoreError;
-use crate::writer::Stopped;
+use crate::queue::Stopped;
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LedgerError {

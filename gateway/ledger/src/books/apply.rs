@@ -48,8 +48,12 @@ impl State {
             Event::Voided(voided) => self.end(voided.hold, Amounts::ZERO),
             Event::Adjusted(adjusted) => self.apply_adjusted(adjusted),
             Event::Deferred(deferred) => self.apply_deferred(deferred),
+            Event::ClockSet(set) => {
+                self.set_clock(set.to_ms);
+                Ok(())
+            }
             // A later month's opening says what the events before it have made already.
-            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) => Ok(()),
+            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) | Event::SecretChecked(_) => Ok(()),
         };
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;
@@ -152,6 +156,19 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Time goes back: balances that run are those of the windows that hold the moment now.
+    fn set_clock(&mut self, to_ms: i64) {
+        let stretches = self.set_calendars(to_ms);
+        let running: Vec<u32> = self.balances.iter().filter(|(_, it)| it.running).map(|(at, _)| at).collect();
+        for place in running {
+            if let Some(balance) = self.balances.get_mut(place)
+                && let Some(stretch) = stretches.get(balance.calendar)
+            {
+                balance.stretch = *stretch;
+            }
+        }
     }
 
     fn apply_adjusted(&mut self, adjusted: &Adjusted) -> Result<(), HoldId> {

@@ -198,6 +198,16 @@ impl State {
         }
     }
 
+    /// Puts all calendars at this time, be it earlier; their instances then.
+    pub fn set_calendars(&mut self, to_ms: i64) -> Vec<Stretch> {
+        self.now_ms = to_ms.clamp(0, AT_MS_MAX);
+        for calendar in &mut self.calendars {
+            calendar.stretch = calendar.window.stretch(&calendar.zone, self.now_ms);
+        }
+        self.find_next_turn();
+        self.calendars.iter().map(|calendar| calendar.stretch).collect()
+    }
+
     fn find_next_turn(&mut self) {
         let ends = self.calendars.iter().map(|calendar| calendar.stretch.end_s);
         self.next_turn_s = ends.min().unwrap_or(i64::MAX);

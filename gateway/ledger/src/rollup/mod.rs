@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 pub use self::rows::Names;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, row, stored_key};
 pub use self::totals::Totals;
-use crate::entry::{Entry, Name};
+use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
 use crate::map::{Map, Set};
 use crate::money::Usd;
@@ -152,22 +152,17 @@ impl Rollups {
     pub fn add(&mut self, entry: &Entry) {
         let totals = Totals::of(entry);
         self.add_by_model(entry, totals);
-        self.add_by_the_rest(entry, &totals);
+        self.add_by_the_rest(&entry.facts, &totals);
     }
 
     /// Adds what an entry was corrected by to the sums it is in.
-    pub fn adjust(&mut self, entry: &Entry, delta: Usd) {
+    pub fn adjust(&mut self, facts: &Facts, model: &Name, delta: Usd) {
         let totals = Totals {
             cost: delta,
             ..Totals::default()
         };
-        let facts = &entry.facts;
-        self.put(
-            facts.at_ms,
-            row(facts, Axis::Model, &facts.provider, model_of(entry)),
-            &totals,
-        );
-        self.add_by_the_rest(entry, &totals);
+        self.put(facts.at_ms, row(facts, Axis::Model, &facts.provider, model), &totals);
+        self.add_by_the_rest(facts, &totals);
     }
 
     /// An answer that billed several models counts as one request, of the model it names, and each part where it was used.
@@ -207,8 +202,7 @@ impl Rollups {
         }
     }
 
-    fn add_by_the_rest(&mut self, entry: &Entry, totals: &Totals) {
-        let facts = &entry.facts;
+    fn add_by_the_rest(&mut self, facts: &Facts, totals: &Totals) {
         let none: Name = Name::from("");
         self.put(facts.at_ms, row(facts, Axis::Key, &facts.key, &none), totals);
         self.put(
@@ -399,23 +393,23 @@ impl Rollups {
         })
     }
 
-    /// What has changed since the last call: key and value, or no value where the row is gone.
-    pub fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let dirty = std::mem::take(&mut self.dirty);
-        let change = |(grain, bucket_ms, key): Address| {
-            let totals = self
-                .level(grain)
-                .buckets
-                .get(&bucket_ms)
-                .and_then(|rows| rows.get(&key));
+    /// The rows that have changed since `saved`: key and value, or no value where the row is gone.
+    pub fn changes(&self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
+        self.dirty.iter().map(|(grain, bucket_ms, key)| {
+            let rows = self.level(*grain).buckets.get(bucket_ms);
+            let totals = rows.and_then(|rows| rows.get(key));
             let value = totals.map(|totals| {
                 let mut value = Vec::with_capacity(48);
                 totals.put(&mut value);
                 value
             });
-            (stored_key(grain, bucket_ms, &key), value)
-        };
-        dirty.into_iter().map(change).collect()
+            (stored_key(*grain, *bucket_ms, key), value)
+        })
+    }
+
+    /// They are on disk.
+    pub fn saved(&mut self) {
+        self.dirty = Set::default();
     }
 
     /// The state beside the rows that a checkpoint needs: from when on minutes and hours are kept.

@@ -73,12 +73,13 @@ fn small() -> Rollups {
 
 /// What a checkpoint stores, read back.
 fn reloaded(rollups: &mut Rollups, stored: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Rollups {
-    for (key, value) in rollups.take_changes() {
+    for (key, value) in rollups.changes() {
         match value {
             Some(value) => stored.insert(key, value),
             None => stored.remove(&key),
         };
     }
+    rollups.saved();
     let (mut again, mut names) = (small(), Names::default());
     for (key, value) in stored {
         again.load(key, value, &mut names).unwrap();
@@ -180,7 +181,7 @@ fn several_models_of_one_answer_are_told_apart_and_are_one_request() {
     };
     entry.settlement.parts = vec![part("gpt-5-2025-08-07", 7), part("advisor", 3)];
     rollups.add(&entry);
-    rollups.adjust(&entry, Usd::from_nanos(-2));
+    rollups.adjust(&entry.facts, &entry.settlement.model, Usd::from_nanos(-2));
     let rows = rollups.summary(&by(Dimension::Model));
     let told: Vec<_> = rows
         .iter()

@@ -71,7 +71,7 @@ fn in_memory(sessions: &Sessions) -> usize {
 
 /// Writes down what changed, as a checkpoint does.
 fn checkpoint(sessions: &Sessions, sequence: u64) {
-    let changes = sessions.take_changes();
+    let changes = sessions.changes();
     sessions.state.as_ref().unwrap().apply(changes).unwrap();
     sessions.saved(sequence, NOW_MS);
 }
