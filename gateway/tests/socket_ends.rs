@@ -300,7 +300,7 @@ fn what_the_server_bills_unasked_is_entered_though_its_client_leaves_meanwhile()
         // The ledger has no place for it yet.
         let ledger = &gateway.launched().gateway().ledger;
         let mut permits = Vec::new();
-        while ledger.health().places_left >= 2 {
+        while ledger.health().permits_left >= 2 {
             permits.push(block_on(ledger.admit()).unwrap());
         }
         go.send(()).unwrap();

@@ -288,6 +288,8 @@ pub fn verified(report: &Report) -> wire::Verified {
         entries: report.entries,
         open_holds: report.open_holds,
         damage,
-        fingerprint_check: None,
+        fingerprint_check: report
+            .fingerprint_check
+            .map(|check| format!("{:032x}", u128::from_be_bytes(check))),
     }
 }
