@@ -229,7 +229,8 @@ impl Applier {
                     ..CheckpointHealth::default()
                 };
                 drop(health);
-                work.retention.remove_old(&*self.stores, &at, &self.derived.read().sessions);
+                work.retention
+                    .remove_old(&*self.stores, &at, &self.derived.read().sessions);
             }
             Err(error) => {
                 let mut health = self.health.lock();

@@ -35,7 +35,8 @@ impl BillRows {
                     settled: sequence,
                     settled_ms: settled.at_ms,
                 };
-                self.guesses.extend(settled.bills.iter().map(|bill| (*bill, Some(place))));
+                self.guesses
+                    .extend(settled.bills.iter().map(|bill| (*bill, Some(place))));
             }
             Event::Adjusted(adjusted) => self.guesses.extend(adjusted.bill.map(|bill| (bill, None))),
             _ => {}
@@ -145,7 +146,11 @@ mod tests {
             ..BillRows::default()
         };
         let changes = rows.changes(7, 40 * DAY_MS);
-        assert_eq!(rows.changes(7, 40 * DAY_MS), changes, "nothing is forgotten before it is on disk");
+        assert_eq!(
+            rows.changes(7, 40 * DAY_MS),
+            changes,
+            "nothing is forgotten before it is on disk"
+        );
         rows.saved(7, 40 * DAY_MS);
         assert!(rows.changes(8, 40 * DAY_MS).is_empty());
         let [Change::Put(key, value), Change::Put(guess, at)] = changes.as_slice() else {

@@ -143,12 +143,15 @@ impl Billed {
         self.add(settled.at_ms, &known_by_settled(settled));
         if is_guess(settled) {
             for bill in &settled.bills {
-                self.guess(*bill, EntryPlace {
-                    held: settled.hold,
-                    held_ms,
-                    settled: sequence,
-                    settled_ms: settled.at_ms,
-                });
+                self.guess(
+                    *bill,
+                    EntryPlace {
+                        held: settled.hold,
+                        held_ms,
+                        settled: sequence,
+                        settled_ms: settled.at_ms,
+                    },
+                );
             }
         }
     }

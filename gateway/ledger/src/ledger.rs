@@ -200,7 +200,14 @@ impl Ledger {
         });
         let observer = options.observer.clone();
         let place = (month, store, is_new);
-        let writer = Writer::new(queue, Arc::clone(&stores), Arc::clone(&applier), place, observer, ticker);
+        let writer = Writer::new(
+            queue,
+            Arc::clone(&stores),
+            Arc::clone(&applier),
+            place,
+            observer,
+            ticker,
+        );
         let ledger = Ledger {
             core,
             applier: Arc::clone(&applier),

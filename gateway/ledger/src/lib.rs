@@ -1,8 +1,8 @@
 //! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
 
 pub mod amounts;
-pub mod asked;
 mod applier;
+pub mod asked;
 mod bill_rows;
 pub mod billed;
 pub mod books;
@@ -56,8 +56,8 @@ pub use decision_clock::ClockState;
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use event::{Event, HoldId, Mark};
-pub use hold::{Hold, Permit, Settled};
 pub use head::{Hash, Head};
+pub use hold::{Hold, Permit, Settled};
 pub use ledger::{Correction, Denial, Durability, Health, Ledger, LedgerError, Options};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;

@@ -162,7 +162,9 @@ impl Queue {
             if sequence != next {
                 drop(inner);
                 tracing::error!(sequence, next, "the books and the journal number events differently");
-                return self.stop(&format!("the books gave event {sequence}, but the journal's next is {next}"));
+                return self.stop(&format!(
+                    "the books gave event {sequence}, but the journal's next is {next}"
+                ));
             }
             inner.queued_sequence = sequence;
         }

@@ -121,7 +121,10 @@ pub(crate) fn recover(
         noted.begin_after(recovered.head.sequence);
     }
     let first = from.map(|(month, _)| month);
-    for (month, store) in months.iter().filter(|(month, _)| first.is_none_or(|first| *month >= first)) {
+    for (month, store) in months
+        .iter()
+        .filter(|(month, _)| first.is_none_or(|first| *month >= first))
+    {
         let from_ms = from.filter(|(first, _)| first == month).map(|(_, from_ms)| from_ms);
         replay(stores, *month, &**store, from_ms, &mut recovered, &mut noted)?;
     }

@@ -48,7 +48,9 @@ impl Stepped {
     }
 
     fn with_writer(&mut self, run: impl FnOnce(&mut Writer) -> Result<(), crate::store::StoreError>) -> bool {
-        let Some(writer) = self.writer.as_mut() else { return false };
+        let Some(writer) = self.writer.as_mut() else {
+            return false;
+        };
         if let Err(error) = run(writer) {
             self.ledger.stop(&error.to_string());
         }

@@ -147,7 +147,9 @@ impl Walk {
     }
 
     fn month(&mut self, stores: &dyn Stores, month: Month, expect: Option<Hash>) -> Result<(), ReadError> {
-        let Some(store) = stores.month(month)? else { return Ok(()) };
+        let Some(store) = stores.month(month)? else {
+            return Ok(());
+        };
         let reader = MonthReader { month, store: &*store };
         // What a crash left between making the month and opening it. If events are gone, the chain of the next breaks.
         let Some((opening, before)) = reader.opening()? else {

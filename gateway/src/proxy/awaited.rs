@@ -62,10 +62,14 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
     let patience = Duration::from_millis(limits.background_wait_ms);
     if gateway.awaited.len() >= limits.background_holds_max {
         tracing::warn!("too many background requests wait for their results: this one is entered at what it held");
-        let (entry, trace) = give_up(gateway, waiting, vec![bill]);
-        return report::settled(gateway, entry, &trace);
+        if let Some((entry, trace)) = give_up(gateway, waiting, vec![bill]) {
+            report::settled(gateway, entry, &trace);
+        }
+        return;
     }
-    waiting.hold.defer(bill);
+    // Else it was fetched, and entered, while its stream was still running here.
+    let Some(hold) = waiting.hold.defer(bill) else { return };
+    waiting.hold = hold;
     // Of the request only its facts are needed any more.
     waiting.exchange.inspected.text = Text::default();
     waiting.exchange.step = None;
@@ -76,7 +80,7 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
         tokio::time::sleep(patience).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let gave_up = |waiting| give_up(&gateway, waiting, vec![bill]);
-        if let Some((entry, trace)) = gateway.awaited.end(&bill, gave_up) {
+        if let Some((entry, trace)) = gateway.awaited.end(&bill, gave_up).flatten() {
             report::settled(&gateway, entry, &trace);
         }
     });
@@ -84,7 +88,7 @@ pub fn wait_for(gateway: &Arc<Gateway>, bill: BillId, mut waiting: Waiting) {
 
 /// The result was not fetched in time: what was held is taken as spent, until a later fetch corrects it. The entry, and the
 /// trace of its request.
-fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> (Entry, Name) {
+fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> Option<(Entry, Name)> {
     let Waiting {
         exchange,
         hold,
@@ -109,6 +113,6 @@ fn give_up(gateway: &Gateway, waiting: Waiting, bills: Vec<BillId>) -> (Entry, N
         duration_ms: u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ttfb_ms,
     };
-    let entry = hold.settle_bills(settlement, None, bills).entry;
-    (entry, exchange.identity.trace)
+    let settled = hold.settle_bills(settlement, None, bills)?;
+    Some((settled.entry, exchange.identity.trace))
 }

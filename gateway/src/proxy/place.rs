@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use agentledger_ledger::{BooksError, Bound, Hold, Mode, Name, Obstacle, Standing, Unit, Usd, Window};
 
+use tokio::sync::Notify;
+
 use crate::policy::AskedBound;
 use crate::proxy::apply::can_clamp;
 use crate::proxy::exchange::Exchange;
@@ -117,9 +119,11 @@ pub async fn place(
     let bounds: Vec<Bound> = asked.iter().map(|asked| asked.bound.clone()).collect();
     let waiting_since = Instant::now();
     let (mut clamped, mut clamps) = (None, 0);
+    let mut waits_on: Option<(Name, Arc<Notify>)> = None;
     loop {
         // Made before the books are asked: a hold that ends in between is not missed.
-        let freed = gateway.ledger.freed();
+        let waiter = waits_on.clone();
+        let freed = waiter.as_ref().map(|(_, notify)| notify.notified());
         let permit = gateway.ledger.admit().await;
         let permit = permit.map_err(|error| Missed::fatal(ledger_stopped(&error)))?;
         let basis = Name::from(estimate.basis);
@@ -155,12 +159,20 @@ pub async fn place(
             continue;
         }
         match refused.obstacle {
-            Obstacle::Held if waiting_since.elapsed() < patience.longest => tokio::select! {
-                () = freed => {}
-                () = tokio::time::sleep(ASK_AGAIN.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
-                () = patience.gone.as_mut() => return Err(Missed::fatal(client_left())),
-                stop = stopped(gateway, exchange) => return Err(Missed::fatal(stop.refusal())),
-            },
+            Obstacle::Held if waiting_since.elapsed() < patience.longest => {
+                let account = &refused.bound.account;
+                let Some(freed) = freed.filter(|_| waiter.as_ref().is_some_and(|(known, _)| known == account)) else {
+                    // Notified of it from the next try on.
+                    waits_on = Some((Name::clone(account), gateway.ledger.freed(account)));
+                    continue;
+                };
+                tokio::select! {
+                    () = freed => {}
+                    () = tokio::time::sleep(ASK_AGAIN.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
+                    () = patience.gone.as_mut() => return Err(Missed::fatal(client_left())),
+                    stop = stopped(gateway, exchange) => return Err(Missed::fatal(stop.refusal())),
+                }
+            }
             Obstacle::Held => {
                 let message = "the budget is held by requests that are running; try again when they have ended";
                 let refusal = Refusal::new(429, "budget_held", message)

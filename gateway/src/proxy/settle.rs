@@ -94,12 +94,10 @@ pub fn settle(
         rates.used_tokens(usage.input_tokens().saturating_add(usage.output_tokens()));
     }
     let bill = bill_of_answer(exchange, metered);
-    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
-        // Fetched, and entered, while its stream was still running here.
-        hold.void("billed_when_fetched");
+    // Else it was fetched, and entered, while its stream was still running here.
+    let Some(settled) = hold.settle_bills(settlement, None, bill.into_iter().collect()) else {
         return;
-    }
-    let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
+    };
     over(exchange, &settled.entry);
     report::settled(gateway, settled.entry, &exchange.identity.trace);
 }

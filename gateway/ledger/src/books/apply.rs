@@ -161,7 +161,12 @@ impl State {
     /// Time goes back: balances that run are those of the windows that hold the moment now.
     fn set_clock(&mut self, to_ms: i64) {
         let stretches = self.set_calendars(to_ms);
-        let running: Vec<u32> = self.balances.iter().filter(|(_, it)| it.running).map(|(at, _)| at).collect();
+        let running: Vec<u32> = self
+            .balances
+            .iter()
+            .filter(|(_, it)| it.running)
+            .map(|(at, _)| at)
+            .collect();
         for place in running {
             if let Some(balance) = self.balances.get_mut(place)
                 && let Some(stretch) = stretches.get(balance.calendar)

@@ -161,7 +161,8 @@ impl MonthReader<'_> {
     pub fn event(&self, at_ms: i64, sequence: u64) -> Result<Option<Event>, ReadError> {
         let at = key(at_ms, sequence);
         let holds_it = |(key, value): &(Vec<u8>, Vec<u8>)| {
-            Chunk::parse(key, value).is_ok_and(|chunk| (chunk.first_sequence..=chunk.last_sequence()).contains(&sequence))
+            Chunk::parse(key, value)
+                .is_ok_and(|chunk| (chunk.first_sequence..=chunk.last_sequence()).contains(&sequence))
         };
         if self.store.at_or_before(&at)?.filter(holds_it).is_none() {
             return Ok(None);

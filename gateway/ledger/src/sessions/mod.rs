@@ -531,9 +531,7 @@ impl Sessions {
 
     /// Everything up to this sequence that `changes` gave is on disk: what is no longer needed leaves the memory.
     pub(crate) fn saved(&self, sequence: u64, now_ms: i64) {
-        let may_leave = |live: &Live| {
-            live.changed <= sequence && live.session.running == 0 && !live.session.is_killed
-        };
+        let may_leave = |live: &Live| live.changed <= sequence && live.session.running == 0 && !live.session.is_killed;
         let silent_before_ms = now_ms.saturating_sub(self.kept.silent_ms);
         let per_shard = self.kept.sessions_max.div_ceil(SHARDS);
         for shard in self.shards.iter() {
@@ -564,8 +562,7 @@ impl Sessions {
     /// Forgets sessions whose last call was before, unless they were killed: those must be known. What a checkpoint is to
     /// remove.
     pub(crate) fn forget_before(&self, before_ms: i64) -> Result<Vec<Change>, StoreError> {
-        let is_gone =
-            |session: &Session| session.last_ms < before_ms && session.running == 0 && !session.is_killed;
+        let is_gone = |session: &Session| session.last_ms < before_ms && session.running == 0 && !session.is_killed;
         let mut batch = Vec::new();
         self.each_at_rest(&mut |key, session| {
             if session.as_ref().is_none_or(is_gone) {

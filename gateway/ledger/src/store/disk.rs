@@ -90,7 +90,9 @@ impl DiskStores {
 
     /// Ends the removal of months that a crash interrupted.
     fn remove_remains(&self) {
-        let Ok(folders) = fs::read_dir(self.journal_dir()) else { return };
+        let Ok(folders) = fs::read_dir(self.journal_dir()) else {
+            return;
+        };
         for folder in folders.flatten() {
             if folder.file_name().to_string_lossy().starts_with(REMOVING)
                 && let Err(error) = fs::remove_dir_all(folder.path())
@@ -155,7 +157,9 @@ impl Stores for DiskStores {
     fn check(&self) -> Result<(), StoreError> {
         let gone = |what: &Path| {
             let what = what.display();
-            StoreError::Io(format!("{what} was removed or replaced under the gateway: nothing written is kept"))
+            StoreError::Io(format!(
+                "{what} was removed or replaced under the gateway: nothing written is kept"
+            ))
         };
         let unknown = |error: std::io::Error| StoreError::Io(format!("{}: {error}", self.dir.display()));
         let lock = self.dir.join("lock");
@@ -164,7 +168,9 @@ impl Stores for DiskStores {
         }
         let open: Vec<(PathBuf, Arc<SledStore>)> = {
             let open = self.open.lock();
-            let alive = open.iter().filter_map(|(dir, store)| Some((dir.clone(), store.upgrade()?)));
+            let alive = open
+                .iter()
+                .filter_map(|(dir, store)| Some((dir.clone(), store.upgrade()?)));
             alive.collect()
         };
         for (dir, store) in open {

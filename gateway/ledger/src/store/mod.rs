@@ -52,7 +52,9 @@ impl StoreError {
         use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let said = format!("{what}: {error}");
         match error.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem | PermissionDenied => StoreError::Full(said),
+            StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem | PermissionDenied => {
+                StoreError::Full(said)
+            }
             _ => StoreError::Io(said),
         }
     }
