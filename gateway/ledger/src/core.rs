@@ -66,6 +66,8 @@ pub(crate) struct Decided {
     pub month_end_ms: i64,
     pub digests: Vec<(Name, [u8; 32])>,
     pub secret_check: Option<[u8; 16]>,
+    /// A month has begun: a checkpoint in it lets old ones go.
+    pub has_turned: bool,
     pub checkpoint_sequence: u64,
     /// When the last one was requested, by the monotonic clock.
     pub checkpoint_ms: i64,
@@ -140,6 +142,7 @@ impl Core {
             };
             let opening = decided.books.open_month(now_ms, None, digests, books);
             decided.journal_ms = decided.journal_ms.max(now_ms);
+            decided.has_turned = true;
             let month = decided.month;
             self.queue
                 .open_month(opening.seq, decided.journal_ms, month, opening.event);
@@ -428,7 +431,9 @@ impl Core {
         let health = self.applier.health();
         let is_due = match health.failed {
             Some(_) => monotonic_ms >= health.retry_at_ms && waited_ms >= 1_000,
-            None => events >= CHECKPOINT_EVENTS || (events > 0 && waited_ms >= CHECKPOINT_MS),
+            None => {
+                events >= CHECKPOINT_EVENTS || (events > 0 && (decided.has_turned || waited_ms >= CHECKPOINT_MS))
+            }
         };
         if is_due && self.queue.suspended().is_none() {
             self.checkpoint(decided);
@@ -438,7 +443,7 @@ impl Core {
     /// Marks the place; the applier writes the checkpoint when it has come there.
     fn checkpoint(&self, decided: &mut Decided) {
         decided.checkpoint_sequence = decided.books.head();
-        decided.checkpoint_ms = self.clock.monotonic_ms();
+        (decided.checkpoint_ms, decided.has_turned) = (self.clock.monotonic_ms(), false);
         self.queue.checkpoint(CheckpointAt {
             at_ms: decided.books.now_ms(),
             journal_ms: decided.journal_ms,

@@ -171,6 +171,7 @@ impl Ledger {
             },
             digests: Vec::new(),
             secret_check: recovered.secret_check,
+            has_turned: false,
             checkpoint_sequence: recovered.replayed_from,
             checkpoint_ms: clock.monotonic_ms(),
         };

@@ -335,6 +335,7 @@ impl Pair {
             requests: 0,
         };
         let adjustment = Adjustment {
+            model: "gpt-x-1".into(),
             hold: exchange.hold,
             held: &exchange.record,
             amounts,

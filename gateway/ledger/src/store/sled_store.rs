@@ -53,11 +53,7 @@ impl SledStore {
             files: Mutex::new(files),
             large: Mutex::default(),
         };
-        let left = redo::read(dir).map_err(|error| cannot_open(dir, &error))?;
-        if let Some(left) = left {
-            // What a crash has left half done.
-            store.apply_by_parts(left).map_err(|error| cannot_open(dir, &error))?;
-        }
+        store.redo()?;
         Ok(store)
     }
 
@@ -92,6 +88,14 @@ impl SledStore {
         redo::remove(&self.dir).map_err(|error| self.redo_failed(&error))
     }
 
+    /// Ends what a crash has left half done. What was never begun is removed.
+    fn redo(&self) -> Result<(), StoreError> {
+        match redo::read(&self.dir).map_err(|error| cannot_open(&self.dir, &error))? {
+            Some(left) => self.apply_by_parts(left),
+            None => redo::remove(&self.dir).map_err(|error| self.redo_failed(&error)),
+        }
+    }
+
     fn redo_failed(&self, error: &io::Error) -> StoreError {
         StoreError::of_write(&self.dir.display().to_string(), error)
     }
@@ -123,10 +127,7 @@ impl Store for SledStore {
         *database = Some(open_patiently(&self.dir)?);
         *self.files.lock() = Files::open(&self.dir).map_err(|error| cannot_open(&self.dir, &error))?;
         drop(database);
-        match redo::read(&self.dir).map_err(|error| cannot_open(&self.dir, &error))? {
-            Some(left) => self.apply_by_parts(left),
-            None => Ok(()),
-        }
+        self.redo()
     }
 
     fn scan<'a>(&'a self, from: &[u8]) -> Box<dyn Iterator<Item = Result<Pair, StoreError>> + Send + 'a> {

@@ -119,3 +119,14 @@ pub fn all_entries(ledger: &Ledger, limit: usize) -> Vec<Entry> {
 pub fn sum(entries: &[Entry]) -> i64 {
     entries.iter().map(|entry| entry.settlement.cost.nanos()).sum()
 }
+
+/// Waits for what another thread does in its own time.
+pub async fn until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it never came to that");
+}
