@@ -275,7 +275,7 @@ impl Bound {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountBalances {
     /// In the windows that run, in the order of [`Window::ALL`].
-    pub(crate) posted: [Amounts; Window::ALL.len()],
+    pub posted: [Amounts; Window::ALL.len()],
     /// What open holds reserve.
     pub held: Amounts,
 }
