@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::files;
-use crate::proxy::gateway::Fingerprints;
+use crate::proxy::shared::rules::Fingerprints;
 use crate::secret::Secret;
 
 /// The file beside the ledger; only its owner may read it.

@@ -5,7 +5,7 @@ use crate::bill_rows::{self, BillRows};
 use crate::billed::Billed;
 use crate::head::{Hash, Head};
 use crate::journal::bytes::{Reader, put_blob, put_i64, put_u64};
-use crate::rollup::{self, Retention, Rollups};
+use crate::rollup::{Retention, Rollups};
 use crate::sessions;
 use crate::store::{Change, Month, Store, StoreError};
 
@@ -118,12 +118,11 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
     let mut checkpoint = None;
     let (mut billed, mut bill_rows) = (Billed::default(), BillRows::default());
     let mut rollups = Rollups::new(retention);
-    let mut names = rollup::Names::default();
     for pair in state.scan(&[]) {
         let (key, value) = pair?;
         match key.split_first() {
             _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
-            Some((&ROW_PREFIX, row)) if rollups.load(row, &value, &mut names).is_none() => return Ok(None),
+            Some((&ROW_PREFIX, row)) if rollups.load(row, &value).is_none() => return Ok(None),
             Some((&bill_rows::ROW_PREFIX | &bill_rows::GUESS_PREFIX, _))
                 if bill_rows.load(&key, &value, &mut billed).is_none() =>
             {

@@ -8,7 +8,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::amounts::Amounts;
 use crate::applier::Applier;
-use crate::billed::{BillId, Billed};
+use crate::bill_id::BillId;
+use crate::billed::Billed;
 use crate::books::{Books, BooksError, OpenHold, Recorded, Reserved, SettledHold, Standing};
 use crate::bound::Bound;
 use crate::checkpoint::CheckpointAt;
@@ -431,9 +432,7 @@ impl Core {
         let health = self.applier.health();
         let is_due = match health.failed {
             Some(_) => monotonic_ms >= health.retry_at_ms && waited_ms >= 1_000,
-            None => {
-                events >= CHECKPOINT_EVENTS || (events > 0 && (decided.has_turned || waited_ms >= CHECKPOINT_MS))
-            }
+            None => events >= CHECKPOINT_EVENTS || (events > 0 && (decided.has_turned || waited_ms >= CHECKPOINT_MS)),
         };
         if is_due && self.queue.suspended().is_none() {
             self.checkpoint(decided);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::amounts::Amounts;
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::books::{BooksError, Standing};
 use crate::core::{Core, End, Posted};
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};

@@ -14,7 +14,7 @@ use ulid::Ulid;
 use crate::amounts::Amounts;
 use crate::applier::Applier;
 use crate::asked::{AskedLimit, AskedLimits};
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::books::{Adjustment, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::clock::Clock;

@@ -3,6 +3,7 @@
 pub mod amounts;
 mod applier;
 pub mod asked;
+mod bill_id;
 mod bill_rows;
 pub mod billed;
 pub mod books;
@@ -19,6 +20,7 @@ mod error;
 pub mod event;
 mod head;
 pub mod hold;
+mod index;
 pub mod journal;
 pub mod ledger;
 mod map;
@@ -48,7 +50,7 @@ mod writer;
 
 pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
-pub use billed::BillId;
+pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};

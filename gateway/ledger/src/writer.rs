@@ -25,9 +25,9 @@ use crate::store::{Change, Month, Store, StoreError, Stores};
 /// A chunk is sealed when it has grown to this; sled copes best with values well below its pages.
 const CHUNK_BYTES_MAX: usize = 8 << 10;
 
-/// After so many events one is written that needs none before it, so that a reader of some hour need not begin with the
-/// month.
-const SELF_CONTAINED_EVERY: u32 = 16_384;
+/// After so many events one is written that needs none before it, so that one who reads an event, or some hour, need read
+/// few before it.
+const SELF_CONTAINED_EVERY: u32 = 1_024;
 
 /// How often time alone brings work: heads to note, denials to count, checkpoints, another try at a full disk.
 pub(crate) const TICK: Duration = Duration::from_secs(1);

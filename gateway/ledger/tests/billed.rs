@@ -196,7 +196,11 @@ async fn fetched_while_its_stream_runs(end: impl AsyncFnOnce(&Arc<Ledger>, agent
     drop(ledger);
     let ledger = open(&stores, &clock);
     ledger.flushed().await;
-    assert_eq!(ledger.spent("global", Window::Total).usd, usd(700), "after a restart, too");
+    assert_eq!(
+        ledger.spent("global", Window::Total).usd,
+        usd(700),
+        "after a restart, too"
+    );
     assert_eq!(sum(&all_entries(&ledger, 10)), 700);
     assert!(ledger.open_holds().is_empty() && verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
@@ -236,5 +240,9 @@ async fn a_response_fetched_while_its_hold_waits_is_billed_once_through_a_crash(
     drop((waiting, ledger));
     let ledger = open(&left, &clock);
     ledger.flushed().await;
-    assert_eq!(ledger.spent("global", Window::Total).usd, usd(700), "the open hold is void, not recovered");
+    assert_eq!(
+        ledger.spent("global", Window::Total).usd,
+        usd(700),
+        "the open hold is void, not recovered"
+    );
 }

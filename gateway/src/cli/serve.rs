@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const KEEP_EVERY_LOOKS: u32 = 60;
 
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
+pub enum ServeCommandError {
     #[error("{0}")]
     Launch(#[from] LaunchError),
     #[error("{0}")]
@@ -34,16 +34,16 @@ pub enum ServeError {
 }
 
 /// Runs until a signal ends it; then everything is settled and on disk.
-pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeError> {
+pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeCommandError> {
     let env = Env::of_process();
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(ServeError::Signals)?;
+        .map_err(ServeCommandError::Signals)?;
     // With somebody listening, a file that may not grow is an error of the write, as a full disk is; else it is the end.
     let file_size = {
         let _context = runtime.enter();
-        signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeError::Signals)?
+        signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeCommandError::Signals)?
     };
     let mut loaded = launch::read(path, &env)?;
     loaded.new_fingerprints = new_fingerprints;
@@ -56,7 +56,7 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeError
     tracing::info!(address = %launched.address(), version = launch::VERSION, "serving");
     let mut signals = runtime
         .block_on(async { Signals::new(file_size) })
-        .map_err(ServeError::Signals)?;
+        .map_err(ServeCommandError::Signals)?;
     let watcher = Watcher {
         reloads: Arc::clone(launched.reloads()),
         path: path.map(Path::to_owned),
@@ -69,13 +69,13 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeError
     std::thread::Builder::new()
         .name("watch".into())
         .spawn(move || watcher.run(&asked))
-        .map_err(ServeError::Watch)?;
+        .map_err(ServeCommandError::Watch)?;
     runtime.block_on(ended(&mut signals, &reload));
     drop(reload);
     tracing::info!("going down: running answers end first");
     // The data plane blocks while it drains; a second signal is heard meanwhile.
     let (hurry, hurried) = tokio::sync::oneshot::channel::<()>();
-    let listener = std::thread::spawn(move || {
+    let listener = std::thread::Builder::new().name("second-signal".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = signals.end() => drop(hurry),
@@ -83,6 +83,9 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeError
             }
         });
     });
+    if let Err(error) = &listener {
+        tracing::warn!(%error, "a second signal will not be heard");
+    }
     launched.stop(async {
         let _ = hurried.await;
     });
@@ -154,7 +157,7 @@ impl Watcher {
                     if seen.changed(self.file.as_deref(), &self.prices()) {
                         self.reload();
                     } else if policy {
-                        told(self.reloads.reload_policies());
+                        log_outcome(self.reloads.reload_policies());
                     }
                     looks += 1;
                     if looks.is_multiple_of(KEEP_EVERY_LOOKS) {
@@ -167,7 +170,7 @@ impl Watcher {
 
     fn reload(&self) {
         let loaded = launch::read(self.path.as_deref(), &self.env);
-        told(loaded.and_then(|loaded| self.reloads.reload(loaded)));
+        log_outcome(loaded.and_then(|loaded| self.reloads.reload(loaded)));
     }
 
     fn policies(&self) -> Option<PathBuf> {
@@ -180,7 +183,7 @@ impl Watcher {
 }
 
 /// A faulty change is told, and what was in force stays so.
-fn told(reloaded: Result<(), LaunchError>) {
+fn log_outcome(reloaded: Result<(), LaunchError>) {
     match reloaded {
         Ok(()) => tracing::info!("new rules are in force"),
         Err(error) => tracing::error!("not reloaded, the old rules stay: {error}"),

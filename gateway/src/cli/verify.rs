@@ -1,7 +1,5 @@
 //! `agentledger verify`: walks the journal's chain and says what is wrong with it.
 
-use std::time::Instant;
-
 use agentledger_ledger::store::StoreError;
 use agentledger_ledger::verify as ledger;
 
@@ -10,6 +8,7 @@ use crate::config::Config;
 use crate::control::books::{expected, verified};
 use crate::control::wire::{Verified, VerifyParams};
 use crate::fingerprints;
+use crate::timer::Timer;
 
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -27,7 +26,7 @@ pub enum VerifyError {
 /// that is too damaged to be opened.
 pub fn run(config: &Config, expect: Option<&str>) -> Result<(String, bool), VerifyError> {
     let hash = expected(expect).map_err(VerifyError::Expect)?;
-    let started = Instant::now();
+    let started = Timer::start();
     let mut verified: Verified = loop {
         if let Some(client) = Client::gateway(config)? {
             break client.call(

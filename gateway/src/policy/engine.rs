@@ -13,7 +13,7 @@ use super::balances::Balances;
 use super::event::Event;
 use super::facts::CallFacts;
 use super::set::{Phase, PolicySet};
-use super::verdict::{AskedAlert, Verdict};
+use super::verdict::{RequestedAlert, Verdict};
 use super::vm::{Answer, Health, Vm};
 
 /// Why a policy failed, as a metric's label.
@@ -161,8 +161,8 @@ impl Engine {
         set: &PolicySet,
         entry: &Arc<Entry>,
         balances: &Arc<dyn Balances>,
-    ) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
-        self.told(set, Phase::Settled, |vm| vm.settled(entry, balances))
+    ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
+        self.collect_alerts(set, Phase::Settled, |vm| vm.settled(entry, balances))
     }
 
     /// Tells all policies of something that happened outside a request's decision: the alerts they ask for.
@@ -171,16 +171,16 @@ impl Engine {
         set: &PolicySet,
         event: Event,
         balances: &Arc<dyn Balances>,
-    ) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
-        self.told(set, Phase::Alert, |vm| vm.alert(event, balances))
+    ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
+        self.collect_alerts(set, Phase::Alert, |vm| vm.alert(event, balances))
     }
 
-    fn told(
+    fn collect_alerts(
         &self,
         set: &PolicySet,
         phase: Phase,
         tell: impl FnOnce(&Vm) -> Answer,
-    ) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+    ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
         if !set.has(phase) {
             return (Vec::new(), Vec::new());
         }

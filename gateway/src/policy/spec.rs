@@ -25,13 +25,12 @@ use serde::Deserialize;
 use super::balances::Balances;
 use super::engine::{Engine, FailureCounts};
 use super::event::{Event, Fact};
-use super::facts::{CallFacts, Estimate};
-use super::folder;
+use super::facts::{CallFacts, CostEstimate};
 use super::history::History;
 use super::lines::alert_line;
-use super::sandbox;
 use super::set::{Options, PolicyError, PolicySet, Source};
 use super::verdict::Verdict;
+use super::{folder, sandbox};
 use crate::files;
 use crate::secret::Secret;
 
@@ -238,11 +237,13 @@ fn ask(engine: &Engine, set: &PolicySet, spec: &Spec) -> Result<Result<Vec<Strin
     let Some(call) = &spec.call else {
         return Err("a spec needs a call or an event".to_owned());
     };
-    Ok(ask_call(engine, set, call.clone(), &balances)?.map(|[bound, asked]| {
-        let mut lines = bound.lines();
-        lines.extend(asked.lines());
-        lines
-    }))
+    Ok(
+        ask_call(engine, set, call.clone(), &balances)?.map(|[bound, requested]| {
+            let mut lines = bound.lines();
+            lines.extend(requested.lines());
+            lines
+        }),
+    )
 }
 
 /// Both phases of a call, the second on what the first bound.
@@ -285,8 +286,10 @@ fn ask_call(
             *to = name.to_string();
         }
     }
-    let asked = engine.request(set, &call.facts(at, &key, &tags, history), balances);
-    Ok(asked.map(|asked| [bound, asked]).map_err(|failure| failure.message))
+    let requested = engine.request(set, &call.facts(at, &key, &tags, history), balances);
+    Ok(requested
+        .map(|requested| [bound, requested])
+        .map_err(|failure| failure.message))
 }
 
 impl CallSpec {
@@ -317,7 +320,7 @@ impl CallSpec {
             task: &self.task,
             path: &self.path,
             tags,
-            estimate: Estimate {
+            estimate: CostEstimate {
                 input_tokens: self.input_tokens,
                 output_tokens: self.output_tokens,
                 usd: Usd::from_nanos(usd),
