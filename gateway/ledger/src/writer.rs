@@ -291,7 +291,9 @@ impl Writer {
     /// After a write that failed, the database is opened anew and asked how far it is: nothing of the failed group is there,
     /// or all of it.
     fn find_place(&mut self) -> Result<(), StoreError> {
-        self.store.reopen()?;
+        // An engine that has no room may not even open, and says all sorts of things then: nothing is lost by another try.
+        let reopened = self.store.reopen();
+        reopened.map_err(|error| StoreError::Full(error.to_string()))?;
         let found = match self.store.last()? {
             None => None,
             Some((key, value)) => {
