@@ -281,7 +281,7 @@ impl Scribe for Bookkeeper {
                 floors_ms: derived.rollups.floors_ms(),
                 rows: derived.rollups.take_changes(),
                 bills: derived.bills.take_changes(head.sequence, snapshot.at_ms),
-                session_rows: derived.sessions.take_changes(),
+                session_rows: derived.sessions.changes(),
                 snapshot,
                 head,
             }
@@ -303,7 +303,7 @@ impl Scribe for Bookkeeper {
                 .for_each(|month| tracing::info!(%month, "removed a month of the journal")),
             Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
         }
-        if let Err(error) = self.derived.read().sessions.forget_before(month.back(kept).start_ms()) {
+        if let Err(error) = self.derived.read().sessions.forget_now(month.back(kept).start_ms()) {
             tracing::warn!(%error, "cannot remove old sessions");
         }
     }
