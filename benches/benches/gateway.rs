@@ -6,11 +6,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use agentledger::config::{self, Limits};
-use agentledger::meter::price::PriceBook;
-use agentledger::meter::{AnswerFacts, Meter, Reader};
-use agentledger::plugin::outline::outline;
-use agentledger::plugin::{AnswerFrame, Plugins, Request};
+use agentledger::testing::config::{self, Limits};
+use agentledger::testing::meter::{AnswerFacts, AnswerReader, Meter};
+use agentledger::testing::plugin::outline;
+use agentledger::testing::plugin::{AnswerFrame, Plugins, Request};
+use agentledger::testing::price::PriceBook;
 use agentledger_benches::{dialects, sample};
 use agentledger_ledger::{Kind, Usage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -132,7 +132,7 @@ fn loading(_: &mut Criterion) {
 fn events(c: &mut Criterion) {
     let plugins = plugins();
     let openai = plugins.get("openai").unwrap();
-    let reader = Arc::new(Reader::new(Arc::clone(&openai.dialect), DEPTH_MAX).unwrap());
+    let reader = Arc::new(AnswerReader::new(Arc::clone(&openai.dialect), DEPTH_MAX).unwrap());
     let facts = AnswerFacts {
         lines: false,
         operation: "chat".into(),
@@ -184,7 +184,7 @@ fn events(c: &mut Criterion) {
 fn event_streams(c: &mut Criterion) {
     let plugins = plugins();
     let bedrock = plugins.get("bedrock").unwrap();
-    let reader = Arc::new(Reader::new(Arc::clone(&bedrock.dialect), DEPTH_MAX).unwrap());
+    let reader = Arc::new(AnswerReader::new(Arc::clone(&bedrock.dialect), DEPTH_MAX).unwrap());
     let text = "{\"contentBlockIndex\":0,\"delta\":{\"text\":\" because\"},\"p\":\"abcdefghijklmnop\"}";
     // {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" because"}}
     let wrapped = "{\"bytes\":\"eyJ0eXBlIjoiY29udGVudF9ibG9ja19kZWx0YSIsImluZGV4IjowLCJkZWx0YSI6eyJ0eXBlIjoidGV4dF9kZWx0YSIsInRleHQiOiIgYmVjYXVzZSJ9fQ==\",\"p\":\"abcdefgh\"}";

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use agentledger::policy::{
-    Balances, CallFacts, Engine, Estimate, FailureCounts, History, NoBalances, Options, PolicySet, Source,
+use agentledger::testing::Secret;
+use agentledger::testing::policy::{
+    Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, PolicySet, Source,
     builtin_sources,
 };
-use agentledger::secret::Secret;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ fn facts<'a>(key: &'a Secret<String>, tags: &'a BTreeMap<Arc<str>, Arc<str>>) ->
         task: "",
         path: "/v1/messages",
         tags,
-        estimate: Estimate::default(),
+        estimate: CostEstimate::default(),
         priced: true,
         free: false,
         history: Some(History {

@@ -16,18 +16,19 @@ use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
-use crate::meter::price::{self, PriceBook, PriceError};
-use crate::meter::{Estimator, kept};
+use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
-use crate::proxy::awaited::Awaited;
-use crate::proxy::breaker::State;
-use crate::proxy::drain::Drain;
-use crate::proxy::gateway::{Fingerprints, Gateway, Rules, RulesError};
-use crate::proxy::guard::BodyBudget;
-use crate::proxy::lookout::Lookout;
-use crate::proxy::progress::Progress;
-use crate::proxy::server::{self, Running, ServeError};
+use crate::price::{self, PriceBook, PriceError};
+use crate::proxy::accept::server::{self, RunningServer, ServeError};
+use crate::proxy::forward::breaker::State;
+use crate::proxy::session::progress::SessionProgress;
+use crate::proxy::session::watch::SessionWatch;
+use crate::proxy::shared::body::BodyBudget;
+use crate::proxy::shared::deferred_holds::DeferredHolds;
+use crate::proxy::shared::drain::Drain;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
 use crate::telemetry::Metrics;
 
 /// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.
@@ -63,7 +64,7 @@ fn lines<E: std::fmt::Display>(errors: &[E]) -> String {
 }
 
 /// A configuration, and what was loaded by it.
-pub struct Loaded {
+pub struct LoadedSetup {
     pub config: Config,
     pub file: Option<PathBuf>,
     pub plugins: Plugins,
@@ -72,7 +73,10 @@ pub struct Loaded {
 }
 
 /// Reads a configuration and everything it names. Nothing is started and nothing is written: `check` does only this.
-pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
+///
+/// # Errors
+/// All faults of the configuration, or the first of a plugin, price file or policy that it names.
+pub fn read(path: Option<&Path>, env: &Env) -> Result<LoadedSetup, LaunchError> {
     // Plugins of the operator's own bring dialects, which the providers of the same file may use: hence two readings.
     let first = match config::load(path, env, &Known::undecided()) {
         Ok((first, _)) => first,
@@ -94,7 +98,7 @@ pub fn read(path: Option<&Path>, env: &Env) -> Result<Loaded, LaunchError> {
 }
 
 /// The same from a configuration that is already resolved.
-pub fn of_config(config: Config) -> Result<Loaded, LaunchError> {
+pub fn of_config(config: Config) -> Result<LoadedSetup, LaunchError> {
     let plugins = plugins(&config)?;
     let prices = prices(&config)?;
     complete(config, None, plugins, prices)
@@ -112,9 +116,14 @@ fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
     built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
 }
 
-fn complete(config: Config, file: Option<PathBuf>, plugins: Plugins, prices: PriceBook) -> Result<Loaded, LaunchError> {
+fn complete(
+    config: Config,
+    file: Option<PathBuf>,
+    plugins: Plugins,
+    prices: PriceBook,
+) -> Result<LoadedSetup, LaunchError> {
     let policies = policies(&config)?;
-    Ok(Loaded {
+    Ok(LoadedSetup {
         config,
         file,
         plugins,
@@ -145,16 +154,19 @@ fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_j
 
 /// A running gateway: both planes and the ledger under them.
 pub struct Launched {
-    running: Running,
+    running: RunningServer,
     control: ControlHandle,
     gateway: Arc<Gateway>,
-    lookout: Lookout,
+    session_watch: SessionWatch,
     config: Arc<ArcSwap<Config>>,
 }
 
 /// Opens the ledger and starts both planes.
-pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchError> {
-    let Loaded {
+///
+/// # Errors
+/// The ledger cannot be opened, or an address or socket cannot be bound; nothing runs then.
+pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, LaunchError> {
+    let LoadedSetup {
         config,
         plugins,
         prices,
@@ -178,7 +190,7 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
     let estimator = Estimator::new(config.limits.estimate_bytes_max);
-    estimator.restore(&kept::load(&config.storage.dir));
+    estimator.restore(&learned_file::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
         policies: Engine::new(policies, Arc::new(PolicyFailures(Arc::clone(&metrics)))),
@@ -186,8 +198,8 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
         estimator: Arc::new(estimator),
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
-        awaited: Awaited::default(),
-        progress: Arc::new(Progress::default()),
+        deferred: DeferredHolds::default(),
+        progress: Arc::new(SessionProgress::default()),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),
@@ -208,11 +220,11 @@ pub fn launch(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Launched, LaunchE
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
-    let lookout = Lookout::start(&gateway).map_err(ServeError::Runtime)?;
+    let session_watch = SessionWatch::start(&gateway).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
-        lookout,
+        session_watch,
         gateway,
         config: shared,
     })
@@ -230,7 +242,7 @@ impl Launched {
 
     /// Puts another configuration in force. Requests that run keep the rules they started with; what needs a restart
     /// (listeners, storage, TLS files) keeps its old value, with a warning.
-    pub fn reload(&self, loaded: Loaded) -> Result<(), LaunchError> {
+    pub fn reload(&self, loaded: LoadedSetup) -> Result<(), LaunchError> {
         let before = self.gateway.rules.load_full();
         let mut config = loaded.config;
         let old = &before.config;
@@ -268,7 +280,7 @@ impl Launched {
     pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
         let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
-        drop(self.lookout);
+        drop(self.session_watch);
         keep_learned(&gateway);
         self.control.stop();
         ledger.close();
@@ -278,7 +290,7 @@ impl Launched {
 /// Writes down what was learned about models. A failure costs nothing but better guesses after the next start.
 pub fn keep_learned(gateway: &Gateway) {
     let dir = gateway.rules.load().config.storage.dir.clone();
-    if let Err(error) = kept::save(&dir, &gateway.estimator.snapshot()) {
+    if let Err(error) = learned_file::save(&dir, &gateway.estimator.snapshot()) {
         tracing::warn!(%error, "what was learned about models could not be kept");
     }
 }
@@ -386,13 +398,17 @@ struct Breakers(Arc<Gateway>);
 impl ProviderStatus for Breakers {
     fn breaker(&self, provider: &str) -> BreakerStatus {
         let rules = self.0.rules.load();
-        let Some(way) = rules.ways.iter().find(|way| way.provider.name == provider) else {
+        let Some(endpoint) = rules
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.provider.name == provider)
+        else {
             return BreakerStatus::default();
         };
         if rules.config.breaker.max_failures == 0 {
             return BreakerStatus::default();
         }
-        let (state, failures) = way.breaker.status(self.0.clock.now_ms());
+        let (state, failures) = endpoint.breaker.status(self.0.clock.now_ms());
         let state = match state {
             State::Closed => BreakerState::Closed,
             State::Open => BreakerState::Open,

@@ -1,18 +1,33 @@
 //! AgentLedger: a gateway between AI agents and LLM providers.
 //!
-//! A request's way is the file list of [`proxy`]: guard, identify, inspect, decide, reserve, forward, relay, settle, report.
+//! The way of a request is in `proxy`: sanitize, identify, inspect, decide, reserve, forward, relay, settle, report. The
+//! binary needs [`cli`] alone; everything else is private, but for what [`testing`] shows to tests and benches.
+//!
+//! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
+//!
+//! ```text
+//! order: base64 secret timer tasks estimate_reason limits price config rates
+//! order: plugin meter policy telemetry control proxy launch testing cli
+//! ```
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod base64;
 pub mod cli;
-pub use agentledger_ledger::clock;
-pub mod config;
-pub mod control;
-pub mod demo;
-pub mod launch;
-pub mod meter;
-pub mod plugin;
-pub mod policy;
-pub mod proxy;
-pub mod rates;
-pub mod secret;
-pub mod telemetry;
+mod config;
+mod control;
+mod estimate_reason;
+mod launch;
+mod limits;
+mod meter;
+mod plugin;
+mod policy;
+mod price;
+mod proxy;
+mod rates;
+mod secret;
+mod tasks;
+mod telemetry;
+#[doc(hidden)]
+pub mod testing;
+mod timer;

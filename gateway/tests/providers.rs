@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use agentledger::config::{self, Config, Env, Known};
+use agentledger::testing::config::{self, Config, Env, Known};
 use agentledger_ledger::{Entry, Kind};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use agentledger::meter::frames::websocket::{Message, closing};
+use agentledger::testing::meter::websocket::{Message, closing};
 use agentledger_ledger::{Kind, Outcome, Usd};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use agentledger::meter::frames::websocket::{Message, encode};
+use agentledger::testing::meter::websocket::{Message, encode};
 use agentledger_ledger::{Outcome, Usd};
 use serde_json::{Value, json};
 

@@ -1,9 +1,11 @@
 //! Style as a test: what a reader may rely on anywhere in the repository, checked over every file that git tracks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agentledger::config::{self, Env, Known};
+use agentledger::testing::config::{self, Env, Known};
+use agentledger::testing::{RefusalCode, Retry};
 
 use crate::harness::root;
 
@@ -199,7 +201,7 @@ fn the_readmes_configuration_and_policy_load() {
 
 /// As a gateway would that finds it in its folder.
 fn load_policy(lua: &str) {
-    use agentledger::policy;
+    use agentledger::testing::policy;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("readme.lua"), lua).unwrap();
     let loaded = policy::load_dir(
@@ -211,6 +213,297 @@ fn load_policy(lua: &str) {
         panic!(
             "{}",
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        );
+    }
+}
+
+/// A module's path (`proxy/reserve/place`), and the modules of the gateway that its code names.
+type Imports = BTreeMap<String, BTreeSet<String>>;
+
+/// What the modules of the gateway import of each other, tests left out.
+fn imports() -> Imports {
+    let mut codes = BTreeMap::new();
+    for (file, text) in with_ending(".rs") {
+        let Some(path) = file.strip_prefix("gateway/src/") else {
+            continue;
+        };
+        let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let name = module.rsplit('/').next().unwrap();
+        let is_test = name.ends_with("tests") || module.contains("/tests/") || name.starts_with("corpus");
+        if !is_test && !["lib", "main", "fixtures"].contains(&name) {
+            codes.insert(module.to_owned(), code_of(&text));
+        }
+    }
+    let modules: BTreeSet<String> = codes.keys().cloned().collect();
+    let found = |module: &String, code: &String| {
+        let mut named: BTreeSet<String> = paths(module, code)
+            .iter()
+            .filter_map(|path| owner(&modules, path))
+            .collect();
+        named.remove(module);
+        named
+    };
+    codes
+        .iter()
+        .map(|(module, code)| (module.clone(), found(module, code)))
+        .collect()
+}
+
+/// The text without comments and without its tests.
+fn code_of(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    code.collect::<Vec<_>>().join("\n")
+}
+
+/// All paths from the crate's root that code of this module names.
+fn paths(module: &str, code: &str) -> Vec<Vec<String>> {
+    let parent: Vec<String> = module.split('/').map(str::to_owned).collect();
+    let parent = &parent[..parent.len() - 1];
+    let mut found = Vec::new();
+    for (start, root) in [("crate::", &[][..]), ("super::", parent)] {
+        for (at, _) in code.match_indices(start) {
+            let before = code[..at].chars().next_back();
+            if !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':')) {
+                tree(&code[at + start.len()..], root, &mut found);
+            }
+        }
+    }
+    found
+}
+
+/// Adds the paths of a use tree (`a::{b, c::d}`), or of a path in an expression. What is left of the text.
+fn tree<'t>(text: &'t str, root: &[String], found: &mut Vec<Vec<String>>) -> &'t str {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        loop {
+            rest = rest.trim_start_matches(|c: char| c == ',' || c.is_whitespace());
+            if rest.is_empty() || rest.starts_with('}') {
+                return rest.get(1..).unwrap_or_default();
+            }
+            let left = tree(rest, root, found);
+            // Not of a use: nothing was read.
+            if left.len() == rest.len() {
+                return left;
+            }
+            rest = left;
+        }
+    }
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    let mut path = root.to_vec();
+    path.push(text[..end].to_owned());
+    match text[end..].strip_prefix("::") {
+        Some(rest) if end > 0 => tree(rest, &path, found),
+        _ => {
+            found.push(path);
+            let rest = &text[end..];
+            let named_anew = rest
+                .strip_prefix(" as ")
+                .map(|rest| rest.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'));
+            named_anew.unwrap_or(rest)
+        }
+    }
+}
+
+/// The module that a path leads into: the longest one that begins it.
+fn owner(modules: &BTreeSet<String>, path: &[String]) -> Option<String> {
+    let begins = (1..=path.len()).rev().map(|length| path[..length].join("/"));
+    begins.into_iter().find(|module| modules.contains(module))
+}
+
+/// The order that a code map names: the words of its lines `//! order: …`.
+fn order(file: &str) -> Vec<String> {
+    let text = read(file);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("//! order: "));
+    let order: Vec<String> = lines.flat_map(str::split_whitespace).map(str::to_owned).collect();
+    assert!(order.len() > 10, "{file} names no order");
+    order
+}
+
+/// The place of a module in the order: of the longest entry that it is or lies in.
+fn place(order: &[String], module: &str) -> Option<usize> {
+    let holds = |entry: &String| {
+        module == entry
+            || module
+                .strip_prefix(entry.as_str())
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let fitting = order.iter().enumerate().filter(|(_, entry)| holds(entry));
+    fitting.max_by_key(|(_, entry)| entry.len()).map(|(at, _)| at)
+}
+
+/// What imports something that stands later in the order, or does not stand in it at all.
+fn reaching_back(imports: &Imports, order: &[String], within: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let inside = |module: &'_ String| module.strip_prefix(within).map(str::to_owned);
+    for (module, named) in imports {
+        let Some(name) = inside(module).filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        let Some(own) = place(order, &name) else {
+            faults.push(format!("{module} has no place in the order"));
+            continue;
+        };
+        for other in named.iter().filter_map(inside) {
+            if place(order, &other).is_some_and(|at| at > own) {
+                faults.push(format!("{module} imports {within}{other}, which comes later"));
+            }
+        }
+    }
+    faults
+}
+
+/// A circle of imports below `within`, if there is one.
+fn circle(imports: &Imports, within: &str) -> Option<Vec<String>> {
+    fn walk<'i>(
+        imports: &'i Imports,
+        within: &str,
+        module: &'i String,
+        way: &mut Vec<&'i String>,
+        done: &mut BTreeSet<&'i String>,
+    ) -> bool {
+        if way.contains(&module) {
+            way.push(module);
+            return true;
+        }
+        if !done.insert(module) {
+            return false;
+        }
+        way.push(module);
+        let named = imports
+            .get(module)
+            .into_iter()
+            .flatten()
+            .filter(|other| other.starts_with(within));
+        for other in named {
+            if walk(imports, within, other, way, done) {
+                return true;
+            }
+        }
+        way.pop();
+        false
+    }
+    let mut done = BTreeSet::new();
+    imports
+        .keys()
+        .filter(|module| module.starts_with(within))
+        .find_map(|module| {
+            let mut way = Vec::new();
+            walk(imports, within, module, &mut way, &mut done).then(|| way.into_iter().cloned().collect())
+        })
+}
+
+#[test]
+fn no_step_of_the_proxy_reaches_back() {
+    let (imports, order) = (imports(), order("gateway/src/proxy/mod.rs"));
+    assert!(
+        imports["proxy/accept"].contains("proxy/settle"),
+        "the imports are not read"
+    );
+    none(&reaching_back(&imports, &order, "proxy/"));
+    assert_eq!(circle(&imports, "proxy/"), None);
+    assert_eq!(circle(&imports, "control/"), None);
+}
+
+#[test]
+fn no_module_of_the_gateway_reaches_back() {
+    let (imports, order) = (imports(), order("gateway/src/lib.rs"));
+    none(&reaching_back(&imports, &order, ""));
+}
+
+#[test]
+fn imports_are_read_from_code() {
+    let code = "use crate::proxy::{decide, shared::body::{Body, Share as S}, report};\nlet x = crate::price::day(1);\nuse super::state::A;";
+    let found: Vec<String> = paths("control/rpc", code).iter().map(|path| path.join("/")).collect();
+    assert_eq!(
+        found,
+        [
+            "proxy/decide",
+            "proxy/shared/body/Body",
+            "proxy/shared/body/Share",
+            "proxy/report",
+            "price/day",
+            "control/state/A"
+        ]
+    );
+}
+
+#[test]
+fn what_reaches_back_and_what_runs_in_a_circle_is_found() {
+    let of = |pairs: &[(&str, &[&str])]| -> Imports {
+        let named = |others: &[&str]| others.iter().map(|other| (*other).to_owned()).collect();
+        pairs
+            .iter()
+            .map(|(module, others)| ((*module).to_owned(), named(others)))
+            .collect()
+    };
+    let order = ["early".to_owned(), "late/part".to_owned(), "late".to_owned()];
+    let imports = of(&[
+        ("p/early", &["p/late"]),
+        ("p/late", &["p/early"]),
+        ("p/late/part", &[]),
+        ("p/unknown", &[]),
+    ]);
+    assert_eq!(
+        reaching_back(&imports, &order, "p/"),
+        [
+            "p/early imports p/late, which comes later",
+            "p/unknown has no place in the order"
+        ]
+    );
+    assert_eq!(circle(&imports, "p/").unwrap(), ["p/early", "p/late", "p/early"]);
+    let straight = of(&[
+        ("p/early", &["p/late/part"]),
+        ("p/late", &["p/early"]),
+        ("p/late/part", &[]),
+    ]);
+    assert_eq!(circle(&straight, "p/"), None);
+}
+
+#[test]
+fn every_refusal_is_documented_and_every_documented_one_exists() {
+    let table: Vec<String> = RefusalCode::ALL
+        .iter()
+        .map(|code| {
+            let retry = match code.retry() {
+                Retry::Never => "never",
+                Retry::Later => "later",
+            };
+            format!(
+                "| {} | `{}` | {retry} | {} |",
+                code.status(),
+                code.text(),
+                code.meaning()
+            )
+        })
+        .collect();
+    let documented = read("docs/refusals.md");
+    let documented: Vec<&str> = documented
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains('`'))
+        .collect();
+    assert_eq!(documented, table);
+}
+
+#[test]
+fn the_readme_shows_each_room_of_the_proxy() {
+    let readme = read("README.md");
+    for entry in std::fs::read_dir(root().join("gateway/src/proxy")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if name == "mod" {
+            continue;
+        }
+        let link = if path.is_dir() {
+            format!("{name}/mod.rs")
+        } else {
+            format!("{name}.rs")
+        };
+        assert!(
+            readme.contains(&format!("(gateway/src/proxy/{link})")),
+            "README.md does not show {link}"
         );
     }
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use agentledger::meter::frames::websocket::{Message, SocketFramer, encode};
-use agentledger::plugin::Sender;
+use agentledger::testing::meter::websocket::{Message, SocketFramer, encode};
+use agentledger::testing::plugin::Sender;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Full};

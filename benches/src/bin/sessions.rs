@@ -8,7 +8,7 @@ use std::error::Error;
 use std::process::Command;
 use std::sync::Arc;
 
-use agentledger::proxy::progress::{Bounds, Progress};
+use agentledger::testing::progress::{Bounds, SessionProgress};
 use agentledger_benches::{process, sample};
 use agentledger_ledger::{Durability, Ledger, Name, Options, SystemClock, Usd};
 use tokio::runtime::Runtime;
@@ -67,7 +67,7 @@ fn run(sessions: u64, calls: u64) -> Result<(), Failure> {
         ..Options::new(folder.path())
     };
     let ledger = Ledger::open(options, Arc::new(SystemClock::default()))?;
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(SessionProgress::default());
     Runtime::new()?.block_on(async {
         for number in 0..calls {
             let mut facts = sample::facts(ledger.now_ms(), number);

@@ -383,6 +383,7 @@ impl Pair {
             requests: 0,
         };
         let adjustment = Adjustment {
+            model: "gpt-x-1".into(),
             hold: exchange.hold,
             held: &exchange.record,
             amounts,

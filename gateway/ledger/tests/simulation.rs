@@ -318,6 +318,7 @@ impl World {
         let adjustment = Adjustment {
             hold,
             held: &held,
+            model: "gpt-x-1".into(),
             amounts,
             reason: "invoice".into(),
             bill: None,
@@ -341,9 +342,9 @@ impl World {
             return;
         }
         self.disk.durable = self.disk.bytes.len();
-        let recorded = self
-            .books
-            .open_month(self.clock_ms, Some([1; 32]), vec![("rules".into(), [2; 32])]);
+        let carried = self.books.snapshot();
+        let digests = vec![("rules".into(), [2; 32])];
+        let recorded = self.books.open_month(self.clock_ms, Some([1; 32]), digests, carried);
         let kept = self.rng.random_bool(0.5);
         if kept {
             // Names of a month are its own: the simulated disk is one month, so it goes on with them.
@@ -400,7 +401,8 @@ impl World {
         self.settled.retain(|(seq, ..)| *seq <= last);
         self.open.clear();
         self.stopped = false;
-        for settled in self.books.recover(self.clock_ms) {
+        for hold in self.books.open_ids() {
+            let settled = self.books.recover(self.clock_ms, hold).unwrap();
             assert_eq!(settled.entry().settlement.cost, settled.settled.held.usd);
             self.settled
                 .push((settled.recorded.seq, settled.settled.hold, settled.held.clone()));

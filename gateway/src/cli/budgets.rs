@@ -15,7 +15,7 @@ pub const UNLIMITED: &str = "No account has a limit. --all shows what the others
 
 /// Which accounts to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct BudgetsQuery<'a> {
     /// Those that begin so; empty is all that have a limit.
     pub account: &'a str,
     /// One kind of window; empty is all.
@@ -26,19 +26,19 @@ pub struct Asked<'a> {
 
 /// The table, with its last line break. Limits are known to a running gateway only, which has seen policies ask for them:
 /// without one all accounts are shown.
-pub fn run(config: &Config, asked: Asked<'_>) -> Result<String, ClientError> {
+pub fn run(config: &Config, query: BudgetsQuery<'_>) -> Result<String, ClientError> {
     let Some(client) = Client::open(config)? else {
         return Ok(format!("{NOTHING}\n"));
     };
     let params = BudgetParams {
-        account: asked.account.to_owned(),
-        window: asked.window.to_owned(),
+        account: query.account.to_owned(),
+        window: query.window.to_owned(),
     };
     let mut status: BudgetStatus = client.call("budget.status", &params)?;
     if status.budgets.is_empty() {
         return Ok(format!("{NOTHING}\n"));
     }
-    if client.is_gateway() && asked.account.is_empty() && !asked.all {
+    if client.is_gateway() && query.account.is_empty() && !query.all {
         status.budgets.retain(|row| !row.limits.is_empty());
     }
     Ok(if status.budgets.is_empty() {

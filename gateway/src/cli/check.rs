@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::CliError;
-use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider, Unpriced};
-use crate::launch::{self, Loaded};
+use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider};
+use crate::launch::{self, LoadedSetup};
+use crate::price::Unpriced;
 
 /// What is configured, warnings first; or all faults at once.
 pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {
@@ -38,7 +39,7 @@ fn unreadable(config: &Config) -> Vec<ConfigError> {
     tls.chain(authorities).filter_map(fault).collect()
 }
 
-fn report(loaded: &Loaded) -> String {
+fn report(loaded: &LoadedSetup) -> String {
     let config = &loaded.config;
     let mut lines: Vec<String> = config
         .warnings

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::rollup::Retention;
@@ -23,7 +23,9 @@ use tokio::runtime::Runtime;
 use crate::config::Config;
 use crate::control::rpc::Module;
 use crate::control::{self, ControlState, LedgerView, NoDataPlane};
+use crate::tasks::spawn_named;
 use crate::telemetry::Metrics;
+use crate::timer::Timer;
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -70,7 +72,7 @@ impl Client {
     /// Reaches the gateway, or opens the store. `None` where there is no store yet: nothing was ever recorded.
     pub fn open(config: &Config) -> Result<Option<Client>, ClientError> {
         let dir = &config.storage.dir;
-        let started = Instant::now();
+        let started = Timer::start();
         loop {
             if let Some(client) = Client::gateway(config)? {
                 return Ok(Some(client));
@@ -151,7 +153,7 @@ fn runtime() -> Result<Runtime, ClientError> {
 }
 
 /// Waits a little while the store is another's, and gives up after a while.
-pub(super) fn wait_for_change(config: &Config, started: Instant) -> Result<(), ClientError> {
+pub(super) fn wait_for_change(config: &Config, started: Timer) -> Result<(), ClientError> {
     if started.elapsed() > CHANGE_WAIT {
         let (dir, socket) = (config.storage.dir.clone(), config.control.socket.clone());
         return Err(ClientError::InUse { dir, socket });
@@ -209,7 +211,7 @@ async fn post(socket: &Path, body: String) -> Result<Bytes, String> {
     let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
     let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
+    spawn_named("client-connection", connection);
     let request = Request::builder()
         .method(Method::POST)
         .uri("/rpc")

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use ulid::Ulid;
 
 use super::client::Client;
-use super::costs::Asked;
+use super::costs::CostsQuery;
 use super::{budgets, costs, export, holds, verify};
 use crate::config::Config;
 use crate::control::{self, ControlHandle, ControlState, NoDataPlane};
@@ -145,16 +145,16 @@ fn settlement(at_ms: i64, model: &str, cost_nanos: i64) -> Settlement {
     }
 }
 
-fn by(by: &str) -> Asked {
-    Asked {
+fn by(by: &str) -> CostsQuery {
+    CostsQuery {
         by: by.to_owned(),
-        ..Asked::default()
+        ..CostsQuery::default()
     }
 }
 
-fn exported(config: &Config, asked: &Asked, format: &str) -> String {
+fn exported(config: &Config, query: &CostsQuery, format: &str) -> String {
     let mut out = Vec::new();
-    export::run(config, asked, format, &mut out).unwrap();
+    export::run(config, query, format, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -293,11 +293,11 @@ fn a_store_in_use_without_a_socket_is_told() {
 #[test]
 fn bad_flags_are_told_in_the_contracts_words() {
     let books = Books::open();
-    let asked = Asked {
+    let query = CostsQuery {
         last: Some("soon".into()),
         ..by("model")
     };
-    let error = costs::run(&books.config, &asked).unwrap_err().to_string();
+    let error = costs::run(&books.config, &query).unwrap_err().to_string();
     assert!(error.starts_with("invalid --last value \"soon\": "), "{error}");
     let told = |by_what: &str, format: &str| {
         export::run(&books.config, &by(by_what), format, &mut Vec::new())
@@ -392,14 +392,14 @@ fn budgets_and_holds_show_what_is_held_and_why() {
     let _handle = books.serve();
     books.settle("gpt-4o", "a", 12_000_000);
     let open = books.hold(books.facts("gpt-4o", "crawler"));
-    let by_default = budgets::Asked::default();
-    let of_key = budgets::Asked {
+    let by_default = budgets::BudgetsQuery::default();
+    let of_key = budgets::BudgetsQuery {
         account: "key:",
         window: "day",
         all: false,
     };
-    for asked in [by_default, of_key] {
-        let status = budgets::run(&books.config, asked).unwrap();
+    for query in [by_default, of_key] {
+        let status = budgets::run(&books.config, query).unwrap();
         let line = status.lines().nth(2).unwrap();
         for part in [
             &format!("key:{KEY}"),
@@ -417,7 +417,7 @@ fn budgets_and_holds_show_what_is_held_and_why() {
         status.lines().skip(2).all(|line| line.contains("$5.0000")),
         "only limited ones:\n{status}"
     );
-    let all = budgets::Asked {
+    let all = budgets::BudgetsQuery {
         all: true,
         ..by_default
     };

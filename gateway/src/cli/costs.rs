@@ -26,7 +26,7 @@ const LAST_DEFAULT: &str = "24h";
 
 /// What to sum: the flags of `costs` and `export`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct CostsQuery {
     /// `None`: not given. Empty is 24 hours, as in the contract.
     pub last: Option<String>,
     pub by: String,
@@ -34,13 +34,13 @@ pub struct Asked {
 }
 
 /// The table, or the text that says there is none; with its last line break.
-pub fn run(config: &Config, asked: &Asked) -> Result<String, CostsError> {
-    let Some((client, mut summary)) = ask(config, asked, LAST_DEFAULT)? else {
+pub fn run(config: &Config, query: &CostsQuery) -> Result<String, CostsError> {
+    let Some((client, mut summary)) = ask(config, query, LAST_DEFAULT)? else {
         return Ok(format!("{NOTHING}\n"));
     };
-    let mut held = Held::new();
+    let mut held = HeldByKey::new();
     if summary.by == "key" {
-        held = held_now(&client, &asked.tenant)?;
+        held = held_now(&client, &query.tenant)?;
         let only_held: Vec<String> = held
             .keys()
             .filter(|key| !summary.rows.iter().any(|row| row.key == **key))
@@ -59,11 +59,11 @@ pub fn run(config: &Config, asked: &Asked) -> Result<String, CostsError> {
 }
 
 /// What open holds hold now, by key.
-type Held = BTreeMap<String, Usd>;
+type HeldByKey = BTreeMap<String, Usd>;
 
-fn held_now(client: &Client, tenant: &str) -> Result<Held, ClientError> {
+fn held_now(client: &Client, tenant: &str) -> Result<HeldByKey, ClientError> {
     let open: Holds = client.call("hold.list", &serde_json::json!({}))?;
-    let mut held = Held::new();
+    let mut held = HeldByKey::new();
     for hold in open
         .holds
         .into_iter()
@@ -76,13 +76,13 @@ fn held_now(client: &Client, tenant: &str) -> Result<Held, ClientError> {
 }
 
 /// The sums; `None` where there is no ledger yet.
-pub fn summary(config: &Config, asked: &Asked, last_default: &str) -> Result<Option<Summary>, CostsError> {
-    Ok(ask(config, asked, last_default)?.map(|(_, summary)| summary))
+pub fn summary(config: &Config, query: &CostsQuery, last_default: &str) -> Result<Option<Summary>, CostsError> {
+    Ok(ask(config, query, last_default)?.map(|(_, summary)| summary))
 }
 
-fn ask(config: &Config, asked: &Asked, last_default: &str) -> Result<Option<(Client, Summary)>, CostsError> {
+fn ask(config: &Config, query: &CostsQuery, last_default: &str) -> Result<Option<(Client, Summary)>, CostsError> {
     // Checked here too: a bad value is the caller's mistake, whether or not there is a ledger.
-    let last = asked.last.as_deref().unwrap_or(last_default);
+    let last = query.last.as_deref().unwrap_or(last_default);
     parse_last(last)?;
     let Some(client) = Client::open(config)? else {
         return Ok(None);
@@ -90,8 +90,8 @@ fn ask(config: &Config, asked: &Asked, last_default: &str) -> Result<Option<(Cli
     let last = Some(last.to_owned());
     let params = SummaryParams {
         last,
-        by: asked.by.clone(),
-        tenant: asked.tenant.clone(),
+        by: query.by.clone(),
+        tenant: query.tenant.clone(),
         ..SummaryParams::default()
     };
     let summary = client.call("ledger.summary", &params)?;
@@ -100,7 +100,7 @@ fn ask(config: &Config, asked: &Asked, last_default: &str) -> Result<Option<(Cli
 
 /// The contract's table. What its original got wrong is right: `--by key` names the key, and `--by provider` is one row
 /// a provider.
-fn table(summary: &Summary, held: &Held) -> String {
+fn table(summary: &Summary, held: &HeldByKey) -> String {
     let by = summary.by.as_str();
     let names: Vec<String> = match by {
         "provider" => vec!["PROVIDER".into()],
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn shown(summary: &Summary) -> String {
-        table(summary, &Held::new())
+        table(summary, &HeldByKey::new())
     }
 
     #[test]
@@ -252,7 +252,7 @@ KEY                        REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD) 
 ------------------------   --------   ------------   -------------   ----------   ----------   -------------
 TOTAL                      2          2000           20              $0.3500      $0.5000      $0.0001
 ";
-        let held = Held::from([("0123456789abcdef01234567".to_owned(), Usd::from_nanos(500_000_000))]);
+        let held = HeldByKey::from([("0123456789abcdef01234567".to_owned(), Usd::from_nanos(500_000_000))]);
         let rows = vec![key, row("", "", 1, 100_000_000)];
         assert_eq!(table(&summary("key", rows), &held), expected);
     }

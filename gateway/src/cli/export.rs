@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::client::{Client, ClientError};
-use super::costs::{self, Asked, CostsError, fixed};
+use super::costs::{self, CostsError, CostsQuery, fixed};
 use crate::config::Config;
 use crate::control::parse_last;
 use crate::control::wire::{CostRow, Entries, QueryParams};
@@ -35,18 +35,18 @@ impl From<ClientError> for ExportError {
 }
 
 /// Writes and flushes the export. An empty `format` is csv, or jsonl for single entries.
-pub fn run(config: &Config, asked: &Asked, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
-    match write(config, asked, format, out) {
+pub fn run(config: &Config, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
+    match write(config, query, format, out) {
         // A reader that has seen enough (`| head`) is no error.
         Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
 }
 
-fn write(config: &Config, asked: &Asked, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
-    if asked.by == BY_ENTRY {
+fn write(config: &Config, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
+    if query.by == BY_ENTRY {
         return match format {
-            "" | "jsonl" => entries(config, asked, out),
+            "" | "jsonl" => entries(config, query, out),
             _ => Err(ExportError::EntryFormat(format.to_owned())),
         };
     }
@@ -55,7 +55,7 @@ fn write(config: &Config, asked: &Asked, format: &str, out: &mut dyn Write) -> R
         "json" => json,
         _ => return Err(ExportError::Format(format.to_owned())),
     };
-    let summary = costs::summary(config, asked, LAST_DEFAULT)?;
+    let summary = costs::summary(config, query, LAST_DEFAULT)?;
     let (by, rows) = summary.map_or_else(Default::default, |summary| (summary.by, summary.rows));
     out.write_all(shape(&by, &rows).as_bytes())?;
     out.flush()?;
@@ -63,8 +63,8 @@ fn write(config: &Config, asked: &Asked, format: &str, out: &mut dyn Write) -> R
 }
 
 /// Every entry settled so far, oldest first, one JSON object a line.
-fn entries(config: &Config, asked: &Asked, out: &mut dyn Write) -> Result<(), ExportError> {
-    asked
+fn entries(config: &Config, query: &CostsQuery, out: &mut dyn Write) -> Result<(), ExportError> {
+    query
         .last
         .as_deref()
         .map(parse_last)
@@ -74,8 +74,8 @@ fn entries(config: &Config, asked: &Asked, out: &mut dyn Write) -> Result<(), Ex
         return Ok(());
     };
     let mut params = QueryParams {
-        last: asked.last.clone(),
-        tenant: asked.tenant.clone(),
+        last: query.last.clone(),
+        tenant: query.tenant.clone(),
         limit: Some(PAGE),
         ..QueryParams::default()
     };

@@ -5,6 +5,7 @@ pub mod budgets;
 pub mod check;
 pub mod client;
 pub mod costs;
+mod demo;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
@@ -30,12 +31,11 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
-use crate::demo;
 use crate::launch::LaunchError;
 use client::ClientError;
-use costs::{Asked, CostsError};
+use costs::{CostsError, CostsQuery};
 use export::ExportError;
-use serve::ServeError;
+use serve::ServeCommandError;
 use verify::VerifyError;
 
 /// Meters every token between AI agents and LLM providers, and holds every dollar before it is spent.
@@ -98,7 +98,7 @@ struct ConfigArgs {
 }
 
 #[derive(Debug, Args)]
-struct AskedArgs {
+struct QueryArgs {
     /// How far back: days (30d) or a duration (90m, 1h30m)
     #[arg(long, value_name = "TIME")]
     last: Option<String>,
@@ -112,7 +112,7 @@ struct CostsArgs {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
-    asked: AskedArgs,
+    query: QueryArgs,
     /// model, provider, key, agent, session, user, task, tenant, team, feature, project, cost_centre, page or tag:NAME; any other
     /// word means model
     #[arg(long, default_value = "model")]
@@ -124,7 +124,7 @@ struct ExportArgs {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
-    asked: AskedArgs,
+    query: QueryArgs,
     /// model, provider, key, agent, session, user, task, tenant, tag:NAME, or entry for every single entry; any other word
     /// means model
     #[arg(long, default_value = "model")]
@@ -162,7 +162,7 @@ struct SessionsArgs {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
-    asked: AskedArgs,
+    query: QueryArgs,
     /// active, completed or killed
     #[arg(long, default_value = "", hide_default_value = true)]
     status: String,
@@ -215,7 +215,7 @@ pub enum CliError {
     #[error("{0}")]
     Launch(LaunchError),
     #[error("{0}")]
-    Serve(ServeError),
+    Serve(ServeCommandError),
     #[error("{0}")]
     Client(#[from] ClientError),
     #[error("{0}")]
@@ -248,10 +248,10 @@ impl From<LaunchError> for CliError {
     }
 }
 
-impl From<ServeError> for CliError {
-    fn from(error: ServeError) -> CliError {
+impl From<ServeCommandError> for CliError {
+    fn from(error: ServeCommandError) -> CliError {
         match error {
-            ServeError::Launch(launch) => launch.into(),
+            ServeCommandError::Launch(launch) => launch.into(),
             other => CliError::Serve(other),
         }
     }
@@ -307,13 +307,13 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
         None => print(&Root::command().render_help().to_string()),
         Some(Command::Serve(args)) => Ok(serve::run(args.path())?),
         Some(Command::Demo) => Ok(demo::run()?),
-        Some(Command::Costs(args)) => print(&costs::run(&args.config.load()?, &args.asked.by(args.by))?),
+        Some(Command::Costs(args)) => print(&costs::run(&args.config.load()?, &args.query.by(args.by))?),
         Some(Command::Export(args)) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
-            export::run(&args.config.load()?, &args.asked.by(args.by), &args.format, &mut out)?;
+            export::run(&args.config.load()?, &args.query.by(args.by), &args.format, &mut out)?;
             Ok(out.flush()?)
         }
-        Some(Command::Budgets(args)) => print(&budgets::run(&args.config.load()?, args.asked())?),
+        Some(Command::Budgets(args)) => print(&budgets::run(&args.config.load()?, args.query())?),
         Some(Command::Holds(args)) => {
             let config = args.config.load()?;
             print(&match args.id {
@@ -349,13 +349,13 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
 fn sessions(args: SessionsArgs) -> Result<String, CliError> {
     let (one, kill) = match args.then {
         None => {
-            let asked = sessions::Asked {
-                last: args.asked.last.as_deref(),
+            let query = sessions::SessionsQuery {
+                last: args.query.last.as_deref(),
                 status: &args.status,
-                tenant: &args.asked.tenant,
+                tenant: &args.query.tenant,
                 limit: args.limit,
             };
-            return Ok(sessions::list(&args.config.load()?, &asked)?);
+            return Ok(sessions::list(&args.config.load()?, &query)?);
         }
         Some(SessionCommand::Kill(one)) => (one, true),
         Some(SessionCommand::End(one)) => (one, false),
@@ -389,8 +389,8 @@ impl ConfigArgs {
 }
 
 impl BudgetsArgs {
-    fn asked(&self) -> budgets::Asked<'_> {
-        budgets::Asked {
+    fn query(&self) -> budgets::BudgetsQuery<'_> {
+        budgets::BudgetsQuery {
             account: &self.account,
             window: &self.window,
             all: self.all,
@@ -398,9 +398,9 @@ impl BudgetsArgs {
     }
 }
 
-impl AskedArgs {
-    fn by(self, by: String) -> Asked {
-        Asked {
+impl QueryArgs {
+    fn by(self, by: String) -> CostsQuery {
+        CostsQuery {
             last: self.last,
             by,
             tenant: self.tenant,

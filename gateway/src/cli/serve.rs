@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
+pub enum ServeCommandError {
     #[error("{0}")]
     Launch(#[from] LaunchError),
     #[error("{0}")]
@@ -30,7 +30,7 @@ pub enum ServeError {
 }
 
 /// Runs until a signal ends it; then everything is settled and on disk.
-pub fn run(path: Option<&Path>) -> Result<(), ServeError> {
+pub fn run(path: Option<&Path>) -> Result<(), ServeCommandError> {
     let env = Env::of_process();
     let loaded = launch::read(path, &env)?;
     let _logs = logging::init(&loaded.config.log)?;
@@ -43,15 +43,15 @@ pub fn run(path: Option<&Path>) -> Result<(), ServeError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(ServeError::Signals)?;
+        .map_err(ServeCommandError::Signals)?;
     let mut signals = runtime
         .block_on(async { Signals::new() })
-        .map_err(ServeError::Signals)?;
+        .map_err(ServeCommandError::Signals)?;
     runtime.block_on(watch(&launched, path, file, &env, &mut signals));
     tracing::info!("going down: running answers end first");
     // The data plane blocks while it drains; a second signal is heard meanwhile.
     let (hurry, hurried) = tokio::sync::oneshot::channel::<()>();
-    let listener = std::thread::spawn(move || {
+    let listener = std::thread::Builder::new().name("second-signal".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = signals.end() => drop(hurry),
@@ -59,6 +59,9 @@ pub fn run(path: Option<&Path>) -> Result<(), ServeError> {
             }
         });
     });
+    if let Err(error) = &listener {
+        tracing::warn!(%error, "a second signal will not be heard");
+    }
     launched.stop(async {
         let _ = hurried.await;
     });
@@ -111,7 +114,7 @@ async fn watch(launched: &Launched, path: Option<&Path>, file: Option<PathBuf>, 
                 if files {
                     reload(launched, path, env);
                 } else if policy {
-                    told(launched.reload_policies());
+                    log_outcome(launched.reload_policies());
                 }
             }
         }
@@ -123,11 +126,11 @@ fn prices(launched: &Launched) -> Vec<PathBuf> {
 }
 
 fn reload(launched: &Launched, path: Option<&Path>, env: &Env) {
-    told(launch::read(path, env).and_then(|loaded| launched.reload(loaded)));
+    log_outcome(launch::read(path, env).and_then(|loaded| launched.reload(loaded)));
 }
 
 /// A faulty change is told, and what was in force stays so.
-fn told(reloaded: Result<(), LaunchError>) {
+fn log_outcome(reloaded: Result<(), LaunchError>) {
     match reloaded {
         Ok(()) => tracing::info!("new rules are in force"),
         Err(error) => tracing::error!("not reloaded, the old rules stay: {error}"),

@@ -14,7 +14,7 @@ const LAST_DEFAULT: &str = "24h";
 
 /// What to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct SessionsQuery<'a> {
     pub last: Option<&'a str>,
     pub status: &'a str,
     pub tenant: &'a str,
@@ -22,17 +22,17 @@ pub struct Asked<'a> {
 }
 
 /// The table, or the text that says there is none; with its last line break.
-pub fn list(config: &Config, asked: &Asked<'_>) -> Result<String, CostsError> {
-    let last = asked.last.unwrap_or(LAST_DEFAULT);
+pub fn list(config: &Config, query: &SessionsQuery<'_>) -> Result<String, CostsError> {
+    let last = query.last.unwrap_or(LAST_DEFAULT);
     parse_last(last)?;
     let Some(client) = Client::open(config)? else {
         return Ok(format!("{NOTHING}\n"));
     };
     let params = SessionsParams {
         last: Some(last.to_owned()),
-        status: asked.status.to_owned(),
-        tenant: asked.tenant.to_owned(),
-        limit: Some(asked.limit),
+        status: query.status.to_owned(),
+        tenant: query.tenant.to_owned(),
+        limit: Some(query.limit),
     };
     let found: Sessions = client.call("session.list", &params)?;
     Ok(if found.sessions.is_empty() {

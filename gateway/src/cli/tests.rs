@@ -45,7 +45,7 @@ fn the_flags_are_the_contracts() {
         panic!()
     };
     assert_eq!(
-        (costs.by.as_str(), costs.asked.last, costs.asked.tenant.as_str()),
+        (costs.by.as_str(), costs.query.last, costs.query.tenant.as_str()),
         ("model", None, "")
     );
     let Ok(Command::Healthcheck(health)) = parse("agentledger healthcheck") else {

@@ -1,7 +1,5 @@
 //! `agentledger verify`: walks the journal's chain and says what is wrong with it.
 
-use std::time::Instant;
-
 use agentledger_ledger::store::StoreError;
 use agentledger_ledger::verify as ledger;
 
@@ -9,6 +7,7 @@ use super::client::{Client, ClientError, wait_for_change};
 use crate::config::Config;
 use crate::control::books::{expected, verified};
 use crate::control::wire::{Verified, VerifyParams};
+use crate::timer::Timer;
 
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -26,7 +25,7 @@ pub enum VerifyError {
 /// that is too damaged to be opened.
 pub fn run(config: &Config, expect: Option<&str>) -> Result<(String, bool), VerifyError> {
     let hash = expected(expect).map_err(VerifyError::Expect)?;
-    let started = Instant::now();
+    let started = Timer::start();
     let verified: Verified = loop {
         if let Some(client) = Client::gateway(config)? {
             break client.call(

@@ -14,12 +14,12 @@ use super::units;
 const COUNT_MAX: u64 = 1_000_000_000;
 
 /// Reads a section as a conf.
-type Reader = fn(&Cursor<'_>) -> Json;
+type SectionReader = fn(&Cursor<'_>) -> Json;
 
 /// Conf by policy name. Only sections that are there make one.
 pub fn resolve(root: &Cursor<'_>) -> BTreeMap<String, Json> {
     let mut conf = BTreeMap::new();
-    let sections: [(&str, &str, Reader); 6] = [
+    let sections: [(&str, &str, SectionReader); 6] = [
         ("budget", "budgets", budget),
         ("rate_limit", "rate_limits", rate_limit),
         ("tenant", "tenants", tenant),

@@ -10,7 +10,6 @@ mod conf;
 mod cursor;
 mod env;
 mod error;
-pub mod limits;
 mod load;
 mod mounts;
 mod node;
@@ -25,10 +24,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::limits::Limits;
+use crate::price::Unpriced;
 use crate::secret::Secret;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
-pub use limits::Limits;
 pub use load::{load, load_text};
 pub use mounts::Mount;
 pub use resolve::Known;
@@ -164,19 +164,6 @@ pub enum UnknownRoutes {
     Refuse,
     /// Passed on unmetered.
     Pass,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unpriced {
-    /// Settled at the dearest row of the provider's book, marked estimated.
-    Dearest,
-    Refuse,
-    Free,
-    /// Decimal USD per million tokens, (input, output).
-    Price {
-        input: agentledger_ledger::UnitPrice,
-        output: agentledger_ledger::UnitPrice,
-    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

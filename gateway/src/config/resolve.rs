@@ -32,7 +32,7 @@ impl Known {
     pub fn built_in() -> Known {
         Known::new(
             ["openai", "anthropic", "gemini", "cohere", "bedrock"],
-            crate::meter::price::built_in_providers(),
+            crate::price::built_in_providers(),
         )
     }
 

@@ -1,129 +1,19 @@
 //! The methods that read the ledger: between its types and those of the wire.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use agentledger_ledger::books::{OpenHold, Standing};
-use agentledger_ledger::clock::{Clock, SystemClock};
-use agentledger_ledger::event::HoldId;
-use agentledger_ledger::{
-    AskedLimit, BalanceRow, Cursor, Entry, EntryPage, EntryQuery, Hash, Head, Ledger, LedgerError, OfflineLedger,
-    Report, Sessions, SummaryQuery, SummaryRow, rfc3339_ms,
-};
+use agentledger_ledger::{Cursor, Entry, EntryQuery, Hash, Head, Report, SummaryQuery, SummaryRow, rfc3339_ms};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::error::RpcError;
+use super::ledger_view::now_ms;
 use super::params::{self, LAST_DEFAULT, Span};
-use super::rpc::RpcError;
-use super::{ControlState, wire};
+use super::state::ControlState;
+use super::wire;
 
-/// How long what was decided may take to reach the disk, before an answer says that it does not.
-const FLUSH_WAIT: Duration = Duration::from_secs(10);
 /// Pages of the journal that one answer looks through for what its filters let pass.
 const SCAN_PAGES_MAX: usize = 64;
 /// Entries in one answer.
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
-
-pub(super) fn now_ms() -> i64 {
-    SystemClock::default().now_ms()
-}
-
-/// The ledger that is read: a gateway's own, or one that no gateway has open.
-pub enum LedgerView {
-    Live(Arc<Ledger>),
-    Offline(Box<OfflineLedger>),
-}
-
-impl From<Arc<Ledger>> for LedgerView {
-    fn from(ledger: Arc<Ledger>) -> LedgerView {
-        LedgerView::Live(ledger)
-    }
-}
-
-impl LedgerView {
-    /// Waits until everything decided so far can be read. Blocks: only on a thread for blocking.
-    pub(super) fn flush(&self) -> Result<(), RpcError> {
-        let LedgerView::Live(ledger) = self else { return Ok(()) };
-        let flushed = async { tokio::time::timeout(FLUSH_WAIT, ledger.flushed()).await };
-        let late = |_| RpcError::LedgerFailed("the journal does not reach the disk: see /readyz".to_owned());
-        tokio::runtime::Handle::current().block_on(flushed).map_err(late)
-    }
-
-    fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        match self {
-            LedgerView::Live(ledger) => ledger.summary(query),
-            LedgerView::Offline(ledger) => ledger.summary(query),
-        }
-    }
-
-    fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
-        match self {
-            LedgerView::Live(ledger) => ledger.entries(query),
-            LedgerView::Offline(ledger) => ledger.entries(query),
-        }
-    }
-
-    fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {
-        match self {
-            LedgerView::Live(ledger) => ledger.verify(expect),
-            LedgerView::Offline(ledger) => ledger.verify(expect),
-        }
-    }
-
-    pub(super) fn balances(&self) -> Vec<BalanceRow> {
-        match self {
-            LedgerView::Live(ledger) => ledger.balances(),
-            LedgerView::Offline(ledger) => ledger.balances(),
-        }
-    }
-
-    /// The limits that policies asked for last; none where no gateway runs.
-    pub(super) fn asked_limits(&self, account: &str) -> Vec<AskedLimit> {
-        match self {
-            LedgerView::Live(ledger) => ledger.asked_limits(account),
-            LedgerView::Offline(_) => Vec::new(),
-        }
-    }
-
-    /// Oldest first.
-    pub(super) fn open_holds(&self) -> Vec<OpenHold> {
-        match self {
-            LedgerView::Live(ledger) => ledger.open_holds(),
-            LedgerView::Offline(ledger) => ledger.open_holds(),
-        }
-    }
-
-    /// How an open hold's bounds stand now, in their order; nothing where no gateway runs.
-    pub(super) fn standings(&self, id: HoldId) -> Vec<Standing> {
-        match self {
-            LedgerView::Live(ledger) => ledger.standings(id),
-            LedgerView::Offline(_) => Vec::new(),
-        }
-    }
-
-    pub(super) fn sessions(&self) -> &Sessions {
-        match self {
-            LedgerView::Live(ledger) => ledger.sessions(),
-            LedgerView::Offline(ledger) => ledger.sessions(),
-        }
-    }
-
-    /// By the clock that the gateway goes by.
-    pub(super) fn now_ms(&self) -> i64 {
-        match self {
-            LedgerView::Live(ledger) => ledger.now_ms(),
-            LedgerView::Offline(_) => now_ms(),
-        }
-    }
-
-    /// Why nothing is written any more; `None` while all is well.
-    pub fn stopped(&self) -> Option<Arc<str>> {
-        match self {
-            LedgerView::Live(ledger) => ledger.health().stopped,
-            LedgerView::Offline(_) => None,
-        }
-    }
-}
 
 fn name(text: &str) -> Option<agentledger_ledger::Name> {
     (!text.is_empty()).then(|| text.into())

@@ -4,9 +4,11 @@ use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::event::HeldBound;
 use agentledger_ledger::{BalanceRow, Mode, Unit, Usd, rfc3339_ms};
 
-use super::books::now_ms;
-use super::rpc::{Nothing, RpcError};
-use super::{ControlState, LedgerView, wire};
+use super::error::RpcError;
+use super::ledger_view::{LedgerView, now_ms};
+use super::params::Nothing;
+use super::state::ControlState;
+use super::wire;
 
 pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> Result<wire::BudgetStatus, RpcError> {
     let wanted = |row: &&BalanceRow| {

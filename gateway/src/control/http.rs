@@ -15,8 +15,10 @@ use serde_json::json;
 use tower::Service;
 use tower::layer::util::Identity;
 
-use super::guard::{self, Denied, Origin};
-use super::{ControlError, ControlState, rpc};
+use super::access::{self, Denied, Origin};
+use super::error::ControlError;
+use super::rpc;
+use super::state::ControlState;
 
 /// Longest request of a method; none takes more than a few hundred bytes.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;
@@ -105,7 +107,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 }
 
 async fn call(State(mut shared): State<Shared>, mut request: Request) -> Response {
-    let access = guard::access(&shared.state.config.load(), shared.origin, request.headers());
+    let access = access::access_of(&shared.state.config.load(), shared.origin, request.headers());
     let access = match access {
         Ok(access) => access,
         Err(denied) => {

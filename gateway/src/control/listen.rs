@@ -15,8 +15,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
-use super::guard::Origin;
-use super::{ControlError, ControlState, http};
+use super::access::Origin;
+use super::error::ControlError;
+use super::http;
+use super::state::ControlState;
+use crate::tasks::{spawn_named, spawn_named_on};
 
 /// Longest path that fits into `sockaddr_un` on Linux, its final zero left out.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -78,12 +81,12 @@ impl ControlHandle {
         let _ = self.stop.send(true);
         let stop = self.stop.clone();
         // On a thread of its own: whoever stops us may be inside another runtime, where waiting for one panics.
-        let waiter = std::thread::spawn(move || {
+        let waiter = std::thread::Builder::new().name("control-stop".into()).spawn(move || {
             // Connections hold a receiver each: when all are gone, all answers are out.
             let _ = runtime.block_on(async { tokio::time::timeout(STOP_WAIT, stop.closed()).await });
             runtime.shutdown_timeout(STOP_WAIT);
         });
-        let _ = waiter.join();
+        let _ = waiter.map(std::thread::JoinHandle::join);
     }
 }
 
@@ -118,10 +121,14 @@ pub(super) fn start(
         let listener = bind_tcp(address).map_err(failed)?;
         tcp = listener.local_addr().ok();
         let router = http::router(state, Origin::Tcp)?;
-        runtime.spawn(accept_tcp(listener, router, stopped.clone()));
+        spawn_named_on(&runtime, "control-tcp", accept_tcp(listener, router, stopped.clone()));
     }
     let (unix, file) = bind_unix(socket)?;
-    runtime.spawn(accept_unix(unix, file.uid, unix_router, stopped));
+    spawn_named_on(
+        &runtime,
+        "control-unix",
+        accept_unix(unix, file.uid, unix_router, stopped),
+    );
     drop(entered);
     Ok(ControlHandle {
         runtime: Some(runtime),
@@ -182,7 +189,7 @@ where
         _ = stopped.changed() => return,
     };
     let service = TowerToHyperService::new(router.clone());
-    tokio::spawn(async move {
+    spawn_named("control-connection", async move {
         let _permit = permit;
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())

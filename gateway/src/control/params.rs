@@ -114,6 +114,11 @@ pub(super) fn dimension_name(by: &Dimension) -> String {
     }
 }
 
+/// No parameters.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

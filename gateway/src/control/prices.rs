@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use agentledger_ledger::Kind;
 
-use super::books::now_ms;
-use super::rpc::RpcError;
-use super::{ControlState, wire};
-use crate::meter::price::check::named;
-use crate::meter::price::diff::{day, shown};
-use crate::meter::price::{PriceBook, PriceSet, Row};
+use super::error::RpcError;
+use super::ledger_view::now_ms;
+use super::state::ControlState;
+use super::wire;
+use crate::price::check::named;
+use crate::price::diff::{day, shown};
+use crate::price::{PriceBook, PriceSet, Row};
 
 /// Rows in one answer of `prices.list`.
 const ROWS_MAX: usize = 10_000;
@@ -42,7 +43,7 @@ pub(super) fn show(state: &ControlState, asked: wire::PricesParams) -> Result<wi
 fn moment(at: Option<&str>) -> Result<i64, RpcError> {
     match at {
         None => Ok(now_ms()),
-        Some(day) => crate::meter::price::day_ms(day)
+        Some(day) => crate::price::day_ms(day)
             .ok_or_else(|| RpcError::InvalidParams(format!("at: {day:?} is no date (YYYY-MM-DD)"))),
     }
 }

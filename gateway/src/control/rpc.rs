@@ -22,46 +22,16 @@
 
 use std::sync::Arc;
 
-use jsonrpsee::types::{ErrorObjectOwned, Params};
+use jsonrpsee::types::Params;
 use jsonrpsee::{Extensions, RpcModule, server::RegisterMethodError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
-use super::guard::Access;
-use super::{ControlState, books, holds, prices, sessions, wire};
-
-/// Why a method gave no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RpcError {
-    #[error("{0}")]
-    InvalidParams(String),
-    #[error("{0}")]
-    LedgerFailed(String),
-    #[error("{0}")]
-    NotFound(String),
-    #[error("this token may only read")]
-    Forbidden,
-}
-
-impl RpcError {
-    /// The JSON-RPC code and the stable word.
-    pub const fn code(&self) -> (i32, &'static str) {
-        match self {
-            RpcError::InvalidParams(_) => (-32602, "invalid_params"),
-            RpcError::LedgerFailed(_) => (-32001, "ledger_failed"),
-            RpcError::NotFound(_) => (-32002, "not_found"),
-            RpcError::Forbidden => (-32003, "forbidden"),
-        }
-    }
-}
-
-impl From<RpcError> for ErrorObjectOwned {
-    fn from(error: RpcError) -> ErrorObjectOwned {
-        let (code, word) = error.code();
-        ErrorObjectOwned::owned(code, error.to_string(), Some(json!({ "code": word })))
-    }
-}
+use super::access::Access;
+use super::error::RpcError;
+use super::params::Nothing;
+use super::state::ControlState;
+use super::{books, holds, prices, sessions, wire};
 
 /// The methods over their state; nobody else names the library they are written with.
 pub type Module = RpcModule<ControlState>;
@@ -124,11 +94,6 @@ fn read<P: DeserializeOwned + Default>(params: &Params<'_>) -> Result<P, RpcErro
         )),
     }
 }
-
-/// No parameters.
-#[derive(Default, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Nothing {}
 
 fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, RpcError> {
     let config = state.config.load();

@@ -3,9 +3,11 @@
 use agentledger_ledger::sessions::{Session, SessionQuery, Status};
 use agentledger_ledger::{Ledger, Mark, Name, rfc3339_ms};
 
+use super::error::RpcError;
+use super::ledger_view::LedgerView;
 use super::params::{self, Span};
-use super::rpc::RpcError;
-use super::{ControlState, LedgerView, wire};
+use super::state::ControlState;
+use super::wire;
 
 /// Sessions in one answer.
 const LIMIT_DEFAULT: usize = 100;

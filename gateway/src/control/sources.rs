@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{BreakerState, ControlState, LedgerView};
+use super::ledger_view::LedgerView;
+use super::state::{BreakerState, ControlState};
 use agentledger_ledger::{Ledger, Window};
 
 use crate::telemetry::{Samples, Source};

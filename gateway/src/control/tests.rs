@@ -223,12 +223,12 @@ fn a_readers_token_only_reads() {
     let access = |token: &str| {
         let value = format!("Bearer {token}").parse().unwrap();
         let headers = axum::http::HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]);
-        guard::access(&plane.state.config.load(), guard::Origin::Tcp, &headers)
+        access::access_of(&plane.state.config.load(), access::Origin::Tcp, &headers)
     };
-    assert_eq!(access(READ_TOKEN), Ok(guard::Access::Read));
-    assert_eq!(access(TOKEN), Ok(guard::Access::Admin));
-    assert_eq!(access("canary"), Err(guard::Denied::WrongToken));
-    assert!(guard::Access::Read < guard::Access::Admin);
+    assert_eq!(access(READ_TOKEN), Ok(access::Access::Read));
+    assert_eq!(access(TOKEN), Ok(access::Access::Admin));
+    assert_eq!(access("canary"), Err(access::Denied::WrongToken));
+    assert!(access::Access::Read < access::Access::Admin);
 }
 
 #[test]

@@ -9,11 +9,11 @@ use super::decode::{self, Decoder};
 use super::fold::{Fold, MeteredPart};
 use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
 use super::lines::{Line, Lines};
-use super::reader::Reader;
-use super::reason;
+use super::reader::AnswerReader;
 use super::text::Text;
-use crate::config::limits::Limits;
-use crate::plugin::dialect::AnswerFrame;
+use crate::estimate_reason;
+use crate::limits::Limits;
+use crate::plugin::AnswerFrame;
 use crate::plugin::outline::Outline;
 
 /// Unread frames kept, as outlines, to be read again at the end.
@@ -99,7 +99,7 @@ pub struct Metered {
     pub plugin_errors: u32,
     /// The status is an error's: nothing was read, and nothing is billed.
     pub ignored: bool,
-    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`reason`].
+    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`crate::estimate_reason`].
     pub reason: Option<&'static str>,
 }
 
@@ -125,7 +125,7 @@ enum Source {
 
 /// All but the bytes.
 struct Core {
-    reader: Arc<Reader>,
+    reader: Arc<AnswerReader>,
     operation: Arc<str>,
     stream: bool,
     hide_usage: bool,
@@ -163,7 +163,7 @@ struct Kept {
 }
 
 impl Meter {
-    pub fn new(reader: Arc<Reader>, facts: AnswerFacts<'_>, limits: &Limits) -> Meter {
+    pub fn new(reader: Arc<AnswerReader>, facts: AnswerFacts<'_>, limits: &Limits) -> Meter {
         let mut core = Core::new(reader, &facts);
         let decoded_max = (limits.answer_bytes_max as u64).saturating_mul(DECODED_STREAM_FACTOR);
         let mut source = if (200..300).contains(&facts.status) && facts.lines {
@@ -217,7 +217,7 @@ impl Meter {
     }
 
     /// Meters an answer whose frames are the messages of a WebSocket: they are given to [`Meter::message`] alone.
-    pub fn of_messages(reader: Arc<Reader>, operation: Arc<str>, limits: &Limits) -> Meter {
+    pub fn of_messages(reader: Arc<AnswerReader>, operation: Arc<str>, limits: &Limits) -> Meter {
         let facts = AnswerFacts {
             lines: false,
             operation,
@@ -389,7 +389,7 @@ fn by_first_byte(first: u8, stream: bool, frame_bytes_max: usize) -> Source {
 }
 
 impl Core {
-    fn new(reader: Arc<Reader>, facts: &AnswerFacts<'_>) -> Core {
+    fn new(reader: Arc<AnswerReader>, facts: &AnswerFacts<'_>) -> Core {
         Core {
             reader,
             operation: Arc::clone(&facts.operation),
@@ -611,19 +611,19 @@ impl Core {
     fn reason(&self, unreadable: bool) -> Option<&'static str> {
         let (seen, over) = (self.fold.usage_seen(), self.fold.final_seen());
         if self.fold.refused().is_some() {
-            Some(reason::CONTRADICTORY_USAGE)
+            Some(estimate_reason::CONTRADICTORY_USAGE)
         } else if self.encoded_badly && !(seen && over) {
-            Some(reason::ENCODED)
+            Some(estimate_reason::ENCODED)
         } else if self.failed_since_usage && !(seen && over) {
-            Some(reason::PLUGIN_FAILED)
+            Some(estimate_reason::PLUGIN_FAILED)
         } else if let Some(fault) = self.frame_fault.filter(|_| !(seen && over)) {
             Some(reason_of(fault))
         } else if unreadable && !seen {
-            Some(reason::UNREADABLE)
+            Some(estimate_reason::UNREADABLE)
         } else if !seen && !self.truncated {
-            Some(reason::NO_USAGE)
+            Some(estimate_reason::NO_USAGE)
         } else if !seen || (self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered)) {
-            Some(reason::INCOMPLETE)
+            Some(estimate_reason::INCOMPLETE)
         } else {
             None
         }
@@ -632,10 +632,10 @@ impl Core {
 
 fn reason_of(fault: FrameFault) -> &'static str {
     match fault {
-        FrameFault::PreludeCrc => reason::FRAME_PRELUDE_CRC,
-        FrameFault::MessageCrc => reason::FRAME_MESSAGE_CRC,
-        FrameFault::Length => reason::FRAME_LENGTH,
-        FrameFault::Headers => reason::FRAME_HEADERS,
-        FrameFault::Truncated => reason::FRAME_TRUNCATED,
+        FrameFault::PreludeCrc => estimate_reason::FRAME_PRELUDE_CRC,
+        FrameFault::MessageCrc => estimate_reason::FRAME_MESSAGE_CRC,
+        FrameFault::Length => estimate_reason::FRAME_LENGTH,
+        FrameFault::Headers => estimate_reason::FRAME_HEADERS,
+        FrameFault::Truncated => estimate_reason::FRAME_TRUNCATED,
     }
 }

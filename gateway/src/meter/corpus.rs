@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::tests::{corpus, places, run, sse_facts, streams};
 use super::*;
 use crate::config;
-use crate::config::limits::Limits;
+use crate::limits::Limits;
 use crate::plugin::{Dialect, Plugins};
 
 /// A recorded exchange of the Envoy project.
@@ -177,8 +177,8 @@ fn replay(name: &str, stream: &str, path: &str, dialect: &Arc<dyn Dialect>, expe
         hide_usage,
         ..sse_facts()
     };
-    let reader = Arc::new(Reader::new(Arc::clone(dialect), 128).unwrap());
-    let full = Arc::new(Reader::new(Arc::clone(dialect), 128).unwrap().reading_all());
+    let reader = Arc::new(AnswerReader::new(Arc::clone(dialect), 128).unwrap());
+    let full = Arc::new(AnswerReader::new(Arc::clone(dialect), 128).unwrap().reading_all());
     let (limits, bytes) = (Limits::default(), stream.as_bytes());
 
     let (whole, out) = run(&reader, facts(false), &limits, bytes, &[]);

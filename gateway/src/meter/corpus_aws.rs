@@ -11,19 +11,19 @@ use serde_json::Value;
 use super::tests::{corpus, places, run};
 use super::*;
 use crate::config;
-use crate::config::limits::Limits;
+use crate::limits::Limits;
 use crate::plugin::Plugins;
 
 /// Input, output, read from a cache, written to it.
 type Said = [u64; 4];
 
-fn reader() -> Arc<Reader> {
+fn reader() -> Arc<AnswerReader> {
     let patient = Limits {
         plugin_deadline_ms: 60_000,
         ..Limits::default()
     };
     let plugins = Plugins::load(&config::Plugins::default(), &patient).unwrap();
-    Arc::new(Reader::new(Arc::clone(&plugins.get("bedrock").unwrap().dialect), 128).unwrap())
+    Arc::new(AnswerReader::new(Arc::clone(&plugins.get("bedrock").unwrap().dialect), 128).unwrap())
 }
 
 fn facts(operation: &str, stream: bool) -> AnswerFacts<'_> {
@@ -178,7 +178,7 @@ fn recorded_answers_of_bedrock_read_as_it_counts() {
             }
             // An order is billed by the request; what else says no counts is estimated.
             None if body.get("results").is_some() => assert_eq!(metered.usage.get(Kind::Request), 1, "{name}"),
-            None => assert_eq!(metered.reason, Some(reason::NO_USAGE), "{name}"),
+            None => assert_eq!(metered.reason, Some(estimate_reason::NO_USAGE), "{name}"),
         }
     }
     println!("{exact} of {} recorded answers say their counts", answers.len());

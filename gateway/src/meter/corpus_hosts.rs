@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::tests::{corpus, places, run};
 use super::*;
 use crate::config;
-use crate::config::limits::Limits;
+use crate::limits::Limits;
 use crate::plugin::Plugins;
 
 /// Recordings that are one answer when their files are put one after the other.
@@ -68,11 +68,11 @@ fn recordings() -> Vec<Recording> {
         ),
         // The first half alone: the array has no end.
         Recording {
-            reason: Some(reason::INCOMPLETE),
+            reason: Some(estimate_reason::INCOMPLETE),
             ..gemini(&["partial-json-beginning/input.bin"], STREAM, JSON)
         },
         Recording {
-            reason: Some(reason::INCOMPLETE),
+            reason: Some(estimate_reason::INCOMPLETE),
             ..gemini(
                 &["partial-json-split/input-1.bin", "partial-json-split/input-2.bin"],
                 STREAM,
@@ -80,7 +80,7 @@ fn recordings() -> Vec<Recording> {
             )
         },
         Recording {
-            reason: Some(reason::INCOMPLETE),
+            reason: Some(estimate_reason::INCOMPLETE),
             ..gemini(
                 &[
                     "partial-json-split-three-parts/input-1.bin",
@@ -93,7 +93,7 @@ fn recordings() -> Vec<Recording> {
         },
         // The second half alone is no JSON.
         Recording {
-            reason: Some(reason::UNREADABLE),
+            reason: Some(estimate_reason::UNREADABLE),
             ..gemini(&["partial-json-end/input.bin"], STREAM, JSON)
         },
         cohere(&["agentgateway/cohere/rerank.json"], "rerank", JSON),
@@ -105,11 +105,11 @@ fn recordings() -> Vec<Recording> {
         ),
         // Single frames of a stream: what they hold, they say; usage they have none.
         Recording {
-            reason: Some(reason::NO_USAGE),
+            reason: Some(estimate_reason::NO_USAGE),
             ..cohere(&["kong/real-stream-frames/cohere/llm-v1-chat.txt"], "chat.v1", LINES)
         },
         Recording {
-            reason: Some(reason::NO_USAGE),
+            reason: Some(estimate_reason::NO_USAGE),
             ..cohere(
                 &["kong/real-stream-frames/cohere/llm-v1-completions.txt"],
                 "generate",
@@ -117,7 +117,7 @@ fn recordings() -> Vec<Recording> {
             )
         },
         Recording {
-            reason: Some(reason::NO_USAGE),
+            reason: Some(estimate_reason::NO_USAGE),
             ..cohere(&["complete-json/input.bin"], "chat.v1", LINES)
         },
     ]
@@ -192,7 +192,8 @@ fn recorded_answers_of_google_and_cohere_read_exactly_or_are_refused_by_name() {
     for recording in recordings() {
         let name = recording.files.join(" + ");
         let bytes = bytes_of(&folder, recording.files);
-        let reader = Arc::new(Reader::new(Arc::clone(&plugins.get(recording.dialect).unwrap().dialect), 128).unwrap());
+        let reader =
+            Arc::new(AnswerReader::new(Arc::clone(&plugins.get(recording.dialect).unwrap().dialect), 128).unwrap());
         let facts = || AnswerFacts {
             lines: false,
             operation: Arc::from(recording.operation),
@@ -206,13 +207,13 @@ fn recorded_answers_of_google_and_cohere_read_exactly_or_are_refused_by_name() {
         let (whole, out) = run(&reader, facts(), &limits, &bytes, &[]);
         assert!(out == bytes, "{name}");
         assert_eq!(whole.reason, recording.reason, "{name}");
-        if recording.reason != Some(reason::UNREADABLE) {
+        if recording.reason != Some(estimate_reason::UNREADABLE) {
             let said = said(&String::from_utf8(bytes.clone()).unwrap());
             let usage = &whole.usage;
             let read = (usage.input_tokens(), usage.output_tokens(), usage.get(Kind::Request));
             assert_eq!(read, said, "{name}");
             assert!(
-                recording.reason == Some(reason::NO_USAGE) || said != (0, 0, 0),
+                recording.reason == Some(estimate_reason::NO_USAGE) || said != (0, 0, 0),
                 "{name}"
             );
         }

@@ -41,7 +41,7 @@ impl Method {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
+pub struct TokenEstimate {
     pub tokens: u64,
     pub method: Method,
 }
@@ -53,17 +53,17 @@ enum Encoding {
 }
 
 /// One encoding, loaded at most once a process: it takes 130 ms and some 46 MB.
-struct Loaded {
+struct LoadedEncoding {
     encoder: OnceLock<Option<CoreBPE>>,
     started: AtomicBool,
 }
 
-static O200K: Loaded = Loaded::new();
-static CL100K: Loaded = Loaded::new();
+static O200K: LoadedEncoding = LoadedEncoding::new();
+static CL100K: LoadedEncoding = LoadedEncoding::new();
 
-impl Loaded {
-    const fn new() -> Loaded {
-        Loaded {
+impl LoadedEncoding {
+    const fn new() -> LoadedEncoding {
+        LoadedEncoding {
             encoder: OnceLock::new(),
             started: AtomicBool::new(false),
         }
@@ -87,22 +87,22 @@ impl Estimator {
     }
 
     /// Tokens of a request of which only the length is known. Costs nothing: the one for the request's path.
-    pub fn input_tokens_of_bytes(&self, model: &str, bytes: u64) -> Estimate {
+    pub fn input_tokens_of_bytes(&self, model: &str, bytes: u64) -> TokenEstimate {
         self.by_ratio(model, Side::Input, bytes)
     }
 
     /// Tokens of a request's text. Milliseconds for long texts: not for the request's path.
-    pub fn input_tokens(&self, model: &str, text: &str) -> Estimate {
+    pub fn input_tokens(&self, model: &str, text: &str) -> TokenEstimate {
         self.tokens(model, Side::Input, text, text.len() as u64, text.len() as u64)
     }
 
     /// Tokens of an answer of which only the length is known, while it passes.
-    pub fn output_tokens_of_bytes(&self, model: &str, bytes: u64) -> Estimate {
+    pub fn output_tokens_of_bytes(&self, model: &str, bytes: u64) -> TokenEstimate {
         self.by_ratio(model, Side::Output, bytes)
     }
 
     /// Tokens of an answer's text, from its sample.
-    pub fn text_tokens(&self, model: &str, text: &Text) -> Estimate {
+    pub fn text_tokens(&self, model: &str, text: &Text) -> TokenEstimate {
         self.tokens(model, Side::Output, text.sample(), text.sampled_bytes(), text.bytes())
     }
 
@@ -132,7 +132,7 @@ impl Estimator {
     }
 
     /// `sample` stands for `sampled` of `bytes` bytes.
-    fn tokens(&self, model: &str, side: Side, sample: &str, sampled: u64, bytes: u64) -> Estimate {
+    fn tokens(&self, model: &str, side: Side, sample: &str, sampled: u64, bytes: u64) -> TokenEstimate {
         let Some((encoding, encoder)) = encoding_of(model).and_then(|encoding| Some((encoding, loaded(encoding)?)))
         else {
             return self.by_ratio(model, side, bytes);
@@ -147,13 +147,13 @@ impl Estimator {
         } else {
             scaled(counted, bytes.max(sampled), sampled)
         };
-        Estimate {
+        TokenEstimate {
             tokens,
             method: encoding.method(),
         }
     }
 
-    fn by_ratio(&self, model: &str, side: Side, bytes: u64) -> Estimate {
+    fn by_ratio(&self, model: &str, side: Side, bytes: u64) -> TokenEstimate {
         let learned = self.learned.lock().ratio(model, side);
         let (ratio, method) = match learned {
             // One key's odd texts must not make the holds of all others absurd.
@@ -163,7 +163,7 @@ impl Estimator {
             }
             None => (assumed_ratio(model), Method::Assumed),
         };
-        Estimate {
+        TokenEstimate {
             tokens: bytes.saturating_mul(1_000).div_ceil(u64::from(ratio.max(1))),
             method,
         }
@@ -395,7 +395,7 @@ mod tests {
         let before = estimator.input_tokens_of_bytes("claude-x", 3_400);
         assert_eq!(
             before,
-            Estimate {
+            TokenEstimate {
                 tokens: 1_000,
                 method: Method::Assumed
             }
@@ -403,7 +403,7 @@ mod tests {
         estimator.learn("claude-x", Some((5_000, 1_000)), Some((2_000, 1_000)), 1_000);
         assert_eq!(
             estimator.input_tokens_of_bytes("claude-x", 5_000),
-            Estimate {
+            TokenEstimate {
                 tokens: 1_000,
                 method: Method::Learned
             }

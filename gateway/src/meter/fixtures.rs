@@ -24,12 +24,11 @@ use agentledger_ledger::Usage;
 use super::frames::aws_tests::{aws_event, message};
 use super::tests::places;
 use super::*;
-use crate::base64;
-use crate::config;
-use crate::config::limits::Limits;
+use crate::limits::Limits;
 use crate::plugin::outline::form::form;
 use crate::plugin::outline::outline;
 use crate::plugin::{Billing, Plugin, Plugins, Request, Sender, SocketMessage, Step};
+use crate::{base64, config};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,7 +217,7 @@ fn counts(usage: &Usage) -> Counts {
 
 /// One run of a meter that is shown headers of the answer: what it said, and the bytes it let through.
 fn run_with<'h>(
-    reader: &Arc<Reader>,
+    reader: &Arc<AnswerReader>,
     facts: AnswerFacts<'_>,
     header: &impl Fn(&str) -> Option<&'h str>,
     bytes: &[u8],
@@ -250,7 +249,7 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
         .then(|| asked(plugin, case, &expected, &operation, matched.path_model));
     assert_eq!(call, expected.call, "{name}");
 
-    let reader = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap());
+    let reader = Arc::new(AnswerReader::new(Arc::clone(&plugin.dialect), 128).unwrap());
     if let Ok(messages) = std::fs::read_to_string(case.join("answer.messages")) {
         return compare(&name, &said(plugin, &reader, &operation, &messages), &expected);
     }
@@ -269,7 +268,11 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
         content_type: Some(content_type),
         content_encoding: expected.encoding.as_deref(),
     };
-    let all = Arc::new(Reader::new(Arc::clone(&plugin.dialect), 128).unwrap().reading_all());
+    let all = Arc::new(
+        AnswerReader::new(Arc::clone(&plugin.dialect), 128)
+            .unwrap()
+            .reading_all(),
+    );
     if let Some(lines) = &expected.lines {
         return check_lines(&name, &reader, facts(), &bytes, lines, expected.broken);
     }
@@ -293,7 +296,7 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
 }
 
 /// What a meter reads of the messages that belong to one answer.
-fn said(plugin: &Plugin, reader: &Arc<Reader>, operation: &str, messages: &str) -> Metered {
+fn said(plugin: &Plugin, reader: &Arc<AnswerReader>, operation: &str, messages: &str) -> Metered {
     let mut meter = Meter::of_messages(Arc::clone(reader), Arc::from(operation), &Limits::default());
     for message in messages.lines() {
         let outline = reader.outline(message.as_bytes()).unwrap();
@@ -340,7 +343,7 @@ fn compare(name: &str, whole: &Metered, expected: &Expected) {
 /// Results: each line is an answer, at whatever bytes the chunks end.
 fn check_lines(
     name: &str,
-    reader: &Arc<Reader>,
+    reader: &Arc<AnswerReader>,
     facts: AnswerFacts<'_>,
     bytes: &[u8],
     expected: &BTreeMap<String, ExpectedLine>,

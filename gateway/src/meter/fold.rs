@@ -3,7 +3,7 @@
 
 use agentledger_ledger::{Kind, Usage};
 
-use crate::plugin::dialect::{CountedKind, Reading, ReadingPart};
+use crate::plugin::{CountedKind, Reading, ReadingPart};
 
 /// More units of one kind in one answer than any provider bills: such a reading is refused.
 pub const UNITS_MAX: u64 = 1_000_000_000;

@@ -2,7 +2,7 @@
 
 use super::fold::{Fold, MeteredPart};
 use super::text::Text;
-use crate::plugin::dialect::Reading;
+use crate::plugin::Reading;
 
 /// One line that reports usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

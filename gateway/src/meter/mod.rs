@@ -1,17 +1,15 @@
 //! Reads what an answer used while its bytes pass: framing, folding, estimating. The relay feeds a [`Meter`]; what comes
-//! out is a [`Metered`], and, once the exchange's end is known, a [`Settled`].
+//! out is a [`Metered`], and, once the exchange's end is known, a [`SettledUsage`].
 
 mod answer;
 mod decode;
-pub mod estimate;
-pub mod fold;
+mod estimate;
+mod fold;
 pub mod frames;
-pub mod kept;
-pub mod learn;
-pub mod lines;
-pub mod price;
+mod learn;
+pub mod learned_file;
+mod lines;
 mod reader;
-pub mod reason;
 mod settle;
 mod text;
 
@@ -27,8 +25,9 @@ mod fixtures;
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Metered, Passed, SoundOrText};
-pub use estimate::Estimator;
+pub use estimate::{Estimator, Method};
 pub use fold::MeteredPart;
-pub use reader::Reader;
-pub use settle::{End, Settled, sound_tokens};
+pub use lines::Line;
+pub use reader::AnswerReader;
+pub use settle::{End, SettledUsage, sound_tokens};
 pub use text::Text;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-use crate::plugin::dialect::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
 use crate::plugin::outline::{Outline, OutlineError, Shape, ShapeError, outline};
+use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
 
 /// What every meter of one dialect shares.
-pub struct Reader {
+pub struct AnswerReader {
     dialect: Arc<dyn Dialect>,
     shape: Shape,
     markers: Vec<Finder<'static>>,
@@ -17,9 +17,9 @@ pub struct Reader {
     read_all: bool,
 }
 
-impl Reader {
+impl AnswerReader {
     /// `depth_max`: deepest nesting of an answer's JSON.
-    pub fn new(dialect: Arc<dyn Dialect>, depth_max: u32) -> Result<Reader, ShapeError> {
+    pub fn new(dialect: Arc<dyn Dialect>, depth_max: u32) -> Result<AnswerReader, ShapeError> {
         let info = dialect.info();
         let shape = Shape::compile(&info.answer_paths, &[], &info.text_paths)?;
         let markers = info
@@ -28,7 +28,7 @@ impl Reader {
             .map(|marker| Finder::new(marker.as_bytes()).into_owned())
             .collect();
         let events = info.events.clone();
-        Ok(Reader {
+        Ok(AnswerReader {
             dialect,
             shape,
             markers,
@@ -40,7 +40,7 @@ impl Reader {
 
     /// Gives every frame to the plugin, marked or not: what marked reading is compared with.
     #[must_use]
-    pub fn reading_all(mut self) -> Reader {
+    pub fn reading_all(mut self) -> AnswerReader {
         self.read_all = true;
         self
     }

@@ -1,11 +1,11 @@
 //! From what an answer said, and how it ended, to what is entered: exact where it can be, else completed by estimates.
 
-use agentledger_ledger::{Kind, Usage};
+use agentledger_ledger::{Kind, Outcome, Usage};
 
 use super::answer::Metered;
 use super::estimate::Estimator;
 use super::fold::MeteredPart;
-use super::reason;
+use crate::estimate_reason;
 
 /// Base64 bytes of sound that are one token, on the low side: what is said back is 20 tokens a second
 /// (https://platform.openai.com/docs/guides/realtime-costs), at least 10,667 bytes where it is telephone quality (G.711).
@@ -25,22 +25,39 @@ pub enum End {
     UpstreamFailed,
 }
 
+impl From<End> for Outcome {
+    fn from(end: End) -> Outcome {
+        match end {
+            End::Completed => Outcome::Completed,
+            End::ClientGone => Outcome::ClientGone,
+            End::Cut => Outcome::Cut,
+            End::UpstreamFailed => Outcome::UpstreamFailed,
+        }
+    }
+}
+
 /// The usage that is entered and priced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct SettledUsage {
     /// The answer's own part first; at least one.
     pub parts: Vec<MeteredPart>,
     /// The sum of the parts.
     pub usage: Usage,
     pub reasoning: u64,
-    /// Why the usage is an estimate; `None`: exact. See [`reason`].
+    /// Why the usage is an estimate; `None`: exact. See [`crate::estimate_reason`].
     pub estimate_reason: Option<&'static str>,
 }
 
 impl Metered {
     /// The usage of an answer that ended so. `model` is the one to estimate with; `input_tokens` the estimate of the
     /// request, asked for only where the answer did not say.
-    pub fn settle(&self, end: End, model: &str, input_tokens: impl FnOnce() -> u64, estimator: &Estimator) -> Settled {
+    pub fn settle(
+        &self,
+        end: End,
+        model: &str,
+        input_tokens: impl FnOnce() -> u64,
+        estimator: &Estimator,
+    ) -> SettledUsage {
         let estimate_reason = self.estimate_reason(end);
         let mut parts = self.parts.clone();
         if parts.is_empty() {
@@ -58,7 +75,7 @@ impl Metered {
         }
         let usage = parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage));
         let reasoning = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.reasoning));
-        Settled {
+        SettledUsage {
             parts,
             usage,
             reasoning,
@@ -79,9 +96,9 @@ impl Metered {
         }
         match end {
             End::Completed => self.reason,
-            End::ClientGone => Some(reason::CLIENT_GONE),
-            End::Cut => Some(reason::CUT),
-            End::UpstreamFailed => Some(reason::UPSTREAM_FAILED),
+            End::ClientGone => Some(estimate_reason::CLIENT_GONE),
+            End::Cut => Some(estimate_reason::CUT),
+            End::UpstreamFailed => Some(estimate_reason::UPSTREAM_FAILED),
         }
     }
 }

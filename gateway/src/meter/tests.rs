@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use super::estimate::load_for;
 use super::*;
-use crate::config::limits::Limits;
-use crate::plugin::dialect::{
-    AnswerFrame, Call, CountedKind, Dialect, DialectError, Ending, Info, Reading, ReadingPart, Refusal, Request, Want,
+use crate::limits::Limits;
+use crate::plugin::{
+    AnswerFrame, Call, CountedKind, Dialect, DialectError, DialectRefusal, Ending, Info, Reading, ReadingPart, Request,
+    Want,
 };
 
 /// Reads usage as chat completions, messages and responses write it. Says where it is asked to fail.
@@ -123,7 +124,7 @@ impl Dialect for Fake {
         Ok(Vec::new())
     }
 
-    fn error_body(&self, _: &str, _: &Refusal) -> Result<Vec<u8>, DialectError> {
+    fn error_body(&self, _: &str, _: &DialectRefusal) -> Result<Vec<u8>, DialectError> {
         Ok(Vec::new())
     }
 }
@@ -146,7 +147,7 @@ pub fn sse_facts() -> AnswerFacts<'static> {
 
 /// One run of a meter: what it said, and the bytes it let through.
 pub fn run(
-    reader: &Arc<Reader>,
+    reader: &Arc<AnswerReader>,
     facts: AnswerFacts<'_>,
     limits: &Limits,
     bytes: &[u8],
@@ -170,8 +171,8 @@ pub fn run(
     (metered, out)
 }
 
-fn fake_reader() -> Arc<Reader> {
-    Arc::new(Reader::new(Arc::new(Fake::new()), 128).unwrap())
+fn fake_reader() -> Arc<AnswerReader> {
+    Arc::new(AnswerReader::new(Arc::new(Fake::new()), 128).unwrap())
 }
 
 fn metered(facts: AnswerFacts<'_>, bytes: &[u8]) -> Metered {
@@ -219,7 +220,7 @@ fn a_usage_only_frame_is_read_and_hidden_at_every_split() {
 #[test]
 fn frames_without_marks_do_not_reach_the_plugin() {
     let fake = Arc::new(Fake::new());
-    let reader = Arc::new(Reader::new(Arc::clone(&fake) as Arc<dyn Dialect>, 128).unwrap());
+    let reader = Arc::new(AnswerReader::new(Arc::clone(&fake) as Arc<dyn Dialect>, 128).unwrap());
     let stream = format!("{}{USAGE}{DONE}", DELTA.repeat(100));
     run(&reader, sse_facts(), &Limits::default(), stream.as_bytes(), &[]);
     assert_eq!(fake.reads.swap(0, Ordering::Relaxed), 2, "the first and the marked one");
@@ -266,14 +267,14 @@ fn a_last_event_without_its_blank_line_is_exact() {
 fn a_stream_that_ends_after_text_is_not_exact() {
     let stream = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\nevent: delta\ndata: {\"delta\":{\"text\":\"a text of some length, forty bytes or so\"}}\n\n";
     let metered = metered(sse_facts(), stream.as_bytes());
-    assert_eq!(metered.reason, Some(reason::INCOMPLETE));
+    assert_eq!(metered.reason, Some(estimate_reason::INCOMPLETE));
     let settled = metered.settle(
         End::ClientGone,
         "claude",
         || panic!("the input is known"),
         &Estimator::new(1),
     );
-    assert_eq!(settled.estimate_reason, Some(reason::CLIENT_GONE));
+    assert_eq!(settled.estimate_reason, Some(estimate_reason::CLIENT_GONE));
     assert_eq!(settled.usage.get(Kind::Input), 5);
     assert_eq!(settled.usage.get(Kind::Output), 12, "from the text");
 }
@@ -294,10 +295,10 @@ fn a_stream_without_usage_is_estimated_in_both_directions() {
     let metered = metered(sse_facts(), format!("{}{DONE}", DELTA.repeat(10)).as_bytes());
     assert_eq!(
         (metered.reason, metered.usage.is_zero()),
-        (Some(reason::NO_USAGE), true)
+        (Some(estimate_reason::NO_USAGE), true)
     );
     let settled = metered.settle(End::Completed, "gpt-4o", || 21, &Estimator::new(1 << 10));
-    assert_eq!(settled.estimate_reason, Some(reason::NO_USAGE));
+    assert_eq!(settled.estimate_reason, Some(estimate_reason::NO_USAGE));
     assert_eq!(settled.usage.get(Kind::Input), 21);
     assert!((20..=40).contains(&settled.usage.get(Kind::Output)), "{settled:?}");
 }
@@ -325,7 +326,7 @@ fn whole_answers_are_read_at_their_end() {
     let (metered, out) = run(&reader, facts("application/json"), &small, body, &[10]);
     assert_eq!(
         (metered.reason, out.as_slice()),
-        (Some(reason::UNREADABLE), body.as_slice())
+        (Some(estimate_reason::UNREADABLE), body.as_slice())
     );
 }
 
@@ -341,12 +342,16 @@ fn what_cannot_be_read_passes_and_says_so() {
         ("audio/mpeg", "{}"),
     ] {
         let metered = metered(facts(content_type), body.as_bytes());
-        assert_eq!(metered.reason, Some(reason::UNREADABLE), "{content_type} {body}");
+        assert_eq!(
+            metered.reason,
+            Some(estimate_reason::UNREADABLE),
+            "{content_type} {body}"
+        );
     }
     let deep = format!("{}{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
     assert_eq!(
         metered(facts("application/json"), deep.as_bytes()).reason,
-        Some(reason::UNREADABLE)
+        Some(estimate_reason::UNREADABLE)
     );
 }
 
@@ -394,11 +399,14 @@ fn a_failing_plugin_costs_one_reading() {
         "a later reading has it all"
     );
     let last = metered(sse_facts(), format!("{DELTA}{USAGE}{trap}").as_bytes());
-    assert_eq!((units(&last), last.reason), ((7, 9), Some(reason::PLUGIN_FAILED)));
+    assert_eq!(
+        (units(&last), last.reason),
+        ((7, 9), Some(estimate_reason::PLUGIN_FAILED))
+    );
     let absurd = USAGE.replace(":9}", ":99999999999}");
     assert_eq!(
         metered(sse_facts(), absurd.as_bytes()).reason,
-        Some(reason::CONTRADICTORY_USAGE)
+        Some(estimate_reason::CONTRADICTORY_USAGE)
     );
 }
 
@@ -427,7 +435,10 @@ fn encoded_answers_are_read_from_a_copy() {
             ..sse_facts()
         };
         let (metered, out) = run(&reader, facts, &Limits::default(), bytes, &[]);
-        assert_eq!((metered.reason, out.as_slice()), (Some(reason::ENCODED), bytes));
+        assert_eq!(
+            (metered.reason, out.as_slice()),
+            (Some(estimate_reason::ENCODED), bytes)
+        );
     }
 }
 
@@ -506,7 +517,7 @@ fn recorded_streams_are_read_the_same_at_every_split() {
     assert!(streams.len() >= 20, "{} streams found", streams.len());
     let (marked, full) = (
         fake_reader(),
-        Arc::new(Reader::new(Arc::new(Fake::new()), 128).unwrap().reading_all()),
+        Arc::new(AnswerReader::new(Arc::new(Fake::new()), 128).unwrap().reading_all()),
     );
     for (path, bytes) in streams {
         let (whole, out) = run(&marked, sse_facts(), &Limits::default(), &bytes, &[]);
@@ -553,6 +564,6 @@ fn an_answer_in_messages_is_estimated_by_its_text_and_its_sound() {
         (1..10).contains(&cut.usage.get(Kind::Output)),
         "sound is no text: {cut:?}"
     );
-    assert_eq!(cut.estimate_reason, Some(reason::CUT));
+    assert_eq!(cut.estimate_reason, Some(estimate_reason::CUT));
     assert_eq!(metered.model.as_deref(), Some("m"));
 }

@@ -4,8 +4,9 @@
 use agentledger_ledger::Kind;
 
 use super::dialect::{
-    AnswerFrame, Billing, CacheWrites, Call, CountedKind, EditPoint, Ending, Info, Link, Meaning, Media, Medium,
-    Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
+    AnswerFrame, Billing, Call, CountedKind, DialectRefusal, EditPoint, Ending, Info, Link, Meaning, Media, Medium,
+    Problem, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender, SocketMessage,
+    Step, Want,
 };
 use super::host::bindings::agentledger::plugin::types as wit;
 
@@ -211,10 +212,10 @@ pub(super) fn call(call: wit::Call, info: &Info) -> Result<Call, String> {
         choices: call.choices.max(1),
         service_tier: short_option(call.service_tier)?,
         cache_writes: match call.cache_writes {
-            wit::CacheWrites::None => CacheWrites::None,
-            wit::CacheWrites::FiveMinutes => CacheWrites::FiveMinutes,
-            wit::CacheWrites::OneHour => CacheWrites::OneHour,
-            wit::CacheWrites::Unasked(tokens) => CacheWrites::Unasked(tokens),
+            wit::CacheWrites::None => RequestedCacheWrites::None,
+            wit::CacheWrites::FiveMinutes => RequestedCacheWrites::FiveMinutes,
+            wit::CacheWrites::OneHour => RequestedCacheWrites::OneHour,
+            wit::CacheWrites::Unasked(tokens) => RequestedCacheWrites::Unasked(tokens),
         },
         input_kinds: kinds(call.input_kinds)?,
         output_kinds: kinds(call.output_kinds)?,
@@ -384,7 +385,7 @@ pub(super) fn ending(ending: Ending) -> wit::Ending {
     }
 }
 
-pub(super) fn refusal(refusal: &Refusal) -> wit::Refusal<'_> {
+pub(super) fn refusal(refusal: &DialectRefusal) -> wit::Refusal<'_> {
     wit::Refusal {
         status: refusal.status,
         code: &refusal.code,

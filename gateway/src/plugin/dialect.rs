@@ -107,7 +107,7 @@ pub enum EditPoint {
 
 /// Whether the prompt may be written to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheWrites {
+pub enum RequestedCacheWrites {
     #[default]
     None,
     FiveMinutes,
@@ -124,7 +124,7 @@ pub struct Call {
     pub choices: u32,
     pub service_tier: Option<String>,
     pub edits: Vec<EditPoint>,
-    pub cache_writes: CacheWrites,
+    pub cache_writes: RequestedCacheWrites,
     pub input_kinds: Vec<Kind>,
     pub output_kinds: Vec<Kind>,
     pub media_bytes_per_token: Option<u32>,
@@ -188,7 +188,7 @@ pub enum Ending {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct DialectRefusal {
     pub status: u16,
     pub code: String,
     /// JSON text of the `error` object.
@@ -262,7 +262,7 @@ pub trait Dialect: Send + Sync {
         response_id: Option<&str>,
     ) -> Result<Vec<u8>, DialectError>;
     /// The body of a refusal in this dialect.
-    fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError>;
+    fn error_body(&self, operation: &str, refusal: &DialectRefusal) -> Result<Vec<u8>, DialectError>;
     /// `Ok(None)`: the message concerns no answer.
     fn meaning_of(&self, _message: &SocketMessage<'_>) -> Result<Option<Meaning>, DialectError> {
         Ok(None)

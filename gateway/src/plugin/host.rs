@@ -8,12 +8,11 @@ use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
 
-use super::LoadError;
-use super::convert;
 use super::dialect::{
-    AnswerFrame, Call, Dialect, DialectError, Ending, Info, Meaning, Reading, Refusal, Request, SocketMessage,
+    AnswerFrame, Call, Dialect, DialectError, DialectRefusal, Ending, Info, Meaning, Reading, Request, SocketMessage,
 };
 use super::engine::{TICK, engine};
+use super::{LoadError, convert};
 
 pub(super) mod bindings {
     // What a call hands over is copied into the plugin's memory anyway: it is borrowed until then.
@@ -191,7 +190,7 @@ impl Dialect for Host {
         self.call(|provider, store| provider.call_terminal(store, operation, ending, message, response_id))
     }
 
-    fn error_body(&self, operation: &str, refusal: &Refusal) -> Result<Vec<u8>, DialectError> {
+    fn error_body(&self, operation: &str, refusal: &DialectRefusal) -> Result<Vec<u8>, DialectError> {
         let refusal = convert::refusal(refusal);
         self.call(|provider, store| provider.call_error_body(store, operation, refusal))
     }

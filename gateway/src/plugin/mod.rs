@@ -2,7 +2,7 @@
 
 mod cache;
 mod convert;
-pub mod dialect;
+mod dialect;
 mod engine;
 mod host;
 pub mod outline;
@@ -10,9 +10,9 @@ mod registry;
 mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, CacheWrites, Call, CountedKind, Dialect, DialectError, EditPoint, Ending, Info, Meaning,
-    Media, Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Refusal, Request, Route, Sender,
-    SocketMessage, Step, Want,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS, Info,
+    Meaning, Media, Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites,
+    Route, Sender, SocketMessage, Step, Want,
 };
 pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};

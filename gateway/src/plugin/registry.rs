@@ -16,7 +16,8 @@ use super::engine;
 use super::host::{Caps, Host};
 use super::outline::{Outline, Shape, ShapeError};
 use super::routes::{RouteError, RouteTable};
-use crate::config::{self, Limits};
+use crate::config;
+use crate::limits::Limits;
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 

@@ -3,7 +3,8 @@
 use agentledger_ledger::Kind;
 
 use super::*;
-use crate::config::{self, Limits};
+use crate::config;
+use crate::limits::Limits;
 use outline::outline;
 
 pub(super) fn built_in() -> Plugins {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::event::Event;
 use super::facts::{Balances, CallFacts};
 use super::set::{Phase, PolicySet};
-use super::verdict::{AskedAlert, Verdict};
+use super::verdict::{RequestedAlert, Verdict};
 use super::vm::{Answer, Health, Vm};
 
 /// Why a policy failed, as a metric's label.
@@ -165,16 +165,24 @@ impl Engine {
 
     /// Tells all policies of a settled entry: the alerts they ask for. Failures are counted and given for the log; they
     /// change nothing else.
-    pub fn settled(&self, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
-        self.told(Phase::Settled, |vm| vm.settled(entry, balances))
+    pub fn settled(
+        &self,
+        entry: &Arc<Entry>,
+        balances: &Arc<dyn Balances>,
+    ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
+        self.collect_alerts(Phase::Settled, |vm| vm.settled(entry, balances))
     }
 
     /// Tells all policies of something that happened outside a request's decision: the alerts they ask for.
-    pub fn alert(&self, event: Event, balances: &Arc<dyn Balances>) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
-        self.told(Phase::Alert, |vm| vm.alert(event, balances))
+    pub fn alert(&self, event: Event, balances: &Arc<dyn Balances>) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
+        self.collect_alerts(Phase::Alert, |vm| vm.alert(event, balances))
     }
 
-    fn told(&self, phase: Phase, tell: impl FnOnce(&Vm) -> Answer) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+    fn collect_alerts(
+        &self,
+        phase: Phase,
+        tell: impl FnOnce(&Vm) -> Answer,
+    ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
         let set = self.set.load();
         if !set.has(phase) {
             return (Vec::new(), Vec::new());

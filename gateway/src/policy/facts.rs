@@ -49,7 +49,7 @@ pub struct CallFacts<'a> {
     /// The request's path as the client sent it, without its query.
     pub path: &'a str,
     pub tags: &'a BTreeMap<Name, Name>,
-    pub estimate: Estimate,
+    pub estimate: CostEstimate,
     /// `None` for a call without a session.
     pub history: Option<History>,
     /// The model has a price of its own: the estimate stands on no stand-in.
@@ -60,7 +60,7 @@ pub struct CallFacts<'a> {
 
 /// What the request is expected to take, as its hold will be sized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Estimate {
+pub struct CostEstimate {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub usd: Usd,
@@ -104,7 +104,7 @@ struct Buffers {
     tags: Vec<(Name, Name)>,
     stream: bool,
     max_output: Option<u64>,
-    estimate: Estimate,
+    estimate: CostEstimate,
     history: Option<History>,
     priced: bool,
     free: bool,

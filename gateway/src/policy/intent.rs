@@ -1,5 +1,5 @@
 //! The native end of the intents: each field is checked here, once, with an error that names intent and field.
-//! What passes the checks is gathered in [`Asked`] and merged into the Verdict after the policy has returned.
+//! What passes the checks is gathered in [`IntentCollector`] and merged into the Verdict after the policy has returned.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,8 +17,8 @@ use super::read::{
 };
 use super::set::Phase;
 use super::terms::{Term, read_budget, read_parallel, read_rate};
-use super::verdict::{self, AskedAlert, AskedBound, Binding, Deny, Route, Severity, Verdict, When};
-use crate::config::Unpriced;
+use super::verdict::{self, Binding, Deny, RequestedAlert, RequestedBound, Route, Severity, Verdict, When};
+use crate::price::Unpriced;
 use crate::rates::{Parallel, Rate};
 
 /// Intents that one policy may ask for on one call.
@@ -57,16 +57,16 @@ const HEADERS_REFUSED: [&str; 11] = [
 pub(super) enum Intent {
     Allow,
     Deny(Deny),
-    Bound(AskedBound),
-    Rate(verdict::Asked<Rate>),
-    Parallel(verdict::Asked<Parallel>),
+    Bound(RequestedBound),
+    Rate(verdict::Requested<Rate>),
+    Parallel(verdict::Requested<Parallel>),
     Clamp(u64),
-    Route(verdict::Asked<Route>),
+    Route(verdict::Requested<Route>),
     Delay(Duration),
     Tag(Name, Name),
     Header(String, String),
-    Alert(AskedAlert),
-    Unpriced(verdict::Asked<Unpriced>),
+    Alert(RequestedAlert),
+    Unpriced(verdict::Requested<Unpriced>),
     Bind(Binding),
 }
 
@@ -103,7 +103,7 @@ impl Intent {
 
 /// What the policy that is running has asked for so far, and its name.
 #[derive(Default)]
-pub(super) struct Asked {
+pub(super) struct IntentCollector {
     intents: Vec<Intent>,
     /// The policy, and in which phase it runs.
     running: Option<(Name, Phase)>,
@@ -114,7 +114,7 @@ pub(super) struct Asked {
     run: usize,
 }
 
-impl Asked {
+impl IntentCollector {
     /// Forgets all of the run before and begins another.
     pub fn begin(&mut self, policy: &Name, phase: Phase) {
         self.intents.clear();
@@ -171,7 +171,7 @@ impl Asked {
     /// Moves what was asked into the verdict. A deny is the policy's last word, whatever stood beside it.
     pub fn merge_into(&mut self, verdict: &mut Verdict) {
         if let (Some((policy, _)), false) = (&self.running, self.intents.is_empty()) {
-            verdict.spoke.push(Name::clone(policy));
+            verdict.policies_applied.push(Name::clone(policy));
         }
         for intent in self.intents.drain(..) {
             match intent {
@@ -279,8 +279,8 @@ fn read_route(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> 
             _ => return Err(wrong(at, "route.when", "must be always or over_budget")),
         },
     };
-    Ok(Intent::Route(verdict::Asked {
-        asked: Route { alternatives, when },
+    Ok(Intent::Route(verdict::Requested {
+        requested: Route { alternatives, when },
         policy,
     }))
 }
@@ -352,7 +352,7 @@ fn read_alert(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> 
     }
     details.sort();
     let about = people_text(at, "alert.about", &field(fields, "about")?, TAG_VALUE_BYTES_MAX)?;
-    Ok(Intent::Alert(AskedAlert {
+    Ok(Intent::Alert(RequestedAlert {
         kind,
         severity,
         message,
@@ -384,7 +384,7 @@ fn read_unpriced(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaErro
         price.ok_or_else(|| wrong(at, name, "is no price: write 2.5, in USD for a million tokens"))
     };
     let (input, output) = (field(fields, "input")?, field(fields, "output")?);
-    let asked = match field(fields, "as")? {
+    let requested = match field(fields, "as")? {
         Value::Nil => Unpriced::Price {
             input: price("unpriced.input", input)?,
             output: price("unpriced.output", output)?,
@@ -399,7 +399,7 @@ fn read_unpriced(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaErro
             _ => return Err(wrong(at, "unpriced.as", "must be refuse, dearest or free")),
         },
     };
-    Ok(Intent::Unpriced(verdict::Asked { asked, policy }))
+    Ok(Intent::Unpriced(verdict::Requested { requested, policy }))
 }
 
 /// Tenant, zone, agent, session, user and task.
@@ -431,17 +431,21 @@ fn read_bind(shared: &Shared, fields: &BindFields) -> Result<Binding, LuaError> 
 
 /// The table of native functions that the prelude calls with the fields of each intent: those that every request may ask
 /// for get their fields one by one, the others their table.
-pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<Table, LuaError> {
+pub(super) fn host_table(
+    lua: &Lua,
+    shared: &Rc<Shared>,
+    collector: &Rc<RefCell<IntentCollector>>,
+) -> Result<Table, LuaError> {
     let host = lua.create_table()?;
-    add_limits(lua, &host, shared, asked)?;
-    let to = Rc::clone(asked);
+    add_limits(lua, &host, shared, collector)?;
+    let to = Rc::clone(collector);
     let deny = lua.create_function(move |_, fields: DenyFields| {
-        let mut asked = to.borrow_mut();
-        let deny = read_deny(asked.policy()?, &fields)?;
-        asked.add(intent(fields.0), Intent::Deny(deny))
+        let mut collector = to.borrow_mut();
+        let deny = read_deny(collector.policy()?, &fields)?;
+        collector.add(intent(fields.0), Intent::Deny(deny))
     })?;
     host.raw_set("deny", deny)?;
-    let to = Rc::clone(asked);
+    let to = Rc::clone(collector);
     let clamp = lua.create_function(move |_, (at, max_output): (i64, Value)| {
         let at = intent(at);
         let max_output = whole_number(at, "clamp.max_output", &max_output, 1.0, f64::from(u32::MAX))?;
@@ -450,23 +454,23 @@ pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Aske
         to.borrow_mut().add(at, Intent::Clamp(max_output as u64))
     })?;
     host.raw_set("clamp", clamp)?;
-    let to = Rc::clone(asked);
+    let to = Rc::clone(collector);
     let header = lua.create_function(move |_, (at, name, value): (i64, Value, Value)| {
         let at = intent(at);
         to.borrow_mut().add(at, read_header(at, &name, &value)?)
     })?;
     host.raw_set("header", header)?;
-    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    let (to, facts) = (Rc::clone(collector), Rc::clone(shared));
     let bind = lua.create_function(move |_, fields: BindFields| {
         let binding = read_bind(&facts, &fields)?;
         to.borrow_mut().add(intent(fields.0), Intent::Bind(binding))
     })?;
     host.raw_set("bind", bind)?;
-    let to = Rc::clone(asked);
+    let to = Rc::clone(collector);
     let allow = lua.create_function(move |_, at: i64| to.borrow_mut().add(intent(at), Intent::Allow))?;
     host.raw_set("allow", allow)?;
-    type Reader = fn(At, Name, &Table) -> Result<Intent, LuaError>;
-    let readers: [(&str, Reader); 5] = [
+    type IntentReader = fn(At, Name, &Table) -> Result<Intent, LuaError>;
+    let readers: [(&str, IntentReader); 5] = [
         ("route", read_route),
         ("delay", |at, _, fields| read_delay(at, fields)),
         ("tag", |at, _, fields| read_tag(at, fields)),
@@ -474,11 +478,11 @@ pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Aske
         ("unpriced", read_unpriced),
     ];
     for (name, read) in readers {
-        let to = Rc::clone(asked);
+        let to = Rc::clone(collector);
         let function = lua.create_function(move |_, (at, fields): (i64, Table)| {
-            let mut asked = to.borrow_mut();
-            let intent_read = read(intent(at), asked.policy()?, &fields)?;
-            asked.add(intent(at), intent_read)
+            let mut collector = to.borrow_mut();
+            let intent_read = read(intent(at), collector.policy()?, &fields)?;
+            collector.add(intent(at), intent_read)
         })?;
         host.raw_set(name, function)?;
     }
@@ -486,41 +490,46 @@ pub(super) fn host_table(lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Aske
 }
 
 /// Budgets, rates and parallel limits: written out, or noted by `limits(…):on(account)`.
-fn add_limits(lua: &Lua, host: &Table, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<(), LuaError> {
-    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+fn add_limits(
+    lua: &Lua,
+    host: &Table,
+    shared: &Rc<Shared>,
+    collector: &Rc<RefCell<IntentCollector>>,
+) -> Result<(), LuaError> {
+    let (to, facts) = (Rc::clone(collector), Rc::clone(shared));
     type Fields = (i64, Value, Value, Value, Value, Value, Value, Value);
     let budget = lua.create_function(move |_, fields: Fields| {
         let (at, account, window, limit, unit, soft, action, zone) = fields;
-        let (at, mut asked) = (intent(at), to.borrow_mut());
+        let (at, mut collector) = (intent(at), to.borrow_mut());
         let term = read_budget(&facts.zones, at, &(window, limit, unit, soft, action, zone))?;
         let account = facts.account(at, "budget.account", &account)?;
-        let bound = term.on(at, account, &facts, &asked.policy()?)?;
-        asked.add(at, bound)
+        let bound = term.on(at, account, &facts, &collector.policy()?)?;
+        collector.add(at, bound)
     })?;
     host.raw_set("budget", budget)?;
-    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    let (to, facts) = (Rc::clone(collector), Rc::clone(shared));
     let rate = lua.create_function(move |_, fields: (i64, Value, Value, Value, Value)| {
         let (at, account, per, limit, unit) = fields;
-        let (at, mut asked) = (intent(at), to.borrow_mut());
+        let (at, mut collector) = (intent(at), to.borrow_mut());
         let account = facts.account(at, "rate.account", &account)?;
-        let rate = read_rate(at, &per, &limit, &unit)?.on(at, account, &facts, &asked.policy()?)?;
-        asked.add(at, rate)
+        let rate = read_rate(at, &per, &limit, &unit)?.on(at, account, &facts, &collector.policy()?)?;
+        collector.add(at, rate)
     })?;
     host.raw_set("rate", rate)?;
-    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    let (to, facts) = (Rc::clone(collector), Rc::clone(shared));
     let parallel = lua.create_function(move |_, (at, account, limit): (i64, Value, Value)| {
-        let (at, mut asked) = (intent(at), to.borrow_mut());
+        let (at, mut collector) = (intent(at), to.borrow_mut());
         let account = facts.account(at, "parallel.account", &account)?;
         let term = read_parallel(at, "parallel.limit", &limit)?;
-        let parallel = term.on(at, account, &facts, &asked.policy()?)?;
-        asked.add(at, parallel)
+        let parallel = term.on(at, account, &facts, &collector.policy()?)?;
+        collector.add(at, parallel)
     })?;
     host.raw_set("parallel", parallel)?;
-    let (to, facts) = (Rc::clone(asked), Rc::clone(shared));
+    let (to, facts) = (Rc::clone(collector), Rc::clone(shared));
     let noted = lua.create_function(move |_, (at, on): (i64, Value)| {
-        let mut asked = to.borrow_mut();
+        let mut collector = to.borrow_mut();
         let noted = if let Value::LightUserData(number) = on {
-            asked.noted(number)
+            collector.noted(number)
         } else {
             None
         };
@@ -529,10 +538,10 @@ fn add_limits(lua: &Lua, host: &Table, shared: &Rc<Shared>, asked: &Rc<RefCell<A
                 "intent {at} is none: it is a fact, a list of limits without an account, or of another call"
             )));
         };
-        let (at, policy) = (intent(at), asked.policy()?);
+        let (at, policy) = (intent(at), collector.policy()?);
         for term in terms.iter() {
             let limit = term.on(at, Name::clone(&account), &facts, &policy)?;
-            asked.add(at, limit)?;
+            collector.add(at, limit)?;
         }
         Ok(())
     })?;

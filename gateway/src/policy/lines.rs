@@ -2,8 +2,8 @@
 
 use agentledger_ledger::{Limit, Mode, Unit, Usd};
 
-use super::verdict::{AskedAlert, AskedBound, Binding, Route, Verdict, When};
-use crate::config::Unpriced;
+use super::verdict::{Binding, RequestedAlert, RequestedBound, Route, Verdict, When};
+use crate::price::Unpriced;
 
 impl Verdict {
     /// One line for each thing that was asked for, in a fixed order; those of policies in shadow begin with `~`.
@@ -18,7 +18,7 @@ impl Verdict {
         lines.extend(binding_line(&self.binding));
         lines.extend(self.bounds.iter().map(bound_line));
         lines.extend(self.rates.iter().map(|rate| {
-            let rate = &rate.asked;
+            let rate = &rate.requested;
             format!(
                 "rate {} {} {}/{}",
                 rate.account,
@@ -28,13 +28,13 @@ impl Verdict {
             )
         }));
         let parallel = self.parallel.iter();
-        lines.extend(parallel.map(|limit| format!("parallel {} {}", limit.asked.account, limit.asked.limit)));
+        lines.extend(parallel.map(|limit| format!("parallel {} {}", limit.requested.account, limit.requested.limit)));
         lines.extend(self.clamp.map(|most| format!("clamp {most}")));
-        lines.extend(self.routes.iter().map(|route| route_line(&route.asked)));
+        lines.extend(self.routes.iter().map(|route| route_line(&route.requested)));
         if !self.delay.is_zero() {
             lines.push(format!("delay {} s", self.delay.as_secs_f64()));
         }
-        lines.extend(self.unpriced.iter().map(|unpriced| match unpriced.asked {
+        lines.extend(self.unpriced.iter().map(|unpriced| match unpriced.requested {
             Unpriced::Refuse => "unpriced refuse".to_owned(),
             Unpriced::Dearest => "unpriced dearest".to_owned(),
             Unpriced::Free => "unpriced free".to_owned(),
@@ -56,9 +56,9 @@ impl Verdict {
     }
 }
 
-fn bound_line(asked: &AskedBound) -> String {
-    let bound = &asked.bound;
-    let action = match (bound.mode(), asked.clamps) {
+fn bound_line(requested: &RequestedBound) -> String {
+    let bound = &requested.bound;
+    let action = match (bound.mode(), requested.clamps) {
         (Mode::Hard, true) => "clamp",
         (Mode::Hard, false) => "block",
         (Mode::Watch, _) => "warn",
@@ -70,7 +70,7 @@ fn bound_line(asked: &AskedBound) -> String {
         amount(bound.limit()),
         bound.unit().name()
     );
-    let soft: Vec<String> = asked
+    let soft: Vec<String> = requested
         .soft
         .as_slice()
         .iter()
@@ -100,7 +100,7 @@ fn route_line(route: &Route) -> String {
     format!("route {when} {}", route.alternatives.join(", "))
 }
 
-pub(super) fn alert_line(alert: &AskedAlert) -> String {
+pub(super) fn alert_line(alert: &RequestedAlert) -> String {
     format!("alert {} {}: {}", alert.severity.name(), alert.kind, alert.message)
 }
 

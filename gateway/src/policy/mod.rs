@@ -37,11 +37,11 @@ mod tests;
 pub use account::check_account;
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::{Event, Fact};
-pub use facts::{Balances, CallFacts, Estimate, NoBalances};
+pub use facts::{Balances, CallFacts, CostEstimate, NoBalances};
 pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
 pub use history::History;
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};
 pub use verdict::{
-    Asked, AskedAlert, AskedBound, Binding, Deny, Read, Route, Severity, Shadow, Thresholds, Verdict, When,
+    Binding, Deny, Read, Requested, RequestedAlert, RequestedBound, Route, Severity, Shadow, Thresholds, Verdict, When,
 };

@@ -12,7 +12,7 @@ use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, Table, UserData, UserD
 use super::choose::{Choices, Choose, Globs, Values};
 use super::facts::Shared;
 use super::glob::GlobSet;
-use super::intent::Asked;
+use super::intent::IntentCollector;
 use super::terms::{Limits, Term};
 
 /// Values that a setup may prepare.
@@ -40,7 +40,7 @@ pub(super) struct Prepared {
 }
 
 /// Reads values, each table and object once, however often it is referred to.
-struct Reader {
+struct ValueReader {
     nodes: Vec<Node>,
     known: HashMap<usize, usize>,
     waiting: Vec<(usize, Value)>,
@@ -48,7 +48,7 @@ struct Reader {
 
 impl Prepared {
     pub fn read(value: &Value) -> Result<Prepared, String> {
-        let mut reader = Reader {
+        let mut reader = ValueReader {
             nodes: Vec::new(),
             known: HashMap::new(),
             waiting: Vec::new(),
@@ -67,12 +67,17 @@ impl Prepared {
 
     /// The value in a VM, its tables read-only. What a `choose` chooses from is made once it is chosen: a thread that takes
     /// over a set with ten thousand rules has no time to make them all.
-    pub fn build(&self, lua: &Lua, shared: &Rc<Shared>, asked: &Rc<RefCell<Asked>>) -> Result<Value, LuaError> {
+    pub fn build(
+        &self,
+        lua: &Lua,
+        shared: &Rc<Shared>,
+        collector: &Rc<RefCell<IntentCollector>>,
+    ) -> Result<Value, LuaError> {
         let built = Rc::new(Built {
             nodes: Arc::clone(&self.nodes),
             made: RefCell::default(),
             shared: Rc::clone(shared),
-            asked: Rc::clone(asked),
+            collector: Rc::clone(collector),
         });
         built.value(lua, 0)
     }
@@ -83,7 +88,7 @@ pub(super) struct Built {
     nodes: Arc<[Node]>,
     made: RefCell<HashMap<usize, Value>>,
     shared: Rc<Shared>,
-    asked: Rc<RefCell<Asked>>,
+    collector: Rc<RefCell<IntentCollector>>,
 }
 
 impl Built {
@@ -132,7 +137,7 @@ impl Built {
             Some(Node::Limits(terms)) => Value::UserData(lua.create_userdata(Limits {
                 terms: Arc::clone(terms),
                 shared: Rc::clone(&self.shared),
-                asked: Rc::clone(&self.asked),
+                collector: Rc::clone(&self.collector),
             })?),
             Some(Node::Choose(choices, numbers)) => Value::UserData(lua.create_userdata(Choose {
                 choices: choices.clone(),
@@ -142,7 +147,7 @@ impl Built {
     }
 }
 
-impl Reader {
+impl ValueReader {
     /// The number of a value; one that is new is read later, so that depth costs no stack.
     fn number(&mut self, value: Value) -> Result<usize, String> {
         let address = match &value {

@@ -3,8 +3,9 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::timer::Timer;
 use mlua::{Error as LuaError, Lua, LuaOptions, StdLib, VmState};
 
 /// The base functions that stay. What is absent: `print` (I/O), `load`, `loadstring`, `require` (code from elsewhere),
@@ -47,7 +48,7 @@ const INTERRUPTS_PER_LOOK: u32 = 16;
 /// Measures one run of Lua code and remembers that it was late: once late, every later interrupt raises too, or a
 /// `pcall` in a loop would swallow the first.
 pub(super) struct Stopwatch {
-    started: Cell<Instant>,
+    started: Cell<Timer>,
     deadline: Cell<Duration>,
     interrupts: Cell<u32>,
     /// CPU time of the thread when the grace was over, where the machine tells it.
@@ -58,7 +59,7 @@ pub(super) struct Stopwatch {
 impl Stopwatch {
     fn new() -> Stopwatch {
         Stopwatch {
-            started: Cell::new(Instant::now()),
+            started: Cell::new(Timer::start()),
             deadline: Cell::new(Duration::MAX),
             interrupts: Cell::new(0),
             cpu_after_grace: Cell::new(None),
@@ -67,7 +68,7 @@ impl Stopwatch {
     }
 
     pub fn start(&self, deadline: Duration) {
-        self.started.set(Instant::now());
+        self.started.set(Timer::start());
         self.deadline.set(deadline);
         self.interrupts.set(0);
         self.cpu_after_grace.set(None);

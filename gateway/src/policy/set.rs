@@ -15,7 +15,7 @@ use super::engine::PolicyFailure;
 use super::glob::{BadGlob, GlobSet};
 use super::prepared::Prepared;
 use super::schema::Schema;
-use super::vm::{Bench, Loaded, Vm};
+use super::vm::{Bench, LoadedPolicy, Vm};
 
 /// One policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Phase {
 pub(super) struct Compiled {
     pub name: Name,
     /// `name@version`.
-    pub spoken: Name,
+    pub versioned_name: Name,
     pub origin: String,
     pub priority: i64,
     pub bytecode: Vec<u8>,
@@ -195,8 +195,8 @@ impl PolicySet {
     /// `name@version` in the order in which they run, sleeping ones included, those in shadow with a leading `~`.
     pub fn names(&self) -> Vec<Name> {
         let name = |policy: &Compiled| match policy.shadow {
-            true => Name::from(format!("~{}", policy.spoken)),
-            false => Name::clone(&policy.spoken),
+            true => Name::from(format!("~{}", policy.versioned_name)),
+            false => Name::clone(&policy.versioned_name),
         };
         self.policies.iter().map(name).collect()
     }
@@ -213,7 +213,7 @@ impl PolicySet {
         let mut hasher = blake3::Hasher::new();
         for policy in &self.policies {
             let mode: &[u8] = if policy.shadow { b"shadow" } else { b"enforce" };
-            for part in [policy.spoken.as_bytes(), &policy.bytecode, &policy.conf, mode] {
+            for part in [policy.versioned_name.as_bytes(), &policy.bytecode, &policy.conf, mode] {
                 hasher.update(&part.len().to_le_bytes());
                 hasher.update(part);
             }
@@ -265,7 +265,7 @@ fn compile(
         .map_err(|error| at(syntax_message(&error)))?;
     let bench = Bench::new(options, globs).map_err(|error| at(error.to_string()))?;
     let loaded = bench.load(&source.origin, &bytecode).map_err(at)?;
-    let head = Head::read(&loaded).map_err(|(key, message)| vec![at_key(source, &key, message)])?;
+    let head = PolicyHeader::read(&loaded).map_err(|(key, message)| vec![at_key(source, &key, message)])?;
     let schema = match loaded.table.raw_get::<Value>("schema") {
         Ok(schema) => Schema::read(&bench.lua, schema).map_err(|(key, message)| vec![at_key(source, &key, message)])?,
         Err(error) => return Err(at(error.to_string())),
@@ -307,7 +307,7 @@ fn compile(
         return Err(at(format!("the policy has none of the phases {names}")));
     }
     Ok(Compiled {
-        spoken: format!("{}@{}", head.name, head.version).into(),
+        versioned_name: format!("{}@{}", head.name, head.version).into(),
         name: head.name.into(),
         origin: source.origin.clone(),
         priority: head.priority,
@@ -319,7 +319,7 @@ fn compile(
     })
 }
 
-struct Head {
+struct PolicyHeader {
     name: String,
     version: String,
     priority: i64,
@@ -330,8 +330,8 @@ struct Head {
 /// Priority of a policy that names none.
 const PRIORITY_DEFAULT: i64 = 100;
 
-impl Head {
-    fn read(loaded: &Loaded) -> Result<Head, (String, String)> {
+impl PolicyHeader {
+    fn read(loaded: &LoadedPolicy) -> Result<PolicyHeader, (String, String)> {
         for pair in loaded.table.pairs::<Value, Value>() {
             let (key, _) = pair.map_err(|error| (String::new(), error.to_string()))?;
             let key = key.to_string().unwrap_or_default();
@@ -372,7 +372,7 @@ impl Head {
             Ok(Value::String(mode)) if *mode.as_bytes() == *b"shadow" => true,
             _ => return Err((MODE.to_owned(), "mode must be enforce or shadow".to_owned())),
         };
-        Ok(Head {
+        Ok(PolicyHeader {
             name,
             version,
             priority,

@@ -24,13 +24,12 @@ use serde::Deserialize;
 
 use super::engine::{Engine, FailureCounts};
 use super::event::{Event, Fact};
-use super::facts::{Balances, CallFacts, Estimate};
-use super::folder;
+use super::facts::{Balances, CallFacts, CostEstimate};
 use super::history::History;
 use super::lines::alert_line;
-use super::sandbox;
 use super::set::{Options, PolicyError, PolicySet, Source};
 use super::verdict::Verdict;
+use super::{folder, sandbox};
 use crate::secret::Secret;
 
 /// Memory that reading a spec file may take.
@@ -236,9 +235,9 @@ fn ask(engine: &Engine, spec: &Spec) -> Result<Result<Vec<String>, String>, Stri
     let Some(call) = &spec.call else {
         return Err("a spec needs a call or an event".to_owned());
     };
-    Ok(ask_call(engine, call.clone(), &balances)?.map(|[bound, asked]| {
+    Ok(ask_call(engine, call.clone(), &balances)?.map(|[bound, requested]| {
         let mut lines = bound.lines();
-        lines.extend(asked.lines());
+        lines.extend(requested.lines());
         lines
     }))
 }
@@ -282,8 +281,10 @@ fn ask_call(
             *to = name.to_string();
         }
     }
-    let asked = engine.request(&call.facts(at, &key, &tags, history), balances);
-    Ok(asked.map(|asked| [bound, asked]).map_err(|failure| failure.message))
+    let requested = engine.request(&call.facts(at, &key, &tags, history), balances);
+    Ok(requested
+        .map(|requested| [bound, requested])
+        .map_err(|failure| failure.message))
 }
 
 impl CallSpec {
@@ -314,7 +315,7 @@ impl CallSpec {
             task: &self.task,
             path: &self.path,
             tags,
-            estimate: Estimate {
+            estimate: CostEstimate {
                 input_tokens: self.input_tokens,
                 output_tokens: self.output_tokens,
                 usd: Usd::from_nanos(usd),

@@ -9,9 +9,9 @@ use mlua::{Error as LuaError, Function, Lua, MetaMethod, Table, UserData, UserDa
 
 use super::decimal::{BadNumber, ppm_of_number};
 use super::facts::Shared;
-use super::intent::{Asked, Intent};
+use super::intent::{Intent, IntentCollector};
 use super::read::{At, count, limit, list, name_text, number, required_text, wrong};
-use super::verdict::{self, AskedBound, Thresholds};
+use super::verdict::{self, RequestedBound, Thresholds};
 use super::zones::Zones;
 use crate::rates::{Parallel, Per, Rate};
 
@@ -137,15 +137,15 @@ impl Term {
                     None => shared.zone()?,
                 };
                 let bound = Bound::new(account, budget.window, zone, budget.limit, budget.mode);
-                Intent::Bound(AskedBound {
+                Intent::Bound(RequestedBound {
                     bound: bound.map_err(|bad| wrong(at, "budget", bad))?,
                     soft: budget.soft.clone(),
                     clamps: budget.clamps,
                     policy,
                 })
             }
-            Term::Rate { per, unit, limit } => Intent::Rate(verdict::Asked {
-                asked: Rate {
+            Term::Rate { per, unit, limit } => Intent::Rate(verdict::Requested {
+                requested: Rate {
                     account,
                     per: *per,
                     unit: *unit,
@@ -153,8 +153,8 @@ impl Term {
                 },
                 policy,
             }),
-            Term::Parallel { limit } => Intent::Parallel(verdict::Asked {
-                asked: Parallel { account, limit: *limit },
+            Term::Parallel { limit } => Intent::Parallel(verdict::Requested {
+                requested: Parallel { account, limit: *limit },
                 policy,
             }),
         })
@@ -166,14 +166,14 @@ impl Term {
 pub(super) struct Limits {
     pub terms: Arc<[Term]>,
     pub shared: Rc<Shared>,
-    pub asked: Rc<RefCell<Asked>>,
+    pub collector: Rc<RefCell<IntentCollector>>,
 }
 
 impl UserData for Limits {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("on", |_, this, account: Value| {
             let account = this.shared.account(At("limits", 1), "budget.account", &account)?;
-            this.asked.borrow_mut().note(Arc::clone(&this.terms), account)
+            this.collector.borrow_mut().note(Arc::clone(&this.terms), account)
         });
         methods.add_meta_method(MetaMethod::Len, |_, this, ()| Ok(this.terms.len()));
     }
@@ -190,10 +190,10 @@ const PARALLEL_NAMES: [&str; 1] = ["parallel"];
 pub(super) fn limits_function(
     lua: &Lua,
     shared: &Rc<Shared>,
-    asked: &Rc<RefCell<Asked>>,
+    collector: &Rc<RefCell<IntentCollector>>,
     loading: Rc<Cell<bool>>,
 ) -> Result<Function, LuaError> {
-    let (shared, asked) = (Rc::clone(shared), Rc::clone(asked));
+    let (shared, collector) = (Rc::clone(shared), Rc::clone(collector));
     lua.create_function(move |_, list: Vec<Table>| {
         if !loading.get() {
             return Err(LuaError::runtime("limits: check limits in setup, not during a call"));
@@ -208,7 +208,7 @@ pub(super) fn limits_function(
         Ok(Limits {
             terms: terms.into(),
             shared: Rc::clone(&shared),
-            asked: Rc::clone(&asked),
+            collector: Rc::clone(&collector),
         })
     })
 }

@@ -132,7 +132,7 @@ impl Call {
             task: "",
             path: "/v1/messages",
             tags: &self.tags,
-            estimate: Estimate {
+            estimate: CostEstimate {
                 input_tokens: 120,
                 output_tokens: 1_000,
                 usd: Usd::from_nanos(25_600_000),
@@ -167,7 +167,7 @@ fn a_whole_policy_as_the_design_shows_it() {
 
     let verdict = bed.ask(&Call::with_key("sk-prod-1")).unwrap();
     let limit = Limit::usd(Usd::from_nanos(5_000_000_000)).unwrap();
-    let expected = AskedBound {
+    let expected = RequestedBound {
         bound: Bound::new("agent:coder".into(), Window::Day, Zone::utc(), limit, Mode::Hard).unwrap(),
         soft: Thresholds::default(),
         clamps: false,
@@ -265,7 +265,7 @@ fn lower_priority_runs_first_and_a_deny_is_the_last_word() {
     assert_eq!(names, ["silent@2", "first@2", "second@2", "last@2"]);
     let verdict = bed.ask(&Call::default()).unwrap();
     assert_eq!(
-        verdict.spoke.iter().map(|name| &**name).collect::<Vec<_>>(),
+        verdict.policies_applied.iter().map(|name| &**name).collect::<Vec<_>>(),
         ["first@2", "second@2"]
     );
     assert_eq!(verdict.deny.unwrap().message, "refused by policy second@2");
@@ -510,10 +510,10 @@ fn kinds_alone_are_the_calls_own_accounts_and_clients_cannot_break_them() {
         agent: String::new(),
         ..Call::default()
     };
-    let asked = "local function b(account) return budget{ account = account, window = 'total', limit = 1 } end
+    let requested = "local function b(account) return budget{ account = account, window = 'total', limit = 1 } end
       return { b'key', b'agent', b'model', b'provider', b'tag:team', b'tag:none', b'tag:a=b', b'global', b'user:x' }";
-    let bounds = Bed::of(asked).ask(&call).unwrap().bounds;
-    let accounts: Vec<&str> = bounds.iter().map(|asked| &**asked.bound.account()).collect();
+    let bounds = Bed::of(requested).ask(&call).unwrap().bounds;
+    let accounts: Vec<&str> = bounds.iter().map(|requested| &**requested.bound.account()).collect();
     assert_eq!(
         accounts,
         [

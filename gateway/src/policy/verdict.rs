@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Bound, Name, Unit, Window, Zone};
+use agentledger_ledger::{Bound, Mode, Name, Standing, Unit, Window, Zone};
 
-use crate::config::Unpriced;
+use crate::price::Unpriced;
 use crate::rates::{Parallel, Rate};
 
 /// The merged outcome of all policies on one request.
@@ -18,27 +18,27 @@ use crate::rates::{Parallel, Rate};
 pub struct Verdict {
     pub deny: Option<Deny>,
     /// At most one for each (account, window, zone, unit, mode): of several the strictest limit stays.
-    pub bounds: Vec<AskedBound>,
+    pub bounds: Vec<RequestedBound>,
     /// At most one for each (account, stretch, unit).
-    pub rates: Vec<Asked<Rate>>,
-    pub parallel: Vec<Asked<Parallel>>,
+    pub rates: Vec<Requested<Rate>>,
+    pub parallel: Vec<Requested<Parallel>>,
     /// Most output tokens that the request may name; the host splices it in where the call named more or none.
     pub clamp: Option<u64>,
     /// In the order in which they were asked for.
-    pub routes: Vec<Asked<Route>>,
+    pub routes: Vec<Requested<Route>>,
     /// How long the request waits before it goes on.
     pub delay: Duration,
     /// Beside those that the client sent; of one name the later policy's stays, over the client's too.
     pub tags: Vec<(Name, Name)>,
     /// Response headers, names in lower case.
     pub headers: Vec<(String, String)>,
-    pub alerts: Vec<AskedAlert>,
+    pub alerts: Vec<RequestedAlert>,
     /// What a model without a price costs.
-    pub unpriced: Option<Asked<Unpriced>>,
+    pub unpriced: Option<Requested<Unpriced>>,
     /// Of the phase `tenant` only.
     pub binding: Binding,
     /// `name@version` of every policy that asked for anything, in the order in which they ran.
-    pub spoke: Vec<Name>,
+    pub policies_applied: Vec<Name>,
     /// What each policy in shadow asked for. Recorded, never enforced.
     pub shadow: Vec<Shadow>,
     /// What the policies read of the balances, for the record: a replay gives them the same values.
@@ -47,8 +47,8 @@ pub struct Verdict {
 
 /// Something asked for, and `name@version` of the policy that did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked<T> {
-    pub asked: T,
+pub struct Requested<T> {
+    pub requested: T,
     pub policy: Name,
 }
 
@@ -75,7 +75,7 @@ pub struct Deny {
 
 /// A bound that a policy asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AskedBound {
+pub struct RequestedBound {
     /// Account, window, zone, limit and mode: hard (`action = "block"`) refuses, watch (`"warn"`) counts and warns.
     pub bound: Bound,
     /// Shares of the limit from which to warn.
@@ -84,6 +84,17 @@ pub struct AskedBound {
     pub clamps: bool,
     /// `name@version` of the policy that asked.
     pub policy: Name,
+}
+
+impl RequestedBound {
+    /// The share of the limit that has been reached, in parts per million, where a warning is due: the highest threshold,
+    /// or all of a limit that only warns.
+    pub fn due_share(&self, standing: &Standing) -> Option<u32> {
+        if self.bound.mode() == Mode::Watch && standing.posted >= standing.limit {
+            return Some(1_000_000);
+        }
+        self.soft.reached(standing.posted, standing.limit)
+    }
 }
 
 /// Shares of a limit, in parts per million, ascending.
@@ -154,7 +165,7 @@ impl Binding {
 
 /// Something that people should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AskedAlert {
+pub struct RequestedAlert {
     /// A stable word: `budget_exceeded`.
     pub kind: String,
     pub severity: Severity,
@@ -201,14 +212,14 @@ pub struct Read {
 
 impl Verdict {
     /// Adds a bound; one on the same window instance and of the same mode leaves the stricter of the two.
-    pub(super) fn add_bound(&mut self, bound: AskedBound) {
-        let same = |known: &&mut AskedBound| {
-            let (known, asked) = (&known.bound, &bound.bound);
-            known.window() == asked.window()
-                && known.unit() == asked.unit()
-                && known.mode() == asked.mode()
-                && known.account() == asked.account()
-                && known.zone() == asked.zone()
+    pub(super) fn add_bound(&mut self, bound: RequestedBound) {
+        let same = |known: &&mut RequestedBound| {
+            let (known, requested) = (&known.bound, &bound.bound);
+            known.window() == requested.window()
+                && known.unit() == requested.unit()
+                && known.mode() == requested.mode()
+                && known.account() == requested.account()
+                && known.zone() == requested.zone()
         };
         match self.bounds.iter_mut().find(same) {
             Some(known) if known.bound.limit().count() <= bound.bound.limit().count() => {}
@@ -217,22 +228,22 @@ impl Verdict {
         }
     }
 
-    pub(super) fn add_rate(&mut self, rate: Asked<Rate>) {
-        let same = |known: &&mut Asked<Rate>| {
-            let (known, asked) = (&known.asked, &rate.asked);
-            (known.per, known.unit) == (asked.per, asked.unit) && known.account == asked.account
+    pub(super) fn add_rate(&mut self, rate: Requested<Rate>) {
+        let same = |known: &&mut Requested<Rate>| {
+            let (known, requested) = (&known.requested, &rate.requested);
+            (known.per, known.unit) == (requested.per, requested.unit) && known.account == requested.account
         };
         match self.rates.iter_mut().find(same) {
-            Some(known) if known.asked.limit <= rate.asked.limit => {}
+            Some(known) if known.requested.limit <= rate.requested.limit => {}
             Some(known) => *known = rate,
             None => self.rates.push(rate),
         }
     }
 
-    pub(super) fn add_parallel(&mut self, parallel: Asked<Parallel>) {
-        let same = |known: &&mut Asked<Parallel>| known.asked.account == parallel.asked.account;
+    pub(super) fn add_parallel(&mut self, parallel: Requested<Parallel>) {
+        let same = |known: &&mut Requested<Parallel>| known.requested.account == parallel.requested.account;
         match self.parallel.iter_mut().find(same) {
-            Some(known) if known.asked.limit <= parallel.asked.limit => {}
+            Some(known) if known.requested.limit <= parallel.requested.limit => {}
             Some(known) => *known = parallel,
             None => self.parallel.push(parallel),
         }
@@ -254,6 +265,6 @@ impl Verdict {
 
     /// Whether any policy asked for anything.
     pub fn is_empty(&self) -> bool {
-        self.spoke.is_empty() && self.shadow.is_empty()
+        self.policies_applied.is_empty() && self.shadow.is_empty()
     }
 }

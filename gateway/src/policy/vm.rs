@@ -13,12 +13,12 @@ use super::choose;
 use super::engine::{Cause, PolicyFailure};
 use super::event::Event;
 use super::facts::{Balances, CallFacts, Shared};
-use super::intent::{Asked, host_table};
+use super::intent::{IntentCollector, host_table};
 use super::prepared::{self, LAZY_CONF_BYTES, LazyConf, Prepared};
 use super::sandbox::{self, Stopwatch, uncapped};
 use super::set::{Compiled, GlobCache, Options, Phase};
 use super::terms::limits_function;
-use super::verdict::{AskedAlert, Shadow, Verdict};
+use super::verdict::{RequestedAlert, Shadow, Verdict};
 
 const PRELUDE: &str = include_str!("prelude.luau");
 /// Loading reads whole rule lists: it may take this many deadlines and this much memory beyond the cap for calls.
@@ -43,7 +43,7 @@ pub(super) struct Vm {
     /// By phase, in the order in which they run.
     phases: [Vec<Member>; Phase::COUNT],
     shared: Rc<Shared>,
-    asked: Rc<RefCell<Asked>>,
+    collector: Rc<RefCell<IntentCollector>>,
     watch: Rc<Stopwatch>,
     deadline: Duration,
     /// Declared last, so that it goes after the functions that live in it.
@@ -54,14 +54,14 @@ pub(super) struct Vm {
 struct Member {
     name: Name,
     /// `name@version`.
-    spoken: Name,
+    versioned_name: Name,
     /// Evaluated and recorded, never enforced.
     shadow: bool,
     function: Function,
 }
 
 /// A policy file as it loaded: what it says of itself, and its phases.
-pub(super) struct Loaded {
+pub(super) struct LoadedPolicy {
     pub table: Table,
     pub phases: [Option<Function>; Phase::COUNT],
     pub check: Option<Function>,
@@ -73,7 +73,7 @@ pub(super) struct Bench {
     pub lua: Lua,
     pub watch: Rc<Stopwatch>,
     shared: Rc<Shared>,
-    asked: Rc<RefCell<Asked>>,
+    collector: Rc<RefCell<IntentCollector>>,
     bind: Function,
     /// Whether code runs that may compile glob sets: at load only, never during a call.
     loading: Rc<Cell<bool>>,
@@ -83,8 +83,12 @@ pub(super) struct Bench {
 impl Bench {
     pub fn new(options: &Options, globs: &Arc<GlobCache>) -> Result<Bench, LuaError> {
         let (lua, watch) = sandbox::open(LOAD_MEMORY_BYTES_MAX)?;
-        let (shared, asked, loading) = (Shared::new(), Rc::<RefCell<Asked>>::default(), Rc::new(Cell::new(true)));
-        let host = host_table(&lua, &shared, &asked)?;
+        let (shared, collector, loading) = (
+            Shared::new(),
+            Rc::<RefCell<IntentCollector>>::default(),
+            Rc::new(Cell::new(true)),
+        );
+        let host = host_table(&lua, &shared, &collector)?;
         let (bind, constructors): (Function, Table) = match prelude() {
             Some(bytecode) => lua
                 .load(bytecode)
@@ -100,13 +104,16 @@ impl Bench {
         }
         add_balances(&lua, &shared)?;
         choose::add(&lua, globs, &loading)?;
-        globals.raw_set("limits", limits_function(&lua, &shared, &asked, Rc::clone(&loading))?)?;
+        globals.raw_set(
+            "limits",
+            limits_function(&lua, &shared, &collector, Rc::clone(&loading))?,
+        )?;
         sandbox::close(&lua)?;
         Ok(Bench {
             lua,
             watch,
             shared,
-            asked,
+            collector,
             bind,
             loading,
             deadline: options.deadline.saturating_mul(LOAD_DEADLINES),
@@ -114,7 +121,7 @@ impl Bench {
     }
 
     /// Runs a policy's file and takes the phases out of the table that it returns.
-    pub fn load(&self, chunk_name: &str, bytecode: &[u8]) -> Result<Loaded, String> {
+    pub fn load(&self, chunk_name: &str, bytecode: &[u8]) -> Result<LoadedPolicy, String> {
         self.watch.start(self.deadline);
         let chunk = self
             .lua
@@ -142,7 +149,7 @@ impl Bench {
             *slot = phase(of.name())?;
         }
         let (check, setup) = (phase("check")?, phase("setup")?);
-        Ok(Loaded {
+        Ok(LoadedPolicy {
             phases,
             check,
             setup,
@@ -151,7 +158,7 @@ impl Bench {
     }
 
     /// Runs `check`, if there is one: what is wrong between the fields of the compiled conf, by the key of each.
-    pub fn check(&self, loaded: &Loaded, conf: &[u8]) -> Result<Vec<(String, String)>, String> {
+    pub fn check(&self, loaded: &LoadedPolicy, conf: &[u8]) -> Result<Vec<(String, String)>, String> {
         let Some(check) = &loaded.check else {
             return Ok(Vec::new());
         };
@@ -170,7 +177,7 @@ impl Bench {
     }
 
     /// Runs `setup`, if there is one, on the compiled conf. `None`: with this conf the policy has nothing to do.
-    pub fn set_up(&self, loaded: &Loaded, conf: &[u8]) -> Result<Option<Prepared>, String> {
+    pub fn set_up(&self, loaded: &LoadedPolicy, conf: &[u8]) -> Result<Option<Prepared>, String> {
         self.watch.start(self.deadline);
         let run = || -> Result<Value, LuaError> {
             match &loaded.setup {
@@ -191,7 +198,7 @@ impl Bench {
     /// Ties a policy's phases to its conf and to what its setup prepared.
     fn bind(
         &self,
-        loaded: &Loaded,
+        loaded: &LoadedPolicy,
         policy: &Compiled,
         prepared: &Prepared,
     ) -> Result<Vec<(Phase, Function)>, LuaError> {
@@ -200,7 +207,7 @@ impl Bench {
         } else {
             prepared::load(&self.lua, &policy.conf)?
         };
-        let prepared = prepared.build(&self.lua, &self.shared, &self.asked)?;
+        let prepared = prepared.build(&self.lua, &self.shared, &self.collector)?;
         let mut bound = Vec::new();
         for (phase, function) in Phase::ALL.into_iter().zip(&loaded.phases) {
             if let Some(function) = function {
@@ -234,7 +241,7 @@ impl Vm {
                 if let Some(members) = phases.get_mut(phase.place()) {
                     members.push(Member {
                         name: Name::clone(&policy.name),
-                        spoken: Name::clone(&policy.spoken),
+                        versioned_name: Name::clone(&policy.versioned_name),
                         shadow: policy.shadow,
                         function,
                     });
@@ -253,14 +260,14 @@ impl Vm {
             lua,
             watch,
             shared,
-            asked,
+            collector,
             ..
         } = bench;
         Ok(Vm {
             set_id,
             phases,
             shared,
-            asked,
+            collector,
             watch,
             deadline: options.deadline,
             lua,
@@ -295,7 +302,7 @@ impl Vm {
                             break;
                         }
                         Ok(()) if member.shadow && !own.is_empty() => answer.verdict.shadow.push(Shadow {
-                            policy: Name::clone(&member.spoken),
+                            policy: Name::clone(&member.versioned_name),
                             verdict: own,
                         }),
                         Ok(()) => {}
@@ -352,10 +359,10 @@ impl Vm {
         facts: &AnyUserData,
         verdict: &mut Verdict,
     ) -> Result<(), (PolicyFailure, Health)> {
-        self.asked.borrow_mut().begin(&member.spoken, phase);
+        self.collector.borrow_mut().begin(&member.versioned_name, phase);
         self.watch.start(self.deadline);
         let outcome = member.function.call::<()>(facts);
-        let mut asked = self.asked.borrow_mut();
+        let mut collector = self.collector.borrow_mut();
         match outcome {
             // A policy can catch the error that stops it; being late is its failure all the same.
             Ok(()) if self.watch.is_late() => Err((
@@ -363,12 +370,12 @@ impl Vm {
                 Health::Spoiled,
             )),
             Ok(()) => {
-                asked.merge_into(verdict);
+                collector.merge_into(verdict);
                 Ok(())
             }
             Err(error) => {
                 let (mut failure, health) = self.failure(&member.name, &error);
-                if asked.misplaced && failure.cause == Cause::Error {
+                if collector.misplaced && failure.cause == Cause::Error {
                     failure.cause = Cause::Intent;
                 }
                 Err((failure, health))
@@ -414,7 +421,7 @@ impl Answer {
     }
 
     /// The alerts that were asked for, and every failure.
-    pub fn alerts(self) -> (Vec<AskedAlert>, Vec<PolicyFailure>) {
+    pub fn alerts(self) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
         let mut failures = self.told;
         failures.extend(self.failure);
         (self.verdict.alerts, failures)

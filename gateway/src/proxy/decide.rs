@@ -1,24 +1,28 @@
-//! Fourth step: the policies speak. Facts in, a merged verdict out; no I/O.
+//! Fourth step: the policies decide. Facts in, a merged verdict out; no I/O.
 
 use std::sync::Arc;
 
 use agentledger_ledger::Name;
 
-use crate::policy::{Balances, CallFacts, Deny, Estimate, PolicyFailure, Verdict};
-use crate::proxy::exchange::Exchange;
-use crate::proxy::gateway::Gateway;
-use crate::proxy::reply::Refusal;
+use crate::policy::{Balances, CallFacts, CostEstimate, Deny, PolicyFailure, Verdict};
 use crate::proxy::report;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
 
-/// What is known of a request's price when the policies are asked.
+/// What is known of a request's price when the policies run.
 #[derive(Clone, Copy)]
-pub struct Expected {
-    pub estimate: Estimate,
+pub struct ExpectedCost {
+    pub estimate: CostEstimate,
     /// The model has a price of its own.
     pub priced: bool,
 }
 
-/// Who is asking after all: the policies' first phase, before anything is counted on anyone.
+/// Who really sends the request: the policies' first phase, before anything is counted on any account.
+///
+/// # Errors
+/// A policy denied the request, or failed.
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, None);
@@ -41,22 +45,28 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     put(&mut exchange.identity.user, binding.user);
     put(&mut exchange.identity.task, binding.task);
     exchange.identity.tags.extend(verdict.tags);
-    exchange.spoke = verdict.spoke;
+    exchange.policies_applied = verdict.policies_applied;
     exchange
-        .spoke
+        .policies_applied
         .extend(verdict.shadow.iter().map(|shadow| in_shadow(&shadow.policy)));
     Ok(())
 }
 
-/// Asks the policies. A policy that fails closes the door, and names itself.
-pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: Expected) -> Result<Verdict, Refusal> {
+/// Runs the policies.
+///
+/// # Errors
+/// A policy that fails refuses the request, and is named.
+pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, Some(expected));
     gateway.policies.request(&facts, &balances).map_err(failed)
 }
 
-/// Asks the policies about a call that costs nothing and is not held: they may refuse it, and say something in the head of
+/// Runs the policies on a call that costs nothing and is not held: they may refuse it, and say something in the head of
 /// its answer.
+///
+/// # Errors
+/// A policy denied the request, or failed.
 pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let verdict = gateway
@@ -73,7 +83,10 @@ pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String,
     }
 }
 
-/// What the policies would ask for of a call of this kind that is billed: to tell a client how it stands. Decides nothing.
+/// What the policies would request of a call of this kind that is billed: it shows a client how its limits stand. Decides nothing.
+///
+/// # Errors
+/// A policy failed.
 pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let billed = CallFacts {
@@ -83,14 +96,14 @@ pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusa
     gateway.policies.request(&billed, &balances).map_err(failed)
 }
 
-fn facts(exchange: &Exchange, expected: Option<Expected>) -> CallFacts<'_> {
+fn facts(exchange: &Exchange, expected: Option<ExpectedCost>) -> CallFacts<'_> {
     let call = &exchange.inspected.call;
     let identity = &exchange.identity;
     CallFacts {
         at_ms: exchange.at_ms,
         zone: &exchange.zone,
-        provider: &exchange.way.provider.name,
-        dialect: &exchange.way.provider.dialect,
+        provider: &exchange.endpoint.provider.name,
+        dialect: &exchange.endpoint.provider.dialect,
         operation: &exchange.operation,
         model: &call.model,
         stream: call.stream,
@@ -119,7 +132,7 @@ fn failed(failure: PolicyFailure) -> Refusal {
         "a policy failed; the request is refused"
     );
     let message = format!("policy {} failed; the request is refused", failure.policy);
-    Refusal::new(503, "policy_failed", message)
+    Refusal::new(RefusalCode::PolicyFailed, message)
         .field("policy", failure.policy)
         .final_answer()
 }
@@ -131,7 +144,8 @@ pub fn in_shadow(policy: &Name) -> Name {
 
 /// A policy's refusal, in its own words.
 pub fn denied(deny: &Deny) -> Refusal {
-    let refusal = Refusal::new(deny.status, &deny.code, deny.message.clone()).field("policy", deny.policy.to_string());
+    let refusal =
+        Refusal::foreign(deny.status, &deny.code, deny.message.clone()).field("policy", deny.policy.to_string());
     match deny.retry_after {
         Some(seconds) => refusal.retry_after(u64::from(seconds)),
         None => refusal.final_answer(),

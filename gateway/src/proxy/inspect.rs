@@ -1,86 +1,31 @@
-//! Third step: what is asked for. The body is outlined natively; the plugin sees the outline and never the text.
+//! Third step: what is requested. The body is outlined natively; the plugin sees the outline and never the text.
 
 use std::io::Read;
 
 use bytes::Bytes;
 use pingora::http::RequestHeader;
 
-use crate::config::Limits;
+use crate::limits::Limits;
 use crate::meter::Text;
 use crate::plugin::outline::form::{FormError, boundary, form};
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Plugin, Request};
-use crate::proxy::gateway::Gateway;
-use crate::proxy::guard::{Body, body_too_large, overloaded};
-use crate::proxy::identify::{Target, method_of};
-use crate::proxy::reply::Refusal;
+use crate::proxy::identify::method_of;
 use crate::proxy::report;
+use crate::proxy::shared::body::Body;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::Target;
+use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::reply::Refusal;
 
 /// Encoded bodies are decoded so much at a time, each piece with leave to hold it.
 const DECODE_STEP_BYTES: u64 = 256 << 10;
 
-/// A request as read, and its body as it came.
-pub struct Inspected {
-    pub call: Call,
-    pub body: Body,
-    /// The body decoded, where it came encoded; else empty.
-    decoded: Bytes,
-    pub outline: Option<Outline>,
-    /// The request's text, for the estimate of its input.
-    pub text: Text,
-    /// The request has content other than text.
-    pub has_media: bool,
-    /// Tokens of what a WebSocket connection keeps of its earlier answers, as far as they were seen.
-    pub kept_tokens: u64,
-    /// Came over a WebSocket: it may be heard and answered in sound, where the model does that.
-    pub over_socket: bool,
-}
-
-impl Inspected {
-    /// The JSON that the outline's spans refer to.
-    pub fn json(&self) -> &[u8] {
-        if self.decoded.is_empty() {
-            &self.body.bytes
-        } else {
-            &self.decoded
-        }
-    }
-
-    pub fn is_encoded(&self) -> bool {
-        !self.decoded.is_empty()
-    }
-
-    pub fn edit_point(&self, pick: impl Fn(&EditPoint) -> Option<&String>) -> Option<&String> {
-        self.call.edits.iter().find_map(pick)
-    }
-
-    /// Lets go of the body, once it is sent: what later steps need of it was read.
-    pub fn release_body(&mut self) {
-        self.body = Body::own(Bytes::new());
-        self.decoded = Bytes::new();
-        self.outline = None;
-    }
-
-    /// A request without a body: free, or never asked for.
-    pub fn plain(body: Body, model: Option<String>) -> Inspected {
-        Inspected {
-            call: Call {
-                model: model.unwrap_or_default(),
-                choices: 1,
-                ..Call::default()
-            },
-            body,
-            decoded: Bytes::new(),
-            outline: None,
-            text: Text::default(),
-            has_media: false,
-            kept_tokens: 0,
-            over_socket: false,
-        }
-    }
-}
-
 /// Reads the request. Free operations and requests without a body pass unread.
+///
+/// # Errors
+/// A body that cannot be read, or that the plugin refuses.
 pub fn inspect(
     gateway: &Gateway,
     header: &RequestHeader,
@@ -95,9 +40,9 @@ pub fn inspect(
     let decoded = decode(header, &wire, limits.body_bytes_max, &mut |bytes| body.grow(bytes))?;
     let plain: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
     if plain.is_empty() {
-        return Err(Refusal::bad_request("empty_body", "the request has no body").final_answer());
+        return Err(Refusal::new(RefusalCode::EmptyBody, "the request has no body").final_answer());
     }
-    let plugin = &target.way.plugin;
+    let plugin = &target.endpoint.plugin;
     let info = plugin.dialect.info();
     let read = read_body(header, plain, plugin, limits)?;
     let headers = info.request_headers.iter().filter_map(|name| {
@@ -116,10 +61,10 @@ pub fn inspect(
     };
     let asked = plugin.dialect.inspect(&request);
     if let Err(DialectError::Failed { .. }) = &asked {
-        report::plugin_failed(gateway, &target.way, 1);
+        report::plugin_failed(gateway, &target.endpoint, 1);
     }
     let mut call = asked.map_err(refusal_of)?;
-    if let Some(model) = target.way.provider.deployments.get(&call.model) {
+    if let Some(model) = target.endpoint.provider.deployments.get(&call.model) {
         call.model.clone_from(model);
     }
     if read.is_form {
@@ -151,7 +96,7 @@ struct ReadBody {
 
 fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limits) -> Result<ReadBody, Refusal> {
     let content_type = header.headers.get("content-type").and_then(|value| value.to_str().ok());
-    let refused = |error: FormError| Refusal::bad_request(error.code(), error.to_string()).final_answer();
+    let refused = |error: FormError| Refusal::new(code_of(error), error.to_string()).final_answer();
     if let Some(boundary) = content_type.and_then(boundary) {
         let read = form(body, &boundary.map_err(refused)?, plugin.dialect.info()).map_err(refused)?;
         return Ok(ReadBody {
@@ -162,7 +107,7 @@ fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limi
         });
     }
     let found = outline(body, &plugin.request_shape, limits.json_depth_max)
-        .map_err(|error| Refusal::bad_request("invalid_json", error.to_string()).final_answer())?;
+        .map_err(|error| Refusal::new(RefusalCode::InvalidJson, error.to_string()).final_answer())?;
     let mut text = Text::default();
     text.add(body, &found);
     Ok(ReadBody {
@@ -176,7 +121,7 @@ fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limi
 fn refusal_of(error: DialectError) -> Refusal {
     match error {
         DialectError::Problem(problem) => {
-            let refusal = Refusal::bad_request(&problem.code, problem.message).final_answer();
+            let refusal = Refusal::foreign(400, &problem.code, problem.message).final_answer();
             match problem.param {
                 Some(param) => refusal.field("param", param),
                 None => refusal,
@@ -186,8 +131,7 @@ fn refusal_of(error: DialectError) -> Refusal {
             tracing::warn!(plugin, reason, "a plugin failed to read a request");
             // Unread means unmetered: budgets are not bypassed by a request that breaks a plugin.
             Refusal::new(
-                502,
-                "plugin_failed",
+                RefusalCode::PluginFailed,
                 format!("the {plugin} plugin could not read this request"),
             )
         }
@@ -214,7 +158,7 @@ fn decode(
         "zstd" => Box::new(zstd::stream::read::Decoder::new(body).map_err(|_| undecodable(&encoding))?),
         _ => {
             let message = "content-encoding must be gzip, deflate, br, zstd or identity";
-            return Err(Refusal::new(415, "unknown_encoding", message).final_answer());
+            return Err(Refusal::new(RefusalCode::UnknownEncoding, message).final_answer());
         }
     };
     let mut reader = reader;
@@ -223,10 +167,10 @@ fn decode(
         let read = reader.by_ref().take(DECODE_STEP_BYTES).read_to_end(&mut decoded);
         let read = read.map_err(|_| undecodable(&encoding))? as u64;
         if decoded.len() as u64 > bytes_max {
-            return Err(body_too_large());
+            return Err(Refusal::body_too_large());
         }
         if !room(read) {
-            return Err(overloaded());
+            return Err(Refusal::overloaded());
         }
         if read < DECODE_STEP_BYTES {
             break;
@@ -236,7 +180,18 @@ fn decode(
 }
 
 fn undecodable(encoding: &str) -> Refusal {
-    Refusal::bad_request("bad_encoding", format!("the request body is not valid {encoding}")).final_answer()
+    Refusal::new(
+        RefusalCode::BadEncoding,
+        format!("the request body is not valid {encoding}"),
+    )
+    .final_answer()
+}
+
+fn code_of(error: FormError) -> RefusalCode {
+    match error {
+        FormError::NoBoundary => RefusalCode::MissingBoundary,
+        _ => RefusalCode::InvalidMultipart,
+    }
 }
 
 #[cfg(test)]

@@ -1,44 +1,49 @@
-//! The data plane. The files bear the names of a request's steps, in the order in which it passes them:
+//! The data plane: the way of a request, step by step.
 //!
 //! ```text
-//! accept → guard → identify → inspect → decide → reserve → forward → relay ∥ meter → settle → report
+//! sanitize → identify → inspect → decide → reserve → forward → relay ∥ meter → settle → report
 //! ```
 //!
-//! Each step takes what the one before it found and adds to the [`exchange::Exchange`]; nothing reaches back.
-//! `reply` alone turns a refusal into HTTP. The other files are what several steps share.
+//! | room | does |
+//! |---|---|
+//! | `accept` | listens, takes each request through the steps; hands the control plane's requests on |
+//! | `sanitize` | framing, sizes, paths, the body; which headers are ours |
+//! | `identify` | route → provider; key → fingerprint; who sends it |
+//! | `inspect` | reads the body once, outlines it, has the plugin read the outline |
+//! | `decide` | runs the policies |
+//! | `reserve` | `estimate` sizes the hold, `rates` takes the rates, `place` puts it on all bounds or none, `extend` lets a stream go on |
+//! | `forward` | the upstream request: edits, `sign`, `pool` and `breaker`, retries |
+//! | `relay` | bytes go on as they come, the meter reads a copy; `rewrite_links` |
+//! | `settle` | usage × price → the entry; the hold ends; `unanswered`, `learn` |
+//! | `report` | metrics, the log line, alerts: at the end, and as it happens |
+//! | `fetch` | in place of reserve, where a request only fetches a result: billed once |
+//! | `socket` | WebSockets: each answer on one goes through the steps by itself |
+//! | `session` | what a request has to do with its session; `progress` of its steps, `watch` over those that run |
+//! | `shared` | the exchange that the steps fill, the gateway and its rules, prices, refusals |
+//!
+//! Nothing reaches back. A module imports only what stands before it here (or in its own room, never in a circle), which
+//! `gateway/tests/tidy.rs` checks:
+//!
+//! ```text
+//! order: shared/codes shared/reply shared/drain shared/body shared/client shared/allowance
+//! order: session/progress forward/coalesce forward/breaker forward/pool
+//! order: shared/rules shared/inspected shared/identity shared/exchange shared/pricing shared/deferred_holds shared/gateway
+//! order: report shared/refused session
+//! order: sanitize identify inspect decide reserve forward relay settle
+//! order: fetch socket accept
+//! ```
 
 pub mod accept;
-pub mod apply;
 pub mod decide;
 pub mod fetch;
 pub mod forward;
-pub mod guard;
 pub mod identify;
 pub mod inspect;
 pub mod relay;
 pub mod report;
 pub mod reserve;
-pub mod settle;
-
-pub mod awaited;
-pub mod azure;
-pub mod breaker;
-pub mod corked;
-pub mod drain;
-pub mod exchange;
-pub mod gateway;
-pub mod handover;
-pub mod links;
-pub mod lookout;
-pub mod place;
-pub mod price;
-pub mod progress;
-pub mod rated;
-pub mod reply;
-pub mod results;
-pub mod server;
+pub mod sanitize;
 pub mod session;
-pub mod sigv4;
-pub mod size;
+pub mod settle;
+pub mod shared;
 pub mod socket;
-pub mod upstream;

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
 
-use crate::policy::{AskedAlert, AskedBound, Event, PolicyFailure};
-use crate::proxy::exchange::Exchange;
-use crate::proxy::gateway::{Gateway, Way};
-use crate::proxy::place::{Missed, due_share};
-use crate::proxy::rated;
-use crate::proxy::reply::Refusal;
+use crate::policy::{Event, PolicyFailure, RequestedAlert, RequestedBound};
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
 
-/// Tells that an exchange begins; it runs until the guard is dropped.
+/// Counts an exchange that begins; it runs until the guard is dropped.
 pub fn begun(gateway: &Gateway) -> Running {
     gateway.metrics.exchange_started()
 }
@@ -28,23 +27,25 @@ pub enum UpstreamError {
     BreakerOpen,
 }
 
-/// Tells of an upstream that failed, or was not asked because it had.
-pub fn upstream_failed(gateway: &Gateway, way: &Way, error: UpstreamError) {
+/// Counts an upstream that failed, or was not called because it had.
+pub fn upstream_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, error: UpstreamError) {
     let kind = match error {
         UpstreamError::Connect => "connect",
         UpstreamError::Timeout => "timeout",
         UpstreamError::Broken => "broken",
         UpstreamError::BreakerOpen => "breaker_open",
     };
-    gateway.metrics.upstream_error(&way.name, kind);
+    gateway.metrics.upstream_error(&endpoint.name, kind);
 }
 
-/// Tells of calls that a way's plugin failed.
-pub fn plugin_failed(gateway: &Gateway, way: &Way, count: u32) {
-    gateway.metrics.plugin_traps(&way.plugin.dialect.info().name, count);
+/// Counts calls that an endpoint's plugin failed.
+pub fn plugin_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, count: u32) {
+    gateway
+        .metrics
+        .plugin_traps(&endpoint.plugin.dialect.info().name, count);
 }
 
-/// Tells of a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
+/// Reports a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
 /// changes nothing: the money is spent.
 pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
     gateway.metrics.settled(&entry);
@@ -67,32 +68,32 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         duration_ms = end.duration_ms,
         "exchange"
     );
-    let (asked, failures) = gateway.policies.settled(&Arc::new(entry), &gateway.balances);
+    let (requested, failures) = gateway.policies.settled(&Arc::new(entry), &gateway.balances);
     log_failures(&failures);
-    alerts(gateway, asked);
+    alerts(gateway, requested);
 }
 
-/// Tells of an entry that a result corrected which was fetched late.
-pub fn corrected(gateway: &Gateway, way: &Way, correction: &Correction) {
-    gateway.metrics.corrected(&way.name, correction.usd);
-    tracing::info!(id = %correction.id, provider = %way.name, by_usd = %correction.usd, "an entry is corrected: its result was fetched late");
+/// Reports an entry that a result corrected which was fetched late.
+pub fn corrected(gateway: &Gateway, endpoint: &ProviderEndpoint, correction: &Correction) {
+    gateway.metrics.corrected(&endpoint.name, correction.usd);
+    tracing::info!(id = %correction.id, provider = %endpoint.name, by_usd = %correction.usd, "an entry is corrected: its result was fetched late");
 }
 
-/// Puts out the alerts that policies asked for: each thing once a cooldown, counted and logged.
-pub fn alerts(gateway: &Gateway, asked: Vec<AskedAlert>) {
-    if asked.is_empty() {
+/// Emits the alerts that policies requested: each thing once a cooldown, counted and logged.
+pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
+    if requested.is_empty() {
         return;
     }
     let cooldown = gateway.rules.load().config.alerts.cooldown;
-    for asked in asked {
+    for requested in requested {
         let alert = Alert {
             at_ms: gateway.clock.now_ms(),
-            kind: asked.kind,
-            severity: asked.severity.name(),
-            message: asked.message,
-            details: asked.details,
-            about: asked.about,
-            policy: asked.policy,
+            kind: requested.kind,
+            severity: requested.severity.name(),
+            message: requested.message,
+            details: requested.details,
+            about: requested.about,
+            policy: requested.policy,
         };
         let (kind, message, policy) = (alert.kind.clone(), alert.message.clone(), alert.policy.clone());
         if gateway.alerts.put(alert, cooldown) {
@@ -102,13 +103,13 @@ pub fn alerts(gateway: &Gateway, asked: Vec<AskedAlert>) {
     }
 }
 
-/// Tells the policies of something that happened beside a request's decision, and puts out what they say to it. Whether
+/// Notifies the policies of something that happened beside a request's decision, and emits the alerts that they request. Whether
 /// they said anything.
 pub fn event(gateway: &Gateway, event: Event) -> bool {
-    let (asked, failures) = gateway.policies.alert(event, &gateway.balances);
+    let (requested, failures) = gateway.policies.alert(event, &gateway.balances);
     log_failures(&failures);
-    let is_alarming = !asked.is_empty();
-    alerts(gateway, asked);
+    let is_alarming = !requested.is_empty();
+    alerts(gateway, requested);
     is_alarming
 }
 
@@ -122,11 +123,11 @@ fn log_failures(failures: &[PolicyFailure]) {
     }
 }
 
-/// Tells the policies of budgets that have reached a threshold, each once a cooldown.
-pub fn thresholds(gateway: &Gateway, exchange: &Exchange, asked: &[AskedBound], standings: &[Standing]) {
-    for (asked, standing) in asked.iter().zip(standings) {
-        if let Some(share) = due_share(asked, standing) {
-            let bound = &asked.bound;
+/// Notifies the policies of budgets that have reached a threshold, each once a cooldown.
+pub fn thresholds(gateway: &Gateway, exchange: &Exchange, requested: &[RequestedBound], standings: &[Standing]) {
+    for (requested, standing) in requested.iter().zip(standings) {
+        if let Some(share) = requested.due_share(standing) {
+            let bound = &requested.bound;
             budget_event(
                 gateway,
                 exchange,
@@ -144,13 +145,13 @@ pub fn thresholds(gateway: &Gateway, exchange: &Exchange, asked: &[AskedBound], 
     }
 }
 
-/// A budget as events tell of it.
-struct Budget<'a> {
-    account: &'a str,
-    window: Window,
-    unit: Unit,
-    spent: i64,
-    limit: i64,
+/// A budget as events show it.
+pub struct Budget<'a> {
+    pub account: &'a str,
+    pub window: Window,
+    pub unit: Unit,
+    pub spent: i64,
+    pub limit: i64,
 }
 
 fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: u32, budget: &Budget<'_>) {
@@ -182,13 +183,19 @@ fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: 
     event(gateway, told);
 }
 
-/// Tells of a request that a policy denied: the books keep refusals, by account and minute.
-pub fn denied(gateway: &Gateway, exchange: &Exchange, code: &str) {
-    let account = format!("key:{}", exchange.identity.fingerprint);
-    deny(gateway, exchange, &account, code);
+/// Notifies of a budget that is used up, once a cooldown.
+pub fn budget_exceeded(gateway: &Gateway, exchange: &Exchange, budget: &Budget<'_>) {
+    budget_event(gateway, exchange, "exceeded", 1_000_000, budget);
 }
 
-fn deny(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str) {
+/// Records a request that a policy denied: the books keep refusals, by account and minute.
+pub fn denied(gateway: &Gateway, exchange: &Exchange, code: &str) {
+    let account = format!("key:{}", exchange.identity.fingerprint);
+    denied_on(gateway, exchange, &account, code);
+}
+
+/// The same of a request that the limit of an account refused.
+pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str) {
     gateway.ledger.deny(&Denial {
         account: Name::from(account),
         tenant: exchange.tenant.clone(),
@@ -196,43 +203,19 @@ fn deny(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str) {
     });
 }
 
-/// Tells of a request that got no hold.
-pub fn missed(gateway: &Gateway, exchange: &Exchange, missed: &Missed) {
-    if missed.account.is_empty() {
-        return;
-    }
-    deny(gateway, exchange, &missed.account, &missed.refusal.code);
-    match missed.refusal.code.as_str() {
-        rated::CODE => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
-        "budget_exceeded" => {
-            if let Some(over) = &missed.over {
-                budget_event(
-                    gateway,
-                    exchange,
-                    "exceeded",
-                    1_000_000,
-                    &Budget {
-                        account: &missed.account,
-                        window: over.window,
-                        unit: over.unit,
-                        spent: over.standing.posted,
-                        limit: over.standing.limit,
-                    },
-                );
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Tells of a refusal that a policy in shadow would have made.
+/// Counts a refusal that a policy in shadow would have made.
 pub fn shadow_refused(gateway: &Gateway, exchange: &Exchange, policy: &str, code: &str) {
     gateway.metrics.shadow_refused(policy, code);
     tracing::info!(id = %exchange.id, policy, code, "would have been refused, by a policy in shadow");
 }
 
-/// Tells of a refusal.
+/// Counts and logs a refusal.
 pub fn refused(gateway: &Gateway, provider: &str, refusal: &Refusal) {
-    gateway.metrics.refused(provider, &refusal.code);
-    tracing::info!(provider, status = refusal.status, code = refusal.code, "refused");
+    gateway.metrics.refused(provider, refusal.code.as_str());
+    tracing::info!(
+        provider,
+        status = refusal.status,
+        code = refusal.code.as_str(),
+        "refused"
+    );
 }

@@ -38,7 +38,7 @@ pub enum LoggingError {
 /// Flushes the log when dropped: keep it until the program's end.
 #[must_use = "dropping it ends logging"]
 pub struct LogGuard {
-    shared: Arc<Shared>,
+    shared: Arc<LogBuffer>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -99,14 +99,14 @@ where
     }
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct LogBuffer {
+    state: Mutex<BufferState>,
     filled: Condvar,
     written: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct BufferState {
     buffer: Vec<u8>,
     lines_dropped: u64,
     closing: bool,
@@ -116,7 +116,7 @@ struct State {
 
 /// Hands out writers into the buffer.
 #[derive(Clone)]
-struct Buffered(Arc<Shared>);
+struct Buffered(Arc<LogBuffer>);
 
 impl<'a> MakeWriter<'a> for Buffered {
     type Writer = Buffered;
@@ -147,7 +147,7 @@ impl Write for Buffered {
 }
 
 fn buffered(target: impl Write + Send + 'static) -> io::Result<(Buffered, LogGuard)> {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(LogBuffer {
         state: Mutex::default(),
         filled: Condvar::new(),
         written: Condvar::new(),
@@ -165,7 +165,7 @@ fn buffered(target: impl Write + Send + 'static) -> io::Result<(Buffered, LogGua
     ))
 }
 
-fn write_out(shared: &Shared, mut target: impl Write) {
+fn write_out(shared: &LogBuffer, mut target: impl Write) {
     let mut batch = Vec::new();
     loop {
         let mut state = shared.state.lock();

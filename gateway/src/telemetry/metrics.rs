@@ -16,7 +16,7 @@ use prometheus::{Registry, TextEncoder};
 use super::families::{Families, add};
 use super::family::{Counter, Gauge, Histogram, LabelValues, Money};
 use super::samples::{Source, Sources};
-use crate::config::Limits;
+use crate::limits::Limits;
 
 /// Series of one family for each value that a label may have.
 const SERIES_PER_LABEL_VALUE: usize = 10;

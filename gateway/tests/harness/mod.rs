@@ -9,8 +9,8 @@ pub mod upstream;
 use std::path::Path;
 use std::sync::Arc;
 
-use agentledger::config::{self, Env, Known};
-use agentledger::launch::{self, Launched};
+use agentledger::testing::config::{self, Env, Known};
+use agentledger::testing::launch::{self, Launched};
 use agentledger_ledger::{BalanceRow, Clock, Entry, EntryQuery, SystemClock};
 
 pub use client::Client;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use agentledger::meter::frames::websocket::{Message, SocketFramer, encode};
-use agentledger::plugin::Sender;
+use agentledger::testing::meter::websocket::{Message, SocketFramer, encode};
+use agentledger::testing::plugin::Sender;
 use serde_json::Value;
 
 use super::client::{Reply, read_reply};

@@ -50,8 +50,12 @@ impl State {
             Event::Voided(voided) => self.end(voided.hold, Amounts::ZERO),
             Event::Adjusted(adjusted) => self.apply_adjusted(adjusted),
             Event::Deferred(deferred) => self.apply_deferred(deferred),
+            Event::ClockSet(set) => {
+                self.set_clock(set.to_ms);
+                Ok(())
+            }
             // A later month's opening says what the events before it have made already.
-            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) => Ok(()),
+            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) | Event::SecretChecked(_) => Ok(()),
         };
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;

@@ -23,6 +23,7 @@
 
 mod accounts;
 mod apply;
+mod clock_set;
 mod earlier;
 mod living;
 mod snapshot;
@@ -50,7 +51,8 @@ use crate::billed::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
 use crate::entry::{Facts, Name, Outcome, Settlement};
 use crate::event::{
-    Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
+    SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
 use crate::window::Stretch;
@@ -329,7 +331,13 @@ impl Books {
         recorded
     }
 
-    /// Tells what was counted in a minute that is over. Call it now and then, and with `i64::MAX` never: time would
+    /// Whether `flush_denials` would record anything.
+    pub fn has_due_denials(&self, now_ms: i64) -> bool {
+        now_ms.max(self.state.now_ms).div_euclid(60_000) != self.denials.minute
+            && self.denials.more.values().any(|count| *count > 0)
+    }
+
+    /// Records what was counted in a minute that is over. Call it now and then, and with `i64::MAX` never: time would
     /// stand still there.
     pub fn flush_denials(&mut self, now_ms: i64) -> Vec<Recorded> {
         self.state.turn(now_ms);
@@ -397,34 +405,53 @@ impl Books {
             amounts: adjustment.amounts,
             reason: adjustment.reason.clone(),
             bill: adjustment.bill,
+            of: Some(Adjustee {
+                facts: Arc::clone(&adjustment.held.facts),
+                model: adjustment.model.clone(),
+            }),
         }))))
     }
 
-    /// The first event of a month: bears the books as they are.
-    pub fn open_month(&mut self, now_ms: i64, previous: Option<[u8; 32]>, digests: Vec<(Name, [u8; 32])>) -> Recorded {
+    /// The first event of a month. `books` are these, as bytes; or none, where whoever writes the event fills them in: there
+    /// may be too many accounts to copy them here.
+    pub fn open_month(
+        &mut self,
+        now_ms: i64,
+        previous: Option<[u8; 32]>,
+        digests: Vec<(Name, [u8; 32])>,
+        books: Vec<u8>,
+    ) -> Recorded {
         self.state.turn(now_ms);
         let opening = Opening {
             at_ms: self.state.now_ms,
             previous,
-            books: self.snapshot(),
+            books,
             digests,
         };
         self.record(Event::Opening(Arc::new(opening)))
     }
 
-    /// After a replay: settles each open hold at what it held, as estimated and `recovered`. Only an adjustment can
-    /// know better.
-    pub fn recover(&mut self, now_ms: i64) -> Vec<SettledHold> {
+    /// After a replay: settles an open hold at what it held, as estimated and `recovered`. Only an adjustment can know
+    /// better.
+    pub fn recover(&mut self, now_ms: i64, hold: HoldId) -> Option<SettledHold> {
         self.state.turn(now_ms);
-        let mut open = self.open_holds();
-        open.sort_unstable_by_key(|open| open.id);
-        let reason = Name::from("recovered");
-        open.iter()
-            .filter_map(|open| {
-                self.settle(now_ms, open.id, recovered(open, self.now_ms(), &reason), None)
-                    .ok()
-            })
-            .collect()
+        let open = self.open_hold(hold)?;
+        let settlement = recovered(&open, self.now_ms(), &Name::from("recovered"));
+        self.settle(now_ms, hold, settlement, None).ok()
+    }
+
+    /// Notes the check value of the fingerprints' secret.
+    pub fn check_secret(&mut self, now_ms: i64, check: [u8; 16]) -> Recorded {
+        self.state.turn(now_ms);
+        let at_ms = self.state.now_ms;
+        self.record(Event::SecretChecked(SecretChecked { at_ms, check }))
+    }
+
+    /// Sets the time back to `to_ms`: the clock that it followed was wrong. Windows that run go on, with what was counted in
+    /// them, as those that hold `to_ms`: it was spent just now, whatever the date was said to be.
+    pub fn set_clock(&mut self, to_ms: i64) -> Recorded {
+        let at_ms = self.state.now_ms;
+        self.record(Event::ClockSet(ClockSet { at_ms, to_ms }))
     }
 
     /// Takes in an event of the journal. On fresh books the first may be any month's opening, or sequence 1.
@@ -492,6 +519,22 @@ impl Books {
         self.state.holds.iter().map(open).collect()
     }
 
+    /// Ascending.
+    pub fn open_ids(&self) -> Vec<HoldId> {
+        let mut ids: Vec<HoldId> = self.state.holds.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub fn held_of(&self, hold: HoldId) -> Option<Arc<Held>> {
+        self.state.holds.get(&hold).map(|open| Arc::clone(&open.held))
+    }
+
+    /// The result that an open hold waits for.
+    pub fn bill_of(&self, hold: HoldId) -> Option<BillId> {
+        self.state.holds.get(&hold)?.bill
+    }
+
     pub fn open_hold(&self, id: HoldId) -> Option<OpenHold> {
         let open = self.state.holds.get(&id)?;
         Some(OpenHold {
@@ -522,10 +565,16 @@ impl Books {
         self.state.views()
     }
 
-    /// The running balances of the first accounts whose names come after `after`, in the order of their names: those that
-    /// a bound names, and those with something posted or held. About `accounts_max` of them; whether there are more.
-    pub fn balances_after(&self, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
-        self.state.views_after(after, accounts_max)
+    /// The running balances of the first accounts whose names begin with `prefix` and come after `after`, in the order of
+    /// their names: those that a bound names, and those with something posted or held. Of `accounts_max` at most; whether there
+    /// are more.
+    pub fn balances_after(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        accounts_max: usize,
+    ) -> (Vec<BalanceView<'_>>, bool) {
+        self.state.views_after(prefix, after, accounts_max)
     }
 
     /// Gives the event its sequence and changes the state by it.

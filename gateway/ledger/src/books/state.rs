@@ -333,13 +333,13 @@ impl State {
     }
 
     /// See `Books::balances_after`.
-    pub fn views_after(&self, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
+    pub fn views_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
         let now_s = self.now_s();
         // The first names so far, the last of them on top.
         let mut first: BinaryHeap<(&Name, Place)> = BinaryHeap::new();
         let mut has_more = false;
         for (place, account) in self.accounts.iter() {
-            let is_after = after.is_none_or(|after| &*account.name > after);
+            let is_after = account.name.starts_with(prefix) && after.is_none_or(|after| &*account.name > after);
             if !is_after || !self.is_living(account, now_s) || !self.is_worth_showing(account) {
                 continue;
             }

@@ -277,18 +277,19 @@ fn an_adjustment_corrects_what_is_still_running() {
     let mut books = Books::new();
     let bounds = [bound("key:k", Window::Day, 100), bound("team:own", Window::Day, 1_000)];
     let hold = reserve(&mut books, START_MS, &bounds, 80).unwrap();
-    let recovered = books.recover(START_MS);
-    assert_eq!(recovered[0].entry().settlement.outcome, Outcome::Recovered);
+    let recovered = books.recover(START_MS, hold).unwrap();
+    assert_eq!(recovered.entry().settlement.outcome, Outcome::Recovered);
     assert_eq!(books.spent(START_MS, "key:k", Window::Day), usd(80));
     let amounts = Amounts {
         usd: Usd::from_nanos(-30),
         tokens: -3,
         requests: 0,
     };
-    let held = recovered[0].held.clone();
+    let held = recovered.held.clone();
     let adjustment = Adjustment {
         hold,
         held: &held,
+        model: "gpt-x-1".into(),
         amounts,
         reason: "invoice".into(),
         bill: None,
@@ -361,7 +362,8 @@ fn nonsense_is_refused_before_anything_is_touched() {
 fn an_opening_carries_the_books_over_and_replay_refuses_gaps() {
     let mut books = Books::new();
     let hold = reserve(&mut books, START_MS, &[bound("key:k", Window::Day, 100)], 70).unwrap();
-    let opening = books.open_month(START_MS + 5, Some([7; 32]), vec![]);
+    let carried = books.snapshot();
+    let opening = books.open_month(START_MS + 5, Some([7; 32]), vec![], carried);
     let mut next = Books::new();
     next.apply(opening.seq, &opening.event).unwrap();
     assert_eq!(next.snapshot(), books.snapshot());

@@ -93,18 +93,17 @@ impl Rollups {
     pub fn add(&mut self, entry: &Entry) {
         let totals = Totals::of(entry);
         self.add_by_model(entry, &totals);
-        self.add_by_the_rest(entry, &totals);
+        self.add_by_the_rest(&entry.facts, &totals);
     }
 
     /// Adds what an entry was corrected by to the sums it is in.
-    pub fn adjust(&mut self, entry: &Entry, delta: Usd) {
+    pub fn adjust(&mut self, facts: &Facts, model: &Name, delta: Usd) {
         let totals = Totals {
             cost: delta,
             ..Totals::default()
         };
-        let facts = &entry.facts;
-        self.put(facts, Axis::Model, &facts.provider, model_of(entry), &totals);
-        self.add_by_the_rest(entry, &totals);
+        self.put(facts, Axis::Model, &facts.provider, model, &totals);
+        self.add_by_the_rest(facts, &totals);
     }
 
     /// An answer that billed several models counts as one request, of the model it names, and each part where it was used.
@@ -133,8 +132,7 @@ impl Rollups {
         }
     }
 
-    fn add_by_the_rest(&mut self, entry: &Entry, totals: &Totals) {
-        let facts = &entry.facts;
+    fn add_by_the_rest(&mut self, facts: &Facts, totals: &Totals) {
         let none: Name = Name::from("");
         self.put(facts, Axis::Key, &facts.key, &none, totals);
         self.put(facts, Axis::Session, &facts.agent, &facts.session, totals);
@@ -378,9 +376,9 @@ impl Rollups {
         })
     }
 
-    /// What has changed since `saved` was called last: key and value, or no value where the row is gone.
-    pub fn changes(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let change = |address: &Address| {
+    /// The rows that have changed since `saved`: key and value, or no value where the row is gone.
+    pub fn changes(&self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
+        self.dirty.iter().map(|address| {
             let (grain, bucket_ms, key) = *address;
             let rows = self.level(grain).buckets.get(&bucket_ms);
             let value = rows.and_then(|rows| rows.get(&key)).map(|sums| {
@@ -389,20 +387,12 @@ impl Rollups {
                 value
             });
             (stored_key(&self.names, *address), value)
-        };
-        self.dirty.iter().map(change).collect()
+        })
     }
 
-    /// What `changes` gave is on disk, and nothing was counted since.
+    /// They are on disk.
     pub fn saved(&mut self) {
         self.dirty = Set::default();
-    }
-
-    /// As `changes`, for one who does not write them down or cannot fail to.
-    pub fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let changes = self.changes();
-        self.saved();
-        changes
     }
 
     /// The state beside the rows that a checkpoint needs: from when on minutes and hours are kept.

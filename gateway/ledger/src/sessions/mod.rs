@@ -189,7 +189,7 @@ impl Sessions {
     fn may_list(&self, at_ms: i64) -> bool {
         let mut today = self.new_today.lock();
         let day = at_ms.div_euclid(DAY_MS);
-        if day > today.day {
+        if day != today.day {
             *today = NewToday { day, count: 0 };
         }
         let may = today.count < self.kept.new_per_day_max;

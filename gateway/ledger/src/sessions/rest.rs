@@ -163,19 +163,4 @@ impl Sessions {
         }
         leaves
     }
-
-    /// As `forget_before` over all rows, written down at once.
-    pub(crate) fn forget_now(&self, before_ms: i64) -> Result<(), StoreError> {
-        let mut from: Option<Vec<u8>> = None;
-        loop {
-            let forgotten = self.forget_before(before_ms, from.as_deref(), 1_024)?;
-            if let Some(state) = self.state.as_ref().filter(|_| !forgotten.changes.is_empty()) {
-                state.apply(forgotten.changes)?;
-            }
-            from = forgotten.next;
-            if from.is_none() {
-                return Ok(());
-            }
-        }
-    }
 }

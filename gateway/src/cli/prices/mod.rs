@@ -12,13 +12,13 @@ use clap::{Args, Subcommand};
 use super::client::ClientError;
 use super::table::Table;
 use super::{CliError, ConfigArgs};
-use crate::config::{Config, Unpriced};
+use crate::config::Config;
 use crate::control::prices::{find, row};
 use crate::control::wire::PriceRow;
 use crate::launch::LaunchError;
-use crate::meter::price::check::check;
-use crate::meter::price::diff::differences;
-use crate::meter::price::{PriceBook, PriceError, day_ms};
+use crate::price::check::check;
+use crate::price::diff::differences;
+use crate::price::{PriceBook, PriceError, Unpriced, day_ms};
 use reprice::RepriceArgs;
 
 #[derive(Debug, Subcommand)]

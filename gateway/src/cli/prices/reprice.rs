@@ -12,9 +12,9 @@ use super::super::costs::fixed;
 use super::super::table::Table;
 use super::super::{CliError, ConfigArgs};
 use super::{PricesError, day_ms};
-use crate::config::{Config, Unpriced};
+use crate::config::Config;
 use crate::control::wire::{Entries, QueryParams};
-use crate::meter::price::{PriceBook, Quote, Row};
+use crate::price::{PriceBook, Quote, Row, Unpriced};
 
 /// Entries asked for at a time.
 const PAGE: usize = 1_000;

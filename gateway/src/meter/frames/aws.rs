@@ -154,7 +154,7 @@ impl AwsScanner {
         }
         let payload_start = PRELUDE_BYTES + prelude.headers;
         let payload = payload_start..checked.len();
-        let names = Names::read(checked, PRELUDE_BYTES..payload_start).ok_or(FrameFault::Headers)?;
+        let names = HeaderPlaces::read(checked, PRELUDE_BYTES..payload_start).ok_or(FrameFault::Headers)?;
         let at = |range: &Option<Range<usize>>| range.clone().and_then(|range| checked.get(range)).unwrap_or_default();
         let (event, data) = match at(&names.message_type) {
             b"exception" => (names.exception_type.or(names.message_type), Data::Raw(payload)),
@@ -195,16 +195,16 @@ impl AwsScanner {
 
 /// Where the headers that tell what a message is have their values.
 #[derive(Default)]
-struct Names {
+struct HeaderPlaces {
     message_type: Option<Range<usize>>,
     event_type: Option<Range<usize>>,
     exception_type: Option<Range<usize>>,
 }
 
-impl Names {
+impl HeaderPlaces {
     /// `None`: the headers do not fill their place exactly.
-    fn read(raw: &[u8], place: Range<usize>) -> Option<Names> {
-        let mut names = Names::default();
+    fn read(raw: &[u8], place: Range<usize>) -> Option<HeaderPlaces> {
+        let mut names = HeaderPlaces::default();
         let headers = raw.get(..place.end)?;
         let mut at = place.start;
         while at < headers.len() {

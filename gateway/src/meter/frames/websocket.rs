@@ -102,7 +102,7 @@ impl Violation {
 
 /// A frame's head, once all its bytes are there.
 #[derive(Clone, Copy)]
-struct Head {
+struct FrameHeader {
     last: bool,
     opcode: u8,
     mask: Option<[u8; 4]>,
@@ -165,7 +165,7 @@ impl SocketFramer {
         }
     }
 
-    fn take(&mut self, head: Head, payload: BytesMut) -> Result<Option<Message>, Violation> {
+    fn take(&mut self, head: FrameHeader, payload: BytesMut) -> Result<Option<Message>, Violation> {
         match head.opcode {
             PING => return Ok(Some(Message::Ping(payload.freeze()))),
             PONG => return Ok(Some(Message::Pong(payload.freeze()))),
@@ -193,7 +193,7 @@ impl SocketFramer {
     }
 
     /// Reads a head, and refuses what the RFC forbids as soon as it shows.
-    fn head(&self) -> Result<Option<Head>, Violation> {
+    fn head(&self) -> Result<Option<FrameHeader>, Violation> {
         let mut bytes = &self.buffer[..];
         let all = bytes.len();
         if all < 2 {
@@ -231,7 +231,7 @@ impl SocketFramer {
             }
             mask = Some(bytes.get_u32().to_be_bytes());
         }
-        Ok(Some(Head {
+        Ok(Some(FrameHeader {
             last,
             opcode,
             mask,

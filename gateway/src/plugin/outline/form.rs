@@ -32,16 +32,6 @@ pub enum FormError {
     Parts,
 }
 
-impl FormError {
-    /// The refusal's code.
-    pub fn code(self) -> &'static str {
-        match self {
-            FormError::NoBoundary => "missing_boundary",
-            _ => "invalid_multipart",
-        }
-    }
-}
-
 /// A form as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Form {
@@ -92,7 +82,7 @@ pub fn form(body: &[u8], boundary: &str, info: &Info) -> Result<Form, FormError>
             Some(_) => return Err(FormError::Head),
             None => after(rest, b"\r\n\r\n").ok_or(FormError::Eof)?,
         };
-        let head = Head::read(head)?;
+        let head = PartHeader::read(head)?;
         let (content, next) = after(content, delimiter.as_bytes()).ok_or(FormError::Eof)?;
         rest = next;
         form.part(&head, content, info, &mut members)?;
@@ -107,7 +97,7 @@ fn after<'b>(bytes: &'b [u8], what: &[u8]) -> Option<(&'b [u8], &'b [u8])> {
     Some((bytes.get(..at)?, bytes.get(at + what.len()..)?))
 }
 
-struct Head {
+struct PartHeader {
     /// Without `[]` at its end.
     name: String,
     list: bool,
@@ -115,14 +105,14 @@ struct Head {
     content_type: String,
 }
 
-impl Head {
-    fn read(bytes: &[u8]) -> Result<Head, FormError> {
+impl PartHeader {
+    fn read(bytes: &[u8]) -> Result<PartHeader, FormError> {
         if bytes.len() > HEAD_BYTES_MAX {
             return Err(FormError::Head);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| FormError::Head)?;
         let mut name = None;
-        let mut head = Head {
+        let mut head = PartHeader {
             name: String::new(),
             list: false,
             file: false,
@@ -193,7 +183,13 @@ struct Member {
 }
 
 impl Form {
-    fn part(&mut self, head: &Head, content: &[u8], info: &Info, members: &mut Vec<Member>) -> Result<(), FormError> {
+    fn part(
+        &mut self,
+        head: &PartHeader,
+        content: &[u8],
+        info: &Info,
+        members: &mut Vec<Member>,
+    ) -> Result<(), FormError> {
         if head.file {
             self.count_file(head, content.len() as u64, info);
             let file = serde_json::json!({"bytes": content.len(), "type": head.content_type}).to_string();
@@ -213,7 +209,7 @@ impl Form {
         }
     }
 
-    fn count_file(&mut self, head: &Head, bytes: u64, info: &Info) {
+    fn count_file(&mut self, head: &PartHeader, bytes: u64, info: &Info) {
         let declared = info.request_media.iter().find(|media| media.path == head.name);
         let medium = match declared {
             Some(media) => media.medium,
@@ -229,7 +225,7 @@ impl Form {
 }
 
 /// A field that comes twice is ambiguous, as a key twice in JSON is; files, and names that end in `[]`, are lists.
-fn add(members: &mut Vec<Member>, head: &Head, value: String, file: bool) -> Result<(), FormError> {
+fn add(members: &mut Vec<Member>, head: &PartHeader, value: String, file: bool) -> Result<(), FormError> {
     match members.iter_mut().find(|member| member.name == head.name) {
         Some(member) if file == member.file && (file || head.list) => {
             member.values.push(value);

@@ -19,18 +19,18 @@ fn bed(budgets: &Budgets) -> Bed {
 }
 
 /// `account window limit mode soft`, in USD.
-fn asked(bed: &Bed, call: &Call) -> Vec<String> {
+fn requested(bed: &Bed, call: &Call) -> Vec<String> {
     let bounds = bed.ask(call).unwrap().bounds;
-    let text = |asked: &AskedBound| {
-        let bound = &asked.bound;
-        assert!(bound.zone().is_utc() && bound.unit() == Unit::Usd && &*asked.policy == "budget@2");
+    let text = |requested: &RequestedBound| {
+        let bound = &requested.bound;
+        assert!(bound.zone().is_utc() && bound.unit() == Unit::Usd && &*requested.policy == "budget@2");
         let mode = if bound.mode() == Mode::Hard { "hard" } else { "watch" };
         let usd = Usd::from_nanos(bound.limit().count());
         format!(
             "{} {} {usd} {mode} {}",
             bound.account(),
             bound.window().name(),
-            asked.soft.as_slice().first().copied().unwrap_or_default()
+            requested.soft.as_slice().first().copied().unwrap_or_default()
         )
     };
     bounds.iter().map(text).collect()
@@ -63,15 +63,15 @@ fn the_default_holds_per_key_and_rules_fill_in_from_it() {
         global: None,
     });
     assert_eq!(
-        asked(&bed, &Call::with_key("other")),
+        requested(&bed, &Call::with_key("other")),
         ["key:f1 day 50 hard 800000", "key:f1 month 500 hard 800000"]
     );
     assert_eq!(
-        asked(&bed, &Call::default()),
+        requested(&bed, &Call::default()),
         ["key:f1 day 5 hard 800000", "key:f1 month 500 hard 800000"]
     );
     assert_eq!(
-        asked(&bed, &Call::with_key("sk-x")),
+        requested(&bed, &Call::with_key("sk-x")),
         ["key:f1 day 50 watch 500000", "key:f1 month 90 watch 500000"]
     );
 }
@@ -91,17 +91,17 @@ fn defects_e_and_f_tenant_rules_are_no_key_rules_and_inherit_no_limits() {
         fingerprint: String::new(),
         ..Call::with_key("")
     };
-    assert_eq!(asked(&bed, &keyless), ["key: day 50 hard 0"]);
+    assert_eq!(requested(&bed, &keyless), ["key: day 50 hard 0"]);
     assert_eq!(
-        asked(&bed, &Call::default().for_tenant("acme")),
+        requested(&bed, &Call::default().for_tenant("acme")),
         ["key:f1 day 50 hard 0", "tenant:acme month 100 hard 0"]
     );
     assert_eq!(
-        asked(&bed, &Call::default().for_tenant("beta")),
+        requested(&bed, &Call::default().for_tenant("beta")),
         ["key:f1 day 50 hard 0", "tenant:beta day 7 watch 0"]
     );
     assert_eq!(
-        asked(&bed, &Call::default().for_tenant("gamma")),
+        requested(&bed, &Call::default().for_tenant("gamma")),
         ["key:f1 day 50 hard 0"]
     );
 }
@@ -114,7 +114,7 @@ fn anything_but_block_warns_and_global_holds_for_all() {
         global: Some(rule("", "", -1, 1_000, 0, "block")),
     });
     assert_eq!(
-        asked(&bed, &Call::default()),
+        requested(&bed, &Call::default()),
         ["key:f1 day 50 watch 0", "global month 1000 hard 0"]
     );
 }
@@ -168,7 +168,7 @@ budgets:
     assert!(set.digest() == twin.digest() && set.digest() != other.digest());
     let bed = Bed::new(set);
     assert_eq!(
-        asked(&bed, &Call::with_key("sk-proj-dev-9").for_tenant("acme")),
+        requested(&bed, &Call::with_key("sk-proj-dev-9").for_tenant("acme")),
         [
             "key:f1 day 5 watch 800000",
             "key:f1 month 500 watch 800000",
@@ -191,11 +191,11 @@ fn many(rules: usize) -> Bed {
 fn ten_thousand_rules_find_the_right_one() {
     let bed = many(10_000);
     assert_eq!(
-        asked(&bed, &Call::with_key("sk-team-09999-abc"))[0],
+        requested(&bed, &Call::with_key("sk-team-09999-abc"))[0],
         "key:f1 day 5 hard 800000"
     );
     assert_eq!(
-        asked(&bed, &Call::with_key("sk-team-10000-abc"))[0],
+        requested(&bed, &Call::with_key("sk-team-10000-abc"))[0],
         "key:f1 day 50 hard 800000"
     );
 }

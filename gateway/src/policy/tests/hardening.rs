@@ -232,7 +232,7 @@ fn a_swap_under_load_fails_no_call() {
     };
     let bed = Bed::new(numbered(0));
     let stop = std::sync::atomic::AtomicBool::new(false);
-    let asked = std::sync::atomic::AtomicU64::new(0);
+    let requested = std::sync::atomic::AtomicU64::new(0);
     std::thread::scope(|threads| {
         for _ in 0..4 {
             threads.spawn(|| {
@@ -241,11 +241,11 @@ fn a_swap_under_load_fails_no_call() {
                     let verdict = bed.ask(&Call::default()).expect("a call during a swap");
                     let now: u32 = verdict.headers[0].1.parse().unwrap();
                     assert!(
-                        now >= last && verdict.spoke.len() == 2,
+                        now >= last && verdict.policies_applied.len() == 2,
                         "an older set after a newer one"
                     );
                     last = now;
-                    asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    requested.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
             });
         }
@@ -253,7 +253,7 @@ fn a_swap_under_load_fails_no_call() {
             bed.engine.swap(numbered(number));
         }
         // At least one call is made under the last set.
-        while asked.load(std::sync::atomic::Ordering::Relaxed) < 400 {
+        while requested.load(std::sync::atomic::Ordering::Relaxed) < 400 {
             std::thread::yield_now();
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);

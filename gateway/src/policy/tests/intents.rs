@@ -19,7 +19,7 @@ fn refused(request: &str) -> String {
 fn nothing_and_allow() {
     assert!(run("").unwrap().is_empty());
     assert!(run("return {}").unwrap().is_empty());
-    assert_eq!(run("return allow()").unwrap().spoke, ["p@1".into()]);
+    assert_eq!(run("return allow()").unwrap().policies_applied, ["p@1".into()]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn limits_are_checked_at_load_and_put_on_accounts_by_calls() {
         ..Call::default()
     };
     let bounds = bed.ask(&call).unwrap().bounds;
-    let accounts: Vec<&str> = bounds.iter().map(|asked| &**asked.bound.account()).collect();
+    let accounts: Vec<&str> = bounds.iter().map(|requested| &**requested.bound.account()).collect();
     assert_eq!(accounts, ["agent:coder", "agent:coder", "global", "global"]);
     assert_eq!(&**bounds[0].bound.zone().name(), "Europe/Berlin");
     assert_eq!(

@@ -4,25 +4,28 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::turns::{Asked, Left, Passing, Stop, Turns};
+use super::answers::{AdmittedMessage, AnswerStop, ConnectionAnswers, Passing, UnfinishedAnswer};
 use super::upgrade::Opened;
-use super::wire::{self, Ended, Sink, Source};
+use super::wire::{self, MessageSink, MessageSource, ReadEnd};
 use crate::meter::End;
 use crate::meter::frames::websocket::{Message, closing, code};
 use crate::meter::frames::{Framer, Framing};
 use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Ending, Meaning, Sender, SocketMessage, Step};
-use crate::proxy::gateway::{Gateway, Way};
-use crate::proxy::guard::BodyShare;
-use crate::proxy::reply::Refusal;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session;
+use crate::proxy::shared::body::BodyShare;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::timer::Timer;
 
 /// How long an end waits for the other end's close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -33,7 +36,7 @@ const SILENCE_STEP: Duration = Duration::from_secs(5);
 
 /// Why a connection is over.
 #[derive(Debug)]
-enum Over {
+enum ConnectionEnd {
     /// By a close frame, which was passed on.
     ClientClosed,
     ServerClosed,
@@ -50,18 +53,18 @@ enum Over {
     Cut,
     Drained,
     /// From here, by the gateway's end or the session's.
-    Stopped(session::Stop),
+    Stopped(session::AnswerStop),
 }
 
 struct Link {
     gateway: Arc<Gateway>,
-    turns: Turns,
-    client: Sink,
-    upstream: Sink,
-    started: Instant,
+    answers: ConnectionAnswers,
+    client: MessageSink,
+    upstream: MessageSink,
+    started: Timer,
     /// Milliseconds after the start at which the last message came from anywhere.
     last_ms: AtomicU64,
-    /// The same, of the last message from the server or the last that asked it for an answer.
+    /// The same, of the last message from the server or the last that requested an answer of it.
     progress_ms: AtomicU64,
     /// The client's messages go nowhere any more.
     closing: AtomicBool,
@@ -71,7 +74,7 @@ struct Link {
 pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
-    let patience = opened.who.way().provider.timeouts.idle;
+    let patience = opened.who.endpoint().provider.timeouts.idle;
     let body_max = usize::try_from(limits.body_bytes_max).unwrap_or(usize::MAX);
     let share = BodyShare::none_of(&gateway.bodies);
     let (mut from_client, client) = wire::parts(opened.client, Sender::Client, body_max, Some(share), patience);
@@ -79,10 +82,10 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
     let (mut from_server, upstream) = wire::parts(opened.upstream, Sender::Server, answer_max, None, patience);
     let link = Link {
         gateway: Arc::clone(gateway),
-        turns: Turns::new(gateway, opened.who),
+        answers: ConnectionAnswers::new(gateway, opened.who),
         client,
         upstream,
-        started: Instant::now(),
+        started: Timer::start(),
         last_ms: AtomicU64::new(0),
         progress_ms: AtomicU64::new(0),
         closing: AtomicBool::new(false),
@@ -95,13 +98,13 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
             over = &mut down => over,
             over = &mut up => over,
             over = link.silence() => over,
-            () = link.drained() => Over::Drained,
-            stop = session::stopped(gateway, &link.turns.who().handshake) => Over::Stopped(stop),
+            () = link.drained() => ConnectionEnd::Drained,
+            stop = session::stopped(gateway, &link.answers.who().handshake) => ConnectionEnd::Stopped(stop),
         };
         // A close is answered by a close; until then the other end may still have something to say.
         match over {
-            Over::ClientClosed => drop(timeout(CLOSE_WAIT, down).await),
-            Over::ServerClosed => {
+            ConnectionEnd::ClientClosed => drop(timeout(CLOSE_WAIT, down).await),
+            ConnectionEnd::ServerClosed => {
                 link.closing.store(true, Ordering::Release);
                 drop(timeout(CLOSE_WAIT, up).await);
             }
@@ -114,25 +117,25 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
 }
 
 impl Link {
-    fn way(&self) -> &Arc<Way> {
-        self.turns.who().way()
+    fn endpoint(&self) -> &Arc<ProviderEndpoint> {
+        self.answers.who().endpoint()
     }
 
     fn operation(&self) -> &str {
-        &self.turns.who().target.operation
+        &self.answers.who().target.operation
     }
 
     fn touch(&self, mark: &AtomicU64) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.started.elapsed_ms();
         mark.store(now, Ordering::Release);
     }
 
     /// Ends when nothing came for too long: from the server while an answer runs, from anyone else.
-    async fn silence(&self) -> Over {
+    async fn silence(&self) -> ConnectionEnd {
         loop {
-            let running = self.turns.is_running();
+            let running = self.answers.is_running();
             let (mark, limit) = if running {
-                (&self.progress_ms, self.way().provider.timeouts.idle)
+                (&self.progress_ms, self.endpoint().provider.timeouts.idle)
             } else {
                 let idle = self.gateway.rules.load().config.limits.socket_idle_ms;
                 (&self.last_ms, Duration::from_millis(idle))
@@ -141,7 +144,7 @@ impl Link {
             let silent = self.started.elapsed().saturating_sub(last);
             match limit.checked_sub(silent).filter(|left| !left.is_zero()) {
                 Some(left) => sleep(left.min(SILENCE_STEP)).await,
-                None => return Over::Silent { running },
+                None => return ConnectionEnd::Silent { running },
             }
         }
     }
@@ -149,16 +152,20 @@ impl Link {
     /// Ends when the gateway is going down and no answer runs here.
     async fn drained(&self) {
         self.gateway.drain.draining().await;
-        self.turns.quiet().await;
+        self.answers.quiet().await;
     }
 
-    async fn client_to_server(&self, source: &mut Source) -> Over {
+    async fn client_to_server(&self, source: &mut MessageSource) -> ConnectionEnd {
         loop {
             let message = match source.next().await {
                 Ok(message) => message,
-                Err(Ended::Gone) => return Over::ClientGone,
-                Err(Ended::Violation(violation)) => return Over::ClientFault(violation.code(), violation.to_string()),
-                Err(ended @ Ended::Overloaded) => return Over::ClientFault(code::TRY_AGAIN, ended.to_string()),
+                Err(ReadEnd::Gone) => return ConnectionEnd::ClientGone,
+                Err(ReadEnd::Violation(violation)) => {
+                    return ConnectionEnd::ClientFault(violation.code(), violation.to_string());
+                }
+                Err(ended @ ReadEnd::Overloaded) => {
+                    return ConnectionEnd::ClientFault(code::TRY_AGAIN, ended.to_string());
+                }
             };
             self.touch(&self.last_ms);
             let closing = self.closing.load(Ordering::Acquire);
@@ -166,12 +173,18 @@ impl Link {
                 Message::Close(_) => {
                     self.closing.store(true, Ordering::Release);
                     let _ = self.upstream.send(&message).await;
-                    return Over::ClientClosed;
+                    return ConnectionEnd::ClientClosed;
                 }
                 _ if closing => Ok(()),
                 // What is not read is not metered, and these protocols have no use for it.
-                Message::Binary(_) => return Over::ClientFault(code::UNSUPPORTED, "messages are text".to_owned()),
-                Message::Ping(_) | Message::Pong(_) => self.upstream.send(&message).await.map_err(|_| Over::ServerGone),
+                Message::Binary(_) => {
+                    return ConnectionEnd::ClientFault(code::UNSUPPORTED, "messages are text".to_owned());
+                }
+                Message::Ping(_) | Message::Pong(_) => self
+                    .upstream
+                    .send(&message)
+                    .await
+                    .map_err(|_| ConnectionEnd::ServerGone),
                 Message::Text(payload) => self.said(payload).await,
             };
             if let Err(over) = written {
@@ -180,72 +193,79 @@ impl Link {
         }
     }
 
-    /// A message of the client's: one that asks for an answer goes on once that is held.
-    async fn said(&self, payload: Bytes) -> Result<(), Over> {
+    /// A message of the client's: one that requests an answer goes on once that is held.
+    async fn said(&self, payload: Bytes) -> Result<(), ConnectionEnd> {
         let read = self.read(&payload, Sender::Client);
         let (found, meaning) = match read {
             Ok(read) => read,
-            Err(refusal) => return self.tell(&refusal, None).await,
+            Err(refusal) => return self.send_refusal(&refusal, None).await,
         };
         let Some(meaning) = meaning.filter(|meaning| meaning.step == Step::Ask) else {
-            self.turns.heard(&found);
+            self.answers.heard(&found);
             return self.up(payload).await;
         };
         self.touch(&self.progress_ms);
-        match self.turns.ask(payload, &meaning).await {
-            Ok(Asked { id, message }) => {
+        match self.answers.request(payload, &meaning).await {
+            Ok(AdmittedMessage { id, message }) => {
                 self.touch(&self.progress_ms);
                 self.up(message).await?;
-                self.turns.sent(id);
+                self.answers.sent(id);
                 Ok(())
             }
-            Err(refusal) => self.tell(&refusal, meaning.echo.as_deref()).await,
+            Err(refusal) => self.send_refusal(&refusal, meaning.echo.as_deref()).await,
         }
     }
 
     fn read(&self, payload: &[u8], sender: Sender) -> Result<(Outline, Option<Meaning>), Refusal> {
-        let way = self.way();
+        let endpoint = self.endpoint();
         let depth_max = self.gateway.rules.load().config.limits.json_depth_max;
         let outlined = match sender {
-            Sender::Client => outline(payload, &way.plugin.request_shape, depth_max),
-            Sender::Server => way.reader.outline(payload),
+            Sender::Client => outline(payload, &endpoint.plugin.request_shape, depth_max),
+            Sender::Server => endpoint.reader.outline(payload),
         };
-        let found = outlined.map_err(|error| Refusal::bad_request("invalid_json", error.to_string()))?;
+        let found = outlined.map_err(|error| Refusal::new(RefusalCode::InvalidJson, error.to_string()))?;
         let message = SocketMessage {
             operation: self.operation(),
             sender,
             outline: &found.doc,
         };
-        match way.plugin.dialect.meaning_of(&message) {
+        match endpoint.plugin.dialect.meaning_of(&message) {
             Ok(meaning) => Ok((found, meaning)),
             Err(error) => {
-                report::plugin_failed(&self.gateway, way, 1);
+                report::plugin_failed(&self.gateway, endpoint, 1);
                 tracing::warn!(%error, "a plugin failed to read a message");
-                Err(Refusal::new(502, "plugin_failed", "this message could not be read"))
+                Err(Refusal::new(
+                    RefusalCode::PluginFailed,
+                    "this message could not be read",
+                ))
             }
         }
     }
 
-    async fn server_to_client(&self, source: &mut Source) -> Over {
+    async fn server_to_client(&self, source: &mut MessageSource) -> ConnectionEnd {
         loop {
             let message = match source.next().await {
                 Ok(message) => message,
-                Err(Ended::Violation(violation)) => return Over::ServerFault(violation.code(), violation.to_string()),
-                Err(_) => return Over::ServerGone,
+                Err(ReadEnd::Violation(violation)) => {
+                    return ConnectionEnd::ServerFault(violation.code(), violation.to_string());
+                }
+                Err(_) => return ConnectionEnd::ServerGone,
             };
             self.touch(&self.last_ms);
             self.touch(&self.progress_ms);
             let written = match message {
                 Message::Close(_) => {
                     if self.closing.load(Ordering::Acquire) {
-                        drop(self.turns.end_all(End::ClientGone));
+                        drop(self.answers.end_all(End::ClientGone));
                     } else {
                         self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
                     }
                     let _ = self.client.send(&message).await;
-                    return Over::ServerClosed;
+                    return ConnectionEnd::ServerClosed;
                 }
-                Message::Ping(_) | Message::Pong(_) => self.client.send(&message).await.map_err(|_| Over::ClientGone),
+                Message::Ping(_) | Message::Pong(_) => {
+                    self.client.send(&message).await.map_err(|_| ConnectionEnd::ClientGone)
+                }
                 Message::Text(payload) => self.answered(payload, Message::Text).await,
                 Message::Binary(payload) => self.answered(payload, Message::Binary).await,
             };
@@ -256,23 +276,23 @@ impl Link {
     }
 
     /// A message of the server's. One that cannot be read passes: it is the client's to make sense of.
-    async fn answered(&self, payload: Bytes, kind: fn(Bytes) -> Message) -> Result<(), Over> {
+    async fn answered(&self, payload: Bytes, kind: fn(Bytes) -> Message) -> Result<(), ConnectionEnd> {
         let Ok((found, Some(meaning))) = self.read(&payload, Sender::Server) else {
             return self.down(kind(payload)).await;
         };
         let mut stop = None;
         match meaning.step {
             Step::Ask => {}
-            Step::Begin => stop = self.turns.begin(&meaning, &payload, found).await,
-            Step::Part | Step::Sound => match self.turns.part(&meaning, &payload, found) {
+            Step::Begin => stop = self.answers.begin(&meaning, &payload, found).await,
+            Step::Part | Step::Sound => match self.answers.part(&meaning, &payload, found) {
                 Passing::Pass => {}
                 Passing::Drop => return Ok(()),
                 Passing::Last(cut) => stop = Some(cut),
             },
-            Step::End => self.turns.end(&meaning, &payload, found),
-            Step::Refuse => self.turns.refuse(&meaning, &payload, found),
-            Step::Aside => self.turns.aside(&payload, found).await,
-            Step::Setting => self.turns.set(&meaning),
+            Step::End => self.answers.end(&meaning, &payload, found),
+            Step::Refuse => self.answers.refuse(&meaning, &payload, found),
+            Step::Aside => self.answers.aside(&payload, found).await,
+            Step::Setting => self.answers.set(&meaning),
         }
         self.down(kind(payload)).await?;
         match stop {
@@ -282,8 +302,8 @@ impl Link {
     }
 
     /// Stops an answer: by the dialect's message, which leaves the connection open, or by the end of the connection.
-    async fn stop(&self, stop: Stop) -> Result<(), Over> {
-        let left = Left {
+    async fn stop(&self, stop: AnswerStop) -> Result<(), ConnectionEnd> {
+        let left = UnfinishedAnswer {
             answer: stop.answer,
             echo: stop.echo,
         };
@@ -292,24 +312,24 @@ impl Link {
         }
         match stop.cancel {
             Some(cancel) => self.up(Bytes::from(cancel)).await,
-            None => Err(Over::Cut),
+            None => Err(ConnectionEnd::Cut),
         }
     }
 
-    async fn up(&self, payload: Bytes) -> Result<(), Over> {
+    async fn up(&self, payload: Bytes) -> Result<(), ConnectionEnd> {
         let sent = self.upstream.send(&Message::Text(payload)).await;
-        sent.map_err(|_| Over::ServerGone)
+        sent.map_err(|_| ConnectionEnd::ServerGone)
     }
 
-    async fn down(&self, message: Message) -> Result<(), Over> {
-        self.client.send(&message).await.map_err(|_| Over::ClientGone)
+    async fn down(&self, message: Message) -> Result<(), ConnectionEnd> {
+        self.client.send(&message).await.map_err(|_| ConnectionEnd::ClientGone)
     }
 
     /// Tells the client a refusal, as the protocol's error. The connection stays.
-    async fn tell(&self, refusal: &Refusal, echo: Option<&str>) -> Result<(), Over> {
-        let way = self.way();
-        report::refused(&self.gateway, &way.provider.name, refusal);
-        let body = refusal.body(Some((&way.plugin.dialect, self.operation())));
+    async fn send_refusal(&self, refusal: &Refusal, echo: Option<&str>) -> Result<(), ConnectionEnd> {
+        let endpoint = self.endpoint();
+        report::refused(&self.gateway, &endpoint.provider.name, refusal);
+        let body = refusal.body(Some((&endpoint.plugin.dialect, self.operation())));
         let mut message = object(&body);
         message.entry("type").or_insert(json!("error"));
         message.entry("status").or_insert(json!(refusal.status));
@@ -320,11 +340,11 @@ impl Link {
     }
 
     /// The dialect's ending of an answer. None, where the plugin has none: the close must do.
-    fn terminal(&self, ending: Ending, message: &str, left: &Left) -> Vec<Message> {
-        let dialect = &self.way().plugin.dialect;
+    fn terminal(&self, ending: Ending, message: &str, left: &UnfinishedAnswer) -> Vec<Message> {
+        let dialect = &self.endpoint().plugin.dialect;
         let terminal = dialect.terminal(self.operation(), ending, message, left.answer.as_deref());
         let bytes = terminal.unwrap_or_else(|error| {
-            report::plugin_failed(&self.gateway, self.way(), 1);
+            report::plugin_failed(&self.gateway, self.endpoint(), 1);
             tracing::warn!(%error, "a plugin gave no ending for an answer");
             Vec::new()
         });
@@ -340,7 +360,7 @@ impl Link {
         messages
     }
 
-    /// Settles what runs, and tells the client so.
+    /// Settles what runs, and notifies the client.
     async fn leave(&self, end: End, ending: Ending) {
         let message = match ending {
             Ending::ShuttingDown => "the gateway is going down; try again",
@@ -348,7 +368,7 @@ impl Link {
             Ending::BudgetExceeded => "the budget is used up",
             Ending::UpstreamFailed => "the upstream broke off its answer",
         };
-        for left in self.turns.end_all(end) {
+        for left in self.answers.end_all(end) {
             for message in self.terminal(ending, message, &left) {
                 if self.client.send(&message).await.is_err() {
                     return;
@@ -357,54 +377,54 @@ impl Link {
         }
     }
 
-    async fn end(&self, over: Over, from_client: &mut Source) {
-        let broken = |how| report::upstream_failed(&self.gateway, self.way(), how);
+    async fn end(&self, over: ConnectionEnd, from_client: &mut MessageSource) {
+        let broken = |how| report::upstream_failed(&self.gateway, self.endpoint(), how);
         let mut linger = CLOSE_WAIT;
         let (to_client, to_upstream) = match over {
-            Over::ClientClosed => {
-                drop(self.turns.end_all(End::ClientGone));
+            ConnectionEnd::ClientClosed => {
+                drop(self.answers.end_all(End::ClientGone));
                 (None, None)
             }
-            Over::ServerClosed => (None, None),
-            Over::ClientGone => {
-                drop(self.turns.end_all(End::ClientGone));
+            ConnectionEnd::ServerClosed => (None, None),
+            ConnectionEnd::ClientGone => {
+                drop(self.answers.end_all(End::ClientGone));
                 (None, Some((code::GOING_AWAY, String::new())))
             }
-            Over::ClientFault(code, what) => {
+            ConnectionEnd::ClientFault(code, what) => {
                 tracing::info!(code, what, "a client's WebSocket is out of protocol");
-                drop(self.turns.end_all(End::ClientGone));
+                drop(self.answers.end_all(End::ClientGone));
                 linger = FAULT_LINGER;
                 (Some((code, what)), Some((code::GOING_AWAY, String::new())))
             }
-            Over::ServerGone => {
+            ConnectionEnd::ServerGone => {
                 broken(UpstreamError::Broken);
                 self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
                 (Some((code::BAD_GATEWAY, "the upstream is gone".to_owned())), None)
             }
-            Over::ServerFault(code, what) => {
-                tracing::warn!(provider = %self.way().name, code, what, "an upstream's WebSocket is out of protocol");
+            ConnectionEnd::ServerFault(code, what) => {
+                tracing::warn!(provider = %self.endpoint().name, code, what, "an upstream's WebSocket is out of protocol");
                 broken(UpstreamError::Broken);
                 self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
                 let told = "the upstream is out of protocol".to_owned();
                 (Some((code::BAD_GATEWAY, told)), Some((code, what)))
             }
-            Over::Silent { running: true } => {
+            ConnectionEnd::Silent { running: true } => {
                 broken(UpstreamError::Timeout);
                 self.leave(End::UpstreamFailed, Ending::UpstreamFailed).await;
                 let told = "the upstream is silent".to_owned();
                 (Some((code::BAD_GATEWAY, told)), Some((code::GOING_AWAY, String::new())))
             }
-            Over::Silent { running: false } => both(code::GOING_AWAY, "the connection is idle"),
-            Over::Cut => {
+            ConnectionEnd::Silent { running: false } => both(code::GOING_AWAY, "the connection is idle"),
+            ConnectionEnd::Cut => {
                 self.leave(End::Cut, Ending::BudgetExceeded).await;
                 both(code::POLICY, "the budget is used up")
             }
-            Over::Drained => both(code::GOING_AWAY, "the gateway is going down"),
-            Over::Stopped(stop) => {
+            ConnectionEnd::Drained => both(code::GOING_AWAY, "the gateway is going down"),
+            ConnectionEnd::Stopped(stop) => {
                 self.leave(End::Cut, stop.ending().0).await;
                 match stop {
-                    session::Stop::GoingDown => both(code::RESTART, "the gateway is going down"),
-                    session::Stop::Killed => both(code::POLICY, "this session was killed by an operator"),
+                    session::AnswerStop::GoingDown => both(code::RESTART, "the gateway is going down"),
+                    session::AnswerStop::Killed => both(code::POLICY, "this session was killed by an operator"),
                 }
             }
         };

@@ -2,14 +2,14 @@
 //! own that is decided, held, metered and settled like any other.
 //!
 //! ```text
-//! upgrade → link (client ⇄ upstream) → turns: ask → inspect, decide, reserve, forward │ begin, part, end → meter, settle
+//! upgrade → link (client ⇄ upstream) → answers: ask → inspect, decide, reserve, forward │ begin, part, end → meter, settle
 //! ```
 //!
-//! `upgrade` makes the connection, `link` moves messages over it until it ends, `turns` keeps the answers that run on it,
+//! `upgrade` makes the connection, `link` moves messages over it until it ends, `answers` keeps the answers that run on it,
 //! `wire` reads and writes frames. What a message means is the dialect's to say (`meaning-of`).
 
+mod answers;
 mod link;
-mod turns;
 mod upgrade;
 mod wire;
 
@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use pingora::protocols::http::ServerSession;
 
-use crate::proxy::accept::tell;
-use crate::proxy::gateway::Gateway;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refused::send_refusal;
 
-/// Serves a connection that asks for an upgrade, to its end.
+/// Serves a connection that requests an upgrade, to its end.
 pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
     session.set_keepalive(None);
     match upgrade::ask_upstream(gateway, &mut session).await {
@@ -32,7 +32,7 @@ pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
         // The upstream's own refusal was passed on.
         Ok(None) => {}
         Err(refused) => {
-            tell(gateway, &mut session, &refused).await;
+            send_refusal(gateway, &mut session, &refused).await;
         }
     }
 }

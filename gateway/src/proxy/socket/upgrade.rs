@@ -1,8 +1,8 @@
-//! The handshake (RFC 6455 §4): the upstream is asked first, and the client's protocol is switched only once the
+//! The handshake (RFC 6455 §4): the upstream comes first, and the client's protocol is switched only once the
 //! upstream's is. Extensions are never agreed on: compressed frames could not be metered.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -13,23 +13,27 @@ use ulid::Ulid;
 
 use super::wire::Wire;
 use crate::plugin::Billing;
-use crate::proxy::accept::Refused;
-use crate::proxy::corked::Corked;
-use crate::proxy::decide;
-use crate::proxy::drain::Phase;
-use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Answer, Changes, Failed, forward, outgoing};
-use crate::proxy::gateway::{Gateway, Way};
-use crate::proxy::guard::{Body, check_head};
-use crate::proxy::identify::{Identity, Target, find_target, identify, in_terms_of_dialect, query_value};
-use crate::proxy::inspect::Inspected;
-use crate::proxy::place::warning;
-use crate::proxy::rated;
-use crate::proxy::relay::relay;
-use crate::proxy::reply::Refusal;
-use crate::proxy::reserve::Unbounded;
-use crate::proxy::session::{self, SessionEnd};
-use crate::proxy::sigv4::refuse_foreign;
+use crate::proxy::forward::coalesce::CoalescedWrites;
+use crate::proxy::forward::{Answer, Failed, forward, outgoing};
+use crate::proxy::identify::aws_signature::refuse_foreign;
+use crate::proxy::identify::{find_target, identify, in_terms_of_dialect, query_value};
+use crate::proxy::relay::{RelayOptions, relay};
+use crate::proxy::reserve::place::warning;
+use crate::proxy::reserve::rates;
+use crate::proxy::sanitize::check_head;
+use crate::proxy::shared::allowance::Unbounded;
+use crate::proxy::shared::body::Body;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::drain::DrainPhase;
+use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::refused::RefusedRequest;
+use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::proxy::{decide, session};
+use crate::timer::Timer;
 
 /// Longest wait for the upstream to switch.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
@@ -48,18 +52,18 @@ const NOT_PASSED_ON: [&str; 6] = [
 pub struct Opening {
     head: Box<ResponseHeader>,
     upstream: Wire,
-    who: Who,
+    who: ConnectionIdentity,
 }
 
 /// A connection both of whose ends have switched.
 pub struct Opened {
     pub client: Wire,
     pub upstream: Wire,
-    pub who: Who,
+    pub who: ConnectionIdentity,
 }
 
 /// What all answers on a connection share.
-pub struct Who {
+pub struct ConnectionIdentity {
     pub target: Target,
     /// As the handshake said it. What the policies make of it they say of each answer anew.
     pub identity: Identity,
@@ -72,37 +76,40 @@ pub struct Who {
     pub model: Option<String>,
 }
 
-impl Who {
-    pub fn way(&self) -> &Arc<Way> {
-        &self.target.way
+impl ConnectionIdentity {
+    pub fn endpoint(&self) -> &Arc<ProviderEndpoint> {
+        &self.target.endpoint
     }
 }
 
 /// Checks the handshake and repeats it to the upstream. `None`: the upstream refused for a reason that the client is to
 /// know, and that was passed on.
-pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<Option<Opening>, Refused> {
+pub async fn ask_upstream(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+) -> Result<Option<Opening>, RefusedRequest> {
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
-    check_head(session, limits).map_err(|refusal| Refused::new(refusal, None, ""))?;
+    check_head(session, limits).map_err(|refusal| RefusedRequest::new(refusal, None, ""))?;
     let target = match find_target(&rules, session.req_header()) {
         Ok(target) => target,
         // What is there, but not over a WebSocket, is worth another try; what is nowhere is not.
-        Err((_, Some(way))) if knows(&way, session.req_header()) => {
-            return Err(Refused::new(not_served(), Some(&way), ""));
+        Err((_, Some(endpoint))) if knows(&endpoint, session.req_header()) => {
+            return Err(RefusedRequest::new(not_served(), Some(&endpoint), ""));
         }
-        Err((refusal, way)) => return Err(Refused::new(refusal, way.as_ref(), "")),
+        Err((refusal, endpoint)) => return Err(RefusedRequest::new(refusal, endpoint.as_ref(), "")),
     };
-    let (way, operation) = (Arc::clone(&target.way), target.operation.clone());
-    let refused = |refusal: Refusal| Refused::new(refusal, Some(&way), &operation);
-    if !way.provider.websocket || target.billing != Billing::Metered {
+    let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
+    if !endpoint.provider.websocket || target.billing != Billing::Metered {
         return Err(refused(not_served()));
     }
     check_handshake(session).map_err(refused)?;
-    refuse_foreign(&way, session.req_header()).map_err(refused)?;
-    if gateway.drain.phase() > Phase::Running {
+    refuse_foreign(&endpoint, session.req_header()).map_err(refused)?;
+    if gateway.drain.phase() > DrainPhase::Running {
         return Err(refused(Refusal::going_down()));
     }
-    let identity = identify(&rules, &way, session.req_header(), limits).map_err(refused)?;
+    let identity = identify(&rules, &endpoint, session.req_header(), limits).map_err(refused)?;
     let header = session.req_header().clone();
     let model = query_value(header.uri.query().unwrap_or_default(), "model").filter(|model| !model.is_empty());
     let free = Target {
@@ -112,7 +119,7 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     let mut handshake = Exchange::new(
         Ulid::new(),
         gateway.clock.now_ms(),
-        Instant::now(),
+        Timer::start(),
         Arc::clone(&rules),
         free,
         identity.clone(),
@@ -121,45 +128,50 @@ pub async fn ask_upstream(gateway: &Arc<Gateway>, session: &mut ServerSession) -
     );
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
-    let told = told(gateway, &handshake).map_err(refused)?;
-    handshake.session_end = SessionEnd::of(gateway, &handshake);
+    let extra_headers = extra_headers(gateway, &handshake).map_err(refused)?;
+    handshake.session_end = SessionEnd::of(&gateway.ledger, &handshake);
     let answer = send(gateway, &handshake, session).await.map_err(refused)?;
     let Some(answer) = answer else { return Ok(None) };
-    let who = Who {
+    let who = ConnectionIdentity {
         target,
         identity,
         handshake,
         header,
         model,
     };
-    opening(gateway, answer, who, &told, session).await.map_err(refused)
+    opening(gateway, answer, who, &extra_headers, session)
+        .await
+        .map_err(refused)
 }
 
 /// What the policies say in the head of the handshake's answer, the only one that a connection has: theirs as of a call that
 /// costs nothing, and how the rates and budgets stand that each answer on it will be put on.
-fn told(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
-    let mut told = decide::admit_free(gateway, handshake)?;
+fn extra_headers(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
+    let mut extra_headers = decide::admit_free(gateway, handshake)?;
     let verdict = decide::outlook(gateway, handshake)?;
     let now_ms = gateway.clock.now_ms();
     let rates = verdict.rates.iter();
-    let rates: Vec<_> = rates.map(|rate| gateway.rates.standing(now_ms, &rate.asked)).collect();
-    told.extend(rated::headers(&rates));
+    let rates: Vec<_> = rates
+        .map(|rate| gateway.rates.standing(now_ms, &rate.requested))
+        .collect();
+    extra_headers.extend(rates::headers(&rates));
     let bounds = verdict.bounds.iter();
-    let standings: Vec<_> = bounds.map(|asked| gateway.ledger.standing(&asked.bound)).collect();
-    told.extend(warning(&verdict.bounds, &standings));
-    Ok(told)
+    let standings: Vec<_> = bounds
+        .map(|requested| gateway.ledger.standing(&requested.bound))
+        .collect();
+    extra_headers.extend(warning(&verdict.bounds, &standings));
+    Ok(extra_headers)
 }
 
-fn knows(way: &Way, header: &RequestHeader) -> bool {
-    let path = header.uri.path().strip_prefix(way.provider.prefix.as_str());
-    path.and_then(|path| in_terms_of_dialect(way, path))
-        .is_some_and(|(path, _)| way.plugin.routes.knows(&path))
+fn knows(endpoint: &ProviderEndpoint, header: &RequestHeader) -> bool {
+    let path = header.uri.path().strip_prefix(endpoint.provider.prefix.as_str());
+    path.and_then(|path| in_terms_of_dialect(endpoint, path))
+        .is_some_and(|(path, _)| endpoint.plugin.routes.knows(&path))
 }
 
 fn not_served() -> Refusal {
     Refusal::new(
-        426,
-        "websocket_not_served",
+        RefusalCode::WebsocketNotServed,
         "WebSocket is not served here: use plain HTTP requests",
     )
     .header("upgrade", "HTTP/1.1")
@@ -167,7 +179,7 @@ fn not_served() -> Refusal {
 }
 
 fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
-    let bad = |message: &str| Refusal::bad_request("bad_handshake", message).final_answer();
+    let bad = |message: &str| Refusal::new(RefusalCode::BadHandshake, message).final_answer();
     if session.is_http2() || session.req_header().version != http::Version::HTTP_11 {
         return Err(bad("a WebSocket is opened over HTTP/1.1"));
     }
@@ -180,7 +192,10 @@ fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
         first.filter(|_| values.next().is_none()).map(str::trim)
     };
     if value("sec-websocket-version") != Some(VERSION) {
-        let refusal = Refusal::new(426, "websocket_version", "the version of WebSocket served here is 13");
+        let refusal = Refusal::new(
+            RefusalCode::WebsocketVersion,
+            "the version of WebSocket served here is 13",
+        );
         return Err(refusal.header("sec-websocket-version", VERSION).final_answer());
     }
     // Sixteen bytes in base64.
@@ -193,7 +208,7 @@ fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
 /// Sends the handshake on; `None`: nobody waits for it any more.
 async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSession) -> Result<Option<Answer>, Refusal> {
     let mut outgoing = outgoing(handshake, session.req_header(), &Changes::default())?;
-    let internal = |_| Refusal::new(500, "internal", "the handshake could not be forwarded");
+    let internal = |_| Refusal::new(RefusalCode::Internal, "the handshake could not be forwarded");
     outgoing.header.remove_header("sec-websocket-extensions");
     outgoing
         .header
@@ -211,27 +226,32 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
             Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
         )) => Err(refusal),
         Err(_) => Err(Refusal::new(
-            504,
-            "upstream_timeout",
+            RefusalCode::UpstreamTimeout,
             "the upstream did not answer in time",
         )),
     }
 }
 
 /// Takes the upstream's answer. One that says who may not, not now, or that something is broken is the client's to read;
-/// any other refusal means that the upstream has no WebSocket here, of which clients are told so that they fall back.
+/// any other refusal means that the upstream has no WebSocket here, and clients get to know it so that they fall back.
 async fn opening(
     gateway: &Gateway,
     mut answer: Answer,
-    who: Who,
-    told: &[(String, String)],
+    who: ConnectionIdentity,
+    extra_headers: &[(String, String)],
     session: &mut ServerSession,
 ) -> Result<Option<Opening>, Refusal> {
     let says = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
     match answer.header.status.as_u16() {
         101 => {}
         401 | 403 | 429 | 500.. => {
-            let relayed = relay(gateway, &who.handshake, answer, false, told, &mut Unbounded, session).await;
+            let options = RelayOptions {
+                hide_usage: false,
+                headers: extra_headers,
+                allowance: &mut Unbounded,
+                lines: None,
+            };
+            let relayed = relay(gateway, &who.handshake, answer, options, session).await;
             relayed.finish(session).await;
             return Ok(None);
         }
@@ -245,8 +265,7 @@ async fn opening(
         && says("sec-websocket-extensions").is_none();
     let bad = || {
         Refusal::new(
-            502,
-            "bad_handshake",
+            RefusalCode::UpstreamHandshake,
             "the upstream's handshake is not one of a WebSocket",
         )
     };
@@ -263,11 +282,11 @@ async fn opening(
     }
     head.insert_header("Connection", "Upgrade").map_err(|_| bad())?;
     head.insert_header("Upgrade", "websocket").map_err(|_| bad())?;
-    for (name, value) in told {
+    for (name, value) in extra_headers {
         head.insert_header(name.clone(), value).map_err(|_| bad())?;
     }
     let early = at_once(upstream.read_body_bytes()).await;
-    let stream = Corked::uncorked(upstream.into_inner()).ok_or_else(bad)?;
+    let stream = CoalescedWrites::into_plain(upstream.into_inner()).ok_or_else(bad)?;
     Ok(Some(Opening {
         head: Box::new(head),
         upstream: Wire { stream, early },

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::meter::frames::websocket::{Message, SocketFramer, Violation, encode};
 use crate::plugin::Sender;
-use crate::proxy::guard::BodyShare;
+use crate::proxy::shared::body::BodyShare;
 
 const READ_BYTES: usize = 16 << 10;
 
@@ -22,7 +22,7 @@ pub struct Wire {
 
 /// Why no more messages come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
+pub enum ReadEnd {
     #[error("the connection is gone")]
     Gone,
     #[error("{0}")]
@@ -32,7 +32,7 @@ pub enum Ended {
 }
 
 /// The reading half.
-pub struct Source {
+pub struct MessageSource {
     half: ReadHalf<Stream>,
     framer: SocketFramer,
     /// Memory for messages that are not complete counts among that of all request bodies.
@@ -41,7 +41,7 @@ pub struct Source {
 }
 
 /// The writing half. Writers take turns, message by message.
-pub struct Sink {
+pub struct MessageSink {
     half: Mutex<WriteHalf<Stream>>,
     /// We write as a client does.
     masks: bool,
@@ -55,17 +55,17 @@ pub fn parts(
     message_bytes_max: usize,
     share: Option<BodyShare>,
     patience: Duration,
-) -> (Source, Sink) {
+) -> (MessageSource, MessageSink) {
     let (read, write) = tokio::io::split(wire.stream);
     let mut framer = SocketFramer::new(sender, message_bytes_max);
     framer.push(&wire.early);
-    let source = Source {
+    let source = MessageSource {
         half: read,
         framer,
         share,
         buffer: vec![0; READ_BYTES].into_boxed_slice(),
     };
-    let sink = Sink {
+    let sink = MessageSink {
         half: Mutex::new(write),
         masks: sender == Sender::Server,
         patience,
@@ -73,21 +73,21 @@ pub fn parts(
     (source, sink)
 }
 
-impl Source {
-    pub async fn next(&mut self) -> Result<Message, Ended> {
+impl MessageSource {
+    pub async fn next(&mut self) -> Result<Message, ReadEnd> {
         loop {
             let message = self.framer.message()?;
-            // What is handed out is held until the next is asked for.
+            // What is handed out is held until the next is read.
             let handed_out = message.as_ref().map_or(0, Message::payload_len);
             let held = (self.framer.pending() + handed_out) as u64;
             if !self.share.as_mut().is_none_or(|share| share.resize(held)) {
-                return Err(Ended::Overloaded);
+                return Err(ReadEnd::Overloaded);
             }
             if let Some(message) = message {
                 return Ok(message);
             }
             match self.half.read(&mut self.buffer).await {
-                Ok(0) | Err(_) => return Err(Ended::Gone),
+                Ok(0) | Err(_) => return Err(ReadEnd::Gone),
                 Ok(read) => self.framer.push(self.buffer.get(..read).unwrap_or_default()),
             }
         }
@@ -99,7 +99,7 @@ impl Source {
         let closed = async {
             loop {
                 match self.next().await {
-                    Ok(Message::Close(_)) | Err(Ended::Gone) => return,
+                    Ok(Message::Close(_)) | Err(ReadEnd::Gone) => return,
                     Ok(_) => {}
                     Err(_) => break,
                 }
@@ -110,9 +110,9 @@ impl Source {
     }
 }
 
-impl Sink {
+impl MessageSink {
     /// Writes a message. An error: it was not written whole, and nothing more can be.
-    pub async fn send(&self, message: &Message) -> Result<(), Ended> {
+    pub async fn send(&self, message: &Message) -> Result<(), ReadEnd> {
         let bytes = encode(message, self.masks.then(rand::random));
         let mut half = self.half.lock().await;
         let written = async {
@@ -121,7 +121,7 @@ impl Sink {
         };
         match timeout(self.patience, written).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Ended::Gone),
+            _ => Err(ReadEnd::Gone),
         }
     }
 

@@ -1,0 +1,93 @@
+//! Which months of the journal are kept, and what goes with those that are not. A month is removed only behind a checkpoint
+//! in a later one, so that no start ever needs what is gone. Folders are counted, not calendar months: a clock that jumps
+//! makes no month old.
+
+use crate::checkpoint::CheckpointAt;
+use crate::journal::reader::MonthReader;
+use crate::sessions::Sessions;
+use crate::store::{Change, StoreError, Stores};
+
+/// Rows of sessions that are looked at after one checkpoint.
+const SESSION_ROWS_MAX: usize = 65_536;
+
+#[derive(Debug, Default)]
+pub(crate) struct Retention {
+    /// Full months to keep beside the running one; `None` keeps all.
+    months: Option<u32>,
+    /// Rows of the state database that no checkpoint has removed yet.
+    forgotten: Vec<Change>,
+    /// Sessions whose last call was before this moment are forgotten; from which row on they were not looked at yet.
+    forgetting: Option<(i64, Option<Vec<u8>>)>,
+}
+
+impl Retention {
+    pub fn new(months: Option<u32>) -> Retention {
+        Retention {
+            months,
+            forgotten: Vec::new(),
+            forgetting: None,
+        }
+    }
+
+    /// What the next checkpoint removes.
+    pub fn forgotten(&self) -> impl Iterator<Item = Change> + '_ {
+        self.forgotten.iter().cloned()
+    }
+
+    /// It did.
+    pub fn saved(&mut self) {
+        self.forgotten = Vec::new();
+    }
+
+    /// A checkpoint at this place is on disk: removes the months that are not kept. What fails is tried after the next one.
+    pub fn remove_old(&mut self, stores: &dyn Stores, at: &CheckpointAt, sessions: &Sessions) {
+        match self.try_remove(stores, at) {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
+        }
+        if let Err(error) = self.forget(sessions) {
+            tracing::warn!(%error, "cannot find the sessions that are to be forgotten");
+        }
+    }
+
+    /// Some rows after each checkpoint: there may be very many.
+    fn forget(&mut self, sessions: &Sessions) -> Result<(), StoreError> {
+        let Some((before_ms, from)) = &self.forgetting else {
+            return Ok(());
+        };
+        let piece = sessions.forget_before(*before_ms, from.as_deref(), SESSION_ROWS_MAX)?;
+        let next = piece.next.map(|next| (*before_ms, Some(next)));
+        self.forgotten.extend(piece.changes);
+        self.forgetting = next;
+        Ok(())
+    }
+
+    fn try_remove(&mut self, stores: &dyn Stores, at: &CheckpointAt) -> Result<(), StoreError> {
+        let Some(kept) = self.months else { return Ok(()) };
+        let months = stores.months()?;
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX).saturating_add(1);
+        let (old, kept) = months.split_at(months.len().saturating_sub(kept));
+        let Some(first) = kept.first().filter(|first| !old.is_empty() && at.month >= **first) else {
+            return Ok(());
+        };
+        let opened_ms = match stores.month(*first)? {
+            Some(store) => MonthReader {
+                month: *first,
+                store: &*store,
+            }
+            .opening()
+            .ok()
+            .flatten()
+            .map(|(opening, _)| opening.at_ms),
+            None => None,
+        };
+        // A month that cannot be opened, or that was not begun yet, carries on from nothing: all before it stay.
+        let Some(opened_ms) = opened_ms else { return Ok(()) };
+        for month in old {
+            stores.remove_month(*month)?;
+            tracing::info!(%month, "removed a month of the journal");
+        }
+        self.forgetting = Some((opened_ms, None));
+        Ok(())
+    }
+}

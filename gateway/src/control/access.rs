@@ -1,0 +1,94 @@
+//! Who may ask what.
+//!
+//! - A connection to the Unix socket (0600, the owner's) without [`PEER_HEADER`] is the owner's own: everything.
+//! - A request that the data plane relays bears [`PEER_HEADER`], which the data plane always sets itself and strips from
+//!   what clients send. It is as trusted as a stranger on the network, and so is a connection to `control.listen`.
+//!   Loopback proves nothing either: any local user, and any page in a local browser, can reach it.
+//! - A stranger calls methods with a token only (`control.tokens`, `admin.token`): a reader's reads, an admin's changes
+//!   things too. Where no token is configured, nobody outside may. `control.public_read` opens the original's dashboard
+//!   figures, never these methods: entries name users and tasks.
+//! - `/`, `/metrics` and health say nothing secret and are open, as in the contract.
+
+use axum::http::{HeaderMap, header};
+
+use crate::config::{Config, ControlRole};
+
+/// Set by the data plane on every request that it relays: the peer's address.
+pub const PEER_HEADER: &str = "x-agentledger-peer";
+
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    UnixSocket,
+    Tcp,
+}
+
+/// What a request may do. The order is from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Access {
+    Read,
+    Admin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Denied {
+    #[error("a token is needed: send it as Authorization: Bearer TOKEN")]
+    NoToken,
+    #[error("invalid admin token")]
+    WrongToken,
+    #[error("no token is configured (control.tokens or admin.token): use the control socket")]
+    NoneConfigured,
+}
+
+/// Decides what a request may do.
+pub(super) fn access_of(config: &Config, origin: Origin, headers: &HeaderMap) -> Result<Access, Denied> {
+    if origin == Origin::UnixSocket && !headers.contains_key(PEER_HEADER) {
+        return Ok(Access::Admin);
+    }
+    match bearer(headers) {
+        Some(given) => by_token(config, given),
+        None if tokens(config).next().is_none() => Err(Denied::NoneConfigured),
+        None => Err(Denied::NoToken),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn by_token(config: &Config, given: &[u8]) -> Result<Access, Denied> {
+    // Hashes are compared, in constant time, and all of them: neither a token's length nor its place shows.
+    let given = blake3::hash(given);
+    let mut found = None;
+    let mut any = false;
+    for (token, role) in tokens(config) {
+        any = true;
+        if blake3::hash(token.as_bytes()) == given {
+            found = found.max(Some(role));
+        }
+    }
+    found.ok_or(if any {
+        Denied::WrongToken
+    } else {
+        Denied::NoneConfigured
+    })
+}
+
+/// The configured tokens. An empty one opens nothing.
+fn tokens(config: &Config) -> impl Iterator<Item = (&str, Access)> {
+    let admin = config
+        .control
+        .admin_token
+        .as_ref()
+        .map(|token| (token.expose().as_str(), Access::Admin));
+    let named = config.control.tokens.iter().map(|token| {
+        let access = match token.role {
+            ControlRole::Read => Access::Read,
+            ControlRole::Admin => Access::Admin,
+        };
+        (token.token.expose().as_str(), access)
+    });
+    admin.into_iter().chain(named).filter(|(token, _)| !token.is_empty())
+}

@@ -1,0 +1,69 @@
+//! What the control plane answers from.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::ledger_view::LedgerView;
+use crate::config::Config;
+use crate::price::PriceBook;
+use crate::telemetry::Metrics;
+
+/// What the control plane answers from.
+pub struct ControlState {
+    pub ledger: LedgerView,
+    pub config: Arc<ArcSwap<Config>>,
+    pub metrics: Arc<Metrics>,
+    pub providers: Arc<dyn ProviderStatus>,
+    pub version: &'static str,
+    /// Milliseconds since the epoch.
+    pub started_at_ms: i64,
+}
+
+/// What the data plane knows of its providers beyond the config.
+pub trait ProviderStatus: Send + Sync {
+    fn breaker(&self, provider: &str) -> BreakerStatus;
+
+    /// The price book in force; `None` where no data plane runs.
+    fn prices(&self) -> Option<PriceBook> {
+        None
+    }
+}
+
+/// A provider's circuit breaker as it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BreakerStatus {
+    pub state: BreakerState,
+    /// Consecutive failures.
+    pub failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BreakerState {
+    /// No breaker is configured.
+    #[default]
+    Off,
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl BreakerState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            BreakerState::Off => "off",
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// Where no data plane runs: every breaker is off.
+pub struct NoDataPlane;
+
+impl ProviderStatus for NoDataPlane {
+    fn breaker(&self, _provider: &str) -> BreakerStatus {
+        BreakerStatus::default()
+    }
+}

@@ -1,0 +1,473 @@
+//! Price files: their form, and every fault in one found at once.
+//!
+//! ```yaml
+//! provider: openai                  # the config's provider name
+//! qualifiers: [openai/]             # may stand before an id
+//! suffixes: []                      # further neutral suffixes of ids
+//! tiers: {fast: priority}           # another name of a service tier → the name used below
+//! caches: [cache_read]              # cache use that the provider bills apart: rows that price output must state it
+//! sources: {vendor: "https://…"}    # short names for `source`
+//! source: vendor                    # of rows that name none
+//! checked: 2026-11-22               # of rows that name none
+//! models:
+//! - id: gpt-5.4
+//!   aliases: [other-name]           # not: other case, dots for dashes, dated ids; the lookup derives those
+//!   max_output: 128000              # tokens
+//!   retired: 2027-01-31             # first day without it
+//!   source: vendor                  # a key of `sources`, or free text
+//!   checked: 2026-11-22
+//!   note: what was taken where references differ, and why
+//!   cache: none                     # this model has no cache prices of its own; `part`: not all that `caches` names
+//!   prices:                         # by the day from which they hold (UTC), rising; or `always`
+//!     2026-03-05:
+//!       standard: {input: 2.5, cache_read: 0.25, output: 15, web_search: 0.01}
+//!       standard >272000: {input: 5, cache_read: 0.5, output: 22.5}     # whole request, above so many input tokens
+//!       flex: {input: 1.25, output: 7.5}
+//! ```
+//!
+//! Prices are decimal USD: per million for kinds of tokens, per unit for all others. They are read from their text.
+//! `reasoning` is a price too, for providers that bill reasoning tokens apart from the output in which they are counted.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use agentledger_ledger::{Kind, Name, UnitPrice};
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::id;
+use super::row::{self, KindSet, PriceSet, Row, StatedLevel, StatedTier};
+
+/// What is wrong with a price file, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PriceError {
+    #[error("{file}: cannot be read: {reason}")]
+    Unreadable { file: String, reason: String },
+    #[error("{file}:{line}: {reason}")]
+    Syntax { file: String, line: u64, reason: String },
+    #[error("{file}:{line}: {fault}")]
+    Fault { file: String, line: u64, fault: Fault },
+}
+
+/// A rule of the book that a file breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("unknown usage kind `{0}`")]
+    UnknownKind(String),
+    #[error("price `{0}` is no decimal number")]
+    NotDecimal(String),
+    #[error("price `{0}` is negative")]
+    Negative(String),
+    #[error("price `{0}` has more decimals than can be kept exactly")]
+    TooFine(String),
+    #[error("price `{0}` is too large")]
+    TooLarge(String),
+    #[error("`{0}` is no date (YYYY-MM-DD)")]
+    NoDate(String),
+    #[error("`{name}` is already named on line {first}")]
+    Duplicate { name: String, first: u64 },
+    #[error("the prices from {0} overlap those before them: dates must rise")]
+    DatesOverlap(String),
+    #[error("`{0}` is no tier: write `NAME` or `NAME >TOKENS`")]
+    BadTier(String),
+    #[error("tier `{0}` out of order: a tier's base comes first, then its thresholds, rising")]
+    TierOrder(String),
+    #[error("tier `{tier}`: `{kind}` costs less than below its threshold")]
+    CheaperAbove { tier: String, kind: &'static str },
+    #[error("no `standard` prices")]
+    NoStandard,
+    #[error("an id of a model is empty or too long")]
+    BadId,
+    #[error("model `{0}` has no prices")]
+    NoPrices(String),
+    #[error("`cache: {0}` is neither none nor part")]
+    NoCacheWord(String),
+}
+
+impl PriceError {
+    pub(super) fn unreadable(file: &str, error: &std::io::Error) -> PriceError {
+        PriceError::Unreadable {
+            file: file.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
+    pub(super) fn first(errors: Vec<PriceError>) -> PriceError {
+        let none = || PriceError::Unreadable {
+            file: String::new(),
+            reason: "unknown".to_owned(),
+        };
+        errors.into_iter().next().unwrap_or_else(none)
+    }
+
+    /// Line in the file, where there is one.
+    pub fn line(&self) -> Option<u64> {
+        match self {
+            PriceError::Unreadable { .. } => None,
+            PriceError::Syntax { line, .. } | PriceError::Fault { line, .. } => Some(*line),
+        }
+    }
+}
+
+/// A file, understood.
+pub(super) struct Parsed {
+    pub provider: Name,
+    pub qualifiers: Vec<String>,
+    pub suffixes: Vec<String>,
+    pub rows: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceFile {
+    provider: String,
+    #[serde(default)]
+    qualifiers: Vec<String>,
+    #[serde(default)]
+    suffixes: Vec<String>,
+    #[serde(default)]
+    tiers: HashMap<String, String>,
+    #[serde(default)]
+    caches: Vec<Spanned<String>>,
+    #[serde(default)]
+    sources: HashMap<String, String>,
+    source: Option<String>,
+    checked: Option<Spanned<String>>,
+    models: Vec<Spanned<Model>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Model {
+    id: Spanned<String>,
+    #[serde(default)]
+    aliases: Vec<Spanned<String>>,
+    max_output: Option<u64>,
+    retired: Option<Spanned<String>>,
+    source: Option<String>,
+    checked: Option<Spanned<String>>,
+    note: Option<String>,
+    cache: Option<Spanned<String>>,
+    prices: Pairs<Pairs<Pairs<String>>>,
+}
+
+/// A YAML map in its order, with the place of each value.
+struct Pairs<T>(Vec<(String, Spanned<T>)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
+            type Value = Pairs<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(InOrder(PhantomData))
+    }
+}
+
+/// Reads one file; what can be understood of it, and all its faults.
+pub(super) fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<PriceError>) {
+    let parsed: PriceFile = match serde_saphyr::from_str(text) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let line = error.location().map_or(0, |at| at.line());
+            let reason = error.without_snippet().to_string();
+            return (
+                None,
+                vec![PriceError::Syntax {
+                    file: file.to_owned(),
+                    line,
+                    reason,
+                }],
+            );
+        }
+    };
+    let mut reader = PriceFileReader {
+        file: file.into(),
+        provider: parsed.provider.as_str().into(),
+        sources: parsed.sources,
+        source: parsed.source,
+        checked: parsed.checked.as_ref().map(|day| day.value.clone()),
+        caches: KindSet::default(),
+        tiers: parsed.tiers,
+        names: HashMap::new(),
+        faults: Vec::new(),
+    };
+    if let Some(day) = &parsed.checked {
+        reader.day(&day.value, day.referenced.line());
+    }
+    for kind in &parsed.caches {
+        match Kind::from_name(&kind.value) {
+            Some(known) => reader.caches = reader.caches.with(known),
+            None => reader.fault(kind.referenced.line(), Fault::UnknownKind(kind.value.clone())),
+        }
+    }
+    let rows = parsed
+        .models
+        .into_iter()
+        .filter_map(|model| reader.row(model))
+        .collect();
+    let PriceFileReader { provider, faults, .. } = reader;
+    (
+        Some(Parsed {
+            provider,
+            qualifiers: parsed.qualifiers,
+            suffixes: parsed.suffixes,
+            rows,
+        }),
+        faults,
+    )
+}
+
+struct PriceFileReader {
+    file: Name,
+    provider: Name,
+    sources: HashMap<String, String>,
+    source: Option<String>,
+    checked: Option<String>,
+    caches: KindSet,
+    tiers: HashMap<String, String>,
+    /// Folded ids and aliases → line.
+    names: HashMap<Box<[u8]>, u64>,
+    faults: Vec<PriceError>,
+}
+
+impl PriceFileReader {
+    fn fault(&mut self, line: u64, fault: Fault) {
+        self.faults.push(PriceError::Fault {
+            file: self.file.to_string(),
+            line,
+            fault,
+        });
+    }
+
+    fn row(&mut self, model: Spanned<Model>) -> Option<Row> {
+        let line = model.value.id.referenced.line();
+        let model = model.value;
+        for name in std::iter::once(&model.id).chain(&model.aliases) {
+            self.name(name);
+        }
+        let id: Name = model.id.value.as_str().into();
+        let sets = self.sets(&id, line, model.prices);
+        let retired_ms = model
+            .retired
+            .and_then(|day| self.day(&day.value, day.referenced.line()));
+        if let Some(checked) = &model.checked {
+            self.day(&checked.value, checked.referenced.line());
+        }
+        let caches = self.caches_of(model.cache.as_ref());
+        let source = model.source.or_else(|| self.source.clone());
+        let source = source.unwrap_or_else(|| self.file.to_string());
+        let source = self.sources.get(&source).cloned().unwrap_or(source);
+        let mut sets = sets.into_iter();
+        Some(Row {
+            provider: self.provider.clone(),
+            id,
+            aliases: model.aliases.into_iter().map(|alias| alias.value.into()).collect(),
+            max_output: model.max_output,
+            retired_ms,
+            source: source.into(),
+            checked: model
+                .checked
+                .map(|day| day.value)
+                .or_else(|| self.checked.clone())
+                .map(Into::into),
+            note: model.note.map(Into::into),
+            caches,
+            file: self.file.clone(),
+            line,
+            first: sets.next()?,
+            later: sets.collect(),
+        })
+    }
+
+    /// What the file says of all its rows, unless the row says otherwise.
+    fn caches_of(&mut self, said: Option<&Spanned<String>>) -> KindSet {
+        match said {
+            None => self.caches,
+            Some(word) if word.value == "none" || word.value == "part" => KindSet::default(),
+            Some(word) => {
+                self.fault(word.referenced.line(), Fault::NoCacheWord(word.value.clone()));
+                self.caches
+            }
+        }
+    }
+
+    /// Names are one id where they fold to the same.
+    fn name(&mut self, name: &Spanned<String>) {
+        let line = name.referenced.line();
+        if id::Folded::new(&name.value).is_none() {
+            self.fault(line, Fault::BadId);
+        } else if let Some(first) = self.names.insert(id::key(&name.value), line) {
+            self.fault(
+                line,
+                Fault::Duplicate {
+                    name: name.value.clone(),
+                    first,
+                },
+            );
+        }
+    }
+
+    fn sets(&mut self, id: &str, line: u64, dated: Pairs<Pairs<Pairs<String>>>) -> Vec<PriceSet> {
+        let mut sets: Vec<PriceSet> = Vec::new();
+        if dated.0.is_empty() {
+            self.fault(line, Fault::NoPrices(id.to_owned()));
+        }
+        for (day, tiers) in dated.0 {
+            let line = tiers.referenced.line();
+            let from = match day.as_str() {
+                "always" => Some(0),
+                day => self.day(day, line),
+            };
+            let Some(from_ms) = from else { continue };
+            if sets.last().is_some_and(|before| before.from_ms >= from_ms) {
+                self.fault(line, Fault::DatesOverlap(day.clone()));
+                continue;
+            }
+            let from: Name = if from_ms == 0 {
+                "1970-01-01".into()
+            } else {
+                day.as_str().into()
+            };
+            let mut tiers = self.tiers(tiers.value).into_iter();
+            match tiers.next() {
+                Some(standard) if &*standard.name == "standard" => {
+                    sets.push(row::resolve_set(from_ms, from, standard, tiers.collect()));
+                }
+                _ => self.fault(line, Fault::NoStandard),
+            }
+        }
+        sets
+    }
+
+    fn tiers(&mut self, stated: Pairs<Pairs<String>>) -> Vec<StatedTier> {
+        let mut tiers: Vec<StatedTier> = Vec::new();
+        for (key, prices) in stated.0 {
+            let line = prices.referenced.line();
+            let prices = self.prices(prices.value);
+            let Some((name, over)) = tier_key(&key) else {
+                self.fault(line, Fault::BadTier(key));
+                continue;
+            };
+            match (tiers.last_mut(), over) {
+                (last, None) if last.as_ref().is_none_or(|last| &*last.name != name) => {
+                    if tiers.iter().any(|tier| &*tier.name == name) {
+                        self.fault(line, Fault::TierOrder(key));
+                    } else {
+                        let also = self.tiers.iter().filter(|(_, known)| *known == name);
+                        let also = also.map(|(other, _)| other.as_str().into()).collect();
+                        tiers.push(StatedTier {
+                            name: name.into(),
+                            also,
+                            base: prices,
+                            long: Vec::new(),
+                        });
+                    }
+                }
+                (Some(tier), Some(over))
+                    if &*tier.name == name && tier.long.last().is_none_or(|(at, _)| *at < over) =>
+                {
+                    let below = tier.long.last().map_or(&tier.base, |(_, prices)| prices);
+                    let cheaper = Kind::ALL.into_iter().find(|kind| {
+                        row::at(&prices.kinds, *kind).is_some_and(|price| Some(price) < row::at(&below.kinds, *kind))
+                    });
+                    tier.long.push((over, prices));
+                    if let Some(kind) = cheaper {
+                        self.fault(
+                            line,
+                            Fault::CheaperAbove {
+                                tier: key,
+                                kind: kind.name(),
+                            },
+                        );
+                    }
+                }
+                _ => self.fault(line, Fault::TierOrder(key)),
+            }
+        }
+        tiers
+    }
+
+    fn prices(&mut self, stated: Pairs<String>) -> StatedLevel {
+        let mut prices = StatedLevel::default();
+        for (name, text) in stated.0 {
+            let line = text.referenced.line();
+            // Reasoning is no kind of its own: it is counted within output.
+            let kind = match name.as_str() {
+                "reasoning" => None,
+                name => match Kind::from_name(name) {
+                    Some(kind) => Some(kind),
+                    None => {
+                        self.fault(line, Fault::UnknownKind(name.to_owned()));
+                        continue;
+                    }
+                },
+            };
+            match (parse_price(&text.value, kind.unwrap_or(Kind::Output)), kind) {
+                (Ok(price), Some(kind)) => row::set(&mut prices.kinds, kind, Some(price)),
+                (Ok(price), None) => prices.reasoning = Some(price),
+                (Err(fault), _) => self.fault(line, fault),
+            }
+        }
+        prices
+    }
+
+    /// Start of a day, UTC, in milliseconds since the epoch.
+    fn day(&mut self, text: &str, line: u64) -> Option<i64> {
+        let start = day_ms(text);
+        if start.is_none() {
+            self.fault(line, Fault::NoDate(text.to_owned()));
+        }
+        start
+    }
+}
+
+/// Start of a day, UTC, in milliseconds since the epoch; `None` for what is no `YYYY-MM-DD`.
+pub fn day_ms(text: &str) -> Option<i64> {
+    let date = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10)?;
+    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(start.timestamp().as_millisecond())
+}
+
+/// `NAME` or `NAME >TOKENS`.
+fn tier_key(key: &str) -> Option<(&str, Option<u64>)> {
+    let (name, over) = match key.split_once('>') {
+        Some((name, over)) => (name.trim(), Some(over.trim().parse().ok().filter(|over| *over > 0)?)),
+        None => (key.trim(), None),
+    };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (!name.is_empty() && name.bytes().all(plain)).then_some((name, over))
+}
+
+/// Decimal USD per million tokens, or per unit for other kinds, exactly.
+fn parse_price(text: &str, kind: Kind) -> Result<UnitPrice, Fault> {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if text.starts_with('-') {
+        return Err(Fault::Negative(text.to_owned()));
+    }
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || text.ends_with('.') {
+        return Err(Fault::NotDecimal(text.to_owned()));
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let decimals = if kind.is_tokens() { 6 } else { 12 };
+    if fraction.len() > decimals {
+        return Err(Fault::TooFine(text.to_owned()));
+    }
+    let picos = format!("{whole}{fraction:0<decimals$}")
+        .parse()
+        .map_err(|_| Fault::TooLarge(text.to_owned()))?;
+    Ok(UnitPrice::from_picos(picos))
+}

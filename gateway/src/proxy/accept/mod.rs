@@ -1,0 +1,315 @@
+//! Where a request enters: connections from pingora, each request through all the steps, each refusal to the one place
+//! that words it.
+//!
+//! A connection keeps room for the largest future it may wait on, and each request moves it. The rare and the large ones
+//! (sockets, the control plane, fetched results, a new connection upstream) are therefore boxed where they begin.
+
+pub mod control_proxy;
+pub mod server;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentledger_ledger::{Hold, Name};
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use tokio::time::timeout;
+use ulid::Ulid;
+
+use crate::plugin::Billing;
+use crate::proxy::fetch::deferred::defer;
+use crate::proxy::fetch::fetch;
+use crate::proxy::forward::{Failed, forward, outgoing};
+use crate::proxy::identify::aws_signature::refuse_foreign;
+use crate::proxy::identify::{find_target, identify};
+use crate::proxy::inspect::inspect;
+use crate::proxy::relay::{RelayOptions, Relayed, relay};
+use crate::proxy::reserve::place::WaitPolicy;
+use crate::proxy::reserve::{self, Reservation};
+use crate::proxy::sanitize::{check_head, is_websocket, read_body};
+use crate::proxy::settle::unanswered::settle_unanswered;
+use crate::proxy::settle::{AnswerEnd, bill_of_answer, settle};
+use crate::proxy::shared::allowance::Unbounded;
+use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::deferred_holds::DeferredHold;
+use crate::proxy::shared::drain::DrainPhase;
+use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
+use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
+use crate::proxy::{decide, report, session, socket};
+use crate::rates::Grant;
+use crate::timer::Timer;
+
+/// How long a connection may be silent between two requests.
+const KEPT_IDLE: Duration = Duration::from_secs(60);
+
+/// pingora's application: one for all connections.
+pub struct Accept {
+    pub gateway: Arc<Gateway>,
+}
+
+#[async_trait]
+impl HttpServerApp for Accept {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let gateway = &self.gateway;
+        let limits = gateway.rules.load().config.limits.clone();
+        // A kept connection may be silent between requests; a new one must bring its request in time.
+        let kept = session.take_connection_user_context().is_some();
+        let patience = if kept {
+            KEPT_IDLE
+        } else {
+            Duration::from_millis(limits.header_read_timeout_ms)
+        };
+        session.set_total_drain_timeout(Some(LINGER));
+        match timeout(patience, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) | Err(_) => return None,
+            Ok(Err(error)) => {
+                // pingora's error quotes the request, keys and all: it is not logged.
+                let context = error.context.as_ref().map(|text| text.as_str());
+                let refusal = if context.is_some_and(|text| text.starts_with("Request header larger")) {
+                    Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large")
+                } else {
+                    Refusal::new(RefusalCode::BadRequest, "the request head cannot be read")
+                };
+                refuse(&mut session, &refusal.closing(), None).await;
+                return None;
+            }
+        }
+        if *shutdown.borrow() || gateway.drain.phase() > DrainPhase::Running {
+            session.set_keepalive(None);
+        }
+        let in_flight = gateway.drain.enter();
+        let upgrade = is_websocket(session.req_header()) && !control_proxy::is_control(session.req_header().uri.path());
+        if upgrade {
+            Box::pin(socket::serve(gateway, session)).await;
+            return None;
+        }
+        let reusable = serve(gateway, &mut session).await;
+        drop(in_flight);
+        if !reusable {
+            return None;
+        }
+        let mut settings = HttpPersistentSettings::for_session(&session);
+        settings.set_user_context(Box::new(()));
+        let stream = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}
+
+/// Serves one request. `false`: the connection cannot be used again.
+async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
+    let has_body = !session.is_body_empty();
+    match session.req_header().uri.path() {
+        "/health" | "/healthz" | "/readyz" if has_body => {
+            session.set_keepalive(None);
+            answer_json(session, 400, "{\"error\":\"no body is expected here\"}\n").await;
+            return false;
+        }
+        "/health" | "/healthz" => {
+            answer_json(session, 200, "{\"status\":\"ok\"}\n").await;
+            return true;
+        }
+        "/readyz" => {
+            readiness(gateway, session).await;
+            return true;
+        }
+        path if control_proxy::is_control(path) => {
+            return Box::pin(control_proxy::relay_to_control(gateway, session)).await;
+        }
+        _ => {}
+    }
+    match exchange(gateway, session).await {
+        Ok(reusable) => reusable,
+        Err(refused) => send_refusal(gateway, session, &refused).await,
+    }
+}
+
+async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
+    if gateway.drain.phase() > DrainPhase::Running {
+        answer_json(session, 503, "{\"status\":\"draining\"}\n").await;
+    } else if gateway.ledger.health().stopped.is_none() {
+        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
+    } else {
+        answer_json(session, 503, "{\"status\":\"ledger stopped\"}\n").await;
+    }
+}
+
+/// The steps of a request, in their order.
+async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, RefusedRequest> {
+    let (started, at_ms) = (Timer::start(), gateway.clock.now_ms());
+    let rules = gateway.rules.load_full();
+    let limits = &rules.config.limits;
+
+    check_head(session, limits).map_err(|refusal| RefusedRequest::new(refusal, None, ""))?;
+    let target = find_target(&rules, session.req_header())
+        .map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
+    let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
+    refuse_foreign(&endpoint, session.req_header()).map_err(refused)?;
+    let identity = identify(&rules, &endpoint, session.req_header(), limits).map_err(refused)?;
+    let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
+    let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
+    let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
+    let mut exchange = Box::new(Exchange::new(
+        id,
+        at_ms,
+        started,
+        Arc::clone(&rules),
+        target,
+        identity,
+        session.req_header(),
+        inspected,
+    ));
+    let _running = report::begun(gateway);
+    decide::bind(gateway, &mut exchange).map_err(refused)?;
+    session::admit(gateway, &exchange).map_err(refused)?;
+    exchange.session_end = SessionEnd::of(&gateway.ledger, &exchange);
+
+    if !exchange.is_metered() {
+        let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
+        let passed = match exchange.billing {
+            Billing::Free | Billing::Metered => Box::pin(pass_unmetered(gateway, session, &exchange, &headers)).await,
+            Billing::Fetched | Billing::FetchedLines => Box::pin(fetch(gateway, session, *exchange, &headers)).await,
+        };
+        return passed.map_err(refused);
+    }
+    let reserved = {
+        let mut gone = pin!(client_gone(session));
+        let patience = WaitPolicy {
+            longest: rules.config.hold.wait,
+            delays: true,
+            gone: gone.as_mut(),
+        };
+        reserve::hold(gateway, &mut exchange, patience).await.map_err(refused)?
+    };
+    if let Some(end) = &mut exchange.session_end {
+        end.is_entered = true;
+    }
+    metered(gateway, session, exchange, reserved).await.map_err(refused)
+}
+
+/// A free operation: forwarded, never held, never entered.
+async fn pass_unmetered(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    exchange: &Exchange,
+    headers: &[(String, String)],
+) -> Result<bool, Refusal> {
+    let outgoing = outgoing(exchange, session.req_header(), &Changes::default())?;
+    let at_once = std::future::ready(Ok::<(), Refusal>(()));
+    match forward(gateway, exchange, &outgoing, session, at_once).await {
+        Ok(answer) => {
+            let options = RelayOptions {
+                hide_usage: false,
+                headers,
+                allowance: &mut Unbounded,
+                lines: None,
+            };
+            let relayed = relay(gateway, exchange, answer, options, session).await;
+            Ok(relayed.finish(session).await)
+        }
+        Err(
+            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
+        ) => Err(refusal),
+        Err(Failed::ClientGone) => Ok(false),
+    }
+}
+
+/// A metered operation, held: forward, relay, settle, report. The hold ends here, whatever happens.
+async fn metered(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+    mut exchange: Box<Exchange>,
+    reserved: Reservation,
+) -> Result<bool, Refusal> {
+    let Reservation {
+        mut hold,
+        rates,
+        input_tokens,
+        changes,
+        headers,
+        verdict,
+        mut allowance,
+        shadow,
+    } = reserved;
+    let mut outgoing = match outgoing(&exchange, session.req_header(), &changes) {
+        Ok(outgoing) => outgoing,
+        Err(refusal) => {
+            hold.void("not_forwarded");
+            return Err(refusal);
+        }
+    };
+    let _stream = exchange.inspected.call.stream.then(|| gateway.metrics.stream_opened());
+    let on_disk = async { hold.durable().await.map_err(|error| Refusal::ledger_stopped(&error)) };
+    let forwarded = forward(gateway, &exchange, &outgoing, session, on_disk).await;
+    let answer = match forwarded {
+        Ok(answer) => answer,
+        Err(failed) => return settle_unanswered(gateway, &exchange, hold, failed, &verdict),
+    };
+    // The request has been sent: a stream of minutes need not keep its megabytes.
+    outgoing.body = Bytes::new();
+    exchange.inspected.release_body();
+    let relayed = {
+        let options = RelayOptions {
+            hide_usage: outgoing.usage_injected,
+            headers: &headers,
+            allowance: &mut allowance.bind(&mut hold),
+            lines: None,
+        };
+        relay(gateway, &exchange, answer, options, session).await
+    };
+    settle_or_defer(gateway, exchange, hold, rates, verdict, input_tokens, &relayed);
+    drop(shadow);
+    Ok(relayed.finish(session).await)
+}
+
+/// The end of a relayed answer: settled, or deferred where the provider goes on working. What it took of the rates is free
+/// before the client sees the end: its next request must find its permit.
+fn settle_or_defer(
+    gateway: &Arc<Gateway>,
+    mut exchange: Box<Exchange>,
+    hold: Hold,
+    mut rates: Grant,
+    verdict: Vec<Name>,
+    input_tokens: u64,
+    relayed: &Relayed,
+) {
+    report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
+    let bill = bill_of_answer(&exchange, &relayed.metered);
+    if let Some(bill) = bill.filter(|_| continues_in_background(&exchange, &relayed)) {
+        let waiting = DeferredHold {
+            exchange,
+            hold,
+            verdict,
+            input_tokens,
+            ttfb_ms: relayed.ttfb_ms,
+        };
+        return defer(gateway, bill, waiting);
+    }
+    let ended = AnswerEnd {
+        end: relayed.end,
+        status: relayed.status,
+        ttfb_ms: relayed.ttfb_ms,
+        verdict: &verdict,
+        input_tokens,
+    };
+    settle(gateway, &mut exchange, hold, Some(&mut rates), &relayed.metered, &ended);
+}
+
+/// A background request whose work goes on at the provider, whatever became of this answer.
+fn continues_in_background(exchange: &Exchange, relayed: &Relayed) -> bool {
+    let metered = &relayed.metered;
+    let unfinished = metered.pending || (metered.streamed && !metered.final_seen);
+    exchange.inspected.call.background && (200..300).contains(&relayed.status) && unfinished
+}

@@ -1,0 +1,197 @@
+//! Operations that fetch what an earlier request started: a response by its id, the results of a batch.
+//!
+//! Nothing is held for them: what they report is spent already. So no budget refuses them, though policies may; the first fetch that sees a result enters it, as overage with the reason `fetched_result`, and every
+//! budget counts it. Where a request's hold still waits for the result, that hold ends with it instead; where that hold was
+//! entered as spent by then, its entry is corrected. Each is billed once.
+
+pub mod deferred;
+pub mod results;
+
+use std::sync::Arc;
+
+use agentledger_ledger::{Amounts, BillId, Name, Settlement};
+use pingora::protocols::http::ServerSession;
+
+use crate::meter::{End, Line};
+use crate::plugin::Billing;
+use crate::policy::CostEstimate;
+use crate::proxy::decide::{ExpectedCost, decide};
+use crate::proxy::fetch::results::{BatchBill, bill_of};
+use crate::proxy::forward::{Failed, forward, outgoing};
+use crate::proxy::relay::{RelayOptions, Relayed, relay};
+use crate::proxy::report;
+use crate::proxy::settle::{AnswerEnd, bill_of_answer, settlement};
+use crate::proxy::shared::allowance::{LineSink, Unbounded};
+use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::deferred_holds::DeferredHold;
+use crate::proxy::shared::exchange::{Changes, Exchange};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
+
+/// Why an entry has no hold: the reason of its overage.
+const FETCHED_RESULT: &str = "fetched_result";
+/// Why an entry was corrected.
+const FETCHED_LATE: &str = "fetched_late";
+
+/// Forwards a fetch, relays its answer and enters what it brings.
+///
+/// # Errors
+/// The refusal for the client, where no answer began.
+pub async fn fetch(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+    exchange: Exchange,
+    headers: &[(String, String)],
+) -> Result<bool, Refusal> {
+    let _fetch_lock = match exchange.billing {
+        Billing::FetchedLines => tokio::select! {
+            lock = gateway.deferred.lock_fetch(bill_of(&exchange)) => Some(lock),
+            () = client_gone(session) => return Ok(false),
+        },
+        _ => None,
+    };
+    let outgoing = outgoing(&exchange, session.req_header(), &Changes::default())?;
+    let at_once = std::future::ready(Ok::<(), Refusal>(()));
+    let answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
+        Ok(answer) => answer,
+        Err(
+            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
+        ) => return Err(refusal),
+        Err(Failed::ClientGone) => return Ok(false),
+    };
+    let mut lines = (exchange.billing == Billing::FetchedLines).then(|| PricedLines {
+        gateway,
+        exchange: &exchange,
+        bill: BatchBill::of(gateway, &exchange),
+    });
+    let options = RelayOptions {
+        hide_usage: false,
+        headers,
+        allowance: &mut Unbounded,
+        lines: lines.as_mut().map(|lines| lines as &mut dyn LineSink),
+    };
+    let relayed = relay(gateway, &exchange, answer, options, session).await;
+    let bill = lines.map(|lines| lines.bill);
+    report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
+    if (200..300).contains(&relayed.status) {
+        match bill {
+            Some(bill) => enter_lines(gateway, exchange, bill, &relayed).await,
+            None => enter_result(gateway, exchange, &relayed).await,
+        }
+    }
+    Ok(relayed.finish(session).await)
+}
+
+/// Prices the lines of a batch's results as they pass.
+struct PricedLines<'a> {
+    gateway: &'a Gateway,
+    exchange: &'a Exchange,
+    bill: BatchBill,
+}
+
+impl LineSink for PricedLines<'_> {
+    fn line(&mut self, line: Line) {
+        self.bill.add(self.gateway, self.exchange, line);
+    }
+}
+
+async fn enter_lines(gateway: &Arc<Gateway>, exchange: Exchange, bill: BatchBill, relayed: &Relayed) {
+    let metered = &relayed.metered;
+    let broken = metered.lines_broken > 0 || metered.plugin_errors > 0;
+    let entered = bill.settlement(gateway, &exchange, relayed.end, relayed.complete, broken);
+    if let Some((settlement, bills)) = entered {
+        enter(gateway, exchange, settlement, bills).await;
+    }
+}
+
+async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Relayed) {
+    let metered = &relayed.metered;
+    let over = !metered.pending && (!metered.streamed || metered.final_seen);
+    let Some(bill) = bill_of_answer(&exchange, metered).filter(|_| over) else {
+        return;
+    };
+    let ended = |waiting: DeferredHold| {
+        let ended = AnswerEnd {
+            end: End::Completed,
+            status: relayed.status,
+            ttfb_ms: waiting.ttfb_ms,
+            verdict: &waiting.verdict,
+            input_tokens: waiting.input_tokens,
+        };
+        let settlement = settlement(gateway, &waiting.exchange, metered, &ended);
+        let entry = waiting.hold.settle_bills(settlement, None, vec![bill]).entry;
+        (entry, waiting.exchange.identity.trace)
+    };
+    if let Some((entry, trace)) = gateway.deferred.end(&bill, ended) {
+        report::settled(gateway, entry, &trace);
+        return;
+    }
+    let is_late = gateway.ledger.is_guessed(&bill);
+    if metered.parts.is_empty() || (gateway.ledger.is_billed(&bill) && !is_late) {
+        return;
+    }
+    let mut exchange = exchange;
+    exchange.inspected.call.model = metered.model.clone().unwrap_or_default();
+    let ended = AnswerEnd {
+        end: relayed.end,
+        status: relayed.status,
+        ttfb_ms: relayed.ttfb_ms,
+        verdict: &[],
+        input_tokens: 0,
+    };
+    let settlement = settlement(gateway, &exchange, metered, &ended);
+    if is_late {
+        return correct(gateway, &exchange, &settlement, bill).await;
+    }
+    enter(gateway, exchange, settlement, vec![bill]).await;
+}
+
+/// Corrects the entry that took its hold for the cost of this result, as nobody had fetched it by then.
+async fn correct(gateway: &Arc<Gateway>, exchange: &Exchange, settlement: &Settlement, bill: BillId) {
+    let used = Amounts::of_request(settlement.cost, settlement.usage.tokens());
+    // The entry may be as new as this fetch; it is read from the disk.
+    gateway.ledger.flushed().await;
+    let ledger = Arc::clone(&gateway.ledger);
+    let corrected = tokio::task::spawn_blocking(move || ledger.correct(&bill, &used, &Name::from(FETCHED_LATE)));
+    match corrected.await {
+        Ok(Ok(Some(correction))) => report::corrected(gateway, &exchange.endpoint, &correction),
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a result fetched late could not correct its entry"),
+        Err(error) => tracing::error!(%error, "a result fetched late could not correct its entry"),
+    }
+}
+
+/// Enters what no hold covers. The policies run now, when the model is known, for the budgets that count it.
+async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: Settlement, bills: Vec<BillId>) {
+    exchange.inspected.call.model = settlement.model.to_string();
+    // A fetch is free, what it brings is not.
+    exchange.billing = Billing::Metered;
+    let nothing_more = ExpectedCost {
+        estimate: CostEstimate::default(),
+        priced: true,
+    };
+    let bounds = match decide(gateway, &exchange, nothing_more) {
+        Ok(verdict) => {
+            settlement.verdict = verdict.policies_applied;
+            verdict.bounds.into_iter().map(|requested| requested.bound).collect()
+        }
+        // Told where it happened. The accounts of the exchange itself count it all the same.
+        Err(_) => Vec::new(),
+    };
+    let permit = match gateway.ledger.admit().await {
+        Ok(permit) => permit,
+        Err(error) => {
+            tracing::error!(%error, "the ledger takes no more: a fetched result is not entered");
+            return;
+        }
+    };
+    let reason = Name::from(FETCHED_RESULT);
+    match gateway
+        .ledger
+        .enter(permit, exchange.facts(), &bounds, settlement, reason, bills)
+    {
+        Ok(Some(settled)) => report::settled(gateway, settled.entry, &exchange.identity.trace),
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "a fetched result could not be entered"),
+    }
+}

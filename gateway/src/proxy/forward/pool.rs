@@ -1,0 +1,161 @@
+//! Connections to a provider: names resolved without blocking, kept in a pool, TLS always checked.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::timeout;
+
+use crate::config::{Provider, Timeouts, Upstream as Address};
+use crate::proxy::forward::coalesce::CoalescedWrites;
+
+/// How long a resolved name is used before it is asked again.
+const RESOLVED_MS: i64 = 30_000;
+/// Idle connections that a pool keeps, whatever they lead to.
+const POOL_SIZE: usize = 2048;
+const POOL_IDLE: Duration = Duration::from_secs(90);
+
+/// A pool of connections, which trusts the authorities in the file, else those of the system. Reading the system's takes
+/// milliseconds and megabytes: one pool serves all providers that trust them.
+pub fn pool(ca_file: Option<&Path>) -> Arc<Connector> {
+    let mut options = ConnectorOptions::new(POOL_SIZE);
+    options.ca_file = ca_file.map(|path| path.display().to_string());
+    Arc::new(Connector::new(Some(options)))
+}
+
+/// HTTP/1.1 sends a request's head and body in one piece; h2 does so by itself.
+fn coalesced(session: HttpSession, peer: &HttpPeer) -> HttpSession {
+    match session {
+        HttpSession::H1(session) => {
+            let stream = Box::new(CoalescedWrites::new(session.into_inner()));
+            HttpSession::H1(Http1Session::new_with_options(stream, peer))
+        }
+        other => other,
+    }
+}
+
+/// Why no connection could be had. Nothing was sent to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot resolve {host}: {source}")]
+    Resolve { host: String, source: std::io::Error },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("cannot connect to {host}: {reason}")]
+    Connect { host: String, reason: String },
+}
+
+/// One provider's way out.
+pub struct Upstream {
+    address: Address,
+    timeouts: Timeouts,
+    pool: Arc<Connector>,
+    resolved: Mutex<Option<(i64, Vec<SocketAddr>)>>,
+}
+
+pub struct Connection {
+    pub session: HttpSession,
+    pub peer: HttpPeer,
+    /// Taken from the pool: the upstream may have closed it in the same moment.
+    pub reused: bool,
+    /// A request was not sent whole on it: never used again.
+    pub tainted: bool,
+}
+
+impl Upstream {
+    /// `common` is the pool of all providers without authorities of their own.
+    pub fn new(provider: &Provider, common: &Arc<Connector>) -> Upstream {
+        let ca_file = provider.upstream.ca_file.as_deref();
+        Upstream {
+            pool: ca_file.map_or_else(|| Arc::clone(common), |file| pool(Some(file))),
+            address: provider.upstream.clone(),
+            timeouts: provider.timeouts.clone(),
+            resolved: Mutex::new(None),
+        }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A pooled or a new connection; `attempt` picks another address of the name where it has several.
+    /// `h1`: a protocol is to be switched to, which HTTP/2 cannot.
+    pub async fn connect(&self, attempt: usize, now_ms: i64, h1: bool) -> Result<Connection, ConnectError> {
+        let address = self.resolve(attempt, now_ms).await?;
+        let mut peer = HttpPeer::new(address, self.address.tls, self.address.host.clone());
+        peer.options.connection_timeout = Some(self.timeouts.connect);
+        peer.options.total_connection_timeout = Some(self.timeouts.connect);
+        peer.options.idle_timeout = Some(POOL_IDLE);
+        if self.address.tls && self.address.h2 && !h1 {
+            peer.options.set_http_version(2, 1);
+        }
+        // Boxed: the shake of hands is large, and most requests find a connection in the pool.
+        match Box::pin(self.pool.get_http_session(&peer)).await {
+            Ok((session, reused)) => Ok(Connection {
+                // A pooled connection was corked when it was new.
+                session: if reused { session } else { coalesced(session, &peer) },
+                peer,
+                reused,
+                tainted: false,
+            }),
+            Err(error) => {
+                *self.resolved.lock() = None;
+                let reason = error.etype().as_str().to_owned();
+                Err(ConnectError::Connect {
+                    host: self.address.host.clone(),
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// Gives a connection whose answer was read to its end back to the pool.
+    pub async fn release(&self, connection: Connection) {
+        let Connection { session, peer, .. } = connection;
+        let released = self.pool.release_http_session(session, &peer, Some(POOL_IDLE));
+        Box::pin(released).await;
+    }
+
+    async fn resolve(&self, attempt: usize, now_ms: i64) -> Result<SocketAddr, ConnectError> {
+        let host = &self.address.host;
+        if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
+            return Ok(SocketAddr::new(ip, self.address.port));
+        }
+        let known = self
+            .resolved
+            .lock()
+            .clone()
+            .filter(|(at_ms, _)| now_ms - at_ms < RESOLVED_MS);
+        let addresses = match known {
+            Some((_, addresses)) => addresses,
+            None => {
+                let found = timeout(
+                    self.timeouts.connect,
+                    tokio::net::lookup_host((host.as_str(), self.address.port)),
+                )
+                .await;
+                let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+                let addresses: Vec<SocketAddr> = found
+                    .map_err(|source| ConnectError::Resolve {
+                        host: host.clone(),
+                        source,
+                    })?
+                    .collect();
+                *self.resolved.lock() = Some((now_ms, addresses.clone()));
+                addresses
+            }
+        };
+        let pick = attempt.checked_rem(addresses.len()).unwrap_or(0);
+        addresses
+            .get(pick)
+            .copied()
+            .ok_or_else(|| ConnectError::NoAddress { host: host.clone() })
+    }
+}

@@ -1,0 +1,70 @@
+//! The head of the answer, as the client gets it.
+
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+
+use crate::proxy::shared::exchange::Exchange;
+
+/// Headers of an answer that belong to the hop.
+const NOT_PASSED_ON: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// How the client learns where a body without a length ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    H2,
+    Chunked,
+    /// HTTP/1.0, or no body at all.
+    UntilClose,
+}
+
+impl Framing {
+    /// For an answer with this status.
+    pub fn of(exchange: &Exchange, status: u16, session: &ServerSession) -> Framing {
+        let has_body = exchange.method != "HEAD" && !matches!(status, 204 | 304);
+        if session.is_http2() {
+            Framing::H2
+        } else if has_body && session.req_header().version == http::Version::HTTP_11 {
+            Framing::Chunked
+        } else {
+            Framing::UntilClose
+        }
+    }
+}
+
+/// The head as the upstream sent it, without what belongs to the hop.
+pub fn head_for_client(
+    from: &ResponseHeader,
+    framing: Framing,
+    length_may_change: bool,
+    extra: &[(String, String)],
+) -> ResponseHeader {
+    let mut head = from.clone();
+    for name in NOT_PASSED_ON {
+        head.remove_header(name);
+    }
+    if length_may_change {
+        head.remove_header("content-length");
+    }
+    head.set_version(if framing == Framing::H2 {
+        http::Version::HTTP_2
+    } else {
+        http::Version::HTTP_11
+    });
+    for (name, value) in extra {
+        // Ours alone: an upstream that says the same is overruled. A value that is no header value is left out.
+        let _ = head.insert_header(name.clone(), value.as_str());
+    }
+    if framing == Framing::Chunked && !head.headers.contains_key("content-length") {
+        let _ = head.insert_header("Transfer-Encoding", "chunked");
+    }
+    head
+}

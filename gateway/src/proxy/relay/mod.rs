@@ -1,0 +1,410 @@
+//! Seventh step: the answer's bytes go on as they come, and a copy of what matters goes to the meter.
+//!
+//! A framed stream passes frame by frame, so that it can end at a frame's end: when its hold runs out, when the
+//! upstream breaks off, when the gateway goes down. At most one incomplete frame is held back.
+
+pub mod head;
+pub mod rewrite_links;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
+use crate::plugin::{Billing, Ending};
+use crate::proxy::forward::Answer;
+use crate::proxy::relay::head::{Framing, head_for_client};
+use crate::proxy::relay::rewrite_links::LinkRewriter;
+use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::session::{StopReason, stopped};
+use crate::proxy::shared::allowance::{Allowance, LineSink};
+use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+
+/// How the answer ended, and what it said.
+pub struct Relayed {
+    pub end: End,
+    pub metered: Metered,
+    /// Milliseconds from the request's start to the first byte of the answer's body, where one came.
+    pub ttfb_ms: Option<u64>,
+    pub status: u16,
+    /// The upstream's answer was read to its end, whether or not the client was there for it.
+    pub complete: bool,
+    /// The last bytes for the client, to be written once the exchange is settled: a client that has seen the end of its
+    /// answer finds it in the books.
+    last: Last,
+}
+
+enum Last {
+    /// The answer ends well, with these bytes.
+    Finish(Bytes),
+    /// The answer is broken: the connection ends without an end of the body, so that the client knows.
+    Break,
+    /// Nobody reads any more.
+    Nothing,
+}
+
+/// How long the last event of a stream waits for the end of its body.
+const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
+
+/// What is done with an answer beside passing it on.
+pub struct RelayOptions<'a> {
+    /// Usage that the client did not ask for is hidden from it.
+    pub hide_usage: bool,
+    /// Headers of the gateway's own, for the head of the answer.
+    pub headers: &'a [(String, String)],
+    pub allowance: &'a mut dyn Allowance,
+    /// Takes the lines of a batch's results, where the answer is such.
+    pub lines: Option<&'a mut dyn LineSink>,
+}
+
+/// Writes the head of the answer and relays its body; the last bytes wait for [`Relayed::finish`].
+pub async fn relay(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    mut answer: Answer,
+    options: RelayOptions<'_>,
+    session: &mut ServerSession,
+) -> Relayed {
+    let status = answer.header.status.as_u16();
+    let meter = meter(exchange, &answer.header, options.hide_usage);
+    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let links = LinkRewriter::of(exchange, session.req_header(), over_tls, &answer.header);
+    // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
+    let may_change = exchange.is_metered() && exchange.inspected.call.stream && is_success(status);
+    let framing = Framing::of(exchange, status, session);
+    let head = head_for_client(&answer.header, framing, may_change || links.is_some(), options.headers);
+    let mut pump = Pump {
+        exchange,
+        meter,
+        lines: options.lines,
+        held: BytesMut::new(),
+        ready: Vec::new(),
+        links,
+        ttfb_ms: None,
+    };
+    session.set_write_timeout(Some(exchange.endpoint.provider.timeouts.idle));
+    let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
+        (End::ClientGone, Last::Nothing)
+    } else {
+        pump.run(gateway, &mut answer, options.allowance, session).await
+    };
+    let is_made = !pump.meter.is_framed() || pump.lines.is_some();
+    let complete = if end == End::ClientGone && exchange.is_read() && is_success(status) && is_made {
+        pump.read_to_end(&mut answer).await
+    } else {
+        end == End::Completed
+    };
+    let ttfb_ms = pump.ttfb_ms;
+    let (metered, last) = pump.finish(end, last);
+    if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
+        exchange.endpoint.upstream.release(answer.connection).await;
+    } else {
+        // Cancelled: what the upstream does not send any more, it does not bill.
+        answer.connection.session.shutdown().await;
+    }
+    Relayed {
+        end,
+        metered,
+        ttfb_ms,
+        status,
+        complete,
+        last,
+    }
+}
+
+/// What reads the answer's usage while its bytes pass.
+fn meter(exchange: &Exchange, header: &ResponseHeader, hide_usage: bool) -> Meter {
+    let text_of = |name: &str| header.headers.get(name).and_then(|value| value.to_str().ok());
+    let facts = AnswerFacts {
+        operation: exchange.operation.clone(),
+        stream: exchange.inspected.call.stream,
+        lines: exchange.billing == Billing::FetchedLines,
+        hide_usage,
+        status: if exchange.is_read() { header.status.as_u16() } else { 0 },
+        content_type: text_of("content-type"),
+        content_encoding: text_of("content-encoding"),
+    };
+    Meter::new(exchange.endpoint.reader.clone(), facts, &exchange.rules.config.limits).with_headers(text_of)
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+impl Relayed {
+    /// Writes the last bytes. `false`: the connection cannot be used again.
+    pub async fn finish(self, session: &mut ServerSession) -> bool {
+        match self.last {
+            Last::Finish(bytes) => session.write_response_body(bytes, true).await.is_ok(),
+            Last::Break => {
+                session.set_keepalive(None);
+                session.shutdown().await;
+                false
+            }
+            Last::Nothing => false,
+        }
+    }
+}
+
+/// One answer on its way: what was read and may not go on yet, and what may.
+struct Pump<'a> {
+    exchange: &'a Exchange,
+    meter: Meter,
+    lines: Option<&'a mut dyn LineSink>,
+    /// Bytes of an incomplete frame.
+    held: BytesMut,
+    /// Pieces that may go on, in order.
+    ready: Vec<Bytes>,
+    /// Bears addresses: it goes on when it is whole.
+    links: Option<LinkRewriter>,
+    ttfb_ms: Option<u64>,
+}
+
+/// What the next moment brought.
+enum Next {
+    Chunk(Bytes),
+    Ended,
+    /// Broken off, or silent for too long.
+    Broken(UpstreamError),
+    ClientGone,
+    Stopped(StopReason),
+}
+
+impl Pump<'_> {
+    async fn run(
+        &mut self,
+        gateway: &Gateway,
+        answer: &mut Answer,
+        allowance: &mut dyn Allowance,
+        session: &mut ServerSession,
+    ) -> (End, Last) {
+        let stopped = stopped(gateway, self.exchange);
+        tokio::pin!(stopped);
+        let mut stash = None;
+        loop {
+            let next = match stash.take() {
+                Some(chunk) => Next::Chunk(chunk),
+                None => self.next(stopped.as_mut(), answer, session).await,
+            };
+            match next {
+                Next::Chunk(chunk) => {
+                    self.ttfb_ms.get_or_insert_with(|| self.exchange.started.elapsed_ms());
+                    let cut = self.take(&chunk, allowance);
+                    self.take_lines();
+                    if let Some(message) = cut {
+                        return (End::Cut, self.ending(gateway, Ending::BudgetExceeded, &message));
+                    }
+                    let done = answer.connection.session.response_done();
+                    if done {
+                        return (End::Completed, Last::Finish(joined(std::mem::take(&mut self.ready))));
+                    }
+                    if self.meter.final_seen() {
+                        // A client stops at the last event: what follows it at once is the end of the body, and the
+                        // exchange is to be settled before the client knows.
+                        match timeout(LAST_EVENT_WAIT, answer.connection.session.read_response_body()).await {
+                            Ok(Ok(None)) => {
+                                return (End::Completed, Last::Finish(joined(std::mem::take(&mut self.ready))));
+                            }
+                            Ok(Ok(Some(next))) => {
+                                stash = Some(next);
+                                continue;
+                            }
+                            _ => {}
+                        }
+                    }
+                    for piece in self.take_ready() {
+                        if session.write_response_body(piece, false).await.is_err() {
+                            return (End::ClientGone, Last::Nothing);
+                        }
+                    }
+                }
+                Next::Ended => return (End::Completed, Last::Finish(Bytes::new())),
+                Next::Broken(how) => {
+                    report::upstream_failed(gateway, &self.exchange.endpoint, how);
+                    let message = "the upstream broke off its answer";
+                    return (
+                        End::UpstreamFailed,
+                        self.ending(gateway, Ending::UpstreamFailed, message),
+                    );
+                }
+                Next::ClientGone => return (End::ClientGone, Last::Nothing),
+                Next::Stopped(stop) => {
+                    let (ending, message) = stop.ending();
+                    return (End::Cut, self.ending(gateway, ending, message));
+                }
+            }
+        }
+    }
+
+    /// The upstream's bytes come first: a client's next request must not look like its leaving.
+    async fn next(
+        &self,
+        stopped: Pin<&mut impl Future<Output = StopReason>>,
+        answer: &mut Answer,
+        session: &mut ServerSession,
+    ) -> Next {
+        let upstream = &mut answer.connection.session;
+        if upstream.response_done() {
+            return Next::Ended;
+        }
+        tokio::select! {
+            biased;
+            read = timeout(self.exchange.endpoint.provider.timeouts.idle, upstream.read_response_body()) => match read {
+                Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
+                Ok(Ok(None)) => Next::Ended,
+                Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
+                Err(_) => Next::Broken(UpstreamError::Timeout),
+            },
+            () = client_gone(session) => Next::ClientGone,
+            stop = stopped => Next::Stopped(stop),
+        }
+    }
+
+    /// What may go on now.
+    fn take_ready(&mut self) -> Vec<Bytes> {
+        let ready = std::mem::take(&mut self.ready);
+        let Some(links) = &mut self.links else { return ready };
+        match links.hold(ready) {
+            Ok(()) => Vec::new(),
+            Err(too_long) => {
+                self.links = None;
+                vec![too_long]
+            }
+        }
+    }
+
+    /// Gives a chunk to the meter and makes ready what may go on. `Some`: the stream is to be cut after that.
+    fn take(&mut self, chunk: &Bytes, allowance: &mut dyn Allowance) -> Option<String> {
+        let mut cut = None;
+        let mut pieces: Vec<Passed> = Vec::with_capacity(4);
+        self.meter.push(chunk, &mut |piece| pieces.push(piece));
+        let untouched = self.held.is_empty()
+            && pieces.iter().all(|piece| !piece.hide)
+            && pieces.iter().map(|piece| piece.raw_len).sum::<usize>() == chunk.len();
+        if untouched {
+            // A whole answer is billed whatever we do: only streams are worth cutting.
+            let framed = self.meter.is_framed();
+            let stream = framed || self.exchange.inspected.call.stream;
+            let over = pieces.iter().find_map(|piece| allowance.covers(piece.text_bytes).err());
+            match over.filter(|_| stream) {
+                // An encoded stream cannot be cut at a frame's end: it breaks off.
+                Some(message) if !framed => return Some(message),
+                // Rare: find the frame to stop at below.
+                Some(_) => {}
+                None => {
+                    self.ready.push(chunk.clone());
+                    return None;
+                }
+            }
+        }
+        self.held.extend_from_slice(chunk);
+        for piece in pieces {
+            if cut.is_some() {
+                break;
+            }
+            let bytes = self.held.split_to(piece.raw_len.min(self.held.len())).freeze();
+            if !piece.hide {
+                self.ready.push(bytes);
+            }
+            if piece.frame_end {
+                cut = allowance.covers(piece.text_bytes).err();
+            }
+        }
+        cut
+    }
+
+    /// Hands on the lines that have come.
+    fn take_lines(&mut self) {
+        if let Some(lines) = &mut self.lines {
+            for line in self.meter.take_lines() {
+                lines.line(line);
+            }
+        }
+    }
+
+    /// Reads the rest of an answer whose client has left: a whole answer is made and billed whether or not it is read, so it
+    /// is read for the books. Whether its end was reached.
+    async fn read_to_end(&mut self, answer: &mut Answer) -> bool {
+        let idle = self.exchange.endpoint.provider.timeouts.idle;
+        loop {
+            match timeout(idle, answer.connection.session.read_response_body()).await {
+                Ok(Ok(Some(chunk))) => {
+                    self.meter.push(&chunk, &mut |_| {});
+                    self.take_lines();
+                }
+                Ok(Ok(None)) => return true,
+                _ => return false,
+            }
+        }
+    }
+
+    /// The bytes that end a framed stream with the dialect's error; a break for any other answer.
+    fn ending(&mut self, gateway: &Gateway, ending: Ending, message: &str) -> Last {
+        // Lines have no ending of their own: one cut short must not look whole.
+        if !self.meter.is_framed() || self.lines.is_some() {
+            return Last::Break;
+        }
+        let (dialect, operation) = self.exchange.dialect();
+        match dialect.terminal(operation, ending, message, self.meter.response_id()) {
+            Ok(terminal) => match self.meter.closing(terminal) {
+                Some(closing) => {
+                    self.ready.push(Bytes::from(closing));
+                    Last::Finish(joined(std::mem::take(&mut self.ready)))
+                }
+                None => Last::Break,
+            },
+            Err(error) => {
+                report::plugin_failed(gateway, &self.exchange.endpoint, 1);
+                tracing::warn!(%error, "a plugin gave no ending for a stream");
+                Last::Break
+            }
+        }
+    }
+
+    /// What the meter read, and the last bytes for the client: with those that were held back to the end.
+    fn finish(mut self, end: End, last: Last) -> (Metered, Last) {
+        let mut leftover = BytesMut::new();
+        let held = &mut self.held;
+        let metered = self.meter.finish(&mut |piece| {
+            let bytes = held.split_to(piece.raw_len.min(held.len()));
+            if !piece.hide {
+                leftover.extend_from_slice(&bytes);
+            }
+        });
+        leftover.extend_from_slice(held);
+        self.take_lines();
+        let last = match last {
+            Last::Finish(bytes) if !leftover.is_empty() && end == End::Completed => {
+                let mut all = BytesMut::from(&bytes[..]);
+                all.extend_from_slice(&leftover);
+                Last::Finish(all.freeze())
+            }
+            last => last,
+        };
+        let last = match (last, self.links) {
+            (Last::Finish(bytes), Some(links)) => Last::Finish(links.finish(self.exchange, &bytes)),
+            (last, _) => last,
+        };
+        (metered, last)
+    }
+}
+
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    let mut pieces = pieces.into_iter();
+    match (pieces.next(), pieces.next()) {
+        (None, _) => Bytes::new(),
+        (Some(only), None) => only,
+        (Some(first), Some(second)) => {
+            let mut all = BytesMut::from(&first[..]);
+            all.extend_from_slice(&second);
+            pieces.for_each(|piece| all.extend_from_slice(&piece));
+            all.freeze()
+        }
+    }
+}

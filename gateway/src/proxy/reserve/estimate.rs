@@ -1,0 +1,261 @@
+//! How much a request may take: its input as it will be counted, its output as it names it, and what that costs at most. What
+//! the hold of the reserve step is made of.
+
+use agentledger_ledger::{Amounts, Kind, Usd};
+
+use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
+use crate::meter::Method;
+use crate::plugin::{Call, Medium, RequestedCacheWrites};
+use crate::policy::CostEstimate;
+use crate::price::{CacheWrites, Quote};
+use crate::proxy::decide::ExpectedCost;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::pricing::find_for;
+use crate::proxy::shared::reply::Refusal;
+
+/// Until a model's ratio is learned, texts up to this length are counted by the encoder, which takes a tenth of a millisecond a
+/// kilobyte. The learned ratio costs nothing.
+const COUNTED_TEXT_BYTES_MAX: u64 = 4 << 10;
+/// Structure around the text (roles, separators) of a request.
+const STRUCTURE_TOKENS: u64 = 8;
+/// Bodies larger than this are sized by their structure too: long tool schemas are keys and braces more than text.
+const STRUCTURED_BODY_BYTES: u64 = 2 << 10;
+const STRUCTURE_BYTES_PER_TOKEN: u64 = 8;
+/// No model writes more in one answer: a larger maximum is held as this.
+const OUTPUT_TOKENS_MAX: u64 = 4_000_000;
+const CHOICES_MAX: u32 = 1_000;
+/// An extension's step, in output tokens.
+pub const STEP_TOKENS: u64 = 1_024;
+
+/// What a request is expected to take, and what that costs.
+#[derive(Clone, Debug)]
+pub struct HoldEstimate {
+    pub input_tokens: u64,
+    /// Of all choices together.
+    pub output_tokens: u64,
+    pub usd: Usd,
+    /// The named limit, whole: what the request may take at most. `None` where it names none.
+    pub named_output: Option<u64>,
+    pub input_usd: Usd,
+    pub output_price_picos: i64,
+    pub basis: &'static str,
+    /// The model has a price of its own: this stands on no stand-in.
+    pub priced: bool,
+    /// Only the first step of a stream is held.
+    pub starts_small: bool,
+}
+
+impl HoldEstimate {
+    /// As policies see it.
+    pub fn expected(&self) -> ExpectedCost {
+        ExpectedCost {
+            estimate: CostEstimate {
+                input_tokens: self.input_tokens,
+                output_tokens: self.output_tokens,
+                usd: self.usd,
+                output_usd: self.usd.saturating_sub(self.input_usd),
+            },
+            priced: self.priced,
+        }
+    }
+
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    pub fn amounts(&self) -> Amounts {
+        Amounts::of_request(self.usd, self.tokens())
+    }
+
+    /// The same request with a maximum of `most` for each of its choices.
+    pub fn clamped_to(&self, exchange: &Exchange, most: u64) -> HoldEstimate {
+        let choices = u64::from(exchange.inspected.call.choices.max(1));
+        let mut smaller = self.with_output(self.output_tokens.min(most.saturating_mul(choices)));
+        smaller.named_output = Some(most);
+        smaller
+    }
+
+    /// The same request with at most `output` tokens of output.
+    pub fn with_output(&self, output: u64) -> HoldEstimate {
+        let mut changed = self.clone();
+        changed.output_tokens = output;
+        changed.usd = self.input_usd.saturating_add(cost_of(output, self.output_price_picos));
+        changed
+    }
+}
+
+/// Tokens at a price, rounded up: a hold is never a nano short.
+pub fn cost_of(tokens: u64, picos: i64) -> Usd {
+    let picos = i128::from(tokens) * i128::from(picos);
+    Usd::from_nanos(
+        i64::try_from(picos.div_euclid(1_000) + i128::from(picos.rem_euclid(1_000) != 0)).unwrap_or(i64::MAX),
+    )
+}
+
+/// Sizes the request: its input at the dearest kind it may be billed as, its output as the config says.
+///
+/// # Errors
+/// The model has no price, and such are refused.
+pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, Refusal> {
+    let call = &exchange.inspected.call;
+    let config = &exchange.rules.config.hold;
+    let Some(found) = find_for(exchange, &call.model) else {
+        return Err(unpriced(&call.model));
+    };
+    let input_tokens = input_estimate(gateway, exchange, config);
+    let tier = call.service_tier.as_deref();
+    let quote = &found.quote;
+    // Over a WebSocket a model that speaks does so unrequested.
+    let speaks = exchange.inspected.over_socket && quote.states(Kind::AudioOutput, tier);
+    let (heard, spoken): (&[Kind], &[Kind]) = if speaks {
+        (&[Kind::AudioInput], &[Kind::AudioOutput])
+    } else {
+        (&[], &[])
+    };
+    let input_price = quote
+        .input_ceiling(input_tokens, tier, cache_writes(call, quote, input_tokens))
+        .max(quote.dearest_of(&call.input_kinds, input_tokens, tier))
+        .max(quote.dearest_of(heard, input_tokens, tier));
+    let output_price = quote
+        .output_price(input_tokens, tier)
+        .max(quote.dearest_of(&call.output_kinds, input_tokens, tier))
+        .max(quote.dearest_of(spoken, input_tokens, tier));
+    let produces_output = output_price.picos() > 0;
+    let choices = u64::from(call.choices.clamp(1, CHOICES_MAX));
+    let (per_choice, basis) = match call.max_output {
+        _ if !produces_output => (0, "input only"),
+        Some(named) => (named.min(OUTPUT_TOKENS_MAX), "named maximum"),
+        None if config.unnamed_output == UnnamedOutput::Max => (
+            found
+                .quote
+                .max_output()
+                .unwrap_or(gateway.estimator.output_expected(&call.model)),
+            "the model's maximum",
+        ),
+        None => {
+            let expected = gateway.estimator.output_expected(&call.model);
+            (
+                expected.min(found.quote.max_output().unwrap_or(u64::MAX)),
+                "expected output",
+            )
+        }
+    };
+    let whole = per_choice.saturating_mul(choices);
+    let starts_small = config.size == HoldSize::Expected && call.stream;
+    let output_tokens = if starts_small {
+        whole.min(STEP_TOKENS.saturating_mul(choices))
+    } else {
+        whole
+    };
+    let request_fee = quote.unit_price(Kind::Request, input_tokens, tier);
+    let input_usd = cost_of(input_tokens, input_price.picos())
+        .saturating_add(cost_of(1, request_fee.picos()))
+        .saturating_add(units_cost(call, quote, input_tokens));
+    let sized = HoldEstimate {
+        input_tokens,
+        output_tokens,
+        usd: Usd::ZERO,
+        named_output: call.max_output,
+        input_usd,
+        output_price_picos: output_price.picos(),
+        basis: if starts_small { "first step of a stream" } else { basis },
+        priced: found.reason.is_none(),
+        starts_small,
+    };
+    Ok(sized.with_output(output_tokens))
+}
+
+/// A model without a price, where such are refused.
+pub fn unpriced(model: &str) -> Refusal {
+    let message = format!(
+        "model {} has no price here, and unpriced models are refused",
+        shown(model)
+    );
+    Refusal::new(RefusalCode::UnpricedModel, message).final_answer()
+}
+
+fn shown(model: &str) -> String {
+    model.chars().filter(|one| !one.is_control()).take(80).collect()
+}
+
+pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -> u64 {
+    let inspected = &exchange.inspected;
+    let model = inspected.call.model.as_str();
+    let text = &inspected.text;
+    let by_ratio = gateway.estimator.input_tokens_of_bytes(model, text.bytes());
+    let counted = if by_ratio.method == Method::Assumed && text.bytes() <= COUNTED_TEXT_BYTES_MAX {
+        gateway.estimator.input_tokens(model, text.sample())
+    } else {
+        by_ratio
+    };
+    let mut tokens = counted.tokens.saturating_add(STRUCTURE_TOKENS);
+    tokens = tokens.saturating_add(inspected.kept_tokens);
+    let Some(outline) = &inspected.outline else {
+        return tokens;
+    };
+    let mut media_bytes = 0;
+    for (medium, name) in [
+        (Medium::Image, "image"),
+        (Medium::Audio, "audio"),
+        (Medium::File, "file"),
+    ] {
+        let (items, bytes) = outline.medium(medium);
+        media_bytes += bytes;
+        let allowance = config.allowances.get(name).copied().unwrap_or(0);
+        tokens = tokens.saturating_add(u64::from(items).saturating_mul(allowance));
+    }
+    if let Some(bytes) = inspected.call.media_bytes_per_token {
+        tokens = tokens.saturating_add(media_bytes / u64::from(bytes.max(1)));
+    }
+    if inspected.kept_tokens == 0 && inspected.call.continues {
+        tokens = tokens.saturating_add(config.allowances.get("context").copied().unwrap_or(0));
+    }
+    if outline.bytes > STRUCTURED_BODY_BYTES {
+        let structure = outline
+            .bytes
+            .saturating_sub(outline.text_bytes)
+            .saturating_sub(media_bytes);
+        tokens = tokens.saturating_add(structure / STRUCTURE_BYTES_PER_TOKEN);
+    }
+    tokens
+}
+
+/// Whether the prompt may be written to a cache, which costs more than plain input. What the provider does unasked counts
+/// where it charges for it.
+fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrites {
+    match call.cache_writes {
+        RequestedCacheWrites::FiveMinutes => CacheWrites::FiveMinutes,
+        RequestedCacheWrites::OneHour => CacheWrites::OneHour,
+        RequestedCacheWrites::Unasked(from)
+            if input_tokens >= from && quote.states(Kind::CacheWrite5m, call.service_tier.as_deref()) =>
+        {
+            CacheWrites::FiveMinutes
+        }
+        RequestedCacheWrites::Unasked(_) | RequestedCacheWrites::None => CacheWrites::None,
+    }
+}
+
+/// What the units that the request itself names cost, as far as the model's price names their kinds.
+fn units_cost(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> Usd {
+    let tier = call.service_tier.as_deref();
+    let stated = call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));
+    stated.fold(Usd::ZERO, |sum, (kind, units)| {
+        sum.saturating_add(cost_of(*units, quote.unit_price(*kind, input_tokens, tier).picos()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_hold_is_rounded_up_to_whole_nanos() {
+        assert_eq!(cost_of(1, 1), Usd::from_nanos(1));
+        assert_eq!(cost_of(1000, 1), Usd::from_nanos(1));
+        assert_eq!(cost_of(1001, 1), Usd::from_nanos(2));
+        assert_eq!(cost_of(u64::MAX, i64::MAX), Usd::from_nanos(i64::MAX));
+    }
+}

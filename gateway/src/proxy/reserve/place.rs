@@ -1,0 +1,321 @@
+//! Fifth step, second half: the hold is placed on all bounds or on none. Where only others' holds prevent it, it waits
+//! for them; where a limit says so, the request's output is clamped to what is left.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentledger_ledger::{BooksError, Bound, Hold, Mode, Name, Obstacle, Standing, Unit, Usd, Window};
+
+use crate::policy::RequestedBound;
+use crate::proxy::reserve::estimate::HoldEstimate;
+use crate::proxy::session::stopped;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::exchange::{Changes, Exchange};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
+use crate::timer::Timer;
+
+/// How often a request that waits for others' holds tries again though none ended: a window may have turned.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// An answer shorter than this is of no use: nothing is clamped below it.
+const CLAMPED_TOKENS_MIN: u64 = 16;
+/// Each clamp is to the scarcest of what is left; others may take some of it before the next try.
+const CLAMPS_MAX: u32 = 8;
+
+/// How long a request waits where only others' holds are in its way, and what ends the wait early.
+pub struct WaitPolicy<'p> {
+    pub longest: Duration,
+    /// It may be held back where a policy says so: it has not begun.
+    pub delays: bool,
+    /// Ends when the client has left.
+    pub gone: Pin<&'p mut (dyn Future<Output = ()> + Send)>,
+}
+
+impl WaitPolicy<'_> {
+    /// The same for one of several tries.
+    pub fn again(&mut self) -> WaitPolicy<'_> {
+        WaitPolicy {
+            longest: self.longest,
+            delays: self.delays,
+            gone: self.gone.as_mut(),
+        }
+    }
+
+    /// None at all, where another way is open.
+    pub fn none(&mut self) -> WaitPolicy<'_> {
+        WaitPolicy {
+            longest: Duration::ZERO,
+            ..self.again()
+        }
+    }
+}
+
+/// A hold that was placed, and what the request became for it.
+pub struct PlacedHold {
+    pub hold: Hold,
+    pub estimate: HoldEstimate,
+    pub changes: Changes,
+    /// The maximum of output that the request was clamped to, to fit what is left.
+    pub clamped: Option<u64>,
+}
+
+/// Why a request got no hold.
+pub struct HoldRefusal {
+    pub kind: HoldRefusalKind,
+    pub refusal: Box<Refusal>,
+    /// Whose limit refused it; empty where none did.
+    pub account: Name,
+    /// The budget that is used up.
+    pub exhausted: Option<ExhaustedBudget>,
+}
+
+/// A budget that is used up, and how it stands.
+pub struct ExhaustedBudget {
+    pub window: Window,
+    pub unit: Unit,
+    pub standing: Standing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldRefusalKind {
+    /// A budget, now or for good: a cheaper model may fit.
+    Budget,
+    /// Another rule: for another model there may be another one.
+    Rule,
+    /// Nothing that another model would change.
+    Fatal,
+}
+
+impl HoldRefusal {
+    pub fn new(kind: HoldRefusalKind, refusal: Refusal, account: &str) -> HoldRefusal {
+        HoldRefusal {
+            kind,
+            refusal: Box::new(refusal),
+            account: Name::from(account),
+            exhausted: None,
+        }
+    }
+
+    fn fatal(refusal: Refusal) -> HoldRefusal {
+        HoldRefusal::new(HoldRefusalKind::Fatal, refusal, "")
+    }
+}
+
+/// Places the hold; where only others' holds prevent it, waits for them for as long as `patience` says.
+///
+/// # Errors
+/// Which limit refused it, or what ended the wait: nothing is held then.
+pub async fn place(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    mut estimate: HoldEstimate,
+    mut changes: Changes,
+    requested: &[RequestedBound],
+    mut patience: WaitPolicy<'_>,
+) -> Result<PlacedHold, HoldRefusal> {
+    let facts = Arc::new(exchange.facts());
+    let bounds: Vec<Bound> = requested.iter().map(|requested| requested.bound.clone()).collect();
+    let waiting_since = Timer::start();
+    let (mut clamped, mut clamps) = (None, 0);
+    loop {
+        // Made before the attempt: a hold that ends in between is not missed.
+        let freed = gateway.ledger.freed();
+        let permit = gateway.ledger.admit().await;
+        let permit = permit.map_err(|error| HoldRefusal::fatal(Refusal::ledger_stopped(&error)))?;
+        let basis = Name::from(estimate.basis);
+        let reserved = gateway
+            .ledger
+            .reserve(permit, Arc::clone(&facts), &bounds, estimate.amounts(), &basis);
+        let refused = match reserved {
+            Ok(hold) => {
+                return Ok(PlacedHold {
+                    hold,
+                    estimate,
+                    changes,
+                    clamped,
+                });
+            }
+            Err(BooksError::Refused(refused)) => refused,
+            Err(error) => {
+                tracing::error!(%error, "a hold could not be placed");
+                let refusal = Refusal::new(RefusalCode::LedgerFull, "the ledger has no room for this request");
+                return Err(HoldRefusal::fatal(refusal.retry_after(1)));
+            }
+        };
+        let refusing = requested.get(refused.place);
+        if refusing.is_some_and(|requested| requested.clamps)
+            && clamps < CLAMPS_MAX
+            && let Some(most) = affordable(exchange, &estimate, &refused)
+        {
+            estimate = estimate.clamped_to(exchange, most);
+            estimate.basis = "clamped to what is left";
+            changes.max_output = Some(most);
+            clamped = Some(most);
+            clamps += 1;
+            continue;
+        }
+        match refused.obstacle {
+            Obstacle::Held if waiting_since.elapsed() < patience.longest => tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
+                () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
+                stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
+            },
+            Obstacle::Held | Obstacle::Exceeded => {
+                let policy = refusing.map(|requested| requested.policy.clone());
+                return Err(refusal_of(gateway, &bounds, &refused, &estimate, policy));
+            }
+        }
+    }
+}
+
+/// Why a request whose wait is over, or would be in vain, gets no hold.
+fn refusal_of(
+    gateway: &Gateway,
+    bounds: &[Bound],
+    refused: &agentledger_ledger::Refusal,
+    estimate: &HoldEstimate,
+    policy: Option<Name>,
+) -> HoldRefusal {
+    let account = &refused.bound.account;
+    match refused.obstacle {
+        Obstacle::Held => {
+            let message = "the budget is held by requests that are running; try again when they have ended";
+            let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
+                .kind("budget_exceeded")
+                .field("account", account.to_string())
+                .retry_after(2);
+            HoldRefusal::new(HoldRefusalKind::Budget, refusal, account)
+        }
+        Obstacle::Exceeded => {
+            let refusal = exceeded(gateway, bounds, refused, estimate, policy);
+            let mut hold_refusal = HoldRefusal::new(HoldRefusalKind::Budget, refusal, account);
+            hold_refusal.exhausted = Some(ExhaustedBudget {
+                window: refused.bound.window,
+                unit: refused.bound.unit,
+                standing: refused.standing,
+            });
+            hold_refusal
+        }
+    }
+}
+
+/// The maximum of output for each choice with which the request would fit what is left of the bound that refused it. `None`
+/// where even a short answer would not, or the request's output cannot be limited.
+fn affordable(exchange: &Exchange, estimate: &HoldEstimate, refused: &agentledger_ledger::Refusal) -> Option<u64> {
+    if !exchange.inspected.can_clamp() {
+        return None;
+    }
+    let left = refused.standing.left();
+    let output = match refused.bound.unit {
+        Unit::Usd if estimate.output_price_picos > 0 => {
+            (left - i128::from(estimate.input_usd.nanos())) * 1_000 / i128::from(estimate.output_price_picos)
+        }
+        Unit::Tokens => left - i128::from(estimate.input_tokens),
+        Unit::Usd | Unit::Requests => return None,
+    };
+    let choices = u64::from(exchange.inspected.call.choices.max(1));
+    let most = u64::try_from(output).ok()? / choices;
+    let smaller = most.saturating_mul(choices) < estimate.output_tokens;
+    (most >= CLAMPED_TOKENS_MIN && smaller).then_some(most)
+}
+
+/// The contract's refusal: what is spent and what the limits are, by day and month.
+fn exceeded(
+    gateway: &Gateway,
+    bounds: &[Bound],
+    refused: &agentledger_ledger::Refusal,
+    estimate: &HoldEstimate,
+    policy: Option<Name>,
+) -> Refusal {
+    let over_already = refused.standing.posted >= refused.standing.limit;
+    let message = if over_already {
+        "spending limit exceeded"
+    } else {
+        "estimated cost of request exceeds remaining budget"
+    };
+    let mut refusal = Refusal::new(RefusalCode::BudgetExceeded, message)
+        .kind("budget_exceeded")
+        .final_answer();
+    if !over_already && refused.bound.unit == Unit::Usd {
+        refusal = refusal.field("estimated_cost", dollars(estimate.usd.nanos()));
+    }
+    for (window, spent, limit) in [
+        (Window::Day, "daily_spent", "daily_limit"),
+        (Window::Month, "monthly_spent", "monthly_limit"),
+    ] {
+        let standing = bounds
+            .iter()
+            .find(|bound| {
+                bound.window() == window && bound.unit() == Unit::Usd && *bound.account() == refused.bound.account
+            })
+            .map(|bound| gateway.ledger.standing(bound));
+        refusal = refusal
+            .field(spent, dollars(standing.map_or(0, |standing| standing.posted)))
+            .field(limit, dollars(standing.map_or(0, |standing| standing.limit)));
+    }
+    refusal = refusal
+        .field("account", refused.bound.account.to_string())
+        .field("window", refused.bound.window.name())
+        .field("unit", refused.bound.unit.name());
+    if refused.bound.unit != Unit::Usd {
+        refusal = refusal
+            .field("spent", refused.standing.posted)
+            .field("limit", refused.standing.limit);
+    }
+    match policy {
+        Some(policy) => refusal.field("policy", policy.to_string()),
+        None => refusal,
+    }
+}
+
+/// Money as a JSON number, for reading; its text is the exact decimal.
+fn dollars(nanos: i64) -> serde_json::Value {
+    let number: Result<serde_json::Number, _> = Usd::from_nanos(nanos).to_string().parse();
+    number.map_or(serde_json::Value::Null, serde_json::Value::Number)
+}
+
+/// `X-AgentLedger-Budget-Warning: daily=S/L monthly=S/L`, where a soft limit is reached or a watched one is exceeded.
+pub fn warning(requested: &[RequestedBound], standings: &[Standing]) -> Option<(String, String)> {
+    let due = requested
+        .iter()
+        .zip(standings)
+        .any(|(requested, standing)| requested.bound.unit() == Unit::Usd && requested.due_share(standing).is_some());
+    if !due {
+        return None;
+    }
+    let mut said = Vec::new();
+    for (window, name) in [(Window::Day, "daily"), (Window::Month, "monthly")] {
+        // Of several accounts the one that is nearest to its limit speaks.
+        let nearest = requested
+            .iter()
+            .zip(standings)
+            .filter(|(requested, _)| requested.bound.window() == window && requested.bound.unit() == Unit::Usd)
+            .min_by_key(|(_, standing)| standing.limit.saturating_sub(standing.posted));
+        if let Some((_, standing)) = nearest {
+            said.push(format!("{name}={}/{}", cents(standing.posted), cents(standing.limit)));
+        }
+    }
+    (!said.is_empty()).then(|| ("X-AgentLedger-Budget-Warning".to_owned(), said.join(" ")))
+}
+
+/// Dollars with two decimals, rounded half up.
+fn cents(nanos: i64) -> String {
+    let cents = (i128::from(nanos) + 5_000_000).div_euclid(10_000_000);
+    format!("{}.{:02}", cents / 100, cents % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn warnings_speak_dollars_and_cents() {
+        assert_eq!(cents(0), "0.00");
+        assert_eq!(cents(40_004_999_999), "40.00");
+        assert_eq!(cents(40_005_000_000), "40.01");
+        assert_eq!(dollars(1_500_000_000).to_string(), "1.5");
+    }
+}

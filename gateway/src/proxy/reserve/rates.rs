@@ -1,0 +1,143 @@
+//! Rates of a request: taken before the hold, shown in the head of the answer, refused in the contract's words.
+
+use std::sync::Arc;
+
+use agentledger_ledger::Unit;
+
+use crate::policy::Verdict;
+use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind};
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
+use crate::rates::{Grant, Over, Parallel, Rate, Rates, Standing};
+
+/// A permit may come free at any moment.
+const PARALLEL_RETRY_S: u64 = 1;
+
+/// Takes what the verdict's rates ask for, or nothing.
+///
+/// # Errors
+/// The rate that has to be waited for longest; nothing is taken then.
+pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
+    let now_ms = gateway.clock.now_ms();
+    take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
+        let refusal = refusal(gateway, now_ms, verdict, &over);
+        HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))
+    })
+}
+
+pub fn take_from(rates: &Arc<Rates>, now_ms: i64, verdict: &Verdict, tokens: u64) -> Result<Grant, Over> {
+    let windows: Vec<Rate> = verdict.rates.iter().map(|rate| rate.requested.clone()).collect();
+    let permits: Vec<Parallel> = verdict.parallel.iter().map(|limit| limit.requested.clone()).collect();
+    rates.take(now_ms, &windows, &permits, tokens)
+}
+
+fn account_of<'v>(verdict: &'v Verdict, over: &Over) -> &'v str {
+    match over {
+        Over::Rate { place, .. } => verdict.rates.get(*place).map_or("", |rate| &*rate.requested.account),
+        Over::Parallel { place } => verdict
+            .parallel
+            .get(*place)
+            .map_or("", |limit| &*limit.requested.account),
+    }
+}
+
+/// The contract's body, and what is over.
+fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &Over) -> Refusal {
+    let refusal =
+        Refusal::new(RefusalCode::RateLimited, "rate limit exceeded").field("account", account_of(verdict, over));
+    match over {
+        Over::Parallel { place } => {
+            let Some(limit) = verdict.parallel.get(*place) else {
+                return refusal;
+            };
+            refusal
+                .field("parallel", limit.requested.limit)
+                .field("policy", limit.policy.to_string())
+                .retry_after(PARALLEL_RETRY_S)
+        }
+        Over::Rate { place, wait_ms } => {
+            let Some(rate) = verdict.rates.get(*place) else {
+                return refusal;
+            };
+            let refusal = refusal
+                .field("limit", rate.requested.limit)
+                .field("unit", rate.requested.unit.name())
+                .field("per", rate.requested.per.name())
+                .field("policy", rate.policy.to_string());
+            let standing = gateway.rates.standing(now_ms, &rate.requested);
+            let refusal = headers(&[standing])
+                .into_iter()
+                .fold(refusal, |refusal, (name, value)| refusal.header(&name, value));
+            match wait_ms {
+                Some(wait_ms) => refusal.retry_after(seconds(*wait_ms)),
+                // Alone it is more than the limit: waiting would be in vain.
+                None => refusal.final_answer(),
+            }
+        }
+    }
+}
+
+/// `RateLimit-Limit`, `-Remaining` and `-Reset` of the rate that is nearest to its end, and all as `RateLimit-Policy`, as in
+/// the IETF's drafts (draft-ietf-httpapi-ratelimit-headers, up to -06), which clients know.
+pub fn headers(standings: &[Standing]) -> Vec<(String, String)> {
+    let share = |standing: &&Standing| u128::from(standing.remaining) * 1_000_000 / u128::from(standing.limit.max(1));
+    let Some(nearest) = standings.iter().min_by_key(share) else {
+        return Vec::new();
+    };
+    let policy = |standing: &Standing| {
+        let unit = match standing.unit {
+            Unit::Tokens => ";unit=\"tokens\"",
+            Unit::Requests | Unit::Usd => "",
+        };
+        format!("{};w={}{unit}", standing.limit, standing.per.seconds())
+    };
+    let all: Vec<String> = standings.iter().map(policy).collect();
+    vec![
+        ("RateLimit-Limit".to_owned(), nearest.limit.to_string()),
+        ("RateLimit-Remaining".to_owned(), nearest.remaining.to_string()),
+        ("RateLimit-Reset".to_owned(), seconds(nearest.reset_ms).to_string()),
+        ("RateLimit-Policy".to_owned(), all.join(", ")),
+    ]
+}
+
+/// Whole seconds, rounded up: who waits so long does not come too early.
+fn seconds(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or_default().div_ceil(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::rates::Per;
+
+    #[test]
+    fn the_scarcest_rate_speaks_and_all_are_listed() {
+        let standing = |limit, remaining, per, unit| Standing {
+            limit,
+            remaining,
+            reset_ms: 1_001,
+            per,
+            unit,
+        };
+        let standings = [
+            standing(60, 30, Per::Minute, Unit::Requests),
+            standing(1_000, 400, Per::Hour, Unit::Tokens),
+        ];
+        let said: Vec<String> = headers(&standings)
+            .into_iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "RateLimit-Limit: 1000",
+                "RateLimit-Remaining: 400",
+                "RateLimit-Reset: 2",
+                "RateLimit-Policy: 60;w=60, 1000;w=3600;unit=\"tokens\""
+            ]
+        );
+        assert!(headers(&[]).is_empty());
+    }
+}

@@ -1,0 +1,103 @@
+//! What a request has to do with its session: refused where it was killed, known by what it did before, ended where its
+//! client says so.
+
+pub mod progress;
+pub mod watch;
+
+use crate::plugin::Ending;
+use crate::policy::History;
+use crate::proxy::session::progress::SessionStep;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::reply::Refusal;
+
+/// Refuses what belongs to a killed session. To be called once the tenant is known.
+///
+/// # Errors
+/// The session was killed.
+pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
+    let session = &exchange.identity.session;
+    if !session.is_empty() && gateway.ledger.sessions().is_killed(&exchange.tenant, session) {
+        return Err(killed());
+    }
+    Ok(())
+}
+
+fn killed() -> Refusal {
+    let message = "this session was killed by an operator: its calls are refused";
+    Refusal::new(RefusalCode::SessionKilled, message).final_answer()
+}
+
+/// Records a call as a step of its session, and returns what the session did before. Nothing without a session.
+pub fn begin(gateway: &Gateway, exchange: &Exchange) -> Option<(History, SessionStep)> {
+    let session = &exchange.identity.session;
+    if session.is_empty() {
+        return None;
+    }
+    let inspected = &exchange.inspected;
+    let doing = gateway
+        .progress
+        .doing(&exchange.called_path, inspected.json(), inspected.outline.as_ref());
+    let (mut history, step) = gateway.progress.begin(
+        exchange.rules.progress,
+        exchange.at_ms,
+        (&exchange.tenant, session),
+        doing,
+        exchange.identity.is_retry,
+    );
+    if let Some(known) = gateway.ledger.sessions().running(&exchange.tenant, session) {
+        history.age_ms = exchange.at_ms.saturating_sub(known.started_ms).max(0);
+        history.calls = known.calls;
+        history.cost = known.cost;
+        history.tokens = known.tokens;
+        history.running = known.running;
+    }
+    Some((history, step))
+}
+
+/// A policy refused the call: a step that came to nothing, unless it was refused for being one too many of its like.
+pub fn denied(exchange: &mut Exchange, code: &str) {
+    if let Some(step) = exchange.step.take() {
+        step.denied(code);
+    }
+}
+
+/// Why a running call is ended from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    GoingDown,
+    Killed,
+}
+
+/// Returns when the call is to end.
+pub async fn stopped(gateway: &Gateway, exchange: &Exchange) -> StopReason {
+    let session = &exchange.identity.session;
+    if session.is_empty() {
+        gateway.drain.cutting().await;
+        return StopReason::GoingDown;
+    }
+    tokio::select! {
+        biased;
+        () = gateway.drain.cutting() => StopReason::GoingDown,
+        () = gateway.ledger.sessions().killed(&exchange.tenant, session) => StopReason::Killed,
+    }
+}
+
+impl StopReason {
+    /// Said where no answer has begun.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            StopReason::GoingDown => Refusal::going_down(),
+            StopReason::Killed => killed(),
+        }
+    }
+
+    /// Said within a stream.
+    pub const fn ending(self) -> (Ending, &'static str) {
+        match self {
+            StopReason::GoingDown => (Ending::ShuttingDown, "the gateway is going down; try again"),
+            StopReason::Killed => (Ending::Denied, "this session was killed by an operator"),
+        }
+    }
+}

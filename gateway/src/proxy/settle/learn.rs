@@ -1,0 +1,31 @@
+//! Learns a model's bytes per token from answers that report their usage exactly.
+
+use agentledger_ledger::{Kind, Outcome, Settlement};
+
+use crate::meter::Metered;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+
+/// Texts shorter than these teach nothing of a model's ratio: what surrounds them weighs more.
+const LEARNED_INPUT_BYTES_MIN: u64 = 512;
+const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
+
+/// What an exact answer teaches about its model's bytes per token.
+pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
+    if settlement.estimate_reason.is_some()
+        || settlement.outcome != Outcome::Completed
+        || settlement.usage.input_tokens() == 0
+    {
+        return;
+    }
+    let usage = &settlement.usage;
+    let text = &exchange.inspected.text;
+    let plain = !exchange.inspected.has_media && text.bytes() >= LEARNED_INPUT_BYTES_MIN;
+    let input = plain.then(|| (text.bytes(), usage.input_tokens()));
+    let visible = usage.get(Kind::Output).saturating_sub(settlement.reasoning);
+    let output = Some((metered.text.bytes(), visible)).filter(|(bytes, _)| *bytes >= LEARNED_OUTPUT_BYTES_MIN);
+    let all = usage.get(Kind::Output);
+    gateway
+        .estimator
+        .learn(&exchange.inspected.call.model, input, output, all);
+}

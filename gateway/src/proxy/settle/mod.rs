@@ -1,0 +1,160 @@
+//! Eighth step: what the answer used becomes what it cost, and the hold ends, exactly once.
+
+pub mod blank;
+pub mod learn;
+pub mod unanswered;
+
+use agentledger_ledger::{BillId, Entry, Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
+
+use crate::estimate_reason;
+use crate::meter::{End, Metered, SettledUsage};
+use crate::proxy::report;
+use crate::proxy::settle::blank::blank;
+use crate::proxy::settle::learn::learn;
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::pricing::{find_for, price};
+use crate::rates::Grant;
+
+/// How an exchange ended, for its entry.
+pub struct AnswerEnd<'a> {
+    pub end: End,
+    pub status: u16,
+    pub ttfb_ms: Option<u64>,
+    /// Policies that were applied.
+    pub verdict: &'a [Name],
+    /// The request's input as it was estimated for the hold.
+    pub input_tokens: u64,
+}
+
+/// Makes the settlement of an exchange whose answer was metered.
+pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, ended: &AnswerEnd<'_>) -> Settlement {
+    let requested = exchange.inspected.call.model.as_str();
+    let model = metered
+        .model
+        .as_deref()
+        .filter(|model| !model.is_empty())
+        .unwrap_or(requested);
+    let input = || ended.input_tokens;
+    let mut used = metered.settle(ended.end, model, input, &gateway.estimator);
+    let tier = metered
+        .service_tier
+        .as_deref()
+        .or(exchange.inspected.call.service_tier.as_deref());
+    if metered.parts.is_empty() && used.estimate_reason.is_some() {
+        usage_from_request(exchange, &mut used, model, tier, ended.end);
+    }
+    let priced = price(exchange, &used, model, tier);
+    let reason = used.estimate_reason.or(priced.reason);
+    let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
+    Settlement {
+        model: Name::from(model),
+        usage: priced.usage,
+        parts: if priced.parts.len() > 1 {
+            priced.parts
+        } else {
+            Vec::new()
+        },
+        reasoning: used.reasoning,
+        cost: priced.cost,
+        reported_cost: metered.reported_cost.as_deref().and_then(|text| text.parse().ok()),
+        upper_bound: may_be_more.then(|| upper_bound(exchange, &used, model, tier).max(priced.cost)),
+        price: priced.price,
+        estimate_reason: reason.map(Name::from),
+        verdict: ended.verdict.to_vec(),
+        ttfb_ms: ended.ttfb_ms,
+        ..blank(gateway, exchange, ended.end.into(), ended.status)
+    }
+}
+
+/// Ends the hold of an answer that was metered: settles it, learns from it, reports it, and ends what depends on it, before
+/// its client knows of that.
+pub fn settle(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    hold: Hold,
+    rates: Option<&mut Grant>,
+    metered: &Metered,
+    ended: &AnswerEnd<'_>,
+) {
+    let mut settlement = settlement(gateway, exchange, metered, ended);
+    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
+        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
+        settlement.cost = settlement.cost.max(hold.held());
+        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
+    }
+    learn(gateway, exchange, metered, &settlement);
+    if let Some(rates) = rates {
+        let usage = &settlement.usage;
+        rates.used_tokens(usage.input_tokens().saturating_add(usage.output_tokens()));
+    }
+    let bill = bill_of_answer(exchange, metered);
+    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
+        // Fetched, and entered, while its stream was still running here.
+        hold.void("billed_when_fetched");
+        return;
+    }
+    let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
+    over(exchange, &settled.entry);
+    report::settled(gateway, settled.entry, &exchange.identity.trace);
+}
+
+/// Ends what depends on the end of a call, before its client knows of it.
+fn over(exchange: &mut Exchange, entry: &Entry) {
+    let end = &entry.settlement;
+    if let Some(step) = exchange
+        .step
+        .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
+    {
+        step.answered(end.cost);
+    }
+    exchange.step = None;
+    exchange.session_end = None;
+}
+
+/// An answer that reports nothing (speech is sound and no more) is billed by what its request said, as far as the model's
+/// price names it. Characters are what the provider itself counts; a recording's length and the like are estimates.
+fn usage_from_request(exchange: &Exchange, used: &mut SettledUsage, model: &str, tier: Option<&str>, end: End) {
+    let Some(found) = find_for(exchange, model) else {
+        return;
+    };
+    let units = &exchange.inspected.call.units;
+    let stated: Vec<(Kind, u64)> = units
+        .iter()
+        .copied()
+        .filter(|(kind, _)| found.quote.states(*kind, tier))
+        .collect();
+    let Some(own) = used.parts.first_mut().filter(|_| !stated.is_empty()) else {
+        return;
+    };
+    if stated.iter().all(|(kind, _)| !kind.is_tokens()) {
+        own.usage = Usage::default();
+    }
+    for (kind, units) in &stated {
+        own.usage.set(*kind, *units);
+    }
+    used.usage = own.usage;
+    let exact = stated.iter().all(|(kind, _)| *kind == Kind::Character);
+    if matches!(end, End::Completed | End::ClientGone) {
+        used.estimate_reason = (!exact).then_some(estimate_reason::NO_USAGE);
+    }
+}
+
+/// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.
+fn upper_bound(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option<&str>) -> Usd {
+    let Some(found) = find_for(exchange, model) else {
+        return Usd::ZERO;
+    };
+    let call = &exchange.inspected.call;
+    let allowed = call.max_output.or_else(|| found.quote.max_output()).unwrap_or(0);
+    let mut usage: Usage = used.usage;
+    let output = allowed.saturating_mul(u64::from(call.choices.max(1)));
+    usage.set(Kind::Output, usage.get(Kind::Output).max(output));
+    found.quote.cost(&usage, tier)
+}
+
+/// The id under which an answer is billed once: whose it is, and its own.
+pub fn bill_of_answer(exchange: &Exchange, metered: &Metered) -> Option<BillId> {
+    let id = metered.bill_id.as_deref()?;
+    Some(BillId::of(&[&exchange.endpoint.name, id]))
+}

@@ -1,0 +1,180 @@
+//! One request and its answer on their way through the gateway: what each step adds for the ones after it.
+
+use std::sync::Arc;
+
+use agentledger_ledger::{Facts, Ledger, Mark, Name};
+use pingora::http::RequestHeader;
+use ulid::Ulid;
+
+use crate::plugin::{Billing, Dialect};
+use crate::policy::History;
+use crate::price::StatedPrice;
+use crate::proxy::session::progress::SessionStep;
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
+use crate::timer::Timer;
+
+/// What is known once the request is identified and inspected. A request keeps the rules it started with.
+pub struct Exchange {
+    pub id: Ulid,
+    pub at_ms: i64,
+    pub started: Timer,
+    pub rules: Arc<Rules>,
+    pub endpoint: Arc<ProviderEndpoint>,
+    pub operation: Name,
+    pub billing: Billing,
+    pub method: String,
+    /// The path that the client called, without its query.
+    pub called_path: String,
+    /// Path and query for the upstream, its base path included.
+    pub forward_path: String,
+    pub identity: Identity,
+    /// As the policies found it; empty for none.
+    pub tenant: Name,
+    /// IANA name of the tenant's time zone; `UTC` unless a policy says otherwise.
+    pub zone: Name,
+    /// What a model without a price costs here, where a policy says so.
+    pub unpriced: Option<StatedPrice>,
+    /// Policies that were applied before the request was decided on.
+    pub policies_applied: Vec<Name>,
+    pub inspected: Inspected,
+    /// What its session did before; `None` without a session.
+    pub history: Option<History>,
+    /// Its place among the session's steps, until it is over.
+    pub step: Option<SessionStep>,
+    /// Set where the client says that the session ends with this call.
+    pub session_end: Option<SessionEnd>,
+}
+
+impl Exchange {
+    pub fn new(
+        id: Ulid,
+        at_ms: i64,
+        started: Timer,
+        rules: Arc<Rules>,
+        target: Target,
+        identity: Identity,
+        header: &RequestHeader,
+        inspected: Inspected,
+    ) -> Exchange {
+        let base = &target.endpoint.provider.upstream.base_path;
+        let query = header
+            .uri
+            .query()
+            .map(forwarded_query)
+            .filter(|query| !query.is_empty());
+        let mut forward_path = format!("{base}{}", target.path);
+        if let Some(query) = query {
+            forward_path.push('?');
+            forward_path.push_str(&query);
+        }
+        Exchange {
+            id,
+            at_ms,
+            started,
+            rules,
+            operation: target.operation,
+            billing: target.billing,
+            method: header.method.as_str().to_owned(),
+            called_path: header.uri.path().to_owned(),
+            forward_path,
+            tenant: Name::from(""),
+            zone: Name::from("UTC"),
+            unpriced: None,
+            policies_applied: Vec::new(),
+            identity,
+            inspected,
+            history: None,
+            step: None,
+            session_end: None,
+            endpoint: target.endpoint,
+        }
+    }
+
+    pub fn is_metered(&self) -> bool {
+        self.billing == Billing::Metered
+    }
+
+    /// Its answer is read for what it used.
+    pub fn is_read(&self) -> bool {
+        self.billing != Billing::Free
+    }
+
+    /// Its answers contain addresses of the provider's own, which are rewritten.
+    pub fn has_links(&self) -> bool {
+        self.endpoint.plugin.links_of(&self.operation).is_some()
+    }
+
+    pub fn dialect(&self) -> (&Arc<dyn Dialect>, &str) {
+        (&self.endpoint.plugin.dialect, &self.operation)
+    }
+
+    /// What the books keep of the request.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            id: self.id,
+            at_ms: self.at_ms,
+            provider: self.endpoint.name.clone(),
+            operation: self.operation.clone(),
+            requested_model: Name::from(self.inspected.call.model.as_str()),
+            stream: self.inspected.call.stream,
+            key: self.identity.fingerprint.clone(),
+            tenant: self.tenant.clone(),
+            agent: self.identity.agent.clone(),
+            session: self.identity.session.clone(),
+            user: self.identity.user.clone(),
+            task: self.identity.task.clone(),
+            tags: self.identity.tags.clone(),
+            path: Name::from(self.called_path.as_str()),
+        }
+    }
+}
+
+/// The query that goes upstream: as it came, without what was said to us.
+pub fn forwarded_query(query: &str) -> String {
+    query
+        .split('&')
+        .filter(|pair| !pair.starts_with("_agent_"))
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+/// Edits to the body: what the rules change, in the terms of the dialect's edit points.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub max_output: Option<u64>,
+    pub model: Option<String>,
+}
+
+/// The client said that its session ends with this call: it ends when this is dropped, however the call went.
+pub struct SessionEnd {
+    ledger: Arc<Ledger>,
+    tenant: Name,
+    session: Name,
+    /// The call is in the books, and so is its session.
+    pub is_entered: bool,
+}
+
+impl SessionEnd {
+    /// `None` where the client did not say so.
+    pub fn of(ledger: &Arc<Ledger>, exchange: &Exchange) -> Option<SessionEnd> {
+        let identity = &exchange.identity;
+        (identity.session_end && !identity.session.is_empty()).then(|| SessionEnd {
+            ledger: Arc::clone(ledger),
+            tenant: Name::clone(&exchange.tenant),
+            session: Name::clone(&identity.session),
+            is_entered: false,
+        })
+    }
+}
+
+impl Drop for SessionEnd {
+    fn drop(&mut self) {
+        let known = || self.ledger.sessions().running(&self.tenant, &self.session);
+        // What nobody knows, or is over already, is not worth an event.
+        if self.is_entered || known().is_some_and(|session| session.ended.is_none()) {
+            self.ledger.mark_session(&self.tenant, &self.session, Mark::Completed);
+        }
+    }
+}

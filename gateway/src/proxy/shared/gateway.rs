@@ -1,0 +1,42 @@
+//! The running gateway: the rules of the moment (swapped whole on reload) and the parts that outlive them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agentledger_ledger::{Clock, Ledger};
+use arc_swap::ArcSwap;
+
+use crate::meter::Estimator;
+use crate::policy::{Balances, Engine};
+use crate::proxy::session::progress::SessionProgress;
+use crate::proxy::shared::body::BodyBudget;
+use crate::proxy::shared::deferred_holds::DeferredHolds;
+use crate::proxy::shared::drain::Drain;
+use crate::proxy::shared::rules::Rules;
+use crate::rates::Rates;
+use crate::telemetry::Metrics;
+use crate::telemetry::alerts::Outbox;
+
+/// The running gateway.
+pub struct Gateway {
+    pub rules: ArcSwap<Rules>,
+    pub policies: Engine,
+    /// What policies see of the ledger.
+    pub balances: Arc<dyn Balances>,
+    pub ledger: Arc<Ledger>,
+    pub metrics: Arc<Metrics>,
+    pub rates: Arc<Rates>,
+    /// What policies in shadow count: apart, so that it binds nobody.
+    pub shadow_rates: Arc<Rates>,
+    pub alerts: Arc<Outbox>,
+    pub estimator: Arc<Estimator>,
+    pub clock: Arc<dyn Clock>,
+    pub drain: Arc<Drain>,
+    pub bodies: Arc<BodyBudget>,
+    /// Holds that wait for results to be fetched.
+    pub deferred: DeferredHolds,
+    /// What the sessions did lately.
+    pub progress: Arc<SessionProgress>,
+    /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
+    pub control: PathBuf,
+}

@@ -1,0 +1,43 @@
+//! Who sends a request, and where it leads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agentledger_ledger::Name;
+
+use crate::plugin::Billing;
+use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::secret::Secret;
+
+/// Who sends it, as far as the request says. Empty names: it does not say. All but the key are as true as the client.
+#[derive(Clone)]
+pub struct Identity {
+    pub key: Secret<String>,
+    /// Keyed hash of the whole key, 24 hex characters; empty without a key.
+    pub fingerprint: Name,
+    pub agent: Name,
+    pub session: Name,
+    pub user: Name,
+    pub task: Name,
+    pub tags: BTreeMap<Name, Name>,
+    /// What the client claims by header; read only where tenants are on.
+    pub tenant_claim: Option<Name>,
+    pub session_end: bool,
+    /// The trace that the client's `traceparent` names; empty for none. For the log.
+    pub trace: Name,
+    /// An SDK sends again what it got no answer to.
+    pub is_retry: bool,
+}
+
+/// What the path leads to.
+#[derive(Clone)]
+pub struct Target {
+    pub endpoint: Arc<ProviderEndpoint>,
+    /// Path after the provider's prefix, for the upstream.
+    pub path: String,
+    /// The same as the dialect knows it: another where the dialect is mounted.
+    pub dialect_path: String,
+    pub operation: Name,
+    pub path_model: Option<String>,
+    pub billing: Billing,
+}

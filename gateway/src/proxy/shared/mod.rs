@@ -1,0 +1,16 @@
+//! What the steps share: the running gateway and its rules, the exchange that the steps fill, prices, refusals.
+
+pub mod allowance;
+pub mod body;
+pub mod client;
+pub mod codes;
+pub mod deferred_holds;
+pub mod drain;
+pub mod exchange;
+pub mod gateway;
+pub mod identity;
+pub mod inspected;
+pub mod pricing;
+pub mod refused;
+pub mod reply;
+pub mod rules;

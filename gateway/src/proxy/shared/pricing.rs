@@ -1,0 +1,126 @@
+//! Which price applies: the book's row, or what the config says of a model without one. Never silently nothing.
+
+use agentledger_ledger::{Kind, Name, Part, PriceRef, Usage, Usd};
+
+use crate::estimate_reason;
+use crate::meter::{MeteredPart, SettledUsage};
+use crate::price::{Quote, Row, StatedPrice, Unpriced};
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
+
+/// A price, and whether it is the model's own.
+pub struct FoundPrice<'a> {
+    pub quote: Quote<'a>,
+    /// Why it is a stand-in; `None`: the model's own row, or the operator's word.
+    pub reason: Option<&'static str>,
+}
+
+/// The price of a model in an exchange.
+pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<FoundPrice<'a>> {
+    let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
+    own(rules, endpoint, model, at_ms).or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), at_ms))
+}
+
+/// The model's own row. Where the operator says that a provider is free, that is the row of all its models.
+fn own<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, model: &str, at_ms: i64) -> Option<FoundPrice<'a>> {
+    let quote = match endpoint.provider.unpriced {
+        Unpriced::Free => endpoint.stated_price.as_ref().map(|row| row.quote(at_ms)),
+        _ => rules.prices.find(&endpoint.provider.book, model, at_ms),
+    };
+    quote.map(|quote| FoundPrice { quote, reason: None })
+}
+
+/// What a model without a row costs.
+fn stand_in<'a>(
+    rules: &'a Rules,
+    endpoint: &'a ProviderEndpoint,
+    policy: Option<&'a StatedPrice>,
+    at_ms: i64,
+) -> Option<FoundPrice<'a>> {
+    let (unpriced, row) = match policy {
+        Some(stated) => (stated.unpriced, &stated.row),
+        None => (endpoint.provider.unpriced, &endpoint.stated_price),
+    };
+    match unpriced {
+        Unpriced::Refuse => None,
+        Unpriced::Dearest => Some(FoundPrice {
+            quote: rules.prices.dearest(&endpoint.provider.book, at_ms)?,
+            reason: Some(estimate_reason::UNPRICED_MODEL),
+        }),
+        // Said by the operator: a price like any other.
+        Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| FoundPrice {
+            quote: row.quote(at_ms),
+            reason: None,
+        }),
+    }
+}
+
+/// The cost of all parts of an answer.
+pub struct Priced {
+    pub cost: Usd,
+    /// The sum of the parts, with the fee of the request where there is one.
+    pub usage: Usage,
+    pub parts: Vec<Part>,
+    /// The row of the answer's own part.
+    pub price: Option<PriceRef>,
+    pub reason: Option<&'static str>,
+}
+
+/// Prices what was used. `model` names the answer's own part; other parts name theirs.
+pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option<&str>) -> Priced {
+    let mut priced = Priced {
+        cost: Usd::ZERO,
+        usage: Usage::ZERO,
+        parts: Vec::new(),
+        price: None,
+        reason: None,
+    };
+    for part in &used.parts {
+        let named = part.model.as_deref().unwrap_or(model);
+        let found = found(exchange, part, named);
+        let mut usage = part.usage;
+        let cost = match &found {
+            Some(found) => {
+                if part.model.is_none() {
+                    usage = with_request_fee(usage, &found.quote, tier);
+                }
+                let fallbacks = found.quote.fallbacks(&usage, tier);
+                priced.reason = priced.reason.or(found.reason).or(fallbacks.reason());
+                priced.price.get_or_insert_with(|| found.quote.reference(tier));
+                found.quote.cost_of(&usage, part.reasoning, tier)
+            }
+            None => {
+                priced.reason = Some(estimate_reason::UNPRICED_MODEL);
+                Usd::ZERO
+            }
+        };
+        priced.cost = priced.cost.saturating_add(cost);
+        priced.usage = priced.usage.sum(&usage);
+        priced.parts.push(Part {
+            model: Name::from(named),
+            usage,
+            cost,
+        });
+    }
+    priced
+}
+
+fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<FoundPrice<'a>> {
+    let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
+    own(rules, endpoint, named, at_ms)
+        // The answer may name its model by an id that has no price; the requested one has.
+        .or_else(|| {
+            let requested = part.model.is_none().then_some(&exchange.inspected.call.model)?;
+            own(rules, endpoint, requested, at_ms)
+        })
+        .or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), at_ms))
+}
+
+/// A fee for each request is nothing that answers report. One that was billed for nothing has none.
+fn with_request_fee(usage: Usage, quote: &Quote<'_>, tier: Option<&str>) -> Usage {
+    let fee = quote.unit_price(Kind::Request, usage.input_tokens(), tier);
+    if fee.picos() == 0 || usage == Usage::ZERO || usage.get(Kind::Request) > 0 {
+        return usage;
+    }
+    usage.with(Kind::Request, 1)
+}

@@ -1,0 +1,225 @@
+//! Refusals, and the one place that makes HTTP of them, in the caller's dialect.
+
+use std::sync::Arc;
+
+use agentledger_ledger::LedgerError;
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use serde_json::{Map, Value, json};
+
+use crate::plugin::{Dialect, DialectRefusal};
+use crate::proxy::shared::codes::RefusalCode;
+
+/// The stable word of a refusal: one of the gateway's own, or of the policy or plugin that refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Code {
+    Own(RefusalCode),
+    Foreign(Box<str>),
+}
+
+impl Code {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Code::Own(code) => code.text(),
+            Code::Foreign(text) => text,
+        }
+    }
+}
+
+/// Why the gateway itself answers instead of the upstream. `code` is stable; `message` is for the client and never
+/// holds a key or a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub status: u16,
+    /// The contract's `error.type`: `proxy_error` or `budget_exceeded`.
+    pub kind: &'static str,
+    pub code: Code,
+    pub message: String,
+    /// Further fields of the `error` object.
+    pub fields: Map<String, Value>,
+    pub retry_after_s: Option<u64>,
+    /// `Some(false)` makes the official SDKs not try again.
+    pub should_retry: Option<bool>,
+    pub headers: Vec<(String, String)>,
+    /// The connection cannot be used any more: its framing is in doubt or unread bytes stand on it.
+    pub close: bool,
+}
+
+impl Refusal {
+    /// A refusal of the gateway's own.
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Refusal {
+        Refusal::with_code(code.status(), Code::Own(code), message)
+    }
+
+    /// A refusal of a policy's or a plugin's, with its code.
+    pub fn foreign(status: u16, code: &str, message: impl Into<String>) -> Refusal {
+        Refusal::with_code(status, Code::Foreign(code.into()), message)
+    }
+
+    fn with_code(status: u16, code: Code, message: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            kind: "proxy_error",
+            code,
+            message: message.into(),
+            fields: Map::new(),
+            retry_after_s: None,
+            should_retry: None,
+            headers: Vec::new(),
+            close: false,
+        }
+    }
+
+    /// No memory left for further request bodies.
+    pub fn overloaded() -> Refusal {
+        Refusal::new(RefusalCode::Overloaded, "too many request bytes in flight")
+            .retry_after(1)
+            .closing()
+    }
+
+    pub fn body_too_large() -> Refusal {
+        Refusal::new(RefusalCode::BodyTooLarge, "request body too large")
+    }
+
+    /// Of a client that went away before its request was whole; nobody reads it.
+    pub fn client_left() -> Refusal {
+        Refusal::new(RefusalCode::ClientGone, "the client went away").closing()
+    }
+
+    /// Nothing is spent that cannot be written down.
+    pub fn ledger_stopped(error: &LedgerError) -> Refusal {
+        tracing::error!(%error, "the ledger cannot write: requests are refused");
+        Refusal::new(
+            RefusalCode::LedgerUnavailable,
+            "the ledger cannot write; requests are refused until it can",
+        )
+    }
+
+    /// The answer to an exchange that cannot begin any more.
+    pub fn going_down() -> Refusal {
+        Refusal::new(RefusalCode::ShuttingDown, "the gateway is going down; try again")
+            .retry_after(1)
+            .closing()
+    }
+
+    pub fn kind(mut self, kind: &'static str) -> Refusal {
+        self.kind = kind;
+        self
+    }
+
+    pub fn field(mut self, name: &str, value: impl Into<Value>) -> Refusal {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Refusal {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn retry_after(mut self, seconds: u64) -> Refusal {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    pub fn final_answer(mut self) -> Refusal {
+        self.should_retry = Some(false);
+        self
+    }
+
+    pub fn closing(mut self) -> Refusal {
+        self.close = true;
+        self
+    }
+
+    /// The contract's `error` object.
+    fn object(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("type".to_owned(), json!(self.kind));
+        object.insert("code".to_owned(), json!(self.code.as_str()));
+        object.insert("message".to_owned(), json!(self.message));
+        object.extend(self.fields.clone());
+        Value::Object(object)
+    }
+
+    /// The body: in the dialect where one is known, else the contract's plain shape. Ends with a newline.
+    pub fn body(&self, dialect: Option<(&Arc<dyn Dialect>, &str)>) -> Vec<u8> {
+        let object = self.object();
+        let spoken = dialect.and_then(|(dialect, operation)| {
+            let refusal = DialectRefusal {
+                status: self.status,
+                code: self.code.as_str().to_owned(),
+                object: object.to_string(),
+            };
+            dialect.error_body(operation, &refusal).ok()
+        });
+        let mut body = spoken.unwrap_or_else(|| json!({ "error": object }).to_string().into_bytes());
+        if body.last() != Some(&b'\n') {
+            body.push(b'\n');
+        }
+        body
+    }
+}
+
+/// Writes a refusal to the client. Failures to write mean that the client has left; they are not reported.
+pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Option<(&Arc<dyn Dialect>, &str)>) {
+    if refusal.close {
+        session.set_keepalive(None);
+    }
+    let body = Bytes::from(refusal.body(dialect));
+    let Ok(mut header) = ResponseHeader::build(refusal.status, Some(8)) else {
+        return;
+    };
+    let mut put = |name: &str, value: &str| {
+        // A value that is no header value is left out rather than the whole answer lost.
+        let _ = header.insert_header(name.to_owned(), value);
+    };
+    put("content-type", "application/json");
+    put("content-length", &body.len().to_string());
+    if let Some(seconds) = refusal.retry_after_s {
+        put("retry-after", &seconds.to_string());
+    }
+    if let Some(retry) = refusal.should_retry {
+        put("x-should-retry", if retry { "true" } else { "false" });
+    }
+    for (name, value) in &refusal.headers {
+        put(name, value);
+    }
+    if session.write_response_header(Box::new(header)).await.is_ok() {
+        let _ = session.write_response_body(body, true).await;
+    }
+}
+
+/// A small answer of the gateway's own, JSON.
+pub async fn answer_json(session: &mut ServerSession, status: u16, body: &'static str) {
+    let Ok(mut header) = ResponseHeader::build(status, Some(4)) else {
+        return;
+    };
+    let _ = header.insert_header("content-type", "application/json");
+    let _ = header.insert_header("content-length", body.len().to_string());
+    if session.write_response_header(Box::new(header)).await.is_ok() {
+        let _ = session
+            .write_response_body(Bytes::from_static(body.as_bytes()), true)
+            .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_body_is_the_contracts_shape_and_ends_with_a_newline() {
+        let refusal = Refusal::new(RefusalCode::BudgetExceeded, "spending limit exceeded")
+            .kind("budget_exceeded")
+            .field("daily_limit", 50);
+        let text = String::from_utf8(refusal.body(None)).unwrap();
+        assert!(text.ends_with("}\n"));
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["error"]["type"], "budget_exceeded");
+        assert_eq!(value["error"]["message"], "spending limit exceeded");
+        assert_eq!(value["error"]["daily_limit"], 50);
+    }
+}

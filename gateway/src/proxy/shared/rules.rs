@@ -1,0 +1,197 @@
+//! Everything that a change of configuration changes: the endpoints of the providers, prices, fingerprints.
+
+use std::sync::Arc;
+
+use agentledger_ledger::Name;
+use pingora::connectors::http::Connector;
+
+use crate::config::{Config, Mount, Provider};
+use crate::meter::AnswerReader;
+use crate::plugin::{Plugin, Plugins};
+use crate::price::{PriceBook, Row};
+use crate::proxy::forward::breaker::Breaker;
+use crate::proxy::forward::pool::{self, Upstream};
+use crate::proxy::session::progress::Bounds;
+use crate::secret::Secret;
+
+/// The source of plugins that the gateway brings with it.
+const BUILT_IN: &str = "built-in";
+
+/// One dialect of a provider, ready to be used: the compiled shapes of what is read, the provider's pool and breaker.
+pub struct ProviderEndpoint {
+    /// The provider; its dialect is this way's.
+    pub provider: Provider,
+    /// Where another dialect than the provider's own is spoken.
+    pub mount: Option<&'static Mount>,
+    pub name: Name,
+    pub plugin: Arc<Plugin>,
+    pub reader: Arc<AnswerReader>,
+    pub upstream: Arc<Upstream>,
+    pub breaker: Arc<Breaker>,
+    /// What the config says a model without a row costs here.
+    pub stated_price: Option<Row>,
+}
+
+/// Everything that a change of configuration changes. A request keeps the rules it started with.
+pub struct Rules {
+    pub config: Arc<Config>,
+    /// Longest prefix first; a provider's own dialect before those of its mounts.
+    pub endpoints: Vec<Arc<ProviderEndpoint>>,
+    pub prices: PriceBook,
+    pub fingerprints: Fingerprints,
+    /// How far back a session's steps are looked at.
+    pub progress: Bounds,
+    /// Connections to all upstreams but those that have authorities of their own.
+    pub pool: Arc<Connector>,
+}
+
+/// Why rules could not be made of a configuration; the old ones stay.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    #[error("provider {provider}: no plugin for dialect {dialect}")]
+    NoDialect { provider: String, dialect: String },
+    #[error("provider {provider}: plugin {dialect}: {reason}")]
+    BadDialect {
+        provider: String,
+        dialect: String,
+        reason: String,
+    },
+}
+
+impl Rules {
+    /// `before` lends its pools and breakers to providers that did not change.
+    ///
+    /// # Errors
+    /// A provider whose dialect no plugin reads, or whose plugin declares paths that cannot be compiled.
+    pub fn new(
+        config: Arc<Config>,
+        plugins: &Plugins,
+        prices: PriceBook,
+        fingerprints: Fingerprints,
+        before: Option<&Rules>,
+    ) -> Result<Rules, RulesError> {
+        let pool = before.map_or_else(|| pool::pool(None), |rules| Arc::clone(&rules.pool));
+        let mut endpoints: Vec<Arc<ProviderEndpoint>> = Vec::with_capacity(config.providers.len());
+        for provider in &config.providers {
+            let own = endpoints.len();
+            for mount in std::iter::once(None).chain(provider.mounts.iter().copied().map(Some)) {
+                let dialect = mount.map_or(provider.dialect.as_str(), |mount| mount.dialect);
+                let Some(plugin) = plugins.get(dialect) else {
+                    return Err(RulesError::NoDialect {
+                        provider: provider.name.clone(),
+                        dialect: dialect.to_owned(),
+                    });
+                };
+                let spoken = Provider {
+                    dialect: dialect.to_owned(),
+                    ..provider.clone()
+                };
+                let kept = before.and_then(|rules| {
+                    let mut endpoints = rules.endpoints.iter();
+                    endpoints.find(|endpoint| endpoint.mount == mount && endpoint.serves_alike(&spoken, plugin))
+                });
+                endpoints.push(match kept {
+                    Some(endpoint) => Arc::clone(endpoint),
+                    None => {
+                        let beside = endpoints.get(own).map(Arc::as_ref);
+                        Arc::new(ProviderEndpoint::new(
+                            spoken,
+                            mount,
+                            beside,
+                            &pool,
+                            plugin,
+                            config.limits.json_depth_max,
+                        )?)
+                    }
+                });
+            }
+        }
+        endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
+        Ok(Rules {
+            progress: Bounds::of(&config),
+            config,
+            endpoints,
+            prices,
+            fingerprints,
+            pool,
+        })
+    }
+}
+
+impl ProviderEndpoint {
+    /// Nothing that this way was made of has changed: its pool and breaker serve on.
+    fn serves_alike(&self, provider: &Provider, plugin: &Plugin) -> bool {
+        // A file's plugin may be another one under the same name: it is taken anew.
+        self.provider == *provider && self.plugin.source == plugin.source && plugin.source == BUILT_IN
+    }
+
+    /// `beside` is another way of the same provider, whose pool and breaker this one shares.
+    fn new(
+        provider: Provider,
+        mount: Option<&'static Mount>,
+        beside: Option<&ProviderEndpoint>,
+        pool: &Arc<Connector>,
+        plugin: &Arc<Plugin>,
+        depth_max: u32,
+    ) -> Result<ProviderEndpoint, RulesError> {
+        let reader =
+            AnswerReader::new(Arc::clone(&plugin.dialect), depth_max).map_err(|error| RulesError::BadDialect {
+                provider: provider.name.clone(),
+                dialect: provider.dialect.clone(),
+                reason: error.to_string(),
+            })?;
+        let name: Name = provider.name.as_str().into();
+        let (upstream, breaker) = match beside {
+            Some(endpoint) => (Arc::clone(&endpoint.upstream), Arc::clone(&endpoint.breaker)),
+            None => (Arc::new(Upstream::new(&provider, pool)), Arc::default()),
+        };
+        Ok(ProviderEndpoint {
+            reader: Arc::new(reader),
+            upstream,
+            breaker,
+            stated_price: Row::stated(name.clone(), &provider.unpriced),
+            provider,
+            mount,
+            plugin: Arc::clone(plugin),
+            name,
+        })
+    }
+}
+
+/// Makes fingerprints of keys: a keyed hash under a secret of this installation, so that a fingerprint can neither be
+/// guessed back nor shared by two keys that look alike.
+#[derive(Clone)]
+pub struct Fingerprints(Secret<[u8; 32]>);
+
+impl Fingerprints {
+    pub fn new(secret: [u8; 32]) -> Fingerprints {
+        Fingerprints(Secret::new(secret))
+    }
+
+    /// 24 hex characters; empty for no key.
+    pub fn of(&self, key: &Secret<String>) -> String {
+        if key.expose().is_empty() {
+            return String::new();
+        }
+        let hash = blake3::keyed_hash(self.0.expose(), key.expose().as_bytes());
+        hash.to_hex().chars().take(24).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn fingerprints_tell_keys_with_the_same_ends_apart() {
+        let of = |key: &str| Fingerprints::new([7; 32]).of(&Secret::new(key.to_owned()));
+        assert_ne!(of("sk-proj-aaaaaaaaaaaaaaaa1234"), of("sk-proj-bbbbbbbbbbbbbbbb1234"));
+        assert_eq!(of("sk-1").len(), 24);
+        assert_eq!(of(""), "");
+        assert_ne!(
+            Fingerprints::new([8; 32]).of(&Secret::new("sk-1".to_owned())),
+            of("sk-1")
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! What `gateway/tests` and `benches` reach of the gateway's inside. No interface: it changes with what it shows.
+
+pub use crate::proxy::shared::codes::{RefusalCode, Retry};
+pub use crate::rates::ACCOUNTS_MAX;
+pub use crate::secret::Secret;
+pub use crate::telemetry::alerts::ALERTS_MAX;
+
+pub mod config {
+    pub use crate::config::{Config, ConfigErrors, Env, Known, Plugins, load, load_text};
+    pub use crate::limits::Limits;
+}
+
+pub mod launch {
+    pub use crate::launch::{Launched, LoadedSetup, launch, of_config, read};
+}
+
+pub mod meter {
+    pub use crate::meter::frames::websocket;
+    pub use crate::meter::{AnswerFacts, AnswerReader, Meter};
+}
+
+pub mod plugin {
+    pub use crate::plugin::outline::outline;
+    pub use crate::plugin::{AnswerFrame, Plugins, Request, Sender};
+}
+
+pub mod policy {
+    pub use crate::policy::{
+        Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, PolicySet, Source,
+        builtin_sources, load_dir,
+    };
+}
+
+pub mod price {
+    pub use crate::price::PriceBook;
+}
+
+pub mod progress {
+    pub use crate::proxy::session::progress::{Bounds, SessionProgress};
+}
