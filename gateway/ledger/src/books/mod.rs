@@ -23,6 +23,7 @@
 
 mod accounts;
 mod apply;
+mod clock_set;
 mod earlier;
 mod living;
 mod snapshot;
@@ -565,10 +566,16 @@ impl Books {
         self.state.views()
     }
 
-    /// The running balances of the first accounts whose names come after `after`, in the order of their names: those that
-    /// a bound names, and those with something posted or held. About `accounts_max` of them; whether there are more.
-    pub fn balances_after(&self, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
-        self.state.views_after(after, accounts_max)
+    /// The running balances of the first accounts whose names begin with `prefix` and come after `after`, in the order of
+    /// their names: those that a bound names, and those with something posted or held. Of `accounts_max` at most; whether there
+    /// are more.
+    pub fn balances_after(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        accounts_max: usize,
+    ) -> (Vec<BalanceView<'_>>, bool) {
+        self.state.views_after(prefix, after, accounts_max)
     }
 
     /// Gives the event its sequence and changes the state by it.

@@ -191,19 +191,19 @@ fn which_names_a_day_knows_is_found_again_after_a_start() {
 fn changes_are_given_again_until_they_are_saved() {
     let mut rollups = small();
     rollups.add(&entry(NOW_MS, "a", "s", 2, 200));
-    let changes = rollups.changes();
+    let changes: Vec<_> = rollups.changes().collect();
     assert!(!changes.is_empty());
     let sorted = |mut changes: Vec<_>| {
         changes.sort();
         changes
     };
     assert_eq!(
-        sorted(rollups.changes()),
+        sorted(rollups.changes().collect()),
         sorted(changes),
         "a checkpoint that failed writes them with the next"
     );
     rollups.saved();
-    assert!(rollups.changes().is_empty());
+    assert_eq!(rollups.changes().count(), 0);
 }
 
 #[test]
