@@ -292,7 +292,11 @@ impl Writer {
     /// those that failed. They are all written again, which changes none that is there: that it was read back does not mean
     /// that it is on disk, and a further failure may still lose it.
     fn find_place(&mut self) -> Result<(), StoreError> {
-        self.store.reopen()?;
+        // An engine that has no room may not even open, and says all sorts of things then: nothing is lost by another try.
+        self.store.reopen().map_err(|error| match error {
+            full @ StoreError::Full(_) => full,
+            other => StoreError::Full(other.to_string()),
+        })?;
         let found = match self.store.last()? {
             None => None,
             Some((key, value)) => Some(end_of(&key, &value)?),

@@ -198,8 +198,10 @@ impl World {
 
     /// Takes in what is on disk now: before a month may be removed.
     pub fn observe(&mut self) {
-        let written = self.stores.written();
-        self.mirror.read(&written);
+        if self.ledger().ledger().head().sequence > self.mirror.head() {
+            let written = self.stores.written();
+            self.mirror.read(&written);
+        }
     }
 
     pub fn write(&mut self) {
@@ -395,7 +397,7 @@ impl World {
         let is_sound = self.ledger().ledger().health().stopped.is_none() && !self.stores.inner.is_dead();
         let is_quiet = self.stores.inner.faults() == Faults::default();
         self.ledger.take().unwrap().close();
-        self.observe();
+        self.mirror.read(&self.stores.written());
         if is_sound && is_quiet {
             assert_eq!(self.mirror.posted.usd, expected.0, "closed in order, and not all is on disk");
             if !self.was_disturbed {
