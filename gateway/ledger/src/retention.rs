@@ -76,7 +76,7 @@ impl Retention {
             begun += 1;
             if begun == kept {
                 return match at.month >= *month {
-                    true => self.remove_before(stores, (*month, opened_ms), &months, sessions),
+                    true => self.remove_before(stores, (*month, opened_ms), &months),
                     false => Ok(()),
                 };
             }
@@ -89,17 +89,16 @@ impl Retention {
         stores: &dyn Stores,
         (first, opened_ms): (Month, i64),
         months: &[Month],
-        sessions: &Sessions,
     ) -> Result<(), StoreError> {
         let old: Vec<&Month> = months.iter().filter(|month| **month < first).collect();
         if old.is_empty() {
             return Ok(());
         }
+        self.forgetting = Some((opened_ms, None));
         for month in old {
             stores.remove_month(*month)?;
             tracing::info!(%month, "removed a month of the journal");
         }
-        self.forgetting = Some((opened_ms, None));
         Ok(())
     }
 }

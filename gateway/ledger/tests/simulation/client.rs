@@ -104,6 +104,8 @@ impl Scene {
             verdict: vec![],
             duration_ms: 1,
             ttfb_ms: None,
+            request_id: None,
+            response_id: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use agentledger_ledger::event::{Event, Held};
 use agentledger_ledger::journal::MonthReader;
 use agentledger_ledger::store::{Month, Store};
-use agentledger_ledger::{Amounts, BillId, Facts, HoldId, Name, Outcome};
+use agentledger_ledger::{Amounts, BillId, Facts, HoldId, Mark, Name, Outcome};
 
 use crate::machine::Written;
 
@@ -34,8 +34,10 @@ pub struct SessionSum {
     pub calls: u64,
     pub cost: i64,
     pub running: u32,
-    pub first_sequence: u64,
+    pub is_killed: bool,
     pub last_sequence: u64,
+    /// Calls before each month in which it was taken up again: with retention it may have been forgotten then.
+    pub calls_before: BTreeSet<u64>,
 }
 
 /// All events that were ever seen on disk and are there still, or were removed with their month.
@@ -63,6 +65,8 @@ pub struct Mirror {
     pub entered: BTreeSet<BillId>,
     pub denied: u64,
     latest_ms: i64,
+    /// The newest.
+    opening: u64,
 }
 
 /// So long what was billed is known at least.
@@ -164,11 +168,17 @@ impl Mirror {
                     billing.cost += delta.nanos();
                     billing.is_guess = false;
                 }
-                self.session(sequence, &held.facts, |session| session.cost += delta.nanos());
+                if let Some(session) = self.sessions.get_mut(&held.facts.session) {
+                    session.cost += delta.nanos();
+                }
             }
             Event::Deferred(deferred) => {
                 self.deferred.insert(deferred.hold, deferred.bill);
             }
+            Event::Marked(marked) if marked.mark == Mark::Killed => {
+                self.sessions.entry(marked.session.clone()).or_default().is_killed = true;
+            }
+            Event::Opening(_) => self.opening = sequence,
             Event::Denied(denied) => self.denied += denied.count,
             _ => {}
         }
@@ -207,9 +217,10 @@ impl Mirror {
 
     fn session(&mut self, sequence: u64, facts: &Facts, change: impl FnOnce(&mut SessionSum)) {
         if !facts.session.is_empty() {
+            let opening = self.opening;
             let session = self.sessions.entry(facts.session.clone()).or_default();
-            if session.first_sequence == 0 {
-                session.first_sequence = sequence;
+            if session.running == 0 && session.last_sequence <= opening {
+                session.calls_before.insert(session.calls);
             }
             session.last_sequence = sequence;
             change(session);
