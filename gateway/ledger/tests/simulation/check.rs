@@ -71,6 +71,7 @@ impl World {
         if health.stopped.is_some() || health.suspended.is_some() || self.stores.inner.is_dead() {
             return;
         }
+        self.mirror.see_time(ledger.decision_ms());
         let mirror = &self.mirror;
         if std::env::var_os("TRACE").is_some() {
             for (n, e) in mirror.events.iter().enumerate() {

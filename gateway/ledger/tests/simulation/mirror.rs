@@ -176,7 +176,11 @@ impl Mirror {
                 self.deferred.insert(deferred.hold, deferred.bill);
             }
             Event::Marked(marked) if marked.mark == Mark::Killed => {
-                self.sessions.entry(marked.session.clone()).or_default().is_killed = true;
+                let session = self.sessions.entry(marked.session.clone()).or_default();
+                session.is_killed = true;
+                if session.running == 0 && session.last_sequence <= self.opening {
+                    session.calls_before.insert(session.calls);
+                }
             }
             Event::Opening(_) => self.opening = sequence,
             Event::Denied(denied) => self.denied += denied.count,
