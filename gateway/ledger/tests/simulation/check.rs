@@ -131,7 +131,7 @@ impl World {
 
     /// Each month is enough to go on without those before it, and without derived state.
     pub fn check_each_month_alone(&self) {
-        for month in self.mirror.months.keys() {
+        for (month, opening) in &self.mirror.months {
             let alone = self.stores.inner.from_month(*month);
             if !alone.months().unwrap().contains(month) {
                 continue;
@@ -140,7 +140,7 @@ impl World {
             assert!(report.is_sound(), "from {month} on: {report:?}");
             let ledger = Stepped::open(Arc::new(alone), &self.options, Arc::clone(&self.clock) as _);
             let ledger = ledger.unwrap_or_else(|error| panic!("from {month} on a start is refused: {error}"));
-            let posted = self.mirror.posted.plus(&self.mirror.recovered());
+            let posted = self.mirror.posted.plus(&self.mirror.recovered(*opening));
             assert_eq!(ledger.ledger().spent("global", Window::Total), posted, "from {month} on");
         }
     }

@@ -62,7 +62,7 @@ pub struct Mirror {
     pub bills: BTreeMap<BillId, Billing>,
     /// Holds that wait for a result, and results that were entered without a hold.
     pub deferred: BTreeMap<HoldId, BillId>,
-    pub entered: BTreeSet<BillId>,
+    entered: BTreeMap<BillId, u64>,
     pub denied: u64,
     latest_ms: i64,
     /// The newest.
@@ -144,7 +144,7 @@ impl Mirror {
                     session.cost += cost.nanos();
                 });
                 if settled.held.is_zero() {
-                    self.entered.extend(&settled.bills);
+                    self.entered.extend(settled.bills.iter().map(|bill| (*bill, sequence)));
                 }
                 for bill in &settled.bills {
                     let billing = self.bills.entry(*bill).or_default();
@@ -231,9 +231,11 @@ impl Mirror {
         }
     }
 
-    /// What a start posts for the holds that it finds open: all that they held, but for those whose result was entered.
-    pub fn recovered(&self) -> Amounts {
-        let is_entered = |hold: &HoldId| self.deferred.get(hold).is_some_and(|bill| self.entered.contains(bill));
+    /// What a start posts for the holds that it finds open: all that they held, but for those whose result was entered, as
+    /// far as it knows: from this event on.
+    pub fn recovered(&self, from: u64) -> Amounts {
+        let entered = |hold: &HoldId| self.entered.get(self.deferred.get(hold)?);
+        let is_entered = |hold: &HoldId| entered(hold).is_some_and(|sequence| *sequence >= from);
         let left = self.open.iter().filter(|(hold, _)| !is_entered(hold));
         left.fold(Amounts::ZERO, |sum, (_, held)| sum.plus(held))
     }

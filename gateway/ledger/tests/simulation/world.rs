@@ -151,7 +151,7 @@ impl World {
         self.mirror.see_time(decided_ms);
         self.decided_ms = decided_ms;
         self.believe_from(decided_ms);
-        let posted = self.mirror.posted.plus(&self.mirror.recovered()).usd;
+        let posted = self.mirror.posted.plus(&self.mirror.recovered(0)).usd;
         let mut oracle = self.oracle.borrow_mut();
         oracle.posted = posted;
         oracle.denied = self.mirror.denied;
