@@ -65,6 +65,10 @@ fn run(folder: &Path, names: u64) -> Result<(), Failure> {
             let permit = ledger.admit().await?;
             let hold = ledger.reserve(permit, facts, &[], sample::amounts(), &Name::from("named_max"))?;
             hold.settle(sample::settlement(ledger.now_ms()));
+            // What waits to be applied is bounded, and not what is measured here.
+            if number % 4_096 == 0 {
+                ledger.flushed().await;
+            }
         }
         ledger.flushed().await;
         Ok::<(), Failure>(())

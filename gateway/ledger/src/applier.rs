@@ -275,7 +275,12 @@ impl Applier {
         };
         let batch = {
             let derived = self.derived.read();
-            let mut batch: Vec<Change> = derived.rollups.changes().map(checkpoint::rollup_change).collect();
+            let mut batch: Vec<Change> = derived
+                .rollups
+                .changes()
+                .into_iter()
+                .map(checkpoint::rollup_change)
+                .collect();
             batch.extend(derived.bill_rows.changes(head.sequence, at.at_ms));
             batch.extend(derived.sessions.changes());
             batch.extend(work.retention.forgotten());

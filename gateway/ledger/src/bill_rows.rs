@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use crate::billed::{BillId, Billed, EntryPlace, MONTHS_KNOWN, is_guess, known_by};
+use crate::bill_id::BillId;
+use crate::billed::{Billed, EntryPlace, MONTHS_KNOWN, is_guess, known_by};
 use crate::event::{Event, HoldId};
 use crate::journal::bytes::{Reader, put_i64, put_u64};
 use crate::store::{Change, Month};

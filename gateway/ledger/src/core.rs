@@ -8,7 +8,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::amounts::Amounts;
 use crate::applier::Applier;
-use crate::billed::{BillId, Billed};
+use crate::bill_id::BillId;
+use crate::billed::Billed;
 use crate::books::{Books, BooksError, OpenHold, Recorded, Reserved, SettledHold, Standing};
 use crate::bound::Bound;
 use crate::checkpoint::CheckpointAt;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
 use crate::money::Usd;

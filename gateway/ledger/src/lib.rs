@@ -3,6 +3,7 @@
 pub mod amounts;
 mod applier;
 pub mod asked;
+mod bill_id;
 mod bill_rows;
 pub mod billed;
 pub mod books;
@@ -49,9 +50,9 @@ mod writer;
 
 pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
-pub use billed::BillId;
+pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
-pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
+pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision_clock::ClockState;
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::billed::{BillId, EntryPlace};
+use crate::bill_id::BillId;
+use crate::billed::EntryPlace;
 use crate::books::Books;
 use crate::entry::{Entry, Name};
 use crate::event::{Event, Held, HoldId, Opening, Settled};

@@ -291,7 +291,11 @@ impl Writer {
     /// After a write that failed, the database is opened anew and asked how far it is: nothing of the failed group is there,
     /// or all of it.
     fn find_place(&mut self) -> Result<(), StoreError> {
-        self.store.reopen()?;
+        // An engine that has no room may not even open, and says all sorts of things then: nothing is lost by another try.
+        self.store.reopen().map_err(|error| match error {
+            full @ StoreError::Full(_) => full,
+            other => StoreError::Full(other.to_string()),
+        })?;
         let found = match self.store.last()? {
             None => None,
             Some((key, value)) => {

@@ -8,6 +8,7 @@
 //!   is only counted, and so is one in shadow.
 
 mod account;
+mod balances;
 mod choose;
 mod conf;
 mod decimal;
@@ -35,9 +36,10 @@ mod zones;
 mod tests;
 
 pub use account::check_account;
+pub use balances::{Balances, NoBalances};
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::{Event, Fact};
-pub use facts::{Balances, CallFacts, CostEstimate, NoBalances};
+pub use facts::{CallFacts, CostEstimate};
 pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
 pub use glob::{BadGlob, Glob, GlobSet};
 pub use history::History;

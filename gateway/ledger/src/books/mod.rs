@@ -47,9 +47,9 @@ pub use self::types::{
     Adjustment, BooksError, Extension, Obstacle, OpenHold, Recorded, Refusal, Reserved, SettledHold, Standing,
 };
 use crate::amounts::Amounts;
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
-use crate::entry::{Facts, Name, Outcome, Settlement};
+use crate::entry::{Facts, Name, Settlement};
 use crate::event::{
     Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
     SecretChecked, Settled, Voided,
@@ -436,7 +436,8 @@ impl Books {
     pub fn recover(&mut self, now_ms: i64, hold: HoldId) -> Option<SettledHold> {
         self.state.turn(now_ms);
         let open = self.open_hold(hold)?;
-        let settlement = recovered(&open, self.now_ms(), &Name::from("recovered"));
+        let reason = Name::from("recovered");
+        let settlement = Settlement::recovered(self.now_ms(), &open.held.facts, open.amounts.usd, reason);
         self.settle(now_ms, hold, settlement, None).ok()
     }
 
@@ -622,25 +623,5 @@ fn held_bound(bound: &Bound, stretch: Stretch) -> HeldBound {
         limit: bound.limit().count(),
         start_s: stretch.start_s,
         end_s: stretch.end_s,
-    }
-}
-
-fn recovered(open: &OpenHold, now_ms: i64, reason: &Name) -> Settlement {
-    Settlement {
-        at_ms: now_ms,
-        outcome: Outcome::Recovered,
-        status: 0,
-        model: open.held.facts.requested_model.clone(),
-        usage: crate::usage::Usage::ZERO,
-        parts: Vec::new(),
-        reasoning: 0,
-        cost: open.amounts.usd,
-        reported_cost: None,
-        upper_bound: Some(open.amounts.usd),
-        price: None,
-        estimate_reason: Some(reason.clone()),
-        verdict: Vec::new(),
-        duration_ms: u64::try_from(now_ms.saturating_sub(open.held.facts.at_ms)).unwrap_or_default(),
-        ttfb_ms: None,
     }
 }

@@ -7,7 +7,7 @@ use super::accounts::{Account, Class, Flags, STANDING_WINDOWS, Slot};
 use super::earlier;
 use super::state::{Balance, Open, Share, State};
 use crate::amounts::Amounts;
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::bound::{Window, Zone};
 use crate::codec::{self, DecodeError, read_amounts, write_amounts};
 use crate::entry::Name;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::accounts::{Account, Class, FOLDED_KINDS, NamesMax, STANDING_WINDOWS, TOTAL, each_account};
 use super::living::Living;
 use crate::amounts::{Amounts, Unit};
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::books::Standing;
 use crate::bound::{Bound, Window, Zone};
 use crate::entry::{Facts, Name};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::amounts::Amounts;
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::entry::{Entry, Name};
 use crate::event::{Event, Held, HeldBound, HoldId, Settled};
 use crate::window::Stretch;

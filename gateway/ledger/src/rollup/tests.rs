@@ -44,6 +44,8 @@ fn entry(at_ms: i64, agent: &str, session: &str, cost: i64, status: u16) -> Entr
         verdict: Vec::new(),
         duration_ms: 30,
         ttfb_ms: None,
+        response_id: None,
+        request_id: None,
     };
     Entry {
         facts,

@@ -51,6 +51,8 @@ fn entry(facts: &Facts, nanos: i64) -> Entry {
             verdict: Vec::new(),
             duration_ms: 30,
             ttfb_ms: None,
+            response_id: None,
+            request_id: None,
         },
         held: Usd::from_nanos(nanos),
         overage: Usd::ZERO,

@@ -44,6 +44,7 @@ use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
 use crate::proxy::{decide, report, session, socket};
 use crate::rates::Grant;
+use crate::readiness::{NotReady, not_ready};
 use crate::timer::Timer;
 
 /// How long a connection may be silent between two requests.
@@ -138,10 +139,11 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
     if gateway.drain.phase() > DrainPhase::Running {
         answer_json(session, 503, "{\"status\":\"draining\"}\n").await;
-    } else if gateway.ledger.health().stopped.is_none() {
-        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
+    } else if let Some(NotReady { status, reason }) = not_ready(&gateway.ledger.health()) {
+        let body = serde_json::json!({ "status": status, "reason": reason });
+        answer_json(session, 503, format!("{body}\n")).await;
     } else {
-        answer_json(session, 503, "{\"status\":\"ledger stopped\"}\n").await;
+        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
     }
 }
 
@@ -288,6 +290,8 @@ fn settle_or_defer(
     report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
     let bill = bill_of_answer(&exchange, &relayed.metered);
     if let Some(bill) = bill.filter(|_| continues_in_background(&exchange, &relayed)) {
+        // Whoever fetches the result is another request; this one's ids are told by this answer.
+        exchange.ids = relayed.metered.ids();
         let waiting = DeferredHold {
             exchange,
             hold,

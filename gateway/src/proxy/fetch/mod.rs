@@ -95,8 +95,10 @@ impl LineSink for PricedLines<'_> {
     }
 }
 
-async fn enter_lines(gateway: &Arc<Gateway>, exchange: Exchange, bill: BatchBill, relayed: &Relayed) {
+async fn enter_lines(gateway: &Arc<Gateway>, mut exchange: Exchange, bill: BatchBill, relayed: &Relayed) {
     let metered = &relayed.metered;
+    // The path names the batch; the head of the answer, this fetch of it.
+    exchange.ids = exchange.ids.or(metered.ids());
     let broken = metered.lines_broken > 0 || metered.plugin_errors > 0;
     let entered = bill.settlement(gateway, &exchange, relayed.end, relayed.complete, broken);
     if let Some((settlement, bills)) = entered {
@@ -119,11 +121,13 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
             input_tokens: waiting.input_tokens,
         };
         let settlement = settlement(gateway, &waiting.exchange, metered, &ended);
-        let entry = waiting.hold.settle_bills(settlement, None, vec![bill]).entry;
-        (entry, waiting.exchange.identity.trace)
+        let settled = waiting.hold.settle_bills(settlement, None, vec![bill]);
+        settled.map(|settled| (settled.entry, waiting.exchange.identity.trace))
     };
-    if let Some((entry, trace)) = gateway.deferred.end(&bill, ended) {
-        report::settled(gateway, entry, &trace);
+    if let Some(settled) = gateway.deferred.end(&bill, ended) {
+        if let Some((entry, trace)) = settled {
+            report::settled(gateway, entry, &trace);
+        }
         return;
     }
     let is_late = gateway.ledger.is_guessed(&bill);
