@@ -7,7 +7,7 @@ use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    AskedLimit, BalanceRow, Entry, EntryPage, EntryQuery, Hash, Ledger, LedgerError, OfflineLedger, Report, Sessions,
+    AskedLimit, BalanceRow, EntryPage, EntryQuery, Hash, Ledger, LedgerError, OfflineLedger, Report, Sessions,
     SummaryQuery, SummaryRow,
 };
 
