@@ -49,7 +49,7 @@ impl Plane {
     }
 
     fn ask_tcp(&self, head: &str, body: &str) -> (u16, String) {
-        let address = self.handle.as_ref().unwrap().tcp_address().unwrap();
+        let address = self.handle.as_ref().unwrap().tcp.unwrap();
         exchange(std::net::TcpStream::connect(address).unwrap(), head, body)
     }
 

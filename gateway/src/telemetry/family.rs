@@ -234,15 +234,6 @@ impl<S: Series> Family<S> {
         series.entry(values).or_insert_with(|| (self.make)()).clone()
     }
 
-    /// Number of series.
-    pub fn len(&self) -> usize {
-        self.series.read().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Its samples under this name; none while there is no series.
     fn collect(&self, name: &str, help: &str) -> MetricFamily {
         let series: Vec<(Values, S)> = self.series.read().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
