@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use agentledger_ledger::{Ledger, Options, SystemClock};
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{ControlRole, ControlToken};
+use crate::config::{Config, ControlRole, ControlToken};
 use crate::secret::Secret;
+use crate::telemetry::Metrics;
 
 const TOKEN: &str = "canary-admin-token";
 const READ_TOKEN: &str = "canary-read-token";

@@ -17,6 +17,9 @@ pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{WEBSOCKET, is_arn};
 
 #[cfg(test)]
+pub use dialect::{Info, Want};
+
+#[cfg(test)]
 mod corpus_tests;
 #[cfg(test)]
 mod hostile_tests;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
 use serde_json::{Value, json};
 
+use super::verdict::Thresholds;
 use super::*;
 use crate::secret::Secret;
 

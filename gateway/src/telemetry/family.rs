@@ -370,7 +370,7 @@ mod tests {
         for value in ["x", "y", "z", "w", "x"] {
             family.get(&[&arc(value)]).add(1);
         }
-        assert_eq!(family.len(), 3);
+        assert_eq!(family.series.read().len(), 3);
         let out = text(family);
         assert!(out.contains("t{a=\"other\"} 2\n"), "{out}");
         assert!(out.contains("t{a=\"x\"} 2\n"), "{out}");
