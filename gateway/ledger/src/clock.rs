@@ -13,18 +13,35 @@ pub trait Clock: Send + Sync {
 
     /// Milliseconds since some moment of this process. Never goes back, and no correction of the wall clock moves it.
     fn monotonic_ms(&self) -> i64;
+
+    /// Milliseconds in which the machine slept since that moment, which `monotonic_ms` may not count. Slow to find out:
+    /// requested only where the wall is ahead of what seems to have passed.
+    fn suspended_ms(&self) -> i64 {
+        0
+    }
 }
 
 /// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
     started: Instant,
+    /// The machine's uptime then, sleep included; `None` where the system does not say.
+    started_uptime_ms: Option<i64>,
+}
+
+/// Milliseconds since the machine was started, sleep included, to a hundredth of a second.
+fn uptime_ms() -> Option<i64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
+    let (seconds, hundredths): (i64, i64) = (seconds.parse().ok()?, hundredths.parse().ok()?);
+    seconds.checked_mul(1_000)?.checked_add(hundredths * 10)
 }
 
 impl Default for SystemClock {
     fn default() -> SystemClock {
         SystemClock {
             started: Instant::now(),
+            started_uptime_ms: uptime_ms(),
         }
     }
 }
@@ -37,6 +54,11 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn suspended_ms(&self) -> i64 {
+        let up_ms = self.started_uptime_ms.zip(uptime_ms()).map(|(then, now)| now - then);
+        up_ms.map_or(0, |up_ms| up_ms.saturating_sub(self.monotonic_ms()).max(0))
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
 use crate::event::{
-    Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
+    SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
 use crate::names::Interner;
@@ -30,6 +31,10 @@ const DENIED: u8 = 5;
 const ADJUSTED: u8 = 6;
 const MARKED: u8 = 7;
 const DEFERRED: u8 = 8;
+/// As `ADJUSTED`, with the facts of the entry.
+const ADJUSTED_OF: u8 = 9;
+const CLOCK_SET: u8 = 10;
+const SECRET_CHECKED: u8 = 11;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -41,9 +46,12 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Settled(_) => SETTLED,
         Event::Voided(_) => VOIDED,
         Event::Denied(_) => DENIED,
+        Event::Adjusted(adjusted) if adjusted.of.is_some() => ADJUSTED_OF,
         Event::Adjusted(_) => ADJUSTED,
         Event::Deferred(_) => DEFERRED,
         Event::Marked(_) => MARKED,
+        Event::ClockSet(_) => CLOCK_SET,
+        Event::SecretChecked(_) => SECRET_CHECKED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -75,6 +83,8 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.name(&marked.session, names);
             w.byte(marked.mark as u8);
         }
+        Event::ClockSet(set) => w.signed(set.to_ms),
+        Event::SecretChecked(checked) => w.raw(&checked.check),
     }
     w.finish()
 }
@@ -119,7 +129,16 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             reason: r.name(names)?,
             count: r.unsigned()?,
         }),
-        ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, names)?)),
+        ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, false, names)?)),
+        ADJUSTED_OF => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, true, names)?)),
+        CLOCK_SET => Event::ClockSet(ClockSet {
+            at_ms,
+            to_ms: r.signed()?,
+        }),
+        SECRET_CHECKED => Event::SecretChecked(SecretChecked {
+            at_ms,
+            check: r.array()?,
+        }),
         DEFERRED => Event::Deferred(Deferred {
             at_ms,
             hold: HoldId(r.unsigned()?),
@@ -166,9 +185,19 @@ fn read_opening(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
 }
 
 fn write_held(w: &mut Writer, held: &Held, names: &mut impl Interner) {
-    let facts = &*held.facts;
+    write_facts(w, &held.facts, held.at_ms, names);
+    write_amounts(w, &held.amounts);
+    w.name(&held.basis, names);
+    w.unsigned(held.bounds.len() as u64);
+    for bound in &held.bounds {
+        write_bound(w, bound, held.at_ms.div_euclid(1_000), names);
+    }
+}
+
+/// The start of the request is a short distance from the event at `at_ms`.
+fn write_facts(w: &mut Writer, facts: &Facts, at_ms: i64, names: &mut impl Interner) {
     w.raw(&facts.id.to_bytes());
-    w.signed(held.at_ms.wrapping_sub(facts.at_ms));
+    w.signed(at_ms.wrapping_sub(facts.at_ms));
     w.byte(u8::from(facts.stream));
     for name in [
         &facts.provider,
@@ -189,19 +218,13 @@ fn write_held(w: &mut Writer, held: &Held, names: &mut impl Interner) {
         w.name(tag, names);
         w.name(value, names);
     }
-    write_amounts(w, &held.amounts);
-    w.name(&held.basis, names);
-    w.unsigned(held.bounds.len() as u64);
-    for bound in &held.bounds {
-        write_bound(w, bound, held.at_ms.div_euclid(1_000), names);
-    }
 }
 
-fn read_held(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Held, DecodeError> {
+fn read_facts(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Facts, DecodeError> {
     let id = Ulid::from_bytes(r.array()?);
     let facts_at_ms = at_ms.wrapping_sub(r.signed()?);
     let stream = read_flag(r)?;
-    let facts = Facts {
+    Ok(Facts {
         id,
         at_ms: facts_at_ms,
         stream,
@@ -216,7 +239,11 @@ fn read_held(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Resul
         task: r.name(names)?,
         path: r.name(names)?,
         tags: read_tags(r, names)?,
-    };
+    })
+}
+
+fn read_held(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Held, DecodeError> {
+    let facts = read_facts(r, at_ms, names)?;
     let amounts = read_amounts(r)?;
     let basis = r.name(names)?;
     let bounds = read_list(r, |r| read_bound(r, at_ms.div_euclid(1_000), names))?;
@@ -491,9 +518,18 @@ fn write_adjusted(w: &mut Writer, adjusted: &Adjusted, names: &mut impl Interner
     }
     w.unsigned(adjusted.bill.iter().len() as u64);
     adjusted.bill.iter().for_each(|bill| w.raw(&bill.0));
+    if let Some(of) = &adjusted.of {
+        write_facts(w, &of.facts, adjusted.at_ms, names);
+        w.name(&of.model, names);
+    }
 }
 
-fn read_adjusted(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Adjusted, DecodeError> {
+fn read_adjusted(
+    r: &mut Reader<'_>,
+    at_ms: i64,
+    bears_facts: bool,
+    names: &mut impl Interner,
+) -> Result<Adjusted, DecodeError> {
     Ok(Adjusted {
         at_ms,
         hold: HoldId(r.unsigned()?),
@@ -503,6 +539,13 @@ fn read_adjusted(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> R
         reason: r.name(names)?,
         accounts: read_list(r, |r| r.name(names))?,
         bill: read_list(r, |r| Ok(BillId(r.array()?)))?.pop(),
+        of: match bears_facts {
+            false => None,
+            true => Some(Adjustee {
+                facts: Arc::new(read_facts(r, at_ms, names)?),
+                model: r.name(names)?,
+            }),
+        },
     })
 }
 

@@ -202,21 +202,31 @@ fn event() -> impl Strategy<Value = Event> {
             vec(name(), 0..4),
             amounts(),
             name(),
-            bills()
+            bills(),
+            proptest::option::of((facts(), name()))
         )
-            .prop_map(|(at_ms, hold, id, held_at_ms, accounts, amounts, reason, mut bills)| {
-                let (id, bill) = (Ulid(id), bills.pop());
-                Event::Adjusted(Arc::new(Adjusted {
-                    at_ms,
-                    hold,
-                    id,
-                    held_at_ms,
-                    accounts,
-                    amounts,
-                    reason,
-                    bill,
-                }))
-            }),
+            .prop_map(
+                |(at_ms, hold, id, held_at_ms, accounts, amounts, reason, mut bills, of)| {
+                    let (id, bill) = (Ulid(id), bills.pop());
+                    let of = of.map(|(facts, model)| Adjustee {
+                        facts: Arc::new(facts),
+                        model,
+                    });
+                    Event::Adjusted(Arc::new(Adjusted {
+                        at_ms,
+                        hold,
+                        id,
+                        held_at_ms,
+                        accounts,
+                        amounts,
+                        reason,
+                        bill,
+                        of,
+                    }))
+                }
+            ),
+        (at(), at()).prop_map(|(at_ms, to_ms)| Event::ClockSet(ClockSet { at_ms, to_ms })),
+        (at(), any::<[u8; 16]>()).prop_map(|(at_ms, check)| Event::SecretChecked(SecretChecked { at_ms, check })),
         (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
             Event::Marked(Arc::new(Marked {
                 at_ms,

@@ -7,8 +7,8 @@ use ulid::Ulid;
 
 use crate::books::BooksError;
 use crate::journal::reader::{Damaged, ReadError};
+use crate::queue::Stopped;
 use crate::store::StoreError;
-use crate::writer::Stopped;
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LedgerError {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
 use crate::money::Usd;
@@ -28,6 +28,8 @@ pub enum Event {
     Adjusted(Arc<Adjusted>),
     Deferred(Deferred),
     Marked(Arc<Marked>),
+    ClockSet(ClockSet),
+    SecretChecked(SecretChecked),
 }
 
 impl Event {
@@ -43,6 +45,8 @@ impl Event {
             Event::Adjusted(adjusted) => adjusted.at_ms,
             Event::Deferred(deferred) => deferred.at_ms,
             Event::Marked(marked) => marked.at_ms,
+            Event::ClockSet(set) => set.at_ms,
+            Event::SecretChecked(checked) => checked.at_ms,
         }
     }
 }
@@ -191,8 +195,34 @@ pub struct Adjusted {
     /// Added to what is posted; negative to give back.
     pub amounts: Amounts,
     pub reason: Name,
-    /// The result that told better what the entry cost: it corrects once.
+    /// The result that says better what the entry cost: it corrects once.
     pub bill: Option<BillId>,
+    /// The entry's facts, so that whoever adds up entries need not read them back. `None` in older journals.
+    pub of: Option<Adjustee>,
+}
+
+/// What sums are told apart by, of an entry that is corrected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjustee {
+    pub facts: Arc<Facts>,
+    /// The model that the entry names.
+    pub model: Name,
+}
+
+/// An operator set the time of decisions back: the clock that it had followed was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockSet {
+    /// The time of decisions until then.
+    pub at_ms: i64,
+    /// The time from which decisions go on.
+    pub to_ms: i64,
+}
+
+/// A check value of the secret by which keys get their fingerprints: another secret would give every key a new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretChecked {
+    pub at_ms: i64,
+    pub check: [u8; 16],
 }
 
 /// What somebody did to a session: one that falls silent needs no event.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::amounts::Amounts;
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::books::{BooksError, Standing};
+use crate::core::{Core, End, Posted};
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
+use crate::error::LedgerError;
 use crate::event::HoldId;
-use crate::ledger::{Ledger, LedgerError};
 use crate::money::Usd;
 use crate::usage::Usage;
 
@@ -22,7 +23,7 @@ pub struct Permit {
 
 /// Amounts reserved for one exchange.
 pub struct Hold {
-    ledger: Arc<Ledger>,
+    core: Arc<Core>,
     id: HoldId,
     facts: Arc<Facts>,
     amounts: Amounts,
@@ -34,7 +35,7 @@ pub struct Hold {
 
 impl Hold {
     pub(crate) fn new(
-        ledger: Arc<Ledger>,
+        core: Arc<Core>,
         id: HoldId,
         facts: Arc<Facts>,
         amounts: Amounts,
@@ -42,7 +43,7 @@ impl Hold {
         last: OwnedSemaphorePermit,
     ) -> Hold {
         Hold {
-            ledger,
+            core,
             id,
             facts,
             amounts,
@@ -74,14 +75,20 @@ impl Hold {
         &self.standings
     }
 
-    /// Waits until the hold is on disk; with `relaxed` durability it does not wait. An error once the writer has stopped.
+    /// Waits until the hold is on disk; with `relaxed` durability it does not wait.
+    ///
+    /// # Errors
+    /// The writer has stopped, or cannot write for now.
     pub async fn durable(&self) -> Result<(), LedgerError> {
-        self.ledger.hold_durable(self.id.0).await
+        Ok(self.core.hold_durable(self.id.0).await?)
     }
 
     /// Adds `step`, or what is left of it; what was added.
+    ///
+    /// # Errors
+    /// Nothing is left on a hard bound.
     pub fn extend(&mut self, step: Amounts) -> Result<Amounts, BooksError> {
-        let granted = self.ledger.extend(self.id, step)?;
+        let granted = self.core.extend(self.id, step)?;
         self.amounts = self.amounts.plus(&granted);
         Ok(granted)
     }
@@ -92,30 +99,66 @@ impl Hold {
     }
 
     /// As `settle`, with the reason for what was billed beyond the hold.
-    pub fn settle_over(self, settlement: Settlement, overage_reason: Option<Name>) -> Settled {
-        self.settle_bills(settlement, overage_reason, Vec::new())
+    pub fn settle_over(mut self, settlement: Settlement, overage_reason: Option<Name>) -> Settled {
+        let unknown = self.unknown(&settlement);
+        self.end(settlement, overage_reason, Vec::new()).unwrap_or(unknown)
     }
 
-    /// As `settle_over`, with the ids under which it was billed and is not billed again.
-    pub fn settle_bills(mut self, settlement: Settlement, overage_reason: Option<Name>, bills: Vec<BillId>) -> Settled {
+    /// As `settle_over`, with the ids under which it was billed and is not billed again. `None`: the same work was entered
+    /// when its result was fetched, and this hold is void.
+    pub fn settle_bills(
+        mut self,
+        settlement: Settlement,
+        overage_reason: Option<Name>,
+        bills: Vec<BillId>,
+    ) -> Option<Settled> {
+        self.end(settlement, overage_reason, bills)
+    }
+
+    fn end(&mut self, settlement: Settlement, overage_reason: Option<Name>, bills: Vec<BillId>) -> Option<Settled> {
         self.ended = true;
-        let place = self.last.take();
-        self.ledger
-            .settle(self.id, &self.facts, settlement, overage_reason, bills, place)
+        let permit = self.last.take();
+        let unknown = self.unknown(&settlement);
+        match self.core.settle(self.id, settlement, overage_reason, bills, permit) {
+            End::Settled(posted) => Some(Settled::new(posted, Arc::clone(&self.core))),
+            End::Billed => None,
+            End::Unknown(_) => Some(unknown),
+        }
+    }
+
+    /// What is said of a hold that the books do not know. Cannot be: it is open until its one owner ends it.
+    fn unknown(&self, settlement: &Settlement) -> Settled {
+        Settled {
+            entry: Entry {
+                facts: Facts::clone(&self.facts),
+                settlement: settlement.clone(),
+                held: Usd::ZERO,
+                overage: Usd::ZERO,
+                overage_reason: None,
+            },
+            core: Arc::clone(&self.core),
+            sequence: None,
+        }
     }
 
     /// The hold waits for a result that is fetched later, billed under this id; the journal knows it, so that a restart
-    /// does not bill it twice. It may wait long: its place in the queue is given back.
-    pub fn defer(&mut self, bill: BillId) {
-        let place = self.last.take();
-        self.ledger.defer(self.id, bill, place);
+    /// does not bill it twice. It may wait long: its place in the queue is given back. `None`: the result was fetched and
+    /// entered already, and the hold is void.
+    #[must_use = "dropping it settles it"]
+    pub fn defer(mut self, bill: BillId) -> Option<Hold> {
+        let permit = self.last.take();
+        if self.core.defer(self.id, bill, permit) {
+            return Some(self);
+        }
+        self.ended = true;
+        None
     }
 
     /// Ends the hold without an entry: nothing was sent upstream, or nothing that is billed.
     pub fn void(mut self, reason: &str) {
         self.ended = true;
-        let place = self.last.take();
-        self.ledger.void(self.id, &Name::from(reason), place);
+        let permit = self.last.take();
+        self.core.void(self.id, &Name::from(reason), permit);
     }
 }
 
@@ -125,8 +168,7 @@ impl Drop for Hold {
         if self.ended {
             return;
         }
-        let place = self.last.take();
-        let at_ms = self.ledger.now_ms();
+        let at_ms = self.core.clock.now_ms();
         let settlement = Settlement {
             at_ms,
             outcome: Outcome::Recovered,
@@ -144,32 +186,34 @@ impl Drop for Hold {
             duration_ms: u64::try_from(at_ms.saturating_sub(self.facts.at_ms)).unwrap_or_default(),
             ttfb_ms: None,
         };
-        self.ledger
-            .settle(self.id, &self.facts, settlement, None, Vec::new(), place);
+        self.end(settlement, None, Vec::new());
     }
 }
 
 /// A settled exchange.
 pub struct Settled {
     pub entry: Entry,
-    ledger: Arc<Ledger>,
+    core: Arc<Core>,
     /// Of its event. `None` for a hold that the books did not know.
     sequence: Option<u64>,
 }
 
 impl Settled {
-    pub(crate) fn new(entry: Entry, ledger: Arc<Ledger>, sequence: Option<u64>) -> Settled {
+    pub(crate) fn new(posted: Posted, core: Arc<Core>) -> Settled {
         Settled {
-            entry,
-            ledger,
-            sequence,
+            entry: posted.settled.entry(&posted.held.facts),
+            core,
+            sequence: Some(posted.sequence),
         }
     }
 
     /// Waits until the entry is on disk, whatever the durability.
+    ///
+    /// # Errors
+    /// The writer has stopped, or cannot write for now.
     pub async fn durable(&self) -> Result<(), LedgerError> {
         match self.sequence {
-            Some(sequence) => self.ledger.durable(sequence).await,
+            Some(sequence) => Ok(self.core.durable(sequence).await?),
             None => Err(BooksError::UnknownHold.into()),
         }
     }

@@ -1,64 +1,59 @@
 //! The ledger as the gateway sees it: admission, holds, entries, sums, health.
 //!
-//! One short lock around the books decides and numbers events; the writer's queue takes them in that order under the same
-//! lock. Nothing here waits for a disk but what is `async` or says so.
-
-mod fetched;
-
-pub use fetched::Correction;
+//! Decisions are made in `core`, the journal is written by `writer`, what follows from it is kept by `applier`: this puts
+//! the three together, with a thread for each of the last two. Nothing here waits for a disk but what is `async` or says so.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use ulid::Ulid;
 
 use crate::amounts::Amounts;
+use crate::applier::Applier;
 use crate::asked::{AskedLimit, AskedLimits};
-use crate::billed::{BillId, Billed};
-use crate::books::{Adjustment, Books, BooksError, OpenHold, Recorded, Standing};
+use crate::bill_id::BillId;
+use crate::books::{Adjustment, BooksError, OpenHold, Standing};
 use crate::bound::{Bound, Window, Zone};
-use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
-use crate::derived::{Bookkeeper, Derived, Snapshot, remove_before};
-use crate::entry::{Entry, Facts, Name, Settlement};
+pub use crate::core::Denial;
+use crate::core::{Core, Decided};
+use crate::decision_clock::{ClockState, DecisionClock};
+use crate::derived::Derived;
+use crate::entry::{Facts, Name, Settlement};
 pub use crate::error::LedgerError;
 use crate::event::{HoldId, Mark};
+use crate::head::{Hash, Head};
 use crate::hold::{Hold, Permit, Settled};
-use crate::journal::frame::{Hash, Head};
 use crate::money::Usd;
 pub use crate::options::{Durability, Options};
 use crate::query::{self, EntryPage, EntryQuery};
+use crate::queue::{Queue, Stopped};
 use crate::recover;
+use crate::reports::{self, BalanceRow};
+use crate::retention::Retention;
 use crate::rollup::{Point, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
 use crate::store::{DiskStores, Month, Stores};
 use crate::verify::{self, Report};
-use crate::window::Stretch;
-use crate::writer::{Queue, Stopped, Writer};
+use crate::writer::Writer;
 
 /// How long settled events without a waiter may gather in `strict`: well within the 20 ms promised.
 const STRICT_LINGER: Duration = Duration::from_millis(8);
 /// How long any event may gather in `relaxed`, where at most 5 ms may be lost.
 const RELAXED_LINGER: Duration = Duration::from_millis(4);
-/// A checkpoint is due after so many events,
-const CHECKPOINT_EVENTS: u64 = 65_536;
-/// or after so long with any event.
-const CHECKPOINT_MS: i64 = 60_000;
-/// Fewer places than this would let two dozen slow streams stop all admission.
+/// Fewer permits than this would let two dozen slow streams stop all admission.
 const QUEUE_EVENTS_MIN: usize = 64;
 
-/// A refused request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
-    /// The account that stood in the way, or asked.
-    pub account: Name,
-    pub tenant: Name,
-    /// The refusal's code: `budget_exceeded`, `model_not_allowed`.
-    pub reason: Name,
+/// What a result that came late changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The entry's id.
+    pub id: Ulid,
+    /// What was added to its cost; below zero where it was given back.
+    pub usd: Usd,
 }
 
 /// How the ledger is.
@@ -66,55 +61,45 @@ pub struct Denial {
 pub struct Health {
     /// Why nothing is written any more; `None` while all is well.
     pub stopped: Option<Arc<str>>,
+    /// Why nothing is written for now: it is tried again.
+    pub suspended: Option<Arc<str>>,
+    pub clock: ClockState,
     /// What is on disk.
     pub head: Head,
     /// Events decided but not yet on disk.
     pub waiting_events: u64,
-    pub places_left: usize,
+    pub permits_left: usize,
     pub open_holds: usize,
-}
-
-/// What an account has spent and held in a window that runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BalanceRow {
-    pub account: Name,
-    pub window: Window,
-    pub zone: Name,
-    pub stretch: Stretch,
-    pub posted: Amounts,
-    pub held: Amounts,
-    pub overage: Amounts,
-}
-
-struct Core {
-    books: Books,
-    billed: Billed,
-    /// The month of the last event; its successor begins at `month_end_ms`.
-    month: Month,
-    month_end_ms: i64,
-    digests: Vec<(Name, [u8; 32])>,
-    checkpoint_sequence: u64,
-    checkpoint_ms: i64,
+    /// How long no checkpoint was written though there is something to write down; 0 where there is not.
+    pub checkpoint_age_ms: i64,
+    /// Why the last checkpoint failed; `None` where it did not.
+    pub checkpoint_failed: Option<Arc<str>>,
 }
 
 pub struct Ledger {
-    core: Mutex<Core>,
-    queue: Arc<Queue<Bookkeeper>>,
+    core: Arc<Core>,
+    applier: Arc<Applier>,
     derived: Arc<RwLock<Derived>>,
     stores: Arc<dyn Stores>,
-    clock: Arc<dyn Clock>,
-    durability: Durability,
-    /// Holds that the last process left open and this one settled.
-    recovered_holds: usize,
     sessions: Arc<Sessions>,
     asked: AskedLimits,
-    /// Told whenever a hold ends.
-    freed: Notify,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Holds that the last process left open and this one settled.
+    recovered_holds: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A ledger and its two workers, which somebody must run.
+pub(crate) struct Assembled {
+    pub ledger: Ledger,
+    pub writer: Writer,
+    pub applier: Arc<Applier>,
 }
 
 impl Ledger {
     /// Opens the ledger in `options.dir`, made where there is none, recovers, and starts the writer. Blocks.
+    ///
+    /// # Errors
+    /// Another process has it, the journal is damaged, or the disk fails.
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Arc<Ledger>, LedgerError> {
         let stores = Arc::new(DiskStores::open(&options.dir)?);
         Ledger::open_in(stores, &options, clock)
@@ -126,120 +111,133 @@ impl Ledger {
         options: &Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Ledger>, LedgerError> {
-        let now_ms = clock.now_ms();
-        let state = stores.state()?;
+        let Assembled {
+            ledger,
+            writer,
+            applier,
+        } = Ledger::assemble(stores, options, clock)?;
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+            thread.map_err(|error| LedgerError::Thread(error.to_string()))
+        };
+        let applying = spawn("ledger-applier", Box::new(move || applier.run()))?;
+        let writing = spawn("ledger-writer", Box::new(move || writer.run()))?;
+        *ledger.threads.lock() = vec![writing, applying];
+        Ok(Arc::new(ledger))
+    }
+
+    /// Recovers, and puts everything together without running it.
+    pub(crate) fn assemble(
+        stores: Arc<dyn Stores>,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Assembled, LedgerError> {
+        let state = recover::state(&*stores)?;
         let recovered = recover::recover(&*stores, &state, (options.rollups, options.sessions), true)?;
-        if let Some(kept) = options.retention_months {
-            // Whatever the time, the start goes on from the newest month.
-            let first = Month::of_ms(now_ms).back(kept);
-            let newest = recovered.newest.as_ref().map_or(first, |(month, _)| *month);
-            remove_before(&*stores, first.min(newest))?;
-        }
         let linger = match options.durability {
             Durability::Strict => STRICT_LINGER,
             Durability::Relaxed => RELAXED_LINGER,
         };
-        let places_max = options.queue_events_max.max(QUEUE_EVENTS_MIN);
-        let queue = Arc::new(Queue::new(recovered.head, places_max, linger));
+        let permits_max = options.queue_events_max.max(QUEUE_EVENTS_MIN);
+        let queue = Arc::new(Queue::new(recovered.head, permits_max, linger));
         let sessions = Arc::clone(&recovered.derived.sessions);
         let derived = Arc::new(RwLock::new(recovered.derived));
-        let checkpoints = Checkpoints::start(recovered.books.clone(), state, Arc::clone(&sessions));
-        let checkpoints = checkpoints.map_err(|error| LedgerError::Thread(error.to_string()))?;
+        let applier = Arc::new(Applier::new(
+            recovered.books.clone(),
+            Arc::clone(&derived),
+            state,
+            Arc::clone(&stores),
+            Retention::new(options.retention_months),
+            Arc::clone(&clock),
+            Arc::clone(&queue),
+        ));
+        let last_ms = recovered.books.now_ms();
+        let mut decisions = DecisionClock::new(Arc::clone(&clock), last_ms, options.accept_clock);
+        let now_ms = decisions.now();
         let (month, store, is_new) = match recovered.newest {
             Some((month, store)) => (month, store, false),
-            None => (Month::of_ms(now_ms), stores.month(Month::of_ms(now_ms))?, true),
+            None => (Month::of_ms(now_ms), stores.create_month(Month::of_ms(now_ms))?, true),
         };
-        let core = Core {
+        let decided = Decided {
             books: recovered.books,
             billed: recovered.billed,
+            clock: decisions,
+            journal_ms: recovered.journal_ms,
             month,
             // A new journal begins with an opening, as a new month does.
-            month_end_ms: if is_new { i64::MIN } else { month.next().start_ms() },
+            month_end_ms: match is_new {
+                true => i64::MIN,
+                false => Month::of_ms(last_ms).next().start_ms(),
+            },
             digests: Vec::new(),
+            secret_check: recovered.secret_check,
+            has_turned: false,
             checkpoint_sequence: recovered.replayed_from,
-            checkpoint_ms: now_ms,
+            checkpoint_ms: clock.monotonic_ms(),
         };
-        let recovered_holds = core.books.open_count();
-        let ledger = Arc::new(Ledger {
-            core: Mutex::new(core),
-            queue: Arc::clone(&queue),
-            derived: Arc::clone(&derived),
-            stores: Arc::clone(&stores),
+        let core = Arc::new(Core::new(
+            decided,
+            Arc::clone(&queue),
+            Arc::clone(&applier),
             clock,
-            durability: options.durability,
-            recovered_holds,
-            sessions,
-            asked: AskedLimits::default(),
-            freed: Notify::new(),
-            writer: Mutex::new(None),
-        });
-        let bookkeeper = Bookkeeper {
-            names: crate::names::Names::new(),
-            derived,
-            stores: Arc::clone(&stores),
-            checkpoints,
-            retention_months: options.retention_months,
-            ledger: Arc::downgrade(&ledger),
-        };
-        let writer = Writer::new(queue, stores, store, bookkeeper).observed_by(options.observer.clone());
-        let thread = thread::Builder::new()
-            .name("ledger-writer".into())
-            .spawn(move || writer.run());
-        *ledger.writer.lock() = Some(thread.map_err(|error| LedgerError::Thread(error.to_string()))?);
-        ledger.begin(is_new);
-        Ok(ledger)
-    }
-
-    /// Puts down the first opening, and ends what the last process left open.
-    fn begin(&self, is_new: bool) {
-        let mut core = self.core.lock();
-        if is_new {
-            self.now_in_month(&mut core);
+            options.durability,
+        ));
+        if options.accept_clock {
+            core.accept_clock();
         }
-        if core.books.open_count() > 0 {
-            let now_ms = self.now_in_month(&mut core);
-            for settled in core.books.recover(now_ms) {
-                core.billed.settled(&settled.settled);
-                self.put(settled.recorded, None, false);
-            }
+        let recovered_holds = core.begin();
+        if recovered_holds > 0 {
             tracing::warn!(
-                holds = self.recovered_holds,
+                holds = recovered_holds,
                 "settled the holds that the last run left open, at what they held"
             );
         }
-    }
-
-    pub fn now_ms(&self) -> i64 {
-        self.clock.now_ms()
-    }
-
-    /// The time for a decision; a new month is opened before it.
-    fn now_in_month(&self, core: &mut Core) -> i64 {
-        let now_ms = self.clock.now_ms().max(core.books.now_ms());
-        if now_ms >= core.month_end_ms {
-            core.month = Month::of_ms(now_ms);
-            core.month_end_ms = core.month.next().start_ms();
-            let digests = core.digests.clone();
-            let opening = core.books.open_month(now_ms, None, digests);
-            self.queue.open_month(now_ms, core.month, opening.event);
-        }
-        now_ms
-    }
-
-    /// Only under the core's lock: the order of calls is the order of the journal.
-    fn put(&self, recorded: Recorded, place: Option<OwnedSemaphorePermit>, urgent: bool) -> u64 {
-        let sequence = self.queue.put(recorded.event.at_ms(), recorded.event, place, urgent);
-        debug_assert!(
-            sequence == recorded.seq,
-            "the journal and the books number events alike"
+        // Weak: a ledger that nobody has any more ticks no more.
+        let ticking = Arc::downgrade(&core);
+        let ticker = Box::new(move || {
+            if let Some(core) = ticking.upgrade() {
+                core.tick();
+            }
+        });
+        let observer = options.observer.clone();
+        let place = (month, store, is_new);
+        let writer = Writer::new(
+            queue,
+            Arc::clone(&stores),
+            Arc::clone(&applier),
+            place,
+            observer,
+            ticker,
         );
-        sequence
+        let ledger = Ledger {
+            core,
+            applier: Arc::clone(&applier),
+            derived,
+            stores,
+            sessions,
+            asked: AskedLimits::default(),
+            recovered_holds,
+            threads: Mutex::default(),
+        };
+        Ok(Assembled {
+            ledger,
+            writer,
+            applier,
+        })
     }
 
-    /// Places in the queue for a hold and its end. Waits while the queue is full; an error once the writer has stopped.
+    /// The machine's wall time, milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.core.clock.now_ms()
+    }
+
+    /// Places in the queue for a hold and its end. Waits while the queue is full: race it with whatever ends the wait.
+    ///
+    /// # Errors
+    /// The writer has stopped, or cannot write for now.
     pub async fn admit(&self) -> Result<Permit, LedgerError> {
-        let mut first = self.queue.places(2).await?;
-        // Two were asked for, so one can be split off.
+        let mut first = self.core.queue.permits(2).await?;
+        // Two were requested, so one can be split off.
         match first.split(1) {
             Some(last) => Ok(Permit { first, last }),
             None => Err(Stopped("it was closed".into()).into()),
@@ -247,8 +245,11 @@ impl Ledger {
     }
 
     /// Reserves `amounts` on all bounds or on none. `basis` says why the hold has this size.
+    ///
+    /// # Errors
+    /// A bound refuses, the books are full, or the machine's clock cannot be believed.
     pub fn reserve(
-        self: &Arc<Self>,
+        &self,
         permit: Permit,
         facts: impl Into<Arc<Facts>>,
         bounds: &[Bound],
@@ -258,148 +259,158 @@ impl Ledger {
         let facts = facts.into();
         let Permit { first, last } = permit;
         self.asked.remember(bounds);
-        let reserved = {
-            let mut core = self.core.lock();
-            let now_ms = self.now_in_month(&mut core);
-            let reserved = core.books.reserve(now_ms, &facts, bounds, amounts, basis)?;
-            self.put(reserved.recorded, Some(first), self.durability == Durability::Strict);
-            (reserved.hold, reserved.standings)
-        };
-        let (id, standings) = reserved;
-        Ok(Hold::new(Arc::clone(self), id, facts, amounts, standings, last))
+        let (id, standings) = self.core.reserve(&facts, bounds, amounts, basis, first)?;
+        Ok(Hold::new(Arc::clone(&self.core), id, facts, amounts, standings, last))
     }
 
-    pub(crate) fn extend(&self, hold: HoldId, step: Amounts) -> Result<Amounts, BooksError> {
-        let place = self.queue.place_now();
-        let mut core = self.core.lock();
-        let now_ms = self.now_in_month(&mut core);
-        let extension = core.books.extend(now_ms, hold, step)?;
-        self.put(extension.recorded, place, false);
-        Ok(extension.granted)
-    }
-
-    pub(crate) fn settle(
-        self: &Arc<Self>,
-        hold: HoldId,
-        facts: &Facts,
-        settlement: Settlement,
-        overage_reason: Option<Name>,
-        bills: Vec<BillId>,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Settled {
-        let fallback = settlement.clone();
-        let settled = {
-            let mut core = self.core.lock();
-            let now_ms = self.now_in_month(&mut core);
-            core.books
-                .settle_bills(now_ms, hold, settlement, overage_reason, bills)
-                .map(|settled| {
-                    core.billed.settled(&settled.settled);
-                    let sequence = self.put(settled.recorded, place, false);
-                    (settled.held, settled.settled, sequence)
-                })
-        };
-        self.freed.notify_waiters();
-        match settled {
-            Ok((held, settled, sequence)) => Settled::new(settled.entry(&held.facts), Arc::clone(self), Some(sequence)),
-            // Cannot be: a hold is open until its one owner ends it.
-            Err(error) => {
-                tracing::error!(hold = hold.0, %error, "a hold could not be settled");
-                let (facts, held, overage, overage_reason) = (facts.clone(), Usd::ZERO, Usd::ZERO, None);
-                let entry = Entry {
-                    facts,
-                    settlement: fallback,
-                    held,
-                    overage,
-                    overage_reason,
-                };
-                Settled::new(entry, Arc::clone(self), None)
-            }
-        }
-    }
-
-    pub(crate) fn void(&self, hold: HoldId, reason: &Name, place: Option<OwnedSemaphorePermit>) {
-        let mut core = self.core.lock();
-        let now_ms = self.now_in_month(&mut core);
-        match core.books.void(now_ms, hold, reason) {
-            Ok(recorded) => {
-                self.put(recorded, place, false);
-            }
-            Err(error) => tracing::error!(hold = hold.0, %error, "a hold could not be voided"),
-        }
-        drop(core);
-        self.freed.notify_waiters();
-    }
-
-    /// Ends when a hold ends after this call, whoever's it is: what was refused for being held may fit then.
-    pub fn freed(&self) -> Notified<'_> {
-        self.freed.notified()
+    /// Notified whenever a hold on the account ends: what was refused for being held may fit then. Requested after a refusal,
+    /// and before the next try, it misses none.
+    pub fn freed(&self, account: &Name) -> Arc<Notify> {
+        self.core.waiters.of(account)
     }
 
     /// Counts a refusal: one event an account, reason and minute.
     pub fn deny(&self, denial: &Denial) {
-        let mut core = self.core.lock();
-        let now_ms = self.now_in_month(&mut core);
-        for recorded in core.books.deny(now_ms, &denial.account, &denial.tenant, &denial.reason) {
-            self.put(recorded, None, false);
-        }
+        self.core.deny(denial);
     }
 
-    /// All sessions, as far as their events are on disk.
+    /// All sessions, as far as their events are applied.
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
-    /// Marks a session. The sequence of its event, for `durable`.
+    /// Marks a session. The sequence of its event, for `applied`.
     pub fn mark_session(&self, tenant: &Name, session: &Name, mark: Mark) -> u64 {
-        let mut core = self.core.lock();
-        let now_ms = self.now_in_month(&mut core);
-        let recorded = core.books.mark_session(now_ms, tenant, session, mark);
-        self.put(recorded, None, false)
+        self.core.mark_session(tenant, session, mark)
+    }
+
+    /// Whether this was billed already, as far as the journal of the last thirteen months knows.
+    pub fn is_billed(&self, bill: &BillId) -> bool {
+        self.core.read(|decided| decided.billed.contains(bill))
+    }
+
+    /// Whether this was billed at what was held for it, nobody knowing better by then, and was not corrected since.
+    pub fn is_guessed(&self, bill: &BillId) -> bool {
+        self.core.read(|decided| decided.billed.is_guessed(bill))
+    }
+
+    /// Enters what is billed without a hold before it: the result of earlier work, known when it is fetched. It is posted
+    /// as overage with its reason on all accounts of its facts and bounds, whatever their limits: it is spent. `None`:
+    /// one of `bills` was billed before.
+    ///
+    /// # Errors
+    /// The books are full.
+    pub fn enter(
+        &self,
+        permit: Permit,
+        facts: impl Into<Arc<Facts>>,
+        bounds: &[Bound],
+        settlement: Settlement,
+        overage_reason: Name,
+        bills: Vec<BillId>,
+    ) -> Result<Option<Settled>, BooksError> {
+        let Permit { first, last } = permit;
+        let watched: Vec<Bound> = bounds.iter().map(Bound::watched).collect();
+        let permits = (first, last);
+        let entered = self
+            .core
+            .enter(&facts.into(), &watched, settlement, overage_reason, bills, permits)?;
+        Ok(entered.map(|posted| Settled::new(posted, Arc::clone(&self.core))))
+    }
+
+    /// Corrects the entry that took what was held for what this result `used`: now it is known. The difference is added to
+    /// the accounts that the entry was posted to. `None`: there is nothing to correct, or it was done before. Two point reads
+    /// of the journal: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn correct(&self, bill: &BillId, used: &Amounts, reason: &Name) -> Result<Option<Correction>, LedgerError> {
+        let (is_guessed, place) = self
+            .core
+            .read(|decided| (decided.billed.is_guessed(bill), decided.billed.place(bill)));
+        if !is_guessed {
+            return Ok(None);
+        }
+        let Some(found) = query::find_billed(&*self.stores, bill, place, self.head().sequence)? else {
+            return Ok(None);
+        };
+        let amounts = used.minus(&found.settled.posted());
+        let corrected = self.core.adjust(|decided, now_ms| {
+            if !decided.billed.is_guessed(bill) {
+                return Ok(None);
+            }
+            decided.billed.corrected(now_ms, bill);
+            if amounts.is_zero() {
+                return Ok(None);
+            }
+            let adjustment = Adjustment {
+                hold: found.hold,
+                held: &found.held,
+                model: found.model().clone(),
+                amounts,
+                reason: reason.clone(),
+                bill: Some(*bill),
+            };
+            Ok(Some((decided.books.adjust(now_ms, &adjustment)?, ())))
+        })?;
+        Ok(corrected.map(|_| Correction {
+            id: found.held.facts.id,
+            usd: amounts.usd,
+        }))
     }
 
     /// Corrects a settled entry by `delta`. Reads the journal to find it: not for the request path. The sequence of its
     /// event, for `durable`.
+    ///
+    /// # Errors
+    /// There is no such entry, or the journal cannot be read.
     pub fn adjust(&self, entry_id: Ulid, delta: Usd, reason: &str) -> Result<u64, LedgerError> {
         // An entry's id is made as its request begins, before it is held.
         let from_ms = i64::try_from(entry_id.timestamp_ms()).unwrap_or(i64::MAX);
         let until = self.head().sequence;
         let found = query::find(&*self.stores, from_ms, until, |held, _| held.facts.id == entry_id)?;
         let found = found.ok_or(LedgerError::NoSuchEntry(entry_id))?;
-        let amounts = Amounts {
-            usd: delta,
-            ..Amounts::ZERO
-        };
         let adjustment = Adjustment {
             hold: found.hold,
             held: &found.held,
-            amounts,
+            model: found.model().clone(),
+            amounts: Amounts {
+                usd: delta,
+                ..Amounts::ZERO
+            },
             reason: Name::from(reason),
             bill: None,
         };
-        let mut core = self.core.lock();
-        let now_ms = self.now_in_month(&mut core);
-        let recorded = core.books.adjust(now_ms, &adjustment)?;
-        Ok(self.put(recorded, None, false))
+        let adjusted = self
+            .core
+            .adjust(|decided, now_ms| Ok(Some((decided.books.adjust(now_ms, &adjustment)?, ()))))?;
+        adjusted
+            .map(|(sequence, ())| sequence)
+            .ok_or(LedgerError::NoSuchEntry(entry_id))
     }
 
     /// Waits until the event with this sequence is on disk.
+    ///
+    /// # Errors
+    /// The writer has stopped, or cannot write for now.
     pub async fn durable(&self, sequence: u64) -> Result<(), LedgerError> {
-        Ok(self.queue.durable(sequence).await?)
+        Ok(self.core.durable(sequence).await?)
     }
 
-    pub(crate) async fn hold_durable(&self, sequence: u64) -> Result<(), LedgerError> {
-        match (self.durability, self.queue.stopped()) {
-            (Durability::Strict, _) => self.durable(sequence).await,
-            (Durability::Relaxed, Some(stopped)) => Err(stopped.into()),
-            (Durability::Relaxed, None) => Ok(()),
-        }
+    /// As `durable`, and until sums, sessions and balances know of it.
+    ///
+    /// # Errors
+    /// As `durable`.
+    pub async fn applied(&self, sequence: u64) -> Result<(), LedgerError> {
+        self.durable(sequence).await?;
+        self.applier.applied(sequence).await;
+        Ok(())
     }
 
-    /// Waits until everything decided so far is on disk and counted in sums, or the writer has stopped.
+    /// Waits until everything decided so far is on disk and counted in sums, or the writer writes no more.
     pub async fn flushed(&self) {
-        // A stopped writer says so through `health`.
-        let _ = self.queue.durable(self.queue.queued_sequence()).await;
+        // A writer that has stopped says so through `health`.
+        let _ = self.applied(self.core.queue.queued_sequence()).await;
     }
 
     /// Sums of entries on disk, dearest first.
@@ -413,74 +424,110 @@ impl Ledger {
     }
 
     /// One page of entries on disk. Reads the journal: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
     pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
         Ok(query::entries(&*self.stores, query, self.head().sequence)?)
     }
 
     /// Open holds, oldest first.
     pub fn open_holds(&self) -> Vec<OpenHold> {
-        sorted(self.core.lock().books.open_holds())
+        self.core.open_holds()
     }
 
     pub fn open_hold(&self, id: HoldId) -> Option<OpenHold> {
-        self.core.lock().books.open_hold(id)
+        self.core.read(|decided| decided.books.open_hold(id))
     }
 
     /// How the bounds of an open hold stand now.
     pub fn standings(&self, id: HoldId) -> Vec<Standing> {
-        self.core.lock().books.standings(id)
+        self.core.read(|decided| decided.books.standings(id))
     }
 
     /// How a bound's account stands now.
     pub fn standing(&self, bound: &Bound) -> Standing {
-        self.core.lock().books.standing(self.clock.now_ms(), bound)
+        self.core
+            .set(|decided| decided.books.standing(decided.clock.now(), bound))
     }
 
     pub fn spent(&self, account: &str, window: Window) -> Amounts {
-        self.core.lock().books.spent(self.clock.now_ms(), account, window)
+        self.spent_in(account, window, &Zone::utc())
     }
 
     pub fn spent_in(&self, account: &str, window: Window, zone: &Zone) -> Amounts {
         self.core
-            .lock()
-            .books
-            .spent_in(self.clock.now_ms(), account, window, zone)
+            .set(|decided| decided.books.spent_in(decided.clock.now(), account, window, zone))
     }
 
-    /// The limits that were asked for last on an account, refused requests included.
+    /// The limits that were requested last on an account, refused requests included.
     pub fn asked_limits(&self, account: &str) -> Vec<AskedLimit> {
         self.asked.of(account)
     }
 
     /// What open holds reserve on an account.
     pub fn held(&self, account: &str) -> Amounts {
-        self.core.lock().books.held(account)
+        self.core.read(|decided| decided.books.held(account))
     }
 
-    /// All balances that run. Copies them under the lock: for reports, not for the request path.
+    /// All balances that run, as of the last event that is applied. For reports: no request waits for it.
     pub fn balances(&self) -> Vec<BalanceRow> {
-        balance_rows(&self.core.lock().books)
+        self.applier.read_books(reports::balance_rows)
     }
 
     /// Digests of what decides (`rules`, `policies`, `prices`), for the next month's opening.
     pub fn set_digests(&self, digests: Vec<(Name, [u8; 32])>) {
-        self.core.lock().digests = digests;
+        self.core.set(|decided| decided.digests = digests);
+    }
+
+    /// The check value of the secret that gave keys their fingerprints so far; `None` where none was noted.
+    pub fn fingerprint_check(&self) -> Option<[u8; 16]> {
+        self.core.read(|decided| decided.secret_check)
+    }
+
+    /// Notes the check value of the secret that gives keys their fingerprints from now on. The sequence of its event.
+    pub fn set_fingerprint_check(&self, check: [u8; 16]) -> u64 {
+        self.core.set_secret_check(check)
+    }
+
+    /// Believes the machine's clock from now on, also where it is years ahead of, or behind, the last decision. The sequence
+    /// of the event that says so, where time is set back.
+    pub fn accept_clock(&self) -> Option<u64> {
+        self.core.accept_clock()
+    }
+
+    /// The time of decisions, milliseconds since the epoch: never before an earlier one.
+    pub fn decision_ms(&self) -> i64 {
+        self.core.now_ms()
     }
 
     pub fn health(&self) -> Health {
-        let head = self.queue.head();
+        let queue = &self.core.queue;
+        let head = queue.head();
+        let clock = self.core.clock_state();
+        let (open_holds, is_covered) = self.core.read(|decided| {
+            let is_covered = decided.books.head() <= decided.checkpoint_sequence;
+            (decided.books.open_count(), is_covered)
+        });
+        let checkpoint = self.applier.health();
+        let is_covered = is_covered && checkpoint.failed.is_none();
+        let age_ms = self.core.clock.monotonic_ms().saturating_sub(checkpoint.written_ms);
         Health {
-            stopped: self.queue.stopped().map(|stopped| stopped.0),
+            stopped: queue.stopped().map(|stopped| stopped.0),
+            suspended: queue.suspended().map(|suspended| suspended.0),
+            clock,
             head,
-            waiting_events: self.queue.queued_sequence().saturating_sub(head.sequence),
-            places_left: self.queue.places_left(),
-            open_holds: self.core.lock().books.open_count(),
+            waiting_events: queue.queued_sequence().saturating_sub(head.sequence),
+            permits_left: queue.permits_left(),
+            open_holds,
+            checkpoint_age_ms: if is_covered { 0 } else { age_ms },
+            checkpoint_failed: checkpoint.failed,
         }
     }
 
     /// How far the disk reaches.
     pub fn head(&self) -> Head {
-        self.queue.head()
+        self.core.queue.head()
     }
 
     /// Holds that the last process left open and this one settled.
@@ -489,54 +536,44 @@ impl Ledger {
     }
 
     /// Walks the journal as far as it is on disk now. Blocks.
+    ///
+    /// # Errors
+    /// The disk fails; damage is not an error but what the report says.
     pub fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {
         Ok(verify::walk(&*self.stores, expect, self.head().sequence)?)
     }
 
-    /// Writes down what is left and a checkpoint, and stops the writer. Blocks. Holds still open are recovered by the
+    /// Writes down what is left and a checkpoint, and stops both threads. Blocks. Holds still open are recovered by the
     /// next start. Further calls do nothing.
     pub fn close(&self) {
-        let Some(writer) = self.writer.lock().take() else {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
             return;
-        };
-        {
-            let mut core = self.core.lock();
-            for recorded in core.books.finish_denials() {
-                self.put(recorded, None, false);
+        }
+        self.finish();
+        for (place, running) in threads.into_iter().enumerate() {
+            if running.thread().id() == thread::current().id() {
+                continue;
             }
-            self.checkpoint(&mut core);
-        }
-        self.queue.close();
-        // The writer's own last handle may be what is being dropped here: it cannot wait for itself.
-        if writer.thread().id() != thread::current().id() && writer.join().is_err() {
-            tracing::error!("the ledger's writer panicked while closing");
-        }
-    }
-
-    /// About once a second, on the writer's thread.
-    pub(crate) fn tick(&self) {
-        let mut core = self.core.lock();
-        let now_ms = self.clock.now_ms().max(core.books.now_ms());
-        let flushed = core.books.flush_denials(now_ms);
-        if !flushed.is_empty() {
-            self.now_in_month(&mut core);
-        }
-        for recorded in flushed {
-            self.put(recorded, None, false);
-        }
-        let events = core.books.head().saturating_sub(core.checkpoint_sequence);
-        let is_due = events >= CHECKPOINT_EVENTS || now_ms.saturating_sub(core.checkpoint_ms) >= CHECKPOINT_MS;
-        if events > 0 && is_due {
-            self.checkpoint(&mut core);
+            if running.join().is_err() {
+                tracing::error!("a thread of the ledger panicked while closing");
+            }
+            // The writer has handed over all it wrote.
+            if place == 0 {
+                self.applier.close();
+            }
         }
     }
 
-    /// Marks the place; the books are written down by another thread, from what it was told of the events.
-    fn checkpoint(&self, core: &mut Core) {
-        core.checkpoint_sequence = core.books.head();
-        core.checkpoint_ms = core.books.now_ms();
-        let (at_ms, month) = (core.books.now_ms(), core.month);
-        self.queue.checkpoint(Snapshot { at_ms, month });
+    /// Nothing is written any more.
+    pub(crate) fn stop(&self, reason: &str) {
+        self.core.queue.stop(reason);
+    }
+
+    /// The last events and a checkpoint are put down, and the queue takes no more.
+    pub(crate) fn finish(&self) {
+        self.core.finish();
+        self.core.queue.close();
     }
 }
 
@@ -544,22 +581,4 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-pub(crate) fn sorted(mut holds: Vec<OpenHold>) -> Vec<OpenHold> {
-    holds.sort_unstable_by_key(|hold| hold.id);
-    holds
-}
-
-pub(crate) fn balance_rows(books: &Books) -> Vec<BalanceRow> {
-    let row = |view: crate::books::BalanceView<'_>| BalanceRow {
-        account: Name::clone(view.account),
-        window: view.window,
-        zone: Name::clone(view.zone),
-        stretch: view.stretch,
-        posted: view.posted,
-        held: view.held,
-        overage: view.overage,
-    };
-    books.balances().map(row).collect()
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::journal::frame::{Damage, Hash, Head};
+use crate::head::{Hash, Head};
+use crate::journal::frame::Damage;
 use crate::journal::reader::Damaged;
 use crate::store::Month;
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::books::{Books, OpenHold};
 use crate::derived::Derived;
 use crate::entry::Name;
-use crate::journal::frame::{Hash, Head};
-use crate::ledger::{BalanceRow, LedgerError, balance_rows, sorted};
+use crate::error::LedgerError;
+use crate::head::{Hash, Head};
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
+use crate::reports::{BalanceRow, balance_rows};
 use crate::rollup::{Point, Retention, SummaryQuery, SummaryRow};
 use crate::sessions::{Kept, Sessions};
-use crate::store::{DiskStores, Stores};
+use crate::store::{DiskStores, MemoryStores, Stores};
 use crate::verify::{self, Report};
 
 /// The ledger of a gateway that does not run, for reading. Nothing is added to the journal: holds that a crash left open
@@ -34,7 +35,14 @@ impl OfflineLedger {
     }
 
     pub fn open_in(stores: Arc<dyn Stores>, rollups: Retention) -> Result<OfflineLedger, LedgerError> {
-        let state = stores.state()?;
+        // A state that cannot be read is made anew from the journal, here in memory: nothing is changed.
+        let state = match recover::readable_state(&*stores) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::warn!(%error, "the state database cannot be read: all of the journal is");
+                MemoryStores::new().state()?
+            }
+        };
         let recovered = recover::recover(&*stores, &state, (rollups, Kept::default()), false)?;
         let recover::Recovered {
             books, derived, head, ..
@@ -68,7 +76,9 @@ impl OfflineLedger {
     }
 
     pub fn open_holds(&self) -> Vec<OpenHold> {
-        sorted(self.books.open_holds())
+        let mut holds = self.books.open_holds();
+        holds.sort_unstable_by_key(|hold| hold.id);
+        holds
     }
 
     pub fn balances(&self) -> Vec<BalanceRow> {

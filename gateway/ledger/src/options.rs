@@ -24,12 +24,14 @@ pub struct Options {
     pub durability: Durability,
     /// Full months of journal to keep beside the running one; `None` keeps all.
     pub retention_months: Option<u32>,
-    /// Places for events between decision and disk. An open hold keeps one, so no more holds than this are open at once.
+    /// Permits for events between decision and disk. An open hold keeps one, so no more holds than this are open at once.
     pub queue_events_max: usize,
     pub rollups: Retention,
     /// Sessions in memory.
     pub sessions: Kept,
-    /// Told of each group commit, for metrics.
+    /// The machine's clock is right, an operator says, however far it is from the last decision.
+    pub accept_clock: bool,
+    /// Notified of each group commit, for metrics.
     pub observer: Option<Arc<dyn CommitObserver>>,
 }
 
@@ -42,6 +44,7 @@ impl Options {
             queue_events_max: 65_536,
             rollups: Retention::default(),
             sessions: Kept::default(),
+            accept_clock: false,
             observer: None,
         }
     }

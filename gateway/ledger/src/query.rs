@@ -6,8 +6,10 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::bill_id::BillId;
+use crate::billed::EntryPlace;
 use crate::books::Books;
-use crate::entry::Entry;
+use crate::entry::{Entry, Name};
 use crate::event::{Event, Held, HoldId, Opening, Settled};
 use crate::journal::reader::{MonthReader, Placed, ReadError};
 use crate::store::{Month, Stores};
@@ -74,8 +76,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub fn entry(&self) -> Entry {
-        self.settled.entry(&self.held.facts)
+    /// The model that the entry names.
+    pub fn model(&self) -> &Name {
+        let named = &self.settled.settlement.model;
+        if named.is_empty() {
+            &self.held.facts.requested_model
+        } else {
+            named
+        }
     }
 }
 
@@ -91,7 +99,8 @@ fn read_since(
     let months = stores.months()?;
     // A month without events of its own time may still hold a request that began before and was held after its turn.
     for month in months.into_iter().filter(|month| *month >= first) {
-        let store = stores.month(month)?;
+        // One that was removed since it was listed is read no more.
+        let Some(store) = stores.month(month)? else { continue };
         MonthReader { month, store: &*store }.since(from_ms, |placed| {
             ended = placed.sequence > until || visit(placed).is_break();
             Ok(if ended {
@@ -168,6 +177,45 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
 /// The settled hold with this id, placed at `held_at_ms`.
 pub(crate) fn find_settled(stores: &dyn Stores, hold: HoldId, held_at_ms: i64) -> Result<Option<Found>, ReadError> {
     find(stores, held_at_ms, u64::MAX, |_, settled| settled.hold == hold)
+}
+
+/// The entry with this bill, by where it stands; where that is not known, or a clock that was set back makes it another
+/// place, by looking through the months that know of bills.
+pub(crate) fn find_billed(
+    stores: &dyn Stores,
+    bill: &BillId,
+    place: Option<EntryPlace>,
+    until: u64,
+) -> Result<Option<Found>, ReadError> {
+    if let Some(place) = place
+        && let Some(found) = at_place(stores, place)?
+        && found.settled.bills.contains(bill)
+    {
+        return Ok(Some(found));
+    }
+    find(stores, 0, until, |_, settled| settled.bills.contains(bill))
+}
+
+fn at_place(stores: &dyn Stores, place: EntryPlace) -> Result<Option<Found>, ReadError> {
+    let held = event_at(stores, place.held_ms, place.held.0)?;
+    let settled = event_at(stores, place.settled_ms, place.settled)?;
+    Ok(match (held, settled) {
+        (Some(Event::Held(held)), Some(Event::Settled(settled))) if settled.hold == place.held => Some(Found {
+            hold: place.held,
+            held,
+            settled,
+        }),
+        _ => None,
+    })
+}
+
+/// The event with this sequence, decided at `at_ms`. `None` where it does not stand where events of that time stand.
+fn event_at(stores: &dyn Stores, at_ms: i64, sequence: u64) -> Result<Option<Event>, ReadError> {
+    let month = Month::of_ms(at_ms);
+    match stores.month(month)? {
+        Some(store) => MonthReader { month, store: &*store }.event(at_ms, sequence),
+        None => Ok(None),
+    }
 }
 
 /// The first hold settled since `from_ms` that `wanted` picks.

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use crate::billed::{self, Billed};
 use crate::books::Books;
-use crate::derived::{self, Checkpoint, Derived};
-use crate::journal::frame::{Chunk, Damage, Head, key};
+use crate::checkpoint::{self, Checkpoint, Loaded};
+use crate::derived::Derived;
+use crate::event::Event;
+use crate::head::Head;
+use crate::journal::frame::{Chunk, Damage, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
 use crate::rollup::{Retention, Rollups};
+use crate::secret_check;
 use crate::sessions::{Kept, Sessions};
-use crate::store::{Month, Store, Stores};
+use crate::store::{Month, Store, StoreError, Stores};
 
 /// So often a replay merges what has grown old, so that a long one needs no more memory than a running ledger.
 const MERGE_EVENTS: u64 = 65_536;
@@ -25,10 +29,64 @@ pub(crate) struct Recovered {
     pub derived: Derived,
     pub billed: Billed,
     pub head: Head,
+    /// The time by which the journal is ordered, at its end.
+    pub journal_ms: i64,
+    pub secret_check: Option<[u8; 16]>,
     /// The newest month; `None` for a journal in which nothing was written yet.
     pub newest: Option<Written>,
     /// From where events had to be replayed: 0 for all of them.
     pub replayed_from: u64,
+}
+
+impl Recovered {
+    fn new(books: Books, derived: Derived) -> Recovered {
+        Recovered {
+            books,
+            derived,
+            billed: Billed::default(),
+            head: Head::default(),
+            journal_ms: 0,
+            secret_check: None,
+            newest: None,
+            replayed_from: 0,
+        }
+    }
+
+    fn of_checkpoint(loaded: Loaded, books: Books, sessions: Sessions) -> Recovered {
+        let checkpoint = loaded.checkpoint;
+        let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
+        derived.bill_rows = loaded.bill_rows;
+        derived.set_open(books.open_holds());
+        Recovered {
+            billed: loaded.billed,
+            head: checkpoint.head,
+            journal_ms: checkpoint.at.journal_ms,
+            secret_check: checkpoint.at.secret_check,
+            replayed_from: checkpoint.head.sequence,
+            ..Recovered::new(books, derived)
+        }
+    }
+}
+
+/// The database of derived state. One that cannot be opened is put aside and made anew from the journal.
+pub(crate) fn state(stores: &dyn Stores) -> Result<Arc<dyn Store>, StoreError> {
+    let error = match readable_state(stores) {
+        Ok(state) => return Ok(state),
+        Err(error) if error.may_pass() => return Err(error),
+        Err(error) => error,
+    };
+    tracing::error!(%error, "the state database is damaged: it is put aside and made anew from the journal");
+    stores.discard_state()?;
+    stores.state()
+}
+
+/// As it is, if all of it can be read.
+pub(crate) fn readable_state(stores: &dyn Stores) -> Result<Arc<dyn Store>, StoreError> {
+    let state = stores.state()?;
+    for pair in state.scan(&[]) {
+        pair?;
+    }
+    Ok(state)
 }
 
 /// Reads all state, checking the chain of what is replayed. Damage there is an error, never passed over.
@@ -44,70 +102,80 @@ pub(crate) fn recover(
         tracing::warn!(lines = heads.broken, "the file `heads` has lines that cannot be read");
     }
     let mut noted = Noted::new(heads.noted, u64::MAX);
-    let loaded = derived::load(&**state, retention)?;
-    let loaded = match loaded {
-        Some(loaded) => Books::restore(&loaded.checkpoint.books)
-            .ok()
-            .map(|books| (loaded, books)),
-        None => None,
-    };
-    let mut recovered = match loaded {
-        Some((loaded, books)) => {
-            let checkpoint = loaded.checkpoint;
-            let month = months.iter().find(|(month, _)| *month == checkpoint.month);
-            require(month.map(|(_, store)| &**store), &checkpoint)?;
-            let sessions = Sessions::new(Some(Arc::clone(state)), kept);
-            sessions.load(checkpoint.at_ms)?;
-            let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
-            derived.bills = loaded.bills;
-            derived.set_open(
-                books
-                    .open_holds()
-                    .into_iter()
-                    .map(|open| (open.id, Arc::clone(&open.held.facts))),
-            );
-            let head = checkpoint.head;
-            noted.begin_after(head.sequence);
-            let mut recovered = Recovered {
-                books,
-                derived,
-                billed: loaded.billed,
-                head,
-                newest: None,
-                replayed_from: head.sequence,
-            };
-            let later = months.iter().filter(|(month, _)| *month >= checkpoint.month);
-            for (month, store) in later {
-                let from = (*month == checkpoint.month).then_some(checkpoint.at_ms);
-                replay(stores, *month, &**store, from, &mut recovered, &mut noted)?;
-            }
-            recovered
-        }
+    let loaded = checkpoint::load(&**state, retention)?;
+    let loaded = loaded.and_then(|loaded| Some((Books::restore(&loaded.checkpoint.books).ok()?, loaded)));
+    let (mut recovered, from) = match loaded {
+        Some((books, loaded)) => from_checkpoint(&months, state, kept, books, loaded)?,
         None => {
             if may_change {
-                derived::clear(&**state)?;
+                checkpoint::clear(&**state)?;
             }
             // What rests without a checkpoint would be counted twice.
             let rest = may_change.then(|| Arc::clone(state));
             let sessions = Arc::new(Sessions::new(rest, kept));
-            let (books, derived) = (Books::new(), Derived::new(Rollups::new(retention), sessions));
-            let mut recovered = Recovered {
-                books,
-                derived,
-                billed: Billed::default(),
-                head: Head::default(),
-                newest: None,
-                replayed_from: 0,
-            };
-            for (month, store) in &months {
-                replay(stores, *month, &**store, None, &mut recovered, &mut noted)?;
-            }
-            recovered
+            let derived = Derived::new(Rollups::new(retention), sessions);
+            (Recovered::new(Books::new(), derived), None)
         }
     };
+    if from.is_some() {
+        noted.begin_after(recovered.head.sequence);
+    }
+    let first = from.map(|(month, _)| month);
+    for (month, store) in months
+        .iter()
+        .filter(|(month, _)| first.is_none_or(|first| *month >= first))
+    {
+        let from_ms = from.filter(|(first, _)| first == month).map(|(_, from_ms)| from_ms);
+        replay(stores, *month, &**store, from_ms, &mut recovered, &mut noted)?;
+    }
     noted.end(months.last().map(|(month, _)| *month), recovered.head)?;
     recovered.newest = months.into_iter().next_back();
     Ok(recovered)
+}
+
+/// The state that a checkpoint bears, and from where the journal goes on after it; `None` for a checkpoint in a month that is
+/// kept no more. Then the first month that is kept says how the books stood, and sums and sessions go on from what they were.
+fn from_checkpoint(
+    months: &[Written],
+    state: &Arc<dyn Store>,
+    kept: Kept,
+    books: Books,
+    loaded: Loaded,
+) -> Result<(Recovered, Option<(Month, i64)>), ReadError> {
+    let at = loaded.checkpoint.at;
+    let sessions = Sessions::new(Some(Arc::clone(state)), kept);
+    sessions.load(at.at_ms)?;
+    if is_stale(months, &loaded.checkpoint)? {
+        tracing::warn!(
+            month = %at.month,
+            "the last checkpoint is of a month that is gone: sums lack what came between it and the first month there is"
+        );
+        let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
+        derived.bill_rows = loaded.bill_rows;
+        let recovered = Recovered {
+            billed: loaded.billed,
+            secret_check: at.secret_check,
+            ..Recovered::new(Books::new(), derived)
+        };
+        return Ok((recovered, None));
+    }
+    let month = months.iter().find(|(month, _)| *month == at.month);
+    require(month.map(|(_, store)| &**store), &loaded.checkpoint)?;
+    let recovered = Recovered::of_checkpoint(loaded, books, sessions);
+    Ok((recovered, Some((at.month, at.journal_ms))))
+}
+
+/// Whether all months that there are begin after the checkpoint: its own was removed with those before it.
+fn is_stale(months: &[Written], checkpoint: &Checkpoint) -> Result<bool, ReadError> {
+    let Some((first, store)) = months.first().filter(|(first, _)| *first > checkpoint.at.month) else {
+        return Ok(false);
+    };
+    let reader = MonthReader {
+        month: *first,
+        store: &**store,
+    };
+    let opening = reader.opening()?;
+    Ok(opening.is_some_and(|(_, before)| before.sequence >= checkpoint.head.sequence))
 }
 
 /// Months with at least their opening. One without is what a crash left between making it and opening it. If it has
@@ -115,8 +183,9 @@ pub(crate) fn recover(
 fn written_months(stores: &dyn Stores) -> Result<Vec<Written>, ReadError> {
     let mut written = Vec::new();
     for month in stores.months()? {
-        let store = stores.month(month)?;
-        if store.last()?.is_some() {
+        if let Some(store) = stores.month(month)?
+            && store.last()?.is_some()
+        {
             written.push((month, store));
         }
     }
@@ -131,7 +200,7 @@ fn require(store: Option<&dyn Store>, checkpoint: &Checkpoint) -> Result<(), Rea
             found,
         };
         ReadError::Damaged(Damaged {
-            month: checkpoint.month,
+            month: checkpoint.at.month,
             after_sequence: 0,
             damage,
         })
@@ -139,7 +208,7 @@ fn require(store: Option<&dyn Store>, checkpoint: &Checkpoint) -> Result<(), Rea
     let Some(store) = store else {
         return Err(damaged(Head::default()));
     };
-    let pair = store.at_or_before(&key(checkpoint.at_ms, checkpoint.head.sequence))?;
+    let pair = store.at_or_before(&key(checkpoint.at.journal_ms, checkpoint.head.sequence))?;
     let found = pair.as_ref().and_then(|(key, value)| Chunk::parse(key, value).ok());
     let found = found.map_or(Head::default(), |chunk| Head {
         sequence: chunk.last_sequence(),
@@ -171,9 +240,7 @@ fn replay(
             noted.begin_after(before.sequence);
             let books = Books::restore(&opening.books);
             let open = books.map(|books| books.open_holds()).unwrap_or_default();
-            recovered
-                .derived
-                .set_open(open.into_iter().map(|open| (open.id, Arc::clone(&open.held.facts))));
+            recovered.derived.set_open(open);
         } else if before != recovered.head {
             let damage = Damage::Opening {
                 named: before,
@@ -192,9 +259,15 @@ fn replay(
         derived,
         billed,
         head,
+        journal_ms,
+        secret_check,
         ..
     } = recovered;
     *head = reader.follow(*head, from_ms.unwrap_or(0), |placed| {
+        let held_ms = match &placed.event {
+            Event::Settled(settled) => books.held_of(settled.hold).map(|held| held.at_ms),
+            _ => None,
+        };
         books
             .apply(placed.sequence, &placed.event)
             .map_err(|error| Damage::Books(error.to_string()))?;
@@ -202,7 +275,13 @@ fn replay(
             noted.pass(head)?;
         }
         derived.apply(placed.sequence, &placed.event, stores);
-        billed.add(placed.event.at_ms(), &billed::known_by(&placed.event));
+        match &placed.event {
+            Event::Settled(settled) => billed.settled(placed.sequence, settled, held_ms.unwrap_or(settled.at_ms)),
+            Event::SecretChecked(checked) => *secret_check = Some(checked.check),
+            Event::Opening(opening) => *secret_check = secret_check::of(&opening.digests).or(*secret_check),
+            event => billed.add(event.at_ms(), &billed::known_by(event)),
+        }
+        *journal_ms = (*journal_ms).max(placed.at_ms).max(placed.event.at_ms());
         if placed.sequence % MERGE_EVENTS == 0 {
             derived.rollups.merge(placed.at_ms);
         }

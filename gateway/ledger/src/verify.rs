@@ -9,9 +9,10 @@ use thiserror::Error;
 use crate::amounts::Amounts;
 use crate::books::Books;
 use crate::bound::Window;
-use crate::derived;
+use crate::checkpoint;
 use crate::event::{Event, HoldId, Opening};
-use crate::journal::frame::{Damage, Hash, Head};
+use crate::head::{Hash, Head};
+use crate::journal::frame::Damage;
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
 use crate::store::{DiskStores, Month, StoreError, Stores};
@@ -103,7 +104,7 @@ pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Rep
 
 /// The state can be made anew from the journal, so it is no reason to fail; `heads` knows as much.
 fn checkpoint_head(stores: &dyn Stores) -> Option<Head> {
-    let head = stores.state().and_then(|state| derived::checkpoint_head(&*state));
+    let head = stores.state().and_then(|state| checkpoint::head_of(&*state));
     head.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot compare the journal with the last checkpoint");
         None
@@ -143,7 +144,9 @@ impl Walk {
     }
 
     fn month(&mut self, stores: &dyn Stores, month: Month, expect: Option<Hash>) -> Result<(), ReadError> {
-        let store = stores.month(month)?;
+        let Some(store) = stores.month(month)? else {
+            return Ok(());
+        };
         let reader = MonthReader { month, store: &*store };
         // What a crash left between making the month and opening it. If events are gone, the chain of the next breaks.
         let Some((opening, before)) = reader.opening()? else {

@@ -1,65 +1,38 @@
-//! The one thread that writes the journal: it takes what waits, makes one batch of it, syncs once, then tells the waiters.
+//! The one thread that writes the journal: it takes what waits, makes one group of it, syncs once, then notifies the waiters
+//! and hands the events to the applier. Nobody who waits for the disk ever waits for a reader of derived state.
 //!
-//! A place in the queue is a permit of a semaphore, so a full queue slows admission and nothing else: who holds a place
-//! may always put its event down, without waiting. After a failed write or sync the writer stops for good.
+//! A write that the disk has no room for suspends the writer: what was to be written stays here, admission is refused, and
+//! it is tried again until there is room. After any other failed write, or a failed sync, it stops for good: what the disk
+//! has then is known to the next start alone.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::journal::frame::{ChunkBuilder, Head};
+use crate::applier::Applier;
+use crate::codec;
+use crate::event::Event;
+use crate::head::Head;
+use crate::journal::frame::{Chunk, ChunkBuilder};
+use crate::names::Names;
+use crate::queue::{Item, Queue};
 use crate::store::{Change, Month, Store, StoreError, Stores};
 
 /// A chunk is sealed when it has grown to this; sled copes best with values well below its pages.
 const CHUNK_BYTES_MAX: usize = 8 << 10;
 
-/// Events of one batch at most; more wait for the next.
-const BATCH_EVENTS_MAX: usize = 1_024;
+/// After so many events one is written that needs none before it, so that one who reads an event, or some hour, need read
+/// few before it.
+const SELF_CONTAINED_EVERY: u32 = 1_024;
 
-/// After so many events one is written that needs none before it, so that a reader of some hour need not begin with the
-/// month.
-const ANEW_EVENTS: u32 = 16_384;
+/// How often time alone brings work: heads to note, denials to count, checkpoints, another try at a full disk.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
-/// So many waiters told by one commit are a crowd: more are about to come, and one sync can serve them all.
-const CROWD: usize = 8;
-/// How long a crowd gathers before it is written. One who waits alone is never kept.
-const CROWD_GATHERS: Duration = Duration::from_millis(2);
-
-/// How often the scribe is asked whether there is anything to do by time.
-const TICK: Duration = Duration::from_secs(1);
-
-/// Why nothing is written any more.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the ledger has stopped writing: {0}")]
-pub struct Stopped(pub Arc<str>);
-
-/// What the writer does not know: how events look and what follows from them.
-pub trait Scribe: Send + 'static {
-    type Event: Send + 'static;
-    /// Derived state at one place of the sequence, to be written down beside the journal.
-    type Snapshot: Send + 'static;
-
-    fn encode(&mut self, event: &Self::Event, out: &mut Vec<u8>);
-    /// The next event must be encoded so that it can be read without any before it.
-    fn begin_anew(&mut self);
-    /// The event is on disk.
-    fn committed(&mut self, sequence: u64, event: Self::Event);
-    /// Tells an opening what it carries on from, which was not known when it was decided.
-    fn opens_after(&mut self, opening: &mut Self::Event, previous: Head);
-    /// Everything up to `head` is on disk and was told to `committed`.
-    fn checkpoint(&mut self, snapshot: Self::Snapshot, head: Head);
-    /// Called about once a second; may put down events.
-    fn tick(&mut self);
-    /// A month has begun: its opening is on disk.
-    fn opened(&mut self, month: Month);
-}
-
-/// Told of each group commit, on the writer's thread: it must be quick and must not panic.
+/// Notified of each group commit, on the writer's thread: it must be quick and must not panic.
 pub trait CommitObserver: Send + Sync {
     /// So many events came on disk together; writing and syncing them took so long.
     fn committed(&self, events: usize, took: Duration);
@@ -71,281 +44,96 @@ impl fmt::Debug for dyn CommitObserver {
     }
 }
 
-/// What waits for the writer.
-enum Item<S: Scribe> {
-    Event {
-        at_ms: i64,
-        event: S::Event,
-        place: Option<OwnedSemaphorePermit>,
-    },
-    Opening {
-        at_ms: i64,
-        month: Month,
-        event: S::Event,
-    },
-    Checkpoint {
-        snapshot: S::Snapshot,
-    },
-}
-
-struct Inner<S: Scribe> {
-    items: Vec<Item<S>>,
-    /// Somebody waits: no lingering.
-    urgent: bool,
-    /// How many waiters the last commit told.
-    told: usize,
-    closing: bool,
-    stopped: Option<Stopped>,
-    /// Sequence of the last event that was put down.
-    queued_sequence: u64,
-    head: Head,
-    waiters: Vec<(u64, oneshot::Sender<Result<(), Stopped>>)>,
-}
-
-/// The queue between those who decide and the one who writes.
-pub struct Queue<S: Scribe> {
-    inner: Mutex<Inner<S>>,
-    wake: Condvar,
-    places: Arc<Semaphore>,
-    /// How long events without a waiter may gather.
-    linger: Duration,
-}
-
-impl<S: Scribe> Queue<S> {
-    pub fn new(head: Head, places_max: usize, linger: Duration) -> Queue<S> {
-        let inner = Inner {
-            items: Vec::new(),
-            urgent: false,
-            told: 0,
-            closing: false,
-            stopped: None,
-            queued_sequence: head.sequence,
-            head,
-            waiters: Vec::new(),
-        };
-        let places = Arc::new(Semaphore::new(places_max.min(Semaphore::MAX_PERMITS)));
-        Queue {
-            inner: Mutex::new(inner),
-            wake: Condvar::new(),
-            places,
-            linger,
-        }
-    }
-
-    /// `count` places for events, all or none; waits while the queue is full.
-    pub async fn places(&self, count: u32) -> Result<OwnedSemaphorePermit, Stopped> {
-        let places = Arc::clone(&self.places).acquire_many_owned(count).await;
-        places.map_err(|_| self.stopped().unwrap_or_else(|| Stopped("it was closed".into())))
-    }
-
-    /// A place, if there is one at this moment.
-    pub fn place_now(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
-    }
-
-    pub fn places_left(&self) -> usize {
-        self.places.available_permits()
-    }
-
-    /// Puts down an event and gives its sequence. The caller's lock makes the order of calls the order of decisions.
-    pub fn put(&self, at_ms: i64, event: S::Event, place: Option<OwnedSemaphorePermit>, urgent: bool) -> u64 {
-        let mut inner = self.inner.lock();
-        inner.queued_sequence += 1;
-        let sequence = inner.queued_sequence;
-        self.push(&mut inner, Item::Event { at_ms, event, place }, urgent);
-        sequence
-    }
-
-    /// Begins a month with its opening.
-    pub fn open_month(&self, at_ms: i64, month: Month, event: S::Event) -> u64 {
-        let mut inner = self.inner.lock();
-        inner.queued_sequence += 1;
-        let sequence = inner.queued_sequence;
-        self.push(&mut inner, Item::Opening { at_ms, month, event }, true);
-        sequence
-    }
-
-    /// Has the state at this place of the sequence written down.
-    pub fn checkpoint(&self, snapshot: S::Snapshot) {
-        self.push(&mut self.inner.lock(), Item::Checkpoint { snapshot }, false);
-    }
-
-    fn push(&self, inner: &mut Inner<S>, item: Item<S>, urgent: bool) {
-        if inner.stopped.is_some() {
-            return;
-        }
-        let wakes = inner.items.is_empty() || (urgent && !inner.urgent);
-        inner.urgent |= urgent;
-        inner.items.push(item);
-        if wakes {
-            self.wake.notify_one();
-        }
-    }
-
-    /// Waits until the event with this sequence, and all before it, are on disk.
-    pub async fn durable(&self, sequence: u64) -> Result<(), Stopped> {
-        let told = {
-            let mut inner = self.inner.lock();
-            if inner.head.sequence >= sequence {
-                return Ok(());
-            }
-            if let Some(stopped) = &inner.stopped {
-                return Err(stopped.clone());
-            }
-            let (tell, told) = oneshot::channel();
-            inner.waiters.push((sequence, tell));
-            if !std::mem::replace(&mut inner.urgent, true) {
-                self.wake.notify_one();
-            }
-            told
-        };
-        told.await
-            .unwrap_or_else(|_| Err(self.stopped().unwrap_or_else(|| Stopped("it was closed".into()))))
-    }
-
-    /// How far the disk reaches.
-    pub fn head(&self) -> Head {
-        self.inner.lock().head
-    }
-
-    pub fn queued_sequence(&self) -> u64 {
-        self.inner.lock().queued_sequence
-    }
-
-    pub fn stopped(&self) -> Option<Stopped> {
-        self.inner.lock().stopped.clone()
-    }
-
-    /// Lets the writer finish what waits and end.
-    pub fn close(&self) {
-        self.places.close();
-        self.inner.lock().closing = true;
-        self.wake.notify_one();
-    }
-
-    fn stop(&self, reason: &str) {
-        self.places.close();
-        let stopped = Stopped(reason.into());
-        let (items, waiters) = {
-            let mut inner = self.inner.lock();
-            inner.stopped.get_or_insert_with(|| stopped.clone());
-            (std::mem::take(&mut inner.items), std::mem::take(&mut inner.waiters))
-        };
-        drop(items);
-        for (_, tell) in waiters {
-            // Nobody may be waiting any more.
-            let _ = tell.send(Err(stopped.clone()));
-        }
-    }
-
-    /// Moves what waits into `batch`: after the first item, gathers until somebody waits for it or the time is up.
-    /// Tells whether the queue is closed and empty.
-    fn take(&self, batch: &mut Vec<Item<S>>) -> bool {
-        let idle_until = Instant::now() + TICK;
-        let mut inner = self.inner.lock();
-        while inner.items.is_empty() && !inner.closing {
-            if self.wake.wait_until(&mut inner, idle_until).timed_out() {
-                return false;
-            }
-        }
-        let gather_until = Instant::now() + self.linger;
-        while !inner.urgent && !inner.closing && inner.items.len() < BATCH_EVENTS_MAX {
-            if self.wake.wait_until(&mut inner, gather_until).timed_out() {
-                break;
-            }
-        }
-        if inner.told >= CROWD {
-            let crowd_until = Instant::now() + CROWD_GATHERS;
-            while !inner.closing && inner.items.len() < BATCH_EVENTS_MAX {
-                if self.wake.wait_until(&mut inner, crowd_until).timed_out() {
-                    break;
-                }
-            }
-        }
-        if inner.items.len() <= BATCH_EVENTS_MAX {
-            std::mem::swap(&mut inner.items, batch);
-            inner.urgent = false;
-        } else {
-            batch.extend(inner.items.drain(..BATCH_EVENTS_MAX));
-        }
-        inner.closing && batch.is_empty()
-    }
-
-    fn advance(&self, head: Head) {
-        let due = {
-            let mut inner = self.inner.lock();
-            inner.head = head;
-            let waiters = std::mem::take(&mut inner.waiters);
-            let (due, early): (Vec<_>, Vec<_>) = waiters
-                .into_iter()
-                .partition(|(sequence, _)| *sequence <= head.sequence);
-            inner.urgent |= !early.is_empty();
-            inner.told = due.len();
-            inner.waiters = early;
-            due
-        };
-        for (_, tell) in due {
-            let _ = tell.send(Ok(()));
-        }
-    }
-}
+/// What is to be done once a second; may put down events.
+pub(crate) type Ticker = Box<dyn FnMut() + Send>;
 
 /// The writing side, owned by its thread.
-pub struct Writer<S: Scribe> {
-    queue: Arc<Queue<S>>,
+pub(crate) struct Writer {
+    queue: Arc<Queue>,
     stores: Arc<dyn Stores>,
+    applier: Arc<Applier>,
+    ticker: Ticker,
+    /// The newest month, and its database.
+    month: Month,
     store: Arc<dyn Store>,
+    /// The head that the database is known to have; `None` while nothing was written to it.
+    committed: Option<Head>,
     chunk: ChunkBuilder,
-    scribe: S,
-    /// Reused for each event's bytes.
-    event_bytes: Vec<u8>,
+    names: Names,
+    /// Taken from the queue, in order; what a suspended writer has not come to stays.
+    group: VecDeque<Item>,
+    /// Sealed and not yet known to be on disk.
     changes: Vec<Change>,
-    since_anew: u32,
-    /// Events that are encoded but not yet on disk.
-    pending: Vec<(u64, S::Event)>,
-    notes: Notes,
+    /// The events of `changes` and of the chunk that is being filled.
+    pending: Vec<(u64, Event)>,
+    /// Free again only once what they were for is on disk: what waits for the disk is bounded, too.
+    permits: Vec<OwnedSemaphorePermit>,
+    since_self_contained: u32,
+    is_suspended: bool,
+    noted: Head,
     observer: Option<Arc<dyn CommitObserver>>,
 }
 
-/// The heads noted beside the journal.
-#[derive(Default)]
-struct Notes {
-    head: Head,
-    at: Option<Instant>,
-    /// A note failed: no more are tried, and what is there stays true.
-    broken: bool,
-}
-
-impl<S: Scribe> Writer<S> {
-    /// A writer that carries on in `store`, the newest month's.
-    pub fn new(queue: Arc<Queue<S>>, stores: Arc<dyn Stores>, store: Arc<dyn Store>, scribe: S) -> Writer<S> {
-        let chunk = ChunkBuilder::new(queue.head());
-        let (event_bytes, changes, pending) = (Vec::new(), Vec::new(), Vec::new());
+impl Writer {
+    /// A writer that carries on in `store`, the database of `month`, which is the newest. `is_new`: nothing is in it.
+    pub fn new(
+        queue: Arc<Queue>,
+        stores: Arc<dyn Stores>,
+        applier: Arc<Applier>,
+        (month, store, is_new): (Month, Arc<dyn Store>, bool),
+        observer: Option<Arc<dyn CommitObserver>>,
+        ticker: Ticker,
+    ) -> Writer {
+        let head = queue.head();
         Writer {
             queue,
             stores,
+            applier,
+            ticker,
+            month,
             store,
-            chunk,
-            scribe,
-            event_bytes,
-            changes,
-            since_anew: 0,
-            pending,
-            notes: Notes::default(),
-            observer: None,
+            committed: (!is_new).then_some(head),
+            chunk: ChunkBuilder::new(head),
+            names: Names::new(),
+            group: VecDeque::new(),
+            changes: Vec::new(),
+            pending: Vec::new(),
+            permits: Vec::new(),
+            since_self_contained: 0,
+            is_suspended: false,
+            noted: Head::default(),
+            observer,
         }
-    }
-
-    /// Has `observer` told of each commit.
-    #[must_use]
-    pub fn observed_by(self, observer: Option<Arc<dyn CommitObserver>>) -> Writer<S> {
-        Writer { observer, ..self }
     }
 
     /// Runs until the queue is closed or a write fails. A panic below is a failure like any other.
     pub fn run(mut self) {
         let queue = Arc::clone(&self.queue);
-        let ended = catch_unwind(AssertUnwindSafe(|| self.write_all()));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let mut ticked = Instant::now();
+            loop {
+                let ended = self.queue.take(&mut self.group, TICK);
+                let is_tick = ticked.elapsed() >= TICK || (self.is_suspended && self.queue.is_closing());
+                if self.is_suspended && !is_tick {
+                    // What gathers meanwhile is bounded by the permits of those who have one.
+                    std::thread::sleep(TICK / 20);
+                    continue;
+                }
+                self.turn()?;
+                if is_tick {
+                    ticked = Instant::now();
+                    self.tick()?;
+                }
+                if self.queue.is_closing() {
+                    if let Some(why) = self.queue.suspended() {
+                        return Err(StoreError::Io(why.0.to_string()));
+                    }
+                    if ended {
+                        return self.end();
+                    }
+                }
+            }
+        }));
         match ended {
             Ok(Ok(())) => queue.stop("it was closed"),
             Ok(Err(error)) => {
@@ -359,53 +147,116 @@ impl<S: Scribe> Writer<S> {
         }
     }
 
-    fn write_all(&mut self) -> Result<(), StoreError> {
-        let mut batch = Vec::new();
-        let mut ticked = Instant::now();
-        let mut places = Vec::new();
-        loop {
-            let ended = self.queue.take(&mut batch);
-            for item in batch.drain(..) {
-                match item {
-                    Item::Event { at_ms, event, place } => {
-                        self.encode(at_ms, event);
-                        places.extend(place);
-                    }
-                    Item::Opening { at_ms, month, event } => self.open_month(at_ms, month, event)?,
-                    Item::Checkpoint { snapshot } => {
-                        self.commit()?;
-                        self.note_head(true);
-                        self.scribe.checkpoint(snapshot, self.chunk.head());
-                        self.begin_anew();
-                    }
+    /// What `run` does at a time, for a caller that has no threads: takes what waits and commits it as one group.
+    ///
+    /// # Errors
+    /// The writer stops for good.
+    pub fn step(&mut self) -> Result<(), StoreError> {
+        self.queue.take_now(&mut self.group);
+        if self.is_suspended {
+            return Ok(());
+        }
+        self.turn()
+    }
+
+    /// What is due by time. A suspended writer tries again.
+    pub fn tick(&mut self) -> Result<(), StoreError> {
+        if self.is_suspended {
+            self.turn()?;
+        }
+        self.stores.check()?;
+        self.note_head();
+        (self.ticker)();
+        Ok(())
+    }
+
+    /// The last of it: the queue is closed and empty.
+    pub fn end(&mut self) -> Result<(), StoreError> {
+        self.commit()?;
+        self.note_head();
+        Ok(())
+    }
+
+    /// Writes down what was taken, unless there is no room for it.
+    fn turn(&mut self) -> Result<(), StoreError> {
+        match self.write_group() {
+            Ok(()) => {
+                self.is_suspended = false;
+                if self.queue.resume() {
+                    tracing::warn!("the ledger writes again");
                 }
+                Ok(())
             }
-            self.commit()?;
-            // Places are free again only now: what waits for the disk is bounded, too.
-            places.clear();
-            self.note_head(ended);
-            if ended {
-                return Ok(());
+            Err(error) if error.may_pass() => {
+                if !std::mem::replace(&mut self.is_suspended, true) {
+                    tracing::error!(%error, "the ledger cannot write for now: nothing is admitted until it can");
+                }
+                self.queue.suspend(&error.to_string());
+                Ok(())
             }
-            if ticked.elapsed() >= TICK {
-                ticked = Instant::now();
-                self.scribe.tick();
-            }
+            Err(error) => Err(error),
         }
     }
 
-    fn encode(&mut self, at_ms: i64, event: S::Event) {
+    fn write_group(&mut self) -> Result<(), StoreError> {
+        if self.is_suspended {
+            self.find_place()?;
+        }
+        while let Some(item) = self.group.pop_front() {
+            match item {
+                Item::Event {
+                    journal_ms,
+                    event,
+                    permit,
+                } => {
+                    self.permits.extend(permit);
+                    self.encode(journal_ms, event);
+                }
+                Item::Opening {
+                    journal_ms,
+                    month,
+                    event,
+                } => {
+                    if let Err(error) = self.begin_month(month) {
+                        self.group.push_front(Item::Opening {
+                            journal_ms,
+                            month,
+                            event,
+                        });
+                        return Err(error);
+                    }
+                    let opening = self.filled(event);
+                    self.encode(journal_ms, opening);
+                    // Alone, and on disk before anything follows it.
+                    self.commit()?;
+                }
+                Item::Checkpoint(at) => {
+                    if let Err(error) = self.commit() {
+                        self.group.push_front(Item::Checkpoint(at));
+                        return Err(error);
+                    }
+                    self.note_head();
+                    self.applier.checkpoint(at, self.chunk.head());
+                    self.begin_self_contained();
+                }
+            }
+        }
+        self.commit()?;
+        self.permits.clear();
+        Ok(())
+    }
+
+    fn encode(&mut self, journal_ms: i64, event: Event) {
         if self.chunk.len_bytes() >= CHUNK_BYTES_MAX {
             self.seal();
         }
-        if self.chunk.is_empty() && self.since_anew >= ANEW_EVENTS {
-            self.begin_anew();
+        if self.chunk.is_empty() && self.since_self_contained >= SELF_CONTAINED_EVERY {
+            self.begin_self_contained();
         }
-        self.since_anew += 1;
-        self.event_bytes.clear();
-        self.scribe.encode(&event, &mut self.event_bytes);
+        self.since_self_contained += 1;
+        let bytes = codec::encode(&event, &mut self.names);
         let sequence = self.chunk.next_sequence();
-        self.chunk.push(at_ms, &self.event_bytes);
+        self.chunk.push(journal_ms, &bytes);
         self.pending.push((sequence, event));
     }
 
@@ -415,58 +266,100 @@ impl<S: Scribe> Writer<S> {
         }
     }
 
+    /// What was encoded is on disk when this returns. Called again after an error it goes on with the same.
     fn commit(&mut self) -> Result<(), StoreError> {
         self.seal();
-        if self.changes.is_empty() {
+        if self.pending.is_empty() {
             return Ok(());
         }
         let began = Instant::now();
-        self.store.apply(std::mem::take(&mut self.changes))?;
+        if !self.changes.is_empty() {
+            self.store.apply(self.changes.clone())?;
+        }
         self.store.flush()?;
         let (events, took) = (self.pending.len(), began.elapsed());
-        for (sequence, event) in self.pending.drain(..) {
-            self.scribe.committed(sequence, event);
-        }
+        self.changes.clear();
+        self.committed = Some(self.chunk.head());
         self.queue.advance(self.chunk.head());
+        self.applier.committed(std::mem::take(&mut self.pending));
         if let Some(observer) = &self.observer {
             observer.committed(events, took);
         }
         Ok(())
     }
 
-    /// Notes beside the journal how far it is on disk, about once a second while it grows: an engine that takes damage
-    /// for a torn tail drops what comes after it without a word. After the waiters were told, so nobody waits for it.
-    fn note_head(&mut self, at_once: bool) {
-        let head = self.chunk.head();
-        let is_due = at_once || self.notes.at.is_none_or(|at| at.elapsed() >= TICK);
-        if head == self.notes.head || !is_due || self.notes.broken {
-            return;
+    /// After a write that failed, the database is opened anew and asked how far it is: nothing of the failed group is there,
+    /// or all of it.
+    fn find_place(&mut self) -> Result<(), StoreError> {
+        // An engine that has no room may not even open, and says all sorts of things then: nothing is lost by another try.
+        let reopened = self.store.reopen();
+        reopened.map_err(|error| StoreError::Full(error.to_string()))?;
+        let found = match self.store.last()? {
+            None => None,
+            Some((key, value)) => {
+                let chunk = Chunk::parse(&key, &value).map_err(|damage| StoreError::Io(damage.to_string()))?;
+                Some(Head {
+                    sequence: chunk.last_sequence(),
+                    hash: chunk.hash,
+                })
+            }
+        };
+        if found == self.committed {
+            return Ok(());
         }
+        if found == Some(self.chunk.head()) && !self.changes.is_empty() {
+            self.changes.clear();
+            return Ok(());
+        }
+        let expected = self.committed.unwrap_or_default();
+        let found = found.unwrap_or_default();
+        Err(StoreError::Io(format!(
+            "the journal ends with {found}, not with {expected}, after a write that failed"
+        )))
+    }
+
+    /// Goes on in the new month's database.
+    fn begin_month(&mut self, month: Month) -> Result<(), StoreError> {
+        self.commit()?;
+        if self.month != month {
+            self.store = self.stores.create_month(month)?;
+            (self.month, self.committed) = (month, None);
+        }
+        self.begin_self_contained();
+        Ok(())
+    }
+
+    /// An opening with what was not known, or too large to be copied, when it was decided.
+    fn filled(&self, mut event: Event) -> Event {
+        if let Event::Opening(opening) = &mut event {
+            let head = self.chunk.head();
+            let opening = Arc::make_mut(opening);
+            opening.previous = (head.sequence > 0).then_some(head.hash.0);
+            if opening.books.is_empty() {
+                opening.books = self.applier.books_now();
+            }
+        }
+        event
+    }
+
+    /// Notes beside the journal how far it is on disk: an engine that takes damage for a torn tail drops what comes after it
+    /// without a word. After the waiters were notified, so nobody waits for it. One that failed is tried again.
+    fn note_head(&mut self) {
+        let Some(head) = self.committed.filter(|head| *head != self.noted) else {
+            return;
+        };
         match self.stores.note_head(head) {
-            Ok(()) => (self.notes.head, self.notes.at) = (head, Some(Instant::now())),
+            Ok(()) => self.noted = head,
             Err(error) => {
-                self.notes.broken = true;
-                tracing::warn!(%error, "cannot note how far the journal reaches: verify cannot see the loss of its end");
+                tracing::warn!(%error, "cannot note how far the journal reaches: verify may not see the loss of its end");
             }
         }
     }
 
-    /// The new month's first record is its opening, alone and on disk before anything follows it.
-    fn open_month(&mut self, at_ms: i64, month: Month, mut event: S::Event) -> Result<(), StoreError> {
-        self.commit()?;
-        self.store = self.stores.month(month)?;
-        self.scribe.opens_after(&mut event, self.chunk.head());
-        self.begin_anew();
-        self.encode(at_ms, event);
-        self.commit()?;
-        self.scribe.opened(month);
-        Ok(())
-    }
-
-    /// Between chunks only.
-    fn begin_anew(&mut self) {
+    /// The next event is encoded so that it can be read without any before it. Between chunks only.
+    fn begin_self_contained(&mut self) {
         self.chunk.begin_anew();
-        self.scribe.begin_anew();
-        self.since_anew = 0;
+        self.names = Names::new();
+        self.since_self_contained = 0;
     }
 }

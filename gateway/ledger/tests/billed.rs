@@ -64,13 +64,14 @@ async fn a_result_is_entered_once_and_counted_by_every_budget() {
 }
 
 #[tokio::test]
-async fn what_was_billed_is_known_after_restarts_and_forgotten_after_two_months() {
+async fn what_was_billed_is_known_after_restarts_and_forgotten_after_a_year() {
     let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
     let ledger = open(&stores, &clock);
     assert!(enter(&ledger, 1, 1, &["november"], &[]).await);
     let settled = hold(&ledger, 2, 10)
         .await
-        .settle_bills(settlement(START_MS, 5), None, vec![id("posted")]);
+        .settle_bills(settlement(START_MS, 5), None, vec![id("posted")])
+        .unwrap();
     settled.durable().await.unwrap();
     ledger.close();
     clock.advance_ms(20 * DAY_MS);
@@ -80,12 +81,15 @@ async fn what_was_billed_is_known_after_restarts_and_forgotten_after_two_months(
     ledger.close();
     let ledger = open(&stores, &clock);
     assert!(ledger.is_billed(&id("november")) && ledger.is_billed(&id("december")));
-    clock.advance_ms(31 * DAY_MS);
-    assert!(enter(&ledger, 4, 1, &["january"], &[]).await);
+    for month in 0..12 {
+        clock.advance_ms(31 * DAY_MS);
+        assert!(!enter(&ledger, 4, 1, &["december"], &[]).await, "month {month}");
+        assert!(enter(&ledger, 5 + month, 1, &[&format!("month {month}")], &[]).await);
+    }
     assert!(!ledger.is_billed(&id("november")) && ledger.is_billed(&id("december")));
     ledger.close();
     let ledger = open(&stores, &clock);
-    assert!(!ledger.is_billed(&id("november")) && ledger.is_billed(&id("january")));
+    assert!(!ledger.is_billed(&id("november")) && ledger.is_billed(&id("december")));
     assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
 
@@ -93,23 +97,22 @@ async fn what_was_billed_is_known_after_restarts_and_forgotten_after_two_months(
 async fn a_deferred_hold_is_recovered_under_its_id() {
     let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
     let ledger = open(&stores, &clock);
-    let places = ledger.health().places_left;
-    let mut waiting = hold(&ledger, 1, 900).await;
-    waiting.defer(id("resp"));
+    let places = ledger.health().permits_left;
+    let waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
     ledger.flushed().await;
     assert_eq!(
-        ledger.health().places_left,
+        ledger.health().permits_left,
         places,
         "one that waits long keeps nobody else out"
     );
     assert!(!ledger.is_billed(&id("resp")), "it is only waited for");
-    let mut done = hold(&ledger, 2, 900).await;
-    done.defer(id("done"));
+    let done = hold(&ledger, 2, 900).await.defer(id("done")).unwrap();
     done.settle_bills(settlement(START_MS, 3), None, vec![])
+        .unwrap()
         .durable()
         .await
         .unwrap();
-    assert!(ledger.is_billed(&id("done")), "its own id needs no telling");
+    assert!(ledger.is_billed(&id("done")), "its own id need not be named");
     ledger.close();
     let ledger = open(&stores, &clock);
     ledger.flushed().await;
@@ -127,8 +130,7 @@ async fn a_deferred_hold_is_recovered_under_its_id() {
 async fn a_result_that_comes_late_corrects_its_entry_once_also_after_restarts() {
     let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
     let ledger = open(&stores, &clock);
-    let mut waiting = hold(&ledger, 1, 900).await;
-    waiting.defer(id("resp"));
+    let waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
     ledger.flushed().await;
     ledger.close();
     let reason = Name::from("fetched_late");
@@ -177,4 +179,70 @@ async fn what_was_entered_exactly_is_never_corrected() {
     let late = ledger.correct(&id("a"), &Amounts::of_request(usd(1), 1), &Name::from("late"));
     assert_eq!(late.unwrap(), None);
     assert_eq!(ledger.spent("global", Window::Total).usd, usd(700));
+}
+
+/// One response that runs in the background: its result is entered by a fetch while the hold of its own stream is open.
+async fn fetched_while_its_stream_runs(end: impl AsyncFnOnce(&Arc<Ledger>, agentledger_ledger::Hold)) {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    let streaming = hold(&ledger, 1, 900).await;
+    assert!(enter(&ledger, 2, 700, &["resp"], &[]).await);
+    end(&ledger, streaming).await;
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(700), "billed once");
+    assert!(!enter(&ledger, 3, 700, &["resp"], &[]).await);
+    let late = ledger.correct(&id("resp"), &Amounts::of_request(usd(650), 1), &Name::from("late"));
+    assert_eq!(late.unwrap(), None, "it was never a guess");
+    ledger.close();
+    drop(ledger);
+    let ledger = open(&stores, &clock);
+    ledger.flushed().await;
+    assert_eq!(
+        ledger.spent("global", Window::Total).usd,
+        usd(700),
+        "after a restart, too"
+    );
+    assert_eq!(sum(&all_entries(&ledger, 10)), 700);
+    assert!(ledger.open_holds().is_empty() && verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_response_fetched_while_its_stream_runs_is_billed_once_where_the_stream_ends() {
+    fetched_while_its_stream_runs(async |_, hold| {
+        let settled = hold.settle_bills(settlement(START_MS, 700), None, vec![id("resp")]);
+        assert!(settled.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_response_fetched_while_its_stream_runs_is_billed_once_where_the_client_leaves() {
+    fetched_while_its_stream_runs(async |_, hold| assert!(hold.defer(id("resp")).is_none())).await;
+}
+
+#[tokio::test]
+async fn a_response_fetched_between_its_deferral_and_giving_up_is_billed_once() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    let waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
+    assert!(enter(&ledger, 2, 700, &["resp"], &[]).await);
+    assert!(waiting.settle_bills(settlement(START_MS, 900), None, vec![]).is_none());
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(700));
+}
+
+#[tokio::test]
+async fn a_response_fetched_while_its_hold_waits_is_billed_once_through_a_crash() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let ledger = open(&stores, &clock);
+    let waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
+    assert!(enter(&ledger, 2, 700, &["resp"], &[]).await);
+    ledger.flushed().await;
+    let left = stores.crashed(0);
+    drop((waiting, ledger));
+    let ledger = open(&left, &clock);
+    ledger.flushed().await;
+    assert_eq!(
+        ledger.spent("global", Window::Total).usd,
+        usd(700),
+        "the open hold is void, not recovered"
+    );
 }

@@ -62,7 +62,7 @@ async fn a_lost_end_is_seen_by_the_checkpoint_and_by_the_noted_heads_alone() {
 }
 
 fn last_record(stores: &MemoryStores) -> Option<(Vec<u8>, Vec<u8>)> {
-    stores.month(MONTH).unwrap().last().unwrap()
+    stores.month(MONTH).unwrap().unwrap().last().unwrap()
 }
 
 #[tokio::test]
@@ -75,7 +75,13 @@ async fn another_journal_in_place_of_the_noted_one_is_seen() {
         }
         ledger.close();
     }
-    let records: Vec<_> = other.month(MONTH).unwrap().scan(&[]).map(Result::unwrap).collect();
+    let records: Vec<_> = other
+        .month(MONTH)
+        .unwrap()
+        .unwrap()
+        .scan(&[])
+        .map(Result::unwrap)
+        .collect();
     one.edit(MONTH, |pairs| *pairs = records.into_iter().collect());
     one.drop_state();
     assert!(!verify::walk(&one, None, u64::MAX).unwrap().is_sound());

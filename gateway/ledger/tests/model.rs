@@ -107,20 +107,25 @@ struct Model {
     exchanges: Vec<Exchange>,
     /// The first hold since which an account counts in a window other than the standing ones.
     since: HashMap<(Name, Window, Name), HoldId>,
+    /// The last hold before an account was forgotten.
+    forgotten: HashMap<Name, HoldId>,
 }
 
 impl Model {
     /// (posted, held, overage) of all exchanges within the stretch.
     fn counts(&self, account: &str, window: Window, zone: &Zone, stretch: Stretch, unit: Unit) -> (i64, i64, i64) {
-        let stands = window == Window::Total || zone.is_utc() && matches!(window, Window::Day | Window::Month);
+        let is_standing = account != "team:own" && zone.is_utc() && matches!(window, Window::Day | Window::Month);
+        let stands = window == Window::Total || is_standing;
         let since = match stands {
             true => Some(HoldId(0)),
             false => self.since.get(&(account.into(), window, zone.name().clone())).copied(),
         };
         let Some(since) = since else { return (0, 0, 0) };
+        let forgotten = self.forgotten.get(account).copied().unwrap_or(HoldId(0));
         let mut sums = (0, 0, 0);
         for exchange in &self.exchanges {
             let is_counted = exchange.hold >= since
+                && exchange.hold > forgotten
                 && exchange.accounts.iter().any(|name| **name == *account)
                 && stretch.contains(exchange.record.at_ms.div_euclid(1_000));
             if is_counted {
@@ -130,6 +135,36 @@ impl Model {
             }
         }
         sums
+    }
+
+    /// An account that the books know no more has nothing open, and cost nothing this month where it is a key. Its exchanges
+    /// and the windows it counted in are over.
+    fn forget(&mut self, account: &str, now_ms: i64) {
+        let of_account = |exchange: &&Exchange| exchange.accounts.iter().any(|name| **name == *account);
+        let month = Window::Month.stretch(&Zone::utc(), now_ms);
+        let forgotten = self.forgotten.get(account).copied().unwrap_or(HoldId(0));
+        for exchange in self
+            .exchanges
+            .iter()
+            .filter(of_account)
+            .filter(|exchange| exchange.hold > forgotten)
+        {
+            assert!(!exchange.open, "{account} is forgotten with an open hold");
+            let in_month = month.contains(exchange.record.at_ms.div_euclid(1_000));
+            let is_free = exchange.posted.usd.is_zero() && exchange.posted.tokens == 0;
+            assert!(
+                account == "team:own" || is_free || !in_month,
+                "{account} is forgotten before its month is over"
+            );
+        }
+        let last = self
+            .exchanges
+            .iter()
+            .filter(of_account)
+            .map(|exchange| exchange.hold)
+            .max();
+        self.forgotten.extend(last.map(|last| (account.into(), last)));
+        self.since.retain(|(name, ..), _| **name != *account);
     }
 
     fn open(&mut self, pick: usize) -> Option<&mut Exchange> {
@@ -192,6 +227,9 @@ struct Pair {
 
 impl Pair {
     fn run(&mut self, operation: Operation) {
+        if let Operation::Pass { ms } = operation {
+            self.pass(ms);
+        }
         match operation {
             Operation::Reserve { key, bounds, amounts } => self.reserve(key, &bounds, amounts),
             Operation::Extend { pick, step } => self.extend(pick, step),
@@ -224,8 +262,18 @@ impl Pair {
                     .push(self.books.void(clock_ms, exchange.hold, &"x".into()).unwrap());
             }
             Operation::Adjust { pick, usd } => self.adjust(pick, usd),
-            Operation::Pass { ms } => self.clock_ms += ms,
+            Operation::Pass { .. } => {}
             Operation::Reload => self.books = Books::restore(&self.books.snapshot()).unwrap(),
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.clock_ms += ms;
+        self.books.flush_denials(self.clock_ms);
+        for account in ACCOUNTS {
+            if !self.books.balances().any(|balance| **balance.account == *account) {
+                self.model.forget(account, self.books.now_ms());
+            }
         }
     }
 
@@ -335,6 +383,7 @@ impl Pair {
             requests: 0,
         };
         let adjustment = Adjustment {
+            model: "gpt-x-1".into(),
             hold: exchange.hold,
             held: &exchange.record,
             amounts,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::accounts::{Account, other_of};
 use super::snapshot::{self, SnapshotError};
-use super::state::{Balance, Open, State};
+use super::state::{Balance, Open, Share, State};
 use crate::amounts::Amounts;
 use crate::event::{Adjusted, Deferred, Event, Extended, Held, HoldId, Opening, Settled};
+use crate::slab::Place;
 
 /// Why an event does not follow from those before it: the journal is damaged, or not all there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,11 +50,16 @@ impl State {
             Event::Voided(voided) => self.end(voided.hold, Amounts::ZERO),
             Event::Adjusted(adjusted) => self.apply_adjusted(adjusted),
             Event::Deferred(deferred) => self.apply_deferred(deferred),
+            Event::ClockSet(set) => {
+                self.set_clock(set.to_ms);
+                Ok(())
+            }
             // A later month's opening says what the events before it have made already.
-            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) => Ok(()),
+            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) | Event::SecretChecked(_) => Ok(()),
         };
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;
+        self.sweep_on();
         Ok(())
     }
 
@@ -62,7 +69,9 @@ impl State {
 
     /// The first event that fresh books see brings what was before it.
     fn apply_first(&mut self, seq: u64, opening: &Opening) -> Result<(), ApplyError> {
+        let names_max = self.names_max;
         *self = snapshot::read(&opening.books).map_err(|error| ApplyError::Opening { seq, error })?;
+        self.names_max = names_max;
         if self.head + 1 != seq {
             return Err(ApplyError::Sequence {
                 head: self.head,
@@ -79,20 +88,20 @@ impl State {
         self.accounts_named(&held.facts, &mut accounts);
         let mut bounds = Vec::with_capacity(held.bounds.len());
         for bound in &held.bounds {
-            let account = self.make_account(bound.account.clone());
-            if !accounts.contains(&account) {
-                accounts.push(account);
-            }
+            let account = self.account_bound(bound, &mut accounts);
             bounds.extend(self.bind(account, bound));
         }
-        let mut balances = Vec::with_capacity(accounts.len() * 4);
+        let mut balances = Vec::with_capacity(accounts.len() * 3);
         for account in accounts {
             self.running_of(account, &mut balances);
         }
         for place in &balances {
             if let Some(balance) = self.balances.get_mut(*place) {
-                balance.held = balance.held.plus(&held.amounts);
-                balance.holds += 1;
+                let share = *balance.held.get_or_insert_with(|| self.shares.insert(Share::default()));
+                if let Some(share) = self.shares.get_mut(share) {
+                    share.amounts = share.amounts.plus(&held.amounts);
+                    share.holds += 1;
+                }
             }
         }
         self.held = self.held.plus(&held.amounts);
@@ -114,8 +123,9 @@ impl State {
         open.amounts = open.amounts.plus(&extended.amounts);
         self.held = self.held.plus(&extended.amounts);
         for place in &open.balances {
-            if let Some(balance) = self.balances.get_mut(*place) {
-                balance.held = balance.held.plus(&extended.amounts);
+            let share = self.balances.get(*place).and_then(|balance| balance.held);
+            if let Some(share) = share.and_then(|place| self.shares.get_mut(place)) {
+                share.amounts = share.amounts.plus(&extended.amounts);
             }
         }
         Ok(())
@@ -136,43 +146,93 @@ impl State {
         let open = self.holds.remove(&hold).ok_or(hold)?;
         let overage = posted.beyond(&open.amounts);
         self.held = self.held.minus(&open.amounts);
+        let mut accounts = Vec::with_capacity(16);
         for place in open.balances {
-            let Some(balance) = self.balances.get_mut(place) else {
+            self.release(place, &open.amounts);
+            let Some(account) = self.post(place, &posted, &overage) else {
                 continue;
             };
-            balance.held = balance.held.minus(&open.amounts);
-            balance.posted = balance.posted.plus(&posted);
-            balance.overage = balance.overage.plus(&overage);
-            balance.holds -= 1;
-            if balance.holds == 0 {
-                assert!(balance.held.is_zero(), "held without a hold");
-                if !balance.running {
-                    self.balances.remove(place);
-                }
+            if accounts.last() != Some(&account) {
+                accounts.push(account);
+            }
+            let is_named = |account: &Account| account.balances().any(|named| named == place);
+            if !self.accounts.get(account).is_some_and(is_named) {
+                self.free_unless_held(place);
             }
         }
+        self.rest(&accounts);
         Ok(())
+    }
+
+    /// One hold less on a balance.
+    fn release(&mut self, place: Place, amounts: &Amounts) {
+        let Some(balance) = self.balances.get_mut(place) else {
+            return;
+        };
+        let Some(share) = balance.held.and_then(|place| self.shares.get_mut(place)) else {
+            return;
+        };
+        share.amounts = share.amounts.minus(amounts);
+        share.holds -= 1;
+        if share.holds == 0 {
+            assert!(share.amounts.is_zero(), "held without a hold");
+            if let Some(share) = balance.held.take() {
+                self.shares.remove(share);
+            }
+        }
+    }
+
+    /// Posts to a balance. Its account.
+    fn post(&mut self, place: Place, posted: &Amounts, overage: &Amounts) -> Option<Place> {
+        let balance = self.balances.get_mut(place)?;
+        balance.posted = balance.posted.plus(posted);
+        if !overage.is_zero() {
+            let place = *balance
+                .overage
+                .get_or_insert_with(|| self.overages.insert(Amounts::ZERO));
+            if let Some(sum) = self.overages.get_mut(place) {
+                *sum = sum.plus(overage);
+            }
+        }
+        let account = balance.account;
+        let balance = self.balances.get(place)?;
+        let (calendar, end_s) = (self.calendar_on(balance), self.stretch_of(balance).end_s);
+        self.post_counts(account, calendar, end_s, posted);
+        Some(account)
     }
 
     fn apply_adjusted(&mut self, adjusted: &Adjusted) -> Result<(), HoldId> {
         let held_at_s = adjusted.held_at_ms.div_euclid(1_000);
         let overage = adjusted.amounts.beyond(&Amounts::ZERO);
+        let mut corrected = Vec::new();
         for name in &adjusted.accounts {
-            let account = self.numbers.get(name).and_then(|number| self.accounts.get(*number));
-            for place in account
+            let place = self.account(name, self.now_s()).or_else(|| {
+                // What was counted on the name that stands for all further ones is corrected there.
+                other_of(name).and_then(|other| self.account(other, self.now_s()))
+            });
+            let Some(place) = place.filter(|place| !corrected.contains(place)) else {
+                continue;
+            };
+            let balances: Vec<Place> = self
+                .accounts
+                .get(place)
                 .into_iter()
-                .flat_map(|account| &account.slots)
-                .filter_map(|slot| slot.balance)
-            {
-                let counts_it =
-                    |balance: &&mut Balance| balance.stretch.contains(held_at_s) && balance.since <= adjusted.hold.0;
-                let balance = self.balances.get_mut(place).filter(counts_it);
-                if let Some(balance) = balance {
-                    balance.posted = balance.posted.plus(&adjusted.amounts);
-                    balance.overage = balance.overage.plus(&overage);
-                }
+                .flat_map(Account::balances)
+                .collect();
+            let counts_it =
+                |balance: &Balance| self.stretch_of(balance).contains(held_at_s) && balance.since <= adjusted.hold.0;
+            let counted: Vec<Place> = balances
+                .into_iter()
+                .filter(|place| self.balances.get(*place).is_some_and(counts_it))
+                .filter(|place| self.is_running_on(*place))
+                .collect();
+            self.unrest(place);
+            for balance in counted {
+                self.post(balance, &adjusted.amounts, &overage);
             }
+            corrected.push(place);
         }
+        self.rest(&corrected);
         Ok(())
     }
 }

@@ -5,9 +5,15 @@
 //! events in the same order always make the same books. The machine numbers its events itself, from 1 without a gap:
 //! who holds the lock around it hands them to the journal in that order.
 //!
-//! **What is counted.** Every exchange is counted on all accounts its facts name ([`accounts_of`]) for the day, the month
-//! (both UTC) and in total, in all three units, whether a bound asks for it or not; so a budget introduced later sees
-//! what was spent before it. A bound with another window or zone makes its account count in that, too, from then on.
+//! **What is counted.** Every exchange is counted on its tenant, key, model and provider and on `global`, for the day, the
+//! month (both UTC) and in total, in all three units, whether a bound asks for it or not; so a budget introduced later sees
+//! what was spent before it. All other accounts its facts name ([`accounts_of`]), and other windows and zones, count from
+//! their first bound on.
+//!
+//! **How many names there are.** Clients make names up. Keys and models that no bound names are forgotten when their day is
+//! over, or their month where they cost something; past [`NamesMax::per_kind`] of a kind, those nothing was posted to make
+//! way, and further ones are counted on `key:other` and `model:other`. An account that a bound names is never counted
+//! together with others, and is kept while something that the bound counts is posted or held.
 //!
 //! **Promises**, asserted where they are made:
 //! - no hold or extension is granted unless `posted + held + amount <= limit` on each hard bound it touches;
@@ -15,7 +21,10 @@
 //!   and the limit is not lowered;
 //! - a hold ends exactly once, and settles in the window instances it was placed in, however late.
 
+mod accounts;
 mod apply;
+mod earlier;
+mod living;
 mod snapshot;
 mod state;
 #[cfg(test)]
@@ -27,6 +36,8 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
+use self::accounts::other_of;
+pub use self::accounts::{FOLDED_KINDS, NamesMax};
 pub use self::apply::ApplyError;
 pub use self::snapshot::SnapshotError;
 pub use self::state::{BalanceView, accounts_of};
@@ -35,25 +46,25 @@ pub use self::types::{
     Adjustment, BooksError, Extension, Obstacle, OpenHold, Recorded, Refusal, Reserved, SettledHold, Standing,
 };
 use crate::amounts::Amounts;
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
 use crate::entry::{Facts, Name, Outcome, Settlement};
 use crate::event::{
-    Adjusted, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening, Settled, Voided,
+    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
+    SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
 use crate::window::Stretch;
 
-/// Accounts that facts name are counted up to this many; further ones are not, until old ones are forgotten.
-pub const ACCOUNTS_MAX: usize = 1_000_000;
-/// Accounts that bounds name are made up to this many; then a bound on a new one is refused.
-pub const BOUND_ACCOUNTS_MAX: usize = 2 * ACCOUNTS_MAX;
 /// Open holds.
 pub const HOLDS_MAX: usize = 1_000_000;
 /// Bounds of one hold.
 pub const BOUNDS_MAX: usize = 256;
 /// Pairs of account and reason whose refusals are counted apart within a minute.
 pub const DENIALS_MAX: usize = 10_000;
+
+/// What there are too many of where a hold needs one more account for a bound.
+pub const BOUND_ACCOUNTS: &str = "accounts named by bounds (limits.bound_accounts_max)";
 
 const BILLED_ABOVE_HOLD: &str = "billed_above_hold";
 
@@ -74,6 +85,18 @@ struct Denials {
 impl Books {
     pub fn new() -> Books {
         Books::default()
+    }
+
+    /// The same books, with other limits on how many names they keep.
+    #[must_use]
+    pub fn with_names_max(mut self, names_max: NamesMax) -> Books {
+        self.state.names_max = names_max;
+        self
+    }
+
+    /// How many names were counted on `kind:other` since these books were made or read back, by [`FOLDED_KINDS`].
+    pub fn folded(&self) -> [u64; FOLDED_KINDS.len()] {
+        self.state.folded
     }
 
     /// The sequence of the last event; 0 before the first.
@@ -110,7 +133,7 @@ impl Books {
         let mut refusal: Option<Refusal> = None;
         for (place, bound) in bounds.iter().enumerate() {
             if self.state.is_full_for(bound.account()) {
-                return Err(BooksError::Full("accounts"));
+                return Err(BooksError::Full(BOUND_ACCOUNTS));
             }
             let standing = self.state.standing(bound);
             let held = held_bound(bound, standing.stretch);
@@ -307,7 +330,13 @@ impl Books {
         recorded
     }
 
-    /// Tells what was counted in a minute that is over. Call it now and then, and with `i64::MAX` never: time would
+    /// Whether `flush_denials` would record anything.
+    pub fn has_due_denials(&self, now_ms: i64) -> bool {
+        now_ms.max(self.state.now_ms).div_euclid(60_000) != self.denials.minute
+            && self.denials.more.values().any(|count| *count > 0)
+    }
+
+    /// Records what was counted in a minute that is over. Call it now and then, and with `i64::MAX` never: time would
     /// stand still there.
     pub fn flush_denials(&mut self, now_ms: i64) -> Vec<Recorded> {
         self.state.turn(now_ms);
@@ -375,34 +404,53 @@ impl Books {
             amounts: adjustment.amounts,
             reason: adjustment.reason.clone(),
             bill: adjustment.bill,
+            of: Some(Adjustee {
+                facts: Arc::clone(&adjustment.held.facts),
+                model: adjustment.model.clone(),
+            }),
         }))))
     }
 
-    /// The first event of a month: bears the books as they are.
-    pub fn open_month(&mut self, now_ms: i64, previous: Option<[u8; 32]>, digests: Vec<(Name, [u8; 32])>) -> Recorded {
+    /// The first event of a month. `books` are these, as bytes; or none, where whoever writes the event fills them in: there
+    /// may be too many accounts to copy them here.
+    pub fn open_month(
+        &mut self,
+        now_ms: i64,
+        previous: Option<[u8; 32]>,
+        digests: Vec<(Name, [u8; 32])>,
+        books: Vec<u8>,
+    ) -> Recorded {
         self.state.turn(now_ms);
         let opening = Opening {
             at_ms: self.state.now_ms,
             previous,
-            books: self.snapshot(),
+            books,
             digests,
         };
         self.record(Event::Opening(Arc::new(opening)))
     }
 
-    /// After a replay: settles each open hold at what it held, as estimated and `recovered`. Only an adjustment can
-    /// know better.
-    pub fn recover(&mut self, now_ms: i64) -> Vec<SettledHold> {
+    /// After a replay: settles an open hold at what it held, as estimated and `recovered`. Only an adjustment can know
+    /// better.
+    pub fn recover(&mut self, now_ms: i64, hold: HoldId) -> Option<SettledHold> {
         self.state.turn(now_ms);
-        let mut open = self.open_holds();
-        open.sort_unstable_by_key(|open| open.id);
-        let reason = Name::from("recovered");
-        open.iter()
-            .filter_map(|open| {
-                self.settle(now_ms, open.id, recovered(open, self.now_ms(), &reason), None)
-                    .ok()
-            })
-            .collect()
+        let open = self.open_hold(hold)?;
+        let settlement = recovered(&open, self.now_ms(), &Name::from("recovered"));
+        self.settle(now_ms, hold, settlement, None).ok()
+    }
+
+    /// Notes the check value of the fingerprints' secret.
+    pub fn check_secret(&mut self, now_ms: i64, check: [u8; 16]) -> Recorded {
+        self.state.turn(now_ms);
+        let at_ms = self.state.now_ms;
+        self.record(Event::SecretChecked(SecretChecked { at_ms, check }))
+    }
+
+    /// Sets the time back to `to_ms`: the clock that it followed was wrong. Windows that run go on, with what was counted in
+    /// them, as those that hold `to_ms`: it was spent just now, whatever the date was said to be.
+    pub fn set_clock(&mut self, to_ms: i64) -> Recorded {
+        let at_ms = self.state.now_ms;
+        self.record(Event::ClockSet(ClockSet { at_ms, to_ms }))
     }
 
     /// Takes in an event of the journal. On fresh books the first may be any month's opening, or sequence 1.
@@ -427,25 +475,37 @@ impl Books {
         self.state.standing_at(now_ms, bound)
     }
 
-    /// What an account has posted in the running window, in UTC.
+    /// What an account has posted in the running window, in UTC. As `spent_in`.
     pub fn spent(&self, now_ms: i64, account: &str, window: Window) -> Amounts {
         self.spent_in(now_ms, account, window, &Zone::utc())
     }
 
-    /// What an account has posted in the running window of a zone. Windows other than day, month and total in UTC are
-    /// counted from the first bound on them.
+    /// What an account has posted in the running window of a zone. Tenants, keys, models, providers and `global` are counted
+    /// by day, month and in total in UTC; everything else from the first bound on it, and is zero before.
+    ///
+    /// A key or a model beyond [`NamesMax::per_kind`] has no account of its own: then this is what all such names have spent
+    /// together this day, or this month. So it never says less than was spent.
     pub fn spent_in(&self, now_ms: i64, account: &str, window: Window, zone: &Zone) -> Amounts {
-        self.state
-            .counts(now_ms, account, window, zone)
-            .map_or(Amounts::ZERO, |balance| balance.posted)
+        let balance = self.counted_or_other(now_ms, account, window, zone);
+        balance.map_or(Amounts::ZERO, |balance| balance.posted)
     }
 
-    /// What open holds reserve on an account.
+    /// What open holds reserve on an account, since its first bound where its kind is counted on demand. As `spent_in` for
+    /// names beyond the limit.
     pub fn held(&self, account: &str) -> Amounts {
-        let now_ms = self.state.now_ms;
-        self.state
-            .counts(now_ms, account, Window::Total, &Zone::utc())
-            .map_or(Amounts::ZERO, |balance| balance.held)
+        let balance = self.counted_or_other(self.state.now_ms, account, Window::Total, &Zone::utc());
+        balance.map_or(Amounts::ZERO, |balance| self.state.held_on(balance))
+    }
+
+    fn counted_or_other(&self, now_ms: i64, account: &str, window: Window, zone: &Zone) -> Option<&state::Balance> {
+        let now_s = now_ms.max(self.state.now_ms).div_euclid(1_000);
+        if self.state.account(account, now_s).is_some() {
+            return self.state.counts(now_ms, account, window, zone);
+        }
+        let other = other_of(account).filter(|_| zone.is_utc())?;
+        // In total is all that was ever counted together: a name that is new today has no part in most of it.
+        let window = if window == Window::Total { Window::Month } else { window };
+        self.state.counts(now_ms, other, window, zone)
     }
 
     /// In no particular order.
@@ -456,6 +516,22 @@ impl Books {
             amounts: open.amounts,
         };
         self.state.holds.iter().map(open).collect()
+    }
+
+    /// Ascending.
+    pub fn open_ids(&self) -> Vec<HoldId> {
+        let mut ids: Vec<HoldId> = self.state.holds.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub fn held_of(&self, hold: HoldId) -> Option<Arc<Held>> {
+        self.state.holds.get(&hold).map(|open| Arc::clone(&open.held))
+    }
+
+    /// The result that an open hold waits for.
+    pub fn bill_of(&self, hold: HoldId) -> Option<BillId> {
+        self.state.holds.get(&hold)?.bill
     }
 
     pub fn open_hold(&self, id: HoldId) -> Option<OpenHold> {
@@ -478,13 +554,20 @@ impl Books {
         self.state.holds.len()
     }
 
+    /// Accounts that live.
     pub fn account_count(&self) -> usize {
-        self.state.accounts.len()
+        self.state.kept + self.state.living.iter().map(|living| living.count).sum::<usize>()
     }
 
     /// All running balances, in no particular order.
     pub fn balances(&self) -> impl Iterator<Item = BalanceView<'_>> {
         self.state.views()
+    }
+
+    /// The running balances of the first accounts whose names come after `after`, in the order of their names: those that
+    /// a bound names, and those with something posted or held. About `accounts_max` of them; whether there are more.
+    pub fn balances_after(&self, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
+        self.state.views_after(after, accounts_max)
     }
 
     /// Gives the event its sequence and changes the state by it.

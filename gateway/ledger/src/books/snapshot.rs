@@ -1,18 +1,23 @@
-//! The books as bytes. Accounts stand in the order of their names, so equal books have equal bytes, however they came about.
+//! The books as bytes. Accounts stand in the order of their names, and what is over is left out whether it has been swept
+//! away or not: so equal books have equal bytes, however they came about.
 
 use std::collections::HashMap;
 
-use super::state::{Balance, Open, Slot, State};
-use crate::billed::BillId;
+use super::accounts::{Account, Class, Flags, STANDING_WINDOWS, Slot};
+use super::earlier;
+use super::state::{Balance, Open, Share, State};
+use crate::amounts::Amounts;
+use crate::bill_id::BillId;
 use crate::bound::{Window, Zone};
 use crate::codec::{self, DecodeError, read_amounts, write_amounts};
 use crate::entry::Name;
 use crate::event::{Event, HoldId};
 use crate::names::Names;
+use crate::slab::Place;
 use crate::window::Stretch;
 use crate::wire::{Reader, Writer};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Why bytes are no books.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,44 +33,43 @@ pub(super) fn write(state: &State) -> Vec<u8> {
     w.byte(VERSION);
     w.unsigned(state.head);
     w.signed(state.now_ms);
-    let mut past: HashMap<u32, Vec<u32>> = HashMap::new();
-    for (place, balance) in state.balances.iter().filter(|(_, balance)| !balance.running) {
-        past.entry(balance.account).or_default().push(place);
-    }
-    let mut accounts: Vec<_> = state.accounts.iter().collect();
+    let past = past_balances(state);
+    let now_s = state.now_s();
+    let living = state
+        .accounts
+        .iter()
+        .filter(|(_, account)| state.is_living(account, now_s));
+    let mut accounts: Vec<(Place, &Account)> = living.collect();
     accounts.sort_unstable_by(|(_, one), (_, other)| one.name.cmp(&other.name));
     // Balances are numbered as they are written; holds name them by that.
-    let mut written: HashMap<u32, u64> = HashMap::new();
+    let mut written: HashMap<Place, u64> = HashMap::new();
     w.unsigned(accounts.len() as u64);
-    for (number, account) in accounts {
+    for (place, account) in accounts {
         w.text(&account.name);
-        w.signed(account.used_ms);
-        let mut slots = account.slots.clone();
+        w.byte(account.class as u8);
+        w.unsigned(account.used);
+        w.signed(account.until_s);
+        w.unsigned(u64::from(account.flags.0 & Flags::STORED));
+        for balance in account.standing {
+            write_running(&mut w, state, balance, &mut written);
+        }
+        let counted = account.slots.as_slice().iter().filter(|slot| state.is_counted(slot));
+        let mut slots: Vec<&Slot> = counted.collect();
         slots.sort_unstable_by_key(|slot| calendar_key(state, slot.calendar));
         w.unsigned(slots.len() as u64);
-        for slot in &slots {
+        for slot in slots {
             write_calendar(&mut w, state, slot.calendar);
-            w.signed(slot.bound_ms);
-            let balance = slot.balance.and_then(|place| Some((place, state.balances.get(place)?)));
-            w.byte(u8::from(balance.is_some()));
-            if let Some((place, balance)) = balance {
-                written.insert(place, written.len() as u64);
-                write_balance(&mut w, balance);
-            }
+            w.unsigned(u64::from(slot.bound_day));
+            w.byte(slot.units);
+            write_running(&mut w, state, slot.balance, &mut written);
         }
-        let mut past = past.remove(&number).unwrap_or_default();
-        past.sort_unstable_by_key(|place| {
-            state
-                .balances
-                .get(*place)
-                .map(|balance| (calendar_key(state, balance.calendar), balance.stretch))
-        });
+        let past = past.get(&place).map_or(&[][..], Vec::as_slice);
         w.unsigned(past.len() as u64);
         for place in past {
-            if let Some(balance) = state.balances.get(place) {
-                write_calendar(&mut w, state, balance.calendar);
-                written.insert(place, written.len() as u64);
-                write_balance(&mut w, balance);
+            if let Some(balance) = state.balances.get(*place) {
+                write_calendar(&mut w, state, state.calendar_on(balance));
+                written.insert(*place, written.len() as u64);
+                write_balance(&mut w, state, balance);
             }
         }
     }
@@ -73,7 +77,52 @@ pub(super) fn write(state: &State) -> Vec<u8> {
     w.finish()
 }
 
-fn write_holds(w: &mut Writer, state: &State, written: &HashMap<u32, u64>) {
+/// The balances that open holds will settle in although their windows are over, by account.
+fn past_balances(state: &State) -> HashMap<Place, Vec<Place>> {
+    let mut past: HashMap<Place, Vec<Place>> = HashMap::new();
+    for place in state.holds.values().flat_map(|open| &open.balances) {
+        let Some(balance) = state.balances.get(*place).filter(|_| !is_current(state, *place)) else {
+            continue;
+        };
+        let known = past.entry(balance.account).or_default();
+        if !known.contains(place) {
+            known.push(*place);
+        }
+    }
+    let key = |place: &Place| {
+        let balance = state.balances.get(*place)?;
+        Some((
+            calendar_key(state, state.calendar_on(balance)),
+            state.stretch_of(balance),
+            balance.since,
+        ))
+    };
+    for places in past.values_mut() {
+        places.sort_unstable_by_key(key);
+    }
+    past
+}
+
+/// Whether the balance's account counts in it now.
+fn is_current(state: &State, place: Place) -> bool {
+    let account = state
+        .balances
+        .get(place)
+        .and_then(|balance| state.accounts.get(balance.account));
+    state.is_running_on(place) && account.is_some_and(|account| account.balances().any(|named| named == place))
+}
+
+fn write_running(w: &mut Writer, state: &State, place: Option<Place>, written: &mut HashMap<Place, u64>) {
+    let running = place.filter(|place| state.is_running_on(*place));
+    let balance = running.and_then(|place| Some((place, state.balances.get(place)?)));
+    w.byte(u8::from(balance.is_some()));
+    if let Some((place, balance)) = balance {
+        written.insert(place, written.len() as u64);
+        write_balance(w, state, balance);
+    }
+}
+
+fn write_holds(w: &mut Writer, state: &State, written: &HashMap<Place, u64>) {
     let mut names = Names::new();
     let mut holds: Vec<_> = state.holds.iter().collect();
     holds.sort_unstable_by_key(|(id, _)| **id);
@@ -86,19 +135,10 @@ fn write_holds(w: &mut Writer, state: &State, written: &HashMap<u32, u64>) {
         if let Some(bill) = &open.bill {
             w.raw(&bill.0);
         }
-        let mut balances: Vec<u64> = open
-            .balances
-            .iter()
-            .filter_map(|place| written.get(place).copied())
-            .collect();
+        let number = |place: &Place| written.get(place).copied();
+        let mut balances: Vec<u64> = open.balances.iter().filter_map(number).collect();
         balances.sort_unstable();
-        for places in [
-            balances,
-            open.bounds
-                .iter()
-                .filter_map(|place| written.get(place).copied())
-                .collect(),
-        ] {
+        for places in [balances, open.bounds.iter().filter_map(number).collect()] {
             w.unsigned(places.len() as u64);
             for place in places {
                 w.unsigned(place);
@@ -107,40 +147,49 @@ fn write_holds(w: &mut Writer, state: &State, written: &HashMap<u32, u64>) {
     }
 }
 
-fn calendar_key(state: &State, calendar: usize) -> Option<(Window, &Name)> {
-    state
-        .calendars
-        .get(calendar)
-        .map(|calendar| (calendar.window, calendar.zone.name()))
+fn calendar_key(state: &State, calendar: u16) -> Option<(Window, &Name)> {
+    let calendar = state.calendars.get(usize::from(calendar))?;
+    Some((calendar.window, calendar.zone.name()))
 }
 
-fn write_calendar(w: &mut Writer, state: &State, calendar: usize) {
+fn write_calendar(w: &mut Writer, state: &State, calendar: u16) {
     if let Some((window, zone)) = calendar_key(state, calendar) {
         w.byte(window as u8);
         w.text(zone);
     }
 }
 
-fn write_balance(w: &mut Writer, balance: &Balance) {
-    w.signed(balance.stretch.start_s);
-    w.signed(balance.stretch.end_s);
+fn write_balance(w: &mut Writer, state: &State, balance: &Balance) {
+    let stretch = state.stretch_of(balance);
+    w.signed(stretch.start_s);
+    w.signed(stretch.end_s);
     w.unsigned(balance.since);
-    for amounts in [&balance.posted, &balance.held, &balance.overage] {
-        write_amounts(w, amounts);
+    for amounts in [balance.posted, state.held_on(balance), state.overage_of(balance)] {
+        write_amounts(w, &amounts);
     }
 }
 
-/// Reading gives every balance the count of its holds anew, and checks that what they hold adds up.
+/// A balance that was read, by the number it was written under.
+pub(super) struct Written {
+    place: Place,
+    /// What holds hold on it, as it was written.
+    held: Amounts,
+    is_past: bool,
+}
+
+/// Reading gives every balance what its holds hold anew, and checks that it adds up.
 pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
     let mut reader = Reader::new(bytes);
     let r = &mut reader;
-    if r.byte()? != VERSION {
-        return Err(DecodeError::Version.into());
-    }
+    let read_account = match r.byte()? {
+        VERSION => read_account,
+        earlier::VERSION => earlier::read_account,
+        _ => return Err(DecodeError::Version.into()),
+    };
     let head = r.unsigned()?;
     let mut state = State::new(r.signed()?);
     state.head = head;
-    let mut written: Vec<u32> = Vec::new();
+    let mut written: Vec<Written> = Vec::new();
     for _ in 0..r.count()? {
         read_account(r, &mut state, &mut written)?;
     }
@@ -149,67 +198,95 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
         read_hold(r, &mut state, &written, &mut names)?;
     }
     reader.end()?;
-    for (_, balance) in state.balances.iter() {
-        if !balance.running && balance.holds == 0 {
+    for one in &written {
+        let Some(balance) = state.balances.get(one.place) else {
+            continue;
+        };
+        if one.is_past && balance.held.is_none() {
             return Err(SnapshotError::Inconsistent("a past balance without a hold"));
         }
-    }
-    let mut held: HashMap<u32, crate::amounts::Amounts> = HashMap::new();
-    for open in state.holds.values() {
-        for place in &open.balances {
-            let sum = held.entry(*place).or_default();
-            *sum = sum.plus(&open.amounts);
+        if state.held_on(balance) != one.held {
+            return Err(SnapshotError::Inconsistent("holds and balances differ"));
         }
     }
-    if state
-        .balances
-        .iter()
-        .any(|(place, balance)| held.get(&place).copied().unwrap_or_default() != balance.held)
-    {
-        return Err(SnapshotError::Inconsistent("holds and balances differ"));
-    }
+    state.count_living();
+    // What was written long ago may be over by now.
+    state.sweep = Some(0);
     Ok(state)
 }
 
-fn read_account(r: &mut Reader<'_>, state: &mut State, written: &mut Vec<u32>) -> Result<(), SnapshotError> {
-    let name = Name::from(r.text()?);
-    if state.numbers.contains_key(&name) {
+/// An account of this name, made if it is the first of it.
+pub(super) fn fresh_account(state: &mut State, name: &str, class: Class) -> Result<Place, SnapshotError> {
+    if state.named(name).is_some() {
         return Err(SnapshotError::Inconsistent("an account twice"));
     }
-    let number = state.make_account(name);
-    let used_ms = r.signed()?;
+    Ok(state.make_account(name.into(), class))
+}
+
+fn read_account(r: &mut Reader<'_>, state: &mut State, written: &mut Vec<Written>) -> Result<(), SnapshotError> {
+    let name = r.text()?;
+    let class = Class::ALL.get(usize::from(r.byte()?));
+    let class = *class.ok_or(DecodeError::Malformed("unknown class"))?;
+    let place = fresh_account(state, name, class)?;
+    let (used, until_s, flags) = (r.unsigned()?, r.signed()?, r.small::<u16>()?);
+    if flags & !Flags::STORED != 0 {
+        return Err(DecodeError::Malformed("unknown flags").into());
+    }
+    let mut standing = [None; STANDING_WINDOWS.len()];
+    for (calendar, balance) in (0..).zip(&mut standing) {
+        if read_yes(r)? {
+            *balance = Some(read_balance(r, state, place, calendar, false, written)?);
+        }
+    }
     let mut slots: Vec<Slot> = Vec::new();
     for _ in 0..r.count()? {
         let calendar = read_calendar(r, state)?;
-        if slots.iter().any(|slot| slot.calendar == calendar) {
+        if usize::from(calendar) < standing.len() || slots.iter().any(|slot| slot.calendar == calendar) {
             return Err(SnapshotError::Inconsistent("a window twice"));
         }
-        let bound_ms = r.signed()?;
-        let balance = match r.byte()? {
-            0 => None,
-            1 => Some(read_balance(r, state, number, calendar, true, written)?),
-            _ => return Err(DecodeError::Malformed("neither yes nor no").into()),
+        let (bound_day, units) = (r.small()?, r.byte()?);
+        let balance = match read_yes(r)? {
+            true => Some(read_balance(r, state, place, calendar, false, written)?),
+            false => None,
         };
         slots.push(Slot {
-            calendar,
             balance,
-            bound_ms,
+            bound_day,
+            calendar,
+            units,
         });
     }
-    // Live, the standing windows come first: their order decides nothing, but keep it.
-    slots.sort_by_key(|slot| slot.calendar);
-    for _ in 0..r.count()? {
-        let calendar = read_calendar(r, state)?;
-        read_balance(r, state, number, calendar, false, written)?;
-    }
-    if let Some(account) = state.accounts.get_mut(number) {
-        account.used_ms = used_ms;
-        account.slots = slots;
+    read_past(r, state, place, written)?;
+    if let Some(account) = state.accounts.get_mut(place) {
+        (account.used, account.until_s, account.standing) = (used, until_s, standing);
+        account.flags.0 |= flags;
+        slots.into_iter().for_each(|slot| account.slots.push(slot));
     }
     Ok(())
 }
 
-fn read_calendar(r: &mut Reader<'_>, state: &mut State) -> Result<usize, SnapshotError> {
+pub(super) fn read_past(
+    r: &mut Reader<'_>,
+    state: &mut State,
+    account: Place,
+    written: &mut Vec<Written>,
+) -> Result<(), SnapshotError> {
+    for _ in 0..r.count()? {
+        let calendar = read_calendar(r, state)?;
+        read_balance(r, state, account, calendar, true, written)?;
+    }
+    Ok(())
+}
+
+pub(super) fn read_yes(r: &mut Reader<'_>) -> Result<bool, SnapshotError> {
+    match r.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::Malformed("neither yes nor no").into()),
+    }
+}
+
+pub(super) fn read_calendar(r: &mut Reader<'_>, state: &mut State) -> Result<u16, SnapshotError> {
     let window = Window::ALL
         .get(usize::from(r.byte()?))
         .copied()
@@ -217,55 +294,53 @@ fn read_calendar(r: &mut Reader<'_>, state: &mut State) -> Result<usize, Snapsho
     Ok(state.make_calendar(window, Zone::of_record(&Name::from(r.text()?))))
 }
 
-fn read_balance(
+pub(super) fn read_balance(
     r: &mut Reader<'_>,
     state: &mut State,
-    account: u32,
-    calendar: usize,
-    running: bool,
-    written: &mut Vec<u32>,
-) -> Result<u32, SnapshotError> {
+    account: Place,
+    calendar: u16,
+    is_past: bool,
+    written: &mut Vec<Written>,
+) -> Result<Place, SnapshotError> {
     let stretch = Stretch {
         start_s: r.signed()?,
         end_s: r.signed()?,
     };
     let since = r.unsigned()?;
     let (posted, held, overage) = (read_amounts(r)?, read_amounts(r)?, read_amounts(r)?);
-    let place = state.balances.insert(Balance {
-        account,
-        calendar,
-        stretch,
-        since,
-        posted,
-        held,
-        overage,
-        holds: 0,
-        running,
-    });
-    written.push(place);
+    let place = state.make_balance(account, calendar, stretch, since);
+    let overage = (!overage.is_zero()).then(|| state.overages.insert(overage));
+    if let Some(balance) = state.balances.get_mut(place) {
+        (balance.posted, balance.overage) = (posted, overage);
+    }
+    written.push(Written { place, held, is_past });
     Ok(place)
 }
 
-fn read_hold(r: &mut Reader<'_>, state: &mut State, written: &[u32], names: &mut Names) -> Result<(), SnapshotError> {
+fn read_hold(
+    r: &mut Reader<'_>,
+    state: &mut State,
+    written: &[Written],
+    names: &mut Names,
+) -> Result<(), SnapshotError> {
     let id = HoldId(r.unsigned()?);
     let Event::Held(held) = codec::decode(r.blob()?, names)? else {
         return Err(SnapshotError::Inconsistent("a hold that is another event"));
     };
     let amounts = read_amounts(r)?;
-    let bill = match r.byte()? {
-        0 => None,
-        1 => Some(BillId(r.array()?)),
-        _ => return Err(DecodeError::Malformed("neither yes nor no").into()),
+    let bill = match read_yes(r)? {
+        true => Some(BillId(r.array()?)),
+        false => None,
     };
-    let mut places = || -> Result<Vec<u32>, SnapshotError> {
+    let mut places = || -> Result<Vec<Place>, SnapshotError> {
         let count = r.count()?;
         let mut places = Vec::with_capacity(count.min(64));
         for _ in 0..count {
             let number: usize = r.small()?;
-            let place = written
+            let one = written
                 .get(number)
                 .ok_or(SnapshotError::Inconsistent("a hold on no balance"))?;
-            places.push(*place);
+            places.push(one.place);
         }
         Ok(places)
     };
@@ -273,13 +348,19 @@ fn read_hold(r: &mut Reader<'_>, state: &mut State, written: &[u32], names: &mut
     if bounds.len() != held.bounds.len() || !amounts.is_valid_hold() {
         return Err(SnapshotError::Inconsistent("a hold and its bounds differ"));
     }
-    for place in &balances {
-        if let Some(balance) = state.balances.get_mut(*place) {
-            balance.holds += 1;
-        }
-    }
     if !state.can_hold(&amounts) {
         return Err(SnapshotError::Inconsistent("holds that cannot be counted"));
+    }
+    for place in &balances {
+        if let Some(balance) = state.balances.get_mut(*place) {
+            let share = *balance
+                .held
+                .get_or_insert_with(|| state.shares.insert(Share::default()));
+            if let Some(share) = state.shares.get_mut(share) {
+                share.amounts = share.amounts.plus(&amounts);
+                share.holds += 1;
+            }
+        }
     }
     state.held = state.held.plus(&amounts);
     match state.holds.insert(

@@ -1,39 +1,54 @@
-//! Accounts, their balances by window, and the open holds.
+//! The state of the books: calendars, balances by window, and the open holds. What lives how long is in `accounts.rs`.
 
 use crate::map::Map;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use super::accounts::{Account, Class, FOLDED_KINDS, NamesMax, STANDING_WINDOWS, TOTAL, each_account};
+use super::living::Living;
 use crate::amounts::{Amounts, Unit};
-use crate::billed::BillId;
-use crate::books::{ACCOUNTS_MAX, BOUND_ACCOUNTS_MAX, Standing};
-use crate::bound::{ACCOUNT_BYTES_MAX, Bound, Window, Zone};
+use crate::bill_id::BillId;
+use crate::books::Standing;
+use crate::bound::{Bound, Window, Zone};
 use crate::entry::{Facts, Name};
 use crate::event::{Held, HeldBound, HoldId};
-use crate::slab::Slab;
+use crate::index::Index;
+use crate::slab::{Place, Slab};
 use crate::window::{AT_MS_MAX, Stretch};
 
-/// An account idle for so long is forgotten, unless a bound was put on its total. Beyond a month and the one before.
-const FORGET_AFTER_MS: i64 = 62 * 86_400_000;
-
-/// The windows that every account counts in, by their place in `State::calendars`.
-const STANDING_WINDOWS: [Window; 3] = [Window::Day, Window::Month, Window::Total];
 const DAY: usize = 0;
+/// Accounts that each event looks at, until all have been after a day's turn.
+const SWEEP_STEP: usize = 32;
 
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub head: u64,
     pub now_ms: i64,
+    pub names_max: NamesMax,
     pub calendars: Vec<Calendar>,
-    /// The first moment at which some calendar turns.
-    next_turn_s: i64,
-    pub numbers: Map<Name, u32>,
+    /// The first moment at which some calendar turns, or some account's end comes.
+    pub next_turn_s: i64,
+    pub index: Index,
     pub accounts: Slab<Account>,
     pub balances: Slab<Balance>,
+    /// What open holds hold on balances; most balances have none.
+    pub shares: Slab<Share>,
+    /// What was billed beyond holds; most balances have none.
+    pub overages: Slab<Amounts>,
+    pub instances: Slab<Instance>,
+    /// The accounts of the classes that are limited.
+    pub living: [Living; Class::LIMITED],
+    /// The accounts that are never forgotten.
+    pub kept: usize,
+    /// Which account the sweep looks at next; `None` while there is no sweep.
+    pub sweep: Option<usize>,
+    /// Names that were counted on `kind:other`, since these books were made. Nothing is decided by it.
+    pub folded: [u64; FOLDED_KINDS.len()],
     pub holds: Map<HoldId, Open>,
     /// What all open holds hold together: no balance ever holds more, so none overflows where this does not.
     pub held: Amounts,
     /// Room to spell account names in.
-    spelling: String,
+    pub spelling: String,
 }
 
 /// A window in a zone, and its running instance.
@@ -42,40 +57,36 @@ pub(super) struct Calendar {
     pub window: Window,
     pub zone: Zone,
     pub stretch: Stretch,
+    /// The running instance, where a balance counts it.
+    instance: Option<Place>,
 }
 
+/// One instance of a window, shared by the balances that count it.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
-    pub name: Name,
-    pub used_ms: i64,
-    pub slots: Vec<Slot>,
+pub(super) struct Instance {
+    pub stretch: Stretch,
+    pub calendar: u16,
+    balances: u32,
 }
 
-/// One window an account counts in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub calendar: usize,
-    /// The running instance, made when it is first needed. It may have ended already.
-    pub balance: Option<u32>,
-    /// When a bound last asked for it; `i64::MIN` for never.
-    pub bound_ms: i64,
-}
-
-/// What one account counts in one instance of a window.
+/// What one account counts in one instance of a window. One that its account does not name lives on until its last
+/// hold ends.
 #[derive(Clone, Debug)]
 pub(super) struct Balance {
-    pub account: u32,
-    pub calendar: usize,
-    pub stretch: Stretch,
+    pub posted: Amounts,
     /// The sequence it was made by: holds before it are not counted here.
     pub since: u64,
-    pub posted: Amounts,
-    pub held: Amounts,
-    pub overage: Amounts,
-    /// Open holds that settle here.
+    pub account: Place,
+    pub instance: Place,
+    pub held: Option<Place>,
+    pub overage: Option<Place>,
+}
+
+/// What open holds hold on a balance.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Share {
+    pub amounts: Amounts,
     pub holds: u32,
-    /// Whether a slot names it. One that none does lives on until its last hold ends.
-    pub running: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -84,9 +95,9 @@ pub(super) struct Open {
     /// Extensions included.
     pub amounts: Amounts,
     /// The balances it is counted on, each once.
-    pub balances: Vec<u32>,
+    pub balances: Vec<Place>,
     /// The balance of each bound, in the order of the bounds.
-    pub bounds: Vec<u32>,
+    pub bounds: Vec<Place>,
     /// The result that it waits for.
     pub bill: Option<BillId>,
 }
@@ -103,44 +114,13 @@ pub struct BalanceView<'a> {
     pub overage: Amounts,
 }
 
-/// The accounts an exchange is counted on: `global` and one for each name its facts bear. Names too long for an account
+/// The accounts an exchange may be counted on: `global` and one for each name its facts bear. Names too long for an account
 /// have none.
 pub fn accounts_of(facts: &Facts) -> Vec<Name> {
     let mut accounts = Vec::with_capacity(12);
     let mut spelling = String::new();
-    each_account(facts, &mut spelling, |account| accounts.push(Name::from(account)));
+    each_account(facts, &mut spelling, |_, account| accounts.push(Name::from(account)));
     accounts
-}
-
-fn each_account(facts: &Facts, spelling: &mut String, mut each: impl FnMut(&str)) {
-    each("global");
-    for (kind, name) in [
-        ("key:", &facts.key),
-        ("tenant:", &facts.tenant),
-        ("agent:", &facts.agent),
-        ("session:", &facts.session),
-        ("user:", &facts.user),
-        ("task:", &facts.task),
-        ("model:", &facts.requested_model),
-        ("provider:", &facts.provider),
-    ] {
-        if !name.is_empty() && kind.len() + name.len() <= ACCOUNT_BYTES_MAX {
-            spelling.clear();
-            spelling.push_str(kind);
-            spelling.push_str(name);
-            each(spelling);
-        }
-    }
-    for (tag, value) in &facts.tags {
-        if "tag:=".len() + tag.len() + value.len() <= ACCOUNT_BYTES_MAX {
-            spelling.clear();
-            spelling.push_str("tag:");
-            spelling.push_str(tag);
-            spelling.push('=');
-            spelling.push_str(value);
-            each(spelling);
-        }
-    }
 }
 
 impl Default for State {
@@ -156,15 +136,24 @@ impl State {
             window,
             zone: Zone::utc(),
             stretch: window.stretch(&Zone::utc(), now_ms),
+            instance: None,
         };
         let mut state = State {
             head: 0,
             now_ms,
+            names_max: NamesMax::default(),
             calendars: STANDING_WINDOWS.map(calendar).to_vec(),
             next_turn_s: 0,
-            numbers: Map::default(),
+            index: Index::default(),
             accounts: Slab::default(),
             balances: Slab::default(),
+            shares: Slab::default(),
+            overages: Slab::default(),
+            instances: Slab::default(),
+            living: Default::default(),
+            kept: 0,
+            sweep: None,
+            folded: Default::default(),
             holds: Map::default(),
             held: Amounts::ZERO,
             spelling: String::new(),
@@ -175,6 +164,12 @@ impl State {
 
     pub fn now_s(&self) -> i64 {
         self.now_ms.div_euclid(1_000)
+    }
+
+    /// When the running instance of a standing window ends.
+    pub fn end_of(&self, window: u16) -> i64 {
+        let calendar = self.calendars.get(usize::from(window));
+        calendar.map_or(i64::MAX, |calendar| calendar.stretch.end_s)
     }
 
     /// Time passes, and never goes back.
@@ -191,59 +186,44 @@ impl State {
             .filter(|calendar| calendar.stretch.end_s <= now_s)
         {
             calendar.stretch = calendar.window.stretch(&calendar.zone, self.now_ms);
+            calendar.instance = None;
+        }
+        for living in &mut self.living {
+            living.expire(now_s);
         }
         self.find_next_turn();
         if self.calendars.get(DAY).map(|day| day.stretch) != today {
-            self.sweep();
+            self.sweep = Some(0);
         }
     }
 
-    fn find_next_turn(&mut self) {
+    /// Time goes back to `to_ms`: the windows that run are those that hold it, with what was counted in them.
+    pub fn set_clock(&mut self, to_ms: i64) {
+        self.now_ms = to_ms.clamp(0, AT_MS_MAX);
+        for calendar in &mut self.calendars {
+            calendar.stretch = calendar.window.stretch(&calendar.zone, self.now_ms);
+            if let Some(instance) = calendar.instance.and_then(|place| self.instances.get_mut(place)) {
+                instance.stretch = calendar.stretch;
+            }
+        }
+        self.find_next_turn();
+    }
+
+    pub fn find_next_turn(&mut self) {
         let ends = self.calendars.iter().map(|calendar| calendar.stretch.end_s);
+        let ends = ends.chain(self.living.iter().map(Living::next_end_s));
         self.next_turn_s = ends.min().unwrap_or(i64::MAX);
     }
 
-    /// Once a day: frees balances whose window is over, and forgets accounts and windows long unused.
-    fn sweep(&mut self) {
-        let (now_ms, now_s) = (self.now_ms, self.now_s());
-        let long_ago_ms = now_ms.saturating_sub(FORGET_AFTER_MS);
-        let numbers: Vec<u32> = self.accounts.iter().map(|(number, _)| number).collect();
-        for number in numbers {
-            let Some(account) = self.accounts.get_mut(number) else {
-                continue;
-            };
-            let mut is_held = false;
-            for slot in &mut account.slots {
-                let Some(place) = slot.balance else { continue };
-                let Some(balance) = self.balances.get_mut(place) else {
-                    continue;
-                };
-                is_held |= balance.holds > 0;
-                if balance.stretch.end_s <= now_s {
-                    slot.balance = None;
-                    balance.running = false;
-                    if balance.holds == 0 {
-                        self.balances.remove(place);
-                    }
-                }
-            }
-            account.slots.retain(|slot| {
-                slot.calendar < STANDING_WINDOWS.len() || slot.balance.is_some() || slot.bound_ms >= long_ago_ms
-            });
-            if account.used_ms < long_ago_ms && !is_held && account.is_forgettable() {
-                self.forget(number);
-            }
+    /// Once a day, some accounts with each event: frees balances whose window is over and accounts that are. It decides
+    /// nothing: what is over counts no more before it is freed.
+    pub fn sweep_on(&mut self) {
+        let Some(first) = self.sweep else { return };
+        let last = first.saturating_add(SWEEP_STEP).min(self.accounts.given());
+        for index in first..last {
+            self.tidy(self.accounts.nth(index));
         }
-    }
-
-    fn forget(&mut self, number: u32) {
-        let Some(account) = self.accounts.remove(number) else {
-            return;
-        };
-        for place in account.slots.iter().filter_map(|slot| slot.balance) {
-            self.balances.remove(place);
-        }
-        self.numbers.remove(&account.name);
+        self.sweep = (last < self.accounts.given()).then_some(last);
     }
 
     /// Whether all holds together can still be counted with these amounts added.
@@ -253,232 +233,284 @@ impl State {
             .all(|unit| self.held.get(unit).checked_add(amounts.get(unit)).is_some())
     }
 
-    /// Whether a bound on this account would need one more than there may be.
-    pub fn is_full_for(&self, account: &str) -> bool {
-        self.accounts.len() >= BOUND_ACCOUNTS_MAX && !self.numbers.contains_key(account)
-    }
-
-    fn calendar_of(&self, window: Window, zone: &str) -> Option<usize> {
-        self.calendars
+    fn calendar_of(&self, window: Window, zone: &str) -> Option<u16> {
+        let place = self
+            .calendars
             .iter()
-            .position(|calendar| calendar.window == window && **calendar.zone.name() == *zone)
+            .position(|calendar| calendar.window == window && **calendar.zone.name() == *zone)?;
+        u16::try_from(place).ok()
     }
 
-    pub fn make_calendar(&mut self, window: Window, zone: Zone) -> usize {
+    pub fn make_calendar(&mut self, window: Window, zone: Zone) -> u16 {
         if let Some(place) = self.calendar_of(window, zone.name()) {
             return place;
         }
         let stretch = window.stretch(&zone, self.now_ms);
-        self.calendars.push(Calendar { window, zone, stretch });
+        self.calendars.push(Calendar {
+            window,
+            zone,
+            stretch,
+            instance: None,
+        });
         self.find_next_turn();
-        self.calendars.len() - 1
+        // There are some six hundred zones of six windows each.
+        u16::try_from(self.calendars.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// The calendar of a window that a record names.
+    pub fn calendar_for(&mut self, window: Window, zone: &Name) -> u16 {
+        match self.calendar_of(window, zone) {
+            Some(calendar) => calendar,
+            None => self.make_calendar(window, Zone::of_record(zone)),
+        }
     }
 
     /// The running balance of an account in a window, where there is one.
     pub fn counts(&self, now_ms: i64, account: &str, window: Window, zone: &Zone) -> Option<&Balance> {
+        let now_s = now_ms.max(self.now_ms).div_euclid(1_000);
         let calendar = self.calendar_of(window, if window == Window::Total { "UTC" } else { zone.name() })?;
-        let account = self.accounts.get(*self.numbers.get(account)?)?;
-        let slot = account.slots.iter().find(|slot| slot.calendar == calendar)?;
-        let balance = self.balances.get(slot.balance?)?;
-        (now_ms.max(self.now_ms).div_euclid(1_000) < balance.stretch.end_s).then_some(balance)
+        let account = self.accounts.get(self.account(account, now_s)?)?;
+        let balance = self.balances.get(account.balance_in(calendar)?)?;
+        (now_s < self.stretch_of(balance).end_s).then_some(balance)
     }
 
     pub fn standing_at(&self, now_ms: i64, bound: &Bound) -> Standing {
-        let limit = bound.limit().count();
         match self.counts(now_ms, bound.account(), bound.window(), bound.zone()) {
-            Some(balance) => balance.standing(bound.unit(), limit),
-            None => {
-                let stretch = bound.window().stretch(bound.zone(), now_ms.max(self.now_ms));
-                Standing {
-                    posted: 0,
-                    held: 0,
-                    overage: 0,
-                    limit,
-                    stretch,
-                }
-            }
+            Some(balance) => self.standing_of(balance, bound.unit(), bound.limit().count()),
+            None => empty_standing(bound, bound.window().stretch(bound.zone(), now_ms.max(self.now_ms))),
         }
     }
 
     /// As `standing_at` now, by the calendars at hand.
     pub fn standing(&mut self, bound: &Bound) -> Standing {
-        let limit = bound.limit().count();
         if let Some(balance) = self.counts(self.now_ms, bound.account(), bound.window(), bound.zone()) {
-            return balance.standing(bound.unit(), limit);
+            return self.standing_of(balance, bound.unit(), bound.limit().count());
         }
         let calendar = self.make_calendar(bound.window(), bound.zone().clone());
-        let stretch = self
-            .calendars
-            .get(calendar)
-            .map_or(Stretch::ALWAYS, |calendar| calendar.stretch);
+        let calendar = self.calendars.get(usize::from(calendar));
+        empty_standing(bound, calendar.map_or(Stretch::ALWAYS, |calendar| calendar.stretch))
+    }
+
+    fn standing_of(&self, balance: &Balance, unit: Unit, limit: i64) -> Standing {
         Standing {
-            posted: 0,
-            held: 0,
-            overage: 0,
+            posted: balance.posted.get(unit),
+            held: self.held_on(balance).get(unit),
+            overage: self.overage_of(balance).get(unit),
             limit,
-            stretch,
+            stretch: self.stretch_of(balance),
         }
     }
 
     /// How the bounds of an open hold stand, where it was placed.
     pub fn standings_of<'a>(&'a self, open: &'a Open) -> impl Iterator<Item = (&'a HeldBound, Standing)> {
-        open.held
-            .bounds
-            .iter()
-            .zip(&open.bounds)
-            .filter_map(|(bound, place)| Some((bound, self.balances.get(*place)?.standing(bound.unit, bound.limit))))
+        open.held.bounds.iter().zip(&open.bounds).filter_map(|(bound, place)| {
+            let balance = self.balances.get(*place)?;
+            Some((bound, self.standing_of(balance, bound.unit, bound.limit)))
+        })
     }
 
+    pub fn held_on(&self, balance: &Balance) -> Amounts {
+        let share = balance.held.and_then(|place| self.shares.get(place));
+        share.map_or(Amounts::ZERO, |share| share.amounts)
+    }
+
+    pub fn overage_of(&self, balance: &Balance) -> Amounts {
+        let overage = balance.overage.and_then(|place| self.overages.get(place));
+        overage.copied().unwrap_or_default()
+    }
+
+    pub fn stretch_of(&self, balance: &Balance) -> Stretch {
+        let instance = self.instances.get(balance.instance);
+        instance.map_or(Stretch::ALWAYS, |instance| instance.stretch)
+    }
+
+    pub fn calendar_on(&self, balance: &Balance) -> u16 {
+        let instance = self.instances.get(balance.instance);
+        instance.map_or(TOTAL, |instance| instance.calendar)
+    }
+
+    /// Whether the balance's window is not over.
+    pub fn is_running_on(&self, place: Place) -> bool {
+        let balance = self.balances.get(place);
+        balance.is_some_and(|balance| self.stretch_of(balance).end_s > self.now_s())
+    }
+
+    /// The balances of living accounts whose window runs.
     pub fn views(&self) -> impl Iterator<Item = BalanceView<'_>> {
         let now_s = self.now_s();
-        self.balances
+        self.accounts
             .iter()
-            .filter(move |(_, balance)| balance.running && balance.stretch.end_s > now_s)
-            .filter_map(|(_, balance)| {
-                let calendar = self.calendars.get(balance.calendar)?;
-                Some(BalanceView {
-                    account: &self.accounts.get(balance.account)?.name,
-                    window: calendar.window,
-                    zone: calendar.zone.name(),
-                    stretch: balance.stretch,
-                    posted: balance.posted,
-                    held: balance.held,
-                    overage: balance.overage,
-                })
-            })
+            .filter(move |(_, account)| self.is_living(account, now_s))
+            .flat_map(move |(_, account)| self.views_of(account))
     }
 
-    /// The numbers of the accounts that the facts name, made where they are new and there is room.
-    pub fn accounts_named(&mut self, facts: &Facts, numbers: &mut Vec<u32>) {
-        let mut spelling = std::mem::take(&mut self.spelling);
-        each_account(facts, &mut spelling, |account| {
-            if let Some(number) = self.numbers.get(account) {
-                numbers.push(*number);
-            } else if self.accounts.len() < ACCOUNTS_MAX {
-                numbers.push(self.make_account(account.into()));
-            }
-        });
-        self.spelling = spelling;
-    }
-
-    pub fn make_account(&mut self, name: Name) -> u32 {
-        if let Some(number) = self.numbers.get(&name) {
-            return *number;
-        }
-        let slot = |calendar| Slot {
-            calendar,
-            balance: None,
-            bound_ms: i64::MIN,
-        };
-        let slots = (0..STANDING_WINDOWS.len()).map(slot).collect();
-        let number = self.accounts.insert(Account {
-            name: name.clone(),
-            used_ms: self.now_ms,
-            slots,
-        });
-        self.numbers.insert(name, number);
-        number
-    }
-
-    /// A bound asks for a window: its account counts in it from now on. The event's stretch decides, not the calendar.
-    pub fn bind(&mut self, account: u32, bound: &HeldBound) -> Option<u32> {
-        let calendar = match self.calendar_of(bound.window, &bound.zone) {
-            Some(calendar) => calendar,
-            None => self.make_calendar(bound.window, Zone::of_record(&bound.zone)),
-        };
-        let now_ms = self.now_ms;
-        let slots = &mut self.accounts.get_mut(account)?.slots;
-        let place = match slots.iter().position(|slot| slot.calendar == calendar) {
-            Some(place) => place,
-            None => {
-                slots.push(Slot {
-                    calendar,
-                    balance: None,
-                    bound_ms: now_ms,
-                });
-                slots.len() - 1
-            }
-        };
-        slots.get_mut(place)?.bound_ms = now_ms;
-        self.running(
-            account,
-            place,
-            Stretch {
-                start_s: bound.start_s,
-                end_s: bound.end_s,
-            },
-        )
-    }
-
-    /// The balance of a slot's running instance; `stretch` where it must be made.
-    fn running(&mut self, account: u32, place: usize, stretch: Stretch) -> Option<u32> {
+    /// See `Books::balances_after`.
+    pub fn views_after(&self, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
         let now_s = self.now_s();
-        let slot = self.accounts.get_mut(account)?.slots.get_mut(place)?;
-        if let Some(number) = slot.balance {
-            let balance = self.balances.get_mut(number)?;
-            if balance.stretch.end_s > now_s {
-                return Some(number);
+        // The first names so far, the last of them on top.
+        let mut first: BinaryHeap<(&Name, Place)> = BinaryHeap::new();
+        let mut has_more = false;
+        for (place, account) in self.accounts.iter() {
+            let is_after = after.is_none_or(|after| &*account.name > after);
+            if !is_after || !self.is_living(account, now_s) || !self.is_worth_showing(account) {
+                continue;
             }
-            balance.running = false;
-            if balance.holds == 0 {
-                self.balances.remove(number);
+            first.push((&account.name, place));
+            if first.len() > accounts_max {
+                first.pop();
+                has_more = true;
             }
         }
-        let number = self.balances.insert(Balance {
-            account,
-            calendar: slot.calendar,
+        let accounts = first.into_sorted_vec();
+        let views = accounts.into_iter().filter_map(|(_, place)| self.accounts.get(place));
+        (views.flat_map(|account| self.views_of(account)).collect(), has_more)
+    }
+
+    fn is_worth_showing(&self, account: &Account) -> bool {
+        let is_used = |view: BalanceView<'_>| !view.posted.is_zero() || !view.held.is_zero();
+        account.class == Class::Bound || account.flags.is_bound() || self.views_of(account).any(is_used)
+    }
+
+    /// The running balances of one account.
+    pub fn views_of<'a>(&'a self, account: &'a Account) -> impl Iterator<Item = BalanceView<'a>> {
+        account.balances().filter_map(move |place| {
+            let balance = self.balances.get(place).filter(|_| self.is_running_on(place))?;
+            let calendar = self.calendars.get(usize::from(self.calendar_on(balance)))?;
+            Some(BalanceView {
+                account: &account.name,
+                window: calendar.window,
+                zone: calendar.zone.name(),
+                stretch: self.stretch_of(balance),
+                posted: balance.posted,
+                held: self.held_on(balance),
+                overage: self.overage_of(balance),
+            })
+        })
+    }
+
+    /// The instance of a calendar, one balance more counting it.
+    fn instance_for(&mut self, calendar: u16, stretch: Stretch) -> Place {
+        let known = self
+            .calendars
+            .get(usize::from(calendar))
+            .and_then(|known| known.instance);
+        if let Some(place) = known
+            && let Some(instance) = self.instances.get_mut(place)
+            && instance.stretch == stretch
+        {
+            instance.balances += 1;
+            return place;
+        }
+        let place = self.instances.insert(Instance {
             stretch,
-            since: self.head + 1,
-            posted: Amounts::ZERO,
-            held: Amounts::ZERO,
-            overage: Amounts::ZERO,
-            holds: 0,
-            running: true,
+            calendar,
+            balances: 1,
         });
-        slot.balance = Some(number);
-        Some(number)
+        if let Some(calendar) = self.calendars.get_mut(usize::from(calendar))
+            && calendar.stretch == stretch
+        {
+            calendar.instance = Some(place);
+        }
+        place
+    }
+
+    pub fn make_balance(&mut self, account: Place, calendar: u16, stretch: Stretch, since: u64) -> Place {
+        let instance = self.instance_for(calendar, stretch);
+        self.balances.insert(Balance {
+            posted: Amounts::ZERO,
+            since,
+            account,
+            instance,
+            held: None,
+            overage: None,
+        })
+    }
+
+    pub fn free_balance(&mut self, place: Place) {
+        let Some(balance) = self.balances.remove(place) else {
+            return;
+        };
+        if let Some(overage) = balance.overage {
+            self.overages.remove(overage);
+        }
+        let Some(instance) = self.instances.get_mut(balance.instance) else {
+            return;
+        };
+        instance.balances -= 1;
+        if instance.balances == 0 {
+            let calendar = usize::from(instance.calendar);
+            self.instances.remove(balance.instance);
+            if let Some(calendar) = self.calendars.get_mut(calendar)
+                && calendar.instance == Some(balance.instance)
+            {
+                calendar.instance = None;
+            }
+        }
+    }
+
+    /// One that a hold settles in lives on.
+    pub fn free_unless_held(&mut self, place: Place) {
+        if self.balances.get(place).is_some_and(|balance| balance.held.is_none()) {
+            self.free_balance(place);
+        }
+    }
+
+    /// The balance of a window's running instance; `stretch` where it must be made.
+    pub fn running(&mut self, account: Place, calendar: u16, stretch: Stretch) -> Option<Place> {
+        if let Some(place) = self.accounts.get(account)?.balance_in(calendar) {
+            if self.is_running_on(place) {
+                return Some(place);
+            }
+            self.free_unless_held(place);
+        }
+        let place = self.make_balance(account, calendar, stretch, self.head + 1);
+        let account = self.accounts.get_mut(account)?;
+        match account.standing.get_mut(usize::from(calendar)) {
+            Some(standing) => *standing = Some(place),
+            None => {
+                let mut slots = account.slots.as_mut_slice().iter_mut();
+                slots.find(|slot| slot.calendar == calendar)?.balance = Some(place);
+            }
+        }
+        Some(place)
     }
 
     /// The running balances of an account, in all windows it counts in.
-    pub fn running_of(&mut self, account: u32, balances: &mut Vec<u32>) {
-        let now_ms = self.now_ms;
-        let Some(entry) = self.accounts.get_mut(account) else {
+    pub fn running_of(&mut self, account: Place, balances: &mut Vec<Place>) {
+        for calendar in [0, 1, TOTAL] {
+            let counts = self
+                .accounts
+                .get(account)
+                .is_some_and(|account| account.counts_in(calendar));
+            if let Some(known) = self.calendars.get(usize::from(calendar)).filter(|_| counts) {
+                let stretch = known.stretch;
+                balances.extend(self.running(account, calendar, stretch));
+            }
+        }
+        if self
+            .accounts
+            .get(account)
+            .is_none_or(|account| account.slots.as_slice().is_empty())
+        {
             return;
-        };
-        entry.used_ms = now_ms;
-        for place in 0..entry.slots.len() {
-            let slot = self.accounts.get(account).and_then(|entry| entry.slots.get(place));
-            let Some(calendar) = slot.and_then(|slot| self.calendars.get(slot.calendar)) else {
-                continue;
-            };
-            let stretch = calendar.stretch;
-            balances.extend(self.running(account, place, stretch));
+        }
+        let slots = self.accounts.get(account).map(|account| account.slots.as_slice());
+        let calendars: Vec<u16> = slots.unwrap_or_default().iter().map(|slot| slot.calendar).collect();
+        for calendar in calendars {
+            if let Some(known) = self.calendars.get(usize::from(calendar)) {
+                let stretch = known.stretch;
+                balances.extend(self.running(account, calendar, stretch));
+            }
         }
     }
 }
 
-impl Account {
-    /// Accounts that clients can make up at will. The few that the config names are kept for ever.
-    fn is_forgettable(&self) -> bool {
-        let is_kept =
-            ["tenant:", "provider:"].iter().any(|kind| self.name.starts_with(kind)) || &*self.name == "global";
-        let total_is_bound = self.slots.iter().any(|slot| {
-            slot.calendar < STANDING_WINDOWS.len()
-                && STANDING_WINDOWS.get(slot.calendar) == Some(&Window::Total)
-                && slot.bound_ms != i64::MIN
-        });
-        !is_kept && !total_is_bound
-    }
-}
-
-impl Balance {
-    fn standing(&self, unit: Unit, limit: i64) -> Standing {
-        Standing {
-            posted: self.posted.get(unit),
-            held: self.held.get(unit),
-            overage: self.overage.get(unit),
-            limit,
-            stretch: self.stretch,
-        }
+fn empty_standing(bound: &Bound, stretch: Stretch) -> Standing {
+    Standing {
+        posted: 0,
+        held: 0,
+        overage: 0,
+        limit: bound.limit().count(),
+        stretch,
     }
 }

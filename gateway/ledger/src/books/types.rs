@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::amounts::Amounts;
-use crate::billed::BillId;
+use crate::bill_id::BillId;
 use crate::entry::{Entry, Name};
 use crate::event::{Event, Held, HeldBound, HoldId, Settled};
 use crate::window::Stretch;
@@ -54,6 +54,9 @@ pub enum BooksError {
     /// Nothing was reserved; the gateway is out of room, not the caller out of budget.
     #[error("too many {0}")]
     Full(&'static str),
+    /// The machine's clock is so many milliseconds ahead of what can have passed: whose window it is nobody knows.
+    #[error("the machine's clock is {} s ahead of what can have passed", .0 / 1_000)]
+    ClockAhead(i64),
     #[error("no such hold is open")]
     UnknownHold,
     #[error("invalid: {0}")]
@@ -111,6 +114,8 @@ pub struct Adjustment<'a> {
     /// The settled hold and its event.
     pub hold: HoldId,
     pub held: &'a Held,
+    /// The model that the entry names.
+    pub model: Name,
     /// Added to what is posted; negative to give back.
     pub amounts: Amounts,
     pub reason: Name,

@@ -4,5 +4,5 @@ pub mod bytes;
 pub mod frame;
 pub mod reader;
 
-pub use frame::{Chunk, Damage, Hash, Head};
+pub use frame::{Chunk, Damage};
 pub use reader::{Damaged, MonthReader, Placed, ReadError};

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 
 use thiserror::Error;
 
-use super::frame::{Chunk, Damage, Head, key};
+use super::frame::{Chunk, Damage, key};
 use crate::codec;
 use crate::event::{Event, Opening};
-use crate::journal::Hash;
+use crate::head::{Hash, Head};
 use crate::names::Names;
 use crate::store::{Month, Store, StoreError};
 
@@ -155,6 +155,27 @@ impl MonthReader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The event with this sequence, if it is in the chunk where events of `at_ms` are: one point read, and the names it needs.
+    pub fn event(&self, at_ms: i64, sequence: u64) -> Result<Option<Event>, ReadError> {
+        let at = key(at_ms, sequence);
+        let holds_it = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            Chunk::parse(key, value)
+                .is_ok_and(|chunk| (chunk.first_sequence..=chunk.last_sequence()).contains(&sequence))
+        };
+        if self.store.at_or_before(&at)?.filter(holds_it).is_none() {
+            return Ok(None);
+        }
+        let mut found = None;
+        self.since(at_ms, |placed| {
+            if placed.sequence >= sequence {
+                found = (placed.sequence == sequence).then_some(placed.event);
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
     }
 
     fn visit_chunk(

@@ -3,18 +3,29 @@
 //! Every entry is counted in exactly one bucket an axis: in its minute while minutes are kept, then, as the minutes are
 //! merged, in its hour, then in its day. A query adds up the buckets of its range and so never counts twice. Entries
 //! belong to the moment their request began.
+//!
+//! Clients make names up. Of each kind so many distinct ones are told apart a day (`names_per_kind_max`); what further ones
+//! bring is counted on the name `other` of that kind, so sums stay exact and a day's rows are bounded. Where all days together
+//! have more rows than `day_rows_max`, the oldest days keep their dearest names alone.
 
+mod names;
+mod packed;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod totals;
+mod types;
 
 use std::collections::BTreeMap;
 
-pub use self::rows::Names;
-use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, row, stored_key};
+pub use self::names::OTHER;
+use self::names::{KnownDays, Names, RowNames, admit};
+use self::packed::Sums;
+use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};
 pub use self::totals::Totals;
-use crate::entry::{Entry, Name};
+pub use self::types::{Dimension, Point, Retention, SummaryQuery, SummaryRow};
+use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
 use crate::map::{Map, Set};
 use crate::money::Usd;
@@ -24,100 +35,16 @@ pub const MINUTE_MS: i64 = 60_000;
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// What sums are asked by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Dimension {
-    /// With its provider.
-    Model,
-    Provider,
-    Key,
-    Agent,
-    /// With its agent.
-    Session,
-    User,
-    Task,
-    Tenant,
-    /// The values of one tag.
-    Tag(Name),
-}
-
-/// How long sums stay as fine as they were made, and how many of them at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    pub minutes_kept_ms: i64,
-    pub hours_kept_ms: i64,
-    /// More rows than this are merged before their time, the oldest first. Days are only bounded by `days_kept_ms`.
-    pub minute_rows_max: usize,
-    pub hour_rows_max: usize,
-    /// `None`: for ever.
-    pub days_kept_ms: Option<i64>,
-}
-
-impl Default for Retention {
-    fn default() -> Retention {
-        Retention {
-            minutes_kept_ms: 26 * HOUR_MS,
-            hours_kept_ms: 32 * DAY_MS,
-            minute_rows_max: 65_536,
-            hour_rows_max: 131_072,
-            days_kept_ms: None,
-        }
-    }
-}
-
-/// Sums that are asked for. An entry counts whose request began in `from_ms..to_ms`, to the grain that is still kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SummaryQuery {
-    pub from_ms: i64,
-    pub to_ms: i64,
-    pub by: Dimension,
-    /// `None`: all tenants together.
-    pub tenant: Option<Name>,
-}
-
-/// Sums for one value of the dimension; names that the dimension does not bear are empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SummaryRow {
-    pub provider: Name,
-    pub model: Name,
-    pub key: Name,
-    pub agent: Name,
-    pub session: Name,
-    pub user: Name,
-    pub task: Name,
-    pub tenant: Name,
-    /// The tag's value.
-    pub tag: Name,
-    pub requests: u64,
-    pub errors: u64,
-    pub status_429: u64,
-    pub status_5xx: u64,
-    pub estimated: u64,
-    pub duration_ms: u64,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub usage: Usage,
-    pub cost: Usd,
-    pub held: Usd,
-    pub overage: Usd,
-    pub first_ms: i64,
-    pub last_ms: i64,
-}
-
-/// Sums over one stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Point {
-    pub at_ms: i64,
-    pub totals: Totals,
-}
-
 fn floor(at_ms: i64, grain_ms: i64) -> i64 {
     at_ms.div_euclid(grain_ms).saturating_mul(grain_ms)
 }
 
+/// The kinds whose names are counted together past the limit, in the order of [`Rollups::folded`].
+pub const FOLDED_KINDS: [&str; 6] = ["model", "key", "session", "user", "tag", "task"];
+
 #[derive(Debug, Default)]
 struct Level {
-    buckets: BTreeMap<i64, Map<RowKey, Totals>>,
+    buckets: BTreeMap<i64, Map<RowKey, Sums>>,
     rows: usize,
 }
 
@@ -133,6 +60,11 @@ pub struct Rollups {
     /// Entries from here on are counted by hour at least; a multiple of a day.
     hours_from_ms: i64,
     dirty: Set<Address>,
+    names: Names,
+    known: KnownDays,
+    folded: [u64; FOLDED_KINDS.len()],
+    /// Days before have lost all names they can.
+    thinned_to_ms: i64,
 }
 
 impl Rollups {
@@ -145,85 +77,94 @@ impl Rollups {
             minutes_from_ms: 0,
             hours_from_ms: 0,
             dirty: Set::default(),
+            names: Names::default(),
+            known: KnownDays::default(),
+            folded: Default::default(),
+            thinned_to_ms: i64::MIN,
         }
+    }
+
+    /// How many entries' names were counted on `other`, by [`FOLDED_KINDS`].
+    pub fn folded(&self) -> [u64; FOLDED_KINDS.len()] {
+        self.folded
     }
 
     /// Counts an entry.
     pub fn add(&mut self, entry: &Entry) {
         let totals = Totals::of(entry);
-        self.add_by_model(entry, totals);
-        self.add_by_the_rest(entry, &totals);
+        self.add_by_model(entry, &totals);
+        self.add_by_the_rest(&entry.facts, &totals);
     }
 
     /// Adds what an entry was corrected by to the sums it is in.
-    pub fn adjust(&mut self, entry: &Entry, delta: Usd) {
+    pub fn adjust(&mut self, facts: &Facts, model: &Name, delta: Usd) {
         let totals = Totals {
             cost: delta,
             ..Totals::default()
         };
-        let facts = &entry.facts;
-        self.put(
-            facts.at_ms,
-            row(facts, Axis::Model, &facts.provider, model_of(entry)),
-            &totals,
-        );
-        self.add_by_the_rest(entry, &totals);
+        self.put(facts, Axis::Model, &facts.provider, model, &totals);
+        self.add_by_the_rest(facts, &totals);
     }
 
     /// An answer that billed several models counts as one request, of the model it names, and each part where it was used.
-    fn add_by_model(&mut self, entry: &Entry, totals: Totals) {
+    fn add_by_model(&mut self, entry: &Entry, totals: &Totals) {
         let facts = &entry.facts;
         let parts = &entry.settlement.parts;
         let own = if parts.is_empty() {
-            totals
+            *totals
         } else {
             Totals {
                 usage: Usage::default(),
                 cost: Usd::ZERO,
-                ..totals
+                ..*totals
             }
         };
-        self.put(
-            facts.at_ms,
-            row(facts, Axis::Model, &facts.provider, model_of(entry)),
-            &own,
-        );
+        self.put(facts, Axis::Model, &facts.provider, model_of(entry), &own);
         for part in parts {
-            let times = Totals {
+            let totals = Totals {
+                usage: part.usage,
+                cost: part.cost,
                 first_ms: facts.at_ms,
                 last_ms: facts.at_ms,
                 ..Totals::default()
             };
-            let totals = Totals {
-                usage: part.usage,
-                cost: part.cost,
-                ..times
-            };
-            self.put(
-                facts.at_ms,
-                row(facts, Axis::Model, &facts.provider, &part.model),
-                &totals,
-            );
+            self.put(facts, Axis::Model, &facts.provider, &part.model, &totals);
         }
     }
 
-    fn add_by_the_rest(&mut self, entry: &Entry, totals: &Totals) {
-        let facts = &entry.facts;
+    fn add_by_the_rest(&mut self, facts: &Facts, totals: &Totals) {
         let none: Name = Name::from("");
-        self.put(facts.at_ms, row(facts, Axis::Key, &facts.key, &none), totals);
-        self.put(
-            facts.at_ms,
-            row(facts, Axis::Session, &facts.agent, &facts.session),
-            totals,
-        );
-        self.put(facts.at_ms, row(facts, Axis::User, &facts.user, &none), totals);
-        self.put(facts.at_ms, row(facts, Axis::Task, &facts.task, &none), totals);
+        self.put(facts, Axis::Key, &facts.key, &none, totals);
+        self.put(facts, Axis::Session, &facts.agent, &facts.session, totals);
+        self.put(facts, Axis::User, &facts.user, &none, totals);
+        self.put(facts, Axis::Task, &facts.task, &none, totals);
         for (tag, value) in &facts.tags {
-            self.put(facts.at_ms, row(facts, Axis::Tag, tag, value), totals);
+            self.put(facts, Axis::Tag, tag, value, totals);
         }
     }
 
-    fn put(&mut self, at_ms: i64, key: RowKey, totals: &Totals) {
+    fn put(&mut self, facts: &Facts, axis: Axis, first: &Name, second: &Name, totals: &Totals) {
+        let at_ms = facts.at_ms;
+        let day_ms = floor(at_ms, DAY_MS);
+        let levels = [&self.minutes, &self.hours, &self.days];
+        let day = self.known.day(day_ms, |day| {
+            let buckets = levels
+                .into_iter()
+                .flat_map(|level| level.buckets.range(day_ms..day_ms.saturating_add(DAY_MS)));
+            buckets
+                .flat_map(|(_, rows)| rows.keys())
+                .for_each(|key| day.take_in(key));
+        });
+        let row = RowNames {
+            tenant: &facts.tenant,
+            axis,
+            first,
+            second,
+        };
+        let (key, is_folded) = admit(&mut self.names, day, row, self.retention.names_per_kind_max);
+        if is_folded {
+            self.note_folded(axis);
+        }
         let grain = if at_ms >= self.minutes_from_ms {
             Grain::Minute
         } else if at_ms >= self.hours_from_ms {
@@ -234,13 +175,27 @@ impl Rollups {
         self.put_at(grain, floor(at_ms, grain.ms()), key, totals);
     }
 
+    fn note_folded(&mut self, axis: Axis) {
+        let kind = axis as usize;
+        let Some(count) = self.folded.get_mut(kind) else { return };
+        *count += 1;
+        if *count == 1 {
+            let kind = FOLDED_KINDS.get(kind).copied().unwrap_or_default();
+            tracing::warn!(
+                kind,
+                limit = self.retention.names_per_kind_max,
+                "more distinct names in a day than limits.names_per_kind_max: the cost sums count further ones on `other`"
+            );
+        }
+    }
+
     fn put_at(&mut self, grain: Grain, bucket_ms: i64, key: RowKey, totals: &Totals) {
         let level = self.level_mut(grain);
         let bucket = level.buckets.entry(bucket_ms).or_default();
         match bucket.get_mut(&key) {
-            Some(row) => row.add(totals),
+            Some(row) => row.add(totals, grain == Grain::Minute),
             None => {
-                bucket.insert(key.clone(), *totals);
+                bucket.insert(key, Sums::of(totals));
                 level.rows += 1;
             }
         }
@@ -270,7 +225,9 @@ impl Rollups {
             hours_kept_ms,
             minute_rows_max,
             hour_rows_max,
+            day_rows_max,
             days_kept_ms,
+            ..
         } = self.retention;
         let mut minutes_from_ms = floor(now_ms.saturating_sub(minutes_kept_ms), HOUR_MS).max(self.minutes_from_ms);
         self.merge_before(Grain::Minute, minutes_from_ms);
@@ -296,6 +253,7 @@ impl Rollups {
         if let Some(kept_ms) = days_kept_ms {
             self.forget_days_before(floor(now_ms.saturating_sub(kept_ms), DAY_MS));
         }
+        self.thin(now_ms, day_rows_max);
     }
 
     fn oldest_ms(&self, grain: Grain) -> i64 {
@@ -315,9 +273,9 @@ impl Rollups {
             };
             let (bucket_ms, rows) = bucket.remove_entry();
             level.rows -= rows.len();
-            for (key, totals) in rows {
-                self.dirty.insert((grain, bucket_ms, key.clone()));
-                self.put_at(coarser, floor(bucket_ms, coarser.ms()), key, &totals);
+            for (key, sums) in rows {
+                self.dirty.insert((grain, bucket_ms, key));
+                self.put_at(coarser, floor(bucket_ms, coarser.ms()), key, &sums.totals());
             }
         }
     }
@@ -333,33 +291,50 @@ impl Rollups {
             self.days.rows -= rows.len();
             self.dirty
                 .extend(rows.into_keys().map(|key| (Grain::Day, bucket_ms, key)));
+            self.forget_names();
         }
     }
 
     /// Sums by one dimension, dearest first.
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        let mut sums: Map<(&str, &str), (RowKey, Totals)> = Map::default();
-        for (_, key, totals) in self.rows_in(query.from_ms, query.to_ms, query.tenant.as_ref()) {
+        let mut sums: Map<RowKey, Totals> = Map::default();
+        let Some(none) = self.names.find("") else {
+            return Vec::new();
+        };
+        let tag = match &query.by {
+            Dimension::Tag(tag) => self.names.find(tag),
+            _ => None,
+        };
+        for (_, key, row) in self.rows_in(query.from_ms, query.to_ms, query.tenant.as_ref()) {
+            let all = RowKey {
+                tenant: none,
+                first: none,
+                second: none,
+                axis: key.axis,
+            };
+            let (first, second) = (key.first, key.second);
             let name = match (&query.by, key.axis) {
-                (Dimension::Model, Axis::Model) | (Dimension::Session, Axis::Session) => (&*key.first, &*key.second),
+                (Dimension::Model, Axis::Model) | (Dimension::Session, Axis::Session) => {
+                    RowKey { first, second, ..all }
+                }
                 (Dimension::Provider, Axis::Model)
                 | (Dimension::Key, Axis::Key)
                 | (Dimension::Agent, Axis::Session)
                 | (Dimension::User, Axis::User)
-                | (Dimension::Task, Axis::Task) => (&*key.first, ""),
+                | (Dimension::Task, Axis::Task) => RowKey { first, ..all },
                 // Every row bears its tenant; one axis that counts each entry once is enough.
-                (Dimension::Tenant, Axis::Key) => (&*key.tenant, ""),
-                (Dimension::Tag(tag), Axis::Tag) if *tag == key.first => ("", &*key.second),
+                (Dimension::Tenant, Axis::Key) => RowKey {
+                    tenant: key.tenant,
+                    ..all
+                },
+                (Dimension::Tag(_), Axis::Tag) if tag == Some(key.first) => RowKey { second, ..all },
                 _ => continue,
             };
-            sums.entry(name)
-                .or_insert_with(|| (key.clone(), Totals::default()))
-                .1
-                .add(totals);
+            sums.entry(name).or_default().add(&row.totals());
         }
         let mut rows: Vec<SummaryRow> = sums
-            .into_values()
-            .map(|(key, totals)| summary_row(&query.by, key, &totals))
+            .into_iter()
+            .map(|(key, totals)| self.summary_row(&query.by, key, &totals))
             .collect();
         rows.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| names(a).cmp(&names(b))));
         rows
@@ -370,9 +345,9 @@ impl Rollups {
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         let step_ms = step_ms.max(MINUTE_MS);
         let mut points: BTreeMap<i64, Totals> = BTreeMap::new();
-        for (bucket_ms, key, totals) in self.rows_in(from_ms, to_ms, tenant) {
+        for (bucket_ms, key, row) in self.rows_in(from_ms, to_ms, tenant) {
             if key.axis == Axis::Key {
-                points.entry(floor(bucket_ms, step_ms)).or_default().add(totals);
+                points.entry(floor(bucket_ms, step_ms)).or_default().add(&row.totals());
             }
         }
         points
@@ -386,36 +361,39 @@ impl Rollups {
         from_ms: i64,
         to_ms: i64,
         tenant: Option<&'a Name>,
-    ) -> impl Iterator<Item = (i64, &'a RowKey, &'a Totals)> {
+    ) -> impl Iterator<Item = (i64, &'a RowKey, &'a Sums)> {
+        // None for all tenants, nothing within for one that no row bears.
+        let tenant = tenant.map(|tenant| self.names.find(tenant));
         Grain::ALL.into_iter().flat_map(move |grain| {
             let from_ms = floor(from_ms, grain.ms());
             let buckets = (from_ms < to_ms).then(|| self.level(grain).buckets.range(from_ms..to_ms));
             buckets.into_iter().flatten().flat_map(move |(bucket_ms, rows)| {
                 let rows = rows
                     .iter()
-                    .filter(move |(key, _)| tenant.is_none_or(|tenant| *tenant == key.tenant));
-                rows.map(move |(key, totals)| (*bucket_ms, key, totals))
+                    .filter(move |(key, _)| tenant.is_none_or(|tenant| tenant == Some(key.tenant)));
+                rows.map(move |(key, sums)| (*bucket_ms, key, sums))
             })
         })
     }
 
-    /// What has changed since the last call: key and value, or no value where the row is gone.
-    pub fn take_changes(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let dirty = std::mem::take(&mut self.dirty);
-        let change = |(grain, bucket_ms, key): Address| {
-            let totals = self
-                .level(grain)
-                .buckets
-                .get(&bucket_ms)
-                .and_then(|rows| rows.get(&key));
-            let value = totals.map(|totals| {
+    /// What has changed since `saved` was called last: key and value, or no value where the row is gone.
+    pub fn changes(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let change = |address: &Address| {
+            let (grain, bucket_ms, key) = *address;
+            let rows = self.level(grain).buckets.get(&bucket_ms);
+            let value = rows.and_then(|rows| rows.get(&key)).map(|sums| {
                 let mut value = Vec::with_capacity(48);
-                totals.put(&mut value);
+                sums.totals().put(&mut value);
                 value
             });
-            (stored_key(grain, bucket_ms, &key), value)
+            (stored_key(&self.names, *address), value)
         };
-        dirty.into_iter().map(change).collect()
+        self.dirty.iter().map(change).collect()
+    }
+
+    /// What `changes` gave is on disk, and nothing was counted since.
+    pub fn saved(&mut self) {
+        self.dirty = Set::default();
     }
 
     /// The state beside the rows that a checkpoint needs: from when on minutes and hours are kept.
@@ -427,21 +405,54 @@ impl Rollups {
         (self.minutes_from_ms, self.hours_from_ms) = (minutes_from_ms, hours_from_ms);
     }
 
-    /// Takes back a row that `take_changes` gave; `None` for bytes that are none.
-    pub fn load(&mut self, key: &[u8], value: &[u8], names: &mut Names) -> Option<()> {
-        let (grain, bucket_ms, key) = parse_key(key, names)?;
+    /// Takes back a row that `changes` gave; `None` for bytes that are none.
+    pub fn load(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let (grain, bucket_ms, key) = parse_key(key, &mut self.names)?;
         let totals = Totals::take(&mut Reader::new(value))?;
         let level = self.level_mut(grain);
         if level
             .buckets
             .entry(bucket_ms)
             .or_default()
-            .insert(key, totals)
+            .insert(key, Sums::of(&totals))
             .is_none()
         {
             level.rows += 1;
         }
         Some(())
+    }
+
+    fn summary_row(&self, by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {
+        let [tenant, first, second] = [key.tenant, key.first, key.second].map(|place| self.names.name(place));
+        let mut row = SummaryRow {
+            requests: totals.requests,
+            errors: totals.errors,
+            status_429: totals.status_429,
+            status_5xx: totals.status_5xx,
+            estimated: totals.estimated,
+            duration_ms: totals.duration_ms,
+            input_tokens: totals.usage.input_tokens(),
+            output_tokens: totals.usage.output_tokens(),
+            usage: totals.usage,
+            cost: totals.cost,
+            held: totals.held,
+            overage: totals.overage,
+            first_ms: totals.first_ms,
+            last_ms: totals.last_ms,
+            ..SummaryRow::default()
+        };
+        match by {
+            Dimension::Model => (row.provider, row.model) = (first, second),
+            Dimension::Provider => row.provider = first,
+            Dimension::Key => row.key = first,
+            Dimension::Agent => row.agent = first,
+            Dimension::Session => (row.agent, row.session) = (first, second),
+            Dimension::User => row.user = first,
+            Dimension::Task => row.task = first,
+            Dimension::Tenant => row.tenant = tenant,
+            Dimension::Tag(_) => row.tag = second,
+        }
+        row
     }
 }
 
@@ -457,39 +468,4 @@ fn names(row: &SummaryRow) -> [&str; 9] {
         &row.tenant,
         &row.tag,
     ]
-}
-
-fn summary_row(by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {
-    let RowKey {
-        tenant, first, second, ..
-    } = key;
-    let mut row = SummaryRow {
-        requests: totals.requests,
-        errors: totals.errors,
-        status_429: totals.status_429,
-        status_5xx: totals.status_5xx,
-        estimated: totals.estimated,
-        duration_ms: totals.duration_ms,
-        input_tokens: totals.usage.input_tokens(),
-        output_tokens: totals.usage.output_tokens(),
-        usage: totals.usage,
-        cost: totals.cost,
-        held: totals.held,
-        overage: totals.overage,
-        first_ms: totals.first_ms,
-        last_ms: totals.last_ms,
-        ..SummaryRow::default()
-    };
-    match by {
-        Dimension::Model => (row.provider, row.model) = (first, second),
-        Dimension::Provider => row.provider = first,
-        Dimension::Key => row.key = first,
-        Dimension::Agent => row.agent = first,
-        Dimension::Session => (row.agent, row.session) = (first, second),
-        Dimension::User => row.user = first,
-        Dimension::Task => row.task = first,
-        Dimension::Tenant => row.tenant = tenant,
-        Dimension::Tag(_) => row.tag = second,
-    }
-    row
 }

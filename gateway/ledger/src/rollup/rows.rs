@@ -1,10 +1,10 @@
 //! What a sum is kept under, in memory and as stored bytes.
 
-use crate::map::Set;
-
+use super::names::Names;
 use super::{DAY_MS, HOUR_MS, MINUTE_MS};
-use crate::entry::{Entry, Facts, Name};
+use crate::entry::{Entry, Name};
 use crate::journal::bytes::{Reader, put_text};
+use crate::slab::Place;
 
 /// What rows are kept by. The byte is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,15 +23,22 @@ pub(super) enum Axis {
 }
 
 impl Axis {
+    /// In the order of their bytes.
     pub(super) const ALL: [Axis; 6] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag, Axis::Task];
+
+    /// Whether the second name tells rows apart, too.
+    pub(super) fn has_two_names(self) -> bool {
+        matches!(self, Axis::Model | Axis::Session | Axis::Tag)
+    }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a row is kept under: numbers of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RowKey {
-    pub(super) tenant: Name,
+    pub(super) tenant: Place,
+    pub(super) first: Place,
+    pub(super) second: Place,
     pub(super) axis: Axis,
-    pub(super) first: Name,
-    pub(super) second: Name,
 }
 
 /// The byte is stored.
@@ -57,32 +64,6 @@ impl Grain {
 
 pub(super) type Address = (Grain, i64, RowKey);
 
-/// Shares equal texts while rows are loaded.
-#[derive(Debug, Default)]
-pub struct Names {
-    known: Set<Name>,
-}
-
-impl Names {
-    pub fn share(&mut self, text: &str) -> Name {
-        if let Some(name) = self.known.get(text) {
-            return Name::clone(name);
-        }
-        let name = Name::from(text);
-        self.known.insert(Name::clone(&name));
-        name
-    }
-}
-
-pub(super) fn row(facts: &Facts, axis: Axis, first: &Name, second: &Name) -> RowKey {
-    RowKey {
-        tenant: Name::clone(&facts.tenant),
-        axis,
-        first: Name::clone(first),
-        second: Name::clone(second),
-    }
-}
-
 pub(super) fn model_of(entry: &Entry) -> &Name {
     if entry.settlement.model.is_empty() {
         &entry.facts.requested_model
@@ -91,13 +72,13 @@ pub(super) fn model_of(entry: &Entry) -> &Name {
     }
 }
 
-pub(super) fn stored_key(grain: Grain, bucket_ms: i64, key: &RowKey) -> Vec<u8> {
+pub(super) fn stored_key(names: &Names, (grain, bucket_ms, key): Address) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.push(grain as u8);
     out.extend_from_slice(&bucket_ms.to_be_bytes());
     out.push(key.axis as u8);
-    for text in [&key.tenant, &key.first, &key.second] {
-        put_text(&mut out, text);
+    for place in [key.tenant, key.first, key.second] {
+        put_text(&mut out, names.text(place));
     }
     out
 }
@@ -109,17 +90,19 @@ pub(super) fn parse_key(bytes: &[u8], names: &mut Names) -> Option<Address> {
     let bucket_ms = i64::from_be_bytes(reader.array()?);
     let [axis] = reader.array()?;
     let axis = Axis::ALL.into_iter().find(|known| *known as u8 == axis)?;
-    let tenant = names.share(reader.text()?);
-    let first = names.share(reader.text()?);
-    let second = names.share(reader.text()?);
-    reader.is_empty().then_some((
-        grain,
-        bucket_ms,
-        RowKey {
-            tenant,
-            axis,
-            first,
-            second,
-        },
-    ))
+    let texts = [reader.text()?, reader.text()?, reader.text()?];
+    if !reader.is_empty() {
+        return None;
+    }
+    let [tenant, first, second] = texts.map(|text| match names.find(text) {
+        Some(place) => place,
+        None => names.number(&Name::from(text)),
+    });
+    let key = RowKey {
+        tenant,
+        first,
+        second,
+        axis,
+    };
+    Some((grain, bucket_ms, key))
 }

@@ -73,18 +73,167 @@ fn small() -> Rollups {
 
 /// What a checkpoint stores, read back.
 fn reloaded(rollups: &mut Rollups, stored: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Rollups {
-    for (key, value) in rollups.take_changes() {
+    for (key, value) in rollups.changes() {
         match value {
             Some(value) => stored.insert(key, value),
             None => stored.remove(&key),
         };
     }
-    let (mut again, mut names) = (small(), Names::default());
+    rollups.saved();
+    let mut again = small();
     for (key, value) in stored {
-        again.load(key, value, &mut names).unwrap();
+        again.load(key, value).unwrap();
     }
     again.set_floors_ms(rollups.floors_ms());
     again
+}
+
+fn narrow() -> Rollups {
+    Rollups::new(Retention {
+        names_per_kind_max: 10,
+        minute_rows_max: 40,
+        hour_rows_max: 60,
+        ..Retention::default()
+    })
+}
+
+/// Rows by what they are called, and what they cost in all.
+fn told(rollups: &Rollups, dimension: Dimension) -> (BTreeMap<String, i64>, i64) {
+    let name = |row: &SummaryRow| format!("{}{}{}{}{}", row.key, row.agent, row.session, row.task, row.tag);
+    let rows = rollups.summary(&by(dimension));
+    let sum = rows.iter().map(|row| row.cost.nanos()).sum();
+    (rows.iter().map(|row| (name(row), row.cost.nanos())).collect(), sum)
+}
+
+#[test]
+fn day_rows_are_bounded_and_their_sum_is_exact() {
+    let mut rollups = narrow();
+    for number in 0..500 {
+        let mut entry = entry(
+            NOW_MS + number % 3 * HOUR_MS,
+            &format!("a{}", number % 20),
+            &format!("s{number}"),
+            2,
+            200,
+        );
+        entry.facts.key = format!("k{number}").into();
+        entry.facts.task = format!("t{number}").into();
+        entry.facts.tags = BTreeMap::from([("team".into(), format!("v{number}").into())]);
+        rollups.add(&entry);
+        if number % 50 == 49 {
+            rollups.merge(NOW_MS + 2 * HOUR_MS);
+        }
+    }
+    rollups.merge(NOW_MS + 100 * DAY_MS);
+    assert_eq!((rollups.minutes.rows, rollups.hours.rows), (0, 0));
+    assert!(rollups.days.rows <= 6 * 21, "{}", rollups.days.rows);
+    for dimension in [
+        Dimension::Key,
+        Dimension::Session,
+        Dimension::Agent,
+        Dimension::Task,
+        Dimension::Tag("team".into()),
+    ] {
+        let (rows, sum) = told(&rollups, dimension.clone());
+        assert_eq!(sum, 1_000, "{dimension:?}");
+        assert!(rows.len() <= 21, "{dimension:?} {rows:?}");
+    }
+    let (keys, _) = told(&rollups, Dimension::Key);
+    assert_eq!((keys["k0"], keys["other"]), (2, 980));
+    let (sessions, _) = told(&rollups, Dimension::Session);
+    assert_eq!(
+        (sessions["a0s0"], sessions["a0other"], sessions["otherother"]),
+        (2, 48, 500)
+    );
+    assert_eq!(rollups.folded(), [0, 490, 490, 0, 495, 490]);
+    // The next day has room again.
+    rollups.add(&entry(NOW_MS + DAY_MS, "new", "new", 2, 200));
+    assert_eq!(told(&rollups, Dimension::Session).0["newnew"], 2);
+}
+
+#[test]
+fn a_tag_made_up_for_each_request_does_not_drown_the_others() {
+    let mut rollups = narrow();
+    for number in 0..100 {
+        let mut entry = entry(NOW_MS, "a", "s", 2, 200);
+        entry.facts.tags = BTreeMap::from([("request_id".into(), format!("{number}").into())]);
+        rollups.add(&entry);
+        entry.facts.tags = BTreeMap::from([("team".into(), format!("{}", number % 4).into())]);
+        rollups.add(&entry);
+    }
+    let (teams, sum) = told(&rollups, Dimension::Tag("team".into()));
+    assert_eq!((teams.len(), teams["3"], sum), (4, 50, 200));
+    let (ids, sum) = told(&rollups, Dimension::Tag("request_id".into()));
+    assert_eq!((ids.len(), ids["other"], sum), (6, 190, 200));
+}
+
+#[test]
+fn which_names_a_day_knows_is_found_again_after_a_start() {
+    let (mut rollups, mut stored) = (narrow(), BTreeMap::new());
+    for number in 0..10 {
+        rollups.add(&entry(NOW_MS, "a", &format!("s{number}"), 2, 200));
+    }
+    let mut again = reloaded(&mut rollups, &mut stored);
+    again.retention.names_per_kind_max = 10;
+    for number in 5..15 {
+        again.add(&entry(NOW_MS + HOUR_MS, "a", &format!("s{number}"), 2, 200));
+    }
+    let (sessions, sum) = told(&again, Dimension::Session);
+    assert_eq!(
+        (sessions["as9"], sessions["aother"], sessions.len(), sum),
+        (4, 10, 11, 40)
+    );
+}
+
+#[test]
+fn changes_are_given_again_until_they_are_saved() {
+    let mut rollups = small();
+    rollups.add(&entry(NOW_MS, "a", "s", 2, 200));
+    let changes = rollups.changes();
+    assert!(!changes.is_empty());
+    let sorted = |mut changes: Vec<_>| {
+        changes.sort();
+        changes
+    };
+    assert_eq!(
+        sorted(rollups.changes()),
+        sorted(changes),
+        "a checkpoint that failed writes them with the next"
+    );
+    rollups.saved();
+    assert!(rollups.changes().is_empty());
+}
+
+#[test]
+fn past_their_limit_the_oldest_days_keep_their_dearest_names_alone() {
+    let mut rollups = Rollups::new(Retention {
+        day_rows_max: 4_000,
+        ..Retention::default()
+    });
+    for day in 0..3 {
+        for number in 0..1_500 {
+            rollups.add(&entry(
+                NOW_MS + day * DAY_MS,
+                "a",
+                &format!("d{day}s{number}"),
+                2 * number,
+                200,
+            ));
+        }
+    }
+    rollups.merge(NOW_MS + 100 * DAY_MS);
+    assert!(rollups.days.rows <= 4_000, "{}", rollups.days.rows);
+    let (sessions, sum) = told(&rollups, Dimension::Session);
+    assert_eq!(sum, 3 * 1_499 * 1_500);
+    assert_eq!(sessions.get("ad0s499"), None);
+    assert_eq!((sessions["ad0s500"], sessions["ad2s1"]), (1_000, 2));
+    assert!(
+        rollups.names.find("d0s499").is_some(),
+        "until what was removed is on disk"
+    );
+    rollups.saved();
+    rollups.forget_names();
+    assert!(rollups.names.find("d0s499").is_none());
 }
 
 proptest! {
@@ -128,7 +277,7 @@ proptest! {
     #[test]
     fn stored_bytes_that_are_no_row_are_refused(key: Vec<u8>, value: Vec<u8>) {
         let mut rollups = small();
-        let _ = rollups.load(&key, &value, &mut Names::default());
+        let _ = rollups.load(&key, &value);
     }
 }
 
@@ -180,7 +329,7 @@ fn several_models_of_one_answer_are_told_apart_and_are_one_request() {
     };
     entry.settlement.parts = vec![part("gpt-5-2025-08-07", 7), part("advisor", 3)];
     rollups.add(&entry);
-    rollups.adjust(&entry, Usd::from_nanos(-2));
+    rollups.adjust(&entry.facts, &entry.settlement.model, Usd::from_nanos(-2));
     let rows = rollups.summary(&by(Dimension::Model));
     let told: Vec<_> = rows
         .iter()

@@ -514,12 +514,11 @@ impl Sessions {
             .and_then(|(found, value)| rows::read(found.get(1..)?, &value)))
     }
 
-    /// The rows that have changed since the last call, for a checkpoint; keys with their prefix.
-    pub(crate) fn take_changes(&self) -> Vec<Change> {
+    /// The rows that have changed since `saved`, for a checkpoint; keys with their prefix.
+    pub(crate) fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         for shard in self.shards.iter() {
-            for live in shard.lock().live.values_mut().filter(|live| live.dirty) {
-                live.dirty = false;
+            for live in shard.lock().live.values().filter(|live| live.dirty) {
                 let session = &live.session;
                 changes.push(Change::Put(
                     rows::stored_key(&session.tenant, &session.id),
@@ -530,15 +529,16 @@ impl Sessions {
         changes
     }
 
-    /// Everything up to this sequence that `take_changes` gave is on disk: what is no longer needed leaves the memory.
+    /// Everything up to this sequence that `changes` gave is on disk: what is no longer needed leaves the memory.
     pub(crate) fn saved(&self, sequence: u64, now_ms: i64) {
-        let may_leave = |live: &Live| {
-            !live.dirty && live.changed <= sequence && live.session.running == 0 && !live.session.is_killed
-        };
+        let may_leave = |live: &Live| live.changed <= sequence && live.session.running == 0 && !live.session.is_killed;
         let silent_before_ms = now_ms.saturating_sub(self.kept.silent_ms);
         let per_shard = self.kept.sessions_max.div_ceil(SHARDS);
         for shard in self.shards.iter() {
             let mut shard = shard.lock();
+            for live in shard.live.values_mut().filter(|live| live.changed <= sequence) {
+                live.dirty = false;
+            }
             shard
                 .live
                 .retain(|_, live| !may_leave(live) || live.session.last_ms >= silent_before_ms);
@@ -559,21 +559,19 @@ impl Sessions {
         }
     }
 
-    /// Removes rows of sessions whose last call was before. Writes to the disk, without waiting for it.
-    pub(crate) fn forget_before(&self, before_ms: i64) -> Result<(), StoreError> {
-        let is_gone = |session: &Session| session.last_ms < before_ms && session.running == 0;
+    /// Forgets sessions whose last call was before, unless they were killed: those must be known. What a checkpoint is to
+    /// remove.
+    pub(crate) fn forget_before(&self, before_ms: i64) -> Result<Vec<Change>, StoreError> {
+        let is_gone = |session: &Session| session.last_ms < before_ms && session.running == 0 && !session.is_killed;
         let mut batch = Vec::new();
         self.each_at_rest(&mut |key, session| {
             if session.as_ref().is_none_or(is_gone) {
                 batch.push(Change::Remove(key));
             }
         })?;
-        if let Some(state) = self.state.as_ref().filter(|_| !batch.is_empty()) {
-            state.apply(batch)?;
-        }
         for shard in self.shards.iter() {
             shard.lock().live.retain(|_, live| !is_gone(&live.session));
         }
-        Ok(())
+        Ok(batch)
     }
 }

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::journal::frame::Head;
+use crate::head::Head;
 
 /// Lines of the ring.
 const LINES: usize = 64;
@@ -110,7 +110,7 @@ fn parse(line: &[u8]) -> Option<Head> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::journal::Hash;
+    use crate::head::Hash;
 
     fn head(sequence: u64) -> Head {
         Head {

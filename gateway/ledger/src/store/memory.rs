@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Bytes, Change, Heads, Month, Pair, Store, StoreError, Stores};
-use crate::journal::frame::Head;
+use crate::head::Head;
 
 /// What shall go wrong, counted over all databases of one [`MemoryStores`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +97,12 @@ impl Stores for MemoryStores {
         Ok(self.shared.lock().months.keys().copied().collect())
     }
 
-    fn month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError> {
+    fn month(&self, month: Month) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        let is_there = self.shared.lock().months.contains_key(&month);
+        is_there.then(|| self.create_month(month)).transpose()
+    }
+
+    fn create_month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError> {
         let mut shared = self.shared.lock();
         let faults = Arc::clone(&shared.faults);
         if faults.lock().open_fails {
@@ -123,6 +128,15 @@ impl Stores for MemoryStores {
         let faults = Arc::clone(&shared.faults);
         let memory = shared.state.get_or_insert_with(|| Arc::new(Memory::new(faults)));
         Ok(Arc::clone(memory) as Arc<dyn Store>)
+    }
+
+    fn discard_state(&self) -> Result<(), StoreError> {
+        self.drop_state();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn heads(&self) -> Result<Heads, StoreError> {
@@ -228,6 +242,10 @@ impl Store for Memory {
         self.spend(|faults| &mut faults.flushes_left, "fsync")?;
         let mut log = self.log.lock();
         log.flushed_len = log.bytes.len();
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -1,19 +1,21 @@
 //! Where bytes rest: small ordered key-value databases, one a month for the journal and one for derived state.
 //!
-//! Only `disk.rs` names sled. `memory.rs` is the same contract over a byte log that tests can break at will.
+//! Only `sled_store.rs` names sled. `memory.rs` is the same contract over a byte log that tests can break at will.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::journal::frame::Head;
+use crate::head::Head;
 
 pub mod disk;
 pub mod heads;
 pub mod memory;
 mod redo;
+mod sled_store;
 
 pub use disk::DiskStores;
 pub use heads::Heads;
@@ -31,8 +33,31 @@ pub enum StoreError {
     InUse { dir: PathBuf },
     #[error("cannot open {}: {reason}; copy the folder away, then run `agentledger verify`, or restore an export", dir.display())]
     Open { dir: PathBuf, reason: String },
+    /// The disk takes no more for now: full, over a quota or a size limit, or read-only. Nothing of the write is there.
+    #[error("the disk takes no more: {0}")]
+    Full(String),
     #[error("the store failed: {0}")]
     Io(String),
+}
+
+impl StoreError {
+    /// Whether the same may succeed later, with nothing lost meanwhile. A failed sync is not of that kind: what the system
+    /// had for the disk it may have dropped.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StoreError::Full(_))
+    }
+
+    /// Of a write. Never of a sync.
+    pub(crate) fn of_write(what: &str, error: &io::Error) -> StoreError {
+        use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let said = format!("{what}: {error}");
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem | PermissionDenied => {
+                StoreError::Full(said)
+            }
+            _ => StoreError::Io(said),
+        }
+    }
 }
 
 /// One change of a batch.
@@ -47,8 +72,11 @@ pub trait Store: Send + Sync {
     /// All of the batch or, after a crash, nothing of it. Durable only after the next `flush`.
     fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError>;
 
-    /// Blocks until everything applied before is on disk.
+    /// Blocks until everything applied before is on disk, power cuts included.
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// Opens the database anew after a failed write, as it is on disk then.
+    fn reopen(&self) -> Result<(), StoreError>;
 
     /// The pairs with `from <= key`, ascending.
     fn scan<'a>(&'a self, from: &[u8]) -> Box<dyn Iterator<Item = Result<Pair, StoreError>> + Send + 'a>;
@@ -126,14 +154,23 @@ pub trait Stores: Send + Sync {
     /// Months that have a database, ascending.
     fn months(&self) -> Result<Vec<Month>, StoreError>;
 
-    /// The database of a month; made where there is none.
-    fn month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError>;
+    /// The database of a month; `None` where there is none.
+    fn month(&self, month: Month) -> Result<Option<Arc<dyn Store>>, StoreError>;
 
-    /// Removes a month's database for good.
+    /// The database of a month, made where there is none.
+    fn create_month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError>;
+
+    /// Removes a month's database for good, whole or not at all.
     fn remove_month(&self, month: Month) -> Result<(), StoreError>;
 
-    /// The database of derived state.
+    /// The database of derived state, made where there is none.
     fn state(&self) -> Result<Arc<dyn Store>, StoreError>;
+
+    /// Puts a database of derived state aside that cannot be opened: it can be made anew.
+    fn discard_state(&self) -> Result<(), StoreError>;
+
+    /// Whether what is open is still what lies in the ledger's folder.
+    fn check(&self) -> Result<(), StoreError>;
 
     /// What `note_head` noted lately.
     fn heads(&self) -> Result<Heads, StoreError>;

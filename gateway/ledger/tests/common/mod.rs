@@ -9,9 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use agentledger_ledger::store::{Change, Heads, MemoryStores, Month, Pair, Store, StoreError, Stores};
 use agentledger_ledger::{
-    Amounts, Entry, EntryQuery, Facts, Hold, Kind, Ledger, Name, Options, Outcome, PriceRef, Settled, Settlement,
+    Amounts, Entry, EntryQuery, Facts, Head, Hold, Kind, Ledger, Name, Options, Outcome, PriceRef, Settled, Settlement,
     Usage, Usd,
 };
 use ulid::Ulid;
@@ -118,4 +120,107 @@ pub fn all_entries(ledger: &Ledger, limit: usize) -> Vec<Entry> {
 
 pub fn sum(entries: &[Entry]) -> i64 {
     entries.iter().map(|entry| entry.settlement.cost.nanos()).sum()
+}
+
+/// Waits for what another thread does in its own time.
+pub async fn until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it never came to that");
+}
+
+/// Stores of which a test takes the room away, and counts what is read.
+#[derive(Clone, Default)]
+pub struct TestStores {
+    pub inner: MemoryStores,
+    pub journal_is_full: Arc<AtomicBool>,
+    pub state_fails: Arc<AtomicBool>,
+    pub pairs_read: Arc<AtomicU64>,
+}
+
+struct TestStore {
+    inner: Arc<dyn Store>,
+    is_full: Arc<AtomicBool>,
+    fails: Arc<AtomicBool>,
+    pairs_read: Arc<AtomicU64>,
+}
+
+impl TestStores {
+    fn wrapped(&self, inner: Arc<dyn Store>, is_state: bool) -> Arc<dyn Store> {
+        let never = Arc::new(AtomicBool::new(false));
+        let (full, fails) = (Arc::clone(&self.journal_is_full), Arc::clone(&self.state_fails));
+        let (is_full, fails) = if is_state { (never, fails) } else { (full, never) };
+        let pairs_read = Arc::clone(&self.pairs_read);
+        Arc::new(TestStore {
+            inner,
+            is_full,
+            fails,
+            pairs_read,
+        })
+    }
+}
+
+impl Stores for TestStores {
+    fn months(&self) -> Result<Vec<Month>, StoreError> {
+        self.inner.months()
+    }
+    fn month(&self, month: Month) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        Ok(self.inner.month(month)?.map(|store| self.wrapped(store, false)))
+    }
+    fn create_month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(self.wrapped(self.inner.create_month(month)?, false))
+    }
+    fn remove_month(&self, month: Month) -> Result<(), StoreError> {
+        self.inner.remove_month(month)
+    }
+    fn state(&self) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(self.wrapped(self.inner.state()?, true))
+    }
+    fn discard_state(&self) -> Result<(), StoreError> {
+        self.inner.discard_state()
+    }
+    fn check(&self) -> Result<(), StoreError> {
+        self.inner.check()
+    }
+    fn heads(&self) -> Result<Heads, StoreError> {
+        self.inner.heads()
+    }
+    fn note_head(&self, head: Head) -> Result<(), StoreError> {
+        self.inner.note_head(head)
+    }
+}
+
+impl Store for TestStore {
+    fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full("injected: no space left on device".into()));
+        }
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Io("injected: input/output error".into()));
+        }
+        self.inner.apply(batch)
+    }
+    fn flush(&self) -> Result<(), StoreError> {
+        self.inner.flush()
+    }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.inner.reopen()
+    }
+    fn scan<'a>(&'a self, from: &[u8]) -> Box<dyn Iterator<Item = Result<Pair, StoreError>> + Send + 'a> {
+        let counted = self.inner.scan(from).inspect(|_| {
+            self.pairs_read.fetch_add(1, Ordering::SeqCst);
+        });
+        Box::new(counted)
+    }
+    fn at_or_before(&self, at: &[u8]) -> Result<Option<Pair>, StoreError> {
+        self.pairs_read.fetch_add(1, Ordering::SeqCst);
+        self.inner.at_or_before(at)
+    }
+    fn last(&self) -> Result<Option<Pair>, StoreError> {
+        self.inner.last()
+    }
 }

@@ -1,0 +1,287 @@
+//! Applies what is on disk to everything that follows from it: a second copy of the books, cost sums, sessions; and writes
+//! checkpoints of them. On a thread of its own, with a watermark of its own: reports read here, and neither requests nor
+//! the journal wait for a report, or for a checkpoint.
+//!
+//! One thread alone writes to the state database: no two batches ever mix there.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::books::Books;
+use crate::checkpoint::{self, Checkpoint, CheckpointAt};
+use crate::clock::Clock;
+use crate::derived::Derived;
+use crate::event::Event;
+use crate::head::Head;
+use crate::queue::Queue;
+use crate::retention::Retention;
+use crate::store::{Change, Store, StoreError, Stores};
+
+/// Events that may wait here; then the journal's writer waits. Two hundred bytes each, or so.
+const WAITING_EVENTS_MAX: usize = 262_144;
+/// Events that are applied under one lock: reports get their turn between.
+const SLICE_EVENTS: usize = 256;
+/// How soon a checkpoint that failed is tried again; twice as long each time.
+const RETRY_FIRST_MS: i64 = 1_000;
+const RETRY_LONGEST_MS: i64 = 60_000;
+
+enum Message {
+    Events(Vec<(u64, Event)>),
+    Checkpoint(CheckpointAt, Head),
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<Message>,
+    events: usize,
+    closing: bool,
+}
+
+/// How checkpoints fare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CheckpointHealth {
+    /// When the last one was written, by the monotonic clock; the start counts as one.
+    pub written_ms: i64,
+    /// Why the last try failed; `None` where it did not.
+    pub failed: Option<Arc<str>>,
+    /// Tries that failed in a row, and when the next one is due.
+    pub failures: u32,
+    pub retry_at_ms: i64,
+}
+
+/// What one of those who may apply needs; whoever holds it works.
+struct Work {
+    state: Arc<dyn Store>,
+    retention: Retention,
+}
+
+pub(crate) struct Applier {
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    room: Condvar,
+    work: Mutex<Work>,
+    /// The books at the watermark.
+    books: RwLock<Books>,
+    derived: Arc<RwLock<Derived>>,
+    /// The last event that was applied; `u64::MAX` once none will be any more.
+    watermark: watch::Sender<u64>,
+    health: Mutex<CheckpointHealth>,
+    stores: Arc<dyn Stores>,
+    clock: Arc<dyn Clock>,
+    /// Stopped where the books and the journal differ.
+    queue: Arc<Queue>,
+}
+
+impl Applier {
+    /// `books` and `derived` are those at the journal's head.
+    pub fn new(
+        books: Books,
+        derived: Arc<RwLock<Derived>>,
+        state: Arc<dyn Store>,
+        stores: Arc<dyn Stores>,
+        retention: Retention,
+        clock: Arc<dyn Clock>,
+        queue: Arc<Queue>,
+    ) -> Applier {
+        let health = CheckpointHealth {
+            written_ms: clock.monotonic_ms(),
+            ..CheckpointHealth::default()
+        };
+        Applier {
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+            room: Condvar::new(),
+            work: Mutex::new(Work { state, retention }),
+            watermark: watch::Sender::new(books.head()),
+            books: RwLock::new(books),
+            derived,
+            health: Mutex::new(health),
+            stores,
+            clock,
+            queue,
+        }
+    }
+
+    /// These events are on disk, in their order. Waits only where far too many wait already.
+    pub fn committed(&self, events: Vec<(u64, Event)>) {
+        let mut inbox = self.inbox.lock();
+        while inbox.events >= WAITING_EVENTS_MAX && !inbox.closing {
+            self.room.wait(&mut inbox);
+        }
+        inbox.events += events.len();
+        inbox.messages.push_back(Message::Events(events));
+        self.wake.notify_one();
+    }
+
+    /// All events so far were handed over, and a checkpoint is due here.
+    pub fn checkpoint(&self, at: CheckpointAt, head: Head) {
+        self.inbox.lock().messages.push_back(Message::Checkpoint(at, head));
+        self.wake.notify_one();
+    }
+
+    /// The books after all events handed over so far, as bytes.
+    pub fn books_now(&self) -> Vec<u8> {
+        self.work();
+        self.books.read().snapshot()
+    }
+
+    /// The books at the watermark.
+    pub fn read_books<T>(&self, read: impl FnOnce(&Books) -> T) -> T {
+        read(&self.books.read())
+    }
+
+    /// Waits until the event with this sequence is applied, or none will be any more.
+    pub async fn applied(&self, sequence: u64) {
+        let mut watermark = self.watermark.subscribe();
+        // The sender lives in `self`.
+        let _ = watermark.wait_for(|applied| *applied >= sequence).await;
+    }
+
+    pub fn health(&self) -> CheckpointHealth {
+        self.health.lock().clone()
+    }
+
+    /// Lets the thread finish what waits and end.
+    pub fn close(&self) {
+        self.inbox.lock().closing = true;
+        self.wake.notify_one();
+        self.room.notify_all();
+    }
+
+    /// Runs until it is closed and nothing waits. A panic below stops the writer: its derived state would be wrong for ever.
+    pub fn run(&self) {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                self.work();
+                let mut inbox = self.inbox.lock();
+                if inbox.messages.is_empty() {
+                    if inbox.closing {
+                        return;
+                    }
+                    self.wake.wait_for(&mut inbox, Duration::from_secs(60));
+                }
+            }
+        }));
+        if ended.is_err() {
+            self.queue.stop("the thread that applies events panicked");
+        }
+        self.watermark.send_replace(u64::MAX);
+    }
+
+    /// Works through all that waits.
+    pub fn work(&self) {
+        let mut work = self.work.lock();
+        loop {
+            let message = self.inbox.lock().messages.pop_front();
+            match message {
+                None => return,
+                Some(Message::Events(events)) => self.apply(&events),
+                Some(Message::Checkpoint(at, head)) => self.write(&mut work, at, head),
+            }
+        }
+    }
+
+    fn apply(&self, events: &[(u64, Event)]) {
+        for slice in events.chunks(SLICE_EVENTS) {
+            let mut books = self.books.write();
+            for (sequence, event) in slice {
+                if let Err(error) = books.apply(*sequence, event) {
+                    tracing::error!(%error, "the books differ from the journal");
+                    self.queue.stop(&format!("the books differ from the journal: {error}"));
+                    return;
+                }
+            }
+            drop(books);
+            let mut derived = self.derived.write();
+            for (sequence, event) in slice {
+                derived.apply(*sequence, event, &*self.stores);
+            }
+        }
+        let last = events.last().map_or(0, |(sequence, _)| *sequence);
+        self.watermark.send_if_modified(|applied| {
+            let is_later = last > *applied;
+            *applied = last.max(*applied);
+            is_later
+        });
+        let mut inbox = self.inbox.lock();
+        inbox.events = inbox.events.saturating_sub(events.len());
+        self.room.notify_all();
+    }
+
+    /// Writes a checkpoint. One that failed is not the last: what it would have borne, the next one bears.
+    fn write(&self, work: &mut Work, at: CheckpointAt, head: Head) {
+        // Also where nothing can be written: memory must not grow because of it.
+        self.derived.write().rollups.merge(at.at_ms);
+        let now_ms = self.clock.monotonic_ms();
+        match self.try_write(work, at, head) {
+            Ok(()) => {
+                let mut health = self.health.lock();
+                if health.failed.is_some() {
+                    tracing::info!("checkpoints are written again");
+                }
+                *health = CheckpointHealth {
+                    written_ms: now_ms,
+                    ..CheckpointHealth::default()
+                };
+                drop(health);
+                work.retention
+                    .remove_old(&*self.stores, &at, &self.derived.read().sessions);
+            }
+            Err(error) => {
+                let mut health = self.health.lock();
+                health.failed = Some(error.to_string().into());
+                health.failures = health.failures.saturating_add(1);
+                let wait_ms = RETRY_FIRST_MS << health.failures.saturating_sub(1).min(6);
+                health.retry_at_ms = now_ms.saturating_add(wait_ms.min(RETRY_LONGEST_MS));
+                tracing::warn!(%error, failures = health.failures, "a checkpoint could not be written; it is tried again");
+            }
+        }
+    }
+
+    fn try_write(&self, work: &mut Work, at: CheckpointAt, head: Head) -> Result<(), StoreError> {
+        if self.health.lock().failed.is_some() {
+            work.state.reopen()?;
+        }
+        let books = {
+            let books = self.books.read();
+            if books.head() != head.sequence {
+                let (found, named) = (books.head(), head.sequence);
+                return Err(StoreError::Io(format!("the books are at event {found}, not {named}")));
+            }
+            books.snapshot()
+        };
+        let batch = {
+            let derived = self.derived.read();
+            let mut batch: Vec<Change> = derived
+                .rollups
+                .changes()
+                .into_iter()
+                .map(checkpoint::rollup_change)
+                .collect();
+            batch.extend(derived.bill_rows.changes(head.sequence, at.at_ms));
+            batch.extend(derived.sessions.changes());
+            batch.extend(work.retention.forgotten());
+            let checkpoint = Checkpoint {
+                head,
+                at,
+                books,
+                floors_ms: derived.rollups.floors_ms(),
+            };
+            batch.push(checkpoint.change());
+            batch
+        };
+        work.state.apply(batch)?;
+        work.state.flush()?;
+        work.retention.saved();
+        let mut derived = self.derived.write();
+        derived.rollups.saved();
+        derived.bill_rows.saved(head.sequence, at.at_ms);
+        derived.sessions.saved(head.sequence, at.at_ms);
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Checkpoints: the books and what follows from the journal, written down at one place of it, so that a start need not read
+//! the journal from its beginning. All of it can be made anew: losing a checkpoint loses time, never the truth.
+
+use crate::bill_rows::{self, BillRows};
+use crate::billed::Billed;
+use crate::head::{Hash, Head};
+use crate::journal::bytes::{Reader, put_blob, put_i64, put_u64};
+use crate::rollup::{Retention, Rollups};
+use crate::sessions;
+use crate::store::{Change, Month, Store, StoreError};
+
+const CHECKPOINT_KEY: &[u8] = b"checkpoint";
+/// What rows of the rollups begin with in the state database.
+const ROW_PREFIX: u8 = b'r';
+/// Version 1 had one time alone, and no check of the fingerprints' secret.
+const VERSION: u8 = 2;
+
+/// A place of the journal at which a checkpoint is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CheckpointAt {
+    /// The time of decisions there.
+    pub at_ms: i64,
+    /// The time by which the journal is ordered there.
+    pub journal_ms: i64,
+    pub month: Month,
+    pub secret_check: Option<[u8; 16]>,
+}
+
+/// A checkpoint as it is written, and read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub head: Head,
+    pub at: CheckpointAt,
+    pub books: Vec<u8>,
+    pub floors_ms: (i64, i64),
+}
+
+impl Checkpoint {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_u64(&mut out, self.head.sequence);
+        out.extend_from_slice(&self.head.hash.0);
+        put_i64(&mut out, self.at.at_ms);
+        put_i64(&mut out, self.at.journal_ms);
+        put_i64(&mut out, self.at.month.start_ms());
+        put_i64(&mut out, self.floors_ms.0);
+        put_i64(&mut out, self.floors_ms.1);
+        put_blob(&mut out, self.at.secret_check.as_ref().map_or(&[], |check| check));
+        put_blob(&mut out, &self.books);
+        let digest = blake3::hash(&out);
+        out.extend_from_slice(digest.as_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+        let (body, digest) = bytes.split_last_chunk::<32>()?;
+        if blake3::hash(body).as_bytes() != digest {
+            return None;
+        }
+        let mut reader = Reader::new(body);
+        let [version] = reader.array()?;
+        if !(1..=VERSION).contains(&version) {
+            return None;
+        }
+        let head = Head {
+            sequence: reader.u64()?,
+            hash: Hash(reader.array()?),
+        };
+        let at_ms = reader.i64()?;
+        let journal_ms = if version == 1 { at_ms } else { reader.i64()? };
+        let month = Month::of_ms(reader.i64()?);
+        let floors_ms = (reader.i64()?, reader.i64()?);
+        let secret_check = match version {
+            1 => None,
+            _ => reader.blob()?.try_into().ok(),
+        };
+        Some(Checkpoint {
+            head,
+            at: CheckpointAt {
+                at_ms,
+                journal_ms,
+                month,
+                secret_check,
+            },
+            floors_ms,
+            books: reader.blob()?.to_vec(),
+        })
+    }
+
+    /// The change that makes a batch of rows a checkpoint. The last of the batch: a batch that is applied by parts is none
+    /// until all of it is there.
+    pub fn change(&self) -> Change {
+        Change::Put(CHECKPOINT_KEY.to_vec(), self.encode())
+    }
+}
+
+/// A row of the rollups as a change of the state database.
+pub(crate) fn rollup_change((key, value): (Vec<u8>, Option<Vec<u8>>)) -> Change {
+    let mut stored = Vec::with_capacity(key.len() + 1);
+    stored.push(ROW_PREFIX);
+    stored.extend_from_slice(&key);
+    match value {
+        Some(value) => Change::Put(stored, value),
+        None => Change::Remove(stored),
+    }
+}
+
+/// What a checkpoint left behind.
+pub(crate) struct Loaded {
+    pub checkpoint: Checkpoint,
+    pub rollups: Rollups,
+    pub billed: Billed,
+    pub bill_rows: BillRows,
+}
+
+/// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
+pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loaded>, StoreError> {
+    let mut checkpoint = None;
+    let (mut billed, mut bill_rows) = (Billed::default(), BillRows::default());
+    let mut rollups = Rollups::new(retention);
+    for pair in state.scan(&[]) {
+        let (key, value) = pair?;
+        match key.split_first() {
+            _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
+            Some((&ROW_PREFIX, row)) if rollups.load(row, &value).is_none() => return Ok(None),
+            Some((&bill_rows::ROW_PREFIX | &bill_rows::GUESS_PREFIX, _))
+                if bill_rows.load(&key, &value, &mut billed).is_none() =>
+            {
+                return Ok(None);
+            }
+            _ => {}
+        }
+    }
+    Ok(checkpoint.map(|checkpoint| {
+        rollups.set_floors_ms(checkpoint.floors_ms);
+        Loaded {
+            checkpoint,
+            rollups,
+            billed,
+            bill_rows,
+        }
+    }))
+}
+
+/// How far the journal was on disk when the checkpoint was written.
+pub(crate) fn head_of(state: &dyn Store) -> Result<Option<Head>, StoreError> {
+    let pair = state.at_or_before(CHECKPOINT_KEY)?;
+    Ok(pair
+        .filter(|(key, _)| key == CHECKPOINT_KEY)
+        .and_then(|(_, value)| Checkpoint::decode(&value))
+        .map(|checkpoint| checkpoint.head))
+}
+
+/// Removes the checkpoint and all rows, so that those made anew do not mix with old ones.
+pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
+    let mut batch = Vec::new();
+    for pair in state.scan(&[]) {
+        let (key, _) = pair?;
+        let is_row = matches!(
+            key.first(),
+            Some(&(ROW_PREFIX | bill_rows::ROW_PREFIX | bill_rows::GUESS_PREFIX | sessions::ROW_PREFIX))
+        );
+        if key == CHECKPOINT_KEY || is_row {
+            batch.push(Change::Remove(key));
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    state.apply(batch)?;
+    state.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            head: Head {
+                sequence: 77,
+                hash: Hash([9; 32]),
+            },
+            at: CheckpointAt {
+                at_ms: 1_795_305_600_000,
+                journal_ms: 1_795_305_600_001,
+                month: Month { year: 2026, month: 11 },
+                secret_check: Some([3; 16]),
+            },
+            books: vec![1, 2, 3],
+            floors_ms: (5, 6),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_and_a_changed_one_does_not() {
+        let bytes = checkpoint().encode();
+        assert_eq!(Checkpoint::decode(&bytes), Some(checkpoint()));
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            assert_eq!(Checkpoint::decode(&changed), None, "byte {place}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_first_version_reads_back() {
+        let mut out = vec![1];
+        put_u64(&mut out, 77);
+        out.extend_from_slice(&[9; 32]);
+        put_i64(&mut out, 1_795_305_600_000);
+        put_i64(&mut out, Month { year: 2026, month: 11 }.start_ms());
+        put_i64(&mut out, 5);
+        put_i64(&mut out, 6);
+        put_blob(&mut out, &[1, 2, 3]);
+        let digest = blake3::hash(&out);
+        out.extend_from_slice(digest.as_bytes());
+        let mut expected = checkpoint();
+        (expected.at.journal_ms, expected.at.secret_check) = (expected.at.at_ms, None);
+        assert_eq!(Checkpoint::decode(&out), Some(expected));
+    }
+}

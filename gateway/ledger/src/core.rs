@@ -1,0 +1,491 @@
+//! Where it is decided: the books and what is billed once, behind one short lock, which also gives events their order.
+//! Nothing here waits for a disk, and nothing walks over all accounts.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::amounts::Amounts;
+use crate::applier::Applier;
+use crate::bill_id::BillId;
+use crate::billed::Billed;
+use crate::books::{Books, BooksError, OpenHold, Recorded, Reserved, SettledHold, Standing};
+use crate::bound::Bound;
+use crate::checkpoint::CheckpointAt;
+use crate::clock::Clock;
+use crate::decision_clock::{ClockState, DecisionClock};
+use crate::entry::{Facts, Name, Settlement};
+use crate::event::{Held, HoldId, Mark, Settled};
+use crate::options::Durability;
+use crate::queue::{Queue, Stopped};
+use crate::store::Month;
+use crate::waiters::Waiters;
+
+/// A checkpoint is due after so many events,
+const CHECKPOINT_EVENTS: u64 = 65_536;
+/// or after so long with any event.
+const CHECKPOINT_MS: i64 = 60_000;
+
+/// Why a hold ends without being settled although its work was billed.
+const BILLED_WHEN_FETCHED: &str = "billed_when_fetched";
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The account whose bound refused, or that requested.
+    pub account: Name,
+    pub tenant: Name,
+    /// The refusal's code: `budget_exceeded`, `model_not_allowed`.
+    pub reason: Name,
+}
+
+/// How a hold ended that was to be settled.
+pub(crate) enum End {
+    Settled(Posted),
+    /// Its work was billed already: nothing was posted.
+    Billed,
+    /// Cannot be: a hold is open until its one owner ends it.
+    Unknown(BooksError),
+}
+
+/// A settled hold in the journal's queue.
+pub(crate) struct Posted {
+    pub held: Arc<Held>,
+    pub settled: Arc<Settled>,
+    pub sequence: u64,
+}
+
+pub(crate) struct Decided {
+    pub books: Books,
+    pub billed: Billed,
+    pub clock: DecisionClock,
+    /// The time by which the journal is ordered: never less than that of an event before.
+    pub journal_ms: i64,
+    /// The month that is written to. Its successor begins at `month_end_ms`.
+    pub month: Month,
+    pub month_end_ms: i64,
+    pub digests: Vec<(Name, [u8; 32])>,
+    pub secret_check: Option<[u8; 16]>,
+    /// A month has begun: a checkpoint in it lets old ones go.
+    pub has_turned: bool,
+    pub checkpoint_sequence: u64,
+    /// When the last one was requested, by the monotonic clock.
+    pub checkpoint_ms: i64,
+}
+
+pub(crate) struct Core {
+    decided: Mutex<Decided>,
+    pub queue: Arc<Queue>,
+    pub applier: Arc<Applier>,
+    pub clock: Arc<dyn Clock>,
+    pub durability: Durability,
+    pub waiters: Waiters,
+}
+
+impl Core {
+    pub fn new(
+        decided: Decided,
+        queue: Arc<Queue>,
+        applier: Arc<Applier>,
+        clock: Arc<dyn Clock>,
+        durability: Durability,
+    ) -> Core {
+        Core {
+            decided: Mutex::new(decided),
+            queue,
+            applier,
+            clock,
+            durability,
+            waiters: Waiters::default(),
+        }
+    }
+
+    /// For reading: a decision goes through the methods here.
+    pub fn read<T>(&self, read: impl FnOnce(&Decided) -> T) -> T {
+        read(&self.decided.lock())
+    }
+
+    /// Changes what is no event.
+    pub fn set<T>(&self, set: impl FnOnce(&mut Decided) -> T) -> T {
+        set(&mut self.decided.lock())
+    }
+
+    /// The time of decisions, now.
+    pub fn now_ms(&self) -> i64 {
+        self.decided.lock().clock.now()
+    }
+
+    pub fn clock_state(&self) -> ClockState {
+        let mut decided = self.decided.lock();
+        decided.clock.now();
+        decided.clock.state()
+    }
+
+    /// The time for a decision; a new month is opened before it.
+    fn now_in_month(&self, decided: &mut Decided) -> i64 {
+        let now_ms = decided.clock.now().max(decided.books.now_ms());
+        if now_ms >= decided.month_end_ms {
+            let month = Month::of_ms(now_ms);
+            // A journal that once followed a wrong clock is ahead of the calendar: its months go on in their order.
+            decided.month = match decided.month_end_ms {
+                i64::MIN => month,
+                _ => month.max(decided.month.next()),
+            };
+            decided.month_end_ms = month.next().start_ms();
+            let mut digests = decided.digests.clone();
+            digests.extend(decided.secret_check.map(crate::secret_check::digest));
+            // Copying all accounts takes long: the applier has them, too, and the writer requests them there.
+            let books = if decided.books.head() == 0 {
+                decided.books.snapshot()
+            } else {
+                Vec::new()
+            };
+            let opening = decided.books.open_month(now_ms, None, digests, books);
+            decided.journal_ms = decided.journal_ms.max(now_ms);
+            decided.has_turned = true;
+            let month = decided.month;
+            self.queue
+                .open_month(opening.seq, decided.journal_ms, month, opening.event);
+        }
+        now_ms
+    }
+
+    /// Only under the lock: the order of calls is the order of the journal.
+    fn put(
+        &self,
+        decided: &mut Decided,
+        recorded: Recorded,
+        permit: Option<OwnedSemaphorePermit>,
+        urgent: bool,
+    ) -> u64 {
+        let Recorded { seq, event } = recorded;
+        decided.journal_ms = decided.journal_ms.max(event.at_ms());
+        self.queue.put(seq, decided.journal_ms, event, permit, urgent);
+        seq
+    }
+
+    /// Puts down the first opening, and ends what the last process left open. How many holds that were.
+    pub fn begin(&self) -> usize {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        if decided.month_end_ms == i64::MIN {
+            self.now_in_month(decided);
+        }
+        let open = decided.books.open_count();
+        if open == 0 {
+            return 0;
+        }
+        let now_ms = self.now_in_month(decided);
+        for hold in decided.books.open_ids() {
+            let bill = decided.books.bill_of(hold);
+            if bill.is_some_and(|bill| decided.billed.is_entered(&bill)) {
+                let reason = Name::from(BILLED_WHEN_FETCHED);
+                if let Ok(recorded) = decided.books.void(now_ms, hold, &reason) {
+                    self.put(decided, recorded, None, false);
+                }
+            } else if let Some(settled) = decided.books.recover(now_ms, hold) {
+                self.post(decided, settled, None);
+            }
+        }
+        open
+    }
+
+    pub fn reserve(
+        &self,
+        facts: &Arc<Facts>,
+        bounds: &[Bound],
+        amounts: Amounts,
+        basis: &Name,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(HoldId, Vec<Standing>), BooksError> {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        if let ClockState::Ahead { ms } = decided.clock.state() {
+            return Err(BooksError::ClockAhead(ms));
+        }
+        let reserved = decided.books.reserve(now_ms, facts, bounds, amounts, basis)?;
+        let Reserved {
+            hold,
+            standings,
+            recorded,
+        } = reserved;
+        self.put(decided, recorded, Some(permit), self.durability == Durability::Strict);
+        Ok((hold, standings))
+    }
+
+    pub fn extend(&self, hold: HoldId, step: Amounts) -> Result<Amounts, BooksError> {
+        let permit = self.queue.permit_now();
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        let extension = decided.books.extend(now_ms, hold, step)?;
+        self.put(decided, extension.recorded, permit, false);
+        Ok(extension.granted)
+    }
+
+    /// Ends a hold. One whose work was entered when its result was fetched is voided instead: it is billed once, and only
+    /// here can that be decided.
+    pub fn settle(
+        &self,
+        hold: HoldId,
+        settlement: Settlement,
+        overage_reason: Option<Name>,
+        mut bills: Vec<BillId>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> End {
+        let (end, held) = {
+            let mut decided = self.decided.lock();
+            let decided = &mut *decided;
+            let now_ms = self.now_in_month(decided);
+            let held = decided.books.held_of(hold);
+            bills.extend(decided.books.bill_of(hold).filter(|bill| !bills.contains(bill)));
+            let end = if bills.iter().any(|bill| decided.billed.is_entered(bill)) {
+                self.void_under(decided, now_ms, hold, &Name::from(BILLED_WHEN_FETCHED), permit)
+                    .map_or_else(End::Unknown, |()| End::Billed)
+            } else {
+                match decided
+                    .books
+                    .settle_bills(now_ms, hold, settlement, overage_reason, bills)
+                {
+                    Ok(settled) => End::Settled(self.post(decided, settled, permit)),
+                    Err(error) => End::Unknown(error),
+                }
+            };
+            (end, held)
+        };
+        self.notify(held.as_deref());
+        if let End::Unknown(error) = &end {
+            tracing::error!(hold = hold.0, %error, "a hold could not be settled");
+        }
+        end
+    }
+
+    fn post(&self, decided: &mut Decided, settled: SettledHold, permit: Option<OwnedSemaphorePermit>) -> Posted {
+        let SettledHold {
+            held,
+            settled,
+            recorded,
+        } = settled;
+        let sequence = self.put(decided, recorded, permit, false);
+        decided.billed.settled(sequence, &settled, held.at_ms);
+        Posted {
+            held,
+            settled,
+            sequence,
+        }
+    }
+
+    fn void_under(
+        &self,
+        decided: &mut Decided,
+        now_ms: i64,
+        hold: HoldId,
+        reason: &Name,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), BooksError> {
+        let recorded = decided.books.void(now_ms, hold, reason)?;
+        self.put(decided, recorded, permit, false);
+        Ok(())
+    }
+
+    pub fn void(&self, hold: HoldId, reason: &Name, permit: Option<OwnedSemaphorePermit>) {
+        let (voided, held) = {
+            let mut decided = self.decided.lock();
+            let now_ms = self.now_in_month(&mut decided);
+            let held = decided.books.held_of(hold);
+            (self.void_under(&mut decided, now_ms, hold, reason, permit), held)
+        };
+        if let Err(error) = voided {
+            tracing::error!(hold = hold.0, %error, "a hold could not be voided");
+        }
+        self.notify(held.as_deref());
+    }
+
+    /// Lets a hold wait for the result with this id. `false`: that was entered already, and the hold is void.
+    pub fn defer(&self, hold: HoldId, bill: BillId, permit: Option<OwnedSemaphorePermit>) -> bool {
+        let mut guard = self.decided.lock();
+        let decided = &mut *guard;
+        let now_ms = self.now_in_month(decided);
+        let is_billed = decided.billed.is_entered(&bill);
+        let held = decided.books.held_of(hold).filter(|_| is_billed);
+        let done = if is_billed {
+            self.void_under(decided, now_ms, hold, &Name::from(BILLED_WHEN_FETCHED), permit)
+        } else {
+            decided.books.defer(now_ms, hold, bill).map(|recorded| {
+                self.put(decided, recorded, permit, false);
+            })
+        };
+        drop(guard);
+        if let Err(error) = done {
+            tracing::error!(hold = hold.0, %error, "a hold could not be deferred");
+        }
+        self.notify(held.as_deref());
+        !is_billed
+    }
+
+    /// Enters what is billed without a hold before it. `None`: one of `bills` was billed before.
+    pub fn enter(
+        &self,
+        facts: &Arc<Facts>,
+        bounds: &[Bound],
+        settlement: Settlement,
+        overage_reason: Name,
+        bills: Vec<BillId>,
+        (first, last): (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    ) -> Result<Option<Posted>, BooksError> {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        if bills.iter().any(|bill| decided.billed.contains(bill)) {
+            return Ok(None);
+        }
+        let now_ms = self.now_in_month(decided);
+        let reserved = decided
+            .books
+            .reserve(now_ms, facts, bounds, Amounts::ZERO, &overage_reason)?;
+        let hold = reserved.hold;
+        self.put(decided, reserved.recorded, Some(first), false);
+        let settled = decided
+            .books
+            .settle_bills(now_ms, hold, settlement, Some(overage_reason), bills)?;
+        Ok(Some(self.post(decided, settled, Some(last))))
+    }
+
+    /// Puts down what `adjust` makes of the books at this moment; nothing where it makes nothing.
+    pub fn adjust<T>(
+        &self,
+        adjust: impl FnOnce(&mut Decided, i64) -> Result<Option<(Recorded, T)>, BooksError>,
+    ) -> Result<Option<(u64, T)>, BooksError> {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        Ok(match adjust(decided, now_ms)? {
+            Some((recorded, made)) => Some((self.put(decided, recorded, None, false), made)),
+            None => None,
+        })
+    }
+
+    /// Counts a refusal: one event an account, reason and minute. While nothing can be written refusals are not counted.
+    pub fn deny(&self, denial: &Denial) {
+        if self.queue.suspended().is_some() {
+            return;
+        }
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        for recorded in decided
+            .books
+            .deny(now_ms, &denial.account, &denial.tenant, &denial.reason)
+        {
+            self.put(decided, recorded, None, false);
+        }
+    }
+
+    pub fn mark_session(&self, tenant: &Name, session: &Name, mark: Mark) -> u64 {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        let recorded = decided.books.mark_session(now_ms, tenant, session, mark);
+        self.put(decided, recorded, None, false)
+    }
+
+    /// Notes which secret gives keys their fingerprints from now on.
+    pub fn set_secret_check(&self, check: [u8; 16]) -> u64 {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        decided.secret_check = Some(check);
+        let recorded = decided.books.check_secret(now_ms, check);
+        self.put(decided, recorded, None, false)
+    }
+
+    /// Believes the machine's clock, whatever it says. Set back, an event says so: windows that run go on with what was
+    /// counted in them, as those of the time that holds now.
+    pub fn accept_clock(&self) -> Option<u64> {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let to_ms = decided.clock.accept()?;
+        self.now_in_month(decided);
+        let recorded = decided.books.set_clock(to_ms);
+        let sequence = self.put(decided, recorded, None, true);
+        decided.clock.set_back(to_ms);
+        decided.month_end_ms = Month::of_ms(to_ms).next().start_ms();
+        Some(sequence)
+    }
+
+    /// About once a second, on the writer's thread.
+    pub fn tick(&self) {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = decided.clock.now().max(decided.books.now_ms());
+        if decided.books.has_due_denials(now_ms) {
+            // The month first: what is counted then is of it.
+            let now_ms = self.now_in_month(decided);
+            for recorded in decided.books.flush_denials(now_ms) {
+                self.put(decided, recorded, None, false);
+            }
+        }
+        let monotonic_ms = self.clock.monotonic_ms();
+        let events = decided.books.head().saturating_sub(decided.checkpoint_sequence);
+        let waited_ms = monotonic_ms.saturating_sub(decided.checkpoint_ms);
+        let health = self.applier.health();
+        let is_due = match health.failed {
+            Some(_) => monotonic_ms >= health.retry_at_ms && waited_ms >= 1_000,
+            None => events >= CHECKPOINT_EVENTS || (events > 0 && (decided.has_turned || waited_ms >= CHECKPOINT_MS)),
+        };
+        if is_due && self.queue.suspended().is_none() {
+            self.checkpoint(decided);
+        }
+    }
+
+    /// Marks the place; the applier writes the checkpoint when it has come there.
+    fn checkpoint(&self, decided: &mut Decided) {
+        decided.checkpoint_sequence = decided.books.head();
+        (decided.checkpoint_ms, decided.has_turned) = (self.clock.monotonic_ms(), false);
+        self.queue.checkpoint(CheckpointAt {
+            at_ms: decided.books.now_ms(),
+            journal_ms: decided.journal_ms,
+            month: decided.month,
+            secret_check: decided.secret_check,
+        });
+    }
+
+    /// The last events, and a checkpoint, before the queue is closed.
+    pub fn finish(&self) {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        for recorded in decided.books.finish_denials() {
+            self.put(decided, recorded, None, false);
+        }
+        self.checkpoint(decided);
+    }
+
+    /// Waits until the event with this sequence is on disk.
+    pub async fn durable(&self, sequence: u64) -> Result<(), Stopped> {
+        self.queue.durable(sequence).await
+    }
+
+    pub async fn hold_durable(&self, sequence: u64) -> Result<(), Stopped> {
+        match self.durability {
+            Durability::Strict => self.durable(sequence).await,
+            Durability::Relaxed => match self.queue.stopped().or_else(|| self.queue.suspended()) {
+                Some(stopped) => Err(stopped),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Those who wait for room on an account of this hold are notified: it has ended.
+    fn notify(&self, held: Option<&Held>) {
+        if let Some(held) = held {
+            self.waiters.notify(held.bounds.iter().map(|bound| &bound.account));
+        }
+    }
+
+    pub fn open_holds(&self) -> Vec<OpenHold> {
+        let mut holds = self.decided.lock().books.open_holds();
+        holds.sort_unstable_by_key(|hold| hold.id);
+        holds
+    }
+}

@@ -1,0 +1,72 @@
+//! Which months of the journal are kept, and what goes with those that are not. A month is removed only behind a checkpoint
+//! in a later one, so that no start ever needs what is gone. Folders are counted, not calendar months: a clock that jumps
+//! makes no month old.
+
+use crate::checkpoint::CheckpointAt;
+use crate::journal::reader::MonthReader;
+use crate::sessions::Sessions;
+use crate::store::{Change, StoreError, Stores};
+
+#[derive(Debug, Default)]
+pub(crate) struct Retention {
+    /// Full months to keep beside the running one; `None` keeps all.
+    months: Option<u32>,
+    /// Rows of the state database that no checkpoint has removed yet.
+    forgotten: Vec<Change>,
+}
+
+impl Retention {
+    pub fn new(months: Option<u32>) -> Retention {
+        Retention {
+            months,
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// What the next checkpoint removes.
+    pub fn forgotten(&self) -> impl Iterator<Item = Change> + '_ {
+        self.forgotten.iter().cloned()
+    }
+
+    /// It did.
+    pub fn saved(&mut self) {
+        self.forgotten = Vec::new();
+    }
+
+    /// A checkpoint at this place is on disk: removes the months that are not kept. What fails is tried after the next one.
+    pub fn remove_old(&mut self, stores: &dyn Stores, at: &CheckpointAt, sessions: &Sessions) {
+        match self.try_remove(stores, at, sessions) {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
+        }
+    }
+
+    fn try_remove(&mut self, stores: &dyn Stores, at: &CheckpointAt, sessions: &Sessions) -> Result<(), StoreError> {
+        let Some(kept) = self.months else { return Ok(()) };
+        let months = stores.months()?;
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX).saturating_add(1);
+        let (old, kept) = months.split_at(months.len().saturating_sub(kept));
+        let Some(first) = kept.first().filter(|first| !old.is_empty() && at.month >= **first) else {
+            return Ok(());
+        };
+        let opened_ms = match stores.month(*first)? {
+            Some(store) => MonthReader {
+                month: *first,
+                store: &*store,
+            }
+            .opening()
+            .ok()
+            .flatten()
+            .map(|(opening, _)| opening.at_ms),
+            None => None,
+        };
+        // A month that cannot be opened, or that was not begun yet, carries on from nothing: all before it stay.
+        let Some(opened_ms) = opened_ms else { return Ok(()) };
+        for month in old {
+            stores.remove_month(*month)?;
+            tracing::info!(%month, "removed a month of the journal");
+        }
+        self.forgotten.extend(sessions.forget_before(opened_ms)?);
+        Ok(())
+    }
+}
