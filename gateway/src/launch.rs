@@ -1,21 +1,23 @@
 //! From a configuration to a running gateway: what `serve`, `demo` and the tests all do alike.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::sessions::Kept;
-use agentledger_ledger::{Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Unit, Window, Zone};
+use agentledger_ledger::{
+    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Zone,
+};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
+use crate::fingerprints;
 use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
@@ -51,8 +53,8 @@ pub enum LaunchError {
     Rules(#[from] RulesError),
     #[error("{0}")]
     Ledger(#[from] LedgerError),
-    #[error("fingerprint secret {path}: {error}", path = .path.display())]
-    Secret { path: PathBuf, error: std::io::Error },
+    #[error("{0}")]
+    Fingerprints(#[from] fingerprints::Refused),
     #[error("{0}")]
     Control(#[from] ControlError),
     #[error("{0}")]
@@ -70,6 +72,8 @@ pub struct LoadedSetup {
     pub plugins: Plugins,
     pub prices: PriceBook,
     pub policies: PolicySet,
+    /// The operator gives keys new fingerprints, where the secret that the ledger's were made with is gone.
+    pub new_fingerprints: bool,
 }
 
 /// Reads a configuration and everything it names. Nothing is started and nothing is written: `check` does only this.
@@ -129,6 +133,7 @@ fn complete(
         plugins,
         prices,
         policies,
+        new_fingerprints: false,
     })
 }
 
@@ -158,7 +163,16 @@ pub struct Launched {
     control: ControlHandle,
     gateway: Arc<Gateway>,
     session_watch: SessionWatch,
+    reloads: Arc<Reloads>,
+}
+
+/// Puts other rules in force while traffic runs. Apart from [`Launched`], so that who looks at files may hang at one and the
+/// gateway still goes down.
+pub struct Reloads {
+    gateway: Arc<Gateway>,
     config: Arc<ArcSwap<Config>>,
+    /// The rules before the last swap.
+    replaced: Mutex<Option<Arc<Rules>>>,
 }
 
 /// Opens the ledger and starts both planes.
@@ -171,6 +185,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         plugins,
         prices,
         policies,
+        new_fingerprints,
         ..
     } = loaded;
     let config = Arc::new(config);
@@ -186,14 +201,14 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
             "holds of a gateway that ended abruptly were settled as recovered"
         );
     }
-    let fingerprints = fingerprints(&config)?;
+    let fingerprints = fingerprints(&config, &ledger, new_fingerprints)?;
     ledger.set_digests(digests(&prices, &policies));
-    let rules = Rules::new(Arc::clone(&config), &plugins, prices, fingerprints, None)?;
+    let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
     let estimator = Estimator::new(config.limits.estimate_bytes_max);
     estimator.restore(&learned_file::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
-        policies: Engine::new(policies, Arc::new(PolicyFailures(Arc::clone(&metrics)))),
+        policies: Engine::new(Arc::new(PolicyFailures(Arc::clone(&metrics)))),
         balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
         estimator: Arc::new(estimator),
         drain: Drain::new(),
@@ -225,8 +240,12 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         running,
         control,
         session_watch,
+        reloads: Arc::new(Reloads {
+            gateway: Arc::clone(&gateway),
+            config: shared,
+            replaced: Mutex::default(),
+        }),
         gateway,
-        config: shared,
     })
 }
 
@@ -236,6 +255,26 @@ impl Launched {
         self.running.address()
     }
 
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    pub fn reloads(&self) -> &Arc<Reloads> {
+        &self.reloads
+    }
+
+    /// Goes down in order: running answers end or are cut, everything is settled, the ledger is closed.
+    pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
+        let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
+        self.running.stop(hurry);
+        drop(self.session_watch);
+        keep_learned(&gateway);
+        self.control.stop();
+        ledger.close();
+    }
+}
+
+impl Reloads {
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }
@@ -257,12 +296,12 @@ impl Launched {
             Arc::clone(&config),
             &loaded.plugins,
             loaded.prices,
+            loaded.policies,
             fingerprints,
             Some(&before),
         )?;
         self.gateway.ledger.set_digests(digests);
-        self.gateway.policies.swap(loaded.policies);
-        self.gateway.rules.store(Arc::new(rules));
+        self.put_in_force(rules);
         self.config.store(config);
         Ok(())
     }
@@ -272,18 +311,15 @@ impl Launched {
         let rules = self.gateway.rules.load_full();
         let policies = policies(&rules.config)?;
         self.gateway.ledger.set_digests(digests(&rules.prices, &policies));
-        self.gateway.policies.swap(policies);
+        self.put_in_force(rules.with_policies(policies));
         Ok(())
     }
 
-    /// Goes down in order: running answers end or are cut, everything is settled, the ledger is closed.
-    pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
-        let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
-        self.running.stop(hurry);
-        drop(self.session_watch);
-        keep_learned(&gateway);
-        self.control.stop();
-        ledger.close();
+    /// The rules before are kept until the next swap: the ten thousand patterns of their policies are not freed by the
+    /// request that is the last to let go of them.
+    fn put_in_force(&self, rules: Rules) {
+        let before = self.gateway.rules.swap(Arc::new(rules));
+        *self.replaced.lock() = Some(before);
     }
 }
 
@@ -319,60 +355,27 @@ fn ledger_options(config: &Config) -> Options {
     }
 }
 
-/// The secret of fingerprints: from the environment, or a file beside the ledger that only its owner may read.
-fn fingerprints(config: &Config) -> Result<Fingerprints, LaunchError> {
-    if let Some(secret) = &config.fingerprint_secret {
-        return Ok(Fingerprints::new(blake3::derive_key(
-            "agentledger fingerprint secret v1",
-            secret.expose().as_bytes(),
-        )));
-    }
-    let path = config.storage.dir.join("fingerprint.key");
-    let fail = |error| LaunchError::Secret {
-        path: path.clone(),
-        error,
+/// The secret that the ledger's keys are named by. One that is new is noted in the ledger.
+fn fingerprints(config: &Config, ledger: &Ledger, renew: bool) -> Result<Fingerprints, LaunchError> {
+    let known = fingerprints::Known {
+        check: ledger.fingerprint_check(),
+        // The opening of the first month is all that an unused ledger has.
+        is_empty: ledger.head().sequence <= 1,
     };
-    match std::fs::read(&path) {
-        Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
-            Ok(secret) => Ok(Fingerprints::new(secret)),
-            Err(_) => Err(fail(std::io::Error::other("must be 32 bytes"))),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let secret: [u8; 32] = rand::random();
-            // Whole or not at all: a crash in between must not leave a broken secret behind.
-            let fresh = config.storage.dir.join("fingerprint.key.new");
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&fresh)
-                .map_err(fail)?;
-            file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
-            std::fs::rename(&fresh, &path).map_err(fail)?;
-            std::fs::File::open(&config.storage.dir)
-                .and_then(|dir| dir.sync_all())
-                .map_err(fail)?;
-            Ok(Fingerprints::new(secret))
-        }
-        Err(error) => Err(fail(error)),
+    let secret = config.fingerprint_secret.as_ref();
+    let (found, check) = fingerprints::settle(secret, &config.storage.dir, known, renew)?;
+    if let Some(check) = check {
+        ledger.set_fingerprint_check(check);
     }
+    Ok(found.fingerprints())
 }
 
 /// Balances for policies, from the ledger's memory.
 struct LedgerBalances(Arc<Ledger>);
 
 impl Balances for LedgerBalances {
-    fn spent(&self, account: &str, window: Window, zone: &str, unit: Unit, _at_ms: i64) -> i64 {
-        match Zone::named(zone) {
-            Ok(zone) => self.0.spent_in(account, window, &zone).get(unit),
-            Err(_) => self.0.spent(account, window).get(unit),
-        }
-    }
-
-    fn held(&self, account: &str, unit: Unit) -> i64 {
-        self.0.held(account).get(unit)
+    fn read(&self, accounts: &[Name], zone: &Zone) -> Vec<AccountBalances> {
+        self.0.balances_of(accounts, zone)
     }
 }
 
@@ -408,7 +411,7 @@ impl ProviderStatus for Breakers {
         if rules.config.breaker.max_failures == 0 {
             return BreakerStatus::default();
         }
-        let (state, failures) = endpoint.breaker.status(self.0.clock.now_ms());
+        let (state, failures) = endpoint.breaker.status(self.0.clock.monotonic_ms());
         let state = match state {
             State::Closed => BreakerState::Closed,
             State::Open => BreakerState::Open,

@@ -6,8 +6,8 @@
 //! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: base64 secret timer tasks estimate_reason limits price config rates
-//! order: plugin meter policy telemetry control proxy launch testing cli
+//! order: base64 secret timer tasks files estimate_reason limits price config rates
+//! order: plugin meter policy telemetry readiness control proxy fingerprints launch testing cli
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
@@ -17,6 +17,8 @@ pub mod cli;
 mod config;
 mod control;
 mod estimate_reason;
+mod files;
+mod fingerprints;
 mod launch;
 mod limits;
 mod meter;
@@ -25,6 +27,7 @@ mod policy;
 mod price;
 mod proxy;
 mod rates;
+mod readiness;
 mod secret;
 mod tasks;
 mod telemetry;

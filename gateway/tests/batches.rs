@@ -320,3 +320,21 @@ fn a_client_that_leaves_early_has_its_results_billed_all_the_same() {
     fetch(&gateway, FILE);
     assert_eq!(gateway.entries().len(), 1);
 }
+
+#[test]
+fn a_line_of_a_model_that_is_refused_for_want_of_a_price_costs_as_the_dearest() {
+    let body = line(1, "nobody-knows-9", 1_000, 100) + &line(2, "gpt-4o-mini-2024-07-18", 1_000, 0);
+    let upstream = Upstream::always(Script::body(200, "application/octet-stream", body.as_bytes(), &[]));
+    let yaml = format!(
+        "providers: {{openai: {{upstream: \"{}\", unpriced: refuse}}}}",
+        upstream.base()
+    );
+    let gateway = Setup::new(&upstream).only(&yaml).start();
+    fetch(&gateway, FILE);
+    let end = gateway.entry().settlement;
+    assert_eq!(end.estimate_reason.as_deref(), Some("unpriced_model"));
+    // What was spent is spent: at 0 it would count against no budget.
+    assert!(end.parts[0].cost > usd("0.01"), "{:?}", end.parts);
+    assert_eq!(end.parts[1].cost, usd("0.000075"));
+    assert_eq!(end.cost, end.parts[0].cost.checked_add(end.parts[1].cost).unwrap());
+}

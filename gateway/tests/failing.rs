@@ -313,3 +313,50 @@ fn a_stream_without_usage_is_estimated_by_its_text() {
         entry.settlement.usage
     );
 }
+
+#[test]
+fn a_whole_answer_whose_client_left_is_read_on_for_a_while_when_the_gateway_is_cut_short() {
+    let whole = format!(
+        r#"{{"id":"c","model":"gpt-4o","choices":[{{"message":{{"content":"{}"}}}}],"usage":{{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30}}}}"#,
+        "word ".repeat(20_000)
+    );
+    let (first, rest) = whole.split_at(90_000);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{first}",
+        whole.len()
+    );
+    for (pause_ms, outcome) in [(1_000, Outcome::ClientGone), (20_000, Outcome::Cut)] {
+        let script = Script::raw(head.as_bytes()).pause_ms(pause_ms);
+        let upstream = Upstream::always(script.step(Step::Bytes(rest.as_bytes().to_vec())));
+        let gateway = Gateway::to(&upstream);
+        let asked = ASKED.replace(",\"stream\":true", "");
+        let mut stream = gateway
+            .client
+            .send("POST", "/v1/chat/completions", &[], asked.as_bytes());
+        let mut some = [0; 200];
+        std::io::Read::read_exact(&mut stream, &mut some).unwrap();
+        // With bytes unread this is a reset.
+        drop(stream);
+        thread::sleep(Duration::from_millis(200));
+        let dir = Arc::clone(&gateway.dir);
+        let going_down = std::time::Instant::now();
+        drop(gateway);
+        assert!(
+            going_down.elapsed() < Duration::from_millis(4_800),
+            "it does not wait for the last resort"
+        );
+        let again = Setup::new(&upstream).in_dir(&dir).start();
+        let entry = again.entry();
+        assert_eq!(entry.settlement.outcome, outcome);
+        match outcome {
+            Outcome::Cut => assert!(entry.settlement.cost >= entry.held && entry.held.nanos() > 0),
+            _ => assert_eq!(
+                (
+                    entry.settlement.cost.to_string().as_str(),
+                    entry.settlement.estimate_reason
+                ),
+                ("0.000225", None)
+            ),
+        }
+    }
+}

@@ -206,3 +206,30 @@ fn ten_thousand_rules_are_swapped_under_load_and_no_request_fails() {
     assert!(served > 0);
     gateway.stop();
 }
+
+#[test]
+fn a_request_that_waits_while_rules_change_is_decided_by_those_it_began_with() {
+    let upstream = Upstream::always(Script::json(200, SMALL));
+    let old = "return { name = 'house', version = '1', request = function(_, call)
+        if call.model == 'gpt-4o' then
+          return { delay{ seconds = 1 }, route{ alternatives = { 'gpt-4o-mini' } } } end end }";
+    let new = "return { name = 'house', version = '2', request = function() return deny{ code = 'no' } end }";
+    let gateway = Setup::new(&upstream).policy("house", old).start();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| gateway.client.post(CHAT, ASKED));
+        while gateway.launched().gateway().drain.in_flight() == 0 {
+            thread::yield_now();
+        }
+        thread::sleep(std::time::Duration::from_millis(200));
+        std::fs::write(gateway.dir.path().join("policies/house.lua"), new).unwrap();
+        gateway.launched().reloads().reload_policies().unwrap();
+        assert_eq!(
+            gateway.client.post(CHAT, ASKED).status,
+            403,
+            "who begins now goes by the new ones"
+        );
+        let reply = waiting.join().unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    });
+    assert_eq!(upstream.only_seen().json()["model"], "gpt-4o-mini");
+}

@@ -7,9 +7,9 @@ use agentledger::testing::meter::websocket::{Message, encode};
 use agentledger_ledger::{Outcome, Usd};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Peer, Script, Setup, SocketUpstream, Upstream};
+use crate::harness::{Gateway, Peer, Script, Setup, SocketUpstream, Upstream, block_on};
 use crate::socket::{
-    KEY, REALTIME, RESPONSES, WORDS, answering, ask, budget, completed, created, delta, opened, start,
+    KEY, REALTIME, RESPONSES, WORDS, answering, ask, begun, budget, completed, created, delta, opened, session, start,
 };
 
 /// The upstream begins an answer, says something of it, and hears how the connection ends.
@@ -250,4 +250,67 @@ fn a_handshake_that_is_none_is_refused() {
         ("x-api-key", "b"),
     ];
     assert_eq!(refused(&two_keys), is(400, "ambiguous_key"));
+}
+
+#[test]
+fn an_answer_that_begins_before_its_question_is_written_whole_is_billed() {
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let upstream = SocketUpstream::playing(move |peer| {
+        // Nothing is heard: most of the question stays in the gateway's hands.
+        gate.lock().unwrap().recv().unwrap();
+        peer.say(created("resp_1"));
+        peer.say(delta(WORDS));
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    let gateway = start(&upstream, "");
+    let mut client = opened(&gateway, RESPONSES);
+    let mut question = ask(200);
+    question["input"] = "word ".repeat(4 << 20).into();
+    client.say(question);
+    while gateway.launched().gateway().ledger.open_holds().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    go.send(()).unwrap();
+    client.until("response.failed");
+    gateway.wait_idle();
+    let entry = gateway.entry();
+    assert_eq!(entry.settlement.outcome, Outcome::UpstreamFailed);
+    assert!(entry.settlement.cost > Usd::ZERO);
+}
+
+#[test]
+fn what_the_server_bills_unasked_is_entered_though_its_client_leaves_meanwhile() {
+    let transcript = json!({"type": "conversation.item.input_audio_transcription.completed", "item_id": "i",
+        "transcript": "hi", "usage": {"type": "tokens", "total_tokens": 110, "input_tokens": 100, "output_tokens": 10,
+            "input_token_details": {"text_tokens": 0, "audio_tokens": 100}}});
+    for billed in [begun("r1"), transcript] {
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = std::sync::Mutex::new(gate);
+        let upstream = SocketUpstream::playing(move |peer| {
+            peer.say(session());
+            gate.lock().unwrap().recv().unwrap();
+            peer.say(&billed);
+            peer.closed();
+        });
+        let gateway = start(&upstream, "limits: {journal_queue_events_max: 256}");
+        let mut client = opened(&gateway, REALTIME);
+        client.until("session.created");
+        // The ledger has no place for it yet.
+        let ledger = &gateway.launched().gateway().ledger;
+        let mut permits = Vec::new();
+        while ledger.health().permits_left >= 2 {
+            permits.push(block_on(ledger.admit()).unwrap());
+        }
+        go.send(()).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        client.vanish();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(gateway.entries().is_empty());
+        drop(permits);
+        let entry = gateway.entries_of(1).remove(0);
+        assert_eq!(&*entry.facts.operation, "realtime");
+        gateway.wait_idle();
+    }
 }

@@ -18,7 +18,7 @@ const CHUNK: &[u8] = b"data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[{\"
 const END: &[u8] = b"data: {\"id\":\"c\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":20,\"total_tokens\":30}}\n\ndata: [DONE]\n\n";
 
 #[test]
-fn a_full_disk_stops_admission_while_running_answers_finish() {
+fn a_file_that_may_not_grow_stops_admission_while_running_answers_finish() {
     let gate = Gate::default();
     let upstream = Upstream::playing({
         let gate = gate.clone();
@@ -30,7 +30,7 @@ fn a_full_disk_stops_admission_while_running_answers_finish() {
         }
     });
     let home = Installation::new(&format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()));
-    let gateway = home.serve_without_xfsz();
+    let gateway = home.serve();
     let ask = |task: &str| {
         gateway
             .client
@@ -51,7 +51,8 @@ fn a_full_disk_stops_admission_while_running_answers_finish() {
     let acknowledged = home.export();
     assert_eq!(acknowledged.len(), 5);
 
-    // From now on no file may grow: every write of the journal fails, as on a full disk.
+    // From now on no file may grow: every write of the journal fails, as on a full disk. A signal comes along that ends
+    // a process which does not listen for it.
     let limited = Command::new("prlimit")
         .args(["--pid", &gateway.id().to_string(), "--fsize=1:1"])
         .status()

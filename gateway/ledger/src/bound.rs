@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 
-use crate::amounts::Unit;
+use crate::amounts::{Amounts, Unit};
 use crate::entry::Name;
 use crate::money::Usd;
 
@@ -268,6 +268,36 @@ impl Bound {
             mode: Mode::Watch,
             ..self.clone()
         }
+    }
+}
+
+/// How one account stands at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountBalances {
+    /// In the windows that run, in the order of [`Window::ALL`].
+    pub posted: [Amounts; Window::ALL.len()],
+    /// What open holds reserve.
+    pub held: Amounts,
+}
+
+impl AccountBalances {
+    pub fn posted(&self, window: Window) -> Amounts {
+        let place = Window::ALL.iter().position(|known| *known == window);
+        place
+            .and_then(|place| self.posted.get(place))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The same with another amount posted in a window.
+    #[must_use]
+    pub fn with_posted(mut self, window: Window, amounts: Amounts) -> AccountBalances {
+        for (slot, known) in self.posted.iter_mut().zip(Window::ALL) {
+            if known == window {
+                *slot = amounts;
+            }
+        }
+        self
     }
 }
 

@@ -16,7 +16,7 @@ use crate::applier::Applier;
 use crate::asked::{AskedLimit, AskedLimits};
 use crate::bill_id::BillId;
 use crate::books::{Adjustment, BooksError, OpenHold, Standing};
-use crate::bound::{Bound, Window, Zone};
+use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::clock::Clock;
 pub use crate::core::Denial;
 use crate::core::{Core, Decided};
@@ -468,6 +468,20 @@ impl Ledger {
     /// What open holds reserve on an account.
     pub fn held(&self, account: &str) -> Amounts {
         self.core.read(|decided| decided.books.held(account))
+    }
+
+    /// How accounts stand at one moment: under one lock, so that an exchange which settles meanwhile is neither missed nor
+    /// seen twice, within an account or across them.
+    pub fn balances_of(&self, accounts: &[Name], zone: &Zone) -> Vec<AccountBalances> {
+        self.core.set(|decided| {
+            let now_ms = decided.clock.now();
+            let books = &decided.books;
+            let balances = |account: &Name| AccountBalances {
+                posted: Window::ALL.map(|window| books.spent_in(now_ms, account, window, zone)),
+                held: books.held(account),
+            };
+            accounts.iter().map(balances).collect()
+        })
     }
 
     /// All balances that run, as of the last event that is applied. For reports: no request waits for it.

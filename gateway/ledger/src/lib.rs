@@ -52,7 +52,7 @@ pub use amounts::{Amounts, Unit};
 pub use asked::AskedLimit;
 pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
-pub use bound::{Bound, BoundError, Limit, Mode, Window, Zone};
+pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision_clock::ClockState;
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};

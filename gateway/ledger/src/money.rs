@@ -37,6 +37,38 @@ impl Usd {
         parse_scaled(text, NANO_DIGITS).map(Usd)
     }
 
+    /// A figure that somebody else computed, perhaps with floats (`1.2000000000000002e-05`), rounded half up to the nano-dollar.
+    /// For what is compared with the books, never for what is entered in them.
+    ///
+    /// # Errors
+    /// What is no decimal number, is negative, or is more than money goes to.
+    pub fn parse_rounded(text: &str) -> Result<Usd, MoneyError> {
+        let decimal = Decimal::read(text)?;
+        let mut mantissa: i128 = 0;
+        let mut dropped = 0;
+        for byte in decimal.digits() {
+            // So many digits reach below the nano-dollar, or the amount is out of range.
+            if mantissa < ROUNDED_MANTISSA_MAX {
+                mantissa = mantissa * 10 + i128::from(byte - b'0');
+            } else {
+                dropped += 1;
+            }
+        }
+        let shift = decimal.shift(NANO_DIGITS)? + dropped;
+        let rounded = if shift >= 0 {
+            shift_decimal(mantissa, shift)?
+        } else {
+            match 10_i128.checked_pow(shift.unsigned_abs()) {
+                Some(unit) => (mantissa + unit / 2).div_euclid(unit),
+                None => 0,
+            }
+        };
+        if decimal.negative && mantissa != 0 {
+            return Err(MoneyError::OutOfRange);
+        }
+        i64::try_from(rounded).map(Usd).map_err(|_| MoneyError::OutOfRange)
+    }
+
     pub fn checked_add(self, other: Usd) -> Option<Usd> {
         self.0.checked_add(other.0).map(Usd)
     }
@@ -201,42 +233,73 @@ const PICOS_PER_NANO: i128 = 1_000;
 /// Longer text is no amount of money, whatever it says.
 const TEXT_BYTES_MAX: usize = 64;
 const EXPONENT_MAX: i32 = 64;
+/// Past this, further digits of a rounded amount are left out: thirty are more than any amount has.
+const ROUNDED_MANTISSA_MAX: i128 = 1_000_000_000_000_000_000_000_000_000_000;
+
+/// The parts of `[+-]digits[.digits][e[+-]digits]`.
+struct Decimal<'t> {
+    negative: bool,
+    whole: &'t str,
+    /// Without zeros at its end: they say nothing, and would overflow a mantissa for nothing.
+    fraction: &'t str,
+    exponent: i32,
+}
+
+impl<'t> Decimal<'t> {
+    fn read(text: &'t str) -> Result<Decimal<'t>, MoneyError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(MoneyError::NotDecimal);
+        }
+        let (negative, unsigned) = match text.as_bytes().first() {
+            Some(b'-') => (true, text.get(1..).unwrap_or_default()),
+            Some(b'+') => (false, text.get(1..).unwrap_or_default()),
+            _ => (false, text),
+        };
+        let (number, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((number, exponent)) => (number, parse_exponent(exponent)?),
+            None => (unsigned, 0),
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        // `.5` and `5.` are accepted, `.` and an empty text are not.
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(MoneyError::NotDecimal);
+        }
+        let decimal = Decimal {
+            negative,
+            whole,
+            fraction: fraction.trim_end_matches('0'),
+            exponent,
+        };
+        if decimal.digits().all(|byte| byte.is_ascii_digit()) {
+            Ok(decimal)
+        } else {
+            Err(MoneyError::NotDecimal)
+        }
+    }
+
+    fn digits(&self) -> impl Iterator<Item = u8> {
+        self.whole.bytes().chain(self.fraction.bytes())
+    }
+
+    /// The power of ten that makes the digits, as a whole number, units of 10^-`digits`.
+    fn shift(&self, digits: u32) -> Result<i32, MoneyError> {
+        let places = i32::try_from(self.fraction.len()).map_err(|_| MoneyError::NotDecimal)?;
+        Ok(i32::try_from(digits).map_err(|_| MoneyError::OutOfRange)? - places + self.exponent)
+    }
+}
 
 /// Reads `[+-]digits[.digits][e[+-]digits]` as an integer of 10^-`digits` units, without rounding.
 fn parse_scaled(text: &str, digits: u32) -> Result<i64, MoneyError> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(MoneyError::NotDecimal);
-    }
-    let (negative, unsigned) = match text.as_bytes().first() {
-        Some(b'-') => (true, text.get(1..).unwrap_or_default()),
-        Some(b'+') => (false, text.get(1..).unwrap_or_default()),
-        _ => (false, text),
-    };
-    let (number, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, parse_exponent(exponent)?),
-        None => (unsigned, 0),
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    // `.5` and `5.` are accepted, `.` and an empty text are not.
-    if whole.is_empty() && fraction.is_empty() {
-        return Err(MoneyError::NotDecimal);
-    }
-    // Zeros at the end of a fraction say nothing, and would overflow the mantissa for nothing.
-    let fraction = fraction.trim_end_matches('0');
+    let decimal = Decimal::read(text)?;
     let mut mantissa: i128 = 0;
-    for byte in whole.bytes().chain(fraction.bytes()) {
-        if !byte.is_ascii_digit() {
-            return Err(MoneyError::NotDecimal);
-        }
+    for byte in decimal.digits() {
         mantissa = mantissa
             .checked_mul(10)
             .and_then(|value| value.checked_add(i128::from(byte - b'0')))
             .ok_or(MoneyError::OutOfRange)?;
     }
-    let places = i32::try_from(fraction.len()).map_err(|_| MoneyError::NotDecimal)?;
-    let shift = i32::try_from(digits).map_err(|_| MoneyError::OutOfRange)? - places + exponent;
-    let scaled = shift_decimal(mantissa, shift)?;
-    i64::try_from(if negative { -scaled } else { scaled }).map_err(|_| MoneyError::OutOfRange)
+    let scaled = shift_decimal(mantissa, decimal.shift(digits)?)?;
+    i64::try_from(if decimal.negative { -scaled } else { scaled }).map_err(|_| MoneyError::OutOfRange)
 }
 
 fn parse_exponent(text: &str) -> Result<i32, MoneyError> {
@@ -333,6 +396,31 @@ mod tests {
     }
 
     #[test]
+    fn foreign_figures_are_rounded_half_up_to_the_nano() {
+        for (text, nanos) in [
+            ("0.0000372375", 37_238),
+            ("1.2000000000000002e-05", 12_000),
+            ("0.0000000005", 1),
+            ("0.00000000049999999999999999999999999999999999", 0),
+            ("0.00000000050000000000000000000000000000000001", 1),
+            ("9223372036.8547758074", i64::MAX),
+            ("1e-64", 0),
+            ("-0", 0),
+            ("0.00375", 3_750_000),
+        ] {
+            assert_eq!(Usd::parse_rounded(text).map(Usd::nanos), Ok(nanos), "{text}");
+        }
+        for text in ["", "NaN", "inf", "-Infinity", "1,5", "0x1p3", "1e"] {
+            assert_eq!(Usd::parse_rounded(text), Err(MoneyError::NotDecimal), "{text:?}");
+        }
+        for text in ["-0.5", "-1e-12", "9223372036.8547758075", "1e40", "1e999"] {
+            assert_eq!(Usd::parse_rounded(text), Err(MoneyError::OutOfRange), "{text:?}");
+        }
+        let endless = format!("1{}", "0".repeat(62));
+        assert_eq!(Usd::parse_rounded(&endless), Err(MoneyError::OutOfRange));
+    }
+
+    #[test]
     fn prices_are_read_per_unit_and_per_million() {
         assert_eq!(UnitPrice::parse_per_unit("1.25e-06").unwrap().picos(), 1_250_000);
         assert_eq!(UnitPrice::parse_per_million("1.25").unwrap().picos(), 1_250_000);
@@ -374,13 +462,16 @@ mod tests {
         #[test]
         fn every_amount_survives_its_text(nanos: i64) {
             prop_assert_eq!(Usd::parse(&Usd(nanos).to_string()), Ok(Usd(nanos)));
+            if nanos >= 0 {
+                prop_assert_eq!(Usd::parse_rounded(&Usd(nanos).to_string()), Ok(Usd(nanos)));
+            }
             prop_assert_eq!(UnitPrice::parse_per_unit(&UnitPrice(nanos).to_string()), Ok(UnitPrice(nanos)));
             prop_assert_eq!(UnitPrice::parse_per_million(&UnitPrice(nanos).per_million()), Ok(UnitPrice(nanos)));
         }
 
         #[test]
         fn no_text_panics(text in ".{0,70}") {
-            let _ = Usd::parse(&text);
+            let _ = (Usd::parse(&text), Usd::parse_rounded(&text));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::head::{Hash, Head};
 use crate::journal::frame::Damage;
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
+use crate::secret_check;
 use crate::store::{DiskStores, Month, StoreError, Stores};
 
 /// What a walk over the journal found.
@@ -30,6 +31,8 @@ pub struct Report {
     pub open_holds: u64,
     /// The first damage. Nothing after it was read.
     pub damage: Option<Damaged>,
+    /// Of the secret that keys have their fingerprints by; `None` where none was ever noted.
+    pub fingerprint_check: Option<[u8; 16]>,
     /// Whether the head that was asked for is one the journal has had; `None` where none was asked for.
     pub expected_found: Option<bool>,
 }
@@ -192,6 +195,13 @@ impl Walk {
                 .map_err(|error| Damage::Books(error.to_string()))?;
             report.events += 1;
             report.entries += u64::from(matches!(placed.event, Event::Settled(_)));
+            match &placed.event {
+                Event::Opening(opening) => {
+                    report.fingerprint_check = secret_check::of(&opening.digests).or(report.fingerprint_check);
+                }
+                Event::SecretChecked(checked) => report.fingerprint_check = Some(checked.check),
+                _ => {}
+            }
             let here = report.months.last_mut();
             if let Some(here) = here {
                 here.events += 1;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::CliError;
 use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider};
+use crate::files;
 use crate::launch::{self, LoadedSetup};
 use crate::price::Unpriced;
 
@@ -29,7 +30,7 @@ fn unreadable(config: &Config) -> Vec<ConfigError> {
         Some((format!("providers.{}.ca_file", provider.name), file))
     });
     let fault = |(key, file): (String, &PathBuf)| {
-        let error = std::fs::File::open(file).err()?;
+        let error = files::open(file, files::TEXT_BYTES_MAX).err()?;
         Some(ConfigError {
             location: String::new(),
             key,

@@ -49,7 +49,7 @@ struct Root {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway in the foreground
-    Serve(ConfigArgs),
+    Serve(ServeArgs),
     /// Show the main job without a key and without a network
     Demo,
     /// Print what was spent as a table
@@ -95,6 +95,15 @@ struct ConfigArgs {
     /// ~/.config/agentledger/agentledger.yaml, /etc/agentledger/agentledger.yaml
     #[arg(short, long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Give every key a new name, with budgets that start anew: where fingerprint.key is lost for good
+    #[arg(long)]
+    new_fingerprints: bool,
 }
 
 #[derive(Debug, Args)]
@@ -305,7 +314,7 @@ fn tell(error: &CliError) {
 fn run(command: Option<Command>) -> Result<(), CliError> {
     match command {
         None => print(&Root::command().render_help().to_string()),
-        Some(Command::Serve(args)) => Ok(serve::run(args.path())?),
+        Some(Command::Serve(args)) => Ok(serve::run(args.config.path(), args.new_fingerprints)?),
         Some(Command::Demo) => Ok(demo::run()?),
         Some(Command::Costs(args)) => print(&costs::run(&args.config.load()?, &args.query.by(args.by))?),
         Some(Command::Export(args)) => {

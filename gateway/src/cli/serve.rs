@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use agentledger_ledger::SystemClock;
@@ -10,14 +11,15 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Env;
-use crate::launch::{self, LaunchError, Launched};
+use crate::files;
+use crate::launch::{self, LaunchError, Reloads};
 use crate::policy::Watch;
 use crate::telemetry::logging::{self, LoggingError};
 
 /// How often files are looked at for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often what was learned about models is written down.
-const KEEP_EVERY: Duration = Duration::from_secs(60);
+/// After so many looks what was learned about models is written down.
+const KEEP_EVERY_LOOKS: u32 = 60;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeCommandError {
@@ -27,12 +29,24 @@ pub enum ServeCommandError {
     Logging(#[from] LoggingError),
     #[error("signals: {0}")]
     Signals(std::io::Error),
+    #[error("the thread that looks at files: {0}")]
+    Watch(std::io::Error),
 }
 
 /// Runs until a signal ends it; then everything is settled and on disk.
-pub fn run(path: Option<&Path>) -> Result<(), ServeCommandError> {
+pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeCommandError> {
     let env = Env::of_process();
-    let loaded = launch::read(path, &env)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeCommandError::Signals)?;
+    // With somebody listening, a file that may not grow is an error of the write, as a full disk is; else it is the end.
+    let file_size = {
+        let _context = runtime.enter();
+        signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeCommandError::Signals)?
+    };
+    let mut loaded = launch::read(path, &env)?;
+    loaded.new_fingerprints = new_fingerprints;
     let _logs = logging::init(&loaded.config.log)?;
     for warning in &loaded.config.warnings {
         tracing::warn!("{warning}");
@@ -40,14 +54,24 @@ pub fn run(path: Option<&Path>) -> Result<(), ServeCommandError> {
     let file = loaded.file.clone();
     let launched = launch::launch(loaded, Arc::new(SystemClock::default()))?;
     tracing::info!(address = %launched.address(), version = launch::VERSION, "serving");
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(ServeCommandError::Signals)?;
     let mut signals = runtime
-        .block_on(async { Signals::new() })
+        .block_on(async { Signals::new(file_size) })
         .map_err(ServeCommandError::Signals)?;
-    runtime.block_on(watch(&launched, path, file, &env, &mut signals));
+    let watcher = Watcher {
+        reloads: Arc::clone(launched.reloads()),
+        path: path.map(Path::to_owned),
+        file,
+        env,
+    };
+    let (reload, asked) = sync_channel(1);
+    // Nobody waits for its end: what it looks at may never answer (a network file system that is gone), and a signal must
+    // end the process all the same.
+    std::thread::Builder::new()
+        .name("watch".into())
+        .spawn(move || watcher.run(&asked))
+        .map_err(ServeCommandError::Watch)?;
+    runtime.block_on(ended(&mut signals, &reload));
+    drop(reload);
     tracing::info!("going down: running answers end first");
     // The data plane blocks while it drains; a second signal is heard meanwhile.
     let (hurry, hurried) = tokio::sync::oneshot::channel::<()>();
@@ -74,14 +98,17 @@ struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    /// Only listened to, so that it does not kill.
+    _file_size: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Signals, std::io::Error> {
+    fn new(file_size: Signal) -> Result<Signals, std::io::Error> {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            _file_size: file_size,
         })
     }
 
@@ -93,40 +120,66 @@ impl Signals {
     }
 }
 
-/// Waits for the end; reloads meanwhile.
-async fn watch(launched: &Launched, path: Option<&Path>, file: Option<PathBuf>, env: &Env, signals: &mut Signals) {
-    let mut policies = Watch::default();
-    let mut seen = Files::default();
-    let dir = || launched.gateway().rules.load().config.policies.dir.clone();
-    policies.changed(dir().as_deref());
-    seen.changed(file.as_deref(), &prices(launched));
-    let mut keep = tokio::time::interval(KEEP_EVERY);
-    keep.reset();
+/// Waits for the end; asks for a reload where a signal does. Reads nothing itself.
+async fn ended(signals: &mut Signals, reload: &SyncSender<()>) {
     loop {
         tokio::select! {
             _ = signals.term.recv() => return,
             _ = signals.int.recv() => return,
-            _ = signals.hup.recv() => reload(launched, path, env),
-            _ = keep.tick() => launch::keep_learned(launched.gateway()),
-            () = tokio::time::sleep(LOOK_EVERY) => {
-                let policy = policies.changed(dir().as_deref());
-                let files = seen.changed(file.as_deref(), &prices(launched));
-                if files {
-                    reload(launched, path, env);
-                } else if policy {
-                    log_outcome(launched.reload_policies());
-                }
+            _ = signals.hup.recv() => {
+                // One that is asked for already will read what this one would.
+                let _ = reload.try_send(());
             }
         }
     }
 }
 
-fn prices(launched: &Launched) -> Vec<PathBuf> {
-    launched.gateway().rules.load().config.prices_files.clone()
+/// Looks at files and puts new rules in force, on a thread of its own.
+struct Watcher {
+    reloads: Arc<Reloads>,
+    path: Option<PathBuf>,
+    file: Option<PathBuf>,
+    env: Env,
 }
 
-fn reload(launched: &Launched, path: Option<&Path>, env: &Env) {
-    log_outcome(launch::read(path, env).and_then(|loaded| launched.reload(loaded)));
+impl Watcher {
+    fn run(&self, asked: &Receiver<()>) {
+        let (mut policies, mut seen) = (Watch::default(), Files::default());
+        policies.changed(self.policies().as_deref());
+        seen.changed(self.file.as_deref(), &self.prices());
+        let mut looks = 0_u32;
+        loop {
+            match asked.recv_timeout(LOOK_EVERY) {
+                Ok(()) => self.reload(),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let policy = policies.changed(self.policies().as_deref());
+                    if seen.changed(self.file.as_deref(), &self.prices()) {
+                        self.reload();
+                    } else if policy {
+                        log_outcome(self.reloads.reload_policies());
+                    }
+                    looks += 1;
+                    if looks.is_multiple_of(KEEP_EVERY_LOOKS) {
+                        launch::keep_learned(self.reloads.gateway());
+                    }
+                }
+            }
+        }
+    }
+
+    fn reload(&self) {
+        let loaded = launch::read(self.path.as_deref(), &self.env);
+        log_outcome(loaded.and_then(|loaded| self.reloads.reload(loaded)));
+    }
+
+    fn policies(&self) -> Option<PathBuf> {
+        self.reloads.gateway().rules.load().config.policies.dir.clone()
+    }
+
+    fn prices(&self) -> Vec<PathBuf> {
+        self.reloads.gateway().rules.load().config.prices_files.clone()
+    }
 }
 
 /// A faulty change is told, and what was in force stays so.
@@ -148,7 +201,8 @@ impl Files {
     fn changed(&mut self, config: Option<&Path>, others: &[PathBuf]) -> bool {
         let mut hasher = blake3::Hasher::new();
         for path in config.into_iter().chain(others.iter().map(PathBuf::as_path)) {
-            let text = std::fs::read(path).unwrap_or_default();
+            // One that cannot be read differs from any that can: the reload which follows says what is wrong with it.
+            let text = files::read(path, files::TEXT_BYTES_MAX).unwrap_or_else(|error| error.to_string().into_bytes());
             hasher.update(&text.len().to_le_bytes());
             hasher.update(&text);
         }

@@ -7,6 +7,7 @@ use super::client::{Client, ClientError, wait_for_change};
 use crate::config::Config;
 use crate::control::books::{expected, verified};
 use crate::control::wire::{Verified, VerifyParams};
+use crate::fingerprints;
 use crate::timer::Timer;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +27,7 @@ pub enum VerifyError {
 pub fn run(config: &Config, expect: Option<&str>) -> Result<(String, bool), VerifyError> {
     let hash = expected(expect).map_err(VerifyError::Expect)?;
     let started = Timer::start();
-    let verified: Verified = loop {
+    let mut verified: Verified = loop {
         if let Some(client) = Client::gateway(config)? {
             break client.call(
                 "ledger.verify",
@@ -42,8 +43,20 @@ pub fn run(config: &Config, expect: Option<&str>) -> Result<(String, bool), Veri
             Err(error) => return Err(VerifyError::Store(error.to_string())),
         }
     };
+    if let Some(wrong) = foreign_secret(config, &verified) {
+        verified.ok = false;
+        verified.damage.push(wrong);
+    }
     let ok = verified.ok;
     Ok((report(&config.storage.dir.display().to_string(), &verified, expect), ok))
+}
+
+/// The journal may be sound and its keys' names lost: where the secret beside it is not the one they were made with.
+fn foreign_secret(config: &Config, verified: &Verified) -> Option<String> {
+    let text = verified.fingerprint_check.as_deref()?;
+    let check = u128::from_str_radix(text, 16).ok()?.to_be_bytes();
+    let fits = fingerprints::fits(config.fingerprint_secret.as_ref(), &config.storage.dir, check);
+    fits.err().map(|refused| refused.to_string())
 }
 
 fn report(dir: &str, verified: &Verified, expect: Option<&str>) -> String {

@@ -1,6 +1,5 @@
 //! Finding and reading the configuration.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::cursor::{self, Cursor, Problems};
@@ -9,9 +8,7 @@ use super::error::ConfigErrors;
 use super::node::{self, Node};
 use super::resolve::{self, Known};
 use super::{Config, providers, schema};
-
-/// A larger file is not one that a person wrote.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+use crate::files;
 
 /// Reads the file at `path`, or where none is given the first of the places where one may lie; lays `env` over it and
 /// resolves it. Returns the file that was read, if any.
@@ -81,12 +78,5 @@ pub(super) fn load_first(
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(format!("larger than {} MiB", FILE_BYTES_MAX >> 20));
-    }
-    std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
-        _ => error.to_string(),
-    })
+    files::read_text(path, files::TEXT_BYTES_MAX).map_err(|error| error.to_string())
 }

@@ -145,7 +145,7 @@ pub(super) fn verify(state: &ControlState, asked: wire::VerifyParams) -> Result<
     state.ledger.flush()?;
     let report = state.ledger.verify(expect).map_err(failed)?;
     let mut verified = verified(&report);
-    if let Some(reason) = state.ledger.stopped() {
+    if let Some(reason) = state.ledger.health().and_then(|health| health.stopped) {
         verified.ok = false;
         verified.damage.push(format!("the gateway writes no more: {reason}"));
     }
@@ -178,5 +178,8 @@ pub fn verified(report: &Report) -> wire::Verified {
         entries: report.entries,
         open_holds: report.open_holds,
         damage,
+        fingerprint_check: report
+            .fingerprint_check
+            .map(|check| format!("{:032x}", u128::from_be_bytes(check))),
     }
 }

@@ -7,7 +7,7 @@ use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    AskedLimit, BalanceRow, EntryPage, EntryQuery, Hash, Ledger, LedgerError, OfflineLedger, Report, Sessions,
+    AskedLimit, BalanceRow, EntryPage, EntryQuery, Hash, Health, Ledger, LedgerError, OfflineLedger, Report, Sessions,
     SummaryQuery, SummaryRow,
 };
 
@@ -107,10 +107,10 @@ impl LedgerView {
         }
     }
 
-    /// Why nothing is written any more; `None` while all is well.
-    pub fn stopped(&self) -> Option<Arc<str>> {
+    /// `None` where nothing is written at all.
+    pub fn health(&self) -> Option<Health> {
         match self {
-            LedgerView::Live(ledger) => ledger.health().stopped,
+            LedgerView::Live(ledger) => Some(ledger.health()),
             LedgerView::Offline(_) => None,
         }
     }

@@ -32,6 +32,7 @@ use super::error::RpcError;
 use super::params::Nothing;
 use super::state::ControlState;
 use super::{books, holds, prices, sessions, wire};
+use crate::readiness::not_ready as not_ready_of;
 
 /// The methods over their state; nobody else names the library they are written with.
 pub type Module = RpcModule<ControlState>;
@@ -116,8 +117,6 @@ fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, Rp
 
 /// Why no requests are taken at present.
 pub(super) fn not_ready(state: &ControlState) -> Option<String> {
-    state
-        .ledger
-        .stopped()
-        .map(|reason| format!("the ledger writes no more: {reason}"))
+    let health = state.ledger.health()?;
+    not_ready_of(&health).map(|not_ready| not_ready.reason)
 }

@@ -78,7 +78,7 @@ fn ledger(ledger: &Ledger, out: &mut Samples) {
         "agentledger_journal_places_left",
         "Places for further events.",
         &[],
-        health.places_left,
+        health.permits_left,
     );
     let stopped = u8::from(health.stopped.is_some());
     out.gauge(

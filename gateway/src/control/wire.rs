@@ -137,6 +137,9 @@ pub struct Verified {
     pub open_holds: u64,
     /// What is wrong, one sentence each.
     pub damage: Vec<String>,
+    /// Of the secret that the ledger's keys are named by, in hex: to know it again by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint_check: Option<String>,
 }
 
 /// Result of `provider.list`.

@@ -1,19 +1,21 @@
 //! What was learned about models, kept in a file beside the ledger, so that a restart does not size holds by guesses
 //! again. Only estimates rest on it: a file that cannot be read is told of and left out.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::learn::ModelSnapshot;
+use crate::files;
 
 /// Name of the file in the ledger's folder.
 pub const FILE: &str = "learned.json";
+/// Far more than the models that are remembered take.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// What the file says; nothing where there is none.
 pub fn load(dir: &Path) -> Vec<ModelSnapshot> {
     let path = dir.join(FILE);
-    let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    let read = files::read(&path, FILE_BYTES_MAX).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
     match read {
         Ok(models) => models,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -26,9 +28,7 @@ pub fn load(dir: &Path) -> Vec<ModelSnapshot> {
 
 /// Replaces the file, whole or not at all.
 pub fn save(dir: &Path, models: &[ModelSnapshot]) -> io::Result<()> {
-    let fresh = dir.join("learned.json.new");
-    fs::write(&fresh, serde_json::to_vec(models)?)?;
-    fs::rename(&fresh, dir.join(FILE))
+    files::replace(&dir.join(FILE), &serde_json::to_vec(models)?)
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     fn a_broken_file_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         for broken in ["", "{", "[{\"model\":1}]", "null"] {
-            fs::write(dir.path().join(FILE), broken).unwrap();
+            std::fs::write(dir.path().join(FILE), broken).unwrap();
             assert_eq!(load(dir.path()), [], "{broken}");
         }
     }

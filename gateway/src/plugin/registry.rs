@@ -245,9 +245,5 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
         path: path.display().to_string(),
         reason,
     };
-    let len = std::fs::metadata(path).map_err(|io| error(io.to_string()))?.len();
-    if len > FILE_BYTES_MAX {
-        return Err(error(format!("longer than {FILE_BYTES_MAX} bytes")));
-    }
-    std::fs::read(path).map_err(|io| error(io.to_string()))
+    crate::files::read(path, FILE_BYTES_MAX).map_err(|io| error(io.to_string()))
 }

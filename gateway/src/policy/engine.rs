@@ -1,16 +1,17 @@
-//! The engine: the policy set in force, and one VM a thread in which it is asked.
+//! The engine: one VM a thread, in which a policy set is asked. Which set is in force is the caller's to say: it is swapped
+//! together with the rules that go with it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentledger_ledger::{Entry, Name};
-use arc_swap::ArcSwap;
+use agentledger_ledger::Entry;
 use parking_lot::Mutex;
 
+use super::balances::Balances;
 use super::event::Event;
-use super::facts::{Balances, CallFacts};
+use super::facts::CallFacts;
 use super::set::{Phase, PolicySet};
 use super::verdict::{RequestedAlert, Verdict};
 use super::vm::{Answer, Health, Vm};
@@ -95,65 +96,55 @@ thread_local! {
 
 static NEXT_ENGINE: AtomicU64 = AtomicU64::new(1);
 
-/// Asks the policies. Shared by all threads; a swap is seen by each thread at its next call.
+/// Asks the policies. Shared by all threads; each makes itself a new VM at its first call on another set.
 pub struct Engine {
     id: u64,
-    set: ArcSwap<PolicySet>,
-    /// The set before. Its ten thousand patterns are freed by the next swap, not by the request that is the last to
-    /// let go of them.
-    before: Mutex<Option<Arc<PolicySet>>>,
     counters: Arc<dyn Counters>,
 }
 
 impl Engine {
-    pub fn new(set: PolicySet, counters: Arc<dyn Counters>) -> Engine {
+    pub fn new(counters: Arc<dyn Counters>) -> Engine {
         let id = NEXT_ENGINE.fetch_add(1, Ordering::Relaxed);
-        Engine {
-            id,
-            set: ArcSwap::from_pointee(set),
-            before: Mutex::default(),
-            counters,
-        }
-    }
-
-    /// Puts another set in force. Evaluations that are running finish with the old one.
-    pub fn swap(&self, set: PolicySet) {
-        let before = self.set.swap(Arc::new(set));
-        *self.before.lock() = Some(before);
-    }
-
-    /// The set in force.
-    pub fn set(&self) -> Arc<PolicySet> {
-        self.set.load_full()
-    }
-
-    /// `name@version` of the policies in force, in the order in which they run.
-    pub fn names(&self) -> Vec<Name> {
-        self.set.load().names()
+        Engine { id, counters }
     }
 
     /// Asks who is calling after all: the first of the phases.
     ///
     /// # Errors
     /// The first policy that fails: the call must then be refused.
-    pub fn tenant(&self, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
-        self.ask(Phase::Tenant, facts, balances)
+    pub fn tenant(
+        &self,
+        set: &PolicySet,
+        facts: &CallFacts<'_>,
+        balances: &Arc<dyn Balances>,
+    ) -> Result<Verdict, PolicyFailure> {
+        self.ask(set, Phase::Tenant, facts, balances)
     }
 
     /// Asks all policies about a call. Blocks for as long as they run, at most a deadline each.
     ///
     /// # Errors
     /// The first policy that fails: the call must then be refused.
-    pub fn request(&self, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
-        self.ask(Phase::Request, facts, balances)
+    pub fn request(
+        &self,
+        set: &PolicySet,
+        facts: &CallFacts<'_>,
+        balances: &Arc<dyn Balances>,
+    ) -> Result<Verdict, PolicyFailure> {
+        self.ask(set, Phase::Request, facts, balances)
     }
 
-    fn ask(&self, phase: Phase, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Result<Verdict, PolicyFailure> {
-        let set = self.set.load();
+    fn ask(
+        &self,
+        set: &PolicySet,
+        phase: Phase,
+        facts: &CallFacts<'_>,
+        balances: &Arc<dyn Balances>,
+    ) -> Result<Verdict, PolicyFailure> {
         if !set.has(phase) {
             return Ok(Verdict::default());
         }
-        let answer = self.with_vm(&set, |vm| vm.ask(phase, facts, balances));
+        let answer = self.with_vm(set, |vm| vm.ask(phase, facts, balances));
         for failure in answer.told.iter().chain(&answer.failure) {
             self.count(failure, phase);
         }
@@ -167,27 +158,33 @@ impl Engine {
     /// change nothing else.
     pub fn settled(
         &self,
+        set: &PolicySet,
         entry: &Arc<Entry>,
         balances: &Arc<dyn Balances>,
     ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
-        self.collect_alerts(Phase::Settled, |vm| vm.settled(entry, balances))
+        self.collect_alerts(set, Phase::Settled, |vm| vm.settled(entry, balances))
     }
 
     /// Tells all policies of something that happened outside a request's decision: the alerts they ask for.
-    pub fn alert(&self, event: Event, balances: &Arc<dyn Balances>) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
-        self.collect_alerts(Phase::Alert, |vm| vm.alert(event, balances))
+    pub fn alert(
+        &self,
+        set: &PolicySet,
+        event: Event,
+        balances: &Arc<dyn Balances>,
+    ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
+        self.collect_alerts(set, Phase::Alert, |vm| vm.alert(event, balances))
     }
 
     fn collect_alerts(
         &self,
+        set: &PolicySet,
         phase: Phase,
         tell: impl FnOnce(&Vm) -> Answer,
     ) -> (Vec<RequestedAlert>, Vec<PolicyFailure>) {
-        let set = self.set.load();
         if !set.has(phase) {
             return (Vec::new(), Vec::new());
         }
-        let (alerts, failures) = self.with_vm(&set, tell).alerts();
+        let (alerts, failures) = self.with_vm(set, tell).alerts();
         for failure in &failures {
             self.count(failure, phase);
         }

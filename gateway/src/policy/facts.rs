@@ -12,6 +12,7 @@ use agentledger_ledger::{Entry, Name, Unit, Usd, Window, Zone};
 use mlua::{AnyUserData, Error as LuaError, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
 use super::account::{Own, account_of, check_account};
+use super::balances::{Balances, READS_MAX, Reads};
 use super::entry::EntryHandle;
 use super::event::{Event, EventHandle};
 use super::glob::Glob;
@@ -67,30 +68,6 @@ pub struct CostEstimate {
     /// The part of `usd` that the output may cost.
     pub output_usd: Usd,
 }
-
-/// The balances as of one moment. One snapshot serves one evaluation, which asks for each value at most once.
-pub trait Balances: Send + Sync {
-    /// Posted in the account's present window that holds `at_ms`, in nano-dollars, tokens or requests.
-    fn spent(&self, account: &str, window: Window, zone: &str, unit: Unit, at_ms: i64) -> i64;
-    /// Held now, in the same units.
-    fn held(&self, account: &str, unit: Unit) -> i64;
-}
-
-/// Balances of which nothing is known: everything reads as 0.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoBalances;
-
-impl Balances for NoBalances {
-    fn spent(&self, _: &str, _: Window, _: &str, _: Unit, _: i64) -> i64 {
-        0
-    }
-    fn held(&self, _: &str, _: Unit) -> i64 {
-        0
-    }
-}
-
-/// Values of balances that one evaluation may read; beyond that the policy failed.
-const READS_MAX: usize = 64;
 
 /// The owned copy of the facts; buffers are kept from call to call.
 #[derive(Default)]
@@ -194,8 +171,7 @@ pub(super) struct Shared {
     key: RefCell<Option<AnyUserData>>,
     buffers: RefCell<Buffers>,
     pub(super) entry: RefCell<Option<Arc<Entry>>>,
-    balances: RefCell<Option<Arc<dyn Balances>>>,
-    reads: RefCell<Vec<Read>>,
+    reads: RefCell<Reads>,
     pub(super) zones: Zones,
 }
 
@@ -209,7 +185,6 @@ impl Shared {
             key: RefCell::default(),
             buffers: RefCell::default(),
             entry: RefCell::default(),
-            balances: RefCell::default(),
             reads: RefCell::default(),
             zones: Zones::default(),
         })
@@ -218,7 +193,7 @@ impl Shared {
     /// Opens an evaluation on a call and gives the handle for Lua.
     pub(super) fn open_call(self: &Rc<Shared>, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> CallHandle {
         self.buffers.borrow_mut().fill(facts);
-        *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.reads.borrow_mut().open(balances);
         self.is_call.set(true);
         CallHandle(self.open())
     }
@@ -230,7 +205,7 @@ impl Shared {
             buffers.at_ms = event.at_ms;
             refill(&mut buffers.zone, "UTC");
         }
-        *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.reads.borrow_mut().open(balances);
         self.is_call.set(false);
         EventHandle(self.open(), Rc::new(event))
     }
@@ -244,13 +219,12 @@ impl Shared {
             refill(&mut buffers.zone, "UTC");
         }
         *self.entry.borrow_mut() = Some(Arc::clone(entry));
-        *self.balances.borrow_mut() = Some(Arc::clone(balances));
+        self.reads.borrow_mut().open(balances);
         self.is_call.set(false);
         EntryHandle(self.open())
     }
 
     fn open(self: &Rc<Shared>) -> Ticket {
-        self.reads.borrow_mut().clear();
         self.evaluation.set(self.evaluation.get() + 1);
         self.live.set(true);
         Ticket {
@@ -282,9 +256,8 @@ impl Shared {
         self.live.set(false);
         *self.key.borrow_mut() = None;
         self.buffers.borrow_mut().key = Secret::default();
-        *self.balances.borrow_mut() = None;
         *self.entry.borrow_mut() = None;
-        std::mem::take(&mut self.reads.borrow_mut())
+        self.reads.borrow_mut().close()
     }
 
     /// The zone that windows and `call.at` follow where a policy names none.
@@ -334,42 +307,37 @@ impl Shared {
     }
 
     /// What `spent` (with a window) and `held` (without one) answer; the same value all through one evaluation.
-    pub(super) fn balance(&self, account: &str, window: Option<Window>, unit: Unit) -> Result<f64, LuaError> {
+    pub(super) fn balance(&self, named: &str, window: Option<Window>, unit: Unit) -> Result<f64, LuaError> {
         let what = if window.is_some() { "spent" } else { "held" };
-        let balances = self.balances.borrow();
-        let Some(balances) = balances.as_ref().filter(|_| self.live.get()) else {
+        let mut reads = self.reads.borrow_mut();
+        if !(reads.is_open() && self.live.get()) {
             return Err(LuaError::runtime(format!(
                 "{what}: balances can be read during a call only"
             )));
-        };
-        let account = self.account_named(account);
-        let account = account.map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
-        let mut reads = self.reads.borrow_mut();
-        let known = reads
-            .iter()
-            .find(|read| read.window == window && read.unit == unit && read.account == account);
-        if let Some(read) = known {
-            return Ok(as_number(read.value, unit));
         }
-        if reads.len() >= READS_MAX {
+        let account = self.account_named(named);
+        let account = account.map_err(|wrong| LuaError::runtime(format!("{what}: account {wrong}")))?;
+        if let Some(value) = reads.value(&account, window, unit) {
+            return Ok(as_number(value, unit));
+        }
+        if reads.is_full() {
             return Err(LuaError::runtime(format!(
                 "{what}: more than {READS_MAX} balances read in one call"
             )));
         }
-        let value = match window {
-            Some(window) => {
-                let buffers = self.buffers.borrow();
-                balances.spent(&account, window, &buffers.zone, unit, buffers.at_ms)
+        if !reads.knows(&account) {
+            let zone = self.zone()?;
+            let mut wanted = vec![Name::clone(&account)];
+            for expected in reads.expected() {
+                // A name that makes no sense here was another call's.
+                match self.account_named(&expected) {
+                    Ok(expected) if !wanted.contains(&expected) => wanted.push(expected),
+                    _ => {}
+                }
             }
-            None => balances.held(&account, unit),
-        };
-        reads.push(Read {
-            account,
-            window,
-            unit,
-            value,
-        });
-        Ok(as_number(value, unit))
+            reads.read(wanted, &zone);
+        }
+        Ok(as_number(reads.take(named, account, window, unit), unit))
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::set::{Options, PolicyError, PolicySet, Source};
+use crate::files;
 
 /// The shipped policies, by file stem.
 const BUILTIN: [(&str, &str); 6] = [
@@ -22,7 +23,7 @@ const BUILTIN: [(&str, &str); 6] = [
 /// Files that a folder may have: more is a wrong folder.
 const FILES_MAX: usize = 256;
 /// Longest file read, in bytes; the set refuses it by its own, smaller limit.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
 
 pub fn builtin_sources() -> Vec<Source> {
     let source = |(name, text): &(&str, &str)| Source {
@@ -56,19 +57,19 @@ pub fn sources(dir: Option<&Path>) -> Result<Vec<Source>, Vec<PolicyError>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(by_name.into_values().collect()),
         Err(error) => return Err(vec![wrong(dir, &error)]),
     };
-    let (mut files, mut errors) = (Vec::new(), Vec::new());
+    let (mut paths, mut errors) = (Vec::new(), Vec::new());
     for item in listing {
         match item.map(|item| item.path()) {
-            Ok(path) if path.extension().is_some_and(|extension| extension == "lua") => files.push(path),
+            Ok(path) if path.extension().is_some_and(|extension| extension == "lua") => paths.push(path),
             Ok(_) => {}
             Err(error) => errors.push(wrong(dir, &error)),
         }
     }
-    if files.len() > FILES_MAX {
+    if paths.len() > FILES_MAX {
         return Err(vec![wrong(dir, &format!("more than {FILES_MAX} policy files"))]);
     }
-    files.sort();
-    for path in files {
+    paths.sort();
+    for path in paths {
         let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
             errors.push(wrong(&path, &"the file's name is not valid UTF-8"));
             continue;
@@ -77,7 +78,7 @@ pub fn sources(dir: Option<&Path>) -> Result<Vec<Source>, Vec<PolicyError>> {
         if name.starts_with('.') {
             continue;
         }
-        match read(&path) {
+        match files::read_text(&path, FILE_BYTES_MAX) {
             Ok(text) => {
                 let source = Source {
                     name: name.to_owned(),
@@ -94,13 +95,6 @@ pub fn sources(dir: Option<&Path>) -> Result<Vec<Source>, Vec<PolicyError>> {
     } else {
         Err(errors)
     }
-}
-
-fn read(path: &Path) -> Result<String, std::io::Error> {
-    if fs::metadata(path)?.len() > FILE_BYTES_MAX {
-        return Err(std::io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes")));
-    }
-    fs::read_to_string(path)
 }
 
 /// Loads the built-in policies and those of the folder with their confs.

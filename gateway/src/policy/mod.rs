@@ -8,6 +8,7 @@
 //!   is only counted, and so is one in shadow.
 
 mod account;
+mod balances;
 mod choose;
 mod conf;
 mod decimal;
@@ -34,9 +35,10 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
+pub use balances::{Balances, NoBalances};
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::Event;
-pub use facts::{Balances, CallFacts, CostEstimate, NoBalances};
+pub use facts::{CallFacts, CostEstimate};
 pub use folder::{Watch, builtin_sources, load_dir};
 pub use history::History;
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};

@@ -17,19 +17,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agentledger_ledger::{Name, Unit, Usd, Window};
+use agentledger_ledger::{AccountBalances, Amounts, Name, Unit, Usd, Window, Zone};
 use jiff::Timestamp;
 use mlua::{LuaSerdeExt, Value};
 use serde::Deserialize;
 
+use super::balances::Balances;
 use super::engine::{Engine, FailureCounts};
 use super::event::{Event, Fact};
-use super::facts::{Balances, CallFacts, CostEstimate};
+use super::facts::{CallFacts, CostEstimate};
 use super::history::History;
 use super::lines::alert_line;
 use super::set::{Options, PolicyError, PolicySet, Source};
 use super::verdict::Verdict;
 use super::{folder, sandbox};
+use crate::files;
 use crate::secret::Secret;
 
 /// Memory that reading a spec file may take.
@@ -163,7 +165,7 @@ pub fn test_folder(dir: &Path) -> Result<Vec<Outcome>, Vec<PolicyError>> {
 }
 
 fn read<'s>(file: &Path, sources: &'s [Source]) -> Result<(&'s Source, Vec<Spec>), String> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let text = files::read_text(file, folder::FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     let plain = |error: mlua::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
     let (lua, watch) = sandbox::open(SPEC_MEMORY_BYTES_MAX).map_err(plain)?;
     watch.start(Options::default().deadline.saturating_mul(20));
@@ -187,9 +189,9 @@ fn run(source: &Source, spec: &Spec) -> Result<(), String> {
             return expected_failure(spec, &all.join("\n"));
         }
     };
-    let engine = Engine::new(set, Arc::new(FailureCounts::default()));
-    let fresh = ask(&engine, spec)?;
-    let reused = ask(&engine, spec)?;
+    let engine = Engine::new(Arc::new(FailureCounts::default()));
+    let fresh = ask(&engine, &set, spec)?;
+    let reused = ask(&engine, &set, spec)?;
     if fresh != reused {
         return Err(format!(
             "it remembers: asked again it gives another answer\n  first {fresh:?}\n  then  {reused:?}"
@@ -220,13 +222,13 @@ fn expected_failure(spec: &Spec, failure: &str) -> Result<(), String> {
 }
 
 /// The verdict in words, or the failure. The outer error: the spec itself is wrong.
-fn ask(engine: &Engine, spec: &Spec) -> Result<Result<Vec<String>, String>, String> {
+fn ask(engine: &Engine, set: &PolicySet, spec: &Spec) -> Result<Result<Vec<String>, String>, String> {
     let balances: Arc<dyn Balances> = Arc::new(Given {
         spent: spec.spent.clone(),
         held: spec.held.clone(),
     });
     if let Some(event) = &spec.event {
-        let (alerts, failures) = engine.alert(read_event(event)?, &balances);
+        let (alerts, failures) = engine.alert(set, read_event(event)?, &balances);
         return Ok(match failures.first() {
             Some(failure) => Err(failure.message.clone()),
             None => Ok(alerts.iter().map(alert_line).collect()),
@@ -235,16 +237,19 @@ fn ask(engine: &Engine, spec: &Spec) -> Result<Result<Vec<String>, String>, Stri
     let Some(call) = &spec.call else {
         return Err("a spec needs a call or an event".to_owned());
     };
-    Ok(ask_call(engine, call.clone(), &balances)?.map(|[bound, requested]| {
-        let mut lines = bound.lines();
-        lines.extend(requested.lines());
-        lines
-    }))
+    Ok(
+        ask_call(engine, set, call.clone(), &balances)?.map(|[bound, requested]| {
+            let mut lines = bound.lines();
+            lines.extend(requested.lines());
+            lines
+        }),
+    )
 }
 
 /// Both phases of a call, the second on what the first bound.
 fn ask_call(
     engine: &Engine,
+    set: &PolicySet,
     mut call: CallSpec,
     balances: &Arc<dyn Balances>,
 ) -> Result<Result<[Verdict; 2], String>, String> {
@@ -259,7 +264,7 @@ fn ask_call(
         .iter()
         .map(|(name, value)| (Name::from(name.as_str()), Name::from(value.as_str())))
         .collect();
-    let bound = match engine.tenant(&call.facts(at, &key, &tags, history), balances) {
+    let bound = match engine.tenant(set, &call.facts(at, &key, &tags, history), balances) {
         Ok(bound) => bound,
         Err(failure) => return Ok(Err(failure.message)),
     };
@@ -281,7 +286,7 @@ fn ask_call(
             *to = name.to_string();
         }
     }
-    let requested = engine.request(&call.facts(at, &key, &tags, history), balances);
+    let requested = engine.request(set, &call.facts(at, &key, &tags, history), balances);
     Ok(requested
         .map(|requested| [bound, requested])
         .map_err(|failure| failure.message))
@@ -352,13 +357,26 @@ fn nanos(usd: f64) -> i64 {
 }
 
 impl Balances for Given {
-    fn spent(&self, account: &str, window: Window, _zone: &str, unit: Unit, _at_ms: i64) -> i64 {
-        counted(&self.spent, &format!("{account} {}", window.name()), unit)
+    fn read(&self, accounts: &[Name], _: &Zone) -> Vec<AccountBalances> {
+        let balances = |account: &Name| {
+            let held = AccountBalances {
+                held: amounts(&self.held, account),
+                ..AccountBalances::default()
+            };
+            Window::ALL.into_iter().fold(held, |balances, window| {
+                balances.with_posted(window, amounts(&self.spent, &format!("{account} {}", window.name())))
+            })
+        };
+        accounts.iter().map(balances).collect()
     }
+}
 
-    fn held(&self, account: &str, unit: Unit) -> i64 {
-        counted(&self.held, account, unit)
+fn amounts(of: &BTreeMap<String, f64>, what: &str) -> Amounts {
+    let mut amounts = Amounts::ZERO;
+    for unit in Unit::ALL {
+        amounts.set(unit, counted(of, what, unit));
     }
+    amounts
 }
 
 fn read_event(given: &BTreeMap<String, serde_json::Value>) -> Result<Event, String> {

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
+use agentledger_ledger::{AccountBalances, Amounts, Bound, Limit, Mode, Name, Unit, Usd, Window, Zone};
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use super::verdict::Thresholds;
@@ -42,6 +43,7 @@ fn set_with(sources: Vec<Source>, name: &str, conf: Value) -> Result<PolicySet, 
 
 struct Bed {
     engine: Engine,
+    set: ArcSwap<PolicySet>,
     counts: Arc<FailureCounts>,
     balances: Arc<dyn Balances>,
 }
@@ -50,7 +52,8 @@ impl Bed {
     fn new(set: PolicySet) -> Bed {
         let counts = Arc::new(FailureCounts::default());
         Bed {
-            engine: Engine::new(set, counts.clone()),
+            engine: Engine::new(counts.clone()),
+            set: ArcSwap::from_pointee(set),
             counts,
             balances: Arc::new(NoBalances),
         }
@@ -61,7 +64,7 @@ impl Bed {
     }
 
     fn ask(&self, call: &Call) -> Result<Verdict, PolicyFailure> {
-        self.engine.request(&call.facts(), &self.balances)
+        self.engine.request(&self.set.load(), &call.facts(), &self.balances)
     }
 }
 
@@ -182,7 +185,7 @@ fn a_whole_policy_as_the_design_shows_it() {
         json!({"after_hour": 23}),
     )
     .unwrap();
-    bed.engine.swap(late);
+    bed.set.store(Arc::new(late));
     assert!(bed.ask(&Call::default()).unwrap().deny.is_none());
 }
 
@@ -219,11 +222,18 @@ fn facts_are_what_the_proxy_knows() {
 fn balances_are_read_once_and_recorded() {
     struct Counting(std::sync::atomic::AtomicI64);
     impl Balances for Counting {
-        fn spent(&self, _: &str, _: Window, _: &str, _: Unit, _: i64) -> i64 {
-            1_500_000_000 + self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-        }
-        fn held(&self, _: &str, _: Unit) -> i64 {
-            7
+        fn read(&self, accounts: &[Name], _: &Zone) -> Vec<AccountBalances> {
+            let moment = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let posted = Amounts::of_request(Usd::from_nanos(1_500_000_000 + moment), 0);
+            let held = Amounts {
+                requests: 7,
+                ..Amounts::ZERO
+            };
+            let balances = AccountBalances {
+                held,
+                ..AccountBalances::default()
+            };
+            vec![balances.with_posted(Window::Day, posted); accounts.len()]
         }
     }
     let mut bed = Bed::of(
@@ -244,6 +254,54 @@ fn balances_are_read_once_and_recorded() {
     assert!(bed.ask(&Call::default()).is_err());
 }
 
+/// Every reading finds another dollar moved from what is held to what is spent.
+struct Settling(std::sync::atomic::AtomicI64);
+
+impl Balances for Settling {
+    fn read(&self, accounts: &[Name], _: &Zone) -> Vec<AccountBalances> {
+        let settled = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let usd = |whole: i64| Amounts::of_request(Usd::from_nanos(whole * 1_000_000_000), 0);
+        let balances = AccountBalances {
+            held: usd(100 - settled),
+            ..AccountBalances::default()
+        };
+        let spent = |balances: AccountBalances, window| balances.with_posted(window, usd(settled));
+        vec![Window::ALL.into_iter().fold(balances, spent); accounts.len()]
+    }
+}
+
+#[test]
+fn an_exchange_that_settles_while_a_policy_reads_is_neither_missed_nor_doubled() {
+    let mut bed = Bed::of(
+        r#"
+        assert(spent("key", "day") + held("key") == 100 and spent("key", "month") == spent("key", "day"))
+        return header{ name = "X-Other", value = tostring(spent("tenant", "day") - spent("key", "day")) }
+        "#,
+    );
+    bed.balances = Arc::new(Settling(5.into()));
+    let moments = [(); 3].map(|()| bed.ask(&Call::default()).unwrap().headers[0].1.clone());
+    assert_eq!(
+        moments,
+        ["1", "0", "0"],
+        "once they are expected, all accounts are of one moment"
+    );
+}
+
+#[test]
+fn a_zone_that_does_not_exist_is_named_and_not_taken_for_utc() {
+    let bed = Bed::of("return spent('key', 'day') > 0 and deny{ code = 'no' } or nil");
+    let call = Call::default();
+    let facts = CallFacts {
+        zone: "Mars/Olympus",
+        ..call.facts()
+    };
+    let failure = bed.engine.request(&bed.set.load(), &facts, &bed.balances).unwrap_err();
+    assert!(
+        failure.message.contains("unknown time zone \"Mars/Olympus\""),
+        "{failure}"
+    );
+}
+
 #[test]
 fn lower_priority_runs_first_and_a_deny_is_the_last_word() {
     let at = |name: &str, priority: i32, body: &str| {
@@ -262,7 +320,7 @@ fn lower_priority_runs_first_and_a_deny_is_the_last_word() {
         ),
         at("silent", 5, ""),
     ]));
-    let names: Vec<String> = bed.engine.names().iter().map(ToString::to_string).collect();
+    let names: Vec<String> = bed.set.load().names().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["silent@2", "first@2", "second@2", "last@2"]);
     let verdict = bed.ask(&Call::default()).unwrap();
     assert_eq!(

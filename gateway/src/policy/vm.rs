@@ -9,10 +9,11 @@ use agentledger_ledger::{Entry, Name, Unit, Window};
 use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, Value};
 
+use super::balances::Balances;
 use super::choose;
 use super::engine::{Cause, PolicyFailure};
 use super::event::Event;
-use super::facts::{Balances, CallFacts, Shared};
+use super::facts::{CallFacts, Shared};
 use super::intent::{IntentCollector, host_table};
 use super::prepared::{self, LAZY_CONF_BYTES, LazyConf, Prepared};
 use super::sandbox::{self, Stopwatch, uncapped};

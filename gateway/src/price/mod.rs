@@ -43,6 +43,8 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Kind, Name, UnitPrice};
 
+use crate::files;
+
 use book::Book;
 pub use book::Overlap;
 pub use built_in::built_in_providers;
@@ -94,7 +96,7 @@ impl PriceBook {
         let mut sources = Vec::new();
         for path in files {
             let name = path.display().to_string();
-            match std::fs::read_to_string(path) {
+            match files::read_text(path, files::TEXT_BYTES_MAX) {
                 Ok(text) => sources.push((name, text)),
                 Err(error) => errors.push(PriceError::unreadable(&name, &error)),
             }

@@ -26,7 +26,8 @@ pub struct ExpectedCost {
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, None);
-    let verdict = gateway.policies.tenant(&facts, &balances).map_err(failed)?;
+    let asked = gateway.policies.tenant(&exchange.rules.policies, &facts, &balances);
+    let verdict = asked.map_err(failed)?;
     report::alerts(gateway, verdict.alerts);
     if let Some(deny) = &verdict.deny {
         report::denied(gateway, exchange, &deny.code);
@@ -59,7 +60,8 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
 pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let facts = facts(exchange, Some(expected));
-    gateway.policies.request(&facts, &balances).map_err(failed)
+    let asked = gateway.policies.request(&exchange.rules.policies, &facts, &balances);
+    asked.map_err(failed)
 }
 
 /// Runs the policies on a call that costs nothing and is not held: they may refuse it, and say something in the head of
@@ -69,10 +71,9 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) ->
 /// A policy denied the request, or failed.
 pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
-    let verdict = gateway
-        .policies
-        .request(&facts(exchange, None), &balances)
-        .map_err(failed)?;
+    let facts = facts(exchange, None);
+    let asked = gateway.policies.request(&exchange.rules.policies, &facts, &balances);
+    let verdict = asked.map_err(failed)?;
     report::alerts(gateway, verdict.alerts);
     match &verdict.deny {
         Some(deny) => {
@@ -93,7 +94,8 @@ pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusa
         free: false,
         ..facts(exchange, None)
     };
-    gateway.policies.request(&billed, &balances).map_err(failed)
+    let asked = gateway.policies.request(&exchange.rules.policies, &billed, &balances);
+    asked.map_err(failed)
 }
 
 fn facts(exchange: &Exchange, expected: Option<ExpectedCost>) -> CallFacts<'_> {

@@ -68,7 +68,10 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         duration_ms = end.duration_ms,
         "exchange"
     );
-    let (requested, failures) = gateway.policies.settled(&Arc::new(entry), &gateway.balances);
+    let (requested, failures) =
+        gateway
+            .policies
+            .settled(&gateway.rules.load().policies, &Arc::new(entry), &gateway.balances);
     log_failures(&failures);
     alerts(gateway, requested);
 }
@@ -96,7 +99,7 @@ pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
             policy: requested.policy,
         };
         let (kind, message, policy) = (alert.kind.clone(), alert.message.clone(), alert.policy.clone());
-        if gateway.alerts.put(alert, cooldown) {
+        if gateway.alerts.put(gateway.clock.monotonic_ms(), alert, cooldown) {
             gateway.metrics.alert(&kind);
             tracing::warn!(r#type = kind, message, policy = &*policy, "alert");
         }
@@ -106,7 +109,9 @@ pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
 /// Notifies the policies of something that happened beside a request's decision, and emits the alerts that they request. Whether
 /// they said anything.
 pub fn event(gateway: &Gateway, event: Event) -> bool {
-    let (requested, failures) = gateway.policies.alert(event, &gateway.balances);
+    let (requested, failures) = gateway
+        .policies
+        .alert(&gateway.rules.load().policies, event, &gateway.balances);
     log_failures(&failures);
     let is_alarming = !requested.is_empty();
     alerts(gateway, requested);
@@ -158,11 +163,10 @@ fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: 
     let cooldown = gateway.rules.load().config.alerts.cooldown;
     let share = share_ppm.to_string();
     let thing = [state, &share, budget.account, budget.window.name(), budget.unit.name()];
-    let now_ms = gateway.clock.now_ms();
-    if !gateway.alerts.is_due(now_ms, cooldown, &thing) {
+    if !gateway.alerts.is_due(gateway.clock.monotonic_ms(), cooldown, &thing) {
         return;
     }
-    let told = Event::new("budget", now_ms)
+    let told = Event::new("budget", gateway.clock.now_ms())
         .text("state", state)
         .number("share", f64::from(share_ppm) / 1e6)
         .text("account", budget.account)

@@ -4,6 +4,8 @@
 //! One request takes all its rates or none: they are checked and taken under one short lock. What it took it gives back
 //! when it is refused after all ([`Grant`] is dropped unconfirmed), and its places among the running ones whatever happens.
 //!
+//! All moments are the monotonic clock's: a date that is set back must not freeze a window.
+//!
 //! Memory is bounded: past [`ACCOUNTS_MAX`] accounts the idle ones are forgotten, and where all are busy further accounts of
 //! a kind share one, `agent:other`, with one limit together.
 
@@ -211,7 +213,9 @@ impl Rates {
             let count = units(rate.unit, tokens);
             let (account, found) = book.account(&rate.account, now_ms);
             let window = found.window(rate.per, rate.unit, now_ms);
-            let at_ms = window.take(now_ms, count);
+            // Two accounts of a kind may have become the one that their kind shares: it is one request all the same.
+            let is_taken = grant.taken.iter().any(|taken| taken.is_of(&account, rate));
+            let at_ms = if is_taken { now_ms } else { window.take(now_ms, count) };
             grant.standings.push(Standing {
                 limit: rate.limit,
                 remaining: rate.limit.saturating_sub(window.taken()),
@@ -219,6 +223,9 @@ impl Rates {
                 per: rate.per,
                 unit: rate.unit,
             });
+            if is_taken {
+                continue;
+            }
             grant.taken.push(Taken {
                 account,
                 per: rate.per,
@@ -229,8 +236,10 @@ impl Rates {
         }
         for limit in parallel {
             let (name, account) = book.account(&limit.account, now_ms);
-            account.running = account.running.saturating_add(1);
-            grant.places.push(name);
+            if !grant.places.contains(&name) {
+                account.running = account.running.saturating_add(1);
+                grant.places.push(name);
+            }
         }
         Ok(grant)
     }
@@ -294,6 +303,12 @@ struct Taken {
     unit: Unit,
     at_ms: i64,
     count: u64,
+}
+
+impl Taken {
+    fn is_of(&self, account: &Name, rate: &Rate) -> bool {
+        self.account == *account && self.per == rate.per && self.unit == rate.unit
+    }
 }
 
 /// What one request took. Dropped unconfirmed it gives everything back; dropped at all it gives its places back.
@@ -466,6 +481,23 @@ mod tests {
         // When they have gone idle there is room again.
         rates.take(70_000, &one(20_000), &[], 0).unwrap().confirm();
         assert_eq!(rates.accounts(), 1);
+    }
+
+    #[test]
+    fn two_accounts_that_share_what_is_left_are_taken_from_once() {
+        let rates = Arc::new(Rates::new(1));
+        let known = [rate("key:a", Per::Minute, Unit::Requests, 9)];
+        rates.take(0, &known, &[], 0).unwrap().confirm();
+        let tags = ["tag:a", "tag:b"];
+        let both = tags.map(|tag| rate(tag, Per::Minute, Unit::Requests, 3));
+        let at_once = tags.map(|tag| parallel(tag, 3));
+        let mut grant = rates.take(0, &both, &at_once, 0).unwrap();
+        grant.confirm();
+        let left: Vec<u64> = grant.standings().iter().map(|standing| standing.remaining).collect();
+        assert_eq!((left, rates.running("tag:other")), (vec![2, 2], 1));
+        drop(grant);
+        assert_eq!(rates.running("tag:other"), 0);
+        assert_eq!(rates.standing(0, &both[1]).remaining, 2);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Alert {
 struct Inner {
     waiting: VecDeque<Alert>,
     lost: u64,
-    /// By the hash of what cools down, until when.
+    /// By the hash of what cools down, until when by the monotonic clock.
     cooling: HashMap<u64, i64>,
 }
 
@@ -48,7 +48,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Whether a thing is due again: not within `cooldown` of the last time that this said yes. Of more things than can be
-    /// remembered the surplus is taken for one.
+    /// remembered the surplus is taken for one. `now_ms` is the monotonic clock's: a date set back must not silence an alert.
     pub fn is_due(&self, now_ms: i64, cooldown: Duration, thing: &[&str]) -> bool {
         let mut inner = self.inner.lock();
         let mut hash = self.hasher.hash_one(thing);
@@ -66,9 +66,9 @@ impl Outbox {
         true
     }
 
-    /// Puts an alert out, unless one of its kind about the same thing was within `cooldown`.
-    pub fn put(&self, alert: Alert, cooldown: Duration) -> bool {
-        if !self.is_due(alert.at_ms, cooldown, &["alert", &alert.kind, &alert.about]) {
+    /// Puts an alert out, unless one of its kind about the same thing was within `cooldown` by the monotonic clock.
+    pub fn put(&self, now_ms: i64, alert: Alert, cooldown: Duration) -> bool {
+        if !self.is_due(now_ms, cooldown, &["alert", &alert.kind, &alert.about]) {
             return false;
         }
         let mut inner = self.inner.lock();
@@ -99,9 +99,9 @@ mod tests {
 
     const COOLDOWN: Duration = Duration::from_secs(300);
 
-    fn alert(at_ms: i64, about: &str) -> Alert {
+    fn alert(about: &str) -> Alert {
         Alert {
-            at_ms,
+            at_ms: 1_772_366_400_000,
             kind: "budget_warning".to_owned(),
             severity: "warning",
             message: "near".to_owned(),
@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn one_thing_is_told_once_a_cooldown() {
         let outbox = Outbox::default();
-        assert!(outbox.put(alert(0, "key:a"), COOLDOWN));
-        assert!(!outbox.put(alert(299_999, "key:a"), COOLDOWN));
-        assert!(outbox.put(alert(1, "key:b"), COOLDOWN));
-        assert!(outbox.put(alert(300_000, "key:a"), COOLDOWN));
+        assert!(outbox.put(0, alert("key:a"), COOLDOWN));
+        assert!(!outbox.put(299_999, alert("key:a"), COOLDOWN));
+        assert!(outbox.put(1, alert("key:b"), COOLDOWN));
+        assert!(outbox.put(300_000, alert("key:a"), COOLDOWN));
         let (taken, lost) = outbox.take();
         assert_eq!((taken.len(), lost, outbox.waiting().len()), (3, 0, 0));
     }
@@ -126,7 +126,7 @@ mod tests {
     fn memory_is_bounded_however_many_things_there_are() {
         let outbox = Outbox::default();
         let told = (0..50_000)
-            .filter(|at| outbox.put(alert(0, &format!("agent:{at}")), COOLDOWN))
+            .filter(|at| outbox.put(0, alert(&format!("agent:{at}")), COOLDOWN))
             .count();
         assert!(told <= COOLING_MAX + 1, "{told}");
         let inner = outbox.inner.lock();

@@ -57,14 +57,12 @@ impl Installation {
 
     /// Starts `serve` and waits until it listens.
     pub fn serve(&self) -> Process {
-        Process::start(self, Command::new(BINARY))
+        self.serve_with(&[])
     }
 
-    /// The same, with SIGXFSZ ignored: a file that may not grow is then an error of the write, as a full disk is.
-    pub fn serve_without_xfsz(&self) -> Process {
-        let mut shell = Command::new("bash");
-        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
-        Process::start(self, shell)
+    /// The same, with further arguments.
+    pub fn serve_with(&self, args: &[&str]) -> Process {
+        Process::start(self, args)
     }
 
     /// Runs another command on the same configuration.
@@ -143,10 +141,12 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(home: &Installation, mut command: Command) -> Process {
+    fn start(home: &Installation, args: &[&str]) -> Process {
+        let mut command = Command::new(BINARY);
         quiet_env(&mut command)
             .args(["serve", "-c"])
-            .arg(home.path("agentledger.yaml"));
+            .arg(home.path("agentledger.yaml"))
+            .args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let readers = vec![

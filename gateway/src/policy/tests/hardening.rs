@@ -250,7 +250,7 @@ fn a_swap_under_load_fails_no_call() {
             });
         }
         for number in 1..=100 {
-            bed.engine.swap(numbered(number));
+            bed.set.store(Arc::new(numbered(number)));
         }
         // At least one call is made under the last set.
         while requested.load(std::sync::atomic::Ordering::Relaxed) < 400 {

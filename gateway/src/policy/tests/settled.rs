@@ -52,7 +52,10 @@ fn told(body: &str) -> (Vec<PolicyFailure>, u64) {
     );
     // A policy without request is not asked there.
     assert!(bed.ask(&Call::default()).unwrap().is_empty());
-    (bed.engine.settled(&entry(), &bed.balances).1, bed.counts.total())
+    (
+        bed.engine.settled(&bed.set.load(), &entry(), &bed.balances).1,
+        bed.counts.total(),
+    )
 }
 
 #[test]
@@ -106,18 +109,15 @@ fn one_that_fails_does_not_keep_it_from_the_others() {
     let seen = "held('global')";
     struct Seen(std::sync::atomic::AtomicU32);
     impl Balances for Seen {
-        fn spent(&self, _: &str, _: Window, _: &str, _: Unit, _: i64) -> i64 {
-            0
-        }
-        fn held(&self, _: &str, _: Unit) -> i64 {
+        fn read(&self, accounts: &[Name], _: &Zone) -> Vec<AccountBalances> {
             self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            0
+            vec![AccountBalances::default(); accounts.len()]
         }
     }
     let all = vec![text("a", seen), text("b", "error('no')"), text("c", "held('key:f1')")];
     let bed = Bed::new(set(all));
     let balances = Arc::new(Seen(0.into()));
     let shared: Arc<dyn Balances> = balances.clone();
-    assert_eq!(bed.engine.settled(&entry(), &shared).1.len(), 1);
+    assert_eq!(bed.engine.settled(&bed.set.load(), &entry(), &shared).1.len(), 1);
     assert_eq!(balances.0.load(std::sync::atomic::Ordering::Relaxed), 2);
 }

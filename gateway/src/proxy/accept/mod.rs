@@ -44,6 +44,7 @@ use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
 use crate::proxy::{decide, report, session, socket};
 use crate::rates::Grant;
+use crate::readiness::{NotReady, not_ready};
 use crate::timer::Timer;
 
 /// How long a connection may be silent between two requests.
@@ -138,10 +139,11 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
 async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
     if gateway.drain.phase() > DrainPhase::Running {
         answer_json(session, 503, "{\"status\":\"draining\"}\n").await;
-    } else if gateway.ledger.health().stopped.is_none() {
-        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
+    } else if let Some(NotReady { status, reason }) = not_ready(&gateway.ledger.health()) {
+        let body = serde_json::json!({ "status": status, "reason": reason });
+        answer_json(session, 503, format!("{body}\n")).await;
     } else {
-        answer_json(session, 503, "{\"status\":\"ledger stopped\"}\n").await;
+        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
     }
 }
 

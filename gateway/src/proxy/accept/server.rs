@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::config::Tls;
+use crate::files;
 use crate::proxy::accept::Accept;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
@@ -104,7 +105,8 @@ fn check_certificate(files: &Tls) -> Result<(), ServeError> {
     let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
     let unusable = |reason: String| ServeError::Tls(format!("{cert} with {key}: {reason}"));
     for file in [&files.cert_file, &files.key_file] {
-        std::fs::File::open(file).map_err(|error| ServeError::Tls(format!("{}: {error}", file.display())))?;
+        files::open(file, files::TEXT_BYTES_MAX)
+            .map_err(|error| ServeError::Tls(format!("{}: {error}", file.display())))?;
     }
     pingora::tls::install_default_crypto_provider();
     let (certs, private) = pingora::tls::load_certs_and_key_files(&cert, &key)

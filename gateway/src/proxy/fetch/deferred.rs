@@ -20,10 +20,14 @@ pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
     let patience = Duration::from_millis(limits.background_wait_ms);
     if gateway.deferred.len() >= limits.background_holds_max {
         tracing::warn!("too many background requests wait for their results: this one is entered at what it held");
-        let (entry, trace) = settle_unfetched(gateway, waiting, vec![bill]);
-        return report::settled(gateway, entry, &trace);
+        if let Some((entry, trace)) = settle_unfetched(gateway, waiting, vec![bill]) {
+            report::settled(gateway, entry, &trace);
+        }
+        return;
     }
-    waiting.hold.defer(bill);
+    // Else it was fetched, and entered, while its stream was still running here.
+    let Some(hold) = waiting.hold.defer(bill) else { return };
+    waiting.hold = hold;
     // Of the request only its facts are needed any more.
     waiting.exchange.inspected.text = Text::default();
     waiting.exchange.step = None;
@@ -34,7 +38,7 @@ pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
         tokio::time::sleep(patience).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let unfetched = |waiting| settle_unfetched(&gateway, waiting, vec![bill]);
-        if let Some((entry, trace)) = gateway.deferred.end(&bill, unfetched) {
+        if let Some((entry, trace)) = gateway.deferred.end(&bill, unfetched).flatten() {
             report::settled(&gateway, entry, &trace);
         }
     });
@@ -42,7 +46,7 @@ pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
 
 /// The result was not fetched in time: what was held is taken as spent, until a later fetch corrects it. The entry, and the
 /// trace of its request.
-fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>) -> (Entry, Name) {
+fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>) -> Option<(Entry, Name)> {
     let DeferredHold {
         exchange,
         hold,
@@ -58,6 +62,6 @@ fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>
         ttfb_ms,
         ..blank(gateway, &exchange, Outcome::Recovered, 200)
     };
-    let entry = hold.settle_bills(settlement, None, bills).entry;
-    (entry, exchange.identity.trace)
+    let settled = hold.settle_bills(settlement, None, bills)?;
+    Some((settled.entry, exchange.identity.trace))
 }

@@ -119,11 +119,13 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
             input_tokens: waiting.input_tokens,
         };
         let settlement = settlement(gateway, &waiting.exchange, metered, &ended);
-        let entry = waiting.hold.settle_bills(settlement, None, vec![bill]).entry;
-        (entry, waiting.exchange.identity.trace)
+        let settled = waiting.hold.settle_bills(settlement, None, vec![bill]);
+        settled.map(|settled| (settled.entry, waiting.exchange.identity.trace))
     };
-    if let Some((entry, trace)) = gateway.deferred.end(&bill, ended) {
-        report::settled(gateway, entry, &trace);
+    if let Some(settled) = gateway.deferred.end(&bill, ended) {
+        if let Some((entry, trace)) = settled {
+            report::settled(gateway, entry, &trace);
+        }
         return;
     }
     let is_late = gateway.ledger.is_guessed(&bill);

@@ -7,7 +7,7 @@ use crate::meter::{End, Line, MeteredPart};
 use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::find_for;
+use crate::proxy::shared::pricing::find_spent;
 
 /// Lines of one fetch that are billed; more are not believed to be a batch.
 const LINES_MAX: usize = 1_000_000;
@@ -78,7 +78,7 @@ impl BatchBill {
 
     fn add_part(&mut self, exchange: &Exchange, model: &str, part: &MeteredPart, tier: Option<&str>) {
         let usage = &part.usage;
-        let found = find_for(exchange, model);
+        let found = find_spent(exchange, model);
         let picos = found
             .as_ref()
             .and_then(|found| found.quote.picos(&part.usage, part.reasoning, tier));

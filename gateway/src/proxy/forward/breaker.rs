@@ -17,10 +17,12 @@ struct Inner {
     failures: u32,
     open_until_ms: Option<i64>,
     probing: bool,
+    /// How often it has opened. What a call that began before says comes too late to be news.
+    opened: u64,
 }
 
 /// Counts failures that are the upstream's (transport errors and statuses of 500 and above). A 4xx, 429 included, is an
-/// answer like any other.
+/// answer like any other. All moments are the monotonic clock's.
 #[derive(Debug, Default)]
 pub struct Breaker {
     inner: Mutex<Inner>,
@@ -31,23 +33,22 @@ pub struct Breaker {
 pub struct Attempt<'a> {
     breaker: &'a Breaker,
     probe: bool,
+    /// As often as the breaker had opened when the call began.
+    opened: u64,
 }
 
 impl Breaker {
     /// `Err`: open; seconds until the next probe.
     pub fn attempt(&self, settings: &Settings, now_ms: i64) -> Result<Attempt<'_>, u64> {
-        if settings.max_failures == 0 {
-            return Ok(Attempt {
-                breaker: self,
-                probe: false,
-            });
-        }
         let mut inner = self.inner.lock();
-        let Some(until_ms) = inner.open_until_ms else {
-            return Ok(Attempt {
-                breaker: self,
-                probe: false,
-            });
+        let opened = inner.opened;
+        let attempt = |probe| Attempt {
+            breaker: self,
+            probe,
+            opened,
+        };
+        let Some(until_ms) = inner.open_until_ms.filter(|_| settings.max_failures > 0) else {
+            return Ok(attempt(false));
         };
         if now_ms < until_ms {
             return Err(u64::try_from((until_ms - now_ms + 999) / 1000).unwrap_or(1));
@@ -56,10 +57,7 @@ impl Breaker {
             return Err(1);
         }
         inner.probing = true;
-        Ok(Attempt {
-            breaker: self,
-            probe: true,
-        })
+        Ok(attempt(true))
     }
 
     /// The state, and the failures in a row.
@@ -75,9 +73,13 @@ impl Breaker {
 }
 
 impl Attempt<'_> {
-    /// What became of the call.
+    /// What became of the call. Of one that began before the breaker opened it is not heard: a late success would close it
+    /// though the upstream fails, late time-outs would keep it open though it is well again.
     pub fn done(self, succeeded: bool, settings: &Settings, now_ms: i64) {
         let mut inner = self.breaker.inner.lock();
+        if self.opened != inner.opened {
+            return;
+        }
         if succeeded {
             inner.failures = 0;
             inner.open_until_ms = None;
@@ -86,6 +88,7 @@ impl Attempt<'_> {
             if self.probe || inner.failures >= settings.max_failures {
                 let timeout_ms = i64::try_from(settings.timeout.as_millis()).unwrap_or(i64::MAX);
                 inner.open_until_ms = Some(now_ms.saturating_add(timeout_ms));
+                inner.opened = inner.opened.wrapping_add(1);
             }
         }
     }
@@ -136,6 +139,28 @@ mod tests {
             .unwrap()
             .done(false, &SETTINGS, 30_000);
         assert_eq!(breaker.status(59_999).0, State::Open);
+    }
+
+    #[test]
+    fn calls_that_began_before_it_opened_neither_close_it_nor_keep_it_open() {
+        let breaker = Breaker::default();
+        let [good, bad, late] = [0; 3].map(|at| breaker.attempt(&SETTINGS, at).unwrap());
+        for _ in 0..2 {
+            breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
+        }
+        good.done(true, &SETTINGS, 1_000);
+        assert_eq!(breaker.status(1_000), (State::Open, 2), "a late success is no probe");
+        bad.done(false, &SETTINGS, 20_000);
+        let probe = breaker.attempt(&SETTINGS, 30_000);
+        probe
+            .expect("a late failure does not push the probe on")
+            .done(true, &SETTINGS, 30_000);
+        late.done(false, &SETTINGS, 31_000);
+        assert_eq!(
+            breaker.status(31_000),
+            (State::Closed, 0),
+            "nor is it counted afterwards"
+        );
     }
 
     #[test]

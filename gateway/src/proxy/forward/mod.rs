@@ -192,7 +192,7 @@ pub async fn forward(
     let breaker = &exchange.rules.config.breaker;
     let attempt = endpoint
         .breaker
-        .attempt(breaker, gateway.clock.now_ms())
+        .attempt(breaker, gateway.clock.monotonic_ms())
         .map_err(|wait_s| {
             report::upstream_failed(gateway, endpoint, UpstreamError::BreakerOpen);
             let message = format!(
@@ -201,7 +201,7 @@ pub async fn forward(
             );
             Failed::Unsent(Refusal::new(RefusalCode::BreakerOpen, message).retry_after(wait_s.max(1)))
         })?;
-    let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.now_ms());
+    let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.monotonic_ms());
     // Half-closed clients still get their answer; a reset shows when we write.
     session.set_abort_on_close(false);
     let (connected, on_disk) = tokio::select! {
@@ -291,12 +291,7 @@ async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) ->
     let h1 = outgoing.header.headers.contains_key("upgrade");
     let mut attempt = 0;
     loop {
-        match exchange
-            .endpoint
-            .upstream
-            .connect(attempt, gateway.clock.now_ms(), h1)
-            .await
-        {
+        match exchange.endpoint.upstream.connect(attempt, &*gateway.clock, h1).await {
             Ok(connection) => return Ok(connection),
             Err(error) if attempt >= retries => return Err(error),
             Err(error) => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_ledger::Clock;
 use parking_lot::Mutex;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
@@ -87,8 +88,8 @@ impl Upstream {
 
     /// A pooled or a new connection; `attempt` picks another address of the name where it has several.
     /// `h1`: a protocol is to be switched to, which HTTP/2 cannot.
-    pub async fn connect(&self, attempt: usize, now_ms: i64, h1: bool) -> Result<Connection, ConnectError> {
-        let address = self.resolve(attempt, now_ms).await?;
+    pub async fn connect(&self, attempt: usize, clock: &dyn Clock, h1: bool) -> Result<Connection, ConnectError> {
+        let address = self.resolve(attempt, clock).await?;
         let mut peer = HttpPeer::new(address, self.address.tls, self.address.host.clone());
         peer.options.connection_timeout = Some(self.timeouts.connect);
         peer.options.total_connection_timeout = Some(self.timeouts.connect);
@@ -123,11 +124,13 @@ impl Upstream {
         Box::pin(released).await;
     }
 
-    async fn resolve(&self, attempt: usize, now_ms: i64) -> Result<SocketAddr, ConnectError> {
+    async fn resolve(&self, attempt: usize, clock: &dyn Clock) -> Result<SocketAddr, ConnectError> {
         let host = &self.address.host;
         if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
             return Ok(SocketAddr::new(ip, self.address.port));
         }
+        // A date that is set back must not keep an address that the name has left.
+        let now_ms = clock.monotonic_ms();
         let known = self
             .resolved
             .lock()
@@ -157,5 +160,37 @@ impl Upstream {
             .get(pick)
             .copied()
             .ok_or_else(|| ConnectError::NoAddress { host: host.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use agentledger_ledger::ManualClock;
+
+    use super::*;
+    use crate::config::{Env, Known, load_text};
+
+    #[tokio::test]
+    async fn a_clock_set_back_an_hour_keeps_no_address_for_longer() {
+        let yaml = "providers: {openai: {upstream: \"http://localhost:1\"}}";
+        let none: [(&str, &str); 0] = [];
+        let config = load_text(None, yaml, &Env::of(none), &Known::built_in()).unwrap();
+        let upstream = Upstream::new(&config.providers[0], &pool(None));
+        let clock = ManualClock::new(1_772_366_400_000);
+        let left: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        upstream.resolve(0, &clock).await.unwrap();
+        if let Some((_, addresses)) = &mut *upstream.resolved.lock() {
+            *addresses = vec![left];
+        }
+        clock.jump_ms(-3_600_000);
+        clock.advance_ms(RESOLVED_MS - 1);
+        assert_eq!(
+            upstream.resolve(0, &clock).await.unwrap(),
+            left,
+            "it is asked once in a while only"
+        );
+        clock.advance_ms(1);
+        assert!(upstream.resolve(0, &clock).await.unwrap().ip().is_loopback());
     }
 }

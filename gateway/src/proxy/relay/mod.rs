@@ -51,6 +51,8 @@ enum Last {
 
 /// How long the last event of a stream waits for the end of its body.
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
+/// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
+const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
 /// What is done with an answer beside passing it on.
 pub struct RelayOptions<'a> {
@@ -89,16 +91,20 @@ pub async fn relay<'a>(
         ttfb_ms: None,
     };
     session.set_write_timeout(Some(exchange.endpoint.provider.timeouts.idle));
-    let (end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
+    let (mut end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
         (End::ClientGone, Last::Nothing)
     } else {
         pump.run(gateway, &mut answer, options.allowance, session).await
     };
     let is_made = !pump.meter.is_framed() || pump.lines.is_some();
-    let complete = if end == End::ClientGone && exchange.is_read() && is_success(status) && is_made {
-        pump.read_to_end(&mut answer).await
-    } else {
-        end == End::Completed
+    let mut complete = end == End::Completed;
+    if end == End::ClientGone && exchange.is_read() && is_success(status) && is_made {
+        match pump.read_to_end(gateway, &mut answer).await {
+            ReadToEnd::Whole => complete = true,
+            ReadToEnd::Broken => {}
+            // The upstream may bill all of it: no less than the hold is taken as spent.
+            ReadToEnd::Stopped => end = End::Cut,
+        }
     };
     let ttfb_ms = pump.ttfb_ms;
     let (metered, last) = pump.finish(end, last);
@@ -174,6 +180,13 @@ enum Next {
     Broken(UpstreamError),
     ClientGone,
     Stopped(StopReason),
+}
+
+/// How the reading of an answer whose client has left came to its end.
+enum ReadToEnd {
+    Whole,
+    Broken,
+    Stopped,
 }
 
 impl Pump<'_> {
@@ -329,17 +342,28 @@ impl Pump<'_> {
     }
 
     /// Reads the rest of an answer whose client has left: a whole answer is made and billed whether or not it is read, so it
-    /// is read for the books. Whether its end was reached.
-    async fn read_to_end(&mut self, answer: &mut Answer) -> bool {
-        let idle = self.exchange.endpoint.provider.timeouts.idle;
+    /// is read for the books. Going down cuts it, but not at once: one that is nearly read is entered at what it cost.
+    async fn read_to_end(&mut self, gateway: &Gateway, answer: &mut Answer) -> ReadToEnd {
+        let exchange = self.exchange;
+        let idle = exchange.endpoint.provider.timeouts.idle;
+        let stopped = async move {
+            if stopped(gateway, exchange).await == StopReason::GoingDown {
+                tokio::time::sleep(READ_ON_WHEN_CUT).await;
+            }
+        };
+        tokio::pin!(stopped);
         loop {
-            match timeout(idle, answer.connection.session.read_response_body()).await {
+            let read = tokio::select! {
+                read = timeout(idle, answer.connection.session.read_response_body()) => read,
+                () = &mut stopped => return ReadToEnd::Stopped,
+            };
+            match read {
                 Ok(Ok(Some(chunk))) => {
                     self.meter.push(&chunk, &mut |_| {});
                     self.take_lines();
                 }
-                Ok(Ok(None)) => return true,
-                _ => return false,
+                Ok(Ok(None)) => return ReadToEnd::Whole,
+                _ => return ReadToEnd::Broken,
             }
         }
     }

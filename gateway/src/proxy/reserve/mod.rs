@@ -311,7 +311,7 @@ fn shadowed(
         let (policy, requested) = (&shadow.policy, &shadow.verdict);
         let rates = rates::take_from(
             &gateway.shadow_rates,
-            gateway.clock.now_ms(),
+            gateway.clock.monotonic_ms(),
             requested,
             estimate.tokens(),
         );

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{BooksError, Bound, Hold, Name, Obstacle, Standing, Unit, Usd, Window};
+use tokio::sync::Notify;
 
 use crate::policy::RequestedBound;
 use crate::proxy::reserve::estimate::HoldEstimate;
@@ -118,9 +119,11 @@ pub async fn place(
     let bounds: Vec<Bound> = requested.iter().map(|requested| requested.bound.clone()).collect();
     let waiting_since = Timer::start();
     let (mut clamped, mut clamps) = (None, 0);
+    let mut waits_on: Option<(Name, Arc<Notify>)> = None;
     loop {
         // Made before the attempt: a hold that ends in between is not missed.
-        let freed = gateway.ledger.freed();
+        let waiter = waits_on.clone();
+        let freed = waiter.as_ref().map(|(_, notify)| notify.notified());
         let permit = gateway.ledger.admit().await;
         let permit = permit.map_err(|error| HoldRefusal::fatal(Refusal::ledger_stopped(&error)))?;
         let basis = Name::from(estimate.basis);
@@ -156,12 +159,20 @@ pub async fn place(
             continue;
         }
         match refused.obstacle {
-            Obstacle::Held if waiting_since.elapsed() < patience.longest => tokio::select! {
-                () = freed => {}
-                () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
-                () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
-                stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
-            },
+            Obstacle::Held if waiting_since.elapsed() < patience.longest => {
+                let account = &refused.bound.account;
+                let Some(freed) = freed.filter(|_| waiter.as_ref().is_some_and(|(known, _)| known == account)) else {
+                    // Notified of it from the next try on.
+                    waits_on = Some((Name::clone(account), gateway.ledger.freed(account)));
+                    continue;
+                };
+                tokio::select! {
+                    () = freed => {}
+                    () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
+                    () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
+                    stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
+                }
+            }
             Obstacle::Held | Obstacle::Exceeded => {
                 let policy = refusing.map(|requested| requested.policy.clone());
                 return Err(refusal_of(gateway, &bounds, &refused, &estimate, policy));

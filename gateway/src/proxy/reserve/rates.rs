@@ -19,7 +19,7 @@ const PARALLEL_RETRY_S: u64 = 1;
 /// # Errors
 /// The rate that has to be waited for longest; nothing is taken then.
 pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
-    let now_ms = gateway.clock.now_ms();
+    let now_ms = gateway.clock.monotonic_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
         let refusal = refusal(gateway, now_ms, verdict, &over);
         HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))

@@ -41,7 +41,7 @@ pub fn begin(gateway: &Gateway, exchange: &Exchange) -> Option<(History, Session
         .doing(&exchange.called_path, inspected.json(), inspected.outline.as_ref());
     let (mut history, step) = gateway.progress.begin(
         exchange.rules.progress,
-        exchange.at_ms,
+        gateway.clock.monotonic_ms(),
         (&exchange.tenant, session),
         doing,
         exchange.identity.is_retry,

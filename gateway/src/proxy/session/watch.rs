@@ -25,7 +25,7 @@ pub struct SessionWatch {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Which sessions were shown: their calls then, and when.
+/// Which sessions were shown: their calls then, and when by the monotonic clock.
 type Shown = HashMap<(Name, Name), (u64, i64)>;
 
 impl SessionWatch {
@@ -55,26 +55,27 @@ fn run(gateway: &Weak<Gateway>, ended: &Receiver<()>) {
     let mut shown = Shown::new();
     while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         let Some(gateway) = gateway.upgrade() else { return };
-        if gateway.policies.set().has(Phase::Alert) {
+        if gateway.rules.load().policies.has(Phase::Alert) {
             look(&gateway, &mut shown);
         }
     }
 }
 
 fn look(gateway: &Gateway, shown: &mut Shown) {
-    let now_ms = gateway.clock.now_ms();
+    let (now_ms, monotonic_ms) = (gateway.clock.now_ms(), gateway.clock.monotonic_ms());
     let timeout_ms = gateway.rules.load().config.agent.session_timeout_ms();
     let wanted = |session: &Session| !session.is_alerted && session.status(now_ms, timeout_ms) == Status::Active;
     let active = gateway.ledger.sessions().select(wanted);
     let mut still = Shown::with_capacity(active.len());
     for session in active {
         let key = (Name::clone(&session.tenant), Name::clone(&session.id));
-        let is_new = |(calls, at_ms): &(u64, i64)| *calls != session.calls || now_ms.saturating_sub(*at_ms) >= AGAIN_MS;
+        let is_new =
+            |(calls, at_ms): &(u64, i64)| *calls != session.calls || monotonic_ms.saturating_sub(*at_ms) >= AGAIN_MS;
         let seen = match shown.get(&key).filter(|seen| !is_new(seen)) {
             Some(seen) => *seen,
             None => {
                 show(gateway, &session, now_ms);
-                (session.calls, now_ms)
+                (session.calls, monotonic_ms)
             }
         };
         still.insert(key, seen);

@@ -57,7 +57,10 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         },
         reasoning: used.reasoning,
         cost: priced.cost,
-        reported_cost: metered.reported_cost.as_deref().and_then(|text| text.parse().ok()),
+        reported_cost: metered
+            .reported_cost
+            .as_deref()
+            .and_then(|text| Usd::parse_rounded(text).ok()),
         upper_bound: may_be_more.then(|| upper_bound(exchange, &used, model, tier).max(priced.cost)),
         price: priced.price,
         estimate_reason: reason.map(Name::from),
@@ -89,12 +92,10 @@ pub fn settle(
         rates.used_tokens(usage.input_tokens().saturating_add(usage.output_tokens()));
     }
     let bill = bill_of_answer(exchange, metered);
-    if exchange.inspected.call.background && bill.is_some_and(|bill| gateway.ledger.is_billed(&bill)) {
-        // Fetched, and entered, while its stream was still running here.
-        hold.void("billed_when_fetched");
+    // Else it was fetched, and entered, while its stream was still running here.
+    let Some(settled) = hold.settle_bills(settlement, None, bill.into_iter().collect()) else {
         return;
-    }
-    let settled = hold.settle_bills(settlement, None, bill.into_iter().collect());
+    };
     over(exchange, &settled.entry);
     report::settled(gateway, settled.entry, &exchange.identity.trace);
 }

@@ -20,6 +20,7 @@ use crate::telemetry::alerts::Outbox;
 /// The running gateway.
 pub struct Gateway {
     pub rules: ArcSwap<Rules>,
+    /// Asks the policies of the rules that a call goes by.
     pub policies: Engine,
     /// What policies see of the ledger.
     pub balances: Arc<dyn Balances>,

@@ -43,16 +43,26 @@ fn stand_in<'a>(
     };
     match unpriced {
         Unpriced::Refuse => None,
-        Unpriced::Dearest => Some(FoundPrice {
-            quote: rules.prices.dearest(&endpoint.provider.book, at_ms)?,
-            reason: Some(estimate_reason::UNPRICED_MODEL),
-        }),
+        Unpriced::Dearest => dearest(rules, endpoint, at_ms),
         // Said by the operator: a price like any other.
         Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| FoundPrice {
             quote: row.quote(at_ms),
             reason: None,
         }),
     }
+}
+
+/// The price of what was spent already: where models without a row are refused, this one can be refused no more, and costs
+/// as the dearest. `None`: the book has no row at all.
+pub fn find_spent<'a>(exchange: &'a Exchange, model: &str) -> Option<FoundPrice<'a>> {
+    find_for(exchange, model).or_else(|| dearest(&exchange.rules, &exchange.endpoint, exchange.at_ms))
+}
+
+fn dearest<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, at_ms: i64) -> Option<FoundPrice<'a>> {
+    Some(FoundPrice {
+        quote: rules.prices.dearest(&endpoint.provider.book, at_ms)?,
+        reason: Some(estimate_reason::UNPRICED_MODEL),
+    })
 }
 
 /// The cost of all parts of an answer.
@@ -114,6 +124,7 @@ fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<
             own(rules, endpoint, requested, at_ms)
         })
         .or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), at_ms))
+        .or_else(|| dearest(rules, endpoint, at_ms))
 }
 
 /// A fee for each request is nothing that answers report. One that was billed for nothing has none.

@@ -192,16 +192,15 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Opt
 }
 
 /// A small answer of the gateway's own, JSON.
-pub async fn answer_json(session: &mut ServerSession, status: u16, body: &'static str) {
+pub async fn answer_json(session: &mut ServerSession, status: u16, body: impl Into<Bytes>) {
+    let body = body.into();
     let Ok(mut header) = ResponseHeader::build(status, Some(4)) else {
         return;
     };
     let _ = header.insert_header("content-type", "application/json");
     let _ = header.insert_header("content-length", body.len().to_string());
     if session.write_response_header(Box::new(header)).await.is_ok() {
-        let _ = session
-            .write_response_body(Bytes::from_static(body.as_bytes()), true)
-            .await;
+        let _ = session.write_response_body(body, true).await;
     }
 }
 

@@ -1,13 +1,16 @@
 //! Everything that a change of configuration changes: the endpoints of the providers, prices, fingerprints.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentledger_ledger::Name;
 use pingora::connectors::http::Connector;
 
 use crate::config::{Config, Mount, Provider};
+use crate::files;
 use crate::meter::AnswerReader;
 use crate::plugin::{Plugin, Plugins};
+use crate::policy::PolicySet;
 use crate::price::{PriceBook, Row};
 use crate::proxy::forward::breaker::Breaker;
 use crate::proxy::forward::pool::{self, Upstream};
@@ -32,9 +35,10 @@ pub struct ProviderEndpoint {
     pub stated_price: Option<Row>,
 }
 
-/// Everything that a change of configuration changes. A request keeps the rules it started with.
+/// Everything that a change of configuration changes, policies included: a request decides with the pair it started with.
 pub struct Rules {
     pub config: Arc<Config>,
+    pub policies: Arc<PolicySet>,
     /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub endpoints: Vec<Arc<ProviderEndpoint>>,
     pub prices: PriceBook,
@@ -56,6 +60,12 @@ pub enum RulesError {
         dialect: String,
         reason: String,
     },
+    #[error("provider {provider}: ca_file {path}: {error}", path = path.display())]
+    Authorities {
+        provider: String,
+        path: PathBuf,
+        error: std::io::Error,
+    },
 }
 
 impl Rules {
@@ -67,6 +77,7 @@ impl Rules {
         config: Arc<Config>,
         plugins: &Plugins,
         prices: PriceBook,
+        policies: PolicySet,
         fingerprints: Fingerprints,
         before: Option<&Rules>,
     ) -> Result<Rules, RulesError> {
@@ -109,12 +120,26 @@ impl Rules {
         endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
             progress: Bounds::of(&config),
+            policies: Arc::new(policies),
             config,
             endpoints,
             prices,
             fingerprints,
             pool,
         })
+    }
+
+    /// The same with other policies.
+    pub fn with_policies(&self, policies: PolicySet) -> Rules {
+        Rules {
+            config: Arc::clone(&self.config),
+            policies: Arc::new(policies),
+            endpoints: self.endpoints.clone(),
+            prices: self.prices.clone(),
+            fingerprints: self.fingerprints.clone(),
+            progress: self.progress,
+            pool: Arc::clone(&self.pool),
+        }
     }
 }
 
@@ -143,7 +168,10 @@ impl ProviderEndpoint {
         let name: Name = provider.name.as_str().into();
         let (upstream, breaker) = match beside {
             Some(endpoint) => (Arc::clone(&endpoint.upstream), Arc::clone(&endpoint.breaker)),
-            None => (Arc::new(Upstream::new(&provider, pool)), Arc::default()),
+            None => {
+                check_authorities(&provider)?;
+                (Arc::new(Upstream::new(&provider, pool)), Arc::default())
+            }
         };
         Ok(ProviderEndpoint {
             reader: Arc::new(reader),
@@ -156,6 +184,19 @@ impl ProviderEndpoint {
             name,
         })
     }
+}
+
+/// The pool reads the file by its path, and would wait for one that never ends.
+fn check_authorities(provider: &Provider) -> Result<(), RulesError> {
+    let Some(path) = &provider.upstream.ca_file else {
+        return Ok(());
+    };
+    let opened = files::open(path, files::TEXT_BYTES_MAX);
+    opened.map(drop).map_err(|error| RulesError::Authorities {
+        provider: provider.name.clone(),
+        path: path.clone(),
+        error,
+    })
 }
 
 /// Makes fingerprints of keys: a keyed hash under a secret of this installation, so that a fingerprint can neither be

@@ -31,6 +31,7 @@ use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::Rules;
 use crate::proxy::{decide, report, session};
 use crate::rates::Grant;
+use crate::tasks::spawn_named;
 use crate::telemetry::Running;
 use crate::timer::Timer;
 
@@ -80,6 +81,8 @@ struct Setting {
 struct ConnectionState {
     /// In the order in which they were requested or began.
     open: Vec<OpenAnswer>,
+    /// How the connection ended: an answer that is held only now ends at once.
+    over: Option<End>,
     setting: Setting,
 }
 
@@ -282,7 +285,7 @@ impl ConnectionAnswers {
 
     /// The server begins an answer: the first of its lane that was requested, or one that nobody requested, which is held
     /// now. `Some`: there is no money for it; it is to be stopped, and settled at what it is billed for until then.
-    pub async fn begin(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Option<AnswerStop> {
+    pub async fn begin(self: &Arc<Self>, meaning: &Meaning, data: &Bytes, outline: Outline) -> Option<AnswerStop> {
         {
             let mut state = self.state.lock();
             let waiting = state
@@ -295,6 +298,14 @@ impl ConnectionAnswers {
                 return None;
             }
         }
+        // On a task of its own: it is billed from its first token on, also where the client leaves before it is held.
+        let (answers, meaning, data) = (Arc::clone(self), meaning.clone(), data.clone());
+        let begin = async move { answers.begin_unrequested(&meaning, &data, outline).await };
+        spawn_named("unrequested-answer", begin).await.ok().flatten()
+    }
+
+    async fn begin_unrequested(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Option<AnswerStop> {
+        let _in_flight = self.gateway.drain.enter();
         let busy = Busy::new(&self.running);
         let rules = self.gateway.rules.load_full();
         let mut exchange = self.unasked(&rules, meaning);
@@ -307,9 +318,13 @@ impl ConnectionAnswers {
         self.open(exchange, held, guards, meaning);
         let mut state = self.state.lock();
         let open_answer = state.open.iter_mut().find(|open_answer| open_answer.id == id)?;
-        open_answer.sent = true;
         open_answer.begin(meaning);
         open_answer.meter.message(data, outline, SoundOrText::Text, true);
+        if state.over.is_some() {
+            self.end_open(&mut state);
+            return None;
+        }
+        let open_answer = state.open.iter_mut().find(|open_answer| open_answer.id == id)?;
         let refusal = refusal?;
         report::refused(&self.gateway, &self.who.endpoint().provider.name, &refusal);
         open_answer.cut = true;
@@ -380,8 +395,16 @@ impl ConnectionAnswers {
         self.settle(&mut state.setting, open_answer, End::Completed, status);
     }
 
-    /// Something was billed beside the answers: entered at once, at what it cost.
-    pub async fn aside(&self, data: &[u8], outline: Outline) {
+    /// Something was billed beside the answers: entered at once, at what it cost, also where the client leaves meanwhile.
+    pub async fn aside(self: &Arc<Self>, data: &Bytes, outline: Outline) {
+        let (answers, data) = (Arc::clone(self), data.clone());
+        let enter = async move { answers.enter_aside(&data, outline).await };
+        // A panic has been logged where it happened.
+        let _ = spawn_named("billed-aside", enter).await;
+    }
+
+    async fn enter_aside(&self, data: &[u8], outline: Outline) {
+        let _in_flight = self.gateway.drain.enter();
         let rules = self.gateway.rules.load_full();
         let model = {
             let state = self.state.lock();
@@ -418,7 +441,13 @@ impl ConnectionAnswers {
     /// The connection ends: so does every answer on it. What was never written upstream is void.
     pub fn end_all(&self, end: End) -> Vec<UnfinishedAnswer> {
         let mut state = self.state.lock();
+        state.over.get_or_insert(end);
+        self.end_open(&mut state)
+    }
+
+    fn end_open(&self, state: &mut ConnectionState) -> Vec<UnfinishedAnswer> {
         let mut left = Vec::new();
+        let end = state.over.unwrap_or(End::Completed);
         for open_answer in std::mem::take(&mut state.open) {
             if !open_answer.sent {
                 open_answer.held.hold.void("not_forwarded");
@@ -588,6 +617,8 @@ impl ConnectionAnswers {
 impl OpenAnswer {
     fn begin(&mut self, meaning: &Meaning) {
         self.begun = true;
+        // Who answers has the question: the connection may end before its writing is known to be done.
+        self.sent = true;
         self.answer.clone_from(&meaning.answer);
         self.cancel.clone_from(&meaning.cancel);
     }

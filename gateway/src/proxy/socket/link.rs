@@ -58,7 +58,7 @@ enum ConnectionEnd {
 
 struct Link {
     gateway: Arc<Gateway>,
-    answers: ConnectionAnswers,
+    answers: Arc<ConnectionAnswers>,
     client: MessageSink,
     upstream: MessageSink,
     started: Timer,
@@ -82,7 +82,7 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
     let (mut from_server, upstream) = wire::parts(opened.upstream, Sender::Server, answer_max, None, patience);
     let link = Link {
         gateway: Arc::clone(gateway),
-        answers: ConnectionAnswers::new(gateway, opened.who),
+        answers: Arc::new(ConnectionAnswers::new(gateway, opened.who)),
         client,
         upstream,
         started: Timer::start(),

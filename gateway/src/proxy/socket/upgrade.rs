@@ -149,7 +149,7 @@ pub async fn ask_upstream(
 fn extra_headers(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let mut extra_headers = decide::admit_free(gateway, handshake)?;
     let verdict = decide::outlook(gateway, handshake)?;
-    let now_ms = gateway.clock.now_ms();
+    let now_ms = gateway.clock.monotonic_ms();
     let rates = verdict.rates.iter();
     let rates: Vec<_> = rates
         .map(|rate| gateway.rates.standing(now_ms, &rate.requested))
