@@ -385,7 +385,7 @@ impl ConnectionAnswers {
     /// The server refuses what was requested.
     pub fn refuse(&self, meaning: &Meaning, data: &[u8], outline: Outline) {
         let mut state = self.state.lock();
-        let asked = |open_answer: &OpenAnswer| !open_answer.begun && open_answer.requested_by == meaning.requested_by;
+        let asked = |open_answer: &OpenAnswer| !open_answer.begun && open_answer.requested_by == meaning.asked_by;
         let Some(at) = state.open.iter().position(asked) else {
             return;
         };
@@ -600,7 +600,7 @@ impl ConnectionAnswers {
             exchange,
             held,
             lane: meaning.lane.clone(),
-            requested_by: meaning.requested_by.clone(),
+            requested_by: meaning.asked_by.clone(),
             answer: None,
             cancel: None,
             echo: meaning.echo.clone(),

@@ -53,7 +53,7 @@ enum ConnectionEnd {
     Cut,
     Drained,
     /// From here, by the gateway's end or the session's.
-    Stopped(session::AnswerStop),
+    Stopped(session::StopReason),
 }
 
 struct Link {
@@ -423,8 +423,8 @@ impl Link {
             ConnectionEnd::Stopped(stop) => {
                 self.leave(End::Cut, stop.ending().0).await;
                 match stop {
-                    session::AnswerStop::GoingDown => both(code::RESTART, "the gateway is going down"),
-                    session::AnswerStop::Killed => both(code::POLICY, "this session was killed by an operator"),
+                    session::StopReason::GoingDown => both(code::RESTART, "the gateway is going down"),
+                    session::StopReason::Killed => both(code::POLICY, "this session was killed by an operator"),
                 }
             }
         };
