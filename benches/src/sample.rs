@@ -65,6 +65,8 @@ pub fn settlement(at_ms: i64) -> Settlement {
         verdict: vec!["budget@1".into()],
         duration_ms: 4_321,
         ttfb_ms: Some(812),
+        response_id: None,
+        request_id: None,
     }
 }
 

@@ -17,6 +17,7 @@ mod dialects;
 mod failing;
 mod fingerprints;
 mod guard;
+mod ids;
 mod kill;
 mod loops;
 mod media;

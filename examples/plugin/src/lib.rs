@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! POST /v1/generate   {"model": "acme-1", "prompt": "…", "max_tokens": 100}
-//! 200                 {"model": "acme-1", "text": "…", "tokens": {"prompt": 12, "cached": 4, "completion": 7}}
+//! 200                 {"id": "gen-1", "model": "acme-1", "text": "…", "tokens": {"prompt": 12, "cached": 4, "completion": 7}}
 //! ```
 
 use agentledger_guest::answer::{self, Contradiction, Raw};
@@ -55,6 +55,9 @@ impl Provider for Acme {
             answer_paths: vec![want("model", 256, 0), want("tokens", 1_024, 0)],
             text_paths: vec!["text".to_owned()],
             markers: vec!["\"tokens\"".to_owned()],
+            // By these its entries are found again in Acme's own books, and by its support.
+            response_id_paths: vec!["id".to_owned()],
+            request_id_headers: vec!["acme-request-id".to_owned()],
             ..info("acme", env!("CARGO_PKG_VERSION"))
         }
     }

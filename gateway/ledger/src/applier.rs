@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::books::Books;
+use crate::books::{Books, FOLDED_KINDS};
 use crate::checkpoint::{self, Checkpoint, CheckpointAt};
 use crate::clock::Clock;
 use crate::derived::Derived;
@@ -75,6 +76,7 @@ pub(crate) struct Applier {
     clock: Arc<dyn Clock>,
     /// Stopped where the books and the journal differ.
     queue: Arc<Queue>,
+    folded_noted: [AtomicBool; FOLDED_KINDS.len()],
 }
 
 impl Applier {
@@ -104,6 +106,7 @@ impl Applier {
             stores,
             clock,
             queue,
+            folded_noted: Default::default(),
         }
     }
 
@@ -196,7 +199,9 @@ impl Applier {
                     return;
                 }
             }
+            let folded = books.folded();
             drop(books);
+            self.note_folded(folded);
             let mut derived = self.derived.write();
             for (sequence, event) in slice {
                 derived.apply(*sequence, event, &*self.stores);
@@ -211,6 +216,19 @@ impl Applier {
         let mut inbox = self.inbox.lock();
         inbox.events = inbox.events.saturating_sub(events.len());
         self.room.notify_all();
+    }
+
+    /// Says once of each kind that names are counted together.
+    fn note_folded(&self, folded: [u64; FOLDED_KINDS.len()]) {
+        let kinds = FOLDED_KINDS.into_iter().zip(folded).zip(&self.folded_noted);
+        for ((kind, _), noted) in kinds.filter(|((_, count), _)| *count > 0) {
+            if !noted.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    kind,
+                    "more accounts that no bound names than limits.names_per_kind_max: further ones are counted on `{kind}:other`"
+                );
+            }
+        }
     }
 
     /// Writes a checkpoint. One that failed is not the last: what it would have borne, the next one bears.

@@ -329,7 +329,9 @@ const HAS_TIME: u64 = 1 << 9;
 /// The price is that of a service tier other than the standard one.
 const HAS_TIER: u64 = 1 << 10;
 const HAS_BILLS: u64 = 1 << 11;
-const HAS_MAX: u64 = 1 << 12;
+const HAS_RESPONSE_ID: u64 = 1 << 12;
+const HAS_REQUEST_ID: u64 = 1 << 13;
+const HAS_MAX: u64 = 1 << 14;
 
 fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     let settlement = &settled.settlement;
@@ -350,6 +352,8 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
             settlement.price.as_ref().is_some_and(|price| price.tier.is_some()),
         ),
         (HAS_BILLS, !settled.bills.is_empty()),
+        (HAS_RESPONSE_ID, settlement.response_id.is_some()),
+        (HAS_REQUEST_ID, settlement.request_id.is_some()),
     ] {
         has |= if there { flag } else { 0 };
     }
@@ -405,6 +409,10 @@ fn write_settled(w: &mut Writer, settled: &Settled, names: &mut impl Interner) {
     if has & HAS_BILLS != 0 {
         w.unsigned(settled.bills.len() as u64);
         settled.bills.iter().for_each(|bill| w.raw(&bill.0));
+    }
+    // No two are alike: the table of names would only grow by them.
+    for id in [&settlement.response_id, &settlement.request_id].into_iter().flatten() {
+        w.text(id);
     }
 }
 
@@ -471,6 +479,8 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
     } else {
         Vec::new()
     };
+    let response_id = if has(HAS_RESPONSE_ID) { Some(read_id(r)?) } else { None };
+    let request_id = if has(HAS_REQUEST_ID) { Some(read_id(r)?) } else { None };
     let settlement = Settlement {
         at_ms: at_ms.wrapping_add(apart_ms),
         outcome,
@@ -487,6 +497,8 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
         verdict,
         duration_ms,
         ttfb_ms,
+        response_id,
+        request_id,
     };
     Ok(Settled {
         at_ms,
@@ -496,6 +508,13 @@ fn read_settled(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
         settlement,
         bills,
     })
+}
+
+fn read_id(r: &mut Reader<'_>) -> Result<Name, DecodeError> {
+    match r.text()? {
+        "" => Err(DecodeError::Malformed("a field that says nothing")),
+        id => Ok(Name::from(id)),
+    }
 }
 
 fn read_part(r: &mut Reader<'_>, names: &mut impl Interner) -> Result<Part, DecodeError> {

@@ -11,6 +11,10 @@ fn name() -> impl Strategy<Value = Name> {
     prop_oneof!["", "[a-c]", "[a-z]{1,12}", "\\PC{0,200}"].prop_map(Name::from)
 }
 
+fn id() -> impl Strategy<Value = Name> {
+    "[!-~]{1,128}".prop_map(Name::from)
+}
+
 fn amounts() -> impl Strategy<Value = Amounts> {
     (any::<i64>(), any::<i64>(), any::<i64>()).prop_map(|(usd, tokens, requests)| Amounts {
         usd: Usd::from_nanos(usd),
@@ -114,8 +118,9 @@ fn settlement() -> impl Strategy<Value = Settlement> {
             any::<u64>(),
         ),
         option::of(any::<u64>()),
+        [option::of(id()), option::of(id())],
     )
-        .prop_map(|(first, second, ttfb_ms)| {
+        .prop_map(|(first, second, ttfb_ms, [response_id, request_id])| {
             let (at_ms, outcome, status, model, usage, parts, reasoning, cost) = first;
             let (reported_cost, upper_bound, price, estimate_reason, verdict, duration_ms) = second;
             Settlement {
@@ -134,6 +139,8 @@ fn settlement() -> impl Strategy<Value = Settlement> {
                 verdict,
                 duration_ms,
                 ttfb_ms,
+                response_id,
+                request_id,
             }
         })
 }
@@ -274,87 +281,138 @@ proptest! {
     }
 }
 
+/// An ordinary exchange, the `round`th of its kind: what holds it and what settles it.
+fn ordinary(round: u64) -> (Held, Settled) {
+    let at_ms = 1_795_330_000_123;
+    let facts = Facts {
+        id: Ulid::from_parts(at_ms as u64, 77),
+        at_ms,
+        provider: "anthropic".into(),
+        operation: "messages".into(),
+        requested_model: "claude-opus-4-5".into(),
+        stream: true,
+        key: "3f9a0c11d2e4".into(),
+        tenant: "acme".into(),
+        agent: "coder".into(),
+        session: "0f0e7f7a-0000-4000-8000-1234567890ab".into(),
+        user: "ann".into(),
+        task: "".into(),
+        tags: [("team".into(), "ml".into())].into(),
+        path: "/v1/messages".into(),
+    };
+    let bound = |account: &str, window| HeldBound {
+        account: account.into(),
+        window,
+        zone: "UTC".into(),
+        unit: Unit::Usd,
+        mode: Mode::Hard,
+        limit: 50_000_000_000,
+        start_s: at_ms / 1_000 - 40_000,
+        end_s: at_ms / 1_000 + 46_400,
+    };
+    let amounts = Amounts::of_request(Usd::from_nanos(230_450_000), 12_000);
+    let bounds = [Window::Day, Window::Month].map(|window| bound("key:3f9a0c11d2e4", window));
+    let held = Held {
+        at_ms: at_ms + 3,
+        facts: Arc::new(facts),
+        amounts,
+        basis: "max_tokens".into(),
+        bounds: bounds.into(),
+    };
+    let settlement = Settlement {
+        usage: Usage::ZERO
+            .with(Kind::Input, 812)
+            .with(Kind::CacheRead, 10_230)
+            .with(Kind::Output, 2_214),
+        cost: Usd::from_nanos(64_525_000),
+        price: Some(PriceRef {
+            provider: "anthropic".into(),
+            id: "claude-opus-4-5".into(),
+            effective: "2025-11-24".into(),
+            tier: None,
+        }),
+        verdict: vec!["budget@1".into()],
+        ttfb_ms: Some(840),
+        ..Settlement::unanswered(
+            at_ms + 21_500,
+            Outcome::Completed,
+            200,
+            "claude-opus-4-5-20251101".into(),
+            21_500,
+        )
+    };
+    let settled = Settled {
+        at_ms: at_ms + 21_500,
+        hold: HoldId(1_000_000 + round),
+        held: amounts,
+        overage_reason: None,
+        settlement,
+        bills: vec![],
+    };
+    (held, settled)
+}
+
+/// With ids as long as Anthropic's.
+fn named(mut settled: Settled, round: u64) -> Settled {
+    settled.settlement.response_id = Some(format!("msg_01XFDUDYJgAACzvnptvVo{round:03}").into());
+    settled.settlement.request_id = Some(format!("req_011CSHoEeqs5C35K2UU5J{round:03}").into());
+    settled
+}
+
 #[test]
 fn an_ordinary_exchange_is_small() {
     let mut names = Names::new();
-    let at_ms = 1_795_330_000_123;
     let mut sizes = Vec::new();
-    for round in 0..2_u64 {
-        let facts = Facts {
-            id: Ulid::from_parts(at_ms as u64, 77),
-            at_ms,
-            provider: "anthropic".into(),
-            operation: "messages".into(),
-            requested_model: "claude-opus-4-5".into(),
-            stream: true,
-            key: "3f9a0c11d2e4".into(),
-            tenant: "acme".into(),
-            agent: "coder".into(),
-            session: "0f0e7f7a-0000-4000-8000-1234567890ab".into(),
-            user: "ann".into(),
-            task: "".into(),
-            tags: [("team".into(), "ml".into())].into(),
-            path: "/v1/messages".into(),
-        };
-        let bound = |account: &str, window| HeldBound {
-            account: account.into(),
-            window,
-            zone: "UTC".into(),
-            unit: Unit::Usd,
-            mode: Mode::Hard,
-            limit: 50_000_000_000,
-            start_s: at_ms / 1_000 - 40_000,
-            end_s: at_ms / 1_000 + 46_400,
-        };
-        let amounts = Amounts::of_request(Usd::from_nanos(230_450_000), 12_000);
-        let held = Held {
-            at_ms: at_ms + 3,
-            facts: Arc::new(facts),
-            amounts,
-            basis: "max_tokens".into(),
-            bounds: vec![
-                bound("key:3f9a0c11d2e4", Window::Day),
-                bound("key:3f9a0c11d2e4", Window::Month),
-            ],
-        };
-        let settlement = Settlement {
-            at_ms: at_ms + 21_500,
-            outcome: Outcome::Completed,
-            status: 200,
-            model: "claude-opus-4-5-20251101".into(),
-            usage: Usage::ZERO
-                .with(Kind::Input, 812)
-                .with(Kind::CacheRead, 10_230)
-                .with(Kind::Output, 2_214),
-            parts: vec![],
-            reasoning: 0,
-            cost: Usd::from_nanos(64_525_000),
-            reported_cost: None,
-            upper_bound: None,
-            price: Some(PriceRef {
-                provider: "anthropic".into(),
-                id: "claude-opus-4-5".into(),
-                effective: "2025-11-24".into(),
-                tier: None,
-            }),
-            estimate_reason: None,
-            verdict: vec!["budget@1".into()],
-            duration_ms: 21_500,
-            ttfb_ms: Some(840),
-        };
-        let settled = Settled {
-            at_ms: at_ms + 21_500,
-            hold: HoldId(1_000_000 + round),
-            held: amounts,
-            overage_reason: None,
-            settlement,
-            bills: vec![],
-        };
-        let first = encode(&Event::Held(Arc::new(held)), &mut names).len();
-        let second = encode(&Event::Settled(Arc::new(settled)), &mut names).len();
-        sizes.push((first, second));
+    for round in 0..2 {
+        let (held, settled) = ordinary(round);
+        let bare = settled.clone();
+        let mut size = |event: Event| encode(&event, &mut names).len();
+        let held = size(Event::Held(Arc::new(held)));
+        let with_ids = size(Event::Settled(Arc::new(named(settled, round))));
+        sizes.push((held, with_ids, size(Event::Settled(Arc::new(bare)))));
     }
-    let (held, settled) = sizes[1];
-    println!("held {held} B, settled {settled} B; with new names {:?}", sizes[0]);
-    assert!(held + settled < 160, "{sizes:?}");
+    let (held, with_ids, without) = sizes[1];
+    println!(
+        "held {held} B, settled {with_ids} B, without ids {without} B; with new names {:?}",
+        sizes[0]
+    );
+    assert!(held + without < 160, "{sizes:?}");
+    assert_eq!(with_ids - without, 2 * (28 + 1), "an id costs its text and its length");
+}
+
+#[test]
+fn ids_leave_the_table_of_names_as_it_is() {
+    let (mut writing, mut reading) = (Names::new(), Names::new());
+    for round in 0..3 {
+        let (_, settled) = ordinary(round);
+        let known = writing.len();
+        let event = Event::Settled(Arc::new(named(settled, round)));
+        let bytes = encode(&event, &mut writing);
+        assert!(round == 0 || writing.len() == known, "round {round}");
+        assert_eq!(decode(&bytes, &mut reading), Ok(event));
+    }
+}
+
+/// Bytes as they were written before entries bore ids.
+#[test]
+fn an_event_from_before_the_ids_still_decodes() {
+    const BEFORE: &str = "13eee390a0c068c0843dd00200c8010218636c617564652d6f7075732d342d352d32303235313130\
+        3113ac06f64fa61190cbc43da08de3db01c0bb0102fca7010209616e7468726f706963020f636c61\
+        7564652d6f7075732d342d35020a323032352d31312d3234c8060102086275646765744031";
+    let bytes: Vec<u8> = (0..BEFORE.len() / 2)
+        .map(|at| u8::from_str_radix(&BEFORE[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let (_, settled) = ordinary(0);
+    let event = Event::Settled(Arc::new(settled));
+    assert_eq!(decode(&bytes, &mut Names::new()), Ok(event.clone()));
+    assert_eq!(encode(&event, &mut Names::new()), bytes, "and is still written so");
+}
+
+#[test]
+fn an_id_that_says_nothing_is_refused() {
+    let (_, mut settled) = ordinary(0);
+    settled.settlement.request_id = Some("".into());
+    let bytes = encode(&Event::Settled(Arc::new(settled)), &mut Names::new());
+    let refused = Err(DecodeError::Malformed("a field that says nothing"));
+    assert_eq!(decode(&bytes, &mut Names::new()), refused);
 }

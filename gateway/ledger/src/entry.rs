@@ -115,6 +115,46 @@ pub struct Settlement {
     pub verdict: Vec<Name>,
     pub duration_ms: u64,
     pub ttfb_ms: Option<u64>,
+    /// The id that the provider gave its answer, as it wrote it; `None` where none was read.
+    pub response_id: Option<Name>,
+    /// The id that the provider gave the request, by which its support and its logs know it.
+    pub request_id: Option<Name>,
+}
+
+impl Settlement {
+    /// Of an exchange without an answer: nothing was used, as far as anyone can tell.
+    pub fn unanswered(at_ms: i64, outcome: Outcome, status: u16, model: Name, duration_ms: u64) -> Settlement {
+        Settlement {
+            at_ms,
+            outcome,
+            status,
+            model,
+            usage: Usage::ZERO,
+            parts: Vec::new(),
+            reasoning: 0,
+            cost: Usd::ZERO,
+            reported_cost: None,
+            upper_bound: None,
+            price: None,
+            estimate_reason: None,
+            verdict: Vec::new(),
+            duration_ms,
+            ttfb_ms: None,
+            response_id: None,
+            request_id: None,
+        }
+    }
+
+    /// Of a hold whose answer nobody will read: what was held is taken as spent, and said to be an estimate.
+    pub fn recovered(at_ms: i64, facts: &Facts, held: Usd, reason: Name) -> Settlement {
+        let duration_ms = u64::try_from(at_ms.saturating_sub(facts.at_ms)).unwrap_or_default();
+        Settlement {
+            cost: held,
+            upper_bound: Some(held),
+            estimate_reason: Some(reason),
+            ..Settlement::unanswered(at_ms, Outcome::Recovered, 0, facts.requested_model.clone(), duration_ms)
+        }
+    }
 }
 
 /// The settled record of one exchange. Never changed; corrected only by an adjustment.

@@ -59,6 +59,8 @@ struct Record<'a> {
     parts: Vec<PartRecord<'a>>,
     duration_ms: u64,
     ttfb_ms: Option<u64>,
+    response_id: Option<Text<'a>>,
+    request_id: Option<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -138,6 +140,8 @@ impl<'a> Record<'a> {
             parts: settlement.parts.iter().map(PartRecord::of).collect(),
             duration_ms: settlement.duration_ms,
             ttfb_ms: settlement.ttfb_ms,
+            response_id: settlement.response_id.as_deref().map(Cow::Borrowed),
+            request_id: settlement.request_id.as_deref().map(Cow::Borrowed),
         }
     }
 
@@ -188,6 +192,8 @@ impl<'a> Record<'a> {
             verdict: self.verdict.into_iter().map(Name::from).collect(),
             duration_ms: self.duration_ms,
             ttfb_ms: self.ttfb_ms,
+            response_id: self.response_id.map(Name::from),
+            request_id: self.request_id.map(Name::from),
         };
         Ok(Entry {
             facts,
@@ -283,6 +289,8 @@ mod tests {
                 verdict: vec!["budget@1".into(), "~loop@1".into()],
                 duration_ms: 1_250,
                 ttfb_ms: Some(90),
+                response_id: Some("resp_1".into()),
+                request_id: Some("req_1".into()),
             },
             held: Usd::from_nanos(3_000_000),
             overage: Usd::from_nanos(750_000),
@@ -302,7 +310,8 @@ mod tests {
             "overage_usd": "0.00075", "overage_reason": "billed_beyond_hold", "upper_bound_usd": "0.009",
             "reported_cost_usd": null,
             "price": {"provider": "openai", "id": "gpt-x", "effective": "2026-01-01", "tier": "priority"}, "estimated": true,
-            "estimate_reason": "cut", "verdict": ["budget@1", "~loop@1"], "duration_ms": 1250, "ttfb_ms": 90
+            "estimate_reason": "cut", "verdict": ["budget@1", "~loop@1"], "duration_ms": 1250, "ttfb_ms": 90,
+            "response_id": "resp_1", "request_id": "req_1"
         });
         assert_eq!(shown, expected);
     }
@@ -325,7 +334,27 @@ mod tests {
             entry.settlement.estimate_reason = None;
             entry.settlement.ttfb_ms = None;
             entry.overage_reason = None;
+            entry.settlement.response_id = None;
+            entry.settlement.request_id = None;
         }
+    }
+
+    #[test]
+    fn an_entry_exported_before_the_ids_is_still_read() {
+        let mut old = serde_json::to_value(entry()).unwrap();
+        for field in ["response_id", "request_id"] {
+            assert!(old.as_object_mut().unwrap().remove(field).is_some());
+        }
+        let read: Entry = serde_json::from_value(old).unwrap();
+        assert_eq!(
+            (&read.settlement.response_id, &read.settlement.request_id),
+            (&None, &None)
+        );
+        let shown = serde_json::to_value(&read).unwrap();
+        assert!(
+            shown["response_id"].is_null() && shown["request_id"].is_null(),
+            "there, and null"
+        );
     }
 
     #[test]

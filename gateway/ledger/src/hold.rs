@@ -8,11 +8,10 @@ use crate::amounts::Amounts;
 use crate::bill_id::BillId;
 use crate::books::{BooksError, Standing};
 use crate::core::{Core, End, Posted};
-use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
+use crate::entry::{Entry, Facts, Name, Settlement};
 use crate::error::LedgerError;
 use crate::event::HoldId;
 use crate::money::Usd;
-use crate::usage::Usage;
 
 /// Places in the journal's queue for a hold's first and last event: whoever has it can always settle.
 #[derive(Debug)]
@@ -169,23 +168,7 @@ impl Drop for Hold {
             return;
         }
         let at_ms = self.core.clock.now_ms();
-        let settlement = Settlement {
-            at_ms,
-            outcome: Outcome::Recovered,
-            status: 0,
-            model: Name::clone(&self.facts.requested_model),
-            usage: Usage::default(),
-            parts: Vec::new(),
-            reasoning: 0,
-            cost: self.amounts.usd,
-            reported_cost: None,
-            upper_bound: Some(self.amounts.usd),
-            price: None,
-            estimate_reason: Some(Name::from("dropped")),
-            verdict: Vec::new(),
-            duration_ms: u64::try_from(at_ms.saturating_sub(self.facts.at_ms)).unwrap_or_default(),
-            ttfb_ms: None,
-        };
+        let settlement = Settlement::recovered(at_ms, &self.facts, self.amounts.usd, Name::from("dropped"));
         self.end(settlement, None, Vec::new());
     }
 }

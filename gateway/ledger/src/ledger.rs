@@ -15,7 +15,7 @@ use crate::amounts::Amounts;
 use crate::applier::Applier;
 use crate::asked::{AskedLimit, AskedLimits};
 use crate::bill_id::BillId;
-use crate::books::{Adjustment, BooksError, OpenHold, Standing};
+use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::clock::Clock;
 pub use crate::core::Denial;
@@ -32,9 +32,9 @@ pub use crate::options::{Durability, Options};
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::queue::{Queue, Stopped};
 use crate::recover;
-use crate::reports::{self, BalanceRow};
+use crate::reports::{self, BalancePage, BalanceRow};
 use crate::retention::Retention;
-use crate::rollup::{Point, SummaryQuery, SummaryRow};
+use crate::rollup::{self, Point, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
 use crate::store::{DiskStores, Month, Stores};
 use crate::verify::{self, Report};
@@ -133,7 +133,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
     ) -> Result<Assembled, LedgerError> {
         let state = recover::state(&*stores)?;
-        let recovered = recover::recover(&*stores, &state, (options.rollups, options.sessions), true)?;
+        let recovered = recover::recover(&*stores, &state, options.keep(), true)?;
         let linger = match options.durability {
             Durability::Strict => STRICT_LINGER,
             Durability::Relaxed => RELAXED_LINGER,
@@ -487,6 +487,29 @@ impl Ledger {
     /// All balances that run, as of the last event that is applied. For reports: no request waits for it.
     pub fn balances(&self) -> Vec<BalanceRow> {
         self.applier.read_books(reports::balance_rows)
+    }
+
+    /// A page of what `balances` shows: of the first accounts whose names begin with `prefix` and come after `after`, those
+    /// that a bound names and those with something posted or held.
+    pub fn balances_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> BalancePage {
+        self.applier
+            .read_books(|books| reports::balance_page(books, prefix, after, accounts_max))
+    }
+
+    /// How many names of each kind were counted together since the start, for there were too many to be told apart: as
+    /// accounts, in the cost sums, and sessions that are not listed.
+    pub fn folded_names(&self) -> Vec<(&'static str, u64)> {
+        let rollups = self.derived.read().rollups.folded();
+        let books = self.applier.read_books(Books::folded);
+        let mut folded: Vec<(&'static str, u64)> = rollup::FOLDED_KINDS.into_iter().zip(rollups).collect();
+        let others = books::FOLDED_KINDS.into_iter().zip(books);
+        for (kind, count) in others.chain([("session", self.sessions.folded())]) {
+            match folded.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, sum)) => *sum += count,
+                None => folded.push((kind, count)),
+            }
+        }
+        folded
     }
 
     /// Digests of what decides (`rules`, `policies`, `prices`), for the next month's opening.

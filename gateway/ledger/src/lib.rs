@@ -65,7 +65,7 @@ pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use queue::Stopped;
-pub use reports::BalanceRow;
+pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Point, SummaryQuery, SummaryRow};
 pub use sessions::{Session, SessionQuery, Sessions, Status};
 pub use usage::{Kind, Usage};

@@ -8,11 +8,12 @@ use crate::derived::Derived;
 use crate::entry::Name;
 use crate::error::LedgerError;
 use crate::head::{Hash, Head};
+use crate::options::Keep;
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
-use crate::reports::{BalanceRow, balance_rows};
+use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
 use crate::rollup::{Point, Retention, SummaryQuery, SummaryRow};
-use crate::sessions::{Kept, Sessions};
+use crate::sessions::Sessions;
 use crate::store::{DiskStores, MemoryStores, Stores};
 use crate::verify::{self, Report};
 
@@ -43,7 +44,7 @@ impl OfflineLedger {
                 MemoryStores::new().state()?
             }
         };
-        let recovered = recover::recover(&*stores, &state, (rollups, Kept::default()), false)?;
+        let recovered = recover::recover(&*stores, &state, Keep::of(rollups), false)?;
         let recover::Recovered {
             books, derived, head, ..
         } = recovered;
@@ -83,6 +84,11 @@ impl OfflineLedger {
 
     pub fn balances(&self) -> Vec<BalanceRow> {
         balance_rows(&self.books)
+    }
+
+    /// As [`crate::Ledger::balances_after`].
+    pub fn balances_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> BalancePage {
+        balance_page(&self.books, prefix, after, accounts_max)
     }
 
     pub fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::books::NamesMax;
 use crate::rollup::Retention;
 use crate::sessions::Kept;
 use crate::writer::CommitObserver;
@@ -26,6 +27,11 @@ pub struct Options {
     pub retention_months: Option<u32>,
     /// Permits for events between decision and disk. An open hold keeps one, so no more holds than this are open at once.
     pub queue_events_max: usize,
+    /// Distinct names of a kind that clients make up and that are told apart: accounts that no bound names, names in a day's cost
+    /// sums, new sessions a day. It wins over what `rollups` and `sessions` say of it.
+    pub names_per_kind_max: usize,
+    /// Accounts that bounds name.
+    pub bound_accounts_max: usize,
     pub rollups: Retention,
     /// Sessions in memory.
     pub sessions: Kept,
@@ -42,10 +48,54 @@ impl Options {
             durability: Durability::Strict,
             retention_months: None,
             queue_events_max: 65_536,
+            names_per_kind_max: NamesMax::default().per_kind,
+            bound_accounts_max: NamesMax::default().bound,
             rollups: Retention::default(),
             sessions: Kept::default(),
             accept_clock: false,
             observer: None,
+        }
+    }
+
+    pub(crate) fn keep(&self) -> Keep {
+        let per_kind = self.names_per_kind_max;
+        Keep {
+            rollups: Retention {
+                names_per_kind_max: per_kind,
+                ..self.rollups
+            },
+            sessions: Kept {
+                new_per_day_max: per_kind,
+                ..self.sessions
+            },
+            names: NamesMax {
+                per_kind,
+                bound: self.bound_accounts_max,
+            },
+        }
+    }
+}
+
+/// How much of what is derived from the journal is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub rollups: Retention,
+    pub sessions: Kept,
+    pub names: NamesMax,
+}
+
+impl Keep {
+    pub fn of(rollups: Retention) -> Keep {
+        Keep {
+            rollups,
+            sessions: Kept {
+                new_per_day_max: rollups.names_per_kind_max,
+                ..Kept::default()
+            },
+            names: NamesMax {
+                per_kind: rollups.names_per_kind_max,
+                ..NamesMax::default()
+            },
         }
     }
 }

@@ -12,9 +12,10 @@ use crate::head::Head;
 use crate::journal::frame::{Chunk, Damage, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::noted::Noted;
-use crate::rollup::{Retention, Rollups};
+use crate::options::Keep;
+use crate::rollup::Rollups;
 use crate::secret_check;
-use crate::sessions::{Kept, Sessions};
+use crate::sessions::Sessions;
 use crate::store::{Month, Store, StoreError, Stores};
 
 /// So often a replay merges what has grown old, so that a long one needs no more memory than a running ledger.
@@ -93,7 +94,7 @@ pub(crate) fn readable_state(stores: &dyn Stores) -> Result<Arc<dyn Store>, Stor
 pub(crate) fn recover(
     stores: &dyn Stores,
     state: &Arc<dyn Store>,
-    (retention, kept): (Retention, Kept),
+    keep: Keep,
     may_change: bool,
 ) -> Result<Recovered, ReadError> {
     let months = written_months(stores)?;
@@ -102,19 +103,19 @@ pub(crate) fn recover(
         tracing::warn!(lines = heads.broken, "the file `heads` has lines that cannot be read");
     }
     let mut noted = Noted::new(heads.noted, u64::MAX);
-    let loaded = checkpoint::load(&**state, retention)?;
+    let loaded = checkpoint::load(&**state, keep.rollups)?;
     let loaded = loaded.and_then(|loaded| Some((Books::restore(&loaded.checkpoint.books).ok()?, loaded)));
     let (mut recovered, from) = match loaded {
-        Some((books, loaded)) => from_checkpoint(&months, state, kept, books, loaded)?,
+        Some((books, loaded)) => from_checkpoint(&months, state, keep, books, loaded)?,
         None => {
             if may_change {
                 checkpoint::clear(&**state)?;
             }
             // What rests without a checkpoint would be counted twice.
             let rest = may_change.then(|| Arc::clone(state));
-            let sessions = Arc::new(Sessions::new(rest, kept));
-            let derived = Derived::new(Rollups::new(retention), sessions);
-            (Recovered::new(Books::new(), derived), None)
+            let sessions = Arc::new(Sessions::new(rest, keep.sessions));
+            let derived = Derived::new(Rollups::new(keep.rollups), sessions);
+            (Recovered::new(Books::new().with_names_max(keep.names), derived), None)
         }
     };
     if from.is_some() {
@@ -138,12 +139,12 @@ pub(crate) fn recover(
 fn from_checkpoint(
     months: &[Written],
     state: &Arc<dyn Store>,
-    kept: Kept,
+    keep: Keep,
     books: Books,
     loaded: Loaded,
 ) -> Result<(Recovered, Option<(Month, i64)>), ReadError> {
     let at = loaded.checkpoint.at;
-    let sessions = Sessions::new(Some(Arc::clone(state)), kept);
+    let sessions = Sessions::new(Some(Arc::clone(state)), keep.sessions);
     sessions.load(at.at_ms)?;
     if is_stale(months, &loaded.checkpoint)? {
         tracing::warn!(
@@ -155,13 +156,13 @@ fn from_checkpoint(
         let recovered = Recovered {
             billed: loaded.billed,
             secret_check: at.secret_check,
-            ..Recovered::new(Books::new(), derived)
+            ..Recovered::new(Books::new().with_names_max(keep.names), derived)
         };
         return Ok((recovered, None));
     }
     let month = months.iter().find(|(month, _)| *month == at.month);
     require(month.map(|(_, store)| &**store), &loaded.checkpoint)?;
-    let recovered = Recovered::of_checkpoint(loaded, books, sessions);
+    let recovered = Recovered::of_checkpoint(loaded, books.with_names_max(keep.names), sessions);
     Ok((recovered, Some((at.month, at.journal_ms))))
 }
 

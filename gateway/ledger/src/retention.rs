@@ -7,12 +7,17 @@ use crate::journal::reader::MonthReader;
 use crate::sessions::Sessions;
 use crate::store::{Change, StoreError, Stores};
 
+/// Rows of sessions that are looked at after one checkpoint.
+const SESSION_ROWS_MAX: usize = 65_536;
+
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
     /// Full months to keep beside the running one; `None` keeps all.
     months: Option<u32>,
     /// Rows of the state database that no checkpoint has removed yet.
     forgotten: Vec<Change>,
+    /// Sessions whose last call was before this moment are forgotten; from which row on they were not looked at yet.
+    forgetting: Option<(i64, Option<Vec<u8>>)>,
 }
 
 impl Retention {
@@ -20,6 +25,7 @@ impl Retention {
         Retention {
             months,
             forgotten: Vec::new(),
+            forgetting: None,
         }
     }
 
@@ -35,13 +41,28 @@ impl Retention {
 
     /// A checkpoint at this place is on disk: removes the months that are not kept. What fails is tried after the next one.
     pub fn remove_old(&mut self, stores: &dyn Stores, at: &CheckpointAt, sessions: &Sessions) {
-        match self.try_remove(stores, at, sessions) {
+        match self.try_remove(stores, at) {
             Ok(()) => {}
             Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
         }
+        if let Err(error) = self.forget(sessions) {
+            tracing::warn!(%error, "cannot find the sessions that are to be forgotten");
+        }
     }
 
-    fn try_remove(&mut self, stores: &dyn Stores, at: &CheckpointAt, sessions: &Sessions) -> Result<(), StoreError> {
+    /// Some rows after each checkpoint: there may be very many.
+    fn forget(&mut self, sessions: &Sessions) -> Result<(), StoreError> {
+        let Some((before_ms, from)) = &self.forgetting else {
+            return Ok(());
+        };
+        let piece = sessions.forget_before(*before_ms, from.as_deref(), SESSION_ROWS_MAX)?;
+        let next = piece.next.map(|next| (*before_ms, Some(next)));
+        self.forgotten.extend(piece.changes);
+        self.forgetting = next;
+        Ok(())
+    }
+
+    fn try_remove(&mut self, stores: &dyn Stores, at: &CheckpointAt) -> Result<(), StoreError> {
         let Some(kept) = self.months else { return Ok(()) };
         let months = stores.months()?;
         let kept = usize::try_from(kept).unwrap_or(usize::MAX).saturating_add(1);
@@ -66,7 +87,7 @@ impl Retention {
             stores.remove_month(*month)?;
             tracing::info!(%month, "removed a month of the journal");
         }
-        self.forgotten.extend(sessions.forget_before(opened_ms)?);
+        self.forgetting = Some((opened_ms, None));
         Ok(())
     }
 }

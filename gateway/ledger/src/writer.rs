@@ -292,8 +292,10 @@ impl Writer {
     /// or all of it.
     fn find_place(&mut self) -> Result<(), StoreError> {
         // An engine that has no room may not even open, and says all sorts of things then: nothing is lost by another try.
-        let reopened = self.store.reopen();
-        reopened.map_err(|error| StoreError::Full(error.to_string()))?;
+        self.store.reopen().map_err(|error| match error {
+            full @ StoreError::Full(_) => full,
+            other => StoreError::Full(other.to_string()),
+        })?;
         let found = match self.store.last()? {
             None => None,
             Some((key, value)) => {

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -145,4 +146,67 @@ async fn a_flipped_bit_in_the_state_database_is_made_good_from_the_journal() {
         );
         ledger.close();
     }
+}
+
+/// A file system of so many bytes in memory, gone with the value. `None` where this user may mount none.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(bytes: u64) -> Option<SmallDisk> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(dir.path())
+            .status();
+        mount.is_ok_and(|status| status.success()).then(|| SmallDisk(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_real_disk_that_fills_up_and_is_cleared_is_written_to_again() {
+    let Some(disk) = SmallDisk::new(8 << 20) else {
+        eprintln!("SKIPPED: this user may not mount a small file system");
+        return;
+    };
+    let path = disk.0.path();
+    let ledger = Ledger::open(Options::new(path.join("ledger")), clock() as _).unwrap();
+    let mut settled = 0;
+    let mut ballast = 0;
+    let is_full = loop {
+        // Others fill it up, in ever smaller pieces.
+        let piece = if ballast < 64 { vec![0; 100_000] } else { vec![0; 500] };
+        let _ = fs::write(path.join(format!("ballast-{ballast}")), piece);
+        ballast += 1;
+        let hold = hold(&ledger, settled, 100).await;
+        if hold.durable().await.is_err() {
+            hold.void("ledger_unavailable");
+            break true;
+        }
+        if hold.settle(settlement(START_MS, 100)).durable().await.is_err() {
+            settled += 1;
+            break true;
+        }
+        settled += 1;
+        if settled > 50_000 {
+            break false;
+        }
+    };
+    assert!(is_full && ledger.health().suspended.is_some() && ledger.admit().await.is_err());
+    for number in 0..ballast {
+        let _ = fs::remove_file(path.join(format!("ballast-{number}")));
+    }
+    until(|| ledger.health().suspended.is_none()).await;
+    exchange(&ledger, settled, 100).await.durable().await.unwrap();
+    ledger.close();
+    drop(ledger);
+    let report = agentledger_ledger::verify(&path.join("ledger"), None).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.entries, settled + 1);
 }

@@ -215,6 +215,8 @@ fn bill(at_ms: i64, cost: i64, tokens: u64) -> Settlement {
         verdict: vec![],
         duration_ms: 0,
         ttfb_ms: None,
+        response_id: None,
+        request_id: None,
     }
 }
 

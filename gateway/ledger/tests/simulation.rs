@@ -273,6 +273,8 @@ impl World {
             verdict: vec![],
             duration_ms: 1,
             ttfb_ms: None,
+            response_id: None,
+            request_id: None,
         };
         let settled = self.books.settle(self.clock_ms, hold, settlement, None).unwrap();
         let overage = (cost.nanos() - held.usd.nanos()).max(0);

@@ -142,6 +142,8 @@ fn settlement(at_ms: i64, model: &str, cost_nanos: i64) -> Settlement {
         verdict: Vec::new(),
         duration_ms: 12,
         ttfb_ms: Some(3),
+        response_id: None,
+        request_id: None,
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use agentledger_ledger::Usage;
 
 use super::decode::{self, Decoder};
-use super::fold::{Fold, MeteredPart};
+use super::fold::Fold;
 use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
 use super::lines::{Line, Lines};
+use super::metered::Metered;
 use super::reader::AnswerReader;
 use super::text::Text;
 use crate::estimate_reason;
@@ -61,48 +62,6 @@ pub struct Passed {
     pub sound_bytes: u64,
 }
 
-/// What an answer said, when its bytes have ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metered {
-    /// The answer's own part first. Empty where no usage was read.
-    pub parts: Vec<MeteredPart>,
-    /// The sum of the parts.
-    pub usage: Usage,
-    /// The sum of the parts.
-    pub reasoning: u64,
-    /// The model as the answer names it.
-    pub model: Option<String>,
-    pub response_id: Option<String>,
-    /// Under which the answer is billed once.
-    pub bill_id: Option<String>,
-    /// The provider is still at work on it.
-    pub pending: bool,
-    pub service_tier: Option<String>,
-    /// USD as decimal text.
-    pub reported_cost: Option<String>,
-    /// The answer reports its own failure.
-    pub failed: bool,
-    /// The dialect's end of a stream was seen: nothing billable can follow.
-    pub final_seen: bool,
-    /// The answer came as a stream.
-    pub streamed: bool,
-    /// The text of the answer, for an estimate.
-    pub text: Text,
-    /// Bytes of sound in the answer, in base64, for an estimate.
-    pub sound_bytes: u64,
-    /// Frames with data.
-    pub frames: u64,
-    /// Frames longer than the limit, which passed unread.
-    pub frames_oversized: u64,
-    /// Lines of results that cannot be read.
-    pub lines_broken: u64,
-    pub plugin_errors: u32,
-    /// The status is an error's: nothing was read, and nothing is billed.
-    pub ignored: bool,
-    /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`crate::estimate_reason`].
-    pub reason: Option<&'static str>,
-}
-
 /// Meters one answer. Every byte pushed comes back as [`Passed`], in order, at once or when its frame is complete.
 pub struct Meter {
     source: Source,
@@ -131,6 +90,8 @@ struct Core {
     hide_usage: bool,
     status: u16,
     streamed: bool,
+    response_id: Option<String>,
+    request_id: Option<String>,
     fold: Fold,
     text: Text,
     sound_bytes: u64,
@@ -191,9 +152,10 @@ impl Meter {
         }
     }
 
-    /// Shows the plugin those of the answer's headers that it wants. `header` finds one by its name in lower case.
+    /// Takes the request's id from the answer's headers, and shows the plugin those that it wants. `header` finds one by its name in lower case.
     #[must_use]
     pub fn with_headers<'h>(mut self, header: impl Fn(&str) -> Option<&'h str>) -> Meter {
+        self.core.request_id = self.core.reader.request_id(&header).map(str::to_owned);
         self.core.headers = self.core.reader.headers_member(header);
         self
     }
@@ -236,6 +198,7 @@ impl Meter {
         match kind {
             SoundOrText::Sound => self.core.sound_bytes = self.core.sound_bytes.saturating_add(outline.text_bytes),
             SoundOrText::Text if read => {
+                self.core.name(data, &outline);
                 self.core.outlined += 1;
                 self.core.text.add(data, &outline);
                 self.core.last_unread = false;
@@ -284,7 +247,7 @@ impl Meter {
 
     /// The answer's own id, once a frame told it.
     pub fn response_id(&self) -> Option<&str> {
-        self.core.fold.response_id()
+        self.core.response_id.as_deref()
     }
 
     /// Bytes of text so far, as JSON writes them.
@@ -397,6 +360,8 @@ impl Core {
             hide_usage: facts.hide_usage,
             status: facts.status,
             streamed: false,
+            response_id: None,
+            request_id: None,
             fold: Fold::default(),
             text: Text::default(),
             sound_bytes: 0,
@@ -458,6 +423,7 @@ impl Core {
     /// A frame that was outlined already. True: it is to be hidden.
     fn outlined(&mut self, event: Option<&str>, data: &[u8], outline: Outline) -> bool {
         self.outlined += 1;
+        self.name(data, &outline);
         self.text.add(data, &outline);
         let first = self.outlined == 1;
         if first || outline.doc.len() > KEPT_OUTLINE_BYTES_MAX || self.reader.marks(event, data) {
@@ -466,6 +432,13 @@ impl Core {
         }
         self.keep(event, outline.doc);
         false
+    }
+
+    /// Keeps the answer's id, where this is the first frame that has one.
+    fn name(&mut self, data: &[u8], outline: &Outline) {
+        if self.response_id.is_none() {
+            self.response_id = self.reader.response_id(data, outline);
+        }
     }
 
     /// One line of results, an answer of its own.
@@ -575,6 +548,7 @@ impl Core {
         };
         self.frames = 1;
         self.outlined = 1;
+        self.name(body, &outline);
         self.text.add(body, &outline);
         self.read(None, &outline.doc);
         true
@@ -589,7 +563,8 @@ impl Core {
             reasoning,
             parts,
             model: self.fold.take_model(),
-            response_id: self.fold.take_response_id(),
+            response_id: self.response_id.take(),
+            request_id: self.request_id.take(),
             bill_id: self.fold.take_bill_id(),
             pending: self.fold.pending(),
             service_tier: self.fold.take_service_tier(),

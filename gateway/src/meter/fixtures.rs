@@ -6,7 +6,8 @@
 //!   its payload, that of a `chunk` to be wrapped; `answer.messages`: what the server says over a WebSocket, one message a line;
 //! - `expected.json`: `path` behind the prefix, `source` of the facts, the `call` as read, and of the answer `model`, `usage`
 //!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where the
-//!   dialect looks at them: `headers` of the request, `answer_headers`, `response_id`, and `final`: the last event was seen.
+//!   dialect looks at them: `headers` of the request, `answer_headers`, and `final`: the last event was seen. Of ids `response_id`,
+//!   and `request_id` by the headers, each where there is one.
 //!   Where the answer comes encoded, its `encoding`. Where it is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are
 //!   `broken`.
 //!
@@ -63,6 +64,7 @@ struct Expected {
     /// The answer is sent in it.
     encoding: Option<String>,
     response_id: Option<String>,
+    request_id: Option<String>,
     #[serde(default, rename = "final")]
     is_final: Option<bool>,
 }
@@ -335,9 +337,11 @@ fn compare(name: &str, whole: &Metered, expected: &Expected) {
     if let Some(is_final) = expected.is_final {
         assert_eq!(whole.final_seen, is_final, "{name}");
     }
-    if let Some(id) = &expected.response_id {
-        assert_eq!(whole.response_id.as_ref(), Some(id), "{name}");
-    }
+    assert_eq!(
+        (&whole.response_id, &whole.request_id),
+        (&expected.response_id, &expected.request_id),
+        "{name}"
+    );
 }
 
 /// Results: each line is an answer, at whatever bytes the chunks end.

@@ -9,7 +9,7 @@ use crate::plugin::{CountedKind, Reading, ReadingPart};
 pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Models, or several bills of one model, in one answer.
 pub const PARTS_MAX: usize = 32;
-/// Longest model name, response id and service tier that is kept.
+/// Longest model name, bill's id and service tier that is kept.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Longest text of a reported cost.
 const COST_BYTES_MAX: usize = 40;
@@ -40,7 +40,6 @@ pub enum Refused {
 pub struct Fold {
     slots: Vec<Slot>,
     model: Option<String>,
-    response_id: Option<String>,
     bill_id: Option<String>,
     pending: bool,
     service_tier: Option<String>,
@@ -66,7 +65,6 @@ impl Fold {
     /// Takes one reading. True: it bore usage.
     pub fn add(&mut self, reading: Reading) -> bool {
         keep_name(&mut self.model, reading.model);
-        keep_name(&mut self.response_id, reading.response_id);
         if reading.bill_id.is_some() {
             self.pending = reading.pending;
         }
@@ -114,14 +112,6 @@ impl Fold {
 
     pub fn take_model(&mut self) -> Option<String> {
         self.model.take()
-    }
-
-    pub fn response_id(&self) -> Option<&str> {
-        self.response_id.as_deref()
-    }
-
-    pub fn take_response_id(&mut self) -> Option<String> {
-        self.response_id.take()
     }
 
     pub fn take_bill_id(&mut self) -> Option<String> {
@@ -434,7 +424,7 @@ mod tests {
         let mut fold = Fold::default();
         fold.add(Reading {
             model: Some("a".into()),
-            response_id: Some("id".into()),
+            bill_id: Some("id".into()),
             failed: true,
             ..Reading::default()
         });
@@ -458,7 +448,7 @@ mod tests {
         }
         assert!(fold.failed() && fold.final_seen() && !fold.usage_seen());
         assert_eq!(fold.take_model().as_deref(), Some("b"));
-        assert_eq!(fold.take_response_id().as_deref(), Some("id"));
+        assert_eq!(fold.take_bill_id().as_deref(), Some("id"));
         assert_eq!(fold.take_service_tier().as_deref(), Some("flex"));
         assert_eq!(fold.take_reported_cost().as_deref(), Some("0.0012"));
     }

@@ -6,9 +6,11 @@ mod decode;
 mod estimate;
 mod fold;
 pub mod frames;
+mod ids;
 mod learn;
 pub mod learned_file;
 mod lines;
+mod metered;
 mod reader;
 mod settle;
 mod text;
@@ -24,10 +26,12 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{AnswerFacts, Meter, Metered, Passed, SoundOrText};
+pub use answer::{AnswerFacts, Meter, Passed, SoundOrText};
 pub use estimate::{Estimator, Method};
 pub use fold::MeteredPart;
+pub use ids::Ids;
 pub use lines::Line;
+pub use metered::Metered;
 pub use reader::AnswerReader;
 pub use settle::{End, SettledUsage, sound_tokens};
 pub use text::Text;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
+use super::ids::readable;
 use crate::plugin::outline::{Outline, OutlineError, Shape, ShapeError, outline};
 use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
 
@@ -13,6 +14,8 @@ pub struct AnswerReader {
     shape: Shape,
     markers: Vec<Finder<'static>>,
     events: Vec<String>,
+    /// Which of the wants are a response's id, in the order in which they count.
+    response_ids: Vec<usize>,
     depth_max: u32,
     read_all: bool,
 }
@@ -21,7 +24,10 @@ impl AnswerReader {
     /// `depth_max`: deepest nesting of an answer's JSON.
     pub fn new(dialect: Arc<dyn Dialect>, depth_max: u32) -> Result<AnswerReader, ShapeError> {
         let info = dialect.info();
-        let shape = Shape::compile(&info.answer_paths, &[], &info.text_paths)?;
+        let wants = info.answer_wants();
+        let shape = Shape::compile(&wants, &[], &info.text_paths)?;
+        let named = |path: &String| wants.iter().position(|want| want.path == *path);
+        let response_ids = info.response_id_paths.iter().filter_map(named).collect();
         let markers = info
             .markers
             .iter()
@@ -33,6 +39,7 @@ impl AnswerReader {
             shape,
             markers,
             events,
+            response_ids,
             depth_max,
             read_all: false,
         })
@@ -76,6 +83,22 @@ impl AnswerReader {
     /// The outline of an answer or of one of its frames.
     pub fn outline(&self, json: &[u8]) -> Result<Outline, OutlineError> {
         outline(json, &self.shape, self.depth_max)
+    }
+
+    /// The id by which an answer, or one of its frames, names itself: a look at where the outline's values stand, no parsing.
+    pub(super) fn response_id(&self, json: &[u8], outline: &Outline) -> Option<String> {
+        self.response_ids.iter().find_map(|want| {
+            let (_, span) = outline.spans.iter().find(|(index, _)| index == want)?;
+            let text = std::str::from_utf8(json.get(span.clone())?).ok()?;
+            let id = text.strip_prefix('"')?.strip_suffix('"')?;
+            readable(id).filter(|id| !id.contains('\\')).map(str::to_owned)
+        })
+    }
+
+    /// The id that the provider gave the request, from its answer's headers. `header` finds one by its name in lower case.
+    pub fn request_id<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> Option<&'h str> {
+        let mut names = self.dialect.info().request_id_headers.iter();
+        names.find_map(|name| readable(header(name)?.trim()))
     }
 
     pub(super) fn read(&self, frame: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError> {

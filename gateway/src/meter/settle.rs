@@ -2,9 +2,9 @@
 
 use agentledger_ledger::{Kind, Outcome, Usage};
 
-use super::answer::Metered;
 use super::estimate::Estimator;
 use super::fold::MeteredPart;
+use super::metered::Metered;
 use crate::estimate_reason;
 
 /// Base64 bytes of sound that are one token, on the low side: what is said back is 20 tokens a second

@@ -56,6 +56,8 @@ impl Fake {
             ]),
             markers: names(&["\"usage\":{", "\"usage\": {"]),
             events: names(&["message_stop", "response.completed"]),
+            response_id_paths: names(&["response.id", "message.id", "id"]),
+            request_id_headers: names(&["own-request-id", "x-request-id"]),
             ..Info::default()
         };
         Fake {
@@ -106,7 +108,6 @@ impl Dialect for Fake {
         let name = |name: &str| place.get(name).and_then(Value::as_str).map(str::to_owned);
         Ok(Some(Reading {
             model: name("model"),
-            response_id: name("id"),
             parts: usage
                 .map(|_| ReadingPart {
                     usage: counts,
@@ -130,7 +131,7 @@ impl Dialect for Fake {
     }
 }
 
-fn facts<'a>(content_type: &'a str) -> AnswerFacts<'a> {
+pub fn facts<'a>(content_type: &'a str) -> AnswerFacts<'a> {
     AnswerFacts {
         lines: false,
         operation: Arc::from("chat"),
@@ -172,11 +173,11 @@ pub fn run(
     (metered, out)
 }
 
-fn fake_reader() -> Arc<AnswerReader> {
+pub fn fake_reader() -> Arc<AnswerReader> {
     Arc::new(AnswerReader::new(Arc::new(Fake::new()), 128).unwrap())
 }
 
-fn metered(facts: AnswerFacts<'_>, bytes: &[u8]) -> Metered {
+pub fn metered(facts: AnswerFacts<'_>, bytes: &[u8]) -> Metered {
     run(&fake_reader(), facts, &Limits::default(), bytes, &[]).0
 }
 

@@ -47,6 +47,8 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.markers.len(),
         info.events.len(),
         info.answer_links.len(),
+        info.response_id_paths.len(),
+        info.request_id_headers.len(),
     ];
     if lists.iter().any(|len| *len > LIST_MAX) {
         return Err(format!("a list of its info is longer than {LIST_MAX}"));
@@ -57,6 +59,20 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         .find(|header| SECRET_HEADERS.contains(&header.to_ascii_lowercase().as_str()))
     {
         return Err(format!("it asks for the header {header}, which no plugin may see"));
+    }
+    let request_id_headers = lower(&info.request_id_headers);
+    if let Some(header) = request_id_headers
+        .iter()
+        .find(|header| SECRET_HEADERS.contains(&header.as_str()) || *header == "set-cookie")
+    {
+        return Err(format!("it takes the header {header} for an id, which it is not"));
+    }
+    if info
+        .response_id_paths
+        .iter()
+        .any(|path| path.split('.').any(|segment| segment == "*"))
+    {
+        return Err("a path of its answers' ids has a *: an answer has one id".to_owned());
     }
     if info
         .markers
@@ -71,11 +87,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         version: short(info.version)?,
         routes: info.routes.into_iter().map(route).collect::<Result<_, _>>()?,
         request_paths: info.request_paths.into_iter().map(want).collect(),
-        request_headers: info
-            .request_headers
-            .iter()
-            .map(|header| header.to_ascii_lowercase())
-            .collect(),
+        request_headers: lower(&info.request_headers),
         request_media: info.request_media.into_iter().map(media).collect(),
         request_markers: info.request_markers,
         request_counts: info.request_counts,
@@ -85,7 +97,13 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         markers: info.markers,
         events: info.events,
         answer_links: info.answer_links.into_iter().map(link).collect(),
+        response_id_paths: info.response_id_paths,
+        request_id_headers,
     })
+}
+
+fn lower(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 fn short(text: String) -> Result<String, String> {
@@ -311,7 +329,6 @@ pub(super) fn reading(reading: wit::Reading) -> Result<Reading, String> {
     }
     Ok(Reading {
         model: short_option(reading.model)?,
-        response_id: short_option(reading.response_id)?,
         bill_id: short_option(reading.bill_id)?,
         pending: reading.pending,
         service_tier: short_option(reading.service_tier)?,
@@ -390,5 +407,49 @@ pub(super) fn refusal(refusal: &DialectRefusal) -> wit::Refusal<'_> {
         status: refusal.status,
         code: &refusal.code,
         object: &refusal.object,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    fn info_with(paths: &[&str], headers: &[&str]) -> Result<Info, String> {
+        let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        info(wit::Info {
+            name: "p".to_owned(),
+            version: "1".to_owned(),
+            routes: vec![],
+            request_paths: vec![],
+            request_headers: vec![],
+            request_media: vec![],
+            request_markers: vec![],
+            request_counts: vec![],
+            progress_paths: vec![],
+            answer_paths: vec![wit::Want {
+                path: "id".to_owned(),
+                max_bytes: 64,
+                max_items: 0,
+            }],
+            text_paths: vec![],
+            markers: vec![],
+            events: vec![],
+            answer_links: vec![],
+            response_id_paths: strings(paths),
+            request_id_headers: strings(headers),
+        })
+    }
+
+    #[test]
+    fn a_credential_is_no_id_and_an_answer_has_one_id() {
+        let info = info_with(&["response.id", "id"], &["X-Request-Id"]).unwrap();
+        assert_eq!(info.request_id_headers, ["x-request-id"]);
+        let wanted: Vec<String> = info.answer_wants().into_iter().map(|want| want.path).collect();
+        assert_eq!(wanted, ["id", "response.id"], "each once");
+        for header in ["Set-Cookie", "authorization", "x-api-key"] {
+            assert!(info_with(&[], &[header]).is_err(), "{header}");
+        }
+        assert!(info_with(&["choices.*.id"], &[]).is_err());
     }
 }

@@ -84,6 +84,28 @@ pub struct Info {
     pub markers: Vec<String>,
     pub events: Vec<String>,
     pub answer_links: Vec<Link>,
+    pub response_id_paths: Vec<String>,
+    pub request_id_headers: Vec<String>,
+}
+
+/// Longest response's id that is looked at, as JSON writes it.
+const RESPONSE_ID_BYTES_MAX: u32 = 258;
+
+impl Info {
+    /// What is wanted of answers: the plugin's own wants, then where else answers name themselves.
+    pub fn answer_wants(&self) -> Vec<Want> {
+        let mut wants = self.answer_paths.clone();
+        for path in &self.response_id_paths {
+            if wants.iter().all(|want| want.path != *path) {
+                wants.push(Want {
+                    path: path.clone(),
+                    max_bytes: RESPONSE_ID_BYTES_MAX,
+                    max_items: 0,
+                });
+            }
+        }
+        wants
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,7 +189,6 @@ pub struct ReadingPart {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     pub model: Option<String>,
-    pub response_id: Option<String>,
     pub bill_id: Option<String>,
     pub pending: bool,
     pub service_tier: Option<String>,
@@ -252,8 +273,8 @@ pub trait Dialect: Send + Sync {
     fn inspect(&self, request: &Request) -> Result<Call, DialectError>;
     /// `Ok(None)`: the frame says nothing of use.
     fn read(&self, frame: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError>;
-    /// Bytes that end a stream with an error the dialect's clients understand. `response_id` is the answer's own, where a
-    /// reading told it.
+    /// Bytes that end a stream with an error the dialect's clients understand. `response_id` is the answer's own, where it
+    /// told it.
     fn terminal(
         &self,
         operation: &str,

@@ -87,7 +87,7 @@ impl Plugin {
             .and_then(|shape| shape.with_progress(&info.progress_paths))
             .map_err(shape)?;
         let finder = |marker: &String| Finder::new(marker.as_bytes()).into_owned();
-        let answer_shape = Shape::compile_named(&info.answer_paths, &[], &info.text_paths).map_err(shape)?;
+        let answer_shape = Shape::compile_named(&info.answer_wants(), &[], &info.text_paths).map_err(shape)?;
         let mut linked: HashMap<String, Vec<Want>> = HashMap::new();
         for link in &info.answer_links {
             linked.entry(link.operation.clone()).or_default().push(Want {

@@ -32,6 +32,8 @@ struct Compiled {
 enum Segment {
     Exact(String),
     Any,
+    /// The id of what the answer is.
+    Id,
     Model,
     /// `{model}:verb`, as Google names what is done with a model.
     ModelVerb(String),
@@ -44,6 +46,8 @@ pub struct Matched<'t> {
     pub billing: Billing,
     /// The model that the path names, percent-encoding taken off.
     pub path_model: Option<String>,
+    /// The id of the answer that the path names, percent-encoding taken off.
+    pub path_id: Option<String>,
 }
 
 impl RouteTable {
@@ -74,7 +78,7 @@ impl RouteTable {
 impl Compiled {
     fn matches(&self, path: &str) -> Option<Matched<'_>> {
         let mut given = path.split('/');
-        let mut path_model = None;
+        let (mut path_model, mut path_id) = (None, None);
         for segment in &self.segments {
             let text = given.next()?;
             match segment {
@@ -82,8 +86,9 @@ impl Compiled {
                 Segment::Exact(_) => return None,
                 // A dot segment would be resolved by whoever reads the path next, into another path than this one.
                 Segment::Model if is_arn(text) => path_model = Some(decoded(text)?),
-                Segment::Any | Segment::Model if text.is_empty() || dots(text) => return None,
+                Segment::Any | Segment::Id | Segment::Model if text.is_empty() || dots(text) => return None,
                 Segment::Any => {}
+                Segment::Id => path_id = Some(decoded(text)?),
                 Segment::Model => path_model = Some(decoded(text)?),
                 Segment::ModelVerb(verb) => {
                     let name = text.strip_suffix(verb.as_str())?.strip_suffix(':')?;
@@ -104,6 +109,7 @@ impl Compiled {
             operation: &self.operation,
             billing: self.billing,
             path_model,
+            path_id,
         })
     }
 }
@@ -164,6 +170,7 @@ fn compile(route: &Route) -> Result<Compiled, RouteError> {
     for segment in path.split('/').filter(|_| !(rest && path.is_empty())) {
         segments.push(match segment {
             "{any}" => Segment::Any,
+            "{id}" => Segment::Id,
             "{model}" => Segment::Model,
             "" => return Err(error("has an empty segment")),
             verb if verb
@@ -239,6 +246,24 @@ mod tests {
         assert_eq!(found(&table, "DELETE", "/v1/models"), None);
         assert_eq!(found(&table, "GET", "/v1"), None);
         assert!(table.knows("/v1/chat/completions") && !table.knows("/v2"));
+    }
+
+    #[test]
+    fn an_id_is_captured_from_its_segment() {
+        let table = table(&[
+            ("GET", "/v1/batches/{id}/results", "results"),
+            ("GET", "/v1/{any}", "read"),
+        ]);
+        let id_of = |path: &str| table.find("GET", path).map(|matched| matched.path_id);
+        assert_eq!(id_of("/v1/batches/b%5F1/results"), Some(Some("b_1".to_owned())));
+        assert_eq!(id_of("/v1/batches"), Some(None));
+        for path in [
+            "/v1/batches//results",
+            "/v1/batches/%2e%2e/results",
+            "/v1/batches/a%2Fb/results",
+        ] {
+            assert_eq!(id_of(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The facts of the phase `settled`: an entry, read as its JSON reads.
 
-use agentledger_ledger::{Entry, Kind, Outcome};
+use agentledger_ledger::{Entry, Kind};
 use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
 use super::facts::{AtHandle, Ticket, count, handle, no_field, text};
@@ -56,15 +56,11 @@ fn entry_field(lua: &Lua, entry: &Entry, name: &[u8]) -> Result<Option<Value>, L
         b"user" => &facts.user,
         b"task" => &facts.task,
         b"path" => &facts.path,
-        b"outcome" => match settlement.outcome {
-            Outcome::Completed => "completed",
-            Outcome::ClientGone => "client_gone",
-            Outcome::UpstreamFailed => "upstream_failed",
-            Outcome::Cut => "cut",
-            Outcome::Recovered => "recovered",
-        },
+        b"outcome" => settlement.outcome.name(),
         b"overage_reason" => entry.overage_reason.as_deref().unwrap_or_default(),
         b"estimate_reason" => settlement.estimate_reason.as_deref().unwrap_or_default(),
+        b"response_id" => settlement.response_id.as_deref().unwrap_or_default(),
+        b"request_id" => settlement.request_id.as_deref().unwrap_or_default(),
         b"id" => return text(lua, &facts.id.to_string()).map(Some),
         b"cost_usd" => return text(lua, &settlement.cost.to_string()).map(Some),
         b"held_usd" => return text(lua, &entry.held.to_string()).map(Some),

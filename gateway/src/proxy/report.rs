@@ -66,6 +66,7 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         session = %facts.session,
         trace = (!trace.is_empty()).then_some(trace),
         duration_ms = end.duration_ms,
+        request_id = end.request_id.as_deref(),
         "exchange"
     );
     let (requested, failures) =

@@ -40,6 +40,8 @@ fn entry() -> Entry {
             verdict: Vec::new(),
             duration_ms: 480,
             ttfb_ms: Some(40),
+            response_id: None,
+            request_id: None,
         },
         held: Usd::from_nanos(5_000_000),
         overage: Usd::ZERO,

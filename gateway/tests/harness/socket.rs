@@ -16,6 +16,8 @@ use super::upstream::{Seen, find, read_request};
 /// Sixteen bytes in base64, and what a server answers to them (RFC 6455 §1.3).
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// Of every handshake, by the upstream.
+pub const REQUEST_ID: &str = "req_handshake";
 const MASK: [u8; 4] = [1, 2, 3, 4];
 
 /// One end of a connection.
@@ -197,7 +199,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, play: &Play) {
     seen.lock().unwrap().push(request.clone());
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {ACCEPT}\r\nx-codex-turn-state: sticky\r\n\r\n"
+         Sec-WebSocket-Accept: {ACCEPT}\r\nx-codex-turn-state: sticky\r\nx-request-id: {REQUEST_ID}\r\n\r\n"
     );
     let _ = stream.write_all(answer.as_bytes());
     play(&mut Peer::new(stream, Sender::Client, &early, request.headers));

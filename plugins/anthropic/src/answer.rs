@@ -13,8 +13,6 @@ struct Frame<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Raw<'a>,
     #[serde(borrow, default)]
-    id: Raw<'a>,
-    #[serde(borrow, default)]
     model: Raw<'a>,
     #[serde(borrow, default)]
     usage: Raw<'a>,
@@ -37,8 +35,6 @@ struct BatchResult<'a> {
 
 #[derive(Deserialize)]
 struct Message<'a> {
-    #[serde(borrow, default)]
-    id: Raw<'a>,
     #[serde(borrow, default)]
     model: Raw<'a>,
     #[serde(borrow, default)]
@@ -154,15 +150,14 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     } else {
         body.message.as_ref()
     };
-    let (id, model, usage) = match message {
-        Some(message) => (message.id, message.model, message.usage),
-        None => (body.id, body.model, body.usage),
+    let (model, usage) = match message {
+        Some(message) => (message.model, message.usage),
+        None => (body.model, body.usage),
     };
     let mut reading = Reading {
         model: text(model)
             .filter(|name| !name.is_empty())
             .or_else(|| taken_over(&body)),
-        response_id: text(id).filter(|id| !id.is_empty()),
         final_: frame.streamed && (kind == "message_stop" || kind == "error"),
         failed: kind == "error",
         ..agentledger_guest::reading()

@@ -29,7 +29,7 @@ pub fn info() -> Info {
         routes: vec![
             route("POST", "/v1/messages", MESSAGES, Metered),
             route("POST", "/v1/messages/count_tokens", "messages.count_tokens", Free),
-            route("GET", "/v1/messages/batches/{any}/results", BATCH_RESULTS, FetchedLines),
+            route("GET", "/v1/messages/batches/{id}/results", BATCH_RESULTS, FetchedLines),
             // Billed when the results are fetched: <https://platform.claude.com/docs/en/build-with-claude/batch-processing>.
             route("POST", "/v1/messages/batches", BATCHES, Free),
             route("GET", "/v1/messages/batches", BATCHES, Free),
@@ -81,10 +81,8 @@ pub fn info() -> Info {
         ],
         answer_paths: vec![
             want("type", 64, 0),
-            want("id", 256, 0),
             want("model", 1_024, 0),
             want("usage", USAGE_BYTES_MAX, 0),
-            want("message.id", 256, 0),
             want("message.model", 1_024, 0),
             want("message.usage", USAGE_BYTES_MAX, 0),
             want("error.type", 256, 0),
@@ -94,7 +92,6 @@ pub fn info() -> Info {
             // A line of a batch's results.
             want("custom_id", 256, 0),
             want("result.type", 64, 0),
-            want("result.message.id", 256, 0),
             want("result.message.model", 1_024, 0),
             want("result.message.usage", USAGE_BYTES_MAX, 0),
         ],
@@ -122,6 +119,16 @@ pub fn info() -> Info {
             link(BATCHES, "results_url", 0),
             link(BATCHES, "data.*.results_url", BATCHES_MAX),
         ],
+        // The first event of a stream has the message inside: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
+        response_id_paths: strings(&["message.id", "id"]),
+        request_id_headers: strings(&[
+            // <https://docs.anthropic.com/en/api/overview>
+            "request-id",
+            // Hosts that serve this dialect, too: see those of `openai`.
+            "apim-request-id",
+            "x-ds-trace-id",
+            "x-request-id",
+        ]),
         ..agentledger_guest::info("anthropic", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -19,8 +19,6 @@ struct Frame<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Raw<'a>,
     #[serde(borrow, default)]
-    id: Raw<'a>,
-    #[serde(borrow, default)]
     usage: Raw<'a>,
     #[serde(borrow, default, rename = "serviceTier")]
     service_tier: Option<ServiceTier<'a>>,
@@ -76,8 +74,6 @@ struct PerformanceConfig<'a> {
 
 #[derive(Deserialize)]
 struct Message<'a> {
-    #[serde(borrow, default)]
-    id: Raw<'a>,
     #[serde(borrow, default)]
     usage: Raw<'a>,
 }
@@ -177,11 +173,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let event = frame.event.as_deref().unwrap_or_default();
     let failed = frame.streamed && is_failure(event, body.kind);
     let whole = !frame.streamed;
-    let id = body.message.as_ref().map_or(body.id, |message| message.id);
     let metrics = there(body.metrics);
     let mut reading = Reading {
         // No model: the path's name tells the region that is billed; the one in an Anthropic body does not.
-        response_id: text(id).filter(|id| !id.is_empty()),
         service_tier: tier(&body),
         final_: failed || (frame.streamed && is_last(frame, event, metrics.is_some())),
         failed,

@@ -88,12 +88,10 @@ pub fn info() -> Info {
         ],
         answer_paths: vec![
             want("type", 64, 0),
-            want("id", 256, 0),
             want("usage", USAGE_BYTES_MAX, 0),
             want("serviceTier.type", 64, 0),
             want("performanceConfig.latency", 64, 0),
             // Anthropic's and Nova's own events.
-            want("message.id", 256, 0),
             want("message.usage", USAGE_BYTES_MAX, 0),
             want("metadata.usage", USAGE_BYTES_MAX, 0),
             // Titan, Llama, and models that give images or an order.
@@ -156,6 +154,10 @@ pub fn info() -> Info {
             "throttlingException",
             "validationException",
         ]),
+        // Only the models' own bodies have an id; what Converse answers has none.
+        response_id_paths: strings(&["message.id", "id"]),
+        // As AWS's own clients read it: <https://github.com/aws/aws-sdk-js-v3/pull/4015>.
+        request_id_headers: strings(&["x-amzn-requestid"]),
         ..agentledger_guest::info("bedrock", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -9,10 +9,6 @@ use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
-    #[serde(borrow, default)]
-    id: Raw<'a>,
-    #[serde(borrow, default)]
-    generation_id: Raw<'a>,
     #[serde(borrow, default, rename = "type")]
     kind: Raw<'a>,
     #[serde(borrow, default)]
@@ -77,7 +73,6 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         || there(body.is_finished).is_some_and(|raw| raw.get() == "true");
     let finish = text(body.finish_reason).or_else(|| text(body.delta.as_ref()?.finish_reason));
     let mut reading = Reading {
-        response_id: text(body.id).or(text(body.generation_id)).filter(|id| !id.is_empty()),
         final_: frame.streamed && last,
         // `ERROR_LIMIT` and `ERROR_TOXIC` are the first version's.
         failed: finish.is_some_and(|reason| reason.starts_with("ERROR")),

@@ -57,8 +57,6 @@ pub fn info() -> Info {
             progress("prompt", Content),
         ],
         answer_paths: vec![
-            want("id", 256, 0),
-            want("generation_id", 256, 0),
             want("type", 64, 0),
             want("event_type", 64, 0),
             want("is_finished", 16, 0),
@@ -85,6 +83,11 @@ pub fn info() -> Info {
         ]),
         markers: strings(&["\"billed_units\"", "\"is_finished\":true", "\"is_finished\": true"]),
         events: strings(&["message-start", "message-end", "stream-end"]),
+        // <https://docs.cohere.com/reference/chat#response.body.id>; the first version's chat has the other name, and a
+        // `response_id` beside it that its streams do not have.
+        response_id_paths: strings(&["id", "generation_id"]),
+        // The one that its answers expose to scripts of other sites (`access-control-expose-headers`); its reference names none.
+        request_id_headers: strings(&["x-debug-trace-id"]),
         ..agentledger_guest::info("cohere", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -10,8 +10,6 @@ use serde::de::IgnoredAny;
 struct Frame<'a> {
     #[serde(borrow, default, rename = "modelVersion")]
     model: Raw<'a>,
-    #[serde(borrow, default, rename = "responseId")]
-    id: Raw<'a>,
     #[serde(borrow, default, rename = "usageMetadata")]
     usage: Raw<'a>,
     #[serde(borrow, default)]
@@ -114,7 +112,6 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         .and_then(|usage| usage.service_tier.or(usage.traffic_type));
     let mut reading = Reading {
         model,
-        response_id: text(body.id).filter(|id| !id.is_empty()),
         service_tier: tier.map(|tier| crate::tier_name(&tier)),
         // No element says that it is the last: each may bear a `finishReason`, and usage may follow it.
         final_: frame.streamed && failed,

@@ -103,7 +103,6 @@ pub fn info() -> Info {
         ],
         answer_paths: vec![
             want("modelVersion", 1_024, 0),
-            want("responseId", 256, 0),
             want("usageMetadata", 8_192, 0),
             want("error.code", 64, 0),
             want("error.status", 64, 0),
@@ -118,6 +117,9 @@ pub fn info() -> Info {
             "candidates.*.content.parts.*.executableCode.code",
         ]),
         markers: strings(&["\"usageMetadata\"", "\"webSearchQueries\"", "\"error\""]),
+        // <https://ai.google.dev/api/generate-content#generatecontentresponse>. No header of an answer names the request: neither
+        // the reference of Gemini's API nor that of Vertex AI's knows one, and recorded answers have none.
+        response_id_paths: strings(&["responseId"]),
         ..agentledger_guest::info("gemini", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -189,7 +189,6 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let status = text(answer.status);
     let mut reading = Reading {
         model: text(answer.model).filter(|name| !name.is_empty()),
-        response_id: text(answer.id).filter(|id| !id.is_empty()),
         service_tier: text(answer.service_tier),
         failed: there(body.error).is_some() || kind.as_deref() == Some("error") || status.as_deref() == Some("failed"),
         ..agentledger_guest::reading()
@@ -197,7 +196,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     if matches!(operation, RESPONSES | RETRIEVE | CANCEL) {
         // What is not stored cannot be fetched again.
         let stored = there(answer.store).is_none_or(|store| store.get() != "false");
-        reading.bill_id = reading.response_id.clone().filter(|_| stored);
+        reading.bill_id = text(answer.id).filter(|id| stored && !id.is_empty());
         reading.pending = matches!(status.as_deref(), Some("queued" | "in_progress"));
     }
     match usage {
@@ -247,7 +246,6 @@ fn line(body: &Frame<'_>) -> Option<Reading> {
     let usage = report(inner.usage)?;
     let mut reading = Reading {
         model: text(inner.model).filter(|name| !name.is_empty()),
-        response_id: text(inner.id),
         bill_id: text(body.id).or_else(|| text(body.custom_id)),
         service_tier: Some("batch".to_owned()),
         ..agentledger_guest::reading()

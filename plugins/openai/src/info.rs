@@ -82,6 +82,9 @@ pub fn info() -> Info {
         text_paths: text_paths(),
         markers: strings(&["\"usage\":{", "\"usage\": {", "\"error\":{", "\"error\": {"]),
         events: strings(&["response.completed", "response.incomplete", "response.failed", "error"]),
+        // Events of a stream of responses name it inside, all other answers at the top.
+        response_id_paths: strings(&["response.id", "id"]),
+        request_id_headers: request_id_headers(),
         ..agentledger_guest::info("openai", env!("CARGO_PKG_VERSION"))
     }
 }
@@ -124,6 +127,26 @@ fn routes() -> Vec<Route> {
         route("GET", "/v1/*", "read", Free),
         route("DELETE", "/v1/*", "delete", Free),
     ]
+}
+
+/// Of the hosts that speak this dialect. Names that only one of them has come first: its own logs go by them, even where it
+/// sends the common one beside.
+fn request_id_headers() -> Vec<String> {
+    strings(&[
+        // Azure; its diagnostic logs have it as `correlationId`: <https://github.com/BerriAI/litellm/issues/1721>.
+        "apim-request-id",
+        // Mistral: <https://github.com/dust-tt/dust/pull/5443>.
+        "mistral-correlation-id",
+        // DeepSeek, in place of the common one. Seen in its answers; its documentation names none.
+        "x-ds-trace-id",
+        // OpenAI <https://platform.openai.com/docs/api-reference/debugging-requests>, xAI, Groq, vLLM
+        // <https://github.com/vllm-project/vllm/issues/9593> and most others.
+        "x-request-id",
+        // OpenRouter, the id of its generation: <https://github.com/Toloka/tolokaforge/pull/1242>.
+        "x-generation-id",
+        // Azure's services as its guidelines have it: <https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md>.
+        "x-ms-request-id",
+    ])
 }
 
 fn request_paths() -> Vec<Want> {
@@ -199,7 +222,6 @@ fn answer_paths() -> Vec<Want> {
         want("session.input_audio_transcription.model", 1_024, 0),
         // A line of a batch's results.
         want("custom_id", 256, 0),
-        want("response.body.id", 256, 0),
         want("response.body.model", 1_024, 0),
         want("response.body.object", 64, 0),
         want("response.body.usage", 8_192, 0),

@@ -351,7 +351,7 @@ fn a_response_bears_usage_however_it_ends() {
             (failed, Some("flex"))
         );
         assert_eq!(
-            (reading.response_id.as_deref(), reading.model.as_deref()),
+            (reading.bill_id.as_deref(), reading.model.as_deref()),
             (Some("r"), Some("m"))
         );
         assert_eq!(

@@ -52,7 +52,7 @@ pub trait Provider {
     /// `None`: the frame says nothing of use.
     fn read(frame: AnswerFrame) -> Option<Reading>;
     /// Bytes that end a stream of this operation with an error the dialect's clients understand. `response_id` is the
-    /// answer's own, where a reading told it.
+    /// answer's own, where it told it at one of the info's `response_id_paths`.
     fn terminal(operation: &str, ending: Ending, message: &str, response_id: Option<&str>) -> Vec<u8>;
     /// The body of a refusal, ending with a newline.
     fn error_body(operation: &str, refusal: &Refusal) -> Vec<u8>;
@@ -168,7 +168,6 @@ pub fn call(model: String) -> Call {
 pub fn reading() -> Reading {
     Reading {
         model: None,
-        response_id: None,
         bill_id: None,
         pending: false,
         service_tier: None,
@@ -197,6 +196,8 @@ pub fn info(name: &str, version: &str) -> Info {
         markers: vec![],
         events: vec![],
         answer_links: vec![],
+        response_id_paths: vec![],
+        request_id_headers: vec![],
         progress_paths: vec![],
     }
 }

@@ -427,7 +427,7 @@ impl State {
         }
     }
 
-    fn today(&self) -> u32 {
+    pub fn today(&self) -> u32 {
         u32::try_from(self.now_s().div_euclid(DAY_S)).unwrap_or(0)
     }
 

@@ -23,6 +23,7 @@
 
 mod accounts;
 mod apply;
+mod clock_set;
 mod earlier;
 mod living;
 mod snapshot;
@@ -48,7 +49,7 @@ pub use self::types::{
 use crate::amounts::Amounts;
 use crate::bill_id::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
-use crate::entry::{Facts, Name, Outcome, Settlement};
+use crate::entry::{Facts, Name, Settlement};
 use crate::event::{
     Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
     SecretChecked, Settled, Voided,
@@ -435,7 +436,8 @@ impl Books {
     pub fn recover(&mut self, now_ms: i64, hold: HoldId) -> Option<SettledHold> {
         self.state.turn(now_ms);
         let open = self.open_hold(hold)?;
-        let settlement = recovered(&open, self.now_ms(), &Name::from("recovered"));
+        let reason = Name::from("recovered");
+        let settlement = Settlement::recovered(self.now_ms(), &open.held.facts, open.amounts.usd, reason);
         self.settle(now_ms, hold, settlement, None).ok()
     }
 
@@ -564,10 +566,16 @@ impl Books {
         self.state.views()
     }
 
-    /// The running balances of the first accounts whose names come after `after`, in the order of their names: those that
-    /// a bound names, and those with something posted or held. About `accounts_max` of them; whether there are more.
-    pub fn balances_after(&self, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
-        self.state.views_after(after, accounts_max)
+    /// The running balances of the first accounts whose names begin with `prefix` and come after `after`, in the order of
+    /// their names: those that a bound names, and those with something posted or held. Of `accounts_max` at most; whether there
+    /// are more.
+    pub fn balances_after(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        accounts_max: usize,
+    ) -> (Vec<BalanceView<'_>>, bool) {
+        self.state.views_after(prefix, after, accounts_max)
     }
 
     /// Gives the event its sequence and changes the state by it.
@@ -615,25 +623,5 @@ fn held_bound(bound: &Bound, stretch: Stretch) -> HeldBound {
         limit: bound.limit().count(),
         start_s: stretch.start_s,
         end_s: stretch.end_s,
-    }
-}
-
-fn recovered(open: &OpenHold, now_ms: i64, reason: &Name) -> Settlement {
-    Settlement {
-        at_ms: now_ms,
-        outcome: Outcome::Recovered,
-        status: 0,
-        model: open.held.facts.requested_model.clone(),
-        usage: crate::usage::Usage::ZERO,
-        parts: Vec::new(),
-        reasoning: 0,
-        cost: open.amounts.usd,
-        reported_cost: None,
-        upper_bound: Some(open.amounts.usd),
-        price: None,
-        estimate_reason: Some(reason.clone()),
-        verdict: Vec::new(),
-        duration_ms: u64::try_from(now_ms.saturating_sub(open.held.facts.at_ms)).unwrap_or_default(),
-        ttfb_ms: None,
     }
 }

@@ -197,18 +197,6 @@ impl State {
         }
     }
 
-    /// Time goes back to `to_ms`: the windows that run are those that hold it, with what was counted in them.
-    pub fn set_clock(&mut self, to_ms: i64) {
-        self.now_ms = to_ms.clamp(0, AT_MS_MAX);
-        for calendar in &mut self.calendars {
-            calendar.stretch = calendar.window.stretch(&calendar.zone, self.now_ms);
-            if let Some(instance) = calendar.instance.and_then(|place| self.instances.get_mut(place)) {
-                instance.stretch = calendar.stretch;
-            }
-        }
-        self.find_next_turn();
-    }
-
     pub fn find_next_turn(&mut self) {
         let ends = self.calendars.iter().map(|calendar| calendar.stretch.end_s);
         let ends = ends.chain(self.living.iter().map(Living::next_end_s));
@@ -345,13 +333,13 @@ impl State {
     }
 
     /// See `Books::balances_after`.
-    pub fn views_after(&self, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
+    pub fn views_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
         let now_s = self.now_s();
         // The first names so far, the last of them on top.
         let mut first: BinaryHeap<(&Name, Place)> = BinaryHeap::new();
         let mut has_more = false;
         for (place, account) in self.accounts.iter() {
-            let is_after = after.is_none_or(|after| &*account.name > after);
+            let is_after = account.name.starts_with(prefix) && after.is_none_or(|after| &*account.name > after);
             if !is_after || !self.is_living(account, now_s) || !self.is_worth_showing(account) {
                 continue;
             }

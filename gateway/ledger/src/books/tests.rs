@@ -3,6 +3,7 @@
 use super::*;
 use crate::amounts::Unit;
 use crate::bound::Limit;
+use crate::entry::Outcome;
 use crate::usage::{Kind, Usage};
 
 mod names;
@@ -57,6 +58,8 @@ fn bill(cost: i64) -> Settlement {
         verdict: vec![],
         duration_ms: 5,
         ttfb_ms: None,
+        response_id: None,
+        request_id: None,
     }
 }
 

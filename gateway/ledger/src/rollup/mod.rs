@@ -376,9 +376,9 @@ impl Rollups {
         })
     }
 
-    /// What has changed since `saved` was called last: key and value, or no value where the row is gone.
-    pub fn changes(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let change = |address: &Address| {
+    /// The rows that have changed since `saved`: key and value, or no value where the row is gone.
+    pub fn changes(&self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
+        self.dirty.iter().map(|address| {
             let (grain, bucket_ms, key) = *address;
             let rows = self.level(grain).buckets.get(&bucket_ms);
             let value = rows.and_then(|rows| rows.get(&key)).map(|sums| {
@@ -387,11 +387,10 @@ impl Rollups {
                 value
             });
             (stored_key(&self.names, *address), value)
-        };
-        self.dirty.iter().map(change).collect()
+        })
     }
 
-    /// What `changes` gave is on disk, and nothing was counted since.
+    /// They are on disk.
     pub fn saved(&mut self) {
         self.dirty = Set::default();
     }

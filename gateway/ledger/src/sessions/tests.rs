@@ -51,6 +51,8 @@ fn entry(facts: &Facts, nanos: i64) -> Entry {
             verdict: Vec::new(),
             duration_ms: 30,
             ttfb_ms: None,
+            response_id: None,
+            request_id: None,
         },
         held: Usd::from_nanos(nanos),
         overage: Usd::ZERO,
@@ -154,24 +156,107 @@ fn a_session_is_active_until_silence_an_end_or_a_kill() {
     assert_eq!(sessions.active(NOW_MS, TIMEOUT_MS), 0);
 }
 
-#[test]
-fn ending_what_nobody_knows_makes_no_session() {
-    let sessions = Sessions::new(None, Kept::default());
-    let (tenant, session) = (Name::from(""), Name::from("made-up"));
+fn mark(sessions: &Sessions, sequence: u64, id: &str, mark: Mark) {
+    let (tenant, session) = (Name::from(""), Name::from(id));
     sessions.marked(
-        1,
+        sequence,
         &Marked {
             at_ms: NOW_MS,
             tenant,
             session,
-            mark: Mark::Killed,
+            mark,
         },
     );
+}
+
+#[test]
+fn ending_what_nobody_knows_makes_no_session() {
+    let sessions = Sessions::new(None, Kept::default());
+    mark(&sessions, 1, "made-up", Mark::Completed);
+    mark(&sessions, 2, "made-up", Mark::Alerted);
     assert_eq!(in_memory(&sessions), 0);
-    let mut nameless = facts("", "");
-    nameless.session = "".into();
-    sessions.held(2, NOW_MS, &nameless);
+    sessions.held(3, NOW_MS, &facts("", ""));
     assert_eq!(in_memory(&sessions), 0);
+}
+
+#[test]
+fn sessions_beyond_a_days_limit_are_not_listed_and_can_be_killed() {
+    let state = MemoryStores::default().state().unwrap();
+    let few = Kept {
+        new_per_day_max: 3,
+        ..Kept::default()
+    };
+    let sessions = Sessions::new(Some(Arc::clone(&state)), few);
+    for (sequence, number) in (1..).zip(0..10) {
+        let facts = facts(&format!("s{number}"), "");
+        sessions.held(2 * sequence, NOW_MS, &facts);
+        sessions.settled(2 * sequence + 1, NOW_MS, &entry(&facts, 1));
+    }
+    assert_eq!(in_memory(&sessions), 3);
+    assert_eq!(sessions.folded(), 14, "seven calls as they were held and as they ended");
+    assert!(!sessions.is_killed(&"".into(), &"s9".into()));
+    mark(&sessions, 30, "s9", Mark::Killed);
+    assert!(sessions.is_killed(&"".into(), &"s9".into()));
+    checkpoint(&sessions, 30);
+    // After a start the day's count goes on, and a session that is known comes back however many there are.
+    let again = Sessions::new(Some(state), few);
+    again.load(NOW_MS).unwrap();
+    assert!(again.is_killed(&"".into(), &"s9".into()));
+    again.held(31, NOW_MS, &facts("s10", ""));
+    again.held(32, NOW_MS, &facts("s1", ""));
+    assert_eq!((in_memory(&again), again.folded()), (4, 1));
+    again.held(33, NOW_MS + DAY_MS, &facts("s10", ""));
+    assert_eq!(in_memory(&again), 5, "the next day has room");
+}
+
+#[test]
+fn changes_are_given_again_until_they_are_saved() {
+    let state = MemoryStores::default().state().unwrap();
+    let sessions = Sessions::new(Some(state), Kept::default());
+    sessions.held(1, NOW_MS, &facts("s", ""));
+    assert_eq!(sessions.changes().len(), 1);
+    assert_eq!(
+        sessions.changes().len(),
+        1,
+        "a checkpoint that failed writes them with the next"
+    );
+    sessions.held(2, NOW_MS, &facts("t", ""));
+    sessions.saved(1, NOW_MS);
+    assert_eq!(sessions.changes().len(), 1, "what came after it was not in it");
+    sessions.saved(2, NOW_MS);
+    assert!(sessions.changes().is_empty());
+}
+
+#[test]
+fn what_is_forgotten_is_told_in_pieces_and_written_by_another() {
+    let state = MemoryStores::default().state().unwrap();
+    let sessions = Sessions::new(Some(Arc::clone(&state)), kept(0));
+    for (sequence, number) in (1..).zip(0..10) {
+        let facts = facts(&format!("s{number}"), "");
+        sessions.held(2 * sequence, NOW_MS, &facts);
+        sessions.voided(2 * sequence + 1, NOW_MS, &facts);
+    }
+    mark(&sessions, 30, "s3", Mark::Killed);
+    checkpoint(&sessions, 30);
+    // One is taken up again, and its row on disk is older than what is known of it.
+    sessions.held(31, NOW_MS + 10, &facts("s7", ""));
+    let (mut from, mut changes, mut pieces) = (None, Vec::new(), 0);
+    loop {
+        let piece = sessions.forget_before(NOW_MS + 1, from.as_deref(), 4).unwrap();
+        changes.extend(piece.changes);
+        pieces += 1;
+        from = piece.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!((pieces, changes.len()), (3, 8));
+    assert!(!sessions.find(None, "s1").unwrap().is_empty(), "nothing was written");
+    state.apply(changes).unwrap();
+    assert!(sessions.find(None, "s1").unwrap().is_empty());
+    for kept in ["s3", "s7"] {
+        assert_eq!(sessions.find(None, kept).unwrap().len(), 1, "{kept}");
+    }
 }
 
 #[test]
@@ -198,23 +283,20 @@ fn killed_sessions_stay_known_when_others_leave() {
         sessions.held(2 * sequence, NOW_MS, &facts(id, ""));
         sessions.voided(2 * sequence + 1, NOW_MS, &facts(id, ""));
     }
-    let (tenant, session) = (Name::from(""), Name::from("a"));
-    sessions.marked(
-        9,
-        &Marked {
-            at_ms: NOW_MS,
-            tenant,
-            session,
-            mark: Mark::Killed,
-        },
-    );
+    mark(&sessions, 9, "a", Mark::Killed);
     checkpoint(&sessions, 9);
     assert_eq!(in_memory(&sessions), 1);
     let again = Sessions::new(Some(state), kept(0));
     again.load(NOW_MS + 1_000 * TIMEOUT_MS).unwrap();
     assert!(again.is_killed(&"".into(), &"a".into()));
     let state = Arc::clone(again.state.as_ref().unwrap());
-    state.apply(again.forget_before(NOW_MS + 1).unwrap()).unwrap();
+    state
+        .apply(again.forget_before(NOW_MS + 1, None, 100).unwrap().changes)
+        .unwrap();
     assert!(again.find(None, "b").unwrap().is_empty());
-    assert!(!again.find(None, "a").unwrap().is_empty(), "a killed one stays known");
+    assert!(
+        again.is_killed(&"".into(), &"a".into()),
+        "killed sessions are never forgotten"
+    );
+    assert_eq!(again.find(None, "a").unwrap().len(), 1);
 }

@@ -19,6 +19,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 
 /// A database just dropped frees its lock a little later, when sled's last thread lets go of it.
 const REOPEN_ATTEMPTS: u32 = 200;
+/// What sled says where another handle has the database.
+const LOCKED: &str = "could not acquire lock";
 const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct SledStore {
@@ -45,7 +47,7 @@ struct Files {
 impl SledStore {
     /// Opens the database in `dir`, made where there is none.
     pub fn open(dir: &Path) -> Result<SledStore, StoreError> {
-        let database = open_patiently(dir)?;
+        let database = open_database(dir)?;
         let files = Files::open(dir).map_err(|error| cannot_open(dir, &error))?;
         let store = SledStore {
             dir: dir.to_owned(),
@@ -124,7 +126,7 @@ impl Store for SledStore {
         let mut database = self.database.write();
         // Sled admits one handle a folder: this one first lets go. Readers may have it for a moment yet.
         *database = None;
-        *database = Some(open_patiently(&self.dir)?);
+        *database = Some(open_database(&self.dir)?);
         *self.files.lock() = Files::open(&self.dir).map_err(|error| cannot_open(&self.dir, &error))?;
         drop(database);
         self.redo()
@@ -241,14 +243,36 @@ fn cannot_open(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
     }
 }
 
+/// Opens a database. What sled keeps beside its log to open it sooner may be half written where the disk was full: without
+/// it the log says the same.
+fn open_database(dir: &Path) -> Result<sled::Db, StoreError> {
+    let opened = open_patiently(dir);
+    match &opened {
+        Err(StoreError::Open { reason, .. }) if !reason.contains(LOCKED) && remove_snapshots(dir) => {
+            tracing::warn!(dir = %dir.display(), %reason, "opening the database from its log alone");
+            open_patiently(dir)
+        }
+        _ => opened,
+    }
+}
+
+/// Whether there were any.
+fn remove_snapshots(dir: &Path) -> bool {
+    let mut removed = false;
+    for file in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if file.file_name().to_string_lossy().starts_with("snap.") {
+            removed |= fs::remove_file(file.path()).is_ok();
+        }
+    }
+    removed
+}
+
 /// Opens a database, waiting out a handle of this process that is just being closed. Others are kept out by the lock file.
 fn open_patiently(dir: &Path) -> Result<sled::Db, StoreError> {
     let mut attempt = 0;
     loop {
         match open_supervised(dir) {
-            Err(StoreError::Open { reason, .. })
-                if reason.contains("could not acquire lock") && attempt < REOPEN_ATTEMPTS =>
-            {
+            Err(StoreError::Open { reason, .. }) if reason.contains(LOCKED) && attempt < REOPEN_ATTEMPTS => {
                 attempt += 1;
                 std::thread::sleep(REOPEN_PAUSE);
             }

@@ -76,6 +76,8 @@ pub fn settlement(at_ms: i64, cost: i64) -> Settlement {
         verdict: Vec::new(),
         duration_ms: 4_321,
         ttfb_ms: Some(812),
+        response_id: None,
+        request_id: None,
     }
 }
 

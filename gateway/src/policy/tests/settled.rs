@@ -37,6 +37,8 @@ fn entry() -> Arc<Entry> {
             verdict: Vec::new(),
             duration_ms: 1_500,
             ttfb_ms: None,
+            response_id: Some("chatcmpl-1".into()),
+            request_id: None,
         },
         held: Usd::from_nanos(5_000_000),
         overage: Usd::ZERO,
@@ -67,6 +69,7 @@ fn an_entry_reads_as_its_json_does() {
         assert(entry.outcome == "client_gone" and entry.estimated and entry.estimate_reason == "client_gone")
         assert(entry.usage.input == 100 and entry.usage.cache_read == 7 and entry.usage.output == 0)
         assert(entry.status == 200 and entry.reasoning == 3 and entry.ttfb_ms == nil and entry.stream)
+        assert(entry.response_id == "chatcmpl-1" and entry.request_id == "")
         assert(entry.key == "f1" and entry.tags.team == "ml" and entry.at.second == 15)
         return allow()
         "#,

@@ -95,8 +95,10 @@ impl LineSink for PricedLines<'_> {
     }
 }
 
-async fn enter_lines(gateway: &Arc<Gateway>, exchange: Exchange, bill: BatchBill, relayed: &Relayed) {
+async fn enter_lines(gateway: &Arc<Gateway>, mut exchange: Exchange, bill: BatchBill, relayed: &Relayed) {
     let metered = &relayed.metered;
+    // The path names the batch; the head of the answer, this fetch of it.
+    exchange.ids = exchange.ids.or(metered.ids());
     let broken = metered.lines_broken > 0 || metered.plugin_errors > 0;
     let entered = bill.settlement(gateway, &exchange, relayed.end, relayed.complete, broken);
     if let Some((settlement, bills)) = entered {

@@ -58,6 +58,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
                     path: path.to_owned(),
                     operation: Name::from(found.operation),
                     path_model: deployment.map(str::to_owned).or(found.path_model),
+                    path_id: found.path_id,
                     billing: found.billing,
                     dialect_path: known,
                 });
@@ -76,6 +77,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
             dialect_path: (*rest).to_owned(),
             operation: Name::from("unknown"),
             path_model: None,
+            path_id: None,
             billing: Billing::Free,
         });
     }

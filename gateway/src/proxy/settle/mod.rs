@@ -46,6 +46,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
     }
     let priced = price(exchange, &used, model, tier);
     let reason = used.estimate_reason.or(priced.reason);
+    let ids = exchange.ids.or(metered.ids());
     let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
     Settlement {
         model: Name::from(model),
@@ -66,6 +67,8 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         estimate_reason: reason.map(Name::from),
         verdict: ended.verdict.to_vec(),
         ttfb_ms: ended.ttfb_ms,
+        response_id: ids.response,
+        request_id: ids.request,
         ..blank(gateway, exchange, ended.end.into(), ended.status)
     }
 }

@@ -6,6 +6,7 @@ use agentledger_ledger::{Facts, Ledger, Mark, Name};
 use pingora::http::RequestHeader;
 use ulid::Ulid;
 
+use crate::meter::Ids;
 use crate::plugin::{Billing, Dialect};
 use crate::policy::History;
 use crate::price::StatedPrice;
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub history: Option<History>,
     /// Its place among the session's steps, until it is over.
     pub step: Option<SessionStep>,
+    /// What is known of the provider's ids before its answer is metered.
+    pub ids: Ids,
     /// Set where the client says that the session ends with this call.
     pub session_end: Option<SessionEnd>,
 }
@@ -88,6 +91,7 @@ impl Exchange {
             history: None,
             step: None,
             session_end: None,
+            ids: Ids::new(target.path_id.as_deref(), None),
             endpoint: target.endpoint,
         }
     }

@@ -39,5 +39,7 @@ pub struct Target {
     pub dialect_path: String,
     pub operation: Name,
     pub path_model: Option<String>,
+    /// The id of what the answer is, where the path names it.
+    pub path_id: Option<String>,
     pub billing: Billing,
 }

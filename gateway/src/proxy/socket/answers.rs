@@ -510,7 +510,9 @@ impl ConnectionAnswers {
         let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
         let (target, identity) = (self.who.target.clone(), self.who.identity.clone());
         let (rules, header) = (Arc::clone(rules), &self.who.header);
-        Exchange::new(id, at_ms, Timer::start(), rules, target, identity, header, inspected)
+        let mut exchange = Exchange::new(id, at_ms, Timer::start(), rules, target, identity, header, inspected);
+        exchange.ids.clone_from(&self.who.handshake.ids);
+        exchange
     }
 
     /// An answer that the server began by itself: as long as the settings allow, over all that was said.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 use super::wire::Wire;
+use crate::meter::Ids;
 use crate::plugin::Billing;
 use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::forward::{Answer, Failed, forward, outgoing};
@@ -237,7 +238,7 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
 async fn opening(
     gateway: &Gateway,
     mut answer: Answer,
-    who: ConnectionIdentity,
+    mut who: ConnectionIdentity,
     extra_headers: &[(String, String)],
     session: &mut ServerSession,
 ) -> Result<Option<Opening>, Refusal> {
@@ -273,6 +274,7 @@ async fn opening(
         answer.connection.session.shutdown().await;
         return Err(bad());
     }
+    who.handshake.ids = Ids::new(None, who.endpoint().reader.request_id(says));
     let HttpSession::H1(mut upstream) = answer.connection.session else {
         return Err(bad());
     };

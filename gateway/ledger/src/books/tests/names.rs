@@ -267,7 +267,7 @@ fn pages_of_balances_follow_each_other_over_all_accounts() {
     .unwrap();
     let (mut after, mut names, mut pages) = (None::<Name>, Vec::new(), 0);
     loop {
-        let (views, has_more) = books.balances_after(after.as_deref(), 10);
+        let (views, has_more) = books.balances_after("", after.as_deref(), 10);
         names.extend(views.iter().map(|view| Name::clone(view.account)));
         after = names.last().cloned();
         pages += 1;
@@ -320,4 +320,38 @@ fn books_written_before_names_were_bounded_are_read() {
     same_as_read_back(&books);
     books.flush_denials(START_MS + 300 * DAY_MS);
     assert_eq!(spent(&books, "key:k", Window::Total), 30, "its total is bound");
+}
+
+#[test]
+fn a_clock_set_back_makes_the_same_books_swept_or_not() {
+    let (mut books, mut replayed) = (bounded(100, 100), bounded(100, 100));
+    let far = START_MS + 4_000 * DAY_MS;
+    for number in 0..90 {
+        let key = format!("k{number}");
+        let at_ms = if number % 2 == 0 { START_MS } else { far };
+        if number == 45 {
+            books.flush_denials(far);
+        }
+        let bounds = [bound(&format!("key:{key}"), Window::Hour, 1_000)];
+        let bounds = if number % 3 == 0 { &bounds[..] } else { &[] };
+        let at_ms = if number < 45 { START_MS } else { at_ms };
+        exchange(&mut books, at_ms, &key, bounds, 1).unwrap();
+    }
+    // One was read back in between and never swept, the other was swept by its events.
+    replayed = Books::restore(&books.snapshot())
+        .unwrap()
+        .with_names_max(replayed.state.names_max);
+    let set = books.set_clock(START_MS + 1);
+    replayed.apply(set.seq, &set.event).unwrap();
+    assert_eq!(replayed.snapshot(), books.snapshot());
+    assert_eq!(spent(&books, "key:k45", Window::Day), 1, "it was spent just now");
+    assert_eq!(spent(&books, "key:k1", Window::Day), 0, "forgotten by the wrong clock");
+    same_as_read_back(&books);
+    books.flush_denials(START_MS + 40 * DAY_MS);
+    assert_eq!(
+        spent(&books, "key:k45", Window::Total),
+        0,
+        "it does not live until the wrong date"
+    );
+    same_as_read_back(&books);
 }
