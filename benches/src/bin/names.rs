@@ -88,8 +88,16 @@ fn run(folder: &Path, names: u64) -> Result<(), Failure> {
     let rows = ledger.summary(&query);
     let counted: u64 = rows.iter().map(|row| row.requests).sum();
     let took = asked.elapsed();
-    println!("    summary: {counted} exchanges in {} rows in {:.0} ms", rows.len(), took.as_secs_f64() * 1e3);
-    let folded: Vec<String> = ledger.folded_names().iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    println!(
+        "    summary: {counted} exchanges in {} rows in {:.0} ms",
+        rows.len(),
+        took.as_secs_f64() * 1e3
+    );
+    let folded: Vec<String> = ledger
+        .folded_names()
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
     println!("    counted on `other`: {}", folded.join(", "));
     let closing = Instant::now();
     ledger.close();
