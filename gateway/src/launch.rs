@@ -347,6 +347,8 @@ fn ledger_options(config: &Config) -> Options {
         },
         retention_months: config.storage.retention_months,
         queue_events_max: config.limits.journal_queue_events_max,
+        names_per_kind_max: config.limits.names_per_kind_max,
+        bound_accounts_max: config.limits.bound_accounts_max,
         sessions: Kept {
             sessions_max: config.limits.sessions_in_memory_max,
             ..Kept::default()

@@ -282,15 +282,16 @@ impl Applier {
                 .map(checkpoint::rollup_change)
                 .collect();
             batch.extend(derived.bill_rows.changes(head.sequence, at.at_ms));
-            batch.extend(derived.sessions.changes());
+            // Before the others: a session that was to be forgotten may have come back since.
             batch.extend(work.retention.forgotten());
+            batch.extend(derived.sessions.changes());
             let checkpoint = Checkpoint {
                 head,
                 at,
                 books,
                 floors_ms: derived.rollups.floors_ms(),
             };
-            batch.push(checkpoint.change());
+            batch.extend(checkpoint.changes());
             batch
         };
         work.state.apply(batch)?;

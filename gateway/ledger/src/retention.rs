@@ -5,7 +5,7 @@
 use crate::checkpoint::CheckpointAt;
 use crate::journal::reader::MonthReader;
 use crate::sessions::Sessions;
-use crate::store::{Change, StoreError, Stores};
+use crate::store::{Change, Month, StoreError, Stores};
 
 /// Rows of sessions that are looked at after one checkpoint.
 const SESSION_ROWS_MAX: usize = 65_536;
@@ -66,28 +66,51 @@ impl Retention {
         let Some(kept) = self.months else { return Ok(()) };
         let months = stores.months()?;
         let kept = usize::try_from(kept).unwrap_or(usize::MAX).saturating_add(1);
-        let (old, kept) = months.split_at(months.len().saturating_sub(kept));
-        let Some(first) = kept.first().filter(|first| !old.is_empty() && at.month >= **first) else {
+        if months.len() <= kept {
             return Ok(());
-        };
-        let opened_ms = match stores.month(*first)? {
-            Some(store) => MonthReader {
-                month: *first,
-                store: &*store,
+        }
+        // A month that a crash left before its opening is none, and one that cannot be read carries on from nothing.
+        let mut begun = 0;
+        for month in months.iter().rev() {
+            let Some(opened_ms) = opened_ms(stores, *month)? else {
+                continue;
+            };
+            begun += 1;
+            if begun == kept {
+                return match at.month >= *month {
+                    true => self.remove_before(stores, (*month, opened_ms), &months),
+                    false => Ok(()),
+                };
             }
-            .opening()
-            .ok()
-            .flatten()
-            .map(|(opening, _)| opening.at_ms),
-            None => None,
-        };
-        // A month that cannot be opened, or that was not begun yet, carries on from nothing: all before it stay.
-        let Some(opened_ms) = opened_ms else { return Ok(()) };
+        }
+        Ok(())
+    }
+
+    fn remove_before(
+        &mut self,
+        stores: &dyn Stores,
+        (first, opened_ms): (Month, i64),
+        months: &[Month],
+    ) -> Result<(), StoreError> {
+        let old: Vec<&Month> = months.iter().filter(|month| **month < first).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.forgetting = Some((opened_ms, None));
         for month in old {
             stores.remove_month(*month)?;
             tracing::info!(%month, "removed a month of the journal");
         }
-        self.forgetting = Some((opened_ms, None));
         Ok(())
     }
+}
+
+/// When a month was opened; `None` where nothing was written yet, or what was cannot be read.
+fn opened_ms(stores: &dyn Stores, month: Month) -> Result<Option<i64>, StoreError> {
+    let Some(store) = stores.month(month)? else {
+        return Ok(None);
+    };
+    let reader = MonthReader { month, store: &*store };
+    let opening = reader.opening().ok().flatten();
+    Ok(opening.map(|(opening, _)| opening.at_ms))
 }

@@ -68,6 +68,10 @@ impl Stepped {
     /// An orderly end. Dropping it instead is a crash.
     pub fn close(mut self) {
         self.ledger.finish();
+        // As the thread does: a suspended writer tries once more.
+        if self.ledger.health().suspended.is_some() {
+            self.tick();
+        }
         while self.write() && self.ledger.health().waiting_events > 0 && self.ledger.health().suspended.is_none() {}
         self.with_writer(|writer| writer.end());
         self.apply();

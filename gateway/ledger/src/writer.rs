@@ -288,8 +288,9 @@ impl Writer {
         Ok(())
     }
 
-    /// After a write that failed, the database is opened anew and asked how far it is: nothing of the failed group is there,
-    /// or all of it.
+    /// After a write that failed, the database is opened anew and asked how far it is: at what is committed, or at a chunk of
+    /// those that failed. They are all written again, which changes none that is there: that it was read back does not mean
+    /// that it is on disk, and a further failure may still lose it.
     fn find_place(&mut self) -> Result<(), StoreError> {
         // An engine that has no room may not even open, and says all sorts of things then: nothing is lost by another try.
         self.store.reopen().map_err(|error| match error {
@@ -298,19 +299,13 @@ impl Writer {
         })?;
         let found = match self.store.last()? {
             None => None,
-            Some((key, value)) => {
-                let chunk = Chunk::parse(&key, &value).map_err(|damage| StoreError::Io(damage.to_string()))?;
-                Some(Head {
-                    sequence: chunk.last_sequence(),
-                    hash: chunk.hash,
-                })
-            }
+            Some((key, value)) => Some(end_of(&key, &value)?),
         };
-        if found == self.committed {
-            return Ok(());
-        }
-        if found == Some(self.chunk.head()) && !self.changes.is_empty() {
-            self.changes.clear();
+        let is_failed = |change: &Change| match change {
+            Change::Put(key, value) => end_of(key, value).ok() == found,
+            Change::Remove(_) => false,
+        };
+        if found == self.committed || self.changes.iter().any(is_failed) {
             return Ok(());
         }
         let expected = self.committed.unwrap_or_default();
@@ -364,4 +359,13 @@ impl Writer {
         self.names = Names::new();
         self.since_self_contained = 0;
     }
+}
+
+/// The head that a chunk of the journal makes.
+fn end_of(key: &[u8], value: &[u8]) -> Result<Head, StoreError> {
+    let chunk = Chunk::parse(key, value).map_err(|damage| StoreError::Io(damage.to_string()))?;
+    Ok(Head {
+        sequence: chunk.last_sequence(),
+        hash: chunk.hash,
+    })
 }

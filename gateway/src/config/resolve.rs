@@ -537,6 +537,8 @@ fn limits(at: &Cursor<'_>) -> Limits {
         tags_bytes_max: size("tags_bytes_max", default.tags_bytes_max, 16, 64 * KIB),
         tags_max: count("tags_max", default.tags_max, 1, 256),
         sessions_in_memory_max: count("sessions_in_memory_max", default.sessions_in_memory_max, 64, 10_000_000),
+        names_per_kind_max: count("names_per_kind_max", default.names_per_kind_max, 100, 10_000_000),
+        bound_accounts_max: count("bound_accounts_max", default.bound_accounts_max, 100, 100_000_000),
         header_bytes_max: size("header_bytes_max", default.header_bytes_max, 4 * KIB, GIB),
         frame_bytes_max: size("frame_bytes_max", default.frame_bytes_max, KIB, GIB),
         answer_bytes_max: size("answer_bytes_max", default.answer_bytes_max, KIB, GIB),

@@ -90,6 +90,14 @@ fn ledger(ledger: &Ledger, out: &mut Samples) {
     out.gauge("agentledger_holds_open", "Open holds.", &[], health.open_holds);
     let global = ledger.held("global").usd.nanos();
     out.dollars("agentledger_held_usd", "Held by open holds.", &[], global);
+    for (kind, count) in ledger.folded_names() {
+        out.counter(
+            "agentledger_names_folded_total",
+            "Names counted on `other` of their kind, beyond limits.names_per_kind_max: accounts, cost sums, sessions.",
+            &[("kind", kind)],
+            count,
+        );
+    }
     for window in [Window::Day, Window::Month] {
         let spent = ledger.spent("global", window).usd.nanos();
         out.dollars(

@@ -14,6 +14,8 @@ use crate::head::Head;
 pub mod disk;
 pub mod heads;
 pub mod memory;
+mod memory_device;
+mod memory_log;
 mod redo;
 mod sled_store;
 

@@ -142,7 +142,8 @@ pub async fn place(
             Err(BooksError::Refused(refused)) => refused,
             Err(error) => {
                 tracing::error!(%error, "a hold could not be placed");
-                let refusal = Refusal::new(RefusalCode::LedgerFull, "the ledger has no room for this request");
+                let message = format!("the ledger has no room for this request: {error}");
+                let refusal = Refusal::new(RefusalCode::LedgerFull, message);
                 return Err(HoldRefusal::fatal(refusal.retry_after(1)));
             }
         };

@@ -1,0 +1,287 @@
+//! What the journal says, added up naively: the simulation's own books, made of nothing but the events on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use agentledger_ledger::event::{Event, Held};
+use agentledger_ledger::journal::MonthReader;
+use agentledger_ledger::store::{Month, Store};
+use agentledger_ledger::{Amounts, BillId, Facts, HoldId, Mark, Name, Outcome};
+
+use crate::machine::Written;
+
+/// What was billed under one id.
+#[derive(Clone, Debug, Default)]
+pub struct Billing {
+    /// When it was billed, as often as it was.
+    at_ms: Vec<i64>,
+    pub cost: i64,
+    /// At what was held for it, and not corrected since.
+    pub is_guess: bool,
+    /// Twice within a year.
+    pub is_double: bool,
+}
+
+impl Billing {
+    pub fn is_single(&self) -> bool {
+        self.at_ms.len() == 1
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SessionSum {
+    pub calls: u64,
+    pub cost: i64,
+    pub running: u32,
+    pub is_killed: bool,
+    pub last_sequence: u64,
+    /// Calls before each month in which it was taken up again: with retention it may have been forgotten then.
+    pub calls_before: BTreeSet<u64>,
+}
+
+/// All events that were ever seen on disk and are there still, or were removed with their month.
+#[derive(Clone, Default)]
+pub struct Mirror {
+    /// By sequence, from 1 on.
+    pub events: Vec<Event>,
+    /// Months with an opening, and its sequence.
+    pub months: BTreeMap<Month, u64>,
+    pub posted: Amounts,
+    pub by_key: BTreeMap<Name, Amounts>,
+    pub requests: u64,
+    pub cost_by_key: BTreeMap<Name, i64>,
+    /// Keys by the time they were used last, and those that were silent for a turn of the month: they may be forgotten.
+    key_used_ms: BTreeMap<Name, i64>,
+    silent_keys: BTreeSet<Name>,
+    pub sessions: BTreeMap<Name, SessionSum>,
+    pub held: BTreeMap<HoldId, Arc<Held>>,
+    pub open: BTreeMap<HoldId, Amounts>,
+    pub settled: BTreeSet<HoldId>,
+    pub voided: BTreeSet<HoldId>,
+    pub bills: BTreeMap<BillId, Billing>,
+    /// Holds that wait for a result, and results that were entered without a hold.
+    pub deferred: BTreeMap<HoldId, BillId>,
+    pub entered: BTreeSet<BillId>,
+    pub denied: u64,
+    latest_ms: i64,
+    /// The newest.
+    opening: u64,
+}
+
+/// So long what was billed is known at least.
+const KNOWN_FOR_MS: i64 = 12 * 28 * 86_400_000;
+
+impl Mirror {
+    pub fn head(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    /// Reads on from what is known. Events that were known must be there unchanged, unless their month was removed.
+    pub fn read(&mut self, written: &[Written]) {
+        for (month, store) in written {
+            let reader = reader(*month, store);
+            let Some((_, before)) = reader.opening().unwrap() else {
+                continue;
+            };
+            if self.is_complete(*month, before.sequence) {
+                continue;
+            }
+            assert!(
+                before.sequence <= self.head(),
+                "{month} begins after event {}, but only {} are known",
+                before.sequence,
+                self.head()
+            );
+            self.months.insert(*month, before.sequence + 1);
+            reader
+                .follow(before, 0, |placed| {
+                    self.see(placed.sequence, &placed.event);
+                    Ok(ControlFlow::Continue(()))
+                })
+                .unwrap();
+        }
+    }
+
+    /// Whether a later month was begun: nothing was added to this one since it was read.
+    fn is_complete(&self, month: Month, before: u64) -> bool {
+        self.months.get(&month) == Some(&(before + 1)) && self.months.range(month..).nth(1).is_some()
+    }
+
+    fn see(&mut self, sequence: u64, event: &Event) {
+        match self.events.get(sequence as usize - 1) {
+            Some(known) => assert!(
+                known == event,
+                "event {sequence} has changed: {known:?} is now {event:?}"
+            ),
+            None => {
+                assert_eq!(sequence, self.head() + 1, "an event is missing");
+                self.add(sequence, event);
+            }
+        }
+    }
+
+    fn add(&mut self, sequence: u64, event: &Event) {
+        self.events.push(event.clone());
+        self.latest_ms = self.latest_ms.max(event.at_ms());
+        self.see_time(event.at_ms());
+        match event {
+            Event::Held(held) => {
+                let hold = HoldId(sequence);
+                self.held.insert(hold, Arc::clone(held));
+                self.open.insert(hold, held.amounts);
+                self.use_key(&held.facts.key, held.at_ms);
+                self.session(sequence, &held.facts, |session| session.running += 1);
+            }
+            Event::Extended(extended) => {
+                let amounts = self.open.get_mut(&extended.hold).unwrap();
+                *amounts = amounts.plus(&extended.amounts);
+            }
+            Event::Settled(settled) => {
+                let held = self.end(settled.hold);
+                assert!(self.settled.insert(settled.hold), "settled twice");
+                self.post(&held.facts, settled.posted(), settled.at_ms);
+                self.requests += 1;
+                let cost = settled.settlement.cost;
+                self.session(sequence, &held.facts, |session| {
+                    session.running -= 1;
+                    session.calls += 1;
+                    session.cost += cost.nanos();
+                });
+                if settled.held.is_zero() {
+                    self.entered.extend(&settled.bills);
+                }
+                for bill in &settled.bills {
+                    let billing = self.bills.entry(*bill).or_default();
+                    let latest_ms = self.latest_ms;
+                    billing.is_double |= billing.at_ms.iter().any(|at_ms| latest_ms - at_ms < KNOWN_FOR_MS);
+                    billing.at_ms.push(settled.at_ms);
+                    billing.cost += cost.nanos();
+                    billing.is_guess |= settled.settlement.outcome == Outcome::Recovered;
+                }
+            }
+            Event::Voided(voided) => {
+                let held = self.end(voided.hold);
+                self.voided.insert(voided.hold);
+                self.session(sequence, &held.facts, |session| session.running -= 1);
+            }
+            Event::Adjusted(adjusted) => {
+                let held = Arc::clone(&self.held[&adjusted.hold]);
+                self.post(&held.facts, adjusted.amounts, adjusted.at_ms);
+                let delta = adjusted.amounts.usd;
+                if let Some(billing) = adjusted.bill.and_then(|bill| self.bills.get_mut(&bill)) {
+                    billing.cost += delta.nanos();
+                    billing.is_guess = false;
+                }
+                if let Some(session) = self.sessions.get_mut(&held.facts.session) {
+                    session.cost += delta.nanos();
+                }
+            }
+            Event::Deferred(deferred) => {
+                self.deferred.insert(deferred.hold, deferred.bill);
+            }
+            Event::Marked(marked) if marked.mark == Mark::Killed => {
+                let session = self.sessions.entry(marked.session.clone()).or_default();
+                session.is_killed = true;
+                if session.running == 0 && session.last_sequence <= self.opening {
+                    session.calls_before.insert(session.calls);
+                }
+            }
+            Event::Opening(_) => self.opening = sequence,
+            Event::Denied(denied) => self.denied += denied.count,
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, hold: HoldId) -> Arc<Held> {
+        assert!(self.open.remove(&hold).is_some(), "ended and not open: {hold:?}");
+        Arc::clone(&self.held[&hold])
+    }
+
+    fn post(&mut self, facts: &Facts, amounts: Amounts, at_ms: i64) {
+        self.posted = self.posted.plus(&amounts);
+        let of_key = self.by_key.entry(facts.key.clone()).or_default();
+        *of_key = of_key.plus(&amounts);
+        *self.cost_by_key.entry(facts.key.clone()).or_default() += amounts.usd.nanos();
+        self.use_key(&facts.key, at_ms);
+    }
+
+    fn use_key(&mut self, key: &Name, at_ms: i64) {
+        self.key_used_ms.insert(key.clone(), at_ms);
+    }
+
+    /// It was that late, by the time of decisions: once its month is over, a key may be forgotten.
+    pub fn see_time(&mut self, now_ms: i64) {
+        for (key, used_ms) in &self.key_used_ms {
+            if Month::of_ms(now_ms) != Month::of_ms(*used_ms) {
+                self.silent_keys.insert(key.clone());
+            }
+        }
+    }
+
+    /// Keys whose account holds all they ever spent, for sure.
+    pub fn known_keys(&self) -> impl Iterator<Item = (&Name, &Amounts)> {
+        self.by_key.iter().filter(|(key, _)| !self.silent_keys.contains(*key))
+    }
+
+    fn session(&mut self, sequence: u64, facts: &Facts, change: impl FnOnce(&mut SessionSum)) {
+        if !facts.session.is_empty() {
+            let opening = self.opening;
+            let session = self.sessions.entry(facts.session.clone()).or_default();
+            if session.running == 0 && session.last_sequence <= opening {
+                session.calls_before.insert(session.calls);
+            }
+            session.last_sequence = sequence;
+            change(session);
+        }
+    }
+
+    /// What a start posts for the holds that it finds open: all that they held, but for those whose result was entered.
+    pub fn recovered(&self) -> Amounts {
+        let is_entered = |hold: &HoldId| self.deferred.get(hold).is_some_and(|bill| self.entered.contains(bill));
+        let left = self.open.iter().filter(|(hold, _)| !is_entered(hold));
+        left.fold(Amounts::ZERO, |sum, (_, held)| sum.plus(held))
+    }
+
+    pub fn held_now(&self) -> Amounts {
+        self.open.values().fold(Amounts::ZERO, |sum, held| sum.plus(held))
+    }
+
+    /// What is left after a crash: the same up to some event, which must not be before `acknowledged`.
+    pub fn after_crash(&self, written: &[Written], acknowledged: u64) -> Mirror {
+        let last = last_sequence(written);
+        assert!(
+            last >= acknowledged,
+            "event {acknowledged} was acknowledged, but the journal ends with {last}"
+        );
+        let mut rest = Mirror::default();
+        for (number, event) in self.events.iter().enumerate().take(last as usize) {
+            rest.add(number as u64 + 1, event);
+        }
+        rest.silent_keys = self.silent_keys.clone();
+        rest.months = self.months.clone();
+        rest.months.retain(|_, first| *first <= last);
+        rest.read(written);
+        assert_eq!(rest.head(), last);
+        rest
+    }
+}
+
+fn reader<'a>(month: Month, store: &'a Arc<dyn Store>) -> MonthReader<'a> {
+    MonthReader { month, store: &**store }
+}
+
+/// The last event on disk.
+fn last_sequence(written: &[Written]) -> u64 {
+    let mut last = 0;
+    for (month, store) in written {
+        let reader = reader(*month, store);
+        if let Some((_, before)) = reader.opening().unwrap() {
+            last = reader
+                .follow(before, 0, |_| Ok(ControlFlow::Continue(())))
+                .unwrap()
+                .sequence;
+        }
+    }
+    last
+}

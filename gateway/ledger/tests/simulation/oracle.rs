@@ -1,0 +1,111 @@
+//! What the clients know: what they were promised, and what they were billed.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use agentledger_ledger::{Amounts, BillId, Hold, HoldId, Ledger, Usd};
+use ulid::Ulid;
+
+/// Work that runs in the background upstream, billed under one id.
+#[derive(Debug)]
+pub struct Response {
+    pub bill: BillId,
+    pub cost: i64,
+    pub tokens: u64,
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    /// The world ends: what clients do from here on happens no more.
+    pub is_over: bool,
+    /// Nothing less than this may be on disk, ever.
+    pub acknowledged: u64,
+    pub acknowledged_settled: BTreeSet<HoldId>,
+    /// All that was posted since the start, written or not: entries and corrections. Added to what the journal had then.
+    pub posted: Usd,
+    /// Holds that clients have, or dropped.
+    pub open: BTreeMap<HoldId, Amounts>,
+    /// Entries that may be adjusted.
+    pub entries: Vec<Ulid>,
+    pub denied: u64,
+    pub responses: Vec<Rc<Response>>,
+    /// Deferred holds by their response's number: what `Awaited` is in the gateway.
+    pub deferred: BTreeMap<usize, Tracked>,
+}
+
+pub type Shared = Rc<RefCell<Oracle>>;
+
+impl Oracle {
+    pub fn posts(&mut self, amount: Usd) {
+        if !self.is_over {
+            self.posted = usd(self.posted.nanos() + amount.nanos());
+        }
+    }
+
+    pub fn acknowledges(&mut self, sequence: u64) {
+        if !self.is_over {
+            self.acknowledged = self.acknowledged.max(sequence);
+        }
+    }
+}
+
+/// A hold in a client's hands: the oracle hears of its end, also where the client vanishes.
+pub struct Tracked {
+    hold: Option<Hold>,
+    /// The result that it waits for.
+    bill: Option<BillId>,
+    ledger: Arc<Ledger>,
+    oracle: Shared,
+}
+
+impl Tracked {
+    pub fn new(hold: Hold, bill: Option<BillId>, ledger: &Arc<Ledger>, oracle: &Shared) -> Tracked {
+        oracle.borrow_mut().open.insert(hold.id(), hold.amounts());
+        Tracked {
+            hold: Some(hold),
+            bill,
+            ledger: Arc::clone(ledger),
+            oracle: Rc::clone(oracle),
+        }
+    }
+
+    pub fn get(&mut self) -> &mut Hold {
+        self.hold.as_mut().unwrap()
+    }
+
+    /// Extends it; what was granted is held.
+    pub fn extended(&mut self) {
+        let hold = self.hold.as_ref().unwrap();
+        let (id, amounts) = (hold.id(), hold.amounts());
+        self.oracle.borrow_mut().open.insert(id, amounts);
+    }
+
+    /// It is about to end in the caller's way.
+    pub fn take(mut self) -> Hold {
+        let hold = self.hold.take().unwrap();
+        self.oracle.borrow_mut().open.remove(&hold.id());
+        hold
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            let mut oracle = self.oracle.borrow_mut();
+            oracle.open.remove(&hold.id());
+            // Dropped, it is spent; unless its result was fetched and entered meanwhile.
+            if self.bill.is_none_or(|bill| !self.ledger.is_billed(&bill)) {
+                oracle.posts(hold.held());
+                oracle.entries.push(hold.facts().id);
+            }
+            drop(oracle);
+            drop(hold);
+        }
+    }
+}
+
+pub fn usd(nanos: i64) -> Usd {
+    Usd::from_nanos(nanos)
+}
