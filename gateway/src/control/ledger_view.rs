@@ -7,8 +7,8 @@ use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    AskedLimit, BalancePage, Entry, EntryPage, EntryQuery, Hash, Health, Ledger, LedgerError, OfflineLedger, Report,
-    Sessions, SummaryQuery, SummaryRow,
+    AskedLimit, BalancePage, EntryPage, EntryQuery, Hash, Health, Ledger, LedgerError, OfflineLedger, Report, Sessions,
+    SummaryQuery, SummaryRow,
 };
 
 use super::error::RpcError;

@@ -22,7 +22,7 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use access::PEER_HEADER;
-pub use error::{ControlError, RpcError};
+pub use error::ControlError;
 pub use ledger_view::LedgerView;
 pub use listen::ControlHandle;
 pub use params::{LastError, parse_last};

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BooksError, Bound, Hold, Mode, Name, Obstacle, Standing, Unit, Usd, Window};
+use agentledger_ledger::{BooksError, Bound, Hold, Name, Obstacle, Standing, Unit, Usd, Window};
 use tokio::sync::Notify;
 
 use crate::policy::RequestedBound;

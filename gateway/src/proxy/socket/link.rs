@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::answers::{AdmittedMessage, AnswerStop, ConnectionAnswers, Passing, UnfinishedAnswer};
+use super::answers::{AdmittedMessage, ConnectionAnswers, Passing, UnfinishedAnswer};
+use super::open_answers::AnswerStop;
 use super::upgrade::Opened;
 use super::wire::{self, MessageSink, MessageSource, ReadEnd};
 use crate::meter::End;
