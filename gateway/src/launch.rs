@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{
-    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Zone,
+    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, SystemClock, Zone,
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -339,6 +339,19 @@ fn digests(prices: &PriceBook, policies: &PolicySet) -> Vec<(Name, [u8; 32])> {
     ]
 }
 
+/// Has a ledger that no gateway has open believe the machine's clock from now on.
+///
+/// # Errors
+/// The ledger cannot be opened.
+pub fn accept_clock(config: &Config) -> Result<(), LaunchError> {
+    let options = Options {
+        accept_clock: true,
+        ..ledger_options(config)
+    };
+    Ledger::open(options, Arc::new(SystemClock::default()))?.close();
+    Ok(())
+}
+
 fn ledger_options(config: &Config) -> Options {
     Options {
         durability: match config.storage.durability {
@@ -347,6 +360,8 @@ fn ledger_options(config: &Config) -> Options {
         },
         retention_months: config.storage.retention_months,
         queue_events_max: config.limits.journal_queue_events_max,
+        names_per_kind_max: config.limits.names_per_kind_max,
+        bound_accounts_max: config.limits.bound_accounts_max,
         sessions: Kept {
             sessions_max: config.limits.sessions_in_memory_max,
             ..Kept::default()

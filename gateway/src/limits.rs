@@ -17,6 +17,11 @@ pub struct Limits {
     pub tags_max: usize,
     /// Sessions in memory; older ones rest in the ledger's state and come back when they are called again.
     pub sessions_in_memory_max: usize,
+    /// Distinct names of a kind that clients make up and that are told apart: keys and models that no budget names, names in a
+    /// day's cost sums, new sessions a day. The rest is counted on `other` of that kind.
+    pub names_per_kind_max: usize,
+    /// Accounts that budgets name, some 700 bytes of memory each; a request that needs one more is refused with `ledger_full`.
+    pub bound_accounts_max: usize,
     /// All request header bytes.
     pub header_bytes_max: usize,
     /// Longest frame of a stream; a longer one passes, unread.
@@ -39,6 +44,8 @@ pub struct Limits {
     pub metric_label_values_max: usize,
     /// Events waiting for the journal's writer.
     pub journal_queue_events_max: usize,
+    /// How long a request waits for a permit of the journal's queue before it is refused.
+    pub admission_wait_ms: u64,
     /// How long a WebSocket may be silent, both ways, while no answer runs on it.
     pub socket_idle_ms: u64,
     /// How long the hold of a background request waits for its result to be fetched; then it is entered as spent.
@@ -57,6 +64,8 @@ impl Default for Limits {
             tags_bytes_max: 2_048,
             tags_max: 16,
             sessions_in_memory_max: 100_000,
+            names_per_kind_max: 100_000,
+            bound_accounts_max: 2_000_000,
             header_bytes_max: 64 << 10,
             frame_bytes_max: 8 << 20,
             answer_bytes_max: 64 << 20,
@@ -68,6 +77,7 @@ impl Default for Limits {
             plugin_memory_bytes_max: 16 << 20,
             metric_label_values_max: 1_000,
             journal_queue_events_max: 65_536,
+            admission_wait_ms: 5_000,
             socket_idle_ms: 15 * 60_000,
             background_wait_ms: 3_600_000,
             background_holds_max: 10_000,

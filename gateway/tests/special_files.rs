@@ -16,6 +16,8 @@ const SMALL: &str =
 const MARKING: &str = r#"return { name = "house", version = "1", request = function()
     return header{ name = "X-House", value = "mine" } end }"#;
 
+const PRICES: &str = "provider: openai\nmodels:\n- {id: gpt-4o, source: ours, checked: 2026-11-20, prices: {always: {standard: {input: 2, output: 8}}}}\n";
+
 /// Puts a thing of this kind there; what is to be said of it.
 fn put(kind: &str, path: &Path) -> &'static str {
     if let Some(dir) = path.parent() {
@@ -81,7 +83,7 @@ fn a_fifo_in_the_policies_folder_blocks_neither_reloads_nor_the_end() {
     let upstream = Upstream::always(Script::json(200, SMALL));
     let prices = |home: &Installation| format!("prices: {{files: [\"{}\"]}}", home.path("prices.yaml").display());
     let home = Installation::new("");
-    std::fs::write(home.path("prices.yaml"), "").unwrap();
+    std::fs::write(home.path("prices.yaml"), PRICES).unwrap();
     home.configure(&format!(
         "providers: {{openai: {{upstream: \"{}\"}}}}\n{}",
         upstream.base(),
@@ -103,7 +105,7 @@ fn a_fifo_in_the_policies_folder_blocks_neither_reloads_nor_the_end() {
 
     std::fs::remove_file(home.path("prices.yaml")).unwrap();
     put("zeros", &home.path("prices.yaml"));
-    gateway.wait_for_log("prices.yaml: not a regular file", 1);
+    gateway.wait_for_log("prices.yaml: cannot be read: not a regular file", 1);
     put("fifo", &home.path("policies/odd.lua"));
     let asked = Instant::now();
     let log = gateway.stop();

@@ -291,7 +291,7 @@ impl Applier {
                 books,
                 floors_ms: derived.rollups.floors_ms(),
             };
-            batch.push(checkpoint.change());
+            batch.extend(checkpoint.changes());
             batch
         };
         work.state.apply(batch)?;

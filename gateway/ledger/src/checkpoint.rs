@@ -12,8 +12,10 @@ use crate::store::{Change, Month, Store, StoreError};
 const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 /// What rows of the rollups begin with in the state database.
 const ROW_PREFIX: u8 = b'r';
-/// Version 1 had one time alone, and no check of the fingerprints' secret.
-const VERSION: u8 = 2;
+/// Version 1 had one time alone, and no check of the fingerprints' secret; up to version 2 the books stood in the checkpoint.
+const VERSION: u8 = 3;
+/// The books stand in rows of this size: the database keeps a row in memory several times over.
+const PART_BYTES: usize = 32 << 10;
 
 /// A place of the journal at which a checkpoint is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +48,29 @@ impl Checkpoint {
         put_i64(&mut out, self.floors_ms.0);
         put_i64(&mut out, self.floors_ms.1);
         put_blob(&mut out, self.at.secret_check.as_ref().map_or(&[], |check| check));
-        put_blob(&mut out, &self.books);
+        put_u64(&mut out, self.books.len() as u64);
+        out.extend_from_slice(blake3::hash(&self.books).as_bytes());
         let digest = blake3::hash(&out);
         out.extend_from_slice(digest.as_bytes());
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+    /// From the checkpoint's own row and those of its books.
+    fn decode(bytes: &[u8], parts: &[u8]) -> Option<Checkpoint> {
+        let (mut checkpoint, books) = Checkpoint::decode_row(bytes)?;
+        if let Some((length, digest)) = books {
+            // Behind them may stand what is left of larger ones.
+            let books = parts.get(..usize::try_from(length).ok()?)?;
+            if *blake3::hash(books).as_bytes() != digest {
+                return None;
+            }
+            checkpoint.books = books.to_vec();
+        }
+        Some(checkpoint)
+    }
+
+    /// Without its books where those stand in rows of their own: then their length and digest.
+    fn decode_row(bytes: &[u8]) -> Option<(Checkpoint, Option<(u64, [u8; 32])>)> {
         let (body, digest) = bytes.split_last_chunk::<32>()?;
         if blake3::hash(body).as_bytes() != digest {
             return None;
@@ -74,24 +92,41 @@ impl Checkpoint {
             1 => None,
             _ => reader.blob()?.try_into().ok(),
         };
-        Some(Checkpoint {
+        let (books, apart) = match version {
+            1 | 2 => (reader.blob()?.to_vec(), None),
+            _ => (Vec::new(), Some((reader.u64()?, reader.array()?))),
+        };
+        let at = CheckpointAt {
+            at_ms,
+            journal_ms,
+            month,
+            secret_check,
+        };
+        let checkpoint = Checkpoint {
             head,
-            at: CheckpointAt {
-                at_ms,
-                journal_ms,
-                month,
-                secret_check,
-            },
+            at,
             floors_ms,
-            books: reader.blob()?.to_vec(),
-        })
+            books,
+        };
+        Some((checkpoint, apart))
     }
 
-    /// The change that makes a batch of rows a checkpoint. The last of the batch: a batch that is applied by parts is none
-    /// until all of it is there.
-    pub fn change(&self) -> Change {
-        Change::Put(CHECKPOINT_KEY.to_vec(), self.encode())
+    /// The changes that make a batch of rows a checkpoint, its own row the last of the batch: a batch that is applied by parts
+    /// is none until all of it is there.
+    pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        let parts = self.books.chunks(PART_BYTES).zip(0..);
+        let parts = parts.map(|(part, number)| Change::Put(part_key(number), part.to_vec()));
+        parts.chain([Change::Put(CHECKPOINT_KEY.to_vec(), self.encode())])
     }
+}
+
+/// The row of a part of the books. They stand after the checkpoint's own, in their order.
+fn part_key(number: u32) -> Vec<u8> {
+    [CHECKPOINT_KEY, &number.to_be_bytes()].concat()
+}
+
+fn is_part(key: &[u8]) -> bool {
+    key.starts_with(CHECKPOINT_KEY) && key.len() == CHECKPOINT_KEY.len() + 4
 }
 
 /// A row of the rollups as a change of the state database.
@@ -115,13 +150,14 @@ pub(crate) struct Loaded {
 
 /// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
 pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loaded>, StoreError> {
-    let mut checkpoint = None;
+    let (mut row_of_checkpoint, mut parts) = (None, Vec::new());
     let (mut billed, mut bill_rows) = (Billed::default(), BillRows::default());
     let mut rollups = Rollups::new(retention);
     for pair in state.scan(&[]) {
         let (key, value) = pair?;
         match key.split_first() {
-            _ if key == CHECKPOINT_KEY => checkpoint = Checkpoint::decode(&value),
+            _ if key == CHECKPOINT_KEY => row_of_checkpoint = Some(value),
+            _ if is_part(&key) => parts.extend_from_slice(&value),
             Some((&ROW_PREFIX, row)) if rollups.load(row, &value).is_none() => return Ok(None),
             Some((&bill_rows::ROW_PREFIX | &bill_rows::GUESS_PREFIX, _))
                 if bill_rows.load(&key, &value, &mut billed).is_none() =>
@@ -131,6 +167,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
             _ => {}
         }
     }
+    let checkpoint = row_of_checkpoint.and_then(|row| Checkpoint::decode(&row, &parts));
     Ok(checkpoint.map(|checkpoint| {
         rollups.set_floors_ms(checkpoint.floors_ms);
         Loaded {
@@ -147,8 +184,8 @@ pub(crate) fn head_of(state: &dyn Store) -> Result<Option<Head>, StoreError> {
     let pair = state.at_or_before(CHECKPOINT_KEY)?;
     Ok(pair
         .filter(|(key, _)| key == CHECKPOINT_KEY)
-        .and_then(|(_, value)| Checkpoint::decode(&value))
-        .map(|checkpoint| checkpoint.head))
+        .and_then(|(_, value)| Checkpoint::decode_row(&value))
+        .map(|(checkpoint, _)| checkpoint.head))
 }
 
 /// Removes the checkpoint and all rows, so that those made anew do not mix with old ones.
@@ -160,7 +197,7 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
             key.first(),
             Some(&(ROW_PREFIX | bill_rows::ROW_PREFIX | bill_rows::GUESS_PREFIX | sessions::ROW_PREFIX))
         );
-        if key == CHECKPOINT_KEY || is_row {
+        if key == CHECKPOINT_KEY || is_part(&key) || is_row {
             batch.push(Change::Remove(key));
         }
     }
@@ -193,15 +230,46 @@ mod tests {
         }
     }
 
+    /// The rows that a checkpoint makes, its own last.
+    fn rows(checkpoint: &Checkpoint) -> Vec<Vec<u8>> {
+        let row = |change| match change {
+            Change::Put(_, value) => value,
+            Change::Remove(_) => panic!("a checkpoint removes nothing"),
+        };
+        checkpoint.changes().map(row).collect()
+    }
+
     #[test]
     fn a_checkpoint_reads_back_and_a_changed_one_does_not() {
-        let bytes = checkpoint().encode();
-        assert_eq!(Checkpoint::decode(&bytes), Some(checkpoint()));
+        let mut rows = rows(&checkpoint());
+        let bytes = rows.pop().unwrap();
+        let books = rows.concat();
+        assert_eq!(Checkpoint::decode(&bytes, &books), Some(checkpoint()));
         for place in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[place] ^= 1;
-            assert_eq!(Checkpoint::decode(&changed), None, "byte {place}");
+            assert_eq!(Checkpoint::decode(&changed, &books), None, "byte {place}");
         }
+        assert_eq!(Checkpoint::decode(&bytes, &[1, 2, 4]), None);
+        assert_eq!(Checkpoint::decode(&bytes, &[1, 2]), None);
+        let longer = [1, 2, 3, 4];
+        assert_eq!(
+            Checkpoint::decode(&bytes, &longer),
+            Some(checkpoint()),
+            "left of an older one"
+        );
+    }
+
+    #[test]
+    fn large_books_stand_in_many_small_rows_in_their_order() {
+        let mut large = checkpoint();
+        large.books = (0..PART_BYTES * 3 + 7).map(|at| (at / 100) as u8).collect();
+        let mut rows = rows(&large);
+        assert_eq!(rows.len(), 5);
+        assert!(rows.iter().all(|row| row.len() <= PART_BYTES));
+        let bytes = rows.pop().unwrap();
+        assert_eq!(Checkpoint::decode(&bytes, &rows.concat()), Some(large));
+        assert!(is_part(&part_key(255)) && part_key(255) < part_key(256) && !is_part(CHECKPOINT_KEY));
     }
 
     #[test]
@@ -218,6 +286,6 @@ mod tests {
         out.extend_from_slice(digest.as_bytes());
         let mut expected = checkpoint();
         (expected.at.journal_ms, expected.at.secret_check) = (expected.at.at_ms, None);
-        assert_eq!(Checkpoint::decode(&out), Some(expected));
+        assert_eq!(Checkpoint::decode(&out, &[]), Some(expected));
     }
 }

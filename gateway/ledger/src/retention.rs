@@ -72,7 +72,9 @@ impl Retention {
         // A month that a crash left before its opening is none, and one that cannot be read carries on from nothing.
         let mut begun = 0;
         for month in months.iter().rev() {
-            let Some(opened_ms) = opened_ms(stores, *month)? else { continue };
+            let Some(opened_ms) = opened_ms(stores, *month)? else {
+                continue;
+            };
             begun += 1;
             if begun == kept {
                 return match at.month >= *month {
@@ -105,7 +107,9 @@ impl Retention {
 
 /// When a month was opened; `None` where nothing was written yet, or what was cannot be read.
 fn opened_ms(stores: &dyn Stores, month: Month) -> Result<Option<i64>, StoreError> {
-    let Some(store) = stores.month(month)? else { return Ok(None) };
+    let Some(store) = stores.month(month)? else {
+        return Ok(None);
+    };
     let reader = MonthReader { month, store: &*store };
     let opening = reader.opening().ok().flatten();
     Ok(opening.map(|(opening, _)| opening.at_ms))

@@ -30,21 +30,27 @@ pub fn run(config: &Config, query: BudgetsQuery<'_>) -> Result<String, ClientErr
     let Some(client) = Client::open(config)? else {
         return Ok(format!("{NOTHING}\n"));
     };
-    let params = BudgetParams {
+    let only_limited = client.is_gateway() && query.account.is_empty() && !query.all;
+    let mut params = BudgetParams {
         account: query.account.to_owned(),
         window: query.window.to_owned(),
+        ..BudgetParams::default()
     };
-    let mut status: BudgetStatus = client.call("budget.status", &params)?;
-    if status.budgets.is_empty() {
-        return Ok(format!("{NOTHING}\n"));
+    let (mut budgets, mut is_any): (Vec<BudgetRow>, bool) = (Vec::new(), false);
+    loop {
+        let mut page: BudgetStatus = client.call("budget.status", &params)?;
+        is_any |= !page.budgets.is_empty();
+        page.budgets.retain(|row| !only_limited || !row.limits.is_empty());
+        budgets.append(&mut page.budgets);
+        match page.next {
+            Some(next) => params.after = next,
+            None => break,
+        }
     }
-    if client.is_gateway() && query.account.is_empty() && !query.all {
-        status.budgets.retain(|row| !row.limits.is_empty());
-    }
-    Ok(if status.budgets.is_empty() {
-        format!("{UNLIMITED}\n")
-    } else {
-        table(&status.budgets)
+    Ok(match (is_any, budgets.is_empty()) {
+        (false, _) => format!("{NOTHING}\n"),
+        (true, true) => format!("{UNLIMITED}\n"),
+        (true, false) => table(&budgets),
     })
 }
 

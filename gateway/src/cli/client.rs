@@ -77,7 +77,11 @@ impl Client {
             if let Some(client) = Client::gateway(config)? {
                 return Ok(Some(client));
             }
-            match OfflineLedger::open(dir, Retention::default()) {
+            let kept = Retention {
+                names_per_kind_max: config.limits.names_per_kind_max,
+                ..Retention::default()
+            };
+            match OfflineLedger::open(dir, kept) {
                 Ok(None) => return Ok(None),
                 Ok(Some(ledger)) => {
                     let via = Via::Own(Box::new(own_methods(config, ledger)?));

@@ -58,7 +58,7 @@ fn the_flags_are_the_contracts() {
     else {
         panic!()
     };
-    assert_eq!(serve.path(), None, "an empty path is none");
+    assert_eq!(serve.config.path(), None, "an empty path is none");
 }
 
 #[test]

@@ -216,6 +216,8 @@ const LIMITS: &[Key] = &[
     leaf("tags_bytes_max"),
     leaf("tags_max"),
     leaf("sessions_in_memory_max"),
+    leaf("names_per_kind_max"),
+    leaf("bound_accounts_max"),
     leaf("header_bytes_max"),
     leaf("frame_bytes_max"),
     leaf("answer_bytes_max"),
@@ -228,6 +230,7 @@ const LIMITS: &[Key] = &[
     leaf("metric_label_values_max"),
     leaf("journal_queue_events_max"),
     leaf("socket_idle_ms"),
+    leaf("admission_wait_ms"),
     leaf("background_wait_ms"),
     leaf("background_holds_max"),
 ];

@@ -10,18 +10,28 @@ use super::params::Nothing;
 use super::state::ControlState;
 use super::wire;
 
+/// Accounts in one answer.
+const LIMIT_DEFAULT: usize = 1_000;
+const LIMIT_MAX: usize = 10_000;
+
 pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> Result<wire::BudgetStatus, RpcError> {
-    let wanted = |row: &&BalanceRow| {
-        row.account.starts_with(&asked.account) && (asked.window.is_empty() || row.window.name() == asked.window)
-    };
-    let balances = state.ledger.balances();
-    let mut budgets: Vec<wire::BudgetRow> = balances
+    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
+    if limit == 0 || limit > LIMIT_MAX {
+        return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
+    }
+    state.ledger.flush()?;
+    let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
+    let page = state.ledger.balances_after(&asked.account, after, limit);
+    let wanted = |row: &&BalanceRow| asked.window.is_empty() || row.window.name() == asked.window;
+    let mut budgets: Vec<wire::BudgetRow> = page
+        .rows
         .iter()
         .filter(wanted)
         .map(|row| budget(row, &state.ledger))
         .collect();
     budgets.sort_by(|a, b| (&a.account, &a.window, &a.zone).cmp(&(&b.account, &b.window, &b.zone)));
-    Ok(wire::BudgetStatus { budgets })
+    let next = page.next.map(|account| account.to_string());
+    Ok(wire::BudgetStatus { budgets, next })
 }
 
 fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {

@@ -7,8 +7,8 @@ use agentledger_ledger::books::{OpenHold, Standing};
 use agentledger_ledger::clock::{Clock, SystemClock};
 use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    AskedLimit, BalanceRow, Entry, EntryPage, EntryQuery, Hash, Health, Ledger, LedgerError, OfflineLedger, Report,
-    Sessions, SummaryQuery, SummaryRow,
+    AskedLimit, BalancePage, EntryPage, EntryQuery, Hash, Health, Ledger, LedgerError, OfflineLedger, Report, Sessions,
+    SummaryQuery, SummaryRow,
 };
 
 use super::error::RpcError;
@@ -61,10 +61,10 @@ impl LedgerView {
         }
     }
 
-    pub(super) fn balances(&self) -> Vec<BalanceRow> {
+    pub(super) fn balances_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> BalancePage {
         match self {
-            LedgerView::Live(ledger) => ledger.balances(),
-            LedgerView::Offline(ledger) => ledger.balances(),
+            LedgerView::Live(ledger) => ledger.balances_after(prefix, after, accounts_max),
+            LedgerView::Offline(ledger) => ledger.balances_after(prefix, after, accounts_max),
         }
     }
 

@@ -39,7 +39,9 @@ pub struct ControlHandle {
     stop: watch::Sender<bool>,
     path: PathBuf,
     file: SocketFile,
-    tcp: Option<std::net::SocketAddr>,
+    /// Where the TCP listener listens. Tests ask for any free port.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(super) tcp: Option<std::net::SocketAddr>,
 }
 
 /// Which file is our socket (a successor's is not ours to remove), and whose.
@@ -62,11 +64,6 @@ impl SocketFile {
 }
 
 impl ControlHandle {
-    /// The address of the TCP listener, where there is one.
-    pub fn tcp_address(&self) -> Option<std::net::SocketAddr> {
-        self.tcp
-    }
-
     /// Takes no more connections, lets running answers end for a few seconds, removes the socket file.
     pub fn stop(mut self) {
         self.end();

@@ -6,6 +6,7 @@
 
 mod access;
 pub mod books;
+mod clock;
 mod error;
 mod holds;
 mod http;
@@ -22,7 +23,7 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use access::PEER_HEADER;
-pub use error::{ControlError, RpcError};
+pub use error::ControlError;
 pub use ledger_view::LedgerView;
 pub use listen::ControlHandle;
 pub use params::{LastError, parse_last};

@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use agentledger_ledger::{Ledger, Options, SystemClock};
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{ControlRole, ControlToken};
+use crate::config::{Config, ControlRole, ControlToken};
 use crate::secret::Secret;
+use crate::telemetry::Metrics;
 
 const TOKEN: &str = "canary-admin-token";
 const READ_TOKEN: &str = "canary-read-token";
@@ -49,7 +51,7 @@ impl Plane {
     }
 
     fn ask_tcp(&self, head: &str, body: &str) -> (u16, String) {
-        let address = self.handle.as_ref().unwrap().tcp_address().unwrap();
+        let address = self.handle.as_ref().unwrap().tcp.unwrap();
         exchange(std::net::TcpStream::connect(address).unwrap(), head, body)
     }
 

@@ -173,12 +173,22 @@ pub struct BudgetParams {
     /// `minute`, `hour`, `day`, `week`, `month` or `total`; empty is all.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub window: String,
+    /// Accounts in the answer; default 1,000, at most 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Goes on after this account: `next` of the page before.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub after: String,
 }
 
-/// Result of `budget.status`: what accounts have spent and hold in the windows that run.
+/// Result of `budget.status`: what accounts have spent and hold in the windows that run, by name. Accounts without a limit
+/// are shown where something is posted or held.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BudgetStatus {
     pub budgets: Vec<BudgetRow>,
+    /// Where the next page begins; null after the last one.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -350,6 +360,19 @@ pub struct SessionParams {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sessions {
     pub sessions: Vec<SessionRow>,
+}
+
+/// How the machine's clock stands to the time of the ledger's last decision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// RFC 3339.
+    pub machine: String,
+    /// RFC 3339.
+    pub ledger: String,
+    /// `sound`, `ahead` (no request is admitted) or `behind` (windows stand still).
+    pub state: String,
+    /// Milliseconds that the machine's clock is ahead; below zero, behind; 0 while it is sound.
+    pub offset_ms: i64,
 }
 
 /// A session. Its sums are those of its settled calls.

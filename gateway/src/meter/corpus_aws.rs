@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::tests::{corpus, places, run};
 use super::*;
-use crate::config;
 use crate::limits::Limits;
 use crate::plugin::Plugins;
+use crate::{config, estimate_reason};
 
 /// Input, output, read from a cache, written to it.
 type Said = [u64; 4];

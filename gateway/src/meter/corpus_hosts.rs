@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::tests::{corpus, places, run};
 use super::*;
-use crate::config;
 use crate::limits::Limits;
 use crate::plugin::Plugins;
+use crate::{config, estimate_reason};
 
 /// Recordings that are one answer when their files are put one after the other.
 struct Recording {

@@ -272,6 +272,7 @@ fn load(encoding: Encoding) {
 }
 
 /// Loads the encoding of this model here and now, where its time matters to nobody. False: it has none.
+#[cfg(test)]
 pub fn load_for(model: &str) -> bool {
     encoding_of(model).map(load).is_some()
 }

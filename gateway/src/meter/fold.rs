@@ -110,10 +110,6 @@ impl Fold {
         self.refused
     }
 
-    pub fn model(&self) -> Option<&str> {
-        self.model.as_deref()
-    }
-
     pub fn take_model(&mut self) -> Option<String> {
         self.model.take()
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::estimate::load_for;
 use super::*;
+use crate::estimate_reason;
 use crate::limits::Limits;
 use crate::plugin::{
     AnswerFrame, Call, CountedKind, Dialect, DialectError, DialectRefusal, Ending, Info, Reading, ReadingPart, Request,

@@ -84,6 +84,7 @@ impl Host {
     }
 
     /// Calls that ended in a trap, out of time, or outside the contract.
+    #[cfg(test)]
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }

@@ -10,13 +10,14 @@ mod registry;
 mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS, Info,
-    Meaning, Media, Medium, Problem, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites,
-    Route, Sender, SocketMessage, Step, Want,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS,
+    Meaning, Medium, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Sender, SocketMessage, Step,
 };
-pub use host::Host;
 pub use registry::{LoadError, Plugin, Plugins};
-pub use routes::{Matched, RouteError, RouteTable, WEBSOCKET, is_arn};
+pub use routes::{WEBSOCKET, is_arn};
+
+#[cfg(test)]
+pub use dialect::{Info, Want};
 
 #[cfg(test)]
 mod corpus_tests;

@@ -5,10 +5,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::set::{Options, PolicyError, PolicySet, Source};
-use crate::config::{BudgetRule, Budgets};
 use crate::files;
 
 /// The shipped policies, by file stem.
@@ -141,41 +140,4 @@ impl Watch {
         let before = self.seen.replace(now);
         before.is_some_and(|before| before != now)
     }
-}
-
-/// The conf of `budget.lua` from the contract's `budgets` section. Money is decimal text.
-pub fn budgets_conf(budgets: &Budgets) -> Value {
-    let mut conf = Map::new();
-    if let Some(rule) = &budgets.default {
-        conf.insert("default".to_owned(), rule_conf(rule, false));
-    }
-    if let Some(rule) = &budgets.global {
-        conf.insert("global".to_owned(), rule_conf(rule, false));
-    }
-    if !budgets.rules.is_empty() {
-        conf.insert(
-            "rules".to_owned(),
-            budgets.rules.iter().map(|rule| rule_conf(rule, true)).collect(),
-        );
-    }
-    Value::Object(conf)
-}
-
-fn rule_conf(rule: &BudgetRule, named: bool) -> Value {
-    let mut conf = Map::new();
-    if named {
-        conf.insert("api_key_pattern".to_owned(), json!(rule.api_key_pattern));
-        conf.insert("tenant_id".to_owned(), json!(rule.tenant_id));
-    }
-    for (key, limit) in [
-        ("daily_limit_usd", rule.daily_limit),
-        ("monthly_limit_usd", rule.monthly_limit),
-    ] {
-        if let Some(limit) = limit {
-            conf.insert(key.to_owned(), json!(limit.to_string()));
-        }
-    }
-    conf.insert("soft_limit_pct".to_owned(), json!(f64::from(rule.soft_limit_ppm) / 1e6));
-    conf.insert("action".to_owned(), json!(rule.action));
-    Value::Object(conf)
 }

@@ -277,14 +277,6 @@ impl GlobSet {
         self.suffixes.search(text.bytes().rev(), &self.globs, text, &mut best);
         best.and_then(|number| usize::try_from(number).ok())
     }
-
-    pub fn len(&self) -> usize {
-        self.globs.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.globs.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -35,15 +35,11 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
-pub use account::check_account;
 pub use balances::{Balances, NoBalances};
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
-pub use event::{Event, Fact};
+pub use event::Event;
 pub use facts::{CallFacts, CostEstimate};
-pub use folder::{Watch, budgets_conf, builtin_sources, load_dir};
-pub use glob::{BadGlob, Glob, GlobSet};
+pub use folder::{Watch, builtin_sources, load_dir};
 pub use history::History;
 pub use set::{Options, Phase, PolicyError, PolicySet, Source};
-pub use verdict::{
-    Binding, Deny, Read, Requested, RequestedAlert, RequestedBound, Route, Severity, Shadow, Thresholds, Verdict, When,
-};
+pub use verdict::{Deny, Requested, RequestedAlert, RequestedBound, Route, Verdict, When};

@@ -49,8 +49,8 @@ use book::Book;
 pub use book::Overlap;
 pub use built_in::built_in_providers;
 pub use file::{PriceError, day_ms};
-pub use quote::{CacheWrites, Fallbacks, Quote};
-pub use row::{KindSet, Level, PriceSet, Row, Stated, Tier};
+pub use quote::{CacheWrites, Quote};
+pub use row::{KindSet, PriceSet, Row, Stated};
 pub use stated::{StatedPrice, Unpriced};
 
 /// All prices. Cheap to clone.

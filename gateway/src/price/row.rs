@@ -10,9 +10,6 @@ impl KindSet {
     pub fn with(self, kind: Kind) -> KindSet {
         KindSet(self.0 | (1 << kind as u16))
     }
-    pub fn without(self, kind: Kind) -> KindSet {
-        KindSet(self.0 & !(1 << kind as u16))
-    }
     pub fn has(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u16) != 0
     }

@@ -3,6 +3,7 @@
 use agentledger_ledger::{Kind, UnitPrice, Usage, Usd};
 use proptest::prelude::*;
 
+use super::row::Tier;
 use super::*;
 use crate::estimate_reason;
 

@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::meter::Text;
 use crate::plugin::outline::form::{FormError, boundary, form};
 use crate::plugin::outline::{Outline, outline};
-use crate::plugin::{Billing, Call, DialectError, EditPoint, Medium, Plugin, Request};
+use crate::plugin::{Billing, DialectError, Medium, Plugin, Request};
 use crate::proxy::identify::method_of;
 use crate::proxy::report;
 use crate::proxy::shared::body::Body;

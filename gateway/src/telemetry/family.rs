@@ -234,15 +234,6 @@ impl<S: Series> Family<S> {
         series.entry(values).or_insert_with(|| (self.make)()).clone()
     }
 
-    /// Number of series.
-    pub fn len(&self) -> usize {
-        self.series.read().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Its samples under this name; none while there is no series.
     fn collect(&self, name: &str, help: &str) -> MetricFamily {
         let series: Vec<(Values, S)> = self.series.read().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -379,7 +370,7 @@ mod tests {
         for value in ["x", "y", "z", "w", "x"] {
             family.get(&[&arc(value)]).add(1);
         }
-        assert_eq!(family.len(), 3);
+        assert_eq!(family.series.read().len(), 3);
         let out = text(family);
         assert!(out.contains("t{a=\"other\"} 2\n"), "{out}");
         assert!(out.contains("t{a=\"x\"} 2\n"), "{out}");

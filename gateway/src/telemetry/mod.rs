@@ -11,7 +11,5 @@ pub mod logging;
 pub mod metrics;
 pub mod samples;
 
-pub use families::DURATION_BOUNDS_MS;
-pub use logging::LogGuard;
 pub use metrics::{Metrics, Running};
 pub use samples::{Samples, Source};

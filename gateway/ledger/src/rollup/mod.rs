@@ -42,6 +42,9 @@ fn floor(at_ms: i64, grain_ms: i64) -> i64 {
 /// The kinds whose names are counted together past the limit, in the order of [`Rollups::folded`].
 pub const FOLDED_KINDS: [&str; 6] = ["model", "key", "session", "user", "tag", "task"];
 
+/// Names of one summary, beside `other`.
+pub const SUMMARY_ROWS_MAX: usize = 10_000;
+
 #[derive(Debug, Default)]
 struct Level {
     buckets: BTreeMap<i64, Map<RowKey, Sums>>,
@@ -295,9 +298,9 @@ impl Rollups {
         }
     }
 
-    /// Sums by one dimension, dearest first.
+    /// Sums by one dimension, dearest first. Names beyond [`SUMMARY_ROWS_MAX`] are one row more, `other`.
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        let mut sums: Map<RowKey, Totals> = Map::default();
+        let mut sums: Map<RowKey, Sums> = Map::default();
         let Some(none) = self.names.find("") else {
             return Vec::new();
         };
@@ -330,12 +333,38 @@ impl Rollups {
                 (Dimension::Tag(_), Axis::Tag) if tag == Some(key.first) => RowKey { second, ..all },
                 _ => continue,
             };
-            sums.entry(name).or_default().add(&row.totals());
+            sums.entry(name)
+                .or_insert_with(|| Sums::of(&Totals::default()))
+                .add(&row.totals(), true);
         }
-        let mut rows: Vec<SummaryRow> = sums
+        self.dearest(&query.by, sums)
+    }
+
+    fn dearest(&self, by: &Dimension, sums: Map<RowKey, Sums>) -> Vec<SummaryRow> {
+        let mut sums: Vec<(Usd, RowKey, Sums)> = sums
             .into_iter()
-            .map(|(key, totals)| self.summary_row(&query.by, key, &totals))
+            .map(|(key, sums)| (sums.totals().cost, key, sums))
             .collect();
+        let texts = |key: &RowKey| [key.first, key.second, key.tenant].map(|place| self.names.text(place));
+        let dearest_first = |(a_cost, a, _): &(Usd, RowKey, Sums), (b_cost, b, _): &(Usd, RowKey, Sums)| {
+            b_cost.cmp(a_cost).then_with(|| texts(a).cmp(&texts(b)))
+        };
+        let mut rest = Vec::new();
+        if sums.len() > SUMMARY_ROWS_MAX {
+            sums.select_nth_unstable_by(SUMMARY_ROWS_MAX, dearest_first);
+            rest = sums.split_off(SUMMARY_ROWS_MAX);
+        }
+        let row = |(_, key, sums): &(Usd, RowKey, Sums)| {
+            let names = [key.tenant, key.first, key.second].map(|place| self.names.name(place));
+            summary_row(by, names, &sums.totals())
+        };
+        let mut rows: Vec<SummaryRow> = sums.iter().map(row).collect();
+        if !rest.is_empty() {
+            let mut all = Totals::default();
+            rest.iter().for_each(|(_, _, sums)| all.add(&sums.totals()));
+            let other = Name::from(OTHER);
+            rows.push(summary_row(by, [Name::clone(&other), Name::clone(&other), other], &all));
+        }
         rows.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| names(a).cmp(&names(b))));
         rows
     }
@@ -420,39 +449,6 @@ impl Rollups {
         }
         Some(())
     }
-
-    fn summary_row(&self, by: &Dimension, key: RowKey, totals: &Totals) -> SummaryRow {
-        let [tenant, first, second] = [key.tenant, key.first, key.second].map(|place| self.names.name(place));
-        let mut row = SummaryRow {
-            requests: totals.requests,
-            errors: totals.errors,
-            status_429: totals.status_429,
-            status_5xx: totals.status_5xx,
-            estimated: totals.estimated,
-            duration_ms: totals.duration_ms,
-            input_tokens: totals.usage.input_tokens(),
-            output_tokens: totals.usage.output_tokens(),
-            usage: totals.usage,
-            cost: totals.cost,
-            held: totals.held,
-            overage: totals.overage,
-            first_ms: totals.first_ms,
-            last_ms: totals.last_ms,
-            ..SummaryRow::default()
-        };
-        match by {
-            Dimension::Model => (row.provider, row.model) = (first, second),
-            Dimension::Provider => row.provider = first,
-            Dimension::Key => row.key = first,
-            Dimension::Agent => row.agent = first,
-            Dimension::Session => (row.agent, row.session) = (first, second),
-            Dimension::User => row.user = first,
-            Dimension::Task => row.task = first,
-            Dimension::Tenant => row.tenant = tenant,
-            Dimension::Tag(_) => row.tag = second,
-        }
-        row
-    }
 }
 
 fn names(row: &SummaryRow) -> [&str; 9] {
@@ -467,4 +463,36 @@ fn names(row: &SummaryRow) -> [&str; 9] {
         &row.tenant,
         &row.tag,
     ]
+}
+
+fn summary_row(by: &Dimension, [tenant, first, second]: [Name; 3], totals: &Totals) -> SummaryRow {
+    let mut row = SummaryRow {
+        requests: totals.requests,
+        errors: totals.errors,
+        status_429: totals.status_429,
+        status_5xx: totals.status_5xx,
+        estimated: totals.estimated,
+        duration_ms: totals.duration_ms,
+        input_tokens: totals.usage.input_tokens(),
+        output_tokens: totals.usage.output_tokens(),
+        usage: totals.usage,
+        cost: totals.cost,
+        held: totals.held,
+        overage: totals.overage,
+        first_ms: totals.first_ms,
+        last_ms: totals.last_ms,
+        ..SummaryRow::default()
+    };
+    match by {
+        Dimension::Model => (row.provider, row.model) = (first, second),
+        Dimension::Provider => row.provider = first,
+        Dimension::Key => row.key = first,
+        Dimension::Agent => row.agent = first,
+        Dimension::Session => (row.agent, row.session) = (first, second),
+        Dimension::User => row.user = first,
+        Dimension::Task => row.task = first,
+        Dimension::Tenant => row.tenant = tenant,
+        Dimension::Tag(_) => row.tag = second,
+    }
+    row
 }

@@ -340,3 +340,17 @@ fn several_models_of_one_answer_are_told_apart_and_are_one_request() {
     assert_eq!(told, [("gpt-5-2025-08-07", 5, 1), ("advisor", 3, 0)]);
     assert_eq!(rollups.summary(&by(Dimension::Provider))[0].cost.nanos(), 8);
 }
+
+#[test]
+fn a_summary_of_very_many_names_sums_the_cheapest_as_other() {
+    let mut rollups = Rollups::new(Retention::default());
+    let many = i64::try_from(SUMMARY_ROWS_MAX).unwrap() + 500;
+    for number in 1..=many {
+        rollups.add(&entry(NOW_MS, "a", &format!("s{number}"), 2 * number, 200));
+    }
+    let (sessions, sum) = told(&rollups, Dimension::Session);
+    assert_eq!(sum, many * (many + 1));
+    assert_eq!(sessions.len(), SUMMARY_ROWS_MAX + 1);
+    assert_eq!(sessions["otherother"], 500 * 501);
+    assert_eq!(told(&rollups, Dimension::Agent).0.len(), 1);
+}

@@ -174,7 +174,9 @@ impl Stores for MemoryStores {
         if !shared.months.contains_key(&month) {
             let made = device.begin(Area::Journal, Operation::Make);
             if made.is_done {
-                shared.months.insert(month, Arc::new(Memory::new(&device, Area::Journal)));
+                shared
+                    .months
+                    .insert(month, Arc::new(Memory::new(&device, Area::Journal)));
                 shared.unsynced.insert(month);
             }
             made.result?;

@@ -52,7 +52,10 @@ pub(super) enum Operation {
 impl Operation {
     /// Whether a full disk refuses it.
     fn needs_room(self) -> bool {
-        matches!(self, Operation::Apply | Operation::Flush | Operation::Make | Operation::Note)
+        matches!(
+            self,
+            Operation::Apply | Operation::Flush | Operation::Make | Operation::Note
+        )
     }
 }
 

@@ -30,7 +30,11 @@ impl World {
             "posted differs from entries and corrections"
         );
         let held = oracle.open.values().fold(Amounts::ZERO, |sum, held| sum.plus(held));
-        assert_eq!(ledger.held("global"), held, "held differs from the sum of the open holds");
+        assert_eq!(
+            ledger.held("global"),
+            held,
+            "held differs from the sum of the open holds"
+        );
         assert_eq!(health.open_holds, oracle.open.len());
         assert!(health.permits_left <= self.options.queue_events_max);
         let undeferred = oracle.open.len() - oracle.deferred.len();
@@ -39,7 +43,10 @@ impl World {
         for bound in self.bounds.iter().filter(|bound| bound.mode() == Mode::Hard) {
             let standing = ledger.standing(bound);
             let spent = i128::from(standing.posted) + i128::from(standing.held) - i128::from(standing.overage);
-            assert!(spent <= i128::from(standing.limit), "over the limit: {bound:?} {standing:?}");
+            assert!(
+                spent <= i128::from(standing.limit),
+                "over the limit: {bound:?} {standing:?}"
+            );
             assert!(standing.held >= 0);
         }
         let decided_ms = ledger.decision_ms();
@@ -57,7 +64,10 @@ impl World {
 
     /// No month is gone that retention keeps.
     fn check_months(&self) {
-        let kept = self.options.retention_months.map_or(usize::MAX, |kept| kept as usize + 1);
+        let kept = self
+            .options
+            .retention_months
+            .map_or(usize::MAX, |kept| kept as usize + 1);
         let there = self.stores.inner.months().unwrap();
         let mut needed = self.mirror.months.keys().rev().take(kept);
         let gone = needed.find(|month| !there.contains(month));
@@ -89,11 +99,19 @@ impl World {
         }
         assert_eq!(health.waiting_events, 0);
         assert_eq!(ledger.head().sequence, mirror.head());
-        assert_eq!(ledger.spent("global", Window::Total), mirror.posted, "books and journal differ");
+        assert_eq!(
+            ledger.spent("global", Window::Total),
+            mirror.posted,
+            "books and journal differ"
+        );
         assert_eq!(ledger.held("global"), mirror.held_now());
         for (key, posted) in mirror.known_keys() {
             let account = format!("key:{key}");
-            assert_eq!(ledger.spent(&account, Window::Total), *posted, "{account}: books and journal differ");
+            assert_eq!(
+                ledger.spent(&account, Window::Total),
+                *posted,
+                "{account}: books and journal differ"
+            );
         }
         let rows = ledger.balances();
         let total = |row: &&agentledger_ledger::BalanceRow| &*row.account == "global" && row.window == Window::Total;
@@ -106,7 +124,10 @@ impl World {
         let kept_from = first.map_or(0, |(_, opening)| *opening);
         check_sessions(&ledger, mirror, self.options.retention_months.is_none(), kept_from);
         self.check_bills();
-        assert!(mirror.denied <= self.oracle.borrow().denied, "more refusals than there were");
+        assert!(
+            mirror.denied <= self.oracle.borrow().denied,
+            "more refusals than there were"
+        );
         let report = self.stores.undisturbed(|| ledger.verify(None)).unwrap();
         assert!(report.is_sound(), "{report:?}");
         assert_eq!(report.head.sequence, mirror.head());
@@ -119,7 +140,11 @@ impl World {
     fn check_bills(&self) {
         let costs: BTreeMap<_, _> = {
             let oracle = self.oracle.borrow();
-            oracle.responses.iter().map(|response| (response.bill, response.cost)).collect()
+            oracle
+                .responses
+                .iter()
+                .map(|response| (response.bill, response.cost))
+                .collect()
         };
         for (bill, billing) in &self.mirror.bills {
             assert!(!billing.is_double, "billed twice: {billing:?}");
@@ -141,14 +166,21 @@ impl World {
             let ledger = Stepped::open(Arc::new(alone), &self.options, Arc::clone(&self.clock) as _);
             let ledger = ledger.unwrap_or_else(|error| panic!("from {month} on a start is refused: {error}"));
             let posted = self.mirror.posted.plus(&self.mirror.recovered(*opening));
-            assert_eq!(ledger.ledger().spent("global", Window::Total), posted, "from {month} on");
+            assert_eq!(
+                ledger.ledger().spent("global", Window::Total),
+                posted,
+                "from {month} on"
+            );
         }
     }
 
     /// At the end, on a machine that works again.
     pub fn check_end(&mut self) {
         let health = self.ledger().ledger().health();
-        assert_eq!((health.stopped, health.suspended, health.checkpoint_failed), (None, None, None));
+        assert_eq!(
+            (health.stopped, health.suspended, health.checkpoint_failed),
+            (None, None, None)
+        );
         assert_eq!(health.clock, agentledger_ledger::ClockState::Sound);
         assert!(
             health.checkpoint_age_ms <= 130_000,
@@ -159,7 +191,10 @@ impl World {
             // One that a crash left empty is none.
             let mut months: Vec<Month> = self.stores.inner.months().unwrap();
             months.retain(|month| self.mirror.months.contains_key(month));
-            assert!(months.len() <= kept as usize + 1, "{months:?} are kept, of {kept} and the running one");
+            assert!(
+                months.len() <= kept as usize + 1,
+                "{months:?} are kept, of {kept} and the running one"
+            );
         }
         self.check_each_month_alone();
     }
@@ -197,12 +232,19 @@ fn check_sessions(ledger: &agentledger_ledger::Ledger, mirror: &Mirror, is_exact
             assert_eq!(said, (sum.calls, sum.cost), "{}: calls and cost", session.id);
         } else {
             let mut since = sum.calls_before.iter().chain(&[0]).map(|before| sum.calls - before);
-            assert!(since.any(|calls| calls == session.calls), "{}: {session:?} {sum:?}", session.id);
+            assert!(
+                since.any(|calls| calls == session.calls),
+                "{}: {session:?} {sum:?}",
+                session.id
+            );
         }
     }
     let known: BTreeSet<&Name> = found.iter().map(|session| &session.id).collect();
     for (id, sum) in &mirror.sessions {
         let may_be_forgotten = !is_exact && !sum.is_killed && sum.running == 0 && sum.last_sequence < kept_from;
-        assert!(known.contains(id) || may_be_forgotten, "the session {id} is missing: {sum:?}");
+        assert!(
+            known.contains(id) || may_be_forgotten,
+            "the session {id} is missing: {sum:?}"
+        );
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use agentledger_ledger::{
-    Amounts, BillId, Bound, BooksError, Denial, Facts, Kind, Ledger, Mark, Name, Outcome, Settled, Settlement, Usage,
+    Amounts, BillId, BooksError, Bound, Denial, Facts, Kind, Ledger, Mark, Name, Outcome, Settled, Settlement, Usage,
 };
-use rand::rngs::StdRng;
 use rand::Rng;
+use rand::rngs::StdRng;
 use ulid::Ulid;
 
 use crate::oracle::{Response, Shared, Tracked, usd};
@@ -116,7 +116,10 @@ impl Scene {
         let facts = self.facts();
         let (bounds, key) = (self.bounds_of(&facts), facts.key.clone());
         let amounts = Amounts::of_request(usd(self.rng.random_range(0..900)), self.rng.random_range(0..500));
-        let hold = match self.ledger.reserve(permit, facts, &bounds, amounts, &"named_max".into()) {
+        let hold = match self
+            .ledger
+            .reserve(permit, facts, &bounds, amounts, &"named_max".into())
+        {
             Ok(hold) => Tracked::new(hold, None, &self.ledger, &self.oracle),
             Err(BooksError::Refused(refusal)) => {
                 assert!(
@@ -278,7 +281,14 @@ pub async fn fetch(mut scene: Scene, place: usize) {
     let settlement = scene.settlement(response.cost, response.tokens);
     let entered = scene
         .ledger
-        .enter(permit, facts, &bounds, settlement, "fetched".into(), vec![response.bill])
+        .enter(
+            permit,
+            facts,
+            &bounds,
+            settlement,
+            "fetched".into(),
+            vec![response.bill],
+        )
         .unwrap();
     scene.settled(&entered);
     if let Some(entered) = entered {
@@ -313,7 +323,9 @@ pub async fn adjust(mut scene: Scene) {
     };
     let delta = usd(scene.rng.random_range(-50..50));
     // It may not be on disk yet, or no more.
-    let Ok(sequence) = scene.ledger.adjust(entry, delta, "invoice") else { return };
+    let Ok(sequence) = scene.ledger.adjust(entry, delta, "invoice") else {
+        return;
+    };
     scene.oracle.borrow_mut().posts(delta);
     if scene.ledger.durable(sequence).await.is_ok() {
         scene.oracle.borrow_mut().acknowledges(sequence);

@@ -53,7 +53,10 @@ fn the_ledger_holds_over_many_seeds() {
             }
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        running.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        running
+            .into_iter()
+            .filter_map(|thread| thread.join().unwrap())
+            .collect()
     });
     let _ = std::panic::take_hook();
     let seconds = began.elapsed().as_secs_f64();

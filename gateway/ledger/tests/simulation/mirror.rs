@@ -81,7 +81,9 @@ impl Mirror {
     pub fn read(&mut self, written: &[Written]) {
         for (month, store) in written {
             let reader = reader(*month, store);
-            let Some((_, before)) = reader.opening().unwrap() else { continue };
+            let Some((_, before)) = reader.opening().unwrap() else {
+                continue;
+            };
             if self.is_complete(*month, before.sequence) {
                 continue;
             }
@@ -108,7 +110,10 @@ impl Mirror {
 
     fn see(&mut self, sequence: u64, event: &Event) {
         match self.events.get(sequence as usize - 1) {
-            Some(known) => assert!(known == event, "event {sequence} has changed: {known:?} is now {event:?}"),
+            Some(known) => assert!(
+                known == event,
+                "event {sequence} has changed: {known:?} is now {event:?}"
+            ),
             None => {
                 assert_eq!(sequence, self.head() + 1, "an event is missing");
                 self.add(sequence, event);
@@ -274,7 +279,10 @@ fn last_sequence(written: &[Written]) -> u64 {
     for (month, store) in written {
         let reader = reader(*month, store);
         if let Some((_, before)) = reader.opening().unwrap() {
-            last = reader.follow(before, 0, |_| Ok(ControlFlow::Continue(()))).unwrap().sequence;
+            last = reader
+                .follow(before, 0, |_| Ok(ControlFlow::Continue(())))
+                .unwrap()
+                .sequence;
         }
     }
     last

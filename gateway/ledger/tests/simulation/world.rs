@@ -135,7 +135,11 @@ impl World {
                     ..Faults::default()
                 });
             }
-            let opened = Stepped::open(Arc::new(self.stores.clone()), &self.options, Arc::clone(&self.clock) as _);
+            let opened = Stepped::open(
+                Arc::new(self.stores.clone()),
+                &self.options,
+                Arc::clone(&self.clock) as _,
+            );
             match opened {
                 Ok(ledger) => {
                     self.ledger = Some(ledger);
@@ -223,7 +227,23 @@ impl World {
         let what = self.rng.random_range(0..100);
         if std::env::var_os("TRACE").is_some() {
             let h = self.ledger().ledger().health();
-            eprintln!("step {what} head {} waiting {} stopped {:?} susp {:?} faults {:?} months {:?} dec {} wall {}", h.head.sequence, h.waiting_events, h.stopped, h.suspended, self.stores.inner.faults(), self.stores.inner.months().unwrap().iter().map(|m| m.to_string()).collect::<Vec<_>>(), self.decided_ms, agentledger_ledger::Clock::now_ms(&*self.clock));
+            eprintln!(
+                "step {what} head {} waiting {} stopped {:?} susp {:?} faults {:?} months {:?} dec {} wall {}",
+                h.head.sequence,
+                h.waiting_events,
+                h.stopped,
+                h.suspended,
+                self.stores.inner.faults(),
+                self.stores
+                    .inner
+                    .months()
+                    .unwrap()
+                    .iter()
+                    .map(|m| m.to_string())
+                    .collect::<Vec<_>>(),
+                self.decided_ms,
+                agentledger_ledger::Clock::now_ms(&*self.clock)
+            );
         }
         match what {
             0..14 => self.come(|scene, _| Box::pin(client::exchange(scene))),
@@ -399,9 +419,15 @@ impl World {
         self.ledger.take().unwrap().close();
         self.mirror.read(&self.stores.written());
         if is_sound && is_quiet {
-            assert_eq!(self.mirror.posted.usd, expected.0, "closed in order, and not all is on disk");
+            assert_eq!(
+                self.mirror.posted.usd, expected.0,
+                "closed in order, and not all is on disk"
+            );
             if !self.was_disturbed {
-                assert_eq!(self.mirror.denied, expected.1, "closed in order, and refusals are not counted");
+                assert_eq!(
+                    self.mirror.denied, expected.1,
+                    "closed in order, and refusals are not counted"
+                );
             }
         }
         // What was flushed is what is left, as after a crash.

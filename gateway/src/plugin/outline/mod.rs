@@ -16,7 +16,7 @@ use std::ops::Range;
 
 pub use scan::outline;
 pub use shape::{Shape, ShapeError};
-pub use splice::{Edit, SpliceError, splice};
+pub use splice::{Edit, splice};
 
 use super::dialect::{Medium, ProgressPart};
 

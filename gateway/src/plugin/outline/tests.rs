@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::splice::SpliceError;
 use super::*;
 use crate::plugin::dialect::{Media, Want};
 

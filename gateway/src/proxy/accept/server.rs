@@ -160,10 +160,6 @@ impl RunningServer {
         self.address
     }
 
-    pub fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
-    }
-
     /// Goes down: no new connections; waits for running answers up to the configured time or until `hurry` ends; then
     /// cuts them, each at a frame's end, and settles. Everything is in the books when this returns.
     pub fn stop(mut self, hurry: impl Future<Output = ()> + Send) {

@@ -158,6 +158,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use crate::proxy::identify::aws_signature::access_key_id;
     use crate::secret::Secret;
 
     /// The credentials of AWS's published examples.

@@ -350,6 +350,7 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use crate::proxy::shared::exchange::forwarded_query;
 
     fn head(path: &str, headers: &[(&str, &str)]) -> RequestHeader {
         let mut head = RequestHeader::build("POST", path.as_bytes(), None).unwrap();

@@ -66,11 +66,11 @@ pub struct RelayOptions<'a> {
 }
 
 /// Writes the head of the answer and relays its body; the last bytes wait for [`Relayed::finish`].
-pub async fn relay(
+pub async fn relay<'a>(
     gateway: &Gateway,
-    exchange: &Exchange,
+    exchange: &'a Exchange,
     mut answer: Answer,
-    options: RelayOptions<'_>,
+    options: RelayOptions<'a>,
     session: &mut ServerSession,
 ) -> Relayed {
     let status = answer.header.status.as_u16();

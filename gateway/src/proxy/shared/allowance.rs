@@ -18,6 +18,6 @@ impl Allowance for Unbounded {
 }
 
 /// Takes the lines of a batch's results, as they pass.
-pub trait LineSink: Send {
+pub trait LineSink: Send + Sync {
     fn line(&mut self, line: Line);
 }

@@ -4,7 +4,7 @@ use agentledger_ledger::{Kind, Name, Part, PriceRef, Usage, Usd};
 
 use crate::estimate_reason;
 use crate::meter::{MeteredPart, SettledUsage};
-use crate::price::{Quote, Row, StatedPrice, Unpriced};
+use crate::price::{Quote, StatedPrice, Unpriced};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
 

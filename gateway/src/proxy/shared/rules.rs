@@ -1,5 +1,6 @@
 //! Everything that a change of configuration changes: the endpoints of the providers, prices, fingerprints.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentledger_ledger::Name;
@@ -133,7 +134,7 @@ impl Rules {
         Rules {
             config: Arc::clone(&self.config),
             policies: Arc::new(policies),
-            ways: self.ways.clone(),
+            endpoints: self.endpoints.clone(),
             prices: self.prices.clone(),
             fingerprints: self.fingerprints.clone(),
             progress: self.progress,

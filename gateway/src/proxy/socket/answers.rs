@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use ulid::Ulid;
 
+use super::open_answers::{AnswerStop, Busy, ConnectionState, HeldAnswer, OpenAnswer, Setting, UnsentAnswer};
 use super::upgrade::ConnectionIdentity;
 use crate::meter::{End, Meter, Metered, SoundOrText, sound_tokens};
 use crate::plugin::outline::Outline;
 use crate::plugin::{Meaning, Medium, Step};
 use crate::proxy::forward::edited_body;
 use crate::proxy::inspect::inspect;
-use crate::proxy::reserve::extend::StreamAllowance;
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation, estimate};
 use crate::proxy::settle::{AnswerEnd, settle, settlement};
@@ -30,7 +30,6 @@ use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::Rules;
 use crate::proxy::{decide, report, session};
-use crate::rates::Grant;
 use crate::tasks::spawn_named;
 use crate::telemetry::Running;
 use crate::timer::Timer;
@@ -44,115 +43,10 @@ const STATUS_OK: u16 = 200;
 /// Of an answer that was refused, where the provider says no status.
 const STATUS_REFUSED: u16 = 400;
 
-/// One answer, from its hold to its end.
-struct OpenAnswer {
-    id: Ulid,
-    exchange: Exchange,
-    held: HeldAnswer,
-    meter: Meter,
-    lane: Option<String>,
-    requested_by: Option<String>,
-    answer: Option<String>,
-    cancel: Option<String>,
-    echo: Option<String>,
-    /// The message that requests it has been written.
-    sent: bool,
-    begun: bool,
-    /// Nothing of it is passed on any more.
-    cut: bool,
-    ttfb_ms: Option<u64>,
-    _guards: (Running, Running, Busy),
-}
-
-/// What the connection is known to be like, by which answers that nobody requested are sized.
-#[derive(Default)]
-struct Setting {
-    model: Option<String>,
-    aside_model: Option<String>,
-    max_output: Option<u64>,
-    /// Input and output of the answer before: the next one's input has them, too.
-    kept_tokens: u64,
-    /// Text and sound that the client sent since.
-    heard_text_bytes: u64,
-    heard_sound_bytes: u64,
-}
-
-#[derive(Default)]
-struct ConnectionState {
-    /// In the order in which they were requested or began.
-    open: Vec<OpenAnswer>,
-    /// How the connection ended: an answer that is held only now ends at once.
-    over: Option<End>,
-    setting: Setting,
-}
-
-/// Counts one answer as running, or as being requested, until it is dropped.
-struct Busy(watch::Sender<usize>);
-
-impl Busy {
-    fn new(count: &watch::Sender<usize>) -> Busy {
-        count.send_modify(|count| *count += 1);
-        Busy(count.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
-    }
-}
-
-/// What a turn is opened with.
-struct HeldAnswer {
-    hold: Hold,
-    /// Rates and permits that it took; its end gives the permits back.
-    rates: Option<Grant>,
-    /// What policies in shadow count, until it ends.
-    _shadow: Vec<Grant>,
-    /// `None`: it runs although it may not, and only its end stops it.
-    allowance: Option<StreamAllowance>,
-    verdict: Vec<Name>,
-    input_tokens: u64,
-}
-
-impl From<Reservation> for HeldAnswer {
-    fn from(reserved: Reservation) -> HeldAnswer {
-        HeldAnswer {
-            hold: reserved.hold,
-            rates: Some(reserved.rates),
-            _shadow: reserved.shadow,
-            allowance: Some(reserved.allowance),
-            verdict: reserved.verdict,
-            input_tokens: reserved.input_tokens,
-        }
-    }
-}
-
-/// A hold whose message has not been written: dropped, it is void, for nothing can have been billed.
-struct UnsentAnswer(Option<HeldAnswer>);
-
-impl Drop for UnsentAnswer {
-    fn drop(&mut self) {
-        if let Some(held) = self.0.take() {
-            held.hold.void("not_forwarded");
-        }
-    }
-}
-
 /// What to write upstream, and the answer that it requests.
 pub struct AdmittedMessage {
     pub id: Ulid,
     pub message: Bytes,
-}
-
-/// How an answer is stopped, and what the client gets to know of it.
-#[derive(Debug)]
-pub struct AnswerStop {
-    pub message: String,
-    pub answer: Option<String>,
-    pub echo: Option<String>,
-    /// Sent upstream. `None`: only closing the connection stops it.
-    pub cancel: Option<String>,
 }
 
 /// Whether a part of an answer goes on to the client.
@@ -385,7 +279,7 @@ impl ConnectionAnswers {
     /// The server refuses what was requested.
     pub fn refuse(&self, meaning: &Meaning, data: &[u8], outline: Outline) {
         let mut state = self.state.lock();
-        let asked = |open_answer: &OpenAnswer| !open_answer.begun && open_answer.requested_by == meaning.requested_by;
+        let asked = |open_answer: &OpenAnswer| !open_answer.begun && open_answer.requested_by == meaning.asked_by;
         let Some(at) = state.open.iter().position(asked) else {
             return;
         };
@@ -602,7 +496,7 @@ impl ConnectionAnswers {
             exchange,
             held,
             lane: meaning.lane.clone(),
-            requested_by: meaning.requested_by.clone(),
+            requested_by: meaning.asked_by.clone(),
             answer: None,
             cancel: None,
             echo: meaning.echo.clone(),
@@ -613,39 +507,6 @@ impl ConnectionAnswers {
             _guards: guards,
         };
         self.state.lock().open.push(open_answer);
-    }
-}
-
-impl OpenAnswer {
-    fn begin(&mut self, meaning: &Meaning) {
-        self.begun = true;
-        // Who answers has the question: the connection may end before its writing is known to be done.
-        self.sent = true;
-        self.answer.clone_from(&meaning.answer);
-        self.cancel.clone_from(&meaning.cancel);
-    }
-
-    fn stop(&self, message: String) -> AnswerStop {
-        AnswerStop {
-            message,
-            answer: self.answer.clone(),
-            echo: self.echo.clone(),
-            cancel: self.cancel.clone(),
-        }
-    }
-}
-
-impl ConnectionState {
-    /// The answer that a message belongs to: by its id, else the first of its lane.
-    fn find(&self, meaning: &Meaning) -> Option<usize> {
-        let by_id = |open_answer: &OpenAnswer| open_answer.answer.is_some() && open_answer.answer == meaning.answer;
-        let by_lane = |open_answer: &OpenAnswer| {
-            open_answer.lane == meaning.lane && (open_answer.answer.is_none() || meaning.answer.is_none())
-        };
-        self.open
-            .iter()
-            .position(by_id)
-            .or_else(|| self.open.iter().position(by_lane))
     }
 }
 

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::answers::{AdmittedMessage, AnswerStop, ConnectionAnswers, Passing, UnfinishedAnswer};
+use super::answers::{AdmittedMessage, ConnectionAnswers, Passing, UnfinishedAnswer};
+use super::open_answers::AnswerStop;
 use super::upgrade::Opened;
 use super::wire::{self, MessageSink, MessageSource, ReadEnd};
 use crate::meter::End;
@@ -53,7 +54,7 @@ enum ConnectionEnd {
     Cut,
     Drained,
     /// From here, by the gateway's end or the session's.
-    Stopped(session::AnswerStop),
+    Stopped(session::StopReason),
 }
 
 struct Link {
@@ -423,8 +424,8 @@ impl Link {
             ConnectionEnd::Stopped(stop) => {
                 self.leave(End::Cut, stop.ending().0).await;
                 match stop {
-                    session::AnswerStop::GoingDown => both(code::RESTART, "the gateway is going down"),
-                    session::AnswerStop::Killed => both(code::POLICY, "this session was killed by an operator"),
+                    session::StopReason::GoingDown => both(code::RESTART, "the gateway is going down"),
+                    session::StopReason::Killed => both(code::POLICY, "this session was killed by an operator"),
                 }
             }
         };

@@ -10,6 +10,7 @@
 
 mod answers;
 mod link;
+mod open_answers;
 mod upgrade;
 mod wire;
 
