@@ -1,6 +1,7 @@
 //! Deterministic simulation of the whole ledger: its queue, writer, applier, checkpoints, months and retention, on stores
 //! that fail, fill and lose their power in the middle of any operation, under clocks that jump, with clients that leave at
-//! any moment. One seed is one run, always the same. `AGENTLEDGER_SEED=n` runs that one alone, `AGENTLEDGER_SEEDS=n` so many.
+//! any moment. One seed is one run, always the same. `AGENTLEDGER_SEED=n` runs that one alone, `AGENTLEDGER_SEEDS=n` so many;
+//! `AGENTLEDGER_TRACE=1` says what happens.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -17,6 +18,12 @@ use std::time::{Duration, Instant};
 
 /// Without a number of seeds: as many as this takes.
 const RUNS_FOR: Duration = Duration::from_secs(20);
+
+/// Whether each step is said, for a seed that failed.
+fn is_traced() -> bool {
+    static TRACED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *TRACED.get_or_init(|| std::env::var_os("AGENTLEDGER_TRACE").is_some())
+}
 
 thread_local! {
     /// What the panic of this thread said, and where.

@@ -64,6 +64,8 @@ pub struct Mirror {
     pub deferred: BTreeMap<HoldId, BillId>,
     entered: BTreeMap<BillId, u64>,
     pub denied: u64,
+    /// Time went back once, as an operator wanted: what is old by the calendar is not what came first.
+    pub was_set_back: bool,
     latest_ms: i64,
     /// The newest.
     opening: u64,
@@ -73,6 +75,26 @@ pub struct Mirror {
 const KNOWN_FOR_MS: i64 = 12 * 28 * 86_400_000;
 
 impl Mirror {
+    /// For whoever looks into a seed that failed.
+    pub fn print(&self) {
+        for (number, event) in self.events.iter().enumerate() {
+            let days = event.at_ms() as f64 / 86_400_000.0;
+            let number = number + 1;
+            match event {
+                Event::Opening(_) => eprintln!("{number}, day {days:.3}: opening"),
+                Event::Held(held) => {
+                    let (key, session) = (&held.facts.key, &held.facts.session);
+                    eprintln!("{number}, day {days:.3}: held {:?} {key} {session}", held.amounts);
+                }
+                Event::Settled(settled) => {
+                    let (hold, posted, bills) = (settled.hold, settled.posted(), &settled.bills);
+                    eprintln!("{number}, day {days:.3}: settled {hold:?} {posted:?} {bills:?}");
+                }
+                event => eprintln!("{number}, day {days:.3}: {event:?}"),
+            }
+        }
+    }
+
     pub fn head(&self) -> u64 {
         self.events.len() as u64
     }
@@ -188,6 +210,7 @@ impl Mirror {
                 }
             }
             Event::Opening(_) => self.opening = sequence,
+            Event::ClockSet(_) => self.was_set_back = true,
             Event::Denied(denied) => self.denied += denied.count,
             _ => {}
         }

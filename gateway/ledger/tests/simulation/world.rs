@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::decision_clock::TOLERANCE_MS;
 use agentledger_ledger::store::memory::{Chance, Faults};
-use agentledger_ledger::store::{MemoryStores, Month, Stores};
+use agentledger_ledger::store::{MemoryStores, Month};
 use agentledger_ledger::testing::Stepped;
 use agentledger_ledger::{Bound, Clock, Durability, Limit, ManualClock, Mode, Options, Usd, Window, Zone, verify};
 use rand::rngs::StdRng;
@@ -225,26 +225,7 @@ impl World {
 
     fn step(&mut self) {
         let what = self.rng.random_range(0..100);
-        if std::env::var_os("TRACE").is_some() {
-            let h = self.ledger().ledger().health();
-            eprintln!(
-                "step {what} head {} waiting {} stopped {:?} susp {:?} faults {:?} months {:?} dec {} wall {}",
-                h.head.sequence,
-                h.waiting_events,
-                h.stopped,
-                h.suspended,
-                self.stores.inner.faults(),
-                self.stores
-                    .inner
-                    .months()
-                    .unwrap()
-                    .iter()
-                    .map(|m| m.to_string())
-                    .collect::<Vec<_>>(),
-                self.decided_ms,
-                agentledger_ledger::Clock::now_ms(&*self.clock)
-            );
-        }
+        self.trace(what);
         match what {
             0..14 => self.come(|scene, _| Box::pin(client::exchange(scene))),
             14..20 => self.come(|scene, number| Box::pin(client::background(scene, number))),
@@ -270,6 +251,24 @@ impl World {
         let is_stopped = self.ledger().ledger().health().stopped.is_some();
         if self.stores.inner.is_dead() || (is_stopped && self.rng.random_bool(0.3)) {
             self.crash();
+        }
+    }
+
+    /// With `AGENTLEDGER_TRACE`, for a seed that failed: what came before.
+    fn trace(&mut self, what: u32) {
+        if crate::is_traced() {
+            let health = self.ledger().ledger().health();
+            let months: Vec<String> = self.mirror.months.keys().map(Month::to_string).collect();
+            eprintln!(
+                "step {what}: event {} and {} more, decided {}, wall {}, stopped {:?}, suspended {:?}, months {months:?}, {:?}",
+                health.head.sequence,
+                health.waiting_events,
+                self.decided_ms,
+                self.clock.now_ms(),
+                health.stopped,
+                health.suspended,
+                self.stores.inner.faults(),
+            );
         }
     }
 
