@@ -232,6 +232,9 @@ fn check_sessions(ledger: &agentledger_ledger::Ledger, mirror: &Mirror, is_exact
     for (id, sum) in &mirror.sessions {
         let may_be_forgotten =
             !is_exact && !sum.is_killed && sum.running == 0 && (sum.last_sequence < kept_from || mirror.was_set_back);
+        if may_be_forgotten && !known.contains(id) {
+            crate::seen("a session forgotten");
+        }
         assert!(
             known.contains(id) || may_be_forgotten,
             "the session {id} is missing: {sum:?}"

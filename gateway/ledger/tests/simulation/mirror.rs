@@ -209,8 +209,16 @@ impl Mirror {
                     session.calls_before.insert(session.calls);
                 }
             }
-            Event::Opening(_) => self.opening = sequence,
-            Event::ClockSet(_) => self.was_set_back = true,
+            Event::Opening(_) => {
+                if sequence > 1 {
+                    crate::seen("months turned");
+                }
+                self.opening = sequence;
+            }
+            Event::ClockSet(_) => {
+                crate::seen("the clock set back");
+                self.was_set_back = true;
+            }
             Event::Denied(denied) => self.denied += denied.count,
             _ => {}
         }

@@ -16,6 +16,7 @@ use crate::client::{self, Client, Scene};
 use crate::machine::Watched;
 use crate::mirror::Mirror;
 use crate::oracle::{Oracle, Shared};
+use crate::seen;
 
 /// 2026-11-22T00:00:00Z.
 const START_MS: i64 = 1_795_305_600_000;
@@ -148,6 +149,7 @@ impl World {
                 }
                 Err(error) => assert!(self.stores.inner.is_dead(), "a start is refused: {error}"),
             }
+            seen("a power cut during a start");
             self.power_cut();
         }
         self.options.accept_clock = false;
@@ -191,6 +193,7 @@ impl World {
 
     fn power_cut(&mut self) {
         let left = self.stores.inner.power_cut(self.rng.random());
+        seen("a power cut");
         let report = verify::walk(&left, None, u64::MAX).unwrap();
         assert!(report.is_sound(), "after a power cut: {report:?}");
         self.stores = Watched::new(left);
@@ -209,18 +212,34 @@ impl World {
     }
 
     pub fn write(&mut self) {
-        self.ledger().write();
+        self.watched(Stepped::write);
+    }
+
+    /// Lets the ledger work, and notes what has become of it.
+    fn watched<T>(&mut self, work: impl FnOnce(&mut Stepped) -> T) {
+        let before = self.ledger().ledger().health();
+        let _ = work(self.ledger());
+        let after = self.ledger().ledger().health();
+        match (before.suspended.is_some(), after.suspended.is_some()) {
+            (false, true) => seen("suspended for want of room"),
+            (true, false) => seen("writing again"),
+            _ => {}
+        }
+        if before.stopped.is_none() && after.stopped.is_some() {
+            seen("stopped by a failure");
+        }
+        if before.checkpoint_failed.is_none() && after.checkpoint_failed.is_some() {
+            seen("a checkpoint that failed");
+        }
         self.observe();
     }
 
     pub fn apply(&mut self) {
-        self.ledger().apply();
-        self.observe();
+        self.watched(Stepped::apply);
     }
 
     pub fn tick(&mut self) {
-        self.ledger().tick();
-        self.observe();
+        self.watched(Stepped::tick);
     }
 
     fn step(&mut self) {
@@ -416,6 +435,7 @@ impl World {
         let is_sound = self.ledger().ledger().health().stopped.is_none() && !self.stores.inner.is_dead();
         let is_quiet = self.stores.inner.faults() == Faults::default();
         self.ledger.take().unwrap().close();
+        seen("an orderly restart");
         self.mirror.read(&self.stores.written());
         if is_sound && is_quiet {
             assert_eq!(
