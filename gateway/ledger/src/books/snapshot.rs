@@ -29,7 +29,7 @@ pub enum SnapshotError {
 }
 
 pub(super) fn write(state: &State) -> Vec<u8> {
-    let mut w = Writer::with_capacity(64 + state.accounts.len() * 64);
+    let mut w = Writer::with_capacity(64 + state.accounts.len() * 144);
     w.byte(VERSION);
     w.unsigned(state.head);
     w.signed(state.now_ms);
