@@ -275,12 +275,7 @@ impl Applier {
         };
         let batch = {
             let derived = self.derived.read();
-            let mut batch: Vec<Change> = derived
-                .rollups
-                .changes()
-                .into_iter()
-                .map(checkpoint::rollup_change)
-                .collect();
+            let mut batch: Vec<Change> = derived.rollups.changes().map(checkpoint::rollup_change).collect();
             batch.extend(derived.bill_rows.changes(head.sequence, at.at_ms));
             // Before the others: a session that was to be forgotten may have come back since.
             batch.extend(work.retention.forgotten());
