@@ -15,6 +15,7 @@ mod contradictions;
 mod cutting;
 mod dialects;
 mod failing;
+mod fetched_meanwhile;
 mod fingerprints;
 mod guard;
 mod ids;

@@ -223,7 +223,7 @@ async fn a_response_fetched_while_its_stream_runs_is_billed_once_where_the_clien
 async fn a_response_fetched_between_its_deferral_and_giving_up_is_billed_once() {
     let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
     let ledger = open(&stores, &clock);
-    let _waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
+    let waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
     assert!(enter(&ledger, 2, 700, &["resp"], &[]).await);
     assert!(waiting.settle_bills(settlement(START_MS, 900), None, vec![]).is_none());
     assert_eq!(ledger.spent("global", Window::Total).usd, usd(700));
@@ -233,7 +233,7 @@ async fn a_response_fetched_between_its_deferral_and_giving_up_is_billed_once() 
 async fn a_response_fetched_while_its_hold_waits_is_billed_once_through_a_crash() {
     let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
     let ledger = open(&stores, &clock);
-    let _waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
+    let waiting = hold(&ledger, 1, 900).await.defer(id("resp")).unwrap();
     assert!(enter(&ledger, 2, 700, &["resp"], &[]).await);
     ledger.flushed().await;
     let left = stores.crashed(0);

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,8 @@ impl Seen {
 pub enum Step {
     Bytes(Vec<u8>),
     Pause(Duration),
+    /// Waits until the test says so.
+    When(Arc<AtomicBool>),
     /// The connection is closed, without an end of the body if none was sent.
     Close,
     /// Waits until the gateway closes; for tests of cancelling.
@@ -190,7 +193,17 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, closed: &Mutex<u32>, pl
                         return;
                     }
                 }
+                Step::When(said) => {
+                    while !said.load(Ordering::SeqCst) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
                 Step::Pause(time) => thread::sleep(time),
+                Step::When(said) => {
+                    while !said.load(Ordering::SeqCst) {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
                 Step::Close => return,
                 Step::AwaitClose => {
                     let mut one = [0];
