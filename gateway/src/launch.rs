@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{
-    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, Zone,
+    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, SystemClock, Zone,
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -337,6 +337,19 @@ fn digests(prices: &PriceBook, policies: &PolicySet) -> Vec<(Name, [u8; 32])> {
         (Name::from("prices"), prices.digest()),
         (Name::from("policies"), policies.digest()),
     ]
+}
+
+/// Has a ledger that no gateway has open believe the machine's clock from now on.
+///
+/// # Errors
+/// The ledger cannot be opened.
+pub fn accept_clock(config: &Config) -> Result<(), LaunchError> {
+    let options = Options {
+        accept_clock: true,
+        ..ledger_options(config)
+    };
+    Ledger::open(options, Arc::new(SystemClock::default()))?.close();
+    Ok(())
 }
 
 fn ledger_options(config: &Config) -> Options {

@@ -44,6 +44,8 @@ pub struct Limits {
     pub metric_label_values_max: usize,
     /// Events waiting for the journal's writer.
     pub journal_queue_events_max: usize,
+    /// How long a request waits for a permit of the journal's queue before it is refused.
+    pub admission_wait_ms: u64,
     /// How long a WebSocket may be silent, both ways, while no answer runs on it.
     pub socket_idle_ms: u64,
     /// How long the hold of a background request waits for its result to be fetched; then it is entered as spent.
@@ -75,6 +77,7 @@ impl Default for Limits {
             plugin_memory_bytes_max: 16 << 20,
             metric_label_values_max: 1_000,
             journal_queue_events_max: 65_536,
+            admission_wait_ms: 5_000,
             socket_idle_ms: 15 * 60_000,
             background_wait_ms: 3_600_000,
             background_holds_max: 10_000,

@@ -2,6 +2,9 @@
 
 use agentledger_ledger::{ClockState, Health};
 
+/// Checkpoints that fail for so long mean a start that reads all the journal, and memory that grows.
+const CHECKPOINT_AGE_MAX_MS: i64 = 15 * 60_000;
+
 /// Why no requests are taken at present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReady {
@@ -23,7 +26,16 @@ pub fn not_ready(health: &Health) -> Option<NotReady> {
             "clock ahead",
             format!("the machine's clock is {ms} ms ahead of what can have passed: nothing is held by it"),
         ),
-        (None, None, ClockState::Sound | ClockState::Behind { .. }) => return None,
+        (None, None, ClockState::Sound | ClockState::Behind { .. }) => match &health.checkpoint_failed {
+            Some(reason) if health.checkpoint_age_ms > CHECKPOINT_AGE_MAX_MS => (
+                "checkpoints fail",
+                format!(
+                    "no checkpoint could be written for {} s: {reason}",
+                    health.checkpoint_age_ms / 1_000
+                ),
+            ),
+            _ => return None,
+        },
     };
     Some(NotReady { status, reason })
 }

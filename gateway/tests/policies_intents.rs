@@ -261,7 +261,7 @@ fn delay_holds_a_request_back_and_ends_with_the_gateway() {
 }
 
 #[test]
-fn tag_is_an_account_and_a_dimension() {
+fn tag_is_a_dimension_and_an_account_once_a_limit_names_it() {
     let upstream = small();
     let gateway = ruled(
         &upstream,
@@ -270,7 +270,8 @@ fn tag_is_an_account_and_a_dimension() {
     );
     assert_eq!(ask(&gateway).status, 200);
     assert_eq!(gateway.entry().facts.tags["team"], "ml".into());
-    assert!(!gateway.balances("tag:cc=42").is_empty());
+    assert_eq!(gateway.requests_by_tag("cc"), [("42".to_owned(), 1)]);
+    assert!(gateway.balances("tag:cc=42").is_empty(), "no limit names it");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn a_fifo_in_the_policies_folder_blocks_neither_reloads_nor_the_end() {
 
     std::fs::remove_file(home.path("prices.yaml")).unwrap();
     put("zeros", &home.path("prices.yaml"));
-    gateway.wait_for_log("prices.yaml: not a regular file", 1);
+    gateway.wait_for_log("prices.yaml: cannot be read: not a regular file", 1);
     put("fifo", &home.path("policies/odd.lua"));
     let asked = Instant::now();
     let log = gateway.stop();

@@ -479,7 +479,7 @@ fn every_refusal_is_documented_and_every_documented_one_exists() {
             )
         })
         .collect();
-    let documented = read("docs/refusals.md");
+    let documented = read("gateway/assets/guide/refusals.md");
     let documented: Vec<&str> = documented
         .lines()
         .filter(|line| line.starts_with("| ") && line.contains('`'))

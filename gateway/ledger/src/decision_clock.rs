@@ -23,6 +23,20 @@ pub enum ClockState {
     Ahead { ms: i64 },
 }
 
+impl ClockState {
+    /// How a start would find it, after a last decision at `last_ms`.
+    pub fn at_start(wall_ms: i64, last_ms: i64) -> ClockState {
+        let ahead_ms = wall_ms.saturating_sub(last_ms);
+        if ahead_ms > GAP_MAX_MS && last_ms > 0 {
+            ClockState::Ahead { ms: ahead_ms }
+        } else if -ahead_ms > TOLERANCE_MS {
+            ClockState::Behind { ms: -ahead_ms }
+        } else {
+            ClockState::Sound
+        }
+    }
+}
+
 pub(crate) struct DecisionClock {
     clock: Arc<dyn Clock>,
     now_ms: i64,

@@ -244,6 +244,12 @@ impl Ledger {
         }
     }
 
+    /// As `admit`, where it need not wait.
+    pub fn admit_now(&self) -> Option<Permit> {
+        let mut first = self.core.queue.permits_now(2)?;
+        first.split(1).map(|last| Permit { first, last })
+    }
+
     /// Reserves `amounts` on all bounds or on none. `basis` says why the hold has this size.
     ///
     /// # Errors

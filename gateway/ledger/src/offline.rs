@@ -56,6 +56,11 @@ impl OfflineLedger {
         })
     }
 
+    /// The time of the last decision, milliseconds since the epoch.
+    pub fn decision_ms(&self) -> i64 {
+        self.books.now_ms()
+    }
+
     pub fn head(&self) -> Head {
         self.head
     }

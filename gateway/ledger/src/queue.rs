@@ -110,6 +110,12 @@ impl Queue {
         }
     }
 
+    /// As `permits`, if there are so many at this moment and the writer writes.
+    pub fn permits_now(&self, count: u32) -> Option<OwnedSemaphorePermit> {
+        self.is_open().ok()?;
+        Arc::clone(&self.permits).try_acquire_many_owned(count).ok()
+    }
+
     /// A permit, if there is one at this moment.
     pub fn permit_now(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()

@@ -4,6 +4,7 @@
 pub mod budgets;
 pub mod check;
 pub mod client;
+mod clock;
 pub mod costs;
 mod demo;
 pub mod export;
@@ -62,6 +63,8 @@ enum Command {
     Holds(HoldsArgs),
     /// Print sessions, or end one
     Sessions(SessionsArgs),
+    /// Show how the machine's clock stands to the ledger, or accept it
+    Clock(ClockArgs),
     /// Check the ledger for damage
     Verify(VerifyArgs),
     /// Check a configuration and everything it names
@@ -180,6 +183,20 @@ struct SessionsArgs {
     limit: usize,
     #[command(subcommand)]
     then: Option<SessionCommand>,
+}
+
+#[derive(Debug, Args)]
+struct ClockArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    then: Option<ClockCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClockCommand {
+    /// The machine's clock is right, however far it is from the ledger's last decision
+    Accept(ConfigArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -331,6 +348,12 @@ fn run(command: Option<Command>) -> Result<(), CliError> {
             })
         }
         Some(Command::Sessions(args)) => print(&sessions(args)?),
+        Some(Command::Clock(args)) => print(&match args.then {
+            None => clock::show(&args.config.load()?)?,
+            // `-c` may stand before the word or after it.
+            Some(ClockCommand::Accept(own)) if own.path().is_some() => clock::accept(&own.load()?)?,
+            Some(ClockCommand::Accept(_)) => clock::accept(&args.config.load()?)?,
+        }),
         Some(Command::Verify(args)) => {
             let (report, ok) = verify::run(&args.config.load()?, args.expect.as_deref())?;
             print(&report)?;

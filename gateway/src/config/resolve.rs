@@ -560,6 +560,7 @@ fn limits(at: &Cursor<'_>) -> Limits {
             256,
             16_777_216,
         ),
+        admission_wait_ms: millis("admission_wait_ms", default.admission_wait_ms, MINUTE),
         socket_idle_ms: millis("socket_idle_ms", default.socket_idle_ms, 24 * HOUR),
         background_wait_ms: millis("background_wait_ms", default.background_wait_ms, 24 * HOUR),
         background_holds_max: count("background_holds_max", default.background_holds_max, 1, 1_000_000),

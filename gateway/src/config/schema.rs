@@ -230,6 +230,7 @@ const LIMITS: &[Key] = &[
     leaf("metric_label_values_max"),
     leaf("journal_queue_events_max"),
     leaf("socket_idle_ms"),
+    leaf("admission_wait_ms"),
     leaf("background_wait_ms"),
     leaf("background_holds_max"),
 ];

@@ -19,6 +19,7 @@ pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> 
     if limit == 0 || limit > LIMIT_MAX {
         return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
     }
+    state.ledger.flush()?;
     let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
     let page = state.ledger.balances_after(&asked.account, after, limit);
     let wanted = |row: &&BalanceRow| asked.window.is_empty() || row.window.name() == asked.window;

@@ -6,6 +6,7 @@
 
 mod access;
 pub mod books;
+mod clock;
 mod error;
 mod holds;
 mod http;

@@ -12,6 +12,8 @@
 //! | `session.get` | [`wire::SessionParams`] | [`wire::Sessions`] | read |
 //! | `session.end` | [`wire::SessionParams`] | [`wire::Sessions`] | admin |
 //! | `session.kill` | [`wire::SessionParams`] | [`wire::Sessions`] | admin |
+//! | `clock.status` | – | [`wire::ClockStatus`] | read |
+//! | `clock.accept` | – | [`wire::ClockStatus`] | admin |
 //! | `provider.list` | – | [`wire::Providers`] | read |
 //! | `prices.list` | [`wire::PricesParams`] | [`wire::Prices`] | read |
 //! | `prices.show` | [`wire::PricesParams`] | [`wire::Prices`] | read |
@@ -31,7 +33,7 @@ use super::access::Access;
 use super::error::RpcError;
 use super::params::Nothing;
 use super::state::ControlState;
-use super::{books, holds, prices, sessions, wire};
+use super::{books, clock, holds, prices, sessions, wire};
 use crate::readiness::not_ready as not_ready_of;
 
 /// The methods over their state; nobody else names the library they are written with.
@@ -50,6 +52,8 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Module, RegisterMethod
     register(&mut module, "session.get", Access::Read, sessions::get)?;
     register(&mut module, "session.end", Access::Admin, sessions::end)?;
     register(&mut module, "session.kill", Access::Admin, sessions::kill)?;
+    register(&mut module, "clock.status", Access::Read, clock::status)?;
+    register(&mut module, "clock.accept", Access::Admin, clock::accept)?;
     register(&mut module, "provider.list", Access::Read, provider_list)?;
     register(&mut module, "prices.list", Access::Read, prices::list)?;
     register(&mut module, "prices.show", Access::Read, prices::show)?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::ledger_view::LedgerView;
 use super::state::{BreakerState, ControlState};
-use agentledger_ledger::{Ledger, Window};
+use agentledger_ledger::{ClockState, Ledger, Window};
 
 use crate::telemetry::{Samples, Source};
 
@@ -86,6 +86,29 @@ fn ledger(ledger: &Ledger, out: &mut Samples) {
         "1: nothing is written any more.",
         &[],
         stopped,
+    );
+    out.gauge(
+        "agentledger_ledger_suspended",
+        "1: the disk takes no more for now, and nothing is admitted until it does.",
+        &[],
+        u8::from(health.suspended.is_some()),
+    );
+    out.gauge(
+        "agentledger_checkpoint_age_seconds",
+        "Since when no checkpoint was written though there was something to write down.",
+        &[],
+        health.checkpoint_age_ms / 1_000,
+    );
+    let offset_ms = match health.clock {
+        ClockState::Sound => 0,
+        ClockState::Ahead { ms } => ms,
+        ClockState::Behind { ms } => -ms,
+    };
+    out.gauge(
+        "agentledger_clock_offset_seconds",
+        "The machine's clock ahead of (below zero: behind) what the ledger believes; 0 while it is sound.",
+        &[],
+        offset_ms / 1_000,
     );
     out.gauge("agentledger_holds_open", "Open holds.", &[], health.open_holds);
     let global = ledger.held("global").usd.nanos();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use agentledger::testing::config::{self, Env, Known};
 use agentledger::testing::launch::{self, Launched};
-use agentledger_ledger::{BalanceRow, Clock, Entry, EntryQuery, SystemClock};
+use agentledger_ledger::{BalanceRow, Clock, Dimension, Entry, EntryQuery, SummaryQuery, SystemClock};
 
 pub use client::Client;
 pub use process::Installation;
@@ -141,6 +141,18 @@ impl Gateway {
         let mut rows = self.launched().gateway().ledger.balances();
         rows.retain(|row| row.account.starts_with(prefix));
         rows
+    }
+
+    /// Settled requests by the values of a tag.
+    pub fn requests_by_tag(&self, tag: &str) -> Vec<(String, u64)> {
+        let query = SummaryQuery {
+            from_ms: 0,
+            to_ms: i64::MAX,
+            by: Dimension::Tag(tag.into()),
+            tenant: None,
+        };
+        let rows = self.launched().gateway().ledger.summary(&query);
+        rows.iter().map(|row| (row.tag.to_string(), row.requests)).collect()
     }
 
     /// Waits, boundedly, until nothing runs; holds may wait for their results.

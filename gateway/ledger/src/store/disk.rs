@@ -32,7 +32,7 @@ impl DiskStores {
     /// # Errors
     /// Another process has it, or the folder cannot be used.
     pub fn open(dir: &Path) -> Result<DiskStores, StoreError> {
-        fs::create_dir_all(dir.join("journal")).map_err(|error| cannot_open(dir, &error))?;
+        make_dir(&dir.join("journal")).map_err(|error| cannot_open(dir, &error))?;
         restrict(dir);
         let lock = File::options()
             .create(true)
@@ -217,6 +217,19 @@ fn restrict(dir: &Path) {
 
 #[cfg(not(unix))]
 fn restrict(_dir: &Path) {}
+
+/// Makes a folder and those it lies in. Their names survive a power cut when this returns.
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.is_dir()).collect();
+    fs::create_dir_all(dir)?;
+    for made in missing {
+        match made.parent() {
+            Some(parent) if parent != Path::new("") => sync_dir(parent),
+            _ => sync_dir(Path::new(".")),
+        }
+    }
+    Ok(())
+}
 
 pub(super) fn sync_dir(dir: &Path) {
     if let Err(error) = File::open(dir).and_then(|dir| dir.sync_all()) {

@@ -8,9 +8,11 @@ pub mod deferred;
 pub mod results;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentledger_ledger::{Amounts, BillId, Name, Settlement};
 use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
 
 use crate::meter::{End, Line};
 use crate::plugin::Billing;
@@ -30,6 +32,8 @@ use crate::proxy::shared::reply::Refusal;
 
 /// Why an entry has no hold: the reason of its overage.
 const FETCHED_RESULT: &str = "fetched_result";
+/// How long a result that is billed already waits for a permit of the journal's queue.
+const ENTER_WAIT: Duration = Duration::from_secs(30);
 /// Why an entry was corrected.
 const FETCHED_LATE: &str = "fetched_late";
 
@@ -182,19 +186,33 @@ async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: S
         // Told where it happened. The accounts of the exchange itself count it all the same.
         Err(_) => Vec::new(),
     };
-    let permit = match gateway.ledger.admit().await {
-        Ok(permit) => permit,
-        Err(error) => {
+    // Not entered it is not known as billed, so that the next fetch enters it.
+    let permit = match timeout(ENTER_WAIT, gateway.ledger.admit()).await {
+        Ok(Ok(permit)) => permit,
+        Ok(Err(error)) => {
             tracing::error!(%error, "the ledger takes no more: a fetched result is not entered");
+            return;
+        }
+        Err(_) => {
+            tracing::error!("the ledger does not keep up: a fetched result is not entered");
             return;
         }
     };
     let reason = Name::from(FETCHED_RESULT);
+    let deferred = bills.clone();
     match gateway
         .ledger
         .enter(permit, exchange.facts(), &bounds, settlement, reason, bills)
     {
-        Ok(Some(settled)) => report::settled(gateway, settled.entry, &exchange.identity.trace),
+        Ok(Some(settled)) => {
+            report::settled(gateway, settled.entry, &exchange.identity.trace);
+            // A hold that came to wait for it meanwhile has nothing to wait for any more.
+            for bill in deferred {
+                gateway
+                    .deferred
+                    .end(&bill, |waiting| waiting.hold.void("billed_when_fetched"));
+            }
+        }
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "a fetched result could not be entered"),
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BooksError, Bound, Hold, Name, Obstacle, Standing, Unit, Usd, Window};
+use agentledger_ledger::{BooksError, Bound, Hold, Name, Obstacle, Permit, Standing, Unit, Usd, Window};
 use tokio::sync::Notify;
 
 use crate::policy::RequestedBound;
@@ -23,6 +23,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const CLAMPED_TOKENS_MIN: u64 = 16;
 /// Each clamp is to the scarcest of what is left; others may take some of it before the next try.
 const CLAMPS_MAX: u32 = 8;
+/// When a refusal for a wrong clock is worth another try, seconds: somebody must set it.
+const CLOCK_RETRY_S: u64 = 30;
 
 /// How long a request waits where only others' holds are in its way, and what ends the wait early.
 pub struct WaitPolicy<'p> {
@@ -124,8 +126,12 @@ pub async fn place(
         // Made before the attempt: a hold that ends in between is not missed.
         let waiter = waits_on.clone();
         let freed = waiter.as_ref().map(|(_, notify)| notify.notified());
-        let permit = gateway.ledger.admit().await;
-        let permit = permit.map_err(|error| HoldRefusal::fatal(Refusal::ledger_stopped(&error)))?;
+        let permit = match gateway.ledger.admit_now() {
+            Some(permit) => permit,
+            None => admitted(gateway, exchange, &mut patience)
+                .await
+                .map_err(HoldRefusal::fatal)?,
+        };
         let basis = Name::from(estimate.basis);
         let reserved = gateway
             .ledger
@@ -140,6 +146,10 @@ pub async fn place(
                 });
             }
             Err(BooksError::Refused(refused)) => refused,
+            Err(error @ BooksError::ClockAhead(_)) => {
+                let refusal = Refusal::new(RefusalCode::ClockAhead, error.to_string());
+                return Err(HoldRefusal::fatal(refusal.retry_after(CLOCK_RETRY_S)));
+            }
             Err(error) => {
                 tracing::error!(%error, "a hold could not be placed");
                 let message = format!("the ledger has no room for this request: {error}");
@@ -179,6 +189,21 @@ pub async fn place(
                 return Err(refusal_of(gateway, &bounds, &refused, &estimate, policy));
             }
         }
+    }
+}
+
+/// A permit of the journal's queue. A queue that stays full, or a disk that hangs, keeps no request for long, and none whose
+/// client has left.
+async fn admitted(gateway: &Gateway, exchange: &Exchange, patience: &mut WaitPolicy<'_>) -> Result<Permit, Refusal> {
+    let longest = Duration::from_millis(exchange.rules.config.limits.admission_wait_ms);
+    tokio::select! {
+        permit = gateway.ledger.admit() => permit.map_err(|error| Refusal::ledger_stopped(&error)),
+        () = tokio::time::sleep(longest) => {
+            let message = "the ledger does not keep up; try again";
+            Err(Refusal::new(RefusalCode::LedgerBusy, message).retry_after(1))
+        }
+        () = patience.gone.as_mut() => Err(Refusal::client_left()),
+        stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
 

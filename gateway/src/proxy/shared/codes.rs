@@ -1,4 +1,4 @@
-//! The refusals of the gateway's own, each with its stable code: one table. The documentation (`docs/refusals.md`) has the same
+//! The refusals of the gateway's own, each with its stable code: one table. The documentation (`gateway/assets/guide/refusals.md`) has the same
 //! rows, and a test holds them together. Policies and plugins refuse with codes of theirs beside these.
 
 /// Whether the same request may succeed when it is sent again.
@@ -92,6 +92,8 @@ refusal_codes! {
     Overloaded = 503, "overloaded", Later, "request bodies take more than `limits.bodies_in_flight_bytes_max`";
     LedgerUnavailable = 503, "ledger_unavailable", Later, "the ledger cannot write";
     LedgerFull = 503, "ledger_full", Later, "the ledger has no room for the request";
+    LedgerBusy = 503, "ledger_busy", Later, "the ledger has no permit for the request within `limits.admission_wait_ms`";
+    ClockAhead = 503, "clock_ahead", Later, "the machine's clock is ahead of what can have passed: nothing is held by it";
     PolicyFailed = 503, "policy_failed", Never, "a policy failed";
     BreakerOpen = 503, "breaker_open", Later, "the provider has failed repeatedly and is not called for now";
     ShuttingDown = 503, "shutting_down", Later, "the gateway is going down";

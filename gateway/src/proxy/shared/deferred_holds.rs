@@ -33,9 +33,13 @@ impl DeferredHolds {
         waiting.remove(bill).map(end)
     }
 
-    /// Lets a hold wait for the result with this id.
+    /// Lets a hold wait for the result with this id. A provider that gave one id twice bills one result: the hold that
+    /// waited for it before is void.
     pub fn insert(&self, bill: BillId, hold: DeferredHold) {
-        self.waiting.lock().insert(bill, hold);
+        let before = self.waiting.lock().insert(bill, hold);
+        if let Some(before) = before {
+            before.hold.void("deferred_twice");
+        }
     }
 
     pub fn len(&self) -> usize {

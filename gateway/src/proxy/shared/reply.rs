@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::plugin::{Dialect, DialectRefusal};
 use crate::proxy::shared::codes::RefusalCode;
 
+/// When a refusal for a ledger that cannot write is worth another try, seconds.
+const LEDGER_RETRY_S: u64 = 5;
+
 /// The stable word of a refusal: one of the gateway's own, or of the policy or plugin that refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -94,6 +97,7 @@ impl Refusal {
             RefusalCode::LedgerUnavailable,
             "the ledger cannot write; requests are refused until it can",
         )
+        .retry_after(LEDGER_RETRY_S)
     }
 
     /// The answer to an exchange that cannot begin any more.

@@ -1,0 +1,50 @@
+//! The methods about the clock that decisions go by.
+
+use agentledger_ledger::clock::{Clock, SystemClock};
+use agentledger_ledger::{ClockState, rfc3339_ms};
+
+use super::error::RpcError;
+use super::ledger_view::LedgerView;
+use super::params::Nothing;
+use super::state::ControlState;
+use super::wire;
+
+/// How the machine's clock stands to the time of the last decision.
+pub(super) fn status(state: &ControlState, _: Nothing) -> Result<wire::ClockStatus, RpcError> {
+    let (machine_ms, decision_ms, clock) = match &state.ledger {
+        LedgerView::Live(ledger) => {
+            let clock = ledger.health().clock;
+            (ledger.now_ms(), ledger.decision_ms(), clock)
+        }
+        LedgerView::Offline(ledger) => {
+            let (machine_ms, decision_ms) = (SystemClock::default().now_ms(), ledger.decision_ms());
+            (machine_ms, decision_ms, ClockState::at_start(machine_ms, decision_ms))
+        }
+    };
+    let (word, offset_ms) = match clock {
+        ClockState::Sound => ("sound", 0),
+        ClockState::Ahead { ms } => ("ahead", ms),
+        ClockState::Behind { ms } => ("behind", -ms),
+    };
+    Ok(wire::ClockStatus {
+        machine: rfc3339_ms(machine_ms),
+        ledger: rfc3339_ms(decision_ms),
+        state: word.to_owned(),
+        offset_ms,
+    })
+}
+
+/// The machine's clock is right: decisions go by it from now on.
+pub(super) fn accept(state: &ControlState, _: Nothing) -> Result<wire::ClockStatus, RpcError> {
+    let LedgerView::Live(ledger) = &state.ledger else {
+        return Err(RpcError::LedgerFailed(
+            "no gateway runs here: `agentledger clock accept` opens the ledger itself".to_owned(),
+        ));
+    };
+    if let Some(sequence) = ledger.accept_clock() {
+        tokio::runtime::Handle::current()
+            .block_on(ledger.durable(sequence))
+            .map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
+    }
+    status(state, Nothing::default())
+}
