@@ -261,7 +261,8 @@ fn an_answer_that_begins_before_its_question_is_written_whole_is_billed() {
         gate.lock().unwrap().recv().unwrap();
         peer.say(created("resp_1"));
         peer.say(delta(WORDS));
-        std::thread::sleep(Duration::from_millis(300));
+        // Closed with the question unread this is a reset, which would take along what the gateway has not read.
+        gate.lock().unwrap().recv().unwrap();
     });
     let gateway = start(&upstream, "");
     let mut client = opened(&gateway, RESPONSES);
@@ -271,7 +272,10 @@ fn an_answer_that_begins_before_its_question_is_written_whole_is_billed() {
     while gateway.launched().gateway().ledger.open_holds().is_empty() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    std::thread::sleep(Duration::from_millis(300));
+    // Held; its megabytes are still to be looked through before the writing begins.
+    std::thread::sleep(Duration::from_millis(1_500));
+    go.send(()).unwrap();
+    client.until("response.output_text.delta");
     go.send(()).unwrap();
     client.until("response.failed");
     gateway.wait_idle();
