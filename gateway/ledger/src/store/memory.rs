@@ -4,6 +4,7 @@
 //! rest, and opening it again stops at the first batch that is not whole. Folders are files' names: one that was made or
 //! renamed is that for good only once its own folder was synced.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -169,14 +170,12 @@ impl Stores for MemoryStores {
     }
 
     fn create_month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError> {
-        let mut shared = self.shared.lock();
+        let shared = &mut *self.shared.lock();
         let device = Arc::clone(&shared.device);
-        if !shared.months.contains_key(&month) {
+        if let Entry::Vacant(entry) = shared.months.entry(month) {
             let made = device.begin(Area::Journal, Operation::Make);
             if made.is_done {
-                shared
-                    .months
-                    .insert(month, Arc::new(Memory::new(&device, Area::Journal)));
+                entry.insert(Arc::new(Memory::new(&device, Area::Journal)));
                 shared.unsynced.insert(month);
             }
             made.result?;

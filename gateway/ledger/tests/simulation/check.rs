@@ -83,19 +83,8 @@ impl World {
         }
         self.mirror.see_time(ledger.decision_ms());
         let mirror = &self.mirror;
-        if std::env::var_os("TRACE").is_some() {
-            for (n, e) in mirror.events.iter().enumerate() {
-                use agentledger_ledger::Event::*;
-                let day = |ms: i64| format!("{:.3}", ms as f64 / 86_400_000.0 - 20_000.0);
-                let t = day(e.at_ms());
-                match e {
-                    Held(h) => eprintln!("{} {t} held {} {:?} {}", n + 1, h.facts.key, h.amounts, h.facts.session),
-                    Settled(s) => eprintln!("{} {t} settled {:?} {:?} {:?}", n + 1, s.hold, s.posted(), s.bills),
-                    Opening(_) => eprintln!("{} {t} opening", n + 1),
-                    ClockSet(s) => eprintln!("{} {t} clock set {}", n + 1, day(s.to_ms)),
-                    e => eprintln!("{} {t} {e:?}", n + 1),
-                }
-            }
+        if crate::is_traced() {
+            mirror.print();
         }
         assert_eq!(health.waiting_events, 0);
         assert_eq!(ledger.head().sequence, mirror.head());
@@ -156,7 +145,7 @@ impl World {
 
     /// Each month is enough to go on without those before it, and without derived state.
     pub fn check_each_month_alone(&self) {
-        for month in self.mirror.months.keys() {
+        for (month, opening) in &self.mirror.months {
             let alone = self.stores.inner.from_month(*month);
             if !alone.months().unwrap().contains(month) {
                 continue;
@@ -165,7 +154,7 @@ impl World {
             assert!(report.is_sound(), "from {month} on: {report:?}");
             let ledger = Stepped::open(Arc::new(alone), &self.options, Arc::clone(&self.clock) as _);
             let ledger = ledger.unwrap_or_else(|error| panic!("from {month} on a start is refused: {error}"));
-            let posted = self.mirror.posted.plus(&self.mirror.recovered());
+            let posted = self.mirror.posted.plus(&self.mirror.recovered(*opening));
             assert_eq!(
                 ledger.ledger().spent("global", Window::Total),
                 posted,
@@ -241,7 +230,11 @@ fn check_sessions(ledger: &agentledger_ledger::Ledger, mirror: &Mirror, is_exact
     }
     let known: BTreeSet<&Name> = found.iter().map(|session| &session.id).collect();
     for (id, sum) in &mirror.sessions {
-        let may_be_forgotten = !is_exact && !sum.is_killed && sum.running == 0 && sum.last_sequence < kept_from;
+        let may_be_forgotten =
+            !is_exact && !sum.is_killed && sum.running == 0 && (sum.last_sequence < kept_from || mirror.was_set_back);
+        if may_be_forgotten && !known.contains(id) {
+            crate::seen("a session forgotten");
+        }
         assert!(
             known.contains(id) || may_be_forgotten,
             "the session {id} is missing: {sum:?}"

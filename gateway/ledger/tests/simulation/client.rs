@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use ulid::Ulid;
 
 use crate::oracle::{Response, Shared, Tracked, usd};
+use crate::seen;
 
 pub type Client = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -126,10 +127,14 @@ impl Scene {
                     refusal.standing.left() < i128::from(refusal.asked),
                     "refused although there was room: {refusal:?}"
                 );
+                seen("a refusal");
                 self.deny(&key);
                 return None;
             }
-            Err(BooksError::ClockAhead(_)) => return None,
+            Err(BooksError::ClockAhead(_)) => {
+                seen("the clock ahead");
+                return None;
+            }
             Err(error) => panic!("{error}"),
         };
         let mut hold = hold;
@@ -242,6 +247,9 @@ pub async fn background(mut scene: Scene, number: usize) {
     if scene.rng.random_bool(0.5) {
         let settlement = scene.settlement(cost, tokens);
         let settled = hold.take().settle_bills(settlement, None, vec![response.bill]);
+        if settled.is_none() {
+            seen("a hold voided when its result was entered");
+        }
         scene.settled(&settled);
         scene.is_durable(id, settled).await;
         return;
@@ -249,6 +257,7 @@ pub async fn background(mut scene: Scene, number: usize) {
     // The stream ends without its final event, or its client has left: the hold waits for who fetches it.
     if let Some(hold) = hold.take().defer(response.bill) {
         let hold = Tracked::new(hold, Some(response.bill), &scene.ledger, &scene.oracle);
+        seen("a hold deferred");
         scene.oracle.borrow_mut().deferred.insert(place, hold);
     }
 }
@@ -267,6 +276,7 @@ pub async fn fetch(mut scene: Scene, place: usize) {
     if scene.ledger.is_guessed(&response.bill) {
         let used = Amounts::of_request(usd(response.cost), response.tokens);
         if let Ok(Some(correction)) = scene.ledger.correct(&response.bill, &used, &"fetched".into()) {
+            seen("a guess corrected");
             scene.oracle.borrow_mut().posts(correction.usd);
         }
         return;
@@ -291,6 +301,10 @@ pub async fn fetch(mut scene: Scene, place: usize) {
         )
         .unwrap();
     scene.settled(&entered);
+    seen(match entered {
+        Some(_) => "a result entered without a hold",
+        None => "a result that was billed already",
+    });
     if let Some(entered) = entered {
         let _ = entered.durable().await;
     }
@@ -326,6 +340,7 @@ pub async fn adjust(mut scene: Scene) {
     let Ok(sequence) = scene.ledger.adjust(entry, delta, "invoice") else {
         return;
     };
+    seen("an entry adjusted");
     scene.oracle.borrow_mut().posts(delta);
     if scene.ledger.durable(sequence).await.is_ok() {
         scene.oracle.borrow_mut().acknowledges(sequence);

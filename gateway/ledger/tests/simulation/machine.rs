@@ -75,6 +75,7 @@ impl Stores for Watched {
         let store = self.inner.peek(month);
         let removed = self.inner.remove_month(month);
         if self.inner.peek(month).is_none() {
+            crate::seen("a month that was removed");
             self.removed.lock().extend(store.map(|store| (month, store)));
         }
         removed

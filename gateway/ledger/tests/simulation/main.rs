@@ -1,6 +1,7 @@
 //! Deterministic simulation of the whole ledger: its queue, writer, applier, checkpoints, months and retention, on stores
 //! that fail, fill and lose their power in the middle of any operation, under clocks that jump, with clients that leave at
-//! any moment. One seed is one run, always the same. `AGENTLEDGER_SEED=n` runs that one alone, `AGENTLEDGER_SEEDS=n` so many.
+//! any moment. One seed is one run, always the same. `AGENTLEDGER_SEED=n` runs that one alone, `AGENTLEDGER_SEEDS=n` so many;
+//! `AGENTLEDGER_TRACE=1` says what happens.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -11,12 +12,53 @@ mod mirror;
 mod oracle;
 mod world;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 /// Without a number of seeds: as many as this takes.
 const RUNS_FOR: Duration = Duration::from_secs(20);
+
+/// Whether each step is said, for a seed that failed.
+fn is_traced() -> bool {
+    static TRACED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *TRACED.get_or_init(|| std::env::var_os("AGENTLEDGER_TRACE").is_some())
+}
+
+/// What must have come about in some seeds, or the simulation says less than it seems to.
+const WANTED: [&str; 20] = [
+    "a power cut",
+    "a power cut during a start",
+    "an orderly restart",
+    "suspended for want of room",
+    "writing again",
+    "stopped by a failure",
+    "a checkpoint that failed",
+    "a month that was removed",
+    "months turned",
+    "a refusal",
+    "the clock ahead",
+    "the clock set back",
+    "a hold dropped",
+    "a hold deferred",
+    "a hold voided when its result was entered",
+    "a result entered without a hold",
+    "a result that was billed already",
+    "a guess corrected",
+    "an entry adjusted",
+    "a session forgotten",
+];
+
+static SEEN: Mutex<BTreeMap<&str, u64>> = Mutex::new(BTreeMap::new());
+
+/// This has come about.
+fn seen(what: &'static str) {
+    assert!(WANTED.contains(&what), "{what} is not on the list");
+    *SEEN.lock().entry(what).or_default() += 1;
+}
 
 thread_local! {
     /// What the panic of this thread said, and where.
@@ -70,5 +112,13 @@ fn the_ledger_holds_over_many_seeds() {
     );
     if let Some((seed, why)) = failures.into_iter().min() {
         panic!("{why}\nrepeat: AGENTLEDGER_SEED={seed} cargo test -p agentledger-ledger --test simulation");
+    }
+    let seen = SEEN.lock();
+    if is_traced() {
+        eprintln!("{seen:#?}");
+    }
+    if done >= 500 {
+        let unseen: Vec<_> = WANTED.iter().filter(|what| !seen.contains_key(*what)).collect();
+        assert!(unseen.is_empty(), "in no seed there was {unseen:?}");
     }
 }

@@ -62,8 +62,10 @@ pub struct Mirror {
     pub bills: BTreeMap<BillId, Billing>,
     /// Holds that wait for a result, and results that were entered without a hold.
     pub deferred: BTreeMap<HoldId, BillId>,
-    pub entered: BTreeSet<BillId>,
+    entered: BTreeMap<BillId, u64>,
     pub denied: u64,
+    /// Time went back once, as an operator wanted: what is old by the calendar is not what came first.
+    pub was_set_back: bool,
     latest_ms: i64,
     /// The newest.
     opening: u64,
@@ -73,6 +75,26 @@ pub struct Mirror {
 const KNOWN_FOR_MS: i64 = 12 * 28 * 86_400_000;
 
 impl Mirror {
+    /// For whoever looks into a seed that failed.
+    pub fn print(&self) {
+        for (number, event) in self.events.iter().enumerate() {
+            let days = event.at_ms() as f64 / 86_400_000.0;
+            let number = number + 1;
+            match event {
+                Event::Opening(_) => eprintln!("{number}, day {days:.3}: opening"),
+                Event::Held(held) => {
+                    let (key, session) = (&held.facts.key, &held.facts.session);
+                    eprintln!("{number}, day {days:.3}: held {:?} {key} {session}", held.amounts);
+                }
+                Event::Settled(settled) => {
+                    let (hold, posted, bills) = (settled.hold, settled.posted(), &settled.bills);
+                    eprintln!("{number}, day {days:.3}: settled {hold:?} {posted:?} {bills:?}");
+                }
+                event => eprintln!("{number}, day {days:.3}: {event:?}"),
+            }
+        }
+    }
+
     pub fn head(&self) -> u64 {
         self.events.len() as u64
     }
@@ -149,7 +171,7 @@ impl Mirror {
                     session.cost += cost.nanos();
                 });
                 if settled.held.is_zero() {
-                    self.entered.extend(&settled.bills);
+                    self.entered.extend(settled.bills.iter().map(|bill| (*bill, sequence)));
                 }
                 for bill in &settled.bills {
                     let billing = self.bills.entry(*bill).or_default();
@@ -187,7 +209,16 @@ impl Mirror {
                     session.calls_before.insert(session.calls);
                 }
             }
-            Event::Opening(_) => self.opening = sequence,
+            Event::Opening(_) => {
+                if sequence > 1 {
+                    crate::seen("months turned");
+                }
+                self.opening = sequence;
+            }
+            Event::ClockSet(_) => {
+                crate::seen("the clock set back");
+                self.was_set_back = true;
+            }
             Event::Denied(denied) => self.denied += denied.count,
             _ => {}
         }
@@ -236,9 +267,11 @@ impl Mirror {
         }
     }
 
-    /// What a start posts for the holds that it finds open: all that they held, but for those whose result was entered.
-    pub fn recovered(&self) -> Amounts {
-        let is_entered = |hold: &HoldId| self.deferred.get(hold).is_some_and(|bill| self.entered.contains(bill));
+    /// What a start posts for the holds that it finds open: all that they held, but for those whose result was entered, as
+    /// far as it knows: from this event on.
+    pub fn recovered(&self, from: u64) -> Amounts {
+        let entered = |hold: &HoldId| self.entered.get(self.deferred.get(hold)?);
+        let is_entered = |hold: &HoldId| entered(hold).is_some_and(|sequence| *sequence >= from);
         let left = self.open.iter().filter(|(hold, _)| !is_entered(hold));
         left.fold(Amounts::ZERO, |sum, (_, held)| sum.plus(held))
     }

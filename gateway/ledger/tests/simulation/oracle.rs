@@ -97,6 +97,9 @@ impl Drop for Tracked {
             oracle.open.remove(&hold.id());
             // Dropped, it is spent; unless its result was fetched and entered meanwhile.
             if self.bill.is_none_or(|bill| !self.ledger.is_billed(&bill)) {
+                if !oracle.is_over {
+                    crate::seen("a hold dropped");
+                }
                 oracle.posts(hold.held());
                 oracle.entries.push(hold.facts().id);
             }

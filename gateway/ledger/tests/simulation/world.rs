@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::decision_clock::TOLERANCE_MS;
 use agentledger_ledger::store::memory::{Chance, Faults};
-use agentledger_ledger::store::{MemoryStores, Month, Stores};
+use agentledger_ledger::store::{MemoryStores, Month};
 use agentledger_ledger::testing::Stepped;
 use agentledger_ledger::{Bound, Clock, Durability, Limit, ManualClock, Mode, Options, Usd, Window, Zone, verify};
 use rand::rngs::StdRng;
@@ -16,6 +16,7 @@ use crate::client::{self, Client, Scene};
 use crate::machine::Watched;
 use crate::mirror::Mirror;
 use crate::oracle::{Oracle, Shared};
+use crate::seen;
 
 /// 2026-11-22T00:00:00Z.
 const START_MS: i64 = 1_795_305_600_000;
@@ -148,6 +149,7 @@ impl World {
                 }
                 Err(error) => assert!(self.stores.inner.is_dead(), "a start is refused: {error}"),
             }
+            seen("a power cut during a start");
             self.power_cut();
         }
         self.options.accept_clock = false;
@@ -155,7 +157,7 @@ impl World {
         self.mirror.see_time(decided_ms);
         self.decided_ms = decided_ms;
         self.believe_from(decided_ms);
-        let posted = self.mirror.posted.plus(&self.mirror.recovered()).usd;
+        let posted = self.mirror.posted.plus(&self.mirror.recovered(0)).usd;
         let mut oracle = self.oracle.borrow_mut();
         oracle.posted = posted;
         oracle.denied = self.mirror.denied;
@@ -191,6 +193,7 @@ impl World {
 
     fn power_cut(&mut self) {
         let left = self.stores.inner.power_cut(self.rng.random());
+        seen("a power cut");
         let report = verify::walk(&left, None, u64::MAX).unwrap();
         assert!(report.is_sound(), "after a power cut: {report:?}");
         self.stores = Watched::new(left);
@@ -209,42 +212,39 @@ impl World {
     }
 
     pub fn write(&mut self) {
-        self.ledger().write();
+        self.watched(Stepped::write);
+    }
+
+    /// Lets the ledger work, and notes what has become of it.
+    fn watched<T>(&mut self, work: impl FnOnce(&mut Stepped) -> T) {
+        let before = self.ledger().ledger().health();
+        let _ = work(self.ledger());
+        let after = self.ledger().ledger().health();
+        match (before.suspended.is_some(), after.suspended.is_some()) {
+            (false, true) => seen("suspended for want of room"),
+            (true, false) => seen("writing again"),
+            _ => {}
+        }
+        if before.stopped.is_none() && after.stopped.is_some() {
+            seen("stopped by a failure");
+        }
+        if before.checkpoint_failed.is_none() && after.checkpoint_failed.is_some() {
+            seen("a checkpoint that failed");
+        }
         self.observe();
     }
 
     pub fn apply(&mut self) {
-        self.ledger().apply();
-        self.observe();
+        self.watched(Stepped::apply);
     }
 
     pub fn tick(&mut self) {
-        self.ledger().tick();
-        self.observe();
+        self.watched(Stepped::tick);
     }
 
     fn step(&mut self) {
         let what = self.rng.random_range(0..100);
-        if std::env::var_os("TRACE").is_some() {
-            let h = self.ledger().ledger().health();
-            eprintln!(
-                "step {what} head {} waiting {} stopped {:?} susp {:?} faults {:?} months {:?} dec {} wall {}",
-                h.head.sequence,
-                h.waiting_events,
-                h.stopped,
-                h.suspended,
-                self.stores.inner.faults(),
-                self.stores
-                    .inner
-                    .months()
-                    .unwrap()
-                    .iter()
-                    .map(|m| m.to_string())
-                    .collect::<Vec<_>>(),
-                self.decided_ms,
-                agentledger_ledger::Clock::now_ms(&*self.clock)
-            );
-        }
+        self.trace(what);
         match what {
             0..14 => self.come(|scene, _| Box::pin(client::exchange(scene))),
             14..20 => self.come(|scene, number| Box::pin(client::background(scene, number))),
@@ -270,6 +270,24 @@ impl World {
         let is_stopped = self.ledger().ledger().health().stopped.is_some();
         if self.stores.inner.is_dead() || (is_stopped && self.rng.random_bool(0.3)) {
             self.crash();
+        }
+    }
+
+    /// With `AGENTLEDGER_TRACE`, for a seed that failed: what came before.
+    fn trace(&mut self, what: u32) {
+        if crate::is_traced() {
+            let health = self.ledger().ledger().health();
+            let months: Vec<String> = self.mirror.months.keys().map(Month::to_string).collect();
+            eprintln!(
+                "step {what}: event {} and {} more, decided {}, wall {}, stopped {:?}, suspended {:?}, months {months:?}, {:?}",
+                health.head.sequence,
+                health.waiting_events,
+                self.decided_ms,
+                self.clock.now_ms(),
+                health.stopped,
+                health.suspended,
+                self.stores.inner.faults(),
+            );
         }
     }
 
@@ -417,6 +435,7 @@ impl World {
         let is_sound = self.ledger().ledger().health().stopped.is_none() && !self.stores.inner.is_dead();
         let is_quiet = self.stores.inner.faults() == Faults::default();
         self.ledger.take().unwrap().close();
+        seen("an orderly restart");
         self.mirror.read(&self.stores.written());
         if is_sound && is_quiet {
             assert_eq!(
