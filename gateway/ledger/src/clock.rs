@@ -1,5 +1,5 @@
 //! Time, injected so that tests can set it: the wall clock, which people correct and machines lose, and a monotonic one, which
-//! only ever counts what has passed. Calendars go by the first, everything that measures a stretch by the second.
+//! only ever counts what has passed. Calendars go by the first, everything that measures a period by the second.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -2,7 +2,7 @@
 
 pub mod amounts;
 mod applier;
-pub mod asked;
+pub mod last_limits;
 mod bill_id;
 mod bill_rows;
 pub mod billed;
@@ -26,7 +26,7 @@ pub mod ledger;
 mod map;
 pub mod money;
 pub mod names;
-mod noted;
+mod known_heads;
 pub mod offline;
 mod options;
 pub mod query;
@@ -49,7 +49,7 @@ mod wire;
 mod writer;
 
 pub use amounts::{Amounts, Unit};
-pub use asked::AskedLimit;
+pub use last_limits::RequestedLimit;
 pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};

@@ -288,7 +288,7 @@ impl Writer {
         Ok(())
     }
 
-    /// After a write that failed, the database is opened anew and asked how far it is: at what is committed, or at a chunk of
+    /// After a write that failed, the database is opened anew and requested how far it is: at what is committed, or at a chunk of
     /// those that failed. They are all written again, which changes none that is there: that it was read back does not mean
     /// that it is on disk, and a further failure may still lose it.
     fn find_place(&mut self) -> Result<(), StoreError> {
@@ -355,7 +355,7 @@ impl Writer {
 
     /// The next event is encoded so that it can be read without any before it. Between chunks only.
     fn begin_self_contained(&mut self) {
-        self.chunk.begin_anew();
+        self.chunk.begin_self_contained();
         self.names = Names::new();
         self.since_self_contained = 0;
     }

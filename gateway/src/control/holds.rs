@@ -35,8 +35,8 @@ pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> 
 }
 
 fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
-    let (from, to) = stretch(row.stretch.start_s, row.stretch.end_s);
-    let asked = ledger.asked_limits(&row.account);
+    let (from, to) = stretch(row.period.start_s, row.period.end_s);
+    let asked = ledger.requested_limits(&row.account);
     let of_window = asked
         .iter()
         .filter(|asked| asked.window == row.window && asked.zone == row.zone);
