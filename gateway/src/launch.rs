@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{
-    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, SystemClock, Zone,
+    AccountBalances, Clock, CommitObserver, Durability, Kept, Ledger, LedgerError, Name, Options, SystemClock, Zone,
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;

@@ -5,11 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentledger_ledger::books::{Adjustment, Books, BooksError, Obstacle, Recorded, accounts_of};
-use agentledger_ledger::event::{Held, HoldId};
-use agentledger_ledger::window::Period;
+use agentledger_ledger::testing::{Adjustment, Held, Recorded, accounts_of};
 use agentledger_ledger::{
-    Amounts, Bound, Facts, Kind, Limit, Mode, Name, Outcome, Settlement, Unit, Usage, Usd, Window, Zone,
+    Amounts, Books, BooksError, Bound, Facts, HoldId, Kind, Limit, Mode, Name, Obstacle, Outcome, Period, Settlement,
+    Unit, Usage, Usd, Window, Zone,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,8 +1,6 @@
 //! The methods about budgets and open holds.
 
-use agentledger_ledger::books::{OpenHold, Standing};
-use agentledger_ledger::event::HeldBound;
-use agentledger_ledger::{BalanceRow, Mode, Unit, Usd, rfc3339_ms};
+use agentledger_ledger::{BalanceRow, HeldBound, Mode, OpenHold, Standing, Unit, Usd, rfc3339_ms};
 
 use super::error::RpcError;
 use super::ledger_view::{LedgerView, now_ms};

@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::books::{OpenHold, Standing};
-use agentledger_ledger::clock::{Clock, SystemClock};
-use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    RequestedLimit, BalancePage, EntryPage, EntryQuery, Hash, Health, Ledger, LedgerError, OfflineLedger, Report, Sessions,
-    SummaryQuery, SummaryRow,
+    BalancePage, Clock, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, OfflineLedger, OpenHold,
+    Report, RequestedLimit, Sessions, Standing, SummaryQuery, SummaryRow, SystemClock,
 };
 
 use super::error::RpcError;
