@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::sessions::Kept;
 use agentledger_ledger::{
-    AccountBalances, Clock, CommitObserver, Durability, Ledger, LedgerError, Name, Options, SystemClock, Zone,
+    AccountBalances, Clock, CommitObserver, Durability, Kept, Ledger, LedgerError, Name, Options, SystemClock, Zone,
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -23,7 +22,7 @@ use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::price::{self, PriceBook, PriceError};
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
-use crate::proxy::forward::breaker::State;
+use crate::proxy::forward::breaker::CircuitState;
 use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch::SessionWatch;
 use crate::proxy::shared::body::BodyBudget;
@@ -428,9 +427,9 @@ impl ProviderStatus for Breakers {
         }
         let (state, failures) = endpoint.breaker.status(self.0.clock.monotonic_ms());
         let state = match state {
-            State::Closed => BreakerState::Closed,
-            State::Open => BreakerState::Open,
-            State::HalfOpen => BreakerState::HalfOpen,
+            CircuitState::Closed => BreakerState::Closed,
+            CircuitState::Open => BreakerState::Open,
+            CircuitState::HalfOpen => BreakerState::HalfOpen,
         };
         BreakerStatus { state, failures }
     }

@@ -75,7 +75,11 @@ fn a_background_response_polled_thrice_is_one_charge() {
 
 #[test]
 fn a_budget_counts_what_runs_in_the_background() {
-    let upstream = background(&[DONE]);
+    let next = AtomicUsize::new(0);
+    let upstream = Upstream::playing(move |_| {
+        let id = format!("resp_{}", next.fetch_add(1, Ordering::SeqCst));
+        Script::json(200, &QUEUED.replace("resp_bg", &id))
+    });
     let gateway = Setup::new(&upstream)
         .with("budgets: {default: {daily_limit_usd: 0.025, action: block}}")
         .start();

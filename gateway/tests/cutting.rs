@@ -420,7 +420,7 @@ fn a_hold_settles_in_the_window_of_its_start() {
         let mut rows = gateway.balances("key:");
         rows.retain(|row| row.window == window && row.posted.usd != Usd::ZERO);
         // The window of the start may be gone from memory by now; the new one has only what began in it.
-        let now: Vec<_> = rows.iter().filter(|row| row.stretch.start_s == 1_769_904_000).collect();
+        let now: Vec<_> = rows.iter().filter(|row| row.period.start_s == 1_769_904_000).collect();
         assert_eq!(now.len(), 1, "{rows:?}");
         assert_eq!((now[0].posted.usd, now[0].held.usd), (cost, Usd::ZERO), "{rows:?}");
     }

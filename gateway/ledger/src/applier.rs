@@ -23,8 +23,8 @@ use crate::queue::Queue;
 use crate::retention::Retention;
 use crate::store::{Change, Store, StoreError, Stores};
 
-/// Events that may wait here; then the journal's writer waits. Two hundred bytes each, or so.
-const WAITING_EVENTS_MAX: usize = 262_144;
+/// Events that may wait here; then the journal's writer waits. A kilobyte each, where their names are made up.
+const WAITING_EVENTS_MAX: usize = 32_768;
 /// Events that are applied under one lock: reports get their turn between.
 const SLICE_EVENTS: usize = 256;
 /// How soon a checkpoint that failed is tried again; twice as long each time.
@@ -275,12 +275,7 @@ impl Applier {
         };
         let batch = {
             let derived = self.derived.read();
-            let mut batch: Vec<Change> = derived
-                .rollups
-                .changes()
-                .into_iter()
-                .map(checkpoint::rollup_change)
-                .collect();
+            let mut batch: Vec<Change> = derived.rollups.changes().map(checkpoint::rollup_change).collect();
             batch.extend(derived.bill_rows.changes(head.sequence, at.at_ms));
             // Before the others: a session that was to be forgotten may have come back since.
             batch.extend(work.retention.forgotten());

@@ -9,7 +9,7 @@ use crate::amounts::{Amounts, Unit};
 use crate::entry::Name;
 use crate::money::Usd;
 
-/// A budget's calendar stretch.
+/// A budget's calendar period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Window {

@@ -37,6 +37,12 @@ pub(crate) struct Checkpoint {
     pub floors_ms: (i64, i64),
 }
 
+/// Books that stand in rows of their own.
+struct BooksApart {
+    length: u64,
+    digest: [u8; 32],
+}
+
 impl Checkpoint {
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -58,7 +64,7 @@ impl Checkpoint {
     /// From the checkpoint's own row and those of its books.
     fn decode(bytes: &[u8], parts: &[u8]) -> Option<Checkpoint> {
         let (mut checkpoint, books) = Checkpoint::decode_row(bytes)?;
-        if let Some((length, digest)) = books {
+        if let Some(BooksApart { length, digest }) = books {
             // Behind them may stand what is left of larger ones.
             let books = parts.get(..usize::try_from(length).ok()?)?;
             if *blake3::hash(books).as_bytes() != digest {
@@ -69,8 +75,8 @@ impl Checkpoint {
         Some(checkpoint)
     }
 
-    /// Without its books where those stand in rows of their own: then their length and digest.
-    fn decode_row(bytes: &[u8]) -> Option<(Checkpoint, Option<(u64, [u8; 32])>)> {
+    /// Without its books where those stand in rows of their own.
+    fn decode_row(bytes: &[u8]) -> Option<(Checkpoint, Option<BooksApart>)> {
         let (body, digest) = bytes.split_last_chunk::<32>()?;
         if blake3::hash(body).as_bytes() != digest {
             return None;
@@ -94,7 +100,10 @@ impl Checkpoint {
         };
         let (books, apart) = match version {
             1 | 2 => (reader.blob()?.to_vec(), None),
-            _ => (Vec::new(), Some((reader.u64()?, reader.array()?))),
+            _ => {
+                let (length, digest) = (reader.u64()?, reader.array()?);
+                (Vec::new(), Some(BooksApart { length, digest }))
+            }
         };
         let at = CheckpointAt {
             at_ms,

@@ -1,10 +1,16 @@
 //! Time, injected so that tests can set it: the wall clock, which people correct and machines lose, and a monotonic one, which
-//! only ever counts what has passed. Calendars go by the first, everything that measures a stretch by the second.
+//! only ever counts what has passed. Calendars go by the first, everything that measures a period by the second.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+
+/// For what is measured or waited for within the ledger itself: nothing is decided by it.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn instant() -> Instant {
+    Instant::now()
+}
 
 /// Both clocks of a machine.
 pub trait Clock: Send + Sync {
@@ -40,7 +46,7 @@ fn uptime_ms() -> Option<i64> {
 impl Default for SystemClock {
     fn default() -> SystemClock {
         SystemClock {
-            started: Instant::now(),
+            started: instant(),
             started_uptime_ms: uptime_ms(),
         }
     }
@@ -48,6 +54,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
+        #[allow(clippy::disallowed_methods)]
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }

@@ -268,7 +268,7 @@ fn read_tags(r: &mut Reader<'_>, names: &mut impl Interner) -> Result<BTreeMap<N
     Ok(tags)
 }
 
-/// Window, unit and mode share a byte. The stretch is told by its distance from the hold: a few bytes each.
+/// Window, unit and mode share a byte. The period is told by its distance from the hold: a few bytes each.
 fn write_bound(w: &mut Writer, bound: &HeldBound, at_s: i64, names: &mut impl Interner) {
     w.byte((bound.window as u8) << 3 | (bound.unit as u8) << 1 | bound.mode as u8);
     w.name(&bound.account, names);

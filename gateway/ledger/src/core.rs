@@ -360,10 +360,8 @@ impl Core {
         let mut decided = self.decided.lock();
         let decided = &mut *decided;
         let now_ms = self.now_in_month(decided);
-        Ok(match adjust(decided, now_ms)? {
-            Some((recorded, made)) => Some((self.put(decided, recorded, None, false), made)),
-            None => None,
-        })
+        let adjusted = adjust(decided, now_ms)?;
+        Ok(adjusted.map(|(recorded, made)| (self.put(decided, recorded, None, false), made)))
     }
 
     /// Counts a refusal: one event an account, reason and minute. While nothing can be written refusals are not counted.

@@ -86,7 +86,7 @@ pub struct HeldBound {
     pub mode: Mode,
     /// In the unit's count; never negative.
     pub limit: i64,
-    /// The window's stretch, seconds since the epoch, `end_s` excluded. `total` has `i64::MIN` and `i64::MAX`.
+    /// The window's period, seconds since the epoch, `end_s` excluded. `total` has `i64::MIN` and `i64::MAX`.
     pub start_s: i64,
     pub end_s: i64,
 }

@@ -10,7 +10,7 @@ use crate::slab::Place;
 const SHARDS: usize = 64;
 const SHARD_PLACES_MIN: usize = 8;
 
-/// Open addressing with linear probing. Who calls it knows the items: it is asked for their hashes, and which one is meant.
+/// Open addressing with linear probing. Who calls it knows the items: it is requested their hashes, and which one is meant.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     hasher: RandomState,

@@ -13,22 +13,21 @@ use ulid::Ulid;
 
 use crate::amounts::Amounts;
 use crate::applier::Applier;
-use crate::asked::{AskedLimit, AskedLimits};
 use crate::bill_id::BillId;
 use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::clock::Clock;
-pub use crate::core::Denial;
-use crate::core::{Core, Decided};
+use crate::core::{Core, Decided, Denial};
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::derived::Derived;
 use crate::entry::{Facts, Name, Settlement};
-pub use crate::error::LedgerError;
+use crate::error::LedgerError;
 use crate::event::{HoldId, Mark};
 use crate::head::{Hash, Head};
 use crate::hold::{Hold, Permit, Settled};
+use crate::last_limits::{LastLimits, RequestedLimit};
 use crate::money::Usd;
-pub use crate::options::{Durability, Options};
+use crate::options::{Durability, Options};
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::queue::{Queue, Stopped};
 use crate::recover;
@@ -82,7 +81,7 @@ pub struct Ledger {
     derived: Arc<RwLock<Derived>>,
     stores: Arc<dyn Stores>,
     sessions: Arc<Sessions>,
-    asked: AskedLimits,
+    last_limits: LastLimits,
     /// Holds that the last process left open and this one settled.
     recovered_holds: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -215,7 +214,7 @@ impl Ledger {
             derived,
             stores,
             sessions,
-            asked: AskedLimits::default(),
+            last_limits: LastLimits::default(),
             recovered_holds,
             threads: Mutex::default(),
         };
@@ -264,7 +263,7 @@ impl Ledger {
     ) -> Result<Hold, BooksError> {
         let facts = facts.into();
         let Permit { first, last } = permit;
-        self.asked.remember(bounds);
+        self.last_limits.remember(bounds);
         let (id, standings) = self.core.reserve(&facts, bounds, amounts, basis, first)?;
         Ok(Hold::new(Arc::clone(&self.core), id, facts, amounts, standings, last))
     }
@@ -424,7 +423,7 @@ impl Ledger {
         self.derived.read().rollups.summary(query)
     }
 
-    /// Sums by stretches of `step_ms`.
+    /// Sums by periods of `step_ms`.
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         self.derived.read().rollups.series(from_ms, to_ms, step_ms, tenant)
     }
@@ -467,8 +466,8 @@ impl Ledger {
     }
 
     /// The limits that were requested last on an account, refused requests included.
-    pub fn asked_limits(&self, account: &str) -> Vec<AskedLimit> {
-        self.asked.of(account)
+    pub fn requested_limits(&self, account: &str) -> Vec<RequestedLimit> {
+        self.last_limits.of(account)
     }
 
     /// What open holds reserve on an account.

@@ -1,73 +1,110 @@
-//! The books of AgentLedger: money, accounts, holds, journal and rollups. Knows no HTTP and no provider.
+//! The books of AgentLedger: money, accounts, holds, journal and cost sums. Knows no HTTP and no provider.
+//!
+//! ```text
+//! admit → reserve → extend → settle or void          (ledger, hold: what callers have in their hands)
+//!            core: one lock, one clock, one order    (books, billed, decision_clock)
+//!              queue → writer → journal on disk      (codec, journal, store)
+//!                         applier: what follows      (derived: rollup, sessions; checkpoint, retention)
+//! start: recover: checkpoint, then the journal       (recover, known_heads)
+//! ```
+//!
+//! | room | does |
+//! |---|---|
+//! | `ledger`, `hold`, `offline` | what callers see; a ledger without a gateway, for reading |
+//! | `core` | decides, under one lock: the books, what is billed once, the time of decisions |
+//! | `books` | accounts, balances, open holds: a pure state machine |
+//! | `queue`, `writer` | group commit; suspended while the disk is full, stopped where it failed |
+//! | `applier` | sums, sessions, a second copy of the books, checkpoints: behind a watermark of its own |
+//! | `recover`, `verify` | a start from disk; a walk that believes nothing |
+//! | `journal`, `codec`, `store` | chunks and their chain; events as bytes; databases on disk and in memory |
+//!
+//! Nothing reaches back: a module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
+//!
+//! ```text
+//! order: bill_id clock head map money slab usage
+//! order: amounts decision_clock entry index store
+//! order: bound entry_json names secret_check waiters
+//! order: event last_limits window wire
+//! order: billed codec books journal
+//! order: bill_rows known_heads query reports rollup sessions
+//! order: checkpoint derived queue retention verify
+//! order: applier error writer options core recover
+//! order: hold offline ledger testing
+//! ```
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub mod amounts;
+mod amounts;
 mod applier;
-pub mod asked;
 mod bill_id;
 mod bill_rows;
-pub mod billed;
-pub mod books;
-pub mod bound;
+mod billed;
+mod books;
+mod bound;
 mod checkpoint;
-pub mod clock;
-pub mod codec;
+mod clock;
+mod codec;
 mod core;
-pub mod decision_clock;
+mod decision_clock;
 mod derived;
-pub mod entry;
+mod entry;
 mod entry_json;
 mod error;
-pub mod event;
+mod event;
 mod head;
-pub mod hold;
+mod hold;
 mod index;
-pub mod journal;
-pub mod ledger;
+mod journal;
+mod known_heads;
+mod last_limits;
+mod ledger;
 mod map;
-pub mod money;
-pub mod names;
-mod noted;
-pub mod offline;
+mod money;
+mod names;
+mod offline;
 mod options;
-pub mod query;
+mod query;
 mod queue;
 mod recover;
 mod reports;
 mod retention;
-pub mod rollup;
+mod rollup;
 mod secret_check;
-pub mod sessions;
+mod sessions;
 mod slab;
 pub mod store;
 #[doc(hidden)]
 pub mod testing;
-pub mod usage;
-pub mod verify;
+mod usage;
+mod verify;
 mod waiters;
-pub mod window;
+mod window;
 mod wire;
 mod writer;
 
 pub use amounts::{Amounts, Unit};
-pub use asked::AskedLimit;
 pub use bill_id::BillId;
-pub use books::{Books, BooksError, Obstacle, Refusal, Standing};
+pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use decision_clock::ClockState;
+pub use core::Denial;
+pub use decision_clock::{ClockState, TOLERANCE_MS};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
-pub use event::{Event, HoldId, Mark};
+pub use error::LedgerError;
+pub use event::{Event, HeldBound, HoldId, Mark};
 pub use head::{Hash, Head};
 pub use hold::{Hold, Permit, Settled};
-pub use ledger::{Correction, Denial, Durability, Health, Ledger, LedgerError, Options};
+pub use last_limits::RequestedLimit;
+pub use ledger::{Correction, Health, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
+pub use options::{Durability, Options};
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use queue::Stopped;
 pub use reports::{BalancePage, BalanceRow};
-pub use rollup::{Dimension, Point, SummaryQuery, SummaryRow};
-pub use sessions::{Session, SessionQuery, Sessions, Status};
+pub use rollup::{Dimension, Point, Retention, SummaryQuery, SummaryRow};
+pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status};
 pub use usage::{Kind, Usage};
-pub use verify::{Report, verify};
+pub use verify::{Report, VerifyError, verify};
+pub use window::Period;
 pub use writer::CommitObserver;

@@ -17,9 +17,6 @@ pub trait Interner {
     /// Takes in a name that has no number yet. False where there is no room: it must then be written out.
     fn define(&mut self, name: &Name) -> bool;
     fn len(&self) -> usize;
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
     /// Forgets all names from `len` on: what a broken event had defined.
     fn truncate(&mut self, len: usize);
 }
@@ -34,11 +31,6 @@ pub struct Names {
 impl Names {
     pub fn new() -> Names {
         Names::default()
-    }
-
-    /// In the order of their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = &Name> {
-        self.by_number.iter()
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::checkpoint::CheckpointAt;
+use crate::clock::instant;
 use crate::event::Event;
 use crate::head::Head;
 use crate::store::Month;
@@ -266,21 +267,21 @@ impl Queue {
     /// Waits up to `tick` for something to write, then moves it into `group`, gathering until somebody waits for it or the
     /// time is up. Says whether the queue is closed and empty.
     pub fn take(&self, group: &mut VecDeque<Item>, tick: Duration) -> bool {
-        let idle_until = Instant::now() + tick;
+        let idle_until = instant() + tick;
         let mut inner = self.inner.lock();
         while inner.items.is_empty() && !inner.closing && inner.stopped.is_none() {
             if self.wake.wait_until(&mut inner, idle_until).timed_out() {
                 return false;
             }
         }
-        let gather_until = Instant::now() + self.linger;
+        let gather_until = instant() + self.linger;
         while !inner.urgent && !inner.closing && inner.items.len() < GROUP_EVENTS_MAX {
             if self.wake.wait_until(&mut inner, gather_until).timed_out() {
                 break;
             }
         }
         if inner.notified >= CROWD {
-            let crowd_until = Instant::now() + CROWD_GATHERS;
+            let crowd_until = instant() + CROWD_GATHERS;
             while !inner.closing && inner.items.len() < GROUP_EVENTS_MAX {
                 if self.wake.wait_until(&mut inner, crowd_until).timed_out() {
                     break;

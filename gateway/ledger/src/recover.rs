@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::head::Head;
 use crate::journal::frame::{Chunk, Damage, key};
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
-use crate::noted::Noted;
+use crate::known_heads::KnownHeads;
 use crate::options::Keep;
 use crate::rollup::Rollups;
 use crate::secret_check;
@@ -102,7 +102,7 @@ pub(crate) fn recover(
     if heads.broken > 0 {
         tracing::warn!(lines = heads.broken, "the file `heads` has lines that cannot be read");
     }
-    let mut noted = Noted::new(heads.noted, u64::MAX);
+    let mut noted = KnownHeads::new(heads.noted, u64::MAX);
     let loaded = checkpoint::load(&**state, keep.rollups)?;
     let loaded = loaded.and_then(|loaded| Some((Books::restore(&loaded.checkpoint.books).ok()?, loaded)));
     let (mut recovered, from) = match loaded {
@@ -229,7 +229,7 @@ fn replay(
     store: &dyn Store,
     from_ms: Option<i64>,
     recovered: &mut Recovered,
-    noted: &mut Noted,
+    noted: &mut KnownHeads,
 ) -> Result<(), ReadError> {
     let reader = MonthReader { month, store };
     if from_ms.is_none() {

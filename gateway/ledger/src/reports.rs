@@ -4,7 +4,7 @@ use crate::amounts::Amounts;
 use crate::books::{BalanceView, Books};
 use crate::bound::Window;
 use crate::entry::Name;
-use crate::window::Stretch;
+use crate::window::Period;
 
 /// What an account has spent and held in a window that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct BalanceRow {
     pub account: Name,
     pub window: Window,
     pub zone: Name,
-    pub stretch: Stretch,
+    pub period: Period,
     pub posted: Amounts,
     pub held: Amounts,
     pub overage: Amounts,
@@ -32,7 +32,7 @@ impl BalanceRow {
             account: Name::clone(view.account),
             window: view.window,
             zone: Name::clone(view.zone),
-            stretch: view.stretch,
+            period: view.period,
             posted: view.posted,
             held: view.held,
             overage: view.overage,

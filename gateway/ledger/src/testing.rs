@@ -3,9 +3,16 @@
 
 use std::sync::Arc;
 
+pub use crate::books::{Adjustment, Recorded, accounts_of};
+pub use crate::event::Held;
+pub use crate::journal::{Damage, MonthReader};
+pub use crate::verify::walk;
+
 use crate::applier::Applier;
 use crate::clock::Clock;
-use crate::ledger::{Assembled, Ledger, LedgerError, Options};
+use crate::error::LedgerError;
+use crate::ledger::{Assembled, Ledger};
+use crate::options::Options;
 use crate::store::Stores;
 use crate::writer::Writer;
 

@@ -14,7 +14,7 @@ use crate::event::{Event, HoldId, Opening};
 use crate::head::{Hash, Head};
 use crate::journal::frame::Damage;
 use crate::journal::reader::{Damaged, MonthReader, ReadError};
-use crate::noted::Noted;
+use crate::known_heads::KnownHeads;
 use crate::secret_check;
 use crate::store::{DiskStores, Month, StoreError, Stores};
 
@@ -33,7 +33,7 @@ pub struct Report {
     pub damage: Option<Damaged>,
     /// Of the secret that keys have their fingerprints by; `None` where none was ever noted.
     pub fingerprint_check: Option<[u8; 16]>,
-    /// Whether the head that was asked for is one the journal has had; `None` where none was asked for.
+    /// Whether the head that was requested is one the journal has had; `None` where none was requested.
     pub expected_found: Option<bool>,
 }
 
@@ -74,7 +74,7 @@ pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Rep
         report: Report::default(),
         books: Books::new(),
         until,
-        noted: Noted::new(heads.noted.into_iter().chain(checkpoint_head(stores)), until),
+        noted: KnownHeads::new(heads.noted.into_iter().chain(checkpoint_head(stores)), until),
         found_empty: false,
     };
     walk.report.expected_found = expect.map(|_| false);
@@ -118,7 +118,7 @@ struct Walk {
     report: Report,
     books: Books,
     until: u64,
-    noted: Noted,
+    noted: KnownHeads,
     /// A month without any event came before those with some.
     found_empty: bool,
 }

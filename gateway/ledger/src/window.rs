@@ -9,14 +9,14 @@ use crate::bound::{Window, Zone};
 /// One instance of a window: seconds since the epoch, the end excluded. The instances of a window follow each other
 /// without gap or overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stretch {
+pub struct Period {
     pub start_s: i64,
     pub end_s: i64,
 }
 
-impl Stretch {
+impl Period {
     /// The one instance of `total`.
-    pub const ALWAYS: Stretch = Stretch {
+    pub const ALWAYS: Period = Period {
         start_s: i64::MIN,
         end_s: i64::MAX,
     };
@@ -44,10 +44,10 @@ const DAY_S: i64 = 86_400;
 
 impl Window {
     /// The instance that `at_ms` lies in.
-    pub fn stretch(self, zone: &Zone, at_ms: i64) -> Stretch {
+    pub fn period(self, zone: &Zone, at_ms: i64) -> Period {
         let at_s = at_ms.clamp(0, AT_MS_MAX).div_euclid(1_000);
         match self {
-            Window::Total => Stretch::ALWAYS,
+            Window::Total => Period::ALWAYS,
             Window::Minute => within_local(zone, at_s, MINUTE_S),
             Window::Hour => within_local(zone, at_s, HOUR_S),
             Window::Day if zone.is_utc() => aligned(at_s, DAY_S, 0),
@@ -61,16 +61,16 @@ impl Window {
     }
 }
 
-fn aligned(at_s: i64, len_s: i64, shift_s: i64) -> Stretch {
+fn aligned(at_s: i64, len_s: i64, shift_s: i64) -> Period {
     let start_s = (at_s + shift_s).div_euclid(len_s) * len_s - shift_s;
-    Stretch {
+    Period {
         start_s,
         end_s: start_s + len_s,
     }
 }
 
 /// Minutes and hours of the local clock. One that a leap falls into ends there, and another starts.
-fn within_local(zone: &Zone, at_s: i64, len_s: i64) -> Stretch {
+fn within_local(zone: &Zone, at_s: i64, len_s: i64) -> Period {
     if zone.is_utc() {
         return aligned(at_s, len_s, 0);
     }
@@ -78,23 +78,23 @@ fn within_local(zone: &Zone, at_s: i64, len_s: i64) -> Stretch {
         return aligned(at_s, len_s, 0);
     };
     let rules = zone.rules();
-    let mut stretch = aligned(at_s, len_s, i64::from(rules.to_offset(at).seconds()));
+    let mut period = aligned(at_s, len_s, i64::from(rules.to_offset(at).seconds()));
     let next = rules.following(at).next().map(|leap| leap.timestamp().as_second());
     let last = Timestamp::from_second(at_s + 1)
         .ok()
         .and_then(|after| rules.preceding(after).next())
         .map(|leap| leap.timestamp().as_second());
     if let Some(leap_s) = last {
-        stretch.start_s = stretch.start_s.max(leap_s);
+        period.start_s = period.start_s.max(leap_s);
     }
     if let Some(leap_s) = next {
-        stretch.end_s = stretch.end_s.min(leap_s);
+        period.end_s = period.end_s.min(leap_s);
     }
-    stretch
+    period
 }
 
 /// From the first moment of a local date to the first moment of a later one: also where midnight does not exist.
-fn local_dates(window: Window, rules: &TimeZone, at_s: i64) -> Option<Stretch> {
+fn local_dates(window: Window, rules: &TimeZone, at_s: i64) -> Option<Period> {
     let at = Timestamp::from_second(at_s).ok()?.to_zoned(rules.clone());
     let today = at.date();
     let (first, next) = match window {
@@ -114,11 +114,11 @@ fn local_dates(window: Window, rules: &TimeZone, at_s: i64) -> Option<Stretch> {
         let midnight: Zoned = date.to_zoned(rules.clone()).ok()?;
         Some(midnight.start_of_day().ok()?.timestamp().as_second())
     };
-    let stretch = Stretch {
+    let period = Period {
         start_s: start_of(first)?,
         end_s: start_of(next)?,
     };
-    stretch.contains(at_s).then_some(stretch)
+    period.contains(at_s).then_some(period)
 }
 
 #[cfg(test)]
@@ -131,15 +131,15 @@ mod tests {
         text.parse::<Timestamp>().unwrap().as_millisecond()
     }
 
-    fn shown(stretch: Stretch) -> (String, String) {
+    fn shown(period: Period) -> (String, String) {
         let text = |s| Timestamp::from_second(s).unwrap().to_string();
-        (text(stretch.start_s), text(stretch.end_s))
+        (text(period.start_s), text(period.end_s))
     }
 
     fn check(window: Window, zone: &str, at: &str, start: &str, end: &str) {
-        let stretch = window.stretch(&Zone::named(zone).unwrap(), at_ms(at));
+        let period = window.period(&Zone::named(zone).unwrap(), at_ms(at));
         assert_eq!(
-            shown(stretch),
+            shown(period),
             (start.to_owned(), end.to_owned()),
             "{} in {zone} at {at}",
             window.name()
@@ -160,8 +160,8 @@ mod tests {
         check(Window::Day, "UTC", at, "2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z");
         check(Window::Week, "UTC", at, "2026-02-23T00:00:00Z", "2026-03-02T00:00:00Z");
         check(Window::Month, "UTC", at, "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z");
-        assert_eq!(Window::Total.stretch(&Zone::utc(), 5), Stretch::ALWAYS);
-        assert_eq!(Stretch::ALWAYS.resets_at_ms(), None);
+        assert_eq!(Window::Total.period(&Zone::utc(), 5), Period::ALWAYS);
+        assert_eq!(Period::ALWAYS.resets_at_ms(), None);
     }
 
     #[test]
@@ -220,18 +220,18 @@ mod tests {
             for window in [Window::Minute, Window::Hour, Window::Day, Window::Week, Window::Month] {
                 let mut at = at_ms(from);
                 let until = at + 3 * DAY_S * 1_000;
-                let mut last = window.stretch(&zone, at);
+                let mut last = window.period(&zone, at);
                 while at < until {
-                    let stretch = window.stretch(&zone, at);
-                    assert!(stretch.contains(at / 1_000));
+                    let period = window.period(&zone, at);
+                    assert!(period.contains(at / 1_000));
                     assert!(
-                        stretch == last || stretch.start_s == last.end_s,
-                        "{zone:?} {last:?} {stretch:?}"
+                        period == last || period.start_s == last.end_s,
+                        "{zone:?} {last:?} {period:?}"
                     );
-                    last = stretch;
+                    last = period;
                     at += 600_000;
                     if window == Window::Minute {
-                        last = window.stretch(&zone, at);
+                        last = window.period(&zone, at);
                     }
                 }
             }
@@ -244,7 +244,7 @@ mod tests {
             let zone = Zone::named(zone).unwrap();
             for window in Window::ALL {
                 for at in [i64::MIN, -1, 0, AT_MS_MAX, i64::MAX] {
-                    assert!(window.stretch(&zone, at).contains(at.clamp(0, AT_MS_MAX) / 1_000));
+                    assert!(window.period(&zone, at).contains(at.clamp(0, AT_MS_MAX) / 1_000));
                 }
             }
         }

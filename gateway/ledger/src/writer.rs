@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::applier::Applier;
+use crate::clock::instant;
 use crate::codec;
 use crate::event::Event;
 use crate::head::Head;
@@ -110,7 +111,7 @@ impl Writer {
     pub fn run(mut self) {
         let queue = Arc::clone(&self.queue);
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            let mut ticked = Instant::now();
+            let mut ticked = instant();
             loop {
                 let ended = self.queue.take(&mut self.group, TICK);
                 let is_tick = ticked.elapsed() >= TICK || (self.is_suspended && self.queue.is_closing());
@@ -121,7 +122,7 @@ impl Writer {
                 }
                 self.turn()?;
                 if is_tick {
-                    ticked = Instant::now();
+                    ticked = instant();
                     self.tick()?;
                 }
                 if self.queue.is_closing() {
@@ -272,7 +273,7 @@ impl Writer {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let began = Instant::now();
+        let began = instant();
         if !self.changes.is_empty() {
             self.store.apply(self.changes.clone())?;
         }
@@ -288,7 +289,7 @@ impl Writer {
         Ok(())
     }
 
-    /// After a write that failed, the database is opened anew and asked how far it is: at what is committed, or at a chunk of
+    /// After a write that failed, the database is opened anew and requested how far it is: at what is committed, or at a chunk of
     /// those that failed. They are all written again, which changes none that is there: that it was read back does not mean
     /// that it is on disk, and a further failure may still lose it.
     fn find_place(&mut self) -> Result<(), StoreError> {
@@ -355,7 +356,7 @@ impl Writer {
 
     /// The next event is encoded so that it can be read without any before it. Between chunks only.
     fn begin_self_contained(&mut self) {
-        self.chunk.begin_anew();
+        self.chunk.begin_self_contained();
         self.names = Names::new();
         self.since_self_contained = 0;
     }

@@ -6,9 +6,9 @@ mod common;
 use std::sync::Arc;
 
 use agentledger_ledger::store::MemoryStores;
+use agentledger_ledger::testing::walk;
 use agentledger_ledger::{
-    Amounts, BillId, Bound, Dimension, Ledger, Limit, ManualClock, Mode, Name, Outcome, SummaryQuery, Usd, Window,
-    Zone, verify,
+    Amounts, BillId, Bound, Dimension, Ledger, Limit, ManualClock, Mode, Name, Outcome, SummaryQuery, Usd, Window, Zone,
 };
 use common::*;
 
@@ -90,7 +90,7 @@ async fn what_was_billed_is_known_after_restarts_and_forgotten_after_a_year() {
     ledger.close();
     let ledger = open(&stores, &clock);
     assert!(!ledger.is_billed(&id("november")) && ledger.is_billed(&id("december")));
-    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+    assert!(walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn a_result_that_comes_late_corrects_its_entry_once_also_after_restarts() 
     let ledger = open(&stores, &clock);
     assert!(!ledger.is_guessed(&id("resp")) && ledger.is_billed(&id("resp")));
     assert_eq!(correct(&ledger, 100, 1), None, "also after a restart");
-    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+    assert!(walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn fetched_while_its_stream_runs(end: impl AsyncFnOnce(&Arc<Ledger>, agent
         "after a restart, too"
     );
     assert_eq!(sum(&all_entries(&ledger, 10)), 700);
-    assert!(ledger.open_holds().is_empty() && verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+    assert!(ledger.open_holds().is_empty() && walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
 
 #[tokio::test]

@@ -10,10 +10,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use agentledger_ledger::store::{Change, DiskStores, MemoryStores, Month, Stores};
-use agentledger_ledger::testing::Stepped;
-use agentledger_ledger::{
-    Amounts, BillId, Dimension, Ledger, ManualClock, Name, Options, SummaryQuery, Window, verify,
-};
+use agentledger_ledger::testing::{Stepped, walk};
+use agentledger_ledger::{Amounts, BillId, Dimension, Ledger, ManualClock, Name, Options, SummaryQuery, Window};
 use common::*;
 
 const MINUTE_MS: i64 = 60_000;
@@ -117,7 +115,7 @@ fn a_month_is_removed_only_behind_a_checkpoint_in_a_later_one() {
     clock.advance_ms(MINUTE_MS);
     step(&mut stepped);
     assert_eq!(stores.months().unwrap().len(), 1);
-    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+    assert!(walk(&stores, None, u64::MAX).unwrap().is_sound());
     assert_eq!(
         ledger.summary(&all())[0].cost,
         usd(200),

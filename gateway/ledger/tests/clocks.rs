@@ -6,9 +6,9 @@ mod common;
 use std::sync::Arc;
 
 use agentledger_ledger::store::{MemoryStores, Month, Stores};
-use agentledger_ledger::testing::Stepped;
+use agentledger_ledger::testing::{Stepped, walk};
 use agentledger_ledger::{
-    Amounts, BooksError, Bound, ClockState, Ledger, Limit, ManualClock, Mode, Name, Options, Window, Zone, verify,
+    Amounts, BooksError, Bound, ClockState, Ledger, Limit, ManualClock, Mode, Name, Options, Window, Zone,
 };
 use common::*;
 
@@ -70,7 +70,7 @@ async fn a_jump_to_2030_and_back_removes_no_month_turns_no_window_and_refuses_me
     drop(ledger);
     let again = open(&stores, &clock, &kept(0));
     assert_eq!(all_entries(&again, 10).len(), 2, "nothing was lost");
-    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+    assert!(walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_month_that_turns_with_counted_denials_still_opens_alone() {
     stepped.close();
     assert_eq!(months(&stores), ["2026-11", "2026-12"]);
     stores.remove_month(Month { year: 2026, month: 11 }).unwrap();
-    let report = verify::walk(&stores, None, u64::MAX).unwrap();
+    let report = walk(&stores, None, u64::MAX).unwrap();
     assert!(report.is_sound(), "{report:?}");
     stores.drop_state();
     open(&stores, &clock, &options());

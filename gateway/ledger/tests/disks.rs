@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use agentledger_ledger::store::{DiskStores, MemoryStores, Month, Stores};
-use agentledger_ledger::{Ledger, ManualClock, Options, Window, verify};
+use agentledger_ledger::testing::walk;
+use agentledger_ledger::{Ledger, ManualClock, Options, Window};
 use common::*;
 
 fn clock() -> Arc<ManualClock> {
@@ -42,7 +43,7 @@ async fn a_full_disk_that_has_room_again_is_written_to_again_and_nothing_is_lost
     assert_eq!(ledger.spent("global", Window::Total).usd, usd(155));
     assert_eq!(ledger.held("global").usd, usd(0));
     ledger.close();
-    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+    assert!(walk(&stores, None, u64::MAX).unwrap().is_sound());
     let again = Ledger::open_in(Arc::new(stores), &options(), clock() as _).unwrap();
     assert_eq!(again.spent("global", Window::Total).usd, usd(155));
 }

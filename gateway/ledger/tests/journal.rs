@@ -5,11 +5,11 @@ mod common;
 
 use std::sync::Arc;
 
-use agentledger_ledger::ledger::LedgerError;
-use agentledger_ledger::store::memory::Faults;
-use agentledger_ledger::store::{DiskStores, MemoryStores, Month, StoreError, Stores};
+use agentledger_ledger::store::{DiskStores, Faults, MemoryStores, Month, StoreError, Stores};
+use agentledger_ledger::testing;
 use agentledger_ledger::{
-    Denial, Dimension, Durability, Ledger, ManualClock, OfflineLedger, Outcome, SummaryQuery, Window, verify,
+    Denial, Dimension, Durability, Ledger, LedgerError, ManualClock, OfflineLedger, Outcome, Report, SummaryQuery,
+    Window,
 };
 use common::*;
 
@@ -21,8 +21,8 @@ fn open(stores: &MemoryStores, clock: &Arc<ManualClock>) -> Result<Arc<Ledger>, 
     Ledger::open_in(Arc::new(stores.clone()), &options(), Arc::clone(clock) as _)
 }
 
-fn walk(stores: &MemoryStores) -> verify::Report {
-    verify::walk(stores, None, u64::MAX).unwrap()
+fn walk(stores: &MemoryStores) -> Report {
+    testing::walk(stores, None, u64::MAX).unwrap()
 }
 
 const MONTH: Month = Month { year: 2026, month: 11 };
@@ -347,7 +347,7 @@ async fn a_head_kept_elsewhere_must_be_one_the_journal_has_had() {
     let head = ledger.head();
     exchange(&ledger, 2, 100).await.durable().await.unwrap();
     ledger.close();
-    let expects = |hash| verify::walk(&stores, Some(hash), u64::MAX).unwrap();
+    let expects = |hash| testing::walk(&stores, Some(hash), u64::MAX).unwrap();
     assert!(expects(head.hash).is_sound());
     let other = expects(Default::default());
     assert_eq!((other.damage.is_none(), other.is_sound()), (true, false));

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Ledger, Options, Outcome, SummaryQuery, SystemClock, Window, verify};
+use agentledger_ledger::{Ledger, Options, Outcome, Report, SummaryQuery, SystemClock, Window};
 use common::*;
 
 const CHILD_DIR: &str = "AGENTLEDGER_KILL_CHILD_DIR";
@@ -159,7 +159,5 @@ fn check_books(ledger: &Ledger, settled: &BTreeSet<String>, recovered: u64) {
     });
     assert_eq!(rows.iter().map(|row| row.cost.nanos()).sum::<i64>(), sum(&entries));
     assert_eq!(rows.iter().map(|row| row.requests).sum::<u64>(), entries.len() as u64);
-    assert!(verify::Report::is_sound(
-        &ledger.verify(Some(ledger.head().hash)).unwrap()
-    ));
+    assert!(Report::is_sound(&ledger.verify(Some(ledger.head().hash)).unwrap()));
 }

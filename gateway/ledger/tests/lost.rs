@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::journal::Damage;
-use agentledger_ledger::ledger::LedgerError;
-use agentledger_ledger::store::{MemoryStores, Month, Stores, heads};
-use agentledger_ledger::verify::VerifyError;
-use agentledger_ledger::{Ledger, ManualClock, Options, verify};
+use agentledger_ledger::store::{MemoryStores, Month, Stores, read_heads};
+use agentledger_ledger::testing::{Damage, walk};
+use agentledger_ledger::{Ledger, LedgerError, ManualClock, Options, VerifyError};
 use common::*;
 
 const MONTH: Month = Month { year: 2026, month: 11 };
@@ -46,10 +44,10 @@ async fn a_lost_end_is_seen_by_the_checkpoint_and_by_the_noted_heads_alone() {
         } else {
             rest.drop_heads();
         }
-        assert!(verify::walk(&rest, None, u64::MAX).unwrap().is_sound());
+        assert!(walk(&rest, None, u64::MAX).unwrap().is_sound());
         while let Some((_, last)) = last_record(&rest) {
             rest.edit(MONTH, |pairs| drop(pairs.pop_last()));
-            let report = verify::walk(&rest, None, u64::MAX).unwrap();
+            let report = walk(&rest, None, u64::MAX).unwrap();
             let damage = report.damage.as_ref().map(|damaged| &damaged.damage);
             assert!(
                 matches!(damage, Some(Damage::Behind { named, .. }) if *named == head),
@@ -84,7 +82,7 @@ async fn another_journal_in_place_of_the_noted_one_is_seen() {
         .collect();
     one.edit(MONTH, |pairs| *pairs = records.into_iter().collect());
     one.drop_state();
-    assert!(!verify::walk(&one, None, u64::MAX).unwrap().is_sound());
+    assert!(!walk(&one, None, u64::MAX).unwrap().is_sound());
     assert!(is_behind(open(&one)));
 }
 
@@ -98,11 +96,11 @@ async fn a_first_month_that_lost_all_is_seen() {
     ledger.close();
     drop(ledger);
     stores.edit(MONTH, std::collections::BTreeMap::clear);
-    let report = verify::walk(&stores, None, u64::MAX).unwrap();
+    let report = walk(&stores, None, u64::MAX).unwrap();
     assert!(!report.is_sound(), "{report:?}");
     // Removed as retention removes it, the rest stands for itself.
     stores.remove_month(MONTH).unwrap();
-    assert!(verify::walk(&stores, None, u64::MAX).unwrap().is_sound());
+    assert!(walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
 
 /// A ledger on disk that still runs, with all its events noted, and a copy of its folder: what `kill -9` leaves.
@@ -113,7 +111,7 @@ async fn killed() -> (tempfile::TempDir, u64) {
         exchange(&ledger, number, 100).await.durable().await.unwrap();
     }
     let head = ledger.head();
-    while heads::read(&dir.path().join("heads")).unwrap().noted.last() != Some(&head) {
+    while read_heads(&dir.path().join("heads")).unwrap().noted.last() != Some(&head) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let copy = tempfile::tempdir().unwrap();

@@ -5,11 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentledger_ledger::books::{Adjustment, Books, BooksError, Obstacle, Recorded, accounts_of};
-use agentledger_ledger::event::{Held, HoldId};
-use agentledger_ledger::window::Stretch;
+use agentledger_ledger::testing::{Adjustment, Held, Recorded, accounts_of};
 use agentledger_ledger::{
-    Amounts, Bound, Facts, Kind, Limit, Mode, Name, Outcome, Settlement, Unit, Usage, Usd, Window, Zone,
+    Amounts, Books, BooksError, Bound, Facts, HoldId, Kind, Limit, Mode, Name, Obstacle, Outcome, Period, Settlement,
+    Unit, Usage, Usd, Window, Zone,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -112,8 +111,8 @@ struct Model {
 }
 
 impl Model {
-    /// (posted, held, overage) of all exchanges within the stretch.
-    fn counts(&self, account: &str, window: Window, zone: &Zone, stretch: Stretch, unit: Unit) -> (i64, i64, i64) {
+    /// (posted, held, overage) of all exchanges within the period.
+    fn counts(&self, account: &str, window: Window, zone: &Zone, period: Period, unit: Unit) -> (i64, i64, i64) {
         let is_standing = account != "team:own" && zone.is_utc() && matches!(window, Window::Day | Window::Month);
         let stands = window == Window::Total || is_standing;
         let since = match stands {
@@ -127,7 +126,7 @@ impl Model {
             let is_counted = exchange.hold >= since
                 && exchange.hold > forgotten
                 && exchange.accounts.iter().any(|name| **name == *account)
-                && stretch.contains(exchange.record.at_ms.div_euclid(1_000));
+                && period.contains(exchange.record.at_ms.div_euclid(1_000));
             if is_counted {
                 sums.0 += exchange.posted.get(unit);
                 sums.1 += if exchange.open { exchange.held.get(unit) } else { 0 };
@@ -141,7 +140,7 @@ impl Model {
     /// and the windows it counted in are over.
     fn forget(&mut self, account: &str, now_ms: i64) {
         let of_account = |exchange: &&Exchange| exchange.accounts.iter().any(|name| **name == *account);
-        let month = Window::Month.stretch(&Zone::utc(), now_ms);
+        let month = Window::Month.period(&Zone::utc(), now_ms);
         let forgotten = self.forgotten.get(account).copied().unwrap_or(HoldId(0));
         for exchange in self
             .exchanges
@@ -287,14 +286,14 @@ impl Pair {
             .enumerate()
             .filter(|(_, bound)| bound.mode() == Mode::Hard)
         {
-            let stretch = bound.window().stretch(bound.zone(), now_ms);
+            let period = bound.window().period(bound.zone(), now_ms);
             let (posted, held, _) =
                 self.model
-                    .counts(bound.account(), bound.window(), bound.zone(), stretch, bound.unit());
-            let (asked, limit) = (amounts.get(bound.unit()), bound.limit().count());
-            let obstacle = if posted + asked > limit {
+                    .counts(bound.account(), bound.window(), bound.zone(), period, bound.unit());
+            let (requested, limit) = (amounts.get(bound.unit()), bound.limit().count());
+            let obstacle = if posted + requested > limit {
                 Obstacle::Exceeded
-            } else if posted + held + asked > limit {
+            } else if posted + held + requested > limit {
                 Obstacle::Held
             } else {
                 continue;
@@ -327,7 +326,7 @@ impl Pair {
                 });
                 self.journal.push(reserved.recorded);
                 for (bound, standing) in bounds.iter().zip(&reserved.standings) {
-                    self.check(bound, standing.stretch);
+                    self.check(bound, standing.period);
                     assert_eq!(*standing, self.books.standing(now_ms, bound));
                 }
             }
@@ -347,13 +346,13 @@ impl Pair {
             .filter(|bound| bound.mode == Mode::Hard && step.get(bound.unit) > 0)
         {
             let zone = Zone::named(&bound.zone).unwrap();
-            let stretch = Stretch {
+            let period = Period {
                 start_s: bound.start_s,
                 end_s: bound.end_s,
             };
             let (posted, held, _) = self
                 .model
-                .counts(&bound.account, bound.window, &zone, stretch, bound.unit);
+                .counts(&bound.account, bound.window, &zone, period, bound.unit);
             let left = bound.limit - posted - held;
             expected = expected.filter(|_| left > 0).map(|mut granted| {
                 granted.set(bound.unit, granted.get(bound.unit).min(left));
@@ -400,11 +399,11 @@ impl Pair {
         self.journal.push(recorded);
     }
 
-    fn check(&self, bound: &Bound, stretch: Stretch) {
+    fn check(&self, bound: &Bound, period: Period) {
         let standing = self.books.standing(0, bound);
         let counts = self
             .model
-            .counts(bound.account(), bound.window(), bound.zone(), stretch, bound.unit());
+            .counts(bound.account(), bound.window(), bound.zone(), period, bound.unit());
         assert_eq!((standing.posted, standing.held, standing.overage), counts, "{bound:?}");
     }
 
@@ -413,10 +412,10 @@ impl Pair {
             for window in Window::ALL {
                 for zone in ["UTC", "Australia/Lord_Howe"] {
                     let zone = Zone::named(zone).unwrap();
-                    let stretch = window.stretch(&zone, self.books.now_ms());
+                    let period = window.period(&zone, self.books.now_ms());
                     for limit in [Limit::usd(Usd::ZERO), Limit::tokens(0), Limit::requests(0)] {
                         let bound = Bound::new(account.into(), window, zone.clone(), limit.unwrap(), Mode::Hard);
-                        self.check(&bound.unwrap(), stretch);
+                        self.check(&bound.unwrap(), period);
                     }
                 }
             }

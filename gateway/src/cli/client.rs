@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::clock::{Clock, SystemClock};
-use agentledger_ledger::rollup::Retention;
-use agentledger_ledger::{LedgerError, OfflineLedger};
+use agentledger_ledger::{Clock, LedgerError, OfflineLedger, Retention, SystemClock};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};

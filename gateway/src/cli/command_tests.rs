@@ -389,6 +389,23 @@ fn flip(dir: &Path, text: &[u8]) -> usize {
 }
 
 #[test]
+fn budgets_page_over_more_accounts_than_one_answer_bears() {
+    let books = Books::open();
+    let _handle = books.serve();
+    for number in 0..1_100 {
+        let mut facts = books.facts("gpt-4o", "a");
+        facts.key = Name::from(format!("{number:024}"));
+        books
+            .hold(facts)
+            .settle(settlement(books.ledger.now_ms(), "gpt-4o", 1_000_000));
+    }
+    let status = budgets::run(&books.config, budgets::BudgetsQuery::default()).unwrap();
+    let keys: Vec<&str> = status.lines().filter(|line| line.starts_with("key:")).collect();
+    assert_eq!(keys.len(), 1_100, "each key's limited day, over two pages");
+    assert!(keys.is_sorted());
+}
+
+#[test]
 fn budgets_and_holds_show_what_is_held_and_why() {
     let books = Books::open();
     let _handle = books.serve();

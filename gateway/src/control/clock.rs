@@ -1,7 +1,6 @@
 //! The methods about the clock that decisions go by.
 
-use agentledger_ledger::clock::{Clock, SystemClock};
-use agentledger_ledger::{ClockState, rfc3339_ms};
+use agentledger_ledger::{Clock, ClockState, SystemClock, rfc3339_ms};
 
 use super::error::RpcError;
 use super::ledger_view::LedgerView;

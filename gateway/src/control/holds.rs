@@ -1,8 +1,6 @@
 //! The methods about budgets and open holds.
 
-use agentledger_ledger::books::{OpenHold, Standing};
-use agentledger_ledger::event::HeldBound;
-use agentledger_ledger::{BalanceRow, Mode, Unit, Usd, rfc3339_ms};
+use agentledger_ledger::{BalanceRow, HeldBound, Mode, OpenHold, Standing, Unit, Usd, rfc3339_ms};
 
 use super::error::RpcError;
 use super::ledger_view::{LedgerView, now_ms};
@@ -35,8 +33,8 @@ pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> 
 }
 
 fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
-    let (from, to) = stretch(row.stretch.start_s, row.stretch.end_s);
-    let asked = ledger.asked_limits(&row.account);
+    let (from, to) = stretch(row.period.start_s, row.period.end_s);
+    let asked = ledger.requested_limits(&row.account);
     let of_window = asked
         .iter()
         .filter(|asked| asked.window == row.window && asked.zone == row.zone);

@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::books::{OpenHold, Standing};
-use agentledger_ledger::clock::{Clock, SystemClock};
-use agentledger_ledger::event::HoldId;
 use agentledger_ledger::{
-    AskedLimit, BalancePage, EntryPage, EntryQuery, Hash, Health, Ledger, LedgerError, OfflineLedger, Report, Sessions,
-    SummaryQuery, SummaryRow,
+    BalancePage, Clock, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, OfflineLedger, OpenHold,
+    Report, RequestedLimit, Sessions, Standing, SummaryQuery, SummaryRow, SystemClock,
 };
 
 use super::error::RpcError;
@@ -69,9 +66,9 @@ impl LedgerView {
     }
 
     /// The limits that policies asked for last; none where no gateway runs.
-    pub(super) fn asked_limits(&self, account: &str) -> Vec<AskedLimit> {
+    pub(super) fn requested_limits(&self, account: &str) -> Vec<RequestedLimit> {
         match self {
-            LedgerView::Live(ledger) => ledger.asked_limits(account),
+            LedgerView::Live(ledger) => ledger.requested_limits(account),
             LedgerView::Offline(_) => Vec::new(),
         }
     }

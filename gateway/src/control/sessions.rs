@@ -1,7 +1,6 @@
 //! The methods about sessions.
 
-use agentledger_ledger::sessions::{Session, SessionQuery, Status};
-use agentledger_ledger::{Ledger, Mark, Name, rfc3339_ms};
+use agentledger_ledger::{Ledger, Mark, Name, Session, SessionQuery, Status, rfc3339_ms};
 
 use super::error::RpcError;
 use super::ledger_view::LedgerView;

@@ -2,7 +2,7 @@
 //! native: policies say the numbers, this makes them hold. The windows slide (see [`window`]).
 //!
 //! One request takes all its rates or none: they are checked and taken under one short lock. What it took it gives back
-//! when it is refused after all ([`Grant`] is dropped unconfirmed), and its places among the running ones whatever happens.
+//! when it is refused after all ([`Grant`] is dropped unconfirmed), and its permits whatever happens.
 //!
 //! All moments are the monotonic clock's: a date that is set back must not freeze a window.
 //!
@@ -17,14 +17,14 @@ use std::sync::Arc;
 use agentledger_ledger::{Name, Unit};
 use parking_lot::Mutex;
 
-use self::window::Window;
+use self::window::SlidingWindow;
 
-/// Accounts whose rates are told apart.
+/// Accounts whose rates are counted apart.
 pub const ACCOUNTS_MAX: usize = 100_000;
 /// How often a full book is searched for accounts that nothing is counted on any more.
 const SWEEP_EVERY_MS: i64 = 1_000;
 
-/// The stretch of a rate.
+/// The period of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Per {
     Second,
@@ -59,7 +59,7 @@ impl Per {
     }
 }
 
-/// At most `limit` requests or tokens in any stretch of this length.
+/// At most `limit` requests or tokens in any period of this length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub account: Name,
@@ -77,16 +77,16 @@ pub struct Parallel {
 
 /// Why a request may not go on now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// The place in the list of rates; milliseconds until it would fit, `None` where it never will.
-    Rate { place: usize, wait_ms: Option<i64> },
-    /// The place in the list of parallel limits.
-    Parallel { place: usize },
+pub enum RateExceeded {
+    /// The index in the list of rates; milliseconds until it would fit, `None` where it never will.
+    Rate { index: usize, wait_ms: Option<i64> },
+    /// The index in the list of parallel limits.
+    Parallel { index: usize },
 }
 
 /// How a rate stands right after a request took from it, or was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateStanding {
     pub limit: u64,
     pub remaining: u64,
     /// Until all that was taken has left the window.
@@ -97,7 +97,7 @@ pub struct Standing {
 
 #[derive(Debug, Default)]
 struct Account {
-    windows: HashMap<(Per, Unit), Window>,
+    windows: HashMap<(Per, Unit), SlidingWindow>,
     running: u64,
 }
 
@@ -105,17 +105,17 @@ impl Account {
     fn is_idle(&mut self, now_ms: i64) -> bool {
         self.running == 0
             && self.windows.values_mut().all(|window| {
-                window.turn(now_ms);
+                window.advance(now_ms);
                 window.is_empty()
             })
     }
 
-    fn window(&mut self, per: Per, unit: Unit, now_ms: i64) -> &mut Window {
+    fn window(&mut self, per: Per, unit: Unit, now_ms: i64) -> &mut SlidingWindow {
         let window = self
             .windows
             .entry((per, unit))
-            .or_insert_with(|| Window::new(per.seconds() * 1_000));
-        window.turn(now_ms);
+            .or_insert_with(|| SlidingWindow::new(per.seconds() * 1_000));
+        window.advance(now_ms);
         window
     }
 }
@@ -146,7 +146,7 @@ impl Book {
     }
 }
 
-/// The name of what is not told apart any more.
+/// The name of what is not counted apart any more.
 const OTHER: &str = "other";
 
 /// All rates of a gateway.
@@ -168,41 +168,41 @@ impl Rates {
         }))
     }
 
-    /// Takes one request, and its tokens where a rate counts them, from all rates, and a place among the running ones of
+    /// Takes one request, and its tokens where a rate counts them, from all rates, and a permit of
     /// all parallel limits; or nothing.
     ///
     /// # Errors
-    /// What stands in the way: of several rates the one that has to be waited for longest.
+    /// What refuses it: of several rates the one that has to be waited for longest.
     pub fn take(
         self: &Arc<Self>,
         now_ms: i64,
         rates: &[Rate],
         parallel: &[Parallel],
         tokens: u64,
-    ) -> Result<Grant, Over> {
+    ) -> Result<Grant, RateExceeded> {
         if rates.is_empty() && parallel.is_empty() {
             return Ok(Grant::none(self));
         }
         let mut book = self.0.lock();
-        let mut over: Option<Over> = None;
-        for (place, rate) in rates.iter().enumerate() {
+        let mut over: Option<RateExceeded> = None;
+        for (index, rate) in rates.iter().enumerate() {
             let (_, account) = book.account(&rate.account, now_ms);
             let window = account.window(rate.per, rate.unit, now_ms);
             let wait_ms = window.wait_ms(now_ms, units(rate.unit, tokens), rate.limit);
             let longest = match &over {
-                Some(Over::Rate { wait_ms: known, .. }) => {
+                Some(RateExceeded::Rate { wait_ms: known, .. }) => {
                     known.is_some_and(|known| wait_ms.is_none_or(|it| it > known))
                 }
                 _ => true,
             };
             if wait_ms != Some(0) && longest {
-                over = Some(Over::Rate { place, wait_ms });
+                over = Some(RateExceeded::Rate { index, wait_ms });
             }
         }
-        for (place, limit) in parallel.iter().enumerate() {
+        for (index, limit) in parallel.iter().enumerate() {
             let (_, account) = book.account(&limit.account, now_ms);
             if account.running >= limit.limit && over.is_none() {
-                over = Some(Over::Parallel { place });
+                over = Some(RateExceeded::Parallel { index });
             }
         }
         if let Some(over) = over {
@@ -216,7 +216,7 @@ impl Rates {
             // Two accounts of a kind may have become the one that their kind shares: it is one request all the same.
             let is_taken = grant.taken.iter().any(|taken| taken.is_of(&account, rate));
             let at_ms = if is_taken { now_ms } else { window.take(now_ms, count) };
-            grant.standings.push(Standing {
+            grant.standings.push(RateStanding {
                 limit: rate.limit,
                 remaining: rate.limit.saturating_sub(window.taken()),
                 reset_ms: window.reset_ms(now_ms),
@@ -236,20 +236,20 @@ impl Rates {
         }
         for limit in parallel {
             let (name, account) = book.account(&limit.account, now_ms);
-            if !grant.places.contains(&name) {
+            if !grant.permits.contains(&name) {
                 account.running = account.running.saturating_add(1);
-                grant.places.push(name);
+                grant.permits.push(name);
             }
         }
         Ok(grant)
     }
 
     /// How a rate stands, without taking from it.
-    pub fn standing(&self, now_ms: i64, rate: &Rate) -> Standing {
+    pub fn standing(&self, now_ms: i64, rate: &Rate) -> RateStanding {
         let mut book = self.0.lock();
         let (_, account) = book.account(&rate.account, now_ms);
         let window = account.window(rate.per, rate.unit, now_ms);
-        Standing {
+        RateStanding {
             limit: rate.limit,
             remaining: rate.limit.saturating_sub(window.taken()),
             reset_ms: window.reset_ms(now_ms),
@@ -263,7 +263,7 @@ impl Rates {
         self.0.lock().accounts.get(account).map_or(0, |account| account.running)
     }
 
-    /// Accounts that are told apart now.
+    /// Accounts that are counted apart now.
     pub fn accounts(&self) -> usize {
         self.0.lock().accounts.len()
     }
@@ -279,10 +279,10 @@ impl Rates {
         }
     }
 
-    fn leave(&self, places: &[Name]) {
+    fn leave(&self, permits: &[Name]) {
         let mut book = self.0.lock();
-        for place in places {
-            if let Some(account) = book.accounts.get_mut(place) {
+        for index in permits {
+            if let Some(account) = book.accounts.get_mut(index) {
                 account.running = account.running.saturating_sub(1);
             }
         }
@@ -311,15 +311,15 @@ impl Taken {
     }
 }
 
-/// What one request took. Dropped unconfirmed it gives everything back; dropped at all it gives its places back.
+/// What one request took. Dropped unconfirmed it gives everything back; dropped at all it gives its permits back.
 #[derive(Debug)]
 #[must_use = "dropping it gives back what was taken"]
 pub struct Grant {
     rates: Arc<Rates>,
     taken: Vec<Taken>,
-    places: Vec<Name>,
+    permits: Vec<Name>,
     /// In the order of the rates that were asked for.
-    standings: Vec<Standing>,
+    standings: Vec<RateStanding>,
     confirmed: bool,
 }
 
@@ -328,13 +328,13 @@ impl Grant {
         Grant {
             rates: Arc::clone(rates),
             taken: Vec::new(),
-            places: Vec::new(),
+            permits: Vec::new(),
             standings: Vec::new(),
             confirmed: false,
         }
     }
 
-    pub fn standings(&self) -> &[Standing] {
+    pub fn standings(&self) -> &[RateStanding] {
         &self.standings
     }
 
@@ -364,8 +364,8 @@ impl Drop for Grant {
         if !self.confirmed && !self.taken.is_empty() {
             self.rates.correct(&self.taken, |_| 0);
         }
-        if !self.places.is_empty() {
-            self.rates.leave(&self.places);
+        if !self.permits.is_empty() {
+            self.rates.leave(&self.permits);
         }
     }
 }
@@ -403,8 +403,8 @@ mod tests {
         let over = rates.take(1_000, &both, &[parallel("key:a", 5)], 30).unwrap_err();
         assert_eq!(
             over,
-            Over::Rate {
-                place: 1,
+            RateExceeded::Rate {
+                index: 1,
                 wait_ms: Some(59_000)
             }
         );
@@ -423,8 +423,8 @@ mod tests {
         // More than the limit alone: waiting is in vain.
         assert_eq!(
             rates.take(1_000, &both, &[], 101).unwrap_err(),
-            Over::Rate {
-                place: 1,
+            RateExceeded::Rate {
+                index: 1,
                 wait_ms: None
             }
         );
@@ -451,7 +451,10 @@ mod tests {
             rates.take(0, &[], &two, 0).unwrap(),
             rates.take(0, &[], &two, 0).unwrap(),
         );
-        assert_eq!(rates.take(0, &[], &two, 0).unwrap_err(), Over::Parallel { place: 0 });
+        assert_eq!(
+            rates.take(0, &[], &two, 0).unwrap_err(),
+            RateExceeded::Parallel { index: 0 }
+        );
         drop(first);
         let mut third = rates.take(0, &[], &two, 0).unwrap();
         third.confirm();

@@ -20,15 +20,15 @@ struct Pile {
 
 /// What was taken within the last `length_ms`.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct SlidingWindow {
     length_ms: i64,
     piles: VecDeque<Pile>,
     sum: u64,
 }
 
-impl Window {
-    pub fn new(length_ms: i64) -> Window {
-        Window {
+impl SlidingWindow {
+    pub fn new(length_ms: i64) -> SlidingWindow {
+        SlidingWindow {
             length_ms,
             piles: VecDeque::new(),
             sum: 0,
@@ -36,7 +36,7 @@ impl Window {
     }
 
     /// Forgets what has left the window. A moment that was taken at the window's very start has left it.
-    pub fn turn(&mut self, now_ms: i64) {
+    pub fn advance(&mut self, now_ms: i64) {
         while let Some(oldest) = self.piles.front() {
             if oldest.last_ms > now_ms.saturating_sub(self.length_ms) {
                 return;
@@ -130,36 +130,36 @@ mod tests {
 
     #[test]
     fn a_burst_leaves_exactly_a_window_later() {
-        let mut window = Window::new(MINUTE);
+        let mut window = SlidingWindow::new(MINUTE);
         for _ in 0..60 {
             window.take(1_000, 1);
         }
-        window.turn(60_999);
+        window.advance(60_999);
         assert_eq!((window.taken(), window.wait_ms(60_999, 1, 60)), (60, Some(1)));
-        window.turn(61_000);
+        window.advance(61_000);
         assert_eq!((window.taken(), window.wait_ms(61_000, 60, 60)), (0, Some(0)));
         assert_eq!(window.wait_ms(61_000, 61, 60), None);
     }
 
     #[test]
     fn it_slides_where_a_fixed_window_would_let_twice_the_limit_through() {
-        let mut window = Window::new(MINUTE);
+        let mut window = SlidingWindow::new(MINUTE);
         window.take(59_000, 60);
         // A fixed window that began at 0 would be empty again.
-        window.turn(60_500);
+        window.advance(60_500);
         assert_eq!(window.wait_ms(60_500, 1, 60), Some(58_500));
     }
 
     #[test]
     fn estimates_are_corrected_where_they_were_taken() {
-        let mut window = Window::new(MINUTE);
+        let mut window = SlidingWindow::new(MINUTE);
         let at = window.take(0, 1_000);
         window.take(30_000, 10);
         window.correct(at, 1_000, 40);
         assert_eq!(window.taken(), 50);
         window.correct(at, 40, 5_000);
         assert_eq!(window.taken(), 5_010);
-        window.turn(70_000);
+        window.advance(70_000);
         window.correct(at, 5_000, 1);
         assert_eq!(window.taken(), 10);
     }
@@ -171,10 +171,10 @@ mod tests {
         fn no_stretch_ever_holds_more_than_the_limit(
             steps in prop::collection::vec((0_i64..3_000, 1_u64..5), 1..400), limit in 5_u64..60
         ) {
-            let (mut window, mut log, mut now) = (Window::new(MINUTE), Vec::new(), 0_i64);
+            let (mut window, mut log, mut now) = (SlidingWindow::new(MINUTE), Vec::new(), 0_i64);
             for (step, count) in steps {
                 now += step;
-                window.turn(now);
+                window.advance(now);
                 let wait = window.wait_ms(now, count, limit).unwrap();
                 if wait == 0 {
                     window.take(now, count);
@@ -183,7 +183,7 @@ mod tests {
                     prop_assert!(within <= limit, "{within} in the minute before {now}");
                 } else {
                     let mut later = window.clone();
-                    later.turn(now + wait);
+                    later.advance(now + wait);
                     prop_assert_eq!(later.wait_ms(now + wait, count, limit), Some(0));
                 }
                 prop_assert!(window.piles.len() <= 66, "{} piles", window.piles.len());

@@ -138,6 +138,8 @@ impl Gateway {
 
     /// The books of one account, by window instance.
     pub fn balances(&self, prefix: &str) -> Vec<BalanceRow> {
+        // They are those of the events that are applied.
+        block_on(self.launched().gateway().ledger.flushed());
         let mut rows = self.launched().gateway().ledger.balances();
         rows.retain(|row| row.account.starts_with(prefix));
         rows

@@ -5,7 +5,7 @@ use crate::bound::{ACCOUNT_BYTES_MAX, Window};
 use crate::entry::{Facts, Name};
 use crate::event::HeldBound;
 use crate::slab::Place;
-use crate::window::Stretch;
+use crate::window::Period;
 
 /// The windows that accounts of standing kinds count in unasked, by their place in `State::calendars`.
 pub(super) const STANDING_WINDOWS: [Window; 3] = [Window::Day, Window::Month, Window::Total];
@@ -108,7 +108,7 @@ impl Slots {
 pub(super) struct Slot {
     /// The running instance, made when it is first needed. It may be over already.
     pub balance: Option<Place>,
-    /// The day since the epoch on which a bound last asked for it.
+    /// The day since the epoch on which a bound last requested it.
     pub bound_day: u32,
     pub calendar: u16,
     /// The units that bounds count here, a bit each.
@@ -159,8 +159,8 @@ impl Flags {
     }
 }
 
-pub(super) fn stretch_of(bound: &HeldBound) -> Stretch {
-    Stretch {
+pub(super) fn period_of(bound: &HeldBound) -> Period {
+    Period {
         start_s: bound.start_s,
         end_s: bound.end_s,
     }

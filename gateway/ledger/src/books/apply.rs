@@ -196,7 +196,7 @@ impl State {
         }
         let account = balance.account;
         let balance = self.balances.get(place)?;
-        let (calendar, end_s) = (self.calendar_on(balance), self.stretch_of(balance).end_s);
+        let (calendar, end_s) = (self.calendar_on(balance), self.period_of(balance).end_s);
         self.post_counts(account, calendar, end_s, posted);
         Some(account)
     }
@@ -220,7 +220,7 @@ impl State {
                 .flat_map(Account::balances)
                 .collect();
             let counts_it =
-                |balance: &Balance| self.stretch_of(balance).contains(held_at_s) && balance.since <= adjusted.hold.0;
+                |balance: &Balance| self.period_of(balance).contains(held_at_s) && balance.since <= adjusted.hold.0;
             let counted: Vec<Place> = balances
                 .into_iter()
                 .filter(|place| self.balances.get(*place).is_some_and(counts_it))

@@ -15,17 +15,17 @@ impl State {
         self.now_ms = to_ms.clamp(0, AT_MS_MAX);
         let mut ends = Vec::with_capacity(self.calendars.len());
         for calendar in &mut self.calendars {
-            let end_s = calendar.stretch.end_s;
-            calendar.stretch = calendar.window.stretch(&calendar.zone, self.now_ms);
-            ends.push((end_s, calendar.stretch.end_s));
+            let end_s = calendar.period.end_s;
+            calendar.period = calendar.window.period(&calendar.zone, self.now_ms);
+            ends.push((end_s, calendar.period.end_s));
         }
         let instances: Vec<_> = self.instances.iter().map(|(place, _)| place).collect();
         for place in instances {
             if let Some(instance) = self.instances.get_mut(place)
-                && instance.stretch.end_s > was_s
+                && instance.period.end_s > was_s
                 && let Some(calendar) = self.calendars.get(usize::from(instance.calendar))
             {
-                instance.stretch = calendar.stretch;
+                instance.period = calendar.period;
             }
         }
         // An account that lived until a window's end lives until the ends of those that run now, of that one and of those that

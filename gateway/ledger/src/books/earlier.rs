@@ -69,11 +69,11 @@ pub(super) fn read_account(
     if class == Class::Tenant {
         account.until_s = i64::MAX;
     } else if is_bound || account.flags.is_standing() {
-        account.until_s = Window::Day.stretch(&Zone::utc(), used_ms).end_s;
+        account.until_s = Window::Day.period(&Zone::utc(), used_ms).end_s;
     }
     for (calendar, _, balance) in windows {
         if let Some(balance) = balance.and_then(|balance| state.balances.get(balance)) {
-            let (end_s, posted) = (state.stretch_of(balance).end_s, balance.posted);
+            let (end_s, posted) = (state.period_of(balance).end_s, balance.posted);
             state.post_counts(place, calendar, end_s, &posted);
         }
     }

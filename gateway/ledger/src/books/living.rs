@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 
 use super::accounts::{
     Account, Class, DAY, FactKind, Flags, MONTH, STANDING_WINDOWS, Slot, bit, each_account, has_any, other_of,
-    stretch_of,
+    period_of,
 };
 use super::state::State;
 use crate::amounts::Amounts;
@@ -18,7 +18,7 @@ use crate::entry::{Facts, Name};
 use crate::event::HeldBound;
 use crate::slab::Place;
 
-/// A window that no bound has asked for in so many days is no longer counted. Beyond a month and the one before.
+/// A window that no bound has requested in so many days is no longer counted. Beyond a month and the one before.
 const WINDOW_KEPT_DAYS: u32 = 62;
 const DAY_S: i64 = 86_400;
 
@@ -164,7 +164,7 @@ impl State {
             .get(place)
             .is_some_and(|account| !account.slots.as_slice().is_empty())
         {
-            // Windows that were not asked for in a long time are no longer counted.
+            // Windows that were not requested in a long time are no longer counted.
             self.tidy(place);
         }
     }
@@ -375,7 +375,7 @@ impl State {
         place
     }
 
-    /// A bound asks for a window: its account counts in it from now on. The event's stretch decides, not the calendar.
+    /// A bound asks for a window: its account counts in it from now on. The event's period decides, not the calendar.
     pub fn bind(&mut self, place: Place, bound: &HeldBound) -> Option<Place> {
         let calendar = self.calendar_for(bound.window, &bound.zone);
         let today = self.today();
@@ -401,7 +401,7 @@ impl State {
                 }),
             }
         }
-        let balance = self.running(place, calendar, stretch_of(bound))?;
+        let balance = self.running(place, calendar, period_of(bound))?;
         // What was spent before the bound came counts for it.
         let posted = self.balances.get(balance)?.posted;
         self.post_counts(place, calendar, bound.end_s, &posted);

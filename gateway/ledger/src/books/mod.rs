@@ -55,7 +55,7 @@ use crate::event::{
     SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
-use crate::window::Stretch;
+use crate::window::Period;
 
 /// Open holds.
 pub const HOLDS_MAX: usize = 1_000_000;
@@ -137,9 +137,9 @@ impl Books {
                 return Err(BooksError::Full(BOUND_ACCOUNTS));
             }
             let standing = self.state.standing(bound);
-            let held = held_bound(bound, standing.stretch);
-            let asked = amounts.get(bound.unit());
-            let refused = obstacle(bound.mode(), &standing, 0, asked);
+            let held = held_bound(bound, standing.period);
+            let requested = amounts.get(bound.unit());
+            let refused = obstacle(bound.mode(), &standing, 0, requested);
             // What is over for good is told before what waiting might cure.
             if let Some(obstacle) = refused
                 && refusal
@@ -151,11 +151,11 @@ impl Books {
                     place,
                     bound: held.clone(),
                     standing,
-                    asked,
+                    requested,
                 });
             }
             standings.push(Standing {
-                held: standing.held.saturating_add(asked),
+                held: standing.held.saturating_add(requested),
                 ..standing
             });
             placed.push(held);
@@ -183,7 +183,7 @@ impl Books {
         })
     }
 
-    /// Adds `step` to a hold, or what is left where that is less. Refused where nothing is left in a unit asked for.
+    /// Adds `step` to a hold, or what is left where that is less. Refused where nothing is left in a unit requested.
     pub fn extend(&mut self, now_ms: i64, hold: HoldId, step: Amounts) -> Result<Extension, BooksError> {
         if !step.is_valid_hold() || step.is_zero() {
             return Err(BooksError::Invalid("an extension of nothing"));
@@ -193,11 +193,11 @@ impl Books {
         let mut granted = step;
         let mut refusal: Option<Refusal> = None;
         for (place, (bound, standing)) in self.state.standings_of(open).enumerate() {
-            let asked = step.get(bound.unit);
-            if bound.mode == Mode::Watch || asked == 0 {
+            let requested = step.get(bound.unit);
+            if bound.mode == Mode::Watch || requested == 0 {
                 continue;
             }
-            let left = i64::try_from(standing.left().clamp(0, i128::from(asked))).unwrap_or_default();
+            let left = i64::try_from(standing.left().clamp(0, i128::from(requested))).unwrap_or_default();
             if left > 0 {
                 granted.set(bound.unit, granted.get(bound.unit).min(left));
                 continue;
@@ -213,7 +213,7 @@ impl Books {
                     place,
                     bound: bound.clone(),
                     standing,
-                    asked,
+                    requested,
                 });
             }
         }
@@ -603,17 +603,17 @@ impl Books {
     }
 }
 
-/// Whether a bound is in the way of `asked` more. `own` is what the asking hold already holds on it.
-fn obstacle(mode: Mode, standing: &Standing, own: i64, asked: i64) -> Option<Obstacle> {
-    if mode == Mode::Watch || standing.left() >= i128::from(asked) {
+/// Whether a bound is in the way of `requested` more. `own` is what the asking hold already holds on it.
+fn obstacle(mode: Mode, standing: &Standing, own: i64, requested: i64) -> Option<Obstacle> {
+    if mode == Mode::Watch || standing.left() >= i128::from(requested) {
         return None;
     }
     let others = i128::from(standing.held) - i128::from(own);
-    let fits_alone = standing.left() + others >= i128::from(asked);
+    let fits_alone = standing.left() + others >= i128::from(requested);
     Some(if fits_alone { Obstacle::Held } else { Obstacle::Exceeded })
 }
 
-fn held_bound(bound: &Bound, stretch: Stretch) -> HeldBound {
+fn held_bound(bound: &Bound, period: Period) -> HeldBound {
     HeldBound {
         account: bound.account().clone(),
         window: bound.window(),
@@ -621,7 +621,7 @@ fn held_bound(bound: &Bound, stretch: Stretch) -> HeldBound {
         unit: bound.unit(),
         mode: bound.mode(),
         limit: bound.limit().count(),
-        start_s: stretch.start_s,
-        end_s: stretch.end_s,
+        start_s: period.start_s,
+        end_s: period.end_s,
     }
 }

@@ -14,7 +14,7 @@ use crate::entry::Name;
 use crate::event::{Event, HoldId};
 use crate::names::Names;
 use crate::slab::Place;
-use crate::window::Stretch;
+use crate::window::Period;
 use crate::wire::{Reader, Writer};
 
 const VERSION: u8 = 3;
@@ -29,7 +29,7 @@ pub enum SnapshotError {
 }
 
 pub(super) fn write(state: &State) -> Vec<u8> {
-    let mut w = Writer::with_capacity(64 + state.accounts.len() * 64);
+    let mut w = Writer::with_capacity(64 + state.accounts.len() * 144);
     w.byte(VERSION);
     w.unsigned(state.head);
     w.signed(state.now_ms);
@@ -93,7 +93,7 @@ fn past_balances(state: &State) -> HashMap<Place, Vec<Place>> {
         let balance = state.balances.get(*place)?;
         Some((
             calendar_key(state, state.calendar_on(balance)),
-            state.stretch_of(balance),
+            state.period_of(balance),
             balance.since,
         ))
     };
@@ -160,9 +160,9 @@ fn write_calendar(w: &mut Writer, state: &State, calendar: u16) {
 }
 
 fn write_balance(w: &mut Writer, state: &State, balance: &Balance) {
-    let stretch = state.stretch_of(balance);
-    w.signed(stretch.start_s);
-    w.signed(stretch.end_s);
+    let period = state.period_of(balance);
+    w.signed(period.start_s);
+    w.signed(period.end_s);
     w.unsigned(balance.since);
     for amounts in [balance.posted, state.held_on(balance), state.overage_of(balance)] {
         write_amounts(w, &amounts);
@@ -302,13 +302,13 @@ pub(super) fn read_balance(
     is_past: bool,
     written: &mut Vec<Written>,
 ) -> Result<Place, SnapshotError> {
-    let stretch = Stretch {
+    let period = Period {
         start_s: r.signed()?,
         end_s: r.signed()?,
     };
     let since = r.unsigned()?;
     let (posted, held, overage) = (read_amounts(r)?, read_amounts(r)?, read_amounts(r)?);
-    let place = state.make_balance(account, calendar, stretch, since);
+    let place = state.make_balance(account, calendar, period, since);
     let overage = (!overage.is_zero()).then(|| state.overages.insert(overage));
     if let Some(balance) = state.balances.get_mut(place) {
         (balance.posted, balance.overage) = (posted, overage);

@@ -14,7 +14,7 @@ use crate::entry::{Facts, Name};
 use crate::event::{Held, HeldBound, HoldId};
 use crate::index::Index;
 use crate::slab::{Place, Slab};
-use crate::window::{AT_MS_MAX, Stretch};
+use crate::window::{AT_MS_MAX, Period};
 
 const DAY: usize = 0;
 /// Accounts that each event looks at, until all have been after a day's turn.
@@ -56,7 +56,7 @@ pub(super) struct State {
 pub(super) struct Calendar {
     pub window: Window,
     pub zone: Zone,
-    pub stretch: Stretch,
+    pub period: Period,
     /// The running instance, where a balance counts it.
     instance: Option<Place>,
 }
@@ -64,7 +64,7 @@ pub(super) struct Calendar {
 /// One instance of a window, shared by the balances that count it.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
-    pub stretch: Stretch,
+    pub period: Period,
     pub calendar: u16,
     balances: u32,
 }
@@ -108,7 +108,7 @@ pub struct BalanceView<'a> {
     pub account: &'a Name,
     pub window: Window,
     pub zone: &'a Name,
-    pub stretch: Stretch,
+    pub period: Period,
     pub posted: Amounts,
     pub held: Amounts,
     pub overage: Amounts,
@@ -135,7 +135,7 @@ impl State {
         let calendar = |window: Window| Calendar {
             window,
             zone: Zone::utc(),
-            stretch: window.stretch(&Zone::utc(), now_ms),
+            period: window.period(&Zone::utc(), now_ms),
             instance: None,
         };
         let mut state = State {
@@ -169,7 +169,7 @@ impl State {
     /// When the running instance of a standing window ends.
     pub fn end_of(&self, window: u16) -> i64 {
         let calendar = self.calendars.get(usize::from(window));
-        calendar.map_or(i64::MAX, |calendar| calendar.stretch.end_s)
+        calendar.map_or(i64::MAX, |calendar| calendar.period.end_s)
     }
 
     /// Time passes, and never goes back.
@@ -179,26 +179,26 @@ impl State {
         if now_s < self.next_turn_s {
             return;
         }
-        let today = self.calendars.get(DAY).map(|day| day.stretch);
+        let today = self.calendars.get(DAY).map(|day| day.period);
         for calendar in self
             .calendars
             .iter_mut()
-            .filter(|calendar| calendar.stretch.end_s <= now_s)
+            .filter(|calendar| calendar.period.end_s <= now_s)
         {
-            calendar.stretch = calendar.window.stretch(&calendar.zone, self.now_ms);
+            calendar.period = calendar.window.period(&calendar.zone, self.now_ms);
             calendar.instance = None;
         }
         for living in &mut self.living {
             living.expire(now_s);
         }
         self.find_next_turn();
-        if self.calendars.get(DAY).map(|day| day.stretch) != today {
+        if self.calendars.get(DAY).map(|day| day.period) != today {
             self.sweep = Some(0);
         }
     }
 
     pub fn find_next_turn(&mut self) {
-        let ends = self.calendars.iter().map(|calendar| calendar.stretch.end_s);
+        let ends = self.calendars.iter().map(|calendar| calendar.period.end_s);
         let ends = ends.chain(self.living.iter().map(Living::next_end_s));
         self.next_turn_s = ends.min().unwrap_or(i64::MAX);
     }
@@ -233,11 +233,11 @@ impl State {
         if let Some(place) = self.calendar_of(window, zone.name()) {
             return place;
         }
-        let stretch = window.stretch(&zone, self.now_ms);
+        let period = window.period(&zone, self.now_ms);
         self.calendars.push(Calendar {
             window,
             zone,
-            stretch,
+            period,
             instance: None,
         });
         self.find_next_turn();
@@ -259,13 +259,13 @@ impl State {
         let calendar = self.calendar_of(window, if window == Window::Total { "UTC" } else { zone.name() })?;
         let account = self.accounts.get(self.account(account, now_s)?)?;
         let balance = self.balances.get(account.balance_in(calendar)?)?;
-        (now_s < self.stretch_of(balance).end_s).then_some(balance)
+        (now_s < self.period_of(balance).end_s).then_some(balance)
     }
 
     pub fn standing_at(&self, now_ms: i64, bound: &Bound) -> Standing {
         match self.counts(now_ms, bound.account(), bound.window(), bound.zone()) {
             Some(balance) => self.standing_of(balance, bound.unit(), bound.limit().count()),
-            None => empty_standing(bound, bound.window().stretch(bound.zone(), now_ms.max(self.now_ms))),
+            None => empty_standing(bound, bound.window().period(bound.zone(), now_ms.max(self.now_ms))),
         }
     }
 
@@ -276,7 +276,7 @@ impl State {
         }
         let calendar = self.make_calendar(bound.window(), bound.zone().clone());
         let calendar = self.calendars.get(usize::from(calendar));
-        empty_standing(bound, calendar.map_or(Stretch::ALWAYS, |calendar| calendar.stretch))
+        empty_standing(bound, calendar.map_or(Period::ALWAYS, |calendar| calendar.period))
     }
 
     fn standing_of(&self, balance: &Balance, unit: Unit, limit: i64) -> Standing {
@@ -285,7 +285,7 @@ impl State {
             held: self.held_on(balance).get(unit),
             overage: self.overage_of(balance).get(unit),
             limit,
-            stretch: self.stretch_of(balance),
+            period: self.period_of(balance),
         }
     }
 
@@ -307,9 +307,9 @@ impl State {
         overage.copied().unwrap_or_default()
     }
 
-    pub fn stretch_of(&self, balance: &Balance) -> Stretch {
+    pub fn period_of(&self, balance: &Balance) -> Period {
         let instance = self.instances.get(balance.instance);
-        instance.map_or(Stretch::ALWAYS, |instance| instance.stretch)
+        instance.map_or(Period::ALWAYS, |instance| instance.period)
     }
 
     pub fn calendar_on(&self, balance: &Balance) -> u16 {
@@ -320,7 +320,7 @@ impl State {
     /// Whether the balance's window is not over.
     pub fn is_running_on(&self, place: Place) -> bool {
         let balance = self.balances.get(place);
-        balance.is_some_and(|balance| self.stretch_of(balance).end_s > self.now_s())
+        balance.is_some_and(|balance| self.period_of(balance).end_s > self.now_s())
     }
 
     /// The balances of living accounts whose window runs.
@@ -368,7 +368,7 @@ impl State {
                 account: &account.name,
                 window: calendar.window,
                 zone: calendar.zone.name(),
-                stretch: self.stretch_of(balance),
+                period: self.period_of(balance),
                 posted: balance.posted,
                 held: self.held_on(balance),
                 overage: self.overage_of(balance),
@@ -377,33 +377,33 @@ impl State {
     }
 
     /// The instance of a calendar, one balance more counting it.
-    fn instance_for(&mut self, calendar: u16, stretch: Stretch) -> Place {
+    fn instance_for(&mut self, calendar: u16, period: Period) -> Place {
         let known = self
             .calendars
             .get(usize::from(calendar))
             .and_then(|known| known.instance);
         if let Some(place) = known
             && let Some(instance) = self.instances.get_mut(place)
-            && instance.stretch == stretch
+            && instance.period == period
         {
             instance.balances += 1;
             return place;
         }
         let place = self.instances.insert(Instance {
-            stretch,
+            period,
             calendar,
             balances: 1,
         });
         if let Some(calendar) = self.calendars.get_mut(usize::from(calendar))
-            && calendar.stretch == stretch
+            && calendar.period == period
         {
             calendar.instance = Some(place);
         }
         place
     }
 
-    pub fn make_balance(&mut self, account: Place, calendar: u16, stretch: Stretch, since: u64) -> Place {
-        let instance = self.instance_for(calendar, stretch);
+    pub fn make_balance(&mut self, account: Place, calendar: u16, period: Period, since: u64) -> Place {
+        let instance = self.instance_for(calendar, period);
         self.balances.insert(Balance {
             posted: Amounts::ZERO,
             since,
@@ -443,15 +443,15 @@ impl State {
         }
     }
 
-    /// The balance of a window's running instance; `stretch` where it must be made.
-    pub fn running(&mut self, account: Place, calendar: u16, stretch: Stretch) -> Option<Place> {
+    /// The balance of a window's running instance; `period` where it must be made.
+    pub fn running(&mut self, account: Place, calendar: u16, period: Period) -> Option<Place> {
         if let Some(place) = self.accounts.get(account)?.balance_in(calendar) {
             if self.is_running_on(place) {
                 return Some(place);
             }
             self.free_unless_held(place);
         }
-        let place = self.make_balance(account, calendar, stretch, self.head + 1);
+        let place = self.make_balance(account, calendar, period, self.head + 1);
         let account = self.accounts.get_mut(account)?;
         match account.standing.get_mut(usize::from(calendar)) {
             Some(standing) => *standing = Some(place),
@@ -471,8 +471,8 @@ impl State {
                 .get(account)
                 .is_some_and(|account| account.counts_in(calendar));
             if let Some(known) = self.calendars.get(usize::from(calendar)).filter(|_| counts) {
-                let stretch = known.stretch;
-                balances.extend(self.running(account, calendar, stretch));
+                let period = known.period;
+                balances.extend(self.running(account, calendar, period));
             }
         }
         if self
@@ -486,19 +486,19 @@ impl State {
         let calendars: Vec<u16> = slots.unwrap_or_default().iter().map(|slot| slot.calendar).collect();
         for calendar in calendars {
             if let Some(known) = self.calendars.get(usize::from(calendar)) {
-                let stretch = known.stretch;
-                balances.extend(self.running(account, calendar, stretch));
+                let period = known.period;
+                balances.extend(self.running(account, calendar, period));
             }
         }
     }
 }
 
-fn empty_standing(bound: &Bound, stretch: Stretch) -> Standing {
+fn empty_standing(bound: &Bound, period: Period) -> Standing {
     Standing {
         posted: 0,
         held: 0,
         overage: 0,
         limit: bound.limit().count(),
-        stretch,
+        period,
     }
 }

@@ -87,11 +87,11 @@ fn a_refusal_says_whether_waiting_may_help() {
             refusal.standing.posted,
             refusal.standing.held,
             refusal.standing.limit,
-            refusal.asked
+            refusal.requested
         ),
         (0, 60, 100, 50)
     );
-    assert_eq!(refusal.standing.stretch.resets_at_ms(), Some(START_MS + DAY_MS));
+    assert_eq!(refusal.standing.period.resets_at_ms(), Some(START_MS + DAY_MS));
     assert_eq!(
         reserve(&mut books, START_MS, &bounds, 101).unwrap_err().obstacle,
         Obstacle::Exceeded
@@ -234,7 +234,7 @@ fn a_limit_lowered_below_what_is_spent_refuses() {
     books.settle(START_MS, hold, bill(80), None).unwrap();
     let refusal = reserve(&mut books, START_MS, &[bound("key:k", Window::Total, 50)], 0).unwrap_err();
     assert_eq!((refusal.obstacle, refusal.standing.left()), (Obstacle::Exceeded, -30));
-    assert_eq!(refusal.standing.stretch.resets_at_ms(), None);
+    assert_eq!(refusal.standing.period.resets_at_ms(), None);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn tokens_and_requests_are_bounded_in_a_zone_with_a_25_hour_day() {
     reserve(&mut books, start_ms, &bounds, 1).unwrap();
     let refusal = reserve(&mut books, start_ms + 25 * 3_600_000 - 1, &bounds, 1).unwrap_err();
     assert_eq!((refusal.place, refusal.bound.unit), (0, Unit::Requests));
-    assert_eq!(refusal.standing.stretch.resets_at_ms(), Some(start_ms + 25 * 3_600_000));
+    assert_eq!(refusal.standing.period.resets_at_ms(), Some(start_ms + 25 * 3_600_000));
     reserve(&mut books, start_ms + 25 * 3_600_000, &bounds, 1).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! What the books are asked, and what they answer.
+//! What the books are requested, and what they answer.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::amounts::Amounts;
 use crate::bill_id::BillId;
 use crate::entry::{Entry, Name};
 use crate::event::{Event, Held, HeldBound, HoldId, Settled};
-use crate::window::Stretch;
+use crate::window::Period;
 
 /// How a bound's account stands in its window, in the bound's unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Standing {
     pub held: i64,
     pub overage: i64,
     pub limit: i64,
-    pub stretch: Stretch,
+    pub period: Period,
 }
 
 impl Standing {
@@ -39,12 +39,12 @@ pub enum Obstacle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub obstacle: Obstacle,
-    /// Its place among the bounds asked.
+    /// Its place among the bounds requested.
     pub place: usize,
     pub bound: HeldBound,
     pub standing: Standing,
     /// In the bound's unit.
-    pub asked: i64,
+    pub requested: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,14 +73,14 @@ pub struct Recorded {
 #[derive(Clone, Debug)]
 pub struct Reserved {
     pub hold: HoldId,
-    /// One for each bound asked, in its order, this hold included.
+    /// One for each bound requested, in its order, this hold included.
     pub standings: Vec<Standing>,
     pub recorded: Recorded,
 }
 
 #[derive(Clone, Debug)]
 pub struct Extension {
-    /// What was added: the step asked, or what was left of it.
+    /// What was added: the step requested, or what was left of it.
     pub granted: Amounts,
     pub recorded: Recorded,
 }
@@ -108,7 +108,7 @@ pub struct OpenHold {
     pub amounts: Amounts,
 }
 
-/// A correction asked for.
+/// A correction requested.
 #[derive(Clone, Debug)]
 pub struct Adjustment<'a> {
     /// The settled hold and its event.

@@ -169,7 +169,7 @@ impl ChunkBuilder {
     }
 
     /// Marks the next chunk as one that needs no earlier names. The one before must be sealed.
-    pub fn begin_anew(&mut self) {
+    pub fn begin_self_contained(&mut self) {
         self.fresh = true;
     }
 

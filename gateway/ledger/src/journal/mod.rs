@@ -1,8 +1,8 @@
 //! The journal: the append-only, hash-chained sequence of events, one database a month.
 
-pub mod bytes;
-pub mod frame;
-pub mod reader;
+pub(crate) mod bytes;
+pub(crate) mod frame;
+pub(crate) mod reader;
 
-pub use frame::{Chunk, Damage};
-pub use reader::{Damaged, MonthReader, Placed, ReadError};
+pub use frame::Damage;
+pub use reader::MonthReader;

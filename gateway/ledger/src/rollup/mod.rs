@@ -369,7 +369,7 @@ impl Rollups {
         rows
     }
 
-    /// Sums by stretches of `step_ms`, of minutes, hours or days; stretches without entries are left out. A step finer than
+    /// Sums by periods of `step_ms`, of minutes, hours or days; periods without entries are left out. A step finer than
     /// what is still kept shows what is kept at its beginning.
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         let step_ms = step_ms.max(MINUTE_MS);

@@ -255,6 +255,7 @@ proptest! {
             match then {
                 0 => rollups.merge(latest_ms),
                 1 => rollups = reloaded(&mut rollups, &mut stored),
+                _ if count + 1 < steps.len() => continue,
                 _ => {}
             }
             for dimension in [Dimension::Model, Dimension::Provider, Dimension::Key, Dimension::Agent, Dimension::Session,

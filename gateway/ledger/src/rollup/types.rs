@@ -1,11 +1,11 @@
-//! What sums are asked for, and what is answered.
+//! What sums are requested, and what is answered.
 
 use super::{DAY_MS, HOUR_MS, Totals};
 use crate::entry::Name;
 use crate::money::Usd;
 use crate::usage::Usage;
 
-/// What sums are asked by.
+/// What sums are requested by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dimension {
     /// With its provider.
@@ -52,7 +52,7 @@ impl Default for Retention {
     }
 }
 
-/// Sums that are asked for. An entry counts whose request began in `from_ms..to_ms`, to the grain that is still kept.
+/// Sums that are requested. An entry counts whose request began in `from_ms..to_ms`, to the grain that is still kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SummaryQuery {
     pub from_ms: i64,
@@ -91,7 +91,7 @@ pub struct SummaryRow {
     pub last_ms: i64,
 }
 
-/// Sums over one stretch of time.
+/// Sums over one period of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
     pub at_ms: i64,

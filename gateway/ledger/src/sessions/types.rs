@@ -1,4 +1,4 @@
-//! What a session is, and which ones are asked for.
+//! What a session is, and which ones are requested.
 
 use super::DAY_MS;
 use crate::entry::Name;
@@ -122,7 +122,7 @@ impl Session {
     }
 }
 
-/// Which sessions are asked for.
+/// Which sessions are requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionQuery {
     /// Those whose last call was not before.

@@ -11,17 +11,17 @@ use thiserror::Error;
 
 use crate::head::Head;
 
-pub mod disk;
-pub mod heads;
-pub mod memory;
+mod disk;
+mod heads;
+mod memory;
 mod memory_device;
 mod memory_log;
 mod redo;
 mod sled_store;
 
 pub use disk::DiskStores;
-pub use heads::Heads;
-pub use memory::MemoryStores;
+pub use heads::{Heads, read as read_heads};
+pub use memory::{Chance, Faults, MemoryStores};
 
 /// Bytes of a key or of a value.
 pub type Bytes = Vec<u8>;

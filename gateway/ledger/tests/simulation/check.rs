@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agentledger_ledger::store::{Month, Stores};
-use agentledger_ledger::testing::Stepped;
-use agentledger_ledger::{Amounts, Dimension, Mode, Name, SessionQuery, SummaryQuery, Window, verify};
+use agentledger_ledger::testing::{Stepped, walk};
+use agentledger_ledger::{Amounts, Dimension, Mode, Name, SessionQuery, SummaryQuery, Window};
 use rand::Rng;
 
 use crate::mirror::Mirror;
@@ -150,7 +150,7 @@ impl World {
             if !alone.months().unwrap().contains(month) {
                 continue;
             }
-            let report = verify::walk(&alone, None, u64::MAX).unwrap();
+            let report = walk(&alone, None, u64::MAX).unwrap();
             assert!(report.is_sound(), "from {month} on: {report:?}");
             let ledger = Stepped::open(Arc::new(alone), &self.options, Arc::clone(&self.clock) as _);
             let ledger = ledger.unwrap_or_else(|error| panic!("from {month} on a start is refused: {error}"));

@@ -124,7 +124,7 @@ impl Scene {
             Ok(hold) => Tracked::new(hold, None, &self.ledger, &self.oracle),
             Err(BooksError::Refused(refusal)) => {
                 assert!(
-                    refusal.standing.left() < i128::from(refusal.asked),
+                    refusal.standing.left() < i128::from(refusal.requested),
                     "refused although there was room: {refusal:?}"
                 );
                 seen("a refusal");

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use agentledger_ledger::Head;
-use agentledger_ledger::store::memory::Faults;
-use agentledger_ledger::store::{Change, Heads, MemoryStores, Month, Pair, Store, StoreError, Stores};
+use agentledger_ledger::store::{Change, Faults, Heads, MemoryStores, Month, Pair, Store, StoreError, Stores};
 
 /// The stores as the ledger has them. What is written to derived state must be a checkpoint, whole: rows that change without
 /// one would be counted twice, or not at all, by the start after a crash.

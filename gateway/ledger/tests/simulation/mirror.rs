@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use agentledger_ledger::event::{Event, Held};
-use agentledger_ledger::journal::MonthReader;
 use agentledger_ledger::store::{Month, Store};
-use agentledger_ledger::{Amounts, BillId, Facts, HoldId, Mark, Name, Outcome};
+use agentledger_ledger::testing::{Held, MonthReader};
+use agentledger_ledger::{Amounts, BillId, Event, Facts, HoldId, Mark, Name, Outcome};
 
 use crate::machine::Written;
 

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentledger_ledger::decision_clock::TOLERANCE_MS;
-use agentledger_ledger::store::memory::{Chance, Faults};
-use agentledger_ledger::store::{MemoryStores, Month};
-use agentledger_ledger::testing::Stepped;
-use agentledger_ledger::{Bound, Clock, Durability, Limit, ManualClock, Mode, Options, Usd, Window, Zone, verify};
+use agentledger_ledger::store::{Chance, Faults, MemoryStores, Month};
+use agentledger_ledger::testing::{Stepped, walk};
+use agentledger_ledger::{
+    Bound, Clock, Durability, Limit, ManualClock, Mode, Options, TOLERANCE_MS, Usd, Window, Zone,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -194,7 +194,7 @@ impl World {
     fn power_cut(&mut self) {
         let left = self.stores.inner.power_cut(self.rng.random());
         seen("a power cut");
-        let report = verify::walk(&left, None, u64::MAX).unwrap();
+        let report = walk(&left, None, u64::MAX).unwrap();
         assert!(report.is_sound(), "after a power cut: {report:?}");
         self.stores = Watched::new(left);
         let oracle = self.oracle.borrow();

@@ -290,7 +290,7 @@ fn settle_or_defer(
     report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
     let bill = bill_of_answer(&exchange, &relayed.metered);
     if let Some(bill) = bill.filter(|_| continues_in_background(&exchange, relayed)) {
-        // Whoever fetches the result is another request; this one's ids are told by this answer.
+        // Whoever fetches the result is another request; this one's ids are in this answer.
         exchange.ids = relayed.metered.ids();
         let waiting = DeferredHold {
             exchange,

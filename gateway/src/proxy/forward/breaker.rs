@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use crate::config::Breaker as Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum CircuitState {
     Closed,
     Open,
     /// One probe is under way; others are still refused.
@@ -13,7 +13,7 @@ pub enum State {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Counts {
     failures: u32,
     open_until_ms: Option<i64>,
     probing: bool,
@@ -25,7 +25,7 @@ struct Inner {
 /// answer like any other. All moments are the monotonic clock's.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    inner: Mutex<Inner>,
+    counts: Mutex<Counts>,
 }
 
 /// Leave to call the upstream. Dropped without a verdict (the client left), it says nothing about the upstream.
@@ -40,35 +40,35 @@ pub struct Attempt<'a> {
 impl Breaker {
     /// `Err`: open; seconds until the next probe.
     pub fn attempt(&self, settings: &Settings, now_ms: i64) -> Result<Attempt<'_>, u64> {
-        let mut inner = self.inner.lock();
-        let opened = inner.opened;
+        let mut counts = self.counts.lock();
+        let opened = counts.opened;
         let attempt = |probe| Attempt {
             breaker: self,
             probe,
             opened,
         };
-        let Some(until_ms) = inner.open_until_ms.filter(|_| settings.max_failures > 0) else {
+        let Some(until_ms) = counts.open_until_ms.filter(|_| settings.max_failures > 0) else {
             return Ok(attempt(false));
         };
         if now_ms < until_ms {
             return Err(u64::try_from((until_ms - now_ms + 999) / 1000).unwrap_or(1));
         }
-        if inner.probing {
+        if counts.probing {
             return Err(1);
         }
-        inner.probing = true;
+        counts.probing = true;
         Ok(attempt(true))
     }
 
     /// The state, and the failures in a row.
-    pub fn status(&self, now_ms: i64) -> (State, u32) {
-        let inner = self.inner.lock();
-        let state = match inner.open_until_ms {
-            None => State::Closed,
-            Some(until_ms) if now_ms < until_ms => State::Open,
-            Some(_) => State::HalfOpen,
+    pub fn status(&self, now_ms: i64) -> (CircuitState, u32) {
+        let counts = self.counts.lock();
+        let state = match counts.open_until_ms {
+            None => CircuitState::Closed,
+            Some(until_ms) if now_ms < until_ms => CircuitState::Open,
+            Some(_) => CircuitState::HalfOpen,
         };
-        (state, inner.failures)
+        (state, counts.failures)
     }
 }
 
@@ -76,19 +76,19 @@ impl Attempt<'_> {
     /// What became of the call. Of one that began before the breaker opened it is not heard: a late success would close it
     /// though the upstream fails, late time-outs would keep it open though it is well again.
     pub fn done(self, succeeded: bool, settings: &Settings, now_ms: i64) {
-        let mut inner = self.breaker.inner.lock();
-        if self.opened != inner.opened {
+        let mut counts = self.breaker.counts.lock();
+        if self.opened != counts.opened {
             return;
         }
         if succeeded {
-            inner.failures = 0;
-            inner.open_until_ms = None;
+            counts.failures = 0;
+            counts.open_until_ms = None;
         } else if settings.max_failures > 0 {
-            inner.failures = inner.failures.saturating_add(1);
-            if self.probe || inner.failures >= settings.max_failures {
+            counts.failures = counts.failures.saturating_add(1);
+            if self.probe || counts.failures >= settings.max_failures {
                 let timeout_ms = i64::try_from(settings.timeout.as_millis()).unwrap_or(i64::MAX);
-                inner.open_until_ms = Some(now_ms.saturating_add(timeout_ms));
-                inner.opened = inner.opened.wrapping_add(1);
+                counts.open_until_ms = Some(now_ms.saturating_add(timeout_ms));
+                counts.opened = counts.opened.wrapping_add(1);
             }
         }
     }
@@ -97,7 +97,7 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if self.probe {
-            self.breaker.inner.lock().probing = false;
+            self.breaker.counts.lock().probing = false;
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         let probe = breaker.attempt(&SETTINGS, 30_000).unwrap();
         assert!(breaker.attempt(&SETTINGS, 30_000).is_err(), "one probe at a time");
         probe.done(true, &SETTINGS, 30_000);
-        assert_eq!(breaker.status(30_000).0, State::Closed);
+        assert_eq!(breaker.status(30_000).0, CircuitState::Closed);
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
             .attempt(&SETTINGS, 30_000)
             .unwrap()
             .done(false, &SETTINGS, 30_000);
-        assert_eq!(breaker.status(59_999).0, State::Open);
+        assert_eq!(breaker.status(59_999).0, CircuitState::Open);
     }
 
     #[test]
@@ -149,7 +149,11 @@ mod tests {
             breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
         }
         good.done(true, &SETTINGS, 1_000);
-        assert_eq!(breaker.status(1_000), (State::Open, 2), "a late success is no probe");
+        assert_eq!(
+            breaker.status(1_000),
+            (CircuitState::Open, 2),
+            "a late success is no probe"
+        );
         bad.done(false, &SETTINGS, 20_000);
         let probe = breaker.attempt(&SETTINGS, 30_000);
         probe
@@ -158,7 +162,7 @@ mod tests {
         late.done(false, &SETTINGS, 31_000);
         assert_eq!(
             breaker.status(31_000),
-            (State::Closed, 0),
+            (CircuitState::Closed, 0),
             "nor is it counted afterwards"
         );
     }

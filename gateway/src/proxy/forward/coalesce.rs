@@ -25,7 +25,7 @@ const KEPT_MAX: usize = 16 << 10;
 pub struct CoalescedWrites {
     stream: Stream,
     kept: Vec<u8>,
-    /// The head's flush was asked for and put off.
+    /// The head's flush was requested and put off.
     head_written: bool,
 }
 
@@ -38,7 +38,7 @@ impl CoalescedWrites {
         }
     }
 
-    /// The connection itself, for a protocol that is switched to: there, every flush counts. To be asked for once the
+    /// The connection itself, for a protocol that is switched to: there, every flush counts. To be called once the
     /// answer has been read, when nothing is kept.
     pub fn into_plain(stream: Stream) -> Option<Stream> {
         if !(*stream).as_any().is::<CoalescedWrites>() {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::config::{Provider, Timeouts, Upstream as Address};
 use crate::proxy::forward::coalesce::CoalescedWrites;
 
-/// How long a resolved name is used before it is asked again.
+/// How long a resolved name is used before it is resolved again.
 const RESOLVED_MS: i64 = 30_000;
 /// Idle connections that a pool keeps, whatever they lead to.
 const POOL_SIZE: usize = 2048;

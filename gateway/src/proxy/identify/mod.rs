@@ -6,8 +6,7 @@ pub mod azure;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentledger_ledger::Name;
-use agentledger_ledger::sessions::PARENT_TAG;
+use agentledger_ledger::{Name, PARENT_TAG};
 use pingora::http::RequestHeader;
 
 use crate::base64;

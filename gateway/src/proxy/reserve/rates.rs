@@ -9,7 +9,7 @@ use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
-use crate::rates::{Grant, Over, Parallel, Rate, Rates, Standing};
+use crate::rates::{Grant, Parallel, Rate, RateExceeded, RateStanding, Rates};
 
 /// A permit may come free at any moment.
 const PARALLEL_RETRY_S: u64 = 1;
@@ -26,29 +26,29 @@ pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, 
     })
 }
 
-pub fn take_from(rates: &Arc<Rates>, now_ms: i64, verdict: &Verdict, tokens: u64) -> Result<Grant, Over> {
+pub fn take_from(rates: &Arc<Rates>, now_ms: i64, verdict: &Verdict, tokens: u64) -> Result<Grant, RateExceeded> {
     let windows: Vec<Rate> = verdict.rates.iter().map(|rate| rate.requested.clone()).collect();
     let permits: Vec<Parallel> = verdict.parallel.iter().map(|limit| limit.requested.clone()).collect();
     rates.take(now_ms, &windows, &permits, tokens)
 }
 
-fn account_of<'v>(verdict: &'v Verdict, over: &Over) -> &'v str {
+fn account_of<'v>(verdict: &'v Verdict, over: &RateExceeded) -> &'v str {
     match over {
-        Over::Rate { place, .. } => verdict.rates.get(*place).map_or("", |rate| &*rate.requested.account),
-        Over::Parallel { place } => verdict
+        RateExceeded::Rate { index, .. } => verdict.rates.get(*index).map_or("", |rate| &*rate.requested.account),
+        RateExceeded::Parallel { index } => verdict
             .parallel
-            .get(*place)
+            .get(*index)
             .map_or("", |limit| &*limit.requested.account),
     }
 }
 
 /// The contract's body, and what is over.
-fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &Over) -> Refusal {
+fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &RateExceeded) -> Refusal {
     let refusal =
         Refusal::new(RefusalCode::RateLimited, "rate limit exceeded").field("account", account_of(verdict, over));
     match over {
-        Over::Parallel { place } => {
-            let Some(limit) = verdict.parallel.get(*place) else {
+        RateExceeded::Parallel { index } => {
+            let Some(limit) = verdict.parallel.get(*index) else {
                 return refusal;
             };
             refusal
@@ -56,8 +56,8 @@ fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &Over) -> Re
                 .field("policy", limit.policy.to_string())
                 .retry_after(PARALLEL_RETRY_S)
         }
-        Over::Rate { place, wait_ms } => {
-            let Some(rate) = verdict.rates.get(*place) else {
+        RateExceeded::Rate { index, wait_ms } => {
+            let Some(rate) = verdict.rates.get(*index) else {
                 return refusal;
             };
             let refusal = refusal
@@ -80,12 +80,13 @@ fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &Over) -> Re
 
 /// `RateLimit-Limit`, `-Remaining` and `-Reset` of the rate that is nearest to its end, and all as `RateLimit-Policy`, as in
 /// the IETF's drafts (draft-ietf-httpapi-ratelimit-headers, up to -06), which clients know.
-pub fn headers(standings: &[Standing]) -> Vec<(String, String)> {
-    let share = |standing: &&Standing| u128::from(standing.remaining) * 1_000_000 / u128::from(standing.limit.max(1));
+pub fn headers(standings: &[RateStanding]) -> Vec<(String, String)> {
+    let share =
+        |standing: &&RateStanding| u128::from(standing.remaining) * 1_000_000 / u128::from(standing.limit.max(1));
     let Some(nearest) = standings.iter().min_by_key(share) else {
         return Vec::new();
     };
-    let policy = |standing: &Standing| {
+    let policy = |standing: &RateStanding| {
         let unit = match standing.unit {
             Unit::Tokens => ";unit=\"tokens\"",
             Unit::Requests | Unit::Usd => "",
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_scarcest_rate_speaks_and_all_are_listed() {
-        let standing = |limit, remaining, per, unit| Standing {
+        let standing = |limit, remaining, per, unit| RateStanding {
             limit,
             remaining,
             reset_ms: 1_001,

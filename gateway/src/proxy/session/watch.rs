@@ -7,8 +7,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use agentledger_ledger::sessions::{Session, Status};
-use agentledger_ledger::{Mark, Name};
+use agentledger_ledger::{Mark, Name, Session, Status};
 
 use crate::policy::{Event, Phase};
 use crate::proxy::report;

@@ -1,5 +1,5 @@
-//! The refusals of the gateway's own, each with its stable code: one table. The documentation (`gateway/assets/guide/refusals.md`) has the same
-//! rows, and a test holds them together. Policies and plugins refuse with codes of theirs beside these.
+//! The refusals of the gateway's own, each with its stable code: one table. The documentation
+//! (`gateway/assets/guide/refusals.md`) has the same rows, and a test holds them together. Policies and plugins refuse with codes of theirs beside these.
 
 /// Whether the same request may succeed when it is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

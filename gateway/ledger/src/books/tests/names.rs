@@ -294,15 +294,15 @@ fn books_written_before_names_were_bounded_are_read() {
         w.text(name);
         w.signed(START_MS);
         w.unsigned(3);
-        for (window, stretch) in
-            [Window::Day, Window::Month, Window::Total].map(|window| (window, window.stretch(&Zone::utc(), START_MS)))
+        for (window, period) in
+            [Window::Day, Window::Month, Window::Total].map(|window| (window, window.period(&Zone::utc(), START_MS)))
         {
             w.byte(window as u8);
             w.text("UTC");
             w.signed(if window == Window::Total { bound_ms } else { i64::MIN });
             w.byte(1);
-            w.signed(stretch.start_s);
-            w.signed(stretch.end_s);
+            w.signed(period.start_s);
+            w.signed(period.end_s);
             w.unsigned(3);
             for amounts in [usd(30), Amounts::ZERO, usd(2)] {
                 crate::codec::write_amounts(&mut w, &amounts);

@@ -1,4 +1,4 @@
-//! The limits that policies asked for last, for reports: a policy says them anew for each request, so the books only know
+//! The limits that policies requested last, for reports: a policy says them anew for each request, so the books only know
 //! those of open holds.
 
 use crate::map::Map;
@@ -14,9 +14,9 @@ const ACCOUNTS_MAX: usize = 100_000;
 /// Limits of one account that are remembered.
 const LIMITS_MAX: usize = 32;
 
-/// A limit as it was asked for last.
+/// A limit as it was requested last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AskedLimit {
+pub struct RequestedLimit {
     pub window: Window,
     pub zone: Name,
     pub unit: Unit,
@@ -25,9 +25,9 @@ pub struct AskedLimit {
     pub limit: i64,
 }
 
-impl AskedLimit {
-    fn of(bound: &Bound) -> AskedLimit {
-        AskedLimit {
+impl RequestedLimit {
+    fn of(bound: &Bound) -> RequestedLimit {
+        RequestedLimit {
             window: bound.window(),
             zone: bound.zone().name().clone(),
             unit: bound.unit(),
@@ -44,15 +44,15 @@ impl AskedLimit {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct AskedLimits(RwLock<Map<Name, Vec<AskedLimit>>>);
+pub(crate) struct LastLimits(RwLock<Map<Name, Vec<RequestedLimit>>>);
 
-impl AskedLimits {
-    /// What a request asks for on an account is all that holds there now: limits that are asked for no longer are not shown.
+impl LastLimits {
+    /// What a request asks for on an account is all that holds there now: limits that are requested no longer are not shown.
     pub fn remember(&self, bounds: &[Bound]) {
         if bounds.is_empty() {
             return;
         }
-        // Most requests ask for what the one before them asked for: nothing is written then, and nobody waits.
+        // Most requests ask for what the one before them requested: nothing is written then, and nobody waits.
         let accounts = self.0.read();
         let is_known = |bound: &Bound| {
             let known = accounts.get(bound.account());
@@ -72,12 +72,12 @@ impl AskedLimits {
             if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(account) {
                 accounts.clear();
             }
-            let limits: Vec<AskedLimit> = on(bounds, account).map(AskedLimit::of).collect();
+            let limits: Vec<RequestedLimit> = on(bounds, account).map(RequestedLimit::of).collect();
             accounts.insert(account.clone(), limits);
         }
     }
 
-    pub fn of(&self, account: &str) -> Vec<AskedLimit> {
+    pub fn of(&self, account: &str) -> Vec<RequestedLimit> {
         self.0.read().get(account).cloned().unwrap_or_default()
     }
 }
@@ -98,21 +98,21 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_last_is_what_holds() {
-        let asked = AskedLimits::default();
+        let requested = LastLimits::default();
         let bound = |account: &str, window, tokens, mode| {
             let limit = Limit::tokens(tokens).unwrap();
             Bound::new(account.into(), window, Zone::utc(), limit, mode).unwrap()
         };
-        asked.remember(&[
+        requested.remember(&[
             bound("key:a", Window::Day, 5, Mode::Hard),
             bound("global", Window::Day, 50, Mode::Hard),
             bound("key:a", Window::Month, 9, Mode::Watch),
         ]);
-        assert_eq!(asked.of("key:a").len(), 2);
+        assert_eq!(requested.of("key:a").len(), 2);
         // A top-up has ended, and what refused only warns now.
-        asked.remember(&[bound("key:a", Window::Day, 4, Mode::Watch)]);
-        let limits = asked.of("key:a");
+        requested.remember(&[bound("key:a", Window::Day, 4, Mode::Watch)]);
+        let limits = requested.of("key:a");
         assert_eq!((limits.len(), limits[0].limit, limits[0].mode), (1, 4, Mode::Watch));
-        assert_eq!(asked.of("global").len(), 1, "nothing was said of it");
+        assert_eq!(requested.of("global").len(), 1, "nothing was said of it");
     }
 }

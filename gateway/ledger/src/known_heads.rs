@@ -10,15 +10,15 @@ use crate::store::Month;
 
 /// Heads not met yet, by their sequences.
 #[derive(Debug, Default)]
-pub(crate) struct Noted {
+pub(crate) struct KnownHeads {
     heads: BTreeMap<u64, Hash>,
 }
 
-impl Noted {
+impl KnownHeads {
     /// Those of `heads` up to the sequence `until`.
-    pub fn new(heads: impl IntoIterator<Item = Head>, until: u64) -> Noted {
+    pub fn new(heads: impl IntoIterator<Item = Head>, until: u64) -> KnownHeads {
         let heads = heads.into_iter().filter(|head| head.sequence <= until);
-        Noted {
+        KnownHeads {
             heads: heads.map(|head| (head.sequence, head.hash)).collect(),
         }
     }
