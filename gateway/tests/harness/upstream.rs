@@ -193,11 +193,6 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, closed: &Mutex<u32>, pl
                         return;
                     }
                 }
-                Step::When(said) => {
-                    while !said.load(Ordering::SeqCst) {
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                }
                 Step::Pause(time) => thread::sleep(time),
                 Step::When(said) => {
                     while !said.load(Ordering::SeqCst) {
