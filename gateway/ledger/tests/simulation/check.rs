@@ -107,10 +107,9 @@ impl World {
         let posted = rows.iter().find(total).map_or(Amounts::ZERO, |row| row.posted);
         assert_eq!(posted, mirror.posted, "the applier's books and the journal differ");
         check_sums(&ledger, mirror);
-        // The opening of the first month that is kept.
-        let there = self.stores.inner.months().unwrap();
-        let first = mirror.months.iter().find(|(month, _)| there.contains(month));
-        let kept_from = first.map_or(0, |(_, opening)| *opening);
+        // The opening of the first month that retention keeps, whether or not those before it are removed by now.
+        let kept = self.options.retention_months.map_or(usize::MAX, |kept| kept as usize);
+        let kept_from = mirror.months.values().rev().nth(kept).copied().unwrap_or(0);
         check_sessions(&ledger, mirror, self.options.retention_months.is_none(), kept_from);
         self.check_bills();
         assert!(
