@@ -1,6 +1,6 @@
 //! Deterministic simulation of the whole ledger: its queue, writer, applier, checkpoints, months and retention, on stores
 //! that fail, fill and lose their power in the middle of any operation, under clocks that jump, with clients that leave at
-//! any moment. One seed is one run, always the same. `AGENTLEDGER_SEED=n` runs that one alone, `AGENTLEDGER_SEEDS=n` so many;
+//! any moment. One seed is one run, always the same. `AGENTLEDGER_SEED=n` runs that one alone, `AGENTLEDGER_SEEDS=n` so many (from that one on);
 //! `AGENTLEDGER_TRACE=1` says what happens.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -69,7 +69,7 @@ thread_local! {
 fn the_ledger_holds_over_many_seeds() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let (first, seeds) = match number("AGENTLEDGER_SEED") {
-        Some(seed) => (seed, Some(1)),
+        Some(seed) => (seed, Some(number("AGENTLEDGER_SEEDS").unwrap_or(1))),
         None => (0, number("AGENTLEDGER_SEEDS")),
     };
     std::panic::set_hook(Box::new(|panic| {
