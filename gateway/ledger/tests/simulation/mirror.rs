@@ -61,7 +61,9 @@ pub struct Mirror {
     pub bills: BTreeMap<BillId, Billing>,
     /// Holds that wait for a result, and results that were entered without a hold.
     pub deferred: BTreeMap<HoldId, BillId>,
-    entered: BTreeMap<BillId, u64>,
+    entered: BTreeMap<BillId, (u64, Option<Month>)>,
+    /// The month in which something was billed under an id last: ids of more than a year before are known no more.
+    billed_month: Option<Month>,
     pub denied: u64,
     /// Time went back once, as an operator wanted: what is old by the calendar is not what came first.
     pub was_set_back: bool,
@@ -70,6 +72,8 @@ pub struct Mirror {
     opening: u64,
 }
 
+/// Months whose bills are known, the running one included.
+const MONTHS_KNOWN: u32 = 13;
 /// So long what was billed is known at least.
 const KNOWN_FOR_MS: i64 = 12 * 28 * 86_400_000;
 
@@ -169,8 +173,12 @@ impl Mirror {
                     session.calls += 1;
                     session.cost += cost.nanos();
                 });
+                if !settled.bills.is_empty() {
+                    self.billed_month = self.billed_month.max(Some(Month::of_ms(settled.at_ms)));
+                }
                 if settled.held.is_zero() {
-                    self.entered.extend(settled.bills.iter().map(|bill| (*bill, sequence)));
+                    let entered = (sequence, self.billed_month);
+                    self.entered.extend(settled.bills.iter().map(|bill| (*bill, entered)));
                 }
                 for bill in &settled.bills {
                     let billing = self.bills.entry(*bill).or_default();
@@ -190,6 +198,9 @@ impl Mirror {
                 let held = Arc::clone(&self.held[&adjusted.hold]);
                 self.post(&held.facts, adjusted.amounts, adjusted.at_ms);
                 let delta = adjusted.amounts.usd;
+                if adjusted.bill.is_some() {
+                    self.billed_month = self.billed_month.max(Some(Month::of_ms(adjusted.at_ms)));
+                }
                 if let Some(billing) = adjusted.bill.and_then(|bill| self.bills.get_mut(&bill)) {
                     billing.cost += delta.nanos();
                     billing.is_guess = false;
@@ -271,7 +282,9 @@ impl Mirror {
     /// far as it knows: from this event on.
     pub fn recovered(&self, from: u64) -> Amounts {
         let entered = |hold: &HoldId| self.entered.get(self.deferred.get(hold)?);
-        let is_entered = |hold: &HoldId| entered(hold).is_some_and(|sequence| *sequence >= from);
+        let known_from = self.billed_month.map(|month| month.back(MONTHS_KNOWN - 1));
+        let is_entered =
+            |hold: &HoldId| entered(hold).is_some_and(|(sequence, month)| *sequence >= from && *month >= known_from);
         let left = self.open.iter().filter(|(hold, _)| !is_entered(hold));
         left.fold(Amounts::ZERO, |sum, (_, held)| sum.plus(held))
     }
