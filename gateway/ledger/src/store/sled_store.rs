@@ -160,6 +160,8 @@ impl Files {
     fn open(dir: &Path) -> io::Result<Files> {
         let log = File::open(dir.join("db"))?;
         log.sync_all()?;
+        // Written when the database was made, and never synced by sled.
+        File::open(dir.join("conf"))?.sync_all()?;
         let mut files = Files {
             log,
             blobs_changed: None,
