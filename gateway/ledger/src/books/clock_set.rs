@@ -28,10 +28,14 @@ impl State {
                 instance.period = calendar.period;
             }
         }
-        // An account that lived until a window's end lives until the end of the window that runs now.
-        let now = |until_s: i64| {
-            let same = ends.iter().filter(|(end_s, _)| *end_s == until_s);
-            same.map(|(_, now_s)| *now_s).max().unwrap_or(until_s)
+        // An account that lived until a window's end lives until the ends of those that run now, of that one and of those that
+        // ended before it: which of them ends last is another question than it was.
+        let now = |until_s: i64| match until_s {
+            i64::MAX => until_s,
+            _ => {
+                let others = ends.iter().filter(|(end_s, _)| *end_s <= until_s);
+                others.map(|(_, now_s)| *now_s).max().unwrap_or(until_s)
+            }
         };
         let today = self.today();
         for index in 0..self.accounts.given() {

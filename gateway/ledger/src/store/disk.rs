@@ -82,7 +82,7 @@ impl DiskStores {
         }
         let store = Arc::new(SledStore::open(&dir)?);
         // The folder's own name must survive a power cut, too.
-        sync_dir(dir.parent().unwrap_or(&self.dir));
+        sync_dir(dir.parent().unwrap_or(&self.dir)).map_err(|error| cannot_open(&dir, &error))?;
         open.retain(|_, known| known.strong_count() > 0);
         open.insert(dir, Arc::downgrade(&store));
         Ok(store)
@@ -135,7 +135,7 @@ impl Stores for DiskStores {
         self.open.lock().remove(&dir);
         // Gone at once, and for good: what is deleted file by file could come back half.
         fs::rename(&dir, &removing).map_err(failed)?;
-        sync_dir(&self.journal_dir());
+        sync_dir(&self.journal_dir()).map_err(failed)?;
         fs::remove_dir_all(&removing).map_err(failed)
     }
 
@@ -150,8 +150,7 @@ impl Stores for DiskStores {
             fs::remove_dir_all(&aside).map_err(failed)?;
         }
         fs::rename(&dir, &aside).map_err(failed)?;
-        sync_dir(&self.dir);
-        Ok(())
+        sync_dir(&self.dir).map_err(failed)
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -191,7 +190,7 @@ impl Stores for DiskStores {
             Some(file) => file,
             None => {
                 let file = HeadsFile::open(&self.heads_path()).map_err(|error| self.heads_failed(&error))?;
-                sync_dir(&self.dir);
+                sync_dir(&self.dir).map_err(|error| self.heads_failed(&error))?;
                 heads.insert(file)
             }
         };
@@ -224,15 +223,21 @@ fn make_dir(dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
     for made in missing {
         match made.parent() {
-            Some(parent) if parent != Path::new("") => sync_dir(parent),
-            _ => sync_dir(Path::new(".")),
+            Some(parent) if parent != Path::new("") => sync_dir(parent)?,
+            _ => sync_dir(Path::new("."))?,
         }
     }
     Ok(())
 }
 
-pub(super) fn sync_dir(dir: &Path) {
-    if let Err(error) = File::open(dir).and_then(|dir| dir.sync_all()) {
-        tracing::warn!(dir = %dir.display(), %error, "cannot sync the folder");
-    }
+/// What was made, renamed or removed in a folder is so after a power cut, too.
+#[cfg(unix)]
+pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Folders cannot be synced here.
+#[cfg(not(unix))]
+pub(super) fn sync_dir(_dir: &Path) -> std::io::Result<()> {
+    Ok(())
 }

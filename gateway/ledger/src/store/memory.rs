@@ -4,8 +4,8 @@
 //! rest, and opening it again stops at the first batch that is not whole. Folders are files' names: one that was made or
 //! renamed is that for good only once its own folder was synced.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -29,13 +29,31 @@ pub struct MemoryStores {
 #[derive(Default)]
 struct Shared {
     months: BTreeMap<Month, Arc<Memory>>,
-    /// Months whose folder a power cut may undo.
-    unsynced: BTreeSet<Month>,
-    /// Removed months that a power cut may bring back, whole.
-    returning: BTreeMap<Month, Arc<Memory>>,
+    /// What was done to the journal's folder since it was synced, in order.
+    unsynced: Vec<FolderChange>,
     state: Option<Arc<Memory>>,
     heads: Heads,
     device: Arc<Device>,
+}
+
+impl Shared {
+    fn sync_folder(&mut self) -> Result<(), StoreError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let synced = self.device.begin(Area::Journal, Operation::SyncFolder);
+        if synced.is_done {
+            self.unsynced.clear();
+        }
+        synced.result
+    }
+}
+
+/// A power cut may undo it, and then all that came after it.
+enum FolderChange {
+    Made(Month),
+    /// It comes back whole.
+    Removed(Month, Arc<Memory>),
 }
 
 impl MemoryStores {
@@ -95,23 +113,21 @@ impl MemoryStores {
     }
 
     /// What a power cut leaves, as chance has it: of what was not flushed any part, perhaps with a byte that is wrong;
-    /// folders that were not synced with their old name or the new one. Faults end.
+    /// of the changes to the folder that were not synced the first few. Faults end.
     pub fn power_cut(&self, seed: u64) -> MemoryStores {
         let shared = self.shared.lock();
         let device = Arc::new(Device::default());
         device.set_seed(seed);
         let after = |memory: &Arc<Memory>| memory.with_log(memory.log.lock().torn_by(&device), &device);
-        let mut months = BTreeMap::new();
-        for (month, memory) in &shared.months {
-            if !shared.unsynced.contains(month) || device.coin() {
-                months.insert(*month, after(memory));
-            }
+        let mut months = shared.months.clone();
+        let kept = device.below(shared.unsynced.len() + 1);
+        for change in shared.unsynced.iter().skip(kept).rev() {
+            match change {
+                FolderChange::Made(month) => months.remove(month),
+                FolderChange::Removed(month, memory) => months.insert(*month, Arc::clone(memory)),
+            };
         }
-        for (month, memory) in &shared.returning {
-            if device.coin() {
-                months.insert(*month, after(memory));
-            }
-        }
+        let months = months.iter().map(|(month, memory)| (*month, after(memory))).collect();
         MemoryStores::of(Shared {
             months,
             state: shared.state.as_ref().map(after),
@@ -176,18 +192,12 @@ impl Stores for MemoryStores {
             let made = device.begin(Area::Journal, Operation::Make);
             if made.is_done {
                 entry.insert(Arc::new(Memory::new(&device, Area::Journal)));
-                shared.unsynced.insert(month);
+                shared.unsynced.push(FolderChange::Made(month));
             }
             made.result?;
         }
         device.begin(Area::Journal, Operation::Open).result?;
-        if shared.unsynced.contains(&month) {
-            let synced = device.begin(Area::Journal, Operation::SyncFolder);
-            if synced.is_done {
-                shared.unsynced.remove(&month);
-            }
-            synced.result?;
-        }
+        shared.sync_folder()?;
         let Some(memory) = shared.months.get(&month) else {
             return Err(StoreError::Io(format!("{month} was removed")));
         };
@@ -201,14 +211,10 @@ impl Stores for MemoryStores {
         if renamed.is_done
             && let Some(memory) = shared.months.remove(&month)
         {
-            shared.returning.insert(month, memory);
+            shared.unsynced.push(FolderChange::Removed(month, memory));
         }
         renamed.result?;
-        let synced = device.begin(Area::Journal, Operation::SyncFolder);
-        if synced.is_done {
-            shared.returning.remove(&month);
-        }
-        synced.result?;
+        shared.sync_folder()?;
         // What is left under the other name is nobody's: a crash here leaves nothing of the month.
         device.begin(Area::Journal, Operation::Delete).result
     }

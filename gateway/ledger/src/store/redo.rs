@@ -46,8 +46,7 @@ pub fn write(dir: &Path, batch: &[Change]) -> io::Result<()> {
     }
     file.write_all(hasher.finalize().as_bytes())?;
     file.into_inner()?.sync_all()?;
-    sync_dir(dir);
-    Ok(())
+    sync_dir(dir)
 }
 
 fn put(bytes: &mut Vec<u8>, part: &[u8]) -> io::Result<()> {
@@ -96,10 +95,7 @@ pub fn remove(dir: &Path) -> io::Result<()> {
     match fs::remove_file(path(dir)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Err(_) => Ok(()),
-        Ok(()) => {
-            sync_dir(dir);
-            Ok(())
-        }
+        Ok(()) => sync_dir(dir),
     }
 }
 

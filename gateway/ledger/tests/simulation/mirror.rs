@@ -214,8 +214,9 @@ impl Mirror {
                 }
                 self.opening = sequence;
             }
-            Event::ClockSet(_) => {
+            Event::ClockSet(set) => {
                 crate::seen("the clock set back");
+                self.see_time(set.to_ms);
                 self.was_set_back = true;
             }
             Event::Denied(denied) => self.denied += denied.count,

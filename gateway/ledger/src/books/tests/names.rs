@@ -355,3 +355,20 @@ fn a_clock_set_back_makes_the_same_books_swept_or_not() {
     );
     same_as_read_back(&books);
 }
+
+/// Where the clock is set back over a month's end that one zone has had and another has not, the window that ended last is not
+/// the one that ends last now.
+#[test]
+fn an_account_lives_as_long_as_any_of_its_windows_after_the_clock_is_set_back() {
+    let first_of_november_ms = 1_793_491_200_000;
+    let mut books = bounded(100, 100);
+    let zone = Zone::named("America/St_Johns").unwrap();
+    let limit = Limit::usd(Usd::from_nanos(1_000)).unwrap();
+    let there = Bound::new("key:k".into(), Window::Month, zone, limit, Mode::Hard).unwrap();
+    exchange(&mut books, first_of_november_ms + 20 * DAY_MS, "k", &[there], 7).unwrap();
+    books.set_clock(first_of_november_ms + 7_000);
+    assert_eq!(spent(&books, "key:k", Window::Month), 7);
+    books.flush_denials(first_of_november_ms + 20 * 3_600_000);
+    assert_eq!(spent(&books, "key:k", Window::Month), 7, "November goes on in UTC");
+    same_as_read_back(&books);
+}
