@@ -59,7 +59,7 @@ impl Stalled {
         self.go_on.store(true, Ordering::SeqCst);
     }
 
-    fn is_billed_once(self) {
+    fn assert_billed_once(self) {
         drop(self.stream);
         self.gateway.wait_idle();
         let reply = self.gateway.client.request("GET", "/v1/responses/resp_bg", &[KEY], b"");
@@ -77,7 +77,7 @@ impl Stalled {
 }
 
 #[test]
-fn a_response_fetched_while_its_stream_runs_is_billed_once_where_the_stream_ends() {
+fn a_response_fetched_while_its_stream_runs_assert_billed_once_where_the_stream_ends() {
     let done = format!(
         "event: response.completed\ndata: {{\"type\":\"response.completed\",\"sequence_number\":2,\"response\":{DONE}}}\n\n"
     );
@@ -89,31 +89,31 @@ fn a_response_fetched_while_its_stream_runs_is_billed_once_where_the_stream_ends
     let mut rest = String::new();
     (&stalled.stream).read_to_string(&mut rest).unwrap();
     assert!(rest.contains("response.completed"), "{rest}");
-    stalled.is_billed_once();
+    stalled.assert_billed_once();
 }
 
 #[test]
-fn a_response_fetched_while_its_stream_runs_is_billed_once_where_the_client_leaves() {
+fn a_response_fetched_while_its_stream_runs_assert_billed_once_where_the_client_leaves() {
     let stalled = stalled("", |script| {
         (0..200).fold(script, |script, _| script.chunk(DELTA.as_bytes()).pause_ms(5))
     });
     stalled.fetch();
     stalled.stream.shutdown(std::net::Shutdown::Both).unwrap();
     stalled.go_on();
-    stalled.is_billed_once();
+    stalled.assert_billed_once();
 }
 
 #[test]
-fn a_response_fetched_while_its_stream_runs_is_billed_once_where_the_upstream_breaks() {
+fn a_response_fetched_while_its_stream_runs_assert_billed_once_where_the_upstream_breaks() {
     let stalled = stalled("", |script| script.chunk(DELTA.as_bytes()).step(Step::Close));
     stalled.fetch();
     stalled.go_on();
     let _ = (&stalled.stream).read_to_end(&mut Vec::new());
-    stalled.is_billed_once();
+    stalled.assert_billed_once();
 }
 
 #[test]
-fn a_response_fetched_after_its_stream_broke_is_billed_once_though_nobody_fetched_it_in_time() {
+fn a_response_fetched_after_its_stream_broke_assert_billed_once_though_nobody_fetched_it_in_time() {
     let stalled = stalled("limits: {background_wait_ms: 300}", |script| script.step(Step::Close));
     stalled.go_on();
     let _ = (&stalled.stream).read_to_end(&mut Vec::new());

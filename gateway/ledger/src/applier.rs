@@ -21,7 +21,7 @@ use crate::event::Event;
 use crate::head::Head;
 use crate::queue::Queue;
 use crate::retention::Retention;
-use crate::store::{Change, Store, StoreError, Stores};
+use crate::store::{Store, StoreError, Stores};
 
 /// Events that may wait here; then the journal's writer waits. A kilobyte each, where their names are made up.
 const WAITING_EVENTS_MAX: usize = 32_768;
@@ -273,23 +273,23 @@ impl Applier {
             }
             books.snapshot()
         };
-        let batch = {
+        let checkpoint = {
+            // Only this thread writes: readers alone are beside it.
             let derived = self.derived.read();
-            let mut batch: Vec<Change> = derived.rollups.changes().map(checkpoint::rollup_change).collect();
-            batch.extend(derived.bill_rows.changes(head.sequence, at.at_ms));
-            // Before the others: a session that was to be forgotten may have come back since.
-            batch.extend(work.retention.forgotten());
-            batch.extend(derived.sessions.changes());
             let checkpoint = Checkpoint {
                 head,
                 at,
                 books,
                 floors_ms: derived.rollups.floors_ms(),
             };
-            batch.extend(checkpoint.changes());
-            batch
+            let rows = derived.rollups.changes().map(checkpoint::rollup_change);
+            let rows = rows.chain(derived.bill_rows.changes(head.sequence, at.at_ms));
+            // Before the others: a session that was to be forgotten may have come back since.
+            let rows = rows.chain(work.retention.forgotten());
+            let rows = rows.chain(derived.sessions.changes());
+            work.state.apply_each(&mut rows.chain(checkpoint.changes()))
         };
-        work.state.apply(batch)?;
+        checkpoint?;
         work.state.flush()?;
         work.retention.saved();
         let mut derived = self.derived.write();

@@ -1,7 +1,7 @@
 //! `agentledger verify`: walks the journal's chain and says what is wrong with it.
 
-use agentledger_ledger::store::StoreError;
 use agentledger_ledger as ledger;
+use agentledger_ledger::store::StoreError;
 
 use super::client::{Client, ClientError, wait_for_change};
 use crate::config::Config;

@@ -74,6 +74,11 @@ pub trait Store: Send + Sync {
     /// All of the batch or, after a crash, nothing of it. Durable only after the next `flush`.
     fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError>;
 
+    /// As `apply`, for a batch that may be too large to be in memory at once.
+    fn apply_each(&self, changes: &mut dyn Iterator<Item = Change>) -> Result<(), StoreError> {
+        self.apply(changes.collect())
+    }
+
     /// Blocks until everything applied before is on disk, power cuts included.
     fn flush(&self) -> Result<(), StoreError>;
 

@@ -4,7 +4,7 @@
 //! the batch was applied.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Change, disk::sync_dir};
@@ -15,7 +15,7 @@ pub const CHANGES_MAX: usize = 2_048;
 pub const PART_CHANGES: usize = 256;
 
 /// The end of a whole file: the digest of everything before it.
-const DIGEST_BYTES: usize = 32;
+const DIGEST_BYTES: u64 = 32;
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 
@@ -23,30 +23,48 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("redo")
 }
 
-/// Writes the batch down beside its database. On disk when it returns.
-pub fn write(dir: &Path, batch: &[Change]) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path(dir))?);
-    let mut hasher = blake3::Hasher::new();
-    let mut bytes = Vec::new();
-    for change in batch {
+/// Writes a batch down beside its database, change by change: it may be too large for the memory.
+pub struct Writer {
+    dir: PathBuf,
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    pub fn create(dir: &Path) -> io::Result<Writer> {
+        Ok(Writer {
+            dir: dir.to_owned(),
+            file: BufWriter::new(File::create(path(dir))?),
+            hasher: blake3::Hasher::new(),
+            bytes: Vec::new(),
+        })
+    }
+
+    pub fn add(&mut self, change: &Change) -> io::Result<()> {
+        let bytes = &mut self.bytes;
         bytes.clear();
         match change {
             Change::Put(key, value) => {
                 bytes.push(PUT);
-                put(&mut bytes, key)?;
-                put(&mut bytes, value)?;
+                put(bytes, key)?;
+                put(bytes, value)?;
             }
             Change::Remove(key) => {
                 bytes.push(REMOVE);
-                put(&mut bytes, key)?;
+                put(bytes, key)?;
             }
         }
-        hasher.update(&bytes);
-        file.write_all(&bytes)?;
+        self.hasher.update(bytes);
+        self.file.write_all(bytes)
     }
-    file.write_all(hasher.finalize().as_bytes())?;
-    file.into_inner()?.sync_all()?;
-    sync_dir(dir)
+
+    /// On disk when it returns.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.write_all(self.hasher.finalize().as_bytes())?;
+        self.file.into_inner()?.sync_all()?;
+        sync_dir(&self.dir)
+    }
 }
 
 fn put(bytes: &mut Vec<u8>, part: &[u8]) -> io::Result<()> {
@@ -56,38 +74,65 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The batch that was written down and may be applied in part. `None`: there is none, or it was never begun.
-pub fn read(dir: &Path) -> io::Result<Option<Vec<Change>>> {
-    match fs::read(path(dir)) {
-        Ok(bytes) => Ok(parse(&bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// The changes of a batch that was written down and may be applied in part.
+pub struct Changes {
+    file: BufReader<File>,
+    /// Bytes of changes that are left.
+    left: u64,
+}
+
+/// `None`: there is none, or it was never begun.
+pub fn read(dir: &Path) -> io::Result<Option<Changes>> {
+    let file = match File::open(path(dir)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(left) = file.metadata()?.len().checked_sub(DIGEST_BYTES) else {
+        return Ok(None);
+    };
+    let mut file = BufReader::new(file);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader((&mut file).take(left))?;
+    let mut digest = [0; DIGEST_BYTES as usize];
+    file.read_exact(&mut digest)?;
+    if hasher.finalize().as_bytes() != &digest {
+        return Ok(None);
+    }
+    file.rewind()?;
+    Ok(Some(Changes { file, left }))
+}
+
+impl Changes {
+    fn next_change(&mut self) -> io::Result<Change> {
+        let mut kind = [0];
+        self.file.read_exact(&mut kind)?;
+        self.left = self.left.saturating_sub(1);
+        let key = self.take()?;
+        match kind {
+            [PUT] => Ok(Change::Put(key, self.take()?)),
+            [REMOVE] => Ok(Change::Remove(key)),
+            _ => Err(ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn take(&mut self) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.file.read_exact(&mut length)?;
+        let length = u64::from(u32::from_le_bytes(length));
+        let mut part = Vec::new();
+        (&mut self.file).take(length).read_to_end(&mut part)?;
+        self.left = self.left.saturating_sub(4 + length);
+        Ok(part)
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Vec<Change>> {
-    let (mut rest, digest) = bytes.split_last_chunk::<DIGEST_BYTES>()?;
-    if blake3::hash(rest).as_bytes() != digest {
-        return None;
-    }
-    let mut batch = Vec::new();
-    while let Some((&kind, after)) = rest.split_first() {
-        rest = after;
-        let key = take(&mut rest)?;
-        batch.push(match kind {
-            PUT => Change::Put(key, take(&mut rest)?),
-            REMOVE => Change::Remove(key),
-            _ => return None,
-        });
-    }
-    Some(batch)
-}
+impl Iterator for Changes {
+    type Item = io::Result<Change>;
 
-fn take(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let (length, after) = rest.split_first_chunk::<4>()?;
-    let (part, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    *rest = after;
-    Some(part.to_vec())
+    fn next(&mut self) -> Option<io::Result<Change>> {
+        (self.left > 0).then(|| self.next_change())
+    }
 }
 
 /// The batch is in the database and on disk. The file must not come back with a power cut, or it would undo what follows.
@@ -113,7 +158,17 @@ mod tests {
         (0..5_000).map(row).collect()
     }
 
-    /// The values of all rows, each told by its first byte.
+    fn write_down(dir: &Path, batch: &[Change]) {
+        let mut writer = Writer::create(dir).unwrap();
+        batch.iter().for_each(|change| writer.add(change).unwrap());
+        writer.finish().unwrap();
+    }
+
+    fn read_back(dir: &Path) -> Option<Vec<Change>> {
+        read(dir).unwrap().map(|changes| changes.map(Result::unwrap).collect())
+    }
+
+    /// The values of all rows, each by its first byte.
     fn rows(dir: &Path) -> Vec<u8> {
         let state = DiskStores::open(dir).unwrap().state().unwrap();
         state.scan(&[]).map(|pair| pair.unwrap().1[0]).collect()
@@ -122,19 +177,21 @@ mod tests {
     #[test]
     fn a_batch_comes_back_as_it_was_and_a_broken_one_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(folder.path()).unwrap(), None);
-        write(folder.path(), &batch(1)).unwrap();
+        assert_eq!(read_back(folder.path()), None);
+        write_down(folder.path(), &batch(1));
         let whole = fs::read(path(folder.path())).unwrap();
-        assert_eq!(parse(&whole), Some(batch(1)));
+        assert_eq!(read_back(folder.path()), Some(batch(1)));
         for end in [0, 1, 31, 32, 5_000, whole.len() - 1] {
-            assert_eq!(parse(&whole[..end]), None, "{end}");
+            fs::write(path(folder.path()), &whole[..end]).unwrap();
+            assert_eq!(read_back(folder.path()).unwrap_or_default(), [], "{end}");
         }
         let mut flipped = whole.clone();
         flipped[77] ^= 1;
-        assert_eq!(parse(&flipped), None);
+        fs::write(path(folder.path()), flipped).unwrap();
+        assert_eq!(read_back(folder.path()), None);
         remove(folder.path()).unwrap();
         remove(folder.path()).unwrap();
-        assert_eq!(read(folder.path()).unwrap(), None);
+        assert_eq!(read_back(folder.path()), None);
     }
 
     #[test]
@@ -145,18 +202,14 @@ mod tests {
         state.flush().unwrap();
         drop(state);
         assert_eq!(rows(folder.path()), vec![1; 4_500]);
-        assert_eq!(
-            read(&folder.path().join("state")).unwrap(),
-            None,
-            "nothing is left to do"
-        );
+        assert_eq!(read_back(&folder.path().join("state")), None, "nothing is left to do");
 
-        write(&folder.path().join("state"), &batch(2)).unwrap();
+        write_down(&folder.path().join("state"), &batch(2));
         assert_eq!(rows(folder.path()), vec![2; 4_500]);
         assert_eq!(rows(folder.path()), vec![2; 4_500]);
 
         let redo = folder.path().join("state/redo");
-        write(&folder.path().join("state"), &batch(3)).unwrap();
+        write_down(&folder.path().join("state"), &batch(3));
         let torn = fs::read(&redo).unwrap();
         fs::write(&redo, &torn[..torn.len() / 2]).unwrap();
         assert_eq!(rows(folder.path()), vec![2; 4_500], "it was never begun");

@@ -81,10 +81,11 @@ impl SledStore {
     }
 
     /// Applies what is written down already, so that a crash in between is made good by the next start.
-    fn apply_by_parts(&self, batch: Vec<Change>) -> Result<(), StoreError> {
-        let mut changes = batch.into_iter().peekable();
+    fn apply_by_parts(&self, changes: redo::Changes) -> Result<(), StoreError> {
+        let mut changes = changes.peekable();
         while changes.peek().is_some() {
-            self.apply_at_once(changes.by_ref().take(redo::PART_CHANGES))?;
+            let part: io::Result<Vec<Change>> = changes.by_ref().take(redo::PART_CHANGES).collect();
+            self.apply_at_once(part.map_err(|error| self.redo_failed(&error))?)?;
         }
         self.flush()?;
         redo::remove(&self.dir).map_err(|error| self.redo_failed(&error))
@@ -105,14 +106,34 @@ impl SledStore {
 
 impl Store for SledStore {
     fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError> {
-        if batch.len() <= redo::CHANGES_MAX {
-            return self.apply_at_once(batch);
-        }
+        self.apply_each(&mut batch.into_iter())
+    }
+
+    fn apply_each(&self, changes: &mut dyn Iterator<Item = Change>) -> Result<(), StoreError> {
+        let first: Vec<Change> = (&mut *changes).take(redo::CHANGES_MAX).collect();
+        let Some(next) = changes.next() else {
+            return self.apply_at_once(first);
+        };
         let _alone = self.large.lock();
         // What went before must not be lost where this is kept.
         self.flush()?;
-        redo::write(&self.dir, &batch).map_err(|error| self.redo_failed(&error))?;
-        self.apply_by_parts(batch)
+        let written = redo::Writer::create(&self.dir).and_then(|mut writer| {
+            for change in first.iter().chain([&next]) {
+                writer.add(change)?;
+            }
+            for change in changes {
+                writer.add(&change)?;
+            }
+            writer.finish()
+        });
+        written.map_err(|error| self.redo_failed(&error))?;
+        match redo::read(&self.dir).map_err(|error| self.redo_failed(&error))? {
+            Some(changes) => self.apply_by_parts(changes),
+            None => Err(StoreError::Io(format!(
+                "{}: what was written down does not read back",
+                self.dir.display()
+            ))),
+        }
     }
 
     fn flush(&self) -> Result<(), StoreError> {
@@ -160,6 +181,8 @@ impl Files {
     fn open(dir: &Path) -> io::Result<Files> {
         let log = File::open(dir.join("db"))?;
         log.sync_all()?;
+        // Written when the database was made, and never synced by sled.
+        File::open(dir.join("conf"))?.sync_all()?;
         let mut files = Files {
             log,
             blobs_changed: None,
