@@ -99,6 +99,8 @@ struct Exchange {
     held: Amounts,
     posted: Amounts,
     overage: Amounts,
+    /// When, and by how much, it was corrected: a window that was over by then is past correcting.
+    corrections: Vec<(i64, Amounts)>,
 }
 
 #[derive(Default)]
@@ -131,6 +133,10 @@ impl Model {
                 sums.0 += exchange.posted.get(unit);
                 sums.1 += if exchange.open { exchange.held.get(unit) } else { 0 };
                 sums.2 += exchange.overage.get(unit);
+                for (_, amounts) in exchange.corrections.iter().filter(|(at_s, _)| *at_s < period.end_s) {
+                    sums.0 += amounts.get(unit);
+                    sums.2 += amounts.get(unit).max(0);
+                }
             }
         }
         sums
@@ -150,7 +156,9 @@ impl Model {
         {
             assert!(!exchange.open, "{account} is forgotten with an open hold");
             let in_month = month.contains(exchange.record.at_ms.div_euclid(1_000));
-            let is_free = exchange.posted.usd.is_zero() && exchange.posted.tokens == 0;
+            let corrections = exchange.corrections.iter();
+            let posted = corrections.fold(exchange.posted, |sum, (_, amounts)| sum.plus(amounts));
+            let is_free = posted.usd.is_zero() && posted.tokens == 0;
             assert!(
                 account == "team:own" || is_free || !in_month,
                 "{account} is forgotten before its month is over"
@@ -323,6 +331,7 @@ impl Pair {
                     held: amounts,
                     posted: Amounts::ZERO,
                     overage: Amounts::ZERO,
+                    corrections: Vec::new(),
                 });
                 self.journal.push(reserved.recorded);
                 for (bound, standing) in bounds.iter().zip(&reserved.standings) {
@@ -394,8 +403,8 @@ impl Pair {
         let recorded = self.books.adjust(self.clock_ms, &adjustment);
         assert_eq!(recorded.is_err(), exchange.open);
         let Ok(recorded) = recorded else { return };
-        exchange.posted = exchange.posted.plus(&amounts);
-        exchange.overage = exchange.overage.plus(&amounts.beyond(&Amounts::ZERO));
+        let at_s = self.books.now_ms().div_euclid(1_000);
+        exchange.corrections.push((at_s, amounts));
         self.journal.push(recorded);
     }
 
