@@ -344,7 +344,7 @@ fn a_response_bears_usage_however_it_ends() {
             "usage": {"input_tokens": 30, "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 6},
             "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 35},
             "tool_usage": {"web_search": {"num_requests": 2}}}});
-        let reading = frame(true, &event.to_string()).unwrap();
+        let reading = frame_of(RESPONSES, true, &event.to_string()).unwrap();
         assert!(reading.final_, "{kind}");
         assert_eq!(
             (reading.failed, reading.service_tier.as_deref()),
@@ -507,8 +507,9 @@ fn media_are_counted_by_their_kinds() {
 #[test]
 fn a_response_says_whether_it_is_done_and_may_be_fetched() {
     let read = |operation: &str, body: Value| {
-        let reading = frame_of(operation, false, &body.to_string()).unwrap();
-        (reading.bill_id, reading.pending)
+        // An answer that says nothing of what it used, or of its state, is no reading at all.
+        let reading = frame_of(operation, false, &body.to_string());
+        reading.map_or((None, false), |reading| (reading.bill_id, reading.pending))
     };
     let id = || Some("r".to_owned());
     assert_eq!(read(RESPONSES, json!({"id": "r", "status": "queued"})), (id(), true));
