@@ -16,6 +16,8 @@ use crate::store::{Month, Stores};
 
 /// A request's start and its hold lie this far apart at most: its body is read and others' holds are waited for between.
 const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
+/// So much of the page before is read again at most, for the holds that were open at its end.
+const READ_AGAIN_MS: i64 = 60_000;
 
 /// Entries whose request began in `from_ms..to_ms`, in the order in which they were settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub struct EntryPage {
 /// A place between two entries. As text `MS:SEQUENCE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// No hold that is open here was placed before.
+    /// Where the next page begins to read: holds that were placed before are looked up one by one.
     since_ms: i64,
     /// Sequence of the event that settled the last entry.
     sequence: u64,
@@ -132,26 +134,39 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
         .after
         .map_or(query.from_ms, |cursor| cursor.since_ms.max(query.from_ms));
     let range = query.from_ms..query.to_ms;
-    let mut first = true;
+    let mut first = None;
+    let mut failed = None;
     read_since(stores, since_ms, until, |placed| {
         let Placed {
             sequence, at_ms, event, ..
         } = placed;
+        let is_first = first.is_none();
+        let begun = *first.get_or_insert(sequence);
         match event {
-            Event::Opening(opening) if first => open.extend(open_before(&opening)),
+            Event::Opening(opening) if is_first => open.extend(open_before(&opening)),
             Event::Held(held) if range.contains(&held.facts.at_ms) => {
                 open.insert(HoldId(sequence), held);
             }
             Event::Settled(settled) => {
-                let held = open
-                    .remove(&settled.hold)
-                    .filter(|held| range.contains(&held.facts.at_ms));
+                let mut held = open.remove(&settled.hold);
+                // Placed before this page begins to read: a hold that waited long makes no page read all of that time again.
+                if held.is_none() && query.after.is_some() && sequence > after && settled.hold.0 < begun {
+                    match held_numbered(stores, settled.hold) {
+                        Ok(found) => held = found,
+                        Err(error) => {
+                            failed = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+                let held = held.filter(|held| range.contains(&held.facts.at_ms));
                 if let Some(held) = held.filter(|_| sequence > after) {
                     page.entries.push(settled.entry(&held.facts));
                     if page.entries.len() >= query.limit.max(1) {
                         let oldest = open.values().map(|held| held.at_ms).min();
+                        let since_ms = oldest.map_or(at_ms, |oldest| oldest.min(at_ms));
                         page.next = Some(Cursor {
-                            since_ms: oldest.map_or(at_ms, |oldest| oldest.min(at_ms)),
+                            since_ms: since_ms.max(at_ms.saturating_sub(READ_AGAIN_MS)),
                             sequence,
                         });
                         return ControlFlow::Break(());
@@ -163,7 +178,6 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
             }
             _ => {}
         }
-        first = false;
         // Well past the end of the range only holds that are still open can bring entries of it.
         if at_ms >= query.to_ms.saturating_add(HELD_WITHIN_MS) && open.is_empty() {
             ControlFlow::Break(())
@@ -171,7 +185,22 @@ pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Re
             ControlFlow::Continue(())
         }
     })?;
-    Ok(page)
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(page),
+    }
+}
+
+/// The hold with this number, in whichever month.
+fn held_numbered(stores: &dyn Stores, hold: HoldId) -> Result<Option<Arc<Held>>, ReadError> {
+    for month in stores.months()?.into_iter().rev() {
+        let Some(store) = stores.month(month)? else { continue };
+        let event = MonthReader { month, store: &*store }.event_numbered(hold.0)?;
+        if let Some(Event::Held(held)) = event {
+            return Ok(Some(held));
+        }
+    }
+    Ok(None)
 }
 
 /// The settled hold with this id, placed at `held_at_ms`.

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use agentledger_ledger::store::{DiskStores, Faults, MemoryStores, Month, StoreError, Stores};
 use agentledger_ledger::testing;
@@ -450,5 +451,32 @@ async fn commits_are_told_with_all_their_events() {
     assert_eq!(
         seen.0.load(std::sync::atomic::Ordering::SeqCst) as u64,
         walk(&stores).events
+    );
+}
+
+#[tokio::test]
+async fn pages_of_an_export_do_not_read_the_day_of_a_hold_that_waits_again_and_again() {
+    let (stores, clock) = (TestStores::default(), clock());
+    let ledger = Ledger::open_in(Arc::new(stores.clone()), &options(), Arc::clone(&clock) as _).unwrap();
+    let waits = hold(&ledger, 0, 900).await;
+    for number in 1..=2_000 {
+        clock.advance_ms(30_000);
+        let settled = hold(&ledger, number, 10).await.settle(settlement(ledger.now_ms(), 10));
+        if number % 10 == 0 {
+            settled.durable().await.unwrap();
+        }
+    }
+    waits.settle(settlement(ledger.now_ms(), 900));
+    ledger.flushed().await;
+    let before = stores.pairs_read.load(Ordering::SeqCst);
+    let paged = all_entries(&ledger, 50);
+    let read = stores.pairs_read.load(Ordering::SeqCst) - before;
+    assert_eq!((paged.len(), sum(&paged)), (2_001, 20_900));
+    assert_eq!(paged, all_entries(&ledger, 10_000));
+    let records = stores.inner.month(MONTH).unwrap().unwrap().scan(&[]).count() as u64;
+    // Each of forty pages begins with the names that its first record needs.
+    assert!(
+        read < 15 * records,
+        "{read} of {records} records were read for 41 pages"
     );
 }

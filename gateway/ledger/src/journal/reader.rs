@@ -178,6 +178,35 @@ impl MonthReader<'_> {
         Ok(found)
     }
 
+    /// The event with this sequence, wherever in the month: its time is found by halves, a point read each.
+    pub fn event_numbered(&self, sequence: u64) -> Result<Option<Event>, ReadError> {
+        let place = |pair: &(Vec<u8>, Vec<u8>)| {
+            let chunk = Chunk::parse(&pair.0, &pair.1).ok()?;
+            Some((chunk.at_ms, chunk.first_sequence, chunk.last_sequence()))
+        };
+        let first = self.store.scan(&[]).next().transpose()?;
+        let (first, last) = (
+            first.as_ref().and_then(place),
+            self.store.last()?.as_ref().and_then(place),
+        );
+        let (Some((mut low_ms, first, _)), Some((mut high_ms, _, last))) = (first, last) else {
+            return Ok(None);
+        };
+        if !(first..=last).contains(&sequence) {
+            return Ok(None);
+        }
+        // Keys ascend with both: the last moment at which the newest chunk is not a later one.
+        while low_ms < high_ms {
+            let middle_ms = low_ms + (high_ms - low_ms + 1) / 2;
+            let pair = self.store.at_or_before(&key(middle_ms, sequence))?;
+            match pair.as_ref().and_then(place) {
+                Some((_, begins, _)) if begins <= sequence => low_ms = middle_ms,
+                _ => high_ms = middle_ms - 1,
+            }
+        }
+        self.event(low_ms, sequence)
+    }
+
     fn visit_chunk(
         &self,
         chunk: &Chunk<'_>,
