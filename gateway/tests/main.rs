@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod admission;
 mod azure;
 mod background;
 mod batches;

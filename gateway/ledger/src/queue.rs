@@ -339,3 +339,28 @@ fn fail(waiters: Vec<(u64, oneshot::Sender<Result<(), Stopped>>)>, why: &Stopped
         let _ = notify.send(Err(why.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::event::{HoldId, Voided};
+
+    fn voided(hold: u64) -> Event {
+        Event::Voided(Voided {
+            at_ms: 5,
+            hold: HoldId(hold),
+            reason: "test".into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_not_the_next_one_stops_the_writer() {
+        let queue = Queue::new(Head::default(), 64, Duration::ZERO);
+        queue.put(1, 5, voided(1), None, false);
+        assert_eq!((queue.queued_sequence(), queue.stopped()), (1, None));
+        queue.put(3, 5, voided(2), None, false);
+        assert!(queue.stopped().is_some_and(|why| why.0.contains("event 3")));
+        assert!(queue.permits(1).await.is_err() && queue.durable(1).await.is_err());
+    }
+}
