@@ -25,10 +25,11 @@ const KEY: &str = "0123456789abcdef01234567";
 
 /// A folder with a ledger, and the config that names it.
 struct Books {
-    _dir: TempDir,
     config: Config,
     runtime: tokio::runtime::Runtime,
     ledger: Arc<Ledger>,
+    /// Removed after the ledger is closed.
+    _dir: TempDir,
 }
 
 impl Books {

@@ -18,9 +18,10 @@ const TOKEN: &str = "canary-admin-token";
 const READ_TOKEN: &str = "canary-read-token";
 
 struct Plane {
-    dir: TempDir,
     state: Arc<ControlState>,
     handle: Option<ControlHandle>,
+    /// Removed after the ledger is closed.
+    dir: TempDir,
 }
 
 impl Plane {

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
@@ -30,6 +31,8 @@ pub(super) struct SledStore {
     files: Mutex<Files>,
     /// A batch that is written down first has one file: no two at a time.
     large: Mutex<()>,
+    /// See [`SledStore::abandon_if_stuck`].
+    stuck: AtomicBool,
 }
 
 /// A folder that changed so recently may change again without showing another time.
@@ -54,6 +57,7 @@ impl SledStore {
             database: RwLock::new(Some(database)),
             files: Mutex::new(files),
             large: Mutex::default(),
+            stuck: AtomicBool::new(false),
         };
         store.redo()?;
         Ok(store)
@@ -77,7 +81,33 @@ impl SledStore {
                 Change::Remove(key) => changes.remove(key),
             }
         }
-        self.database()?.apply_batch(changes).map_err(|error| failed(&error))
+        self.check_not_stuck()?;
+        let database = self.database()?;
+        database.apply_batch(changes).map_err(|error| {
+            self.abandon_if_stuck(database);
+            failed(&error)
+        })
+    }
+
+    /// Where a value's own file cannot be written, sled returns the error but keeps the value's place in the log, which is
+    /// then never written: each later flush, also the one of its drop, would wait forever, under a lock that all databases
+    /// of the process share. So such a database is not flushed, and not dropped, again: it is opened by the next start.
+    /// After an error that sled remembers it refuses everything by itself, also a batch of nothing.
+    fn abandon_if_stuck(&self, database: sled::Db) {
+        if database.apply_batch(sled::Batch::default()).is_ok() {
+            self.stuck.store(true, Ordering::Release);
+            std::mem::forget(database);
+        }
+    }
+
+    fn check_not_stuck(&self) -> Result<(), StoreError> {
+        if self.stuck.load(Ordering::Acquire) {
+            let dir = self.dir.display();
+            return Err(StoreError::Io(format!(
+                "{dir}: a write failed half way, and only a restart of the gateway opens the database again"
+            )));
+        }
+        Ok(())
     }
 
     /// Applies what is written down already, so that a crash in between is made good by the next start.
@@ -137,6 +167,7 @@ impl Store for SledStore {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
+        self.check_not_stuck()?;
         // Never flush_async: it can deadlock.
         self.database()?.flush().map_err(|error| failed(&error))?;
         let synced = self.files.lock().sync(&self.dir);
@@ -144,6 +175,7 @@ impl Store for SledStore {
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
+        self.check_not_stuck()?;
         let mut database = self.database.write();
         // Sled admits one handle a folder: this one first lets go. Readers may have it for a moment yet.
         *database = None;
@@ -328,5 +360,44 @@ fn open_supervised(dir: &Path) -> Result<sled::Db, StoreError> {
                 .unwrap_or("no reason given");
             Err(cannot_open(dir, &format!("the storage engine gave up on it ({text})")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_value_without_room_for_its_file_stops_no_flush_and_no_drop() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, copy) = (dir.path().join("store"), dir.path().join("copy"));
+        let store = SledStore::open(&from).unwrap();
+        store.apply(vec![Change::Put(vec![1], vec![1])]).unwrap();
+        store.flush().unwrap();
+
+        let blobs = from.join("blobs");
+        fs::remove_dir(&blobs).unwrap();
+        store.apply(vec![Change::Put(vec![2], vec![2; 1 << 20])]).unwrap_err();
+        fs::create_dir(&blobs).unwrap();
+
+        for outcome in [
+            store.flush(),
+            store.apply(vec![Change::Put(vec![3], vec![3])]),
+            store.reopen(),
+        ] {
+            assert!(outcome.unwrap_err().to_string().contains("restart"));
+        }
+        drop(store);
+
+        fs::create_dir_all(copy.join("blobs")).unwrap();
+        for name in ["conf", "db"] {
+            fs::copy(from.join(name), copy.join(name)).unwrap();
+        }
+        let pairs: Vec<Pair> = SledStore::open(&copy).unwrap().scan(&[]).map(Result::unwrap).collect();
+        assert_eq!(
+            pairs,
+            [(vec![1], vec![1])],
+            "what was flushed is there, the rest is not"
+        );
     }
 }
