@@ -365,6 +365,7 @@ fn open_supervised(dir: &Path) -> Result<sled::Db, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
