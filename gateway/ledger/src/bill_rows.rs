@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::bill_id::BillId;
-use crate::billed::{Billed, EntryPlace, MONTHS_KNOWN, is_guess, known_by};
+use crate::billed::{Billed, EntryPlace, MONTHS_KNOWN, guesses_of, known_by};
 use crate::event::{Event, HoldId};
 use crate::journal::bytes::{Reader, put_i64, put_u64};
 use crate::store::{Change, Month};
@@ -29,15 +29,9 @@ impl BillRows {
     pub fn committed(&mut self, sequence: u64, event: &Event, held_ms: Option<i64>) {
         self.fresh.extend(known_by(event));
         match event {
-            Event::Settled(settled) if is_guess(settled) => {
-                let place = EntryPlace {
-                    held: settled.hold,
-                    held_ms: held_ms.unwrap_or(settled.at_ms),
-                    settled: sequence,
-                    settled_ms: settled.at_ms,
-                };
-                self.guesses
-                    .extend(settled.bills.iter().map(|bill| (*bill, Some(place))));
+            Event::Settled(settled) => {
+                let guesses = guesses_of(sequence, settled, held_ms.unwrap_or(settled.at_ms));
+                self.guesses.extend(guesses.map(|(bill, place)| (bill, Some(place))));
             }
             Event::Adjusted(adjusted) => self.guesses.extend(adjusted.bill.map(|bill| (bill, None))),
             _ => {}

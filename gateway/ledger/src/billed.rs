@@ -44,8 +44,24 @@ fn known_by_settled(settled: &Settled) -> Vec<BillId> {
     ids
 }
 
+/// The bills whose entry a late result may correct, and where it stands.
+pub(crate) fn guesses_of(
+    sequence: u64,
+    settled: &Settled,
+    held_ms: i64,
+) -> impl Iterator<Item = (BillId, EntryPlace)> + '_ {
+    let place = EntryPlace {
+        held: settled.hold,
+        held_ms,
+        settled: sequence,
+        settled_ms: settled.at_ms,
+    };
+    let bills = settled.bills.iter().filter(|_| is_guess(settled));
+    bills.map(move |bill| (*bill, place))
+}
+
 /// Nobody knew better than the hold.
-pub(crate) fn is_guess(settled: &Settled) -> bool {
+fn is_guess(settled: &Settled) -> bool {
     settled.settlement.outcome == Outcome::Recovered && !settled.bills.is_empty()
 }
 
@@ -95,18 +111,8 @@ impl Billed {
     /// A hold has ended by the event with this sequence; `held_ms`: when it was placed.
     pub fn settled(&mut self, sequence: u64, settled: &Settled, held_ms: i64) {
         self.add(settled.at_ms, &known_by_settled(settled));
-        if is_guess(settled) {
-            for bill in &settled.bills {
-                self.guess(
-                    *bill,
-                    EntryPlace {
-                        held: settled.hold,
-                        held_ms,
-                        settled: sequence,
-                        settled_ms: settled.at_ms,
-                    },
-                );
-            }
+        for (bill, place) in guesses_of(sequence, settled, held_ms) {
+            self.guess(bill, place);
         }
     }
 

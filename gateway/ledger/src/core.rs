@@ -180,10 +180,8 @@ impl Core {
         for hold in decided.books.open_ids() {
             let bill = decided.books.bill_of(hold);
             if bill.is_some_and(|bill| decided.billed.is_entered(&bill)) {
-                let reason = Name::from(BILLED_WHEN_FETCHED);
-                if let Ok(recorded) = decided.books.void(now_ms, hold, &reason) {
-                    self.put(decided, recorded, None, false);
-                }
+                // It is open: it was just listed.
+                let _ = self.void_under(decided, now_ms, hold, &Name::from(BILLED_WHEN_FETCHED), None);
             } else if let Some(settled) = decided.books.recover(now_ms, hold) {
                 self.post(decided, settled, None);
             }

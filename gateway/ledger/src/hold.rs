@@ -20,6 +20,13 @@ pub struct Permit {
     pub(crate) last: OwnedSemaphorePermit,
 }
 
+impl Permit {
+    /// Of two places. `None`: there were fewer.
+    pub(crate) fn of(mut first: OwnedSemaphorePermit) -> Option<Permit> {
+        first.split(1).map(|last| Permit { first, last })
+    }
+}
+
 /// Amounts reserved for one exchange.
 pub struct Hold {
     core: Arc<Core>,

@@ -235,18 +235,13 @@ impl Ledger {
     /// # Errors
     /// The writer has stopped, or cannot write for now.
     pub async fn admit(&self) -> Result<Permit, LedgerError> {
-        let mut first = self.core.queue.permits(2).await?;
-        // Two were requested, so one can be split off.
-        match first.split(1) {
-            Some(last) => Ok(Permit { first, last }),
-            None => Err(Stopped("it was closed".into()).into()),
-        }
+        let places = self.core.queue.permits(2).await?;
+        Permit::of(places).ok_or_else(|| Stopped("it was closed".into()).into())
     }
 
     /// As `admit`, where it need not wait.
     pub fn admit_now(&self) -> Option<Permit> {
-        let mut first = self.core.queue.permits_now(2)?;
-        first.split(1).map(|last| Permit { first, last })
+        self.core.queue.permits_now(2).and_then(Permit::of)
     }
 
     /// Reserves `amounts` on all bounds or on none. `basis` says why the hold has this size.

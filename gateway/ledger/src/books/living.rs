@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
+use foldhash::fast::RandomState;
+
 use super::accounts::{
     Account, Class, DAY, FactKind, Flags, MONTH, STANDING_WINDOWS, Slot, bit, each_account, has_any, other_of,
     period_of,
@@ -16,7 +18,7 @@ use super::state::State;
 use crate::amounts::Amounts;
 use crate::entry::{Facts, Name};
 use crate::event::HeldBound;
-use crate::slab::Place;
+use crate::slab::{Place, Slab};
 
 /// A window that no bound has requested in so many days is no longer counted. Beyond a month and the one before.
 const WINDOW_KEPT_DAYS: u32 = 62;
@@ -109,10 +111,7 @@ impl State {
     pub fn make_account(&mut self, name: Name, class: Class) -> Place {
         let hash = self.index.hash(&*name);
         let place = self.accounts.insert(Account::new(name, class));
-        let accounts = &self.accounts;
-        self.index.insert(hash, place, |hasher, place| {
-            hasher.hash_one(accounts.get(place).map_or("", |account| &*account.name))
-        });
+        self.index.insert(hash, place, hash_in(&self.accounts));
         self.kept += usize::from(class == Class::Kept);
         place
     }
@@ -121,10 +120,8 @@ impl State {
         let Some(name) = self.accounts.get(place).map(|account| account.name.clone()) else {
             return;
         };
-        let accounts = &self.accounts;
-        self.index.remove(self.index.hash(&*name), place, |hasher, place| {
-            hasher.hash_one(accounts.get(place).map_or("", |account| &*account.name))
-        });
+        self.index
+            .remove(self.index.hash(&*name), place, hash_in(&self.accounts));
         let Some(account) = self.accounts.remove(place) else {
             return;
         };
@@ -474,4 +471,9 @@ impl State {
             self.free_unless_held(balance);
         }
     }
+}
+
+/// How the index hashes an account that it has.
+fn hash_in(accounts: &Slab<Account>) -> impl Fn(&RandomState, Place) -> u64 + '_ {
+    |hasher, place| hasher.hash_one(accounts.get(place).map_or("", |account| &*account.name))
 }

@@ -2,6 +2,8 @@
 
 use std::hash::BuildHasher;
 
+use foldhash::fast::RandomState;
+
 use super::rows::{Axis, RowKey};
 use crate::entry::Name;
 use crate::index::Index;
@@ -32,10 +34,7 @@ impl Names {
             return place;
         }
         let place = self.texts.insert(Name::clone(text));
-        let texts = &self.texts;
-        self.index.insert(self.index.hash(&**text), place, |hasher, place| {
-            hasher.hash_one(texts.get(place).map_or("", |text| &**text))
-        });
+        self.index.insert(self.index.hash(&**text), place, hash_in(&self.texts));
         place
     }
 
@@ -60,14 +59,16 @@ impl Names {
             .filter(|place| !used.contains(place))
             .collect();
         for place in gone {
-            let texts = &self.texts;
-            let hash = self.index.hash(texts.get(place).map_or("", |text| &**text));
-            self.index.remove(hash, place, |hasher, place| {
-                hasher.hash_one(texts.get(place).map_or("", |text| &**text))
-            });
+            let hash = self.index.hash(self.text(place));
+            self.index.remove(hash, place, hash_in(&self.texts));
             self.texts.remove(place);
         }
     }
+}
+
+/// How the index hashes a text that it has.
+fn hash_in(texts: &Slab<Name>) -> impl Fn(&RandomState, Place) -> u64 + '_ {
+    |hasher, place| hasher.hash_one(texts.get(place).map_or("", |text| &**text))
 }
 
 /// The distinct names of one day.

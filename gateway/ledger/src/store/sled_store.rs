@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::disk::sync_dir;
 use super::redo;
 use super::{Change, Pair, Store, StoreError};
 
@@ -221,7 +222,7 @@ impl Files {
             blobs: HashSet::new(),
         };
         files.sync(dir)?;
-        File::open(dir)?.sync_all()?;
+        sync_dir(dir)?;
         Ok(files)
     }
 
@@ -253,7 +254,7 @@ impl Files {
             }
             there.insert(blob.file_name());
         }
-        File::open(dir)?.sync_all()?;
+        sync_dir(dir)?;
         let is_settled = changed.elapsed().is_ok_and(|since| since > CLOCK_GRAIN);
         (self.blobs, self.blobs_changed) = (there, is_settled.then_some(changed));
         Ok(())
