@@ -22,6 +22,8 @@ pub const NOT_FETCHED: &str = "not_fetched";
 pub const BROKEN_RESULTS: &str = "broken_results";
 /// The usage told cannot be believed: it contradicts itself, or is negative, fractional or above 10^9.
 pub const CONTRADICTORY_USAGE: &str = "contradictory_usage";
+/// Something was used that is billed beside what the answer counts, and its amount cannot be read.
+pub const UNREAD_FEE: &str = "unread_fee";
 /// No row of the price book fits the model.
 pub const UNPRICED_MODEL: &str = "unpriced_model";
 /// Units were used that nothing has a price for, not even a stand-in: they are counted, and cost 0.

@@ -29,10 +29,22 @@ pub enum Kind {
     /// Cached sound, and cached pictures, where they are told apart from cached text.
     CacheReadAudio,
     CacheReadImage,
+    /// A hosted search in the caller's own files or collections.
+    FileSearch,
+    /// A page that a hosted tool fetched.
+    WebFetch,
+    /// A run of hosted code.
+    CodeExecution,
+    /// A session of a hosted container.
+    Container,
+    /// A prompt or query that was grounded in maps.
+    Maps,
+    /// A search in files attached to a message.
+    Attachment,
 }
 
 impl Kind {
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 23;
     pub const ALL: [Kind; Kind::COUNT] = [
         Kind::Input,
         Kind::CacheRead,
@@ -51,6 +63,12 @@ impl Kind {
         Kind::Page,
         Kind::CacheReadAudio,
         Kind::CacheReadImage,
+        Kind::FileSearch,
+        Kind::WebFetch,
+        Kind::CodeExecution,
+        Kind::Container,
+        Kind::Maps,
+        Kind::Attachment,
     ];
 
     /// The name in entries, price files and policies.
@@ -73,6 +91,12 @@ impl Kind {
             Kind::Page => "page",
             Kind::CacheReadAudio => "cache_read_audio",
             Kind::CacheReadImage => "cache_read_image",
+            Kind::FileSearch => "file_search",
+            Kind::WebFetch => "web_fetch",
+            Kind::CodeExecution => "code_execution",
+            Kind::Container => "container",
+            Kind::Maps => "maps",
+            Kind::Attachment => "attachment",
         }
     }
 

@@ -19,6 +19,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 pub mod units;
+mod vendor;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -87,6 +88,8 @@ pub struct Provider {
     /// Upgrades to a WebSocket are passed on; else they get 426, and clients fall back to plain requests.
     pub websocket: bool,
     pub unknown_routes: UnknownRoutes,
+    /// Whose API it has, where that is known: see `vendor.rs`.
+    pub vendor: String,
     /// Whose price book has its models: its own, unless the file names another's.
     pub book: String,
     /// What an unpriced model costs here.

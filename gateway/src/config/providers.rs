@@ -12,6 +12,7 @@ use super::mounts;
 use super::node::{Node, Value};
 use super::resolve::Known;
 use super::units;
+use super::vendor;
 use super::{
     Absence, AbsentProvider, OutputLimit, Paths, Provider, Retries, Timeouts, UnknownRoutes, Unpriced, Upstream,
 };
@@ -263,17 +264,20 @@ fn one(
         ));
         return absent(Absence::NoDialect);
     }
+    let upstream = upstream?;
+    let vendor = vendor::of(name, &upstream.host, &book, is_known);
     Some(Ok(Provider {
         name: name.to_owned(),
         mounts: mounts::of(&kind, name),
         key_in_query: KEY_IN_QUERY.contains(&kind.as_str()),
         dialect,
         prefix: prefix.to_owned(),
-        upstream: upstream?,
+        upstream,
         inject_usage,
         output_limit,
         websocket,
         unknown_routes,
+        vendor,
         book,
         unpriced: unpriced?,
         timeouts,
@@ -282,6 +286,10 @@ fn one(
         deployments,
         aws,
     }))
+}
+
+fn is_known(name: &str) -> bool {
+    AT_ROOT.iter().chain(&EXTRA).any(|default| default.name == name)
 }
 
 /// The plugin that reads a type: mostly the one of its name.

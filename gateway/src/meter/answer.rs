@@ -570,6 +570,7 @@ impl Core {
             service_tier: self.fold.take_service_tier(),
             reported_cost: self.fold.take_reported_cost(),
             failed: self.fold.failed(),
+            unread_fee: self.fold.unread_fee(),
             final_seen: self.fold.final_seen(),
             streamed: self.streamed,
             reason: if ignored { None } else { self.reason(unreadable) },

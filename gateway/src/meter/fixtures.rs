@@ -6,7 +6,7 @@
 //!   its payload, that of a `chunk` to be wrapped; `answer.messages`: what the server says over a WebSocket, one message a line;
 //! - `expected.json`: `path` behind the prefix, `source` of the facts, the `call` as read, and of the answer `model`, `usage`
 //!   by kind without zeros, `reasoning`, `service_tier`, `failed`, and the `reason` where the usage is no exact one. Where the
-//!   dialect looks at them: `headers` of the request, `answer_headers`, and `final`: the last event was seen. Of ids `response_id`,
+//!   dialect looks at them: `vendor` is whose API the host has, `unread_fee` says that a fee is not counted; `headers` of the request, `answer_headers`, and `final`: the last event was seen. Of ids `response_id`,
 //!   and `request_id` by the headers, each where there is one.
 //!   Where the answer comes encoded, its `encoding`. Where it is billed once, `bill_id`, and `pending` until it is done; of results, `lines` by `bill_id`, and how many are
 //!   `broken`.
@@ -28,7 +28,7 @@ use super::*;
 use crate::limits::Limits;
 use crate::plugin::outline::form::form;
 use crate::plugin::outline::outline;
-use crate::plugin::{Billing, Plugin, Plugins, Request, Sender, SocketMessage, Step};
+use crate::plugin::{Billing, CountedKind, Plugin, Plugins, ReadingPart, Request, Sender, SocketMessage, Step};
 use crate::{base64, config};
 
 #[derive(Deserialize)]
@@ -37,6 +37,9 @@ struct Expected {
     #[serde(default = "post")]
     method: String,
     path: String,
+    /// Whose API the host has, where routes and requests depend on it.
+    #[serde(default)]
+    vendor: String,
     /// The model that stands in the client's path and not in the dialect's, as Azure's deployments do.
     deployment: Option<String>,
     /// Where the facts are from: each fixture says it.
@@ -56,6 +59,9 @@ struct Expected {
     service_tier: Option<String>,
     #[serde(default)]
     failed: bool,
+    /// A fee beside what is counted cannot be read.
+    #[serde(default)]
+    unread_fee: bool,
     reason: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -103,6 +109,14 @@ struct ExpectedCall {
     /// Units that the request itself tells.
     #[serde(default)]
     units: Counts,
+    /// Other models that may serve or be billed.
+    #[serde(default)]
+    models: Vec<String>,
+    #[serde(default)]
+    any_model: bool,
+    /// What hosted tools may bill: units by kind, by model; the call's own is "".
+    #[serde(default)]
+    beside: BTreeMap<String, Counts>,
     #[serde(default)]
     background: bool,
 }
@@ -186,6 +200,7 @@ fn asked(
     };
     let request = Request {
         method: expected.method.clone(),
+        vendor: expected.vendor.clone(),
         path: path.clone(),
         operation: operation.to_owned(),
         path_model: expected.deployment.clone().or(path_model),
@@ -206,8 +221,20 @@ fn asked(
             .iter()
             .map(|(kind, units)| (kind.name().to_owned(), *units))
             .collect(),
+        models: call.models,
+        any_model: call.any_model,
+        beside: call.beside.iter().map(beside).collect(),
         background: call.background,
     }
+}
+
+fn beside(part: &ReadingPart) -> (String, Counts) {
+    let named = |kind: &CountedKind| match kind {
+        CountedKind::Kind(kind) => kind.name().to_owned(),
+        CountedKind::CacheWrite => "cache_write".to_owned(),
+    };
+    let counts = part.usage.iter().map(|(kind, units)| (named(kind), *units));
+    (part.model.clone().unwrap_or_default(), counts.collect())
 }
 
 fn counts(usage: &Usage) -> Counts {
@@ -242,7 +269,7 @@ fn check(plugin: &Arc<Plugin>, case: &Path) {
     assert!(!expected.source.is_empty(), "{name}");
     let matched = plugin
         .routes
-        .find(&expected.method, &expected.path)
+        .find(&expected.vendor, &expected.method, &expected.path)
         .unwrap_or_else(|| panic!("{name}: no route"));
     let (operation, billing) = (matched.operation.to_owned(), matched.billing);
     let call = expected
@@ -327,6 +354,7 @@ fn compare(name: &str, whole: &Metered, expected: &Expected) {
     assert_eq!(whole.reasoning, expected.reasoning.unwrap_or_default(), "{name}");
     assert_eq!(whole.service_tier, expected.service_tier, "{name}");
     assert_eq!(whole.failed, expected.failed, "{name}");
+    assert_eq!(whole.unread_fee, expected.unread_fee, "{name}");
     assert_eq!(whole.reason.map(str::to_owned), expected.reason, "{name}");
     assert_eq!(
         (&whole.bill_id, whole.pending),

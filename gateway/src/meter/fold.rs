@@ -46,6 +46,7 @@ pub struct Fold {
     reported_cost: Option<String>,
     failed: bool,
     final_seen: bool,
+    unread_fee: bool,
     refused: Option<Refused>,
 }
 
@@ -75,6 +76,7 @@ impl Fold {
         }
         self.failed |= reading.failed;
         self.final_seen |= reading.is_final;
+        self.unread_fee |= reading.unread_fee;
         if reading.contradictory {
             self.refused = Some(Refused::Contradictory);
         }
@@ -99,6 +101,11 @@ impl Fold {
 
     pub fn final_seen(&self) -> bool {
         self.final_seen
+    }
+
+    /// Something is billed beside the usage, and cannot be read.
+    pub fn unread_fee(&self) -> bool {
+        self.unread_fee
     }
 
     pub fn failed(&self) -> bool {

@@ -30,6 +30,8 @@ pub struct Metered {
     pub reported_cost: Option<String>,
     /// The answer reports its own failure.
     pub failed: bool,
+    /// Something is billed beside the usage, and cannot be read.
+    pub unread_fee: bool,
     /// The dialect's end of a stream was seen: nothing billable can follow.
     pub final_seen: bool,
     /// The answer came as a stream.

@@ -14,6 +14,8 @@ use super::host::bindings::agentledger::plugin::types as wit;
 const NAME_BYTES_MAX: usize = 2_048;
 /// Entries in each list of an `info`.
 const LIST_MAX: usize = 512;
+/// Models of one call beside its own.
+const MODELS_MAX: usize = 64;
 /// Parts of one reading.
 const PARTS_MAX: usize = 64;
 /// More units of one kind than any answer can bill.
@@ -127,7 +129,11 @@ fn route(route: wit::Route) -> Result<Route, String> {
             wit::Billing::Free => Billing::Free,
             wit::Billing::Fetched => Billing::Fetched,
             wit::Billing::FetchedLines => Billing::FetchedLines,
+            wit::Billing::Refused => Billing::Refused,
         },
+        vendors: route.vendors.into_iter().map(short).collect::<Result<_, _>>()?,
+        reason: short(route.reason)?,
+        source: short(route.source)?,
     })
 }
 
@@ -198,6 +204,7 @@ pub(super) fn lists(request: &Request) -> Lists<'_> {
 pub(super) fn request<'a>(request: &'a Request, lists: &'a Lists<'a>) -> wit::Request<'a> {
     wit::Request {
         method: &request.method,
+        vendor: &request.vendor,
         path: &request.path,
         operation: &request.operation,
         path_model: request.path_model.as_deref(),
@@ -224,6 +231,8 @@ pub(super) fn call(call: wit::Call, info: &Info) -> Result<Call, String> {
     });
     Ok(Call {
         edits: edits.take(LIST_MAX).collect::<Result<_, _>>()?,
+        models: models(call.models)?,
+        any_model: call.any_model,
         model: short(call.model)?,
         stream: call.stream,
         max_output: call.max_output,
@@ -240,8 +249,17 @@ pub(super) fn call(call: wit::Call, info: &Info) -> Result<Call, String> {
         media_bytes_per_token: call.media_bytes_per_token,
         continues: call.continues,
         units: units(call.units)?,
+        beside: call.beside.into_iter().map(part).collect::<Result<_, _>>()?,
         background: call.background,
     })
+}
+
+/// Every model named is held and judged: a list that is too long to do so is no call.
+fn models(named: Vec<String>) -> Result<Vec<String>, String> {
+    if named.len() > MODELS_MAX {
+        return Err(format!("a call names more than {MODELS_MAX} models"));
+    }
+    named.into_iter().map(short).collect()
 }
 
 /// Kinds of the ledger; a cache write of unsaid length is of the short kind.
@@ -334,6 +352,7 @@ pub(super) fn reading(reading: wit::Reading) -> Result<Reading, String> {
         service_tier: short_option(reading.service_tier)?,
         parts: reading.parts.into_iter().map(part).collect::<Result<_, _>>()?,
         contradictory: reading.contradictory,
+        unread_fee: reading.unread_fee,
         reported_cost: reading.reported_cost.map(decimal).transpose()?,
         usage_only: reading.usage_only,
         is_final: reading.final_,
@@ -390,6 +409,12 @@ fn kind(kind: wit::Kind) -> CountedKind {
         wit::Kind::Page => Kind::Page,
         wit::Kind::CacheReadAudio => Kind::CacheReadAudio,
         wit::Kind::CacheReadImage => Kind::CacheReadImage,
+        wit::Kind::FileSearch => Kind::FileSearch,
+        wit::Kind::WebFetch => Kind::WebFetch,
+        wit::Kind::CodeExecution => Kind::CodeExecution,
+        wit::Kind::Container => Kind::Container,
+        wit::Kind::Maps => Kind::Maps,
+        wit::Kind::Attachment => Kind::Attachment,
     })
 }
 

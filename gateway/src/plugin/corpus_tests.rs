@@ -254,7 +254,7 @@ fn cassettes_read_as_the_provider_counts_and_their_requests_are_understood() {
                 .split_once("/v1/")
                 .map(|(_, path)| format!("/v1/{path}"))
                 .unwrap_or_default();
-            if plugin.routes.find("POST", &path).is_none() {
+            if plugin.routes.find("", "POST", &path).is_none() {
                 continue;
             }
             // The recordings leave the bodies of forms out.

@@ -14,6 +14,8 @@ pub enum Billing {
     Fetched,
     /// Fetches results as JSON lines.
     FetchedLines,
+    /// Known, and not served.
+    Refused,
 }
 
 /// One endpoint of a dialect; see the WIT for the path's pattern.
@@ -23,6 +25,12 @@ pub struct Route {
     pub path: String,
     pub operation: String,
     pub billing: Billing,
+    /// Known providers for which it holds; empty: every host of the dialect.
+    pub vendors: Vec<String>,
+    /// Why it is free or refused, or how else it is billed; may be empty.
+    pub reason: String,
+    /// Where the vendor says so; may be empty.
+    pub source: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +119,8 @@ impl Info {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
+    /// Whose API the upstream is; empty where it is not known.
+    pub vendor: String,
     pub path: String,
     pub operation: String,
     pub path_model: Option<String>,
@@ -140,7 +150,12 @@ pub enum RequestedCacheWrites {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Call {
+    /// Empty only with `any_model`.
     pub model: String,
+    /// Further models that may serve the call or be billed with it.
+    pub models: Vec<String>,
+    /// Which model serves is chosen elsewhere.
+    pub any_model: bool,
     pub stream: bool,
     pub max_output: Option<u64>,
     pub choices: u32,
@@ -152,6 +167,8 @@ pub struct Call {
     pub media_bytes_per_token: Option<u32>,
     pub continues: bool,
     pub units: Vec<(Kind, u64)>,
+    /// What hosted tools that the request names may bill beside the answer's own tokens.
+    pub beside: Vec<ReadingPart>,
     pub background: bool,
 }
 
@@ -194,6 +211,8 @@ pub struct Reading {
     pub service_tier: Option<String>,
     pub parts: Vec<ReadingPart>,
     pub contradictory: bool,
+    /// Something was used that is billed beside what is counted, and its amount cannot be read.
+    pub unread_fee: bool,
     pub reported_cost: Option<String>,
     pub usage_only: bool,
     pub is_final: bool,

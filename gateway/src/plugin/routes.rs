@@ -26,6 +26,8 @@ struct Compiled {
     rest: bool,
     operation: String,
     billing: Billing,
+    vendors: Vec<String>,
+    reason: String,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ enum Segment {
 pub struct Matched<'t> {
     pub operation: &'t str,
     pub billing: Billing,
+    /// Why it is free or refused.
+    pub reason: &'t str,
     /// The model that the path names, percent-encoding taken off.
     pub path_model: Option<String>,
     /// The id of the answer that the path names, percent-encoding taken off.
@@ -59,23 +63,28 @@ impl RouteTable {
             .map(|routes| RouteTable { routes })
     }
 
-    /// `path` starts with `/` and follows the provider's prefix; without the query.
-    pub fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
+    /// `path` starts with `/` and follows the provider's prefix; without the query. `vendor` is whose API the host has.
+    pub fn find(&self, vendor: &str, method: &str, path: &str) -> Option<Matched<'_>> {
         let inside = path.strip_prefix('/')?;
         self.routes
             .iter()
-            .filter(|route| route.method == method)
+            .filter(|route| route.method == method && route.is_at(vendor))
             .find_map(|route| route.matches(inside))
     }
 
     /// Whether the path is known under any method: tells a wrong method from an unknown path.
-    pub fn knows(&self, path: &str) -> bool {
+    pub fn knows(&self, vendor: &str, path: &str) -> bool {
+        let mut routes = self.routes.iter().filter(|route| route.is_at(vendor));
         path.strip_prefix('/')
-            .is_some_and(|inside| self.routes.iter().any(|route| route.matches(inside).is_some()))
+            .is_some_and(|inside| routes.any(|route| route.matches(inside).is_some()))
     }
 }
 
 impl Compiled {
+    fn is_at(&self, vendor: &str) -> bool {
+        self.vendors.is_empty() || self.vendors.iter().any(|one| one == vendor)
+    }
+
     fn matches(&self, path: &str) -> Option<Matched<'_>> {
         let mut given = path.split('/');
         let (mut path_model, mut path_id) = (None, None);
@@ -108,6 +117,7 @@ impl Compiled {
         fits.then_some(Matched {
             operation: &self.operation,
             billing: self.billing,
+            reason: &self.reason,
             path_model,
             path_id,
         })
@@ -191,6 +201,8 @@ fn compile(route: &Route) -> Result<Compiled, RouteError> {
         rest,
         operation: route.operation.clone(),
         billing: route.billing,
+        vendors: route.vendors.clone(),
+        reason: route.reason.clone(),
     })
 }
 
@@ -205,13 +217,16 @@ mod tests {
             path: (*path).to_owned(),
             operation: (*operation).to_owned(),
             billing: Billing::Metered,
+            vendors: vec![],
+            reason: String::new(),
+            source: String::new(),
         };
         RouteTable::compile(&routes.iter().map(route).collect::<Vec<_>>()).unwrap()
     }
 
     fn found(table: &RouteTable, method: &str, path: &str) -> Option<(String, Option<String>)> {
         table
-            .find(method, path)
+            .find("", method, path)
             .map(|matched| (matched.operation.to_owned(), matched.path_model))
     }
 
@@ -245,7 +260,7 @@ mod tests {
         }
         assert_eq!(found(&table, "DELETE", "/v1/models"), None);
         assert_eq!(found(&table, "GET", "/v1"), None);
-        assert!(table.knows("/v1/chat/completions") && !table.knows("/v2"));
+        assert!(table.knows("", "/v1/chat/completions") && !table.knows("", "/v2"));
     }
 
     #[test]
@@ -254,7 +269,7 @@ mod tests {
             ("GET", "/v1/batches/{id}/results", "results"),
             ("GET", "/v1/{any}", "read"),
         ]);
-        let id_of = |path: &str| table.find("GET", path).map(|matched| matched.path_id);
+        let id_of = |path: &str| table.find("", "GET", path).map(|matched| matched.path_id);
         assert_eq!(id_of("/v1/batches/b%5F1/results"), Some(Some("b_1".to_owned())));
         assert_eq!(id_of("/v1/batches"), Some(None));
         for path in [
@@ -345,6 +360,9 @@ mod tests {
                 path: path.to_owned(),
                 operation: "o".to_owned(),
                 billing: Billing::Free,
+                vendors: vec![],
+                reason: String::new(),
+                source: String::new(),
             };
             assert!(RouteTable::compile(&[route]).is_err(), "{method} {path}");
         }

@@ -13,8 +13,9 @@ pub(super) fn built_in() -> Plugins {
 
 /// A request as the gateway hands it to a plugin: outlined.
 pub(super) fn inspect(plugin: &Plugin, path: &str, body: &str) -> Result<Call, DialectError> {
-    let matched = plugin.routes.find("POST", path).expect("a known path");
+    let matched = plugin.routes.find("", "POST", path).expect("a known path");
     let request = Request {
+        vendor: String::new(),
         method: "POST".to_owned(),
         path: path.to_owned(),
         operation: matched.operation.to_owned(),
@@ -175,7 +176,7 @@ fn no_text_of_a_request_or_an_answer_reaches_a_plugin() {
 fn paths_are_routed_and_billed() {
     let plugins = built_in();
     let found = |dialect: &str, method: &str, path: &str| {
-        let matched = plugins.get(dialect).unwrap().routes.find(method, path)?;
+        let matched = plugins.get(dialect).unwrap().routes.find("", method, path)?;
         Some((matched.operation.to_owned(), matched.billing))
     };
     let metered = |operation: &str| Some((operation.to_owned(), Billing::Metered));

@@ -51,6 +51,7 @@ pub fn inspect(
     });
     let request = Request {
         method: method_of(header).to_owned(),
+        vendor: target.endpoint.provider.vendor.clone(),
         path: target.dialect_path.clone(),
         operation: target.operation.to_string(),
         path_model: target.path_model.clone(),

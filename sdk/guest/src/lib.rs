@@ -116,6 +116,26 @@ pub fn route(method: &str, path: &str, operation: &str, billing: Billing) -> Rou
         path: path.to_owned(),
         operation: operation.to_owned(),
         billing,
+        vendors: vec![],
+        reason: String::new(),
+        source: String::new(),
+    }
+}
+
+/// The route with the reason why it is free, refused or billed otherwise, and where its vendor says so.
+pub fn because(route: Route, reason: &str, source: &str) -> Route {
+    Route {
+        reason: reason.to_owned(),
+        source: source.to_owned(),
+        ..route
+    }
+}
+
+/// The route at the hosts of these vendors alone.
+pub fn only_at(vendors: &[&str], route: Route) -> Route {
+    Route {
+        vendors: strings(vendors),
+        ..route
     }
 }
 
@@ -149,6 +169,8 @@ pub fn media(path: &str, medium: Medium) -> Media {
 pub fn call(model: String) -> Call {
     Call {
         model,
+        models: vec![],
+        any_model: false,
         stream: false,
         max_output: None,
         choices: 1,
@@ -160,6 +182,7 @@ pub fn call(model: String) -> Call {
         media_bytes_per_token: None,
         continues: false,
         units: vec![],
+        beside: vec![],
         background: false,
     }
 }
@@ -173,6 +196,7 @@ pub fn reading() -> Reading {
         service_tier: None,
         parts: vec![],
         contradictory: false,
+        unread_fee: false,
         reported_cost: None,
         usage_only: false,
         final_: false,

@@ -181,7 +181,9 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if !exchange.is_metered() {
         let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
         let passed = match exchange.billing {
-            Billing::Free | Billing::Metered => Box::pin(pass_unmetered(gateway, session, &exchange, &headers)).await,
+            Billing::Free | Billing::Metered | Billing::Refused => {
+                Box::pin(pass_unmetered(gateway, session, &exchange, &headers)).await
+            }
             Billing::Fetched | Billing::FetchedLines => Box::pin(fetch(gateway, session, *exchange, &headers)).await,
         };
         return passed.map_err(refused);

@@ -51,7 +51,11 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
             let Some((known, deployment)) = in_terms_of_dialect(endpoint, path) else {
                 continue;
             };
-            if let Some(found) = endpoint.plugin.routes.find(method, &known) {
+            if let Some(found) = endpoint.plugin.routes.find(&endpoint.provider.vendor, method, &known) {
+                if found.billing == Billing::Refused {
+                    let refusal = Refusal::new(RefusalCode::RouteRefused, found.reason).final_answer();
+                    return Err((refusal, Some(Arc::clone(endpoint))));
+                }
                 return Ok(Target {
                     endpoint: Arc::clone(endpoint),
                     path: path.to_owned(),

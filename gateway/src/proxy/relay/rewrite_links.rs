@@ -107,7 +107,7 @@ fn led_here(text: &[u8], exchange: &Exchange, here: &str) -> Option<String> {
     let path = link.path_and_query()?.as_str();
     let path = path.strip_prefix(provider.upstream.base_path.as_str()).unwrap_or(path);
     let bare = path.split('?').next().unwrap_or_default();
-    exchange.endpoint.plugin.routes.find("GET", bare)?;
+    exchange.endpoint.plugin.routes.find(&provider.vendor, "GET", bare)?;
     serde_json::to_string(&format!("{here}{path}")).ok()
 }
 

@@ -45,7 +45,8 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         usage_from_request(exchange, &mut used, model, tier, ended.end);
     }
     let priced = price(exchange, &used, model, tier);
-    let reason = used.estimate_reason.or(priced.reason);
+    let unread_fee = metered.unread_fee.then_some(estimate_reason::UNREAD_FEE);
+    let reason = used.estimate_reason.or(priced.reason).or(unread_fee);
     let ids = exchange.ids.or(metered.ids());
     let may_be_more = used.estimate_reason.is_some() && !metered.ignored;
     Settlement {

@@ -70,6 +70,7 @@ refusal_codes! {
     SignatureForGateway = 403, "signature_for_gateway", Never, "an AWS signature that covers the gateway's host";
     SessionKilled = 403, "session_killed", Never, "an operator killed the session";
     CannotClamp = 403, "cannot_clamp", Never, "a policy limits the output, and the operation has no such limit";
+    RouteRefused = 403, "route_refused", Never, "an operation that would spend what the gateway cannot hold or read; the message says why";
     NoRoute = 404, "no_route", Never, "no provider serves the path";
     BodyTimeout = 408, "body_timeout", Later, "the body did not arrive in time";
     BodyTooLarge = 413, "body_too_large", Never, "the body is longer than `limits.body_bytes_max`";

@@ -167,7 +167,7 @@ fn extra_headers(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String,
 fn knows(endpoint: &ProviderEndpoint, header: &RequestHeader) -> bool {
     let path = header.uri.path().strip_prefix(endpoint.provider.prefix.as_str());
     path.and_then(|path| in_terms_of_dialect(endpoint, path))
-        .is_some_and(|(path, _)| endpoint.plugin.routes.knows(&path))
+        .is_some_and(|(path, _)| endpoint.plugin.routes.knows(&endpoint.provider.vendor, &path))
 }
 
 fn not_served() -> Refusal {
