@@ -6,9 +6,13 @@
 --       block:
 --         keys: ["sk-leaked-*"]            # patterns over whole keys
 --         fingerprints: ["0f3a…"]          # as `agentledger costs --by key` names them
---         agents: ["crawler-*"]            # and users, tenants, models: patterns over their names
+--         agents: ["crawler-*"]            # and users, tenants: patterns over their names
+--         models: ["*opus*"]               # patterns over models
 --
--- A blocked key is refused everything, what costs nothing included.
+-- A blocked key is refused everything, what costs nothing included. In patterns over keys and names `*` stops at `/`, as in
+-- Go. In those over models it does not, and neither case nor what stands around a name (`openai/`, `us.anthropic.`, `:nitro`,
+-- a date) gets around it: `*opus*` blocks `anthropic/Claude-Opus-4.1`. Every model that a request names is looked at, fallbacks
+-- and advisors included; where a router or a stored prompt chooses the model unseen, a list of models refuses the request.
 
 local function refused(what)
 	return deny({ status = 403, code = what .. "_blocked", message = what .. " is blocked" })
@@ -17,8 +21,8 @@ end
 local names = { type = "list", default = {}, items = { type = "glob" } }
 
 -- Nil where nothing is listed, so that a call is not asked for what it need not say.
-local function patterns(list)
-	return if #list > 0 then globs(list) else nil
+local function patterns(list, over)
+	return if #list > 0 then globs(list, over) else nil
 end
 
 return {
@@ -41,7 +45,7 @@ return {
 			agent = patterns(conf.agents),
 			user = patterns(conf.users),
 			tenant = patterns(conf.tenants),
-			model = patterns(conf.models),
+			model = patterns(conf.models, "models"),
 		}
 		if #conf.fingerprints > 0 then
 			local yes = {}
@@ -66,7 +70,7 @@ return {
 			return refused("user")
 		elseif book.tenant and book.tenant:first(call.tenant) then
 			return refused("tenant")
-		elseif book.model and book.model:first(call.model) then
+		elseif book.model and (call.any_model or book.model:first(call.model)) then
 			return refused("model")
 		end
 		return nil

@@ -137,6 +137,11 @@ local function parts(account)
 	return kind or account, name
 end
 
+-- Patterns over models cross `/` and look past what stands around a name; all others are as in Go.
+local function over(kind)
+	return if kind == "model" then "models" else nil
+end
+
 -- Rules by account, in their order, grouped by kind: `{ kind, names, terms, each }`.
 local function kinds_of(rules, top_ups)
 	local kinds, by_kind = {}, {}
@@ -162,7 +167,7 @@ local function kinds_of(rules, top_ups)
 		local kind, name = parts(account)
 		local of_kind = by_kind[kind]
 		if of_kind and name and not table.find(of_kind.names, name) then
-			local place = globs(of_kind.names):first(name)
+			local place = globs(of_kind.names, over(kind)):first(name)
 			local like = if place then of_kind.rules[place] else of_kind.each
 			if like then
 				local own = table.clone(like)
@@ -340,7 +345,7 @@ return {
 			table.insert(book.kinds, {
 				kind = of_kind.kind,
 				tag = of_kind.kind:match("^tag:(.+)$"),
-				names = if #values > 0 then choose(of_kind.names, values) else nil,
+				names = if #values > 0 then choose(of_kind.names, values, over(of_kind.kind)) else nil,
 				each = each and {
 					limits = over_time(made, each.terms, by_account[each.account] or {}),
 					downgrade = each.downgrade,
@@ -352,7 +357,7 @@ return {
 			for at, alternative in conf.alternatives do
 				models[at], to[at] = alternative.model, alternative.to
 			end
-			book.alternatives = choose(models, to)
+			book.alternatives = choose(models, to, "models")
 		end
 		if conf.unpriced == "default_price" then
 			book.unpriced = { input = conf.default_price.input, output = conf.default_price.output }

@@ -82,6 +82,8 @@ fn facts<'a>(key: &'a Secret<String>, tags: &'a BTreeMap<Arc<str>, Arc<str>>) ->
         dialect: "anthropic",
         operation: "messages",
         model: "claude-sonnet-4-5",
+        models: &[],
+        any_model: false,
         stream: true,
         max_output: Some(4_096),
         key,

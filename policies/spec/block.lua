@@ -27,6 +27,18 @@ return {
 			call = { model = "gpt-9-preview" },
 			expect = { "deny 403 model_blocked: model is blocked" },
 		},
+		{
+			name = "a model under any of its names",
+			conf = { models = { "*opus*" } },
+			call = { model = "anthropic/Claude-Opus-4.1:exacto" },
+			expect = { "deny 403 model_blocked: model is blocked" },
+		},
+		{
+			name = "a model that is chosen unseen",
+			conf = { models = { "*opus*" } },
+			call = { model = "openrouter/auto", any_model = true },
+			expect = { "deny 403 model_blocked: model is blocked" },
+		},
 		{ name = "a broken pattern is refused", conf = { keys = { "sk-[" } }, call = {}, fails = "conf.keys[1] is a malformed glob" },
 	},
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mlua::{Error as LuaError, Lua, LuaString, UserData, UserDataMethods, Value};
 
 use super::facts::KeyHandle;
-use super::glob::GlobSet;
+use super::glob::{GlobSet, Over};
 use super::prepared::Built;
 use super::set::GlobCache;
 
@@ -114,8 +114,8 @@ fn texts(who: &str, list: &[LuaString]) -> Result<Vec<String>, LuaError> {
     list.iter().map(read).collect()
 }
 
-fn compiled(who: &str, cache: &GlobCache, patterns: &[String]) -> Result<Arc<GlobSet>, LuaError> {
-    cache.get(patterns).map_err(|(at, bad)| {
+fn compiled(who: &str, cache: &GlobCache, patterns: &[String], over: Over) -> Result<Arc<GlobSet>, LuaError> {
+    cache.get(patterns, over).map_err(|(at, bad)| {
         let pattern = patterns.get(at).map(String::as_str).unwrap_or_default();
         LuaError::runtime(format!("{who}: pattern {} ({pattern:?}) is a {bad}", at + 1))
     })
@@ -124,11 +124,20 @@ fn compiled(who: &str, cache: &GlobCache, patterns: &[String]) -> Result<Arc<Glo
 /// The globals `globs` and `choose`. Both compile, so they are for loading only.
 pub(super) fn add(lua: &Lua, cache: &Arc<GlobCache>, loading: &Rc<Cell<bool>>) -> Result<(), LuaError> {
     let (of, at_load) = (Arc::clone(cache), Rc::clone(loading));
-    let globs = move |_: &Lua, list: Vec<LuaString>| {
+    let globs = move |_: &Lua, (list, how): (Vec<LuaString>, Option<LuaString>)| {
         if !at_load.get() {
             return Err(LuaError::runtime("globs: compile patterns in setup, not during a call"));
         }
-        Ok(Globs(compiled("globs", &of, &texts("globs", &list)?)?))
+        let over = match how {
+            None => Over::Keys,
+            Some(how) if *how.as_bytes() == *b"models" => Over::Models,
+            Some(_) => {
+                return Err(LuaError::runtime(
+                    "globs: the second argument is \"models\" or left out",
+                ));
+            }
+        };
+        Ok(Globs(compiled("globs", &of, &texts("globs", &list)?, over)?))
     };
     lua.globals().raw_set("globs", lua.create_function(globs)?)?;
     let (of, at_load) = (Arc::clone(cache), Rc::clone(loading));
@@ -144,7 +153,10 @@ pub(super) fn add(lua: &Lua, cache: &Arc<GlobCache>, loading: &Rc<Cell<bool>>) -
         }
         let names = texts("choose", &list)?;
         let matcher = match how {
-            None => Matcher::Globs(compiled("choose", &of, &names)?),
+            None => Matcher::Globs(compiled("choose", &of, &names, Over::Keys)?),
+            Some(how) if *how.as_bytes() == *b"models" => {
+                Matcher::Globs(compiled("choose", &of, &names, Over::Models)?)
+            }
             Some(how) if *how.as_bytes() == *b"exact" => {
                 let mut places = HashMap::with_capacity(names.len());
                 for (place, name) in (0_u32..).zip(names) {
@@ -153,7 +165,11 @@ pub(super) fn add(lua: &Lua, cache: &Arc<GlobCache>, loading: &Rc<Cell<bool>>) -
                 }
                 Matcher::Names(Arc::new(places))
             }
-            Some(_) => return Err(LuaError::runtime("choose: the third argument is \"exact\" or nothing")),
+            Some(_) => {
+                return Err(LuaError::runtime(
+                    "choose: the third argument is \"exact\", \"models\" or nothing",
+                ));
+            }
         };
         let (places, values) = distinct(values);
         Ok(Choose {

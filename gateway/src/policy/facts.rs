@@ -34,6 +34,10 @@ pub struct CallFacts<'a> {
     pub dialect: &'a str,
     pub operation: &'a str,
     pub model: &'a str,
+    /// Every model that may serve the call or be billed with it, as its request names them; `model` is the one at hand.
+    pub models: &'a [String],
+    /// Which model serves is chosen elsewhere: by a router, or a prompt that the provider keeps.
+    pub any_model: bool,
     pub stream: bool,
     /// The most output tokens that the request itself names.
     pub max_output: Option<u64>,
@@ -79,6 +83,8 @@ struct Buffers {
     fingerprint: String,
     /// By name, ascending; those of earlier policies included.
     tags: Vec<(Name, Name)>,
+    models: Vec<String>,
+    any_model: bool,
     stream: bool,
     max_output: Option<u64>,
     estimate: CostEstimate,
@@ -132,6 +138,9 @@ impl Buffers {
                 .iter()
                 .map(|(name, value)| (Arc::clone(name), Arc::clone(value))),
         );
+        self.models.clear();
+        self.models.extend_from_slice(facts.models);
+        self.any_model = facts.any_model;
         (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
         (self.estimate, self.priced, self.free) = (facts.estimate, facts.priced, facts.free);
         self.history = facts.history;
@@ -437,6 +446,11 @@ impl UserData for CallHandle {
                     Some(history) => handle(lua, HistoryHandle(ticket.clone(), history)),
                     None => Ok(Value::Nil),
                 },
+                b"models" => uncapped(lua, |lua| {
+                    lua.create_sequence_from(buffers.models.iter().map(String::as_str))
+                })
+                .map(Value::Table),
+                b"any_model" => Ok(Value::Boolean(buffers.any_model)),
                 b"stream" => Ok(Value::Boolean(buffers.stream)),
                 b"priced" => Ok(Value::Boolean(buffers.priced)),
                 b"free" => Ok(Value::Boolean(buffers.free)),

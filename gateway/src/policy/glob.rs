@@ -1,8 +1,13 @@
 //! Key patterns with the semantics of Go's `filepath.Match`, which the contract's `api_key_pattern` was written for:
 //! `*` and `?` do not cross `/`, `[a-z]` and `[^a-z]` are classes, `\` escapes. `globset` reads `{a,b}` and `**`
 //! otherwise, so the matcher is ours. A [`GlobSet`] finds the first of many patterns without trying each one.
+//!
+//! Patterns over models read otherwise, for what they are mostly written for is to deny: `*` and `?` cross `/`, case does
+//! not count, `.` is `-`, and a model is known under each of its names (see `model_names.rs`).
 
 use std::collections::{BTreeSet, HashMap};
+
+use super::model_names;
 
 /// Why a pattern cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,22 +35,34 @@ impl Token {
         }
     }
 
-    fn takes(&self, found: char) -> bool {
+    fn takes(&self, found: char, over: Over) -> bool {
         match self {
             Token::Literal(wanted) => *wanted == found,
-            Token::One => found != '/',
+            Token::One => found != '/' || over == Over::Models,
             Token::Run => false,
             // As in Go, a class may take a slash.
             Token::Class { negated, ranges } => {
-                ranges.iter().any(|(low, high)| (*low..=*high).contains(&found)) != *negated
+                let has = |one: char| ranges.iter().any(|(low, high)| (*low..=*high).contains(&one));
+                let spelled = || has(found.to_ascii_uppercase()) || (found == '-' && has('.'));
+                (has(found) || (over == Over::Models && spelled())) != *negated
             }
         }
     }
 }
 
+/// What patterns are over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// Keys, and names of accounts.
+    #[default]
+    Keys,
+    Models,
+}
+
 /// One compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
+    over: Over,
     /// The literal text that every match starts with.
     prefix: Box<str>,
     /// From the first token on that is no literal. Mostly a lone `*`, or nothing.
@@ -54,6 +71,10 @@ pub struct Glob {
 
 impl Glob {
     pub fn new(pattern: &str) -> Result<Glob, BadGlob> {
+        Glob::over(pattern, Over::Keys)
+    }
+
+    fn over(pattern: &str, over: Over) -> Result<Glob, BadGlob> {
         let mut tokens = Vec::new();
         let mut rest = pattern.chars().peekable();
         while let Some(next) = rest.next() {
@@ -65,11 +86,15 @@ impl Glob {
                 '\\' => Token::Literal(rest.next().ok_or(BadGlob)?),
                 plain => Token::Literal(plain),
             };
-            tokens.push(token);
+            tokens.push(match token {
+                Token::Literal(plain) if over == Over::Models => Token::Literal(model_names::fold(plain)),
+                token => token,
+            });
         }
         let prefix: String = tokens.iter().map_while(Token::literal).collect();
         let rest = tokens.split_off(prefix.chars().count());
         Ok(Glob {
+            over,
             prefix: prefix.into(),
             rest: rest.into(),
         })
@@ -83,8 +108,8 @@ impl Glob {
         };
         match &*self.rest {
             [] => after.is_empty(),
-            [Token::Run] => !after.contains('/'),
-            tokens => fits(tokens, after),
+            [Token::Run] => self.over == Over::Models || !after.contains('/'),
+            tokens => fits(tokens, after, self.over),
         }
     }
 
@@ -103,7 +128,7 @@ impl Glob {
 }
 
 /// Whether the whole of `text` fits the tokens.
-fn fits(mut tokens: &[Token], text: &str) -> bool {
+fn fits(mut tokens: &[Token], text: &str, over: Over) -> bool {
     let mut rest = text.chars();
     // Where to go on from when the tokens after the last `*` do not fit: that `*` takes one character more.
     let mut retry: Option<(&[Token], std::str::Chars<'_>)> = None;
@@ -117,7 +142,7 @@ fn fits(mut tokens: &[Token], text: &str) -> bool {
             Some((token, after)) => {
                 let mut ahead = rest.clone();
                 match ahead.next() {
-                    Some(found) if token.takes(found) => {
+                    Some(found) if token.takes(found, over) => {
                         tokens = after;
                         rest = ahead;
                         true
@@ -135,7 +160,7 @@ fn fits(mut tokens: &[Token], text: &str) -> bool {
             return false;
         };
         match from.next() {
-            Some(taken) if taken != '/' => {
+            Some(taken) if taken != '/' || over == Over::Models => {
                 tokens = after;
                 rest = from.clone();
             }
@@ -173,6 +198,7 @@ fn read_class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Tok
 /// does not grow with the number of rules.
 #[derive(Clone, Debug, Default)]
 pub struct GlobSet {
+    over: Over,
     globs: Vec<Glob>,
     prefixes: Buckets,
     suffixes: Buckets,
@@ -244,10 +270,10 @@ impl Buckets {
 
 impl GlobSet {
     /// Compiles the patterns; an error bears the number of the pattern, from 0.
-    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<GlobSet, (usize, BadGlob)> {
+    pub fn new<S: AsRef<str>>(patterns: &[S], over: Over) -> Result<GlobSet, (usize, BadGlob)> {
         let mut globs = Vec::with_capacity(patterns.len());
         for (at, pattern) in patterns.iter().enumerate() {
-            globs.push(Glob::new(pattern.as_ref()).map_err(|bad| (at, bad))?);
+            globs.push(Glob::over(pattern.as_ref(), over).map_err(|bad| (at, bad))?);
         }
         let ends: Vec<(String, String)> = globs.iter().map(Glob::ends).collect();
         let mut crowd: HashMap<(bool, &str), usize> = HashMap::new();
@@ -264,18 +290,30 @@ impl GlobSet {
             }
         }
         Ok(GlobSet {
+            over,
             prefixes: Buckets::build(prefixes),
             suffixes: Buckets::build(suffixes),
             globs,
         })
     }
 
-    /// Number of the first pattern that matches, from 0.
+    /// Number of the first pattern that matches, from 0; over models, of the first that matches under any of its names.
     pub fn first(&self, text: &str) -> Option<usize> {
         let mut best = None;
-        self.prefixes.search(text.bytes(), &self.globs, text, &mut best);
-        self.suffixes.search(text.bytes().rev(), &self.globs, text, &mut best);
+        match self.over {
+            Over::Keys => self.search(text, &mut best),
+            Over::Models => {
+                for name in model_names::names_of(text) {
+                    self.search(&name, &mut best);
+                }
+            }
+        }
         best.and_then(|number| usize::try_from(number).ok())
+    }
+
+    fn search(&self, text: &str, best: &mut Option<u32>) {
+        self.prefixes.search(text.bytes(), &self.globs, text, best);
+        self.suffixes.search(text.bytes().rev(), &self.globs, text, best);
     }
 }
 
@@ -347,7 +385,7 @@ mod tests {
         patterns.extend((0..200).map(|at| format!("*-{at:03}")));
         patterns.extend((0..50).map(|at| format!("sk-*{at}*")));
         patterns.extend(["sk-exact", "sk-?x*", "[st]k-*", "", "a/*", "*"].map(str::to_owned));
-        let set = GlobSet::new(&patterns).unwrap();
+        let set = GlobSet::new(&patterns, Over::Keys).unwrap();
         let globs: Vec<Glob> = patterns.iter().map(|pattern| Glob::new(pattern).unwrap()).collect();
         for text in [
             "",
@@ -369,6 +407,6 @@ mod tests {
             let expected = globs.iter().position(|glob| glob.matches(text));
             assert_eq!(set.first(text), expected, "{text}");
         }
-        assert_eq!(GlobSet::new(&["ok", "[bad"]).unwrap_err(), (1, BadGlob));
+        assert_eq!(GlobSet::new(&["ok", "[bad"], Over::Keys).unwrap_err(), (1, BadGlob));
     }
 }

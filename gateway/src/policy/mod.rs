@@ -21,6 +21,7 @@ mod glob;
 mod history;
 mod intent;
 mod lines;
+mod model_names;
 mod prepared;
 mod read;
 mod sandbox;

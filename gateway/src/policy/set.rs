@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::conf;
 use super::engine::PolicyFailure;
-use super::glob::{BadGlob, GlobSet};
+use super::glob::{BadGlob, GlobSet, Over};
 use super::prepared::Prepared;
 use super::schema::Schema;
 use super::vm::{Bench, LoadedPolicy, Vm};
@@ -108,8 +108,9 @@ pub(super) struct Compiled {
 pub(super) struct GlobCache(Mutex<HashMap<[u8; 32], Arc<GlobSet>>>);
 
 impl GlobCache {
-    pub fn get(&self, patterns: &[String]) -> Result<Arc<GlobSet>, (usize, BadGlob)> {
+    pub fn get(&self, patterns: &[String], over: Over) -> Result<Arc<GlobSet>, (usize, BadGlob)> {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(&[u8::from(over == Over::Models)]);
         for pattern in patterns {
             hasher.update(&pattern.len().to_le_bytes());
             hasher.update(pattern.as_bytes());
@@ -118,7 +119,7 @@ impl GlobCache {
         if let Some(known) = self.0.lock().get(&hash) {
             return Ok(Arc::clone(known));
         }
-        let set = Arc::new(GlobSet::new(patterns)?);
+        let set = Arc::new(GlobSet::new(patterns, over)?);
         self.0.lock().insert(hash, Arc::clone(&set));
         Ok(set)
     }

@@ -125,6 +125,8 @@ impl Call {
             dialect: "anthropic",
             operation: "messages",
             model: &self.model,
+            models: std::slice::from_ref(&self.model),
+            any_model: false,
             stream: true,
             max_output: self.max_output,
             key: &self.key,

@@ -210,6 +210,15 @@ pub struct Read {
     pub value: i64,
 }
 
+/// Appends what is not there yet.
+fn join_by<T>(all: &mut Vec<T>, more: Vec<T>, same: impl Fn(&T, &T) -> bool) {
+    for one in more {
+        if !all.iter().any(|known| same(known, &one)) {
+            all.push(one);
+        }
+    }
+}
+
 impl Verdict {
     /// Adds a bound; one on the same window instance and of the same mode leaves the stricter of the two.
     pub(super) fn add_bound(&mut self, bound: RequestedBound) {
@@ -261,6 +270,31 @@ impl Verdict {
     pub(super) fn add_tag(&mut self, name: Name, value: Name) {
         self.tags.retain(|(known, _)| *known != name);
         self.tags.push((name, value));
+    }
+
+    /// Adds what the policies requested of a further model of the same call: each must be allowed, and all limits hold. What names
+    /// one thing is named for the first model, whose routes alone count.
+    pub fn join(&mut self, other: Verdict) {
+        self.deny = self.deny.take().or(other.deny);
+        other.bounds.into_iter().for_each(|bound| self.add_bound(bound));
+        other.rates.into_iter().for_each(|rate| self.add_rate(rate));
+        other
+            .parallel
+            .into_iter()
+            .for_each(|parallel| self.add_parallel(parallel));
+        other.clamp.into_iter().for_each(|clamp| self.add_clamp(clamp));
+        self.delay = self.delay.max(other.delay);
+        join_by(&mut self.tags, other.tags, |(known, _), (name, _)| known == name);
+        join_by(&mut self.headers, other.headers, |(known, _), (name, _)| known == name);
+        join_by(&mut self.alerts, other.alerts, |known, alert| known == alert);
+        self.unpriced = self.unpriced.take().or(other.unpriced);
+        join_by(&mut self.policies_applied, other.policies_applied, |known, name| {
+            known == name
+        });
+        join_by(&mut self.shadow, other.shadow, |known, shadow| {
+            known.policy == shadow.policy && (known.verdict.deny.is_some() || shadow.verdict.deny.is_none())
+        });
+        self.reads.extend(other.reads);
     }
 
     /// Whether any policy asked for anything.

@@ -25,9 +25,10 @@ pub struct ExpectedCost {
 /// A policy denied the request, or failed.
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
-    let facts = facts(exchange, None);
-    let asked = gateway.policies.tenant(&exchange.rules.policies, &facts, &balances);
-    let verdict = asked.map_err(failed)?;
+    let models = exchange.models();
+    let verdict = of_each(&facts(exchange, &models, None), |facts| {
+        gateway.policies.tenant(&exchange.rules.policies, facts, &balances)
+    })?;
     report::alerts(gateway, verdict.alerts);
     if let Some(deny) = &verdict.deny {
         report::denied(gateway, exchange, &deny.code);
@@ -59,9 +60,26 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
 /// A policy that fails refuses the request, and is named.
 pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
-    let facts = facts(exchange, Some(expected));
-    let asked = gateway.policies.request(&exchange.rules.policies, &facts, &balances);
-    asked.map_err(failed)
+    let models = exchange.models();
+    of_each(&facts(exchange, &models, Some(expected)), |facts| {
+        gateway.policies.request(&exchange.rules.policies, facts, &balances)
+    })
+}
+
+/// Asks about each model that may serve the call: a list of models that are denied is not got around by naming one second,
+/// and every model's own limits hold.
+fn of_each(
+    facts: &CallFacts<'_>,
+    ask: impl Fn(&CallFacts<'_>) -> Result<Verdict, PolicyFailure>,
+) -> Result<Verdict, Refusal> {
+    let mut verdict = ask(facts).map_err(failed)?;
+    for model in facts.models.iter().filter(|model| **model != *facts.model) {
+        if verdict.deny.is_some() {
+            break;
+        }
+        verdict.join(ask(&CallFacts { model, ..*facts }).map_err(failed)?);
+    }
+    Ok(verdict)
 }
 
 /// Runs the policies on a call that costs nothing and is not held: they may refuse it, and say something in the head of
@@ -71,9 +89,10 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) ->
 /// A policy denied the request, or failed.
 pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
-    let facts = facts(exchange, None);
-    let asked = gateway.policies.request(&exchange.rules.policies, &facts, &balances);
-    let verdict = asked.map_err(failed)?;
+    let models = exchange.models();
+    let verdict = of_each(&facts(exchange, &models, None), |facts| {
+        gateway.policies.request(&exchange.rules.policies, facts, &balances)
+    })?;
     report::alerts(gateway, verdict.alerts);
     match &verdict.deny {
         Some(deny) => {
@@ -90,15 +109,17 @@ pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String,
 /// A policy failed.
 pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
+    let models = exchange.models();
     let billed = CallFacts {
         free: false,
-        ..facts(exchange, None)
+        ..facts(exchange, &models, None)
     };
-    let asked = gateway.policies.request(&exchange.rules.policies, &billed, &balances);
-    asked.map_err(failed)
+    of_each(&billed, |facts| {
+        gateway.policies.request(&exchange.rules.policies, facts, &balances)
+    })
 }
 
-fn facts(exchange: &Exchange, expected: Option<ExpectedCost>) -> CallFacts<'_> {
+fn facts<'a>(exchange: &'a Exchange, models: &'a [String], expected: Option<ExpectedCost>) -> CallFacts<'a> {
     let call = &exchange.inspected.call;
     let identity = &exchange.identity;
     CallFacts {
@@ -108,6 +129,8 @@ fn facts(exchange: &Exchange, expected: Option<ExpectedCost>) -> CallFacts<'_> {
         dialect: &exchange.endpoint.provider.dialect,
         operation: &exchange.operation,
         model: &call.model,
+        models,
+        any_model: call.any_model,
         stream: call.stream,
         max_output: call.max_output,
         key: &identity.key,

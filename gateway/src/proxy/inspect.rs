@@ -65,8 +65,10 @@ pub fn inspect(
         report::plugin_failed(gateway, &target.endpoint, 1);
     }
     let mut call = asked.map_err(refusal_of)?;
-    if let Some(model) = target.endpoint.provider.deployments.get(&call.model) {
-        call.model.clone_from(model);
+    for name in std::iter::once(&mut call.model).chain(&mut call.models) {
+        if let Some(model) = target.endpoint.provider.deployments.get(name) {
+            name.clone_from(model);
+        }
     }
     if read.is_form {
         // Splices are for JSON: a form goes out as it came, or not at all.

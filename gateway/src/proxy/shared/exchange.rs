@@ -1,5 +1,6 @@
 //! One request and its answer on their way through the gateway: what each step adds for the ones after it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use agentledger_ledger::{Facts, Ledger, Mark, Name};
@@ -94,6 +95,21 @@ impl Exchange {
             ids: Ids::new(target.path_id.as_deref(), None),
             endpoint: target.endpoint,
         }
+    }
+
+    /// Every model that may serve the call or be billed with it, the requested one first, each once.
+    pub fn models(&self) -> Cow<'_, [String]> {
+        let call = &self.inspected.call;
+        if call.models.is_empty() {
+            return Cow::Borrowed(std::slice::from_ref(&call.model));
+        }
+        let mut models = vec![call.model.clone()];
+        for model in &call.models {
+            if !models.contains(model) {
+                models.push(model.clone());
+            }
+        }
+        Cow::Owned(models)
     }
 
     pub fn is_metered(&self) -> bool {
