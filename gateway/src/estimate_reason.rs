@@ -28,6 +28,8 @@ pub const UNREAD_FEE: &str = "unread_fee";
 pub const UNPRICED_MODEL: &str = "unpriced_model";
 /// Units were used that nothing has a price for, not even a stand-in: they are counted, and cost 0.
 pub const UNPRICED_UNIT: &str = "unpriced_unit";
+/// The request named a service tier and the answer none: the dearer of that tier and the standard one was taken.
+pub const UNCONFIRMED_TIER: &str = "unconfirmed_tier";
 /// The row states no price for a kind that was used: the documented stand-in was taken.
 pub const PRICE_FALLBACK: &str = "price_fallback";
 /// The framing of an AWS event stream is at fault: the checksum of a message's prelude, or of all of it; its lengths; its

@@ -32,6 +32,9 @@ pub struct Limits {
     pub header_read_timeout_ms: u64,
     /// Longest silence while a client sends its body.
     pub body_read_timeout_ms: u64,
+    /// How long an exchange goes on for the books once its client is gone: a whole answer that is being made, the end of a stream,
+    /// and an upstream that is silent towards a client that closed its side.
+    pub read_on_ms: u64,
     /// How long running answers may go on after SIGTERM.
     pub drain_ms: u64,
     /// Text that tiktoken reads at most for one estimate; the rest is extrapolated.
@@ -71,6 +74,7 @@ impl Default for Limits {
             answer_bytes_max: 64 << 20,
             header_read_timeout_ms: 10_000,
             body_read_timeout_ms: 60_000,
+            read_on_ms: 5_000,
             drain_ms: 60_000,
             estimate_bytes_max: 256 << 10,
             plugin_deadline_ms: 1_000,

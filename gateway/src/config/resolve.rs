@@ -544,6 +544,7 @@ fn limits(at: &Cursor<'_>) -> Limits {
         answer_bytes_max: size("answer_bytes_max", default.answer_bytes_max, KIB, GIB),
         header_read_timeout_ms: millis("header_read_timeout_ms", default.header_read_timeout_ms, HOUR),
         body_read_timeout_ms: millis("body_read_timeout_ms", default.body_read_timeout_ms, HOUR),
+        read_on_ms: millis("read_on_ms", default.read_on_ms, HOUR),
         drain_ms: millis("drain_ms", default.drain_ms, 24 * HOUR),
         estimate_bytes_max: size("estimate_bytes_max", default.estimate_bytes_max, KIB, GIB),
         plugin_deadline_ms: millis("plugin_deadline_ms", default.plugin_deadline_ms, MINUTE),

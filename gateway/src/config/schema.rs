@@ -223,6 +223,7 @@ const LIMITS: &[Key] = &[
     leaf("answer_bytes_max"),
     leaf("header_read_timeout_ms"),
     leaf("body_read_timeout_ms"),
+    leaf("read_on_ms"),
     leaf("drain_ms"),
     leaf("estimate_bytes_max"),
     leaf("plugin_deadline_ms"),

@@ -39,6 +39,7 @@ use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
@@ -240,7 +241,7 @@ async fn metered(
     let Reservation {
         mut hold,
         rates,
-        input_tokens,
+        expected,
         changes,
         headers,
         verdict,
@@ -273,7 +274,7 @@ async fn metered(
         };
         relay(gateway, &exchange, answer, options, session).await
     };
-    settle_or_defer(gateway, exchange, hold, rates, verdict, input_tokens, &relayed);
+    settle_or_defer(gateway, exchange, hold, rates, verdict, expected, &relayed);
     drop(shadow);
     Ok(relayed.finish(session).await)
 }
@@ -286,7 +287,7 @@ fn settle_or_defer(
     hold: Hold,
     mut rates: Grant,
     verdict: Vec<Name>,
-    input_tokens: u64,
+    expected: ExpectedUse,
     relayed: &Relayed,
 ) {
     report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
@@ -298,7 +299,7 @@ fn settle_or_defer(
             exchange,
             hold,
             verdict,
-            input_tokens,
+            expected,
             ttfb_ms: relayed.ttfb_ms,
         };
         return defer(gateway, bill, waiting);
@@ -308,7 +309,8 @@ fn settle_or_defer(
         status: relayed.status,
         ttfb_ms: relayed.ttfb_ms,
         verdict: &verdict,
-        input_tokens,
+        expected,
+        held: hold.held(),
     };
     settle(gateway, &mut exchange, hold, Some(&mut rates), &relayed.metered, &ended);
 }

@@ -10,7 +10,7 @@ pub mod results;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Amounts, BillId, Name, Settlement};
+use agentledger_ledger::{Amounts, BillId, Name, Settlement, Usd};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
@@ -27,6 +27,7 @@ use crate::proxy::shared::allowance::{LineSink, Unbounded};
 use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::exchange::{Changes, Exchange};
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
 
@@ -122,7 +123,8 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
             status: relayed.status,
             ttfb_ms: waiting.ttfb_ms,
             verdict: &waiting.verdict,
-            input_tokens: waiting.input_tokens,
+            expected: waiting.expected,
+            held: waiting.hold.held(),
         };
         let settlement = settlement(gateway, &waiting.exchange, metered, &ended);
         let settled = waiting.hold.settle_bills(settlement, None, vec![bill]);
@@ -145,7 +147,8 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
         status: relayed.status,
         ttfb_ms: relayed.ttfb_ms,
         verdict: &[],
-        input_tokens: 0,
+        expected: ExpectedUse::default(),
+        held: Usd::ZERO,
     };
     let settlement = settlement(gateway, &exchange, metered, &ended);
     if is_late {

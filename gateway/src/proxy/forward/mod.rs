@@ -21,7 +21,7 @@ use crate::proxy::forward::pool::{ConnectError, Connection};
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::sanitize::{is_ours, named_by_connection};
 use crate::proxy::session::{StopReason, stopped};
-use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
@@ -202,12 +202,10 @@ pub async fn forward(
             Failed::Unsent(Refusal::new(RefusalCode::BreakerOpen, message).retry_after(wait_s.max(1)))
         })?;
     let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.monotonic_ms());
-    // Half-closed clients still get their answer; a reset shows when we write.
-    session.set_abort_on_close(false);
     let (connected, on_disk) = tokio::select! {
         biased;
         both = async { tokio::join!(connect(gateway, exchange, outgoing), durable) } => both,
-        () = client_gone(session) => return Err(Failed::Unsent(Refusal::client_left())),
+        () = unattended(session, exchange.outlast(false)) => return Err(Failed::Unsent(Refusal::client_left())),
         stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
     on_disk.map_err(Failed::Unsent)?;
@@ -366,7 +364,8 @@ async fn send_and_wait(
     tokio::select! {
         biased;
         answered = answered => answered,
-        () = client_gone(session) => Err(Trouble::ClientGone),
+        // A whole answer is made, and billed, whether or not its client stays: its end may be near.
+        () = unattended(session, exchange.outlast(!exchange.inspected.call.stream)) => Err(Trouble::ClientGone),
         stop = stopped(gateway, exchange) => Err(Trouble::Stopped(stop)),
     }
 }

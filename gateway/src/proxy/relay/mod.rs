@@ -22,7 +22,7 @@ use crate::proxy::relay::rewrite_links::LinkRewriter;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::allowance::{Allowance, LineSink};
-use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 
@@ -53,6 +53,9 @@ enum Last {
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
 /// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
 const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
+
+/// An answer whose bytes still come is read on for so many times `limits.read_on_ms` at most.
+const READ_ON_LONGEST: u32 = 12;
 
 /// What is done with an answer beside passing it on.
 pub struct RelayOptions<'a> {
@@ -185,6 +188,7 @@ enum Next {
 /// How the reading of an answer whose client has left came to its end.
 enum ReadToEnd {
     Whole,
+    /// The upstream broke off, fell silent, or took too long.
     Broken,
     Stopped,
 }
@@ -274,7 +278,7 @@ impl Pump<'_> {
                 Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
                 Err(_) => Next::Broken(UpstreamError::Timeout),
             },
-            () = client_gone(session) => Next::ClientGone,
+            () = unattended(session, self.exchange.outlast(false)) => Next::ClientGone,
             stop = stopped => Next::Stopped(stop),
         }
     }
@@ -342,10 +346,13 @@ impl Pump<'_> {
     }
 
     /// Reads the rest of an answer whose client has left: a whole answer is made and billed whether or not it is read, so it
-    /// is read for the books. Going down cuts it, but not at once: one that is nearly read is entered at what it cost.
+    /// is read for the books, for a bounded time. Going down cuts it, but not at once: one that is nearly read is entered at
+    /// what it cost.
     async fn read_to_end(&mut self, gateway: &Gateway, answer: &mut Answer) -> ReadToEnd {
         let exchange = self.exchange;
-        let idle = exchange.endpoint.provider.timeouts.idle;
+        let silence = Duration::from_millis(exchange.rules.config.limits.read_on_ms);
+        let enough = tokio::time::sleep(silence.saturating_mul(READ_ON_LONGEST));
+        tokio::pin!(enough);
         let stopped = async move {
             if stopped(gateway, exchange).await == StopReason::GoingDown {
                 tokio::time::sleep(READ_ON_WHEN_CUT).await;
@@ -354,8 +361,9 @@ impl Pump<'_> {
         tokio::pin!(stopped);
         loop {
             let read = tokio::select! {
-                read = timeout(idle, answer.connection.session.read_response_body()) => read,
+                read = timeout(silence, answer.connection.session.read_response_body()) => read,
                 () = &mut stopped => return ReadToEnd::Stopped,
+                () = &mut enough => return ReadToEnd::Broken,
             };
             match read {
                 Ok(Ok(Some(chunk))) => {

@@ -5,14 +5,15 @@ use agentledger_ledger::{Amounts, Kind, Usd};
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::Method;
-use crate::plugin::{Call, Medium, RequestedCacheWrites};
+use crate::plugin::{Call, CountedKind, Medium, RequestedCacheWrites};
 use crate::policy::CostEstimate;
 use crate::price::{CacheWrites, Quote};
 use crate::proxy::decide::ExpectedCost;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::find_for;
+use crate::proxy::shared::pricing::{FoundPrice, find_dearest, find_for};
 use crate::proxy::shared::reply::Refusal;
 
 /// Until a model's ratio is learned, texts up to this length are counted by the encoder, which takes a tenth of a millisecond a
@@ -33,7 +34,7 @@ pub const STEP_TOKENS: u64 = 1_024;
 #[derive(Clone, Debug)]
 pub struct HoldEstimate {
     pub input_tokens: u64,
-    /// Of all choices together.
+    /// Of all choices together: what is held.
     pub output_tokens: u64,
     pub usd: Usd,
     /// The named limit, whole: what the request may take at most. `None` where it names none.
@@ -41,10 +42,14 @@ pub struct HoldEstimate {
     pub input_usd: Usd,
     pub output_price_picos: i64,
     pub basis: &'static str,
-    /// The model has a price of its own: this stands on no stand-in.
+    /// All its models have prices of their own: this stands on no stand-in.
     pub priced: bool,
     /// Only the first step of a stream is held.
     pub starts_small: bool,
+    /// Output of the whole answer as it is expected, of which a stream may hold a first step.
+    pub whole_output: u64,
+    /// Output that may be billed at most: what the request names, or the model's maximum.
+    pub most_output: u64,
 }
 
 impl HoldEstimate {
@@ -61,6 +66,16 @@ impl HoldEstimate {
         }
     }
 
+    /// For the end of the exchange.
+    pub fn expected_use(&self) -> ExpectedUse {
+        ExpectedUse {
+            input_tokens: self.input_tokens,
+            output_tokens: self.whole_output,
+            whole: self.usd_with(self.whole_output),
+            most: self.usd_with(self.most_output.max(self.whole_output)),
+        }
+    }
+
     pub fn tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }
@@ -72,8 +87,11 @@ impl HoldEstimate {
     /// The same request with a maximum of `most` for each of its choices.
     pub fn clamped_to(&self, exchange: &Exchange, most: u64) -> HoldEstimate {
         let choices = u64::from(exchange.inspected.call.choices.max(1));
-        let mut smaller = self.with_output(self.output_tokens.min(most.saturating_mul(choices)));
+        let of_all = most.saturating_mul(choices);
+        let mut smaller = self.with_output(self.output_tokens.min(of_all));
         smaller.named_output = Some(most);
+        smaller.whole_output = self.whole_output.min(of_all);
+        smaller.most_output = self.most_output.min(of_all);
         smaller
     }
 
@@ -81,8 +99,26 @@ impl HoldEstimate {
     pub fn with_output(&self, output: u64) -> HoldEstimate {
         let mut changed = self.clone();
         changed.output_tokens = output;
-        changed.usd = self.input_usd.saturating_add(cost_of(output, self.output_price_picos));
+        changed.usd = self.usd_with(output);
         changed
+    }
+
+    fn usd_with(&self, output: u64) -> Usd {
+        self.input_usd.saturating_add(cost_of(output, self.output_price_picos))
+    }
+
+    /// Of two models that may serve one call, whichever is dearer, part by part.
+    fn or_dearer(self, other: &HoldEstimate) -> HoldEstimate {
+        let both = HoldEstimate {
+            input_tokens: self.input_tokens.max(other.input_tokens),
+            input_usd: self.input_usd.max(other.input_usd),
+            output_price_picos: self.output_price_picos.max(other.output_price_picos),
+            priced: self.priced && other.priced,
+            whole_output: self.whole_output.max(other.whole_output),
+            most_output: self.most_output.max(other.most_output),
+            ..self
+        };
+        both.with_output(both.output_tokens.max(other.output_tokens))
     }
 }
 
@@ -94,62 +130,86 @@ pub fn cost_of(tokens: u64, picos: i64) -> Usd {
     )
 }
 
-/// Sizes the request: its input at the dearest kind it may be billed as, its output as the config says.
+/// Sizes the request: its input at the dearest kind it may be billed as, its output as the config says, both for the dearest of
+/// the models that may serve it, and with what its hosted tools may bill.
 ///
 /// # Errors
-/// The model has no price, and such are refused.
+/// A model has no price, and such are refused.
 pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, Refusal> {
+    let mut sized: Option<HoldEstimate> = None;
+    let mut add = |model: &str, found: Option<FoundPrice<'_>>| {
+        let found = found.ok_or_else(|| unpriced(model))?;
+        let of_model = estimate_of(gateway, exchange, model, &found);
+        sized = Some(match sized.take() {
+            Some(known) => known.or_dearer(&of_model),
+            None => of_model,
+        });
+        Ok::<(), Refusal>(())
+    };
+    for model in exchange.models().iter() {
+        // Without a name the dearest stands in below.
+        if !(model.is_empty() && exchange.inspected.call.any_model) {
+            add(model, find_for(exchange, model))?;
+        }
+    }
+    if exchange.inspected.call.any_model {
+        add(&exchange.inspected.call.model, find_dearest(exchange))?;
+    }
+    let mut sized = sized.ok_or_else(|| unpriced(""))?;
+    sized.input_usd = sized.input_usd.saturating_add(cost_beside(exchange)?);
+    let output = sized.output_tokens;
+    Ok(sized.with_output(output))
+}
+
+/// The size of the request, were this the model that serves it.
+fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &FoundPrice<'_>) -> HoldEstimate {
     let call = &exchange.inspected.call;
     let config = &exchange.rules.config.hold;
-    let Some(found) = find_for(exchange, &call.model) else {
-        return Err(unpriced(&call.model));
-    };
-    let input_tokens = input_estimate(gateway, exchange, config);
-    let tier = call.service_tier.as_deref();
+    let input_tokens = input_estimate(gateway, exchange, model, config);
     let quote = &found.quote;
     // Over a WebSocket a model that speaks does so unrequested.
-    let speaks = exchange.inspected.over_socket && quote.states(Kind::AudioOutput, tier);
+    let speaks = exchange.inspected.over_socket && quote.states(Kind::AudioOutput, None);
     let (heard, spoken): (&[Kind], &[Kind]) = if speaks {
         (&[Kind::AudioInput], &[Kind::AudioOutput])
     } else {
         (&[], &[])
     };
-    let input_price = quote
-        .input_ceiling(input_tokens, tier, cache_writes(call, quote, input_tokens))
-        .max(quote.dearest_of(&call.input_kinds, input_tokens, tier))
-        .max(quote.dearest_of(heard, input_tokens, tier));
-    let output_price = quote
-        .output_price(input_tokens, tier)
-        .max(quote.dearest_of(&call.output_kinds, input_tokens, tier))
-        .max(quote.dearest_of(spoken, input_tokens, tier));
-    let produces_output = output_price.picos() > 0;
+    let input_price = in_dearer_tier(call, |tier| {
+        quote
+            .input_ceiling(input_tokens, tier, cache_writes(call, quote, input_tokens))
+            .max(quote.dearest_of(&call.input_kinds, input_tokens, tier))
+            .max(quote.dearest_of(heard, input_tokens, tier))
+    });
+    let output_price = in_dearer_tier(call, |tier| {
+        quote
+            .output_price(input_tokens, tier)
+            .max(quote.dearest_of(&call.output_kinds, input_tokens, tier))
+            .max(quote.dearest_of(spoken, input_tokens, tier))
+    });
     let choices = u64::from(call.choices.clamp(1, CHOICES_MAX));
-    let (per_choice, basis) = match call.max_output {
-        _ if !produces_output => (0, "input only"),
-        Some(named) => (named.min(OUTPUT_TOKENS_MAX), "named maximum"),
-        None if config.unnamed_output == UnnamedOutput::Max => (
-            found
-                .quote
-                .max_output()
-                .unwrap_or(gateway.estimator.output_expected(&call.model)),
-            "the model's maximum",
-        ),
-        None => {
-            let expected = gateway.estimator.output_expected(&call.model);
-            (
-                expected.min(found.quote.max_output().unwrap_or(u64::MAX)),
-                "expected output",
-            )
+    let expected = gateway.estimator.output_expected(model);
+    // A maximum of 0 is no limit to some hosts: nothing is held less for it.
+    let named = call
+        .max_output
+        .filter(|named| *named > 0)
+        .map(|named| named.min(OUTPUT_TOKENS_MAX));
+    let (per_choice, basis) = match named {
+        _ if output_price.picos() == 0 => (0, "input only"),
+        Some(named) => (named, "named maximum"),
+        None if config.unnamed_output == UnnamedOutput::Max => {
+            (quote.max_output().unwrap_or(expected), "the model's maximum")
         }
+        None => (expected.min(quote.max_output().unwrap_or(u64::MAX)), "expected output"),
     };
-    let whole = per_choice.saturating_mul(choices);
+    let whole_output = per_choice.saturating_mul(choices);
+    let most = named.or(quote.max_output()).unwrap_or(per_choice);
     let starts_small = config.size == HoldSize::Expected && call.stream;
     let output_tokens = if starts_small {
-        whole.min(STEP_TOKENS.saturating_mul(choices))
+        whole_output.min(STEP_TOKENS.saturating_mul(choices))
     } else {
-        whole
+        whole_output
     };
-    let request_fee = quote.unit_price(Kind::Request, input_tokens, tier);
+    let request_fee = in_dearer_tier(call, |tier| quote.unit_price(Kind::Request, input_tokens, tier));
     let input_usd = cost_of(input_tokens, input_price.picos())
         .saturating_add(cost_of(1, request_fee.picos()))
         .saturating_add(units_cost(call, quote, input_tokens));
@@ -157,14 +217,48 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, 
         input_tokens,
         output_tokens,
         usd: Usd::ZERO,
-        named_output: call.max_output,
+        named_output: named,
         input_usd,
         output_price_picos: output_price.picos(),
         basis: if starts_small { "first step of a stream" } else { basis },
         priced: found.reason.is_none(),
         starts_small,
+        whole_output,
+        most_output: most.saturating_mul(choices),
     };
-    Ok(sized.with_output(output_tokens))
+    sized.with_output(output_tokens)
+}
+
+/// A tier that a client names may make its request dearer, never cheaper, until the answer confirms it.
+fn in_dearer_tier<P: Ord>(call: &Call, price: impl Fn(Option<&str>) -> P) -> P {
+    let standard = price(None);
+    match call.service_tier.as_deref() {
+        Some(tier) => standard.max(price(Some(tier))),
+        None => standard,
+    }
+}
+
+/// What hosted tools that the request names may bill beside the answer's own tokens.
+///
+/// # Errors
+/// A tool's model has no price, and such are refused.
+fn cost_beside(exchange: &Exchange) -> Result<Usd, Refusal> {
+    let call = &exchange.inspected.call;
+    let mut sum = Usd::ZERO;
+    for part in &call.beside {
+        let model = part.model.as_deref().unwrap_or(&call.model);
+        let found = match model {
+            "" => find_dearest(exchange),
+            model => find_for(exchange, model),
+        };
+        let found = found.ok_or_else(|| unpriced(model))?;
+        let counts = part.usage.iter().map(|(kind, units)| match kind {
+            CountedKind::Kind(kind) => (*kind, *units),
+            CountedKind::CacheWrite => (Kind::CacheWrite5m, *units),
+        });
+        sum = sum.saturating_add(found.quote.cost(&counts.collect(), None));
+    }
+    Ok(sum)
 }
 
 /// A model without a price, where such are refused.
@@ -180,9 +274,9 @@ fn shown(model: &str) -> String {
     model.chars().filter(|one| !one.is_control()).take(80).collect()
 }
 
-pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, config: &HoldConfig) -> u64 {
+/// Tokens of the request's input as this model will count them.
+pub fn input_estimate(gateway: &Gateway, exchange: &Exchange, model: &str, config: &HoldConfig) -> u64 {
     let inspected = &exchange.inspected;
-    let model = inspected.call.model.as_str();
     let text = &inspected.text;
     let by_ratio = gateway.estimator.input_tokens_of_bytes(model, text.bytes());
     let counted = if by_ratio.method == Method::Assumed && text.bytes() <= COUNTED_TEXT_BYTES_MAX {
@@ -228,9 +322,7 @@ fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrite
     match call.cache_writes {
         RequestedCacheWrites::FiveMinutes => CacheWrites::FiveMinutes,
         RequestedCacheWrites::OneHour => CacheWrites::OneHour,
-        RequestedCacheWrites::Unasked(from)
-            if input_tokens >= from && quote.states(Kind::CacheWrite5m, call.service_tier.as_deref()) =>
-        {
+        RequestedCacheWrites::Unasked(from) if input_tokens >= from && quote.states(Kind::CacheWrite5m, None) => {
             CacheWrites::FiveMinutes
         }
         RequestedCacheWrites::Unasked(_) | RequestedCacheWrites::None => CacheWrites::None,
@@ -239,10 +331,11 @@ fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrite
 
 /// What the units that the request itself names cost, as far as the model's price names their kinds.
 fn units_cost(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> Usd {
-    let tier = call.service_tier.as_deref();
-    let stated = call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));
-    stated.fold(Usd::ZERO, |sum, (kind, units)| {
-        sum.saturating_add(cost_of(*units, quote.unit_price(*kind, input_tokens, tier).picos()))
+    in_dearer_tier(call, |tier| {
+        let stated = call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));
+        stated.fold(Usd::ZERO, |sum, (kind, units)| {
+            sum.saturating_add(cost_of(*units, quote.unit_price(*kind, input_tokens, tier).picos()))
+        })
     })
 }
 

@@ -21,6 +21,7 @@ use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind, PlacedHold, Wai
 use crate::proxy::session::{self, stopped};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
 use crate::proxy::shared::reply::{Code, Refusal};
@@ -38,8 +39,8 @@ pub struct Reservation {
     pub headers: Vec<(String, String)>,
     pub verdict: Vec<Name>,
     pub allowance: StreamAllowance,
-    /// The request's input as estimated for the hold.
-    pub input_tokens: u64,
+    /// The request's size, as estimated for the hold.
+    pub expected: ExpectedUse,
     /// What policies in shadow count, until the exchange ends.
     pub shadow: Vec<Grant>,
 }
@@ -288,7 +289,7 @@ async fn attempt(
         .any(|requested| requested.bound.mode() == Mode::Hard);
     Ok(Reservation {
         allowance: StreamAllowance::new(gateway, exchange, &estimate, guarded),
-        input_tokens: estimate.input_tokens,
+        expected: estimate.expected_use(),
         verdict: policies_applied,
         hold,
         rates,

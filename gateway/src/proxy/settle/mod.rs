@@ -3,6 +3,7 @@
 pub mod blank;
 pub mod learn;
 pub mod unanswered;
+mod unread;
 
 use agentledger_ledger::{BillId, Entry, Hold, Kind, Name, Outcome, Settlement, Usage, Usd};
 
@@ -11,9 +12,11 @@ use crate::meter::{End, Metered, SettledUsage};
 use crate::proxy::report;
 use crate::proxy::settle::blank::blank;
 use crate::proxy::settle::learn::learn;
+use crate::proxy::settle::unread::Evidence;
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::{find_for, price};
+use crate::proxy::shared::pricing::{ServedTier, find_for, price};
 use crate::rates::Grant;
 
 /// How an exchange ended, for its entry.
@@ -23,8 +26,10 @@ pub struct AnswerEnd<'a> {
     pub ttfb_ms: Option<u64>,
     /// Policies that were applied.
     pub verdict: &'a [Name],
-    /// The request's input as it was estimated for the hold.
-    pub input_tokens: u64,
+    /// The request's size, as it was estimated for the hold.
+    pub expected: ExpectedUse,
+    /// What its hold covers; nothing where there is none.
+    pub held: Usd,
 }
 
 /// Makes the settlement of an exchange whose answer was metered.
@@ -35,16 +40,17 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .as_deref()
         .filter(|model| !model.is_empty())
         .unwrap_or(requested);
-    let input = || ended.input_tokens;
+    let input = || ended.expected.input_tokens;
     let mut used = metered.settle(ended.end, model, input, &gateway.estimator);
-    let tier = metered
-        .service_tier
-        .as_deref()
-        .or(exchange.inspected.call.service_tier.as_deref());
+    let requested_tier = exchange.inspected.call.service_tier.as_deref();
+    let tier = ServedTier::online(metered.service_tier.as_deref(), requested_tier);
     if metered.parts.is_empty() && used.estimate_reason.is_some() {
         usage_from_request(exchange, &mut used, model, tier, ended.end);
     }
+    let evidence = Evidence::of(exchange, metered, &used, ended.end);
+    evidence.raise_tokens(&mut used, &ended.expected);
     let priced = price(exchange, &used, model, tier);
+    let cost = priced.cost.max(evidence.least(&ended.expected, ended.held));
     let unread_fee = metered.unread_fee.then_some(estimate_reason::UNREAD_FEE);
     let reason = used.estimate_reason.or(priced.reason).or(unread_fee);
     let ids = exchange.ids.or(metered.ids());
@@ -58,12 +64,12 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
             Vec::new()
         },
         reasoning: used.reasoning,
-        cost: priced.cost,
+        cost,
         reported_cost: metered
             .reported_cost
             .as_deref()
             .and_then(|text| Usd::parse_rounded(text).ok()),
-        upper_bound: may_be_more.then(|| upper_bound(exchange, &used, model, tier).max(priced.cost)),
+        upper_bound: may_be_more.then(|| upper_bound(exchange, &used, model, tier).max(cost)),
         price: priced.price,
         estimate_reason: reason.map(Name::from),
         verdict: ended.verdict.to_vec(),
@@ -84,12 +90,7 @@ pub fn settle(
     metered: &Metered,
     ended: &AnswerEnd<'_>,
 ) {
-    let mut settlement = settlement(gateway, exchange, metered, ended);
-    if settlement.outcome == Outcome::Cut && settlement.estimate_reason.is_some() {
-        // The upstream may bill what it had ready when it was cancelled: no less than the hold is taken as spent.
-        settlement.cost = settlement.cost.max(hold.held());
-        settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
-    }
+    let settlement = settlement(gateway, exchange, metered, ended);
     learn(gateway, exchange, metered, &settlement);
     if let Some(rates) = rates {
         let usage = &settlement.usage;
@@ -119,11 +120,12 @@ fn over(exchange: &mut Exchange, entry: &Entry) {
 
 /// An answer that reports nothing (speech is sound and no more) is billed by what its request said, as far as the model's
 /// price names it. Characters are what the provider itself counts; a recording's length and the like are estimates.
-fn usage_from_request(exchange: &Exchange, used: &mut SettledUsage, model: &str, tier: Option<&str>, end: End) {
+fn usage_from_request(exchange: &Exchange, used: &mut SettledUsage, model: &str, served: ServedTier<'_>, end: End) {
     let Some(found) = find_for(exchange, model) else {
         return;
     };
     let units = &exchange.inspected.call.units;
+    let (tier, _) = served.of(&found.quote, &units.iter().copied().collect(), 0);
     let stated: Vec<(Kind, u64)> = units
         .iter()
         .copied()
@@ -146,7 +148,7 @@ fn usage_from_request(exchange: &Exchange, used: &mut SettledUsage, model: &str,
 }
 
 /// What a cut or abandoned answer may still be billed at most: its input as read, and all the output it was allowed.
-fn upper_bound(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option<&str>) -> Usd {
+fn upper_bound(exchange: &Exchange, used: &SettledUsage, model: &str, served: ServedTier<'_>) -> Usd {
     let Some(found) = find_for(exchange, model) else {
         return Usd::ZERO;
     };
@@ -155,7 +157,7 @@ fn upper_bound(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Opti
     let mut usage: Usage = used.usage;
     let output = allowed.saturating_mul(u64::from(call.choices.max(1)));
     usage.set(Kind::Output, usage.get(Kind::Output).max(output));
-    found.quote.cost(&usage, tier)
+    found.quote.cost(&usage, served.of(&found.quote, &usage, 0).0)
 }
 
 /// The id under which an answer is billed once: whose it is, and its own.

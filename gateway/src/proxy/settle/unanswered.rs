@@ -9,7 +9,7 @@ use crate::proxy::reserve::estimate::input_estimate;
 use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::find_for;
+use crate::proxy::shared::pricing::{ServedTier, find_for, thinks_unseen};
 use crate::proxy::shared::reply::Refusal;
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
@@ -52,7 +52,12 @@ pub fn settle_unanswered(
             Err(refusal)
         }
         Failed::ClientGone => {
-            let settlement = abandoned(gateway, exchange, &hold, verdict);
+            let mut settlement = abandoned(gateway, exchange, &hold, verdict);
+            // Nothing was seen of what the upstream may have made by now.
+            let model = exchange.inspected.call.model.as_str();
+            if !exchange.inspected.call.stream || thinks_unseen(exchange, model) {
+                settlement.cost = settlement.cost.max(hold.held());
+            }
             report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Ok(false)
         }
@@ -70,13 +75,13 @@ fn unanswered(gateway: &Gateway, exchange: &Exchange, outcome: Outcome, status: 
 /// The client left before the answer began: the upstream has the request and may bill its input, and more.
 fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &[Name]) -> Settlement {
     let mut settlement = unanswered(gateway, exchange, Outcome::ClientGone, 0, verdict);
-    let tokens = input_estimate(gateway, exchange, &exchange.rules.config.hold);
+    let model = exchange.inspected.call.model.as_str();
+    let tokens = input_estimate(gateway, exchange, model, &exchange.rules.config.hold);
     settlement.usage.set(Kind::Input, tokens);
-    if let Some(found) = find_for(exchange, &exchange.inspected.call.model) {
-        settlement.cost = found
-            .quote
-            .cost(&settlement.usage, exchange.inspected.call.service_tier.as_deref());
-        let tier = exchange.inspected.call.service_tier.as_deref();
+    if let Some(found) = find_for(exchange, model) {
+        let requested = ServedTier::online(None, exchange.inspected.call.service_tier.as_deref());
+        let (tier, _) = requested.of(&found.quote, &settlement.usage, 0);
+        settlement.cost = found.quote.cost(&settlement.usage, tier);
         settlement.price = Some(found.quote.reference(tier));
     }
     settlement.upper_bound = Some(hold.held().max(settlement.cost));

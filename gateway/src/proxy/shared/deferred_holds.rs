@@ -7,14 +7,15 @@ use agentledger_ledger::{BillId, Hold, Name};
 use parking_lot::Mutex;
 
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::expected_use::ExpectedUse;
 
 /// An exchange whose result is still to be fetched.
 pub struct DeferredHold {
     pub exchange: Box<Exchange>,
     pub hold: Hold,
     pub verdict: Vec<Name>,
-    /// The request's input as estimated for the hold.
-    pub input_tokens: u64,
+    /// The request's size, as estimated for the hold.
+    pub expected: ExpectedUse,
     pub ttfb_ms: Option<u64>,
 }
 

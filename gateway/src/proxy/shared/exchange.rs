@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentledger_ledger::{Facts, Ledger, Mark, Name};
 use pingora::http::RequestHeader;
@@ -12,6 +13,7 @@ use crate::plugin::{Billing, Dialect};
 use crate::policy::History;
 use crate::price::StatedPrice;
 use crate::proxy::session::progress::SessionStep;
+use crate::proxy::shared::client::Outlast;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
@@ -119,6 +121,17 @@ impl Exchange {
     /// Its answer is read for what it used.
     pub fn is_read(&self) -> bool {
         self.billing != Billing::Free
+    }
+
+    /// How long it goes on once its client is gone. `whole`: what is made now comes as a whole, and is read on for the books also
+    /// where nobody can be reading.
+    pub fn outlast(&self, whole: bool) -> Outlast {
+        let wait = Duration::from_millis(self.rules.config.limits.read_on_ms);
+        let reads_on = whole && self.is_read();
+        Outlast {
+            closed: wait,
+            reset: if reads_on { wait } else { Duration::ZERO },
+        }
     }
 
     /// Its answers contain addresses of the provider's own, which are rewritten.

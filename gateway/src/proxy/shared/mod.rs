@@ -7,6 +7,7 @@ pub mod codes;
 pub mod deferred_holds;
 pub mod drain;
 pub mod exchange;
+pub mod expected_use;
 pub mod gateway;
 pub mod identity;
 pub mod inspected;

@@ -58,11 +58,58 @@ pub fn find_spent<'a>(exchange: &'a Exchange, model: &str) -> Option<FoundPrice<
     find_for(exchange, model).or_else(|| dearest(&exchange.rules, &exchange.endpoint, exchange.at_ms))
 }
 
+/// The dearest model that the provider serves: where any may serve the call.
+pub fn find_dearest(exchange: &Exchange) -> Option<FoundPrice<'_>> {
+    dearest(&exchange.rules, &exchange.endpoint, exchange.at_ms).or_else(|| {
+        stand_in(
+            &exchange.rules,
+            &exchange.endpoint,
+            exchange.unpriced.as_ref(),
+            exchange.at_ms,
+        )
+    })
+}
+
 fn dearest<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, at_ms: i64) -> Option<FoundPrice<'a>> {
     Some(FoundPrice {
         quote: rules.prices.dearest(&endpoint.provider.book, at_ms)?,
         reason: Some(estimate_reason::UNPRICED_MODEL),
     })
+}
+
+/// Which service tier an answer is billed at. What the answer says counts; what its request named may make it dearer, never
+/// cheaper, until the answer confirms it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServedTier<'t> {
+    pub answered: Option<&'t str>,
+    pub requested: Option<&'t str>,
+}
+
+impl<'t> ServedTier<'t> {
+    /// Of an answer on-line. No host serves a batch so, whatever the client named and a host repeats.
+    pub fn online(answered: Option<&'t str>, requested: Option<&'t str>) -> ServedTier<'t> {
+        let is_batch = |tier: &&str| tier.eq_ignore_ascii_case("batch");
+        ServedTier {
+            answered: answered.filter(|tier| !is_batch(tier)),
+            requested,
+        }
+    }
+
+    /// The tier whose prices hold for this usage, and whether the answer left open which it is.
+    pub fn of(&self, quote: &Quote<'_>, usage: &Usage, reasoning: u64) -> (Option<&'t str>, bool) {
+        if self.answered.is_some() || self.requested.is_none() {
+            return (self.answered, false);
+        }
+        let cost = |tier| quote.cost_of(usage, reasoning, tier);
+        let (standard, named) = (cost(None), cost(self.requested));
+        let dearer = if named > standard { self.requested } else { None };
+        (dearer, named != standard)
+    }
+}
+
+/// Whether the model may think without showing it, so that the text of its answer is not all that it writes.
+pub fn thinks_unseen(_exchange: &Exchange, _model: &str) -> bool {
+    true
 }
 
 /// The cost of all parts of an answer.
@@ -77,7 +124,7 @@ pub struct Priced {
 }
 
 /// Prices what was used. `model` names the answer's own part; other parts name theirs.
-pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option<&str>) -> Priced {
+pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, served: ServedTier<'_>) -> Priced {
     let mut priced = Priced {
         cost: Usd::ZERO,
         usage: Usage::ZERO,
@@ -91,11 +138,13 @@ pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, tier: Option
         let mut usage = part.usage;
         let cost = match &found {
             Some(found) => {
+                let (tier, is_open) = served.of(&found.quote, &usage, part.reasoning);
                 if part.model.is_none() {
                     usage = with_request_fee(usage, &found.quote, tier);
                 }
+                let unconfirmed = is_open.then_some(estimate_reason::UNCONFIRMED_TIER);
                 let fallbacks = found.quote.fallbacks(&usage, tier);
-                priced.reason = priced.reason.or(found.reason).or(fallbacks.reason());
+                priced.reason = priced.reason.or(found.reason).or(fallbacks.reason()).or(unconfirmed);
                 priced.price.get_or_insert_with(|| found.quote.reference(tier));
                 found.quote.cost_of(&usage, part.reasoning, tier)
             }

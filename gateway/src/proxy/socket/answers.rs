@@ -25,6 +25,7 @@ use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::reply::Refusal;
@@ -323,7 +324,8 @@ impl ConnectionAnswers {
             status: STATUS_OK,
             ttfb_ms: None,
             verdict: &[],
-            input_tokens: 0,
+            expected: ExpectedUse::default(),
+            held: Usd::ZERO,
         };
         let cost = settlement(&self.gateway, &exchange, &metered, &ended).cost;
         let tokens = tokens_of(&metered);
@@ -378,7 +380,8 @@ impl ConnectionAnswers {
             status,
             ttfb_ms: open_answer.ttfb_ms,
             verdict: &open_answer.held.verdict,
-            input_tokens: open_answer.held.input_tokens,
+            expected: open_answer.held.expected,
+            held: open_answer.held.hold.held(),
         };
         let (hold, rates) = (open_answer.held.hold, open_answer.held.rates.as_mut());
         settle(&self.gateway, &mut open_answer.exchange, hold, rates, &metered, &ended);
@@ -457,7 +460,10 @@ impl ConnectionAnswers {
             _shadow: Vec::new(),
             allowance: None,
             verdict: Vec::new(),
-            input_tokens: exchange.inspected.kept_tokens,
+            expected: ExpectedUse {
+                input_tokens: exchange.inspected.kept_tokens,
+                ..ExpectedUse::default()
+            },
         })
     }
 

@@ -9,6 +9,7 @@ use crate::plugin::Meaning;
 use crate::proxy::reserve::Reservation;
 use crate::proxy::reserve::extend::StreamAllowance;
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::rates::Grant;
 use crate::telemetry::Running;
 
@@ -80,7 +81,7 @@ pub struct HeldAnswer {
     /// `None`: it runs although it may not, and only its end stops it.
     pub allowance: Option<StreamAllowance>,
     pub verdict: Vec<Name>,
-    pub input_tokens: u64,
+    pub expected: ExpectedUse,
 }
 
 impl From<Reservation> for HeldAnswer {
@@ -91,7 +92,7 @@ impl From<Reservation> for HeldAnswer {
             _shadow: reserved.shadow,
             allowance: Some(reserved.allowance),
             verdict: reserved.verdict,
-            input_tokens: reserved.input_tokens,
+            expected: reserved.expected,
         }
     }
 }
