@@ -18,7 +18,7 @@ use crate::control::{
 };
 use crate::fingerprints;
 use crate::meter::{Estimator, learned_file};
-use crate::plugin::{LoadError, Plugins};
+use crate::plugin::{LoadError, Plugins, Route};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::price::{self, PriceBook, PriceError};
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
@@ -432,6 +432,24 @@ impl ProviderStatus for Breakers {
             CircuitState::HalfOpen => BreakerState::HalfOpen,
         };
         BreakerStatus { state, failures }
+    }
+
+    fn routes(&self, provider: &str) -> Vec<(String, Route)> {
+        let rules = self.0.rules.load();
+        let mut endpoints: Vec<_> = rules
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.provider.name == provider)
+            .collect();
+        endpoints.dedup_by_key(|endpoint| &endpoint.provider.dialect);
+        let rows = endpoints.into_iter().flat_map(|endpoint| {
+            let (dialect, vendor) = (&endpoint.provider.dialect, &endpoint.provider.vendor);
+            let routes = endpoint.plugin.dialect.info().routes.iter();
+            routes
+                .filter(|route| route.vendors.is_empty() || route.vendors.contains(vendor))
+                .map(|route| (dialect.clone(), route.clone()))
+        });
+        rows.collect()
     }
 
     fn prices(&self) -> Option<PriceBook> {

@@ -275,7 +275,7 @@ fn an_event_stream_that_ends_within_its_usage_is_entered_once_as_an_estimate() {
     let entry = gateway.entry();
     let end = &entry.settlement;
     assert_eq!(end.estimate_reason.as_deref(), Some("incomplete_answer"));
-    assert!((3..9).contains(&end.usage.get(Kind::Output)), "{:?}", end.usage);
+    assert!(end.cost >= entry.held, "{} of {}", end.cost, entry.held);
     assert!(end.upper_bound.is_some_and(|bound| bound >= end.cost));
 }
 
@@ -298,7 +298,7 @@ fn an_answer_that_is_not_json_passes_and_is_estimated() {
 }
 
 #[test]
-fn a_stream_without_usage_is_estimated_by_its_text() {
+fn a_stream_without_usage_costs_what_was_held() {
     let script = Script::sse(&[
         chunk("one two three four five six seven eight"),
         b"data: [DONE]\n\n".to_vec(),
@@ -307,11 +307,8 @@ fn a_stream_without_usage_is_estimated_by_its_text() {
     gateway.client.post("/v1/chat/completions", ASKED);
     let entry = gateway.entry();
     assert_eq!(entry.settlement.estimate_reason.as_deref(), Some("no_usage"));
-    assert!(
-        (6..=12).contains(&entry.settlement.usage.get(agentledger_ledger::Kind::Output)),
-        "{:?}",
-        entry.settlement.usage
-    );
+    assert_eq!(entry.settlement.usage.get(Kind::Output), 100, "the named maximum");
+    assert!(entry.settlement.cost >= entry.held);
 }
 
 #[test]

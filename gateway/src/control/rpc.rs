@@ -31,9 +31,9 @@ use serde::de::DeserializeOwned;
 
 use super::access::Access;
 use super::error::RpcError;
-use super::params::Nothing;
 use super::state::ControlState;
 use super::{books, clock, holds, prices, sessions, wire};
+use crate::plugin::Route;
 use crate::readiness::not_ready as not_ready_of;
 
 /// The methods over their state; nobody else names the library they are written with.
@@ -100,23 +100,46 @@ fn read<P: DeserializeOwned + Default>(params: &Params<'_>) -> Result<P, RpcErro
     }
 }
 
-fn provider_list(state: &ControlState, _: Nothing) -> Result<wire::Providers, RpcError> {
+fn provider_list(state: &ControlState, asked: wire::ProvidersParams) -> Result<wire::Providers, RpcError> {
     let config = state.config.load();
-    let providers = config.providers.iter().map(|provider| {
+    let wanted = config
+        .providers
+        .iter()
+        .filter(|provider| asked.provider.is_empty() || provider.name == asked.provider);
+    let providers = wanted.map(|provider| {
+        let routes = if asked.routes {
+            state.providers.routes(&provider.name)
+        } else {
+            Vec::new()
+        };
         let breaker = state.providers.breaker(&provider.name);
         wire::ProviderRow {
             name: provider.name.clone(),
             dialect: provider.dialect.clone(),
+            vendor: provider.vendor.clone(),
             prefix: provider.prefix.clone(),
             upstream: format!("{}:{}", provider.upstream.host, provider.upstream.port),
             enabled: true,
             breaker: breaker.state.name().to_owned(),
             failures: breaker.failures,
+            routes: routes.into_iter().map(route_row).collect(),
         }
     });
     Ok(wire::Providers {
         providers: providers.collect(),
     })
+}
+
+fn route_row((dialect, route): (String, Route)) -> wire::RouteRow {
+    wire::RouteRow {
+        dialect,
+        method: route.method,
+        path: route.path,
+        operation: route.operation,
+        billing: route.billing.name().to_owned(),
+        reason: route.reason,
+        source: route.source,
+    }
 }
 
 /// Why no requests are taken at present.

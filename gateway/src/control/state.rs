@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::ledger_view::LedgerView;
 use crate::config::Config;
+use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::telemetry::Metrics;
 
@@ -23,6 +24,11 @@ pub struct ControlState {
 /// What the data plane knows of its providers beyond the config.
 pub trait ProviderStatus: Send + Sync {
     fn breaker(&self, provider: &str) -> BreakerStatus;
+
+    /// The routes of a provider, each with its dialect; none where no data plane runs.
+    fn routes(&self, _provider: &str) -> Vec<(String, Route)> {
+        Vec::new()
+    }
 
     /// The price book in force; `None` where no data plane runs.
     fn prices(&self) -> Option<PriceBook> {

@@ -106,6 +106,7 @@ struct ExpectedCall {
     max_output: Option<u64>,
     choices: u32,
     service_tier: Option<String>,
+    variant: Option<String>,
     /// Units that the request itself tells.
     #[serde(default)]
     units: Counts,
@@ -216,6 +217,7 @@ fn asked(
         max_output: call.max_output,
         choices: call.choices,
         service_tier: call.service_tier,
+        variant: call.variant,
         units: call
             .units
             .iter()

@@ -48,6 +48,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.text_paths.len(),
         info.markers.len(),
         info.events.len(),
+        info.end_markers.len(),
         info.answer_links.len(),
         info.response_id_paths.len(),
         info.request_id_headers.len(),
@@ -80,6 +81,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         .markers
         .iter()
         .chain(&info.request_markers)
+        .chain(&info.end_markers)
         .any(|marker| marker.is_empty() || marker.len() > NAME_BYTES_MAX)
     {
         return Err("a marker is empty or too long".to_owned());
@@ -98,6 +100,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         text_paths: info.text_paths,
         markers: info.markers,
         events: info.events,
+        end_markers: info.end_markers,
         answer_links: info.answer_links.into_iter().map(link).collect(),
         response_id_paths: info.response_id_paths,
         request_id_headers,
@@ -238,6 +241,7 @@ pub(super) fn call(call: wit::Call, info: &Info) -> Result<Call, String> {
         max_output: call.max_output,
         choices: call.choices.max(1),
         service_tier: short_option(call.service_tier)?,
+        variant: short_option(call.variant)?,
         cache_writes: match call.cache_writes {
             wit::CacheWrites::None => RequestedCacheWrites::None,
             wit::CacheWrites::FiveMinutes => RequestedCacheWrites::FiveMinutes,
@@ -460,6 +464,7 @@ mod tests {
             text_paths: vec![],
             markers: vec![],
             events: vec![],
+            end_markers: vec![],
             answer_links: vec![],
             response_id_paths: strings(paths),
             request_id_headers: strings(headers),

@@ -18,6 +18,18 @@ pub enum Billing {
     Refused,
 }
 
+impl Billing {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Billing::Metered => "metered",
+            Billing::Free => "free",
+            Billing::Fetched => "fetched",
+            Billing::FetchedLines => "fetched_lines",
+            Billing::Refused => "refused",
+        }
+    }
+}
+
 /// One endpoint of a dialect; see the WIT for the path's pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -91,6 +103,8 @@ pub struct Info {
     pub text_paths: Vec<String>,
     pub markers: Vec<String>,
     pub events: Vec<String>,
+    /// After these only usage is still to come.
+    pub end_markers: Vec<String>,
     pub answer_links: Vec<Link>,
     pub response_id_paths: Vec<String>,
     pub request_id_headers: Vec<String>,
@@ -160,6 +174,8 @@ pub struct Call {
     pub max_output: Option<u64>,
     pub choices: u32,
     pub service_tier: Option<String>,
+    /// The tier of the price book that the request alone decides.
+    pub variant: Option<String>,
     pub edits: Vec<EditPoint>,
     pub cache_writes: RequestedCacheWrites,
     pub input_kinds: Vec<Kind>,

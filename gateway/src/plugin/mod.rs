@@ -11,7 +11,8 @@ mod routes;
 
 pub use dialect::{
     AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS,
-    Meaning, Medium, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Sender, SocketMessage, Step,
+    Meaning, Medium, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender, SocketMessage,
+    Step,
 };
 pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{WEBSOCKET, is_arn};

@@ -176,7 +176,7 @@ fn images(call: &mut Call, body: &Body<'_>) -> Result<(), Problem> {
     call.output_kinds.push(Kind::ImageOutput);
     call.input_kinds.push(Kind::ImageInput);
     call.max_output = Some(image_tokens(&size, &quality).saturating_add(partial * PARTIAL_IMAGE_TOKENS));
-    call.service_tier = image_tier(&call.model, &size, &quality).map(str::to_owned);
+    call.variant = image_tier(&call.model, &size, &quality).map(str::to_owned);
     Ok(())
 }
 

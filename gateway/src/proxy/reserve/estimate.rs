@@ -188,11 +188,7 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
     });
     let choices = u64::from(call.choices.clamp(1, CHOICES_MAX));
     let expected = gateway.estimator.output_expected(model);
-    // A maximum of 0 is no limit to some hosts: nothing is held less for it.
-    let named = call
-        .max_output
-        .filter(|named| *named > 0)
-        .map(|named| named.min(OUTPUT_TOKENS_MAX));
+    let named = call.max_output.map(|named| named.min(OUTPUT_TOKENS_MAX));
     let (per_choice, basis) = match named {
         _ if output_price.picos() == 0 => (0, "input only"),
         Some(named) => (named, "named maximum"),
@@ -229,8 +225,12 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
     sized.with_output(output_tokens)
 }
 
-/// A tier that a client names may make its request dearer, never cheaper, until the answer confirms it.
+/// A tier that a client names may make its request dearer, never cheaper, until the answer confirms it. A variant is decided by
+/// the request alone.
 fn in_dearer_tier<P: Ord>(call: &Call, price: impl Fn(Option<&str>) -> P) -> P {
+    if let Some(variant) = call.variant.as_deref() {
+        return price(Some(variant));
+    }
     let standard = price(None);
     match call.service_tier.as_deref() {
         Some(tier) => standard.max(price(Some(tier))),

@@ -42,8 +42,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .unwrap_or(requested);
     let input = || ended.expected.input_tokens;
     let mut used = metered.settle(ended.end, model, input, &gateway.estimator);
-    let requested_tier = exchange.inspected.call.service_tier.as_deref();
-    let tier = ServedTier::online(metered.service_tier.as_deref(), requested_tier);
+    let tier = ServedTier::online(metered.service_tier.as_deref(), &exchange.inspected.call);
     if metered.parts.is_empty() && used.estimate_reason.is_some() {
         usage_from_request(exchange, &mut used, model, tier, ended.end);
     }

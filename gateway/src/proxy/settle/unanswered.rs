@@ -79,7 +79,7 @@ fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &[Nam
     let tokens = input_estimate(gateway, exchange, model, &exchange.rules.config.hold);
     settlement.usage.set(Kind::Input, tokens);
     if let Some(found) = find_for(exchange, model) {
-        let requested = ServedTier::online(None, exchange.inspected.call.service_tier.as_deref());
+        let requested = ServedTier::online(None, &exchange.inspected.call);
         let (tier, _) = requested.of(&found.quote, &settlement.usage, 0);
         settlement.cost = found.quote.cost(&settlement.usage, tier);
         settlement.price = Some(found.quote.reference(tier));

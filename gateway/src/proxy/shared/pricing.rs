@@ -4,6 +4,7 @@ use agentledger_ledger::{Kind, Name, Part, PriceRef, Usage, Usd};
 
 use crate::estimate_reason;
 use crate::meter::{MeteredPart, SettledUsage};
+use crate::plugin::Call;
 use crate::price::{Quote, StatedPrice, Unpriced};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
@@ -81,24 +82,25 @@ fn dearest<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, at_ms: i64) -> 
 /// cheaper, until the answer confirms it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServedTier<'t> {
-    pub answered: Option<&'t str>,
+    /// Known: the answer names it, or the request alone decides it.
+    pub known: Option<&'t str>,
     pub requested: Option<&'t str>,
 }
 
 impl<'t> ServedTier<'t> {
     /// Of an answer on-line. No host serves a batch so, whatever the client named and a host repeats.
-    pub fn online(answered: Option<&'t str>, requested: Option<&'t str>) -> ServedTier<'t> {
+    pub fn online(answered: Option<&'t str>, call: &'t Call) -> ServedTier<'t> {
         let is_batch = |tier: &&str| tier.eq_ignore_ascii_case("batch");
         ServedTier {
-            answered: answered.filter(|tier| !is_batch(tier)),
-            requested,
+            known: answered.filter(|tier| !is_batch(tier)).or(call.variant.as_deref()),
+            requested: call.service_tier.as_deref(),
         }
     }
 
     /// The tier whose prices hold for this usage, and whether the answer left open which it is.
     pub fn of(&self, quote: &Quote<'_>, usage: &Usage, reasoning: u64) -> (Option<&'t str>, bool) {
-        if self.answered.is_some() || self.requested.is_none() {
-            return (self.answered, false);
+        if self.known.is_some() || self.requested.is_none() {
+            return (self.known, false);
         }
         let cost = |tier| quote.cost_of(usage, reasoning, tier);
         let (standard, named) = (cost(None), cost(self.requested));
