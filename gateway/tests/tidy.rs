@@ -495,6 +495,18 @@ fn every_refusal_is_documented_and_every_documented_one_exists() {
 }
 
 #[test]
+fn each_reason_of_an_estimate_is_documented() {
+    let code = |line: &str| Some(line.split_once("&str = \"")?.1.split_once('"')?.0.to_owned());
+    let reasons = read("gateway/src/estimate_reason.rs");
+    let known: std::collections::BTreeSet<String> = reasons.lines().filter_map(code).collect();
+    let guide = read("gateway/assets/guide/estimates.md");
+    let row = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    let documented: std::collections::BTreeSet<String> = guide.lines().filter_map(row).collect();
+    assert!(known.len() > 10);
+    assert_eq!(documented, known);
+}
+
+#[test]
 fn the_readme_shows_each_room_of_the_proxy() {
     let readme = read("README.md");
     for entry in std::fs::read_dir(root().join("gateway/src/proxy")).unwrap() {
