@@ -260,7 +260,7 @@ async fn metered(
     let forwarded = forward(gateway, &exchange, &outgoing, session, on_disk).await;
     let answer = match forwarded {
         Ok(answer) => answer,
-        Err(failed) => return settle_unanswered(gateway, &exchange, hold, failed, &verdict),
+        Err(failed) => return settle_unanswered(gateway, &exchange, hold, failed, &verdict, &expected),
     };
     // The request has been sent: a stream of minutes need not keep its megabytes.
     outgoing.body = Bytes::new();

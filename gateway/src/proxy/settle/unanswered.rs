@@ -7,9 +7,11 @@ use crate::proxy::forward::Failed;
 use crate::proxy::report;
 use crate::proxy::reserve::estimate::input_estimate;
 use crate::proxy::settle::blank::blank;
+use crate::proxy::settle::unread::Evidence;
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::{ServedTier, find_for, thinks_unseen};
+use crate::proxy::shared::pricing::{ServedTier, find_for};
 use crate::proxy::shared::reply::Refusal;
 
 /// The end of an exchange that got no answer. What the upstream never received is voided; what it did not take is entered at
@@ -23,6 +25,7 @@ pub fn settle_unanswered(
     hold: Hold,
     failed: Failed,
     verdict: &[Name],
+    expected: &ExpectedUse,
 ) -> Result<bool, Refusal> {
     match failed {
         Failed::Unsent(refusal) => {
@@ -53,11 +56,9 @@ pub fn settle_unanswered(
         }
         Failed::ClientGone => {
             let mut settlement = abandoned(gateway, exchange, &hold, verdict);
-            // Nothing was seen of what the upstream may have made by now.
-            let model = exchange.inspected.call.model.as_str();
-            if !exchange.inspected.call.stream || thinks_unseen(exchange, model) {
-                settlement.cost = settlement.cost.max(hold.held());
-            }
+            let least = Evidence::of_broken_off(exchange, false).least(expected, hold.held());
+            settlement.cost = settlement.cost.max(least);
+            settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
             report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
             Ok(false)
         }

@@ -34,12 +34,19 @@ impl Evidence {
             // An answer that ends in an error is one that broke off.
             End::Completed if !metered.failed => Evidence::Unread,
             End::Completed | End::ClientGone | End::UpstreamFailed => {
-                let streams = metered.streamed || exchange.inspected.call.stream;
-                match streams && !exchange.models().iter().any(|model| thinks_unseen(exchange, model)) {
-                    true => Evidence::Seen,
-                    false => Evidence::PartlySeen,
-                }
+                Evidence::of_broken_off(exchange, metered.streamed)
             }
+        }
+    }
+
+    /// Of an answer that broke off, or never began although the upstream has its request.
+    pub fn of_broken_off(exchange: &Exchange, streamed: bool) -> Evidence {
+        let streams = streamed || exchange.inspected.call.stream;
+        let thinks_unseen = || exchange.models().iter().any(|model| thinks_unseen(exchange, model));
+        if streams && !thinks_unseen() {
+            Evidence::Seen
+        } else {
+            Evidence::PartlySeen
         }
     }
 
