@@ -1,5 +1,7 @@
 //! Folds the readings of one answer into what it used. Counts are totals so far: a later reading replaces an earlier
-//! one kind by kind, also where it is smaller or zero.
+//! one kind by kind, also where it is smaller. A kind that it leaves out stays, and so does one that it says is zero:
+//! what was counted cannot be undone. But units may move between kinds of one side, as when input turns out to be cached;
+//! they are not counted twice.
 
 use agentledger_ledger::{Kind, Usage};
 
@@ -108,6 +110,13 @@ impl Fold {
     /// Some reading could not be believed.
     pub fn refused(&self) -> Option<Refused> {
         self.refused
+    }
+
+    /// More thoughts than output, of which they are a part.
+    pub fn contradicts(&self) -> bool {
+        let output = [Kind::Output, Kind::AudioOutput, Kind::ImageOutput];
+        let mut parts = self.slots.iter().map(Slot::metered);
+        parts.any(|part| part.reasoning > sum(&part.usage, &output))
     }
 
     pub fn take_model(&mut self) -> Option<String> {
@@ -220,6 +229,7 @@ impl Slot {
                 }
             }
         }
+        let before = self.metered();
         for (place, new) in self.units.iter_mut().zip(units) {
             *place = new.or(*place);
         }
@@ -227,7 +237,52 @@ impl Slot {
             // A breakdown alone is newer than any earlier sum.
             self.cache_write = write;
         }
-        self.reasoning = part.reasoning.or(self.reasoning);
+        self.keep_counted(&before.usage);
+        self.reasoning = part.reasoning.filter(|units| *units > 0).or(self.reasoning);
+    }
+
+    /// Gives back what zeros have wiped of the counts `before`, less what other kinds of the same side have grown by.
+    fn keep_counted(&mut self, before: &Usage) {
+        let now = self.metered().usage;
+        for side in [Side::Input, Side::Output] {
+            let (mut lost, mut grown) = (0_u64, 0_u64);
+            for group in groups(side) {
+                let (old, new) = (sum(before, group), sum(&now, group));
+                if new == 0 {
+                    lost = lost.saturating_add(old);
+                }
+                grown = grown.saturating_add(new.saturating_sub(old));
+            }
+            let mut left = lost.saturating_sub(grown);
+            for group in groups(side).filter(|group| sum(&now, group) == 0) {
+                left -= self.give_back(before, group, left);
+            }
+        }
+        for kind in Kind::ALL.into_iter().filter(|kind| side(*kind) == Side::Other) {
+            if now.get(kind) == 0 {
+                self.give_back(before, &[kind], u64::MAX);
+            }
+        }
+    }
+
+    /// The kinds' counts `before`, up to so many units in all; how many those are.
+    fn give_back(&mut self, before: &Usage, group: &[Kind], units_max: u64) -> u64 {
+        let mut left = units_max.min(sum(before, group));
+        let given = left;
+        if given == 0 {
+            return 0;
+        }
+        if group.contains(&Kind::CacheWrite1h) {
+            self.cache_write = None;
+        }
+        for kind in group {
+            let units = before.get(*kind).min(left);
+            left -= units;
+            if let Some(place) = self.units.get_mut(*kind as usize) {
+                *place = Some(units);
+            }
+        }
+        given
     }
 
     fn get(&self, kind: Kind) -> Option<u64> {
@@ -251,6 +306,54 @@ impl Slot {
             reasoning: self.reasoning.unwrap_or_default(),
         }
     }
+}
+
+/// What a kind is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Input,
+    Output,
+    /// Counted by itself.
+    Other,
+}
+
+pub(super) fn side(kind: Kind) -> Side {
+    match kind {
+        Kind::Input
+        | Kind::CacheRead
+        | Kind::CacheWrite5m
+        | Kind::CacheWrite1h
+        | Kind::AudioInput
+        | Kind::ImageInput
+        | Kind::CacheReadAudio
+        | Kind::CacheReadImage => Side::Input,
+        Kind::Output | Kind::AudioOutput | Kind::ImageOutput => Side::Output,
+        _ => Side::Other,
+    }
+}
+
+/// The kinds of a side, each by itself, but what was written to a cache together: for how long is told late.
+fn groups(of: Side) -> impl Iterator<Item = &'static [Kind]> {
+    const GROUPS: [&[Kind]; 10] = [
+        &[Kind::Input],
+        &[Kind::CacheRead],
+        // The dearer one first.
+        &[Kind::CacheWrite1h, Kind::CacheWrite5m],
+        &[Kind::AudioInput],
+        &[Kind::ImageInput],
+        &[Kind::CacheReadAudio],
+        &[Kind::CacheReadImage],
+        &[Kind::Output],
+        &[Kind::AudioOutput],
+        &[Kind::ImageOutput],
+    ];
+    GROUPS
+        .into_iter()
+        .filter(move |group| group.first().is_some_and(|kind| side(*kind) == of))
+}
+
+fn sum(usage: &Usage, kinds: &[Kind]) -> u64 {
+    kinds.iter().fold(0, |sum, kind| sum.saturating_add(usage.get(*kind)))
 }
 
 /// Divides what was written to a cache for an unsaid time, by a breakdown that may be known: (5 minutes, 1 hour).
@@ -331,7 +434,7 @@ mod tests {
         );
         assert_eq!(
             folded(&[&[(input, 10), (output, 9)], &[(input, 0)]]),
-            [(Output, 9)],
+            [(Input, 10), (Output, 9)],
             "zero"
         );
         assert_eq!(
@@ -340,6 +443,64 @@ mod tests {
             "twice in one reading"
         );
         assert_eq!(folded(&[&[(input, 1)], &[]]), [(Input, 1)], "a reading without usage");
+    }
+
+    #[test]
+    fn anthropic_delta_zero_input() {
+        use Kind::{CacheRead, Input, Output};
+        let (input, read, output) = (kind(Input), kind(CacheRead), kind(Output));
+        let started: &[(CountedKind, u64)] = &[(input, 1_500), (read, 2_000), (Write, 0), (output, 1)];
+        let all = [(Input, 1_500), (CacheRead, 2_000), (Output, 80)];
+        for delta in [
+            &[(input, 0), (output, 80)][..],
+            &[(input, 0), (read, 0), (output, 80)],
+            &[(input, 0), (read, 2_000), (output, 80)],
+            &[(output, 80)],
+        ] {
+            assert_eq!(folded(&[started, delta]), all, "{delta:?}");
+            assert_eq!(folded(&[started, delta, delta]), all, "{delta:?} twice");
+        }
+    }
+
+    #[test]
+    fn units_that_move_to_another_kind_are_not_counted_twice() {
+        use Kind::{AudioOutput, CacheRead, CacheWrite1h, CacheWrite5m, Input, Output, WebSearch};
+        let (input, read, output, audio) = (kind(Input), kind(CacheRead), kind(Output), kind(AudioOutput));
+        assert_eq!(folded(&[&[(input, 100)], &[(input, 0), (read, 100)]]), [(CacheRead, 100)]);
+        assert_eq!(
+            folded(&[&[(input, 100)], &[(input, 0), (read, 60)]]),
+            [(Input, 40), (CacheRead, 60)],
+            "a part of them is told no more"
+        );
+        assert_eq!(folded(&[&[(input, 100)], &[(input, 0), (Write, 100)]]), [(CacheWrite5m, 100)]);
+        assert_eq!(
+            folded(&[&[(Write, 100)], &[(Write, 0), (kind(CacheWrite1h), 100)]]),
+            [(CacheWrite1h, 100)]
+        );
+        assert_eq!(folded(&[&[(output, 50)], &[(output, 0), (audio, 50)]]), [(AudioOutput, 50)]);
+        assert_eq!(
+            folded(&[&[(input, 100), (output, 9)], &[(input, 0), (output, 300)]]),
+            [(Input, 100), (Output, 300)],
+            "the other side is no place to move to"
+        );
+        let searches = kind(WebSearch);
+        assert_eq!(folded(&[&[(searches, 3)], &[(searches, 0)]]), [(WebSearch, 3)]);
+        assert_eq!(folded(&[&[(input, 0), (output, 0)], &[(input, 5)]]), [(Input, 5)]);
+    }
+
+    #[test]
+    fn more_thoughts_than_output_contradict() {
+        let mut fold = Fold::default();
+        let thinking = |output, reasoning| ReadingPart {
+            reasoning: Some(reasoning),
+            ..part(None, &[(kind(Kind::Output), output)])
+        };
+        fold.add(reading(&[thinking(20, 500)]));
+        assert!(fold.contradicts());
+        fold.add(reading(&[thinking(520, 500)]));
+        assert!(!fold.contradicts(), "a later reading puts it right");
+        fold.add(reading(&[thinking(520, 0)]));
+        assert_eq!(fold.parts()[0].reasoning, 500, "a zero wipes nothing");
     }
 
     #[test]
@@ -359,7 +520,8 @@ mod tests {
             (&[&[(Write, 100), (five, 30), (hour, 70)], &[(Write, 100)]], 30, 70),
             (&[&[(Write, 100), (hour, 100)], &[(Write, 150)]], 50, 100),
             (&[&[(Write, 100), (hour, 100)], &[(Write, 80)]], 80, 0),
-            (&[&[(Write, 100), (hour, 100)], &[(Write, 0)]], 0, 0),
+            (&[&[(Write, 100), (hour, 100)], &[(Write, 0)]], 0, 100),
+            (&[&[(Write, 100), (hour, 60)], &[(Write, 0), (five, 0), (hour, 0)]], 40, 60),
             (&[&[(Write, 100)], &[(five, 20), (hour, 60)]], 20, 60),
             (&[&[(Write, 0), (five, 0), (hour, 0)]], 0, 0),
             (&[&[(five, 5), (hour, 7)]], 5, 7),

@@ -110,3 +110,18 @@ fn push_code(out: &mut Vec<u8>, code: u32) {
         ]),
     }
 }
+
+/// Where the next quote or bracket stands, outside of strings. Looks at whole blocks first, which compilers turn into
+/// vector code: in an array of numbers there is none for long.
+pub(super) fn next_bracket(bytes: &[u8]) -> Option<usize> {
+    // Square brackets differ from curly ones in one bit.
+    let is_one = |byte: u8| byte == b'"' || matches!(byte | 0x20, b'{' | b'}');
+    let mut at = 0;
+    for block in bytes.chunks(32) {
+        if block.iter().fold(false, |any, byte| any | is_one(*byte)) {
+            return block.iter().position(|byte| is_one(*byte)).map(|offset| at + offset);
+        }
+        at += block.len();
+    }
+    None
+}
