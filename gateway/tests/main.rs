@@ -24,6 +24,7 @@ mod kill;
 mod loops;
 mod media;
 mod money;
+mod odd_answers;
 mod passing;
 mod planes;
 mod policies;

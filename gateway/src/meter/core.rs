@@ -20,6 +20,7 @@ use crate::plugin::{AnswerFrame, Reading};
 const KEPT_FRAMES_MAX: usize = 4;
 /// Longest outline kept so; a longer one is read at once.
 const KEPT_OUTLINE_BYTES_MAX: usize = 2 << 10;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Data after the last usage that may be formalities: more of it was made and is not counted.
 const FORMALITIES_BYTES_MAX: u64 = 2 << 10;
 
@@ -42,8 +43,6 @@ pub(super) struct Core {
     usage_frame: u64,
     /// Data of the frames after it.
     bytes_since_usage: u64,
-    /// The first of the frames that bore usage.
-    first_usage_frame: u64,
     /// A frame that is read as it passes.
     passing: PassingFrame,
     /// JSON frames whose outline could be made.
@@ -105,7 +104,6 @@ impl Core {
             text_bytes_covered: 0,
             frames: 0,
             usage_frame: 0,
-            first_usage_frame: 0,
             bytes_since_usage: 0,
             passing: PassingFrame::None,
             outlined: 0,
@@ -189,7 +187,7 @@ impl Core {
             self.line(data);
             return false;
         }
-        let start = data.trim_ascii_start();
+        let start = data.strip_prefix(BYTE_ORDER_MARK).unwrap_or(data).trim_ascii_start();
         // `[DONE]` and its like carry nothing.
         if !start.starts_with(b"{") {
             self.done |= start.starts_with(b"[DONE]");
@@ -209,7 +207,11 @@ impl Core {
             self.passing = PassingFrame::Begun;
         }
         let data = match self.passing {
-            PassingFrame::Begun => data.trim_ascii_start(),
+            PassingFrame::Begun => {
+                let blank = |byte: &u8| byte.is_ascii_whitespace() || BYTE_ORDER_MARK.contains(byte);
+                let blanks = data.iter().take_while(|byte| blank(byte)).count();
+                data.get(blanks..).unwrap_or_default()
+            }
             _ => data,
         };
         if let (PassingFrame::Begun, Some(first)) = (&self.passing, data.first()) {
@@ -226,11 +228,9 @@ impl Core {
     /// The frame is over: it is always read.
     fn end_parts(&mut self, event: Option<&str>) {
         self.frames += 1;
-        let passing = std::mem::take(&mut self.passing);
-        if let PassingFrame::Other | PassingFrame::None = passing {
+        let PassingFrame::Json(arriving) = std::mem::take(&mut self.passing) else {
             return;
-        }
-        let PassingFrame::Json(arriving) = passing else { return };
+        };
         match arriving.finish(self.reader.shape()) {
             Some(outline) if self.lines.is_some() => self.read_line(&[], &outline),
             Some(outline) => {
@@ -312,15 +312,17 @@ impl Core {
         }
         match self.reading(None, &outline.doc) {
             Ok(Some(mut reading)) => {
-                reading.contradictory |= outline.flaws.contradictory;
+                if outline.flaws.contradictory {
+                    reading.contradictory = true;
+                    reading.parts.clear();
+                }
                 let mut text = Text::default();
                 text.add(data, outline);
                 if let Some(lines) = &mut self.lines {
                     lines.add(reading, text);
                 }
             }
-            Ok(None) => {}
-            Err(()) => {}
+            Ok(None) | Err(()) => {}
         }
     }
 
@@ -389,9 +391,6 @@ impl Core {
         self.text_bytes_covered = self.text.bytes();
         self.bytes_since_usage = 0;
         self.usage_frame = self.frames;
-        if self.first_usage_frame == 0 {
-            self.first_usage_frame = self.frames;
-        }
         self.failed_since_usage = false;
         self.truncated = false;
     }
@@ -469,7 +468,7 @@ impl Core {
             Some(estimate_reason::PLUGIN_FAILED)
         } else if let Some(fault) = self.frame_fault.filter(|_| self.truncated || !(seen && over)) {
             Some(reason_of(fault))
-        } else if unreadable && !seen {
+        } else if !seen && (unreadable || self.contradictory) {
             Some(estimate_reason::UNREADABLE)
         } else if !seen && !self.truncated && !self.unclosed {
             Some(estimate_reason::NO_USAGE)
@@ -496,10 +495,13 @@ impl Core {
         if self.text.bytes() > self.text_bytes_covered {
             return true;
         }
-        // What is no text is not counted in it: pictures, thoughts that are not shown. A usage at the start covers none.
-        let only_first = self.first_usage_frame == self.usage_frame && self.usage_frame == 1;
-        let begun_only = only_first && (self.frames > 1 || (self.text.bytes() == 0 && self.output_units() <= 1));
-        !self.done && (begun_only || self.bytes_since_usage > FORMALITIES_BYTES_MAX)
+        if self.done {
+            return false;
+        }
+        // What is no text is not counted in it: pictures, thoughts that are not shown. A usage at the start, before anything was
+        // made, covers none of it; an answer that fails at once has made none.
+        let is_first = self.usage_frame == 1 && self.text_bytes_covered == 0 && self.output_units() <= 1;
+        (is_first && !self.fold.failed()) || self.bytes_since_usage > FORMALITIES_BYTES_MAX
     }
 
     fn output_units(&self) -> u64 {

@@ -32,7 +32,7 @@ impl WholeAnswer {
         }
         self.held.extend_from_slice(bytes);
         if self.held.len() > self.held_bytes_max {
-            self.pass(core).push(core, &[]);
+            self.pass(core);
         }
     }
 

@@ -11,6 +11,9 @@ use crate::plugin::{CountedKind, Reading, ReadingPart};
 pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Models, or several bills of one model, in one answer.
 pub const PARTS_MAX: usize = 32;
+/// Output that is said before anything was made: Anthropic's `message_start` tells a token or a few, and the end of a refused
+/// answer none (https://docs.anthropic.com/en/docs/build-with-claude/streaming). A later zero may take it back.
+const OUTPUT_PLACEHOLDER_MAX: u64 = 8;
 /// Longest model name, bill's id and service tier that is kept.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Longest text of a reported cost.
@@ -229,7 +232,12 @@ impl Slot {
                 }
             }
         }
-        let before = self.metered();
+        // A sum of zero beside its own breakdown says nothing.
+        let told = |kind: Kind| units.get(kind as usize).copied().flatten().unwrap_or_default();
+        if write == Some(0) && told(Kind::CacheWrite5m) + told(Kind::CacheWrite1h) > 0 {
+            write = None;
+        }
+        let before = if self.is_new() { Usage::default() } else { self.metered().usage };
         for (place, new) in self.units.iter_mut().zip(units) {
             *place = new.or(*place);
         }
@@ -237,14 +245,23 @@ impl Slot {
             // A breakdown alone is newer than any earlier sum.
             self.cache_write = write;
         }
-        self.keep_counted(&before.usage);
+        if !before.is_zero() {
+            self.keep_counted(&before);
+        }
         self.reasoning = part.reasoning.filter(|units| *units > 0).or(self.reasoning);
+    }
+
+    fn is_new(&self) -> bool {
+        self.cache_write.is_none() && self.units.iter().all(Option::is_none)
     }
 
     /// Gives back what zeros have wiped of the counts `before`, less what other kinds of the same side have grown by.
     fn keep_counted(&mut self, before: &Usage) {
         let now = self.metered().usage;
         for side in [Side::Input, Side::Output] {
+            if side == Side::Output && groups(side).all(|group| sum(before, group) <= OUTPUT_PLACEHOLDER_MAX) {
+                continue;
+            }
             let (mut lost, mut grown) = (0_u64, 0_u64);
             for group in groups(side) {
                 let (old, new) = (sum(before, group), sum(&now, group));
@@ -436,6 +453,11 @@ mod tests {
             folded(&[&[(input, 10), (output, 9)], &[(input, 0)]]),
             [(Input, 10), (Output, 9)],
             "zero"
+        );
+        assert_eq!(
+            folded(&[&[(input, 10), (output, 1)], &[(output, 0)]]),
+            [(Input, 10)],
+            "a placeholder, which stood for nothing"
         );
         assert_eq!(
             folded(&[&[(output, 2), (output, 3)]]),

@@ -317,7 +317,7 @@ fn hostile_answers_are_bounded_and_flagged() {
     }
     let (metered, _) = passed(facts("application/json"), format!("{{\"usage\":{{{keys}\"prompt_tokens\":3}}}}").as_bytes());
     assert_eq!(metered.reason, Some(reason::NO_USAGE), "too long to be a usage");
-    for units in ["9223372036854775808", "-1", "\"NaN\"", "1e400", "0.5", "[1]", "18446744073709551616"] {
+    for units in ["9223372036854775808", "-1", "\"NaN\"", "0.5", "[1]", "18446744073709551616"] {
         let body = format!("{{\"usage\":{{\"prompt_tokens\":{units},\"completion_tokens\":{units}}}}}");
         let (found, why) = read("application/json", false, body.as_bytes());
         assert!(why.is_some() && found == (0, 0), "{units}: {found:?} {why:?}");

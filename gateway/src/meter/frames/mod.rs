@@ -400,9 +400,9 @@ impl Scanner {
             Scanner::Json(scanner) => scanner.pass(chunk, sink),
             Scanner::Aws(scanner) => scanner.pass(chunk, sink),
             Scanner::Line(_) => {
-                let end = memchr(b'\n', chunk).map(|at| at + 1);
+                let end = memchr(b'\n', chunk);
                 sink(chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default());
-                end
+                end.map(|at| at + 1)
             }
         }
     }

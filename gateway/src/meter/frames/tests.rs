@@ -47,6 +47,10 @@ pub(super) fn frames_cut(framing: Framing, max: usize, bytes: &[u8], cuts: &[usi
         assert!(framer.pending() <= max, "{} bytes held back", framer.pending());
     }
     framer.finish(&mut |frame| keep(&mut seen, frame));
+    for frame in seen.iter_mut().filter(|frame| frame.kind == FrameKind::LastPart) {
+        // Blanks around the data of parts are handed on.
+        frame.data = frame.data.trim_ascii().to_vec();
+    }
     assert_eq!(framer.pending(), 0);
     assert_eq!(seen.iter().map(|frame| frame.raw_len).sum::<usize>(), bytes.len());
     seen

@@ -176,7 +176,7 @@ impl Arriving {
     pub(super) fn held_bytes(&self) -> usize {
         let keys: usize = self.builder.stack.iter().map(|frame| frame.keys.seen.capacity() * 24).sum();
         let out = &self.builder.out;
-        let lists = (out.spans.capacity() + out.places.capacity() + out.text.capacity() + out.pieces.capacity()) * 24;
+        let lists = (out.spans.capacity() + out.places.capacity() + out.pieces.capacity()) * 24 + out.text.capacity() * 16;
         self.window.held_bytes() + self.remains.held_bytes() + self.token.capacity() + out.doc.capacity() + keys + lists
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::tests::{PATHS, documents, shape, want};
+use super::tests::{PATHS, documents, want};
 use super::*;
 use crate::plugin::dialect::{Media, Want};
 

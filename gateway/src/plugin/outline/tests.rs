@@ -15,7 +15,7 @@ pub(super) fn want(path: &str) -> Want {
     }
 }
 
-pub(super) fn shape(wants: &[&str], media: &[(&str, Medium)], text: &[&str]) -> Shape {
+fn shape(wants: &[&str], media: &[(&str, Medium)], text: &[&str]) -> Shape {
     let wants: Vec<Want> = wants.iter().map(|path| want(path)).collect();
     let media: Vec<Media> = media
         .iter()
