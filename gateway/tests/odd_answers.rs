@@ -12,7 +12,9 @@ fn usd(text: &str) -> Usd {
 fn gateway(upstream: &Upstream, limit_usd: &str) -> Gateway {
     let base = upstream.base();
     let provider = |name: &str| {
-        format!("{name}: {{enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 10, image_output: 100}}}}")
+        format!(
+            "{name}: {{enabled: true, upstream: \"{base}\", default_price: {{input: 1, output: 10, image_output: 100}}}}"
+        )
     };
     let yaml = format!(
         "providers: {{extra: {{{}}}, anthropic: {{upstream: \"{base}\", default_price: {{input: 1, output: 10}}}}}}\n\
@@ -33,7 +35,8 @@ fn sse_frame_beyond_8_mib() {
     );
     let upstream = Upstream::always(Script::chunked("text/event-stream", &[first, second.as_str()]));
     let gateway = gateway(&upstream, "1");
-    let body = r#"{"contents":[{"parts":[{"text":"a picture of an otter"}]}],"generationConfig":{"maxOutputTokens":4000}}"#;
+    let body =
+        r#"{"contents":[{"parts":[{"text":"a picture of an otter"}]}],"generationConfig":{"maxOutputTokens":4000}}"#;
     let reply = gateway.client.request(
         "POST",
         "/gemini/v1beta/models/scripted-pro:streamGenerateContent?alt=sse",
@@ -41,7 +44,10 @@ fn sse_frame_beyond_8_mib() {
         body.as_bytes(),
     );
     assert_eq!(reply.status, 200);
-    assert!(reply.body == [first, second.as_str()].concat().as_bytes(), "every byte passes");
+    assert!(
+        reply.body == [first, second.as_str()].concat().as_bytes(),
+        "every byte passes"
+    );
     let settlement = gateway.entry().settlement;
     assert_eq!((settlement.cost, settlement.estimate_reason), (usd("0.02002"), None));
 }
@@ -64,7 +70,10 @@ fn deep_answer() {
     // 3,000 × 1 + 12,000 × 10, a million, are $0.123: the fifth does not fit.
     assert_eq!(statuses, [200, 200, 200, 200, 429, 429]);
     for entry in gateway.entries_of(4) {
-        assert_eq!((entry.settlement.cost, entry.settlement.estimate_reason), (usd("0.123"), None));
+        assert_eq!(
+            (entry.settlement.cost, entry.settlement.estimate_reason),
+            (usd("0.123"), None)
+        );
     }
 }
 
@@ -74,7 +83,10 @@ fn many_keys_stall() {
     let upstream = Upstream::always(Script::json(200, "{}"));
     let gateway = Gateway::to(&upstream);
     let keys: String = (0..200_000).map(|at| format!("\"k{at}\":1,")).collect();
-    let reply = gateway.client.post("/v1/chat/completions", &format!("{{{keys}\"model\":\"gpt-4o\",\"messages\":[]}}"));
+    let reply = gateway.client.post(
+        "/v1/chat/completions",
+        &format!("{{{keys}\"model\":\"gpt-4o\",\"messages\":[]}}"),
+    );
     assert_eq!(reply.status, 400);
     assert!(reply.text().contains("limits.json_keys_max"), "{}", reply.text());
     assert_eq!(upstream.seen_count(), 0);

@@ -43,7 +43,10 @@ fn answers() -> Vec<Answer> {
         repeated(picture, 12)
     );
     let image_usage = "\"usage\":{\"total_tokens\":4210,\"input_tokens\":50,\"output_tokens\":4160}";
-    let images = format!("{{\"created\":1,\"data\":[{{\"b64_json\":\"{}\"}}],{image_usage}}}", repeated(picture, 70));
+    let images = format!(
+        "{{\"created\":1,\"data\":[{{\"b64_json\":\"{}\"}}],{image_usage}}}",
+        repeated(picture, 70)
+    );
     let numbers = format!(
         "{{\"object\":\"list\",\"data\":[{{\"index\":0,\"embedding\":[{}0]}}],\"model\":\"m\",\"usage\":{{\"prompt_tokens\":8,\"total_tokens\":8}}}}",
         repeated("-0.0123456789,", 70)
@@ -61,8 +64,20 @@ fn answers() -> Vec<Answer> {
     };
     let json = "application/json";
     vec![
-        answer("a 12 MiB picture in an SSE frame", "gemini", "stream-generate-content", "text/event-stream", frame),
-        answer("a 70 MiB body with a picture", "openai", "images.generations", json, images),
+        answer(
+            "a 12 MiB picture in an SSE frame",
+            "gemini",
+            "stream-generate-content",
+            "text/event-stream",
+            frame,
+        ),
+        answer(
+            "a 70 MiB body with a picture",
+            "openai",
+            "images.generations",
+            json,
+            images,
+        ),
         answer("a 70 MiB body of numbers", "openai", "embeddings", json, numbers),
         answer("a 70 MiB body of text with escapes", "openai", "chat", json, text),
     ]

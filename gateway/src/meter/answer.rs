@@ -178,7 +178,9 @@ impl Meter {
     pub fn closing(&self, event: Vec<u8>) -> Option<Vec<u8>> {
         match &self.source {
             Source::Framed(framer) => framer.closing(event),
-            Source::Undecided(Declared::Framed(framing), _) => Framer::new(*framing, self.held_bytes_max).closing(event),
+            Source::Undecided(Declared::Framed(framing), _) => {
+                Framer::new(*framing, self.held_bytes_max).closing(event)
+            }
             _ => None,
         }
     }
@@ -241,7 +243,11 @@ impl Meter {
         };
         // What stands before the first of its bytes tells nothing: keep-alives, a byte order mark.
         let blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0xef | 0xbb | 0xbf);
-        let blanks = if head.is_empty() { bytes.iter().take_while(|byte| blank(byte)).count() } else { 0 };
+        let blanks = if head.is_empty() {
+            bytes.iter().take_while(|byte| blank(byte)).count()
+        } else {
+            0
+        };
         if blanks > 0 {
             passed(self.core.piece(blanks));
         }

@@ -459,7 +459,11 @@ impl Core {
     fn reason(&self, unreadable: bool) -> Option<&'static str> {
         let seen = self.fold.usage_seen();
         // A whole answer is over where its document is.
-        let over = if self.streamed { self.fold.final_seen() } else { self.outlined > 0 && !self.truncated };
+        let over = if self.streamed {
+            self.fold.final_seen()
+        } else {
+            self.outlined > 0 && !self.truncated
+        };
         if self.fold.refused().is_some() || (seen && self.contradictory) || self.fold.contradicts() {
             Some(estimate_reason::CONTRADICTORY_USAGE)
         } else if self.encoded_badly && !(seen && over) {
@@ -516,8 +520,15 @@ impl Core {
     /// Text was made, and nothing that was counted is of it: all is zero, or all is input.
     fn counts_no_output(&self) -> bool {
         let parts = self.fold.parts();
-        let is_input = |kind: Kind| !matches!(super::fold::side(kind), super::fold::Side::Output | super::fold::Side::Other);
-        parts.iter().all(|part| part.usage.iter().all(|(kind, units)| units == 0 || is_input(kind)))
+        let is_input = |kind: Kind| {
+            !matches!(
+                super::fold::side(kind),
+                super::fold::Side::Output | super::fold::Side::Other
+            )
+        };
+        parts
+            .iter()
+            .all(|part| part.usage.iter().all(|(kind, units)| units == 0 || is_input(kind)))
     }
 }
 

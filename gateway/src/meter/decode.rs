@@ -320,7 +320,9 @@ mod tests {
             let mut decoder = decoder(Some("gzip, identity, br"), 1 << 20).unwrap().unwrap();
             let mut decoded = Vec::new();
             for chunk in encoded.chunks(step) {
-                decoder.push(chunk, &mut |bytes| decoded.extend_from_slice(bytes)).unwrap();
+                decoder
+                    .push(chunk, &mut |bytes| decoded.extend_from_slice(bytes))
+                    .unwrap();
             }
             assert!(decoded == text() && decoder.is_whole());
         }
@@ -328,7 +330,10 @@ mod tests {
         let bomb = encode("gzip", &encode("gzip", &vec![b'x'; 16 << 20]));
         let mut decoder = decoder(Some("gzip, gzip"), 1 << 20).unwrap().unwrap();
         let mut decoded = 0;
-        assert!(bomb.chunks(100).any(|chunk| decoder.push(chunk, &mut |b| decoded += b.len()).is_err()));
+        assert!(
+            bomb.chunks(100)
+                .any(|chunk| decoder.push(chunk, &mut |b| decoded += b.len()).is_err())
+        );
         assert!(decoded <= 1 << 20);
     }
 
@@ -336,7 +341,11 @@ mod tests {
     fn an_answer_that_only_says_it_is_encoded_is_read_as_it_is() {
         let long = format!("{{\"usage\":1,\"text\":\"{}\"}}", "words ".repeat(2_000));
         for name in ["gzip", "x-gzip", "zstd"] {
-            for plain in ["{\"usage\":{\"total_tokens\":12},\"text\":\"some\"}", "data: {\"usage\":1}\n\n", long.as_str()] {
+            for plain in [
+                "{\"usage\":{\"total_tokens\":12},\"text\":\"some\"}",
+                "data: {\"usage\":1}\n\n",
+                long.as_str(),
+            ] {
                 for step in [1, 5, plain.len()] {
                     let mut decoder = decoder(Some(name), 1 << 20).unwrap().unwrap();
                     let mut read = Vec::new();
@@ -353,10 +362,16 @@ mod tests {
     fn an_encoded_answer_that_is_cut_is_not_whole() {
         for name in ["gzip", "br"] {
             let encoded = encode(name, &text());
-            for (len, whole) in [(encoded.len(), true), (encoded.len() - 3, false), (encoded.len() / 2, false)] {
+            for (len, whole) in [
+                (encoded.len(), true),
+                (encoded.len() - 3, false),
+                (encoded.len() / 2, false),
+            ] {
                 let mut decoder = decoder(Some(name), 1 << 20).unwrap().unwrap();
                 let mut decoded = 0;
-                decoder.push(&encoded[..len], &mut |bytes| decoded += bytes.len()).unwrap();
+                decoder
+                    .push(&encoded[..len], &mut |bytes| decoded += bytes.len())
+                    .unwrap();
                 assert_eq!(decoder.is_whole(), whole, "{name} {len}, {decoded} decoded");
             }
         }

@@ -237,7 +237,11 @@ impl Slot {
         if write == Some(0) && told(Kind::CacheWrite5m) + told(Kind::CacheWrite1h) > 0 {
             write = None;
         }
-        let before = if self.is_new() { Usage::default() } else { self.metered().usage };
+        let before = if self.is_new() {
+            Usage::default()
+        } else {
+            self.metered().usage
+        };
         for (place, new) in self.units.iter_mut().zip(units) {
             *place = new.or(*place);
         }
@@ -488,18 +492,27 @@ mod tests {
     fn units_that_move_to_another_kind_are_not_counted_twice() {
         use Kind::{AudioOutput, CacheRead, CacheWrite1h, CacheWrite5m, Input, Output, WebSearch};
         let (input, read, output, audio) = (kind(Input), kind(CacheRead), kind(Output), kind(AudioOutput));
-        assert_eq!(folded(&[&[(input, 100)], &[(input, 0), (read, 100)]]), [(CacheRead, 100)]);
+        assert_eq!(
+            folded(&[&[(input, 100)], &[(input, 0), (read, 100)]]),
+            [(CacheRead, 100)]
+        );
         assert_eq!(
             folded(&[&[(input, 100)], &[(input, 0), (read, 60)]]),
             [(Input, 40), (CacheRead, 60)],
             "a part of them is told no more"
         );
-        assert_eq!(folded(&[&[(input, 100)], &[(input, 0), (Write, 100)]]), [(CacheWrite5m, 100)]);
+        assert_eq!(
+            folded(&[&[(input, 100)], &[(input, 0), (Write, 100)]]),
+            [(CacheWrite5m, 100)]
+        );
         assert_eq!(
             folded(&[&[(Write, 100)], &[(Write, 0), (kind(CacheWrite1h), 100)]]),
             [(CacheWrite1h, 100)]
         );
-        assert_eq!(folded(&[&[(output, 50)], &[(output, 0), (audio, 50)]]), [(AudioOutput, 50)]);
+        assert_eq!(
+            folded(&[&[(output, 50)], &[(output, 0), (audio, 50)]]),
+            [(AudioOutput, 50)]
+        );
         assert_eq!(
             folded(&[&[(input, 100), (output, 9)], &[(input, 0), (output, 300)]]),
             [(Input, 100), (Output, 300)],
@@ -543,7 +556,11 @@ mod tests {
             (&[&[(Write, 100), (hour, 100)], &[(Write, 150)]], 50, 100),
             (&[&[(Write, 100), (hour, 100)], &[(Write, 80)]], 80, 0),
             (&[&[(Write, 100), (hour, 100)], &[(Write, 0)]], 0, 100),
-            (&[&[(Write, 100), (hour, 60)], &[(Write, 0), (five, 0), (hour, 0)]], 40, 60),
+            (
+                &[&[(Write, 100), (hour, 60)], &[(Write, 0), (five, 0), (hour, 0)]],
+                40,
+                60,
+            ),
             (&[&[(Write, 100)], &[(five, 20), (hour, 60)]], 20, 60),
             (&[&[(Write, 0), (five, 0), (hour, 0)]], 0, 0),
             (&[&[(five, 5), (hour, 7)]], 5, 7),

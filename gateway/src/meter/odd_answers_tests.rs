@@ -24,7 +24,12 @@ fn read(content_type: &str, stream: bool, body: &[u8]) -> ((u64, u64), Option<&'
         frame_bytes_max: 40,
         ..Limits::default()
     };
-    for (limits, step) in [(&Limits::default(), 1), (&Limits::default(), 7), (&small, 7), (&small, body.len().max(1))] {
+    for (limits, step) in [
+        (&Limits::default(), 1),
+        (&Limits::default(), 7),
+        (&small, 7),
+        (&small, body.len().max(1)),
+    ] {
         let cuts: Vec<usize> = (1..body.len()).filter(|at| at % step == 0).collect();
         let (cut, out) = run(&fake_reader(), facts.clone(), limits, body, &cuts);
         assert!(out == body);
@@ -73,7 +78,11 @@ fn sse_frame_beyond_8_mib() {
     ] {
         let (metered, held) = passed(sse_facts(), stream.as_bytes());
         assert_eq!((units(&metered), metered.reason), ((20, 2_000), None));
-        assert_eq!(metered.final_seen, stream.contains("response.completed"), "its event is known at its end");
+        assert_eq!(
+            metered.final_seen,
+            stream.contains("response.completed"),
+            "its event is known at its end"
+        );
         assert!(held <= 128 << 10, "{held} bytes held back");
         assert_eq!(metered.frames_oversized, 1);
     }
@@ -86,10 +95,16 @@ fn sse_frame_beyond_8_mib() {
 #[test]
 fn frame_over_8_mib_in_every_framing() {
     let picture = with_picture(9);
-    let wrapped = format!("{{\"bytes\":\"{}\",\"p\":\"abcd\"}}", base64::encode(picture.as_bytes()));
+    let wrapped = format!(
+        "{{\"bytes\":\"{}\",\"p\":\"abcd\"}}",
+        base64::encode(picture.as_bytes())
+    );
     let small = "{\"model\":\"m\"}";
     for (content_type, body) in [
-        ("application/json", format!("[{small}\n,\n{picture}\n,{small}]").into_bytes()),
+        (
+            "application/json",
+            format!("[{small}\n,\n{picture}\n,{small}]").into_bytes(),
+        ),
         ("application/x-ndjson", format!("{small}\n{picture}\n").into_bytes()),
         ("application/x-ndjson", format!("{small}\n{picture}").into_bytes()),
         (
@@ -110,7 +125,10 @@ fn frame_over_8_mib_in_every_framing() {
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     let (metered, _) = passed(facts("application/vnd.amazon.eventstream"), &damaged);
-    assert_eq!((units(&metered), metered.reason), ((0, 0), Some(reason::FRAME_MESSAGE_CRC)));
+    assert_eq!(
+        (units(&metered), metered.reason),
+        ((0, 0), Some(reason::FRAME_MESSAGE_CRC))
+    );
 }
 
 #[test]
@@ -131,11 +149,22 @@ fn body_over_64_mib() {
 fn deep_answer() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":", "}]")] {
         let deep = format!("{}1{}", open.repeat(1_000), close.repeat(1_000));
-        let answer = format!("{{\"model\":\"m\",\"content\":[{{\"input\":{deep}}}],\"usage\":{{\"input_tokens\":9,\"output_tokens\":1000}}}}");
+        let answer = format!(
+            "{{\"model\":\"m\",\"content\":[{{\"input\":{deep}}}],\"usage\":{{\"input_tokens\":9,\"output_tokens\":1000}}}}"
+        );
         assert_eq!(read("application/json", false, answer.as_bytes()), ((9, 1_000), None));
-        assert_eq!(read("text/event-stream", true, format!("data: {answer}\n\n").as_bytes()), ((9, 1_000), None));
-        assert_eq!(read("application/json", true, format!("[{answer}]").as_bytes()), ((9, 1_000), None));
-        assert_eq!(read("application/vnd.amazon.eventstream", true, &aws_event("m", &answer)), ((9, 1_000), None));
+        assert_eq!(
+            read("text/event-stream", true, format!("data: {answer}\n\n").as_bytes()),
+            ((9, 1_000), None)
+        );
+        assert_eq!(
+            read("application/json", true, format!("[{answer}]").as_bytes()),
+            ((9, 1_000), None)
+        );
+        assert_eq!(
+            read("application/vnd.amazon.eventstream", true, &aws_event("m", &answer)),
+            ((9, 1_000), None)
+        );
     }
 }
 
@@ -152,10 +181,18 @@ fn usage_beside_what_is_no_json_is_exact() {
         format!("{{\"a\":1,\"a\":2,{usage}}}"),
         format!("{{{usage},{usage}}}"),
     ] {
-        assert_eq!(read("application/json", false, body.as_bytes()), ((3, 2), None), "{body}");
+        assert_eq!(
+            read("application/json", false, body.as_bytes()),
+            ((3, 2), None),
+            "{body}"
+        );
         if !body.contains('\r') && !body.contains("\u{1}\n") {
             let event = format!("data: {body}\n\n{DONE}");
-            assert_eq!(read("text/event-stream", true, event.as_bytes()), ((3, 2), None), "{event}");
+            assert_eq!(
+                read("text/event-stream", true, event.as_bytes()),
+                ((3, 2), None),
+                "{event}"
+            );
         }
     }
     let bad = [b"{\"a\":\"\xff\xfe\",", usage.as_bytes(), b"}"].concat();
@@ -180,7 +217,10 @@ fn what_contradicts_or_is_cut_is_flagged() {
         assert_eq!(read("application/json", false, body.as_bytes()).1, expected, "{body}");
     }
     let event = format!("data: {{{two}}}{{{nine}}}\n\n{DONE}");
-    assert_eq!(metered(sse_facts(), event.as_bytes()).reason, Some(reason::CONTRADICTORY_USAGE));
+    assert_eq!(
+        metered(sse_facts(), event.as_bytes()).reason,
+        Some(reason::CONTRADICTORY_USAGE)
+    );
     // An event that cannot be read stands behind the last usage, and the stream's end behind that.
     let start = "data: {\"message\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\n";
     let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
@@ -191,7 +231,11 @@ fn what_contradicts_or_is_cut_is_flagged() {
     );
     let whole = "event: message_delta\ndata: {\"usage\":{\"output_tokens\":120}}\n\n";
     assert_eq!(
-        read("text/event-stream", true, format!("{start}{broken}{whole}{stop}").as_bytes()),
+        read(
+            "text/event-stream",
+            true,
+            format!("{start}{broken}{whole}{stop}").as_bytes()
+        ),
         ((5, 120), None),
         "a later usage counts all"
     );
@@ -206,11 +250,23 @@ fn an_error_in_mid_stream_counts_what_was_made_before_it() {
     let metered = metered(sse_facts(), format!("{start}{text}{error}").as_bytes());
     assert!(metered.failed && metered.final_seen);
     assert_eq!(metered.reason, Some(reason::INCOMPLETE));
-    let settled = metered.settle(End::Completed, "claude", || panic!("the input is known"), &Estimator::new(1));
+    let settled = metered.settle(
+        End::Completed,
+        "claude",
+        || panic!("the input is known"),
+        &Estimator::new(1),
+    );
     assert_eq!(settled.estimate_reason, Some(reason::INCOMPLETE));
-    assert_eq!((settled.usage.get(Kind::Input), settled.usage.get(Kind::Output)), (5, 12));
+    assert_eq!(
+        (settled.usage.get(Kind::Input), settled.usage.get(Kind::Output)),
+        (5, 12)
+    );
     let covered = format!("{start}{text}data: {{\"usage\":{{\"output_tokens\":9}}}}\n\n{error}");
-    assert_eq!(read("text/event-stream", true, covered.as_bytes()), ((5, 9), None), "what was reported covers it");
+    assert_eq!(
+        read("text/event-stream", true, covered.as_bytes()),
+        ((5, 9), None),
+        "what was reported covers it"
+    );
 }
 
 #[test]
@@ -226,7 +282,11 @@ fn usage_at_the_start_covers_nothing_that_follows() {
         (usage.to_owned(), None),
         (format!("{usage}{usage}{DONE}"), None),
     ] {
-        assert_eq!(read("text/event-stream", true, stream.as_bytes()).1, expected, "{stream}");
+        assert_eq!(
+            read("text/event-stream", true, stream.as_bytes()).1,
+            expected,
+            "{stream}"
+        );
     }
 }
 
@@ -237,13 +297,31 @@ fn content_types_that_lie() {
     let array = format!("[{{\"model\":\"m\"}},\n{answer}]");
     let lines = format!("{{\"model\":\"m\"}}\n{answer}\n");
     let types = [
-        "", "text/plain", "text/html", "application/json", "application/octet-stream", "text/event-stream",
-        "application/x-ndjson", "application/vnd.amazon.eventstream", "application/x-protobuf",
+        "",
+        "text/plain",
+        "text/html",
+        "application/json",
+        "application/octet-stream",
+        "text/event-stream",
+        "application/x-ndjson",
+        "application/vnd.amazon.eventstream",
+        "application/x-protobuf",
     ];
     for content_type in types {
         for stream in [true, false] {
-            for body in [&events, &array, &lines, &answer.to_owned(), &format!("\u{feff}\n {answer}"), &format!("\n\n{events}")] {
-                assert_eq!(read(content_type, stream, body.as_bytes()), ((7, 9), None), "{content_type:?} {stream} {body}");
+            for body in [
+                &events,
+                &array,
+                &lines,
+                &answer.to_owned(),
+                &format!("\u{feff}\n {answer}"),
+                &format!("\n\n{events}"),
+            ] {
+                assert_eq!(
+                    read(content_type, stream, body.as_bytes()),
+                    ((7, 9), None),
+                    "{content_type:?} {stream} {body}"
+                );
             }
         }
     }
@@ -252,9 +330,16 @@ fn content_types_that_lie() {
         assert_eq!(read(content_type, false, b"data of sound").1, Some(reason::UNREADABLE));
     }
     assert_eq!(read("text/plain", false, b"data").1, Some(reason::UNREADABLE));
-    assert_eq!(read("text/plain", false, b"database of a text").1, Some(reason::UNREADABLE));
+    assert_eq!(
+        read("text/plain", false, b"database of a text").1,
+        Some(reason::UNREADABLE)
+    );
     let open = &array[..array.len() - 1];
-    assert_eq!(read("application/json", false, open.as_bytes()).1, Some(reason::INCOMPLETE), "an array that is cut");
+    assert_eq!(
+        read("application/json", false, open.as_bytes()).1,
+        Some(reason::INCOMPLETE),
+        "an array that is cut"
+    );
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -279,10 +364,25 @@ fn encoded_answers_are_read_or_flagged() {
         ("gzip, gzip", gzip(&whole), &Limits::default(), ((7, 9), None)),
         ("gzip", long, &Limits::default(), ((20, 2_000), None)),
         ("gzip", answer.to_vec(), &Limits::default(), ((7, 9), None)),
-        ("gzip", whole[..whole.len() - 12].to_vec(), &Limits::default(), ((0, 0), Some(reason::ENCODED))),
+        (
+            "gzip",
+            whole[..whole.len() - 12].to_vec(),
+            &Limits::default(),
+            ((0, 0), Some(reason::ENCODED)),
+        ),
         ("gzip", bomb, &small, ((0, 0), Some(reason::ENCODED))),
-        ("compress", whole.clone(), &Limits::default(), ((0, 0), Some(reason::ENCODED))),
-        ("gzip, rot13", whole.clone(), &Limits::default(), ((0, 0), Some(reason::ENCODED))),
+        (
+            "compress",
+            whole.clone(),
+            &Limits::default(),
+            ((0, 0), Some(reason::ENCODED)),
+        ),
+        (
+            "gzip, rot13",
+            whole.clone(),
+            &Limits::default(),
+            ((0, 0), Some(reason::ENCODED)),
+        ),
         ("br", whole, &Limits::default(), ((0, 0), Some(reason::ENCODED))),
     ] {
         let facts = AnswerFacts {
@@ -315,9 +415,19 @@ fn hostile_answers_are_bounded_and_flagged() {
         let (metered, _) = passed(facts("application/json"), body.as_bytes());
         assert_eq!((units(&metered), metered.reason), ((3, 2), None));
     }
-    let (metered, _) = passed(facts("application/json"), format!("{{\"usage\":{{{keys}\"prompt_tokens\":3}}}}").as_bytes());
+    let (metered, _) = passed(
+        facts("application/json"),
+        format!("{{\"usage\":{{{keys}\"prompt_tokens\":3}}}}").as_bytes(),
+    );
     assert_eq!(metered.reason, Some(reason::NO_USAGE), "too long to be a usage");
-    for units in ["9223372036854775808", "-1", "\"NaN\"", "0.5", "[1]", "18446744073709551616"] {
+    for units in [
+        "9223372036854775808",
+        "-1",
+        "\"NaN\"",
+        "0.5",
+        "[1]",
+        "18446744073709551616",
+    ] {
         let body = format!("{{\"usage\":{{\"prompt_tokens\":{units},\"completion_tokens\":{units}}}}}");
         let (found, why) = read("application/json", false, body.as_bytes());
         assert!(why.is_some() && found == (0, 0), "{units}: {found:?} {why:?}");

@@ -89,8 +89,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_what_its_first_bytes_say() {
-        let (sse, array) = (Some(Found::Framed(Framing::Sse)), Some(Found::Framed(Framing::JsonArray)));
-        let (lines, aws) = (Some(Found::Framed(Framing::Ndjson)), Some(Found::Framed(Framing::AwsEventStream)));
+        let (sse, array) = (
+            Some(Found::Framed(Framing::Sse)),
+            Some(Found::Framed(Framing::JsonArray)),
+        );
+        let (lines, aws) = (
+            Some(Found::Framed(Framing::Ndjson)),
+            Some(Found::Framed(Framing::AwsEventStream)),
+        );
         let (whole, opaque) = (Some(Found::Whole), Some(Found::Opaque));
         for (content_type, head, expected) in [
             ("text/event-stream; charset=utf-8", "d", sse),

@@ -28,11 +28,7 @@ pub(super) struct PassingMessage {
 impl PassingMessage {
     /// The next bytes, of which the payload's data goes to `sink`. The message's end, if it is there; an error: there is no
     /// way to find it.
-    pub(super) fn push(
-        &mut self,
-        chunk: &[u8],
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Option<usize>, FrameFault> {
+    pub(super) fn push(&mut self, chunk: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<Option<usize>, FrameFault> {
         let mut taken = 0;
         while let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
             let region_end = match self.prelude {
@@ -153,7 +149,11 @@ impl Unwrapping {
             let letters = now.get(..end.unwrap_or(now.len())).unwrap_or_default();
             // A slash may be written with a backslash.
             self.held.extend(letters.iter().filter(|letter| **letter != b'\\'));
-            let whole = if end.is_some() { self.held.len() } else { self.held.len() / 4 * 4 };
+            let whole = if end.is_some() {
+                self.held.len()
+            } else {
+                self.held.len() / 4 * 4
+            };
             let mut data = Vec::with_capacity(whole);
             let decoded = base64::decode_into(self.held.get(..whole).unwrap_or_default(), &mut data);
             self.held.drain(..whole);

@@ -73,7 +73,8 @@ impl Passing {
     fn piece(&mut self, mut piece: &[u8], sink: &mut dyn FnMut(&[u8])) {
         if self.line == Line::Name {
             let room = (NAME_BYTES_MAX + 1).saturating_sub(self.name.len());
-            self.name.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
+            self.name
+                .extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
             return;
         }
         if !piece.is_empty() && std::mem::take(&mut self.after_colon) {

@@ -7,12 +7,12 @@
 mod build;
 pub mod form;
 mod push;
+#[cfg(test)]
+mod push_tests;
 mod scan;
 mod shape;
 mod splice;
 mod string;
-#[cfg(test)]
-mod push_tests;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -10,7 +10,7 @@ use std::hash::Hasher;
 
 use super::build::{Builder, Context};
 use super::shape::{NONE, NodeId, Shape};
-use super::string::{decode, next_bracket, plain_len};
+use super::string::{decode, next_bracket, plain_len, quoted_len};
 use super::window::{Remains, Window};
 use super::{Bounds, Outline};
 use crate::plugin::dialect::Medium;
@@ -174,9 +174,15 @@ impl Arriving {
     /// Bytes held for it.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        let keys: usize = self.builder.stack.iter().map(|frame| frame.keys.seen.capacity() * 24).sum();
+        let keys: usize = self
+            .builder
+            .stack
+            .iter()
+            .map(|frame| frame.keys.seen.capacity() * 24)
+            .sum();
         let out = &self.builder.out;
-        let lists = (out.spans.capacity() + out.places.capacity() + out.pieces.capacity()) * 24 + out.text.capacity() * 16;
+        let lists =
+            (out.spans.capacity() + out.places.capacity() + out.pieces.capacity()) * 24 + out.text.capacity() * 16;
         self.window.held_bytes() + self.remains.held_bytes() + self.token.capacity() + out.doc.capacity() + keys + lists
     }
 
@@ -353,7 +359,10 @@ impl Arriving {
         if let Some((index, _)) = out.spans.get(spans).cloned() {
             out.spans.truncate(spans);
             let is_single = shape.node(context.node).is_some_and(|node| node.single);
-            let raw = self.window.bytes(span.clone()).filter(|raw| is_single && raw.len() <= VALUE_BYTES_MAX);
+            let raw = self
+                .window
+                .bytes(span.clone())
+                .filter(|raw| is_single && raw.len() <= VALUE_BYTES_MAX);
             if let Some(kept) = raw.and_then(|raw| self.remains.value(raw)) {
                 out.spans.push((index, kept));
             }
@@ -441,12 +450,9 @@ impl Arriving {
                 continue;
             }
             let rest = bytes.get(pos..).unwrap_or_default();
+            let is_kept = self.window.is_open();
             // What is not kept may hold any byte.
-            let plain = if self.window.is_open() {
-                plain_len(rest)
-            } else {
-                memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
-            };
+            let plain = if is_kept { plain_len(rest) } else { quoted_len(rest) };
             self.add(rest.get(..plain).unwrap_or_default());
             pos += plain;
             match bytes.get(pos) {
@@ -456,6 +462,11 @@ impl Arriving {
                     self.keep(bytes, pos);
                     self.end_string(shape);
                     break;
+                }
+                Some(b'\\') if !is_kept && bytes.len() > pos + 1 => {
+                    self.string.has_escapes = true;
+                    self.add(bytes.get(pos..pos + 2).unwrap_or_default());
+                    pos += 2;
                 }
                 Some(b'\\') => {
                     self.keep(bytes, pos);
@@ -507,7 +518,8 @@ impl Arriving {
             return;
         }
         let room = (KEY_BYTES_MAX + 1).saturating_sub(self.token.len());
-        self.token.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+        self.token
+            .extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
     }
 
     fn end_string(&mut self, shape: &Shape) {
@@ -521,11 +533,17 @@ impl Arriving {
     /// Goes on in a number or a literal, which ends before what follows it.
     fn in_token(&mut self, shape: &Shape, bytes: &[u8], pos: usize) -> usize {
         let rest = bytes.get(pos..).unwrap_or_default();
-        let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b'[' | b'{' | b':' | b'"' | b' ' | b'\n' | b'\r' | b'\t');
+        let ends = |byte: &u8| {
+            matches!(
+                byte,
+                b',' | b']' | b'}' | b'[' | b'{' | b':' | b'"' | b' ' | b'\n' | b'\r' | b'\t'
+            )
+        };
         let end = rest.iter().position(ends);
         let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         let room = (TOKEN_BYTES_MAX + 1).saturating_sub(self.token.len());
-        self.token.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
+        self.token
+            .extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
         let pos = pos + piece.len();
         if end.is_some() {
             self.keep(bytes, pos);
@@ -535,8 +553,8 @@ impl Arriving {
     }
 
     fn end_token(&mut self, shape: &Shape) {
-        let known = self.token.len() <= TOKEN_BYTES_MAX
-            && serde_json::from_slice::<serde::de::IgnoredAny>(&self.token).is_ok();
+        let known =
+            self.token.len() <= TOKEN_BYTES_MAX && serde_json::from_slice::<serde::de::IgnoredAny>(&self.token).is_ok();
         if !known && self.window.is_open() {
             self.window.replace_from(self.value.start, b"null");
             self.builder.out.flaws.patched = true;

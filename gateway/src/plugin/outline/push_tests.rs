@@ -58,7 +58,12 @@ fn every_split(json: &[u8], shape: &Shape, depth_max: u32) -> Outline {
     let bytes: Vec<usize> = (1..json.len()).collect();
     for cuts in std::iter::once(bytes).chain((0..json.len()).map(|cut| vec![cut])) {
         let cut = arrived(json, shape, depth_max, &cuts).unwrap();
-        assert_eq!(said(json, shape, &cut), expected, "{} cut at {cuts:?}", String::from_utf8_lossy(json));
+        assert_eq!(
+            said(json, shape, &cut),
+            expected,
+            "{} cut at {cuts:?}",
+            String::from_utf8_lossy(json)
+        );
     }
     whole
 }
@@ -72,10 +77,26 @@ fn usage_shape() -> Shape {
     Shape::compile(&wants, &[], &text).unwrap()
 }
 
-const UNFINISHED: Flaws = Flaws { unfinished: true, contradictory: false, patched: false };
-const CONTRADICTORY: Flaws = Flaws { unfinished: false, contradictory: true, patched: false };
-const PATCHED: Flaws = Flaws { unfinished: false, contradictory: false, patched: true };
-const NONE: Flaws = Flaws { unfinished: false, contradictory: false, patched: false };
+const UNFINISHED: Flaws = Flaws {
+    unfinished: true,
+    contradictory: false,
+    patched: false,
+};
+const CONTRADICTORY: Flaws = Flaws {
+    unfinished: false,
+    contradictory: true,
+    patched: false,
+};
+const PATCHED: Flaws = Flaws {
+    unfinished: false,
+    contradictory: false,
+    patched: true,
+};
+const NONE: Flaws = Flaws {
+    unfinished: false,
+    contradictory: false,
+    patched: false,
+};
 
 #[test]
 fn usage_is_found_beside_anything() {
@@ -84,27 +105,99 @@ fn usage_is_found_beside_anything() {
     let usage = r#"{"usage":{"in":1,"out":2}}"#;
     for (json, doc, flaws) in [
         (format!("\u{feff} {usage}\n\n"), usage, NONE),
-        (format!("{{\"x\":{},\"usage\":{{\"in\":1,\"out\":2}}}}", deep("[", "]")), usage, NONE),
-        (format!("{{\"x\":{},\"usage\":{{\"in\":1,\"out\":2}}}}", deep("{\"a\":", "}")), usage, NONE),
-        ("{\"a\":1,\"a\":2,\"usage\":{\"in\":1,\"out\":2},\"a\":[]}".to_owned(), usage, NONE),
-        ("{\"a\":\"b\u{1}\tc\\q\\u12\",\"usage\":{\"in\":1,\"out\":2}}".to_owned(), usage, NONE),
-        ("{\"a\":NaN,\"b\":-Infinity,\"c\":[nan,.5,01,'],\"usage\":{\"in\":1,\"out\":2}}".to_owned(), usage, NONE),
-        ("{\"a\":1 \"b\":[1 2,],\"usage\":{\"in\":1,\"out\":2},}".to_owned(), usage, NONE),
+        (
+            format!("{{\"x\":{},\"usage\":{{\"in\":1,\"out\":2}}}}", deep("[", "]")),
+            usage,
+            NONE,
+        ),
+        (
+            format!("{{\"x\":{},\"usage\":{{\"in\":1,\"out\":2}}}}", deep("{\"a\":", "}")),
+            usage,
+            NONE,
+        ),
+        (
+            "{\"a\":1,\"a\":2,\"usage\":{\"in\":1,\"out\":2},\"a\":[]}".to_owned(),
+            usage,
+            NONE,
+        ),
+        (
+            "{\"a\":\"b\u{1}\tc\\q\\u12\",\"usage\":{\"in\":1,\"out\":2}}".to_owned(),
+            usage,
+            NONE,
+        ),
+        (
+            "{\"a\":NaN,\"b\":-Infinity,\"c\":[nan,.5,01,'],\"usage\":{\"in\":1,\"out\":2}}".to_owned(),
+            usage,
+            NONE,
+        ),
+        (
+            "{\"a\":1 \"b\":[1 2,],\"usage\":{\"in\":1,\"out\":2},}".to_owned(),
+            usage,
+            NONE,
+        ),
         // Twice the same is no contradiction; other values are one.
-        ("{\"usage\":{\"in\":1,\"out\":2},\"usage\":{\"in\":1,\"out\":2}}".to_owned(), usage, NONE),
-        ("{\"usage\":{\"in\":1,\"out\":2},\"us\\u0061ge\":{\"in\":1,\"out\":3}}".to_owned(), usage, CONTRADICTORY),
-        ("{\"usage\":{\"out\":2,\"out\":2}}".to_owned(), "{\"usage\":{\"out\":2,\"out\":2}}", NONE),
-        ("{\"usage\":{\"out\":2,\"out\":9}}".to_owned(), "{\"usage\":{\"out\":2,\"out\":9}}", CONTRADICTORY),
-        ("{\"usage\":{\"x\":{\"out\":2},\"x\":{\"out\":9}}}".to_owned(), "{\"usage\":{\"x\":{\"out\":2},\"x\":{\"out\":9}}}", CONTRADICTORY),
-        ("{\"response\":{\"usage\":1},\"response\":{\"usage\":2}}".to_owned(), "{\"response\":{\"usage\":1}}", CONTRADICTORY),
+        (
+            "{\"usage\":{\"in\":1,\"out\":2},\"usage\":{\"in\":1,\"out\":2}}".to_owned(),
+            usage,
+            NONE,
+        ),
+        (
+            "{\"usage\":{\"in\":1,\"out\":2},\"us\\u0061ge\":{\"in\":1,\"out\":3}}".to_owned(),
+            usage,
+            CONTRADICTORY,
+        ),
+        (
+            "{\"usage\":{\"out\":2,\"out\":2}}".to_owned(),
+            "{\"usage\":{\"out\":2,\"out\":2}}",
+            NONE,
+        ),
+        (
+            "{\"usage\":{\"out\":2,\"out\":9}}".to_owned(),
+            "{\"usage\":{\"out\":2,\"out\":9}}",
+            CONTRADICTORY,
+        ),
+        (
+            "{\"usage\":{\"x\":{\"out\":2},\"x\":{\"out\":9}}}".to_owned(),
+            "{\"usage\":{\"x\":{\"out\":2},\"x\":{\"out\":9}}}",
+            CONTRADICTORY,
+        ),
+        (
+            "{\"response\":{\"usage\":1},\"response\":{\"usage\":2}}".to_owned(),
+            "{\"response\":{\"usage\":1}}",
+            CONTRADICTORY,
+        ),
         // What is wanted and no JSON is shown as JSON.
-        ("{\"usage\":{\"in\":NaN,\"out\":2}}".to_owned(), "{\"usage\":{\"in\":null,\"out\":2}}", PATCHED),
-        (format!("{{\"usage\":{{\"x\":{},\"out\":2}}}}", deep("[", "]")), "{\"usage\":{\"x\":[[[[[[null]]]]]],\"out\":2}}", PATCHED),
-        ("{\"id\":\"a\u{1}b\\qc\\u12g\"}".to_owned(), r#"{"id":"a b\\qc\\u12g"}"#, NONE),
+        (
+            "{\"usage\":{\"in\":NaN,\"out\":2}}".to_owned(),
+            "{\"usage\":{\"in\":null,\"out\":2}}",
+            PATCHED,
+        ),
+        (
+            format!("{{\"usage\":{{\"x\":{},\"out\":2}}}}", deep("[", "]")),
+            "{\"usage\":{\"x\":[[[[[[null]]]]]],\"out\":2}}",
+            PATCHED,
+        ),
+        (
+            "{\"id\":\"a\u{1}b\\qc\\u12g\"}".to_owned(),
+            r#"{"id":"a b\\qc\\u12g"}"#,
+            NONE,
+        ),
         // Cut: what was whole is shown.
-        ("{\"usage\":{\"in\":1,\"out\":2},\"choices\":[{\"index\":0,\"te".to_owned(), "{\"usage\":{\"in\":1,\"out\":2},\"choices\":[{\"index\":0}]}", UNFINISHED),
-        ("{\"id\":\"x\",\"usage\":{\"in\":1,\"out\":2".to_owned(), "{\"id\":\"x\"}", UNFINISHED),
-        ("{\"choices\":[{\"index\":12".to_owned(), "{\"choices\":[{}]}", UNFINISHED),
+        (
+            "{\"usage\":{\"in\":1,\"out\":2},\"choices\":[{\"index\":0,\"te".to_owned(),
+            "{\"usage\":{\"in\":1,\"out\":2},\"choices\":[{\"index\":0}]}",
+            UNFINISHED,
+        ),
+        (
+            "{\"id\":\"x\",\"usage\":{\"in\":1,\"out\":2".to_owned(),
+            "{\"id\":\"x\"}",
+            UNFINISHED,
+        ),
+        (
+            "{\"choices\":[{\"index\":12".to_owned(),
+            "{\"choices\":[{}]}",
+            UNFINISHED,
+        ),
         ("{\"id\":\"x\",\"usage\":".to_owned(), "{\"id\":\"x\"}", UNFINISHED),
         ("{\"id\":\"x\",\"usage\" ".to_owned(), "{\"id\":\"x\"}", UNFINISHED),
         ("{\"id\":\"x\"]".to_owned(), "{\"id\":\"x\"}", UNFINISHED),
@@ -115,7 +208,10 @@ fn usage_is_found_beside_anything() {
     }
     let bad = b"{\"a\":\"\xff\xfe\",\"\xc3\":1,\"id\":\"x\xff\",\"usage\":{\"out\":2}}";
     let found = every_split(bad, &shape, 8);
-    assert_eq!((found.doc.as_str(), found.flaws), ("{\"id\":\"x\u{fffd}\",\"usage\":{\"out\":2}}", NONE));
+    assert_eq!(
+        (found.doc.as_str(), found.flaws),
+        ("{\"id\":\"x\u{fffd}\",\"usage\":{\"out\":2}}", NONE)
+    );
 }
 
 #[test]
@@ -133,7 +229,11 @@ fn what_is_no_container_has_no_outline() {
 #[test]
 fn text_deeper_than_the_limit_is_counted() {
     let shape = usage_shape();
-    let json = format!("{{\"content\":[{{\"input\":{}\"four\"{}}}]}}", "{\"k\":[".repeat(200), "]}".repeat(200));
+    let json = format!(
+        "{{\"content\":[{{\"input\":{}\"four\"{}}}]}}",
+        "{\"k\":[".repeat(200),
+        "]}".repeat(200)
+    );
     let found = every_split(&json.as_bytes()[..json.len()], &shape, 64);
     assert_eq!(found.flaws, NONE);
     assert!((4..500).contains(&found.text_bytes), "{}", found.text_bytes);
@@ -149,8 +249,18 @@ fn a_document_of_any_length_takes_bounded_memory() {
     let shape = usage_shape();
     let many_keys: String = (0..200_000).map(|at| format!("\"k{at}\":{at},")).collect();
     for (name, begin, middle, end) in [
-        ("a text", "{\"choices\":[{\"index\":0,\"text\":\"", "some text \\n\\ud83d\\ude00 é ", "\"}],"),
-        ("an image", "{\"choices\":[{\"index\":0,\"image\":\"", "iVBORw0KGgo", "\"}],"),
+        (
+            "a text",
+            "{\"choices\":[{\"index\":0,\"text\":\"",
+            "some text \\n\\ud83d\\ude00 é ",
+            "\"}],",
+        ),
+        (
+            "an image",
+            "{\"choices\":[{\"index\":0,\"image\":\"",
+            "iVBORw0KGgo",
+            "\"}],",
+        ),
         ("a wanted text", "{\"id\":\"", "some text \\n\\ud83d\\ude00 é ", "\","),
         ("an endless number", "{\"x\":", "123", ","),
         ("a wanted number", "{\"id\":", "123", ","),
@@ -178,7 +288,12 @@ fn a_document_of_any_length_takes_bounded_memory() {
         assert!(most < 200 << 10, "{name}: {most} bytes held");
         let found = arriving.finish(&shape).unwrap();
         let is_read = !matches!(name, "a deep value" | "a body of garbage");
-        assert_eq!(found.doc.contains("\"response\":{\"usage\":{\"out\":7}}"), is_read, "{name}: {}", found.doc.len());
+        assert_eq!(
+            found.doc.contains("\"response\":{\"usage\":{\"out\":7}}"),
+            is_read,
+            "{name}: {}",
+            found.doc.len()
+        );
         if name == "a text" {
             assert!(found.text_bytes >= 4 << 20);
             let raw = found.raw(&[]);

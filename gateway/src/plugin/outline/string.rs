@@ -27,6 +27,25 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     near + control(plain).unwrap_or(stop)
 }
 
+/// How many bytes of a string go before a quote or a backslash, whatever else is in it.
+#[inline]
+pub(super) fn quoted_len(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let (words, _) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().take(WORDS_MAX).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = (word ^ (EACH * 0x22)).wrapping_sub(EACH);
+        let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
+        let ends = (quote | backslash) & !word & (EACH * 0x80);
+        if ends != 0 {
+            return at * 8 + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    let near = words.len().min(WORDS_MAX) * 8;
+    let rest = bytes.get(near..).unwrap_or_default();
+    near + memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+}
+
 /// Marks by its high bit the lowest byte that is a quote, a backslash or a control character; bytes above it may be
 /// marked wrongly. Taking from each byte borrows from its high bit where it was too small, and else only where a lower
 /// byte has borrowed; bytes whose high bit was set before are none of the three.

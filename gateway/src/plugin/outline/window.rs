@@ -114,7 +114,8 @@ impl Window {
     }
 
     pub(super) fn bytes(&self, span: Range<usize>) -> Option<&[u8]> {
-        self.bytes.get(span.start.checked_sub(self.base)?..span.end.checked_sub(self.base)?)
+        self.bytes
+            .get(span.start.checked_sub(self.base)?..span.end.checked_sub(self.base)?)
     }
 
     #[cfg(test)]
