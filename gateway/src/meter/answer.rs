@@ -137,7 +137,9 @@ impl Meter {
             content_type: Some("text/event-stream"),
             content_encoding: None,
         };
-        Meter::new(reader, facts, limits)
+        let mut meter = Meter::new(reader, facts, limits);
+        meter.source = Source::Framed(Framer::new(Framing::Sse, limits.frame_bytes_max));
+        meter
     }
 
     /// One message of the answer, outlined with this meter's reader. `read`: the plugin is to see it, marked or not.

@@ -11,6 +11,7 @@ use super::frames::{Frame, FrameFault, FrameKind, Framer};
 use super::lines::Lines;
 use super::metered::Metered;
 use super::reader::AnswerReader;
+use super::sides::{Side, groups, side, sum};
 use super::text::Text;
 use crate::estimate_reason;
 use crate::plugin::outline::{Arriving, Outline, Shape};
@@ -510,22 +511,16 @@ impl Core {
 
     fn output_units(&self) -> u64 {
         let parts = self.fold.parts();
-        let kinds = [Kind::Output, Kind::AudioOutput, Kind::ImageOutput];
-        parts
+        let units = parts
             .iter()
-            .flat_map(|part| kinds.iter().map(|kind| part.usage.get(*kind)))
-            .fold(0, u64::saturating_add)
+            .flat_map(|part| groups(Side::Output).map(|kinds| sum(&part.usage, kinds)));
+        units.fold(0, u64::saturating_add)
     }
 
     /// Text was made, and nothing that was counted is of it: all is zero, or all is input.
     fn counts_no_output(&self) -> bool {
         let parts = self.fold.parts();
-        let is_input = |kind: Kind| {
-            !matches!(
-                super::fold::side(kind),
-                super::fold::Side::Output | super::fold::Side::Other
-            )
-        };
+        let is_input = |kind: Kind| side(kind) == Side::Input;
         parts
             .iter()
             .all(|part| part.usage.iter().all(|(kind, units)| units == 0 || is_input(kind)))

@@ -5,6 +5,7 @@
 
 use agentledger_ledger::{Kind, Usage};
 
+use super::sides::{Side, groups, side, sum};
 use crate::plugin::{CountedKind, Reading, ReadingPart};
 
 /// More units of one kind in one answer than any provider bills: such a reading is refused.
@@ -327,54 +328,6 @@ impl Slot {
             reasoning: self.reasoning.unwrap_or_default(),
         }
     }
-}
-
-/// What a kind is a part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Input,
-    Output,
-    /// Counted by itself.
-    Other,
-}
-
-pub(super) fn side(kind: Kind) -> Side {
-    match kind {
-        Kind::Input
-        | Kind::CacheRead
-        | Kind::CacheWrite5m
-        | Kind::CacheWrite1h
-        | Kind::AudioInput
-        | Kind::ImageInput
-        | Kind::CacheReadAudio
-        | Kind::CacheReadImage => Side::Input,
-        Kind::Output | Kind::AudioOutput | Kind::ImageOutput => Side::Output,
-        _ => Side::Other,
-    }
-}
-
-/// The kinds of a side, each by itself, but what was written to a cache together: for how long is told late.
-fn groups(of: Side) -> impl Iterator<Item = &'static [Kind]> {
-    const GROUPS: [&[Kind]; 10] = [
-        &[Kind::Input],
-        &[Kind::CacheRead],
-        // The dearer one first.
-        &[Kind::CacheWrite1h, Kind::CacheWrite5m],
-        &[Kind::AudioInput],
-        &[Kind::ImageInput],
-        &[Kind::CacheReadAudio],
-        &[Kind::CacheReadImage],
-        &[Kind::Output],
-        &[Kind::AudioOutput],
-        &[Kind::ImageOutput],
-    ];
-    GROUPS
-        .into_iter()
-        .filter(move |group| group.first().is_some_and(|kind| side(*kind) == of))
-}
-
-fn sum(usage: &Usage, kinds: &[Kind]) -> u64 {
-    kinds.iter().fold(0, |sum, kind| sum.saturating_add(usage.get(*kind)))
 }
 
 /// Divides what was written to a cache for an unsaid time, by a breakdown that may be known: (5 minutes, 1 hour).

@@ -15,6 +15,7 @@ mod lines;
 mod metered;
 mod reader;
 mod settle;
+mod sides;
 mod sniff;
 mod text;
 

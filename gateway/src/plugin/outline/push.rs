@@ -362,7 +362,7 @@ impl Arriving {
             let raw = self
                 .window
                 .bytes(span.clone())
-                .filter(|raw| is_single && raw.len() <= VALUE_BYTES_MAX);
+                .filter(|raw| is_single && !raw.is_empty() && raw.len() <= VALUE_BYTES_MAX);
             if let Some(kept) = raw.and_then(|raw| self.remains.value(raw)) {
                 out.spans.push((index, kept));
             }

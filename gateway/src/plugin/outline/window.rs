@@ -8,7 +8,7 @@ use super::build::Source;
 /// Text kept of one document, as JSON writes it. What is made of it is a sample of 16 KiB at most.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 /// Values kept beside the text, such as ids.
-const VALUES_BYTES_MAX: usize = 8 << 10;
+const VALUES_BYTES_MAX: usize = 4 << 10;
 /// The longest escape is a pair of surrogates: `\ud83d\ude00`.
 const ESCAPE_BYTES_MAX: usize = 12;
 
