@@ -8,9 +8,9 @@ pub const CLIENT_GONE: &str = "client_gone";
 pub const CUT: &str = "cut";
 /// The upstream broke off.
 pub const UPSTREAM_FAILED: &str = "upstream_failed";
-/// The stream ended within an event, or after text that its last usage does not cover.
+/// The stream ended within an event, or by an error, or after something that its last usage does not cover.
 pub const INCOMPLETE: &str = "incomplete_answer";
-/// Not JSON, not a stream of it, or longer than the limits.
+/// Not JSON and not a stream of it, or JSON that is cut or broken within what is wanted.
 pub const UNREADABLE: &str = "unreadable_answer";
 /// In a content-encoding that cannot be decoded.
 pub const ENCODED: &str = "encoded_answer";
@@ -20,7 +20,8 @@ pub const PLUGIN_FAILED: &str = "plugin_failed";
 pub const NOT_FETCHED: &str = "not_fetched";
 /// The lines of a batch's results were cut off, or not all of them can be read: the rest is billed with the next fetch.
 pub const BROKEN_RESULTS: &str = "broken_results";
-/// The usage told cannot be believed: it contradicts itself, or is negative, fractional or above 10^9.
+/// The usage told cannot be believed: it contradicts itself or another in the same answer, or is negative, fractional or above
+/// 10^9.
 pub const CONTRADICTORY_USAGE: &str = "contradictory_usage";
 /// Something was used that is billed beside what the answer counts, and its amount cannot be read.
 pub const UNREAD_FEE: &str = "unread_fee";

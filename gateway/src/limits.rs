@@ -7,8 +7,11 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// Request bodies held in memory at one time, all requests together.
     pub bodies_in_flight_bytes_max: u64,
-    /// Deepest nesting of a request's or an answer's JSON.
+    /// Deepest nesting of a request's JSON. What nests deeper in an answer is passed over.
     pub json_depth_max: u32,
+    /// Keys of one object of a request's JSON, where they must be unambiguous: at its top, on the way to what is read, and in
+    /// that. With more of them the request is refused, because each is compared with the others.
+    pub json_keys_max: u32,
     /// Longest single header value of those that name an agent, session, user, task or tag.
     pub identity_bytes_max: usize,
     /// Longest `X-Agent-Tags`, all its pairs together.
@@ -24,9 +27,11 @@ pub struct Limits {
     pub bound_accounts_max: usize,
     /// All request header bytes.
     pub header_bytes_max: usize,
-    /// Longest frame of a stream; a longer one passes, unread.
+    /// Longest frame of a stream, and longest whole answer, that is held in memory to be read. A longer one is read as it
+    /// passes.
     pub frame_bytes_max: usize,
-    /// Longest whole answer that is read for its usage; a longer one passes, estimated.
+    /// Longest message of a WebSocket from upstream, longest answer whose links are rewritten, and a quarter of what an encoded
+    /// answer may become. A whole answer may be longer, and is read as it passes.
     pub answer_bytes_max: usize,
     /// Time a client has to send its request head.
     pub header_read_timeout_ms: u64,
@@ -63,6 +68,7 @@ impl Default for Limits {
             body_bytes_max: 32 << 20,
             bodies_in_flight_bytes_max: 1 << 30,
             json_depth_max: 128,
+            json_keys_max: 4_096,
             identity_bytes_max: 256,
             tags_bytes_max: 2_048,
             tags_max: 16,
@@ -70,7 +76,7 @@ impl Default for Limits {
             names_per_kind_max: 100_000,
             bound_accounts_max: 2_000_000,
             header_bytes_max: 64 << 10,
-            frame_bytes_max: 8 << 20,
+            frame_bytes_max: 128 << 10,
             answer_bytes_max: 64 << 20,
             header_read_timeout_ms: 10_000,
             body_read_timeout_ms: 60_000,

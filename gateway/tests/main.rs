@@ -25,6 +25,7 @@ mod loops;
 mod media;
 mod money;
 mod named_models;
+mod odd_answers;
 mod passing;
 mod planes;
 mod policies;

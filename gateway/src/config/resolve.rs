@@ -533,6 +533,7 @@ fn limits(at: &Cursor<'_>) -> Limits {
             1024 * GIB,
         ),
         json_depth_max: at.at("json_depth_max").count_u32(default.json_depth_max, 8, 1024),
+        json_keys_max: at.at("json_keys_max").count_u32(default.json_keys_max, 64, 1_000_000),
         identity_bytes_max: size("identity_bytes_max", default.identity_bytes_max, 16, 64 * KIB),
         tags_bytes_max: size("tags_bytes_max", default.tags_bytes_max, 16, 64 * KIB),
         tags_max: count("tags_max", default.tags_max, 1, 256),

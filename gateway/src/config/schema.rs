@@ -212,6 +212,7 @@ const LIMITS: &[Key] = &[
     leaf("body_bytes_max"),
     leaf("bodies_in_flight_bytes_max"),
     leaf("json_depth_max"),
+    leaf("json_keys_max"),
     leaf("identity_bytes_max"),
     leaf("tags_bytes_max"),
     leaf("tags_max"),

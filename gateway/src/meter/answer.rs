@@ -1,26 +1,18 @@
 //! The meter of one answer: what the relay feeds.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use agentledger_ledger::Usage;
-
+use super::core::Core;
 use super::decode::{self, Decoder};
-use super::fold::Fold;
-use super::frames::{Frame, FrameFault, FrameKind, Framer, Framing};
+use super::documents::WholeAnswer;
+use super::frames::{Framer, Framing};
 use super::lines::{Line, Lines};
 use super::metered::Metered;
 use super::reader::AnswerReader;
-use super::text::Text;
-use crate::estimate_reason;
+use super::sniff::{Declared, Found, declared, found};
 use crate::limits::Limits;
-use crate::plugin::AnswerFrame;
 use crate::plugin::outline::Outline;
 
-/// Unread frames kept, as outlines, to be read again at the end.
-const KEPT_FRAMES_MAX: usize = 4;
-/// Longest outline kept so; a longer one is read at once.
-const KEPT_OUTLINE_BYTES_MAX: usize = 2 << 10;
 /// Decoded bytes of an encoded answer, as a multiple of the longest whole answer.
 const DECODED_STREAM_FACTOR: u64 = 4;
 
@@ -67,8 +59,7 @@ pub struct Meter {
     source: Source,
     decoder: Option<Decoder>,
     core: Core,
-    frame_bytes_max: usize,
-    answer_bytes_max: usize,
+    held_bytes_max: usize,
 }
 
 enum Source {
@@ -76,51 +67,10 @@ enum Source {
     Ignored,
     /// Cannot be read.
     Opaque,
-    /// The first byte will tell.
-    Undecided,
+    /// Its first bytes will tell what it is, which may not be what it says. They are held.
+    Undecided(Declared, Vec<u8>),
     Framed(Framer),
-    Whole(Vec<u8>),
-}
-
-/// All but the bytes.
-struct Core {
-    reader: Arc<AnswerReader>,
-    operation: Arc<str>,
-    stream: bool,
-    hide_usage: bool,
-    status: u16,
-    streamed: bool,
-    response_id: Option<String>,
-    request_id: Option<String>,
-    fold: Fold,
-    text: Text,
-    sound_bytes: u64,
-    /// Text up to and with the last frame that bore usage.
-    text_bytes_covered: u64,
-    frames: u64,
-    /// JSON frames whose outline could be made.
-    outlined: u64,
-    unreadable: u64,
-    encoded_badly: bool,
-    frame_fault: Option<FrameFault>,
-    plugin_errors: u32,
-    /// The plugin failed on a frame after the last usage.
-    failed_since_usage: bool,
-    /// A frame after the last usage is no JSON, or the stream lacks its end.
-    truncated: bool,
-    kept: VecDeque<Kept>,
-    /// Where each frame is an answer of its own.
-    lines: Option<Lines>,
-    /// The last frame is among the kept.
-    last_unread: bool,
-    /// The answer's headers that the plugin wants, as the first member of an outline; empty where there are none.
-    headers: String,
-}
-
-#[derive(Default)]
-struct Kept {
-    event: Option<String>,
-    outline: String,
+    Whole(WholeAnswer),
 }
 
 impl Meter {
@@ -130,7 +80,7 @@ impl Meter {
         let mut source = if (200..300).contains(&facts.status) && facts.lines {
             Source::Framed(Framer::new(Framing::Ndjson, limits.frame_bytes_max))
         } else if (200..300).contains(&facts.status) {
-            by_content_type(facts.content_type, limits.frame_bytes_max)
+            Source::Undecided(declared(facts.content_type), Vec::new())
         } else {
             Source::Ignored
         };
@@ -141,14 +91,12 @@ impl Meter {
         if core.encoded_badly && !matches!(source, Source::Ignored) {
             source = Source::Opaque;
         }
-        core.streamed = matches!(source, Source::Framed(_));
-        let (frame_bytes_max, answer_bytes_max) = (limits.frame_bytes_max, limits.answer_bytes_max);
+        core.streamed = matches!(source, Source::Framed(_) | Source::Undecided(Declared::Framed(_), _));
         Meter {
             source,
             decoder,
             core,
-            frame_bytes_max,
-            answer_bytes_max,
+            held_bytes_max: limits.frame_bytes_max,
         }
     }
 
@@ -189,7 +137,9 @@ impl Meter {
             content_type: Some("text/event-stream"),
             content_encoding: None,
         };
-        Meter::new(reader, facts, limits)
+        let mut meter = Meter::new(reader, facts, limits);
+        meter.source = Source::Framed(Framer::new(Framing::Sse, limits.frame_bytes_max));
+        meter
     }
 
     /// One message of the answer, outlined with this meter's reader. `read`: the plugin is to see it, marked or not.
@@ -197,15 +147,8 @@ impl Meter {
         self.core.frames += 1;
         match kind {
             SoundOrText::Sound => self.core.sound_bytes = self.core.sound_bytes.saturating_add(outline.text_bytes),
-            SoundOrText::Text if read => {
-                self.core.name(data, &outline);
-                self.core.outlined += 1;
-                self.core.text.add(data, &outline);
-                self.core.last_unread = false;
-                self.core.read(None, &outline.doc);
-            }
             SoundOrText::Text => {
-                self.core.outlined(None, data, outline);
+                self.core.outlined(None, data, outline, read);
             }
         }
         Passed {
@@ -218,21 +161,35 @@ impl Meter {
     pub fn pending(&self) -> usize {
         match &self.source {
             Source::Framed(framer) if self.decoder.is_none() => framer.pending(),
+            Source::Undecided(_, head) if self.decoder.is_none() => head.len(),
             _ => 0,
         }
     }
 
     /// The answer passes frame by frame: it can be cut at a frame's end, and end in the dialect's error.
     pub fn is_framed(&self) -> bool {
-        self.decoder.is_none() && matches!(&self.source, Source::Framed(framer) if !framer.is_broken())
+        let framed = match &self.source {
+            Source::Framed(framer) => !framer.is_broken(),
+            Source::Undecided(declared, _) => matches!(declared, Declared::Framed(_)),
+            _ => false,
+        };
+        framed && self.decoder.is_none()
     }
 
     /// An ending of the dialect's as bytes that may follow what has passed, whatever the answer's framing. `None`: none may.
     pub fn closing(&self, event: Vec<u8>) -> Option<Vec<u8>> {
         match &self.source {
             Source::Framed(framer) => framer.closing(event),
+            Source::Undecided(Declared::Framed(framing), _) => {
+                Framer::new(*framing, self.held_bytes_max).closing(event)
+            }
             _ => None,
         }
+    }
+
+    /// The answer is made: only its usage is still to come.
+    pub fn end_is_near(&self) -> bool {
+        self.core.end_near
     }
 
     /// The dialect's last event has passed.
@@ -257,361 +214,95 @@ impl Meter {
 
     /// The answer has ended, well or not. What was held back comes back through `passed`.
     pub fn finish(&mut self, passed: &mut dyn FnMut(Passed)) -> Metered {
-        let encoded = self.decoder.is_some();
-        let mut oversized = 0;
+        let mut encoded = self.decoder.take();
+        self.core.encoded_badly |= encoded.as_mut().is_some_and(|decoder| !decoder.is_whole());
+        let mut hand_on = |piece: Passed| {
+            if encoded.is_none() && piece.raw_len > 0 {
+                passed(piece);
+            }
+        };
+        if let Source::Undecided(_, head) = &self.source
+            && !head.is_empty()
+        {
+            hand_on(self.core.piece(head.len()));
+        }
         match std::mem::replace(&mut self.source, Source::Ignored) {
             Source::Framed(mut framer) => {
-                framer.finish(&mut |frame| {
-                    let piece = self.core.frame(frame);
-                    if !encoded {
-                        passed(piece);
-                    }
-                });
-                oversized = framer.oversized();
-                self.core.frame_fault = framer.fault();
-                self.core.truncated |= !framer.is_whole();
-                self.core.reread();
-                let unread = self.core.outlined == 0 && (self.core.unreadable > 0 || self.core.frames == 0);
-                self.core.metered(
-                    oversized,
-                    unread || (oversized > 0 && !self.core.fold.usage_seen()),
-                    false,
-                )
+                framer.finish(&mut |frame| hand_on(self.core.frame(frame)));
+                self.core.end_stream(&framer)
             }
-            Source::Whole(body) => {
-                let readable = self.core.whole(&body);
-                self.core.metered(oversized, !readable, false)
+            Source::Whole(mut whole) => {
+                let readable = whole.finish(&mut self.core);
+                self.core.metered(0, !readable, false)
             }
-            Source::Undecided | Source::Opaque => {
+            Source::Undecided(..) | Source::Opaque => {
                 // A body that cannot be read may be counted in its headers.
-                if !self.core.headers.is_empty() {
-                    self.core.read(None, "{}");
-                }
-                self.core.metered(oversized, true, false)
+                self.core.read_headers();
+                self.core.metered(0, true, false)
             }
-            Source::Ignored => self.core.metered(oversized, false, true),
+            Source::Ignored => self.core.metered(0, false, true),
         }
     }
 
     fn feed(&mut self, bytes: &[u8], passed: &mut dyn FnMut(Passed)) {
-        if matches!(self.source, Source::Undecided)
-            && let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace())
-        {
-            self.source = by_first_byte(*first, self.core.stream, self.frame_bytes_max);
-            self.core.streamed = matches!(self.source, Source::Framed(_));
-        }
-        match &mut self.source {
-            Source::Framed(framer) => {
-                let core = &mut self.core;
-                framer.push(bytes, &mut |frame| passed(core.frame(frame)));
-                return;
-            }
-            Source::Whole(body) if body.len() + bytes.len() > self.answer_bytes_max => self.source = Source::Opaque,
-            Source::Whole(body) => body.extend_from_slice(bytes),
-            Source::Ignored | Source::Opaque | Source::Undecided => {}
-        }
-        passed(self.core.piece(bytes.len()));
-    }
-}
-
-/// What the answer says it is. JSON may still be an array that arrives element by element.
-fn by_content_type(content_type: Option<&str>, frame_bytes_max: usize) -> Source {
-    let essence = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    let framing = match essence.as_str() {
-        "text/event-stream" => Framing::Sse,
-        "application/vnd.amazon.eventstream" => Framing::AwsEventStream,
-        // The last is Cohere's.
-        "application/x-ndjson"
-        | "application/ndjson"
-        | "application/jsonl"
-        | "application/jsonlines"
-        | "application/stream+json" => Framing::Ndjson,
-        essence if essence.starts_with("audio/") || essence.starts_with("image/") || essence.starts_with("video/") => {
-            return Source::Opaque;
-        }
-        _ => return Source::Undecided,
-    };
-    Source::Framed(Framer::new(framing, frame_bytes_max))
-}
-
-/// What the answer is by its first byte, where its content type does not say it is a stream.
-fn by_first_byte(first: u8, stream: bool, frame_bytes_max: usize) -> Source {
-    match first {
-        b'[' if stream => Source::Framed(Framer::new(Framing::JsonArray, frame_bytes_max)),
-        b'{' | b'[' => Source::Whole(Vec::new()),
-        // `data:`, `event:`, `id:`, `retry:`, a comment, a byte order mark: an event stream under another name.
-        b'd' | b'e' | b'i' | b'r' | b':' | 0xef if stream => Source::Framed(Framer::new(Framing::Sse, frame_bytes_max)),
-        _ => Source::Opaque,
-    }
-}
-
-impl Core {
-    fn new(reader: Arc<AnswerReader>, facts: &AnswerFacts<'_>) -> Core {
-        Core {
-            reader,
-            operation: Arc::clone(&facts.operation),
-            stream: facts.stream,
-            hide_usage: facts.hide_usage,
-            status: facts.status,
-            streamed: false,
-            response_id: None,
-            request_id: None,
-            fold: Fold::default(),
-            text: Text::default(),
-            sound_bytes: 0,
-            text_bytes_covered: 0,
-            frames: 0,
-            outlined: 0,
-            unreadable: 0,
-            encoded_badly: false,
-            frame_fault: None,
-            plugin_errors: 0,
-            failed_since_usage: false,
-            truncated: false,
-            kept: VecDeque::new(),
-            lines: facts.lines.then(Lines::default),
-            last_unread: false,
-            headers: String::new(),
-        }
-    }
-
-    fn piece(&self, raw_len: usize) -> Passed {
-        Passed {
-            raw_len,
-            hide: false,
-            frame_end: false,
-            text_bytes: self.text.bytes(),
-            sound_bytes: self.sound_bytes,
-        }
-    }
-
-    fn frame(&mut self, frame: Frame<'_>) -> Passed {
-        let hide = frame.kind == FrameKind::Data && self.event(frame.event, frame.data);
-        let frame_end = frame.kind != FrameKind::Unread;
-        Passed {
-            hide,
-            frame_end,
-            ..self.piece(frame.raw_len)
-        }
-    }
-
-    /// One event of a stream. True: it is to be hidden.
-    fn event(&mut self, event: Option<&str>, data: &[u8]) -> bool {
-        self.frames += 1;
-        if self.lines.is_some() {
-            self.line(data);
-            return false;
-        }
-        // `[DONE]` and its like carry nothing.
-        if !data.trim_ascii_start().starts_with(b"{") {
-            return false;
-        }
-        let Ok(outline) = self.reader.outline(data) else {
-            self.unreadable += 1;
-            self.truncated = true;
-            return false;
+        let Source::Undecided(declared, head) = &mut self.source else {
+            return self.feed_decided(bytes, passed);
         };
-        self.outlined(event, data, outline)
-    }
-
-    /// A frame that was outlined already. True: it is to be hidden.
-    fn outlined(&mut self, event: Option<&str>, data: &[u8], outline: Outline) -> bool {
-        self.outlined += 1;
-        self.name(data, &outline);
-        self.text.add(data, &outline);
-        let first = self.outlined == 1;
-        if first || outline.doc.len() > KEPT_OUTLINE_BYTES_MAX || self.reader.marks(event, data) {
-            self.last_unread = false;
-            return self.read(event, &outline.doc) && self.hide_usage;
-        }
-        self.keep(event, outline.doc);
-        false
-    }
-
-    /// Keeps the answer's id, where this is the first frame that has one.
-    fn name(&mut self, data: &[u8], outline: &Outline) {
-        if self.response_id.is_none() {
-            self.response_id = self.reader.response_id(data, outline);
-        }
-    }
-
-    /// One line of results, an answer of its own.
-    fn line(&mut self, data: &[u8]) {
-        let outline = self.reader.outline(data).ok();
-        let Some(lines) = &mut self.lines else { return };
-        let Some(outline) = outline else {
-            return lines.broken(1);
-        };
-        if !self.reader.marks(None, data) {
-            return;
-        }
-        let (operation, streamed, status) = (self.operation.as_ref(), self.streamed, self.status);
-        match self.reader.read(&AnswerFrame {
-            operation,
-            event: None,
-            streamed,
-            status,
-            outline: &outline.doc,
-        }) {
-            Ok(Some(reading)) => {
-                let mut text = Text::default();
-                text.add(data, &outline);
-                lines.add(reading, text);
-            }
-            Ok(None) => {}
-            Err(_) => self.plugin_errors = self.plugin_errors.saturating_add(1),
-        }
-    }
-
-    fn keep(&mut self, event: Option<&str>, outline: String) {
-        let mut kept = if self.kept.len() >= KEPT_FRAMES_MAX {
-            self.kept.pop_front()
+        // What stands before the first of its bytes tells nothing: keep-alives, a byte order mark.
+        let blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0xef | 0xbb | 0xbf);
+        let blanks = if head.is_empty() {
+            bytes.iter().take_while(|byte| blank(byte)).count()
         } else {
-            None
-        }
-        .unwrap_or_default();
-        kept.outline = outline;
-        match (event, &mut kept.event) {
-            // The older frame's name is written over: names of events cost no memory of their own.
-            (Some(name), Some(old)) => {
-                old.clear();
-                old.push_str(name);
-            }
-            (name, old) => *old = name.map(str::to_owned),
-        }
-        self.kept.push_back(kept);
-        self.last_unread = true;
-    }
-
-    /// Gives one outline to the plugin. True: the frame said nothing but usage.
-    fn read(&mut self, event: Option<&str>, outline: &str) -> bool {
-        let with_headers;
-        let outline = match outline.strip_prefix('{') {
-            Some(members) if !self.headers.is_empty() => {
-                let comma = if members.starts_with('}') { "" } else { "," };
-                with_headers = format!("{{{}{comma}{members}", self.headers);
-                &with_headers
-            }
-            _ => outline,
-        };
-        let (operation, streamed, status) = (self.operation.as_ref(), self.streamed, self.status);
-        match self.reader.read(&AnswerFrame {
-            operation,
-            event,
-            streamed,
-            status,
-            outline,
-        }) {
-            Ok(Some(reading)) => {
-                let usage_only = reading.usage_only;
-                if self.fold.add(reading) {
-                    self.text_bytes_covered = self.text.bytes();
-                    self.failed_since_usage = false;
-                    self.truncated = false;
-                }
-                usage_only
-            }
-            Ok(None) => false,
-            Err(_) => {
-                self.plugin_errors = self.plugin_errors.saturating_add(1);
-                self.failed_since_usage = true;
-                false
-            }
-        }
-    }
-
-    /// The stream has ended: its last frame is always read, and if none bore usage, the last few are.
-    fn reread(&mut self) {
-        let kept = std::mem::take(&mut self.kept);
-        let skipped = if !self.fold.usage_seen() {
             0
-        } else if self.last_unread {
-            kept.len().saturating_sub(1)
-        } else {
-            kept.len()
         };
-        for frame in kept.into_iter().skip(skipped) {
-            self.read(frame.event.as_deref(), &frame.outline);
+        if blanks > 0 {
+            passed(self.core.piece(blanks));
+        }
+        let rest = bytes.get(blanks..).unwrap_or_default();
+        if head.is_empty()
+            && let Some(found) = found(*declared, self.core.stream, rest)
+        {
+            self.begin(found);
+            return self.feed_decided(rest, passed);
+        }
+        head.extend_from_slice(rest);
+        if let Some(found) = found(*declared, self.core.stream, head) {
+            let head = std::mem::take(head);
+            self.begin(found);
+            self.feed_decided(&head, passed);
         }
     }
 
-    /// A whole answer. False: it cannot be read.
-    fn whole(&mut self, body: &[u8]) -> bool {
-        let Ok(outline) = self.reader.outline(body) else {
-            return false;
+    /// It is known what the answer is.
+    fn begin(&mut self, found: Found) {
+        let held_max = self.held_bytes_max;
+        self.core.streamed = match found {
+            // An array that was not requested as a stream is whole where it ends.
+            Found::Framed(Framing::JsonArray) => self.core.stream,
+            Found::Framed(_) => true,
+            Found::Whole | Found::Opaque => false,
         };
-        self.frames = 1;
-        self.outlined = 1;
-        self.name(body, &outline);
-        self.text.add(body, &outline);
-        self.read(None, &outline.doc);
-        true
+        self.source = match found {
+            Found::Framed(framing) => Source::Framed(Framer::new(framing, held_max)),
+            Found::Whole => Source::Whole(WholeAnswer::new(held_max)),
+            Found::Opaque => Source::Opaque,
+        };
     }
 
-    fn metered(&mut self, frames_oversized: u64, unreadable: bool, ignored: bool) -> Metered {
-        let parts = self.fold.parts();
-        let usage = parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage));
-        let reasoning = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.reasoning));
-        Metered {
-            usage,
-            reasoning,
-            parts,
-            model: self.fold.take_model(),
-            response_id: self.response_id.take(),
-            request_id: self.request_id.take(),
-            bill_id: self.fold.take_bill_id(),
-            pending: self.fold.pending(),
-            service_tier: self.fold.take_service_tier(),
-            reported_cost: self.fold.take_reported_cost(),
-            failed: self.fold.failed(),
-            unread_fee: self.fold.unread_fee(),
-            final_seen: self.fold.final_seen(),
-            streamed: self.streamed,
-            reason: if ignored { None } else { self.reason(unreadable) },
-            text: std::mem::take(&mut self.text),
-            sound_bytes: self.sound_bytes,
-            frames: self.frames,
-            frames_oversized,
-            lines_broken: self.lines.as_ref().map_or(0, Lines::broken_count) + frames_oversized,
-            plugin_errors: self.plugin_errors,
-            ignored,
+    fn feed_decided(&mut self, bytes: &[u8], passed: &mut dyn FnMut(Passed)) {
+        let core = &mut self.core;
+        match &mut self.source {
+            Source::Framed(framer) => framer.push(bytes, &mut |frame| {
+                let piece = core.frame(frame);
+                if piece.raw_len > 0 {
+                    passed(piece);
+                }
+            }),
+            Source::Whole(whole) => {
+                whole.push(core, bytes);
+                passed(core.piece(bytes.len()));
+            }
+            Source::Ignored | Source::Opaque | Source::Undecided(..) => passed(core.piece(bytes.len())),
         }
-    }
-
-    fn reason(&self, unreadable: bool) -> Option<&'static str> {
-        let (seen, over) = (self.fold.usage_seen(), self.fold.final_seen());
-        if self.fold.refused().is_some() {
-            Some(estimate_reason::CONTRADICTORY_USAGE)
-        } else if self.encoded_badly && !(seen && over) {
-            Some(estimate_reason::ENCODED)
-        } else if self.failed_since_usage && !(seen && over) {
-            Some(estimate_reason::PLUGIN_FAILED)
-        } else if let Some(fault) = self.frame_fault.filter(|_| !(seen && over)) {
-            Some(reason_of(fault))
-        } else if unreadable && !seen {
-            Some(estimate_reason::UNREADABLE)
-        } else if !seen && !self.truncated {
-            Some(estimate_reason::NO_USAGE)
-        } else if !seen || (self.streamed && !over && (self.truncated || self.text.bytes() > self.text_bytes_covered)) {
-            Some(estimate_reason::INCOMPLETE)
-        } else {
-            None
-        }
-    }
-}
-
-fn reason_of(fault: FrameFault) -> &'static str {
-    match fault {
-        FrameFault::PreludeCrc => estimate_reason::FRAME_PRELUDE_CRC,
-        FrameFault::MessageCrc => estimate_reason::FRAME_MESSAGE_CRC,
-        FrameFault::Length => estimate_reason::FRAME_LENGTH,
-        FrameFault::Headers => estimate_reason::FRAME_HEADERS,
-        FrameFault::Truncated => estimate_reason::FRAME_TRUNCATED,
     }
 }

@@ -1,14 +1,20 @@
 //! Folds the readings of one answer into what it used. Counts are totals so far: a later reading replaces an earlier
-//! one kind by kind, also where it is smaller or zero.
+//! one kind by kind, also where it is smaller. A kind that it leaves out stays, and so does one that it says is zero:
+//! what was counted cannot be undone. But units may move between kinds of one side, as when input turns out to be cached;
+//! they are not counted twice.
 
 use agentledger_ledger::{Kind, Usage};
 
+use super::sides::{Side, groups, side, sum};
 use crate::plugin::{CountedKind, Reading, ReadingPart};
 
 /// More units of one kind in one answer than any provider bills: such a reading is refused.
 pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Models, or several bills of one model, in one answer.
 pub const PARTS_MAX: usize = 32;
+/// Output that is said before anything was made: Anthropic's `message_start` tells a token or a few, and the end of a refused
+/// answer none (https://docs.anthropic.com/en/docs/build-with-claude/streaming). A later zero may take it back.
+const OUTPUT_PLACEHOLDER_MAX: u64 = 8;
 /// Longest model name, bill's id and service tier that is kept.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Longest text of a reported cost.
@@ -115,6 +121,13 @@ impl Fold {
     /// Some reading could not be believed.
     pub fn refused(&self) -> Option<Refused> {
         self.refused
+    }
+
+    /// More thoughts than output, of which they are a part.
+    pub fn contradicts(&self) -> bool {
+        let output = [Kind::Output, Kind::AudioOutput, Kind::ImageOutput];
+        let mut parts = self.slots.iter().map(Slot::metered);
+        parts.any(|part| part.reasoning > sum(&part.usage, &output))
     }
 
     pub fn take_model(&mut self) -> Option<String> {
@@ -227,6 +240,16 @@ impl Slot {
                 }
             }
         }
+        // A sum of zero beside its own breakdown says nothing.
+        let told = |kind: Kind| units.get(kind as usize).copied().flatten().unwrap_or_default();
+        if write == Some(0) && told(Kind::CacheWrite5m) + told(Kind::CacheWrite1h) > 0 {
+            write = None;
+        }
+        let before = if self.is_new() {
+            Usage::default()
+        } else {
+            self.metered().usage
+        };
         for (place, new) in self.units.iter_mut().zip(units) {
             *place = new.or(*place);
         }
@@ -234,7 +257,61 @@ impl Slot {
             // A breakdown alone is newer than any earlier sum.
             self.cache_write = write;
         }
-        self.reasoning = part.reasoning.or(self.reasoning);
+        if !before.is_zero() {
+            self.keep_counted(&before);
+        }
+        self.reasoning = part.reasoning.filter(|units| *units > 0).or(self.reasoning);
+    }
+
+    fn is_new(&self) -> bool {
+        self.cache_write.is_none() && self.units.iter().all(Option::is_none)
+    }
+
+    /// Gives back what zeros have wiped of the counts `before`, less what other kinds of the same side have grown by.
+    fn keep_counted(&mut self, before: &Usage) {
+        let now = self.metered().usage;
+        for side in [Side::Input, Side::Output] {
+            if side == Side::Output && groups(side).all(|group| sum(before, group) <= OUTPUT_PLACEHOLDER_MAX) {
+                continue;
+            }
+            let (mut lost, mut grown) = (0_u64, 0_u64);
+            for group in groups(side) {
+                let (old, new) = (sum(before, group), sum(&now, group));
+                if new == 0 {
+                    lost = lost.saturating_add(old);
+                }
+                grown = grown.saturating_add(new.saturating_sub(old));
+            }
+            let mut left = lost.saturating_sub(grown);
+            for group in groups(side).filter(|group| sum(&now, group) == 0) {
+                left -= self.give_back(before, group, left);
+            }
+        }
+        for kind in Kind::ALL.into_iter().filter(|kind| side(*kind) == Side::Other) {
+            if now.get(kind) == 0 {
+                self.give_back(before, &[kind], u64::MAX);
+            }
+        }
+    }
+
+    /// The kinds' counts `before`, up to so many units in all; how many those are.
+    fn give_back(&mut self, before: &Usage, group: &[Kind], units_max: u64) -> u64 {
+        let mut left = units_max.min(sum(before, group));
+        let given = left;
+        if given == 0 {
+            return 0;
+        }
+        if group.contains(&Kind::CacheWrite1h) {
+            self.cache_write = None;
+        }
+        for kind in group {
+            let units = before.get(*kind).min(left);
+            left -= units;
+            if let Some(place) = self.units.get_mut(*kind as usize) {
+                *place = Some(units);
+            }
+        }
+        given
     }
 
     fn get(&self, kind: Kind) -> Option<u64> {
@@ -338,8 +415,13 @@ mod tests {
         );
         assert_eq!(
             folded(&[&[(input, 10), (output, 9)], &[(input, 0)]]),
-            [(Output, 9)],
+            [(Input, 10), (Output, 9)],
             "zero"
+        );
+        assert_eq!(
+            folded(&[&[(input, 10), (output, 1)], &[(output, 0)]]),
+            [(Input, 10)],
+            "a placeholder, which stood for nothing"
         );
         assert_eq!(
             folded(&[&[(output, 2), (output, 3)]]),
@@ -347,6 +429,73 @@ mod tests {
             "twice in one reading"
         );
         assert_eq!(folded(&[&[(input, 1)], &[]]), [(Input, 1)], "a reading without usage");
+    }
+
+    #[test]
+    fn anthropic_delta_zero_input() {
+        use Kind::{CacheRead, Input, Output};
+        let (input, read, output) = (kind(Input), kind(CacheRead), kind(Output));
+        let started: &[(CountedKind, u64)] = &[(input, 1_500), (read, 2_000), (Write, 0), (output, 1)];
+        let all = [(Input, 1_500), (CacheRead, 2_000), (Output, 80)];
+        for delta in [
+            &[(input, 0), (output, 80)][..],
+            &[(input, 0), (read, 0), (output, 80)],
+            &[(input, 0), (read, 2_000), (output, 80)],
+            &[(output, 80)],
+        ] {
+            assert_eq!(folded(&[started, delta]), all, "{delta:?}");
+            assert_eq!(folded(&[started, delta, delta]), all, "{delta:?} twice");
+        }
+    }
+
+    #[test]
+    fn units_that_move_to_another_kind_are_not_counted_twice() {
+        use Kind::{AudioOutput, CacheRead, CacheWrite1h, CacheWrite5m, Input, Output, WebSearch};
+        let (input, read, output, audio) = (kind(Input), kind(CacheRead), kind(Output), kind(AudioOutput));
+        assert_eq!(
+            folded(&[&[(input, 100)], &[(input, 0), (read, 100)]]),
+            [(CacheRead, 100)]
+        );
+        assert_eq!(
+            folded(&[&[(input, 100)], &[(input, 0), (read, 60)]]),
+            [(Input, 40), (CacheRead, 60)],
+            "a part of them is told no more"
+        );
+        assert_eq!(
+            folded(&[&[(input, 100)], &[(input, 0), (Write, 100)]]),
+            [(CacheWrite5m, 100)]
+        );
+        assert_eq!(
+            folded(&[&[(Write, 100)], &[(Write, 0), (kind(CacheWrite1h), 100)]]),
+            [(CacheWrite1h, 100)]
+        );
+        assert_eq!(
+            folded(&[&[(output, 50)], &[(output, 0), (audio, 50)]]),
+            [(AudioOutput, 50)]
+        );
+        assert_eq!(
+            folded(&[&[(input, 100), (output, 9)], &[(input, 0), (output, 300)]]),
+            [(Input, 100), (Output, 300)],
+            "the other side is no place to move to"
+        );
+        let searches = kind(WebSearch);
+        assert_eq!(folded(&[&[(searches, 3)], &[(searches, 0)]]), [(WebSearch, 3)]);
+        assert_eq!(folded(&[&[(input, 0), (output, 0)], &[(input, 5)]]), [(Input, 5)]);
+    }
+
+    #[test]
+    fn more_thoughts_than_output_contradict() {
+        let mut fold = Fold::default();
+        let thinking = |output, reasoning| ReadingPart {
+            reasoning: Some(reasoning),
+            ..part(None, &[(kind(Kind::Output), output)])
+        };
+        fold.add(reading(&[thinking(20, 500)]));
+        assert!(fold.contradicts());
+        fold.add(reading(&[thinking(520, 500)]));
+        assert!(!fold.contradicts(), "a later reading puts it right");
+        fold.add(reading(&[thinking(520, 0)]));
+        assert_eq!(fold.parts()[0].reasoning, 500, "a zero wipes nothing");
     }
 
     #[test]
@@ -366,7 +515,12 @@ mod tests {
             (&[&[(Write, 100), (five, 30), (hour, 70)], &[(Write, 100)]], 30, 70),
             (&[&[(Write, 100), (hour, 100)], &[(Write, 150)]], 50, 100),
             (&[&[(Write, 100), (hour, 100)], &[(Write, 80)]], 80, 0),
-            (&[&[(Write, 100), (hour, 100)], &[(Write, 0)]], 0, 0),
+            (&[&[(Write, 100), (hour, 100)], &[(Write, 0)]], 0, 100),
+            (
+                &[&[(Write, 100), (hour, 60)], &[(Write, 0), (five, 0), (hour, 0)]],
+                40,
+                60,
+            ),
             (&[&[(Write, 100)], &[(five, 20), (hour, 60)]], 20, 60),
             (&[&[(Write, 0), (five, 0), (hour, 0)]], 0, 0),
             (&[&[(five, 5), (hour, 7)]], 5, 7),

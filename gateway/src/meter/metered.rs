@@ -42,7 +42,7 @@ pub struct Metered {
     pub sound_bytes: u64,
     /// Frames with data.
     pub frames: u64,
-    /// Frames longer than the limit, which passed unread.
+    /// Frames too long to be held, which were read as they passed.
     pub frames_oversized: u64,
     /// Lines of results that cannot be read.
     pub lines_broken: u64,

@@ -2,7 +2,9 @@
 //! out is a [`Metered`], and, once the exchange's end is known, a [`SettledUsage`].
 
 mod answer;
+mod core;
 mod decode;
+mod documents;
 mod estimate;
 mod fold;
 pub mod frames;
@@ -13,6 +15,8 @@ mod lines;
 mod metered;
 mod reader;
 mod settle;
+mod sides;
+mod sniff;
 mod text;
 
 #[cfg(test)]
@@ -23,6 +27,8 @@ mod corpus_aws;
 mod corpus_hosts;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod odd_answers_tests;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use super::ids::readable;
-use crate::plugin::outline::{Outline, OutlineError, Shape, ShapeError, outline};
+use crate::plugin::outline::{Arriving, Outline, OutlineError, Shape, ShapeError, lenient, outline};
 use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
 
 /// What every meter of one dialect shares.
@@ -13,6 +13,7 @@ pub struct AnswerReader {
     dialect: Arc<dyn Dialect>,
     shape: Shape,
     markers: Vec<Finder<'static>>,
+    end_markers: Vec<Finder<'static>>,
     events: Vec<String>,
     /// Which of the wants are a response's id, in the order in which they count.
     response_ids: Vec<usize>,
@@ -28,16 +29,18 @@ impl AnswerReader {
         let shape = Shape::compile(&wants, &[], &info.text_paths)?;
         let named = |path: &String| wants.iter().position(|want| want.path == *path);
         let response_ids = info.response_id_paths.iter().filter_map(named).collect();
-        let markers = info
-            .markers
-            .iter()
-            .map(|marker| Finder::new(marker.as_bytes()).into_owned())
-            .collect();
+        let finders = |markers: &[String]| -> Vec<Finder<'static>> {
+            let finder = |marker: &String| Finder::new(marker.as_bytes()).into_owned();
+            markers.iter().map(finder).collect()
+        };
+        let markers = finders(&info.markers);
+        let end_markers = finders(&info.end_markers);
         let events = info.events.clone();
         Ok(AnswerReader {
             dialect,
             shape,
             markers,
+            end_markers,
             events,
             response_ids,
             depth_max,
@@ -73,6 +76,11 @@ impl AnswerReader {
         format!("\"{HEADERS}\":{}", serde_json::Value::Object(found))
     }
 
+    /// After this frame only usage is still to come.
+    pub(super) fn ends(&self, data: &[u8]) -> bool {
+        self.end_markers.iter().any(|marker| marker.find(data).is_some())
+    }
+
     /// The frame may bear usage.
     pub(super) fn marks(&self, event: Option<&str>, data: &[u8]) -> bool {
         self.read_all
@@ -80,16 +88,30 @@ impl AnswerReader {
             || self.markers.iter().any(|marker| marker.find(data).is_some())
     }
 
-    /// The outline of an answer or of one of its frames.
+    /// The outline of an answer or of one of its frames, which may have flaws. An error: it has no outline at all.
     pub fn outline(&self, json: &[u8]) -> Result<Outline, OutlineError> {
+        self.outline_strictly(json)
+            .or_else(|error| lenient(json, &self.shape, self.depth_max).ok_or(error))
+    }
+
+    pub(super) fn outline_strictly(&self, json: &[u8]) -> Result<Outline, OutlineError> {
         outline(json, &self.shape, self.depth_max)
+    }
+
+    /// The outline of an answer, or of a frame, that is read as it passes.
+    pub(super) fn arriving(&self) -> Arriving {
+        Arriving::new(&self.shape, self.depth_max)
+    }
+
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// The id by which an answer, or one of its frames, names itself: a look at where the outline's values stand, no parsing.
     pub(super) fn response_id(&self, json: &[u8], outline: &Outline) -> Option<String> {
         self.response_ids.iter().find_map(|want| {
             let (_, span) = outline.spans.iter().find(|(index, _)| index == want)?;
-            let text = std::str::from_utf8(json.get(span.clone())?).ok()?;
+            let text = std::str::from_utf8(outline.raw(json).get(span.clone())?).ok()?;
             let id = text.strip_prefix('"')?.strip_suffix('"')?;
             readable(id).filter(|id| !id.contains('\\')).map(str::to_owned)
         })

@@ -181,13 +181,13 @@ pub fn metered(facts: AnswerFacts<'_>, bytes: &[u8]) -> Metered {
     run(&fake_reader(), facts, &Limits::default(), bytes, &[]).0
 }
 
-fn units(metered: &Metered) -> (u64, u64) {
+pub fn units(metered: &Metered) -> (u64, u64) {
     (metered.usage.get(Kind::Input), metered.usage.get(Kind::Output))
 }
 
-const DELTA: &str = "data: {\"id\":\"c1\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\\nlo\"}}],\"usage\":null}\n\n";
-const USAGE: &str = "data: {\"id\":\"c1\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":9}}\n\n";
-const DONE: &str = "data: [DONE]\n\n";
+pub const DELTA: &str = "data: {\"id\":\"c1\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\\nlo\"}}],\"usage\":null}\n\n";
+pub const USAGE: &str = "data: {\"id\":\"c1\",\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":9}}\n\n";
+pub const DONE: &str = "data: [DONE]\n\n";
 
 #[test]
 fn a_usage_only_frame_is_read_and_hidden_at_every_split() {
@@ -323,13 +323,17 @@ fn whole_answers_are_read_at_their_end() {
     }
     let small = Limits {
         answer_bytes_max: 20,
+        frame_bytes_max: 20,
         ..Limits::default()
     };
-    let (metered, out) = run(&reader, facts("application/json"), &small, body, &[10]);
-    assert_eq!(
-        (metered.reason, out.as_slice()),
-        (Some(estimate_reason::UNREADABLE), body.as_slice())
-    );
+    for cut in 0..body.len() {
+        let (metered, out) = run(&reader, facts("application/json"), &small, body, &[cut]);
+        assert_eq!(
+            (units(&metered), metered.reason, out.as_slice()),
+            ((3, 2), None, body.as_slice()),
+            "a body longer than what is held is read as it passes"
+        );
+    }
 }
 
 #[test]
@@ -341,7 +345,7 @@ fn what_cannot_be_read_passes_and_says_so() {
         ("application/json", ""),
         ("text/event-stream", "<html>busy</html>"),
         ("text/event-stream", "data: {\"broken\n\n"),
-        ("audio/mpeg", "{}"),
+        ("audio/mpeg", "ID3 and sound"),
     ] {
         let metered = metered(facts(content_type), body.as_bytes());
         assert_eq!(
@@ -351,10 +355,10 @@ fn what_cannot_be_read_passes_and_says_so() {
         );
     }
     let deep = format!("{}{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
-    assert_eq!(
-        metered(facts("application/json"), deep.as_bytes()).reason,
-        Some(estimate_reason::UNREADABLE)
-    );
+    for (content_type, body) in [("application/json", deep.as_str()), ("audio/mpeg", "{}")] {
+        let metered = metered(facts(content_type), body.as_bytes());
+        assert_eq!(metered.reason, Some(estimate_reason::NO_USAGE), "{content_type}");
+    }
 }
 
 #[test]

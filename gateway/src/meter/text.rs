@@ -43,13 +43,14 @@ impl Text {
     /// Adds the text that `outline` found in `json`.
     pub fn add(&mut self, json: &[u8], outline: &Outline) {
         self.bytes = self.bytes.saturating_add(outline.text_bytes);
+        let json = outline.raw(json);
         for range in &outline.text {
             if self.sample.len() >= SAMPLE_BYTES_MAX {
                 return;
             }
             let raw = json.get(range.clone()).unwrap_or_default();
             if memchr::memchr(b'\\', raw).is_none() {
-                self.keep(std::str::from_utf8(raw).unwrap_or_default(), raw.len());
+                self.keep(&String::from_utf8_lossy(raw), raw.len());
             } else {
                 let quoted = json
                     .get(range.start.saturating_sub(1)..range.end + 1)

@@ -109,7 +109,7 @@ fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limi
             is_form: true,
         });
     }
-    let found = outline(body, &plugin.request_shape, limits.json_depth_max)
+    let found = outline(body, &plugin.request_shape, limits)
         .map_err(|error| Refusal::new(RefusalCode::InvalidJson, error.to_string()).final_answer())?;
     let mut text = Text::default();
     text.add(body, &found);

@@ -13,12 +13,13 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+use super::aws_passing::PassingMessage;
 use super::{Data, Found, FrameFault};
 use crate::base64;
 
-const PRELUDE_BYTES: usize = 12;
+pub(super) const PRELUDE_BYTES: usize = 12;
 /// The CRC at a message's end.
-const TRAILER_BYTES: usize = 4;
+pub(super) const TRAILER_BYTES: usize = 4;
 /// What AWS's own SDKs take at most.
 const HEADERS_BYTES_MAX: usize = 128 << 10;
 const PAYLOAD_BYTES_MAX: usize = 24 << 20;
@@ -33,8 +34,8 @@ pub(super) struct AwsScanner {
     have: usize,
     /// The message's lengths, once its prelude was read.
     prelude: Option<Prelude>,
-    /// Bytes left of a message that is skipped.
-    skip: usize,
+    /// The message is too long to be held.
+    passing: Option<PassingMessage>,
     scratch: Vec<u8>,
     fault: Option<FrameFault>,
     /// No further message can be found.
@@ -42,13 +43,13 @@ pub(super) struct AwsScanner {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Prelude {
-    total: usize,
-    headers: usize,
+pub(super) struct Prelude {
+    pub(super) total: usize,
+    pub(super) headers: usize,
 }
 
 impl Prelude {
-    fn read(bytes: &[u8; PRELUDE_BYTES]) -> Result<Prelude, FrameFault> {
+    pub(super) fn read(bytes: &[u8; PRELUDE_BYTES]) -> Result<Prelude, FrameFault> {
         let [t0, t1, t2, t3, h0, h1, h2, h3, crc @ ..] = *bytes;
         let lengths = [t0, t1, t2, t3, h0, h1, h2, h3];
         if crc32fast::hash(&lengths) != u32::from_be_bytes(crc) {
@@ -96,6 +97,7 @@ impl AwsScanner {
     pub(super) fn reset(&mut self) {
         self.have = 0;
         self.prelude = None;
+        self.passing = None;
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_KEPT_BYTES);
     }
@@ -106,23 +108,32 @@ impl AwsScanner {
         until.saturating_sub(self.have).clamp(1, len.max(1))
     }
 
-    pub(super) fn start_skipping(&mut self, bytes: &[u8]) -> bool {
-        let total = self.prelude.map_or(usize::MAX, |prelude| prelude.total);
-        self.skip = total.saturating_sub(bytes.len());
-        self.skip > 0
+    pub(super) fn start_passing(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
+        self.passing = Some(PassingMessage::default());
+        self.pass(bytes, sink).is_some()
     }
 
-    pub(super) fn skip(&mut self, chunk: &[u8]) -> Option<usize> {
-        if self.broken {
-            return None;
-        }
-        match self.skip.checked_sub(chunk.len()) {
-            Some(left) if left > 0 => {
-                self.skip = left;
+    pub(super) fn pass(&mut self, chunk: &[u8], sink: &mut dyn FnMut(&[u8])) -> Option<usize> {
+        let passing = self.passing.get_or_insert_default();
+        match passing.push(chunk, sink) {
+            Ok(end) => end,
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+                self.broken = true;
                 None
             }
-            _ => Some(std::mem::take(&mut self.skip)),
         }
+    }
+
+    /// The name of the message that has passed. An error: it is at fault.
+    pub(super) fn end_parts(&mut self) -> Result<Option<&str>, ()> {
+        let fault = self.passing.as_ref().and_then(PassingMessage::fault);
+        if let Some(fault) = fault {
+            self.fault.get_or_insert(fault);
+            return Err(());
+        }
+        let event = self.passing.as_ref().and_then(|passing| passing.event.as_deref());
+        Ok(event.and_then(|name| std::str::from_utf8(name).ok()))
     }
 
     pub(super) fn joined(&self) -> &[u8] {
@@ -154,20 +165,15 @@ impl AwsScanner {
         }
         let payload_start = PRELUDE_BYTES + prelude.headers;
         let payload = payload_start..checked.len();
-        let names = HeaderPlaces::read(checked, PRELUDE_BYTES..payload_start).ok_or(FrameFault::Headers)?;
-        let at = |range: &Option<Range<usize>>| range.clone().and_then(|range| checked.get(range)).unwrap_or_default();
-        let (event, data) = match at(&names.message_type) {
-            b"exception" => (names.exception_type.or(names.message_type), Data::Raw(payload)),
-            // An error outside of the service's model has its text in headers, and no payload.
-            b"error" => {
+        let (event, content) = content_of(checked, payload_start)?;
+        let data = match content {
+            Content::Json => Data::Raw(payload),
+            Content::None => {
                 self.scratch.extend_from_slice(b"{}");
-                (names.message_type, Data::Joined)
+                Data::Joined
             }
-            _ => {
-                let wrapped = at(&names.event_type) == CHUNK && self.unwrap_chunk(checked.get(payload.clone()));
-                let data = if wrapped { Data::Joined } else { Data::Raw(payload) };
-                (names.event_type, data)
-            }
+            Content::Wrapped if self.unwrap_chunk(checked.get(payload.clone())) => Data::Joined,
+            Content::Wrapped => Data::Raw(payload),
         };
         let empty = matches!(&data, Data::Raw(range) if range.is_empty());
         Ok(Found {
@@ -191,6 +197,28 @@ impl AwsScanner {
         }
         decoded.is_some()
     }
+}
+
+/// What the payload of a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Json,
+    /// An error outside of the service's model has its text in headers, and no payload.
+    None,
+    /// A model's own event, as base64.
+    Wrapped,
+}
+
+/// Where the message's name stands, and what it holds. `raw` begins with the prelude and the headers, which end at `headers_end`.
+pub(super) fn content_of(raw: &[u8], headers_end: usize) -> Result<(Option<Range<usize>>, Content), FrameFault> {
+    let names = HeaderPlaces::read(raw, PRELUDE_BYTES..headers_end).ok_or(FrameFault::Headers)?;
+    let at = |range: &Option<Range<usize>>| range.clone().and_then(|range| raw.get(range)).unwrap_or_default();
+    Ok(match at(&names.message_type) {
+        b"exception" => (names.exception_type.or(names.message_type), Content::Json),
+        b"error" => (names.message_type, Content::None),
+        _ if at(&names.event_type) == CHUNK => (names.event_type, Content::Wrapped),
+        _ => (names.event_type, Content::Json),
+    })
 }
 
 /// Where the headers that tell what a message is have their values.

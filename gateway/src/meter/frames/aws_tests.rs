@@ -224,8 +224,8 @@ fn messages_above_the_limit_pass_unread_and_the_next_is_read() {
     let small = aws_event("small", "{\"a\":1}");
     let stream = [big.clone(), small.clone(), big, small].concat();
     let seen = frames_cut(AWS, 256, &stream, &[]);
-    use FrameKind::{Data, Unread};
-    assert_eq!(kinds(&seen), [Unread, Data, Unread, Data]);
+    use FrameKind::{Data, LastPart};
+    assert_eq!(kinds(&seen), [LastPart, Data, LastPart, Data]);
     every_split(AWS, 256, &stream);
 }
 

@@ -103,13 +103,23 @@ impl JsonScanner {
         !self.in_array
     }
 
+    /// All of `bytes` was looked at, and the frame is not over.
+    pub(super) fn start_passing(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
+        sink(self.start.and_then(|start| bytes.get(start..)).unwrap_or_default());
+        false
+    }
+
     /// The frame's earlier bytes are gone; where they stood no longer matters.
-    pub(super) fn skip(&mut self, chunk: &[u8]) -> Option<usize> {
+    pub(super) fn pass(&mut self, chunk: &[u8], sink: &mut dyn FnMut(&[u8])) -> Option<usize> {
         self.pos = 0;
         if self.start.is_some() {
             self.start = Some(0);
         }
-        self.find(chunk).map(|found| found.raw_len)
+        let end = self.find(chunk).map(|found| found.raw_len);
+        if let Some(start) = self.start {
+            sink(chunk.get(start..end.unwrap_or(chunk.len())).unwrap_or_default());
+        }
+        end
     }
 
     fn element(&self, end: usize) -> Found {

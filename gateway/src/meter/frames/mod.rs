@@ -2,6 +2,7 @@
 //! arrive. Every byte belongs to exactly one frame, so that a relay can hold back, hide or forward frame by frame.
 
 mod aws;
+mod aws_passing;
 #[cfg(test)]
 pub(super) mod aws_tests;
 mod json;
@@ -51,7 +52,11 @@ pub enum FrameKind {
     Data,
     /// Bytes that carry no data: comments, blank lines, brackets.
     Filler,
-    /// All or a part of a frame longer than the limit. It has no data, and passes as it comes.
+    /// Some bytes of a frame longer than the limit, which is not held: its data follows piece by piece.
+    Part,
+    /// The last of them, which may have none. Its event is the frame's.
+    LastPart,
+    /// A frame whose framing is at fault. What its parts said, if there were any, is not to be believed.
     Unread,
 }
 
@@ -95,8 +100,8 @@ pub struct Framer {
     /// The beginning of the frame that is not complete yet.
     buffer: Vec<u8>,
     frame_bytes_max: usize,
-    /// Inside a frame that is too long: its bytes pass unread.
-    skipping: bool,
+    /// Inside a frame that is too long to be held: its bytes pass as they come.
+    passing: bool,
     oversized: u64,
 }
 
@@ -109,7 +114,7 @@ enum Scanner {
 }
 
 impl Framer {
-    /// Frames longer than `frame_bytes_max` bytes, framing included, pass unread.
+    /// Frames longer than `frame_bytes_max` bytes, framing included, come in parts.
     pub fn new(framing: Framing, frame_bytes_max: usize) -> Framer {
         let scanner = match framing {
             Framing::Sse => Scanner::Sse(sse::SseScanner::default()),
@@ -121,7 +126,7 @@ impl Framer {
             scanner,
             buffer: Vec::new(),
             frame_bytes_max,
-            skipping: false,
+            passing: false,
             oversized: 0,
         }
     }
@@ -132,10 +137,10 @@ impl Framer {
     }
 
     /// The bytes that end the stream after the frames handed out so far. `event` is a server-sent event: a stream of
-    /// another framing gets its data framed like the rest. `None`: a frame that passes unread is not over, and nothing can
-    /// stand after it.
+    /// another framing gets its data framed like the rest. `None`: a frame of which parts have passed is not over, and
+    /// nothing can stand after it.
     pub fn closing(&self, event: Vec<u8>) -> Option<Vec<u8>> {
-        if self.skipping {
+        if self.passing {
             return None;
         }
         match &self.scanner {
@@ -156,7 +161,7 @@ impl Framer {
         }
     }
 
-    /// Frames that were too long to be read.
+    /// Frames that were too long to be held.
     pub fn oversized(&self) -> u64 {
         self.oversized
     }
@@ -177,8 +182,11 @@ impl Framer {
     /// Hands the frames that `chunk` completes to `sink`, in order.
     pub fn push(&mut self, mut chunk: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
         while !chunk.is_empty() {
-            let taken = if self.skipping {
-                self.push_skipping(chunk, sink)
+            let taken = if self.is_broken() {
+                sink(unread(chunk.len()));
+                chunk.len()
+            } else if self.passing {
+                self.push_passing(chunk, sink)
             } else if self.buffer.is_empty() {
                 self.push_direct(chunk, sink)
             } else {
@@ -190,13 +198,15 @@ impl Framer {
 
     /// Hands out what is left as a last frame: an event needs no blank line at the end of its stream.
     pub fn finish(&mut self, sink: &mut dyn FnMut(Frame<'_>)) {
-        if !self.buffer.is_empty() {
+        if self.passing && !self.is_broken() {
+            sink(self.scanner.end_parts());
+        } else if !self.buffer.is_empty() {
             let buffer = std::mem::take(&mut self.buffer);
             let found = self.scanner.finish(&buffer);
-            emit(&self.scanner, &found, &buffer, sink);
+            emit(&self.scanner, &found, &buffer, false, sink);
         }
         self.scanner.reset();
-        self.skipping = false;
+        self.passing = false;
     }
 
     /// The frame starts in this chunk: no byte is copied if it ends here too.
@@ -239,28 +249,20 @@ impl Framer {
         taken
     }
 
-    fn push_skipping(&mut self, chunk: &[u8], sink: &mut dyn FnMut(Frame<'_>)) -> usize {
-        let end = self.scanner.skip(chunk);
+    fn push_passing(&mut self, chunk: &[u8], sink: &mut dyn FnMut(Frame<'_>)) -> usize {
+        let end = self.scanner.pass(chunk, &mut |data| sink(part(data, 0)));
         let taken = end.unwrap_or(chunk.len());
-        if end.is_some() {
-            self.skipping = false;
-            self.scanner.reset();
-        }
-        if taken > 0 {
-            sink(unread(taken));
-        }
+        self.parted(end.is_some(), taken, sink);
         taken
     }
 
     fn complete(&mut self, found: &Found, raw: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
-        if found.raw_len > self.frame_bytes_max && !self.is_broken() {
+        let is_long = found.raw_len > self.frame_bytes_max && !self.is_broken();
+        if is_long {
             self.oversized += 1;
-            sink(unread(found.raw_len));
-        } else {
-            emit(&self.scanner, found, raw, sink);
         }
+        emit(&self.scanner, found, raw, is_long, sink);
         self.scanner.reset();
-        self.skipping = self.is_broken();
     }
 
     /// Lets go of a frame that has grown too long.
@@ -270,11 +272,22 @@ impl Framer {
         }
         let buffer = std::mem::take(&mut self.buffer);
         self.oversized += 1;
-        self.skipping = self.scanner.start_skipping(&buffer);
-        if !self.skipping {
+        let is_over = self.scanner.start_passing(&buffer, &mut |data| sink(part(data, 0)));
+        self.parted(is_over, buffer.len(), sink);
+    }
+
+    /// Bytes of a frame have passed in parts, perhaps its last ones.
+    fn parted(&mut self, is_over: bool, raw_len: usize, sink: &mut dyn FnMut(Frame<'_>)) {
+        self.passing = !is_over;
+        if is_over {
+            sink(Frame {
+                raw_len,
+                ..self.scanner.end_parts()
+            });
             self.scanner.reset();
+        } else {
+            sink(part(&[], raw_len));
         }
-        sink(unread(buffer.len()));
     }
 }
 
@@ -293,26 +306,32 @@ fn unread<'a>(raw_len: usize) -> Frame<'a> {
     }
 }
 
-fn emit(scanner: &Scanner, found: &Found, raw: &[u8], sink: &mut dyn FnMut(Frame<'_>)) {
-    let event = found
-        .event
-        .clone()
-        .and_then(|range| raw.get(range))
-        .and_then(|name| std::str::from_utf8(name).ok());
+fn part(data: &[u8], raw_len: usize) -> Frame<'_> {
+    Frame {
+        kind: FrameKind::Part,
+        event: None,
+        data,
+        raw_len,
+    }
+}
+
+/// `is_long`: the frame is treated as one that came in parts, as it does when it is cut elsewhere.
+fn emit(scanner: &Scanner, found: &Found, raw: &[u8], is_long: bool, sink: &mut dyn FnMut(Frame<'_>)) {
+    let event = found.event.clone().and_then(|range| raw.get(range));
     let data = match &found.data {
         Data::Unreadable => return sink(unread(found.raw_len)),
         Data::None => None,
         Data::Raw(range) => raw.get(range.clone()),
         Data::Joined => Some(scanner.joined()),
     };
-    let kind = if data.is_some() {
-        FrameKind::Data
-    } else {
-        FrameKind::Filler
+    let kind = match data {
+        _ if is_long => FrameKind::LastPart,
+        Some(_) => FrameKind::Data,
+        None => FrameKind::Filler,
     };
     sink(Frame {
         kind,
-        event,
+        event: event.and_then(|name| std::str::from_utf8(name).ok()),
         data: data.unwrap_or_default(),
         raw_len: found.raw_len,
     });
@@ -361,22 +380,48 @@ impl Scanner {
         at.map_or(chunk.len(), |at| at + 1)
     }
 
-    /// The bytes of the frame so far are let go. False: the frame has just ended.
-    fn start_skipping(&mut self, bytes: &[u8]) -> bool {
+    /// The bytes of the frame so far are let go, and their data is handed to `sink`. True: the frame has just ended.
+    fn start_passing(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
         match self {
-            Scanner::Sse(scanner) => scanner.start_skipping(bytes),
-            Scanner::Aws(scanner) => scanner.start_skipping(bytes),
-            Scanner::Json(_) | Scanner::Line(_) => true,
+            Scanner::Sse(scanner) => scanner.start_passing(bytes, sink),
+            Scanner::Aws(scanner) => scanner.start_passing(bytes, sink),
+            Scanner::Json(scanner) => scanner.start_passing(bytes, sink),
+            Scanner::Line(_) => {
+                sink(bytes);
+                false
+            }
         }
     }
 
-    /// Bytes of `chunk` up to the end of the frame that is skipped, if it is there.
-    fn skip(&mut self, chunk: &[u8]) -> Option<usize> {
+    /// Bytes of `chunk` up to the end of the frame that passes, if it is there; their data goes to `sink`.
+    fn pass(&mut self, chunk: &[u8], sink: &mut dyn FnMut(&[u8])) -> Option<usize> {
         match self {
-            Scanner::Sse(scanner) => scanner.skip(chunk),
-            Scanner::Json(scanner) => scanner.skip(chunk),
-            Scanner::Line(_) => memchr(b'\n', chunk).map(|at| at + 1),
-            Scanner::Aws(scanner) => scanner.skip(chunk),
+            Scanner::Sse(scanner) => scanner.pass(chunk, sink),
+            Scanner::Json(scanner) => scanner.pass(chunk, sink),
+            Scanner::Aws(scanner) => scanner.pass(chunk, sink),
+            Scanner::Line(_) => {
+                let end = memchr(b'\n', chunk);
+                sink(chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default());
+                end.map(|at| at + 1)
+            }
+        }
+    }
+
+    /// What ends the parts of a frame, or the answer within them.
+    fn end_parts(&mut self) -> Frame<'_> {
+        let last = |event| Frame {
+            kind: FrameKind::LastPart,
+            event,
+            data: &[],
+            raw_len: 0,
+        };
+        match self {
+            Scanner::Sse(scanner) => last(scanner.passed_event()),
+            Scanner::Aws(scanner) => match scanner.end_parts() {
+                Ok(event) => last(event),
+                Err(()) => unread(0),
+            },
+            Scanner::Json(_) | Scanner::Line(_) => last(None),
         }
     }
 

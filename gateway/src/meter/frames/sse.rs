@@ -34,16 +34,99 @@ pub(super) struct SseScanner {
     last_end: LineEnd,
     /// The first line of the stream is over: a byte order mark counts only before it.
     begun: bool,
-    skip: Skip,
+    passing: Passing,
 }
 
-/// What must be known of the bytes before, inside a frame that is skipped.
+/// Longest name of an event that is kept of a frame that passes.
+const EVENT_BYTES_MAX: usize = 256;
+/// No name of a field is longer, a byte order mark before it included.
+const NAME_BYTES_MAX: usize = 8;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What must be known of the bytes before, inside a frame that passes.
 #[derive(Debug, Default)]
-struct Skip {
-    /// The current line is blank so far.
-    blank: bool,
+struct Passing {
+    line: Line,
+    /// The name of the line's field so far.
+    name: Vec<u8>,
+    /// The line is the stream's first.
+    is_first: bool,
+    data_lines: usize,
+    event: Option<Vec<u8>>,
+    /// The next byte may be the blank that belongs to the colon.
+    after_colon: bool,
     /// The last byte was a CR: an LF belongs to it.
     after_cr: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Line {
+    #[default]
+    Name,
+    Data,
+    Event,
+    Other,
+}
+
+impl Passing {
+    /// Some bytes of the line, without its end.
+    fn piece(&mut self, mut piece: &[u8], sink: &mut dyn FnMut(&[u8])) {
+        if self.line == Line::Name {
+            let room = (NAME_BYTES_MAX + 1).saturating_sub(self.name.len());
+            self.name
+                .extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
+            return;
+        }
+        if !piece.is_empty() && std::mem::take(&mut self.after_colon) {
+            piece = piece.strip_prefix(b" ").unwrap_or(piece);
+        }
+        match (self.line, &mut self.event) {
+            (Line::Data, _) => sink(piece),
+            (Line::Event, Some(event)) => {
+                let room = (EVENT_BYTES_MAX + 1).saturating_sub(event.len());
+                event.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+
+    /// The field's name is over.
+    fn begin_value(&mut self, sink: &mut dyn FnMut(&[u8])) {
+        let mark = if self.is_first { BYTE_ORDER_MARK } else { b"" };
+        self.line = match self.name.strip_prefix(mark).unwrap_or(&self.name) {
+            b"data" => Line::Data,
+            b"event" => Line::Event,
+            _ => Line::Other,
+        };
+        self.after_colon = true;
+        match self.line {
+            Line::Data => {
+                if self.data_lines > 0 {
+                    sink(b"\n");
+                }
+                self.data_lines += 1;
+            }
+            Line::Event => self.event = Some(Vec::new()),
+            Line::Name | Line::Other => {}
+        }
+    }
+
+    /// True: it was blank.
+    fn end_line(&mut self, sink: &mut dyn FnMut(&[u8])) -> bool {
+        let mark = if self.is_first { BYTE_ORDER_MARK } else { b"" };
+        if self.line == Line::Name {
+            if self.name.strip_prefix(mark).unwrap_or(&self.name).is_empty() {
+                return true;
+            }
+            // A name alone is a field without a value.
+            self.begin_value(sink);
+        }
+        self.line = Line::Name;
+        self.name.clear();
+        self.is_first = false;
+        self.after_colon = false;
+        false
+    }
 }
 
 impl SseScanner {
@@ -103,39 +186,50 @@ impl SseScanner {
         &self.scratch
     }
 
-    pub(super) fn start_skipping(&mut self, bytes: &[u8]) -> bool {
-        self.begun = true;
-        // Up to `seek` all is searched: a byte there is a CR that waits for its LF.
-        let waiting = self.seek < bytes.len();
-        if waiting && self.seek == self.line {
-            return false;
-        }
-        self.skip = Skip {
-            blank: waiting || self.line == bytes.len(),
-            after_cr: waiting,
+    /// The frame is let go: it is read anew as it passes.
+    pub(super) fn start_passing(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
+        self.passing = Passing {
+            is_first: !self.begun,
+            ..Passing::default()
         };
-        true
+        self.begun = true;
+        self.pass(bytes, sink).is_some()
     }
 
-    pub(super) fn skip(&mut self, chunk: &[u8]) -> Option<usize> {
-        let mut from = 0;
-        while let Some(at) = memchr2(b'\n', b'\r', chunk.get(from..).unwrap_or_default()) {
-            let end = from + at;
-            let feed = chunk.get(end) == Some(&b'\n');
-            let second_half = feed && at == 0 && self.skip.after_cr;
-            if !second_half && at == 0 && self.skip.blank {
-                return Some(end + 1);
+    /// A line's data goes to `sink` as it comes. A blank line that ends in CR ends the frame at once.
+    pub(super) fn pass(&mut self, chunk: &[u8], sink: &mut dyn FnMut(&[u8])) -> Option<usize> {
+        let passing = &mut self.passing;
+        let mut at = 0;
+        while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
+            if std::mem::take(&mut passing.after_cr) && rest.first() == Some(&b'\n') {
+                at += 1;
+                continue;
             }
-            self.skip = Skip {
-                blank: true,
-                after_cr: !feed,
+            let stop = match passing.line {
+                Line::Name => rest.iter().position(|byte| matches!(byte, b':' | b'\n' | b'\r')),
+                _ => memchr2(b'\n', b'\r', rest),
             };
-            from = end + 1;
-        }
-        if from < chunk.len() {
-            self.skip = Skip::default();
+            let piece = rest.get(..stop.unwrap_or(rest.len())).unwrap_or_default();
+            passing.piece(piece, sink);
+            let byte = stop.and_then(|stop| rest.get(stop));
+            at += piece.len() + usize::from(stop.is_some());
+            match byte {
+                Some(b':') => passing.begin_value(sink),
+                Some(byte) => {
+                    passing.after_cr = *byte == b'\r';
+                    if passing.end_line(sink) {
+                        return Some(at);
+                    }
+                }
+                None => {}
+            }
         }
         None
+    }
+
+    pub(super) fn passed_event(&self) -> Option<&str> {
+        let event = self.passing.event.as_deref()?;
+        std::str::from_utf8(event).ok()
     }
 
     fn is_blank(&self, bytes: &[u8], end: usize) -> bool {

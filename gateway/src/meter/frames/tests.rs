@@ -14,9 +14,15 @@ pub(super) struct Seen {
 }
 
 fn keep(seen: &mut Vec<Seen>, frame: Frame<'_>) {
-    if let (FrameKind::Unread, Some(last)) = (frame.kind, seen.last_mut())
-        && last.kind == FrameKind::Unread
+    if let Some(last) = seen.last_mut()
+        && (last.kind == FrameKind::Part || (frame.kind, last.kind) == (FrameKind::Unread, FrameKind::Unread))
     {
+        // What its parts said of a frame at fault is not to be believed.
+        let is_whole = frame.kind != FrameKind::Unread;
+        last.data.extend_from_slice(frame.data);
+        last.data.truncate(if is_whole { usize::MAX } else { 0 });
+        last.kind = frame.kind;
+        last.event = frame.event.map(str::to_owned);
         last.raw_len += frame.raw_len;
         return;
     }
@@ -41,6 +47,10 @@ pub(super) fn frames_cut(framing: Framing, max: usize, bytes: &[u8], cuts: &[usi
         assert!(framer.pending() <= max, "{} bytes held back", framer.pending());
     }
     framer.finish(&mut |frame| keep(&mut seen, frame));
+    for frame in seen.iter_mut().filter(|frame| frame.kind == FrameKind::LastPart) {
+        // Blanks around the data of parts are handed on.
+        frame.data = frame.data.trim_ascii().to_vec();
+    }
     assert_eq!(framer.pending(), 0);
     assert_eq!(seen.iter().map(|frame| frame.raw_len).sum::<usize>(), bytes.len());
     seen

@@ -4,21 +4,28 @@
 //! The pass is also the gateway's validator: what it accepts is one well-formed JSON document in UTF-8, with no key
 //! twice in any object that a plugin's answer depends on. Two readers of a body cannot disagree about its `model`.
 
+mod build;
 pub mod form;
+mod push;
+#[cfg(test)]
+mod push_tests;
 mod scan;
 mod shape;
 mod splice;
 mod string;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::ops::Range;
 
+pub use push::{Arriving, lenient};
 pub use scan::outline;
 pub use shape::{Shape, ShapeError};
 pub use splice::{Edit, splice};
 
 use super::dialect::{Medium, ProgressPart};
+use crate::limits::Limits;
 
 /// Ranges of text kept at most; the totals go on counting.
 pub const TEXT_RANGES_MAX: usize = 8_192;
@@ -35,6 +42,34 @@ pub struct Piece {
     /// Which element of the outermost array on its way, counted from 1; 0 outside of any.
     pub item: u32,
     pub range: Range<usize>,
+}
+
+/// How much of a document is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Deepest nesting.
+    pub depth_max: u32,
+    /// Keys of one object that are compared with one another.
+    pub keys_max: u32,
+}
+
+impl From<&Limits> for Bounds {
+    fn from(limits: &Limits) -> Bounds {
+        Bounds {
+            depth_max: limits.json_depth_max,
+            keys_max: limits.json_keys_max,
+        }
+    }
+}
+
+/// So deep, and as many keys as by default.
+impl From<u32> for Bounds {
+    fn from(depth_max: u32) -> Bounds {
+        Bounds {
+            depth_max,
+            ..Bounds::from(&Limits::default())
+        }
+    }
 }
 
 /// What one pass found. All ranges are byte offsets into the document that was read.
@@ -59,11 +94,37 @@ pub struct Outline {
     pub pieces: Vec<Piece>,
     /// Length of the document.
     pub bytes: u64,
+    /// What the ranges point into, where it is not the document itself: see [`Outline::raw`].
+    kept: Option<Vec<u8>>,
+    /// What was wrong with the document. None of it in one that was read strictly.
+    pub flaws: Flaws,
     /// Where the values on the way to a wanted one stand, by node of the shape; for inserting members.
     places: Vec<(u32, Range<usize>)>,
 }
 
+/// What a document was read in spite of. Flaws beside what is wanted are not told: they change nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flaws {
+    /// It ends before its end, or goes on in a way that cannot be read.
+    pub unfinished: bool,
+    /// A wanted key comes twice, with different values; or another document follows.
+    pub contradictory: bool,
+    /// Something inside a wanted value is no JSON, or too deep: `null` is shown in its place.
+    pub patched: bool,
+}
+
+impl Flaws {
+    pub fn any(self) -> bool {
+        self != Flaws::default()
+    }
+}
+
 impl Outline {
+    /// The bytes that the ranges point into: `json`, of which this is the outline, or what was kept of it.
+    pub fn raw<'a>(&'a self, json: &'a [u8]) -> &'a [u8] {
+        self.kept.as_deref().unwrap_or(json)
+    }
+
     /// Items of this medium, and the bytes of the strings in them.
     pub fn medium(&self, medium: Medium) -> (u32, u64) {
         self.media.get(shape::medium_index(medium)).copied().unwrap_or_default()
@@ -88,6 +149,8 @@ pub enum OutlineErrorKind {
     Depth,
     #[error("the same key twice in one object")]
     DuplicateKey,
+    #[error("more keys in one object than limits.json_keys_max")]
+    Keys,
     #[error("something follows the document")]
     Trailing,
 }

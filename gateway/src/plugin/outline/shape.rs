@@ -141,6 +141,13 @@ impl Shape {
         Ok(shape)
     }
 
+    /// The wants of which at most one value stands in a document.
+    #[cfg(test)]
+    pub(super) fn single_wants(&self) -> Vec<usize> {
+        let single = self.nodes.iter().filter(|node| node.single);
+        single.filter_map(|node| node.want).map(|want| want.index).collect()
+    }
+
     pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id as usize)
     }

@@ -27,6 +27,25 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     near + control(plain).unwrap_or(stop)
 }
 
+/// How many bytes of a string go before a quote or a backslash, whatever else is in it.
+#[inline]
+pub(super) fn quoted_len(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let (words, _) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().take(WORDS_MAX).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = (word ^ (EACH * 0x22)).wrapping_sub(EACH);
+        let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
+        let ends = (quote | backslash) & !word & (EACH * 0x80);
+        if ends != 0 {
+            return at * 8 + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    let near = words.len().min(WORDS_MAX) * 8;
+    let rest = bytes.get(near..).unwrap_or_default();
+    near + memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+}
+
 /// Marks by its high bit the lowest byte that is a quote, a backslash or a control character; bytes above it may be
 /// marked wrongly. Taking from each byte borrows from its high bit where it was too small, and else only where a lower
 /// byte has borrowed; bytes whose high bit was set before are none of the three.
@@ -109,4 +128,19 @@ fn push_code(out: &mut Vec<u8>, code: u32) {
             0x80 | (code & 0x3f) as u8,
         ]),
     }
+}
+
+/// Where the next quote or bracket stands, outside of strings. Looks at whole blocks first, which compilers turn into
+/// vector code: in an array of numbers there is none for long.
+pub(super) fn next_bracket(bytes: &[u8]) -> Option<usize> {
+    // Square brackets differ from curly ones in one bit.
+    let is_one = |byte: u8| byte == b'"' || matches!(byte | 0x20, b'{' | b'}');
+    let mut at = 0;
+    for block in bytes.chunks(32) {
+        if block.iter().fold(false, |any, byte| any | is_one(*byte)) {
+            return block.iter().position(|byte| is_one(*byte)).map(|offset| at + offset);
+        }
+        at += block.len();
+    }
+    None
 }

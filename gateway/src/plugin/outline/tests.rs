@@ -7,7 +7,7 @@ use super::splice::SpliceError;
 use super::*;
 use crate::plugin::dialect::{Media, Want};
 
-fn want(path: &str) -> Want {
+pub(super) fn want(path: &str) -> Want {
     Want {
         path: path.to_owned(),
         max_bytes: 256,
@@ -385,7 +385,7 @@ fn expected(value: &Value, paths: &[Vec<&str>]) -> Option<Value> {
     }
 }
 
-fn documents() -> impl Strategy<Value = Value> {
+pub(super) fn documents() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -402,7 +402,7 @@ fn documents() -> impl Strategy<Value = Value> {
     })
 }
 
-const PATHS: [&str; 6] = ["a", "b.c", "b.a.b", "c.*", "b.b.*.a", "b.b.*.c"];
+pub(super) const PATHS: [&str; 6] = ["a", "b.c", "b.a.b", "c.*", "b.b.*.a", "b.b.*.c"];
 
 proptest! {
     #[test]

@@ -99,7 +99,7 @@ pub async fn relay<'a>(
     } else {
         pump.run(gateway, &mut answer, options.allowance, session).await
     };
-    let is_made = !pump.meter.is_framed() || pump.lines.is_some();
+    let is_made = !pump.meter.is_framed() || pump.lines.is_some() || pump.meter.end_is_near();
     let mut complete = end == End::Completed;
     if end == End::ClientGone && exchange.is_read() && is_success(status) && is_made {
         match pump.read_to_end(gateway, &mut answer).await {

@@ -219,9 +219,9 @@ impl Link {
 
     fn read(&self, payload: &[u8], sender: Sender) -> Result<(Outline, Option<Meaning>), Refusal> {
         let endpoint = self.endpoint();
-        let depth_max = self.gateway.rules.load().config.limits.json_depth_max;
+        let rules = self.gateway.rules.load();
         let outlined = match sender {
-            Sender::Client => outline(payload, &endpoint.plugin.request_shape, depth_max),
+            Sender::Client => outline(payload, &endpoint.plugin.request_shape, &rules.config.limits),
             Sender::Server => endpoint.reader.outline(payload),
         };
         let found = outlined.map_err(|error| Refusal::new(RefusalCode::InvalidJson, error.to_string()))?;
