@@ -146,12 +146,11 @@ fn decode(
     bytes_max: u64,
     room: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Option<Bytes>, Refusal> {
-    let Some(encoding) = header.headers.get("content-encoding") else {
+    let Some(encoding) = coding_of(header)? else {
         return Ok(None);
     };
-    let encoding = encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     let reader: Box<dyn Read + '_> = match encoding.as_str() {
-        "" | "identity" => return Ok(None),
+        "identity" => return Ok(None),
         "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(body)),
         "deflate" => Box::new(flate2::read::ZlibDecoder::new(body)),
         "br" => Box::new(brotli::Decompressor::new(body, 4096)),
@@ -177,6 +176,25 @@ fn decode(
         }
     }
     Ok(Some(Bytes::from(decoded)))
+}
+
+/// The one coding that the body is in. Of several, in one header or in more, an upstream could take others than are read
+/// here, and no client of a provider's sends them.
+fn coding_of(header: &RequestHeader) -> Result<Option<String>, Refusal> {
+    let unknown = || {
+        let message = "content-encoding must name one coding: gzip, deflate, br, zstd or identity";
+        Refusal::new(RefusalCode::UnknownEncoding, message).final_answer()
+    };
+    let mut found = None;
+    for value in header.headers.get_all("content-encoding") {
+        let value = value.to_str().map_err(|_| unknown())?;
+        for coding in value.split(',').map(str::trim).filter(|coding| !coding.is_empty()) {
+            if found.replace(coding.to_ascii_lowercase()).is_some() {
+                return Err(unknown());
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn undecodable(encoding: &str) -> Refusal {
@@ -225,5 +243,30 @@ mod tests {
         );
         assert_eq!(decode(&head("lzma"), b"", 1000, &mut |_| true).unwrap_err().status, 415);
         assert!(decode(&head("identity"), b"{}", 1000, &mut |_| true).unwrap().is_none());
+    }
+
+    #[test]
+    fn two_content_encodings_are_refused_however_they_are_named() {
+        for (name, values) in [
+            ("two headers", &["identity", "gzip"][..]),
+            ("a list", &["zstd, gzip"]),
+            ("the same twice", &["gzip", "gzip"]),
+            ("no text", &["gz\u{ef}p"]),
+        ] {
+            let mut header = RequestHeader::build("POST", b"/", None).unwrap();
+            for value in values {
+                let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                header.append_header("content-encoding", value).unwrap();
+            }
+            let refusal = decode(&header, b"{}", 1000, &mut |_| true).unwrap_err();
+            assert_eq!(
+                (refusal.status, refusal.code.as_str()),
+                (415, "unknown_encoding"),
+                "{name}"
+            );
+        }
+        for empty in ["", ",", " , identity"] {
+            assert!(decode(&head(empty), b"{}", 1000, &mut |_| true).unwrap().is_none());
+        }
     }
 }

@@ -18,6 +18,8 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Room for the beginning of an answer that comes before its request has left.
+const EARLY_BYTES: usize = 4 << 10;
 /// Most bytes that are kept back: a head, and a body that is worth copying to save a send.
 const KEPT_MAX: usize = 16 << 10;
 
@@ -27,6 +29,10 @@ pub struct CoalescedWrites {
     kept: Vec<u8>,
     /// The head's flush was requested and put off.
     head_written: bool,
+    /// Read while the request was still being written.
+    early: Vec<u8>,
+    /// The upstream has answered without reading on: nothing more is written.
+    answered: bool,
 }
 
 impl CoalescedWrites {
@@ -35,6 +41,8 @@ impl CoalescedWrites {
             stream,
             kept: Vec::new(),
             head_written: false,
+            early: Vec::new(),
+            answered: false,
         }
     }
 
@@ -45,7 +53,7 @@ impl CoalescedWrites {
             return Some(stream);
         }
         let coalesced = stream.into_any().downcast::<CoalescedWrites>().ok()?;
-        coalesced.kept.is_empty().then_some(coalesced.stream)
+        (coalesced.kept.is_empty() && coalesced.early.is_empty()).then_some(coalesced.stream)
     }
 
     /// Hands everything kept to the connection, without flushing it.
@@ -61,14 +69,40 @@ impl CoalescedWrites {
     }
 }
 
+impl CoalescedWrites {
+    /// Writes that are waited for may wait for ever: an upstream that refuses what it has not read (413) reads no more. Its
+    /// answer ends them.
+    fn poll_early_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.early.is_empty() {
+            let mut bytes = [0; EARLY_BYTES];
+            let mut into = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
+            self.early.extend_from_slice(into.filled());
+        }
+        // An informational answer is none yet.
+        if self.early.starts_with(b"HTTP/1.1 1") {
+            return Poll::Pending;
+        }
+        self.answered = true;
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_release(cx))?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+}
+
 impl AsyncWrite for CoalescedWrites {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.kept.len() + bytes.len() <= KEPT_MAX {
             self.kept.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        ready!(self.poll_release(cx))?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        match self.poll_write_through(cx, bytes) {
+            Poll::Pending => self.poll_early_answer(cx),
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -88,7 +122,13 @@ impl AsyncWrite for CoalescedWrites {
 
 impl AsyncRead for CoalescedWrites {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.head_written {
+        if !self.early.is_empty() {
+            let length = self.early.len().min(into.remaining());
+            into.put_slice(self.early.get(..length).unwrap_or_default());
+            self.early.drain(..length);
+            return Poll::Ready(Ok(()));
+        }
+        if self.head_written && !self.answered {
             ready!(self.poll_release(cx))?;
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.head_written = false;

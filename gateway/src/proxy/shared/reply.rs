@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::plugin::{Dialect, DialectRefusal};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::cors;
 
 /// When a refusal for a ledger that cannot write is worth another try, seconds.
 const LEDGER_RETRY_S: u64 = 5;
@@ -190,6 +191,7 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Opt
     for (name, value) in &refusal.headers {
         put(name, value);
     }
+    cors::put(session, &mut header);
     if session.write_response_header(Box::new(header)).await.is_ok() {
         let _ = session.write_response_body(body, true).await;
     }
@@ -203,6 +205,7 @@ pub async fn answer_json(session: &mut ServerSession, status: u16, body: impl In
     };
     let _ = header.insert_header("content-type", "application/json");
     let _ = header.insert_header("content-length", body.len().to_string());
+    cors::put(session, &mut header);
     if session.write_response_header(Box::new(header)).await.is_ok() {
         let _ = session.write_response_body(body, true).await;
     }
