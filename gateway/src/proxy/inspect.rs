@@ -36,6 +36,7 @@ pub fn inspect(
     if target.billing != Billing::Metered {
         return Ok(Inspected::plain(body, target.path_model.clone()));
     }
+    check_charset(header)?;
     let wire = body.bytes.clone();
     let decoded = decode(header, &wire, limits.body_bytes_max, &mut |bytes| body.grow(bytes))?;
     let plain: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
@@ -178,6 +179,36 @@ fn decode(
     Ok(Some(Bytes::from(decoded)))
 }
 
+/// Characters of JSON are UTF-8 (RFC 8259 §8.1). Charsets in which the same bytes could be another text are refused: who reads
+/// the body by them would read another request.
+fn check_charset(header: &RequestHeader) -> Result<(), Refusal> {
+    const ALIKE: [&str; 7] = [
+        "utf-8",
+        "utf8",
+        "us-ascii",
+        "ascii",
+        "iso-8859-1",
+        "latin1",
+        "windows-1252",
+    ];
+    let kind = header
+        .headers
+        .get("content-type")
+        .map(|kind| String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase());
+    let kind = kind.unwrap_or_default();
+    let mut parameters = kind
+        .split(';')
+        .skip(1)
+        .filter_map(|parameter| parameter.split_once('='));
+    let is_foreign =
+        parameters.any(|(name, value)| name.trim() == "charset" && !ALIKE.contains(&value.trim().trim_matches('"')));
+    if is_foreign {
+        let message = "the body's charset must be utf-8";
+        return Err(Refusal::new(RefusalCode::UnknownEncoding, message).final_answer());
+    }
+    Ok(())
+}
+
 /// The one coding that the body is in. Of several, in one header or in more, an upstream could take others than are read
 /// here, and no client of a provider's sends them.
 fn coding_of(header: &RequestHeader) -> Result<Option<String>, Refusal> {
@@ -243,6 +274,30 @@ mod tests {
         );
         assert_eq!(decode(&head("lzma"), b"", 1000, &mut |_| true).unwrap_err().status, 415);
         assert!(decode(&head("identity"), b"{}", 1000, &mut |_| true).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_charset_in_which_the_bytes_are_another_text_is_refused() {
+        let fits = |kind: &str| {
+            let mut header = RequestHeader::build("POST", b"/", None).unwrap();
+            header.insert_header("content-type", kind).unwrap();
+            check_charset(&header).is_ok()
+        };
+        for kind in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/json;Charset=\"UTF-8\"",
+            "text/plain; charset=latin1",
+        ] {
+            assert!(fits(kind), "{kind}");
+        }
+        for kind in [
+            "application/json; charset=utf-7",
+            "application/json;charset=UTF-16LE",
+            "application/json; a=b; charset=ibm037",
+        ] {
+            assert!(!fits(kind), "{kind}");
+        }
     }
 
     #[test]

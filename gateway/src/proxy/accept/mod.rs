@@ -46,7 +46,7 @@ use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
-use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
+use crate::proxy::shared::reply::{Refusal, answer_json, refuse_unread};
 use crate::proxy::{decide, report, session, socket};
 use crate::rates::Grant;
 use crate::readiness::{NotReady, not_ready};
@@ -88,7 +88,7 @@ impl HttpServerApp for Accept {
                 } else {
                     Refusal::new(RefusalCode::BadRequest, "the request head cannot be read")
                 };
-                refuse(&mut session, &refusal.closing(), None).await;
+                refuse_unread(&mut session, &refusal.closing()).await;
                 return None;
             }
         }

@@ -37,10 +37,10 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Opti
         session.set_keepalive(None);
     }
     let mut head = ResponseHeader::build(204, Some(fields.len() + 3)).ok()?;
+    cors::put(session, &mut head);
     for (name, value) in fields {
         head.insert_header(name, value).ok()?;
     }
-    cors::put(session, &mut head);
     let written = session.write_response_header(Box::new(head)).await.is_ok();
     Some(written && session.write_response_body(Bytes::new(), true).await.is_ok() && !unread)
 }

@@ -135,14 +135,8 @@ async fn send(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchang
             stop = &mut stopped => Err(NotAnswered::OfClient(stop.refusal().closing())),
         }
     };
-    let passed = match sent.await {
-        Ok(passed) => passed,
-        Err(failed) => {
-            // Without an end of its body: nobody shall take it for whole.
-            connection.session.shutdown().await;
-            return Err(failed);
-        }
-    };
+    // Where this fails the connection is closed without an end of the body: nobody shall take it for whole.
+    let passed = sent.await?;
     let patience = match passed {
         Passed::Whole => exchange.endpoint.provider.timeouts.first_byte,
         Passed::NotTaken => EARLY_ANSWER_WAIT,

@@ -87,6 +87,11 @@ impl CoalescedWrites {
         Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
     }
 
+    fn poll_flush_through(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_release(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
     fn poll_write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_release(cx))?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
@@ -110,11 +115,17 @@ impl AsyncWrite for CoalescedWrites {
             self.head_written = true;
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_release(cx))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match self.poll_flush_through(cx) {
+            // What was written last may wait in the buffer of the connection itself.
+            Poll::Pending => self.poll_early_answer(cx).map_ok(|_| ()),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answered {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_release(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
@@ -142,6 +153,10 @@ impl AsyncRead for CoalescedWrites {
 #[async_trait]
 impl Shutdown for CoalescedWrites {
     async fn shutdown(&mut self) {
+        // To say good-bye it would write what nobody reads any more; dropped it is closed as well.
+        if self.answered {
+            return;
+        }
         self.stream.shutdown().await;
     }
 }
@@ -203,6 +218,23 @@ mod tests {
     fn pair() -> (CoalescedWrites, DuplexStream) {
         let (ours, theirs) = duplex(1 << 20);
         (CoalescedWrites::new(Box::new(ours)), theirs)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_early_ends_a_write_that_would_wait_for_ever() {
+        let (ours, mut theirs) = duplex(1 << 10);
+        let mut ours = CoalescedWrites::new(Box::new(ours));
+        theirs.write_all(b"HTTP/1.1 413 Too Large\r\n\r\n").await.unwrap();
+        let request = vec![b'x'; 1 << 20];
+        let written = timeout(Duration::from_secs(60), ours.write_all(&request)).await;
+        assert!(written.expect("the write ends").is_err());
+        let mut answer = [0; 26];
+        ours.read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 413 Too Large"));
+        timeout(Duration::from_secs(60), AsyncWriteExt::shutdown(&mut ours))
+            .await
+            .expect("it waits for nobody")
+            .unwrap();
     }
 
     /// What the other side finds without waiting.

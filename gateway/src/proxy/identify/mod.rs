@@ -114,7 +114,10 @@ fn dialect_of(path: &str) -> Option<&'static str> {
     ];
     BEGINNINGS
         .iter()
-        .find(|(start, _)| after_prefix(path, start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        .find(|(start, _)| {
+            path.strip_prefix(start)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
         .map(|(_, dialect)| *dialect)
 }
 

@@ -144,9 +144,10 @@ fn alt(value: &str, passage: Passage, is_named: &mut bool) -> Result<Fate, Unmet
     let word = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let passes = match word.as_str() {
         "sse" | "json" => true,
-        "media" => !passage.is_metered(),
         "" => false,
         _ if passage.is_metered() => return Err(UnmeteredFormat("alt")),
+        // A file itself, and not what is known of it.
+        "media" => true,
         _ => false,
     };
     if !passes || *is_named {
