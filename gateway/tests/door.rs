@@ -357,7 +357,7 @@ fn paths_and_queries_without_measure_are_bounded() {
     );
     let many = format!("/v1/models?{}", "a&".repeat(200_000));
     let reply = gateway.client.request("GET", &many, &[KEY], b"");
-    assert_eq!(reply.status, 431, "{}", reply.text());
+    assert!(matches!(reply.status, 400 | 431), "{}", reply.text());
     let fitting = format!("/v1/models?{}z=1", "a&".repeat(15_000));
     assert_eq!(gateway.client.request("GET", &fitting, &[KEY], b"").status, 200);
     assert_eq!(upstream.seen_count(), 1);
