@@ -168,6 +168,27 @@ fn batch_results_spelled() {
 }
 
 #[test]
+fn results_are_billed_by_the_host_that_they_lead_to_whatever_dialect_is_named() {
+    let body = line();
+    let upstream = Upstream::playing(move |_| Script::body(200, "application/octet-stream", body.as_bytes(), &[]));
+    let yaml = format!(
+        "providers: {{openai: {{upstream: \"{0}\"}}, anthropic: {{upstream: \"{0}\"}}, openrouter: {{enabled: true, \
+         upstream: \"{0}\", default_price: {{input: 1, output: 1}}}}}}",
+        upstream.base()
+    );
+    let gateway = Setup::new(&upstream).only(&yaml).start();
+    let claude = [("x-api-key", "sk-ant-1"), ("anthropic-version", "2023-06-01")];
+    // Anthropic's own files are free.
+    let status = |path: &str| gateway.client.request("GET", path, &claude, b"").status;
+    assert_eq!(status("/v1/files/file_1/content"), 200);
+    assert!(gateway.entries().is_empty());
+    // One host, two dialects: to name the one in which they are free does not make them so.
+    assert_eq!(status("/openrouter/v1/files/file_1/content"), 200);
+    assert_eq!(gateway.entry().facts.operation.to_string(), "files.content");
+    assert_eq!(status("/openrouter/v1/files/file_1/Content"), 400);
+}
+
+#[test]
 fn what_resembles_a_billed_path_is_not_passed_as_a_free_one() {
     let upstream = Upstream::always(Script::json(200, "{}"));
     let gateway = Gateway::to(&upstream);

@@ -153,6 +153,31 @@ fn an_open_address_with_credentials_and_without_keys_does_not_start() {
 }
 
 #[test]
+fn a_reload_brings_no_credentials_to_an_address_that_is_open() {
+    let upstream = answering();
+    let dir = tempfile::tempdir().unwrap();
+    let load = |listen: &str, providers: &str| {
+        let text = format!(
+            "listen: \"{listen}\"\nstorage: {{driver: sled, dsn: \"{}\"}}\n{providers}",
+            dir.path().join("ledger").display(),
+        );
+        let none: [(&str, &str); 0] = [];
+        let config = config::load_text(None, &text, &Env::of(none), &Known::built_in());
+        launch::of_config(config.unwrap_or_else(|errors| panic!("{errors}"))).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let clock = std::sync::Arc::new(agentledger_ledger::SystemClock::default());
+    let running = launch::launch(load("0.0.0.0:0", ""), clock).unwrap_or_else(|error| panic!("{error}"));
+    // The file says another address by now, which takes effect at the next start only.
+    let reloaded = running
+        .reloads()
+        .reload(load("127.0.0.1:0", &bedrock(&upstream.base(), "")));
+    assert!(reloaded.unwrap_err().to_string().contains("client_keys"));
+    let keyed = bedrock(&upstream.base(), ", client_keys: [a-key-of-sixteen-or-more]");
+    running.reloads().reload(load("127.0.0.1:0", &keyed)).unwrap();
+    running.stop(std::future::ready(()));
+}
+
+#[test]
 fn credentials_of_the_gateways_own_are_for_known_keys() {
     let upstream = answering();
     let yaml = bedrock(

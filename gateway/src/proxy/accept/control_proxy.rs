@@ -42,12 +42,12 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
     check_head(session, limits)?;
-    // The page at the root says nothing that a stranger may not know.
-    if session.req_header().uri.path() != "/" {
-        refuse_foreign_host(&rules.config, session.req_header()).map_err(Refusal::closing)?;
-    }
     check_length(session.req_header(), limits.body_bytes_max)?;
     let body = read_body(session, limits, &gateway.bodies).await?;
+    // The page at the root says nothing that a stranger may not know.
+    if session.req_header().uri.path() != "/" {
+        refuse_foreign_host(&rules.config, session.req_header())?;
+    }
     let header = request_for_control(session, body.bytes.len())?;
     let away = |_| Refusal::new(RefusalCode::ControlUnavailable, "the control plane does not answer").retry_after(1);
     let peer = HttpPeer::new_uds(&gateway.control.to_string_lossy(), false, String::new()).map_err(away)?;

@@ -113,11 +113,13 @@ fn find(places: &[Place], header: &RequestHeader) -> Result<Keys, Refusal> {
             }
         }
     }
-    match key_of_browser(header) {
-        Some(key) if keys.key.expose().is_empty() => keys.key = Secret::new(key),
-        // It stands within a header that says other things too.
-        Some(key) if *keys.key.expose() != key => return Err(ambiguous()),
-        _ => {}
+    for key in keys_of_browser(header) {
+        if keys.key.expose().is_empty() {
+            keys.key = Secret::new(key.to_owned());
+        } else if *keys.key.expose() != key {
+            // It stands within a header that says other things too.
+            return Err(ambiguous());
+        }
     }
     Ok(keys)
 }
@@ -157,13 +159,12 @@ fn at(place: Place, header: &RequestHeader, query: &str) -> Result<Option<String
 
 /// Browsers cannot set headers on a WebSocket: OpenAI takes the key among the protocols that one offers
 /// (https://platform.openai.com/docs/guides/realtime-websocket).
-fn key_of_browser(header: &RequestHeader) -> Option<String> {
+fn keys_of_browser(header: &RequestHeader) -> impl Iterator<Item = &str> {
     let offered = header.headers.get_all("sec-websocket-protocol").iter();
     offered
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .find_map(|one| one.trim().strip_prefix("openai-insecure-api-key."))
-        .map(str::to_owned)
+        .filter_map(|one| one.trim().strip_prefix("openai-insecure-api-key."))
 }
 
 /// The credential of an `Authorization` header: a bearer token, Basic's password, or, of any other scheme, all of it.
@@ -261,6 +262,9 @@ mod tests {
             ("sec-websocket-protocol", "realtime, openai-insecure-api-key.b"),
         ];
         assert_eq!(found(&OPENAI, &browser).unwrap_err(), "ambiguous_key");
+        let protocols = "openai-insecure-api-key.a, openai-insecure-api-key.b";
+        let twice = [("sec-websocket-protocol", protocols)];
+        assert_eq!(found(&OPENAI, &twice).unwrap_err(), "ambiguous_key");
     }
 
     #[test]

@@ -33,10 +33,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
     let sharing = sharing(rules, header);
     let refused = |refusal: Refusal| Err((refusal.final_answer(), speaker(rules, &sharing, path)));
     if let Some(target) = find_route(&sharing, method) {
-        if target.billing == Billing::Free && is_billed_alike(&sharing, method) {
-            return refused(misspelled());
-        }
-        return Ok(target);
+        return billed_where_it_leads(&sharing, method, target).map_or_else(|| refused(misspelled()), Ok);
     }
     // What a free GET would tell at length, a HEAD tells in short.
     if method == "HEAD"
@@ -127,7 +124,7 @@ fn readings<'p>(endpoint: &ProviderEndpoint, rest: &'p str) -> impl Iterator<Ite
     undoubled.into_iter().chain([rest])
 }
 
-fn find_route(sharing: &Sharing<'_, '_>, method: &str) -> Option<Target> {
+fn find_route(sharing: &[(&Arc<ProviderEndpoint>, &str)], method: &str) -> Option<Target> {
     for (endpoint, rest) in sharing {
         for path in readings(endpoint, rest) {
             let Some((known, deployment)) = in_terms_of_dialect(endpoint, path) else {
@@ -147,6 +144,28 @@ fn find_route(sharing: &Sharing<'_, '_>, method: &str) -> Option<Target> {
         }
     }
     None
+}
+
+/// What is free in one dialect of a host may be billed in another one of it, and there is but one answer: then it is billed.
+/// `None`: it is spelled unlike what it resembles.
+fn billed_where_it_leads(sharing: &Sharing<'_, '_>, method: &str, target: Target) -> Option<Target> {
+    if target.billing != Billing::Free {
+        return Some(target);
+    }
+    let name = &target.endpoint.name;
+    let own: Sharing<'_, '_> = sharing
+        .iter()
+        .filter(|(endpoint, _)| endpoint.name == *name)
+        .copied()
+        .collect();
+    let billed = own
+        .iter()
+        .filter_map(|one| find_route(std::slice::from_ref(one), method))
+        .find(|other| other.billing != Billing::Free);
+    match billed {
+        Some(billed) => Some(billed),
+        None => (!is_billed_alike(&own, method)).then_some(target),
+    }
 }
 
 /// Whether a server that does not mind the case of letters would read this as what is billed.

@@ -60,6 +60,9 @@ const GOOGLES: [&str; 3] = [
     "x-goog-encode-response-if-executable",
 ];
 
+/// Headers of keys. Spelled with underscores they are none here, and could be one upstream.
+const KEYS: [&str; 4] = ["api-key", "ocp-apim-subscription-key", "x-api-key", "x-goog-api-key"];
+
 /// Where a request leads, as far as it decides what of its head passes.
 #[derive(Clone, Copy, Debug)]
 pub struct Passage {
@@ -104,7 +107,8 @@ pub struct UnmeteredAccept;
 pub fn take_off(header: &mut RequestHeader, passage: Passage) -> Result<(), UnmeteredAccept> {
     let is_read = passage.billing != Billing::Free;
     let goes = |name: &str| {
-        (is_read && PARTIAL.iter().any(|other| same(name, other)))
+        (name.contains('_') && KEYS.iter().any(|other| same(name, other)))
+            || (is_read && PARTIAL.iter().any(|other| same(name, other)))
             || (passage.google && GOOGLES.iter().any(|other| same(name, other)))
             || (passage.google && passage.is_metered() && begins(name, "x-goog-upload-"))
     };
@@ -215,6 +219,7 @@ mod tests {
             ("Range", "bytes=0-9"),
             ("X-Goog-Upload-Command", "start"),
             ("X-Goog-User-Project", "p"),
+            ("x_api_key", "never passes"),
         ];
         let left = |google, billing| {
             let mut head = head(&all);
