@@ -17,6 +17,7 @@ use crate::control::{
     self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
 };
 use crate::fingerprints;
+use crate::hosts;
 use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins, Route};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
@@ -58,6 +59,12 @@ pub enum LaunchError {
     Control(#[from] ControlError),
     #[error("{0}")]
     Serve(#[from] ServeError),
+    #[error(
+        "listen: {listen} can be reached from other machines, and {provider} is served on the gateway's own credentials to \
+         whoever sends a request: listen on 127.0.0.1, or name the keys that may use them in \
+         providers.{provider}.client_keys"
+    )]
+    Exposed { listen: String, provider: String },
 }
 
 fn lines<E: std::fmt::Display>(errors: &[E]) -> String {
@@ -125,6 +132,7 @@ fn complete(
     plugins: Plugins,
     prices: PriceBook,
 ) -> Result<LoadedSetup, LaunchError> {
+    refuse_exposure(&config)?;
     let policies = policies(&config)?;
     Ok(LoadedSetup {
         config,
@@ -134,6 +142,20 @@ fn complete(
         policies,
         new_fingerprints: false,
     })
+}
+
+/// Credentials of the gateway's own are for those who may use them: on this machine, or known by their keys.
+fn refuse_exposure(config: &Config) -> Result<(), LaunchError> {
+    if hosts::is_loopback(&config.listen) {
+        return Ok(());
+    }
+    match config.providers.iter().find(|provider| provider.is_open()) {
+        None => Ok(()),
+        Some(provider) => Err(LaunchError::Exposed {
+            listen: config.listen.clone(),
+            provider: provider.name.clone(),
+        }),
+    }
 }
 
 /// The policies that are built in, and those of the configuration's folder, with their confs.
@@ -288,6 +310,8 @@ impl Reloads {
             tracing::warn!("listen, storage and tls take effect at the next start");
             (config.listen, config.storage, config.tls) = (old.listen.clone(), old.storage.clone(), old.tls.clone());
         }
+        // By where it listens, which the file may not say any more.
+        refuse_exposure(&config)?;
         let config = Arc::new(config);
         let fingerprints = before.fingerprints.clone();
         let digests = digests(&loaded.prices, &loaded.policies);

@@ -6,7 +6,7 @@
 //! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: base64 secret timer tasks files estimate_reason limits price config rates
+//! order: base64 secret timer tasks files estimate_reason limits price config hosts rates
 //! order: plugin meter policy telemetry readiness control proxy fingerprints launch testing cli
 //! ```
 
@@ -19,6 +19,7 @@ mod control;
 mod estimate_reason;
 mod files;
 mod fingerprints;
+mod hosts;
 mod launch;
 mod limits;
 mod meter;

@@ -5,6 +5,8 @@
 pub struct Limits {
     /// Longest request body, as sent and as decoded for inspection.
     pub body_bytes_max: u64,
+    /// Longest file that is uploaded; it passes as it comes, and is never held in memory.
+    pub upload_bytes_max: u64,
     /// Request bodies held in memory at one time, all requests together.
     pub bodies_in_flight_bytes_max: u64,
     /// Deepest nesting of a request's JSON. What nests deeper in an answer is passed over.
@@ -66,6 +68,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             body_bytes_max: 32 << 20,
+            upload_bytes_max: 512 << 20,
             bodies_in_flight_bytes_max: 1 << 30,
             json_depth_max: 128,
             json_keys_max: 4_096,

@@ -247,7 +247,7 @@ fn a_handshake_that_is_none_is_refused() {
         key,
         ("sec-websocket-version", "13"),
         ("authorization", "Bearer a"),
-        ("x-api-key", "b"),
+        ("authorization", "Bearer b"),
     ];
     assert_eq!(refused(&two_keys), is(400, "ambiguous_key"));
 }

@@ -6,7 +6,9 @@ use super::cursor::Cursor;
 use super::env::Env;
 use super::error::Place;
 use super::node::{Node, Value};
+use crate::secret::Secret;
 
+const CLIENT_KEY_BYTES_MIN: usize = 16;
 const DEFAULT_REGION: &str = "us-east-1";
 const ACCESS_KEY_ID: &str = "access_key_id";
 const SECRET: &str = "secret_access_key";
@@ -139,4 +141,20 @@ pub fn credentials(at: &Cursor<'_>, region: String) -> Option<AwsCredentials> {
             None
         }
     }
+}
+
+/// Who may use the credentials. Short keys are guessed.
+pub fn client_keys(at: &Cursor<'_>, signs: bool) -> Vec<Secret<String>> {
+    if at.is_given() && !signs {
+        at.warn("has no effect: there are no credentials of the gateway's own here");
+    }
+    let items = at.items();
+    let key = |item: &Cursor<'_>| {
+        let key = item.secret()?;
+        if key.expose().len() < CLIENT_KEY_BYTES_MIN {
+            item.refuse(format_args!("must have at least {CLIENT_KEY_BYTES_MIN} characters"));
+        }
+        Some(key)
+    };
+    items.iter().filter_map(key).collect()
 }

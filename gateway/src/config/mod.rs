@@ -39,6 +39,8 @@ pub use resolve::Known;
 pub struct Config {
     /// `host:port`; an empty host is every address (`:8787`).
     pub listen: String,
+    /// Names by which clients call the gateway, beside addresses, `localhost` and where it listens; `*.NAME` is all below one.
+    pub hosts: Vec<String>,
     /// In the order in which prefixes are matched: longest first.
     pub providers: Vec<Provider>,
     /// Providers that are known by name but not served: a request to their prefix can be told why.
@@ -102,6 +104,21 @@ pub struct Provider {
     pub deployments: BTreeMap<String, String>,
     /// What the gateway signs requests with.
     pub aws: Option<AwsCredentials>,
+    /// Keys of clients that may use the gateway's own credentials; empty: all that reach it.
+    pub client_keys: Vec<Secret<String>>,
+}
+
+impl Provider {
+    /// Google's API platform serves it: it takes keys in the query, and system parameters beside an operation's own.
+    pub fn is_googles(&self) -> bool {
+        let host = &self.upstream.host;
+        self.key_in_query || host == "googleapis.com" || host.ends_with(".googleapis.com")
+    }
+
+    /// It is served on credentials of the gateway's own, whoever sends the request.
+    pub fn is_open(&self) -> bool {
+        self.aws.is_some() && self.client_keys.is_empty()
+    }
 }
 
 /// The field of a chat that limits its output.

@@ -233,6 +233,7 @@ fn one(
         Some(region) => aws::credentials(at, region),
         None => aws::warn_of_keys_elsewhere(at),
     };
+    let client_keys = aws::client_keys(&at.at("client_keys"), aws.is_some());
     let deployments = deployments(&at.at("deployments"));
     let book = book(&at.at("book"), name, known);
     let unpriced = unpriced(at, &book, enabled, known);
@@ -285,6 +286,7 @@ fn one(
         paths: if kind == "azure" { Paths::Azure } else { Paths::Plain },
         deployments,
         aws,
+        client_keys,
     }))
 }
 

@@ -71,6 +71,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
     warn_of_what_is_not_built(root);
     Config {
         listen: listen(&root.at("listen")).unwrap_or_else(|| ":8787".to_owned()),
+        hosts: hosts(&root.at("hosts")),
         providers: served,
         absent,
         storage,
@@ -402,6 +403,21 @@ fn policies(root: &Cursor<'_>, file: Option<&Path>) -> Policies {
     }
 }
 
+/// Names of hosts, each alone or, with `*.` before it, for all below it.
+fn hosts(at: &Cursor<'_>) -> Vec<String> {
+    let items = at.items();
+    let host = |item: &Cursor<'_>| {
+        let text = item.filled()?.trim_end_matches('.').to_ascii_lowercase();
+        let name = text.strip_prefix("*.").unwrap_or(&text);
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || !name.bytes().all(fits) {
+            item.refuse("must be a host's name without its port, such as gateway.example or *.example");
+        }
+        Some(text)
+    };
+    items.iter().filter_map(host).collect()
+}
+
 fn origins(at: &Cursor<'_>) -> Vec<String> {
     let items = at.items();
     let origin = |item: &Cursor<'_>| {
@@ -410,7 +426,8 @@ fn origins(at: &Cursor<'_>) -> Vec<String> {
         if text != "*" && !host.is_some_and(|host| !host.is_empty() && !host.contains('/')) {
             item.refuse("must be an origin, such as https://example.com");
         }
-        Some(text.to_owned())
+        // As browsers say it.
+        Some(text.to_ascii_lowercase())
     };
     items.iter().filter_map(origin).collect()
 }
@@ -526,6 +543,7 @@ fn limits(at: &Cursor<'_>) -> Limits {
     };
     let limits = Limits {
         body_bytes_max: bytes("body_bytes_max", default.body_bytes_max, KIB, GIB),
+        upload_bytes_max: bytes("upload_bytes_max", default.upload_bytes_max, KIB, 1024 * GIB),
         bodies_in_flight_bytes_max: bytes(
             "bodies_in_flight_bytes_max",
             default.bodies_in_flight_bytes_max,

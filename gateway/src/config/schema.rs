@@ -62,6 +62,7 @@ const fn named(name: &'static str, shape: Shape) -> Key {
 /// The whole file.
 pub const ROOT: &[Key] = &[
     leaf("listen"),
+    leaves("hosts"),
     section("providers", PROVIDERS),
     section("storage", STORAGE),
     section("log", &[leaf("level"), leaf("format")]),
@@ -129,6 +130,7 @@ pub const PROVIDER: &[Key] = &[
     leaf("access_key_id"),
     leaf("secret_access_key"),
     leaf("session_token"),
+    leaves("client_keys"),
 ];
 
 const STORAGE: &[Key] = &[
@@ -210,6 +212,7 @@ const CONTROL: &[Key] = &[
 
 const LIMITS: &[Key] = &[
     leaf("body_bytes_max"),
+    leaf("upload_bytes_max"),
     leaf("bodies_in_flight_bytes_max"),
     leaf("json_depth_max"),
     leaf("json_keys_max"),

@@ -8,10 +8,13 @@
 //!   things too. Where no token is configured, nobody outside may. `control.public_read` opens the original's dashboard
 //!   figures, never these methods: entries name users and tasks.
 //! - `/`, `/metrics` and health say nothing secret and are open, as in the contract.
+//! - Whoever comes over TCP calls the gateway by a name of its own, for `/metrics` as for methods: a page in a browser of this
+//!   network can have its own name lead here. The data plane has looked at the name of what it relays.
 
 use axum::http::{HeaderMap, header};
 
 use crate::config::{Config, ControlRole};
+use crate::hosts;
 
 /// Set by the data plane on every request that it relays: the peer's address.
 pub const PEER_HEADER: &str = "x-agentledger-peer";
@@ -38,6 +41,17 @@ pub(super) enum Denied {
     WrongToken,
     #[error("no token is configured (control.tokens or admin.token): use the control socket")]
     NoneConfigured,
+    #[error("the request calls the gateway by a name that is not its own: if it is, add it to `hosts`")]
+    ForeignHost,
+}
+
+/// Refuses a name that is not the gateway's own, where names matter.
+pub(super) fn check_host(config: &Config, origin: Origin, headers: &HeaderMap) -> Result<(), Denied> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    if origin == Origin::UnixSocket || hosts::is_own(config, host.unwrap_or_default()) {
+        return Ok(());
+    }
+    Err(Denied::ForeignHost)
 }
 
 /// Decides what a request may do.

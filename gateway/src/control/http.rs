@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::{BodyExt, Limited};
@@ -93,7 +93,10 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    if let Err(denied) = access::check_host(&shared.state.config.load(), shared.origin, &headers) {
+        return refuse(denied);
+    }
     // Asking the ledger takes its lock: not on the runtime's one thread.
     let text = tokio::task::spawn_blocking(move || shared.state.metrics.render()).await;
     match text {
@@ -107,7 +110,9 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 }
 
 async fn call(State(mut shared): State<Shared>, mut request: Request) -> Response {
-    let access = access::access_of(&shared.state.config.load(), shared.origin, request.headers());
+    let config = shared.state.config.load_full();
+    let access = access::check_host(&config, shared.origin, request.headers())
+        .and_then(|()| access::access_of(&config, shared.origin, request.headers()));
     let access = match access {
         Ok(access) => access,
         Err(denied) => {
@@ -124,7 +129,7 @@ async fn call(State(mut shared): State<Shared>, mut request: Request) -> Respons
 }
 
 fn refuse(denied: Denied) -> Response {
-    if denied == Denied::NoneConfigured {
+    if matches!(denied, Denied::NoneConfigured | Denied::ForeignHost) {
         return error(StatusCode::FORBIDDEN, &denied.to_string());
     }
     let mut response = error(StatusCode::UNAUTHORIZED, &denied.to_string());

@@ -70,7 +70,8 @@ fn request(method: &str, params: Value) -> String {
 /// `head` is the request line without its version, and further headers.
 fn exchange(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, String) {
     let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
-    let mut text = format!("{line} HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-type: application/json\r\n");
+    let mut text =
+        format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n");
     text += &format!("content-length: {}\r\n", body.len());
     for header in headers.lines() {
         text += &format!("{header}\r\n");

@@ -69,14 +69,56 @@ impl RouteTable {
         self.routes
             .iter()
             .filter(|route| route.method == method && route.is_at(vendor))
-            .find_map(|route| route.matches(inside))
+            .find_map(|route| route.matches(inside, Spelling::Exact))
+    }
+
+    /// The same, spelled as some servers read it. What is found so and not by `find` is no route of its own: it is for
+    /// telling what must not pass as something else.
+    pub fn find_alike(&self, vendor: &str, method: &str, path: &str) -> Option<Matched<'_>> {
+        let inside = path.strip_prefix('/')?;
+        self.routes
+            .iter()
+            .filter(|route| route.method.eq_ignore_ascii_case(method) && route.is_at(vendor))
+            .find_map(|route| route.matches(inside, Spelling::Alike))
+    }
+
+    /// The methods under which the path is served by a route of its own, not by one that takes all that is left.
+    pub fn methods_of<'t>(&'t self, vendor: &'t str, path: &'t str) -> impl Iterator<Item = (&'t str, Billing)> {
+        let inside = path.strip_prefix('/');
+        self.routes
+            .iter()
+            .filter(move |route| {
+                route.is_at(vendor)
+                    && !route.rest
+                    && inside.is_some_and(|inside| route.matches(inside, Spelling::Exact).is_some())
+            })
+            .map(|route| (route.method.as_str(), route.billing))
     }
 
     /// Whether the path is known under any method: tells a wrong method from an unknown path.
     pub fn knows(&self, vendor: &str, path: &str) -> bool {
-        let mut routes = self.routes.iter().filter(|route| route.is_at(vendor));
-        path.strip_prefix('/')
-            .is_some_and(|inside| routes.any(|route| route.matches(inside).is_some()))
+        path.strip_prefix('/').is_some_and(|inside| {
+            self.routes
+                .iter()
+                .any(|route| route.is_at(vendor) && route.matches(inside, Spelling::Exact).is_some())
+        })
+    }
+}
+
+/// How the words of a path are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Exact,
+    /// Whatever the case of their letters, dots at their ends left out.
+    Alike,
+}
+
+impl Spelling {
+    fn same(self, word: &str, given: &str) -> bool {
+        match self {
+            Spelling::Exact => word == given,
+            Spelling::Alike => given.trim_end_matches('.').eq_ignore_ascii_case(word),
+        }
     }
 }
 
@@ -85,13 +127,13 @@ impl Compiled {
         self.vendors.is_empty() || self.vendors.iter().any(|one| one == vendor)
     }
 
-    fn matches(&self, path: &str) -> Option<Matched<'_>> {
+    fn matches(&self, path: &str, spelling: Spelling) -> Option<Matched<'_>> {
         let mut given = path.split('/');
         let (mut path_model, mut path_id) = (None, None);
         for segment in &self.segments {
             let text = given.next()?;
             match segment {
-                Segment::Exact(name) if name == text => {}
+                Segment::Exact(name) if spelling.same(name, text) => {}
                 Segment::Exact(_) => return None,
                 // A dot segment would be resolved by whoever reads the path next, into another path than this one.
                 Segment::Model if is_arn(text) => path_model = Some(decoded(text)?),
@@ -100,8 +142,8 @@ impl Compiled {
                 Segment::Id => path_id = Some(decoded(text)?),
                 Segment::Model => path_model = Some(decoded(text)?),
                 Segment::ModelVerb(verb) => {
-                    let name = text.strip_suffix(verb.as_str())?.strip_suffix(':')?;
-                    if name.is_empty() || dots(name) {
+                    let (name, given) = text.rsplit_once(':')?;
+                    if !spelling.same(verb, given) || name.is_empty() || dots(name) {
                         return None;
                     }
                     path_model = Some(decoded(name)?);
@@ -306,6 +348,26 @@ mod tests {
         ] {
             assert_eq!(found(&table, "POST", path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_spelled_alike_is_told_from_what_is_found() {
+        let table = table(&[
+            ("POST", "/v1/chat/completions", "chat"),
+            ("POST", "/v1/models/{model}:generateContent", "generate"),
+            ("GET", "/v1/*", "read"),
+        ]);
+        for path in [
+            "/v1/Chat/Completions",
+            "/V1/chat/completions.",
+            "/v1/models/m:GENERATECONTENT",
+        ] {
+            assert_eq!(found(&table, "POST", path), None, "{path}");
+            assert!(table.find_alike("", "post", path).is_some(), "{path}");
+        }
+        assert!(table.find_alike("", "POST", "/v1/chats/completions").is_none());
+        let methods: Vec<_> = table.methods_of("", "/v1/chat/completions").collect();
+        assert_eq!(methods, [("POST", Billing::Metered)]);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub fn inspect(
     if target.billing != Billing::Metered {
         return Ok(Inspected::plain(body, target.path_model.clone()));
     }
+    check_charset(header)?;
     let wire = body.bytes.clone();
     let decoded = decode(header, &wire, limits.body_bytes_max, &mut |bytes| body.grow(bytes))?;
     let plain: &[u8] = decoded.as_deref().unwrap_or(&body.bytes);
@@ -149,12 +150,11 @@ fn decode(
     bytes_max: u64,
     room: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Option<Bytes>, Refusal> {
-    let Some(encoding) = header.headers.get("content-encoding") else {
+    let Some(encoding) = coding_of(header)? else {
         return Ok(None);
     };
-    let encoding = encoding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     let reader: Box<dyn Read + '_> = match encoding.as_str() {
-        "" | "identity" => return Ok(None),
+        "identity" => return Ok(None),
         "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(body)),
         "deflate" => Box::new(flate2::read::ZlibDecoder::new(body)),
         "br" => Box::new(brotli::Decompressor::new(body, 4096)),
@@ -180,6 +180,55 @@ fn decode(
         }
     }
     Ok(Some(Bytes::from(decoded)))
+}
+
+/// Characters of JSON are UTF-8 (RFC 8259 §8.1). Charsets in which the same bytes could be another text are refused: who reads
+/// the body by them would read another request.
+fn check_charset(header: &RequestHeader) -> Result<(), Refusal> {
+    const ALIKE: [&str; 7] = [
+        "utf-8",
+        "utf8",
+        "us-ascii",
+        "ascii",
+        "iso-8859-1",
+        "latin1",
+        "windows-1252",
+    ];
+    let kind = header
+        .headers
+        .get("content-type")
+        .map(|kind| String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase());
+    let kind = kind.unwrap_or_default();
+    let mut parameters = kind
+        .split(';')
+        .skip(1)
+        .filter_map(|parameter| parameter.split_once('='));
+    let is_foreign =
+        parameters.any(|(name, value)| name.trim() == "charset" && !ALIKE.contains(&value.trim().trim_matches('"')));
+    if is_foreign {
+        let message = "the body's charset must be utf-8";
+        return Err(Refusal::new(RefusalCode::UnknownEncoding, message).final_answer());
+    }
+    Ok(())
+}
+
+/// The one coding that the body is in. Of several, in one header or in more, an upstream could take others than are read
+/// here, and no client of a provider's sends them.
+fn coding_of(header: &RequestHeader) -> Result<Option<String>, Refusal> {
+    let unknown = || {
+        let message = "content-encoding must name one coding: gzip, deflate, br, zstd or identity";
+        Refusal::new(RefusalCode::UnknownEncoding, message).final_answer()
+    };
+    let mut found = None;
+    for value in header.headers.get_all("content-encoding") {
+        let value = value.to_str().map_err(|_| unknown())?;
+        for coding in value.split(',').map(str::trim).filter(|coding| !coding.is_empty()) {
+            if found.replace(coding.to_ascii_lowercase()).is_some() {
+                return Err(unknown());
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn undecodable(encoding: &str) -> Refusal {
@@ -228,5 +277,54 @@ mod tests {
         );
         assert_eq!(decode(&head("lzma"), b"", 1000, &mut |_| true).unwrap_err().status, 415);
         assert!(decode(&head("identity"), b"{}", 1000, &mut |_| true).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_charset_in_which_the_bytes_are_another_text_is_refused() {
+        let fits = |kind: &str| {
+            let mut header = RequestHeader::build("POST", b"/", None).unwrap();
+            header.insert_header("content-type", kind).unwrap();
+            check_charset(&header).is_ok()
+        };
+        for kind in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/json;Charset=\"UTF-8\"",
+            "text/plain; charset=latin1",
+        ] {
+            assert!(fits(kind), "{kind}");
+        }
+        for kind in [
+            "application/json; charset=utf-7",
+            "application/json;charset=UTF-16LE",
+            "application/json; a=b; charset=ibm037",
+        ] {
+            assert!(!fits(kind), "{kind}");
+        }
+    }
+
+    #[test]
+    fn two_content_encodings_are_refused_however_they_are_named() {
+        for (name, values) in [
+            ("two headers", &["identity", "gzip"][..]),
+            ("a list", &["zstd, gzip"]),
+            ("the same twice", &["gzip", "gzip"]),
+            ("no text", &["gz\u{ef}p"]),
+        ] {
+            let mut header = RequestHeader::build("POST", b"/", None).unwrap();
+            for value in values {
+                let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                header.append_header("content-encoding", value).unwrap();
+            }
+            let refusal = decode(&header, b"{}", 1000, &mut |_| true).unwrap_err();
+            assert_eq!(
+                (refusal.status, refusal.code.as_str()),
+                (415, "unknown_encoding"),
+                "{name}"
+            );
+        }
+        for empty in ["", ",", " , identity"] {
+            assert!(decode(&head(empty), b"{}", 1000, &mut |_| true).unwrap().is_none());
+        }
     }
 }

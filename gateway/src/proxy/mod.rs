@@ -7,8 +7,8 @@
 //! | room | does |
 //! |---|---|
 //! | `accept` | listens, takes each request through the steps; hands the control plane's requests on |
-//! | `sanitize` | framing, sizes, paths, the body; which headers are ours |
-//! | `identify` | route → provider; key → fingerprint; who sends it |
+//! | `sanitize` | framing, sizes, the one spelling of a path, the body; what of a head passes |
+//! | `identify` | route → provider; which key counts, and its fingerprint; who sends it; pages that may not |
 //! | `inspect` | reads the body once, outlines it, has the plugin read the outline |
 //! | `decide` | runs the policies |
 //! | `reserve` | `estimate` sizes the hold, `rates` takes the rates, `place` puts it on all bounds or none, `extend` lets a stream go on |
@@ -25,7 +25,7 @@
 //! `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: shared/codes shared/reply shared/drain shared/body shared/client shared/allowance
+//! order: shared/codes shared/cors shared/reply shared/drain shared/body shared/client shared/allowance
 //! order: session/progress forward/coalesce forward/breaker forward/pool
 //! order: shared/rules shared/inspected shared/identity shared/expected_use shared/exchange shared/pricing shared/deferred_holds shared/gateway
 //! order: report shared/refused shared session

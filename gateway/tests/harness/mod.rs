@@ -97,8 +97,9 @@ impl Setup {
 
     pub fn start(self) -> Gateway {
         let dir = self.dir.path();
+        // Clients of these tests call it `gateway`.
         let text = format!(
-            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\", conf: {{{}}}}}\n{}",
+            "listen: \"127.0.0.1:0\"\nhosts: [gateway]\nstorage: {{driver: sled, dsn: \"{}\"}}\npolicies: {{dir: \"{}\", conf: {{{}}}}}\n{}",
             dir.join("ledger").display(),
             dir.join("policies").display(),
             self.conf,

@@ -34,7 +34,7 @@ impl Installation {
     /// Replaces the configuration in one step, as careful editors do.
     pub fn configure(&self, yaml: &str) {
         let text = format!(
-            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{}\"}}\n{yaml}\n",
+            "listen: \"127.0.0.1:0\"\nhosts: [gateway]\nstorage: {{driver: sled, dsn: \"{}\"}}\n{yaml}\n",
             self.path("ledger").display()
         );
         self.write("agentledger.yaml", &text);

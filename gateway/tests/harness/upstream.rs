@@ -231,16 +231,46 @@ pub fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .map_or(0, |(_, value)| value.parse().unwrap());
-    while buffer.len() < length {
-        fill(stream, buffer)?;
-    }
-    let body = buffer.drain(..length).collect();
+    let is_chunked = headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding"));
+    let body = match is_chunked {
+        true => read_chunks(stream, buffer)?,
+        false => {
+            while buffer.len() < length {
+                fill(stream, buffer)?;
+            }
+            buffer.drain(..length).collect()
+        }
+    };
     Some(Seen {
         method,
         path,
         headers,
         body,
     })
+}
+
+/// A body in chunks; `None`: it broke off.
+fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = loop {
+            match find(buffer, b"\r\n") {
+                Some(at) => break at,
+                None => fill(stream, buffer)?,
+            }
+        };
+        let size = usize::from_str_radix(&String::from_utf8_lossy(&buffer[..line]), 16).ok()?;
+        while buffer.len() < line + 2 + size + 2 {
+            fill(stream, buffer)?;
+        }
+        body.extend_from_slice(&buffer[line + 2..line + 2 + size]);
+        buffer.drain(..line + 2 + size + 2);
+        if size == 0 {
+            return Some(body);
+        }
+    }
 }
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {

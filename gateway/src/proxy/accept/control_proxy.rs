@@ -10,8 +10,11 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
 use crate::control::PEER_HEADER;
-use crate::proxy::sanitize::{check_head, is_ours, read_body};
+use crate::proxy::identify::ownership::refuse_foreign_host;
+use crate::proxy::sanitize::headers::is_ours;
+use crate::proxy::sanitize::{check_head, check_length, read_body};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::cors;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::{Refusal, refuse};
 
@@ -39,7 +42,12 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
     check_head(session, limits)?;
+    check_length(session.req_header(), limits.body_bytes_max)?;
     let body = read_body(session, limits, &gateway.bodies).await?;
+    // The page at the root says nothing that a stranger may not know.
+    if session.req_header().uri.path() != "/" {
+        refuse_foreign_host(&rules.config, session.req_header())?;
+    }
     let header = request_for_control(session, body.bytes.len())?;
     let away = |_| Refusal::new(RefusalCode::ControlUnavailable, "the control plane does not answer").retry_after(1);
     let peer = HttpPeer::new_uds(&gateway.control.to_string_lossy(), false, String::new()).map_err(away)?;
@@ -75,6 +83,7 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
     };
     let mut head = answer.clone();
     head.remove_header("connection");
+    cors::put(session, &mut head);
     if session.write_response_header(Box::new(head)).await.is_err() {
         return Ok(false);
     }

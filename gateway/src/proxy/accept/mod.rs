@@ -5,7 +5,9 @@
 //! (sockets, the control plane, fetched results, a new connection upstream) are therefore boxed where they begin.
 
 pub mod control_proxy;
+pub mod options;
 pub mod server;
+pub mod upload;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use agentledger_ledger::{Hold, Name};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
@@ -24,25 +27,27 @@ use crate::plugin::Billing;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
 use crate::proxy::forward::{Failed, forward, outgoing};
-use crate::proxy::identify::aws_signature::refuse_foreign;
-use crate::proxy::identify::{find_target, identify};
+use crate::proxy::identify::arrival::{locate, recognise};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation};
-use crate::proxy::sanitize::{check_head, is_websocket, read_body};
+use crate::proxy::sanitize::{check_length, is_websocket, read_body};
 use crate::proxy::settle::unanswered::settle_unanswered;
 use crate::proxy::settle::{AnswerEnd, bill_of_answer, settle};
 use crate::proxy::shared::allowance::Unbounded;
+use crate::proxy::shared::body::Body;
 use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::cors;
 use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
-use crate::proxy::shared::reply::{Refusal, answer_json, refuse};
+use crate::proxy::shared::reply::{Refusal, answer_json, refuse_unread};
 use crate::proxy::{decide, report, session, socket};
 use crate::rates::Grant;
 use crate::readiness::{NotReady, not_ready};
@@ -84,7 +89,7 @@ impl HttpServerApp for Accept {
                 } else {
                     Refusal::new(RefusalCode::BadRequest, "the request head cannot be read")
                 };
-                refuse(&mut session, &refusal.closing(), None).await;
+                refuse_unread(&mut session, &refusal.closing()).await;
                 return None;
             }
         }
@@ -111,6 +116,13 @@ impl HttpServerApp for Accept {
 
 /// Serves one request. `false`: the connection cannot be used again.
 async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
+    let origins = &gateway.rules.load_full().config.cors_allow_origins;
+    cors::note(origins, session.req_header_mut());
+    if session.req_header().method == http::Method::OPTIONS
+        && let Some(reusable) = options::answer(gateway, session).await
+    {
+        return reusable;
+    }
     let has_body = !session.is_body_empty();
     match session.req_header().uri.path() {
         "/health" | "/healthz" | "/readyz" if has_body => {
@@ -124,6 +136,11 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
         }
         "/readyz" => {
             readiness(gateway, session).await;
+            return true;
+        }
+        // Claude Code asks whether anybody is there.
+        "/api/hello" if !has_body && matches!(session.req_header().method.as_str(), "GET" | "HEAD") => {
+            answer_json(session, 200, "{\"message\":\"hello\"}\n").await;
             return true;
         }
         path if control_proxy::is_control(path) => {
@@ -154,14 +171,25 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
 
-    check_head(session, limits).map_err(|refusal| RefusedRequest::new(refusal, None, ""))?;
-    let target = find_target(&rules, session.req_header())
-        .map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
+    let target =
+        locate(&rules, session).map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
     let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
     let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
-    refuse_foreign(&endpoint, session.req_header()).map_err(refused)?;
-    let identity = identify(&rules, &endpoint, session.req_header(), limits).map_err(refused)?;
-    let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
+    let identity = recognise(&rules, session, &target).map_err(refused)?;
+    let is_upload = upload::is_upload(&target, session.req_header());
+    let bytes_max = match is_upload {
+        true => limits.upload_bytes_max,
+        false => limits.body_bytes_max,
+    };
+    check_length(session.req_header(), bytes_max).map_err(refused)?;
+    let body = match is_upload {
+        true => Body::own(Bytes::new()),
+        false => read_body(session, limits, &gateway.bodies).await.map_err(refused)?,
+    };
+    let body = match takes_body(&target, session.req_header()) {
+        true => body,
+        false => Body::own(Bytes::new()),
+    };
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
     let mut exchange = Box::new(Exchange::new(
@@ -182,6 +210,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     if !exchange.is_metered() {
         let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
         let passed = match exchange.billing {
+            Billing::Free if is_upload => Box::pin(upload::pass(gateway, session, &exchange, &headers)).await,
             Billing::Free | Billing::Metered | Billing::Refused => {
                 Box::pin(pass_unmetered(gateway, session, &exchange, &headers)).await
             }
@@ -202,6 +231,12 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         end.is_entered = true;
     }
     metered(gateway, session, exchange, reserved).await.map_err(refused)
+}
+
+/// Whether the body goes on. What only reads or removes something needs none, and one that came along could make another
+/// request of it.
+fn takes_body(target: &Target, header: &RequestHeader) -> bool {
+    target.billing == Billing::Metered || !matches!(header.method.as_str(), "GET" | "HEAD" | "DELETE")
 }
 
 /// A free operation: forwarded, never held, never entered.

@@ -18,6 +18,8 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Room for the beginning of an answer that comes before its request has left.
+const EARLY_BYTES: usize = 4 << 10;
 /// Most bytes that are kept back: a head, and a body that is worth copying to save a send.
 const KEPT_MAX: usize = 16 << 10;
 
@@ -27,6 +29,10 @@ pub struct CoalescedWrites {
     kept: Vec<u8>,
     /// The head's flush was requested and put off.
     head_written: bool,
+    /// Read while the request was still being written.
+    early: Vec<u8>,
+    /// The upstream has answered without reading on: nothing more is written.
+    answered: bool,
 }
 
 impl CoalescedWrites {
@@ -35,6 +41,8 @@ impl CoalescedWrites {
             stream,
             kept: Vec::new(),
             head_written: false,
+            early: Vec::new(),
+            answered: false,
         }
     }
 
@@ -45,7 +53,7 @@ impl CoalescedWrites {
             return Some(stream);
         }
         let coalesced = stream.into_any().downcast::<CoalescedWrites>().ok()?;
-        coalesced.kept.is_empty().then_some(coalesced.stream)
+        (coalesced.kept.is_empty() && coalesced.early.is_empty()).then_some(coalesced.stream)
     }
 
     /// Hands everything kept to the connection, without flushing it.
@@ -61,14 +69,45 @@ impl CoalescedWrites {
     }
 }
 
+impl CoalescedWrites {
+    /// Writes that are waited for may wait for ever: an upstream that refuses what it has not read (413) reads no more. Its
+    /// answer ends them.
+    fn poll_early_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.early.is_empty() {
+            let mut bytes = [0; EARLY_BYTES];
+            let mut into = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
+            self.early.extend_from_slice(into.filled());
+        }
+        // An informational answer is none yet.
+        if self.early.starts_with(b"HTTP/1.1 1") {
+            return Poll::Pending;
+        }
+        self.answered = true;
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush_through(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_release(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_release(cx))?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+}
+
 impl AsyncWrite for CoalescedWrites {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.kept.len() + bytes.len() <= KEPT_MAX {
             self.kept.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        ready!(self.poll_release(cx))?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        match self.poll_write_through(cx, bytes) {
+            Poll::Pending => self.poll_early_answer(cx),
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -76,11 +115,17 @@ impl AsyncWrite for CoalescedWrites {
             self.head_written = true;
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_release(cx))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match self.poll_flush_through(cx) {
+            // What was written last may wait in the buffer of the connection itself.
+            Poll::Pending => self.poll_early_answer(cx).map_ok(|_| ()),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answered {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_release(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
@@ -88,7 +133,13 @@ impl AsyncWrite for CoalescedWrites {
 
 impl AsyncRead for CoalescedWrites {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.head_written {
+        if !self.early.is_empty() {
+            let length = self.early.len().min(into.remaining());
+            into.put_slice(self.early.get(..length).unwrap_or_default());
+            self.early.drain(..length);
+            return Poll::Ready(Ok(()));
+        }
+        if self.head_written && !self.answered {
             ready!(self.poll_release(cx))?;
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.head_written = false;
@@ -102,6 +153,10 @@ impl AsyncRead for CoalescedWrites {
 #[async_trait]
 impl Shutdown for CoalescedWrites {
     async fn shutdown(&mut self) {
+        // To say good-bye it would write what nobody reads any more; dropped it is closed as well.
+        if self.answered {
+            return;
+        }
         self.stream.shutdown().await;
     }
 }
@@ -163,6 +218,23 @@ mod tests {
     fn pair() -> (CoalescedWrites, DuplexStream) {
         let (ours, theirs) = duplex(1 << 20);
         (CoalescedWrites::new(Box::new(ours)), theirs)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_early_ends_a_write_that_would_wait_for_ever() {
+        let (ours, mut theirs) = duplex(1 << 10);
+        let mut ours = CoalescedWrites::new(Box::new(ours));
+        theirs.write_all(b"HTTP/1.1 413 Too Large\r\n\r\n").await.unwrap();
+        let request = vec![b'x'; 1 << 20];
+        let written = timeout(Duration::from_secs(60), ours.write_all(&request)).await;
+        assert!(written.expect("the write ends").is_err());
+        let mut answer = [0; 26];
+        ours.read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 413 Too Large"));
+        timeout(Duration::from_secs(60), AsyncWriteExt::shutdown(&mut ours))
+            .await
+            .expect("it waits for nobody")
+            .unwrap();
     }
 
     /// What the other side finds without waiting.

@@ -19,7 +19,8 @@ use crate::plugin::{Billing, EditPoint};
 use crate::proxy::forward::breaker::Attempt;
 use crate::proxy::forward::pool::{ConnectError, Connection};
 use crate::proxy::report::{self, UpstreamError};
-use crate::proxy::sanitize::{is_ours, named_by_connection};
+use crate::proxy::sanitize::headers::is_ours;
+use crate::proxy::sanitize::named_by_connection;
 use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::codes::RefusalCode;
@@ -356,6 +357,11 @@ async fn send_and_wait(
             }
             match upstream.response_header() {
                 Some(header) if header.status.is_informational() && header.status != 101 => {}
+                // Nobody requested another protocol: what follows would be no answer.
+                Some(header) if header.status == 101 && !outgoing.header.headers.contains_key("upgrade") => {
+                    *tainted = true;
+                    return Err(broken());
+                }
                 Some(header) => return Ok(header.clone()),
                 None => return Err(broken()),
             }

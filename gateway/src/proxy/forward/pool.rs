@@ -89,8 +89,25 @@ impl Upstream {
     /// A pooled or a new connection; `attempt` picks another address of the name where it has several.
     /// `h1`: a protocol is to be switched to, which HTTP/2 cannot.
     pub async fn connect(&self, attempt: usize, clock: &dyn Clock, h1: bool) -> Result<Connection, ConnectError> {
+        self.connect_in(0, attempt, clock, h1).await
+    }
+
+    /// A new connection, shared with nobody: for a request that cannot be sent twice.
+    pub async fn connect_alone(&self, attempt: usize, clock: &dyn Clock) -> Result<Connection, ConnectError> {
+        self.connect_in(rand::random(), attempt, clock, false).await
+    }
+
+    /// Connections of different groups are never taken for each other.
+    async fn connect_in(
+        &self,
+        group: u64,
+        attempt: usize,
+        clock: &dyn Clock,
+        h1: bool,
+    ) -> Result<Connection, ConnectError> {
         let address = self.resolve(attempt, clock).await?;
         let mut peer = HttpPeer::new(address, self.address.tls, self.address.host.clone());
+        peer.group_key = group;
         peer.options.connection_timeout = Some(self.timeouts.connect);
         peer.options.total_connection_timeout = Some(self.timeouts.connect);
         peer.options.idle_timeout = Some(POOL_IDLE);

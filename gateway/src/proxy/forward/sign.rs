@@ -8,7 +8,8 @@ use pingora::http::RequestHeader;
 use ring::{digest, hmac};
 
 use crate::config::AwsCredentials;
-use crate::proxy::identify::aws_signature::{ALGORITHM, authorization_of};
+use crate::proxy::identify::aws_signature::ALGORITHM;
+use crate::proxy::identify::ownership::is_served_on_ours;
 use crate::proxy::shared::rules::ProviderEndpoint;
 
 /// The name under which Bedrock's runtime is signed for.
@@ -34,18 +35,10 @@ pub enum SignError {
     Header,
 }
 
-/// Whether the gateway signs this request. A client's own bearer key passes as it came: who sends one pays with it.
+/// What the gateway signs this request with, where it does.
 pub fn credentials<'w>(endpoint: &'w ProviderEndpoint, client: &RequestHeader) -> Option<&'w AwsCredentials> {
-    let bearer = |value: &str| {
-        value
-            .get(..7)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "))
-    };
-    endpoint
-        .provider
-        .aws
-        .as_ref()
-        .filter(|_| !authorization_of(client).is_some_and(bearer))
+    let own = endpoint.provider.aws.as_ref();
+    own.filter(|_| is_served_on_ours(endpoint, client))
 }
 
 /// Whether a header says who the client is, and so is left out of a request that the gateway signs.

@@ -3,6 +3,7 @@
 
 use pingora::http::RequestHeader;
 
+use crate::proxy::sanitize::query::decoded;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
@@ -20,7 +21,7 @@ pub fn refuse_foreign(endpoint: &ProviderEndpoint, client: &RequestHeader) -> Re
     }
     let presigned = client.uri.query().is_some_and(|query| {
         let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
-        names.any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
+        names.any(|name| decoded(name).eq_ignore_ascii_case("x-amz-signature"))
     });
     let signed = authorization_of(client).is_some_and(|value| value.starts_with(ALGORITHM));
     if presigned || (signed && endpoint.provider.aws.is_none()) {

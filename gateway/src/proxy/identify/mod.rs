@@ -1,7 +1,10 @@
 //! Second step: which provider is meant, and who sends the request.
 
+pub mod arrival;
 pub mod aws_signature;
 pub mod azure;
+pub mod keys;
+pub mod ownership;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,11 +12,11 @@ use std::sync::Arc;
 use agentledger_ledger::{Name, PARENT_TAG};
 use pingora::http::RequestHeader;
 
-use crate::base64;
 use crate::config::{Absence, AbsentProvider, Paths, UnknownRoutes};
 use crate::limits::Limits;
 use crate::plugin::{Billing, WEBSOCKET};
 use crate::proxy::sanitize::is_websocket;
+use crate::proxy::sanitize::query::value_of;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
@@ -27,9 +30,62 @@ use crate::secret::Secret;
 pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<ProviderEndpoint>>)> {
     let path = header.uri.path();
     let method = method_of(header);
-    let mut sharing: Vec<(&Arc<ProviderEndpoint>, &str)> = Vec::new();
+    let sharing = sharing(rules, header);
+    let refused = |refusal: Refusal| Err((refusal.final_answer(), speaker(rules, &sharing, path)));
+    if let Some(target) = find_route(&sharing, method) {
+        let Some(target) = billed_where_it_leads(&sharing, method, target) else {
+            return refused(misspelled());
+        };
+        return match target.billing {
+            Billing::Refused => refused(Refusal::new(RefusalCode::RouteRefused, why_refused(&target, method))),
+            _ => Ok(target),
+        };
+    }
+    // What a free GET would tell at length, a HEAD tells in short.
+    if method == "HEAD"
+        && let Some(target) = find_route(&sharing, "GET").filter(|target| target.billing == Billing::Free)
+    {
+        return Ok(target);
+    }
+    let allowed = methods_of(&sharing);
+    let open = sharing.iter().find(|(endpoint, rest)| {
+        endpoint.mount.is_none()
+            && endpoint.provider.unknown_routes == UnknownRoutes::Pass
+            && (!endpoint.provider.prefix.is_empty() || rest.starts_with("/v1/"))
+    });
+    if let Some((endpoint, rest)) = open.filter(|_| PASSED_METHODS.contains(&method)) {
+        if allowed.iter().any(|(_, billing)| *billing == Billing::Metered) || is_billed_alike(&sharing, method) {
+            return refused(misspelled());
+        }
+        return Ok(Target {
+            endpoint: Arc::clone(endpoint),
+            path: (*rest).to_owned(),
+            dialect_path: (*rest).to_owned(),
+            operation: Name::from("unknown"),
+            path_model: None,
+            path_id: None,
+            billing: Billing::Free,
+        });
+    }
+    if !allowed.is_empty() {
+        let message = format!("{} is not served for {}", shown(path), shown(method));
+        return refused(Refusal::new(RefusalCode::MethodNotAllowed, message).header("Allow", allow(&allowed)));
+    }
+    let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
+    refused(Refusal::new(RefusalCode::NoRoute, message))
+}
+
+/// Methods that pass where unknown routes do.
+const PASSED_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
+/// An endpoint, and the path after its prefix.
+type Sharing<'r, 'p> = Vec<(&'r Arc<ProviderEndpoint>, &'p str)>;
+
+/// The endpoints with the longest prefix that the path has, those first whose dialect it is.
+fn sharing<'r, 'p>(rules: &'r Rules, header: &'p RequestHeader) -> Sharing<'r, 'p> {
+    let mut sharing: Sharing<'_, '_> = Vec::new();
     for endpoint in &rules.endpoints {
-        let Some(rest) = after_prefix(path, &endpoint.provider.prefix) else {
+        let Some(rest) = after_prefix(header.uri.path(), &endpoint.provider.prefix) else {
             continue;
         };
         if sharing
@@ -40,23 +96,48 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         }
         sharing.push((endpoint, rest));
     }
-    if speaks_anthropic(header) {
-        // Both root dialects list models; Anthropic's clients always name their API version.
-        sharing.sort_by_key(|(endpoint, _)| endpoint.provider.dialect != "anthropic");
+    let rest = sharing.first().map_or("", |(_, rest)| rest);
+    // Both root dialects list models; Anthropic's clients always name their API version.
+    let wanted = dialect_of(rest).or_else(|| speaks_anthropic(header).then_some("anthropic"));
+    if let Some(wanted) = wanted {
+        sharing.sort_by_key(|(endpoint, _)| endpoint.provider.dialect != wanted);
     }
-    for (endpoint, rest) in &sharing {
-        // Some hosts' own clients bring the host's base path along.
-        let undoubled = after_prefix(rest, &endpoint.provider.upstream.base_path);
-        for path in undoubled.into_iter().chain([*rest]) {
+    sharing
+}
+
+/// The dialect that has such paths, and no other.
+fn dialect_of(path: &str) -> Option<&'static str> {
+    const BEGINNINGS: [(&str, &str); 6] = [
+        ("/v1/messages", "anthropic"),
+        ("/v1/complete", "anthropic"),
+        ("/v1beta", "gemini"),
+        ("/v1alpha", "gemini"),
+        ("/upload/v1beta", "gemini"),
+        ("/model", "bedrock"),
+    ];
+    BEGINNINGS
+        .iter()
+        .find(|(start, _)| {
+            path.strip_prefix(start)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+        .map(|(_, dialect)| *dialect)
+}
+
+/// The ways to read what follows the prefix, in order: some hosts' own clients bring the host's base path along.
+fn readings<'p>(endpoint: &ProviderEndpoint, rest: &'p str) -> impl Iterator<Item = &'p str> {
+    let undoubled = after_prefix(rest, &endpoint.provider.upstream.base_path);
+    undoubled.into_iter().chain([rest])
+}
+
+fn find_route(sharing: &[(&Arc<ProviderEndpoint>, &str)], method: &str) -> Option<Target> {
+    for (endpoint, rest) in sharing {
+        for path in readings(endpoint, rest) {
             let Some((known, deployment)) = in_terms_of_dialect(endpoint, path) else {
                 continue;
             };
             if let Some(found) = endpoint.plugin.routes.find(&endpoint.provider.vendor, method, &known) {
-                if found.billing == Billing::Refused {
-                    let refusal = Refusal::new(RefusalCode::RouteRefused, found.reason).final_answer();
-                    return Err((refusal, Some(Arc::clone(endpoint))));
-                }
-                return Ok(Target {
+                return Some(Target {
                     endpoint: Arc::clone(endpoint),
                     path: path.to_owned(),
                     operation: Name::from(found.operation),
@@ -68,25 +149,122 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
             }
         }
     }
-    let open = sharing.iter().find(|(endpoint, rest)| {
-        endpoint.mount.is_none()
-            && endpoint.provider.unknown_routes == UnknownRoutes::Pass
-            && (!endpoint.provider.prefix.is_empty() || rest.starts_with("/v1/"))
-    });
-    if let Some((endpoint, rest)) = open {
-        return Ok(Target {
-            endpoint: Arc::clone(endpoint),
-            path: (*rest).to_owned(),
-            dialect_path: (*rest).to_owned(),
-            operation: Name::from("unknown"),
-            path_model: None,
-            path_id: None,
-            billing: Billing::Free,
-        });
+    None
+}
+
+/// What is free in one dialect of a host may be billed in another one of it, and there is but one answer: then it is billed.
+/// `None`: it is spelled unlike what it resembles.
+fn billed_where_it_leads(sharing: &Sharing<'_, '_>, method: &str, target: Target) -> Option<Target> {
+    if !matches!(target.billing, Billing::Free | Billing::Refused) {
+        return Some(target);
     }
-    let endpoint = sharing.first().map(|(endpoint, _)| Arc::clone(endpoint));
-    let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
-    Err((Refusal::new(RefusalCode::NoRoute, message).final_answer(), endpoint))
+    let name = &target.endpoint.name;
+    let own: Sharing<'_, '_> = sharing
+        .iter()
+        .filter(|(endpoint, _)| endpoint.name == *name)
+        .copied()
+        .collect();
+    let billed = own
+        .iter()
+        .filter_map(|one| find_route(std::slice::from_ref(one), method))
+        .find(|other| !matches!(other.billing, Billing::Free | Billing::Refused));
+    match billed {
+        Some(billed) => Some(billed),
+        None if target.billing == Billing::Refused => Some(target),
+        None => (!is_billed_alike(&own, method)).then_some(target),
+    }
+}
+
+/// The reason that a refused route bears.
+fn why_refused(target: &Target, method: &str) -> String {
+    let (routes, vendor) = (&target.endpoint.plugin.routes, &target.endpoint.provider.vendor);
+    let reason = routes
+        .find(vendor, method, &target.dialect_path)
+        .map(|found| found.reason.to_owned());
+    reason.unwrap_or_default()
+}
+
+/// Whether a server that does not mind the case of letters would read this as what is billed.
+fn is_billed_alike(sharing: &Sharing<'_, '_>, method: &str) -> bool {
+    sharing.iter().any(|(endpoint, rest)| {
+        let lower = rest.to_ascii_lowercase();
+        readings(endpoint, &lower).any(|path| {
+            in_terms_of_dialect(endpoint, path)
+                .and_then(|(known, _)| {
+                    endpoint
+                        .plugin
+                        .routes
+                        .find_alike(&endpoint.provider.vendor, method, &known)
+                        .map(|found| found.billing)
+                })
+                .is_some_and(|billing| billing != Billing::Free)
+        })
+    })
+}
+
+fn misspelled() -> Refusal {
+    let message = "the path or its method is spelled unlike the billed operation that it resembles";
+    Refusal::new(RefusalCode::BadPath, message)
+}
+
+/// The methods for which the path is served, each once.
+fn methods_of(sharing: &Sharing<'_, '_>) -> Vec<(String, Billing)> {
+    let mut methods: Vec<(String, Billing)> = Vec::new();
+    for (endpoint, rest) in sharing {
+        for path in readings(endpoint, rest) {
+            let Some((known, _)) = in_terms_of_dialect(endpoint, path) else {
+                continue;
+            };
+            for (method, billing) in endpoint.plugin.routes.methods_of(&endpoint.provider.vendor, &known) {
+                if method != WEBSOCKET && methods.iter().all(|(listed, _)| listed != method) {
+                    methods.push((method.to_owned(), billing));
+                }
+            }
+        }
+    }
+    methods
+}
+
+/// `Allow`, for methods with what they cost.
+fn allow(methods: &[(String, Billing)]) -> String {
+    let mut names: Vec<&str> = methods.iter().map(|(method, _)| method.as_str()).collect();
+    if methods.contains(&("GET".to_owned(), Billing::Free)) {
+        names.push("HEAD");
+    }
+    names.push("OPTIONS");
+    names.join(", ")
+}
+
+/// What an `OPTIONS` is told of a path. `None`: nobody serves it.
+pub fn allowed_at(rules: &Rules, header: &RequestHeader) -> Option<String> {
+    let sharing = sharing(rules, header);
+    let mut methods = methods_of(&sharing);
+    for method in ["GET", "DELETE"] {
+        let listed = methods.iter().any(|(known, _)| known == method);
+        if let Some(target) = find_route(&sharing, method).filter(|_| !listed) {
+            methods.push((method.to_owned(), target.billing));
+        }
+    }
+    (!methods.is_empty()).then(|| allow(&methods))
+}
+
+/// In whose dialect errors of a path are said: the one of the endpoints that share it whose paths look so, else any that
+/// has such paths.
+pub fn speaker_at(rules: &Rules, header: &RequestHeader) -> Option<Arc<ProviderEndpoint>> {
+    speaker(rules, &sharing(rules, header), header.uri.path())
+}
+
+fn speaker(rules: &Rules, sharing: &Sharing<'_, '_>, path: &str) -> Option<Arc<ProviderEndpoint>> {
+    // Where another dialect is mounted, the dialect's own paths are shorter.
+    let mounted = sharing.iter().find(|(endpoint, rest)| {
+        in_terms_of_dialect(endpoint, rest).is_some_and(|(known, _)| known.len() < rest.len())
+    });
+    let first = mounted.or(sharing.first()).map(|(endpoint, _)| *endpoint);
+    let wanted = dialect_of(path).filter(|_| first.is_none_or(|endpoint| endpoint.provider.prefix.is_empty()));
+    let speaks = |endpoint: &&Arc<ProviderEndpoint>| {
+        endpoint.mount.is_none() && Some(endpoint.provider.dialect.as_str()) == wanted
+    };
+    rules.endpoints.iter().find(speaks).or(first).map(Arc::clone)
 }
 
 /// The method by which routes know a request: an upgrade to a WebSocket has one of its own.
@@ -135,22 +313,17 @@ fn speaks_anthropic(header: &RequestHeader) -> bool {
 /// Reads who sends the request from headers and, where a header is missing, from `_agent_*` query parameters.
 ///
 /// # Errors
-/// A header that is too long or cannot be read, or more than one key.
-pub fn identify(
-    rules: &Rules,
-    endpoint: &ProviderEndpoint,
-    header: &RequestHeader,
-    limits: &Limits,
-) -> Result<Identity, Refusal> {
+/// A header that is too long or cannot be read.
+pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> Result<Identity, Refusal> {
+    let limits = &rules.config.limits;
     let query = header.uri.query().unwrap_or_default();
-    let key = find_key(header, if endpoint.provider.key_in_query { query } else { "" })?;
     let fingerprint = Name::from(rules.fingerprints.of(&key));
     let said = |name: &str, parameter: &str| {
         let values = header.headers.get_all(name).iter();
         let said: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         Some(said.join(","))
             .filter(|value| !value.is_empty())
-            .or_else(|| query_value(query, parameter))
+            .or_else(|| value_of(query, parameter))
             .unwrap_or_default()
     };
     let named = |name: &str, parameter: &str| checked(name, said(name, parameter), limits.identity_bytes_max);
@@ -234,203 +407,10 @@ fn trace_id(traceparent: &str) -> Option<&str> {
     (is_valid && is_hex(version) && is_hex(trace)).then_some(trace)
 }
 
-/// Headers in which clients send an API key.
-const KEY_HEADERS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
-
-/// Query parameters in which Google's hosts take one: an API key, an OAuth token.
-const KEY_PARAMETERS: [&str; 2] = ["key", "access_token"];
-
-/// The API key, where the provider's own clients put it: in a header or, where the host takes it there, in the query. Left
-/// in place for the upstream. A request with two different ones is refused: it would be accounted to one and could be
-/// served on the other.
-fn find_key(header: &RequestHeader, query: &str) -> Result<Secret<String>, Refusal> {
-    let ambiguous = || {
-        let message = "the request names more than one API key: send one, in one place";
-        Refusal::new(RefusalCode::AmbiguousKey, message).final_answer()
-    };
-    let mut found: Option<String> = None;
-    for name in KEY_HEADERS {
-        let mut values = header.headers.get_all(name).iter();
-        let Some(value) = values.next() else { continue };
-        if values.next().is_some() {
-            return Err(ambiguous());
-        }
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let key = if name == "authorization" {
-            credential(value.trim())
-        } else {
-            value.trim().to_owned()
-        };
-        if key.is_empty() {
-            continue;
-        }
-        if found.as_ref().is_some_and(|known| *known != key) {
-            return Err(ambiguous());
-        }
-        found = Some(key);
-    }
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        if value.is_empty() || !KEY_PARAMETERS.contains(&percent_decoded(name).as_str()) {
-            continue;
-        }
-        let key = percent_decoded(&value.replace('+', " "));
-        if found.as_ref().is_some_and(|known| *known != key) {
-            return Err(ambiguous());
-        }
-        found = Some(key);
-    }
-    Ok(Secret::new(
-        found.or_else(|| key_of_browser(header)).unwrap_or_default(),
-    ))
-}
-
-/// Browsers cannot set headers on a WebSocket: OpenAI takes the key among the protocols that one offers
-/// (https://platform.openai.com/docs/guides/realtime-websocket).
-fn key_of_browser(header: &RequestHeader) -> Option<String> {
-    let offered = header.headers.get_all("sec-websocket-protocol").iter();
-    offered
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|one| one.trim().strip_prefix("openai-insecure-api-key."))
-        .map(str::to_owned)
-}
-
-/// The credential of an `Authorization` header: a bearer token, Basic's password, or, of any other scheme, all of it.
-fn credential(value: &str) -> String {
-    let (scheme, rest) = value
-        .split_once(|one: char| one.is_ascii_whitespace())
-        .unwrap_or(("", value));
-    let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return rest.to_owned();
-    }
-    if scheme.eq_ignore_ascii_case("basic") {
-        let decoded = base64::decode(rest.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some((user, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
-            return if password.is_empty() {
-                user.to_owned()
-            } else {
-                password.to_owned()
-            };
-        }
-    }
-    // A signature is another one for each request: the key that it was made with stays.
-    aws_signature::access_key_id(value).unwrap_or(value).to_owned()
-}
-
-/// The value of a query parameter, decoded.
-pub fn query_value(query: &str, name: &str) -> Option<String> {
-    if name.is_empty() {
-        return None;
-    }
-    let pair = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    Some(percent_decoded(&pair.replace('+', " ")))
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes().iter();
-    while let Some(&byte) = bytes.next() {
-        let rest = bytes.as_slice();
-        let escaped = (byte == b'%').then(|| rest.get(..2)).flatten().and_then(|two| {
-            let two = std::str::from_utf8(two).ok()?;
-            u8::from_str_radix(two, 16).ok()
-        });
-        match escaped {
-            Some(value) => {
-                out.push(value);
-                bytes.nth(1);
-            }
-            None => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::proxy::shared::exchange::forwarded_query;
-
-    fn head(path: &str, headers: &[(&str, &str)]) -> RequestHeader {
-        let mut head = RequestHeader::build("POST", path.as_bytes(), None).unwrap();
-        for (name, value) in headers {
-            head.append_header((*name).to_owned(), *value).unwrap();
-        }
-        head
-    }
-
-    #[test]
-    fn the_key_is_found_where_clients_put_it() {
-        for (name, value) in [
-            ("authorization", "Bearer sk-1"),
-            ("Authorization", "bearer  sk-1"),
-            ("x-api-key", "sk-1"),
-            ("x-goog-api-key", "sk-1"),
-            ("api-key", "sk-1"),
-            (
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=sk-1/20261122/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0f",
-            ),
-        ] {
-            assert_eq!(
-                find_key(&head("/", &[(name, value)]), "").ok().unwrap().expose(),
-                "sk-1",
-                "{name}"
-            );
-        }
-        assert_eq!(
-            find_key(&head("/", &[("authorization", "Basic OnNrLTE=")]), "")
-                .ok()
-                .unwrap()
-                .expose(),
-            "sk-1"
-        );
-        assert_eq!(find_key(&head("/", &[]), "").ok().unwrap().expose(), "");
-    }
-
-    #[test]
-    fn two_different_keys_are_refused_and_the_same_twice_is_not() {
-        let two = head("/", &[("authorization", "Bearer random"), ("x-api-key", "sk-real")]);
-        assert_eq!(find_key(&two, "").err().unwrap().code.as_str(), "ambiguous_key");
-        let twice = head("/", &[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
-        assert_eq!(find_key(&twice, "").err().unwrap().code.as_str(), "ambiguous_key");
-        let same = head("/", &[("authorization", "Bearer\tsk-1"), ("x-api-key", "sk-1")]);
-        assert_eq!(find_key(&same, "").ok().unwrap().expose(), "sk-1");
-    }
-
-    #[test]
-    fn a_key_in_the_query_is_a_key_like_any_other() {
-        let plain = head("/", &[]);
-        let key = |query: &str| {
-            find_key(&plain, query)
-                .map(|key| key.expose().clone())
-                .map_err(|error| error.code.as_str().to_owned())
-        };
-        assert_eq!(key("alt=sse&key=AIza-1").unwrap(), "AIza-1");
-        assert_eq!(key("k%65y=AIza%2D1").unwrap(), "AIza-1");
-        assert_eq!(key("access_token=ya29").unwrap(), "ya29");
-        assert_eq!(key("monkey=x&key=").unwrap(), "");
-        assert_eq!(key("key=a&key=b").unwrap_err(), "ambiguous_key");
-        let header = head("/", &[("x-goog-api-key", "AIza-1")]);
-        assert_eq!(find_key(&header, "key=AIza-1").ok().unwrap().expose(), "AIza-1");
-        assert_eq!(
-            find_key(&header, "key=other").err().unwrap().code.as_str(),
-            "ambiguous_key"
-        );
-    }
-
-    #[test]
-    fn query_fallbacks_are_read_and_taken_off() {
-        let query = "a=1&_agent_id=my%20agent&b=2&_agent_task=x+y";
-        assert_eq!(query_value(query, "_agent_id").unwrap(), "my agent");
-        assert_eq!(query_value(query, "_agent_task").unwrap(), "x y");
-        assert_eq!(forwarded_query(query), "a=1&b=2");
-        assert_eq!(percent_decoded("%zz%4"), "%zz%4");
-    }
 
     #[test]
     fn prefixes_end_at_a_segment() {

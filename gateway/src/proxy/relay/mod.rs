@@ -23,6 +23,7 @@ use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::allowance::{Allowance, LineSink};
 use crate::proxy::shared::client::unattended;
+use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 
@@ -83,7 +84,8 @@ pub async fn relay<'a>(
     // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
     let may_change = exchange.is_metered() && exchange.inspected.call.stream && is_success(status);
     let framing = Framing::of(exchange, status, session);
-    let head = head_for_client(&answer.header, framing, may_change || links.is_some(), options.headers);
+    let mut head = head_for_client(&answer.header, framing, may_change || links.is_some(), options.headers);
+    cors::put(session, &mut head);
     let mut pump = Pump {
         exchange,
         meter,

@@ -65,15 +65,10 @@ impl Exchange {
         inspected: Inspected,
     ) -> Exchange {
         let base = &target.endpoint.provider.upstream.base_path;
-        let query = header
-            .uri
-            .query()
-            .map(forwarded_query)
-            .filter(|query| !query.is_empty());
         let mut forward_path = format!("{base}{}", target.path);
-        if let Some(query) = query {
+        if let Some(query) = header.uri.query().filter(|query| !query.is_empty()) {
             forward_path.push('?');
-            forward_path.push_str(&query);
+            forward_path.push_str(query);
         }
         Exchange {
             id,
@@ -162,15 +157,6 @@ impl Exchange {
             path: Name::from(self.called_path.as_str()),
         }
     }
-}
-
-/// The query that goes upstream: as it came, without what was said to us.
-pub fn forwarded_query(query: &str) -> String {
-    query
-        .split('&')
-        .filter(|pair| !pair.starts_with("_agent_"))
-        .collect::<Vec<_>>()
-        .join("&")
 }
 
 /// Edits to the body: what the rules change, in the terms of the dialect's edit points.

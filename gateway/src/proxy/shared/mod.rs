@@ -4,6 +4,7 @@ pub mod allowance;
 pub mod body;
 pub mod client;
 pub mod codes;
+pub mod cors;
 pub mod deferred_holds;
 pub mod drain;
 pub mod exchange;

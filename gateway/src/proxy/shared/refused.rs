@@ -14,7 +14,7 @@ use crate::proxy::shared::rules::ProviderEndpoint;
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 pub const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 8 << 20;
+const LINGER_BYTES_MAX: u64 = 64 << 20;
 
 /// A refusal, and in whose dialect it is said.
 pub struct RefusedRequest {
@@ -50,22 +50,22 @@ pub async fn send_refusal(gateway: &Gateway, session: &mut ServerSession, refuse
     }
     refuse(session, &refused.refusal, dialect).await;
     if unread {
-        linger(session).await;
+        linger(session, LINGER, LINGER_BYTES_MAX).await;
     }
     !refused.refusal.close && !unread
 }
 
 /// Reads what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the
 /// client would never read why.
-async fn linger(session: &mut ServerSession) {
+pub async fn linger(session: &mut ServerSession, patience: Duration, bytes_max: u64) {
     let taken = async {
         let mut bytes = 0;
         while let Ok(Some(chunk)) = session.read_request_body().await {
-            bytes += chunk.len();
-            if bytes > LINGER_BYTES_MAX {
+            bytes += chunk.len() as u64;
+            if bytes > bytes_max {
                 break;
             }
         }
     };
-    let _ = timeout(LINGER, taken).await;
+    let _ = timeout(patience, taken).await;
 }

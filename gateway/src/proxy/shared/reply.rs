@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::plugin::{Dialect, DialectRefusal};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::cors;
 
 /// When a refusal for a ledger that cannot write is worth another try, seconds.
 const LEDGER_RETRY_S: u64 = 5;
@@ -168,19 +169,39 @@ impl Refusal {
 
 /// Writes a refusal to the client. Failures to write mean that the client has left; they are not reported.
 pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Option<(&Arc<dyn Dialect>, &str)>) {
+    let body = Bytes::from(refusal.body(dialect));
+    let Some(mut head) = head_of(refusal, body.len()) else {
+        return;
+    };
+    cors::put(session, &mut head);
+    write(session, refusal, head, body).await;
+}
+
+/// The same, where no request could be read: there is nobody whose dialect or origin it could go by.
+pub async fn refuse_unread(session: &mut ServerSession, refusal: &Refusal) {
+    let body = Bytes::from(refusal.body(None));
+    if let Some(head) = head_of(refusal, body.len()) {
+        write(session, refusal, head, body).await;
+    }
+}
+
+async fn write(session: &mut ServerSession, refusal: &Refusal, head: ResponseHeader, body: Bytes) {
     if refusal.close {
         session.set_keepalive(None);
     }
-    let body = Bytes::from(refusal.body(dialect));
-    let Ok(mut header) = ResponseHeader::build(refusal.status, Some(8)) else {
-        return;
-    };
+    if session.write_response_header(Box::new(head)).await.is_ok() {
+        let _ = session.write_response_body(body, true).await;
+    }
+}
+
+fn head_of(refusal: &Refusal, body_bytes: usize) -> Option<ResponseHeader> {
+    let mut header = ResponseHeader::build(refusal.status, Some(8)).ok()?;
     let mut put = |name: &str, value: &str| {
         // A value that is no header value is left out rather than the whole answer lost.
         let _ = header.insert_header(name.to_owned(), value);
     };
     put("content-type", "application/json");
-    put("content-length", &body.len().to_string());
+    put("content-length", &body_bytes.to_string());
     if let Some(seconds) = refusal.retry_after_s {
         put("retry-after", &seconds.to_string());
     }
@@ -190,9 +211,7 @@ pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Opt
     for (name, value) in &refusal.headers {
         put(name, value);
     }
-    if session.write_response_header(Box::new(header)).await.is_ok() {
-        let _ = session.write_response_body(body, true).await;
-    }
+    Some(header)
 }
 
 /// A small answer of the gateway's own, JSON.
@@ -203,6 +222,7 @@ pub async fn answer_json(session: &mut ServerSession, status: u16, body: impl In
     };
     let _ = header.insert_header("content-type", "application/json");
     let _ = header.insert_header("content-length", body.len().to_string());
+    cors::put(session, &mut header);
     if session.write_response_header(Box::new(header)).await.is_ok() {
         let _ = session.write_response_body(body, true).await;
     }

@@ -16,12 +16,12 @@ use crate::meter::Ids;
 use crate::plugin::Billing;
 use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::forward::{Answer, Failed, forward, outgoing};
-use crate::proxy::identify::aws_signature::refuse_foreign;
-use crate::proxy::identify::{find_target, identify, in_terms_of_dialect, query_value};
+use crate::proxy::identify::arrival::{locate, recognise};
+use crate::proxy::identify::in_terms_of_dialect;
 use crate::proxy::relay::{RelayOptions, relay};
 use crate::proxy::reserve::place::warning;
 use crate::proxy::reserve::rates;
-use crate::proxy::sanitize::check_head;
+use crate::proxy::sanitize::query::values_of;
 use crate::proxy::shared::allowance::Unbounded;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
@@ -31,7 +31,7 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::RefusedRequest;
-use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::reply::{Code, Refusal};
 use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::proxy::{decide, session};
 use crate::timer::Timer;
@@ -90,12 +90,10 @@ pub async fn ask_upstream(
     session: &mut ServerSession,
 ) -> Result<Option<Opening>, RefusedRequest> {
     let rules = gateway.rules.load_full();
-    let limits = &rules.config.limits;
-    check_head(session, limits).map_err(|refusal| RefusedRequest::new(refusal, None, ""))?;
-    let target = match find_target(&rules, session.req_header()) {
+    let target = match locate(&rules, session) {
         Ok(target) => target,
         // What is there, but not over a WebSocket, is worth another try; what is nowhere is not.
-        Err((_, Some(endpoint))) if knows(&endpoint, session.req_header()) => {
+        Err((refusal, Some(endpoint))) if is_no_route(&refusal) && knows(&endpoint, session.req_header()) => {
             return Err(RefusedRequest::new(not_served(), Some(&endpoint), ""));
         }
         Err((refusal, endpoint)) => return Err(RefusedRequest::new(refusal, endpoint.as_ref(), "")),
@@ -106,13 +104,12 @@ pub async fn ask_upstream(
         return Err(refused(not_served()));
     }
     check_handshake(session).map_err(refused)?;
-    refuse_foreign(&endpoint, session.req_header()).map_err(refused)?;
     if gateway.drain.phase() > DrainPhase::Running {
         return Err(refused(Refusal::going_down()));
     }
-    let identity = identify(&rules, &endpoint, session.req_header(), limits).map_err(refused)?;
+    let identity = recognise(&rules, session, &target).map_err(refused)?;
     let header = session.req_header().clone();
-    let model = query_value(header.uri.query().unwrap_or_default(), "model").filter(|model| !model.is_empty());
+    let model = model_of(header.uri.query().unwrap_or_default()).map_err(refused)?;
     let free = Target {
         billing: Billing::Free,
         ..target.clone()
@@ -162,6 +159,24 @@ fn extra_headers(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String,
         .collect();
     extra_headers.extend(warning(&verdict.bounds, &standings));
     Ok(extra_headers)
+}
+
+/// The model that the query names, however it is spelled there. Of two an upstream could take the other one.
+fn model_of(query: &str) -> Result<Option<String>, Refusal> {
+    let mut models = values_of(query, "model").filter(|model| !model.is_empty());
+    let first = models.next();
+    if models.any(|other| first.as_ref() != Some(&other)) {
+        let message = "the query names more than one model";
+        return Err(Refusal::new(RefusalCode::AmbiguousHead, message).final_answer());
+    }
+    Ok(first)
+}
+
+fn is_no_route(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.code,
+        Code::Own(RefusalCode::NoRoute | RefusalCode::MethodNotAllowed)
+    )
 }
 
 fn knows(endpoint: &ProviderEndpoint, header: &RequestHeader) -> bool {

@@ -1,7 +1,12 @@
 //! First step: what is not a clean request goes no further.
 //!
-//! Framing that two parsers could read differently is refused, sizes are bounded before a byte of the body is read,
-//! and headers that are ours or of one hop only are separated from those that pass.
+//! Framing that two parsers could read differently is refused, sizes are bounded before a byte of the body is read, a path
+//! gets its one spelling, and what is ours, of one hop only, or would change what is billed or seen of an answer is
+//! separated from what passes.
+
+pub mod headers;
+pub mod path;
+pub mod query;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,41 +16,13 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use crate::limits::Limits;
-use crate::plugin::is_arn;
+use crate::proxy::sanitize::path::normal_form;
 use crate::proxy::shared::body::{Body, BodyBudget, BodyShare};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::reply::Refusal;
 
-/// Headers of one hop, and what proxies say of themselves: never passed on (RFC 9110 §7.6.1).
-const NOT_FORWARDED: [&str; 19] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-    "expect",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-real-ip",
-    "via",
-    "content-length",
-];
-
-/// Whether a header, named in lower case, belongs to the hop or to the gateway and not to the upstream.
-pub fn is_ours(name: &str) -> bool {
-    NOT_FORWARDED.contains(&name)
-        || name == "host"
-        || name.starts_with("x-agentledger-")
-        || name.starts_with("x-agent-")
-}
+/// Headers that one request's `Connection` may name.
+const OF_ONE_HOP_MAX: usize = 64;
 
 /// Further headers that the client's own `Connection` header declares to be of one hop.
 pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
@@ -57,6 +34,7 @@ pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
         .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
         .filter(|name| !name.is_empty() && name != "close" && name != "keep-alive")
+        .take(OF_ONE_HOP_MAX + 1)
         .collect()
 }
 
@@ -66,31 +44,78 @@ pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
 /// A head that is too large, or that two parsers could read differently.
 pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusal> {
     let header = session.req_header();
-    let bytes: usize = header
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if bytes > limits.header_bytes_max {
+    let fields = header.headers.iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if fields + header.raw_path().len() > limits.header_bytes_max {
         return Err(Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large").closing());
     }
+    let framing = |message: &str| Err(Refusal::new(RefusalCode::BadFraming, message).closing());
     if has_both_framings(session) {
-        return Err(Refusal::new(
-            RefusalCode::BadFraming,
-            "a request has either Content-Length or Transfer-Encoding, not both",
-        )
-        .closing());
+        return framing("a request has either Content-Length or Transfer-Encoding, not both");
     }
     if header.headers.get_all("content-length").iter().count() > 1 {
-        return Err(Refusal::new(RefusalCode::BadFraming, "more than one Content-Length").closing());
+        return framing("more than one Content-Length");
     }
-    if has_unsafe_path(header.uri.path()) {
-        return Err(Refusal::new(
-            RefusalCode::BadPath,
-            "the path has empty or dotted segments or control characters",
-        ));
+    // RFC 9112 §2.2 lets a server take a bare line feed for an end of line, and not all do.
+    if session
+        .as_http1()
+        .is_some_and(|h1| has_bare_line_feed(&h1.get_headers_raw_bytes()))
+    {
+        return framing("a line of the request head ends without a carriage return");
     }
-    if content_length(header).is_some_and(|length| length > limits.body_bytes_max) {
+    let ambiguous = |message: &str| Err(Refusal::new(RefusalCode::AmbiguousHead, message).closing());
+    if header.version == http::Version::HTTP_11 && !header.headers.contains_key("host") {
+        return ambiguous("a request of HTTP/1.1 has a Host");
+    }
+    if header.headers.get_all("content-type").iter().count() > 1 {
+        return ambiguous("more than one Content-Type");
+    }
+    if named_by_connection(header).len() > OF_ONE_HOP_MAX {
+        return ambiguous("Connection names too many headers");
+    }
+    Ok(())
+}
+
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    let before = std::iter::once(&b'\n').chain(head);
+    before
+        .zip(head)
+        .any(|(before, byte)| *byte == b'\n' && *before != b'\r')
+}
+
+/// Gives the path its one spelling, by which it is known from here on, here and upstream.
+///
+/// # Errors
+/// A path that an upstream could read as another one.
+pub fn normalise_path(header: &mut RequestHeader) -> Result<(), Refusal> {
+    let bad = |message: String| Refusal::new(RefusalCode::BadPath, message).final_answer();
+    let path = header.uri.path();
+    if !header.raw_path_is_utf8() {
+        return Err(bad("the path has characters that are not encoded".to_owned()));
+    }
+    let normal = normal_form(path).map_err(|fault| bad(fault.to_string()))?;
+    let authority = header.uri.authority().map(|authority| authority.as_str().to_owned());
+    if normal == path && authority.is_none() {
+        return Ok(());
+    }
+    let internal = |_| Refusal::new(RefusalCode::Internal, "the path could not be rewritten");
+    if let Some(authority) = authority.filter(|_| !header.headers.contains_key("host")) {
+        // HTTP/2 names its host here.
+        header.insert_header("Host", authority).map_err(internal)?;
+    }
+    let target = match header.uri.query() {
+        Some(query) => format!("{normal}?{query}"),
+        None => normal,
+    };
+    header.set_raw_path(target.as_bytes()).map_err(internal)
+}
+
+/// Checks the length that a body is said to have.
+///
+/// # Errors
+/// It is more than so many bytes.
+pub fn check_length(header: &RequestHeader, bytes_max: u64) -> Result<(), Refusal> {
+    if content_length(header).is_some_and(|length| length > bytes_max) {
         return Err(Refusal::body_too_large().closing());
     }
     Ok(())
@@ -114,25 +139,8 @@ fn has_both_framings(session: &ServerSession) -> bool {
     })
 }
 
-/// Paths that an upstream could read as another route than we did.
-fn has_unsafe_path(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    lower.contains('\\')
-        || lower.contains("%5c")
-        || lower
-            .split('/')
-            .any(|segment| segment.contains("%2f") && !is_arn(segment))
-        || lower.contains("%00")
-        || lower.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
-        || lower
-            .split('/')
-            .skip(1)
-            .map(|segment| segment.replace("%2e", "."))
-            .any(|segment| segment == "." || segment == "..")
-        || lower.trim_end_matches('/').split('/').skip(1).any(str::is_empty)
-}
-
-fn content_length(header: &RequestHeader) -> Option<u64> {
+/// The length that the body is said to have; `None`: it is told by its end.
+pub fn content_length(header: &RequestHeader) -> Option<u64> {
     header.headers.get("content-length")?.to_str().ok()?.trim().parse().ok()
 }
 
@@ -196,7 +204,7 @@ pub async fn read_body(
     Ok(Body::read(bytes, share))
 }
 
-fn expects_continue(header: &RequestHeader) -> bool {
+pub fn expects_continue(header: &RequestHeader) -> bool {
     header
         .headers
         .get("expect")
@@ -219,41 +227,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_that_two_parsers_read_differently_are_unsafe() {
-        for path in [
-            "/v1/../v1/chat",
-            "/v1/%2e%2e/x",
-            "/v1//chat",
-            "/v1/chat%2Fcompletions",
-            "/a\\b",
-            "/v1/%2E/x",
-        ] {
-            assert!(has_unsafe_path(path), "{path}");
-        }
-        for path in [
-            "/",
-            "/v1/chat/completions",
-            "/v1/models/gpt-4.1",
-            "/v1/chat/",
-            "/x/...y",
-        ] {
-            assert!(!has_unsafe_path(path), "{path}");
-        }
+    fn a_path_keeps_its_query_and_its_host_when_it_gets_its_spelling() {
+        let mut header = RequestHeader::build("GET", b"/", None).unwrap();
+        // As HTTP/2 has it.
+        header.set_uri("https://gateway.example//v1/%6dodels/?a=%20b".parse().unwrap());
+        normalise_path(&mut header).unwrap();
+        assert_eq!(header.raw_path(), b"/v1/models?a=%20b");
+        assert_eq!(header.headers.get("host").unwrap(), "gateway.example");
+        let mut bad = RequestHeader::build("GET", b"/v1/%2e%2e/x", None).unwrap();
+        assert_eq!(normalise_path(&mut bad).unwrap_err().code.as_str(), "bad_path");
+        let mut bytes = RequestHeader::build("GET", b"/v1/files/f/\xffontent", None).unwrap();
+        assert_eq!(normalise_path(&mut bytes).unwrap_err().code.as_str(), "bad_path");
     }
 
     #[test]
-    fn our_headers_are_told_from_theirs() {
-        for name in ["x-agent-id", "x-agentledger-tenant", "transfer-encoding", "host", "via"] {
-            assert!(is_ours(name), "{name}");
-        }
-        for name in [
-            "authorization",
-            "x-api-key",
-            "anthropic-beta",
-            "openai-organization",
-            "x-agentic",
+    fn a_bare_line_feed_is_seen() {
+        assert!(!has_bare_line_feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        for head in [
+            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nHost: a\r\nX: b\nY: c\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\n",
         ] {
-            assert!(!is_ours(name), "{name}");
+            assert!(has_bare_line_feed(head));
         }
     }
 }
