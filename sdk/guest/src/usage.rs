@@ -13,8 +13,8 @@ pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Kinds that most answers count at most.
 const KINDS_USUAL: usize = 6;
 
-/// A count in a provider's report. Absent and `null` are zero, and `12.0` is 12, as some providers write it; negative,
-/// fractional and absurd ones do not parse, and with them the whole report does not.
+/// A count in a provider's report. Absent and `null` are zero, `12.0` is 12, and so is `"12"`, as some providers write it;
+/// negative, fractional and absurd ones do not parse, and with them the whole report does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Units(pub u64);
 
@@ -64,6 +64,15 @@ impl<'de> Visitor<'de> for UnitsVisitor {
         } else {
             Err(E::custom("fractional or absurd count"))
         }
+    }
+
+    /// Protocol buffers write counts of 64 bits as text in JSON, and some hosts all of theirs.
+    /// <https://protobuf.dev/programming-guides/json/>
+    fn visit_str<E: Error>(self, text: &str) -> Result<Units, E> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(E::custom("text that is no whole number"));
+        }
+        self.visit_u64(text.parse().map_err(|_| E::custom("absurd count"))?)
     }
 }
 
@@ -155,8 +164,12 @@ mod tests {
         assert_eq!(read("1000000000"), Some(UNITS_MAX));
         assert_eq!(read("214.0"), Some(214));
         assert_eq!(read("1e3"), Some(1_000));
-        for absurd in ["-1", "1.5", "1000000001", "\"5\"", "{}", "1e30", "-1.0", "true"] {
+        assert_eq!(read("\"5\""), Some(5));
+        for absurd in ["-1", "1.5", "1000000001", "{}", "1e30", "-1.0", "true", "9223372036854775808"] {
             assert_eq!(read(absurd), None, "{absurd}");
+        }
+        for absurd in ["", "-1", "+1", " 1", "1.0", "1e3", "NaN", "Infinity", "0x1", "9223372036854775808", "1000000001"] {
+            assert_eq!(read(&format!("\"{absurd}\"")), None, "{absurd}");
         }
     }
 
