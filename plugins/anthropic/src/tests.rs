@@ -15,6 +15,7 @@ fn ask(body: Value) -> Result<Call, Problem> {
 fn ask_marked(body: Value, markers: &[&str]) -> Result<Call, Problem> {
     Anthropic::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v1/messages".to_owned(),
         operation: MESSAGES.to_owned(),
         path_model: None,

@@ -11,6 +11,7 @@ const CLAUDE: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 fn ask(operation: &str, model: &str, headers: &[(&str, &str)], body: Value) -> Result<Call, Problem> {
     Bedrock::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: format!("/model/{model}/{operation}"),
         operation: operation.to_owned(),
         path_model: Some(model.to_owned()),

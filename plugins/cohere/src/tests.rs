@@ -9,6 +9,7 @@ use crate::info::{CHAT, CHAT_V1, EMBED, GENERATE, RERANK};
 fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
     Cohere::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v2/x".to_owned(),
         operation: operation.to_owned(),
         path_model: None,

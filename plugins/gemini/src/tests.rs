@@ -12,6 +12,7 @@ fn ask_with(operation: &str, model: &str, headers: &[(&str, &str)], body: Value)
     let header = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     Gemini::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v1beta/models/x".to_owned(),
         operation: operation.to_owned(),
         path_model: Some(model.to_owned()),

@@ -65,6 +65,11 @@ pub fn count(field: Field<'_>, param: &str, min: u64, max: u64) -> Result<Option
     }
 }
 
+/// A limit of the output. One of 0 is as good as none: some hosts read it as none, and a hold must cover what they may make.
+pub fn limit(field: Field<'_>, param: &str) -> Result<Option<u64>, Problem> {
+    Ok(count(field, param, 0, COUNT_MAX)?.filter(|limit| *limit > 0))
+}
+
 /// The model: there, a string, not empty, without control characters.
 pub fn model(field: Field<'_>) -> Result<String, Problem> {
     match text(field, "model")? {
@@ -179,6 +184,14 @@ mod tests {
         for empty in ["\"\"", "\"  \"", "\"a\\u0000\""] {
             assert_eq!(model(Some(&raw(empty))).unwrap_err().code, "invalid_value");
         }
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_none() {
+        let read = |json: &str| limit(Some(&raw(json)), "max_tokens");
+        assert_eq!((read("7"), read("0"), read("null")), (Ok(Some(7)), Ok(None), Ok(None)));
+        assert_eq!(read("-0").unwrap_err().code, "invalid_value");
+        assert_eq!(read("0.0").unwrap_err().code, "invalid_type");
     }
 
     #[test]
