@@ -3,6 +3,7 @@
 
 mod answer;
 mod decode;
+mod detail;
 mod estimate;
 mod fold;
 pub mod frames;

@@ -52,7 +52,10 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let tier = text(body.service_tier, "service_tier")?;
     let geo = text(body.inference_geo, "inference_geo")?;
     let speed = text(body.speed, "speed")?.filter(|speed| speed == "fast");
-    let fast = speed.is_some() || own.iter().any(|one| text(one.speed, "speed").is_ok_and(|it| it.as_deref() == Some("fast")));
+    let fast = speed.is_some()
+        || own
+            .iter()
+            .any(|one| text(one.speed, "speed").is_ok_and(|it| it.as_deref() == Some("fast")));
     let mut max_output = limit(body.max_tokens, "max_tokens")?;
     for one in &own {
         // What the request itself does not limit, a fallback's own limit does not limit either.
@@ -133,7 +136,9 @@ fn fallbacks<'a>(body: &Body<'a>) -> Result<Vec<Fallback<'a>>, Problem> {
     let items: Vec<Field<'a>> = serde_json::from_str(list.get())
         .map_err(|_| problem("invalid_type", "'fallbacks' must be a list of models", "fallbacks"))?;
     let objects = items.into_iter().flatten().filter(|item| item.get().starts_with('{'));
-    Ok(objects.filter_map(|item| serde_json::from_str(item.get()).ok()).collect())
+    Ok(objects
+        .filter_map(|item| serde_json::from_str(item.get()).ok())
+        .collect())
 }
 
 /// The tier of the price book that an answer is billed at: fast mode has prices of its own, as a tier has, and so has

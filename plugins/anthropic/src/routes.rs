@@ -44,7 +44,14 @@ fn batches() -> Vec<Route> {
     let unknown = "This host documents no batches: what one would cost is not known.";
     let path = "/v1/messages/batches";
     vec![
-        told("POST", "/v1/messages/count_tokens", COUNT, Free, "Counting tokens is free.", COUNTING),
+        told(
+            "POST",
+            "/v1/messages/count_tokens",
+            COUNT,
+            Free,
+            "Counting tokens is free.",
+            COUNTING,
+        ),
         told(
             "GET",
             "/v1/messages/batches/{id}/results",
@@ -53,12 +60,29 @@ fn batches() -> Vec<Route> {
             "Tokens of each line's `result.message.usage`, at the price of batches; once by batch and `custom_id`.",
             BATCHING,
         ),
-        only_at(&WITHOUT_BATCHES, told("POST", path, BATCHES, Refused, unknown, MESSAGES_API)),
+        only_at(
+            &WITHOUT_BATCHES,
+            told("POST", path, BATCHES, Refused, unknown, MESSAGES_API),
+        ),
         told("POST", path, BATCHES, Free, BATCH, BATCHING),
         told("GET", path, BATCHES, Free, BATCH, BATCHING),
         told("GET", "/v1/messages/batches/{any}", BATCHES, Free, BATCH, BATCHING),
-        told("POST", "/v1/messages/batches/{any}/cancel", BATCHES, Free, BATCH, BATCHING),
-        told("DELETE", "/v1/messages/batches/{any}", "delete", Free, "Deleting is free.", BATCHING),
+        told(
+            "POST",
+            "/v1/messages/batches/{any}/cancel",
+            BATCHES,
+            Free,
+            BATCH,
+            BATCHING,
+        ),
+        told(
+            "DELETE",
+            "/v1/messages/batches/{any}",
+            "delete",
+            Free,
+            "Deleting is free.",
+            BATCHING,
+        ),
     ]
 }
 
@@ -91,12 +115,26 @@ fn refused() -> Vec<Route> {
     let admin = "The organisation's keys, limits and members are not changed through the gateway.";
     let mut rows = vec![
         told("POST", "/v1/complete", "complete", Refused, complete, COMPLETE),
-        told("POST", "/v1/experimental/*", "prompt_tools", Refused, tools, PROMPT_TOOLS),
+        told(
+            "POST",
+            "/v1/experimental/*",
+            "prompt_tools",
+            Refused,
+            tools,
+            PROMPT_TOOLS,
+        ),
         told("POST", "/v1/organizations/*", "organizations", Refused, admin, ADMIN),
         told("PUT", "/v1/organizations/*", "organizations", Refused, admin, ADMIN),
         told("DELETE", "/v1/organizations/*", "organizations", Refused, admin, ADMIN),
     ];
-    for kept in ["agents", "sessions", "environments", "deployments", "vaults", "memory_stores"] {
+    for kept in [
+        "agents",
+        "sessions",
+        "environments",
+        "deployments",
+        "vaults",
+        "memory_stores",
+    ] {
         for path in [format!("/v1/{kept}"), format!("/v1/{kept}/*")] {
             rows.push(told("POST", &path, "managed_agents", Refused, run, AGENTS));
         }
@@ -111,6 +149,57 @@ fn on_vertex() -> Vec<Route> {
     vec![
         told("POST", &path("count-tokens:rawPredict"), COUNT, Free, count, VERTEX),
         told("POST", &path("{model}:rawPredict"), MESSAGES, Metered, TOKENS, VERTEX),
-        told("POST", &path("{model}:streamRawPredict"), MESSAGES, Metered, TOKENS, VERTEX),
+        told(
+            "POST",
+            &path("{model}:streamRawPredict"),
+            MESSAGES,
+            Metered,
+            TOKENS,
+            VERTEX,
+        ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use agentledger_guest::endpoints;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_may_spend_passes_without_a_reason() {
+        assert_eq!(endpoints::faults(&routes()), Vec::<String>::new());
+        let bare = |row: &Route| row.reason.is_empty() || row.source.is_empty();
+        assert!(
+            !routes().iter().any(bare),
+            "each row says what is billed, and where that is said"
+        );
+    }
+
+    #[test]
+    fn what_spends_is_never_free() {
+        for (method, path) in [
+            ("POST", "/v1/messages"),
+            ("POST", "/v1/complete"),
+            ("POST", "/v1/sessions"),
+            ("POST", "/v1/sessions/s/events"),
+            ("POST", "/v1/agents"),
+            ("POST", "/v1/experimental/generate_prompt"),
+        ] {
+            let all = routes();
+            let row = endpoints::first(&all, "", method, path);
+            let billing = row.map(|row| row.billing);
+            assert!(
+                matches!(billing, Some(Metered | Refused)),
+                "{method} {path}: {billing:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_document_says_what_the_routes_say() {
+        let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("ENDPOINTS.md");
+        let heading = "# Endpoints: Anthropic's API, and hosts that share its dialect\n\nMade of `src/routes.rs` by its test. The first row that fits counts; what fits none is refused.";
+        assert_eq!(endpoints::documented(&document, heading, &routes()), Ok(()));
+    }
 }

@@ -1,8 +1,8 @@
 //! What the tools of a request may bill beside the answer's own tokens: searches, and further models.
 
 use agentledger_guest::fields::{Field, model, models, present, text};
-use agentledger_guest::usage::{Tally, UNITS_MAX};
-use agentledger_guest::{Call, Kind, Part, Problem, problem};
+use agentledger_guest::usage::may_bill;
+use agentledger_guest::{Call, Kind, Problem, problem};
 use serde::Deserialize;
 
 use crate::info::{FALLBACKS_MAX, TOOLS_MAX};
@@ -66,10 +66,10 @@ pub fn add(call: &mut Call, tools: &[Option<Tool<'_>>], vendor: &str) -> Result<
             call.any_model = true;
         }
         if is_advisor(&kind) {
-            call.beside.push(advice(tool)?);
+            advice(call, tool)?;
         } else if is_search(&kind) {
             let searches = bounded(tool.max_uses, "tools")?.unwrap_or(SEARCHES_UNNAMED);
-            call.beside.push(only(Kind::WebSearch, searches));
+            may_bill(call, None, Kind::WebSearch, searches);
         } else if vendor == "openrouter" && kind.starts_with("openrouter:") && names_no_model(tool) {
             // A hosted tool that is not known may run a model of its own.
             call.any_model |= !["openrouter:datetime", "openrouter:web_fetch"].contains(&kind.as_str());
@@ -105,14 +105,12 @@ fn of_tool(tool: &Tool<'_>) -> Result<Option<String>, Problem> {
 }
 
 /// What an advisor may put out; what it reads is held with the call's own input, at the dearest model.
-fn advice(tool: &Tool<'_>) -> Result<Part, Problem> {
+fn advice(call: &mut Call, tool: &Tool<'_>) -> Result<(), Problem> {
     let uses = bounded(tool.max_uses, "tools")?.unwrap_or(ADVICE_UNNAMED);
     let each = bounded(tool.max_tokens, "tools")?.filter(|tokens| *tokens > 0);
-    let tokens = uses.saturating_mul(each.unwrap_or(ADVICE_TOKENS_UNNAMED)).min(UNITS_MAX);
-    Ok(Part {
-        model: of_tool(tool)?,
-        ..only(Kind::Output, tokens)
-    })
+    let tokens = uses.saturating_mul(each.unwrap_or(ADVICE_TOKENS_UNNAMED));
+    may_bill(call, of_tool(tool)?, Kind::Output, tokens);
+    Ok(())
 }
 
 /// Adds what OpenRouter's plugins may bill, and the models that they may take.
@@ -123,7 +121,7 @@ pub fn add_plugins(call: &mut Call, plugins: &[Option<Plugin<'_>>]) -> Result<()
     for plugin in plugins.iter().flatten() {
         let id = text(plugin.id, "plugins").ok().flatten().unwrap_or_default();
         match id.as_str() {
-            "web" => call.beside.push(only(Kind::WebSearch, 1)),
+            "web" => may_bill(call, None, Kind::WebSearch, 1),
             // These take models of the host's choice where they name none.
             "auto-router" | "fusion" | "pareto-router" => call.any_model = true,
             _ => {}
@@ -150,12 +148,6 @@ pub fn add_suffix(call: &mut Call, vendor: &str) {
     let routed = names().any(|name| name.starts_with("openrouter/") || name.contains("@preset/"));
     call.any_model |= routed;
     if searches {
-        call.beside.push(only(Kind::WebSearch, 1));
+        may_bill(call, None, Kind::WebSearch, 1);
     }
-}
-
-fn only(kind: Kind, units: u64) -> Part {
-    let mut tally = Tally::default();
-    tally.add(kind, units);
-    tally.part(None)
 }

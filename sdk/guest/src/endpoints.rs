@@ -43,19 +43,34 @@ pub fn table(routes: &[Route]) -> String {
     text
 }
 
-/// What a document of endpoints says that is not the table of these routes; `None` where it ends with the table.
-pub fn difference(document: &str, routes: &[Route]) -> Option<String> {
-    let table = table(routes);
-    let found = document.find("| Endpoint |").and_then(|at| document.get(at..));
-    if found == Some(table.as_str()) {
+/// Set to anything, it makes [`documented`] write the document in place of comparing it.
+pub const WRITE: &str = "AGENTLEDGER_WRITE_ENDPOINTS";
+
+/// For a plugin's test: holds its document of endpoints equal to its routes, which follow the `heading`.
+///
+/// # Errors
+/// The document says something else, cannot be read, or cannot be written.
+pub fn documented(document: &std::path::Path, heading: &str, routes: &[Route]) -> Result<(), String> {
+    let right = format!("{heading}\n\n{}", table(routes));
+    let told = |error: std::io::Error| format!("{}: {error}", document.display());
+    if std::env::var_os(WRITE).is_some() {
+        return std::fs::write(document, right).map_err(told);
+    }
+    let found = std::fs::read_to_string(document).map_err(told)?;
+    difference(&found, &right).map_or(Ok(()), |lines| {
+        Err(format!("{} (set {WRITE} to write it):\n{lines}", document.display()))
+    })
+}
+
+fn difference(found: &str, right: &str) -> Option<String> {
+    if found == right {
         return None;
     }
-    let found = found.unwrap_or_default();
-    let new = |line: &&str| !found.lines().any(|known| known == *line);
-    let gone = |line: &&str| !table.lines().any(|known| known == *line);
-    let lines = table.lines().filter(new).map(|line| format!("+ {line}"));
-    let lines = lines.chain(found.lines().filter(gone).map(|line| format!("- {line}")));
-    let lines: Vec<String> = lines.collect();
+    let missing = |text: &str, other: &str, mark: char| -> Vec<String> {
+        let lines = text.lines().filter(|line| !other.lines().any(|known| known == *line));
+        lines.map(|line| format!("{mark} {line}")).collect()
+    };
+    let lines = [missing(right, found, '+'), missing(found, right, '-')].concat();
     Some(if lines.is_empty() {
         "the lines stand in another order".to_owned()
     } else {
@@ -86,6 +101,13 @@ pub fn faults(routes: &[Route]) -> Vec<String> {
     faults
 }
 
+/// The row that counts for a path at a vendor's hosts, as the host finds it: the first that fits. For tests, with plain paths.
+pub fn first<'r>(routes: &'r [Route], vendor: &str, method: &str, path: &str) -> Option<&'r Route> {
+    let at = |row: &&Route| row.vendors.is_empty() || row.vendors.iter().any(|one| one == vendor);
+    let mut rows = routes.iter().filter(|row| row.method == method).filter(at);
+    rows.find(|row| covers(&row.path, path))
+}
+
 /// One row of the table.
 fn alike(one: &Route, other: &Route) -> bool {
     one.method == other.method
@@ -112,8 +134,8 @@ fn covers(earlier: &str, later: &str) -> bool {
                 let verb = one.strip_prefix("{model}:");
                 let takes = match one {
                     // A model's segment may bear an ARN, which no other takes.
-                    "{any}" | "{id}" => other != "{model}",
-                    "{model}" => true,
+                    "{any}" | "{id}" => other != "{model}" && !other.is_empty(),
+                    "{model}" => !other.is_empty(),
                     _ => verb.is_some_and(|verb| other.ends_with(&format!(":{verb}"))),
                 };
                 if one != other && !takes {
@@ -152,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_groups_paths_and_is_what_a_document_ends_with() {
+    fn a_table_groups_paths_and_is_compared_line_by_line() {
         let told = |path: &str| because(plain("POST", path, Billing::Free), "costs a|nothing", SOURCE);
         let routes = [
             told("/v1/count"),
@@ -161,13 +183,19 @@ mod tests {
         ];
         let text = table(&routes);
         assert_eq!(text.lines().count(), 4, "{text}");
-        let row = "| `POST /v1/count`<br>`POST /v2/count` | all | free | costs a\\|nothing | https://acme.example/docs |";
+        let row =
+            "| `POST /v1/count`<br>`POST /v2/count` | all | free | costs a\\|nothing | https://acme.example/docs |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| `POST /v1/chat` | acme | metered |  |  |"), "{text}");
-        assert_eq!(difference(&format!("# Title\n\n{text}"), &routes), None);
-        let less = difference(&format!("# Title\n\n{text}"), &routes[..2]).unwrap();
-        assert!(less.contains("- | `POST /v1/count`<br>`POST /v2/count`"), "{less}");
-        assert!(difference("# Title", &routes).unwrap().contains("+ | Endpoint"));
+        let (right, less) = (format!("# Title\n\n{text}"), table(&routes[..2]));
+        assert_eq!(difference(&right, &right), None);
+        let told = difference(&right, &less).unwrap();
+        assert!(
+            told.contains("+ | `POST /v1/count` |") && told.contains("- | `POST /v1/count`<br>"),
+            "{told}"
+        );
+        let turned: String = right.lines().rev().map(|line| format!("{line}\n")).collect();
+        assert!(difference(&turned, &right).unwrap().contains("another order"));
     }
 
     #[test]
@@ -192,10 +220,7 @@ mod tests {
     #[test]
     fn a_row_behind_one_that_takes_all_of_it_is_a_fault() {
         let hidden = |first: &str, second: &str| {
-            let routes = [
-                plain("GET", first, Billing::Free),
-                plain("GET", second, Billing::Free),
-            ];
+            let routes = [plain("GET", first, Billing::Free), plain("GET", second, Billing::Free)];
             !faults(&routes).is_empty()
         };
         for (first, second, expected) in [

@@ -97,7 +97,9 @@ pub fn models(field: Field<'_>, param: &str, most: usize) -> Result<Vec<String>,
     }
     let named = items.into_iter().map(|item| {
         let item = present(item)?;
-        let own = serde_json::from_str::<Named<'_>>(item.get()).ok().filter(|_| item.get().starts_with('{'));
+        let own = serde_json::from_str::<Named<'_>>(item.get())
+            .ok()
+            .filter(|_| item.get().starts_with('{'));
         model(own.map_or(Some(item), |own| own.model)).ok()
     });
     let named: Option<Vec<String>> = named.collect();

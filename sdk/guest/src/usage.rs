@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Count, Kind, Part};
+use crate::{Call, Count, Kind, Part};
 use serde::Deserialize;
 use serde::de::{Error, Visitor};
 use serde_json::value::RawValue;
@@ -113,6 +113,25 @@ impl Tally {
     }
 }
 
+/// Adds what a hosted tool of the request may bill beside the answer's own tokens; without a model at the call's.
+pub fn may_bill(call: &mut Call, model: Option<String>, kind: Kind, units: u64) {
+    let units = units.min(UNITS_MAX);
+    let part = match call.beside.iter_mut().find(|part| part.model == model) {
+        Some(part) => part,
+        None => {
+            call.beside.push(Tally::default().part(model));
+            match call.beside.last_mut() {
+                Some(part) => part,
+                None => return,
+            }
+        }
+    };
+    match part.usage.iter_mut().find(|count| count.kind == kind) {
+        Some(count) => count.units = count.units.saturating_add(units).min(UNITS_MAX),
+        None => part.usage.push(Count { kind, units }),
+    }
+}
+
 /// A JSON number as plain decimal text, exactly; `None` for anything else, negative numbers included. `divisor_digits`
 /// moves the point to the left: 10 for a provider that reports units of 10⁻¹⁰.
 pub fn decimal(number: &RawValue, divisor_digits: i32) -> Option<String> {
@@ -165,12 +184,58 @@ mod tests {
         assert_eq!(read("214.0"), Some(214));
         assert_eq!(read("1e3"), Some(1_000));
         assert_eq!(read("\"5\""), Some(5));
-        for absurd in ["-1", "1.5", "1000000001", "{}", "1e30", "-1.0", "true", "9223372036854775808"] {
+        for absurd in [
+            "-1",
+            "1.5",
+            "1000000001",
+            "{}",
+            "1e30",
+            "-1.0",
+            "true",
+            "9223372036854775808",
+        ] {
             assert_eq!(read(absurd), None, "{absurd}");
         }
-        for absurd in ["", "-1", "+1", " 1", "1.0", "1e3", "NaN", "Infinity", "0x1", "9223372036854775808", "1000000001"] {
+        for absurd in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1.0",
+            "1e3",
+            "NaN",
+            "Infinity",
+            "0x1",
+            "9223372036854775808",
+            "1000000001",
+        ] {
             assert_eq!(read(&format!("\"{absurd}\"")), None, "{absurd}");
         }
+    }
+
+    #[test]
+    fn what_tools_may_bill_is_one_part_a_model() {
+        let mut call = crate::call("m".to_owned());
+        let big = || Some("big".to_owned());
+        for (model, kind, units) in [
+            (None, Kind::WebSearch, 2),
+            (big(), Kind::Output, 10),
+            (None, Kind::Maps, 1),
+            (None, Kind::WebSearch, u64::MAX),
+        ] {
+            may_bill(&mut call, model, kind, units);
+        }
+        let count = |kind, units| Count { kind, units };
+        let part = |model, usage| Part {
+            model,
+            usage,
+            reasoning: None,
+        };
+        let own = vec![count(Kind::WebSearch, UNITS_MAX), count(Kind::Maps, 1)];
+        assert_eq!(
+            call.beside,
+            [part(None, own), part(big(), vec![count(Kind::Output, 10)])]
+        );
     }
 
     #[test]
