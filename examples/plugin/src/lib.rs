@@ -6,11 +6,11 @@
 //! ```
 
 use agentledger_guest::answer::{self, Contradiction, Raw};
-use agentledger_guest::fields::{self, COUNT_MAX, Field};
+use agentledger_guest::fields::{self, Field};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{
     AnswerFrame, Billing, Call, EditPoint, Ending, Info, Kind, Part, Problem, ProgressPart, Provider, Reading, Refusal,
-    Request, call, info, openai_error, progress, reading, route, serde_json, sse, want,
+    Request, Route, because, call, info, openai_error, progress, reading, route, serde_json, sse, want,
 };
 use serde::Deserialize;
 
@@ -37,18 +37,41 @@ struct Answer<'a> {
 #[derive(Deserialize)]
 struct Tokens {
     #[serde(default)]
-    prompt: Units,
+    prompt: Option<Units>,
     #[serde(default)]
-    cached: Units,
+    cached: Option<Units>,
     #[serde(default)]
-    completion: Units,
+    completion: Option<Units>,
+}
+
+/// Every endpoint of Acme's that spends: metered; or free with a reason and its source; or refused with a reason. What is not
+/// here is refused as well, and nobody is told why.
+fn routes() -> Vec<Route> {
+    let docs = "https://acme.example/docs/api";
+    vec![
+        because(
+            route("POST", "/v1/generate", "generate", Billing::Metered),
+            "Tokens: `tokens` of the answer.",
+            docs,
+        ),
+        because(
+            route("POST", "/v1/count", "count", Billing::Free),
+            "Counting tokens is free.",
+            docs,
+        ),
+        because(
+            route("POST", "/v1/train", "train", Billing::Refused),
+            "Training is billed by the hour, which no answer tells.",
+            docs,
+        ),
+    ]
 }
 
 impl Provider for Acme {
     /// What it serves, and the only values of requests and answers that it will see. The prompt is not among them.
     fn info() -> Info {
         Info {
-            routes: vec![route("POST", "/v1/generate", "generate", Billing::Metered)],
+            routes: routes(),
             request_paths: vec![want("model", 256, 0), want("max_tokens", 64, 0)],
             // By a digest of these the gateway sees an agent that repeats itself.
             progress_paths: vec![progress("prompt", ProgressPart::Content)],
@@ -65,7 +88,7 @@ impl Provider for Acme {
     fn inspect(request: Request) -> Result<Call, Problem> {
         let asked: Asked<'_> = fields::parse(&request.outline)?;
         Ok(Call {
-            max_output: fields::count(asked.max_tokens, "max_tokens", 1, COUNT_MAX)?,
+            max_output: fields::limit(asked.max_tokens, "max_tokens")?,
             // Where the gateway may lower the maximum, or name another model.
             edits: vec![
                 EditPoint::Model("model".to_owned()),
@@ -101,11 +124,32 @@ impl Provider for Acme {
     }
 }
 
-/// Acme counts cached tokens inside the prompt's: kinds are disjoint here, so they are taken out.
+/// Acme counts cached tokens inside the prompt's: kinds are disjoint here, so they are taken out. A count that is not there is
+/// not told: absent is not zero, and what was counted before stays.
 fn part(tokens: &Tokens) -> Result<Option<Part>, Contradiction> {
+    let cached = tokens.cached.unwrap_or_default().0;
+    let fresh = tokens.prompt.map(|prompt| answer::rest(prompt.0, cached)).transpose()?;
+    let counts = [
+        (Kind::Input, fresh),
+        (Kind::CacheRead, tokens.cached.map(|units| units.0)),
+        (Kind::Output, tokens.completion.map(|units| units.0)),
+    ];
     let mut tally = Tally::default();
-    tally.add(Kind::Input, answer::rest(tokens.prompt.0, tokens.cached.0)?);
-    tally.add(Kind::CacheRead, tokens.cached.0);
-    tally.add(Kind::Output, tokens.completion.0);
-    Ok(Some(tally.part(None)))
+    for (kind, units) in counts {
+        if let Some(units) = units {
+            tally.add(kind, units);
+        }
+    }
+    let part = tally.part(None);
+    Ok((!part.usage.is_empty()).then_some(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use agentledger_guest::endpoints;
+
+    #[test]
+    fn nothing_that_may_spend_passes_without_a_reason() {
+        assert_eq!(endpoints::faults(&super::routes()), Vec::<String>::new());
+    }
 }

@@ -5,6 +5,7 @@
 
 use agentledger_ledger::{Kind, Usage};
 
+use super::detail::in_detail;
 use super::sides::{Side, groups, side, sum};
 use crate::plugin::{CountedKind, Reading, ReadingPart};
 
@@ -226,6 +227,7 @@ fn occurrence(parts: &[ReadingPart], index: usize) -> usize {
 
 impl Slot {
     fn replace(&mut self, part: &ReadingPart) {
+        let part = &*in_detail(part, |kind| self.get(kind).unwrap_or_default());
         let (mut write, mut breakdown) = (None, false);
         // A kind that one reading names twice is their sum.
         let mut units = [None::<u64>; Kind::COUNT];

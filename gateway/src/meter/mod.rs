@@ -4,6 +4,7 @@
 mod answer;
 mod core;
 mod decode;
+mod detail;
 mod documents;
 mod estimate;
 mod fold;

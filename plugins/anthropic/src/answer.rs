@@ -1,7 +1,7 @@
 //! Reads answers: whole ones, and the events of streams.
 
-use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, used};
-use agentledger_guest::usage::{Tally, Units};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, there, used};
+use agentledger_guest::usage::{Tally, Units, decimal};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 
@@ -18,6 +18,10 @@ struct Frame<'a> {
     usage: Raw<'a>,
     #[serde(borrow, default)]
     message: Option<Message<'a>>,
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    container: Option<Container<'a>>,
     #[serde(borrow, default)]
     content_block: Option<Block<'a>>,
     #[serde(borrow, default)]
@@ -39,6 +43,23 @@ struct Message<'a> {
     model: Raw<'a>,
     #[serde(borrow, default)]
     usage: Raw<'a>,
+    #[serde(borrow, default)]
+    container: Option<Container<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    usage: Raw<'a>,
+    #[serde(borrow, default)]
+    container: Option<Container<'a>>,
+}
+
+/// Where code ran. <https://platform.claude.com/docs/en/agents-and-tools/tool-use/code-execution-tool>
+#[derive(Deserialize)]
+struct Container<'a> {
+    #[serde(borrow, default)]
+    id: Raw<'a>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +78,7 @@ struct Target<'a> {
 
 /// The counts stand beside the rest. Flattened by serde they would be copied first, whole.
 #[derive(Deserialize)]
-struct Usage {
+struct Usage<'a> {
     #[serde(default)]
     input_tokens: Option<Units>,
     #[serde(default)]
@@ -80,9 +101,12 @@ struct Usage {
     inference_geo: Option<String>,
     #[serde(default)]
     iterations: Option<Vec<Iteration>>,
+    /// OpenRouter: USD. <https://openrouter.ai/docs/use-cases/usage-accounting>
+    #[serde(borrow, default)]
+    cost: Raw<'a>,
 }
 
-impl Usage {
+impl Usage<'_> {
     fn counts(&self) -> Counts {
         Counts {
             input_tokens: self.input_tokens,
@@ -122,6 +146,21 @@ struct Breakdown {
 struct ServerToolUse {
     #[serde(default)]
     web_search_requests: Option<Units>,
+    #[serde(default)]
+    web_fetch_requests: Option<Units>,
+    #[serde(default)]
+    code_execution_requests: Option<Units>,
+}
+
+impl ServerToolUse {
+    fn counts(&self) -> [(Kind, Option<Units>); 3] {
+        [
+            (Kind::WebSearch, self.web_search_requests),
+            // Free at Anthropic, and counted all the same.
+            (Kind::WebFetch, self.web_fetch_requests),
+            (Kind::CodeExecution, self.code_execution_requests),
+        ]
+    }
 }
 
 #[derive(Deserialize)]
@@ -150,10 +189,8 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     } else {
         body.message.as_ref()
     };
-    let (model, usage) = match message {
-        Some(message) => (message.model, message.usage),
-        None => (body.model, body.usage),
-    };
+    let model = message.map_or(body.model, |message| message.model);
+    let usage = usage_of(&body, message);
     let mut reading = Reading {
         model: text(model)
             .filter(|name| !name.is_empty())
@@ -162,8 +199,10 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         failed: kind == "error",
         ..agentledger_guest::reading()
     };
-    let usage = report(usage).map(parse::<Usage>).transpose();
+    let usage = usage.map(parse::<Usage<'_>>).transpose();
     if let Ok(Some(usage)) = &usage {
+        reading.unread_fee = ran_code(&body, message, usage);
+        reading.reported_cost = there(usage.cost).and_then(|cost| decimal(cost, 0));
         let iterations = usage.iterations.as_deref().unwrap_or_default();
         // The model that took over after a refusal served the turn, and its price applies.
         let fallback = iterations.iter().rev().find(|run| run.kind == "fallback_message");
@@ -186,6 +225,30 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     said(reading)
 }
 
+/// Where the frame reports its usage: inside the message, beside it, or, at some hosts, with what changed.
+fn usage_of<'a>(body: &Frame<'a>, message: Option<&Message<'a>>) -> Raw<'a> {
+    let inside = message.and_then(|message| report(message.usage));
+    let delta = || body.delta.as_ref().and_then(|delta| report(delta.usage));
+    inside.or_else(|| report(body.usage)).or_else(delta)
+}
+
+/// Code ran, and is billed by the hour of its container, of which no answer tells: unless a web tool was used beside it,
+/// with which it is free. <https://platform.claude.com/docs/en/about-claude/pricing>
+fn ran_code(body: &Frame<'_>, message: Option<&Message<'_>>, usage: &Usage<'_>) -> bool {
+    let containers = [
+        body.container.as_ref(),
+        body.delta.as_ref().and_then(|delta| delta.container.as_ref()),
+        message.and_then(|message| message.container.as_ref()),
+    ];
+    let contained = containers.into_iter().flatten().any(|one| there(one.id).is_some());
+    let used = |kind: Kind| {
+        let counts = usage.server_tool_use.as_ref().map(ServerToolUse::counts);
+        let mut counts = counts.into_iter().flatten();
+        counts.any(|(known, units)| known == kind && units.is_some_and(|units| units.0 > 0))
+    };
+    (contained || used(Kind::CodeExecution)) && !used(Kind::WebSearch) && !used(Kind::WebFetch)
+}
+
 fn taken_over(body: &Frame<'_>) -> Option<String> {
     let block = body.content_block.as_ref()?;
     if text(block.kind)? != "fallback" {
@@ -196,19 +259,18 @@ fn taken_over(body: &Frame<'_>) -> Option<String> {
 
 /// The top-level counts are those of the answer itself. Compaction is billed on top of them; an advisor is billed on top
 /// at its own model's price; a declined attempt of a fallback is not billed at all.
-fn parts(usage: &Usage) -> Result<Vec<Part>, Contradiction> {
+fn parts(usage: &Usage<'_>) -> Result<Vec<Part>, Contradiction> {
     let iterations = usage.iterations.as_deref().unwrap_or_default();
     let mut own = Tally::default();
     add(&mut own, &whole(usage.counts(), iterations))?;
     for run in iterations.iter().filter(|run| run.kind == "compaction") {
         add(&mut own, &run.counts)?;
     }
-    if let Some(searches) = usage
-        .server_tool_use
-        .as_ref()
-        .and_then(|tools| tools.web_search_requests)
-    {
-        own.add(Kind::WebSearch, searches.0);
+    let tools = usage.server_tool_use.as_ref().map(ServerToolUse::counts);
+    for (kind, units) in tools.into_iter().flatten() {
+        if let Some(units) = units {
+            own.add(kind, units.0);
+        }
     }
     own.reason(
         usage

@@ -1,8 +1,9 @@
 //! What this dialect serves, and which values it needs to see.
 
-use agentledger_guest::Billing::{FetchedLines, Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Medium, link, media, progress, route, strings, want};
+use agentledger_guest::{Info, Medium, Want, link, media, progress, strings, want};
+
+use crate::routes::routes;
 
 pub const MESSAGES: &str = "messages";
 /// <https://platform.claude.com/docs/en/api/retrieving-message-batch-results>
@@ -20,48 +21,50 @@ pub const PLAIN_TEXT: &str = "\"text/plain\"";
 /// A usage report with a hundred iterations is still read whole.
 const USAGE_BYTES_MAX: u32 = 64 << 10;
 
-fn on_vertex(what: &str) -> String {
-    format!("/v1/projects/{{any}}/locations/{{any}}/publishers/anthropic/models/{what}")
+/// Models that a list of them may name.
+pub const FALLBACKS_MAX: usize = 64;
+/// Tools of one request; with tool search the API takes ten thousand.
+/// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool>
+pub const TOOLS_MAX: usize = 16_384;
+
+/// Lists are wanted with one item more than they may have, so that one too many is seen. What stands in place of a list is
+/// wanted, too: a short word may do so.
+fn request_paths() -> Vec<Want> {
+    let (models, tools) = (FALLBACKS_MAX as u32 + 1, TOOLS_MAX as u32 + 1);
+    vec![
+        want("model", 1_024, 0),
+        want("models", 1_024, 0),
+        want("models.*", 1_024, models),
+        want("models.*.model", 1_024, models),
+        want("fallbacks", 1_024, 0),
+        want("fallbacks.*", 1_024, models),
+        want("fallbacks.*.model", 1_024, models),
+        want("fallbacks.*.max_tokens", 64, models),
+        want("fallbacks.*.speed", 64, models),
+        want("preset", 1_024, 0),
+        want("stream", 16, 0),
+        want("max_tokens", 64, 0),
+        want("service_tier", 64, 0),
+        want("speed", 64, 0),
+        want("inference_geo", 64, 0),
+        want("tools.*.type", 64, tools),
+        want("tools.*.model", 1_024, tools),
+        want("tools.*.max_uses", 64, tools),
+        want("tools.*.max_tokens", 64, tools),
+        want("tools.*.parameters.model", 1_024, tools),
+        want("plugins.*.id", 64, models),
+        want("plugins.*.model", 1_024, models),
+        want("plugins.*.models", 1_024, 0),
+        want("plugins.*.models.*", 1_024, models),
+        want("plugins.*.allowed_models", 64, 0),
+        want("plugins.*.allowed_models.*", 64, 1),
+    ]
 }
 
 pub fn info() -> Info {
     Info {
-        routes: vec![
-            route("POST", "/v1/messages", MESSAGES, Metered),
-            route("POST", "/v1/messages/count_tokens", "messages.count_tokens", Free),
-            route("GET", "/v1/messages/batches/{id}/results", BATCH_RESULTS, FetchedLines),
-            // Billed when the results are fetched: <https://platform.claude.com/docs/en/build-with-claude/batch-processing>.
-            route("POST", "/v1/messages/batches", BATCHES, Free),
-            route("GET", "/v1/messages/batches", BATCHES, Free),
-            route("GET", "/v1/messages/batches/{any}", BATCHES, Free),
-            route("POST", "/v1/messages/batches/{any}/cancel", BATCHES, Free),
-            route("GET", "/v1/messages/*", "read", Free),
-            route("DELETE", "/v1/messages/*", "delete", Free),
-            route("POST", "/v1/files", "files", Free),
-            route("GET", "/v1/files", "files", Free),
-            route("GET", "/v1/files/*", "files", Free),
-            route("DELETE", "/v1/files/*", "files", Free),
-            route("GET", "/v1/models", "models", Free),
-            route("GET", "/v1/models/*", "models", Free),
-            // On Vertex AI the path names the model.
-            // <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>
-            route(
-                "POST",
-                &on_vertex("count-tokens:rawPredict"),
-                "messages.count_tokens",
-                Free,
-            ),
-            route("POST", &on_vertex("{model}:rawPredict"), MESSAGES, Metered),
-            route("POST", &on_vertex("{model}:streamRawPredict"), MESSAGES, Metered),
-        ],
-        request_paths: vec![
-            want("model", 1_024, 0),
-            want("stream", 16, 0),
-            want("max_tokens", 64, 0),
-            want("service_tier", 64, 0),
-            want("speed", 64, 0),
-            want("inference_geo", 64, 0),
-        ],
+        routes: routes(),
+        request_paths: request_paths(),
         // Where a block of a message asks for a cache write, or bears a document, is not worth an outline of all blocks.
         request_markers: strings(&[CACHE_CONTROL, ONE_HOUR, DOCUMENT, PLAIN_TEXT]),
         request_media: vec![
@@ -86,6 +89,12 @@ pub fn info() -> Info {
             want("message.model", 1_024, 0),
             want("message.usage", USAGE_BYTES_MAX, 0),
             want("error.type", 256, 0),
+            // Some hosts put the usage of a stream's end here.
+            want("delta.usage", USAGE_BYTES_MAX, 0),
+            // Code ran in it.
+            want("container.id", 256, 0),
+            want("delta.container.id", 256, 0),
+            want("result.message.container.id", 256, 0),
             // Another model took over within the stream.
             want("content_block.type", 64, 0),
             want("content_block.to.model", 1_024, 0),

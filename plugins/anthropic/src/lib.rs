@@ -3,8 +3,10 @@
 mod answer;
 mod info;
 mod request;
+mod routes;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use agentledger_guest::serde_json::{Value, json};
 use agentledger_guest::{

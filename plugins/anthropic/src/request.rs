@@ -1,15 +1,24 @@
 //! Reads requests.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, flag, model, parse, text};
-use agentledger_guest::{CacheWrites, Call, EditPoint, Problem, Request, call};
+use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, flag, limit, model, models, parse, present, text};
+use agentledger_guest::{CacheWrites, Call, EditPoint, Problem, Request, call, problem};
 use serde::Deserialize;
 
-use crate::info::{CACHE_CONTROL, DOCUMENT, ONE_HOUR, PLAIN_TEXT};
+use crate::info::{CACHE_CONTROL, DOCUMENT, FALLBACKS_MAX, ONE_HOUR, PLAIN_TEXT};
+use crate::tools::{self, Plugin, Tool};
 
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow, default)]
     model: Field<'a>,
+    /// OpenRouter: the models to try, the first in place of `model`.
+    #[serde(borrow, default)]
+    models: Field<'a>,
+    #[serde(borrow, default)]
+    fallbacks: Field<'a>,
+    /// OpenRouter: settings that are kept there, the model among them.
+    #[serde(borrow, default)]
+    preset: Field<'a>,
     #[serde(borrow, default)]
     stream: Field<'a>,
     #[serde(borrow, default)]
@@ -20,28 +29,48 @@ struct Body<'a> {
     speed: Field<'a>,
     #[serde(borrow, default)]
     inference_geo: Field<'a>,
+    #[serde(borrow, default)]
+    tools: Option<Vec<Option<Tool<'a>>>>,
+    #[serde(borrow, default)]
+    plugins: Option<Vec<Option<Plugin<'a>>>>,
+}
+
+/// One of `fallbacks`: each may have settings of its own.
+/// <https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback>
+#[derive(Deserialize)]
+struct Fallback<'a> {
+    #[serde(borrow, default)]
+    max_tokens: Field<'a>,
+    #[serde(borrow, default)]
+    speed: Field<'a>,
 }
 
 pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let body: Body<'_> = parse(&request.outline)?;
+    let named = named(&body, request)?;
+    let own = fallbacks(&body)?;
     let tier = text(body.service_tier, "service_tier")?;
-    let speed = text(body.speed, "speed")?;
     let geo = text(body.inference_geo, "inference_geo")?;
-    let mut edits = vec![EditPoint::MaxOutput("max_tokens".to_owned())];
-    let named = match &request.path_model {
-        Some(named) => named.clone(),
-        None => {
-            edits.push(EditPoint::Model("model".to_owned()));
-            model(body.model)?
-        }
-    };
+    let speed = text(body.speed, "speed")?.filter(|speed| speed == "fast");
+    let fast = speed.is_some()
+        || own
+            .iter()
+            .any(|one| text(one.speed, "speed").is_ok_and(|it| it.as_deref() == Some("fast")));
+    let mut max_output = limit(body.max_tokens, "max_tokens")?;
+    for one in &own {
+        // What the request itself does not limit, a fallback's own limit does not limit either.
+        let more = limit(one.max_tokens, "fallbacks")?;
+        max_output = max_output.map(|limit| limit.max(more.unwrap_or(0)));
+    }
     let streams_by_path = request.path.ends_with(":streamRawPredict");
     let has = |marker: &str| bears(request, marker);
-    Ok(Call {
+    let mut call = Call {
+        models: named.others,
+        any_model: named.any,
         stream: flag(body.stream, "stream")?.unwrap_or(false) || streams_by_path,
-        max_output: count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?,
-        service_tier: priced_tier(tier, speed.as_deref(), geo.as_deref()),
-        edits,
+        max_output,
+        service_tier: priced_tier(tier, fast.then_some("fast"), geo.as_deref()),
+        edits: named.edits,
         cache_writes: match has(CACHE_CONTROL) {
             true if has(ONE_HOUR) => CacheWrites::OneHour,
             true => CacheWrites::FiveMinutes,
@@ -49,8 +78,67 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         },
         // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
         media_bytes_per_token: has(DOCUMENT).then(|| if has(PLAIN_TEXT) { 4 } else { 60 }),
-        ..call(named)
+        ..call(named.first)
+    };
+    tools::add(&mut call, body.tools.as_deref().unwrap_or_default(), &request.vendor)?;
+    tools::add_plugins(&mut call, body.plugins.as_deref().unwrap_or_default())?;
+    tools::add_suffix(&mut call, &request.vendor);
+    let (first, mut seen) = (call.model.clone(), vec![]);
+    call.models.retain(|other| {
+        let new = *other != first && !seen.contains(other);
+        seen.push(other.clone());
+        new
+    });
+    Ok(call)
+}
+
+/// The models that the request names, and where.
+struct Models {
+    first: String,
+    others: Vec<String>,
+    any: bool,
+    edits: Vec<EditPoint>,
+}
+
+fn named(body: &Body<'_>, request: &Request) -> Result<Models, Problem> {
+    let mut edits = vec![EditPoint::MaxOutput("max_tokens".to_owned())];
+    let mut others = models(body.models, "models", FALLBACKS_MAX)?;
+    // A word in place of the list: the provider chooses which model takes over.
+    let word = present(body.fallbacks).filter(|raw| raw.get().starts_with('"'));
+    let any = word.is_some() || present(body.preset).is_some();
+    if word.is_none() {
+        others.extend(models(body.fallbacks, "fallbacks", FALLBACKS_MAX)?);
+    }
+    let first = match &request.path_model {
+        Some(named) => {
+            // What the path names is what is billed; a host that would read another one here is not known.
+            let inside = text(body.model, "model")?;
+            others.extend(inside.filter(|inside| !inside.is_empty()));
+            named.clone()
+        }
+        None if present(body.model).is_none() && !others.is_empty() => others.remove(0),
+        None => {
+            edits.push(EditPoint::Model("model".to_owned()));
+            model(body.model)?
+        }
+    };
+    Ok(Models {
+        first,
+        others,
+        any,
+        edits,
     })
+}
+
+fn fallbacks<'a>(body: &Body<'a>) -> Result<Vec<Fallback<'a>>, Problem> {
+    let list = present(body.fallbacks).filter(|raw| raw.get().starts_with('['));
+    let Some(list) = list else { return Ok(vec![]) };
+    let items: Vec<Field<'a>> = serde_json::from_str(list.get())
+        .map_err(|_| problem("invalid_type", "'fallbacks' must be a list of models", "fallbacks"))?;
+    let objects = items.into_iter().flatten().filter(|item| item.get().starts_with('{'));
+    Ok(objects
+        .filter_map(|item| serde_json::from_str(item.get()).ok())
+        .collect())
 }
 
 /// The tier of the price book that an answer is billed at: fast mode has prices of its own, as a tier has, and so has
@@ -68,4 +156,10 @@ pub fn priced_tier(tier: Option<String>, speed: Option<&str>, geo: Option<&str>)
         Some(known @ ("fast" | "batch")) => format!("{known}_us"),
         _ => "us".to_owned(),
     })
+}
+
+/// A count of a tool's uses or tokens.
+pub fn bounded(field: Field<'_>, param: &str) -> Result<Option<u64>, Problem> {
+    let units = count(field, param, 0, COUNT_MAX)?;
+    Ok(units.map(|units| units.min(agentledger_guest::usage::UNITS_MAX)))
 }

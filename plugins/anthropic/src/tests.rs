@@ -6,15 +6,20 @@ use agentledger_guest::{
 use serde_json::{Value, json};
 
 use crate::Anthropic;
-use crate::info::{BATCH_RESULTS, CACHE_CONTROL, DOCUMENT, MESSAGES, ONE_HOUR, PLAIN_TEXT};
+use crate::info::{BATCH_RESULTS, CACHE_CONTROL, DOCUMENT, FALLBACKS_MAX, MESSAGES, ONE_HOUR, PLAIN_TEXT, TOOLS_MAX};
 
 fn ask(body: Value) -> Result<Call, Problem> {
     ask_marked(body, &[])
 }
 
 fn ask_marked(body: Value, markers: &[&str]) -> Result<Call, Problem> {
-    Anthropic::inspect(Request {
+    Anthropic::inspect(request(body, markers))
+}
+
+fn request(body: Value, markers: &[&str]) -> Request {
+    Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v1/messages".to_owned(),
         operation: MESSAGES.to_owned(),
         path_model: None,
@@ -22,7 +27,7 @@ fn ask_marked(body: Value, markers: &[&str]) -> Result<Call, Problem> {
         outline: body.to_string(),
         markers: markers.iter().map(|marker| (*marker).to_owned()).collect(),
         characters: vec![],
-    })
+    }
 }
 
 fn frame(streamed: bool, body: Value) -> Option<Reading> {
@@ -342,4 +347,154 @@ fn a_line_of_a_batch_is_a_message_at_its_price() {
         assert_eq!(read(json!({"custom_id": "one", "result": {"type": kind}})), None);
     }
     assert_eq!(read(json!({"type": "message", "usage": {"input_tokens": 1}})), None);
+}
+
+#[test]
+fn all_models_of_a_request_are_named() {
+    let named = |body: Value| {
+        let call = ask(body).unwrap();
+        (call.model, call.models, call.any_model)
+    };
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let is = |first: &str, others: &[&str], any: bool| (first.to_owned(), names(others), any);
+    assert_eq!(
+        named(json!({"model": "a", "fallbacks": [{"model": "b"}, "c", {"model": "b"}, {"model": "a"}]})),
+        is("a", &["b", "c"], false)
+    );
+    assert_eq!(named(json!({"models": ["a", "b"]})), is("a", &["b"], false));
+    assert_eq!(named(json!({"model": "a", "models": ["b"]})), is("a", &["b"], false));
+    assert_eq!(named(json!({"model": "a", "fallbacks": "default"})), is("a", &[], true));
+    assert_eq!(named(json!({"model": "a", "fallbacks": []})), is("a", &[], false));
+    let advisor = json!({"type": "advisor_20260301", "model": "big"});
+    assert_eq!(
+        named(json!({"model": "a", "tools": [advisor]})),
+        is("a", &["big"], false)
+    );
+    let unnamed = json!({"type": "advisor_20260301"});
+    assert_eq!(named(json!({"model": "a", "tools": [unnamed]})), is("a", &[], true));
+    for (body, param) in [
+        (json!({"models": []}), "model"),
+        (json!({"model": "a", "fallbacks": [{"effort": "low"}]}), "fallbacks"),
+        (json!({"model": "a", "fallbacks": [null]}), "fallbacks"),
+        (json!({"model": "a", "fallbacks": {"model": "b"}}), "fallbacks"),
+        (
+            json!({"model": "a", "fallbacks": vec!["b"; FALLBACKS_MAX + 1]}),
+            "fallbacks",
+        ),
+        (
+            json!({"model": "a", "fallbacks": [{"model": "b", "max_tokens": -1}]}),
+            "fallbacks",
+        ),
+        (
+            json!({"model": "a", "tools": [{"type": "advisor_20260301", "model": 7}]}),
+            "tools",
+        ),
+        (
+            json!({"model": "a", "tools": [{"type": "web_search_20250305", "max_uses": -1}]}),
+            "tools",
+        ),
+        (json!({"model": "a", "tools": vec![json!({}); TOOLS_MAX + 1]}), "tools"),
+    ] {
+        let found = ask(body.clone()).expect_err("a problem").param;
+        assert_eq!(found.as_deref(), Some(param));
+    }
+}
+
+#[test]
+fn hosted_tools_are_held_by_what_they_may_bill() {
+    let beside = |tools: Value| {
+        let call = ask(json!({"model": "a", "tools": tools})).unwrap();
+        let parts = call.beside.iter();
+        parts.map(|part| (part.model.clone(), counts(part))).collect::<Vec<_>>()
+    };
+    let search = |more: Value| {
+        let mut tool = json!({"type": "web_search_20260209", "name": "web_search"});
+        tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        tool
+    };
+    assert_eq!(
+        beside(json!([search(json!({}))])),
+        [(None, vec![(Kind::WebSearch, 10)])]
+    );
+    assert_eq!(
+        beside(json!([search(json!({"max_uses": 2})), search(json!({"max_uses": 3}))])),
+        [(None, vec![(Kind::WebSearch, 5)])]
+    );
+    assert_eq!(
+        beside(json!([{"type": "advisor_20260301", "model": "big", "max_uses": 2, "max_tokens": 1_024}])),
+        [(Some("big".to_owned()), vec![(Kind::Output, 2_048)])]
+    );
+    // A tool of the caller's own is no hosted one, whatever its name and its schema.
+    let own =
+        json!({"name": "web_search", "input_schema": {"type": "object"}, "parameters": {"model": {"type": "string"}}});
+    assert_eq!(beside(json!([own])), []);
+}
+
+#[test]
+fn a_limit_of_nothing_is_none_and_a_fallbacks_own_counts() {
+    let max = |body: Value| ask(body).unwrap().max_output;
+    assert_eq!(max(json!({"model": "a", "max_tokens": 0})), None);
+    let fallback = |max_tokens: u64| json!([{"model": "b", "max_tokens": max_tokens}]);
+    assert_eq!(
+        max(json!({"model": "a", "max_tokens": 5, "fallbacks": fallback(9)})),
+        Some(9)
+    );
+    assert_eq!(
+        max(json!({"model": "a", "max_tokens": 5, "fallbacks": fallback(3)})),
+        Some(5)
+    );
+    let fast = ask(json!({"model": "a", "fallbacks": [{"model": "b", "speed": "fast"}]})).unwrap();
+    assert_eq!(fast.service_tier.as_deref(), Some("fast"));
+}
+
+#[test]
+fn openrouters_routers_and_variants_are_known_at_its_hosts_alone() {
+    let at = |vendor: &str, body: Value| {
+        let mut request = request(body, &[]);
+        request.vendor = vendor.to_owned();
+        let call = Anthropic::inspect(request).unwrap();
+        (call.any_model, call.beside.len())
+    };
+    for (body, openrouter) in [
+        (json!({"model": "openrouter/auto"}), (true, 0)),
+        (json!({"model": "@preset/own"}), (true, 0)),
+        (json!({"model": "a/b:online"}), (false, 1)),
+        (json!({"model": "a/b", "models": ["c/d:ONLINE"]}), (false, 1)),
+        (
+            json!({"model": "a/b", "tools": [{"type": "openrouter:unheard-of"}]}),
+            (true, 0),
+        ),
+        (
+            json!({"model": "a/b", "tools": [{"type": "openrouter:datetime"}]}),
+            (false, 0),
+        ),
+    ] {
+        assert_eq!(at("openrouter", body.clone()), openrouter, "{body}");
+        assert_eq!(at("anthropic", body.clone()), (false, 0), "{body}");
+    }
+    let fused = json!({"model": "a/b", "plugins": [{"id": "fusion", "models": ["c/d"]}], "preset": "own"});
+    assert_eq!(at("openrouter", fused), (true, 0));
+}
+
+#[test]
+fn code_in_a_container_is_an_unread_fee_unless_a_web_tool_was_used() {
+    let unread = |usage: Value, container: Value| {
+        frame(
+            false,
+            json!({"type": "message", "model": "m", "usage": usage, "container": container}),
+        )
+        .unwrap()
+        .unread_fee
+    };
+    let (plain, container) = (
+        json!({"input_tokens": 1, "output_tokens": 1}),
+        json!({"id": "container_1"}),
+    );
+    assert!(!unread(plain.clone(), Value::Null));
+    assert!(unread(plain, container.clone()));
+    let tools = |tools: Value| json!({"input_tokens": 1, "output_tokens": 1, "server_tool_use": tools});
+    assert!(unread(tools(json!({"code_execution_requests": 1})), Value::Null));
+    assert!(unread(tools(json!({"web_fetch_requests": 0})), container.clone()));
+    assert!(!unread(tools(json!({"web_fetch_requests": 1})), container.clone()));
+    assert!(!unread(tools(json!({"web_search_requests": 1})), container));
 }

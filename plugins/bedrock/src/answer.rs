@@ -4,13 +4,14 @@
 //! form of its maker; `amazon-bedrock-invocationMetrics` in the last event of an invoked stream; fields of Titan and Llama;
 //! and, for whole answers of models whose bodies say nothing, headers. Bedrock counts cached tokens outside the input.
 
-use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, there, used};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, used};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::info::{CONVERSE, CONVERSE_STREAM};
+use crate::model;
+use crate::usage::{of_metrics, of_usage, unless_empty};
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -42,6 +43,26 @@ struct Frame<'a> {
     images: Option<Vec<Raw<'a>>>,
     #[serde(borrow, default)]
     artifacts: Option<Vec<Raw<'a>>>,
+    #[serde(borrow, default)]
+    trace: Option<Trace<'a>>,
+    #[serde(borrow, default, rename = "stopReason")]
+    stop_reason: Raw<'a>,
+    #[serde(borrow, default, rename = "amazon-bedrock-guardrailAction")]
+    guardrail_action: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+struct Trace<'a> {
+    #[serde(borrow, default, rename = "promptRouter")]
+    router: Option<Router<'a>>,
+    #[serde(borrow, default)]
+    guardrail: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+struct Router<'a> {
+    #[serde(borrow, default, rename = "invokedModelId")]
+    invoked: Raw<'a>,
 }
 
 #[derive(Deserialize)]
@@ -93,81 +114,6 @@ struct ResultItem<'a> {
     relevance_score: Raw<'a>,
 }
 
-/// The names of Converse, of Nova's own answers, of Anthropic's, and of OpenAI's form, beside each other: no maker gives
-/// one name two meanings, but for the last, whose cached tokens lie inside the prompt's.
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default, rename = "inputTokens", alias = "input_tokens")]
-    input: Option<Units>,
-    #[serde(default, rename = "outputTokens", alias = "output_tokens")]
-    output: Option<Units>,
-    #[serde(default, rename = "totalTokens")]
-    total: Option<Units>,
-    // Converse reports these under both names at times.
-    #[serde(default, rename = "cacheReadInputTokens", alias = "cache_read_input_tokens")]
-    cache_read: Option<Units>,
-    #[serde(default, rename = "cacheReadInputTokenCount")]
-    cache_read_count: Option<Units>,
-    #[serde(default, rename = "cacheWriteInputTokens", alias = "cache_creation_input_tokens")]
-    cache_write: Option<Units>,
-    #[serde(default, rename = "cacheWriteInputTokenCount")]
-    cache_write_count: Option<Units>,
-    /// Converse: what was written, by how long it lasts.
-    #[serde(default, rename = "cacheDetails")]
-    cache_details: Option<Vec<CacheDetail>>,
-    /// Anthropic's form of the same.
-    #[serde(default)]
-    cache_creation: Option<CacheCreation>,
-    #[serde(default)]
-    prompt_tokens: Option<Units>,
-    #[serde(default)]
-    completion_tokens: Option<Units>,
-    #[serde(default)]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default)]
-    output_tokens_details: Option<OutputDetails>,
-}
-
-#[derive(Deserialize)]
-struct CacheDetail {
-    #[serde(default, rename = "inputTokens")]
-    input_tokens: Units,
-    #[serde(default)]
-    ttl: String,
-}
-
-#[derive(Deserialize)]
-struct CacheCreation {
-    #[serde(default)]
-    ephemeral_5m_input_tokens: Units,
-    #[serde(default)]
-    ephemeral_1h_input_tokens: Units,
-}
-
-#[derive(Deserialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Units,
-}
-
-#[derive(Deserialize)]
-struct OutputDetails {
-    #[serde(default)]
-    thinking_tokens: Option<Units>,
-}
-
-#[derive(Deserialize)]
-struct Metrics {
-    #[serde(rename = "inputTokenCount")]
-    input: Units,
-    #[serde(rename = "outputTokenCount")]
-    output: Units,
-    #[serde(default, rename = "cacheReadInputTokenCount")]
-    cache_read: Units,
-    #[serde(default, rename = "cacheWriteInputTokenCount")]
-    cache_write: Units,
-}
-
 pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let body: Frame<'_> = serde_json::from_str(&frame.outline).ok()?;
     let event = frame.event.as_deref().unwrap_or_default();
@@ -175,7 +121,9 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
     let whole = !frame.streamed;
     let metrics = there(body.metrics);
     let mut reading = Reading {
-        // No model: the path's name tells the region that is billed; the one in an Anthropic body does not.
+        // Else no model: the path's name tells the region that is billed; the one in an Anthropic body does not.
+        model: chosen(&body),
+        unread_fee: was_guarded(&body),
         service_tier: tier(&body),
         final_: failed || (frame.streamed && is_last(frame, event, metrics.is_some())),
         failed,
@@ -185,6 +133,23 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         used(&mut reading, parts(&body, whole));
     }
     said(reading)
+}
+
+/// The model that a router chose.
+fn chosen(body: &Frame<'_>) -> Option<String> {
+    let invoked = text(body.trace.as_ref()?.router.as_ref()?.invoked)?;
+    Some(model::of_path(&invoked).to_owned()).filter(|name| !name.is_empty())
+}
+
+/// A guardrail is billed by the units of text that it looked at, beside the model's tokens.
+/// <https://aws.amazon.com/bedrock/pricing/>
+fn was_guarded(body: &Frame<'_>) -> bool {
+    let traced = body
+        .trace
+        .as_ref()
+        .is_some_and(|trace| there(trace.guardrail).is_some());
+    let stopped = text(body.stop_reason).as_deref() == Some("guardrail_intervened");
+    traced || stopped || there(body.guardrail_action).is_some()
 }
 
 /// An exception of the stream, an error outside of its model, or an error event of the model's own.
@@ -245,82 +210,6 @@ fn only(kind: Kind, units: u64) -> Part {
     let mut tally = Tally::default();
     tally.add(kind, units);
     tally.part(None)
-}
-
-fn of_metrics(raw: &RawValue) -> Result<Option<Part>, Contradiction> {
-    let metrics: Metrics = parse(raw)?;
-    let mut tally = Tally::default();
-    tally.add(Kind::Input, metrics.input.0);
-    tally.add(Kind::Output, metrics.output.0);
-    tally.add(Kind::CacheRead, metrics.cache_read.0);
-    // For how long was said before, where the model says it at all.
-    tally.add(Kind::CacheWrite, metrics.cache_write.0);
-    Ok(Some(tally.part(None)))
-}
-
-fn of_usage(usage: &Usage) -> Result<Option<Part>, Contradiction> {
-    let mut tally = Tally::default();
-    if let (Some(prompt), None) = (usage.prompt_tokens, usage.input) {
-        let cached = usage
-            .prompt_tokens_details
-            .as_ref()
-            .map_or(0, |details| details.cached_tokens.0);
-        tally.add(Kind::Input, rest(prompt.0, cached)?);
-        tally.add(Kind::CacheRead, cached);
-    }
-    let read = usage.cache_read.or(usage.cache_read_count);
-    let written = usage.cache_write.or(usage.cache_write_count);
-    let known = [
-        (Kind::Input, usage.input),
-        (Kind::Output, usage.output.or(usage.completion_tokens)),
-        (Kind::CacheRead, read),
-    ];
-    for (kind, units) in known {
-        if let Some(units) = units {
-            tally.add(kind, units.0);
-        }
-    }
-    add_written(&mut tally, usage, written)?;
-    let thinking = usage
-        .output_tokens_details
-        .as_ref()
-        .and_then(|details| details.thinking_tokens);
-    tally.reason(thinking.map(|units| units.0));
-    if let (Some(total), Some(input), Some(output)) = (usage.total, usage.input, usage.output) {
-        rest(total.0, input.0.max(output.0))?;
-    }
-    Ok(unless_empty(tally))
-}
-
-fn unless_empty(tally: Tally) -> Option<Part> {
-    Some(tally.part(None)).filter(|part| !part.usage.is_empty())
-}
-
-/// What was written to a cache, by how long it lasts where that is said.
-fn add_written(tally: &mut Tally, usage: &Usage, written: Option<Units>) -> Result<(), Contradiction> {
-    let of_ttl = |ttl: &str| -> u64 {
-        let details = usage.cache_details.iter().flatten();
-        details
-            .filter(|detail| detail.ttl == ttl)
-            .map(|detail| detail.input_tokens.0)
-            .sum()
-    };
-    let by_ttl = match &usage.cache_creation {
-        Some(by) => Some((by.ephemeral_5m_input_tokens.0, by.ephemeral_1h_input_tokens.0)),
-        None if usage.cache_details.is_some() => Some((of_ttl("5m"), of_ttl("1h"))),
-        None => None,
-    };
-    match (by_ttl, written) {
-        (Some((short, long)), total) => {
-            let named = short.saturating_add(long);
-            let unnamed = total.map_or(Ok(0), |total| rest(total.0, named))?;
-            tally.add(Kind::CacheWrite5m, short.saturating_add(unnamed));
-            tally.add(Kind::CacheWrite1h, long);
-        }
-        (None, Some(total)) => tally.add(Kind::CacheWrite, total.0),
-        (None, None) => {}
-    }
-    Ok(())
 }
 
 /// Titan: text and embeddings. Llama.

@@ -1,8 +1,9 @@
 //! What this dialect serves, and which values it needs to see.
 
-use agentledger_guest::Billing::{Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Medium, media, progress, route, strings, want};
+use agentledger_guest::{Info, Medium, media, progress, strings, want};
+
+use crate::routes::routes;
 
 pub const CONVERSE: &str = "converse";
 pub const CONVERSE_STREAM: &str = "converse-stream";
@@ -19,6 +20,9 @@ const USAGE_BYTES_MAX: u32 = 64 << 10;
 /// Candidates, or images, in one answer.
 const ITEMS_MAX: u32 = 64;
 
+/// Documents that are billed as one query: <https://aws.amazon.com/bedrock/pricing/>
+pub const DOCUMENTS_MAX: usize = 100;
+
 /// A request asks for a cache write: Converse's name for it, and Anthropic's.
 pub const CACHE_POINTS: [&str; 2] = ["\"cachePoint\"", "\"cache_control\""];
 pub const ONE_HOUR: &str = "\"1h\"";
@@ -27,18 +31,7 @@ pub const PLAIN_TEXT: &str = "\"text/plain\"";
 
 pub fn info() -> Info {
     Info {
-        routes: vec![
-            route("POST", "/model/{model}/converse", CONVERSE, Metered),
-            route("POST", "/model/{model}/converse-stream", CONVERSE_STREAM, Metered),
-            route("POST", "/model/{model}/invoke", INVOKE, Metered),
-            route(
-                "POST",
-                "/model/{model}/invoke-with-response-stream",
-                INVOKE_STREAM,
-                Metered,
-            ),
-            route("POST", "/model/{model}/count-tokens", "count-tokens", Free),
-        ],
+        routes: routes(),
         request_paths: vec![
             want("inferenceConfig.maxTokens", 64, 0),
             want("serviceTier.type", 64, 0),
@@ -53,6 +46,8 @@ pub fn info() -> Info {
             want("num_generations", 64, 0),
             want("numResults", 64, 0),
             want("imageGenerationConfig.numberOfImages", 64, 0),
+            // How many are ranked, and not what they say.
+            want("documents.*", 0, DOCUMENTS_MAX as u32 + 1),
         ],
         request_headers: strings(&[TIER_HEADER, LATENCY_HEADER]),
         request_markers: strings(&[&CACHE_POINTS[..], &[ONE_HOUR, DOCUMENT, PLAIN_TEXT]].concat()),
@@ -91,6 +86,12 @@ pub fn info() -> Info {
             want("usage", USAGE_BYTES_MAX, 0),
             want("serviceTier.type", 64, 0),
             want("performanceConfig.latency", 64, 0),
+            // Which model a router chose.
+            want("trace.promptRouter.invokedModelId", 1_024, 0),
+            // A guardrail was applied: Converse tells it where it is to trace, an invocation always.
+            want("trace.guardrail.@", 1, 0),
+            want("stopReason", 64, 0),
+            want("amazon-bedrock-guardrailAction", 64, 0),
             // Anthropic's and Nova's own events.
             want("message.usage", USAGE_BYTES_MAX, 0),
             want("metadata.usage", USAGE_BYTES_MAX, 0),

@@ -5,8 +5,10 @@ mod answer;
 mod info;
 mod model;
 mod request;
+mod routes;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use agentledger_guest::{
     AnswerFrame, Call, Ending, Info, Problem, Provider, Reading, Refusal, Request, aws_event, openai_error,

@@ -9,6 +9,20 @@ pub fn of_path(given: &str) -> &str {
     }
 }
 
+/// A router chooses among models, and a stored prompt names its own: the path does not tell which one serves.
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-routing.html>,
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-management.html>
+pub fn is_chosen_elsewhere(given: &str) -> bool {
+    let resource = given.strip_prefix("arn:").and_then(|arn| arn.splitn(5, ':').nth(4));
+    let kind = resource.and_then(|resource| resource.split('/').next());
+    kind.is_some_and(|kind| matches!(kind, "prompt-router" | "default-prompt-router" | "prompt"))
+}
+
+/// Models that rank documents.
+pub fn ranks(model: &str) -> bool {
+    model.contains("rerank")
+}
+
 /// Models that give no text: their output is not held.
 pub fn gives_no_text(model: &str) -> bool {
     ["embed", "rerank", "image", "canvas", "stability."]

@@ -1,11 +1,12 @@
 //! Reads requests. The model stands in the path; what limits the output stands where the model's own dialect has it.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, parse, text};
+use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, limit as limit_of, parse, text};
 use agentledger_guest::{CacheWrites, Call, EditPoint, Problem, Request, problem};
 use serde::Deserialize;
 
 use crate::info::{
-    CACHE_POINTS, CONVERSE, CONVERSE_STREAM, DOCUMENT, INVOKE_STREAM, LATENCY_HEADER, ONE_HOUR, PLAIN_TEXT, TIER_HEADER,
+    CACHE_POINTS, CONVERSE, CONVERSE_STREAM, DOCUMENT, DOCUMENTS_MAX, INVOKE_STREAM, LATENCY_HEADER, ONE_HOUR,
+    PLAIN_TEXT, TIER_HEADER,
 };
 use crate::model;
 
@@ -39,6 +40,8 @@ struct Body<'a> {
     num_results: Field<'a>,
     #[serde(borrow, default, rename = "imageGenerationConfig")]
     image_generation_config: Option<ImageGenerationConfig<'a>>,
+    #[serde(borrow, default)]
+    documents: Option<Vec<Field<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -81,12 +84,19 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     let converse = matches!(request.operation.as_str(), CONVERSE | CONVERSE_STREAM);
     let (limit, max_output) = if converse {
         let max = body.inference_config.as_ref().and_then(|config| config.max_tokens);
-        (Some(CONVERSE_LIMIT), count(max, CONVERSE_LIMIT, 0, COUNT_MAX)?)
+        (Some(CONVERSE_LIMIT), limit_of(max, CONVERSE_LIMIT)?)
     } else {
         invoke_limit(&body, model)?
     };
+    if model::ranks(model) && body.documents.as_ref().is_some_and(|list| list.len() > DOCUMENTS_MAX) {
+        let most = format!(
+            "'documents' may have at most {DOCUMENTS_MAX} items: more are billed as several queries, which no answer tells"
+        );
+        return Err(problem("invalid_value", most, "documents"));
+    }
     let has = |marker: &str| bears(request, marker);
     Ok(Call {
+        any_model: model::is_chosen_elsewhere(named),
         stream: matches!(request.operation.as_str(), CONVERSE_STREAM | INVOKE_STREAM),
         max_output,
         choices: choices(&body)?,
@@ -126,15 +136,19 @@ fn invoke_limit(body: &Body<'_>, model: &str) -> Result<(Option<&'static str>, O
         ("maxTokens", body.max_tokens_ai21),
     ];
     let mut found: Option<(&'static str, u64)> = None;
+    let mut nothing = false;
     for (path, field) in places {
-        if let Some(max) = count(field, path, 0, COUNT_MAX)?
+        let max = count(field, path, 0, COUNT_MAX)?;
+        nothing |= max == Some(0);
+        if let Some(max) = max
             && found.is_none_or(|(_, known)| max > known)
         {
             found = Some((path, max));
         }
     }
     Ok(match found {
-        Some((path, max)) => (Some(path), Some(max)),
+        // A limit of 0 may be read as none.
+        Some((path, max)) => (Some(path), Some(max).filter(|_| !nothing)),
         None => (model::output_limit(model), None),
     })
 }

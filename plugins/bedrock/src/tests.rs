@@ -11,6 +11,7 @@ const CLAUDE: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 fn ask(operation: &str, model: &str, headers: &[(&str, &str)], body: Value) -> Result<Call, Problem> {
     Bedrock::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: format!("/model/{model}/{operation}"),
         operation: operation.to_owned(),
         path_model: Some(model.to_owned()),
@@ -398,4 +399,72 @@ fn refusals_bear_the_names_that_sdks_look_for() {
         );
         assert_eq!(body["error"]["daily_limit"], 2);
     }
+}
+
+#[test]
+fn routers_and_stored_prompts_choose_their_model_elsewhere() {
+    for (given, any) in [
+        (CLAUDE, false),
+        (
+            "arn:aws:bedrock:us-east-1:123456789012:default-prompt-router/anthropic.claude:1",
+            true,
+        ),
+        ("arn:aws:bedrock:us-east-1:123456789012:prompt-router/own", true),
+        ("arn:aws:bedrock:us-east-1:123456789012:prompt/PROMPT1:2", true),
+        (
+            "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/prompt",
+            false,
+        ),
+        ("prompt/own", false),
+    ] {
+        assert_eq!(ask(CONVERSE, given, &[], json!({})).unwrap().any_model, any, "{given}");
+    }
+    let trace = json!({"promptRouter": {"invokedModelId": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"}});
+    let reading = frame(CONVERSE, None, json!({"trace": trace, "usage": {"inputTokens": 1}})).unwrap();
+    assert_eq!(reading.model.as_deref(), Some("amazon.nova-lite-v1:0"));
+}
+
+#[test]
+fn a_guardrail_is_a_fee_that_is_not_read() {
+    let unread = |body: Value| frame(CONVERSE, None, body).is_some_and(|reading| reading.unread_fee);
+    assert!(unread(json!({"trace": {"guardrail": {}}, "usage": {"inputTokens": 1}})));
+    assert!(unread(json!({"stopReason": "guardrail_intervened"})));
+    assert!(unread(json!({"amazon-bedrock-guardrailAction": "NONE"})));
+    assert!(!unread(json!({"stopReason": "end_turn", "usage": {"inputTokens": 1}})));
+}
+
+#[test]
+fn absent_counts_are_not_told_as_zero_and_limits_of_nothing_are_none() {
+    let metrics = json!({"amazon-bedrock-invocationMetrics": {"inputTokenCount": 7}});
+    let reading = frame(INVOKE_STREAM, Some("chunk"), metrics).unwrap();
+    assert!(!reading.contradictory);
+    let kinds: Vec<Kind> = reading.parts[0].usage.iter().map(|count| count.kind).collect();
+    assert_eq!(kinds, [Kind::Input]);
+    let plain = json!({"usage": {"prompt_tokens": 5, "completion_tokens": 1}});
+    let kinds = |reading: &Reading| {
+        reading.parts[0]
+            .usage
+            .iter()
+            .map(|count| count.kind)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&frame(INVOKE, None, plain).unwrap()), [Kind::Input, Kind::Output]);
+    let max = |operation, body| ask(operation, CLAUDE, &[], body).unwrap().max_output;
+    assert_eq!(max(CONVERSE, json!({"inferenceConfig": {"maxTokens": 0}})), None);
+    assert_eq!(max(INVOKE, json!({"max_tokens": 0})), None);
+    assert_eq!(max(INVOKE, json!({"max_tokens": 0, "max_gen_len": 9})), None);
+}
+
+#[test]
+fn more_documents_than_one_query_takes_are_refused() {
+    let rank = |count: usize| {
+        ask(
+            INVOKE,
+            "cohere.rerank-v3-5:0",
+            &[],
+            json!({"documents": vec![Value::Null; count]}),
+        )
+    };
+    assert!(rank(100).is_ok());
+    assert_eq!(rank(101).unwrap_err().param.as_deref(), Some("documents"));
 }

@@ -1,35 +1,20 @@
 //! What this dialect serves, and which values it needs to see.
 
-use agentledger_guest::Billing::{Free, Metered};
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
-use agentledger_guest::{Info, Medium, media, progress, route, strings, want};
+use agentledger_guest::{Info, Medium, media, progress, strings, want};
+
+use crate::routes::routes;
 
 pub const CHAT: &str = "chat";
 pub const CHAT_V1: &str = "chat.v1";
 pub const GENERATE: &str = "generate";
+pub const SUMMARIZE: &str = "summarize";
 pub const EMBED: &str = "embed";
 pub const RERANK: &str = "rerank";
 
 pub fn info() -> Info {
     Info {
-        // <https://docs.cohere.com/reference/about>
-        routes: vec![
-            route("POST", "/v2/chat", CHAT, Metered),
-            route("POST", "/v2/embed", EMBED, Metered),
-            route("POST", "/v2/rerank", RERANK, Metered),
-            route("POST", "/v1/chat", CHAT_V1, Metered),
-            route("POST", "/v1/generate", GENERATE, Metered),
-            route("POST", "/v1/embed", EMBED, Metered),
-            route("POST", "/v1/rerank", RERANK, Metered),
-            route("POST", "/v1/tokenize", "tokenize", Free),
-            route("POST", "/v1/detokenize", "detokenize", Free),
-            route("POST", "/v1/check-api-key", "check_api_key", Free),
-            route("GET", "/v1/models", "models", Free),
-            route("GET", "/v1/models/*", "models", Free),
-            route("GET", "/v1/*", "read", Free),
-            route("GET", "/v2/*", "read", Free),
-            route("DELETE", "/v1/*", "delete", Free),
-        ],
+        routes: routes(),
         request_paths: vec![
             want("model", 1_024, 0),
             want("stream", 16, 0),
@@ -80,6 +65,7 @@ pub fn info() -> Info {
             "message.tool_calls.*.function",
             "text",
             "generations.*.text",
+            "summary",
         ]),
         markers: strings(&["\"billed_units\"", "\"is_finished\":true", "\"is_finished\": true"]),
         events: strings(&["message-start", "message-end", "stream-end"]),

@@ -3,6 +3,7 @@
 mod answer;
 mod info;
 mod request;
+mod routes;
 #[cfg(test)]
 mod tests;
 

@@ -1,10 +1,10 @@
 //! Reads requests.
 
-use agentledger_guest::fields::{COUNT_MAX, Field, count, flag, model, parse, present};
+use agentledger_guest::fields::{Field, count, flag, limit, model, parse, present};
 use agentledger_guest::{Call, EditPoint, Problem, Request};
 use serde::Deserialize;
 
-use crate::info::{EMBED, GENERATE, RERANK};
+use crate::info::{EMBED, GENERATE, RERANK, SUMMARIZE};
 
 /// Texts of one request; Cohere allows 5.
 const GENERATIONS_MAX: u64 = 64;
@@ -35,8 +35,13 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     if matches!(request.operation.as_str(), EMBED | RERANK) {
         return Ok(call);
     }
+    if request.operation == SUMMARIZE {
+        // It is limited by words such as `long`, not by tokens.
+        call.max_output = None;
+        return Ok(call);
+    }
     call.stream = flag(body.stream, "stream")?.unwrap_or(false);
-    call.max_output = count(body.max_tokens, "max_tokens", 0, COUNT_MAX)?;
+    call.max_output = limit(body.max_tokens, "max_tokens")?;
     call.edits.push(EditPoint::MaxOutput("max_tokens".to_owned()));
     if request.operation == GENERATE {
         let texts = count(body.num_generations, "num_generations", 1, GENERATIONS_MAX)?.unwrap_or(1);

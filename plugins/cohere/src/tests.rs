@@ -4,11 +4,12 @@ use agentledger_guest::{AnswerFrame, Call, EditPoint, Ending, Problem, Provider,
 use serde_json::{Value, json};
 
 use crate::Cohere;
-use crate::info::{CHAT, CHAT_V1, EMBED, GENERATE, RERANK};
+use crate::info::{CHAT, CHAT_V1, EMBED, GENERATE, RERANK, SUMMARIZE};
 
 fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
     Cohere::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v2/x".to_owned(),
         operation: operation.to_owned(),
         path_model: None,
@@ -105,4 +106,15 @@ fn frames_that_say_nothing_are_nothing() {
     assert_eq!(frame(r#"{"type":"content-delta"}"#), None);
     assert_eq!(frame(r#"{"is_finished":false,"event_type":"text-generation"}"#), None);
     assert_eq!(frame("[]"), None);
+}
+
+#[test]
+fn a_limit_of_nothing_is_none_and_a_summary_has_no_limit() {
+    assert_eq!(
+        ask(CHAT, json!({"model": "m", "max_tokens": 0})).unwrap().max_output,
+        None
+    );
+    let summary = ask(SUMMARIZE, json!({"model": "m", "max_tokens": 5})).unwrap();
+    assert_eq!((summary.max_output, summary.stream), (None, false));
+    assert_eq!(summary.edits, [EditPoint::Model("model".to_owned())]);
 }

@@ -1,10 +1,15 @@
 //! The dialect of Google's Gemini API and of Gemini on Vertex AI: content generated whole or as a stream, embeddings.
 
 mod answer;
+mod grounding;
 mod info;
+mod interaction;
 mod request;
+mod routes;
 #[cfg(test)]
 mod tests;
+mod tools;
+mod usage;
 
 use agentledger_guest::serde_json::{Value, json};
 use agentledger_guest::{

@@ -1,13 +1,18 @@
-//! Reads requests. The model stands in the path, and nowhere else.
+//! Reads requests. The model stands in the path; one that the body names beside it is held and judged, too.
 
 use agentledger_guest::fields::{COUNT_MAX, Field, bears, count, parse, present, text};
 use agentledger_guest::{Call, Count, EditPoint, Kind, Problem, Request, problem};
 use serde::Deserialize;
 
-use crate::info::{AUDIO, EMBED, EMBED_BATCH, PREDICT, STREAM};
+use crate::info::{AUDIO, EMBED, EMBED_BATCH, INTERACTIONS, PREDICT, STREAM, TOOLS_MAX};
+use crate::interaction;
+use crate::tools::{self, Tool};
 
 /// Candidates of one request; Google allows 8.
 const CANDIDATES_MAX: u64 = 128;
+
+/// Other models than the path's that a body may name.
+const MODELS_MAX: usize = 16;
 
 /// Images that Imagen makes where none are named: <https://ai.google.dev/gemini-api/docs/imagen#imagen-configuration>
 const IMAGES_UNNAMED: u64 = 4;
@@ -30,6 +35,19 @@ struct Body<'a> {
     cached: Field<'a>,
     #[serde(borrow, default)]
     cached_content: Field<'a>,
+    #[serde(borrow, default)]
+    model: Field<'a>,
+    #[serde(borrow, default)]
+    requests: Option<Vec<Option<Single<'a>>>>,
+    #[serde(borrow, default)]
+    tools: Option<Vec<Option<Tool<'a>>>>,
+}
+
+/// One of a batch of embeddings.
+#[derive(Deserialize)]
+struct Single<'a> {
+    #[serde(borrow, default)]
+    model: Field<'a>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +73,9 @@ struct Parameters<'a> {
 }
 
 pub fn inspect(request: &Request) -> Result<Call, Problem> {
+    if request.operation == INTERACTIONS {
+        return interaction::inspect(request);
+    }
     let body: Body<'_> = parse(&request.outline)?;
     let named = request.path_model.as_deref().unwrap_or_default();
     if named.trim().is_empty() || named.chars().any(char::is_control) {
@@ -62,6 +83,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
     }
     let mut call = Call {
         stream: request.operation == STREAM,
+        models: others(&body, named)?,
         service_tier: tier(&body, request)?,
         continues: present(body.cached).or(present(body.cached_content)).is_some(),
         ..agentledger_guest::call(named.to_owned())
@@ -94,16 +116,39 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
             }
             call.output_kinds = media_out(&body);
             call.edits.push(EditPoint::MaxOutput(at));
+            tools::add(&mut call, body.tools.as_deref().unwrap_or_default())?;
         }
     }
     Ok(call)
+}
+
+/// Models that the body names and the path does not.
+fn others(body: &Body<'_>, named: &str) -> Result<Vec<String>, Problem> {
+    let singles = body.requests.as_deref().unwrap_or_default();
+    if singles.len() > TOOLS_MAX {
+        let most = format!("'requests' may have at most {TOOLS_MAX} items");
+        return Err(problem("invalid_value", most, "requests"));
+    }
+    let mut others: Vec<String> = vec![];
+    let fields = singles.iter().flatten().map(|single| single.model);
+    for field in std::iter::once(body.model).chain(fields) {
+        let Some(given) = text(field, "model")? else { continue };
+        let bare = given.rsplit('/').next().unwrap_or_default().to_owned();
+        if !bare.is_empty() && bare != named && !others.contains(&bare) {
+            others.push(bare);
+        }
+    }
+    if others.len() > MODELS_MAX {
+        return Err(problem("invalid_value", "'requests' names too many models", "requests"));
+    }
+    Ok(others)
 }
 
 /// Where the output's limit stands, the limit, and the number of candidates. Where a field is there in several spellings the
 /// largest counts, so that a hold is never too small.
 fn limits(body: &Body<'_>) -> Result<(String, Option<u64>, u32), Problem> {
     let mut found: Option<(String, u64)> = None;
-    let mut candidates = 1;
+    let (mut candidates, mut nothing) = (1, false);
     // Where a limit may be put in: the object that is there.
     let mut vacant = "generationConfig.maxOutputTokens";
     for (config, own) in [
@@ -121,7 +166,9 @@ fn limits(body: &Body<'_>) -> Result<(String, Option<u64>, u32), Problem> {
             ("maxOutputTokens", own.max_output),
         ] {
             let path = format!("{config}.{name}");
-            if let Some(limit) = count(field, &path, 0, COUNT_MAX)?
+            let limit = count(field, &path, 0, COUNT_MAX)?;
+            nothing |= limit == Some(0);
+            if let Some(limit) = limit
                 && found.as_ref().is_none_or(|(_, larger)| limit >= *larger)
             {
                 found = Some((path, limit));
@@ -135,7 +182,8 @@ fn limits(body: &Body<'_>) -> Result<(String, Option<u64>, u32), Problem> {
         }
     }
     Ok(match found {
-        Some((path, limit)) => (path, Some(limit), candidates),
+        // A limit of 0 may be read as none.
+        Some((path, limit)) => (path, Some(limit).filter(|_| !nothing), candidates),
         None => (vacant.to_owned(), None, candidates),
     })
 }
@@ -148,7 +196,12 @@ fn media_out(body: &Body<'_>) -> Vec<Kind> {
         .into_iter()
         .flatten()
         .find_map(|config| present(config.modalities).or(present(config.response_modalities)));
-    let asked = |what: &str| named.is_none_or(|list| list.get().to_ascii_uppercase().contains(what));
+    media_named(named)
+}
+
+/// The media that a list of modalities names; without a list all that a model may put out.
+pub fn media_named(list: Field<'_>) -> Vec<Kind> {
+    let asked = |what: &str| list.is_none_or(|list| list.get().to_ascii_uppercase().contains(what));
     let kinds = [("AUDIO", Kind::AudioOutput), ("IMAGE", Kind::ImageOutput)];
     kinds
         .into_iter()

@@ -5,13 +5,14 @@ use agentledger_guest::{
 };
 use serde_json::{Value, json};
 
-use crate::info::{EMBED, GENERATE, PREDICT, STREAM};
+use crate::info::{EMBED, EMBED_BATCH, GENERATE, INTERACTION, INTERACTIONS, PREDICT, STREAM, TOOLS_MAX};
 use crate::{Gemini, status, tier_name};
 
 fn ask_with(operation: &str, model: &str, headers: &[(&str, &str)], body: Value) -> Result<Call, Problem> {
     let header = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     Gemini::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v1beta/models/x".to_owned(),
         operation: operation.to_owned(),
         path_model: Some(model.to_owned()),
@@ -234,4 +235,204 @@ fn a_refusal_is_googles_error_with_the_gateways_fields() {
     );
     assert_eq!(error["details"][0]["reason"], "budget_exceeded");
     assert_eq!(error["message"], "spending limit exceeded");
+}
+
+fn read_as(operation: &str, streamed: bool, body: &Value) -> Option<Reading> {
+    Gemini::read(AnswerFrame {
+        operation: operation.to_owned(),
+        event: None,
+        streamed,
+        status: 200,
+        outline: body.to_string(),
+    })
+}
+
+fn counts(reading: &Reading) -> Vec<(Kind, u64)> {
+    let all = reading.parts.iter().flat_map(|part| &part.usage);
+    all.filter(|count| count.units > 0)
+        .map(|count| (count.kind, count.units))
+        .collect()
+}
+
+#[test]
+fn the_total_tells_what_the_parts_leave_out() {
+    let read = |usage: Value| frame(&json!({ "usageMetadata": usage })).unwrap();
+    let last = read(json!({"promptTokenCount": 10_000, "candidatesTokenCount": 20, "totalTokenCount": 10_520}));
+    assert_eq!(counts(&last), [(Kind::Input, 10_000), (Kind::Output, 520)]);
+    assert!(
+        !last.parts[0].usage.iter().any(|count| count.kind == Kind::CacheRead),
+        "absent is not zero"
+    );
+    let both = read(
+        json!({"promptTokenCount": 10, "candidatesTokenCount": 20, "thoughtsTokenCount": 5, "totalTokenCount": 40}),
+    );
+    assert_eq!(counts(&both), [(Kind::Input, 10), (Kind::Output, 30)]);
+    for usage in [
+        json!({"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 9}),
+        json!({"promptTokenCount": 10, "thoughtsTokenCount": 30, "totalTokenCount": 20}),
+        json!({"promptTokenCount": "ten"}),
+        json!({"promptTokenCount": 9_223_372_036_854_775_808_u64}),
+        json!({"promptTokenCount": 1, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 2}]}),
+    ] {
+        assert!(read(usage.clone()).contradictory, "{usage}");
+    }
+}
+
+#[test]
+fn grounding_counts_different_queries_by_the_models_generation() {
+    let read = |model: &str, grounding: Value| {
+        let usage = json!({"promptTokenCount": 1, "totalTokenCount": 1});
+        let body =
+            json!({"modelVersion": model, "usageMetadata": usage, "candidates": [{"groundingMetadata": grounding}]});
+        counts(&frame(&body).unwrap()).split_off(1)
+    };
+    let queries = json!({"webSearchQueries": ["a", "b", "a", "", " ", null, null]});
+    assert_eq!(
+        read("gemini-3-pro-preview", queries.clone()),
+        [(Kind::WebSearch, 4)],
+        "long ones are not compared"
+    );
+    assert_eq!(read("gemini-2.5-pro", queries.clone()), [(Kind::WebSearch, 1)]);
+    assert_eq!(read("gemini-flash-latest", queries), [(Kind::WebSearch, 4)]);
+    assert_eq!(read("gemini-2.5-pro", json!({"webSearchQueries": [""]})), []);
+    assert_eq!(
+        read("gemini-3-pro-preview", json!({"groundingChunks": [{"web": {}}, null]})),
+        [(Kind::WebSearch, 1)]
+    );
+    let maps = json!({"groundingChunks": [{"maps": {}}, {"maps": {}}], "webSearchQueries": ["a", "b"]});
+    assert_eq!(
+        read("gemini-2.5-pro", maps.clone()),
+        [(Kind::WebSearch, 1), (Kind::Maps, 1)]
+    );
+    assert_eq!(
+        read("gemini-3-pro-preview", maps),
+        [(Kind::WebSearch, 2), (Kind::Maps, 1)]
+    );
+    let own = json!({"groundingChunks": [{"retrievedContext": {}}], "retrievalQueries": ["a", "b"]});
+    assert_eq!(read("gemini-3-pro-preview", own), [(Kind::FileSearch, 1)]);
+    // Candidates of one answer share their searches.
+    let one = json!({"groundingMetadata": {"webSearchQueries": ["a", "b"]}});
+    let body = json!({"modelVersion": "gemini-3-pro", "candidates": [one, one, null]});
+    assert_eq!(
+        counts(&frame(&body).unwrap()),
+        [(Kind::WebSearch, 2)],
+        "in an element without usage"
+    );
+    assert!(
+        read_as(GENERATE, false, &body).unwrap().parts.is_empty(),
+        "a whole answer without usage has none"
+    );
+}
+
+#[test]
+fn tools_are_held_by_what_they_may_bill() {
+    let beside = |model: &str, tools: Value| {
+        let call = ask_with(GENERATE, model, &[], json!({ "tools": tools })).unwrap();
+        let counts = call.beside.iter().flat_map(|part| &part.usage);
+        counts.map(|count| (count.kind, count.units)).collect::<Vec<_>>()
+    };
+    let search = json!([{"googleSearch": {}}, {"google_search": {}}]);
+    assert_eq!(beside("gemini-2.5-pro", search.clone()), [(Kind::WebSearch, 1)]);
+    assert_eq!(beside("gemini-3-pro-preview", search), [(Kind::WebSearch, 5)]);
+    let all = json!([{"googleMaps": {}, "enterpriseWebSearch": {}}, {"retrieval": {}}, {"codeExecution": {}}, null]);
+    assert_eq!(
+        beside("gemini-2.5-pro", all),
+        [(Kind::WebSearch, 1), (Kind::Maps, 1), (Kind::FileSearch, 1)]
+    );
+    assert_eq!(beside("gemini-2.5-pro", json!([{}, {"functionDeclarations": []}])), []);
+    let many = json!({"tools": vec![json!({}); TOOLS_MAX + 1]});
+    assert_eq!(ask(GENERATE, many).unwrap_err().param.as_deref(), Some("tools"));
+}
+
+#[test]
+fn models_that_a_body_names_beside_the_path_are_named() {
+    let others = |operation: &str, body: Value| ask(operation, body).unwrap().models;
+    assert_eq!(
+        others(GENERATE, json!({"model": "models/gemini-2.5-flash"})),
+        Vec::<String>::new()
+    );
+    assert_eq!(others(GENERATE, json!({"model": "models/another"})), ["another"]);
+    let requests =
+        json!({"requests": [{"model": "models/a"}, {"model": "a"}, null, {}, {"model": "models/gemini-2.5-flash"}]});
+    assert_eq!(others(EMBED_BATCH, requests), ["a"]);
+    let many = json!({"requests": vec![json!({}); TOOLS_MAX + 1]});
+    assert_eq!(ask(EMBED_BATCH, many).unwrap_err().param.as_deref(), Some("requests"));
+}
+
+#[test]
+fn a_limit_of_nothing_is_none() {
+    let max = |body: Value| ask(GENERATE, body).unwrap().max_output;
+    assert_eq!(max(json!({"generationConfig": {"maxOutputTokens": 0}})), None);
+    assert_eq!(
+        max(json!({"generationConfig": {"maxOutputTokens": 0}, "generation_config": {"max_output_tokens": 5}})),
+        None
+    );
+}
+
+#[test]
+fn interactions_name_a_model_or_an_agent() {
+    let call = ask_with(
+        INTERACTIONS,
+        "",
+        &[],
+        json!({"model": "m", "stream": true, "background": true,
+        "previous_interaction_id": "v1_0", "generation_config": {"max_output_tokens": 7}, "service_tier": "flex"}),
+    );
+    let call = call.unwrap();
+    assert_eq!(
+        (
+            call.model.as_str(),
+            call.stream,
+            call.background,
+            call.max_output,
+            call.continues,
+            call.any_model
+        ),
+        ("m", true, true, Some(7), true, false)
+    );
+    assert_eq!(call.service_tier.as_deref(), Some("flex"));
+    let agent = ask_with(INTERACTIONS, "", &[], json!({"agent": "deep-research-preview"})).unwrap();
+    assert_eq!(
+        (agent.model.as_str(), agent.any_model, agent.edits.len()),
+        ("deep-research-preview", true, 0)
+    );
+    assert_eq!(agent.beside.len(), 1);
+    for (body, param) in [
+        (json!({}), "model"),
+        (json!({"model": "m", "background": "yes"}), "background"),
+        (json!({"model": 7}), "model"),
+    ] {
+        let found = ask_with(INTERACTIONS, "", &[], body).unwrap_err().param;
+        assert_eq!(found.as_deref(), Some(param));
+    }
+}
+
+#[test]
+fn interactions_tell_their_usage_when_they_are_done() {
+    let usage = json!({"totalInputTokens": 10, "totalCachedTokens": 4, "totalOutputTokens": 5, "totalThoughtTokens": 6,
+        "totalTokens": 21, "groundingToolCount": [{"type": "google_search", "count": 2}, {"type": "unheard_of", "count": 1}]});
+    let done = json!({"id": "v1_1", "status": "completed", "model": "models/gemini-3-pro", "usage": usage});
+    let reading = read_as(INTERACTION, false, &done).unwrap();
+    assert_eq!(
+        counts(&reading),
+        [
+            (Kind::Input, 6),
+            (Kind::CacheRead, 4),
+            (Kind::Output, 11),
+            (Kind::WebSearch, 3)
+        ]
+    );
+    assert_eq!(
+        (reading.bill_id.as_deref(), reading.pending, reading.unread_fee),
+        (Some("v1_1"), false, false)
+    );
+    assert_eq!(reading.model.as_deref(), Some("gemini-3-pro"));
+    let event = json!({"event_type": "interaction.completed", "interaction": done});
+    let last = read_as(INTERACTIONS, true, &event).unwrap();
+    assert!(last.final_ && counts(&last) == counts(&reading));
+    let running = read_as(INTERACTION, false, &json!({"id": "v1_1", "status": "in_progress"})).unwrap();
+    assert!(running.pending && running.parts.is_empty());
+    let broken = json!({"event_type": "error", "error": {"code": "internal"}});
+    let broken = read_as(INTERACTIONS, true, &broken).unwrap();
+    assert!(broken.failed && broken.final_ && broken.parts.is_empty());
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 pub use crate::fields::{Field as Raw, present as there};
 use crate::usage::UNITS_MAX;
-use crate::{Part, Reading};
+use crate::{Kind, Part, Reading};
 
 /// A report of usage that nobody can be billed by: it contradicts itself (more cached than read), or has a count that is
 /// negative, fractional or above [`UNITS_MAX`]. The host estimates in its place, and the entry tells it.
@@ -36,14 +36,22 @@ pub fn rest(whole: u64, inside: u64) -> Result<u64, Contradiction> {
 /// Puts the usage that a frame reports into its reading, the answer's own part first.
 pub fn used<P: IntoIterator<Item = Part>>(reading: &mut Reading, told: Result<P, Contradiction>) {
     let told = told.map(|parts| parts.into_iter().collect::<Vec<Part>>());
-    let believed = |part: &Part| part.usage.iter().all(|count| count.units <= UNITS_MAX);
     match told {
-        Ok(parts) if parts.iter().all(believed) => reading.parts.extend(parts),
+        Ok(parts) if parts.iter().all(is_believable) => reading.parts.extend(parts),
         _ => {
             reading.parts.clear();
             reading.contradictory = true;
         }
     }
+}
+
+/// No count is absurd, and no more was thought than put out.
+fn is_believable(part: &Part) -> bool {
+    let put_out = |kind: Kind| matches!(kind, Kind::Output | Kind::AudioOutput | Kind::ImageOutput);
+    let output = part.usage.iter().filter(|count| put_out(count.kind));
+    let output = output.fold(None, |sum, count| Some(count.units.saturating_add(sum.unwrap_or(0))));
+    let thought = part.reasoning.unwrap_or(0);
+    part.usage.iter().all(|count| count.units <= UNITS_MAX) && output.is_none_or(|output| thought <= output)
 }
 
 /// The reading, unless it says nothing.
@@ -75,7 +83,8 @@ mod tests {
         }
         assert!(report(Some(&raw("{}"))).is_some() && report(None).is_none());
         assert_eq!(parse::<Units>(&raw("5")), Ok(Units(5)));
-        for absurd in ["-1", "1.5", "1000000001", "\"5\""] {
+        assert_eq!(parse::<Units>(&raw("\"5\"")), Ok(Units(5)));
+        for absurd in ["-1", "1.5", "1000000001", "\"NaN\""] {
             assert_eq!(parse::<Units>(&raw(absurd)), Err(Contradiction), "{absurd}");
         }
         assert_eq!((rest(5, 5), rest(5, 6)), (Ok(0), Err(Contradiction)));
@@ -92,6 +101,15 @@ mod tests {
         assert_eq!(told(Ok(vec![])), (0, false));
         assert_eq!(told(Ok(vec![part(1), part(UNITS_MAX + 1)])), (0, true));
         assert_eq!(told(Err(Contradiction)), (0, true));
+        let thinking = |output: Option<u64>, thought: u64| {
+            let mut tally = Tally::default();
+            output.into_iter().for_each(|units| tally.add(Kind::Output, units));
+            tally.reason(Some(thought));
+            told(Ok(vec![tally.part(None)]))
+        };
+        assert_eq!(thinking(Some(5), 5), (1, false));
+        assert_eq!(thinking(Some(5), 6), (0, true), "more thought than put out");
+        assert_eq!(thinking(None, 6), (1, false), "the output is told elsewhere");
     }
 
     #[test]

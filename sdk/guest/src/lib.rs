@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod aws_event;
+pub mod endpoints;
 pub mod fields;
 pub mod openai_error;
 pub mod sse;

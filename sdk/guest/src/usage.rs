@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Count, Kind, Part};
+use crate::{Call, Count, Kind, Part};
 use serde::Deserialize;
 use serde::de::{Error, Visitor};
 use serde_json::value::RawValue;
@@ -13,8 +13,8 @@ pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Kinds that most answers count at most.
 const KINDS_USUAL: usize = 6;
 
-/// A count in a provider's report. Absent and `null` are zero, and `12.0` is 12, as some providers write it; negative,
-/// fractional and absurd ones do not parse, and with them the whole report does not.
+/// A count in a provider's report. Absent and `null` are zero, `12.0` is 12, and so is `"12"`, as some providers write it;
+/// negative, fractional and absurd ones do not parse, and with them the whole report does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Units(pub u64);
 
@@ -65,6 +65,15 @@ impl<'de> Visitor<'de> for UnitsVisitor {
             Err(E::custom("fractional or absurd count"))
         }
     }
+
+    /// Protocol buffers write counts of 64 bits as text in JSON, and some hosts all of theirs.
+    /// <https://protobuf.dev/programming-guides/json/>
+    fn visit_str<E: Error>(self, text: &str) -> Result<Units, E> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(E::custom("text that is no whole number"));
+        }
+        self.visit_u64(text.parse().map_err(|_| E::custom("absurd count"))?)
+    }
 }
 
 /// Adds up counts by kind.
@@ -101,6 +110,25 @@ impl Tally {
             usage: self.counts,
             reasoning: self.reasoning,
         }
+    }
+}
+
+/// Adds what a hosted tool of the request may bill beside the answer's own tokens; without a model at the call's.
+pub fn may_bill(call: &mut Call, model: Option<String>, kind: Kind, units: u64) {
+    let units = units.min(UNITS_MAX);
+    let part = match call.beside.iter_mut().find(|part| part.model == model) {
+        Some(part) => part,
+        None => {
+            call.beside.push(Tally::default().part(model));
+            match call.beside.last_mut() {
+                Some(part) => part,
+                None => return,
+            }
+        }
+    };
+    match part.usage.iter_mut().find(|count| count.kind == kind) {
+        Some(count) => count.units = count.units.saturating_add(units).min(UNITS_MAX),
+        None => part.usage.push(Count { kind, units }),
     }
 }
 
@@ -155,9 +183,59 @@ mod tests {
         assert_eq!(read("1000000000"), Some(UNITS_MAX));
         assert_eq!(read("214.0"), Some(214));
         assert_eq!(read("1e3"), Some(1_000));
-        for absurd in ["-1", "1.5", "1000000001", "\"5\"", "{}", "1e30", "-1.0", "true"] {
+        assert_eq!(read("\"5\""), Some(5));
+        for absurd in [
+            "-1",
+            "1.5",
+            "1000000001",
+            "{}",
+            "1e30",
+            "-1.0",
+            "true",
+            "9223372036854775808",
+        ] {
             assert_eq!(read(absurd), None, "{absurd}");
         }
+        for absurd in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1.0",
+            "1e3",
+            "NaN",
+            "Infinity",
+            "0x1",
+            "9223372036854775808",
+            "1000000001",
+        ] {
+            assert_eq!(read(&format!("\"{absurd}\"")), None, "{absurd}");
+        }
+    }
+
+    #[test]
+    fn what_tools_may_bill_is_one_part_a_model() {
+        let mut call = crate::call("m".to_owned());
+        let big = || Some("big".to_owned());
+        for (model, kind, units) in [
+            (None, Kind::WebSearch, 2),
+            (big(), Kind::Output, 10),
+            (None, Kind::Maps, 1),
+            (None, Kind::WebSearch, u64::MAX),
+        ] {
+            may_bill(&mut call, model, kind, units);
+        }
+        let count = |kind, units| Count { kind, units };
+        let part = |model, usage| Part {
+            model,
+            usage,
+            reasoning: None,
+        };
+        let own = vec![count(Kind::WebSearch, UNITS_MAX), count(Kind::Maps, 1)];
+        assert_eq!(
+            call.beside,
+            [part(None, own), part(big(), vec![count(Kind::Output, 10)])]
+        );
     }
 
     #[test]
