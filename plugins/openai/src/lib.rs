@@ -6,9 +6,11 @@ mod fees;
 mod info;
 mod realtime;
 mod request;
+mod routes;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod wants;
 
 use agentledger_guest::{
     AnswerFrame, Call, Ending, Info, Meaning, Problem, Provider, Reading, Refusal, Request, SocketMessage,

@@ -19,6 +19,7 @@ fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
 fn ask_with(operation: &str, body: Value, markers: &[&str], characters: &[(&str, u64)]) -> Result<Call, Problem> {
     OpenAi::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v1/x".to_owned(),
         operation: operation.to_owned(),
         path_model: None,
@@ -120,6 +121,7 @@ fn over_a_websocket_a_message_names_its_model_and_the_query_only_else() {
     let ask = |body: Value| {
         OpenAi::inspect(Request {
             method: "WEBSOCKET".to_owned(),
+            vendor: String::new(),
             path: "/v1/responses".to_owned(),
             operation: RESPONSES.to_owned(),
             path_model: Some("of-the-query".to_owned()),
@@ -305,7 +307,7 @@ fn absurd_reports_are_no_reports() {
         json!({"prompt_tokens": 1.5, "completion_tokens": 1}),
         json!({"prompt_tokens": 2_000_000_000_u64, "completion_tokens": 1}),
         json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 5_000_000_000_u64}),
-        json!({"prompt_tokens": "1"}),
+        json!({"prompt_tokens": "one"}),
         json!({"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 11}}),
         json!({"prompt_tokens": 10, "completion_tokens": 1, "completion_tokens_details": {"audio_tokens": 2}}),
         json!([1, 2, 3]),
@@ -455,8 +457,8 @@ fn media_are_counted_by_their_kinds() {
     );
     assert_eq!(
         read(CHAT, image),
-        [(Kind::Input, 50), (Kind::Output, 272)],
-        "a chat has no images of its own"
+        [(Kind::Input, 10), (Kind::Output, 272), (Kind::ImageInput, 40)],
+        "what came in is counted as it is reported; what went out is text unless it is told"
     );
     assert_eq!(read(IMAGES, json!({"data": [{}, {}]})), [(Kind::Image, 2)]);
     let drawn = json!({"usage": {"input_tokens": 5, "output_tokens": 7}, "svg_usage": {"model": "writer",

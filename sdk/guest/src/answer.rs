@@ -75,7 +75,7 @@ mod tests {
         }
         assert!(report(Some(&raw("{}"))).is_some() && report(None).is_none());
         assert_eq!(parse::<Units>(&raw("5")), Ok(Units(5)));
-        for absurd in ["-1", "1.5", "1000000001", "\"5\""] {
+        for absurd in ["-1", "1.5", "1000000001", "\"five\""] {
             assert_eq!(parse::<Units>(&raw(absurd)), Err(Contradiction), "{absurd}");
         }
         assert_eq!((rest(5, 5), rest(5, 6)), (Ok(0), Err(Contradiction)));

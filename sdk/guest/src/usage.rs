@@ -13,8 +13,9 @@ pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Kinds that most answers count at most.
 const KINDS_USUAL: usize = 6;
 
-/// A count in a provider's report. Absent and `null` are zero, and `12.0` is 12, as some providers write it; negative,
-/// fractional and absurd ones do not parse, and with them the whole report does not.
+/// A count in a provider's report. Absent and `null` are zero, `12.0` is 12, and so is a text of nothing but the digits
+/// `"12"`, as some providers write it; negative, fractional and absurd ones do not parse, and with them the whole report
+/// does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Units(pub u64);
 
@@ -55,6 +56,12 @@ impl<'de> Visitor<'de> for UnitsVisitor {
 
     fn visit_i64<E: Error>(self, units: i64) -> Result<Units, E> {
         self.visit_u64(u64::try_from(units).map_err(|_| E::custom("negative count"))?)
+    }
+
+    fn visit_str<E: Error>(self, units: &str) -> Result<Units, E> {
+        let digits = !units.is_empty() && units.bytes().all(|byte| byte.is_ascii_digit());
+        let whole = units.parse::<u64>().ok().filter(|_| digits);
+        self.visit_u64(whole.ok_or_else(|| E::custom("a text that is no whole number"))?)
     }
 
     fn visit_f64<E: Error>(self, units: f64) -> Result<Units, E> {
@@ -155,7 +162,24 @@ mod tests {
         assert_eq!(read("1000000000"), Some(UNITS_MAX));
         assert_eq!(read("214.0"), Some(214));
         assert_eq!(read("1e3"), Some(1_000));
-        for absurd in ["-1", "1.5", "1000000001", "\"5\"", "{}", "1e30", "-1.0", "true"] {
+        assert_eq!(read("\"5\""), Some(5), "some providers write counts as text");
+        for absurd in [
+            "-1",
+            "1.5",
+            "1000000001",
+            "{}",
+            "1e30",
+            "-1.0",
+            "true",
+            "\"NaN\"",
+            "\"\"",
+            "\"-1\"",
+            "\"+5\"",
+            "\"1.5\"",
+            "\" 5\"",
+            "\"9223372036854775808\"",
+            "\"99999999999999999999999\"",
+        ] {
             assert_eq!(read(absurd), None, "{absurd}");
         }
     }
