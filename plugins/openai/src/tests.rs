@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use agentledger_guest::{
-    AnswerFrame, CacheWrites, Call, Count, EditPoint, Ending, Kind, Problem, Provider, Reading, Refusal, Request,
+    AnswerFrame, CacheWrites, Call, Count, EditPoint, Ending, Kind, Part, Problem, Provider, Reading, Refusal, Request,
 };
 use serde_json::{Value, json};
 
@@ -47,15 +47,31 @@ fn frame_of(operation: &str, streamed: bool, body: &str) -> Option<Reading> {
     })
 }
 
+/// How the tests list kinds; the order in which a part counts them means nothing.
+const ORDER: [Kind; 10] = [
+    Kind::Input,
+    Kind::CacheRead,
+    Kind::CacheReadAudio,
+    Kind::CacheReadImage,
+    Kind::CacheWrite5m,
+    Kind::Output,
+    Kind::AudioInput,
+    Kind::AudioOutput,
+    Kind::ImageInput,
+    Kind::ImageOutput,
+];
+
 /// The counts of a reading's one part, without the zeros.
 fn counts(reading: &Reading) -> Vec<(Kind, u64)> {
     assert_eq!(reading.parts.len(), 1, "{reading:?}");
-    reading.parts[0]
-        .usage
-        .iter()
-        .filter(|count| count.units > 0)
-        .map(|count| (count.kind, count.units))
-        .collect()
+    listed(&reading.parts[0])
+}
+
+fn listed(part: &Part) -> Vec<(Kind, u64)> {
+    let told = part.usage.iter().filter(|count| count.units > 0);
+    let mut counts: Vec<(Kind, u64)> = told.map(|count| (count.kind, count.units)).collect();
+    counts.sort_by_key(|(kind, _)| ORDER.iter().position(|one| one == kind).unwrap_or(ORDER.len()));
+    counts
 }
 
 fn used(usage: Value) -> Reading {
