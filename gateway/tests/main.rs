@@ -40,3 +40,4 @@ mod special_files;
 mod storage;
 mod tidy;
 mod tls;
+mod vendors;

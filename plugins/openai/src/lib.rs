@@ -3,6 +3,8 @@
 
 mod answer;
 mod fees;
+#[cfg(test)]
+mod host_tests;
 mod info;
 mod realtime;
 mod request;

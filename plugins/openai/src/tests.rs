@@ -33,11 +33,11 @@ fn ask_with(operation: &str, body: Value, markers: &[&str], characters: &[(&str,
     })
 }
 
-fn frame(streamed: bool, body: &str) -> Option<Reading> {
+pub(crate) fn frame(streamed: bool, body: &str) -> Option<Reading> {
     frame_of(CHAT, streamed, body)
 }
 
-fn frame_of(operation: &str, streamed: bool, body: &str) -> Option<Reading> {
+pub(crate) fn frame_of(operation: &str, streamed: bool, body: &str) -> Option<Reading> {
     OpenAi::read(AnswerFrame {
         operation: operation.to_owned(),
         event: None,
@@ -62,12 +62,12 @@ const ORDER: [Kind; 10] = [
 ];
 
 /// The counts of a reading's one part, without the zeros.
-fn counts(reading: &Reading) -> Vec<(Kind, u64)> {
+pub(crate) fn counts(reading: &Reading) -> Vec<(Kind, u64)> {
     assert_eq!(reading.parts.len(), 1, "{reading:?}");
     listed(&reading.parts[0])
 }
 
-fn listed(part: &Part) -> Vec<(Kind, u64)> {
+pub(crate) fn listed(part: &Part) -> Vec<(Kind, u64)> {
     let told = part.usage.iter().filter(|count| count.units > 0);
     let mut counts: Vec<(Kind, u64)> = told.map(|count| (count.kind, count.units)).collect();
     counts.sort_by_key(|(kind, _)| ORDER.iter().position(|one| one == kind).unwrap_or(ORDER.len()));
