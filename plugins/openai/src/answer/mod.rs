@@ -5,7 +5,7 @@ mod tools;
 mod usage;
 
 use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, used};
-use agentledger_guest::usage::Tally;
+use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -38,7 +38,7 @@ struct Frame<'a> {
     #[serde(borrow, default)]
     x_groq: Option<XGroq<'a>>,
     #[serde(borrow, default)]
-    choices: Option<Vec<Choice<'a>>>,
+    choices: Option<Vec<Option<Choice<'a>>>>,
     #[serde(borrow, default)]
     error: Raw<'a>,
     #[serde(borrow, default)]
@@ -132,10 +132,8 @@ struct Answer<'a> {
 struct SvgUsage<'a> {
     #[serde(borrow, default)]
     model: Raw<'a>,
-    #[serde(flatten, borrow)]
-    usage: usage::Usage<'a>,
     #[serde(default)]
-    reasoning_tokens: Option<agentledger_guest::usage::Units>,
+    reasoning_tokens: Option<Units>,
 }
 
 #[derive(Deserialize)]
@@ -220,7 +218,7 @@ fn account(reading: &mut Reading, body: &Frame<'_>, answer: &Answer<'_>, operati
         }
     }
     if let Some(raw) = report(body.svg_usage) {
-        used(reading, parse(raw).and_then(|usage| drawing(&usage)));
+        used(reading, drawing(raw));
     }
 }
 
@@ -330,15 +328,20 @@ fn job(body: &Frame<'_>) -> Option<Reading> {
         #[serde(borrow, default)]
         response: Option<Answer<'a>>,
     }
+    let running = ["QUEUED", "RUNNING", "CANCELLATION_REQUESTED"];
+    if text(body.status).is_some_and(|status| running.contains(&status.as_str())) {
+        // Billed once, when all results are there.
+        return None;
+    }
     let outputs = there(body.outputs).filter(|raw| raw.get().starts_with('['))?;
-    let outputs: Vec<Output<'_>> = serde_json::from_str(outputs.get()).ok()?;
+    let outputs: Vec<Option<Output<'_>>> = serde_json::from_str(outputs.get()).ok()?;
     let mut reading = Reading {
         service_tier: Some("batch".to_owned()),
         unread_fee: outputs.len() > RESULTS_MAX,
         ..agentledger_guest::reading()
     };
     let mut sums: Vec<(Option<String>, Tally)> = Vec::new();
-    for output in outputs.iter().filter_map(|output| output.response.as_ref()) {
+    for output in outputs.iter().flatten().filter_map(|output| output.response.as_ref()) {
         let Some(read) = result(output, None) else { continue };
         reading.contradictory |= read.contradictory;
         for part in read.parts {
@@ -364,9 +367,9 @@ fn job(body: &Frame<'_>) -> Option<Reading> {
     said(reading)
 }
 
-fn drawing(told: &SvgUsage<'_>) -> Result<Option<Part>, Contradiction> {
-    let Some(model) = text(told.model) else { return Ok(None) };
-    let Some(mut tally) = told.usage.tally(CHAT)? else {
+fn drawing(raw: &RawValue) -> Result<Option<Part>, Contradiction> {
+    let told: SvgUsage<'_> = parse(raw)?;
+    let (Some(model), Some(mut tally)) = (text(told.model), parse::<usage::Usage<'_>>(raw)?.tally(CHAT)?) else {
         return Ok(None);
     };
     tally.reason(told.reasoning_tokens.map(|units| units.0));
@@ -392,7 +395,7 @@ impl<'a> Frame<'a> {
 
     /// All places where a host may report what was used.
     fn reports(&self, answer: &Answer<'a>) -> Vec<&'a RawValue> {
-        let choices = self.choices.iter().flatten().map(|choice| choice.usage);
+        let choices = self.choices.iter().flatten().flatten().map(|choice| choice.usage);
         let groq = self.x_groq.as_ref().and_then(|groq| groq.usage);
         [answer.usage, groq]
             .into_iter()
@@ -407,7 +410,7 @@ impl<'a> Frame<'a> {
 
     /// Tools that Groq ran for a choice.
     fn executed(&self) -> Option<tools::Hosted> {
-        let choices = self.choices.iter().flatten();
+        let choices = self.choices.iter().flatten().flatten();
         let ran = choices.flat_map(|choice| [&choice.message, &choice.delta].into_iter().flatten());
         tools::Hosted::of_executed(ran)
     }
@@ -427,10 +430,14 @@ impl<'a> Frame<'a> {
             model: Raw<'a>,
         }
         let outputs = there(self.outputs).filter(|raw| raw.get().starts_with('['));
-        let outputs: Vec<Output<'_>> = outputs
+        let outputs: Vec<Option<Output<'_>>> = outputs
             .and_then(|raw| serde_json::from_str(raw.get()).ok())
             .unwrap_or_default();
-        let mut models: Vec<String> = outputs.iter().filter_map(|output| text(output.model)).collect();
+        let mut models: Vec<String> = outputs
+            .iter()
+            .flatten()
+            .filter_map(|output| text(output.model))
+            .collect();
         models.dedup();
         models
     }

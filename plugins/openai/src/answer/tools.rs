@@ -74,7 +74,7 @@ struct Environment<'a> {
 #[derive(Deserialize)]
 pub struct Executed<'a> {
     #[serde(borrow, default)]
-    executed_tools: Option<Vec<Typed<'a>>>,
+    executed_tools: Option<Vec<Option<Typed<'a>>>>,
 }
 
 /// What the items of an output show.
@@ -255,7 +255,7 @@ impl Hosted {
     /// Groq: <https://console.groq.com/docs/compound/built-in-tools>. Code and browsers are billed by the hour.
     pub fn of_executed<'e, 'a: 'e>(messages: impl Iterator<Item = &'e Executed<'a>>) -> Option<Hosted> {
         let mut hosted = Hosted::default();
-        for tool in messages.flat_map(|message| message.executed_tools.iter().flatten()) {
+        for tool in messages.flat_map(|message| message.executed_tools.iter().flatten().flatten()) {
             match text(tool.kind).as_deref() {
                 Some("search" | "web_search" | "browser_search" | "browser.search") => hosted.add(Kind::WebSearch, 1),
                 Some("visit" | "visit_website") => hosted.add(Kind::WebFetch, 1),

@@ -184,7 +184,9 @@ fn operate(call: &mut Call, body: &Body<'_>, request: &Request, over_socket: boo
         }
         CONVERSATION => conversation(call, body, request)?,
         NATIVE_CHAT => {
-            call.max_output = limit(inner(body.options, "options", "num_predict")?, "options.num_predict")?;
+            // Below zero is as much as the model gives.
+            let named = inner(body.options, "options", "num_predict")?.filter(|raw| !raw.get().starts_with('-'));
+            call.max_output = limit(named, "options.num_predict")?;
             call.edits.push(EditPoint::MaxOutput("options.num_predict".to_owned()));
         }
         EMBEDDINGS | RERANK | CLASSIFY | NATIVE_EMBED | SEARCH => {
