@@ -124,6 +124,8 @@ pub fn info() -> Info {
             "response.completed",
             "response.incomplete",
             "response.failed",
+            // Only the events of a conversation's text name its model.
+            "message.output.delta",
             "conversation.response.done",
             "error",
         ]),

@@ -12,7 +12,6 @@ pub const ITEMS_MAX: usize = 512;
 pub const RESULTS_MAX: usize = 2_048;
 
 const MODEL_BYTES: u32 = 1_024;
-const LIST_BYTES: u32 = 16_384;
 
 /// One more than is allowed, so that what is too much is seen.
 const fn beyond(max: usize) -> u32 {
@@ -45,15 +44,15 @@ pub fn request_paths() -> Vec<Want> {
         want("search_parameters.mode", 64, 0),
         want("search_parameters.max_search_results", 64, 0),
         want("max_tool_calls", 64, 0),
-        // Whole, as it must be an object: a scalar would hide what is wanted in it.
-        want("stream_options", 1_024, 0),
+        // Shown where it is too short for an object, as it must be one.
+        want("stream_options", 16, 0),
         want("stream_options.include_usage", 16, 0),
         want("modalities", 128, 0),
         want("stream_format", 64, 0),
         want("size", 64, 0),
         want("quality", 64, 0),
         want("partial_images", 64, 0),
-        want("pages", 4_096, 0),
+        want("pages.*", 16, 1_000),
         // Messages over a WebSocket.
         want("type", 128, 0),
         want("event_id", 256, 0),
@@ -65,14 +64,11 @@ pub fn request_paths() -> Vec<Want> {
     wants
 }
 
-/// Each list whole, so that one of another type is seen, and by element where it is too long for that.
+/// By element, so that nothing is seen but names; the list itself where it is too short for one, as it must be a list.
 fn lists_of_models() -> Vec<Want> {
-    let mut wants = vec![
-        want("moderation", LIST_BYTES, 0),
-        want("moderation.model", MODEL_BYTES, 0),
-    ];
+    let mut wants = vec![want("moderation.model", MODEL_BYTES, 0)];
     for list in ["models", "fallbacks"] {
-        wants.push(want(list, LIST_BYTES, 0));
+        wants.push(want(list, 16, 0));
         wants.push(want(&format!("{list}.*"), MODEL_BYTES, beyond(MODELS_MAX)));
     }
     wants
@@ -87,25 +83,19 @@ fn tools() -> Vec<Want> {
         ("size", 64),
         ("quality", 64),
         ("partial_images", 64),
-        ("container", 256),
         ("container.memory_limit", 64),
         ("environment.type", 64),
         ("environment.memory_limit", 64),
         ("parameters.model", MODEL_BYTES),
-        ("parameters.models", LIST_BYTES),
-        ("parameters.analysis_models", LIST_BYTES),
-        ("parameters.allowed_models", LIST_BYTES),
     ] {
         wants.push(want(&format!("tools.*.{path}"), bytes, beyond(TOOLS_MAX)));
     }
-    for (path, bytes) in [
-        ("id", 128),
-        ("enabled", 16),
-        ("model", MODEL_BYTES),
-        ("models", LIST_BYTES),
-        ("analysis_models", LIST_BYTES),
-        ("allowed_models", LIST_BYTES),
-    ] {
+    for list in ["models", "analysis_models", "allowed_models"] {
+        let items = beyond(MODELS_MAX);
+        wants.push(want(&format!("tools.*.parameters.{list}.*"), MODEL_BYTES, items));
+        wants.push(want(&format!("plugins.*.{list}.*"), MODEL_BYTES, items));
+    }
+    for (path, bytes) in [("id", 128), ("enabled", 16), ("model", MODEL_BYTES)] {
         wants.push(want(&format!("plugins.*.{path}"), bytes, beyond(MODELS_MAX)));
     }
     wants

@@ -102,6 +102,17 @@ impl Tally {
         }
     }
 
+    /// Units of a kind so far.
+    pub fn units(&self, kind: Kind) -> u64 {
+        let counted = self.counts.iter().find(|count| count.kind == kind);
+        counted.map_or(0, |count| count.units)
+    }
+
+    /// Thinking tokens so far.
+    pub fn thought(&self) -> u64 {
+        self.reasoning.unwrap_or(0)
+    }
+
     pub fn part(self, model: Option<String>) -> Part {
         Part {
             model,

@@ -6,7 +6,7 @@ mod usage;
 
 use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, used};
 use agentledger_guest::usage::{Tally, Units};
-use agentledger_guest::{AnswerFrame, Part, Reading};
+use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -235,6 +235,8 @@ fn reported(
     reading.service_tier = reading.service_tier.take().or_else(|| fees.tier());
     let told: usage::Usage<'_> = parse(raw)?;
     let mut tally = told.tally(operation)?;
+    // More was thought than written, though thoughts are a part of what is written: what is counted is the least of it.
+    reading.contradictory |= tally.as_ref().is_some_and(thinks_too_much);
     let research = fees.research();
     let hosted = tools::Hosted::of(&fees, answer, body.server_side_tool_usage, body.executed())?;
     reading.unread_fee |= hosted.unread || body.several_models();
@@ -258,6 +260,11 @@ fn reported(
     parts.extend(by_model);
     parts.extend(hosted.parts);
     Ok(parts)
+}
+
+fn thinks_too_much(tally: &Tally) -> bool {
+    let written = [Kind::Output, Kind::AudioOutput, Kind::ImageOutput].map(|kind| tally.units(kind));
+    tally.thought() > written.into_iter().fold(0, u64::saturating_add)
 }
 
 /// Where the stream is by this event.

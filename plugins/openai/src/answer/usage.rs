@@ -247,10 +247,6 @@ impl Usage<'_> {
         let all = Some(Units(output));
         let sound = if operation == SPEECH { all } else { details.audio_tokens };
         let picture = details.image_tokens.or(all.filter(|_| draws));
-        let reasoning = details.reasoning_tokens.map(|units| units.0);
-        if reasoning.is_some_and(|thought| thought > output) {
-            return Err(Contradiction);
-        }
         let text = rest(
             rest(output, sound.unwrap_or_default().0)?,
             picture.unwrap_or_default().0,
@@ -261,7 +257,7 @@ impl Usage<'_> {
                 tally.add(kind, units.0);
             }
         }
-        tally.reason(reasoning);
+        tally.reason(details.reasoning_tokens.map(|units| units.0));
         Ok(())
     }
 }
