@@ -6,7 +6,7 @@ use agentledger_guest::{Call, EditPoint, Kind, Problem, Provider, Reading, Reque
 use serde_json::{Value, json};
 
 use crate::OpenAi;
-use crate::info::{AGENT, CHAT, COMPLETIONS, CONVERSATION, RESPONSES, TRANSCRIPTIONS};
+use crate::info::{AGENT, CHAT, COMPLETIONS, CONVERSATION, OCR, RESPONSES, TRANSCRIPTIONS};
 use crate::tests::{counts, frame, frame_of, listed};
 
 fn ask_at(vendor: &str, operation: &str, path: &str, body: Value) -> Result<Call, Problem> {
@@ -454,4 +454,61 @@ fn the_models_of_a_compound_answer_are_billed_each() {
     )
     .unwrap();
     assert!(executed.unread_fee, "its count is lost with this chunk");
+}
+
+#[test]
+fn pages_are_held_as_they_are_listed() {
+    let ask = |body: Value| ask_at("mistral", OCR, "/v1/ocr", body).unwrap();
+    let pages = |body: Value| ask(body).units[0].units;
+    assert_eq!(pages(json!({"model": "m", "pages": [0, 3]})), 2);
+    assert_eq!(pages(json!({"model": "m"})), 1_000, "as many as a document may have");
+    assert_eq!(pages(json!({"model": "m", "pages": "0-4"})), 1_000);
+    let annotated = ask(json!({"model": "m", "bbox_annotation_format": {"type": "json_schema"}}));
+    assert_eq!(annotated.service_tier.as_deref(), Some("annotated"));
+}
+
+#[test]
+fn a_job_bears_its_results_when_it_is_done() {
+    let job = |status: &str| {
+        json!({"id": "j", "status": status, "outputs": [null,
+            {"id": "1", "response": {"body": {"model": "a", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}}},
+            {"id": "2", "response": {"body": {"model": "b", "usage": {"prompt_tokens": 3, "completion_tokens": 4}}}},
+            {"id": "3", "response": {"body": {"model": "a", "usage": {"prompt_tokens": 5, "completion_tokens": 6}}}}]})
+    };
+    let read = |body: Value| frame_of("batch.job", false, &body.to_string());
+    let done = read(job("SUCCESS")).unwrap();
+    let parts: Vec<_> = done
+        .parts
+        .iter()
+        .map(|part| (part.model.as_deref().unwrap_or_default(), listed(part)))
+        .collect();
+    assert_eq!(
+        parts,
+        [
+            ("a", vec![(Kind::Input, 6), (Kind::Output, 8)]),
+            ("b", vec![(Kind::Input, 3), (Kind::Output, 4)])
+        ]
+    );
+    assert_eq!(read(job("RUNNING")), None, "billed once, when all are there");
+    assert_eq!(read(json!({"id": "j", "status": "SUCCESS", "output_file": "f"})), None);
+    let absurd = json!({"outputs": [{"response": {"body": {"usage": {"prompt_tokens": -1}}}}]});
+    assert!(read(absurd).unwrap().contradictory);
+}
+
+#[test]
+fn a_host_that_is_asked_to_answer_first_is_in_the_background() {
+    let mut request = Request {
+        method: "POST".to_owned(),
+        vendor: String::new(),
+        path: "/v1/responses".to_owned(),
+        operation: RESPONSES.to_owned(),
+        path_model: None,
+        headers: vec![("prefer".to_owned(), "wait=1, Respond-Async".to_owned())],
+        outline: r#"{"model":"m"}"#.to_owned(),
+        markers: vec![],
+        characters: vec![],
+    };
+    assert!(OpenAi::inspect(request.clone()).unwrap().background);
+    request.headers.clear();
+    assert!(!OpenAi::inspect(request).unwrap().background);
 }

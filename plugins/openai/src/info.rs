@@ -49,6 +49,7 @@ pub fn info() -> Info {
     Info {
         routes: routes(),
         request_paths: request_paths(),
+        request_headers: strings(&["prefer"]),
         request_markers: strings(&[INPUT_AUDIO]),
         // Speech is billed by the character.
         request_counts: strings(&["input"]),

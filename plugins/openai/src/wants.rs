@@ -53,6 +53,8 @@ pub fn request_paths() -> Vec<Want> {
         want("quality", 64, 0),
         want("partial_images", 64, 0),
         want("pages.*", 16, 1_000),
+        want("document_annotation_format.type", 32, 0),
+        want("bbox_annotation_format.type", 32, 0),
         // Messages over a WebSocket.
         want("type", 128, 0),
         want("event_id", 256, 0),

@@ -315,9 +315,11 @@ fn result(response: &Answer<'_>, bill_id: Option<String>) -> Option<Reading> {
         service_tier: Some("batch".to_owned()),
         ..agentledger_guest::reading()
     };
-    let told = || -> Result<Vec<Part>, Contradiction> {
+    let mut unread = false;
+    let mut told = || -> Result<Vec<Part>, Contradiction> {
         let fees: Fees<'_> = parse(raw)?;
         let hosted = tools::Hosted::of(&fees, &inner, None, None)?;
+        unread = hosted.unread;
         let Some(mut own) = parse::<usage::Usage<'_>>(raw)?.tally(FILE_CONTENT)? else {
             return Ok(vec![]);
         };
@@ -325,6 +327,7 @@ fn result(response: &Answer<'_>, bill_id: Option<String>) -> Option<Reading> {
         Ok(std::iter::once(own.part(None)).chain(hosted.parts).collect())
     };
     used(&mut reading, told());
+    reading.unread_fee = unread;
     Some(reading)
 }
 
@@ -351,6 +354,7 @@ fn job(body: &Frame<'_>) -> Option<Reading> {
     for output in outputs.iter().flatten().filter_map(|output| output.response.as_ref()) {
         let Some(read) = result(output, None) else { continue };
         reading.contradictory |= read.contradictory;
+        reading.unread_fee |= read.unread_fee;
         for part in read.parts {
             let model = part.model.or_else(|| read.model.clone());
             if !sums.iter().any(|(named, _)| *named == model) {

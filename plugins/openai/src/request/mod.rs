@@ -84,6 +84,10 @@ struct Body<'a> {
     #[serde(borrow, default)]
     pages: Field<'a>,
     #[serde(borrow, default)]
+    document_annotation_format: Field<'a>,
+    #[serde(borrow, default)]
+    bbox_annotation_format: Field<'a>,
+    #[serde(borrow, default)]
     web_search_options: Field<'a>,
     #[serde(borrow, default)]
     search_parameters: Field<'a>,
@@ -161,6 +165,7 @@ fn operate(call: &mut Call, body: &Body<'_>, request: &Request, over_socket: boo
         CHAT | AGENT | ASYNC_CHAT => {
             chat(call, body, request)?;
             call.background = request.operation == ASYNC_CHAT
+                || prefers_async(request)
                 || flag(body.deferred, "deferred")?.unwrap_or(false)
                 || flag(body.background, "background")?.unwrap_or(false);
             tools::hold(call, body, &request.vendor)?;
@@ -172,7 +177,7 @@ fn operate(call: &mut Call, body: &Body<'_>, request: &Request, over_socket: boo
             call.edits.push(EditPoint::MaxOutput("max_tokens".to_owned()));
         }
         RESPONSES => {
-            call.background = flag(body.background, "background")?.unwrap_or(false);
+            call.background = flag(body.background, "background")?.unwrap_or(false) || prefers_async(request);
             if call.background && over_socket {
                 // <https://developers.openai.com/api/reference/resources/responses/websocket-events>
                 let message = "a WebSocket has no background responses";
@@ -242,6 +247,12 @@ fn conversation(call: &mut Call, body: &Body<'_>, request: &Request) -> Result<(
     call.edits.push(EditPoint::MaxOutput(LIMIT.to_owned()));
     call.continues = models::goes_on(request);
     tools::hold(call, body, &request.vendor)
+}
+
+/// `Prefer: respond-async` (RFC 7240): a host that heeds it answers before the work is done.
+fn prefers_async(request: &Request) -> bool {
+    let mut headers = request.headers.iter();
+    headers.any(|(name, value)| name == "prefer" && value.to_ascii_lowercase().contains("respond-async"))
 }
 
 /// A member of an object that may be absent.
