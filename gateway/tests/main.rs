@@ -46,3 +46,4 @@ mod storage;
 mod tidy;
 mod tls;
 mod unread;
+mod vendors;

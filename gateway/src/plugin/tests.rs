@@ -189,7 +189,8 @@ fn paths_are_routed_and_billed() {
     assert_eq!(found("openai", "GET", "/v1/models"), free("models"));
     assert_eq!(found("openai", "GET", "/v1/models/org/name"), free("models"));
     assert_eq!(found("openai", "GET", "/v1/realtime"), metered("realtime"));
-    assert_eq!(found("openai", "POST", "/v1/fine_tuning/jobs"), None);
+    let refused = |operation: &str| Some((operation.to_owned(), Billing::Refused));
+    assert_eq!(found("openai", "POST", "/v1/fine_tuning/jobs"), refused("fine_tuning"));
     assert_eq!(found("anthropic", "POST", "/v1/messages"), metered("messages"));
     assert_eq!(
         found("anthropic", "POST", "/v1/messages/count_tokens"),

@@ -1,7 +1,8 @@
 //! What hosts bill beside tokens, and what they say that they billed.
 
+use agentledger_guest::Kind;
 use agentledger_guest::answer::{Raw, text, there};
-use agentledger_guest::usage::{Units, decimal};
+use agentledger_guest::usage::{Tally, Units, decimal};
 use serde::Deserialize;
 
 /// Fields of a usage object that tell of fees.
@@ -23,6 +24,25 @@ pub struct Fees<'a> {
     reasoning_tokens: Option<Units>,
     #[serde(default)]
     num_search_queries: Option<Units>,
+    /// xAI's counts of its tools, by name, and their sum.
+    #[serde(borrow, default)]
+    server_side_tool_usage_details: Raw<'a>,
+    #[serde(default)]
+    num_server_side_tools_used: Option<Units>,
+    /// Of xAI's live search.
+    #[serde(default)]
+    num_sources_used: Option<Units>,
+    /// OpenRouter's tools.
+    #[serde(borrow, default)]
+    server_tool_use: Raw<'a>,
+    #[serde(borrow, default)]
+    server_tool_use_details: Raw<'a>,
+    /// Perplexity's tools.
+    #[serde(borrow, default)]
+    tool_calls_details: Raw<'a>,
+    /// Mistral's.
+    #[serde(borrow, default)]
+    connectors: Raw<'a>,
 }
 
 /// What deep research adds to the usage.
@@ -34,7 +54,48 @@ pub struct Research {
     pub searches: u64,
 }
 
-impl Fees<'_> {
+impl Research {
+    pub fn add_to(&self, tally: &mut Tally) {
+        for (kind, units) in [
+            (Kind::Input, self.citations),
+            (Kind::Output, self.reasoning.unwrap_or(0)),
+            (Kind::WebSearch, self.searches),
+        ] {
+            if units > 0 {
+                tally.add(kind, units);
+            }
+        }
+        tally.reason(self.reasoning);
+    }
+}
+
+impl<'a> Fees<'a> {
+    pub fn server_side_tools(&self) -> Raw<'a> {
+        self.server_side_tool_usage_details
+    }
+
+    pub fn server_side_calls(&self) -> u64 {
+        self.num_server_side_tools_used.map_or(0, |units| units.0)
+    }
+
+    /// Sources that xAI's live search used; its newer tools are counted by the call.
+    pub fn sources(&self) -> u64 {
+        let newer = there(self.server_side_tool_usage_details).is_some();
+        self.num_sources_used.filter(|_| !newer).map_or(0, |units| units.0)
+    }
+
+    pub fn server_tool_use(&self) -> Raw<'a> {
+        there(self.server_tool_use).or(there(self.server_tool_use_details))
+    }
+
+    pub fn tool_calls(&self) -> Raw<'a> {
+        self.tool_calls_details
+    }
+
+    pub fn connectors(&self) -> Raw<'a> {
+        self.connectors
+    }
+
     /// Only a usage that has searches and reasoning of its own is one of deep research: elsewhere citations are free, and
     /// reasoning lies inside the completion. <https://docs.perplexity.ai/guides/pricing>
     pub fn research(&self) -> Research {

@@ -3,12 +3,16 @@
 
 mod answer;
 mod fees;
+#[cfg(test)]
+mod host_tests;
 mod info;
 mod realtime;
 mod request;
+mod routes;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod wants;
 
 use agentledger_guest::{
     AnswerFrame, Call, Ending, Info, Meaning, Problem, Provider, Reading, Refusal, Request, SocketMessage,

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use agentledger_guest::{
-    AnswerFrame, CacheWrites, Call, Count, EditPoint, Ending, Kind, Problem, Provider, Reading, Refusal, Request,
+    AnswerFrame, CacheWrites, Call, Count, EditPoint, Ending, Kind, Part, Problem, Provider, Reading, Refusal, Request,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ fn ask(operation: &str, body: Value) -> Result<Call, Problem> {
 fn ask_with(operation: &str, body: Value, markers: &[&str], characters: &[(&str, u64)]) -> Result<Call, Problem> {
     OpenAi::inspect(Request {
         method: "POST".to_owned(),
+        vendor: String::new(),
         path: "/v1/x".to_owned(),
         operation: operation.to_owned(),
         path_model: None,
@@ -32,11 +33,11 @@ fn ask_with(operation: &str, body: Value, markers: &[&str], characters: &[(&str,
     })
 }
 
-fn frame(streamed: bool, body: &str) -> Option<Reading> {
+pub(crate) fn frame(streamed: bool, body: &str) -> Option<Reading> {
     frame_of(CHAT, streamed, body)
 }
 
-fn frame_of(operation: &str, streamed: bool, body: &str) -> Option<Reading> {
+pub(crate) fn frame_of(operation: &str, streamed: bool, body: &str) -> Option<Reading> {
     OpenAi::read(AnswerFrame {
         operation: operation.to_owned(),
         event: None,
@@ -46,15 +47,31 @@ fn frame_of(operation: &str, streamed: bool, body: &str) -> Option<Reading> {
     })
 }
 
+/// How the tests list kinds; the order in which a part counts them means nothing.
+const ORDER: [Kind; 10] = [
+    Kind::Input,
+    Kind::CacheRead,
+    Kind::CacheReadAudio,
+    Kind::CacheReadImage,
+    Kind::CacheWrite5m,
+    Kind::Output,
+    Kind::AudioInput,
+    Kind::AudioOutput,
+    Kind::ImageInput,
+    Kind::ImageOutput,
+];
+
 /// The counts of a reading's one part, without the zeros.
-fn counts(reading: &Reading) -> Vec<(Kind, u64)> {
+pub(crate) fn counts(reading: &Reading) -> Vec<(Kind, u64)> {
     assert_eq!(reading.parts.len(), 1, "{reading:?}");
-    reading.parts[0]
-        .usage
-        .iter()
-        .filter(|count| count.units > 0)
-        .map(|count| (count.kind, count.units))
-        .collect()
+    listed(&reading.parts[0])
+}
+
+pub(crate) fn listed(part: &Part) -> Vec<(Kind, u64)> {
+    let told = part.usage.iter().filter(|count| count.units > 0);
+    let mut counts: Vec<(Kind, u64)> = told.map(|count| (count.kind, count.units)).collect();
+    counts.sort_by_key(|(kind, _)| ORDER.iter().position(|one| one == kind).unwrap_or(ORDER.len()));
+    counts
 }
 
 fn used(usage: Value) -> Reading {
@@ -120,6 +137,7 @@ fn over_a_websocket_a_message_names_its_model_and_the_query_only_else() {
     let ask = |body: Value| {
         OpenAi::inspect(Request {
             method: "WEBSOCKET".to_owned(),
+            vendor: String::new(),
             path: "/v1/responses".to_owned(),
             operation: RESPONSES.to_owned(),
             path_model: Some("of-the-query".to_owned()),
@@ -305,7 +323,7 @@ fn absurd_reports_are_no_reports() {
         json!({"prompt_tokens": 1.5, "completion_tokens": 1}),
         json!({"prompt_tokens": 2_000_000_000_u64, "completion_tokens": 1}),
         json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 5_000_000_000_u64}),
-        json!({"prompt_tokens": "1"}),
+        json!({"prompt_tokens": "one"}),
         json!({"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 11}}),
         json!({"prompt_tokens": 10, "completion_tokens": 1, "completion_tokens_details": {"audio_tokens": 2}}),
         json!([1, 2, 3]),
@@ -416,7 +434,7 @@ fn images_are_held_by_size_and_quality() {
         ),
         (json!({"model": "dall-e-2", "size": "256x256"}), Some("256x256")),
     ] {
-        assert_eq!(call(body.clone()).service_tier.as_deref(), tier, "{body}");
+        assert_eq!(call(body.clone()).variant.as_deref(), tier, "{body}");
     }
     assert_eq!(ask(IMAGE_VARIATIONS, json!({})).unwrap().model, "dall-e-2");
     assert_eq!(ask(IMAGES, json!({})).unwrap_err().param.as_deref(), Some("model"));
@@ -455,8 +473,8 @@ fn media_are_counted_by_their_kinds() {
     );
     assert_eq!(
         read(CHAT, image),
-        [(Kind::Input, 50), (Kind::Output, 272)],
-        "a chat has no images of its own"
+        [(Kind::Input, 10), (Kind::Output, 272), (Kind::ImageInput, 40)],
+        "what came in is counted as it is reported; what went out is text unless it is told"
     );
     assert_eq!(read(IMAGES, json!({"data": [{}, {}]})), [(Kind::Image, 2)]);
     let drawn = json!({"usage": {"input_tokens": 5, "output_tokens": 7}, "svg_usage": {"model": "writer",

@@ -13,8 +13,9 @@ pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Kinds that most answers count at most.
 const KINDS_USUAL: usize = 6;
 
-/// A count in a provider's report. Absent and `null` are zero, `12.0` is 12, and so is `"12"`, as some providers write it;
-/// negative, fractional and absurd ones do not parse, and with them the whole report does not.
+/// A count in a provider's report. Absent and `null` are zero, `12.0` is 12, and so is a text of nothing but the digits
+/// `"12"`, as some providers write it; negative, fractional and absurd ones do not parse, and with them the whole report
+/// does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Units(pub u64);
 
@@ -104,6 +105,17 @@ impl Tally {
         }
     }
 
+    /// Units of a kind so far.
+    pub fn units(&self, kind: Kind) -> u64 {
+        let counted = self.counts.iter().find(|count| count.kind == kind);
+        counted.map_or(0, |count| count.units)
+    }
+
+    /// Thinking tokens so far.
+    pub fn thought(&self) -> u64 {
+        self.reasoning.unwrap_or(0)
+    }
+
     pub fn part(self, model: Option<String>) -> Part {
         Part {
             model,
@@ -183,7 +195,7 @@ mod tests {
         assert_eq!(read("1000000000"), Some(UNITS_MAX));
         assert_eq!(read("214.0"), Some(214));
         assert_eq!(read("1e3"), Some(1_000));
-        assert_eq!(read("\"5\""), Some(5));
+        assert_eq!(read("\"5\""), Some(5), "some providers write counts as text");
         for absurd in [
             "-1",
             "1.5",
@@ -193,6 +205,14 @@ mod tests {
             "-1.0",
             "true",
             "9223372036854775808",
+            "\"NaN\"",
+            "\"\"",
+            "\"-1\"",
+            "\"+5\"",
+            "\"1.5\"",
+            "\" 5\"",
+            "\"9223372036854775808\"",
+            "\"99999999999999999999999\"",
         ] {
             assert_eq!(read(absurd), None, "{absurd}");
         }

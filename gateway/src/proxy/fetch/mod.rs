@@ -35,6 +35,9 @@ use crate::proxy::shared::reply::Refusal;
 const FETCHED_RESULT: &str = "fetched_result";
 /// How long a result that is billed already waits for a permit of the journal's queue.
 const ENTER_WAIT: Duration = Duration::from_secs(30);
+/// The status of a fetch that comes before its result, without a body at some hosts:
+/// <https://docs.x.ai/developers/advanced-api-usage/deferred-chat-completions>.
+const ACCEPTED: u16 = 202;
 /// Why an entry was corrected.
 const FETCHED_LATE: &str = "fetched_late";
 
@@ -113,8 +116,16 @@ async fn enter_lines(gateway: &Arc<Gateway>, mut exchange: Exchange, bill: Batch
 
 async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Relayed) {
     let metered = &relayed.metered;
-    let over = !metered.pending && (!metered.streamed || metered.final_seen);
-    let Some(bill) = bill_of_answer(&exchange, metered).filter(|_| over) else {
+    let over = !metered.pending && (!metered.streamed || metered.final_seen) && relayed.status != ACCEPTED;
+    // A result that does not tell the id it was put off under has it in its path.
+    let of_path = || {
+        exchange
+            .ids
+            .response
+            .as_deref()
+            .map(|id| BillId::of(&[&exchange.endpoint.name, id]))
+    };
+    let Some(bill) = bill_of_answer(&exchange, metered).or_else(of_path).filter(|_| over) else {
         return;
     };
     let ended = |waiting: DeferredHold| {
