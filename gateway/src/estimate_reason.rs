@@ -25,7 +25,9 @@ pub const BROKEN_RESULTS: &str = "broken_results";
 pub const CONTRADICTORY_USAGE: &str = "contradictory_usage";
 /// Something was used that is billed beside what the answer counts, and its amount cannot be read.
 pub const UNREAD_FEE: &str = "unread_fee";
-/// No row of the price book fits the model.
+/// No row of the price book fits the model: it was priced at the dearest row of its family.
+pub const FAMILY_PRICE: &str = "family_price";
+/// No row of the price book fits the model or its family: it was priced at the provider's dearest row.
 pub const UNPRICED_MODEL: &str = "unpriced_model";
 /// Units were used that nothing has a price for, not even a stand-in: they are counted, and cost 0.
 pub const UNPRICED_UNIT: &str = "unpriced_unit";

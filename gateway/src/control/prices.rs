@@ -10,7 +10,7 @@ use super::state::ControlState;
 use super::wire;
 use crate::price::check::named;
 use crate::price::diff::{day, shown};
-use crate::price::{PriceBook, PriceSet, Row};
+use crate::price::{Level, PriceBook, PriceSet, Row};
 
 /// Rows in one answer of `prices.list`.
 const ROWS_MAX: usize = 10_000;
@@ -96,6 +96,15 @@ pub fn row(row: &Row, at_ms: i64) -> wire::PriceRow {
 /// What a set states, by tier and kind.
 fn prices(set: &PriceSet) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut tiers = BTreeMap::new();
+    // What the book says of all its models: in the base of the standard tier as in every other place.
+    let base = set.tiers().next().and_then(|standard| standard.levels().next());
+    let fees = base.into_iter().flat_map(Level::common);
+    let fees: BTreeMap<String, String> = fees
+        .map(|(kind, fee)| (kind.name().to_owned(), shown(kind, fee)))
+        .collect();
+    if !fees.is_empty() {
+        tiers.insert("fees".to_owned(), fees);
+    }
     for tier in set.tiers() {
         for level in tier.levels() {
             let stated = |kind: Kind| Some((kind.name().to_owned(), shown(kind, level.stated(kind)?)));

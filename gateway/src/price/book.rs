@@ -1,11 +1,14 @@
 //! One provider's rows, and how a model's name finds its row: by hashing, never by looking through the rows.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use agentledger_ledger::Kind;
 
+use super::family::{Families, Ranking};
 use super::file::Parsed;
-use super::row::{self, PriceSet, Row, Tier};
+use super::names::{Located, Names};
+use super::row::{self, KindSet, PriceSet, Row, Stated, Tier};
 use super::{built_in, id};
 
 /// One provider's rows and how ids find them.
@@ -14,13 +17,24 @@ pub(super) struct Book {
     pub rows: Vec<Row>,
     /// Folded id or alias → index of the row.
     index: HashMap<Box<[u8]>, usize>,
-    /// Folded words that may stand before an id, and neutral ones that may stand after it.
-    qualifiers: Vec<Box<[u8]>>,
-    suffixes: Vec<Box<[u8]>>,
-    /// From each of these times on, the index of the dearest row still served. Times rise.
-    dearest: Vec<(i64, usize)>,
+    /// What may stand around an id.
+    names: Names,
+    /// Units that cost the same whatever the model: of rows that state none of their own.
+    fees: Stated,
+    /// Beginnings of ids whose models think without showing it, or show all that they bill; a longer one counts more.
+    thinking: Vec<(Box<[u8]>, Thinking)>,
+    dearest: Ranking,
+    /// Made when the first model without a row comes.
+    families: OnceLock<Families>,
     /// Names that one file of the operator's took from another one.
     pub overlaps: Vec<Overlap>,
+}
+
+/// Whether a model's billed output is all in its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thinking {
+    Shown,
+    Hidden,
 }
 
 /// A name that two price files price, neither of which is built in: the later one wins.
@@ -34,42 +48,57 @@ pub struct Overlap {
 
 impl Book {
     pub fn add(&mut self, parsed: Parsed) {
-        self.dearest.clear();
-        for (known, new) in [
-            (&mut self.qualifiers, &parsed.qualifiers),
-            (&mut self.suffixes, &parsed.suffixes),
-        ] {
-            let mut fresh: Vec<_> = new.iter().map(|word| id::key(word)).collect();
-            fresh.retain(|word| !known.contains(word));
-            known.extend(fresh);
+        self.dearest = Ranking::default();
+        self.families = OnceLock::new();
+        parsed.qualifiers.iter().for_each(|text| self.names.qualify(text));
+        parsed.suffixes.iter().for_each(|text| self.names.neutral(text));
+        parsed
+            .adds
+            .iter()
+            .for_each(|(text, added)| self.names.adding(text, *added));
+        for (kind, fee) in Kind::ALL.into_iter().zip(parsed.fees) {
+            if fee.is_some() {
+                row::set(&mut self.fees, kind, fee);
+            }
         }
+        self.thinking.extend(parsed.thinking);
         for row in parsed.rows {
             self.note_overlaps(&row);
-            let own = id::key(&row.id);
-            // Replaced only where it is the row's id: an alias alone takes that one name over.
-            let replaced = self.index.get(&own).copied();
-            let replaced = replaced.filter(|at| self.rows.get(*at).is_some_and(|old| id::key(&old.id) == own));
-            let keys: Vec<_> = std::iter::once(own)
-                .chain(row.aliases.iter().map(|alias| id::key(alias)))
-                .collect();
-            let at = match replaced.and_then(|at| Some((at, self.rows.get_mut(at)?))) {
-                Some((at, slot)) => {
-                    *slot = row;
-                    at
-                }
-                None => {
-                    self.rows.push(row);
-                    self.rows.len() - 1
-                }
-            };
-            self.index.extend(keys.into_iter().map(|key| (key, at)));
+            self.put(row);
+        }
+    }
+
+    fn put(&mut self, row: Row) {
+        let own = id::key(&row.id);
+        let ending = row.id.strip_prefix('*').map(str::to_owned);
+        // Replaced only where it is the row's id: an alias alone takes that one name over.
+        let replaced = self.index.get(&own).copied();
+        let replaced = replaced.filter(|at| self.rows.get(*at).is_some_and(|old| id::key(&old.id) == own));
+        let keys: Vec<_> = std::iter::once(own)
+            .chain(row.aliases.iter().map(|alias| id::key(alias)))
+            .collect();
+        let at = match replaced.and_then(|at| Some((at, self.rows.get_mut(at)?))) {
+            Some((at, slot)) => {
+                *slot = row;
+                at
+            }
+            None => {
+                self.rows.push(row);
+                self.rows.len() - 1
+            }
+        };
+        self.index.extend(keys.into_iter().map(|key| (key, at)));
+        if let Some(ending) = ending {
+            self.names.ending(&ending, at);
         }
     }
 
     fn note_overlaps(&mut self, row: &Row) {
         for name in std::iter::once(&*row.id).chain(row.aliases()) {
             let old = self.index.get(&id::key(name)).and_then(|at| self.rows.get(*at));
-            if let Some(old) = old.filter(|old| !built_in::is_built_in(&old.file) && old.file != row.file) {
+            // What an update wrote is meant to be overridden: by the next update, and by the operator.
+            let meant = |old: &&Row| built_in::is_built_in(&old.file) || old.is_update || old.file == row.file;
+            if let Some(old) = old.filter(|old| !meant(old)) {
                 self.overlaps.push(Overlap {
                     name: name.into(),
                     wins: (row.file.clone(), row.line),
@@ -79,28 +108,47 @@ impl Book {
         }
     }
 
-    pub fn find(&self, model: &str) -> Option<&Row> {
+    /// The row of a name, and what the name adds.
+    pub fn find(&self, model: &str) -> Option<(&Row, Located)> {
         let folded = id::Folded::new(model)?;
         let whole = id::without_arn(folded.as_bytes());
-        let known = |id: &[u8]| self.index.get(id).copied();
-        let at = id::resolve(whole, &self.suffixes, known).or_else(|| {
-            let bare = self.qualifiers.iter().find_map(|word| whole.strip_prefix(&**word))?;
-            id::resolve(bare, &self.suffixes, known)
-        })?;
-        self.rows.get(at)
+        let located = self.names.locate(whole, |id| self.index.get(id).copied())?;
+        Some((self.rows.get(located.row)?, located))
     }
 
     /// The dearest row that is served at a time: by output, then by input.
     pub fn dearest(&self, at_ms: i64) -> Option<&Row> {
-        let after = self.dearest.partition_point(|(from_ms, _)| *from_ms <= at_ms);
-        let (_, at) = self.dearest.get(after.checked_sub(1)?)?;
-        self.rows.get(*at)
+        self.rows.get(self.dearest.at(at_ms)?)
+    }
+
+    /// The dearest row of the family of a model without a row.
+    pub fn family(&self, model: &str, at_ms: i64) -> Option<&Row> {
+        let folded = id::Folded::new(model)?;
+        let bare = self.names.bare(id::without_arn(folded.as_bytes()));
+        let families = self.families.get_or_init(|| Families::of(&self.rows, &self.dearest));
+        families.find(&self.rows, bare, at_ms)
+    }
+
+    /// Whether a model may bill output that its answers do not show; also where nothing is known of it.
+    pub fn thinks_unseen(&self, model: &str) -> bool {
+        let Some(folded) = id::Folded::new(model) else {
+            return true;
+        };
+        let bare = self.names.bare(id::without_arn(folded.as_bytes()));
+        let fitting = self
+            .thinking
+            .iter()
+            .filter(|(beginning, _)| &**beginning == b"*" || id::begins(bare, beginning));
+        let longest = fitting.max_by_key(|(beginning, _)| beginning.len());
+        longest.is_none_or(|(_, thinking)| *thinking == Thinking::Hidden)
     }
 
     /// What follows from all rows together; asked for once they are all there.
     pub fn complete(&mut self) {
         self.fill_fees();
-        self.rank();
+        let models = self.rows.iter().enumerate().filter(|(_, row)| row.is_model());
+        let models: Vec<usize> = models.map(|(at, _)| at).collect();
+        self.dearest = Ranking::of(&self.rows, &models);
     }
 
     /// Whether no row came since.
@@ -108,35 +156,9 @@ impl Book {
         !self.dearest.is_empty()
     }
 
-    /// The dearest row can change on the days on which a price or a model begins or ends.
-    fn rank(&mut self) {
-        let days = |row: &Row| {
-            row.sets()
-                .map(|set| set.from_ms)
-                .chain(row.retired_ms)
-                .collect::<Vec<_>>()
-        };
-        let mut times: Vec<i64> = std::iter::once(i64::MIN)
-            .chain(self.rows.iter().flat_map(days))
-            .collect();
-        times.sort_unstable();
-        times.dedup();
-        self.dearest.clear();
-        for time in times {
-            let dearest = self.rows.iter().enumerate().max_by_key(|(_, row)| {
-                let base = &row.set(time).standard.base;
-                (!row.is_retired(time), base.price(Kind::Output), base.price(Kind::Input))
-            });
-            if let Some((at, _)) = dearest
-                && self.dearest.last().is_none_or(|(_, before)| *before != at)
-            {
-                self.dearest.push((time, at));
-            }
-        }
-    }
-
-    /// A fee that a row does not state is the dearest of the provider's, and told.
+    /// A fee that a row does not state is the book's; where that has none, the dearest of the provider's, and told.
     fn fill_fees(&mut self) {
+        self.forget_common();
         let fees = Kind::ALL
             .into_iter()
             .filter(|kind| !kind.is_tokens() && *kind != Kind::Request);
@@ -147,17 +169,38 @@ impl Book {
                 .flat_map(Row::sets)
                 .flat_map(PriceSet::tiers)
                 .flat_map(Tier::levels);
-            let dearest = levels.filter_map(|level| level.stated(kind)).max().unwrap_or_default();
+            let common = row::at(&self.fees, kind);
+            let dearest = levels.filter_map(|level| level.stated(kind)).max().max(common);
+            let dearest = dearest.unwrap_or_default();
             let tiers = self
                 .rows
                 .iter_mut()
                 .flat_map(Row::sets_mut)
                 .flat_map(PriceSet::tiers_mut);
             for level in tiers.flat_map(Tier::levels_mut) {
-                if level.derived.has(kind) {
-                    row::set(&mut level.prices, kind, dearest);
+                match common {
+                    Some(fee) if level.derived.has(kind) => {
+                        row::set(&mut level.prices, kind, fee);
+                        level.derived = level.derived.without(kind);
+                        level.common = level.common.with(kind);
+                    }
+                    None if level.derived.has(kind) => row::set(&mut level.prices, kind, dearest),
+                    _ => {}
                 }
             }
+        }
+    }
+
+    /// Another file may have changed the book's fees since they were filled in.
+    fn forget_common(&mut self) {
+        let tiers = self
+            .rows
+            .iter_mut()
+            .flat_map(Row::sets_mut)
+            .flat_map(PriceSet::tiers_mut);
+        for level in tiers.flat_map(Tier::levels_mut) {
+            level.derived = level.common.iter().fold(level.derived, KindSet::with);
+            level.common = KindSet::default();
         }
     }
 }

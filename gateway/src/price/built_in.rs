@@ -65,7 +65,7 @@ pub fn book(provider: &str) -> Result<Option<(&'static str, Arc<Book>)>, PriceEr
     }
     let mut book = Book::default();
     match file::parse(known.file, known.text) {
-        (Some(parsed), faults) if faults.is_empty() => book.add(parsed),
+        (parsed, faults) if faults.is_empty() => parsed.into_iter().for_each(|parsed| book.add(parsed)),
         (_, faults) => return Err(PriceError::first(faults)),
     }
     book.complete();

@@ -5,7 +5,7 @@ use std::fmt;
 
 use agentledger_ledger::Kind;
 
-use super::row::{Level, PriceSet, Row, Tier};
+use super::row::{Level, PriceSet, Row, Serves, Tier};
 use super::{Overlap, PriceBook};
 
 const DAY_MS: i64 = 86_400_000;
@@ -44,6 +44,8 @@ pub enum Fault {
     EndsFirst(String),
     #[error("`{name}` is also in {file}:{line}")]
     Overlap { name: String, file: String, line: u64 },
+    #[error("it serves `{0}`, which this book does not have")]
+    ServesUnknown(String),
     #[error("`checked` is in the future: {0}")]
     FromTheFuture(String),
     #[error("nobody says when it was `checked`")]
@@ -76,6 +78,7 @@ pub fn check(book: &PriceBook, now_ms: i64, max_age_days: Option<u32>) -> Vec<Fi
                 faults: Vec::new(),
             };
             checker.all(now_ms, max_age_days);
+            checker.serves(|model| book.row(provider, model).is_some());
             let (file, line) = row.origin();
             findings.extend(checker.faults.into_iter().map(|fault| Finding {
                 file: file.to_owned(),
@@ -131,6 +134,15 @@ impl Checker<'_> {
             self.faults.push(Fault::EndsFirst(row.first.from().to_owned()));
         }
         self.age(now_ms, max_age_days);
+    }
+
+    /// A router is held at the dearest that it may have serve: a name without a row would be left out.
+    fn serves(&mut self, has_row: impl Fn(&str) -> bool) {
+        if let Some(Serves::Models(models)) = &self.row.serves {
+            let unknown = models.iter().filter(|model| !has_row(model));
+            self.faults
+                .extend(unknown.map(|model| Fault::ServesUnknown(model.to_string())));
+        }
     }
 
     fn states_output(&self) -> bool {
@@ -220,7 +232,7 @@ impl Checker<'_> {
             }
             return;
         };
-        let Some(checked_ms) = super::file::day_ms(day) else {
+        let Some(checked_ms) = super::day_ms(day) else {
             return;
         };
         let days = (now_ms - checked_ms).div_euclid(DAY_MS);

@@ -2,8 +2,14 @@
 //!
 //! ```yaml
 //! provider: openai                  # the config's provider name
-//! qualifiers: [openai/]             # may stand before an id
-//! suffixes: []                      # further neutral suffixes of ids
+//! qualifiers: [openai/]             # may stand before an id; `names.rs` has the whole form of this and the next two
+//! suffixes: [":nitro"]              # may stand behind an id, and name no other price
+//! adds: {":online": {web_search: 1}}   # the same, with what is billed beside the model
+//! fees: {file_search: 0.0025}       # of units that cost the same whatever the model
+//! minimum: {second: 10}             # units that are billed at least, once a request uses any; a model may have its own
+//! regions: []                       # hosts that cost more: `region.rs`
+//! reasoning_shown: [gpt-4o]         # models, by the beginning of their ids, that bill no output which they do not show
+//! reasoning_hidden: [gpt-4o-think]  # the exceptions; "*" is all, and a model of neither list may think unseen
 //! tiers: {fast: priority}           # another name of a service tier → the name used below
 //! caches: [cache_read]              # cache use that the provider bills apart: rows that price output must state it
 //! sources: {vendor: "https://…"}    # short names for `source`
@@ -18,6 +24,8 @@
 //!   checked: 2026-11-22
 //!   note: what was taken where references differ, and why
 //!   cache: none                     # this model has no cache prices of its own; `part`: not all that `caches` names
+//!   minimum: {second: 10}
+//!   serves: [gpt-5.4]               # a router: the models that it may have serve, or ["*"]; its own prices are its fee
 //!   prices:                         # by the day from which they hold (UTC), rising; or `always`
 //!     2026-03-05:
 //!       standard: {input: 2.5, cache_read: 0.25, output: 15, web_search: 0.01}
@@ -27,18 +35,26 @@
 //!
 //! Prices are decimal USD: per million for kinds of tokens, per unit for all others. They are read from their text.
 //! `reasoning` is a price too, for providers that bill reasoning tokens apart from the output in which they are counted.
+//!
+//! A file may hold the lists of several providers, each a YAML document (`---`). `update: DATE` marks those that
+//! `agentledger prices update` wrote: any other file, and the next update, may override them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use agentledger_ledger::{Kind, Name, UnitPrice};
+use agentledger_ledger::{Kind, Name};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use super::book::Thinking;
 use super::id;
-use super::row::{self, KindSet, PriceSet, Row, StatedLevel, StatedTier};
+use super::names::Added;
+use super::region::Region;
+use super::row::{self, KindSet, PriceSet, Row, Serves, Stated, StatedLevel, StatedTier};
+use super::text::{day_ms, parse_price, tier_key};
 
 /// What is wrong with a price file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,11 +127,14 @@ impl PriceError {
     }
 }
 
-/// A file, understood.
+/// One provider's list, understood.
 pub(super) struct Parsed {
     pub provider: Name,
     pub qualifiers: Vec<String>,
     pub suffixes: Vec<String>,
+    pub adds: Vec<(String, Added)>,
+    pub fees: Stated,
+    pub thinking: Vec<(Box<[u8]>, Thinking)>,
     pub rows: Vec<Row>,
 }
 
@@ -128,6 +147,18 @@ struct PriceFile {
     #[serde(default)]
     suffixes: Vec<String>,
     #[serde(default)]
+    adds: BTreeMap<String, Spanned<BTreeMap<String, u64>>>,
+    fees: Option<Pairs<String>>,
+    #[serde(default)]
+    minimum: BTreeMap<String, Spanned<u64>>,
+    #[serde(default)]
+    regions: Vec<Spanned<RegionText>>,
+    #[serde(default)]
+    reasoning_shown: Vec<String>,
+    #[serde(default)]
+    reasoning_hidden: Vec<String>,
+    update: Option<Spanned<String>>,
+    #[serde(default)]
     tiers: HashMap<String, String>,
     #[serde(default)]
     caches: Vec<Spanned<String>>,
@@ -136,6 +167,16 @@ struct PriceFile {
     source: Option<String>,
     checked: Option<Spanned<String>>,
     models: Vec<Spanned<Model>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegionText {
+    hosts: Vec<String>,
+    factor: String,
+    since: Option<String>,
+    #[serde(default)]
+    models: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +191,9 @@ struct Model {
     checked: Option<Spanned<String>>,
     note: Option<String>,
     cache: Option<Spanned<String>>,
+    #[serde(default)]
+    minimum: BTreeMap<String, Spanned<u64>>,
+    serves: Option<Vec<String>>,
     prices: Pairs<Pairs<Pairs<String>>>,
 }
 
@@ -177,57 +221,73 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
 }
 
 /// Reads one file; what can be understood of it, and all its faults.
-pub(super) fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<PriceError>) {
-    let parsed: PriceFile = match serde_saphyr::from_str(text) {
-        Ok(parsed) => parsed,
+pub(super) fn parse(file: &str, text: &str) -> (Vec<Parsed>, Vec<PriceError>) {
+    let syntax = |line: u64, reason: String| {
+        let file = file.to_owned();
+        (Vec::new(), vec![PriceError::Syntax { file, line, reason }])
+    };
+    let lists: Vec<PriceFile> = match serde_saphyr::from_multiple(text) {
+        Ok(lists) => lists,
         Err(error) => {
             let line = error.location().map_or(0, |at| at.line());
-            let reason = error.without_snippet().to_string();
-            return (
-                None,
-                vec![PriceError::Syntax {
-                    file: file.to_owned(),
-                    line,
-                    reason,
-                }],
-            );
+            return syntax(line, error.without_snippet().to_string());
         }
     };
+    if lists.is_empty() {
+        return syntax(0, "no price list in it".to_owned());
+    }
+    let (mut parsed, mut faults) = (Vec::new(), Vec::new());
+    for list in lists {
+        let (understood, mut found) = understand(file, list);
+        parsed.push(understood);
+        faults.append(&mut found);
+    }
+    (parsed, faults)
+}
+
+/// One provider's list.
+fn understand(file: &str, list: PriceFile) -> (Parsed, Vec<PriceError>) {
     let mut reader = PriceFileReader {
         file: file.into(),
-        provider: parsed.provider.as_str().into(),
-        sources: parsed.sources,
-        source: parsed.source,
-        checked: parsed.checked.as_ref().map(|day| day.value.clone()),
+        provider: list.provider.as_str().into(),
+        sources: list.sources,
+        source: list.source,
+        checked: list.checked.as_ref().map(|day| day.value.clone()),
+        is_update: list.update.is_some(),
         caches: KindSet::default(),
-        tiers: parsed.tiers,
+        minimum: Vec::new(),
+        regions: Vec::new(),
+        tiers: list.tiers,
         names: HashMap::new(),
         faults: Vec::new(),
     };
-    if let Some(day) = &parsed.checked {
+    for day in list.checked.iter().chain(&list.update) {
         reader.day(&day.value, day.referenced.line());
     }
-    for kind in &parsed.caches {
-        match Kind::from_name(&kind.value) {
-            Some(known) => reader.caches = reader.caches.with(known),
-            None => reader.fault(kind.referenced.line(), Fault::UnknownKind(kind.value.clone())),
+    for kind in &list.caches {
+        if let Some(known) = reader.kind(&kind.value, kind.referenced.line()) {
+            reader.caches = reader.caches.with(known);
         }
     }
-    let rows = parsed
-        .models
-        .into_iter()
-        .filter_map(|model| reader.row(model))
-        .collect();
+    reader.minimum = reader.units(&list.minimum);
+    reader.regions = list.regions.iter().filter_map(|region| reader.region(region)).collect();
+    let adds = reader.adds(list.adds);
+    let fees = list.fees.map(|fees| reader.prices(fees).kinds).unwrap_or_default();
+    let shown = list.reasoning_shown.iter().map(|id| (id::key(id), Thinking::Shown));
+    let hidden = list.reasoning_hidden.iter().map(|id| (id::key(id), Thinking::Hidden));
+    let thinking = shown.chain(hidden).collect();
+    let rows = list.models.into_iter().filter_map(|model| reader.row(model)).collect();
     let PriceFileReader { provider, faults, .. } = reader;
-    (
-        Some(Parsed {
-            provider,
-            qualifiers: parsed.qualifiers,
-            suffixes: parsed.suffixes,
-            rows,
-        }),
-        faults,
-    )
+    let parsed = Parsed {
+        provider,
+        qualifiers: list.qualifiers,
+        suffixes: list.suffixes,
+        adds,
+        fees,
+        thinking,
+        rows,
+    };
+    (parsed, faults)
 }
 
 struct PriceFileReader {
@@ -236,7 +296,10 @@ struct PriceFileReader {
     sources: HashMap<String, String>,
     source: Option<String>,
     checked: Option<String>,
+    is_update: bool,
     caches: KindSet,
+    minimum: Vec<(Kind, u64)>,
+    regions: Vec<Arc<Region>>,
     tiers: HashMap<String, String>,
     /// Folded ids and aliases → line.
     names: HashMap<Box<[u8]>, u64>,
@@ -267,10 +330,18 @@ impl PriceFileReader {
             self.day(&checked.value, checked.referenced.line());
         }
         let caches = self.caches_of(model.cache.as_ref());
+        let minimum = if model.minimum.is_empty() {
+            self.minimum.clone()
+        } else {
+            self.units(&model.minimum)
+        };
         let source = model.source.or_else(|| self.source.clone());
         let source = source.unwrap_or_else(|| self.file.to_string());
         let source = self.sources.get(&source).cloned().unwrap_or(source);
         let mut sets = sets.into_iter();
+        let first = sets.next()?;
+        let covers = |region: &&Arc<Region>| region.covers(&id, first.from_ms);
+        let regions = self.regions.iter().filter(covers).map(Arc::clone).collect();
         Some(Row {
             provider: self.provider.clone(),
             id,
@@ -285,11 +356,59 @@ impl PriceFileReader {
                 .map(Into::into),
             note: model.note.map(Into::into),
             caches,
+            minimum,
+            serves: model.serves.map(serving),
+            regions,
+            is_update: self.is_update,
             file: self.file.clone(),
             line,
-            first: sets.next()?,
+            first,
             later: sets.collect(),
         })
+    }
+
+    fn kind(&mut self, name: &str, line: u64) -> Option<Kind> {
+        let known = Kind::from_name(name);
+        if known.is_none() {
+            self.fault(line, Fault::UnknownKind(name.to_owned()));
+        }
+        known
+    }
+
+    /// Counts by kind.
+    fn units(&mut self, stated: &BTreeMap<String, Spanned<u64>>) -> Vec<(Kind, u64)> {
+        let counted = stated.iter().filter_map(|(name, units)| {
+            let kind = self.kind(name, units.referenced.line())?;
+            Some((kind, units.value))
+        });
+        counted.collect()
+    }
+
+    /// What each of these suffixes adds: one kind, of which a request uses so many units.
+    fn adds(&mut self, stated: BTreeMap<String, Spanned<BTreeMap<String, u64>>>) -> Vec<(String, Added)> {
+        let mut adds = Vec::new();
+        for (suffix, units) in stated {
+            let line = units.referenced.line();
+            for (name, count) in &units.value {
+                adds.extend(self.kind(name, line).map(|kind| (suffix.clone(), (kind, *count))));
+            }
+        }
+        adds
+    }
+
+    fn region(&mut self, stated: &Spanned<RegionText>) -> Option<Arc<Region>> {
+        let (line, text) = (stated.referenced.line(), &stated.value);
+        let since_ms = match &text.since {
+            Some(day) => Some(self.day(day, line)?),
+            None => None,
+        };
+        match Region::new(&text.hosts, &text.factor, since_ms, &text.models) {
+            Ok(region) => Some(Arc::new(region)),
+            Err(fault) => {
+                self.fault(line, fault);
+                None
+            }
+        }
     }
 
     /// What the file says of all its rows, unless the row says otherwise.
@@ -407,12 +526,9 @@ impl PriceFileReader {
             // Reasoning is no kind of its own: it is counted within output.
             let kind = match name.as_str() {
                 "reasoning" => None,
-                name => match Kind::from_name(name) {
+                name => match self.kind(name, line) {
                     Some(kind) => Some(kind),
-                    None => {
-                        self.fault(line, Fault::UnknownKind(name.to_owned()));
-                        continue;
-                    }
+                    None => continue,
                 },
             };
             match (parse_price(&text.value, kind.unwrap_or(Kind::Output)), kind) {
@@ -434,40 +550,10 @@ impl PriceFileReader {
     }
 }
 
-/// Start of a day, UTC, in milliseconds since the epoch; `None` for what is no `YYYY-MM-DD`.
-pub fn day_ms(text: &str) -> Option<i64> {
-    let date = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10)?;
-    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(start.timestamp().as_millisecond())
-}
-
-/// `NAME` or `NAME >TOKENS`.
-fn tier_key(key: &str) -> Option<(&str, Option<u64>)> {
-    let (name, over) = match key.split_once('>') {
-        Some((name, over)) => (name.trim(), Some(over.trim().parse().ok().filter(|over| *over > 0)?)),
-        None => (key.trim(), None),
-    };
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (!name.is_empty() && name.bytes().all(plain)).then_some((name, over))
-}
-
-/// Decimal USD per million tokens, or per unit for other kinds, exactly.
-fn parse_price(text: &str, kind: Kind) -> Result<UnitPrice, Fault> {
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if text.starts_with('-') {
-        return Err(Fault::Negative(text.to_owned()));
+/// `["*"]` is any model of the provider's.
+fn serving(models: Vec<String>) -> Serves {
+    match models.as_slice() {
+        [any] if any == "*" => Serves::Any,
+        _ => Serves::Models(models.into_iter().map(Into::into).collect()),
     }
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || text.ends_with('.') {
-        return Err(Fault::NotDecimal(text.to_owned()));
-    }
-    let fraction = fraction.trim_end_matches('0');
-    let decimals = if kind.is_tokens() { 6 } else { 12 };
-    if fraction.len() > decimals {
-        return Err(Fault::TooFine(text.to_owned()));
-    }
-    let picos = format!("{whole}{fraction:0<decimals$}")
-        .parse()
-        .map_err(|_| Fault::TooLarge(text.to_owned()))?;
-    Ok(UnitPrice::from_picos(picos))
 }

@@ -5,10 +5,12 @@
 //! 2. A qualifier that the price file declares (`openai/`, `anthropic/`) may stand before it.
 //! 3. An id that is not in the book may be longer than one that is, but only by *neutral* suffixes: words that name a
 //!    snapshot, never a model. They are `-YYYY-MM-DD`, `-YYYYMMDD`, `@YYYY-MM-DD`, `@YYYYMMDD`, `-latest`, `@latest`,
-//!    `@default`, `-preview-DATE` (there also `MM-DD`), and those the price file declares. They are taken off one by one
-//!    from the end, so the longest known prefix wins. `gpt-5.4-mini` is therefore never `gpt-5.4`, `gpt-5.5` never `gpt-5`.
+//!    `@default`, `-preview-DATE` (there also `MM-DD`), and those the price file declares (`names.rs`). They are taken off
+//!    one by one from the end, so the longest known prefix wins. `gpt-5.4-mini` is therefore never `gpt-5.4`, `gpt-5.5`
+//!    never `gpt-5`. A word that names another price (`:thinking`, `:extended`) is no neutral one: such a name needs a row.
 //! 4. Of an ARN (`arn:aws:bedrock:…:inference-profile/us.anthropic.claude-…`) only what follows its last `/` counts.
 //! 5. `ft:BASE:ORGANISATION:NAME:ID` is priced as `ft:BASE`, which must have its own row: a tuned model costs more.
+//! 6. A name that finds no row so is priced at the dearest row of its family, and told (`family.rs`).
 
 /// Longest id that is looked up; a longer one is unpriced.
 pub const ID_BYTES_MAX: usize = 192;
@@ -58,32 +60,8 @@ const fn fold(byte: u8) -> u8 {
     }
 }
 
-/// Calls `known` with the id and then with each shorter form that the rule allows, longest first, until it finds one.
-pub fn resolve<T>(id: &[u8], neutral: &[Box<[u8]>], mut known: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
-    if let Some(found) = walk(id, neutral, &mut known) {
-        return Some(found);
-    }
-    walk(tuned_base(id)?, neutral, &mut known)
-}
-
-fn walk<T>(mut id: &[u8], neutral: &[Box<[u8]>], known: &mut impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
-    let mut dated = false;
-    loop {
-        if let Some(found) = known(id) {
-            return Some(found);
-        }
-        (id, dated) = shorten(id, neutral, dated)?;
-        if id.is_empty() {
-            return None;
-        }
-    }
-}
-
-/// The id without its last neutral suffix, and whether that suffix named a snapshot.
-fn shorten<'a>(id: &'a [u8], neutral: &[Box<[u8]>], after_date: bool) -> Option<(&'a [u8], bool)> {
-    if let Some(rest) = neutral.iter().find_map(|suffix| id.strip_suffix(&**suffix)) {
-        return Some((rest, false));
-    }
+/// The id without a suffix that is neutral everywhere, and whether it named a snapshot.
+pub fn without_suffix(id: &[u8], after_date: bool) -> Option<(&[u8], bool)> {
     let fixed: [&[u8]; 3] = [b"-latest", b"@latest", b"@default"];
     if let Some(rest) = fixed.iter().find_map(|suffix| id.strip_suffix(*suffix)) {
         return Some((rest, false));
@@ -92,6 +70,22 @@ fn shorten<'a>(id: &'a [u8], neutral: &[Box<[u8]>], after_date: bool) -> Option<
         return Some((rest, false));
     }
     without_date(id).map(|rest| (rest, true))
+}
+
+/// Whether an id is a beginning of another one, up to a boundary: a word of it, not a part of one.
+pub fn begins(id: &[u8], beginning: &[u8]) -> bool {
+    id.strip_prefix(beginning)
+        .is_some_and(|rest| rest.first().is_none_or(|byte| is_boundary(*byte)))
+}
+
+/// What stands between the words of a folded id.
+pub const fn is_boundary(byte: u8) -> bool {
+    matches!(byte, b'-' | b'/' | b':' | b'@' | b'_')
+}
+
+/// The id without a day at its end, `YYYYMMDD` or `YYYY-MM-DD`.
+pub fn without_day(id: &[u8]) -> Option<&[u8]> {
+    without_shape(id, b"yyyymmdd").or_else(|| without_shape(id, b"yyyy-mm-dd"))
 }
 
 /// The id without a date at its end.
@@ -126,7 +120,7 @@ fn without_shape<'a>(id: &'a [u8], shape: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// `ft:BASE` of a tuned model's id.
-fn tuned_base(id: &[u8]) -> Option<&[u8]> {
+pub fn tuned_base(id: &[u8]) -> Option<&[u8]> {
     let name = id.strip_prefix(b"ft:")?;
     let end = name.iter().position(|&byte| byte == b':')?;
     id.get(..end + 3)

@@ -12,10 +12,12 @@
 //! | `cache_write_1h` | 2 × `input` |
 //! | `audio_output`, `image_output` | `output` |
 //! | `input` or `output` missing | the dearest other medium of that direction, else the other direction |
-//! | a unit fee (`web_search`, `second`, …) | the provider's dearest; nothing where it has none, and for `request`: told as `unpriced_unit` where the answer reports some |
+//! | a unit fee (`web_search`, `second`, …) | the file's `fees`, which are exact; else the provider's dearest; nothing where it has none, and for `request`: told as `unpriced_unit` where the answer reports some |
 //! | a token kind in a service tier or long context | the dearer of the above and the standard price of that kind |
 //! | a long-context price in a service tier | kind by kind the dearer of the tier and standard long context |
 //! | the whole service tier | `flex`, `batch`: standard; any other: kind by kind the dearest tier of the row |
+//! | the model | the dearest row of its family (`family_price`), else of its provider (`unpriced_model`): `family.rs` |
+//! | the model that a router chose | the dearest that it may choose, told as `price_fallback` |
 
 mod book;
 mod built_in;
@@ -23,19 +25,26 @@ pub mod check;
 #[cfg(test)]
 mod check_tests;
 pub mod diff;
+mod family;
 mod file;
 #[cfg(test)]
 mod file_tests;
 mod id;
 #[cfg(test)]
+mod kinds_tests;
+mod names;
+#[cfg(test)]
 mod provider_tests;
 mod quote;
 #[cfg(test)]
 mod reference_tests;
+mod region;
 mod row;
 mod stated;
 #[cfg(test)]
 mod tests;
+mod text;
+// MERGE pub mod update;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -43,15 +52,17 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Kind, Name, UnitPrice};
 
+use crate::estimate_reason;
 use crate::files;
 
 use book::Book;
 pub use book::Overlap;
 pub use built_in::built_in_providers;
-pub use file::{PriceError, day_ms};
+pub use file::PriceError;
 pub use quote::{CacheWrites, Quote};
-pub use row::{KindSet, PriceSet, Row, Stated};
+pub use row::{KindSet, Level, PriceSet, Row, Serves, Stated};
 pub use stated::{StatedPrice, Unpriced};
+pub use text::day_ms;
 
 /// All prices. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -133,7 +144,7 @@ impl PriceBook {
             digest.update(blake3::hash(text.as_bytes()).as_bytes());
             let (parsed, mut found) = file::parse(name.as_ref(), &text);
             errors.append(&mut found);
-            if let Some(parsed) = parsed {
+            for parsed in parsed {
                 let book = books.by_provider.entry(parsed.provider.as_ref().into());
                 Arc::make_mut(book.or_default()).add(parsed);
             }
@@ -148,21 +159,76 @@ impl PriceBook {
         Ok(PriceBook(Arc::new(books)))
     }
 
-    /// What a model costs at a time; `None`: unpriced. `id.rs` tells how names match. Allocates nothing.
+    /// What a model costs at a time; `None`: unpriced. `id.rs` tells how names match. Allocates nothing. A router costs as the
+    /// dearest model that it may have serve, with its fee.
     pub fn find(&self, provider: &str, model: &str, at_ms: i64) -> Option<Quote<'_>> {
-        Some(self.row(provider, model)?.quote(at_ms))
+        let book = self.0.by_provider.get(provider)?;
+        let (row, located) = book.find(model)?;
+        let quote = match &row.serves {
+            None => row.quote(at_ms),
+            Some(serves) => dearest_served(book, serves, at_ms)?
+                .quote(at_ms)
+                .via(row, at_ms)
+                .dearest_of_router(),
+        };
+        Some(quote.adding(located.added))
+    }
+
+    /// The price of an answer: that of the model it names, with what the requested name brings along: a router's fee, a web
+    /// search. Where the answer's name has no row, the requested one's counts.
+    pub fn find_answered(&self, provider: &str, requested: &str, answered: &str, at_ms: i64) -> Option<Quote<'_>> {
+        let book = self.0.by_provider.get(provider)?;
+        let known = book.find(answered).filter(|(row, _)| row.serves.is_none());
+        let Some((row, located)) = known else {
+            return self
+                .find(provider, requested, at_ms)
+                .or_else(|| self.find(provider, answered, at_ms));
+        };
+        let quote = row.quote(at_ms).adding(located.added);
+        Some(match book.find(requested) {
+            Some((router, located)) if router.serves.is_some() => quote.via(router, at_ms).adding(located.added),
+            Some((_, located)) => quote.adding(located.added),
+            None => quote,
+        })
     }
 
     /// The row that a model's name finds.
     pub fn row(&self, provider: &str, model: &str) -> Option<&Row> {
-        self.0.by_provider.get(provider)?.find(model)
+        Some(self.0.by_provider.get(provider)?.find(model)?.0)
     }
 
-    /// The dearest model that the provider serves at that time: what an unpriced one is held and settled at. Dearest by
-    /// output, then by input.
+    /// What is taken for a model without a row: the dearest of its family, else of its provider. Flagged either way.
+    pub fn stand_in(&self, provider: &str, model: &str, at_ms: i64) -> Option<StandIn<'_>> {
+        let book = self.0.by_provider.get(provider)?;
+        let (row, reason) = match book.family(model, at_ms) {
+            Some(row) => (row, estimate_reason::FAMILY_PRICE),
+            None => (book.dearest(at_ms)?, estimate_reason::UNPRICED_MODEL),
+        };
+        Some(StandIn {
+            quote: row.quote(at_ms),
+            reason,
+        })
+    }
+
+    /// The dearest model that the provider serves at that time. Dearest by output, then by input.
     pub fn dearest(&self, provider: &str, at_ms: i64) -> Option<Quote<'_>> {
         let row = self.0.by_provider.get(provider)?.dearest(at_ms)?;
         Some(row.quote(at_ms))
+    }
+
+    /// What a name that others serve for stands for; `None` for a model.
+    pub fn router(&self, provider: &str, model: &str, at_ms: i64) -> Option<Router<'_>> {
+        let row = self.row(provider, model)?;
+        Some(Router {
+            serves: row.serves.as_ref()?,
+            fee: row.router_fee(at_ms),
+        })
+    }
+
+    /// Whether a model may bill output that its answers do not show, such as reasoning; also where nothing is known of it.
+    pub fn thinks_unseen(&self, provider: &str, model: &str) -> bool {
+        let book = self.0.by_provider.get(provider);
+        book.is_none_or(|book| book.thinks_unseen(model))
     }
 
     pub fn has_provider(&self, provider: &str) -> bool {
@@ -190,6 +256,45 @@ impl PriceBook {
     pub fn digest(&self) -> [u8; 32] {
         self.0.digest
     }
+}
+
+/// What is taken for a model without a row.
+#[derive(Clone, Copy, Debug)]
+pub struct StandIn<'a> {
+    pub quote: Quote<'a>,
+    /// Why the cost is an estimate.
+    pub reason: &'static str,
+}
+
+/// A name that others serve for.
+#[derive(Clone, Copy, Debug)]
+pub struct Router<'a> {
+    pub serves: &'a Serves,
+    /// For each token of input, beside the price of the model that served.
+    pub fee: UnitPrice,
+}
+
+/// The dearest model that a router may have serve; of names without a row, of which a list has none that passes
+/// [`check`](check::check), the provider's dearest.
+fn dearest_served<'b>(book: &'b Book, serves: &Serves, at_ms: i64) -> Option<&'b Row> {
+    let Serves::Models(models) = serves else {
+        return book.dearest(at_ms);
+    };
+    let rows = models.iter().map(|model| book.find(model).map(|(row, _)| row));
+    let rows: Option<Vec<&Row>> = rows.collect();
+    let dearest = rows
+        .into_iter()
+        .flatten()
+        .filter(|row| row.is_model())
+        .max_by_key(|row| {
+            let base = &row.set(at_ms).standard.base;
+            (
+                !row.is_retired(at_ms),
+                base.price(Kind::Output),
+                base.price(Kind::Input),
+            )
+        });
+    dearest.or_else(|| book.dearest(at_ms))
 }
 
 impl Row {
@@ -240,6 +345,10 @@ impl Row {
             checked: None,
             note: None,
             caches: KindSet::default(),
+            minimum: Vec::new(),
+            serves: None,
+            regions: Vec::new(),
+            is_update: false,
             file: "config".into(),
             line: 0,
             first: row::resolve_set(i64::MIN, "".into(), standard, Vec::new()),

@@ -6,16 +6,27 @@ use agentledger_ledger::{Kind, Name, Picos, PriceRef, UnitPrice, Usage, Usd};
 
 use crate::estimate_reason;
 
+use super::names::Added;
+use super::region::Region;
 use super::row::{self, KindSet, Level, PriceSet, Row};
 
+/// Ends the name of a tier, or stands alone, where a region's price was taken.
+const REGIONAL: &str = "regional";
 /// An unknown tier's name is the client's or the provider's: so much of it is kept.
 const TIER_CHARS_MAX: usize = 32;
 
-/// What a model costs at one time. A view into the book: copying it costs nothing.
+/// What a model costs at one time, as one request is billed: where it is served, and through which router. A view into the
+/// book: copying it costs nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Quote<'a> {
     row: &'a Row,
     set: &'a PriceSet,
+    region: Option<&'a Region>,
+    /// What the router takes for each token of input.
+    router_fee: UnitPrice,
+    /// Which model the router chose is not known: this is the dearest that it may.
+    is_routed: bool,
+    added: Option<Added>,
 }
 
 impl Row {
@@ -24,7 +35,16 @@ impl Row {
         Quote {
             row: self,
             set: self.set(at_ms),
+            region: None,
+            router_fee: UnitPrice::default(),
+            is_routed: false,
+            added: None,
         }
+    }
+
+    /// What it takes for a token of input, being a router.
+    pub fn router_fee(&self, at_ms: i64) -> UnitPrice {
+        self.set(at_ms).standard.base.stated(Kind::Input).unwrap_or_default()
     }
 }
 
@@ -35,6 +55,62 @@ impl<'a> Quote<'a> {
 
     pub fn set(&self) -> &'a PriceSet {
         self.set
+    }
+
+    /// The same as the host bills it, where that is a dearer region's.
+    #[must_use]
+    pub fn at_host(mut self, host: &str) -> Quote<'a> {
+        self.region = self
+            .row
+            .regions
+            .iter()
+            .map(|region| &**region)
+            .find(|region| region.serves(host));
+        self
+    }
+
+    /// The same as an entry's tier says that it was billed, and the tier itself.
+    #[must_use]
+    pub fn as_entered<'t>(mut self, tier: Option<&'t str>) -> (Quote<'a>, Option<&'t str>) {
+        let Some(rest) = tier.and_then(|tier| tier.strip_suffix(REGIONAL)) else {
+            return (self, tier);
+        };
+        self.region = self.row.regions.first().map(|region| &**region);
+        (self, rest.strip_suffix('_').filter(|tier| !tier.is_empty()))
+    }
+
+    /// The same through a router, which takes a fee of its own.
+    #[must_use]
+    pub(super) fn via(mut self, router: &Row, at_ms: i64) -> Quote<'a> {
+        self.router_fee = router.router_fee(at_ms);
+        self
+    }
+
+    /// The same where the router does not say which model it chose.
+    #[must_use]
+    pub(super) fn dearest_of_router(mut self) -> Quote<'a> {
+        self.is_routed = true;
+        self
+    }
+
+    #[must_use]
+    pub(super) fn adding(mut self, added: Option<Added>) -> Quote<'a> {
+        self.added = added.or(self.added);
+        self
+    }
+
+    /// What the model's name has each request use beside it: units of a kind.
+    pub fn added(&self) -> Option<Added> {
+        self.added
+    }
+
+    /// The units that are billed where so many were used: no less than the row's minimum. Entries keep what was used.
+    pub fn billed(&self, usage: &Usage) -> Usage {
+        let least = |billed: Usage, (kind, least): &(Kind, u64)| match billed.get(*kind) {
+            0 => billed,
+            used => billed.with(*kind, used.max(*least)),
+        };
+        self.row.minimum.iter().fold(*usage, least)
     }
 
     /// What the usage costs: summed in pico-dollars, rounded half up to nano-dollars once. The context level follows from
@@ -53,16 +129,32 @@ impl<'a> Quote<'a> {
     /// The same before it is rounded, for sums of many; `None` where it cannot be counted.
     pub fn picos(&self, usage: &Usage, reasoning: u64, service_tier: Option<&str>) -> Option<Picos> {
         let level = self.level(usage.input_tokens(), service_tier).0;
-        let mut usage = *usage;
+        let mut usage = self.billed(usage);
         let mut apart = Picos::ZERO;
-        if let Some(price) = level.reasoning {
+        if let Some(price) = level.reasoning.map(|price| self.there(price)) {
             let reasoning = reasoning.min(usage.get(Kind::Output));
             usage.set(Kind::Output, usage.get(Kind::Output) - reasoning);
             apart = Picos::ZERO.add(reasoning, price)?;
         }
         usage
             .iter()
-            .try_fold(apart, |sum, (kind, units)| sum.add(units, level.price(kind)))
+            .try_fold(apart, |sum, (kind, units)| sum.add(units, self.price(level, kind)))
+    }
+
+    /// The price of a unit: the level's, in this region, with the router's fee.
+    fn price(&self, level: &Level, kind: Kind) -> UnitPrice {
+        let price = level.price(kind);
+        if !kind.is_tokens() {
+            return price;
+        }
+        let fee = if kind.is_input() { self.router_fee.picos() } else { 0 };
+        UnitPrice::from_picos(self.there(price).picos().saturating_add(fee))
+    }
+
+    /// A price of tokens in this region.
+    fn there(&self, price: UnitPrice) -> UnitPrice {
+        self.region
+            .map_or(price, |region| UnitPrice::from_picos(region.price(price.picos())))
     }
 
     /// What of the cost rests on a price that the book does not state. Not empty: the entry is an estimate.
@@ -73,6 +165,7 @@ impl<'a> Quote<'a> {
         Fallbacks {
             kinds,
             tier: !tier_known,
+            router: self.is_routed,
             unpriced: kinds.iter().any(|kind| level.price(kind) == UnitPrice::default()),
         }
     }
@@ -92,9 +185,15 @@ impl<'a> Quote<'a> {
     pub fn reference(&self, service_tier: Option<&str>) -> PriceRef {
         let asked = service_tier.filter(|name| !row::is_standard(name));
         let tier = asked.map(|asked| match self.set.tier(Some(asked)) {
-            (billed, true) => Name::from(billed.name()),
-            (_, false) => asked.chars().take(TIER_CHARS_MAX).collect::<String>().into(),
+            (billed, true) => billed.name().to_owned(),
+            (_, false) => asked.chars().take(TIER_CHARS_MAX).collect::<String>(),
         });
+        let tier = match (tier, self.region) {
+            (None, Some(_)) => Some(REGIONAL.to_owned()),
+            (Some(tier), Some(_)) => Some(format!("{tier}_{REGIONAL}")),
+            (tier, None) => tier,
+        };
+        let tier = tier.map(Name::from);
         PriceRef {
             provider: self.row.provider.clone(),
             id: self.row.id.clone(),
@@ -105,13 +204,17 @@ impl<'a> Quote<'a> {
 
     /// The price of one unit in a request of so many input and cache tokens.
     pub fn unit_price(&self, kind: Kind, input_tokens: u64, service_tier: Option<&str>) -> UnitPrice {
-        self.level(input_tokens, service_tier).0.price(kind)
+        self.price(self.level(input_tokens, service_tier).0, kind)
     }
 
     /// The dearest of these kinds in a request of so many input and cache tokens: what a hold multiplies with.
     pub fn dearest_of(&self, kinds: &[Kind], input_tokens: u64, service_tier: Option<&str>) -> UnitPrice {
         let level = self.level(input_tokens, service_tier).0;
-        kinds.iter().map(|kind| level.price(*kind)).max().unwrap_or_default()
+        kinds
+            .iter()
+            .map(|kind| self.price(level, *kind))
+            .max()
+            .unwrap_or_default()
     }
 
     /// What a token of text input costs at most: as fresh input, and as a cache write where the request may write one.
@@ -153,6 +256,7 @@ pub enum CacheWrites {
 pub struct Fallbacks {
     kinds: KindSet,
     tier: bool,
+    router: bool,
     unpriced: bool,
 }
 
@@ -166,7 +270,7 @@ impl Fallbacks {
         }
     }
     pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty() && !self.tier
+        self.kinds.is_empty() && !self.tier && !self.router
     }
     /// Used kinds without a price of their own.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
@@ -187,6 +291,10 @@ impl fmt::Display for Fallbacks {
         }
         if self.tier {
             write!(f, "{separator}its service tier")?;
+            separator = ", ";
+        }
+        if self.router {
+            write!(f, "{separator}the model that its router chose")?;
         }
         Ok(())
     }

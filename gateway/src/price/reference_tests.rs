@@ -11,111 +11,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::tests::CHECKED_MS;
+use super::update::vendors::{VENDORS, Vendor};
 use super::*;
 
 const CHECKED: &str = "2026-11-22";
 
-/// How a provider's entries are found in the two references, and which of them are not meant.
-struct Compared {
-    provider: &'static str,
-    /// `litellm_provider` of the first reference, by its beginning.
-    first: &'static [&'static str],
-    /// What the first reference puts before the ids.
-    prefixes: &'static [&'static str],
-    /// The provider's id in the second reference; empty: it does not know it.
-    second: &'static str,
-    /// Ids that are not this provider's models.
-    skip: fn(&str) -> bool,
-}
-
-const fn compared(
-    provider: &'static str,
-    first: &'static [&'static str],
-    prefixes: &'static [&'static str],
-    second: &'static str,
-    skip: fn(&str) -> bool,
-) -> Compared {
-    Compared {
-        provider,
-        first,
-        prefixes,
-        second,
-        skip,
-    }
-}
-
-const ALL: fn(&str) -> bool = |_| false;
-
-const COMPARED: [Compared; 17] = [
-    // Not OpenAI's own service, by the second reference's own comments: imported from a reseller.
-    compared("openai", &["openai", "text-completion-openai"], &[], "openai", |id| {
-        id.starts_with("gpt-oss-") || id.contains("-image") && id.starts_with("gpt-5") || id == "gpt-4o:extended"
-    }),
-    compared("anthropic", &["anthropic"], &[], "anthropic", ALL),
-    // A place or a size before the id prices a deployment, which no answer names; the routers bill what they route to.
-    compared("azure", &["azure"], &["azure/", "azure_ai/"], "azure", |id| {
-        let place = ["eu/", "us/", "apac/", "us-gov/", "global/", "global-standard/"];
-        place.iter().any(|place| id.starts_with(place))
-            || id.contains("router")
-            || id == "container"
-            || id.ends_with(":free")
-    }),
-    compared("gemini", &["gemini"], &["gemini/"], "google", |id| {
-        id.starts_with("claude")
-    }),
-    compared("groq", &["groq"], &["groq/"], "groq", ALL),
-    compared("mistral", &["mistral"], &["mistral/"], "mistral", |id| {
-        id.ends_with(":free")
-    }),
-    compared("deepseek", &["deepseek"], &["deepseek/"], "deepseek", ALL),
-    compared("cohere", &["cohere", "cohere_chat"], &["cohere/"], "cohere", ALL),
-    compared("xai", &["xai"], &["xai/"], "x-ai", ALL),
-    compared("perplexity", &["perplexity"], &["perplexity/"], "perplexity", ALL),
-    // Prices by size of model are no ids.
-    compared("together", &["together_ai"], &["together_ai/"], "together", |id| {
-        id.starts_with("together-ai-")
-    }),
-    compared(
-        "fireworks",
-        &["fireworks_ai", "fireworks_ai-embedding-models"],
-        &["fireworks_ai/"],
-        "fireworks",
-        |id| id.starts_with("fireworks-ai-"),
-    ),
-    compared("openrouter", &["openrouter"], &["openrouter/"], "openrouter", ALL),
-    compared("cerebras", &["cerebras"], &["cerebras/"], "cerebras", ALL),
-    compared("sambanova", &["sambanova"], &["sambanova/"], "", ALL),
-    // A region, or provisioned capacity, before the id is not in a request's id; bare Claude ids are another platform's.
-    compared("bedrock", &["bedrock", "bedrock_converse"], &[], "aws", |id| {
-        id.contains('/') || id.starts_with("claude") || id.contains('@')
-    }),
-    compared("vertex", &["vertex_ai"], &["vertex_ai/"], "google", ALL),
-];
-
-impl Compared {
-    fn is_listed(&self, entry: &Flat) -> bool {
-        let name = text(entry, "litellm_provider").unwrap_or_default();
-        // Vertex and Azure are several providers there: `vertex_ai-language-models`, `azure_ai`, `azure_text`.
-        let family = |known: &str| {
-            name.strip_prefix(known)
-                .is_some_and(|rest| rest.starts_with(['-', '_']))
-        };
-        let families = ["vertex", "azure"].contains(&self.provider);
-        let ours = self
-            .first
-            .iter()
-            .any(|known| name == *known || families && family(known));
-        let chat = ["chat", "responses", "completion", "embedding"];
-        ours && text(entry, "mode").is_some_and(|mode| chat.contains(&mode))
-            && entry.contains_key("input_cost_per_token")
-    }
-
-    fn id<'a>(&self, name: &'a str) -> &'a str {
-        self.prefixes
-            .iter()
-            .find_map(|prefix| name.strip_prefix(prefix))
-            .unwrap_or(name)
-    }
+/// An entry of the first list that is this provider's, speaks and has a price.
+fn is_listed(vendor: &Vendor, entry: &Flat) -> bool {
+    let chat = ["chat", "responses", "completion", "embedding"];
+    vendor.is_first(text(entry, "litellm_provider").unwrap_or_default())
+        && text(entry, "mode").is_some_and(|mode| chat.contains(&mode))
+        && entry.contains_key("input_cost_per_token")
 }
 
 type Flat = BTreeMap<String, Box<RawValue>>;
@@ -417,7 +323,7 @@ fn the_book_agrees_where_the_references_agree_and_notes_where_they_differ() {
     let Some(references) = references() else { return };
     let book = PriceBook::builtin().unwrap();
     let mut report = Report::default();
-    for compared in &COMPARED {
+    for compared in &VENDORS {
         let (agreed, single) = (report.agreed, report.single);
         let models = compare_provider(&mut report, &book, compared, &references);
         println!(
@@ -444,7 +350,7 @@ fn the_book_agrees_where_the_references_agree_and_notes_where_they_differ() {
 }
 
 /// How many models were compared.
-fn compare_provider(report: &mut Report, book: &PriceBook, compared: &Compared, references: &References) -> usize {
+fn compare_provider(report: &mut Report, book: &PriceBook, compared: &Vendor, references: &References) -> usize {
     let provider = compared.provider;
     let known = references.genai.iter().find(|known| known.id == compared.second);
     let models = known.map_or(&[][..], |known| &known.models);
@@ -455,7 +361,7 @@ fn compare_provider(report: &mut Report, book: &PriceBook, compared: &Compared, 
     let mut seen = Vec::new();
     for (name, entry) in &references.litellm {
         let id = compared.id(name);
-        if !compared.is_listed(entry) || (compared.skip)(id) {
+        if !is_listed(compared, entry) || (compared.skip)(id) {
             continue;
         }
         seen.push(id);

@@ -1,6 +1,10 @@
 //! Rows of the price book: what a model costs from which day on, resolved for every kind so that a cost is a plain sum.
 
+use std::sync::Arc;
+
 use agentledger_ledger::{Kind, Name, UnitPrice};
+
+use super::region::Region;
 
 /// Kinds as a set of bits, in the order of [`Kind::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,10 +12,13 @@ pub struct KindSet(u32);
 
 impl KindSet {
     pub fn with(self, kind: Kind) -> KindSet {
-        KindSet(self.0 | (1 << kind as u16))
+        KindSet(self.0 | (1 << kind as u32))
+    }
+    pub fn without(self, kind: Kind) -> KindSet {
+        KindSet(self.0 & !(1 << kind as u32))
     }
     pub fn has(self, kind: Kind) -> bool {
-        self.0 & (1 << kind as u16) != 0
+        self.0 & (1 << kind as u32) != 0
     }
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -44,6 +51,8 @@ pub struct Level {
     pub(super) prices: [UnitPrice; Kind::COUNT],
     /// Kinds whose price is not stated but derived.
     pub(super) derived: KindSet,
+    /// Kinds whose price is the book's, the same for all models.
+    pub(super) common: KindSet,
 }
 
 impl Level {
@@ -53,6 +62,10 @@ impl Level {
     /// The price as the file states it.
     pub fn stated(&self, kind: Kind) -> Option<UnitPrice> {
         at(&self.stated, kind)
+    }
+    /// Fees that the book states for all its models alike.
+    pub fn common(&self) -> impl Iterator<Item = (Kind, UnitPrice)> {
+        self.common.iter().map(|kind| (kind, self.price(kind)))
     }
     /// The price of reasoning tokens, where it is another than that of output.
     pub fn reasoning(&self) -> Option<UnitPrice> {
@@ -150,7 +163,15 @@ pub(super) fn is_standard(name: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// One model of one provider.
+/// Which models a router may have serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Any of its provider's.
+    Any,
+    Models(Vec<Box<str>>),
+}
+
+/// One model of one provider, or a router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub(super) provider: Name,
@@ -165,6 +186,14 @@ pub struct Row {
     pub(super) note: Option<Box<str>>,
     /// Kinds of cache use that the provider bills apart, so that this row must state them.
     pub(super) caches: KindSet,
+    /// Units that are billed at least, once a request uses any of them.
+    pub(super) minimum: Vec<(Kind, u64)>,
+    /// A router: it has others serve, and its own prices are its fee.
+    pub(super) serves: Option<Serves>,
+    /// Hosts where it costs more.
+    pub(super) regions: Vec<Arc<Region>>,
+    /// Written by `prices update`.
+    pub(super) is_update: bool,
     /// Where the row is written.
     pub(super) file: Name,
     pub(super) line: u64,
@@ -195,6 +224,14 @@ impl Row {
     }
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+    /// Units that are billed at least, once a request uses any of them.
+    pub fn minimum(&self) -> &[(Kind, u64)] {
+        &self.minimum
+    }
+    /// The row of a model by its name: no router, and not what many names share.
+    pub fn is_model(&self) -> bool {
+        self.serves.is_none() && !self.id.starts_with('*')
     }
     /// File and line, for messages.
     pub fn origin(&self) -> (&str, u64) {
@@ -318,6 +355,7 @@ fn resolve_level(over: u64, stated: StatedLevel, below: Option<&Level>, peer: Op
         reasoning,
         prices: [UnitPrice::default(); Kind::COUNT],
         derived: KindSet::default(),
+        common: KindSet::default(),
     };
     for kind in Kind::ALL {
         let neighbours = [below, peer].into_iter().flatten();

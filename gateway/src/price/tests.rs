@@ -320,7 +320,10 @@ fn nothing_that_was_used_costs_nothing_unsaid() {
                     let told = quote.fallbacks(&usage, tier).kinds().any(|told| told == kind);
                     let unpriced = quote.unit_price(kind, usage.input_tokens(), tier) == UnitPrice::default();
                     let mut levels = row.sets().flat_map(PriceSet::tiers).flat_map(Tier::levels);
-                    let free = levels.any(|level| level.stated(kind) == Some(UnitPrice::default()));
+                    let free = levels.any(|level| {
+                        let common = level.common().find(|(known, _)| *known == kind);
+                        level.stated(kind).or(common.map(|(_, fee)| fee)) == Some(UnitPrice::default())
+                    });
                     assert!(!unpriced || told || free, "{} {kind:?} {tier:?} {input}", row.id());
                 }
             }

@@ -130,7 +130,7 @@ fn facts<'a>(exchange: &'a Exchange, models: &'a [String], expected: Option<Expe
         operation: &exchange.operation,
         model: &call.model,
         models,
-        any_model: call.any_model,
+        any_model: exchange.is_any_model(),
         stream: call.stream,
         max_output: call.max_output,
         key: &identity.key,

@@ -15,6 +15,7 @@ use super::{CliError, ConfigArgs};
 use crate::config::Config;
 use crate::control::prices::{find, row};
 use crate::control::wire::PriceRow;
+use crate::estimate_reason;
 use crate::launch::LaunchError;
 use crate::price::check::check;
 use crate::price::diff::differences;
@@ -168,7 +169,8 @@ fn line(row: &PriceRow) -> Vec<String> {
         let price = standard.and_then(|prices| prices.get(kind));
         price.map_or_else(String::new, Clone::clone)
     };
-    let mut more: Vec<String> = row.prices.keys().filter(|tier| *tier != "standard").cloned().collect();
+    let further = |tier: &&String| !["standard", "fees"].contains(&tier.as_str());
+    let mut more: Vec<String> = row.prices.keys().filter(further).cloned().collect();
     let others = standard.into_iter().flatten();
     let others = others.filter(|(kind, _)| !["input", "cache_read", "output"].contains(&kind.as_str()));
     more.extend(others.map(|(kind, price)| format!("{kind} {price}")));
@@ -190,14 +192,14 @@ fn show(config: &Config, book: &PriceBook, model: &str, provider: &str, at_ms: i
     if rows.is_empty() {
         return Err(PricesError::Unpriced {
             model: model.to_owned(),
-            instead: instead(config, book, provider, at_ms),
+            instead: instead(config, book, model, provider, at_ms),
         });
     }
     Ok(rows.iter().map(described).collect::<Vec<_>>().join("\n"))
 }
 
 /// What the gateway would take for a model without a price.
-fn instead(config: &Config, book: &PriceBook, provider: &str, at_ms: i64) -> String {
+fn instead(config: &Config, book: &PriceBook, model: &str, provider: &str, at_ms: i64) -> String {
     let providers = config
         .providers
         .iter()
@@ -209,9 +211,17 @@ fn instead(config: &Config, book: &PriceBook, provider: &str, at_ms: i64) -> Str
             Unpriced::Price { input, output } => {
                 format!("default_price {} / {}", input.per_million(), output.per_million())
             }
-            Unpriced::Dearest => book.dearest(&known.book, at_ms).map_or_else(
+            Unpriced::Dearest => book.stand_in(&known.book, model, at_ms).map_or_else(
                 || "nothing".to_owned(),
-                |quote| format!("the dearest row, {}, as an estimate", quote.row().id()),
+                |found| {
+                    let id = found.quote.row().id();
+                    match found.reason {
+                        estimate_reason::FAMILY_PRICE => {
+                            format!("the dearest row, {id}, of its family, as an estimate")
+                        }
+                        _ => format!("the dearest row, {id}, as an estimate"),
+                    }
+                },
             ),
         };
         format!("{}: {how}", known.name)

@@ -138,12 +138,14 @@ impl<'a> Pricer<'a> {
             let Some(quote) = self.quote(entry, &settled.model, true) else {
                 return Repriced::Unpriced;
             };
+            let (quote, tier) = quote.as_entered(tier);
             return Repriced::Cost(quote.cost_of(&settled.usage, settled.reasoning, tier));
         }
         for part in &settled.parts {
             let Some(quote) = self.quote(entry, &part.model, part.model == settled.model) else {
                 return Repriced::Unpriced;
             };
+            let (quote, tier) = quote.as_entered(tier);
             sum = sum.saturating_add(quote.cost(&part.usage, tier));
         }
         Repriced::Cost(sum)
@@ -160,14 +162,19 @@ impl<'a> Pricer<'a> {
         }
         let book = stated.map_or(provider, |stated| stated.book);
         let named = |model: &str| self.book.find(book, model, at_ms);
+        let answered = |model: &str| match own {
+            true => self
+                .book
+                .find_answered(book, &entry.facts.requested_model, model, at_ms),
+            false => named(model),
+        };
         let used = entry.settlement.price.as_ref().filter(|used| *used.provider == *book);
-        named(model)
-            .or_else(|| named(&entry.facts.requested_model).filter(|_| own))
+        answered(model)
             .or_else(|| named(&used?.id).filter(|_| own))
             .or_else(|| row.map(|row| row.quote(at_ms)))
             .or_else(|| match stated.map(|stated| stated.unpriced) {
                 Some(Unpriced::Refuse) => None,
-                _ => self.book.dearest(book, at_ms),
+                _ => self.book.stand_in(book, model, at_ms).map(|stand_in| stand_in.quote),
             })
     }
 }

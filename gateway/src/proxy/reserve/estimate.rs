@@ -152,7 +152,7 @@ pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, 
             add(model, find_for(exchange, model))?;
         }
     }
-    if exchange.inspected.call.any_model {
+    if exchange.is_any_model() {
         add(&exchange.inspected.call.model, find_dearest(exchange))?;
     }
     let mut sized = sized.ok_or_else(|| unpriced(""))?;

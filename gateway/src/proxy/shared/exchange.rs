@@ -11,7 +11,7 @@ use ulid::Ulid;
 use crate::meter::Ids;
 use crate::plugin::{Billing, Dialect};
 use crate::policy::History;
-use crate::price::StatedPrice;
+use crate::price::{Serves, StatedPrice};
 use crate::proxy::session::progress::SessionStep;
 use crate::proxy::shared::client::Outlast;
 use crate::proxy::shared::identity::{Identity, Target};
@@ -94,19 +94,41 @@ impl Exchange {
         }
     }
 
-    /// Every model that may serve the call or be billed with it, the requested one first, each once.
+    /// Every model that may serve the call or be billed with it, the requested one first, each once; of a router that the book
+    /// knows, those that it chooses from.
     pub fn models(&self) -> Cow<'_, [String]> {
         let call = &self.inspected.call;
-        if call.models.is_empty() {
+        if call.models.is_empty() && !call.any_model {
             return Cow::Borrowed(std::slice::from_ref(&call.model));
         }
+        let routed = self.routed_models().into_iter().flatten();
         let mut models = vec![call.model.clone()];
-        for model in &call.models {
-            if !models.contains(model) {
-                models.push(model.clone());
+        for model in call.models.iter().map(String::as_str).chain(routed) {
+            if !models.iter().any(|known| known == model) {
+                models.push(model.to_owned());
             }
         }
         Cow::Owned(models)
+    }
+
+    /// Nobody here knows which models may serve the call.
+    pub fn is_any_model(&self) -> bool {
+        self.inspected.call.any_model && self.routed_models().is_none()
+    }
+
+    /// The models that the requested one, a router, chooses from, where the book says so.
+    fn routed_models(&self) -> Option<impl Iterator<Item = &str>> {
+        let call = &self.inspected.call;
+        let book = &self.endpoint.provider.book;
+        let router = self
+            .rules
+            .prices
+            .router(book, &call.model, self.at_ms)
+            .filter(|_| call.any_model)?;
+        match router.serves {
+            Serves::Models(models) => Some(models.iter().map(|model| &**model)),
+            Serves::Any => None,
+        }
     }
 
     pub fn is_metered(&self) -> bool {

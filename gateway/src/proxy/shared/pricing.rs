@@ -19,14 +19,26 @@ pub struct FoundPrice<'a> {
 /// The price of a model in an exchange.
 pub fn find_for<'a>(exchange: &'a Exchange, model: &str) -> Option<FoundPrice<'a>> {
     let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
-    own(rules, endpoint, model, at_ms).or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), at_ms))
+    own(rules, endpoint, model, model, at_ms)
+        .or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), model, at_ms))
 }
 
-/// The model's own row. Where the operator says that a provider is free, that is the row of all its models.
-fn own<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, model: &str, at_ms: i64) -> Option<FoundPrice<'a>> {
-    let quote = match endpoint.provider.unpriced {
+/// The row of the model that the answer names, with what the requested name brings along. Where the operator says that a
+/// provider is free, that is the row of all its models.
+fn own<'a>(
+    rules: &'a Rules,
+    endpoint: &'a ProviderEndpoint,
+    requested: &str,
+    answered: &str,
+    at_ms: i64,
+) -> Option<FoundPrice<'a>> {
+    let provider = &endpoint.provider;
+    let quote = match provider.unpriced {
         Unpriced::Free => endpoint.stated_price.as_ref().map(|row| row.quote(at_ms)),
-        _ => rules.prices.find(&endpoint.provider.book, model, at_ms),
+        _ => rules
+            .prices
+            .find_answered(&provider.book, requested, answered, at_ms)
+            .map(|quote| quote.at_host(&provider.upstream.host)),
     };
     quote.map(|quote| FoundPrice { quote, reason: None })
 }
@@ -36,6 +48,7 @@ fn stand_in<'a>(
     rules: &'a Rules,
     endpoint: &'a ProviderEndpoint,
     policy: Option<&'a StatedPrice>,
+    model: &str,
     at_ms: i64,
 ) -> Option<FoundPrice<'a>> {
     let (unpriced, row) = match policy {
@@ -44,7 +57,7 @@ fn stand_in<'a>(
     };
     match unpriced {
         Unpriced::Refuse => None,
-        Unpriced::Dearest => dearest(rules, endpoint, at_ms),
+        Unpriced::Dearest => dearest(rules, endpoint, model, at_ms),
         // Said by the operator: a price like any other.
         Unpriced::Free | Unpriced::Price { .. } => row.as_ref().map(|row| FoundPrice {
             quote: row.quote(at_ms),
@@ -54,27 +67,23 @@ fn stand_in<'a>(
 }
 
 /// The price of what was spent already: where models without a row are refused, this one can be refused no more, and costs
-/// as the dearest. `None`: the book has no row at all.
+/// as the dearest of its family or provider. `None`: the book has no row at all.
 pub fn find_spent<'a>(exchange: &'a Exchange, model: &str) -> Option<FoundPrice<'a>> {
-    find_for(exchange, model).or_else(|| dearest(&exchange.rules, &exchange.endpoint, exchange.at_ms))
+    find_for(exchange, model).or_else(|| dearest(&exchange.rules, &exchange.endpoint, model, exchange.at_ms))
 }
 
 /// The dearest model that the provider serves: where any may serve the call.
 pub fn find_dearest(exchange: &Exchange) -> Option<FoundPrice<'_>> {
-    dearest(&exchange.rules, &exchange.endpoint, exchange.at_ms).or_else(|| {
-        stand_in(
-            &exchange.rules,
-            &exchange.endpoint,
-            exchange.unpriced.as_ref(),
-            exchange.at_ms,
-        )
-    })
+    let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
+    dearest(rules, endpoint, "", at_ms).or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), "", at_ms))
 }
 
-fn dearest<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, at_ms: i64) -> Option<FoundPrice<'a>> {
+fn dearest<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, model: &str, at_ms: i64) -> Option<FoundPrice<'a>> {
+    let provider = &endpoint.provider;
+    let stand_in = rules.prices.stand_in(&provider.book, model, at_ms)?;
     Some(FoundPrice {
-        quote: rules.prices.dearest(&endpoint.provider.book, at_ms)?,
-        reason: Some(estimate_reason::UNPRICED_MODEL),
+        quote: stand_in.quote.at_host(&provider.upstream.host),
+        reason: Some(stand_in.reason),
     })
 }
 
@@ -110,8 +119,11 @@ impl<'t> ServedTier<'t> {
 }
 
 /// Whether the model may think without showing it, so that the text of its answer is not all that it writes.
-pub fn thinks_unseen(_exchange: &Exchange, _model: &str) -> bool {
-    true
+pub fn thinks_unseen(exchange: &Exchange, model: &str) -> bool {
+    exchange
+        .rules
+        .prices
+        .thinks_unseen(&exchange.endpoint.provider.book, model)
 }
 
 /// The cost of all parts of an answer.
@@ -141,12 +153,15 @@ pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, served: Serv
         let cost = match &found {
             Some(found) => {
                 let (tier, is_open) = served.of(&found.quote, &usage, part.reasoning);
+                let mut unread = None;
                 if part.model.is_none() {
                     usage = with_request_fee(usage, &found.quote, tier);
+                    (usage, unread) = with_added(usage, &found.quote);
                 }
                 let unconfirmed = is_open.then_some(estimate_reason::UNCONFIRMED_TIER);
                 let fallbacks = found.quote.fallbacks(&usage, tier);
-                priced.reason = priced.reason.or(found.reason).or(fallbacks.reason()).or(unconfirmed);
+                let doubt = found.reason.or(fallbacks.reason()).or(unread).or(unconfirmed);
+                priced.reason = priced.reason.or(doubt);
                 priced.price.get_or_insert_with(|| found.quote.reference(tier));
                 found.quote.cost_of(&usage, part.reasoning, tier)
             }
@@ -168,14 +183,25 @@ pub fn price(exchange: &Exchange, used: &SettledUsage, model: &str, served: Serv
 
 fn found<'a>(exchange: &'a Exchange, part: &MeteredPart, named: &str) -> Option<FoundPrice<'a>> {
     let (rules, endpoint, at_ms) = (&exchange.rules, &exchange.endpoint, exchange.at_ms);
-    own(rules, endpoint, named, at_ms)
-        // The answer may name its model by an id that has no price; the requested one has.
-        .or_else(|| {
-            let requested = part.model.is_none().then_some(&exchange.inspected.call.model)?;
-            own(rules, endpoint, requested, at_ms)
-        })
-        .or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), at_ms))
-        .or_else(|| dearest(rules, endpoint, at_ms))
+    // The answer may name its model by an id that has no price; the requested one has. Parts of others name their own.
+    let requested = match part.model {
+        None => exchange.inspected.call.model.as_str(),
+        Some(_) => named,
+    };
+    own(rules, endpoint, requested, named, at_ms)
+        .or_else(|| stand_in(rules, endpoint, exchange.unpriced.as_ref(), named, at_ms))
+        .or_else(|| dearest(rules, endpoint, named, at_ms))
+}
+
+/// What the model's name has each request use beside it (a web search of `:online`), where the answer does not count it
+/// itself: then it is a guess, and told.
+fn with_added(usage: Usage, quote: &Quote<'_>) -> (Usage, Option<&'static str>) {
+    match quote.added() {
+        Some((kind, units)) if usage != Usage::ZERO && usage.get(kind) == 0 => {
+            (usage.with(kind, units), Some(estimate_reason::UNREAD_FEE))
+        }
+        _ => (usage, None),
+    }
 }
 
 /// A fee for each request is nothing that answers report. One that was billed for nothing has none.
