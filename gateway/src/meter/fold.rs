@@ -116,6 +116,14 @@ impl Fold {
         self.refused
     }
 
+    /// Some unit was told that is no input, be it as zero.
+    pub fn tells_output(&self) -> bool {
+        let told = |slot: &Slot, kind: Kind| side(kind) != Side::Input && slot.get(kind).is_some();
+        self.slots
+            .iter()
+            .any(|slot| Kind::ALL.into_iter().any(|kind| told(slot, kind)))
+    }
+
     /// More thoughts than output, of which they are a part.
     pub fn contradicts(&self) -> bool {
         let output = [Kind::Output, Kind::AudioOutput, Kind::ImageOutput];
