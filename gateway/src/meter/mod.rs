@@ -16,6 +16,7 @@ mod metered;
 mod reader;
 mod settle;
 mod sides;
+mod slot;
 mod sniff;
 mod text;
 
