@@ -311,19 +311,17 @@ impl Core {
         if outline.flaws.unfinished || outline.flaws.patched {
             return self.line_broken();
         }
-        match self.reading(None, &outline.doc) {
-            Ok(Some(mut reading)) => {
-                if outline.flaws.contradictory {
-                    reading.contradictory = true;
-                    reading.parts.clear();
-                }
-                let mut text = Text::default();
-                text.add(data, outline);
-                if let Some(lines) = &mut self.lines {
-                    lines.add(reading, text);
-                }
-            }
-            Ok(None) | Err(()) => {}
+        let Ok(Some(mut reading)) = self.reading(None, &outline.doc) else {
+            return;
+        };
+        if outline.flaws.contradictory {
+            reading.contradictory = true;
+            reading.parts.clear();
+        }
+        let mut text = Text::default();
+        text.add(data, outline);
+        if let Some(lines) = &mut self.lines {
+            lines.add(reading, text);
         }
     }
 

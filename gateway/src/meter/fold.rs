@@ -8,7 +8,7 @@ use agentledger_ledger::Kind;
 use super::sides::{Side, side, sum};
 pub use super::slot::MeteredPart;
 use super::slot::Slot;
-use crate::plugin::{CountedKind, Reading, ReadingPart};
+use crate::plugin::{Reading, ReadingPart};
 
 /// More units of one kind in one answer than any provider bills: such a reading is refused.
 pub const UNITS_MAX: u64 = 1_000_000_000;
@@ -215,6 +215,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::plugin::CountedKind;
     use CountedKind::CacheWrite as Write;
 
     fn kind(kind: Kind) -> CountedKind {
