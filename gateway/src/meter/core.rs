@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use agentledger_ledger::{Kind, Usage};
+use agentledger_ledger::Usage;
 
 use super::answer::{AnswerFacts, Passed};
 use super::fold::Fold;
@@ -11,7 +11,7 @@ use super::frames::{Frame, FrameFault, FrameKind, Framer};
 use super::lines::Lines;
 use super::metered::Metered;
 use super::reader::AnswerReader;
-use super::sides::{Side, groups, side, sum};
+use super::sides::{Side, groups, sum};
 use super::text::Text;
 use crate::estimate_reason;
 use crate::plugin::outline::{Arriving, Outline, Shape};
@@ -315,19 +315,17 @@ impl Core {
         if outline.flaws.unfinished || outline.flaws.patched {
             return self.line_broken();
         }
-        match self.reading(None, &outline.doc) {
-            Ok(Some(mut reading)) => {
-                if outline.flaws.contradictory {
-                    reading.contradictory = true;
-                    reading.parts.clear();
-                }
-                let mut text = Text::default();
-                text.add(data, outline);
-                if let Some(lines) = &mut self.lines {
-                    lines.add(reading, text);
-                }
-            }
-            Ok(None) | Err(()) => {}
+        let Ok(Some(mut reading)) = self.reading(None, &outline.doc) else {
+            return;
+        };
+        if outline.flaws.contradictory {
+            reading.contradictory = true;
+            reading.parts.clear();
+        }
+        let mut text = Text::default();
+        text.add(data, outline);
+        if let Some(lines) = &mut self.lines {
+            lines.add(reading, text);
         }
     }
 
@@ -522,13 +520,9 @@ impl Core {
         units.fold(0, u64::saturating_add)
     }
 
-    /// Text was made, and nothing that was counted is of it: all is zero, or all is input.
+    /// Text was made, and what was counted is not of it: all is zero, or of output nothing was told, not even a zero.
     fn counts_no_output(&self) -> bool {
-        let parts = self.fold.parts();
-        let is_input = |kind: Kind| side(kind) == Side::Input;
-        parts
-            .iter()
-            .all(|part| part.usage.iter().all(|(kind, units)| units == 0 || is_input(kind)))
+        self.fold.parts().iter().all(|part| part.usage.is_zero()) || !self.fold.tells_output()
     }
 }
 

@@ -3,33 +3,21 @@
 //! what was counted cannot be undone. But units may move between kinds of one side, as when input turns out to be cached;
 //! they are not counted twice.
 
-use agentledger_ledger::{Kind, Usage};
+use agentledger_ledger::Kind;
 
-use super::detail::in_detail;
-use super::sides::{Side, groups, side, sum};
-use crate::plugin::{CountedKind, Reading, ReadingPart};
+use super::sides::{Side, side, sum};
+pub use super::slot::MeteredPart;
+use super::slot::Slot;
+use crate::plugin::{Reading, ReadingPart};
 
 /// More units of one kind in one answer than any provider bills: such a reading is refused.
 pub const UNITS_MAX: u64 = 1_000_000_000;
 /// Models, or several bills of one model, in one answer.
 pub const PARTS_MAX: usize = 32;
-/// Output that is said before anything was made: Anthropic's `message_start` tells a token or a few, and the end of a refused
-/// answer none (https://docs.anthropic.com/en/docs/build-with-claude/streaming). A later zero may take it back.
-const OUTPUT_PLACEHOLDER_MAX: u64 = 8;
 /// Longest model name, bill's id and service tier that is kept.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Longest text of a reported cost.
 const COST_BYTES_MAX: usize = 40;
-
-/// What one model used in an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MeteredPart {
-    /// `None`: the model of the answer.
-    pub model: Option<String>,
-    pub usage: Usage,
-    /// Thinking tokens, already inside `output`.
-    pub reasoning: u64,
-}
 
 /// Why a reading's usage was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,18 +43,6 @@ pub struct Fold {
     final_seen: bool,
     unread_fee: bool,
     refused: Option<Refused>,
-}
-
-/// One part, found again by its model and by its place among the parts of that model: an answer may bill one model
-/// several times, as a compaction does.
-#[derive(Debug)]
-struct Slot {
-    model: Option<String>,
-    occurrence: usize,
-    units: [Option<u64>; Kind::COUNT],
-    /// Written to a cache, not said for how long.
-    cache_write: Option<u64>,
-    reasoning: Option<u64>,
 }
 
 impl Fold {
@@ -122,6 +98,14 @@ impl Fold {
     /// Some reading could not be believed.
     pub fn refused(&self) -> Option<Refused> {
         self.refused
+    }
+
+    /// Some unit was told that is no input, be it as zero.
+    pub fn tells_output(&self) -> bool {
+        let told = |slot: &Slot, kind: Kind| side(kind) != Side::Input && slot.get(kind).is_some();
+        self.slots
+            .iter()
+            .any(|slot| Kind::ALL.into_iter().any(|kind| told(slot, kind)))
     }
 
     /// More thoughts than output, of which they are a part.
@@ -198,14 +182,7 @@ impl Fold {
         let places: Vec<usize> = (0..parts.len()).map(|index| occurrence(&parts, index)).collect();
         for (part, occurrence) in parts.into_iter().zip(places) {
             let at = self.find(&part, occurrence).unwrap_or_else(|| {
-                let (units, model) = ([None; Kind::COUNT], part.model.clone());
-                self.slots.push(Slot {
-                    model,
-                    occurrence,
-                    units,
-                    cache_write: None,
-                    reasoning: None,
-                });
+                self.slots.push(Slot::new(part.model.clone(), occurrence));
                 self.slots.len() - 1
             });
             if let Some(slot) = self.slots.get_mut(at) {
@@ -223,131 +200,6 @@ fn occurrence(parts: &[ReadingPart], index: usize) -> usize {
         .take(index)
         .filter(|part| Some(&part.model) == model)
         .count()
-}
-
-impl Slot {
-    fn replace(&mut self, part: &ReadingPart) {
-        let part = &*in_detail(part, |kind| self.get(kind).unwrap_or_default());
-        let (mut write, mut breakdown) = (None, false);
-        // A kind that one reading names twice is their sum.
-        let mut units = [None::<u64>; Kind::COUNT];
-        for (kind, count) in &part.usage {
-            match kind {
-                CountedKind::CacheWrite => write = Some(write.unwrap_or(0_u64).saturating_add(*count)),
-                CountedKind::Kind(kind) => {
-                    breakdown |= matches!(kind, Kind::CacheWrite5m | Kind::CacheWrite1h);
-                    if let Some(place) = units.get_mut(*kind as usize) {
-                        *place = Some(place.unwrap_or_default().saturating_add(*count));
-                    }
-                }
-            }
-        }
-        // A sum of zero beside its own breakdown says nothing.
-        let told = |kind: Kind| units.get(kind as usize).copied().flatten().unwrap_or_default();
-        if write == Some(0) && told(Kind::CacheWrite5m) + told(Kind::CacheWrite1h) > 0 {
-            write = None;
-        }
-        let before = if self.is_new() {
-            Usage::default()
-        } else {
-            self.metered().usage
-        };
-        for (place, new) in self.units.iter_mut().zip(units) {
-            *place = new.or(*place);
-        }
-        if write.is_some() || breakdown {
-            // A breakdown alone is newer than any earlier sum.
-            self.cache_write = write;
-        }
-        if !before.is_zero() {
-            self.keep_counted(&before);
-        }
-        self.reasoning = part.reasoning.filter(|units| *units > 0).or(self.reasoning);
-    }
-
-    fn is_new(&self) -> bool {
-        self.cache_write.is_none() && self.units.iter().all(Option::is_none)
-    }
-
-    /// Gives back what zeros have wiped of the counts `before`, less what other kinds of the same side have grown by.
-    fn keep_counted(&mut self, before: &Usage) {
-        let now = self.metered().usage;
-        for side in [Side::Input, Side::Output] {
-            if side == Side::Output && groups(side).all(|group| sum(before, group) <= OUTPUT_PLACEHOLDER_MAX) {
-                continue;
-            }
-            let (mut lost, mut grown) = (0_u64, 0_u64);
-            for group in groups(side) {
-                let (old, new) = (sum(before, group), sum(&now, group));
-                if new == 0 {
-                    lost = lost.saturating_add(old);
-                }
-                grown = grown.saturating_add(new.saturating_sub(old));
-            }
-            let mut left = lost.saturating_sub(grown);
-            for group in groups(side).filter(|group| sum(&now, group) == 0) {
-                left -= self.give_back(before, group, left);
-            }
-        }
-        for kind in Kind::ALL.into_iter().filter(|kind| side(*kind) == Side::Other) {
-            if now.get(kind) == 0 {
-                self.give_back(before, &[kind], u64::MAX);
-            }
-        }
-    }
-
-    /// The kinds' counts `before`, up to so many units in all; how many those are.
-    fn give_back(&mut self, before: &Usage, group: &[Kind], units_max: u64) -> u64 {
-        let mut left = units_max.min(sum(before, group));
-        let given = left;
-        if given == 0 {
-            return 0;
-        }
-        if group.contains(&Kind::CacheWrite1h) {
-            self.cache_write = None;
-        }
-        for kind in group {
-            let units = before.get(*kind).min(left);
-            left -= units;
-            if let Some(place) = self.units.get_mut(*kind as usize) {
-                *place = Some(units);
-            }
-        }
-        given
-    }
-
-    fn get(&self, kind: Kind) -> Option<u64> {
-        self.units.get(kind as usize).copied().flatten()
-    }
-
-    fn metered(&self) -> MeteredPart {
-        let mut usage: Usage = Usage::default();
-        for kind in Kind::ALL {
-            usage.set(kind, self.get(kind).unwrap_or_default());
-        }
-        if let Some(written) = self.cache_write {
-            let (short, long) = (self.get(Kind::CacheWrite5m), self.get(Kind::CacheWrite1h));
-            let (short, long) = resolve_cache_write(written, short, long);
-            usage.set(Kind::CacheWrite5m, short);
-            usage.set(Kind::CacheWrite1h, long);
-        }
-        MeteredPart {
-            model: self.model.clone(),
-            usage,
-            reasoning: self.reasoning.unwrap_or_default(),
-        }
-    }
-}
-
-/// Divides what was written to a cache for an unsaid time, by a breakdown that may be known: (5 minutes, 1 hour).
-fn resolve_cache_write(written: u64, short: Option<u64>, long: Option<u64>) -> (u64, u64) {
-    let (short, long) = (short.unwrap_or_default(), long.unwrap_or_default());
-    match written.checked_sub(short.saturating_add(long)) {
-        // Without a breakdown both are zero, and all of it is the short time.
-        Some(rest) => (short + rest, long),
-        // The breakdown is of an earlier, larger sum: it no longer holds.
-        None => (written, 0),
-    }
 }
 
 /// A name replaces the one before, unless it is empty or absurdly long.
@@ -370,6 +222,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::plugin::CountedKind;
     use CountedKind::CacheWrite as Write;
 
     fn kind(kind: Kind) -> CountedKind {
@@ -483,6 +336,30 @@ mod tests {
         let searches = kind(WebSearch);
         assert_eq!(folded(&[&[(searches, 3)], &[(searches, 0)]]), [(WebSearch, 3)]);
         assert_eq!(folded(&[&[(input, 0), (output, 0)], &[(input, 5)]]), [(Input, 5)]);
+    }
+
+    #[test]
+    fn gemini_last_chunk_lacks_details() {
+        use Kind::{CacheRead, ImageOutput, Input, Output};
+        let (input, read, output, image) = (kind(Input), kind(CacheRead), kind(Output), kind(ImageOutput));
+        let all = [(Input, 2_000), (CacheRead, 8_000), (Output, 520)];
+        assert_eq!(
+            folded(&[
+                &[(input, 2_000), (read, 8_000), (output, 500)],
+                &[(input, 10_000), (output, 520)]
+            ]),
+            all,
+            "the same total, told with less detail"
+        );
+        assert_eq!(
+            folded(&[&[(output, 300), (image, 1_290)], &[(output, 1_590)]]),
+            [(Output, 300), (ImageOutput, 1_290)]
+        );
+        assert_eq!(
+            folded(&[&[(input, 100), (read, 50)], &[(input, 120)]]),
+            [(Input, 120), (CacheRead, 50)],
+            "another total"
+        );
     }
 
     #[test]

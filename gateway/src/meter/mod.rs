@@ -4,7 +4,6 @@
 mod answer;
 mod core;
 mod decode;
-mod detail;
 mod documents;
 mod estimate;
 mod fold;
@@ -17,6 +16,7 @@ mod metered;
 mod reader;
 mod settle;
 mod sides;
+mod slot;
 mod sniff;
 mod text;
 

@@ -212,6 +212,14 @@ fn what_contradicts_or_is_cut_is_flagged() {
         (format!("{{{two}"), Some(reason::UNREADABLE)),
         ("{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":NaN}}".to_owned(), Some(reason::UNREADABLE)),
         (format!("{{{}}}", usage(2_000_000_000)), Some(reason::CONTRADICTORY_USAGE)),
+        (
+            "{\"usage\":{\"prompt_tokens\":5},\"choices\":[{\"message\":{\"content\":\"text\"}}]}".to_owned(),
+            Some(reason::NO_USAGE),
+        ),
+        (
+            "{\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":0},\"choices\":[{\"message\":{\"content\":\"text\"}}]}".to_owned(),
+            None,
+        ),
         ("{\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0},\"choices\":[{\"message\":{\"content\":\"text\"}}]}".to_owned(), Some(reason::NO_USAGE)),
     ] {
         assert_eq!(read("application/json", false, body.as_bytes()).1, expected, "{body}");

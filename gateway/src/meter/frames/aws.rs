@@ -35,7 +35,7 @@ pub(super) struct AwsScanner {
     /// The message's lengths, once its prelude was read.
     prelude: Option<Prelude>,
     /// The message is too long to be held.
-    passing: Option<PassingMessage>,
+    passing: Option<Box<PassingMessage>>,
     scratch: Vec<u8>,
     fault: Option<FrameFault>,
     /// No further message can be found.
@@ -109,7 +109,7 @@ impl AwsScanner {
     }
 
     pub(super) fn start_passing(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
-        self.passing = Some(PassingMessage::default());
+        self.passing = Some(Box::default());
         self.pass(bytes, sink).is_some()
     }
 
@@ -127,7 +127,7 @@ impl AwsScanner {
 
     /// The name of the message that has passed. An error: it is at fault.
     pub(super) fn end_parts(&mut self) -> Result<Option<&str>, ()> {
-        let fault = self.passing.as_ref().and_then(PassingMessage::fault);
+        let fault = self.passing.as_ref().and_then(|passing| passing.fault());
         if let Some(fault) = fault {
             self.fault.get_or_insert(fault);
             return Err(());

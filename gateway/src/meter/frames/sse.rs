@@ -34,7 +34,7 @@ pub(super) struct SseScanner {
     last_end: LineEnd,
     /// The first line of the stream is over: a byte order mark counts only before it.
     begun: bool,
-    passing: Passing,
+    passing: Option<Box<Passing>>,
 }
 
 /// Longest name of an event that is kept of a frame that passes.
@@ -178,6 +178,7 @@ impl SseScanner {
         self.event = None;
         self.data = None;
         self.data_lines = 0;
+        self.passing = None;
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_KEPT_BYTES);
     }
@@ -188,17 +189,17 @@ impl SseScanner {
 
     /// The frame is let go: it is read anew as it passes.
     pub(super) fn start_passing(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
-        self.passing = Passing {
+        self.passing = Some(Box::new(Passing {
             is_first: !self.begun,
             ..Passing::default()
-        };
+        }));
         self.begun = true;
         self.pass(bytes, sink).is_some()
     }
 
     /// A line's data goes to `sink` as it comes. A blank line that ends in CR ends the frame at once.
     pub(super) fn pass(&mut self, chunk: &[u8], sink: &mut dyn FnMut(&[u8])) -> Option<usize> {
-        let passing = &mut self.passing;
+        let passing = self.passing.get_or_insert_default();
         let mut at = 0;
         while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
             if std::mem::take(&mut passing.after_cr) && rest.first() == Some(&b'\n') {
@@ -228,7 +229,7 @@ impl SseScanner {
     }
 
     pub(super) fn passed_event(&self) -> Option<&str> {
-        let event = self.passing.event.as_deref()?;
+        let event = self.passing.as_ref()?.event.as_deref()?;
         std::str::from_utf8(event).ok()
     }
 

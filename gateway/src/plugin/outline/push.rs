@@ -40,6 +40,7 @@ pub struct Arriving {
     remains: Remains,
     state: State,
     need: Need,
+    gap: Gap,
     /// Of the value at hand.
     value: Value,
     /// The key or the token at hand, as far as it matters.
@@ -74,6 +75,16 @@ enum Need {
     Value,
     Key,
     Colon,
+}
+
+/// What came last between two values of one container. Where they are shown, there is to be one comma.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    /// The container's start, or a key.
+    Nothing,
+    Value,
+    /// With its place in the window.
+    Comma(usize),
 }
 
 #[derive(Clone, Copy)]
@@ -130,6 +141,7 @@ impl Arriving {
             remains: Remains::default(),
             state: State::Between,
             need: Need::Value,
+            gap: Gap::Nothing,
             token: Vec::new(),
             string: InString::default(),
             skip: Skip::default(),
@@ -239,9 +251,10 @@ impl Arriving {
             // A byte order mark.
             (Need::Value, 0xef | 0xbb | 0xbf) if object.is_none() => {}
             (Need::Colon, b':') => self.need = Need::Value,
-            (Need::Key, b',') => {}
-            (Need::Value, b',') if object == Some(false) => {}
+            (Need::Key, b',') => self.comma(bytes, pos),
+            (Need::Value, b',') if object == Some(false) => self.comma(bytes, pos),
             (Need::Key, b'"') => {
+                self.separate(bytes, pos);
                 self.token.clear();
                 self.string = InString::default();
                 self.state = State::Key;
@@ -254,7 +267,29 @@ impl Arriving {
         pos + 1
     }
 
+    fn comma(&mut self, bytes: &[u8], pos: usize) {
+        if !self.window.is_open() {
+            return;
+        }
+        self.keep(bytes, pos);
+        if self.gap == Gap::Value {
+            self.gap = Gap::Comma(self.window.place());
+        } else {
+            self.window.push(b" ");
+            self.seen = pos + 1;
+        }
+    }
+
+    /// A member or an element starts: where it is shown, a comma stands before it.
+    fn separate(&mut self, bytes: &[u8], pos: usize) {
+        if self.gap == Gap::Value && self.window.is_open() {
+            self.keep(bytes, pos);
+            self.window.push(b",");
+        }
+    }
+
     fn begin_value(&mut self, shape: &Shape, bytes: &[u8], pos: usize, byte: u8) -> usize {
+        self.separate(bytes, pos);
         if let Some(frame) = self.builder.stack.last().filter(|frame| !frame.object) {
             let child = shape.element(frame.context.node);
             self.builder.enter(shape, child, true);
@@ -313,6 +348,7 @@ impl Arriving {
                 ..Keys::default()
             });
             self.need = if object { Need::Key } else { Need::Value };
+            self.gap = Gap::Nothing;
             return;
         }
         if is_kept {
@@ -329,6 +365,9 @@ impl Arriving {
 
     fn close(&mut self, shape: &Shape, bytes: &[u8], end: usize) {
         self.keep(bytes, end);
+        if let Gap::Comma(place) = self.gap {
+            self.window.blank(place);
+        }
         let (spans, place) = (self.builder.out.spans.len(), self.window.place());
         if let Some(frame) = self.builder.close(shape, place, &self.window) {
             self.value = Value {
@@ -385,6 +424,7 @@ impl Arriving {
             self.window.unwatch();
         }
         self.state = State::Between;
+        self.gap = Gap::Value;
         match self.builder.stack.last().map(|frame| frame.object) {
             None => self.state = State::Over,
             Some(true) => self.need = Need::Key,
@@ -411,6 +451,7 @@ impl Arriving {
         }
         self.builder.enter(shape, child, once);
         self.need = Need::Colon;
+        self.gap = Gap::Nothing;
         self.state = State::Between;
     }
 

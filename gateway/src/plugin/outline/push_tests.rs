@@ -168,6 +168,11 @@ fn usage_is_found_beside_anything() {
         ),
         // What is wanted and no JSON is shown as JSON.
         (
+            "{\"usage\":{\"x\":[1 2,,3,\"a\"\"b\" ,]  \"y\":{},\"in\":1,}}".to_owned(),
+            "{\"usage\":{\"x\":[1 ,2, 3,\"a\",\"b\"  ]  ,\"y\":{},\"in\":1 }}",
+            NONE,
+        ),
+        (
             "{\"usage\":{\"in\":NaN,\"out\":2}}".to_owned(),
             "{\"usage\":{\"in\":null,\"out\":2}}",
             PATCHED,

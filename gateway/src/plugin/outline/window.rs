@@ -113,6 +113,14 @@ impl Window {
         }
     }
 
+    /// Puts a blank in place of the byte at `place`.
+    pub(super) fn blank(&mut self, place: usize) {
+        let at = place.checked_sub(self.base);
+        if let Some(byte) = at.and_then(|at| self.bytes.get_mut(at)) {
+            *byte = b' ';
+        }
+    }
+
     pub(super) fn bytes(&self, span: Range<usize>) -> Option<&[u8]> {
         self.bytes
             .get(span.start.checked_sub(self.base)?..span.end.checked_sub(self.base)?)
