@@ -3,7 +3,6 @@
 
 use agentledger_ledger::{Kind, Usage};
 
-use super::detail::in_detail;
 use crate::plugin::{CountedKind, Reading, ReadingPart};
 
 /// More units of one kind in one answer than any provider bills: such a reading is refused.
@@ -214,7 +213,6 @@ fn occurrence(parts: &[ReadingPart], index: usize) -> usize {
 
 impl Slot {
     fn replace(&mut self, part: &ReadingPart) {
-        let part = &*in_detail(part, |kind| self.get(kind).unwrap_or_default());
         let (mut write, mut breakdown) = (None, false);
         // A kind that one reading names twice is their sum.
         let mut units = [None::<u64>; Kind::COUNT];

@@ -3,7 +3,6 @@
 
 mod answer;
 mod decode;
-mod detail;
 mod estimate;
 mod fold;
 pub mod frames;
