@@ -397,3 +397,75 @@ fn a_compatible_host_is_five_lines() {
         ("my-host", "0.0045")
     );
 }
+
+#[test]
+fn an_interaction_in_the_background_is_one_charge_when_it_is_fetched() {
+    let usage = r#""usage":{"total_input_tokens":100,"total_cached_tokens":40,"total_output_tokens":30,"total_thought_tokens":20,"total_tokens":150}"#;
+    let running = r#"{"id":"v1_bg","object":"interaction","status":"in_progress","model":"scripted-pro"}"#;
+    let done =
+        format!(r#"{{"id":"v1_bg","object":"interaction","status":"completed","model":"scripted-pro",{usage}}}"#);
+    let upstream = Upstream::playing(move |seen| match seen.method.as_str() {
+        "POST" => Script::json(200, running),
+        _ => Script::json(200, &done),
+    });
+    let gateway = gateway(&upstream, "");
+    let body = json!({"model": "scripted-pro", "input": "hi", "background": true,
+        "generation_config": {"max_output_tokens": 1_000}});
+    assert_eq!(ask(&gateway, "/gemini/v1beta/interactions", &body).status, 200);
+    let ledger = &gateway.launched().gateway().ledger;
+    assert_eq!(ledger.open_holds().len(), 1, "the hold waits for the result");
+    for _ in 0..3 {
+        let reply = gateway
+            .client
+            .request("GET", "/gemini/v1beta/interactions/v1_bg", &KEY, b"");
+        assert_eq!(reply.status, 200);
+    }
+    let entry = gateway.entry();
+    let usage = &entry.settlement.usage;
+    assert_eq!(
+        (
+            usage.get(Kind::Input),
+            usage.get(Kind::CacheRead),
+            usage.get(Kind::Output)
+        ),
+        (60, 40, 50)
+    );
+    assert_eq!(
+        (entry.settlement.reasoning, &*entry.facts.operation),
+        (20, "interactions")
+    );
+    assert!(ledger.open_holds().is_empty());
+}
+
+/// The case gemini-last-chunk-lacks-details, whole: what an element leaves out stays, and is not counted twice.
+#[test]
+fn gemini_last_chunk_lacks_details() {
+    let element = |usage: &str| {
+        format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"a\"}}]}}}}],\"usageMetadata\":{{{usage}}},\"modelVersion\":\"scripted-pro\"}}\n\n"
+        )
+    };
+    let script = [
+        r#""promptTokenCount":10000,"cachedContentTokenCount":8000,"totalTokenCount":10000"#,
+        r#""promptTokenCount":10000,"cachedContentTokenCount":8000,"candidatesTokenCount":10,"thoughtsTokenCount":500,"totalTokenCount":10510"#,
+        r#""promptTokenCount":10000,"candidatesTokenCount":20,"totalTokenCount":10520"#,
+    ]
+    .iter()
+    .fold(Script::stream_head("text/event-stream"), |script, usage| {
+        script.chunk(element(usage).as_bytes())
+    });
+    let upstream = Upstream::always(script.end());
+    let gateway = gateway(&upstream, "");
+    assert_eq!(ask(&gateway, &format!("{STREAM}?alt=sse"), &contents()).status, 200);
+    let entry = gateway.entry();
+    let usage = &entry.settlement.usage;
+    assert_eq!(
+        (
+            usage.get(Kind::Input),
+            usage.get(Kind::CacheRead),
+            usage.get(Kind::Output)
+        ),
+        (2_000, 8_000, 520)
+    );
+    assert_eq!(entry.settlement.reasoning, 500);
+}

@@ -1,6 +1,6 @@
 //! Reads answers: whole ones, and the events of streams.
 
-use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, there, used};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, rest, said, text, there, thought_inside, used};
 use agentledger_guest::usage::{Tally, Units, decimal};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
@@ -214,10 +214,8 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         };
         reading.service_tier = priced_tier(tier, usage.speed.as_deref(), usage.inference_geo.as_deref());
     }
-    used(
-        &mut reading,
-        usage.and_then(|usage| usage.map_or(Ok(vec![]), |usage| parts(&usage))),
-    );
+    let told = usage.and_then(|usage| usage.map_or(Ok(vec![]), |usage| parts(&usage)));
+    used(&mut reading, thought_inside(told));
     if of_batch {
         reading.bill_id = text(body.custom_id);
         reading.service_tier = reading.service_tier.or_else(|| Some("batch".to_owned()));

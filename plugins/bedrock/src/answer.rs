@@ -4,7 +4,7 @@
 //! form of its maker; `amazon-bedrock-invocationMetrics` in the last event of an invoked stream; fields of Titan and Llama;
 //! and, for whole answers of models whose bodies say nothing, headers. Bedrock counts cached tokens outside the input.
 
-use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, used};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, thought_inside, used};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
@@ -130,7 +130,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         ..agentledger_guest::reading()
     };
     if !failed {
-        used(&mut reading, parts(&body, whole));
+        used(&mut reading, thought_inside(parts(&body, whole)));
     }
     said(reading)
 }

@@ -1,6 +1,6 @@
 //! Reads answers: whole ones, and the elements of streams. Each element of a stream bears the counts so far.
 
-use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, used};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, thought_inside, used};
 use agentledger_guest::usage::{Tally, Units};
 use agentledger_guest::{AnswerFrame, Kind, Part, Reading};
 use serde::Deserialize;
@@ -82,7 +82,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         failed,
         ..agentledger_guest::reading()
     };
-    used(&mut reading, told);
+    used(&mut reading, thought_inside(told));
     said(reading)
 }
 

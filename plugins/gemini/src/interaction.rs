@@ -1,7 +1,7 @@
 //! Interactions: asked for like contents, in the background or not, and fetched under their id.
 //! <https://ai.google.dev/api/interactions-api>
 
-use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, used};
+use agentledger_guest::answer::{Contradiction, Raw, parse, report, said, text, there, thought_inside, used};
 use agentledger_guest::fields::{Field, flag, limit, model, parse as fields_of, present};
 use agentledger_guest::usage::may_bill;
 use agentledger_guest::{AnswerFrame, Call, EditPoint, Kind, Part, Problem, Reading, Request};
@@ -126,7 +126,7 @@ pub fn read(frame: &AnswerFrame) -> Option<Reading> {
         failed,
         ..agentledger_guest::reading()
     };
-    used(&mut reading, told);
+    used(&mut reading, thought_inside(told));
     said(reading)
 }
 

@@ -36,8 +36,9 @@ pub fn rest(whole: u64, inside: u64) -> Result<u64, Contradiction> {
 /// Puts the usage that a frame reports into its reading, the answer's own part first.
 pub fn used<P: IntoIterator<Item = Part>>(reading: &mut Reading, told: Result<P, Contradiction>) {
     let told = told.map(|parts| parts.into_iter().collect::<Vec<Part>>());
+    let believed = |part: &Part| part.usage.iter().all(|count| count.units <= UNITS_MAX);
     match told {
-        Ok(parts) if parts.iter().all(is_believable) => reading.parts.extend(parts),
+        Ok(parts) if parts.iter().all(believed) => reading.parts.extend(parts),
         _ => {
             reading.parts.clear();
             reading.contradictory = true;
@@ -45,13 +46,22 @@ pub fn used<P: IntoIterator<Item = Part>>(reading: &mut Reading, told: Result<P,
     }
 }
 
-/// No count is absurd, and no more was thought than put out.
-fn is_believable(part: &Part) -> bool {
+/// For dialects whose thoughts lie inside their output: a part that has more of them contradicts itself.
+pub fn thought_inside<P: IntoIterator<Item = Part>>(
+    told: Result<P, Contradiction>,
+) -> Result<Vec<Part>, Contradiction> {
+    let parts: Vec<Part> = told?.into_iter().collect();
     let put_out = |kind: Kind| matches!(kind, Kind::Output | Kind::AudioOutput | Kind::ImageOutput);
-    let output = part.usage.iter().filter(|count| put_out(count.kind));
-    let output = output.fold(None, |sum, count| Some(count.units.saturating_add(sum.unwrap_or(0))));
-    let thought = part.reasoning.unwrap_or(0);
-    part.usage.iter().all(|count| count.units <= UNITS_MAX) && output.is_none_or(|output| thought <= output)
+    let inside = |part: &Part| {
+        let output = part.usage.iter().filter(|count| put_out(count.kind));
+        let output = output.fold(None, |sum, count| Some(count.units.saturating_add(sum.unwrap_or(0))));
+        output.is_none_or(|output| part.reasoning.unwrap_or(0) <= output)
+    };
+    if parts.iter().all(inside) {
+        Ok(parts)
+    } else {
+        Err(Contradiction)
+    }
 }
 
 /// The reading, unless it says nothing.
@@ -101,15 +111,19 @@ mod tests {
         assert_eq!(told(Ok(vec![])), (0, false));
         assert_eq!(told(Ok(vec![part(1), part(UNITS_MAX + 1)])), (0, true));
         assert_eq!(told(Err(Contradiction)), (0, true));
+    }
+
+    #[test]
+    fn more_thought_than_put_out_contradicts() {
         let thinking = |output: Option<u64>, thought: u64| {
             let mut tally = Tally::default();
             output.into_iter().for_each(|units| tally.add(Kind::Output, units));
             tally.reason(Some(thought));
-            told(Ok(vec![tally.part(None)]))
+            thought_inside(Ok(vec![tally.part(None)])).is_ok()
         };
-        assert_eq!(thinking(Some(5), 5), (1, false));
-        assert_eq!(thinking(Some(5), 6), (0, true), "more thought than put out");
-        assert_eq!(thinking(None, 6), (1, false), "the output is told elsewhere");
+        assert!(thinking(Some(5), 5) && !thinking(Some(5), 6));
+        assert!(thinking(None, 6), "the output is told elsewhere");
+        assert_eq!(thought_inside(Err::<Vec<Part>, _>(Contradiction)), Err(Contradiction));
     }
 
     #[test]
