@@ -584,6 +584,14 @@ fn errors_before_a_route_are_in_the_dialect_of_the_path() {
         ask("POST", "/gemini/v1beta/openai/nothing").json()["error"]["code"],
         "no_route"
     );
+    for (path, advice) in [
+        ("/v1/v1/messages", "leave it out of its base URL"),
+        ("/messages", "needs /v1 at its end"),
+        ("/chat/completions", "needs /v1 at its end"),
+    ] {
+        let said = ask("POST", path).json()["error"]["message"].to_string();
+        assert!(said.contains(advice), "{path}: {said}");
+    }
     let wrong = ask("PUT", "/v1/messages");
     assert_eq!(
         (wrong.status, wrong.header("allow"), &wrong.json()["error"]["code"]),

@@ -21,7 +21,7 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Opti
     let rules = gateway.rules.load_full();
     let mut fields = cors::leave(session.req_header());
     let is_preflight = cors::is_preflight(session.req_header());
-    if !(is_preflight && !rules.config.cors_allow_origins.is_empty()) {
+    if !is_preflight || rules.config.cors_allow_origins.is_empty() {
         let allow = match session.req_header().uri.path() {
             "*" => ANYWHERE.to_owned(),
             path if is_control(path) => return None,

@@ -27,8 +27,9 @@ use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::refused::linger;
 use crate::proxy::shared::reply::Refusal;
 
-/// Operations whose bodies are files, as the plugins name them.
-const OF_FILES: [&str; 3] = ["files", "files.upload", "uploads"];
+/// Operations whose bodies are files, as the plugins name them, or as long as files: Anthropic takes the 256 MB of a batch's
+/// requests in one body (<https://platform.claude.com/docs/en/build-with-claude/batch-processing>).
+const OF_FILES: [&str; 4] = ["files", "files.upload", "uploads", "messages.batches"];
 /// How long an upstream that has not taken all may take to say why.
 const EARLY_ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// How long a client may go on sending once its answer is there: many read it only then.
@@ -189,16 +190,17 @@ async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, N
 
 /// The head for the upstream, framed as the client framed its body.
 fn head(
-    session: &ServerSession,
+    session: &mut ServerSession,
     exchange: &Exchange,
     upstream: &HttpSession,
 ) -> Result<Box<RequestHeader>, NotAnswered> {
+    let is_empty = session.is_body_empty();
     let client = session.req_header();
     let mut head = outgoing(exchange, client, &Changes::default())
         .map_err(NotAnswered::OfClient)?
         .header;
     head.remove_header("content-length");
-    let framed = match content_length(client) {
+    let framed = match content_length(client).or(is_empty.then_some(0)) {
         Some(length) => head.insert_header("Content-Length", length.to_string()),
         // HTTP/2 has frames of its own.
         None if matches!(upstream, HttpSession::H2(_)) => Ok(()),

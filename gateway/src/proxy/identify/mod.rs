@@ -71,7 +71,13 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         let message = format!("{} is not served for {}", shown(path), shown(method));
         return refused(Refusal::new(RefusalCode::MethodNotAllowed, message).header("Allow", allow(&allowed)));
     }
-    let message = why_absent(rules, path).unwrap_or_else(|| format!("no provider serves {method} {}", shown(path)));
+    let message = why_absent(rules, path).unwrap_or_else(|| {
+        format!(
+            "no provider serves {method} {}{}",
+            shown(path),
+            advice(&sharing, method)
+        )
+    });
     refused(Refusal::new(RefusalCode::NoRoute, message))
 }
 
@@ -293,6 +299,22 @@ fn why_absent(rules: &Rules, path: &str) -> Option<String> {
         Absence::Disabled => format!("provider {} is not enabled here", absent.name),
         Absence::NoDialect => format!("provider {} has no plugin here that reads its dialect", absent.name),
     })
+}
+
+/// What is wrong with the base URL that the client was given, where that can be told: some clients add `/v1` themselves.
+fn advice(sharing: &Sharing<'_, '_>, method: &str) -> &'static str {
+    let is_served = |change: &dyn Fn(&str) -> Option<String>| {
+        sharing.iter().any(|(endpoint, rest)| {
+            change(rest).is_some_and(|path| find_route(&[(*endpoint, path.as_str())], method).is_some())
+        })
+    };
+    if is_served(&|rest| rest.strip_prefix("/v1/v1/").map(|rest| format!("/v1/{rest}"))) {
+        return ": the client adds /v1 itself, leave it out of its base URL";
+    }
+    if is_served(&|rest| Some(format!("/v1{rest}")).filter(|_| !rest.starts_with("/v1/"))) {
+        return ": the base URL needs /v1 at its end";
+    }
+    ""
 }
 
 /// A path as an error may repeat it: bounded, printable.
