@@ -16,8 +16,7 @@ pub(super) const ROWS: &[Row] = &[
     post("/v1/embeddings", EMBEDDINGS),
     post("/v1/responses", RESPONSES),
     post("/v1/responses/compact", COMPACT),
-    row("POST", "/v1/responses/{any}/cancel", CANCEL, Fetched)
-        .why("stops a response, and bills what it used until then"),
+    row("POST", "/v1/responses/{any}/cancel", CANCEL, Fetched),
     fetch("/v1/responses/{any}", RETRIEVE),
     post("/v1/images/generations", IMAGES),
     post("/v1/images/edits", IMAGE_EDITS),

@@ -94,8 +94,18 @@ impl Row {
         }
     }
 
+    /// Why it is free or refused; of what is billed, what that is and where it is read.
+    fn reason(&self) -> String {
+        match operations::find(self.operation) {
+            Some(operation) if !matches!(self.billing, Billing::Free | Billing::Refused) => {
+                format!("{}; read from {}", operation.billed, operation.read)
+            }
+            _ => self.reason.to_owned(),
+        }
+    }
+
     fn route(&self) -> Route {
         let plain = route(self.method, self.path, self.operation, self.billing);
-        only_at(self.vendors, because(plain, self.reason, self.source()))
+        only_at(self.vendors, because(plain, &self.reason(), self.source()))
     }
 }
