@@ -21,6 +21,7 @@ use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::price::{self, PriceBook, PriceError};
+use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
 use crate::proxy::forward::breaker::CircuitState;
 use crate::proxy::session::progress::SessionProgress;
@@ -116,7 +117,7 @@ fn plugins(config: &Config) -> Result<Plugins, LoadError> {
 fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
     let served = config.providers.iter().map(|provider| provider.book.as_str());
     let built_in = PriceBook::builtin_of(served).map_err(|error| LaunchError::Prices(vec![error]))?;
-    built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
+    built_in.with_files(&config.price_files()).map_err(LaunchError::Prices)
 }
 
 fn complete(
@@ -162,6 +163,7 @@ pub struct Launched {
     control: ControlHandle,
     gateway: Arc<Gateway>,
     session_watch: SessionWatch,
+    price_updates: Option<PriceUpdates>,
     reloads: Arc<Reloads>,
 }
 
@@ -235,10 +237,12 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
     let session_watch = SessionWatch::start(&gateway).map_err(ServeError::Runtime)?;
+    let price_updates = PriceUpdates::start(&gateway).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
         session_watch,
+        price_updates,
         reloads: Arc::new(Reloads {
             gateway: Arc::clone(&gateway),
             config: shared,
@@ -267,6 +271,7 @@ impl Launched {
         let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
         drop(self.session_watch);
+        drop(self.price_updates);
         keep_learned(&gateway);
         self.control.stop();
         ledger.close();

@@ -123,7 +123,12 @@ fn a_model_of_the_release_day_is_priced_as_its_family() {
             "anthropic.claude-haiku-4-5",
             "5.5",
         ),
-        ("openrouter", "openai/gpt-4o-mini:thinking", "openai/gpt-4o-mini-search-preview", "0.6"),
+        (
+            "openrouter",
+            "openai/gpt-4o-mini:thinking",
+            "openai/gpt-4o-mini-search-preview",
+            "0.6",
+        ),
         ("deepseek", "deepseek-v9:nobody", "deepseek-r1", ""),
     ] {
         let (found, price, reason) = stand_in(provider, model);
