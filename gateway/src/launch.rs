@@ -22,6 +22,7 @@ use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins, Route};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::price::{self, PriceBook, PriceError};
+use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
 use crate::proxy::forward::breaker::CircuitState;
 use crate::proxy::session::progress::SessionProgress;
@@ -123,7 +124,7 @@ fn plugins(config: &Config) -> Result<Plugins, LoadError> {
 fn prices(config: &Config) -> Result<PriceBook, LaunchError> {
     let served = config.providers.iter().map(|provider| provider.book.as_str());
     let built_in = PriceBook::builtin_of(served).map_err(|error| LaunchError::Prices(vec![error]))?;
-    built_in.with_files(&config.prices_files).map_err(LaunchError::Prices)
+    built_in.with_files(&config.price_files()).map_err(LaunchError::Prices)
 }
 
 fn complete(
@@ -184,6 +185,7 @@ pub struct Launched {
     control: ControlHandle,
     gateway: Arc<Gateway>,
     session_watch: SessionWatch,
+    price_updates: Option<PriceUpdates>,
     reloads: Arc<Reloads>,
 }
 
@@ -257,10 +259,12 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
     let session_watch = SessionWatch::start(&gateway).map_err(ServeError::Runtime)?;
+    let price_updates = PriceUpdates::start(&gateway).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
         session_watch,
+        price_updates,
         reloads: Arc::new(Reloads {
             gateway: Arc::clone(&gateway),
             config: shared,
@@ -289,6 +293,7 @@ impl Launched {
         let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
         drop(self.session_watch);
+        drop(self.price_updates);
         keep_learned(&gateway);
         self.control.stop();
         ledger.close();

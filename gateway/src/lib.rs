@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! order: base64 secret timer tasks files estimate_reason limits price config hosts rates
-//! order: plugin meter policy telemetry readiness control proxy fingerprints launch testing cli
+//! order: plugin meter policy telemetry readiness control proxy price_updates fingerprints launch
+//! order: testing cli
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
@@ -26,6 +27,7 @@ mod meter;
 mod plugin;
 mod policy;
 mod price;
+mod price_updates;
 mod proxy;
 mod rates;
 mod readiness;

@@ -178,7 +178,7 @@ impl Watcher {
     }
 
     fn prices(&self) -> Vec<PathBuf> {
-        self.reloads.gateway().rules.load().config.prices_files.clone()
+        self.reloads.gateway().rules.load().config.price_files()
     }
 }
 

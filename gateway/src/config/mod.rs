@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limits::Limits;
-use crate::price::Unpriced;
+use crate::price::{self, Unpriced};
 use crate::secret::Secret;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
@@ -55,6 +55,7 @@ pub struct Config {
     pub plugins: Plugins,
     pub policies: Policies,
     pub prices_files: Vec<PathBuf>,
+    pub price_updates: PriceUpdates,
     pub cors_allow_origins: Vec<String>,
     pub tenants_enabled: bool,
     pub dashboard_enabled: bool,
@@ -68,6 +69,29 @@ pub struct Config {
     pub limits: Limits,
     /// Things worth telling at start: mapped keys, sections that are not built yet.
     pub warnings: Vec<String>,
+}
+
+/// Where new prices come from, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceUpdates {
+    /// Names of known lists, addresses, or files.
+    pub from: Vec<String>,
+    /// `None`: only when somebody says so.
+    pub every: Option<Duration>,
+    /// Written down; else only told.
+    pub apply: bool,
+    /// Where dated price files are written, and read from.
+    pub dir: PathBuf,
+}
+
+impl Config {
+    /// All price files, later ones over earlier ones: what updates wrote, then the operator's own.
+    pub fn price_files(&self) -> Vec<PathBuf> {
+        let mut all = price::update::files_in(&self.price_updates.dir);
+        all.retain(|file| !self.prices_files.contains(file));
+        all.extend(self.prices_files.iter().cloned());
+        all
+    }
 }
 
 /// One provider: a dialect, where it is reached, and how patient we are with it.

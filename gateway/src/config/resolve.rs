@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::cursor::Cursor;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, ControlRole, ControlToken, Durability, Hold,
-    HoldSize, Limits, Log, Mcp, Plugins, Policies, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, conf, providers,
+    HoldSize, Limits, Log, Mcp, Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, conf,
+    providers,
 };
 use crate::secret::Secret;
 
@@ -68,6 +69,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
     let plugins = plugins(&root.at("plugins"));
     let budgets = budgets(&root.at("budgets"));
     let (served, absent) = providers::resolve(&root.at("providers"), known);
+    let price_updates = price_updates(&root.at("prices.update"), &storage.dir);
     warn_of_what_is_not_built(root);
     Config {
         listen: listen(&root.at("listen")).unwrap_or_else(|| ":8787".to_owned()),
@@ -89,6 +91,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
             .iter()
             .filter_map(Cursor::path)
             .collect(),
+        price_updates,
         cors_allow_origins: origins(&root.at("cors.allow_origins")),
         tenants_enabled: root.at("tenants.enabled").flag(false),
         dashboard_enabled: root.at("dashboard.enabled").flag(true),
@@ -99,6 +102,27 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         fingerprint_secret: fingerprint_secret(&root.at("fingerprint.secret")),
         limits: limits(&root.at("limits")),
         warnings: Vec::new(),
+    }
+}
+
+/// Off unless `every` is given.
+fn price_updates(at: &Cursor<'_>, ledger: &Path) -> PriceUpdates {
+    let from: Vec<String> = at
+        .at("from")
+        .items()
+        .iter()
+        .filter_map(|item| item.filled().map(str::to_owned))
+        .collect();
+    let every = at.at("every").millis(Duration::ZERO, 0, 366 * 24 * HOUR);
+    if from.is_empty() && !every.is_zero() {
+        at.at("from")
+            .refuse("name at least one source: litellm, genai-prices, models.dev, an https address or a file");
+    }
+    PriceUpdates {
+        from,
+        every: (!every.is_zero()).then_some(every),
+        apply: at.at("apply").flag(false),
+        dir: at.at("dir").path().unwrap_or_else(|| ledger.join("prices")),
     }
 }
 

@@ -89,7 +89,13 @@ pub const ROOT: &[Key] = &[
         &[leaf("dir"), leaf("deadline_ms"), named("conf", Shape::NamedAny)],
     ),
     section("plugins", &[leaf("dir"), named("pins", Shape::NamedLeaves)]),
-    section("prices", &[leaves("files")]),
+    section(
+        "prices",
+        &[
+            leaves("files"),
+            section("update", &[leaves("from"), leaf("every"), leaf("apply"), leaf("dir")]),
+        ],
+    ),
     section("hold", HOLD),
     section("limits", LIMITS),
     section("control", CONTROL),

@@ -55,7 +55,7 @@ fn book(state: &ControlState) -> Result<PriceBook, RpcError> {
     }
     let built_in = PriceBook::builtin().map_err(|error| RpcError::NotFound(error.to_string()))?;
     built_in
-        .with_files(&state.config.load().prices_files)
+        .with_files(&state.config.load().price_files())
         .map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             RpcError::NotFound(lines.join("\n"))

@@ -1,13 +1,14 @@
 //! One provider's rows, and how a model's name finds its row: by hashing, never by looking through the rows.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use agentledger_ledger::Kind;
 
 use super::family::{Families, Ranking};
 use super::file::Parsed;
 use super::names::{Located, Names};
+use super::region::Region;
 use super::row::{self, KindSet, PriceSet, Row, Stated, Tier};
 use super::{built_in, id};
 
@@ -23,6 +24,7 @@ pub(super) struct Book {
     fees: Stated,
     /// Beginnings of ids whose models think without showing it, or show all that they bill; a longer one counts more.
     thinking: Vec<(Box<[u8]>, Thinking)>,
+    regions: Vec<Arc<Region>>,
     dearest: Ranking,
     /// Made when the first model without a row comes.
     families: OnceLock<Families>,
@@ -62,6 +64,7 @@ impl Book {
             }
         }
         self.thinking.extend(parsed.thinking);
+        self.regions.extend(parsed.regions);
         for row in parsed.rows {
             self.note_overlaps(&row);
             self.put(row);
@@ -146,6 +149,10 @@ impl Book {
     /// What follows from all rows together; asked for once they are all there.
     pub fn complete(&mut self) {
         self.fill_fees();
+        for row in &mut self.rows {
+            let covers = |region: &&Arc<Region>| region.covers(&row.id, row.first.from_ms);
+            row.regions = self.regions.iter().filter(covers).map(Arc::clone).collect();
+        }
         let models = self.rows.iter().enumerate().filter(|(_, row)| row.is_model());
         let models: Vec<usize> = models.map(|(at, _)| at).collect();
         self.dearest = Ranking::of(&self.rows, &models);

@@ -135,6 +135,7 @@ pub(super) struct Parsed {
     pub adds: Vec<(String, Added)>,
     pub fees: Stated,
     pub thinking: Vec<(Box<[u8]>, Thinking)>,
+    pub regions: Vec<Arc<Region>>,
     pub rows: Vec<Row>,
 }
 
@@ -256,7 +257,6 @@ fn understand(file: &str, list: PriceFile) -> (Parsed, Vec<PriceError>) {
         is_update: list.update.is_some(),
         caches: KindSet::default(),
         minimum: Vec::new(),
-        regions: Vec::new(),
         tiers: list.tiers,
         names: HashMap::new(),
         faults: Vec::new(),
@@ -270,7 +270,7 @@ fn understand(file: &str, list: PriceFile) -> (Parsed, Vec<PriceError>) {
         }
     }
     reader.minimum = reader.units(&list.minimum);
-    reader.regions = list.regions.iter().filter_map(|region| reader.region(region)).collect();
+    let regions = list.regions.iter().filter_map(|region| reader.region(region)).collect();
     let adds = reader.adds(list.adds);
     let fees = list.fees.map(|fees| reader.prices(fees).kinds).unwrap_or_default();
     let shown = list.reasoning_shown.iter().map(|id| (id::key(id), Thinking::Shown));
@@ -285,6 +285,7 @@ fn understand(file: &str, list: PriceFile) -> (Parsed, Vec<PriceError>) {
         adds,
         fees,
         thinking,
+        regions,
         rows,
     };
     (parsed, faults)
@@ -299,7 +300,6 @@ struct PriceFileReader {
     is_update: bool,
     caches: KindSet,
     minimum: Vec<(Kind, u64)>,
-    regions: Vec<Arc<Region>>,
     tiers: HashMap<String, String>,
     /// Folded ids and aliases → line.
     names: HashMap<Box<[u8]>, u64>,
@@ -340,8 +340,6 @@ impl PriceFileReader {
         let source = self.sources.get(&source).cloned().unwrap_or(source);
         let mut sets = sets.into_iter();
         let first = sets.next()?;
-        let covers = |region: &&Arc<Region>| region.covers(&id, first.from_ms);
-        let regions = self.regions.iter().filter(covers).map(Arc::clone).collect();
         Some(Row {
             provider: self.provider.clone(),
             id,
@@ -358,7 +356,7 @@ impl PriceFileReader {
             caches,
             minimum,
             serves: model.serves.map(serving),
-            regions,
+            regions: Vec::new(),
             is_update: self.is_update,
             file: self.file.clone(),
             line,

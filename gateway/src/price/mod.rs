@@ -44,7 +44,7 @@ mod stated;
 #[cfg(test)]
 mod tests;
 mod text;
-// MERGE pub mod update;
+pub mod update;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;

@@ -2,9 +2,11 @@
 //! way through the other steps, is counted here too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
 
+use crate::estimate_reason;
 use crate::policy::{Event, PolicyFailure, RequestedAlert, RequestedBound};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -69,12 +71,60 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         request_id = end.request_id.as_deref(),
         "exchange"
     );
+    unpriced(gateway, &entry);
     let (requested, failures) =
         gateway
             .policies
             .settled(&gateway.rules.load().policies, &Arc::new(entry), &gateway.balances);
     log_failures(&failures);
     alerts(gateway, requested);
+}
+
+/// Notifies people of a model that the price book does not have: once for each, while the gateway runs.
+fn unpriced(gateway: &Gateway, entry: &Entry) {
+    let (provider, end) = (&entry.facts.provider, &entry.settlement);
+    let reason = end.estimate_reason.as_deref().unwrap_or_default();
+    if ![estimate_reason::FAMILY_PRICE, estimate_reason::UNPRICED_MODEL].contains(&reason) {
+        return;
+    }
+    let row = end.price.as_ref().map(|price| price.id.to_string()).unwrap_or_default();
+    own_alert(
+        gateway,
+        OwnAlert {
+            kind: "unpriced_model",
+            about: format!("{provider} {}", end.model),
+            message: format!(
+                "{provider} {}: no price is known; it is billed as {row}, as an estimate ({reason})",
+                end.model
+            ),
+        },
+        Duration::MAX,
+    );
+}
+
+/// Something that people should know, by the gateway itself and no policy.
+pub struct OwnAlert {
+    pub kind: &'static str,
+    pub about: String,
+    pub message: String,
+}
+
+/// Emits an alert of the gateway's own: counted, logged, and once a cooldown.
+pub fn own_alert(gateway: &Gateway, own: OwnAlert, cooldown: Duration) {
+    let OwnAlert { kind, about, message } = own;
+    let alert = Alert {
+        at_ms: gateway.clock.now_ms(),
+        kind: kind.to_owned(),
+        severity: "warning",
+        message: message.clone(),
+        details: Vec::new(),
+        about,
+        policy: Name::from(""),
+    };
+    if gateway.alerts.put(gateway.clock.monotonic_ms(), alert, cooldown) {
+        gateway.metrics.alert(kind);
+        tracing::warn!(r#type = kind, message, "alert");
+    }
 }
 
 /// Reports an entry that a result corrected which was fetched late.

@@ -1,7 +1,9 @@
 //! `agentledger prices`: the price book as a configuration makes it. `list`, `show`, `check` and `diff` read files only;
 //! `reprice` also reads the entries, and changes none.
 
+mod in_use;
 mod reprice;
+mod update;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,8 +21,10 @@ use crate::estimate_reason;
 use crate::launch::LaunchError;
 use crate::price::check::check;
 use crate::price::diff::differences;
+use crate::price::update::LoadError;
 use crate::price::{PriceBook, PriceError, Unpriced, day_ms};
 use reprice::RepriceArgs;
+use update::UpdateArgs;
 
 #[derive(Debug, Subcommand)]
 pub enum PricesCommand {
@@ -32,6 +36,8 @@ pub enum PricesCommand {
     Check(CheckArgs),
     /// Print what price files would change
     Diff(DiffArgs),
+    /// Compare the book with lists that others keep; with --apply, write a price file of what changed
+    Update(UpdateArgs),
     /// Print what the past would cost at other prices; nothing is changed
     Reprice(RepriceArgs),
 }
@@ -69,6 +75,9 @@ pub struct CheckArgs {
     /// Rows that were compared with their source longer ago than so many days are a fault
     #[arg(long, value_name = "DAYS")]
     max_age: Option<u32>,
+    /// Tell how many rows were compared with their source longer ago than so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 180)]
+    stale: u32,
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +100,14 @@ pub enum PricesError {
     Client(#[from] ClientError),
     #[error("an entry of the ledger cannot be read: {0}")]
     Entry(serde_json::Error),
+    #[error("nothing is changed: {0}")]
+    Source(LoadError),
+    #[error("name a source: --from litellm, genai-prices, models.dev, an https address or a file")]
+    NoSource,
+    #[error("nothing is changed: {}: {error}", path.display())]
+    Write { path: PathBuf, error: std::io::Error },
+    #[error("runtime: {0}")]
+    Runtime(std::io::Error),
 }
 
 /// The text to print, and whether all is well.
@@ -109,14 +126,22 @@ pub fn run(command: PricesCommand) -> Result<(String, bool), CliError> {
             ))
         }
         PricesCommand::Check(args) => {
-            let book = book(&args.config.load()?)?;
-            Ok(checked(&book, now_ms(), args.max_age))
+            let config = args.config.load()?;
+            let book = book(&config)?;
+            let (mut text, ok) = checked(&book, now_ms(), args.max_age);
+            let stale = in_use::stale(&book, now_ms(), args.stale);
+            let retired = in_use::retired(&config, &book, now_ms())?;
+            for notice in stale.into_iter().chain(retired) {
+                text.push_str(&format!("notice: {notice}\n"));
+            }
+            Ok((text, ok))
         }
         PricesCommand::Diff(args) => {
             let before = book(&args.config.load()?)?;
             let after = before.with_files(&args.files).map_err(unreadable)?;
             Ok((diff(&before, &after), true))
         }
+        PricesCommand::Update(args) => Ok((update::run(&args)?, true)),
         PricesCommand::Reprice(args) => {
             let config = args.config.load()?;
             let book = book(&config)?.with_files(&args.prices).map_err(unreadable)?;
@@ -128,7 +153,7 @@ pub fn run(command: PricesCommand) -> Result<(String, bool), CliError> {
 /// The book of a configuration: what is built in, and its files over that.
 fn book(config: &Config) -> Result<PriceBook, CliError> {
     let built_in = PriceBook::builtin().map_err(|error| unreadable(vec![error]))?;
-    built_in.with_files(&config.prices_files).map_err(unreadable)
+    built_in.with_files(&config.price_files()).map_err(unreadable)
 }
 
 fn unreadable(errors: Vec<PriceError>) -> CliError {

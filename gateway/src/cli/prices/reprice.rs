@@ -71,7 +71,11 @@ fn moment(text: &str) -> String {
     }
 }
 
-fn each_entry(client: &Client, mut params: QueryParams, mut take: impl FnMut(&Entry)) -> Result<(), PricesError> {
+pub(super) fn each_entry(
+    client: &Client,
+    mut params: QueryParams,
+    mut take: impl FnMut(&Entry),
+) -> Result<(), PricesError> {
     loop {
         let page: Entries = client.call("ledger.query", &params)?;
         for raw in &page.entries {

@@ -18,9 +18,13 @@ mod tests;
 pub mod vendors;
 mod write;
 
+use std::path::Path;
+
+use crate::files;
+
 pub use apply::{file_name, files_in, write_file};
 pub use judge::{HeldBack, Proposal, propose};
-pub use offers::{Offers, SourceError, read};
+pub use offers::{Offers, read};
 
 /// The lists that are known by a name, and where they are kept.
 pub const KNOWN_SOURCES: [(&str, &str); 3] = [
@@ -34,3 +38,46 @@ pub const KNOWN_SOURCES: [(&str, &str); 3] = [
     ),
     ("models.dev", "https://models.dev/api.json"),
 ];
+
+/// Longest price list that is read from a file.
+const FILE_BYTES_MAX: u64 = 32 << 20;
+
+/// Why a source could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{source_name}: {reason}")]
+pub struct LoadError {
+    pub source_name: String,
+    pub reason: String,
+}
+
+/// Reads a source: a list known by its name, an address, or a file.
+///
+/// # Errors
+/// It cannot be read whole, or is no price list.
+pub async fn load(source: &str) -> Result<Offers, LoadError> {
+    let failed = |reason: String| LoadError {
+        source_name: source.to_owned(),
+        reason,
+    };
+    let known = KNOWN_SOURCES.iter().find(|(name, _)| *name == source);
+    let address = known.map_or(source, |(_, address)| address);
+    let text = if fetch::is_address(address) {
+        fetch::fetch(address).await.map_err(|error| failed(error.to_string()))?
+    } else {
+        let text = files::read_text(Path::new(address), FILE_BYTES_MAX);
+        text.map_err(|error| failed(format!("cannot be read: {error}")))?
+    };
+    read(source, &text).map_err(|error| failed(error.to_string()))
+}
+
+/// The same of several; one that fails has none of them believed.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_all(sources: &[String]) -> Result<Vec<Offers>, LoadError> {
+    let mut all = Vec::new();
+    for source in sources {
+        all.push(load(source).await?);
+    }
+    Ok(all)
+}

@@ -147,7 +147,9 @@ pub fn number(raw: &RawValue, per_million: bool) -> Result<UnitPrice, String> {
         ten(shift).and_then(|by| value.checked_mul(by))
     } else {
         // Below a pico-dollar there is nothing but the noise of binary fractions.
-        Some(ten(shift).map_or(i128::from(value > 0), |by| value.div_euclid(by) + i128::from(value % by * 1_000 > by)))
+        Some(ten(shift).map_or(i128::from(value > 0), |by| {
+            value.div_euclid(by) + i128::from(value % by * 1_000 > by)
+        }))
     };
     let picos = picos.and_then(|picos| i64::try_from(picos).ok());
     picos
@@ -183,7 +185,10 @@ pub fn put(
 
 /// A price list in another currency is none of this book's. A source says so in a field of its own.
 pub fn foreign_currency(entry: &Pairs<Box<RawValue>>) -> Option<String> {
-    let named = entry.0.iter().find(|(name, _)| name.to_ascii_lowercase().contains("currency"))?;
+    let named = entry
+        .0
+        .iter()
+        .find(|(name, _)| name.to_ascii_lowercase().contains("currency"))?;
     let currency: String = serde_json::from_str(named.1.get()).unwrap_or_else(|_| cut(named.1.get()));
     (!currency.eq_ignore_ascii_case("usd")).then_some(currency)
 }

@@ -92,7 +92,9 @@ pub fn read(text: &str) -> Result<Offers, SourceError> {
 }
 
 fn one(offers: &mut Offers, vendor: &Vendor, model: Model, raw: &RawValue, today: &str) {
-    let clause = model.r#match.and_then(|raw| serde_json::from_str::<Clause>(raw.get()).ok());
+    let clause = model
+        .r#match
+        .and_then(|raw| serde_json::from_str::<Clause>(raw.get()).ok());
     let mut names = clause.map(Clause::names).unwrap_or_default();
     if !names.contains(&model.id) {
         names.push(model.id);

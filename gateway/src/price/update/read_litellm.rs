@@ -98,7 +98,9 @@ fn one(offers: &mut Offers, vendor: &Vendor, name: &str, mode: &str, entry: &Pai
     if mode == "embedding" {
         offer.prices.retain(|(_, _, kind), _| *kind != Kind::Output);
     }
-    offer.prices.retain(|(_, over, _), price| *over == 0 || price.picos() > 0);
+    offer
+        .prices
+        .retain(|(_, over, _), price| *over == 0 || price.picos() > 0);
     if !offer.prices.is_empty() && offers.unbelieved.len() == before {
         offers.models.push(offer);
     }

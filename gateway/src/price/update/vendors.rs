@@ -43,7 +43,9 @@ impl Vendor {
                 .is_some_and(|rest| rest.starts_with(['-', '_']))
         };
         let families = ["vertex", "azure"].contains(&self.provider);
-        self.first.iter().any(|known| name == *known || families && family(known))
+        self.first
+            .iter()
+            .any(|known| name == *known || families && family(known))
     }
 
     /// An id of the first list, without what that puts before it.
@@ -59,18 +61,30 @@ const ALL: fn(&str) -> bool = |_| false;
 
 pub const VENDORS: [Vendor; 17] = [
     // Not OpenAI's own service, by the second reference's own comments: imported from a reseller.
-    vendor("openai", &["openai", "text-completion-openai"], &[], "openai", &["openai"], |id| {
-        id.starts_with("gpt-oss-") || id.contains("-image") && id.starts_with("gpt-5") || id == "gpt-4o:extended"
-    }),
+    vendor(
+        "openai",
+        &["openai", "text-completion-openai"],
+        &[],
+        "openai",
+        &["openai"],
+        |id| id.starts_with("gpt-oss-") || id.contains("-image") && id.starts_with("gpt-5") || id == "gpt-4o:extended",
+    ),
     vendor("anthropic", &["anthropic"], &[], "anthropic", &["anthropic"], ALL),
     // A place or a size before the id prices a deployment, which no answer names; the routers bill what they route to.
-    vendor("azure", &["azure"], &["azure/", "azure_ai/"], "azure", &["azure"], |id| {
-        let place = ["eu/", "us/", "apac/", "us-gov/", "global/", "global-standard/"];
-        place.iter().any(|place| id.starts_with(place))
-            || id.contains("router")
-            || id == "container"
-            || id.ends_with(":free")
-    }),
+    vendor(
+        "azure",
+        &["azure"],
+        &["azure/", "azure_ai/"],
+        "azure",
+        &["azure"],
+        |id| {
+            let place = ["eu/", "us/", "apac/", "us-gov/", "global/", "global-standard/"];
+            place.iter().any(|place| id.starts_with(place))
+                || id.contains("router")
+                || id == "container"
+                || id.ends_with(":free")
+        },
+    ),
     vendor("gemini", &["gemini"], &["gemini/"], "google", &["google"], |id| {
         id.starts_with("claude")
     }),
@@ -78,27 +92,80 @@ pub const VENDORS: [Vendor; 17] = [
     vendor("mistral", &["mistral"], &["mistral/"], "mistral", &["mistral"], |id| {
         id.ends_with(":free")
     }),
-    vendor("deepseek", &["deepseek"], &["deepseek/"], "deepseek", &["deepseek"], ALL),
-    vendor("cohere", &["cohere", "cohere_chat"], &["cohere/"], "cohere", &["cohere"], ALL),
+    vendor(
+        "deepseek",
+        &["deepseek"],
+        &["deepseek/"],
+        "deepseek",
+        &["deepseek"],
+        ALL,
+    ),
+    vendor(
+        "cohere",
+        &["cohere", "cohere_chat"],
+        &["cohere/"],
+        "cohere",
+        &["cohere"],
+        ALL,
+    ),
     vendor("xai", &["xai"], &["xai/"], "x-ai", &["xai"], ALL),
-    vendor("perplexity", &["perplexity"], &["perplexity/"], "perplexity", &["perplexity"], ALL),
+    vendor(
+        "perplexity",
+        &["perplexity"],
+        &["perplexity/"],
+        "perplexity",
+        &["perplexity"],
+        ALL,
+    ),
     // Prices by size of model are no ids.
-    vendor("together", &["together_ai"], &["together_ai/"], "together", &["togetherai"], |id| {
-        id.starts_with("together-ai-")
-    }),
+    vendor(
+        "together",
+        &["together_ai"],
+        &["together_ai/"],
+        "together",
+        &["togetherai"],
+        |id| id.starts_with("together-ai-"),
+    ),
     vendor(
         "fireworks",
         &["fireworks_ai", "fireworks_ai-embedding-models"],
         &["fireworks_ai/"],
-        "fireworks", &["fireworks-ai"],
+        "fireworks",
+        &["fireworks-ai"],
         |id| id.starts_with("fireworks-ai-"),
     ),
-    vendor("openrouter", &["openrouter"], &["openrouter/"], "openrouter", &["openrouter"], ALL),
-    vendor("cerebras", &["cerebras"], &["cerebras/"], "cerebras", &["cerebras"], ALL),
+    vendor(
+        "openrouter",
+        &["openrouter"],
+        &["openrouter/"],
+        "openrouter",
+        &["openrouter"],
+        ALL,
+    ),
+    vendor(
+        "cerebras",
+        &["cerebras"],
+        &["cerebras/"],
+        "cerebras",
+        &["cerebras"],
+        ALL,
+    ),
     vendor("sambanova", &["sambanova"], &["sambanova/"], "", &["sambanova"], ALL),
     // A region, or provisioned capacity, before the id is not in a request's id; bare Claude ids are another platform's.
-    vendor("bedrock", &["bedrock", "bedrock_converse"], &[], "aws", &["amazon-bedrock"], |id| {
-        id.contains('/') || id.starts_with("claude") || id.contains('@')
-    }),
-    vendor("vertex", &["vertex_ai"], &["vertex_ai/"], "google", &["google-vertex", "google-vertex-anthropic"], ALL),
+    vendor(
+        "bedrock",
+        &["bedrock", "bedrock_converse"],
+        &[],
+        "aws",
+        &["amazon-bedrock"],
+        |id| id.contains('/') || id.starts_with("claude") || id.contains('@'),
+    ),
+    vendor(
+        "vertex",
+        &["vertex_ai"],
+        &["vertex_ai/"],
+        "google",
+        &["google-vertex", "google-vertex-anthropic"],
+        ALL,
+    ),
 ];
