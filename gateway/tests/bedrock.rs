@@ -462,12 +462,13 @@ fn a_bearer_key_pays_for_itself_where_the_gateway_could_sign() {
 fn what_the_dialect_does_not_know_is_refused() {
     let upstream = Upstream::always(Script::json(200, "{}"));
     let gateway = gateway(&upstream, "", "");
-    for operation in ["invoke-with-bidirectional-stream", "nothing"] {
+    for (operation, status, kind) in [
+        ("nothing", 404, "ResourceNotFoundException"),
+        // Known, and refused with its reason: it would run unread.
+        ("invoke-with-bidirectional-stream", 403, "AccessDeniedException"),
+    ] {
         let reply = post(&gateway, operation, &[BEARER], ASKED);
-        assert_eq!(
-            (reply.status, reply.json()["__type"].as_str()),
-            (404, Some("ResourceNotFoundException"))
-        );
+        assert_eq!((reply.status, reply.json()["__type"].as_str()), (status, Some(kind)));
     }
     assert_eq!(post(&gateway, "converse", &[BEARER], "{\"a\":1,}").status, 400);
     assert!(upstream.seen().is_empty());

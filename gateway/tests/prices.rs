@@ -154,8 +154,12 @@ fn a_model_without_a_price_is_estimated_and_the_operators_word_is_not() {
         json!({"prompt_tokens": 1000, "completion_tokens": 1000, "prompt_tokens_details": {"cached_tokens": 500}});
     let of = |more, model| exchange("groq", more, model, &json!({}), answer(model, &usage));
     // The dearest row of the book: an estimate.
-    let unknown = of("", "llama-9");
+    let unknown = of("", "zephyr-9");
     assert_eq!(told(&unknown).2, Some("unpriced_model"));
+    // A newcomer to a family costs as its dearest, and no more.
+    let newcomer = of("", "llama-9");
+    assert_eq!(told(&newcomer).2, Some("family_price"));
+    assert!(newcomer.settlement.cost <= unknown.settlement.cost);
     let row = unknown.settlement.price.unwrap();
     assert_eq!((&*row.provider, &*row.effective), ("groq", "1970-01-01"));
     // What the operator said, cached or not: exact.
