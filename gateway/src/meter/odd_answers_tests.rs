@@ -226,7 +226,7 @@ fn what_contradicts_or_is_cut_is_flagged() {
     }
     let event = format!("data: {{{two}}}{{{nine}}}\n\n{DONE}");
     assert_eq!(
-        metered(sse_facts(), event.as_bytes()).reason,
+        read("text/event-stream", true, event.as_bytes()).1,
         Some(reason::CONTRADICTORY_USAGE)
     );
     // An event that cannot be read stands behind the last usage, and the stream's end behind that.
