@@ -180,7 +180,8 @@ impl Core {
         };
         Passed {
             hide,
-            frame_end,
+            // An array that was not requested as a stream is one answer: there is no place in it to cut.
+            frame_end: frame_end && self.streamed,
             ..self.piece(frame.raw_len)
         }
     }
