@@ -169,7 +169,7 @@ impl Meter {
     /// The answer passes frame by frame: it can be cut at a frame's end, and end in the dialect's error.
     pub fn is_framed(&self) -> bool {
         let framed = match &self.source {
-            Source::Framed(framer) => !framer.is_broken(),
+            Source::Framed(framer) => self.core.streamed && !framer.is_broken(),
             Source::Undecided(declared, _) => matches!(declared, Declared::Framed(_)),
             _ => false,
         };

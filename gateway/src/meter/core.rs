@@ -46,6 +46,8 @@ pub(super) struct Core {
     bytes_since_usage: u64,
     /// A frame that is read as it passes.
     passing: PassingFrame,
+    /// The first byte after its document, where there is one.
+    after_passing: Option<u8>,
     /// JSON frames whose outline could be made.
     outlined: u64,
     unreadable: u64,
@@ -109,6 +111,7 @@ impl Core {
             usage_frame: 0,
             bytes_since_usage: 0,
             passing: PassingFrame::None,
+            after_passing: None,
             outlined: 0,
             unreadable: 0,
             encoded_badly: false,
@@ -173,13 +176,15 @@ impl Core {
             }
             FrameKind::Unread => {
                 self.passing = PassingFrame::None;
+                self.after_passing = None;
                 self.truncated = true;
                 false
             }
         };
         Passed {
             hide,
-            frame_end,
+            // An array that was not requested as a stream is one answer: there is no place in it to cut.
+            frame_end: frame_end && self.streamed,
             ..self.piece(frame.raw_len)
         }
     }
@@ -225,25 +230,30 @@ impl Core {
             };
         }
         if let PassingFrame::Json(arriving) = &mut self.passing {
-            arriving.push(self.reader.shape(), data);
+            let taken = arriving.push(self.reader.shape(), data);
+            if arriving.is_over() && self.after_passing.is_none() {
+                let rest = data.get(taken..).unwrap_or_default();
+                self.after_passing = rest.trim_ascii_start().first().copied();
+            }
         }
     }
 
     /// The frame is over: it is always read.
     fn end_parts(&mut self, event: Option<&str>) {
         self.frames += 1;
-        let PassingFrame::Json(arriving) = std::mem::take(&mut self.passing) else {
-            return;
+        let follows = self.after_passing.take();
+        let outline = match std::mem::take(&mut self.passing) {
+            PassingFrame::Json(arriving) => arriving.finish(self.reader.shape()),
+            _ => None,
         };
-        match arriving.finish(self.reader.shape()) {
-            Some(outline) if self.lines.is_some() => self.read_line(&[], &outline),
-            Some(outline) => {
-                self.outlined(event, &[], outline, true);
-            }
-            None => {
-                self.unreadable += 1;
-                self.truncated = true;
-            }
+        let Some(mut outline) = outline else {
+            return self.line_broken();
+        };
+        outline.flaws.contradictory |= follows == Some(b'{');
+        if self.lines.is_some() {
+            self.read_line(&[], &outline);
+        } else {
+            self.outlined(event, &[], outline, true);
         }
     }
 

@@ -226,7 +226,7 @@ fn what_contradicts_or_is_cut_is_flagged() {
     }
     let event = format!("data: {{{two}}}{{{nine}}}\n\n{DONE}");
     assert_eq!(
-        metered(sse_facts(), event.as_bytes()).reason,
+        read("text/event-stream", true, event.as_bytes()).1,
         Some(reason::CONTRADICTORY_USAGE)
     );
     // An event that cannot be read stands behind the last usage, and the stream's end behind that.
@@ -342,6 +342,20 @@ fn content_types_that_lie() {
         read("text/plain", false, b"database of a text").1,
         Some(reason::UNREADABLE)
     );
+    for stream in [true, false] {
+        let facts = AnswerFacts {
+            stream,
+            ..facts("application/json")
+        };
+        let mut meter = Meter::new(fake_reader(), facts, &Limits::default());
+        let mut ends = 0;
+        meter.push(array.as_bytes(), &mut |piece| ends += usize::from(piece.frame_end));
+        assert_eq!(
+            (meter.is_framed(), ends > 0),
+            (stream, stream),
+            "only a stream is worth cutting"
+        );
+    }
     let open = &array[..array.len() - 1];
     assert_eq!(
         read("application/json", false, open.as_bytes()).1,
