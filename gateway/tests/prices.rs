@@ -2,6 +2,7 @@
 //! runs, models without a price, and what the past would cost at other prices.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentledger_ledger::{Entry, ManualClock};
 use serde_json::{Value, json};
@@ -153,13 +154,12 @@ fn a_model_without_a_price_is_estimated_and_the_operators_word_is_not() {
     let usage =
         json!({"prompt_tokens": 1000, "completion_tokens": 1000, "prompt_tokens_details": {"cached_tokens": 500}});
     let of = |more, model| exchange("groq", more, model, &json!({}), answer(model, &usage));
-    // The dearest row of the book: an estimate.
-    let unknown = of("", "zephyr-9");
-    assert_eq!(told(&unknown).2, Some("unpriced_model"));
-    // A newcomer to a family costs as its dearest, and no more.
-    let newcomer = of("", "llama-9");
-    assert_eq!(told(&newcomer).2, Some("family_price"));
-    assert!(newcomer.settlement.cost <= unknown.settlement.cost);
+    // The dearest row of its family, or of the book: an estimate.
+    let nameless = of("", "zeta-9");
+    assert_eq!(told(&nameless).2, Some("unpriced_model"));
+    let unknown = of("", "llama-9");
+    assert_eq!(told(&unknown).2, Some("family_price"));
+    assert!(unknown.held <= nameless.held, "{} {}", unknown.held, nameless.held);
     let row = unknown.settlement.price.unwrap();
     assert_eq!((&*row.provider, &*row.effective), ("groq", "1970-01-01"));
     // What the operator said, cached or not: exact.
@@ -185,6 +185,155 @@ fn a_model_without_a_price_is_estimated_and_the_operators_word_is_not() {
     // A provider that is free is free.
     let free = of(", free: true", "openai/gpt-oss-120b");
     assert_eq!(told(&free), ("0".into(), None, None));
+}
+
+#[test]
+fn openrouter_routing_variant() {
+    let usage = json!({"prompt_tokens": 10_000, "completion_tokens": 500, "cost": 0.0018});
+    let model = "openai/gpt-4o-mini:nitro";
+    let entry = exchange("openrouter", "", model, &json!({}), answer(model, &usage));
+    assert_eq!(told(&entry), ("0.0018".into(), Some("0.0018".into()), None));
+    assert!(entry.held.nanos() < 1_000_000, "{}", entry.held);
+    // The answer may name the base alone: the search that the name brings along is billed and held all the same.
+    let online = exchange(
+        "openrouter",
+        "",
+        "openai/gpt-4o-mini:online",
+        &json!({}),
+        answer("openai/gpt-4o-mini", &usage),
+    );
+    assert_eq!(
+        told(&online),
+        ("0.0218".into(), Some("0.0018".into()), Some("unread_fee"))
+    );
+    let free = exchange(
+        "openrouter",
+        "",
+        "z-ai/glm-4.5-air:free",
+        &json!({}),
+        answer("z-ai/glm-4.5-air:free", &usage),
+    );
+    assert_eq!(told(&free).0, "0");
+    let auto = exchange(
+        "openrouter",
+        "",
+        "openrouter/auto",
+        &json!({}),
+        answer("openai/gpt-4o-mini", &usage),
+    );
+    assert_eq!(told(&auto), ("0.0018".into(), Some("0.0018".into()), None));
+    assert!(auto.held > entry.held, "held at the dearest that may serve");
+}
+
+/// On the day of a release a small budget is not locked out, and people are notified once.
+#[test]
+fn a_model_of_the_release_day_passes_a_small_budget_and_is_told_once() {
+    let usage = json!({"prompt_tokens": 1000, "completion_tokens": 100});
+    let upstream = Upstream::always(answer("gpt-6.9-sol", &usage));
+    let setup = Setup::new(&upstream).with("budgets: {default: {daily_limit_usd: 0.05}}");
+    let gateway = setup.start();
+    for _ in 0..2 {
+        assert_eq!(gateway.client.post(CHAT, &asked("gpt-6.9-sol", &json!({}))).status, 200);
+        gateway.wait_idle();
+    }
+    let entries = gateway.entries_of(2);
+    assert!(entries.iter().all(|entry| told(entry).2 == Some("family_price")));
+    let metrics = gateway.client.get("/metrics").text();
+    for line in [
+        "agentledger_alerts_total{type=\"unpriced_model\"} 1",
+        "agentledger_estimated_total{provider=\"openai\",reason=\"family_price\"} 2",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+/// `prices update --apply` beside a running gateway, which reloads what it wrote.
+#[test]
+fn an_update_is_reloaded_by_the_running_gateway() {
+    let usage = json!({"prompt_tokens": 1_000_000, "completion_tokens": 0});
+    let upstream = Upstream::always(answer("gpt-4o-mini", &usage));
+    let home = Installation::new("");
+    home.configure(&format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()));
+    let list = home.path("list.json");
+    let put = |price: &str| {
+        let entry = json!({"gpt-4o-mini": {"litellm_provider": "openai", "mode": "chat"}}).to_string();
+        std::fs::write(
+            &list,
+            entry.replace("\"mode\"", &format!("\"input_cost_per_token\": {price}, \"mode\"")),
+        )
+        .unwrap();
+    };
+    let gateway = home.serve();
+    let cost_now = || {
+        assert_eq!(gateway.client.post(CHAT, &asked("gpt-4o-mini", &json!({}))).status, 200);
+        home.export().last().unwrap()["cost_usd"].clone()
+    };
+    assert_eq!(cost_now(), "0.15");
+    put("0.0");
+    let lied = home.print(&["prices", "update", "--from", list.to_str().unwrap(), "--apply"]);
+    assert!(
+        lied.contains("held back: openai gpt-4o-mini: standard input: 0.15 -> 0: it would be free"),
+        "{lied}"
+    );
+    assert!(lied.ends_with("Nothing to write.\n"), "{lied}");
+    put("2e-07");
+    let update = ["prices", "update", "--from", list.to_str().unwrap(), "--apply"];
+    let first = home.print(&update);
+    assert!(
+        first.contains("openai gpt-4o-mini: standard input: 0.15 -> 0.2\n"),
+        "{first}"
+    );
+    for _ in 0..600 {
+        if cost_now() == "0.2" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(cost_now(), "0.2", "{}", gateway.log());
+    assert!(home.print(&update).ends_with("Nothing to write.\n"));
+    assert!(home.print(&["prices", "check"]).ends_with("17 providers: OK\n"));
+    let html = home.path("page.html");
+    std::fs::write(&html, "<html>").unwrap();
+    let refused = home.run(&["prices", "update", "--from", html.to_str().unwrap(), "--apply"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        told.contains("nothing is changed: ") && told.contains("a page of HTML"),
+        "{told}"
+    );
+}
+
+/// The schedule asks its source by itself; one that fails, or lies, changes nothing and says so.
+#[test]
+fn a_schedule_updates_prices_and_a_source_that_fails_changes_nothing() {
+    let usage = json!({"prompt_tokens": 1_000_000, "completion_tokens": 0});
+    let upstream = Upstream::always(answer("gpt-4o-mini", &usage));
+    let broken = Arc::new(AtomicBool::new(false));
+    let source = {
+        let broken = Arc::clone(&broken);
+        Upstream::playing(move |_| match broken.load(Ordering::SeqCst) {
+            true => Script::json(500, "{}"),
+            false => Script::json(
+                200,
+                r#"{"openai": {"models": {"gpt-4o-mini": {"cost": {"input": 0.2, "output": 0}}}}}"#,
+            ),
+        })
+    };
+    let home = Installation::new("");
+    home.configure(&format!(
+        "providers: {{openai: {{upstream: \"{}\"}}}}\nprices: {{update: {{from: [\"{}/api.json\"], every: 1s, apply: true}}}}",
+        upstream.base(),
+        source.base()
+    ));
+    let gateway = home.serve();
+    gateway.wait_for_log("price_update_held_back", 1);
+    gateway.wait_for_log("new rules are in force", 1);
+    assert_eq!(gateway.client.post(CHAT, &asked("gpt-4o-mini", &json!({}))).status, 200);
+    assert_eq!(home.export().last().unwrap()["cost_usd"], "0.2");
+    broken.store(true, Ordering::SeqCst);
+    gateway.wait_for_log("prices are not updated", 1);
+    assert_eq!(gateway.client.post(CHAT, &asked("gpt-4o-mini", &json!({}))).status, 200);
+    assert_eq!(home.export().last().unwrap()["cost_usd"], "0.2");
 }
 
 #[test]

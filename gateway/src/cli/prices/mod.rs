@@ -128,12 +128,12 @@ pub fn run(command: PricesCommand) -> Result<(String, bool), CliError> {
         PricesCommand::Check(args) => {
             let config = args.config.load()?;
             let book = book(&config)?;
-            let (mut text, ok) = checked(&book, now_ms(), args.max_age);
+            let (verdict, ok) = checked(&book, now_ms(), args.max_age);
             let stale = in_use::stale(&book, now_ms(), args.stale);
             let retired = in_use::retired(&config, &book, now_ms())?;
-            for notice in stale.into_iter().chain(retired) {
-                text.push_str(&format!("notice: {notice}\n"));
-            }
+            let notices = stale.into_iter().chain(retired);
+            let mut text: String = notices.map(|notice| format!("notice: {notice}\n")).collect();
+            text.push_str(&verdict);
             Ok((text, ok))
         }
         PricesCommand::Diff(args) => {

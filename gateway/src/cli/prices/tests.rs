@@ -35,7 +35,7 @@ fn list_and_show_tell_prices_with_source_and_day() {
     let shown = show(&config, &book, "GPT-4o-2024-11-20", "openai", DAY).unwrap();
     let expected = format!(
         "openai gpt-4o\n  max output       9\n  since            always\n  standard         input 2, output 8\n  \
-         batch            input 1\n  source           our contract\n  checked          2026-11-20\n  written in       {}:3\n",
+         fees             file_search 0.0025, container 0.03\n  batch            input 1\n  source           our contract\n  checked          2026-11-20\n  written in       {}:3\n",
         path.display()
     );
     assert_eq!(shown, expected);
@@ -101,4 +101,51 @@ fn diff_shows_what_a_file_would_change() {
         "{told}"
     );
     assert_eq!(diff(&before, &before), "No difference.\n");
+}
+
+/// Case by case as `--apply` does it, from a file of our own form.
+#[test]
+fn an_update_is_shown_then_written_and_the_second_time_nothing_is() {
+    let (dir, source) =
+        at_file("provider: openai\nmodels:\n- {id: gpt-4o-mini, prices: {always: {standard: {input: 0.2}}}}\n");
+    let folder = dir.path().join("updates");
+    let config = configured(&format!("prices: {{update: {{dir: \"{}\"}}}}", folder.display()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let sources = [source.display().to_string()];
+    let offers = runtime.block_on(crate::price::update::load_all(&sources)).unwrap();
+    let told = |to: Option<PathBuf>| update::update_book(&book(&config).unwrap(), &offers, to, &config).unwrap();
+    let change = "openai gpt-4o-mini: standard input: 0.15 -> 0.2\n\
+         1 prices change, 0 are held back, 0 differ as the book knows; 1 models compared.\n";
+    assert_eq!(told(None), change);
+    assert!(!folder.exists(), "shown, and nothing written");
+    let file = folder.join(crate::price::update::file_name(now_ms()));
+    assert_eq!(
+        told(Some(file.clone())),
+        format!("{change}Written to {}.\n", file.display())
+    );
+    let again = told(Some(file.clone()));
+    assert!(
+        again.starts_with("0 prices change, 0 are held back") && again.ends_with("Nothing to write.\n"),
+        "{again}"
+    );
+    let (text, ok) = checked(&book(&config).unwrap(), now_ms(), None);
+    assert!(ok, "{text}");
+    let shown = show(
+        &config,
+        &book(&config).unwrap(),
+        "gpt-4o-mini-2024-07-18",
+        "openai",
+        now_ms(),
+    )
+    .unwrap();
+    assert!(shown.contains("standard         input 0.2, "), "{shown}");
+    let elsewhere = dir.path().join("other.yaml");
+    let before = PriceBook::builtin().unwrap();
+    let hint = update::update_book(&before, &offers, Some(elsewhere), &config).unwrap();
+    assert!(hint.ends_with("It is read once `prices.files` names it.\n"), "{hint}");
+    let missing = runtime
+        .block_on(crate::price::update::load("/nowhere.json"))
+        .unwrap_err()
+        .to_string();
+    assert!(missing.starts_with("/nowhere.json: cannot be read: "), "{missing}");
 }

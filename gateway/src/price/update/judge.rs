@@ -200,8 +200,12 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// A price that the row does not state and that costs nothing, or the same as what stands in for it.
+    /// A price that the row does not state and that costs nothing, or the same as what stands in for it. Of units no new kind
+    /// is taken: it may be another way to say what tokens cost.
     fn changes_nothing(&self, row: &Row, (tier, over, kind): &Place, theirs: UnitPrice) -> bool {
+        if !kind.is_tokens() {
+            return true;
+        }
         let set = row.set(self.now_ms);
         let found = set.tiers().find(|known| known.name() == tier);
         let same = found.is_some_and(|known| known.level(over.saturating_add(1)).price(*kind) == theirs);

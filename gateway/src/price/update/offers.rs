@@ -21,7 +21,8 @@ pub struct Offer {
     pub provider: String,
     pub id: String,
     pub max_output: Option<u64>,
-    /// Whether a model that the book does not have is taken from it: rows of speech and pictures need to be looked at.
+    /// Whether a model that the book does not have is taken from it: rows of speech and pictures need to be looked at, and some
+    /// names are no model's.
     pub is_chat: bool,
     pub prices: BTreeMap<Place, UnitPrice>,
 }
@@ -65,7 +66,7 @@ pub enum SourceError {
 /// # Errors
 /// The text is no price list: then nothing of it is taken.
 pub fn read(source: &str, text: &str) -> Result<Offers, SourceError> {
-    let start = text.trim_start_matches('\u{feff}').trim_start();
+    let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let mut offers = match start.chars().next() {
         None => return Err(SourceError::Empty),
         Some('<') => return Err(SourceError::Html),
@@ -83,7 +84,7 @@ pub fn read(source: &str, text: &str) -> Result<Offers, SourceError> {
         Some(_) => read_own::read(source, start).map_err(SourceError::Own)?,
     };
     source.clone_into(&mut offers.source);
-    if offers.models.is_empty() {
+    if offers.models.is_empty() && offers.unbelieved.is_empty() {
         return Err(SourceError::NoPrices);
     }
     Ok(offers)

@@ -96,6 +96,8 @@ fn one(offers: &mut Offers, vendor: &Vendor, model: Model, raw: &RawValue, today
         .r#match
         .and_then(|raw| serde_json::from_str::<Clause>(raw.get()).ok());
     let mut names = clause.map(Clause::names).unwrap_or_default();
+    // What it calls a model is a title, and a name only where the book has it too.
+    let titled = names.len();
     if !names.contains(&model.id) {
         names.push(model.id);
     }
@@ -108,6 +110,9 @@ fn one(offers: &mut Offers, vendor: &Vendor, model: Model, raw: &RawValue, today
             .filter_map(foreign_currency)
             .map(|currency| format!("its prices are in {currency}")),
     );
+    if goes_by_the_hour(&model.prices) {
+        faults.push("its prices go by the hour".to_owned());
+    }
     for (kind, field) in FIELDS {
         let Some(value) = stated.as_ref().and_then(|stated| stated.get(field)) else {
             continue;
@@ -121,7 +126,8 @@ fn one(offers: &mut Offers, vendor: &Vendor, model: Model, raw: &RawValue, today
             }
         }
     }
-    for name in names.into_iter().filter(|name| !(vendor.skip)(name)) {
+    let names = names.into_iter().enumerate();
+    for (at, name) in names.filter(|(_, name)| !(vendor.skip)(name)) {
         let provider = vendor.provider.to_owned();
         offers.unbelieved.extend(faults.iter().map(|reason| Unbelieved {
             provider: provider.clone(),
@@ -132,8 +138,8 @@ fn one(offers: &mut Offers, vendor: &Vendor, model: Model, raw: &RawValue, today
             offers.models.push(Offer {
                 provider,
                 id: name,
-                // A name of it may be another's: what only it knows is told and looked at.
-                is_chat: vendor.provider != "vertex",
+                // Google's models are not told apart by where they are served.
+                is_chat: at < titled && vendor.provider != "vertex",
                 max_output: None,
                 prices: prices.clone(),
             });
@@ -156,6 +162,13 @@ fn now(prices: &RawValue, today: &str) -> String {
     };
     let holding = dated.iter().rev().find(holds);
     holding.map(|set| set.prices.get().to_owned()).unwrap_or_default()
+}
+
+/// A price of some hours of the day is not the price.
+fn goes_by_the_hour(prices: &RawValue) -> bool {
+    let dated: Vec<Dated> = serde_json::from_str(prices.get()).unwrap_or_default();
+    let mut constraints = dated.iter().filter_map(|set| set.constraint.as_ref());
+    constraints.any(|constraint| !constraint.contains_key("start_date"))
 }
 
 /// A price, or one with others above thresholds.

@@ -34,7 +34,7 @@ models:
 - {id: wren-1, prices: {always: {standard: {input: 1, cache_read: 0.1, output: 3}}}}
 - {id: noted-1, note: \"as agreed\", prices: {always: {standard: {input: 5, cache_read: 0.5, output: 9}}}}
 - {id: old-1, retired: 2026-06-01, prices: {always: {standard: {input: 5, cache_read: 0.5, output: 9}}}}
-- {id: \"*:gift\", prices: {always: {standard: {input: 0, output: 0}}}}
+- {id: \"*:gift\", cache: none, prices: {always: {standard: {input: 0, output: 0}}}}
 ";
 
 /// A built-in file's name, so that the rows are not the operator's own.
@@ -84,10 +84,16 @@ fn each_form_is_read_and_shown_with_old_and_new() {
         {"id": "lark-1", "match": {"or": [{"equals": "the-lark"}, {"starts_with": "wren"}]},
          "prices": [{"prices": {"input_mtok": 50}}, {"constraint": {"start_date": "2026-02-01"}, "prices":
             {"input_mtok": {"base": 3, "tiers": [{"start": 200000, "price": 5}]}, "output_mtok": 8}},
-            {"constraint": {"start_date": "2999-01-01"}, "prices": {"input_mtok": 77}}]}]}]"#;
-    let told = changes(&proposed(&[("genai-prices", second)]));
+            {"constraint": {"start_date": "2999-01-01"}, "prices": {"input_mtok": 77}}]},
+        {"id": "a title", "prices": {"input_mtok": 1, "output_mtok": 2}},
+        {"id": "wren-1", "prices": [{"prices": {"input_mtok": 0.5}}, {"constraint": {"start_time": "01:00"}, "prices": {"input_mtok": 2}}]}]}]"#;
+    let proposal = proposed(&[("genai-prices", second)]);
     assert_eq!(
-        told,
+        held(&proposal),
+        ["openai wren-1: genai-prices: its prices go by the hour"]
+    );
+    assert_eq!(
+        changes(&proposal),
         [
             "openai lark-1: standard input: 2 -> 3",
             "openai lark-1: standard >200000 input: 4 -> 5"
