@@ -174,6 +174,32 @@ fn left_early_a_whole_answer_is_read_for_the_books_after_a_reset() {
 }
 
 #[test]
+fn left_early_between_the_last_text_and_its_usage_costs_what_it_used() {
+    let finish = r#"{"id":"c","model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let usage = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":10000,"total_tokens":10100,"completion_tokens_details":{"reasoning_tokens":9980}}}"#;
+    let script = Script::stream_head("text/event-stream")
+        .chunk(delta("two words").as_bytes())
+        .chunk(format!("data: {finish}\n\n").as_bytes())
+        .pause_ms(200)
+        .chunk(format!("data: {usage}\n\ndata: [DONE]\n\n").as_bytes())
+        .end();
+    let (_upstream, gateway) = reading_on(script);
+    let mut stream = send(&gateway, STREAMED);
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("finish_reason") {
+        let mut some = [0; 1_024];
+        let read = std::io::Read::read(&mut stream, &mut some).unwrap();
+        assert!(read > 0);
+        seen.extend_from_slice(&some[..read]);
+    }
+    reset(stream);
+    let entry = gateway.entries_of(1).remove(0);
+    // 100 x $2.5 and 10,000 x $10 a million, the unseen thoughts included.
+    assert_eq!(entry.settlement.cost.to_string(), "0.10025", "{:?}", entry.settlement);
+    assert_eq!(entry.settlement.estimate_reason, None);
+}
+
+#[test]
 fn left_early_before_a_whole_answer_begins_costs_what_was_held() {
     for closes in [true, false] {
         let (upstream, gateway) = reading_on(Script::default().step(Step::AwaitClose));

@@ -172,6 +172,33 @@ fn no_text_of_a_request_or_an_answer_reaches_a_plugin() {
     }
 }
 
+/// The table of each built-in dialect, walked: nothing that may start work passes free, or is refused, without a reason and its
+/// source. What is in no table is refused.
+#[test]
+fn nothing_that_may_spend_passes_without_a_reason() {
+    let plugins = built_in();
+    for dialect in ["openai", "anthropic", "gemini", "bedrock", "cohere"] {
+        let plugin = plugins.get(dialect).unwrap();
+        let routes = &plugin.dialect.info().routes;
+        assert!(routes.len() > 10, "{dialect}");
+        for route in routes {
+            let what = format!("{dialect}: {} {} for {:?}", route.method, route.path, route.vendors);
+            let starts = !matches!(route.method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS");
+            let explained = !route.reason.is_empty() && route.source.starts_with("https://");
+            match route.billing {
+                Billing::Free => assert!(!starts || explained, "{what} is free without a reason"),
+                Billing::Refused => assert!(explained, "{what} is refused without a reason"),
+                Billing::Metered | Billing::Fetched | Billing::FetchedLines => {}
+            }
+            let takes_all = route.path.matches('/').count() < 2 && route.path.ends_with('*');
+            assert!(
+                !(takes_all && starts && route.billing == Billing::Free),
+                "{what} takes all"
+            );
+        }
+    }
+}
+
 #[test]
 fn paths_are_routed_and_billed() {
     let plugins = built_in();

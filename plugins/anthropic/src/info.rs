@@ -122,6 +122,7 @@ pub fn info() -> Info {
             "\"type\":\"fallback\"",
             "\"type\": \"fallback\"",
         ]),
+        end_markers: strings(&["content_block_stop"]),
         events: strings(&["message_start", "message_delta", "message_stop", "error"]),
         // The SDKs fetch a batch's results there.
         answer_links: vec![

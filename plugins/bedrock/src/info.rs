@@ -144,6 +144,8 @@ pub fn info() -> Info {
             "choices.*.delta.tool_calls.*.function",
         ]),
         markers: strings(&["\"usage\":{", "\"usage\": {", "\"amazon-bedrock-invocationMetrics\""]),
+        // The metadata follows the event that says why the message is over.
+        end_markers: strings(&["\"stopReason\":\"", "content_block_stop"]),
         events: strings(&[
             "metadata",
             "error",

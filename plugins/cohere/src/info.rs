@@ -68,6 +68,7 @@ pub fn info() -> Info {
             "summary",
         ]),
         markers: strings(&["\"billed_units\"", "\"is_finished\":true", "\"is_finished\": true"]),
+        end_markers: strings(&["\"content-end\""]),
         events: strings(&["message-start", "message-end", "stream-end"]),
         // <https://docs.cohere.com/reference/chat#response.body.id>; the first version's chat has the other name, and a
         // `response_id` beside it that its streams do not have.

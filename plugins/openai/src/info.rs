@@ -121,6 +121,12 @@ pub fn info() -> Info {
             // Groq's hosted tools stand in chunks before the one that bears the usage.
             "\"executed_tools\":[",
         ]),
+        // The usage of chats follows the chunk that says why it is over; that of responses, the text.
+        end_markers: strings(&[
+            "\"finish_reason\":\"",
+            "\"finish_reason\": \"",
+            "response.output_text.done",
+        ]),
         events: strings(&[
             "response.completed",
             "response.incomplete",

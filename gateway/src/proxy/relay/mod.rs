@@ -55,7 +55,7 @@ const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
 /// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
 const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
-/// An answer whose bytes still come is read on for so many times `limits.read_on_ms` at most.
+/// A whole answer whose bytes still come is read on for so many times `limits.read_on_ms` at most, the end of a stream once.
 const READ_ON_LONGEST: u32 = 12;
 
 /// What is done with an answer beside passing it on.
@@ -353,7 +353,12 @@ impl Pump<'_> {
     async fn read_to_end(&mut self, gateway: &Gateway, answer: &mut Answer) -> ReadToEnd {
         let exchange = self.exchange;
         let silence = Duration::from_millis(exchange.rules.config.limits.read_on_ms);
-        let enough = tokio::time::sleep(silence.saturating_mul(READ_ON_LONGEST));
+        let times = if self.meter.is_framed() && self.lines.is_none() {
+            1
+        } else {
+            READ_ON_LONGEST
+        };
+        let enough = tokio::time::sleep(silence.saturating_mul(times));
         tokio::pin!(enough);
         let stopped = async move {
             if stopped(gateway, exchange).await == StopReason::GoingDown {

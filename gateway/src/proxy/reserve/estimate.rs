@@ -332,10 +332,12 @@ fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrite
 /// What the units that the request itself names cost, as far as the model's price names their kinds.
 fn units_cost(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> Usd {
     in_dearer_tier(call, |tier| {
-        let stated = call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));
-        stated.fold(Usd::ZERO, |sum, (kind, units)| {
+        let stated = || call.units.iter().filter(|(kind, _)| quote.states(*kind, tier));
+        let by_unit = stated().fold(Usd::ZERO, |sum, (kind, units)| {
             sum.saturating_add(cost_of(*units, quote.unit_price(*kind, input_tokens, tier).picos()))
-        })
+        });
+        // No less than the least that is billed of a kind.
+        by_unit.max(quote.cost(&stated().copied().collect(), tier))
     })
 }
 
