@@ -10,6 +10,7 @@ use super::{
     HoldSize, Limits, Log, Mcp, Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, conf,
     providers,
 };
+use crate::price::update;
 use crate::secret::Secret;
 
 /// What the gateway at hand can do; decides which providers can be served.
@@ -107,12 +108,14 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
 
 /// Off unless `every` is given.
 fn price_updates(at: &Cursor<'_>, ledger: &Path) -> PriceUpdates {
-    let from: Vec<String> = at
-        .at("from")
-        .items()
-        .iter()
-        .filter_map(|item| item.filled().map(str::to_owned))
-        .collect();
+    let mut from = Vec::new();
+    for item in at.at("from").items() {
+        let Some(source) = item.filled() else { continue };
+        if !update::is_source(source) {
+            item.refuse("is no source: litellm, genai-prices, models.dev, an https address or a file");
+        }
+        from.push(source.to_owned());
+    }
     let every = at.at("every").millis(Duration::ZERO, 0, 366 * 24 * HOUR);
     if from.is_empty() && !every.is_zero() {
         at.at("from")

@@ -45,6 +45,11 @@ pub fn is_address(source: &str) -> bool {
     source.starts_with("https://") || source.starts_with("http://")
 }
 
+/// Whether an address is one that may be fetched: TLS, or this machine.
+pub fn may_be_fetched(address: &str) -> bool {
+    target(address).is_ok()
+}
+
 /// The text at an address.
 ///
 /// # Errors
@@ -222,7 +227,7 @@ mod tests {
             ("https://", false),
             ("nonsense", false),
         ] {
-            assert_eq!(target(address).is_ok(), fine, "{address}");
+            assert_eq!(may_be_fetched(address), fine, "{address}");
         }
     }
 }

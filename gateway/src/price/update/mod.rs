@@ -50,6 +50,12 @@ pub struct LoadError {
     pub reason: String,
 }
 
+/// Whether a text may name a source: a known list, an address that may be fetched, or a file.
+pub fn is_source(text: &str) -> bool {
+    let is_address = text.contains("://");
+    !text.contains(char::is_control) && (!is_address || fetch::may_be_fetched(text))
+}
+
 /// Reads a source: a list known by its name, an address, or a file.
 ///
 /// # Errors
