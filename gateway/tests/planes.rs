@@ -126,3 +126,43 @@ fn answers_of_the_control_plane_are_whole_json_and_unknown_paths_are_404() {
         assert!(reply.json()["error"]["message"].is_string());
     }
 }
+
+#[test]
+fn provider_list_shows_what_is_metered_free_and_refused_and_why() {
+    let upstream = upstream();
+    let mistral = format!(
+        "extra: {{mistral: {{enabled: true, upstream: \"{}\"}}}}",
+        upstream.base()
+    );
+    let yaml =
+        format!("providers: {{{mistral}}}\ncontrol: {{tokens: [{{name: reader, token: {READER}, role: read}}]}}");
+    let gateway = Setup::new(&upstream).only(&yaml).start();
+    let list = |params: Value| {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "provider.list", "params": params}).to_string();
+        let bearer = format!("Bearer {READER}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        gateway.client.request("POST", "/rpc", &headers, body.as_bytes()).json()["result"]["providers"].clone()
+    };
+    let plain = list(json!({}));
+    assert!(plain[0]["routes"].is_null(), "the table is long: on request");
+    let shown = list(json!({"provider": "mistral", "routes": true}));
+    assert_eq!(shown[0]["vendor"], "mistral");
+    let routes = shown[0]["routes"].as_array().unwrap();
+    let of = |method: &str, path: &str| {
+        let mut rows = routes.iter();
+        rows.find(|row| row["method"] == method && row["path"] == path)
+            .cloned()
+            .unwrap_or_default()
+    };
+    assert_eq!(of("POST", "/v1/chat/completions")["billing"], "metered");
+    assert_eq!(
+        of("POST", "/v1/conversations")["billing"],
+        "metered",
+        "free at OpenAI, not here"
+    );
+    let refused = routes
+        .iter()
+        .find(|row| row["billing"] == "refused")
+        .expect("some route is refused");
+    assert!(!refused["reason"].as_str().unwrap().is_empty());
+}
