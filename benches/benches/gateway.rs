@@ -91,7 +91,7 @@ fn readings(c: &mut Criterion) {
             ("answer_1KB", sample.answer_path, None, &sample.answer),
             ("marked_event", sample.event_path, sample.event_name, &sample.event),
         ] {
-            let operation = plugin.routes.find("POST", path).unwrap().operation;
+            let operation = plugin.routes.find("", "POST", path).unwrap().operation;
             let frame = |outline: &str| {
                 let frame = AnswerFrame {
                     operation,
