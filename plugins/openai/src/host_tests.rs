@@ -464,7 +464,7 @@ fn pages_are_held_as_they_are_listed() {
     assert_eq!(pages(json!({"model": "m"})), 1_000, "as many as a document may have");
     assert_eq!(pages(json!({"model": "m", "pages": "0-4"})), 1_000);
     let annotated = ask(json!({"model": "m", "bbox_annotation_format": {"type": "json_schema"}}));
-    assert_eq!(annotated.service_tier.as_deref(), Some("annotated"));
+    assert_eq!(annotated.variant.as_deref(), Some("annotated"));
 }
 
 #[test]

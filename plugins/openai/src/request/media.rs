@@ -99,7 +99,7 @@ pub fn pages(call: &mut Call, body: &Body<'_>) -> Result<(), Problem> {
     // Pages that are annotated have a price of their own, and the answer does not tell them apart.
     let annotated = present(body.document_annotation_format).or(present(body.bbox_annotation_format));
     if annotated.is_some() {
-        call.service_tier = Some("annotated".to_owned());
+        call.variant = Some("annotated".to_owned());
     }
     Ok(())
 }
