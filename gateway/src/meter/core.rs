@@ -442,6 +442,7 @@ impl Core {
     pub(super) fn metered(&mut self, frames_oversized: u64, unreadable: bool, ignored: bool) -> Metered {
         let parts = self.fold.parts();
         let usage = parts.iter().fold(Usage::default(), |sum, part| sum.sum(&part.usage));
+        let reason = if ignored { None } else { self.reason(unreadable, &usage) };
         let reasoning = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.reasoning));
         Metered {
             usage,
@@ -458,7 +459,7 @@ impl Core {
             unread_fee: self.fold.unread_fee(),
             final_seen: self.fold.final_seen(),
             streamed: self.streamed,
-            reason: if ignored { None } else { self.reason(unreadable) },
+            reason,
             text: std::mem::take(&mut self.text),
             sound_bytes: self.sound_bytes,
             frames: self.frames,
@@ -470,7 +471,7 @@ impl Core {
     }
 
     /// Why what was read may be less than what is billed. `None` is a promise that it is not.
-    fn reason(&self, unreadable: bool) -> Option<&'static str> {
+    fn reason(&self, unreadable: bool, usage: &Usage) -> Option<&'static str> {
         let seen = self.fold.usage_seen();
         // A whole answer is over where its document is.
         let over = if self.streamed {
@@ -494,7 +495,8 @@ impl Core {
             Some(estimate_reason::UNREADABLE)
         } else if !seen || self.truncated || self.lacks_its_end() {
             Some(estimate_reason::INCOMPLETE)
-        } else if self.text.bytes() > 0 && self.counts_no_output() {
+        // Text was made, and what was counted is not of it: all is zero, or of output nothing was told, not even a zero.
+        } else if self.text.bytes() > 0 && (usage.is_zero() || !self.fold.tells_output()) {
             Some(estimate_reason::NO_USAGE)
         } else {
             None
@@ -528,11 +530,6 @@ impl Core {
             .iter()
             .flat_map(|part| groups(Side::Output).map(|kinds| sum(&part.usage, kinds)));
         units.fold(0, u64::saturating_add)
-    }
-
-    /// Text was made, and what was counted is not of it: all is zero, or of output nothing was told, not even a zero.
-    fn counts_no_output(&self) -> bool {
-        self.fold.parts().iter().all(|part| part.usage.is_zero()) || !self.fold.tells_output()
     }
 }
 

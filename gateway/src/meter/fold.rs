@@ -5,7 +5,7 @@
 
 use agentledger_ledger::Kind;
 
-use super::sides::{Side, side, sum};
+use super::sides::{Side, side};
 pub use super::slot::MeteredPart;
 use super::slot::Slot;
 use crate::plugin::{Reading, ReadingPart};
@@ -108,11 +108,9 @@ impl Fold {
             .any(|slot| Kind::ALL.into_iter().any(|kind| told(slot, kind)))
     }
 
-    /// More thoughts than output, of which they are a part.
+    /// Some part has more thoughts than output.
     pub fn contradicts(&self) -> bool {
-        let output = [Kind::Output, Kind::AudioOutput, Kind::ImageOutput];
-        let mut parts = self.slots.iter().map(Slot::metered);
-        parts.any(|part| part.reasoning > sum(&part.usage, &output))
+        self.slots.iter().any(Slot::contradicts)
     }
 
     pub fn take_model(&mut self) -> Option<String> {

@@ -49,8 +49,9 @@ impl Slot {
         } else {
             self.metered().usage
         };
+        let (lacks, wipes) = told.lacks_and_wipes(&before);
         for side in [Side::Input, Side::Output] {
-            if told.is_coarser(&before, side) {
+            if lacks && told.is_coarser(&before, side) {
                 told.leave_out(side);
             }
         }
@@ -61,7 +62,7 @@ impl Slot {
             // A breakdown alone is newer than any earlier sum.
             self.cache_write = told.write;
         }
-        if !before.is_zero() {
+        if wipes {
             self.keep_counted(&before);
         }
         self.reasoning = part.reasoning.filter(|units| *units > 0).or(self.reasoning);
@@ -121,6 +122,16 @@ impl Slot {
 
     pub(super) fn get(&self, kind: Kind) -> Option<u64> {
         self.units.get(kind as usize).copied().flatten()
+    }
+
+    /// More thoughts than output, of which they are a part.
+    pub(super) fn contradicts(&self) -> bool {
+        let reasoning = self.reasoning.unwrap_or_default();
+        let output = groups(Side::Output).flatten();
+        let output = output.fold(0_u64, |sum, kind| {
+            sum.saturating_add(self.get(*kind).unwrap_or_default())
+        });
+        reasoning > output
     }
 
     pub(super) fn metered(&self) -> MeteredPart {
@@ -184,6 +195,18 @@ impl Told {
             .iter()
             .filter_map(|kind| self.units.get(*kind as usize).copied().flatten());
         write.into_iter().chain(units).reduce(u64::saturating_add)
+    }
+
+    /// Something that was counted is left out, or said to be zero.
+    fn lacks_and_wipes(&self, before: &Usage) -> (bool, bool) {
+        let (mut lacks, mut wipes) = (false, self.write == Some(0));
+        for (kind, told) in Kind::ALL.into_iter().zip(self.units) {
+            if before.get(kind) > 0 {
+                lacks |= told.is_none();
+                wipes |= told == Some(0);
+            }
+        }
+        (lacks, wipes)
     }
 
     /// The total of a side that is known in more detail is told, and the details are left out: Gemini's last chunk may lack

@@ -10,7 +10,7 @@ use std::hash::Hasher;
 
 use super::build::{Builder, Context};
 use super::shape::{NONE, NodeId, Shape};
-use super::string::{decode, next_bracket, plain_len, quoted_len};
+use super::string::{decode, next_bracket, plain_len, quoted_len, string_len};
 use super::window::{Remains, Window};
 use super::{Bounds, Outline};
 use crate::plugin::dialect::Medium;
@@ -493,7 +493,13 @@ impl Arriving {
             let rest = bytes.get(pos..).unwrap_or_default();
             let is_kept = self.window.is_open();
             // What is not kept may hold any byte.
-            let plain = if is_kept { plain_len(rest) } else { quoted_len(rest) };
+            let plain = if is_kept {
+                plain_len(rest)
+            } else if self.state == State::Text && !self.remains.is_open() {
+                string_len(rest)
+            } else {
+                quoted_len(rest)
+            };
             self.add(rest.get(..plain).unwrap_or_default());
             pos += plain;
             match bytes.get(pos) {

@@ -46,6 +46,18 @@ pub(super) fn quoted_len(bytes: &[u8]) -> usize {
     near + memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
 }
 
+/// How many bytes of a string go before its closing quote, or before a backslash that is the last of them.
+pub(super) fn string_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        at += quoted_len(bytes.get(at..).unwrap_or_default());
+        match bytes.get(at) {
+            Some(b'\\') if at + 1 < bytes.len() => at += 2,
+            _ => return at,
+        }
+    }
+}
+
 /// Marks by its high bit the lowest byte that is a quote, a backslash or a control character; bytes above it may be
 /// marked wrongly. Taking from each byte borrows from its high bit where it was too small, and else only where a lower
 /// byte has borrowed; bytes whose high bit was set before are none of the three.

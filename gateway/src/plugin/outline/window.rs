@@ -171,6 +171,11 @@ impl Remains {
         }
     }
 
+    /// Bytes of the string at hand are kept.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     pub(super) fn push_text(&mut self, bytes: &[u8]) {
         let Some(start) = self.open else { return };
         let room = TEXT_BYTES_MAX.saturating_sub(self.texts + self.bytes.len() - start);
