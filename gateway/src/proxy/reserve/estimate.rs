@@ -208,7 +208,8 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
     let request_fee = in_dearer_tier(call, |tier| quote.unit_price(Kind::Request, input_tokens, tier));
     let input_usd = cost_of(input_tokens, input_price.picos())
         .saturating_add(cost_of(1, request_fee.picos()))
-        .saturating_add(units_cost(call, quote, input_tokens));
+        .saturating_add(units_cost(call, quote, input_tokens))
+        .saturating_add(cost_added(quote, input_tokens));
     let sized = HoldEstimate {
         input_tokens,
         output_tokens,
@@ -327,6 +328,13 @@ fn cache_writes(call: &Call, quote: &Quote<'_>, input_tokens: u64) -> CacheWrite
         }
         RequestedCacheWrites::Unasked(_) | RequestedCacheWrites::None => CacheWrites::None,
     }
+}
+
+/// What the model's name has each request use beside it, as a web search of `:online`.
+fn cost_added(quote: &Quote<'_>, input_tokens: u64) -> Usd {
+    quote.added().map_or(Usd::ZERO, |(kind, units)| {
+        cost_of(units, quote.unit_price(kind, input_tokens, None).picos())
+    })
 }
 
 /// What the units that the request itself names cost, as far as the model's price names their kinds.
