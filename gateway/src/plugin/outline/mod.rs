@@ -11,6 +11,7 @@ mod push;
 mod push_tests;
 mod scan;
 mod shape;
+mod skip;
 mod splice;
 mod string;
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::hash::Hasher;
 
 use super::build::{Builder, Context};
 use super::shape::{NONE, NodeId, Shape};
-use super::string::{decode, next_bracket, plain_len, quoted_len, string_len};
+use super::skip::Skip;
+use super::string::{decode, plain_len, quoted_len, string_len};
 use super::window::{Remains, Window};
 use super::{Bounds, Outline};
 use crate::plugin::dialect::Medium;
@@ -104,15 +105,6 @@ struct InString {
     /// Hexadecimal digits that are to come, and where the escape starts in the window.
     hex: u8,
     escape: usize,
-}
-
-#[derive(Default)]
-struct Skip {
-    depth: u64,
-    in_string: bool,
-    escaped: bool,
-    /// Strings in it are text.
-    text: bool,
 }
 
 /// What is known of the keys of an open object.
@@ -355,11 +347,7 @@ impl Arriving {
             self.window.push(b"null");
             self.builder.out.flaws.patched = true;
         }
-        self.skip = Skip {
-            depth: 1,
-            text: context.text,
-            ..Skip::default()
-        };
+        self.skip = Skip::new(context.text);
         self.state = State::Skip;
     }
 
@@ -610,47 +598,14 @@ impl Arriving {
     }
 
     /// Goes on in a container of which nothing is wanted.
-    fn skipping(&mut self, shape: &Shape, bytes: &[u8], mut pos: usize) -> usize {
-        while let Some(rest) = bytes.get(pos..).filter(|rest| !rest.is_empty()) {
-            if self.skip.in_string {
-                pos += self.skipping_string(rest);
-                continue;
-            }
-            let Some(at) = next_bracket(rest) else {
-                pos = bytes.len();
-                break;
-            };
-            pos += at + 1;
-            match rest.get(at) {
-                Some(b'"') => self.skip.in_string = true,
-                Some(b'{' | b'[') => self.skip.depth += 1,
-                _ => self.skip.depth -= 1,
-            }
-            if self.skip.depth == 0 {
-                self.seen = pos;
-                self.end_scalar(shape, true);
-                return pos;
-            }
-        }
+    fn skipping(&mut self, shape: &Shape, bytes: &[u8], pos: usize) -> usize {
+        let before = self.skip.text_bytes;
+        let pos = pos + self.skip.push(bytes.get(pos..).unwrap_or_default());
+        self.builder.out.text_bytes += self.skip.text_bytes - before;
         self.seen = pos;
+        if self.skip.is_over() {
+            self.end_scalar(shape, true);
+        }
         pos
-    }
-
-    fn skipping_string(&mut self, rest: &[u8]) -> usize {
-        if std::mem::take(&mut self.skip.escaped) {
-            return 1;
-        }
-        let stop = memchr::memchr2(b'"', b'\\', rest);
-        let len = stop.unwrap_or(rest.len());
-        match stop.and_then(|stop| rest.get(stop)) {
-            Some(b'\\') => self.skip.escaped = true,
-            Some(_) => self.skip.in_string = false,
-            None => {}
-        }
-        if self.skip.text {
-            // Keys too: where text is this deep, its count may be a little high.
-            self.builder.out.text_bytes += len as u64;
-        }
-        len + usize::from(stop.is_some())
     }
 }
