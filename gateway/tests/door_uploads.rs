@@ -161,7 +161,8 @@ fn an_upstream_that_refuses_before_it_has_read_all_is_heard() {
     let closes = one(move |stream| {
         stream.write_all(refusal.as_bytes()).unwrap();
         let _ = stream.shutdown(Shutdown::Write);
-        let _ = std::io::copy(&mut stream.take(1 << 20), &mut std::io::sink());
+        // To the end, as servers linger: what is closed with bytes unread is reset, and the answer may go with it.
+        let _ = std::io::copy(stream, &mut std::io::sink());
     });
     for base in [stays, closes] {
         let gateway = Setup::to(&base).start();
