@@ -83,6 +83,7 @@ impl<K> Builder<K> {
     }
 
     /// A container opens at `start`. `keys` is told whether what it holds depends on its keys being unambiguous.
+    #[inline]
     pub(super) fn open(&mut self, shape: &Shape, object: bool, start: usize, keys: impl FnOnce(bool) -> K) {
         let context = self.next;
         self.count_item(shape, &context);
@@ -115,6 +116,7 @@ impl<K> Builder<K> {
     }
 
     /// A child comes next: its comma and key are written where it may be shown, which `once` says of its key.
+    #[inline]
     pub(super) fn enter(&mut self, shape: &Shape, child: NodeId, once: bool) {
         let node = shape.node(child);
         let mark = self.out.doc.len();
@@ -154,6 +156,7 @@ impl<K> Builder<K> {
     }
 
     /// A scalar has ended.
+    #[inline]
     pub(super) fn scalar(&mut self, shape: &Shape, context: &Context, span: Range<usize>, source: &impl Source) {
         self.finish(shape, context, span, false, source);
     }
@@ -242,6 +245,7 @@ impl<K> Builder<K> {
     }
 
     /// Counts a value that stands at a media path itself, not below one.
+    #[inline]
     pub(super) fn count_item(&mut self, shape: &Shape, context: &Context) {
         if let Some(medium) = shape.node(context.node).and_then(|node| node.medium)
             && let Some((items, _)) = self.out.media.get_mut(medium_index(medium))
@@ -251,6 +255,7 @@ impl<K> Builder<K> {
     }
 
     /// Counts a string of so many bytes as JSON writes it. True: it is text, of which the outline is to tell the range.
+    #[inline]
     pub(super) fn count_string(&mut self, context: &Context, bytes: u64) -> bool {
         if let Some(medium) = context.medium {
             if let Some((_, all)) = self.out.media.get_mut(medium_index(medium)) {

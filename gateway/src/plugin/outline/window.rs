@@ -142,7 +142,9 @@ impl Window {
 
 impl Source for Window {
     fn text(&self, span: Range<usize>) -> Option<Cow<'_, str>> {
-        (!span.is_empty()).then(|| self.bytes(span).map(String::from_utf8_lossy))?
+        self.bytes(span)
+            .filter(|raw| !raw.is_empty())
+            .map(String::from_utf8_lossy)
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
