@@ -6,7 +6,7 @@
 //! The relay is one thread that reads 64 KiB at a time from one loopback connection and writes them to another, as every
 //! relay must; its CPU is its thread's alone, as the kernel counts it. The same thread then gives each chunk to a meter
 //! first. Each figure is the median of some rounds. The memory is what the process's peak grew by in a round of each.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
