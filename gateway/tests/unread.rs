@@ -288,3 +288,31 @@ fn tier_batch_named_on_line_makes_nothing_cheaper() {
         assert_eq!(entry.settlement.usage.get(Kind::Output), 200);
     }
 }
+
+#[test]
+fn an_answer_that_breaks_off_costs_what_was_seen_where_nothing_is_thought_unseen() {
+    let start = json!({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [], "usage": {"input_tokens": 1_000, "output_tokens": 1}}});
+    let text = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "word ".repeat(200)}});
+    let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "x"}});
+    let events =
+        [&start, &text, &error].map(|data| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap()));
+    let upstream = Upstream::always(Script::sse(&events.each_ref().map(String::as_str)));
+    for (thinking, whole) in [(None, false), (Some("enabled"), true)] {
+        let gateway = Setup::new(&upstream).start();
+        let mut ask = json!({"model": "claude-sonnet-4-5", "max_tokens": 4_000, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+        if let Some(thinking) = thinking {
+            ask["thinking"] = json!({"type": thinking, "budget_tokens": 2_000});
+        }
+        assert_eq!(
+            gateway.client.post_anthropic("/v1/messages", &ask.to_string()).status,
+            200
+        );
+        let entry = gateway.entry();
+        // 1,000 x $3 and some 200 to 350 x $15 a million.
+        let seen =
+            entry.settlement.cost >= "0.006".parse().unwrap() && entry.settlement.cost <= "0.009".parse().unwrap();
+        assert_eq!(seen, !whole, "{}", entry.settlement.cost);
+        assert_eq!(entry.settlement.cost >= entry.held, whole, "{}", entry.settlement.cost);
+        assert!(entry.settlement.estimate_reason.is_some());
+    }
+}

@@ -254,6 +254,7 @@ pub(super) fn call(call: wit::Call, info: &Info) -> Result<Call, String> {
         continues: call.continues,
         units: units(call.units)?,
         beside: call.beside.into_iter().map(part).collect::<Result<_, _>>()?,
+        thoughtless: call.thoughtless,
         background: call.background,
     })
 }

@@ -185,6 +185,8 @@ pub struct Call {
     pub units: Vec<(Kind, u64)>,
     /// What hosted tools that the request names may bill beside the answer's own tokens.
     pub beside: Vec<ReadingPart>,
+    /// The model does not think before it answers.
+    pub thoughtless: bool,
     pub background: bool,
 }
 

@@ -14,7 +14,7 @@
 //! | `reserve` | `estimate` sizes the hold, `rates` takes the rates, `place` puts it on all bounds or none, `extend` lets a stream go on |
 //! | `forward` | the upstream request: edits, `sign`, `pool` and `breaker`, retries |
 //! | `relay` | bytes go on as they come, the meter reads a copy; `rewrite_links` |
-//! | `settle` | usage × price → the entry; the hold ends; `unanswered`, `learn` |
+//! | `settle` | usage × price → the entry; the hold ends; `unread`: what is not read costs what was held; `unanswered`, `learn` |
 //! | `report` | metrics, the log line, alerts: at the end, and as it happens |
 //! | `fetch` | in place of reserve, where a request only fetches a result: billed once |
 //! | `socket` | WebSockets: each answer on one goes through the steps by itself |

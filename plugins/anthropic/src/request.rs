@@ -24,6 +24,8 @@ struct Body<'a> {
     #[serde(borrow, default)]
     max_tokens: Field<'a>,
     #[serde(borrow, default)]
+    thinking: Option<Thinking<'a>>,
+    #[serde(borrow, default)]
     service_tier: Field<'a>,
     #[serde(borrow, default)]
     speed: Field<'a>,
@@ -33,6 +35,34 @@ struct Body<'a> {
     tools: Option<Vec<Option<Tool<'a>>>>,
     #[serde(borrow, default)]
     plugins: Option<Vec<Option<Plugin<'a>>>>,
+}
+
+#[derive(Deserialize)]
+struct Thinking<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Field<'a>,
+}
+
+/// Models up to the fourth generation think where they are told to; of later ones that is not known.
+/// <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>
+const THINK_WHEN_TOLD: [&str; 6] = [
+    "claude-3",
+    "claude-2",
+    "claude-opus-4",
+    "claude-sonnet-4",
+    "claude-haiku-4",
+    "claude-instant",
+];
+
+/// Whether a call has none of its models think.
+fn thoughtless(call: &Call, thinking: Option<&Thinking<'_>>) -> bool {
+    match thinking.and_then(|thinking| text(thinking.kind, "thinking").ok().flatten()) {
+        Some(kind) => kind == "disabled",
+        None => {
+            let told = |model: &String| THINK_WHEN_TOLD.iter().any(|known| model.contains(known));
+            !call.any_model && std::iter::once(&call.model).chain(&call.models).all(told)
+        }
+    }
 }
 
 /// One of `fallbacks`: each may have settings of its own.
@@ -89,6 +119,7 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
         seen.push(other.clone());
         new
     });
+    call.thoughtless = thoughtless(&call, body.thinking.as_ref());
     Ok(call)
 }
 

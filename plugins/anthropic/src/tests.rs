@@ -498,3 +498,22 @@ fn code_in_a_container_is_an_unread_fee_unless_a_web_tool_was_used() {
     assert!(!unread(tools(json!({"web_fetch_requests": 1})), container.clone()));
     assert!(!unread(tools(json!({"web_search_requests": 1})), container));
 }
+
+#[test]
+fn a_model_that_is_not_told_to_think_writes_nothing_unseen() {
+    let thoughtless = |body: Value| ask(body).unwrap().thoughtless;
+    assert!(thoughtless(json!({"model": "claude-sonnet-4-5"})));
+    assert!(thoughtless(
+        json!({"model": "anthropic/claude-opus-4.8", "thinking": {"type": "disabled"}})
+    ));
+    assert!(!thoughtless(
+        json!({"model": "claude-sonnet-4-5", "thinking": {"type": "enabled"}})
+    ));
+    assert!(!thoughtless(
+        json!({"model": "claude-opus-4-8", "thinking": {"type": "adaptive"}})
+    ));
+    assert!(!thoughtless(json!({"model": "claude-next-9"})), "not known");
+    assert!(!thoughtless(
+        json!({"model": "claude-haiku-4-5", "models": ["claude-next-9"]})
+    ));
+}

@@ -185,6 +185,7 @@ pub fn call(model: String) -> Call {
         continues: false,
         units: vec![],
         beside: vec![],
+        thoughtless: false,
         background: false,
     }
 }

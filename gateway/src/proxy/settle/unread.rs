@@ -42,7 +42,8 @@ impl Evidence {
     /// Of an answer that broke off, or never began although the upstream has its request.
     pub fn of_broken_off(exchange: &Exchange, streamed: bool) -> Evidence {
         let streams = streamed || exchange.inspected.call.stream;
-        let thinks_unseen = || exchange.models().iter().any(|model| thinks_unseen(exchange, model));
+        let thoughtless = exchange.inspected.call.thoughtless;
+        let thinks_unseen = || !thoughtless && exchange.models().iter().any(|model| thinks_unseen(exchange, model));
         if streams && !thinks_unseen() {
             Evidence::Seen
         } else {
