@@ -272,14 +272,7 @@ fn kinds(named: Vec<wit::Kind>) -> Result<Vec<Kind>, String> {
     if named.len() > Kind::COUNT {
         return Err("a call names a kind twice".to_owned());
     }
-    Ok(named.into_iter().map(|named| ledger_kind(kind(named))).collect())
-}
-
-fn ledger_kind(kind: CountedKind) -> Kind {
-    match kind {
-        CountedKind::Kind(kind) => kind,
-        CountedKind::CacheWrite => Kind::CacheWrite5m,
-    }
+    Ok(named.into_iter().map(|named| kind(named).in_ledger()).collect())
 }
 
 fn units(counts: Vec<wit::Count>) -> Result<Vec<(Kind, u64)>, String> {
@@ -288,7 +281,7 @@ fn units(counts: Vec<wit::Count>) -> Result<Vec<(Kind, u64)>, String> {
     }
     Ok(counts
         .into_iter()
-        .map(|count| (ledger_kind(kind(count.kind)), count.units))
+        .map(|count| (kind(count.kind).in_ledger(), count.units))
         .collect())
 }
 

@@ -214,6 +214,16 @@ pub enum CountedKind {
     CacheWrite,
 }
 
+impl CountedKind {
+    /// The ledger's kind; a cache write of unsaid length is of the short one.
+    pub fn in_ledger(self) -> Kind {
+        match self {
+            CountedKind::Kind(kind) => kind,
+            CountedKind::CacheWrite => Kind::CacheWrite5m,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadingPart {
     pub model: Option<String>,

@@ -40,18 +40,16 @@
 //! `agentledger prices update` wrote: any other file, and the next update, may override them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use agentledger_ledger::{Kind, Name};
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::book::Thinking;
 use super::id;
 use super::names::Added;
+use super::pairs::Pairs;
 use super::region::Region;
 use super::row::{self, KindSet, PriceSet, Row, Serves, Stated, StatedLevel, StatedTier};
 use super::text::{day_ms, parse_price, tier_key};
@@ -149,7 +147,7 @@ struct PriceFile {
     suffixes: Vec<String>,
     #[serde(default)]
     adds: BTreeMap<String, Spanned<BTreeMap<String, u64>>>,
-    fees: Option<Pairs<String>>,
+    fees: Option<Placed<String>>,
     #[serde(default)]
     minimum: BTreeMap<String, Spanned<u64>>,
     #[serde(default)]
@@ -195,31 +193,11 @@ struct Model {
     #[serde(default)]
     minimum: BTreeMap<String, Spanned<u64>>,
     serves: Option<Vec<String>>,
-    prices: Pairs<Pairs<Pairs<String>>>,
+    prices: Placed<Placed<Placed<String>>>,
 }
 
-/// A YAML map in its order, with the place of each value.
-struct Pairs<T>(Vec<(String, Spanned<T>)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
-            type Value = Pairs<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(InOrder(PhantomData))
-    }
-}
+/// A YAML map with the place of each value.
+type Placed<T> = Pairs<Spanned<T>>;
 
 /// Reads one file; what can be understood of it, and all its faults.
 pub(super) fn parse(file: &str, text: &str) -> (Vec<Parsed>, Vec<PriceError>) {
@@ -437,7 +415,7 @@ impl PriceFileReader {
         }
     }
 
-    fn sets(&mut self, id: &str, line: u64, dated: Pairs<Pairs<Pairs<String>>>) -> Vec<PriceSet> {
+    fn sets(&mut self, id: &str, line: u64, dated: Placed<Placed<Placed<String>>>) -> Vec<PriceSet> {
         let mut sets: Vec<PriceSet> = Vec::new();
         if dated.0.is_empty() {
             self.fault(line, Fault::NoPrices(id.to_owned()));
@@ -469,7 +447,7 @@ impl PriceFileReader {
         sets
     }
 
-    fn tiers(&mut self, stated: Pairs<Pairs<String>>) -> Vec<StatedTier> {
+    fn tiers(&mut self, stated: Placed<Placed<String>>) -> Vec<StatedTier> {
         let mut tiers: Vec<StatedTier> = Vec::new();
         for (key, prices) in stated.0 {
             let line = prices.referenced.line();
@@ -517,7 +495,7 @@ impl PriceFileReader {
         tiers
     }
 
-    fn prices(&mut self, stated: Pairs<String>) -> StatedLevel {
+    fn prices(&mut self, stated: Placed<String>) -> StatedLevel {
         let mut prices = StatedLevel::default();
         for (name, text) in stated.0 {
             let line = text.referenced.line();

@@ -33,6 +33,7 @@ mod id;
 #[cfg(test)]
 mod kinds_tests;
 mod names;
+mod pairs;
 #[cfg(test)]
 mod provider_tests;
 mod quote;

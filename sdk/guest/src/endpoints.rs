@@ -101,6 +101,28 @@ pub fn faults(routes: &[Route]) -> Vec<String> {
     faults
 }
 
+/// Rows that do not say what is billed and where their vendor says so, a sentence each.
+pub fn unexplained(routes: &[Route]) -> Vec<String> {
+    let bare = routes
+        .iter()
+        .filter(|row| row.reason.is_empty() || row.source.is_empty());
+    bare.map(|row| format!("{} {} has no reason or no source", row.method, row.path))
+        .collect()
+}
+
+/// Endpoints, a method and a plain path each, whose row is neither metered nor refused, or that have none: for what is known to
+/// spend.
+pub fn unguarded(routes: &[Route], vendor: &str, spending: &[(&str, &str)]) -> Vec<String> {
+    let billing = |method: &str, path: &str| first(routes, vendor, method, path).map(|row| row.billing);
+    let guarded = |billing: Option<Billing>| matches!(billing, Some(Billing::Metered | Billing::Refused));
+    let open = spending
+        .iter()
+        .map(|(method, path)| (method, path, billing(method, path)));
+    open.filter(|(_, _, billing)| !guarded(*billing))
+        .map(|(method, path, billing)| format!("{method} {path}: {billing:?}"))
+        .collect()
+}
+
 /// The row that counts for a path at a vendor's hosts, as the host finds it: the first that fits. For tests, with plain paths.
 pub fn first<'r>(routes: &'r [Route], vendor: &str, method: &str, path: &str) -> Option<&'r Route> {
     let at = |row: &&Route| row.vendors.is_empty() || row.vendors.iter().any(|one| one == vendor);
@@ -215,6 +237,19 @@ mod tests {
         assert_eq!(count(&[get(Billing::Refused)]), 1);
         assert_eq!(count(&[because(get(Billing::Refused), "why", "")]), 0);
         assert_eq!(count(&[plain("WEBSOCKET", "/v1/live", Billing::Free)]), 1);
+    }
+
+    #[test]
+    fn what_spends_is_guarded_and_each_row_explained() {
+        let routes = [
+            because(plain("POST", "/v1/{any}/runs", Billing::Refused), "why", SOURCE),
+            plain("POST", "/v1/chat", Billing::Metered),
+            only_at(&["acme"], plain("POST", "/v1/store", Billing::Free)),
+        ];
+        assert_eq!(unexplained(&routes).len(), 2);
+        let open = |path: &str| unguarded(&routes, "acme", &[("POST", path)]).len();
+        assert_eq!((open("/v1/chat"), open("/v1/t/runs")), (0, 0));
+        assert_eq!((open("/v1/store"), open("/v1/unknown")), (1, 1));
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! What a source states, whatever its form: prices by provider, model, tier, context and kind.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use agentledger_ledger::{Kind, UnitPrice};
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{read_genai, read_litellm, read_models_dev, read_own};
 use crate::price::PriceError;
+use crate::price::pairs::Pairs;
 
 /// Where a price holds: service tier, the tokens of input above which it does, and kind.
 pub type Place = (String, u64, Kind);
@@ -92,35 +90,6 @@ pub fn read(source: &str, text: &str) -> Result<Offers, SourceError> {
 
 pub fn json<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, SourceError> {
     serde_json::from_str(text).map_err(|error| SourceError::Json(error.to_string()))
-}
-
-/// A JSON object in its order, with keys that stand there twice: of two prices of one name neither is believed.
-pub struct Pairs<T>(pub Vec<(String, T)>);
-
-impl<T> Pairs<T> {
-    pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
-            type Value = Pairs<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(InOrder(PhantomData))
-    }
 }
 
 /// Longest exponent that is worked out: prices have none near it.

@@ -8,9 +8,10 @@ use agentledger_ledger::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::offers::{Offer, Offers, Pairs, SourceError, Unbelieved, foreign_currency, json, number};
+use super::offers::{Offer, Offers, SourceError, Unbelieved, foreign_currency, json, number};
 use super::vendors::{VENDORS, Vendor};
 use crate::price::diff::day;
+use crate::price::pairs::Pairs;
 
 const FIELDS: [(Kind, &str); 7] = [
     (Kind::Input, "input_mtok"),

@@ -4,8 +4,9 @@
 use agentledger_ledger::Kind;
 use serde_json::value::RawValue;
 
-use super::offers::{Offer, Offers, Pairs, Unbelieved, foreign_currency, put};
+use super::offers::{Offer, Offers, Unbelieved, foreign_currency, put};
 use super::vendors::{VENDORS, Vendor};
+use crate::price::pairs::Pairs;
 
 const FIELDS: [(Kind, &str); 12] = [
     (Kind::Input, "input_cost_per_token"),

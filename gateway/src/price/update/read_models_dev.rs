@@ -5,8 +5,9 @@ use agentledger_ledger::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::offers::{Offer, Offers, Pairs, Unbelieved, foreign_currency, put};
+use super::offers::{Offer, Offers, Unbelieved, foreign_currency, put};
 use super::vendors::{VENDORS, Vendor};
+use crate::price::pairs::Pairs;
 
 const FIELDS: [(Kind, &str); 6] = [
     (Kind::Input, "input"),

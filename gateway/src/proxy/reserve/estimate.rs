@@ -5,7 +5,7 @@ use agentledger_ledger::{Amounts, Kind, Usd};
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
 use crate::meter::Method;
-use crate::plugin::{Call, CountedKind, Medium, RequestedCacheWrites};
+use crate::plugin::{Call, Medium, RequestedCacheWrites};
 use crate::policy::CostEstimate;
 use crate::price::{CacheWrites, Quote};
 use crate::proxy::decide::ExpectedCost;
@@ -253,10 +253,7 @@ fn cost_beside(exchange: &Exchange) -> Result<Usd, Refusal> {
             model => find_for(exchange, model),
         };
         let found = found.ok_or_else(|| unpriced(model))?;
-        let counts = part.usage.iter().map(|(kind, units)| match kind {
-            CountedKind::Kind(kind) => (*kind, *units),
-            CountedKind::CacheWrite => (Kind::CacheWrite5m, *units),
-        });
+        let counts = part.usage.iter().map(|(kind, units)| (kind.in_ledger(), *units));
         sum = sum.saturating_add(found.quote.cost(&counts.collect(), None));
     }
     Ok(sum)

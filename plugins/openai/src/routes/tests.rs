@@ -1,8 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::fmt::Write as _;
-
-use agentledger_guest::Billing;
+use agentledger_guest::{Billing, endpoints};
 
 use super::*;
 
@@ -328,32 +326,15 @@ const FREE: &[(&str, &[&str])] = &[
     ("ollama", &["GET /api/tags", "POST /api/show"]),
 ];
 
-fn is_at(row: &Row, vendor: &str) -> bool {
-    row.vendors.is_empty() || row.vendors.contains(&vendor)
-}
-
-/// As the gateway matches.
-fn fits(row: &Row, method: &str, path: &str) -> bool {
-    let mut given = path.split('/').peekable();
-    let matches = row.path.split('/').all(|segment| match segment {
-        "*" => given.peek().is_some() && given.by_ref().count() > 0,
-        "{any}" | "{id}" => given.next().is_some_and(|text| !text.is_empty()),
-        exact => given.next() == Some(exact),
-    });
-    row.method == method && matches && given.next().is_none()
-}
-
-fn find(vendor: &str, method: &str, path: &str) -> Option<&'static Row> {
-    rows().find(|row| is_at(row, vendor) && fits(row, method, path))
-}
-
 #[test]
 fn what_spends_at_a_vendor_is_never_free() {
-    for (vendor, endpoints, source) in SPENDING {
+    let routes = routes();
+    for (vendor, spending, source) in SPENDING {
         assert!(!source.is_empty() && VENDORS.contains(vendor));
-        for endpoint in *endpoints {
+        for endpoint in *spending {
             let (method, path) = endpoint.split_once(' ').unwrap();
-            let row = find(vendor, method, path).unwrap_or_else(|| panic!("{vendor}: {endpoint} is not in the table"));
+            let row = endpoints::first(&routes, vendor, method, path)
+                .unwrap_or_else(|| panic!("{vendor}: {endpoint} is not in the table"));
             assert_ne!(row.billing, Billing::Free, "{vendor}: {endpoint}");
         }
     }
@@ -361,10 +342,12 @@ fn what_spends_at_a_vendor_is_never_free() {
 
 #[test]
 fn what_is_free_stays_free() {
-    for (vendor, endpoints) in FREE {
-        for endpoint in *endpoints {
+    let routes = routes();
+    for (vendor, free) in FREE {
+        for endpoint in *free {
             let (method, path) = endpoint.split_once(' ').unwrap();
-            let row = find(vendor, method, path).unwrap_or_else(|| panic!("{vendor}: {endpoint} is not in the table"));
+            let row = endpoints::first(&routes, vendor, method, path)
+                .unwrap_or_else(|| panic!("{vendor}: {endpoint} is not in the table"));
             assert_eq!(row.billing, Billing::Free, "{vendor}: {endpoint}");
         }
     }
@@ -395,17 +378,15 @@ fn nothing_is_free_or_refused_without_a_reason() {
 
 #[test]
 fn every_row_counts_somewhere() {
-    let all: Vec<&Row> = rows().collect();
-    for (at, row) in all.iter().enumerate() {
+    let routes = routes();
+    for row in &routes {
         let path = row
             .path
             .replace("{any}", "ab")
             .replace("{id}", "cd")
             .replace('*', "ef/gh");
-        let counts = VENDORS.iter().filter(|vendor| is_at(row, vendor)).any(|vendor| {
-            !all[..at]
-                .iter()
-                .any(|before| is_at(before, vendor) && fits(before, row.method, &path))
+        let counts = VENDORS.iter().any(|vendor| {
+            endpoints::first(&routes, vendor, &row.method, &path).is_some_and(|found| std::ptr::eq(found, row))
         });
         assert!(counts, "{} {}: a row before it always fits", row.method, row.path);
     }
@@ -418,40 +399,10 @@ fn every_operation_has_a_row() {
     }
 }
 
-fn table() -> String {
-    let mut text = String::from(
-        "# Endpoints of the dialect of OpenAI, by vendor\n\n\
-         Made from `src/routes`; a test holds it equal (`AGENTLEDGER_WRITE_ENDPOINTS=1 cargo test -p agentledger-plugin-openai` writes it).\n\
-         The first row that fits counts. An endpoint without a row is not served.\n\n\
-         | Endpoint | Vendors | | What is billed, or why it is not | How it is read | Source |\n|---|---|---|---|---|---|\n",
-    );
-    for row in rows() {
-        let vendors = if row.vendors.is_empty() {
-            "all".to_owned()
-        } else {
-            row.vendors.join(", ")
-        };
-        let operation = operations::find(row.operation);
-        let (name, billed, read) = match (row.billing, operation) {
-            (Billing::Free, _) => ("free", row.reason, "–"),
-            (Billing::Refused, _) => ("refused", row.reason, "–"),
-            (Billing::Metered, Some(operation)) => ("metered", operation.billed, operation.read),
-            (_, Some(operation)) => ("when fetched", operation.billed, operation.read),
-            (_, None) => panic!("{}", row.path),
-        };
-        let source = row.source();
-        let path = format!("`{} {}`", row.method, row.path);
-        writeln!(text, "| {path} | {vendors} | {name} | {billed} | {read} | <{source}> |").unwrap();
-    }
-    text
-}
-
 #[test]
-fn the_table_is_in_the_docs() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/ENDPOINTS.md");
-    if std::env::var_os("AGENTLEDGER_WRITE_ENDPOINTS").is_some() {
-        std::fs::write(file, table()).unwrap();
-    }
-    let written = std::fs::read_to_string(file).unwrap_or_default();
-    assert!(written == table(), "plugins/openai/ENDPOINTS.md differs from the table");
+fn the_document_says_what_the_routes_say() {
+    let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("ENDPOINTS.md");
+    let heading = "# Endpoints: OpenAI's API, and the hosts that share its dialect\n\nMade of `src/routes` by its test. The first row that fits counts; what fits none is refused.";
+    assert_eq!(endpoints::documented(&document, heading, &routes()), Ok(()));
+    assert_eq!(endpoints::faults(&routes()), Vec::<String>::new());
 }
