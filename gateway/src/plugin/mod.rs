@@ -15,7 +15,7 @@ pub use dialect::{
     Step,
 };
 pub use registry::{LoadError, Plugin, Plugins};
-pub use routes::{WEBSOCKET, is_arn};
+pub use routes::{WEBSOCKET, encoded_byte, is_arn};
 
 #[cfg(test)]
 pub use dialect::{Info, Want};

@@ -190,11 +190,16 @@ fn decoded(segment: &str) -> Option<String> {
             out.push(byte);
             continue;
         }
-        let high = char::from(bytes.next()?).to_digit(16)?;
-        let low = char::from(bytes.next()?).to_digit(16)?;
-        out.push(u8::try_from(high * 16 + low).ok()?);
+        out.push(encoded_byte(&mut bytes)?);
     }
     String::from_utf8(out).ok()
+}
+
+/// The byte of the two hexadecimal digits that come next.
+pub fn encoded_byte(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let mut digit = || char::from(bytes.next()?).to_digit(16);
+    let (high, low) = (digit()?, digit()?);
+    u8::try_from(high * 16 + low).ok()
 }
 
 fn compile(route: &Route) -> Result<Compiled, RouteError> {

@@ -116,14 +116,21 @@ pub fn own_alert(gateway: &Gateway, own: OwnAlert, cooldown: Duration) {
         at_ms: gateway.clock.now_ms(),
         kind: kind.to_owned(),
         severity: "warning",
-        message: message.clone(),
+        message,
         details: Vec::new(),
         about,
         policy: Name::from(""),
     };
+    emit(gateway, alert, cooldown);
+}
+
+/// Counts and logs an alert that is not one of a cooldown.
+fn emit(gateway: &Gateway, alert: Alert, cooldown: Duration) {
+    let (kind, message, policy) = (alert.kind.clone(), alert.message.clone(), alert.policy.clone());
     if gateway.alerts.put(gateway.clock.monotonic_ms(), alert, cooldown) {
-        gateway.metrics.alert(kind);
-        tracing::warn!(r#type = kind, message, "alert");
+        gateway.metrics.alert(&kind);
+        let policy = (!policy.is_empty()).then_some(&*policy);
+        tracing::warn!(r#type = kind, message, policy, "alert");
     }
 }
 
@@ -149,11 +156,7 @@ pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
             about: requested.about,
             policy: requested.policy,
         };
-        let (kind, message, policy) = (alert.kind.clone(), alert.message.clone(), alert.policy.clone());
-        if gateway.alerts.put(gateway.clock.monotonic_ms(), alert, cooldown) {
-            gateway.metrics.alert(&kind);
-            tracing::warn!(r#type = kind, message, policy = &*policy, "alert");
-        }
+        emit(gateway, alert, cooldown);
     }
 }
 

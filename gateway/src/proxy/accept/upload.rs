@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::plugin::Billing;
 use crate::proxy::forward::pool::Connection;
-use crate::proxy::forward::{Answer, outgoing};
+use crate::proxy::forward::{Answer, admitted, outgoing};
 use crate::proxy::relay::{RelayOptions, relay};
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::sanitize::{content_length, expects_continue};
@@ -55,17 +55,7 @@ pub async fn pass(
 ) -> Result<bool, Refusal> {
     let endpoint = &exchange.endpoint;
     let breaker = &exchange.rules.config.breaker;
-    let attempt = endpoint
-        .breaker
-        .attempt(breaker, gateway.clock.monotonic_ms())
-        .map_err(|wait_s| {
-            report::upstream_failed(gateway, endpoint, UpstreamError::BreakerOpen);
-            Refusal::new(
-                RefusalCode::BreakerOpen,
-                "the provider has failed repeatedly and is not called for now",
-            )
-            .retry_after(wait_s.max(1))
-        })?;
+    let attempt = admitted(gateway, exchange)?;
     let sent = send(gateway, session, exchange).await;
     let is_good = match &sent {
         Ok(answer) => Some(answer.header.status.as_u16() < 500),

@@ -191,17 +191,7 @@ pub async fn forward(
 ) -> Result<Answer, Failed> {
     let endpoint = &exchange.endpoint;
     let breaker = &exchange.rules.config.breaker;
-    let attempt = endpoint
-        .breaker
-        .attempt(breaker, gateway.clock.monotonic_ms())
-        .map_err(|wait_s| {
-            report::upstream_failed(gateway, endpoint, UpstreamError::BreakerOpen);
-            let message = format!(
-                "{} has failed repeatedly and is not called for now",
-                endpoint.provider.name
-            );
-            Failed::Unsent(Refusal::new(RefusalCode::BreakerOpen, message).retry_after(wait_s.max(1)))
-        })?;
+    let attempt = admitted(gateway, exchange).map_err(Failed::Unsent)?;
     let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.monotonic_ms());
     let (connected, on_disk) = tokio::select! {
         biased;
@@ -279,6 +269,21 @@ async fn send(
         replays += 1;
         tracing::debug!(provider = %exchange.endpoint.name, replays, "sending again");
     }
+}
+
+/// A call that the provider's breaker lets through.
+///
+/// # Errors
+/// The breaker is open.
+pub fn admitted<'e>(gateway: &Gateway, exchange: &'e Exchange) -> Result<Attempt<'e>, Refusal> {
+    let (endpoint, breaker) = (&exchange.endpoint, &exchange.rules.config.breaker);
+    let attempt = endpoint.breaker.attempt(breaker, gateway.clock.monotonic_ms());
+    attempt.map_err(|wait_s| {
+        report::upstream_failed(gateway, endpoint, UpstreamError::BreakerOpen);
+        let name = &endpoint.provider.name;
+        let message = format!("{name} has failed repeatedly and is not called for now");
+        Refusal::new(RefusalCode::BreakerOpen, message).retry_after(wait_s.max(1))
+    })
 }
 
 fn unreachable() -> Refusal {

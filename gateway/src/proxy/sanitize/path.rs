@@ -1,7 +1,7 @@
 //! The one spelling of a path (RFC 3986 §6.2.2): by it routes are found, and exactly it goes upstream. A path that could be
 //! read as another one even so is refused.
 
-use crate::plugin::is_arn;
+use crate::plugin::{encoded_byte, is_arn};
 
 /// Longest path; the longest of real ones, with an ARN in it, has some 300 bytes.
 const PATH_BYTES_MAX: usize = 8 << 10;
@@ -86,7 +86,7 @@ fn put_segment(segment: &str, into: &mut String) -> Result<(), PathFault> {
             into.push(char::from(byte));
             continue;
         }
-        let byte = encoded(&mut bytes).ok_or(PathFault::BrokenEncoding)?;
+        let byte = encoded_byte(&mut bytes).ok_or(PathFault::BrokenEncoding)?;
         match byte {
             b'-' | b'.' | b'_' | b'~' => into.push(char::from(byte)),
             letter if letter.is_ascii_alphanumeric() => into.push(char::from(letter)),
@@ -106,13 +106,6 @@ fn put_segment(segment: &str, into: &mut String) -> Result<(), PathFault> {
         return Err(PathFault::Ambiguous);
     }
     Ok(())
-}
-
-/// The byte of the two hexadecimal digits that come next.
-fn encoded(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
-    let mut digit = || char::from(bytes.next()?).to_digit(16);
-    let (high, low) = (digit()?, digit()?);
-    u8::try_from(high * 16 + low).ok()
 }
 
 #[cfg(test)]
