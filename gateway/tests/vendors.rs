@@ -162,3 +162,36 @@ fn a_completion_that_is_fetched_later_is_billed_by_its_own_id() {
     assert_eq!(gateway.entry().settlement.usage.get(Kind::Output), 1_000);
     assert!(gateway.launched().gateway().ledger.open_holds().is_empty());
 }
+
+#[test]
+fn results_of_a_batch_that_stand_in_its_job_cost_the_price_of_batches() {
+    let line = |input: u64, output: u64| {
+        format!(
+            r#"{{"id":"b","custom_id":"{input}","response":{{"status_code":200,"body":{{"id":"x","model":"batched","usage":{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}}}}}}}"#,
+            input + output
+        )
+    };
+    let job = format!(
+        r#"{{"id":"job-1","object":"batch","status":"SUCCESS","outputs":[{},{}]}}"#,
+        line(1_000, 400),
+        line(2_000, 500)
+    );
+    let upstream = Upstream::always(Script::json(200, &job));
+    let rows = "provider: mistral\nmodels:\n- id: batched\n  source: ours\n  checked: 2026-11-01\n  prices:\n    2026-01-01:\n      standard: {input: 2, output: 10}\n      batch: {input: 1, output: 5}\n";
+    let yaml = format!(
+        "providers: {{extra: {{mistral: {{enabled: true, upstream: \"{}\"}}}}}}",
+        upstream.base()
+    );
+    let gateway = Setup::new(&upstream).only(&yaml).prices(rows).start();
+    let fetched = gateway
+        .client
+        .request("GET", "/mistral/v1/batch/jobs/job-1", &[KEY], b"");
+    assert_eq!(fetched.status, 200);
+    let entry = gateway.entry();
+    // 3,000 x $1 and 900 x $5 a million.
+    assert_eq!(entry.settlement.cost, usd("0.0075"), "{:?}", entry.settlement);
+    assert_eq!(
+        entry.settlement.price.as_ref().and_then(|price| price.tier.as_deref()),
+        Some("batch")
+    );
+}

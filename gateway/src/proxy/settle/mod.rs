@@ -42,7 +42,7 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         .unwrap_or(requested);
     let input = || ended.expected.input_tokens;
     let mut used = metered.settle(ended.end, model, input, &gateway.estimator);
-    let tier = ServedTier::online(metered.service_tier.as_deref(), &exchange.inspected.call);
+    let tier = ServedTier::of_answer(metered.service_tier.as_deref(), exchange);
     if metered.parts.is_empty() && used.estimate_reason.is_some() {
         usage_from_request(exchange, &mut used, model, tier, ended.end);
     }

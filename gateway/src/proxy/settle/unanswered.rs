@@ -80,7 +80,7 @@ fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &[Nam
     let tokens = input_estimate(gateway, exchange, model, &exchange.rules.config.hold);
     settlement.usage.set(Kind::Input, tokens);
     if let Some(found) = find_for(exchange, model) {
-        let requested = ServedTier::online(None, &exchange.inspected.call);
+        let requested = ServedTier::of_answer(None, exchange);
         let (tier, _) = requested.of(&found.quote, &settlement.usage, 0);
         settlement.cost = found.quote.cost(&settlement.usage, tier);
         settlement.price = Some(found.quote.reference(tier));

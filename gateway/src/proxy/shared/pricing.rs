@@ -4,7 +4,6 @@ use agentledger_ledger::{Kind, Name, Part, PriceRef, Usage, Usd};
 
 use crate::estimate_reason;
 use crate::meter::{MeteredPart, SettledUsage};
-use crate::plugin::Call;
 use crate::price::{Quote, StatedPrice, Unpriced};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
@@ -97,11 +96,13 @@ pub struct ServedTier<'t> {
 }
 
 impl<'t> ServedTier<'t> {
-    /// Of an answer on-line. No host serves a batch so, whatever the client named and a host repeats.
-    pub fn online(answered: Option<&'t str>, call: &'t Call) -> ServedTier<'t> {
-        let is_batch = |tier: &&str| tier.eq_ignore_ascii_case("batch");
+    /// Of an answer. No host serves a batch on-line, whatever the client named and a host repeats; a result that is fetched may
+    /// be one of a batch.
+    pub fn of_answer(answered: Option<&'t str>, exchange: &'t Exchange) -> ServedTier<'t> {
+        let call = &exchange.inspected.call;
+        let is_believed = |tier: &&str| !(exchange.is_metered() && tier.eq_ignore_ascii_case("batch"));
         ServedTier {
-            known: answered.filter(|tier| !is_batch(tier)).or(call.variant.as_deref()),
+            known: answered.filter(is_believed).or(call.variant.as_deref()),
             requested: call.service_tier.as_deref(),
         }
     }
