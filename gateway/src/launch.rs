@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
-    self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, LedgerView, ProviderStatus,
+    self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, DataPlane, LedgerView,
 };
 use crate::fingerprints;
 use crate::hosts;
@@ -251,9 +251,10 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         ledger: LedgerView::Live(ledger),
         config: Arc::clone(&shared),
         metrics,
-        providers: Arc::new(Breakers(Arc::clone(&gateway))),
+        data_plane: Arc::new(Breakers(Arc::clone(&gateway))),
         version: VERSION,
         started_at_ms: clock.now_ms(),
+        requests: Mutex::default(),
     });
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -441,7 +442,7 @@ impl CommitObserver for Commits {
 
 struct Breakers(Arc<Gateway>);
 
-impl ProviderStatus for Breakers {
+impl DataPlane for Breakers {
     fn breaker(&self, provider: &str) -> BreakerStatus {
         let rules = self.0.rules.load();
         let Some(endpoint) = rules

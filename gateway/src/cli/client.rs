@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
-use crate::control::rpc::Module;
+use crate::control::Module;
 use crate::control::{self, ControlState, LedgerView, NoDataPlane};
 use crate::tasks::spawn_named;
 use crate::telemetry::Metrics;
@@ -201,9 +201,10 @@ fn own_methods(config: &Config, ledger: OfflineLedger) -> Result<Module, ClientE
         ledger: LedgerView::Offline(Box::new(ledger)),
         metrics: Arc::new(Metrics::new(&config.limits)),
         config: Arc::new(ArcSwap::from_pointee(config.clone())),
-        providers: Arc::new(NoDataPlane),
+        data_plane: Arc::new(NoDataPlane),
         version: env!("CARGO_PKG_VERSION"),
         started_at_ms: SystemClock::default().now_ms(),
+        requests: Default::default(),
     };
     control::rpc::own_methods(Arc::new(state)).map_err(|error| ClientError::Ledger(error.to_string()))
 }

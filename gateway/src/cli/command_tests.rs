@@ -54,9 +54,10 @@ impl Books {
             ledger: self.ledger.clone().into(),
             config: Arc::new(ArcSwap::from_pointee(self.config.clone())),
             metrics: Arc::new(Metrics::new(&self.config.limits)),
-            providers: Arc::new(NoDataPlane),
+            data_plane: Arc::new(NoDataPlane),
             version: "0.0.0",
             started_at_ms: 0,
+            requests: Default::default(),
         };
         control::start(Arc::new(state), &self.config.control.socket, None).unwrap()
     }

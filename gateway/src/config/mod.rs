@@ -323,11 +323,16 @@ pub struct ControlToken {
     pub name: String,
     pub token: Secret<String>,
     pub role: ControlRole,
+    /// The only tenant that it sees and changes.
+    pub tenant: Option<String>,
+    /// Milliseconds since the epoch from which it opens nothing.
+    pub expires_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlRole {
     Read,
+    Operate,
     Admin,
 }
 

@@ -388,15 +388,27 @@ fn token_of(index: usize, at: &Cursor<'_>) -> Option<ControlToken> {
             name: default_name,
             token,
             role: ControlRole::Admin,
+            tenant: None,
+            expires_ms: None,
         });
     }
     let role = at.at("role").word(
         ControlRole::Read,
-        &[("read", ControlRole::Read), ("admin", ControlRole::Admin)],
+        &[
+            ("read", ControlRole::Read),
+            ("operate", ControlRole::Operate),
+            ("admin", ControlRole::Admin),
+        ],
     );
     let name = at.at("name").filled().map_or(default_name, str::to_owned);
     match at.at("token").secret() {
-        Some(token) => Some(ControlToken { name, token, role }),
+        Some(token) => Some(ControlToken {
+            name,
+            token,
+            role,
+            tenant: None,
+            expires_ms: None,
+        }),
         None => {
             at.refuse("needs a token");
             None

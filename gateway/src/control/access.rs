@@ -13,6 +13,7 @@
 
 use axum::http::{HeaderMap, header};
 
+use super::call::{Caller, Role};
 use crate::config::{Config, ControlRole};
 use crate::hosts;
 
@@ -24,13 +25,6 @@ pub const PEER_HEADER: &str = "x-agentledger-peer";
 pub(super) enum Origin {
     UnixSocket,
     Tcp,
-}
-
-/// What a request may do. The order is from least to most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Access {
-    Read,
-    Admin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,13 +48,17 @@ pub(super) fn check_host(config: &Config, origin: Origin, headers: &HeaderMap) -
     Err(Denied::ForeignHost)
 }
 
-/// Decides what a request may do.
-pub(super) fn access_of(config: &Config, origin: Origin, headers: &HeaderMap) -> Result<Access, Denied> {
+/// Who makes a request, and what it may do.
+pub(super) fn access_of(config: &Config, origin: Origin, headers: &HeaderMap) -> Result<Caller, Denied> {
     if origin == Origin::UnixSocket && !headers.contains_key(PEER_HEADER) {
-        return Ok(Access::Admin);
+        return Ok(Caller::owner());
     }
+    let peer = headers
+        .get(PEER_HEADER)
+        .and_then(|peer| peer.to_str().ok())
+        .unwrap_or("network");
     match bearer(headers) {
-        Some(given) => by_token(config, given),
+        Some(given) => by_token(config, given, peer),
         None if tokens(config).next().is_none() => Err(Denied::NoneConfigured),
         None => Err(Denied::NoToken),
     }
@@ -72,37 +70,44 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn by_token(config: &Config, given: &[u8]) -> Result<Access, Denied> {
+fn by_token(config: &Config, given: &[u8], peer: &str) -> Result<Caller, Denied> {
     // Hashes are compared, in constant time, and all of them: neither a token's length nor its place shows.
     let given = blake3::hash(given);
     let mut found = None;
     let mut any = false;
-    for (token, role) in tokens(config) {
+    for (name, token, role) in tokens(config) {
         any = true;
         if blake3::hash(token.as_bytes()) == given {
-            found = found.max(Some(role));
+            found = Some((name, role));
         }
     }
-    found.ok_or(if any {
+    let caller = found.map(|(name, role)| Caller {
+        name: name.into(),
+        role,
+        tenant: None,
+        peer: peer.into(),
+    });
+    caller.ok_or(if any {
         Denied::WrongToken
     } else {
         Denied::NoneConfigured
     })
 }
 
-/// The configured tokens. An empty one opens nothing.
-fn tokens(config: &Config) -> impl Iterator<Item = (&str, Access)> {
+/// The configured tokens, with their names. An empty one opens nothing.
+fn tokens(config: &Config) -> impl Iterator<Item = (&str, &str, Role)> {
     let admin = config
         .control
         .admin_token
         .as_ref()
-        .map(|token| (token.expose().as_str(), Access::Admin));
+        .map(|token| ("admin", token.expose().as_str(), Role::Admin));
     let named = config.control.tokens.iter().map(|token| {
-        let access = match token.role {
-            ControlRole::Read => Access::Read,
-            ControlRole::Admin => Access::Admin,
+        let role = match token.role {
+            ControlRole::Read => Role::Read,
+            ControlRole::Operate => Role::Operate,
+            ControlRole::Admin => Role::Admin,
         };
-        (token.token.expose().as_str(), access)
+        (token.name.as_str(), token.token.expose().as_str(), role)
     });
-    admin.into_iter().chain(named).filter(|(token, _)| !token.is_empty())
+    admin.into_iter().chain(named).filter(|(_, token, _)| !token.is_empty())
 }

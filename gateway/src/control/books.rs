@@ -3,11 +3,55 @@
 use agentledger_ledger::{Cursor, Entry, EntryQuery, Hash, Head, Report, SummaryQuery, SummaryRow, rfc3339_ms};
 use serde_json::value::{RawValue, to_raw_value};
 
+use jsonrpsee::server::RegisterMethodError;
+
+use super::call::{Call, Role};
 use super::error::RpcError;
 use super::ledger_view::now_ms;
+use super::methods::{Method, Scope, Table};
 use super::params::{self, LAST_DEFAULT, Span};
 use super::state::ControlState;
 use super::wire;
+
+pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    let method = |name, needs, scope, summary, example| Method {
+        name,
+        needs,
+        scope,
+        summary,
+        example,
+    };
+    table.add(
+        method(
+            "ledger.summary",
+            Role::Read,
+            Scope::Tenant,
+            "Sums of entries by one dimension, dearest first.",
+            r#"{"last": "7d", "by": "model"}"#,
+        ),
+        summary,
+    )?;
+    table.add(
+        method(
+            "ledger.query",
+            Role::Read,
+            Scope::Tenant,
+            "Entries in the order in which they were settled, page by page.",
+            r#"{"last": "24h", "limit": 10}"#,
+        ),
+        query,
+    )?;
+    table.add(
+        method(
+            "ledger.verify",
+            Role::Read,
+            Scope::Whole,
+            "Walks the journal and its hash chain.",
+            r#"{}"#,
+        ),
+        verify,
+    )
+}
 
 /// Pages of the journal that one answer looks through for what its filters let pass.
 const SCAN_PAGES_MAX: usize = 64;
@@ -23,7 +67,7 @@ fn failed(error: impl ToString) -> RpcError {
     RpcError::LedgerFailed(error.to_string())
 }
 
-pub(super) fn summary(state: &ControlState, asked: wire::SummaryParams) -> Result<wire::Summary, RpcError> {
+pub(super) fn summary(state: &ControlState, _: &Call, asked: wire::SummaryParams) -> Result<wire::Summary, RpcError> {
     let span = Span {
         last: asked.last.as_deref(),
         from: asked.from.as_deref(),
@@ -86,7 +130,7 @@ fn row(row: SummaryRow) -> wire::CostRow {
     }
 }
 
-pub(super) fn query(state: &ControlState, asked: wire::QueryParams) -> Result<wire::Entries, RpcError> {
+pub(super) fn query(state: &ControlState, _: &Call, asked: wire::QueryParams) -> Result<wire::Entries, RpcError> {
     let span = Span {
         last: asked.last.as_deref(),
         from: asked.from.as_deref(),
@@ -140,7 +184,7 @@ fn passes(asked: &wire::QueryParams, entry: &Entry) -> bool {
     .all(|(wanted, is)| wanted.is_empty() || ***is == **wanted)
 }
 
-pub(super) fn verify(state: &ControlState, asked: wire::VerifyParams) -> Result<wire::Verified, RpcError> {
+pub(super) fn verify(state: &ControlState, _: &Call, asked: wire::VerifyParams) -> Result<wire::Verified, RpcError> {
     let expect = expected(asked.expect.as_deref()).map_err(RpcError::InvalidParams)?;
     state.ledger.flush()?;
     let report = state.ledger.verify(expect).map_err(failed)?;

@@ -2,14 +2,48 @@
 
 use agentledger_ledger::{Clock, ClockState, SystemClock, rfc3339_ms};
 
+use jsonrpsee::server::RegisterMethodError;
+
+use super::call::{Call, Role};
 use super::error::RpcError;
 use super::ledger_view::LedgerView;
+use super::methods::{Method, Scope, Table};
 use super::params::Nothing;
 use super::state::ControlState;
 use super::wire;
 
+pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    let method = |name, needs, scope, summary, example| Method {
+        name,
+        needs,
+        scope,
+        summary,
+        example,
+    };
+    table.add(
+        method(
+            "clock.status",
+            Role::Read,
+            Scope::Whole,
+            "How the machine's clock stands to the ledger's.",
+            r#"{}"#,
+        ),
+        status,
+    )?;
+    table.add(
+        method(
+            "clock.accept",
+            Role::Admin,
+            Scope::Whole,
+            "Believes the machine's clock from now on.",
+            r#"{}"#,
+        ),
+        accept,
+    )
+}
+
 /// How the machine's clock stands to the time of the last decision.
-pub(super) fn status(state: &ControlState, _: Nothing) -> Result<wire::ClockStatus, RpcError> {
+pub(super) fn status(state: &ControlState, _: &Call, _: Nothing) -> Result<wire::ClockStatus, RpcError> {
     let (machine_ms, decision_ms, clock) = match &state.ledger {
         LedgerView::Live(ledger) => {
             let clock = ledger.health().clock;
@@ -34,7 +68,7 @@ pub(super) fn status(state: &ControlState, _: Nothing) -> Result<wire::ClockStat
 }
 
 /// The machine's clock is right: decisions go by it from now on.
-pub(super) fn accept(state: &ControlState, _: Nothing) -> Result<wire::ClockStatus, RpcError> {
+pub(super) fn accept(state: &ControlState, call: &Call, _: Nothing) -> Result<wire::ClockStatus, RpcError> {
     let LedgerView::Live(ledger) = &state.ledger else {
         return Err(RpcError::LedgerFailed(
             "no gateway runs here: `agentledger clock accept` opens the ledger itself".to_owned(),
@@ -45,5 +79,5 @@ pub(super) fn accept(state: &ControlState, _: Nothing) -> Result<wire::ClockStat
             .block_on(ledger.durable(sequence))
             .map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
     }
-    status(state, Nothing::default())
+    status(state, call, Nothing::default())
 }

@@ -35,8 +35,20 @@ pub enum RpcError {
     LedgerFailed(String),
     #[error("{0}")]
     NotFound(String),
-    #[error("this token may only read")]
+    #[error("this token may not do that")]
     Forbidden,
+    #[error("this token is bound to its tenant")]
+    OtherTenant,
+    /// A field of what was given, by its path (`value.limit`), and what is wrong with it.
+    #[error("{path} {text}")]
+    Unfit { path: String, text: String },
+    /// It is not any more what the caller believed.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("request_id {0:?} was used for another request")]
+    RequestReused(String),
+    #[error("no gateway runs here: start it, or name one with --url")]
+    NoGateway,
 }
 
 impl RpcError {
@@ -47,6 +59,11 @@ impl RpcError {
             RpcError::LedgerFailed(_) => (-32001, "ledger_failed"),
             RpcError::NotFound(_) => (-32002, "not_found"),
             RpcError::Forbidden => (-32003, "forbidden"),
+            RpcError::OtherTenant => (-32003, "other_tenant"),
+            RpcError::Unfit { .. } => (-32602, "does_not_fit"),
+            RpcError::Conflict(_) => (-32004, "conflict"),
+            RpcError::RequestReused(_) => (-32005, "request_id_reused"),
+            RpcError::NoGateway => (-32006, "no_gateway"),
         }
     }
 }
@@ -54,6 +71,10 @@ impl RpcError {
 impl From<RpcError> for ErrorObjectOwned {
     fn from(error: RpcError) -> ErrorObjectOwned {
         let (code, word) = error.code();
-        ErrorObjectOwned::owned(code, error.to_string(), Some(json!({ "code": word })))
+        let data = match &error {
+            RpcError::Unfit { path, .. } => json!({ "code": word, "path": path }),
+            _ => json!({ "code": word }),
+        };
+        ErrorObjectOwned::owned(code, error.to_string(), Some(data))
     }
 }

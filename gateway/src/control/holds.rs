@@ -2,17 +2,65 @@
 
 use agentledger_ledger::{BalanceRow, HeldBound, Mode, OpenHold, Standing, Unit, Usd, rfc3339_ms};
 
+use jsonrpsee::server::RegisterMethodError;
+
+use super::call::{Call, Role};
 use super::error::RpcError;
 use super::ledger_view::{LedgerView, now_ms};
+use super::methods::{Method, Scope, Table};
 use super::params::Nothing;
 use super::state::ControlState;
 use super::wire;
+
+pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    let method = |name, needs, scope, summary, example| Method {
+        name,
+        needs,
+        scope,
+        summary,
+        example,
+    };
+    table.add(
+        method(
+            "budget.status",
+            Role::Read,
+            Scope::Tenant,
+            "What accounts have spent and hold in the windows that run.",
+            r#"{"account": "tenant:"}"#,
+        ),
+        budget_status,
+    )?;
+    table.add(
+        method(
+            "hold.list",
+            Role::Read,
+            Scope::Tenant,
+            "Open holds, oldest first.",
+            r#"{}"#,
+        ),
+        list,
+    )?;
+    table.add(
+        method(
+            "hold.explain",
+            Role::Read,
+            Scope::Tenant,
+            "An open hold with the bounds that it touches.",
+            r#"{"id": "1"}"#,
+        ),
+        explain,
+    )
+}
 
 /// Accounts in one answer.
 const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 10_000;
 
-pub(super) fn budget_status(state: &ControlState, asked: wire::BudgetParams) -> Result<wire::BudgetStatus, RpcError> {
+pub(super) fn budget_status(
+    state: &ControlState,
+    _: &Call,
+    asked: wire::BudgetParams,
+) -> Result<wire::BudgetStatus, RpcError> {
     let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
     if limit == 0 || limit > LIMIT_MAX {
         return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
@@ -58,14 +106,14 @@ fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
     }
 }
 
-pub(super) fn list(state: &ControlState, _: Nothing) -> Result<wire::Holds, RpcError> {
+pub(super) fn list(state: &ControlState, _: &Call, _: Nothing) -> Result<wire::Holds, RpcError> {
     let now_ms = now_ms();
     Ok(wire::Holds {
         holds: state.ledger.open_holds().iter().map(|hold| row(hold, now_ms)).collect(),
     })
 }
 
-pub(super) fn explain(state: &ControlState, asked: wire::HoldParams) -> Result<wire::Explained, RpcError> {
+pub(super) fn explain(state: &ControlState, _: &Call, asked: wire::HoldParams) -> Result<wire::Explained, RpcError> {
     let is_it = |hold: &&OpenHold| hold.id.0.to_string() == asked.id || hold.held.facts.id.to_string() == asked.id;
     let holds = state.ledger.open_holds();
     let Some(hold) = holds.iter().find(is_it) else {

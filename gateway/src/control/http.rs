@@ -17,6 +17,7 @@ use tower::layer::util::Identity;
 
 use super::access::{self, Denied, Origin};
 use super::error::ControlError;
+use super::methods::Table;
 use super::rpc;
 use super::state::ControlState;
 
@@ -39,7 +40,9 @@ struct Shared {
 }
 
 pub(super) fn router(state: Arc<ControlState>, origin: Origin) -> Result<Router, ControlError> {
-    let methods = rpc::methods(state.clone()).map_err(|error| ControlError::Methods(error.to_string()))?;
+    let methods = rpc::methods(state.clone())
+        .map(Table::into_module)
+        .map_err(|error| ControlError::Methods(error.to_string()))?;
     let config = ServerConfig::builder()
         .http_only()
         .max_request_body_size(REQUEST_BYTES_MAX)
@@ -113,14 +116,14 @@ async fn call(State(mut shared): State<Shared>, mut request: Request) -> Respons
     let config = shared.state.config.load_full();
     let access = access::check_host(&config, shared.origin, request.headers())
         .and_then(|()| access::access_of(&config, shared.origin, request.headers()));
-    let access = match access {
-        Ok(access) => access,
+    let caller = match access {
+        Ok(caller) => caller,
         Err(denied) => {
             drain(request).await;
             return refuse(denied);
         }
     };
-    request.extensions_mut().insert(access);
+    request.extensions_mut().insert(caller);
     // It is always ready.
     match shared.rpc.call(request).await {
         Ok(answer) => answer.map(Body::new),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    BalancePage, Clock, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, OfflineLedger, OpenHold,
-    Report, RequestedLimit, Sessions, Standing, SummaryQuery, SummaryRow, SystemClock,
+    BalancePage, ChangePage, ChangeQuery, Clock, Document, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger,
+    LedgerError, OfflineLedger, OpenHold, Report, RequestedLimit, SeriesQuery, Sessions, Standing, SummaryQuery,
+    SummaryRow, SystemClock,
 };
 
 use super::error::RpcError;
@@ -93,6 +94,36 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.sessions(),
             LedgerView::Offline(ledger) => ledger.sessions(),
+        }
+    }
+
+    pub(super) fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
+        match self {
+            LedgerView::Live(ledger) => ledger.sums_over_time(query),
+            LedgerView::Offline(ledger) => ledger.sums_over_time(query),
+        }
+    }
+
+    pub(super) fn changes(&self, query: &ChangeQuery) -> Result<ChangePage, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.changes(query),
+            LedgerView::Offline(ledger) => ledger.changes(query),
+        }
+    }
+
+    /// What changes keep in force, by their subjects.
+    pub(super) fn documents(&self, prefix: &str) -> Vec<Document> {
+        match self {
+            LedgerView::Live(ledger) => ledger.documents(prefix),
+            LedgerView::Offline(ledger) => ledger.documents(prefix),
+        }
+    }
+
+    /// What a request of this author was answered before.
+    pub(super) fn answered(&self, author: &str, request: &str) -> Option<([u8; 32], Arc<str>)> {
+        match self {
+            LedgerView::Live(ledger) => ledger.answered(author, request),
+            LedgerView::Offline(_) => None,
         }
     }
 

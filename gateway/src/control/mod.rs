@@ -6,14 +6,17 @@
 
 mod access;
 pub mod books;
+mod call;
 mod clock;
 mod error;
 mod holds;
 mod http;
 mod ledger_view;
 mod listen;
+mod methods;
 mod params;
 pub mod prices;
+mod providers;
 pub mod rpc;
 mod sessions;
 mod sources;
@@ -26,8 +29,9 @@ pub use access::PEER_HEADER;
 pub use error::ControlError;
 pub use ledger_view::LedgerView;
 pub use listen::ControlHandle;
+pub use methods::Module;
 pub use params::{LastError, parse_last};
-pub use state::{BreakerState, BreakerStatus, ControlState, NoDataPlane, ProviderStatus};
+pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane};
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.

@@ -115,7 +115,7 @@ pub(super) fn dimension_name(by: &Dimension) -> String {
 }
 
 /// No parameters.
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Nothing {}
 

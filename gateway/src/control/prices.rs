@@ -4,18 +4,52 @@ use std::collections::BTreeMap;
 
 use agentledger_ledger::Kind;
 
+use jsonrpsee::server::RegisterMethodError;
+
+use super::call::{Call, Role};
 use super::error::RpcError;
 use super::ledger_view::now_ms;
+use super::methods::{Method, Scope, Table};
 use super::state::ControlState;
 use super::wire;
 use crate::price::check::named;
 use crate::price::diff::{day, shown};
 use crate::price::{Level, PriceBook, PriceSet, Row};
 
+pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    let method = |name, needs, scope, summary, example| Method {
+        name,
+        needs,
+        scope,
+        summary,
+        example,
+    };
+    table.add(
+        method(
+            "prices.list",
+            Role::Read,
+            Scope::Tenant,
+            "The price book in force.",
+            r#"{"provider": "openai"}"#,
+        ),
+        list,
+    )?;
+    table.add(
+        method(
+            "prices.show",
+            Role::Read,
+            Scope::Tenant,
+            "What a model costs.",
+            r#"{"model": "gpt-4o"}"#,
+        ),
+        show,
+    )
+}
+
 /// Rows in one answer of `prices.list`.
 const ROWS_MAX: usize = 10_000;
 
-pub(super) fn list(state: &ControlState, asked: wire::PricesParams) -> Result<wire::Prices, RpcError> {
+pub(super) fn list(state: &ControlState, _: &Call, asked: wire::PricesParams) -> Result<wire::Prices, RpcError> {
     let book = book(state)?;
     let at_ms = moment(asked.at.as_deref())?;
     let providers = book.providers();
@@ -28,7 +62,7 @@ pub(super) fn list(state: &ControlState, asked: wire::PricesParams) -> Result<wi
     })
 }
 
-pub(super) fn show(state: &ControlState, asked: wire::PricesParams) -> Result<wire::Prices, RpcError> {
+pub(super) fn show(state: &ControlState, _: &Call, asked: wire::PricesParams) -> Result<wire::Prices, RpcError> {
     if asked.model.is_empty() {
         return Err(RpcError::InvalidParams("model: name one".to_owned()));
     }
@@ -50,7 +84,7 @@ fn moment(at: Option<&str>) -> Result<i64, RpcError> {
 
 /// The running gateway's book; where none runs, that of the configuration.
 fn book(state: &ControlState) -> Result<PriceBook, RpcError> {
-    if let Some(book) = state.providers.prices() {
+    if let Some(book) = state.data_plane.prices() {
         return Ok(book);
     }
     let built_in = PriceBook::builtin().map_err(|error| RpcError::NotFound(error.to_string()))?;

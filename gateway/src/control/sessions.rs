@@ -2,11 +2,65 @@
 
 use agentledger_ledger::{Ledger, Mark, Name, Session, SessionQuery, Status, rfc3339_ms};
 
+use jsonrpsee::server::RegisterMethodError;
+
+use super::call::{Call, Role};
 use super::error::RpcError;
 use super::ledger_view::LedgerView;
+use super::methods::{Method, Scope, Table};
 use super::params::{self, Span};
 use super::state::ControlState;
 use super::wire;
+
+pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    let method = |name, needs, scope, summary, example| Method {
+        name,
+        needs,
+        scope,
+        summary,
+        example,
+    };
+    table.add(
+        method(
+            "session.list",
+            Role::Read,
+            Scope::Tenant,
+            "Sessions, the one with the latest call first.",
+            r#"{"last": "24h"}"#,
+        ),
+        list,
+    )?;
+    table.add(
+        method(
+            "session.get",
+            Role::Read,
+            Scope::Tenant,
+            "The sessions of one name.",
+            r#"{"id": "run-1"}"#,
+        ),
+        get,
+    )?;
+    table.add(
+        method(
+            "session.end",
+            Role::Operate,
+            Scope::Tenant,
+            "Completes a session.",
+            r#"{"id": "run-1"}"#,
+        ),
+        end,
+    )?;
+    table.add(
+        method(
+            "session.kill",
+            Role::Operate,
+            Scope::Tenant,
+            "Stops a session: its calls are cut and it is served no more.",
+            r#"{"id": "run-1"}"#,
+        ),
+        kill,
+    )
+}
 
 /// Sessions in one answer.
 const LIMIT_DEFAULT: usize = 100;
@@ -21,7 +75,7 @@ fn times(state: &ControlState) -> (i64, i64) {
     (state.ledger.now_ms(), state.config.load().agent.session_timeout_ms())
 }
 
-pub(super) fn list(state: &ControlState, asked: wire::SessionsParams) -> Result<wire::Sessions, RpcError> {
+pub(super) fn list(state: &ControlState, _: &Call, asked: wire::SessionsParams) -> Result<wire::Sessions, RpcError> {
     let status = match asked.status.as_str() {
         "" => None,
         word => Some(
@@ -55,17 +109,17 @@ pub(super) fn list(state: &ControlState, asked: wire::SessionsParams) -> Result<
     })
 }
 
-pub(super) fn get(state: &ControlState, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+pub(super) fn get(state: &ControlState, _: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
     state.ledger.flush()?;
     found(state, &asked)
 }
 
-pub(super) fn end(state: &ControlState, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+pub(super) fn end(state: &ControlState, _: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
     mark(state, &asked, Mark::Completed)
 }
 
 /// From the answer on no call of the session is served, and those that run are cut.
-pub(super) fn kill(state: &ControlState, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+pub(super) fn kill(state: &ControlState, _: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
     mark(state, &asked, Mark::Killed)
 }
 

@@ -21,7 +21,7 @@ impl Source for Gauges {
     fn sample(&self, out: &mut Samples) {
         let Some(state) = self.0.upgrade() else { return };
         for provider in &state.config.load().providers {
-            let breaker = state.providers.breaker(&provider.name);
+            let breaker = state.data_plane.breaker(&provider.name);
             let value = match breaker.state {
                 BreakerState::Off | BreakerState::Closed => 0,
                 BreakerState::HalfOpen => 1,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use super::ledger_view::LedgerView;
 use crate::config::Config;
@@ -15,14 +16,16 @@ pub struct ControlState {
     pub ledger: LedgerView,
     pub config: Arc<ArcSwap<Config>>,
     pub metrics: Arc<Metrics>,
-    pub providers: Arc<dyn ProviderStatus>,
+    pub data_plane: Arc<dyn DataPlane>,
     pub version: &'static str,
     /// Milliseconds since the epoch.
     pub started_at_ms: i64,
+    /// Held while a request that bears a `request_id` is answered.
+    pub requests: Mutex<()>,
 }
 
-/// What the data plane knows of its providers beyond the config.
-pub trait ProviderStatus: Send + Sync {
+/// What the data plane knows beyond the config, and what can be done to it.
+pub trait DataPlane: Send + Sync {
     fn breaker(&self, provider: &str) -> BreakerStatus;
 
     /// The routes of a provider, each with its dialect; none where no data plane runs.
@@ -68,7 +71,7 @@ impl BreakerState {
 /// Where no data plane runs: every breaker is off.
 pub struct NoDataPlane;
 
-impl ProviderStatus for NoDataPlane {
+impl DataPlane for NoDataPlane {
     fn breaker(&self, _provider: &str) -> BreakerStatus {
         BreakerStatus::default()
     }

@@ -89,6 +89,8 @@ fn with_tokens(config: &mut Config) {
         name: "grafana".into(),
         token: Secret::new(READ_TOKEN.to_owned()),
         role: ControlRole::Read,
+        tenant: None,
+        expires_ms: None,
     };
     config.control.tokens = vec![read];
 }
@@ -229,10 +231,10 @@ fn a_readers_token_only_reads() {
         let headers = axum::http::HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]);
         access::access_of(&plane.state.config.load(), access::Origin::Tcp, &headers)
     };
-    assert_eq!(access(READ_TOKEN), Ok(access::Access::Read));
-    assert_eq!(access(TOKEN), Ok(access::Access::Admin));
+    assert_eq!(access(READ_TOKEN).map(|caller| caller.role), Ok(call::Role::Read));
+    assert_eq!(access(TOKEN).map(|caller| caller.role), Ok(call::Role::Admin));
     assert_eq!(access("canary"), Err(access::Denied::WrongToken));
-    assert!(access::Access::Read < access::Access::Admin);
+    assert!(call::Role::Read < call::Role::Admin);
 }
 
 #[test]
@@ -354,8 +356,9 @@ pub(crate) fn state(config: &Config) -> Arc<ControlState> {
         ledger: ledger.into(),
         config: Arc::new(ArcSwap::from_pointee(config.clone())),
         metrics: Arc::new(Metrics::new(&config.limits)),
-        providers: Arc::new(NoDataPlane),
+        data_plane: Arc::new(NoDataPlane),
         version: "0.0.0",
         started_at_ms: 1_700_000_000_000,
+        requests: Default::default(),
     })
 }

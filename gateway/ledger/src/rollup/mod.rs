@@ -24,7 +24,7 @@ use self::names::{KnownDays, Names, RowNames, admit};
 use self::packed::Sums;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};
 pub use self::totals::Totals;
-pub use self::types::{Dimension, Point, Retention, SummaryQuery, SummaryRow};
+pub use self::types::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
 use crate::map::{Map, Set};

@@ -62,6 +62,19 @@ pub struct SummaryQuery {
     pub tenant: Option<Name>,
 }
 
+/// Which sums over time are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesQuery {
+    pub from_ms: i64,
+    pub to_ms: i64,
+    /// A minute, an hour, a day, or a multiple of one.
+    pub step_ms: i64,
+    /// `None`: all together.
+    pub by: Option<Dimension>,
+    /// `None`: all tenants together.
+    pub tenant: Option<Name>,
+}
+
 /// Sums for one value of the dimension; names that the dimension does not bear are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SummaryRow {

@@ -1,0 +1,117 @@
+//! One call of a method: who calls, by what right, and how what it changed is recorded.
+
+use std::sync::Arc;
+
+use agentledger_ledger::{Answered, Change, Name};
+use serde::Serialize;
+use serde_json::Value;
+use ulid::Ulid;
+
+use super::error::RpcError;
+use super::ledger_view::LedgerView;
+
+/// What a caller may do. The order is from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Sees.
+    Read,
+    /// Also steers what runs: holds, sessions, breakers, blocks.
+    Operate,
+    /// Also changes rules, prices and the books.
+    Admin,
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's name; `owner` for the control socket's owner.
+    pub name: Name,
+    pub role: Role,
+    /// The only tenant that it sees and changes.
+    pub tenant: Option<Name>,
+    /// Where it comes from: an address, or `socket`.
+    pub peer: Name,
+}
+
+impl Caller {
+    /// The owner of the control socket, or of the ledger's files.
+    pub fn owner() -> Caller {
+        Caller {
+            name: "owner".into(),
+            role: Role::Admin,
+            tenant: None,
+            peer: "socket".into(),
+        }
+    }
+
+    /// The tenant to look at: what was requested, narrowed to the caller's own.
+    pub fn tenant_of(&self, requested: &str) -> Result<Option<Name>, RpcError> {
+        match &self.tenant {
+            Some(own) if requested.is_empty() || requested == &**own => Ok(Some(own.clone())),
+            Some(_) => Err(RpcError::OtherTenant),
+            None => Ok((!requested.is_empty()).then(|| requested.into())),
+        }
+    }
+}
+
+/// A call of a method.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub caller: Caller,
+    pub method: &'static str,
+    /// The request's own id, where it bears one, and the digest of what was requested.
+    pub request: Option<(Name, [u8; 32])>,
+}
+
+/// What a call changed, as the journal records it.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    pub subject: String,
+    pub tenant: Name,
+    pub note: String,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+    /// `after` is in force until the next change of the subject.
+    pub kept: bool,
+}
+
+impl Call {
+    /// Records a change with the answer that will be given, and waits until it is on disk: whoever repeats the request gets the
+    /// same answer. The id is that which `answer` names, where it names one.
+    pub fn commit<R: Serialize>(
+        &self,
+        ledger: &LedgerView,
+        id: Ulid,
+        changed: Changed,
+        answer: &R,
+    ) -> Result<(), RpcError> {
+        let LedgerView::Live(ledger) = ledger else {
+            return Err(RpcError::NoGateway);
+        };
+        let failed = |error: &dyn std::fmt::Display| RpcError::LedgerFailed(error.to_string());
+        let answer: Arc<str> = serde_json::to_string(answer).map_err(|error| failed(&error))?.into();
+        let text = |value: Value| -> Arc<str> { value.to_string().into() };
+        let change = Change {
+            id,
+            at_ms: ledger.decision_ms(),
+            author: self.caller.name.clone(),
+            peer: self.caller.peer.clone(),
+            action: self.method.into(),
+            subject: changed.subject.into(),
+            tenant: changed.tenant,
+            note: changed.note.into(),
+            before: changed.before.map(text),
+            after: changed.after.map(text),
+            kept: changed.kept,
+            request: self.request.as_ref().map(|(id, digest)| Answered {
+                id: id.clone(),
+                digest: *digest,
+                answer,
+            }),
+        };
+        let sequence = ledger.change(change).map_err(|error| failed(&error))?;
+        tokio::runtime::Handle::current()
+            .block_on(ledger.applied(sequence))
+            .map_err(|error| failed(&error))
+    }
+}

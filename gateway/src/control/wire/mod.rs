@@ -1,0 +1,20 @@
+//! Parameters and results of the JSON-RPC methods. Every parameter object may be left out, and so may each of its
+//! fields. Times are RFC 3339, money is decimal text in USD.
+//!
+//! One file a noun; whoever reads a parameter or a row finds it by the method's first word.
+
+mod budgets;
+mod clock;
+mod holds;
+mod ledger;
+mod prices;
+mod providers;
+mod sessions;
+
+pub use budgets::*;
+pub use clock::*;
+pub use holds::*;
+pub use ledger::*;
+pub use prices::*;
+pub use providers::*;
+pub use sessions::*;

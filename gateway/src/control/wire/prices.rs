@@ -1,0 +1,47 @@
+//! Prices in force.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `prices.list` and `prices.show`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PricesParams {
+    /// One provider only; empty is all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    /// `prices.show`: a model's name, as a request may have it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// A day, `YYYY-MM-DD`: the prices that hold then. Without it: now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}
+
+/// Result of `prices.list` and `prices.show`: rows of the providers that are served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Prices {
+    pub rows: Vec<PriceRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PriceRow {
+    pub provider: String,
+    pub id: String,
+    pub aliases: Vec<String>,
+    /// The day since which these prices hold, and all days on which prices of this row begin.
+    pub from: String,
+    pub days: Vec<String>,
+    /// Tokens; null where it is not known.
+    pub max_output: Option<u64>,
+    /// The first day without it.
+    pub retired: Option<String>,
+    pub source: String,
+    /// When it was compared with its source.
+    pub checked: Option<String>,
+    pub note: Option<String>,
+    pub file: String,
+    pub line: u64,
+    /// Tier (`standard`, `standard >200000`, `batch`, …) → kind → decimal USD, per million tokens or per unit.
+    pub prices: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+}
