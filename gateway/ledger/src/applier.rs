@@ -116,7 +116,7 @@ impl Applier {
         while inbox.events >= WAITING_EVENTS_MAX && !inbox.closing {
             self.room.wait(&mut inbox);
         }
-        inbox.events += events.len();
+        inbox.events += weight(&events);
         inbox.messages.push_back(Message::Events(events));
         self.wake.notify_one();
     }
@@ -214,7 +214,7 @@ impl Applier {
             is_later
         });
         let mut inbox = self.inbox.lock();
-        inbox.events = inbox.events.saturating_sub(events.len());
+        inbox.events = inbox.events.saturating_sub(weight(events));
         self.room.notify_all();
     }
 
@@ -284,6 +284,7 @@ impl Applier {
             };
             let rows = derived.rollups.changes().map(checkpoint::rollup_change);
             let rows = rows.chain(derived.bill_rows.changes(head.sequence, at.at_ms));
+            let rows = rows.chain(derived.import_places.changes());
             // Before the others: a session that was to be forgotten may have come back since.
             let rows = rows.chain(work.retention.forgotten());
             let rows = rows.chain(derived.sessions.changes());
@@ -295,7 +296,12 @@ impl Applier {
         let mut derived = self.derived.write();
         derived.rollups.saved();
         derived.bill_rows.saved(head.sequence, at.at_ms);
+        derived.import_places.saved();
         derived.sessions.saved(head.sequence, at.at_ms);
         Ok(())
     }
+}
+
+fn weight(events: &[(u64, Event)]) -> usize {
+    events.iter().map(|(_, event)| event.weight()).sum()
 }

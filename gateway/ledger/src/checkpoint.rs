@@ -4,6 +4,7 @@
 use crate::bill_rows::{self, BillRows};
 use crate::billed::Billed;
 use crate::head::{Hash, Head};
+use crate::import_places::{self, ImportPlaces};
 use crate::journal::bytes::{Reader, put_blob, put_i64, put_u64};
 use crate::rollup::{Retention, Rollups};
 use crate::sessions;
@@ -155,6 +156,7 @@ pub(crate) struct Loaded {
     pub rollups: Rollups,
     pub billed: Billed,
     pub bill_rows: BillRows,
+    pub import_places: ImportPlaces,
 }
 
 /// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
@@ -162,11 +164,13 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
     let (mut row_of_checkpoint, mut parts) = (None, Vec::new());
     let (mut billed, mut bill_rows) = (Billed::default(), BillRows::default());
     let mut rollups = Rollups::new(retention);
+    let mut import_places = ImportPlaces::default();
     for pair in state.scan(&[]) {
         let (key, value) = pair?;
         match key.split_first() {
             _ if key == CHECKPOINT_KEY => row_of_checkpoint = Some(value),
             _ if is_part(&key) => parts.extend_from_slice(&value),
+            Some((&import_places::ROW_PREFIX, row)) if import_places.load(row, &value).is_none() => return Ok(None),
             Some((&ROW_PREFIX, row)) if rollups.load(row, &value).is_none() => return Ok(None),
             Some((&bill_rows::ROW_PREFIX | &bill_rows::GUESS_PREFIX, _))
                 if bill_rows.load(&key, &value, &mut billed).is_none() =>
@@ -184,6 +188,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
             rollups,
             billed,
             bill_rows,
+            import_places,
         }
     }))
 }
@@ -204,7 +209,13 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
         let (key, _) = pair?;
         let is_row = matches!(
             key.first(),
-            Some(&(ROW_PREFIX | bill_rows::ROW_PREFIX | bill_rows::GUESS_PREFIX | sessions::ROW_PREFIX))
+            Some(
+                &(ROW_PREFIX
+                    | bill_rows::ROW_PREFIX
+                    | bill_rows::GUESS_PREFIX
+                    | import_places::ROW_PREFIX
+                    | sessions::ROW_PREFIX)
+            )
         );
         if key == CHECKPOINT_KEY || is_part(&key) || is_row {
             batch.push(Change::Remove(key));

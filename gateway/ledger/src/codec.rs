@@ -10,8 +10,8 @@ use crate::bill_id::BillId;
 use crate::bound::{Mode, Window};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
 use crate::event::{
-    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
-    SecretChecked, Settled, Voided,
+    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Imported, ImportedEntry,
+    Linked, Mark, Marked, Opening, SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
 use crate::names::Interner;
@@ -35,6 +35,8 @@ const DEFERRED: u8 = 8;
 const ADJUSTED_OF: u8 = 9;
 const CLOCK_SET: u8 = 10;
 const SECRET_CHECKED: u8 = 11;
+const IMPORTED: u8 = 13;
+const LINKED: u8 = 14;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -52,6 +54,8 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Marked(_) => MARKED,
         Event::ClockSet(_) => CLOCK_SET,
         Event::SecretChecked(_) => SECRET_CHECKED,
+        Event::Imported(_) => IMPORTED,
+        Event::Linked(_) => LINKED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -85,6 +89,11 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         }
         Event::ClockSet(set) => w.signed(set.to_ms),
         Event::SecretChecked(checked) => w.raw(&checked.check),
+        Event::Imported(imported) => write_imported(&mut w, imported, names),
+        Event::Linked(linked) => {
+            w.name(&linked.legacy, names);
+            w.name(&linked.key, names);
+        }
     }
     w.finish()
 }
@@ -138,6 +147,12 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
         SECRET_CHECKED => Event::SecretChecked(SecretChecked {
             at_ms,
             check: r.array()?,
+        }),
+        IMPORTED => Event::Imported(Arc::new(read_imported(r, at_ms, names)?)),
+        LINKED => Event::Linked(Linked {
+            at_ms,
+            legacy: r.name(names)?,
+            key: r.name(names)?,
         }),
         DEFERRED => Event::Deferred(Deferred {
             at_ms,
@@ -565,6 +580,47 @@ fn read_adjusted(
                 model: r.name(names)?,
             }),
         },
+    })
+}
+
+fn write_imported(w: &mut Writer, imported: &Imported, names: &mut impl Interner) {
+    w.name(&imported.source, names);
+    w.unsigned(imported.place);
+    w.byte(u8::from(imported.has_legacy_keys));
+    w.unsigned(imported.entries.len() as u64);
+    for entry in &imported.entries {
+        write_facts(w, &entry.facts, imported.at_ms, names);
+        // As what settled a hold of nothing at the moment at which the request began.
+        let settled = Settled {
+            at_ms: entry.facts.at_ms,
+            hold: HoldId(0),
+            held: Amounts::ZERO,
+            overage_reason: None,
+            settlement: entry.settlement.clone(),
+            bills: Vec::new(),
+        };
+        write_settled(w, &settled, names);
+    }
+}
+
+fn read_imported(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Imported, DecodeError> {
+    Ok(Imported {
+        at_ms,
+        source: r.name(names)?,
+        place: r.unsigned()?,
+        has_legacy_keys: read_flag(r)?,
+        entries: read_list(r, |r| {
+            let facts = read_facts(r, at_ms, names)?;
+            let settled = read_settled(r, facts.at_ms, names)?;
+            let is_plain = settled.hold.0 == 0 && settled.held.is_zero() && settled.bills.is_empty();
+            if !is_plain || settled.overage_reason.is_some() {
+                return Err(DecodeError::Malformed("an imported entry with a hold"));
+            }
+            Ok(ImportedEntry {
+                facts: Arc::new(facts),
+                settlement: settled.settlement,
+            })
+        })?,
     })
 }
 

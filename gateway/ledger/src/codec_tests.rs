@@ -234,6 +234,27 @@ fn event() -> impl Strategy<Value = Event> {
             ),
         (at(), at()).prop_map(|(at_ms, to_ms)| Event::ClockSet(ClockSet { at_ms, to_ms })),
         (at(), any::<[u8; 16]>()).prop_map(|(at_ms, check)| Event::SecretChecked(SecretChecked { at_ms, check })),
+        (
+            at(),
+            name(),
+            any::<u64>(),
+            any::<bool>(),
+            vec((facts(), settlement()), 0..4)
+        )
+            .prop_map(|(at_ms, source, place, has_legacy_keys, entries)| {
+                let entries = entries.into_iter().map(|(facts, settlement)| ImportedEntry {
+                    facts: Arc::new(facts),
+                    settlement,
+                });
+                Event::Imported(Arc::new(Imported {
+                    at_ms,
+                    source,
+                    place,
+                    has_legacy_keys,
+                    entries: entries.collect(),
+                }))
+            }),
+        (at(), name(), name()).prop_map(|(at_ms, legacy, key)| Event::Linked(Linked { at_ms, legacy, key })),
         (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
             Event::Marked(Arc::new(Marked {
                 at_ms,

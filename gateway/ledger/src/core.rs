@@ -2,6 +2,7 @@
 //! Nothing here waits for a disk, and nothing walks over all accounts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,7 +17,7 @@ use crate::checkpoint::CheckpointAt;
 use crate::clock::Clock;
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::entry::{Facts, Name, Settlement};
-use crate::event::{Held, HoldId, Mark, Settled};
+use crate::event::{Held, HoldId, ImportedEntry, Mark, Settled};
 use crate::options::Durability;
 use crate::queue::{Queue, Stopped};
 use crate::store::Month;
@@ -81,6 +82,8 @@ pub(crate) struct Core {
     pub clock: Arc<dyn Clock>,
     pub durability: Durability,
     pub waiters: Waiters,
+    /// As the books say: asked for each request, without the lock.
+    unseen_keys: AtomicUsize,
 }
 
 impl Core {
@@ -91,6 +94,7 @@ impl Core {
         clock: Arc<dyn Clock>,
         durability: Durability,
     ) -> Core {
+        let unseen_keys = AtomicUsize::new(decided.books.unseen_count());
         Core {
             decided: Mutex::new(decided),
             queue,
@@ -98,6 +102,7 @@ impl Core {
             clock,
             durability,
             waiters: Waiters::default(),
+            unseen_keys,
         }
     }
 
@@ -360,6 +365,47 @@ impl Core {
         let now_ms = self.now_in_month(decided);
         let adjusted = adjust(decided, now_ms)?;
         Ok(adjusted.map(|(recorded, made)| (self.put(decided, recorded, None, false), made)))
+    }
+
+    /// Takes over entries of elsewhere. The sequence of their event.
+    pub fn import(
+        &self,
+        source: &Name,
+        place: u64,
+        has_legacy_keys: bool,
+        entries: Vec<ImportedEntry>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<u64, BooksError> {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        let recorded = decided.books.import(now_ms, source, place, has_legacy_keys, entries)?;
+        self.note_unseen_keys(decided);
+        Ok(self.put(decided, recorded, Some(permit), false))
+    }
+
+    pub fn link_key(&self, legacy: &Name, key: &Name) -> bool {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        if !decided.books.is_unseen(legacy) {
+            return false;
+        }
+        let now_ms = self.now_in_month(decided);
+        let linked = decided.books.link(now_ms, legacy, key);
+        let is_linked = linked.is_some();
+        if let Some(recorded) = linked {
+            self.put(decided, recorded, None, false);
+        }
+        self.note_unseen_keys(decided);
+        is_linked
+    }
+
+    fn note_unseen_keys(&self, decided: &Decided) {
+        self.unseen_keys.store(decided.books.unseen_count(), Ordering::Release);
+    }
+
+    pub fn has_unseen_keys(&self) -> bool {
+        self.unseen_keys.load(Ordering::Acquire) > 0
     }
 
     /// Counts a refusal: one event an account, reason and minute. While nothing can be written refusals are not counted.

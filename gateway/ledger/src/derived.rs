@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::bill_rows::BillRows;
 use crate::books::OpenHold;
 use crate::entry::Facts;
-use crate::event::{Adjusted, Event, HoldId};
+use crate::event::{Adjusted, Event, HoldId, Imported};
+use crate::import_places::ImportPlaces;
 use crate::map::Map;
 use crate::query;
 use crate::rollup::{DAY_MS, HOUR_MS, Rollups};
@@ -21,6 +22,7 @@ pub(crate) struct Derived {
     /// Facts of the open holds and when they were placed, which settled events do not repeat.
     open: Map<HoldId, (i64, Arc<Facts>)>,
     pub bill_rows: BillRows,
+    pub import_places: ImportPlaces,
 }
 
 impl Derived {
@@ -30,6 +32,7 @@ impl Derived {
             sessions,
             open: Map::default(),
             bill_rows: BillRows::default(),
+            import_places: ImportPlaces::default(),
         }
     }
 
@@ -47,6 +50,7 @@ impl Derived {
             _ => None,
         };
         self.bill_rows.committed(sequence, event, held_ms);
+        self.import_places.committed(sequence, event);
         match event {
             Event::Held(held) => {
                 self.sessions.held(sequence, held.at_ms, &held.facts);
@@ -74,11 +78,24 @@ impl Derived {
                 self.rollups
                     .set_floors_ms((minutes_ms.min(floor(HOUR_MS)), hours_ms.min(floor(DAY_MS))));
             }
+            Event::Imported(imported) => self.import(sequence, imported),
             Event::Opening(_)
             | Event::Extended(_)
             | Event::Denied(_)
             | Event::Deferred(_)
-            | Event::SecretChecked(_) => {}
+            | Event::SecretChecked(_)
+            | Event::Linked(_) => {}
+        }
+    }
+
+    fn import(&mut self, sequence: u64, imported: &Imported) {
+        // They belong to days long past: counted by minute, a year of them would fill the memory before the next checkpoint
+        // merges them.
+        self.rollups.merge(imported.at_ms);
+        for imported_entry in &imported.entries {
+            let entry = imported_entry.entry(&imported.source);
+            self.sessions.imported(sequence, &entry);
+            self.rollups.add(&entry);
         }
     }
 

@@ -168,4 +168,6 @@ pub struct Entry {
     pub overage: Usd,
     /// Why there is overage; `None` where there is none.
     pub overage_reason: Option<Name>,
+    /// What it was imported from; `None` for an exchange of this gateway.
+    pub source: Option<Name>,
 }

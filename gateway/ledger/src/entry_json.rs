@@ -1,5 +1,5 @@
 //! An entry as JSON, for exports, JSON-RPC and `ledger.tail`: one flat object, money as decimal text, `at` in RFC 3339 with
-//! milliseconds. `parts` and `overage_reason` are there only where there is something to say.
+//! milliseconds. `parts`, `overage_reason` and `source` are there only where there is something to say.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -61,6 +61,8 @@ struct Record<'a> {
     ttfb_ms: Option<u64>,
     response_id: Option<Text<'a>>,
     request_id: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,6 +104,7 @@ impl<'a> Record<'a> {
             held,
             overage,
             overage_reason,
+            source,
         } = entry;
         Record {
             id: facts.id.to_string().into(),
@@ -142,6 +145,7 @@ impl<'a> Record<'a> {
             ttfb_ms: settlement.ttfb_ms,
             response_id: settlement.response_id.as_deref().map(Cow::Borrowed),
             request_id: settlement.request_id.as_deref().map(Cow::Borrowed),
+            source: source.as_deref().map(Cow::Borrowed),
         }
     }
 
@@ -201,6 +205,7 @@ impl<'a> Record<'a> {
             held: self.held_usd,
             overage: self.overage_usd,
             overage_reason: self.overage_reason.map(Name::from),
+            source: self.source.map(Name::from),
         })
     }
 }
@@ -295,6 +300,7 @@ mod tests {
             held: Usd::from_nanos(3_000_000),
             overage: Usd::from_nanos(750_000),
             overage_reason: Some("billed_beyond_hold".into()),
+            source: None,
         }
     }
 
@@ -336,6 +342,7 @@ mod tests {
             entry.overage_reason = None;
             entry.settlement.response_id = None;
             entry.settlement.request_id = None;
+            entry.source = Some("sqlite:1".into());
         }
     }
 

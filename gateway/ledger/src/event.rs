@@ -30,9 +30,19 @@ pub enum Event {
     Marked(Arc<Marked>),
     ClockSet(ClockSet),
     SecretChecked(SecretChecked),
+    Imported(Arc<Imported>),
+    Linked(Linked),
 }
 
 impl Event {
+    /// For how many ordinary events it counts where memory, or what is read at a time, is bounded.
+    pub fn weight(&self) -> usize {
+        match self {
+            Event::Imported(imported) => imported.entries.len().max(1),
+            _ => 1,
+        }
+    }
+
     /// When it was decided, milliseconds since the epoch.
     pub fn at_ms(&self) -> i64 {
         match self {
@@ -47,6 +57,8 @@ impl Event {
             Event::Marked(marked) => marked.at_ms,
             Event::ClockSet(set) => set.at_ms,
             Event::SecretChecked(checked) => checked.at_ms,
+            Event::Imported(imported) => imported.at_ms,
+            Event::Linked(linked) => linked.at_ms,
         }
     }
 }
@@ -150,6 +162,7 @@ impl Settled {
             } else {
                 None
             },
+            source: None,
         }
     }
 }
@@ -248,4 +261,60 @@ pub struct Marked {
     pub tenant: Name,
     pub session: Name,
     pub mark: Mark,
+}
+
+/// Entries of calls that passed no hold here, taken over from elsewhere, each at its own time in the past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    pub at_ms: i64,
+    /// What they were taken from.
+    pub source: Name,
+    /// How far the source is taken with them: whatever is offered again up to there is taken already.
+    pub place: u64,
+    /// Their keys are named by the fingerprints of the program that they come from, which nobody here makes any more.
+    pub has_legacy_keys: bool,
+    pub entries: Vec<ImportedEntry>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedEntry {
+    pub facts: Arc<Facts>,
+    pub settlement: Settlement,
+}
+
+/// Why an imported entry is beyond its hold: it had none.
+pub const IMPORTED: &str = "imported";
+
+impl ImportedEntry {
+    /// What it posts to each account, in the windows of its own time.
+    pub fn posted(&self) -> Amounts {
+        Amounts {
+            usd: self.settlement.cost,
+            tokens: i64::try_from(self.settlement.usage.tokens()).unwrap_or(i64::MAX),
+            requests: 1,
+        }
+    }
+
+    pub fn entry(&self, source: &Name) -> Entry {
+        let cost = self.settlement.cost;
+        Entry {
+            facts: Facts::clone(&self.facts),
+            settlement: self.settlement.clone(),
+            held: Usd::ZERO,
+            overage: cost,
+            overage_reason: (cost > Usd::ZERO).then(|| Name::from(IMPORTED)),
+            source: Some(Name::clone(source)),
+        }
+    }
+}
+
+/// A key was seen whose imported entries bear another fingerprint: what they posted is the key's from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linked {
+    pub at_ms: i64,
+    /// The fingerprint that the imported entries bear.
+    pub legacy: Name,
+    /// The key's own.
+    pub key: Name,
 }

@@ -141,6 +141,7 @@ impl Hold {
                 held: Usd::ZERO,
                 overage: Usd::ZERO,
                 overage_reason: None,
+                source: None,
             },
             core: Arc::clone(&self.core),
             sequence: None,

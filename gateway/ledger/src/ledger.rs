@@ -14,7 +14,7 @@ use ulid::Ulid;
 use crate::amounts::Amounts;
 use crate::applier::Applier;
 use crate::bill_id::BillId;
-use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
+use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing, Taken};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::change::{Change, ChangePage, ChangeQuery, Document, Documents};
 use crate::clock::Clock;
@@ -23,7 +23,7 @@ use crate::decision_clock::{ClockState, DecisionClock};
 use crate::derived::Derived;
 use crate::entry::{Entry, Facts, Name, Settlement};
 use crate::error::LedgerError;
-use crate::event::{Event, HoldId, Mark};
+use crate::event::{Event, HoldId, ImportedEntry, Mark};
 use crate::head::{Hash, Head};
 use crate::hold::{Hold, Permit, Settled};
 use crate::last_limits::{LastLimits, RequestedLimit};
@@ -46,6 +46,9 @@ const STRICT_LINGER: Duration = Duration::from_millis(8);
 const RELAXED_LINGER: Duration = Duration::from_millis(4);
 /// Fewer permits than this would let two dozen slow streams stop all admission.
 const QUEUE_EVENTS_MIN: usize = 64;
+
+/// Entries that one event takes over: the engine copes best with values of some kilobytes.
+const IMPORTED_TOGETHER: usize = 128;
 
 /// What a result that came late changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +88,19 @@ pub struct Ledger {
     last_limits: LastLimits,
     /// Holds that the last process left open and this one settled.
     recovered_holds: usize,
+    /// The last event by which rows were imported.
+    imported: tokio::sync::Mutex<u64>,
     changed: Mutex<(Documents, Vec<(u64, Arc<Change>)>)>,
     happened: tokio::sync::broadcast::Sender<Arc<Happened>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A call that is taken over from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportRow {
+    /// Where it stands in its source: greater than that of the row before.
+    pub place: u64,
+    pub entry: ImportedEntry,
 }
 
 /// An event that is on disk and applied, for those who follow the ledger.
@@ -230,6 +243,7 @@ impl Ledger {
             sessions,
             last_limits: LastLimits::default(),
             recovered_holds,
+            imported: tokio::sync::Mutex::default(),
             changed: Mutex::default(),
             happened: tokio::sync::broadcast::Sender::new(1_024),
             threads: Mutex::default(),
@@ -385,7 +399,12 @@ impl Ledger {
         let from_ms = i64::try_from(entry_id.timestamp_ms()).unwrap_or(i64::MAX);
         let until = self.head().sequence;
         let found = query::find(&*self.stores, from_ms, until, |held, _| held.facts.id == entry_id)?;
-        let found = found.ok_or(LedgerError::NoSuchEntry(entry_id))?;
+        let found = match found {
+            Some(found) => found,
+            None => self
+                .find_imported(entry_id)?
+                .ok_or(LedgerError::NoSuchEntry(entry_id))?,
+        };
         let adjustment = Adjustment {
             hold: found.hold,
             held: &found.held,
@@ -403,6 +422,76 @@ impl Ledger {
         adjusted
             .map(|(sequence, ())| sequence)
             .ok_or(LedgerError::NoSuchEntry(entry_id))
+    }
+
+    fn find_imported(&self, entry_id: Ulid) -> Result<Option<query::Found>, LedgerError> {
+        let places = self.derived.read().import_places.within(i64::MIN, i64::MAX);
+        let until = self.head().sequence;
+        Ok(query::find_imported(&*self.stores, &places, entry_id, until)?)
+    }
+
+    /// Takes over calls that passed no hold here, each at its own time in the past: it is posted in the windows of that time
+    /// that still run, and counted in sums, sessions and entries. `rows` stand in the order of their source; those that were
+    /// taken before are passed over, so that whoever was interrupted may begin again anywhere. How many were taken.
+    ///
+    /// What was taken is on disk once a later call returns, or [`Ledger::flushed`]: one call's rows are written while the next
+    /// ones are read.
+    ///
+    /// # Errors
+    /// A row is of the future or costs less than nothing, or the writer has stopped or cannot write for now. Rows before it
+    /// may have been taken.
+    pub async fn import(
+        &self,
+        source: &Name,
+        has_legacy_keys: bool,
+        rows: Vec<ImportRow>,
+    ) -> Result<usize, LedgerError> {
+        // One at a time, and no more than two calls' rows on their way.
+        let mut last = self.imported.lock().await;
+        self.durable(*last).await?;
+        let taken = self.taken(source).map_or(0, |taken| taken.place);
+        let mut rows = rows.into_iter().filter(|row| row.place > taken).peekable();
+        let mut count = 0;
+        while rows.peek().is_some() {
+            let mut place = 0;
+            let mut entries = Vec::with_capacity(IMPORTED_TOGETHER);
+            for row in rows.by_ref().take(IMPORTED_TOGETHER) {
+                if row.place <= place {
+                    return Err(BooksError::Invalid("imported rows that do not ascend").into());
+                }
+                place = row.place;
+                entries.push(row.entry);
+            }
+            let permit = self.core.queue.permits(1).await?;
+            count += entries.len();
+            *last = self.core.import(source, place, has_legacy_keys, entries, permit)?;
+        }
+        Ok(count)
+    }
+
+    /// How far a source was taken over; `None` for one that never was.
+    pub fn taken(&self, source: &str) -> Option<Taken> {
+        self.core.read(|decided| decided.books.taken(source))
+    }
+
+    /// Whether there are fingerprints of imported entries whose keys have not been seen. Costs nothing to ask.
+    pub fn has_unseen_keys(&self) -> bool {
+        self.core.has_unseen_keys()
+    }
+
+    /// The key `key` bore the fingerprint `legacy` elsewhere: what imported entries posted under that is its own from now on.
+    /// Whether there was anything to link.
+    pub fn link_key(&self, legacy: &Name, key: &Name) -> bool {
+        self.core.link_key(legacy, key)
+    }
+
+    /// The fingerprints of imported entries whose keys were seen here since, each with the key's own.
+    pub fn links(&self) -> Vec<(Name, Name)> {
+        let links = |decided: &Decided| {
+            let links = decided.books.links();
+            links.map(|(legacy, key)| (legacy.clone(), key.clone())).collect()
+        };
+        self.core.read(links)
     }
 
     /// Enters a change, which is in force with this call. The sequence of its event, for `applied`.
@@ -507,7 +596,8 @@ impl Ledger {
     /// # Errors
     /// The journal cannot be read.
     pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
-        Ok(query::entries(&*self.stores, query, self.head().sequence)?)
+        let places = self.derived.read().import_places.within(query.from_ms, query.to_ms);
+        Ok(query::entries(&*self.stores, query, &places, self.head().sequence)?)
     }
 
     /// Open holds, oldest first.

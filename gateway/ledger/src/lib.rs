@@ -26,6 +26,7 @@
 //! order: bound change entry_json names secret_check waiters
 //! order: event last_limits window wire
 //! order: billed codec books journal
+//! order: import_places
 //! order: bill_rows known_heads query reports rollup sessions
 //! order: checkpoint derived queue retention verify
 //! order: applier error writer options core recover
@@ -53,6 +54,7 @@ mod error;
 mod event;
 mod head;
 mod hold;
+mod import_places;
 mod index;
 mod journal;
 mod known_heads;
@@ -84,7 +86,7 @@ mod writer;
 
 pub use amounts::{Amounts, Unit};
 pub use bill_id::BillId;
-pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing};
+pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing, Taken};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
 pub use change::{Answered, Change, ChangePage, ChangeQuery, Document, Documents};
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -93,11 +95,11 @@ pub use decision_clock::{ClockState, TOLERANCE_MS};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use error::LedgerError;
-pub use event::{Event, HeldBound, HoldId, Mark};
+pub use event::{Event, HeldBound, HoldId, IMPORTED, ImportedEntry, Mark};
 pub use head::{Hash, Head};
 pub use hold::{Hold, Permit, Settled};
 pub use last_limits::RequestedLimit;
-pub use ledger::{Correction, Happened, Health, Ledger};
+pub use ledger::{Correction, Happened, Health, ImportRow, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
 pub use options::{Durability, Options};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::books::{Books, OpenHold};
+use crate::books::{Books, OpenHold, Taken};
 use crate::change::{ChangePage, ChangeQuery, Document};
 use crate::derived::Derived;
 use crate::entry::Name;
@@ -75,7 +75,8 @@ impl OfflineLedger {
     }
 
     pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
-        Ok(query::entries(&*self.stores, query, self.head.sequence)?)
+        let places = self.derived.import_places.within(query.from_ms, query.to_ms);
+        Ok(query::entries(&*self.stores, query, &places, self.head.sequence)?)
     }
 
     pub fn sessions(&self) -> &Sessions {
@@ -101,6 +102,17 @@ impl OfflineLedger {
     pub fn changes(&self, query: &ChangeQuery) -> Result<ChangePage, LedgerError> {
         let _ = query;
         Ok(ChangePage::default())
+    }
+
+    /// As [`crate::Ledger::links`].
+    pub fn links(&self) -> Vec<(Name, Name)> {
+        let links = self.books.links();
+        links.map(|(legacy, key)| (legacy.clone(), key.clone())).collect()
+    }
+
+    /// As [`crate::Ledger::taken`].
+    pub fn taken(&self, source: &str) -> Option<Taken> {
+        self.books.taken(source)
     }
 
     pub fn open_holds(&self) -> Vec<OpenHold> {

@@ -6,11 +6,15 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use ulid::Ulid;
+
+use crate::amounts::Amounts;
 use crate::bill_id::BillId;
 use crate::billed::EntryPlace;
 use crate::books::Books;
 use crate::entry::{Entry, Name};
-use crate::event::{Event, Held, HoldId, Opening, Settled};
+use crate::event::{Event, Held, HoldId, IMPORTED, Imported, ImportedEntry, Opening, Settled};
+use crate::import_places::ImportPlace;
 use crate::journal::reader::{MonthReader, Placed, ReadError};
 use crate::store::{Month, Stores};
 
@@ -19,7 +23,7 @@ const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
 /// So much of the page before is read again at most, for the holds that were open at its end.
 const READ_AGAIN_MS: i64 = 60_000;
 
-/// Entries whose request began in `from_ms..to_ms`, in the order in which they were settled.
+/// Entries whose request began in `from_ms..to_ms`, in the order in which they were settled, or taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryQuery {
     pub from_ms: i64,
@@ -38,18 +42,24 @@ pub struct EntryPage {
     pub next: Option<Cursor>,
 }
 
-/// A place between two entries. As text `MS:SEQUENCE`.
+/// A place between two entries. As text `MS:SEQUENCE`, or `MS:SEQUENCE:COUNT` within an event that bears several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Where the next page begins to read: holds that were placed before are looked up one by one.
     since_ms: i64,
     /// Sequence of the event that settled the last entry.
     sequence: u64,
+    /// How many entries of that event were given, where it bears several.
+    skip: u32,
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.since_ms, self.sequence)
+        write!(f, "{}:{}", self.since_ms, self.sequence)?;
+        match self.skip {
+            0 => Ok(()),
+            skip => write!(f, ":{skip}"),
+        }
     }
 }
 
@@ -58,10 +68,11 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Cursor, CursorError> {
         let (since_ms, sequence) = text.split_once(':').ok_or(CursorError)?;
-        let since_ms = since_ms.parse().map_err(|_| CursorError)?;
+        let (sequence, skip) = sequence.split_once(':').unwrap_or((sequence, "0"));
         Ok(Cursor {
-            since_ms,
+            since_ms: since_ms.parse().map_err(|_| CursorError)?,
             sequence: sequence.parse().map_err(|_| CursorError)?,
+            skip: skip.parse().map_err(|_| CursorError)?,
         })
     }
 }
@@ -125,69 +136,199 @@ fn open_before(opening: &Opening) -> impl Iterator<Item = (HoldId, Arc<Held>)> {
     holds.into_iter().map(|hold| (hold.id, hold.held))
 }
 
-/// One page of entries among the events up to `until`.
-pub(crate) fn entries(stores: &dyn Stores, query: &EntryQuery, until: u64) -> Result<EntryPage, ReadError> {
-    let mut page = EntryPage::default();
-    let mut open: HashMap<HoldId, Arc<Held>> = HashMap::new();
-    let after = query.after.map_or(0, |cursor| cursor.sequence);
+/// One page of entries among the events up to `until`. Imported ones stand long after the time they belong to: `places` says
+/// where.
+pub(crate) fn entries(
+    stores: &dyn Stores,
+    query: &EntryQuery,
+    places: &[ImportPlace],
+    until: u64,
+) -> Result<EntryPage, ReadError> {
+    let mut paging = Paging {
+        stores,
+        query,
+        after: query.after.map_or(0, |cursor| cursor.sequence),
+        skip: query.after.map_or(0, |cursor| cursor.skip),
+        open: HashMap::new(),
+        page: EntryPage::default(),
+        first: None,
+        last: 0,
+        failed: None,
+    };
     let since_ms = query
         .after
         .map_or(query.from_ms, |cursor| cursor.since_ms.max(query.from_ms));
-    let range = query.from_ms..query.to_ms;
-    let mut first = None;
-    let mut failed = None;
-    read_since(stores, since_ms, until, |placed| {
+    read_since(stores, since_ms, until, |placed| paging.visit(placed))?;
+    for place in places {
+        if paging.is_done() || place.last_sequence <= paging.last.max(paging.after.saturating_sub(1)) {
+            continue;
+        }
+        read_since(stores, place.at_ms.max(since_ms), until, |placed| {
+            if placed.sequence > place.last_sequence {
+                return ControlFlow::Break(());
+            }
+            match placed.event {
+                Event::Imported(imported) if placed.sequence > paging.last => {
+                    paging.import(placed.sequence, placed.at_ms, &imported)
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        })?;
+    }
+    match paging.failed {
+        Some(error) => Err(error),
+        None => Ok(paging.page),
+    }
+}
+
+/// A page that is being gathered.
+struct Paging<'a> {
+    stores: &'a dyn Stores,
+    query: &'a EntryQuery,
+    /// The event whose entry was the last of the page before, and how many of its entries were given.
+    after: u64,
+    skip: u32,
+    open: HashMap<HoldId, Arc<Held>>,
+    page: EntryPage,
+    /// The first and the last event that were read in their order.
+    first: Option<u64>,
+    last: u64,
+    failed: Option<ReadError>,
+}
+
+impl Paging<'_> {
+    fn is_done(&self) -> bool {
+        self.page.next.is_some() || self.failed.is_some()
+    }
+
+    fn wants(&self, at_ms: i64) -> bool {
+        (self.query.from_ms..self.query.to_ms).contains(&at_ms)
+    }
+
+    fn visit(&mut self, placed: Placed) -> ControlFlow<()> {
         let Placed {
             sequence, at_ms, event, ..
         } = placed;
-        let is_first = first.is_none();
-        let begun = *first.get_or_insert(sequence);
+        let is_first = self.first.is_none();
+        self.first.get_or_insert(sequence);
+        self.last = sequence;
         match event {
-            Event::Opening(opening) if is_first => open.extend(open_before(&opening)),
-            Event::Held(held) if range.contains(&held.facts.at_ms) => {
-                open.insert(HoldId(sequence), held);
+            Event::Opening(opening) if is_first => self.open.extend(open_before(&opening)),
+            Event::Held(held) if self.wants(held.facts.at_ms) => {
+                self.open.insert(HoldId(sequence), held);
             }
-            Event::Settled(settled) => {
-                let mut held = open.remove(&settled.hold);
-                // Placed before this page begins to read: a hold that waited long makes no page read all of that time again.
-                if held.is_none() && query.after.is_some() && sequence > after && settled.hold.0 < begun {
-                    match held_numbered(stores, settled.hold) {
-                        Ok(found) => held = found,
-                        Err(error) => {
-                            failed = Some(error);
-                            return ControlFlow::Break(());
-                        }
-                    }
-                }
-                let held = held.filter(|held| range.contains(&held.facts.at_ms));
-                if let Some(held) = held.filter(|_| sequence > after) {
-                    page.entries.push(settled.entry(&held.facts));
-                    if page.entries.len() >= query.limit.max(1) {
-                        let oldest = open.values().map(|held| held.at_ms).min();
-                        let since_ms = oldest.map_or(at_ms, |oldest| oldest.min(at_ms));
-                        page.next = Some(Cursor {
-                            since_ms: since_ms.max(at_ms.saturating_sub(READ_AGAIN_MS)),
-                            sequence,
-                        });
-                        return ControlFlow::Break(());
-                    }
-                }
-            }
+            Event::Settled(settled) => self.settle(sequence, at_ms, &settled)?,
+            Event::Imported(imported) => self.import(sequence, at_ms, &imported)?,
             Event::Voided(voided) => {
-                open.remove(&voided.hold);
+                self.open.remove(&voided.hold);
             }
             _ => {}
         }
         // Well past the end of the range only holds that are still open can bring entries of it.
-        if at_ms >= query.to_ms.saturating_add(HELD_WITHIN_MS) && open.is_empty() {
+        if at_ms >= self.query.to_ms.saturating_add(HELD_WITHIN_MS) && self.open.is_empty() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
         }
-    })?;
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(page),
+    }
+
+    fn settle(&mut self, sequence: u64, at_ms: i64, settled: &Settled) -> ControlFlow<()> {
+        let mut held = self.open.remove(&settled.hold);
+        let is_before = self.first.is_some_and(|first| settled.hold.0 < first);
+        // Placed before this page begins to read: a hold that waited long makes no page read all of that time again.
+        if held.is_none() && self.query.after.is_some() && sequence > self.after && is_before {
+            match held_numbered(self.stores, settled.hold) {
+                Ok(found) => held = found,
+                Err(error) => {
+                    self.failed = Some(error);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        let held = held.filter(|held| self.wants(held.facts.at_ms) && sequence > self.after);
+        match held {
+            Some(held) => self.push(settled.entry(&held.facts), sequence, at_ms, 0),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn import(&mut self, sequence: u64, at_ms: i64, imported: &Imported) -> ControlFlow<()> {
+        if sequence < self.after {
+            return ControlFlow::Continue(());
+        }
+        let given = if sequence == self.after { self.skip } else { 0 };
+        for (number, entry) in (1..).zip(&imported.entries) {
+            if number > given && self.wants(entry.facts.at_ms) {
+                self.push(entry.entry(&imported.source), sequence, at_ms, number)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Adds an entry, the `number`th of its event where that bears several. Breaks when the page is full.
+    fn push(&mut self, entry: Entry, sequence: u64, at_ms: i64, number: u32) -> ControlFlow<()> {
+        self.page.entries.push(entry);
+        if self.page.entries.len() < self.query.limit.max(1) {
+            return ControlFlow::Continue(());
+        }
+        let oldest = self.open.values().map(|held| held.at_ms).min();
+        let since_ms = oldest.map_or(at_ms, |oldest| oldest.min(at_ms));
+        self.page.next = Some(Cursor {
+            since_ms: since_ms.max(at_ms.saturating_sub(READ_AGAIN_MS)),
+            sequence,
+            skip: number,
+        });
+        ControlFlow::Break(())
+    }
+}
+
+/// The imported entry with this id, as if what it is had been held and settled by the event that bears it.
+pub(crate) fn find_imported(
+    stores: &dyn Stores,
+    places: &[ImportPlace],
+    id: Ulid,
+    until: u64,
+) -> Result<Option<Found>, ReadError> {
+    let mut found = None;
+    for place in places {
+        read_since(stores, place.at_ms, until, |placed| {
+            if placed.sequence > place.last_sequence {
+                return ControlFlow::Break(());
+            }
+            if let Event::Imported(imported) = &placed.event
+                && let Some(entry) = imported.entries.iter().find(|entry| entry.facts.id == id)
+            {
+                found = Some(as_settled(placed.sequence, entry));
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        if found.is_some() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn as_settled(sequence: u64, entry: &ImportedEntry) -> Found {
+    let reason = Name::from(IMPORTED);
+    Found {
+        hold: HoldId(sequence),
+        held: Arc::new(Held {
+            at_ms: entry.facts.at_ms,
+            facts: Arc::clone(&entry.facts),
+            amounts: Amounts::ZERO,
+            basis: Name::clone(&reason),
+            bounds: Vec::new(),
+        }),
+        settled: Arc::new(Settled {
+            at_ms: entry.settlement.at_ms,
+            hold: HoldId(sequence),
+            held: Amounts::ZERO,
+            overage_reason: Some(reason),
+            settlement: entry.settlement.clone(),
+            bills: Vec::new(),
+        }),
     }
 }
 

@@ -56,7 +56,7 @@ impl Recovered {
     fn of_checkpoint(loaded: Loaded, books: Books, sessions: Sessions) -> Recovered {
         let checkpoint = loaded.checkpoint;
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
-        derived.bill_rows = loaded.bill_rows;
+        (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
         derived.set_open(books.open_holds());
         Recovered {
             billed: loaded.billed,
@@ -152,7 +152,7 @@ fn from_checkpoint(
             "the last checkpoint is of a month that is gone: sums lack what came between it and the first month there is"
         );
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
-        derived.bill_rows = loaded.bill_rows;
+        (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
         let recovered = Recovered {
             billed: loaded.billed,
             secret_check: at.secret_check,

@@ -23,7 +23,7 @@ use crate::store::{DiskStores, Month, StoreError, Stores};
 pub struct Report {
     pub months: Vec<MonthReport>,
     pub events: u64,
-    /// Settled exchanges.
+    /// Settled exchanges, and those imported.
     pub entries: u64,
     /// As far as the journal could be believed.
     pub head: Head,
@@ -194,7 +194,11 @@ impl Walk {
                 .apply(placed.sequence, &placed.event)
                 .map_err(|error| Damage::Books(error.to_string()))?;
             report.events += 1;
-            report.entries += u64::from(matches!(placed.event, Event::Settled(_)));
+            report.entries += match &placed.event {
+                Event::Settled(_) => 1,
+                Event::Imported(imported) => imported.entries.len() as u64,
+                _ => 0,
+            };
             match &placed.event {
                 Event::Opening(opening) => {
                     report.fingerprint_check = secret_check::of(&opening.digests).or(report.fingerprint_check);

@@ -254,7 +254,9 @@ impl Writer {
         if self.chunk.is_empty() && self.since_self_contained >= SELF_CONTAINED_EVERY {
             self.begin_self_contained();
         }
-        self.since_self_contained += 1;
+        // A reader of one event, or of some hour, decodes all entries before it, too.
+        let weight = u32::try_from(event.weight()).unwrap_or(u32::MAX);
+        self.since_self_contained = self.since_self_contained.saturating_add(weight);
         let bytes = codec::encode(&event, &mut self.names);
         let sequence = self.chunk.next_sequence();
         self.chunk.push(journal_ms, &bytes);

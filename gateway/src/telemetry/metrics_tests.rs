@@ -46,6 +46,7 @@ fn entry() -> Entry {
         held: Usd::from_nanos(5_000_000),
         overage: Usd::ZERO,
         overage_reason: None,
+        source: None,
     }
 }
 

@@ -7,6 +7,7 @@ use super::snapshot::{self, SnapshotError};
 use super::state::{Balance, Open, Share, State};
 use crate::amounts::Amounts;
 use crate::event::{Adjusted, Deferred, Event, Extended, Held, HoldId, Opening, Settled};
+use crate::money::Usd;
 use crate::slab::Place;
 
 /// Why an event does not follow from those before it: the journal is damaged, or not all there.
@@ -16,7 +17,7 @@ pub enum ApplyError {
     Sequence { head: u64, found: u64 },
     #[error("event {seq} ends or extends hold {}, which is not open", .hold.0)]
     UnknownHold { seq: u64, hold: HoldId },
-    #[error("event {seq} holds less than nothing, or more than can be counted")]
+    #[error("event {seq} holds or enters less than nothing, or more than can be counted")]
     Amounts { seq: u64 },
     #[error("event {seq} opens a month with broken books")]
     Opening {
@@ -38,6 +39,9 @@ impl State {
                 });
             }
             Event::Held(held) if !self.may_hold(&held.amounts) => return Err(ApplyError::Amounts { seq }),
+            Event::Imported(imported) if imported.entries.iter().any(|entry| entry.settlement.cost < Usd::ZERO) => {
+                return Err(ApplyError::Amounts { seq });
+            }
             Event::Extended(extended) if !self.may_hold(&extended.amounts) => {
                 return Err(ApplyError::Amounts { seq });
             }
@@ -50,6 +54,14 @@ impl State {
             Event::Voided(voided) => self.end(voided.hold, Amounts::ZERO),
             Event::Adjusted(adjusted) => self.apply_adjusted(adjusted),
             Event::Deferred(deferred) => self.apply_deferred(deferred),
+            Event::Imported(imported) => {
+                self.apply_imported(imported);
+                Ok(())
+            }
+            Event::Linked(linked) => {
+                self.apply_linked(linked);
+                Ok(())
+            }
             Event::ClockSet(set) => {
                 self.set_clock(set.to_ms);
                 Ok(())
@@ -183,7 +195,7 @@ impl State {
     }
 
     /// Posts to a balance. Its account.
-    fn post(&mut self, place: Place, posted: &Amounts, overage: &Amounts) -> Option<Place> {
+    pub(super) fn post(&mut self, place: Place, posted: &Amounts, overage: &Amounts) -> Option<Place> {
         let balance = self.balances.get_mut(place)?;
         balance.posted = balance.posted.plus(posted);
         if !overage.is_zero() {

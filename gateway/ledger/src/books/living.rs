@@ -136,7 +136,7 @@ impl State {
     }
 
     /// A hold is being placed on the account, by the event after the head.
-    fn begin(&mut self, place: Place) {
+    pub fn begin(&mut self, place: Place) {
         let (now_s, day_end_s) = (self.now_s(), self.end_of(DAY));
         let Some(account) = self.accounts.get(place) else {
             return;
@@ -303,16 +303,52 @@ impl State {
     pub fn accounts_named(&mut self, facts: &Facts, places: &mut Vec<Place>) {
         let mut spelling = std::mem::take(&mut self.spelling);
         each_account(facts, &mut spelling, |kind, name| {
-            let place = match self.account_or_sweep(name) {
-                Some(place) => Some(place),
-                None => self.make_named(kind, name),
-            };
-            if let Some(place) = place.filter(|place| !places.contains(place)) {
+            if let Some(place) = self
+                .account_counting(kind, name)
+                .filter(|place| !places.contains(place))
+            {
                 self.begin(place);
                 places.push(place);
             }
         });
         self.spelling = spelling;
+    }
+
+    /// As `accounts_named`, for one of many entries that are taken in together: each account begins once, and is in `begun`
+    /// then. A key that was seen since counts on the account that it has here.
+    pub fn accounts_imported(
+        &mut self,
+        facts: &Facts,
+        has_legacy_key: bool,
+        places: &mut Vec<Place>,
+        begun: &mut Vec<Place>,
+    ) {
+        let mut spelling = std::mem::take(&mut self.spelling);
+        each_account(facts, &mut spelling, |kind, name| {
+            let linked = match kind {
+                FactKind::Key if has_legacy_key => self.linked_account(name),
+                _ => None,
+            };
+            let Some(place) = self.account_counting(kind, linked.as_deref().unwrap_or(name)) else {
+                return;
+            };
+            if !begun.contains(&place) {
+                self.begin(place);
+                begun.push(place);
+            }
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        });
+        self.spelling = spelling;
+    }
+
+    /// The account on which a name of these facts counts, made where it is the first of it.
+    pub fn account_counting(&mut self, kind: FactKind, name: &str) -> Option<Place> {
+        match self.account_or_sweep(name) {
+            Some(place) => Some(place),
+            None => self.make_named(kind, name),
+        }
     }
 
     fn make_named(&mut self, kind: FactKind, name: &str) -> Option<Place> {

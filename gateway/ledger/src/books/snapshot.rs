@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::accounts::{Account, Class, Flags, STANDING_WINDOWS, Slot};
 use super::earlier;
+use super::imports::Imports;
 use super::state::{Balance, Open, Share, State};
 use crate::amounts::Amounts;
 use crate::bill_id::BillId;
@@ -17,7 +18,9 @@ use crate::slab::Place;
 use crate::window::Period;
 use crate::wire::{Reader, Writer};
 
-const VERSION: u8 = 3;
+/// Up to version 3 nothing was taken over from elsewhere.
+const VERSION: u8 = 4;
+const BEFORE_IMPORTS: u8 = 3;
 
 /// Why bytes are no books.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +77,7 @@ pub(super) fn write(state: &State) -> Vec<u8> {
         }
     }
     write_holds(&mut w, state, &written);
+    state.imports.write(&mut w);
     w.finish()
 }
 
@@ -181,8 +185,9 @@ pub(super) struct Written {
 pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
     let mut reader = Reader::new(bytes);
     let r = &mut reader;
-    let read_account = match r.byte()? {
-        VERSION => read_account,
+    let version = r.byte()?;
+    let read_account = match version {
+        BEFORE_IMPORTS | VERSION => read_account,
         earlier::VERSION => earlier::read_account,
         _ => return Err(DecodeError::Version.into()),
     };
@@ -196,6 +201,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
     let mut names = Names::new();
     for _ in 0..r.count()? {
         read_hold(r, &mut state, &written, &mut names)?;
+    }
+    if version == VERSION {
+        state.imports = Imports::read(r)?;
     }
     reader.end()?;
     for one in &written {

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::accounts::{Account, Class, FOLDED_KINDS, NamesMax, STANDING_WINDOWS, TOTAL, each_account};
+use super::imports::Imports;
 use super::living::Living;
 use crate::amounts::{Amounts, Unit};
 use crate::bill_id::BillId;
@@ -45,6 +46,7 @@ pub(super) struct State {
     /// Names that were counted on `kind:other`, since these books were made. Nothing is decided by it.
     pub folded: [u64; FOLDED_KINDS.len()],
     pub holds: Map<HoldId, Open>,
+    pub imports: Imports,
     /// What all open holds hold together: no balance ever holds more, so none overflows where this does not.
     pub held: Amounts,
     /// Room to spell account names in.
@@ -155,6 +157,7 @@ impl State {
             sweep: None,
             folded: Default::default(),
             holds: Map::default(),
+            imports: Imports::default(),
             held: Amounts::ZERO,
             spelling: String::new(),
         };

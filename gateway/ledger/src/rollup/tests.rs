@@ -53,6 +53,7 @@ fn entry(at_ms: i64, agent: &str, session: &str, cost: i64, status: u16) -> Entr
         held: Usd::from_nanos(cost),
         overage: Usd::ZERO,
         overage_reason: None,
+        source: None,
     }
 }
 

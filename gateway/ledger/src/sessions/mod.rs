@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use self::shard::{Shard, SharedNames};
 pub use self::types::{Kept, Session, SessionQuery, Status};
-use crate::entry::{Entry, Facts, Name, Outcome};
+use crate::entry::{Entry, Facts, Name};
 use crate::event::{Mark, Marked};
 use crate::money::Usd;
 use crate::store::{Store, StoreError};
@@ -220,14 +220,30 @@ impl Sessions {
 
     /// A call of a session was settled.
     pub(crate) fn settled(&self, sequence: u64, at_ms: i64, entry: &Entry) {
-        let end = &entry.settlement;
-        let failed = end.status >= 400 || end.outcome == Outcome::UpstreamFailed;
         self.change(sequence, at_ms, &entry.facts, |_, session| {
             session.running = session.running.saturating_sub(1);
-            session.calls += 1;
-            session.errors += u64::from(failed);
-            session.cost = session.cost.saturating_add(end.cost);
-            session.tokens = session.tokens.saturating_add(end.usage.tokens());
+            session.count(&entry.settlement);
+        });
+    }
+
+    /// A call that was taken over from elsewhere. It is older than what the session has done here: it names what nobody else
+    /// named, and takes up nothing that has ended.
+    pub(crate) fn imported(&self, sequence: u64, entry: &Entry) {
+        let (facts, end) = (&entry.facts, &entry.settlement);
+        let first = First::Imported(facts.at_ms, end.at_ms.max(facts.at_ms));
+        let key = (&facts.tenant, &facts.session);
+        self.change_named(sequence, key, first, |names, session| {
+            for (known, said) in [
+                (&mut session.agent, &facts.agent),
+                (&mut session.user, &facts.user),
+                (&mut session.task, &facts.task),
+            ] {
+                if known.is_empty() && !said.is_empty() {
+                    *known = names.share(said);
+                }
+            }
+            session.started_ms = session.started_ms.min(facts.at_ms);
+            session.count(end);
         });
     }
 
@@ -310,7 +326,7 @@ impl Sessions {
         let Some(live) = known.and_then(|place| shard.live.get_mut(place)) else {
             return;
         };
-        if let First::Call(_, at_ms) = first {
+        if let First::Call(_, at_ms) | First::Imported(_, at_ms) = first {
             live.session.last_ms = live.session.last_ms.max(at_ms);
         }
         change(&mut shard.names, &mut live.session);
@@ -323,6 +339,8 @@ impl Sessions {
         let (started_ms, at_ms) = match first {
             First::Call(started_ms, at_ms) if self.may_list(at_ms) => (started_ms, at_ms),
             First::At(at_ms) => (at_ms, at_ms),
+            // As many as its source has, which an operator has chosen.
+            First::Imported(started_ms, at_ms) => (started_ms, at_ms),
             First::No => return None,
             First::Call(..) => {
                 if self.folded.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -346,4 +364,6 @@ enum First {
     At(i64),
     /// By a call: when its request began, and now.
     Call(i64, i64),
+    /// By a call elsewhere: when its request began, and its end.
+    Imported(i64, i64),
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use ulid::Ulid;
 
 use super::*;
+use crate::entry::Outcome;
 use crate::entry::Settlement;
 use crate::store::{MemoryStores, Stores};
 use crate::usage::{Kind, Usage};
@@ -57,6 +58,7 @@ fn entry(facts: &Facts, nanos: i64) -> Entry {
         held: Usd::from_nanos(nanos),
         overage: Usd::ZERO,
         overage_reason: None,
+        source: None,
     }
 }
 

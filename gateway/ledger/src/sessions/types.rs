@@ -1,7 +1,7 @@
 //! What a session is, and which ones are requested.
 
 use super::DAY_MS;
-use crate::entry::Name;
+use crate::entry::{Name, Outcome, Settlement};
 use crate::money::Usd;
 
 /// What is kept in memory.
@@ -100,6 +100,15 @@ impl Session {
             is_killed: false,
             is_alerted: false,
         }
+    }
+
+    /// One call more.
+    pub(super) fn count(&mut self, end: &Settlement) {
+        let failed = end.status >= 400 || end.outcome == Outcome::UpstreamFailed;
+        self.calls += 1;
+        self.errors += u64::from(failed);
+        self.cost = self.cost.saturating_add(end.cost);
+        self.tokens = self.tokens.saturating_add(end.usage.tokens());
     }
 
     /// How it stands at `now_ms`, where silence for `timeout_ms` completes a session.

@@ -43,6 +43,7 @@ fn entry() -> Arc<Entry> {
         held: Usd::from_nanos(5_000_000),
         overage: Usd::ZERO,
         overage_reason: None,
+        source: None,
     })
 }
 
