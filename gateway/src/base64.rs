@@ -28,7 +28,6 @@ pub fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Padded.
-#[cfg(test)]
 pub fn encode(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let letter = |bits: u32, at: usize| {

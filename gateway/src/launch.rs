@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{
-    self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, DataPlane, LedgerView,
+    self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, DataPlane, LedgerView, PluginInfo,
 };
 use crate::fingerprints;
 use crate::hosts;
@@ -33,6 +33,7 @@ use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
 use crate::telemetry::Metrics;
+use crate::telemetry::alerts::Outbox;
 
 /// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.
 pub const VERSION: &str = match option_env!("AGENTLEDGER_VERSION") {
@@ -480,6 +481,35 @@ impl DataPlane for Breakers {
                 .map(|route| (dialect.clone(), route.clone()))
         });
         rows.collect()
+    }
+
+    fn alerts(&self) -> Arc<Outbox> {
+        Arc::clone(&self.0.alerts)
+    }
+
+    fn plugins(&self) -> Vec<PluginInfo> {
+        let rules = self.0.rules.load();
+        let mut found: BTreeMap<&str, PluginInfo> = BTreeMap::new();
+        for endpoint in &rules.endpoints {
+            let info = endpoint.plugin.dialect.info();
+            let plugin = found.entry(&info.name).or_insert_with(|| PluginInfo {
+                name: info.name.clone(),
+                version: info.version.clone(),
+                source: endpoint.plugin.source.clone(),
+                providers: Vec::new(),
+            });
+            plugin.providers.push(endpoint.provider.name.clone());
+        }
+        found.into_values().collect()
+    }
+
+    fn reset_breaker(&self, provider: &str) -> bool {
+        let rules = self.0.rules.load();
+        let of_provider = rules
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.provider.name == provider);
+        of_provider.map(|endpoint| endpoint.breaker.reset()).count() > 0
     }
 
     fn prices(&self) -> Option<PriceBook> {

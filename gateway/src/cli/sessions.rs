@@ -48,6 +48,7 @@ pub fn end(config: &Config, id: &str, tenant: Option<&str>, kill: bool) -> Resul
         return Ok(format!("{NOTHING}\n"));
     };
     let params = SessionParams {
+        note: String::new(),
         id: id.to_owned(),
         tenant: tenant.map(str::to_owned),
     };

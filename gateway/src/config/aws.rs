@@ -24,10 +24,6 @@ const VARIABLES: [(&str, &str); 5] = [
     ("AWS_DEFAULT_REGION", REGION),
 ];
 
-pub fn is_variable(name: &str) -> bool {
-    VARIABLES.iter().any(|(variable, _)| *variable == name)
-}
-
 /// Fills in the sections of the type `bedrock` that are there. Credentials are taken as a whole or not at all: a token of
 /// one and a key of another would be of no use.
 pub fn overlay(root: &mut Node, env: &Env) {

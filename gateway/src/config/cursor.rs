@@ -1,6 +1,7 @@
 //! Typed reading of the tree: every fault is noted with its place and key, and reading goes on with the default.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Problems {
     file: String,
     errors: RefCell<Vec<(Place, ConfigError)>>,
     warnings: RefCell<Vec<String>>,
+    /// The defaults that were taken, by path.
+    defaults: RefCell<BTreeMap<String, String>>,
 }
 
 impl Problems {
@@ -46,6 +49,11 @@ impl Problems {
         let parts = [self.locate(place), key.to_owned(), message.to_string()];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         self.warnings.borrow_mut().push(parts.join(": "));
+    }
+
+    /// Hands over the defaults that were taken.
+    pub fn take_defaults(&self) -> BTreeMap<String, String> {
+        self.defaults.take()
     }
 
     fn locate(&self, place: &Place) -> String {
@@ -283,6 +291,14 @@ impl<'a> Cursor<'a> {
         self.filled().map(PathBuf::from)
     }
 
+    /// Notes what counts where nothing is given: who asks for the configuration is shown it.
+    pub fn default_is(&self, text: impl Display) {
+        if self.filled().is_none() {
+            let mut defaults = self.problems.defaults.borrow_mut();
+            defaults.insert(self.path.clone(), text.to_string());
+        }
+    }
+
     /// Reads the value with `read`; a fault is noted with the value's text and the default taken.
     fn read<T, E: Display>(&self, default: T, read: impl Fn(&str) -> Result<T, E>) -> T {
         let Some(text) = self.filled() else { return default };
@@ -296,6 +312,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn flag(&self, default: bool) -> bool {
+        self.default_is(default);
         self.read(default, |text| match text.to_ascii_lowercase().as_str() {
             "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
             "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
@@ -304,6 +321,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn count(&self, default: u64, least: u64, most: u64) -> u64 {
+        self.default_is(default);
         self.read(default, |text| {
             within(units::whole(text).map_err(|error| error.to_string())?, least, most)
         })
@@ -315,12 +333,14 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn bytes(&self, default: u64, least: u64, most: u64) -> u64 {
+        self.default_is(default);
         self.read(default, |text| {
             within(units::byte_size(text).map_err(|error| error.to_string())?, least, most)
         })
     }
 
     pub fn millis(&self, default: Duration, least_ms: u64, most: Duration) -> Duration {
+        self.default_is(format_args!("{}ms", default.as_millis()));
         self.read(default, |text| {
             let value = units::millis(text)?;
             if value < Duration::from_millis(least_ms) || value > most {
@@ -355,7 +375,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// One of some words, whatever their case.
-    pub fn word<T: Copy>(&self, default: T, words: &[(&str, T)]) -> T {
+    pub fn word<T: Copy + PartialEq>(&self, default: T, words: &[(&str, T)]) -> T {
+        if let Some((word, _)) = words.iter().find(|(_, value)| *value == default) {
+            self.default_is(word);
+        }
         self.read(default, |text| {
             let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
             let choices = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");

@@ -10,6 +10,7 @@ use super::cursor::Problems;
 use super::error::Place;
 use super::node::{self, Node, Value};
 use super::schema::{self, Key, Shape};
+use super::tokens;
 
 pub const PREFIX: &str = "AGENTLEDGER_";
 
@@ -24,14 +25,13 @@ const POLICY_NAMES: &[&str] = &["budget", "rate_limit", "tenant", "loop", "ghost
 pub struct Env(BTreeMap<String, String>);
 
 impl Env {
-    /// What the process was given, as far as it concerns us.
+    /// What the process was given. All of it: the file names variables of its own choice (`token_env`).
     pub fn of_process() -> Env {
-        let ours = std::env::vars_os().filter_map(|(name, value)| {
+        let given = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok()?;
-            let wanted = name.starts_with(PREFIX) || name == "HOME" || aws::is_variable(&name);
-            wanted.then(|| (name, value.to_string_lossy().into_owned()))
+            Some((name, value.to_string_lossy().into_owned()))
         });
-        Env(ours.collect())
+        Env(given.collect())
     }
 
     pub fn of<N: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (N, V)>) -> Env {
@@ -65,6 +65,7 @@ pub fn overlay(root: &mut Node, env: &Env, problems: &Problems) {
         }
     }
     aws::overlay(root, env);
+    tokens::overlay(root, env, problems);
 }
 
 /// A key that a variable names.

@@ -7,6 +7,7 @@ use super::env::{self, Env};
 use super::error::ConfigErrors;
 use super::node::{self, Node};
 use super::resolve::{self, Known};
+use super::values::{self, Given};
 use super::{Config, providers, schema};
 use crate::files;
 
@@ -50,6 +51,10 @@ pub fn load_text(path: Option<&Path>, text: &str, env: &Env, known: &Known) -> R
     providers::gather_extra(&mut root);
     cursor::check_shape(&root, schema::ROOT, "", &problems);
     let mut config = resolve::resolve(&Cursor::root(&root, &problems), path, known);
+    config.given = Given {
+        file: path.map(Path::to_owned),
+        values: values::collect(&root, problems.take_defaults(), &name),
+    };
     config.warnings = problems.finish()?;
     Ok(config)
 }

@@ -18,7 +18,9 @@ mod resolve;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tokens;
 pub mod units;
+mod values;
 mod vendor;
 
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{load, load_text};
 pub use mounts::Mount;
 pub use resolve::Known;
+pub use values::Given;
 
 /// The resolved configuration. Cheap to share: held in an `Arc` and swapped whole on reload.
 #[derive(Clone)]
@@ -69,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// Things worth telling at start: mapped keys, sections that are not built yet.
     pub warnings: Vec<String>,
+    /// What was read, and where each value came from.
+    pub given: Given,
 }
 
 /// Where new prices come from, and when.

@@ -91,6 +91,14 @@ impl Node {
             .map(|pair| &pair.node)
     }
 
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Node> {
+        let Value::Map(pairs) = &mut self.value else {
+            return None;
+        };
+        let found = pairs.iter_mut().find(|pair| pair.name.eq_ignore_ascii_case(name));
+        found.map(|pair| &mut pair.node)
+    }
+
     /// The child of that name, made where it is missing; a node that is no map becomes one first.
     pub fn child_mut(&mut self, name: &str, place: &Place) -> Option<&mut Node> {
         if !matches!(self.value, Value::Map(_)) {

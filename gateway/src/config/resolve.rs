@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cursor::Cursor;
+use super::values::Given;
 use super::{
-    Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, ControlRole, ControlToken, Durability, Hold,
-    HoldSize, Limits, Log, Mcp, Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, conf,
-    providers,
+    Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
+    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, conf, providers, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -67,6 +67,10 @@ const SOCKET_PATH_BYTES_MAX: usize = 103;
 pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config {
     let storage = storage(&root.at("storage"));
     let control = control(root, &storage);
+    // Defaults that follow from something else than their own key.
+    root.at("listen").default_is(":8787");
+    root.at("storage.dsn").default_is(storage.dir.display());
+    root.at("control.socket").default_is(control.socket.display());
     let plugins = plugins(&root.at("plugins"));
     let budgets = budgets(&root.at("budgets"));
     let (served, absent) = providers::resolve(&root.at("providers"), known);
@@ -103,6 +107,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         fingerprint_secret: fingerprint_secret(&root.at("fingerprint.secret")),
         limits: limits(&root.at("limits")),
         warnings: Vec::new(),
+        given: Given::default(),
     }
 }
 
@@ -121,6 +126,7 @@ fn price_updates(at: &Cursor<'_>, ledger: &Path) -> PriceUpdates {
         at.at("from")
             .refuse("name at least one source: litellm, genai-prices, models.dev, an https address or a file");
     }
+    at.at("dir").default_is(ledger.join("prices").display());
     PriceUpdates {
         from,
         every: (!every.is_zero()).then_some(every),
@@ -369,50 +375,8 @@ fn control(root: &Cursor<'_>, storage: &Storage) -> Control {
         socket,
         listen: listen(&at.at("listen")),
         admin_token: token.filter(|_| enabled),
-        tokens: at
-            .at("tokens")
-            .items()
-            .iter()
-            .enumerate()
-            .filter_map(|(index, item)| token_of(index, item))
-            .collect(),
+        tokens: tokens::resolve(&at.at("tokens")),
         public_read: at.at("public_read").flag(true),
-    }
-}
-
-/// `name`, `token` and `role`, or the token alone, which may do all.
-fn token_of(index: usize, at: &Cursor<'_>) -> Option<ControlToken> {
-    let default_name = format!("token{}", index + 1);
-    if let Some(token) = at.secret() {
-        return Some(ControlToken {
-            name: default_name,
-            token,
-            role: ControlRole::Admin,
-            tenant: None,
-            expires_ms: None,
-        });
-    }
-    let role = at.at("role").word(
-        ControlRole::Read,
-        &[
-            ("read", ControlRole::Read),
-            ("operate", ControlRole::Operate),
-            ("admin", ControlRole::Admin),
-        ],
-    );
-    let name = at.at("name").filled().map_or(default_name, str::to_owned);
-    match at.at("token").secret() {
-        Some(token) => Some(ControlToken {
-            name,
-            token,
-            role,
-            tenant: None,
-            expires_ms: None,
-        }),
-        None => {
-            at.refuse("needs a token");
-            None
-        }
     }
 }
 
@@ -433,6 +397,7 @@ fn plugins(at: &Cursor<'_>) -> Plugins {
 
 fn policies(root: &Cursor<'_>, file: Option<&Path>) -> Policies {
     let beside_file = file.and_then(Path::parent).unwrap_or(Path::new("")).join("policies");
+    root.at("policies.dir").default_is(beside_file.display());
     Policies {
         dir: Some(root.at("policies.dir").path().unwrap_or(beside_file)),
         deadline: root

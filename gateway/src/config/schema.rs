@@ -1,7 +1,7 @@
 //! Every key that a configuration may have, as data: what is unknown is told by it, and the environment is read by it.
 
 /// What stands under a key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shape {
     /// One value.
     Leaf,
@@ -21,7 +21,7 @@ pub enum Shape {
     LeavesOrRows(&'static [Key]),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Key {
     pub name: &'static str,
     pub shape: Shape,
@@ -211,7 +211,15 @@ const CONTROL: &[Key] = &[
     leaf("socket"),
     Key {
         name: "tokens",
-        shape: Shape::LeavesOrRows(&[leaf("name"), leaf("token"), leaf("role")]),
+        shape: Shape::LeavesOrRows(&[
+            leaf("name"),
+            leaf("token"),
+            leaf("token_env"),
+            leaf("token_file"),
+            leaf("role"),
+            leaf("tenant"),
+            leaf("expires"),
+        ]),
     },
     leaf("public_read"),
 ];

@@ -59,15 +59,15 @@ const SCAN_PAGES_MAX: usize = 64;
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
-fn name(text: &str) -> Option<agentledger_ledger::Name> {
-    (!text.is_empty()).then(|| text.into())
-}
-
 fn failed(error: impl ToString) -> RpcError {
     RpcError::LedgerFailed(error.to_string())
 }
 
-pub(super) fn summary(state: &ControlState, _: &Call, asked: wire::SummaryParams) -> Result<wire::Summary, RpcError> {
+pub(super) fn summary(
+    state: &ControlState,
+    call: &Call,
+    asked: wire::SummaryParams,
+) -> Result<wire::Summary, RpcError> {
     let span = Span {
         last: asked.last.as_deref(),
         from: asked.from.as_deref(),
@@ -79,7 +79,7 @@ pub(super) fn summary(state: &ControlState, _: &Call, asked: wire::SummaryParams
         from_ms,
         to_ms,
         by: by.clone(),
-        tenant: name(&asked.tenant),
+        tenant: call.caller.tenant_of(&asked.tenant)?,
     };
     state.ledger.flush()?;
     let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(row).collect();
@@ -130,17 +130,19 @@ fn row(row: SummaryRow) -> wire::CostRow {
     }
 }
 
-pub(super) fn query(state: &ControlState, _: &Call, asked: wire::QueryParams) -> Result<wire::Entries, RpcError> {
+pub(super) fn query(
+    state: &ControlState,
+    call: &Call,
+    mut asked: wire::QueryParams,
+) -> Result<wire::Entries, RpcError> {
+    asked.tenant = call.caller.tenant_of(&asked.tenant)?.unwrap_or_default().to_string();
     let span = Span {
         last: asked.last.as_deref(),
         from: asked.from.as_deref(),
         to: asked.to.as_deref(),
     };
     let (from_ms, to_ms) = params::span(span, now_ms(), None).map_err(RpcError::InvalidParams)?;
-    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
-    }
+    let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let cursor = asked.cursor.as_deref().map(str::parse::<Cursor>).transpose();
     let after = cursor.map_err(|_| RpcError::InvalidParams("cursor: not one that an answer gave".to_owned()))?;
     state.ledger.flush()?;

@@ -44,6 +44,11 @@ impl Caller {
         }
     }
 
+    /// Whether what is this tenant's is its business.
+    pub fn sees(&self, tenant: &str) -> bool {
+        self.tenant.as_ref().is_none_or(|own| **own == *tenant)
+    }
+
     /// The tenant to look at: what was requested, narrowed to the caller's own.
     pub fn tenant_of(&self, requested: &str) -> Result<Option<Name>, RpcError> {
         match &self.tenant {

@@ -68,6 +68,86 @@ impl RpcError {
     }
 }
 
+/// Why a text is no call that can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ProtocolError {
+    #[error("this is not JSON")]
+    Unreadable,
+    #[error("this is no JSON-RPC 2.0 request")]
+    NotARequest,
+    #[error("there is no such method: rpc.discover lists them")]
+    UnknownMethod,
+    #[error("the call failed inside the gateway, which has logged why")]
+    Internal,
+    #[error("requests are at most 1 MiB long")]
+    RequestTooLarge,
+    #[error("the answer would be longer than 64 MiB: request less at a time")]
+    AnswerTooLarge,
+    #[error("a batch has at most 32 calls")]
+    BatchTooLarge,
+    #[error("a connection has at most 32 subscriptions")]
+    TooManySubscriptions,
+    #[error("subscriptions need a WebSocket: open one at /rpc")]
+    NeedsWebSocket,
+    #[error("send it as Content-Type: application/json")]
+    NotJson,
+    #[error("the request did not arrive in time")]
+    Late,
+    #[error("too many connections: try again later")]
+    TooManyConnections,
+}
+
+impl ProtocolError {
+    pub(super) const ALL: [ProtocolError; 12] = [
+        ProtocolError::Unreadable,
+        ProtocolError::NotARequest,
+        ProtocolError::UnknownMethod,
+        ProtocolError::Internal,
+        ProtocolError::RequestTooLarge,
+        ProtocolError::AnswerTooLarge,
+        ProtocolError::BatchTooLarge,
+        ProtocolError::TooManySubscriptions,
+        ProtocolError::NeedsWebSocket,
+        ProtocolError::NotJson,
+        ProtocolError::Late,
+        ProtocolError::TooManyConnections,
+    ];
+
+    /// The JSON-RPC code and the stable word.
+    pub(super) const fn code(self) -> (i32, &'static str) {
+        match self {
+            ProtocolError::Unreadable => (-32700, "parse_error"),
+            ProtocolError::NotARequest => (-32600, "invalid_request"),
+            ProtocolError::UnknownMethod => (-32601, "unknown_method"),
+            ProtocolError::Internal => (-32603, "internal"),
+            ProtocolError::RequestTooLarge => (-32007, "request_too_large"),
+            ProtocolError::AnswerTooLarge => (-32008, "answer_too_large"),
+            ProtocolError::BatchTooLarge => (-32010, "batch_too_large"),
+            ProtocolError::TooManySubscriptions => (-32011, "too_many_subscriptions"),
+            ProtocolError::NeedsWebSocket => (-32012, "needs_websocket"),
+            ProtocolError::NotJson => (-32600, "not_json"),
+            ProtocolError::Late => (-32600, "late"),
+            ProtocolError::TooManyConnections => (-32009, "too_many_connections"),
+        }
+    }
+
+    /// What an error of the library's own means.
+    pub(super) fn of_library(code: i32) -> Option<ProtocolError> {
+        match code {
+            -32603 => Some(ProtocolError::Internal),
+            -32008 => Some(ProtocolError::AnswerTooLarge),
+            _ => None,
+        }
+    }
+}
+
+impl From<ProtocolError> for ErrorObjectOwned {
+    fn from(error: ProtocolError) -> ErrorObjectOwned {
+        let (code, word) = error.code();
+        ErrorObjectOwned::owned(code, error.to_string(), Some(json!({ "code": word })))
+    }
+}
+
 impl From<RpcError> for ErrorObjectOwned {
     fn from(error: RpcError) -> ErrorObjectOwned {
         let (code, word) = error.code();

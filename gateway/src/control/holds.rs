@@ -4,11 +4,11 @@ use agentledger_ledger::{BalanceRow, HeldBound, Mode, OpenHold, Standing, Unit, 
 
 use jsonrpsee::server::RegisterMethodError;
 
-use super::call::{Call, Role};
+use super::call::{Call, Caller, Role};
 use super::error::RpcError;
 use super::ledger_view::{LedgerView, now_ms};
 use super::methods::{Method, Scope, Table};
-use super::params::Nothing;
+use super::params::{self, Nothing};
 use super::state::ControlState;
 use super::wire;
 
@@ -58,16 +58,25 @@ const LIMIT_MAX: usize = 10_000;
 
 pub(super) fn budget_status(
     state: &ControlState,
-    _: &Call,
+    call: &Call,
     asked: wire::BudgetParams,
 ) -> Result<wire::BudgetStatus, RpcError> {
-    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
-    }
+    let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     state.ledger.flush()?;
-    let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
-    let page = state.ledger.balances_after(&asked.account, after, limit);
+    let page = match own_account(&call.caller) {
+        // Any other account has sums of others in it too.
+        Some(own) => {
+            let mut page = state.ledger.balances_after(&own, None, 1);
+            page.rows
+                .retain(|row| *row.account == *own && own.starts_with(&asked.account));
+            page.next = None;
+            page
+        }
+        None => {
+            let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
+            state.ledger.balances_after(&asked.account, after, limit)
+        }
+    };
     let wanted = |row: &&BalanceRow| asked.window.is_empty() || row.window.name() == asked.window;
     let mut budgets: Vec<wire::BudgetRow> = page
         .rows
@@ -78,6 +87,11 @@ pub(super) fn budget_status(
     budgets.sort_by(|a, b| (&a.account, &a.window, &a.zone).cmp(&(&b.account, &b.window, &b.zone)));
     let next = page.next.map(|account| account.to_string());
     Ok(wire::BudgetStatus { budgets, next })
+}
+
+/// The one account whose every cent is the caller's tenant's; `None`: it may see all.
+fn own_account(caller: &Caller) -> Option<String> {
+    caller.tenant.as_ref().map(|tenant| format!("tenant:{tenant}"))
 }
 
 fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
@@ -106,23 +120,32 @@ fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
     }
 }
 
-pub(super) fn list(state: &ControlState, _: &Call, _: Nothing) -> Result<wire::Holds, RpcError> {
+pub(super) fn list(state: &ControlState, call: &Call, _: Nothing) -> Result<wire::Holds, RpcError> {
     let now_ms = now_ms();
+    let holds = state.ledger.open_holds();
+    let seen = holds.iter().filter(|hold| call.caller.sees(&hold.held.facts.tenant));
     Ok(wire::Holds {
-        holds: state.ledger.open_holds().iter().map(|hold| row(hold, now_ms)).collect(),
+        holds: seen.map(|hold| row(hold, now_ms)).collect(),
     })
 }
 
-pub(super) fn explain(state: &ControlState, _: &Call, asked: wire::HoldParams) -> Result<wire::Explained, RpcError> {
-    let is_it = |hold: &&OpenHold| hold.id.0.to_string() == asked.id || hold.held.facts.id.to_string() == asked.id;
-    let holds = state.ledger.open_holds();
-    let Some(hold) = holds.iter().find(is_it) else {
-        return Err(RpcError::NotFound(format!("no open hold {:?}", asked.id)));
+/// The open hold of this id, among those that the caller sees.
+fn find(state: &ControlState, caller: &Caller, id: &str) -> Result<OpenHold, RpcError> {
+    let is_it = |hold: &OpenHold| {
+        (hold.id.0.to_string() == id || hold.held.facts.id.to_string() == id) && caller.sees(&hold.held.facts.tenant)
     };
+    let found = state.ledger.open_holds().into_iter().find(is_it);
+    found.ok_or_else(|| RpcError::NotFound(format!("no open hold {id:?}")))
+}
+
+pub(super) fn explain(state: &ControlState, call: &Call, asked: wire::HoldParams) -> Result<wire::Explained, RpcError> {
+    let hold = &find(state, &call.caller, &asked.id)?;
+    let own = own_account(&call.caller);
     // It may end between the two questions; then it has no standings any more.
     let standings = state.ledger.standings(hold.id);
     let bounds = hold.held.bounds.iter().enumerate();
     let bounds = bounds
+        .filter(|(_, bound)| own.as_ref().is_none_or(|own| *bound.account == **own))
         .map(|(place, bound)| bound_row(hold, bound, standings.get(place)))
         .collect();
     Ok(wire::Explained {

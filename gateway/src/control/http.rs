@@ -6,65 +6,113 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use http_body_util::{BodyExt, Limited};
-use jsonrpsee::server::{BatchRequestConfig, ServerConfig, StopHandle, TowerService, stop_channel};
+use axum::routing::{any, get};
+use http_body_util::BodyExt;
+use jsonrpsee::core::server::Methods;
+use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, Id};
 use serde_json::json;
-use tower::Service;
-use tower::layer::util::Identity;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
-use super::access::{self, Denied, Origin};
-use super::error::ControlError;
+use super::access::{self, Denied, Door, Origin};
+use super::call::Caller;
+use super::dispatch;
+use super::error::{ControlError, ProtocolError};
 use super::methods::Table;
 use super::rpc;
 use super::state::ControlState;
+use super::websocket::{self, Served};
 
 /// Longest request of a method; none takes more than a few hundred bytes.
-const REQUEST_BYTES_MAX: u32 = 1 << 20;
-/// Longest answer of a method.
-const ANSWER_BYTES_MAX: u32 = 64 << 20;
-const BATCH_MAX: u32 = 32;
-/// How long the rest of a refused request is waited for.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// How long a request's body may take.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+/// How long, and how much of, the rest of a refused request is taken in.
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+/// WebSocket connections, on all listeners together.
+const SOCKETS_MAX: usize = 2_048;
 
-type RpcService = TowerService<Identity, Identity>;
+/// What every listener serves.
+#[derive(Clone)]
+pub(super) struct Plane {
+    state: Arc<ControlState>,
+    methods: Methods,
+    door: Arc<Door>,
+    sockets: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
 
 /// What the handlers share.
 #[derive(Clone)]
-struct Shared {
-    state: Arc<ControlState>,
+pub(super) struct Shared {
+    pub state: Arc<ControlState>,
+    plane: Plane,
     origin: Origin,
-    rpc: RpcService,
 }
 
-pub(super) fn router(state: Arc<ControlState>, origin: Origin) -> Result<Router, ControlError> {
-    let methods = rpc::methods(state.clone())
-        .map(Table::into_module)
-        .map_err(|error| ControlError::Methods(error.to_string()))?;
-    let config = ServerConfig::builder()
-        .http_only()
-        .max_request_body_size(REQUEST_BYTES_MAX)
-        .max_response_body_size(ANSWER_BYTES_MAX)
-        .set_batch_request_config(BatchRequestConfig::Limit(BATCH_MAX))
-        .build();
-    // Its listeners are ours, and so is its stop: this handle is never used.
-    let (stop, _server): (StopHandle, _) = stop_channel();
-    let rpc = jsonrpsee::server::Server::builder()
-        .set_config(config)
-        .to_service_builder()
-        .build(methods, stop);
-    Ok(Router::new()
-        .route("/", get(about))
-        .route("/health", get(health))
-        .route("/healthz", get(health))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/rpc", post(call))
-        .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(Shared { state, origin, rpc }))
+impl Plane {
+    pub(super) fn new(state: Arc<ControlState>, stopped: watch::Receiver<bool>) -> Result<Plane, ControlError> {
+        let methods = rpc::methods(state.clone())
+            .map(Table::into_module)
+            .map_err(|error| ControlError::Methods(error.to_string()))?;
+        Ok(Plane {
+            state,
+            methods: methods.into(),
+            door: Arc::default(),
+            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            stopped,
+        })
+    }
+
+    /// The paths, for connections that come in at `origin`.
+    pub(super) fn router(&self, origin: Origin) -> Router {
+        let shared = Shared {
+            state: Arc::clone(&self.state),
+            plane: self.clone(),
+            origin,
+        };
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/rpc", any(call))
+            .fallback(not_found)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(from_fn_with_state(shared.clone(), check_page))
+            .route("/", get(about))
+            .route("/health", get(health))
+            .route("/healthz", get(health))
+            .route("/readyz", get(ready))
+            .with_state(shared)
+    }
+}
+
+impl Shared {
+    /// Who makes a request, and what it may do.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
+        let config = self.state.config.load();
+        let now_ms = self.state.ledger.now_ms();
+        self.plane.door.caller(&config, &self.origin, headers, now_ms)
+    }
+}
+
+/// Before everything that is anybody's business: a name of the gateway's own, a page of its own.
+async fn check_page(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let checked = access::check_page(&shared.state.config.load(), &shared.origin, request.headers());
+    match checked {
+        // Prometheus and whoever reads figures sends no page's origin; a page may look.
+        Err(Denied::ForeignOrigin) if request.method() == Method::GET && !websocket::is_upgrade(request.headers()) => {
+            next.run(request).await
+        }
+        Err(denied) => {
+            let is_rpc = request.uri().path() == "/rpc";
+            drain(request).await;
+            if is_rpc { refuse_call(denied) } else { refuse(denied) }
+        }
+        Ok(()) => next.run(request).await,
+    }
 }
 
 async fn about(State(shared): State<Shared>) -> Response {
@@ -75,7 +123,7 @@ async fn about(State(shared): State<Shared>) -> Response {
          /health   is it alive\n\
          /readyz   is it taking requests, and why not\n\
          /metrics  Prometheus text\n\
-         /rpc      JSON-RPC 2.0 over POST; with a token, or on the control socket\n\n\
+         /rpc      JSON-RPC 2.0 over POST and WebSocket; with a token, or on the control socket\n\n\
          On the machine itself: agentledger costs, agentledger export, agentledger verify.\n",
         shared.state.version
     );
@@ -96,10 +144,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    if let Err(denied) = access::check_host(&shared.state.config.load(), shared.origin, &headers) {
-        return refuse(denied);
-    }
+async fn metrics(State(shared): State<Shared>) -> Response {
     // Asking the ledger takes its lock: not on the runtime's one thread.
     let text = tokio::task::spawn_blocking(move || shared.state.metrics.render()).await;
     match text {
@@ -112,42 +157,129 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     }
 }
 
-async fn call(State(mut shared): State<Shared>, mut request: Request) -> Response {
-    let config = shared.state.config.load_full();
-    let access = access::check_host(&config, shared.origin, request.headers())
-        .and_then(|()| access::access_of(&config, shared.origin, request.headers()));
-    let caller = match access {
+async fn call(State(shared): State<Shared>, request: Request) -> Response {
+    let is_upgrade = request.method() == Method::GET && websocket::is_upgrade(request.headers());
+    if !is_upgrade && request.method() != Method::POST {
+        return wrong_method(request).await;
+    }
+    let caller = match shared.caller(request.headers()) {
         Ok(caller) => caller,
         Err(denied) => {
             drain(request).await;
-            return refuse(denied);
+            return refuse_call(denied);
         }
     };
-    request.extensions_mut().insert(caller);
-    // It is always ready.
-    match shared.rpc.call(request).await {
-        Ok(answer) => answer.map(Body::new),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
+    match is_upgrade {
+        true => connect(&shared, caller, request),
+        false => post(&shared, &caller, request).await,
     }
 }
 
-fn refuse(denied: Denied) -> Response {
-    if matches!(denied, Denied::NoneConfigured | Denied::ForeignHost) {
-        return error(StatusCode::FORBIDDEN, &denied.to_string());
+fn connect(shared: &Shared, caller: Caller, request: Request) -> Response {
+    let Ok(place) = Arc::clone(&shared.plane.sockets).try_acquire_owned() else {
+        return refuse_with(StatusCode::SERVICE_UNAVAILABLE, ProtocolError::TooManyConnections);
+    };
+    let served = Served {
+        methods: shared.plane.methods.clone(),
+        caller,
+        place,
+        stopped: shared.plane.stopped.clone(),
+    };
+    match websocket::accept(served, request) {
+        Ok(switching) => switching,
+        Err(reason) => error(StatusCode::BAD_REQUEST, reason),
     }
-    let mut response = error(StatusCode::UNAUTHORIZED, &denied.to_string());
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+}
+
+async fn post(shared: &Shared, caller: &Caller, request: Request) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !["application/json", "application/json-rpc", "application/jsonrequest"]
+        .iter()
+        .any(|json| kind.eq_ignore_ascii_case(json))
+    {
+        drain(request).await;
+        return refuse_with(StatusCode::UNSUPPORTED_MEDIA_TYPE, ProtocolError::NotJson);
+    }
+    let mut body = request.into_body();
+    let text = match timeout(BODY_WAIT, read(&mut body)).await {
+        Ok(Ok(text)) => text,
+        Ok(Err(ProtocolError::RequestTooLarge)) => {
+            discard(body).await;
+            return refuse_with(StatusCode::PAYLOAD_TOO_LARGE, ProtocolError::RequestTooLarge);
+        }
+        Ok(Err(why)) => return refuse_with(StatusCode::BAD_REQUEST, why),
+        Err(_) => return refuse_with(StatusCode::REQUEST_TIMEOUT, ProtocolError::Late),
+    };
+    match dispatch::answer(&shared.plane.methods, caller, &text, None).await {
+        Some(answer) => json_text(StatusCode::OK, answer),
+        // Notifications alone: none has an answer.
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+async fn read(body: &mut Body) -> Result<Vec<u8>, ProtocolError> {
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ProtocolError::Unreadable)?;
+        let data = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
+        if text.len().saturating_add(data.len()) > REQUEST_BYTES_MAX {
+            return Err(ProtocolError::RequestTooLarge);
+        }
+        text.extend_from_slice(data);
+    }
+    Ok(text)
+}
+
+fn refuse_with(status: StatusCode, why: ProtocolError) -> Response {
+    json_text(status, dispatch::refusal(Id::Null, why))
+}
+
+fn json_text(status: StatusCode, text: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response()
+}
+
+/// In the contract's shape.
+pub(super) fn refuse(denied: Denied) -> Response {
+    with_hints(denied, error(denied.status(), &denied.to_string()))
+}
+
+/// As callers of methods read it.
+fn refuse_call(denied: Denied) -> Response {
+    let refusal = ErrorObjectOwned::owned(-32003, denied.to_string(), Some(json!({ "code": denied.code() })));
+    let refusal = jsonrpsee::MethodResponse::error(Id::Null, ErrorObject::from(refusal));
+    with_hints(denied, json_text(denied.status(), refusal.into_json().get().to_owned()))
+}
+
+fn with_hints(denied: Denied, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if denied.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = denied.retry_after_s() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
 
 /// Reads a refused request to its end: closing a connection with bytes unread resets it, and the answer may be lost.
-async fn drain(request: Request) {
-    let limit = usize::try_from(REQUEST_BYTES_MAX).unwrap_or(usize::MAX);
-    // What is longer, or late, or broken, is its sender's loss.
-    let body = Limited::new(request.into_body(), limit).collect();
-    let _ = tokio::time::timeout(DRAIN_WAIT, body).await;
+pub(super) async fn drain(request: Request) {
+    discard(request.into_body()).await;
+}
+
+/// What is longer, or late, or broken, is its sender's loss.
+async fn discard(mut body: Body) {
+    let mut left = DRAIN_BYTES_MAX;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = timeout(DRAIN_WAIT, reading).await;
 }
 
 async fn not_found(request: Request) -> Response {

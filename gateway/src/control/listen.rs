@@ -107,7 +107,8 @@ pub(super) fn start(
         .map_err(ControlError::Runtime)?;
     let (stop, stopped) = watch::channel(false);
     let entered = runtime.enter();
-    let unix_router = http::router(state.clone(), Origin::UnixSocket)?;
+    let plane = http::Plane::new(state, stopped.clone())?;
+    let unix_router = plane.router(Origin::UnixSocket);
     // The TCP listener first: where it fails, no socket file is left behind.
     let mut tcp = None;
     if let Some(address) = listen {
@@ -117,8 +118,7 @@ pub(super) fn start(
         };
         let listener = bind_tcp(address).map_err(failed)?;
         tcp = listener.local_addr().ok();
-        let router = http::router(state, Origin::Tcp)?;
-        spawn_named_on(&runtime, "control-tcp", accept_tcp(listener, router, stopped.clone()));
+        spawn_named_on(&runtime, "control-tcp", accept_tcp(listener, plane, stopped.clone()));
     }
     let (unix, file) = bind_unix(socket)?;
     spawn_named_on(
@@ -157,7 +157,7 @@ async fn accept_unix(listener: UnixListener, uid: u32, router: Router, mut stopp
     }
 }
 
-async fn accept_tcp(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn accept_tcp(listener: TcpListener, plane: http::Plane, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -165,7 +165,10 @@ async fn accept_tcp(listener: TcpListener, router: Router, mut stopped: watch::R
             _ = stopped.changed() => return,
         };
         match accepted {
-            Ok((stream, _)) => serve(stream, &router, &room, &stopped).await,
+            Ok((stream, peer)) => {
+                let router = plane.router(Origin::Tcp(peer.to_string()));
+                serve(stream, &router, &room, &stopped).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "control.listen: accept failed");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -191,7 +194,8 @@ where
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_READ_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         tokio::pin!(connection);
         // Errors of a connection are its client's: nobody here needs to know.
         tokio::select! {

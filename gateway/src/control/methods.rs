@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jsonrpsee::core::server::PendingSubscriptionSink;
 use jsonrpsee::types::Params;
 use jsonrpsee::{Extensions, RpcModule, server::RegisterMethodError};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::call::{Call, Caller, Role};
 use super::error::RpcError;
+use super::feeds::{Feeds, Following};
 use super::state::ControlState;
 
 /// The methods over their state; nobody else names the library they are written with.
@@ -51,18 +53,36 @@ pub struct Described {
     pub result: fn(&mut SchemaGenerator) -> Schema,
 }
 
+/// A subscription with its types.
+#[derive(Clone, Copy)]
+pub struct DescribedFeed {
+    pub method: Method,
+    /// The method that ends it.
+    pub end: &'static str,
+    pub params: fn(&mut SchemaGenerator) -> Schema,
+    pub item: fn(&mut SchemaGenerator) -> Schema,
+}
+
 /// All methods, as rooms add them.
 pub struct Table {
     module: Module,
     described: Vec<Described>,
+    described_feeds: Vec<DescribedFeed>,
+    feeds: Arc<Feeds>,
 }
 
 impl Table {
     pub fn new(state: Arc<ControlState>) -> Table {
         Table {
+            feeds: Feeds::new(&state),
             module: RpcModule::from_arc(state),
             described: Vec::new(),
+            described_feeds: Vec::new(),
         }
+    }
+
+    pub fn described_feeds(&self) -> &[DescribedFeed] {
+        &self.described_feeds
     }
 
     pub fn described(&self) -> &[Described] {
@@ -97,6 +117,55 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Adds a subscription, whose notifications bear its own name. `pick` says which news a caller with these parameters gets.
+    pub fn follow<P, I>(
+        &mut self,
+        method: Method,
+        end: &'static str,
+        pick: fn(&Caller, P) -> Result<Following, RpcError>,
+    ) -> Result<(), RegisterMethodError>
+    where
+        P: DeserializeOwned + Default + JsonSchema + 'static,
+        I: JsonSchema + 'static,
+    {
+        self.described_feeds.push(DescribedFeed {
+            method,
+            end,
+            params: |generator| generator.subschema_for::<P>(),
+            item: |generator| generator.subschema_for::<I>(),
+        });
+        let feeds = Arc::clone(&self.feeds);
+        let callback = move |params: Params<'static>,
+                             pending: PendingSubscriptionSink,
+                             _: Arc<ControlState>,
+                             extensions: Extensions| {
+            let feeds = Arc::clone(&feeds);
+            async move {
+                let picked = || {
+                    let caller = extensions.get::<Caller>().ok_or(RpcError::Forbidden)?;
+                    permit(caller, method)?;
+                    pick(caller, read(fields(&params)?)?)
+                };
+                match picked() {
+                    Ok(following) => feeds.serve(pending, following).await,
+                    Err(refused) => pending.reject(refused).await,
+                }
+            }
+        };
+        self.module
+            .register_subscription(method.name, method.name, end, callback)?;
+        Ok(())
+    }
+}
+
+fn read<P: DeserializeOwned + Default>(given: Map<String, Value>) -> Result<P, RpcError> {
+    if given.is_empty() {
+        return Ok(P::default());
+    }
+    serde_json::from_value(Value::Object(given)).map_err(|error| RpcError::InvalidParams(error.to_string()))
+}
+
 fn answer<P, R>(
     method: Method,
     run: fn(&ControlState, &Call, P) -> Result<R, RpcError>,
@@ -129,11 +198,7 @@ where
         method: method.name,
         request,
     };
-    let params = if given.is_empty() {
-        P::default()
-    } else {
-        serde_json::from_value(Value::Object(given)).map_err(|error| RpcError::InvalidParams(error.to_string()))?
-    };
+    let params = read(given)?;
     let result = run(state, &call, params)?;
     serde_json::value::to_raw_value(&result).map_err(|error| RpcError::LedgerFailed(error.to_string()))
 }

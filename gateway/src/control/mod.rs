@@ -5,15 +5,21 @@
 //! reads too, in [`wire`]. Where no gateway runs, the CLI calls the same methods in its own process.
 
 mod access;
+mod alerts;
+mod attempts;
+mod audit;
 pub mod books;
 mod call;
 mod clock;
+mod dispatch;
 mod error;
+mod feeds;
 mod holds;
 mod http;
 mod ledger_view;
 mod listen;
 mod methods;
+mod news;
 mod params;
 pub mod prices;
 mod providers;
@@ -21,6 +27,8 @@ pub mod rpc;
 mod sessions;
 mod sources;
 mod state;
+mod subscriptions;
+mod websocket;
 pub mod wire;
 
 use std::sync::Arc;
@@ -31,7 +39,7 @@ pub use ledger_view::LedgerView;
 pub use listen::ControlHandle;
 pub use methods::Module;
 pub use params::{LastError, parse_last};
-pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane};
+pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, PluginInfo};
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.

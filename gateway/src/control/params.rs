@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentledger_ledger::Dimension;
 use jiff::Timestamp;
 
+use super::error::RpcError;
 use crate::config::units::{DurationError, go_duration};
 
 const DAY_SECONDS: u64 = 86_400;
@@ -112,6 +113,15 @@ pub(super) fn dimension_name(by: &Dimension) -> String {
         Dimension::Tenant => "tenant".to_owned(),
         Dimension::Tag(name) => format!("tag:{name}"),
     }
+}
+
+/// How many rows an answer may have.
+pub(super) fn limit(requested: Option<usize>, default: usize, most: usize) -> Result<usize, RpcError> {
+    let limit = requested.unwrap_or(default);
+    if limit == 0 || limit > most {
+        return Err(RpcError::InvalidParams(format!("limit must be 1 to {most}")));
+    }
+    Ok(limit)
 }
 
 /// No parameters.

@@ -10,7 +10,7 @@ use jsonrpsee::server::RegisterMethodError;
 use super::call::Caller;
 use super::methods::{Module, Table};
 use super::state::ControlState;
-use super::{books, clock, holds, prices, providers, sessions};
+use super::{alerts, audit, books, clock, holds, prices, providers, sessions, subscriptions};
 use crate::readiness::not_ready as not_ready_of;
 
 /// All methods, for callers whose rights come with each request.
@@ -22,6 +22,9 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Table, RegisterMethodE
     clock::add(&mut table)?;
     providers::add(&mut table)?;
     prices::add(&mut table)?;
+    audit::add(&mut table)?;
+    alerts::add(&mut table)?;
+    subscriptions::add(&mut table)?;
     Ok(table)
 }
 

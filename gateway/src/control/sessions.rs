@@ -3,8 +3,10 @@
 use agentledger_ledger::{Ledger, Mark, Name, Session, SessionQuery, Status, rfc3339_ms};
 
 use jsonrpsee::server::RegisterMethodError;
+use serde_json::json;
+use ulid::Ulid;
 
-use super::call::{Call, Role};
+use super::call::{Call, Caller, Changed, Role};
 use super::error::RpcError;
 use super::ledger_view::LedgerView;
 use super::methods::{Method, Scope, Table};
@@ -75,7 +77,7 @@ fn times(state: &ControlState) -> (i64, i64) {
     (state.ledger.now_ms(), state.config.load().agent.session_timeout_ms())
 }
 
-pub(super) fn list(state: &ControlState, _: &Call, asked: wire::SessionsParams) -> Result<wire::Sessions, RpcError> {
+pub(super) fn list(state: &ControlState, call: &Call, asked: wire::SessionsParams) -> Result<wire::Sessions, RpcError> {
     let status = match asked.status.as_str() {
         "" => None,
         word => Some(
@@ -83,10 +85,7 @@ pub(super) fn list(state: &ControlState, _: &Call, asked: wire::SessionsParams) 
                 .ok_or_else(|| RpcError::InvalidParams("status must be active, completed or killed".to_owned()))?,
         ),
     };
-    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
-    }
+    let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let (now_ms, timeout_ms) = times(state);
     let last = Span {
         last: asked.last.as_deref(),
@@ -97,7 +96,7 @@ pub(super) fn list(state: &ControlState, _: &Call, asked: wire::SessionsParams) 
     state.ledger.flush()?;
     let query = SessionQuery {
         from_ms,
-        tenant: (!asked.tenant.is_empty()).then(|| Name::from(asked.tenant.as_str())),
+        tenant: call.caller.tenant_of(&asked.tenant)?,
         status,
         now_ms,
         timeout_ms,
@@ -109,40 +108,76 @@ pub(super) fn list(state: &ControlState, _: &Call, asked: wire::SessionsParams) 
     })
 }
 
-pub(super) fn get(state: &ControlState, _: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+pub(super) fn get(state: &ControlState, call: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+    let asked = own(&call.caller, asked)?;
     state.ledger.flush()?;
     found(state, &asked)
 }
 
-pub(super) fn end(state: &ControlState, _: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
-    mark(state, &asked, Mark::Completed)
+pub(super) fn end(state: &ControlState, call: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+    mark(state, call, own(&call.caller, asked)?, Mark::Completed)
 }
 
 /// From the answer on no call of the session is served, and those that run are cut.
-pub(super) fn kill(state: &ControlState, _: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
-    mark(state, &asked, Mark::Killed)
+pub(super) fn kill(state: &ControlState, call: &Call, asked: wire::SessionParams) -> Result<wire::Sessions, RpcError> {
+    mark(state, call, own(&call.caller, asked)?, Mark::Killed)
 }
 
-fn mark(state: &ControlState, asked: &wire::SessionParams, mark: Mark) -> Result<wire::Sessions, RpcError> {
+/// Narrowed to the caller's own tenant.
+fn own(caller: &Caller, mut asked: wire::SessionParams) -> Result<wire::SessionParams, RpcError> {
+    if caller.tenant.is_some() {
+        let tenant = match &asked.tenant {
+            // The sessions without a tenant are somebody else's.
+            Some(tenant) if tenant.is_empty() => return Err(RpcError::OtherTenant),
+            tenant => caller.tenant_of(tenant.as_deref().unwrap_or_default())?,
+        };
+        asked.tenant = tenant.map(|tenant| tenant.to_string());
+    }
+    Ok(asked)
+}
+
+fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mark) -> Result<wire::Sessions, RpcError> {
     let LedgerView::Live(ledger) = &state.ledger else {
-        return Err(RpcError::LedgerFailed(
-            "no gateway runs here: sessions are ended by one that does".to_owned(),
-        ));
+        return Err(RpcError::NoGateway);
     };
     state.ledger.flush()?;
-    let known = match sessions(state, asked) {
+    let known = match sessions(state, &asked) {
         // Past limits.names_per_kind_max new ones a day sessions are not listed; their calls must stop all the same.
         Err(RpcError::NotFound(_)) if mark == Mark::Killed && ledger.sessions().folded() > 0 => {
             let tenant = asked.tenant.as_deref().unwrap_or_default();
-            vec![(Name::from(tenant), Name::from(asked.id.as_str()))]
+            vec![(Name::from(tenant), Name::from(asked.id.as_str()), None)]
         }
-        known => known?.into_iter().map(|session| (session.tenant, session.id)).collect(),
+        known => {
+            let (now_ms, timeout_ms) = times(state);
+            let status = |session: &Session| Some(session.status(now_ms, timeout_ms).name());
+            let row = |session: Session| {
+                let status = status(&session);
+                (session.tenant, session.id, status)
+            };
+            known?.into_iter().map(row).collect()
+        }
     };
-    for (tenant, id) in known {
-        let last = ledger.mark_session(&tenant, &id, mark);
+    let word = match mark {
+        Mark::Killed => Status::Killed.name(),
+        _ => Status::Completed.name(),
+    };
+    for (tenant, id, _) in &known {
+        let last = ledger.mark_session(tenant, id, mark);
         applied(ledger, last)?;
     }
-    found(state, asked)
+    let result = found(state, &asked)?;
+    for (tenant, id, status) in known {
+        let changed = Changed {
+            subject: format!("session:{tenant}/{id}"),
+            tenant,
+            note: asked.note.clone(),
+            before: status.map(|status| json!({ "status": status })),
+            after: Some(json!({ "status": word })),
+            kept: false,
+        };
+        call.commit(&state.ledger, Ulid::new(), changed, &result)?;
+    }
+    Ok(result)
 }
 
 fn applied(ledger: &Ledger, sequence: u64) -> Result<(), RpcError> {

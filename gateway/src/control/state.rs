@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::telemetry::Metrics;
+use crate::telemetry::alerts::Outbox;
 
 /// What the control plane answers from.
 pub struct ControlState {
@@ -33,10 +34,37 @@ pub trait DataPlane: Send + Sync {
         Vec::new()
     }
 
+    /// Alerts; none where no data plane runs.
+    fn alerts(&self) -> Arc<Outbox> {
+        Arc::default()
+    }
+
+    /// Plugins in use.
+    fn plugins(&self) -> Vec<PluginInfo> {
+        Vec::new()
+    }
+
+    /// Closes a provider's breaker, whatever it has counted. `false`: there is no such provider.
+    fn reset_breaker(&self, _provider: &str) -> bool {
+        false
+    }
+
     /// The price book in force; `None` where no data plane runs.
     fn prices(&self) -> Option<PriceBook> {
         None
     }
+}
+
+/// A plugin in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// The dialect that it reads.
+    pub name: String,
+    pub version: String,
+    /// `built-in`, or the file it came from.
+    pub source: String,
+    /// Providers that it serves.
+    pub providers: Vec<String>,
 }
 
 /// A provider's circuit breaker as it stands.

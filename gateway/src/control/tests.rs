@@ -223,18 +223,96 @@ fn public_read_does_not_open_the_methods() {
     assert_eq!(plane.ask_tcp("POST /rpc", &request("ledger.query", json!({}))).0, 401);
 }
 
+fn caller_of(plane: &Plane, token: &str) -> Result<call::Caller, access::Denied> {
+    let value = format!("Bearer {token}").parse().unwrap();
+    let headers = axum::http::HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]);
+    let origin = access::Origin::Tcp("192.0.2.1:7".to_owned());
+    access::Door::default().caller(&plane.state.config.load(), &origin, &headers, 1_000)
+}
+
 #[test]
-fn a_readers_token_only_reads() {
+fn a_token_gives_its_role_its_tenant_and_its_name() {
     let plane = Plane::with(with_tokens);
-    let access = |token: &str| {
-        let value = format!("Bearer {token}").parse().unwrap();
-        let headers = axum::http::HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]);
-        access::access_of(&plane.state.config.load(), access::Origin::Tcp, &headers)
+    let reader = caller_of(&plane, READ_TOKEN).unwrap();
+    assert_eq!((reader.role, reader.tenant), (call::Role::Read, None));
+    assert_eq!((&*reader.name, &*reader.peer), ("grafana", "192.0.2.1:7"));
+    assert_eq!(
+        caller_of(&plane, TOKEN).map(|caller| caller.role),
+        Ok(call::Role::Admin)
+    );
+    assert_eq!(caller_of(&plane, "canary"), Err(access::Denied::WrongToken));
+    let bound = Plane::with(|config| {
+        with_tokens(config);
+        config.control.tokens[0].tenant = Some("acme".to_owned());
+        config.control.tokens[0].expires_ms = Some(1_001);
+    });
+    assert_eq!(caller_of(&bound, READ_TOKEN).unwrap().tenant.as_deref(), Some("acme"));
+}
+
+#[test]
+fn a_token_that_has_expired_says_so() {
+    let plane = Plane::with(|config| {
+        with_tokens(config);
+        config.control.tokens[0].expires_ms = Some(1_000);
+    });
+    assert_eq!(caller_of(&plane, READ_TOKEN), Err(access::Denied::ExpiredToken));
+    let head = format!("POST /rpc\nauthorization: Bearer {READ_TOKEN}");
+    let (status, body) = plane.ask_tcp(&head, &request("provider.list", json!({})));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["error"]["data"]["code"]), (401, &json!("expired_token")));
+}
+
+#[test]
+fn foreign_names_and_foreign_pages_are_refused_before_the_token_is_looked_at() {
+    let plane = Plane::with(|config| {
+        with_tokens(config);
+        config.cors_allow_origins = vec!["https://app.example".to_owned(), "*".to_owned()];
+    });
+    let call = request("provider.list", json!({}));
+    let ask = |headers: &str| {
+        let head = format!("POST /rpc\nauthorization: Bearer {TOKEN}\n{headers}");
+        let (status, body) = plane.ask_tcp(&head, &call);
+        let body: Value = serde_json::from_str(&body).unwrap();
+        (status, body["error"]["data"]["code"].as_str().map(str::to_owned))
     };
-    assert_eq!(access(READ_TOKEN).map(|caller| caller.role), Ok(call::Role::Read));
-    assert_eq!(access(TOKEN).map(|caller| caller.role), Ok(call::Role::Admin));
-    assert_eq!(access("canary"), Err(access::Denied::WrongToken));
-    assert!(call::Role::Read < call::Role::Admin);
+    let refused = |word: &str| (403, Some(word.to_owned()));
+    assert_eq!(ask("origin: https://evil.example"), refused("foreign_origin"));
+    assert_eq!(ask("origin: null"), refused("foreign_origin"));
+    assert_eq!(
+        ask("origin: http://localhost\norigin: https://evil.example"),
+        refused("foreign_origin")
+    );
+    assert_eq!(ask("sec-fetch-site: cross-site"), refused("foreign_origin"));
+    assert_eq!(ask("origin: http://localhost"), (200, None), "its own page");
+    assert_eq!(ask("origin: https://app.example"), (200, None), "named");
+    assert_eq!(ask("sec-fetch-site: same-origin"), (200, None));
+    let wrong = plane.ask_tcp(
+        "POST /rpc\nauthorization: Bearer guess\norigin: https://evil.example",
+        &call,
+    );
+    assert!(wrong.1.contains("foreign_origin"), "{wrong:?}");
+}
+
+#[test]
+fn wrong_tokens_are_slowed_down_by_peer_and_the_owner_never_is() {
+    let plane = Plane::with(with_tokens);
+    let call = request("provider.list", json!({}));
+    let relayed = |peer: &str, token: &str| {
+        let head = format!("POST /rpc\n{PEER_HEADER}: {peer}\nauthorization: Bearer {token}");
+        plane.ask(&head, &call).0
+    };
+    assert_eq!(relayed("192.0.2.7:1", READ_TOKEN), 200);
+    // More at once than any machine is slow enough to forgive one a second of.
+    let statuses: Vec<u16> = (0..400).map(|_| relayed("192.0.2.7:2", "guess")).collect();
+    assert_eq!(statuses[0], 401);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert_eq!(
+        relayed("192.0.2.7:3", READ_TOKEN),
+        200,
+        "it was right from there before"
+    );
+    assert_eq!(relayed("192.0.2.8:2", "guess"), 401, "another peer");
+    assert_eq!(plane.ask("POST /rpc", &call).0, 200, "the owner");
 }
 
 #[test]

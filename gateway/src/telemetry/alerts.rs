@@ -4,13 +4,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::Name;
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 
 /// Alerts that wait to be taken; past that the oldest go, and are counted.
 pub const ALERTS_MAX: usize = 1_000;
+/// Alerts that wait for the slowest who follows.
+const FEED_MAX: usize = 256;
 /// Things whose cooldown is remembered; past that further ones share one.
 const COOLING_MAX: usize = 10_000;
 
@@ -31,19 +35,40 @@ pub struct Alert {
     pub policy: Name,
 }
 
+/// An alert with its number, from 1 at each start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedAlert {
+    pub sequence: u64,
+    pub alert: Alert,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Alert>,
+    /// The latest of all, taken or not.
+    recent: VecDeque<Arc<NumberedAlert>>,
+    raised: u64,
     lost: u64,
     /// By the hash of what cools down, until when by the monotonic clock.
     cooling: HashMap<u64, i64>,
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     inner: Mutex<Inner>,
     hasher: RandomState,
+    feed: broadcast::Sender<Arc<NumberedAlert>>,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox {
+            inner: Mutex::default(),
+            hasher: RandomState::default(),
+            feed: broadcast::Sender::new(FEED_MAX),
+        }
+    }
 }
 
 impl Outbox {
@@ -76,7 +101,18 @@ impl Outbox {
             inner.waiting.pop_front();
             inner.lost += 1;
         }
+        inner.raised += 1;
+        let numbered = Arc::new(NumberedAlert {
+            sequence: inner.raised,
+            alert: alert.clone(),
+        });
+        if inner.recent.len() >= ALERTS_MAX {
+            inner.recent.pop_front();
+        }
+        inner.recent.push_back(Arc::clone(&numbered));
         inner.waiting.push_back(alert);
+        // Nobody need follow.
+        let _ = self.feed.send(numbered);
         true
     }
 
@@ -84,6 +120,16 @@ impl Outbox {
     pub fn take(&self) -> (Vec<Alert>, u64) {
         let mut inner = self.inner.lock();
         (inner.waiting.drain(..).collect(), std::mem::take(&mut inner.lost))
+    }
+
+    /// The latest alerts, delivered or not, oldest first.
+    pub fn recent(&self) -> Vec<Arc<NumberedAlert>> {
+        self.inner.lock().recent.iter().cloned().collect()
+    }
+
+    /// Alerts as they are put out from now on.
+    pub fn follow(&self) -> broadcast::Receiver<Arc<NumberedAlert>> {
+        self.feed.subscribe()
     }
 
     /// What waits, oldest first.
@@ -132,5 +178,7 @@ mod tests {
         let inner = outbox.inner.lock();
         assert!(inner.cooling.len() <= COOLING_MAX + 1 && inner.waiting.len() == ALERTS_MAX);
         assert_eq!(inner.lost, told as u64 - ALERTS_MAX as u64);
+        assert_eq!(inner.recent.len(), ALERTS_MAX);
+        assert_eq!(inner.recent.back().unwrap().sequence, told as u64);
     }
 }

@@ -3,16 +3,22 @@
 //!
 //! One file a noun; whoever reads a parameter or a row finds it by the method's first word.
 
+mod alerts;
+mod audit;
 mod budgets;
 mod clock;
+mod feeds;
 mod holds;
 mod ledger;
 mod prices;
 mod providers;
 mod sessions;
 
+pub use alerts::*;
+pub use audit::*;
 pub use budgets::*;
 pub use clock::*;
+pub use feeds::*;
 pub use holds::*;
 pub use ledger::*;
 pub use prices::*;

@@ -29,6 +29,9 @@ pub struct SessionParams {
     /// One tenant's session only, `""` for the one without a tenant; left out: every tenant's session of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// Why it is ended, for the audit.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// Sessions, the one with the latest call first; of one name, by tenant.

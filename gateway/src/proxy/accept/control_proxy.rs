@@ -1,18 +1,25 @@
 //! Requests for the control plane that come in on the proxy's port are handed over to its socket, with the peer's
-//! address, by which it knows that they are not its owner's.
+//! address, by which it knows that they are not its owner's. A WebSocket at `/rpc` is handed over too: once the control plane
+//! has switched, bytes go both ways as they come.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::http::RequestHeader;
+use futures_util::FutureExt;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::control::PEER_HEADER;
+use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::identify::ownership::refuse_foreign_host;
 use crate::proxy::sanitize::headers::is_ours;
-use crate::proxy::sanitize::{check_head, check_length, read_body};
+use crate::proxy::sanitize::{check_head, check_length, is_websocket, read_body};
+use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::gateway::Gateway;
@@ -22,15 +29,84 @@ use crate::proxy::shared::reply::{Refusal, refuse};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an idle connection to the control plane is kept.
 const KEPT_IDLE: Duration = Duration::from_secs(10);
+/// Longest silence on a WebSocket: the control plane pings each.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+const PASSED_BYTES: usize = 16 << 10;
 
 pub fn is_control(path: &str) -> bool {
     matches!(path, "/" | "/rpc" | "/metrics" | "/api") || path.starts_with("/api/") || path.starts_with("/assets/")
 }
 
+/// Whether it asks for a connection of its own to the control plane.
+pub fn is_control_socket(header: &RequestHeader) -> bool {
+    header.uri.path() == "/rpc" && header.method == http::Method::GET && is_websocket(header)
+}
+
+/// Serves a WebSocket to its end. What goes over it is no exchange: it never holds up the gateway's end.
+pub async fn serve_socket(gateway: &Gateway, mut session: ServerSession) {
+    session.set_keepalive(None);
+    let switched = match relay(gateway, &mut session).await {
+        Ok(Relayed::Switched(switched)) => switched,
+        // The control plane's refusal was passed on.
+        Ok(Relayed::Answered { .. }) => return,
+        Err(refusal) => return refuse(&mut session, &refusal, None).await,
+    };
+    let Switched { head, upstream, early } = switched;
+    if session.write_response_header(head).await.is_err() {
+        return;
+    }
+    let ServerSession::H1(mut client) = session else { return };
+    let sent = client.read_body_bytes().now_or_never();
+    let sent = sent.and_then(Result::ok).flatten().unwrap_or_default();
+    let (from_client, to_client) = tokio::io::split(client.into_inner());
+    let (from_control, to_control) = tokio::io::split(upstream);
+    tokio::select! {
+        () = pass(from_client, to_control, sent) => {}
+        () = pass(from_control, to_client, early) => {}
+        () = gateway.drain.cutting() => {}
+    }
+}
+
+/// Passes bytes on until one end is gone, takes nothing for [`PATIENCE`], or is silent for longer than the control plane's
+/// pings allow.
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, early: Bytes) {
+    let mut buffer = vec![0; PASSED_BYTES].into_boxed_slice();
+    let mut bytes: &[u8] = &early;
+    loop {
+        let written = timeout(PATIENCE, async {
+            to.write_all(bytes).await?;
+            to.flush().await
+        });
+        if !matches!(written.await, Ok(Ok(()))) {
+            return;
+        }
+        let Ok(Ok(read @ 1..)) = timeout(SILENCE_MAX, from.read(&mut buffer)).await else {
+            // The other way has time to say why.
+            let _ = timeout(PATIENCE, to.shutdown()).await;
+            return;
+        };
+        bytes = buffer.get(..read).unwrap_or_default();
+    }
+}
+
+/// What became of a request.
+enum Relayed {
+    Answered { reusable: bool },
+    Switched(Switched),
+}
+
+/// A connection that the control plane has switched to another protocol.
+struct Switched {
+    head: Box<ResponseHeader>,
+    upstream: Stream,
+    early: Bytes,
+}
+
 /// Hands the request over and relays the answer. `false`: the connection cannot be used again.
 pub async fn relay_to_control(gateway: &Gateway, session: &mut ServerSession) -> bool {
     match relay(gateway, session).await {
-        Ok(reusable) => reusable,
+        Ok(Relayed::Answered { reusable }) => reusable,
+        Ok(Relayed::Switched(_)) => false,
         Err(refusal) => {
             refuse(session, &refusal, None).await;
             !refusal.close
@@ -38,14 +114,19 @@ pub async fn relay_to_control(gateway: &Gateway, session: &mut ServerSession) ->
     }
 }
 
-async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, Refusal> {
+async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed, Refusal> {
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
     check_head(session, limits)?;
     check_length(session.req_header(), limits.body_bytes_max)?;
-    let body = read_body(session, limits, &gateway.bodies).await?;
-    // The page at the root says nothing that a stranger may not know.
-    if session.req_header().uri.path() != "/" {
+    let is_socket = is_control_socket(session.req_header());
+    let body = match is_socket {
+        // What comes after the handshake is no body.
+        true => Body::own(Bytes::new()),
+        false => read_body(session, limits, &gateway.bodies).await?,
+    };
+    // The page at the root says nothing that a stranger may not know, and methods are refused in JSON-RPC's own shape.
+    if !matches!(session.req_header().uri.path(), "/" | "/rpc") {
         refuse_foreign_host(&rules.config, session.req_header())?;
     }
     let header = request_for_control(session, body.bytes.len())?;
@@ -82,21 +163,40 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<bool, R
         ));
     };
     let mut head = answer.clone();
+    if head.status == 101 {
+        return switched(upstream, head).await.map(Relayed::Switched);
+    }
     head.remove_header("connection");
     cors::put(session, &mut head);
+    let broken = Relayed::Answered { reusable: false };
     if session.write_response_header(Box::new(head)).await.is_err() {
-        return Ok(false);
+        return Ok(broken);
     }
     while let Ok(Ok(Some(chunk))) = timeout(PATIENCE, upstream.read_response_body()).await {
         if session.write_response_body(chunk, false).await.is_err() {
-            return Ok(false);
+            return Ok(broken);
         }
     }
     let whole = upstream.response_done();
     if whole {
         rules.pool.release_http_session(upstream, &peer, Some(KEPT_IDLE)).await;
     }
-    Ok(session.write_response_body(Bytes::new(), true).await.is_ok() && whole)
+    let reusable = session.write_response_body(Bytes::new(), true).await.is_ok() && whole;
+    Ok(Relayed::Answered { reusable })
+}
+
+async fn switched(upstream: HttpSession, head: ResponseHeader) -> Result<Switched, Refusal> {
+    let failed = || Refusal::new(RefusalCode::ControlFailed, "the control plane gave no answer");
+    let HttpSession::H1(mut upstream) = upstream else {
+        return Err(failed());
+    };
+    let early = upstream.read_body_bytes().now_or_never();
+    let early = early.and_then(Result::ok).flatten().unwrap_or_default();
+    Ok(Switched {
+        head: Box::new(head),
+        upstream: CoalescedWrites::into_plain(upstream.into_inner()).ok_or_else(failed)?,
+        early,
+    })
 }
 
 fn request_for_control(session: &ServerSession, body_bytes: usize) -> Result<RequestHeader, Refusal> {
@@ -109,10 +209,22 @@ fn request_for_control(session: &ServerSession, body_bytes: usize) -> Result<Req
             header.append_header(name.clone(), value.clone()).map_err(internal)?;
         }
     }
-    header.insert_header("Host", "control").map_err(internal)?;
-    header
-        .insert_header("Content-Length", body_bytes.to_string())
-        .map_err(internal)?;
+    // As the client calls us: the control plane knows which names are its own.
+    let host = client.headers.get("host").cloned();
+    let authority = client.uri.authority().map_or("", |authority| authority.as_str());
+    match host {
+        Some(host) => header.insert_header("Host", host),
+        None => header.insert_header("Host", authority),
+    }
+    .map_err(internal)?;
+    if is_control_socket(client) {
+        header.insert_header("Connection", "Upgrade").map_err(internal)?;
+        header.insert_header("Upgrade", "websocket").map_err(internal)?;
+    } else {
+        header
+            .insert_header("Content-Length", body_bytes.to_string())
+            .map_err(internal)?;
+    }
     let peer = session
         .client_addr()
         .map_or_else(|| "unknown".to_owned(), ToString::to_string);

@@ -96,6 +96,10 @@ impl HttpServerApp for Accept {
         if *shutdown.borrow() || gateway.drain.phase() > DrainPhase::Running {
             session.set_keepalive(None);
         }
+        if control_proxy::is_control_socket(session.req_header()) {
+            Box::pin(control_proxy::serve_socket(gateway, session)).await;
+            return None;
+        }
         let in_flight = gateway.drain.enter();
         let upgrade = is_websocket(session.req_header()) && !control_proxy::is_control(session.req_header().uri.path());
         if upgrade {

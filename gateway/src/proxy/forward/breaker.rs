@@ -60,6 +60,16 @@ impl Breaker {
         Ok(attempt(true))
     }
 
+    /// Forgets all failures: calls that run count as if it had opened meanwhile.
+    pub fn reset(&self) {
+        let mut counts = self.counts.lock();
+        let opened = counts.opened.wrapping_add(1);
+        *counts = Counts {
+            opened,
+            ..Counts::default()
+        };
+    }
+
     /// The state, and the failures in a row.
     pub fn status(&self, now_ms: i64) -> (CircuitState, u32) {
         let counts = self.counts.lock();
@@ -125,6 +135,20 @@ mod tests {
         assert!(breaker.attempt(&SETTINGS, 30_000).is_err(), "one probe at a time");
         probe.done(true, &SETTINGS, 30_000);
         assert_eq!(breaker.status(30_000).0, CircuitState::Closed);
+    }
+
+    #[test]
+    fn a_reset_closes_it_and_what_began_before_is_no_news() {
+        let breaker = Breaker::default();
+        let late = breaker.attempt(&SETTINGS, 0).unwrap();
+        for _ in 0..2 {
+            breaker.attempt(&SETTINGS, 0).unwrap().done(false, &SETTINGS, 0);
+        }
+        breaker.reset();
+        assert_eq!(breaker.status(0), (CircuitState::Closed, 0));
+        late.done(false, &SETTINGS, 0);
+        assert_eq!(breaker.status(0), (CircuitState::Closed, 0));
+        assert!(breaker.attempt(&SETTINGS, 0).is_ok());
     }
 
     #[test]

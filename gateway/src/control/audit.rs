@@ -1,0 +1,84 @@
+//! The method `audit.list`: what was changed, as the journal has it.
+
+use agentledger_ledger::{Change, ChangeQuery, Name, rfc3339_ms};
+use jsonrpsee::server::RegisterMethodError;
+use serde_json::Value;
+
+use super::call::{Call, Role};
+use super::error::RpcError;
+use super::ledger_view::now_ms;
+use super::methods::{Method, Scope, Table};
+use super::params::{self, Span};
+use super::state::ControlState;
+use super::wire;
+
+/// Changes in one answer.
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    table.add(
+        Method {
+            name: "audit.list",
+            needs: Role::Read,
+            scope: Scope::Tenant,
+            summary: "Changes with who made each, when, from where, and what was there before and after, latest first.",
+            example: r#"{"last": "30d", "limit": 10}"#,
+        },
+        list,
+    )
+}
+
+pub(super) fn list(state: &ControlState, call: &Call, asked: wire::AuditParams) -> Result<wire::Changes, RpcError> {
+    let span = Span {
+        last: asked.last.as_deref(),
+        from: asked.from.as_deref(),
+        to: asked.to.as_deref(),
+    };
+    let (from_ms, to_ms) = params::span(span, now_ms(), None).map_err(RpcError::InvalidParams)?;
+    let query = ChangeQuery {
+        from_ms,
+        to_ms,
+        subject: asked.subject,
+        action: asked.action,
+        author: (!asked.author.is_empty()).then(|| Name::from(asked.author.as_str())),
+        tenant: call.caller.tenant.clone(),
+        limit: params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?,
+        before_sequence: asked.before,
+    };
+    state.ledger.flush()?;
+    page(state, &query)
+}
+
+/// A page of changes as it goes over the wire.
+pub(super) fn page(state: &ControlState, query: &ChangeQuery) -> Result<wire::Changes, RpcError> {
+    let failed = |error: agentledger_ledger::LedgerError| RpcError::LedgerFailed(error.to_string());
+    let page = state.ledger.changes(query).map_err(failed)?;
+    Ok(wire::Changes {
+        changes: page
+            .changes
+            .iter()
+            .map(|(sequence, change)| row(*sequence, change))
+            .collect(),
+        next: page.next,
+    })
+}
+
+pub(super) fn row(sequence: u64, change: &Change) -> wire::ChangeRow {
+    // The gateway wrote it; what is no JSON all the same is shown as text.
+    let json =
+        |text: &std::sync::Arc<str>| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_string()));
+    wire::ChangeRow {
+        id: change.id.to_string(),
+        sequence,
+        at: rfc3339_ms(change.at_ms),
+        author: change.author.to_string(),
+        peer: change.peer.to_string(),
+        action: change.action.to_string(),
+        subject: change.subject.to_string(),
+        tenant: change.tenant.to_string(),
+        note: change.note.to_string(),
+        before: change.before.as_ref().map(json),
+        after: change.after.as_ref().map(json),
+    }
+}
