@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use agentledger_ledger::rfc3339_ms;
 use jsonrpsee::server::RegisterMethodError;
 
 use super::call::{Call, Role};
 use super::error::RpcError;
 use super::methods::{Method, Scope, Table};
 use super::params::{self, Span};
+use super::rows::{alert_row, tenant_of};
 use super::state::ControlState;
 use super::wire;
-use crate::telemetry::alerts::{ALERTS_MAX, Alert, NumberedAlert};
+use crate::telemetry::alerts::{ALERTS_MAX, NumberedAlert};
 
 const LIMIT_DEFAULT: usize = 100;
 
@@ -45,29 +45,6 @@ pub(super) fn list(state: &ControlState, call: &Call, asked: wire::AlertsParams)
     let recent = state.data_plane.alerts().recent();
     let found = recent.iter().rev().filter(|numbered| wanted(numbered)).take(limit);
     Ok(wire::AlertRows {
-        alerts: found.map(|numbered| row(numbered)).collect(),
+        alerts: found.map(|numbered| alert_row(numbered)).collect(),
     })
-}
-
-/// Whose matter an alert is: what it says of itself, or the account that it is about.
-pub(super) fn tenant_of(alert: &Alert) -> &str {
-    let said = alert.details.iter().find(|(name, _)| name == "tenant");
-    match said {
-        Some((_, tenant)) => tenant,
-        None => alert.about.strip_prefix("tenant:").unwrap_or_default(),
-    }
-}
-
-pub(super) fn row(numbered: &NumberedAlert) -> wire::AlertRow {
-    let alert = &numbered.alert;
-    wire::AlertRow {
-        sequence: numbered.sequence,
-        at: rfc3339_ms(alert.at_ms),
-        r#type: alert.kind.clone(),
-        severity: alert.severity.to_owned(),
-        message: alert.message.clone(),
-        details: alert.details.iter().cloned().collect(),
-        about: alert.about.clone(),
-        policy: alert.policy.to_string(),
-    }
 }

@@ -1,14 +1,14 @@
 //! The method `audit.list`: what was changed, as the journal has it.
 
-use agentledger_ledger::{Change, ChangeQuery, Name, rfc3339_ms};
+use agentledger_ledger::{ChangeQuery, Name};
 use jsonrpsee::server::RegisterMethodError;
-use serde_json::Value;
 
 use super::call::{Call, Role};
 use super::error::RpcError;
 use super::ledger_view::now_ms;
 use super::methods::{Method, Scope, Table};
 use super::params::{self, Span};
+use super::rows::change_row;
 use super::state::ControlState;
 use super::wire;
 
@@ -58,27 +58,8 @@ pub(super) fn page(state: &ControlState, query: &ChangeQuery) -> Result<wire::Ch
         changes: page
             .changes
             .iter()
-            .map(|(sequence, change)| row(*sequence, change))
+            .map(|(sequence, change)| change_row(*sequence, change))
             .collect(),
         next: page.next,
     })
-}
-
-pub(super) fn row(sequence: u64, change: &Change) -> wire::ChangeRow {
-    // The gateway wrote it; what is no JSON all the same is shown as text.
-    let json =
-        |text: &std::sync::Arc<str>| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_string()));
-    wire::ChangeRow {
-        id: change.id.to_string(),
-        sequence,
-        at: rfc3339_ms(change.at_ms),
-        author: change.author.to_string(),
-        peer: change.peer.to_string(),
-        action: change.action.to_string(),
-        subject: change.subject.to_string(),
-        tenant: change.tenant.to_string(),
-        note: change.note.to_string(),
-        before: change.before.as_ref().map(json),
-        after: change.after.as_ref().map(json),
-    }
 }

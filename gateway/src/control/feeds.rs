@@ -17,9 +17,9 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{sleep, timeout};
 
-use super::alerts::tenant_of;
 use super::ledger_view::LedgerView;
 use super::news;
+use super::rows::{alert_row, tenant_of};
 use super::state::ControlState;
 use super::wire;
 use crate::tasks::spawn_named;
@@ -139,7 +139,7 @@ impl News {
             (What::Ledger(happened), Feed::Holds) => raw(&news::of_hold(happened)?),
             (What::Ledger(happened), Feed::Sessions) => raw(&news::of_session(happened)?),
             (What::Ledger(happened), Feed::Rules) => raw(&news::of_rule(happened)?),
-            (What::Alert(numbered), Feed::Alerts) => raw(&super::alerts::row(numbered)),
+            (What::Alert(numbered), Feed::Alerts) => raw(&alert_row(numbered)),
             _ => None,
         }
     }

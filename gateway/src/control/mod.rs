@@ -23,6 +23,7 @@ mod news;
 mod params;
 pub mod prices;
 mod providers;
+mod rows;
 pub mod rpc;
 mod sessions;
 mod sources;

@@ -3,7 +3,7 @@
 use agentledger_ledger::{Change, Event, Facts, Happened, Mark, Usd, rfc3339_ms};
 use serde_json::value::to_raw_value;
 
-use super::audit;
+use super::rows::change_row;
 use super::wire;
 
 /// Beginnings of the subjects whose changes are rules, or as good as rules.
@@ -110,5 +110,5 @@ pub(super) fn of_session(happened: &Happened) -> Option<wire::SessionItem> {
 pub(super) fn of_rule(happened: &Happened) -> Option<wire::ChangeRow> {
     let change = change_of(&happened.event)?;
     let is_rule = RULES.iter().any(|start| change.subject.starts_with(start));
-    is_rule.then(|| audit::row(happened.sequence, change))
+    is_rule.then(|| change_row(happened.sequence, change))
 }

@@ -1,0 +1,49 @@
+//! Rows as they go over the wire, of what several methods and feeds tell.
+
+use agentledger_ledger::{Change, rfc3339_ms};
+use serde_json::Value;
+
+use super::wire;
+use crate::telemetry::alerts::{Alert, NumberedAlert};
+
+pub(super) fn change_row(sequence: u64, change: &Change) -> wire::ChangeRow {
+    // The gateway wrote it; what is no JSON all the same is shown as text.
+    let json =
+        |text: &std::sync::Arc<str>| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_string()));
+    wire::ChangeRow {
+        id: change.id.to_string(),
+        sequence,
+        at: rfc3339_ms(change.at_ms),
+        author: change.author.to_string(),
+        peer: change.peer.to_string(),
+        action: change.action.to_string(),
+        subject: change.subject.to_string(),
+        tenant: change.tenant.to_string(),
+        note: change.note.to_string(),
+        before: change.before.as_ref().map(json),
+        after: change.after.as_ref().map(json),
+    }
+}
+
+/// Whose matter an alert is: what it says of itself, or the account that it is about.
+pub(super) fn tenant_of(alert: &Alert) -> &str {
+    let said = alert.details.iter().find(|(name, _)| name == "tenant");
+    match said {
+        Some((_, tenant)) => tenant,
+        None => alert.about.strip_prefix("tenant:").unwrap_or_default(),
+    }
+}
+
+pub(super) fn alert_row(numbered: &NumberedAlert) -> wire::AlertRow {
+    let alert = &numbered.alert;
+    wire::AlertRow {
+        sequence: numbered.sequence,
+        at: rfc3339_ms(alert.at_ms),
+        r#type: alert.kind.clone(),
+        severity: alert.severity.to_owned(),
+        message: alert.message.clone(),
+        details: alert.details.iter().cloned().collect(),
+        about: alert.about.clone(),
+        policy: alert.policy.to_string(),
+    }
+}
