@@ -1,5 +1,9 @@
 //! From a configuration to a running gateway: what `serve`, `demo` and the tests all do alike.
 
+mod expiry;
+mod reloads;
+mod steering;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,18 +17,15 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config::{self, Config, ConfigErrors, Env, Known};
-use crate::control::{
-    self, BreakerState, BreakerStatus, ControlError, ControlHandle, ControlState, DataPlane, LedgerView, PluginInfo,
-};
+use crate::control::{self, ControlError, ControlHandle, ControlState, LedgerView};
 use crate::fingerprints;
 use crate::hosts;
 use crate::meter::{Estimator, learned_file};
-use crate::plugin::{LoadError, Plugins, Route};
+use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
 use crate::price::{self, PriceBook, PriceError};
 use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
-use crate::proxy::forward::breaker::CircuitState;
 use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch::SessionWatch;
 use crate::proxy::shared::body::BodyBudget;
@@ -32,8 +33,14 @@ use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
+use crate::runtime::Fault;
 use crate::telemetry::Metrics;
 use crate::telemetry::alerts::Outbox;
+
+use expiry::Expiry;
+pub use reloads::Reloads;
+use reloads::Sources;
+use steering::Steering;
 
 /// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.
 pub const VERSION: &str = match option_env!("AGENTLEDGER_VERSION") {
@@ -53,6 +60,13 @@ pub enum LaunchError {
     Policies(Vec<PolicyError>),
     #[error("{0}")]
     Rules(#[from] RulesError),
+    /// What operators changed does not go with what the files say.
+    #[error("{0}")]
+    RuntimeRule(Fault),
+    #[error("a price put at runtime does not fit: {} (`price.delete` takes it away)", lines(.0))]
+    RuntimePrice(Vec<PriceError>),
+    #[error("what was changed at runtime cannot be read: {0}")]
+    Documents(String),
     #[error("{0}")]
     Ledger(#[from] LedgerError),
     #[error("{0}")]
@@ -80,6 +94,8 @@ pub struct LoadedSetup {
     pub plugins: Plugins,
     pub prices: PriceBook,
     pub policies: PolicySet,
+    /// What the configuration says to each policy.
+    pub confs: BTreeMap<String, serde_json::Value>,
     /// The operator gives keys new fingerprints, where the secret that the ledger's were made with is gone.
     pub new_fingerprints: bool,
 }
@@ -135,13 +151,14 @@ fn complete(
     prices: PriceBook,
 ) -> Result<LoadedSetup, LaunchError> {
     refuse_exposure(&config)?;
-    let policies = policies(&config)?;
+    let (policies, confs) = policies(&config)?;
     Ok(LoadedSetup {
         config,
         file,
         plugins,
         prices,
         policies,
+        confs,
         new_fingerprints: false,
     })
 }
@@ -160,20 +177,24 @@ fn refuse_exposure(config: &Config) -> Result<(), LaunchError> {
     }
 }
 
+/// What the configuration says to each policy, by its name.
+type Confs = BTreeMap<String, serde_json::Value>;
+
 /// The policies that are built in, and those of the configuration's folder, with their confs.
-fn policies(config: &Config) -> Result<PolicySet, LaunchError> {
+fn policies(config: &Config) -> Result<(PolicySet, Confs), LaunchError> {
     let options = policy::Options {
         deadline: config.policies.deadline,
         ..policy::Options::default()
     };
     let sources = policy::folder::sources(config.policies.dir.as_deref()).map_err(LaunchError::Policies)?;
     let confs = policy_confs(config, &sources);
-    PolicySet::load(sources, &confs, options).map_err(LaunchError::Policies)
+    let policies = PolicySet::load(sources, &confs, options).map_err(LaunchError::Policies)?;
+    Ok((policies, confs))
 }
 
 /// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
 /// warning that the config gave; one that `policies.conf` names must be there.
-fn policy_confs(config: &Config, sources: &[Source]) -> BTreeMap<String, serde_json::Value> {
+fn policy_confs(config: &Config, sources: &[Source]) -> Confs {
     const NOT_SHIPPED: [&str; 3] = ["loop", "ghost", "alert"];
     let mut confs = config.policies.conf.clone();
     confs.retain(|name, _| !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name));
@@ -187,16 +208,8 @@ pub struct Launched {
     gateway: Arc<Gateway>,
     session_watch: SessionWatch,
     price_updates: Option<PriceUpdates>,
+    expiry: Expiry,
     reloads: Arc<Reloads>,
-}
-
-/// Puts other rules in force while traffic runs. Apart from [`Launched`], so that who looks at files may hang at one and the
-/// gateway still goes down.
-pub struct Reloads {
-    gateway: Arc<Gateway>,
-    config: Arc<ArcSwap<Config>>,
-    /// The rules before the last swap.
-    replaced: Mutex<Option<Arc<Rules>>>,
 }
 
 /// Opens the ledger and starts both planes.
@@ -209,6 +222,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         plugins,
         prices,
         policies,
+        confs,
         new_fingerprints,
         ..
     } = loaded;
@@ -226,8 +240,11 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         );
     }
     let fingerprints = fingerprints(&config, &ledger, new_fingerprints)?;
+    let sources = Sources::open(&ledger, confs, prices)?;
+    let (policies, prices) = sources.over(&policies)?;
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
+    let rules = rules.with_disabled(sources.disabled());
     let estimator = Estimator::new(config.limits.estimate_bytes_max);
     estimator.restore(&learned_file::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
@@ -248,11 +265,12 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         clock: Arc::clone(&clock),
     });
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
+    let reloads = Arc::new(Reloads::new(Arc::clone(&gateway), Arc::clone(&shared), sources));
     let state = Arc::new(ControlState {
         ledger: LedgerView::Live(ledger),
         config: Arc::clone(&shared),
         metrics,
-        data_plane: Arc::new(Breakers(Arc::clone(&gateway))),
+        data_plane: Arc::new(Steering(Arc::clone(&reloads))),
         version: VERSION,
         started_at_ms: clock.now_ms(),
         requests: Mutex::default(),
@@ -267,11 +285,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         control,
         session_watch,
         price_updates,
-        reloads: Arc::new(Reloads {
-            gateway: Arc::clone(&gateway),
-            config: shared,
-            replaced: Mutex::default(),
-        }),
+        expiry: Expiry::start(&reloads).map_err(ServeError::Runtime)?,
+        reloads,
         gateway,
     })
 }
@@ -296,60 +311,10 @@ impl Launched {
         self.running.stop(hurry);
         drop(self.session_watch);
         drop(self.price_updates);
+        drop(self.expiry);
         keep_learned(&gateway);
         self.control.stop();
         ledger.close();
-    }
-}
-
-impl Reloads {
-    pub fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
-    }
-
-    /// Puts another configuration in force. Requests that run keep the rules they started with; what needs a restart
-    /// (listeners, storage, TLS files) keeps its old value, with a warning.
-    pub fn reload(&self, loaded: LoadedSetup) -> Result<(), LaunchError> {
-        let before = self.gateway.rules.load_full();
-        let mut config = loaded.config;
-        let old = &before.config;
-        if config.listen != old.listen || config.storage != old.storage || config.tls != old.tls {
-            tracing::warn!("listen, storage and tls take effect at the next start");
-            (config.listen, config.storage, config.tls) = (old.listen.clone(), old.storage.clone(), old.tls.clone());
-        }
-        // By where it listens, which the file may not say any more.
-        refuse_exposure(&config)?;
-        let config = Arc::new(config);
-        let fingerprints = before.fingerprints.clone();
-        let digests = digests(&loaded.prices, &loaded.policies);
-        let rules = Rules::new(
-            Arc::clone(&config),
-            &loaded.plugins,
-            loaded.prices,
-            loaded.policies,
-            fingerprints,
-            Some(&before),
-        )?;
-        self.gateway.ledger.set_digests(digests);
-        self.put_in_force(rules);
-        self.config.store(config);
-        Ok(())
-    }
-
-    /// Puts the policies in force as their files are now, and nothing else: a change of a rule costs no other reading.
-    pub fn reload_policies(&self) -> Result<(), LaunchError> {
-        let rules = self.gateway.rules.load_full();
-        let policies = policies(&rules.config)?;
-        self.gateway.ledger.set_digests(digests(&rules.prices, &policies));
-        self.put_in_force(rules.with_policies(policies));
-        Ok(())
-    }
-
-    /// The rules before are kept until the next swap: the ten thousand patterns of their policies are not freed by the
-    /// request that is the last to let go of them.
-    fn put_in_force(&self, rules: Rules) {
-        let before = self.gateway.rules.swap(Arc::new(rules));
-        *self.replaced.lock() = Some(before);
     }
 }
 
@@ -438,81 +403,5 @@ struct Commits(Arc<Metrics>);
 impl CommitObserver for Commits {
     fn committed(&self, events: usize, took: Duration) {
         self.0.journal_commit(events, took);
-    }
-}
-
-struct Breakers(Arc<Gateway>);
-
-impl DataPlane for Breakers {
-    fn breaker(&self, provider: &str) -> BreakerStatus {
-        let rules = self.0.rules.load();
-        let Some(endpoint) = rules
-            .endpoints
-            .iter()
-            .find(|endpoint| endpoint.provider.name == provider)
-        else {
-            return BreakerStatus::default();
-        };
-        if rules.config.breaker.max_failures == 0 {
-            return BreakerStatus::default();
-        }
-        let (state, failures) = endpoint.breaker.status(self.0.clock.monotonic_ms());
-        let state = match state {
-            CircuitState::Closed => BreakerState::Closed,
-            CircuitState::Open => BreakerState::Open,
-            CircuitState::HalfOpen => BreakerState::HalfOpen,
-        };
-        BreakerStatus { state, failures }
-    }
-
-    fn routes(&self, provider: &str) -> Vec<(String, Route)> {
-        let rules = self.0.rules.load();
-        let mut endpoints: Vec<_> = rules
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.provider.name == provider)
-            .collect();
-        endpoints.dedup_by_key(|endpoint| &endpoint.provider.dialect);
-        let rows = endpoints.into_iter().flat_map(|endpoint| {
-            let (dialect, vendor) = (&endpoint.provider.dialect, &endpoint.provider.vendor);
-            let routes = endpoint.plugin.dialect.info().routes.iter();
-            routes
-                .filter(|route| route.vendors.is_empty() || route.vendors.contains(vendor))
-                .map(|route| (dialect.clone(), route.clone()))
-        });
-        rows.collect()
-    }
-
-    fn alerts(&self) -> Arc<Outbox> {
-        Arc::clone(&self.0.alerts)
-    }
-
-    fn plugins(&self) -> Vec<PluginInfo> {
-        let rules = self.0.rules.load();
-        let mut found: BTreeMap<&str, PluginInfo> = BTreeMap::new();
-        for endpoint in &rules.endpoints {
-            let info = endpoint.plugin.dialect.info();
-            let plugin = found.entry(&info.name).or_insert_with(|| PluginInfo {
-                name: info.name.clone(),
-                version: info.version.clone(),
-                source: endpoint.plugin.source.clone(),
-                providers: Vec::new(),
-            });
-            plugin.providers.push(endpoint.provider.name.clone());
-        }
-        found.into_values().collect()
-    }
-
-    fn reset_breaker(&self, provider: &str) -> bool {
-        let rules = self.0.rules.load();
-        let of_provider = rules
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.provider.name == provider);
-        of_provider.map(|endpoint| endpoint.breaker.reset()).count() > 0
-    }
-
-    fn prices(&self) -> Option<PriceBook> {
-        Some(self.0.rules.load().prices.clone())
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! order: base64 secret timer tasks files estimate_reason limits price config hosts rates
-//! order: plugin meter policy telemetry readiness control proxy price_updates fingerprints launch
+//! order: plugin meter policy runtime telemetry readiness control proxy price_updates fingerprints launch
 //! order: testing cli
 //! ```
 
@@ -31,6 +31,7 @@ mod price_updates;
 mod proxy;
 mod rates;
 mod readiness;
+mod runtime;
 mod secret;
 mod tasks;
 mod telemetry;

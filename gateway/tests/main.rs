@@ -37,6 +37,7 @@ mod policies_intents;
 mod policies_soak;
 mod prices;
 mod providers;
+mod rules;
 mod sessions;
 mod socket;
 mod socket_ends;

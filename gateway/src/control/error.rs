@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::json;
 
+use crate::runtime::Refused;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     #[error(
@@ -137,6 +139,16 @@ impl ProtocolError {
             -32603 => Some(ProtocolError::Internal),
             -32008 => Some(ProtocolError::AnswerTooLarge),
             _ => None,
+        }
+    }
+}
+
+impl From<Refused> for RpcError {
+    fn from(refused: Refused) -> RpcError {
+        match refused {
+            Refused::NotFound(text) => RpcError::NotFound(text),
+            Refused::Conflict(text) => RpcError::Conflict(text),
+            Refused::Unfit { path, text } => RpcError::Unfit { path, text },
         }
     }
 }

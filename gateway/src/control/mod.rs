@@ -25,6 +25,8 @@ pub mod prices;
 mod providers;
 mod rows;
 pub mod rpc;
+mod rule_change;
+mod rules;
 mod sessions;
 mod sources;
 mod state;
@@ -35,12 +37,12 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use access::PEER_HEADER;
-pub use error::ControlError;
+pub use error::{ControlError, RpcError};
 pub use ledger_view::LedgerView;
 pub use listen::ControlHandle;
 pub use methods::Module;
 pub use params::{LastError, parse_last};
-pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, PluginInfo};
+pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, Plan, PluginInfo, Record};
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.

@@ -10,7 +10,7 @@ use jsonrpsee::server::RegisterMethodError;
 use super::call::Caller;
 use super::methods::{Module, Table};
 use super::state::ControlState;
-use super::{alerts, audit, books, clock, holds, prices, providers, sessions, subscriptions};
+use super::{alerts, audit, books, clock, holds, prices, providers, rules, sessions, subscriptions};
 use crate::readiness::not_ready as not_ready_of;
 
 /// All methods, for callers whose rights come with each request.
@@ -25,6 +25,7 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Table, RegisterMethodE
     audit::add(&mut table)?;
     alerts::add(&mut table)?;
     subscriptions::add(&mut table)?;
+    rules::add(&mut table)?;
     Ok(table)
 }
 

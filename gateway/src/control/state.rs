@@ -5,10 +5,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::error::RpcError;
 use super::ledger_view::LedgerView;
 use crate::config::Config;
 use crate::plugin::Route;
 use crate::price::PriceBook;
+use crate::runtime::{InForce, Step, Wanted};
+use crate::secret::Secret;
 use crate::telemetry::Metrics;
 use crate::telemetry::alerts::Outbox;
 
@@ -53,7 +56,30 @@ pub trait DataPlane: Send + Sync {
     fn prices(&self) -> Option<PriceBook> {
         None
     }
+
+    /// What operators changed, with what it lies over; `None` where no data plane runs.
+    fn in_force(&self) -> Option<InForce> {
+        None
+    }
+
+    /// Changes what is in force: `plan` says how, with nobody else changing anything meanwhile; it is checked; `record` keeps it;
+    /// and the next request goes by it. Where `record` says `false`, nothing was kept and nothing changes.
+    ///
+    /// # Errors
+    /// It does not fit, or what `plan` or `record` say.
+    fn change(&self, _plan: &mut Plan<'_>, _record: &mut Record<'_>) -> Result<(), RpcError> {
+        Err(RpcError::NoGateway)
+    }
+
+    /// The fingerprint of a key; `None` where no data plane runs.
+    fn fingerprint(&self, _key: &Secret<String>) -> Option<String> {
+        None
+    }
 }
+
+pub type Plan<'a> = dyn FnMut(&InForce) -> Result<Wanted, RpcError> + 'a;
+/// Given what is in force before, and the rules that change.
+pub type Record<'a> = dyn FnMut(&InForce, &[Step]) -> Result<bool, RpcError> + 'a;
 
 /// A plugin in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

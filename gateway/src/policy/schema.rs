@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::decimal::{BadNumber, count_of_text, nanos_of_number, nanos_of_text};
+use super::file::MODE;
 use super::glob::Glob;
 
 /// Types of a conf value. `usd` and `amount` (of any unit) are decimal text or a number and reach Lua as decimal text; `glob`
@@ -32,6 +33,16 @@ enum Kind {
     List,
     Map,
     Table,
+}
+
+/// How a field's values lie over each other: items of lists join, names of tables stand in for one another, and so do single
+/// values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    List,
+    /// Of names, each with a value of its own.
+    Table,
+    Scalar,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -77,8 +88,8 @@ impl Schema {
         let mut fields = BTreeMap::new();
         for pair in table.pairs::<String, LuaValue>() {
             let (key, field) = pair.map_err(|error| at("schema", format!("schema: {error}")))?;
-            if key == "mode" {
-                let message = "schema.mode: mode is every policy's already: enforce or shadow".to_owned();
+            if key == MODE {
+                let message = "schema.mode: mode is every policy's already: enforce, shadow or off".to_owned();
                 return Err(at(&key, message));
             }
             let field: Field = lua
@@ -96,7 +107,15 @@ impl Schema {
         Ok(Schema(fields))
     }
 
-    /// The conf with its defaults, or everything that is wrong with it.
+    pub fn shape(&self, field: &str) -> Option<Shape> {
+        self.0.get(field).map(|field| match field.kind {
+            Kind::List => Shape::List,
+            Kind::Map | Kind::Table => Shape::Table,
+            _ => Shape::Scalar,
+        })
+    }
+
+    /// The conf with its defaults, or everything that is wrong with it. `mode` is every policy's, and no field of a schema.
     pub fn apply(&self, conf: &Value) -> Result<Value, Wrongs> {
         let mut wrongs = Vec::new();
         let checked = check_fields("", &self.0, conf, &mut wrongs);
@@ -127,7 +146,8 @@ fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wron
             return Value::Null;
         }
     };
-    for key in given.keys().filter(|key| !fields.contains_key(*key)) {
+    let is_mode = |key: &str| path.is_empty() && key == MODE;
+    for key in given.keys().filter(|key| !fields.contains_key(*key) && !is_mode(key)) {
         wrongs.push((join(key), "is not in the policy's schema".to_owned()));
     }
     let mut checked = Map::new();

@@ -14,10 +14,11 @@ use super::choose;
 use super::engine::{Cause, PolicyFailure};
 use super::event::Event;
 use super::facts::{CallFacts, Shared};
+use super::file::Compiled;
 use super::intent::{IntentCollector, host_table};
 use super::prepared::{self, LAZY_CONF_BYTES, LazyConf, Prepared};
 use super::sandbox::{self, Stopwatch, uncapped};
-use super::set::{Compiled, GlobCache, Options, Phase};
+use super::set::{GlobCache, Options, Phase, PolicyMode};
 use super::terms::limits_function;
 use super::verdict::{RequestedAlert, Shadow, Verdict};
 
@@ -203,10 +204,10 @@ impl Bench {
         policy: &Compiled,
         prepared: &Prepared,
     ) -> Result<Vec<(Phase, Function)>, LuaError> {
-        let conf = if policy.conf.len() > LAZY_CONF_BYTES {
-            Value::UserData(self.lua.create_userdata(LazyConf::new(&policy.conf))?)
+        let conf = if policy.bytecode.len() > LAZY_CONF_BYTES {
+            Value::UserData(self.lua.create_userdata(LazyConf::new(&policy.bytecode))?)
         } else {
-            prepared::load(&self.lua, &policy.conf)?
+            prepared::load(&self.lua, &policy.bytecode)?
         };
         let prepared = prepared.build(&self.lua, &self.shared, &self.collector)?;
         let mut bound = Vec::new();
@@ -224,7 +225,7 @@ impl Vm {
     /// memory, or a policy that does not load the same twice.
     pub fn load(
         set_id: u64,
-        policies: &[Compiled],
+        policies: &[Arc<Compiled>],
         options: &Options,
         globs: &Arc<GlobCache>,
     ) -> Result<Vm, PolicyFailure> {
@@ -233,17 +234,18 @@ impl Vm {
         let mut phases: [Vec<Member>; Phase::COUNT] = Default::default();
         for policy in policies {
             let Some(prepared) = &policy.prepared else { continue };
-            let failed = |message: String| PolicyFailure::new(&policy.name, Cause::Load, message);
-            let loaded = bench.load(&policy.origin, &policy.bytecode).map_err(failed)?;
+            let file = &policy.file;
+            let failed = |message: String| PolicyFailure::new(&file.name, Cause::Load, message);
+            let loaded = bench.load(&file.source.origin, &file.bytecode).map_err(failed)?;
             let bound = bench
                 .bind(&loaded, policy, prepared)
                 .map_err(|error| failed(message_of(&error, &bench.watch)))?;
             for (phase, function) in bound {
                 if let Some(members) = phases.get_mut(phase.place()) {
                     members.push(Member {
-                        name: Name::clone(&policy.name),
-                        versioned_name: Name::clone(&policy.versioned_name),
-                        shadow: policy.shadow,
+                        name: Name::clone(&file.name),
+                        versioned_name: Name::clone(&file.versioned_name),
+                        shadow: policy.mode == PolicyMode::Shadow,
                         function,
                     });
                 }

@@ -12,6 +12,7 @@ mod holds;
 mod ledger;
 mod prices;
 mod providers;
+mod rules;
 mod sessions;
 
 pub use alerts::*;
@@ -23,4 +24,5 @@ pub use holds::*;
 pub use ledger::*;
 pub use prices::*;
 pub use providers::*;
+pub use rules::*;
 pub use sessions::*;

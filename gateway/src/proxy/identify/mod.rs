@@ -27,7 +27,7 @@ use crate::secret::Secret;
 ///
 /// # Errors
 /// No provider serves the path; with the provider in whose dialect that is said.
-pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Refusal, Option<Arc<ProviderEndpoint>>)> {
+pub fn find_target(rules: &Rules, header: &RequestHeader) -> Found {
     let path = header.uri.path();
     let method = method_of(header);
     let sharing = sharing(rules, header);
@@ -38,14 +38,14 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         };
         return match target.billing {
             Billing::Refused => refused(Refusal::new(RefusalCode::RouteRefused, why_refused(&target, method))),
-            _ => Ok(target),
+            _ => served(rules, target),
         };
     }
     // What a free GET would tell at length, a HEAD tells in short.
     if method == "HEAD"
         && let Some(target) = find_route(&sharing, "GET").filter(|target| target.billing == Billing::Free)
     {
-        return Ok(target);
+        return served(rules, target);
     }
     let allowed = methods_of(&sharing);
     let open = sharing.iter().find(|(endpoint, rest)| {
@@ -57,7 +57,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         if allowed.iter().any(|(_, billing)| *billing == Billing::Metered) || is_billed_alike(&sharing, method) {
             return refused(misspelled());
         }
-        return Ok(Target {
+        let target = Target {
             endpoint: Arc::clone(endpoint),
             path: (*rest).to_owned(),
             dialect_path: (*rest).to_owned(),
@@ -65,7 +65,8 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
             path_model: None,
             path_id: None,
             billing: Billing::Free,
-        });
+        };
+        return served(rules, target);
     }
     if !allowed.is_empty() {
         let message = format!("{} is not served for {}", shown(path), shown(method));
@@ -79,6 +80,19 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Result<Target, (Ref
         )
     });
     refused(Refusal::new(RefusalCode::NoRoute, message))
+}
+
+type Found = Result<Target, (Refusal, Option<Arc<ProviderEndpoint>>)>;
+
+/// Refuses what an operator has switched off. Requests that run already are not looked at again.
+fn served(rules: &Rules, target: Target) -> Found {
+    let provider = &target.endpoint.provider.name;
+    if !rules.disabled.contains(provider) {
+        return Ok(target);
+    }
+    let message = format!("the provider {provider} is switched off by an operator of this gateway");
+    let refusal = Refusal::new(RefusalCode::ProviderDisabled, message).final_answer();
+    Err((refusal, Some(Arc::clone(&target.endpoint))))
 }
 
 /// Methods that pass where unknown routes do.

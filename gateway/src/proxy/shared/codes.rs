@@ -103,6 +103,7 @@ refusal_codes! {
     ClockAhead = 503, "clock_ahead", Later, "the machine's clock is ahead of what can have passed: nothing is held by it";
     PolicyFailed = 503, "policy_failed", Never, "a policy failed";
     BreakerOpen = 503, "breaker_open", Later, "the provider has failed repeatedly and is not called for now";
+    ProviderDisabled = 503, "provider_disabled", Never, "an operator has switched the provider off";
     ShuttingDown = 503, "shutting_down", Later, "the gateway is going down";
     ControlTimeout = 504, "control_timeout", Later, "the control plane did not answer in time";
     UpstreamTimeout = 504, "upstream_timeout", Later, "the provider did not answer in time";

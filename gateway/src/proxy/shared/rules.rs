@@ -1,5 +1,6 @@
 //! Everything that a change of configuration changes: the endpoints of the providers, prices, fingerprints.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub struct Rules {
     /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub endpoints: Vec<Arc<ProviderEndpoint>>,
     pub prices: PriceBook,
+    /// Providers that an operator has switched off: they stay configured, and serve nobody.
+    pub disabled: Arc<BTreeSet<String>>,
     pub fingerprints: Fingerprints,
     /// How far back a session's steps are looked at.
     pub progress: Bounds,
@@ -124,6 +127,7 @@ impl Rules {
             config,
             endpoints,
             prices,
+            disabled: before.map(|rules| Arc::clone(&rules.disabled)).unwrap_or_default(),
             fingerprints,
             pool,
         })
@@ -132,10 +136,31 @@ impl Rules {
     /// The same with other policies.
     pub fn with_policies(&self, policies: PolicySet) -> Rules {
         Rules {
-            config: Arc::clone(&self.config),
             policies: Arc::new(policies),
+            ..self.again()
+        }
+    }
+
+    /// The same with other prices.
+    pub fn with_prices(&self, prices: PriceBook) -> Rules {
+        Rules { prices, ..self.again() }
+    }
+
+    /// The same with other providers switched off.
+    pub fn with_disabled(&self, disabled: Arc<BTreeSet<String>>) -> Rules {
+        Rules {
+            disabled,
+            ..self.again()
+        }
+    }
+
+    fn again(&self) -> Rules {
+        Rules {
+            config: Arc::clone(&self.config),
+            policies: Arc::clone(&self.policies),
             endpoints: self.endpoints.clone(),
             prices: self.prices.clone(),
+            disabled: Arc::clone(&self.disabled),
             fingerprints: self.fingerprints.clone(),
             progress: self.progress,
             pool: Arc::clone(&self.pool),

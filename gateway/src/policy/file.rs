@@ -1,0 +1,340 @@
+//! One policy file, compiled: what it says of itself, and how a conf makes a policy of it. A file is compiled once; another conf
+//! costs a `setup` and nothing else.
+
+use std::sync::Arc;
+
+use agentledger_ledger::Name;
+use mlua::Value;
+use mlua::chunk::Compiler;
+
+use super::conf;
+use super::prepared::Prepared;
+use super::schema::{Schema, Shape};
+use super::set::{GlobCache, Options, Phase, PolicyError, PolicyMode, Source};
+use super::vm::{Bench, LoadedPolicy};
+
+/// Longest policy file in bytes.
+const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// What a policy file may have at its top level.
+const TOP_FIELDS: [&str; 12] = [
+    "name",
+    "version",
+    "priority",
+    "mode",
+    "description",
+    "schema",
+    "check",
+    "setup",
+    "tenant",
+    "request",
+    "settled",
+    "alert",
+];
+/// The key of every policy's conf that says whether it is enforced.
+pub(super) const MODE: &str = "mode";
+const MODES: &str = "enforce, shadow or off";
+
+/// A policy file, compiled.
+pub(super) struct PolicyFile {
+    pub name: Name,
+    pub version: String,
+    /// `name@version`.
+    pub versioned_name: Name,
+    pub description: String,
+    pub priority: i64,
+    pub bytecode: Vec<u8>,
+    pub phases: Vec<Phase>,
+    pub source: Source,
+    mode: PolicyMode,
+    schema: Schema,
+}
+
+/// One policy, ready to be loaded into any thread's VM.
+pub(super) struct Compiled {
+    pub file: Arc<PolicyFile>,
+    /// The conf with the schema's defaults.
+    pub conf: serde_json::Value,
+    /// The same, compiled; see [`conf`].
+    pub bytecode: Arc<[u8]>,
+    pub mode: PolicyMode,
+    /// What its `setup` made of the conf; `None` where it said that with this conf it has nothing to do, or where it is off.
+    pub prepared: Option<Prepared>,
+    /// Of all that decides.
+    pub digest: [u8; 32],
+}
+
+/// Something wrong with a conf: where in it, empty for the whole, and what.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("conf{}{path} {message}", if .path.is_empty() { "" } else { "." })]
+pub struct ConfFault {
+    pub path: String,
+    pub message: String,
+}
+
+/// A file with the sandbox that it was read in, where it can be set up at once.
+pub(super) struct OnBench {
+    pub file: Arc<PolicyFile>,
+    bench: Bench,
+    loaded: LoadedPolicy,
+}
+
+impl PolicyFile {
+    /// Compiles a file and reads what it says of itself.
+    pub fn read(source: Source, options: &Options, globs: &Arc<GlobCache>) -> Result<OnBench, Vec<PolicyError>> {
+        let at = |message: String| vec![place(&source, message)];
+        let at_key = |(key, message): (String, String)| vec![at_key(&source, &key, message)];
+        if source.text.len() > SOURCE_BYTES_MAX {
+            return Err(at(format!("the file is longer than {SOURCE_BYTES_MAX} bytes")));
+        }
+        // Level 1 keeps the lines of errors; nothing here is loaded that we did not compile ourselves.
+        let compiler = Compiler::new().set_optimization_level(1).set_debug_level(1);
+        let bytecode = compiler
+            .compile(&source.text)
+            .map_err(|error| at(syntax_message(&error)))?;
+        let bench = Bench::new(options, globs).map_err(|error| at(error.to_string()))?;
+        let loaded = bench.load(&source.origin, &bytecode).map_err(at)?;
+        let head = PolicyHeader::read(&loaded).map_err(at_key)?;
+        let schema = match loaded.table.raw_get::<Value>("schema") {
+            Ok(schema) => Schema::read(&bench.lua, schema).map_err(at_key)?,
+            Err(error) => return Err(at(error.to_string())),
+        };
+        let phases = Phase::ALL.into_iter().zip(&loaded.phases);
+        let phases: Vec<Phase> = phases
+            .filter_map(|(phase, found)| found.is_some().then_some(phase))
+            .collect();
+        if phases.is_empty() {
+            let names = Phase::ALL.map(Phase::name).join(", ");
+            return Err(at(format!("the policy has none of the phases {names}")));
+        }
+        let file = PolicyFile {
+            versioned_name: format!("{}@{}", head.name, head.version).into(),
+            name: head.name.into(),
+            version: head.version,
+            description: head.description,
+            priority: head.priority,
+            mode: head.mode,
+            bytecode,
+            phases,
+            schema,
+            source,
+        };
+        Ok(OnBench {
+            file: Arc::new(file),
+            bench,
+            loaded,
+        })
+    }
+
+    /// What the schema says that a field of the conf is; `None` where it has no such field.
+    pub fn shape(&self, field: &str) -> Option<Shape> {
+        match field {
+            MODE => Some(Shape::Scalar),
+            field => self.schema.shape(field),
+        }
+    }
+
+    /// The file in a sandbox again, to be set up with another conf.
+    pub fn on_bench(self: &Arc<Self>, options: &Options, globs: &Arc<GlobCache>) -> Result<OnBench, String> {
+        let bench = Bench::new(options, globs).map_err(|error| error.to_string())?;
+        let loaded = bench.load(&self.source.origin, &self.bytecode)?;
+        Ok(OnBench {
+            file: Arc::clone(self),
+            bench,
+            loaded,
+        })
+    }
+
+    /// Another file has its name already.
+    pub fn name_is_taken(&self, by: &str) -> PolicyError {
+        at_key(
+            &self.source,
+            "name",
+            format!("the name {:?} is taken by {by}", self.name),
+        )
+    }
+
+    /// A fault of a conf as one of the file.
+    pub fn fault(&self, fault: ConfFault) -> PolicyError {
+        if fault.path.is_empty() {
+            return place(&self.source, fault.message);
+        }
+        let key = fault.path.split(['.', '[']).next().unwrap_or_default();
+        at_key(&self.source, key, fault.to_string())
+    }
+}
+
+impl OnBench {
+    /// Checks a conf by the file's schema and its `check`, and runs its `setup` on it.
+    pub fn set_up(&self, given: &serde_json::Value) -> Result<Compiled, Vec<ConfFault>> {
+        let whole = |message: String| {
+            vec![ConfFault {
+                path: String::new(),
+                message,
+            }]
+        };
+        let of_conf = |wrong: Vec<(String, String)>| -> Vec<ConfFault> {
+            let faults = wrong.into_iter();
+            faults.map(|(path, message)| ConfFault { path, message }).collect()
+        };
+        let file = &self.file;
+        let mode = match given.get(MODE) {
+            None => Some(file.mode),
+            Some(said) => said.as_str().and_then(PolicyMode::from_name),
+        };
+        let mode = mode.ok_or_else(|| of_conf(vec![(MODE.to_owned(), format!("must be {MODES}"))]))?;
+        let conf = file.schema.apply(given).map_err(of_conf)?;
+        let bytecode = conf::compile(&conf).map_err(whole)?;
+        let wrong = self.bench.check(&self.loaded, &bytecode).map_err(whole)?;
+        if !wrong.is_empty() {
+            return Err(of_conf(wrong));
+        }
+        // One that is off is set up all the same: it can be switched on.
+        let prepared = self.bench.set_up(&self.loaded, &bytecode).map_err(whole)?;
+        let mut hasher = blake3::Hasher::new();
+        for part in [
+            file.versioned_name.as_bytes(),
+            &file.bytecode,
+            &bytecode,
+            mode.name().as_bytes(),
+        ] {
+            hasher.update(&part.len().to_le_bytes());
+            hasher.update(part);
+        }
+        Ok(Compiled {
+            file: Arc::clone(file),
+            conf,
+            bytecode: bytecode.into(),
+            mode,
+            prepared: prepared.filter(|_| mode != PolicyMode::Off),
+            digest: *hasher.finalize().as_bytes(),
+        })
+    }
+}
+
+struct PolicyHeader {
+    name: String,
+    version: String,
+    priority: i64,
+    description: String,
+    /// What the file says; the conf may say otherwise.
+    mode: PolicyMode,
+}
+
+/// Priority of a policy that names none.
+const PRIORITY_DEFAULT: i64 = 100;
+
+impl PolicyHeader {
+    fn read(loaded: &LoadedPolicy) -> Result<PolicyHeader, (String, String)> {
+        for pair in loaded.table.pairs::<Value, Value>() {
+            let (key, _) = pair.map_err(|error| (String::new(), error.to_string()))?;
+            let key = key.to_string().unwrap_or_default();
+            if !TOP_FIELDS.contains(&key.as_str()) {
+                let message = format!("a policy has no field {key:?}; it has {}", TOP_FIELDS.join(", "));
+                return Err((key, message));
+            }
+        }
+        let text = |key: &str| match loaded.table.raw_get::<Value>(key) {
+            Ok(Value::String(found)) => Ok(found.to_string_lossy()),
+            _ => Err((key.to_owned(), format!("{key} must be text"))),
+        };
+        let (name, version) = (text("name")?, text("version")?);
+        let plain = |word: &str| {
+            (1..=64).contains(&word.len())
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        for (key, word) in [("name", &name), ("version", &version)] {
+            if !plain(word) {
+                return Err((
+                    key.to_owned(),
+                    format!("{key} must be 1 to 64 letters, digits, dots, dashes"),
+                ));
+            }
+        }
+        let priority = match loaded.table.raw_get::<Value>("priority") {
+            Ok(Value::Nil) => PRIORITY_DEFAULT,
+            #[allow(clippy::cast_possible_truncation)]
+            Ok(Value::Number(found)) if found.fract() == 0.0 && found.abs() <= 1e6 => found as i64,
+            Ok(Value::Integer(found)) if found.abs() <= 1_000_000 => found,
+            _ => return Err(("priority".to_owned(), "priority must be a whole number".to_owned())),
+        };
+        let mode = match loaded.table.raw_get::<Value>(MODE) {
+            Ok(Value::Nil) => Some(PolicyMode::Enforce),
+            Ok(Value::String(mode)) => PolicyMode::from_name(&mode.to_string_lossy()),
+            _ => None,
+        };
+        let mode = mode.ok_or_else(|| (MODE.to_owned(), format!("mode must be {MODES}")))?;
+        let description = match loaded.table.raw_get::<Value>("description") {
+            Ok(Value::String(text)) => text.to_string_lossy(),
+            _ => String::new(),
+        };
+        Ok(PolicyHeader {
+            name,
+            version,
+            priority,
+            description,
+            mode,
+        })
+    }
+}
+
+fn syntax_message(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } => message.lines().next().unwrap_or_default().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// An error whose text may begin with `file:line:` or `:line:`, as Luau writes it.
+fn place(source: &Source, message: String) -> PolicyError {
+    let rest = message.strip_prefix(source.origin.as_str()).unwrap_or(&message);
+    let found = rest.find(':').and_then(|colon| {
+        let (before, after) = (rest.get(..colon)?, rest.get(colon + 1..)?);
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let line: u32 = after.get(..digits)?.parse().ok()?;
+        let text = after.get(digits..)?.strip_prefix(':')?.trim();
+        (before.is_empty() || before.starts_with("[string")).then(|| (line, text.to_owned()))
+    });
+    // The compiler alone writes the line first: `2: Expected identifier`.
+    let found = found.or_else(|| {
+        let (line, text) = rest.split_once(": ")?;
+        Some((line.parse().ok()?, text.to_owned()))
+    });
+    match found {
+        Some((line, message)) => PolicyError {
+            file: source.origin.clone(),
+            line: Some(line),
+            message,
+        },
+        None => PolicyError {
+            file: source.origin.clone(),
+            line: None,
+            message,
+        },
+    }
+}
+
+fn at_key(source: &Source, key: &str, message: String) -> PolicyError {
+    PolicyError {
+        file: source.origin.clone(),
+        line: line_of(&source.text, key),
+        message,
+    }
+}
+
+/// The first line on which `key` is given a value.
+fn line_of(text: &str, key: &str) -> Option<u32> {
+    if key.is_empty() {
+        return None;
+    }
+    let found = (1u32..).zip(text.lines()).find(|(_, line)| {
+        line.match_indices(key).any(|(at, _)| {
+            let before = line.get(..at).unwrap_or_default();
+            let after = line.get(at + key.len()..).unwrap_or_default().trim_start();
+            let starts = !before.ends_with(|last: char| last.is_alphanumeric() || last == '_');
+            starts && !before.contains("--") && after.starts_with('=') && !after.starts_with("==")
+        })
+    });
+    found.map(|(number, _)| number)
+}
