@@ -137,6 +137,8 @@ local function parts(account)
 	return kind or account, name
 end
 
+local account_kinds = { "key", "tenant", "user", "agent", "session", "task", "model", "provider" }
+
 -- Patterns over models cross `/` and look past what stands around a name; all others are as in Go.
 local function over(kind)
 	return if kind == "model" then "models" else nil
@@ -163,19 +165,36 @@ local function kinds_of(rules, top_ups)
 		end
 	end
 	-- One account of many that a top-up names gets a rule of its own, of what holds for it anyway.
+	local own = {}
 	for account in top_ups do
 		local kind, name = parts(account)
 		local of_kind = by_kind[kind]
-		if of_kind and name and not table.find(of_kind.names, name) then
-			local place = globs(of_kind.names, over(kind)):first(name)
+		if of_kind and name then
+			local of_own = own[kind]
+			if not of_own then
+				of_own = { known = {}, names = {}, rules = {}, patterns = globs(of_kind.names, over(kind)) }
+				for _, known in of_kind.names do
+					of_own.known[known] = true
+				end
+				own[kind] = of_own
+			end
+			local place = of_own.patterns:first(name)
 			local like = if place then of_kind.rules[place] else of_kind.each
-			if like then
-				local own = table.clone(like)
-				own.account = account
-				table.insert(of_kind.names, 1, name)
-				table.insert(of_kind.rules, 1, own)
+			if like and not of_own.known[name] then
+				local rule = table.clone(like)
+				rule.account = account
+				table.insert(of_own.names, name)
+				table.insert(of_own.rules, rule)
 			end
 		end
+	end
+	for kind, of_own in own do
+		local of_kind = by_kind[kind]
+		for at, name in of_kind.names do
+			table.insert(of_own.names, name)
+			table.insert(of_own.rules, of_kind.rules[at])
+		end
+		of_kind.names, of_kind.rules = of_own.names, of_own.rules
 	end
 	return kinds
 end
@@ -310,6 +329,12 @@ return {
 			end
 			if limit.unit ~= "usd" and limit.limit:find(".", 1, true) then
 				table.insert(wrong, { key = `limits[{at}].limit`, message = `must be a whole number of {limit.unit}` })
+			end
+			local kind = parts(limit.account)
+			local known = limit.account == "global" or kind:match("^tag:.") or table.find(account_kinds, kind)
+			if not known then
+				local message = `must be global, or a kind ({table.concat(account_kinds, ", ")}, tag:NAME) alone or with a name`
+				table.insert(wrong, { key = `limits[{at}].account`, message = message })
 			end
 			if limit.unit == "requests" and limit.action == "clamp" then
 				table.insert(wrong, { key = `limits[{at}].action`, message = "cannot clamp a count of requests" })

@@ -431,7 +431,7 @@ fn the_conf_puts_any_policy_into_shadow() {
     assert_eq!(replies, [200, 200]);
     let verdict = entries[1]["verdict"].to_string();
     assert!(
-        verdict.contains("~budget@2:budget_exceeded") && verdict.contains("~rate_limit@1:rate_limited"),
+        verdict.contains("~budget@2:budget_exceeded") && verdict.contains("~rate_limit@2:rate_limited"),
         "{verdict}"
     );
 }

@@ -324,8 +324,8 @@ fn what_does_not_fit_is_refused_by_its_path_and_nothing_changes() {
         (
             "budget.limits",
             limit("account", json!("planet:mars")),
-            "value",
-            "planet",
+            "value.account",
+            "a kind",
         ),
         (
             "budget.limits",
@@ -363,8 +363,8 @@ fn what_does_not_fit_is_refused_by_its_path_and_nothing_changes() {
         (
             "rate_limit.limits",
             json!({"account": "planet:mars", "parallel": 1}),
-            "value",
-            "planet",
+            "value.account",
+            "a kind",
         ),
         (
             "tenant.bindings",

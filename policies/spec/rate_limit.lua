@@ -44,10 +44,41 @@ return {
 			fails = "conf.default.requests_per_minute is -1, below 0",
 		},
 		{
-			name = "an account that is none is refused when it is asked for",
+			name = "an account that is none is refused",
 			conf = { limits = { { account = "pet:rex", requests_per_day = 1 } } },
 			call = {},
-			fails = "must be global, or a kind",
+			fails = "conf.limits[1].account must be global, or a kind",
+		},
+		{
+			name = "of one kind the first account that fits counts, and all that are said of it",
+			conf = {
+				limits = {
+					{ account = "agent", requests_per_day = 1 },
+					{ account = "agent:ci-*", requests_per_day = 2 },
+					{ account = "agent:ci-*", requests_per_hour = 3 },
+					{ account = "agent:ci-1", requests_per_day = 4 },
+					{ account = "tenant:acme", requests_per_day = 5 },
+				},
+			},
+			call = { agent = "ci-1", tenant = "globex" },
+			expect = { "rate agent:ci-1 2 requests/day", "rate agent:ci-1 3 requests/hour" },
+		},
+		{
+			name = "the kind alone holds for all others, and one tenant's for nobody else",
+			conf = {
+				limits = {
+					{ account = "agent", requests_per_day = 1 },
+					{ account = "agent:ci-*", requests_per_day = 2 },
+					{ account = "tenant:acme", parallel = 5 },
+					{ account = "tag:team=ml", parallel = 6 },
+				},
+			},
+			call = { agent = "coder", tenant = "acme", tags = { team = "ml" } },
+			expect = {
+				"rate agent:coder 1 requests/day",
+				"parallel tenant:acme 5",
+				"parallel tag:team=ml 6",
+			},
 		},
 	},
 }
