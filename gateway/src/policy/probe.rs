@@ -98,5 +98,6 @@ fn entry(at_ms: i64) -> Entry {
         held: Usd::ZERO,
         overage: Usd::ZERO,
         overage_reason: None,
+        source: None,
     }
 }
