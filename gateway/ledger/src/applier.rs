@@ -18,6 +18,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointAt};
 use crate::clock::Clock;
 use crate::derived::Derived;
 use crate::event::Event;
+use crate::happened::{Followers, Happened};
 use crate::head::Head;
 use crate::queue::Queue;
 use crate::retention::Retention;
@@ -77,6 +78,7 @@ pub(crate) struct Applier {
     /// Stopped where the books and the journal differ.
     queue: Arc<Queue>,
     folded_noted: [AtomicBool; FOLDED_KINDS.len()],
+    pub followers: Followers,
 }
 
 impl Applier {
@@ -107,6 +109,7 @@ impl Applier {
             clock,
             queue,
             folded_noted: Default::default(),
+            followers: Followers::new(),
         }
     }
 
@@ -202,10 +205,7 @@ impl Applier {
             let folded = books.folded();
             drop(books);
             self.note_folded(folded);
-            let mut derived = self.derived.write();
-            for (sequence, event) in slice {
-                derived.apply(*sequence, event, &*self.stores);
-            }
+            self.apply_derived(slice);
         }
         let last = events.last().map_or(0, |(sequence, _)| *sequence);
         self.watermark.send_if_modified(|applied| {
@@ -216,6 +216,28 @@ impl Applier {
         let mut inbox = self.inbox.lock();
         inbox.events = inbox.events.saturating_sub(weight(events));
         self.room.notify_all();
+    }
+
+    fn apply_derived(&self, slice: &[(u64, Event)]) {
+        let mut happened = Vec::new();
+        let are_followed = self.followers.are_there();
+        let mut derived = self.derived.write();
+        for (sequence, event) in slice {
+            let facts = if are_followed { derived.facts_of(event) } else { None };
+            let entry = derived.apply(*sequence, event, &*self.stores);
+            if are_followed {
+                happened.push(Happened {
+                    sequence: *sequence,
+                    event: event.clone(),
+                    entry: entry.map(Arc::new),
+                    facts,
+                });
+            }
+        }
+        drop(derived);
+        happened
+            .into_iter()
+            .for_each(|happened| self.followers.notify(happened));
     }
 
     /// Says once of each kind that names are counted together.
@@ -247,8 +269,10 @@ impl Applier {
                     ..CheckpointHealth::default()
                 };
                 drop(health);
-                work.retention
-                    .remove_old(&*self.stores, &at, &self.derived.read().sessions);
+                let sessions = Arc::clone(&self.derived.read().sessions);
+                if let Some(first) = work.retention.remove_old(&*self.stores, &at, &sessions) {
+                    self.derived.write().change_rows.forget_before(first);
+                }
             }
             Err(error) => {
                 let mut health = self.health.lock();
@@ -285,6 +309,7 @@ impl Applier {
             let rows = derived.rollups.changes().map(checkpoint::rollup_change);
             let rows = rows.chain(derived.bill_rows.changes(head.sequence, at.at_ms));
             let rows = rows.chain(derived.import_places.changes());
+            let rows = rows.chain(derived.change_rows.changes());
             // Before the others: a session that was to be forgotten may have come back since.
             let rows = rows.chain(work.retention.forgotten());
             let rows = rows.chain(derived.sessions.changes());
@@ -297,6 +322,7 @@ impl Applier {
         derived.rollups.saved();
         derived.bill_rows.saved(head.sequence, at.at_ms);
         derived.import_places.saved();
+        derived.change_rows.saved();
         derived.sessions.saved(head.sequence, at.at_ms);
         Ok(())
     }

@@ -164,7 +164,7 @@ impl Limit {
         Limit::counted(Unit::Requests, i64::try_from(limit).map_err(|_| BoundError::Enormous)?)
     }
 
-    fn counted(unit: Unit, count: i64) -> Result<Limit, BoundError> {
+    pub(crate) fn counted(unit: Unit, count: i64) -> Result<Limit, BoundError> {
         if count < 0 {
             Err(BoundError::Negative)
         } else {

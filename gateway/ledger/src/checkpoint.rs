@@ -3,6 +3,7 @@
 
 use crate::bill_rows::{self, BillRows};
 use crate::billed::Billed;
+use crate::change_rows::{self, ChangeRows};
 use crate::head::{Hash, Head};
 use crate::import_places::{self, ImportPlaces};
 use crate::journal::bytes::{Reader, put_blob, put_i64, put_u64};
@@ -157,12 +158,14 @@ pub(crate) struct Loaded {
     pub billed: Billed,
     pub bill_rows: BillRows,
     pub import_places: ImportPlaces,
+    pub change_rows: ChangeRows,
 }
 
 /// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
 pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loaded>, StoreError> {
     let (mut row_of_checkpoint, mut parts) = (None, Vec::new());
     let (mut billed, mut bill_rows) = (Billed::default(), BillRows::default());
+    let mut change_rows = ChangeRows::default();
     let mut rollups = Rollups::new(retention);
     let mut import_places = ImportPlaces::default();
     for pair in state.scan(&[]) {
@@ -177,6 +180,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
             {
                 return Ok(None);
             }
+            Some((&change_rows::ROW_PREFIX, _)) if change_rows.load(&key, &value).is_none() => return Ok(None),
             _ => {}
         }
     }
@@ -189,6 +193,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
             billed,
             bill_rows,
             import_places,
+            change_rows,
         }
     }))
 }
@@ -214,6 +219,7 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
                     | bill_rows::ROW_PREFIX
                     | bill_rows::GUESS_PREFIX
                     | import_places::ROW_PREFIX
+                    | change_rows::ROW_PREFIX
                     | sessions::ROW_PREFIX)
             )
         );

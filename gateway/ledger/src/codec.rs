@@ -1,17 +1,21 @@
 //! Events as bytes: compact, deterministic, versioned. An event has exactly one form for a given table of names.
 
+mod imported;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ulid::Ulid;
 
+use self::imported::{read_imported, write_imported};
 use crate::amounts::{Amounts, Unit};
 use crate::bill_id::BillId;
 use crate::bound::{Mode, Window};
+use crate::change_bytes::{read_change, write_change};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
 use crate::event::{
-    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Imported, ImportedEntry,
-    Linked, Mark, Marked, Opening, SecretChecked, Settled, Voided,
+    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Linked, Mark, Marked,
+    Opening, SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
 use crate::names::Interner;
@@ -35,6 +39,7 @@ const DEFERRED: u8 = 8;
 const ADJUSTED_OF: u8 = 9;
 const CLOCK_SET: u8 = 10;
 const SECRET_CHECKED: u8 = 11;
+const CHANGED: u8 = 12;
 const IMPORTED: u8 = 13;
 const LINKED: u8 = 14;
 
@@ -56,6 +61,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::SecretChecked(_) => SECRET_CHECKED,
         Event::Imported(_) => IMPORTED,
         Event::Linked(_) => LINKED,
+        Event::Changed(_) => CHANGED,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -94,6 +100,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.name(&linked.legacy, names);
             w.name(&linked.key, names);
         }
+        Event::Changed(change) => write_change(&mut w, change),
     }
     w.finish()
 }
@@ -154,6 +161,7 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             legacy: r.name(names)?,
             key: r.name(names)?,
         }),
+        CHANGED => Event::Changed(Arc::new(read_change(r, at_ms)?)),
         DEFERRED => Event::Deferred(Deferred {
             at_ms,
             hold: HoldId(r.unsigned()?),
@@ -580,47 +588,6 @@ fn read_adjusted(
                 model: r.name(names)?,
             }),
         },
-    })
-}
-
-fn write_imported(w: &mut Writer, imported: &Imported, names: &mut impl Interner) {
-    w.name(&imported.source, names);
-    w.unsigned(imported.place);
-    w.byte(u8::from(imported.has_legacy_keys));
-    w.unsigned(imported.entries.len() as u64);
-    for entry in &imported.entries {
-        write_facts(w, &entry.facts, imported.at_ms, names);
-        // As what settled a hold of nothing at the moment at which the request began.
-        let settled = Settled {
-            at_ms: entry.facts.at_ms,
-            hold: HoldId(0),
-            held: Amounts::ZERO,
-            overage_reason: None,
-            settlement: entry.settlement.clone(),
-            bills: Vec::new(),
-        };
-        write_settled(w, &settled, names);
-    }
-}
-
-fn read_imported(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Imported, DecodeError> {
-    Ok(Imported {
-        at_ms,
-        source: r.name(names)?,
-        place: r.unsigned()?,
-        has_legacy_keys: read_flag(r)?,
-        entries: read_list(r, |r| {
-            let facts = read_facts(r, at_ms, names)?;
-            let settled = read_settled(r, facts.at_ms, names)?;
-            let is_plain = settled.hold.0 == 0 && settled.held.is_zero() && settled.bills.is_empty();
-            if !is_plain || settled.overage_reason.is_some() {
-                return Err(DecodeError::Malformed("an imported entry with a hold"));
-            }
-            Ok(ImportedEntry {
-                facts: Arc::new(facts),
-                settlement: settled.settlement,
-            })
-        })?,
     })
 }
 

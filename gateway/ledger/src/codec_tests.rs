@@ -5,6 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::change::{Answered, Change};
+use crate::event::{Imported, ImportedEntry};
 use crate::names::Names;
 
 fn name() -> impl Strategy<Value = Name> {
@@ -145,6 +147,30 @@ fn settlement() -> impl Strategy<Value = Settlement> {
         })
 }
 
+fn change() -> impl Strategy<Value = Change> {
+    let answered = (name(), any::<[u8; 32]>(), name()).prop_map(|(id, digest, answer)| Answered { id, digest, answer });
+    (
+        (any::<u128>(), any::<i64>(), vec(name(), 6), any::<bool>()),
+        option::of(name()),
+        option::of(name()),
+        option::of(answered),
+    )
+        .prop_map(|((id, at_ms, names, kept), before, after, request)| Change {
+            id: Ulid(id),
+            at_ms,
+            author: names[0].clone(),
+            peer: names[1].clone(),
+            action: names[2].clone(),
+            subject: names[3].clone(),
+            tenant: names[4].clone(),
+            note: names[5].clone(),
+            before,
+            after,
+            kept,
+            request,
+        })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let at = any::<i64>;
     let hold = || any::<u64>().prop_map(HoldId);
@@ -255,6 +281,7 @@ fn event() -> impl Strategy<Value = Event> {
                 }))
             }),
         (at(), name(), name()).prop_map(|(at_ms, legacy, key)| Event::Linked(Linked { at_ms, legacy, key })),
+        change().prop_map(|change| Event::Changed(Arc::new(change))),
         (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
             Event::Marked(Arc::new(Marked {
                 at_ms,
@@ -298,7 +325,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x19, bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(kind in 0x10_u8..0x20, bytes in vec(any::<u8>(), 0..200)) {
         let mut event = vec![kind];
         event.extend(bytes);
         let _ = decode(&event, &mut Names::new());

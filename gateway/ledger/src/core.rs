@@ -1,6 +1,8 @@
 //! Where it is decided: the books and what is billed once, behind one short lock, which also gives events their order.
 //! Nothing here waits for a disk, and nothing walks over all accounts.
 
+mod operators;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,11 +19,14 @@ use crate::checkpoint::CheckpointAt;
 use crate::clock::Clock;
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::entry::{Facts, Name, Settlement};
-use crate::event::{Held, HoldId, ImportedEntry, Mark, Settled};
+use crate::event::{Held, HoldId, ImportedEntry, Settled};
+use crate::map::Map;
 use crate::options::Durability;
 use crate::queue::{Queue, Stopped};
 use crate::store::Month;
 use crate::waiters::Waiters;
+
+pub(crate) use self::operators::ChangeOf;
 
 /// A checkpoint is due after so many events,
 const CHECKPOINT_EVENTS: u64 = 65_536;
@@ -60,6 +65,8 @@ pub(crate) struct Posted {
 pub(crate) struct Decided {
     pub books: Books,
     pub billed: Billed,
+    /// Holds that an operator has voided and whose owners do not know yet.
+    pub voided: Map<HoldId, operators::VoidedHold>,
     pub clock: DecisionClock,
     /// The time by which the journal is ordered: never less than that of an event before.
     pub journal_ms: i64,
@@ -156,6 +163,14 @@ impl Core {
         now_ms
     }
 
+    /// As `put`, of two events that stand or fall together. The sequence of the second.
+    fn put_pair(&self, decided: &mut Decided, first: Recorded, second: Recorded, permit: OwnedSemaphorePermit) -> u64 {
+        decided.journal_ms = decided.journal_ms.max(first.event.at_ms()).max(second.event.at_ms());
+        let events = Box::new([first.event, second.event]);
+        self.queue.put_pair(first.seq, decided.journal_ms, events, Some(permit));
+        second.seq
+    }
+
     /// Only under the lock: the order of calls is the order of the journal.
     fn put(
         &self,
@@ -244,7 +259,9 @@ impl Core {
             let now_ms = self.now_in_month(decided);
             let held = decided.books.held_of(hold);
             bills.extend(decided.books.bill_of(hold).filter(|bill| !bills.contains(bill)));
-            let end = if bills.iter().any(|bill| decided.billed.is_entered(bill)) {
+            let end = if let Some(voided) = decided.voided.remove(&hold) {
+                self.settle_voided(decided, now_ms, voided, settlement, overage_reason, bills, permit)
+            } else if bills.iter().any(|bill| decided.billed.is_entered(bill)) {
                 self.void_under(decided, now_ms, hold, &Name::from(BILLED_WHEN_FETCHED), permit)
                     .map_or_else(End::Unknown, |()| End::Billed)
             } else {
@@ -296,6 +313,9 @@ impl Core {
     pub fn void(&self, hold: HoldId, reason: &Name, permit: Option<OwnedSemaphorePermit>) {
         let (voided, held) = {
             let mut decided = self.decided.lock();
+            if decided.voided.remove(&hold).is_some() {
+                return;
+            }
             let now_ms = self.now_in_month(&mut decided);
             let held = decided.books.held_of(hold);
             (self.void_under(&mut decided, now_ms, hold, reason, permit), held)
@@ -312,6 +332,13 @@ impl Core {
         let decided = &mut *guard;
         let now_ms = self.now_in_month(decided);
         let is_billed = decided.billed.is_entered(&bill);
+        if let Some(voided) = decided.voided.get_mut(&hold) {
+            voided.bill = Some(bill);
+            if is_billed {
+                decided.voided.remove(&hold);
+            }
+            return !is_billed;
+        }
         let held = decided.books.held_of(hold).filter(|_| is_billed);
         let done = if is_billed {
             self.void_under(decided, now_ms, hold, &Name::from(BILLED_WHEN_FETCHED), permit)
@@ -422,14 +449,6 @@ impl Core {
         {
             self.put(decided, recorded, None, false);
         }
-    }
-
-    pub fn mark_session(&self, tenant: &Name, session: &Name, mark: Mark) -> u64 {
-        let mut decided = self.decided.lock();
-        let decided = &mut *decided;
-        let now_ms = self.now_in_month(decided);
-        let recorded = decided.books.mark_session(now_ms, tenant, session, mark);
-        self.put(decided, recorded, None, false)
     }
 
     /// Notes which secret gives keys their fingerprints from now on.

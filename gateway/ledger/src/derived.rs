@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::bill_rows::BillRows;
 use crate::books::OpenHold;
-use crate::entry::Facts;
+use crate::change_rows::ChangeRows;
+use crate::entry::{Entry, Facts};
 use crate::event::{Adjusted, Event, HoldId, Imported};
 use crate::import_places::ImportPlaces;
 use crate::map::Map;
@@ -23,6 +24,7 @@ pub(crate) struct Derived {
     open: Map<HoldId, (i64, Arc<Facts>)>,
     pub bill_rows: BillRows,
     pub import_places: ImportPlaces,
+    pub change_rows: ChangeRows,
 }
 
 impl Derived {
@@ -33,6 +35,7 @@ impl Derived {
             open: Map::default(),
             bill_rows: BillRows::default(),
             import_places: ImportPlaces::default(),
+            change_rows: ChangeRows::default(),
         }
     }
 
@@ -43,8 +46,22 @@ impl Derived {
             .collect();
     }
 
-    /// `stores` are read only for an adjustment of an older journal, which does not repeat the facts of its entry.
-    pub fn apply(&mut self, sequence: u64, event: &Event, stores: &dyn Stores) {
+    /// What the hold is for that an event is about, while it is open.
+    pub fn facts_of(&self, event: &Event) -> Option<Arc<Facts>> {
+        let hold = match event {
+            Event::Held(held) => return Some(Arc::clone(&held.facts)),
+            Event::Extended(extended) => extended.hold,
+            Event::Settled(settled) => settled.hold,
+            Event::Voided(voided) => voided.hold,
+            Event::Deferred(deferred) => deferred.hold,
+            _ => return None,
+        };
+        self.open.get(&hold).map(|(_, facts)| Arc::clone(facts))
+    }
+
+    /// The entry that a settled hold became. `stores` are read only for an adjustment of an older journal, which does not repeat
+    /// the facts of its entry.
+    pub fn apply(&mut self, sequence: u64, event: &Event, stores: &dyn Stores) -> Option<Entry> {
         let held_ms = match event {
             Event::Settled(settled) => self.open.get(&settled.hold).map(|(held_ms, _)| *held_ms),
             _ => None,
@@ -62,6 +79,7 @@ impl Derived {
                     let entry = settled.entry(&facts);
                     self.sessions.settled(sequence, settled.at_ms, &entry);
                     self.rollups.add(&entry);
+                    return Some(entry);
                 }
             }
             Event::Voided(voided) => {
@@ -71,6 +89,7 @@ impl Derived {
             }
             Event::Adjusted(adjusted) => self.adjust(sequence, adjusted, stores),
             Event::Marked(marked) => self.sessions.marked(sequence, marked),
+            Event::Changed(change) => self.change_rows.committed(sequence, change),
             Event::ClockSet(set) => {
                 // What comes now is as recent as anything: it is counted by minute again.
                 let (minutes_ms, hours_ms) = self.rollups.floors_ms();
@@ -86,6 +105,7 @@ impl Derived {
             | Event::SecretChecked(_)
             | Event::Linked(_) => {}
         }
+        None
     }
 
     fn import(&mut self, sequence: u64, imported: &Imported) {

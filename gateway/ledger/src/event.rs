@@ -7,7 +7,8 @@ use ulid::Ulid;
 
 use crate::amounts::{Amounts, Unit};
 use crate::bill_id::BillId;
-use crate::bound::{Mode, Window};
+use crate::bound::{Bound, Limit, Mode, Window, Zone};
+use crate::change::Change;
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
 use crate::money::Usd;
 
@@ -32,6 +33,7 @@ pub enum Event {
     SecretChecked(SecretChecked),
     Imported(Arc<Imported>),
     Linked(Linked),
+    Changed(Arc<Change>),
 }
 
 impl Event {
@@ -59,6 +61,7 @@ impl Event {
             Event::SecretChecked(checked) => checked.at_ms,
             Event::Imported(imported) => imported.at_ms,
             Event::Linked(linked) => linked.at_ms,
+            Event::Changed(change) => change.at_ms,
         }
     }
 }
@@ -101,6 +104,15 @@ pub struct HeldBound {
     /// The window's period, seconds since the epoch, `end_s` excluded. `total` has `i64::MIN` and `i64::MAX`.
     pub start_s: i64,
     pub end_s: i64,
+}
+
+impl HeldBound {
+    /// The same bound for another hold, counting and never refusing.
+    pub(crate) fn watched(&self) -> Option<Bound> {
+        let zone = Zone::of_record(&self.zone);
+        let limit = Limit::counted(self.unit, self.limit).ok()?;
+        Bound::new(self.account.clone(), self.window, zone, limit, Mode::Watch).ok()
+    }
 }
 
 /// A hold grew.

@@ -3,6 +3,9 @@
 //! Decisions are made in `core`, the journal is written by `writer`, what follows from it is kept by `applier`: this puts
 //! the three together, with a thread for each of the last two. Nothing here waits for a disk but what is `async` or says so.
 
+mod imports;
+mod operators;
+
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,16 +17,15 @@ use ulid::Ulid;
 use crate::amounts::Amounts;
 use crate::applier::Applier;
 use crate::bill_id::BillId;
-use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing, Taken};
+use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
-use crate::change::{Change, ChangePage, ChangeQuery, Document, Documents};
 use crate::clock::Clock;
 use crate::core::{Core, Decided, Denial};
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::derived::Derived;
-use crate::entry::{Entry, Facts, Name, Settlement};
+use crate::entry::{Facts, Name, Settlement};
 use crate::error::LedgerError;
-use crate::event::{Event, HoldId, ImportedEntry, Mark};
+use crate::event::HoldId;
 use crate::head::{Hash, Head};
 use crate::hold::{Hold, Permit, Settled};
 use crate::last_limits::{LastLimits, RequestedLimit};
@@ -46,9 +48,6 @@ const STRICT_LINGER: Duration = Duration::from_millis(8);
 const RELAXED_LINGER: Duration = Duration::from_millis(4);
 /// Fewer permits than this would let two dozen slow streams stop all admission.
 const QUEUE_EVENTS_MIN: usize = 64;
-
-/// Entries that one event takes over: the engine copes best with values of some kilobytes.
-const IMPORTED_TOGETHER: usize = 128;
 
 /// What a result that came late changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +78,8 @@ pub struct Health {
     pub checkpoint_failed: Option<Arc<str>>,
 }
 
+pub use self::imports::ImportRow;
+
 pub struct Ledger {
     core: Arc<Core>,
     applier: Arc<Applier>,
@@ -90,28 +91,7 @@ pub struct Ledger {
     recovered_holds: usize,
     /// The last event by which rows were imported.
     imported: tokio::sync::Mutex<u64>,
-    changed: Mutex<(Documents, Vec<(u64, Arc<Change>)>)>,
-    happened: tokio::sync::broadcast::Sender<Arc<Happened>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// A call that is taken over from elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportRow {
-    /// Where it stands in its source: greater than that of the row before.
-    pub place: u64,
-    pub entry: ImportedEntry,
-}
-
-/// An event that is on disk and applied, for those who follow the ledger.
-#[derive(Clone, Debug)]
-pub struct Happened {
-    pub sequence: u64,
-    pub event: Event,
-    /// The entry that a settled hold became.
-    pub entry: Option<Arc<Entry>>,
-    /// What the hold that the event is about is for.
-    pub facts: Option<Arc<Facts>>,
 }
 
 /// A ledger and its two workers, which somebody must run.
@@ -187,6 +167,7 @@ impl Ledger {
         let decided = Decided {
             books: recovered.books,
             billed: recovered.billed,
+            voided: Default::default(),
             clock: decisions,
             journal_ms: recovered.journal_ms,
             month,
@@ -244,8 +225,6 @@ impl Ledger {
             last_limits: LastLimits::default(),
             recovered_holds,
             imported: tokio::sync::Mutex::default(),
-            changed: Mutex::default(),
-            happened: tokio::sync::broadcast::Sender::new(1_024),
             threads: Mutex::default(),
         };
         Ok(Assembled {
@@ -307,11 +286,6 @@ impl Ledger {
     /// All sessions, as far as their events are applied.
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
-    }
-
-    /// Marks a session. The sequence of its event, for `applied`.
-    pub fn mark_session(&self, tenant: &Name, session: &Name, mark: Mark) -> u64 {
-        self.core.mark_session(tenant, session, mark)
     }
 
     /// Whether this was billed already, as far as the journal of the last thirteen months knows.
@@ -387,168 +361,6 @@ impl Ledger {
             id: found.held.facts.id,
             usd: amounts.usd,
         }))
-    }
-
-    /// Corrects a settled entry by `delta`. Reads the journal to find it: not for the request path. The sequence of its
-    /// event, for `durable`.
-    ///
-    /// # Errors
-    /// There is no such entry, or the journal cannot be read.
-    pub fn adjust(&self, entry_id: Ulid, delta: Usd, reason: &str) -> Result<u64, LedgerError> {
-        // An entry's id is made as its request begins, before it is held.
-        let from_ms = i64::try_from(entry_id.timestamp_ms()).unwrap_or(i64::MAX);
-        let until = self.head().sequence;
-        let found = query::find(&*self.stores, from_ms, until, |held, _| held.facts.id == entry_id)?;
-        let found = match found {
-            Some(found) => found,
-            None => self
-                .find_imported(entry_id)?
-                .ok_or(LedgerError::NoSuchEntry(entry_id))?,
-        };
-        let adjustment = Adjustment {
-            hold: found.hold,
-            held: &found.held,
-            model: found.model().clone(),
-            amounts: Amounts {
-                usd: delta,
-                ..Amounts::ZERO
-            },
-            reason: Name::from(reason),
-            bill: None,
-        };
-        let adjusted = self
-            .core
-            .adjust(|decided, now_ms| Ok(Some((decided.books.adjust(now_ms, &adjustment)?, ()))))?;
-        adjusted
-            .map(|(sequence, ())| sequence)
-            .ok_or(LedgerError::NoSuchEntry(entry_id))
-    }
-
-    fn find_imported(&self, entry_id: Ulid) -> Result<Option<query::Found>, LedgerError> {
-        let places = self.derived.read().import_places.within(i64::MIN, i64::MAX);
-        let until = self.head().sequence;
-        Ok(query::find_imported(&*self.stores, &places, entry_id, until)?)
-    }
-
-    /// Takes over calls that passed no hold here, each at its own time in the past: it is posted in the windows of that time
-    /// that still run, and counted in sums, sessions and entries. `rows` stand in the order of their source; those that were
-    /// taken before are passed over, so that whoever was interrupted may begin again anywhere. How many were taken.
-    ///
-    /// What was taken is on disk once a later call returns, or [`Ledger::flushed`]: one call's rows are written while the next
-    /// ones are read.
-    ///
-    /// # Errors
-    /// A row is of the future or costs less than nothing, or the writer has stopped or cannot write for now. Rows before it
-    /// may have been taken.
-    pub async fn import(
-        &self,
-        source: &Name,
-        has_legacy_keys: bool,
-        rows: Vec<ImportRow>,
-    ) -> Result<usize, LedgerError> {
-        // One at a time, and no more than two calls' rows on their way.
-        let mut last = self.imported.lock().await;
-        self.durable(*last).await?;
-        let taken = self.taken(source).map_or(0, |taken| taken.place);
-        let mut rows = rows.into_iter().filter(|row| row.place > taken).peekable();
-        let mut count = 0;
-        while rows.peek().is_some() {
-            let mut place = 0;
-            let mut entries = Vec::with_capacity(IMPORTED_TOGETHER);
-            for row in rows.by_ref().take(IMPORTED_TOGETHER) {
-                if row.place <= place {
-                    return Err(BooksError::Invalid("imported rows that do not ascend").into());
-                }
-                place = row.place;
-                entries.push(row.entry);
-            }
-            let permit = self.core.queue.permits(1).await?;
-            count += entries.len();
-            *last = self.core.import(source, place, has_legacy_keys, entries, permit)?;
-        }
-        Ok(count)
-    }
-
-    /// How far a source was taken over; `None` for one that never was.
-    pub fn taken(&self, source: &str) -> Option<Taken> {
-        self.core.read(|decided| decided.books.taken(source))
-    }
-
-    /// Whether there are fingerprints of imported entries whose keys have not been seen. Costs nothing to ask.
-    pub fn has_unseen_keys(&self) -> bool {
-        self.core.has_unseen_keys()
-    }
-
-    /// The key `key` bore the fingerprint `legacy` elsewhere: what imported entries posted under that is its own from now on.
-    /// Whether there was anything to link.
-    pub fn link_key(&self, legacy: &Name, key: &Name) -> bool {
-        self.core.link_key(legacy, key)
-    }
-
-    /// The fingerprints of imported entries whose keys were seen here since, each with the key's own.
-    pub fn links(&self) -> Vec<(Name, Name)> {
-        let links = |decided: &Decided| {
-            let links = decided.books.links();
-            links.map(|(legacy, key)| (legacy.clone(), key.clone())).collect()
-        };
-        self.core.read(links)
-    }
-
-    /// Enters a change, which is in force with this call. The sequence of its event, for `applied`.
-    ///
-    /// # Errors
-    /// The books are full, or the writer has stopped.
-    pub fn change(&self, change: Change) -> Result<u64, LedgerError> {
-        let mut changed = self.changed.lock();
-        changed.0.apply(&change);
-        let sequence = self.core.queue.queued_sequence();
-        changed.1.push((sequence, Arc::new(change)));
-        Ok(sequence)
-    }
-
-    /// The documents whose subjects begin so, as the changes so far keep them, in the order of their subjects.
-    pub fn documents(&self, prefix: &str) -> Vec<Document> {
-        self.changed.lock().0.of(prefix)
-    }
-
-    pub fn document(&self, subject: &str) -> Option<Document> {
-        self.changed.lock().0.get(subject).cloned()
-    }
-
-    /// The digest and the answer of a request that this author sent before.
-    pub fn answered(&self, author: &str, request: &str) -> Option<([u8; 32], Arc<str>)> {
-        let changed = self.changed.lock();
-        let answered = changed.0.answer(author, request)?;
-        Some((answered.digest, Arc::clone(&answered.answer)))
-    }
-
-    /// One page of changes, latest first. Reads the journal: not for the request path.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub fn changes(&self, query: &ChangeQuery) -> Result<ChangePage, LedgerError> {
-        let changed = self.changed.lock();
-        let found = changed.1.iter().rev().filter(|(_, change)| {
-            change.subject.starts_with(&query.subject) && change.action.starts_with(&query.action)
-        });
-        Ok(ChangePage {
-            changes: found.take(query.limit).cloned().collect(),
-            next: None,
-        })
-    }
-
-    /// What happens from now on, as it is applied. Whoever reads slowly misses some and is told how many.
-    pub fn follow(&self) -> tokio::sync::broadcast::Receiver<Arc<Happened>> {
-        self.happened.subscribe()
-    }
-
-    /// Ends an open hold without an entry, for an operator: its exchange settles nothing any more. The sequence of its event.
-    ///
-    /// # Errors
-    /// There is no such hold.
-    pub fn void(&self, hold: HoldId, reason: &str) -> Result<u64, LedgerError> {
-        let _ = reason;
-        Err(LedgerError::NoSuchHold(hold))
     }
 
     /// Sums over time, by period and by value of the dimension, in the order of time.

@@ -24,10 +24,10 @@
 //! order: bill_id clock head map money slab usage
 //! order: amounts decision_clock entry index store
 //! order: bound change entry_json names secret_check waiters
-//! order: event last_limits window wire
+//! order: event happened last_limits window wire change_bytes
 //! order: billed codec books journal
 //! order: import_places
-//! order: bill_rows known_heads query reports rollup sessions
+//! order: bill_rows change_rows known_heads query reports rollup sessions
 //! order: checkpoint derived queue retention verify
 //! order: applier error writer options core recover
 //! order: hold offline ledger testing
@@ -42,6 +42,8 @@ mod billed;
 mod books;
 mod bound;
 mod change;
+mod change_bytes;
+mod change_rows;
 mod checkpoint;
 mod clock;
 mod codec;
@@ -52,6 +54,7 @@ mod entry;
 mod entry_json;
 mod error;
 mod event;
+mod happened;
 mod head;
 mod hold;
 mod import_places;
@@ -88,7 +91,7 @@ pub use amounts::{Amounts, Unit};
 pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing, Taken};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
-pub use change::{Answered, Change, ChangePage, ChangeQuery, Document, Documents};
+pub use change::{Answered, Change, ChangeError, ChangePage, ChangeQuery, Document, Documents};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use core::Denial;
 pub use decision_clock::{ClockState, TOLERANCE_MS};
@@ -96,10 +99,11 @@ pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use error::LedgerError;
 pub use event::{Event, HeldBound, HoldId, IMPORTED, ImportedEntry, Mark};
+pub use happened::Happened;
 pub use head::{Hash, Head};
 pub use hold::{Hold, Permit, Settled};
 pub use last_limits::RequestedLimit;
-pub use ledger::{Correction, Happened, Health, ImportRow, Ledger};
+pub use ledger::{Correction, Health, ImportRow, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
 pub use options::{Durability, Options};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::books::{Books, OpenHold, Taken};
 use crate::change::{ChangePage, ChangeQuery, Document};
+use crate::change_rows;
 use crate::derived::Derived;
 use crate::entry::Name;
 use crate::error::LedgerError;
@@ -91,8 +92,8 @@ impl OfflineLedger {
 
     /// As [`crate::Ledger::documents`].
     pub fn documents(&self, prefix: &str) -> Vec<Document> {
-        let _ = prefix;
-        Vec::new()
+        let documents = self.books.documents().of(prefix);
+        documents.map(|document| Document::clone(document)).collect()
     }
 
     /// As [`crate::Ledger::changes`].
@@ -100,8 +101,7 @@ impl OfflineLedger {
     /// # Errors
     /// The journal cannot be read.
     pub fn changes(&self, query: &ChangeQuery) -> Result<ChangePage, LedgerError> {
-        let _ = query;
-        Ok(ChangePage::default())
+        Ok(change_rows::read(&*self.stores, self.derived.change_rows.find(query))?)
     }
 
     /// As [`crate::Ledger::links`].

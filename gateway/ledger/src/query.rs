@@ -19,7 +19,7 @@ use crate::journal::reader::{MonthReader, Placed, ReadError};
 use crate::store::{Month, Stores};
 
 /// A request's start and its hold lie this far apart at most: its body is read and others' holds are waited for between.
-const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
+pub(crate) const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
 /// So much of the page before is read again at most, for the holds that were open at its end.
 const READ_AGAIN_MS: i64 = 60_000;
 

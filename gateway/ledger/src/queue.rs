@@ -18,6 +18,8 @@ use crate::event::Event;
 use crate::head::Head;
 use crate::store::Month;
 
+/// Places for what operators do, beside those of exchanges: neither ever waits for the other.
+const OPERATOR_EVENTS_MAX: usize = 1_024;
 /// Events of one group at most; more wait for the next.
 pub(crate) const GROUP_EVENTS_MAX: usize = 1_024;
 
@@ -36,6 +38,12 @@ pub(crate) enum Item {
     Event {
         journal_ms: i64,
         event: Event,
+        permit: Option<OwnedSemaphorePermit>,
+    },
+    /// Two events of one decision, in one record of the journal: a crash leaves both or none.
+    Pair {
+        journal_ms: i64,
+        events: Box<[Event; 2]>,
         permit: Option<OwnedSemaphorePermit>,
     },
     /// The first event of a month. Its books are filled in when it is written.
@@ -66,6 +74,7 @@ pub(crate) struct Queue {
     inner: Mutex<Inner>,
     wake: Condvar,
     permits: Arc<Semaphore>,
+    operator_permits: Arc<Semaphore>,
     /// How long events without a waiter may gather.
     linger: Duration,
 }
@@ -87,6 +96,7 @@ impl Queue {
             inner: Mutex::new(inner),
             wake: Condvar::new(),
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
+            operator_permits: Arc::new(Semaphore::new(OPERATOR_EVENTS_MAX)),
             linger,
         }
     }
@@ -103,7 +113,22 @@ impl Queue {
         Ok(permits)
     }
 
-    fn is_open(&self) -> Result<(), Stopped> {
+    /// A place for what an operator does.
+    ///
+    /// # Errors
+    /// The writer has stopped, or is suspended; or so many of them wait for the disk that no more are taken.
+    pub fn operator_permit(&self) -> Result<OwnedSemaphorePermit, Stopped> {
+        self.is_open()?;
+        let permit = Arc::clone(&self.operator_permits).try_acquire_owned();
+        permit.map_err(|_| {
+            let full = format!("{OPERATOR_EVENTS_MAX} changes wait for the disk");
+            self.stopped().unwrap_or(Stopped(full.into()))
+        })
+    }
+
+    /// # Errors
+    /// The writer has stopped, or is suspended.
+    pub fn is_open(&self) -> Result<(), Stopped> {
         let inner = self.inner.lock();
         match inner.stopped.as_ref().or(inner.suspended.as_ref()) {
             Some(why) => Err(why.clone()),
@@ -141,7 +166,23 @@ impl Queue {
             event,
             permit,
         };
-        self.push(Some(sequence), item, urgent);
+        self.push(Some((sequence, 1)), item, urgent);
+    }
+
+    /// As `put`, of two events, the first of which has this sequence.
+    pub fn put_pair(
+        &self,
+        sequence: u64,
+        journal_ms: i64,
+        events: Box<[Event; 2]>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let item = Item::Pair {
+            journal_ms,
+            events,
+            permit,
+        };
+        self.push(Some((sequence, 2)), item, true);
     }
 
     /// Begins a month with its opening.
@@ -151,7 +192,7 @@ impl Queue {
             month,
             event,
         };
-        self.push(Some(sequence), item, true);
+        self.push(Some((sequence, 1)), item, true);
     }
 
     /// Has the state at this place of the sequence written down.
@@ -159,12 +200,13 @@ impl Queue {
         self.push(None, Item::Checkpoint(at), false);
     }
 
-    fn push(&self, sequence: Option<u64>, item: Item, urgent: bool) {
+    /// `events`: the sequence of the first of them, and how many they are.
+    fn push(&self, events: Option<(u64, u64)>, item: Item, urgent: bool) {
         let mut inner = self.inner.lock();
         if inner.stopped.is_some() {
             return;
         }
-        if let Some(sequence) = sequence {
+        if let Some((sequence, count)) = events {
             let next = inner.queued_sequence + 1;
             if sequence != next {
                 drop(inner);
@@ -173,7 +215,7 @@ impl Queue {
                     "the books gave event {sequence}, but the journal's next is {next}"
                 ));
             }
-            inner.queued_sequence = sequence;
+            inner.queued_sequence = sequence + count - 1;
         }
         let wakes = inner.items.is_empty() || (urgent && !inner.urgent);
         inner.urgent |= urgent;
@@ -226,9 +268,14 @@ impl Queue {
 
     /// Lets the writer finish what waits and end.
     pub fn close(&self) {
-        self.permits.close();
+        self.close_permits();
         self.inner.lock().closing = true;
         self.wake.notify_one();
+    }
+
+    fn close_permits(&self) {
+        self.permits.close();
+        self.operator_permits.close();
     }
 
     pub fn is_closing(&self) -> bool {
@@ -237,7 +284,7 @@ impl Queue {
 
     /// Nothing is written any more.
     pub fn stop(&self, reason: &str) {
-        self.permits.close();
+        self.close_permits();
         let stopped = Stopped(reason.into());
         let (items, waiters) = {
             let mut inner = self.inner.lock();

@@ -57,6 +57,7 @@ impl Recovered {
         let checkpoint = loaded.checkpoint;
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
         (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
+        derived.change_rows = loaded.change_rows;
         derived.set_open(books.open_holds());
         Recovered {
             billed: loaded.billed,
@@ -141,11 +142,22 @@ fn from_checkpoint(
     state: &Arc<dyn Store>,
     keep: Keep,
     books: Books,
-    loaded: Loaded,
+    mut loaded: Loaded,
 ) -> Result<(Recovered, Option<(Month, i64)>), ReadError> {
     let at = loaded.checkpoint.at;
     let sessions = Sessions::new(Some(Arc::clone(state)), keep.sessions);
     sessions.load(at.at_ms)?;
+    // Months may have been removed since.
+    let first = months.first().map(|(month, store)| {
+        MonthReader {
+            month: *month,
+            store: &**store,
+        }
+        .opening()
+    });
+    if let Some((_, before)) = first.transpose()?.flatten() {
+        loaded.change_rows.forget_before(before.sequence + 1);
+    }
     if is_stale(months, &loaded.checkpoint)? {
         tracing::warn!(
             month = %at.month,
@@ -153,6 +165,7 @@ fn from_checkpoint(
         );
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
         (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
+        derived.change_rows = loaded.change_rows;
         let recovered = Recovered {
             billed: loaded.billed,
             secret_check: at.secret_check,

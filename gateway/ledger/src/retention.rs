@@ -39,15 +39,17 @@ impl Retention {
         self.forgotten = Vec::new();
     }
 
-    /// A checkpoint at this place is on disk: removes the months that are not kept. What fails is tried after the next one.
-    pub fn remove_old(&mut self, stores: &dyn Stores, at: &CheckpointAt, sessions: &Sessions) {
-        match self.try_remove(stores, at) {
-            Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "cannot remove old months of the journal"),
+    /// A checkpoint at this place is on disk: removes the months that are not kept. What fails is tried after the next one. The
+    /// first event that is left, where some were removed.
+    pub fn remove_old(&mut self, stores: &dyn Stores, at: &CheckpointAt, sessions: &Sessions) -> Option<u64> {
+        let removed = self.try_remove(stores, at);
+        if let Err(error) = &removed {
+            tracing::warn!(%error, "cannot remove old months of the journal");
         }
         if let Err(error) = self.forget(sessions) {
             tracing::warn!(%error, "cannot find the sessions that are to be forgotten");
         }
+        removed.ok().flatten()
     }
 
     /// Some rows after each checkpoint: there may be very many.
@@ -62,55 +64,64 @@ impl Retention {
         Ok(())
     }
 
-    fn try_remove(&mut self, stores: &dyn Stores, at: &CheckpointAt) -> Result<(), StoreError> {
-        let Some(kept) = self.months else { return Ok(()) };
+    fn try_remove(&mut self, stores: &dyn Stores, at: &CheckpointAt) -> Result<Option<u64>, StoreError> {
+        let Some(kept) = self.months else { return Ok(None) };
         let months = stores.months()?;
         let kept = usize::try_from(kept).unwrap_or(usize::MAX).saturating_add(1);
         if months.len() <= kept {
-            return Ok(());
+            return Ok(None);
         }
         // A month that a crash left before its opening is none, and one that cannot be read carries on from nothing.
         let mut begun = 0;
         for month in months.iter().rev() {
-            let Some(opened_ms) = opened_ms(stores, *month)? else {
+            let Some(opened) = opened(stores, *month)? else {
                 continue;
             };
             begun += 1;
             if begun == kept {
                 return match at.month >= *month {
-                    true => self.remove_before(stores, (*month, opened_ms), &months),
-                    false => Ok(()),
+                    true => self.remove_before(stores, (*month, opened), &months),
+                    false => Ok(None),
                 };
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn remove_before(
         &mut self,
         stores: &dyn Stores,
-        (first, opened_ms): (Month, i64),
+        (first, opened): (Month, Opened),
         months: &[Month],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let old: Vec<&Month> = months.iter().filter(|month| **month < first).collect();
         if old.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        self.forgetting = Some((opened_ms, None));
+        self.forgetting = Some((opened.at_ms, None));
         for month in old {
             stores.remove_month(*month)?;
             tracing::info!(%month, "removed a month of the journal");
         }
-        Ok(())
+        Ok(Some(opened.sequence))
     }
 }
 
-/// When a month was opened; `None` where nothing was written yet, or what was cannot be read.
-fn opened_ms(stores: &dyn Stores, month: Month) -> Result<Option<i64>, StoreError> {
+/// The opening of a month: when, and by which event.
+struct Opened {
+    at_ms: i64,
+    sequence: u64,
+}
+
+/// `None` where nothing was written yet, or what was cannot be read.
+fn opened(stores: &dyn Stores, month: Month) -> Result<Option<Opened>, StoreError> {
     let Some(store) = stores.month(month)? else {
         return Ok(None);
     };
     let reader = MonthReader { month, store: &*store };
     let opening = reader.opening().ok().flatten();
-    Ok(opening.map(|(opening, _)| opening.at_ms))
+    Ok(opening.map(|(opening, before)| Opened {
+        at_ms: opening.at_ms,
+        sequence: before.sequence + 1,
+    }))
 }

@@ -25,6 +25,8 @@ pub struct Report {
     pub events: u64,
     /// Settled exchanges, and those imported.
     pub entries: u64,
+    /// What operators changed.
+    pub changes: u64,
     /// As far as the journal could be believed.
     pub head: Head,
     /// Holds open at the end. A start settles them as recovered.
@@ -124,8 +126,8 @@ struct Walk {
 }
 
 impl Walk {
-    /// Whether the opening's books agree with those that the months before have made: what is posted and held in all,
-    /// and each open hold.
+    /// Whether the opening's books agree with those that the months before have made: what is posted and held in all, each open
+    /// hold, and what operators have changed.
     fn says_the_same(&self, opening: &Opening) -> bool {
         let Ok(said) = Books::restore(&opening.books) else {
             return false;
@@ -143,7 +145,9 @@ impl Walk {
                 .map(|open| (open.id, open.amounts))
                 .collect()
         };
-        sums(&said) == sums(&self.books) && holds(&said) == holds(&self.books)
+        sums(&said) == sums(&self.books)
+            && holds(&said) == holds(&self.books)
+            && said.documents() == self.books.documents()
     }
 
     fn month(&mut self, stores: &dyn Stores, month: Month, expect: Option<Hash>) -> Result<(), ReadError> {
@@ -199,6 +203,7 @@ impl Walk {
                 Event::Imported(imported) => imported.entries.len() as u64,
                 _ => 0,
             };
+            report.changes += u64::from(matches!(placed.event, Event::Changed(_)));
             match &placed.event {
                 Event::Opening(opening) => {
                     report.fingerprint_check = secret_check::of(&opening.digests).or(report.fingerprint_check);

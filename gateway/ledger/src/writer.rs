@@ -213,6 +213,17 @@ impl Writer {
                     self.permits.extend(permit);
                     self.encode(journal_ms, event);
                 }
+                Item::Pair {
+                    journal_ms,
+                    events,
+                    permit,
+                } => {
+                    self.permits.extend(permit);
+                    self.make_room();
+                    for event in *events {
+                        self.append(journal_ms, event);
+                    }
+                }
                 Item::Opening {
                     journal_ms,
                     month,
@@ -248,12 +259,21 @@ impl Writer {
     }
 
     fn encode(&mut self, journal_ms: i64, event: Event) {
+        self.make_room();
+        self.append(journal_ms, event);
+    }
+
+    /// A new chunk is begun where this one is full.
+    fn make_room(&mut self) {
         if self.chunk.len_bytes() >= CHUNK_BYTES_MAX {
             self.seal();
         }
         if self.chunk.is_empty() && self.since_self_contained >= SELF_CONTAINED_EVERY {
             self.begin_self_contained();
         }
+    }
+
+    fn append(&mut self, journal_ms: i64, event: Event) {
         // A reader of one event, or of some hour, decodes all entries before it, too.
         let weight = u32::try_from(event.weight()).unwrap_or(u32::MAX);
         self.since_self_contained = self.since_self_contained.saturating_add(weight);

@@ -66,6 +66,10 @@ impl State {
                 self.set_clock(set.to_ms);
                 Ok(())
             }
+            Event::Changed(change) => {
+                self.documents.apply(change);
+                Ok(())
+            }
             // A later month's opening says what the events before it have made already.
             Event::Opening(_) | Event::Denied(_) | Event::Marked(_) | Event::SecretChecked(_) => Ok(()),
         };

@@ -2,17 +2,20 @@
 //! been seen here since.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ulid::Ulid;
 
 use super::accounts::{DAY, FactKind, MONTH, TOTAL};
 use super::snapshot::SnapshotError;
 use super::state::State;
+use super::{Books, BooksError, Recorded};
 use crate::amounts::Amounts;
 use crate::bound::ACCOUNT_BYTES_MAX;
 use crate::codec::DecodeError;
 use crate::entry::Name;
-use crate::event::{Imported, Linked};
+use crate::event::{Event, Imported, ImportedEntry, Linked};
+use crate::money::Usd;
 use crate::slab::Place;
 use crate::wire::{Reader, Writer};
 
@@ -69,6 +72,74 @@ impl Imports {
             imports.unseen.insert(legacy);
         }
         Ok(imports)
+    }
+}
+
+impl Books {
+    /// Takes over entries from elsewhere, the next ones of their source, each in the windows of its own time.
+    ///
+    /// # Errors
+    /// They were taken already, or one of them is of the future or costs less than nothing.
+    pub fn import(
+        &mut self,
+        now_ms: i64,
+        source: &Name,
+        place: u64,
+        has_legacy_keys: bool,
+        entries: Vec<ImportedEntry>,
+    ) -> Result<Recorded, BooksError> {
+        if self.taken(source).is_some_and(|taken| taken.place >= place) {
+            return Err(BooksError::Invalid("entries that were imported before"));
+        }
+        self.state.turn(now_ms);
+        let at_ms = self.state.now_ms;
+        if entries.iter().any(|entry| !(0..=at_ms).contains(&entry.facts.at_ms)) {
+            return Err(BooksError::Invalid("an imported entry of the future, or of no time"));
+        }
+        if entries.iter().any(|entry| entry.settlement.cost < Usd::ZERO) {
+            return Err(BooksError::Invalid("an imported entry that cost less than nothing"));
+        }
+        Ok(self.record(Event::Imported(Arc::new(Imported {
+            at_ms,
+            source: source.clone(),
+            place,
+            has_legacy_keys,
+            entries,
+        }))))
+    }
+
+    /// How far a source was taken over; `None` for one that never was.
+    pub fn taken(&self, source: &str) -> Option<Taken> {
+        self.state.imports.taken.get(source).copied()
+    }
+
+    /// Whether entries were taken over under this fingerprint, and their key was not seen since.
+    pub fn is_unseen(&self, legacy: &str) -> bool {
+        self.state.imports.unseen.contains(legacy)
+    }
+
+    /// How many such fingerprints there are.
+    pub fn unseen_count(&self) -> usize {
+        self.state.imports.unseen.len()
+    }
+
+    /// The fingerprints of imported entries whose keys were seen here, each with the key's own.
+    pub fn links(&self) -> impl Iterator<Item = (&Name, &Name)> {
+        self.state.imports.links.iter()
+    }
+
+    /// A key was seen whose imported entries bear the fingerprint `legacy`: what they posted is its own. `None`: there are no
+    /// such entries, or they are another's already.
+    pub fn link(&mut self, now_ms: i64, legacy: &Name, key: &Name) -> Option<Recorded> {
+        if key.is_empty() || !self.is_unseen(legacy) {
+            return None;
+        }
+        self.state.turn(now_ms);
+        Some(self.record(Event::Linked(Linked {
+            at_ms: self.state.now_ms,
+            legacy: legacy.clone(),
+            key: key.clone(),
+        })))
     }
 }
 

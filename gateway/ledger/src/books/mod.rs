@@ -10,6 +10,9 @@
 //! what was spent before it. All other accounts its facts name ([`accounts_of`]), and other windows and zones, count from
 //! their first bound on.
 //!
+//! **What operators change** stands here too ([`Documents`]): a rule in force is known at the same event as a balance, in
+//! every opening, checkpoint and replay.
+//!
 //! **How many names there are.** Clients make names up. Keys and models that no bound names are forgotten when their day is
 //! over, or their month where they cost something; past [`NamesMax::per_kind`] of a kind, those nothing was posted to make
 //! way, and further ones are counted on `key:other` and `model:other`. An account that a bound names is never counted
@@ -23,6 +26,7 @@
 
 mod accounts;
 mod apply;
+mod changes;
 mod clock_set;
 mod earlier;
 mod imports;
@@ -53,8 +57,8 @@ use crate::bill_id::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
 use crate::entry::{Facts, Name, Settlement};
 use crate::event::{
-    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Imported, ImportedEntry,
-    Linked, Mark, Marked, Opening, SecretChecked, Settled, Voided,
+    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
+    SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
 use crate::window::Period;
@@ -417,72 +421,6 @@ impl Books {
                 model: adjustment.model.clone(),
             }),
         }))))
-    }
-
-    /// Takes over entries from elsewhere, the next ones of their source, each in the windows of its own time.
-    ///
-    /// # Errors
-    /// They were taken already, or one of them is of the future or costs less than nothing.
-    pub fn import(
-        &mut self,
-        now_ms: i64,
-        source: &Name,
-        place: u64,
-        has_legacy_keys: bool,
-        entries: Vec<ImportedEntry>,
-    ) -> Result<Recorded, BooksError> {
-        if self.taken(source).is_some_and(|taken| taken.place >= place) {
-            return Err(BooksError::Invalid("entries that were imported before"));
-        }
-        self.state.turn(now_ms);
-        let at_ms = self.state.now_ms;
-        if entries.iter().any(|entry| !(0..=at_ms).contains(&entry.facts.at_ms)) {
-            return Err(BooksError::Invalid("an imported entry of the future, or of no time"));
-        }
-        if entries.iter().any(|entry| entry.settlement.cost < Usd::ZERO) {
-            return Err(BooksError::Invalid("an imported entry that cost less than nothing"));
-        }
-        Ok(self.record(Event::Imported(Arc::new(Imported {
-            at_ms,
-            source: source.clone(),
-            place,
-            has_legacy_keys,
-            entries,
-        }))))
-    }
-
-    /// How far a source was taken over; `None` for one that never was.
-    pub fn taken(&self, source: &str) -> Option<Taken> {
-        self.state.imports.taken.get(source).copied()
-    }
-
-    /// Whether entries were taken over under this fingerprint, and their key was not seen since.
-    pub fn is_unseen(&self, legacy: &str) -> bool {
-        self.state.imports.unseen.contains(legacy)
-    }
-
-    /// How many such fingerprints there are.
-    pub fn unseen_count(&self) -> usize {
-        self.state.imports.unseen.len()
-    }
-
-    /// The fingerprints of imported entries whose keys were seen here, each with the key's own.
-    pub fn links(&self) -> impl Iterator<Item = (&Name, &Name)> {
-        self.state.imports.links.iter()
-    }
-
-    /// A key was seen whose imported entries bear the fingerprint `legacy`: what they posted is its own. `None`: there are no
-    /// such entries, or they are another's already.
-    pub fn link(&mut self, now_ms: i64, legacy: &Name, key: &Name) -> Option<Recorded> {
-        if key.is_empty() || !self.is_unseen(legacy) {
-            return None;
-        }
-        self.state.turn(now_ms);
-        Some(self.record(Event::Linked(Linked {
-            at_ms: self.state.now_ms,
-            legacy: legacy.clone(),
-            key: key.clone(),
-        })))
     }
 
     /// The first event of a month. `books` are these, as bytes; or none, where whoever writes the event fills them in: there

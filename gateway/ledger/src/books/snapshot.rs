@@ -10,6 +10,7 @@ use super::state::{Balance, Open, Share, State};
 use crate::amounts::Amounts;
 use crate::bill_id::BillId;
 use crate::bound::{Window, Zone};
+use crate::change_bytes::{read_documents, write_documents};
 use crate::codec::{self, DecodeError, read_amounts, write_amounts};
 use crate::entry::Name;
 use crate::event::{Event, HoldId};
@@ -18,9 +19,9 @@ use crate::slab::Place;
 use crate::window::Period;
 use crate::wire::{Reader, Writer};
 
-/// Up to version 3 nothing was taken over from elsewhere.
+/// Up to version 3 nothing was taken over from elsewhere, and operators changed nothing.
 const VERSION: u8 = 4;
-const BEFORE_IMPORTS: u8 = 3;
+const VERSION_BEFORE: u8 = 3;
 
 /// Why bytes are no books.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +79,7 @@ pub(super) fn write(state: &State) -> Vec<u8> {
     }
     write_holds(&mut w, state, &written);
     state.imports.write(&mut w);
+    write_documents(&mut w, &state.documents);
     w.finish()
 }
 
@@ -187,7 +189,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
     let r = &mut reader;
     let version = r.byte()?;
     let read_account = match version {
-        BEFORE_IMPORTS | VERSION => read_account,
+        VERSION | VERSION_BEFORE => read_account,
         earlier::VERSION => earlier::read_account,
         _ => return Err(DecodeError::Version.into()),
     };
@@ -204,6 +206,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
     }
     if version == VERSION {
         state.imports = Imports::read(r)?;
+        state.documents = read_documents(r)?;
     }
     reader.end()?;
     for one in &written {

@@ -11,6 +11,7 @@ use crate::amounts::{Amounts, Unit};
 use crate::bill_id::BillId;
 use crate::books::Standing;
 use crate::bound::{Bound, Window, Zone};
+use crate::change::Documents;
 use crate::entry::{Facts, Name};
 use crate::event::{Held, HeldBound, HoldId};
 use crate::index::Index;
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub imports: Imports,
     /// What all open holds hold together: no balance ever holds more, so none overflows where this does not.
     pub held: Amounts,
+    /// What operators have changed.
+    pub documents: Documents,
     /// Room to spell account names in.
     pub spelling: String,
 }
@@ -159,6 +162,7 @@ impl State {
             holds: Map::default(),
             imports: Imports::default(),
             held: Amounts::ZERO,
+            documents: Documents::default(),
             spelling: String::new(),
         };
         state.find_next_turn();

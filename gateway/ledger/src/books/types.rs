@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::amounts::Amounts;
 use crate::bill_id::BillId;
+use crate::change::ChangeError;
 use crate::entry::{Entry, Name};
 use crate::event::{Event, Held, HeldBound, HoldId, Settled};
 use crate::window::Period;
@@ -61,6 +62,8 @@ pub enum BooksError {
     UnknownHold,
     #[error("invalid: {0}")]
     Invalid(&'static str),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }
 
 /// An event and the sequence it was given: for the journal.

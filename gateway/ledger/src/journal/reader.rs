@@ -12,6 +12,9 @@ use crate::head::{Hash, Head};
 use crate::names::Names;
 use crate::store::{Month, Store, StoreError};
 
+/// Chunks that are looked through for an event that is not in the first one.
+const APART_CHUNKS: usize = 64;
+
 /// Where and how the journal is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct Damaged {
@@ -176,6 +179,28 @@ impl MonthReader<'_> {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
+    }
+
+    /// The event with this sequence, one that needs no names from before it, if it is in a chunk where events of `at_ms` are or in one
+    /// of the few after it: it was decided before its chunk began, at most as long as those who wait for a disk wait.
+    pub fn event_apart(&self, at_ms: i64, sequence: u64) -> Result<Option<Event>, ReadError> {
+        let Some((begin, _)) = self.store.at_or_before(&key(at_ms, sequence))? else {
+            return Ok(None);
+        };
+        for pair in self.store.scan(&begin).take(APART_CHUNKS) {
+            let (key, value) = pair?;
+            let Ok(chunk) = Chunk::parse(&key, &value) else {
+                return Ok(None);
+            };
+            let Some(place) = sequence.checked_sub(chunk.first_sequence) else {
+                return Ok(None);
+            };
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            if let Some(bytes) = chunk.events.get(place) {
+                return Ok(codec::decode(bytes, &mut Names::new()).ok());
+            }
+        }
+        Ok(None)
     }
 
     /// The event with this sequence, wherever in the month: its time is found by halves, a point read each.

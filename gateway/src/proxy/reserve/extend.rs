@@ -1,6 +1,6 @@
 //! Fifth step, afterwards: the hold lets its stream go on. It is extended as the text grows; where nothing is left the stream is cut.
 
-use agentledger_ledger::{Amounts, Hold};
+use agentledger_ledger::{Amounts, BooksError, Hold};
 
 use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of};
 use crate::proxy::shared::allowance::Allowance;
@@ -83,10 +83,10 @@ impl BoundAllowance<'_> {
                 tokens: i64::try_from(step).unwrap_or(i64::MAX),
                 requests: 0,
             };
-            let granted = self
-                .hold
-                .extend(requested)
-                .map_err(|_| "the budget is used up".to_owned())?;
+            let granted = self.hold.extend(requested).map_err(|error| match error {
+                BooksError::UnknownHold => "an operator has ended its hold".to_owned(),
+                _ => "the budget is used up".to_owned(),
+            })?;
             // The scarcer of money and tokens says how far the extension reaches.
             let by_tokens = u64::try_from(granted.tokens).unwrap_or(0);
             let by_money = match self.allowance.output_price_picos {

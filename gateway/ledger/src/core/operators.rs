@@ -1,0 +1,169 @@
+//! What operators decide: changes, and acts that are changes, too. Those stand in one record of the journal with what they
+//! did, so that a crash never leaves one without the other.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Core, Decided, End};
+use crate::amounts::Amounts;
+use crate::bill_id::BillId;
+use crate::books::{BooksError, Recorded};
+use crate::bound::Bound;
+use crate::change::Change;
+use crate::entry::{Facts, Name, Outcome, Settlement};
+use crate::error::LedgerError;
+use crate::event::{Held, HeldBound, HoldId, Mark};
+use crate::query::HELD_WITHIN_MS;
+
+/// Why an entry is above its hold: an operator had voided that while the answer came.
+const BILLED_AFTER_VOID: &str = "billed_after_void";
+
+/// A hold that an operator has voided while its exchange goes on.
+pub(crate) struct VoidedHold {
+    pub held: Arc<Held>,
+    /// The result that its exchange waits for.
+    pub bill: Option<BillId>,
+}
+
+/// Makes the change of an act, of the sequence that the act's own event has.
+pub(crate) type ChangeOf<'a> = &'a mut dyn FnMut(u64) -> Change;
+
+impl Core {
+    /// Enters a change, in force with this call. The sequence of its event.
+    ///
+    /// # Errors
+    /// It does not fit, or nothing can be written: then nothing is in force.
+    pub fn change(&self, change: Change) -> Result<u64, LedgerError> {
+        let permit = self.queue.operator_permit()?;
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        self.queue.is_open()?;
+        let recorded = decided.books.change(now_ms, change)?;
+        Ok(self.put(decided, recorded, Some(permit), true))
+    }
+
+    /// Does what `act` does, with the change that tells it where there is one. The sequence of the last event.
+    fn act(
+        &self,
+        change: Option<ChangeOf<'_>>,
+        act: impl FnOnce(&mut Decided, i64) -> Result<Recorded, BooksError>,
+    ) -> Result<u64, LedgerError> {
+        let permit = self.queue.operator_permit()?;
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        self.queue.is_open()?;
+        let Some(make) = change else {
+            let acted = act(decided, now_ms)?;
+            return Ok(self.put(decided, acted, Some(permit), true));
+        };
+        let change = make(decided.books.head() + 1);
+        decided.books.documents().check(&change).map_err(BooksError::from)?;
+        let acted = act(decided, now_ms)?;
+        // It fits: it was checked, and the act changes no document.
+        let changed = decided.books.change(now_ms, change)?;
+        Ok(self.put_pair(decided, acted, changed, permit))
+    }
+
+    pub fn adjust_by(
+        &self,
+        change: Option<ChangeOf<'_>>,
+        adjust: impl FnOnce(&mut Decided, i64) -> Result<Recorded, BooksError>,
+    ) -> Result<u64, LedgerError> {
+        self.act(change, adjust)
+    }
+
+    /// Marks a session without an operator: nothing refuses it.
+    pub fn mark_session(&self, tenant: &Name, session: &Name, mark: Mark) -> u64 {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        let recorded = decided.books.mark_session(now_ms, tenant, session, mark);
+        self.put(decided, recorded, None, false)
+    }
+
+    pub fn mark_session_by(
+        &self,
+        change: ChangeOf<'_>,
+        tenant: &Name,
+        session: &Name,
+        mark: Mark,
+    ) -> Result<u64, LedgerError> {
+        self.act(Some(change), |decided, now_ms| {
+            Ok(decided.books.mark_session(now_ms, tenant, session, mark))
+        })
+    }
+
+    /// Ends an open hold without an entry, whoever has it.
+    pub fn void_by(&self, change: Option<ChangeOf<'_>>, hold: HoldId, reason: &Name) -> Result<u64, LedgerError> {
+        let mut ended = None;
+        let voided = self.act(change, |decided, now_ms| {
+            let held = decided.books.held_of(hold).ok_or(BooksError::UnknownHold)?;
+            let bill = decided.books.bill_of(hold);
+            let recorded = decided.books.void(now_ms, hold, reason)?;
+            ended = Some(Arc::clone(&held));
+            decided.voided.insert(hold, VoidedHold { held, bill });
+            Ok(recorded)
+        });
+        self.notify(ended.as_deref());
+        voided.map_err(|error| match error {
+            LedgerError::Books(BooksError::UnknownHold) => LedgerError::NoSuchHold(hold),
+            error => error,
+        })
+    }
+
+    /// The exchange of a hold that was voided has ended: what was billed is entered all the same, on the accounts and bounds of
+    /// the hold, all of it beyond what is held. Where nobody knows what was billed, what the operator said stands.
+    #[expect(clippy::too_many_arguments, reason = "all that settles a hold, under the lock")]
+    pub(super) fn settle_voided(
+        &self,
+        decided: &mut Decided,
+        now_ms: i64,
+        voided: VoidedHold,
+        settlement: Settlement,
+        overage_reason: Option<Name>,
+        mut bills: Vec<BillId>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> End {
+        let VoidedHold { held, bill } = voided;
+        bills.extend(bill.filter(|bill| !bills.contains(bill)));
+        let is_entered = bills.iter().any(|bill| decided.billed.is_entered(bill));
+        if is_entered || settlement.outcome == Outcome::Recovered {
+            return End::Billed;
+        }
+        let reason = overage_reason.unwrap_or_else(|| Name::from(BILLED_AFTER_VOID));
+        let facts = findable(&held.facts, now_ms);
+        let bounds: Vec<Bound> = held.bounds.iter().filter_map(HeldBound::watched).collect();
+        let books = &mut decided.books;
+        // Without its bounds where they have no room: it is counted on the accounts of its facts at least.
+        let reserved = books
+            .reserve(now_ms, &facts, &bounds, Amounts::ZERO, &reason)
+            .or_else(|_| books.reserve(now_ms, &facts, &[], Amounts::ZERO, &reason));
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
+            Err(error) => return End::Unknown(error),
+        };
+        let hold = reserved.hold;
+        self.put(decided, reserved.recorded, self.queue.permit_now(), false);
+        match decided
+            .books
+            .settle_bills(now_ms, hold, settlement, Some(reason), bills)
+        {
+            Ok(settled) => End::Settled(self.post(decided, settled, permit)),
+            Err(error) => End::Unknown(error),
+        }
+    }
+}
+
+/// Entries are looked for near the time of their hold: one that is entered long after its request began counts from now.
+fn findable(facts: &Arc<Facts>, now_ms: i64) -> Arc<Facts> {
+    if now_ms.saturating_sub(facts.at_ms) < HELD_WITHIN_MS {
+        return Arc::clone(facts);
+    }
+    Arc::new(Facts {
+        at_ms: now_ms,
+        ..Facts::clone(facts)
+    })
+}
