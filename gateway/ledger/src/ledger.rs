@@ -363,10 +363,10 @@ impl Ledger {
         }))
     }
 
-    /// Sums over time, by period and by value of the dimension, in the order of time.
+    /// Sums over time, by period and by value of the dimension, in the order of time, dearest first within a period. Past a
+    /// thousand names those that cost least are one, `other`.
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
-        let _ = query;
-        Vec::new()
+        self.derived.read().rollups.sums_over_time(query)
     }
 
     /// Waits until the event with this sequence is on disk.

@@ -86,8 +86,7 @@ impl OfflineLedger {
 
     /// As [`crate::Ledger::sums_over_time`].
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
-        let _ = query;
-        Vec::new()
+        self.derived.rollups.sums_over_time(query)
     }
 
     /// As [`crate::Ledger::documents`].

@@ -14,6 +14,11 @@ impl Place {
         Place(NonZeroU32::MIN.saturating_add(u32::try_from(index).unwrap_or(u32::MAX)))
     }
 
+    /// From 0 on, below what [`Slab::given`] says.
+    pub fn number(self) -> usize {
+        self.index()
+    }
+
     fn index(self) -> usize {
         self.0.get() as usize - 1
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 pub use crate::books::{Adjustment, Recorded, accounts_of};
 pub use crate::event::Held;
 pub use crate::journal::{Damage, MonthReader};
+pub use crate::rollup::Rollups;
 pub use crate::verify::walk;
 
 use crate::applier::Applier;

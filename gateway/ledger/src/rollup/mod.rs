@@ -8,8 +8,10 @@
 //! bring is counted on the name `other` of that kind, so sums stay exact and a day's rows are bounded. Where all days together
 //! have more rows than `day_rows_max`, the oldest days keep their dearest names alone.
 
+mod bucket;
 mod names;
 mod packed;
+mod queries;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -19,15 +21,16 @@ mod types;
 
 use std::collections::BTreeMap;
 
-pub use self::names::OTHER;
+use self::bucket::Bucket;
 use self::names::{KnownDays, Names, RowNames, admit};
-use self::packed::Sums;
+#[cfg(test)]
+use self::queries::SUMMARY_ROWS_MAX;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};
 pub use self::totals::Totals;
 pub use self::types::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
-use crate::map::{Map, Set};
+use crate::map::Set;
 use crate::money::Usd;
 use crate::usage::Usage;
 
@@ -42,12 +45,10 @@ fn floor(at_ms: i64, grain_ms: i64) -> i64 {
 /// The kinds whose names are counted together past the limit, in the order of [`Rollups::folded`].
 pub const FOLDED_KINDS: [&str; 6] = ["model", "key", "session", "user", "tag", "task"];
 
-/// Names of one summary, beside `other`.
-pub const SUMMARY_ROWS_MAX: usize = 10_000;
-
 #[derive(Debug, Default)]
 struct Level {
-    buckets: BTreeMap<i64, Map<RowKey, Sums>>,
+    buckets: BTreeMap<i64, Bucket>,
+    /// Rows of all buckets, without those that are made of others.
     rows: usize,
 }
 
@@ -155,8 +156,8 @@ impl Rollups {
                 .into_iter()
                 .flat_map(|level| level.buckets.range(day_ms..day_ms.saturating_add(DAY_MS)));
             buckets
-                .flat_map(|(_, rows)| rows.keys())
-                .for_each(|key| day.take_in(key));
+                .flat_map(|(_, bucket)| bucket.stored())
+                .for_each(|(key, _)| day.take_in(key));
         });
         let row = RowNames {
             tenant: &facts.tenant,
@@ -195,13 +196,7 @@ impl Rollups {
     fn put_at(&mut self, grain: Grain, bucket_ms: i64, key: RowKey, totals: &Totals) {
         let level = self.level_mut(grain);
         let bucket = level.buckets.entry(bucket_ms).or_default();
-        match bucket.get_mut(&key) {
-            Some(row) => row.add(totals, grain == Grain::Minute),
-            None => {
-                bucket.insert(key, Sums::of(totals));
-                level.rows += 1;
-            }
-        }
+        level.rows += usize::from(bucket.add(key, totals, grain == Grain::Minute));
         self.dirty.insert((grain, bucket_ms, key));
     }
 
@@ -274,9 +269,9 @@ impl Rollups {
             let Some(bucket) = level.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) else {
                 return;
             };
-            let (bucket_ms, rows) = bucket.remove_entry();
-            level.rows -= rows.len();
-            for (key, sums) in rows {
+            let (bucket_ms, bucket) = bucket.remove_entry();
+            level.rows -= bucket.stored_count();
+            for (key, sums) in bucket.into_stored() {
                 self.dirty.insert((grain, bucket_ms, key));
                 self.put_at(coarser, floor(bucket_ms, coarser.ms()), key, &sums.totals());
             }
@@ -290,127 +285,20 @@ impl Rollups {
             .first_entry()
             .filter(|bucket| *bucket.key() < before_ms)
         {
-            let (bucket_ms, rows) = bucket.remove_entry();
-            self.days.rows -= rows.len();
+            let (bucket_ms, bucket) = bucket.remove_entry();
+            self.days.rows -= bucket.stored_count();
             self.dirty
-                .extend(rows.into_keys().map(|key| (Grain::Day, bucket_ms, key)));
+                .extend(bucket.stored().map(|(key, _)| (Grain::Day, bucket_ms, *key)));
             self.forget_names();
         }
-    }
-
-    /// Sums by one dimension, dearest first. Names beyond [`SUMMARY_ROWS_MAX`] are one row more, `other`.
-    pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        let mut sums: Map<RowKey, Sums> = Map::default();
-        let Some(none) = self.names.find("") else {
-            return Vec::new();
-        };
-        let tag = match &query.by {
-            Dimension::Tag(tag) => self.names.find(tag),
-            _ => None,
-        };
-        for (_, key, row) in self.rows_in(query.from_ms, query.to_ms, query.tenant.as_ref()) {
-            let all = RowKey {
-                tenant: none,
-                first: none,
-                second: none,
-                axis: key.axis,
-            };
-            let (first, second) = (key.first, key.second);
-            let name = match (&query.by, key.axis) {
-                (Dimension::Model, Axis::Model) | (Dimension::Session, Axis::Session) => {
-                    RowKey { first, second, ..all }
-                }
-                (Dimension::Provider, Axis::Model)
-                | (Dimension::Key, Axis::Key)
-                | (Dimension::Agent, Axis::Session)
-                | (Dimension::User, Axis::User)
-                | (Dimension::Task, Axis::Task) => RowKey { first, ..all },
-                // Every row bears its tenant; one axis that counts each entry once is enough.
-                (Dimension::Tenant, Axis::Key) => RowKey {
-                    tenant: key.tenant,
-                    ..all
-                },
-                (Dimension::Tag(_), Axis::Tag) if tag == Some(key.first) => RowKey { second, ..all },
-                _ => continue,
-            };
-            sums.entry(name)
-                .or_insert_with(|| Sums::of(&Totals::default()))
-                .add(&row.totals(), true);
-        }
-        self.dearest(&query.by, sums)
-    }
-
-    fn dearest(&self, by: &Dimension, sums: Map<RowKey, Sums>) -> Vec<SummaryRow> {
-        let mut sums: Vec<(Usd, RowKey, Sums)> = sums
-            .into_iter()
-            .map(|(key, sums)| (sums.totals().cost, key, sums))
-            .collect();
-        let texts = |key: &RowKey| [key.first, key.second, key.tenant].map(|place| self.names.text(place));
-        let dearest_first = |(a_cost, a, _): &(Usd, RowKey, Sums), (b_cost, b, _): &(Usd, RowKey, Sums)| {
-            b_cost.cmp(a_cost).then_with(|| texts(a).cmp(&texts(b)))
-        };
-        let mut rest = Vec::new();
-        if sums.len() > SUMMARY_ROWS_MAX {
-            sums.select_nth_unstable_by(SUMMARY_ROWS_MAX, dearest_first);
-            rest = sums.split_off(SUMMARY_ROWS_MAX);
-        }
-        let row = |(_, key, sums): &(Usd, RowKey, Sums)| {
-            let names = [key.tenant, key.first, key.second].map(|place| self.names.name(place));
-            summary_row(by, names, &sums.totals())
-        };
-        let mut rows: Vec<SummaryRow> = sums.iter().map(row).collect();
-        if !rest.is_empty() {
-            let mut all = Totals::default();
-            rest.iter().for_each(|(_, _, sums)| all.add(&sums.totals()));
-            let other = Name::from(OTHER);
-            rows.push(summary_row(by, [Name::clone(&other), Name::clone(&other), other], &all));
-        }
-        rows.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| names(a).cmp(&names(b))));
-        rows
-    }
-
-    /// Sums by periods of `step_ms`, of minutes, hours or days; periods without entries are left out. A step finer than
-    /// what is still kept shows what is kept at its beginning.
-    pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
-        let step_ms = step_ms.max(MINUTE_MS);
-        let mut points: BTreeMap<i64, Totals> = BTreeMap::new();
-        for (bucket_ms, key, row) in self.rows_in(from_ms, to_ms, tenant) {
-            if key.axis == Axis::Key {
-                points.entry(floor(bucket_ms, step_ms)).or_default().add(&row.totals());
-            }
-        }
-        points
-            .into_iter()
-            .map(|(at_ms, totals)| Point { at_ms, totals })
-            .collect()
-    }
-
-    fn rows_in<'a>(
-        &'a self,
-        from_ms: i64,
-        to_ms: i64,
-        tenant: Option<&'a Name>,
-    ) -> impl Iterator<Item = (i64, &'a RowKey, &'a Sums)> {
-        // None for all tenants, nothing within for one that no row bears.
-        let tenant = tenant.map(|tenant| self.names.find(tenant));
-        Grain::ALL.into_iter().flat_map(move |grain| {
-            let from_ms = floor(from_ms, grain.ms());
-            let buckets = (from_ms < to_ms).then(|| self.level(grain).buckets.range(from_ms..to_ms));
-            buckets.into_iter().flatten().flat_map(move |(bucket_ms, rows)| {
-                let rows = rows
-                    .iter()
-                    .filter(move |(key, _)| tenant.is_none_or(|tenant| tenant == Some(key.tenant)));
-                rows.map(move |(key, sums)| (*bucket_ms, key, sums))
-            })
-        })
     }
 
     /// The rows that have changed since `saved`: key and value, or no value where the row is gone.
     pub fn changes(&self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
         self.dirty.iter().map(|address| {
             let (grain, bucket_ms, key) = *address;
-            let rows = self.level(grain).buckets.get(&bucket_ms);
-            let value = rows.and_then(|rows| rows.get(&key)).map(|sums| {
+            let bucket = self.level(grain).buckets.get(&bucket_ms);
+            let value = bucket.and_then(|bucket| bucket.get(&key)).map(|sums| {
                 let mut value = Vec::with_capacity(48);
                 sums.totals().put(&mut value);
                 value
@@ -438,61 +326,8 @@ impl Rollups {
         let (grain, bucket_ms, key) = parse_key(key, &mut self.names)?;
         let totals = Totals::take(&mut Reader::new(value))?;
         let level = self.level_mut(grain);
-        if level
-            .buckets
-            .entry(bucket_ms)
-            .or_default()
-            .insert(key, Sums::of(&totals))
-            .is_none()
-        {
-            level.rows += 1;
-        }
+        let bucket = level.buckets.entry(bucket_ms).or_default();
+        level.rows += usize::from(bucket.add(key, &totals, false));
         Some(())
     }
-}
-
-fn names(row: &SummaryRow) -> [&str; 9] {
-    [
-        &row.provider,
-        &row.model,
-        &row.key,
-        &row.agent,
-        &row.session,
-        &row.user,
-        &row.task,
-        &row.tenant,
-        &row.tag,
-    ]
-}
-
-fn summary_row(by: &Dimension, [tenant, first, second]: [Name; 3], totals: &Totals) -> SummaryRow {
-    let mut row = SummaryRow {
-        requests: totals.requests,
-        errors: totals.errors,
-        status_429: totals.status_429,
-        status_5xx: totals.status_5xx,
-        estimated: totals.estimated,
-        duration_ms: totals.duration_ms,
-        input_tokens: totals.usage.input_tokens(),
-        output_tokens: totals.usage.output_tokens(),
-        usage: totals.usage,
-        cost: totals.cost,
-        held: totals.held,
-        overage: totals.overage,
-        first_ms: totals.first_ms,
-        last_ms: totals.last_ms,
-        ..SummaryRow::default()
-    };
-    match by {
-        Dimension::Model => (row.provider, row.model) = (first, second),
-        Dimension::Provider => row.provider = first,
-        Dimension::Key => row.key = first,
-        Dimension::Agent => row.agent = first,
-        Dimension::Session => (row.agent, row.session) = (first, second),
-        Dimension::User => row.user = first,
-        Dimension::Task => row.task = first,
-        Dimension::Tenant => row.tenant = tenant,
-        Dimension::Tag(_) => row.tag = second,
-    }
-    row
 }

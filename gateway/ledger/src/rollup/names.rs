@@ -50,6 +50,11 @@ impl Names {
         self.texts.len()
     }
 
+    /// Numbers given so far: all places are below.
+    pub fn given(&self) -> usize {
+        self.texts.given()
+    }
+
     /// Forgets all texts but these.
     pub fn retain(&mut self, used: &Set<Place>) {
         let gone: Vec<Place> = self
@@ -77,7 +82,7 @@ pub(super) struct DayNames {
     /// Hashes of the rows' names: a row that looks like another by chance is one too many, no more.
     rows: Set<u64>,
     /// By axis.
-    counts: [usize; Axis::ALL.len()],
+    counts: [usize; Axis::STORED.len()],
     /// How many rows a name has as the first of two: agents' sessions, tags' values.
     firsts: Map<(Axis, Place), usize>,
     tenants: Set<Place>,

@@ -27,6 +27,21 @@ impl Sums {
         }
     }
 
+    pub fn cost(&self) -> Usd {
+        match self {
+            Sums::Packed(bytes) => packed_cost(bytes).unwrap_or_default(),
+            Sums::Plain(totals) => totals.cost,
+        }
+    }
+
+    /// Adds this row to `sums`.
+    pub fn add_to(&self, sums: &mut Totals) {
+        match self {
+            Sums::Packed(bytes) => add_packed(bytes, sums).unwrap_or_default(),
+            Sums::Plain(totals) => sums.add(totals),
+        }
+    }
+
     /// `is_busy` where more is about to be added soon.
     pub fn add(&mut self, totals: &Totals, is_busy: bool) {
         if let Sums::Plain(sums) = self {
@@ -79,42 +94,61 @@ fn pack(totals: &Totals) -> Box<[u8]> {
 }
 
 fn unpack(bytes: &[u8]) -> Option<Totals> {
+    let mut totals = Totals::default();
+    add_packed(bytes, &mut totals)?;
+    Some(totals)
+}
+
+/// How many counts stand before the money.
+const COUNTS: u16 = 6;
+
+fn packed_cost(bytes: &[u8]) -> Option<Usd> {
+    let mut reader = Reader::new(bytes);
+    let present = u16::from_le_bytes(reader.array()?);
+    if present >> COUNTS & 1 == 0 {
+        return Some(Usd::ZERO);
+    }
+    for _ in 0..(present & ((1 << COUNTS) - 1)).count_ones() {
+        reader.u64()?;
+    }
+    Some(Usd::from_nanos(reader.i64()?))
+}
+
+/// Reads only what is there: most fields of most rows are not.
+fn add_packed(bytes: &[u8], sums: &mut Totals) -> Option<()> {
     let mut reader = Reader::new(bytes);
     let present = u16::from_le_bytes(reader.array()?);
     let has = |place: u16| present >> place & 1 == 1;
-    let mut counts = [0; 6];
+    let mut counts = [0; COUNTS as usize];
     for (place, count) in (0..).zip(&mut counts) {
         if has(place) {
             *count = reader.u64()?;
         }
     }
     let mut numbers = [0; 5];
-    for (place, number) in (6..).zip(&mut numbers) {
+    for (place, number) in (COUNTS..).zip(&mut numbers) {
         if has(place) {
             *number = reader.i64()?;
         }
     }
     let [requests, errors, status_429, status_5xx, estimated, duration_ms] = counts;
     let [cost, held, overage, first_ms, after_ms] = numbers;
-    let mut totals = Totals {
-        requests,
-        errors,
-        status_429,
-        status_5xx,
-        estimated,
-        duration_ms,
-        cost: Usd::from_nanos(cost),
-        held: Usd::from_nanos(held),
-        overage: Usd::from_nanos(overage),
-        first_ms,
-        last_ms: first_ms.wrapping_add(after_ms),
-        ..Totals::default()
-    };
+    // Without a usage of its own: that is added kind by kind.
+    sums.add_times(first_ms, first_ms.wrapping_add(after_ms));
+    sums.requests += requests;
+    sums.errors += errors;
+    sums.status_429 += status_429;
+    sums.status_5xx += status_5xx;
+    sums.estimated += estimated;
+    sums.duration_ms = sums.duration_ms.saturating_add(duration_ms);
+    sums.cost = sums.cost.saturating_add(Usd::from_nanos(cost));
+    sums.held = sums.held.saturating_add(Usd::from_nanos(held));
+    sums.overage = sums.overage.saturating_add(Usd::from_nanos(overage));
     while !reader.is_empty() {
         let kind = *Kind::ALL.get(usize::try_from(reader.u64()?).ok()?)?;
-        totals.usage.add(kind, reader.u64()?);
+        sums.usage.add(kind, reader.u64()?);
     }
-    Some(totals)
+    Some(())
 }
 
 #[cfg(test)]

@@ -20,11 +20,19 @@ pub(super) enum Axis {
     /// Tag, value.
     Tag = 4,
     Task = 5,
+    // From here on in memory alone: made of the rows above.
+    /// All models of a provider.
+    Provider = 6,
+    /// All sessions of an agent.
+    Agent = 7,
+    /// All keys of a tenant: each entry once.
+    Tenant = 8,
 }
 
 impl Axis {
     /// In the order of their bytes.
-    pub(super) const ALL: [Axis; 6] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag, Axis::Task];
+    pub(super) const STORED: [Axis; 6] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag, Axis::Task];
+    pub(super) const MADE: [Axis; 3] = [Axis::Provider, Axis::Agent, Axis::Tenant];
 
     /// Whether the second name tells rows apart, too.
     pub(super) fn has_two_names(self) -> bool {
@@ -89,7 +97,7 @@ pub(super) fn parse_key(bytes: &[u8], names: &mut Names) -> Option<Address> {
     let grain = Grain::ALL.into_iter().find(|known| *known as u8 == grain)?;
     let bucket_ms = i64::from_be_bytes(reader.array()?);
     let [axis] = reader.array()?;
-    let axis = Axis::ALL.into_iter().find(|known| *known as u8 == axis)?;
+    let axis = Axis::STORED.into_iter().find(|known| *known as u8 == axis)?;
     let texts = [reader.text()?, reader.text()?, reader.text()?];
     if !reader.is_empty() {
         return None;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use ulid::Ulid;
 
+use super::names::OTHER;
 use super::*;
 use crate::entry::{Facts, Outcome, Part, Settlement};
 use crate::usage::Kind;
@@ -355,4 +356,226 @@ fn a_summary_of_very_many_names_sums_the_cheapest_as_other() {
     assert_eq!(sessions.len(), SUMMARY_ROWS_MAX + 1);
     assert_eq!(sessions["otherother"], 500 * 501);
     assert_eq!(told(&rollups, Dimension::Agent).0.len(), 1);
+}
+
+/// Entries of some weeks, of many names, with the naive sums that the queries must give.
+fn weeks() -> (Rollups, Vec<Entry>) {
+    let mut rollups = small();
+    let mut entries = Vec::new();
+    for number in 0..4_000_i64 {
+        let at_ms = NOW_MS - 20 * DAY_MS + number * 7 * MINUTE_MS;
+        let mut entry = entry(
+            at_ms,
+            &format!("a{}", number % 9),
+            &format!("s{}", number % 70),
+            number % 13,
+            200,
+        );
+        entry.facts.key = format!("k{}", number % 5).into();
+        entry.facts.provider = format!("p{}", number % 3).into();
+        rollups.add(&entry);
+        entries.push(entry);
+        if number % 256 == 0 {
+            rollups.merge(at_ms);
+        }
+    }
+    (rollups, entries)
+}
+
+/// What a row is called that only one name is of.
+fn called(row: &SummaryRow) -> String {
+    [
+        &row.provider,
+        &row.model,
+        &row.key,
+        &row.agent,
+        &row.session,
+        &row.tenant,
+        &row.tag,
+    ]
+    .map(|name| name.to_string())
+    .join("|")
+}
+
+fn expected_name(by: &Dimension, entry: &Entry) -> String {
+    let mut row = SummaryRow::default();
+    let facts = &entry.facts;
+    match by {
+        Dimension::Model => (row.provider, row.model) = (facts.provider.clone(), entry.settlement.model.clone()),
+        Dimension::Provider => row.provider = facts.provider.clone(),
+        Dimension::Key => row.key = facts.key.clone(),
+        Dimension::Agent => row.agent = facts.agent.clone(),
+        Dimension::Session => (row.agent, row.session) = (facts.agent.clone(), facts.session.clone()),
+        Dimension::Tenant => row.tenant = facts.tenant.clone(),
+        Dimension::Tag(tag) => row.tag = facts.tags.get(tag).cloned().unwrap_or_default(),
+        Dimension::User | Dimension::Task => {}
+    }
+    called(&row)
+}
+
+#[test]
+fn sums_over_time_are_those_of_the_entries_by_any_dimension() {
+    let (mut rollups, entries) = weeks();
+    let dimensions = [
+        None,
+        Some(Dimension::Model),
+        Some(Dimension::Provider),
+        Some(Dimension::Key),
+        Some(Dimension::Agent),
+        Some(Dimension::Session),
+        Some(Dimension::Tenant),
+        Some(Dimension::Tag("team".into())),
+    ];
+    let mut stored = BTreeMap::new();
+    let again = reloaded(&mut rollups, &mut stored);
+    for rollups in [&rollups, &again] {
+        for by in &dimensions {
+            for tenant in [None, Some(Name::from("even"))] {
+                // The whole days before the last: whatever is merged, it is known to the day.
+                let to_ms = floor(NOW_MS, DAY_MS) - DAY_MS;
+                let mut expected: BTreeMap<(i64, String), (i64, u64)> = BTreeMap::new();
+                for entry in &entries {
+                    let is_wanted =
+                        entry.facts.at_ms < to_ms && tenant.as_ref().is_none_or(|tenant| entry.facts.tenant == *tenant);
+                    if is_wanted {
+                        let name = by
+                            .as_ref()
+                            .map_or_else(|| called(&SummaryRow::default()), |by| expected_name(by, entry));
+                        let sum = expected.entry((floor(entry.facts.at_ms, DAY_MS), name)).or_default();
+                        *sum = (sum.0 + entry.settlement.cost.nanos(), sum.1 + 1);
+                    }
+                }
+                let query = SeriesQuery {
+                    from_ms: 0,
+                    to_ms,
+                    step_ms: DAY_MS,
+                    by: by.clone(),
+                    tenant: tenant.clone(),
+                };
+                let found = rollups.sums_over_time(&query);
+                let sums: BTreeMap<(i64, String), (i64, u64)> = found
+                    .iter()
+                    .map(|(at_ms, row)| ((*at_ms, called(row)), (row.cost.nanos(), row.requests)))
+                    .collect();
+                assert_eq!(sums.len(), found.len(), "each name once a period");
+                assert_eq!(sums, expected, "{by:?} {tenant:?}");
+                assert!(found.is_sorted_by_key(|(at_ms, row)| (*at_ms, -row.cost.nanos())));
+                // And what a summary says of the same time.
+                if let Some(by) = by {
+                    let summary = rollups.summary(&SummaryQuery {
+                        from_ms: 0,
+                        to_ms,
+                        by: by.clone(),
+                        tenant: tenant.clone(),
+                    });
+                    let total = |name: &str| {
+                        expected
+                            .iter()
+                            .filter(|((_, known), _)| known == name)
+                            .map(|(_, sum)| sum.0)
+                            .sum::<i64>()
+                    };
+                    assert!(
+                        summary.iter().all(|row| row.cost.nanos() == total(&called(row))),
+                        "{by:?}"
+                    );
+                    assert!(summary.is_sorted_by_key(|row| -row.cost.nanos()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_of_minutes_shows_minutes_while_they_are_kept() {
+    let mut rollups = Rollups::new(Retention::default());
+    for number in 0..120 {
+        rollups.add(&entry(NOW_MS + number * MINUTE_MS / 2, "a", "s", 2, 200));
+    }
+    let of = |rollups: &Rollups, step_ms| {
+        let query = SeriesQuery {
+            from_ms: NOW_MS + 10 * MINUTE_MS,
+            to_ms: NOW_MS + HOUR_MS,
+            step_ms,
+            by: Some(Dimension::Agent),
+            tenant: None,
+        };
+        rollups.sums_over_time(&query)
+    };
+    let minutes = of(&rollups, MINUTE_MS);
+    assert_eq!(
+        (minutes.len(), minutes[0].0, minutes[0].1.requests),
+        (50, NOW_MS + 10 * MINUTE_MS, 2)
+    );
+    assert_eq!(of(&rollups, 5 * MINUTE_MS).len(), 10);
+    assert_eq!(rollups.series(NOW_MS, NOW_MS + HOUR_MS, MINUTE_MS, None).len(), 60);
+    rollups.merge(NOW_MS + 60 * DAY_MS);
+    assert_eq!(of(&rollups, MINUTE_MS).len(), 1);
+}
+
+#[test]
+fn past_their_limit_the_names_over_time_that_cost_least_are_other() {
+    let mut rollups = Rollups::new(Retention::default());
+    let names = queries::SERIES_NAMES_MAX as i64 + 50;
+    for number in 0..names {
+        let mut one = entry(NOW_MS, "a", "s", 2 * number, 200);
+        one.facts.key = format!("k{number}").into();
+        rollups.add(&one);
+        one.facts.at_ms += HOUR_MS;
+        rollups.add(&one);
+    }
+    let query = SeriesQuery {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        step_ms: HOUR_MS,
+        by: Some(Dimension::Key),
+        tenant: None,
+    };
+    let rows = rollups.sums_over_time(&query);
+    assert_eq!(rows.len(), 2 * (queries::SERIES_NAMES_MAX + 1));
+    let others: Vec<_> = rows.iter().filter(|(_, row)| *row.key == *OTHER).collect();
+    assert_eq!(
+        (others.len(), others[0].1.requests, others[0].1.cost.nanos()),
+        (2, 50, 49 * 50)
+    );
+}
+
+#[test]
+fn thinned_days_and_forgotten_names_leave_sums_by_agent_provider_and_tenant_as_they_were() {
+    let mut rollups = Rollups::new(Retention {
+        day_rows_max: 100,
+        hours_kept_ms: DAY_MS,
+        minutes_kept_ms: HOUR_MS,
+        ..Retention::default()
+    });
+    for number in 0..10_000_i64 {
+        let at_ms = NOW_MS - 10 * DAY_MS + number % 8 * DAY_MS;
+        rollups.add(&entry(
+            at_ms,
+            &format!("a{}", number % 4),
+            &format!("s{number}"),
+            2,
+            200,
+        ));
+    }
+    let sums = |rollups: &Rollups| {
+        [Dimension::Agent, Dimension::Provider, Dimension::Tenant].map(|by| {
+            let rows = rollups.summary(&SummaryQuery {
+                from_ms: 0,
+                to_ms: i64::MAX,
+                by,
+                tenant: None,
+            });
+            rows.iter()
+                .map(|row| (called(row), row.cost, row.requests))
+                .collect::<Vec<_>>()
+        })
+    };
+    let before = sums(&rollups);
+    assert_eq!(before[0].len(), 4);
+    rollups.merge(NOW_MS);
+    assert!(rollups.thinned_to_ms > NOW_MS - 10 * DAY_MS, "some day was thinned");
+    assert_eq!(sums(&rollups), before);
+    let mut stored = BTreeMap::new();
+    assert_eq!(sums(&reloaded(&mut rollups, &mut stored)), before);
 }

@@ -25,12 +25,12 @@ impl Rollups {
     /// Of the oldest day that has more, the dearest names alone are told apart from now on. False where there is none.
     fn thin_oldest_day(&mut self, before_ms: i64) -> bool {
         let mut later = self.days.buckets.range(self.thinned_to_ms..before_ms);
-        let Some((day_ms, rows)) = later.next() else {
+        let Some((day_ms, bucket)) = later.next() else {
             return false;
         };
         let day_ms = *day_ms;
         let mut by_axis: Map<Axis, Vec<(Usd, RowKey)>> = Map::default();
-        for (key, sums) in rows {
+        for (key, sums) in bucket.stored() {
             by_axis.entry(key.axis).or_default().push((sums.totals().cost, *key));
         }
         let other = self.names.number(&Name::from(OTHER));
@@ -54,12 +54,19 @@ impl Rollups {
                 }
             }
         }
+        if let Some(bucket) = self.days.buckets.get_mut(&day_ms) {
+            bucket.make();
+        }
         self.thinned_to_ms = day_ms.saturating_add(1);
         true
     }
 
     fn move_row(&mut self, day_ms: i64, key: RowKey, to: RowKey) {
-        let sums = self.days.buckets.get_mut(&day_ms).and_then(|rows| rows.remove(&key));
+        let sums = self
+            .days
+            .buckets
+            .get_mut(&day_ms)
+            .and_then(|bucket| bucket.remove(&key));
         if let Some(sums) = sums {
             self.days.rows -= 1;
             self.dirty.insert((Grain::Day, day_ms, key));
@@ -73,7 +80,7 @@ impl Rollups {
         let rows = levels
             .into_iter()
             .flat_map(|level| level.buckets.values())
-            .flat_map(Map::keys);
+            .flat_map(|bucket| bucket.stored().map(|(key, _)| key));
         let dirty = self.dirty.iter().map(|(.., key)| key);
         let used: Set<Place> = rows
             .chain(dirty)

@@ -45,13 +45,18 @@ impl Totals {
         }
     }
 
-    pub fn add(&mut self, other: &Totals) {
+    /// Widens the times to those of another sum.
+    pub(super) fn add_times(&mut self, first_ms: i64, last_ms: i64) {
         if self.first_ms == 0 && self.last_ms == 0 {
-            (self.first_ms, self.last_ms) = (other.first_ms, other.last_ms);
-        } else if other.last_ms != 0 {
-            self.first_ms = self.first_ms.min(other.first_ms);
-            self.last_ms = self.last_ms.max(other.last_ms);
+            (self.first_ms, self.last_ms) = (first_ms, last_ms);
+        } else if last_ms != 0 {
+            self.first_ms = self.first_ms.min(first_ms);
+            self.last_ms = self.last_ms.max(last_ms);
         }
+    }
+
+    pub fn add(&mut self, other: &Totals) {
+        self.add_times(other.first_ms, other.last_ms);
         self.requests += other.requests;
         self.errors += other.errors;
         self.status_429 += other.status_429;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::store::{Month, Stores};
 use agentledger_ledger::testing::{Stepped, walk};
-use agentledger_ledger::{Amounts, Dimension, Mode, Name, SessionQuery, SummaryQuery, Window};
+use agentledger_ledger::{Amounts, ChangeQuery, Dimension, Ledger, Mode, Name, SessionQuery, SummaryQuery, Window};
 use rand::Rng;
 
 use crate::mirror::Mirror;
@@ -37,8 +37,10 @@ impl World {
         );
         assert_eq!(health.open_holds, oracle.open.len());
         assert!(health.permits_left <= self.options.queue_events_max);
-        let undeferred = oracle.open.len() - oracle.deferred.len();
+        let deferred = oracle.open.keys().filter(|hold| oracle.is_deferred(hold)).count();
+        let undeferred = oracle.open.len() - deferred;
         assert!(undeferred <= self.options.queue_events_max, "more holds than permits");
+        assert_eq!(documents(&ledger), oracle.documents, "documents in force");
         drop(oracle);
         for bound in self.bounds.iter().filter(|bound| bound.mode() == Mode::Hard) {
             let standing = ledger.standing(bound);
@@ -112,6 +114,8 @@ impl World {
         let kept_from = mirror.months.values().rev().nth(kept).copied().unwrap_or(0);
         check_sessions(&ledger, mirror, self.options.retention_months.is_none(), kept_from);
         self.check_bills();
+        assert_eq!(documents(&ledger), mirror.documents, "documents and journal differ");
+        self.check_changes(&ledger);
         assert!(
             mirror.denied <= self.oracle.borrow().denied,
             "more refusals than there were"
@@ -122,6 +126,35 @@ impl World {
         if self.rng.random_bool(0.2) {
             self.check_each_month_alone();
         }
+    }
+
+    /// Pages of changes bring all of the months that are there.
+    fn check_changes(&self, ledger: &Ledger) {
+        let there = self.stores.inner.months().unwrap();
+        let openings = self.mirror.months.iter().filter(|(month, _)| there.contains(month));
+        let first = openings.map(|(_, opening)| *opening).min().unwrap_or(u64::MAX);
+        let expected: Vec<_> = self
+            .mirror
+            .changes
+            .iter()
+            .rev()
+            .filter(|(sequence, _)| *sequence > first)
+            .cloned()
+            .collect();
+        let mut found = Vec::new();
+        let mut query = ChangeQuery {
+            limit: 3,
+            ..ChangeQuery::default()
+        };
+        loop {
+            let page = self.stores.undisturbed(|| ledger.changes(&query)).unwrap();
+            found.extend(page.changes);
+            match page.next {
+                None => break,
+                next => query.before_sequence = next,
+            }
+        }
+        assert_eq!(found, expected, "changes and journal differ");
     }
 
     /// What was billed under one id is billed once, at what it costs.
@@ -159,6 +192,7 @@ impl World {
                 posted,
                 "from {month} on"
             );
+            assert_eq!(documents(ledger.ledger()), self.mirror.documents, "from {month} on");
         }
     }
 
@@ -239,4 +273,12 @@ fn check_sessions(ledger: &agentledger_ledger::Ledger, mirror: &Mirror, is_exact
             "the session {id} is missing: {sum:?}"
         );
     }
+}
+
+/// Documents in force, with their versions.
+fn documents(ledger: &Ledger) -> BTreeMap<Name, (Name, u64)> {
+    let documents = ledger.documents("").into_iter();
+    documents
+        .map(|document| (document.subject, (document.value, document.version)))
+        .collect()
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use agentledger_ledger::{
-    Amounts, BillId, BooksError, Bound, Denial, Facts, Kind, Ledger, Mark, Name, Outcome, Settled, Settlement, Usage,
+    Amounts, Answered, BillId, BooksError, Bound, Change, Denial, Facts, HoldId, Kind, Ledger, Mark, Name, Outcome,
+    Settled, Settlement, Usage,
 };
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -176,21 +177,26 @@ impl Scene {
         }
     }
 
-    fn settled(&mut self, settled: &Option<Settled>) {
+    fn settled(&mut self, id: HoldId, settled: &Option<Settled>) {
         if let Some(settled) = settled {
             let mut oracle = self.oracle.borrow_mut();
+            if oracle.voided.contains(&id) {
+                assert_eq!(settled.entry.held, usd(0));
+                seen("an answer entered after its hold was voided");
+            }
             oracle.posts(settled.entry.settlement.cost);
             oracle.entries.push(settled.entry.facts.id);
         }
     }
 
-    async fn is_durable(&mut self, id: agentledger_ledger::HoldId, settled: Option<Settled>) {
+    async fn is_durable(&mut self, id: HoldId, settled: Option<Settled>) {
         if let Some(settled) = settled
             && self.rng.random_bool(0.7)
             && settled.durable().await.is_ok()
         {
             let mut oracle = self.oracle.borrow_mut();
-            if !oracle.is_over {
+            // What was entered after it was voided bears another number.
+            if !oracle.is_over && !oracle.voided.contains(&id) {
                 oracle.acknowledged_settled.insert(id);
             }
         }
@@ -223,7 +229,7 @@ pub async fn exchange(mut scene: Scene) {
             let (cost, tokens) = scene.cost(&amounts);
             let settled = hold.take().settle(scene.settlement(cost, tokens));
             let settled = Some(settled);
-            scene.settled(&settled);
+            scene.settled(id, &settled);
             scene.is_durable(id, settled).await;
         }
     }
@@ -250,7 +256,7 @@ pub async fn background(mut scene: Scene, number: usize) {
         if settled.is_none() {
             seen("a hold voided when its result was entered");
         }
-        scene.settled(&settled);
+        scene.settled(id, &settled);
         scene.is_durable(id, settled).await;
         return;
     }
@@ -270,7 +276,7 @@ pub async fn fetch(mut scene: Scene, place: usize) {
         let id = waiting.get().id();
         let settlement = scene.settlement(response.cost, response.tokens);
         let settled = waiting.take().settle_bills(settlement, None, vec![response.bill]);
-        scene.settled(&settled);
+        scene.settled(id, &settled);
         return scene.is_durable(id, settled).await;
     }
     if scene.ledger.is_guessed(&response.bill) {
@@ -300,7 +306,7 @@ pub async fn fetch(mut scene: Scene, place: usize) {
             vec![response.bill],
         )
         .unwrap();
-    scene.settled(&entered);
+    scene.settled(HoldId(0), &entered);
     seen(match entered {
         Some(_) => "a result entered without a hold",
         None => "a result that was billed already",
@@ -316,34 +322,147 @@ pub fn give_up(oracle: &Shared, place: usize) {
     drop(waiting);
 }
 
-/// An operator marks a session.
+/// An operator marks a session, audited or not.
 pub async fn mark(mut scene: Scene) {
-    let session = format!("s{}", scene.rng.random_range(1..6));
+    let session: Name = format!("s{}", scene.rng.random_range(1..6)).into();
     let mark = Mark::ALL[scene.rng.random_range(0..Mark::ALL.len())];
-    let sequence = scene.ledger.mark_session(&"acme".into(), &session.into(), mark);
+    let sequence = match scene.rng.random_bool(0.5) {
+        true => scene.ledger.mark_session(&"acme".into(), &session, mark),
+        false => {
+            let request = scene.request();
+            let change = |_| told(request, &format!("session:{session}"), None);
+            match scene
+                .ledger
+                .mark_session_audited(&"acme".into(), &session, mark, change)
+            {
+                Ok(sequence) => sequence,
+                Err(_) => return,
+            }
+        }
+    };
     if scene.ledger.durable(sequence).await.is_ok() {
         scene.oracle.borrow_mut().acknowledges(sequence);
     }
 }
 
-/// Somebody corrects an entry by an invoice.
-pub async fn adjust(mut scene: Scene) {
-    let entry = {
-        let oracle = scene.oracle.borrow();
-        if oracle.entries.is_empty() {
-            return;
-        }
-        oracle.entries[scene.rng.random_range(0..oracle.entries.len())]
+/// The change that tells of a request.
+fn told(request: u64, subject: &str, after: Option<Name>) -> Change {
+    Change {
+        id: Ulid::from_parts(0, u128::from(request)),
+        at_ms: i64::MAX,
+        author: "ops".into(),
+        peer: "socket".into(),
+        action: subject.split(':').next().unwrap_or_default().into(),
+        subject: subject.into(),
+        tenant: "".into(),
+        note: "".into(),
+        before: None,
+        kept: after.is_some() || subject.starts_with("rule:"),
+        after,
+        request: Some(Answered {
+            id: request.to_string().into(),
+            digest: [0; 32],
+            answer: request.to_string().into(),
+        }),
+    }
+}
+
+impl Scene {
+    fn request(&self) -> u64 {
+        let mut oracle = self.oracle.borrow_mut();
+        oracle.requests += 1;
+        oracle.requests
+    }
+}
+
+/// An operator puts a rule, or takes one away.
+pub async fn change(mut scene: Scene) {
+    let request = scene.request();
+    let subject: Name = format!("rule:{}", scene.rng.random_range(0..5)).into();
+    let value = scene
+        .rng
+        .random_bool(0.8)
+        .then(|| Name::from("x".repeat(scene.rng.random_range(0..9_000))));
+    let Ok(sequence) = scene.ledger.change(told(request, &subject, value.clone())) else {
+        return;
     };
-    let delta = usd(scene.rng.random_range(-50..50));
+    seen("a change");
+    scene.oracle.borrow_mut().changes(&subject, value.as_ref());
+    let answered = scene.ledger.answered("ops", &request.to_string());
+    assert!(answered.is_some_and(|(_, answer)| *answer == *request.to_string()));
+    if scene.ledger.durable(sequence).await.is_ok() {
+        scene.oracle.borrow_mut().acknowledges(sequence);
+    }
+}
+
+/// An operator voids a hold that looks stuck, whoever has it.
+pub async fn void(mut scene: Scene) {
+    let open: Vec<HoldId> = scene.oracle.borrow().open.keys().copied().collect();
+    if open.is_empty() {
+        return;
+    }
+    let hold = open[scene.rng.random_range(0..open.len())];
+    let request = scene.request();
+    let reason = format!("request-{request}");
+    let voided = match scene.rng.random_bool(0.5) {
+        true => scene.ledger.void(hold, "stuck"),
+        false => scene
+            .ledger
+            .void_audited(hold, &reason, |_| told(request, &format!("hold:{}", hold.0), None)),
+    };
+    let Ok(sequence) = voided else { return };
+    seen("a hold voided by an operator");
+    {
+        let mut oracle = scene.oracle.borrow_mut();
+        oracle.open.remove(&hold);
+        oracle.voided.insert(hold);
+    }
+    if scene.ledger.durable(sequence).await.is_ok() {
+        scene.oracle.borrow_mut().acknowledges(sequence);
+    }
+}
+
+/// Somebody corrects an entry by an invoice: a request that is made again until it is known to be answered, and corrects once.
+pub async fn adjust(mut scene: Scene) {
+    let again = {
+        let mut oracle = scene.oracle.borrow_mut();
+        match oracle.unanswered.is_empty() {
+            true => None,
+            false => Some(oracle.unanswered.swap_remove(0)),
+        }
+    };
+    let (request, entry) = match again {
+        Some(again) => again,
+        None => {
+            let request = scene.request();
+            let oracle = scene.oracle.borrow();
+            if oracle.entries.is_empty() {
+                return;
+            }
+            (request, oracle.entries[scene.rng.random_range(0..oracle.entries.len())])
+        }
+    };
+    if scene.ledger.answered("ops", &request.to_string()).is_some() {
+        seen("a request answered again");
+        return;
+    }
+    let delta = usd(scene.rng.random_range(1..50) * if scene.rng.random_bool(0.5) { 1 } else { -1 });
+    let reason = format!("request-{request}");
+    let told = |_| told(request, &format!("entry:{entry}"), None);
     // It may not be on disk yet, or no more.
-    let Ok(sequence) = scene.ledger.adjust(entry, delta, "invoice") else {
+    let Ok(sequence) = scene.ledger.adjust_audited(entry, delta, &reason, told) else {
         return;
     };
     seen("an entry adjusted");
     scene.oracle.borrow_mut().posts(delta);
+    // Until it is known to be on disk, whoever asked for it does not know whether it was done.
+    scene.oracle.borrow_mut().unanswered.push((request, entry));
     if scene.ledger.durable(sequence).await.is_ok() {
-        scene.oracle.borrow_mut().acknowledges(sequence);
+        let mut oracle = scene.oracle.borrow_mut();
+        oracle.acknowledges(sequence);
+        if !oracle.is_over {
+            oracle.unanswered.retain(|(known, _)| *known != request);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ fn is_traced() -> bool {
 }
 
 /// What must have come about in some seeds, or the simulation says less than it seems to.
-const WANTED: [&str; 20] = [
+const WANTED: [&str; 24] = [
     "a power cut",
     "a power cut during a start",
     "an orderly restart",
@@ -50,6 +50,10 @@ const WANTED: [&str; 20] = [
     "a guess corrected",
     "an entry adjusted",
     "a session forgotten",
+    "a change",
+    "a request answered again",
+    "a hold voided by an operator",
+    "an answer entered after its hold was voided",
 ];
 
 static SEEN: Mutex<BTreeMap<&str, u64>> = Mutex::new(BTreeMap::new());

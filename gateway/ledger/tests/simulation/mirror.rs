@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::store::{Month, Store};
 use agentledger_ledger::testing::{Held, MonthReader};
-use agentledger_ledger::{Amounts, BillId, Event, Facts, HoldId, Mark, Name, Outcome};
+use agentledger_ledger::{Amounts, BillId, Change, Event, Facts, HoldId, Mark, Name, Outcome};
 
 use crate::machine::Written;
 
@@ -65,6 +65,13 @@ pub struct Mirror {
     /// The month in which something was billed under an id last: ids of more than a year before are known no more.
     billed_month: Option<Month>,
     pub denied: u64,
+    /// Documents in force, with their versions.
+    pub documents: BTreeMap<Name, (Name, u64)>,
+    pub changes: Vec<(u64, Arc<Change>)>,
+    /// Requests that were answered.
+    answered: BTreeSet<Name>,
+    /// The request that the last event is a part of: the next one must tell of it.
+    telling: Option<String>,
     /// Time went back once, as an operator wanted: what is old by the calendar is not what came first.
     pub was_set_back: bool,
     latest_ms: i64,
@@ -126,6 +133,11 @@ impl Mirror {
                 })
                 .unwrap();
         }
+        assert!(
+            self.telling.is_none(),
+            "on disk without the change that tells it: {:?}",
+            self.telling
+        );
     }
 
     /// Whether a later month was begun: nothing was added to this one since it was read.
@@ -150,7 +162,12 @@ impl Mirror {
         self.events.push(event.clone());
         self.latest_ms = self.latest_ms.max(event.at_ms());
         self.see_time(event.at_ms());
+        if let Some(request) = self.telling.take() {
+            let is_told = matches!(event, Event::Changed(change) if change.request.as_ref().is_some_and(|told| *told.id == *request));
+            assert!(is_told, "request {request} is followed by {event:?}");
+        }
         match event {
+            Event::Changed(change) => self.change(sequence, change),
             Event::Held(held) => {
                 let hold = HoldId(sequence);
                 self.held.insert(hold, Arc::clone(held));
@@ -190,11 +207,13 @@ impl Mirror {
                 }
             }
             Event::Voided(voided) => {
+                self.telling = voided.reason.strip_prefix("request-").map(str::to_owned);
                 let held = self.end(voided.hold);
                 self.voided.insert(voided.hold);
                 self.session(sequence, &held.facts, |session| session.running -= 1);
             }
             Event::Adjusted(adjusted) => {
+                self.telling = adjusted.reason.strip_prefix("request-").map(str::to_owned);
                 let held = Arc::clone(&self.held[&adjusted.hold]);
                 self.post(&held.facts, adjusted.amounts, adjusted.at_ms);
                 let delta = adjusted.amounts.usd;
@@ -232,6 +251,27 @@ impl Mirror {
             }
             Event::Denied(denied) => self.denied += denied.count,
             _ => {}
+        }
+    }
+
+    fn change(&mut self, sequence: u64, change: &Arc<Change>) {
+        self.changes.push((sequence, Arc::clone(change)));
+        if let Some(request) = &change.request {
+            assert!(
+                self.answered.insert(request.id.clone()),
+                "request {} was done twice",
+                request.id
+            );
+        }
+        if change.kept {
+            match &change.after {
+                None => drop(self.documents.remove(&change.subject)),
+                Some(value) => {
+                    let version = self.documents.get(&change.subject).map_or(0, |(_, version)| *version);
+                    self.documents
+                        .insert(change.subject.clone(), (value.clone(), version + 1));
+                }
+            }
         }
     }
 

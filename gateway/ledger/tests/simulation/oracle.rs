@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agentledger_ledger::{Amounts, BillId, Hold, HoldId, Ledger, Usd};
+use agentledger_ledger::{Amounts, BillId, Hold, HoldId, Ledger, Name, Usd};
 use ulid::Ulid;
 
 /// Work that runs in the background upstream, billed under one id.
@@ -31,6 +31,13 @@ pub struct Oracle {
     pub entries: Vec<Ulid>,
     pub denied: u64,
     pub responses: Vec<Rc<Response>>,
+    /// Documents in force, with their versions.
+    pub documents: BTreeMap<Name, (Name, u64)>,
+    /// Requests of operators that were not answered, so that they are made again: each its number and the entry that it adjusts.
+    pub unanswered: Vec<(u64, Ulid)>,
+    pub requests: u64,
+    /// Holds that an operator has voided while their clients have them.
+    pub voided: BTreeSet<HoldId>,
     /// Deferred holds by their response's number: what `Awaited` is in the gateway.
     pub deferred: BTreeMap<usize, Tracked>,
 }
@@ -42,6 +49,21 @@ impl Oracle {
         if !self.is_over {
             self.posted = usd(self.posted.nanos() + amount.nanos());
         }
+    }
+
+    /// A document of this value is in force; without one, none.
+    pub fn changes(&mut self, subject: &Name, value: Option<&Name>) {
+        match value {
+            None => drop(self.documents.remove(subject)),
+            Some(value) => {
+                let version = self.documents.get(subject).map_or(0, |(_, version)| *version);
+                self.documents.insert(subject.clone(), (value.clone(), version + 1));
+            }
+        }
+    }
+
+    pub fn is_deferred(&self, hold: &HoldId) -> bool {
+        self.deferred.values().any(|waiting| waiting.id() == Some(*hold))
     }
 
     pub fn acknowledges(&mut self, sequence: u64) {
@@ -62,13 +84,20 @@ pub struct Tracked {
 
 impl Tracked {
     pub fn new(hold: Hold, bill: Option<BillId>, ledger: &Arc<Ledger>, oracle: &Shared) -> Tracked {
-        oracle.borrow_mut().open.insert(hold.id(), hold.amounts());
+        // One that was voided is not open any more, whoever has it.
+        if !oracle.borrow().voided.contains(&hold.id()) {
+            oracle.borrow_mut().open.insert(hold.id(), hold.amounts());
+        }
         Tracked {
             hold: Some(hold),
             bill,
             ledger: Arc::clone(ledger),
             oracle: Rc::clone(oracle),
         }
+    }
+
+    pub fn id(&self) -> Option<HoldId> {
+        self.hold.as_ref().map(Hold::id)
     }
 
     pub fn get(&mut self) -> &mut Hold {
@@ -95,8 +124,9 @@ impl Drop for Tracked {
         if let Some(hold) = self.hold.take() {
             let mut oracle = self.oracle.borrow_mut();
             oracle.open.remove(&hold.id());
-            // Dropped, it is spent; unless its result was fetched and entered meanwhile.
-            if self.bill.is_none_or(|bill| !self.ledger.is_billed(&bill)) {
+            // Dropped, it is spent; unless an operator has voided it, or its result was fetched and entered meanwhile.
+            let is_voided = oracle.voided.contains(&hold.id());
+            if !is_voided && self.bill.is_none_or(|bill| !self.ledger.is_billed(&bill)) {
                 if !oracle.is_over {
                     crate::seen("a hold dropped");
                 }

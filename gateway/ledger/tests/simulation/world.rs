@@ -161,6 +161,8 @@ impl World {
         let mut oracle = self.oracle.borrow_mut();
         oracle.posted = posted;
         oracle.denied = self.mirror.denied;
+        oracle.documents = self.mirror.documents.clone();
+        oracle.voided.clear();
     }
 
     fn believe_from(&mut self, from_ms: i64) {
@@ -186,6 +188,8 @@ impl World {
             acknowledged_settled: before.acknowledged_settled,
             entries: before.entries,
             responses: before.responses,
+            unanswered: before.unanswered,
+            requests: before.requests,
             ..Oracle::default()
         }));
         self.open();
@@ -248,7 +252,9 @@ impl World {
         match what {
             0..14 => self.come(|scene, _| Box::pin(client::exchange(scene))),
             14..20 => self.come(|scene, number| Box::pin(client::background(scene, number))),
-            20..27 => self.fetch(),
+            20..25 => self.fetch(),
+            25..26 => self.come(|scene, _| Box::pin(client::change(scene))),
+            26..27 => self.come(|scene, _| Box::pin(client::void(scene))),
             27..29 => self.come(|scene, _| Box::pin(client::adjust(scene))),
             29..31 => self.come(|scene, _| Box::pin(client::mark(scene))),
             31..34 => self.come(|scene, _| Box::pin(client::denied(scene))),

@@ -1,0 +1,328 @@
+//! Questions: sums by a dimension, and the same over time. Each walks over the rows of one axis twice: first for what each name
+//! costs, then for all sums of the names that are told apart. Rows are read as they are packed, and names found by their number,
+//! so that a walk over some hundred thousand rows takes milliseconds.
+
+use std::collections::BTreeMap;
+
+use super::names::OTHER;
+use super::packed::Sums;
+use super::rows::{Axis, Grain, RowKey};
+use super::{Dimension, MINUTE_MS, Point, Rollups, SeriesQuery, SummaryQuery, SummaryRow, Totals, floor};
+use crate::entry::Name;
+use crate::map::Map;
+use crate::money::Usd;
+use crate::slab::Place;
+
+/// Names of one summary, beside `other`.
+pub const SUMMARY_ROWS_MAX: usize = 10_000;
+/// Names of sums over time, beside `other`: those that cost most in all.
+pub const SERIES_NAMES_MAX: usize = 1_000;
+
+/// Which rows answer a question, and what names they are told apart by.
+#[derive(Clone, Copy)]
+struct Asked {
+    axis: Axis,
+    /// Only rows with this first name.
+    only_first: Option<Place>,
+    /// Whether the tenant, the first and the second name tell rows apart.
+    by: [bool; 3],
+}
+
+impl Asked {
+    const ALL: Asked = Asked {
+        axis: Axis::Tenant,
+        only_first: None,
+        by: [false; 3],
+    };
+
+    /// The names of a row that count; `none` for the others.
+    fn group(&self, key: &RowKey, none: Place) -> RowKey {
+        let pick = |place: usize, name: Place| match self.by.get(place) {
+            Some(true) => name,
+            _ => none,
+        };
+        RowKey {
+            tenant: pick(0, key.tenant),
+            first: pick(1, key.first),
+            second: pick(2, key.second),
+            axis: self.axis,
+        }
+    }
+
+    fn picks(&self, key: &RowKey) -> bool {
+        self.only_first.is_none_or(|first| key.first == first)
+    }
+}
+
+/// The names that were found, in the order in which they were.
+struct Groups {
+    keys: Vec<RowKey>,
+    costs: Vec<Usd>,
+    /// By the number of the name that tells most apart: the first group that bears it, plus one.
+    by_name: Vec<u32>,
+    /// Groups whose name another had first: a session of the same name in two tenants.
+    others: Map<RowKey, u32>,
+}
+
+impl Groups {
+    fn new(names: usize) -> Groups {
+        Groups {
+            keys: Vec::new(),
+            costs: Vec::new(),
+            by_name: vec![0; names],
+            others: Map::default(),
+        }
+    }
+
+    fn place(&mut self, key: RowKey, by: [bool; 3]) -> u32 {
+        let name = match by {
+            [_, _, true] => key.second,
+            [_, true, _] => key.first,
+            _ => key.tenant,
+        };
+        let next = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        let Some(slot) = self.by_name.get_mut(name.number()) else {
+            return next;
+        };
+        if *slot == 0 {
+            *slot = next + 1;
+        } else {
+            let known = *slot - 1;
+            if self.keys.get(known as usize) == Some(&key) {
+                return known;
+            }
+            match self.others.get(&key) {
+                Some(known) => return *known,
+                None => self.others.insert(key, next),
+            };
+        }
+        self.keys.push(key);
+        self.costs.push(Usd::ZERO);
+        next
+    }
+
+    fn cost(&self, group: u32) -> Usd {
+        self.costs.get(group as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The groups that are told apart, each row's group by the order of the walk.
+struct Ranked {
+    /// By group: its place among those that are told apart; their number for all others.
+    ranks: Vec<u32>,
+    kept: Vec<RowKey>,
+    has_others: bool,
+    rows: Vec<u32>,
+}
+
+impl Ranked {
+    fn rank(&self, row: usize) -> usize {
+        let group = self.rows.get(row).map_or(usize::MAX, |group| *group as usize);
+        self.ranks.get(group).map_or(self.kept.len(), |rank| *rank as usize)
+    }
+}
+
+impl Rollups {
+    /// What a question by a dimension is about; `None` where no row bears its tag.
+    fn asked(&self, by: &Dimension) -> Option<Asked> {
+        let of = |axis, by| Asked {
+            axis,
+            only_first: None,
+            by,
+        };
+        Some(match by {
+            Dimension::Model => of(Axis::Model, [false, true, true]),
+            Dimension::Provider => of(Axis::Provider, [false, true, false]),
+            Dimension::Key => of(Axis::Key, [false, true, false]),
+            Dimension::Agent => of(Axis::Agent, [false, true, false]),
+            Dimension::Session => of(Axis::Session, [false, true, true]),
+            Dimension::User => of(Axis::User, [false, true, false]),
+            Dimension::Task => of(Axis::Task, [false, true, false]),
+            Dimension::Tenant => of(Axis::Tenant, [true, false, false]),
+            Dimension::Tag(tag) => Asked {
+                only_first: Some(self.names.find(tag)?),
+                ..of(Axis::Tag, [false, false, true])
+            },
+        })
+    }
+
+    /// The rows of one axis in a range of time, each with the start of its bucket.
+    fn rows_in<'a>(
+        &'a self,
+        asked: Asked,
+        (from_ms, to_ms): (i64, i64),
+        tenant: Option<&Name>,
+    ) -> impl Iterator<Item = (i64, &'a RowKey, &'a Sums)> {
+        // None for all tenants, nothing within for one that no row bears.
+        let tenant = tenant.map(|tenant| self.names.find(tenant));
+        Grain::ALL.into_iter().flat_map(move |grain| {
+            let from_ms = floor(from_ms, grain.ms());
+            let buckets = (from_ms < to_ms).then(|| self.level(grain).buckets.range(from_ms..to_ms));
+            buckets.into_iter().flatten().flat_map(move |(bucket_ms, bucket)| {
+                let rows = bucket.of(asked.axis);
+                let rows = rows
+                    .filter(move |(key, _)| tenant.is_none_or(|tenant| tenant == Some(key.tenant)) && asked.picks(key));
+                rows.map(move |(key, sums)| (*bucket_ms, key, sums))
+            })
+        })
+    }
+
+    /// Walks over the rows for what each name costs, and tells the dearest apart.
+    fn rank(&self, asked: Asked, range: (i64, i64), tenant: Option<&Name>, names_max: usize) -> Option<Ranked> {
+        let none = self.names.find("")?;
+        let mut groups = Groups::new(self.names.given());
+        let mut rows = Vec::new();
+        for (_, key, sums) in self.rows_in(asked, range, tenant) {
+            let group = groups.place(asked.group(key, none), asked.by);
+            if let Some(cost) = groups.costs.get_mut(group as usize) {
+                *cost = cost.saturating_add(sums.cost());
+            }
+            rows.push(group);
+        }
+        let mut order: Vec<u32> = (0..).take(groups.keys.len()).collect();
+        let texts = |group: &u32| {
+            let key = groups.keys.get(*group as usize);
+            key.map(|key| [key.first, key.second, key.tenant].map(|place| self.names.text(place)))
+        };
+        let dearest_first = |one: &u32, other: &u32| {
+            let by_cost = groups.cost(*other).cmp(&groups.cost(*one));
+            by_cost.then_with(|| texts(one).cmp(&texts(other)))
+        };
+        let has_others = order.len() > names_max;
+        if has_others {
+            order.select_nth_unstable_by(names_max, dearest_first);
+            order.truncate(names_max);
+        }
+        order.sort_unstable_by(dearest_first);
+        let mut ranks = vec![u32::try_from(order.len()).unwrap_or(u32::MAX); groups.keys.len()];
+        for (rank, group) in (0..).zip(&order) {
+            if let Some(slot) = ranks.get_mut(*group as usize) {
+                *slot = rank;
+            }
+        }
+        let kept = order
+            .iter()
+            .filter_map(|group| groups.keys.get(*group as usize).copied());
+        Some(Ranked {
+            kept: kept.collect(),
+            ranks,
+            has_others,
+            rows,
+        })
+    }
+
+    /// The row of a name that is told apart, or of all others.
+    fn row(&self, by: Option<&Dimension>, kept: Option<&RowKey>, totals: &Totals) -> SummaryRow {
+        let names = match kept {
+            Some(key) => [key.tenant, key.first, key.second].map(|place| self.names.name(place)),
+            None => {
+                let other = Name::from(OTHER);
+                [Name::clone(&other), Name::clone(&other), other]
+            }
+        };
+        summary_row(by, names, totals)
+    }
+
+    /// Sums by one dimension, dearest first. Names beyond [`SUMMARY_ROWS_MAX`] are one row more, `other`.
+    pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
+        let Some(asked) = self.asked(&query.by) else {
+            return Vec::new();
+        };
+        let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
+        let Some(ranked) = self.rank(asked, range, tenant, SUMMARY_ROWS_MAX) else {
+            return Vec::new();
+        };
+        let mut sums = vec![Totals::default(); ranked.kept.len() + usize::from(ranked.has_others)];
+        for (row, (_, _, packed)) in self.rows_in(asked, range, tenant).enumerate() {
+            if let Some(totals) = sums.get_mut(ranked.rank(row)) {
+                packed.add_to(totals);
+            }
+        }
+        let rows = (0..)
+            .zip(&sums)
+            .map(|(rank, totals)| self.row(Some(&query.by), ranked.kept.get(rank), totals));
+        let mut rows: Vec<SummaryRow> = rows.collect();
+        if ranked.has_others {
+            // All others together may cost more than many.
+            rows.sort_by(|a, b| b.cost.cmp(&a.cost));
+        }
+        rows
+    }
+
+    /// Sums by periods of the step and by value of the dimension, in the order of time, dearest first within a period; periods
+    /// without entries are left out. Names beyond [`SERIES_NAMES_MAX`] are one more in each period, `other`. A step finer than
+    /// what is still kept shows what is kept at its beginning.
+    pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
+        let asked = match &query.by {
+            None => Some(Asked::ALL),
+            Some(by) => self.asked(by),
+        };
+        let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
+        let ranked = asked.and_then(|asked| Some((asked, self.rank(asked, range, tenant, SERIES_NAMES_MAX)?)));
+        let Some((asked, ranked)) = ranked else {
+            return Vec::new();
+        };
+        let step_ms = query.step_ms.max(MINUTE_MS);
+        let mut periods: BTreeMap<i64, Map<usize, Totals>> = BTreeMap::new();
+        for (row, (bucket_ms, _, packed)) in self.rows_in(asked, range, tenant).enumerate() {
+            let period = periods.entry(floor(bucket_ms, step_ms)).or_default();
+            packed.add_to(period.entry(ranked.rank(row)).or_default());
+        }
+        let mut all = Vec::new();
+        for (at_ms, sums) in periods {
+            let mut sums: Vec<(usize, Totals)> = sums.into_iter().collect();
+            sums.sort_unstable_by(|(one_rank, one), (rank, totals)| {
+                totals.cost.cmp(&one.cost).then_with(|| one_rank.cmp(rank))
+            });
+            let row = |(rank, totals): &(usize, Totals)| self.row(query.by.as_ref(), ranked.kept.get(*rank), totals);
+            all.extend(sums.iter().map(|sum| (at_ms, row(sum))));
+        }
+        all
+    }
+
+    /// Sums of all entries by periods of `step_ms`, as in `sums_over_time`.
+    pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
+        let step_ms = step_ms.max(MINUTE_MS);
+        let mut points: BTreeMap<i64, Totals> = BTreeMap::new();
+        for (bucket_ms, _, packed) in self.rows_in(Asked::ALL, (from_ms, to_ms), tenant) {
+            packed.add_to(points.entry(floor(bucket_ms, step_ms)).or_default());
+        }
+        points
+            .into_iter()
+            .map(|(at_ms, totals)| Point { at_ms, totals })
+            .collect()
+    }
+}
+
+fn summary_row(by: Option<&Dimension>, [tenant, first, second]: [Name; 3], totals: &Totals) -> SummaryRow {
+    let mut row = SummaryRow {
+        requests: totals.requests,
+        errors: totals.errors,
+        status_429: totals.status_429,
+        status_5xx: totals.status_5xx,
+        estimated: totals.estimated,
+        duration_ms: totals.duration_ms,
+        input_tokens: totals.usage.input_tokens(),
+        output_tokens: totals.usage.output_tokens(),
+        usage: totals.usage,
+        cost: totals.cost,
+        held: totals.held,
+        overage: totals.overage,
+        first_ms: totals.first_ms,
+        last_ms: totals.last_ms,
+        ..SummaryRow::default()
+    };
+    match by {
+        None => {}
+        Some(Dimension::Model) => (row.provider, row.model) = (first, second),
+        Some(Dimension::Provider) => row.provider = first,
+        Some(Dimension::Key) => row.key = first,
+        Some(Dimension::Agent) => row.agent = first,
+        Some(Dimension::Session) => (row.agent, row.session) = (first, second),
+        Some(Dimension::User) => row.user = first,
+        Some(Dimension::Task) => row.task = first,
+        Some(Dimension::Tenant) => row.tenant = tenant,
+        Some(Dimension::Tag(_)) => row.tag = second,
+    }
+    row
+}
