@@ -37,6 +37,8 @@ mod policies_intents;
 mod policies_soak;
 mod prices;
 mod providers;
+mod rpc;
+mod rpc_hostile;
 mod rules;
 mod sessions;
 mod socket;

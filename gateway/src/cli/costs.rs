@@ -7,6 +7,7 @@ use agentledger_ledger::Usd;
 use super::client::{Client, ClientError};
 use super::table::Table;
 use crate::config::Config;
+pub use crate::control::contract_forms::fixed;
 use crate::control::wire::{CostRow, Holds, Summary, SummaryParams};
 use crate::control::{LastError, parse_last};
 
@@ -177,17 +178,6 @@ fn figures(row: &CostRow, held_now: Option<Usd>) -> Vec<String> {
         cells.extend([held_now, row.overage_usd].map(|usd| format!("${}", fixed(usd, 4))));
     }
     cells
-}
-
-/// Dollars with so many decimals (at most nine), rounded half away from zero.
-pub fn fixed(usd: Usd, places: u32) -> String {
-    let nanos = i128::from(usd.nanos());
-    let unit = 10i128.pow(9u32.saturating_sub(places));
-    let rounded = (nanos.abs() + unit / 2) / unit;
-    let scale = 10i128.pow(places);
-    let sign = if nanos < 0 && rounded != 0 { "-" } else { "" };
-    let width = usize::try_from(places).unwrap_or(9);
-    format!("{sign}{}.{:0width$}", rounded / scale, rounded % scale)
 }
 
 #[cfg(test)]

@@ -52,6 +52,18 @@ pub(super) enum Denied {
 }
 
 impl Denied {
+    pub(super) const ALL: [Denied; 7] = [
+        Denied::NoToken,
+        Denied::WrongToken,
+        Denied::ExpiredToken,
+        Denied::NoneConfigured,
+        Denied::ForeignHost,
+        Denied::ForeignOrigin,
+        Denied::TooManyAttempts { retry_after_s: 1 },
+    ];
+    /// The JSON-RPC code of all of them.
+    pub(super) const NUMBER: i32 = -32003;
+
     /// The stable word.
     pub(super) const fn code(self) -> &'static str {
         match self {

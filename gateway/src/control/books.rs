@@ -107,7 +107,7 @@ fn names(row: &wire::CostRow) -> [&str; 9] {
     ]
 }
 
-fn row(row: SummaryRow) -> wire::CostRow {
+pub(super) fn row(row: SummaryRow) -> wire::CostRow {
     wire::CostRow {
         provider: row.provider.to_string(),
         model: row.model.to_string(),

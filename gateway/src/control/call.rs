@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentledger_ledger::{Answered, Change, Name};
+use agentledger_ledger::{Answered, Change, Ledger, LedgerError, Name};
 use serde::Serialize;
 use serde_json::Value;
 use ulid::Ulid;
@@ -90,33 +90,80 @@ impl Call {
         changed: Changed,
         answer: &R,
     ) -> Result<(), RpcError> {
-        let LedgerView::Live(ledger) = ledger else {
-            return Err(RpcError::NoGateway);
+        let ledger = ledger.live()?;
+        let change = self.change(ledger.decision_ms(), id, &changed, answer)?;
+        let sequence = ledger.change(change).map_err(failed)?;
+        applied(ledger, sequence)
+    }
+
+    /// Does something in the ledger that is a change, too: both stand in one record, so that a crash leaves both or none. `act`
+    /// is given what makes the change of the act's own sequence, of which `answer` makes the answer. Waits until it is on
+    /// disk.
+    pub fn act<R: Serialize>(
+        &self,
+        ledger: &Ledger,
+        changed: &Changed,
+        answer: impl Fn(u64) -> R,
+        act: impl FnOnce(&mut dyn FnMut(u64) -> Change) -> Result<u64, LedgerError>,
+    ) -> Result<R, RpcError> {
+        let mut answered = None;
+        let at_ms = ledger.decision_ms();
+        let mut make = |sequence| {
+            let result = answer(sequence);
+            // Answers are plain rows, which serialise.
+            let change = self
+                .change(at_ms, Ulid::new(), changed, &result)
+                .unwrap_or_else(|_| self.bare(at_ms, changed));
+            answered = Some(result);
+            change
         };
-        let failed = |error: &dyn std::fmt::Display| RpcError::LedgerFailed(error.to_string());
-        let answer: Arc<str> = serde_json::to_string(answer).map_err(|error| failed(&error))?.into();
-        let text = |value: Value| -> Arc<str> { value.to_string().into() };
-        let change = Change {
+        let sequence = act(&mut make).map_err(|error| match error {
+            LedgerError::NoSuchEntry(_) | LedgerError::NoSuchHold(_) => RpcError::NotFound(error.to_string()),
+            error => failed(error),
+        })?;
+        applied(ledger, sequence)?;
+        answered.ok_or_else(|| RpcError::LedgerFailed("nothing was recorded".to_owned()))
+    }
+
+    fn change<R: Serialize>(&self, at_ms: i64, id: Ulid, changed: &Changed, answer: &R) -> Result<Change, RpcError> {
+        let answer: Arc<str> = serde_json::to_string(answer).map_err(failed)?.into();
+        Ok(Change {
             id,
-            at_ms: ledger.decision_ms(),
-            author: self.caller.name.clone(),
-            peer: self.caller.peer.clone(),
-            action: self.method.into(),
-            subject: changed.subject.into(),
-            tenant: changed.tenant,
-            note: changed.note.into(),
-            before: changed.before.map(text),
-            after: changed.after.map(text),
-            kept: changed.kept,
             request: self.request.as_ref().map(|(id, digest)| Answered {
                 id: id.clone(),
                 digest: *digest,
                 answer,
             }),
-        };
-        let sequence = ledger.change(change).map_err(|error| failed(&error))?;
-        tokio::runtime::Handle::current()
-            .block_on(ledger.applied(sequence))
-            .map_err(|error| failed(&error))
+            ..self.bare(at_ms, changed)
+        })
     }
+
+    /// Without an answer to be repeated.
+    fn bare(&self, at_ms: i64, changed: &Changed) -> Change {
+        let text = |value: &Value| -> Arc<str> { value.to_string().into() };
+        Change {
+            id: Ulid::new(),
+            at_ms,
+            author: self.caller.name.clone(),
+            peer: self.caller.peer.clone(),
+            action: self.method.into(),
+            subject: changed.subject.as_str().into(),
+            tenant: changed.tenant.clone(),
+            note: changed.note.as_str().into(),
+            before: changed.before.as_ref().map(text),
+            after: changed.after.as_ref().map(text),
+            kept: changed.kept,
+            request: None,
+        }
+    }
+}
+
+fn failed(error: impl ToString) -> RpcError {
+    RpcError::LedgerFailed(error.to_string())
+}
+
+fn applied(ledger: &Ledger, sequence: u64) -> Result<(), RpcError> {
+    tokio::runtime::Handle::current()
+        .block_on(ledger.applied(sequence))
+        .map_err(failed)
 }

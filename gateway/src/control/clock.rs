@@ -3,8 +3,10 @@
 use agentledger_ledger::{Clock, ClockState, SystemClock, rfc3339_ms};
 
 use jsonrpsee::server::RegisterMethodError;
+use serde_json::json;
+use ulid::Ulid;
 
-use super::call::{Call, Role};
+use super::call::{Call, Changed, Role};
 use super::error::RpcError;
 use super::ledger_view::LedgerView;
 use super::methods::{Method, Scope, Table};
@@ -69,15 +71,20 @@ pub(super) fn status(state: &ControlState, _: &Call, _: Nothing) -> Result<wire:
 
 /// The machine's clock is right: decisions go by it from now on.
 pub(super) fn accept(state: &ControlState, call: &Call, _: Nothing) -> Result<wire::ClockStatus, RpcError> {
-    let LedgerView::Live(ledger) = &state.ledger else {
-        return Err(RpcError::LedgerFailed(
-            "no gateway runs here: `agentledger clock accept` opens the ledger itself".to_owned(),
-        ));
-    };
+    let ledger = state.ledger.live()?;
+    let before = status(state, call, Nothing::default())?;
     if let Some(sequence) = ledger.accept_clock() {
         tokio::runtime::Handle::current()
             .block_on(ledger.durable(sequence))
             .map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
     }
-    status(state, call, Nothing::default())
+    let after = status(state, call, Nothing::default())?;
+    let changed = Changed {
+        subject: "clock".to_owned(),
+        before: Some(json!({ "ledger": before.ledger, "state": before.state })),
+        after: Some(json!({ "ledger": after.ledger, "state": after.state })),
+        ..Changed::default()
+    };
+    call.commit(&state.ledger, Ulid::new(), changed, &after)?;
+    Ok(after)
 }

@@ -2,6 +2,7 @@
 //! subscriptions are the library's; what a text may be, and what is answered to one that is none, is said here, so that every
 //! error bears its word in `data.code`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jsonrpsee::core::server::{
@@ -95,18 +96,20 @@ async fn batch(methods: &Methods, caller: &Caller, text: &[u8], connection: Opti
 }
 
 async fn one(methods: &Methods, caller: &Caller, text: &[u8], connection: Option<&Connection>) -> Option<String> {
-    if let Ok(request) = serde_json::from_slice::<Request<'_>>(text) {
+    // An array with the fields in their order would be read as a request too.
+    let is_object = text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    if is_object && let Ok(request) = serde_json::from_slice::<Request<'_>>(text) {
         return call(methods, caller, request, connection).await;
     }
-    let has_id = serde_json::from_slice::<InvalidRequest<'_>>(text);
-    let is_notification = serde_json::from_slice::<Notification<'_, Option<&RawValue>>>(text).is_ok();
-    match has_id {
-        Ok(InvalidRequest { id }) => Some(refusal(id, ProtocolError::NotARequest)),
-        Err(_) if is_notification => None,
-        Err(_) if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {
-            Some(refusal(Id::Null, ProtocolError::NotARequest))
-        }
-        Err(_) => Some(refusal(Id::Null, ProtocolError::Unreadable)),
+    let id = serde_json::from_slice::<InvalidRequest<'_>>(text);
+    let is_notification = is_object
+        && serde_json::from_slice::<Notification<'_, Option<&RawValue>>>(text).is_ok()
+        && serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(text).is_ok_and(|fields| !fields.contains_key("id"));
+    match id {
+        Ok(InvalidRequest { id }) if is_object => Some(refusal(id, ProtocolError::NotARequest)),
+        _ if is_notification => None,
+        _ if serde_json::from_slice::<IgnoredAny>(text).is_ok() => Some(refusal(Id::Null, ProtocolError::NotARequest)),
+        _ => Some(refusal(Id::Null, ProtocolError::Unreadable)),
     }
 }
 

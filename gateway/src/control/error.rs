@@ -54,6 +54,39 @@ pub enum RpcError {
 }
 
 impl RpcError {
+    /// Code, stable word and meaning of each, for the document of the interface.
+    pub(super) const WORDS: [(i32, &str, &str); 9] = [
+        (
+            -32602,
+            "invalid_params",
+            "a parameter is unknown, missing or not what it must be",
+        ),
+        (
+            -32602,
+            "does_not_fit",
+            "a field of what was given does not fit; data.path says which",
+        ),
+        (-32001, "ledger_failed", "the ledger could not do it: the text says why"),
+        (
+            -32002,
+            "not_found",
+            "there is no such thing, or it is not this token's to see",
+        ),
+        (-32003, "forbidden", "the token's role may not do that"),
+        (
+            -32003,
+            "other_tenant",
+            "the token is bound to a tenant, and this is not its tenant's",
+        ),
+        (-32004, "conflict", "it is not any more what the caller believed"),
+        (
+            -32005,
+            "request_id_reused",
+            "the request_id was used for another request",
+        ),
+        (-32006, "no_gateway", "no gateway runs here"),
+    ];
+
     /// The JSON-RPC code and the stable word.
     pub const fn code(&self) -> (i32, &'static str) {
         match self {
@@ -168,5 +201,57 @@ impl From<RpcError> for ErrorObjectOwned {
             _ => json!({ "code": word }),
         };
         ErrorObjectOwned::owned(code, error.to_string(), Some(data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn each_error_of_a_method_is_in_the_document() {
+        let text = String::new;
+        let all = [
+            RpcError::InvalidParams(text()),
+            RpcError::LedgerFailed(text()),
+            RpcError::NotFound(text()),
+            RpcError::Forbidden,
+            RpcError::OtherTenant,
+            RpcError::Unfit {
+                path: text(),
+                text: text(),
+            },
+            RpcError::Conflict(text()),
+            RpcError::RequestReused(text()),
+            RpcError::NoGateway,
+        ];
+        let mut words: Vec<(i32, &str)> = all.iter().map(RpcError::code).collect();
+        let mut documented: Vec<(i32, &str)> = RpcError::WORDS.iter().map(|(code, word, _)| (*code, *word)).collect();
+        words.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(words, documented);
+        // Compiled for each variant that is added: it belongs above.
+        for error in all {
+            match error {
+                RpcError::InvalidParams(_)
+                | RpcError::LedgerFailed(_)
+                | RpcError::NotFound(_)
+                | RpcError::Forbidden
+                | RpcError::OtherTenant
+                | RpcError::Unfit { .. }
+                | RpcError::Conflict(_)
+                | RpcError::RequestReused(_)
+                | RpcError::NoGateway => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_words_of_all_errors_differ() {
+        let of_texts = ProtocolError::ALL.map(|error| error.code().1);
+        let of_methods = RpcError::WORDS.map(|(_, word, _)| word);
+        let words: std::collections::BTreeSet<&str> = of_texts.into_iter().chain(of_methods).collect();
+        assert_eq!(words.len(), of_texts.len() + of_methods.len());
     }
 }

@@ -184,6 +184,8 @@ fn facts_facet(happened: &Happened, facet: Facet) -> &str {
     }
 }
 
+type Receives<T> = broadcast::Receiver<Arc<T>>;
+
 /// See the module.
 pub(super) struct Feeds {
     state: Weak<ControlState>,
@@ -224,7 +226,11 @@ impl Feeds {
                     // The ledger is closed.
                     Err(RecvError::Closed) => return *self.runs.lock() = false,
                 },
-                Ok(alert) = alerts.recv() => Some(What::Alert(alert)),
+                alert = alerts.recv() => match alert {
+                    Ok(alert) => Some(What::Alert(alert)),
+                    Err(RecvError::Lagged(missed)) => Some(What::Missed(missed)),
+                    Err(RecvError::Closed) => return *self.runs.lock() = false,
+                },
                 () = sleep(IDLE_CHECK) => None,
             };
             if let Some(what) = what
@@ -267,7 +273,8 @@ impl Feeds {
                 RecvError::Lagged(missed) => TryRecvError::Lagged(missed),
                 RecvError::Closed => TryRecvError::Closed,
             });
-            for _ in 0..GROUP_MAX {
+            let mut left = GROUP_MAX;
+            loop {
                 let missed = match &one {
                     Ok(one) => match &one.what {
                         What::Missed(missed) => *missed,
@@ -284,6 +291,10 @@ impl Feeds {
                         let _ = sink.send_timeout(last, TAKE_WAIT).await;
                     }
                     return;
+                }
+                left -= 1;
+                if left == 0 {
+                    break;
                 }
                 one = news.try_recv();
             }

@@ -3,8 +3,9 @@
 use agentledger_ledger::{BalanceRow, HeldBound, Mode, OpenHold, Standing, Unit, Usd, rfc3339_ms};
 
 use jsonrpsee::server::RegisterMethodError;
+use serde_json::json;
 
-use super::call::{Call, Caller, Role};
+use super::call::{Call, Caller, Changed, Role};
 use super::error::RpcError;
 use super::ledger_view::{LedgerView, now_ms};
 use super::methods::{Method, Scope, Table};
@@ -49,6 +50,16 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
             r#"{"id": "1"}"#,
         ),
         explain,
+    )?;
+    table.add(
+        method(
+            "hold.void",
+            Role::Operate,
+            Scope::Tenant,
+            "Ends an open hold without an entry: what it reserved is free at once.",
+            r#"{"id": "1", "reason": "its agent is gone"}"#,
+        ),
+        void,
     )
 }
 
@@ -151,6 +162,30 @@ pub(super) fn explain(state: &ControlState, call: &Call, asked: wire::HoldParams
     Ok(wire::Explained {
         hold: row(hold, now_ms()),
         bounds,
+    })
+}
+
+/// Ends a hold without an entry: what it reserved is free at once. Should its exchange be billed all the same, that is entered.
+pub(super) fn void(state: &ControlState, call: &Call, asked: wire::VoidParams) -> Result<wire::VoidedHold, RpcError> {
+    if asked.reason.trim().is_empty() {
+        return Err(RpcError::InvalidParams("reason: say why".to_owned()));
+    }
+    let ledger = state.ledger.live()?;
+    let hold = find(state, &call.caller, &asked.id)?;
+    let shown = row(&hold, now_ms());
+    let changed = Changed {
+        subject: format!("hold:{}", hold.id.0),
+        tenant: hold.held.facts.tenant.clone(),
+        note: asked.reason.clone(),
+        before: Some(json!({ "exchange": shown.exchange, "held_usd": shown.held_usd })),
+        ..Changed::default()
+    };
+    let answer = |sequence| wire::VoidedHold {
+        hold: shown.clone(),
+        sequence,
+    };
+    call.act(ledger, &changed, answer, |change| {
+        ledger.void_audited(hold.id, &asked.reason, change)
     })
 }
 

@@ -135,7 +135,7 @@ async fn health() -> Response {
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
-    match rpc::not_ready(&shared.state) {
+    match shared.state.ledger.not_ready() {
         None => reply(StatusCode::OK, &json!({ "status": "ready" })),
         Some(reason) => reply(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -179,9 +179,11 @@ fn connect(shared: &Shared, caller: Caller, request: Request) -> Response {
     let Ok(place) = Arc::clone(&shared.plane.sockets).try_acquire_owned() else {
         return refuse_with(StatusCode::SERVICE_UNAVAILABLE, ProtocolError::TooManyConnections);
     };
+    let (again, headers) = (shared.clone(), request.headers().clone());
     let served = Served {
         methods: shared.plane.methods.clone(),
         caller,
+        caller_now: Box::new(move || again.caller(&headers)),
         place,
         stopped: shared.plane.stopped.clone(),
     };
@@ -247,7 +249,11 @@ pub(super) fn refuse(denied: Denied) -> Response {
 
 /// As callers of methods read it.
 fn refuse_call(denied: Denied) -> Response {
-    let refusal = ErrorObjectOwned::owned(-32003, denied.to_string(), Some(json!({ "code": denied.code() })));
+    let refusal = ErrorObjectOwned::owned(
+        Denied::NUMBER,
+        denied.to_string(),
+        Some(json!({ "code": denied.code() })),
+    );
     let refusal = jsonrpsee::MethodResponse::error(Id::Null, ErrorObject::from(refusal));
     with_hints(denied, json_text(denied.status(), refusal.into_json().get().to_owned()))
 }

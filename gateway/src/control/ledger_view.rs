@@ -10,6 +10,7 @@ use agentledger_ledger::{
 };
 
 use super::error::RpcError;
+use crate::readiness::not_ready;
 
 /// How long what was decided may take to reach the disk, before an answer says that it does not.
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
@@ -30,6 +31,14 @@ impl From<Arc<Ledger>> for LedgerView {
 }
 
 impl LedgerView {
+    /// The ledger of a running gateway, which alone changes anything.
+    pub(super) fn live(&self) -> Result<&Arc<Ledger>, RpcError> {
+        match self {
+            LedgerView::Live(ledger) => Ok(ledger),
+            LedgerView::Offline(_) => Err(RpcError::NoGateway),
+        }
+    }
+
     /// Waits until everything decided so far can be read. Blocks: only on a thread for blocking.
     pub(super) fn flush(&self) -> Result<(), RpcError> {
         let LedgerView::Live(ledger) = self else { return Ok(()) };
@@ -133,6 +142,11 @@ impl LedgerView {
             LedgerView::Live(ledger) => ledger.now_ms(),
             LedgerView::Offline(_) => now_ms(),
         }
+    }
+
+    /// Why no requests are taken at present.
+    pub(super) fn not_ready(&self) -> Option<String> {
+        not_ready(&self.health()?).map(|not_ready| not_ready.reason)
     }
 
     /// `None` where nothing is written at all.

@@ -21,8 +21,8 @@ use super::state::ControlState;
 pub type Module = RpcModule<ControlState>;
 
 /// The parameter by which whoever repeats a request gets its first answer.
-const REQUEST_ID: &str = "request_id";
-const REQUEST_ID_BYTES_MAX: usize = 128;
+pub(super) const REQUEST_ID: &str = "request_id";
+pub(super) const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Whose matter a method is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Table {
     pub fn add<P, R>(
         &mut self,
         method: Method,
-        run: fn(&ControlState, &Call, P) -> Result<R, RpcError>,
+        run: impl Fn(&ControlState, &Call, P) -> Result<R, RpcError> + Clone + Send + Sync + 'static,
     ) -> Result<(), RegisterMethodError>
     where
         P: DeserializeOwned + Default + JsonSchema + 'static,
@@ -109,7 +109,7 @@ impl Table {
             result: |generator| generator.subschema_for::<R>(),
         });
         let handle = move |params: Params<'_>, state: Arc<ControlState>, extensions: Extensions| {
-            answer(method, run, &params, &state, &extensions)
+            answer(method, &run, &params, &state, &extensions)
         };
         // The ledger may wait for the disk: never on the runtime's own thread.
         self.module.register_blocking_method(method.name, handle)?;
@@ -168,7 +168,7 @@ fn read<P: DeserializeOwned + Default>(given: Map<String, Value>) -> Result<P, R
 
 fn answer<P, R>(
     method: Method,
-    run: fn(&ControlState, &Call, P) -> Result<R, RpcError>,
+    run: &impl Fn(&ControlState, &Call, P) -> Result<R, RpcError>,
     params: &Params<'_>,
     state: &ControlState,
     extensions: &Extensions,

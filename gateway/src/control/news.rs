@@ -16,8 +16,11 @@ pub(super) fn facts_of(happened: &Happened) -> Option<&Facts> {
 }
 
 /// The change that the event is.
-pub(super) fn change_of(_event: &Event) -> Option<&Change> {
-    None
+pub(super) fn change_of(event: &Event) -> Option<&Change> {
+    match event {
+        Event::Changed(change) => Some(change),
+        _ => None,
+    }
 }
 
 pub(super) fn of_tail(happened: &Happened) -> Option<wire::TailItem> {

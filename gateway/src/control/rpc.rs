@@ -10,8 +10,9 @@ use jsonrpsee::server::RegisterMethodError;
 use super::call::Caller;
 use super::methods::{Module, Table};
 use super::state::ControlState;
-use super::{alerts, audit, books, clock, holds, prices, providers, rules, sessions, subscriptions};
-use crate::readiness::not_ready as not_ready_of;
+use super::{
+    alerts, audit, books, clock, discover, holds, prices, providers, rules, series, sessions, subscriptions, system,
+};
 
 /// All methods, for callers whose rights come with each request.
 pub(super) fn methods(state: Arc<ControlState>) -> Result<Table, RegisterMethodError> {
@@ -26,6 +27,9 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Table, RegisterMethodE
     alerts::add(&mut table)?;
     subscriptions::add(&mut table)?;
     rules::add(&mut table)?;
+    series::add(&mut table)?;
+    system::add(&mut table)?;
+    discover::add(&mut table)?;
     Ok(table)
 }
 
@@ -34,10 +38,4 @@ pub fn own_methods(state: Arc<ControlState>) -> Result<Module, RegisterMethodErr
     let mut module = methods(state)?.into_module();
     module.extensions_mut().insert(Caller::owner());
     Ok(module)
-}
-
-/// Why no requests are taken at present.
-pub(super) fn not_ready(state: &ControlState) -> Option<String> {
-    let health = state.ledger.health()?;
-    not_ready_of(&health).map(|not_ready| not_ready.reason)
 }

@@ -1,14 +1,12 @@
 //! The methods about sessions.
 
-use agentledger_ledger::{Ledger, Mark, Name, Session, SessionQuery, Status, rfc3339_ms};
+use agentledger_ledger::{Mark, Name, Session, SessionQuery, Status, rfc3339_ms};
 
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::json;
-use ulid::Ulid;
 
 use super::call::{Call, Caller, Changed, Role};
 use super::error::RpcError;
-use super::ledger_view::LedgerView;
 use super::methods::{Method, Scope, Table};
 use super::params::{self, Span};
 use super::state::ControlState;
@@ -137,9 +135,7 @@ fn own(caller: &Caller, mut asked: wire::SessionParams) -> Result<wire::SessionP
 }
 
 fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mark) -> Result<wire::Sessions, RpcError> {
-    let LedgerView::Live(ledger) = &state.ledger else {
-        return Err(RpcError::NoGateway);
-    };
+    let ledger = state.ledger.live()?;
     state.ledger.flush()?;
     let known = match sessions(state, &asked) {
         // Past limits.names_per_kind_max new ones a day sessions are not listed; their calls must stop all the same.
@@ -161,29 +157,28 @@ fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mar
         Mark::Killed => Status::Killed.name(),
         _ => Status::Completed.name(),
     };
-    for (tenant, id, _) in &known {
-        let last = ledger.mark_session(tenant, id, mark);
-        applied(ledger, last)?;
-    }
-    let result = found(state, &asked)?;
+    // Marking twice marks once: a repeated request needs no memory of the first.
+    let without_request = Call {
+        request: None,
+        ..call.clone()
+    };
     for (tenant, id, status) in known {
         let changed = Changed {
             subject: format!("session:{tenant}/{id}"),
-            tenant,
+            tenant: tenant.clone(),
             note: asked.note.clone(),
             before: status.map(|status| json!({ "status": status })),
             after: Some(json!({ "status": word })),
             kept: false,
         };
-        call.commit(&state.ledger, Ulid::new(), changed, &result)?;
+        without_request.act(
+            ledger,
+            &changed,
+            |_| (),
+            |change| ledger.mark_session_audited(&tenant, &id, mark, change),
+        )?;
     }
-    Ok(result)
-}
-
-fn applied(ledger: &Ledger, sequence: u64) -> Result<(), RpcError> {
-    tokio::runtime::Handle::current()
-        .block_on(ledger.applied(sequence))
-        .map_err(failed)
+    found(state, &asked)
 }
 
 fn found(state: &ControlState, asked: &wire::SessionParams) -> Result<wire::Sessions, RpcError> {

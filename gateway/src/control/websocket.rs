@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::access::Denied;
 use super::call::Caller;
 use super::dispatch::{self, Connection};
 use super::error::ProtocolError;
@@ -58,10 +59,14 @@ fn has_word(headers: &HeaderMap, name: &str, word: &str) -> bool {
         .any(|one| one.trim().eq_ignore_ascii_case(word))
 }
 
+pub(super) type CallerNow = Box<dyn Fn() -> Result<Caller, Denied> + Send + Sync>;
+
 /// What a connection needs of the control plane.
 pub(super) struct Served {
     pub methods: Methods,
     pub caller: Caller,
+    /// Who the handshake's token stands for now: it may have expired, or be another's, since.
+    pub caller_now: CallerNow,
     /// Its place among the connections there may be.
     pub place: OwnedSemaphorePermit,
     pub stopped: watch::Receiver<bool>,
@@ -113,6 +118,7 @@ where
     let Served {
         methods,
         caller,
+        caller_now,
         place,
         mut stopped,
     } = served;
@@ -123,6 +129,7 @@ where
     let mut reader = Reader {
         methods,
         caller,
+        caller_now,
         connection: Arc::new(Connection::new(sink)),
         answers: answers.clone(),
         room: Arc::new(Semaphore::new(CALLS_MAX)),
@@ -153,6 +160,7 @@ async fn discard(mut read: impl AsyncReadExt + Unpin) {
 struct Reader {
     methods: Methods,
     caller: Caller,
+    caller_now: CallerNow,
     connection: Arc<Connection>,
     answers: mpsc::Sender<Outgoing>,
     room: Arc<Semaphore>,
@@ -190,6 +198,9 @@ impl Reader {
                     framer.push(buffer.get(..bytes).unwrap_or_default());
                 }
                 Err(_) => {
+                    if let Some(end) = self.turned_away() {
+                        return Some(end);
+                    }
                     silent += PING_EVERY;
                     if silent >= SILENCE_MAX {
                         return None;
@@ -200,10 +211,25 @@ impl Reader {
         }
     }
 
+    /// What to close with, where the caller may not go on as it began.
+    fn turned_away(&self) -> Option<(u16, String)> {
+        match (self.caller_now)() {
+            Ok(now) if now == self.caller => None,
+            Ok(_) => Some((
+                code::POLICY,
+                "the token's rights have changed: connect again".to_owned(),
+            )),
+            Err(denied) => Some((code::POLICY, denied.to_string())),
+        }
+    }
+
     /// `Some`: the connection ends with it.
     async fn take(&mut self, message: Message) -> Option<Option<(u16, String)>> {
         match message {
             Message::Text(text) => {
+                if let Some(end) = self.turned_away() {
+                    return Some(Some(end));
+                }
                 while self.calls.try_join_next().is_some() {}
                 let Ok(place) = Arc::clone(&self.room).acquire_owned().await else {
                     return Some(None);

@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 /// Alerts that wait to be taken; past that the oldest go, and are counted.
 pub const ALERTS_MAX: usize = 1_000;
 /// Alerts that wait for the slowest who follows.
-const FEED_MAX: usize = 256;
+const FEED_MAX: usize = 1_024;
 /// Things whose cooldown is remembered; past that further ones share one.
 const COOLING_MAX: usize = 10_000;
 

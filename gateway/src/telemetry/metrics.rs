@@ -15,6 +15,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::families::{Families, add};
 use super::family::{Counter, Gauge, Histogram, LabelValues, Money};
+use super::latency::{Latencies, ProviderFigures};
 use super::samples::{Source, Sources};
 use crate::limits::Limits;
 
@@ -49,6 +50,7 @@ pub struct Metrics {
     in_flight: Gauge,
     streams: Gauge,
     sources: Sources,
+    latencies: Latencies,
 }
 
 /// The series of one kind of exchange, resolved.
@@ -98,12 +100,14 @@ impl Metrics {
             registry,
             families,
             sources,
+            latencies: Latencies::default(),
         }
     }
 
     /// Counts a settled exchange.
     pub fn settled(&self, entry: &Entry) {
         let settlement = &entry.settlement;
+        self.latencies.count(entry);
         let ready = self.ready(entry);
         ready.requests.add(1);
         ready.duration.observe(settlement.duration_ms);
@@ -280,6 +284,11 @@ impl Metrics {
     pub fn stream_opened(&self) -> Running {
         self.streams.add(1);
         Running(self.streams.clone())
+    }
+
+    /// How a provider did, by the wall clock's `now_ms`.
+    pub fn provider_figures(&self, provider: &str, now_ms: i64) -> ProviderFigures {
+        self.latencies.of(provider, now_ms)
     }
 
     /// Exchanges running now.

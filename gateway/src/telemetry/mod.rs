@@ -7,6 +7,7 @@
 pub mod alerts;
 mod families;
 pub mod family;
+pub mod latency;
 pub mod logging;
 pub mod metrics;
 pub mod samples;

@@ -44,6 +44,10 @@ impl Client {
         Client { address }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// As the OpenAI clients post.
     pub fn post(&self, path: &str, body: &str) -> Reply {
         self.request(

@@ -12,6 +12,23 @@ pub struct HoldParams {
     pub id: String,
 }
 
+/// `hold.void`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct VoidParams {
+    /// As `hold.list` names it, or the exchange's id.
+    pub id: String,
+    pub reason: String,
+}
+
+/// Result of `hold.void`: the hold as it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VoidedHold {
+    pub hold: HoldRow,
+    /// Of the event in the journal that ended it.
+    pub sequence: u64,
+}
+
 /// Result of `hold.list`: open holds, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Holds {

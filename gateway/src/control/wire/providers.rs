@@ -35,9 +35,44 @@ pub struct ProviderRow {
     pub breaker: String,
     /// Consecutive failures the breaker has counted.
     pub failures: u32,
+    /// Requests go to it: the breaker is closed, or there is none.
+    #[serde(default)]
+    pub healthy: bool,
+    /// Null for tokens of a tenant.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
     /// What it serves, where that was requested: the first row that fits a request counts, and what none fits is refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteRow>,
+}
+
+/// `provider.reset_breaker`, `provider.enable`, `provider.disable`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderParams {
+    pub provider: String,
+    /// Why, for the audit.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// What went to a provider.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Traffic {
+    /// Settled since the gateway started; `errors` of them with a status of 400 and above, or without an answer.
+    pub requests: u64,
+    pub errors: u64,
+    /// From a request's beginning to its answer's end, and to its first byte.
+    pub duration: Latency,
+    pub ttfb: Latency,
+}
+
+/// Percentiles over the last ten to twenty minutes, at most an eighth too high; null where there was nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Latency {
+    pub p50_ms: Option<u64>,
+    pub p90_ms: Option<u64>,
+    pub p99_ms: Option<u64>,
 }
 
 /// One row of a provider's table of routes.

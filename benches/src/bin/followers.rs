@@ -1,0 +1,281 @@
+//! What a thousand followers of the ledger do to the requests beside them:
+//! `cargo build --release -p agentledger -p agentledger-benches && target/release/followers [FOLLOWERS] [RATE] [SECONDS] [ROUNDS]`
+//!
+//! Starts the scripted upstream and a gateway beside it (of the same folder as this binary), and sends RATE chats a second (50) for
+//! SECONDS (10), in ROUNDS (5) of three segments each: without followers, without followers once more, and with FOLLOWERS
+//! (1,000) WebSockets that follow `ledger.tail`. The two without say how much the same thing differs from itself; the third
+//! is compared with that. Every follower must be given every entry, or the run fails.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use agentledger_benches::http::Connection;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const TOKEN: &str = "bench-token-0123456789";
+const UPSTREAM: &str = "127.0.0.1:18190";
+const GATEWAY: &str = "127.0.0.1:18191";
+/// What every notification of an entry has in it once.
+const MARK: &[u8] = b"\"sequence\":";
+const CHATTERS: u64 = 4;
+/// Connections that are opened at one time.
+const OPENING: usize = 50;
+
+struct Plan {
+    followers: u64,
+    rate: u64,
+    seconds: u64,
+    rounds: u64,
+}
+
+/// What this started, ended with it.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn main() -> Result<(), Failure> {
+    let numbers: Vec<u64> = std::env::args()
+        .skip(1)
+        .map(|argument| argument.parse())
+        .collect::<Result<_, _>>()?;
+    let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
+    let plan = Plan {
+        followers: number(0, 1_000),
+        rate: number(1, 50),
+        seconds: number(2, 10),
+        rounds: number(3, 5),
+    };
+    let dir = tempfile::tempdir()?;
+    let _started = start(dir.path())?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(&plan))
+}
+
+fn start(dir: &Path) -> Result<[Started; 2], Failure> {
+    let here = std::env::current_exe()?;
+    let beside = |name: &str| here.with_file_name(name);
+    let config = format!(
+        "listen: \"{GATEWAY}\"\nproviders: {{openai: {{upstream: \"http://{UPSTREAM}\"}}}}\n\
+         storage: {{driver: sled, dsn: \"{0}/ledger\"}}\npolicies: {{dir: \"{0}/policies\"}}\nlog: {{level: warn}}\n\
+         budgets: {{default: {{daily_limit_usd: 1000000, action: block}}}}\n\
+         control: {{tokens: [{{name: bench, token: {TOKEN}, role: read}}]}}\n",
+        dir.display()
+    );
+    let file = dir.join("agentledger.yaml");
+    std::fs::write(&file, config)?;
+    let upstream = Command::new(beside("load_upstream"))
+        .args([UPSTREAM, "1800"])
+        .stderr(Stdio::null())
+        .spawn()?;
+    let gateway = Command::new(beside("agentledger"))
+        .args(["serve", "-c"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .spawn()?;
+    Ok([Started(upstream), Started(gateway)])
+}
+
+async fn run(plan: &Plan) -> Result<(), Failure> {
+    let up = timeout(Duration::from_secs(60), async {
+        while TcpStream::connect(GATEWAY).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    up.await?;
+    segment(plan).await?;
+    let (mut quiet, mut again, mut followed) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=plan.rounds {
+        quiet.push(segment(plan).await?);
+        again.push(segment(plan).await?);
+        followed.push(with_followers(plan).await?);
+        println!(
+            "round {round}: p99 {:.2} and {:.2} ms without followers, {:.2} ms with {}",
+            last(&quiet).1,
+            last(&again).1,
+            last(&followed).1,
+            plan.followers
+        );
+    }
+    println!("median of {} rounds, {} chats a second: p50 and p99, ms", plan.rounds, plan.rate);
+    for (name, segments) in [("A", &quiet), ("A again", &again), ("followed", &followed)] {
+        let p50 = median(segments.iter().map(|(p50, _)| *p50));
+        let p99 = median(segments.iter().map(|(_, p99)| *p99));
+        println!("{name:10} {p50:6.2} {p99:6.2}");
+    }
+    let all: Vec<f64> = quiet.iter().chain(&again).map(|(_, p99)| *p99).collect();
+    let low = all.iter().copied().fold(f64::MAX, f64::min);
+    let high = all.iter().copied().fold(0.0, f64::max);
+    println!("the A/A band of p99: {low:.2} to {high:.2} ms");
+    Ok(())
+}
+
+fn last(segments: &[(f64, f64)]) -> (f64, f64) {
+    segments.last().copied().unwrap_or_default()
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Sends chats at the rate; the 50th and 99th percentile of their times, in milliseconds.
+async fn segment(plan: &Plan) -> Result<(f64, f64), Failure> {
+    let mut chatters = JoinSet::new();
+    for _ in 0..CHATTERS {
+        let (every, count) = (
+            Duration::from_secs_f64(CHATTERS as f64 / plan.rate as f64),
+            plan.rate * plan.seconds / CHATTERS,
+        );
+        chatters.spawn(async move {
+            let mut connection = Connection::new(TcpStream::connect(GATEWAY).await?)?;
+            let body = r#"{"model":"gpt-4o","max_tokens":100,"messages":[{"role":"user","content":"What is 6 times 7?"}]}"#;
+            let request = format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-load-0123456789\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut ticks = interval(every);
+            let mut times = Vec::new();
+            for _ in 0..count {
+                ticks.tick().await;
+                let began = Instant::now();
+                connection.write(request.as_bytes()).await?;
+                let head = connection.answer().await?;
+                connection.body(&head, |_| ()).await?;
+                if head.status() != Some(200) {
+                    return Err::<_, Failure>(format!("status {:?}", head.status()).into());
+                }
+                times.push(began.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok(times)
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(chatter) = chatters.join_next().await {
+        times.extend(chatter??);
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let place = (times.len() as f64 * share) as usize;
+        times.get(place.min(times.len() - 1)).copied().unwrap_or_default()
+    };
+    Ok((at(0.5), at(0.99)))
+}
+
+/// The same while followers are given every entry.
+async fn with_followers(plan: &Plan) -> Result<(f64, f64), Failure> {
+    let (heard, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let ready = Arc::new(AtomicU64::new(0));
+    let followers = plan.followers;
+    let followed = {
+        let (heard, over, ready) = (Arc::clone(&heard), Arc::clone(&over), Arc::clone(&ready));
+        // On a thread of their own: what is measured does not wait for them here.
+        std::thread::spawn(move || -> Result<(), Failure> {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(follow(followers, &heard, &over, &ready))
+        })
+    };
+    while ready.load(Ordering::SeqCst) < followers {
+        if followed.is_finished() {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    let shown = segment(plan).await;
+    let expected = (plan.rate * plan.seconds / CHATTERS) * CHATTERS * followers;
+    // The last of them are under way.
+    for _ in 0..500 {
+        if heard.load(Ordering::SeqCst) >= expected {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    over.store(true, Ordering::SeqCst);
+    let heard = heard.load(Ordering::SeqCst);
+    followed.join().map_err(|_| "the followers panicked")??;
+    if heard != expected {
+        return Err(format!("{heard} of {expected} entries were given to followers").into());
+    }
+    shown
+}
+
+async fn follow(followers: u64, heard: &Arc<AtomicU64>, over: &Arc<AtomicBool>, ready: &Arc<AtomicU64>) -> Result<(), Failure> {
+    let mut all = JoinSet::new();
+    let opening = Arc::new(tokio::sync::Semaphore::new(OPENING));
+    for _ in 0..followers {
+        let (heard, ready, opening) = (Arc::clone(heard), Arc::clone(ready), Arc::clone(&opening));
+        all.spawn(async move {
+            let place = opening.acquire_owned().await?;
+            let mut stream = subscribed().await?;
+            drop(place);
+            ready.fetch_add(1, Ordering::SeqCst);
+            // A mark may lie across two reads.
+            let mut kept = Vec::new();
+            let mut buffer = vec![0; 16 << 10];
+            loop {
+                let read = stream.read(&mut buffer).await?;
+                if read == 0 {
+                    return Ok::<(), Failure>(());
+                }
+                kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
+                let found = kept.windows(MARK.len()).filter(|part| *part == MARK).count();
+                heard.fetch_add(found as u64, Ordering::SeqCst);
+                let keep = kept.len().saturating_sub(MARK.len() - 1);
+                kept.drain(..keep);
+            }
+        });
+    }
+    while !over.load(Ordering::SeqCst) {
+        sleep(Duration::from_millis(50)).await;
+        if let Some(ended) = all.try_join_next() {
+            ended??;
+            return Err("a follower's connection ended".into());
+        }
+    }
+    Ok(())
+}
+
+/// A connection that follows the ledger.
+async fn subscribed() -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect(GATEWAY).await?;
+    let handshake = format!(
+        "GET /rpc HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    );
+    stream.write_all(handshake.as_bytes()).await?;
+    until(&mut stream, b"\r\n\r\n").await?;
+    let call = br#"{"jsonrpc":"2.0","id":1,"method":"ledger.tail","params":{}}"#;
+    // A final text frame, shorter than 126 bytes, masked with zeros.
+    let mut frame = vec![0x81, 0x80 | u8::try_from(call.len())?, 0, 0, 0, 0];
+    frame.extend_from_slice(call);
+    stream.write_all(&frame).await?;
+    until(&mut stream, b"\"result\":").await?;
+    Ok(stream)
+}
+
+async fn until(stream: &mut TcpStream, mark: &[u8]) -> Result<(), Failure> {
+    let mut seen = Vec::new();
+    while !seen.windows(mark.len()).any(|part| part == mark) {
+        seen.push(stream.read_u8().await?);
+        if seen.len() > 4_096 {
+            return Err("no answer that was expected".into());
+        }
+    }
+    Ok(())
+}
