@@ -136,3 +136,84 @@ fn expires(at: &Cursor<'_>) -> Option<i64> {
     }
     moment.map(jiff::Timestamp::as_millisecond)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::super::{Config, ConfigErrors, Known, load_text};
+    use super::*;
+
+    fn load(tokens: &str) -> Result<Config, ConfigErrors> {
+        let env = Env::of([("OURS", " from-env-0123456789\n")]);
+        load_text(
+            None,
+            &format!("control: {{tokens: [{tokens}]}}"),
+            &env,
+            &Known::built_in(),
+        )
+    }
+
+    #[test]
+    fn a_token_stands_in_the_file_in_a_variable_or_in_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "from-file-0123456789\n").unwrap();
+        let config = load(&format!(
+            "alone-0123456789, {{name: a, token_env: OURS, role: operate, tenant: acme, expires: 2027-01-31}}, \
+             {{name: b, token_file: \"{}\", expires: '2027-01-31T12:00:00Z'}}",
+            file.display()
+        ))
+        .unwrap_or_else(|errors| panic!("{errors}"));
+        let [alone, of_env, of_file] = &config.control.tokens[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (alone.token.expose().as_str(), alone.role),
+            ("alone-0123456789", ControlRole::Admin)
+        );
+        assert_eq!(
+            (of_env.token.expose().as_str(), of_env.role),
+            ("from-env-0123456789", ControlRole::Operate)
+        );
+        assert_eq!(
+            (of_env.tenant.as_deref(), of_env.expires_ms),
+            (Some("acme"), Some(1_801_353_600_000))
+        );
+        assert_eq!(
+            (of_file.token.expose().as_str(), of_file.role),
+            ("from-file-0123456789", ControlRole::Read)
+        );
+        assert_eq!(of_file.expires_ms, Some(1_801_396_800_000));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_said_by_its_place_and_never_shows_it() {
+        for (tokens, expected) in [
+            (
+                "{name: a, token_env: MISSING}",
+                "control.tokens[0].token_env: names an environment variable",
+            ),
+            (
+                "{name: a, token_file: /nowhere/at/all}",
+                "control.tokens[0].token_file: cannot be read",
+            ),
+            (
+                "{name: a, token: canary, token_env: OURS}",
+                "control.tokens[0]: takes one of",
+            ),
+            (
+                "{name: a, token: canary, expires: soon}",
+                "control.tokens[0].expires: must be a day",
+            ),
+            ("{name: owner, token: canary}", "control.tokens[0].name: is a name that"),
+            (
+                "{name: a, token: canary}, {name: a, token: canary2}",
+                "control.tokens[1].name: is another",
+            ),
+        ] {
+            let Err(errors) = load(tokens) else { panic!("{tokens}") };
+            let said = errors.to_string();
+            assert!(said.contains(expected) && !said.contains("canary"), "{tokens}: {said}");
+        }
+    }
+}

@@ -138,13 +138,15 @@ impl Table {
         let feeds = Arc::clone(&self.feeds);
         let callback = move |params: Params<'static>,
                              pending: PendingSubscriptionSink,
-                             _: Arc<ControlState>,
+                             state: Arc<ControlState>,
                              extensions: Extensions| {
             let feeds = Arc::clone(&feeds);
             async move {
                 let picked = || {
                     let caller = extensions.get::<Caller>().ok_or(RpcError::Forbidden)?;
                     permit(caller, method)?;
+                    // Elsewhere nothing happens.
+                    state.ledger.live()?;
                     pick(caller, read(fields(&params)?)?)
                 };
                 match picked() {
