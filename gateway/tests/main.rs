@@ -11,6 +11,7 @@ mod bedrock;
 mod booked;
 mod canary;
 mod chat;
+mod cli;
 mod clocks;
 mod contradictions;
 mod cutting;

@@ -1,68 +1,211 @@
-//! `agentledger budgets`: what accounts have spent and hold, beside their limits: one line a limit.
+//! `agentledger budgets`: what accounts have spent and hold, beside their limits, one line a limit; and how to set one.
 
 use agentledger_ledger::Usd;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
 
-use super::client::{Client, ClientError};
-use super::costs::fixed;
-use super::table::Table;
-use crate::config::Config;
-use crate::control::wire::{BudgetParams, BudgetRow, BudgetStatus, LimitRow};
+use super::CliError;
+use super::ask::{Ask, AskArgs, Elsewhere, number, params};
+use super::changes::{ChangeArgs, moment, rule_told};
+use super::client::ClientError;
+use super::style::Style;
+use super::table::{Cell, Table};
+use super::view::{View, pages, state};
+use crate::control::wire::{BudgetRow, BudgetStatus, LimitRow};
 
 /// Printed where no account has a running window.
 pub const NOTHING: &str = "No budget is in use.";
 /// Printed where accounts have running windows, and no limit was asked for them.
 pub const UNLIMITED: &str = "No account has a limit. --all shows what the others have spent.";
 
-/// Which accounts to show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BudgetsQuery<'a> {
-    /// Those that begin so; empty is all that have a limit.
-    pub account: &'a str,
-    /// One kind of window; empty is all.
-    pub window: &'a str,
-    /// Also those without a limit.
+/// Only its pages: the rows are shown one a limit.
+const PAGES: View = View {
+    rows: "budgets",
+    columns: &[],
+    nothing: NOTHING,
+    next: "after",
+};
+
+#[derive(Debug, Default, Args)]
+pub struct BudgetsArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Accounts that begin so, such as key: or agent:crawler, with a limit or without
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub account: String,
+    /// minute, hour, day, week, month or total
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub window: String,
+    /// Also accounts without a limit
+    #[arg(long)]
     pub all: bool,
+    #[command(subcommand)]
+    then: Option<BudgetsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BudgetsCommand {
+    /// Set a limit, in place of the one of the same account, window and unit that was set before
+    #[command(allow_missing_positional = true)]
+    Set(SetArgs),
+    /// Grant more for a while, on top of the limits that an account has
+    #[command(allow_missing_positional = true)]
+    TopUp(TopUpArgs),
+}
+
+#[derive(Debug, Args)]
+struct SetArgs {
+    /// agent:crawler, tag:team=ml, agent (each agent by itself), global, …
+    #[arg(required_unless_present_any = ["api_key_pattern", "tenant"], conflicts_with_all = ["api_key_pattern", "tenant"])]
+    account: Option<String>,
+    /// How much, in the unit
+    limit: String,
+    /// Keys that fit this pattern, each by itself (sk-dev-*)
+    #[arg(long, value_name = "PATTERN", conflicts_with = "tenant")]
+    api_key_pattern: Option<String>,
+    /// A tenant
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// minute, hour, day, week, month or total
+    #[arg(long)]
+    window: String,
+    /// usd (default), tokens or requests
+    #[arg(long)]
+    unit: Option<String>,
+    /// What happens at the limit: block, warn, clamp, downgrade
+    #[arg(long)]
+    action: Option<String>,
+    /// Warn at these parts of the limit, 0.8 or 0.8,0.9
+    #[arg(long, value_delimiter = ',', value_parser = part)]
+    soft: Vec<String>,
+    /// The time zone by which windows begin
+    #[arg(long)]
+    zone: Option<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+struct TopUpArgs {
+    /// agent:crawler, tag:team=ml, …
+    #[arg(required_unless_present = "api_key_pattern", conflicts_with = "api_key_pattern")]
+    account: Option<String>,
+    /// How much more, in the unit
+    amount: String,
+    /// Keys that fit this pattern (sk-dev-*)
+    #[arg(long, value_name = "PATTERN")]
+    api_key_pattern: Option<String>,
+    /// Until when: a time, a day (its beginning, UTC), or so long from now (2h, 7d)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: String,
+    /// From when; at once without it
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<String>,
+    /// Of this window's limits only
+    #[arg(long)]
+    window: Option<String>,
+    /// usd (default), tokens or requests
+    #[arg(long)]
+    unit: Option<String>,
+    /// Why, for whoever reads the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+fn part(text: &str) -> Result<String, String> {
+    let part = text.parse::<f64>().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.map(|_| text.to_owned())
+        .ok_or_else(|| "a part is a number from 0 to 1".to_owned())
+}
+
+pub fn run(args: &BudgetsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
+    let ask = elsewhere.ask(&args.ask)?;
+    let told = |value: &Value| rule_told(value, ask.style);
+    match &args.then {
+        None => status(&ask, args),
+        Some(BudgetsCommand::Set(set)) => ask.change("budget.set", set.params(), told),
+        Some(BudgetsCommand::TopUp(top_up)) => ask.change("budget.top_up", top_up.params(), told),
+    }
+}
+
+impl SetArgs {
+    fn params(&self) -> Map<String, Value> {
+        let soft: Vec<Value> = self.soft.iter().map(|part| number(part)).collect();
+        let mut given = params([
+            ("account", self.account.clone().into()),
+            ("api_key_pattern", self.api_key_pattern.clone().into()),
+            ("tenant", self.tenant.clone().into()),
+            ("window", self.window.clone().into()),
+            ("limit", number(&self.limit)),
+            ("unit", self.unit.clone().into()),
+            ("action", self.action.clone().into()),
+            ("zone", self.zone.clone().into()),
+        ]);
+        if !soft.is_empty() {
+            given.insert("soft".to_owned(), soft.into());
+        }
+        self.change.add_to(&mut given);
+        given
+    }
+}
+
+impl TopUpArgs {
+    fn params(&self) -> Map<String, Value> {
+        params([
+            ("account", self.account.clone().into()),
+            ("api_key_pattern", self.api_key_pattern.clone().into()),
+            ("amount", number(&self.amount)),
+            ("until", self.until.clone().into()),
+            ("from", self.from.clone().into()),
+            ("window", self.window.clone().into()),
+            ("unit", self.unit.clone().into()),
+            ("reason", self.reason.clone().into()),
+        ])
+    }
 }
 
 /// The table, with its last line break. Limits are known to a running gateway only, which has seen policies ask for them:
 /// without one all accounts are shown.
-pub fn run(config: &Config, query: BudgetsQuery<'_>) -> Result<String, ClientError> {
-    let Some(client) = Client::open(config)? else {
-        return Ok(format!("{NOTHING}\n"));
+pub fn status(ask: &Ask, query: &BudgetsArgs) -> Result<String, CliError> {
+    let Some(client) = ask.target.open()? else {
+        return Ok(if ask.json {
+            format!("{}\n", PAGES.none())
+        } else {
+            format!("{NOTHING}\n")
+        });
     };
     let only_limited = client.is_gateway() && query.account.is_empty() && !query.all;
-    let mut params = BudgetParams {
-        account: query.account.to_owned(),
-        window: query.window.to_owned(),
-        ..BudgetParams::default()
-    };
-    let (mut budgets, mut is_any): (Vec<BudgetRow>, bool) = (Vec::new(), false);
-    loop {
-        let mut page: BudgetStatus = client.call("budget.status", &params)?;
-        is_any |= !page.budgets.is_empty();
-        page.budgets.retain(|row| !only_limited || !row.limits.is_empty());
-        budgets.append(&mut page.budgets);
-        match page.next {
-            Some(next) => params.after = next,
-            None => break,
-        }
+    let given = params([
+        ("account", query.account.clone().into()),
+        ("window", query.window.clone().into()),
+    ]);
+    let result = pages(&client, "budget.status", given, &PAGES)?;
+    if ask.json {
+        return Ok(format!("{result}\n"));
     }
+    let unexpected = |error| ClientError::Answer {
+        method: "budget.status".to_owned(),
+        error,
+    };
+    let status: BudgetStatus = serde_json::from_value(result).map_err(unexpected)?;
+    let is_any = !status.budgets.is_empty();
+    let mut budgets = status.budgets;
+    budgets.retain(|row| !only_limited || !row.limits.is_empty());
     Ok(match (is_any, budgets.is_empty()) {
         (false, _) => format!("{NOTHING}\n"),
         (true, true) => format!("{UNLIMITED}\n"),
-        (true, false) => table(&budgets),
+        (true, false) => table(&budgets, ask.style),
     })
 }
 
-fn table(budgets: &[BudgetRow]) -> String {
+fn table(budgets: &[BudgetRow], style: Style) -> String {
     let header = [
-        "ACCOUNT", "WINDOW", "ENDS", "UNIT", "SPENT", "HELD", "OVERAGE", "LIMIT", "LEFT",
+        "ACCOUNT", "WINDOW", "ENDS", "UNIT", "SPENT", "HELD", "OVERAGE", "LIMIT", "LEFT", "MODE",
     ];
     let mut table = Table::new(header);
     for row in budgets {
         if row.limits.is_empty() {
-            let figures = usd_figures(row, None);
-            table.row(line(row, "usd", figures, "-".to_owned()));
+            table.row(line(row, "usd", usd_figures(row, None), ""));
         }
         for limit in &row.limits {
             let figures = match limit.unit.as_str() {
@@ -70,71 +213,60 @@ fn table(budgets: &[BudgetRow]) -> String {
                 "requests" => count_figures(row.spent_requests, row.held_requests, limit),
                 _ => usd_figures(row, Some(limit)),
             };
-            let soft = if limit.mode == "watch" { " (warn)" } else { "" };
-            let shown = format!("{}{soft}", figures.limit);
-            table.row(line(row, &limit.unit, figures, shown));
+            table.row(line(row, &limit.unit, figures, &limit.mode));
         }
     }
-    table.render()
+    table.render(style)
 }
 
-/// Figures in one unit, as text; `-` where there is none.
-struct Figures {
-    spent: String,
-    held: String,
-    overage: String,
-    limit: String,
-    left: String,
-}
+/// Spent, held, overage, limit and left, in one unit; `-` where there is none.
+type Figures = [Cell; 5];
 
-fn line(row: &BudgetRow, unit: &str, figures: Figures, limit: String) -> Vec<String> {
+fn line(row: &BudgetRow, unit: &str, figures: Figures, mode: &str) -> Vec<Cell> {
     let zone = if row.zone == "UTC" {
         String::new()
     } else {
         format!(" {}", row.zone)
     };
-    vec![
-        row.account.clone(),
-        format!("{}{zone}", row.window),
-        row.to.clone().unwrap_or_else(|| "never".to_owned()),
-        unit.to_owned(),
-        figures.spent,
-        figures.held,
-        figures.overage,
-        limit,
-        figures.left,
-    ]
+    let mut cells: Vec<Cell> = vec![
+        row.account.as_str().into(),
+        format!("{}{zone}", row.window).into(),
+        row.to.as_deref().unwrap_or("never").into(),
+        unit.into(),
+    ];
+    cells.extend(figures);
+    cells.push(state(mode));
+    cells
+}
+
+fn none() -> Cell {
+    "-".into()
 }
 
 /// What is left may be below zero: overage, or a limit that was lowered.
 fn usd_figures(row: &BudgetRow, limit: Option<&LimitRow>) -> Figures {
-    let shown = |usd: Usd| {
-        let text = fixed(usd, 4);
-        text.strip_prefix('-')
-            .map_or_else(|| format!("${text}"), |text| format!("-${text}"))
-    };
     // A gateway of another version may say what this one cannot read.
     let limit = limit.and_then(|limit| limit.limit.parse::<Usd>().ok());
     let left = |limit: Usd| limit.saturating_sub(row.spent_usd).saturating_sub(row.held_usd);
-    Figures {
-        spent: shown(row.spent_usd),
-        held: shown(row.held_usd),
-        overage: shown(row.overage_usd),
-        limit: limit.map_or_else(|| "-".to_owned(), shown),
-        left: limit.map_or_else(|| "-".to_owned(), |limit| shown(left(limit))),
-    }
+    [
+        row.spent_usd.into(),
+        row.held_usd.into(),
+        row.overage_usd.into(),
+        limit.map_or_else(none, Cell::from),
+        limit.map_or_else(none, |limit| left(limit).into()),
+    ]
 }
 
 fn count_figures(spent: i64, held: i64, limit: &LimitRow) -> Figures {
     let count = limit.limit.parse::<i64>().ok();
-    let left = |count: i64| count.saturating_sub(spent).saturating_sub(held).to_string();
-    Figures {
-        spent: spent.to_string(),
-        held: held.to_string(),
-        overage: "-".to_owned(),
-        limit: limit.limit.clone(),
-        left: count.map_or_else(|| "-".to_owned(), left),
-    }
+    let left = |count: i64| count.saturating_sub(spent).saturating_sub(held);
+    [
+        spent.into(),
+        held.into(),
+        none(),
+        count.map_or_else(|| limit.limit.as_str().into(), Cell::from),
+        count.map_or_else(none, |count| left(count).into()),
+    ]
 }
 
 #[cfg(test)]
@@ -179,14 +311,14 @@ mod tests {
             ..row.clone()
         };
         let expected = "\
-ACCOUNT    WINDOW   ENDS                       UNIT       SPENT     HELD      OVERAGE   LIMIT            LEFT
---------   ------   ------------------------   --------   -------   -------   -------   --------------   --------
-key:0123   day      2026-11-23T00:00:00.000Z   usd        $1.5000   $0.2500   $0.0100   $5.0000          $3.2500
-key:0123   day      2026-11-23T00:00:00.000Z   usd        $1.5000   $0.2500   $0.0100   $1.5000 (warn)   -$0.2500
-key:0123   day      2026-11-23T00:00:00.000Z   tokens     900       50        -         1000             50
-key:0123   day      2026-11-23T00:00:00.000Z   requests   3         0         -         10               7
-global     total    2026-11-23T00:00:00.000Z   usd        $1.5000   $0.2500   $0.0100   -                -
+ACCOUNT    WINDOW   ENDS                       UNIT         SPENT      HELD   OVERAGE     LIMIT       LEFT   MODE
+--------   ------   ------------------------   --------   -------   -------   -------   -------   --------   -----
+key:0123   day      2026-11-23T00:00:00.000Z   usd        $1.5000   $0.2500   $0.0100   $5.0000    $3.2500   hard
+key:0123   day      2026-11-23T00:00:00.000Z   usd        $1.5000   $0.2500   $0.0100   $1.5000   -$0.2500   watch
+key:0123   day      2026-11-23T00:00:00.000Z   tokens         900        50         -     1,000         50   hard
+key:0123   day      2026-11-23T00:00:00.000Z   requests         3         0         -        10          7   hard
+global     total    2026-11-23T00:00:00.000Z   usd        $1.5000   $0.2500   $0.0100         -          -
 ";
-        assert_eq!(table(&[row, unlimited]), expected);
+        assert_eq!(table(&[row, unlimited], Style::PLAIN), expected);
     }
 }

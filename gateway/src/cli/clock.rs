@@ -1,37 +1,65 @@
 //! `agentledger clock`: how the machine's clock stands to the ledger's last decision, and what to do where it was wrong.
 
+use clap::{Args, Subcommand};
+
+use super::CliError;
+use super::ask::{Ask, AskArgs, Elsewhere, Target, params};
 use super::client::{Client, ClientError};
-use crate::config::Config;
 use crate::control::wire::ClockStatus;
 use crate::launch;
 
 /// Printed where there is no ledger.
 const NOTHING: &str = "There is no ledger yet.\n";
 
+#[derive(Debug, Args)]
+pub struct ClockArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    #[command(subcommand)]
+    then: Option<ClockCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClockCommand {
+    /// The machine's clock is right, however far it is from the ledger's last decision
+    Accept,
+}
+
+pub fn run(args: &ClockArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
+    let ask = elsewhere.ask(&args.ask)?;
+    match args.then {
+        None => show(&ask),
+        Some(ClockCommand::Accept) => accept(&ask),
+    }
+}
+
 /// How the clocks stand.
-///
-/// # Errors
-/// The gateway, or the ledger, cannot be reached.
-pub fn show(config: &Config) -> Result<String, ClientError> {
-    let Some(client) = Client::open(config)? else {
-        return Ok(NOTHING.to_owned());
+fn show(ask: &Ask) -> Result<String, CliError> {
+    let Some(client) = ask.target.open()? else {
+        return Ok(if ask.json { "null\n" } else { NOTHING }.to_owned());
     };
-    Ok(text(&client.call("clock.status", &serde_json::json!({}))?))
+    if ask.json {
+        return Ok(format!("{}\n", client.call_raw("clock.status", &params([]))?.get()));
+    }
+    Ok(text(&client.call("clock.status", &params([]))?))
 }
 
 /// Believes the machine's clock, through the running gateway or, where none runs, in the ledger itself.
-///
-/// # Errors
-/// The gateway, or the ledger, cannot be reached.
-pub fn accept(config: &Config) -> Result<String, ClientError> {
-    if let Some(client) = Client::gateway(config)? {
-        return Ok(text(&client.call("clock.accept", &serde_json::json!({}))?));
+fn accept(ask: &Ask) -> Result<String, CliError> {
+    if let Target::Here(config) = &ask.target
+        && Client::gateway(config)?.is_none()
+    {
+        if !config.storage.dir.join("journal").is_dir() {
+            return Ok(NOTHING.to_owned());
+        }
+        launch::accept_clock(config).map_err(|error| ClientError::Ledger(error.to_string()))?;
+        return show(ask);
     }
-    if !config.storage.dir.join("journal").is_dir() {
-        return Ok(NOTHING.to_owned());
-    }
-    launch::accept_clock(config).map_err(|error| ClientError::Ledger(error.to_string()))?;
-    show(config)
+    let read = |value: &serde_json::Value| -> String {
+        let status: ClockStatus = serde_json::from_value(value.clone()).unwrap_or_default();
+        text(&status)
+    };
+    ask.change("clock.accept", params([]), read)
 }
 
 fn text(status: &ClockStatus) -> String {

@@ -14,9 +14,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use ulid::Ulid;
 
+use super::ask::{Ask, Target};
+use super::budgets::BudgetsArgs;
 use super::client::Client;
-use super::costs::CostsQuery;
-use super::{budgets, costs, export, holds, verify};
+use super::costs::{CostsError, CostsQuery};
+use super::style::Style;
+use super::{CliError, budgets, costs, export, holds, verify};
 use crate::config::Config;
 use crate::control::{self, ControlHandle, ControlState, NoDataPlane};
 use crate::telemetry::Metrics;
@@ -149,6 +152,40 @@ fn settlement(at_ms: i64, model: &str, cost_nanos: i64) -> Settlement {
     }
 }
 
+fn target(config: &Config) -> Target {
+    config.clone().into()
+}
+
+fn ask(config: &Config) -> Ask {
+    Ask {
+        target: target(config),
+        style: Style::PLAIN,
+        json: false,
+    }
+}
+
+fn costs_of(config: &Config, query: &CostsQuery) -> Result<String, CostsError> {
+    costs::shown(&ask(config), query)
+}
+
+fn budgets_of(config: &Config, query: &BudgetsArgs) -> Result<String, CliError> {
+    budgets::status(&ask(config), query)
+}
+
+fn holds_of(config: &Config) -> Result<String, CliError> {
+    holds::list(&ask(config))
+}
+
+fn explained(config: &Config, id: &str) -> Result<String, CliError> {
+    holds::explain(&ask(config), id)
+}
+
+fn verified(config: &Config, expect: Option<&str>) -> Result<(String, bool), verify::VerifyError> {
+    let found = verify::verify(&target(config), expect)?;
+    let report = verify::report(&target(config), &found, expect, Style::PLAIN);
+    Ok((report, found.ok))
+}
+
 fn by(by: &str) -> CostsQuery {
     CostsQuery {
         by: by.to_owned(),
@@ -158,7 +195,7 @@ fn by(by: &str) -> CostsQuery {
 
 fn exported(config: &Config, query: &CostsQuery, format: &str) -> String {
     let mut out = Vec::new();
-    export::run(config, query, format, &mut out).unwrap();
+    export::export(&target(config), query, format, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -178,15 +215,15 @@ fn costs_are_the_same_with_and_without_a_gateway() {
     books.settle("gpt-4o", "a", 2_000_000);
     books.settle("gpt-4o", "", 3_000_000);
     let handle = books.serve();
-    assert_eq!(costs::run(&books.config, &by("model")).unwrap(), BY_MODEL);
-    assert_eq!(costs::run(&books.config, &by("no such word")).unwrap(), BY_MODEL);
+    assert_eq!(costs_of(&books.config, &by("model")).unwrap(), BY_MODEL);
+    assert_eq!(costs_of(&books.config, &by("no such word")).unwrap(), BY_MODEL);
     handle.stop();
     let Books {
         config, ledger, _dir, ..
     } = books;
     ledger.close();
     drop(ledger);
-    assert_eq!(costs::run(&config, &by("model")).unwrap(), BY_MODEL);
+    assert_eq!(costs_of(&config, &by("model")).unwrap(), BY_MODEL);
 }
 
 #[test]
@@ -269,28 +306,25 @@ fn an_empty_ledger_and_none_at_all_say_so() {
     let _handle = empty.serve();
     for config in [&config, &empty.config] {
         let nothing = format!("{}\n", costs::NOTHING);
-        assert_eq!(costs::run(config, &by("model")).unwrap(), nothing);
+        assert_eq!(costs_of(config, &by("model")).unwrap(), nothing);
         assert_eq!(exported(config, &by("model"), "json"), "null\n");
         assert_eq!(exported(config, &by("model"), "csv").lines().count(), 1);
         assert_eq!(exported(config, &by("entry"), "jsonl"), "");
     }
     // Asking does not make one.
     assert!(!config.storage.dir.exists());
-    assert!(matches!(
-        verify::run(&config, None),
-        Err(verify::VerifyError::NoLedger(_))
-    ));
+    assert!(matches!(verified(&config, None), Err(verify::VerifyError::NoLedger(_))));
 }
 
 #[test]
 fn a_store_in_use_without_a_socket_is_told() {
     let books = Books::open();
-    let error = costs::run(&books.config, &by("model")).unwrap_err().to_string();
+    let error = costs_of(&books.config, &by("model")).unwrap_err().to_string();
     assert!(
         error.contains("in use by another process") && error.contains("control.socket"),
         "{error}"
     );
-    let error = verify::run(&books.config, None).unwrap_err().to_string();
+    let error = verified(&books.config, None).unwrap_err().to_string();
     assert!(error.contains("in use by another process"), "{error}");
 }
 
@@ -301,10 +335,10 @@ fn bad_flags_are_told_in_the_contracts_words() {
         last: Some("soon".into()),
         ..by("model")
     };
-    let error = costs::run(&books.config, &query).unwrap_err().to_string();
+    let error = costs_of(&books.config, &query).unwrap_err().to_string();
     assert!(error.starts_with("invalid --last value \"soon\": "), "{error}");
     let told = |by_what: &str, format: &str| {
-        export::run(&books.config, &by(by_what), format, &mut Vec::new())
+        export::export(&target(&books.config), &by(by_what), format, &mut Vec::new())
             .unwrap_err()
             .to_string()
     };
@@ -325,21 +359,21 @@ fn verify_works_after_a_kill_with_stale_socket_and_open_holds() {
     let dir = tempfile::tempdir().unwrap();
     let config = books.killed(dir.path());
 
-    let (text, ok) = verify::run(&config, None).unwrap();
+    let (text, ok) = verified(&config, None).unwrap();
     assert!(ok, "{text}");
     assert!(
         text.contains("entries     1\nopen holds  1\n") && text.ends_with("\nOK\n"),
         "{text}"
     );
-    let (text, ok) = verify::run(&config, Some(&head.to_string())).unwrap();
+    let (text, ok) = verified(&config, Some(&head.to_string())).unwrap();
     assert!(ok, "{text}");
-    let (text, ok) = verify::run(&config, Some(&"0".repeat(64))).unwrap();
+    let (text, ok) = verified(&config, Some(&"0".repeat(64))).unwrap();
     assert!(!ok && text.contains("DAMAGE      the expected head"), "{text}");
-    assert!(verify::run(&config, Some("nonsense")).is_err());
+    assert!(verified(&config, Some("nonsense")).is_err());
     // The other commands read it too, and change nothing: the hold stays open until a gateway starts.
-    assert!(holds::list(&config).unwrap().contains("gpt-4o"));
-    assert!(costs::run(&config, &by("model")).unwrap().contains("gpt-4o"));
-    assert!(verify::run(&config, None).unwrap().0.contains("open holds  1"));
+    assert!(holds_of(&config).unwrap().contains("gpt-4o"));
+    assert!(costs_of(&config, &by("model")).unwrap().contains("gpt-4o"));
+    assert!(verified(&config, None).unwrap().0.contains("open holds  1"));
 }
 
 #[test]
@@ -347,7 +381,7 @@ fn a_gateway_verifies_its_own_journal() {
     let books = Books::open();
     let _handle = books.serve();
     books.settle("gpt-4o", "a", 1_000);
-    let (text, ok) = verify::run(&books.config, Some(&books.ledger.head().to_string())).unwrap();
+    let (text, ok) = verified(&books.config, Some(&books.ledger.head().to_string())).unwrap();
     assert!(ok && text.contains("entries     1\n"), "{text}");
 }
 
@@ -360,9 +394,9 @@ fn a_head_kept_elsewhere_finds_what_the_store_itself_takes_for_a_torn_tail() {
     let head = books.ledger.head().to_string();
     let dir = tempfile::tempdir().unwrap();
     let config = books.killed(dir.path());
-    assert!(verify::run(&config, Some(&head)).unwrap().1);
+    assert!(verified(&config, Some(&head)).unwrap().1);
     assert!(flip(&config.storage.dir, b"/v1/chat/completions") > 0);
-    match verify::run(&config, Some(&head)) {
+    match verified(&config, Some(&head)) {
         Ok((text, ok)) => assert!(!ok && text.contains("DAMAGE") && text.ends_with("NOT OK\n"), "{text}"),
         // The store's own checksum may see it first.
         Err(error) => assert!(matches!(error, verify::VerifyError::Store(_)), "{error}"),
@@ -401,7 +435,7 @@ fn budgets_page_over_more_accounts_than_one_answer_bears() {
             .hold(facts)
             .settle(settlement(books.ledger.now_ms(), "gpt-4o", 1_000_000));
     }
-    let status = budgets::run(&books.config, budgets::BudgetsQuery::default()).unwrap();
+    let status = budgets_of(&books.config, &BudgetsArgs::default()).unwrap();
     let keys: Vec<&str> = status.lines().filter(|line| line.starts_with("key:")).collect();
     assert_eq!(keys.len(), 1_100, "each key's limited day, over two pages");
     assert!(keys.is_sorted());
@@ -413,14 +447,14 @@ fn budgets_and_holds_show_what_is_held_and_why() {
     let _handle = books.serve();
     books.settle("gpt-4o", "a", 12_000_000);
     let open = books.hold(books.facts("gpt-4o", "crawler"));
-    let by_default = budgets::BudgetsQuery::default();
-    let of_key = budgets::BudgetsQuery {
-        account: "key:",
-        window: "day",
-        all: false,
+    let by_default = BudgetsArgs::default();
+    let of_key = BudgetsArgs {
+        account: "key:".into(),
+        window: "day".into(),
+        ..BudgetsArgs::default()
     };
-    for query in [by_default, of_key] {
-        let status = budgets::run(&books.config, query).unwrap();
+    for query in [&by_default, &of_key] {
+        let status = budgets_of(&books.config, query).unwrap();
         let line = status.lines().nth(2).unwrap();
         for part in [
             &format!("key:{KEY}"),
@@ -433,29 +467,29 @@ fn budgets_and_holds_show_what_is_held_and_why() {
             assert!(line.contains(part), "{part} in\n{status}");
         }
     }
-    let status = budgets::run(&books.config, by_default).unwrap();
+    let status = budgets_of(&books.config, &by_default).unwrap();
     assert!(
         status.lines().skip(2).all(|line| line.contains("$5.0000")),
         "only limited ones:\n{status}"
     );
-    let all = budgets::BudgetsQuery {
+    let all = BudgetsArgs {
         all: true,
-        ..by_default
+        ..BudgetsArgs::default()
     };
-    let status = budgets::run(&books.config, all).unwrap();
+    let status = budgets_of(&books.config, &all).unwrap();
     assert!(status.contains("\nglobal "), "those without a limit too:\n{status}");
-    assert!(holds::list(&books.config).unwrap().contains("crawler"));
+    assert!(holds_of(&books.config).unwrap().contains("crawler"));
     for id in [open.id().0.to_string(), open.facts().id.to_string()] {
-        let text = holds::explain(&books.config, &id).unwrap();
+        let text = explained(&books.config, &id).unwrap();
         assert!(
             text.contains("why       named maximum") && text.contains("4.978"),
             "{text}"
         );
     }
     open.void("test");
-    assert_eq!(holds::list(&books.config).unwrap(), format!("{}\n", holds::NOTHING));
+    assert_eq!(holds_of(&books.config).unwrap(), format!("{}\n", holds::NOTHING));
     assert!(
-        holds::explain(&books.config, "1")
+        explained(&books.config, "1")
             .unwrap_err()
             .to_string()
             .contains("no open hold")
@@ -472,7 +506,7 @@ fn by_key_shows_one_row_a_key_with_what_is_held_now() {
     stranger.key = Name::from("fedcba9876543210fedcba98");
     let other = books.hold(stranger);
     let _handle = books.serve();
-    let text = costs::run(&books.config, &by("key")).unwrap();
+    let text = costs_of(&books.config, &by("key")).unwrap();
     let expected = "\
 KEY                        REQUESTS   INPUT TOKENS   OUTPUT TOKENS   COST (USD)   HELD (USD)   OVERAGE (USD)
 ------------------------   --------   ------------   -------------   ----------   ----------   -------------
@@ -500,6 +534,6 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let books = Books::open();
     books.settle("gpt-4o", "a", 1);
     let _handle = books.serve();
-    export::run(&books.config, &by("entry"), "jsonl", &mut Closed).unwrap();
-    export::run(&books.config, &by("model"), "csv", &mut Closed).unwrap();
+    export::export(&target(&books.config), &by("entry"), "jsonl", &mut Closed).unwrap();
+    export::export(&target(&books.config), &by("model"), "csv", &mut Closed).unwrap();
 }

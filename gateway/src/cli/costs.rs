@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use agentledger_ledger::Usd;
+use clap::Args;
 
+use super::CliError;
+use super::ask::{Ask, AskArgs, Elsewhere, Target};
 use super::client::{Client, ClientError};
-use super::table::Table;
-use crate::config::Config;
-pub use crate::control::contract_forms::fixed;
+use super::table::{Cell, Table};
+use super::view::named;
 use crate::control::wire::{CostRow, Holds, Summary, SummaryParams};
 use crate::control::{LastError, parse_last};
 
@@ -22,8 +24,39 @@ pub enum CostsError {
     Client(#[from] ClientError),
 }
 
+impl CostsError {
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            CostsError::Last(_) => true,
+            CostsError::Client(error) => error.is_usage(),
+        }
+    }
+}
+
 /// What `costs` sums where no `--last` is given.
 const LAST_DEFAULT: &str = "24h";
+
+#[derive(Debug, Default, Args)]
+pub struct QueryArgs {
+    /// How far back: days (30d) or a duration (90m, 1h30m)
+    #[arg(long, value_name = "TIME")]
+    pub last: Option<String>,
+    /// One tenant only
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub tenant: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CostsArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    #[command(flatten)]
+    pub query: QueryArgs,
+    /// model, provider, key, agent, session, user, task, tenant, team, feature, project, cost_centre, page or tag:NAME; any other
+    /// word means model
+    #[arg(long, default_value = "model")]
+    pub by: String,
+}
 
 /// What to sum: the flags of `costs` and `export`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,9 +67,27 @@ pub struct CostsQuery {
     pub tenant: String,
 }
 
+impl QueryArgs {
+    pub fn by(&self, by: &str) -> CostsQuery {
+        CostsQuery {
+            last: self.last.clone(),
+            by: by.to_owned(),
+            tenant: self.tenant.clone(),
+        }
+    }
+}
+
+pub fn run(args: &CostsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
+    let ask = elsewhere.ask(&args.ask)?;
+    Ok(shown(&ask, &args.query.by(&args.by))?)
+}
+
 /// The table, or the text that says there is none; with its last line break.
-pub fn run(config: &Config, query: &CostsQuery) -> Result<String, CostsError> {
-    let Some((client, mut summary)) = ask(config, query, LAST_DEFAULT)? else {
+pub fn shown(ask: &Ask, query: &CostsQuery) -> Result<String, CostsError> {
+    if ask.json {
+        return json(ask, query);
+    }
+    let Some((client, mut summary)) = summed(&ask.target, query, LAST_DEFAULT)? else {
         return Ok(format!("{NOTHING}\n"));
     };
     let mut held = HeldByKey::new();
@@ -55,8 +106,16 @@ pub fn run(config: &Config, query: &CostsQuery) -> Result<String, CostsError> {
     Ok(if summary.rows.is_empty() {
         format!("{NOTHING}\n")
     } else {
-        table(&summary, &held)
+        table(&summary, &held).render_contract(ask.style)
     })
+}
+
+fn json(ask: &Ask, query: &CostsQuery) -> Result<String, CostsError> {
+    let params = checked_params(query, LAST_DEFAULT)?;
+    let Some(client) = ask.target.open()? else {
+        return Ok("{\"from\":\"\",\"to\":\"\",\"by\":\"\",\"rows\":[]}\n".to_owned());
+    };
+    Ok(format!("{}\n", client.call_raw("ledger.summary", &params)?.get()))
 }
 
 /// What open holds hold now, by key.
@@ -77,31 +136,34 @@ fn held_now(client: &Client, tenant: &str) -> Result<HeldByKey, ClientError> {
 }
 
 /// The sums; `None` where there is no ledger yet.
-pub fn summary(config: &Config, query: &CostsQuery, last_default: &str) -> Result<Option<Summary>, CostsError> {
-    Ok(ask(config, query, last_default)?.map(|(_, summary)| summary))
+pub fn summary(target: &Target, query: &CostsQuery, last_default: &str) -> Result<Option<Summary>, CostsError> {
+    Ok(summed(target, query, last_default)?.map(|(_, summary)| summary))
 }
 
-fn ask(config: &Config, query: &CostsQuery, last_default: &str) -> Result<Option<(Client, Summary)>, CostsError> {
-    // Checked here too: a bad value is the caller's mistake, whether or not there is a ledger.
-    let last = query.last.as_deref().unwrap_or(last_default);
-    parse_last(last)?;
-    let Some(client) = Client::open(config)? else {
+fn summed(target: &Target, query: &CostsQuery, last_default: &str) -> Result<Option<(Client, Summary)>, CostsError> {
+    let params = checked_params(query, last_default)?;
+    let Some(client) = target.open()? else {
         return Ok(None);
-    };
-    let last = Some(last.to_owned());
-    let params = SummaryParams {
-        last,
-        by: query.by.clone(),
-        tenant: query.tenant.clone(),
-        ..SummaryParams::default()
     };
     let summary = client.call("ledger.summary", &params)?;
     Ok(Some((client, summary)))
 }
 
+/// Checked here too: a bad value is the caller's mistake, whether or not there is a ledger.
+fn checked_params(query: &CostsQuery, last_default: &str) -> Result<SummaryParams, LastError> {
+    let last = query.last.as_deref().unwrap_or(last_default);
+    parse_last(last)?;
+    Ok(SummaryParams {
+        last: Some(last.to_owned()),
+        by: query.by.clone(),
+        tenant: query.tenant.clone(),
+        ..SummaryParams::default()
+    })
+}
+
 /// The contract's table. What its original got wrong is right: `--by key` names the key, and `--by provider` is one row
 /// a provider.
-fn table(summary: &Summary, held: &HeldByKey) -> String {
+fn table(summary: &Summary, held: &HeldByKey) -> Table {
     let by = summary.by.as_str();
     let names: Vec<String> = match by {
         "provider" => vec!["PROVIDER".into()],
@@ -126,7 +188,7 @@ fn table(summary: &Summary, held: &HeldByKey) -> String {
     let mut table = Table::new(header);
     let mut total = CostRow::default();
     for row in &summary.rows {
-        let mut cells = row_names(by, row);
+        let mut cells: Vec<Cell> = row_names(by, row).into_iter().map(Cell::from).collect();
         let held_now = held.get(&row.key).copied().unwrap_or_default();
         cells.extend(figures(row, with_holds.then_some(held_now)));
         table.row(cells);
@@ -136,24 +198,17 @@ fn table(summary: &Summary, held: &HeldByKey) -> String {
         total.cost_usd = total.cost_usd.saturating_add(row.cost_usd);
         total.overage_usd = total.overage_usd.saturating_add(row.overage_usd);
     }
-    let mut cells = vec![String::new(); names.len()];
+    let mut cells: Vec<Cell> = vec!["".into(); names.len()];
     if let Some(first) = cells.first_mut() {
-        "TOTAL".clone_into(first);
+        *first = "TOTAL".into();
     }
     let held_now = held.values().fold(Usd::ZERO, |sum, held| sum.saturating_add(*held));
     cells.extend(figures(&total, with_holds.then_some(held_now)));
     table.footer(cells);
-    table.render()
+    table
 }
 
 fn row_names(by: &str, row: &CostRow) -> Vec<String> {
-    let named = |name: &String| {
-        if name.is_empty() {
-            "(none)".to_owned()
-        } else {
-            name.clone()
-        }
-    };
     match by {
         "provider" => vec![named(&row.provider)],
         "key" => vec![named(&row.key)],
@@ -167,15 +222,15 @@ fn row_names(by: &str, row: &CostRow) -> Vec<String> {
     }
 }
 
-fn figures(row: &CostRow, held_now: Option<Usd>) -> Vec<String> {
-    let mut cells = vec![
-        row.requests.to_string(),
-        row.input_tokens.to_string(),
-        row.output_tokens.to_string(),
+fn figures(row: &CostRow, held_now: Option<Usd>) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = vec![
+        row.requests.into(),
+        row.input_tokens.into(),
+        row.output_tokens.into(),
+        row.cost_usd.into(),
     ];
-    cells.push(format!("${}", fixed(row.cost_usd, 4)));
     if let Some(held_now) = held_now {
-        cells.extend([held_now, row.overage_usd].map(|usd| format!("${}", fixed(usd, 4))));
+        cells.extend([held_now, row.overage_usd].map(Cell::from));
     }
     cells
 }
@@ -184,6 +239,7 @@ fn figures(row: &CostRow, held_now: Option<Usd>) -> Vec<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use crate::cli::style::Style;
 
     fn row(provider: &str, model: &str, requests: u64, nanos: i64) -> CostRow {
         CostRow {
@@ -207,7 +263,7 @@ mod tests {
     }
 
     fn shown(summary: &Summary) -> String {
-        table(summary, &HeldByKey::new())
+        table(summary, &HeldByKey::new()).render_contract(Style::PLAIN)
     }
 
     #[test]
@@ -244,7 +300,10 @@ TOTAL                      2          2000           20              $0.3500    
 ";
         let held = HeldByKey::from([("0123456789abcdef01234567".to_owned(), Usd::from_nanos(500_000_000))]);
         let rows = vec![key, row("", "", 1, 100_000_000)];
-        assert_eq!(table(&summary("key", rows), &held), expected);
+        assert_eq!(
+            table(&summary("key", rows), &held).render_contract(Style::PLAIN),
+            expected
+        );
     }
 
     #[test]
@@ -279,15 +338,5 @@ TOTAL                      2          2000           20              $0.3500    
         };
         assert!(shown(&summary("tenant", vec![tenant])).contains("\nacme     1"));
         assert!(shown(&summary("tag:team", vec![row("", "", 1, 0)])).starts_with("TEAM"));
-    }
-
-    #[test]
-    fn money_is_rounded_half_up_and_never_minus_zero() {
-        assert_eq!(fixed(Usd::from_nanos(50_000), 4), "0.0001");
-        assert_eq!(fixed(Usd::from_nanos(49_999), 4), "0.0000");
-        assert_eq!(fixed(Usd::from_nanos(-49_999), 4), "0.0000");
-        assert_eq!(fixed(Usd::from_nanos(-1_500_000_000), 4), "-1.5000");
-        assert_eq!(fixed(Usd::from_nanos(1_000_000_500), 6), "1.000001");
-        assert_eq!(fixed(Usd::from_nanos(i64::MAX), 6), "9223372036.854776");
     }
 }

@@ -2,9 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::client::{Client, ClientError};
-use super::costs::{self, CostsError, CostsQuery};
-use crate::config::Config;
+use clap::Args;
+
+use super::CliError;
+use super::ask::{ConfigArgs, Elsewhere, Target};
+use super::client::ClientError;
+use super::costs::{self, CostsError, CostsQuery, QueryArgs};
+use super::progress::Progress;
 use crate::control::contract_forms::{csv, json};
 use crate::control::parse_last;
 use crate::control::wire::{CostRow, Entries, QueryParams};
@@ -15,6 +19,21 @@ const LAST_DEFAULT: &str = "30d";
 const PAGE: usize = 1_000;
 /// The word for single entries.
 pub const BY_ENTRY: &str = "entry";
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    query: QueryArgs,
+    /// model, provider, key, agent, session, user, task, tenant, tag:NAME, or entry for every single entry; any other word
+    /// means model
+    #[arg(long, default_value = "model")]
+    by: String,
+    /// csv (default) or json; jsonl with --by entry
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    format: String,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -28,25 +47,41 @@ pub enum ExportError {
     Write(#[from] io::Error),
 }
 
+impl ExportError {
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            ExportError::Format(_) | ExportError::EntryFormat(_) => true,
+            ExportError::Costs(error) => error.is_usage(),
+            ExportError::Write(_) => false,
+        }
+    }
+}
+
 impl From<ClientError> for ExportError {
     fn from(error: ClientError) -> ExportError {
         ExportError::Costs(error.into())
     }
 }
 
+pub fn run(args: &ExportArgs, elsewhere: &Elsewhere) -> Result<(), CliError> {
+    let target = elsewhere.target(&args.config)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    Ok(export(&target, &args.query.by(&args.by), &args.format, &mut out)?)
+}
+
 /// Writes and flushes the export. An empty `format` is csv, or jsonl for single entries.
-pub fn run(config: &Config, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
-    match write(config, query, format, out) {
+pub fn export(target: &Target, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
+    match write(target, query, format, out) {
         // A reader that has seen enough (`| head`) is no error.
         Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
 }
 
-fn write(config: &Config, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
+fn write(target: &Target, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
     if query.by == BY_ENTRY {
         return match format {
-            "" | "jsonl" => entries(config, query, out),
+            "" | "jsonl" => entries(target, query, out),
             _ => Err(ExportError::EntryFormat(format.to_owned())),
         };
     }
@@ -55,7 +90,7 @@ fn write(config: &Config, query: &CostsQuery, format: &str, out: &mut dyn Write)
         "json" => json,
         _ => return Err(ExportError::Format(format.to_owned())),
     };
-    let summary = costs::summary(config, query, LAST_DEFAULT)?;
+    let summary = costs::summary(target, query, LAST_DEFAULT)?;
     let (by, rows) = summary.map_or_else(Default::default, |summary| (summary.by, summary.rows));
     out.write_all(shape(&by, &rows).as_bytes())?;
     out.flush()?;
@@ -63,14 +98,14 @@ fn write(config: &Config, query: &CostsQuery, format: &str, out: &mut dyn Write)
 }
 
 /// Every entry settled so far, oldest first, one JSON object a line.
-fn entries(config: &Config, query: &CostsQuery, out: &mut dyn Write) -> Result<(), ExportError> {
+fn entries(target: &Target, query: &CostsQuery, out: &mut dyn Write) -> Result<(), ExportError> {
     query
         .last
         .as_deref()
         .map(parse_last)
         .transpose()
         .map_err(CostsError::from)?;
-    let Some(client) = Client::open(config)? else {
+    let Some(client) = target.open()? else {
         return Ok(());
     };
     let mut params = QueryParams {
@@ -79,8 +114,11 @@ fn entries(config: &Config, query: &CostsQuery, out: &mut dyn Write) -> Result<(
         limit: Some(PAGE),
         ..QueryParams::default()
     };
+    let (mut progress, mut done) = (Progress::new("export"), 0);
     loop {
         let page: Entries = client.call("ledger.query", &params)?;
+        done += page.entries.len();
+        progress.at(done, "entries");
         for entry in &page.entries {
             out.write_all(entry.get().as_bytes())?;
             out.write_all(b"\n")?;

@@ -1,72 +1,88 @@
-//! `agentledger holds`: open holds, and why one is as it is.
+//! `agentledger holds`: open holds, why one is as it is, and how to end one.
 
-use super::client::{Client, ClientError};
-use super::costs::fixed;
-use super::table::Table;
-use crate::config::Config;
-use crate::control::wire::{Explained, HoldParams, HoldRow, Holds};
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::CliError;
+use super::ask::{Ask, AskArgs, Elsewhere, params};
+use super::changes::told;
+use super::client::ClientError;
+use super::style::Style;
+use super::table::{Cell, Table};
+use super::view::{Column, Is, View, named};
+use crate::control::wire::Explained;
 
 /// Printed where nothing is held.
 pub const NOTHING: &str = "No hold is open.";
 
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct HoldsArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// The hold to explain, by its id or its exchange's
+    id: Option<String>,
+    #[command(subcommand)]
+    then: Option<HoldsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum HoldsCommand {
+    /// End a hold and give back what it held; its request runs on, and what it costs is posted all the same
+    Void {
+        id: String,
+        /// Why, for whoever reads the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+pub const HOLDS: View = View {
+    rows: "holds",
+    columns: &[
+        Column("ID", "id", Is::Text),
+        Column("SINCE", "since", Is::Text),
+        Column("PROVIDER", "provider", Is::Text),
+        Column("MODEL", "model", Is::Text),
+        Column("KEY", "key", Is::Text),
+        Column("TENANT", "tenant", Is::Text),
+        Column("AGENT", "agent", Is::Text),
+        Column("HELD (USD)", "held_usd", Is::Usd),
+        Column("HELD TOKENS", "held_tokens", Is::Count),
+    ],
+    nothing: NOTHING,
+    next: "",
+};
+
+pub fn run(args: &HoldsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
+    let ask = elsewhere.ask(&args.ask)?;
+    match (&args.then, &args.id) {
+        (Some(HoldsCommand::Void { id, reason }), _) => {
+            let given = params([("id", id.as_str().into()), ("reason", reason.as_str().into())]);
+            ask.change("hold.void", given, |value: &Value| told(value, ask.style))
+        }
+        (None, Some(id)) => explain(&ask, id),
+        (None, None) => list(&ask),
+    }
+}
+
 /// All open holds as a table, with its last line break.
-pub fn list(config: &Config) -> Result<String, ClientError> {
-    let Some(client) = Client::open(config)? else {
-        return Ok(format!("{NOTHING}\n"));
-    };
-    let holds: Holds = client.call("hold.list", &serde_json::json!({}))?;
-    Ok(if holds.holds.is_empty() {
-        format!("{NOTHING}\n")
-    } else {
-        table(&holds.holds)
-    })
+pub fn list(ask: &Ask) -> Result<String, CliError> {
+    ask.read("hold.list", params([]), &HOLDS)
 }
 
 /// One hold: its size and why, since when, and its bounds. `id` is the hold's, or its exchange's.
-pub fn explain(config: &Config, id: &str) -> Result<String, ClientError> {
-    let Some(client) = Client::open(config)? else {
-        return Ok(format!("{NOTHING}\n"));
-    };
-    let params = HoldParams { id: id.to_owned() };
-    let explained: Explained = client.call("hold.explain", &params)?;
-    Ok(text(&explained))
-}
-
-fn named(name: &str) -> String {
-    if name.is_empty() {
-        "(none)".to_owned()
-    } else {
-        name.to_owned()
+pub fn explain(ask: &Ask, id: &str) -> Result<String, CliError> {
+    let client = ask.target.open()?.ok_or(ClientError::NoGateway)?;
+    let given = params([("id", id.into())]);
+    if ask.json {
+        return Ok(format!("{}\n", client.call_raw("hold.explain", &given)?.get()));
     }
+    let explained: Explained = client.call("hold.explain", &given)?;
+    Ok(text(&explained, ask.style))
 }
 
-fn table(holds: &[HoldRow]) -> String {
-    let mut table = Table::new([
-        "ID",
-        "SINCE",
-        "PROVIDER",
-        "MODEL",
-        "KEY",
-        "AGENT",
-        "HELD (USD)",
-        "HELD TOKENS",
-    ]);
-    for hold in holds {
-        table.row(vec![
-            hold.id.to_string(),
-            hold.since.clone(),
-            named(&hold.provider),
-            named(&hold.model),
-            named(&hold.key),
-            named(&hold.agent),
-            format!("${}", fixed(hold.held_usd, 4)),
-            hold.held_tokens.to_string(),
-        ]);
-    }
-    table.render()
-}
-
-fn text(explained: &Explained) -> String {
+fn text(explained: &Explained, style: Style) -> String {
     let hold = &explained.hold;
     let mut out = format!(
         "hold      {}\nexchange  {}\nsince     {} ({} ms)\nmodel     {} at {}\nheld      ${} and {} tokens, at first ${}\nwhy       {}\n\n",
@@ -97,21 +113,26 @@ fn text(explained: &Explained) -> String {
         "LEFT",
         "OF THIS HOLD",
     ]);
-    let now = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let now = |value: &Option<String>| value.as_deref().map_or_else(|| "-".into(), figure);
     for bound in &explained.bounds {
-        table.row(vec![
-            bound.account.clone(),
-            bound.window.clone(),
-            bound.unit.clone(),
-            bound.mode.clone(),
-            bound.limit.clone(),
+        table.row::<Cell>([
+            bound.account.as_str().into(),
+            bound.window.as_str().into(),
+            bound.unit.as_str().into(),
+            bound.mode.as_str().into(),
+            figure(&bound.limit),
             now(&bound.spent),
             now(&bound.held),
             now(&bound.overage),
             now(&bound.left),
-            bound.held_here.clone(),
+            figure(&bound.held_here),
         ]);
     }
-    out.push_str(&table.render());
+    out.push_str(&table.render(style));
     out
+}
+
+/// Decimal dollars or a count, with every digit.
+fn figure(text: &str) -> Cell {
+    Cell::Digits(text.to_owned())
 }

@@ -1,15 +1,102 @@
-//! Tables on a terminal: left-aligned columns, three spaces between them, a dashed line under the header and, where
-//! there is one, over the footer.
+//! Tables: three spaces between columns, a dashed line under the header and, where there is one, over the footer. Numbers
+//! stand at the right with their thousands separated; the contract's tables are left-aligned plain digits where no terminal
+//! shows them.
 
-use std::fmt::Write as _;
+use agentledger_ledger::Usd;
 
-const GAP: usize = 3;
+use super::style::{Style, Tone, printable, thousands};
 
-/// Rows of text. Every row has as many cells as the header.
+const GAP: &str = "   ";
+/// Decimals of money where nothing else is said.
+const USD_PLACES: u32 = 4;
+
+/// What stands in one place of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    Text(String),
+    /// A word that says how something stands.
+    State(String, Tone),
+    Count(i128),
+    /// A number whose digits are all shown.
+    Digits(String),
+    /// Dollars, with so many decimals.
+    Usd(Usd, u32),
+}
+
+impl Cell {
+    fn is_number(&self) -> bool {
+        matches!(self, Cell::Count(_) | Cell::Digits(_) | Cell::Usd(..))
+    }
+
+    fn tone(&self) -> Option<Tone> {
+        match self {
+            Cell::State(_, tone) => Some(*tone),
+            _ => None,
+        }
+    }
+
+    fn shown(&self, separated: bool) -> String {
+        let digits = |number: String| if separated { thousands(&number) } else { number };
+        match self {
+            Cell::Text(text) | Cell::State(text, _) => printable(text),
+            Cell::Count(count) => digits(count.to_string()),
+            Cell::Digits(number) => printable(&digits(number.clone())),
+            Cell::Usd(usd, places) => {
+                let number = digits(fixed(*usd, *places));
+                number
+                    .strip_prefix('-')
+                    .map_or_else(|| format!("${number}"), |rest| format!("-${rest}"))
+            }
+        }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Cell {
+        Cell::Text(text)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Cell {
+        Cell::Text(text.to_owned())
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(count: u64) -> Cell {
+        Cell::Count(count.into())
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(count: i64) -> Cell {
+        Cell::Count(count.into())
+    }
+}
+
+impl From<Usd> for Cell {
+    fn from(usd: Usd) -> Cell {
+        Cell::Usd(usd, USD_PLACES)
+    }
+}
+
+/// Dollars with so many decimals (at most nine), rounded half away from zero.
+pub fn fixed(usd: Usd, places: u32) -> String {
+    let nanos = i128::from(usd.nanos());
+    let unit = 10i128.pow(9u32.saturating_sub(places));
+    let rounded = (nanos.abs() + unit / 2) / unit;
+    let scale = 10i128.pow(places);
+    let sign = if nanos < 0 && rounded != 0 { "-" } else { "" };
+    let width = usize::try_from(places).unwrap_or(9);
+    format!("{sign}{}.{:0width$}", rounded / scale, rounded % scale)
+}
+
+/// Rows of cells. Every row has as many as the header.
 pub struct Table {
     header: Vec<String>,
-    rows: Vec<Vec<String>>,
-    footer: Option<Vec<String>>,
+    rows: Vec<Vec<Cell>>,
+    footer: Option<Vec<Cell>>,
 }
 
 impl Table {
@@ -21,53 +108,80 @@ impl Table {
         }
     }
 
-    pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+    pub fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    pub fn footer(&mut self, cells: Vec<String>) {
+    pub fn footer(&mut self, cells: Vec<Cell>) {
         self.footer = Some(cells);
     }
 
-    pub fn render(&self) -> String {
-        let widths: Vec<usize> = (0..self.header.len()).map(|column| self.width(column)).collect();
-        let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    /// As people read it.
+    pub fn render(&self, style: Style) -> String {
+        self.drawn(style, true)
+    }
+
+    /// As the contract has it, for programs that read it; on a terminal as the others.
+    pub fn render_contract(&self, style: Style) -> String {
+        self.drawn(style, style.terminal)
+    }
+
+    fn drawn(&self, style: Style, aligned: bool) -> String {
+        let columns: Vec<Column> = (0..self.header.len()).map(|at| self.column(at, aligned)).collect();
+        let header: Vec<Cell> = self.header.iter().map(|name| Cell::Text(name.clone())).collect();
+        let dashes: Vec<Cell> = columns.iter().map(|column| "-".repeat(column.width).into()).collect();
         let mut out = String::new();
-        line(&mut out, &self.header, &widths);
-        line(&mut out, &dashes, &widths);
+        let mut line = |cells: &[Cell], tone: Option<Tone>| {
+            out.push_str(&drawn_line(cells, &columns, tone, style, aligned));
+        };
+        line(&header, Some(Tone::Strong));
+        line(&dashes, Some(Tone::Faint));
         for row in &self.rows {
-            line(&mut out, row, &widths);
+            line(row, None);
         }
         if let Some(footer) = &self.footer {
-            line(&mut out, &dashes, &widths);
-            line(&mut out, footer, &widths);
+            line(&dashes, Some(Tone::Faint));
+            line(footer, Some(Tone::Strong));
         }
         out
     }
 
-    fn width(&self, column: usize) -> usize {
-        let rows = self.rows.iter().chain(&self.footer).chain([&self.header]);
-        rows.filter_map(|row| row.get(column))
-            .map(|cell| shown(cell).chars().count())
-            .max()
-            .unwrap_or(0)
+    fn column(&self, at: usize, aligned: bool) -> Column {
+        let cells = || self.rows.iter().chain(&self.footer).filter_map(|row| row.get(at));
+        let header = self.header.get(at).map_or(0, |name| name.chars().count());
+        let widths = cells().map(|cell| cell.shown(aligned).chars().count());
+        Column {
+            width: widths.max().unwrap_or(0).max(header),
+            right: aligned && cells().any(Cell::is_number),
+        }
     }
 }
 
-fn line(out: &mut String, cells: &[String], widths: &[usize]) {
-    let start = out.len();
-    for (cell, width) in cells.iter().zip(widths) {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{:<width$}{:GAP$}", shown(cell), "");
+struct Column {
+    width: usize,
+    right: bool,
+}
+
+fn drawn_line(cells: &[Cell], columns: &[Column], tone: Option<Tone>, style: Style, aligned: bool) -> String {
+    let mut out = String::new();
+    // Blanks are held back until something follows them: no line ends in any.
+    let mut blanks = 0;
+    for (cell, column) in cells.iter().zip(columns) {
+        let text = cell.shown(aligned);
+        let pad = column.width.saturating_sub(text.chars().count());
+        blanks += if column.right { pad } else { 0 };
+        if !text.is_empty() {
+            out.push_str(&" ".repeat(blanks));
+            blanks = 0;
+            match cell.tone().or(tone) {
+                Some(tone) => out.push_str(&style.paint(tone, &text)),
+                None => out.push_str(&text),
+            }
+        }
+        blanks += if column.right { 0 } else { pad } + GAP.len();
     }
-    let end = out.trim_end().len().max(start);
-    out.truncate(end);
     out.push('\n');
-}
-
-/// Clients name agents and models: what would move the cursor or break the line is shown as `?`.
-fn shown(cell: &str) -> String {
-    cell.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    out
 }
 
 #[cfg(test)]
@@ -75,31 +189,93 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    fn cells(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|text| (*text).to_owned()).collect()
+    fn sums() -> Table {
+        let mut table = Table::new(["A", "LONG HEADER", "COST", "C"]);
+        table.row::<Cell>(vec![
+            "wide cell".into(),
+            1_234_567u64.into(),
+            Usd::from_nanos(1_234_500_000_000).into(),
+            "x".into(),
+        ]);
+        table.row::<Cell>(vec![
+            "".into(),
+            7u64.into(),
+            Usd::from_nanos(-20_000_000).into(),
+            "".into(),
+        ]);
+        table.footer(vec!["TOTAL".into(), "".into(), "-".into(), "y".into()]);
+        table
     }
 
     #[test]
-    fn columns_are_left_aligned_with_three_spaces() {
-        let mut table = Table::new(["A", "LONG HEADER", "C"]);
-        table.row(cells(&["wide cell", "1", "x"]));
-        table.footer(cells(&["TOTAL", "", "y"]));
+    fn numbers_stand_at_the_right_with_their_thousands_separated() {
         let expected = "\
-A           LONG HEADER   C
----------   -----------   -
-wide cell   1             x
----------   -----------   -
-TOTAL                     y
+A           LONG HEADER          COST   C
+---------   -----------   -----------   -
+wide cell     1,234,567   $1,234.5000   x
+                      7      -$0.0200
+---------   -----------   -----------   -
+TOTAL                               -   y
 ";
-        assert_eq!(table.render(), expected);
+        assert_eq!(sums().render(Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn the_contracts_tables_are_left_aligned_for_programs_and_as_the_others_on_a_terminal() {
+        let expected = "\
+A           LONG HEADER   COST         C
+---------   -----------   ----------   -
+wide cell   1234567       $1234.5000   x
+            7             -$0.0200
+---------   -----------   ----------   -
+TOTAL                     -            y
+";
+        assert_eq!(sums().render_contract(Style::PLAIN), expected);
+        let terminal = Style {
+            terminal: true,
+            colour: false,
+        };
+        assert_eq!(sums().render_contract(terminal), sums().render(Style::PLAIN));
+    }
+
+    #[test]
+    fn colour_adds_nothing_but_its_codes() {
+        let coloured = Style {
+            terminal: true,
+            colour: true,
+        };
+        let mut table = sums();
+        table.row::<Cell>(vec![
+            Cell::State("open".into(), Tone::Bad),
+            1u64.into(),
+            "".into(),
+            "".into(),
+        ]);
+        let text = table.render(coloured);
+        assert!(text.contains("\u{1b}[31mopen\u{1b}[0m"), "{text}");
+        let mut bare = text;
+        for code in ["1", "2", "31", "0"] {
+            bare = bare.replace(&format!("\u{1b}[{code}m"), "");
+        }
+        assert_eq!(bare, table.render(Style::PLAIN));
     }
 
     #[test]
     fn names_cannot_break_the_table() {
         let mut table = Table::new(["A"]);
-        table.row(cells(&["a\u{1b}[2J\nb"]));
-        assert_eq!(table.render().lines().last(), Some("a?[2J?b"));
-        table.row(cells(&["日本語"]));
-        assert_eq!(table.width(0), 7);
+        table.row(["a\u{1b}[2J\nb"]);
+        assert_eq!(table.render(Style::PLAIN).lines().last(), Some("a?[2J?b"));
+        table.row(["日本語"]);
+        assert_eq!(table.column(0, true).width, 7);
+    }
+
+    #[test]
+    fn money_is_rounded_half_up_and_never_minus_zero() {
+        assert_eq!(fixed(Usd::from_nanos(50_000), 4), "0.0001");
+        assert_eq!(fixed(Usd::from_nanos(49_999), 4), "0.0000");
+        assert_eq!(fixed(Usd::from_nanos(-49_999), 4), "0.0000");
+        assert_eq!(fixed(Usd::from_nanos(-1_500_000_000), 4), "-1.5000");
+        assert_eq!(fixed(Usd::from_nanos(1_000_000_500), 6), "1.000001");
+        assert_eq!(fixed(Usd::from_nanos(i64::MAX), 6), "9223372036.854776");
     }
 }

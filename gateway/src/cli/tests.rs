@@ -148,3 +148,105 @@ fn check_reads_what_the_file_names() {
         "{report}"
     );
 }
+
+/// Every command that does something, with its arguments' names: `rules put`, `costs`.
+fn leaves(command: &clap::Command, above: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help" && !sub.is_hide_set())
+    {
+        let name = format!("{above}{}", sub.get_name());
+        if sub.get_subcommands().next().is_none() || !sub.is_subcommand_required_set() {
+            found.push(name.clone());
+        }
+        found.extend(leaves(sub, &format!("{name} ")));
+    }
+    found
+}
+
+const GUIDE: &str = include_str!("../../assets/guide/cli.md");
+
+/// The guide's rows: a command, and the method that it calls, if any.
+fn documented() -> Vec<(String, String)> {
+    let cell = |text: &str| text.trim().trim_matches('`').to_owned();
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `")?.split('|');
+        Some((cell(cells.next()?), cell(cells.next()?)))
+    };
+    GUIDE.lines().filter_map(row).collect()
+}
+
+#[test]
+fn the_guide_lists_each_command_and_no_other() {
+    let mut commands = leaves(&Root::command(), "");
+    let mut listed: Vec<String> = documented().into_iter().map(|(command, _)| command).collect();
+    commands.sort();
+    listed.sort();
+    assert!(commands.contains(&"rules put".to_owned()) && commands.contains(&"holds".to_owned()));
+    assert_eq!(listed, commands);
+}
+
+#[test]
+fn every_command_that_prints_what_a_method_answers_takes_json() {
+    let root = Root::command();
+    for (command, method) in documented() {
+        let found = command
+            .split(' ')
+            .try_fold(&root, |command, name| command.find_subcommand(name));
+        let path: Vec<&clap::Command> = command
+            .split(' ')
+            .scan(&root, |at, name| {
+                *at = at.find_subcommand(name)?;
+                Some(*at)
+            })
+            .collect();
+        assert!(found.is_some(), "{command}");
+        let takes_json = path
+            .iter()
+            .any(|at| at.get_arguments().any(|arg| arg.get_id() == "json"));
+        let has_its_own_form = ["export", "rpc", "prices reprice"].contains(&command.as_str());
+        assert_eq!(takes_json, !method.is_empty() && !has_its_own_form, "{command}");
+    }
+}
+
+#[test]
+fn options_may_stand_before_a_command_and_behind_it() {
+    for line in [
+        "agentledger --url https://x rules list --policy budget",
+        "agentledger rules list --url https://x --token-file t --json",
+        "agentledger rules --json list",
+        "agentledger budgets set agent:crawler 5 --window day --dry-run",
+        "agentledger budgets set 5 --api-key-pattern sk-* --window day",
+        "agentledger budgets top-up tag:team=ml 100 --until 2026-12-31 --reason audit",
+        "agentledger keys block sk-leaked-* --note leaked",
+        "agentledger keys block --fingerprint 0123456789abcdef01234567",
+        "agentledger sessions kill s1 -c x.yaml",
+        "agentledger sessions -c x.yaml kill s1",
+        "agentledger holds 5",
+        "agentledger holds void 5 --reason stuck",
+        "agentledger policy test policies",
+        "agentledger adjust 01J -1.5 --reason wrong",
+        "agentledger tail holds --tenant acme --json",
+        "agentledger rpc ledger.summary {}",
+        "agentledger config show budgets",
+        "agentledger completions bash",
+        "agentledger man dir",
+    ] {
+        if let Err(error) = parse(line) {
+            panic!("{line}: {error}");
+        }
+    }
+    for line in [
+        "agentledger budgets set --window day",
+        "agentledger budgets set agent:crawler 5",
+        "agentledger budgets set agent:crawler 5 --window day --tenant acme",
+        "agentledger keys block",
+        "agentledger rules list --token-file t",
+        "agentledger rules put budget.limits",
+        "agentledger tail nonsense",
+        "agentledger completions nonsense",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}

@@ -3,7 +3,12 @@
 use agentledger_ledger as ledger;
 use agentledger_ledger::store::StoreError;
 
-use super::client::{Client, ClientError, wait_for_change};
+use clap::Args;
+
+use super::ask::{AskArgs, Elsewhere, Target};
+use super::client::{Address, Client, ClientError, wait_for_change};
+use super::style::{Style, Tone};
+use super::{CliError, Done};
 use crate::config::Config;
 use crate::control::books::{expected, verified};
 use crate::control::wire::{Verified, VerifyParams};
@@ -22,19 +27,46 @@ pub enum VerifyError {
     Client(#[from] ClientError),
 }
 
-/// The report as text, and whether all is well. A running gateway walks its own journal; else it is walked here, also one
-/// that is too damaged to be opened.
-pub fn run(config: &Config, expect: Option<&str>) -> Result<(String, bool), VerifyError> {
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// A head of the journal that was kept elsewhere, to compare
+    #[arg(long, value_name = "HEAD")]
+    expect: Option<String>,
+}
+
+pub fn run(args: &VerifyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
+    let ask = elsewhere.ask(&args.ask)?;
+    let expect = args.expect.as_deref();
+    let verified = verify(&ask.target, expect)?;
+    let text = if ask.json {
+        let shown = serde_json::to_string(&verified).map_err(|error| VerifyError::Store(error.to_string()))?;
+        format!("{shown}\n")
+    } else {
+        report(&ask.target, &verified, expect, ask.style)
+    };
+    Ok(Done {
+        text,
+        well: verified.ok,
+    })
+}
+
+/// A running gateway walks its own journal; else it is walked here, also one that is too damaged to be opened.
+pub fn verify(target: &Target, expect: Option<&str>) -> Result<Verified, VerifyError> {
     let hash = expected(expect).map_err(VerifyError::Expect)?;
+    let ask = |client: Client| -> Result<Verified, ClientError> {
+        let expect = expect.map(str::to_owned);
+        client.call("ledger.verify", &VerifyParams { expect })
+    };
+    let config = match target {
+        Target::Here(config) => config,
+        Target::Elsewhere(remote) => return Ok(ask(Client::at(Address::Remote(remote.clone()))?)?),
+    };
     let started = Timer::start();
     let mut verified: Verified = loop {
         if let Some(client) = Client::gateway(config)? {
-            break client.call(
-                "ledger.verify",
-                &VerifyParams {
-                    expect: expect.map(str::to_owned),
-                },
-            )?;
+            break ask(client)?;
         }
         match ledger::verify(&config.storage.dir, hash) {
             Ok(report) => break verified(&report),
@@ -47,8 +79,7 @@ pub fn run(config: &Config, expect: Option<&str>) -> Result<(String, bool), Veri
         verified.ok = false;
         verified.damage.push(wrong);
     }
-    let ok = verified.ok;
-    Ok((report(&config.storage.dir.display().to_string(), &verified, expect), ok))
+    Ok(verified)
 }
 
 /// The journal may be sound and its keys' names lost: where the secret beside it is not the one they were made with.
@@ -59,17 +90,19 @@ fn foreign_secret(config: &Config, verified: &Verified) -> Option<String> {
     fits.err().map(|refused| refused.to_string())
 }
 
-fn report(dir: &str, verified: &Verified, expect: Option<&str>) -> String {
+pub fn report(target: &Target, verified: &Verified, expect: Option<&str>, style: Style) -> String {
+    let place = match target {
+        Target::Here(config) => config.storage.dir.display().to_string(),
+        Target::Elsewhere(remote) => Address::Remote(remote.clone()).to_string(),
+    };
+    let months = if verified.months.is_empty() {
+        "none".to_owned()
+    } else {
+        verified.months.join(" ")
+    };
     let mut lines = vec![
-        format!("ledger      {dir}"),
-        format!(
-            "months      {}",
-            if verified.months.is_empty() {
-                "none".to_owned()
-            } else {
-                verified.months.join(" ")
-            }
-        ),
+        format!("ledger      {place}"),
+        format!("months      {months}"),
         format!("events      {}", verified.events),
         format!("entries     {}", verified.entries),
         format!("open holds  {}", verified.open_holds),
@@ -78,11 +111,11 @@ fn report(dir: &str, verified: &Verified, expect: Option<&str>) -> String {
     if let Some(expect) = expect {
         lines.push(format!("expected    {expect}"));
     }
-    lines.extend(verified.damage.iter().map(|damage| format!("DAMAGE      {damage}")));
-    lines.push(if verified.ok {
-        "OK".to_owned()
-    } else {
-        "NOT OK".to_owned()
+    let damage = style.paint(Tone::Bad, "DAMAGE");
+    lines.extend(verified.damage.iter().map(|text| format!("{damage}      {text}")));
+    lines.push(match verified.ok {
+        true => style.paint(Tone::Good, "OK"),
+        false => style.paint(Tone::Bad, "NOT OK"),
     });
     lines.join("\n") + "\n"
 }

@@ -16,6 +16,7 @@ mod discover;
 mod dispatch;
 mod error;
 mod feeds;
+mod follow;
 mod holds;
 mod http;
 mod ledger_view;
@@ -42,6 +43,8 @@ use std::sync::Arc;
 
 pub use access::PEER_HEADER;
 pub use error::{ControlError, RpcError};
+pub use error::ControlError;
+pub use follow::{Feed, FollowError, follow};
 pub use ledger_view::LedgerView;
 pub use listen::ControlHandle;
 pub use methods::Module;

@@ -104,6 +104,13 @@ impl Installation {
     }
 }
 
+/// The binary with nothing but a path in its environment, for whatever a test adds.
+pub fn binary() -> Command {
+    let mut command = Command::new(BINARY);
+    quiet_env(&mut command);
+    command
+}
+
 fn quiet_env(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).stdin(Stdio::null())

@@ -19,9 +19,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::cli::ask::Ask;
 use crate::cli::client::{Client, ClientError};
-use crate::cli::costs::{self, CostsError, CostsQuery, fixed};
-use crate::cli::table::Table;
+use crate::cli::costs::{self, CostsError, CostsQuery};
+use crate::cli::style::Style;
+use crate::cli::table::{Cell, Table};
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::wire::{Entries, Verified};
 use crate::launch::{self, LaunchError};
@@ -56,10 +58,10 @@ pub enum DemoError {
 
 /// Runs the demo on standard output.
 pub fn run() -> Result<(), DemoError> {
-    show(&mut io::stdout().lock())
+    show(&mut io::stdout().lock(), Style::of_stdout())
 }
 
-fn show(out: &mut dyn Write) -> Result<(), DemoError> {
+fn show(out: &mut dyn Write, style: Style) -> Result<(), DemoError> {
     let folder = Folder::new().map_err(failed("a temporary folder"))?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(failed("threads"))?;
@@ -72,7 +74,7 @@ fn show(out: &mut dyn Write) -> Result<(), DemoError> {
     let launched = launch::launch(launch::of_config(config.clone())?, Arc::new(SystemClock::default()))?;
     let told = runtime.block_on(agents::run(launched.address())).and_then(|heard| {
         settled(&runtime, &launched)?;
-        tell(out, &config, &heard)
+        tell(out, &config, &heard, style)
     });
     launched.stop(std::future::ready(()));
     told?;
@@ -143,7 +145,7 @@ fn settled(runtime: &Runtime, launched: &launch::Launched) -> Result<(), DemoErr
         .map_err(|_| DemoError::Unexpected("the exchanges were not settled in time".to_owned()))
 }
 
-fn tell(out: &mut dyn Write, config: &Config, heard: &Heard) -> Result<(), DemoError> {
+fn tell(out: &mut dyn Write, config: &Config, heard: &Heard, style: Style) -> Result<(), DemoError> {
     for (agent, replies) in [("researcher", &heard.researcher), ("coder", &heard.coder)] {
         if let Some(reply) = replies.iter().find(|reply| reply.status != 200) {
             return Err(unexpected(agent, reply));
@@ -180,13 +182,18 @@ fn tell(out: &mut dyn Write, config: &Config, heard: &Heard) -> Result<(), DemoE
     )?;
     let client = Client::open(config)?.ok_or_else(|| DemoError::Unexpected("there is no ledger".to_owned()))?;
     let entries: Entries = client.call("ledger.query", &json!({}))?;
-    say(out, &entries_table(&entries)?)?;
+    say(out, &entries_table(&entries, style)?)?;
     say(out, "\n$ agentledger costs --by agent\n\n")?;
     let query = CostsQuery {
         by: "agent".to_owned(),
         ..CostsQuery::default()
     };
-    say(out, &costs::run(config, &query)?)
+    let ask = Ask {
+        target: config.clone().into(),
+        style,
+        json: false,
+    };
+    say(out, &costs::shown(&ask, &query)?)
 }
 
 fn unexpected(agent: &'static str, reply: &Reply) -> DemoError {
@@ -221,7 +228,7 @@ struct Row {
     cost_usd: Usd,
 }
 
-fn entries_table(entries: &Entries) -> Result<String, DemoError> {
+fn entries_table(entries: &Entries, style: Style) -> Result<String, DemoError> {
     let mut rows: Vec<Row> = Vec::new();
     for entry in &entries.entries {
         let row = serde_json::from_str(entry.get());
@@ -246,20 +253,20 @@ fn entries_table(entries: &Entries) -> Result<String, DemoError> {
         "COST (USD)",
     ]);
     for row in rows {
-        let count = |kind: &str| row.usage.get(kind).copied().unwrap_or(0).to_string();
-        table.row(vec![
-            row.agent.clone(),
-            row.task.clone(),
-            row.model.clone(),
-            if row.stream { "yes" } else { "no" }.to_owned(),
-            count("input"),
-            count("cache_read"),
-            count("cache_write_5m"),
-            count("output"),
-            format!("${}", fixed(row.cost_usd, 6)),
+        let count = |kind: &str| row.usage.get(kind).copied().unwrap_or(0);
+        table.row::<Cell>([
+            row.agent.as_str().into(),
+            row.task.as_str().into(),
+            row.model.as_str().into(),
+            if row.stream { "yes" } else { "no" }.into(),
+            count("input").into(),
+            count("cache_read").into(),
+            count("cache_write_5m").into(),
+            count("output").into(),
+            Cell::Usd(row.cost_usd, 6),
         ]);
     }
-    Ok(table.render())
+    Ok(table.render(style))
 }
 
 /// The gateway is down now: the journal is read from its files.
@@ -314,7 +321,7 @@ mod tests {
     fn the_demo_is_the_same_each_time_and_its_sums_are_right() {
         let text = || {
             let mut out = Vec::new();
-            show(&mut out).unwrap_or_else(|error| panic!("{error}"));
+            show(&mut out, Style::PLAIN).unwrap_or_else(|error| panic!("{error}"));
             String::from_utf8(out).unwrap()
         };
         let first = text();

@@ -11,12 +11,14 @@ use std::path::PathBuf;
 use agentledger_ledger::{Clock, Kind, SystemClock};
 use clap::{Args, Subcommand};
 
+use super::ask::ConfigArgs;
 use super::client::ClientError;
-use super::table::Table;
-use super::{CliError, ConfigArgs};
+use super::style::Style;
+use super::table::{Cell, Table};
+use super::{CliError, Done};
 use crate::config::Config;
 use crate::control::prices::{find, row};
-use crate::control::wire::PriceRow;
+use crate::control::wire::{PriceRow, Prices};
 use crate::estimate_reason;
 use crate::launch::LaunchError;
 use crate::price::check::check;
@@ -52,6 +54,9 @@ pub struct ListArgs {
     /// Prices that hold on this day (YYYY-MM-DD); today without it
     #[arg(long, value_name = "DATE")]
     at: Option<String>,
+    /// Print the rows as JSON, as price.list answers
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +71,9 @@ pub struct ShowArgs {
     /// Prices that hold on this day (YYYY-MM-DD); today without it
     #[arg(long, value_name = "DATE")]
     at: Option<String>,
+    /// Print the rows as JSON, as price.list answers
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -110,44 +118,59 @@ pub enum PricesError {
     Runtime(std::io::Error),
 }
 
-/// The text to print, and whether all is well.
-pub fn run(command: PricesCommand) -> Result<(String, bool), CliError> {
+impl PricesError {
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            PricesError::Date(_) | PricesError::NoSource => true,
+            PricesError::Client(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+}
+
+pub fn run(command: PricesCommand) -> Result<Done, CliError> {
     match command {
         PricesCommand::List(args) => {
             let book = book(&args.config.load()?)?;
-            Ok((list(&book, &args.provider, moment(args.at.as_deref())?), true))
+            let at_ms = moment(args.at.as_deref())?;
+            let rows = rows(&book, &args.provider, at_ms);
+            Ok(Done::well(if args.json { json(rows)? } else { list(&rows) }))
         }
         PricesCommand::Show(args) => {
             let config = args.config.load()?;
-            let at_ms = moment(args.at.as_deref())?;
-            Ok((
-                show(&config, &book(&config)?, &args.model, &args.provider, at_ms)?,
-                true,
-            ))
+            let (book, at_ms) = (book(&config)?, moment(args.at.as_deref())?);
+            let rows = found(&config, &book, &args.model, &args.provider, at_ms)?;
+            Ok(Done::well(if args.json { json(rows)? } else { show(&rows) }))
         }
         PricesCommand::Check(args) => {
             let config = args.config.load()?;
             let book = book(&config)?;
-            let (verdict, ok) = checked(&book, now_ms(), args.max_age);
+            let (verdict, well) = checked(&book, now_ms(), args.max_age);
             let stale = in_use::stale(&book, now_ms(), args.stale);
             let retired = in_use::retired(&config, &book, now_ms())?;
             let notices = stale.into_iter().chain(retired);
             let mut text: String = notices.map(|notice| format!("notice: {notice}\n")).collect();
             text.push_str(&verdict);
-            Ok((text, ok))
+            Ok(Done { text, well })
         }
         PricesCommand::Diff(args) => {
             let before = book(&args.config.load()?)?;
             let after = before.with_files(&args.files).map_err(unreadable)?;
-            Ok((diff(&before, &after), true))
+            Ok(Done::well(diff(&before, &after)))
         }
-        PricesCommand::Update(args) => Ok((update::run(&args)?, true)),
+        PricesCommand::Update(args) => update::run(&args).map(Done::well),
         PricesCommand::Reprice(args) => {
             let config = args.config.load()?;
             let book = book(&config)?.with_files(&args.prices).map_err(unreadable)?;
-            Ok((reprice::run(&config, &book, &args)?, true))
+            reprice::run(&config, &book, &args).map(Done::well)
         }
     }
+}
+
+/// As `price.list` and `price.show` answer.
+fn json(rows: Vec<PriceRow>) -> Result<String, PricesError> {
+    let text = serde_json::to_string(&Prices { rows }).map_err(PricesError::Entry)?;
+    Ok(format!("{text}\n"))
 }
 
 /// The book of a configuration: what is built in, and its files over that.
@@ -171,24 +194,26 @@ fn moment(day: Option<&str>) -> Result<i64, PricesError> {
     }
 }
 
-fn list(book: &PriceBook, provider: &str, at_ms: i64) -> String {
+fn rows(book: &PriceBook, provider: &str, at_ms: i64) -> Vec<PriceRow> {
+    let meant = |name: &&str| provider.is_empty() || *name == provider;
+    let providers = book.providers().into_iter().filter(meant);
+    providers
+        .flat_map(|name| book.rows(name).map(|found| row(found, at_ms)))
+        .collect()
+}
+
+fn list(rows: &[PriceRow]) -> String {
     let header = [
         "PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "MORE", "SINCE", "CHECKED",
     ];
     let mut table = Table::new(header);
-    let providers = book.providers();
-    for name in providers
-        .into_iter()
-        .filter(|name| provider.is_empty() || *name == provider)
-    {
-        for found in book.rows(name) {
-            table.row(line(&row(found, at_ms)));
-        }
+    for row in rows {
+        table.row(line(row));
     }
-    table.render()
+    table.render(Style::of_stdout())
 }
 
-fn line(row: &PriceRow) -> Vec<String> {
+fn line(row: &PriceRow) -> [Cell; 8] {
     let standard = row.prices.get("standard");
     let price = |kind: &str| {
         let price = standard.and_then(|prices| prices.get(kind));
@@ -200,19 +225,29 @@ fn line(row: &PriceRow) -> Vec<String> {
     let others = others.filter(|(kind, _)| !["input", "cache_read", "output"].contains(&kind.as_str()));
     more.extend(others.map(|(kind, price)| format!("{kind} {price}")));
     let since = if row.from == "1970-01-01" { "" } else { &row.from };
-    vec![
-        row.provider.clone(),
-        row.id.clone(),
-        price("input"),
-        price("cache_read"),
-        price("output"),
-        more.join(", "),
-        since.to_owned(),
-        row.checked.clone().unwrap_or_default(),
+    [
+        row.provider.as_str().into(),
+        row.id.as_str().into(),
+        Cell::Digits(price("input")),
+        Cell::Digits(price("cache_read")),
+        Cell::Digits(price("output")),
+        more.join(", ").into(),
+        since.into(),
+        row.checked.as_deref().unwrap_or_default().into(),
     ]
 }
 
-fn show(config: &Config, book: &PriceBook, model: &str, provider: &str, at_ms: i64) -> Result<String, PricesError> {
+fn show(rows: &[PriceRow]) -> String {
+    rows.iter().map(described).collect::<Vec<_>>().join("\n")
+}
+
+fn found(
+    config: &Config,
+    book: &PriceBook,
+    model: &str,
+    provider: &str,
+    at_ms: i64,
+) -> Result<Vec<PriceRow>, PricesError> {
     let rows = find(book, model, provider, at_ms);
     if rows.is_empty() {
         return Err(PricesError::Unpriced {
@@ -220,7 +255,7 @@ fn show(config: &Config, book: &PriceBook, model: &str, provider: &str, at_ms: i
             instead: instead(config, book, model, provider, at_ms),
         });
     }
-    Ok(rows.iter().map(described).collect::<Vec<_>>().join("\n"))
+    Ok(rows)
 }
 
 /// What the gateway would take for a model without a price.

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use agentledger_ledger::{Entry, Usage, Usd};
 use clap::Args;
 
+use super::super::CliError;
+use super::super::ask::ConfigArgs;
 use super::super::client::Client;
-use super::super::costs::fixed;
-use super::super::table::Table;
-use super::super::{CliError, ConfigArgs};
+use super::super::progress::Progress;
+use super::super::style::Style;
+use super::super::table::{Cell, Table};
+use super::super::view::named;
 use super::{PricesError, day_ms};
 use crate::config::Config;
 use crate::control::wire::{Entries, QueryParams};
@@ -76,8 +79,11 @@ pub(super) fn each_entry(
     mut params: QueryParams,
     mut take: impl FnMut(&Entry),
 ) -> Result<(), PricesError> {
+    let (mut progress, mut done) = (Progress::new("reading"), 0);
     loop {
         let page: Entries = client.call("ledger.query", &params)?;
+        done += page.entries.len();
+        progress.at(done, "entries");
         for raw in &page.entries {
             take(&serde_json::from_str(raw.get()).map_err(PricesError::Entry)?);
         }
@@ -226,14 +232,14 @@ impl Sums {
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.was.max(sum.would_be)));
         for (names, sum) in rows {
-            table.row(names.iter().cloned().chain(sum.cells()).collect());
+            table.row(names.iter().cloned().map(Cell::from).chain(sum.cells()));
         }
-        let mut footer = vec![String::new(); width];
+        let mut footer: Vec<Cell> = vec!["".into(); width];
         if let Some(first) = footer.first_mut() {
-            "TOTAL".clone_into(first);
+            *first = "TOTAL".into();
         }
         table.footer(footer.into_iter().chain(self.total.cells()).collect());
-        let mut text = table.render();
+        let mut text = table.render(Style::of_stdout());
         if self.total.unpriced > 0 {
             text.push_str(&format!(
                 "{} requests have no price here and stay as they were.\n",
@@ -245,26 +251,20 @@ impl Sums {
 }
 
 impl Sum {
-    fn cells(&self) -> [String; 4] {
+    fn cells(&self) -> [Cell; 4] {
         let difference = self.would_be.saturating_sub(self.was);
         [
-            self.requests.to_string(),
-            fixed(self.was, DECIMALS),
-            fixed(self.would_be, DECIMALS),
-            fixed(difference, DECIMALS),
+            self.requests.into(),
+            Cell::Usd(self.was, DECIMALS),
+            Cell::Usd(self.would_be, DECIMALS),
+            Cell::Usd(difference, DECIMALS),
         ]
     }
 }
 
 fn names(by: &str, entry: &Entry) -> Vec<String> {
     let facts = &entry.facts;
-    let one = |name: &str| {
-        vec![if name.is_empty() {
-            "(none)".to_owned()
-        } else {
-            name.to_owned()
-        }]
-    };
+    let one = |name: &str| vec![named(name)];
     match by {
         "provider" => one(&facts.provider),
         "key" => one(&facts.key),

@@ -26,13 +26,13 @@ fn list_and_show_tell_prices_with_source_and_day() {
     );
     let config = configured(&format!("prices: {{files: [\"{}\"]}}", path.display()));
     let book = book(&config).unwrap();
-    let listed = list(&book, "openai", DAY);
+    let listed = list(&rows(&book, "openai", DAY));
     let line = listed.lines().find(|line| line.contains(" gpt-4o ")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words, ["openai", "gpt-4o", "2", "8", "batch", "2026-11-20"]);
-    assert!(!listed.contains("claude") && list(&book, "", DAY).contains("claude-opus-5"));
+    assert!(!listed.contains("claude") && list(&rows(&book, "", DAY)).contains("claude-opus-5"));
 
-    let shown = show(&config, &book, "GPT-4o-2024-11-20", "openai", DAY).unwrap();
+    let shown = show(&found(&config, &book, "GPT-4o-2024-11-20", "openai", DAY).unwrap());
     let expected = format!(
         "openai gpt-4o\n  max output       9\n  since            always\n  standard         input 2, output 8\n  \
          fees             file_search 0.0025, container 0.03\n  batch            input 1\n  source           our contract\n  checked          2026-11-20\n  written in       {}:3\n",
@@ -40,17 +40,17 @@ fn list_and_show_tell_prices_with_source_and_day() {
     );
     assert_eq!(shown, expected);
     // Without a provider every book is asked.
-    let everywhere = show(&config, &book, "gpt-4o", "", DAY).unwrap();
+    let everywhere = show(&found(&config, &book, "gpt-4o", "", DAY).unwrap());
     assert!(
         everywhere.contains("azure gpt-4o\n") && everywhere.contains("openai gpt-4o\n"),
         "{everywhere}"
     );
-    let old = show(&config, &book, "o3", "openai", day_ms("2025-06-09").unwrap()).unwrap();
+    let old = show(&found(&config, &book, "o3", "openai", day_ms("2025-06-09").unwrap()).unwrap());
     assert!(
         old.contains("since            2025-04-16 (other prices from: 2025-06-10)\n"),
         "{old}"
     );
-    let unknown = show(&config, &book, "gpt-99", "openai", DAY).unwrap_err().to_string();
+    let unknown = found(&config, &book, "gpt-99", "openai", DAY).unwrap_err().to_string();
     assert!(
         unknown.starts_with("no book has a price of gpt-99: openai: the dearest row, "),
         "{unknown}"
@@ -130,14 +130,14 @@ fn an_update_is_shown_then_written_and_the_second_time_nothing_is() {
     );
     let (text, ok) = checked(&book(&config).unwrap(), now_ms(), None);
     assert!(ok, "{text}");
-    let shown = show(
+    let rows = found(
         &config,
         &book(&config).unwrap(),
         "gpt-4o-mini-2024-07-18",
         "openai",
         now_ms(),
-    )
-    .unwrap();
+    );
+    let shown = show(&rows.unwrap());
     assert!(shown.contains("standard         input 0.2, "), "{shown}");
     let elsewhere = dir.path().join("other.yaml");
     let before = PriceBook::builtin().unwrap();

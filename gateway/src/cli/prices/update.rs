@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::{CliError, ConfigArgs};
+use super::super::CliError;
+use super::super::ask::ConfigArgs;
 use super::{PricesError, book, now_ms};
 use crate::config::Config;
 use crate::price::PriceBook;

@@ -1,5 +1,7 @@
-//! How commands reach the books: through the running gateway's control socket, else by opening the store themselves. The
-//! methods, and so the answers, are the same.
+//! How commands reach the books: through a gateway, which answers on its control socket or at an address, else by opening the
+//! store themselves. The methods, and so the answers, are the same.
+
+mod address;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +15,8 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use serde_json::value::RawValue;
-use tokio::net::UnixStream;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
@@ -24,6 +25,8 @@ use crate::control::{self, ControlState, LedgerView, NoDataPlane};
 use crate::tasks::spawn_named;
 use crate::telemetry::Metrics;
 use crate::timer::Timer;
+
+pub use address::{Address, Remote};
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -37,8 +40,20 @@ pub enum ClientError {
     Runtime(std::io::Error),
     #[error("control socket {socket}: {error}", socket = socket.display())]
     Socket { socket: PathBuf, error: std::io::Error },
-    #[error("control socket {socket}: {text}", socket = socket.display())]
-    Transport { socket: PathBuf, text: String },
+    #[error("no gateway answers at {address}: {text}\nIs it running, and is this its address?")]
+    Unreachable { address: String, text: String },
+    #[error("{address}: {text}")]
+    Transport { address: String, text: String },
+    /// A status that is no success, before any method was called.
+    #[error("{address} refuses: {text}{}", denied_hint(*.status))]
+    Denied { address: String, status: u16, text: String },
+    #[error("no gateway runs here: start it (agentledger serve), or name one with --url")]
+    NoGateway,
+    #[error("{0}")]
+    Usage(String),
+    /// Something of this machine stands in the way.
+    #[error("{0}")]
+    Local(String),
     #[error(
         "the ledger {dir} is in use by another process, but no gateway answers on its control socket {socket}: \
          is control.socket another one there, or does that process hang?",
@@ -47,11 +62,18 @@ pub enum ClientError {
     InUse { dir: PathBuf, socket: PathBuf },
     #[error("{0}")]
     Ledger(String),
-    /// A method's refusal.
-    #[error("{message}")]
-    Refused { code: i32, message: String },
+    /// A method's refusal, with its stable word.
+    #[error("{message}{}", word_of(.word))]
+    Refused { code: i32, word: String, message: String },
     #[error("unexpected answer of {method}: {error}")]
     Answer { method: String, error: serde_json::Error },
+}
+
+impl ClientError {
+    /// The command was called wrongly: nobody was asked.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, ClientError::Usage(_))
+    }
 }
 
 /// A way to call the methods.
@@ -61,9 +83,24 @@ pub struct Client {
 }
 
 enum Via {
-    Socket(PathBuf),
+    Gateway(Address),
     /// This process holds the ledger.
     Own(Box<Module>),
+}
+
+fn denied_hint(status: u16) -> &'static str {
+    match status {
+        401 => "\nThe token is read from AGENTLEDGER_TOKEN, or from the file that --token-file names.",
+        _ => "",
+    }
+}
+
+fn word_of(word: &str) -> String {
+    if word.is_empty() {
+        String::new()
+    } else {
+        format!(" ({word})")
+    }
 }
 
 impl Client {
@@ -94,39 +131,40 @@ impl Client {
         }
     }
 
-    /// Reaches a running gateway; `None` where there is none.
+    /// Reaches this machine's running gateway; `None` where there is none.
     pub fn gateway(config: &Config) -> Result<Option<Client>, ClientError> {
         let socket = &config.control.socket;
         if !answers(socket)? {
             return Ok(None);
         }
-        Ok(Some(Client {
+        Client::at(Address::socket(socket)).map(Some)
+    }
+
+    /// Reaches the gateway at an address. Whether one is there shows with the first call.
+    pub fn at(address: Address) -> Result<Client, ClientError> {
+        Ok(Client {
             runtime: runtime()?,
-            via: Via::Socket(socket.clone()),
-        }))
+            via: Via::Gateway(address),
+        })
     }
 
     /// Whether a running gateway answers.
     pub fn is_gateway(&self) -> bool {
-        matches!(self.via, Via::Socket(_))
+        matches!(self.via, Via::Gateway(_))
     }
 
     /// Calls a method with its parameter object.
     pub fn call<P: Serialize, R: DeserializeOwned>(&self, method: &str, params: &P) -> Result<R, ClientError> {
-        let failed = |error| ClientError::Answer {
-            method: method.to_owned(),
-            error,
-        };
+        let result = self.call_raw(method, params)?;
+        serde_json::from_str(result.get()).map_err(|error| unexpected(method, error))
+    }
+
+    /// The same; the result as it came.
+    pub fn call_raw<P: Serialize>(&self, method: &str, params: &P) -> Result<Box<RawValue>, ClientError> {
+        let failed = |error| unexpected(method, error);
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let answer = match &self.via {
-            Via::Socket(socket) => {
-                self.runtime
-                    .block_on(post(socket, request))
-                    .map_err(|text| ClientError::Transport {
-                        socket: socket.clone(),
-                        text,
-                    })?
-            }
+            Via::Gateway(address) => self.runtime.block_on(post(address, request))?,
             Via::Own(module) => {
                 let (answer, _) = self
                     .runtime
@@ -137,16 +175,21 @@ impl Client {
         };
         let reply: Reply<'_> = serde_json::from_slice(&answer).map_err(failed)?;
         match (reply.error, reply.result) {
-            (Some(error), _) => Err(ClientError::Refused {
-                code: error.code,
-                message: error.message,
-            }),
-            (None, result) => serde_json::from_str(result.map_or("null", RawValue::get)).map_err(failed),
+            (Some(error), _) => Err(error.into()),
+            (None, Some(result)) => Ok(result.to_owned()),
+            (None, None) => to_raw_value(&Value::Null).map_err(failed),
         }
     }
 }
 
-fn runtime() -> Result<Runtime, ClientError> {
+fn unexpected(method: &str, error: serde_json::Error) -> ClientError {
+    ClientError::Answer {
+        method: method.to_owned(),
+        error,
+    }
+}
+
+pub(super) fn runtime() -> Result<Runtime, ClientError> {
     let built = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -176,6 +219,26 @@ struct Reply<'a> {
 struct Failure {
     code: i32,
     message: String,
+    #[serde(default)]
+    data: Value,
+}
+
+impl From<Failure> for ClientError {
+    fn from(failure: Failure) -> ClientError {
+        let said = |name: &str| failure.data.get(name).and_then(Value::as_str).unwrap_or_default();
+        let path = said("path");
+        // Most messages begin with it already.
+        let message = if failure.message.contains(path) {
+            failure.message.clone()
+        } else {
+            format!("{path}: {}", failure.message)
+        };
+        ClientError::Refused {
+            code: failure.code,
+            word: said("code").to_owned(),
+            message,
+        }
+    }
 }
 
 /// Whether somebody listens on the socket. A file that nobody listens on is left over from a killed gateway.
@@ -210,24 +273,48 @@ fn own_methods(config: &Config, ledger: OfflineLedger) -> Result<Module, ClientE
 }
 
 /// One request, one connection: commands are few.
-async fn post(socket: &Path, body: String) -> Result<Bytes, String> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
+pub(super) async fn post(address: &Address, body: String) -> Result<Bytes, ClientError> {
+    let stream = address.connect().await.map_err(|text| ClientError::Unreachable {
+        address: address.to_string(),
+        text,
+    })?;
+    let broken = |text: String| ClientError::Transport {
+        address: address.to_string(),
+        text,
+    };
     let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = connected.map_err(|error| broken(error.to_string()))?;
     spawn_named("client-connection", connection);
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(Method::POST)
-        .uri("/rpc")
-        .header("host", "localhost")
+        .uri(address.path())
+        .header("host", address.authority())
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))
-        .map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        .map_err(|error| broken(error.to_string()))?;
+    request.headers_mut().extend(address.headers());
+    let response = sender.send_request(request).await;
+    let response = response.map_err(|error| broken(error.to_string()))?;
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| error.to_string())?.to_bytes();
-    if !status.is_success() {
-        return Err(format!("{status}: {}", String::from_utf8_lossy(&body).trim()));
+    let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
+    if status.is_success() {
+        return Ok(body);
     }
-    Ok(body)
+    Err(ClientError::Denied {
+        address: address.to_string(),
+        status: status.as_u16(),
+        text: format!("{status}: {}", reason(&body)),
+    })
+}
+
+/// What a refusing answer says: of our own shapes the text alone, of others their beginning.
+fn reason(body: &[u8]) -> String {
+    const SHOWN_CHARS_MAX: usize = 300;
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = value.get("error").unwrap_or(&Value::Null);
+    let text = error.as_str().or_else(|| error.get("message")?.as_str());
+    let text = text.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
+    let text: String = text.trim().chars().take(SHOWN_CHARS_MAX).collect();
+    super::style::printable(&text)
 }

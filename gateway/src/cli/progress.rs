@@ -1,0 +1,44 @@
+//! How far long work is, said on standard error; nothing where that is no terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use super::style::thousands;
+use crate::timer::Timer;
+
+/// One line, which is written over and goes when the work ends.
+pub struct Progress {
+    what: &'static str,
+    shown_at: Option<Timer>,
+    is_terminal: bool,
+}
+
+impl Progress {
+    const EVERY: Duration = Duration::from_millis(200);
+
+    pub fn new(what: &'static str) -> Progress {
+        Progress {
+            what,
+            shown_at: None,
+            is_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    /// So many of them are done.
+    pub fn at(&mut self, done: usize, of_what: &str) {
+        let due = self.shown_at.is_none_or(|at| at.elapsed() >= Progress::EVERY);
+        if self.is_terminal && due {
+            self.shown_at = Some(Timer::start());
+            let done = thousands(&done.to_string());
+            let _ = write!(io::stderr(), "\r\u{1b}[K{}: {done} {of_what}", self.what);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown_at.is_some() {
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        }
+    }
+}
