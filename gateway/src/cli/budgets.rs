@@ -29,7 +29,7 @@ const PAGES: View = View {
 #[derive(Debug, Default, Args)]
 pub struct BudgetsArgs {
     #[command(flatten)]
-    ask: AskArgs,
+    pub(super) ask: AskArgs,
     /// Accounts that begin so, such as key: or agent:crawler, with a limit or without
     #[arg(long, default_value = "", hide_default_value = true)]
     pub account: String,
@@ -40,11 +40,11 @@ pub struct BudgetsArgs {
     #[arg(long)]
     pub all: bool,
     #[command(subcommand)]
-    then: Option<BudgetsCommand>,
+    pub(super) then: Option<BudgetsCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum BudgetsCommand {
+pub(super) enum BudgetsCommand {
     /// Set a limit, in place of the one of the same account, window and unit that was set before
     #[command(allow_missing_positional = true)]
     Set(SetArgs),
@@ -54,7 +54,7 @@ enum BudgetsCommand {
 }
 
 #[derive(Debug, Args)]
-struct SetArgs {
+pub(super) struct SetArgs {
     /// agent:crawler, tag:team=ml, agent (each agent by itself), global, …
     #[arg(required_unless_present_any = ["api_key_pattern", "tenant"], conflicts_with_all = ["api_key_pattern", "tenant"])]
     account: Option<String>,
@@ -86,7 +86,7 @@ struct SetArgs {
 }
 
 #[derive(Debug, Args)]
-struct TopUpArgs {
+pub(super) struct TopUpArgs {
     /// agent:crawler, tag:team=ml, …
     #[arg(required_unless_present = "api_key_pattern", conflicts_with = "api_key_pattern")]
     account: Option<String>,

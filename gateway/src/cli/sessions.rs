@@ -41,6 +41,9 @@ struct OneArgs {
     /// One tenant's session only
     #[arg(long)]
     tenant: Option<String>,
+    /// Why, for whoever reads the audit
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
 }
 
 pub const SESSIONS: View = View {
@@ -87,7 +90,7 @@ fn list(ask: &Ask, args: &SessionsArgs) -> Result<String, CliError> {
 
 /// Ends or kills a session through the running gateway, and shows how it stands.
 fn end(ask: &Ask, method: &str, one: &OneArgs) -> Result<String, CliError> {
-    let mut given = params([("id", one.id.as_str().into())]);
+    let mut given = params([("id", one.id.as_str().into()), ("note", one.note.clone().into())]);
     // An empty one is a tenant too: the one of those without.
     if let Some(tenant) = &one.tenant {
         given.insert("tenant".to_owned(), tenant.as_str().into());
