@@ -43,7 +43,6 @@ use std::sync::Arc;
 
 pub use access::PEER_HEADER;
 pub use error::{ControlError, RpcError};
-pub use error::ControlError;
 pub use follow::{Feed, FollowError, follow};
 pub use ledger_view::LedgerView;
 pub use listen::ControlHandle;

@@ -12,7 +12,7 @@ use super::super::ask::ConfigArgs;
 use super::super::client::Client;
 use super::super::progress::Progress;
 use super::super::style::Style;
-use super::super::table::{Cell, Table};
+use super::super::table::{Cell, Table, fixed};
 use super::super::view::named;
 use super::{PricesError, day_ms};
 use crate::config::Config;
@@ -255,9 +255,9 @@ impl Sum {
         let difference = self.would_be.saturating_sub(self.was);
         [
             self.requests.into(),
-            Cell::Usd(self.was, DECIMALS),
-            Cell::Usd(self.would_be, DECIMALS),
-            Cell::Usd(difference, DECIMALS),
+            Cell::Digits(fixed(self.was, DECIMALS)),
+            Cell::Digits(fixed(self.would_be, DECIMALS)),
+            Cell::Digits(fixed(difference, DECIMALS)),
         ]
     }
 }
