@@ -1,9 +1,6 @@
-//! The real binary as a client: of a gateway on this machine, of one elsewhere, of none; on terminals, in pipes and in shells.
+//! The real binary as a client: of a gateway on this machine, of one elsewhere, of none.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
@@ -12,18 +9,18 @@ use crate::harness::{Installation, Script, Upstream, dead_port};
 
 const CHAT: &str = "/v1/chat/completions";
 const ASK: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":50}"#;
-const READER: &str = "reader-token-0123456789";
-const ADMIN: &str = "admin-token-0123456789";
-const FOR_TENANT: &str = "tenant-token-0123456789";
+pub const READER: &str = "reader-token-0123456789";
+pub const ADMIN: &str = "admin-token-0123456789";
+pub const FOR_TENANT: &str = "tenant-token-0123456789";
 
-fn upstream() -> Upstream {
+pub fn upstream() -> Upstream {
     Upstream::always(Script::json(
         200,
         r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":200,"total_tokens":1200}}"#,
     ))
 }
 
-fn installation(upstream: &Upstream) -> Installation {
+pub fn installation(upstream: &Upstream) -> Installation {
     Installation::new(&format!(
         "providers: {{openai: {{upstream: \"{}\"}}}}\n\
          budgets: {{default: {{daily_limit_usd: 1000, action: block}}}}\n\
@@ -33,10 +30,9 @@ fn installation(upstream: &Upstream) -> Installation {
     ))
 }
 
-fn spend(gateway: &Process, agent: &str) {
+pub fn spend(gateway: &Process, agent: &str) {
     let headers = [
         ("authorization", "Bearer sk-test-0123456789abcdef"),
-        ("content-type", "application/json"),
         ("x-agent-id", agent),
         ("x-agent-session", "s1"),
     ];
@@ -44,16 +40,16 @@ fn spend(gateway: &Process, agent: &str) {
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// What a command printed that must do well.
-fn printed(command: &mut Command) -> String {
+pub fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert_eq!(
         output.status.code(),
@@ -66,13 +62,13 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// The exit code, and what was said on standard error.
-fn failed(command: &mut Command) -> (i32, String) {
+pub fn failed(command: &mut Command) -> (i32, String) {
     let output = command.output().unwrap();
     assert_eq!(stdout(&output), "", "{command:?}");
     (output.status.code().unwrap(), stderr(&output))
 }
 
-fn json_of(text: &str) -> Value {
+pub fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -225,78 +221,7 @@ fn a_rule_is_put_seen_changed_and_undone() {
     assert!(audit.contains("owner") && audit.contains("too dear"), "{audit}");
 }
 
-#[test]
-fn shortcuts_put_the_rules_that_people_type() {
-    let upstream = upstream();
-    let home = installation(&upstream);
-    let _gateway = home.serve();
-    home.print(&[
-        "budgets",
-        "set",
-        "agent:crawler",
-        "5",
-        "--window",
-        "day",
-        "--action",
-        "block",
-        "--soft",
-        "0.8,0.9",
-    ]);
-    home.print(&[
-        "budgets",
-        "set",
-        "--api-key-pattern",
-        "sk-dev-*",
-        "3",
-        "--window",
-        "day",
-    ]);
-    home.print(&[
-        "budgets",
-        "top-up",
-        "agent:crawler",
-        "2",
-        "--until",
-        "2h",
-        "--reason",
-        "release",
-    ]);
-    home.print(&["rates", "set", "agent:crawler", "--requests-per-minute", "100"]);
-    home.print(&["keys", "block", "sk-leaked-*", "--note", "leaked"]);
-    home.print(&["tenants", "map", "sk-acme-*", "acme", "--enable"]);
-    home.print(&["tenants", "bind", "sk-alice-*", "--user", "alice"]);
-    let rules = json_of(&home.print(&["rules", "list", "--source", "runtime", "--json"]));
-    let lists: Vec<&str> = rules["rules"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|rule| rule["list"].as_str().unwrap())
-        .collect();
-    for list in [
-        "budget.limits",
-        "budget.top_ups",
-        "rate_limit.limits",
-        "block.keys",
-        "tenant.key_mappings",
-        "tenant.bindings",
-    ] {
-        assert!(lists.contains(&list), "{list} in {lists:?}");
-    }
-    assert!(home.print(&["keys", "list"]).contains("sk-leaked-*"));
-    home.print(&["keys", "unblock", "sk-leaked-*"]);
-    assert!(home.print(&["keys", "list"]).contains("No key is blocked."));
-    home.print(&["tenants", "unmap", "sk-acme-*"]);
-    home.print(&["providers", "disable", "openai", "--note", "maintenance"]);
-    let providers = json_of(&home.print(&["providers", "list", "--json"]));
-    assert_eq!(providers["providers"][0]["enabled"], false, "{providers}");
-    home.print(&["providers", "enable", "openai"]);
-    home.print(&["policies", "disable", "loop"]);
-    let policies = home.print(&["policies", "list"]);
-    let line = policies.lines().find(|line| line.starts_with("loop ")).unwrap();
-    assert!(line.contains(" off "), "{policies}");
-}
-
-fn at(gateway: &Process, token: &str, args: &[&str]) -> Command {
+pub fn at(gateway: &Process, token: &str, args: &[&str]) -> Command {
     let mut command = binary();
     command
         .args(["--url", &format!("http://{}", gateway.client.address())])
@@ -436,263 +361,4 @@ fn a_command_that_is_called_wrongly_ends_with_2_and_one_that_fails_with_1() {
     // Reading where nothing was ever recorded is none of both.
     assert_eq!(home.print(&["costs"]), "No usage recorded in the given time window.\n");
     assert_eq!(home.print(&["holds"]), "No hold is open.\n");
-}
-
-/// The line of `costs` for the model, as it is shown in this environment.
-fn costs_line(home: &Installation, environment: &[(&str, &str)]) -> String {
-    let mut command = binary();
-    command
-        .args(["costs", "-c"])
-        .arg(home.path("agentledger.yaml"))
-        .envs(environment.iter().copied());
-    let text = printed(&mut command);
-    text.lines().find(|line| line.contains("gpt-4o")).unwrap().to_owned()
-}
-
-#[test]
-fn colours_and_alignment_are_for_terminals_and_the_contracts_table_for_pipes() {
-    let upstream = upstream();
-    let home = installation(&upstream);
-    let gateway = home.serve();
-    for _ in 0..2 {
-        spend(&gateway, "crawler");
-    }
-    assert_eq!(home.export().len(), 2);
-    let plain = "openai     gpt-4o   2          2000           400             $0.0090";
-    assert_eq!(costs_line(&home, &[]), plain);
-    assert_eq!(costs_line(&home, &[("NO_COLOR", "1")]), plain);
-    let aligned = "openai     gpt-4o          2          2,000             400      $0.0090";
-    let forced = costs_line(&home, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]);
-    assert_eq!(forced, aligned);
-    let header = |environment: &[(&str, &str)]| {
-        let mut command = binary();
-        command
-            .args(["costs", "-c"])
-            .arg(home.path("agentledger.yaml"))
-            .envs(environment.iter().copied());
-        printed(&mut command).lines().next().unwrap().to_owned()
-    };
-    assert!(header(&[("CLICOLOR_FORCE", "1")]).contains("\u{1b}[1mPROVIDER"));
-    assert!(!header(&[]).contains('\u{1b}'));
-
-    // util-linux's `script` gives a command a terminal.
-    let mut on_terminal = Command::new("script");
-    let line = format!(
-        "{} costs -c {}",
-        env!("CARGO_BIN_EXE_agentledger"),
-        home.path("agentledger.yaml").display()
-    );
-    on_terminal
-        .args(["-qec", &line, "/dev/null"])
-        .stdin(Stdio::null())
-        .env("TERM", "xterm");
-    on_terminal
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR")
-        .env_remove("CLICOLOR_FORCE");
-    let shown = printed(&mut on_terminal);
-    assert!(
-        shown.contains("\u{1b}[1mPROVIDER") && shown.contains(aligned),
-        "{shown}"
-    );
-}
-
-#[test]
-fn a_reader_that_goes_away_is_no_error() {
-    let home = Installation::new("");
-    let mut child = binary()
-        .args(["prices", "list", "--json", "-c"])
-        .arg(home.path("agentledger.yaml"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut out = child.stdout.take().unwrap();
-    let mut beginning = [0; 16];
-    out.read_exact(&mut beginning).unwrap();
-    assert!(beginning.starts_with(b"{\"rows\":["));
-    // More is on its way than a pipe holds.
-    drop(out);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
-}
-
-#[test]
-fn completions_and_manual_pages_are_what_shells_and_man_read() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = printed(binary().args(["completions", shell]));
-        assert!(script.contains("agentledger") && script.contains("top-up"), "{shell}");
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let script = dir.path().join("completions.bash");
-    std::fs::write(&script, printed(binary().args(["completions", "bash"]))).unwrap();
-    let checked = Command::new("bash").arg("-n").arg(&script).output().unwrap();
-    assert!(checked.status.success(), "{}", stderr(&checked));
-
-    let pages = dir.path().join("pages");
-    printed(binary().args(["man", pages.to_str().unwrap()]));
-    let names: Vec<String> = std::fs::read_dir(&pages)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    for page in [
-        "agentledger.1",
-        "agentledger-rules.1",
-        "agentledger-rules-put.1",
-        "agentledger-budgets-top-up.1",
-    ] {
-        assert!(names.iter().any(|name| name == page), "{page} in {names:?}");
-        let text = std::fs::read_to_string(pages.join(page)).unwrap();
-        assert!(
-            text.contains(".TH ") && text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"),
-            "{page}: {text}"
-        );
-    }
-    assert!(!names.iter().any(|name| name.contains("healthcheck")), "{names:?}");
-    assert!(printed(binary().arg("man")).contains(".TH agentledger"));
-    // groff complains of what it cannot set. Where there is no man, the shape above is all that is checked.
-    if Command::new("man").arg("--version").output().is_ok() {
-        let read = Command::new("man")
-            .args(["--warnings", "-l"])
-            .arg(pages.join("agentledger-rules-put.1"))
-            .env("MANPAGER", "cat")
-            .output()
-            .unwrap();
-        assert!(
-            read.status.success() && stdout(&read).contains("--dry-run"),
-            "{}",
-            stderr(&read)
-        );
-    }
-}
-
-#[test]
-fn settings_are_shown_with_their_source_and_without_their_secrets() {
-    let upstream = upstream();
-    let home = installation(&upstream);
-    let offline = home.print(&["config", "show"]);
-    let gateway = home.serve();
-    let online = home.print(&["config", "show"]);
-    drop(gateway);
-    for text in [&offline, &online] {
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("budgets.default.daily_limit_usd"))
-            .unwrap();
-        assert!(line.contains("1000") && line.contains("agentledger.yaml:"), "{line}");
-        assert!(text.contains("***"), "{text}");
-        for secret in [READER, ADMIN, FOR_TENANT] {
-            assert!(!text.contains(secret), "{text}");
-        }
-    }
-}
-
-/// Lines of a child, as they come.
-fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
-    let (send, receive) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            if send.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receive
-}
-
-struct Tail {
-    child: Child,
-    out: Receiver<String>,
-    errors: Receiver<String>,
-}
-
-impl Tail {
-    fn start(command: &mut Command) -> Tail {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Tail {
-            out: lines(child.stdout.take().unwrap()),
-            errors: lines(child.stderr.take().unwrap()),
-            child,
-        }
-    }
-
-    /// Has things happen until one is printed.
-    fn until(&self, mut happen: impl FnMut()) -> String {
-        for _ in 0..300 {
-            happen();
-            if let Ok(line) = self.out.recv_timeout(Duration::from_millis(200)) {
-                return line;
-            }
-        }
-        panic!("nothing is printed: {:?}", self.errors.try_iter().collect::<Vec<_>>());
-    }
-
-    /// Waits, boundedly, until this is said on standard error.
-    fn wait_said(&self, text: &str) {
-        let mut heard = Vec::new();
-        while let Ok(line) = self.errors.recv_timeout(Duration::from_secs(60)) {
-            if line.contains(text) {
-                return;
-            }
-            heard.push(line);
-        }
-        panic!("{text:?} is never said: {heard:?}");
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-fn tail_prints_what_happens_and_goes_on_after_the_gateway_was_gone() {
-    let upstream = upstream();
-    let home = installation(&upstream);
-    let gateway = home.serve();
-    let tail = Tail::start(
-        binary()
-            .args(["tail", "--json", "--agent", "crawler", "-c"])
-            .arg(home.path("agentledger.yaml")),
-    );
-    let item = json_of(&tail.until(|| {
-        spend(&gateway, "coder");
-        spend(&gateway, "crawler");
-    }));
-    assert_eq!(item["entry"]["agent"], "crawler");
-    gateway.kill();
-    tail.wait_said("the gateway is gone");
-    let gateway = home.serve();
-    tail.wait_said("it goes on");
-    for _ in tail.out.try_iter() {}
-    let item = json_of(&tail.until(|| spend(&gateway, "crawler")));
-    assert_eq!(item["entry"]["agent"], "crawler");
-}
-
-#[test]
-fn tail_follows_a_gateway_elsewhere_and_is_refused_in_words() {
-    let upstream = upstream();
-    let home = installation(&upstream);
-    let gateway = home.serve();
-    let tail = Tail::start(&mut at(&gateway, READER, &["tail"]));
-    let line = tail.until(|| spend(&gateway, "crawler"));
-    assert!(
-        line.contains("openai/gpt-4o") && line.contains("1,000 in") && line.contains("agent=crawler"),
-        "{line}"
-    );
-    let rules = Tail::start(&mut at(&gateway, ADMIN, &["tail", "rules"]));
-    let line = rules.until(|| {
-        home.print(&["keys", "block", "sk-leaked-*"]);
-        home.print(&["keys", "unblock", "sk-leaked-*"]);
-    });
-    assert!(line.contains("action=key.") && line.contains("subject=rule:"), "{line}");
-    let (code, said) = failed(&mut at(&gateway, "guess", &["tail"]));
-    assert!(
-        code == 1 && said.contains("401") && said.contains("AGENTLEDGER_TOKEN"),
-        "{said}"
-    );
-    let (code, said) = failed(&mut at(&gateway, READER, &["tail", "alerts", "--model", "x"]));
-    assert!(code == 1 && said.contains("(invalid_params)"), "{said}");
 }

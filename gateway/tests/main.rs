@@ -12,6 +12,8 @@ mod booked;
 mod canary;
 mod chat;
 mod cli;
+mod cli_tail;
+mod cli_terminal;
 mod clocks;
 mod contradictions;
 mod cutting;
