@@ -111,7 +111,10 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
             plan.followers
         );
     }
-    println!("median of {} rounds, {} chats a second: p50 and p99, ms", plan.rounds, plan.rate);
+    println!(
+        "median of {} rounds, {} chats a second: p50 and p99, ms",
+        plan.rounds, plan.rate
+    );
     for (name, segments) in [("A", &quiet), ("A again", &again), ("followed", &followed)] {
         let p50 = median(segments.iter().map(|(p50, _)| *p50));
         let p99 = median(segments.iter().map(|(_, p99)| *p99));
@@ -144,7 +147,8 @@ async fn segment(plan: &Plan) -> Result<(f64, f64), Failure> {
         );
         chatters.spawn(async move {
             let mut connection = Connection::new(TcpStream::connect(GATEWAY).await?)?;
-            let body = r#"{"model":"gpt-4o","max_tokens":100,"messages":[{"role":"user","content":"What is 6 times 7?"}]}"#;
+            let body =
+                r#"{"model":"gpt-4o","max_tokens":100,"messages":[{"role":"user","content":"What is 6 times 7?"}]}"#;
             let request = format!(
                 "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-load-0123456789\r\n\
                  Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -215,7 +219,12 @@ async fn with_followers(plan: &Plan) -> Result<(f64, f64), Failure> {
     shown
 }
 
-async fn follow(followers: u64, heard: &Arc<AtomicU64>, over: &Arc<AtomicBool>, ready: &Arc<AtomicU64>) -> Result<(), Failure> {
+async fn follow(
+    followers: u64,
+    heard: &Arc<AtomicU64>,
+    over: &Arc<AtomicBool>,
+    ready: &Arc<AtomicU64>,
+) -> Result<(), Failure> {
     let mut all = JoinSet::new();
     let opening = Arc::new(tokio::sync::Semaphore::new(OPENING));
     for _ in 0..followers {

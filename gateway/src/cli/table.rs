@@ -5,6 +5,7 @@
 use agentledger_ledger::Usd;
 
 use super::style::{Style, Tone, printable, thousands};
+use crate::control::contract_forms::fixed;
 
 const GAP: &str = "   ";
 /// Decimals of money where nothing else is said.
@@ -79,17 +80,6 @@ impl From<Usd> for Cell {
     fn from(usd: Usd) -> Cell {
         Cell::Usd(usd, USD_PLACES)
     }
-}
-
-/// Dollars with so many decimals (at most nine), rounded half away from zero.
-pub fn fixed(usd: Usd, places: u32) -> String {
-    let nanos = i128::from(usd.nanos());
-    let unit = 10i128.pow(9u32.saturating_sub(places));
-    let rounded = (nanos.abs() + unit / 2) / unit;
-    let scale = 10i128.pow(places);
-    let sign = if nanos < 0 && rounded != 0 { "-" } else { "" };
-    let width = usize::try_from(places).unwrap_or(9);
-    format!("{sign}{}.{:0width$}", rounded / scale, rounded % scale)
 }
 
 /// Rows of cells. Every row has as many as the header.

@@ -13,8 +13,8 @@ use super::CliError;
 use super::ask::{AskArgs, Elsewhere, params};
 use super::client::{Address, ClientError, post, runtime};
 use super::style::{Style, Tone, printable, thousands};
-use super::table::fixed;
 use super::view::{fields, named};
+use crate::control::contract_forms::fixed;
 use crate::control::{Feed, FollowError, follow};
 
 /// Waits between attempts to reach a gateway that was there, the last one over and over.

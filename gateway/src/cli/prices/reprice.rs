@@ -12,10 +12,11 @@ use super::super::ask::ConfigArgs;
 use super::super::client::Client;
 use super::super::progress::Progress;
 use super::super::style::Style;
-use super::super::table::{Cell, Table, fixed};
+use super::super::table::{Cell, Table};
 use super::super::view::named;
 use super::{PricesError, day_ms};
 use crate::config::Config;
+use crate::control::contract_forms::fixed;
 use crate::control::wire::{Entries, QueryParams};
 use crate::price::{PriceBook, Quote, Row, Unpriced};
 
