@@ -35,7 +35,6 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
 use crate::runtime::Fault;
 use crate::telemetry::Metrics;
-use crate::telemetry::alerts::Outbox;
 
 use expiry::Expiry;
 pub use reloads::Reloads;

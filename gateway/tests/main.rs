@@ -43,6 +43,7 @@ mod providers;
 mod rpc;
 mod rpc_hostile;
 mod rules;
+mod rules_kept;
 mod sessions;
 mod socket;
 mod socket_ends;

@@ -289,9 +289,29 @@ fn each_kind_of_rule_is_obeyed_by_the_next_request_also_after_a_restart_and_can_
         let gateway = kind.setup(&upstream).in_dir(&dir).start();
         kind.obeyed(&gateway, true);
         assert_eq!(rpc(&gateway, "rule.get", &json!({"id": id}))["value"], kind.value);
-        let taken = rpc(&gateway, "rule.delete", &json!({"id": id, "if_version": 1}));
-        assert_eq!(taken["before"], kind.value);
+        let reverted = rpc(&gateway, "rule.revert", &json!({"change": changed["change"]}));
+        assert_eq!(reverted["before"], kind.value);
         kind.obeyed(&gateway, false);
+        let audit = rpc(&gateway, "audit.list", &json!({"subject": format!("rule:{id}")}));
+        let rows = audit["changes"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{audit}");
+        assert_eq!(
+            (&rows[0]["action"], &rows[1]["action"]),
+            (&json!("rule.revert"), &json!("rule.put"))
+        );
+        assert_eq!(
+            (&rows[1]["author"], &rows[1]["note"]),
+            (&json!("ops"), &json!("because"))
+        );
+        assert_eq!(
+            (&rows[1]["before"], &rows[1]["after"]["value"]),
+            (&Value::Null, &kind.value)
+        );
+        assert_eq!(
+            (&rows[0]["before"], &rows[0]["after"]),
+            (&rows[1]["after"], &Value::Null)
+        );
+        assert!(rows[1]["peer"].as_str().unwrap().starts_with("127.0.0.1"), "{audit}");
     }
 }
 

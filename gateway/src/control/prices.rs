@@ -1,4 +1,4 @@
-//! The methods `prices.list` and `prices.show`: the book as it is in force.
+//! The methods `price.list` and `price.show`: the book as it is in force.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +24,30 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         summary,
         example,
     };
+    // As they were called first.
     table.add(
         method(
             "prices.list",
+            Role::Read,
+            Scope::Tenant,
+            "The price book in force: `price.list`.",
+            r#"{"provider": "openai"}"#,
+        ),
+        list,
+    )?;
+    table.add(
+        method(
+            "prices.show",
+            Role::Read,
+            Scope::Tenant,
+            "What a model costs: `price.show`.",
+            r#"{"model": "gpt-4o"}"#,
+        ),
+        show,
+    )?;
+    table.add(
+        method(
+            "price.list",
             Role::Read,
             Scope::Tenant,
             "The price book in force.",
@@ -36,7 +57,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     )?;
     table.add(
         method(
-            "prices.show",
+            "price.show",
             Role::Read,
             Scope::Tenant,
             "What a model costs.",

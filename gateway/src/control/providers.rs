@@ -42,6 +42,7 @@ pub(super) fn list(
 ) -> Result<wire::Providers, RpcError> {
     let config = state.config.load();
     let now_ms = state.ledger.now_ms();
+    let disabled = state.data_plane.in_force().map(|in_force| in_force.parts.disabled);
     let wanted = config
         .providers
         .iter()
@@ -59,7 +60,9 @@ pub(super) fn list(
             vendor: provider.vendor.clone(),
             prefix: provider.prefix.clone(),
             upstream: format!("{}:{}", provider.upstream.host, provider.upstream.port),
-            enabled: true,
+            enabled: disabled
+                .as_ref()
+                .is_none_or(|disabled| !disabled.contains(&provider.name)),
             healthy: !matches!(breaker.state, BreakerState::Open | BreakerState::HalfOpen),
             breaker: breaker.state.name().to_owned(),
             failures: breaker.failures,

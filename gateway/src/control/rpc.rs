@@ -11,7 +11,8 @@ use super::call::Caller;
 use super::methods::{Module, Table};
 use super::state::ControlState;
 use super::{
-    alerts, audit, books, clock, discover, holds, prices, providers, rules, series, sessions, subscriptions, system,
+    alerts, audit, books, budgets, clock, discover, holds, keys, policies, prices, providers, rule_history, rules, series,
+    sessions, subscriptions, switches, system, tenants,
 };
 
 /// All methods, for callers whose rights come with each request.
@@ -27,6 +28,12 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Table, RegisterMethodE
     alerts::add(&mut table)?;
     subscriptions::add(&mut table)?;
     rules::add(&mut table)?;
+    rule_history::add(&mut table)?;
+    budgets::add(&mut table)?;
+    keys::add(&mut table)?;
+    tenants::add(&mut table)?;
+    policies::add(&mut table)?;
+    switches::add(&mut table)?;
     series::add(&mut table)?;
     system::add(&mut table)?;
     discover::add(&mut table)?;

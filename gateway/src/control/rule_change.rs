@@ -32,6 +32,8 @@ pub(super) struct Wish {
     pub expires_ms: Option<i64>,
     pub note: String,
     pub if_version: Option<u64>,
+    /// Whose it shall be, where the caller is bound to no tenant; `None`: the whole installation's.
+    pub tenant: Option<Name>,
 }
 
 impl Wish {
@@ -148,7 +150,7 @@ fn edit(call: &Call, in_force: &InForce, wish: Wish, now_ms: i64, newest: &mut O
         list: wish.list,
         value,
         expires_ms: wish.expires_ms,
-        tenant: own.cloned().unwrap_or_default(),
+        tenant: own.cloned().or(wish.tenant).unwrap_or_default(),
         author: Name::clone(&call.caller.name),
         at_ms: now_ms,
         note: Name::clone(&removal.note),

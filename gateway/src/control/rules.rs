@@ -10,6 +10,7 @@ use ulid::Ulid;
 use super::call::{Call, Role};
 use super::error::RpcError;
 use super::methods::{Method, Scope, Table};
+use super::params;
 use super::rule_change::{Wish, change, decision_ms, ends_at, is_in_force, is_seen, no_rule, row};
 use super::state::ControlState;
 use super::wire;
@@ -96,6 +97,23 @@ impl AllRules {
         file_rules(&self.file, &shape)
     }
 
+    /// The rules of some lists, in the order in which they count.
+    pub fn rows(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<wire::RuleRow> {
+        let of_file = self.of_file();
+        let runtime = self.rules.iter().map(Known::Runtime);
+        let mut known: Vec<Known<'_>> = runtime.chain(of_file.iter().map(Known::File)).collect();
+        known.retain(|rule| wanted(rule.about().0));
+        known.sort_by(|a, b| a.place().cmp(&b.place()));
+        known.iter().map(|rule| self.row(rule)).collect()
+    }
+
+    fn row(&self, rule: &Known<'_>) -> wire::RuleRow {
+        match rule {
+            Known::Runtime(rule) => row(rule, self.policies.as_ref()),
+            Known::File(rule) => self.file_row(rule),
+        }
+    }
+
     fn file_row(&self, rule: &FileRule) -> wire::RuleRow {
         let field = rule.list.split_once('.').map(|(_, field)| field);
         let policy = policy_of(&rule.list);
@@ -140,10 +158,7 @@ impl Known<'_> {
 }
 
 fn list(state: &ControlState, call: &Call, asked: wire::RulesParams) -> Result<wire::Rules, RpcError> {
-    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(RpcError::InvalidParams(format!("limit must be 1 to {LIMIT_MAX}")));
-    }
+    let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let (runtime, file) = match asked.source.as_str() {
         "" => (true, true),
         "runtime" => (true, false),
@@ -177,12 +192,8 @@ fn list(state: &ControlState, call: &Call, asked: wire::RulesParams) -> Result<w
         let (list, source, at) = last.place();
         format!("{list} {source} {at}")
     });
-    let rules = known.iter().map(|rule| match rule {
-        Known::Runtime(rule) => row(rule, all.policies.as_ref()),
-        Known::File(rule) => all.file_row(rule),
-    });
     Ok(wire::Rules {
-        rules: rules.collect(),
+        rules: known.iter().map(|rule| all.row(rule)).collect(),
         next,
     })
 }
@@ -232,6 +243,7 @@ fn put(state: &ControlState, call: &Call, asked: wire::RulePutParams) -> Result<
         expires_ms: ends_at(&asked.expires, decision_ms(state))?,
         note: asked.note,
         if_version: asked.if_version,
+        tenant: None,
     };
     change(state, call, asked.dry_run, &mut |_| Ok(vec![wish.clone()]))
 }

@@ -3,14 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `prices.list` and `prices.show`.
+/// `price.list` and `price.show`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PricesParams {
     /// One provider only; empty is all.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub provider: String,
-    /// `prices.show`: a model's name, as a request may have it.
+    /// `price.show`: a model's name, as a request may have it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// A day, `YYYY-MM-DD`: the prices that hold then. Without it: now.
@@ -18,7 +18,7 @@ pub struct PricesParams {
     pub at: Option<String>,
 }
 
-/// Result of `prices.list` and `prices.show`: rows of the providers that are served.
+/// Result of `price.list` and `price.show`: rows of the providers that are served.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prices {
     pub rows: Vec<PriceRow>,
@@ -44,4 +44,44 @@ pub struct PriceRow {
     pub line: u64,
     /// Tier (`standard`, `standard >200000`, `batch`, …) → kind → decimal USD, per million tokens or per unit.
     pub prices: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+}
+
+/// `price.put`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PricePutParams {
+    pub provider: String,
+    /// As an item of `models` in a price file: `{"id": …, "prices": {"always": {"standard": {"input": 2.5, "output": 10}}}}`.
+    pub row: serde_json::Value,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// `price.delete`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriceDeleteParams {
+    pub provider: String,
+    /// The row's id.
+    pub model: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// Result of `price.put` and `price.delete`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PriceChanged {
+    pub provider: String,
+    pub model: String,
+    /// The change; null where nothing changed.
+    pub change: Option<String>,
+    /// The row that was put before; null where there was none.
+    pub before: Option<serde_json::Value>,
+    /// The row that is put now; null where there is none, and the files' counts.
+    pub after: Option<serde_json::Value>,
+    pub dry_run: bool,
 }

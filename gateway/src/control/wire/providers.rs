@@ -92,3 +92,21 @@ pub struct RouteRow {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
 }
+
+/// `provider.enable` and `provider.disable`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderSwitchParams {
+    pub provider: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// Result of `provider.enable` and `provider.disable`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderSwitched {
+    pub provider: String,
+    pub enabled: bool,
+    /// The change; null where it was so already.
+    pub change: Option<String>,
+}

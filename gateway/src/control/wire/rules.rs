@@ -127,3 +127,138 @@ pub struct RuleChanged {
     pub before: Option<Value>,
     pub dry_run: bool,
 }
+
+/// `rule.history`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleHistoryParams {
+    /// Only of this rule.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// Only of rules of this list.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub list: String,
+    /// Changes in the answer; default 100, at most 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Goes on before this event: `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+/// `rule.revert`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleRevertParams {
+    /// The change to undo, a ULID.
+    pub change: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// Only says what would change.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// `budget.set`: exactly one of `account`, `api_key_pattern` and `tenant`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetSetParams {
+    /// A kind alone (`agent`: each by itself), one account (`agent:coder`, `global`), or a pattern (`agent:ci-*`).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// Keys that match it, each by itself; by `day` and `month` in USD.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_key_pattern: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    /// `minute`, `hour`, `day`, `week`, `month` or `total`.
+    pub window: String,
+    /// In the unit: decimal text, or a number.
+    pub limit: Value,
+    /// `usd` (default), `tokens` or `requests`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+    /// `block` (default), `warn`, `clamp` or `downgrade`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub action: String,
+    /// Shares of the limit from which to warn: 0.8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub soft: Vec<f64>,
+    /// Time zone of the window: `Europe/Berlin`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// As in `rule.put`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub expires: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_version: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// `budget.top_up`: exactly one of `account` and `api_key_pattern`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetTopUpParams {
+    /// As a limit names it (`agent`, `agent:ci-*`), or one account.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// As a rule names it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_key_pattern: String,
+    /// In the unit, on top of each limit that it fits: decimal text, or a number.
+    pub amount: Value,
+    /// When it ends: a time, a date, or how long it holds (`7d`).
+    pub until: String,
+    /// When it begins: a time or a date; empty: now.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub from: String,
+    /// Only limits of this window; empty: all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub window: String,
+    /// `usd` (default), `tokens` or `requests`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// `rate.set`: exactly one of `account` and `api_key_pattern`, and at least one rate; 0 takes a rate away.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateSetParams {
+    /// As in `budget.set`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_key_pattern: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_hour: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_day: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_hour: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+    /// Requests that run at one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<u64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub expires: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_version: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
