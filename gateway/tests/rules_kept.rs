@@ -513,8 +513,7 @@ fn a_provider_that_is_switched_off_refuses_and_serves_again_when_switched_on() {
 fn a_price_that_is_put_counts_from_the_next_request_on_and_over_all_files() {
     let upstream = upstream();
     let file = "provider: openai\nmodels:\n- id: gpt-4o\n  prices: {always: {standard: {input: 1, output: 20}}}\n";
-    let setup = || Setup::new(&upstream).with(CONTROL).prices(file);
-    let gateway = setup().start();
+    let gateway = Setup::new(&upstream).with(CONTROL).prices(file).start();
     let row = json!({"id": "gpt-4o", "prices": {"always": {"standard": {"input": "1", "output": 30}}}});
     let put = json!({"provider": "openai", "row": row, "note": "contract"});
     ask(&gateway);
@@ -541,7 +540,7 @@ fn a_price_that_is_put_counts_from_the_next_request_on_and_over_all_files() {
         shown
     );
     let dir = gateway.stop();
-    let gateway = setup().in_dir(&dir).start();
+    let gateway = Setup::new(&upstream).with(CONTROL).in_dir(&dir).prices(file).start();
     ask(&gateway);
     rpc(
         &gateway,
@@ -606,12 +605,7 @@ fn policies_are_listed_shown_and_switched() {
 #[test]
 fn rules_outlive_reloads_and_a_file_that_does_not_go_with_them_is_refused() {
     let upstream = upstream();
-    let base = |more: &str| {
-        format!(
-            "providers: {{openai: {{upstream: \"{}\"}}}}\npolicies: {{dir: policies}}\n{more}",
-            upstream.base()
-        )
-    };
+    let base = |more: &str| format!("providers: {{openai: {{upstream: \"{}\"}}}}\n{more}", upstream.base());
     let home = Installation::new(&base(""));
     home.policy("mine", "return { name = 'mine', version = '1', schema = { words = { type = 'list', default = {} } }, request = function() end }");
     let gateway = home.serve();
