@@ -154,5 +154,51 @@ fn evaluation(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, evaluation);
+/// So many rules as operators keep them at runtime: limits and rates of accounts, of which the call has one.
+fn kept(rules: usize) -> BTreeMap<String, Value> {
+    let account = |at: usize| match at {
+        0 => "agent:coder".to_owned(),
+        at => format!("agent:robot-{at}"),
+    };
+    let limits = |at: usize| json!({"account": account(at), "window": "day", "limit": "5"});
+    let rates = |at: usize| json!({"account": account(at), "requests_per_minute": 600});
+    let list = |of: &dyn Fn(usize) -> Value| (0..rules).map(of).collect::<Vec<_>>();
+    BTreeMap::from([
+        ("budget".to_owned(), json!({"limits": list(&limits)})),
+        ("rate_limit".to_owned(), json!({"limits": list(&rates)})),
+    ])
+}
+
+/// What a request costs with runtime rules, and what it costs to change one of them: the policy is set up again, with no file
+/// compiled and no other policy touched.
+fn runtime_rules(criterion: &mut Criterion) {
+    let balances: Arc<dyn Balances> = Arc::new(NoBalances);
+    let tags = BTreeMap::new();
+    let key = Secret::new("sk-any".to_owned());
+    let facts = facts(&key, &tags);
+    let mut group = criterion.benchmark_group("runtime rules");
+    for rules in [1usize, 100, 10_000] {
+        let set = set(builtin_sources(), &kept(rules));
+        let engine = Engine::new(Arc::new(FailureCounts::default()));
+        let verdict = engine.request(&set, &facts, &balances).expect("the policies run");
+        assert_eq!((verdict.bounds.len(), verdict.rates.len()), (1, 1));
+        group.bench_function(BenchmarkId::new("a request", rules), |bench| {
+            bench.iter(|| engine.request(&set, black_box(&facts), &balances));
+        });
+        let mut changed = kept(rules);
+        changed.remove("rate_limit");
+        group
+            .sample_size(10)
+            .bench_function(BenchmarkId::new("one is changed", rules), |bench| {
+                bench.iter(|| {
+                    set.with_confs(black_box(&changed))
+                        .map(|set| set.names().len())
+                        .expect("it fits")
+                });
+            });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, evaluation, runtime_rules);
 criterion_main!(benches);

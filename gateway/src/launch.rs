@@ -2,6 +2,7 @@
 
 mod expiry;
 mod reloads;
+mod removal;
 mod steering;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use crate::telemetry::Metrics;
 use expiry::Expiry;
 pub use reloads::Reloads;
 use reloads::Sources;
+pub use removal::remove_document;
 use steering::Steering;
 
 /// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.

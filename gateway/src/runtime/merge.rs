@@ -217,3 +217,111 @@ pub fn file_rules(confs: &BTreeMap<String, Value>, shape: &dyn Fn(&str, &str) ->
     }
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::{Options, builtin_sources};
+
+    fn set() -> PolicySet {
+        PolicySet::load(builtin_sources(), &BTreeMap::new(), Options::default()).unwrap()
+    }
+
+    fn rules(given: &[(&str, Value)]) -> Vec<Arc<Rule>> {
+        let rule = |(at, (list, value)): (u128, &(&str, Value))| {
+            let text = json!({"list": list, "value": value}).to_string();
+            Arc::new(Rule::of_value(Ulid::from(at), &text).unwrap())
+        };
+        (1..).zip(given).map(rule).collect()
+    }
+
+    #[test]
+    fn items_join_the_newest_first_and_faults_find_their_rule() {
+        let rules = rules(&[("block.keys", json!("a")), ("block.keys", json!("b"))]);
+        let file = json!({"keys": ["x", "y"], "agents": "z"});
+        let merged = merge(&set(), "block", Some(&file), rules.iter()).ok().unwrap();
+        assert_eq!(merged.conf, json!({"keys": ["b", "a", "x", "y"], "agents": "z"}));
+        assert_eq!(merged.place("keys[1]"), Place::Rule(Ulid::from(2), "value".to_owned()));
+        assert_eq!(
+            merged.place("keys[2].limit"),
+            Place::Rule(Ulid::from(1), "value.limit".to_owned())
+        );
+        assert_eq!(merged.place("keys[4].limit"), Place::File("keys[2].limit".to_owned()));
+        assert_eq!(merged.place("agents"), Place::File("agents".to_owned()));
+        // A list of one item may be written as the item.
+        let one = merge(&set(), "block", Some(&json!({"keys": "x"})), rules.iter())
+            .ok()
+            .unwrap();
+        assert_eq!(one.conf["keys"], json!(["b", "a", "x"]));
+    }
+
+    #[test]
+    fn tables_and_values_lie_over_the_files_name_by_name() {
+        let rules = rules(&[
+            ("budget.default", json!({"action": "block", "daily_limit_usd": 5})),
+            ("budget", json!({"default": {"daily_limit_usd": 7}, "unpriced": "free"})),
+            ("budget.unpriced", json!("refuse")),
+        ]);
+        let file = json!({"default": {"daily_limit_usd": 1, "monthly_limit_usd": 2}, "unpriced": "dearest"});
+        let merged = merge(&set(), "budget", Some(&file), rules.iter()).ok().unwrap();
+        let default = json!({"action": "block", "daily_limit_usd": 7, "monthly_limit_usd": 2});
+        assert_eq!(merged.conf, json!({"default": default, "unpriced": "refuse"}));
+        let rule = |id: u128, path: &str| Place::Rule(Ulid::from(id), path.to_owned());
+        assert_eq!(merged.place("default.action"), rule(1, "value.action"));
+        assert_eq!(
+            merged.place("default.daily_limit_usd"),
+            rule(2, "value.default.daily_limit_usd")
+        );
+        assert_eq!(
+            merged.place("default.monthly_limit_usd"),
+            Place::File("default.monthly_limit_usd".to_owned())
+        );
+        assert_eq!(merged.place("unpriced"), rule(3, "value"));
+    }
+
+    #[test]
+    fn what_has_no_place_in_the_conf_is_refused_by_its_path() {
+        for (list, value, at) in [
+            ("budget.nothing", json!(1), "list"),
+            ("budget", json!({"limits": []}), "value.limits"),
+            ("budget", json!({"nothing": 1}), "value.nothing"),
+            ("budget", json!(1), "value"),
+        ] {
+            let (_, refused) = merge(&set(), "budget", None, rules(&[(list, value)]).iter())
+                .err()
+                .unwrap();
+            assert!(matches!(refused, Refused::Unfit { path, .. } if path == at), "{list}");
+        }
+    }
+
+    #[test]
+    fn what_the_file_says_is_told_as_rules() {
+        let confs = BTreeMap::from([
+            (
+                "block".to_owned(),
+                json!({"keys": "x", "agents": ["a", "b"], "users": []}),
+            ),
+            ("loop".to_owned(), json!({"threshold": 8, "mode": "shadow"})),
+            (
+                "budget".to_owned(),
+                json!({"default": {"action": "block"}, "global": {}}),
+            ),
+        ]);
+        let set = set();
+        let told = file_rules(&confs, &|policy, field| set.shape(policy, field));
+        let told: Vec<(String, usize, Value)> = told.into_iter().map(|rule| (rule.list, rule.at, rule.value)).collect();
+        assert_eq!(
+            told,
+            [
+                ("block.agents".to_owned(), 1, json!("a")),
+                ("block.agents".to_owned(), 2, json!("b")),
+                ("block.keys".to_owned(), 1, json!("x")),
+                ("budget.default".to_owned(), 1, json!({"action": "block"})),
+                ("loop".to_owned(), 1, json!({"mode": "shadow", "threshold": 8})),
+            ]
+        );
+    }
+}
