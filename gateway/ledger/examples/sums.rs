@@ -2,7 +2,7 @@
 //!
 //! Thirty days of a thousand agents with a key each, twenty models of four providers, fifty tenants, a new session every fifty
 //! calls, five hundred users, five teams; counted as the ledger counts them, with a checkpoint's merge every 65,536 entries and the
-//! shipped limits. Then each question is asked twenty times, and the median and the slowest are told.
+//! shipped limits. Then each query is made twenty times; the median and the slowest are printed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ fn main() {
         took.as_micros() as f64 / entries as f64
     );
     let end_ms = START_MS + DAYS * DAY_MS;
-    println!("\n| question | rows | median | slowest |\n|---|---:|---:|---:|");
+    println!("\n| query | rows | median | slowest |\n|---|---:|---:|---:|");
     let one = || Some(Name::from("tenant-7"));
     for (name, by) in dimensions() {
         for (range, from_ms) in [
@@ -53,7 +53,7 @@ fn main() {
                 by: by.clone(),
                 tenant: None,
             };
-            tell(&format!("summary by {name}, {range}"), || rollups.summary(&query).len());
+            measure(&format!("summary by {name}, {range}"), || rollups.summary(&query).len());
         }
         let query = SummaryQuery {
             from_ms: 0,
@@ -61,7 +61,7 @@ fn main() {
             by,
             tenant: one(),
         };
-        tell(&format!("summary by {name}, 30 days, one tenant"), || {
+        measure(&format!("summary by {name}, 30 days, one tenant"), || {
             rollups.summary(&query).len()
         });
     }
@@ -79,7 +79,7 @@ fn main() {
                 by: by.clone(),
                 tenant: None,
             };
-            tell(&format!("series by {name}, by {step}, {range}"), || {
+            measure(&format!("series by {name}, by {step}, {range}"), || {
                 rollups.sums_over_time(&query).len()
             });
         }
@@ -99,19 +99,19 @@ fn dimensions() -> Vec<(&'static str, Dimension)> {
     ]
 }
 
-fn tell(question: &str, mut ask: impl FnMut() -> usize) {
-    let rows = ask();
+fn measure(query: &str, mut make: impl FnMut() -> usize) {
+    let rows = make();
     let mut took: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
-            std::hint::black_box(ask());
+            std::hint::black_box(make());
             began.elapsed()
         })
         .collect();
     took.sort_unstable();
     let ms = |took: Duration| took.as_secs_f64() * 1_000.0;
     println!(
-        "| {question} | {rows} | {:.1} ms | {:.1} ms |",
+        "| {query} | {rows} | {:.1} ms | {:.1} ms |",
         ms(took[ROUNDS / 2]),
         ms(took[ROUNDS - 1])
     );

@@ -21,7 +21,7 @@ pub(crate) fn write_change(w: &mut Writer, change: &Change) {
     w.byte(
         flags
             .iter()
-            .fold(0, |all, (flag, is_set)| all | flag * u8::from(*is_set)),
+            .fold(0, |all, (flag, is_set)| all | (flag * u8::from(*is_set))),
     );
     w.raw(&change.id.to_bytes());
     for name in [

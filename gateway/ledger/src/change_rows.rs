@@ -243,7 +243,7 @@ mod tests {
             peer: "socket".into(),
             action: ["rule.put", "rule.delete"][number as usize % 2].into(),
             subject: format!("rule:{number}").into(),
-            tenant: if number % 5 == 0 { "acme" } else { "" }.into(),
+            tenant: if number.is_multiple_of(5) { "acme" } else { "" }.into(),
             note: "".into(),
             before: None,
             after: None,

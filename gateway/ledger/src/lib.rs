@@ -11,10 +11,10 @@
 //! | room | does |
 //! |---|---|
 //! | `ledger`, `hold`, `offline` | what callers see; a ledger without a gateway, for reading |
-//! | `core` | decides, under one lock: the books, what is billed once, the time of decisions |
-//! | `books` | accounts, balances, open holds: a pure state machine |
+//! | `core` | decides, under one lock: the books, what is billed once, the time of decisions, what operators do |
+//! | `books` | accounts, balances, open holds, documents in force: a pure state machine |
 //! | `queue`, `writer` | group commit; suspended while the disk is full, stopped where it failed |
-//! | `applier` | sums, sessions, a second copy of the books, checkpoints: behind a watermark of its own |
+//! | `applier` | sums, sessions, places of changes, a second copy of the books, checkpoints: behind a watermark of its own; those who follow hear from it |
 //! | `recover`, `verify` | a start from disk; a walk that believes nothing |
 //! | `journal`, `codec`, `store` | chunks and their chain; events as bytes; databases on disk and in memory |
 //!

@@ -12,8 +12,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Ledger, Options, Outcome, Report, SummaryQuery, SystemClock, Window};
+use agentledger_ledger::{
+    Answered, Change, ChangeQuery, Ledger, Options, Outcome, Report, SummaryQuery, SystemClock, Window,
+};
 use common::*;
+use ulid::Ulid;
 
 const CHILD_DIR: &str = "AGENTLEDGER_KILL_CHILD_DIR";
 const CHILD_ROUND: &str = "AGENTLEDGER_KILL_CHILD_ROUND";
@@ -54,6 +57,9 @@ fn child() {
                             let settled = hold.settle(settlement(ledger.now_ms(), 70 + turn as i64 % 60));
                             settled.durable().await.unwrap();
                             say("settled", &settled.entry.facts.id.to_string());
+                            if turn % 3 == 0 {
+                                adjust(&ledger, settled.entry.facts.id, number).await;
+                            }
                         }
                     }
                 }
@@ -65,13 +71,39 @@ fn child() {
     });
 }
 
+/// An operator's request: a nano-dollar more for an entry, with the change that tells of it.
+async fn adjust(ledger: &Ledger, entry: Ulid, number: u64) {
+    let id = Ulid::from_parts(1, u128::from(number));
+    let change = |_| Change {
+        id,
+        at_ms: i64::MAX,
+        author: "ops".into(),
+        peer: "socket".into(),
+        action: "ledger.adjust".into(),
+        subject: format!("entry:{}", number % 50).into(),
+        tenant: "".into(),
+        note: "".into(),
+        before: None,
+        after: Some("{}".into()),
+        kept: true,
+        request: Some(Answered {
+            id: id.to_string().into(),
+            digest: [1; 32],
+            answer: "{}".into(),
+        }),
+    };
+    let sequence = ledger.adjust_audited(entry, usd(1), "invoice", change).unwrap();
+    ledger.durable(sequence).await.unwrap();
+    say("changed", &id.to_string());
+}
+
 fn say(what: &str, id: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{what} {id}\n").as_bytes()).unwrap();
     out.flush().unwrap();
 }
 
-/// What a process said before it was killed.
+/// What a process said to be settled and changed before it was killed.
 fn killed(dir: &Path, round: u64) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
@@ -98,7 +130,7 @@ fn killed(dir: &Path, round: u64) -> (BTreeSet<String>, BTreeSet<String>) {
             .map(str::to_owned)
             .collect::<BTreeSet<_>>()
     };
-    (said("held "), said("settled "))
+    (said("settled "), said("changed "))
 }
 
 #[test]
@@ -108,14 +140,15 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(100);
     let dir = tempfile::tempdir().unwrap();
-    let (mut settled, mut recovered_all) = (BTreeSet::new(), 0);
+    let (mut settled, mut changed, mut recovered_all) = (BTreeSet::new(), BTreeSet::new(), 0);
     for round in 0..rounds {
-        let (_, now_settled) = killed(dir.path(), round);
+        let (now_settled, now_changed) = killed(dir.path(), round);
         assert!(
             !now_settled.is_empty(),
             "round {round}: nothing was settled before the kill"
         );
         settled.extend(now_settled);
+        changed.extend(now_changed);
         let report = agentledger_ledger::verify(dir.path(), None).unwrap();
         assert!(report.is_sound(), "round {round}: {report:?}");
         let ledger = open(dir.path());
@@ -124,15 +157,47 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
         recovered_all += recovered;
         assert!(ledger.open_holds().is_empty());
         if round % 10 == 9 || round + 1 == rounds {
-            check_books(&ledger, &settled, recovered_all);
+            check_books(&ledger, &settled, &changed, recovered_all);
         }
         ledger.close();
     }
-    assert!(recovered_all > 0);
+    assert!(recovered_all > 0 && (rounds < 10 || !changed.is_empty()));
+}
+
+/// Every acknowledged change is there once, and its answer known; what each of them adds is posted once. How many there are.
+fn check_changes(ledger: &Ledger, changed: &BTreeSet<String>) -> i64 {
+    let mut query = ChangeQuery::default();
+    let mut found = BTreeSet::new();
+    loop {
+        let page = ledger.changes(&query).unwrap();
+        for (_, change) in &page.changes {
+            assert!(found.insert(change.id.to_string()), "a change twice");
+        }
+        match page.next {
+            None => break,
+            next => query.before_sequence = next,
+        }
+    }
+    let lost: Vec<_> = changed.difference(&found).collect();
+    assert!(lost.is_empty(), "acknowledged, but lost: {lost:?}");
+    assert!(
+        changed
+            .iter()
+            .rev()
+            .take(1_000)
+            .all(|id| ledger.answered("ops", id).is_some())
+    );
+    let versions = ledger
+        .documents("entry:")
+        .iter()
+        .map(|document| document.version)
+        .sum::<u64>();
+    assert_eq!(versions, found.len() as u64);
+    found.len() as i64
 }
 
 /// Every acknowledged entry is there once, every hold left open was recovered once, and all sums agree.
-fn check_books(ledger: &Ledger, settled: &BTreeSet<String>, recovered: u64) {
+fn check_books(ledger: &Ledger, settled: &BTreeSet<String>, changed: &BTreeSet<String>, recovered: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(ledger.flushed());
     let entries = all_entries(ledger, 500);
@@ -148,7 +213,8 @@ fn check_books(ledger: &Ledger, settled: &BTreeSet<String>, recovered: u64) {
         .filter(|entry| entry.settlement.outcome == Outcome::Recovered);
     assert!(found.clone().all(|entry| entry.settlement.cost == entry.held));
     assert_eq!(found.count() as u64, recovered);
-    assert_eq!(ledger.spent("global", Window::Total).usd, usd(sum(&entries)));
+    let posted = sum(&entries) + check_changes(ledger, changed);
+    assert_eq!(ledger.spent("global", Window::Total).usd, usd(posted));
     assert_eq!(ledger.held("global").usd, usd(0));
     let by = agentledger_ledger::Dimension::Session;
     let rows = ledger.summary(&SummaryQuery {
@@ -157,7 +223,7 @@ fn check_books(ledger: &Ledger, settled: &BTreeSet<String>, recovered: u64) {
         by,
         tenant: None,
     });
-    assert_eq!(rows.iter().map(|row| row.cost.nanos()).sum::<i64>(), sum(&entries));
+    assert_eq!(rows.iter().map(|row| row.cost.nanos()).sum::<i64>(), posted);
     assert_eq!(rows.iter().map(|row| row.requests).sum::<u64>(), entries.len() as u64);
     assert!(Report::is_sound(&ledger.verify(Some(ledger.head().hash)).unwrap()));
 }

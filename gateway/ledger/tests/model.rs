@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use agentledger_ledger::testing::{Adjustment, Held, Recorded, accounts_of};
 use agentledger_ledger::{
-    Amounts, Books, BooksError, Bound, Facts, HoldId, Kind, Limit, Mode, Name, Obstacle, Outcome, Period, Settlement,
-    Unit, Usage, Usd, Window, Zone,
+    Amounts, Books, BooksError, Bound, Change, Facts, HoldId, Kind, Limit, Mode, Name, Obstacle, Outcome, Period,
+    Settlement, Unit, Usage, Usd, Window, Zone,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -46,6 +46,10 @@ enum Operation {
     },
     Pass {
         ms: i64,
+    },
+    Change {
+        subject: usize,
+        value: Option<usize>,
     },
     Reload,
 }
@@ -87,6 +91,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..64_usize).prop_map(|pick| Operation::Void { pick }),
         1 => (0..64_usize, -100..100_i64).prop_map(|(pick, usd)| Operation::Adjust { pick, usd }),
         2 => (-7_200_000..7_200_000_i64).prop_map(|ms| Operation::Pass { ms }),
+        1 => (0..4_usize, prop::option::weighted(0.8, 0..9_usize))
+            .prop_map(|(subject, value)| Operation::Change { subject, value }),
         1 => Just(Operation::Reload),
     ]
 }
@@ -110,6 +116,7 @@ struct Model {
     since: HashMap<(Name, Window, Name), HoldId>,
     /// The last hold before an account was forgotten.
     forgotten: HashMap<Name, HoldId>,
+    documents: BTreeMap<String, (String, u64)>,
 }
 
 impl Model {
@@ -271,6 +278,7 @@ impl Pair {
                     .push(self.books.void(clock_ms, exchange.hold, &"x".into()).unwrap());
             }
             Operation::Adjust { pick, usd } => self.adjust(pick, usd),
+            Operation::Change { subject, value } => self.change(subject, value),
             Operation::Pass { .. } => {}
             Operation::Reload => self.books = Books::restore(&self.books.snapshot()).unwrap(),
         }
@@ -382,6 +390,33 @@ impl Pair {
         }
     }
 
+    fn change(&mut self, subject: usize, value: Option<usize>) {
+        let subject = format!("rule:{subject}");
+        let value = value.map(|value| value.to_string());
+        let change = Change {
+            id: Ulid::from_parts(1, self.journal.len() as u128),
+            at_ms: self.clock_ms,
+            author: "ops".into(),
+            peer: "socket".into(),
+            action: "rule.put".into(),
+            subject: subject.as_str().into(),
+            tenant: "".into(),
+            note: "".into(),
+            before: None,
+            after: value.as_deref().map(Arc::from),
+            kept: true,
+            request: None,
+        };
+        self.journal.push(self.books.change(self.clock_ms, change).unwrap());
+        match value {
+            None => drop(self.model.documents.remove(&subject)),
+            Some(value) => {
+                let version = self.model.documents.get(&subject).map_or(0, |(_, version)| *version);
+                self.model.documents.insert(subject, (value, version + 1));
+            }
+        }
+    }
+
     fn adjust(&mut self, pick: usize, usd: i64) {
         let count = self.model.exchanges.len().max(1);
         let Some(exchange) = self.model.exchanges.get_mut(pick % count) else {
@@ -417,6 +452,9 @@ impl Pair {
     }
 
     fn check_all(&self) {
+        let documents = self.books.documents().of("");
+        let documents = documents.map(|known| (known.subject.to_string(), (known.value.to_string(), known.version)));
+        assert_eq!(documents.collect::<BTreeMap<_, _>>(), self.model.documents);
         for account in ACCOUNTS {
             for window in Window::ALL {
                 for zone in ["UTC", "Australia/Lord_Howe"] {

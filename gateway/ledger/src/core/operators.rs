@@ -35,7 +35,7 @@ impl Core {
     /// # Errors
     /// It does not fit, or nothing can be written: then nothing is in force.
     pub fn change(&self, change: Change) -> Result<u64, LedgerError> {
-        let permit = self.queue.operator_permit()?;
+        let permit = self.operator_permit()?;
         let mut decided = self.decided.lock();
         let decided = &mut *decided;
         let now_ms = self.now_in_month(decided);
@@ -44,13 +44,18 @@ impl Core {
         Ok(self.put(decided, recorded, Some(permit), true))
     }
 
+    fn operator_permit(&self) -> Result<OwnedSemaphorePermit, LedgerError> {
+        let permit = self.queue.operator_permit()?;
+        Ok(permit.ok_or(BooksError::Full("changes that wait for the disk"))?)
+    }
+
     /// Does what `act` does, with the change that tells it where there is one. The sequence of the last event.
     fn act(
         &self,
         change: Option<ChangeOf<'_>>,
         act: impl FnOnce(&mut Decided, i64) -> Result<Recorded, BooksError>,
     ) -> Result<u64, LedgerError> {
-        let permit = self.queue.operator_permit()?;
+        let permit = self.operator_permit()?;
         let mut decided = self.decided.lock();
         let decided = &mut *decided;
         let now_ms = self.now_in_month(decided);
@@ -116,7 +121,6 @@ impl Core {
 
     /// The exchange of a hold that was voided has ended: what was billed is entered all the same, on the accounts and bounds of
     /// the hold, all of it beyond what is held. Where nobody knows what was billed, what the operator said stands.
-    #[expect(clippy::too_many_arguments, reason = "all that settles a hold, under the lock")]
     pub(super) fn settle_voided(
         &self,
         decided: &mut Decided,

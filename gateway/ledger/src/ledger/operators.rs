@@ -77,7 +77,8 @@ impl Ledger {
     }
 
     /// As `void`, in one record of the journal with the change that `change` makes of the sequence of the event that voids: a
-    /// crash leaves both or none. The sequence of the change.
+    /// crash leaves both or none. The sequence of the change. `change` is called under the ledger's lock: it must call
+    /// nothing of the ledger.
     ///
     /// # Errors
     /// As `void` and `change`.

@@ -31,7 +31,8 @@ impl Bucket {
         self.add_one(key, totals, is_busy)
     }
 
-    fn add_one(&mut self, key: RowKey, totals: &Totals, is_busy: bool) -> bool {
+    /// Adds to one row alone: for whoever brings those that are made of it, too.
+    pub fn add_one(&mut self, key: RowKey, totals: &Totals, is_busy: bool) -> bool {
         let Some(rows) = self.rows.get_mut(key.axis as usize) else {
             return false;
         };
@@ -69,8 +70,9 @@ impl Bucket {
         self.rows.iter().take(Axis::STORED.len()).flatten()
     }
 
-    pub fn into_stored(self) -> impl Iterator<Item = (RowKey, Sums)> {
-        self.rows.into_iter().take(Axis::STORED.len()).flatten()
+    /// All rows, those that are made of others, too.
+    pub fn into_rows(self) -> impl Iterator<Item = (RowKey, Sums)> {
+        self.rows.into_iter().flatten()
     }
 
     pub fn stored_count(&self) -> usize {

@@ -271,9 +271,16 @@ impl Rollups {
             };
             let (bucket_ms, bucket) = bucket.remove_entry();
             level.rows -= bucket.stored_count();
-            for (key, sums) in bucket.into_stored() {
-                self.dirty.insert((grain, bucket_ms, key));
-                self.put_at(coarser, floor(bucket_ms, coarser.ms()), key, &sums.totals());
+            let coarser_ms = floor(bucket_ms, coarser.ms());
+            for (key, sums) in bucket.into_rows() {
+                if key.axis.is_stored() {
+                    self.dirty.insert((grain, bucket_ms, key));
+                    self.dirty.insert((coarser, coarser_ms, key));
+                }
+                let level = self.level_mut(coarser);
+                let bucket = level.buckets.entry(coarser_ms).or_default();
+                let is_new = bucket.add_one(key, &sums.totals(), false);
+                level.rows += usize::from(is_new && key.axis.is_stored());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Questions: sums by a dimension, and the same over time. Each walks over the rows of one axis twice: first for what each name
+//! Queries: sums by a dimension, and the same over time. Each walks over the rows of one axis twice: first for what each name
 //! costs, then for all sums of the names that are told apart. Rows are read as they are packed, and names found by their number,
 //! so that a walk over some hundred thousand rows takes milliseconds.
 
@@ -18,9 +18,9 @@ pub const SUMMARY_ROWS_MAX: usize = 10_000;
 /// Names of sums over time, beside `other`: those that cost most in all.
 pub const SERIES_NAMES_MAX: usize = 1_000;
 
-/// Which rows answer a question, and what names they are told apart by.
+/// Which rows answer a query, and what names they are told apart by.
 #[derive(Clone, Copy)]
-struct Asked {
+struct Wanted {
     axis: Axis,
     /// Only rows with this first name.
     only_first: Option<Place>,
@@ -28,8 +28,8 @@ struct Asked {
     by: [bool; 3],
 }
 
-impl Asked {
-    const ALL: Asked = Asked {
+impl Wanted {
+    const ALL: Wanted = Wanted {
         axis: Axis::Tenant,
         only_first: None,
         by: [false; 3],
@@ -123,9 +123,9 @@ impl Ranked {
 }
 
 impl Rollups {
-    /// What a question by a dimension is about; `None` where no row bears its tag.
-    fn asked(&self, by: &Dimension) -> Option<Asked> {
-        let of = |axis, by| Asked {
+    /// What a query by a dimension is about; `None` where no row bears its tag.
+    fn wanted(&self, by: &Dimension) -> Option<Wanted> {
+        let of = |axis, by| Wanted {
             axis,
             only_first: None,
             by,
@@ -139,7 +139,7 @@ impl Rollups {
             Dimension::User => of(Axis::User, [false, true, false]),
             Dimension::Task => of(Axis::Task, [false, true, false]),
             Dimension::Tenant => of(Axis::Tenant, [true, false, false]),
-            Dimension::Tag(tag) => Asked {
+            Dimension::Tag(tag) => Wanted {
                 only_first: Some(self.names.find(tag)?),
                 ..of(Axis::Tag, [false, false, true])
             },
@@ -149,7 +149,7 @@ impl Rollups {
     /// The rows of one axis in a range of time, each with the start of its bucket.
     fn rows_in<'a>(
         &'a self,
-        asked: Asked,
+        wanted: Wanted,
         (from_ms, to_ms): (i64, i64),
         tenant: Option<&Name>,
     ) -> impl Iterator<Item = (i64, &'a RowKey, &'a Sums)> {
@@ -159,21 +159,22 @@ impl Rollups {
             let from_ms = floor(from_ms, grain.ms());
             let buckets = (from_ms < to_ms).then(|| self.level(grain).buckets.range(from_ms..to_ms));
             buckets.into_iter().flatten().flat_map(move |(bucket_ms, bucket)| {
-                let rows = bucket.of(asked.axis);
-                let rows = rows
-                    .filter(move |(key, _)| tenant.is_none_or(|tenant| tenant == Some(key.tenant)) && asked.picks(key));
+                let rows = bucket.of(wanted.axis);
+                let rows = rows.filter(move |(key, _)| {
+                    tenant.is_none_or(|tenant| tenant == Some(key.tenant)) && wanted.picks(key)
+                });
                 rows.map(move |(key, sums)| (*bucket_ms, key, sums))
             })
         })
     }
 
     /// Walks over the rows for what each name costs, and tells the dearest apart.
-    fn rank(&self, asked: Asked, range: (i64, i64), tenant: Option<&Name>, names_max: usize) -> Option<Ranked> {
+    fn rank(&self, wanted: Wanted, range: (i64, i64), tenant: Option<&Name>, names_max: usize) -> Option<Ranked> {
         let none = self.names.find("")?;
         let mut groups = Groups::new(self.names.given());
         let mut rows = Vec::new();
-        for (_, key, sums) in self.rows_in(asked, range, tenant) {
-            let group = groups.place(asked.group(key, none), asked.by);
+        for (_, key, sums) in self.rows_in(wanted, range, tenant) {
+            let group = groups.place(wanted.group(key, none), wanted.by);
             if let Some(cost) = groups.costs.get_mut(group as usize) {
                 *cost = cost.saturating_add(sums.cost());
             }
@@ -225,15 +226,15 @@ impl Rollups {
 
     /// Sums by one dimension, dearest first. Names beyond [`SUMMARY_ROWS_MAX`] are one row more, `other`.
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        let Some(asked) = self.asked(&query.by) else {
+        let Some(wanted) = self.wanted(&query.by) else {
             return Vec::new();
         };
         let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
-        let Some(ranked) = self.rank(asked, range, tenant, SUMMARY_ROWS_MAX) else {
+        let Some(ranked) = self.rank(wanted, range, tenant, SUMMARY_ROWS_MAX) else {
             return Vec::new();
         };
         let mut sums = vec![Totals::default(); ranked.kept.len() + usize::from(ranked.has_others)];
-        for (row, (_, _, packed)) in self.rows_in(asked, range, tenant).enumerate() {
+        for (row, (_, _, packed)) in self.rows_in(wanted, range, tenant).enumerate() {
             if let Some(totals) = sums.get_mut(ranked.rank(row)) {
                 packed.add_to(totals);
             }
@@ -244,7 +245,7 @@ impl Rollups {
         let mut rows: Vec<SummaryRow> = rows.collect();
         if ranked.has_others {
             // All others together may cost more than many.
-            rows.sort_by(|a, b| b.cost.cmp(&a.cost));
+            rows.sort_by_key(|row| std::cmp::Reverse(row.cost));
         }
         rows
     }
@@ -253,18 +254,18 @@ impl Rollups {
     /// without entries are left out. Names beyond [`SERIES_NAMES_MAX`] are one more in each period, `other`. A step finer than
     /// what is still kept shows what is kept at its beginning.
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
-        let asked = match &query.by {
-            None => Some(Asked::ALL),
-            Some(by) => self.asked(by),
+        let wanted = match &query.by {
+            None => Some(Wanted::ALL),
+            Some(by) => self.wanted(by),
         };
         let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
-        let ranked = asked.and_then(|asked| Some((asked, self.rank(asked, range, tenant, SERIES_NAMES_MAX)?)));
-        let Some((asked, ranked)) = ranked else {
+        let ranked = wanted.and_then(|wanted| Some((wanted, self.rank(wanted, range, tenant, SERIES_NAMES_MAX)?)));
+        let Some((wanted, ranked)) = ranked else {
             return Vec::new();
         };
         let step_ms = query.step_ms.max(MINUTE_MS);
         let mut periods: BTreeMap<i64, Map<usize, Totals>> = BTreeMap::new();
-        for (row, (bucket_ms, _, packed)) in self.rows_in(asked, range, tenant).enumerate() {
+        for (row, (bucket_ms, _, packed)) in self.rows_in(wanted, range, tenant).enumerate() {
             let period = periods.entry(floor(bucket_ms, step_ms)).or_default();
             packed.add_to(period.entry(ranked.rank(row)).or_default());
         }
@@ -284,7 +285,7 @@ impl Rollups {
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         let step_ms = step_ms.max(MINUTE_MS);
         let mut points: BTreeMap<i64, Totals> = BTreeMap::new();
-        for (bucket_ms, _, packed) in self.rows_in(Asked::ALL, (from_ms, to_ms), tenant) {
+        for (bucket_ms, _, packed) in self.rows_in(Wanted::ALL, (from_ms, to_ms), tenant) {
             packed.add_to(points.entry(floor(bucket_ms, step_ms)).or_default());
         }
         points

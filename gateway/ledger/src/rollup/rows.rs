@@ -34,6 +34,10 @@ impl Axis {
     pub(super) const STORED: [Axis; 6] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag, Axis::Task];
     pub(super) const MADE: [Axis; 3] = [Axis::Provider, Axis::Agent, Axis::Tenant];
 
+    pub(super) fn is_stored(self) -> bool {
+        (self as usize) < Axis::STORED.len()
+    }
+
     /// Whether the second name tells rows apart, too.
     pub(super) fn has_two_names(self) -> bool {
         matches!(self, Axis::Model | Axis::Session | Axis::Tag)
