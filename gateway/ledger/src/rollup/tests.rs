@@ -549,7 +549,7 @@ fn thinned_days_and_forgotten_names_leave_sums_by_agent_provider_and_tenant_as_t
         ..Retention::default()
     });
     for number in 0..10_000_i64 {
-        let at_ms = NOW_MS - 10 * DAY_MS + number % 8 * DAY_MS;
+        let at_ms = NOW_MS - 10 * DAY_MS + number / 1_250 * DAY_MS;
         rollups.add(&entry(
             at_ms,
             &format!("a{}", number % 4),
