@@ -256,7 +256,11 @@ impl Applier {
     /// Writes a checkpoint. One that failed is not the last: what it would have borne, the next one bears.
     fn write(&self, work: &mut Work, at: CheckpointAt, head: Head) {
         // Also where nothing can be written: memory must not grow because of it.
-        self.derived.write().rollups.merge(at.at_ms);
+        {
+            let mut derived = self.derived.write();
+            derived.rollups.merge(at.at_ms);
+            derived.peaks.forget(at.at_ms);
+        }
         let now_ms = self.clock.monotonic_ms();
         match self.try_write(work, at, head) {
             Ok(()) => {
@@ -307,6 +311,7 @@ impl Applier {
                 floors_ms: derived.rollups.floors_ms(),
             };
             let rows = derived.rollups.changes().map(checkpoint::rollup_change);
+            let rows = rows.chain(derived.peaks.changes().map(checkpoint::peaks_change));
             let rows = rows.chain(derived.bill_rows.changes(head.sequence, at.at_ms));
             let rows = rows.chain(derived.import_places.changes());
             let rows = rows.chain(derived.change_rows.changes());
@@ -320,6 +325,7 @@ impl Applier {
         work.retention.saved();
         let mut derived = self.derived.write();
         derived.rollups.saved();
+        derived.peaks.saved();
         derived.bill_rows.saved(head.sequence, at.at_ms);
         derived.import_places.saved();
         derived.change_rows.saved();

@@ -7,6 +7,7 @@ use crate::change_rows::{self, ChangeRows};
 use crate::head::{Hash, Head};
 use crate::import_places::{self, ImportPlaces};
 use crate::journal::bytes::{Reader, put_blob, put_i64, put_u64};
+use crate::peaks::{self, Peaks};
 use crate::rollup::{Retention, Rollups};
 use crate::sessions;
 use crate::store::{Change, Month, Store, StoreError};
@@ -140,6 +141,14 @@ fn is_part(key: &[u8]) -> bool {
     key.starts_with(CHECKPOINT_KEY) && key.len() == CHECKPOINT_KEY.len() + 4
 }
 
+/// A row of the peaks as a change of the state database.
+pub(crate) fn peaks_change((key, value): (Vec<u8>, Option<Vec<u8>>)) -> Change {
+    match value {
+        Some(value) => Change::Put(key, value),
+        None => Change::Remove(key),
+    }
+}
+
 /// A row of the rollups as a change of the state database.
 pub(crate) fn rollup_change((key, value): (Vec<u8>, Option<Vec<u8>>)) -> Change {
     let mut stored = Vec::with_capacity(key.len() + 1);
@@ -155,6 +164,7 @@ pub(crate) fn rollup_change((key, value): (Vec<u8>, Option<Vec<u8>>)) -> Change 
 pub(crate) struct Loaded {
     pub checkpoint: Checkpoint,
     pub rollups: Rollups,
+    pub peaks: Peaks,
     pub billed: Billed,
     pub bill_rows: BillRows,
     pub import_places: ImportPlaces,
@@ -166,7 +176,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
     let (mut row_of_checkpoint, mut parts) = (None, Vec::new());
     let (mut billed, mut bill_rows) = (Billed::default(), BillRows::default());
     let mut change_rows = ChangeRows::default();
-    let mut rollups = Rollups::new(retention);
+    let (mut rollups, mut peaks) = (Rollups::new(retention), Peaks::default());
     let mut import_places = ImportPlaces::default();
     for pair in state.scan(&[]) {
         let (key, value) = pair?;
@@ -175,6 +185,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
             _ if is_part(&key) => parts.extend_from_slice(&value),
             Some((&import_places::ROW_PREFIX, row)) if import_places.load(row, &value).is_none() => return Ok(None),
             Some((&ROW_PREFIX, row)) if rollups.load(row, &value).is_none() => return Ok(None),
+            Some((&peaks::ROW_PREFIX, _)) if peaks.load(&key, &value).is_none() => return Ok(None),
             Some((&bill_rows::ROW_PREFIX | &bill_rows::GUESS_PREFIX, _))
                 if bill_rows.load(&key, &value, &mut billed).is_none() =>
             {
@@ -190,6 +201,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
         Loaded {
             checkpoint,
             rollups,
+            peaks,
             billed,
             bill_rows,
             import_places,
@@ -216,6 +228,7 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
             key.first(),
             Some(
                 &(ROW_PREFIX
+                    | peaks::ROW_PREFIX
                     | bill_rows::ROW_PREFIX
                     | bill_rows::GUESS_PREFIX
                     | import_places::ROW_PREFIX

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use crate::bill_rows::BillRows;
+use crate::billed::EntryPlace;
 use crate::books::OpenHold;
 use crate::change_rows::ChangeRows;
 use crate::entry::{Entry, Facts};
 use crate::event::{Adjusted, Event, HoldId, Imported};
 use crate::import_places::ImportPlaces;
 use crate::map::Map;
+use crate::peaks::Peaks;
 use crate::query;
 use crate::rollup::{DAY_MS, HOUR_MS, Rollups};
 use crate::sessions::Sessions;
@@ -18,6 +20,7 @@ use crate::store::Stores;
 #[derive(Debug)]
 pub(crate) struct Derived {
     pub rollups: Rollups,
+    pub peaks: Peaks,
     /// With locks of its own: requests ask there.
     pub sessions: Arc<Sessions>,
     /// Facts of the open holds and when they were placed, which settled events do not repeat.
@@ -31,6 +34,7 @@ impl Derived {
     pub fn new(rollups: Rollups, sessions: Arc<Sessions>) -> Derived {
         Derived {
             rollups,
+            peaks: Peaks::default(),
             sessions,
             open: Map::default(),
             bill_rows: BillRows::default(),
@@ -75,8 +79,15 @@ impl Derived {
                     .insert(HoldId(sequence), (held.at_ms, Arc::clone(&held.facts)));
             }
             Event::Settled(settled) => {
-                if let Some((_, facts)) = self.open.remove(&settled.hold) {
+                if let Some((held_ms, facts)) = self.open.remove(&settled.hold) {
                     let entry = settled.entry(&facts);
+                    let place = EntryPlace {
+                        held: settled.hold,
+                        held_ms,
+                        settled: sequence,
+                        settled_ms: settled.at_ms,
+                    };
+                    self.peaks.add(place, &entry);
                     self.sessions.settled(sequence, settled.at_ms, &entry);
                     self.rollups.add(&entry);
                     return Some(entry);

@@ -31,6 +31,7 @@ use crate::hold::{Hold, Permit, Settled};
 use crate::last_limits::{LastLimits, RequestedLimit};
 use crate::money::Usd;
 use crate::options::{Durability, Options};
+use crate::peaks::Durations;
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::queue::{Queue, Stopped};
 use crate::recover;
@@ -401,6 +402,28 @@ impl Ledger {
     /// Sums by periods of `step_ms`.
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         self.derived.read().rollups.series(from_ms, to_ms, step_ms, tenant)
+    }
+
+    /// How long the requests took that began between, by whole hours; of the last 32 days.
+    pub fn durations(&self, from_ms: i64, to_ms: i64, tenant: Option<&Name>) -> Durations {
+        self.derived.read().peaks.durations(from_ms, to_ms, tenant)
+    }
+
+    /// The dearest entries whose requests began between, dearest first: of the last 32 days, and [`crate::DEAREST_MAX`] at most.
+    /// Two point reads of the journal each: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn dearest(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+        tenant: Option<&Name>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, LedgerError> {
+        let places = self.derived.read().peaks.dearest(from_ms, to_ms, tenant, limit);
+        let entries = places.into_iter().map(|place| query::entry_at(&*self.stores, place));
+        Ok(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?)
     }
 
     /// One page of entries on disk. Reads the journal: not for the request path.

@@ -28,7 +28,7 @@
 //! order: billed codec books journal
 //! order: import_places
 //! order: bill_rows change_rows known_heads query reports rollup sessions
-//! order: checkpoint derived queue retention verify
+//! order: peaks checkpoint derived queue retention verify
 //! order: applier error writer options core recover
 //! order: hold offline ledger testing
 //! ```
@@ -68,6 +68,7 @@ mod money;
 mod names;
 mod offline;
 mod options;
+mod peaks;
 mod query;
 mod queue;
 mod recover;
@@ -107,6 +108,7 @@ pub use ledger::{Correction, Health, ImportRow, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
 pub use options::{Durability, Options};
+pub use peaks::{DEAREST_MAX, Durations};
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use queue::Stopped;
 pub use reports::{BalancePage, BalanceRow};

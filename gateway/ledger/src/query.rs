@@ -366,6 +366,12 @@ pub(crate) fn find_billed(
     find(stores, 0, until, |_, settled| settled.bills.contains(bill))
 }
 
+/// The entry that stands there; `None` where its month was removed.
+pub(crate) fn entry_at(stores: &dyn Stores, place: EntryPlace) -> Result<Option<Entry>, ReadError> {
+    let found = at_place(stores, place)?;
+    Ok(found.map(|found| found.settled.entry(&found.held.facts)))
+}
+
 fn at_place(stores: &dyn Stores, place: EntryPlace) -> Result<Option<Found>, ReadError> {
     let held = event_at(stores, place.held_ms, place.held.0)?;
     let settled = event_at(stores, place.settled_ms, place.settled)?;

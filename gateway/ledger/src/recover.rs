@@ -56,6 +56,7 @@ impl Recovered {
     fn of_checkpoint(loaded: Loaded, books: Books, sessions: Sessions) -> Recovered {
         let checkpoint = loaded.checkpoint;
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
+        derived.peaks = loaded.peaks;
         (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
         derived.change_rows = loaded.change_rows;
         derived.set_open(books.open_holds());
@@ -164,6 +165,7 @@ fn from_checkpoint(
             "the last checkpoint is of a month that is gone: sums lack what came between it and the first month there is"
         );
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
+        derived.peaks = loaded.peaks;
         (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
         derived.change_rows = loaded.change_rows;
         let recovered = Recovered {
@@ -298,6 +300,7 @@ fn replay(
         *journal_ms = (*journal_ms).max(placed.at_ms).max(placed.event.at_ms());
         if placed.sequence % MERGE_EVENTS == 0 {
             derived.rollups.merge(placed.at_ms);
+            derived.peaks.forget(placed.at_ms);
         }
         Ok(ControlFlow::Continue(()))
     })?;
