@@ -35,7 +35,7 @@ use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
 use crate::runtime::Fault;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics, Otlp, OtlpError};
 
 use expiry::Expiry;
 pub use reloads::Reloads;
@@ -76,6 +76,8 @@ pub enum LaunchError {
     Control(#[from] ControlError),
     #[error("{0}")]
     Serve(#[from] ServeError),
+    #[error("{0}")]
+    Otlp(#[from] OtlpError),
     #[error(
         "listen: {listen} can be reached from other machines, and {provider} is served on the gateway's own credentials to \
          whoever sends a request: listen on 127.0.0.1, or name the keys that may use them in \
@@ -246,6 +248,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
     let rules = rules.with_disabled(sources.disabled());
+    let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
+    let otlp = otlp(&config, &shared, &metrics)?;
     let estimator = Estimator::new(config.limits.estimate_bytes_max);
     estimator.restore(&learned_file::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
@@ -260,12 +264,12 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),
+        otlp,
         control: config.control.socket.clone(),
         ledger: Arc::clone(&ledger),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
     });
-    let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let reloads = Arc::new(Reloads::new(Arc::clone(&gateway), Arc::clone(&shared), sources));
     let state = Arc::new(ControlState {
         ledger: LedgerView::Live(ledger),
@@ -314,9 +318,20 @@ impl Launched {
         drop(self.price_updates);
         drop(self.expiry);
         keep_learned(&gateway);
+        if let Some(otlp) = &gateway.otlp {
+            otlp.close();
+        }
         self.control.stop();
         ledger.close();
     }
+}
+
+/// What sends telemetry, where the configuration says where to.
+fn otlp(config: &Config, shared: &Arc<ArcSwap<Config>>, metrics: &Metrics) -> Result<Option<Arc<Otlp>>, LaunchError> {
+    let Some(otlp) = &config.otlp else { return Ok(None) };
+    let otlp = Arc::new(Otlp::start(otlp, shared, config.limits.metric_label_values_max)?);
+    metrics.add_source(Arc::clone(&otlp) as Arc<dyn telemetry::Source>);
+    Ok(Some(otlp))
 }
 
 /// Writes down what was learned about models. A failure costs nothing but better guesses after the next start.

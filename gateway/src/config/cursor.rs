@@ -112,7 +112,8 @@ fn check_value(node: &Node, shape: Shape, path: &str, problems: &Problems) {
                 problems.refuse(&node.place, path, "must be a single value");
             }
         }
-        Shape::Section(keys) => check_shape(node, keys, path, problems),
+        Shape::LeafOrSection(_) if matches!(node.value, Value::Scalar { .. }) => {}
+        Shape::Section(keys) | Shape::LeafOrSection(keys) => check_shape(node, keys, path, problems),
         Shape::Leaves | Shape::Rows(_) | Shape::LeavesOrRows(_) => check_list(node, shape, path, problems),
         Shape::NamedSections(keys) => named(&|pair, path| check_shape(&pair.node, keys, path, problems)),
         Shape::NamedLeaves => named(&|pair, path| check_value(&pair.node, Shape::Leaf, path, problems)),

@@ -9,6 +9,7 @@ use super::aws;
 use super::cursor::Problems;
 use super::error::Place;
 use super::node::{self, Node, Value};
+use super::otlp;
 use super::schema::{self, Key, Shape};
 use super::tokens;
 
@@ -66,6 +67,7 @@ pub fn overlay(root: &mut Node, env: &Env, problems: &Problems) {
     }
     aws::overlay(root, env);
     tokens::overlay(root, env, problems);
+    otlp::overlay(root, env, problems);
 }
 
 /// A key that a variable names.
@@ -102,7 +104,7 @@ fn find_in(keys: &'static [Key], rest: &str, known: &Node) -> Option<Target> {
         let nothing = Node::empty_map();
         let known = known.get(key.name).unwrap_or(&nothing);
         let found = match key.shape {
-            Shape::Section(keys) => find_in(keys, rest, known),
+            Shape::Section(keys) | Shape::LeafOrSection(keys) => find_in(keys, rest, known),
             Shape::NamedSections(keys) => find_named(keys, rest, known),
             Shape::NamedLeaves => Some(Target {
                 path: vec![existing_or_new(rest, known)],
@@ -176,7 +178,7 @@ impl Shape {
     /// Reads a variable's text as what this key holds.
     fn value(self, text: &str, place: &Place) -> Result<Node, String> {
         match self {
-            Shape::Leaf => Ok(Node::text(text, place.clone())),
+            Shape::Leaf | Shape::LeafOrSection(_) => Ok(Node::text(text, place.clone())),
             Shape::Leaves if !text.trim_start().starts_with('[') => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 let items = items.map(|item| Node::text(item, place.clone())).collect();

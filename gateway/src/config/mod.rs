@@ -13,6 +13,7 @@ mod error;
 mod load;
 mod mounts;
 mod node;
+mod otlp;
 mod providers;
 mod resolve;
 mod schema;
@@ -34,6 +35,7 @@ pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{load, load_text};
 pub use mounts::Mount;
+pub use otlp::{Otlp, OtlpProtocol, Sampling};
 pub use resolve::Known;
 pub use values::Given;
 
@@ -65,8 +67,8 @@ pub struct Config {
     pub agent: Agent,
     pub alerts: Alerts,
     pub mcp: Mcp,
-    /// Where traces go, as `scheme://host:port/path`.
-    pub telemetry_otlp: Option<String>,
+    /// Where traces and metrics are sent; `None`: nowhere.
+    pub otlp: Option<Otlp>,
     /// The secret of key fingerprints, where it is given and not kept beside the store.
     pub fingerprint_secret: Option<Secret<String>>,
     pub limits: Limits,

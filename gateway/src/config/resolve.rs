@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cursor::Cursor;
+use super::otlp;
 use super::values::Given;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
@@ -103,7 +104,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         agent: agent(&root.at("agent")),
         alerts: alerts(&root.at("alerts")),
         mcp: mcp(&root.at("mcp")),
-        telemetry_otlp: otlp(&root.at("telemetry.otlp")),
+        otlp: otlp::resolve(&root.at("telemetry.otlp")),
         fingerprint_secret: fingerprint_secret(&root.at("fingerprint.secret")),
         limits: limits(&root.at("limits")),
         warnings: Vec::new(),
@@ -493,13 +494,6 @@ fn mcp(at: &Cursor<'_>) -> Mcp {
         upstream: providers::upstream(&given).filter(|_| enabled),
         pricing: at.at("pricing").items().iter().map(price).collect(),
     }
-}
-
-fn otlp(at: &Cursor<'_>) -> Option<String> {
-    let url = providers::upstream(at)?;
-    at.warn("sending traces is not built yet");
-    let scheme = if url.tls { "https" } else { "http" };
-    Some(format!("{scheme}://{}:{}{}", url.host, url.port, url.base_path))
 }
 
 fn fingerprint_secret(at: &Cursor<'_>) -> Option<Secret<String>> {

@@ -19,6 +19,8 @@ pub enum Shape {
     NamedAny,
     /// A list whose items are a value or a section.
     LeavesOrRows(&'static [Key]),
+    /// One value, or a section.
+    LeafOrSection(&'static [Key]),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,8 +101,28 @@ pub const ROOT: &[Key] = &[
     section("hold", HOLD),
     section("limits", LIMITS),
     section("control", CONTROL),
-    section("telemetry", &[leaf("otlp")]),
+    section(
+        "telemetry",
+        &[Key {
+            name: "otlp",
+            shape: Shape::LeafOrSection(OTLP),
+        }],
+    ),
     section("fingerprint", &[leaf("secret")]),
+];
+
+const OTLP: &[Key] = &[
+    leaf("enabled"),
+    leaf("endpoint"),
+    leaf("traces"),
+    leaf("metrics"),
+    leaf("protocol"),
+    named("headers", Shape::NamedLeaves),
+    leaf("interval"),
+    leaf("timeout"),
+    leaf("sample"),
+    leaf("follow_parent"),
+    leaf("service_name"),
 ];
 
 /// `openai` and `anthropic` stand by themselves, all others under `extra`; a name beside `extra` is read as one under it.

@@ -1,6 +1,6 @@
 //! The methods that read the ledger: between its types and those of the wire.
 
-use agentledger_ledger::{Cursor, Entry, EntryQuery, Hash, Head, Report, SummaryQuery, SummaryRow, rfc3339_ms};
+use agentledger_ledger::{Cursor, Entry, EntryQuery, Hash, Head, Name, Report, SummaryQuery, SummaryRow, rfc3339_ms};
 use serde_json::value::{RawValue, to_raw_value};
 
 use jsonrpsee::server::RegisterMethodError;
@@ -74,23 +74,35 @@ pub(super) fn summary(
         to: asked.to.as_deref(),
     };
     let (from_ms, to_ms) = params::span(span, now_ms(), Some(LAST_DEFAULT)).map_err(RpcError::InvalidParams)?;
-    let by = params::dimension(&asked.by);
+    let tenant = call.caller.tenant_of(&asked.tenant)?;
+    state.ledger.flush()?;
+    let (by, rows) = costs(state, (from_ms, to_ms), &asked.by, tenant);
+    Ok(wire::Summary {
+        from: rfc3339_ms(from_ms),
+        to: rfc3339_ms(to_ms),
+        by,
+        rows,
+    })
+}
+
+/// Sums of what is on disk, dearest first, with the word for what they are by.
+pub(super) fn costs(
+    state: &ControlState,
+    (from_ms, to_ms): (i64, i64),
+    by: &str,
+    tenant: Option<Name>,
+) -> (String, Vec<wire::CostRow>) {
+    let by = params::dimension(by);
     let query = SummaryQuery {
         from_ms,
         to_ms,
         by: by.clone(),
-        tenant: call.caller.tenant_of(&asked.tenant)?,
+        tenant,
     };
-    state.ledger.flush()?;
     let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(row).collect();
     // Dearest first; equal ones always in the same order.
     rows.sort_by(|a, b| b.cost_usd.cmp(&a.cost_usd).then_with(|| names(a).cmp(&names(b))));
-    Ok(wire::Summary {
-        from: rfc3339_ms(from_ms),
-        to: rfc3339_ms(to_ms),
-        by: params::dimension_name(&by),
-        rows,
-    })
+    (params::dimension_name(&by), rows)
 }
 
 fn names(row: &wire::CostRow) -> [&str; 9] {

@@ -22,6 +22,7 @@ use super::call::Caller;
 use super::dispatch;
 use super::error::{ControlError, ProtocolError};
 use super::methods::Table;
+use super::rest;
 use super::rpc;
 use super::state::ControlState;
 use super::websocket::{self, Served};
@@ -78,6 +79,7 @@ impl Plane {
         Router::new()
             .route("/metrics", get(metrics))
             .route("/rpc", any(call))
+            .merge(rest::routes())
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .layer(from_fn_with_state(shared.clone(), check_page))
@@ -299,7 +301,7 @@ async fn wrong_method(request: Request) -> Response {
 }
 
 /// The contract's shape for everything but the proxy: `{"error":"text"}`.
-fn error(status: StatusCode, text: &str) -> Response {
+pub(super) fn error(status: StatusCode, text: &str) -> Response {
     reply(status, &json!({ "error": text }))
 }
 

@@ -29,6 +29,7 @@ mod params;
 mod policies;
 pub mod prices;
 mod providers;
+mod rest;
 mod rows;
 pub mod rpc;
 mod rule_change;

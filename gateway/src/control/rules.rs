@@ -157,7 +157,7 @@ impl Known<'_> {
     }
 }
 
-fn list(state: &ControlState, call: &Call, asked: wire::RulesParams) -> Result<wire::Rules, RpcError> {
+pub(super) fn list(state: &ControlState, call: &Call, asked: wire::RulesParams) -> Result<wire::Rules, RpcError> {
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let (runtime, file) = match asked.source.as_str() {
         "" => (true, true),
@@ -228,7 +228,11 @@ pub(super) fn rule_id(id: &str) -> Result<Ulid, RpcError> {
     Ulid::from_string(id).map_err(|_| Refused::unfit("id", "is no id of a rule: 26 letters and digits").into())
 }
 
-fn put(state: &ControlState, call: &Call, asked: wire::RulePutParams) -> Result<wire::RuleChanged, RpcError> {
+pub(super) fn put(
+    state: &ControlState,
+    call: &Call,
+    asked: wire::RulePutParams,
+) -> Result<wire::RuleChanged, RpcError> {
     let id = (!asked.id.is_empty()).then(|| rule_id(&asked.id)).transpose()?;
     if asked.list.is_empty() {
         return Err(Refused::unfit("list", "is missing").into());
@@ -248,7 +252,11 @@ fn put(state: &ControlState, call: &Call, asked: wire::RulePutParams) -> Result<
     change(state, call, asked.dry_run, &mut |_| Ok(vec![wish.clone()]))
 }
 
-fn delete(state: &ControlState, call: &Call, asked: wire::RuleDeleteParams) -> Result<wire::RuleChanged, RpcError> {
+pub(super) fn delete(
+    state: &ControlState,
+    call: &Call,
+    asked: wire::RuleDeleteParams,
+) -> Result<wire::RuleChanged, RpcError> {
     let id = rule_id(&asked.id)?;
     change(state, call, asked.dry_run, &mut |in_force| {
         let known = in_force.parts.rules.get(id);

@@ -111,6 +111,10 @@ impl Reloads {
             tracing::warn!("listen, storage and tls take effect at the next start");
             (config.listen, config.storage, config.tls) = (old.listen.clone(), old.storage.clone(), old.tls.clone());
         }
+        if config.otlp != old.otlp {
+            tracing::warn!("telemetry.otlp takes effect at the next start");
+            config.otlp.clone_from(&old.otlp);
+        }
         // By where it listens, which the file may not say any more.
         refuse_exposure(&config)?;
         let config = Arc::new(config);

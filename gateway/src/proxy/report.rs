@@ -14,6 +14,7 @@ use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
+use crate::telemetry::trace::{TightestBudget, Traced};
 
 /// Counts an exchange that begins; it runs until the guard is dropped.
 pub fn begun(gateway: &Gateway) -> Running {
@@ -49,7 +50,7 @@ pub fn plugin_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, count: u32)
 
 /// Reports a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
 /// changes nothing: the money is spent.
-pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
+pub fn settled(gateway: &Gateway, entry: Entry, traced: &Traced) {
     gateway.metrics.settled(&entry);
     let (facts, end) = (&entry.facts, &entry.settlement);
     tracing::info!(
@@ -66,16 +67,19 @@ pub fn settled(gateway: &Gateway, entry: Entry, trace: &str) {
         key = %facts.key,
         agent = %facts.agent,
         session = %facts.session,
-        trace = (!trace.is_empty()).then_some(trace),
+        trace = traced.parent.map(|parent| parent.trace_id()),
         duration_ms = end.duration_ms,
         request_id = end.request_id.as_deref(),
         "exchange"
     );
     unpriced(gateway, &entry);
-    let (requested, failures) =
-        gateway
-            .policies
-            .settled(&gateway.rules.load().policies, &Arc::new(entry), &gateway.balances);
+    let entry = Arc::new(entry);
+    if let Some(otlp) = &gateway.otlp {
+        otlp.settled(&entry, traced);
+    }
+    let (requested, failures) = gateway
+        .policies
+        .settled(&gateway.rules.load().policies, &entry, &gateway.balances);
     log_failures(&failures);
     alerts(gateway, requested);
 }
@@ -179,6 +183,30 @@ fn log_failures(failures: &[PolicyFailure]) {
             message = failure.message,
             "a policy failed; nothing else did"
         );
+    }
+}
+
+/// Notes for the exchange's span which of its budgets has least left.
+pub fn tightest(gateway: &Gateway, exchange: &Exchange, requested: &[RequestedBound], standings: &[Standing]) {
+    if gateway.otlp.is_none() {
+        return;
+    }
+    // Shares of the limits: budgets may be in any unit.
+    let left = |standing: &Standing| standing.left().saturating_mul(1_000_000) / i128::from(standing.limit.max(1));
+    let least = requested
+        .iter()
+        .zip(standings)
+        .min_by_key(|(_, standing)| left(standing));
+    if let Some((requested, standing)) = least {
+        let bound = &requested.bound;
+        let left = standing.left().clamp(i64::MIN.into(), i64::MAX.into());
+        exchange.traced.tightest.get_or_init(|| TightestBudget {
+            account: Name::clone(bound.account()),
+            window: bound.window(),
+            unit: bound.unit(),
+            limit: standing.limit,
+            left: i64::try_from(left).unwrap_or_default(),
+        });
     }
 }
 

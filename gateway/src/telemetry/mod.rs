@@ -10,7 +10,10 @@ pub mod family;
 pub mod latency;
 pub mod logging;
 pub mod metrics;
+pub mod otlp;
 pub mod samples;
+pub mod trace;
 
 pub use metrics::{Metrics, Running};
+pub use otlp::{Otlp, OtlpError};
 pub use samples::{Samples, Source};

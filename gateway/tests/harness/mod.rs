@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod client;
+pub mod collector;
 pub mod json_schema;
 pub mod process;
 pub mod socket;

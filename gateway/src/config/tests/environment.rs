@@ -104,6 +104,10 @@ fn every_key_of_the_schema_takes_its_variable_and_is_read() {
             match key.shape {
                 Shape::Leaf | Shape::Leaves => out.push(path),
                 Shape::Section(keys) => leaves(keys, &path, out),
+                Shape::LeafOrSection(keys) => {
+                    out.push(path.clone());
+                    leaves(keys, &path, out);
+                }
                 Shape::NamedSections(keys) => leaves(keys, &format!("{path}_SOME"), out),
                 Shape::NamedLeaves => out.push(format!("{path}_IMAGE")),
                 Shape::Rows(_) | Shape::LeavesOrRows(_) => out.push(path),
@@ -124,6 +128,7 @@ fn every_key_of_the_schema_takes_its_variable_and_is_read() {
         "_ACTION",
         "_SOCKET",
         "_API_KEY_PATTERN",
+        "_SERVICE_NAME",
     ];
     let free = |name: &str| {
         (free.iter().any(|end| name.ends_with(end)) && name != "AGENTLEDGER_AGENT_LOOP_ACTION")

@@ -51,7 +51,7 @@ fn the_example_names_every_key() {
                 continue;
             };
             match key.shape {
-                Shape::Section(keys) => missing(keys, Some(child), &path, out),
+                Shape::Section(keys) | Shape::LeafOrSection(keys) => missing(keys, Some(child), &path, out),
                 Shape::Rows(keys) | Shape::LeavesOrRows(keys) => {
                     let super::node::Value::List(rows) = &child.value else {
                         panic!("{path} is no list")

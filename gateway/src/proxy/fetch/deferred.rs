@@ -13,6 +13,7 @@ use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named;
+use crate::telemetry::trace::Traced;
 
 /// Lets a hold wait for the result with this id. After `limits.background_wait_ms` it is entered as spent.
 pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
@@ -20,8 +21,8 @@ pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
     let patience = Duration::from_millis(limits.background_wait_ms);
     if gateway.deferred.len() >= limits.background_holds_max {
         tracing::warn!("too many background requests wait for their results: this one is entered at what it held");
-        if let Some((entry, trace)) = settle_unfetched(gateway, waiting, vec![bill]) {
-            report::settled(gateway, entry, &trace);
+        if let Some((entry, traced)) = settle_unfetched(gateway, waiting, vec![bill]) {
+            report::settled(gateway, entry, &traced);
         }
         return;
     }
@@ -38,15 +39,15 @@ pub fn defer(gateway: &Arc<Gateway>, bill: BillId, mut waiting: DeferredHold) {
         tokio::time::sleep(patience).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let unfetched = |waiting| settle_unfetched(&gateway, waiting, vec![bill]);
-        if let Some((entry, trace)) = gateway.deferred.end(&bill, unfetched).flatten() {
-            report::settled(&gateway, entry, &trace);
+        if let Some((entry, traced)) = gateway.deferred.end(&bill, unfetched).flatten() {
+            report::settled(&gateway, entry, &traced);
         }
     });
 }
 
 /// The result was not fetched in time: what was held is taken as spent, until a later fetch corrects it. The entry, and the
 /// trace of its request.
-fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>) -> Option<(Entry, Name)> {
+fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>) -> Option<(Entry, Traced)> {
     let DeferredHold {
         exchange,
         hold,
@@ -63,5 +64,5 @@ fn settle_unfetched(gateway: &Gateway, waiting: DeferredHold, bills: Vec<BillId>
         ..blank(gateway, &exchange, Outcome::Recovered, 200)
     };
     let settled = hold.settle_bills(settlement, None, bills)?;
-    Some((settled.entry, exchange.identity.trace))
+    Some((settled.entry, exchange.traced))
 }

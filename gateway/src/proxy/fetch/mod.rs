@@ -139,11 +139,11 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
         };
         let settlement = settlement(gateway, &waiting.exchange, metered, &ended);
         let settled = waiting.hold.settle_bills(settlement, None, vec![bill]);
-        settled.map(|settled| (settled.entry, waiting.exchange.identity.trace))
+        settled.map(|settled| (settled.entry, waiting.exchange.traced))
     };
     if let Some(settled) = gateway.deferred.end(&bill, ended) {
-        if let Some((entry, trace)) = settled {
-            report::settled(gateway, entry, &trace);
+        if let Some((entry, traced)) = settled {
+            report::settled(gateway, entry, &traced);
         }
         return;
     }
@@ -219,7 +219,7 @@ async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: S
         .enter(permit, exchange.facts(), &bounds, settlement, reason, bills)
     {
         Ok(Some(settled)) => {
-            report::settled(gateway, settled.entry, &exchange.identity.trace);
+            report::settled(gateway, settled.entry, &exchange.traced);
             // A hold that came to wait for it meanwhile has nothing to wait for any more.
             for bill in deferred {
                 gateway

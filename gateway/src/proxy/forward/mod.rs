@@ -27,6 +27,7 @@ use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::Refusal;
+use crate::telemetry::trace::TRACEPARENT;
 
 /// What goes upstream.
 pub struct Outgoing {
@@ -71,6 +72,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let as_it_is = exchange.is_read() || exchange.has_links();
     let of_one_hop = named_by_connection(client);
     let signing = sign::credentials(&exchange.endpoint, client);
+    let traceparent = exchange.traceparent();
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
@@ -78,7 +80,8 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         // Lines are billed from the first on: a part of them would be billed by guess.
         let of_a_part = exchange.billing == Billing::FetchedLines && matches!(lower, "range" | "if-range");
         let signed_away = signing.is_some() && sign::is_replaced(lower);
-        let left_out = is_ours(lower) || decoded_now || replaced || of_a_part || signed_away;
+        let renamed = lower == TRACEPARENT && traceparent.is_some();
+        let left_out = is_ours(lower) || decoded_now || replaced || of_a_part || signed_away || renamed;
         if left_out || of_one_hop.iter().any(|hop| hop == lower) {
             continue;
         }
@@ -94,6 +97,9 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     header.insert_header("Host", host).map_err(internal)?;
     if as_it_is {
         header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
+    }
+    if let Some(traceparent) = traceparent {
+        header.insert_header(TRACEPARENT, traceparent).map_err(internal)?;
     }
     if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
         header

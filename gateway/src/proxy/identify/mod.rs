@@ -22,6 +22,7 @@ use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
 use crate::secret::Secret;
+use crate::telemetry::trace::TraceParent;
 
 /// Finds the provider and the operation. Longest prefix first; several providers may share one (the root).
 ///
@@ -379,12 +380,7 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
         tags: tags(&said_tags, parent, limits)?,
         tenant_claim: Some(claim).filter(|claim| !claim.is_empty()),
         session_end: said("x-agent-session-end", "_agent_session_end").eq_ignore_ascii_case("true"),
-        trace: header
-            .headers
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok())
-            .and_then(trace_id)
-            .map_or_else(|| Name::from(""), Name::from),
+        trace: TraceParent::of(&header.headers),
         is_retry: header
             .headers
             .get("x-stainless-retry-count")
@@ -434,15 +430,6 @@ fn tags(text: &str, parent: Name, limits: &Limits) -> Result<BTreeMap<Name, Name
     Ok(tags)
 }
 
-/// The trace id of a `traceparent` (W3C Trace Context, §3.2: `00-TRACE-PARENT-FLAGS`), where it is a valid one.
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let mut parts = traceparent.trim().split('-');
-    let (version, trace) = (parts.next()?, parts.next()?);
-    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let is_valid = version.len() == 2 && version != "ff" && trace.len() == 32 && trace.bytes().any(|byte| byte != b'0');
-    (is_valid && is_hex(version) && is_hex(trace)).then_some(trace)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -470,21 +457,5 @@ mod tests {
             assert_eq!(read(bad, "").unwrap_err().code.as_str(), "bad_identity", "{bad}");
         }
         assert!(read("a=1,b=2,c=3", "p").is_err(), "the parent counts");
-    }
-
-    #[test]
-    fn a_trace_is_known_by_its_valid_id() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
-        for bad in [
-            "",
-            "00",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4bf9-00f067aa0ba902b7-01",
-        ] {
-            assert_eq!(trace_id(bad), None, "{bad}");
-        }
     }
 }

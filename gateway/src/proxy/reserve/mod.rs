@@ -279,6 +279,7 @@ async fn attempt(
     }
     headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
     report::thresholds(gateway, exchange, &verdict.bounds, hold.standings());
+    report::tightest(gateway, exchange, &verdict.bounds, hold.standings());
     let (shadow, shadow_names) = shadowed(gateway, exchange, verdict, &estimate);
     let mut policies_applied = exchange.policies_applied.clone();
     policies_applied.extend(verdict.policies_applied.iter().cloned());

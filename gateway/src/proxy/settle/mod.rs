@@ -101,7 +101,7 @@ pub fn settle(
         return;
     };
     over(exchange, &settled.entry);
-    report::settled(gateway, settled.entry, &exchange.identity.trace);
+    report::settled(gateway, settled.entry, &exchange.traced);
 }
 
 /// Ends what depends on the end of a call, before its client knows of it.

@@ -34,7 +34,7 @@ pub fn settle_unanswered(
         }
         Failed::NotTaken(refusal) => {
             let settlement = unanswered(gateway, exchange, Outcome::UpstreamFailed, refusal.status, verdict);
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.traced);
             Err(refusal)
         }
         Failed::Unanswered(refusal) => {
@@ -42,7 +42,7 @@ pub fn settle_unanswered(
             settlement.outcome = Outcome::UpstreamFailed;
             settlement.status = refusal.status;
             settlement.estimate_reason = Some(estimate_reason::UPSTREAM_FAILED.into());
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.traced);
             Err(refusal)
         }
         Failed::Cut(refusal) => {
@@ -51,7 +51,7 @@ pub fn settle_unanswered(
             settlement.status = refusal.status;
             settlement.cost = settlement.cost.max(hold.held());
             settlement.estimate_reason = Some(estimate_reason::CUT.into());
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.traced);
             Err(refusal)
         }
         Failed::ClientGone => {
@@ -59,7 +59,7 @@ pub fn settle_unanswered(
             let least = Evidence::of_broken_off(exchange, false).least(expected, hold.held());
             settlement.cost = settlement.cost.max(least);
             settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
-            report::settled(gateway, hold.settle(settlement).entry, &exchange.identity.trace);
+            report::settled(gateway, hold.settle(settlement).entry, &exchange.traced);
             Ok(false)
         }
     }

@@ -17,6 +17,7 @@ use crate::proxy::shared::client::Outlast;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
+use crate::telemetry::trace::{SpanIds, Traced};
 use crate::timer::Timer;
 
 /// What is known once the request is identified and inspected. A request keeps the rules it started with.
@@ -49,6 +50,8 @@ pub struct Exchange {
     pub step: Option<SessionStep>,
     /// What is known of the provider's ids before its answer is metered.
     pub ids: Ids,
+    /// What its span says beside its entry.
+    pub traced: Traced,
     /// Set where the client says that the session ends with this call.
     pub session_end: Option<SessionEnd>,
 }
@@ -83,6 +86,10 @@ impl Exchange {
             tenant: Name::from(""),
             zone: Name::from("UTC"),
             unpriced: None,
+            traced: Traced {
+                parent: identity.trace,
+                ..Traced::default()
+            },
             policies_applied: Vec::new(),
             identity,
             inspected,
@@ -129,6 +136,13 @@ impl Exchange {
             Serves::Models(models) => Some(models.iter().map(|model| &**model)),
             Serves::Any => None,
         }
+    }
+
+    /// The `traceparent` that goes upstream in place of the client's; `None`: the gateway adds no span.
+    pub fn traceparent(&self) -> Option<String> {
+        let otlp = self.rules.config.otlp.as_ref()?;
+        let ids = SpanIds::of(self.id, self.traced.parent, otlp.sampling);
+        otlp.traces.as_ref().map(|_| ids.own.to_string())
     }
 
     pub fn is_metered(&self) -> bool {

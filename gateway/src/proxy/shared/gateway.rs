@@ -14,8 +14,8 @@ use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::rules::Rules;
 use crate::rates::Rates;
-use crate::telemetry::Metrics;
 use crate::telemetry::alerts::Outbox;
+use crate::telemetry::{Metrics, Otlp};
 
 /// The running gateway.
 pub struct Gateway {
@@ -30,6 +30,8 @@ pub struct Gateway {
     /// What policies in shadow count: apart, so that it binds nobody.
     pub shadow_rates: Arc<Rates>,
     pub alerts: Arc<Outbox>,
+    /// Where traces are sent; `None`: nowhere.
+    pub otlp: Option<Arc<Otlp>>,
     pub estimator: Arc<Estimator>,
     pub clock: Arc<dyn Clock>,
     pub drain: Arc<Drain>,

@@ -8,6 +8,7 @@ use agentledger_ledger::Name;
 use crate::plugin::Billing;
 use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::secret::Secret;
+use crate::telemetry::trace::TraceParent;
 
 /// Who sends it, as far as the request says. Empty names: it does not say. All but the key are as true as the client.
 #[derive(Clone)]
@@ -23,8 +24,8 @@ pub struct Identity {
     /// What the client claims by header; read only where tenants are on.
     pub tenant_claim: Option<Name>,
     pub session_end: bool,
-    /// The trace that the client's `traceparent` names; empty for none. For the log.
-    pub trace: Name,
+    /// The trace that the client's `traceparent` names.
+    pub trace: Option<TraceParent>,
     /// An SDK sends again what it got no answer to.
     pub is_retry: bool,
 }
