@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::core::{Core, Decided, Denial};
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::derived::Derived;
-use crate::entry::{Facts, Name, Settlement};
+use crate::entry::{Entry, Facts, Name, Settlement};
 use crate::error::LedgerError;
 use crate::event::HoldId;
 use crate::head::{Hash, Head};

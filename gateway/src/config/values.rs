@@ -105,7 +105,7 @@ fn within(node: &Node, shape: Option<Shape>, path: &str, hide: bool, out: &mut F
             }
         }
         node::Value::Map(_) => match shape {
-            Some(Shape::Section(keys) | Shape::Rows(keys) | Shape::LeavesOrRows(keys)) => {
+            Some(Shape::Section(keys) | Shape::LeafOrSection(keys) | Shape::Rows(keys) | Shape::LeavesOrRows(keys)) => {
                 section(node, Some(keys), path, out);
             }
             Some(Shape::NamedSections(keys)) => {
