@@ -43,6 +43,7 @@ mod prices;
 mod prometheus;
 mod providers;
 mod rest;
+mod rest_admin;
 mod rpc;
 mod rpc_hostile;
 mod rules;

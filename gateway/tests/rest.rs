@@ -10,16 +10,16 @@ use serde_json::Value;
 
 use crate::harness::{Gateway, Script, Setup, Upstream, root};
 
-const CHAT: &str = "/v1/chat/completions";
+pub const CHAT: &str = "/v1/chat/completions";
 /// 2026-11-22T10:30:00Z.
-const START_MS: i64 = 1_795_343_400_000;
+pub const START_MS: i64 = 1_795_343_400_000;
 const TOKENS: &str = "admin: {enabled: true, token: admin-token-0123}\ncontrol: {tokens: [{name: reader, token: reader-token-0123, role: read}]}";
 
-fn asked(model: &str) -> String {
+pub fn asked(model: &str) -> String {
     format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}],"max_tokens":100}}"#)
 }
 
-fn upstream() -> Upstream {
+pub fn upstream() -> Upstream {
     Upstream::playing(|seen| {
         let body = seen.json();
         let model = body["model"].as_str().unwrap();
@@ -36,8 +36,8 @@ fn upstream() -> Upstream {
     })
 }
 
-const TENANTS: &str = "tenants: {enabled: true}";
-const CLAIMED: &str = "{claims: any}";
+pub const TENANTS: &str = "tenants: {enabled: true}";
+pub const CLAIMED: &str = "{claims: any}";
 
 fn get(gateway: &Gateway, path: &str) -> Value {
     let reply = gateway.client.get(path);
@@ -47,7 +47,7 @@ fn get(gateway: &Gateway, path: &str) -> Value {
     reply.json()
 }
 
-fn admin(gateway: &Gateway, method: &str, path: &str, body: &str) -> (u16, String) {
+pub fn admin(gateway: &Gateway, method: &str, path: &str, body: &str) -> (u16, String) {
     let reply = gateway.client.request(
         method,
         path,
@@ -103,14 +103,14 @@ fn a_recorded_set_of_answers_is_as_it_was_agreed() {
 }
 
 /// A gateway by a clock that stands, with some calls of two keys in its books.
-fn with_calls_of_tenants(upstream: &Upstream) -> (Gateway, Arc<ManualClock>) {
+pub fn with_calls_of_tenants(upstream: &Upstream) -> (Gateway, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(START_MS));
     let gateway = setup(upstream, &clock).start();
     calls(&gateway, &clock);
     (gateway, clock)
 }
 
-fn setup(upstream: &Upstream, clock: &Arc<ManualClock>) -> Setup {
+pub fn setup(upstream: &Upstream, clock: &Arc<ManualClock>) -> Setup {
     let secret = format!("fingerprint: {{secret: {}}}", "f".repeat(32));
     let clock: Arc<dyn Clock> = clock.clone();
     Setup::new(upstream)
@@ -121,7 +121,7 @@ fn setup(upstream: &Upstream, clock: &Arc<ManualClock>) -> Setup {
         .clock(clock)
 }
 
-fn calls(gateway: &Gateway, clock: &ManualClock) {
+pub fn calls(gateway: &Gateway, clock: &ManualClock) {
     let calls = [
         ("gpt-4o", "sk-one-0123456789ab", "coder", "s1", "acme"),
         ("gpt-4o", "sk-one-0123456789ab", "coder", "s1", "acme"),
@@ -417,291 +417,4 @@ fn the_curl_lines_of_the_guide_answer_as_documented() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
-}
-
-#[test]
-fn budget_rules_are_made_read_and_taken_away_with_and_without_the_old_header() {
-    let (gateway, _) = with_calls_of_tenants(&upstream());
-    let path = "/api/admin/budgets/rules";
-    assert_eq!(admin(&gateway, "GET", path, ""), (200, "null\n".to_owned()));
-    let rule = r#"{"api_key_pattern":"sk-one-*","daily_limit_usd":0.001,"monthly_limit_usd":50,"soft_limit_pct":0.8,"action":"block"}"#;
-    assert_eq!(admin(&gateway, "POST", path, rule), (201, format!("{rule}\n")));
-    // What was spent before counts: the next call is refused, with nothing restarted.
-    let ask = |key: &str| {
-        let key = format!("Bearer {key}");
-        let headers = [("authorization", key.as_str())];
-        gateway
-            .client
-            .request("POST", CHAT, &headers, asked("gpt-4o").as_bytes())
-            .status
-    };
-    assert_eq!((ask("sk-one-0123456789ab"), ask("sk-two-0123456789ab")), (429, 200));
-    // The same pattern again is a change of the rule; the original's scripts send this header.
-    let more = rule.replace("0.001", "100");
-    let old = [
-        ("authorization", "Bearer admin-token-0123"),
-        ("x-requested-with", "XMLHttpRequest"),
-    ];
-    assert_eq!(gateway.client.request("POST", path, &old, more.as_bytes()).status, 201);
-    assert_eq!(admin(&gateway, "GET", path, ""), (200, format!("[{more}]\n")));
-    assert_eq!(ask("sk-one-0123456789ab"), 200);
-    assert_eq!(
-        admin(&gateway, "DELETE", &format!("{path}?pattern=sk-one-*"), "").0,
-        204
-    );
-    assert_eq!(
-        admin(&gateway, "DELETE", &format!("{path}?pattern=sk-one-*"), ""),
-        (404, "{\"error\":\"rule not found\"}\n".to_owned())
-    );
-    assert_eq!(
-        admin(&gateway, "DELETE", path, ""),
-        (400, "{\"error\":\"pattern query parameter required\"}\n".to_owned())
-    );
-    let audit = crate::sessions::call(&gateway, "audit.list", &serde_json::json!({"subject": "rule:"}));
-    let actions: Vec<&str> = audit["result"]["changes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["action"].as_str().unwrap())
-        .collect();
-    assert_eq!(actions, ["rule.delete", "rule.put", "rule.put"]);
-    assert_eq!(audit["result"]["changes"][0]["author"], "admin");
-}
-
-#[test]
-fn a_first_runtime_rule_joins_the_files_rules_and_is_there_after_a_restart() {
-    let upstream = upstream();
-    let clock = Arc::new(ManualClock::new(START_MS));
-    let yaml = "budgets: {rules: [{api_key_pattern: \"sk-file-*\", daily_limit_usd: 0.000001, action: block}]}";
-    let gateway = setup(&upstream, &clock).with(yaml).start();
-    let path = "/api/admin/budgets/rules";
-    let rule = r#"{"api_key_pattern":"sk-run-*","daily_limit_usd":0.000001,"monthly_limit_usd":0,"soft_limit_pct":0,"action":"block"}"#;
-    assert_eq!(admin(&gateway, "POST", path, rule).0, 201);
-    let both_are_refused = |gateway: &Gateway| {
-        for key in ["Bearer sk-file-0123456789", "Bearer sk-run-0123456789"] {
-            let reply = gateway
-                .client
-                .request("POST", CHAT, &[("authorization", key)], asked("gpt-4o").as_bytes());
-            assert_eq!(reply.status, 429, "{key}: {}", reply.text());
-        }
-    };
-    both_are_refused(&gateway);
-    let dir = gateway.stop();
-    let again = setup(&upstream, &clock).with(yaml).in_dir(&dir).start();
-    both_are_refused(&again);
-    assert_eq!(admin(&again, "GET", path, ""), (200, format!("[{rule}]\n")));
-}
-
-#[test]
-fn a_rule_of_a_tenant_alone_can_be_taken_away() {
-    let gateway = setup(&upstream(), &Arc::new(ManualClock::new(START_MS))).start();
-    let path = "/api/admin/budgets/rules";
-    let rule = r#"{"api_key_pattern":"","tenant_id":"acme","daily_limit_usd":5}"#;
-    assert_eq!(admin(&gateway, "POST", path, rule).0, 201);
-    assert_eq!(admin(&gateway, "DELETE", &format!("{path}?tenant_id=acme"), "").0, 204);
-    assert_eq!(admin(&gateway, "GET", path, ""), (200, "null\n".to_owned()));
-}
-
-#[test]
-fn a_rule_that_does_not_fit_is_refused_with_its_field() {
-    let gateway = setup(&upstream(), &Arc::new(ManualClock::new(START_MS))).start();
-    for (body, told) in [
-        ("", "invalid rule: "),
-        ("{}", "invalid rule: api_key_pattern or tenant_id is needed"),
-        (r#"{"api_key_pattern":7}"#, "invalid rule: "),
-        (r#"{"api_key_pattern":"sk-*","daily_limit_usd":-1}"#, "daily_limit_usd"),
-        (r#"{"api_key_pattern":"sk-*","soft_limit_pct":80}"#, "soft_limit_pct"),
-        (r#"{"api_key_pattern":"sk-[","daily_limit_usd":1}"#, "api_key_pattern"),
-        (r#"{"api_key_pattern":"sk-*","daily_limit":1}"#, "daily_limit"),
-    ] {
-        let (status, text) = admin(&gateway, "POST", "/api/admin/budgets/rules", body);
-        assert_eq!(status, 400, "{body}: {text}");
-        assert!(
-            text.starts_with("{\"error\":\"invalid rule: ") && text.contains(told),
-            "{body}: {text}"
-        );
-    }
-    assert_eq!(
-        admin(&gateway, "GET", "/api/admin/budgets/rules", ""),
-        (200, "null\n".to_owned())
-    );
-}
-
-#[test]
-fn two_writers_of_one_pattern_make_one_rule() {
-    let gateway = setup(&upstream(), &Arc::new(ManualClock::new(START_MS))).start();
-    std::thread::scope(|scope| {
-        for limit in 1..=8 {
-            let gateway = &gateway;
-            scope.spawn(move || {
-                let rule = format!(r#"{{"api_key_pattern":"sk-*","daily_limit_usd":{limit}}}"#);
-                assert_eq!(admin(gateway, "POST", "/api/admin/budgets/rules", &rule).0, 201);
-            });
-        }
-    });
-    let rules: Value = serde_json::from_str(&admin(&gateway, "GET", "/api/admin/budgets/rules", "").1).unwrap();
-    assert_eq!(rules.as_array().unwrap().len(), 1, "{rules}");
-}
-
-#[test]
-fn keys_are_blocked_and_unblocked() {
-    let gateway = setup(&upstream(), &Arc::new(ManualClock::new(START_MS))).start();
-    let ask = || {
-        let headers = [("authorization", "Bearer sk-bad-0123456789")];
-        gateway
-            .client
-            .request("POST", CHAT, &headers, asked("gpt-4o").as_bytes())
-            .status
-    };
-    let path = "/api/admin/api-keys/block";
-    assert_eq!(
-        admin(&gateway, "GET", "/api/admin/api-keys/blocked", ""),
-        (200, "null\n".to_owned())
-    );
-    assert_eq!(ask(), 200);
-    let pattern = r#"{"pattern":"sk-bad-*"}"#;
-    assert_eq!(admin(&gateway, "POST", path, pattern), (201, format!("{pattern}\n")));
-    assert_eq!(ask(), 403);
-    assert_eq!(admin(&gateway, "POST", path, pattern).0, 201);
-    assert_eq!(
-        admin(&gateway, "GET", "/api/admin/api-keys/blocked", ""),
-        (200, "[\"sk-bad-*\"]\n".to_owned())
-    );
-    assert_eq!(
-        admin(&gateway, "DELETE", &format!("{path}?pattern=sk-bad-*"), "").0,
-        204
-    );
-    assert_eq!(ask(), 200);
-    assert_eq!(
-        admin(&gateway, "DELETE", &format!("{path}?pattern=sk-bad-*"), ""),
-        (404, "{\"error\":\"pattern not found\"}\n".to_owned())
-    );
-    for body in ["", "{}", "{\"pattern\":\"\"}", "[]"] {
-        assert_eq!(admin(&gateway, "POST", path, body).0, 400, "{body}");
-    }
-}
-
-#[test]
-fn a_status_shows_what_the_keys_of_each_rule_spent_and_not_what_all_did() {
-    let upstream = upstream();
-    let clock = Arc::new(ManualClock::new(START_MS));
-    let gateway = setup(&upstream, &clock)
-        .with(
-            "budgets:\n  default: {daily_limit_usd: 7, monthly_limit_usd: 70, action: warn}\n  rules:\n    \
-             - {api_key_pattern: \"sk-one-*\", daily_limit_usd: 2, action: block}\n    - {tenant_id: globex, daily_limit_usd: 3}",
-        )
-        .start();
-    calls(&gateway, &clock);
-    let (status, text) = admin(&gateway, "GET", "/api/admin/budgets/status", "");
-    assert_eq!(status, 200, "{text}");
-    let rows: Value = serde_json::from_str(&text).unwrap();
-    let row = |pattern: &str| {
-        rows.as_array()
-            .unwrap()
-            .iter()
-            .find(|row| row["pattern"] == pattern)
-            .cloned()
-            .unwrap()
-    };
-    let of = |pattern: &str| {
-        let row = row(pattern);
-        ["daily_spent", "daily_limit", "monthly_spent", "monthly_limit"].map(|field| row[field].to_string())
-    };
-    assert_eq!(of("sk-one-*"), ["0.007", "2.0", "0.007", "70.0"].map(trim));
-    assert_eq!(of("globex"), ["0.00021", "3.0", "0.00021", "0.0"].map(trim));
-    assert_eq!(of("(default)"), ["0.00021", "7.0", "0.00021", "70.0"].map(trim));
-    assert_eq!(
-        (row("sk-one-*")["action"].as_str(), row("(default)")["action"].as_str()),
-        (Some("block"), Some("warn"))
-    );
-    assert_eq!(rows.as_array().unwrap().last().unwrap()["pattern"], "(default)");
-}
-
-fn trim(number: &str) -> String {
-    number.strip_suffix(".0").unwrap_or(number).to_owned()
-}
-
-#[test]
-fn what_changes_something_needs_the_right_token() {
-    let gateway = setup(&upstream(), &Arc::new(ManualClock::new(START_MS))).start();
-    let rule = r#"{"api_key_pattern":"sk-*","daily_limit_usd":1}"#;
-    let post = |headers: &[(&str, &str)]| {
-        let reply = gateway
-            .client
-            .request("POST", "/api/admin/budgets/rules", headers, rule.as_bytes());
-        (reply.status, reply.text())
-    };
-    assert_eq!(post(&[]).0, 401);
-    assert_eq!(
-        post(&[("authorization", "Bearer wrong")]),
-        (401, "{\"error\":\"invalid admin token\"}\n".to_owned())
-    );
-    assert_eq!(post(&[("authorization", "Bearer reader-token-0123")]).0, 403);
-    // A page of another origin has no token, and is told by its origin where it has one.
-    let foreign = [
-        ("authorization", "Bearer admin-token-0123"),
-        ("origin", "https://evil.example"),
-    ];
-    assert_eq!(post(&foreign).0, 403);
-    assert_eq!(
-        post(&[
-            ("authorization", "Bearer admin-token-0123"),
-            ("origin", "http://gateway")
-        ])
-        .0,
-        201
-    );
-    let read = gateway.client.request(
-        "GET",
-        "/api/admin/api-keys",
-        &[("authorization", "Bearer reader-token-0123")],
-        b"",
-    );
-    assert_eq!(read.status, 200);
-    assert_eq!(
-        gateway.client.get("/api/admin/api-keys").status,
-        401,
-        "public_read is for the dashboard's figures"
-    );
-}
-
-#[test]
-fn a_tenants_token_is_shown_its_tenants_only() {
-    let upstream = upstream();
-    let clock = Arc::new(ManualClock::new(START_MS));
-    let tokens = "control: {tokens: [{name: acme, token: acme-token-012345, role: admin, tenant: acme}]}";
-    let gateway = Setup::new(&upstream)
-        .with(tokens)
-        .with(TENANTS)
-        .conf("tenant", CLAIMED)
-        .clock(clock.clone())
-        .start();
-    calls(&gateway, &clock);
-    let ask = |path: &str| {
-        let reply = gateway
-            .client
-            .request("GET", path, &[("authorization", "Bearer acme-token-012345")], b"");
-        (reply.status, reply.text())
-    };
-    assert_eq!(ask("/api/dashboard/summary?tenant=globex").0, 403);
-    for path in [
-        "/api/dashboard/costs?group_by=agent",
-        "/api/dashboard/sessions",
-        "/api/dashboard/sessions/history",
-        "/api/dashboard/expensive",
-        "/api/dashboard/export?format=csv&group_by=agent",
-    ] {
-        let (status, text) = ask(path);
-        assert_eq!(status, 200, "{path}");
-        assert!(text.contains("coder") && !text.contains("writer"), "{path}: {text}");
-    }
-    let summary: Value = serde_json::from_str(&ask("/api/dashboard/summary").1).unwrap();
-    assert_eq!(
-        (summary["today_requests"].as_u64(), summary["active_sessions"].as_u64()),
-        (Some(2), Some(1))
-    );
-    assert_eq!(
-        (ask("/api/admin/providers").0, ask("/api/admin/budgets/status").0),
-        (403, 403)
-    );
 }
