@@ -170,7 +170,7 @@ fn a_rule_is_put_seen_changed_and_undone() {
         "budget.limits",
         "account=agent:crawler",
         "window=day",
-        "limit=0.001",
+        "limit=0.0001",
         "action=block",
     ];
     let dry = home.print(&[&put[..], &["--dry-run"]].concat());
@@ -330,6 +330,7 @@ fn a_command_that_is_called_wrongly_ends_with_2_and_one_that_fails_with_1() {
         vec!["costs", "--url", "ftp://x"],
         vec!["costs", "--url", "https://x", "-c", "y.yaml"],
         vec!["serve", "--url", "https://x"],
+        vec!["costs", "--token-file", "/dev/null"],
         vec!["rpc", "ledger.summary", "[1]"],
         vec!["prices", "show", "gpt-4o", "--at", "yesterday"],
     ] {

@@ -12,6 +12,7 @@ mod booked;
 mod canary;
 mod chat;
 mod cli;
+mod cli_shortcuts;
 mod cli_tail;
 mod cli_terminal;
 mod clocks;

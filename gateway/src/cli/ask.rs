@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use ulid::Ulid;
 
@@ -28,7 +29,7 @@ pub struct Elsewhere {
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
     /// Read the token from this file
-    #[arg(long, value_name = "FILE", global = true, requires = "url", value_parser = path())]
+    #[arg(long, value_name = "FILE", global = true, value_parser = path())]
     token_file: Option<PathBuf>,
 }
 
@@ -47,7 +48,7 @@ pub struct AskArgs {
     pub config: ConfigArgs,
     /// Print the method's result as it is, JSON
     #[arg(long, global = true)]
-    json: bool,
+    pub json: bool,
 }
 
 fn path() -> impl TypedValueParser<Value = PathBuf> {
@@ -118,15 +119,23 @@ impl Target {
 impl Elsewhere {
     /// For commands that work on this machine alone.
     pub fn refuse(&self) -> Result<(), CliError> {
-        if self.url.is_some() {
+        if self.is_given() {
             let text = "this command works on this machine alone: --url is not for it".to_owned();
             return Err(ClientError::Usage(text).into());
         }
         Ok(())
     }
 
+    pub fn is_given(&self) -> bool {
+        self.url.is_some()
+    }
+
     pub fn target(&self, config: &ConfigArgs) -> Result<Target, CliError> {
         let Some(url) = &self.url else {
+            if self.token_file.is_some() {
+                let text = "--token-file is for a gateway elsewhere: give --url, too".to_owned();
+                return Err(ClientError::Usage(text).into());
+            }
             return Ok(config.load()?.into());
         };
         if config.path().is_some() {
@@ -197,11 +206,28 @@ impl Ask {
         })
     }
 
+    /// What a method would answer, which was found without it.
+    pub fn show<R: Serialize>(&self, result: &R, view: &View) -> Result<String, CliError> {
+        let failed = |error| ClientError::Local(format!("a result that is no JSON: {error}"));
+        let result = to_raw_value(result).map_err(|error| failed(error.to_string()))?;
+        self.shown(&result, |value| view.table(value, self.style))
+    }
+
     /// A method's result that is no list, each field on a line of its own.
     pub fn read_one(&self, method: &str, params: Map<String, Value>) -> Result<String, CliError> {
+        self.read_as(method, params, |value| view::fields(value, self.style))
+    }
+
+    /// A method's result, shown in a way of its own.
+    pub fn read_as(
+        &self,
+        method: &str,
+        params: Map<String, Value>,
+        told: impl Fn(&Value) -> String,
+    ) -> Result<String, CliError> {
         let client = self.target.open()?.ok_or(ClientError::NoGateway)?;
         let result = client.call_raw(method, &params)?;
-        self.shown(&result, |value| view::fields(value, self.style))
+        self.shown(&result, told)
     }
 
     /// Has a running gateway change something. Should the answer be lost on its way, the same request is sent again: by its id

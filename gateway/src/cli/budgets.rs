@@ -110,6 +110,9 @@ pub(super) struct TopUpArgs {
     /// Why, for whoever reads the audit
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 fn part(text: &str) -> Result<String, String> {
@@ -136,7 +139,7 @@ impl SetArgs {
             ("api_key_pattern", self.api_key_pattern.clone().into()),
             ("tenant", self.tenant.clone().into()),
             ("window", self.window.clone().into()),
-            ("limit", number(&self.limit)),
+            ("limit", self.limit.clone().into()),
             ("unit", self.unit.clone().into()),
             ("action", self.action.clone().into()),
             ("zone", self.zone.clone().into()),
@@ -154,12 +157,13 @@ impl TopUpArgs {
         params([
             ("account", self.account.clone().into()),
             ("api_key_pattern", self.api_key_pattern.clone().into()),
-            ("amount", number(&self.amount)),
+            ("amount", self.amount.clone().into()),
             ("until", self.until.clone().into()),
             ("from", self.from.clone().into()),
             ("window", self.window.clone().into()),
             ("unit", self.unit.clone().into()),
             ("reason", self.reason.clone().into()),
+            ("dry_run", self.dry_run.into()),
         ])
     }
 }

@@ -64,13 +64,12 @@ pub const KEYS: View = View {
         Column("COST (USD)", "cost_usd", Is::Usd),
         Column("LAST SEEN", "last_seen", Is::Text),
         Column("BLOCKED", "blocked", Is::Text),
-        Column("ORIGINAL'S", "legacy", Is::Text),
     ],
     nothing: "No key has called in the given time window.",
     next: "",
 };
 
-const BLOCKS: View = View {
+pub const BLOCKS: View = View {
     rows: "blocked",
     columns: super::rules::RULES.columns,
     nothing: "No key is blocked.",

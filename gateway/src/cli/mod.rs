@@ -224,6 +224,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Providers(args) => providers::run(&args, elsewhere)?.into(),
         Command::Policies(args) => policies::run(args, elsewhere)?,
         Command::Plugins(args) => overview::plugins(&args, elsewhere)?.into(),
+        Command::Prices(command) => prices::run(command, elsewhere)?,
         Command::Adjust(args) => overview::adjust(&args, elsewhere)?.into(),
         Command::Alerts(args) => overview::alerts(&args, elsewhere)?.into(),
         Command::Audit(args) => audit::run(&args, elsewhere)?.into(),
@@ -245,7 +246,6 @@ fn run_here(command: Command) -> Result<(), CliError> {
     let text = match command {
         Command::Serve(args) => return Ok(serve::run(args.config.path(), args.new_fingerprints)?),
         Command::Demo => return Ok(demo::run()?),
-        Command::Prices(command) => return finish(&prices::run(command)?),
         Command::Check(args) => check::run(args.path(), &Env::of_process())?,
         Command::Completions { shell } => shell::completions(Root::command(), shell)?,
         Command::Man { dir } => shell::man(Root::command(), dir.as_deref())?,

@@ -7,7 +7,7 @@ use super::CliError;
 use super::ask::{AskArgs, Elsewhere, params};
 use super::changes::told;
 use super::costs::QueryArgs;
-use super::view::{Column, Is, View};
+use super::view::{self, Column, Is, View};
 use crate::control::parse_last;
 
 /// What is shown where no `--last` is given.
@@ -77,10 +77,9 @@ pub const PLUGINS: View = View {
     rows: "plugins",
     columns: &[
         Column("PLUGIN", "name", Is::Text),
-        Column("DIALECTS", "dialects", Is::Json),
         Column("VERSION", "version", Is::Text),
         Column("SOURCE", "source", Is::Text),
-        Column("DIGEST", "digest", Is::Text),
+        Column("PROVIDERS", "providers", Is::Json),
     ],
     nothing: "No plugin is loaded.",
     next: "",
@@ -105,7 +104,7 @@ pub const SERIES: View = View {
         Column("COST (USD)", "cost_usd", Is::Usd),
     ],
     nothing: super::costs::NOTHING,
-    next: "",
+    next: view::FROM,
 };
 
 pub fn status(args: &AskArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {

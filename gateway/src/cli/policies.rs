@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ask::{AskArgs, Elsewhere, params};
 use super::changes::told;
-use super::view::{Column, Is, View};
+use super::view::{Column, Is, View, fields};
 use super::{CliError, Done};
 use crate::policy::spec;
 
@@ -76,7 +76,10 @@ pub fn run(args: PoliciesArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> 
     let told = |value: &Value| told(value, ask.style);
     let text = match args.then {
         PoliciesCommand::List | PoliciesCommand::Test { .. } => ask.read("policy.list", params([]), &POLICIES)?,
-        PoliciesCommand::Get { policy } => ask.read_one("policy.get", params([("policy", policy.into())]))?,
+        PoliciesCommand::Get { policy } => {
+            let given = params([("policy", policy.into())]);
+            ask.read_as("policy.get", given, |value| fields(&flat(value), ask.style))?
+        }
         PoliciesCommand::Enable { policy, mode, note } => {
             let given = params([("policy", policy.into()), ("mode", mode.into()), ("note", note.into())]);
             ask.change("policy.enable", given, told)?
@@ -87,6 +90,17 @@ pub fn run(args: PoliciesArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> 
         }
     };
     Ok(Done::well(text))
+}
+
+/// The policy's row, its settings and its text beside each other.
+fn flat(result: &Value) -> Value {
+    let Value::Object(mut all) = result.clone() else {
+        return result.clone();
+    };
+    if let Some(Value::Object(row)) = all.remove("policy") {
+        all.extend(row);
+    }
+    Value::Object(all)
 }
 
 /// The specs could not be run.

@@ -78,6 +78,9 @@ enum RulesCommand {
         /// Why, for whoever reads the audit
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -166,8 +169,12 @@ pub fn run(args: RulesArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
             let given = params([("id", id.into()), ("list", list.into()), ("limit", limit.into())]);
             ask.read("rule.history", given, &CHANGES)
         }
-        RulesCommand::Revert { change, note } => {
-            let given = params([("change", change.into()), ("note", note.into())]);
+        RulesCommand::Revert { change, note, dry_run } => {
+            let given = params([
+                ("change", change.into()),
+                ("note", note.into()),
+                ("dry_run", dry_run.into()),
+            ]);
             ask.change("rule.revert", given, told)
         }
     }

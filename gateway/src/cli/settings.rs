@@ -3,8 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::CliError;
-use super::ask::{AskArgs, Elsewhere, params};
+use super::ask::{AskArgs, Elsewhere, Target, params};
 use super::view::{Column, Is, View};
+use crate::control::settings;
+use crate::control::wire::ConfigValues;
 
 #[derive(Debug, Args)]
 pub struct SettingsArgs {
@@ -38,5 +40,12 @@ pub const SETTINGS: View = View {
 pub fn run(args: &SettingsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
     let ask = elsewhere.ask(&args.ask)?;
     let SettingsCommand::Show { path } = &args.then;
-    ask.read("config.get", params([("path", path.as_str().into())]), &SETTINGS)
+    match &ask.target {
+        // Where nothing was ever recorded, the file is all there is.
+        Target::Here(config) if ask.target.open()?.is_none() => {
+            let values = settings(config, path);
+            ask.show(&ConfigValues { values }, &SETTINGS)
+        }
+        _ => ask.read("config.get", params([("path", path.as_str().into())]), &SETTINGS),
+    }
 }

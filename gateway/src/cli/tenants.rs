@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::CliError;
 use super::ask::{AskArgs, Elsewhere, params};
-use super::changes::{ChangeArgs, rule_told};
+use super::changes::{moment, rule_told};
 use super::view::{Column, Is, View};
 
 #[derive(Debug, Args)]
@@ -33,8 +33,15 @@ enum TenantsCommand {
         /// Also turn tenants on, where they are off
         #[arg(long)]
         enable: bool,
-        #[command(flatten)]
-        change: ChangeArgs,
+        /// Why, for whoever reads the audit
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Ends by itself: a time, a day (its beginning, UTC), or so long from now (2h, 7d)
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        expires: Option<String>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Take such a pattern back
     Unmap {
@@ -58,6 +65,9 @@ enum TenantsCommand {
         /// Why, for whoever reads the audit
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -69,7 +79,7 @@ pub const TENANTS: View = View {
         Column("COST (USD)", "cost_usd", Is::Usd),
         Column("TODAY (USD)", "spent_day_usd", Is::Usd),
         Column("THIS MONTH (USD)", "spent_month_usd", Is::Usd),
-        Column("KEYS", "mappings", Is::Json),
+        Column("KEY PATTERNS", "mappings", Is::Count),
     ],
     nothing: "No tenant.",
     next: "",
@@ -85,14 +95,18 @@ pub fn run(args: &TenantsArgs, elsewhere: &Elsewhere) -> Result<String, CliError
             api_key_pattern,
             tenant,
             enable,
-            change,
+            note,
+            expires,
+            dry_run,
         } => {
-            let mut given = params([
+            let given = params([
                 ("api_key_pattern", api_key_pattern.as_str().into()),
                 ("tenant", tenant.as_str().into()),
                 ("enable", (*enable).into()),
+                ("note", note.clone().into()),
+                ("expires", expires.clone().into()),
+                ("dry_run", (*dry_run).into()),
             ]);
-            change.add_to(&mut given);
             ask.change("tenant.map", given, told)
         }
         TenantsCommand::Unmap { api_key_pattern, note } => {
@@ -109,6 +123,7 @@ pub fn run(args: &TenantsArgs, elsewhere: &Elsewhere) -> Result<String, CliError
             session,
             task,
             note,
+            dry_run,
         } => {
             let given = params([
                 ("api_key_pattern", api_key_pattern.as_str().into()),
@@ -117,6 +132,7 @@ pub fn run(args: &TenantsArgs, elsewhere: &Elsewhere) -> Result<String, CliError
                 ("session", session.clone().into()),
                 ("task", task.clone().into()),
                 ("note", note.clone().into()),
+                ("dry_run", (*dry_run).into()),
             ]);
             ask.change("tenant.bind", given, told)
         }

@@ -20,6 +20,9 @@ pub struct View {
     pub next: &'static str,
 }
 
+/// The `next` of pages that follow each other in time: it takes the place of `last`.
+pub const FROM: &str = "from";
+
 /// A column: its header, the field of a row, and what that is. One that no row has anything in is left out.
 pub struct Column(pub &'static str, pub &'static str, pub Is);
 
@@ -28,6 +31,7 @@ pub enum Is {
     Text,
     /// A word that says how something stands.
     State,
+    /// A number, or how many there are.
     Count,
     /// Decimal text in dollars.
     Usd,
@@ -87,6 +91,7 @@ fn cell(value: &Value, is: Is) -> Cell {
             Some(count) => Cell::Count(count),
             None => number.to_string().into(),
         },
+        (Is::Count, Value::Array(items)) => Cell::Count(items.len().try_into().unwrap_or(i128::MAX)),
         (Is::State, value) => state(&line(value)),
         (_, value) => line(value).into(),
     }
@@ -168,6 +173,9 @@ pub fn pages(client: &Client, method: &str, mut params: Map<String, Value>, view
             };
             whole.insert(view.rows.to_owned(), Value::Array(all));
             return Ok(Value::Object(whole));
+        }
+        if view.next == FROM {
+            params.remove("last");
         }
         params.insert(view.next.to_owned(), next);
     }

@@ -57,6 +57,7 @@ pub use listen::ControlHandle;
 pub use methods::Module;
 pub use params::{LastError, parse_last};
 pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, Plan, PluginInfo, Record};
+pub use system::settings;
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.

@@ -14,7 +14,7 @@ use super::methods::{Method, Scope, Table};
 use super::params::Nothing;
 use super::state::{ControlState, PluginInfo};
 use super::wire;
-use crate::config::Durability;
+use crate::config::{Config, Durability};
 
 /// What is shown in place of a whole key.
 const REDACTED: &str = "***";
@@ -125,12 +125,7 @@ pub(super) fn config(
     _: &Call,
     asked: wire::ConfigParams,
 ) -> Result<wire::ConfigValues, RpcError> {
-    let config = state.config.load();
-    let given = config.given.values.iter().map(|value| wire::ConfigValue {
-        path: value.path.clone(),
-        value: Value::String(value.text.clone()),
-        source: value.source.clone(),
-    });
+    let given = settings(&state.config.load(), &asked.path);
     let kinds = ["rule:", "price:", "provider:"].map(|kind| state.ledger.documents(kind));
     let runtime = kinds.into_iter().flatten().map(|document| {
         let value: Value = serde_json::from_str(&document.value).unwrap_or_default();
@@ -145,12 +140,22 @@ pub(super) fn config(
             source: "runtime".to_owned(),
         }
     });
+    let runtime = runtime.filter(|value| is_below(&asked.path, &value.path));
     Ok(wire::ConfigValues {
-        values: given
-            .chain(runtime)
-            .filter(|value| is_below(&asked.path, &value.path))
-            .collect(),
+        values: given.into_iter().chain(runtime).collect(),
     })
+}
+
+/// What a configuration says at or below a path, with its sources.
+pub fn settings(config: &Config, path: &str) -> Vec<wire::ConfigValue> {
+    let given = config.given.values.iter().filter(|value| is_below(path, &value.path));
+    given
+        .map(|value| wire::ConfigValue {
+            path: value.path.clone(),
+            value: Value::String(value.text.clone()),
+            source: value.source.clone(),
+        })
+        .collect()
 }
 
 fn is_below(wanted: &str, path: &str) -> bool {

@@ -1,6 +1,7 @@
 //! `agentledger prices`: the price book as a configuration makes it. `list`, `show`, `check` and `diff` read files only;
 //! `reprice` also reads the entries, and changes none.
 
+mod in_force;
 mod in_use;
 mod reprice;
 mod update;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use agentledger_ledger::{Clock, Kind, SystemClock};
 use clap::{Args, Subcommand};
 
-use super::ask::ConfigArgs;
+use super::ask::{AskArgs, ConfigArgs, Elsewhere};
 use super::client::ClientError;
 use super::style::Style;
 use super::table::{Cell, Table};
@@ -36,6 +37,10 @@ pub enum PricesCommand {
     Show(ShowArgs),
     /// Look for contradictions, overlaps, missing cache prices and rows that are too old
     Check(CheckArgs),
+    /// Put a row over those of all files, in force with the next request
+    Put(in_force::PutArgs),
+    /// Take such a row away: the files' counts again
+    Delete(in_force::DeleteArgs),
     /// Print what price files would change
     Diff(DiffArgs),
     /// Compare the book with lists that others keep; with --apply, write a price file of what changed
@@ -47,22 +52,22 @@ pub enum PricesCommand {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    ask: AskArgs,
     /// One provider only
     #[arg(long, default_value = "", hide_default_value = true)]
     provider: String,
     /// Prices that hold on this day (YYYY-MM-DD); today without it
     #[arg(long, value_name = "DATE")]
     at: Option<String>,
-    /// Print the rows as JSON, as price.list answers
+    /// The running gateway's prices, with the rows that were put at run time, in place of those of the files
     #[arg(long)]
-    json: bool,
+    in_force: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    ask: AskArgs,
     /// A model's name, as a request may have it
     model: String,
     /// One provider only
@@ -71,9 +76,9 @@ pub struct ShowArgs {
     /// Prices that hold on this day (YYYY-MM-DD); today without it
     #[arg(long, value_name = "DATE")]
     at: Option<String>,
-    /// Print the rows as JSON, as price.list answers
+    /// The running gateway's prices, with the rows that were put at run time, in place of those of the files
     #[arg(long)]
-    json: bool,
+    in_force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -128,20 +133,52 @@ impl PricesError {
     }
 }
 
-pub fn run(command: PricesCommand) -> Result<Done, CliError> {
+/// Whether a command asks a gateway: of those that read files none does.
+fn asks(command: &PricesCommand) -> bool {
     match command {
+        PricesCommand::List(args) => args.in_force,
+        PricesCommand::Show(args) => args.in_force,
+        PricesCommand::Put(_) | PricesCommand::Delete(_) => true,
+        _ => false,
+    }
+}
+
+pub fn run(command: PricesCommand, elsewhere: &Elsewhere) -> Result<Done, CliError> {
+    if !asks(&command) {
+        elsewhere.refuse()?;
+    }
+    match command {
+        PricesCommand::List(args) if args.in_force => {
+            let ask = elsewhere.ask(&args.ask)?;
+            let given = [
+                ("provider", args.provider.as_str()),
+                ("at", args.at.as_deref().unwrap_or_default()),
+            ];
+            in_force::read(&ask, "price.list", given.into(), list).map(Done::well)
+        }
+        PricesCommand::Show(args) if args.in_force => {
+            let ask = elsewhere.ask(&args.ask)?;
+            let at = args.at.as_deref().unwrap_or_default();
+            let given = [
+                ("provider", args.provider.as_str()),
+                ("model", args.model.as_str()),
+                ("at", at),
+            ];
+            in_force::read(&ask, "price.show", given.into(), show).map(Done::well)
+        }
         PricesCommand::List(args) => {
-            let book = book(&args.config.load()?)?;
-            let at_ms = moment(args.at.as_deref())?;
-            let rows = rows(&book, &args.provider, at_ms);
-            Ok(Done::well(if args.json { json(rows)? } else { list(&rows) }))
+            let book = book(&args.ask.config.load()?)?;
+            let rows = rows(&book, &args.provider, moment(args.at.as_deref())?);
+            Ok(Done::well(if args.ask.json { json(rows)? } else { list(&rows) }))
         }
         PricesCommand::Show(args) => {
-            let config = args.config.load()?;
+            let config = args.ask.config.load()?;
             let (book, at_ms) = (book(&config)?, moment(args.at.as_deref())?);
             let rows = found(&config, &book, &args.model, &args.provider, at_ms)?;
-            Ok(Done::well(if args.json { json(rows)? } else { show(&rows) }))
+            Ok(Done::well(if args.ask.json { json(rows)? } else { show(&rows) }))
         }
+        PricesCommand::Put(args) => in_force::put(&args, elsewhere).map(Done::well),
+        PricesCommand::Delete(args) => in_force::delete(&args, elsewhere).map(Done::well),
         PricesCommand::Check(args) => {
             let config = args.config.load()?;
             let book = book(&config)?;
