@@ -19,7 +19,10 @@ use super::budgets::BudgetsArgs;
 use super::client::Client;
 use super::costs::{CostsError, CostsQuery};
 use super::style::Style;
-use super::{CliError, budgets, costs, export, holds, verify};
+use super::{
+    CliError, budgets, costs, export, holds, keys, overview, policies, providers, rules, sessions, settings, tenants,
+    verify,
+};
 use crate::config::Config;
 use crate::control::{self, ControlHandle, ControlState, NoDataPlane};
 use crate::telemetry::Metrics;
@@ -536,4 +539,73 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let _handle = books.serve();
     export::export(&target(&books.config), &by("entry"), "jsonl", &mut Closed).unwrap();
     export::export(&target(&books.config), &by("model"), "csv", &mut Closed).unwrap();
+}
+
+/// Whether values of a schema can have a field, `a.b` within another.
+fn has_field(document: &Value, schema: &Value, path: &str) -> bool {
+    if let Some(named) = schema["$ref"].as_str() {
+        let pointer = named.trim_start_matches('#');
+        return has_field(document, document.pointer(pointer).unwrap(), path);
+    }
+    let any = ["anyOf", "allOf", "oneOf"].map(|word| schema[word].as_array());
+    if any
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|one| has_field(document, one, path))
+    {
+        return true;
+    }
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let found = match name {
+        "[]" => &schema["items"],
+        _ => &schema["properties"][name],
+    };
+    !found.is_null() && (rest.is_empty() || has_field(document, found, rest))
+}
+
+#[test]
+fn every_column_is_a_field_of_what_its_method_answers() {
+    let books = Books::open();
+    let _handle = books.serve();
+    let client = Client::open(&books.config).unwrap().unwrap();
+    let document: Value = client.call("rpc.discover", &serde_json::json!({})).unwrap();
+    let methods = document["methods"].as_array().unwrap();
+    let find = |name: &str| methods.iter().find(|method| method["name"] == name);
+    for (method, view) in [
+        ("rule.list", &rules::RULES),
+        ("rule.history", &rules::CHANGES),
+        ("audit.list", &rules::CHANGES),
+        ("key.list", &keys::KEYS),
+        ("key.list", &keys::BLOCKS),
+        ("tenant.list", &tenants::TENANTS),
+        ("provider.list", &providers::PROVIDERS),
+        ("policy.list", &policies::POLICIES),
+        ("plugin.list", &overview::PLUGINS),
+        ("alert.list", &overview::ALERTS),
+        ("ledger.series", &overview::SERIES),
+        ("session.list", &sessions::SESSIONS),
+        ("hold.list", &holds::HOLDS),
+        ("config.get", &settings::SETTINGS),
+    ] {
+        let described = find(method).unwrap_or_else(|| panic!("no {method}"));
+        for column in view.columns {
+            let path = format!("{}.[].{}", view.rows, column.1);
+            let schema = &described["result"]["schema"];
+            assert!(has_field(&document, schema, &path), "{method} has no {path}");
+        }
+        let pages = has_field(&document, &described["result"]["schema"], "next");
+        assert_eq!(pages, !view.next.is_empty(), "{method} and its pages");
+    }
+    assert!(!has_field(
+        &document,
+        &find("rule.list").unwrap()["result"]["schema"],
+        "rules.[].nonsense"
+    ));
+    for (command, method) in super::tests::documented()
+        .into_iter()
+        .filter(|(_, method)| !method.is_empty())
+    {
+        assert!(find(&method).is_some(), "{command} calls {method}, which is not there");
+    }
 }
