@@ -363,3 +363,36 @@ fn a_command_that_is_called_wrongly_ends_with_2_and_one_that_fails_with_1() {
     assert_eq!(home.print(&["costs"]), "No usage recorded in the given time window.\n");
     assert_eq!(home.print(&["holds"]), "No hold is open.\n");
 }
+
+#[test]
+fn a_rule_is_deleted_where_no_gateway_runs() {
+    let upstream = upstream();
+    let home = installation(&upstream);
+    let gateway = home.serve();
+    let put = [
+        "rules",
+        "put",
+        "budget.limits",
+        "account=agent:crawler",
+        "window=day",
+        "limit=0.0001",
+        "action=block",
+        "--json",
+    ];
+    let changed = json_of(&home.print(&put));
+    let id = changed["rule"]["id"].as_str().unwrap();
+    gateway.stop();
+    let unknown = home.run(&["rules", "delete", "01JD0000000000000000000000"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let told = home.print(&["rules", "delete", id, "--note", "it kept us from starting"]);
+    assert!(told.contains("taken away") && told.contains("agent:crawler"), "{told}");
+    assert_eq!(home.run(&["rules", "delete", id]).status.code(), Some(1), "it is gone");
+    assert!(home.print(&["verify"]).ends_with("OK\n"));
+    let gateway = home.serve();
+    assert_eq!(home.print(&["rules", "list", "--source", "runtime"]), "No rule.\n");
+    spend(&gateway, "crawler");
+    assert!(
+        home.print(&["audit", "--subject", "rule:"])
+            .contains("it kept us from starting")
+    );
+}

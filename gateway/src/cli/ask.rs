@@ -207,10 +207,10 @@ impl Ask {
     }
 
     /// What a method would answer, which was found without it.
-    pub fn show<R: Serialize>(&self, result: &R, view: &View) -> Result<String, CliError> {
+    pub fn show<R: Serialize>(&self, result: &R, told: impl Fn(&Value) -> String) -> Result<String, CliError> {
         let failed = |error| ClientError::Local(format!("a result that is no JSON: {error}"));
         let result = to_raw_value(result).map_err(|error| failed(error.to_string()))?;
-        self.shown(&result, |value| view.table(value, self.style))
+        self.shown(&result, told)
     }
 
     /// A method's result that is no list, each field on a line of its own.

@@ -86,6 +86,34 @@ pub fn rule_told(result: &Value, style: Style) -> String {
     out
 }
 
+/// What became of a rule that was taken away.
+pub fn deleted_told(result: &Value, style: Style) -> String {
+    let said = |path: &str| {
+        let found = result.pointer(path).filter(|value| !value.is_null());
+        found.map_or_else(String::new, |value| {
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        })
+    };
+    let (id, list, was, change) = (said("/rule/id"), said("/rule/list"), said("/before"), said("/change"));
+    let lines = [("rule    ", id), ("list    ", list), ("was     ", was)];
+    let head: Vec<String> = lines
+        .iter()
+        .map(|(name, text)| format!("{name} {}", printable(text)))
+        .collect();
+    let head = head.join("\n");
+    if change.is_empty() {
+        return format!(
+            "{head}\n{}\n",
+            style.paint(Tone::Warning, "dry run: nothing is changed")
+        );
+    }
+    let undo = style.paint(Tone::Faint, &format!("undo: agentledger rules revert {change}"));
+    format!(
+        "{head}\nchange   {change}\n{}\n{undo}\n",
+        style.paint(Tone::Good, "taken away")
+    )
+}
+
 /// What else was changed: the result's fields.
 pub fn told(result: &Value, style: Style) -> String {
     match result {

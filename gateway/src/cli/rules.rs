@@ -4,12 +4,16 @@ use std::io::Read as _;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
+use ulid::Ulid;
 
 use super::CliError;
-use super::ask::{Ask, AskArgs, Elsewhere, params};
-use super::changes::{ChangeArgs, rule_told};
-use super::client::ClientError;
+use super::ask::{Ask, AskArgs, Elsewhere, Target, params};
+use super::changes::{ChangeArgs, deleted_told, rule_told};
+use super::client::{Client, ClientError};
 use super::view::{Column, Is, View};
+use crate::config::Config;
+use crate::control::wire::{RuleChanged, RuleRow};
+use crate::launch;
 
 /// Longest value that is read from standard input.
 const VALUE_BYTES_MAX: u64 = 1 << 20;
@@ -181,13 +185,52 @@ pub fn run(args: RulesArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
 }
 
 fn delete(ask: &Ask, id: &str, change: &DeleteArgs) -> Result<String, CliError> {
+    let told = |value: &Value| deleted_told(value, ask.style);
+    if let Target::Here(config) = &ask.target
+        && Client::gateway(config)?.is_none()
+    {
+        // What is to be checked first takes a gateway.
+        if change.dry_run || change.if_version.is_some() {
+            return Err(ClientError::NoGateway.into());
+        }
+        let deleted = delete_here(config, id, change.note.as_deref().unwrap_or_default())?;
+        return ask.show(&deleted, told);
+    }
     let given = params([
         ("id", id.into()),
         ("note", change.note.clone().into()),
         ("if_version", change.if_version.into()),
         ("dry_run", change.dry_run.into()),
     ]);
-    ask.change("rule.delete", given, |value| rule_told(value, ask.style))
+    ask.change("rule.delete", given, told)
+}
+
+/// Deletes a rule in the ledger itself: one that keeps a gateway from starting.
+fn delete_here(config: &Config, id: &str, note: &str) -> Result<RuleChanged, ClientError> {
+    let unknown = || ClientError::Local(format!("no runtime rule {id}"));
+    let rule_id = Ulid::from_string(id).map_err(|_| unknown())?;
+    if !config.storage.dir.join("journal").is_dir() {
+        return Err(unknown());
+    }
+    let deleted = launch::delete_rule(config, rule_id, note).map_err(|error| ClientError::Ledger(error.to_string()))?;
+    let (document, change) = deleted.ok_or_else(unknown)?;
+    let kept: Value = serde_json::from_str(&document.value).unwrap_or_default();
+    let list = kept.get("list").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let value = kept.get("value").cloned().unwrap_or_default();
+    Ok(RuleChanged {
+        rule: RuleRow {
+            id: id.to_owned(),
+            policy: list.split('.').next().unwrap_or_default().to_owned(),
+            list,
+            value: value.clone(),
+            source: "runtime".to_owned(),
+            version: Some(document.version),
+            ..RuleRow::default()
+        },
+        change: Some(change.to_string()),
+        before: Some(value),
+        dry_run: false,
+    })
 }
 
 /// What was typed for a value: one JSON text, `-` for one on standard input, or pairs.

@@ -44,7 +44,7 @@ pub fn run(args: &SettingsArgs, elsewhere: &Elsewhere) -> Result<String, CliErro
         // Where nothing was ever recorded, the file is all there is.
         Target::Here(config) if ask.target.open()?.is_none() => {
             let values = settings(config, path);
-            ask.show(&ConfigValues { values }, &SETTINGS)
+            ask.show(&ConfigValues { values }, |value| SETTINGS.table(value, ask.style))
         }
         _ => ask.read("config.get", params([("path", path.as_str().into())]), &SETTINGS),
     }
