@@ -208,11 +208,12 @@ fn delete(ask: &Ask, id: &str, change: &DeleteArgs) -> Result<String, CliError> 
 /// Deletes a rule in the ledger itself: one that keeps a gateway from starting.
 fn delete_here(config: &Config, id: &str, note: &str) -> Result<RuleChanged, ClientError> {
     let unknown = || ClientError::Local(format!("no runtime rule {id}"));
-    let rule_id = Ulid::from_string(id).map_err(|_| unknown())?;
+    Ulid::from_string(id).map_err(|_| unknown())?;
     if !config.storage.dir.join("journal").is_dir() {
         return Err(unknown());
     }
-    let deleted = launch::delete_rule(config, rule_id, note).map_err(|error| ClientError::Ledger(error.to_string()))?;
+    let deleted = launch::remove_document(config, &format!("rule:{id}"), note)
+        .map_err(|error| ClientError::Ledger(error.to_string()))?;
     let (document, change) = deleted.ok_or_else(unknown)?;
     let kept: Value = serde_json::from_str(&document.value).unwrap_or_default();
     let list = kept.get("list").and_then(Value::as_str).unwrap_or_default().to_owned();
