@@ -62,7 +62,7 @@ fn shortcuts_put_the_rules_that_people_type() {
     assert!(home.print(&["keys", "list"]).contains("sk-leaked-*"));
     home.print(&["keys", "unblock", "sk-leaked-*"]);
     assert!(home.print(&["keys", "list"]).contains("No key is blocked."));
-    home.print(&["tenants", "unmap", "sk-acme-*"]);
+    home.print(&["tenants", "unmap", "sk-acme-*", "acme"]);
     home.print(&["providers", "disable", "openai", "--note", "maintenance"]);
     let providers = json_of(&home.print(&["providers", "list", "--json"]));
     assert_eq!(providers["providers"][0]["enabled"], false, "{providers}");

@@ -46,6 +46,7 @@ enum TenantsCommand {
     /// Take such a pattern back
     Unmap {
         api_key_pattern: String,
+        tenant: String,
         /// Why, for whoever reads the audit
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
@@ -109,9 +110,14 @@ pub fn run(args: &TenantsArgs, elsewhere: &Elsewhere) -> Result<String, CliError
             ]);
             ask.change("tenant.map", given, told)
         }
-        TenantsCommand::Unmap { api_key_pattern, note } => {
+        TenantsCommand::Unmap {
+            api_key_pattern,
+            tenant,
+            note,
+        } => {
             let given = params([
                 ("api_key_pattern", api_key_pattern.as_str().into()),
+                ("tenant", tenant.as_str().into()),
                 ("note", note.clone().into()),
             ]);
             ask.change("tenant.unmap", given, told)
