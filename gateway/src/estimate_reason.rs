@@ -35,6 +35,8 @@ pub const UNPRICED_UNIT: &str = "unpriced_unit";
 pub const UNCONFIRMED_TIER: &str = "unconfirmed_tier";
 /// The row states no price for a kind that was used: the documented stand-in was taken.
 pub const PRICE_FALLBACK: &str = "price_fallback";
+/// Said by the program that the entry was imported from.
+pub const ELSEWHERE: &str = "estimated_elsewhere";
 /// The framing of an AWS event stream is at fault: the checksum of a message's prelude, or of all of it; its lengths; its
 /// headers; or the stream ends within a message.
 pub const FRAME_PRELUDE_CRC: &str = "event_stream_prelude_crc";

@@ -10,7 +10,7 @@ use crate::proxy::shared::rules::Fingerprints;
 use crate::secret::Secret;
 
 /// The file beside the ledger; only its owner may read it.
-pub const FILE: &str = "fingerprint.key";
+pub const FILE: &str = crate::moving::SECRET_FILE;
 
 /// What the ledger keeps of the secret: enough to know it again, nothing to guess it from.
 pub type Check = [u8; 16];

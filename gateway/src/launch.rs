@@ -17,6 +17,7 @@ use agentledger_ledger::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::backups::Backups;
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{self, ControlError, ControlHandle, ControlState, LedgerView};
 use crate::fingerprints;
@@ -212,6 +213,7 @@ pub struct Launched {
     session_watch: SessionWatch,
     price_updates: Option<PriceUpdates>,
     expiry: Expiry,
+    backups: Option<Backups>,
     reloads: Arc<Reloads>,
 }
 
@@ -285,12 +287,14 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
     let session_watch = SessionWatch::start(&gateway).map_err(ServeError::Runtime)?;
     let price_updates = PriceUpdates::start(&gateway).map_err(ServeError::Runtime)?;
+    let backups = Backups::start(&gateway, VERSION).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
         session_watch,
         price_updates,
         expiry: Expiry::start(&reloads).map_err(ServeError::Runtime)?,
+        backups,
         reloads,
         gateway,
     })
@@ -317,6 +321,7 @@ impl Launched {
         drop(self.session_watch);
         drop(self.price_updates);
         drop(self.expiry);
+        drop(self.backups);
         keep_learned(&gateway);
         if let Some(otlp) = &gateway.otlp {
             otlp.close();
@@ -361,6 +366,16 @@ pub fn accept_clock(config: &Config) -> Result<(), LaunchError> {
     };
     Ledger::open(options, Arc::new(SystemClock::default()))?.close();
     Ok(())
+}
+
+/// Opens a ledger that no gateway has open, to write in it; made where there is none, with a secret for its keys.
+///
+/// # Errors
+/// It cannot be opened, or the secret is not the one that its keys are named by.
+pub fn open_ledger(config: &Config) -> Result<Arc<Ledger>, LaunchError> {
+    let ledger = Ledger::open(ledger_options(config), Arc::new(SystemClock::default()))?;
+    fingerprints(config, &ledger, false)?;
+    Ok(ledger)
 }
 
 fn ledger_options(config: &Config) -> Options {

@@ -7,12 +7,13 @@
 //!
 //! ```text
 //! order: base64 secret timer tasks files estimate_reason limits price config hosts rates
-//! order: plugin meter policy runtime telemetry readiness control proxy price_updates fingerprints launch
+//! order: plugin meter policy runtime telemetry readiness moving control proxy price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
+mod backups;
 mod base64;
 pub mod cli;
 mod config;
@@ -24,6 +25,7 @@ mod hosts;
 mod launch;
 mod limits;
 mod meter;
+mod moving;
 mod plugin;
 mod policy;
 mod price;

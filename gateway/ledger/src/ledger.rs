@@ -16,6 +16,7 @@ use ulid::Ulid;
 
 use crate::amounts::Amounts;
 use crate::applier::Applier;
+use crate::archive::{self, Exported};
 use crate::bill_id::BillId;
 use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
@@ -39,7 +40,7 @@ use crate::reports::{self, BalancePage, BalanceRow};
 use crate::retention::Retention;
 use crate::rollup::{self, Point, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
-use crate::store::{DiskStores, Month, Stores};
+use crate::store::{DiskStores, Month, Pair, Stores};
 use crate::verify::{self, Report};
 use crate::writer::Writer;
 
@@ -109,6 +110,7 @@ impl Ledger {
     /// Another process has it, the journal is damaged, or the disk fails.
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Arc<Ledger>, LedgerError> {
         let stores = Arc::new(DiskStores::open(&options.dir)?);
+        stores.mark()?;
         Ledger::open_in(stores, &options, clock)
     }
 
@@ -574,6 +576,17 @@ impl Ledger {
     /// Holds that the last process left open and this one settled.
     pub fn recovered_holds(&self) -> usize {
         self.recovered_holds
+    }
+
+    /// Visits the journal's records as far as they are on disk now, in their order, while others are written. Blocks.
+    ///
+    /// # Errors
+    /// The disk fails, the journal is damaged, or `visit` fails.
+    pub fn export_journal<E: From<LedgerError>>(
+        &self,
+        visit: impl FnMut(Month, &Pair) -> Result<(), E>,
+    ) -> Result<Exported, E> {
+        archive::export(&*self.stores, Some(self.head()), visit)
     }
 
     /// Walks the journal as far as it is on disk now. Blocks.

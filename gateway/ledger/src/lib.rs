@@ -29,13 +29,14 @@
 //! order: import_places
 //! order: bill_rows change_rows known_heads query reports rollup sessions
 //! order: peaks checkpoint derived queue retention verify
-//! order: applier error writer options core recover
+//! order: applier error writer options core recover archive
 //! order: hold offline ledger testing
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod amounts;
 mod applier;
+mod archive;
 mod bill_id;
 mod bill_rows;
 mod billed;
@@ -89,6 +90,7 @@ mod wire;
 mod writer;
 
 pub use amounts::{Amounts, Unit};
+pub use archive::{Exported, RestoredJournal, export_journal};
 pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing, Taken};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};

@@ -211,6 +211,7 @@ fn table(summary: &Summary, held: &HeldByKey) -> Table {
 fn row_names(by: &str, row: &CostRow) -> Vec<String> {
     match by {
         "provider" => vec![named(&row.provider)],
+        "key" if !row.key_now.is_empty() => vec![format!("{} (now {})", row.key, row.key_now)],
         "key" => vec![named(&row.key)],
         "agent" => vec![named(&row.agent)],
         "session" => vec![named(&row.agent), named(&row.session)],

@@ -8,7 +8,7 @@ use super::costs::CostsError;
 use super::export::ExportError;
 use super::serve::ServeCommandError;
 use super::verify::VerifyError;
-use super::{demo, healthcheck, policies, prices};
+use super::{backup, demo, healthcheck, import, policies, prices};
 use crate::config::ConfigErrors;
 use crate::control::LastError;
 use crate::launch::LaunchError;
@@ -33,6 +33,10 @@ pub enum CliError {
     Export(ExportError),
     #[error("{0}")]
     Verify(#[from] VerifyError),
+    #[error("{0}")]
+    Import(#[from] import::ImportError),
+    #[error("{0}")]
+    Backup(#[from] backup::BackupError),
     #[error("{0}")]
     Prices(#[from] prices::PricesError),
     #[error("{0}")]

@@ -3,6 +3,7 @@
 
 mod ask;
 pub mod audit;
+pub mod backup;
 pub mod budgets;
 mod changes;
 pub mod check;
@@ -14,6 +15,7 @@ mod error;
 pub mod export;
 pub mod healthcheck;
 pub mod holds;
+pub mod import;
 mod keys;
 mod overview;
 pub mod policies;
@@ -114,6 +116,13 @@ enum Command {
     Clock(clock::ClockArgs),
     /// Check the ledger for damage
     Verify(verify::VerifyArgs),
+    /// Take over what the original AgentLedger has recorded
+    #[command(subcommand)]
+    Import(import::ImportCommand),
+    /// Write the ledger into one file, while it runs or not
+    Backup(backup::BackupArgs),
+    /// Make a ledger of such a file
+    Restore(backup::RestoreArgs),
     /// Check a configuration and everything it names
     Check(ConfigArgs),
     /// Print settings, and where each comes from
@@ -246,6 +255,9 @@ fn run_here(command: Command) -> Result<(), CliError> {
     let text = match command {
         Command::Serve(args) => return Ok(serve::run(args.config.path(), args.new_fingerprints)?),
         Command::Demo => return Ok(demo::run()?),
+        Command::Import(command) => return finish(&import::run(command)?),
+        Command::Backup(args) => backup::run(&args)?,
+        Command::Restore(args) => backup::restore(&args.file, &args.dir)?,
         Command::Check(args) => check::run(args.path(), &Env::of_process())?,
         Command::Completions { shell } => shell::completions(Root::command(), shell)?,
         Command::Man { dir } => shell::man(Root::command(), dir.as_deref())?,

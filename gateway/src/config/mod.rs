@@ -6,6 +6,7 @@
 //! over that, `schema` knows every key, `resolve` (with `providers` and `conf`) reads it through `cursor`, which notes faults.
 
 mod aws;
+mod backup;
 mod conf;
 mod cursor;
 mod env;
@@ -61,6 +62,7 @@ pub struct Config {
     pub policies: Policies,
     pub prices_files: Vec<PathBuf>,
     pub price_updates: PriceUpdates,
+    pub backup: Backup,
     pub cors_allow_origins: Vec<String>,
     pub tenants_enabled: bool,
     pub dashboard_enabled: bool,
@@ -76,6 +78,16 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// What was read, and where each value came from.
     pub given: Given,
+}
+
+/// When archives of the ledger are written, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// `None`: only when somebody says so.
+    pub every: Option<Duration>,
+    pub dir: PathBuf,
+    /// Archives in that folder; the oldest go.
+    pub keep: usize,
 }
 
 /// Where new prices come from, and when.

@@ -9,7 +9,7 @@ use super::otlp;
 use super::values::Given;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
-    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, conf, providers, tokens,
+    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf, providers, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -76,6 +76,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
     let budgets = budgets(&root.at("budgets"));
     let (served, absent) = providers::resolve(&root.at("providers"), known);
     let price_updates = price_updates(&root.at("prices.update"), &storage.dir);
+    let backup = backup::resolve(&root.at("backup"), &storage.dir);
     warn_of_what_is_not_built(root);
     Config {
         listen: listen(&root.at("listen")).unwrap_or_else(|| ":8787".to_owned()),
@@ -98,6 +99,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
             .filter_map(Cursor::path)
             .collect(),
         price_updates,
+        backup,
         cors_allow_origins: origins(&root.at("cors.allow_origins")),
         tenants_enabled: root.at("tenants.enabled").flag(false),
         dashboard_enabled: root.at("dashboard.enabled").flag(true),

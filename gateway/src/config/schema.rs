@@ -98,6 +98,7 @@ pub const ROOT: &[Key] = &[
             section("update", &[leaves("from"), leaf("every"), leaf("apply"), leaf("dir")]),
         ],
     ),
+    section("backup", &[leaf("every"), leaf("dir"), leaf("keep")]),
     section("hold", HOLD),
     section("limits", LIMITS),
     section("control", CONTROL),

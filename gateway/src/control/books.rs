@@ -1,6 +1,10 @@
 //! The methods that read the ledger: between its types and those of the wire.
 
-use agentledger_ledger::{Cursor, Entry, EntryQuery, Hash, Head, Name, Report, SummaryQuery, SummaryRow, rfc3339_ms};
+use std::collections::BTreeMap;
+
+use agentledger_ledger::{
+    Cursor, Dimension, Entry, EntryQuery, Hash, Head, Name, Report, SummaryQuery, SummaryRow, rfc3339_ms,
+};
 use serde_json::value::{RawValue, to_raw_value};
 
 use jsonrpsee::server::RegisterMethodError;
@@ -100,6 +104,13 @@ pub(super) fn costs(
         tenant,
     };
     let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(row).collect();
+    if by == Dimension::Key {
+        let links: BTreeMap<Name, Name> = state.ledger.links().into_iter().collect();
+        for row in &mut rows {
+            let key = links.get(row.key.as_str());
+            row.key_now = key.map(ToString::to_string).unwrap_or_default();
+        }
+    }
     // Dearest first; equal ones always in the same order.
     rows.sort_by(|a, b| b.cost_usd.cmp(&a.cost_usd).then_with(|| names(a).cmp(&names(b))));
     (params::dimension_name(&by), rows)
@@ -124,6 +135,7 @@ pub(super) fn row(row: SummaryRow) -> wire::CostRow {
         provider: row.provider.to_string(),
         model: row.model.to_string(),
         key: row.key.to_string(),
+        key_now: String::new(),
         agent: row.agent.to_string(),
         session: row.session.to_string(),
         user: row.user.to_string(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agentledger_ledger::{
     BalancePage, ChangePage, ChangeQuery, Clock, Document, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger,
-    LedgerError, OfflineLedger, OpenHold, Report, RequestedLimit, SeriesQuery, Sessions, Standing, SummaryQuery,
-    SummaryRow, SystemClock,
+    LedgerError, Name, OfflineLedger, OpenHold, Report, RequestedLimit, SeriesQuery, Sessions, Standing, SummaryQuery,
+    SummaryRow, SystemClock, Taken,
 };
 
 use super::error::RpcError;
@@ -125,6 +125,22 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.documents(prefix),
             LedgerView::Offline(ledger) => ledger.documents(prefix),
+        }
+    }
+
+    /// How far a source was taken over.
+    pub(super) fn taken(&self, source: &str) -> Option<Taken> {
+        match self {
+            LedgerView::Live(ledger) => ledger.taken(source),
+            LedgerView::Offline(ledger) => ledger.taken(source),
+        }
+    }
+
+    /// Fingerprints of imported entries whose keys were seen since, each with the key's own.
+    pub(super) fn links(&self) -> Vec<(Name, Name)> {
+        match self {
+            LedgerView::Live(ledger) => ledger.links(),
+            LedgerView::Offline(ledger) => ledger.links(),
         }
     }
 

@@ -24,6 +24,7 @@ mod keys;
 mod ledger_view;
 mod listen;
 mod methods;
+mod moving;
 mod news;
 mod params;
 mod policies;

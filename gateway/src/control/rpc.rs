@@ -11,8 +11,8 @@ use super::call::Caller;
 use super::methods::{Module, Table};
 use super::state::ControlState;
 use super::{
-    alerts, audit, books, budgets, clock, discover, holds, keys, policies, prices, providers, rule_history, rules,
-    series, sessions, subscriptions, switches, system, tenants,
+    alerts, audit, books, budgets, clock, discover, holds, keys, moving, policies, prices, providers, rule_history,
+    rules, series, sessions, subscriptions, switches, system, tenants,
 };
 
 /// All methods, for callers whose rights come with each request.
@@ -36,6 +36,7 @@ pub(super) fn methods(state: Arc<ControlState>) -> Result<Table, RegisterMethodE
     switches::add(&mut table)?;
     series::add(&mut table)?;
     system::add(&mut table)?;
+    moving::add(&mut table)?;
     discover::add(&mut table)?;
     Ok(table)
 }

@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 
 use super::heads::{self, Heads, HeadsFile};
 use super::sled_store::{SledStore, same_file};
-use super::{Month, Store, StoreError, Stores};
+use super::{Month, Store, StoreError, Stores, schema};
 use crate::head::Head;
 
 /// A month that is being removed has this before its name: a start removes what a crash has left of it.
 const REMOVING: &str = ".removing-";
 
-/// `DIR/lock`, `DIR/state`, `DIR/heads`, `DIR/journal/YYYY-MM`.
+/// `DIR/lock`, `DIR/schema`, `DIR/state`, `DIR/heads`, `DIR/journal/YYYY-MM`.
 pub struct DiskStores {
     dir: PathBuf,
     /// Open databases by folder: sled admits one handle a folder, also within a process.
@@ -30,8 +30,9 @@ impl DiskStores {
     /// Makes the folder where there is none.
     ///
     /// # Errors
-    /// Another process has it, or the folder cannot be used.
+    /// Another process has it, the folder cannot be used, or a newer program wrote it.
     pub fn open(dir: &Path) -> Result<DiskStores, StoreError> {
+        schema::check(dir)?;
         make_dir(&dir.join("journal")).map_err(|error| cannot_open(dir, &error))?;
         restrict(dir);
         let lock = File::options()
@@ -53,6 +54,17 @@ impl DiskStores {
         };
         stores.remove_remains();
         Ok(stores)
+    }
+
+    /// Marks the folder with this program's version: before anything is written that an older one does not know.
+    ///
+    /// # Errors
+    /// The disk takes no more.
+    pub fn mark(&self) -> Result<(), StoreError> {
+        if schema::mark(&self.dir)? {
+            tracing::info!(dir = %self.dir.display(), version = schema::SCHEMA, "the ledger's folder has this version from now on");
+        }
+        Ok(())
     }
 
     fn journal_dir(&self) -> PathBuf {

@@ -17,11 +17,13 @@ mod memory;
 mod memory_device;
 mod memory_log;
 mod redo;
+mod schema;
 mod sled_store;
 
 pub use disk::DiskStores;
 pub use heads::{Heads, read as read_heads};
 pub use memory::{Chance, Faults, MemoryStores};
+pub use schema::SCHEMA;
 
 /// Bytes of a key or of a value.
 pub type Bytes = Vec<u8>;
@@ -35,6 +37,11 @@ pub enum StoreError {
     InUse { dir: PathBuf },
     #[error("cannot open {}: {reason}; copy the folder away, then run `agentledger verify`, or restore an export", dir.display())]
     Open { dir: PathBuf, reason: String },
+    #[error(
+        "the ledger in {} was written by a newer agentledger (schema {found}; this one knows {}): nothing was read or changed; run that version, or restore a backup of before",
+        dir.display(), schema::SCHEMA
+    )]
+    Newer { dir: PathBuf, found: u32 },
     /// The disk takes no more for now: full, over a quota or a size limit, or read-only. Nothing of the write is there.
     #[error("the disk takes no more: {0}")]
     Full(String),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Clock, LedgerError, OfflineLedger, Retention, SystemClock};
+use agentledger_ledger::{Clock, Ledger, LedgerError, OfflineLedger, Retention, SystemClock};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -119,7 +119,7 @@ impl Client {
             match OfflineLedger::open(dir, kept) {
                 Ok(None) => return Ok(None),
                 Ok(Some(ledger)) => {
-                    let via = Via::Own(Box::new(own_methods(config, ledger)?));
+                    let via = Via::Own(Box::new(own_methods(config, LedgerView::Offline(Box::new(ledger)))?));
                     return Ok(Some(Client {
                         runtime: runtime()?,
                         via,
@@ -145,6 +145,15 @@ impl Client {
         Ok(Client {
             runtime: runtime()?,
             via: Via::Gateway(address),
+        })
+    }
+
+    /// Calls the methods in this process, which has the ledger open for writing.
+    pub fn of_ledger(config: &Config, ledger: Arc<Ledger>) -> Result<Client, ClientError> {
+        let via = Via::Own(Box::new(own_methods(config, LedgerView::Live(ledger))?));
+        Ok(Client {
+            runtime: runtime()?,
+            via,
         })
     }
 
@@ -259,9 +268,9 @@ fn answers(socket: &Path) -> Result<bool, ClientError> {
     }
 }
 
-fn own_methods(config: &Config, ledger: OfflineLedger) -> Result<Module, ClientError> {
+fn own_methods(config: &Config, ledger: LedgerView) -> Result<Module, ClientError> {
     let state = ControlState {
-        ledger: LedgerView::Offline(Box::new(ledger)),
+        ledger,
         metrics: Arc::new(Metrics::new(&config.limits)),
         config: Arc::new(ArcSwap::from_pointee(config.clone())),
         data_plane: Arc::new(NoDataPlane),

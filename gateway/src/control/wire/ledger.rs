@@ -35,6 +35,9 @@ pub struct CostRow {
     /// Fingerprint.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
+    /// Of an imported key that was seen here since: the fingerprint that it has now.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key_now: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub agent: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]

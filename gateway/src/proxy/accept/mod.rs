@@ -28,6 +28,7 @@ use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
 use crate::proxy::forward::{Failed, forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
+use crate::proxy::identify::legacy;
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::reserve::place::WaitPolicy;
@@ -180,6 +181,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
     let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
     let identity = recognise(&rules, session, &target).map_err(refused)?;
+    legacy::link(gateway, &identity);
     let is_upload = upload::is_upload(&target, session.req_header());
     let bytes_max = match is_upload {
         true => limits.upload_bytes_max,

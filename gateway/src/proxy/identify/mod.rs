@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod aws_signature;
 pub mod azure;
 pub mod keys;
+pub mod legacy;
 pub mod ownership;
 
 use std::collections::BTreeMap;

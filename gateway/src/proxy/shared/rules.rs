@@ -244,10 +244,39 @@ impl Fingerprints {
     }
 }
 
+/// The fingerprint that the original AgentLedger gave this key: of its first eight and last four bytes, so that other keys may
+/// have it, too. For what is imported from there, and answers in its forms; nothing new is named by it.
+pub fn legacy_fingerprint(key: &Secret<String>) -> String {
+    let key = key.expose().as_bytes();
+    if key.is_empty() {
+        return String::new();
+    }
+    let ends = match (key.first_chunk::<8>(), key.last_chunk::<4>()) {
+        (Some(first), Some(last)) if key.len() >= 12 => [&first[..], &last[..]].concat(),
+        _ => key.to_vec(),
+    };
+    let hash = ring::digest::digest(&ring::digest::SHA256, &ends);
+    hash.as_ref()
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+
+    #[test]
+    fn the_originals_fingerprint_is_of_both_ends_of_the_key() {
+        let of = |key: &str| legacy_fingerprint(&Secret::new(key.to_owned()));
+        // By `printf %s sk-proj-wxyz | sha256sum`, and so on.
+        assert_eq!(of("sk-proj-abcdefghijklmnopqrstuvwxyz"), "9f9b14fa928b978e7c64b31f");
+        assert_eq!(of("sk-proj-abcdefghijklmnopqrstuvwxyz"), of("sk-proj-0123456789wxyz"));
+        assert_eq!(of("short"), "f9b0078b5df596d2ea19010c");
+        assert_eq!(of(""), "");
+    }
 
     #[test]
     fn fingerprints_tell_keys_with_the_same_ends_apart() {

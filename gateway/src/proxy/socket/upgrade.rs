@@ -17,7 +17,7 @@ use crate::plugin::Billing;
 use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::forward::{Answer, Failed, forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
-use crate::proxy::identify::in_terms_of_dialect;
+use crate::proxy::identify::{in_terms_of_dialect, legacy};
 use crate::proxy::relay::{RelayOptions, relay};
 use crate::proxy::reserve::place::warning;
 use crate::proxy::reserve::rates;
@@ -108,6 +108,7 @@ pub async fn ask_upstream(
         return Err(refused(Refusal::going_down()));
     }
     let identity = recognise(&rules, session, &target).map_err(refused)?;
+    legacy::link(gateway, &identity);
     let header = session.req_header().clone();
     let model = model_of(header.uri.query().unwrap_or_default()).map_err(refused)?;
     let free = Target {

@@ -1,0 +1,131 @@
+//! `agentledger backup` and `agentledger restore`: a ledger in one file, and a ledger of such a file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use agentledger_ledger::{Clock, LedgerError, SystemClock};
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use super::ask::ConfigArgs;
+use super::client::{Client, ClientError, wait_for_change};
+use crate::config::Config;
+use crate::control::wire::{BackedUp, BackupParams};
+use crate::launch::VERSION;
+use crate::moving::archive::{self, ArchiveError, Source, Written};
+use crate::moving::restore::{self, RestoreError};
+use crate::timer::Timer;
+
+/// The file name that means standard output.
+const STDOUT: &str = "-";
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Where the archive is written; - for standard output, where no gateway runs
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// An archive that backup wrote
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub file: PathBuf,
+    /// The ledger's folder: empty, or not there yet
+    #[arg(value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{0}")]
+    Archive(#[from] ArchiveError),
+    #[error("{0}")]
+    Restore(#[from] RestoreError),
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    #[error("{}: {error}", .path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("a gateway runs here: it writes archives into files, name one")]
+    Stream,
+}
+
+/// Writes an archive. What was written, for people; nothing where the archive itself goes to standard output.
+pub fn run(args: &BackupArgs) -> Result<String, super::CliError> {
+    Ok(write(&args.config.load()?, &args.file)?)
+}
+
+fn write(config: &Config, file: &Path) -> Result<String, BackupError> {
+    let started = Timer::start();
+    loop {
+        if let Some(client) = Client::gateway(config)? {
+            return through_gateway(&client, file);
+        }
+        match stopped(config, file) {
+            Err(BackupError::Archive(ArchiveError::Ledger(LedgerError::InUse(_)))) => wait_for_change(config, started)?,
+            done => return done,
+        }
+    }
+}
+
+fn through_gateway(client: &Client, file: &Path) -> Result<String, BackupError> {
+    if file == Path::new(STDOUT) {
+        return Err(BackupError::Stream);
+    }
+    let path = std::path::absolute(file).map_err(|error| BackupError::Io {
+        path: file.to_owned(),
+        error,
+    })?;
+    let params = BackupParams {
+        path: path.display().to_string(),
+    };
+    let written: BackedUp = client.call("system.backup", &params)?;
+    Ok(text(&written))
+}
+
+fn stopped(config: &Config, file: &Path) -> Result<String, BackupError> {
+    let source = Source::Stopped(&config.storage.dir);
+    let now_ms = SystemClock::default().now_ms();
+    if file == Path::new(STDOUT) {
+        let (_, out) = archive::into_writer(&source, io::stdout().lock(), VERSION, now_ms)?;
+        drop(out);
+        return Ok(String::new());
+    }
+    let Written { manifest, bytes } = archive::into_file(&source, file, VERSION, now_ms)?;
+    Ok(text(&BackedUp {
+        path: file.display().to_string(),
+        bytes,
+        events: manifest.events,
+        head: manifest.head.to_string(),
+        has_secret: manifest.has_secret,
+    }))
+}
+
+fn text(written: &BackedUp) -> String {
+    let secret = if written.has_secret {
+        "The secret that keys are named by is in it: keep it as you keep the ledger.\n"
+    } else {
+        "The secret that keys are named by is not in it: it is given by the configuration, which is to be kept, too.\n"
+    };
+    format!(
+        "archive     {}\nbytes       {}\nevents      {}\nhead        {}\n{secret}",
+        written.path, written.bytes, written.events, written.head
+    )
+}
+
+/// Makes a ledger of an archive. What was restored, for people.
+pub fn restore(file: &Path, dir: &Path) -> Result<String, BackupError> {
+    let restored = restore::restore(file, dir)?;
+    Ok(format!(
+        "ledger      {}\nof          {}\nmonths      {}\nevents      {}\nentries     {}\nopen holds  {}\nhead        {}\nOK\n",
+        dir.display(),
+        restored.about.at,
+        restored.manifest.months.join(" "),
+        restored.report.events,
+        restored.report.entries,
+        restored.report.open_holds,
+        restored.report.head
+    ))
+}
