@@ -1,5 +1,6 @@
 //! Events as bytes: compact, deterministic, versioned. An event has exactly one form for a given table of names.
 
+mod adjusted;
 mod imported;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
+use self::adjusted::{read_adjusted, write_adjusted};
 use self::imported::{read_imported, write_imported};
 use crate::amounts::{Amounts, Unit};
 use crate::bill_id::BillId;
@@ -14,8 +16,8 @@ use crate::bound::{Mode, Window};
 use crate::change_bytes::{read_change, write_change};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
 use crate::event::{
-    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Linked, Mark, Marked,
-    Opening, SecretChecked, Settled, Voided,
+    ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Linked, Mark, Marked, Opening, SecretChecked,
+    Settled, Voided,
 };
 use crate::money::Usd;
 use crate::names::Interner;
@@ -545,49 +547,6 @@ fn read_part(r: &mut Reader<'_>, names: &mut impl Interner) -> Result<Part, Deco
         model: r.name(names)?,
         usage: read_usage(r)?,
         cost: Usd::from_nanos(r.signed()?),
-    })
-}
-
-fn write_adjusted(w: &mut Writer, adjusted: &Adjusted, names: &mut impl Interner) {
-    w.unsigned(adjusted.hold.0);
-    w.raw(&adjusted.id.to_bytes());
-    w.signed(adjusted.at_ms.wrapping_sub(adjusted.held_at_ms));
-    write_amounts(w, &adjusted.amounts);
-    w.name(&adjusted.reason, names);
-    w.unsigned(adjusted.accounts.len() as u64);
-    for account in &adjusted.accounts {
-        w.name(account, names);
-    }
-    w.unsigned(adjusted.bill.iter().len() as u64);
-    adjusted.bill.iter().for_each(|bill| w.raw(&bill.0));
-    if let Some(of) = &adjusted.of {
-        write_facts(w, &of.facts, adjusted.at_ms, names);
-        w.name(&of.model, names);
-    }
-}
-
-fn read_adjusted(
-    r: &mut Reader<'_>,
-    at_ms: i64,
-    bears_facts: bool,
-    names: &mut impl Interner,
-) -> Result<Adjusted, DecodeError> {
-    Ok(Adjusted {
-        at_ms,
-        hold: HoldId(r.unsigned()?),
-        id: Ulid::from_bytes(r.array()?),
-        held_at_ms: at_ms.wrapping_sub(r.signed()?),
-        amounts: read_amounts(r)?,
-        reason: r.name(names)?,
-        accounts: read_list(r, |r| r.name(names))?,
-        bill: read_list(r, |r| Ok(BillId(r.array()?)))?.pop(),
-        of: match bears_facts {
-            false => None,
-            true => Some(Adjustee {
-                facts: Arc::new(read_facts(r, at_ms, names)?),
-                model: r.name(names)?,
-            }),
-        },
     })
 }
 

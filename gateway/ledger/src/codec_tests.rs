@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::change::{Answered, Change};
-use crate::event::{Imported, ImportedEntry};
+use crate::event::{Adjusted, Adjustee, Imported, ImportedEntry};
 use crate::names::Names;
 
 fn name() -> impl Strategy<Value = Name> {
