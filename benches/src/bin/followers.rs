@@ -28,6 +28,8 @@ const GATEWAY: &str = "127.0.0.1:18191";
 /// What every notification of an entry has in it once.
 const MARK: &[u8] = b"\"sequence\":";
 const CHATTERS: u64 = 4;
+/// After so long without a request everything is settled and given out.
+const QUIET: Duration = Duration::from_secs(1);
 /// Connections that are opened at one time.
 const OPENING: usize = 50;
 
@@ -201,6 +203,9 @@ async fn with_followers(plan: &Plan) -> Result<(f64, f64), Failure> {
         }
         sleep(Duration::from_millis(20)).await;
     }
+    // What the segment before left is no news of this one.
+    sleep(QUIET).await;
+    heard.store(0, Ordering::SeqCst);
     let shown = segment(plan).await;
     let expected = (plan.rate * plan.seconds / CHATTERS) * CHATTERS * followers;
     // The last of them are under way.
