@@ -1,4 +1,4 @@
-//! What happens, for those who follow it: one task turns the ledger's events and the alerts into news, and each subscription
+//! What happens, for those who follow it: one thread turns the ledger's events and the alerts into news, and each subscription
 //! picks its own from them.
 //!
 //! Nobody waits for a slow reader. News wait for subscriptions in one buffer of [`NEWS_MAX`], which all share; a subscription
@@ -22,14 +22,13 @@ use super::news;
 use super::rows::{alert_row, tenant_of};
 use super::state::ControlState;
 use super::wire;
-use crate::tasks::spawn_named;
 use crate::telemetry::alerts::NumberedAlert;
 
 /// News that wait for the slowest subscription.
 const NEWS_MAX: usize = 4_096;
 /// News are given out in groups: a thousand subscriptions are not woken for each.
 const GROUP_WAIT: Duration = Duration::from_millis(20);
-const GROUP_MAX: usize = 256;
+const GROUP_MAX: usize = 64;
 /// How long a connection may take nothing before its subscriptions end.
 const TAKE_WAIT: Duration = Duration::from_secs(10);
 /// How often it is looked whether anybody follows at all.
@@ -96,7 +95,7 @@ impl Following {
 enum What {
     Ledger(Arc<Happened>),
     Alert(Arc<NumberedAlert>),
-    /// So many events were missed by the task itself.
+    /// So many events were missed by the thread itself.
     Missed(u64),
 }
 
@@ -190,7 +189,7 @@ type Receives<T> = broadcast::Receiver<Arc<T>>;
 pub(super) struct Feeds {
     state: Weak<ControlState>,
     news: broadcast::Sender<Arc<News>>,
-    /// Whether the task runs: it does while anybody follows.
+    /// Whether the thread runs: it does while anybody follows.
     runs: Mutex<bool>,
 }
 
@@ -207,10 +206,23 @@ impl Feeds {
         let mut runs = self.runs.lock();
         let news = self.news.subscribe();
         if !*runs {
-            *runs = true;
-            spawn_named("control-feeds", Arc::clone(self).run());
+            *runs = self.start();
         }
         news
+    }
+
+    /// On a thread of its own: a thousand subscriptions keep the control plane's busy, and the ledger waits for nobody.
+    fn start(self: &Arc<Self>) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let feeds = Arc::clone(self);
+        let started = runtime.and_then(|runtime| {
+            let thread = std::thread::Builder::new().name("control-feeds".to_owned());
+            thread.spawn(move || runtime.block_on(feeds.run()))
+        });
+        if let Err(error) = &started {
+            tracing::error!(%error, "nothing can be followed: no thread for it");
+        }
+        started.is_ok()
     }
 
     async fn run(self: Arc<Self>) {
@@ -245,13 +257,7 @@ impl Feeds {
         }
     }
 
-    #[allow(clippy::type_complexity)] // Two receivers, once.
-    fn sources(
-        &self,
-    ) -> Option<(
-        broadcast::Receiver<Arc<Happened>>,
-        broadcast::Receiver<Arc<NumberedAlert>>,
-    )> {
+    fn sources(&self) -> Option<(Receives<Happened>, Receives<NumberedAlert>)> {
         let state = self.state.upgrade()?;
         let LedgerView::Live(ledger) = &state.ledger else {
             return None;
