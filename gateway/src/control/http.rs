@@ -22,7 +22,6 @@ use super::call::Caller;
 use super::dispatch;
 use super::error::{ControlError, ProtocolError};
 use super::methods::Table;
-use super::rest;
 use super::rpc;
 use super::state::ControlState;
 use super::websocket::{self, Served};
@@ -69,8 +68,8 @@ impl Plane {
         })
     }
 
-    /// The paths, for connections that come in at `origin`.
-    pub(super) fn router(&self, origin: Origin) -> Router {
+    /// The paths, for connections that come in at `origin`; `more` are those below `/api`.
+    pub(super) fn router(&self, origin: Origin, more: Router<Shared>) -> Router {
         let shared = Shared {
             state: Arc::clone(&self.state),
             plane: self.clone(),
@@ -79,7 +78,7 @@ impl Plane {
         Router::new()
             .route("/metrics", get(metrics))
             .route("/rpc", any(call))
-            .merge(rest::routes())
+            .merge(more)
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .layer(from_fn_with_state(shared.clone(), check_page))

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use super::access::Origin;
 use super::error::ControlError;
 use super::http;
+use super::rest;
 use super::state::ControlState;
 use crate::tasks::{spawn_named, spawn_named_on};
 
@@ -108,7 +109,7 @@ pub(super) fn start(
     let (stop, stopped) = watch::channel(false);
     let entered = runtime.enter();
     let plane = http::Plane::new(state, stopped.clone())?;
-    let unix_router = plane.router(Origin::UnixSocket);
+    let unix_router = plane.router(Origin::UnixSocket, rest::routes());
     // The TCP listener first: where it fails, no socket file is left behind.
     let mut tcp = None;
     if let Some(address) = listen {
@@ -166,7 +167,7 @@ async fn accept_tcp(listener: TcpListener, plane: http::Plane, mut stopped: watc
         };
         match accepted {
             Ok((stream, peer)) => {
-                let router = plane.router(Origin::Tcp(peer.to_string()));
+                let router = plane.router(Origin::Tcp(peer.to_string()), rest::routes());
                 serve(stream, &router, &room, &stopped).await;
             }
             Err(error) => {

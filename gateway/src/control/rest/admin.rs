@@ -13,7 +13,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use http_body_util::{BodyExt, Limited};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, number};
@@ -176,7 +177,7 @@ struct BudgetRule {
 }
 
 /// A number as it was written: of JSON, or as text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Number {
     Number(serde_json::Number),
@@ -190,6 +191,16 @@ impl Default for Number {
 }
 
 impl Number {
+    /// Without an exponent, which only a JSON number may have.
+    fn text(&self) -> String {
+        match self {
+            Number::Number(number) => number
+                .as_f64()
+                .map_or_else(|| number.to_string(), |number| number.to_string()),
+            Number::Text(text) => text.clone(),
+        }
+    }
+
     /// As a JSON number, whatever it was written as.
     fn plain(self) -> Number {
         match self {
@@ -202,11 +213,16 @@ impl Number {
     }
 
     fn usd(&self) -> Usd {
-        let text = match self {
-            Number::Number(number) => number.to_string(),
-            Number::Text(text) => text.clone(),
-        };
-        Usd::parse(&text).unwrap_or_default()
+        Usd::parse(&self.text()).unwrap_or_default()
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match RawValue::from_string(self.text()) {
+            Ok(number) => number.serialize(serializer),
+            Err(_) => self.text().serialize(serializer),
+        }
     }
 }
 
