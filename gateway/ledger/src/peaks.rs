@@ -286,6 +286,7 @@ mod tests {
             held: Usd::ZERO,
             overage: Usd::ZERO,
             overage_reason: None,
+            source: None,
         }
     }
 

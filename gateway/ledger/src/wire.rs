@@ -2,7 +2,7 @@
 //! what is there, whatever the bytes say.
 
 use crate::entry::Name;
-use crate::names::Interner;
+use crate::names::{Interner, NAME_BYTES_MAX, NAMES_MAX};
 
 /// Why bytes are no event, or no snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,10 +178,17 @@ impl<'a> Reader<'a> {
     pub fn name(&mut self, names: &mut impl Interner) -> Result<Name, DecodeError> {
         match self.unsigned()? {
             NAME_EMPTY => Ok(Name::from("")),
-            NAME_PLAIN => self.text().map(Name::from),
+            NAME_PLAIN => {
+                let name = Name::from(self.text()?);
+                // One name has one form, as one number has: what the table takes is never written out alone.
+                if name.len() <= NAME_BYTES_MAX && names.len() < NAMES_MAX {
+                    return Err(DecodeError::Malformed("a name that has a shorter form"));
+                }
+                Ok(name)
+            }
             NAME_DEFINED => {
                 let name = Name::from(self.text()?);
-                if names.define(&name) {
+                if !name.is_empty() && names.define(&name) {
                     Ok(name)
                 } else {
                     Err(DecodeError::Malformed("a name defined twice"))
