@@ -367,7 +367,7 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
     let named = |name: &str, parameter: &str| checked(name, said(name, parameter), limits.identity_bytes_max);
     let said_tags = checked(TAGS, said(TAGS, "_agent_tags"), limits.tags_bytes_max)?;
     let parent = named("x-agent-parent", "_agent_parent")?;
-    let claim = if rules.config.tenants_enabled {
+    let claim = if rules.reads_claims {
         named("x-agentledger-tenant", "")?
     } else {
         Name::from("")

@@ -40,6 +40,8 @@ pub struct ProviderEndpoint {
 pub struct Rules {
     pub config: Arc<Config>,
     pub policies: Arc<PolicySet>,
+    /// Requests may say whose they are, by header: tenants are on, by the file or by a rule put since.
+    pub reads_claims: bool,
     /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub endpoints: Vec<Arc<ProviderEndpoint>>,
     pub prices: PriceBook,
@@ -123,6 +125,7 @@ impl Rules {
         endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
             progress: Bounds::of(&config),
+            reads_claims: reads_claims(&config, &policies),
             policies: Arc::new(policies),
             config,
             endpoints,
@@ -136,6 +139,7 @@ impl Rules {
     /// The same with other policies.
     pub fn with_policies(&self, policies: PolicySet) -> Rules {
         Rules {
+            reads_claims: reads_claims(&self.config, &policies),
             policies: Arc::new(policies),
             ..self.again()
         }
@@ -158,6 +162,7 @@ impl Rules {
         Rules {
             config: Arc::clone(&self.config),
             policies: Arc::clone(&self.policies),
+            reads_claims: self.reads_claims,
             endpoints: self.endpoints.clone(),
             prices: self.prices.clone(),
             disabled: Arc::clone(&self.disabled),
@@ -209,6 +214,14 @@ impl ProviderEndpoint {
             name,
         })
     }
+}
+
+/// Whether tenants are on: as the policy's conf says with all rules in it, else as the file does.
+fn reads_claims(config: &Config, policies: &PolicySet) -> bool {
+    let enabled = policies
+        .policy("tenant")
+        .and_then(|policy| policy.conf.get("enabled")?.as_bool());
+    enabled.unwrap_or(config.tenants_enabled)
 }
 
 /// The pool reads the file by its path, and would wait for one that never ends.
