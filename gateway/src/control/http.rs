@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http_body_util::BodyExt;
 use jsonrpsee::core::server::Methods;
-use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, Id};
+use jsonrpsee::types::{ErrorObjectOwned, Id};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -255,7 +255,7 @@ fn refuse_call(denied: Denied) -> Response {
         denied.to_string(),
         Some(json!({ "code": denied.code() })),
     );
-    let refusal = jsonrpsee::MethodResponse::error(Id::Null, ErrorObject::from(refusal));
+    let refusal = jsonrpsee::MethodResponse::error(Id::Null, refusal);
     with_hints(denied, json_text(denied.status(), refusal.into_json().get().to_owned()))
 }
 

@@ -1,6 +1,6 @@
 //! What was done to rules, and undoing it.
 
-use agentledger_ledger::{Change, ChangeQuery};
+use agentledger_ledger::{Change, ChangePage, ChangeQuery};
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::Value;
 use std::sync::Arc;
@@ -54,10 +54,9 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
 }
 
 /// A page of changes of rules, latest first.
-fn page(state: &ControlState, query: &ChangeQuery) -> Result<(Vec<(u64, Arc<Change>)>, Option<u64>), RpcError> {
+fn page(state: &ControlState, query: &ChangeQuery) -> Result<ChangePage, RpcError> {
     let page = state.ledger.changes(query);
-    let page = page.map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
-    Ok((page.changes, page.next))
+    page.map_err(|error| RpcError::LedgerFailed(error.to_string()))
 }
 
 fn query(call: &Call, subject: String, limit: usize) -> ChangeQuery {
@@ -82,7 +81,7 @@ fn history(state: &ControlState, call: &Call, asked: wire::RuleHistoryParams) ->
     state.ledger.flush()?;
     let mut changes = Vec::new();
     for _ in 0..PAGES_MAX {
-        let (found, next) = page(state, &query)?;
+        let ChangePage { changes: found, next } = page(state, &query)?;
         for (sequence, change) in found {
             if is_of(&change, &asked.list) {
                 changes.push(change_row(sequence, &change));
@@ -116,7 +115,7 @@ fn revert(state: &ControlState, call: &Call, asked: wire::RuleRevertParams) -> R
     state.ledger.flush()?;
     let reverted = find(state, call, wanted)?;
     let id = rule_id(reverted.subject.strip_prefix(RULE).unwrap_or_default())?;
-    let last = page(state, &query(call, reverted.subject.to_string(), 1))?.0;
+    let last = page(state, &query(call, reverted.subject.to_string(), 1))?.changes;
     if last.first().is_none_or(|(_, last)| last.id != wanted) {
         return Err(changed_since(id));
     }
@@ -166,7 +165,7 @@ fn find(state: &ControlState, call: &Call, wanted: Ulid) -> Result<Arc<Change>, 
         ..query(call, RULE.to_owned(), LIMIT_MAX)
     };
     loop {
-        let (found, next) = page(state, &query)?;
+        let ChangePage { changes: found, next } = page(state, &query)?;
         if let Some((_, change)) = found.into_iter().find(|(_, change)| change.id == wanted) {
             return Ok(change);
         }

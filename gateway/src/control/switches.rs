@@ -175,7 +175,8 @@ fn switch(
         .any(|provider| provider.name == name);
     let mut plan = |in_force: &InForce| {
         // One that is gone from the file can be forgotten, too.
-        if !known && !(enabled && in_force.parts.disabled.contains(&name)) {
+        let is_forgotten = enabled && in_force.parts.disabled.contains(&name);
+        if !known && !is_forgotten {
             return Err(RpcError::NotFound(format!("there is no provider {name:?}")));
         }
         Ok(Wanted::Provider {

@@ -41,7 +41,7 @@ impl SqliteSource {
         let columns = source.columns("usage_records")?;
         if let Some(missing) = USAGE_COLUMNS
             .iter()
-            .find(|name| **name != TENANT && !columns.contains(**name))
+            .find(|name| **name != TENANT && !columns.contains(name))
         {
             return Err(source.foreign(match columns.is_empty() {
                 true => "it has no table usage_records".to_owned(),

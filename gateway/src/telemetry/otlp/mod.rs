@@ -29,6 +29,7 @@ use self::instruments::Instruments;
 use super::samples::{Samples, Source};
 use super::trace::{SpanIds, Traced};
 use crate::config::{Config, Otlp as OtlpConfig, Sampling};
+use crate::tasks::spawn_named_on;
 
 /// Settled exchanges that wait to be counted: a tenth of a second of the busiest gateway.
 const FINISHED_MAX: usize = 8_192;
@@ -138,7 +139,11 @@ impl Otlp {
         let mut tasks = Vec::new();
         let spans = spans.map(|exporter| {
             let (queue, waiting) = mpsc::channel(SPANS_MAX);
-            tasks.push(runtime.spawn(send(exporter, waiting, Arc::clone(&counts))));
+            tasks.push(spawn_named_on(
+                &runtime,
+                "otlp-spans",
+                send(exporter, waiting, Arc::clone(&counts)),
+            ));
             queue
         });
         let (queue, finished) = mpsc::channel(FINISHED_MAX);
@@ -148,7 +153,7 @@ impl Otlp {
             config: Arc::clone(config),
             counts: Arc::clone(&counts),
         };
-        tasks.push(runtime.spawn(counting.run(finished)));
+        tasks.push(spawn_named_on(&runtime, "otlp-counting", counting.run(finished)));
         Ok(Otlp {
             queue: RwLock::new(Some(queue)),
             counts,
