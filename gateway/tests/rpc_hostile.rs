@@ -189,6 +189,9 @@ fn what_is_too_large_is_refused_and_not_kept() {
     assert_eq!(peer.closed().map(|(code, _)| code), Some(1003));
 }
 
+/// Status, word, token, further headers, body.
+type Case<'a> = (u16, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+
 #[test]
 fn tokens_hosts_and_pages_that_may_not_are_refused_by_name() {
     let (_upstream, gateway) = gateway();
@@ -196,7 +199,7 @@ fn tokens_hosts_and_pages_that_may_not_are_refused_by_name() {
     let verify = call("ledger.verify", &json!({}));
     let of_bravo = call("ledger.summary", &json!({"tenant": "bravo"}));
     let end = call("session.end", &json!({"id": "s"}));
-    let cases: [(u16, &str, &str, &[(&str, &str)], &[u8]); 9] = [
+    let cases: [Case<'_>; 9] = [
         (401, "no_token", "", &[], &list),
         (401, "wrong_token", "guess", &[], &list),
         (401, "expired_token", "expired-token-0123456789", &[], &list),
@@ -287,7 +290,7 @@ fn tokens_hosts_and_pages_that_may_not_are_refused_by_name() {
 
 /// A hostile request of some kind; whatever comes back is read.
 fn attack(number: usize, proxy: SocketAddr, own: SocketAddr) {
-    let address = if number % 3 == 0 { own } else { proxy };
+    let address = if number.is_multiple_of(3) { own } else { proxy };
     let Ok(mut stream) = TcpStream::connect(address) else {
         return;
     };
@@ -334,7 +337,7 @@ fn attack(number: usize, proxy: SocketAddr, own: SocketAddr) {
     };
     let _ = stream.write_all(&bytes);
     // Some leave without a word, others hear the end.
-    if number % 7 != 0 {
+    if !number.is_multiple_of(7) {
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut sink = Vec::new();
         let _ = stream.take(1 << 20).read_to_end(&mut sink);
