@@ -99,6 +99,7 @@ pub(super) fn status(state: &ControlState, call: &Call, _: Nothing) -> Result<wi
     status.control_socket = Some(shown(&config.control.socket));
     status.storage = Some(wire::StorageStatus {
         folder: shown(&config.storage.dir),
+        schema: agentledger_ledger::store::SCHEMA,
         bytes: bytes_in(&config.storage.dir, DEPTH_MAX),
         durability: match config.storage.durability {
             Durability::Strict => "strict".to_owned(),

@@ -240,8 +240,9 @@ impl Rollups {
         let mut hours_from_ms = floor(now_ms.saturating_sub(hours_kept_ms), DAY_MS).max(self.hours_from_ms);
         self.merge_before(Grain::Hour, hours_from_ms);
         while self.hours.rows > hour_rows_max {
-            hours_from_ms = hours_from_ms.max(self.oldest_ms(Grain::Hour)).saturating_add(DAY_MS);
-            hours_from_ms = floor(hours_from_ms, DAY_MS);
+            // Hour by hour: where one day alone has more rows than are kept, its last hours still show.
+            hours_from_ms = hours_from_ms.max(self.oldest_ms(Grain::Hour)).saturating_add(HOUR_MS);
+            hours_from_ms = floor(hours_from_ms, HOUR_MS);
             self.merge_before(Grain::Hour, hours_from_ms);
         }
         self.hours_from_ms = hours_from_ms;

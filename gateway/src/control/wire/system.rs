@@ -45,6 +45,8 @@ pub struct JournalStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageStatus {
     pub folder: String,
+    /// The version of its format.
+    pub schema: u32,
     /// What its files take on disk.
     pub bytes: u64,
     /// `strict` or `relaxed`.
