@@ -50,8 +50,8 @@ pub enum ImportCommand {
     /// From its PostgreSQL database, which is only read
     Postgres {
         /// postgres://USER:PASSWORD@HOST:PORT/DATABASE
-        #[arg(value_name = "URL")]
-        url: String,
+        #[arg(value_name = "ADDRESS")]
+        address: String,
         #[command(flatten)]
         args: ImportArgs,
     },
@@ -73,8 +73,8 @@ pub fn run(command: ImportCommand) -> Result<Done, super::CliError> {
             let source = SqliteSource::open(&file).map_err(ImportError::from)?;
             (args, Box::new(source))
         }
-        ImportCommand::Postgres { url, args } => {
-            let source = PostgresSource::open(&url).map_err(ImportError::from)?;
+        ImportCommand::Postgres { address, args } => {
+            let source = PostgresSource::open(&address).map_err(ImportError::from)?;
             (args, Box::new(source))
         }
     };
@@ -450,6 +450,19 @@ fn end_sessions(client: &Client, sessions: &[SessionRow], report: &mut Report) -
 /// What operators changed becomes runtime rules, each once: its id follows from what it says.
 fn put_rules(client: &Client, admin: &AdminRows, report: &mut Report) {
     for rule in &admin.budget_rules {
+        let names = |field: &str| {
+            rule.get(field)
+                .and_then(Value::as_str)
+                .is_some_and(|name| !name.is_empty())
+        };
+        // Ours would hold requests without a key to the default's limits, which it does not say.
+        if !names("api_key_pattern") && !names("tenant_id") {
+            report.read.misfits.add(Misfit {
+                row: "admin_config budget.rules".to_owned(),
+                reason: "it names neither keys nor a tenant".to_owned(),
+            });
+            continue;
+        }
         report.rules += u64::from(put_rule(
             client,
             "budget.rules",
@@ -458,8 +471,7 @@ fn put_rules(client: &Client, admin: &AdminRows, report: &mut Report) {
         ));
     }
     for pattern in &admin.blocked_keys {
-        let value = Value::from(pattern.as_str());
-        report.blocked += u64::from(put_rule(client, "block.keys", value, &mut report.read.misfits));
+        report.blocked += u64::from(block(client, pattern, &mut report.read.misfits));
     }
     for provider in &admin.disabled_providers {
         let params = json!({ "provider": provider, "note": NOTE });
@@ -469,6 +481,35 @@ fn put_rules(client: &Client, admin: &AdminRows, report: &mut Report) {
                 row: format!("admin_config providers_enabled {provider}"),
                 reason: error.to_string(),
             }),
+        }
+    }
+}
+
+/// A whole key is blocked by its fingerprint: no key stands in the journal.
+fn block(client: &Client, pattern: &str, misfits: &mut Misfits) -> bool {
+    if pattern.contains(['*', '?', '[', '\\']) {
+        return put_rule(client, "block.keys", Value::from(pattern), misfits);
+    }
+    let block = |dry_run: bool| {
+        let params = json!({ "pattern": pattern, "note": NOTE, "dry_run": dry_run });
+        client.call::<_, Value>("key.block", &params)
+    };
+    let known = |would: &Value| would.get("before").is_some_and(|before| !before.is_null());
+    // One that was blocked before, here or by an earlier import, stays as it is.
+    match block(true).and_then(|would| {
+        if known(&would) {
+            Ok(false)
+        } else {
+            block(false).map(|_| true)
+        }
+    }) {
+        Ok(is_new) => is_new,
+        Err(error) => {
+            misfits.add(Misfit {
+                row: "admin_config blocked_keys".to_owned(),
+                reason: error.to_string(),
+            });
+            false
         }
     }
 }
