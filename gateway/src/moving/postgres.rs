@@ -112,8 +112,9 @@ const AT: &str = "floor(extract(epoch FROM timestamp) * 1000)::bigint";
 
 impl Original for PostgresSource {
     fn name(&self) -> Result<Option<String>, SourceError> {
+        // By its oldest record: one that comes in late may stand before the others by its id, and is no other database.
         let first = self.id_from(&format!(
-            "SELECT id, {AT} FROM usage_records ORDER BY id COLLATE \"C\" LIMIT 1"
+            "SELECT id, {AT} FROM usage_records ORDER BY timestamp, id COLLATE \"C\" LIMIT 1"
         ))?;
         Ok(first.map(|id| format!("postgres:{id}")))
     }
