@@ -118,11 +118,14 @@ impl Peer {
         }
     }
 
-    /// The next message, which must be JSON.
+    /// The next message, which must be JSON. Pings come between messages where those are slow to come.
     pub fn json(&mut self) -> Value {
-        match self.hear() {
-            Some(Message::Text(text)) => serde_json::from_slice(&text).unwrap(),
-            other => panic!("no JSON: {other:?}"),
+        loop {
+            match self.hear() {
+                Some(Message::Text(text)) => return serde_json::from_slice(&text).unwrap(),
+                Some(Message::Ping(_)) => {}
+                other => panic!("no JSON: {other:?}"),
+            }
         }
     }
 
