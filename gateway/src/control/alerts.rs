@@ -29,12 +29,8 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
 }
 
 pub(super) fn list(state: &ControlState, call: &Call, asked: wire::AlertsParams) -> Result<wire::AlertRows, RpcError> {
-    let last = Span {
-        last: asked.last.as_deref(),
-        from: None,
-        to: None,
-    };
-    let (from_ms, _) = params::span(last, state.ledger.now_ms(), None).map_err(RpcError::InvalidParams)?;
+    let last = Span::new(&asked.last, &None, &None);
+    let (from_ms, _) = last.ms(state.ledger.now_ms(), None)?;
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, ALERTS_MAX)?;
     let wanted = |numbered: &Arc<NumberedAlert>| {
         let alert = &numbered.alert;

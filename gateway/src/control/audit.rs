@@ -30,12 +30,8 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
 }
 
 pub(super) fn list(state: &ControlState, call: &Call, asked: wire::AuditParams) -> Result<wire::Changes, RpcError> {
-    let span = Span {
-        last: asked.last.as_deref(),
-        from: asked.from.as_deref(),
-        to: asked.to.as_deref(),
-    };
-    let (from_ms, to_ms) = params::span(span, now_ms(), None).map_err(RpcError::InvalidParams)?;
+    let span = Span::new(&asked.last, &asked.from, &asked.to);
+    let (from_ms, to_ms) = span.ms(now_ms(), None)?;
     let query = ChangeQuery {
         from_ms,
         to_ms,
@@ -52,8 +48,7 @@ pub(super) fn list(state: &ControlState, call: &Call, asked: wire::AuditParams) 
 
 /// A page of changes as it goes over the wire.
 pub(super) fn page(state: &ControlState, query: &ChangeQuery) -> Result<wire::Changes, RpcError> {
-    let failed = |error: agentledger_ledger::LedgerError| RpcError::LedgerFailed(error.to_string());
-    let page = state.ledger.changes(query).map_err(failed)?;
+    let page = state.ledger.changes(query).map_err(RpcError::ledger)?;
     Ok(wire::Changes {
         changes: page
             .changes

@@ -18,15 +18,8 @@ use super::state::ControlState;
 use super::wire;
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "ledger.summary",
             Role::Read,
             Scope::Tenant,
@@ -36,7 +29,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         summary,
     )?;
     table.add(
-        method(
+        Method::new(
             "ledger.query",
             Role::Read,
             Scope::Tenant,
@@ -46,7 +39,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         query,
     )?;
     table.add(
-        method(
+        Method::new(
             "ledger.verify",
             Role::Read,
             Scope::Whole,
@@ -63,21 +56,13 @@ const SCAN_PAGES_MAX: usize = 64;
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
-fn failed(error: impl ToString) -> RpcError {
-    RpcError::LedgerFailed(error.to_string())
-}
-
 pub(super) fn summary(
     state: &ControlState,
     call: &Call,
     asked: wire::SummaryParams,
 ) -> Result<wire::Summary, RpcError> {
-    let span = Span {
-        last: asked.last.as_deref(),
-        from: asked.from.as_deref(),
-        to: asked.to.as_deref(),
-    };
-    let (from_ms, to_ms) = params::span(span, now_ms(), Some(LAST_DEFAULT)).map_err(RpcError::InvalidParams)?;
+    let span = Span::new(&asked.last, &asked.from, &asked.to);
+    let (from_ms, to_ms) = span.ms(now_ms(), Some(LAST_DEFAULT))?;
     let tenant = call.caller.tenant_of(&asked.tenant)?;
     state.ledger.flush()?;
     let (by, rows) = costs(state, (from_ms, to_ms), &asked.by, tenant);
@@ -160,12 +145,8 @@ pub(super) fn query(
     mut asked: wire::QueryParams,
 ) -> Result<wire::Entries, RpcError> {
     asked.tenant = call.caller.tenant_of(&asked.tenant)?.unwrap_or_default().to_string();
-    let span = Span {
-        last: asked.last.as_deref(),
-        from: asked.from.as_deref(),
-        to: asked.to.as_deref(),
-    };
-    let (from_ms, to_ms) = params::span(span, now_ms(), None).map_err(RpcError::InvalidParams)?;
+    let span = Span::new(&asked.last, &asked.from, &asked.to);
+    let (from_ms, to_ms) = span.ms(now_ms(), None)?;
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let cursor = asked.cursor.as_deref().map(str::parse::<Cursor>).transpose();
     let after = cursor.map_err(|_| RpcError::InvalidParams("cursor: not one that an answer gave".to_owned()))?;
@@ -179,9 +160,9 @@ pub(super) fn query(
     let mut entries: Vec<Box<RawValue>> = Vec::new();
     for _ in 0..SCAN_PAGES_MAX {
         query.limit = limit.saturating_sub(entries.len()).max(1);
-        let page = state.ledger.entries(&query).map_err(failed)?;
+        let page = state.ledger.entries(&query).map_err(RpcError::ledger)?;
         for entry in page.entries.iter().filter(|entry| passes(&asked, entry)) {
-            entries.push(to_raw_value(entry).map_err(failed)?);
+            entries.push(to_raw_value(entry).map_err(RpcError::ledger)?);
         }
         query.after = page.next;
         // Ever smaller pages to fill up the last places would cost more than one more call.
@@ -213,7 +194,7 @@ fn passes(asked: &wire::QueryParams, entry: &Entry) -> bool {
 pub(super) fn verify(state: &ControlState, _: &Call, asked: wire::VerifyParams) -> Result<wire::Verified, RpcError> {
     let expect = expected(asked.expect.as_deref()).map_err(RpcError::InvalidParams)?;
     state.ledger.flush()?;
-    let report = state.ledger.verify(expect).map_err(failed)?;
+    let report = state.ledger.verify(expect).map_err(RpcError::ledger)?;
     let mut verified = verified(&report);
     if let Some(reason) = state.ledger.health().and_then(|health| health.stopped) {
         verified.ok = false;

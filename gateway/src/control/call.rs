@@ -92,7 +92,7 @@ impl Call {
     ) -> Result<(), RpcError> {
         let ledger = ledger.live()?;
         let change = self.change(ledger.decision_ms(), id, &changed, answer)?;
-        let sequence = ledger.change(change).map_err(failed)?;
+        let sequence = ledger.change(change).map_err(RpcError::ledger)?;
         applied(ledger, sequence)
     }
 
@@ -119,14 +119,14 @@ impl Call {
         };
         let sequence = act(&mut make).map_err(|error| match error {
             LedgerError::NoSuchEntry(_) | LedgerError::NoSuchHold(_) => RpcError::NotFound(error.to_string()),
-            error => failed(error),
+            error => RpcError::ledger(error),
         })?;
         applied(ledger, sequence)?;
         answered.ok_or_else(|| RpcError::LedgerFailed("nothing was recorded".to_owned()))
     }
 
     fn change<R: Serialize>(&self, at_ms: i64, id: Ulid, changed: &Changed, answer: &R) -> Result<Change, RpcError> {
-        let answer: Arc<str> = serde_json::to_string(answer).map_err(failed)?.into();
+        let answer: Arc<str> = serde_json::to_string(answer).map_err(RpcError::ledger)?.into();
         Ok(Change {
             id,
             request: self.request.as_ref().map(|(id, digest)| Answered {
@@ -158,12 +158,8 @@ impl Call {
     }
 }
 
-fn failed(error: impl ToString) -> RpcError {
-    RpcError::LedgerFailed(error.to_string())
-}
-
 fn applied(ledger: &Ledger, sequence: u64) -> Result<(), RpcError> {
     tokio::runtime::Handle::current()
         .block_on(ledger.applied(sequence))
-        .map_err(failed)
+        .map_err(RpcError::ledger)
 }

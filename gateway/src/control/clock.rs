@@ -15,15 +15,8 @@ use super::state::ControlState;
 use super::wire;
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "clock.status",
             Role::Read,
             Scope::Whole,
@@ -33,7 +26,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         status,
     )?;
     table.add(
-        method(
+        Method::new(
             "clock.accept",
             Role::Admin,
             Scope::Whole,
@@ -76,7 +69,7 @@ pub(super) fn accept(state: &ControlState, call: &Call, _: Nothing) -> Result<wi
     if let Some(sequence) = ledger.accept_clock() {
         tokio::runtime::Handle::current()
             .block_on(ledger.durable(sequence))
-            .map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
+            .map_err(RpcError::ledger)?;
     }
     let after = status(state, call, Nothing::default())?;
     let changed = Changed {

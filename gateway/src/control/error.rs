@@ -54,6 +54,11 @@ pub enum RpcError {
 }
 
 impl RpcError {
+    /// The ledger, or what is made of it, gave no result.
+    pub fn ledger(error: impl ToString) -> RpcError {
+        RpcError::LedgerFailed(error.to_string())
+    }
+
     /// Code, stable word and meaning of each, for the document of the interface.
     pub(super) const WORDS: [(i32, &str, &str); 9] = [
         (

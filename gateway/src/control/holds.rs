@@ -14,15 +14,8 @@ use super::state::ControlState;
 use super::wire;
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "budget.status",
             Role::Read,
             Scope::Tenant,
@@ -32,7 +25,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         budget_status,
     )?;
     table.add(
-        method(
+        Method::new(
             "hold.list",
             Role::Read,
             Scope::Tenant,
@@ -42,7 +35,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         list,
     )?;
     table.add(
-        method(
+        Method::new(
             "hold.explain",
             Role::Read,
             Scope::Tenant,
@@ -52,7 +45,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         explain,
     )?;
     table.add(
-        method(
+        Method::new(
             "hold.void",
             Role::Operate,
             Scope::Tenant,

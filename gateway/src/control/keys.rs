@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::call::{Call, Role};
 use super::error::RpcError;
 use super::methods::{Method, Scope, Table};
-use super::params::{self, Span};
+use super::params::Span;
 use super::rule_change::{Wish, change, decision_ms, ends_at};
 use super::rules::AllRules;
 use super::shortcuts::{at_parameter, one_of};
@@ -22,15 +22,8 @@ const FINGERPRINTS: &str = "block.fingerprints";
 pub(super) const SEEN_DEFAULT: &str = "30d";
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "key.list",
             Role::Read,
             Scope::Tenant,
@@ -40,7 +33,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         list,
     )?;
     table.add(
-        method(
+        Method::new(
             "key.block",
             Role::Operate,
             Scope::Whole,
@@ -50,7 +43,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         block,
     )?;
     table.add(
-        method(
+        Method::new(
             "key.unblock",
             Role::Operate,
             Scope::Whole,
@@ -62,13 +55,8 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
 }
 
 pub(super) fn list(state: &ControlState, call: &Call, asked: wire::KeysParams) -> Result<wire::Keys, RpcError> {
-    let span = Span {
-        last: asked.last.as_deref(),
-        from: None,
-        to: None,
-    };
-    let (from_ms, to_ms) =
-        params::span(span, state.ledger.now_ms(), Some(SEEN_DEFAULT)).map_err(RpcError::InvalidParams)?;
+    let span = Span::new(&asked.last, &None, &None);
+    let (from_ms, to_ms) = span.ms(state.ledger.now_ms(), Some(SEEN_DEFAULT))?;
     state.ledger.flush()?;
     let query = |by: Dimension| SummaryQuery {
         from_ms,

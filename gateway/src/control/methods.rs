@@ -45,6 +45,24 @@ pub struct Method {
     pub example: &'static str,
 }
 
+impl Method {
+    pub const fn new(
+        name: &'static str,
+        needs: Role,
+        scope: Scope,
+        summary: &'static str,
+        example: &'static str,
+    ) -> Method {
+        Method {
+            name,
+            needs,
+            scope,
+            summary,
+            example,
+        }
+    }
+}
+
 /// A method with its types, for `rpc.discover`.
 #[derive(Clone, Copy)]
 pub struct Described {
@@ -115,9 +133,7 @@ impl Table {
         self.module.register_blocking_method(method.name, handle)?;
         Ok(())
     }
-}
 
-impl Table {
     /// Adds a subscription, whose notifications bear its own name. `pick` says which news a caller with these parameters gets.
     pub fn follow<P, I>(
         &mut self,
@@ -193,7 +209,7 @@ where
         if known != *digest {
             return Err(RpcError::RequestReused(id.to_string()));
         }
-        return RawValue::from_string(answer.to_string()).map_err(|error| RpcError::LedgerFailed(error.to_string()));
+        return RawValue::from_string(answer.to_string()).map_err(RpcError::ledger);
     }
     let call = Call {
         caller: caller.clone(),
@@ -202,7 +218,7 @@ where
     };
     let params = read(given)?;
     let result = run(state, &call, params)?;
-    serde_json::value::to_raw_value(&result).map_err(|error| RpcError::LedgerFailed(error.to_string()))
+    serde_json::value::to_raw_value(&result).map_err(RpcError::ledger)
 }
 
 pub(super) fn permit(caller: &Caller, method: Method) -> Result<(), RpcError> {

@@ -51,10 +51,6 @@ fn live(state: &ControlState) -> Result<&Arc<Ledger>, RpcError> {
     }
 }
 
-fn failed(error: impl ToString) -> RpcError {
-    RpcError::LedgerFailed(error.to_string())
-}
-
 fn import(state: &ControlState, call: &Call, asked: wire::ImportParams) -> Result<wire::ImportedRows, RpcError> {
     let unfit = |path: &str, text: &str| RpcError::Unfit {
         path: path.to_owned(),
@@ -91,7 +87,7 @@ fn import(state: &ControlState, call: &Call, asked: wire::ImportParams) -> Resul
     });
     let taken = taken.map_err(|error| match error {
         LedgerError::Books(error) => unfit("rows", &format!("cannot be taken: {error}")),
-        other => failed(other),
+        other => RpcError::ledger(other),
     })?;
     let answer = answer(state, &source, taken as u64);
     if let Some(note) = asked.note {
@@ -194,7 +190,7 @@ fn backup(state: &ControlState, _: &Call, asked: wire::BackupParams) -> Result<w
             path: "path".to_owned(),
             text: format!("cannot be written: {error}"),
         },
-        other => failed(other),
+        other => RpcError::ledger(other),
     })?;
     Ok(wire::BackedUp {
         path: asked.path,

@@ -45,9 +45,24 @@ pub(super) struct Span<'a> {
     pub to: Option<&'a str>,
 }
 
+impl<'a> Span<'a> {
+    pub fn new(last: &'a Option<String>, from: &'a Option<String>, to: &'a Option<String>) -> Span<'a> {
+        Span {
+            last: last.as_deref(),
+            from: from.as_deref(),
+            to: to.as_deref(),
+        }
+    }
+
+    /// As [`span`] reads it.
+    pub fn ms(self, now_ms: i64, last_default: Option<&str>) -> Result<(i64, i64), RpcError> {
+        span(self, now_ms, last_default).map_err(RpcError::InvalidParams)
+    }
+}
+
 /// Milliseconds since the epoch, from (inclusive) and to (exclusive). `last_default` counts where nothing is given;
 /// `None` is everything.
-pub(super) fn span(span: Span<'_>, now_ms: i64, last_default: Option<&str>) -> Result<(i64, i64), String> {
+fn span(span: Span<'_>, now_ms: i64, last_default: Option<&str>) -> Result<(i64, i64), String> {
     if span.last.is_some() && (span.from.is_some() || span.to.is_some()) {
         return Err("give either last, or from and to".to_owned());
     }

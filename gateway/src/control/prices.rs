@@ -17,16 +17,9 @@ use crate::price::diff::{day, shown};
 use crate::price::{Level, PriceBook, PriceSet, Row};
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     // As they were called first.
     table.add(
-        method(
+        Method::new(
             "prices.list",
             Role::Read,
             Scope::Tenant,
@@ -36,7 +29,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         list,
     )?;
     table.add(
-        method(
+        Method::new(
             "prices.show",
             Role::Read,
             Scope::Tenant,
@@ -46,7 +39,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         show,
     )?;
     table.add(
-        method(
+        Method::new(
             "price.list",
             Role::Read,
             Scope::Tenant,
@@ -56,7 +49,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         list,
     )?;
     table.add(
-        method(
+        Method::new(
             "price.show",
             Role::Read,
             Scope::Tenant,

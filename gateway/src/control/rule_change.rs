@@ -14,7 +14,7 @@ use super::params::parse_last;
 use super::state::ControlState;
 use super::wire;
 use crate::policy::{PolicyMode, PolicySet};
-use crate::runtime::{Edit, InForce, RULE, Refused, Rule, Step, Wanted, policy_of, tenant_of};
+use crate::runtime::{Edit, InForce, RULE, Refused, Rule, Step, Wanted, change_id, policy_of, tenant_of};
 
 /// Longest value in bytes of JSON, and longest note in bytes.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -94,11 +94,6 @@ pub(super) fn decision_ms(state: &ControlState) -> i64 {
     }
 }
 
-/// A ULID of a moment.
-pub(super) fn ulid_at(ms: i64) -> Ulid {
-    Ulid::from_parts(u64::try_from(ms).unwrap_or_default(), rand::random())
-}
-
 /// Checks a wish for all that does not need the policies. `newest` is the id that was given last.
 fn edit(call: &Call, in_force: &InForce, wish: Wish, now_ms: i64, newest: &mut Option<Ulid>) -> Result<Edit, RpcError> {
     if wish.note.len() > NOTE_BYTES_MAX {
@@ -120,7 +115,7 @@ fn edit(call: &Call, in_force: &InForce, wish: Wish, now_ms: i64, newest: &mut O
     }
     let id = wish.id.unwrap_or_else(|| {
         let made = newest.map_or_else(
-            || ulid_at(now_ms),
+            || change_id(now_ms),
             |newest| Ulid::from(u128::from(newest).saturating_add(1)),
         );
         in_force.parts.rules.next_id(made)
@@ -128,7 +123,7 @@ fn edit(call: &Call, in_force: &InForce, wish: Wish, now_ms: i64, newest: &mut O
     *newest = Some(id);
     let removal = Edit {
         if_version: wish.if_version,
-        ..Edit::removal(id, ulid_at(now_ms), wish.note.into())
+        ..Edit::removal(id, change_id(now_ms), wish.note.into())
     };
     let Some(value) = wish.value else {
         return Ok(removal);

@@ -56,7 +56,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
 /// A page of changes of rules, latest first.
 fn page(state: &ControlState, query: &ChangeQuery) -> Result<ChangePage, RpcError> {
     let page = state.ledger.changes(query);
-    page.map_err(|error| RpcError::LedgerFailed(error.to_string()))
+    page.map_err(RpcError::ledger)
 }
 
 fn query(call: &Call, subject: String, limit: usize) -> ChangeQuery {

@@ -15,9 +15,9 @@ use super::params::{self, LAST_DEFAULT, Span};
 use super::state::ControlState;
 use super::wire;
 
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
+pub(super) const MINUTE_MS: i64 = 60_000;
+pub(super) const HOUR_MS: i64 = 60 * MINUTE_MS;
+pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 /// Points in one answer.
 const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 100_000;
@@ -31,15 +31,8 @@ const EXPORT_LAST_DEFAULT: &str = "30d";
 const BY_ENTRY: &str = "entry";
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "ledger.series",
             Role::Read,
             Scope::Tenant,
@@ -49,7 +42,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         series,
     )?;
     table.add(
-        method(
+        Method::new(
             "ledger.adjust",
             Role::Admin,
             Scope::Whole,
@@ -59,7 +52,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         adjust,
     )?;
     table.add(
-        method(
+        Method::new(
             "ledger.export",
             Role::Read,
             Scope::Tenant,
@@ -80,12 +73,8 @@ pub(super) fn series(state: &ControlState, call: &Call, asked: wire::SeriesParam
         }
     };
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
-    let span = Span {
-        last: asked.last.as_deref(),
-        from: asked.from.as_deref(),
-        to: asked.to.as_deref(),
-    };
-    let (from_ms, to_ms) = params::span(span, now_ms(), Some(LAST_DEFAULT)).map_err(RpcError::InvalidParams)?;
+    let span = Span::new(&asked.last, &asked.from, &asked.to);
+    let (from_ms, to_ms) = span.ms(now_ms(), Some(LAST_DEFAULT))?;
     if to_ms.saturating_sub(from_ms) / step_ms > PERIODS_MAX {
         return Err(RpcError::InvalidParams(format!(
             "more than {PERIODS_MAX} periods: request less time, or longer steps"

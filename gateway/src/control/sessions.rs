@@ -13,15 +13,8 @@ use super::state::ControlState;
 use super::wire;
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "session.list",
             Role::Read,
             Scope::Tenant,
@@ -31,7 +24,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         list,
     )?;
     table.add(
-        method(
+        Method::new(
             "session.get",
             Role::Read,
             Scope::Tenant,
@@ -41,7 +34,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         get,
     )?;
     table.add(
-        method(
+        Method::new(
             "session.end",
             Role::Operate,
             Scope::Tenant,
@@ -51,7 +44,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         end,
     )?;
     table.add(
-        method(
+        Method::new(
             "session.kill",
             Role::Operate,
             Scope::Tenant,
@@ -65,10 +58,6 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
 /// Sessions in one answer.
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
-
-fn failed(error: impl ToString) -> RpcError {
-    RpcError::LedgerFailed(error.to_string())
-}
 
 /// Now, and the silence that completes a session; milliseconds.
 fn times(state: &ControlState) -> (i64, i64) {
@@ -85,12 +74,8 @@ pub(super) fn list(state: &ControlState, call: &Call, asked: wire::SessionsParam
     };
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let (now_ms, timeout_ms) = times(state);
-    let last = Span {
-        last: asked.last.as_deref(),
-        from: None,
-        to: None,
-    };
-    let (from_ms, _) = params::span(last, now_ms, None).map_err(RpcError::InvalidParams)?;
+    let last = Span::new(&asked.last, &None, &None);
+    let (from_ms, _) = last.ms(now_ms, None)?;
     state.ledger.flush()?;
     let query = SessionQuery {
         from_ms,
@@ -100,7 +85,7 @@ pub(super) fn list(state: &ControlState, call: &Call, asked: wire::SessionsParam
         timeout_ms,
         limit,
     };
-    let found = state.ledger.sessions().list(&query).map_err(failed)?;
+    let found = state.ledger.sessions().list(&query).map_err(RpcError::ledger)?;
     Ok(wire::Sessions {
         sessions: found.iter().map(|session| row(session, now_ms, timeout_ms)).collect(),
     })
@@ -201,7 +186,7 @@ fn sessions(state: &ControlState, asked: &wire::SessionParams) -> Result<Vec<Ses
         .ledger
         .sessions()
         .find(tenant.as_ref(), &asked.id)
-        .map_err(failed)?;
+        .map_err(RpcError::ledger)?;
     if found.is_empty() {
         return Err(RpcError::NotFound(format!("there is no session {:?}", asked.id)));
     }

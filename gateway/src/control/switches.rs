@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::call::{Call, Changed, Role};
 use super::error::RpcError;
 use super::methods::{Method, Scope, Table};
-use super::rule_change::{decision_ms, ulid_at};
+use super::rule_change::decision_ms;
 use super::shortcuts::needed;
 use super::state::ControlState;
 use super::wire;
 use crate::runtime::prices::PriceRow;
-use crate::runtime::{InForce, PRICE, PROVIDER, Refused, Wanted};
+use crate::runtime::{InForce, PRICE, PROVIDER, Refused, Wanted, change_id};
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     let method = |name, summary, example| Method {
@@ -107,7 +107,7 @@ fn change_price(
     dry_run: bool,
 ) -> Result<wire::PriceChanged, RpcError> {
     let name = format!("{provider}/{model}");
-    let change = ulid_at(decision_ms(state));
+    let change = change_id(decision_ms(state));
     let mut answer = wire::PriceChanged {
         change: (!dry_run).then(|| change.to_string()),
         after: row.as_ref().map(|row| row.row.clone()),
@@ -161,7 +161,7 @@ fn switch(
 ) -> Result<wire::ProviderSwitched, RpcError> {
     needed("provider", &asked.provider)?;
     let name = asked.provider.clone();
-    let change = ulid_at(decision_ms(state));
+    let change = change_id(decision_ms(state));
     let mut answer = wire::ProviderSwitched {
         provider: name.clone(),
         enabled,

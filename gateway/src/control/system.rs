@@ -22,15 +22,8 @@ const REDACTED: &str = "***";
 const DEPTH_MAX: usize = 4;
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "system.status",
             Role::Read,
             Scope::Tenant,
@@ -40,7 +33,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         status,
     )?;
     table.add(
-        method(
+        Method::new(
             "config.get",
             Role::Admin,
             Scope::Whole,
@@ -50,7 +43,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         config,
     )?;
     table.add(
-        method(
+        Method::new(
             "plugin.list",
             Role::Read,
             Scope::Whole,

@@ -10,7 +10,7 @@ use super::call::{Call, Role};
 use super::error::RpcError;
 use super::keys::SEEN_DEFAULT;
 use super::methods::{Method, Scope, Table};
-use super::params::{self, Span};
+use super::params::Span;
 use super::rule_change::{Wish, change, decision_ms, ends_at};
 use super::rules::AllRules;
 use super::shortcuts::{at_parameter, found, needed, put};
@@ -25,15 +25,8 @@ const ENABLED: &str = "tenant.enabled";
 const PAGE: usize = 10_000;
 
 pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, scope, summary, example| Method {
-        name,
-        needs,
-        scope,
-        summary,
-        example,
-    };
     table.add(
-        method(
+        Method::new(
             "tenant.list",
             Role::Read,
             Scope::Tenant,
@@ -43,7 +36,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         list,
     )?;
     table.add(
-        method(
+        Method::new(
             "tenant.get",
             Role::Read,
             Scope::Tenant,
@@ -53,7 +46,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         get,
     )?;
     table.add(
-        method(
+        Method::new(
             "tenant.map",
             Role::Admin,
             Scope::Whole,
@@ -63,7 +56,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         map,
     )?;
     table.add(
-        method(
+        Method::new(
             "tenant.unmap",
             Role::Admin,
             Scope::Whole,
@@ -73,7 +66,7 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
         unmap,
     )?;
     table.add(
-        method(
+        Method::new(
             "tenant.bind",
             Role::Admin,
             Scope::Whole,
@@ -85,13 +78,9 @@ pub(super) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
 }
 
 pub(super) fn list(state: &ControlState, call: &Call, asked: wire::TenantsParams) -> Result<wire::Tenants, RpcError> {
-    let span = Span {
-        last: asked.last.as_deref(),
-        from: None,
-        to: None,
-    };
+    let span = Span::new(&asked.last, &None, &None);
     let now_ms = state.ledger.now_ms();
-    let (from_ms, to_ms) = params::span(span, now_ms, Some(SEEN_DEFAULT)).map_err(RpcError::InvalidParams)?;
+    let (from_ms, to_ms) = span.ms(now_ms, Some(SEEN_DEFAULT))?;
     state.ledger.flush()?;
     let own = call.caller.tenant.as_deref();
     let mut tenants: BTreeMap<String, wire::TenantRow> = BTreeMap::new();

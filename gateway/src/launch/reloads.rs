@@ -19,7 +19,9 @@ use crate::price::PriceBook;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::Rules;
 use crate::runtime::prices::{PriceRow, with_rows};
-use crate::runtime::{Edit, Fault, InForce, Parts, Place, RULE, Refused, Rule, Step, Wanted, documents_of, with_rules};
+use crate::runtime::{
+    Edit, Fault, InForce, Parts, Place, RULE, Refused, Rule, Step, Wanted, change_id, documents_of, with_rules,
+};
 
 /// Who changes what nobody else did.
 const OWN_NAME: &str = "agentledger";
@@ -300,7 +302,7 @@ fn removal(rule: &Rule) -> Edit {
 fn expired(ledger: &Ledger, rule: &Rule) -> Change {
     let at_ms = ledger.decision_ms();
     Change {
-        id: Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random()),
+        id: change_id(at_ms),
         at_ms,
         author: OWN_NAME.into(),
         peer: OWN_NAME.into(),

@@ -7,6 +7,7 @@ use ulid::Ulid;
 
 use super::{LaunchError, ledger_options};
 use crate::config::Config;
+use crate::runtime::change_id;
 
 /// Takes a document (`rule:ID`, `price:PROVIDER/MODEL`, `provider:NAME`) away in a ledger that no gateway has open, and records it
 /// as its owner's. What the policies say to it is not looked at. What it was, and the change; `None` where it was not there.
@@ -26,7 +27,7 @@ fn remove(ledger: &Ledger, subject: &str, note: &str) -> Result<Option<(Document
     };
     let at_ms = ledger.decision_ms();
     let kind = subject.split_once(':').map_or(subject, |(kind, _)| kind);
-    let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
+    let id = change_id(at_ms);
     ledger.change(Change {
         id,
         at_ms,

@@ -18,11 +18,7 @@ pub(super) struct Steering(pub Arc<Reloads>);
 impl DataPlane for Steering {
     fn breaker(&self, provider: &str) -> BreakerStatus {
         let rules = self.0.gateway().rules.load();
-        let Some(endpoint) = rules
-            .endpoints
-            .iter()
-            .find(|endpoint| endpoint.provider.name == provider)
-        else {
+        let Some(endpoint) = rules.endpoints_of(provider).next() else {
             return BreakerStatus::default();
         };
         if rules.config.breaker.max_failures == 0 {
@@ -39,11 +35,7 @@ impl DataPlane for Steering {
 
     fn routes(&self, provider: &str) -> Vec<(String, Route)> {
         let rules = self.0.gateway().rules.load();
-        let mut endpoints: Vec<_> = rules
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.provider.name == provider)
-            .collect();
+        let mut endpoints: Vec<_> = rules.endpoints_of(provider).collect();
         endpoints.dedup_by_key(|endpoint| &endpoint.provider.dialect);
         let rows = endpoints.into_iter().flat_map(|endpoint| {
             let (dialect, vendor) = (&endpoint.provider.dialect, &endpoint.provider.vendor);
@@ -77,16 +69,14 @@ impl DataPlane for Steering {
 
     fn reset_breaker(&self, provider: &str) -> bool {
         let rules = self.0.gateway().rules.load();
-        let of_provider = rules
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.provider.name == provider);
-        of_provider.map(|endpoint| endpoint.breaker.reset()).count() > 0
+        let endpoints = rules.endpoints_of(provider);
+        endpoints.map(|endpoint| endpoint.breaker.reset()).count() > 0
     }
 
     fn prices(&self) -> Option<PriceBook> {
         Some(self.0.gateway().rules.load().prices.clone())
     }
+
     fn in_force(&self) -> Option<InForce> {
         Some(self.0.in_force())
     }

@@ -19,6 +19,8 @@ mod rule;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ulid::Ulid;
+
 use crate::policy::PolicySet;
 use prices::PriceRow;
 
@@ -27,6 +29,11 @@ pub use document::{PRICE, PROVIDER, Parts, RULE, documents_of};
 pub use in_force::{Fault, with_rules};
 pub use merge::{FileRule, Place, file_rules};
 pub use rule::{Rule, policy_of, tenant_of};
+
+/// The id of a change, or of what it makes, at a moment in milliseconds since the epoch.
+pub fn change_id(at_ms: i64) -> Ulid {
+    Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random())
+}
 
 /// Why a change of the rules is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

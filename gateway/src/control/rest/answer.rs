@@ -23,7 +23,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub fn json(value: &impl Serialize) -> Result<Answer, RpcError> {
-        let text = serde_json::to_string(value).map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
+        let text = serde_json::to_string(value).map_err(RpcError::ledger)?;
         Ok(Answer::text(JSON, format!("{text}\n")))
     }
 

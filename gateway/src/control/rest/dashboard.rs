@@ -11,11 +11,9 @@ use crate::control::books;
 use crate::control::call::Caller;
 use crate::control::contract_forms;
 use crate::control::error::RpcError;
+use crate::control::series::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::control::state::ControlState;
 
-const DAY_MS: i64 = 86_400_000;
-const HOUR_MS: i64 = 3_600_000;
-const MINUTE_MS: i64 = 60_000;
 const HOURS: f64 = 24.0;
 const EXPORT_HOURS: f64 = 720.0;
 const HISTORY_ROWS: usize = 50;
@@ -176,7 +174,7 @@ fn sessions_of(
         timeout_ms,
         limit,
     });
-    let found = found.map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
+    let found = found.map_err(RpcError::ledger)?;
     let row = |session| SessionRow::of(session, now_ms, timeout_ms);
     Ok(found.iter().map(row).collect())
 }

@@ -54,7 +54,7 @@ pub(super) fn expensive(state: &ControlState, caller: &Caller, params: &Params) 
     };
     let entries = ledger
         .dearest(from_ms, to_ms, tenant.as_ref(), limit)
-        .map_err(|error| RpcError::LedgerFailed(error.to_string()))?;
+        .map_err(RpcError::ledger)?;
     let rows: Vec<ExpensiveRow> = entries
         .iter()
         .map(|entry| ExpensiveRow {

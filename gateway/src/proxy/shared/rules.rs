@@ -136,6 +136,12 @@ impl Rules {
         })
     }
 
+    /// The ways of one provider, its own dialect first.
+    pub fn endpoints_of(&self, provider: &str) -> impl Iterator<Item = &Arc<ProviderEndpoint>> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter(move |endpoint| endpoint.provider.name == provider)
+    }
+
     /// The same with other policies.
     pub fn with_policies(&self, policies: PolicySet) -> Rules {
         Rules {
