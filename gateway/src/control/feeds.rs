@@ -183,7 +183,11 @@ fn facts_facet(happened: &Happened, facet: Facet) -> &str {
     }
 }
 
-type Receives<T> = broadcast::Receiver<Arc<T>>;
+/// What happens in the ledger, and the alerts.
+type Sources = (
+    broadcast::Receiver<Arc<Happened>>,
+    broadcast::Receiver<Arc<NumberedAlert>>,
+);
 
 /// See the module.
 pub(super) struct Feeds {
@@ -213,11 +217,13 @@ impl Feeds {
 
     /// On a thread of its own: a thousand subscriptions keep the control plane's busy, and the ledger waits for nobody.
     fn start(self: &Arc<Self>) -> bool {
+        // Before anybody is told that they follow, not when the thread gets its turn: what happens between would be missed.
+        let Some(sources) = self.sources() else { return false };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let feeds = Arc::clone(self);
         let started = runtime.and_then(|runtime| {
             let thread = std::thread::Builder::new().name("control-feeds".to_owned());
-            thread.spawn(move || runtime.block_on(feeds.run()))
+            thread.spawn(move || runtime.block_on(feeds.run(sources)))
         });
         if let Err(error) = &started {
             tracing::error!(%error, "nothing can be followed: no thread for it");
@@ -225,11 +231,7 @@ impl Feeds {
         started.is_ok()
     }
 
-    async fn run(self: Arc<Self>) {
-        let (mut events, mut alerts) = match self.sources() {
-            Some(sources) => sources,
-            None => return *self.runs.lock() = false,
-        };
+    async fn run(self: Arc<Self>, (mut events, mut alerts): Sources) {
         loop {
             let what = tokio::select! {
                 event = events.recv() => match event {
@@ -257,7 +259,7 @@ impl Feeds {
         }
     }
 
-    fn sources(&self) -> Option<(Receives<Happened>, Receives<NumberedAlert>)> {
+    fn sources(&self) -> Option<Sources> {
         let state = self.state.upgrade()?;
         let LedgerView::Live(ledger) = &state.ledger else {
             return None;

@@ -118,14 +118,11 @@ impl Peer {
         }
     }
 
-    /// The next message, which must be JSON. Pings come between messages where those are slow to come.
+    /// The next message, which must be JSON.
     pub fn json(&mut self) -> Value {
-        loop {
-            match self.hear() {
-                Some(Message::Text(text)) => return serde_json::from_slice(&text).unwrap(),
-                Some(Message::Ping(_)) => {}
-                other => panic!("no JSON: {other:?}"),
-            }
+        match self.hear() {
+            Some(Message::Text(text)) => serde_json::from_slice(&text).unwrap(),
+            other => panic!("no JSON: {other:?}"),
         }
     }
 
