@@ -10,7 +10,7 @@ use super::client::{Address, Client, ClientError, wait_for_change};
 use super::style::{Style, Tone};
 use super::{CliError, Done};
 use crate::config::Config;
-use crate::control::books::{expected, verified};
+use crate::control::methods::books::{expected, verified};
 use crate::control::wire::{Verified, VerifyParams};
 use crate::fingerprints;
 use crate::timer::Timer;

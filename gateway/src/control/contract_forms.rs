@@ -2,7 +2,7 @@
 
 use agentledger_ledger::Usd;
 
-use super::wire::CostRow;
+use crate::control::wire::CostRow;
 
 const CSV_HEADER: &str = "provider,model,api_key_hash,agent_id,session_id,requests,input_tokens,output_tokens,cost_usd";
 

@@ -9,7 +9,7 @@ use agentledger_ledger::{
     SummaryRow, SystemClock, Taken,
 };
 
-use super::error::RpcError;
+use crate::control::error::RpcError;
 use crate::readiness::not_ready;
 
 /// How long what was decided may take to reach the disk, before an answer says that it does not.

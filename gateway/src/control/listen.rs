@@ -15,11 +15,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
-use super::access::Origin;
-use super::error::ControlError;
-use super::http;
-use super::rest;
-use super::state::ControlState;
+use crate::control::access::Origin;
+use crate::control::error::ControlError;
+use crate::control::rest;
+use crate::control::state::ControlState;
+use crate::control::transport;
 use crate::tasks::{spawn_named, spawn_named_on};
 
 /// Longest path that fits into `sockaddr_un` on Linux, its final zero left out.
@@ -108,7 +108,7 @@ pub(super) fn start(
         .map_err(ControlError::Runtime)?;
     let (stop, stopped) = watch::channel(false);
     let entered = runtime.enter();
-    let plane = http::Plane::new(state, stopped.clone())?;
+    let plane = transport::Plane::new(state, stopped.clone())?;
     let unix_router = plane.router(Origin::UnixSocket, rest::routes());
     // The TCP listener first: where it fails, no socket file is left behind.
     let mut tcp = None;
@@ -158,7 +158,7 @@ async fn accept_unix(listener: UnixListener, uid: u32, router: Router, mut stopp
     }
 }
 
-async fn accept_tcp(listener: TcpListener, plane: http::Plane, mut stopped: watch::Receiver<bool>) {
+async fn accept_tcp(listener: TcpListener, plane: transport::Plane, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {

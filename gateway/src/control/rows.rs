@@ -3,7 +3,7 @@
 use agentledger_ledger::{Change, rfc3339_ms};
 use serde_json::Value;
 
-use super::wire;
+use crate::control::wire;
 use crate::telemetry::alerts::{Alert, NumberedAlert};
 
 pub(super) fn change_row(sequence: u64, change: &Change) -> wire::ChangeRow {

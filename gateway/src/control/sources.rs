@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use super::ledger_view::LedgerView;
-use super::state::{BreakerState, ControlState};
+use crate::control::ledger_view::LedgerView;
+use crate::control::state::{BreakerState, ControlState};
 use agentledger_ledger::{ClockState, Ledger, Window};
 
 use crate::telemetry::{Samples, Source};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::error::RpcError;
-use super::ledger_view::LedgerView;
 use crate::config::Config;
+use crate::control::error::RpcError;
+use crate::control::ledger_view::LedgerView;
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::runtime::{InForce, Step, Wanted};

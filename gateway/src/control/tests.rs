@@ -223,7 +223,7 @@ fn public_read_does_not_open_the_methods() {
     assert_eq!(plane.ask_tcp("POST /rpc", &request("ledger.query", json!({}))).0, 401);
 }
 
-fn caller_of(plane: &Plane, token: &str) -> Result<call::Caller, access::Denied> {
+fn caller_of(plane: &Plane, token: &str) -> Result<rpc::call::Caller, access::Denied> {
     let value = format!("Bearer {token}").parse().unwrap();
     let headers = axum::http::HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]);
     let origin = access::Origin::Tcp("192.0.2.1:7".to_owned());
@@ -234,11 +234,11 @@ fn caller_of(plane: &Plane, token: &str) -> Result<call::Caller, access::Denied>
 fn a_token_gives_its_role_its_tenant_and_its_name() {
     let plane = Plane::with(with_tokens);
     let reader = caller_of(&plane, READ_TOKEN).unwrap();
-    assert_eq!((reader.role, reader.tenant), (call::Role::Read, None));
+    assert_eq!((reader.role, reader.tenant), (rpc::call::Role::Read, None));
     assert_eq!((&*reader.name, &*reader.peer), ("grafana", "192.0.2.1:7"));
     assert_eq!(
         caller_of(&plane, TOKEN).map(|caller| caller.role),
-        Ok(call::Role::Admin)
+        Ok(rpc::call::Role::Admin)
     );
     assert_eq!(caller_of(&plane, "canary"), Err(access::Denied::WrongToken));
     let bound = Plane::with(|config| {

@@ -278,7 +278,7 @@ fn own_methods(config: &Config, ledger: LedgerView) -> Result<Module, ClientErro
         started_at_ms: SystemClock::default().now_ms(),
         requests: Default::default(),
     };
-    control::rpc::own_methods(Arc::new(state)).map_err(|error| ClientError::Ledger(error.to_string()))
+    control::methods::own_methods(Arc::new(state)).map_err(|error| ClientError::Ledger(error.to_string()))
 }
 
 /// One request, one connection: commands are few.

@@ -18,7 +18,7 @@ use super::style::Style;
 use super::table::{Cell, Table};
 use super::{CliError, Done};
 use crate::config::Config;
-use crate::control::prices::{find, row};
+use crate::control::methods::prices::{find, row};
 use crate::control::wire::{PriceRow, Prices};
 use crate::estimate_reason;
 use crate::launch::LaunchError;

@@ -21,11 +21,12 @@ use super::answer::{Answer, number};
 use super::dashboard::month_start;
 use super::params::Params;
 use super::{Shared, refused, run};
-use crate::control::call::{Call, Caller, Role};
 use crate::control::error::RpcError;
+use crate::control::methods::{books, rules};
+use crate::control::rpc::call::{Call, Caller, Role};
 use crate::control::state::ControlState;
+use crate::control::transport;
 use crate::control::wire::{RuleDeleteParams, RulePutParams, RuleRow, RulesParams};
-use crate::control::{books, http, rules};
 
 const RULES: &str = "budget.rules";
 const BLOCKED: &str = "block.keys";
@@ -75,12 +76,12 @@ async fn handle(shared: Shared, request: Request, needs: Role, method: &'static 
     let (parts, body) = request.into_parts();
     let body = match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return http::error(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long"),
-        Err(_) => return http::error(StatusCode::REQUEST_TIMEOUT, "the request did not come in time"),
+        Ok(Err(_)) => return transport::error(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long"),
+        Err(_) => return transport::error(StatusCode::REQUEST_TIMEOUT, "the request did not come in time"),
     };
     let caller = match shared.caller(&parts.headers) {
         Ok(caller) => caller,
-        Err(denied) => return http::refuse(denied),
+        Err(denied) => return transport::refuse(denied),
     };
     if caller.role < needs {
         return refused(&RpcError::Forbidden);

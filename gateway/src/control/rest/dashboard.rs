@@ -7,11 +7,11 @@ use agentledger_ledger::{
 use super::answer::Answer;
 use super::params::Params;
 use super::rows::{CostPoint, PastSession, SessionRow, StatsAnswer, SummaryAnswer, TokenPoint};
-use crate::control::books;
-use crate::control::call::Caller;
 use crate::control::contract_forms;
 use crate::control::error::RpcError;
-use crate::control::series::{DAY_MS, HOUR_MS, MINUTE_MS};
+use crate::control::methods::books;
+use crate::control::methods::series::{DAY_MS, HOUR_MS, MINUTE_MS};
+use crate::control::rpc::call::Caller;
 use crate::control::state::ControlState;
 
 const HOURS: f64 = 24.0;

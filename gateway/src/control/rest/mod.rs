@@ -23,11 +23,11 @@ use axum::routing::{MethodRouter, get};
 
 use self::answer::Answer;
 use self::params::Params;
-use super::access::Denied;
-use super::call::{Caller, Role};
-use super::error::RpcError;
-use super::http::{self, Shared};
-use super::state::ControlState;
+use crate::control::access::Denied;
+use crate::control::error::RpcError;
+use crate::control::rpc::call::{Caller, Role};
+use crate::control::state::ControlState;
+use crate::control::transport::{self, Shared};
 
 type Read = fn(&ControlState, &Caller, &Params) -> Result<Answer, RpcError>;
 
@@ -57,11 +57,11 @@ pub(super) fn routes() -> Router<Shared> {
 async fn look(shared: Shared, request: Request, read: Read) -> Response {
     let (parts, _) = request.into_parts();
     if !shared.state.config.load().dashboard_enabled {
-        return http::error(StatusCode::NOT_FOUND, "not found");
+        return transport::error(StatusCode::NOT_FOUND, "not found");
     }
     let caller = match reader(&shared, &parts.headers) {
         Ok(caller) => caller,
-        Err(denied) => return http::refuse(denied),
+        Err(denied) => return transport::refuse(denied),
     };
     run(shared.state, parts.uri, move |state, params| {
         read(state, &caller, params)
@@ -93,7 +93,7 @@ async fn run(
     match answered {
         Ok(Ok(answer)) => answer.into_response(),
         Ok(Err(error)) => refused(&error),
-        Err(_) => http::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
+        Err(_) => transport::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
     }
 }
 
@@ -106,8 +106,8 @@ fn refused(error: &RpcError) -> Response {
         RpcError::Conflict(_) => StatusCode::CONFLICT,
         _ => {
             tracing::error!(%error, "a REST answer failed");
-            return http::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");
+            return transport::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");
         }
     };
-    http::error(status, &error.to_string())
+    transport::error(status, &error.to_string())
 }

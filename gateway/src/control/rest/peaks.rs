@@ -6,9 +6,9 @@ use agentledger_ledger::rfc3339_ms;
 use super::answer::Answer;
 use super::params::Params;
 use super::rows::{Bucket, ExpensiveRow, LatencyAnswer};
-use crate::control::call::Caller;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::LedgerView;
+use crate::control::rpc::call::Caller;
 use crate::control::state::ControlState;
 
 /// The contract's buckets: from and to, milliseconds.

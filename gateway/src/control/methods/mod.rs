@@ -1,0 +1,65 @@
+//! All JSON-RPC methods, by what they are about; `rpc.discover` is their document.
+//!
+//! Parameters are an object, by name; an unknown one is refused, so that a misspelt filter never lets everything pass.
+//! Errors bear a code, a text, and in `data.code` a stable word, see [`crate::control::error`].
+
+mod alerts;
+mod audit;
+pub mod books;
+mod budgets;
+mod clock;
+mod discover;
+mod holds;
+mod keys;
+mod moving;
+mod policies;
+pub mod prices;
+mod providers;
+pub(in crate::control) mod rules;
+pub(in crate::control) mod series;
+mod sessions;
+mod subscriptions;
+mod switches;
+pub(in crate::control) mod system;
+mod tenants;
+
+use std::sync::Arc;
+
+use jsonrpsee::server::RegisterMethodError;
+
+use crate::control::rpc::call::Caller;
+use crate::control::rpc::table::{Module, Table};
+use crate::control::state::ControlState;
+
+/// All methods, for callers whose rights come with each request.
+pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, RegisterMethodError> {
+    let mut table = Table::new(state);
+    books::add(&mut table)?;
+    holds::add(&mut table)?;
+    sessions::add(&mut table)?;
+    clock::add(&mut table)?;
+    providers::add(&mut table)?;
+    prices::add(&mut table)?;
+    audit::add(&mut table)?;
+    alerts::add(&mut table)?;
+    subscriptions::add(&mut table)?;
+    rules::add(&mut table)?;
+    rules::history::add(&mut table)?;
+    budgets::add(&mut table)?;
+    keys::add(&mut table)?;
+    tenants::add(&mut table)?;
+    policies::add(&mut table)?;
+    switches::add(&mut table)?;
+    series::add(&mut table)?;
+    system::add(&mut table)?;
+    moving::add(&mut table)?;
+    discover::add(&mut table)?;
+    Ok(table)
+}
+
+/// All methods, for the process that holds the ledger itself.
+pub fn own_methods(state: Arc<ControlState>) -> Result<Module, RegisterMethodError> {
+    let mut module = table(state)?.into_module();
+    module.extensions_mut().insert(Caller::owner());
+    Ok(module)
+}

@@ -1,0 +1,150 @@
+//! The methods about policies.
+
+use jsonrpsee::server::RegisterMethodError;
+use serde_json::Value;
+
+use crate::control::error::RpcError;
+use crate::control::methods::rules::change::{Wish, change};
+use crate::control::methods::rules::shortcuts::needed;
+use crate::control::rpc::call::{Call, Role};
+use crate::control::rpc::params::Nothing;
+use crate::control::rpc::table::{Method, Scope, Table};
+use crate::control::state::ControlState;
+use crate::control::wire;
+use crate::policy::{Phase, PolicyView};
+use crate::runtime::{InForce, Refused};
+
+/// How errors and listings name the policies that the gateway brings with it.
+const BUILT_IN: &str = "built-in/";
+
+pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    let method = |name, needs, summary, example| Method {
+        name,
+        needs,
+        scope: Scope::Whole,
+        summary,
+        example,
+    };
+    table.add(
+        method(
+            "policy.list",
+            Role::Read,
+            "The policies in the order in which they run.",
+            r#"{}"#,
+        ),
+        list,
+    )?;
+    table.add(
+        method(
+            "policy.get",
+            Role::Read,
+            "One policy with its text and its conf.",
+            r#"{"policy": "budget"}"#,
+        ),
+        get,
+    )?;
+    table.add(
+        method(
+            "policy.enable",
+            Role::Admin,
+            "Has a policy run: enforced, or in shadow.",
+            r#"{"policy": "loop", "mode": "shadow", "note": "to see what it would do"}"#,
+        ),
+        enable,
+    )?;
+    table.add(
+        method(
+            "policy.disable",
+            Role::Admin,
+            "Switches a policy off.",
+            r#"{"policy": "loop", "note": "it is in the way"}"#,
+        ),
+        disable,
+    )
+}
+
+fn row(policy: &PolicyView<'_>) -> wire::PolicyRow {
+    let is_built_in = policy.source.origin.starts_with(BUILT_IN);
+    wire::PolicyRow {
+        name: policy.name.to_owned(),
+        version: policy.version.to_owned(),
+        priority: policy.priority,
+        mode: policy.mode.name().to_owned(),
+        source: if is_built_in { "built-in" } else { "file" }.to_owned(),
+        origin: policy.source.origin.clone(),
+        description: policy.description.to_owned(),
+        phases: policy
+            .phases
+            .iter()
+            .map(|phase: &Phase| phase.name().to_owned())
+            .collect(),
+        digest: blake3::hash(policy.source.text.as_bytes()).to_hex().to_string(),
+        conf_digest: blake3::Hash::from(policy.digest).to_hex().to_string(),
+    }
+}
+
+fn in_force(state: &ControlState) -> Result<InForce, RpcError> {
+    state.data_plane.in_force().ok_or(RpcError::NoGateway)
+}
+
+fn list(state: &ControlState, _: &Call, _: Nothing) -> Result<wire::Policies, RpcError> {
+    let in_force = in_force(state)?;
+    Ok(wire::Policies {
+        policies: in_force.policies.policies().map(|policy| row(&policy)).collect(),
+    })
+}
+
+fn get(state: &ControlState, _: &Call, asked: wire::PolicyParams) -> Result<wire::PolicyText, RpcError> {
+    let in_force = in_force(state)?;
+    let policy = in_force.policies.policy(&asked.policy);
+    let policy = policy.ok_or_else(|| RpcError::NotFound(format!("there is no policy {:?}", asked.policy)))?;
+    Ok(wire::PolicyText {
+        policy: row(&policy),
+        text: policy.source.text.clone(),
+        conf: policy.conf.clone(),
+    })
+}
+
+fn enable(state: &ControlState, call: &Call, asked: wire::PolicyModeParams) -> Result<wire::RuleChanged, RpcError> {
+    match asked.mode.as_str() {
+        "" => switch(state, call, &asked, "enforce"),
+        mode @ ("enforce" | "shadow") => switch(state, call, &asked, mode),
+        _ => Err(Refused::unfit("mode", "must be enforce or shadow").into()),
+    }
+}
+
+fn disable(state: &ControlState, call: &Call, asked: wire::PolicyModeParams) -> Result<wire::RuleChanged, RpcError> {
+    if !asked.mode.is_empty() {
+        return Err(Refused::unfit("mode", "is of policy.enable").into());
+    }
+    switch(state, call, &asked, "off")
+}
+
+/// A policy has one rule for its mode: each switch replaces it.
+fn switch(
+    state: &ControlState,
+    call: &Call,
+    asked: &wire::PolicyModeParams,
+    mode: &str,
+) -> Result<wire::RuleChanged, RpcError> {
+    needed("policy", &asked.policy)?;
+    let list = format!("{}.mode", asked.policy);
+    change(state, call, false, &mut |in_force| {
+        if in_force.policies.policy(&asked.policy).is_none() {
+            return Err(RpcError::NotFound(format!("there is no policy {:?}", asked.policy)));
+        }
+        let known = in_force
+            .parts
+            .rules
+            .of(&asked.policy)
+            .rev()
+            .find(|rule| rule.list == list);
+        Ok(vec![Wish {
+            id: known.map(|rule| rule.id),
+            list: list.clone(),
+            value: Some(Value::from(mode)),
+            note: asked.note.clone(),
+            ..Wish::default()
+        }])
+    })
+}
