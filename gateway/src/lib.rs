@@ -6,7 +6,7 @@
 //! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: base64 secret timer tasks files estimate_reason limits price config hosts rates
+//! order: base64 secret timer tasks files estimate_reason limits price clients config hosts rates
 //! order: plugin meter policy runtime telemetry readiness moving control proxy price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
@@ -16,6 +16,7 @@
 mod backups;
 mod base64;
 pub mod cli;
+mod clients;
 mod config;
 mod control;
 mod estimate_reason;

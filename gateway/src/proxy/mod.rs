@@ -26,7 +26,7 @@
 //!
 //! ```text
 //! order: shared/codes shared/cors shared/reply shared/drain shared/body shared/client shared/allowance
-//! order: session/progress forward/coalesce forward/breaker forward/pool
+//! order: session/progress forward/coalesce forward/breaker forward/pool identify/clients
 //! order: shared/rules shared/inspected shared/identity shared/expected_use shared/exchange shared/pricing shared/deferred_holds shared/gateway
 //! order: report shared/refused shared session
 //! order: sanitize identify inspect decide reserve forward relay settle

@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod aws_signature;
 pub mod azure;
+pub mod clients;
 pub mod keys;
 pub mod legacy;
 pub mod ownership;
@@ -16,6 +17,7 @@ use pingora::http::RequestHeader;
 use crate::config::{Absence, AbsentProvider, Paths, UnknownRoutes};
 use crate::limits::Limits;
 use crate::plugin::{Billing, WEBSOCKET};
+use crate::proxy::identify::clients::known_client;
 use crate::proxy::sanitize::is_websocket;
 use crate::proxy::sanitize::query::value_of;
 use crate::proxy::shared::codes::RefusalCode;
@@ -373,6 +375,7 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
         Name::from("")
     };
     Ok(Identity {
+        client: known_client(&header.headers),
         fingerprint,
         agent: named("x-agent-id", "_agent_id")?,
         session: named("x-agent-session", "_agent_session")?,

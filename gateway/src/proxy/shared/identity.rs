@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::Name;
 
+use crate::clients::Client;
 use crate::plugin::Billing;
 use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::secret::Secret;
@@ -13,6 +14,8 @@ use crate::telemetry::trace::TraceParent;
 /// Who sends it, as far as the request says. Empty names: it does not say. All but the key are as true as the client.
 #[derive(Clone)]
 pub struct Identity {
+    /// The program that sends it, where its headers are of a known one.
+    pub client: Option<Client>,
     pub key: Secret<String>,
     /// Keyed hash of the whole key, 24 hex characters; empty without a key.
     pub fingerprint: Name,
