@@ -4,3 +4,4 @@ pub mod dialects;
 pub mod http;
 pub mod process;
 pub mod sample;
+pub mod started;

@@ -6,25 +6,17 @@
 //! (1,000) WebSockets that follow `ledger.tail`. The two without say how much the same thing differs from itself; the third
 //! is compared with that. Every follower must be given every entry, or the run fails.
 
-use std::error::Error;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use agentledger_benches::http::Connection;
+use agentledger_benches::started::{Failure, GATEWAY, Started, TOKEN, chat, connected};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, sleep};
 
-type Failure = Box<dyn Error + Send + Sync>;
-
-const TOKEN: &str = "bench-token-0123456789";
-const UPSTREAM: &str = "127.0.0.1:18190";
-const GATEWAY: &str = "127.0.0.1:18191";
 /// What every notification of an entry has in it once.
 const MARK: &[u8] = b"\"sequence\":";
 const CHATTERS: u64 = 4;
@@ -40,16 +32,6 @@ struct Plan {
     rounds: u64,
 }
 
-/// What this started, ended with it.
-struct Started(Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn main() -> Result<(), Failure> {
     let numbers: Vec<u64> = std::env::args()
         .skip(1)
@@ -63,42 +45,15 @@ fn main() -> Result<(), Failure> {
         rounds: number(3, 5),
     };
     let dir = tempfile::tempdir()?;
-    let _started = start(dir.path())?;
+    let started = Started::new(dir.path(), "read")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&plan))
-}
-
-fn start(dir: &Path) -> Result<[Started; 2], Failure> {
-    let here = std::env::current_exe()?;
-    let beside = |name: &str| here.with_file_name(name);
-    let config = format!(
-        "listen: \"{GATEWAY}\"\nproviders: {{openai: {{upstream: \"http://{UPSTREAM}\"}}}}\n\
-         storage: {{driver: sled, dsn: \"{0}/ledger\"}}\npolicies: {{dir: \"{0}/policies\"}}\nlog: {{level: warn}}\n\
-         budgets: {{default: {{daily_limit_usd: 1000000, action: block}}}}\n\
-         control: {{tokens: [{{name: bench, token: {TOKEN}, role: read}}]}}\n",
-        dir.display()
-    );
-    let file = dir.join("agentledger.yaml");
-    std::fs::write(&file, config)?;
-    let upstream = Command::new(beside("load_upstream"))
-        .args([UPSTREAM, "1800"])
-        .stderr(Stdio::null())
-        .spawn()?;
-    let gateway = Command::new(beside("agentledger"))
-        .args(["serve", "-c"])
-        .arg(&file)
-        .stdout(Stdio::null())
-        .spawn()?;
-    Ok([Started(upstream), Started(gateway)])
+    runtime.block_on(async {
+        started.ready().await?;
+        run(&plan).await
+    })
 }
 
 async fn run(plan: &Plan) -> Result<(), Failure> {
-    let up = timeout(Duration::from_secs(60), async {
-        while TcpStream::connect(GATEWAY).await.is_err() {
-            sleep(Duration::from_millis(50)).await;
-        }
-    });
-    up.await?;
     segment(plan).await?;
     let (mut quiet, mut again, mut followed) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=plan.rounds {
@@ -148,22 +103,13 @@ async fn segment(plan: &Plan) -> Result<(f64, f64), Failure> {
             plan.rate * plan.seconds / CHATTERS,
         );
         chatters.spawn(async move {
-            let mut connection = Connection::new(TcpStream::connect(GATEWAY).await?)?;
-            let body =
-                r#"{"model":"gpt-4o","max_tokens":100,"messages":[{"role":"user","content":"What is 6 times 7?"}]}"#;
-            let request = format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-load-0123456789\r\n\
-                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
+            let mut connection = connected().await?;
             let mut ticks = interval(every);
             let mut times = Vec::new();
             for _ in 0..count {
                 ticks.tick().await;
                 let began = Instant::now();
-                connection.write(request.as_bytes()).await?;
-                let head = connection.answer().await?;
-                connection.body(&head, |_| ()).await?;
+                let head = chat(&mut connection, "").await?;
                 if head.status() != Some(200) {
                     return Err::<_, Failure>(format!("status {:?}", head.status()).into());
                 }
