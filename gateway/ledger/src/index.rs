@@ -1,5 +1,5 @@
 //! Finds the items of a slab by their names, in four bytes an item beside what the slab holds: a hash map would keep each
-//! name's pointer a second time. In shards, so that one that grows stops nobody for long.
+//! name's pointer a second time. In shards, so that one that grows stops nobody for long; a small one has one shard.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -12,9 +12,9 @@ const SHARD_PLACES_MIN: usize = 8;
 
 /// Open addressing with linear probing. Who calls it knows the items: it is requested their hashes, and which one is meant.
 #[derive(Clone, Debug)]
-pub(crate) struct Index {
+pub(crate) struct Index<const N: usize = SHARDS> {
     hasher: RandomState,
-    shards: Vec<Shard>,
+    shards: [Shard; N],
 }
 
 #[derive(Clone, Debug, Default)]
@@ -23,26 +23,26 @@ struct Shard {
     len: usize,
 }
 
-impl Default for Index {
-    fn default() -> Index {
+impl<const N: usize> Default for Index<N> {
+    fn default() -> Index<N> {
         Index {
             hasher: RandomState::default(),
-            shards: vec![Shard::default(); SHARDS],
+            shards: std::array::from_fn(|_| Shard::default()),
         }
     }
 }
 
-impl Index {
+impl<const N: usize> Index<N> {
     pub fn hash(&self, name: &(impl Hash + ?Sized)) -> u64 {
         self.hasher.hash_one(name)
     }
 
     fn shard(hash: u64) -> usize {
-        (hash >> 58) as usize
+        (hash >> 58) as usize % N
     }
 
     pub fn find(&self, hash: u64, is: impl Fn(Place) -> bool) -> Option<Place> {
-        let shard = self.shards.get(Index::shard(hash))?;
+        let shard = self.shards.get(Self::shard(hash))?;
         let mask = shard.places.len().checked_sub(1)?;
         let mut at = hash as usize & mask;
         while let Some(place) = shard.places.get(at).copied().flatten() {
@@ -56,7 +56,7 @@ impl Index {
 
     /// `place` must not be there yet. `hash_of` tells the hash of another item's name.
     pub fn insert(&mut self, hash: u64, place: Place, hash_of: impl Fn(&RandomState, Place) -> u64) {
-        let Some(shard) = self.shards.get_mut(Index::shard(hash)) else {
+        let Some(shard) = self.shards.get_mut(Self::shard(hash)) else {
             return;
         };
         if (shard.len + 1) * 4 > shard.places.len() * 3 {
@@ -71,7 +71,7 @@ impl Index {
     }
 
     pub fn remove(&mut self, hash: u64, place: Place, hash_of: impl Fn(&RandomState, Place) -> u64) {
-        let Some(shard) = self.shards.get_mut(Index::shard(hash)) else {
+        let Some(shard) = self.shards.get_mut(Self::shard(hash)) else {
             return;
         };
         let Some(mask) = shard.places.len().checked_sub(1) else {
@@ -131,7 +131,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_finds_what_a_map_finds(steps in prop::collection::vec((0u16..600, prop::bool::weighted(0.6)), 1..3_000)) {
-            let (mut index, mut slab, mut map) = (Index::default(), Slab::default(), HashMap::new());
+            let (mut index, mut slab, mut map) = (Index::<SHARDS>::default(), Slab::default(), HashMap::new());
             for (name, is_put) in steps {
                 let hash = index.hash(&name);
                 let found = index.find(hash, |place| slab.get(place) == Some(&name));

@@ -10,7 +10,8 @@ const CHUNK_ITEMS: usize = 1_024;
 pub struct Place(NonZeroU32);
 
 impl Place {
-    fn of(index: usize) -> Place {
+    /// The place of what lies at an index.
+    pub fn of(index: usize) -> Place {
         Place(NonZeroU32::MIN.saturating_add(u32::try_from(index).unwrap_or(u32::MAX)))
     }
 

@@ -23,6 +23,13 @@ pub fn put_blob(out: &mut Vec<u8>, blob: &[u8]) {
     out.extend_from_slice(blob);
 }
 
+/// The number of eight groups of seven bits, each in a byte: neighbours are moved together, then pairs, then fours.
+fn joined(groups: u64) -> u64 {
+    let pairs = (groups & 0x007f_007f_007f_007f) | ((groups & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4)
+}
+
 /// Takes values off the front of stored bytes; `None` where they end early or make no sense.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -38,7 +45,27 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// Bytes not taken yet.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    #[inline]
     pub fn u64(&mut self) -> Option<u64> {
+        // Nearly every number ends within the next eight bytes: they are taken at once.
+        if let Some(bytes) = self.rest.first_chunk() {
+            let word = u64::from_le_bytes(*bytes);
+            let ends = !word & 0x8080_8080_8080_8080;
+            if ends != 0 {
+                let last = ends.trailing_zeros();
+                self.rest = self.rest.get(last as usize / 8 + 1..)?;
+                return Some(joined(word & (u64::MAX >> (63 - last))));
+            }
+        }
+        self.u64_by_bytes()
+    }
+
+    fn u64_by_bytes(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.rest.split_first()?;
@@ -55,6 +82,7 @@ impl<'a> Reader<'a> {
         None
     }
 
+    #[inline]
     pub fn i64(&mut self) -> Option<i64> {
         let value = self.u64()?;
         Some(((value >> 1) as i64) ^ -((value & 1) as i64))
@@ -96,6 +124,17 @@ mod tests {
             prop_assert_eq!(reader.i64(), Some(b));
             prop_assert_eq!(reader.text(), Some(text.as_str()));
             prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn a_number_is_read_the_same_whatever_follows(value: u64, bits in 0u32..64, after in prop::collection::vec(any::<u8>(), 0..12)) {
+            let value = value >> bits;
+            let mut out = Vec::new();
+            put_u64(&mut out, value);
+            out.extend(&after);
+            let (mut at_once, mut by_bytes) = (Reader::new(&out), Reader::new(&out));
+            prop_assert_eq!((at_once.u64(), by_bytes.u64_by_bytes()), (Some(value), Some(value)));
+            prop_assert_eq!((at_once.left(), by_bytes.left()), (after.len(), after.len()));
         }
 
         #[test]

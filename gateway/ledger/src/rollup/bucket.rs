@@ -1,98 +1,85 @@
-//! The rows of one minute, hour or day: those that are stored, by their axis, and sums of them that reports would otherwise add
-//! up row by row each time.
+//! The rows of one minute, hour or day, by their axis: those that are stored, and in a day those that are made of them, so that
+//! reports over months need not add them up each time. Minutes and hours hold few rows in all: a report walks over those that
+//! are stored, and counting an entry costs no more for it.
 
-use super::packed::Sums;
-use super::rows::{Axis, RowKey};
+use super::rows::{Axis, Grain, RowKey};
+use super::table::{RowRef, Table};
 use super::totals::Totals;
-use crate::map::Map;
 
-const AXES: usize = Axis::STORED.len() + Axis::MADE.len();
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Bucket {
     /// By axis, in the order of their bytes.
-    rows: [Map<RowKey, Sums>; AXES],
+    tables: Vec<Table>,
 }
 
 impl Bucket {
-    pub fn of(&self, axis: Axis) -> impl Iterator<Item = (&RowKey, &Sums)> {
-        self.rows.get(axis as usize).into_iter().flatten()
+    pub fn new(grain: Grain) -> Bucket {
+        let made = if grain == Grain::Day { Axis::MADE.len() } else { 0 };
+        let mut tables = Vec::new();
+        tables.resize_with(Axis::STORED.len() + made, Table::default);
+        Bucket { tables }
     }
 
-    pub fn get(&self, key: &RowKey) -> Option<&Sums> {
-        self.rows.get(key.axis as usize)?.get(key)
+    pub fn of(&self, axis: Axis) -> impl Iterator<Item = RowRef<'_>> {
+        self.tables.get(axis as usize).into_iter().flat_map(Table::iter)
     }
 
-    /// Adds to a row, and to those that are made of it. Whether the row is new.
-    pub fn add(&mut self, key: RowKey, totals: &Totals, is_busy: bool) -> bool {
-        if let Some(made) = made_of(&key) {
-            self.add_one(made, totals, is_busy);
+    pub fn get(&self, axis: Axis, key: &RowKey) -> Option<RowRef<'_>> {
+        self.tables.get(axis as usize)?.get(key)
+    }
+
+    /// Adds to a row that is stored what is on disk already or is not, and to what is made of it. Whether the row is new.
+    pub fn add(&mut self, axis: Axis, key: RowKey, totals: &Totals, is_saved: bool) -> bool {
+        if let Some((made, key)) = made_of(axis, key)
+            && let Some(table) = self.tables.get_mut(made as usize)
+        {
+            table.add(key, totals, true);
         }
-        self.add_one(key, totals, is_busy)
+        self.tables
+            .get_mut(axis as usize)
+            .is_some_and(|table| table.add(key, totals, is_saved))
     }
 
-    /// Adds to one row alone: for whoever brings those that are made of it, too.
-    pub fn add_one(&mut self, key: RowKey, totals: &Totals, is_busy: bool) -> bool {
-        let Some(rows) = self.rows.get_mut(key.axis as usize) else {
-            return false;
-        };
-        if let Some(row) = rows.get_mut(&key) {
-            row.add(totals, is_busy);
-            return false;
-        }
-        rows.insert(key, Sums::of(totals));
-        true
+    /// The rows that are stored and not on disk as they are now.
+    pub fn changed(&self) -> impl Iterator<Item = (Axis, RowRef<'_>)> {
+        let tables = Axis::STORED.into_iter().zip(&self.tables);
+        tables.flat_map(|(axis, table)| table.changed().map(move |row| (axis, row)))
     }
 
-    /// Takes a row out. What is made of it is right again after `make`.
-    pub fn remove(&mut self, key: &RowKey) -> Option<Sums> {
-        self.rows.get_mut(key.axis as usize)?.remove(key)
-    }
-
-    /// Makes anew what is made of others.
-    pub fn make(&mut self) {
-        for axis in Axis::MADE {
-            if let Some(rows) = self.rows.get_mut(axis as usize) {
-                rows.clear();
-            }
-        }
-        let stored: Vec<(RowKey, Totals)> = self
-            .stored()
-            .filter_map(|(key, sums)| Some((made_of(key)?, sums.totals())))
-            .collect();
-        for (made, totals) in stored {
-            self.add_one(made, &totals, false);
-        }
+    pub fn saved(&mut self) {
+        self.tables.iter_mut().for_each(Table::saved);
     }
 
     /// The rows that are stored.
-    pub fn stored(&self) -> impl Iterator<Item = (&RowKey, &Sums)> {
-        self.rows.iter().take(Axis::STORED.len()).flatten()
-    }
-
-    /// All rows, those that are made of others, too.
-    pub fn into_rows(self) -> impl Iterator<Item = (RowKey, Sums)> {
-        self.rows.into_iter().flatten()
+    pub fn stored(&self) -> impl Iterator<Item = (Axis, RowRef<'_>)> {
+        let tables = Axis::STORED.into_iter().zip(&self.tables);
+        tables.flat_map(|(axis, table)| table.iter().map(move |row| (axis, row)))
     }
 
     pub fn stored_count(&self) -> usize {
-        self.rows.iter().take(Axis::STORED.len()).map(Map::len).sum()
+        self.tables.iter().take(Axis::STORED.len()).map(Table::len).sum()
     }
 }
 
 /// The row that sums up all rows like this one. It repeats a name where it needs none.
-fn made_of(key: &RowKey) -> Option<RowKey> {
-    let RowKey { tenant, first, .. } = *key;
-    let (axis, first) = match key.axis {
-        Axis::Model => (Axis::Provider, first),
-        Axis::Session => (Axis::Agent, first),
-        Axis::Key => (Axis::Tenant, tenant),
-        _ => return None,
-    };
-    Some(RowKey {
-        tenant,
-        first,
-        second: first,
-        axis,
+fn made_of(axis: Axis, key: RowKey) -> Option<(Axis, RowKey)> {
+    let RowKey { tenant, first, .. } = key;
+    Some(match axis {
+        Axis::Model => (Axis::ModelOfAll, RowKey { tenant: first, ..key }),
+        Axis::User => (Axis::UserOfAll, RowKey { tenant: first, ..key }),
+        Axis::Tag => (Axis::TagOfAll, RowKey { tenant: first, ..key }),
+        Axis::Task => (Axis::TaskOfAll, RowKey { tenant: first, ..key }),
+        Axis::Session => (Axis::Agent, RowKey { second: first, ..key }),
+        Axis::Key => {
+            let key = RowKey {
+                tenant,
+                first: tenant,
+                second: tenant,
+            };
+            (Axis::Tenant, key)
+        }
+        Axis::ModelOfAll | Axis::UserOfAll | Axis::TagOfAll | Axis::TaskOfAll | Axis::Agent | Axis::Tenant => {
+            return None;
+        }
     })
 }

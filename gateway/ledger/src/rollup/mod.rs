@@ -12,7 +12,10 @@ mod bucket;
 mod names;
 mod packed;
 mod queries;
+#[cfg(test)]
+mod recount;
 mod rows;
+mod table;
 #[cfg(test)]
 mod tests;
 mod thin;
@@ -30,7 +33,6 @@ pub use self::totals::Totals;
 pub use self::types::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
-use crate::map::Set;
 use crate::money::Usd;
 use crate::usage::Usage;
 
@@ -45,14 +47,42 @@ fn floor(at_ms: i64, grain_ms: i64) -> i64 {
 /// The kinds whose names are counted together past the limit, in the order of [`Rollups::folded`].
 pub const FOLDED_KINDS: [&str; 6] = ["model", "key", "session", "user", "tag", "task"];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Level {
+    grain: Grain,
     buckets: BTreeMap<i64, Bucket>,
     /// Rows of all buckets, without those that are made of others.
     rows: usize,
 }
 
-/// All sums, and which of them have changed since they were last written down.
+impl Level {
+    fn new(grain: Grain) -> Level {
+        Level {
+            grain,
+            buckets: BTreeMap::new(),
+            rows: 0,
+        }
+    }
+
+    fn add(&mut self, bucket_ms: i64, axis: Axis, key: RowKey, totals: &Totals, is_saved: bool) {
+        let bucket = self.buckets.entry(bucket_ms);
+        let bucket = bucket.or_insert_with(|| Bucket::new(self.grain));
+        self.rows += usize::from(bucket.add(axis, key, totals, is_saved));
+    }
+
+    /// Takes the oldest bucket out where it begins before a moment.
+    fn take_before(&mut self, before_ms: i64) -> Option<(i64, Bucket)> {
+        let oldest = self.buckets.first_entry()?;
+        if *oldest.key() >= before_ms {
+            return None;
+        }
+        let (bucket_ms, bucket) = oldest.remove_entry();
+        self.rows -= bucket.stored_count();
+        Some((bucket_ms, bucket))
+    }
+}
+
+/// All sums.
 #[derive(Debug)]
 pub struct Rollups {
     retention: Retention,
@@ -63,7 +93,8 @@ pub struct Rollups {
     minutes_from_ms: i64,
     /// Entries from here on are counted by hour at least; a multiple of a day.
     hours_from_ms: i64,
-    dirty: Set<Address>,
+    /// Rows that went since they were last written down. Which ones have changed their tables know.
+    gone: Vec<Address>,
     names: Names,
     known: KnownDays,
     folded: [u64; FOLDED_KINDS.len()],
@@ -75,12 +106,12 @@ impl Rollups {
     pub fn new(retention: Retention) -> Rollups {
         Rollups {
             retention,
-            minutes: Level::default(),
-            hours: Level::default(),
-            days: Level::default(),
+            minutes: Level::new(Grain::Minute),
+            hours: Level::new(Grain::Hour),
+            days: Level::new(Grain::Day),
             minutes_from_ms: 0,
             hours_from_ms: 0,
-            dirty: Set::default(),
+            gone: Vec::new(),
             names: Names::default(),
             known: KnownDays::default(),
             folded: Default::default(),
@@ -137,7 +168,7 @@ impl Rollups {
     }
 
     fn add_by_the_rest(&mut self, facts: &Facts, totals: &Totals) {
-        let none: Name = Name::from("");
+        let none = Name::default();
         self.put(facts, Axis::Key, &facts.key, &none, totals);
         self.put(facts, Axis::Session, &facts.agent, &facts.session, totals);
         self.put(facts, Axis::User, &facts.user, &none, totals);
@@ -157,7 +188,7 @@ impl Rollups {
                 .flat_map(|level| level.buckets.range(day_ms..day_ms.saturating_add(DAY_MS)));
             buckets
                 .flat_map(|(_, bucket)| bucket.stored())
-                .for_each(|(key, _)| day.take_in(key));
+                .for_each(|(axis, row)| day.take_in(axis, &row.key));
         });
         let row = RowNames {
             tenant: &facts.tenant,
@@ -176,7 +207,7 @@ impl Rollups {
         } else {
             Grain::Day
         };
-        self.put_at(grain, floor(at_ms, grain.ms()), key, totals);
+        self.put_at(grain, floor(at_ms, grain.ms()), axis, key, totals);
     }
 
     fn note_folded(&mut self, axis: Axis) {
@@ -193,11 +224,8 @@ impl Rollups {
         }
     }
 
-    fn put_at(&mut self, grain: Grain, bucket_ms: i64, key: RowKey, totals: &Totals) {
-        let level = self.level_mut(grain);
-        let bucket = level.buckets.entry(bucket_ms).or_default();
-        level.rows += usize::from(bucket.add(key, totals, grain == Grain::Minute));
-        self.dirty.insert((grain, bucket_ms, key));
+    fn put_at(&mut self, grain: Grain, bucket_ms: i64, axis: Axis, key: RowKey, totals: &Totals) {
+        self.level_mut(grain).add(bucket_ms, axis, key, totals, false);
     }
 
     fn level(&self, grain: Grain) -> &Level {
@@ -265,59 +293,55 @@ impl Rollups {
         } else {
             Grain::Day
         };
-        loop {
-            let level = self.level_mut(grain);
-            let Some(bucket) = level.buckets.first_entry().filter(|bucket| *bucket.key() < before_ms) else {
-                return;
-            };
-            let (bucket_ms, bucket) = bucket.remove_entry();
-            level.rows -= bucket.stored_count();
+        while let Some((bucket_ms, bucket)) = self.level_mut(grain).take_before(before_ms) {
             let coarser_ms = floor(bucket_ms, coarser.ms());
-            for (key, sums) in bucket.into_rows() {
-                if key.axis.is_stored() {
-                    self.dirty.insert((grain, bucket_ms, key));
-                    self.dirty.insert((coarser, coarser_ms, key));
-                }
-                let level = self.level_mut(coarser);
-                let bucket = level.buckets.entry(coarser_ms).or_default();
-                let is_new = bucket.add_one(key, &sums.totals(), false);
-                level.rows += usize::from(is_new && key.axis.is_stored());
+            for (axis, row) in bucket.stored() {
+                self.gone.push((grain, bucket_ms, axis, row.key));
+                self.put_at(coarser, coarser_ms, axis, row.key, &row.totals());
             }
         }
     }
 
     fn forget_days_before(&mut self, before_ms: i64) {
-        while let Some(bucket) = self
-            .days
-            .buckets
-            .first_entry()
-            .filter(|bucket| *bucket.key() < before_ms)
-        {
-            let (bucket_ms, bucket) = bucket.remove_entry();
-            self.days.rows -= bucket.stored_count();
-            self.dirty
-                .extend(bucket.stored().map(|(key, _)| (Grain::Day, bucket_ms, *key)));
+        while let Some((bucket_ms, bucket)) = self.days.take_before(before_ms) {
+            let rows = bucket.stored();
+            self.gone
+                .extend(rows.map(|(axis, row)| (Grain::Day, bucket_ms, axis, row.key)));
             self.forget_names();
         }
     }
 
-    /// The rows that have changed since `saved`: key and value, or no value where the row is gone.
+    /// The rows that have changed since `saved`: key and value, or no value where the row is gone. One that came back may be
+    /// given twice, the same.
     pub fn changes(&self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + '_ {
-        self.dirty.iter().map(|address| {
-            let (grain, bucket_ms, key) = *address;
+        let gone = self.gone.iter().map(|address| {
+            let (grain, bucket_ms, axis, key) = *address;
             let bucket = self.level(grain).buckets.get(&bucket_ms);
-            let value = bucket.and_then(|bucket| bucket.get(&key)).map(|sums| {
+            (*address, bucket.and_then(|bucket| bucket.get(axis, &key)))
+        });
+        let changed = Grain::ALL.into_iter().flat_map(|grain| {
+            let buckets = self.level(grain).buckets.iter();
+            buckets.flat_map(move |(bucket_ms, bucket)| {
+                let rows = bucket.changed();
+                rows.map(move |(axis, row)| ((grain, *bucket_ms, axis, row.key), Some(row)))
+            })
+        });
+        gone.chain(changed).map(|(address, row)| {
+            let value = row.map(|row| {
                 let mut value = Vec::with_capacity(48);
-                sums.totals().put(&mut value);
+                row.totals().put(&mut value);
                 value
             });
-            (stored_key(&self.names, *address), value)
+            (stored_key(&self.names, address), value)
         })
     }
 
     /// They are on disk.
     pub fn saved(&mut self) {
-        self.dirty = Set::default();
+        self.gone = Vec::new();
+        for level in [&mut self.minutes, &mut self.hours, &mut self.days] {
+            level.buckets.values_mut().for_each(Bucket::saved);
+        }
     }
 
     /// The state beside the rows that a checkpoint needs: from when on minutes and hours are kept.
@@ -331,11 +355,9 @@ impl Rollups {
 
     /// Takes back a row that `changes` gave; `None` for bytes that are none.
     pub fn load(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let (grain, bucket_ms, key) = parse_key(key, &mut self.names)?;
+        let (grain, bucket_ms, axis, key) = parse_key(key, &mut self.names)?;
         let totals = Totals::take(&mut Reader::new(value))?;
-        let level = self.level_mut(grain);
-        let bucket = level.buckets.entry(bucket_ms).or_default();
-        level.rows += usize::from(bucket.add(key, &totals, false));
+        self.level_mut(grain).add(bucket_ms, axis, key, &totals, true);
         Some(())
     }
 }

@@ -89,25 +89,25 @@ pub(super) struct DayNames {
 }
 
 impl DayNames {
-    pub fn take_in(&mut self, key: &RowKey) {
+    pub fn take_in(&mut self, axis: Axis, key: &RowKey) {
         self.tenants.insert(key.tenant);
-        if !self.rows.insert(self.hash(key)) {
+        if !self.rows.insert(self.hash(axis, key)) {
             return;
         }
-        if let Some(count) = self.counts.get_mut(key.axis as usize) {
+        if let Some(count) = self.counts.get_mut(axis as usize) {
             *count += 1;
         }
-        if key.axis.has_two_names() {
-            *self.firsts.entry((key.axis, key.first)).or_default() += 1;
+        if axis.has_two_names() {
+            *self.firsts.entry((axis, key.first)).or_default() += 1;
         }
     }
 
-    fn hash(&self, key: &RowKey) -> u64 {
-        self.rows.hasher().hash_one(key)
+    fn hash(&self, axis: Axis, key: &RowKey) -> u64 {
+        self.rows.hasher().hash_one((axis, key))
     }
 
-    fn knows(&self, key: &RowKey) -> bool {
-        self.rows.contains(&self.hash(key))
+    fn knows(&self, axis: Axis, key: &RowKey) -> bool {
+        self.rows.contains(&self.hash(axis, key))
     }
 
     /// Whether one more row of these names may be told apart. One tag may use half of what there is for all of them, so that one
@@ -139,13 +139,8 @@ pub(super) fn admit(names: &mut Names, day: &mut DayNames, row: RowNames<'_>, pe
     let axis = row.axis;
     let (tenant, first, second) = (names.find(row.tenant), names.find(row.first), names.find(row.second));
     if let (Some(tenant), Some(first), Some(second)) = (tenant, first, second) {
-        let key = RowKey {
-            tenant,
-            first,
-            second,
-            axis,
-        };
-        if day.knows(&key) {
+        let key = RowKey { tenant, first, second };
+        if day.knows(axis, &key) {
             return (key, false);
         }
     }
@@ -164,10 +159,9 @@ pub(super) fn admit(names: &mut Names, day: &mut DayNames, row: RowNames<'_>, pe
         tenant: names.number(tenant),
         first: names.number(first),
         second: names.number(second),
-        axis,
     };
     if has_room {
-        day.take_in(&key);
+        day.take_in(axis, &key);
     } else {
         day.tenants.insert(key.tenant);
     }

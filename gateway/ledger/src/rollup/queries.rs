@@ -2,11 +2,12 @@
 //! costs, then for all sums of the names that are told apart. Rows are read as they are packed, and names found by their number,
 //! so that a walk over some hundred thousand rows takes milliseconds.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::names::OTHER;
-use super::packed::Sums;
 use super::rows::{Axis, Grain, RowKey};
+use super::table::RowRef;
 use super::{Dimension, MINUTE_MS, Point, Rollups, SeriesQuery, SummaryQuery, SummaryRow, Totals, floor};
 use crate::entry::Name;
 use crate::map::Map;
@@ -21,7 +22,10 @@ pub const SERIES_NAMES_MAX: usize = 1_000;
 /// Which rows answer a query, and what names they are told apart by.
 #[derive(Clone, Copy)]
 struct Wanted {
+    /// The rows of minutes and hours.
     axis: Axis,
+    /// The rows of days: those that are made of the others, where fewer say the same.
+    of_days: Axis,
     /// Only rows with this first name.
     only_first: Option<Place>,
     /// Whether the tenant, the first and the second name tell rows apart.
@@ -30,7 +34,8 @@ struct Wanted {
 
 impl Wanted {
     const ALL: Wanted = Wanted {
-        axis: Axis::Tenant,
+        axis: Axis::Key,
+        of_days: Axis::Tenant,
         only_first: None,
         by: [false; 3],
     };
@@ -45,7 +50,6 @@ impl Wanted {
             tenant: pick(0, key.tenant),
             first: pick(1, key.first),
             second: pick(2, key.second),
-            axis: self.axis,
         }
     }
 
@@ -100,10 +104,6 @@ impl Groups {
         self.costs.push(Usd::ZERO);
         next
     }
-
-    fn cost(&self, group: u32) -> Usd {
-        self.costs.get(group as usize).copied().unwrap_or_default()
-    }
 }
 
 /// The groups that are told apart, each row's group by the order of the walk.
@@ -116,56 +116,73 @@ struct Ranked {
 }
 
 impl Ranked {
-    fn rank(&self, row: usize) -> usize {
-        let group = self.rows.get(row).map_or(usize::MAX, |group| *group as usize);
-        self.ranks.get(group).map_or(self.kept.len(), |rank| *rank as usize)
+    /// The place of each row's group, by the order of the walk.
+    fn by_row(&self) -> impl Iterator<Item = usize> {
+        let rank = |group: &u32| self.ranks.get(*group as usize).copied();
+        self.rows
+            .iter()
+            .map(move |group| rank(group).map_or(self.kept.len(), |rank| rank as usize))
     }
 }
 
 impl Rollups {
-    /// What a query by a dimension is about; `None` where no row bears its tag.
-    fn wanted(&self, by: &Dimension) -> Option<Wanted> {
-        let of = |axis, by| Wanted {
+    /// What a query by a dimension is about, of one tenant or all; `None` where no row bears its tag.
+    fn wanted(&self, by: &Dimension, tenant: Option<&Name>) -> Option<Wanted> {
+        let of = |axis, of_all, by| Wanted {
             axis,
+            of_days: if tenant.is_none() { of_all } else { axis },
             only_first: None,
             by,
         };
+        let of_each = |axis, of_days, by| Wanted {
+            of_days,
+            ..of(axis, axis, by)
+        };
         Some(match by {
-            Dimension::Model => of(Axis::Model, [false, true, true]),
-            Dimension::Provider => of(Axis::Provider, [false, true, false]),
-            Dimension::Key => of(Axis::Key, [false, true, false]),
-            Dimension::Agent => of(Axis::Agent, [false, true, false]),
-            Dimension::Session => of(Axis::Session, [false, true, true]),
-            Dimension::User => of(Axis::User, [false, true, false]),
-            Dimension::Task => of(Axis::Task, [false, true, false]),
-            Dimension::Tenant => of(Axis::Tenant, [true, false, false]),
+            Dimension::Model => of(Axis::Model, Axis::ModelOfAll, [false, true, true]),
+            Dimension::Provider => of(Axis::Model, Axis::ModelOfAll, [false, true, false]),
+            Dimension::Key => of_each(Axis::Key, Axis::Key, [false, true, false]),
+            Dimension::Agent => of_each(Axis::Session, Axis::Agent, [false, true, false]),
+            Dimension::Session => of_each(Axis::Session, Axis::Session, [false, true, true]),
+            Dimension::User => of(Axis::User, Axis::UserOfAll, [false, true, false]),
+            Dimension::Task => of(Axis::Task, Axis::TaskOfAll, [false, true, false]),
+            Dimension::Tenant => of_each(Axis::Key, Axis::Tenant, [true, false, false]),
             Dimension::Tag(tag) => Wanted {
                 only_first: Some(self.names.find(tag)?),
-                ..of(Axis::Tag, [false, false, true])
+                ..of(Axis::Tag, Axis::TagOfAll, [false, false, true])
             },
         })
     }
 
-    /// The rows of one axis in a range of time, each with the start of its bucket.
-    fn rows_in<'a>(
+    /// Walks over the rows that answer a query in a range of time, each with the start of its bucket.
+    fn each_row<'a>(
         &'a self,
         wanted: Wanted,
         (from_ms, to_ms): (i64, i64),
         tenant: Option<&Name>,
-    ) -> impl Iterator<Item = (i64, &'a RowKey, &'a Sums)> {
+        mut visit: impl FnMut(i64, RowRef<'a>),
+    ) {
         // None for all tenants, nothing within for one that no row bears.
         let tenant = tenant.map(|tenant| self.names.find(tenant));
-        Grain::ALL.into_iter().flat_map(move |grain| {
+        for grain in Grain::ALL {
+            let axis = if grain == Grain::Day {
+                wanted.of_days
+            } else {
+                wanted.axis
+            };
             let from_ms = floor(from_ms, grain.ms());
-            let buckets = (from_ms < to_ms).then(|| self.level(grain).buckets.range(from_ms..to_ms));
-            buckets.into_iter().flatten().flat_map(move |(bucket_ms, bucket)| {
-                let rows = bucket.of(wanted.axis);
-                let rows = rows.filter(move |(key, _)| {
-                    tenant.is_none_or(|tenant| tenant == Some(key.tenant)) && wanted.picks(key)
-                });
-                rows.map(move |(key, sums)| (*bucket_ms, key, sums))
-            })
-        })
+            if from_ms >= to_ms {
+                continue;
+            }
+            for (bucket_ms, bucket) in self.level(grain).buckets.range(from_ms..to_ms) {
+                for row in bucket.of(axis) {
+                    let is_of_tenant = tenant.is_none_or(|tenant| tenant == Some(row.key.tenant));
+                    if is_of_tenant && wanted.picks(&row.key) {
+                        visit(*bucket_ms, row);
+                    }
+                }
+            }
+        }
     }
 
     /// Walks over the rows for what each name costs, and tells the dearest apart.
@@ -173,21 +190,21 @@ impl Rollups {
         let none = self.names.find("")?;
         let mut groups = Groups::new(self.names.given());
         let mut rows = Vec::new();
-        for (_, key, sums) in self.rows_in(wanted, range, tenant) {
-            let group = groups.place(wanted.group(key, none), wanted.by);
+        self.each_row(wanted, range, tenant, |_, row| {
+            let group = groups.place(wanted.group(&row.key, none), wanted.by);
             if let Some(cost) = groups.costs.get_mut(group as usize) {
-                *cost = cost.saturating_add(sums.cost());
+                *cost = cost.saturating_add(row.cost);
             }
             rows.push(group);
-        }
-        let mut order: Vec<u32> = (0..).take(groups.keys.len()).collect();
-        let texts = |group: &u32| {
-            let key = groups.keys.get(*group as usize);
+        });
+        let mut order: Vec<(Usd, u32)> = groups.costs.iter().copied().zip(0..).collect();
+        let texts = |group: u32| {
+            let key = groups.keys.get(group as usize);
             key.map(|key| [key.first, key.second, key.tenant].map(|place| self.names.text(place)))
         };
-        let dearest_first = |one: &u32, other: &u32| {
-            let by_cost = groups.cost(*other).cmp(&groups.cost(*one));
-            by_cost.then_with(|| texts(one).cmp(&texts(other)))
+        let dearest_first = |(one_cost, one): &(Usd, u32), (cost, other): &(Usd, u32)| {
+            let by_cost = cost.cmp(one_cost);
+            by_cost.then_with(|| texts(*one).cmp(&texts(*other)))
         };
         let has_others = order.len() > names_max;
         if has_others {
@@ -196,14 +213,14 @@ impl Rollups {
         }
         order.sort_unstable_by(dearest_first);
         let mut ranks = vec![u32::try_from(order.len()).unwrap_or(u32::MAX); groups.keys.len()];
-        for (rank, group) in (0..).zip(&order) {
+        for (rank, (_, group)) in (0..).zip(&order) {
             if let Some(slot) = ranks.get_mut(*group as usize) {
                 *slot = rank;
             }
         }
         let kept = order
             .iter()
-            .filter_map(|group| groups.keys.get(*group as usize).copied());
+            .filter_map(|(_, group)| groups.keys.get(*group as usize).copied());
         Some(Ranked {
             kept: kept.collect(),
             ranks,
@@ -226,26 +243,27 @@ impl Rollups {
 
     /// Sums by one dimension, dearest first. Names beyond [`SUMMARY_ROWS_MAX`] are one row more, `other`.
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        let Some(wanted) = self.wanted(&query.by) else {
+        let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
+        let Some(wanted) = self.wanted(&query.by, tenant) else {
             return Vec::new();
         };
-        let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
         let Some(ranked) = self.rank(wanted, range, tenant, SUMMARY_ROWS_MAX) else {
             return Vec::new();
         };
         let mut sums = vec![Totals::default(); ranked.kept.len() + usize::from(ranked.has_others)];
-        for (row, (_, _, packed)) in self.rows_in(wanted, range, tenant).enumerate() {
-            if let Some(totals) = sums.get_mut(ranked.rank(row)) {
-                packed.add_to(totals);
+        let mut ranks = ranked.by_row();
+        self.each_row(wanted, range, tenant, |_, row| {
+            if let Some(totals) = ranks.next().and_then(|rank| sums.get_mut(rank)) {
+                row.add_to(totals);
             }
-        }
+        });
         let rows = (0..)
             .zip(&sums)
             .map(|(rank, totals)| self.row(Some(&query.by), ranked.kept.get(rank), totals));
         let mut rows: Vec<SummaryRow> = rows.collect();
         if ranked.has_others {
             // All others together may cost more than many.
-            rows.sort_by_key(|row| std::cmp::Reverse(row.cost));
+            rows.sort_by_key(|row| Reverse(row.cost));
         }
         rows
     }
@@ -254,40 +272,45 @@ impl Rollups {
     /// without entries are left out. Names beyond [`SERIES_NAMES_MAX`] are one more in each period, `other`. A step finer than
     /// what is still kept shows what is kept at its beginning.
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
+        let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
         let wanted = match &query.by {
             None => Some(Wanted::ALL),
-            Some(by) => self.wanted(by),
+            Some(by) => self.wanted(by, tenant),
         };
-        let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
         let ranked = wanted.and_then(|wanted| Some((wanted, self.rank(wanted, range, tenant, SERIES_NAMES_MAX)?)));
         let Some((wanted, ranked)) = ranked else {
             return Vec::new();
         };
         let step_ms = query.step_ms.max(MINUTE_MS);
-        let mut periods: BTreeMap<i64, Map<usize, Totals>> = BTreeMap::new();
-        for (row, (bucket_ms, _, packed)) in self.rows_in(wanted, range, tenant).enumerate() {
-            let period = periods.entry(floor(bucket_ms, step_ms)).or_default();
-            packed.add_to(period.entry(ranked.rank(row)).or_default());
-        }
-        let mut all = Vec::new();
-        for (at_ms, sums) in periods {
-            let mut sums: Vec<(usize, Totals)> = sums.into_iter().collect();
-            sums.sort_unstable_by(|(one_rank, one), (rank, totals)| {
-                totals.cost.cmp(&one.cost).then_with(|| one_rank.cmp(rank))
+        let mut sums: Vec<(i64, usize, Totals)> = Vec::new();
+        let mut places: Map<(i64, usize), usize> = Map::default();
+        let mut ranks = ranked.by_row();
+        self.each_row(wanted, range, tenant, |bucket_ms, row| {
+            let Some(rank) = ranks.next() else { return };
+            let period_ms = floor(bucket_ms, step_ms);
+            let place = *places.entry((period_ms, rank)).or_insert_with(|| {
+                sums.push((period_ms, rank, Totals::default()));
+                sums.len() - 1
             });
-            let row = |(rank, totals): &(usize, Totals)| self.row(query.by.as_ref(), ranked.kept.get(*rank), totals);
-            all.extend(sums.iter().map(|sum| (at_ms, row(sum))));
-        }
-        all
+            if let Some((.., totals)) = sums.get_mut(place) {
+                row.add_to(totals);
+            }
+        });
+        let mut order: Vec<&(i64, usize, Totals)> = sums.iter().collect();
+        order.sort_unstable_by_key(|(at_ms, rank, totals)| (*at_ms, Reverse(totals.cost), *rank));
+        let row = |(at_ms, rank, totals): &(i64, usize, Totals)| {
+            (*at_ms, self.row(query.by.as_ref(), ranked.kept.get(*rank), totals))
+        };
+        order.into_iter().map(row).collect()
     }
 
     /// Sums of all entries by periods of `step_ms`, as in `sums_over_time`.
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         let step_ms = step_ms.max(MINUTE_MS);
         let mut points: BTreeMap<i64, Totals> = BTreeMap::new();
-        for (bucket_ms, _, packed) in self.rows_in(Wanted::ALL, (from_ms, to_ms), tenant) {
-            packed.add_to(points.entry(floor(bucket_ms, step_ms)).or_default());
-        }
+        self.each_row(Wanted::ALL, (from_ms, to_ms), tenant, |bucket_ms, row| {
+            row.add_to(points.entry(floor(bucket_ms, step_ms)).or_default());
+        });
         points
             .into_iter()
             .map(|(at_ms, totals)| Point { at_ms, totals })

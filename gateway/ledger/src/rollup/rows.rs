@@ -20,23 +20,29 @@ pub(super) enum Axis {
     /// Tag, value.
     Tag = 4,
     Task = 5,
-    // From here on in memory alone: made of the rows above.
-    /// All models of a provider.
-    Provider = 6,
+    // From here on in memory alone, and of days alone: made of the rows above.
+    /// A provider's models in all tenants together; so users, tags' values and tasks.
+    ModelOfAll = 6,
+    UserOfAll = 7,
+    TagOfAll = 8,
+    TaskOfAll = 9,
     /// All sessions of an agent.
-    Agent = 7,
+    Agent = 10,
     /// All keys of a tenant: each entry once.
-    Tenant = 8,
+    Tenant = 11,
 }
 
 impl Axis {
     /// In the order of their bytes.
     pub(super) const STORED: [Axis; 6] = [Axis::Model, Axis::Key, Axis::Session, Axis::User, Axis::Tag, Axis::Task];
-    pub(super) const MADE: [Axis; 3] = [Axis::Provider, Axis::Agent, Axis::Tenant];
-
-    pub(super) fn is_stored(self) -> bool {
-        (self as usize) < Axis::STORED.len()
-    }
+    pub(super) const MADE: [Axis; 6] = [
+        Axis::ModelOfAll,
+        Axis::UserOfAll,
+        Axis::TagOfAll,
+        Axis::TaskOfAll,
+        Axis::Agent,
+        Axis::Tenant,
+    ];
 
     /// Whether the second name tells rows apart, too.
     pub(super) fn has_two_names(self) -> bool {
@@ -44,13 +50,12 @@ impl Axis {
     }
 }
 
-/// What a row is kept under: numbers of names.
+/// What a row is kept under within its axis: numbers of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RowKey {
     pub(super) tenant: Place,
     pub(super) first: Place,
     pub(super) second: Place,
-    pub(super) axis: Axis,
 }
 
 /// The byte is stored.
@@ -74,7 +79,7 @@ impl Grain {
     }
 }
 
-pub(super) type Address = (Grain, i64, RowKey);
+pub(super) type Address = (Grain, i64, Axis, RowKey);
 
 pub(super) fn model_of(entry: &Entry) -> &Name {
     if entry.settlement.model.is_empty() {
@@ -84,11 +89,11 @@ pub(super) fn model_of(entry: &Entry) -> &Name {
     }
 }
 
-pub(super) fn stored_key(names: &Names, (grain, bucket_ms, key): Address) -> Vec<u8> {
+pub(super) fn stored_key(names: &Names, (grain, bucket_ms, axis, key): Address) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.push(grain as u8);
     out.extend_from_slice(&bucket_ms.to_be_bytes());
-    out.push(key.axis as u8);
+    out.push(axis as u8);
     for place in [key.tenant, key.first, key.second] {
         put_text(&mut out, names.text(place));
     }
@@ -110,11 +115,6 @@ pub(super) fn parse_key(bytes: &[u8], names: &mut Names) -> Option<Address> {
         Some(place) => place,
         None => names.number(&Name::from(text)),
     });
-    let key = RowKey {
-        tenant,
-        first,
-        second,
-        axis,
-    };
-    Some((grain, bucket_ms, key))
+    let key = RowKey { tenant, first, second };
+    Some((grain, bucket_ms, axis, key))
 }

@@ -10,9 +10,9 @@ use super::*;
 use crate::entry::{Facts, Outcome, Part, Settlement};
 use crate::usage::Kind;
 
-const NOW_MS: i64 = 1_795_305_600_000;
+pub(super) const NOW_MS: i64 = 1_795_305_600_000;
 
-fn entry(at_ms: i64, agent: &str, session: &str, cost: i64, status: u16) -> Entry {
+pub(super) fn entry(at_ms: i64, agent: &str, session: &str, cost: i64, status: u16) -> Entry {
     let facts = Facts {
         id: Ulid::from_parts(u64::try_from(at_ms).unwrap(), 1),
         at_ms,
@@ -383,13 +383,15 @@ fn weeks() -> (Rollups, Vec<Entry>) {
 }
 
 /// What a row is called that only one name is of.
-fn called(row: &SummaryRow) -> String {
+pub(super) fn called(row: &SummaryRow) -> String {
     [
         &row.provider,
         &row.model,
         &row.key,
         &row.agent,
         &row.session,
+        &row.user,
+        &row.task,
         &row.tenant,
         &row.tag,
     ]

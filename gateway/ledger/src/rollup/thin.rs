@@ -1,11 +1,12 @@
 //! What all days together may take: past that the oldest lose the names that cost least.
 
+use super::bucket::Bucket;
 use super::names::OTHER;
 use super::rows::{Axis, Grain, RowKey};
+use super::table::RowRef;
 use super::{DAY_MS, Rollups, floor};
 use crate::entry::Name;
-use crate::map::{Map, Set};
-use crate::money::Usd;
+use crate::map::Set;
 use crate::slab::Place;
 
 /// Names of each kind that such a day keeps.
@@ -28,50 +29,44 @@ impl Rollups {
         let Some((day_ms, bucket)) = later.next() else {
             return false;
         };
-        let day_ms = *day_ms;
-        let mut by_axis: Map<Axis, Vec<(Usd, RowKey)>> = Map::default();
-        for (key, sums) in bucket.stored() {
-            by_axis.entry(key.axis).or_default().push((sums.totals().cost, *key));
-        }
-        let other = self.names.number(&Name::from(OTHER));
-        for (axis, mut rows) in by_axis {
+        let (day_ms, other) = (*day_ms, self.names.number(&Name::from(OTHER)));
+        let mut thinned = Bucket::new(Grain::Day);
+        let changed: Set<(Axis, RowKey)> = bucket.changed().map(|(axis, row)| (axis, row.key)).collect();
+        for axis in Axis::STORED {
+            let mut rows: Vec<RowRef<'_>> = bucket.of(axis).collect();
             // By name where they cost the same, so that each run keeps the same ones.
-            rows.sort_by(|(one_cost, one), (cost, key)| {
-                let texts = |key: &RowKey| [key.tenant, key.first, key.second].map(|place| self.names.text(place));
-                cost.cmp(one_cost).then_with(|| texts(one).cmp(&texts(key)))
+            rows.sort_by(|one, row| {
+                let texts = |row: &RowRef<'_>| {
+                    let key = row.key;
+                    [key.tenant, key.first, key.second].map(|place| self.names.text(place))
+                };
+                row.cost.cmp(&one.cost).then_with(|| texts(one).cmp(&texts(row)))
             });
-            let kept = rows.len().min(DEAREST_KEPT);
-            let firsts: Set<Place> = rows.iter().take(kept).map(|(_, key)| key.first).collect();
-            for (_, key) in rows.into_iter().skip(kept) {
+            let (kept, rest) = rows.split_at(rows.len().min(DEAREST_KEPT));
+            let firsts: Set<Place> = kept.iter().map(|row| row.key.first).collect();
+            for row in kept {
+                let is_saved = !changed.contains(&(axis, row.key));
+                thinned.add(axis, row.key, &row.totals(), is_saved);
+            }
+            for row in rest {
+                let key = row.key;
                 let is_first_kept = axis.has_two_names() && firsts.contains(&key.first);
                 let folded = RowKey {
                     first: if is_first_kept { key.first } else { other },
                     second: if axis.has_two_names() { other } else { key.second },
                     ..key
                 };
+                let is_saved = folded == key && !changed.contains(&(axis, key));
+                thinned.add(axis, folded, &row.totals(), is_saved);
                 if folded != key {
-                    self.move_row(day_ms, key, folded);
+                    self.gone.push((Grain::Day, day_ms, axis, key));
                 }
             }
         }
-        if let Some(bucket) = self.days.buckets.get_mut(&day_ms) {
-            bucket.make();
-        }
+        self.days.rows = self.days.rows - bucket.stored_count() + thinned.stored_count();
+        self.days.buckets.insert(day_ms, thinned);
         self.thinned_to_ms = day_ms.saturating_add(1);
         true
-    }
-
-    fn move_row(&mut self, day_ms: i64, key: RowKey, to: RowKey) {
-        let sums = self
-            .days
-            .buckets
-            .get_mut(&day_ms)
-            .and_then(|bucket| bucket.remove(&key));
-        if let Some(sums) = sums {
-            self.days.rows -= 1;
-            self.dirty.insert((Grain::Day, day_ms, key));
-            self.put_at(Grain::Day, day_ms, to, &sums.totals());
-        }
     }
 
     /// Names that no row bears any more leave the memory.
@@ -80,10 +75,10 @@ impl Rollups {
         let rows = levels
             .into_iter()
             .flat_map(|level| level.buckets.values())
-            .flat_map(|bucket| bucket.stored().map(|(key, _)| key));
-        let dirty = self.dirty.iter().map(|(.., key)| key);
+            .flat_map(|bucket| bucket.stored().map(|(_, row)| row.key));
+        let gone = self.gone.iter().map(|(.., key)| *key);
         let used: Set<Place> = rows
-            .chain(dirty)
+            .chain(gone)
             .flat_map(|key| [key.tenant, key.first, key.second])
             .collect();
         if used.len() < self.names.len() {
