@@ -42,7 +42,7 @@ impl Started {
         let beside = |name: &str| here.with_file_name(name);
         let config = format!(
             "listen: \"{GATEWAY}\"\nproviders: {{openai: {{upstream: \"http://{UPSTREAM}\"}}}}\n\
-             storage: {{driver: sled, dsn: \"{0}/ledger\"}}\npolicies: {{dir: \"{0}/policies\"}}\nlog: {{level: warn}}\n\
+             storage: {{driver: sled, dsn: \"{0}/ledger\"}}\npolicies: {{dir: \"{0}/policies\"}}\nlog: {{level: error}}\n\
              budgets: {{default: {{daily_limit_usd: 1000000, action: block}}}}\n\
              control: {{tokens: [{{name: bench, token: {TOKEN}, role: {role}}}]}}\n",
             dir.display()
