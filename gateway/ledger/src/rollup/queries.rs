@@ -231,14 +231,41 @@ impl Rollups {
 
     /// The row of a name that is told apart, or of all others.
     fn row(&self, by: Option<&Dimension>, kept: Option<&RowKey>, totals: &Totals) -> SummaryRow {
-        let names = match kept {
-            Some(key) => [key.tenant, key.first, key.second].map(|place| self.names.name(place)),
-            None => {
-                let other = Name::from(OTHER);
-                [Name::clone(&other), Name::clone(&other), other]
-            }
+        let named = |pick: fn(&RowKey) -> Place| match kept {
+            Some(key) => self.names.name(pick(key)),
+            None => Name::from(OTHER),
         };
-        summary_row(by, names, totals)
+        let (first, second) = (|| named(|key| key.first), || named(|key| key.second));
+        let mut row = SummaryRow {
+            requests: totals.requests,
+            errors: totals.errors,
+            status_429: totals.status_429,
+            status_5xx: totals.status_5xx,
+            estimated: totals.estimated,
+            duration_ms: totals.duration_ms,
+            input_tokens: totals.usage.input_tokens(),
+            output_tokens: totals.usage.output_tokens(),
+            usage: totals.usage,
+            cost: totals.cost,
+            held: totals.held,
+            overage: totals.overage,
+            first_ms: totals.first_ms,
+            last_ms: totals.last_ms,
+            ..SummaryRow::default()
+        };
+        match by {
+            None => {}
+            Some(Dimension::Model) => (row.provider, row.model) = (first(), second()),
+            Some(Dimension::Provider) => row.provider = first(),
+            Some(Dimension::Key) => row.key = first(),
+            Some(Dimension::Agent) => row.agent = first(),
+            Some(Dimension::Session) => (row.agent, row.session) = (first(), second()),
+            Some(Dimension::User) => row.user = first(),
+            Some(Dimension::Task) => row.task = first(),
+            Some(Dimension::Tenant) => row.tenant = named(|key| key.tenant),
+            Some(Dimension::Tag(_)) => row.tag = second(),
+        }
+        row
     }
 
     /// Sums by one dimension, dearest first. Names beyond [`SUMMARY_ROWS_MAX`] are one row more, `other`.
@@ -316,37 +343,4 @@ impl Rollups {
             .map(|(at_ms, totals)| Point { at_ms, totals })
             .collect()
     }
-}
-
-fn summary_row(by: Option<&Dimension>, [tenant, first, second]: [Name; 3], totals: &Totals) -> SummaryRow {
-    let mut row = SummaryRow {
-        requests: totals.requests,
-        errors: totals.errors,
-        status_429: totals.status_429,
-        status_5xx: totals.status_5xx,
-        estimated: totals.estimated,
-        duration_ms: totals.duration_ms,
-        input_tokens: totals.usage.input_tokens(),
-        output_tokens: totals.usage.output_tokens(),
-        usage: totals.usage,
-        cost: totals.cost,
-        held: totals.held,
-        overage: totals.overage,
-        first_ms: totals.first_ms,
-        last_ms: totals.last_ms,
-        ..SummaryRow::default()
-    };
-    match by {
-        None => {}
-        Some(Dimension::Model) => (row.provider, row.model) = (first, second),
-        Some(Dimension::Provider) => row.provider = first,
-        Some(Dimension::Key) => row.key = first,
-        Some(Dimension::Agent) => row.agent = first,
-        Some(Dimension::Session) => (row.agent, row.session) = (first, second),
-        Some(Dimension::User) => row.user = first,
-        Some(Dimension::Task) => row.task = first,
-        Some(Dimension::Tenant) => row.tenant = tenant,
-        Some(Dimension::Tag(_)) => row.tag = second,
-    }
-    row
 }

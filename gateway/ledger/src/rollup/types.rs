@@ -30,7 +30,8 @@ pub struct Retention {
     /// More rows than this are merged before their time, the oldest first.
     pub minute_rows_max: usize,
     pub hour_rows_max: usize,
-    /// Past so many rows the oldest days keep only their dearest names. Some 150 bytes of memory a row, and its name.
+    /// Past so many rows the oldest days keep only their dearest names. Some 100 bytes of memory a row, up to
+    /// twice that where days keep another one made of it alone, and its name.
     pub day_rows_max: usize,
     /// Distinct names of a kind that are told apart within a day.
     pub names_per_kind_max: usize,
