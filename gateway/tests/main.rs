@@ -52,6 +52,8 @@ mod rpc;
 mod rpc_hostile;
 mod rules;
 mod rules_kept;
+mod rules_on_disk;
+mod rules_undone;
 mod sessions;
 mod socket;
 mod socket_ends;

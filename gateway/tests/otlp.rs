@@ -360,3 +360,130 @@ fn names_that_clients_make_up_are_bounded_in_metrics() {
         assert_eq!(received.spans.len(), 60);
     });
 }
+
+#[test]
+fn a_refused_call_has_a_span_that_says_why() {
+    let upstream = Upstream::always(Script::json(200, ANSWER));
+    let collector = Collector::new(Manner::Takes);
+    let gateway = Setup::new(&upstream)
+        .with("budgets: {default: {daily_limit_usd: 0.000001, action: block}}")
+        .conf("block", "{agents: [crawler]}")
+        .with(&format!(
+            "telemetry: {{otlp: {{endpoint: \"{}\", interval: 1h}}}}",
+            collector.base()
+        ))
+        .start();
+    let from = traceparent("01");
+    let key = format!("Bearer {KEY}");
+    let refused = |path: &str, agent: &str, body: &str| {
+        let headers = [
+            ("authorization", key.as_str()),
+            ("x-agent-id", agent),
+            ("x-agent-session", "s1"),
+            ("x-agent-user", "canary-user"),
+            ("traceparent", from.as_str()),
+        ];
+        let reply = gateway.client.request("POST", path, &headers, body.as_bytes());
+        let code = reply.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
+        assert_ne!(reply.status, 200, "{path}");
+        (reply.status.to_string(), code)
+    };
+    let expected = [
+        (refused(CHAT, "coder", ASKED), "chat gpt-4o", "coder", "budget@"),
+        (refused(CHAT, "crawler", ASKED), "chat gpt-4o", "crawler", "block@"),
+        // Nobody has read yet whose it is.
+        (refused(CHAT, "coder", "{"), "chat", "", ""),
+    ];
+    assert_eq!(expected[0].0, ("429".to_owned(), "budget_exceeded".to_owned()));
+    assert_eq!(expected[1].0, ("403".to_owned(), "agent_blocked".to_owned()));
+    assert_eq!(expected[2].0.0, "400");
+    // No call of a model.
+    refused("/nowhere", "coder", ASKED);
+    gateway.wait_idle();
+    assert!(gateway.entries().is_empty());
+    gateway.stop();
+    assert!(upstream.seen().is_empty());
+    collector.look(|received| {
+        assert_eq!(received.spans.len(), expected.len(), "{:#?}", received.spans);
+        for (span, ((status, code), name, agent, policy)) in received.spans.iter().zip(&expected) {
+            assert_eq!((span.name.as_str(), span.kind), (*name, 3));
+            assert_eq!(
+                (hex(&span.trace_id), hex(&span.parent_span_id)),
+                (TRACE.into(), CLIENT_SPAN.into())
+            );
+            assert_eq!(span.status.as_ref().unwrap().code, 2);
+            let said = attributes(&span.attributes);
+            let of = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
+            assert_eq!(
+                (of("error.type"), of("http.response.status_code")),
+                (code.as_str(), status.as_str())
+            );
+            assert_eq!(
+                (of("agentledger.outcome"), of("gen_ai.provider.name")),
+                ("refused", "openai")
+            );
+            assert_eq!((of("agentledger.agent"), of("gen_ai.agent.name")), (*agent, *agent));
+            assert!(of("agentledger.verdict").contains(policy), "{said:#?}");
+            assert!(!said.contains_key("agentledger.cost_usd") && !said.contains_key("server.address"));
+        }
+        let duration = "gen_ai.client.operation.duration";
+        assert!(
+            !received.metrics.contains_key(duration),
+            "it did nothing that took time"
+        );
+        let raw = received.raw.concat();
+        let raw = String::from_utf8_lossy(&raw);
+        for secret in SECRETS.iter().chain(&[KEY]) {
+            assert!(!raw.contains(secret), "{secret} was sent");
+        }
+    });
+}
+
+#[test]
+fn a_call_that_reached_no_server_has_one_span_and_no_cost() {
+    let collector = Collector::new(Manner::Takes);
+    let gateway = Setup::to(&format!("http://127.0.0.1:{}", dead_port()))
+        .with(&format!(
+            "telemetry: {{otlp: {{endpoint: \"{}\", interval: 1h}}}}",
+            collector.base()
+        ))
+        .start();
+    let status = ask(&gateway, ASKED, &[]);
+    gateway.wait_idle();
+    assert!(gateway.entries().is_empty());
+    gateway.stop();
+    collector.look(|received| {
+        assert_eq!(received.spans.len(), 1, "{:#?}", received.spans);
+        let said = attributes(&received.spans[0].attributes);
+        assert_eq!(said["http.response.status_code"], status.to_string());
+        assert_eq!(said["agentledger.outcome"], "refused");
+        assert!(!said["error.type"].is_empty() && !said.contains_key("agentledger.cost_usd"));
+    });
+}
+
+#[test]
+fn models_that_refused_clients_make_up_are_bounded_in_spans() {
+    let upstream = Upstream::always(Script::json(200, ANSWER));
+    let collector = Collector::new(Manner::Takes);
+    let gateway = Setup::new(&upstream)
+        .conf("block", "{agents: [coder]}")
+        .with("limits: {metric_label_values_max: 20}")
+        .with(&format!(
+            "telemetry: {{otlp: {{endpoint: \"{}\", interval: 1h}}}}",
+            collector.base()
+        ))
+        .start();
+    for model in 0..60 {
+        let body = ASKED.replace("gpt-4o", &format!("gpt-4o-{model}"));
+        assert_eq!(ask(&gateway, &body, &[]), 403);
+    }
+    gateway.stop();
+    collector.look(|received| {
+        let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+        for span in &received.spans {
+            *by_name.entry(&span.name).or_default() += 1;
+        }
+        assert_eq!(by_name.values().sum::<usize>(), 60);
+        assert!(by_name.len() <= 21 && by_name["chat other"] >= 40, "{by_name:?}");
+    });
+}

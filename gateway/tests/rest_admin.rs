@@ -2,9 +2,11 @@
 //! has a test named after it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use agentledger_ledger::ManualClock;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Gateway, Setup};
 use crate::rest::{CHAT, CLAIMED, START_MS, TENANTS, admin, asked, calls, setup, upstream, with_calls_of_tenants};
@@ -80,6 +82,71 @@ fn a_first_runtime_rule_joins_the_files_rules_and_is_there_after_a_restart() {
     let again = setup(&upstream, &clock).with(yaml).in_dir(&dir).start();
     both_are_refused(&again);
     assert_eq!(admin(&again, "GET", path, ""), (200, format!("[{rule}]\n")));
+}
+
+/// The original read, changed and wrote all rules without a lock: of two writers one was lost.
+#[test]
+fn writers_of_one_rule_over_rest_and_rpc_make_one_rule_and_none_is_lost() {
+    const EACH: usize = 8;
+    let gateway = setup(&upstream(), &Arc::new(ManualClock::new(START_MS))).start();
+    let path = "/api/admin/budgets/rules";
+    let (over_rest, over_rpc) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for writer in 0..3 {
+            let (gateway, over_rest) = (&gateway, &over_rest);
+            scope.spawn(move || {
+                for turn in 1..=EACH {
+                    let limit = writer * 100 + turn;
+                    let rule = format!(r#"{{"api_key_pattern":"sk-one-*","daily_limit_usd":{limit}}}"#);
+                    assert_eq!(admin(gateway, "POST", path, &rule).0, 201);
+                    over_rest.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+        for _ in 0..2 {
+            let (gateway, over_rpc) = (&gateway, &over_rpc);
+            scope.spawn(move || {
+                for turn in 1..=EACH {
+                    let set = json!({"api_key_pattern": "sk-one-*", "window": "month", "limit": turn});
+                    let answer = crate::sessions::call(gateway, "budget.set", &set);
+                    assert!(answer["error"].is_null(), "{answer}");
+                    over_rpc.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+    });
+    let writes = over_rest.into_inner() + over_rpc.into_inner();
+    let listed = crate::sessions::call(
+        &gateway,
+        "rule.list",
+        &json!({"list": "budget.rules", "source": "runtime"}),
+    );
+    let rules = listed["result"]["rules"].as_array().unwrap();
+    assert_eq!((rules.len(), &rules[0]["version"]), (1, &json!(writes)), "{listed}");
+    let history = crate::sessions::call(&gateway, "rule.history", &json!({"id": rules[0]["id"], "limit": 1000}));
+    let changes = history["result"]["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), writes);
+    // Each began with what the one before had made.
+    assert!(changes.windows(2).all(|pair| pair[0]["before"] == pair[1]["after"]));
+    assert_eq!(
+        admin(&gateway, "DELETE", &format!("{path}?pattern=sk-one-*"), "").0,
+        204
+    );
+}
+
+#[test]
+fn a_provider_that_is_switched_off_at_runtime_is_shown_so() {
+    let gateway = setup(&upstream(), &Arc::new(ManualClock::new(START_MS))).start();
+    let shown = || {
+        let (status, text) = admin(&gateway, "GET", "/api/admin/providers", "");
+        assert_eq!(status, 200);
+        serde_json::from_str::<Value>(&text).unwrap()["openai"].clone()
+    };
+    assert_eq!(shown(), true);
+    crate::sessions::call(&gateway, "provider.disable", &json!({"provider": "openai"}));
+    assert_eq!(shown(), false);
+    crate::sessions::call(&gateway, "provider.enable", &json!({"provider": "openai"}));
+    assert_eq!(shown(), true);
 }
 
 #[test]

@@ -11,7 +11,7 @@ const CHAT: &str = "/v1/chat/completions";
 /// A question that may cost a cent at most (1,000 tokens at 10 USD a million).
 const CENT: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"max_tokens":1000}"#;
 const KEY: &str = "sk-test-0123456789abcdef";
-const CONTROL: &str = "
+pub const CONTROL: &str = "
 control:
   tokens:
     - {name: ops, role: admin, token: ops-token-0123456789}
@@ -19,28 +19,28 @@ control:
 ";
 const TENANTS: &str = "tenants: {enabled: true, key_mappings: [{api_key_pattern: \"sk-test-*\", tenant_id: acme}, {api_key_pattern: \"sk-globex-*\", tenant_id: globex}]}\n";
 
-fn upstream() -> Upstream {
+pub fn upstream() -> Upstream {
     Upstream::always(Script::json(
         200,
         r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":0,"completion_tokens":1000,"total_tokens":1000}}"#,
     ))
 }
 
-fn answer(gateway: &Gateway, token: &str, method: &str, params: &Value) -> Value {
+pub fn answer(gateway: &Gateway, token: &str, method: &str, params: &Value) -> Value {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
     gateway.client.request("POST", "/rpc", &headers, body.as_bytes()).json()
 }
 
-fn rpc(gateway: &Gateway, method: &str, params: &Value) -> Value {
+pub fn rpc(gateway: &Gateway, method: &str, params: &Value) -> Value {
     let answer = answer(gateway, "ops-token-0123456789", method, params);
     assert_eq!(answer["error"], Value::Null, "{method} {params}");
     answer["result"].clone()
 }
 
 /// The error's word and path, as the admin.
-fn refused(gateway: &Gateway, method: &str, params: &Value) -> (String, String) {
+pub fn refused(gateway: &Gateway, method: &str, params: &Value) -> (String, String) {
     let answer = answer(gateway, "ops-token-0123456789", method, params);
     assert!(answer["error"].is_object(), "{method} {params}: {answer}");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -56,12 +56,12 @@ fn ask_as(gateway: &Gateway, key: &str, headers: &[(&str, &str)]) -> Reply {
         .request("POST", CHAT, &[&own[..], headers].concat(), CENT.as_bytes())
 }
 
-fn ask(gateway: &Gateway) -> Reply {
+pub fn ask(gateway: &Gateway) -> Reply {
     ask_as(gateway, KEY, &[("X-Agent-Id", "coder")])
 }
 
 /// Status, and the refusal's code.
-fn outcome(reply: &Reply) -> String {
+pub fn outcome(reply: &Reply) -> String {
     match reply.status {
         200 => "200".to_owned(),
         status => format!("{status} {}", reply.json()["error"]["code"].as_str().unwrap_or("-")),
@@ -280,70 +280,6 @@ fn tenants_are_mapped_bound_and_summed() {
     assert_eq!(rows["tenants"][0]["mappings"], json!([]));
     ask(&gateway);
     assert_eq!(&*gateway.entries_of(3)[2].facts.tenant, "", "no mapping is left");
-}
-
-#[test]
-fn one_change_is_undone_unless_another_followed() {
-    let upstream = upstream();
-    let gateway = Setup::new(&upstream).with(CONTROL).start();
-    let put = |params: Value| rpc(&gateway, "rule.put", &params);
-    let made = put(json!({"list": "loop", "value": {"threshold": 5}}));
-    let id = made["rule"]["id"].clone();
-    let changed = put(json!({"list": "loop", "id": id, "value": {"threshold": 6}, "note": "more"}));
-    let (word, _) = refused(&gateway, "rule.revert", &json!({"change": made["change"]}));
-    assert_eq!(word, "conflict");
-    let reverted = rpc(&gateway, "rule.revert", &json!({"change": changed["change"]}));
-    assert_eq!(
-        (&reverted["rule"]["value"], &reverted["rule"]["version"]),
-        (&json!({"threshold": 5}), &json!(3))
-    );
-    assert_eq!(
-        refused(&gateway, "rule.revert", &json!({"change": changed["change"]})).0,
-        "conflict",
-        "it is undone"
-    );
-    let deleted = rpc(&gateway, "rule.delete", &json!({"id": id}));
-    let back = rpc(
-        &gateway,
-        "rule.revert",
-        &json!({"change": deleted["change"], "note": "needed after all"}),
-    );
-    assert_eq!(
-        (&back["rule"]["id"], &back["rule"]["value"]),
-        (&id, &json!({"threshold": 5}))
-    );
-    let history = rpc(&gateway, "rule.history", &json!({"id": id}));
-    let actions: Vec<&str> = history["changes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|change| change["action"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        actions,
-        ["rule.revert", "rule.delete", "rule.revert", "rule.put", "rule.put"]
-    );
-    let first = &history["changes"][0];
-    assert_eq!(
-        (&first["author"], &first["note"]),
-        (&json!("ops"), &json!("needed after all"))
-    );
-    let last = &history["changes"][4];
-    assert_eq!(
-        (&last["before"], &last["after"]["value"]),
-        (&Value::Null, &json!({"threshold": 5}))
-    );
-    let page = rpc(&gateway, "rule.history", &json!({"id": id, "limit": 2}));
-    assert_eq!(page["changes"].as_array().unwrap().len(), 2);
-    assert_eq!(
-        refused(
-            &gateway,
-            "rule.revert",
-            &json!({"change": "01J00000000000000000000000"})
-        )
-        .0,
-        "not_found"
-    );
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub struct Change {
     pub after: Option<Arc<str>>,
     /// `after` is in force from now on, until the next change of its subject; without one nothing is.
     pub kept: bool,
+    /// The version that its document has at least. 0: one more than the document before, and 1 where there was none.
+    pub min_version: u64,
     /// The request that it answers, where its sender named it.
     pub request: Option<Answered>,
 }
@@ -75,7 +77,7 @@ pub struct Document {
     pub subject: Name,
     /// JSON.
     pub value: Arc<str>,
-    /// 1 when it was made, one more with each change.
+    /// One more with each change.
     pub version: u64,
     /// The change that made it what it is.
     pub change: Ulid,
@@ -146,19 +148,28 @@ impl PartialEq for Documents {
 impl Documents {
     /// Whether a change fits.
     pub fn check(&self, change: &Change) -> Result<(), ChangeError> {
-        if let Some((name, _)) = change.texts().find(|(_, text)| text.len() > TEXT_BYTES_MAX) {
-            return Err(ChangeError::Text(name));
-        }
-        let Some(document) = change.document(0) else {
-            return Ok(());
-        };
-        let known = self.by_subject.get(&change.subject);
-        if known.is_none() && self.by_subject.len() >= DOCUMENTS_MAX {
-            return Err(ChangeError::Documents);
-        }
-        let others = self.bytes - known.map_or(0, |known| known.bytes());
-        if others + document.bytes() > DOCUMENT_BYTES_MAX {
-            return Err(ChangeError::DocumentBytes);
+        self.check_all(std::slice::from_ref(change))
+    }
+
+    /// Whether changes fit together, each of a subject of its own.
+    pub fn check_all(&self, changes: &[Change]) -> Result<(), ChangeError> {
+        let (mut count, mut bytes) = (self.by_subject.len(), self.bytes);
+        for change in changes {
+            if let Some((name, _)) = change.texts().find(|(_, text)| text.len() > TEXT_BYTES_MAX) {
+                return Err(ChangeError::Text(name));
+            }
+            let Some(document) = change.document(0) else {
+                continue;
+            };
+            let known = self.by_subject.get(&change.subject);
+            count += usize::from(known.is_none());
+            bytes = bytes + document.bytes() - known.map_or(0, |known| known.bytes());
+            if known.is_none() && count > DOCUMENTS_MAX {
+                return Err(ChangeError::Documents);
+            }
+            if bytes > DOCUMENT_BYTES_MAX {
+                return Err(ChangeError::DocumentBytes);
+            }
         }
         Ok(())
     }
@@ -166,7 +177,7 @@ impl Documents {
     pub fn apply(&mut self, change: &Change) {
         if change.kept {
             let version = self.by_subject.get(&change.subject).map_or(0, |known| known.version);
-            match change.document(version.saturating_add(1)) {
+            match change.document(version.saturating_add(1).max(change.min_version)) {
                 Some(document) => self.put(document),
                 None => self.remove(&change.subject),
             }
@@ -318,6 +329,7 @@ mod tests {
             before: None,
             after: after.map(Arc::from),
             kept: true,
+            min_version: 0,
             request: None,
         }
     }

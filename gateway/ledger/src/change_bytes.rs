@@ -10,6 +10,7 @@ const HAS_BEFORE: u8 = 1;
 const HAS_AFTER: u8 = 1 << 1;
 const IS_KEPT: u8 = 1 << 2;
 const HAS_REQUEST: u8 = 1 << 3;
+const HAS_VERSION: u8 = 1 << 4;
 
 pub(crate) fn write_change(w: &mut Writer, change: &Change) {
     let flags = [
@@ -17,6 +18,7 @@ pub(crate) fn write_change(w: &mut Writer, change: &Change) {
         (HAS_AFTER, change.after.is_some()),
         (IS_KEPT, change.kept),
         (HAS_REQUEST, change.request.is_some()),
+        (HAS_VERSION, change.min_version > 0),
     ];
     w.byte(
         flags
@@ -40,11 +42,14 @@ pub(crate) fn write_change(w: &mut Writer, change: &Change) {
     if let Some(answered) = &change.request {
         write_answered(w, answered);
     }
+    if change.min_version > 0 {
+        w.unsigned(change.min_version);
+    }
 }
 
 pub(crate) fn read_change(r: &mut Reader<'_>, at_ms: i64) -> Result<Change, DecodeError> {
     let flags = r.byte()?;
-    if flags & !(HAS_BEFORE | HAS_AFTER | IS_KEPT | HAS_REQUEST) != 0 {
+    if flags & !(HAS_BEFORE | HAS_AFTER | IS_KEPT | HAS_REQUEST | HAS_VERSION) != 0 {
         return Err(DecodeError::Malformed("unknown fields of a change"));
     }
     let has = |flag: u8| flags & flag != 0;
@@ -65,6 +70,7 @@ pub(crate) fn read_change(r: &mut Reader<'_>, at_ms: i64) -> Result<Change, Deco
         } else {
             None
         },
+        min_version: if has(HAS_VERSION) { r.unsigned()? } else { 0 },
     })
 }
 

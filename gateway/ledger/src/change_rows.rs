@@ -248,6 +248,7 @@ mod tests {
             before: None,
             after: None,
             kept: false,
+            min_version: 0,
             request: None,
         }
     }

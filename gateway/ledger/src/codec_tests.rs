@@ -150,25 +150,28 @@ fn settlement() -> impl Strategy<Value = Settlement> {
 fn change() -> impl Strategy<Value = Change> {
     let answered = (name(), any::<[u8; 32]>(), name()).prop_map(|(id, digest, answer)| Answered { id, digest, answer });
     (
-        (any::<u128>(), any::<i64>(), vec(name(), 6), any::<bool>()),
+        (any::<u128>(), any::<i64>(), vec(name(), 6), any::<bool>(), any::<u64>()),
         option::of(name()),
         option::of(name()),
         option::of(answered),
     )
-        .prop_map(|((id, at_ms, names, kept), before, after, request)| Change {
-            id: Ulid(id),
-            at_ms,
-            author: names[0].clone(),
-            peer: names[1].clone(),
-            action: names[2].clone(),
-            subject: names[3].clone(),
-            tenant: names[4].clone(),
-            note: names[5].clone(),
-            before,
-            after,
-            kept,
-            request,
-        })
+        .prop_map(
+            |((id, at_ms, names, kept, min_version), before, after, request)| Change {
+                id: Ulid(id),
+                at_ms,
+                author: names[0].clone(),
+                peer: names[1].clone(),
+                action: names[2].clone(),
+                subject: names[3].clone(),
+                tenant: names[4].clone(),
+                note: names[5].clone(),
+                before,
+                after,
+                kept,
+                min_version,
+                request,
+            },
+        )
 }
 
 fn event() -> impl Strategy<Value = Event> {

@@ -19,7 +19,7 @@ use crate::checkpoint::CheckpointAt;
 use crate::clock::Clock;
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::entry::{Facts, Name, Settlement};
-use crate::event::{Held, HoldId, ImportedEntry, Settled};
+use crate::event::{Event, Held, HoldId, ImportedEntry, Settled};
 use crate::map::Map;
 use crate::options::Durability;
 use crate::queue::{Queue, Stopped};
@@ -163,12 +163,17 @@ impl Core {
         now_ms
     }
 
-    /// As `put`, of two events that stand or fall together. The sequence of the second.
-    fn put_pair(&self, decided: &mut Decided, first: Recorded, second: Recorded, permit: OwnedSemaphorePermit) -> u64 {
-        decided.journal_ms = decided.journal_ms.max(first.event.at_ms()).max(second.event.at_ms());
-        let events = Box::new([first.event, second.event]);
-        self.queue.put_pair(first.seq, decided.journal_ms, events, Some(permit));
-        second.seq
+    /// As `put`, of events that stand or fall together. The sequence of the last.
+    fn put_together(&self, decided: &mut Decided, recorded: Vec<Recorded>, permit: OwnedSemaphorePermit) -> u64 {
+        let (Some(first), Some(last)) = (recorded.first(), recorded.last()) else {
+            return decided.books.head();
+        };
+        let (first, last) = (first.seq, last.seq);
+        let events: Vec<Event> = recorded.into_iter().map(|recorded| recorded.event).collect();
+        let latest_ms = events.iter().map(Event::at_ms).max().unwrap_or_default();
+        decided.journal_ms = decided.journal_ms.max(latest_ms);
+        self.queue.put_together(first, decided.journal_ms, events, Some(permit));
+        last
     }
 
     /// Only under the lock: the order of calls is the order of the journal.

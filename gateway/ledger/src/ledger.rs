@@ -393,7 +393,7 @@ impl Ledger {
     /// Waits until everything decided so far is on disk and counted in sums, or the writer writes no more.
     pub async fn flushed(&self) {
         // A writer that has stopped says so through `health`.
-        let _ = self.applied(self.core.queue.queued_sequence()).await;
+        let _ = self.applied(self.last_sequence()).await;
     }
 
     /// Sums of entries on disk, dearest first.
@@ -571,6 +571,11 @@ impl Ledger {
     /// How far the disk reaches.
     pub fn head(&self) -> Head {
         self.core.queue.head()
+    }
+
+    /// The sequence of the last event that was decided, on disk or not.
+    pub fn last_sequence(&self) -> u64 {
+        self.core.queue.queued_sequence()
     }
 
     /// Holds that the last process left open and this one settled.

@@ -40,10 +40,10 @@ pub(crate) enum Item {
         event: Event,
         permit: Option<OwnedSemaphorePermit>,
     },
-    /// Two events of one decision, in one record of the journal: a crash leaves both or none.
-    Pair {
+    /// Events of one decision, in one record of the journal: a crash leaves all or none.
+    Together {
         journal_ms: i64,
-        events: Box<[Event; 2]>,
+        events: Vec<Event>,
         permit: Option<OwnedSemaphorePermit>,
     },
     /// The first event of a month. Its books are filled in when it is written.
@@ -165,20 +165,21 @@ impl Queue {
         self.push(Some((sequence, 1)), item, urgent);
     }
 
-    /// As `put`, of two events, the first of which has this sequence.
-    pub fn put_pair(
+    /// As `put`, of several events, the first of which has this sequence.
+    pub fn put_together(
         &self,
         sequence: u64,
         journal_ms: i64,
-        events: Box<[Event; 2]>,
+        events: Vec<Event>,
         permit: Option<OwnedSemaphorePermit>,
     ) {
-        let item = Item::Pair {
+        let count = events.len() as u64;
+        let item = Item::Together {
             journal_ms,
             events,
             permit,
         };
-        self.push(Some((sequence, 2)), item, true);
+        self.push(Some((sequence, count)), item, true);
     }
 
     /// Begins a month with its opening.

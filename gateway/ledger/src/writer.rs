@@ -213,14 +213,14 @@ impl Writer {
                     self.permits.extend(permit);
                     self.encode(journal_ms, event);
                 }
-                Item::Pair {
+                Item::Together {
                     journal_ms,
                     events,
                     permit,
                 } => {
                     self.permits.extend(permit);
                     self.make_room();
-                    for event in *events {
+                    for event in events {
                         self.append(journal_ms, event);
                     }
                 }

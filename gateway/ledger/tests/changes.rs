@@ -35,6 +35,7 @@ fn change(number: u64, subject: &str, after: Option<&str>) -> Change {
         before: None,
         after: after.map(Arc::from),
         kept: true,
+        min_version: 0,
         request: Some(Answered {
             id: format!("request-{number}").into(),
             digest: [number as u8; 32],

@@ -1,7 +1,7 @@
 //! Stores as earlier versions left them open for ever, and say what they said then. `v0` is from before stores had versions,
-//! written by the gateway of that time; `v1` bears every kind of event.
+//! written by the gateway of that time; `v1` bears every kind of event, `v2` a document that was put again as well.
 //!
-//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v2 cargo test -p agentledger-ledger --test golden`; it and its
+//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v3 cargo test -p agentledger-ledger --test golden`; it and its
 //! expectation are then in `tests/golden`, to be committed and never changed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -187,7 +187,10 @@ fn goes_on(store: &Path, expected: &Value) {
     ledger.close();
     drop(ledger);
     assert!(verify(store, None).unwrap().is_sound());
-    assert_eq!(std::fs::read_to_string(store.join("schema")).unwrap(), "1\n");
+    assert_eq!(
+        std::fs::read_to_string(store.join("schema")).unwrap(),
+        format!("{}\n", agentledger_ledger::store::SCHEMA)
+    );
 }
 
 #[test]
@@ -198,6 +201,11 @@ fn a_store_from_before_there_were_versions_opens_for_ever() {
 #[test]
 fn a_store_of_version_1_opens_for_ever() {
     check("v1");
+}
+
+#[test]
+fn a_store_of_version_2_opens_for_ever() {
+    check("v2");
 }
 
 /// Writes a store with every kind of event, if that is wanted.
@@ -240,6 +248,7 @@ fn change(number: u128, subject: &str, after: Option<&str>) -> Change {
         before: None,
         after: after.map(Into::into),
         kept: true,
+        min_version: 0,
         request: Some(Answered {
             id: format!("request-{number}").into(),
             digest: [number as u8; 32],
@@ -295,6 +304,13 @@ fn made() -> tempfile::TempDir {
         ledger.change(change(2, "rule:A", Some("{\"limit\":2}"))).unwrap();
         ledger.change(change(3, "rule:B", Some("{}"))).unwrap();
         ledger.change(change(4, "rule:B", None)).unwrap();
+        let again = Change {
+            min_version: 31,
+            ..change(5, "rule:B", Some("{}"))
+        };
+        ledger
+            .change_together(vec![again, change(6, "rule:C", Some("{}"))])
+            .unwrap();
         let rows = (1..=3).map(|place| {
             let mut facts = facts(START_MS - place as i64 * 20 * 24 * 60 * MINUTE_MS, place);
             facts.key = Name::from("legacy");

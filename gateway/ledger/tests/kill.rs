@@ -86,6 +86,7 @@ async fn adjust(ledger: &Ledger, entry: Ulid, number: u64) {
         before: None,
         after: Some("{}".into()),
         kept: true,
+        min_version: 0,
         request: Some(Answered {
             id: id.to_string().into(),
             digest: [1; 32],

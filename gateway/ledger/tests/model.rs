@@ -392,6 +392,7 @@ impl Pair {
 
     fn change(&mut self, subject: usize, value: Option<usize>) {
         let subject = format!("rule:{subject}");
+        let min_version = value.map_or(0, |value| 3 * value as u64);
         let value = value.map(|value| value.to_string());
         let change = Change {
             id: Ulid::from_parts(1, self.journal.len() as u128),
@@ -405,6 +406,7 @@ impl Pair {
             before: None,
             after: value.as_deref().map(Arc::from),
             kept: true,
+            min_version,
             request: None,
         };
         self.journal.push(self.books.change(self.clock_ms, change).unwrap());
@@ -412,7 +414,9 @@ impl Pair {
             None => drop(self.model.documents.remove(&subject)),
             Some(value) => {
                 let version = self.model.documents.get(&subject).map_or(0, |(_, version)| *version);
-                self.model.documents.insert(subject, (value, version + 1));
+                self.model
+                    .documents
+                    .insert(subject, (value, min_version.max(version + 1)));
             }
         }
     }

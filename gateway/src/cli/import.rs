@@ -447,9 +447,9 @@ fn end_sessions(client: &Client, sessions: &[SessionRow], report: &mut Report) -
     Ok(())
 }
 
-/// What operators changed becomes runtime rules, each once: its id follows from what it says.
+/// What operators changed becomes runtime rules, each once: its id follows from its place and from what it says.
 fn put_rules(client: &Client, admin: &AdminRows, report: &mut Report) {
-    for rule in &admin.budget_rules {
+    for (place, rule) in (0..).zip(&admin.budget_rules) {
         let names = |field: &str| {
             rule.get(field)
                 .and_then(Value::as_str)
@@ -465,7 +465,7 @@ fn put_rules(client: &Client, admin: &AdminRows, report: &mut Report) {
         }
         report.rules += u64::from(put_rule(
             client,
-            "budget.rules",
+            ("budget.rules", place),
             without_nothing(rule),
             &mut report.read.misfits,
         ));
@@ -488,7 +488,7 @@ fn put_rules(client: &Client, admin: &AdminRows, report: &mut Report) {
 /// A whole key is blocked by its fingerprint: no key stands in the journal.
 fn block(client: &Client, pattern: &str, misfits: &mut Misfits) -> bool {
     if pattern.contains(['*', '?', '[', '\\']) {
-        return put_rule(client, "block.keys", Value::from(pattern), misfits);
+        return put_rule(client, ("block.keys", 0), Value::from(pattern), misfits);
     }
     let block = |dry_run: bool| {
         let params = json!({ "pattern": pattern, "note": NOTE, "dry_run": dry_run });
@@ -541,16 +541,19 @@ fn without_nothing(rule: &Value) -> Value {
     }
 }
 
-/// Whether it is in force now and was not before.
-fn put_rule(client: &Client, list: &str, value: Value, misfits: &mut Misfits) -> bool {
+/// The original has the first rule that fits count, and here that is the newest: so the first is newest, and all are older than
+/// those that are made here.
+const FIRST_MS: u64 = 1 << 40;
+
+/// Puts a rule that stands at this place of its list. Whether it is in force now and was not before.
+fn put_rule(client: &Client, (list, place): (&str, u64), value: Value, misfits: &mut Misfits) -> bool {
     let said = format!("{list} {value}");
     let digest = blake3::hash(said.as_bytes());
-    let id = digest
+    let said = digest
         .as_bytes()
         .first_chunk::<16>()
-        .map_or_else(Ulid::nil, |bytes| Ulid::from_bytes(*bytes));
-    // The first character of a ULID is at most 7.
-    let id = Ulid(id.0 & (u128::MAX >> 3)).to_string();
+        .map_or(0, |bytes| u128::from_be_bytes(*bytes));
+    let id = Ulid::from_parts(FIRST_MS.saturating_sub(place), said).to_string();
     let params = json!({ "list": list, "value": value, "id": id, "if_version": 0, "note": NOTE });
     match client.call::<_, Value>("rule.put", &params) {
         Ok(_) => true,

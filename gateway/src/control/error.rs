@@ -47,6 +47,9 @@ pub enum RpcError {
     /// It is not any more what the caller believed.
     #[error("{0}")]
     Conflict(String),
+    /// It is decided, and the disk has not taken it.
+    #[error("it counts as soon as the disk takes it, and never if the gateway ends before that: {0}")]
+    OutcomeUnknown(String),
     #[error("request_id {0:?} was used for another request")]
     RequestReused(String),
     #[error("no gateway runs here: start it, or name one with --url")]
@@ -60,7 +63,7 @@ impl RpcError {
     }
 
     /// Code, stable word and meaning of each, for the document of the interface.
-    pub(super) const WORDS: [(i32, &str, &str); 9] = [
+    pub(super) const WORDS: [(i32, &str, &str); 10] = [
         (
             -32602,
             "invalid_params",
@@ -90,6 +93,11 @@ impl RpcError {
             "the request_id was used for another request",
         ),
         (-32006, "no_gateway", "no gateway runs here"),
+        (
+            -32013,
+            "outcome_unknown",
+            "it is decided, and the disk has not taken it yet: it counts as soon as it does, and never if the gateway ends before",
+        ),
     ];
 
     /// The JSON-RPC code and the stable word.
@@ -104,6 +112,7 @@ impl RpcError {
             RpcError::Conflict(_) => (-32004, "conflict"),
             RpcError::RequestReused(_) => (-32005, "request_id_reused"),
             RpcError::NoGateway => (-32006, "no_gateway"),
+            RpcError::OutcomeUnknown(_) => (-32013, "outcome_unknown"),
         }
     }
 }
@@ -230,6 +239,7 @@ mod tests {
             RpcError::Conflict(text()),
             RpcError::RequestReused(text()),
             RpcError::NoGateway,
+            RpcError::OutcomeUnknown(text()),
         ];
         let mut words: Vec<(i32, &str)> = all.iter().map(RpcError::code).collect();
         let mut documented: Vec<(i32, &str)> = RpcError::WORDS.iter().map(|(code, word, _)| (*code, *word)).collect();
@@ -247,7 +257,8 @@ mod tests {
                 | RpcError::Unfit { .. }
                 | RpcError::Conflict(_)
                 | RpcError::RequestReused(_)
-                | RpcError::NoGateway => {}
+                | RpcError::NoGateway
+                | RpcError::OutcomeUnknown(_) => {}
             }
         }
     }

@@ -173,3 +173,10 @@ impl LedgerView {
         }
     }
 }
+
+/// Waits until what was entered is on disk and counted. It is decided by then, so that only the disk can say whether it is kept.
+pub(super) fn on_disk(ledger: &Ledger, sequence: u64) -> Result<(), RpcError> {
+    tokio::runtime::Handle::current()
+        .block_on(ledger.applied(sequence))
+        .map_err(|error| RpcError::OutcomeUnknown(error.to_string()))
+}

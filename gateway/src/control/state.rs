@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::control::error::RpcError;
-use crate::control::ledger_view::LedgerView;
+use crate::control::ledger_view::{LedgerView, on_disk};
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::runtime::{InForce, Step, Wanted};
@@ -26,6 +26,16 @@ pub struct ControlState {
     pub started_at_ms: i64,
     /// Held while a request that bears a `request_id` is answered.
     pub requests: Mutex<()>,
+}
+
+impl ControlState {
+    /// Changes what is in force, and waits until the journal's record of it is on disk.
+    pub fn change(&self, plan: &mut Plan<'_>, record: &mut Record<'_>) -> Result<(), RpcError> {
+        match self.data_plane.change(plan, record)? {
+            Some(sequence) => on_disk(self.ledger.live()?, sequence),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What the data plane knows beyond the config, and what can be done to it.
@@ -67,7 +77,7 @@ pub trait DataPlane: Send + Sync {
     ///
     /// # Errors
     /// It does not fit, or what `plan` or `record` say.
-    fn change(&self, _plan: &mut Plan<'_>, _record: &mut Record<'_>) -> Result<(), RpcError> {
+    fn change(&self, _plan: &mut Plan<'_>, _record: &mut Record<'_>) -> Result<Option<u64>, RpcError> {
         Err(RpcError::NoGateway)
     }
 
@@ -78,8 +88,8 @@ pub trait DataPlane: Send + Sync {
 }
 
 pub type Plan<'a> = dyn FnMut(&InForce) -> Result<Wanted, RpcError> + 'a;
-/// Given what is in force before, and the rules that change.
-pub type Record<'a> = dyn FnMut(&InForce, &[Step]) -> Result<bool, RpcError> + 'a;
+/// Given what is in force before, and the rules that change. The sequence of what was entered; `None`: nothing was.
+pub type Record<'a> = dyn FnMut(&InForce, &[Step]) -> Result<Option<u64>, RpcError> + 'a;
 
 /// A plugin in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! Puts other rules in force while traffic runs: what files say anew, and what operators change.
 //!
-//! A change goes lock, check, journal, swap, answer: nothing is in force that the journal does not keep, and what it keeps is in
-//! force after a restart, whether or not its answer was sent.
+//! A change goes lock, check, journal, swap, and is answered once the disk has it. The order of the journal is that of what is
+//! in force: whatever a rule decided and is on disk, the rule is on disk before it. What the journal keeps is in force after a
+//! restart, whether or not its answer was sent. While the disk is full nothing new is decided, so that what is in force then
+//! decides nothing before the disk has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +11,6 @@ use std::sync::Arc;
 use agentledger_ledger::{Change, Ledger};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use ulid::Ulid;
 
 use super::{Confs, LaunchError, LoadedSetup, digests, policies, refuse_exposure};
 use crate::config::Config;
@@ -20,11 +21,13 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::Rules;
 use crate::runtime::prices::{PriceRow, with_rows};
 use crate::runtime::{
-    Edit, Fault, InForce, Parts, Place, RULE, Refused, Rule, Step, Wanted, change_id, documents_of, with_rules,
+    Fault, InForce, Parts, Place, RULE, Refused, Rule, RuleBook, Step, Wanted, change_id, documents_of, with_rules,
 };
 
 /// Who changes what nobody else did.
 const OWN_NAME: &str = "agentledger";
+/// Rules that end at a time; more follow at once.
+const ENDED_MAX: usize = 256;
 /// A rule that cannot be taken away now is tried again after so long.
 const RETRY_MS: i64 = 10_000;
 
@@ -58,13 +61,13 @@ impl Sources {
     /// The ledger's documents cannot be read, or not be changed.
     pub fn open(ledger: &Ledger, confs: Confs, prices: PriceBook) -> Result<Sources, LaunchError> {
         let mut parts = documents_of(&|prefix| ledger.documents(prefix)).map_err(LaunchError::Documents)?;
-        for rule in parts.rules.ended(ledger.now_ms()) {
-            let step = parts
-                .rules
-                .step(removal(&rule))
-                .map_err(|refused| LaunchError::Documents(refused.to_string()))?;
-            ledger.change(expired(ledger, &rule))?;
-            parts.rules.apply(&step);
+        loop {
+            let ended = parts.rules.ended(ledger.now_ms(), ENDED_MAX);
+            if ended.is_empty() {
+                break;
+            }
+            ledger.change_together(ended.iter().map(|rule| expired(ledger, rule)).collect())?;
+            Arc::make_mut(&mut parts.rules).end(&ended);
         }
         Ok(Sources {
             confs: Arc::new(confs),
@@ -172,13 +175,13 @@ impl Reloads {
     }
 
     /// See [`DataPlane::change`](crate::control::DataPlane::change).
-    pub(super) fn change(&self, plan: &mut Plan<'_>, record: &mut Record<'_>) -> Result<(), RpcError> {
+    pub(super) fn change(&self, plan: &mut Plan<'_>, record: &mut Record<'_>) -> Result<Option<u64>, RpcError> {
         let mut sources = self.sources.lock();
         let before = self.view(&sources);
         let rules = self.gateway.rules.load_full();
-        match plan(&before)? {
+        let entered = match plan(&before)? {
             Wanted::Rules(edits) => {
-                let mut book = before.parts.rules.clone();
+                let mut book = RuleBook::clone(&before.parts.rules);
                 let mut steps = Vec::with_capacity(edits.len());
                 for edit in edits {
                     let step = book.step(edit)?;
@@ -191,22 +194,26 @@ impl Reloads {
                 for policy in changed {
                     self.try_out(policy, &policies, &rules.policies)?;
                 }
-                if record(&before, &steps)? {
-                    sources.parts.rules = book;
+                let entered = record(&before, &steps)?;
+                if entered.is_some() {
+                    sources.parts.rules = Arc::new(book);
                     self.put_in_force(rules.with_policies(policies));
                 }
+                entered
             }
             Wanted::Price(name, row) => {
-                let mut rows = sources.parts.prices.clone();
+                let mut rows = BTreeMap::clone(&sources.parts.prices);
                 replace(&mut rows, name, row);
                 let prices = with_rows(&sources.prices, &rows).map_err(|errors| {
                     let first = errors.first().map(ToString::to_string).unwrap_or_default();
                     RpcError::from(Refused::unfit("row", first))
                 })?;
-                if record(&before, &[])? {
-                    sources.parts.prices = rows;
+                let entered = record(&before, &[])?;
+                if entered.is_some() {
+                    sources.parts.prices = Arc::new(rows);
                     self.put_in_force(rules.with_prices(prices));
                 }
+                entered
             }
             Wanted::Provider { name, enabled } => {
                 let mut disabled = BTreeSet::clone(&sources.parts.disabled);
@@ -215,13 +222,15 @@ impl Reloads {
                 } else {
                     disabled.insert(name);
                 }
-                if record(&before, &[])? {
+                let entered = record(&before, &[])?;
+                if entered.is_some() {
                     sources.parts.disabled = Arc::new(disabled);
                     self.put_in_force(rules.with_disabled(sources.disabled()));
                 }
+                entered
             }
-        }
-        Ok(())
+        };
+        Ok(entered)
     }
 
     /// Refuses a conf by which a policy fails at a made-up call that it did not fail at before.
@@ -245,30 +254,25 @@ impl Reloads {
         if from_ms > now_ms {
             return u64::try_from(from_ms.saturating_sub(now_ms)).ok();
         }
-        let ended = sources.parts.rules.ended(now_ms);
-        let mut book = sources.parts.rules.clone();
-        for rule in &ended {
-            if let Ok(step) = book.step(removal(rule)) {
-                book.apply(&step);
-            }
-        }
+        let ended = sources.parts.rules.ended(now_ms, ENDED_MAX);
+        let mut book = RuleBook::clone(&sources.parts.rules);
+        book.end(&ended);
         let rules = self.gateway.rules.load_full();
         let changed = ended.iter().map(|rule| rule.policy());
         let outcome = with_rules(&rules.policies, &sources.confs, &book, changed)
             .map_err(|fault| fault.to_string())
             .and_then(|policies| {
-                for rule in &ended {
-                    ledger
-                        .change(expired(ledger, rule))
-                        .map_err(|error| error.to_string())?;
-                }
-                Ok(policies)
+                let changes = ended.iter().map(|rule| expired(ledger, rule)).collect();
+                let entered = ledger.change_together(changes).map_err(|error| error.to_string());
+                entered.map(|_| policies)
             });
         match outcome {
             Ok(policies) => {
-                sources.parts.rules = book;
+                sources.parts.rules = Arc::new(book);
                 self.put_in_force(rules.with_policies(policies));
                 tracing::info!(rules = ended.len(), "rules have ended");
+                // More of them may wait.
+                return Some(0);
             }
             Err(error) => {
                 // They stay in force: without them the others do not go together.
@@ -295,10 +299,6 @@ fn replace(rows: &mut BTreeMap<String, PriceRow>, name: String, row: Option<Pric
     };
 }
 
-fn removal(rule: &Rule) -> Edit {
-    Edit::removal(rule.id, Ulid::nil(), "".into())
-}
-
 fn expired(ledger: &Ledger, rule: &Rule) -> Change {
     let at_ms = ledger.decision_ms();
     Change {
@@ -315,6 +315,7 @@ fn expired(ledger: &Ledger, rule: &Rule) -> Change {
         before: Some(rule.document().to_string().into()),
         after: None,
         kept: true,
+        min_version: 0,
         request: None,
     }
 }

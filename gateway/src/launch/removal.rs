@@ -40,6 +40,7 @@ fn remove(ledger: &Ledger, subject: &str, note: &str) -> Result<Option<(Document
         before: Some(Arc::clone(&document.value)),
         after: None,
         kept: true,
+        min_version: 0,
         request: None,
     })?;
     Ok(Some((document, id)))

@@ -81,7 +81,7 @@ impl DataPlane for Steering {
         Some(self.0.in_force())
     }
 
-    fn change(&self, plan: &mut Plan<'_>, record: &mut Record<'_>) -> Result<(), RpcError> {
+    fn change(&self, plan: &mut Plan<'_>, record: &mut Record<'_>) -> Result<Option<u64>, RpcError> {
         self.0.change(plan, record)
     }
 

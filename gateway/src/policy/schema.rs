@@ -1,6 +1,7 @@
 //! The schema of a policy's conf: types, defaults and bounds, declared in the policy file, checked natively.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use mlua::{Lua, LuaSerdeExt, Value as LuaValue};
 use serde::Deserialize;
@@ -68,6 +69,26 @@ struct Field {
 /// Wrong conf values: the path of each, and what is wrong.
 type Wrongs = Vec<(String, String)>;
 
+/// Where in a conf. Written out only where something is wrong there: most of ten thousand rules fit.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Root,
+    Field(&'a Path<'a>, &'a str),
+    /// From 1.
+    Item(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Field(Path::Root, name) => f.write_str(name),
+            Path::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Path::Item(parent, at) => write!(f, "{parent}[{at}]"),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Schema(BTreeMap<String, Field>);
 
@@ -97,7 +118,7 @@ impl Schema {
                 .map_err(|error| at(&key, format!("schema.{key}: {}", one_line(&error))))?;
             if let Some(default) = &field.default {
                 let mut wrongs = Vec::new();
-                field.check(&key, default.clone(), &mut wrongs);
+                field.check(Path::Field(&Path::Root, &key), default, &mut wrongs);
                 if let Some((path, message)) = wrongs.pop() {
                     return Err(at(&key, format!("schema.{key}: default {path} {message}")));
                 }
@@ -118,7 +139,7 @@ impl Schema {
     /// The conf with its defaults, or everything that is wrong with it. `mode` is every policy's, and no field of a schema.
     pub fn apply(&self, conf: &Value) -> Result<Value, Wrongs> {
         let mut wrongs = Vec::new();
-        let checked = check_fields("", &self.0, conf, &mut wrongs);
+        let checked = check_fields(Path::Root, &self.0, conf, &mut wrongs);
         if wrongs.is_empty() { Ok(checked) } else { Err(wrongs) }
     }
 }
@@ -127,14 +148,7 @@ fn one_line(error: &mlua::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wrongs: &mut Wrongs) -> Value {
-    let join = |key: &str| {
-        if path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{path}.{key}")
-        }
-    };
+fn check_fields(path: Path<'_>, fields: &BTreeMap<String, Field>, conf: &Value, wrongs: &mut Wrongs) -> Value {
     let empty = Map::new();
     let given = match conf {
         Value::Object(given) => given,
@@ -142,13 +156,16 @@ fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wron
         // An empty Lua table may be read as either.
         Value::Array(items) if items.is_empty() => &empty,
         _ => {
-            wrongs.push((path.to_owned(), "must be a table".to_owned()));
+            wrongs.push((path.to_string(), "must be a table".to_owned()));
             return Value::Null;
         }
     };
-    let is_mode = |key: &str| path.is_empty() && key == MODE;
+    let is_mode = |key: &str| matches!(path, Path::Root) && key == MODE;
     for key in given.keys().filter(|key| !fields.contains_key(*key) && !is_mode(key)) {
-        wrongs.push((join(key), "is not in the policy's schema".to_owned()));
+        wrongs.push((
+            Path::Field(&path, key).to_string(),
+            "is not in the policy's schema".to_owned(),
+        ));
     }
     let mut checked = Map::new();
     for (key, field) in fields {
@@ -158,9 +175,9 @@ fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wron
             .or(field.default.as_ref());
         match value {
             Some(value) => {
-                checked.insert(key.clone(), field.check(&join(key), value.clone(), wrongs));
+                checked.insert(key.clone(), field.check(Path::Field(&path, key), value, wrongs));
             }
-            None if field.required => wrongs.push((join(key), "is missing".to_owned())),
+            None if field.required => wrongs.push((Path::Field(&path, key).to_string(), "is missing".to_owned())),
             None => {}
         }
     }
@@ -168,32 +185,33 @@ fn check_fields(path: &str, fields: &BTreeMap<String, Field>, conf: &Value, wron
 }
 
 impl Field {
-    fn check(&self, path: &str, value: Value, wrongs: &mut Wrongs) -> Value {
+    fn check(&self, path: Path<'_>, value: &Value, wrongs: &mut Wrongs) -> Value {
         let before = wrongs.len();
         // The environment and the config's own sections give numbers as text.
-        let value = match (self.kind, &value) {
-            (Kind::Number | Kind::Integer, Value::String(text)) => number_of_text(text).unwrap_or(value),
-            _ => value,
+        let number = match (self.kind, value) {
+            (Kind::Number | Kind::Integer, Value::String(text)) => number_of_text(text),
+            _ => None,
         };
-        let mut wrong = |message: &str| wrongs.push((path.to_owned(), message.to_owned()));
-        let checked = match (self.kind, &value) {
+        let value = number.as_ref().unwrap_or(value);
+        let mut wrong = |message: &str| wrongs.push((path.to_string(), message.to_owned()));
+        let checked = match (self.kind, value) {
             (Kind::Number, Value::Number(_)) | (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Bool(_)) => {
-                value
+                value.clone()
             }
             (Kind::Number, _) => refuse(&mut wrong, "must be a number"),
             (Kind::String, _) => refuse(&mut wrong, "must be text"),
             (Kind::Boolean, _) => refuse(&mut wrong, "must be true or false"),
             (Kind::Integer, Value::Number(number)) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
-                value
+                value.clone()
             }
             (Kind::Integer, _) => refuse(&mut wrong, "must be a whole number"),
             (Kind::Glob, Value::String(pattern)) => match Glob::new(pattern) {
-                Ok(_) => value,
+                Ok(_) => value.clone(),
                 Err(bad) => refuse(&mut wrong, &format!("is a {bad}")),
             },
             (Kind::Glob, _) => refuse(&mut wrong, "must be a glob, as text"),
             (Kind::Usd, Value::Number(_) | Value::String(_)) => {
-                let nanos = match &value {
+                let nanos = match value {
                     Value::String(text) => nanos_of_text(text),
                     other => nanos_of_number(other.as_f64().unwrap_or(f64::NAN)),
                 };
@@ -202,17 +220,17 @@ impl Field {
                     Err(bad) => refuse(&mut wrong, &bad.to_string()),
                 }
             }
-            (Kind::Amount, Value::Number(_) | Value::String(_)) => match amount_text(&value) {
+            (Kind::Amount, Value::Number(_) | Value::String(_)) => match amount_text(value) {
                 Ok(text) => Value::String(text),
                 Err(bad) => refuse(&mut wrong, &bad.to_string()),
             },
             (Kind::Amount, _) => refuse(&mut wrong, "must be an amount: a number or decimal text"),
             (Kind::Zone, Value::String(name)) => match Zone::named(name) {
-                Ok(_) => value,
+                Ok(_) => value.clone(),
                 Err(_) => refuse(&mut wrong, "is no time zone: write Europe/Berlin"),
             },
             (Kind::Zone, _) => refuse(&mut wrong, "must be a time zone, as text"),
-            (Kind::Time, Value::Number(_)) => value,
+            (Kind::Time, Value::Number(_)) => value.clone(),
             (Kind::Time, Value::String(text)) => match moment_of_text(text) {
                 Some(ms) => ms.into(),
                 None => refuse(&mut wrong, "is no time: write 2026-12-31 or 2026-12-31T18:00:00Z"),
@@ -225,12 +243,12 @@ impl Field {
             (Kind::List, Value::Array(items)) => self.check_items(path, items, wrongs),
             (Kind::List, Value::Object(fields)) if fields.is_empty() => Value::Array(Vec::new()),
             (Kind::List, Value::Number(_) | Value::String(_) | Value::Bool(_)) => {
-                self.check_items(path, std::slice::from_ref(&value), wrongs)
+                self.check_items(path, std::slice::from_ref(value), wrongs)
             }
             (Kind::List, _) => refuse(&mut wrong, "must be a list"),
             (Kind::Table, Value::Object(_) | Value::Array(_)) => match &self.fields {
-                Some(fields) => check_fields(path, fields, &value, wrongs),
-                None => value,
+                Some(fields) => check_fields(path, fields, value, wrongs),
+                None => value.clone(),
             },
             (Kind::Table, _) => refuse(&mut wrong, "must be a table"),
         };
@@ -240,20 +258,20 @@ impl Field {
         checked
     }
 
-    fn check_items(&self, path: &str, items: &[Value], wrongs: &mut Wrongs) -> Value {
+    fn check_items(&self, path: Path<'_>, items: &[Value], wrongs: &mut Wrongs) -> Value {
         let Some(item) = &self.items else {
             return Value::Array(items.to_vec());
         };
         let checked = (1..)
             .zip(items)
-            .map(|(at, value)| item.check(&format!("{path}[{at}]"), value.clone(), wrongs));
+            .map(|(at, value)| item.check(Path::Item(&path, at), value, wrongs));
         Value::Array(checked.collect())
     }
 
-    fn check_map(&self, path: &str, given: &Map<String, Value>, wrongs: &mut Wrongs) -> Value {
+    fn check_map(&self, path: Path<'_>, given: &Map<String, Value>, wrongs: &mut Wrongs) -> Value {
         let checked = given.iter().map(|(name, value)| {
             let value = match &self.items {
-                Some(item) => item.check(&format!("{path}.{name}"), value.clone(), wrongs),
+                Some(item) => item.check(Path::Field(&path, name), value, wrongs),
                 None => value.clone(),
             };
             (name.clone(), value)
@@ -261,16 +279,16 @@ impl Field {
         Value::Object(checked.collect())
     }
 
-    fn check_range(&self, path: &str, value: &Value, wrongs: &mut Wrongs) {
+    fn check_range(&self, path: Path<'_>, value: &Value, wrongs: &mut Wrongs) {
         if let (Some(number), Some(min)) = (value.as_f64(), self.min.filter(|min| value.as_f64() < Some(*min))) {
-            wrongs.push((path.to_owned(), format!("is {number}, below {min}")));
+            wrongs.push((path.to_string(), format!("is {number}, below {min}")));
         }
         if let (Some(number), Some(max)) = (value.as_f64(), self.max.filter(|max| value.as_f64() > Some(*max))) {
-            wrongs.push((path.to_owned(), format!("is {number}, above {max}")));
+            wrongs.push((path.to_string(), format!("is {number}, above {max}")));
         }
         if let Some(allowed) = self.one_of.as_ref().filter(|allowed| !allowed.contains(value)) {
             let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
-            wrongs.push((path.to_owned(), format!("must be one of {}", allowed.join(", "))));
+            wrongs.push((path.to_string(), format!("must be one of {}", allowed.join(", "))));
         }
     }
 }

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
+use ulid::Ulid;
 
 use crate::estimate_reason;
 use crate::policy::{Event, PolicyFailure, RequestedAlert, RequestedBound};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
-use crate::telemetry::Running;
 use crate::telemetry::alerts::Alert;
-use crate::telemetry::trace::{TightestBudget, Traced};
+use crate::telemetry::trace::{TightestBudget, TraceParent, Traced};
+use crate::telemetry::{RefusedCall, Running};
+use crate::timer::Timer;
 
 /// Counts an exchange that begins; it runs until the guard is dropped.
 pub fn begun(gateway: &Gateway) -> Running {
@@ -293,6 +296,56 @@ pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &s
 pub fn shadow_refused(gateway: &Gateway, exchange: &Exchange, policy: &str, code: &str) {
     gateway.metrics.shadow_refused(policy, code);
     tracing::info!(id = %exchange.id, policy, code, "would have been refused, by a policy in shadow");
+}
+
+/// A call that was refused before its body was read: its span says why.
+pub fn turned_away(
+    gateway: &Gateway,
+    target: &Target,
+    (at_ms, started, parent): (i64, Timer, Option<TraceParent>),
+    refusal: &Refusal,
+) {
+    let nothing = || Name::from("");
+    if let Some(otlp) = &gateway.otlp {
+        otlp.refused(RefusedCall {
+            id: Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random()),
+            at_ms,
+            duration_ms: started.elapsed_ms(),
+            provider: Name::clone(&target.endpoint.name),
+            operation: Name::clone(&target.operation),
+            model: nothing(),
+            tenant: nothing(),
+            agent: nothing(),
+            session: nothing(),
+            verdict: Vec::new(),
+            status: refusal.status,
+            code: Name::from(refusal.code.as_str()),
+            parent,
+        });
+    }
+}
+
+/// A call that was refused, and has no entry: its span says why. What is free has none either way.
+pub fn not_entered(gateway: &Gateway, exchange: &Exchange, refusal: &Refusal) {
+    let Some(otlp) = gateway.otlp.as_ref().filter(|_| exchange.is_metered()) else {
+        return;
+    };
+    let identity = &exchange.identity;
+    otlp.refused(RefusedCall {
+        id: exchange.id,
+        at_ms: exchange.at_ms,
+        duration_ms: exchange.started.elapsed_ms(),
+        provider: Name::clone(&exchange.endpoint.name),
+        operation: Name::clone(&exchange.operation),
+        model: Name::from(exchange.inspected.call.model.as_str()),
+        tenant: Name::clone(&exchange.tenant),
+        agent: Name::clone(&identity.agent),
+        session: Name::clone(&identity.session),
+        verdict: exchange.policies_applied.clone(),
+        status: refusal.status,
+        code: Name::from(refusal.code.as_str()),
+        parent: exchange.traced.parent,
+    });
 }
 
 /// Counts and logs a refusal.

@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use super::{Refused, Rule};
 
-/// All rules, in the order of their making. Cheap to clone: the rules are shared.
+/// All rules, in the order of their making. A clone shares the rules, and costs a pointer each.
 #[derive(Clone, Debug, Default)]
 pub struct RuleBook {
     by_id: BTreeMap<Ulid, Arc<Rule>>,
@@ -22,7 +22,7 @@ pub struct RuleBook {
 #[derive(Clone, Debug)]
 pub struct Edit {
     pub id: Ulid,
-    /// What it shall be; its version is not looked at. `None`: it shall go.
+    /// What it shall be, of this version at least. `None`: it shall go.
     pub after: Option<Rule>,
     /// The version that its author believes it to have; 0: that it is not there. `None`: whatever it is.
     pub if_version: Option<u64>,
@@ -83,12 +83,13 @@ impl RuleBook {
         self.by_policy.keys().map(String::as_str)
     }
 
-    /// An id that comes after all others.
+    /// An id that comes after all others; where there is none any more, the one that was made.
     pub fn next_id(&self, made: Ulid) -> Ulid {
-        match self.by_id.last_key_value() {
-            Some((last, _)) if *last >= made => Ulid::from(u128::from(*last).saturating_add(1)),
-            _ => made,
-        }
+        let last = self.by_id.last_key_value().map(|(last, _)| u128::from(*last));
+        let next = last
+            .filter(|last| *last >= u128::from(made))
+            .map(|last| last.checked_add(1));
+        next.flatten().map_or(made, Ulid::from)
     }
 
     /// When the next rule ends, milliseconds since the epoch.
@@ -96,10 +97,18 @@ impl RuleBook {
         self.ends.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// The rules that have ended by then.
-    pub fn ended(&self, now_ms: i64) -> Vec<Arc<Rule>> {
+    /// The rules that have ended by then, the first so many.
+    pub fn ended(&self, now_ms: i64, max: usize) -> Vec<Arc<Rule>> {
         let ended = self.ends.iter().take_while(|(at_ms, _)| *at_ms <= now_ms);
-        ended.filter_map(|(_, id)| self.by_id.get(id).cloned()).collect()
+        ended
+            .take(max)
+            .filter_map(|(_, id)| self.by_id.get(id).cloned())
+            .collect()
+    }
+
+    /// Takes away rules that have ended.
+    pub fn end(&mut self, ended: &[Arc<Rule>]) {
+        ended.iter().for_each(|rule| self.remove(rule.id));
     }
 
     /// What an edit makes of its rule, were it done now.
@@ -128,7 +137,7 @@ impl RuleBook {
         let after = edit.after.map(|rule| {
             Arc::new(Rule {
                 id: edit.id,
-                version: version.saturating_add(1),
+                version: version.saturating_add(1).max(rule.version),
                 change: edit.change,
                 note: Name::clone(&edit.note),
                 ..rule
@@ -144,19 +153,22 @@ impl RuleBook {
     }
 
     pub fn apply(&mut self, step: &Step) {
-        if let Some(old) = self.by_id.remove(&step.id) {
-            if let Some(ids) = self.by_policy.get_mut(old.policy()) {
-                ids.remove(&step.id);
-                if ids.is_empty() {
-                    self.by_policy.remove(old.policy());
-                }
-            }
-            if let Some(at_ms) = old.expires_ms {
-                self.ends.remove(&(at_ms, step.id));
-            }
-        }
+        self.remove(step.id);
         if let Some(rule) = &step.after {
             self.insert(Arc::clone(rule));
+        }
+    }
+
+    fn remove(&mut self, id: Ulid) {
+        let Some(old) = self.by_id.remove(&id) else { return };
+        if let Some(ids) = self.by_policy.get_mut(old.policy()) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_policy.remove(old.policy());
+            }
+        }
+        if let Some(at_ms) = old.expires_ms {
+            self.ends.remove(&(at_ms, id));
         }
     }
 
@@ -214,7 +226,10 @@ mod tests {
             (book.next_end(), book.get(Ulid::from(1)).unwrap().version),
             (Some(5), 2)
         );
-        assert_eq!((book.ended(4).len(), book.ended(5).len()), (0, 1));
+        assert_eq!(
+            (book.ended(4, 9).len(), book.ended(5, 9).len(), book.ended(5, 0).len()),
+            (0, 1, 0)
+        );
         let step = book.step(edit(1, None, Some(2))).unwrap();
         book.apply(&step);
         assert_eq!(
@@ -230,5 +245,7 @@ mod tests {
         book.apply(&book.step(edit(9, Some(rule("loop", None)), None)).unwrap());
         assert_eq!(book.next_id(Ulid::from(7)), Ulid::from(10));
         assert_eq!(book.next_id(Ulid::from(11)), Ulid::from(11));
+        book.apply(&book.step(edit(u128::MAX, Some(rule("loop", None)), None)).unwrap());
+        assert_eq!(book.next_id(Ulid::from(12)), Ulid::from(12), "nobody else's");
     }
 }

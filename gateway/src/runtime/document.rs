@@ -15,12 +15,12 @@ pub const RULE: &str = "rule:";
 pub const PRICE: &str = "price:";
 pub const PROVIDER: &str = "provider:";
 
-/// What the documents say.
+/// What the documents say. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
-    pub rules: RuleBook,
+    pub rules: Arc<RuleBook>,
     /// By what stands behind `price:` in their subjects.
-    pub prices: BTreeMap<String, PriceRow>,
+    pub prices: Arc<BTreeMap<String, PriceRow>>,
     /// Providers that are switched off.
     pub disabled: Arc<BTreeSet<String>>,
 }
@@ -30,8 +30,7 @@ pub struct Parts {
 /// # Errors
 /// A document that cannot be read, by its subject.
 pub fn documents_of(of: &dyn Fn(&str) -> Vec<Document>) -> Result<Parts, String> {
-    let mut parts = Parts::default();
-    let mut disabled = BTreeSet::new();
+    let (mut rules, mut prices, mut disabled) = (RuleBook::default(), BTreeMap::new(), BTreeSet::new());
     for document in of(RULE) {
         let unread = |error: &str| format!("{}: {error}", document.subject);
         let id = document
@@ -40,12 +39,12 @@ pub fn documents_of(of: &dyn Fn(&str) -> Vec<Document>) -> Result<Parts, String>
             .and_then(|id| Ulid::from_string(id).ok());
         let id = id.ok_or_else(|| unread("is no id"))?;
         let rule = Rule::read(id, &document).map_err(|error| unread(&error))?;
-        parts.rules.insert(Arc::new(rule));
+        rules.insert(Arc::new(rule));
     }
     for document in of(PRICE) {
         let row = PriceRow::read(&document.value).map_err(|error| format!("{}: {error}", document.subject))?;
         let name = document.subject.strip_prefix(PRICE).unwrap_or_default();
-        parts.prices.insert(name.to_owned(), row);
+        prices.insert(name.to_owned(), row);
     }
     for document in of(PROVIDER) {
         let value: Value = serde_json::from_str(&document.value).unwrap_or_default();
@@ -53,6 +52,9 @@ pub fn documents_of(of: &dyn Fn(&str) -> Vec<Document>) -> Result<Parts, String>
             disabled.extend(document.subject.strip_prefix(PROVIDER).map(str::to_owned));
         }
     }
-    parts.disabled = Arc::new(disabled);
-    Ok(parts)
+    Ok(Parts {
+        rules: Arc::new(rules),
+        prices: Arc::new(prices),
+        disabled: Arc::new(disabled),
+    })
 }

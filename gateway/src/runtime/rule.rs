@@ -24,7 +24,7 @@ pub struct Rule {
     /// The change that made it what it is, and when.
     pub change: Ulid,
     pub at_ms: i64,
-    /// 1 when it was made, one more with each change.
+    /// One more with each change. No version of an id comes twice, even where the rule is taken away and put again.
     pub version: u64,
 }
 

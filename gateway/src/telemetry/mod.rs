@@ -15,5 +15,5 @@ pub mod samples;
 pub mod trace;
 
 pub use metrics::{Metrics, Running};
-pub use otlp::{Otlp, OtlpError};
+pub use otlp::{Otlp, OtlpError, RefusedCall};
 pub use samples::{Samples, Source};

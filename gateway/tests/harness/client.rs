@@ -112,6 +112,14 @@ impl Client {
     }
 }
 
+/// The answer on a connection that is closed after it; `None` where it does not come whole.
+pub fn try_read_reply<S: Read>(stream: &mut S) -> Option<Reply> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    find(&bytes, b"\r\n\r\n")?;
+    Some(read_reply(&mut bytes.as_slice())).filter(|reply| reply.whole)
+}
+
 /// Reads one answer to its end.
 pub fn read_reply<S: Read>(stream: &mut S) -> Reply {
     let mut bytes = Vec::new();

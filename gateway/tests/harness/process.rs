@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Client;
-use super::client::{Reply, read_reply};
+use super::client::{Reply, try_read_reply};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentledger");
 
@@ -133,10 +133,7 @@ pub fn over_socket(socket: &std::path::Path, method: &str, path: &str, body: &st
     );
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(body.as_bytes()).ok()?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).ok()?;
-    super::upstream::find(&bytes, b"\r\n\r\n")?;
-    Some(read_reply(&mut bytes.as_slice())).filter(|reply| reply.whole)
+    try_read_reply(&mut stream)
 }
 
 /// A running `serve`.

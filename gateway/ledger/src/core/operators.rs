@@ -30,18 +30,26 @@ pub(crate) struct VoidedHold {
 pub(crate) type ChangeOf<'a> = &'a mut dyn FnMut(u64) -> Change;
 
 impl Core {
-    /// Enters a change, in force with this call. The sequence of its event.
+    /// Enters changes of different subjects, in force with this call and all or none of them. The sequence of the last one's
+    /// event.
     ///
     /// # Errors
-    /// It does not fit, or nothing can be written: then nothing is in force.
-    pub fn change(&self, change: Change) -> Result<u64, LedgerError> {
+    /// One does not fit, or nothing can be written: then nothing is in force.
+    pub fn change(&self, changes: Vec<Change>) -> Result<u64, LedgerError> {
         let permit = self.operator_permit()?;
         let mut decided = self.decided.lock();
         let decided = &mut *decided;
         let now_ms = self.now_in_month(decided);
         self.queue.is_open()?;
-        let recorded = decided.books.change(now_ms, change)?;
-        Ok(self.put(decided, recorded, Some(permit), true))
+        decided
+            .books
+            .documents()
+            .check_all(&changes)
+            .map_err(BooksError::from)?;
+        // They fit: they were checked together.
+        let entered = changes.into_iter().map(|change| decided.books.change(now_ms, change));
+        let entered = entered.collect::<Result<Vec<Recorded>, BooksError>>()?;
+        Ok(self.put_together(decided, entered, permit))
     }
 
     fn operator_permit(&self) -> Result<OwnedSemaphorePermit, LedgerError> {
@@ -69,7 +77,7 @@ impl Core {
         let acted = act(decided, now_ms)?;
         // It fits: it was checked, and the act changes no document.
         let changed = decided.books.change(now_ms, change)?;
-        Ok(self.put_pair(decided, acted, changed, permit))
+        Ok(self.put_together(decided, vec![acted, changed], permit))
     }
 
     pub fn adjust_by(

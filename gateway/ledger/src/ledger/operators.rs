@@ -25,7 +25,16 @@ impl Ledger {
     /// # Errors
     /// It is too large, or nothing can be written: nothing of it is in force.
     pub fn change(&self, change: Change) -> Result<u64, LedgerError> {
-        self.core.change(change)
+        self.core.change(vec![change])
+    }
+
+    /// As `change`, of several changes of different subjects, in one record of the journal: a crash leaves all or none. The
+    /// sequence of the last.
+    ///
+    /// # Errors
+    /// As `change`: then nothing of any is in force.
+    pub fn change_together(&self, changes: Vec<Change>) -> Result<u64, LedgerError> {
+        self.core.change(changes)
     }
 
     /// The documents whose subjects begin so, as the changes so far keep them, in the order of their subjects.

@@ -8,9 +8,9 @@ use std::path::Path;
 use super::StoreError;
 use super::disk::sync_dir;
 
-/// What this program writes. Version 1 has changes and imported entries in the journal; all that was written before it had
-/// versions is read as it is.
-pub const SCHEMA: u32 = 1;
+/// What this program writes. Version 1 has changes and imported entries in the journal, version 2 the versions of documents that
+/// were put again; all that was written before it had versions is read as it is.
+pub const SCHEMA: u32 = 2;
 const FILE: &str = "schema";
 /// The file holds one number.
 const BYTES_MAX: u64 = 32;

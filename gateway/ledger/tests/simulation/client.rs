@@ -358,6 +358,7 @@ fn told(request: u64, subject: &str, after: Option<Name>) -> Change {
         note: "".into(),
         before: None,
         kept: after.is_some() || subject.starts_with("rule:"),
+        min_version: 0,
         after,
         request: Some(Answered {
             id: request.to_string().into(),

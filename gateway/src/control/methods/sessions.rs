@@ -170,7 +170,7 @@ fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mar
             note: asked.note.clone(),
             before: status.map(|status| json!({ "status": status })),
             after: Some(json!({ "status": word })),
-            kept: false,
+            ..Changed::default()
         };
         without_request.act(
             ledger,

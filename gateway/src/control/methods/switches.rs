@@ -135,21 +135,21 @@ fn change_price(
     let mut record = |in_force: &InForce, _: &[_]| {
         let before = in_force.parts.prices.get(&name);
         answer.before = before.map(|before| before.row.clone());
-        if !dry_run {
-            let document = |row: &PriceRow| serde_json::to_value(row).unwrap_or_default();
-            let changed = Changed {
-                subject: format!("{PRICE}{name}"),
-                note: note.to_owned(),
-                before: before.map(document),
-                after: row.as_ref().map(document),
-                kept: true,
-                ..Changed::default()
-            };
-            call.commit(&state.ledger, change, changed, &answer)?;
+        if dry_run {
+            return Ok(None);
         }
-        Ok(!dry_run)
+        let document = |row: &PriceRow| serde_json::to_value(row).unwrap_or_default();
+        let changed = Changed {
+            subject: format!("{PRICE}{name}"),
+            note: note.to_owned(),
+            before: before.map(document),
+            after: row.as_ref().map(document),
+            kept: true,
+            ..Changed::default()
+        };
+        call.enter(&state.ledger, change, &[changed], &answer).map(Some)
     };
-    state.data_plane.change(&mut plan, &mut record)?;
+    state.change(&mut plan, &mut record)?;
     Ok(answer)
 }
 
@@ -187,7 +187,7 @@ fn switch(
     let mut record = |in_force: &InForce, _: &[_]| {
         let was_enabled = !in_force.parts.disabled.contains(&name);
         if was_enabled == enabled {
-            return Ok(false);
+            return Ok(None);
         }
         answer.change = Some(change.to_string());
         let off = || Some(json!({ "enabled": false }));
@@ -199,9 +199,8 @@ fn switch(
             kept: true,
             ..Changed::default()
         };
-        call.commit(&state.ledger, change, changed, &answer)?;
-        Ok(true)
+        call.enter(&state.ledger, change, &[changed], &answer).map(Some)
     };
-    state.data_plane.change(&mut plan, &mut record)?;
+    state.change(&mut plan, &mut record)?;
     Ok(answer)
 }

@@ -4,6 +4,7 @@
 //! Roles are those of the methods: a reader's token reads, an operator's blocks keys, an admin's changes rules.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{Unit, Usd, Window};
@@ -22,11 +23,13 @@ use super::dashboard::month_start;
 use super::params::Params;
 use super::{Shared, refused, run};
 use crate::control::error::RpcError;
+use crate::control::methods::rules::change::{Wish, change, is_seen};
 use crate::control::methods::{books, rules};
 use crate::control::rpc::call::{Call, Caller, Role};
 use crate::control::state::ControlState;
 use crate::control::transport;
-use crate::control::wire::{RuleDeleteParams, RulePutParams, RuleRow, RulesParams};
+use crate::control::wire::{RuleRow, RulesParams};
+use crate::runtime::{InForce, Rule, policy_of};
 
 const RULES: &str = "budget.rules";
 const BLOCKED: &str = "block.keys";
@@ -138,7 +141,12 @@ fn whole(caller: &Caller) -> Result<(), RpcError> {
 fn providers(state: &ControlState, asked: &Asked<'_>) -> Result<Answer, RpcError> {
     whole(&asked.call.caller)?;
     let config = state.config.load();
-    let served = config.providers.iter().map(|provider| (provider.name.as_str(), true));
+    let disabled = state.data_plane.in_force().map(|in_force| in_force.parts.disabled);
+    let is_on = |name: &str| disabled.as_ref().is_none_or(|disabled| !disabled.contains(name));
+    let served = config
+        .providers
+        .iter()
+        .map(|provider| (provider.name.as_str(), is_on(&provider.name)));
     let absent = config.absent.iter().map(|provider| (provider.name.as_str(), false));
     Answer::json(&absent.chain(served).collect::<BTreeMap<&str, bool>>())
 }
@@ -261,19 +269,8 @@ fn put_rule(state: &ControlState, asked: &Asked<'_>) -> Result<Answer, RpcError>
     if rule.api_key_pattern.is_empty() && rule.tenant_id.is_empty() {
         return Err(invalid("api_key_pattern or tenant_id is needed".to_owned()));
     }
-    // Of two requests about one rule the second finds what the first made.
-    let _one_at_a_time = state.requests.lock();
-    let known = rows_of(state, &asked.call, RULES, "runtime")?;
-    let same = known
-        .iter()
-        .find(|row| BudgetRule::of(&row.value).is_about(&rule.api_key_pattern, &rule.tenant_id));
-    let params = RulePutParams {
-        list: RULES.to_owned(),
-        value: value.clone(),
-        id: same.map(|row| row.id.clone()).unwrap_or_default(),
-        ..RulePutParams::default()
-    };
-    rules::put(state, &asked.call, params).map_err(|error| match error {
+    let is_same = |known: &Value| BudgetRule::of(known).is_about(&rule.api_key_pattern, &rule.tenant_id);
+    put(state, &asked.call, RULES, &value, &is_same).map_err(|error| match error {
         RpcError::Unfit { path, text } => {
             let path = path.strip_prefix("value.").unwrap_or(&path);
             invalid(format!("{path} {text}"))
@@ -283,39 +280,63 @@ fn put_rule(state: &ControlState, asked: &Asked<'_>) -> Result<Answer, RpcError>
     Ok(Answer::json(&BudgetRule::of(&value))?.created())
 }
 
+/// The runtime rules of a list that the caller sees, newest first.
+fn kept<'a>(in_force: &'a InForce, call: &'a Call, list: &'a str) -> impl Iterator<Item = &'a Arc<Rule>> {
+    let rules = in_force.parts.rules.of(policy_of(list)).rev();
+    let own = call.caller.tenant.as_deref();
+    rules.filter(move |rule| rule.list == list && own.is_none_or(|own| is_seen(own, rule)))
+}
+
+/// Makes a rule, or changes the one that is the same: of two requests about one rule the second finds what the first made.
+fn put(
+    state: &ControlState,
+    call: &Call,
+    list: &str,
+    value: &Value,
+    is_same: &dyn Fn(&Value) -> bool,
+) -> Result<(), RpcError> {
+    let mut plan = |in_force: &InForce| {
+        let same = kept(in_force, call, list).find(|rule| is_same(&rule.value));
+        Ok(vec![Wish {
+            id: same.map(|rule| rule.id),
+            list: list.to_owned(),
+            value: Some(value.clone()),
+            ..Wish::default()
+        }])
+    };
+    change(state, call, false, &mut plan).map(drop)
+}
+
 fn delete_rule(state: &ControlState, asked: &Asked<'_>) -> Result<Answer, RpcError> {
     let (pattern, tenant) = (asked.params.text("pattern"), asked.params.text("tenant_id"));
     if pattern.is_empty() && tenant.is_empty() {
         return Err(RpcError::InvalidParams("pattern query parameter required".to_owned()));
     }
-    let known = rows_of(state, &asked.call, RULES, "runtime")?;
-    let is_it = |row: &RuleRow| {
-        let rule = BudgetRule::of(&row.value);
+    let is_it = |known: &Value| {
+        let rule = BudgetRule::of(known);
         // In the contract a pattern alone names its rule.
         rule.is_about(pattern, tenant) || (tenant.is_empty() && rule.api_key_pattern == pattern)
     };
-    take_away(state, &asked.call, known.into_iter().filter(is_it), "rule not found")
+    take_away(state, &asked.call, RULES, &is_it, "rule not found")
 }
 
+/// Takes all rules away that are meant, in one change.
 fn take_away(
     state: &ControlState,
     call: &Call,
-    found: impl Iterator<Item = RuleRow>,
+    list: &str,
+    is_it: &dyn Fn(&Value) -> bool,
     missing: &str,
 ) -> Result<Answer, RpcError> {
-    let mut any = false;
-    for row in found {
-        any = true;
-        let params = RuleDeleteParams {
-            id: row.id,
-            ..RuleDeleteParams::default()
-        };
-        rules::delete(state, call, params)?;
-    }
-    match any {
-        true => Ok(Answer::nothing()),
-        false => Err(RpcError::NotFound(missing.to_owned())),
-    }
+    let mut plan = |in_force: &InForce| {
+        let meant = kept(in_force, call, list).filter(|rule| is_it(&rule.value));
+        let wishes: Vec<Wish> = meant.map(|rule| Wish::removal(rule, "")).collect();
+        match wishes.is_empty() {
+            true => Err(RpcError::NotFound(missing.to_owned())),
+            false => Ok(wishes),
+        }
+    };
+    change(state, call, false, &mut plan).map(|_| Answer::nothing())
 }
 
 /// The pattern of a blocked key.
@@ -341,16 +362,8 @@ fn block(state: &ControlState, asked: &Asked<'_>) -> Result<Answer, RpcError> {
     if wanted.pattern.is_empty() {
         return Err(invalid("pattern is empty"));
     }
-    let _one_at_a_time = state.requests.lock();
-    let known = rows_of(state, &asked.call, BLOCKED, "runtime")?;
-    if !known.iter().any(|row| pattern_of(&row.value) == Some(&wanted.pattern)) {
-        let params = RulePutParams {
-            list: BLOCKED.to_owned(),
-            value: json!(wanted.pattern),
-            ..RulePutParams::default()
-        };
-        rules::put(state, &asked.call, params)?;
-    }
+    let value = json!(wanted.pattern);
+    put(state, &asked.call, BLOCKED, &value, &|known| *known == value)?;
     Ok(Answer::json(&json!({ "pattern": wanted.pattern }))?.created())
 }
 
@@ -360,9 +373,8 @@ fn unblock(state: &ControlState, asked: &Asked<'_>) -> Result<Answer, RpcError> 
     if pattern.is_empty() {
         return Err(RpcError::InvalidParams("pattern query parameter required".to_owned()));
     }
-    let known = rows_of(state, &asked.call, BLOCKED, "runtime")?;
-    let found = known.into_iter().filter(|row| pattern_of(&row.value) == Some(pattern));
-    take_away(state, &asked.call, found, "pattern not found")
+    let is_it = |known: &Value| pattern_of(known) == Some(pattern);
+    take_away(state, &asked.call, BLOCKED, &is_it, "pattern not found")
 }
 
 #[derive(Serialize)]

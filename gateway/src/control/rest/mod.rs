@@ -104,6 +104,7 @@ fn refused(error: &RpcError) -> Response {
         RpcError::NotFound(_) => StatusCode::NOT_FOUND,
         RpcError::Forbidden | RpcError::OtherTenant => StatusCode::FORBIDDEN,
         RpcError::Conflict(_) => StatusCode::CONFLICT,
+        RpcError::OutcomeUnknown(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => {
             tracing::error!(%error, "a REST answer failed");
             return transport::error(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");

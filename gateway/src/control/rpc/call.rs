@@ -8,7 +8,7 @@ use serde_json::Value;
 use ulid::Ulid;
 
 use crate::control::error::RpcError;
-use crate::control::ledger_view::LedgerView;
+use crate::control::ledger_view::{LedgerView, on_disk};
 
 /// What a caller may do. The order is from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,8 @@ pub struct Changed {
     pub after: Option<Value>,
     /// `after` is in force until the next change of the subject.
     pub kept: bool,
+    /// See [`Change::min_version`].
+    pub min_version: u64,
 }
 
 impl Call {
@@ -90,10 +92,30 @@ impl Call {
         changed: Changed,
         answer: &R,
     ) -> Result<(), RpcError> {
+        let sequence = self.enter(ledger, id, &[changed], answer)?;
+        on_disk(ledger.live()?, sequence)
+    }
+
+    /// Enters the parts of one change, all or none of them, with the answer that will be given. They are decided with this call;
+    /// `on_disk` waits until they are kept. The sequence to wait for.
+    pub fn enter<R: Serialize>(
+        &self,
+        ledger: &LedgerView,
+        id: Ulid,
+        parts: &[Changed],
+        answer: &R,
+    ) -> Result<u64, RpcError> {
         let ledger = ledger.live()?;
-        let change = self.change(ledger.decision_ms(), id, &changed, answer)?;
-        let sequence = ledger.change(change).map_err(RpcError::ledger)?;
-        applied(ledger, sequence)
+        let at_ms = ledger.decision_ms();
+        let bare = parts.iter().map(|part| Change {
+            id,
+            ..self.bare(at_ms, part)
+        });
+        let mut changes: Vec<Change> = bare.collect();
+        if let Some(last) = changes.last_mut() {
+            last.request = self.answered(answer)?;
+        }
+        ledger.change_together(changes).map_err(RpcError::ledger)
     }
 
     /// Does something in the ledger that is a change, too: both stand in one record, so that a crash leaves both or none. `act`
@@ -121,21 +143,25 @@ impl Call {
             LedgerError::NoSuchEntry(_) | LedgerError::NoSuchHold(_) => RpcError::NotFound(error.to_string()),
             error => RpcError::ledger(error),
         })?;
-        applied(ledger, sequence)?;
+        on_disk(ledger, sequence)?;
         answered.ok_or_else(|| RpcError::LedgerFailed("nothing was recorded".to_owned()))
     }
 
     fn change<R: Serialize>(&self, at_ms: i64, id: Ulid, changed: &Changed, answer: &R) -> Result<Change, RpcError> {
-        let answer: Arc<str> = serde_json::to_string(answer).map_err(RpcError::ledger)?.into();
         Ok(Change {
             id,
-            request: self.request.as_ref().map(|(id, digest)| Answered {
-                id: id.clone(),
-                digest: *digest,
-                answer,
-            }),
+            request: self.answered(answer)?,
             ..self.bare(at_ms, changed)
         })
+    }
+
+    fn answered<R: Serialize>(&self, answer: &R) -> Result<Option<Answered>, RpcError> {
+        let answer: Arc<str> = serde_json::to_string(answer).map_err(RpcError::ledger)?.into();
+        Ok(self.request.as_ref().map(|(id, digest)| Answered {
+            id: id.clone(),
+            digest: *digest,
+            answer,
+        }))
     }
 
     /// Without an answer to be repeated.
@@ -153,13 +179,8 @@ impl Call {
             before: changed.before.as_ref().map(text),
             after: changed.after.as_ref().map(text),
             kept: changed.kept,
+            min_version: changed.min_version,
             request: None,
         }
     }
-}
-
-fn applied(ledger: &Ledger, sequence: u64) -> Result<(), RpcError> {
-    tokio::runtime::Handle::current()
-        .block_on(ledger.applied(sequence))
-        .map_err(RpcError::ledger)
 }

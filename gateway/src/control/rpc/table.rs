@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::control::error::RpcError;
 use crate::control::feeds::{Feeds, Following};
+use crate::control::ledger_view::on_disk;
 use crate::control::rpc::call::{Call, Caller, Role};
 use crate::control::state::ControlState;
 
@@ -209,6 +210,9 @@ where
         if known != *digest {
             return Err(RpcError::RequestReused(id.to_string()));
         }
+        // Whoever gave that answer may not have learnt yet whether it is kept.
+        let ledger = state.ledger.live()?;
+        on_disk(ledger, ledger.last_sequence())?;
         return RawValue::from_string(answer.to_string()).map_err(RpcError::ledger);
     }
     let call = Call {

@@ -46,12 +46,15 @@ use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::identity::Target;
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json, refuse_unread};
+use crate::proxy::shared::rules::Rules;
 use crate::proxy::{decide, report, session, socket};
 use crate::rates::Grant;
 use crate::readiness::{NotReady, not_ready};
+use crate::telemetry::trace::TraceParent;
 use crate::timer::Timer;
 
 /// How long a connection may be silent between two requests.
@@ -170,17 +173,33 @@ async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
     }
 }
 
-/// The steps of a request, in their order.
-async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, RefusedRequest> {
-    let (started, at_ms) = (Timer::start(), gateway.clock.now_ms());
-    let rules = gateway.rules.load_full();
-    let limits = &rules.config.limits;
+/// A call that was read: where it goes, who sends it, and what it says.
+struct Arrived {
+    target: Target,
+    identity: Identity,
+    inspected: Inspected,
+    is_upload: bool,
+}
 
+/// The steps before anything is decided.
+async fn arrive(
+    gateway: &Gateway,
+    rules: &Rules,
+    session: &mut ServerSession,
+    (at_ms, started): (i64, Timer),
+) -> Result<Arrived, RefusedRequest> {
+    let limits = &rules.config.limits;
     let target =
-        locate(&rules, session).map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
-    let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
-    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
-    let identity = recognise(&rules, session, &target).map_err(refused)?;
+        locate(rules, session).map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
+    let traced = gateway.otlp.as_ref().filter(|_| target.billing == Billing::Metered);
+    let parent = traced.and_then(|_| TraceParent::of(&session.req_header().headers));
+    let refused = |refusal: Refusal| {
+        if traced.is_some() {
+            report::turned_away(gateway, &target, (at_ms, started, parent), &refusal);
+        }
+        RefusedRequest::new(refusal, Some(&target.endpoint), &target.operation)
+    };
+    let identity = recognise(rules, session, &target).map_err(refused)?;
     legacy::link(gateway, &identity);
     let is_upload = upload::is_upload(&target, session.req_header());
     let bytes_max = match is_upload {
@@ -197,6 +216,27 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         false => Body::own(Bytes::new()),
     };
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
+    Ok(Arrived {
+        target,
+        identity,
+        inspected,
+        is_upload,
+    })
+}
+
+/// The steps of a request, in their order.
+async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, RefusedRequest> {
+    let (started, at_ms) = (Timer::start(), gateway.clock.now_ms());
+    let rules = gateway.rules.load_full();
+    let arrived = arrive(gateway, &rules, session, (at_ms, started)).await?;
+    let Arrived {
+        target,
+        identity,
+        inspected,
+        is_upload,
+    } = arrived;
+    let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
     let mut exchange = Box::new(Exchange::new(
         id,
@@ -209,8 +249,14 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         inspected,
     ));
     let _running = report::begun(gateway);
-    decide::bind(gateway, &mut exchange).map_err(refused)?;
-    session::admit(gateway, &exchange).map_err(refused)?;
+    let not_entered = |exchange: &Exchange, refusal: Refusal| {
+        report::not_entered(gateway, exchange, &refusal);
+        refused(refusal)
+    };
+    if let Err(refusal) = decide::bind(gateway, &mut exchange) {
+        return Err(not_entered(&exchange, refusal));
+    }
+    session::admit(gateway, &exchange).map_err(|refusal| not_entered(&exchange, refusal))?;
     exchange.session_end = SessionEnd::of(&gateway.ledger, &exchange);
 
     if !exchange.is_metered() {
@@ -231,7 +277,8 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
             delays: true,
             gone: gone.as_mut(),
         };
-        reserve::hold(gateway, &mut exchange, patience).await.map_err(refused)?
+        let reserved = reserve::hold(gateway, &mut exchange, patience).await;
+        reserved.map_err(|refusal| not_entered(&exchange, refusal))?
     };
     if let Some(end) = &mut exchange.session_end {
         end.is_entered = true;
@@ -293,6 +340,7 @@ async fn metered(
         Ok(outgoing) => outgoing,
         Err(refusal) => {
             hold.void("not_forwarded");
+            report::not_entered(gateway, &exchange, &refusal);
             return Err(refusal);
         }
     };

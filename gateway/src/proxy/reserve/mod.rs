@@ -60,7 +60,12 @@ pub async fn hold(
     if let Some(deny) = &verdict.deny {
         session::denied(exchange, &deny.code);
     }
-    reserve(gateway, exchange, estimate, verdict, patience).await
+    let spoke = gateway.otlp.as_ref().map(|_| verdict.policies_applied.clone());
+    let reserved = reserve(gateway, exchange, estimate, verdict, patience).await;
+    if reserved.is_err() {
+        exchange.policies_applied.extend(spoke.into_iter().flatten());
+    }
+    reserved
 }
 
 /// Applies the verdict: a denial ends here, a clamp changes the request, the bounds take the hold.

@@ -30,6 +30,7 @@ pub fn settle_unanswered(
     match failed {
         Failed::Unsent(refusal) => {
             hold.void(refusal.code.as_str());
+            report::not_entered(gateway, exchange, &refusal);
             Err(refusal)
         }
         Failed::NotTaken(refusal) => {

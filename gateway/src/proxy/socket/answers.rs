@@ -440,6 +440,15 @@ impl ConnectionAnswers {
     /// `longest`: how long it may wait for others' holds. `None`: it runs already, and with it all that the connection relays
     /// would wait, so that nothing holds it back.
     async fn hold(&self, exchange: &mut Exchange, longest: Option<Duration>) -> Result<Reservation, Refusal> {
+        let held = self.try_hold(exchange, longest).await;
+        // What runs already is entered all the same.
+        if let Some(refusal) = held.as_ref().err().filter(|_| longest.is_some()) {
+            report::not_entered(&self.gateway, exchange, refusal);
+        }
+        held
+    }
+
+    async fn try_hold(&self, exchange: &mut Exchange, longest: Option<Duration>) -> Result<Reservation, Refusal> {
         decide::bind(&self.gateway, exchange)?;
         session::admit(&self.gateway, exchange)?;
         // Where the client leaves, this future is dropped.

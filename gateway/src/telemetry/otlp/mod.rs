@@ -1,7 +1,7 @@
-//! Traces and metrics by OTLP: a span for each settled exchange, made of its entry, and the histograms of the GenAI
-//! conventions. Never what was asked or answered.
+//! Traces and metrics by OTLP: a span for each settled exchange, made of its entry, one for each call that was refused, and the
+//! histograms of the GenAI conventions over what was settled. Never what was asked or answered.
 //!
-//! Nothing on a request's way waits for any of it. A settled exchange is put into a bounded queue; a task on a runtime of its
+//! Nothing on a request's way waits for any of it. What has ended is put into a bounded queue; a task on a runtime of its
 //! own takes it from there, counts it in the histograms and hands its span on to a second queue, from which another task sends
 //! batches. A collector that is away, slow or broken fills the second queue, whose surplus is dropped and counted; the counts
 //! are metrics, and the log is told when it begins and when it is over.
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentledger_ledger::Entry;
+use agentledger_ledger::{Entry, Name};
 use arc_swap::ArcSwap;
 use opentelemetry_sdk::trace::SpanData;
 use parking_lot::{Mutex, RwLock};
@@ -23,16 +23,18 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use ulid::Ulid;
 
 use self::exporters::SpanSender;
 use self::instruments::Instruments;
+use super::family::LabelValues;
 use super::samples::{Samples, Source};
-use super::trace::{SpanIds, Traced};
+use super::trace::{SpanIds, TraceParent, Traced};
 use crate::config::{Config, Otlp as OtlpConfig, Sampling};
 use crate::tasks::spawn_named_on;
 
-/// Settled exchanges that wait to be counted: a tenth of a second of the busiest gateway.
-const FINISHED_MAX: usize = 8_192;
+/// What has ended and waits to be counted: a tenth of a second of the busiest gateway.
+const ENDED_MAX: usize = 8_192;
 /// Spans that wait to be sent; further ones are dropped.
 const SPANS_MAX: usize = 8_192;
 const BATCH_SPANS: usize = 512;
@@ -54,6 +56,34 @@ struct Finished {
     entry: Arc<Entry>,
     ids: SpanIds,
     traced: Traced,
+}
+
+/// A metered call that was refused: it has no entry. What was not known by then is empty.
+#[derive(Debug)]
+pub struct RefusedCall {
+    pub id: Ulid,
+    pub at_ms: i64,
+    pub duration_ms: u64,
+    /// As the config names it.
+    pub provider: Name,
+    pub operation: Name,
+    pub model: Name,
+    pub tenant: Name,
+    pub agent: Name,
+    pub session: Name,
+    /// The policies that spoke.
+    pub verdict: Vec<Name>,
+    pub status: u16,
+    /// The stable word of the refusal.
+    pub code: Name,
+    /// What the client said.
+    pub parent: Option<TraceParent>,
+}
+
+/// What has ended, one way or the other.
+enum Ended {
+    Settled(Finished),
+    Refused(Box<RefusedCall>, SpanIds),
 }
 
 /// What became of what was to be sent.
@@ -101,9 +131,10 @@ impl Counts {
 
 /// See the module. It is closed when it is dropped.
 pub struct Otlp {
-    queue: RwLock<Option<Sender<Finished>>>,
+    queue: RwLock<Option<Sender<Ended>>>,
     counts: Arc<Counts>,
     sampling: Sampling,
+    has_spans: bool,
     running: Mutex<Option<Running>>,
 }
 
@@ -146,18 +177,21 @@ impl Otlp {
             ));
             queue
         });
-        let (queue, finished) = mpsc::channel(FINISHED_MAX);
+        let has_spans = spans.is_some();
+        let (queue, ended) = mpsc::channel(ENDED_MAX);
         let counting = Counting {
             instruments: instruments.clone(),
             spans,
+            names: LabelValues::new(label_values_max),
             config: Arc::clone(config),
             counts: Arc::clone(&counts),
         };
-        tasks.push(spawn_named_on(&runtime, "otlp-counting", counting.run(finished)));
+        tasks.push(spawn_named_on(&runtime, "otlp-counting", counting.run(ended)));
         Ok(Otlp {
             queue: RwLock::new(Some(queue)),
             counts,
             sampling: otlp.sampling,
+            has_spans,
             running: Mutex::new(Some(Running {
                 runtime,
                 tasks,
@@ -173,9 +207,27 @@ impl Otlp {
             entry: Arc::clone(entry),
             traced: traced.clone(),
         };
-        let taken = self.queue.read().as_ref().map(|queue| queue.try_send(finished));
+        let taken = self
+            .queue
+            .read()
+            .as_ref()
+            .map(|queue| queue.try_send(Ended::Settled(finished)));
         if !matches!(taken, Some(Ok(()))) {
             Counts::add(&self.counts.missed, 1);
+        }
+    }
+
+    /// Takes a call that was refused. Never waits. However many they are, they leave half of the way to what was settled.
+    pub fn refused(&self, call: RefusedCall) {
+        let ids = SpanIds::of(call.id, call.parent, self.sampling);
+        if !self.has_spans || !ids.own.is_sampled {
+            return;
+        }
+        let queue = self.queue.read();
+        let free = queue.as_ref().filter(|queue| queue.capacity() > ENDED_MAX / 2);
+        let taken = free.map(|queue| queue.try_send(Ended::Refused(Box::new(call), ids)));
+        if !matches!(taken, Some(Ok(()))) {
+            Counts::add(&self.counts.dropped, 1);
         }
     }
 
@@ -213,19 +265,33 @@ impl Drop for Otlp {
     }
 }
 
-/// Counts what is finished, and makes spans of it.
+/// Counts what is settled, and makes spans of what has ended.
 struct Counting {
     instruments: Option<Arc<Instruments>>,
     spans: Option<Sender<SpanData>>,
+    /// What spans of refused calls are named by: nothing checks the models that their clients make up.
+    names: LabelValues,
     config: Arc<ArcSwap<Config>>,
     counts: Arc<Counts>,
 }
 
 impl Counting {
-    async fn run(self, mut finished: Receiver<Finished>) {
+    async fn run(self, mut waiting: Receiver<Ended>) {
         let scope = span::scope();
-        while let Some(finished) = finished.recv().await {
+        while let Some(ended) = waiting.recv().await {
             let config = self.config.load();
+            let finished = match ended {
+                Ended::Settled(finished) => finished,
+                Ended::Refused(call, ids) => {
+                    let provider = span::Provider::of(&config, &call.provider);
+                    let refused = span::of_refused(&call, &ids, &provider, &self.names, &scope);
+                    let free = self.spans.as_ref().filter(|spans| spans.capacity() > SPANS_MAX / 2);
+                    if !free.is_some_and(|spans| spans.try_send(refused).is_ok()) {
+                        Counts::add(&self.counts.dropped, 1);
+                    }
+                    continue;
+                }
+            };
             let provider = span::Provider::of(&config, &finished.entry.facts.provider);
             if let Some(instruments) = &self.instruments {
                 instruments.record(&finished.entry, &provider);

@@ -1,4 +1,4 @@
-//! An exchange's span: kind CLIENT, named by what was done with which model (`chat gpt-4o`), below the client's own span.
+//! The span of an exchange, or of a call that was refused: kind CLIENT, named by what was done with which model (`chat gpt-4o`), below the client's own span.
 //! The gateway shows one span and not two: what it does itself takes milliseconds, and is in the same stretch of time.
 //!
 //! Names are those of OpenTelemetry's semantic conventions for generative AI, as of version 1.42.0
@@ -15,7 +15,9 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::Finished;
+use super::super::family::LabelValues;
+use super::super::trace::SpanIds;
+use super::{Finished, RefusedCall};
 use crate::config::Config;
 
 pub(super) const OPERATION: &str = "gen_ai.operation.name";
@@ -137,11 +139,64 @@ impl Attributes {
 /// The span of a settled exchange.
 pub(super) fn of(finished: &Finished, provider: &Provider, scope: &InstrumentationScope) -> SpanData {
     let (facts, end) = (&finished.entry.facts, &finished.entry.settlement);
-    let ids = &finished.ids;
     let operation = operation(&facts.operation);
-    let name = format!("{operation} {}", text(&facts.requested_model));
     let error = error_type(end);
-    let start = moment(facts.at_ms);
+    let attributes = attributes(finished, provider, operation, error.as_deref());
+    let (model, took) = (text(&facts.requested_model), Duration::from_millis(end.duration_ms));
+    let named = format!("{operation} {model}");
+    span(
+        &finished.ids,
+        named,
+        (moment(facts.at_ms), took),
+        attributes,
+        error,
+        scope,
+    )
+}
+
+/// The span of a call that was refused. It reached no server.
+pub(super) fn of_refused(
+    call: &RefusedCall,
+    ids: &SpanIds,
+    provider: &Provider,
+    names: &LabelValues,
+    scope: &InstrumentationScope,
+) -> SpanData {
+    let operation = operation(&call.operation);
+    let model = match call.model.is_empty() {
+        true => Arc::clone(&call.model),
+        false => names.admit(&call.model),
+    };
+    let mut all = Attributes(Vec::with_capacity(16));
+    all.text(OPERATION, operation);
+    all.text(PROVIDER, &provider.name);
+    all.text("gen_ai.system", &provider.name);
+    all.text(REQUEST_MODEL, &model);
+    all.text("gen_ai.conversation.id", &call.session);
+    all.text("gen_ai.agent.name", &call.agent);
+    all.count("http.response.status_code", u64::from(call.status));
+    let code = names.admit(&call.code);
+    all.text(ERROR_TYPE, &code);
+    all.text("agentledger.exchange.id", &call.id.to_string());
+    all.text("agentledger.provider", &call.provider);
+    all.text("agentledger.tenant", &call.tenant);
+    all.text("agentledger.agent", &call.agent);
+    all.text("agentledger.session", &call.session);
+    all.text("agentledger.outcome", "refused");
+    all.texts("agentledger.verdict", call.verdict.iter().map(|policy| &**policy));
+    let took = Duration::from_millis(call.duration_ms);
+    let (named, error) = (format!("{operation} {model}"), Some(Cow::Owned(code.to_string())));
+    span(ids, named, (moment(call.at_ms), took), all.0, error, scope)
+}
+
+fn span(
+    ids: &SpanIds,
+    named: String,
+    (start, took): (SystemTime, Duration),
+    attributes: Vec<KeyValue>,
+    error: Option<Cow<'static, str>>,
+    scope: &InstrumentationScope,
+) -> SpanData {
     SpanData {
         span_context: SpanContext::new(
             TraceId::from_bytes(ids.own.trace.to_be_bytes()),
@@ -155,15 +210,15 @@ pub(super) fn of(finished: &Finished, provider: &Provider, scope: &Instrumentati
             .map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.to_be_bytes())),
         parent_span_is_remote: ids.parent.is_some(),
         span_kind: SpanKind::Client,
-        name: Cow::Owned(name.trim_end().to_owned()),
+        name: Cow::Owned(named.trim_end().to_owned()),
         start_time: start,
-        end_time: start + Duration::from_millis(end.duration_ms),
-        attributes: attributes(finished, provider, operation, error.as_deref()),
+        end_time: start + took,
+        attributes,
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: match &error {
-            Some(error) => Status::error(error.to_string()),
+        status: match error {
+            Some(error) => Status::error(error),
             None => Status::Unset,
         },
         instrumentation_scope: scope.clone(),

@@ -59,32 +59,44 @@ pub(in crate::control) fn change(
     plan: &mut Plan<'_>,
 ) -> Result<wire::RuleChanged, RpcError> {
     let now_ms = decision_ms(state);
+    let id = change_id(now_ms);
     let mut answer = None;
     let mut plan_edits = |in_force: &InForce| {
-        let mut newest = None;
+        let mut making = Making {
+            now_ms,
+            change: id,
+            newest: None,
+            // Under the lock that changes take: none of a rule is decided meanwhile.
+            decided: state.ledger.live()?.last_sequence(),
+        };
         let wishes = plan(in_force)?.into_iter();
-        let edits = wishes.map(|wish| edit(call, in_force, wish, now_ms, &mut newest));
+        let edits = wishes.map(|wish| edit(call, in_force, wish, &mut making));
         edits.collect::<Result<Vec<Edit>, RpcError>>().map(Wanted::Rules)
     };
     let mut record = |in_force: &InForce, steps: &[Step]| {
-        let last = steps.len().saturating_sub(1);
-        for (at, step) in steps.iter().enumerate() {
-            let changed = outcome(step, &in_force.policies, dry_run);
-            if !dry_run {
-                // The request's answer goes with the last of its changes: repeated before that, it does the rest.
-                let request = call.request.clone().filter(|_| at == last);
-                let call = Call {
-                    request,
-                    ..call.clone()
-                };
-                call.commit(&state.ledger, step.change, recorded(step), &changed)?;
-            }
-            answer = Some(changed);
-        }
-        Ok(!dry_run)
+        let last = steps.last().ok_or_else(nothing)?;
+        let changed = outcome(last, &in_force.policies, dry_run);
+        let parts: Vec<Changed> = steps.iter().map(recorded).collect();
+        let entered = (!dry_run).then(|| call.enter(&state.ledger, id, &parts, &changed));
+        answer = Some(changed);
+        entered.transpose()
     };
-    state.data_plane.change(&mut plan_edits, &mut record)?;
-    answer.ok_or_else(|| RpcError::InvalidParams("there is nothing to change".to_owned()))
+    state.change(&mut plan_edits, &mut record)?;
+    answer.ok_or_else(nothing)
+}
+
+fn nothing() -> RpcError {
+    RpcError::InvalidParams("there is nothing to change".to_owned())
+}
+
+/// What the edits of one change have in common.
+struct Making {
+    now_ms: i64,
+    change: Ulid,
+    /// The id that was given last.
+    newest: Option<Ulid>,
+    /// The sequence of the last event of the journal. No version of a rule is beyond it: each took an event at least.
+    decided: u64,
 }
 
 pub(in crate::control) fn decision_ms(state: &ControlState) -> i64 {
@@ -94,8 +106,9 @@ pub(in crate::control) fn decision_ms(state: &ControlState) -> i64 {
     }
 }
 
-/// Checks a wish for all that does not need the policies. `newest` is the id that was given last.
-fn edit(call: &Call, in_force: &InForce, wish: Wish, now_ms: i64, newest: &mut Option<Ulid>) -> Result<Edit, RpcError> {
+/// Checks a wish for all that does not need the policies.
+fn edit(call: &Call, in_force: &InForce, wish: Wish, making: &mut Making) -> Result<Edit, RpcError> {
+    let now_ms = making.now_ms;
     if wish.note.len() > NOTE_BYTES_MAX {
         return Err(Refused::unfit("note", format!("is longer than {NOTE_BYTES_MAX} bytes")).into());
     }
@@ -113,17 +126,21 @@ fn edit(call: &Call, in_force: &InForce, wish: Wish, now_ms: i64, newest: &mut O
             no_rule(known.id)
         });
     }
+    let made = change_id(now_ms);
     let id = wish.id.unwrap_or_else(|| {
-        let made = newest.map_or_else(
-            || change_id(now_ms),
-            |newest| Ulid::from(u128::from(newest).saturating_add(1)),
-        );
-        in_force.parts.rules.next_id(made)
+        let newest = making.newest.map(|newest| u128::from(newest).saturating_add(1));
+        in_force.parts.rules.next_id(newest.map_or(made, Ulid::from))
     });
-    *newest = Some(id);
+    making.newest = Some(id);
+    // A rule of this id may have been here before, unless it is made up now: whoever still knows that one must not take this one
+    // for it.
+    let min_version = match known {
+        None if id != made => making.decided.saturating_add(1),
+        _ => 0,
+    };
     let removal = Edit {
         if_version: wish.if_version,
-        ..Edit::removal(id, change_id(now_ms), wish.note.into())
+        ..Edit::removal(id, making.change, wish.note.into())
     };
     let Some(value) = wish.value else {
         return Ok(removal);
@@ -150,7 +167,7 @@ fn edit(call: &Call, in_force: &InForce, wish: Wish, now_ms: i64, newest: &mut O
         at_ms: now_ms,
         note: Name::clone(&removal.note),
         change: removal.change,
-        version: 0,
+        version: min_version,
     };
     Ok(Edit {
         after: Some(after),
@@ -178,6 +195,11 @@ fn recorded(step: &Step) -> Changed {
         before: step.before.as_ref().map(|rule| rule.document()),
         after: step.after.as_ref().map(|rule| rule.document()),
         kept: true,
+        // The ledger counts on by itself where a document is there.
+        min_version: match (&step.before, &step.after) {
+            (None, Some(rule)) => rule.version,
+            _ => 0,
+        },
     }
 }
 

@@ -46,7 +46,7 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
         method(
             "rule.revert",
             Role::Admin,
-            "Undoes one change of a rule, if the rule was not changed since.",
+            "Undoes one change, if none of its rules was changed since.",
             r#"{"change": "01J00000000000000000000000", "dry_run": true}"#,
         ),
         revert,
@@ -113,41 +113,67 @@ fn revert(state: &ControlState, call: &Call, asked: wire::RuleRevertParams) -> R
     let unread = |_| Refused::unfit("change", "is no id of a change: 26 letters and digits");
     let wanted = Ulid::from_string(&asked.change).map_err(unread)?;
     state.ledger.flush()?;
-    let reverted = find(state, call, wanted)?;
-    let id = rule_id(reverted.subject.strip_prefix(RULE).unwrap_or_default())?;
-    let last = page(state, &query(call, reverted.subject.to_string(), 1))?.changes;
-    if last.first().is_none_or(|(_, last)| last.id != wanted) {
-        return Err(changed_since(id));
-    }
-    let before = match &reverted.before {
-        None => None,
-        Some(text) => Some(Rule::of_value(id, text).map_err(RpcError::LedgerFailed)?),
-    };
+    let parts = find(state, call, wanted)?;
+    let parts: Vec<Part> = parts
+        .iter()
+        .map(|part| Part::of(state, call, part))
+        .collect::<Result<_, _>>()?;
     let note = match asked.note.as_str() {
         "" => format!("undoes {wanted}"),
         note => note.to_owned(),
     };
     change(state, call, asked.dry_run, &mut |in_force: &InForce| {
-        let now = in_force.parts.rules.get(id);
-        // Nobody changes it between this look and the change.
-        if now.map(|rule| rule.change) != reverted.after.as_ref().map(|_| wanted) {
+        let wishes = parts.iter().map(|part| part.undone(in_force, wanted, &note));
+        wishes.collect()
+    })
+}
+
+/// What a change did to one rule.
+struct Part {
+    id: Ulid,
+    before: Option<Rule>,
+    /// The rule is there after it.
+    is_kept: bool,
+}
+
+impl Part {
+    /// # Errors
+    /// The rule was changed since.
+    fn of(state: &ControlState, call: &Call, change: &Change) -> Result<Part, RpcError> {
+        let id = rule_id(change.subject.strip_prefix(RULE).unwrap_or_default())?;
+        let last = page(state, &query(call, change.subject.to_string(), 1))?.changes;
+        if last.first().is_none_or(|(_, last)| last.id != change.id) {
             return Err(changed_since(id));
         }
-        let version = now.map_or(0, |rule| rule.version);
-        Ok(vec![match (&before, now) {
-            (Some(before), _) => Wish {
+        let before = change.before.as_ref().map(|text| Rule::of_value(id, text));
+        Ok(Part {
+            id,
+            before: before.transpose().map_err(RpcError::LedgerFailed)?,
+            is_kept: change.after.is_some(),
+        })
+    }
+
+    fn undone(&self, in_force: &InForce, wanted: Ulid, note: &str) -> Result<Wish, RpcError> {
+        let id = self.id;
+        let now = in_force.parts.rules.get(id);
+        // Nobody changes it between this look and the change.
+        if now.map(|rule| rule.change) != self.is_kept.then_some(wanted) {
+            return Err(changed_since(id));
+        }
+        match (&self.before, now) {
+            (Some(before), _) => Ok(Wish {
                 id: Some(id),
                 list: before.list.clone(),
                 value: Some(before.value.clone()),
                 expires_ms: before.expires_ms,
-                note: note.clone(),
-                if_version: Some(version),
+                note: note.to_owned(),
+                if_version: Some(now.map_or(0, |rule| rule.version)),
                 tenant: Some(before.tenant.clone()),
-            },
-            (None, Some(now)) => Wish::removal(now, &note),
-            (None, None) => return Err(changed_since(id)),
-        }])
-    })
+            }),
+            (None, Some(now)) => Ok(Wish::removal(now, note)),
+            (None, None) => Err(changed_since(id)),
+        }
+    }
 }
 
 fn changed_since(id: Ulid) -> RpcError {
@@ -156,22 +182,28 @@ fn changed_since(id: Ulid) -> RpcError {
     ))
 }
 
-/// The change of a rule with this id.
-fn find(state: &ControlState, call: &Call, wanted: Ulid) -> Result<Arc<Change>, RpcError> {
+/// What a change with this id did to each of its rules, in its order. All of it stands together in the journal.
+fn find(state: &ControlState, call: &Call, wanted: Ulid) -> Result<Vec<Arc<Change>>, RpcError> {
     let at_ms = i64::try_from(wanted.timestamp_ms()).unwrap_or(i64::MAX);
     let mut query = ChangeQuery {
         from_ms: at_ms.saturating_sub(NEAR_MS),
         to_ms: at_ms.saturating_add(NEAR_MS),
         ..query(call, RULE.to_owned(), LIMIT_MAX)
     };
+    let mut latest_first = Vec::new();
     loop {
         let ChangePage { changes: found, next } = page(state, &query)?;
-        if let Some((_, change)) = found.into_iter().find(|(_, change)| change.id == wanted) {
-            return Ok(change);
+        let is_passed = found.last().is_some_and(|(_, last)| last.id != wanted);
+        let of_it = found.into_iter().filter(|(_, change)| change.id == wanted);
+        latest_first.extend(of_it.map(|(_, change)| change));
+        match next {
+            Some(_) if latest_first.is_empty() || !is_passed => query.before_sequence = next,
+            _ => break,
         }
-        if next.is_none() {
-            return Err(RpcError::NotFound(format!("there is no change {wanted} of a rule")));
-        }
-        query.before_sequence = next;
     }
+    if latest_first.is_empty() {
+        return Err(RpcError::NotFound(format!("there is no change {wanted} of a rule")));
+    }
+    latest_first.reverse();
+    Ok(latest_first)
 }

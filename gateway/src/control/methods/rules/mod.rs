@@ -73,7 +73,7 @@ const LIMIT_MAX: usize = 10_000;
 
 /// All rules, whether or not a gateway runs.
 pub(in crate::control) struct AllRules {
-    pub rules: RuleBook,
+    pub rules: Arc<RuleBook>,
     pub file: Arc<BTreeMap<String, Value>>,
     /// Of the running gateway.
     pub policies: Option<Arc<PolicySet>>,
@@ -236,11 +236,7 @@ pub(in crate::control) fn rule_id(id: &str) -> Result<Ulid, RpcError> {
     Ulid::from_string(id).map_err(|_| Refused::unfit("id", "is no id of a rule: 26 letters and digits").into())
 }
 
-pub(in crate::control) fn put(
-    state: &ControlState,
-    call: &Call,
-    asked: wire::RulePutParams,
-) -> Result<wire::RuleChanged, RpcError> {
+fn put(state: &ControlState, call: &Call, asked: wire::RulePutParams) -> Result<wire::RuleChanged, RpcError> {
     let id = (!asked.id.is_empty()).then(|| rule_id(&asked.id)).transpose()?;
     if asked.list.is_empty() {
         return Err(Refused::unfit("list", "is missing").into());
@@ -260,11 +256,7 @@ pub(in crate::control) fn put(
     change(state, call, asked.dry_run, &mut |_| Ok(vec![wish.clone()]))
 }
 
-pub(in crate::control) fn delete(
-    state: &ControlState,
-    call: &Call,
-    asked: wire::RuleDeleteParams,
-) -> Result<wire::RuleChanged, RpcError> {
+fn delete(state: &ControlState, call: &Call, asked: wire::RuleDeleteParams) -> Result<wire::RuleChanged, RpcError> {
     let id = rule_id(&asked.id)?;
     change(state, call, asked.dry_run, &mut |in_force| {
         let known = in_force.parts.rules.get(id);
