@@ -37,19 +37,25 @@ impl RefusalStatuses {
 
     /// With which each client stops at once and shows why, as tried with the versions that `clients` names. A 429 of a budget
     /// ends Claude Code, Codex and Gemini CLI in the shapes that they are sent; opencode and aider take every 429 for
-    /// one to wait for. A 403 reads as a login that failed.
+    /// one to wait for. A 403 reads as a login that failed. LiteLLM is no agent but what many programs call models with: it gets
+    /// what any SDK gets, and ends where it backs off.
     const fn of_client(client: Client) -> RefusalStatuses {
-        let budget = match client {
-            Client::ClaudeCode | Client::Codex | Client::GeminiCli => Some(429),
-            Client::Opencode | Client::Aider => Some(400),
-        };
-        let looping = match client {
-            Client::ClaudeCode => Some(429),
-            Client::Codex | Client::GeminiCli | Client::Opencode | Client::Aider => Some(400),
+        let (budget, looping) = match client {
+            Client::ClaudeCode => (429, 429),
+            Client::Codex | Client::GeminiCli => (429, 400),
+            Client::Opencode | Client::Aider => (400, 400),
+            Client::Litellm => {
+                return RefusalStatuses {
+                    budget: None,
+                    looping: None,
+                    kill: None,
+                    denial: None,
+                };
+            }
         };
         RefusalStatuses {
-            budget,
-            looping,
+            budget: Some(budget),
+            looping: Some(looping),
             kill: Some(400),
             denial: Some(400),
         }

@@ -46,8 +46,7 @@ pub struct Relayed {
 enum Last {
     /// The answer ends well, with these bytes.
     Finish(Bytes),
-    /// It is ended from here: what may still go on, and then the dialect's error, in a piece of its own. Google's SDKs know an
-    /// error only by that.
+    /// It is ended from here: what may still go on, and then the dialect's error, in a piece of its own.
     Error { before: Bytes, error: Bytes },
     /// The answer is broken: the connection ends without an end of the body, so that the client knows.
     Break,
@@ -57,6 +56,9 @@ enum Last {
 
 /// How long the last event of a stream waits for the end of its body.
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
+/// How long an error of bare JSON comes after what stands before it: Google's SDKs read its words only where they read nothing
+/// else with it.
+const BARE_ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
 const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
@@ -159,8 +161,13 @@ impl Relayed {
         match self.last {
             Last::Finish(bytes) => session.write_response_body(bytes, true).await.is_ok(),
             Last::Error { before, error } => {
-                (before.is_empty() || session.write_response_body(before, false).await.is_ok())
-                    && session.write_response_body(error, true).await.is_ok()
+                if !before.is_empty() && session.write_response_body(before, false).await.is_err() {
+                    return false;
+                }
+                if error.starts_with(b"{") {
+                    tokio::time::sleep(BARE_ERROR_PAUSE).await;
+                }
+                session.write_response_body(error, true).await.is_ok()
             }
             Last::Break => {
                 session.set_keepalive(None);

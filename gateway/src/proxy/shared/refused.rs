@@ -45,7 +45,8 @@ pub async fn send_refusal(
 ) -> bool {
     let provider = refused.endpoint.as_ref().map(|endpoint| &endpoint.provider);
     let (name, dialect) = provider.map_or(("", ""), |provider| (provider.name.as_str(), provider.dialect.as_str()));
-    let config = &gateway.rules.load().config.refusals;
+    let rules = gateway.rules.load_full();
+    let config = &rules.config.refusals;
     let client = known_client(&session.req_header().headers);
     let now_ms = gateway.clock.monotonic_ms();
     let backs_off = || gateway.backing_off.is_backing_off(session.req_header(), now_ms);

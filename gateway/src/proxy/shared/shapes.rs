@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn codex_waits_for_what_comes_soon_and_for_nothing_else() {
-        let rate = |wait| {
+        let rate = |wait: i64| {
             Refusal::new(RefusalCode::RateLimited, "rate limit exceeded")
                 .resets_at(Some(wait * 1_000), 0)
                 .retry_after(u64::try_from(wait).unwrap())

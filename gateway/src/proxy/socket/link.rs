@@ -29,8 +29,7 @@ use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::refused::is_enough;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
-use crate::proxy::shared::shapes::ending_for;
-use crate::proxy::shared::shapes::shaped;
+use crate::proxy::shared::shapes::{ending_for, shaped};
 use crate::timer::Timer;
 
 /// How long an end waits for the other end's close.
@@ -343,7 +342,8 @@ impl Link {
     async fn send_refusal(&self, refusal: Refusal, echo: Option<&str>) -> Result<(), ConnectionEnd> {
         let endpoint = self.endpoint();
         let provider = &endpoint.provider;
-        let config = &self.gateway.rules.load().config.refusals;
+        let rules = self.gateway.rules.load_full();
+        let config = &rules.config.refusals;
         let refusal = shaped(refusal, self.client_program(), &provider.dialect, config, || false);
         report::refused(&self.gateway, &provider.name, &refusal);
         let body = refusal.body(Some((&endpoint.plugin.dialect, self.operation())));
