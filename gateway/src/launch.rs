@@ -30,6 +30,7 @@ use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
 use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch::SessionWatch;
+use crate::proxy::shared::backing_off::BackingOff;
 use crate::proxy::shared::body::BodyBudget;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
@@ -263,6 +264,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
         deferred: DeferredHolds::default(),
         progress: Arc::new(SessionProgress::default()),
+        backing_off: BackingOff::default(),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts: Arc::default(),

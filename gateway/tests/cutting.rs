@@ -209,7 +209,11 @@ fn clamp_deny_and_header_do_what_the_policy_says() {
     let error = &reply.json()["error"];
     assert_eq!(
         (reply.status, error["code"].as_str(), error["message"].as_str()),
-        (403, Some("not_you"), Some("ask the owner"))
+        (
+            403,
+            Some("not_you"),
+            Some("AgentLedger: ask the owner. Policy house@1 refuses this request; ask whoever runs this gateway.")
+        )
     );
     assert_eq!(reply.header("x-should-retry"), Some("false"));
     assert_eq!(upstream.seen().len(), 3);

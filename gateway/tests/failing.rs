@@ -37,7 +37,7 @@ fn an_upstream_that_cannot_be_reached_is_a_502_and_nothing_is_entered() {
     let reply = gateway.client.post("/v1/chat/completions", ASKED);
     assert_eq!(
         (reply.status, reply.json()["error"]["message"].as_str()),
-        (502, Some("upstream request failed"))
+        (502, Some("AgentLedger: upstream request failed"))
     );
     assert!(gateway.entries().is_empty());
     assert_eq!(upstream_errors(&gateway), ["kind=\"connect\"} 1"]);

@@ -97,7 +97,7 @@ fn an_agent_that_repeats_a_tool_call_eight_times_is_stopped_and_told_why() {
     let why = message_of(&reply);
     assert!(
         why.starts_with(
-            "loop detected: the same tool call with the same arguments, 8 times on end within 5m0s (threshold: 8)"
+            "AgentLedger: loop detected: the same tool call with the same arguments, 8 times on end within 5m0s (threshold: 8)"
         ),
         "{why}"
     );

@@ -46,6 +46,7 @@ mod policies_soak;
 mod prices;
 mod prometheus;
 mod providers;
+mod refusals;
 mod rest;
 mod rest_admin;
 mod rpc;

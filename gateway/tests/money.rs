@@ -89,10 +89,14 @@ fn assert_refusals(replies: &[Reply]) -> usize {
                 (&Value::from(0), &Value::from(0))
             );
             assert!(error["daily_spent"].is_number());
-            match error["message"].as_str().unwrap() {
-                "spending limit exceeded" => {}
-                "estimated cost of request exceeds remaining budget" => assert!(error["estimated_cost"].is_number()),
-                other => panic!("{other}"),
+            let message = error["message"].as_str().unwrap();
+            match error.get("estimated_cost") {
+                None => assert!(message.contains("spending limit exceeded"), "{message}"),
+                Some(cost) => {
+                    assert!(cost.is_number());
+                    let phrase = "estimated cost of request exceeds remaining budget";
+                    assert!(message.contains(phrase), "{message}");
+                }
             }
         }
         count += 1;
@@ -175,10 +179,9 @@ fn an_upstream_that_bills_ten_times_the_hold_makes_exact_overage() {
     assert!(row.posted.usd.nanos() > LIMIT_NANOS);
 
     let next = gateway.client.post("/v1/chat/completions", &asked(1));
-    assert_eq!(
-        (next.status, next.json()["error"]["message"].as_str()),
-        (429, Some("spending limit exceeded"))
-    );
+    assert_eq!(next.status, 429);
+    let message = next.json()["error"]["message"].to_string();
+    assert!(message.contains("spending limit exceeded"), "{message}");
     let spent: Usd = next.json()["error"]["daily_spent"].to_string().parse().unwrap();
     assert_eq!(spent.nanos(), row.posted.usd.nanos(), "the refusal tells the exact sum");
 }

@@ -162,7 +162,7 @@ fn timeless(body: &str) -> String {
 }
 
 /// Compares with a file of `tests/golden`, or writes it where `AGENTLEDGER_GOLDEN` is set.
-fn golden(name: &str, text: &str) {
+pub fn golden(name: &str, text: &str) {
     let path = root().join("gateway/tests/golden").join(name);
     if std::env::var_os("AGENTLEDGER_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

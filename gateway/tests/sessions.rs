@@ -137,7 +137,7 @@ fn totals_survive_a_kill_9_and_commands_read_them_without_a_gateway() {
     let refused = gateway
         .client
         .request("POST", CHAT, &[("X-Agent-Session", "s1")], ASKED.as_bytes());
-    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(refused.status, 400, "{}", refused.text());
     gateway.kill();
     let gateway = home.serve();
     let refused = gateway
@@ -165,7 +165,7 @@ fn defect_sessions_bear_no_tenant() {
     assert_eq!(tenants, ["", "acme"], "two tenants' sessions of one name are two");
     // Whom one kills is not the other's loss.
     call(&gateway, "session.kill", &json!({"id": "s1", "tenant": "acme"}));
-    assert_eq!((ask("Bearer sk-a-1", "acme"), ask("Bearer sk-b-1", "")), (403, 200));
+    assert_eq!((ask("Bearer sk-a-1", "acme"), ask("Bearer sk-b-1", "")), (400, 200));
 }
 
 #[test]
@@ -262,12 +262,12 @@ fn a_killed_session_is_refused_and_others_are_not() {
     let killed = call(&gateway, "session.kill", &json!({"id": "s1"}));
     assert_eq!(killed["result"]["sessions"][0]["status"], "killed");
     let reply = ask(&gateway, &[("X-Agent-Session", "s1")]);
-    assert_eq!((reply.status, reply.header("x-should-retry")), (403, Some("false")));
+    assert_eq!((reply.status, reply.header("x-should-retry")), (400, Some("false")));
     assert_eq!(reply.json()["error"]["code"], "session_killed");
     let free = gateway
         .client
         .request("GET", "/v1/models", &[("X-Agent-Session", "s1")], b"");
-    assert_eq!(free.status, 403);
+    assert_eq!(free.status, 400);
     assert_eq!(ask(&gateway, &[("X-Agent-Session", "s2")]).status, 200);
     assert_eq!(upstream.seen_count(), 2);
     // An end does not bring it back.
@@ -305,7 +305,7 @@ fn killed_stream(path: &str, question: &str, frame: &str) -> String {
     gateway.wait_idle();
     assert_eq!(gateway.entry().settlement.outcome.name(), "cut");
     assert_eq!(only(&gateway, "s1")["calls"], 1);
-    if reply.status == 403 {
+    if reply.status == 400 {
         // The kill was quicker than the answer's head.
         return reply.text();
     }

@@ -93,7 +93,7 @@ fn a_killed_session_ends_its_connections_and_opens_no_other() {
     let refused = Peer::try_open(gateway.address(), RESPONSES, &headers).err().unwrap();
     assert_eq!(
         (refused.status, &refused.json()["error"]["code"]),
-        (403, &json!("session_killed"))
+        (400, &json!("session_killed"))
     );
 }
 
@@ -170,4 +170,30 @@ fn an_answer_that_the_server_begins_is_not_held_back() {
     let mut client = opened(&gateway, REALTIME);
     assert_eq!(client.until("response.done").len(), 3);
     assert_eq!(gateway.entry().settlement.outcome, Outcome::Completed);
+}
+
+#[test]
+fn a_refusal_on_a_connection_has_its_clients_shape_and_ends_it_where_it_is_ignored() {
+    let upstream = answering();
+    let yaml = "budgets: {default: {daily_limit_usd: 0.000001, action: block}}\nrefusals: {close_after: 3}";
+    let gateway = start(&upstream, yaml);
+    let codex = ("user-agent", "codex_exec/0.171.0 (Debian 12.0.0; x86_64)");
+    let mut client = Peer::open(gateway.address(), RESPONSES, &[KEY[0], codex]);
+    for _ in 0..3 {
+        client.say(ask(200));
+        let refused = client.until("error").remove(0);
+        assert_eq!(
+            (&refused["error"]["type"], &refused["error"]["code"], &refused["status"]),
+            (&json!("usage_limit_reached"), &json!("budget_exceeded"), &json!(429))
+        );
+        assert!(refused["error"]["resets_at"].is_i64(), "{refused}");
+        let words = refused["headers"]["x-codex-promo-message"].as_str().unwrap();
+        assert!(words.starts_with("AgentLedger: estimated cost"), "{refused}");
+        assert_eq!(refused["headers"].get("retry-after"), None);
+    }
+    assert_eq!(client.closed().unwrap().0, 1008);
+    let metrics = gateway.client.get("/metrics").text();
+    let counted = "agentledger_refusals_ignored_total{provider=\"openai\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(gateway.entries().is_empty());
 }

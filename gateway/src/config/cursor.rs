@@ -139,16 +139,20 @@ fn check_list(node: &Node, shape: Shape, path: &str, problems: &Problems) {
 }
 
 fn unknown(keys: &'static [Key], name: &str) -> String {
-    let name = name.to_ascii_lowercase();
-    // A slip is a key that starts alike and differs in two letters at most, or a unit left out.
-    let near = keys
-        .iter()
-        .find(|key| key.name.starts_with(&name) || name.starts_with(key.name));
-    let near = near.or_else(|| keys.iter().find(|key| differing_letters(key.name, &name) <= 2));
-    match near {
-        Some(key) => format!("unknown key, ignored; did you mean {}?", key.name),
+    match near(keys.iter().map(|key| key.name), name) {
+        Some(key) => format!("unknown key, ignored; did you mean {key}?"),
         None => "unknown key, ignored".to_owned(),
     }
+}
+
+/// The known name that is likely to be meant. A slip is one that starts alike, as with a unit left out, or differs in two letters
+/// at most.
+pub fn near(known: impl IntoIterator<Item = &'static str> + Clone, name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let alike = |known: &&'static str| known.starts_with(&name) || name.starts_with(*known);
+    let mut all = known.clone().into_iter();
+    all.find(alike)
+        .or_else(|| known.into_iter().find(|known| differing_letters(known, &name) <= 2))
 }
 
 /// Letters to add, drop or change to make one word the other.

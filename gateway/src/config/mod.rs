@@ -16,6 +16,7 @@ mod mounts;
 mod node;
 mod otlp;
 mod providers;
+mod refusals;
 mod resolve;
 mod schema;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::clients::Client;
 use crate::limits::Limits;
 use crate::price::{self, Unpriced};
 use crate::secret::Secret;
@@ -37,6 +39,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{load, load_text};
 pub use mounts::Mount;
 pub use otlp::{Otlp, OtlpProtocol, Sampling};
+pub use refusals::{RefusalStatuses, Refused};
 pub use resolve::Known;
 pub use values::Given;
 
@@ -73,11 +76,24 @@ pub struct Config {
     pub otlp: Option<Otlp>,
     /// The secret of key fingerprints, where it is given and not kept beside the store.
     pub fingerprint_secret: Option<Secret<String>>,
+    pub refusals: Refusals,
     pub limits: Limits,
     /// Things worth telling at start: mapped keys, sections that are not built yet.
     pub warnings: Vec<String>,
     /// What was read, and where each value came from.
     pub given: Given,
+}
+
+/// With which statuses refusals are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusals {
+    pub all: RefusalStatuses,
+    /// Those of a client that is known by name count before those of all.
+    pub by_client: [(Client, RefusalStatuses); Client::ALL.len()],
+    /// Of final refusals to a client that sends the same request again after pauses that grow; `None`: as to any other.
+    pub backing_off: Option<u16>,
+    /// A connection is closed after so many refusals in a row; 0: never.
+    pub close_after: u32,
 }
 
 /// When archives of the ledger are written, and where.

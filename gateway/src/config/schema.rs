@@ -100,6 +100,7 @@ pub const ROOT: &[Key] = &[
     ),
     section("backup", &[leaf("every"), leaf("dir"), leaf("keep")]),
     section("hold", HOLD),
+    section("refusals", REFUSALS),
     section("limits", LIMITS),
     section("control", CONTROL),
     section(
@@ -228,6 +229,18 @@ const HOLD: &[Key] = &[
     leaf("wait_ms"),
     named("allowances", Shape::NamedLeaves),
 ];
+
+const REFUSALS: &[Key] = &[
+    leaf("budget"),
+    leaf("loop"),
+    leaf("kill"),
+    leaf("denial"),
+    named("by_client", Shape::NamedSections(REFUSAL_STATUSES)),
+    leaf("backing_off"),
+    leaf("close_after"),
+];
+
+const REFUSAL_STATUSES: &[Key] = &[leaf("budget"), leaf("loop"), leaf("kill"), leaf("denial")];
 
 const CONTROL: &[Key] = &[
     leaf("listen"),

@@ -6,9 +6,11 @@ use agentledger_ledger::Name;
 
 use crate::policy::{Balances, CallFacts, CostEstimate, Deny, PolicyFailure, Verdict};
 use crate::proxy::report;
+use crate::proxy::session::progress::LOOP_CODE;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::Refusal;
 
 /// What is known of a request's price when the policies run.
@@ -167,10 +169,13 @@ pub fn in_shadow(policy: &Name) -> Name {
     Name::from(format!("~{policy}"))
 }
 
-/// A policy's refusal, in its own words.
+/// A policy's refusal, in its own words and ours.
 pub fn denied(deny: &Deny) -> Refusal {
-    let refusal =
-        Refusal::foreign(deny.status, &deny.code, deny.message.clone()).field("policy", deny.policy.to_string());
+    let message = match deny.code.as_str() {
+        LOOP_CODE => refusal_text::looping(&deny.message),
+        _ => refusal_text::denied(&deny.policy, &deny.message, deny.retry_after),
+    };
+    let refusal = Refusal::foreign(deny.status, &deny.code, message).field("policy", deny.policy.to_string());
     match deny.retry_after {
         Some(seconds) => refusal.retry_after(u64::from(seconds)),
         None => refusal.final_answer(),

@@ -25,10 +25,10 @@
 //! `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: shared/codes shared/cors shared/reply shared/drain shared/body shared/client shared/allowance
+//! order: shared/codes shared/cors shared/refusal_text shared/reply shared/drain shared/body shared/client shared/allowance shared/backing_off
 //! order: session/progress forward/coalesce forward/breaker forward/pool identify/clients
 //! order: shared/rules shared/inspected shared/identity shared/expected_use shared/exchange shared/pricing shared/deferred_holds shared/gateway
-//! order: report shared/refused shared session
+//! order: report shared/shapes shared/refused shared session
 //! order: sanitize identify inspect decide reserve forward relay settle
 //! order: fetch socket accept
 //! ```

@@ -348,6 +348,15 @@ pub fn not_entered(gateway: &Gateway, exchange: &Exchange, refusal: &Refusal) {
     });
 }
 
+/// Counts a connection that is closed because its client goes on whatever it is refused.
+pub fn refusals_ignored(gateway: &Gateway, provider: &str) {
+    gateway.metrics.refusals_ignored(provider);
+    tracing::info!(
+        provider,
+        "a client goes on after its refusals: its connection is closed"
+    );
+}
+
 /// Counts and logs a refusal.
 pub fn refused(gateway: &Gateway, provider: &str, refusal: &Refusal) {
     gateway.metrics.refused(provider, refusal.code.as_str());

@@ -30,6 +30,7 @@ pub(super) struct Families {
     pub outcomes: Arc<Family<Counter>>,
     pub estimated: Arc<Family<Counter>>,
     pub refused: Arc<Family<Counter>>,
+    pub refusals_ignored: Arc<Family<Counter>>,
     pub rate_limited: Arc<Family<Counter>>,
     pub shadow_refused: Arc<Family<Counter>>,
     pub mcp_calls: Arc<Family<Counter>>,
@@ -135,6 +136,11 @@ impl Families {
                 "Requests refused before forwarding.",
                 &["provider", "code"],
             ),
+            refusals_ignored: counter(
+                "agentledger_refusals_ignored_total",
+                "Connections closed because their client went on whatever it was refused.",
+                &["provider"],
+            ),
             rate_limited: counter(
                 "agentledger_rate_limited_total",
                 "Requests over a rate.",
@@ -198,6 +204,7 @@ impl Families {
             &self.outcomes,
             &self.estimated,
             &self.refused,
+            &self.refusals_ignored,
             &self.rate_limited,
             &self.shadow_refused,
             &self.mcp_calls,

@@ -261,6 +261,14 @@ impl Metrics {
             .add(1);
     }
 
+    /// Counts a connection closed because its client went on whatever it was refused.
+    pub fn refusals_ignored(&self, provider: &str) {
+        self.families
+            .refusals_ignored
+            .get(&[&self.providers.admit(provider)])
+            .add(1);
+    }
+
     /// Counts a request over a rate. `key` is a fingerprint.
     pub fn rate_limited(&self, key: &str) {
         self.families.rate_limited.get(&[&self.keys.admit(key)]).add(1);

@@ -421,7 +421,7 @@ class Budgets(Hosts):
         self.assertEqual((raised.exception.code, raised.exception.status), (429, "RESOURCE_EXHAUSTED"))
         said = raised.exception.details["error"]
         self.assertEqual((said["type"], said["details"][0]["reason"]), ("budget_exceeded", "budget_exceeded"))
-        self.assertEqual(raised.exception.message, "estimated cost of request exceeds remaining budget")
+        self.assertIn("estimated cost of request exceeds remaining budget", raised.exception.message)
         self.assert_nothing_was_spent()
 
     def test_a_refused_stream_of_google_does_not_begin(self):
@@ -434,7 +434,7 @@ class Budgets(Hosts):
         with self.assertRaises(cohere.TooManyRequestsError) as raised:
             self.cohere(self.key).chat(model=COMMAND, messages=MESSAGES, max_tokens=5_000)
         self.assertIsInstance(raised.exception, CohereError)
-        self.assertEqual(raised.exception.body["message"], "estimated cost of request exceeds remaining budget")
+        self.assertIn("estimated cost of request exceeds remaining budget", raised.exception.body["message"])
         self.assertEqual(raised.exception.body["error"]["code"], "budget_exceeded")
         self.assert_nothing_was_spent()
 

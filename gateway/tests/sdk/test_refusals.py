@@ -69,7 +69,7 @@ class Budgets(Case):
         self.assertEqual(raised.exception.code, "budget_exceeded")
         self.assertEqual(raised.exception.type, "budget_exceeded")
         said = self.assert_refused_for_good(raised.exception)
-        self.assertEqual(said["message"], "estimated cost of request exceeds remaining budget")
+        self.assertIn("estimated cost of request exceeds remaining budget", said["message"])
         self.assertEqual((said["daily_spent"], said["monthly_spent"]), (0, 0))
         output = usd((17_000, "0.60"))
         self.assertGreater(Decimal(said["estimated_cost"]), output)
@@ -129,7 +129,7 @@ class Budgets(Case):
         self.assertEqual(len(self.upstream.asked), 1)
         self.assertEqual(raised.exception.response.headers["x-should-retry"], "false")
         said = json.loads(self.tap.seen[1].body, parse_float=Decimal)["error"]
-        self.assertEqual(said["message"], "spending limit exceeded")
+        self.assertIn("spending limit exceeded", said["message"])
         self.assertEqual((said["daily_spent"], said["monthly_spent"]), (spent, spent))
 
     def test_a_soft_limit_warns_by_header(self):

@@ -33,17 +33,22 @@ impl Provider for Gemini {
         answer::read(&frame)
     }
 
-    /// An element that is an error: Google's SDKs raise it, and know it by `error` standing first.
-    fn terminal(_operation: &str, ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
+    /// An element that is an error, as Google's own streams of content end with one: bare JSON, no event. In an event Gemini
+    /// CLI and the SDK within it pass over it, and take the answer for whole. Those of interactions are events alone.
+    fn terminal(operation: &str, ending: Ending, message: &str, _response_id: Option<&str>) -> Vec<u8> {
         let code = match ending {
             Ending::BudgetExceeded => 429,
-            Ending::Denied => 403,
+            Ending::Denied => 400,
             Ending::UpstreamFailed => 502,
             Ending::ShuttingDown => 503,
         };
         let reason = openai_error::reason(ending);
-        let error = json!({"code": code, "message": message, "status": status(code), "details": details(reason)});
-        sse::event(None, &json!({ "error": error }))
+        let error = json!({"code": code, "message": message, "status": status(code), "details": [info_of(reason)]});
+        let error = json!({ "error": error });
+        match operation {
+            info::INTERACTIONS | info::INTERACTION => sse::event(None, &error),
+            _ => openai_error::line(&error),
+        }
     }
 
     /// The gateway's object with the fields of Google's errors; its own code becomes their reason.
@@ -52,13 +57,26 @@ impl Provider for Gemini {
         let mut error = openai_error::object(refusal);
         error.insert("code".to_owned(), json!(refusal.status));
         error.insert("status".to_owned(), json!(status(refusal.status)));
-        error.insert("details".to_owned(), details(&refusal.code));
+        let mut details = vec![info_of(&refusal.code)];
+        if refusal.status == 429
+            && let Some(seconds) = error.get("resets_in_seconds")
+        {
+            let seconds = seconds.as_u64().unwrap_or(NEVER_S);
+            details.push(
+                json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")}),
+            );
+        }
+        error.insert("details".to_owned(), Value::Array(details));
         openai_error::line(&json!({ "error": error }))
     }
 }
 
-fn details(reason: &str) -> Value {
-    json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "agentledger"}])
+/// What a limit that never resets is said to take: a year. Gemini CLI waits for what is said to pass within minutes, gives up on
+/// what takes longer, and tries again where nothing is said.
+const NEVER_S: u64 = 31_536_000;
+
+fn info_of(reason: &str) -> Value {
+    json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "agentledger"})
 }
 
 /// The canonical name of an HTTP status.

@@ -197,20 +197,54 @@ fn what_an_element_does_not_say_stays_as_it_was() {
 fn an_ending_is_an_error_that_googles_clients_raise() {
     for (ending, code) in [
         (Ending::BudgetExceeded, 429),
-        (Ending::Denied, 403),
+        (Ending::Denied, 400),
         (Ending::UpstreamFailed, 502),
         (Ending::ShuttingDown, 503),
     ] {
         let bytes = Gemini::terminal(STREAM, ending, "the \"budget\" is spent", Some("r"));
         let text = String::from_utf8(bytes).unwrap();
-        let data = text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
-        assert!(data.starts_with("{\"error\":{"), "{data}");
+        // Bare JSON: within an event Gemini CLI passes over it.
+        let data = text.strip_suffix('\n').unwrap();
+        assert!(data.starts_with("{\"error\":{") && !data.contains('\n'), "{data}");
         let error: Value = serde_json::from_str(data).unwrap();
         assert_eq!(error["error"]["code"], code);
         assert_eq!(error["error"]["status"], status(code));
         let read = frame(&error).unwrap();
         assert!(read.failed && read.final_);
+        let event = String::from_utf8(Gemini::terminal(INTERACTIONS, ending, "why", None)).unwrap();
+        assert!(
+            event.starts_with("data: {\"error\":{") && event.ends_with("\n\n"),
+            "{event}"
+        );
     }
+}
+
+#[test]
+fn a_limit_says_when_it_resets_as_google_does() {
+    let delay_of = |status, object: Value| {
+        let refusal = Refusal {
+            status,
+            code: "budget_exceeded".to_owned(),
+            object: object.to_string(),
+        };
+        let body: Value = serde_json::from_slice(&Gemini::error_body(GENERATE, &refusal)).unwrap();
+        let details = body["error"]["details"].as_array().unwrap().clone();
+        assert_eq!(details[0]["reason"], "budget_exceeded");
+        details.get(1).map(|retry| {
+            assert_eq!(retry["@type"], "type.googleapis.com/google.rpc.RetryInfo");
+            retry["retryDelay"].as_str().unwrap().to_owned()
+        })
+    };
+    assert_eq!(
+        delay_of(429, json!({"resets_in_seconds": 46_000})).as_deref(),
+        Some("46000s")
+    );
+    assert_eq!(
+        delay_of(429, json!({"resets_in_seconds": null})).as_deref(),
+        Some("31536000s")
+    );
+    assert_eq!(delay_of(429, json!({})), None);
+    assert_eq!(delay_of(400, json!({"resets_in_seconds": 46_000})), None);
 }
 
 #[test]

@@ -40,8 +40,12 @@ impl Provider for OpenAi {
     fn terminal(operation: &str, ending: Ending, message: &str, response_id: Option<&str>) -> Vec<u8> {
         let (code, kind) = openai_error::ending(ending);
         if operation == info::RESPONSES {
-            // Codex gives up on this code and retries others; SDKs need the envelope's own fields to parse the event, and
-            // the stream helper of OpenAI's takes another id for a fault.
+            // Codex gives up on these codes and retries others, and of the second it shows the message; SDKs need the
+            // envelope's own fields to parse the event, and the stream helper of OpenAI's takes another id for a fault.
+            let code = match ending {
+                Ending::Denied => "invalid_prompt",
+                _ => code,
+            };
             let response = json!({
                 "id": response_id.unwrap_or("resp_agentledger"), "object": "response", "created_at": 0, "status": "failed", "model": "",
                 "output": [], "parallel_tool_calls": false, "tool_choice": "auto", "tools": [], "metadata": {},

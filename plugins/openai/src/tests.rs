@@ -608,6 +608,19 @@ fn a_cut_response_ends_as_failed() {
 }
 
 #[test]
+fn what_is_denied_is_no_question_of_quota() {
+    let of = |operation| String::from_utf8(OpenAi::terminal(operation, Ending::Denied, "killed", None)).unwrap();
+    let data = of(RESPONSES);
+    // Codex shows the message of this code, and does not try again.
+    assert!(
+        data.contains(r#""code":"invalid_prompt""#) && data.contains("killed"),
+        "{data}"
+    );
+    let data = of(CHAT);
+    assert!(data.contains(r#""code":"denied""#) && !data.contains("quota"), "{data}");
+}
+
+#[test]
 fn refusals_keep_the_gateways_object() {
     let object = r#"{"type":"proxy_error","message":"API key is blocked"}"#.to_owned();
     let body = OpenAi::error_body(

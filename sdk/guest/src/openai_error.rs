@@ -42,10 +42,11 @@ pub fn kind(status: u16) -> &'static str {
 }
 
 /// `code` and `type` of the error that ends a stream. The code of a budget is the one that OpenAI's own clients know as
-/// final: they do not retry it.
+/// final: they do not retry it. What is denied is no question of quota.
 pub fn ending(ending: Ending) -> (&'static str, &'static str) {
     let code = match ending {
-        Ending::BudgetExceeded | Ending::Denied => "insufficient_quota",
+        Ending::BudgetExceeded => "insufficient_quota",
+        Ending::Denied => "denied",
         Ending::UpstreamFailed | Ending::ShuttingDown => "server_error",
     };
     (code, reason(ending))

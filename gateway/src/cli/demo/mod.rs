@@ -203,7 +203,7 @@ fn unexpected(agent: &'static str, reply: &Reply) -> DemoError {
     }
 }
 
-/// The contract's refusal, without what differs from run to run (the fingerprint of the key).
+/// The contract's refusal, as its client sees it.
 fn refusal(reply: &Reply) -> Result<String, DemoError> {
     let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     let field = |name: &str| body.pointer(&format!("/error/{name}")).cloned().unwrap_or_default();

@@ -136,8 +136,8 @@ impl Framer {
         self.buffer.len()
     }
 
-    /// The bytes that end the stream after the frames handed out so far. `event` is a server-sent event: a stream of
-    /// another framing gets its data framed like the rest. `None`: a frame of which parts have passed is not over, and
+    /// The bytes that end the stream after the frames handed out so far. `event` is a server-sent event, or bare JSON where the
+    /// dialect's errors are: a stream of another framing gets its data framed like the rest. `None`: a frame of which parts have passed is not over, and
     /// nothing can stand after it.
     pub fn closing(&self, event: Vec<u8>) -> Option<Vec<u8>> {
         if self.passing {
@@ -145,8 +145,8 @@ impl Framer {
         }
         match &self.scanner {
             Scanner::Sse(_) => Some(event),
-            Scanner::Json(scanner) => Some(scanner.closing(sse_data(&event))),
-            Scanner::Line(_) => Some([sse_data(&event), b"\n"].concat()),
+            Scanner::Json(scanner) => Some(scanner.closing(json_of(&event))),
+            Scanner::Line(_) => Some([json_of(&event), b"\n"].concat()),
             // The plugin writes the whole message.
             Scanner::Aws(_) => Some(event),
         }
@@ -291,8 +291,11 @@ impl Framer {
     }
 }
 
-/// The data of an event of one data line, as plugins write them.
-fn sse_data(event: &[u8]) -> &[u8] {
+/// The data of an event of one data line, or the bare JSON, as plugins write them.
+fn json_of(event: &[u8]) -> &[u8] {
+    if event.starts_with(b"{") {
+        return event.trim_ascii_end();
+    }
     let mut lines = event.split(|byte| *byte == b'\n');
     lines.find_map(|line| line.strip_prefix(b"data: ")).unwrap_or_default()
 }

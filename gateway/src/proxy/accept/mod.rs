@@ -75,8 +75,9 @@ impl HttpServerApp for Accept {
         let gateway = &self.gateway;
         let limits = gateway.rules.load().config.limits.clone();
         // A kept connection may be silent between requests; a new one must bring its request in time.
-        let kept = session.take_connection_user_context().is_some();
-        let patience = if kept {
+        let kept = session.take_connection_user_context();
+        let kept = kept.and_then(|kept| kept.downcast::<Kept>().ok());
+        let patience = if kept.is_some() {
             KEPT_IDLE
         } else {
             Duration::from_millis(limits.header_read_timeout_ms)
@@ -110,20 +111,27 @@ impl HttpServerApp for Accept {
             Box::pin(socket::serve(gateway, session)).await;
             return None;
         }
-        let reusable = serve(gateway, &mut session).await;
+        let mut kept = kept.map_or_else(Kept::default, |kept| *kept);
+        let reusable = serve(gateway, &mut session, &mut kept).await;
         drop(in_flight);
         if !reusable {
             return None;
         }
         let mut settings = HttpPersistentSettings::for_session(&session);
-        settings.set_user_context(Box::new(()));
+        settings.set_user_context(Box::new(kept));
         let stream = session.finish().await.ok().flatten()?;
         Some(ReusedHttpStream::from_reusable_stream(stream, settings))
     }
 }
 
+/// What a connection keeps from one request to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    refused_in_a_row: u32,
+}
+
 /// Serves one request. `false`: the connection cannot be used again.
-async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
+async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession, kept: &mut Kept) -> bool {
     let origins = &gateway.rules.load_full().config.cors_allow_origins;
     cors::note(origins, session.req_header_mut());
     if session.req_header().method == http::Method::OPTIONS
@@ -157,8 +165,14 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession) -> bool {
         _ => {}
     }
     match exchange(gateway, session).await {
-        Ok(reusable) => reusable,
-        Err(refused) => send_refusal(gateway, session, &refused).await,
+        Ok(reusable) => {
+            kept.refused_in_a_row = 0;
+            reusable
+        }
+        Err(refused) => {
+            kept.refused_in_a_row = kept.refused_in_a_row.saturating_add(1);
+            send_refusal(gateway, session, refused, kept.refused_in_a_row).await
+        }
     }
 }
 

@@ -26,6 +26,8 @@ use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refusal_text;
+use crate::proxy::shared::shapes::ending_for;
 
 /// How the answer ended, and what it said.
 pub struct Relayed {
@@ -44,6 +46,8 @@ pub struct Relayed {
 enum Last {
     /// The answer ends well, with these bytes.
     Finish(Bytes),
+    /// It is ended from here: what may still go on, and then the dialect's error, in a piece of its own.
+    Error { before: Bytes, error: Bytes },
     /// The answer is broken: the connection ends without an end of the body, so that the client knows.
     Break,
     /// Nobody reads any more.
@@ -52,6 +56,9 @@ enum Last {
 
 /// How long the last event of a stream waits for the end of its body.
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
+/// How long an error of bare JSON comes after what stands before it: Google's SDKs read its words only where they read nothing
+/// else with it.
+const BARE_ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
 const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
@@ -153,6 +160,15 @@ impl Relayed {
     pub async fn finish(self, session: &mut ServerSession) -> bool {
         match self.last {
             Last::Finish(bytes) => session.write_response_body(bytes, true).await.is_ok(),
+            Last::Error { before, error } => {
+                if !before.is_empty() && session.write_response_body(before, false).await.is_err() {
+                    return false;
+                }
+                if error.starts_with(b"{") {
+                    tokio::time::sleep(BARE_ERROR_PAUSE).await;
+                }
+                session.write_response_body(error, true).await.is_ok()
+            }
             Last::Break => {
                 session.set_keepalive(None);
                 session.shutdown().await;
@@ -246,17 +262,10 @@ impl Pump<'_> {
                 Next::Ended => return (End::Completed, Last::Finish(Bytes::new())),
                 Next::Broken(how) => {
                     report::upstream_failed(gateway, &self.exchange.endpoint, how);
-                    let message = "the upstream broke off its answer";
-                    return (
-                        End::UpstreamFailed,
-                        self.ending(gateway, Ending::UpstreamFailed, message),
-                    );
+                    return (End::UpstreamFailed, self.ended(gateway, Ending::UpstreamFailed));
                 }
                 Next::ClientGone => return (End::ClientGone, Last::Nothing),
-                Next::Stopped(stop) => {
-                    let (ending, message) = stop.ending();
-                    return (End::Cut, self.ending(gateway, ending, message));
-                }
+                Next::Stopped(stop) => return (End::Cut, self.ended(gateway, stop.ending())),
             }
         }
     }
@@ -383,6 +392,12 @@ impl Pump<'_> {
         }
     }
 
+    /// An ending that says the same whatever the stream.
+    fn ended(&mut self, gateway: &Gateway, ending: Ending) -> Last {
+        let message = refusal_text::ended(ending, &self.exchange.identity.session);
+        self.ending(gateway, ending, &message)
+    }
+
     /// The bytes that end a framed stream with the dialect's error; a break for any other answer.
     fn ending(&mut self, gateway: &Gateway, ending: Ending, message: &str) -> Last {
         // Lines have no ending of their own: one cut short must not look whole.
@@ -390,11 +405,16 @@ impl Pump<'_> {
             return Last::Break;
         }
         let (dialect, operation) = self.exchange.dialect();
-        match dialect.terminal(operation, ending, message, self.meter.response_id()) {
+        let message = refusal_text::signed(message);
+        let ending = ending_for(self.exchange.identity.client, ending);
+        match dialect.terminal(operation, ending, &message, self.meter.response_id()) {
             Ok(terminal) => match self.meter.closing(terminal) {
                 Some(closing) => {
-                    self.ready.push(Bytes::from(closing));
-                    Last::Finish(joined(std::mem::take(&mut self.ready)))
+                    let before = joined(std::mem::take(&mut self.ready));
+                    Last::Error {
+                        before,
+                        error: Bytes::from(closing),
+                    }
                 }
                 None => Last::Break,
             },

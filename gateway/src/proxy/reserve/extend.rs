@@ -2,10 +2,12 @@
 
 use agentledger_ledger::{Amounts, BooksError, Hold};
 
+use crate::plugin::Ending;
 use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of};
 use crate::proxy::shared::allowance::Allowance;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refusal_text::{cut_by_budget, ended, no_aliases};
 
 /// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +86,11 @@ impl BoundAllowance<'_> {
                 requests: 0,
             };
             let granted = self.hold.extend(requested).map_err(|error| match error {
-                BooksError::UnknownHold => "an operator has ended its hold".to_owned(),
-                _ => "the budget is used up".to_owned(),
+                BooksError::UnknownHold => {
+                    "an operator has ended the hold of this request, so this answer was cut short.".to_owned()
+                }
+                BooksError::Refused(refused) => cut_by_budget(&refused, &no_aliases),
+                _ => ended(Ending::BudgetExceeded, ""),
             })?;
             // The scarcer of money and tokens says how far the extension reaches.
             let by_tokens = u64::try_from(granted.tokens).unwrap_or(0);
@@ -96,10 +101,8 @@ impl BoundAllowance<'_> {
                     u64::try_from(tokens).unwrap_or(0)
                 }
             };
+            // Less than one token's price may be left and granted: the next step finds nothing, and is refused.
             let reach = by_tokens.min(by_money);
-            if reach == 0 {
-                return Err("the budget is used up".to_owned());
-            }
             self.allowance.covered_tokens = self.allowance.covered_tokens.saturating_add(reach);
         }
         Ok(())

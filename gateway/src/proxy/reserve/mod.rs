@@ -24,6 +24,7 @@ use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
+use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::{Code, Refusal};
 use crate::rates::Grant;
 
@@ -172,7 +173,7 @@ async fn wait(
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
         () = patience.gone => Err(Refusal::client_left()),
-        stop = stopped(gateway, exchange) => Err(stop.refusal()),
+        stop = stopped(gateway, exchange) => Err(stop.refusal(exchange)),
     }
 }
 
@@ -195,10 +196,11 @@ async fn always_routed(
         return Ok(reserved);
     }
     report::denied(gateway, exchange, RefusalCode::NoRouteFits.text());
-    let message = "no model that the rules route this request to is priced, allowed and within its budgets";
-    Err(Refusal::new(RefusalCode::NoRouteFits, message)
-        .field("policy", route.policy.to_string())
-        .final_answer())
+    Err(
+        Refusal::new(RefusalCode::NoRouteFits, refusal_text::no_route_fits(&route.policy))
+            .field("policy", route.policy.to_string())
+            .final_answer(),
+    )
 }
 
 /// Tries the alternatives in their order. Each is decided on anew, as if the client had requested it: a model that the rules

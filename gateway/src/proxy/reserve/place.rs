@@ -14,6 +14,7 @@ use crate::proxy::session::stopped;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refusal_text::{self, no_aliases};
 use crate::proxy::shared::reply::Refusal;
 use crate::timer::Timer;
 
@@ -25,6 +26,8 @@ const CLAMPED_TOKENS_MIN: u64 = 16;
 const CLAMPS_MAX: u32 = 8;
 /// When a refusal for a wrong clock is worth another try, seconds: somebody must set it.
 const CLOCK_RETRY_S: u64 = 30;
+/// The same for a budget that running requests hold.
+const HELD_RETRY_S: u64 = 2;
 
 /// How long a request waits where only others' holds are in its way, and what ends the wait early.
 pub struct WaitPolicy<'p> {
@@ -181,7 +184,7 @@ pub async fn place(
                     () = freed => {}
                     () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
                     () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
-                    stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
+                    stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal(exchange))),
                 }
             }
             Obstacle::Held | Obstacle::Exceeded => {
@@ -203,7 +206,7 @@ async fn admitted(gateway: &Gateway, exchange: &Exchange, patience: &mut WaitPol
             Err(Refusal::new(RefusalCode::LedgerBusy, message).retry_after(1))
         }
         () = patience.gone.as_mut() => Err(Refusal::client_left()),
-        stop = stopped(gateway, exchange) => Err(stop.refusal()),
+        stop = stopped(gateway, exchange) => Err(stop.refusal(exchange)),
     }
 }
 
@@ -218,11 +221,11 @@ fn refusal_of(
     let account = &refused.bound.account;
     match refused.obstacle {
         Obstacle::Held => {
-            let message = "the budget is held by requests that are running; try again when they have ended";
+            let message = refusal_text::held_budget(refused, &no_aliases);
             let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
                 .kind("budget_exceeded")
                 .field("account", account.to_string())
-                .retry_after(2);
+                .retry_after(HELD_RETRY_S);
             HoldRefusal::new(HoldRefusalKind::Budget, refusal, account)
         }
         Obstacle::Exceeded => {
@@ -267,13 +270,10 @@ fn exceeded(
     policy: Option<Name>,
 ) -> Refusal {
     let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = if over_already {
-        "spending limit exceeded"
-    } else {
-        "estimated cost of request exceeds remaining budget"
-    };
+    let message = refusal_text::over_budget(refused, &no_aliases);
     let mut refusal = Refusal::new(RefusalCode::BudgetExceeded, message)
         .kind("budget_exceeded")
+        .resets_at(refused.standing.period.resets_at_ms(), gateway.clock.now_ms())
         .final_answer();
     if !over_already && refused.bound.unit == Unit::Usd {
         refusal = refusal.field("estimated_cost", dollars(estimate.usd.nanos()));

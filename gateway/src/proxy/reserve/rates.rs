@@ -8,6 +8,7 @@ use crate::policy::Verdict;
 use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refusal_text::{no_aliases, over_parallel, over_rate};
 use crate::proxy::shared::reply::Refusal;
 use crate::rates::{Grant, Parallel, Rate, RateExceeded, RateStanding, Rates};
 
@@ -21,7 +22,7 @@ const PARALLEL_RETRY_S: u64 = 1;
 pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
     let now_ms = gateway.clock.monotonic_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
-        let refusal = refusal(gateway, now_ms, verdict, &over);
+        let refusal = refusal(gateway, now_ms, verdict, tokens, &over);
         HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))
     })
 }
@@ -43,24 +44,25 @@ fn account_of<'v>(verdict: &'v Verdict, over: &RateExceeded) -> &'v str {
 }
 
 /// The contract's body, and what is over.
-fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &RateExceeded) -> Refusal {
-    let refusal =
-        Refusal::new(RefusalCode::RateLimited, "rate limit exceeded").field("account", account_of(verdict, over));
+fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, tokens: u64, over: &RateExceeded) -> Refusal {
+    let account = account_of(verdict, over);
+    let of = |message: String| Refusal::new(RefusalCode::RateLimited, message).field("account", account);
     match over {
         RateExceeded::Parallel { index } => {
             let Some(limit) = verdict.parallel.get(*index) else {
-                return refusal;
+                return of("rate limit exceeded".to_owned());
             };
-            refusal
+            of(over_parallel(&limit.requested, &no_aliases))
                 .field("parallel", limit.requested.limit)
                 .field("policy", limit.policy.to_string())
                 .retry_after(PARALLEL_RETRY_S)
         }
         RateExceeded::Rate { index, wait_ms } => {
             let Some(rate) = verdict.rates.get(*index) else {
-                return refusal;
+                return of("rate limit exceeded".to_owned());
             };
-            let refusal = refusal
+            let wait_s = wait_ms.map(seconds);
+            let refusal = of(over_rate(&rate.requested, tokens, wait_s, &no_aliases))
                 .field("limit", rate.requested.limit)
                 .field("unit", rate.requested.unit.name())
                 .field("per", rate.requested.per.name())
@@ -69,8 +71,10 @@ fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, over: &RateExceede
             let refusal = headers(&[standing])
                 .into_iter()
                 .fold(refusal, |refusal, (name, value)| refusal.header(&name, value));
-            match wait_ms {
-                Some(wait_ms) => refusal.retry_after(seconds(*wait_ms)),
+            let now_ms = gateway.clock.now_ms();
+            let refusal = refusal.resets_at(wait_ms.map(|wait_ms| now_ms.saturating_add(wait_ms)), now_ms);
+            match wait_s {
+                Some(wait_s) => refusal.retry_after(wait_s),
                 // Alone it is more than the limit: waiting would be in vain.
                 None => refusal.final_answer(),
             }

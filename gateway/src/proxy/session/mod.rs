@@ -10,6 +10,7 @@ use crate::proxy::session::progress::SessionStep;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::Refusal;
 
 /// Refuses what belongs to a killed session. To be called once the tenant is known.
@@ -19,14 +20,13 @@ use crate::proxy::shared::reply::Refusal;
 pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
     let session = &exchange.identity.session;
     if !session.is_empty() && gateway.ledger.sessions().is_killed(&exchange.tenant, session) {
-        return Err(killed());
+        return Err(killed(session));
     }
     Ok(())
 }
 
-fn killed() -> Refusal {
-    let message = "this session was killed by an operator: its calls are refused";
-    Refusal::new(RefusalCode::SessionKilled, message).final_answer()
+fn killed(session: &str) -> Refusal {
+    Refusal::new(RefusalCode::SessionKilled, refusal_text::killed(session)).final_answer()
 }
 
 /// Records a call as a step of its session, and returns what the session did before. Nothing without a session.
@@ -86,18 +86,18 @@ pub async fn stopped(gateway: &Gateway, exchange: &Exchange) -> StopReason {
 
 impl StopReason {
     /// Said where no answer has begun.
-    pub fn refusal(self) -> Refusal {
+    pub fn refusal(self, exchange: &Exchange) -> Refusal {
         match self {
             StopReason::GoingDown => Refusal::going_down(),
-            StopReason::Killed => killed(),
+            StopReason::Killed => killed(&exchange.identity.session),
         }
     }
 
     /// Said within a stream.
-    pub const fn ending(self) -> (Ending, &'static str) {
+    pub const fn ending(self) -> Ending {
         match self {
-            StopReason::GoingDown => (Ending::ShuttingDown, "the gateway is going down; try again"),
-            StopReason::Killed => (Ending::Denied, "this session was killed by an operator"),
+            StopReason::GoingDown => Ending::ShuttingDown,
+            StopReason::Killed => Ending::Denied,
         }
     }
 }

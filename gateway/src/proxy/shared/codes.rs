@@ -68,11 +68,11 @@ refusal_codes! {
     UnpricedModel = 400, "unpriced_model", Never, "the model has no price, and such are refused";
     CannotEdit = 400, "cannot_edit", Never, "the body cannot be changed as the rules ask";
     BadHandshake = 400, "bad_handshake", Never, "the WebSocket handshake is not valid";
+    SessionKilled = 400, "session_killed", Never, "an operator killed the session";
     UnknownKey = 401, "unknown_key", Never, "the gateway's own credentials are for other keys";
     SignatureForGateway = 403, "signature_for_gateway", Never, "an AWS signature that covers the gateway's host";
     ForeignHost = 403, "foreign_host", Never, "the request calls the gateway by a name that is none of its own (`hosts`)";
     ForeignOrigin = 403, "foreign_origin", Never, "a web page of another origin may not use what is the gateway's own";
-    SessionKilled = 403, "session_killed", Never, "an operator killed the session";
     CannotClamp = 403, "cannot_clamp", Never, "a policy limits the output, and the operation has no such limit";
     RouteRefused = 403, "route_refused", Never, "an operation that would spend what the gateway cannot hold or read; the message says why";
     NoRoute = 404, "no_route", Never, "no provider serves the path";

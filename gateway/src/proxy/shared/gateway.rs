@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::meter::Estimator;
 use crate::policy::{Balances, Engine};
 use crate::proxy::session::progress::SessionProgress;
+use crate::proxy::shared::backing_off::BackingOff;
 use crate::proxy::shared::body::BodyBudget;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
@@ -40,6 +41,7 @@ pub struct Gateway {
     pub deferred: DeferredHolds,
     /// What the sessions did lately.
     pub progress: Arc<SessionProgress>,
+    pub backing_off: BackingOff,
     /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control: PathBuf,
 }

@@ -1,6 +1,7 @@
 //! What the steps share: the running gateway and its rules, the exchange that the steps fill, prices, refusals.
 
 pub mod allowance;
+pub mod backing_off;
 pub mod body;
 pub mod client;
 pub mod codes;
@@ -13,6 +14,8 @@ pub mod gateway;
 pub mod identity;
 pub mod inspected;
 pub mod pricing;
+pub mod refusal_text;
 pub mod refused;
 pub mod reply;
 pub mod rules;
+pub mod shapes;

@@ -6,17 +6,20 @@ use std::time::Duration;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use crate::config::Refusals;
 use crate::plugin::Dialect;
+use crate::proxy::identify::clients::known_client;
 use crate::proxy::report;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::{Refusal, refuse};
 use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::proxy::shared::shapes::shaped;
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 pub const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 
-/// A refusal, and in whose dialect it is said.
+/// A refusal, in whose dialect it is said, and to whom.
 pub struct RefusedRequest {
     refusal: Refusal,
     endpoint: Option<Arc<ProviderEndpoint>>,
@@ -33,13 +36,26 @@ impl RefusedRequest {
     }
 }
 
-/// Writes a refusal to the client. `false`: the connection cannot be used again.
-pub async fn send_refusal(gateway: &Gateway, session: &mut ServerSession, refused: &RefusedRequest) -> bool {
-    let name = refused
-        .endpoint
-        .as_ref()
-        .map_or("", |endpoint| endpoint.provider.name.as_str());
-    report::refused(gateway, name, &refused.refusal);
+/// Writes a refusal to the client: the `in_a_row`th of its connection. `false`: the connection cannot be used again.
+pub async fn send_refusal(
+    gateway: &Gateway,
+    session: &mut ServerSession,
+    refused: RefusedRequest,
+    in_a_row: u32,
+) -> bool {
+    let provider = refused.endpoint.as_ref().map(|endpoint| &endpoint.provider);
+    let (name, dialect) = provider.map_or(("", ""), |provider| (provider.name.as_str(), provider.dialect.as_str()));
+    let rules = gateway.rules.load_full();
+    let config = &rules.config.refusals;
+    let client = known_client(&session.req_header().headers);
+    let now_ms = gateway.clock.monotonic_ms();
+    let backs_off = || gateway.backing_off.is_backing_off(session.req_header(), now_ms);
+    let mut refusal = shaped(refused.refusal, client, dialect, config, backs_off);
+    report::refused(gateway, name, &refusal);
+    if is_enough(config, in_a_row) {
+        report::refusals_ignored(gateway, name);
+        refusal = refusal.closing();
+    }
     let dialect: Option<(&Arc<dyn Dialect>, &str)> = refused
         .endpoint
         .as_ref()
@@ -48,11 +64,16 @@ pub async fn send_refusal(gateway: &Gateway, session: &mut ServerSession, refuse
     if unread {
         session.set_keepalive(None);
     }
-    refuse(session, &refused.refusal, dialect).await;
+    refuse(session, &refusal, dialect).await;
     if unread {
         linger(session, LINGER, LINGER_BYTES_MAX).await;
     }
-    !refused.refusal.close && !unread
+    !refusal.close && !unread
+}
+
+/// The client goes on whatever it is refused: its connection ends.
+pub fn is_enough(config: &Refusals, in_a_row: u32) -> bool {
+    config.close_after > 0 && in_a_row >= config.close_after
 }
 
 /// Reads what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the

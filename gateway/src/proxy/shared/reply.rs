@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::plugin::{Dialect, DialectRefusal};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
+use crate::proxy::shared::refusal_text::signed;
 
 /// When a refusal for a ledger that cannot write is worth another try, seconds.
 const LEDGER_RETRY_S: u64 = 5;
@@ -128,6 +129,18 @@ impl Refusal {
         self
     }
 
+    /// When the same request may pass: `resets_at` (seconds since the epoch) and `resets_in_seconds`, null for never.
+    pub fn resets_at(self, at_ms: Option<i64>, now_ms: i64) -> Refusal {
+        let at_s = at_ms.map(|at_ms| at_ms.div_euclid(1_000) + i64::from(at_ms.rem_euclid(1_000) > 0));
+        let in_s = at_ms.map(|at_ms| {
+            u64::try_from(at_ms.saturating_sub(now_ms))
+                .unwrap_or_default()
+                .div_ceil(1_000)
+        });
+        self.field("resets_at", json!(at_s))
+            .field("resets_in_seconds", json!(in_s))
+    }
+
     pub fn final_answer(mut self) -> Refusal {
         self.should_retry = Some(false);
         self
@@ -143,7 +156,7 @@ impl Refusal {
         let mut object = Map::new();
         object.insert("type".to_owned(), json!(self.kind));
         object.insert("code".to_owned(), json!(self.code.as_str()));
-        object.insert("message".to_owned(), json!(self.message));
+        object.insert("message".to_owned(), json!(signed(&self.message)));
         object.extend(self.fields.clone());
         Value::Object(object)
     }
@@ -242,7 +255,7 @@ mod tests {
         assert!(text.ends_with("}\n"));
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["error"]["type"], "budget_exceeded");
-        assert_eq!(value["error"]["message"], "spending limit exceeded");
+        assert_eq!(value["error"]["message"], "AgentLedger: spending limit exceeded");
         assert_eq!(value["error"]["daily_limit"], 50);
     }
 }

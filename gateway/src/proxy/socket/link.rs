@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::answers::{AdmittedMessage, ConnectionAnswers, Passing, UnfinishedAnsw
 use super::open_answers::AnswerStop;
 use super::upgrade::Opened;
 use super::wire::{self, MessageSink, MessageSource, ReadEnd};
+use crate::clients::Client;
 use crate::meter::End;
 use crate::meter::frames::websocket::{Message, closing, code};
 use crate::meter::frames::{Framer, Framing};
@@ -24,8 +25,11 @@ use crate::proxy::session;
 use crate::proxy::shared::body::BodyShare;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refusal_text;
+use crate::proxy::shared::refused::is_enough;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::proxy::shared::shapes::{ending_for, shaped};
 use crate::timer::Timer;
 
 /// How long an end waits for the other end's close.
@@ -69,6 +73,7 @@ struct Link {
     progress_ms: AtomicU64,
     /// The client's messages go nowhere any more.
     closing: AtomicBool,
+    refused_in_a_row: AtomicU32,
 }
 
 /// Relays until the connection ends, and settles what ran on it.
@@ -90,6 +95,7 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
         last_ms: AtomicU64::new(0),
         progress_ms: AtomicU64::new(0),
         closing: AtomicBool::new(false),
+        refused_in_a_row: AtomicU32::new(0),
     };
     let over = {
         let mut up = pin!(link.client_to_server(&mut from_client));
@@ -120,6 +126,11 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
 impl Link {
     fn endpoint(&self) -> &Arc<ProviderEndpoint> {
         self.answers.who().endpoint()
+    }
+
+    /// Which program the client is, where it is a known one.
+    fn client_program(&self) -> Option<Client> {
+        self.answers.who().identity.client
     }
 
     fn operation(&self) -> &str {
@@ -199,7 +210,7 @@ impl Link {
         let read = self.read(&payload, Sender::Client);
         let (found, meaning) = match read {
             Ok(read) => read,
-            Err(refusal) => return self.send_refusal(&refusal, None).await,
+            Err(refusal) => return self.send_refusal(refusal, None).await,
         };
         let Some(meaning) = meaning.filter(|meaning| meaning.step == Step::Ask) else {
             self.answers.heard(&found);
@@ -209,11 +220,12 @@ impl Link {
         match self.answers.request(payload, &meaning).await {
             Ok(AdmittedMessage { id, message }) => {
                 self.touch(&self.progress_ms);
+                self.refused_in_a_row.store(0, Ordering::Relaxed);
                 self.up(message).await?;
                 self.answers.sent(id);
                 Ok(())
             }
-            Err(refusal) => self.send_refusal(&refusal, meaning.echo.as_deref()).await,
+            Err(refusal) => self.send_refusal(refusal, meaning.echo.as_deref()).await,
         }
     }
 
@@ -326,24 +338,44 @@ impl Link {
         self.client.send(&message).await.map_err(|_| ConnectionEnd::ClientGone)
     }
 
-    /// Tells the client a refusal, as the protocol's error. The connection stays.
-    async fn send_refusal(&self, refusal: &Refusal, echo: Option<&str>) -> Result<(), ConnectionEnd> {
+    /// Tells the client a refusal, as the protocol's error. The connection stays, unless its client goes on all the same.
+    async fn send_refusal(&self, refusal: Refusal, echo: Option<&str>) -> Result<(), ConnectionEnd> {
         let endpoint = self.endpoint();
-        report::refused(&self.gateway, &endpoint.provider.name, refusal);
+        let provider = &endpoint.provider;
+        let rules = self.gateway.rules.load_full();
+        let config = &rules.config.refusals;
+        let refusal = shaped(refusal, self.client_program(), &provider.dialect, config, || false);
+        report::refused(&self.gateway, &provider.name, &refusal);
         let body = refusal.body(Some((&endpoint.plugin.dialect, self.operation())));
         let mut message = object(&body);
         message.entry("type").or_insert(json!("error"));
         message.entry("status").or_insert(json!(refusal.status));
-        if let Some(seconds) = refusal.retry_after_s {
-            message.insert("headers".to_owned(), json!({"retry-after": seconds.to_string()}));
+        let mut headers: Map<String, Value> = Map::new();
+        for (name, value) in &refusal.headers {
+            headers.insert(name.clone(), json!(value));
         }
-        self.down(with_echo(message, echo)).await
+        if let Some(seconds) = refusal.retry_after_s {
+            headers.insert("retry-after".to_owned(), json!(seconds.to_string()));
+        }
+        if !headers.is_empty() {
+            message.insert("headers".to_owned(), Value::Object(headers));
+        }
+        self.down(with_echo(message, echo)).await?;
+        let in_a_row = self.refused_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if is_enough(config, in_a_row) {
+            report::refusals_ignored(&self.gateway, &provider.name);
+            let why = "too many requests in a row that were refused".to_owned();
+            return Err(ConnectionEnd::ClientFault(code::POLICY, why));
+        }
+        Ok(())
     }
 
     /// The dialect's ending of an answer. None, where the plugin has none: the close must do.
     fn terminal(&self, ending: Ending, message: &str, left: &UnfinishedAnswer) -> Vec<Message> {
         let dialect = &self.endpoint().plugin.dialect;
-        let terminal = dialect.terminal(self.operation(), ending, message, left.answer.as_deref());
+        let message = refusal_text::signed(message);
+        let ending = ending_for(self.client_program(), ending);
+        let terminal = dialect.terminal(self.operation(), ending, &message, left.answer.as_deref());
         let bytes = terminal.unwrap_or_else(|error| {
             report::plugin_failed(&self.gateway, self.endpoint(), 1);
             tracing::warn!(%error, "a plugin gave no ending for an answer");
@@ -363,14 +395,9 @@ impl Link {
 
     /// Settles what runs, and notifies the client.
     async fn leave(&self, end: End, ending: Ending) {
-        let message = match ending {
-            Ending::ShuttingDown => "the gateway is going down; try again",
-            Ending::Denied => "this session was killed by an operator",
-            Ending::BudgetExceeded => "the budget is used up",
-            Ending::UpstreamFailed => "the upstream broke off its answer",
-        };
+        let message = refusal_text::ended(ending, &self.answers.who().handshake.identity.session);
         for left in self.answers.end_all(end) {
-            for message in self.terminal(ending, message, &left) {
+            for message in self.terminal(ending, &message, &left) {
                 if self.client.send(&message).await.is_err() {
                     return;
                 }
@@ -422,7 +449,7 @@ impl Link {
             }
             ConnectionEnd::Drained => both(code::GOING_AWAY, "the gateway is going down"),
             ConnectionEnd::Stopped(stop) => {
-                self.leave(End::Cut, stop.ending().0).await;
+                self.leave(End::Cut, stop.ending()).await;
                 match stop {
                     session::StopReason::GoingDown => both(code::RESTART, "the gateway is going down"),
                     session::StopReason::Killed => both(code::POLICY, "this session was killed by an operator"),

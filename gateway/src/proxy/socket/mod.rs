@@ -33,7 +33,7 @@ pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
         // The upstream's own refusal was passed on.
         Ok(None) => {}
         Err(refused) => {
-            send_refusal(gateway, &mut session, &refused).await;
+            send_refusal(gateway, &mut session, refused, 1).await;
         }
     }
 }

@@ -1,0 +1,126 @@
+//! Clients that take a final refusal for one that passes: they send the same request again and again, after pauses that grow. To
+//! those the status says what the header `x-should-retry` did not.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use parking_lot::Mutex;
+use pingora::http::RequestHeader;
+
+/// Pauses that grew, one after the other, from which on a client is known to back off.
+const GROWN: u32 = 3;
+/// A pause has grown when it is so much longer than the one before; clients double theirs, some give or take a quarter.
+const GROWTH_PER_CENT: i64 = 140;
+/// Shorter ones are no pauses but the time that a request takes.
+const PAUSE_MS_MIN: i64 = 100;
+/// Requests that are remembered; the oldest half goes.
+const REMEMBERED: usize = 2_048;
+
+/// The headers by which two requests are taken for the same one sent twice, beside path and length.
+const SAME: [&str; 5] = [
+    "authorization",
+    "x-api-key",
+    "x-goog-api-key",
+    "user-agent",
+    "content-length",
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Pauses {
+    last_ms: i64,
+    pause_ms: i64,
+    grown: u32,
+}
+
+/// The final refusals of late, by keyed digests of the requests.
+#[derive(Default)]
+pub struct BackingOff {
+    hasher: RandomState,
+    seen: Mutex<HashMap<u64, Pauses>>,
+}
+
+impl BackingOff {
+    /// The request is refused for good, at this moment of a clock that only goes forward. True: its client backs off.
+    pub fn is_backing_off(&self, request: &RequestHeader, now_ms: i64) -> bool {
+        let mut hasher = self.hasher.build_hasher();
+        request.uri.path().hash(&mut hasher);
+        for name in SAME {
+            request
+                .headers
+                .get(name)
+                .map(http::HeaderValue::as_bytes)
+                .hash(&mut hasher);
+        }
+        self.note(hasher.finish(), now_ms)
+    }
+
+    fn note(&self, request: u64, now_ms: i64) -> bool {
+        let mut seen = self.seen.lock();
+        if seen.len() >= REMEMBERED && !seen.contains_key(&request) {
+            let mut times: Vec<i64> = seen.values().map(|pauses| pauses.last_ms).collect();
+            let (_, middle, _) = times.select_nth_unstable(REMEMBERED / 2);
+            let middle = *middle;
+            seen.retain(|_, pauses| pauses.last_ms > middle);
+        }
+        let pauses = seen.entry(request).or_insert(Pauses {
+            last_ms: now_ms,
+            pause_ms: 0,
+            grown: 0,
+        });
+        let pause_ms = now_ms.saturating_sub(pauses.last_ms);
+        let is_pause = pause_ms >= PAUSE_MS_MIN;
+        let has_grown = is_pause && pause_ms.saturating_mul(100) >= pauses.pause_ms.saturating_mul(GROWTH_PER_CENT);
+        let grown = if has_grown { pauses.grown.saturating_add(1) } else { 0 };
+        *pauses = Pauses {
+            last_ms: now_ms,
+            pause_ms,
+            grown,
+        };
+        grown >= GROWN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    fn refused_at(moments_ms: &[i64]) -> Vec<bool> {
+        let refusals = BackingOff::default();
+        moments_ms.iter().map(|ms| refusals.note(7, *ms)).collect()
+    }
+
+    #[test]
+    fn growing_pauses_are_known_and_steady_ones_are_not() {
+        // aider's.
+        assert_eq!(refused_at(&[0, 260, 775, 1_790]), [false, false, false, true]);
+        assert!(
+            !refused_at(&[0, 1_000, 2_000, 3_000, 4_000, 5_000]).contains(&true),
+            "a poll"
+        );
+        assert!(!refused_at(&[0, 1, 3, 8, 20, 50]).contains(&true), "no pauses at all");
+        assert!(
+            !refused_at(&[0, 300, 1_000, 1_001, 1_900, 4_000]).contains(&true),
+            "begun anew"
+        );
+    }
+
+    #[test]
+    fn requests_are_told_apart_and_forgotten() {
+        let refusals = BackingOff::default();
+        let request = |length: &str| {
+            let mut request = RequestHeader::build("POST", b"/v1/chat/completions", None).unwrap();
+            request.insert_header("content-length", length.to_owned()).unwrap();
+            request
+        };
+        for ms in [0, 260, 775] {
+            assert!(!refusals.is_backing_off(&request("10"), ms));
+            assert!(!refusals.is_backing_off(&request("11"), ms + 700));
+        }
+        assert!(refusals.is_backing_off(&request("10"), 1_790));
+        for other in 0..10_000 {
+            refusals.note(other, 2_000 + i64::try_from(other).unwrap());
+        }
+        assert!(refusals.seen.lock().len() <= REMEMBERED);
+    }
+}
