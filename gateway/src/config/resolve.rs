@@ -9,7 +9,8 @@ use super::otlp;
 use super::values::Given;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
-    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf, providers, tokens,
+    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf, key_aliases,
+    providers, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -108,6 +109,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         mcp: mcp(&root.at("mcp")),
         otlp: otlp::resolve(&root.at("telemetry.otlp")),
         fingerprint_secret: fingerprint_secret(&root.at("fingerprint.secret")),
+        key_aliases: key_aliases::resolve(&root.at("keys.aliases")),
         limits: limits(&root.at("limits")),
         warnings: Vec::new(),
         given: Given::default(),
