@@ -8,7 +8,7 @@ mod steering;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agentledger_ledger::{
@@ -45,11 +45,18 @@ use reloads::Sources;
 pub use removal::remove_document;
 use steering::Steering;
 
-/// The version that the build was stamped with (`AGENTLEDGER_VERSION`), else `dev`.
-pub const VERSION: &str = match option_env!("AGENTLEDGER_VERSION") {
-    Some(version) => version,
-    None => "dev",
-};
+/// What the binary was stamped with.
+static STAMP: OnceLock<&'static str> = OnceLock::new();
+
+/// Notes the version of the binary. The library itself has none: it would be compiled anew for each commit.
+pub fn stamp(version: &'static str) {
+    STAMP.get_or_init(|| version);
+}
+
+/// The version that the binary was stamped with, else `dev`.
+pub fn version() -> &'static str {
+    STAMP.get().copied().unwrap_or("dev")
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -280,7 +287,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         config: Arc::clone(&shared),
         metrics,
         data_plane: Arc::new(Steering(Arc::clone(&reloads))),
-        version: VERSION,
+        version: version(),
         started_at_ms: clock.now_ms(),
         requests: Mutex::default(),
     });
@@ -289,7 +296,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
     let session_watch = SessionWatch::start(&gateway).map_err(ServeError::Runtime)?;
     let price_updates = PriceUpdates::start(&gateway).map_err(ServeError::Runtime)?;
-    let backups = Backups::start(&gateway, VERSION).map_err(ServeError::Runtime)?;
+    let backups = Backups::start(&gateway, version()).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,

@@ -120,6 +120,7 @@ fn json_is_what_the_method_answers() {
         ("tenants list", "tenant.list", json!({})),
         ("holds", "hold.list", json!({})),
         ("sessions", "session.list", json!({"last": "24h", "limit": 100})),
+        ("denials", "denial.list", json!({"last": "24h"})),
         ("providers list", "provider.list", json!({})),
         ("policies list", "policy.list", json!({})),
         ("policies get budget", "policy.get", json!({"policy": "budget"})),
@@ -335,6 +336,9 @@ fn a_command_that_is_called_wrongly_ends_with_2_and_one_that_fails_with_1() {
         vec!["costs", "--token-file", "/dev/null"],
         vec!["rpc", "ledger.summary", "[1]"],
         vec!["prices", "show", "gpt-4o", "--at", "yesterday"],
+        vec!["costs", "--by", "modle"],
+        vec!["costs", "--by", "day,month"],
+        vec!["setup", "emacs"],
     ] {
         let (code, said) = failed(binary().args(&wrong));
         assert!(code == 2 && !said.is_empty(), "{wrong:?}: {code} {said}");
@@ -361,9 +365,12 @@ fn a_command_that_is_called_wrongly_ends_with_2_and_one_that_fails_with_1() {
             .code(),
         Some(1)
     );
-    // Reading where nothing was ever recorded is none of both.
-    assert_eq!(home.print(&["costs"]), "No usage recorded in the given time window.\n");
-    assert_eq!(home.print(&["holds"]), "No hold is open.\n");
+    // There is nothing to read where nothing was ever recorded.
+    for command in ["costs", "holds", "budgets", "sessions", "denials"] {
+        let nothing = home.run(&[command]);
+        assert_eq!(nothing.status.code(), Some(1), "{command}");
+        assert!(stderr(&nothing).contains("no ledger at "), "{}", stderr(&nothing));
+    }
 }
 
 #[test]

@@ -588,6 +588,11 @@ fn errors_before_a_route_are_in_the_dialect_of_the_path() {
         ("/v1/v1/messages", "leave it out of its base URL"),
         ("/messages", "needs /v1 at its end"),
         ("/chat/completions", "needs /v1 at its end"),
+        (
+            "/v1/chat/completions/chat/completions",
+            "let its base URL end before it",
+        ),
+        ("/anthropic/v1/messages", "leave /anthropic out of the base URL"),
     ] {
         let said = ask("POST", path).json()["error"]["message"].to_string();
         assert!(said.contains(advice), "{path}: {said}");

@@ -12,6 +12,8 @@ mod booked;
 mod canary;
 mod chat;
 mod cli;
+mod cli_found;
+mod cli_setup;
 mod cli_shortcuts;
 mod cli_tail;
 mod cli_terminal;

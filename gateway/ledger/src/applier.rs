@@ -315,6 +315,7 @@ impl Applier {
             let rows = rows.chain(derived.bill_rows.changes(head.sequence, at.at_ms));
             let rows = rows.chain(derived.import_places.changes());
             let rows = rows.chain(derived.change_rows.changes());
+            let rows = rows.chain(derived.denial_rows.changes());
             // Before the others: a session that was to be forgotten may have come back since.
             let rows = rows.chain(work.retention.forgotten());
             let rows = rows.chain(derived.sessions.changes());
@@ -329,6 +330,7 @@ impl Applier {
         derived.bill_rows.saved(head.sequence, at.at_ms);
         derived.import_places.saved();
         derived.change_rows.saved();
+        derived.denial_rows.saved();
         derived.sessions.saved(head.sequence, at.at_ms);
         Ok(())
     }

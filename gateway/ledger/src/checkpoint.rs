@@ -4,6 +4,7 @@
 use crate::bill_rows::{self, BillRows};
 use crate::billed::Billed;
 use crate::change_rows::{self, ChangeRows};
+use crate::denial_rows::{self, DenialRows};
 use crate::head::{Hash, Head};
 use crate::import_places::{self, ImportPlaces};
 use crate::journal::bytes::{Reader, put_blob, put_i64, put_u64};
@@ -169,13 +170,14 @@ pub(crate) struct Loaded {
     pub bill_rows: BillRows,
     pub import_places: ImportPlaces,
     pub change_rows: ChangeRows,
+    pub denial_rows: DenialRows,
 }
 
 /// The checkpoint and what belongs to it. Nothing where there is none or it cannot be read: the journal knows it all.
 pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loaded>, StoreError> {
     let (mut row_of_checkpoint, mut parts) = (None, Vec::new());
     let (mut billed, mut bill_rows) = (Billed::default(), BillRows::default());
-    let mut change_rows = ChangeRows::default();
+    let (mut change_rows, mut denial_rows) = (ChangeRows::default(), DenialRows::default());
     let (mut rollups, mut peaks) = (Rollups::new(retention), Peaks::default());
     let mut import_places = ImportPlaces::default();
     for pair in state.scan(&[]) {
@@ -192,6 +194,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
                 return Ok(None);
             }
             Some((&change_rows::ROW_PREFIX, _)) if change_rows.load(&key, &value).is_none() => return Ok(None),
+            Some((&denial_rows::ROW_PREFIX, _)) if denial_rows.load(&key, &value).is_none() => return Ok(None),
             _ => {}
         }
     }
@@ -206,6 +209,7 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
             bill_rows,
             import_places,
             change_rows,
+            denial_rows,
         }
     }))
 }
@@ -233,6 +237,7 @@ pub(crate) fn clear(state: &dyn Store) -> Result<(), StoreError> {
                     | bill_rows::GUESS_PREFIX
                     | import_places::ROW_PREFIX
                     | change_rows::ROW_PREFIX
+                    | denial_rows::ROW_PREFIX
                     | sessions::ROW_PREFIX)
             )
         );

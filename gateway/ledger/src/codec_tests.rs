@@ -103,7 +103,7 @@ fn settlement() -> impl Strategy<Value = Settlement> {
     (
         (
             any::<i64>(),
-            0..5_usize,
+            0..Outcome::ALL.len(),
             any::<u16>(),
             name(),
             usage(),

@@ -7,6 +7,7 @@ use crate::bill_rows::BillRows;
 use crate::billed::EntryPlace;
 use crate::books::OpenHold;
 use crate::change_rows::ChangeRows;
+use crate::denial_rows::DenialRows;
 use crate::entry::{Entry, Facts};
 use crate::event::{Adjusted, Event, HoldId, Imported};
 use crate::import_places::ImportPlaces;
@@ -28,6 +29,7 @@ pub(crate) struct Derived {
     pub bill_rows: BillRows,
     pub import_places: ImportPlaces,
     pub change_rows: ChangeRows,
+    pub denial_rows: DenialRows,
 }
 
 impl Derived {
@@ -40,6 +42,7 @@ impl Derived {
             bill_rows: BillRows::default(),
             import_places: ImportPlaces::default(),
             change_rows: ChangeRows::default(),
+            denial_rows: DenialRows::default(),
         }
     }
 
@@ -101,6 +104,7 @@ impl Derived {
             Event::Adjusted(adjusted) => self.adjust(sequence, adjusted, stores),
             Event::Marked(marked) => self.sessions.marked(sequence, marked),
             Event::Changed(change) => self.change_rows.committed(sequence, change),
+            Event::Denied(denied) => self.denial_rows.committed(denied),
             Event::ClockSet(set) => {
                 // What comes now is as recent as anything: it is counted by minute again.
                 let (minutes_ms, hours_ms) = self.rollups.floors_ms();
@@ -111,7 +115,6 @@ impl Derived {
             Event::Imported(imported) => self.import(sequence, imported),
             Event::Opening(_)
             | Event::Extended(_)
-            | Event::Denied(_)
             | Event::Deferred(_)
             | Event::SecretChecked(_)
             | Event::Linked(_) => {}

@@ -45,15 +45,18 @@ pub enum Outcome {
     UpstreamFailed,
     Cut,
     Recovered,
+    /// The upstream's whole answer was an error (400 or above).
+    UpstreamError,
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 5] = [
+    pub const ALL: [Outcome; 6] = [
         Outcome::Completed,
         Outcome::ClientGone,
         Outcome::UpstreamFailed,
         Outcome::Cut,
         Outcome::Recovered,
+        Outcome::UpstreamError,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Outcome {
             Outcome::UpstreamFailed => "upstream_failed",
             Outcome::Cut => "cut",
             Outcome::Recovered => "recovered",
+            Outcome::UpstreamError => "upstream_error",
         }
     }
 

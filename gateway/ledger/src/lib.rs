@@ -27,7 +27,7 @@
 //! order: event happened last_limits window wire change_bytes
 //! order: billed codec books journal
 //! order: import_places
-//! order: bill_rows change_rows known_heads query reports rollup sessions
+//! order: bill_rows change_rows denial_rows known_heads query reports rollup sessions
 //! order: peaks checkpoint derived queue retention verify
 //! order: applier error writer options core recover archive
 //! order: hold offline ledger testing
@@ -50,6 +50,7 @@ mod clock;
 mod codec;
 mod core;
 mod decision_clock;
+mod denial_rows;
 mod derived;
 mod entry;
 mod entry_json;
@@ -98,6 +99,7 @@ pub use change::{Answered, Change, ChangeError, ChangePage, ChangeQuery, Documen
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use core::Denial;
 pub use decision_clock::{ClockState, TOLERANCE_MS};
+pub use denial_rows::{DenialQuery, DenialRow};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use error::LedgerError;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::books::{Books, OpenHold, Taken};
 use crate::change::{ChangePage, ChangeQuery, Document};
 use crate::change_rows;
+use crate::denial_rows::{DenialQuery, DenialRow};
 use crate::derived::Derived;
 use crate::entry::Name;
 use crate::error::LedgerError;
@@ -101,6 +102,11 @@ impl OfflineLedger {
     /// The journal cannot be read.
     pub fn changes(&self, query: &ChangeQuery) -> Result<ChangePage, LedgerError> {
         Ok(change_rows::read(&*self.stores, self.derived.change_rows.find(query))?)
+    }
+
+    /// As [`crate::Ledger::denials`].
+    pub fn denials(&self, query: &DenialQuery) -> Vec<DenialRow> {
+        self.derived.denial_rows.find(query)
     }
 
     /// As [`crate::Ledger::links`].

@@ -58,7 +58,7 @@ impl Recovered {
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
         derived.peaks = loaded.peaks;
         (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
-        derived.change_rows = loaded.change_rows;
+        (derived.change_rows, derived.denial_rows) = (loaded.change_rows, loaded.denial_rows);
         derived.set_open(books.open_holds());
         Recovered {
             billed: loaded.billed,
@@ -167,7 +167,7 @@ fn from_checkpoint(
         let mut derived = Derived::new(loaded.rollups, Arc::new(sessions));
         derived.peaks = loaded.peaks;
         (derived.bill_rows, derived.import_places) = (loaded.bill_rows, loaded.import_places);
-        derived.change_rows = loaded.change_rows;
+        (derived.change_rows, derived.denial_rows) = (loaded.change_rows, loaded.denial_rows);
         let recovered = Recovered {
             billed: loaded.billed,
             secret_check: at.secret_check,

@@ -12,15 +12,19 @@ use serde_json::{Map, Value};
 use ulid::Ulid;
 
 use super::client::{Address, Client, ClientError, Remote};
+use super::form::{self, Form};
 use super::style::{Style, Tone};
 use super::view::{self, View};
-use super::{CliError, config};
-use crate::config::{Config, Env, Known};
+use super::{CliError, aliases, config, running};
+use crate::config::{Config, Env, KeyAliases, Known};
 use crate::files;
 
 /// The token of a gateway elsewhere; never an argument, which every process of the machine can read.
 const TOKEN: &str = "AGENTLEDGER_TOKEN";
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
+
+/// Whoever says where the ledger or its socket is, says which gateway is meant.
+const OWN_PLACES: [&str; 2] = ["AGENTLEDGER_STORAGE_DSN", "AGENTLEDGER_CONTROL_SOCKET"];
 
 /// Before or behind any command that asks a gateway.
 #[derive(Debug, Default, Args)]
@@ -35,8 +39,8 @@ pub struct Elsewhere {
 
 #[derive(Debug, Default, Args)]
 pub struct ConfigArgs {
-    /// Configuration file; without it the first found of ./agentledger.yaml, ./configs/agentledger.yaml,
-    /// ~/.config/agentledger/agentledger.yaml, /etc/agentledger/agentledger.yaml
+    /// Configuration file; without it that of AGENTLEDGER_CONFIG, or the first found of ./agentledger.yaml,
+    /// ./configs/agentledger.yaml, ~/.config/agentledger/agentledger.yaml, /etc/agentledger/agentledger.yaml
     #[arg(short, long, value_name = "FILE", global = true, value_parser = path())]
     config: Option<PathBuf>,
 }
@@ -48,7 +52,24 @@ pub struct AskArgs {
     pub config: ConfigArgs,
     /// Print the method's result as it is, JSON
     #[arg(long, global = true)]
-    pub json: bool,
+    json: bool,
+    /// table, csv, jsonl (each row on a line) or json
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        hide_possible_values = true
+    )]
+    format: Option<Form>,
+}
+
+impl AskArgs {
+    /// The form that was asked for, if any.
+    pub fn form(&self) -> Option<Form> {
+        self.format.or(self.json.then_some(Form::Json))
+    }
 }
 
 fn path() -> impl TypedValueParser<Value = PathBuf> {
@@ -64,6 +85,33 @@ impl ConfigArgs {
     /// For commands that serve nothing: which providers could be served is of no concern to them.
     pub fn load(&self) -> Result<Config, CliError> {
         Ok(config::load(self.path(), &Env::of_process(), &Known::undecided())?.0)
+    }
+
+    /// The configuration of the gateway that is meant: of the file where there is one, else of the one gateway of this user
+    /// that runs, wherever it was started.
+    pub fn of_gateway(&self) -> Result<Config, CliError> {
+        let env = Env::of_process();
+        let (own, file) = config::load(self.path(), &env, &Known::undecided())?;
+        if file.is_some() || OWN_PLACES.iter().any(|variable| env.get(variable).is_some()) {
+            return Ok(own);
+        }
+        let mut running = running::find();
+        if own.storage.dir.exists() {
+            // The ledger of this folder is meant, whichever file its gateway was started with.
+            let ledger = std::path::absolute(&own.storage.dir).unwrap_or_default();
+            running.retain(|one| one.ledger == ledger);
+        }
+        if running.len() > 1 {
+            return Err(ClientError::Several(running.iter().map(|one| one.named()).collect()).into());
+        }
+        let Some(running) = running.pop() else { return Ok(own) };
+        let mut config = match &running.config {
+            Some(file) => config::load(Some(file), &env, &Known::undecided())?.0,
+            None => own,
+        };
+        // As the gateway itself reads them: relative ones are by the folder that it was started in.
+        (config.storage.dir, config.control.socket) = (running.ledger, running.socket);
+        Ok(config)
     }
 }
 
@@ -82,11 +130,16 @@ impl From<Config> for Target {
 }
 
 impl Target {
-    /// Reaches the gateway, or opens the store; `None` where there is neither.
-    pub fn open(&self) -> Result<Option<Client>, ClientError> {
+    /// Reaches the gateway, or opens the store.
+    ///
+    /// # Errors
+    /// There is neither, or it cannot be reached or opened.
+    pub fn open(&self) -> Result<Client, ClientError> {
         match self {
-            Target::Here(config) => Client::open(config),
-            Target::Elsewhere(remote) => Client::at(Address::Remote(remote.clone())).map(Some),
+            Target::Here(config) => {
+                Client::open(config)?.ok_or_else(|| ClientError::NoLedger(config.storage.dir.clone()))
+            }
+            Target::Elsewhere(remote) => Client::at(Address::Remote(remote.clone())),
         }
     }
 
@@ -136,7 +189,7 @@ impl Elsewhere {
                 let text = "--token-file is for a gateway elsewhere: give --url, too".to_owned();
                 return Err(ClientError::Usage(text).into());
             }
-            return Ok(config.load()?.into());
+            return Ok(config.of_gateway()?.into());
         };
         if config.path().is_some() {
             let text = "give either --config, for this machine's gateway, or --url".to_owned();
@@ -171,7 +224,7 @@ impl Elsewhere {
         Ok(Ask {
             target: self.target(&args.config)?,
             style: Style::of_stdout(),
-            json: args.json,
+            form: args.form(),
         })
     }
 }
@@ -180,30 +233,46 @@ impl Elsewhere {
 pub struct Ask {
     pub target: Target,
     pub style: Style,
-    pub json: bool,
+    /// The form that was asked for; without it tables, in the contract's form where no terminal shows them.
+    pub form: Option<Form>,
 }
 
 impl Ask {
+    pub fn form(&self) -> Form {
+        self.form.unwrap_or(Form::Table)
+    }
+
     /// A method's result, shown: as it came with `--json`, else by the view. A result in pages is read to its end, or until
     /// there are so many rows as the parameter `limit` says.
     pub fn read(&self, method: &str, params: Map<String, Value>, view: &View) -> Result<String, CliError> {
-        let Some(client) = self.target.open()? else {
-            return Ok(if self.json {
-                format!("{}\n", view.none())
-            } else {
-                format!("{}\n", view.nothing)
-            });
-        };
-        if view.next.is_empty() {
-            let result = client.call_raw(method, &params)?;
-            return self.shown(&result, |value| view.table(value, self.style));
+        let client = self.target.open()?;
+        if !view.next.is_empty() {
+            let result = view::pages(&client, method, params, view)?;
+            return Ok(self.list(result, view));
         }
-        let result = view::pages(&client, method, params, view)?;
-        Ok(if self.json {
-            format!("{result}\n")
-        } else {
-            view.table(&result, self.style)
-        })
+        let result = client.call_raw(method, &params)?;
+        match self.form() {
+            Form::Json => Ok(format!("{}\n", result.get())),
+            _ => Ok(self.list(parsed(&result)?, view)),
+        }
+    }
+
+    /// A list, in the form that was asked for.
+    pub fn list(&self, mut result: Value, view: &View) -> String {
+        match self.form() {
+            Form::Json => format!("{result}\n"),
+            Form::Csv => form::csv(&result, view.rows, view.columns),
+            Form::Jsonl => form::jsonl(&result, view.rows),
+            Form::Table => {
+                aliases::put_in(&self.aliases(), &mut result);
+                view.table(&result, self.style)
+            }
+        }
+    }
+
+    /// The names by which people know keys.
+    pub fn aliases(&self) -> KeyAliases {
+        aliases::of(&self.target)
     }
 
     /// What a method would answer, which was found without it.
@@ -225,7 +294,7 @@ impl Ask {
         params: Map<String, Value>,
         told: impl Fn(&Value) -> String,
     ) -> Result<String, CliError> {
-        let client = self.target.open()?.ok_or(ClientError::NoGateway)?;
+        let client = self.target.open()?;
         let result = client.call_raw(method, &params)?;
         self.shown(&result, told)
     }
@@ -248,15 +317,23 @@ impl Ask {
     }
 
     fn shown(&self, result: &RawValue, told: impl Fn(&Value) -> String) -> Result<String, CliError> {
-        if self.json {
-            return Ok(format!("{}\n", result.get()));
-        }
-        let value: Value = serde_json::from_str(result.get()).map_err(|error| ClientError::Answer {
-            method: "the method".to_owned(),
-            error,
-        })?;
-        Ok(told(&value))
+        Ok(match self.form() {
+            Form::Json | Form::Jsonl => format!("{}\n", result.get()),
+            Form::Csv => form::fields_csv(&parsed(result)?),
+            Form::Table => {
+                let mut value = parsed(result)?;
+                aliases::put_in(&self.aliases(), &mut value);
+                told(&value)
+            }
+        })
     }
+}
+
+fn parsed(result: &RawValue) -> Result<Value, ClientError> {
+    serde_json::from_str(result.get()).map_err(|error| ClientError::Answer {
+        method: "the method".to_owned(),
+        error,
+    })
 }
 
 /// Parameters: fields that are null, empty or false are left out.

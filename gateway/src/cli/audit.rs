@@ -11,7 +11,7 @@ use crate::control::parse_last;
 pub struct AuditArgs {
     #[command(flatten)]
     ask: AskArgs,
-    /// How far back: days (30d) or a duration (90m, 1h30m); everything without it
+    /// How far back: weeks (1w), days (30d) or a duration (90m, 1h30m); everything without it
     #[arg(long, value_name = "TIME")]
     last: Option<String>,
     /// What was changed: rule:ID, provider:NAME, session:TENANT/ID, entry:ID, …

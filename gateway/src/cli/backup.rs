@@ -9,9 +9,10 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::ask::ConfigArgs;
 use super::client::{Client, ClientError, wait_for_change};
+use super::progress::Working;
 use crate::config::Config;
 use crate::control::wire::{BackedUp, BackupParams};
-use crate::launch::VERSION;
+use crate::launch::version;
 use crate::moving::archive::{self, ArchiveError, Source, Written};
 use crate::moving::restore::{self, RestoreError};
 use crate::timer::Timer;
@@ -54,10 +55,11 @@ pub enum BackupError {
 
 /// Writes an archive. What was written, for people; nothing where the archive itself goes to standard output.
 pub fn run(args: &BackupArgs) -> Result<String, super::CliError> {
-    Ok(write(&args.config.load()?, &args.file)?)
+    Ok(write(&args.config.of_gateway()?, &args.file)?)
 }
 
 fn write(config: &Config, file: &Path) -> Result<String, BackupError> {
+    let _working = Working::new("backup");
     let started = Timer::start();
     loop {
         if let Some(client) = Client::gateway(config)? {
@@ -89,11 +91,11 @@ fn stopped(config: &Config, file: &Path) -> Result<String, BackupError> {
     let source = Source::Stopped(&config.storage.dir);
     let now_ms = SystemClock::default().now_ms();
     if file == Path::new(STDOUT) {
-        let (_, out) = archive::into_writer(&source, io::stdout().lock(), VERSION, now_ms)?;
+        let (_, out) = archive::into_writer(&source, io::stdout().lock(), version(), now_ms)?;
         drop(out);
         return Ok(String::new());
     }
-    let Written { manifest, bytes } = archive::into_file(&source, file, VERSION, now_ms)?;
+    let Written { manifest, bytes } = archive::into_file(&source, file, version(), now_ms)?;
     Ok(text(&BackedUp {
         path: file.display().to_string(),
         bytes,
@@ -117,6 +119,7 @@ fn text(written: &BackedUp) -> String {
 
 /// Makes a ledger of an archive. What was restored, for people.
 pub fn restore(file: &Path, dir: &Path) -> Result<String, BackupError> {
+    let _working = Working::new("restore");
     let restored = restore::restore(file, dir)?;
     Ok(format!(
         "ledger      {}\nof          {}\nmonths      {}\nevents      {}\nentries     {}\nopen holds  {}\nhead        {}\nOK\n",

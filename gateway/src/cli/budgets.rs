@@ -5,12 +5,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::CliError;
+use super::aliases;
 use super::ask::{Ask, AskArgs, Elsewhere, number, params};
 use super::changes::{ChangeArgs, moment, rule_told};
 use super::client::ClientError;
+use super::form::Form;
 use super::style::Style;
 use super::table::{Cell, Table};
-use super::view::{View, pages, state};
+use super::view::{Column, Is, View, pages, state};
 use crate::control::wire::{BudgetRow, BudgetStatus, LimitRow};
 
 /// Printed where no account has a running window.
@@ -18,10 +20,24 @@ pub const NOTHING: &str = "No budget is in use.";
 /// Printed where accounts have running windows, and no limit was asked for them.
 pub const UNLIMITED: &str = "No account has a limit. --all shows what the others have spent.";
 
-/// Only its pages: the rows are shown one a limit.
-const PAGES: View = View {
+/// Its pages, and its columns for programs: for people the rows are shown one a limit.
+pub const PAGES: View = View {
     rows: "budgets",
-    columns: &[],
+    columns: &[
+        Column("ACCOUNT", "account", Is::Text),
+        Column("WINDOW", "window", Is::Text),
+        Column("ZONE", "zone", Is::Text),
+        Column("FROM", "from", Is::Text),
+        Column("TO", "to", Is::Text),
+        Column("SPENT (USD)", "spent_usd", Is::Usd),
+        Column("HELD (USD)", "held_usd", Is::Usd),
+        Column("OVERAGE (USD)", "overage_usd", Is::Usd),
+        Column("SPENT TOKENS", "spent_tokens", Is::Count),
+        Column("HELD TOKENS", "held_tokens", Is::Count),
+        Column("SPENT REQUESTS", "spent_requests", Is::Count),
+        Column("HELD REQUESTS", "held_requests", Is::Count),
+        Column("LIMITS", "limits", Is::Json),
+    ],
     nothing: NOTHING,
     next: "after",
 };
@@ -171,22 +187,17 @@ impl TopUpArgs {
 /// The table, with its last line break. Limits are known to a running gateway only, which has seen policies ask for them:
 /// without one all accounts are shown.
 pub fn status(ask: &Ask, query: &BudgetsArgs) -> Result<String, CliError> {
-    let Some(client) = ask.target.open()? else {
-        return Ok(if ask.json {
-            format!("{}\n", PAGES.none())
-        } else {
-            format!("{NOTHING}\n")
-        });
-    };
+    let client = ask.target.open()?;
     let only_limited = client.is_gateway() && query.account.is_empty() && !query.all;
     let given = params([
         ("account", query.account.clone().into()),
         ("window", query.window.clone().into()),
     ]);
-    let result = pages(&client, "budget.status", given, &PAGES)?;
-    if ask.json {
-        return Ok(format!("{result}\n"));
+    let mut result = pages(&client, "budget.status", given, &PAGES)?;
+    if ask.form() != Form::Table {
+        return Ok(ask.list(result, &PAGES));
     }
+    aliases::put_in(&ask.aliases(), &mut result);
     let unexpected = |error| ClientError::Answer {
         method: "budget.status".to_owned(),
         error,

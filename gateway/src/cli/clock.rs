@@ -35,13 +35,7 @@ pub fn run(args: &ClockArgs, elsewhere: &Elsewhere) -> Result<String, CliError> 
 
 /// How the clocks stand.
 fn show(ask: &Ask) -> Result<String, CliError> {
-    let Some(client) = ask.target.open()? else {
-        return Ok(if ask.json { "null\n" } else { NOTHING }.to_owned());
-    };
-    if ask.json {
-        return Ok(format!("{}\n", client.call_raw("clock.status", &params([]))?.get()));
-    }
-    Ok(text(&client.call("clock.status", &params([]))?))
+    ask.read_as("clock.status", params([]), told)
 }
 
 /// Believes the machine's clock, through the running gateway or, where none runs, in the ledger itself.
@@ -55,11 +49,11 @@ fn accept(ask: &Ask) -> Result<String, CliError> {
         launch::accept_clock(config).map_err(|error| ClientError::Ledger(error.to_string()))?;
         return show(ask);
     }
-    let read = |value: &serde_json::Value| -> String {
-        let status: ClockStatus = serde_json::from_value(value.clone()).unwrap_or_default();
-        text(&status)
-    };
-    ask.change("clock.accept", params([]), read)
+    ask.change("clock.accept", params([]), told)
+}
+
+fn told(value: &serde_json::Value) -> String {
+    text(&serde_json::from_value(value.clone()).unwrap_or_default())
 }
 
 fn text(status: &ClockStatus) -> String {

@@ -8,7 +8,7 @@ use super::costs::CostsError;
 use super::export::ExportError;
 use super::serve::ServeCommandError;
 use super::verify::VerifyError;
-use super::{backup, demo, healthcheck, import, policies, prices};
+use super::{backup, demo, healthcheck, import, keys, policies, prices, setup};
 use crate::config::ConfigErrors;
 use crate::control::LastError;
 use crate::launch::LaunchError;
@@ -45,6 +45,10 @@ pub enum CliError {
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]
     Demo(#[from] demo::DemoError),
+    #[error("{0}")]
+    Setup(#[from] setup::SetupError),
+    #[error("{0}")]
+    Fingerprint(#[from] keys::FingerprintError),
     #[error("writing: {0}")]
     Write(#[from] io::Error),
     /// What is wrong was printed already.

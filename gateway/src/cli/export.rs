@@ -8,7 +8,9 @@ use super::CliError;
 use super::ask::{ConfigArgs, Elsewhere, Target};
 use super::client::ClientError;
 use super::costs::{self, CostsError, CostsQuery, QueryArgs};
+use super::form::{self, Form};
 use super::progress::Progress;
+use super::view::{Column, Is};
 use crate::control::contract_forms::{csv, json};
 use crate::control::parse_last;
 use crate::control::wire::{CostRow, Entries, QueryParams};
@@ -26,11 +28,10 @@ pub struct ExportArgs {
     config: ConfigArgs,
     #[command(flatten)]
     query: QueryArgs,
-    /// model, provider, key, agent, session, user, task, tenant, tag:NAME, or entry for every single entry; any other word
-    /// means model
-    #[arg(long, default_value = "model")]
+    /// model, provider, key, agent, session, user, task, tenant, tag:NAME, or entry for every single entry
+    #[arg(long, default_value = "model", value_name = "WORD")]
     by: String,
-    /// csv (default) or json; jsonl with --by entry
+    /// csv (default) or json; with --by entry jsonl (default) or csv
     #[arg(short, long, default_value = "", hide_default_value = true)]
     format: String,
 }
@@ -39,8 +40,10 @@ pub struct ExportArgs {
 pub enum ExportError {
     #[error("unsupported format {0:?}: use csv or json")]
     Format(String),
-    #[error("unsupported format {0:?} for single entries: use jsonl")]
+    #[error("unsupported format {0:?} for single entries: use jsonl or csv")]
     EntryFormat(String),
+    #[error("an entry that is no JSON: {0}")]
+    Entry(serde_json::Error),
     #[error(transparent)]
     Costs(#[from] CostsError),
     #[error("writing: {0}")]
@@ -52,7 +55,7 @@ impl ExportError {
         match self {
             ExportError::Format(_) | ExportError::EntryFormat(_) => true,
             ExportError::Costs(error) => error.is_usage(),
-            ExportError::Write(_) => false,
+            ExportError::Write(_) | ExportError::Entry(_) => false,
         }
     }
 }
@@ -66,7 +69,12 @@ impl From<ClientError> for ExportError {
 pub fn run(args: &ExportArgs, elsewhere: &Elsewhere) -> Result<(), CliError> {
     let target = elsewhere.target(&args.config)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    Ok(export(&target, &args.query.by(&args.by), &args.format, &mut out)?)
+    Ok(export(
+        &target,
+        &args.query.by(std::slice::from_ref(&args.by)),
+        &args.format,
+        &mut out,
+    )?)
 }
 
 /// Writes and flushes the export. An empty `format` is csv, or jsonl for single entries.
@@ -79,9 +87,10 @@ pub fn export(target: &Target, query: &CostsQuery, format: &str, out: &mut dyn W
 }
 
 fn write(target: &Target, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
-    if query.by == BY_ENTRY {
+    if query.by == [BY_ENTRY] {
         return match format {
-            "" | "jsonl" => entries(target, query, out),
+            "" | "jsonl" => entries(target, query, Form::Jsonl, out),
+            "csv" => entries(target, query, Form::Csv, out),
             _ => Err(ExportError::EntryFormat(format.to_owned())),
         };
     }
@@ -91,37 +100,74 @@ fn write(target: &Target, query: &CostsQuery, format: &str, out: &mut dyn Write)
         _ => return Err(ExportError::Format(format.to_owned())),
     };
     let summary = costs::summary(target, query, LAST_DEFAULT)?;
-    let (by, rows) = summary.map_or_else(Default::default, |summary| (summary.by, summary.rows));
-    out.write_all(shape(&by, &rows).as_bytes())?;
+    out.write_all(shape(&summary.by, &summary.rows).as_bytes())?;
     out.flush()?;
     Ok(())
 }
 
-/// Every entry settled so far, oldest first, one JSON object a line.
-fn entries(target: &Target, query: &CostsQuery, out: &mut dyn Write) -> Result<(), ExportError> {
+/// An entry in CSV: its fields under their names.
+const COLUMNS: [Column; 28] = [
+    Column("", "id", Is::Text),
+    Column("", "at", Is::Text),
+    Column("", "provider", Is::Text),
+    Column("", "operation", Is::Text),
+    Column("", "requested_model", Is::Text),
+    Column("", "model", Is::Text),
+    Column("", "stream", Is::Text),
+    Column("", "status", Is::Count),
+    Column("", "outcome", Is::Text),
+    Column("", "key", Is::Text),
+    Column("", "tenant", Is::Text),
+    Column("", "agent", Is::Text),
+    Column("", "session", Is::Text),
+    Column("", "user", Is::Text),
+    Column("", "task", Is::Text),
+    Column("", "tags", Is::Json),
+    Column("", "path", Is::Text),
+    Column("", "usage", Is::Json),
+    Column("", "reasoning", Is::Count),
+    Column("", "cost_usd", Is::Usd),
+    Column("", "held_usd", Is::Usd),
+    Column("", "overage_usd", Is::Usd),
+    Column("", "estimated", Is::Text),
+    Column("", "estimate_reason", Is::Text),
+    Column("", "duration_ms", Is::Count),
+    Column("", "ttfb_ms", Is::Count),
+    Column("", "response_id", Is::Text),
+    Column("", "request_id", Is::Text),
+];
+
+/// Every entry settled so far, oldest first: one JSON object a line, or CSV.
+fn entries(target: &Target, query: &CostsQuery, form: Form, out: &mut dyn Write) -> Result<(), ExportError> {
     query
         .last
         .as_deref()
         .map(parse_last)
         .transpose()
         .map_err(CostsError::from)?;
-    let Some(client) = target.open()? else {
-        return Ok(());
-    };
+    let client = target.open()?;
     let mut params = QueryParams {
         last: query.last.clone(),
         tenant: query.tenant.clone(),
         limit: Some(PAGE),
         ..QueryParams::default()
     };
+    if form == Form::Csv {
+        out.write_all(form::csv_header(&COLUMNS).as_bytes())?;
+    }
     let (mut progress, mut done) = (Progress::new("export"), 0);
     loop {
         let page: Entries = client.call("ledger.query", &params)?;
         done += page.entries.len();
         progress.at(done, "entries");
         for entry in &page.entries {
-            out.write_all(entry.get().as_bytes())?;
-            out.write_all(b"\n")?;
+            if form == Form::Csv {
+                let entry = serde_json::from_str(entry.get()).map_err(ExportError::Entry)?;
+                out.write_all(form::csv_row(&entry, &COLUMNS).as_bytes())?;
+            } else {
+                out.write_all(entry.get().as_bytes())?;
+                out.write_all(b"\n")?;
+            }
         }
         match page.next {
             Some(next) => params.cursor = Some(next),

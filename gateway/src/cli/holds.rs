@@ -6,10 +6,9 @@ use serde_json::Value;
 use super::CliError;
 use super::ask::{Ask, AskArgs, Elsewhere, params};
 use super::changes::told;
-use super::client::ClientError;
 use super::style::Style;
 use super::table::{Cell, Table};
-use super::view::{Column, Is, View, named};
+use super::view::{Column, Is, View, fields, named};
 use crate::control::wire::Explained;
 
 /// Printed where nothing is held.
@@ -73,13 +72,10 @@ pub fn list(ask: &Ask) -> Result<String, CliError> {
 
 /// One hold: its size and why, since when, and its bounds. `id` is the hold's, or its exchange's.
 pub fn explain(ask: &Ask, id: &str) -> Result<String, CliError> {
-    let client = ask.target.open()?.ok_or(ClientError::NoGateway)?;
-    let given = params([("id", id.into())]);
-    if ask.json {
-        return Ok(format!("{}\n", client.call_raw("hold.explain", &given)?.get()));
-    }
-    let explained: Explained = client.call("hold.explain", &given)?;
-    Ok(text(&explained, ask.style))
+    ask.read_as("hold.explain", params([("id", id.into())]), |value| {
+        let explained = serde_json::from_value(value.clone());
+        explained.map_or_else(|_| fields(value, ask.style), |explained| text(&explained, ask.style))
+    })
 }
 
 fn text(explained: &Explained, style: Style) -> String {

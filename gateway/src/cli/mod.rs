@@ -1,6 +1,8 @@
 //! The commands: one file each, in which stand what it takes and what it does. Results go to standard output, errors and
 //! progress to standard error; the exit codes are in [`error`].
 
+mod aliases;
+mod announce;
 mod ask;
 pub mod audit;
 pub mod backup;
@@ -11,8 +13,10 @@ pub mod client;
 mod clock;
 pub mod costs;
 mod demo;
+mod denials;
 mod error;
 pub mod export;
+mod form;
 pub mod healthcheck;
 pub mod holds;
 pub mod import;
@@ -25,9 +29,11 @@ mod providers;
 mod rates;
 mod rpc;
 mod rules;
+mod running;
 pub mod serve;
 pub mod sessions;
 mod settings;
+mod setup;
 mod shell;
 mod style;
 pub mod table;
@@ -48,10 +54,11 @@ use std::process::ExitCode;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{self, Env};
+use crate::launch;
 use ask::{AskArgs, ConfigArgs, Elsewhere};
 pub use error::CliError;
 use style::{Style, Tone};
@@ -92,6 +99,8 @@ enum Command {
     Tenants(tenants::TenantsArgs),
     /// Print open holds, or why one is as it is; end one
     Holds(holds::HoldsArgs),
+    /// Print which requests rules refused, by code and account
+    Denials(denials::DenialsArgs),
     /// Print sessions, or end one
     Sessions(sessions::SessionsArgs),
     /// Print providers, take one out of service
@@ -123,6 +132,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a ledger of such a file
     Restore(backup::RestoreArgs),
+    /// Print what a client needs to send its requests here; with --write, put it into the client's configuration
+    Setup(setup::SetupArgs),
     /// Check a configuration and everything it names
     Check(ConfigArgs),
     /// Print settings, and where each comes from
@@ -177,9 +188,13 @@ impl From<String> for Done {
     }
 }
 
-/// The process's whole work.
-pub fn main() -> ExitCode {
-    let root = match Root::try_parse() {
+/// The process's whole work. `stamped`: the version of the binary.
+pub fn main(stamped: Option<&'static str>) -> ExitCode {
+    if let Some(version) = stamped.filter(|version| !version.is_empty()) {
+        launch::stamp(version);
+    }
+    let matches = Root::command().version(launch::version()).try_get_matches();
+    let root = match matches.and_then(|matches| Root::from_arg_matches(&matches)) {
         Ok(root) => root,
         Err(error) => {
             // Nothing can be done where even this cannot be printed.
@@ -229,6 +244,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Keys(args) => keys::run(&args, elsewhere)?.into(),
         Command::Tenants(args) => tenants::run(&args, elsewhere)?.into(),
         Command::Holds(args) => holds::run(&args, elsewhere)?.into(),
+        Command::Denials(args) => denials::run(&args, elsewhere)?.into(),
         Command::Sessions(args) => sessions::run(&args, elsewhere)?.into(),
         Command::Providers(args) => providers::run(&args, elsewhere)?.into(),
         Command::Policies(args) => policies::run(args, elsewhere)?,
@@ -241,6 +257,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Clock(args) => clock::run(&args, elsewhere)?.into(),
         Command::Verify(args) => verify::run(&args, elsewhere)?,
         Command::Config(args) => settings::run(&args, elsewhere)?.into(),
+        Command::Setup(args) => setup::run(&args, elsewhere)?.into(),
         Command::Rpc(args) => rpc::run(&args, elsewhere)?.into(),
         here => {
             elsewhere.refuse()?;

@@ -17,7 +17,7 @@ const LAST_DEFAULT: &str = "24h";
 pub struct AlertsArgs {
     #[command(flatten)]
     ask: AskArgs,
-    /// How far back: days (30d) or a duration (90m, 1h30m)
+    /// How far back: weeks (1w), days (30d) or a duration (90m, 1h30m)
     #[arg(long, value_name = "TIME")]
     last: Option<String>,
     /// budget_warning, budget_exceeded, loop_detected, ghost_detected, …

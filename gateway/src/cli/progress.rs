@@ -1,6 +1,8 @@
 //! How far long work is, said on standard error; nothing where that is no terminal.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::style::thousands;
@@ -31,6 +33,42 @@ impl Progress {
             self.shown_at = Some(Timer::start());
             let done = thousands(&done.to_string());
             let _ = write!(io::stderr(), "\r\u{1b}[K{}: {done} {of_what}", self.what);
+        }
+    }
+}
+
+/// The same for work that does not say how far it is: for how long it has run, after a moment.
+pub struct Working {
+    ends: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Working {
+    const AFTER: Duration = Duration::from_secs(1);
+
+    pub fn new(what: &'static str) -> Working {
+        if !io::stderr().is_terminal() {
+            return Working { ends: None };
+        }
+        let (end, ended) = channel::<()>();
+        let showing = std::thread::Builder::new().name("progress".into()).spawn(move || {
+            let started = Timer::start();
+            while ended.recv_timeout(Working::AFTER) == Err(RecvTimeoutError::Timeout) {
+                let _ = write!(io::stderr(), "\r\u{1b}[K{what}: {} s", started.elapsed().as_secs());
+            }
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        });
+        Working {
+            ends: showing.ok().map(|showing| (end, showing)),
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some((end, showing)) = self.ends.take() {
+            drop(end);
+            // It only draws: nothing is lost with it.
+            let _ = showing.join();
         }
     }
 }

@@ -29,7 +29,7 @@ pub fn run(args: &RpcArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
     };
     let params: Map<String, Value> = serde_json::from_str(&text)
         .map_err(|error| ClientError::Usage(format!("the parameters are no JSON object: {error}")))?;
-    let client = elsewhere.target(&args.config)?.open()?.ok_or(ClientError::NoGateway)?;
+    let client = elsewhere.target(&args.config)?.open()?;
     let result = client.call_raw(&args.method, &params)?;
     let indented = || {
         let value: Value = serde_json::from_str(result.get()).ok()?;

@@ -10,9 +10,11 @@ use agentledger_ledger::SystemClock;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::announce;
+use super::running::{self, Noted};
 use crate::config::Env;
 use crate::files;
-use crate::launch::{self, LaunchError, Reloads};
+use crate::launch::{self, LaunchError, Launched, Reloads};
 use crate::policy::Watch;
 use crate::telemetry::logging::{self, LoggingError};
 
@@ -53,7 +55,7 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeComma
     }
     let file = loaded.file.clone();
     let launched = launch::launch(loaded, Arc::new(SystemClock::default()))?;
-    tracing::info!(address = %launched.address(), version = launch::VERSION, "serving");
+    let _note = announce(&launched, file.as_deref());
     let mut signals = runtime
         .block_on(async { Signals::new(file_size) })
         .map_err(ServeCommandError::Signals)?;
@@ -92,6 +94,41 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeComma
     drop(listener);
     tracing::info!("everything is settled");
     Ok(())
+}
+
+/// Says where it is reached and what is budgeted, and notes it for commands.
+fn announce(launched: &Launched, file: Option<&Path>) -> Option<Noted> {
+    let in_force = launched.reloads().in_force();
+    let rules = launched.gateway().rules.load();
+    let config = &rules.config;
+    let said = announce::announce(
+        config,
+        in_force.file.get("budget"),
+        in_force.parts.rules.of("budget").count(),
+    );
+    let running = announce::running(config, file, launched.address());
+    tracing::info!(address = %launched.address(), version = launch::version(), "serving");
+    for provider in &config.providers {
+        tracing::info!(
+            "{} is served at {}{}",
+            provider.name,
+            running.url,
+            if provider.prefix.is_empty() {
+                "/v1"
+            } else {
+                &provider.prefix
+            }
+        );
+    }
+    tracing::info!("budgeted: {}", said.budgeted);
+    if let Some(open) = said.open {
+        tracing::warn!("{open}");
+    }
+    let noted = running::note(&running);
+    if let Err(error) = &noted {
+        tracing::info!("commands find this gateway by its configuration file alone: {error}");
+    }
+    noted.ok()
 }
 
 struct Signals {

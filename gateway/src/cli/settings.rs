@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::CliError;
 use super::ask::{AskArgs, Elsewhere, Target, params};
+use super::client::Client;
 use super::view::{Column, Is, View};
 use crate::control::settings;
 use crate::control::wire::ConfigValues;
@@ -42,7 +43,7 @@ pub fn run(args: &SettingsArgs, elsewhere: &Elsewhere) -> Result<String, CliErro
     let SettingsCommand::Show { path } = &args.then;
     match &ask.target {
         // Where nothing was ever recorded, the file is all there is.
-        Target::Here(config) if ask.target.open()?.is_none() => {
+        Target::Here(config) if Client::open(config)?.is_none() => {
             let values = settings(config, path);
             ask.show(&ConfigValues { values }, |value| SETTINGS.table(value, ask.style))
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::process::{Command, Stdio};
 
 /// How results look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub struct Style {
     /// A person reads it: the contract's tables, too, have their numbers aligned.
     pub terminal: bool,
     pub colour: bool,
+    /// How many characters a line has, where that is known.
+    pub width: Option<usize>,
 }
 
 /// What a text is, by which it is coloured.
@@ -26,10 +29,16 @@ impl Style {
     pub const PLAIN: Style = Style {
         terminal: false,
         colour: false,
+        width: None,
     };
 
     pub fn of_stdout() -> Style {
-        Style::decide(|name| std::env::var_os(name), io::stdout().is_terminal())
+        let is_terminal = io::stdout().is_terminal();
+        let style = Style::decide(|name| std::env::var_os(name), is_terminal);
+        Style {
+            width: style.width.or_else(|| is_terminal.then(terminal_width).flatten()),
+            ..style
+        }
     }
 
     pub fn of_stderr() -> Style {
@@ -46,6 +55,7 @@ impl Style {
         Style {
             terminal: is_terminal || forced,
             colour: variable("NO_COLOR").is_none() && (forced || (is_terminal && !without)),
+            width: variable("COLUMNS").and_then(|columns| columns.to_str()?.parse().ok()),
         }
     }
 
@@ -63,6 +73,17 @@ impl Style {
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
+}
+
+/// How wide the terminal is, by `stty`: asking the system itself takes code that the compiler cannot check.
+fn terminal_width() -> Option<usize> {
+    let terminal = std::fs::File::open("/dev/tty").ok()?;
+    let mut asked = Command::new("stty");
+    asked.arg("size").stdin(terminal).stderr(Stdio::null());
+    let answer = asked.output().ok()?;
+    let (_, columns) = std::str::from_utf8(&answer.stdout).ok()?.trim().split_once(' ')?;
+    // A terminal that does not know says 0.
+    columns.parse().ok().filter(|columns| *columns > 0)
 }
 
 /// Decimal text with a comma after each three digits of its whole part.
@@ -138,6 +159,7 @@ mod tests {
         let coloured = Style {
             terminal: true,
             colour: true,
+            width: None,
         };
         assert_eq!(coloured.paint(Tone::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
         assert_eq!(printable("a\u{1b}[2J\nb"), "a?[2J?b");

@@ -8,6 +8,8 @@ use super::style::{Style, Tone, printable, thousands};
 use crate::control::contract_forms::fixed;
 
 const GAP: &str = "   ";
+/// Narrower a column of texts is not made.
+const TEXT_WIDTH_MIN: usize = 12;
 /// Decimals of money where nothing else is said.
 const USD_PLACES: u32 = 4;
 
@@ -117,7 +119,10 @@ impl Table {
     }
 
     fn drawn(&self, style: Style, aligned: bool) -> String {
-        let columns: Vec<Column> = (0..self.header.len()).map(|at| self.column(at, aligned)).collect();
+        let mut columns: Vec<Column> = (0..self.header.len()).map(|at| self.column(at, aligned)).collect();
+        if let Some(width) = style.width.filter(|_| aligned && style.terminal) {
+            fit(&mut columns, width);
+        }
         let header: Vec<Cell> = self.header.iter().map(|name| Cell::Text(name.clone())).collect();
         let dashes: Vec<Cell> = columns.iter().map(|column| "-".repeat(column.width).into()).collect();
         let mut out = String::new();
@@ -152,12 +157,38 @@ struct Column {
     right: bool,
 }
 
+/// Narrows the widest columns of texts until a line has `width` characters, as far as they stay readable. Numbers are whole or
+/// they are wrong.
+fn fit(columns: &mut [Column], width: usize) {
+    let gaps = GAP.len() * columns.len().saturating_sub(1);
+    let mut over = (columns.iter().map(|column| column.width).sum::<usize>() + gaps).saturating_sub(width);
+    while over > 0 {
+        let texts = columns
+            .iter_mut()
+            .filter(|column| !column.right && column.width > TEXT_WIDTH_MIN);
+        let Some(widest) = texts.max_by_key(|column| column.width) else {
+            return;
+        };
+        widest.width -= 1;
+        over -= 1;
+    }
+}
+
+/// The text, or its beginning where the column is narrower.
+fn within(text: String, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text;
+    }
+    let beginning: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", beginning.trim_end())
+}
+
 fn drawn_line(cells: &[Cell], columns: &[Column], tone: Option<Tone>, style: Style, aligned: bool) -> String {
     let mut out = String::new();
     // Blanks are held back until something follows them: no line ends in any.
     let mut blanks = 0;
     for (cell, column) in cells.iter().zip(columns) {
-        let text = cell.shown(aligned);
+        let text = within(cell.shown(aligned), column.width);
         let pad = column.width.saturating_sub(text.chars().count());
         blanks += if column.right { pad } else { 0 };
         if !text.is_empty() {
@@ -224,6 +255,7 @@ TOTAL                     -            y
         let terminal = Style {
             terminal: true,
             colour: false,
+            width: None,
         };
         assert_eq!(sums().render_contract(terminal), sums().render(Style::PLAIN));
     }
@@ -233,6 +265,7 @@ TOTAL                     -            y
         let coloured = Style {
             terminal: true,
             colour: true,
+            width: None,
         };
         let mut table = sums();
         table.row::<Cell>(vec![
@@ -257,6 +290,43 @@ TOTAL                     -            y
         assert_eq!(table.render(Style::PLAIN).lines().last(), Some("a?[2J?b"));
         table.row(["日本語"]);
         assert_eq!(table.column(0, true).width, 7);
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal_as_far_as_its_texts_can_be_shortened() {
+        let mut table = Table::new(["NAME", "COUNT", "NOTE"]);
+        table.row::<Cell>(vec![
+            "a-name-of-twenty-two-c".into(),
+            1_234_567u64.into(),
+            "short".into(),
+        ]);
+        table.row::<Cell>(vec![
+            "b".into(),
+            7u64.into(),
+            "a note that goes on and on and on".into(),
+        ]);
+        let at = |width| {
+            table.render(Style {
+                terminal: true,
+                colour: false,
+                width: Some(width),
+            })
+        };
+        let widest = |text: &str| text.lines().map(|line| line.chars().count()).max();
+        assert_eq!(at(200), table.render(Style::PLAIN));
+        let narrow = at(50);
+        assert_eq!(widest(&narrow), Some(50), "{narrow}");
+        assert!(
+            narrow.contains("1,234,567") && narrow.contains("a note that goes…"),
+            "{narrow}"
+        );
+        assert_eq!(widest(&at(10)), Some(12 + 3 + 9 + 3 + 12));
+        // In a pipe nothing is shortened.
+        let piped = Style {
+            width: Some(10),
+            ..Style::PLAIN
+        };
+        assert_eq!(table.render(piped), table.render(Style::PLAIN));
     }
 
     #[test]

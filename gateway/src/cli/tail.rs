@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::CliError;
 use super::ask::{AskArgs, Elsewhere, params};
 use super::client::{Address, ClientError, post, runtime};
+use super::form::Form;
 use super::style::{Style, Tone, printable, thousands};
 use super::view::{fields, named};
 use crate::control::contract_forms::fixed;
@@ -86,13 +87,17 @@ impl What {
 /// Prints items until it is interrupted, or the gateway refuses.
 pub fn run(args: &TailArgs, elsewhere: &Elsewhere) -> Result<(), CliError> {
     let ask = elsewhere.ask(&args.ask)?;
+    if ask.form() == Form::Csv {
+        let text = "what happens has no columns of its own: --json prints one object a line".to_owned();
+        return Err(ClientError::Usage(text).into());
+    }
     let address = ask.target.address()?;
     let tail = Tail {
         what: args.what,
         filters: filters(args),
         address,
         style: ask.style,
-        json: ask.json,
+        json: ask.form() != Form::Table,
     };
     runtime()?.block_on(tail.run())
 }

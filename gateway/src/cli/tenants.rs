@@ -19,7 +19,7 @@ pub struct TenantsArgs {
 enum TenantsCommand {
     /// Print tenants by what they cost
     List {
-        /// How far back: days (30d) or a duration (90m, 1h30m)
+        /// How far back: weeks (1w), days (30d) or a duration (90m, 1h30m)
         #[arg(long, value_name = "TIME")]
         last: Option<String>,
     },

@@ -45,8 +45,8 @@ fn the_flags_are_the_contracts() {
         panic!()
     };
     assert_eq!(
-        (costs.by.as_str(), costs.query.last, costs.query.tenant.as_str()),
-        ("model", None, "")
+        (costs.by.concat(), costs.query.last, costs.query.tenant.as_str()),
+        ("model".to_owned(), None, "")
     );
     let Ok(Command::Healthcheck(health)) = parse("agentledger healthcheck") else {
         panic!()

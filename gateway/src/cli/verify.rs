@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::ask::{AskArgs, Elsewhere, Target};
 use super::client::{Address, Client, ClientError, wait_for_change};
+use super::progress::Working;
 use super::style::{Style, Tone};
 use super::{CliError, Done};
 use crate::config::Config;
@@ -40,12 +41,7 @@ pub fn run(args: &VerifyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
     let ask = elsewhere.ask(&args.ask)?;
     let expect = args.expect.as_deref();
     let verified = verify(&ask.target, expect)?;
-    let text = if ask.json {
-        let shown = serde_json::to_string(&verified).map_err(|error| VerifyError::Store(error.to_string()))?;
-        format!("{shown}\n")
-    } else {
-        report(&ask.target, &verified, expect, ask.style)
-    };
+    let text = ask.show(&verified, |_| report(&ask.target, &verified, expect, ask.style))?;
     Ok(Done {
         text,
         well: verified.ok,
@@ -63,6 +59,7 @@ pub fn verify(target: &Target, expect: Option<&str>) -> Result<Verified, VerifyE
         Target::Here(config) => config,
         Target::Elsewhere(remote) => return Ok(ask(Client::at(Address::Remote(remote.clone()))?)?),
     };
+    let _working = Working::new("verify");
     let started = Timer::start();
     let mut verified: Verified = loop {
         if let Some(client) = Client::gateway(config)? {

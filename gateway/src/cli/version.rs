@@ -1,8 +1,8 @@
 //! `agentledger version`.
 
-use crate::launch::VERSION;
+use crate::launch;
 
 /// One line.
 pub fn text() -> String {
-    format!("agentledger {VERSION}\n")
+    format!("agentledger {}\n", launch::version())
 }

@@ -57,18 +57,19 @@ impl View {
         let columns: Vec<&Column> = self.columns.iter().filter(is_there).collect();
         let mut table = Table::new(columns.iter().map(|column| column.0));
         for row in rows {
-            table.row(columns.iter().map(|column| cell(field(row, column.1), column.2)));
+            let cells = columns.iter().map(|column| cell(field(row, column.1), column.2));
+            table.row(cells.map(|cell| if style.terminal { with_short_time(cell) } else { cell }));
         }
         table.render(style)
     }
 }
 
-fn rows<'v>(result: &'v Value, name: &str) -> &'v [Value] {
+pub(super) fn rows<'v>(result: &'v Value, name: &str) -> &'v [Value] {
     result.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A field of a row, `a.b` within another.
-fn field<'v>(row: &'v Value, path: &str) -> &'v Value {
+pub(super) fn field<'v>(row: &'v Value, path: &str) -> &'v Value {
     let found = path.split('.').try_fold(row, |value, name| value.get(name));
     found.unwrap_or(&Value::Null)
 }
@@ -95,6 +96,23 @@ fn cell(value: &Value, is: Is) -> Cell {
         (Is::State, value) => state(&line(value)),
         (_, value) => line(value).into(),
     }
+}
+
+/// A moment in UTC to the second, as people read it.
+pub fn with_short_time(cell: Cell) -> Cell {
+    match cell {
+        Cell::Text(text) => Cell::Text(short_time(&text).unwrap_or(text)),
+        other => other,
+    }
+}
+
+/// `2026-11-29 10:00:00` of `2026-11-29T10:00:00.000Z`; `None`: it is none.
+fn short_time(text: &str) -> Option<String> {
+    let (seconds, rest) = text.split_at_checked(19)?;
+    let (day, time) = seconds.split_once('T')?;
+    let is_utc = rest.starts_with('.') && rest.ends_with('Z') && rest.len() == 5;
+    let is_time = |text: &str, mark| text.chars().all(|one| one.is_ascii_digit() || one == mark);
+    (is_utc && is_time(day, '-') && is_time(time, ':')).then(|| format!("{day} {time}"))
 }
 
 /// A word that says how something stands, coloured by what it means to whoever reads it.
@@ -217,6 +235,22 @@ b?   odd          7       $0.0000
         assert_eq!(VIEW.table(&result, Style::PLAIN), expected);
         assert_eq!(VIEW.table(&VIEW.none(), Style::PLAIN), "No thing.\n");
         assert_eq!(VIEW.none(), json!({"things": [], "next": null}));
+    }
+
+    #[test]
+    fn moments_are_short_on_terminals() {
+        assert_eq!(
+            short_time("2026-11-29T10:00:01.234Z").as_deref(),
+            Some("2026-11-29 10:00:01")
+        );
+        for text in [
+            "",
+            "2026-11-29",
+            "a-name-that-has-TwentyFour",
+            "2026-11-29T10:00:01.2345Z",
+        ] {
+            assert_eq!(short_time(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use agentledger_ledger::Usd;
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::node::{Node, Pair, Value};
 use super::schema::{self, Key, Shape};
+use super::spelling::nearest;
 use super::units;
 use crate::secret::Secret;
 
@@ -139,39 +140,10 @@ fn check_list(node: &Node, shape: Shape, path: &str, problems: &Problems) {
 }
 
 fn unknown(keys: &'static [Key], name: &str) -> String {
-    match near(keys.iter().map(|key| key.name), name) {
-        Some(key) => format!("unknown key, ignored; did you mean {key}?"),
+    match nearest(keys.iter().map(|key| key.name), name) {
+        Some(known) => format!("unknown key, ignored; did you mean {known}?"),
         None => "unknown key, ignored".to_owned(),
     }
-}
-
-/// The known name that is likely to be meant. A slip is one that starts alike, as with a unit left out, or differs in two letters
-/// at most.
-pub fn near(known: impl IntoIterator<Item = &'static str> + Clone, name: &str) -> Option<&'static str> {
-    let name = name.to_ascii_lowercase();
-    let alike = |known: &&'static str| known.starts_with(&name) || name.starts_with(*known);
-    let mut all = known.clone().into_iter();
-    all.find(alike)
-        .or_else(|| known.into_iter().find(|known| differing_letters(known, &name) <= 2))
-}
-
-/// Letters to add, drop or change to make one word the other.
-fn differing_letters(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (b, above) in other.chars().zip(row.windows(2)) {
-            let (diagonal, above) = match above {
-                [diagonal, above] => (*diagonal, *above),
-                _ => (left, left),
-            };
-            left = (left + 1).min(above + 1).min(diagonal + usize::from(a != b));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 fn join(path: &str, name: &str) -> String {

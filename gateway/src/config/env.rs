@@ -15,8 +15,18 @@ use super::tokens;
 
 pub const PREFIX: &str = "AGENTLEDGER_";
 
-/// Variables with the prefix that are no keys: read by `mcp-wrap` and by the tests.
-const NOT_KEYS: &[&str] = &["AGENT_ID", "SESSION_ID", "USER_ID", "TASK", "CORPUS"];
+/// Variables with the prefix that are no keys: which file is read, the token of the command line, the stamp of a build, what
+/// `mcp-wrap` and the tests read.
+const NOT_KEYS: &[&str] = &[
+    "CONFIG",
+    "TOKEN",
+    "VERSION",
+    "AGENT_ID",
+    "SESSION_ID",
+    "USER_ID",
+    "TASK",
+    "CORPUS",
+];
 
 /// Names under which the contract's sections are the conf of a shipped policy.
 const POLICY_NAMES: &[&str] = &["budget", "rate_limit", "tenant", "loop", "ghost", "alert", "block"];

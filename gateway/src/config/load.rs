@@ -11,8 +11,11 @@ use super::values::{self, Given};
 use super::{Config, providers, schema};
 use crate::files;
 
-/// Reads the file at `path`, or where none is given the first of the places where one may lie; lays `env` over it and
-/// resolves it. Returns the file that was read, if any.
+/// Names the file where no command's argument does.
+const FILE_VARIABLE: &str = "AGENTLEDGER_CONFIG";
+
+/// Reads the file at `path`, or the one that the environment names, or where neither does the first of the places where one
+/// may lie; lays `env` over it and resolves it. Returns the file that was read, if any.
 ///
 /// Relative paths within the file are relative to the working directory, as they always were; only the default of
 /// `policies.dir` stands beside the file.
@@ -20,7 +23,8 @@ use crate::files;
 /// # Errors
 /// All faults at once. A file that was found but is broken is an error however it was found.
 pub fn load(path: Option<&Path>, env: &Env, known: &Known) -> Result<(Config, Option<PathBuf>), ConfigErrors> {
-    match path {
+    let named = env.get(FILE_VARIABLE).filter(|named| !named.is_empty()).map(Path::new);
+    match path.or(named) {
         Some(path) => {
             let text = read(path).map_err(|reason| ConfigErrors::unreadable(path, &reason))?;
             let config = load_text(Some(path), &text, env, known)?;

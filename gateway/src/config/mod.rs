@@ -11,6 +11,7 @@ mod conf;
 mod cursor;
 mod env;
 mod error;
+mod key_aliases;
 mod load;
 mod mounts;
 mod node;
@@ -19,6 +20,7 @@ mod providers;
 mod refusals;
 mod resolve;
 mod schema;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -36,11 +38,13 @@ use crate::price::{self, Unpriced};
 use crate::secret::Secret;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use key_aliases::{KeyAliases, is_fingerprint};
 pub use load::{load, load_text};
 pub use mounts::Mount;
 pub use otlp::{Otlp, OtlpProtocol, Sampling};
 pub use refusals::{RefusalStatuses, Refused};
 pub use resolve::Known;
+pub use spelling::nearest;
 pub use values::Given;
 
 /// The resolved configuration. Cheap to share: held in an `Arc` and swapped whole on reload.
@@ -77,6 +81,8 @@ pub struct Config {
     /// The secret of key fingerprints, where it is given and not kept beside the store.
     pub fingerprint_secret: Option<Secret<String>>,
     pub refusals: Refusals,
+    /// By which names people know keys.
+    pub key_aliases: KeyAliases,
     pub limits: Limits,
     /// Things worth telling at start: mapped keys, sections that are not built yet.
     pub warnings: Vec<String>,
@@ -430,6 +436,11 @@ pub struct Policies {
 }
 
 impl Config {
+    /// The name that the operator gave a key.
+    pub fn alias_of(&self, fingerprint: &str) -> Option<&str> {
+        self.key_aliases.get(fingerprint).map(String::as_str)
+    }
+
     /// Whether a provider is served in this dialect, at some of its paths at least.
     pub fn speaks(&self, dialect: &str) -> bool {
         self.providers

@@ -1,8 +1,8 @@
 //! `refusals.*`: with which status a refusal is sent where clients would otherwise try again without end, hide its reason, or ask
 //! their user to log in.
 
-use super::Refusals;
-use super::cursor::{Cursor, near};
+use super::{Refusals, nearest};
+use super::cursor::Cursor;
 use crate::clients::Client;
 
 /// What stands in the way, as far as its status can be chosen.
@@ -73,7 +73,7 @@ pub fn resolve(at: &Cursor<'_>) -> Refusals {
     for (name, given) in by_client.names() {
         if Client::from_name(&name.to_ascii_lowercase()).is_none() {
             let known = Client::ALL.map(Client::name);
-            let meant = match near(known, name) {
+            let meant = match nearest(known, name) {
                 Some(meant) => format!("; did you mean {meant}?"),
                 None => format!(": {}", known.join(", ")),
             };

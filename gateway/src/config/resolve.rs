@@ -9,8 +9,8 @@ use super::otlp;
 use super::values::Given;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
-    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf, providers,
-    refusals, tokens,
+    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf, key_aliases,
+    providers, refusals, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -110,6 +110,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         otlp: otlp::resolve(&root.at("telemetry.otlp")),
         fingerprint_secret: fingerprint_secret(&root.at("fingerprint.secret")),
         refusals: refusals::resolve(&root.at("refusals")),
+        key_aliases: key_aliases::resolve(&root.at("keys.aliases")),
         limits: limits(&root.at("limits")),
         warnings: Vec::new(),
         given: Given::default(),

@@ -111,6 +111,7 @@ pub const ROOT: &[Key] = &[
         }],
     ),
     section("fingerprint", &[leaf("secret")]),
+    section("keys", &[named("aliases", Shape::NamedLeaves)]),
 ];
 
 const OTLP: &[Key] = &[

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    BalancePage, ChangePage, ChangeQuery, Clock, Document, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger,
-    LedgerError, Name, OfflineLedger, OpenHold, Report, RequestedLimit, SeriesQuery, Sessions, Standing, SummaryQuery,
-    SummaryRow, SystemClock, Taken,
+    BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document, EntryPage, EntryQuery, Hash, Health,
+    HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, Report, RequestedLimit, SeriesQuery, Sessions,
+    Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 
 use crate::control::error::RpcError;
@@ -125,6 +125,14 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.documents(prefix),
             LedgerView::Offline(ledger) => ledger.documents(prefix),
+        }
+    }
+
+    /// Who was refused, the latest first.
+    pub(super) fn denials(&self, query: &DenialQuery) -> Vec<DenialRow> {
+        match self {
+            LedgerView::Live(ledger) => ledger.denials(query),
+            LedgerView::Offline(ledger) => ledger.denials(query),
         }
     }
 

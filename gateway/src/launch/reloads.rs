@@ -162,7 +162,7 @@ impl Reloads {
         Ok(())
     }
 
-    pub(super) fn in_force(&self) -> InForce {
+    pub fn in_force(&self) -> InForce {
         self.view(&self.sources.lock())
     }
 

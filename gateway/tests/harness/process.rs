@@ -62,13 +62,19 @@ impl Installation {
 
     /// The same, with further arguments.
     pub fn serve_with(&self, args: &[&str]) -> Process {
-        Process::start(self, args)
+        Process::start(self, args, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub fn serve_with_env(&self, variables: &[(&str, &str)]) -> Process {
+        Process::start(self, &[], variables)
     }
 
     /// Runs another command on the same configuration.
     pub fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(BINARY);
         quiet_env(&mut command)
+            .env("XDG_RUNTIME_DIR", self.dir.path())
             .args(args)
             .arg("-c")
             .arg(self.path("agentledger.yaml"));
@@ -104,7 +110,7 @@ impl Installation {
     }
 }
 
-/// The binary with nothing but a path in its environment, for whatever a test adds.
+/// The binary with a path in its environment and no other gateway to find, for whatever a test adds.
 pub fn binary() -> Command {
     let mut command = Command::new(BINARY);
     quiet_env(&mut command);
@@ -113,7 +119,12 @@ pub fn binary() -> Command {
 
 fn quiet_env(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    command.env_clear().env("PATH", path).stdin(Stdio::null())
+    command
+        .env_clear()
+        .env("PATH", path)
+        // No gateway but the test's own is found.
+        .env("XDG_RUNTIME_DIR", "/nonexistent")
+        .stdin(Stdio::null())
 }
 
 fn rpc(socket: &std::path::Path, method: &str, params: &Value) -> Option<Value> {
@@ -145,9 +156,11 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(home: &Installation, args: &[&str]) -> Process {
+    fn start(home: &Installation, args: &[&str], variables: &[(&str, &str)]) -> Process {
         let mut command = Command::new(BINARY);
         quiet_env(&mut command)
+            .env("XDG_RUNTIME_DIR", home.dir.path())
+            .envs(variables.iter().copied())
             .args(["serve", "-c"])
             .arg(home.path("agentledger.yaml"))
             .args(args);

@@ -11,6 +11,7 @@ use crate::books::Adjustment;
 use crate::change::{Change, ChangePage, ChangeQuery, Document};
 use crate::change_rows;
 use crate::core::ChangeOf;
+use crate::denial_rows::{DenialQuery, DenialRow};
 use crate::entry::Name;
 use crate::error::LedgerError;
 use crate::event::{HoldId, Mark};
@@ -69,6 +70,11 @@ impl Ledger {
     pub fn changes(&self, query: &ChangeQuery) -> Result<ChangePage, LedgerError> {
         let found = self.derived.read().change_rows.find(query);
         Ok(change_rows::read(&*self.stores, found)?)
+    }
+
+    /// Who was refused, as far as it is applied; the latest first.
+    pub fn denials(&self, query: &DenialQuery) -> Vec<DenialRow> {
+        self.derived.read().denial_rows.find(query)
     }
 
     /// What happens from now on, as it is applied. Whoever reads slowly misses some and is told how many.

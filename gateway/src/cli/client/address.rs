@@ -86,6 +86,13 @@ impl Remote {
         })
     }
 
+    /// Where its clients send requests, without a slash at its end.
+    pub fn base_url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        let folder = self.path.strip_suffix(PATH).unwrap_or_default();
+        format!("{scheme}://{}{folder}", self.authority)
+    }
+
     /// Whether a token would be readable on its way.
     pub fn exposes_its_token(&self) -> bool {
         let ip: Option<std::net::IpAddr> = self.host.parse().ok();

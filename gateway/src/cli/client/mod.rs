@@ -49,6 +49,14 @@ pub enum ClientError {
     Denied { address: String, status: u16, text: String },
     #[error("no gateway runs here: start it (agentledger serve), or name one with --url")]
     NoGateway,
+    #[error(
+        "no ledger at {dir}, and no gateway runs here: nothing was ever recorded in this place. Another configuration is named \
+         with -c FILE or AGENTLEDGER_CONFIG, a gateway elsewhere with --url",
+        dir = .0.display()
+    )]
+    NoLedger(PathBuf),
+    #[error("several gateways run here: name one with -c FILE or --url\n{}", .0.join("\n"))]
+    Several(Vec<String>),
     #[error("{0}")]
     Usage(String),
     /// Something of this machine stands in the way.

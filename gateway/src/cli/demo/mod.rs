@@ -185,13 +185,13 @@ fn tell(out: &mut dyn Write, config: &Config, heard: &Heard, style: Style) -> Re
     say(out, &entries_table(&entries, style)?)?;
     say(out, "\n$ agentledger costs --by agent\n\n")?;
     let query = CostsQuery {
-        by: "agent".to_owned(),
+        by: vec!["agent".to_owned()],
         ..CostsQuery::default()
     };
     let ask = Ask {
         target: config.clone().into(),
         style,
-        json: false,
+        form: None,
     };
     say(out, &costs::shown(&ask, &query)?)
 }

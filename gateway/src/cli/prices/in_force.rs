@@ -7,7 +7,9 @@ use super::super::CliError;
 use super::super::ask::{Ask, AskArgs, Elsewhere, params};
 use super::super::changes::told;
 use super::super::client::ClientError;
+use super::super::form::Form;
 use super::super::rules::input;
+use super::ROWS;
 use crate::control::wire::{PriceRow, Prices};
 
 #[derive(Debug, Args)]
@@ -49,11 +51,10 @@ pub(super) fn read(
 ) -> Result<String, CliError> {
     let filled = given.into_iter().filter(|(_, text)| !text.is_empty());
     let given: Map<String, Value> = filled.map(|(name, text)| (name.to_owned(), text.into())).collect();
-    let client = ask.target.open()?.ok_or(ClientError::NoGateway)?;
-    if ask.json {
-        return Ok(format!("{}\n", client.call_raw(method, &given)?.get()));
+    if ask.form() != Form::Table {
+        return ask.read(method, given, &ROWS);
     }
-    let prices: Prices = client.call(method, &given)?;
+    let prices: Prices = ask.target.open()?.call(method, &given)?;
     Ok(shown(&prices.rows))
 }
 

@@ -14,10 +14,12 @@ use clap::{Args, Subcommand};
 
 use super::ask::{AskArgs, ConfigArgs, Elsewhere};
 use super::client::ClientError;
+use super::form::{self, Form};
 use super::style::Style;
 use super::table::{Cell, Table};
+use super::view::{Column, Is, View};
 use super::{CliError, Done};
-use crate::config::Config;
+use crate::config::{Config, nearest};
 use crate::control::methods::prices::{find, row};
 use crate::control::wire::{PriceRow, Prices};
 use crate::estimate_reason;
@@ -109,6 +111,8 @@ pub enum PricesError {
     Date(String),
     #[error("no book has a price of {model}: {instead}")]
     Unpriced { model: String, instead: String },
+    #[error("no book has prices of the provider {provider:?}{meant}")]
+    NoBook { provider: String, meant: String },
     #[error("{0}")]
     Client(#[from] ClientError),
     #[error("an entry of the ledger cannot be read: {0}")]
@@ -169,13 +173,16 @@ pub fn run(command: PricesCommand, elsewhere: &Elsewhere) -> Result<Done, CliErr
         PricesCommand::List(args) => {
             let book = book(&args.ask.config.load()?)?;
             let rows = rows(&book, &args.provider, moment(args.at.as_deref())?);
-            Ok(Done::well(if args.ask.json { json(rows)? } else { list(&rows) }))
+            if rows.is_empty() {
+                return Err(no_book(&book, &args.provider).into());
+            }
+            Ok(Done::well(printed(&args.ask, rows, list)?))
         }
         PricesCommand::Show(args) => {
             let config = args.ask.config.load()?;
             let (book, at_ms) = (book(&config)?, moment(args.at.as_deref())?);
             let rows = found(&config, &book, &args.model, &args.provider, at_ms)?;
-            Ok(Done::well(if args.ask.json { json(rows)? } else { show(&rows) }))
+            Ok(Done::well(printed(&args.ask, rows, show)?))
         }
         PricesCommand::Put(args) => in_force::put(&args, elsewhere).map(Done::well),
         PricesCommand::Delete(args) => in_force::delete(&args, elsewhere).map(Done::well),
@@ -204,10 +211,46 @@ pub fn run(command: PricesCommand, elsewhere: &Elsewhere) -> Result<Done, CliErr
     }
 }
 
-/// As `price.list` and `price.show` answer.
-fn json(rows: Vec<PriceRow>) -> Result<String, PricesError> {
-    let text = serde_json::to_string(&Prices { rows }).map_err(PricesError::Entry)?;
-    Ok(format!("{text}\n"))
+/// The columns of rows for programs.
+pub const ROWS: View = View {
+    rows: "rows",
+    columns: &[
+        Column("PROVIDER", "provider", Is::Text),
+        Column("MODEL", "id", Is::Text),
+        Column("ALIASES", "aliases", Is::Json),
+        Column("FROM", "from", Is::Text),
+        Column("CHECKED", "checked", Is::Text),
+        Column("MAX OUTPUT", "max_output", Is::Count),
+        Column("RETIRED", "retired", Is::Text),
+        Column("PRICES", "prices", Is::Json),
+    ],
+    nothing: "No price.",
+    next: "",
+};
+
+/// In the form that was asked for; as `price.list` and `price.show` answer.
+fn printed(ask: &AskArgs, rows: Vec<PriceRow>, shown: fn(&[PriceRow]) -> String) -> Result<String, PricesError> {
+    let form = ask.form().unwrap_or(Form::Table);
+    if form == Form::Table {
+        return Ok(shown(&rows));
+    }
+    let result = serde_json::to_value(Prices { rows }).map_err(PricesError::Entry)?;
+    Ok(match form {
+        Form::Csv => form::csv(&result, ROWS.rows, ROWS.columns),
+        Form::Jsonl => form::jsonl(&result, ROWS.rows),
+        _ => format!("{result}\n"),
+    })
+}
+
+fn no_book(book: &PriceBook, provider: &str) -> PricesError {
+    let known = book.providers();
+    let meant = nearest(known.iter().copied(), provider);
+    PricesError::NoBook {
+        provider: provider.to_owned(),
+        meant: meant
+            .map(|meant| format!("; did you mean {meant}?"))
+            .unwrap_or_default(),
+    }
 }
 
 /// The book of a configuration: what is built in, and its files over that.

@@ -4,6 +4,7 @@ use agentledger_ledger::{Dimension, SummaryQuery, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::Value;
 
+use crate::config::is_fingerprint;
 use crate::control::error::RpcError;
 use crate::control::methods::rules::AllRules;
 use crate::control::methods::rules::change::{Wish, change, decision_ms, ends_at};
@@ -74,7 +75,9 @@ pub(in crate::control) fn list(
     let mut summed = state.ledger.summary(&query(Dimension::Key));
     summed.retain(|row| !row.key.is_empty());
     summed.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.key.cmp(&b.key)));
+    let config = state.config.load();
     let keys = summed.into_iter().map(|row| wire::KeyRow {
+        name: config.alias_of(&row.key).map(str::to_owned),
         blocked: is_blocked(&row.key),
         fingerprint: row.key.to_string(),
         requests: row.requests,
@@ -95,7 +98,7 @@ pub(in crate::control) fn list(
 fn blocked(state: &ControlState, asked: &wire::KeyBlockParams) -> Result<(&'static str, String), RpcError> {
     let (which, named) = one_of(&[("pattern", &asked.pattern), ("fingerprint", &asked.fingerprint)])?;
     if which == "fingerprint" {
-        return match named.len() == 24 && named.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return match is_fingerprint(named) {
             true => Ok((FINGERPRINTS, named.to_owned())),
             false => Err(Refused::unfit("fingerprint", "is none: 24 hexadecimal digits, as key.list has them").into()),
         };

@@ -8,6 +8,7 @@ mod audit;
 pub mod books;
 mod budgets;
 mod clock;
+mod denials;
 mod discover;
 mod holds;
 mod keys;
@@ -41,6 +42,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     providers::add(&mut table)?;
     prices::add(&mut table)?;
     audit::add(&mut table)?;
+    denials::add(&mut table)?;
     alerts::add(&mut table)?;
     subscriptions::add(&mut table)?;
     rules::add(&mut table)?;

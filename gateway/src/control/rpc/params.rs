@@ -9,6 +9,7 @@ use crate::config::units::{DurationError, go_duration};
 use crate::control::error::RpcError;
 
 const DAY_SECONDS: u64 = 86_400;
+const WEEK_SECONDS: u64 = 7 * DAY_SECONDS;
 /// What `--last` and `last` are where nothing is said.
 pub const LAST_DEFAULT: &str = "24h";
 
@@ -20,21 +21,33 @@ pub struct LastError {
     reason: String,
 }
 
-/// Reads a stretch of time: a whole number of days (`30d`) or Go's durations (`90m`, `1h30m`); empty is 24 hours.
+/// Reads a stretch of time: a whole number of weeks (`1w`) or days (`30d`), or Go's durations (`90m`, `1h30m`); empty is 24
+/// hours.
 pub fn parse_last(text: &str) -> Result<Duration, LastError> {
     let failed = |reason: &str| LastError {
         text: text.to_owned(),
         reason: reason.to_owned(),
     };
     let asked = if text.is_empty() { LAST_DEFAULT } else { text };
-    if let Some(days) = asked.strip_suffix('d') {
-        let days: u64 = days.parse().map_err(|_| failed("not a whole number of days"))?;
-        return days
-            .checked_mul(DAY_SECONDS)
+    for (unit, seconds) in [('w', WEEK_SECONDS), ('d', DAY_SECONDS)] {
+        let Some(count) = asked.strip_suffix(unit) else {
+            continue;
+        };
+        let count: u64 = count
+            .parse()
+            .map_err(|_| failed("a number before d or w must be whole and stand alone: 7d, 2w"))?;
+        return count
+            .checked_mul(seconds)
             .map(Duration::from_secs)
             .ok_or_else(|| failed("too long"));
     }
-    go_duration(asked).map_err(|error: DurationError| failed(&error.to_string()))
+    go_duration(asked).map_err(|error| {
+        failed(&match error {
+            DurationError::UnknownUnit(unit) => format!("unknown unit {unit:?} (w, d, h, m, s, ms, us, ns)"),
+            DurationError::MissingUnit => "a number without a unit (w, d, h, m, s, ms, us, ns)".to_owned(),
+            other => other.to_string(),
+        })
+    })
 }
 
 /// What was said of a stretch of time.
@@ -155,6 +168,12 @@ mod tests {
     fn last_is_the_contracts_grammar() {
         assert_eq!(parse_last("").unwrap(), Duration::from_secs(86_400));
         assert_eq!(parse_last("7d").unwrap(), Duration::from_secs(7 * 86_400));
+        assert_eq!(parse_last("1w").unwrap(), parse_last("7d").unwrap());
+        let unit = parse_last("3y").unwrap_err().to_string();
+        assert!(
+            unit.ends_with("unknown unit \"y\" (w, d, h, m, s, ms, us, ns)"),
+            "{unit}"
+        );
         assert_eq!(parse_last("90m").unwrap(), Duration::from_secs(5_400));
         assert_eq!(parse_last("1h30m").unwrap(), Duration::from_secs(5_400));
         for bad in [
@@ -167,6 +186,8 @@ mod tests {
             "99999999999999999999d",
             "300000000000000d",
             "-5m",
+            "w",
+            "1.5w",
         ] {
             let error = parse_last(bad).unwrap_err().to_string();
             assert!(error.starts_with(&format!("invalid --last value {bad:?}: ")), "{error}");

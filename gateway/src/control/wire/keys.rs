@@ -25,6 +25,9 @@ pub struct Keys {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRow {
+    /// By which the configuration (`keys.aliases`) knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub fingerprint: String,
     pub requests: u64,
     #[schemars(with = "String")]

@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod aws_signature;
 pub mod azure;
+mod base_url;
 pub mod clients;
 pub mod keys;
 pub mod legacy;
@@ -80,7 +81,7 @@ pub fn find_target(rules: &Rules, header: &RequestHeader) -> Found {
         format!(
             "no provider serves {method} {}{}",
             shown(path),
-            advice(&sharing, method)
+            base_url::advice(rules, &sharing, path, method)
         )
     });
     refused(Refusal::new(RefusalCode::NoRoute, message))
@@ -103,7 +104,7 @@ fn served(rules: &Rules, target: Target) -> Found {
 const PASSED_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 /// An endpoint, and the path after its prefix.
-type Sharing<'r, 'p> = Vec<(&'r Arc<ProviderEndpoint>, &'p str)>;
+pub(in crate::proxy::identify) type Sharing<'r, 'p> = Vec<(&'r Arc<ProviderEndpoint>, &'p str)>;
 
 /// The endpoints with the longest prefix that the path has, those first whose dialect it is.
 fn sharing<'r, 'p>(rules: &'r Rules, header: &'p RequestHeader) -> Sharing<'r, 'p> {
@@ -317,22 +318,6 @@ fn why_absent(rules: &Rules, path: &str) -> Option<String> {
         Absence::Disabled => format!("provider {} is not enabled here", absent.name),
         Absence::NoDialect => format!("provider {} has no plugin here that reads its dialect", absent.name),
     })
-}
-
-/// What is wrong with the base URL that the client was given, where that can be told: some clients add `/v1` themselves.
-fn advice(sharing: &Sharing<'_, '_>, method: &str) -> &'static str {
-    let is_served = |change: &dyn Fn(&str) -> Option<String>| {
-        sharing.iter().any(|(endpoint, rest)| {
-            change(rest).is_some_and(|path| find_route(&[(*endpoint, path.as_str())], method).is_some())
-        })
-    };
-    if is_served(&|rest| rest.strip_prefix("/v1/v1/").map(|rest| format!("/v1/{rest}"))) {
-        return ": the client adds /v1 itself, leave it out of its base URL";
-    }
-    if is_served(&|rest| Some(format!("/v1{rest}")).filter(|_| !rest.starts_with("/v1/"))) {
-        return ": the base URL needs /v1 at its end";
-    }
-    ""
 }
 
 /// A path as an error may repeat it: bounded, printable.

@@ -75,7 +75,15 @@ pub fn settlement(gateway: &Gateway, exchange: &Exchange, metered: &Metered, end
         ttfb_ms: ended.ttfb_ms,
         response_id: ids.response,
         request_id: ids.request,
-        ..blank(gateway, exchange, ended.end.into(), ended.status)
+        ..blank(gateway, exchange, outcome(ended), ended.status)
+    }
+}
+
+/// An upstream that answered in full, and with an error, has not completed anything.
+fn outcome(ended: &AnswerEnd<'_>) -> Outcome {
+    match (ended.end, ended.status) {
+        (End::Completed, 400..) => Outcome::UpstreamError,
+        (end, _) => end.into(),
     }
 }
 

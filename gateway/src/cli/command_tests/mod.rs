@@ -1,6 +1,8 @@
 //! The commands end to end: a ledger in a temporary folder, with and without a gateway's control socket over it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod sums_tests;
+
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +16,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 use ulid::Ulid;
 
-use super::ask::{Ask, Target};
+use super::ask::{Ask, Target, params};
 use super::budgets::BudgetsArgs;
 use super::client::Client;
 use super::costs::{CostsError, CostsQuery};
+use super::form::Form;
 use super::style::Style;
 use super::{
-    CliError, budgets, costs, export, holds, keys, overview, policies, providers, rules, sessions, settings, tenants,
-    verify,
+    CliError, budgets, costs, denials, export, holds, keys, overview, policies, prices, providers, rules, sessions,
+    settings, tenants, verify,
 };
 use crate::config::Config;
 use crate::control::{self, ControlHandle, ControlState, NoDataPlane};
@@ -163,7 +166,7 @@ fn ask(config: &Config) -> Ask {
     Ask {
         target: target(config),
         style: Style::PLAIN,
-        json: false,
+        form: None,
     }
 }
 
@@ -191,7 +194,7 @@ fn verified(config: &Config, expect: Option<&str>) -> Result<(String, bool), ver
 
 fn by(by: &str) -> CostsQuery {
     CostsQuery {
-        by: by.to_owned(),
+        by: vec![by.to_owned()],
         ..CostsQuery::default()
     }
 }
@@ -219,7 +222,11 @@ fn costs_are_the_same_with_and_without_a_gateway() {
     books.settle("gpt-4o", "", 3_000_000);
     let handle = books.serve();
     assert_eq!(costs_of(&books.config, &by("model")).unwrap(), BY_MODEL);
-    assert_eq!(costs_of(&books.config, &by("no such word")).unwrap(), BY_MODEL);
+    let unknown = costs_of(&books.config, &by("modle")).unwrap_err();
+    assert!(
+        unknown.is_usage() && unknown.to_string().contains("did you mean model?"),
+        "{unknown}"
+    );
     handle.stop();
     let Books {
         config, ledger, _dir, ..
@@ -246,6 +253,13 @@ fn export_by_entry_has_everything_settled_so_far_while_a_gateway_runs() {
         .to_vec();
     assert_eq!(text, expected.concat());
     assert_eq!(text, exported(&books.config, &by("entry"), ""));
+    let csv = exported(&books.config, &by("entry"), "csv");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("id,at,provider,operation,"), "{csv}");
+    assert!(
+        lines.len() == 3 && lines[1].starts_with(&first.facts.id.to_string()),
+        "{csv}"
+    );
 }
 
 #[test]
@@ -307,12 +321,23 @@ fn an_empty_ledger_and_none_at_all_say_so() {
     let config = Config::for_tests(dir.path());
     let empty = Books::open();
     let _handle = empty.serve();
-    for config in [&config, &empty.config] {
-        let nothing = format!("{}\n", costs::NOTHING);
-        assert_eq!(costs_of(config, &by("model")).unwrap(), nothing);
-        assert_eq!(exported(config, &by("model"), "json"), "null\n");
-        assert_eq!(exported(config, &by("model"), "csv").lines().count(), 1);
-        assert_eq!(exported(config, &by("entry"), "jsonl"), "");
+    let nothing = format!("{}\n", costs::NOTHING);
+    assert_eq!(costs_of(&empty.config, &by("model")).unwrap(), nothing);
+    assert_eq!(exported(&empty.config, &by("model"), "json"), "null\n");
+    assert_eq!(exported(&empty.config, &by("model"), "csv").lines().count(), 1);
+    assert_eq!(exported(&empty.config, &by("entry"), "jsonl"), "");
+    for said in [
+        costs_of(&config, &by("model")).unwrap_err().to_string(),
+        holds_of(&config).unwrap_err().to_string(),
+        budgets_of(&config, &BudgetsArgs::default()).unwrap_err().to_string(),
+        export::export(&target(&config), &by("entry"), "", &mut Vec::new())
+            .unwrap_err()
+            .to_string(),
+    ] {
+        assert!(
+            said.starts_with("no ledger at ") && said.contains("AGENTLEDGER_CONFIG"),
+            "{said}"
+        );
     }
     // Asking does not make one.
     assert!(!config.storage.dir.exists());
@@ -347,8 +372,8 @@ fn bad_flags_are_told_in_the_contracts_words() {
     };
     assert_eq!(told("model", "xml"), "unsupported format \"xml\": use csv or json");
     assert_eq!(
-        told("entry", "csv"),
-        "unsupported format \"csv\" for single entries: use jsonl"
+        told("entry", "xml"),
+        "unsupported format \"xml\" for single entries: use jsonl or csv"
     );
 }
 
@@ -585,6 +610,9 @@ fn every_column_is_a_field_of_what_its_method_answers() {
         ("alert.list", &overview::ALERTS),
         ("ledger.series", &overview::SERIES),
         ("session.list", &sessions::SESSIONS),
+        ("denial.list", &denials::DENIALS),
+        ("budget.status", &budgets::PAGES),
+        ("price.list", &prices::ROWS),
         ("hold.list", &holds::HOLDS),
         ("config.get", &settings::SETTINGS),
     ] {

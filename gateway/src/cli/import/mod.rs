@@ -2,30 +2,31 @@
 //! sessions, and what operators changed in it. Through the running gateway, or into a ledger that no gateway has open. Begun
 //! again it goes on where it was, and what was taken is never taken twice.
 
+mod operators;
+mod report;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use agentledger_ledger::{Clock, SystemClock, Usd, rfc3339_ms};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-use ulid::Ulid;
 
 use super::Done;
 use super::ask::ConfigArgs;
 use super::client::{Client, ClientError};
 use super::progress::Progress;
-use super::style;
 use crate::config::Config;
 use crate::control::wire::{ImportParams, ImportRow, ImportedRows};
 use crate::launch::{self, LaunchError};
-use crate::moving::original::{AdminRows, Misfit, Original, SessionRow, SourceError, UsageRow, operation_of};
+use crate::moving::original::{Misfit, Original, SessionRow, SourceError, UsageRow, operation_of};
 use crate::moving::postgres::PostgresSource;
 use crate::moving::sqlite::SqliteSource;
 use crate::timer::Timer;
+use operators::{end_sessions, leave_rules, put_rules};
+use report::{Report, thousands};
 
 /// Bytes of rows in one call, as they stand in its JSON: well below what the control plane takes.
 const BATCH_BYTES: usize = 800 << 10;
@@ -33,8 +34,6 @@ const BATCH_BYTES: usize = 800 << 10;
 const BATCHES_AHEAD: usize = 2;
 /// Rows that are named in the report; all are counted.
 const MISFITS_NAMED: usize = 20;
-/// A session that ended longer ago is completed by its silence.
-const RECENT_MS: i64 = 24 * 60 * 60 * 1_000;
 const NOTE: &str = "taken over from the original AgentLedger";
 
 #[derive(Debug, Subcommand)]
@@ -140,23 +139,6 @@ struct Read {
     misfits: Misfits,
     by_session: HashMap<String, Totals>,
     failed: Option<SourceError>,
-}
-
-/// What is printed at the end.
-#[derive(Debug, Default)]
-struct Report {
-    source: String,
-    /// Taken by runs before this one.
-    before: u64,
-    read: Read,
-    taken: u64,
-    sessions: u64,
-    sessions_killed: u64,
-    rules: u64,
-    blocked: u64,
-    providers: u64,
-    dry_run: bool,
-    took: Duration,
 }
 
 /// Takes a source over; with `dry_run` it is only read. The report, whether or not the source turned out to be damaged on the way.
@@ -405,248 +387,5 @@ fn compare_sessions(sessions: &[SessionRow], read: &mut Read) {
                 reason: "its sums are not those of its records, which count".to_owned(),
             });
         }
-    }
-}
-
-/// Sessions follow from their calls; what was done to them is done here, too.
-fn end_sessions(client: &Client, sessions: &[SessionRow], report: &mut Report) -> Result<(), ImportError> {
-    let now_ms = SystemClock::default().now_ms();
-    for session in sessions {
-        let is_recent = session
-            .ended_ms
-            .is_some_and(|ended_ms| now_ms.saturating_sub(ended_ms) < RECENT_MS);
-        let method = match session.status.as_str() {
-            "killed" => "session.kill",
-            "completed" if is_recent => "session.end",
-            _ => continue,
-        };
-        let found: Value = match client.call("session.get", &json!({ "id": session.id })) {
-            Ok(found) => found,
-            Err(ClientError::Refused { .. }) => Value::Null,
-            Err(error) => return Err(error.into()),
-        };
-        let statuses = found
-            .get("sessions")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let is_open = |row: &Value| row.get("status").and_then(Value::as_str) == Some("active");
-        let is_ended = !statuses.is_empty() && !statuses.iter().any(is_open);
-        if (method == "session.end" && is_ended) || statuses.iter().any(|row| row["status"] == "killed") {
-            continue;
-        }
-        match client.call::<_, Value>(method, &json!({ "id": session.id })) {
-            Ok(_) => report.sessions_killed += u64::from(method == "session.kill"),
-            Err(ClientError::Refused { message, .. }) => report.read.misfits.add(Misfit {
-                row: format!("agent_sessions {}", session.id),
-                reason: message,
-            }),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-/// What operators changed becomes runtime rules, each once: its id follows from its place and from what it says.
-fn put_rules(client: &Client, admin: &AdminRows, report: &mut Report) {
-    for (place, rule) in (0..).zip(&admin.budget_rules) {
-        let names = |field: &str| {
-            rule.get(field)
-                .and_then(Value::as_str)
-                .is_some_and(|name| !name.is_empty())
-        };
-        // Ours would hold requests without a key to the default's limits, which it does not say.
-        if !names("api_key_pattern") && !names("tenant_id") {
-            report.read.misfits.add(Misfit {
-                row: "admin_config budget.rules".to_owned(),
-                reason: "it names neither keys nor a tenant".to_owned(),
-            });
-            continue;
-        }
-        report.rules += u64::from(put_rule(
-            client,
-            ("budget.rules", place),
-            without_nothing(rule),
-            &mut report.read.misfits,
-        ));
-    }
-    for pattern in &admin.blocked_keys {
-        report.blocked += u64::from(block(client, pattern, &mut report.read.misfits));
-    }
-    for provider in &admin.disabled_providers {
-        let params = json!({ "provider": provider, "note": NOTE });
-        match client.call::<_, Value>("provider.disable", &params) {
-            Ok(_) => report.providers += 1,
-            Err(error) => report.read.misfits.add(Misfit {
-                row: format!("admin_config providers_enabled {provider}"),
-                reason: error.to_string(),
-            }),
-        }
-    }
-}
-
-/// A whole key is blocked by its fingerprint: no key stands in the journal.
-fn block(client: &Client, pattern: &str, misfits: &mut Misfits) -> bool {
-    if pattern.contains(['*', '?', '[', '\\']) {
-        return put_rule(client, ("block.keys", 0), Value::from(pattern), misfits);
-    }
-    let block = |dry_run: bool| {
-        let params = json!({ "pattern": pattern, "note": NOTE, "dry_run": dry_run });
-        client.call::<_, Value>("key.block", &params)
-    };
-    let known = |would: &Value| would.get("before").is_some_and(|before| !before.is_null());
-    // One that was blocked before, here or by an earlier import, stays as it is.
-    match block(true).and_then(|would| {
-        if known(&would) {
-            Ok(false)
-        } else {
-            block(false).map(|_| true)
-        }
-    }) {
-        Ok(is_new) => is_new,
-        Err(error) => {
-            misfits.add(Misfit {
-                row: "admin_config blocked_keys".to_owned(),
-                reason: error.to_string(),
-            });
-            false
-        }
-    }
-}
-
-/// Rules are checked by the policies of a gateway that runs.
-fn leave_rules(admin: &AdminRows, report: &mut Report) {
-    let counts = [
-        ("budget_rules", admin.budget_rules.len()),
-        ("blocked_keys", admin.blocked_keys.len()),
-        ("providers_enabled", admin.disabled_providers.len()),
-    ];
-    for (key, _) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        report.read.misfits.add(Misfit {
-            row: format!("admin_config {key}"),
-            reason: "rules are taken over by a gateway that runs: import again while one does".to_owned(),
-        });
-    }
-}
-
-/// The original writes all fields of a rule: one that is 0 or empty is left out.
-fn without_nothing(rule: &Value) -> Value {
-    let is_something = |value: &Value| *value != json!(0) && *value != json!(0.0) && *value != json!("");
-    match rule {
-        Value::Object(fields) => {
-            let fields = fields.iter().filter(|(_, value)| is_something(value));
-            Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
-        }
-        other => other.clone(),
-    }
-}
-
-/// The original has the first rule that fits count, and here that is the newest: so the first is newest, and all are older than
-/// those that are made here.
-const FIRST_MS: u64 = 1 << 40;
-
-/// Puts a rule that stands at this place of its list. Whether it is in force now and was not before.
-fn put_rule(client: &Client, (list, place): (&str, u64), value: Value, misfits: &mut Misfits) -> bool {
-    let said = format!("{list} {value}");
-    let digest = blake3::hash(said.as_bytes());
-    let said = digest
-        .as_bytes()
-        .first_chunk::<16>()
-        .map_or(0, |bytes| u128::from_be_bytes(*bytes));
-    let id = Ulid::from_parts(FIRST_MS.saturating_sub(place), said).to_string();
-    let params = json!({ "list": list, "value": value, "id": id, "if_version": 0, "note": NOTE });
-    match client.call::<_, Value>("rule.put", &params) {
-        Ok(_) => true,
-        // It was put before, and perhaps changed since: that is the operator's.
-        Err(ClientError::Refused { word, .. }) if word == "conflict" => false,
-        Err(error) => {
-            // A pattern may be a whole key: only the list is named.
-            misfits.add(Misfit {
-                row: format!("admin_config {list}"),
-                reason: error.to_string(),
-            });
-            false
-        }
-    }
-}
-
-fn thousands(count: u64) -> String {
-    style::thousands(&count.to_string())
-}
-
-impl Report {
-    fn text(&self) -> String {
-        let read = &self.read;
-        let mut lines = Vec::new();
-        let mut line = |name: &str, value: String| lines.push(format!("{name:<10}  {value}"));
-        line(
-            "source",
-            match self.source.is_empty() {
-                true => "no records".to_owned(),
-                false => self.source.clone(),
-            },
-        );
-        if let (Some(first_ms), Some(last_ms)) = (read.first_ms, read.last_ms) {
-            line("from, to", format!("{}  {}", rfc3339_ms(first_ms), rfc3339_ms(last_ms)));
-        }
-        let taken = if self.dry_run { read.all.calls } else { self.taken };
-        let word = if self.dry_run { "would be taken" } else { "taken" };
-        line(
-            "calls",
-            format!("{} {word}, {} read", thousands(taken), thousands(read.rows)),
-        );
-        if self.before > 0 {
-            line(
-                "before",
-                format!("taken up to record {} by an earlier run", thousands(self.before)),
-            );
-        }
-        line("cost", format!("{} USD", style::thousands(&read.all.cost.to_string())));
-        line("tokens", thousands(read.all.tokens));
-        line(
-            "sessions",
-            format!(
-                "{}, {} killed",
-                thousands(self.sessions),
-                thousands(self.sessions_killed)
-            ),
-        );
-        let rules = [
-            (self.rules, "budgets"),
-            (self.blocked, "blocked keys"),
-            (self.providers, "providers off"),
-        ];
-        line(
-            "rules",
-            rules
-                .map(|(count, what)| format!("{} {what}", thousands(count)))
-                .join(", "),
-        );
-        line("left out", thousands(read.misfits.count));
-        for (reason, count) in &read.misfits.by_reason {
-            lines.push(format!("  {:>8}  {reason}", thousands(*count)));
-        }
-        for misfit in &read.misfits.named {
-            lines.push(format!("  {}: {}", misfit.row, misfit.reason));
-        }
-        if read.misfits.count > read.misfits.named.len() as u64 {
-            let more = read.misfits.count - read.misfits.named.len() as u64;
-            lines.push(format!("  and {} more", thousands(more)));
-        }
-        let seconds = self.took.as_secs_f64();
-        if taken > 0 && seconds > 0.0 {
-            lines.push(format!(
-                "{:<10}  {seconds:.1} s, {:.0} calls/s",
-                "took",
-                taken as f64 / seconds
-            ));
-        }
-        if let Some(error) = &read.failed {
-            lines.push(format!("DAMAGED     {error}; what came before it is taken"));
-        }
-        if self.dry_run {
-            lines.push("Nothing was written: this was a dry run.".to_owned());
-        }
-        lines.join("\n") + "\n"
     }
 }
