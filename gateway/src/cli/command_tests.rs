@@ -104,6 +104,7 @@ impl Books {
             task: name(""),
             tags: Default::default(),
             path: name("/v1/chat/completions"),
+            inferred: Default::default(),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
 use crate::proxy::forward::{Failed, forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
-use crate::proxy::identify::legacy;
+use crate::proxy::identify::{infer, legacy};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::reserve::place::WaitPolicy;
@@ -180,7 +180,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         locate(&rules, session).map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
     let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
     let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
-    let identity = recognise(&rules, session, &target).map_err(refused)?;
+    let mut identity = recognise(&rules, session, &target).map_err(refused)?;
     legacy::link(gateway, &identity);
     let is_upload = upload::is_upload(&target, session.req_header());
     let bytes_max = match is_upload {
@@ -197,6 +197,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         false => Body::own(Bytes::new()),
     };
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
+    infer::from_request(&rules, &mut identity, &target, &inspected);
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
     let mut exchange = Box::new(Exchange::new(
         id,
