@@ -54,21 +54,22 @@ static ROWS: [Row; 26] = [
     // subagents; an agent's id on the calls of a subagent, and its parent's where a subagent started it.
     row(SESSION, Place::Below(CLAUDE_SESSION, "x-claude-code-agent-id")),
     row(SESSION, Place::Header(CLAUDE_SESSION)),
-    row(PARENT, Place::Below(CLAUDE_SESSION, "x-claude-code-parent-agent-id")),
-    row(PARENT, Place::Header(CLAUDE_SESSION)),
     // Codex 0.171.0: one session id for a run, a thread for each of its agents. Until 0.46 it was `session_id` and
     // `conversation_id`.
     row(SESSION, Place::Header("thread-id")),
-    row(PARENT, Place::Header("x-codex-parent-thread-id")),
-    // opencode 1.18.33: a session for each agent. `session-id` to OpenAI alone, `x-opencode-session` to opencode's own host.
-    row(PARENT, Place::Header("x-parent-session-id")),
     row(SESSION, Place::Header("session-id")),
-    row(PARENT, Place::Header("session-id")),
     row(SESSION, Place::Header("session_id")),
     row(SESSION, Place::Header("conversation_id")),
+    // opencode 1.18.33: a session for each agent. `session-id` to OpenAI alone, `x-opencode-session` to opencode's own host.
     row(SESSION, Place::Header("x-session-id")),
     row(SESSION, Place::Header("x-opencode-session")),
     row(SESSION, Place::Header("x-session-affinity")),
+    // A parent stands beside the session that it started, so it is looked for after it.
+    row(PARENT, Place::Below(CLAUDE_SESSION, "x-claude-code-parent-agent-id")),
+    row(PARENT, Place::Header(CLAUDE_SESSION)),
+    row(PARENT, Place::Header("x-codex-parent-thread-id")),
+    row(PARENT, Place::Header("x-parent-session-id")),
+    row(PARENT, Place::Header("session-id")),
     // Gemini CLI 0.61.0: the id of its installation. It sends no session's.
     row(USER, Place::Header("x-gemini-api-privileged-user-id")),
     row(AGENT, Place::KnownClient),
