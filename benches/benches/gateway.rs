@@ -1,4 +1,4 @@
-//! The parts of a request's way: outline and inspect, plugin reading, metering, prices. Policies: `policy.rs`.
+//! The parts of a request's way: who sends it, outline and inspect, plugin reading, metering, prices. Policies: `policy.rs`.
 //!
 //! `cargo bench -p agentledger-benches --bench gateway`
 #![allow(clippy::unwrap_used)]
@@ -6,14 +6,17 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use agentledger::testing::Secret;
 use agentledger::testing::config::{self, Limits};
+use agentledger::testing::identify::{Identity, from_head, known_client};
 use agentledger::testing::meter::{AnswerFacts, AnswerReader, Meter};
 use agentledger::testing::plugin::outline;
 use agentledger::testing::plugin::{AnswerFrame, Plugins, Request};
 use agentledger::testing::price::PriceBook;
 use agentledger_benches::{dialects, sample};
-use agentledger_ledger::{Kind, Usage};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use agentledger_ledger::{Inferred, Kind, Name, Usage};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 const DEPTH_MAX: u32 = 128;
 
@@ -259,5 +262,85 @@ fn prices(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, loading, requests, readings, events, event_streams, prices);
+/// What all SDKs of OpenAI and Anthropic send.
+const SDK_HEADERS: [(&str, &str); 14] = [
+    ("host", "127.0.0.1:8787"),
+    ("accept", "application/json"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("connection", "keep-alive"),
+    ("content-type", "application/json"),
+    ("content-length", "76283"),
+    ("authorization", "Bearer sk-test-0123456789abcdef"),
+    ("x-stainless-arch", "x64"),
+    ("x-stainless-lang", "js"),
+    ("x-stainless-os", "Linux"),
+    ("x-stainless-package-version", "0.94.0"),
+    ("x-stainless-retry-count", "0"),
+    ("x-stainless-runtime", "node"),
+    ("x-stainless-timeout", "600"),
+];
+
+fn unnamed() -> Identity {
+    let none = || Name::from("");
+    Identity {
+        client: None,
+        key: Secret::new(String::new()),
+        fingerprint: none(),
+        agent: none(),
+        session: none(),
+        user: none(),
+        task: none(),
+        tags: Default::default(),
+        inferred: Inferred::NONE,
+        tenant_claim: None,
+        session_end: false,
+        trace: None,
+        is_retry: false,
+    }
+}
+
+/// Who sends a request, by its head: what inference adds to it, by client. Goal: nothing that shows beside a request's CPU.
+fn inference(c: &mut Criterion) {
+    let claude = [
+        ("user-agent", "claude-cli/2.1.197 (external, cli)"),
+        ("x-claude-code-session-id", "4c969c67-36fc-49b0-b19c-a541da334ebf"),
+        ("x-claude-code-agent-id", "a1b2c3d4"),
+    ];
+    let codex = [
+        ("user-agent", "codex_exec/0.171.0 (Debian 12.0.0; x86_64) xterm"),
+        ("originator", "codex_exec"),
+        ("session-id", "01a2299d-ef26-7e50-b7b9-91022de43ab8"),
+        ("thread-id", "01a2299d-ef26-7e50-b7b9-91022de43ab8"),
+    ];
+    let sdk = [("user-agent", "OpenAI/Python 2.20.0")];
+    let mut group = c.benchmark_group("infer");
+    for (name, own) in [("claude_subagent", &claude[..]), ("codex", &codex), ("sdk", &sdk)] {
+        let pairs = SDK_HEADERS.iter().chain(own);
+        let headers: HeaderMap = pairs
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        group.bench_function(BenchmarkId::new("head", name), |b| {
+            b.iter_batched_ref(
+                unnamed,
+                |identity| {
+                    identity.client = known_client(black_box(&headers));
+                    from_head(identity, &headers, &Limits::default());
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(
+    benches,
+    loading,
+    inference,
+    requests,
+    readings,
+    events,
+    event_streams,
+    prices
+);
 criterion_main!(benches);

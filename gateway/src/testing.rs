@@ -10,6 +10,12 @@ pub mod config {
     pub use crate::limits::Limits;
 }
 
+pub mod identify {
+    pub use crate::proxy::identify::clients::known_client;
+    pub use crate::proxy::identify::infer::from_head;
+    pub use crate::proxy::shared::identity::Identity;
+}
+
 pub mod launch {
     pub use crate::launch::{Launched, LoadedSetup, launch, of_config, read};
 }

@@ -30,6 +30,7 @@ mod fingerprints;
 mod guard;
 mod ids;
 mod kill;
+mod known_clients;
 mod loops;
 mod media;
 mod money;

@@ -158,6 +158,7 @@ fn filled(entries: u64) -> Rollups {
                 task: "".into(),
                 tags: BTreeMap::from([("team".into(), teams[agent % 5].clone())]),
                 path: "/v1/chat/completions".into(),
+                inferred: Default::default(),
             },
             settlement: Settlement {
                 model: models[model as usize].clone(),

@@ -19,6 +19,7 @@ use crate::event::{
     ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Linked, Mark, Marked, Opening, SecretChecked,
     Settled, Voided,
 };
+use crate::inferred::Inferred;
 use crate::money::Usd;
 use crate::names::Interner;
 use crate::usage::{Kind, Usage};
@@ -219,11 +220,12 @@ fn write_held(w: &mut Writer, held: &Held, names: &mut impl Interner) {
     }
 }
 
-/// The start of the request is a short distance from the event at `at_ms`.
+/// The start of the request is a short distance from the event at `at_ms`. What was inferred stands above the bit that says
+/// whether it is a stream, where older journals have nothing.
 fn write_facts(w: &mut Writer, facts: &Facts, at_ms: i64, names: &mut impl Interner) {
     w.raw(&facts.id.to_bytes());
     w.signed(at_ms.wrapping_sub(facts.at_ms));
-    w.byte(u8::from(facts.stream));
+    w.byte(facts.inferred.bits() << 1 | u8::from(facts.stream));
     for name in [
         &facts.provider,
         &facts.operation,
@@ -248,11 +250,13 @@ fn write_facts(w: &mut Writer, facts: &Facts, at_ms: i64, names: &mut impl Inter
 fn read_facts(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Facts, DecodeError> {
     let id = Ulid::from_bytes(r.array()?);
     let facts_at_ms = at_ms.wrapping_sub(r.signed()?);
-    let stream = read_flag(r)?;
+    let flags = r.byte()?;
+    let inferred = Inferred::from_bits(flags >> 1).ok_or(DecodeError::Malformed("inferred names that are none"))?;
     Ok(Facts {
         id,
         at_ms: facts_at_ms,
-        stream,
+        stream: flags & 1 == 1,
+        inferred,
         provider: r.name(names)?,
         operation: r.name(names)?,
         requested_model: r.name(names)?,

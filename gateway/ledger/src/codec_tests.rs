@@ -39,10 +39,10 @@ fn facts() -> impl Strategy<Value = Facts> {
         any::<u128>(),
         any::<i64>(),
         vec(name(), 10),
-        any::<bool>(),
+        (any::<bool>(), 0..16u8),
         btree_map(name(), name(), 0..3),
     )
-        .prop_map(|(id, at_ms, n, stream, tags)| Facts {
+        .prop_map(|(id, at_ms, n, (stream, inferred), tags)| Facts {
             id: Ulid(id),
             at_ms,
             provider: n[0].clone(),
@@ -57,6 +57,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             task: n[8].clone(),
             tags,
             path: n[9].clone(),
+            inferred: Inferred::from_bits(inferred).unwrap(),
         })
 }
 
@@ -353,6 +354,7 @@ fn ordinary(round: u64) -> (Held, Settled) {
         task: "".into(),
         tags: [("team".into(), "ml".into())].into(),
         path: "/v1/messages".into(),
+        inferred: Default::default(),
     };
     let bound = |account: &str, window| HeldBound {
         account: account.into(),
@@ -460,6 +462,29 @@ fn an_event_from_before_the_ids_still_decodes() {
     let event = Event::Settled(Arc::new(settled));
     assert_eq!(decode(&bytes, &mut Names::new()), Ok(event.clone()));
     assert_eq!(encode(&event, &mut Names::new()), bytes, "and is still written so");
+}
+
+#[test]
+fn what_is_inferred_stands_where_older_journals_say_only_whether_it_is_a_stream() {
+    let (mut held, _) = ordinary(0);
+    let event = Event::Held(Arc::new(held.clone()));
+    let before = encode(&event, &mut Names::new());
+    assert_eq!(decode(&before, &mut Names::new()), Ok(event));
+
+    held.facts = Arc::new(Facts {
+        inferred: Inferred::AGENT | Inferred::SESSION | Inferred::USER | Inferred::PARENT,
+        ..Facts::clone(&held.facts)
+    });
+    let event = Event::Held(Arc::new(held));
+    let mut bytes = encode(&event, &mut Names::new());
+    assert_eq!(decode(&bytes, &mut Names::new()), Ok(event));
+    let changed: Vec<usize> = (0..before.len()).filter(|at| bytes[*at] != before[*at]).collect();
+    assert_eq!((bytes.len(), changed.len()), (before.len(), 1), "it takes no byte");
+    assert_eq!((before[changed[0]], bytes[changed[0]]), (1, 0b1_1111));
+
+    bytes[changed[0]] |= 1 << 5;
+    let refused = Err(DecodeError::Malformed("inferred names that are none"));
+    assert_eq!(decode(&bytes, &mut Names::new()), refused);
 }
 
 #[test]

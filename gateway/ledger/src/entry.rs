@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
+use crate::inferred::Inferred;
 use crate::money::Usd;
 use crate::usage::Usage;
 
@@ -34,6 +35,8 @@ pub struct Facts {
     pub tags: BTreeMap<Name, Name>,
     /// The request's path as the client sent it, without its query.
     pub path: Name,
+    /// Which of the names above the client did not say outright; the parent is one of the tags.
+    pub inferred: Inferred,
 }
 
 /// How an exchange ended.

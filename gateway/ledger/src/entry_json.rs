@@ -1,5 +1,6 @@
 //! An entry as JSON, for exports, JSON-RPC and `ledger.tail`: one flat object, money as decimal text, `at` in RFC 3339 with
-//! milliseconds. `parts`, `overage_reason` and `source` are there only where there is something to say.
+//! milliseconds. `inferred`, `parts`, `overage_reason` and `source` are there only where there is
+//! something to say.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ulid::Ulid;
 
 use crate::entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
+use crate::inferred::Inferred;
 use crate::money::Usd;
 use crate::usage::Usage;
 
@@ -42,6 +44,8 @@ struct Record<'a> {
     task: Text<'a>,
     tags: BTreeMap<Text<'a>, Text<'a>>,
     path: Text<'a>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inferred: Vec<Text<'a>>,
     usage: Usage,
     reasoning: u64,
     cost_usd: Usd,
@@ -128,6 +132,7 @@ impl<'a> Record<'a> {
                 .map(|(tag, value)| ((&**tag).into(), (&**value).into()))
                 .collect(),
             path: (&*facts.path).into(),
+            inferred: facts.inferred.names().map(Cow::Borrowed).collect(),
             usage: settlement.usage,
             reasoning: settlement.reasoning,
             cost_usd: settlement.cost,
@@ -160,6 +165,10 @@ impl<'a> Record<'a> {
         if self.estimated != estimate_reason.is_some() {
             return Err("`estimated` and `estimate_reason` contradict each other".to_owned());
         }
+        let mut inferred = Inferred::NONE;
+        for name in &self.inferred {
+            inferred = inferred | Inferred::from_name(name).ok_or_else(|| format!("unknown inferred name `{name}`"))?;
+        }
         let facts = Facts {
             id: Ulid::from_string(&self.id).map_err(|_| format!("`id` is no ULID: `{}`", self.id))?,
             at_ms,
@@ -179,6 +188,7 @@ impl<'a> Record<'a> {
                 .map(|(tag, value)| (tag.into(), value.into()))
                 .collect(),
             path: self.path.into(),
+            inferred,
         };
         let settlement = Settlement {
             at_ms: at_ms.saturating_add(i64::try_from(self.duration_ms).unwrap_or(i64::MAX)),
@@ -272,6 +282,7 @@ mod tests {
                 task: "fix \"it\"".into(),
                 tags: [("team".into(), "ml".into())].into(),
                 path: "/v1/chat/completions".into(),
+                inferred: Inferred::AGENT | Inferred::SESSION,
             },
             settlement: Settlement {
                 at_ms: 1_763_793_001_373,
@@ -312,6 +323,7 @@ mod tests {
             "provider": "openai", "operation": "chat.completions", "requested_model": "gpt-x", "model": "gpt-x-2026",
             "stream": true, "status": 200, "outcome": "cut", "key": "fp-1", "tenant": "", "agent": "coder",
             "session": "s-1", "user": "", "task": "fix \"it\"", "tags": {"team": "ml"}, "path": "/v1/chat/completions",
+            "inferred": ["agent", "session"],
             "usage": {"input": 12, "output": 3}, "reasoning": 1, "cost_usd": "0.00375", "held_usd": "0.003",
             "overage_usd": "0.00075", "overage_reason": "billed_beyond_hold", "upper_bound_usd": "0.009",
             "reported_cost_usd": null,
@@ -343,6 +355,7 @@ mod tests {
             entry.settlement.response_id = None;
             entry.settlement.request_id = None;
             entry.source = Some("sqlite:1".into());
+            entry.facts.inferred = Inferred::NONE;
         }
     }
 
@@ -373,6 +386,7 @@ mod tests {
             ("outcome", "fine".into()),
             ("estimated", false.into()),
             ("cost_usd", 0.5.into()),
+            ("inferred", ["task"].into()),
             ("more", 1.into()),
         ] {
             let mut bad = good.clone();

@@ -21,7 +21,7 @@
 //! Nothing reaches back: a module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: bill_id clock head map money slab usage
+//! order: bill_id clock head inferred map money slab usage
 //! order: amounts decision_clock entry index store
 //! order: bound change entry_json names secret_check waiters
 //! order: event happened last_limits window wire change_bytes
@@ -61,6 +61,7 @@ mod head;
 mod hold;
 mod import_places;
 mod index;
+mod inferred;
 mod journal;
 mod known_heads;
 mod last_limits;
@@ -107,6 +108,7 @@ pub use event::{Event, HeldBound, HoldId, IMPORTED, ImportedEntry, Mark};
 pub use happened::Happened;
 pub use head::{Hash, Head};
 pub use hold::{Hold, Permit, Settled};
+pub use inferred::Inferred;
 pub use last_limits::RequestedLimit;
 pub use ledger::{Correction, Health, ImportRow, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};

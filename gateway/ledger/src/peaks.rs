@@ -278,6 +278,7 @@ mod tests {
                 task: none(),
                 tags: BTreeMap::new(),
                 path: none(),
+                inferred: Default::default(),
             },
             settlement: Settlement {
                 cost: Usd::from_nanos(nanos),

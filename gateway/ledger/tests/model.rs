@@ -209,6 +209,7 @@ fn facts(key: &str, at_ms: i64) -> Arc<Facts> {
         task: none(),
         tags: Default::default(),
         path: "/".into(),
+        inferred: Default::default(),
     })
 }
 

@@ -60,6 +60,8 @@ pub struct Config {
     pub absent: Vec<AbsentProvider>,
     pub storage: Storage,
     pub log: Log,
+    /// What clients do not say by our headers is read from what they send anyway.
+    pub infers_identity: bool,
     pub hold: Hold,
     pub budgets: Budgets,
     pub breaker: Breaker,

@@ -86,6 +86,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         absent,
         storage,
         log: log(&root.at("log")),
+        infers_identity: root.at("identity.infer").flag(true),
         hold: hold(&root.at("hold")),
         budgets,
         breaker: breaker(&root.at("circuit_breaker")),

@@ -99,6 +99,7 @@ pub const ROOT: &[Key] = &[
         ],
     ),
     section("backup", &[leaf("every"), leaf("dir"), leaf("keep")]),
+    section("identity", &[leaf("infer")]),
     section("hold", HOLD),
     section("refusals", REFUSALS),
     section("limits", LIMITS),

@@ -14,6 +14,8 @@ pub use dialect::{
     Meaning, Medium, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender, SocketMessage,
     Step,
 };
+#[cfg(test)]
+pub use registry::SENDER_MEMBERS;
 pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{WEBSOCKET, encoded_byte, is_arn};
 

@@ -23,6 +23,8 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// Longest address in an answer that is led here.
 const LINK_BYTES_MAX: u32 = 2_048;
+/// Members of a request, in any dialect, by which its sender may be known.
+pub const SENDER_MEMBERS: [&str; 4] = ["metadata", "prompt_cache_key", "safety_identifier", "user"];
 /// Longest plugin file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -52,8 +54,10 @@ pub enum LoadError {
 pub struct Plugin {
     pub dialect: Arc<dyn Dialect>,
     pub routes: RouteTable,
-    /// For request bodies: wants, then what is counted, media, and all other strings as text.
+    /// For request bodies: wants, then what is counted and what may name the sender, media, and all other strings as text.
     pub request_shape: Shape,
+    /// Places of the [`SENDER_MEMBERS`] among the wants of a request.
+    sender_wants: [usize; SENDER_MEMBERS.len()],
     request_markers: Vec<Finder<'static>>,
     /// For whole answers and events: wants and text.
     pub answer_shape: Shape,
@@ -82,7 +86,8 @@ impl Plugin {
             max_bytes: 0,
             max_items: 0,
         });
-        let wants: Vec<Want> = info.request_paths.iter().cloned().chain(counted).collect();
+        let mut wants: Vec<Want> = info.request_paths.iter().cloned().chain(counted).collect();
+        let sender_wants = SENDER_MEMBERS.map(|member| want_of(member, &mut wants));
         let request_shape = Shape::compile(&wants, &info.request_media, &[])
             .and_then(|shape| shape.with_progress(&info.progress_paths))
             .map_err(shape)?;
@@ -104,6 +109,7 @@ impl Plugin {
         Ok(Plugin {
             routes,
             request_shape,
+            sender_wants,
             request_markers: info.request_markers.iter().map(finder).collect(),
             answer_shape,
             links,
@@ -121,6 +127,14 @@ impl Plugin {
             .collect()
     }
 
+    /// One of the [`SENDER_MEMBERS`] of a request, as JSON.
+    pub fn sender_member<'b>(&self, member: &str, json: &'b [u8], outline: &Outline) -> Option<&'b [u8]> {
+        let at = SENDER_MEMBERS.iter().position(|known| *known == member)?;
+        let wanted = self.sender_wants.get(at)?;
+        let (_, span) = outline.spans.iter().find(|(index, _)| index == wanted)?;
+        json.get(span.clone())
+    }
+
     /// The characters of the strings that are to be counted.
     pub fn characters_in(&self, json: &[u8], outline: &Outline) -> Vec<(String, u64)> {
         let info = self.dialect.info();
@@ -131,6 +145,19 @@ impl Plugin {
         };
         outline.spans.iter().filter_map(counted).collect()
     }
+}
+
+/// The place of a member among the wants; where no plugin wants it, it is only found, and never shown to one.
+fn want_of(member: &str, wants: &mut Vec<Want>) -> usize {
+    if let Some(at) = wants.iter().position(|want| want.path == member) {
+        return at;
+    }
+    wants.push(Want {
+        path: member.to_owned(),
+        max_bytes: 0,
+        max_items: 0,
+    });
+    wants.len() - 1
 }
 
 /// All plugins. Cheap to share; a reload makes a new one and swaps it in whole.

@@ -91,6 +91,7 @@ fn entry(at_ms: i64) -> Entry {
         task: NAME.into(),
         tags: BTreeMap::new(),
         path: PATH.into(),
+        inferred: Default::default(),
     };
     Entry {
         settlement: Settlement::unanswered(at_ms, Outcome::Completed, 200, MODEL.into(), 1_000),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentledger_ledger::Name;
+use agentledger_ledger::{Inferred, Name, PARENT_TAG};
 
 use crate::policy::{Balances, CallFacts, CostEstimate, Deny, PolicyFailure, Verdict};
 use crate::proxy::report;
@@ -36,19 +36,26 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
         report::denied(gateway, exchange, &deny.code);
         return Err(denied(deny));
     }
-    fn put(to: &mut Name, bound: Option<Name>) {
-        if let Some(bound) = bound {
-            *to = bound;
+    let (binding, identity) = (verdict.binding, &mut exchange.identity);
+    let mut bound = Inferred::NONE;
+    let mut put = |to: &mut Name, name: Option<Name>, which: Inferred| {
+        if let Some(name) = name {
+            *to = name;
+            bound = bound | which;
         }
+    };
+    put(&mut exchange.tenant, binding.tenant, Inferred::NONE);
+    let zone = binding.zone.map(|zone| zone.name().clone());
+    put(&mut exchange.zone, zone, Inferred::NONE);
+    put(&mut identity.agent, binding.agent, Inferred::AGENT);
+    put(&mut identity.session, binding.session, Inferred::SESSION);
+    put(&mut identity.user, binding.user, Inferred::USER);
+    put(&mut identity.task, binding.task, Inferred::NONE);
+    if verdict.tags.iter().any(|(tag, _)| **tag == *PARENT_TAG) {
+        bound = bound | Inferred::PARENT;
     }
-    let binding = verdict.binding;
-    put(&mut exchange.tenant, binding.tenant);
-    put(&mut exchange.zone, binding.zone.map(|zone| zone.name().clone()));
-    put(&mut exchange.identity.agent, binding.agent);
-    put(&mut exchange.identity.session, binding.session);
-    put(&mut exchange.identity.user, binding.user);
-    put(&mut exchange.identity.task, binding.task);
-    exchange.identity.tags.extend(verdict.tags);
+    identity.inferred = identity.inferred.without(bound);
+    identity.tags.extend(verdict.tags);
     exchange.policies_applied = verdict.policies_applied;
     exchange
         .policies_applied

@@ -23,6 +23,7 @@ fn entry() -> Entry {
             task: name("canary-task"),
             tags: Default::default(),
             path: name("/v1/chat/completions"),
+            inferred: Default::default(),
         },
         settlement: Settlement {
             at_ms: 1_700_000_000_500,

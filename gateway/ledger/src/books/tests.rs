@@ -29,6 +29,7 @@ fn facts(key: &str) -> Arc<Facts> {
         task: none(),
         tags: [("team".into(), "ml".into())].into(),
         path: "/v1/chat/completions".into(),
+        inferred: Default::default(),
     })
 }
 

@@ -28,6 +28,7 @@ pub(super) fn entry(at_ms: i64, agent: &str, session: &str, cost: i64, status: u
         task: "".into(),
         tags: BTreeMap::from([("team".into(), agent.into())]),
         path: "/v1/chat/completions".into(),
+        inferred: Default::default(),
     };
     let settlement = Settlement {
         at_ms,

@@ -8,6 +8,7 @@ use ulid::Ulid;
 use super::*;
 use crate::entry::Outcome;
 use crate::entry::Settlement;
+use crate::inferred::Inferred;
 use crate::store::{MemoryStores, Stores};
 use crate::usage::{Kind, Usage};
 
@@ -30,6 +31,7 @@ fn facts(session: &str, tenant: &str) -> Facts {
         task: "build".into(),
         tags: BTreeMap::new(),
         path: "/v1/chat/completions".into(),
+        inferred: Default::default(),
     }
 }
 
@@ -209,6 +211,30 @@ fn sessions_beyond_a_days_limit_are_not_listed_and_can_be_killed() {
     assert_eq!((in_memory(&again), again.folded()), (4, 1));
     again.held(33, NOW_MS + DAY_MS, &facts("s10", ""));
     assert_eq!(in_memory(&again), 5, "the next day has room");
+}
+
+#[test]
+fn ten_thousand_inferred_sessions_take_no_more_memory_than_others() {
+    let state = MemoryStores::default().state().unwrap();
+    let sessions = Sessions::new(Some(state), kept(100));
+    for (sequence, number) in (1..).zip(0..10_000) {
+        let facts = Facts {
+            inferred: Inferred::SESSION,
+            ..facts(&format!("s{number}"), "")
+        };
+        sessions.held(2 * sequence, NOW_MS, &facts);
+        sessions.settled(2 * sequence + 1, NOW_MS, &entry(&facts, 1));
+        if number % 1_000 == 999 {
+            checkpoint(&sessions, 2 * sequence + 1);
+            assert!(
+                in_memory(&sessions) <= 100 + SHARDS,
+                "{} in memory",
+                in_memory(&sessions)
+            );
+        }
+    }
+    let found = sessions.find(None, "s0").unwrap();
+    assert_eq!(found.len(), 1, "it rests on disk");
 }
 
 #[test]

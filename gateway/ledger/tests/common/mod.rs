@@ -47,6 +47,7 @@ pub fn facts(at_ms: i64, number: u64) -> Facts {
         task: "".into(),
         tags: BTreeMap::new(),
         path: "/v1/messages".into(),
+        inferred: Default::default(),
     }
 }
 

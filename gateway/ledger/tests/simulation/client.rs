@@ -80,6 +80,7 @@ impl Scene {
             task: "".into(),
             tags,
             path: "/v1/responses".into(),
+            inferred: Default::default(),
         }
     }
 

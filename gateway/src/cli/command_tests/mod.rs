@@ -107,6 +107,7 @@ impl Books {
             task: name(""),
             tags: Default::default(),
             path: name("/v1/chat/completions"),
+            inferred: Default::default(),
         }
     }
 

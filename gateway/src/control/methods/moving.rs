@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use agentledger_ledger::{Facts, ImportRow, ImportedEntry, Ledger, LedgerError, Name, Outcome, Settlement};
+use agentledger_ledger::{Facts, ImportRow, ImportedEntry, Inferred, Ledger, LedgerError, Name, Outcome, Settlement};
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -150,6 +150,7 @@ impl Names {
             task: self.name(row.task),
             tags: BTreeMap::new(),
             path: self.name(row.path),
+            inferred: Inferred::NONE,
         };
         let duration_ms = i64::try_from(row.duration_ms).map_err(|_| "duration_ms is beyond all measure".to_owned())?;
         let outcome = match row.status {

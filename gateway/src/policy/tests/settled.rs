@@ -20,6 +20,7 @@ fn entry() -> Arc<Entry> {
             task: "".into(),
             tags: BTreeMap::from([("team".into(), "ml".into())]),
             path: "/v1/chat/completions".into(),
+            inferred: Default::default(),
         },
         settlement: Settlement {
             at_ms: 1_772_404_216_500,

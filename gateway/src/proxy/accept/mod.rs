@@ -28,7 +28,7 @@ use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
 use crate::proxy::forward::{Failed, forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
-use crate::proxy::identify::legacy;
+use crate::proxy::identify::{infer, legacy};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::reserve::place::WaitPolicy;
@@ -213,7 +213,7 @@ async fn arrive(
         }
         RefusedRequest::new(refusal, Some(&target.endpoint), &target.operation)
     };
-    let identity = recognise(rules, session, &target).map_err(refused)?;
+    let mut identity = recognise(rules, session, &target).map_err(refused)?;
     legacy::link(gateway, &identity);
     let is_upload = upload::is_upload(&target, session.req_header());
     let bytes_max = match is_upload {
@@ -230,6 +230,7 @@ async fn arrive(
         false => Body::own(Bytes::new()),
     };
     let inspected = inspect(gateway, session.req_header(), &target, body, limits).map_err(refused)?;
+    infer::from_request(rules, &mut identity, &target, &inspected);
     Ok(Arrived {
         target,
         identity,

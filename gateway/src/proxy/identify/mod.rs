@@ -5,6 +5,7 @@ pub mod aws_signature;
 pub mod azure;
 mod base_url;
 pub mod clients;
+pub mod infer;
 pub mod keys;
 pub mod legacy;
 pub mod ownership;
@@ -12,7 +13,7 @@ pub mod ownership;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentledger_ledger::{Name, PARENT_TAG};
+use agentledger_ledger::{Inferred, Name, PARENT_TAG};
 use pingora::http::RequestHeader;
 
 use crate::config::{Absence, AbsentProvider, Paths, UnknownRoutes};
@@ -335,7 +336,8 @@ fn speaks_anthropic(header: &RequestHeader) -> bool {
         || (header.headers.contains_key("x-api-key") && !header.headers.contains_key("authorization"))
 }
 
-/// Reads who sends the request from headers and, where a header is missing, from `_agent_*` query parameters.
+/// Reads who sends the request from headers and, where a header is missing, from `_agent_*` query parameters; what neither
+/// says is inferred from what clients send anyway.
 ///
 /// # Errors
 /// A header that is too long or cannot be read.
@@ -359,7 +361,7 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
     } else {
         Name::from("")
     };
-    Ok(Identity {
+    let mut identity = Identity {
         client: known_client(&header.headers),
         fingerprint,
         agent: named("x-agent-id", "_agent_id")?,
@@ -367,6 +369,7 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
         user: named("x-agent-user", "_agent_user")?,
         task: named("x-agent-task", "_agent_task")?,
         tags: tags(&said_tags, parent, limits)?,
+        inferred: Inferred::NONE,
         tenant_claim: Some(claim).filter(|claim| !claim.is_empty()),
         session_end: said("x-agent-session-end", "_agent_session_end").eq_ignore_ascii_case("true"),
         trace: TraceParent::of(&header.headers),
@@ -375,7 +378,11 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
             .get("x-stainless-retry-count")
             .is_some_and(|count| count.as_bytes() != b"0"),
         key,
-    })
+    };
+    if rules.config.infers_identity {
+        infer::from_head(&mut identity, &header.headers, limits);
+    }
+    Ok(identity)
 }
 
 fn checked(name: &str, value: String, bytes_max: usize) -> Result<Name, Refusal> {

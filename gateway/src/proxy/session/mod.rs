@@ -4,6 +4,8 @@
 pub mod progress;
 pub mod watch;
 
+use agentledger_ledger::{Name, PARENT_TAG};
+
 use crate::plugin::Ending;
 use crate::policy::History;
 use crate::proxy::session::progress::SessionStep;
@@ -18,8 +20,9 @@ use crate::proxy::shared::reply::Refusal;
 /// # Errors
 /// The session was killed.
 pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
-    let session = &exchange.identity.session;
-    if !session.is_empty() && gateway.ledger.sessions().is_killed(&exchange.tenant, session) {
+    let sessions = gateway.ledger.sessions();
+    let ended = lineage(exchange).find(|session| sessions.is_killed(&exchange.tenant, session));
+    if let Some(session) = ended {
         return Err(killed(session));
     }
     Ok(())
@@ -27,6 +30,13 @@ pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
 
 fn killed(session: &str) -> Refusal {
     Refusal::new(RefusalCode::SessionKilled, refusal_text::killed(session)).final_answer()
+}
+
+/// The request's session and the one that started it: with a run ends what it started.
+fn lineage(exchange: &Exchange) -> impl Iterator<Item = &Name> {
+    let identity = &exchange.identity;
+    let own = Some(&identity.session).filter(|session| !session.is_empty());
+    own.into_iter().chain(identity.tags.get(PARENT_TAG))
 }
 
 /// Records a call as a step of its session, and returns what the session did before. Nothing without a session.
@@ -72,15 +82,20 @@ pub enum StopReason {
 
 /// Returns when the call is to end.
 pub async fn stopped(gateway: &Gateway, exchange: &Exchange) -> StopReason {
-    let session = &exchange.identity.session;
-    if session.is_empty() {
-        gateway.drain.cutting().await;
-        return StopReason::GoingDown;
-    }
+    let mut lineage = lineage(exchange);
+    let (own, parent) = (lineage.next(), lineage.next());
     tokio::select! {
         biased;
         () = gateway.drain.cutting() => StopReason::GoingDown,
-        () = gateway.ledger.sessions().killed(&exchange.tenant, session) => StopReason::Killed,
+        () = until_killed(gateway, exchange, own) => StopReason::Killed,
+        () = until_killed(gateway, exchange, parent) => StopReason::Killed,
+    }
+}
+
+async fn until_killed(gateway: &Gateway, exchange: &Exchange, session: Option<&Name>) {
+    match session {
+        Some(session) => gateway.ledger.sessions().killed(&exchange.tenant, session).await,
+        None => std::future::pending().await,
     }
 }
 

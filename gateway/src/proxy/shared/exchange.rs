@@ -191,6 +191,7 @@ impl Exchange {
             task: self.identity.task.clone(),
             tags: self.identity.tags.clone(),
             path: Name::from(self.called_path.as_str()),
+            inferred: self.identity.inferred,
         }
     }
 }

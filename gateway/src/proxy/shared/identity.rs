@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentledger_ledger::Name;
+use agentledger_ledger::{Inferred, Name};
 
 use crate::clients::Client;
 use crate::plugin::Billing;
@@ -24,6 +24,8 @@ pub struct Identity {
     pub user: Name,
     pub task: Name,
     pub tags: BTreeMap<Name, Name>,
+    /// Which of these were read from what the client sends anyway.
+    pub inferred: Inferred,
     /// What the client claims by header; read only where tenants are on.
     pub tenant_claim: Option<Name>,
     pub session_end: bool,

@@ -17,7 +17,7 @@ use crate::plugin::Billing;
 use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::forward::{Answer, Failed, forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
-use crate::proxy::identify::{in_terms_of_dialect, legacy};
+use crate::proxy::identify::{in_terms_of_dialect, infer, legacy};
 use crate::proxy::relay::{RelayOptions, relay};
 use crate::proxy::reserve::place::warning;
 use crate::proxy::reserve::rates;
@@ -107,10 +107,12 @@ pub async fn ask_upstream(
     if gateway.drain.phase() > DrainPhase::Running {
         return Err(refused(Refusal::going_down()));
     }
-    let identity = recognise(&rules, session, &target).map_err(refused)?;
-    legacy::link(gateway, &identity);
+    let mut identity = recognise(&rules, session, &target).map_err(refused)?;
     let header = session.req_header().clone();
     let model = model_of(header.uri.query().unwrap_or_default()).map_err(refused)?;
+    let inspected = Inspected::plain(Body::own(Bytes::new()), model.clone());
+    infer::from_request(&rules, &mut identity, &target, &inspected);
+    legacy::link(gateway, &identity);
     let free = Target {
         billing: Billing::Free,
         ..target.clone()
@@ -123,7 +125,7 @@ pub async fn ask_upstream(
         free,
         identity.clone(),
         &header,
-        Inspected::plain(Body::own(Bytes::new()), model.clone()),
+        inspected,
     );
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
