@@ -26,6 +26,7 @@ mod failing;
 mod fetched_meanwhile;
 mod fingerprints;
 mod guard;
+mod holds;
 mod ids;
 mod kill;
 mod loops;

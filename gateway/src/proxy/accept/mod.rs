@@ -229,6 +229,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         let patience = WaitPolicy {
             longest: rules.config.hold.wait,
             delays: true,
+            begins_small: true,
             gone: gone.as_mut(),
         };
         reserve::hold(gateway, &mut exchange, patience).await.map_err(refused)?
