@@ -12,7 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agentledger_ledger::{
-    AccountBalances, Clock, CommitObserver, Durability, Kept, Ledger, LedgerError, Name, Options, SystemClock, Zone,
+    AccountBalances, Clock, CommitObserver, Durability, ExpectedCosts, Facts, Kept, Ledger, LedgerError, Name, Options,
+    SystemClock, Usd, Zone,
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -241,7 +242,13 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     } = loaded;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&config.limits));
+    let estimator = Arc::new(Estimator::new(config.limits.estimate_bytes_max));
+    estimator.restore(&learned_file::load(&config.storage.dir));
     let options = Options {
+        expected_costs: match config.hold.recovered {
+            config::RecoveredCost::Expected => Some(Arc::new(LearnedCosts(Arc::clone(&estimator)))),
+            config::RecoveredCost::Held => None,
+        },
         observer: Some(Arc::new(Commits(Arc::clone(&metrics)))),
         ..ledger_options(&config)
     };
@@ -260,13 +267,11 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let rules = rules.with_disabled(sources.disabled());
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let otlp = otlp(&config, &shared, &metrics)?;
-    let estimator = Estimator::new(config.limits.estimate_bytes_max);
-    estimator.restore(&learned_file::load(&config.storage.dir));
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
         policies: Engine::new(Arc::new(PolicyFailures(Arc::clone(&metrics)))),
         balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
-        estimator: Arc::new(estimator),
+        estimator,
         drain: Drain::new(),
         bodies: BodyBudget::new(config.limits.bodies_in_flight_bytes_max),
         deferred: DeferredHolds::default(),
@@ -290,6 +295,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         version: version(),
         started_at_ms: clock.now_ms(),
         requests: Mutex::default(),
+        corrections: Mutex::default(),
     });
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -385,6 +391,16 @@ pub fn open_ledger(config: &Config) -> Result<Arc<Ledger>, LaunchError> {
     let ledger = Ledger::open(ledger_options(config), Arc::new(SystemClock::default()))?;
     fingerprints(config, &ledger, false)?;
     Ok(ledger)
+}
+
+/// What calls cost of whose end a crash left nobody to tell.
+#[derive(Debug)]
+struct LearnedCosts(Arc<Estimator>);
+
+impl ExpectedCosts for LearnedCosts {
+    fn of(&self, facts: &Facts) -> Option<Usd> {
+        self.0.mean_cost_of_calls(&facts.requested_model, &facts.agent)
+    }
 }
 
 fn ledger_options(config: &Config) -> Options {

@@ -446,16 +446,14 @@ fn streams_that_start_small_share_a_budget_that_would_not_hold_one_of_them_whole
     });
     let budget = "budgets: {default: {daily_limit_usd: 0.06, action: block}}";
     let question = asked("gpt-4o", "max_tokens", 16_000);
-    let whole = Setup::new(&upstream).with(budget).start();
-    assert_eq!(
-        whole.client.post(CHAT, &question).status,
-        429,
-        "worst_case is the default"
-    );
+    let sized = |size: &str| {
+        Setup::new(&upstream)
+            .with(&format!("hold: {{size: {size}}}\n{budget}"))
+            .start()
+    };
+    assert_eq!(sized("worst_case").client.post(CHAT, &question).status, 429);
 
-    let gateway = Setup::new(&upstream)
-        .with(&format!("hold: {{size: expected}}\n{budget}"))
-        .start();
+    let gateway = sized("expected");
     thread::scope(|scope| {
         let ask = || gateway.client.post(CHAT, &question).status;
         let streams: Vec<_> = (0..5).map(|_| scope.spawn(ask)).collect();

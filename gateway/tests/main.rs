@@ -28,6 +28,7 @@ mod failing;
 mod fetched_meanwhile;
 mod fingerprints;
 mod guard;
+mod holds;
 mod ids;
 mod kill;
 mod known_clients;

@@ -473,7 +473,10 @@ fn who_waits_for_a_hold_does_not_keep_other_answers_waiting() {
         peer.closed();
     });
     // Each holds some 4 cents of 5: the second waits for the first, whose messages must pass meanwhile.
-    let gateway = start(&upstream, &format!("hold: {{wait_ms: 120000}}\n{}", budget("0.05")));
+    let gateway = start(
+        &upstream,
+        &format!("hold: {{size: worst_case, wait_ms: 120000}}\n{}", budget("0.05")),
+    );
     let mut client = opened(&gateway, RESPONSES);
     for lane in ["a", "b"] {
         let mut asked = ask(4_000);

@@ -21,7 +21,7 @@ use crate::decision_clock::{ClockState, DecisionClock};
 use crate::entry::{Facts, Name, Settlement};
 use crate::event::{Event, Held, HoldId, ImportedEntry, Settled};
 use crate::map::Map;
-use crate::options::Durability;
+use crate::options::{Durability, ExpectedCosts};
 use crate::queue::{Queue, Stopped};
 use crate::store::Month;
 use crate::waiters::Waiters;
@@ -191,7 +191,7 @@ impl Core {
     }
 
     /// Puts down the first opening, and ends what the last process left open. How many holds that were.
-    pub fn begin(&self) -> usize {
+    pub fn begin(&self, expected_costs: Option<&dyn ExpectedCosts>) -> usize {
         let mut decided = self.decided.lock();
         let decided = &mut *decided;
         if decided.month_end_ms == i64::MIN {
@@ -202,12 +202,13 @@ impl Core {
             return 0;
         }
         let now_ms = self.now_in_month(decided);
+        let expected = |facts: &Facts| expected_costs.and_then(|costs| costs.of(facts));
         for hold in decided.books.open_ids() {
             let bill = decided.books.bill_of(hold);
             if bill.is_some_and(|bill| decided.billed.is_entered(&bill)) {
                 // It is open: it was just listed.
                 let _ = self.void_under(decided, now_ms, hold, &Name::from(BILLED_WHEN_FETCHED), None);
-            } else if let Some(settled) = decided.books.recover(now_ms, hold) {
+            } else if let Some(settled) = decided.books.recover(now_ms, hold, expected) {
                 self.post(decided, settled, None);
             }
         }

@@ -195,11 +195,11 @@ impl Ledger {
         if options.accept_clock {
             core.accept_clock();
         }
-        let recovered_holds = core.begin();
+        let recovered_holds = core.begin(options.expected_costs.as_deref());
         if recovered_holds > 0 {
             tracing::warn!(
                 holds = recovered_holds,
-                "settled the holds that the last run left open, at what they held"
+                "entered the holds that the last run left open, as recovered"
             );
         }
         // Weak: a ledger that nobody has any more ticks no more.

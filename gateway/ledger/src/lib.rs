@@ -27,7 +27,7 @@
 //! order: event happened last_limits window wire change_bytes
 //! order: billed codec books journal
 //! order: import_places
-//! order: bill_rows change_rows denial_rows known_heads query reports rollup sessions
+//! order: bill_rows change_rows denial_rows known_heads query recovered reports rollup sessions
 //! order: peaks checkpoint derived queue retention verify
 //! order: applier error writer options core recover archive
 //! order: hold offline ledger testing
@@ -75,6 +75,7 @@ mod peaks;
 mod query;
 mod queue;
 mod recover;
+mod recovered;
 mod reports;
 mod retention;
 mod rollup;
@@ -113,10 +114,11 @@ pub use last_limits::RequestedLimit;
 pub use ledger::{Correction, Health, ImportRow, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
 pub use offline::OfflineLedger;
-pub use options::{Durability, Options};
+pub use options::{Durability, ExpectedCosts, Options};
 pub use peaks::{DEAREST_MAX, Durations};
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use queue::Stopped;
+pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status};

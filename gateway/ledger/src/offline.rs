@@ -14,6 +14,7 @@ use crate::head::{Hash, Head};
 use crate::options::Keep;
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
+use crate::recovered::{self, RecoveredEntry};
 use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
 use crate::rollup::{Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
@@ -79,6 +80,14 @@ impl OfflineLedger {
     pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
         let places = self.derived.import_places.within(query.from_ms, query.to_ms);
         Ok(query::entries(&*self.stores, query, &places, self.head.sequence)?)
+    }
+
+    /// As [`crate::Ledger::recovered`].
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn recovered(&self, from_ms: i64) -> Result<Vec<RecoveredEntry>, LedgerError> {
+        Ok(recovered::since(&*self.stores, from_ms, self.head.sequence)?)
     }
 
     pub fn sessions(&self) -> &Sessions {

@@ -1,9 +1,12 @@
 //! How a ledger is opened.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::books::NamesMax;
+use crate::entry::Facts;
+use crate::money::Usd;
 use crate::rollup::Retention;
 use crate::sessions::Kept;
 use crate::writer::CommitObserver;
@@ -16,6 +19,12 @@ pub enum Durability {
     Strict,
     /// At once; what the last 5 ms brought may be lost to a `kill -9`.
     Relaxed,
+}
+
+/// What calls are expected to cost of whose end nobody knows.
+pub trait ExpectedCosts: fmt::Debug + Send + Sync {
+    /// `None`: nothing like it is known well enough.
+    fn of(&self, facts: &Facts) -> Option<Usd>;
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +46,9 @@ pub struct Options {
     pub sessions: Kept,
     /// The machine's clock is right, an operator says, however far it is from the last decision.
     pub accept_clock: bool,
+    /// What holds that a crash left open are entered at, as far as it is known, and never more than they held. `None`: at what
+    /// they held.
+    pub expected_costs: Option<Arc<dyn ExpectedCosts>>,
     /// Notified of each group commit, for metrics.
     pub observer: Option<Arc<dyn CommitObserver>>,
 }
@@ -53,6 +65,7 @@ impl Options {
             rollups: Retention::default(),
             sessions: Kept::default(),
             accept_clock: false,
+            expected_costs: None,
             observer: None,
         }
     }

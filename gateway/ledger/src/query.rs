@@ -101,7 +101,7 @@ impl Found {
 }
 
 /// Reads all months from `from_ms` on, up to the event `until`, which is on disk.
-fn read_since(
+pub(crate) fn read_since(
     stores: &dyn Stores,
     from_ms: i64,
     until: u64,
@@ -130,7 +130,7 @@ fn read_since(
 }
 
 /// Of what was open before the first month that is read, only its opening knows.
-fn open_before(opening: &Opening) -> impl Iterator<Item = (HoldId, Arc<Held>)> {
+pub(crate) fn open_before(opening: &Opening) -> impl Iterator<Item = (HoldId, Arc<Held>)> {
     let books = Books::restore(&opening.books);
     let holds = books.map(|books| books.open_holds()).unwrap_or_default();
     holds.into_iter().map(|hold| (hold.id, hold.held))
@@ -333,7 +333,7 @@ fn as_settled(sequence: u64, entry: &ImportedEntry) -> Found {
 }
 
 /// The hold with this number, in whichever month.
-fn held_numbered(stores: &dyn Stores, hold: HoldId) -> Result<Option<Arc<Held>>, ReadError> {
+pub(crate) fn held_numbered(stores: &dyn Stores, hold: HoldId) -> Result<Option<Arc<Held>>, ReadError> {
     for month in stores.months()?.into_iter().rev() {
         let Some(store) = stores.month(month)? else { continue };
         let event = MonthReader { month, store: &*store }.event_numbered(hold.0)?;

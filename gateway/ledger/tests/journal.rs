@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use agentledger_ledger::store::{DiskStores, Faults, MemoryStores, Month, StoreError, Stores};
 use agentledger_ledger::testing;
 use agentledger_ledger::{
-    Denial, Dimension, Durability, Ledger, LedgerError, ManualClock, OfflineLedger, Outcome, Report, SummaryQuery,
-    Window,
+    Clock, Denial, Dimension, Durability, ExpectedCosts, Facts, HoldId, Ledger, LedgerError, ManualClock,
+    OfflineLedger, Options, Outcome, RecoveredId, Report, SummaryQuery, Usd, Window,
 };
 use common::*;
 
@@ -119,6 +119,88 @@ async fn a_hold_left_open_is_recovered_once_and_one_dropped_is_settled() {
         assert_eq!(ledger.held("global").usd, usd(0));
         ledger.close();
     }
+}
+
+/// Knows what every call costs.
+#[derive(Debug)]
+struct AlwaysSo(i64);
+
+impl ExpectedCosts for AlwaysSo {
+    fn of(&self, facts: &Facts) -> Option<Usd> {
+        (facts.id != facts_of(2).id).then(|| usd(self.0))
+    }
+}
+
+fn facts_of(number: u64) -> Facts {
+    facts(START_MS, number)
+}
+
+#[tokio::test]
+async fn what_a_crash_left_open_is_entered_at_what_is_expected_listed_and_corrected() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    exchange(&ledger, 1, 7).await.durable().await.unwrap();
+    let unknown = hold(&ledger, 2, 30).await;
+    let known = hold(&ledger, 3, 40).await;
+    let (unknown_id, known_id) = (unknown.id(), known.id());
+    for left in [&unknown, &known] {
+        left.durable().await.unwrap();
+    }
+    assert_eq!(
+        ledger.recovered_entry(RecoveredId::Hold(known_id)).unwrap(),
+        None,
+        "it is open"
+    );
+    let crashed = stores.crashed(0);
+    let expecting = Options {
+        expected_costs: Some(Arc::new(AlwaysSo(11))),
+        ..options()
+    };
+    let again = Ledger::open_in(Arc::new(crashed.clone()), &expecting, Arc::clone(&clock) as _).unwrap();
+    again.flushed().await;
+    assert_eq!(again.spent("global", Window::Total).usd, usd(7 + 30 + 11));
+    let listed = again.recovered(0).unwrap();
+    let rows: Vec<_> = listed
+        .iter()
+        .map(|row| (row.hold, row.entry.held, row.cost(), row.is_corrected))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (unknown_id, usd(30), usd(30), false),
+            (known_id, usd(40), usd(11), false)
+        ]
+    );
+    assert_eq!(again.recovered(clock.now_ms() + 1).unwrap(), [], "entered before");
+
+    let id = facts_of(3).id;
+    for delta in [-4, 1] {
+        let sequence = again.adjust(id, usd(delta), "as billed").unwrap();
+        again.applied(sequence).await.unwrap();
+    }
+    for wanted in [RecoveredId::Entry(id), RecoveredId::Hold(known_id)] {
+        let found = again.recovered_entry(wanted).unwrap().unwrap();
+        assert_eq!(
+            (found.cost(), found.adjusted, found.is_corrected),
+            (usd(8), usd(-3), true)
+        );
+    }
+    for none in [
+        RecoveredId::Entry(facts_of(1).id),
+        RecoveredId::Entry(facts_of(9).id),
+        RecoveredId::Hold(HoldId(9_999)),
+    ] {
+        assert_eq!(again.recovered_entry(none).unwrap(), None, "{none:?}");
+    }
+    let report = again.verify(None).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    again.close();
+    drop(again);
+    // Read again by one that expects nothing: it stays as it was entered.
+    let offline = OfflineLedger::open_in(Arc::new(crashed.clone()), Default::default()).unwrap();
+    assert_eq!(offline.recovered(0).unwrap().len(), 2);
+    let third = open(&crashed, &clock).unwrap();
+    assert_eq!(third.spent("global", Window::Total).usd, usd(7 + 30 + 8));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `agentledger holds`: open holds, why one is as it is, and how to end one.
+//! `agentledger holds`: open holds, why one is as it is, how to end one, and what became of those whose end nobody saw.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -34,7 +34,55 @@ enum HoldsCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Holds whose end a crash left nobody to see: what they were entered at, and what they cost now
+    Recovered {
+        /// Entered within this long: days (30d) or 90m, 1h30m
+        #[arg(long, value_name = "TIME")]
+        last: Option<String>,
+        /// Rows, the latest first
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Correct one of them to what it cost; the same again changes nothing
+    Correct {
+        /// As `holds recovered` lists it, or its entry's id
+        id: String,
+        /// What it cost in all, in dollars
+        #[arg(
+            long,
+            value_name = "USD",
+            required_unless_present = "expected",
+            conflicts_with = "expected"
+        )]
+        cost: Option<String>,
+        /// What such calls cost on average, as learned
+        #[arg(long)]
+        expected: bool,
+        /// Why, for whoever reads the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
 }
+
+pub const RECOVERED: View = View {
+    rows: "holds",
+    columns: &[
+        Column("ID", "id", Is::Text),
+        Column("ENTRY", "entry", Is::Text),
+        Column("BEGAN", "began", Is::Text),
+        Column("ENTERED", "entered", Is::Text),
+        Column("MODEL", "model", Is::Text),
+        Column("KEY", "key", Is::Text),
+        Column("AGENT", "agent", Is::Text),
+        Column("WHY", "reason", Is::Text),
+        Column("HELD (USD)", "held_usd", Is::Usd),
+        Column("ENTERED (USD)", "entered_usd", Is::Usd),
+        Column("COST (USD)", "cost_usd", Is::Usd),
+        Column("CORRECTED", "corrected", Is::Text),
+    ],
+    nothing: "No hold was left open.",
+    next: "",
+};
 
 pub const HOLDS: View = View {
     rows: "holds",
@@ -59,6 +107,27 @@ pub fn run(args: &HoldsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> 
         (Some(HoldsCommand::Void { id, reason }), _) => {
             let given = params([("id", id.as_str().into()), ("reason", reason.as_str().into())]);
             ask.change("hold.void", given, |value: &Value| told(value, ask.style))
+        }
+        (Some(HoldsCommand::Recovered { last, limit }), _) => {
+            let given = params([("last", last.clone().into()), ("limit", (*limit).into())]);
+            ask.read("hold.recovered", given, &RECOVERED)
+        }
+        (
+            Some(HoldsCommand::Correct {
+                id,
+                cost,
+                expected,
+                reason,
+            }),
+            _,
+        ) => {
+            let given = params([
+                ("id", id.as_str().into()),
+                ("cost_usd", cost.clone().into()),
+                ("expected", (*expected).into()),
+                ("reason", reason.clone().into()),
+            ]);
+            ask.change("hold.correct", given, |value: &Value| told(value, ask.style))
         }
         (None, Some(id)) => explain(&ask, id),
         (None, None) => list(&ask),

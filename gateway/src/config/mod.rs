@@ -296,6 +296,7 @@ pub struct Log {
 pub struct Hold {
     pub size: HoldSize,
     pub unnamed_output: UnnamedOutput,
+    pub recovered: RecoveredCost,
     pub wait: Duration,
     /// Input tokens to hold for one item: `image`, `audio`, `file`, and `context` for what the server keeps of earlier turns.
     pub allowances: BTreeMap<String, u64>,
@@ -303,7 +304,10 @@ pub struct Hold {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldSize {
+    /// A stream holds what such calls take, as far as that is learned, and is extended or cut; a whole answer its worst case.
+    Auto,
     WorstCase,
+    /// A stream holds its input and a first step of output, and is extended or cut.
     Expected,
 }
 
@@ -311,6 +315,14 @@ pub enum HoldSize {
 pub enum UnnamedOutput {
     Expected,
     Max,
+}
+
+/// What a hold is entered at that a crash left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveredCost {
+    /// What such calls cost on average, as far as that is learned.
+    Expected,
+    Held,
 }
 
 /// The contract's `budgets` section, as given: the conf of `policies/budget.lua`. Money is decimal text.

@@ -9,8 +9,8 @@ use super::otlp;
 use super::values::Given;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
-    Plugins, Policies, PriceUpdates, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf, key_aliases,
-    providers, refusals, tokens,
+    Plugins, Policies, PriceUpdates, RecoveredCost, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf,
+    key_aliases, providers, refusals, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -263,12 +263,20 @@ fn hold(at: &Cursor<'_>) -> Hold {
     }
     Hold {
         size: at.at("size").word(
-            HoldSize::WorstCase,
-            &[("worst_case", HoldSize::WorstCase), ("expected", HoldSize::Expected)],
+            HoldSize::Auto,
+            &[
+                ("auto", HoldSize::Auto),
+                ("worst_case", HoldSize::WorstCase),
+                ("expected", HoldSize::Expected),
+            ],
         ),
         unnamed_output: at.at("unnamed_output").word(
             UnnamedOutput::Expected,
             &[("expected", UnnamedOutput::Expected), ("max", UnnamedOutput::Max)],
+        ),
+        recovered: at.at("recovered").word(
+            RecoveredCost::Expected,
+            &[("expected", RecoveredCost::Expected), ("held", RecoveredCost::Held)],
         ),
         wait: at.at("wait_ms").millis(Duration::from_secs(10), 0, 10 * MINUTE),
         allowances,

@@ -228,6 +228,7 @@ const MCP: &[Key] = &[
 const HOLD: &[Key] = &[
     leaf("size"),
     leaf("unnamed_output"),
+    leaf("recovered"),
     leaf("wait_ms"),
     named("allowances", Shape::NamedLeaves),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentledger_ledger::{
     BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document, EntryPage, EntryQuery, Hash, Health,
-    HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, Report, RequestedLimit, SeriesQuery, Sessions,
+    HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, SeriesQuery, Sessions,
     Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 
@@ -88,6 +88,14 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.open_holds(),
             LedgerView::Offline(ledger) => ledger.open_holds(),
+        }
+    }
+
+    /// Entries of holds whose end nobody saw, entered since `from_ms`, oldest first.
+    pub(super) fn recovered(&self, from_ms: i64) -> Result<Vec<RecoveredEntry>, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.recovered(from_ms),
+            LedgerView::Offline(ledger) => ledger.recovered(from_ms),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentledger_ledger::Usd;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
@@ -26,6 +27,8 @@ pub struct ControlState {
     pub started_at_ms: i64,
     /// Held while a request that bears a `request_id` is answered.
     pub requests: Mutex<()>,
+    /// Held while an entry is corrected to a cost: what it costs is read first.
+    pub corrections: Mutex<()>,
 }
 
 impl ControlState {
@@ -79,6 +82,11 @@ pub trait DataPlane: Send + Sync {
     /// It does not fit, or what `plan` or `record` say.
     fn change(&self, _plan: &mut Plan<'_>, _record: &mut Record<'_>) -> Result<Option<u64>, RpcError> {
         Err(RpcError::NoGateway)
+    }
+
+    /// What such calls cost on average; `None` where too few were seen, or no data plane runs.
+    fn expected_cost(&self, _model: &str, _agent: &str) -> Option<Usd> {
+        None
     }
 
     /// The fingerprint of a key; `None` where no data plane runs.

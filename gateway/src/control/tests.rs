@@ -438,5 +438,6 @@ pub(crate) fn state(config: &Config) -> Arc<ControlState> {
         version: "0.0.0",
         started_at_ms: 1_700_000_000_000,
         requests: Default::default(),
+        corrections: Default::default(),
     })
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agentledger_ledger::Usd;
+
 use super::Reloads;
 use crate::control::{BreakerState, BreakerStatus, DataPlane, Plan, PluginInfo, Record, RpcError};
 use crate::plugin::Route;
@@ -71,6 +73,10 @@ impl DataPlane for Steering {
         let rules = self.0.gateway().rules.load();
         let endpoints = rules.endpoints_of(provider);
         endpoints.map(|endpoint| endpoint.breaker.reset()).count() > 0
+    }
+
+    fn expected_cost(&self, model: &str, agent: &str) -> Option<Usd> {
+        self.0.gateway().estimator.mean_cost_of_calls(model, agent)
     }
 
     fn prices(&self) -> Option<PriceBook> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use agentledger_ledger::Usage;
+
 use super::core::Core;
 use super::decode::{self, Decoder};
 use super::documents::WholeAnswer;
@@ -190,6 +192,11 @@ impl Meter {
     /// The answer is made: only its usage is still to come.
     pub fn end_is_near(&self) -> bool {
         self.core.end_near
+    }
+
+    /// Units of input, once the answer has told them.
+    pub fn input(&self) -> Option<Usage> {
+        self.core.fold.input()
     }
 
     /// The dialect's last event has passed.

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use agentledger_ledger::Usd;
 use parking_lot::Mutex;
 use tiktoken_rs::CoreBPE;
 
-use super::learn::{Learned, ModelSnapshot, Side};
+use super::learn::{AGENTS_MAX, CallSeen, Learned, LearnedOf, MODELS_MAX, ModelSnapshot, Side};
 use super::text::{Text, floor};
 
 /// Text is counted in pieces no longer than this: the encoder's time grows faster than a run without spaces. A piece's
@@ -108,14 +109,29 @@ impl Estimator {
 
     /// An exact answer: what its text and its request's teach about the model. Bytes as JSON writes them; tokens of the
     /// text alone, so without cached input, thoughts that are not shown, images and sound.
-    pub fn learn(&self, model: &str, input: Option<(u64, u64)>, output: Option<(u64, u64)>, output_tokens_all: u64) {
+    pub fn learn(&self, model: &str, input: Option<(u64, u64)>, output: Option<(u64, u64)>) {
         let mut learned = self.learned.lock();
         for (side, seen) in [(Side::Input, input), (Side::Output, output)] {
             if let Some((bytes, tokens)) = seen {
                 learned.ratio_seen(model, side, bytes, tokens);
             }
         }
-        learned.output_seen(model, output_tokens_all);
+    }
+
+    /// What a call took that was answered exactly. `agent` is empty where nobody knows it.
+    pub fn call_seen(&self, model: &str, agent: &str, call: CallSeen) {
+        self.learned.lock().call_seen(model, agent, call);
+    }
+
+    /// Output tokens that 99 of 100 such calls do not exceed; `None`: too few were seen.
+    pub fn output_of_calls(&self, model: &str, agent: &str) -> Option<(u64, LearnedOf)> {
+        self.learned.lock().output_of_calls(model, agent)
+    }
+
+    /// What such calls cost on average; `None`: too few were seen.
+    pub fn mean_cost_of_calls(&self, model: &str, agent: &str) -> Option<Usd> {
+        let nanos = self.learned.lock().mean_cost_of_calls(model, agent);
+        nanos.map(Usd::from_nanos)
     }
 
     /// Output tokens that 99 of 100 answers of this model do not exceed; 4,096 until learned.
@@ -128,7 +144,7 @@ impl Estimator {
     }
 
     pub fn restore(&self, snapshots: &[ModelSnapshot]) {
-        *self.learned.lock() = Learned::restore(snapshots, super::learn::MODELS_MAX);
+        *self.learned.lock() = Learned::restore(snapshots, MODELS_MAX, AGENTS_MAX);
     }
 
     /// `sample` stands for `sampled` of `bytes` bytes.
@@ -401,7 +417,7 @@ mod tests {
                 method: Method::Assumed
             }
         );
-        estimator.learn("claude-x", Some((5_000, 1_000)), Some((2_000, 1_000)), 1_000);
+        estimator.learn("claude-x", Some((5_000, 1_000)), Some((2_000, 1_000)));
         assert_eq!(
             estimator.input_tokens_of_bytes("claude-x", 5_000),
             TokenEstimate {

@@ -3,7 +3,7 @@
 //! what was counted cannot be undone. But units may move between kinds of one side, as when input turns out to be cached;
 //! they are not counted twice.
 
-use agentledger_ledger::Kind;
+use agentledger_ledger::{Kind, Usage};
 
 use super::sides::{Side, side};
 pub use super::slot::MeteredPart;
@@ -133,6 +133,15 @@ impl Fold {
     /// USD as decimal text, as the provider reports it.
     pub fn take_reported_cost(&mut self) -> Option<String> {
         self.reported_cost.take()
+    }
+
+    /// Units of input, once they are told, of an answer that bills one model alone.
+    pub fn input(&self) -> Option<Usage> {
+        let [only] = self.slots.as_slice() else { return None };
+        let usage = only.metered().usage;
+        let of_input = |(kind, units): &(Kind, u64)| side(*kind) == Side::Input && *units > 0;
+        let input: Usage = usage.iter().filter(of_input).collect();
+        (input != Usage::ZERO).then_some(input)
     }
 
     /// The answer's own part first, then what else was billed with it. Empty where no usage was read.

@@ -1,24 +1,25 @@
-//! What answers taught about their models: bytes per token, and how long answers get. Plain memory, with snapshot and
-//! restore; no clock, no I/O.
+//! What answers taught about their models and the agents that call them: bytes per token, how long answers get, what calls cost.
+//! Plain memory, with snapshot and restore; no clock, no I/O.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::sketch::Sketch;
 
 /// Models remembered. Beyond, the one that was not seen for longest is forgotten.
 pub const MODELS_MAX: usize = 1_000;
+/// Agents remembered, each with each of its models; some 600 bytes each.
+pub const AGENTS_MAX: usize = 4_000;
 /// Output tokens expected of a model that taught nothing yet.
 pub const OUTPUT_TOKENS_UNLEARNED: u64 = 4_096;
-/// Answers from which a 99th percentile may be taken.
-const ANSWERS_MIN: u32 = 32;
-/// Answers after which the older half of the weight is let go, so that a model's change is followed.
-const ANSWERS_MAX: u32 = 4_096;
 /// Shares of a new ratio in the average: an eighth.
 const RATIO_SHARE: i64 = 8;
 /// Fewer tokens say little about a ratio.
 const RATIO_TOKENS_MIN: u64 = 16;
 /// Thousandths of a byte per token that can be believed.
 const RATIO_RANGE: std::ops::RangeInclusive<u64> = 500..=64_000;
-/// Four buckets for each power of two, up to 2^30 and beyond.
-const BUCKETS: usize = 124;
+/// The share of a new cost in the mean is one in so many at least.
+const COST_SHARE_MIN: i64 = 64;
 
 /// Which text a ratio is about: they differ, as requests carry JSON schemas, and answers thoughts that are not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,46 +28,120 @@ pub enum Side {
     Output,
 }
 
+/// Whose calls something was learned from: the narrowest that say enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearnedOf {
+    Agent,
+    Model,
+    All,
+}
+
+/// What an exact answer used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallSeen {
+    /// Thoughts that are not shown included.
+    pub output_tokens: u64,
+    pub cost_nanos: i64,
+}
+
 /// Knowledge of all models.
 #[derive(Debug)]
 pub struct Learned {
     models: HashMap<String, Model>,
     models_max: usize,
+    /// By agent and model.
+    agents: HashMap<(String, String), Agent>,
+    agents_max: usize,
+    all: Calls,
     /// Counts what was learned: the age of each model's knowledge.
     turn: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Model {
     /// Thousandths of a byte per token; 0: not learned.
     input_ratio: u32,
     output_ratio: u32,
-    answers: u32,
-    buckets: [u32; BUCKETS],
+    calls: Calls,
     turn: u64,
 }
 
-/// One model's knowledge as plain data. Empty buckets are left out.
+/// What an agent's calls of one model took.
+#[derive(Debug, Default)]
+struct Agent {
+    calls: Calls,
+    turn: u64,
+}
+
+/// What calls took.
+#[derive(Clone, Debug, Default)]
+struct Calls {
+    outputs: Sketch,
+    mean_cost_nanos: i64,
+}
+
+impl Calls {
+    fn seen(&mut self, call: CallSeen) {
+        self.outputs.seen(call.output_tokens);
+        let share = i64::from(self.outputs.counts()).clamp(1, COST_SHARE_MIN);
+        self.mean_cost_nanos += call.cost_nanos.saturating_sub(self.mean_cost_nanos) / share;
+    }
+
+    /// What a call costs on average. `None`: too few were seen.
+    fn mean_cost(&self) -> Option<i64> {
+        self.outputs.p99().map(|_| self.mean_cost_nanos)
+    }
+
+    fn snapshot(&self) -> CallsSnapshot {
+        CallsSnapshot {
+            outputs: self.outputs.filled(),
+            mean_cost_nanos: self.mean_cost_nanos,
+        }
+    }
+
+    fn restore(snapshot: &CallsSnapshot) -> Calls {
+        Calls {
+            outputs: Sketch::of_filled(&snapshot.outputs),
+            mean_cost_nanos: snapshot.mean_cost_nanos.max(0),
+        }
+    }
+}
+
+/// One model's knowledge as plain data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ModelSnapshot {
     pub model: String,
     pub input_ratio: u32,
     pub output_ratio: u32,
-    /// Bucket and answers in it.
+    #[serde(flatten)]
+    pub calls: CallsSnapshot,
+    /// Of its calls those of each agent.
+    #[serde(default)]
+    pub agents: Vec<(String, CallsSnapshot)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CallsSnapshot {
+    /// Bucket and answers in it. Empty buckets are left out.
     pub outputs: Vec<(u8, u32)>,
+    #[serde(default)]
+    pub mean_cost_nanos: i64,
 }
 
 impl Default for Learned {
     fn default() -> Learned {
-        Learned::new(MODELS_MAX)
+        Learned::new(MODELS_MAX, AGENTS_MAX)
     }
 }
 
 impl Learned {
-    pub fn new(models_max: usize) -> Learned {
+    pub fn new(models_max: usize, agents_max: usize) -> Learned {
         Learned {
             models: HashMap::new(),
             models_max: models_max.max(1),
+            agents: HashMap::new(),
+            agents_max: agents_max.max(1),
+            all: Calls::default(),
             turn: 0,
         }
     }
@@ -79,7 +154,7 @@ impl Learned {
         if tokens < RATIO_TOKENS_MIN || !RATIO_RANGE.contains(&seen) {
             return;
         }
-        let entry = self.entry(model);
+        let entry = self.model(model);
         let ratio = match side {
             Side::Input => &mut entry.input_ratio,
             Side::Output => &mut entry.output_ratio,
@@ -103,46 +178,73 @@ impl Learned {
         (ratio > 0).then_some(ratio)
     }
 
-    /// An exact answer used this many output tokens.
-    pub fn output_seen(&mut self, model: &str, tokens: u64) {
-        let entry = self.entry(model);
-        if let Some(count) = entry.buckets.get_mut(bucket_of(tokens)) {
-            *count += 1;
-            entry.answers += 1;
+    /// A call of an exact answer. `agent` is empty where nobody knows it.
+    pub fn call_seen(&mut self, model: &str, agent: &str, call: CallSeen) {
+        self.model(model).calls.seen(call);
+        if !agent.is_empty() {
+            self.agent(agent, model).calls.seen(call);
         }
-        if entry.answers >= ANSWERS_MAX {
-            entry.buckets.iter_mut().for_each(|count| *count /= 2);
-            entry.answers = entry.buckets.iter().sum();
-        }
+        self.all.seen(call);
     }
 
     /// Output tokens that 99 of 100 answers of this model do not exceed.
     pub fn output_expected(&self, model: &str) -> u64 {
-        let Some(entry) = self.models.get(model).filter(|entry| entry.answers >= ANSWERS_MIN) else {
-            return OUTPUT_TOKENS_UNLEARNED;
-        };
-        // Rounded up: with fewer than a hundred answers, the longest.
-        let needed = entry.answers - entry.answers / 100;
-        let mut below = 0;
-        for (bucket, count) in entry.buckets.iter().enumerate() {
-            below += count;
-            if below >= needed {
-                return bucket_top(bucket);
-            }
-        }
-        OUTPUT_TOKENS_UNLEARNED
+        let learned = self.models.get(model).and_then(|model| model.calls.outputs.p99());
+        learned.unwrap_or(OUTPUT_TOKENS_UNLEARNED)
     }
 
-    /// All that was learned, sorted by model.
+    /// Output tokens that 99 of 100 such calls do not exceed; `None`: nothing like them was seen often enough.
+    pub fn output_of_calls(&self, model: &str, agent: &str) -> Option<(u64, LearnedOf)> {
+        self.narrowest(model, agent, |calls| calls.outputs.p99())
+    }
+
+    /// What such calls cost on average, in nano-dollars. What other models cost says nothing of it.
+    pub fn mean_cost_of_calls(&self, model: &str, agent: &str) -> Option<i64> {
+        let (mean, of) = self.narrowest(model, agent, Calls::mean_cost)?;
+        (of != LearnedOf::All).then_some(mean)
+    }
+
+    fn narrowest<T>(&self, model: &str, agent: &str, known: impl Fn(&Calls) -> Option<T>) -> Option<(T, LearnedOf)> {
+        let of_agent = || self.agents.get(&(agent.to_owned(), model.to_owned()));
+        let of_agent = (!agent.is_empty()).then(of_agent).flatten();
+        let of_model = self.models.get(model).map(|model| &model.calls);
+        let ways = [
+            (of_agent.map(|agent| &agent.calls), LearnedOf::Agent),
+            (of_model, LearnedOf::Model),
+            (Some(&self.all), LearnedOf::All),
+        ];
+        ways.into_iter().find_map(|(calls, of)| Some((known(calls?)?, of)))
+    }
+
+    /// All that was learned, sorted by model and agent.
     pub fn snapshot(&self) -> Vec<ModelSnapshot> {
-        let mut models: Vec<ModelSnapshot> = self.models.iter().map(|(name, model)| model.snapshot(name)).collect();
+        let snapshot = |name: &String, model: &Model| ModelSnapshot {
+            model: name.clone(),
+            input_ratio: model.input_ratio,
+            output_ratio: model.output_ratio,
+            calls: model.calls.snapshot(),
+            agents: Vec::new(),
+        };
+        let models = self.models.iter();
+        let mut models: HashMap<&str, ModelSnapshot> = models
+            .map(|(name, model)| (name.as_str(), snapshot(name, model)))
+            .collect();
+        for ((agent, model), known) in &self.agents {
+            if let Some(snapshot) = models.get_mut(model.as_str()) {
+                snapshot.agents.push((agent.clone(), known.calls.snapshot()));
+            }
+        }
+        let mut models: Vec<ModelSnapshot> = models.into_values().collect();
+        for model in &mut models {
+            model.agents.sort_by(|(one, _), (other, _)| one.cmp(other));
+        }
         models.sort_by(|a, b| a.model.cmp(&b.model));
         models
     }
 
     /// Learned knowledge of earlier; what cannot be believed in it is left out.
-    pub fn restore(snapshots: &[ModelSnapshot], models_max: usize) -> Learned {
-        let mut learned = Learned::new(models_max);
+    pub fn restore(snapshots: &[ModelSnapshot], models_max: usize, agents_max: usize) -> Learned {
+        let mut learned = Learned::new(models_max, agents_max);
         let believed = |ratio: u32| {
             if RATIO_RANGE.contains(&u64::from(ratio)) {
                 ratio
@@ -151,82 +253,50 @@ impl Learned {
             }
         };
         for snapshot in snapshots.iter().take(learned.models_max) {
-            let entry = learned.entry(&snapshot.model);
+            let calls = Calls::restore(&snapshot.calls);
+            learned.all.outputs.add(&calls.outputs);
+            let entry = learned.model(&snapshot.model);
             entry.input_ratio = believed(snapshot.input_ratio);
             entry.output_ratio = believed(snapshot.output_ratio);
-            for (bucket, count) in &snapshot.outputs {
-                if let Some(place) = entry.buckets.get_mut(usize::from(*bucket)) {
-                    *place = (*count).min(ANSWERS_MAX);
-                }
+            entry.calls = calls;
+            for (agent, calls) in &snapshot.agents {
+                learned.agent(agent, &snapshot.model).calls = Calls::restore(calls);
             }
-            entry.answers = entry.buckets.iter().sum();
         }
         learned
     }
 
-    fn entry(&mut self, model: &str) -> &mut Model {
+    fn model(&mut self, model: &str) -> &mut Model {
         self.turn += 1;
-        let turn = self.turn;
-        if !self.models.contains_key(model)
-            && self.models.len() >= self.models_max
-            && let Some(oldest) = self
-                .models
-                .iter()
-                .min_by_key(|(_, model)| model.turn)
-                .map(|(name, _)| name.clone())
-        {
-            self.models.remove(&oldest);
+        if !self.models.contains_key(model) {
+            make_room(&mut self.models, self.models_max, |model| model.turn);
         }
         let entry = self.models.entry(model.to_owned()).or_default();
-        entry.turn = turn;
+        entry.turn = self.turn;
+        entry
+    }
+
+    fn agent(&mut self, agent: &str, model: &str) -> &mut Agent {
+        self.turn += 1;
+        let key = (agent.to_owned(), model.to_owned());
+        if !self.agents.contains_key(&key) {
+            make_room(&mut self.agents, self.agents_max, |agent| agent.turn);
+        }
+        let entry = self.agents.entry(key).or_default();
+        entry.turn = self.turn;
         entry
     }
 }
 
-impl Default for Model {
-    fn default() -> Model {
-        Model {
-            input_ratio: 0,
-            output_ratio: 0,
-            answers: 0,
-            buckets: [0; BUCKETS],
-            turn: 0,
-        }
+/// Where all places are taken, what was not seen for longest goes.
+fn make_room<K: Clone + Eq + Hash, V>(known: &mut HashMap<K, V>, most: usize, turn: impl Fn(&V) -> u64) {
+    if known.len() < most {
+        return;
     }
-}
-
-impl Model {
-    fn snapshot(&self, name: &str) -> ModelSnapshot {
-        let filled = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
-        let outputs = filled
-            .map(|(bucket, count)| (u8::try_from(bucket).unwrap_or(u8::MAX), *count))
-            .collect();
-        ModelSnapshot {
-            model: name.to_owned(),
-            input_ratio: self.input_ratio,
-            output_ratio: self.output_ratio,
-            outputs,
-        }
+    let oldest = known.iter().min_by_key(|(_, value)| turn(value));
+    if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+        known.remove(&oldest);
     }
-}
-
-/// Tokens 0 to 3 have a bucket each; from there, four to each power of two.
-fn bucket_of(tokens: u64) -> usize {
-    if tokens < 4 {
-        return usize::try_from(tokens).unwrap_or_default();
-    }
-    let power = tokens.ilog2();
-    let quarter = (tokens >> (power - 2)) & 3;
-    ((power as usize - 1) * 4 + quarter as usize).min(BUCKETS - 1)
-}
-
-/// The most tokens in a bucket.
-fn bucket_top(bucket: usize) -> u64 {
-    if bucket < 4 {
-        return bucket as u64;
-    }
-    let (power, quarter) = ((bucket / 4 + 1) as u32, (bucket % 4) as u64);
-    ((4 + quarter + 1) << (power - 2)) - 1
 }
 
 #[cfg(test)]
@@ -234,57 +304,83 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::meter::sketch::COUNTS_MIN;
 
-    #[test]
-    fn every_count_is_in_the_bucket_that_holds_it() {
-        for tokens in (0..100_000).chain([1 << 20, (1 << 30) - 1, 1 << 30]) {
-            let bucket = bucket_of(tokens);
-            assert!(tokens <= bucket_top(bucket), "{tokens}");
-            assert!(bucket == 0 || tokens > bucket_top(bucket - 1), "{tokens}");
-            assert!(
-                bucket_top(bucket) <= tokens + tokens / 4,
-                "{tokens} is at most a quarter too high"
-            );
+    fn call(output_tokens: u64, cost_nanos: i64) -> CallSeen {
+        CallSeen {
+            output_tokens,
+            cost_nanos,
         }
-        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    fn seen(learned: &mut Learned, model: &str, agent: &str, calls: u32, output_tokens: u64) {
+        for _ in 0..calls {
+            learned.call_seen(model, agent, call(output_tokens, 1_000));
+        }
     }
 
     #[test]
     fn outputs_are_expected_as_learned() {
         let mut learned = Learned::default();
-        for answer in 0..ANSWERS_MIN {
+        for answer in 0..COUNTS_MIN {
             assert_eq!(
                 learned.output_expected("m"),
                 OUTPUT_TOKENS_UNLEARNED,
                 "{answer} answers are too few"
             );
-            learned.output_seen("m", 100);
+            seen(&mut learned, "m", "", 1, 100);
         }
-        assert_eq!(learned.output_expected("m"), bucket_top(bucket_of(100)));
+        assert_eq!(learned.output_expected("m"), 111);
         assert_eq!(learned.output_expected("other"), OUTPUT_TOKENS_UNLEARNED);
-        for _ in 0..500 {
-            learned.output_seen("m", 100);
-        }
-        for _ in 0..4 {
-            learned.output_seen("m", 20_000);
-        }
+        seen(&mut learned, "m", "", 500, 100);
+        seen(&mut learned, "m", "", 4, 20_000);
+        assert_eq!(learned.output_expected("m"), 111, "one in a hundred may be longer");
+        seen(&mut learned, "m", "", 10, 20_000);
+        assert_eq!(learned.output_expected("m"), 20_479);
+        seen(&mut learned, "m", "", 200_000, 50);
+        assert_eq!(learned.output_expected("m"), 55, "the past fades");
+    }
+
+    #[test]
+    fn an_agents_own_calls_say_most_then_its_models_then_all() {
+        let mut learned = Learned::default();
+        assert_eq!(learned.output_of_calls("opus", "coder"), None);
+        seen(&mut learned, "haiku", "", COUNTS_MIN, 10);
+        assert_eq!(learned.output_of_calls("opus", "coder"), Some((11, LearnedOf::All)));
         assert_eq!(
-            learned.output_expected("m"),
-            bucket_top(bucket_of(100)),
-            "one in a hundred may be longer"
+            learned.mean_cost_of_calls("opus", "coder"),
+            None,
+            "another model's price is another"
         );
-        for _ in 0..10 {
-            learned.output_seen("m", 20_000);
-        }
-        assert_eq!(learned.output_expected("m"), bucket_top(bucket_of(20_000)));
-        for _ in 0..200_000 {
-            learned.output_seen("m", 50);
-        }
+        seen(&mut learned, "opus", "writer", COUNTS_MIN, 5_000);
         assert_eq!(
-            learned.output_expected("m"),
-            bucket_top(bucket_of(50)),
-            "the past fades"
+            learned.output_of_calls("opus", "coder"),
+            Some((5_119, LearnedOf::Model))
         );
+        seen(&mut learned, "opus", "coder", COUNTS_MIN - 1, 100);
+        assert_eq!(
+            learned.output_of_calls("opus", "coder"),
+            Some((5_119, LearnedOf::Model))
+        );
+        seen(&mut learned, "opus", "coder", 1, 100);
+        assert_eq!(learned.output_of_calls("opus", "coder"), Some((111, LearnedOf::Agent)));
+        assert_eq!(learned.output_of_calls("opus", ""), Some((5_119, LearnedOf::Model)));
+        assert_eq!(learned.mean_cost_of_calls("opus", "coder"), Some(1_000));
+    }
+
+    #[test]
+    fn a_mean_cost_follows_what_calls_cost() {
+        let mut learned = Learned::default();
+        for cost in 1..=40 {
+            learned.call_seen("m", "a", call(1, cost * 1_000_000));
+        }
+        let mean = learned.mean_cost_of_calls("m", "a").unwrap();
+        assert!((20_000_000..21_000_000).contains(&mean), "{mean}");
+        for _ in 0..1_000 {
+            learned.call_seen("m", "a", call(1, 5_000_000));
+        }
+        let mean = learned.mean_cost_of_calls("m", "a").unwrap();
+        assert!((5_000_000..5_001_000).contains(&mean), "{mean}");
     }
 
     #[test]
@@ -302,34 +398,53 @@ mod tests {
     }
 
     #[test]
-    fn models_are_bounded_and_the_oldest_goes() {
-        let mut learned = Learned::new(2);
-        learned.output_seen("a", 1);
-        learned.output_seen("b", 1);
-        learned.output_seen("a", 1);
-        learned.output_seen("c", 1);
-        let names: Vec<_> = learned.snapshot().into_iter().map(|model| model.model).collect();
-        assert_eq!(names, ["a", "c"]);
+    fn models_and_agents_are_bounded_and_the_oldest_goes() {
+        let mut learned = Learned::new(2, 3);
+        for (model, agent) in [("a", "x"), ("b", "x"), ("a", "y"), ("c", "z"), ("c", "x")] {
+            seen(&mut learned, model, agent, 1, 1);
+        }
+        let names: Vec<(String, Vec<String>)> = learned
+            .snapshot()
+            .into_iter()
+            .map(|model| (model.model, model.agents.into_iter().map(|(agent, _)| agent).collect()))
+            .collect();
+        let expected: [(String, Vec<String>); 2] = [
+            ("a".into(), vec!["y".into()]),
+            ("c".into(), vec!["x".into(), "z".into()]),
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
     fn a_snapshot_restores_all_of_it() {
         let mut learned = Learned::default();
         for answer in 0..100 {
-            learned.output_seen("m", answer * 7);
+            learned.call_seen("m", "coder", call(answer * 7, 2_000_000));
             learned.ratio_seen("m", Side::Input, 3_000 + answer, 1_000);
         }
         learned.ratio_seen("n", Side::Output, 5_000, 1_000);
         let snapshot = learned.snapshot();
-        let restored = Learned::restore(&snapshot, MODELS_MAX);
+        let restored = Learned::restore(&snapshot, MODELS_MAX, AGENTS_MAX);
         assert_eq!(restored.snapshot(), snapshot);
-        assert_eq!(restored.output_expected("m"), learned.output_expected("m"));
+        for (model, agent) in [("m", "coder"), ("m", ""), ("n", "coder")] {
+            assert_eq!(
+                restored.output_of_calls(model, agent),
+                learned.output_of_calls(model, agent),
+                "{model} {agent}"
+            );
+        }
+        assert_eq!(restored.mean_cost_of_calls("m", "coder"), Some(2_000_000));
         let nonsense = ModelSnapshot {
             model: "x".into(),
             input_ratio: 1,
-            outputs: vec![(255, 9), (3, u32::MAX)],
+            calls: CallsSnapshot {
+                outputs: vec![(255, 9), (3, u32::MAX)],
+                mean_cost_nanos: -1,
+            },
             ..snapshot[0].clone()
         };
-        assert_eq!(Learned::restore(&[nonsense], 10).ratio("x", Side::Input), None);
+        let restored = Learned::restore(&[nonsense], 10, 10);
+        assert_eq!(restored.ratio("x", Side::Input), None);
+        assert_eq!(restored.mean_cost_of_calls("x", ""), Some(0));
     }
 }

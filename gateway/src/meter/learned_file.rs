@@ -35,7 +35,8 @@ pub fn save(dir: &Path, models: &[ModelSnapshot]) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::meter::Estimator;
+    use crate::meter::{CallSeen, Estimator, LearnedOf};
+    use agentledger_ledger::Usd;
 
     #[test]
     fn what_was_learned_survives() {
@@ -43,13 +44,34 @@ mod tests {
         assert_eq!(load(dir.path()), []);
         let before = Estimator::new(1);
         for _ in 0..40 {
-            before.learn("gpt-4o", Some((4_600, 1_000)), Some((900, 200)), 700);
+            before.learn("gpt-4o", Some((4_600, 1_000)), Some((900, 200)));
+            let call = CallSeen {
+                output_tokens: 700,
+                cost_nanos: 9_000_000,
+            };
+            before.call_seen("gpt-4o", "coder", call);
         }
         save(dir.path(), &before.snapshot()).unwrap();
         let after = Estimator::new(1);
         after.restore(&load(dir.path()));
         assert_eq!(after.snapshot(), before.snapshot());
         assert_eq!(after.output_expected("gpt-4o"), before.output_expected("gpt-4o"));
+        let learned = after.output_of_calls("gpt-4o", "coder");
+        assert_eq!(learned, Some((767, LearnedOf::Agent)));
+        assert_eq!(
+            after.mean_cost_of_calls("gpt-4o", "coder"),
+            Some(Usd::from_nanos(9_000_000))
+        );
+    }
+
+    #[test]
+    fn a_file_from_before_there_were_agents_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"[{"model":"m","input_ratio":3500,"output_ratio":0,"outputs":[[20,40]]}]"#;
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        let estimator = Estimator::new(1);
+        estimator.restore(&load(dir.path()));
+        assert_eq!(estimator.output_of_calls("m", "coder"), Some((79, LearnedOf::Model)));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct CallFacts<'a> {
     pub free: bool,
 }
 
-/// What the request is expected to take, as its hold will be sized.
+/// What the request may take at most, whatever its hold begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CostEstimate {
     pub input_tokens: u64,

@@ -222,11 +222,11 @@ class BrokenOff(Case):
 
 
 class Waiting(Case):
-    """Claude Code's pattern: parallel subagents, each with a large maximum that it does not use, on a small budget."""
+    """Parallel agents, each of which holds a large maximum that it does not use, on a small budget."""
 
     CONFIG = {
         "budgets": {"default": {"daily_limit_usd": 0.25, "action": "block"}},
-        "hold": {"wait_ms": "5m"},
+        "hold": {"size": "worst_case", "wait_ms": "5m"},
     }
     AGENTS = 5
 

@@ -37,7 +37,7 @@ class Budgets(Case):
             "default": {"daily_limit_usd": 0.01, "monthly_limit_usd": 5, "action": "block"},
             "rules": [{"api_key_pattern": "sk-soft-*", "daily_limit_usd": 0.01, "soft_limit_pct": 0.5, "action": "block"}],
         },
-        "hold": {"wait_ms": 100},
+        "hold": {"size": "worst_case", "wait_ms": 100},
     }
 
     def setUp(self):

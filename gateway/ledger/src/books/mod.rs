@@ -442,13 +442,22 @@ impl Books {
         self.record(Event::Opening(Arc::new(opening)))
     }
 
-    /// After a replay: settles an open hold at what it held, as estimated and `recovered`. Only an adjustment can know
-    /// better.
-    pub fn recover(&mut self, now_ms: i64, hold: HoldId) -> Option<SettledHold> {
+    /// After a replay: settles an open hold, as estimated and `recovered`, at what its call is `expected` to cost where that is
+    /// known and no more than it held, else at what it held. Only an adjustment can know better.
+    pub fn recover(
+        &mut self,
+        now_ms: i64,
+        hold: HoldId,
+        expected: impl FnOnce(&Facts) -> Option<Usd>,
+    ) -> Option<SettledHold> {
         self.state.turn(now_ms);
         let open = self.open_hold(hold)?;
         let reason = Name::from("recovered");
-        let settlement = Settlement::recovered(self.now_ms(), &open.held.facts, open.amounts.usd, reason);
+        let (facts, held) = (&open.held.facts, open.amounts.usd);
+        let settlement = Settlement {
+            cost: expected(facts).map_or(held, |cost| cost.max(Usd::ZERO).min(held)),
+            ..Settlement::recovered(self.now_ms(), facts, held, reason)
+        };
         self.settle(now_ms, hold, settlement, None).ok()
     }
 

@@ -277,11 +277,25 @@ fn tokens_and_requests_are_bounded_in_a_zone_with_a_25_hour_day() {
 }
 
 #[test]
+fn a_recovered_hold_costs_what_is_expected_and_never_more_than_it_held() {
+    for (expected, cost) in [(None, 80), (Some(5), 5), (Some(0), 0), (Some(-5), 0), (Some(300), 80)] {
+        let mut books = Books::new();
+        let bounds = [bound("key:k", Window::Day, 100)];
+        let hold = reserve(&mut books, START_MS, &bounds, 80).unwrap();
+        let expected_usd = expected.map(Usd::from_nanos);
+        let entry = books.recover(START_MS, hold, |_| expected_usd).unwrap().entry();
+        assert_eq!(entry.settlement.cost, Usd::from_nanos(cost), "{expected:?}");
+        assert_eq!(entry.settlement.upper_bound, Some(Usd::from_nanos(80)));
+        assert_eq!(books.spent(START_MS, "key:k", Window::Day), usd(cost));
+    }
+}
+
+#[test]
 fn an_adjustment_corrects_what_is_still_running() {
     let mut books = Books::new();
     let bounds = [bound("key:k", Window::Day, 100), bound("team:own", Window::Day, 1_000)];
     let hold = reserve(&mut books, START_MS, &bounds, 80).unwrap();
-    let recovered = books.recover(START_MS, hold).unwrap();
+    let recovered = books.recover(START_MS, hold, |_| None).unwrap();
     assert_eq!(recovered.entry().settlement.outcome, Outcome::Recovered);
     assert_eq!(books.spent(START_MS, "key:k", Window::Day), usd(80));
     let amounts = Amounts {

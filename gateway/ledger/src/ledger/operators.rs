@@ -18,6 +18,7 @@ use crate::event::{HoldId, Mark};
 use crate::happened::Happened;
 use crate::money::Usd;
 use crate::query;
+use crate::recovered::{self, RecoveredEntry, RecoveredId};
 
 impl Ledger {
     /// Enters a change, which is in force with this call. The sequence of its event, for `applied`: until that says so it may
@@ -146,6 +147,23 @@ impl Ledger {
         mut change: impl FnMut(u64) -> Change,
     ) -> Result<u64, LedgerError> {
         self.adjust_by(entry_id, delta, reason, Some(&mut change))
+    }
+
+    /// Entries of holds whose end nobody saw, entered since `from_ms`, in the order of the journal, as far as that is on disk.
+    /// Reads all of the journal since then.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn recovered(&self, from_ms: i64) -> Result<Vec<RecoveredEntry>, LedgerError> {
+        Ok(recovered::since(&*self.stores, from_ms, self.head().sequence)?)
+    }
+
+    /// The one with this id, as `recovered`; `None` where its hold is open, or ended as its exchange did.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn recovered_entry(&self, id: RecoveredId) -> Result<Option<RecoveredEntry>, LedgerError> {
+        Ok(recovered::find(&*self.stores, id, self.head().sequence)?)
     }
 
     fn adjust_by(

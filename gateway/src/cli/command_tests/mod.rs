@@ -67,6 +67,7 @@ impl Books {
             version: "0.0.0",
             started_at_ms: 0,
             requests: Default::default(),
+            corrections: Default::default(),
         };
         control::start(Arc::new(state), &self.config.control.socket, None).unwrap()
     }
@@ -615,6 +616,7 @@ fn every_column_is_a_field_of_what_its_method_answers() {
         ("budget.status", &budgets::PAGES),
         ("price.list", &prices::ROWS),
         ("hold.list", &holds::HOLDS),
+        ("hold.recovered", &holds::RECOVERED),
         ("config.get", &settings::SETTINGS),
     ] {
         let described = find(method).unwrap_or_else(|| panic!("no {method}"));

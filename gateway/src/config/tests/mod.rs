@@ -175,7 +175,7 @@ fn the_contracts_sections_are_read_whatever_their_case() {
          0.8, action: block}\n  rules:\n    - {api_key_pattern: 'sk-dev-*', daily_limit_usd: 0.1, action: Warn}\n    - \
          {tenant_id: acme, monthly_limit_usd: '1000'}\n  global: {daily_limit_usd: 100}\nADMIN: {enabled: true, token: \
          demo-admin-token}\ncors: {allow_origins: [https://a.example]}\ntls: {cert_file: c.pem, key_file: k.pem}\n\
-         circuit_breaker: {max_failures: 5, timeout_secs: 0}\nhold: {size: expected, unnamed_output: max, wait_ms: 250, \
+         circuit_breaker: {max_failures: 5, timeout_secs: 0}\nhold: {size: expected, unnamed_output: max, recovered: held, wait_ms: 250, \
          allowances: {image: 99}}\n",
     );
     assert_eq!(config.listen, "127.0.0.1:9999");
@@ -202,8 +202,13 @@ fn the_contracts_sections_are_read_whatever_their_case() {
         }
     );
     assert_eq!(
-        (config.hold.size, config.hold.unnamed_output),
-        (HoldSize::Expected, UnnamedOutput::Max)
+        (config.hold.size, config.hold.unnamed_output, config.hold.recovered),
+        (HoldSize::Expected, UnnamedOutput::Max, RecoveredCost::Held)
+    );
+    let hold = read("").hold;
+    assert_eq!(
+        (hold.size, hold.unnamed_output, hold.recovered),
+        (HoldSize::Auto, UnnamedOutput::Expected, RecoveredCost::Expected)
     );
     assert_eq!(
         (config.hold.wait, config.hold.allowances["image"]),

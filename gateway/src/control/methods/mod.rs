@@ -16,6 +16,7 @@ mod moving;
 mod policies;
 pub mod prices;
 mod providers;
+mod recovered;
 pub(in crate::control) mod rules;
 pub(in crate::control) mod series;
 mod sessions;
@@ -37,6 +38,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     let mut table = Table::new(state);
     books::add(&mut table)?;
     holds::add(&mut table)?;
+    recovered::add(&mut table)?;
     sessions::add(&mut table)?;
     clock::add(&mut table)?;
     providers::add(&mut table)?;

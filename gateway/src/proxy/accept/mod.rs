@@ -290,6 +290,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         let patience = WaitPolicy {
             longest: rules.config.hold.wait,
             delays: true,
+            begins_small: true,
             gone: gone.as_mut(),
         };
         let reserved = reserve::hold(gateway, &mut exchange, patience).await;

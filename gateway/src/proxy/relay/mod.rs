@@ -6,6 +6,7 @@
 pub mod head;
 pub mod rewrite_links;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -21,13 +22,15 @@ use crate::proxy::relay::head::{Framing, head_for_client};
 use crate::proxy::relay::rewrite_links::LinkRewriter;
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session::{StopReason, stopped};
-use crate::proxy::shared::allowance::{Allowance, LineSink};
+use crate::proxy::shared::allowance::{Allowance, LineSink, Uncovered};
 use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::pricing::input_cost;
 use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::shapes::ending_for;
+use crate::timer::Timer;
 
 /// How the answer ended, and what it said.
 pub struct Relayed {
@@ -59,6 +62,8 @@ const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
 /// How long an error of bare JSON comes after what stands before it: Google's SDKs read its words only where they read nothing
 /// else with it.
 const BARE_ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// How often a stream that waits for others' holds tries again though none ended: a window may have turned.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
 const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
@@ -98,6 +103,9 @@ pub async fn relay<'a>(
         meter,
         lines: options.lines,
         held: BytesMut::new(),
+        pieces: VecDeque::new(),
+        over: None,
+        input_told: false,
         ready: Vec::new(),
         links,
         ttfb_ms: None,
@@ -184,8 +192,13 @@ struct Pump<'a> {
     exchange: &'a Exchange,
     meter: Meter,
     lines: Option<&'a mut dyn LineSink>,
-    /// Bytes of an incomplete frame.
+    /// Bytes that may not go on yet: of an incomplete frame, or of `pieces`.
     held: BytesMut,
+    /// What was read of those bytes and waits until its hold covers it.
+    pieces: VecDeque<Passed>,
+    /// The text up to the last piece made ready, where the hold does not cover that.
+    over: Option<u64>,
+    input_told: bool,
     /// Pieces that may go on, in order.
     ready: Vec<Bytes>,
     /// Bears addresses: it goes on when it is whole.
@@ -230,10 +243,13 @@ impl Pump<'_> {
             match next {
                 Next::Chunk(chunk) => {
                     self.ttfb_ms.get_or_insert_with(|| self.exchange.started.elapsed_ms());
-                    let cut = self.take(&chunk, allowance);
+                    let uncovered = self.take(&chunk, allowance);
                     self.take_lines();
-                    if let Some(message) = cut {
-                        return (End::Cut, self.ending(gateway, Ending::BudgetExceeded, &message));
+                    if let Some(uncovered) = uncovered {
+                        let waits = self.wait_covered(gateway, uncovered, allowance, stopped.as_mut(), session);
+                        if let Some(ended) = waits.await {
+                            return ended;
+                        }
                     }
                     let done = answer.connection.session.response_done();
                     if done {
@@ -265,7 +281,7 @@ impl Pump<'_> {
                     return (End::UpstreamFailed, self.ended(gateway, Ending::UpstreamFailed));
                 }
                 Next::ClientGone => return (End::ClientGone, Last::Nothing),
-                Next::Stopped(stop) => return (End::Cut, self.ended(gateway, stop.ending())),
+                Next::Stopped(stop) => return self.stopped(gateway, stop),
             }
         }
     }
@@ -307,11 +323,18 @@ impl Pump<'_> {
         }
     }
 
-    /// Gives a chunk to the meter and makes ready what may go on. `Some`: the stream is to be cut after that.
-    fn take(&mut self, chunk: &Bytes, allowance: &mut dyn Allowance) -> Option<String> {
-        let mut cut = None;
+    /// Gives a chunk to the meter and makes ready what may go on. `Some`: the stream is not covered after that.
+    fn take(&mut self, chunk: &Bytes, allowance: &mut dyn Allowance) -> Option<Uncovered> {
         let mut pieces: Vec<Passed> = Vec::with_capacity(4);
         self.meter.push(chunk, &mut |piece| pieces.push(piece));
+        if !self.input_told
+            && let Some(input) = self.meter.input()
+        {
+            self.input_told = true;
+            if let Some(cost) = input_cost(self.exchange, &input) {
+                allowance.input_costs(cost);
+            }
+        }
         let untouched = self.held.is_empty()
             && pieces.iter().all(|piece| !piece.hide)
             && pieces.iter().map(|piece| piece.raw_len).sum::<usize>() == chunk.len();
@@ -322,7 +345,7 @@ impl Pump<'_> {
             let over = pieces.iter().find_map(|piece| allowance.covers(piece.text_bytes).err());
             match over.filter(|_| stream) {
                 // An encoded stream cannot be cut at a frame's end: it breaks off.
-                Some(message) if !framed => return Some(message),
+                Some(uncovered) if !framed => return Some(Uncovered::Cut(uncovered.message().to_owned())),
                 // Rare: find the frame to stop at below.
                 Some(_) => {}
                 None => {
@@ -332,19 +355,60 @@ impl Pump<'_> {
             }
         }
         self.held.extend_from_slice(chunk);
-        for piece in pieces {
-            if cut.is_some() {
-                break;
-            }
+        self.pieces.extend(pieces);
+        self.pass(allowance)
+    }
+
+    /// Makes ready what was read, up to the frame with which the stream is not covered any more.
+    fn pass(&mut self, allowance: &mut dyn Allowance) -> Option<Uncovered> {
+        let mut uncovered = self.over.and_then(|text_bytes| allowance.covers(text_bytes).err());
+        while uncovered.is_none() {
+            self.over = None;
+            let Some(piece) = self.pieces.pop_front() else { break };
             let bytes = self.held.split_to(piece.raw_len.min(self.held.len())).freeze();
             if !piece.hide {
                 self.ready.push(bytes);
             }
             if piece.frame_end {
-                cut = allowance.covers(piece.text_bytes).err();
+                uncovered = allowance.covers(piece.text_bytes).err();
+                self.over = uncovered.is_some().then_some(piece.text_bytes);
             }
         }
-        cut
+        uncovered
+    }
+
+    /// Waits while only others' holds keep the stream from going on, as a request does that has not begun. `Some`: it ends here.
+    async fn wait_covered(
+        &mut self,
+        gateway: &Gateway,
+        mut uncovered: Uncovered,
+        allowance: &mut dyn Allowance,
+        mut stopped: Pin<&mut impl Future<Output = StopReason>>,
+        session: &mut ServerSession,
+    ) -> Option<(End, Last)> {
+        let (longest, since) = (self.exchange.rules.config.hold.wait, Timer::start());
+        while let Uncovered::Held(account) = &uncovered {
+            // Made before the next try: a hold that ends in between is not missed.
+            let notify = gateway.ledger.freed(account);
+            let freed = notify.notified();
+            uncovered = self.pass(allowance)?;
+            let left = longest.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep(LOOK_AGAIN_EVERY.min(left)) => {}
+                () = unattended(session, self.exchange.outlast(false)) => return Some((End::ClientGone, Last::Nothing)),
+                stop = stopped.as_mut() => return Some(self.stopped(gateway, stop)),
+            }
+        }
+        let last = self.ending(gateway, Ending::BudgetExceeded, uncovered.message());
+        Some((End::Cut, last))
+    }
+
+    fn stopped(&mut self, gateway: &Gateway, stop: StopReason) -> (End, Last) {
+        (End::Cut, self.ended(gateway, stop.ending()))
     }
 
     /// Hands on the lines that have come.

@@ -4,7 +4,7 @@
 use agentledger_ledger::{Amounts, Kind, Usd};
 
 use crate::config::{Hold as HoldConfig, HoldSize, UnnamedOutput};
-use crate::meter::Method;
+use crate::meter::{LearnedOf, Method};
 use crate::plugin::{Call, Medium, RequestedCacheWrites};
 use crate::policy::CostEstimate;
 use crate::price::{CacheWrites, Quote};
@@ -29,6 +29,8 @@ const OUTPUT_TOKENS_MAX: u64 = 4_000_000;
 const CHOICES_MAX: u32 = 1_000;
 /// An extension's step, in output tokens.
 pub const STEP_TOKENS: u64 = 1_024;
+/// Why a hold is of one step alone.
+const FIRST_STEP: &str = "first step of a stream";
 
 /// What a request is expected to take, and what that costs.
 #[derive(Clone, Debug)]
@@ -44,12 +46,44 @@ pub struct HoldEstimate {
     pub basis: &'static str,
     /// All its models have prices of their own: this stands on no stand-in.
     pub priced: bool,
-    /// Only the first step of a stream is held.
-    pub starts_small: bool,
-    /// Output of the whole answer as it is expected, of which a stream may hold a first step.
+    /// What its hold begins with, where it is a stream that may begin small.
+    pub start: Option<HoldStart>,
+    /// Output of the whole answer as it is expected, of which a stream may hold a first part.
     pub whole_output: u64,
     /// Output that may be billed at most: what the request names, or the model's maximum.
     pub most_output: u64,
+}
+
+/// What the hold of a stream begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct HoldStart {
+    pub output_tokens: u64,
+    pub basis: &'static str,
+    /// Where that is not left: the least that it begins with.
+    pub first_step: u64,
+}
+
+impl HoldStart {
+    fn first_step(tokens: u64) -> HoldStart {
+        HoldStart {
+            output_tokens: tokens,
+            basis: FIRST_STEP,
+            first_step: tokens,
+        }
+    }
+
+    /// Of two models that may serve one call, whichever begins with more.
+    fn or_larger(self, other: HoldStart) -> HoldStart {
+        let larger = if other.output_tokens > self.output_tokens {
+            other
+        } else {
+            self
+        };
+        HoldStart {
+            first_step: self.first_step.max(other.first_step),
+            ..larger
+        }
+    }
 }
 
 impl HoldEstimate {
@@ -95,6 +129,31 @@ impl HoldEstimate {
         smaller
     }
 
+    /// What its hold begins with: the start of a stream, else all of it.
+    pub fn started(self) -> HoldEstimate {
+        match self.start {
+            Some(start) if start.output_tokens < self.output_tokens => HoldEstimate {
+                basis: start.basis,
+                ..self.with_output(start.output_tokens)
+            },
+            _ => self,
+        }
+    }
+
+    /// The same with no more than a stream's first step; `None`: it begins with no more than that, or must be held whole.
+    pub fn first_step(&self) -> Option<HoldEstimate> {
+        let first_step = self.start?.first_step;
+        (first_step < self.output_tokens).then(|| HoldEstimate {
+            basis: FIRST_STEP,
+            ..self.with_output(first_step)
+        })
+    }
+
+    /// All that the request names is held: no answer takes more.
+    pub fn holds_named_maximum(&self) -> bool {
+        self.named_output.is_some() && self.output_tokens >= self.whole_output
+    }
+
     /// The same request with at most `output` tokens of output.
     pub fn with_output(&self, output: u64) -> HoldEstimate {
         let mut changed = self.clone();
@@ -114,6 +173,7 @@ impl HoldEstimate {
             input_usd: self.input_usd.max(other.input_usd),
             output_price_picos: self.output_price_picos.max(other.output_price_picos),
             priced: self.priced && other.priced,
+            start: self.start.zip(other.start).map(|(own, other)| own.or_larger(other)),
             whole_output: self.whole_output.max(other.whole_output),
             most_output: self.most_output.max(other.most_output),
             ..self
@@ -199,11 +259,14 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
     };
     let whole_output = per_choice.saturating_mul(choices);
     let most = named.or(quote.max_output()).unwrap_or(per_choice);
-    let starts_small = config.size == HoldSize::Expected && call.stream;
-    let output_tokens = if starts_small {
-        whole_output.min(STEP_TOKENS.saturating_mul(choices))
-    } else {
-        whole_output
+    let first_step = whole_output.min(STEP_TOKENS.saturating_mul(choices));
+    let start = match config.size {
+        HoldSize::WorstCase => None,
+        _ if !call.stream => None,
+        HoldSize::Expected => Some(HoldStart::first_step(first_step)),
+        // It goes on without its stream, so that nothing extends or cuts it.
+        HoldSize::Auto if call.background => None,
+        HoldSize::Auto => Some(learned_start(gateway, exchange, model, first_step)),
     };
     let request_fee = in_dearer_tier(call, |tier| quote.unit_price(Kind::Request, input_tokens, tier));
     let input_usd = cost_of(input_tokens, input_price.picos())
@@ -212,18 +275,35 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
         .saturating_add(cost_added(quote, input_tokens));
     let sized = HoldEstimate {
         input_tokens,
-        output_tokens,
+        output_tokens: whole_output,
         usd: Usd::ZERO,
         named_output: named,
         input_usd,
         output_price_picos: output_price.picos(),
-        basis: if starts_small { "first step of a stream" } else { basis },
+        basis,
         priced: found.reason.is_none(),
-        starts_small,
+        start,
         whole_output,
         most_output: most.saturating_mul(choices),
     };
-    sized.with_output(output_tokens)
+    sized.with_output(whole_output)
+}
+
+/// What a stream's hold begins with: what 99 of 100 such calls take, as far as that is learned.
+fn learned_start(gateway: &Gateway, exchange: &Exchange, model: &str, first_step: u64) -> HoldStart {
+    let learned = gateway.estimator.output_of_calls(model, &exchange.identity.agent);
+    let Some((output_tokens, of)) = learned else {
+        return HoldStart::first_step(first_step);
+    };
+    HoldStart {
+        output_tokens,
+        basis: match of {
+            LearnedOf::Agent => "learned p99 of the model and agent",
+            LearnedOf::Model => "learned p99 of the model",
+            LearnedOf::All => "learned p99 of all models",
+        },
+        first_step: first_step.min(output_tokens),
+    }
 }
 
 /// A tier that a client names may make its request dearer, never cheaper, until the answer confirms it. A variant is decided by

@@ -8,8 +8,9 @@ pub mod rates;
 
 use std::time::Duration;
 
-use agentledger_ledger::{Hold, Mode, Name};
+use agentledger_ledger::{Hold, Mode, Name, Unit};
 
+use crate::config::HoldSize;
 use crate::plugin::EditPoint;
 use crate::policy::{Requested, Route, Verdict, When};
 use crate::price::StatedPrice;
@@ -267,9 +268,9 @@ async fn attempt(
     verdict: &Verdict,
     patience: WaitPolicy<'_>,
 ) -> Result<Reservation, HoldRefusal> {
-    let tokens = estimate.tokens();
-    let mut rates = rates::take(gateway, verdict, tokens)?;
-    let (estimate, changes) = clamped(exchange, estimate.clone(), verdict.clamp)?;
+    let estimate = begun(exchange, estimate, verdict);
+    let mut rates = rates::take(gateway, verdict, estimate.tokens())?;
+    let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
     let placed = place(gateway, exchange, estimate, changes, &verdict.bounds, patience).await?;
     let PlacedHold {
         hold,
@@ -291,12 +292,13 @@ async fn attempt(
     let mut policies_applied = exchange.policies_applied.clone();
     policies_applied.extend(verdict.policies_applied.iter().cloned());
     policies_applied.extend(shadow_names);
-    let guarded = verdict
-        .bounds
-        .iter()
-        .any(|requested| requested.bound.mode() == Mode::Hard);
+    let hard = verdict.bounds.iter().map(|requested| &requested.bound);
+    let hard_units: Vec<Unit> = hard
+        .filter(|bound| bound.mode() == Mode::Hard)
+        .map(|bound| bound.unit())
+        .collect();
     Ok(Reservation {
-        allowance: StreamAllowance::new(gateway, exchange, &estimate, guarded),
+        allowance: StreamAllowance::new(gateway, exchange, &estimate, &hard_units),
         expected: estimate.expected_use(),
         verdict: policies_applied,
         hold,
@@ -305,6 +307,19 @@ async fn attempt(
         headers,
         shadow,
     })
+}
+
+/// What the hold begins with. Where a limit shortens answers to what is left, all of it: its answer is told beforehand how long it
+/// may be, not cut.
+fn begun(exchange: &Exchange, estimate: &HoldEstimate, verdict: &Verdict) -> HoldEstimate {
+    let is_auto = exchange.rules.config.hold.size == HoldSize::Auto;
+    if is_auto && verdict.bounds.iter().any(|requested| requested.clamps) {
+        return HoldEstimate {
+            start: None,
+            ..estimate.clone()
+        };
+    }
+    estimate.clone().started()
 }
 
 /// What the policies in shadow would have done, named for the entry: `~budget@2`, or `~budget@2:budget_exceeded` where it

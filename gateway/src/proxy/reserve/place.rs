@@ -34,6 +34,8 @@ pub struct WaitPolicy<'p> {
     pub longest: Duration,
     /// It may be held back where a policy says so: it has not begun.
     pub delays: bool,
+    /// A stream for which not all is left that such streams take begins with a first step.
+    pub begins_small: bool,
     /// Ends when the client has left.
     pub gone: Pin<&'p mut (dyn Future<Output = ()> + Send)>,
 }
@@ -44,6 +46,7 @@ impl WaitPolicy<'_> {
         WaitPolicy {
             longest: self.longest,
             delays: self.delays,
+            begins_small: self.begins_small,
             gone: self.gone.as_mut(),
         }
     }
@@ -52,6 +55,7 @@ impl WaitPolicy<'_> {
     pub fn none(&mut self) -> WaitPolicy<'_> {
         WaitPolicy {
             longest: Duration::ZERO,
+            begins_small: false,
             ..self.again()
         }
     }
@@ -160,6 +164,10 @@ pub async fn place(
                 return Err(HoldRefusal::fatal(refusal.retry_after(1)));
             }
         };
+        if let Some(first_step) = estimate.first_step().filter(|_| patience.begins_small) {
+            estimate = first_step;
+            continue;
+        }
         let refusing = requested.get(refused.place);
         if refusing.is_some_and(|requested| requested.clamps)
             && clamps < CLAMPS_MAX

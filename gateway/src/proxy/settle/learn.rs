@@ -1,8 +1,8 @@
-//! Learns a model's bytes per token from answers that report their usage exactly.
+//! Learns from answers that report their usage exactly: a model's bytes per token, and what an agent's calls of it take.
 
 use agentledger_ledger::{Kind, Outcome, Settlement};
 
-use crate::meter::Metered;
+use crate::meter::{CallSeen, Metered};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 
@@ -10,7 +10,7 @@ use crate::proxy::shared::gateway::Gateway;
 const LEARNED_INPUT_BYTES_MIN: u64 = 512;
 const LEARNED_OUTPUT_BYTES_MIN: u64 = 512;
 
-/// What an exact answer teaches about its model's bytes per token.
+/// What an exact answer teaches about its model and its agent.
 pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settlement: &Settlement) {
     if settlement.estimate_reason.is_some()
         || settlement.outcome != Outcome::Completed
@@ -24,8 +24,11 @@ pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settleme
     let input = plain.then(|| (text.bytes(), usage.input_tokens()));
     let visible = usage.get(Kind::Output).saturating_sub(settlement.reasoning);
     let output = Some((metered.text.bytes(), visible)).filter(|(bytes, _)| *bytes >= LEARNED_OUTPUT_BYTES_MIN);
-    let all = usage.get(Kind::Output);
-    gateway
-        .estimator
-        .learn(&exchange.inspected.call.model, input, output, all);
+    let model = &exchange.inspected.call.model;
+    gateway.estimator.learn(model, input, output);
+    let call = CallSeen {
+        output_tokens: usage.get(Kind::Output),
+        cost_nanos: settlement.cost.nanos(),
+    };
+    gateway.estimator.call_seen(model, &exchange.identity.agent, call);
 }

@@ -39,7 +39,7 @@ pub fn settle_unanswered(
             Err(refusal)
         }
         Failed::Unanswered(refusal) => {
-            let mut settlement = abandoned(gateway, exchange, &hold, verdict);
+            let mut settlement = abandoned(gateway, exchange, &hold, verdict, expected);
             settlement.outcome = Outcome::UpstreamFailed;
             settlement.status = refusal.status;
             settlement.estimate_reason = Some(estimate_reason::UPSTREAM_FAILED.into());
@@ -47,7 +47,7 @@ pub fn settle_unanswered(
             Err(refusal)
         }
         Failed::Cut(refusal) => {
-            let mut settlement = abandoned(gateway, exchange, &hold, verdict);
+            let mut settlement = abandoned(gateway, exchange, &hold, verdict, expected);
             settlement.outcome = Outcome::Cut;
             settlement.status = refusal.status;
             settlement.cost = settlement.cost.max(hold.held());
@@ -56,7 +56,7 @@ pub fn settle_unanswered(
             Err(refusal)
         }
         Failed::ClientGone => {
-            let mut settlement = abandoned(gateway, exchange, &hold, verdict);
+            let mut settlement = abandoned(gateway, exchange, &hold, verdict, expected);
             let least = Evidence::of_broken_off(exchange, false).least(expected, hold.held());
             settlement.cost = settlement.cost.max(least);
             settlement.upper_bound = settlement.upper_bound.map(|bound| bound.max(settlement.cost));
@@ -75,7 +75,13 @@ fn unanswered(gateway: &Gateway, exchange: &Exchange, outcome: Outcome, status: 
 }
 
 /// The client left before the answer began: the upstream has the request and may bill its input, and more.
-fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &[Name]) -> Settlement {
+fn abandoned(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    hold: &Hold,
+    verdict: &[Name],
+    expected: &ExpectedUse,
+) -> Settlement {
     let mut settlement = unanswered(gateway, exchange, Outcome::ClientGone, 0, verdict);
     let model = exchange.inspected.call.model.as_str();
     let tokens = input_estimate(gateway, exchange, model, &exchange.rules.config.hold);
@@ -86,7 +92,7 @@ fn abandoned(gateway: &Gateway, exchange: &Exchange, hold: &Hold, verdict: &[Nam
         settlement.cost = found.quote.cost(&settlement.usage, tier);
         settlement.price = Some(found.quote.reference(tier));
     }
-    settlement.upper_bound = Some(hold.held().max(settlement.cost));
+    settlement.upper_bound = Some(hold.held().max(expected.most).max(settlement.cost));
     settlement.estimate_reason = Some(Name::from(estimate_reason::CLIENT_GONE));
     settlement
 }

@@ -86,6 +86,22 @@ fn dearest<'a>(rules: &'a Rules, endpoint: &'a ProviderEndpoint, model: &str, at
     })
 }
 
+/// What the input of an answer costs at most, where its usage tells it before its end. `None`: another model may serve it, or
+/// more may come to it.
+pub fn input_cost(exchange: &Exchange, usage: &Usage) -> Option<Usd> {
+    let call = &exchange.inspected.call;
+    if call.any_model || !call.models.is_empty() || !call.beside.is_empty() {
+        return None;
+    }
+    let found = find_for(exchange, &call.model)?;
+    let cost = |tier| found.quote.cost(usage, tier);
+    Some(match (call.variant.as_deref(), call.service_tier.as_deref()) {
+        (Some(variant), _) => cost(Some(variant)),
+        (None, Some(named)) => cost(None).max(cost(Some(named))),
+        (None, None) => cost(None),
+    })
+}
+
 /// Which service tier an answer is billed at. What the answer says counts; what its request named may make it dearer, never
 /// cheaper, until the answer confirms it.
 #[derive(Clone, Copy, Debug, Default)]

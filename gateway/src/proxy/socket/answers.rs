@@ -250,11 +250,11 @@ impl ConnectionAnswers {
             return Passing::Pass;
         };
         let mut bounded = allowance.bind(&mut open_answer.held.hold);
-        let Err(message) = bounded.covers_with(passed.text_bytes, sound_tokens(passed.sound_bytes)) else {
+        let Err(uncovered) = bounded.covers_with(passed.text_bytes, sound_tokens(passed.sound_bytes)) else {
             return Passing::Pass;
         };
         open_answer.cut = true;
-        let (stop, id) = (open_answer.stop(message), open_answer.id);
+        let (stop, id) = (open_answer.stop(uncovered.message().to_owned()), open_answer.id);
         self.end_if_unstoppable(&mut state, id);
         Passing::Last(stop)
     }
@@ -456,6 +456,7 @@ impl ConnectionAnswers {
         let patience = WaitPolicy {
             longest: longest.unwrap_or_default(),
             delays: longest.is_some(),
+            begins_small: true,
             gone: gone.as_mut(),
         };
         reserve::hold(&self.gateway, exchange, patience).await
