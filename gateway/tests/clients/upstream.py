@@ -1,0 +1,58 @@
+"""The scripted model as a provider: one server that speaks all four dialects."""
+
+import json
+
+from dialects import Chat, Gemini, Messages, Responses
+from model import Model
+from scripted import Answer, Upstream, stream, whole
+
+
+def dialect(path):
+    """The dialect of a path and whether its answer is a stream by the path alone."""
+    if path.endswith("/messages"):
+        return Messages
+    if path.endswith("/chat/completions"):
+        return Chat
+    if path.endswith("/responses"):
+        return Responses
+    if path.endswith((":generateContent", ":streamGenerateContent")):
+        return Gemini
+    return None
+
+
+class Provider(Upstream):
+    def __init__(self):
+        super().__init__()
+        self.model = Model()
+
+    def answer(self, asked):
+        path = asked.path.split("?")[0]
+        if path.endswith("/count_tokens"):
+            return whole({"input_tokens": 1_234})
+        if path.endswith(":countTokens"):
+            return whole({"totalTokens": 1_234})
+        spoken = dialect(path)
+        if asked.method != "POST" or spoken is None:
+            return whole({"error": {"message": f"no {asked.method} {path} here", "type": "not_found_error"}}, 404)
+        body = asked.json
+        ask = spoken.read(body, path)
+        turn = self.model.turn(ask)
+        bill = self.model.bill(ask.model)
+        bill.path, bill.turn = path, turn
+        if path.endswith(":streamGenerateContent") or body.get("stream"):
+            return self._streamed(spoken, bill, turn)
+        if turn.cut:
+            return Answer(200, {"Content-Type": "application/json"}, [b'{"id": '], breaks_off=True)
+        bill.complete = True
+        return whole(spoken.whole(bill, turn))
+
+    def _streamed(self, spoken, bill, turn):
+        frames = spoken.frames(bill, turn)
+        begun = next((at for at, frame in enumerate(frames) if b"word1 " in frame), 0) + 1
+        if turn.cut:
+            return stream(frames[:begun], breaks_off=True)
+        if turn.held:
+            frames.insert(begun, self.model.goes_on)
+        answer = stream(frames)
+        bill.answer = answer
+        return answer
