@@ -58,7 +58,7 @@ class Client:
     def environment(self):
         # Nothing of whoever runs this: not its keys, not its proxies.
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-        return {**kept, "HOME": self.home, "TERM": "dumb", "NO_COLOR": "1", "CI": "1", "TZ": "UTC", **self.settings()}
+        return {**kept, "HOME": self.home, "TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": "1", "CI": "1", "TZ": "UTC", **self.settings()}
 
     def start(self, prompt, again=False):
         self.begun = time.monotonic()
@@ -126,7 +126,7 @@ class Codex(Client):
     """As the README has it: a provider of its own."""
 
     name = "codex"
-    model = "gpt-5.4-mini"
+    model = "gpt-6.1-terra"
 
     def files(self):
         config = f"""
@@ -206,6 +206,10 @@ class Aider(Client):
     name = "aider"
     model = "openai/gpt-4o-mini"
 
+    def files(self):
+        # Younger than a day, and so not fetched.
+        return {".aider/caches/model_prices_and_context_window.json": "{}"}
+
     def settings(self):
         named = "ANTHROPIC" if self.model.startswith("anthropic/") else "OPENAI"
         base = self.base if named == "ANTHROPIC" else f"{self.base}/v1"
@@ -218,4 +222,5 @@ class Aider(Client):
         return [os.path.join(AIDER, "bin", "aider"), *flags, *more, "--model", self.model, "--message", prompt]
 
 
-ALL = [ClaudeCode, Codex, GeminiCli, Opencode, Aider]
+SKIPPED = os.environ.get("CLIENTS_SKIPPED", "").split()
+ALL = [kind for kind in (ClaudeCode, Codex, GeminiCli, Opencode, Aider) if kind.name not in SKIPPED]

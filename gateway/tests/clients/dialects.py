@@ -105,6 +105,7 @@ class Responses:
     @staticmethod
     def read(body, _path):
         prompts = Prompts()
+        tools = list(body.get("tools", []))
         given = body["input"]
         for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
             kind = item.get("type", "message")
@@ -112,7 +113,9 @@ class Responses:
                 prompts.said(texts(item["content"]))
             elif kind.endswith("_call_output"):
                 prompts.result()
-        return Ask(body["model"], prompts, [tool.get("name") for tool in body.get("tools", [])])
+            elif kind == "additional_tools":
+                tools += [tool for space in item["tools"] for tool in space["tools"]]
+        return Ask(body["model"], prompts, [tool.get("name") for tool in tools])
 
     @staticmethod
     def counts(bill):
@@ -126,12 +129,15 @@ class Responses:
         events = [("response.created", {"response": begun})]
         for index, item in enumerate(items):
             at = {"item_id": item["id"], "output_index": index}
-            blank = {"arguments": ""} if turn.calls else {"content": []}
+            # An item is added without what comes piece by piece.
+            blank = {name: type(item[name])() for name in ("arguments", "input", "content") if name in item}
             events.append(("response.output_item.added", {**at, "item": {**item, **blank, "status": "in_progress"}}))
-            if turn.calls:
-                events.append(("response.function_call_arguments.delta", {**at, "delta": item["arguments"]}))
             for word in turn.words:
                 events.append(("response.output_text.delta", {**at, "content_index": 0, "delta": word, "logprobs": []}))
+            if "arguments" in item:
+                events.append(("response.function_call_arguments.delta", {**at, "delta": item["arguments"]}))
+            if "input" in item:
+                events.append(("response.custom_tool_call_input.delta", {**at, "delta": item["input"]}))
             events.append(("response.output_item.done", {**at, "item": item}))
         events.append(("response.completed", {"response": ended}))
         return [
@@ -141,14 +147,10 @@ class Responses:
 
     @staticmethod
     def _call(bill, index, call):
-        return {
-            "type": "function_call",
-            "id": f"fc_{bill.ident}_{index}",
-            "call_id": f"call_{bill.ident}_{index}",
-            "name": call.tool,
-            "arguments": json.dumps(call.arguments),
-            "status": "completed",
-        }
+        same = {"call_id": f"call_{bill.ident}_{index}", "name": call.tool, "status": "completed"}
+        if isinstance(call.arguments, str):
+            return {"type": "custom_tool_call", "id": f"ctc_{bill.ident}_{index}", "input": call.arguments, **same}
+        return {"type": "function_call", "id": f"fc_{bill.ident}_{index}", "arguments": json.dumps(call.arguments), **same}
 
     @staticmethod
     def _message(bill, turn):

@@ -1,14 +1,12 @@
 """The scripted model as a provider: one server that speaks all four dialects."""
 
-import json
-
 from dialects import Chat, Gemini, Messages, Responses
 from model import Model
-from scripted import Answer, Upstream, stream, whole
+from scripted import Upstream, stream, whole
 
 
 def dialect(path):
-    """The dialect of a path and whether its answer is a stream by the path alone."""
+    """The dialect of a path, where it asks for an answer."""
     if path.endswith("/messages"):
         return Messages
     if path.endswith("/chat/completions"):
@@ -38,13 +36,16 @@ class Provider(Upstream):
         ask = spoken.read(body, path)
         turn = self.model.turn(ask)
         bill = self.model.bill(ask.model)
-        bill.path, bill.turn = path, turn
         if path.endswith(":streamGenerateContent") or body.get("stream"):
             return self._streamed(spoken, bill, turn)
+        answer = whole(spoken.whole(bill, turn))
         if turn.cut:
-            return Answer(200, {"Content-Type": "application/json"}, [b'{"id": '], breaks_off=True)
-        bill.complete = True
-        return whole(spoken.whole(bill, turn))
+            answer.headers["Content-Length"] = str(len(answer.body))
+            answer.pieces, answer.breaks_off = [answer.body[:20]], True
+        elif turn.held:
+            answer.pieces.insert(0, self.model.goes_on)
+        bill.complete = not turn.cut
+        return answer
 
     def _streamed(self, spoken, bill, turn):
         frames = spoken.frames(bill, turn)
@@ -53,6 +54,5 @@ class Provider(Upstream):
             return stream(frames[:begun], breaks_off=True)
         if turn.held:
             frames.insert(begun, self.model.goes_on)
-        answer = stream(frames)
-        bill.answer = answer
-        return answer
+        bill.complete = True
+        return stream(frames)

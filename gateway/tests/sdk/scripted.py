@@ -128,7 +128,7 @@ class Upstream:
         streams = answer.headers.get("Content-Type", "").startswith(STREAMS)
         if streams:
             handler.send_header("Transfer-Encoding", "chunked")
-        else:
+        elif "Content-Length" not in answer.headers:
             handler.send_header("Content-Length", str(len(answer.body)))
         handler.end_headers()
         try:
