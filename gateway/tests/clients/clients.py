@@ -128,20 +128,18 @@ class Codex(Client):
     name = "codex"
     model = "gpt-6.1-terra"
 
-    def files(self):
-        config = f"""
-model = "{self.model}"
+    provider = """
 model_provider = "agentledger"
-check_for_update_on_startup = false
-[analytics]
-enabled = false
 [model_providers.agentledger]
 name = "AgentLedger"
-base_url = "{self.base}/v1"
+base_url = "{base}/v1"
 env_key = "OPENAI_API_KEY"
 wire_api = "responses"
 """
-        return {".codex/config.toml": config}
+
+    def files(self):
+        config = f'model = "{self.model}"\ncheck_for_update_on_startup = false\nanalytics = {{ enabled = false }}\n'
+        return {".codex/config.toml": config + self.provider.format(base=self.base)}
 
     def settings(self):
         return {"OPENAI_API_KEY": self.key}
@@ -150,6 +148,16 @@ wire_api = "responses"
         flags = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
         resume = ["resume", "--last"] if again else []
         return [of_node("codex"), "exec", *flags, *resume, prompt]
+
+
+class CodexByUrl(Codex):
+    """As `agentledger setup codex` has it: its own provider at another address, which it first calls by WebSocket."""
+
+    name = "codex-by-url"
+    provider = 'openai_base_url = "{base}/v1"\n'
+
+    def files(self):
+        return {**super().files(), ".codex/auth.json": json.dumps({"OPENAI_API_KEY": self.key})}
 
 
 class GeminiCli(Client):
@@ -223,4 +231,4 @@ class Aider(Client):
 
 
 SKIPPED = os.environ.get("CLIENTS_SKIPPED", "").split()
-ALL = [kind for kind in (ClaudeCode, Codex, GeminiCli, Opencode, Aider) if kind.name not in SKIPPED]
+ALL = [kind for kind in (ClaudeCode, Codex, CodexByUrl, GeminiCli, Opencode, Aider) if kind.name not in SKIPPED]

@@ -29,6 +29,8 @@ class Provider(Upstream):
             return whole({"input_tokens": 1_234})
         if path.endswith(":countTokens"):
             return whole({"totalTokens": 1_234})
+        if asked.headers.get("Upgrade"):
+            return whole({"error": {"message": "no WebSocket here", "type": "invalid_request_error"}}, 426)
         spoken = dialect(path)
         if asked.method != "POST" or spoken is None:
             return whole({"error": {"message": f"no {asked.method} {path} here", "type": "not_found_error"}}, 404)
