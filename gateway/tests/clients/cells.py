@@ -1,6 +1,8 @@
 """What is done with every client: each function is one row of the matrix. It yields, run by run, what the user saw, and checks
 on the way what has to hold."""
 
+import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,16 +13,43 @@ from rig import Rig
 PENNILESS = {"budgets": {"default": {"daily_limit_usd": 0.000001, "action": "block"}}}
 # What the other caller may cost, and next to nothing more.
 SHARED = {"budgets": {"default": {"daily_limit_usd": 0.3203, "action": "block"}}}
+SESSION = "refactoring"
 LOOPS = {"agent": {"loop_threshold": 4, "loop_window_mins": 5, "loop_action": "block"}}
 
 
 @dataclass
 class Cell:
-    """A run, with how many calls the client sent in it."""
+    """A run: how many calls the client sent in it, how many of them in vain (refused, cut, or broken off), and how long it went
+    on after the first of those."""
 
     ran: Ran
-    calls: int
     home: str
+    calls: int
+    in_vain: int
+    seconds: float | None
+
+
+class Watch(threading.Thread):
+    """Notes when a run's first call goes wrong, as far as the gateway or the provider knows of it."""
+
+    def __init__(self, rig):
+        super().__init__(daemon=True)
+        self._rig, self._refused, self._over = rig, rig.refused(), threading.Event()
+        self.wrong = None
+
+    def run(self):
+        while not self._over.wait(0.05):
+            try:
+                if self._rig.wrong.is_set() or self._rig.model.cut.is_set() or self._rig.refused() > self._refused:
+                    self.wrong = time.monotonic()
+                    return
+            except OSError:
+                pass  # the gateway is being restarted
+
+    def end(self):
+        self._over.set()
+        self.join()
+        return self.wrong
 
 
 class Counted:
@@ -31,11 +60,16 @@ class Counted:
 
     @contextmanager
     def run(self, prompt, again=False):
-        before = self.rig.calls()
-        self.rig.client.start(prompt, again)
+        rig, calls, answers = self.rig, self.rig.calls(), self.rig.answers()
+        watch = Watch(rig)
+        watch.start()
+        rig.client.start(prompt, again)
         yield
-        ran = self.rig.client.end()
-        self.cells.append(Cell(ran, self.rig.calls() - before, self.rig.client.home))
+        ran, ended = rig.client.end(), time.monotonic()
+        wrong = watch.end()
+        calls, answers = rig.calls() - calls, rig.answers() - answers
+        seconds = None if wrong is None else ended - wrong
+        self.cells.append(Cell(ran, rig.client.home, calls, calls - answers, seconds))
         assert ran.code is not None, f"it never ended:\n{ran.out}{ran.err}"
 
     def done(self, prompt, again=False):
@@ -102,18 +136,19 @@ def cut_once(kind):
 
 def kill(kind):
     """An operator kills the session in the midst of an answer."""
-    with Rig(kind) as rig:
+    with Rig(kind, session=SESSION) as rig:
         counted = Counted(rig)
         with counted.run("Say something. HOLD=1"):
             rig.until_held()
             rig.gateway.command("sessions", "kill", rig.session())
+            rig.wrong.set()
             rig.model.goes_on.set()
         return counted.cells
 
 
 def loop(kind):
     """One and the same command, again and again."""
-    with Rig(kind, LOOPS) as rig:
+    with Rig(kind, LOOPS, session=SESSION) as rig:
         counted = Counted(rig)
         counted.done("Do the step. SAME=12")
         rig.books()

@@ -33,8 +33,13 @@ class Client:
     model = ""
     key = "sk-client-0123456789"
 
-    def __init__(self, base, key=None, model=None):
+    # Whether its requests say by themselves which session they are of.
+    says_session = True
+
+    def __init__(self, base, key=None, model=None, session=None):
+        """`session` is one that its user gives it, where it says none."""
         self.base, self.key, self.model = base, key or self.key, model or self.model
+        self.session = None if self.says_session else session
         self.home = tempfile.mkdtemp(prefix=f"al-{self.name}-")
         self.work = os.path.join(self.home, "work")
         os.mkdir(self.work)
@@ -107,8 +112,10 @@ class ClaudeCode(Client):
     model = "claude-haiku-4-5"
 
     def settings(self):
+        # Without a base it finds its way by its own settings.
+        base = {"ANTHROPIC_BASE_URL": self.base} if self.base else {}
         return {
-            "ANTHROPIC_BASE_URL": self.base,
+            **base,
             "ANTHROPIC_API_KEY": self.key,
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": self.model,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -163,6 +170,7 @@ class CodexByUrl(Codex):
 class GeminiCli(Client):
     name = "gemini-cli"
     model = "gemini-2.5-flash"
+    says_session = False
 
     def files(self):
         settings = {
@@ -174,7 +182,8 @@ class GeminiCli(Client):
         return {".gemini/settings.json": json.dumps(settings)}
 
     def settings(self):
-        return {"GOOGLE_GEMINI_BASE_URL": f"{self.base}/gemini", "GEMINI_API_KEY": self.key}
+        more = {"GEMINI_CLI_CUSTOM_HEADERS": f"X-Agent-Session: {self.session}"} if self.session else {}
+        return {"GOOGLE_GEMINI_BASE_URL": f"{self.base}/gemini", "GEMINI_API_KEY": self.key, **more}
 
     def command(self, prompt, again):
         more = ["--resume", "latest"] if again else []
@@ -213,10 +222,15 @@ class Opencode(Client):
 class Aider(Client):
     name = "aider"
     model = "openai/gpt-4o-mini"
+    says_session = False
 
     def files(self):
-        # Younger than a day, and so not fetched.
-        return {".aider/caches/model_prices_and_context_window.json": "{}"}
+        # The first is younger than a day, and so not fetched.
+        files = {".aider/caches/model_prices_and_context_window.json": "{}"}
+        if self.session:
+            params = {"extra_headers": {"X-Agent-Session": self.session}}
+            files[".aider.model.settings.yml"] = json.dumps([{"name": self.model, "extra_params": params}])
+        return files
 
     def settings(self):
         named = "ANTHROPIC" if self.model.startswith("anthropic/") else "OPENAI"

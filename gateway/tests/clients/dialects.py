@@ -123,7 +123,7 @@ class Responses:
 
     @classmethod
     def frames(cls, bill, turn):
-        items = [cls._call(bill, index, call) for index, call in enumerate(turn.calls)] or [cls._message(bill, turn)]
+        items = cls.items(bill, turn)
         begun = {**openai.response(bill.model, "in_progress", "", None), "id": bill.ident}
         ended = {**openai.response(bill.model, "completed", "", cls.counts(bill)), "id": bill.ident, "output": items}
         events = [("response.created", {"response": begun})]
@@ -144,6 +144,21 @@ class Responses:
             openai.data({"type": kind, "sequence_number": number, **fields}, kind)
             for number, (kind, fields) in enumerate(events)
         ]
+
+    @staticmethod
+    def begun_and_ended(ident, model):
+        """An answer without anything in it."""
+        begun = {**openai.response(model, "in_progress", "", None), "id": ident}
+        ended = {**openai.response(model, "completed", "", openai.response_usage(0, 0)), "id": ident}
+        kinds = (("response.created", begun), ("response.completed", ended))
+        return [
+            openai.data({"type": kind, "sequence_number": number, "response": response}, kind)
+            for number, (kind, response) in enumerate(kinds)
+        ]
+
+    @classmethod
+    def items(cls, bill, turn):
+        return [cls._call(bill, index, call) for index, call in enumerate(turn.calls)] or [cls._message(bill, turn)]
 
     @staticmethod
     def _call(bill, index, call):

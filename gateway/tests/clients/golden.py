@@ -56,20 +56,38 @@ def parts(text):
     return {found[1]: found[0] for found in re.findall(r"(?ms)(^== (\S+): .*?)(?=^== (?!\2: )|\Z)", text)}
 
 
+def kept(name):
+    path = os.path.join(HERE, f"{name}.txt")
+    if not os.path.exists(path):
+        return ""
+    with open(path) as file:
+        return file.read()
+
+
+def keep(name, text):
+    os.makedirs(HERE, exist_ok=True)
+    with open(os.path.join(HERE, f"{name}.txt"), "w") as file:
+        file.write(text)
+
+
+def same(name, expected, seen):
+    if seen.strip() != expected.strip():
+        diff = difflib.unified_diff(expected.splitlines(), seen.splitlines(), f"golden/{name}.txt", "seen", lineterm="")
+        raise AssertionError("\n".join([*diff, "AGENTLEDGER_GOLDEN=1 writes it anew"]))
+
+
 def compare(row, sections):
     """Fails where a client's section is not what the golden file of the row has. Clients that are not here are passed over."""
-    path = os.path.join(HERE, f"{row}.txt")
-    golden = {}
-    if os.path.exists(path):
-        with open(path) as file:
-            golden = parts(file.read())
+    expected = parts(kept(row))
     if REWRITE:
-        os.makedirs(HERE, exist_ok=True)
-        with open(path, "w") as file:
-            file.write("\n".join({**golden, **sections}.values()))
+        keep(row, "\n".join({**expected, **sections}.values()))
         return
     for client, seen in sections.items():
-        expected = golden.get(client, "")
-        if seen.strip() != expected.strip():
-            diff = difflib.unified_diff(expected.splitlines(), seen.splitlines(), path, "seen", lineterm="")
-            raise AssertionError("\n".join([*diff, "AGENTLEDGER_GOLDEN=1 writes it anew"]))
+        same(row, expected.get(client, ""), seen)
+
+
+def compare_text(name, seen):
+    if REWRITE:
+        keep(name, seen)
+    else:
+        same(name, kept(name), seen)

@@ -98,6 +98,7 @@ class Model:
         self.bills = []
         self.goes_on = threading.Event()
         self.held = threading.Event()
+        self.cut = threading.Event()
         self._cuts = 0
         self._lock = threading.Lock()
 
@@ -120,7 +121,10 @@ class Model:
     def _cuts_off(self, number):
         with self._lock:
             self._cuts += "CUT" in number
-            return 0 < self._cuts <= number.get("CUT", 0)
+            cuts = 0 < self._cuts <= number.get("CUT", 0)
+            if cuts:
+                self.cut.set()
+            return cuts
 
     def _calls(self, ask, number, results):
         shell, subagent = first(SHELLS, ask.tools), first(SUBAGENTS, ask.tools)

@@ -16,12 +16,14 @@ NEVER_SECS = 120
 
 
 class Rig:
-    def __init__(self, kind, config=None):
+    def __init__(self, kind, config=None, session=None):
         self.provider = Provider()
         self.model = self.provider.model
         gemini = {"providers": {"extra": {"gemini": {"enabled": True, "upstream": self.provider.url}}}}
         self.gateway = Gateway(self.provider.url, {**gemini, "hold": {"wait_ms": 100}, **(config or {})})
-        self.client = kind(self.gateway.url)
+        self.client = kind(self.gateway.url, session=session)
+        # Set by whoever lets something go wrong.
+        self.wrong = threading.Event()
         self._refused_before = 0
         self._others = []
 
@@ -60,6 +62,10 @@ class Rig:
     def calls(self):
         """All calls so far that would cost something: those that reached the provider, and those that were refused."""
         return len(self.model.bills) + self._refused_before + self.refused()
+
+    def answers(self):
+        """How many answers came through whole."""
+        return len(self.gateway.entries(outcome="completed", status=200))
 
     def until(self, what, happens):
         until = time.monotonic() + NEVER_SECS

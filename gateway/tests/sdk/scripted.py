@@ -118,9 +118,15 @@ class Upstream:
             return whole({"error": {"message": f"nothing is scripted for {path}", "type": "unscripted"}}, 418)
         return answer(asked) if callable(answer) else answer
 
+    def takes_over(self, _handler, _asked):
+        """Whether the connection goes on as another one, such as a WebSocket."""
+        return False
+
     def _serve(self, handler, asked):
         with self._lock:
             self.asked.append(asked)
+        if self.takes_over(handler, asked):
+            return
         answer = self.answer(asked)
         handler.send_response(answer.status)
         for name, value in answer.headers.items():
