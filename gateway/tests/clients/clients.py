@@ -226,7 +226,7 @@ class Aider(Client):
 
     def files(self):
         # The first is younger than a day, and so not fetched.
-        files = {".aider/caches/model_prices_and_context_window.json": "{}"}
+        files = {".aider/caches/model_prices_and_context_window.json": json.dumps({"sample_spec": {}})}
         if self.session:
             params = {"extra_headers": {"X-Agent-Session": self.session}}
             files[".aider.model.settings.yml"] = json.dumps([{"name": self.model, "extra_params": params}])

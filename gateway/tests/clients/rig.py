@@ -65,7 +65,7 @@ class Rig:
 
     def answers(self):
         """How many answers came through whole."""
-        return len(self.gateway.entries(outcome="completed", status=200))
+        return sum(any(entry["usage"].values()) for entry in self.gateway.entries(outcome="completed", status=200))
 
     def until(self, what, happens):
         until = time.monotonic() + NEVER_SECS
@@ -101,7 +101,8 @@ class Rig:
     def books(self):
         """Every answer that was billed whole is one entry, with its tokens and its cost to the nano-dollar, and none is an estimate.
         Returns the entries."""
-        entries = self.gateway.entries()
+        # A WebSocket that is only made warm costs nothing, and is an entry without usage.
+        entries = [entry for entry in self.gateway.entries() if any(entry["usage"].values())]
         by_answer = {entry["response_id"]: entry for entry in entries if entry["response_id"]}
         whole = [bill for bill in self.model.bills if bill.complete]
         for bill in whole:
