@@ -1,8 +1,8 @@
 //! `refusals.*`: with which status a refusal is sent where clients would otherwise try again without end, hide its reason, or ask
 //! their user to log in.
 
-use super::{Refusals, nearest};
 use super::cursor::Cursor;
+use super::{Refusals, nearest};
 use crate::clients::Client;
 
 /// What stands in the way, as far as its status can be chosen.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agentledger_ledger::{
     BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document, EntryPage, EntryQuery, Hash, Health,
-    HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, SeriesQuery, Sessions,
-    Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
+    HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, SeriesQuery,
+    Sessions, Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 
 use crate::control::error::RpcError;

@@ -125,9 +125,9 @@ fn tokens_for(usd: Usd, price_picos: i64) -> Option<u64> {
 
 fn uncovered(error: BooksError) -> Uncovered {
     match error {
-        BooksError::UnknownHold => Uncovered::Cut(
-            "an operator has ended the hold of this request, so this answer was cut short.".to_owned(),
-        ),
+        BooksError::UnknownHold => {
+            Uncovered::Cut("an operator has ended the hold of this request, so this answer was cut short.".to_owned())
+        }
         BooksError::Refused(refused) if refused.obstacle == Obstacle::Held => {
             Uncovered::Held(Name::clone(&refused.bound.account))
         }

@@ -20,7 +20,7 @@ impl Uncovered {
             Uncovered::Cut(message) => message,
             Uncovered::Held(_) => {
                 "what is left of the budget is held by requests that are running, so this answer was cut short. Try again."
-            },
+            }
         }
     }
 }
