@@ -42,15 +42,19 @@ class Gateway:
                 whole[section] = value
         with open(self.file, "w") as out:
             json.dump(whole, out, indent=1)
-        self._log = open(os.path.join(self.dir, "log"), "wb")
-        self.process = subprocess.Popen(
-            [BIN, "serve", "-c", self.file], cwd=self.dir, stdout=self._log, stderr=subprocess.STDOUT
-        )
+        self._log = open(os.path.join(self.dir, "log"), "ab")
         try:
-            self._wait_until_ready()
+            self.start()
         except BaseException:
             self.remove()
             raise
+
+    def start(self):
+        """Starts it, again after it was stopped or killed."""
+        self.process = subprocess.Popen(
+            [BIN, "serve", "-c", self.file], cwd=self.dir, stdout=self._log, stderr=subprocess.STDOUT
+        )
+        self._wait_until_ready()
 
     def _wait_until_ready(self):
         until = time.monotonic() + 120
@@ -94,9 +98,13 @@ class Gateway:
         if self.process.returncode != 0:
             raise AssertionError(f"the gateway ended with {self.process.returncode}:\n{self.log()}")
 
-    def remove(self):
+    def kill(self):
+        """Ends it as a crash would."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def remove(self):
+        self.kill()
         self._log.close()
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -108,23 +108,33 @@ class Upstream:
         with self._lock:
             self.asked, self._answers = [], {}
 
-    def _serve(self, handler, asked):
+    def answer(self, asked):
+        """What a request gets: what is scripted for its path."""
         path = asked.path.split("?")[0]
         with self._lock:
-            self.asked.append(asked)
             answers = self._answers.get(path)
             answer = None if not answers else answers.pop(0) if len(answers) > 1 else answers[0]
         if answer is None:
-            answer = whole({"error": {"message": f"nothing is scripted for {path}", "type": "unscripted"}}, 418)
-        if callable(answer):
-            answer = answer(asked)
+            return whole({"error": {"message": f"nothing is scripted for {path}", "type": "unscripted"}}, 418)
+        return answer(asked) if callable(answer) else answer
+
+    def takes_over(self, _handler, _asked):
+        """Whether the connection goes on as another one, such as a WebSocket."""
+        return False
+
+    def _serve(self, handler, asked):
+        with self._lock:
+            self.asked.append(asked)
+        if self.takes_over(handler, asked):
+            return
+        answer = self.answer(asked)
         handler.send_response(answer.status)
         for name, value in answer.headers.items():
             handler.send_header(name, value)
         streams = answer.headers.get("Content-Type", "").startswith(STREAMS)
         if streams:
             handler.send_header("Transfer-Encoding", "chunked")
-        else:
+        elif "Content-Length" not in answer.headers:
             handler.send_header("Content-Length", str(len(answer.body)))
         handler.end_headers()
         try:

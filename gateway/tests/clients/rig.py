@@ -1,0 +1,115 @@
+"""One client before one gateway before one scripted provider, and what can be said of them in the end."""
+
+import json
+import re
+import threading
+import time
+import urllib.request
+from decimal import Decimal
+
+from gateway import Gateway
+from upstream import Provider
+
+# The budget that a test's other caller holds, with the answer it may have for it: 64,000 tokens at $5 a million.
+MOST_TOKENS = 64_000
+NEVER_SECS = 120
+
+
+class Rig:
+    def __init__(self, kind, config=None, session=None):
+        self.provider = Provider()
+        self.model = self.provider.model
+        gemini = {"providers": {"extra": {"gemini": {"enabled": True, "upstream": self.provider.url}}}}
+        self.gateway = Gateway(self.provider.url, {**gemini, "hold": {"wait_ms": 100}, **(config or {})})
+        self.client = kind(self.gateway.url, session=session)
+        # Set by whoever lets something go wrong.
+        self.wrong = threading.Event()
+        self._refused_before = 0
+        self._others = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.model.goes_on.set()
+        self.client.remove()
+        for other in self._others:
+            other.join()
+        self.gateway.remove()
+        self.provider.stop()
+
+    def restart(self):
+        """As an operator does it: what runs is finished first."""
+        self._refused_before += self.refused()
+        stopped = threading.Thread(target=self.gateway.stop)
+        stopped.start()
+        self.model.goes_on.set()
+        stopped.join()
+        self.gateway.start()
+
+    def crash(self):
+        self._refused_before += self.refused()
+        self.gateway.kill()
+        self.model.goes_on.set()
+        self.gateway.start()
+
+    def refused(self):
+        """How many calls the gateway has refused since its start."""
+        with urllib.request.urlopen(f"{self.gateway.url}/metrics", timeout=60) as answer:
+            text = answer.read().decode()
+        return sum(int(count) for count in re.findall(r"^agentledger_refused_total\{.*\} (\d+)$", text, re.MULTILINE))
+
+    def calls(self):
+        """All calls so far that would cost something: those that reached the provider, and those that were refused."""
+        return len(self.model.bills) + self._refused_before + self.refused()
+
+    def answers(self):
+        """How many answers came through whole."""
+        return sum(any(entry["usage"].values()) for entry in self.gateway.entries(outcome="completed", status=200))
+
+    def until(self, what, happens):
+        until = time.monotonic() + NEVER_SECS
+        while time.monotonic() < until:
+            seen = happens()
+            if seen:
+                return seen
+            time.sleep(0.05)
+        raise AssertionError(f"never happened: {what}\n{self.gateway.log()}")
+
+    def until_held(self):
+        if not self.model.held.wait(NEVER_SECS):
+            raise AssertionError(f"no call was held\n{self.gateway.log()}")
+
+    def another_caller(self):
+        """A call of the same key that is long in coming, and may cost all that the budget has."""
+        body = {"model": "claude-haiku-4-5", "max_tokens": MOST_TOKENS, "messages": [{"role": "user", "content": "HOLD=1"}]}
+        asked = urllib.request.Request(
+            f"{self.gateway.url}/v1/messages",
+            json.dumps(body).encode(),
+            {"x-api-key": self.client.key, "anthropic-version": "2023-06-01", "content-type": "application/json"},
+        )
+        other = threading.Thread(target=lambda: urllib.request.urlopen(asked, timeout=NEVER_SECS).read())
+        other.start()
+        self._others.append(other)
+        self.until_held()
+
+    def session(self):
+        """The session of the call that runs."""
+        sessions = self.until("a session", lambda: json.loads(self.gateway.command("sessions", "--json"))["sessions"])
+        return sessions[0]["id"]
+
+    def books(self):
+        """Every answer that was billed whole is one entry, with its tokens and its cost to the nano-dollar, none of them estimated."""
+        # A WebSocket that is only made warm costs nothing, and is an entry without usage.
+        entries = [entry for entry in self.gateway.entries() if any(entry["usage"].values())]
+        by_answer = {entry["response_id"]: entry for entry in entries if entry["response_id"]}
+        whole = [bill for bill in self.model.bills if bill.complete]
+        for bill in whole:
+            entry = by_answer[bill.ident]
+            usage = {kind: count for kind, count in entry["usage"].items() if count}
+            assert usage == bill.usage, f"{bill.ident}: {usage} is not {bill.usage}"
+            assert Decimal(entry["cost_usd"]) == bill.cost, f"{bill.ident}: {entry['cost_usd']} is not {bill.cost}"
+            assert not entry["estimated"], f"{bill.ident}: {entry['estimate_reason']}"
+        if len(whole) == len(self.model.bills):
+            assert len(entries) == len(whole), f"{len(entries)} entries of {len(whole)} answers"
+        self.gateway.command("verify")
