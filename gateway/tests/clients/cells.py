@@ -5,12 +5,15 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 
 from clients import Ran
 from rig import Rig
 
 # Less than any call costs.
 PENNILESS = {"budgets": {"default": {"daily_limit_usd": 0.000001, "action": "block"}}}
+SMALL_USD = Decimal("0.5")
+SMALL = {"budgets": {"default": {"daily_limit_usd": float(SMALL_USD), "action": "block"}}}
 # What the other caller may cost, and next to nothing more.
 SHARED = {"budgets": {"default": {"daily_limit_usd": 0.3203, "action": "block"}}}
 SESSION = "refactoring"
@@ -107,6 +110,26 @@ def budget_spent(kind):
         return counted.cells
 
 
+def budget_used_up(kind):
+    """A budget of some calls' cost, far less than one call could cost at most: it is used up to the last cents."""
+    with Rig(kind, SMALL) as rig:
+        counted = Counted(rig)
+        counted.done("Do the steps. TOOLS=99 OUTPUT=2000")
+        rig.books()
+        spent = sum(bill.cost for bill in rig.model.bills)
+        assert SMALL_USD * 9 / 10 < spent <= SMALL_USD, f"{spent} of {SMALL_USD} was spent"
+        return counted.cells
+
+
+def budget_shared(kind):
+    """Eight subagents at once have room in a budget that eight calls at their most would not have."""
+    with Rig(kind, SMALL) as rig:
+        counted = Counted(rig)
+        counted.done("Share the work. SUBAGENTS=8")
+        rig.books()
+        return counted.cells
+
+
 def budget_held(kind):
     """All of the budget is held by another call, which ends once this client was refused."""
     with Rig(kind, SHARED) as rig:
@@ -176,4 +199,4 @@ def crash(kind):
         return counted.cells
 
 
-ROWS = [works, budget_exceeded, budget_spent, budget_held, cut, cut_once, kill, loop, restart, crash]
+ROWS = [works, budget_exceeded, budget_spent, budget_used_up, budget_shared, budget_held, cut, cut_once, kill, loop, restart, crash]

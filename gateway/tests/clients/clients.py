@@ -63,7 +63,8 @@ class Client:
     def environment(self):
         # Nothing of whoever runs this: not its keys, not its proxies.
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-        return {**kept, "HOME": self.home, "TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": "1", "CI": "1", "TZ": "UTC", **self.settings()}
+        terminal = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": "1"}
+        return {**kept, **terminal, "HOME": self.home, "CI": "1", "TZ": "UTC", **self.settings()}
 
     def start(self, prompt, again=False):
         self.begun = time.monotonic()

@@ -15,11 +15,16 @@ REPLACED = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
     (r"\b(ses|msg|req)_[0-9A-Za-z]{8,}", r"<\1>"),
     (r"127\.0\.0\.1:\d+", "<gateway>"),
+    (r"/\S*/(ba|z|da)?sh -lc", "<shell> -lc"),
     (r"\S*-2\d{3}-\d\d-\d\dT[\d-]+Z\.json", "<report>"),
     (r"\b2\d{3}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?( ?UTC| ?Z)?", "<time>"),
     (r"\b[A-Z][a-z]{2} \d+(st|nd|rd|th), 2\d{3} \d+:\d\d [AP]M", "<time>"),
     (r"\bat \d+:\d\d [AP]M", "at <time>"),
     (r"\b\d+(\.\d+)? ?(ms|s|seconds|minutes|hours|h|min|m)\b", "<while>"),
+    # How often, depends on the machine.
+    (r"Reconnecting\.\.\. \d+/\d+", "Reconnecting <n>"),
+    (r"Attempt \d+ failed", "Attempt <n> failed"),
+    (r"(?m)^.* ERROR codex_api::endpoint::responses_websocket: .*\n?", ""),
     (r"Tokens: .*", "Tokens: <counts>"),
     (r"(?m)^Aider v.*", "Aider <version>"),
     (r"OpenAI Codex v.*", "OpenAI Codex <version>"),
@@ -36,7 +41,19 @@ def plain(text, home):
     for pattern, said in REPLACED:
         text = re.sub(pattern, said, text)
     lines = [line.rstrip() for line in text.splitlines()]
-    return "\n".join(line for line in lines if line and not NOISE.match(line))
+    return "\n".join(once([line for line in lines if line and not NOISE.match(line)]))
+
+
+def once(lines):
+    """Lines that are said again and again stand once: how often depends on the machine."""
+    for length in range(1, 6):
+        at = 0
+        while at + 2 * length <= len(lines):
+            if lines[at : at + length] == lines[at + length : at + 2 * length]:
+                del lines[at : at + length]
+            else:
+                at += 1
+    return lines
 
 
 def section(client, cells):
@@ -53,7 +70,7 @@ def section(client, cells):
 
 def parts(text):
     """The sections of a golden file by client."""
-    return {found[1]: found[0] for found in re.findall(r"(?ms)(^== (\S+): .*?)(?=^== (?!\2: )|\Z)", text)}
+    return {found[1]: found[0].strip() + "\n" for found in re.findall(r"(?ms)(^== (\S+): .*?)(?=^== (?!\2: )|\Z)", text)}
 
 
 def kept(name):

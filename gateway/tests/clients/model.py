@@ -7,6 +7,7 @@ Words in the newest prompt that has any steer the answer to it:
     WORDS=n      the text has n words
     HOLD=1       the first answer stops after its first word, or within its first call, until the test lets it go on
     CUT=n        the first n answers break off there
+    OUTPUT=n     each answer costs n tokens more than it has
 """
 
 import re
@@ -17,7 +18,7 @@ from decimal import Decimal
 
 from money import usd
 
-STEER = re.compile(r"\b(TOOLS|SAME|SUBAGENTS|WORDS|HOLD|CUT)=(\d+)")
+STEER = re.compile(r"\b(TOOLS|SAME|SUBAGENTS|WORDS|HOLD|CUT|OUTPUT)=(\d+)")
 
 # USD per million tokens, by hand from the providers' own lists.
 PRICES = {
@@ -65,8 +66,10 @@ class Turn:
 
     words: list
     calls: list
-    held: bool = False
-    cut: bool = False
+    held: bool
+    cut: bool
+    # Tokens that are billed beyond the usual.
+    output: int
 
 
 # The shell and the subagents by the names that the clients give them, and the arguments each takes. Codex's newer models write
@@ -109,7 +112,7 @@ class Model:
         number = {word: int(count) for word, count in wants.items()}
         calls = self._calls(ask, number, results)
         words = [] if calls else [f"word{n} " for n in range(1, 1 + number.get("WORDS", 3))]
-        return Turn(words, calls, held=self._holds(number), cut=self._cuts_off(number))
+        return Turn(words, calls, self._holds(number), self._cuts_off(number), number.get("OUTPUT", 0))
 
     def _holds(self, number):
         with self._lock:
@@ -138,11 +141,11 @@ class Model:
         step = "the same step" if "SAME" in number else f"step {results + 1}"
         return [Call(name, arguments(f"echo {step}"))]
 
-    def bill(self, model):
+    def bill(self, model, turn):
         """The bill of the next answer: no two are alike, so that none can stand in another's place."""
         with self._lock:
             n = len(self.bills) + 1
-            usage = {"input": 1_000 + 7 * n, "cache_read": 2_000 + 11 * n, "output": 40 + n}
+            usage = {"input": 1_000 + 7 * n, "cache_read": 2_000 + 11 * n, "output": 40 + n + turn.output}
             if model.startswith("claude"):
                 usage["cache_write_5m"] = 300 + 13 * n
             bill = Bill(f"id_{n:04}", model, usage)

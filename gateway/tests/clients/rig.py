@@ -99,8 +99,7 @@ class Rig:
         return sessions[0]["id"]
 
     def books(self):
-        """Every answer that was billed whole is one entry, with its tokens and its cost to the nano-dollar, and none is an estimate.
-        Returns the entries."""
+        """Every answer that was billed whole is one entry, with its tokens and its cost to the nano-dollar, none of them estimated."""
         # A WebSocket that is only made warm costs nothing, and is an entry without usage.
         entries = [entry for entry in self.gateway.entries() if any(entry["usage"].values())]
         by_answer = {entry["response_id"]: entry for entry in entries if entry["response_id"]}
@@ -114,4 +113,3 @@ class Rig:
         if len(whole) == len(self.model.bills):
             assert len(entries) == len(whole), f"{len(entries)} entries of {len(whole)} answers"
         self.gateway.command("verify")
-        return entries

@@ -39,7 +39,7 @@ class Provider(Upstream):
         body = asked.json
         ask = spoken.read(body, path)
         turn = self.model.turn(ask)
-        bill = self.model.bill(ask.model)
+        bill = self.model.bill(ask.model, turn)
         if path.endswith(":streamGenerateContent") or body.get("stream"):
             return self._streamed(spoken, bill, turn)
         answer = whole(spoken.whole(bill, turn))
@@ -68,7 +68,8 @@ class Provider(Upstream):
                 before[ident] = body["input"]
                 continue
             ask = Responses.read(body, asked.path)
-            turn, bill = self.model.turn(ask), self.model.bill(ask.model)
+            turn = self.model.turn(ask)
+            bill = self.model.bill(ask.model, turn)
             for frame in self._streamed(Responses, bill, turn).pieces:
                 if isinstance(frame, threading.Event):
                     frame.wait(60)
