@@ -86,6 +86,10 @@ pub fn announce(config: &Config, conf: Option<&Value>, operators_rules: usize) -
         said.push(format!("{operators_rules} by operators (`agentledger rules list`)"));
     }
     let is_none = said.is_empty();
+    let holds_for_all = budgets.default.is_some() || budgets.global.is_some();
+    if !is_none && !holds_for_all {
+        said.push("whatever none of these fits is not limited".to_owned());
+    }
     let budgeted = if is_none {
         "nothing: requests are metered, and no limit holds (budgets.default.daily_limit_usd sets one for each key)"
             .to_owned()
@@ -151,6 +155,11 @@ mod tests {
              global 9 requests a minute; 2 by operators (`agentledger rules list`)"
         );
         assert!(some.open.is_none());
+        let partly = said("budgets: {rules: [{api_key_pattern: 'sk-*', daily_limit_usd: 3}]}", 0);
+        assert_eq!(
+            partly.budgeted,
+            "1 rule of keys or tenants; whatever none of these fits is not limited"
+        );
     }
 
     #[test]

@@ -12,9 +12,7 @@ pub fn nearest<'k>(known: impl IntoIterator<Item = &'k str> + Clone, word: &str)
         .find(|known| known.starts_with(&word) || word.starts_with(known));
     alike.or_else(|| {
         let near = known.into_iter().map(|known| (differing_letters(known, &word), known));
-        // Of words of two or three letters almost any differs in two.
-        let allowed = (word.chars().count() / 2).min(2);
-        near.filter(|(differing, _)| *differing <= allowed)
+        near.filter(|(differing, _)| *differing <= 2)
             .min_by_key(|(differing, _)| *differing)
             .map(|(_, known)| known)
     })
@@ -52,7 +50,7 @@ mod tests {
             ("Models", Some("model")),
             ("agnet", Some("agent")),
             ("prov", Some("provider")),
-            ("dya", None),
+            ("dya", Some("day")),
             ("weeks", Some("week")),
             ("colour", None),
             ("", None),
