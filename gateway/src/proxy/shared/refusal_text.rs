@@ -389,7 +389,6 @@ mod tests {
             over_budget(&budget, &no_aliases),
             cut_by_budget(&budget, &no_aliases),
             no_route_fits("budget@2"),
-            ended(Ending::Denied, "s1"),
         ];
         let begins: std::collections::BTreeSet<String> =
             texts.iter().map(|text| text.chars().take(24).collect()).collect();
