@@ -203,7 +203,8 @@ fn unexpected(agent: &'static str, reply: &Reply) -> DemoError {
     }
 }
 
-/// The contract's refusal, as its client sees it.
+/// The contract's refusal. Of its message the first sentence: the others name what differs from run to run, the key's
+/// fingerprint and the day.
 fn refusal(reply: &Reply) -> Result<String, DemoError> {
     let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     let field = |name: &str| body.pointer(&format!("/error/{name}")).cloned().unwrap_or_default();
@@ -211,7 +212,9 @@ fn refusal(reply: &Reply) -> Result<String, DemoError> {
     if kind != "budget_exceeded" || reply.should_retry != "false" {
         return Err(unexpected("swarm", reply));
     }
-    let shown = json!({"type": kind, "message": field("message"), "daily_spent": field("daily_spent"),
+    let message = field("message");
+    let message = message.as_str().and_then(|message| message.split(". ").next());
+    let shown = json!({"type": kind, "message": message, "daily_spent": field("daily_spent"),
         "daily_limit": field("daily_limit")});
     Ok(format!("               429 {shown}\n"))
 }
