@@ -27,7 +27,7 @@ const MESSAGES: &str = "/v1/messages";
 
 fn chat(stream: bool) -> String {
     format!(
-        "{{\"model\":\"gpt-4o\",\"messages\":[{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}],\"stream\":{stream},\"max_tokens\":50,\"user\":\"{PROMPT}\"}}"
+        "{{\"model\":\"gpt-4o\",\"messages\":[{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}],\"stream\":{stream},\"max_tokens\":50,\"metadata\":{{\"note\":\"{PROMPT}\"}}}}"
     )
 }
 

@@ -194,7 +194,7 @@ fn first<'h>(headers: &'h HeaderMap, header: &str, limits: &Limits) -> Option<&'
 /// The text as a name, where it can be one.
 fn name<'t>(text: &'t str, limits: &Limits) -> Option<&'t str> {
     let name = text.trim();
-    let fits = !name.is_empty() && name.len() <= limits.identity_bytes_max && !name.chars().any(char::is_control);
+    let fits = !name.is_empty() && name.len() <= limits.identity_bytes_max && !text.chars().any(char::is_control);
     fits.then_some(name)
 }
 
