@@ -312,7 +312,11 @@ fn a_schedule_keeps_the_newest_archives_and_one_that_fails_touches_no_traffic() 
 fn a_ledger_of_a_newer_version_is_refused_by_name_and_left_as_it_is() {
     let (home, _) = archived();
     let mark = home.path("ledger/schema");
-    assert_eq!(std::fs::read_to_string(&mark).unwrap(), "1\n");
+    let current = std::fs::read_to_string(&mark).unwrap();
+    assert!(
+        current.trim_end().parse::<u32>().is_ok_and(|version| version < 99),
+        "{current:?}"
+    );
     std::fs::write(&mark, "99\n").unwrap();
     let all = |dir: &Path| {
         let output = Command::new("sh")
@@ -336,5 +340,5 @@ fn a_ledger_of_a_newer_version_is_refused_by_name_and_left_as_it_is() {
     assert_eq!(home.export().len(), 4_000);
     assert!(!mark.exists(), "reading changes nothing");
     home.serve().stop();
-    assert_eq!(std::fs::read_to_string(&mark).unwrap(), "1\n");
+    assert_eq!(std::fs::read_to_string(&mark).unwrap(), current);
 }
