@@ -49,7 +49,10 @@ impl RecoveredId {
 
 /// Those that were entered since `from_ms`, in the order of the journal.
 pub(crate) fn since(stores: &dyn Stores, from_ms: i64, until: u64) -> Result<Vec<RecoveredEntry>, ReadError> {
-    walk(stores, from_ms, until, |_, _| true)
+    let mut found = walk(stores, from_ms, until, |_, _| true)?;
+    // What is read begins where a chunk of the journal does.
+    found.retain(|row| row.entry.settlement.at_ms >= from_ms);
+    Ok(found)
 }
 
 /// The one with this id; `None` where its hold is open, or ended as its exchange did.
