@@ -236,7 +236,9 @@ class Aider(Client):
     def settings(self):
         named = "ANTHROPIC" if self.model.startswith("anthropic/") else "OPENAI"
         base = self.base if named == "ANTHROPIC" else f"{self.base}/v1"
-        return {f"{named}_API_BASE": base, f"{named}_API_KEY": self.key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        # So wide that it breaks no line.
+        local = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "COLUMNS": "2000"}
+        return {f"{named}_API_BASE": base, f"{named}_API_KEY": self.key, **local}
 
     def command(self, prompt, again):
         flags = ["--yes-always", "--no-git", "--no-check-update", "--analytics-disable", "--no-show-model-warnings"]

@@ -14,6 +14,12 @@ REPLACED = [
     (r"(?m)^(\s*)\[cause\]: SocketError[^}]*\{[^}]*\}\s*\}\n", ""),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
     (r"\b(ses|msg|req)_[0-9A-Za-z]{8,}", r"<\1>"),
+    (r"\b01[0-9A-HJKMNP-TV-Z]{24}\b", "<id>"),
+    (r"\bkey([ :])[0-9a-f]{8,24}\b", r"key\1<fingerprint>"),
+    # What a request may cost depends on the length of the client's prompt; the rest of the sums is exact.
+    (r"may cost up to \$[\d.]*\d", "may cost up to <cost>"),
+    (r"\$[\d.]+ went into it", "<cost> went into it"),
+    (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) 2\d{3}-\d\d-\d\d at \d\d:\d\d", "<time>"),
     (r"127\.0\.0\.1:\d+", "<gateway>"),
     (r"/\S*/(ba|z|da)?sh -lc", "<shell> -lc"),
     (r"\S*-2\d{3}-\d\d-\d\dT[\d-]+Z\.json", "<report>"),
@@ -32,7 +38,7 @@ REPLACED = [
 # Said about the machine and not by the gateway or the model.
 NOISE = re.compile(
     r"^(WARNING: proceeding, even though we could not create PATH aliases|Reading additional input from stdin|YOLO mode|Ripgrep"
-    r"|Warning: (Input is not a terminal|Basic terminal|256-color)|Analytics have been|Repo-map|Git repo:|retryDelayMs:)"
+    r"|Warning: (Input is not a terminal|Basic terminal|256-color)|Analytics have been|Repo-map|Git repo:|\s*retryDelayMs:)"
 )
 
 
