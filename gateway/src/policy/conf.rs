@@ -1,69 +1,82 @@
-//! A conf as Lua code: compiled once for all threads, so that a thread that loads a set with ten thousand rules runs a
-//! literal instead of making each table by hand. The source is ours alone: every text in it is escaped byte by byte.
+//! A conf as a value of Lua: made by hand, without a compiler between, and read-only.
 
-use std::fmt::Write;
+use std::cell::OnceCell;
+use std::sync::Arc;
 
-use mlua::chunk::Compiler;
-use serde_json::Value;
+use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value};
+use serde_json::Value as Json;
 
-/// Bytecode of a chunk that returns the conf, its tables read-only. Nulls are nil.
-pub(super) fn compile(conf: &Value) -> Result<Vec<u8>, String> {
-    let mut source = String::from("local freeze = table.freeze return ");
-    write_value(conf, &mut source);
-    let compiler = Compiler::new().set_optimization_level(1).set_debug_level(0);
-    compiler
-        .compile(&source)
-        .map_err(|error| format!("the conf is too large: {error}"))
-}
-
-fn write_value(value: &Value, source: &mut String) {
-    match value {
-        Value::Null => source.push_str("nil"),
-        Value::Bool(flag) => source.push_str(if *flag { "true" } else { "false" }),
-        Value::Number(number) => {
-            // Writing to a String cannot fail.
-            let _ = write!(source, "{:?}", number.as_f64().unwrap_or(f64::NAN));
-        }
-        Value::String(text) => write_text(text, source),
-        Value::Array(items) => {
-            source.push_str("freeze({");
-            for item in items {
-                write_value(item, source);
-                source.push(',');
+/// A conf in a VM, its tables read-only. Nulls are nil.
+pub(super) fn build(lua: &Lua, conf: &Json) -> Result<Value, LuaError> {
+    Ok(match conf {
+        Json::Null => Value::Nil,
+        Json::Bool(flag) => Value::Boolean(*flag),
+        Json::Number(number) => Value::Number(number.as_f64().unwrap_or(f64::NAN)),
+        Json::String(text) => Value::String(lua.create_string(text)?),
+        Json::Array(items) => {
+            let table = lua.create_table_with_capacity(items.len(), 0)?;
+            for (at, item) in (1..).zip(items) {
+                table.raw_set(at, build(lua, item)?)?;
             }
-            source.push_str("})");
+            table.set_readonly(true);
+            Value::Table(table)
         }
-        Value::Object(fields) => {
-            source.push_str("freeze({");
+        Json::Object(fields) => {
+            let table = lua.create_table_with_capacity(0, fields.len())?;
             for (name, value) in fields {
-                source.push('[');
-                write_text(name, source);
-                source.push_str("]=");
-                write_value(value, source);
-                source.push(',');
+                table.raw_set(name.as_str(), build(lua, value)?)?;
             }
-            source.push_str("})");
+            table.set_readonly(true);
+            Value::Table(table)
         }
+    })
+}
+
+/// A large conf: its table is made when a call first looks into it, which a policy with a `setup` seldom does.
+pub(super) struct LazyConf {
+    conf: Arc<Json>,
+    table: OnceCell<Table>,
+}
+
+/// A conf of more bytes than this, as JSON, is made when it is needed.
+pub(super) const LAZY_CONF_BYTES: usize = 16 << 10;
+
+impl LazyConf {
+    pub fn new(conf: &Arc<Json>) -> LazyConf {
+        LazyConf {
+            conf: Arc::clone(conf),
+            table: OnceCell::new(),
+        }
+    }
+
+    fn table(&self, lua: &Lua) -> Result<Table, LuaError> {
+        if let Some(table) = self.table.get() {
+            return Ok(table.clone());
+        }
+        let Value::Table(made) = build(lua, &self.conf)? else {
+            return Err(LuaError::runtime("the conf is no table"));
+        };
+        Ok(self.table.get_or_init(|| made).clone())
     }
 }
 
-fn write_text(text: &str, source: &mut String) {
-    source.push('"');
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b" _-*.:/@".contains(&byte) {
-            source.push(char::from(byte));
-        } else {
-            let _ = write!(source, "\\{byte:03}");
-        }
+impl UserData for LazyConf {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
+            this.table(lua)?.raw_get::<Value>(name)
+        });
+        methods.add_meta_method(MetaMethod::Len, |lua, this, ()| Ok(this.table(lua)?.raw_len()));
+        methods.add_meta_method(MetaMethod::Iter, |lua, this, ()| {
+            let next: mlua::Function = lua.globals().get("next")?;
+            Ok((next, this.table(lua)?))
+        });
     }
-    source.push('"');
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use mlua::chunk::ChunkMode;
-    use mlua::{Lua, LuaSerdeExt};
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use mlua::LuaSerdeExt;
     use serde_json::json;
 
     use super::*;
@@ -75,33 +88,14 @@ mod tests {
             "\"] = os.exit(), [\"": "9",
         });
         let lua = Lua::new();
-        let read: mlua::Value = lua
-            .load(compile(&conf).unwrap())
-            .set_mode(ChunkMode::Binary)
-            .eval()
-            .unwrap();
-        assert!(read.as_table().unwrap().is_readonly());
-        assert_eq!(lua.from_value::<Value>(read).unwrap(), conf);
-    }
-
-    #[test]
-    fn ten_thousand_rules_compile() {
-        let rules: Vec<Value> = (0..10_000)
-            .map(|at| json!({"pattern": format!("sk-{at}-*"), "limit": at.to_string()}))
-            .collect();
-        let lua = Lua::new();
-        let read: mlua::Table = lua
-            .load(compile(&json!(rules)).unwrap())
-            .set_mode(ChunkMode::Binary)
-            .eval()
-            .unwrap();
-        assert_eq!(read.raw_len(), 10_000);
+        let read = build(&lua, &conf).unwrap();
+        let table = read.as_table().unwrap();
+        assert!(table.is_readonly() && table.raw_get::<Table>("a b").unwrap().is_readonly());
+        assert_eq!(lua.from_value::<Json>(read).unwrap(), conf);
+        let nothing = build(&lua, &json!({"gone": null})).unwrap();
         assert_eq!(
-            read.get::<mlua::Table>(10_000)
-                .unwrap()
-                .get::<String>("pattern")
-                .unwrap(),
-            "sk-9999-*"
+            nothing.as_table().unwrap().raw_get::<Value>("gone").unwrap(),
+            Value::Nil
         );
     }
 }

@@ -7,7 +7,6 @@ use agentledger_ledger::Name;
 use mlua::Value;
 use mlua::chunk::Compiler;
 
-use super::conf;
 use super::prepared::Prepared;
 use super::schema::{Schema, Shape};
 use super::set::{GlobCache, Options, Phase, PolicyError, PolicyMode, Source};
@@ -53,9 +52,9 @@ pub(super) struct PolicyFile {
 pub(super) struct Compiled {
     pub file: Arc<PolicyFile>,
     /// The conf with the schema's defaults.
-    pub conf: serde_json::Value,
-    /// The same, compiled; see [`conf`].
-    pub bytecode: Arc<[u8]>,
+    pub conf: Arc<serde_json::Value>,
+    /// Of its JSON.
+    pub conf_bytes: usize,
     pub mode: PolicyMode,
     /// What its `setup` made of the conf; `None` where it said that with this conf it has nothing to do, or where it is off.
     pub prepared: Option<Prepared>,
@@ -183,18 +182,19 @@ impl OnBench {
         };
         let mode = mode.ok_or_else(|| of_conf(vec![(MODE.to_owned(), format!("must be {MODES}"))]))?;
         let conf = file.schema.apply(given).map_err(of_conf)?;
-        let bytecode = conf::compile(&conf).map_err(whole)?;
-        let wrong = self.bench.check(&self.loaded, &bytecode).map_err(whole)?;
+        let in_lua = self.bench.conf(&conf).map_err(whole)?;
+        let wrong = self.bench.check(&self.loaded, &in_lua).map_err(whole)?;
         if !wrong.is_empty() {
             return Err(of_conf(wrong));
         }
         // One that is off is set up all the same: it can be switched on.
-        let prepared = self.bench.set_up(&self.loaded, &bytecode).map_err(whole)?;
+        let prepared = self.bench.set_up(&self.loaded, &in_lua).map_err(whole)?;
+        let text = conf.to_string();
         let mut hasher = blake3::Hasher::new();
         for part in [
             file.versioned_name.as_bytes(),
             &file.bytecode,
-            &bytecode,
+            text.as_bytes(),
             mode.name().as_bytes(),
         ] {
             hasher.update(&part.len().to_le_bytes());
@@ -202,8 +202,8 @@ impl OnBench {
         }
         Ok(Compiled {
             file: Arc::clone(file),
-            conf,
-            bytecode: bytecode.into(),
+            conf: Arc::new(conf),
+            conf_bytes: text.len(),
             mode,
             prepared: prepared.filter(|_| mode != PolicyMode::Off),
             digest: *hasher.finalize().as_bytes(),

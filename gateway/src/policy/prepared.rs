@@ -1,13 +1,12 @@
 //! What a policy's `setup` returned, kept apart from any VM. `setup` runs once for all threads; each VM gets a copy, in
 //! which what is heavy (compiled patterns, checked limits) is shared and not copied.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlua::chunk::ChunkMode;
-use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, Table, UserData, UserDataMethods, Value};
+use mlua::{Error as LuaError, Lua, Value};
 
 use super::choose::{Choices, Choose, Globs, Values};
 use super::facts::Shared;
@@ -211,52 +210,5 @@ impl ValueReader {
                 ));
             }
         })
-    }
-}
-
-/// A large conf: its table is made when a call first looks into it, which a policy with a `setup` seldom does.
-pub(super) struct LazyConf {
-    bytecode: Arc<[u8]>,
-    table: OnceCell<Table>,
-}
-
-/// A conf of more bytecode than this is made when it is needed.
-pub(super) const LAZY_CONF_BYTES: usize = 16 << 10;
-
-impl LazyConf {
-    pub fn new(bytecode: &Arc<[u8]>) -> LazyConf {
-        LazyConf {
-            bytecode: Arc::clone(bytecode),
-            table: OnceCell::new(),
-        }
-    }
-
-    fn table(&self, lua: &Lua) -> Result<Table, LuaError> {
-        if let Some(table) = self.table.get() {
-            return Ok(table.clone());
-        }
-        let made = load(lua, &self.bytecode)?;
-        let Value::Table(made) = made else {
-            return Err(LuaError::runtime("the conf is no table"));
-        };
-        Ok(self.table.get_or_init(|| made).clone())
-    }
-}
-
-/// The conf's value.
-pub(super) fn load(lua: &Lua, bytecode: &[u8]) -> Result<Value, LuaError> {
-    lua.load(bytecode).set_mode(ChunkMode::Binary).set_name("=conf").eval()
-}
-
-impl UserData for LazyConf {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
-            this.table(lua)?.raw_get::<Value>(name)
-        });
-        methods.add_meta_method(MetaMethod::Len, |lua, this, ()| Ok(this.table(lua)?.raw_len()));
-        methods.add_meta_method(MetaMethod::Iter, |lua, this, ()| {
-            let next: mlua::Function = lua.globals().get("next")?;
-            Ok((next, this.table(lua)?))
-        });
     }
 }

@@ -11,12 +11,13 @@ use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, Valu
 
 use super::balances::Balances;
 use super::choose;
+use super::conf::{self, LAZY_CONF_BYTES, LazyConf};
 use super::engine::{Cause, PolicyFailure};
 use super::event::Event;
 use super::facts::{CallFacts, Shared};
 use super::file::Compiled;
 use super::intent::{IntentCollector, host_table};
-use super::prepared::{self, LAZY_CONF_BYTES, LazyConf, Prepared};
+use super::prepared::Prepared;
 use super::sandbox::{self, Stopwatch, uncapped};
 use super::set::{GlobCache, Options, Phase, PolicyMode};
 use super::terms::limits_function;
@@ -159,14 +160,19 @@ impl Bench {
         })
     }
 
-    /// Runs `check`, if there is one: what is wrong between the fields of the compiled conf, by the key of each.
-    pub fn check(&self, loaded: &LoadedPolicy, conf: &[u8]) -> Result<Vec<(String, String)>, String> {
+    /// A conf for `check` and `set_up`.
+    pub fn conf(&self, conf: &serde_json::Value) -> Result<Value, String> {
+        conf::build(&self.lua, conf).map_err(|error| format!("the conf is too large: {error}"))
+    }
+
+    /// Runs `check`, if there is one: what is wrong between the fields of the conf, by the key of each.
+    pub fn check(&self, loaded: &LoadedPolicy, conf: &Value) -> Result<Vec<(String, String)>, String> {
         let Some(check) = &loaded.check else {
             return Ok(Vec::new());
         };
         self.watch.start(self.deadline);
         let run = || -> Result<Vec<(String, String)>, LuaError> {
-            let found: Option<Vec<Table>> = check.call(prepared::load(&self.lua, conf)?)?;
+            let found: Option<Vec<Table>> = check.call(conf)?;
             let found = found.unwrap_or_default().into_iter();
             let wrong = found.map(|wrong| Ok((wrong.raw_get::<String>("key")?, wrong.raw_get::<String>("message")?)));
             wrong.collect()
@@ -178,12 +184,12 @@ impl Bench {
         Ok(wrong)
     }
 
-    /// Runs `setup`, if there is one, on the compiled conf. `None`: with this conf the policy has nothing to do.
-    pub fn set_up(&self, loaded: &LoadedPolicy, conf: &[u8]) -> Result<Option<Prepared>, String> {
+    /// Runs `setup`, if there is one, on the conf. `None`: with this conf the policy has nothing to do.
+    pub fn set_up(&self, loaded: &LoadedPolicy, conf: &Value) -> Result<Option<Prepared>, String> {
         self.watch.start(self.deadline);
         let run = || -> Result<Value, LuaError> {
             match &loaded.setup {
-                Some(setup) => setup.call::<Value>(prepared::load(&self.lua, conf)?),
+                Some(setup) => setup.call::<Value>(conf),
                 None => Ok(Value::Nil),
             }
         };
@@ -204,10 +210,10 @@ impl Bench {
         policy: &Compiled,
         prepared: &Prepared,
     ) -> Result<Vec<(Phase, Function)>, LuaError> {
-        let conf = if policy.bytecode.len() > LAZY_CONF_BYTES {
-            Value::UserData(self.lua.create_userdata(LazyConf::new(&policy.bytecode))?)
+        let conf = if policy.conf_bytes > LAZY_CONF_BYTES {
+            Value::UserData(self.lua.create_userdata(LazyConf::new(&policy.conf))?)
         } else {
-            prepared::load(&self.lua, &policy.bytecode)?
+            conf::build(&self.lua, &policy.conf)?
         };
         let prepared = prepared.build(&self.lua, &self.shared, &self.collector)?;
         let mut bound = Vec::new();
