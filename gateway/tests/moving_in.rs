@@ -363,7 +363,11 @@ fn the_next_day_of_an_imported_ledger_goes_on_here() {
     let own = ledger.links().pop().unwrap();
     assert_eq!(&*own.0, fingerprint);
     let account = format!("key:{}", own.1);
-    assert_eq!(ledger.spent(&account, Window::Total).usd.to_string(), "2");
+    // A key that no bound names is forgotten when its month is over, and tomorrow may be another.
+    let tomorrow = jiff::Timestamp::from_millisecond(at_ms + DAY_MS).unwrap();
+    let is_next_month = tomorrow.to_zoned(jiff::tz::TimeZone::UTC).day() == 1;
+    let in_total = if is_next_month { "0.01" } else { "2" };
+    assert_eq!(ledger.spent(&account, Window::Total).usd.to_string(), in_total);
     assert_eq!(ledger.spent(&format!("key:{}", own.0), Window::Total).usd, Usd::ZERO);
     // Only the cent of today.
     assert_eq!(ledger.spent(&account, Window::Day).usd.to_string(), "0.01");
