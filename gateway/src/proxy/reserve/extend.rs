@@ -1,5 +1,7 @@
 //! Fifth step, afterwards: the hold lets its stream go on. It is extended as the text grows; where nothing is left the stream is cut.
 
+use std::sync::Arc;
+
 use agentledger_ledger::{Amounts, BooksError, Hold, Name, Obstacle, Unit, Usd};
 
 use crate::plugin::Ending;
@@ -7,7 +9,8 @@ use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of};
 use crate::proxy::shared::allowance::{Allowance, Uncovered};
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::refusal_text::{cut_by_budget, ended, no_aliases};
+use crate::proxy::shared::refusal_text::{cut_by_budget, ended};
+use crate::proxy::shared::rules::Rules;
 
 /// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +32,9 @@ impl Ratio {
 }
 
 /// What a hold covers, before the stream begins.
-#[derive(Debug)]
 pub struct StreamAllowance {
+    /// Those that the exchange began with.
+    rules: Arc<Rules>,
     /// A hard bound stands behind it: without one there is nothing to cut for.
     guarded: bool,
     covered_tokens: u64,
@@ -44,6 +48,7 @@ impl StreamAllowance {
     /// `units`: of the hard bounds that stand behind the hold.
     pub fn new(gateway: &Gateway, exchange: &Exchange, estimate: &HoldEstimate, units: &[Unit]) -> StreamAllowance {
         StreamAllowance {
+            rules: Arc::clone(&exchange.rules),
             guarded: !units.is_empty(),
             input_usd: if units.contains(&Unit::Tokens) {
                 Usd::ZERO
@@ -58,6 +63,22 @@ impl StreamAllowance {
             },
             output_price_picos: estimate.output_price_picos,
             ratio: Ratio::of(gateway, &exchange.inspected.call.model),
+        }
+    }
+
+    fn uncovered(&self, error: BooksError) -> Uncovered {
+        match error {
+            BooksError::UnknownHold => Uncovered::Cut(
+                "an operator has ended the hold of this request, so this answer was cut short.".to_owned(),
+            ),
+            BooksError::Refused(refused) if refused.obstacle == Obstacle::Held => {
+                Uncovered::Held(Name::clone(&refused.bound.account))
+            }
+            BooksError::Refused(refused) => {
+                let aliases = |fingerprint: &str| self.rules.config.alias_of(fingerprint).map(str::to_owned);
+                Uncovered::Cut(cut_by_budget(&refused, &aliases))
+            }
+            _ => used_up(),
         }
     }
 
@@ -103,7 +124,10 @@ impl BoundAllowance<'_> {
                 tokens: i64::try_from(step).unwrap_or(i64::MAX),
                 requests: 0,
             };
-            let granted = self.hold.extend(requested).map_err(uncovered)?;
+            let granted = self
+                .hold
+                .extend(requested)
+                .map_err(|error| self.allowance.uncovered(error))?;
             // The scarcer of money and tokens says how far the extension reaches.
             let by_tokens = u64::try_from(granted.tokens).unwrap_or(0);
             let by_money = tokens_for(granted.usd, self.allowance.output_price_picos);
@@ -121,19 +145,6 @@ impl BoundAllowance<'_> {
 fn tokens_for(usd: Usd, price_picos: i64) -> Option<u64> {
     let tokens = (i128::from(usd.nanos()) * 1_000).checked_div(i128::from(price_picos))?;
     Some(u64::try_from(tokens).unwrap_or(0))
-}
-
-fn uncovered(error: BooksError) -> Uncovered {
-    match error {
-        BooksError::UnknownHold => {
-            Uncovered::Cut("an operator has ended the hold of this request, so this answer was cut short.".to_owned())
-        }
-        BooksError::Refused(refused) if refused.obstacle == Obstacle::Held => {
-            Uncovered::Held(Name::clone(&refused.bound.account))
-        }
-        BooksError::Refused(refused) => Uncovered::Cut(cut_by_budget(&refused, &no_aliases)),
-        _ => used_up(),
-    }
 }
 
 fn used_up() -> Uncovered {

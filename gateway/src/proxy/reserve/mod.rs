@@ -269,7 +269,7 @@ async fn attempt(
     patience: WaitPolicy<'_>,
 ) -> Result<Reservation, HoldRefusal> {
     let estimate = begun(exchange, estimate, verdict);
-    let mut rates = rates::take(gateway, verdict, estimate.tokens())?;
+    let mut rates = rates::take(gateway, exchange, verdict, estimate.tokens())?;
     let (estimate, changes) = clamped(exchange, estimate, verdict.clamp)?;
     let placed = place(gateway, exchange, estimate, changes, &verdict.bounds, patience).await?;
     let PlacedHold {

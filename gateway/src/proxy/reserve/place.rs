@@ -14,7 +14,7 @@ use crate::proxy::session::stopped;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::refusal_text::{self, no_aliases};
+use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::Refusal;
 use crate::timer::Timer;
 
@@ -197,7 +197,7 @@ pub async fn place(
             }
             Obstacle::Held | Obstacle::Exceeded => {
                 let policy = refusing.map(|requested| requested.policy.clone());
-                return Err(refusal_of(gateway, &bounds, &refused, &estimate, policy));
+                return Err(refusal_of(gateway, exchange, &bounds, &refused, &estimate, policy));
             }
         }
     }
@@ -221,6 +221,7 @@ async fn admitted(gateway: &Gateway, exchange: &Exchange, patience: &mut WaitPol
 /// Why a request whose wait is over, or would be in vain, gets no hold.
 fn refusal_of(
     gateway: &Gateway,
+    exchange: &Exchange,
     bounds: &[Bound],
     refused: &agentledger_ledger::Refusal,
     estimate: &HoldEstimate,
@@ -229,7 +230,7 @@ fn refusal_of(
     let account = &refused.bound.account;
     match refused.obstacle {
         Obstacle::Held => {
-            let message = refusal_text::held_budget(refused, &no_aliases);
+            let message = refusal_text::held_budget(refused, &exchange.aliases());
             let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
                 .kind("budget_exceeded")
                 .field("account", account.to_string())
@@ -237,7 +238,7 @@ fn refusal_of(
             HoldRefusal::new(HoldRefusalKind::Budget, refusal, account)
         }
         Obstacle::Exceeded => {
-            let refusal = exceeded(gateway, bounds, refused, estimate, policy);
+            let refusal = exceeded(gateway, exchange, bounds, refused, estimate, policy);
             let mut hold_refusal = HoldRefusal::new(HoldRefusalKind::Budget, refusal, account);
             hold_refusal.exhausted = Some(ExhaustedBudget {
                 window: refused.bound.window,
@@ -272,13 +273,14 @@ fn affordable(exchange: &Exchange, estimate: &HoldEstimate, refused: &agentledge
 /// The contract's refusal: what is spent and what the limits are, by day and month.
 fn exceeded(
     gateway: &Gateway,
+    exchange: &Exchange,
     bounds: &[Bound],
     refused: &agentledger_ledger::Refusal,
     estimate: &HoldEstimate,
     policy: Option<Name>,
 ) -> Refusal {
     let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = refusal_text::over_budget(refused, &no_aliases);
+    let message = refusal_text::over_budget(refused, &exchange.aliases());
     let mut refusal = Refusal::new(RefusalCode::BudgetExceeded, message)
         .kind("budget_exceeded")
         .resets_at(refused.standing.period.resets_at_ms(), gateway.clock.now_ms())

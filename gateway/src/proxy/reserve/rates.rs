@@ -7,8 +7,9 @@ use agentledger_ledger::Unit;
 use crate::policy::Verdict;
 use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::refusal_text::{no_aliases, over_parallel, over_rate};
+use crate::proxy::shared::refusal_text::{Aliases, over_parallel, over_rate};
 use crate::proxy::shared::reply::Refusal;
 use crate::rates::{Grant, Parallel, Rate, RateExceeded, RateStanding, Rates};
 
@@ -19,10 +20,10 @@ const PARALLEL_RETRY_S: u64 = 1;
 ///
 /// # Errors
 /// The rate that has to be waited for longest; nothing is taken then.
-pub fn take(gateway: &Gateway, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
+pub fn take(gateway: &Gateway, exchange: &Exchange, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
     let now_ms = gateway.clock.monotonic_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
-        let refusal = refusal(gateway, now_ms, verdict, tokens, &over);
+        let refusal = refusal(gateway, &exchange.aliases(), now_ms, verdict, tokens, &over);
         HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))
     })
 }
@@ -44,7 +45,14 @@ fn account_of<'v>(verdict: &'v Verdict, over: &RateExceeded) -> &'v str {
 }
 
 /// The contract's body, and what is over.
-fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, tokens: u64, over: &RateExceeded) -> Refusal {
+fn refusal(
+    gateway: &Gateway,
+    aliases: Aliases<'_>,
+    now_ms: i64,
+    verdict: &Verdict,
+    tokens: u64,
+    over: &RateExceeded,
+) -> Refusal {
     let account = account_of(verdict, over);
     let of = |message: String| Refusal::new(RefusalCode::RateLimited, message).field("account", account);
     match over {
@@ -52,7 +60,7 @@ fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, tokens: u64, over:
             let Some(limit) = verdict.parallel.get(*index) else {
                 return of("rate limit exceeded".to_owned());
             };
-            of(over_parallel(&limit.requested, &no_aliases))
+            of(over_parallel(&limit.requested, aliases))
                 .field("parallel", limit.requested.limit)
                 .field("policy", limit.policy.to_string())
                 .retry_after(PARALLEL_RETRY_S)
@@ -62,7 +70,7 @@ fn refusal(gateway: &Gateway, now_ms: i64, verdict: &Verdict, tokens: u64, over:
                 return of("rate limit exceeded".to_owned());
             };
             let wait_s = wait_ms.map(seconds);
-            let refusal = of(over_rate(&rate.requested, tokens, wait_s, &no_aliases))
+            let refusal = of(over_rate(&rate.requested, tokens, wait_s, aliases))
                 .field("limit", rate.requested.limit)
                 .field("unit", rate.requested.unit.name())
                 .field("per", rate.requested.per.name())

@@ -18,11 +18,6 @@ const DOLLAR_DIGITS: u32 = 4;
 /// How people call a key, by its fingerprint.
 pub type Aliases<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// No key has a name of its own.
-pub fn no_aliases(_fingerprint: &str) -> Option<String> {
-    None
-}
-
 /// Says whose words these are: a client shows them among its own and its provider's.
 pub fn signed(message: &str) -> String {
     if message.starts_with("AgentLedger") {
@@ -252,6 +247,10 @@ mod tests {
 
     use super::*;
     use crate::rates::Per;
+
+    fn no_aliases(_fingerprint: &str) -> Option<String> {
+        None
+    }
 
     /// 2026-11-30T00:00:00Z.
     const MIDNIGHT_S: i64 = 1_795_996_800;
