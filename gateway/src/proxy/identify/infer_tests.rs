@@ -55,6 +55,9 @@ fn names(identity: &Identity) -> [&str; 4] {
     [&identity.agent, &identity.session, &identity.user, parent]
 }
 
+/// What a client sends, and the agent, session, user and parent that it tells.
+type Case<'c> = (&'c [(&'c str, &'c str)], [&'c str; 4]);
+
 #[test]
 fn each_client_says_who_it_is_in_its_own_way() {
     let gemini = "GeminiCLI-tui/0.61.0/gemini-3.1-pro-preview (linux; x64; terminal)";
@@ -62,7 +65,7 @@ fn each_client_says_who_it_is_in_its_own_way() {
     let claude = ("x-claude-code-session-id", "s1");
     let agent = ("x-claude-code-agent-id", "a1");
     let thread = [CODEX, ("originator", "codex_exec"), ("session-id", "s1")];
-    let cases: [(&[(&str, &str)], [&str; 4]); 9] = [
+    let cases: [Case<'_>; 9] = [
         (&[CLAUDE, claude], ["claude-code", "s1", "", ""]),
         (&[CLAUDE, claude, agent], ["claude-code", "s1/a1", "", "s1"]),
         (

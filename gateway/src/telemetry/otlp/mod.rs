@@ -286,7 +286,7 @@ impl Counting {
                     let provider = span::Provider::of(&config, &call.provider);
                     let refused = span::of_refused(&call, &ids, &provider, &self.names, &scope);
                     let free = self.spans.as_ref().filter(|spans| spans.capacity() > SPANS_MAX / 2);
-                    if !free.is_some_and(|spans| spans.try_send(refused).is_ok()) {
+                    if free.is_none_or(|spans| spans.try_send(refused).is_err()) {
                         Counts::add(&self.counts.dropped, 1);
                     }
                     continue;
