@@ -71,7 +71,8 @@ class Counted:
         ran, ended = rig.client.end(), time.monotonic()
         wrong = watch.end()
         calls, answers = rig.calls() - calls, rig.answers() - answers
-        seconds = None if wrong is None else ended - wrong
+        # It is noticed a moment after it happens, maybe after the client has gone.
+        seconds = None if wrong is None else max(0.0, ended - wrong)
         self.cells.append(Cell(ran, rig.client.home, calls, calls - answers, seconds))
         assert ran.code is not None, f"it never ended:\n{ran.out}{ran.err}"
 

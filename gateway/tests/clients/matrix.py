@@ -25,16 +25,18 @@ def figures(row, ran):
     if ran is None:
         return "failed"
     cell = ran[-1]
-    said = "works" if cell.seconds is None else f"{cell.in_vain} in vain, {cell.seconds:.1f} s"
-    late = row in FINAL and (cell.in_vain > CALLS_GOAL or cell.seconds is None or cell.seconds > SECS_GOAL)
-    return f"{said}, exit {cell.ran.code}" + (" **(over the goal)**" if late else "")
+    if cell.seconds is None:
+        return f"exit {cell.ran.code}" + (" **(never refused)**" if row in FINAL else "")
+    over = row in FINAL and (cell.in_vain > CALLS_GOAL or cell.seconds > SECS_GOAL)
+    return f"{cell.in_vain} in vain, {cell.seconds:.1f} s, exit {cell.ran.code}" + (" **(over the goal)**" if over else "")
 
 
 def words(cell):
     """The lines of what a user saw that are about the end of the run."""
     said = golden.plain(cell.ran.out + "\n" + cell.ran.err, cell.home).splitlines()
-    about = [line for line in said if "AgentLedger" in line or "rror" in line or "ERROR" in line]
-    return about[-1].strip() if about else (said[-1].strip() if said else "")
+    ours = [line for line in said if "AgentLedger" in line]
+    errors = [line for line in said if "error" in line.lower()]
+    return (ours or errors or said or [""])[-1].strip()
 
 
 def main(names):
@@ -43,17 +45,19 @@ def main(names):
     seen = {}
     for row in rows:
         for kind in kinds:
+            if row is cells.loop and kind is clients.Aider:
+                continue  # it has no tools
             begun = time.monotonic()
             seen[row, kind] = measure(row, kind)
             print(f"{row.__name__}, {kind.name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
     print("| | " + " | ".join(kind.name for kind in kinds) + " |")
     print("|---|" + "---|" * len(kinds))
     for row in rows:
-        print(f"| {row.__name__} | " + " | ".join(figures(row, seen[row, kind]) for kind in kinds) + " |")
+        print(f"| {row.__name__} | " + " | ".join(figures(row, seen[row, kind]) if (row, kind) in seen else "–" for kind in kinds) + " |")
     print()
     for row in rows:
         for kind in kinds:
-            if seen[row, kind]:
+            if seen.get((row, kind)) and seen[row, kind][-1].in_vain:
                 print(f"- {row.__name__}, {kind.name}: {words(seen[row, kind][-1])}")
 
 
