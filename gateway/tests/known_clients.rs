@@ -272,6 +272,9 @@ fn what_lies_repeats_or_cannot_be_read_refuses_nothing() {
     assert_eq!(refused.status, 400, "{}", refused.text());
 }
 
+/// A path, headers, a body, and the agent, session, user and parent that the entry bears.
+type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], Value, [&'c str; 4]);
+
 #[test]
 fn bodies_say_who_sends_them_where_heads_do_not() {
     let gateway = Gateway::to(&upstream());
@@ -283,7 +286,7 @@ fn bodies_say_who_sends_them_where_heads_do_not() {
     let old = format!("user_6e4f_account__session_{RUN}");
     let trace = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
     let traced = [&app[..], &trace].concat();
-    let cases: [(&str, &[(&str, &str)], Value, [&str; 4]); 8] = [
+    let cases: [Case<'_>; 8] = [
         (
             CHAT,
             &app,
