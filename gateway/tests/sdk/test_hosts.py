@@ -352,7 +352,10 @@ class GroqChat(Hosts):
 class Budgets(Hosts):
     """One cent a day for each key: what is refused, and what is cut."""
 
-    MORE = {"budgets": {"default": {"daily_limit_usd": 0.01, "action": "block"}}, "hold": {"wait_ms": 100}}
+    MORE = {
+        "budgets": {"default": {"daily_limit_usd": 0.01, "action": "block"}},
+        "hold": {"size": "worst_case", "wait_ms": 100},
+    }
 
     def setUp(self):
         super().setUp()
