@@ -6,7 +6,7 @@
 //! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: base64 secret timer tasks files estimate_reason limits price clients config hosts rates
+//! order: base64 secret timer tasks files thousands estimate_reason limits price clients config hosts rates
 //! order: plugin meter policy runtime telemetry readiness moving control proxy price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
@@ -40,4 +40,5 @@ mod tasks;
 mod telemetry;
 #[doc(hidden)]
 pub mod testing;
+mod thousands;
 mod timer;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::style::thousands;
+use crate::thousands::thousands;
 use crate::timer::Timer;
 
 /// One line, which is written over and goes when the work ends.
@@ -31,7 +31,7 @@ impl Progress {
         let due = self.shown_at.is_none_or(|at| at.elapsed() >= Progress::EVERY);
         if self.is_terminal && due {
             self.shown_at = Some(Timer::start());
-            let done = thousands(&done.to_string());
+            let done = thousands(done);
             let _ = write!(io::stderr(), "\r\u{1b}[K{}: {done} {of_what}", self.what);
         }
     }

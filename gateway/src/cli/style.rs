@@ -86,25 +86,6 @@ fn terminal_width() -> Option<usize> {
     columns.parse().ok().filter(|columns| *columns > 0)
 }
 
-/// Decimal text with a comma after each three digits of its whole part.
-pub fn thousands(number: &str) -> String {
-    let (sign, rest) = number.strip_prefix('-').map_or(("", number), |rest| ("-", rest));
-    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(w, f)| (w, Some(f)));
-    let digits = whole.len();
-    let mut out = String::from(sign);
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (digits - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    if let Some(fraction) = fraction {
-        out.push('.');
-        out.push_str(fraction);
-    }
-    out
-}
-
 /// Clients name agents and models: what would move the cursor or break the line is shown as `?`.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -138,19 +119,6 @@ mod tests {
             decided(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
             (true, false)
         );
-    }
-
-    #[test]
-    fn thousands_are_separated_in_the_whole_part_alone() {
-        for (number, shown) in [
-            ("0", "0"),
-            ("999", "999"),
-            ("1000", "1,000"),
-            ("-1234567.12345", "-1,234,567.12345"),
-            ("123456", "123,456"),
-        ] {
-            assert_eq!(thousands(number), shown);
-        }
     }
 
     #[test]

@@ -4,8 +4,9 @@
 
 use agentledger_ledger::Usd;
 
-use super::style::{Style, Tone, printable, thousands};
+use super::style::{Style, Tone, printable};
 use crate::control::contract_forms::fixed;
+use crate::thousands::thousands;
 
 const GAP: &str = "   ";
 /// Narrower a column of texts is not made.
@@ -39,7 +40,7 @@ impl Cell {
     }
 
     fn shown(&self, separated: bool) -> String {
-        let digits = |number: String| if separated { thousands(&number) } else { number };
+        let digits = |number: String| if separated { thousands(number) } else { number };
         match self {
             Cell::Text(text) | Cell::State(text, _) => printable(text),
             Cell::Count(count) => digits(count.to_string()),

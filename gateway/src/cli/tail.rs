@@ -13,10 +13,11 @@ use super::CliError;
 use super::ask::{AskArgs, Elsewhere, params};
 use super::client::{Address, ClientError, post, runtime};
 use super::form::Form;
-use super::style::{Style, Tone, printable, thousands};
+use super::style::{Style, Tone, printable};
 use super::view::{fields, named};
 use crate::control::contract_forms::fixed;
 use crate::control::{Feed, FollowError, follow};
+use crate::thousands::thousands;
 
 /// Waits between attempts to reach a gateway that was there, the last one over and over.
 const RETRY_AFTER: [Duration; 5] = [
@@ -131,7 +132,7 @@ impl Tail {
         loop {
             while let Some(item) = feed.next().await {
                 if let Some(missed) = item.get("lagged").and_then(Value::as_u64) {
-                    let missed = thousands(&missed.to_string());
+                    let missed = thousands(missed);
                     self.say(&format!("{missed} were missed: they came faster than they were read"));
                     break;
                 }
@@ -241,13 +242,13 @@ fn entry_line(entry: &Value, style: Style) -> String {
     let tokens = |fits: fn(&str) -> bool| {
         let counts = usage.into_iter().flatten().filter(|(kind, _)| fits(kind));
         let sum: u64 = counts.filter_map(|(_, count)| count.as_u64()).sum();
-        thousands(&sum.to_string())
+        thousands(sum)
     };
     let read = tokens(|kind| kind.contains("input") || kind.contains("cache"));
     let written = tokens(|kind| kind.contains("output"));
     let cost = text(entry, "cost_usd")
         .parse::<Usd>()
-        .map_or_else(|_| "-".to_owned(), |usd| format!("${}", thousands(&fixed(usd, 6))));
+        .map_or_else(|_| "-".to_owned(), |usd| format!("${}", thousands(fixed(usd, 6))));
     let outcome = text(entry, "outcome");
     let tone = match outcome {
         "completed" => Tone::Good,

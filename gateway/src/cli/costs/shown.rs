@@ -5,9 +5,10 @@ use agentledger_ledger::Usd;
 use super::sums::{SumRow, Sums, add, cache_read, cache_write};
 use super::{HeldByKey, NOTHING};
 use crate::cli::form;
-use crate::cli::style::{Style, Tone, thousands};
+use crate::cli::style::{Style, Tone};
 use crate::cli::table::{Cell, Table};
 use crate::control::wire::CostRow;
+use crate::thousands::thousands;
 
 /// What a table shows.
 pub struct Shown<'a, R: Fn() -> u64> {
@@ -68,7 +69,7 @@ impl<R: Fn() -> u64> Shown<'_, R> {
 
     fn caption(&self, total: &CostRow) -> String {
         let minute = |at: &str| at.get(..16).unwrap_or(at).replace('T', " ");
-        let count = |count: u64| thousands(&count.to_string());
+        let count = |count: u64| thousands(count);
         let mut said = vec![format!("{} to {} UTC", minute(&self.sums.from), minute(&self.sums.to))];
         match total.estimated {
             0 => {}

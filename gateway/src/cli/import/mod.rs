@@ -24,9 +24,10 @@ use crate::launch::{self, LaunchError};
 use crate::moving::original::{Misfit, Original, SessionRow, SourceError, UsageRow, operation_of};
 use crate::moving::postgres::PostgresSource;
 use crate::moving::sqlite::SqliteSource;
+use crate::thousands::thousands;
 use crate::timer::Timer;
 use operators::{end_sessions, leave_rules, put_rules};
-use report::{Report, thousands};
+use report::Report;
 
 /// Bytes of rows in one call, as they stand in its JSON: well below what the control plane takes.
 const BATCH_BYTES: usize = 800 << 10;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentledger_ledger::rfc3339_ms;
 
 use super::Read;
-use crate::cli::style;
+use crate::thousands::thousands;
 
 /// What is printed at the end.
 #[derive(Debug, Default)]
@@ -22,10 +22,6 @@ pub(super) struct Report {
     pub providers: u64,
     pub dry_run: bool,
     pub took: Duration,
-}
-
-pub(super) fn thousands(count: u64) -> String {
-    style::thousands(&count.to_string())
 }
 
 impl Report {
@@ -55,7 +51,7 @@ impl Report {
                 format!("taken up to record {} by an earlier run", thousands(self.before)),
             );
         }
-        line("cost", format!("{} USD", style::thousands(&read.all.cost.to_string())));
+        line("cost", format!("{} USD", thousands(read.all.cost)));
         line("tokens", thousands(read.all.tokens));
         line(
             "sessions",
@@ -78,7 +74,7 @@ impl Report {
         );
         line("left out", thousands(read.misfits.count));
         for (reason, count) in &read.misfits.by_reason {
-            lines.push(format!("  {:>8}  {reason}", thousands(*count)));
+            lines.push(format!("  {:>8}  {reason}", thousands(count)));
         }
         for misfit in &read.misfits.named {
             lines.push(format!("  {}: {}", misfit.row, misfit.reason));

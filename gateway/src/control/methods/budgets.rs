@@ -16,13 +16,7 @@ use crate::control::wire;
 use crate::runtime::{InForce, Refused};
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, summary, example| Method {
-        name,
-        needs: Role::Admin,
-        scope: Scope::Tenant,
-        summary,
-        example,
-    };
+    let method = |name, summary, example| Method::new(name, Role::Admin, Scope::Tenant, summary, example);
     table.add(
         method(
             "budget.set",

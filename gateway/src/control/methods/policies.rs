@@ -18,13 +18,7 @@ use crate::runtime::{InForce, Refused};
 const BUILT_IN: &str = "built-in/";
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, summary, example| Method {
-        name,
-        needs,
-        scope: Scope::Whole,
-        summary,
-        example,
-    };
+    let method = |name, needs, summary, example| Method::new(name, needs, Scope::Whole, summary, example);
     table.add(
         method(
             "policy.list",

@@ -9,13 +9,7 @@ use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::wire;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, scope, summary, example| Method {
-        name,
-        needs: Role::Read,
-        scope,
-        summary,
-        example,
-    };
+    let method = |name, scope, summary, example| Method::new(name, Role::Read, scope, summary, example);
     table.follow::<_, wire::TailItem>(
         method(
             "ledger.tail",

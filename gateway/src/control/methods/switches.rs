@@ -14,13 +14,7 @@ use crate::runtime::prices::PriceRow;
 use crate::runtime::{InForce, PRICE, PROVIDER, Refused, Wanted, change_id};
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, summary, example| Method {
-        name,
-        needs: Role::Admin,
-        scope: Scope::Whole,
-        summary,
-        example,
-    };
+    let method = |name, summary, example| Method::new(name, Role::Admin, Scope::Whole, summary, example);
     table.add(
         method(
             "price.put",

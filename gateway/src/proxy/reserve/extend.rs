@@ -74,10 +74,7 @@ impl StreamAllowance {
             BooksError::Refused(refused) if refused.obstacle == Obstacle::Held => {
                 Uncovered::Held(Name::clone(&refused.bound.account))
             }
-            BooksError::Refused(refused) => {
-                let aliases = |fingerprint: &str| self.rules.config.alias_of(fingerprint).map(str::to_owned);
-                Uncovered::Cut(cut_by_budget(&refused, &aliases))
-            }
+            BooksError::Refused(refused) => Uncovered::Cut(cut_by_budget(&refused, &self.rules.aliases())),
             _ => used_up(),
         }
     }

@@ -230,7 +230,7 @@ fn refusal_of(
     let account = &refused.bound.account;
     match refused.obstacle {
         Obstacle::Held => {
-            let message = refusal_text::held_budget(refused, &exchange.aliases());
+            let message = refusal_text::held_budget(refused, &exchange.rules.aliases());
             let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
                 .kind("budget_exceeded")
                 .field("account", account.to_string())
@@ -280,7 +280,7 @@ fn exceeded(
     policy: Option<Name>,
 ) -> Refusal {
     let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = refusal_text::over_budget(refused, &exchange.aliases());
+    let message = refusal_text::over_budget(refused, &exchange.rules.aliases());
     let mut refusal = Refusal::new(RefusalCode::BudgetExceeded, message)
         .kind("budget_exceeded")
         .resets_at(refused.standing.period.resets_at_ms(), gateway.clock.now_ms())

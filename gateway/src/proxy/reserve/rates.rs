@@ -23,7 +23,7 @@ const PARALLEL_RETRY_S: u64 = 1;
 pub fn take(gateway: &Gateway, exchange: &Exchange, verdict: &Verdict, tokens: u64) -> Result<Grant, HoldRefusal> {
     let now_ms = gateway.clock.monotonic_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
-        let refusal = refusal(gateway, &exchange.aliases(), now_ms, verdict, tokens, &over);
+        let refusal = refusal(gateway, &exchange.rules.aliases(), now_ms, verdict, tokens, &over);
         HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))
     })
 }

@@ -165,12 +165,6 @@ impl Exchange {
         }
     }
 
-    /// The names that the operator gave keys, by their fingerprints.
-    pub fn aliases(&self) -> impl Fn(&str) -> Option<String> {
-        let rules = Arc::clone(&self.rules);
-        move |fingerprint| rules.config.alias_of(fingerprint).map(str::to_owned)
-    }
-
     /// Its answers contain addresses of the provider's own, which are rewritten.
     pub fn has_links(&self) -> bool {
         self.endpoint.plugin.links_of(&self.operation).is_some()

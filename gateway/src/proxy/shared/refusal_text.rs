@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::plugin::Ending;
 use crate::rates::{Parallel, Rate};
+use crate::thousands::thousands;
 
 /// So much of a fingerprint names a key to people; commands show all of it.
 const FINGERPRINT_SHOWN: usize = 8;
@@ -92,7 +93,7 @@ pub fn over_rate(rate: &Rate, requested_tokens: u64, wait_s: Option<u64>, aliase
         Some(wait) => format!("rate limit exceeded. {limit}. Try again in {}.", stretch(wait)),
         None => format!(
             "rate limit exceeded. {limit}, and this request alone takes {} tokens. Make it smaller: waiting does not help.",
-            grouped(requested_tokens)
+            thousands(requested_tokens)
         ),
     }
 }
@@ -194,7 +195,7 @@ fn counted(unit: Unit, count: i64) -> String {
         Unit::Requests => ("requests", "request"),
     };
     let noun = if count == 1 { one } else { noun };
-    format!("{} {noun}", grouped(u64::try_from(count).unwrap_or_default()))
+    format!("{} {noun}", thousands(u64::try_from(count).unwrap_or_default()))
 }
 
 /// Dollars, rounded up: `$0.50`, `$0.0154`, `$1,250.00`.
@@ -207,20 +208,7 @@ fn dollars(nanos: i64) -> String {
     let (whole, rest) = (steps / per_dollar, steps % per_dollar);
     let fraction = format!("{rest:04}");
     let cents = fraction.strip_suffix("00").unwrap_or(fraction.trim_end_matches('0'));
-    format!("${}.{cents:0<2}", grouped(whole))
-}
-
-/// A number with its thousands apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut said = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            said.push(',');
-        }
-        said.push(digit);
-    }
-    said
+    format!("${}.{cents:0<2}", thousands(whole))
 }
 
 /// Seconds as people say them.

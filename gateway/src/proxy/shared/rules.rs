@@ -74,6 +74,11 @@ pub enum RulesError {
 }
 
 impl Rules {
+    /// The names that the operator gave keys, by their fingerprints.
+    pub fn aliases(&self) -> impl Fn(&str) -> Option<String> {
+        |fingerprint| self.config.alias_of(fingerprint).map(str::to_owned)
+    }
+
     /// `before` lends its pools and breakers to providers that did not change.
     ///
     /// # Errors

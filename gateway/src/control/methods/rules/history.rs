@@ -26,13 +26,7 @@ const PAGES_MAX: usize = 64;
 const NEAR_MS: i64 = 60 * 60 * 1_000;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, summary, example| Method {
-        name,
-        needs,
-        scope: Scope::Tenant,
-        summary,
-        example,
-    };
+    let method = |name, needs, summary, example| Method::new(name, needs, Scope::Tenant, summary, example);
     table.add(
         method(
             "rule.history",

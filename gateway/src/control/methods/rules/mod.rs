@@ -22,13 +22,7 @@ use crate::policy::{PolicySet, Shape};
 use crate::runtime::{FileRule, Refused, Rule, RuleBook, documents_of, file_rules, policy_of, tenant_of};
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    let method = |name, needs, summary, example| Method {
-        name,
-        needs,
-        scope: Scope::Tenant,
-        summary,
-        example,
-    };
+    let method = |name, needs, summary, example| Method::new(name, needs, Scope::Tenant, summary, example);
     table.add(
         method(
             "rule.list",
