@@ -8,7 +8,7 @@ use super::costs::CostsError;
 use super::export::ExportError;
 use super::serve::ServeCommandError;
 use super::verify::VerifyError;
-use super::{backup, demo, healthcheck, import, keys, policies, prices, setup};
+use super::{backup, demo, healthcheck, import, keys, policy, prices, setup};
 use crate::config::ConfigErrors;
 use crate::control::LastError;
 use crate::launch::LaunchError;
@@ -40,7 +40,7 @@ pub enum CliError {
     #[error("{0}")]
     Prices(#[from] prices::PricesError),
     #[error("{0}")]
-    Specs(#[from] policies::SpecsError),
+    Specs(#[from] policy::SpecsError),
     #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]

@@ -22,7 +22,7 @@ pub mod holds;
 pub mod import;
 mod keys;
 mod overview;
-pub mod policies;
+pub mod policy;
 pub mod prices;
 mod progress;
 mod providers;
@@ -106,8 +106,8 @@ enum Command {
     /// Print providers, take one out of service
     Providers(providers::ProvidersArgs),
     /// Print policies, turn one off, run specs
-    #[command(alias = "policy")]
-    Policies(policies::PoliciesArgs),
+    #[command(alias = "policies")]
+    Policy(policy::PolicyArgs),
     /// Print the plugins that read the providers' dialects
     Plugins(AskArgs),
     /// The price book: its rows, what is wrong with it, what the past would cost at other prices
@@ -247,7 +247,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Denials(args) => denials::run(&args, elsewhere)?.into(),
         Command::Sessions(args) => sessions::run(&args, elsewhere)?.into(),
         Command::Providers(args) => providers::run(&args, elsewhere)?.into(),
-        Command::Policies(args) => policies::run(args, elsewhere)?,
+        Command::Policy(args) => policy::run(args, elsewhere)?,
         Command::Plugins(args) => overview::plugins(&args, elsewhere)?.into(),
         Command::Prices(command) => prices::run(command, elsewhere)?,
         Command::Adjust(args) => overview::adjust(&args, elsewhere)?.into(),

@@ -23,7 +23,7 @@ use super::costs::{CostsError, CostsQuery};
 use super::form::Form;
 use super::style::Style;
 use super::{
-    CliError, budgets, costs, denials, export, holds, keys, overview, policies, prices, providers, rules, sessions,
+    CliError, budgets, costs, denials, export, holds, keys, overview, policy, prices, providers, rules, sessions,
     settings, tenants, verify,
 };
 use crate::config::Config;
@@ -607,7 +607,7 @@ fn every_column_is_a_field_of_what_its_method_answers() {
         ("key.list", &keys::BLOCKS),
         ("tenant.list", &tenants::TENANTS),
         ("provider.list", &providers::PROVIDERS),
-        ("policy.list", &policies::POLICIES),
+        ("policy.list", &policy::POLICIES),
         ("plugin.list", &overview::PLUGINS),
         ("alert.list", &overview::ALERTS),
         ("ledger.series", &overview::SERIES),

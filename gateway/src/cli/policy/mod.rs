@@ -1,4 +1,4 @@
-//! `agentledger policies`: which are in force, how to turn one off, and `test`, which runs the specs beside a folder's.
+//! `agentledger policy`: which are in force, how to turn one off, and `test`, which runs the specs beside a folder's.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -7,22 +7,22 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::ask::{AskArgs, Elsewhere, params};
-use super::changes::told;
-use super::view::{Column, Is, View, fields};
-use super::{CliError, Done};
+use crate::cli::ask::{AskArgs, Elsewhere, params};
+use crate::cli::changes::told;
+use crate::cli::view::{Column, Is, View, fields};
+use crate::cli::{CliError, Done};
 use crate::policy::spec;
 
 #[derive(Debug, Args)]
-pub struct PoliciesArgs {
+pub struct PolicyArgs {
     #[command(flatten)]
     ask: AskArgs,
     #[command(subcommand)]
-    then: PoliciesCommand,
+    then: PolicyCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum PoliciesCommand {
+enum PolicyCommand {
     /// Print the policies in force, in the order in which they are asked
     List,
     /// Print one policy: its settings and its text
@@ -67,24 +67,24 @@ pub const POLICIES: View = View {
     next: "",
 };
 
-pub fn run(args: PoliciesArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
-    if let PoliciesCommand::Test { dir } = args.then {
+pub fn run(args: PolicyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
+    if let PolicyCommand::Test { dir } = args.then {
         elsewhere.refuse()?;
         return test(dir);
     }
     let ask = elsewhere.ask(&args.ask)?;
     let told = |value: &Value| told(value, ask.style);
     let text = match args.then {
-        PoliciesCommand::List | PoliciesCommand::Test { .. } => ask.read("policy.list", params([]), &POLICIES)?,
-        PoliciesCommand::Get { policy } => {
+        PolicyCommand::List | PolicyCommand::Test { .. } => ask.read("policy.list", params([]), &POLICIES)?,
+        PolicyCommand::Get { policy } => {
             let given = params([("policy", policy.into())]);
             ask.read_as("policy.get", given, |value| fields(&flat(value), ask.style))?
         }
-        PoliciesCommand::Enable { policy, mode, note } => {
+        PolicyCommand::Enable { policy, mode, note } => {
             let given = params([("policy", policy.into()), ("mode", mode.into()), ("note", note.into())]);
             ask.change("policy.enable", given, told)?
         }
-        PoliciesCommand::Disable { policy, note } => {
+        PolicyCommand::Disable { policy, note } => {
             let given = params([("policy", policy.into()), ("note", note.into())]);
             ask.change("policy.disable", given, told)?
         }
