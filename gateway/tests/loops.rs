@@ -1,5 +1,7 @@
 //! Loops: found by what an agent does, through the running gateway, in both dialects.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::harness::client::Reply;
@@ -130,6 +132,47 @@ fn so_is_one_that_speaks_anthropics_dialect() {
         "{}",
         reply.text()
     );
+}
+
+/// An answer of the Responses API whose model calls the same tool each time, under a new id.
+fn responses_upstream() -> Upstream {
+    let answers = AtomicUsize::new(0);
+    Upstream::playing(move |_| {
+        let id = format!("resp_{}", 1 + answers.fetch_add(1, Ordering::Relaxed));
+        let answer = json!({"id": id, "object": "response", "status": "completed", "model": "gpt-4o",
+            "output": [{"type": "function_call", "id": format!("fc_{id}"), "call_id": format!("call_{id}"),
+                "name": "search", "arguments": "{\"q\":\"a\"}", "status": "completed"}],
+            "usage": {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}});
+        Script::json(200, &answer.to_string())
+    })
+}
+
+#[test]
+fn one_that_goes_on_from_answers_that_the_server_keeps_is_stopped_by_what_the_model_called_in_them() {
+    let gateway = Setup::new(&responses_upstream()).with(BLOCKING).start();
+    let key = [
+        ("authorization", "Bearer sk-test-0123456789abcdef"),
+        ("x-agent-session", "s1"),
+    ];
+    let turn = |before: usize, result: &str| {
+        let body = json!({"model": "gpt-4o", "max_output_tokens": 50, "previous_response_id": format!("resp_{before}"),
+            "input": [{"type": "function_call_output", "call_id": format!("call_resp_{before}"), "output": result}]});
+        gateway
+            .client
+            .request("POST", "/v1/responses", &key, body.to_string().as_bytes())
+    };
+    // Of the answer before the first nothing is known.
+    for before in 0..8 {
+        assert_eq!(turn(before, "nothing found").status, 200);
+    }
+    let reply = turn(8, "nothing found");
+    assert_eq!(reply.status, 429, "{}", reply.text());
+    assert!(
+        message_of(&reply).contains("the same tool call with the same arguments, 8 times on end"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(gateway.entries().len(), 8);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use agentledger::testing::meter::websocket::Message;
 use agentledger_ledger::Outcome;
 use serde_json::json;
 
@@ -196,4 +197,52 @@ fn a_refusal_on_a_connection_has_its_clients_shape_and_ends_it_where_it_is_ignor
     let counted = "agentledger_refusals_ignored_total{provider=\"openai\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
     assert!(gateway.entries().is_empty());
+}
+
+/// Calls the same tool in each answer, as a stream says it.
+fn calling() -> SocketUpstream {
+    SocketUpstream::playing(|peer| {
+        let mut answers = 0;
+        while let Some(Message::Text(text)) = peer.hear() {
+            if !String::from_utf8_lossy(&text).contains("response.create") {
+                continue;
+            }
+            answers += 1;
+            let id = format!("resp_{answers}");
+            let item = |arguments: &str, status: &str| {
+                json!({"type": "function_call", "id": format!("fc_{answers}"), "call_id": format!("call_{answers}"),
+                    "name": "shell", "arguments": arguments, "status": status})
+            };
+            peer.say(created(&id));
+            peer.say(json!({"type": "response.output_item.added", "output_index": 0, "item": item("", "in_progress")}));
+            let done = item("{\"command\":\"ls\"}", "completed");
+            peer.say(json!({"type": "response.output_item.done", "output_index": 0, "item": done}));
+            peer.say(completed(&id, 1_000, 600, 100));
+        }
+    })
+}
+
+#[test]
+fn a_loop_is_seen_on_a_connection_that_sends_only_what_is_new() {
+    let upstream = calling();
+    let gateway = start(
+        &upstream,
+        "agent: {loop_threshold: 4, loop_window_mins: 5, loop_action: block}",
+    );
+    let mut client = Peer::open(gateway.address(), RESPONSES, &[KEY[0], ("x-agent-session", "s1")]);
+    client.say(ask(200));
+    client.until("response.completed");
+    let goes_on = |turn: usize| {
+        json!({"type": "response.create", "model": "gpt-4o", "max_output_tokens": 200,
+            "previous_response_id": format!("resp_{turn}"),
+            "input": [{"type": "function_call_output", "call_id": format!("call_{turn}"), "output": "a b c"}]})
+    };
+    for turn in 1..4 {
+        client.say(goes_on(turn));
+        client.until("response.completed");
+    }
+    client.say(goes_on(4));
+    let refused = client.until("error").remove(0);
+    assert_eq!(refused["error"]["code"], json!("loop_detected"), "{refused}");
+    assert_eq!(gateway.entries().len(), 4);
 }

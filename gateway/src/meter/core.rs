@@ -33,6 +33,8 @@ pub(super) struct Core {
     status: u16,
     pub(super) streamed: bool,
     pub(super) response_id: Option<String>,
+    /// The tool calls seen so far; boxed, for few answers have any to keep.
+    calls: Option<Box<blake3::Hasher>>,
     pub(super) request_id: Option<String>,
     pub(super) fold: Fold,
     pub(super) text: Text,
@@ -102,6 +104,7 @@ impl Core {
             status: facts.status,
             streamed: false,
             response_id: None,
+            calls: None,
             request_id: None,
             fold: Fold::default(),
             text: Text::default(),
@@ -262,6 +265,7 @@ impl Core {
         let flaws = outline.flaws;
         self.outlined += u64::from(!flaws.unfinished);
         self.name(data, &outline);
+        self.note_calls(data, &outline);
         self.text.add(data, &outline);
         self.bytes_since_usage = self.bytes_since_usage.saturating_add(outline.bytes);
         self.end_near = self.end_near || self.reader.ends(data);
@@ -303,6 +307,18 @@ impl Core {
     fn name(&mut self, data: &[u8], outline: &Outline) {
         if self.response_id.is_none() {
             self.response_id = self.reader.response_id(data, outline);
+        }
+    }
+
+    /// Takes the calls of a frame into the digest, each with its length before it: two values are not one that reads like both.
+    fn note_calls(&mut self, data: &[u8], outline: &Outline) {
+        for piece in &outline.pieces {
+            let Some(value) = outline.raw(data).get(piece.range.clone()) else {
+                continue;
+            };
+            let calls = self.calls.get_or_insert_default();
+            calls.update(&(value.len() as u64).to_le_bytes());
+            calls.update(value);
         }
     }
 
@@ -450,6 +466,7 @@ impl Core {
             parts,
             model: self.fold.take_model(),
             response_id: self.response_id.take(),
+            calls: self.calls.take().map(|calls| calls.finalize().into()),
             request_id: self.request_id.take(),
             bill_id: self.fold.take_bill_id(),
             pending: self.fold.pending(),

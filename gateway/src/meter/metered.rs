@@ -19,6 +19,8 @@ pub struct Metered {
     pub model: Option<String>,
     /// By which the answer names itself.
     pub response_id: Option<String>,
+    /// Digest of the tool calls of the model, where the dialect can go on from an answer by its name; `None` where it called none.
+    pub calls: Option<[u8; 32]>,
     /// By which the provider knows the request, from the answer's headers.
     pub request_id: Option<String>,
     /// Under which the answer is billed once.

@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 
 use super::ids::readable;
 use crate::plugin::outline::{Arriving, Outline, OutlineError, Shape, ShapeError, lenient, outline};
-use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, Reading};
+use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, Progress, ProgressPart, Reading};
 
 /// What every meter of one dialect shares.
 pub struct AnswerReader {
@@ -26,7 +26,12 @@ impl AnswerReader {
     pub fn new(dialect: Arc<dyn Dialect>, depth_max: u32) -> Result<AnswerReader, ShapeError> {
         let info = dialect.info();
         let wants = info.answer_wants();
-        let shape = Shape::compile(&wants, &[], &info.text_paths)?;
+        let calls = info.answer_calls.iter().map(|path| Progress {
+            path: path.clone(),
+            part: ProgressPart::ToolCall,
+        });
+        let calls: Vec<Progress> = calls.collect();
+        let shape = Shape::compile(&wants, &[], &info.text_paths)?.with_progress(&calls)?;
         let named = |path: &String| wants.iter().position(|want| want.path == *path);
         let response_ids = info.response_id_paths.iter().filter_map(named).collect();
         let finders = |markers: &[String]| -> Vec<Finder<'static>> {

@@ -51,6 +51,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.end_markers.len(),
         info.answer_links.len(),
         info.response_id_paths.len(),
+        info.answer_calls.len(),
         info.request_id_headers.len(),
     ];
     if lists.iter().any(|len| *len > LIST_MAX) {
@@ -103,6 +104,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         end_markers: info.end_markers,
         answer_links: info.answer_links.into_iter().map(link).collect(),
         response_id_paths: info.response_id_paths,
+        answer_calls: info.answer_calls,
         request_id_headers,
     })
 }
@@ -174,6 +176,7 @@ fn progress(progress: wit::Progress) -> Progress {
         wit::ProgressPart::Role => ProgressPart::Role,
         wit::ProgressPart::Content => ProgressPart::Content,
         wit::ProgressPart::ToolCall => ProgressPart::ToolCall,
+        wit::ProgressPart::Continued => ProgressPart::Continued,
     };
     Progress {
         path: progress.path,
@@ -461,6 +464,7 @@ mod tests {
             end_markers: vec![],
             answer_links: vec![],
             response_id_paths: strings(paths),
+            answer_calls: vec![],
             request_id_headers: strings(headers),
         })
     }

@@ -79,6 +79,8 @@ pub enum ProgressPart {
     Role,
     Content,
     ToolCall,
+    /// The name of the answer that the request goes on from.
+    Continued,
 }
 
 /// A value of the request that tells what its agent did last.
@@ -107,6 +109,8 @@ pub struct Info {
     pub end_markers: Vec<String>,
     pub answer_links: Vec<Link>,
     pub response_id_paths: Vec<String>,
+    /// Where answers say which tools the model calls.
+    pub answer_calls: Vec<String>,
     pub request_id_headers: Vec<String>,
 }
 

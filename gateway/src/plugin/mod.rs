@@ -11,8 +11,8 @@ mod routes;
 
 pub use dialect::{
     AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS,
-    Meaning, Medium, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender, SocketMessage,
-    Step,
+    Meaning, Medium, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
+    SocketMessage, Step,
 };
 #[cfg(test)]
 pub use registry::SENDER_MEMBERS;

@@ -1,6 +1,6 @@
 //! What this dialect serves, and which values it needs to see.
 
-use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
+use agentledger_guest::ProgressPart::{Content, Continued, Role, ToolCall};
 use agentledger_guest::{Info, Medium, media, progress, strings};
 
 use crate::routes::routes;
@@ -105,8 +105,9 @@ pub fn info() -> Info {
             progress("inputs.*.arguments", ToolCall),
             progress("inputs.*.result", Content),
             // What the server keeps of earlier turns is seen by its name only.
-            progress("previous_response_id", Content),
-            progress("conversation", Content),
+            progress("previous_response_id", Continued),
+            progress("conversation", Continued),
+            progress("conversation.id", Continued),
         ],
         answer_paths: answer_paths(),
         text_paths: text_paths(),
@@ -139,6 +140,18 @@ pub fn info() -> Info {
         // Events of a stream of responses name it inside, all other answers at the top. xAI's chats that are put off have
         // nothing but a request's id, by which they are fetched.
         response_id_paths: strings(&["response.id", "id", "request_id", "conversation_id"]),
+        // https://platform.openai.com/docs/api-reference/responses/object: items of a whole answer, and of
+        // `response.output_item.done` in a stream.
+        answer_calls: strings(&[
+            "item.name",
+            "item.arguments",
+            "item.input",
+            "item.action",
+            "output.*.name",
+            "output.*.arguments",
+            "output.*.input",
+            "output.*.action",
+        ]),
         request_id_headers: request_id_headers(),
         ..agentledger_guest::info("openai", env!("CARGO_PKG_VERSION"))
     }

@@ -225,6 +225,7 @@ pub fn info(name: &str, version: &str) -> Info {
         end_markers: vec![],
         answer_links: vec![],
         response_id_paths: vec![],
+        answer_calls: vec![],
         request_id_headers: vec![],
         progress_paths: vec![],
     }

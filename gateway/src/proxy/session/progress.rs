@@ -23,7 +23,7 @@ use crate::policy::History;
 /// on is not let in again by having been kept out.
 pub const LOOP_CODE: &str = "loop_detected";
 const SHARDS: usize = 32;
-/// Steps in memory, all sessions together: some 32 MiB. Past that the sessions silent for longest are forgotten.
+/// Steps in memory, all sessions together: some 48 MiB. Past that the sessions silent for longest are forgotten.
 const STEPS_MAX: usize = 500_000;
 /// Steps of one session that are remembered at least, and at most.
 const SESSION_STEPS: std::ops::RangeInclusive<u64> = 1_024..=65_536;
@@ -60,6 +60,10 @@ pub struct Doing {
     step: u64,
     /// The last tool calls with their arguments; 0 without any.
     tool: u64,
+    /// The name of the answer or conversation, kept by the server, that it goes on from; 0 without any. `step` has it in it.
+    continued: u64,
+    /// What was said or found out, without that name.
+    said: u64,
     path: u64,
 }
 
@@ -82,6 +86,9 @@ struct TakenStep {
     ended: u32,
     cost: Usd,
     state: StepState,
+    /// The name of its answer, and the tool calls in it; 0 where they are not known.
+    answer: u64,
+    answer_calls: u64,
 }
 
 impl TakenStep {
@@ -130,7 +137,9 @@ impl SessionProgress {
         let turns = LastTurns::of(json, pieces);
         let mut tool = blake3::Hasher::new_keyed(&self.key);
         let mut step = blake3::Hasher::new_keyed(&self.key);
+        let mut said = blake3::Hasher::new_keyed(&self.key);
         let mut has_tool = false;
+        let mut continued = 0;
         let model = pieces.get(turns.model..turns.since).unwrap_or_default();
         for piece in model.iter().filter(|piece| piece.part == ProgressPart::ToolCall) {
             has_tool = true;
@@ -141,8 +150,13 @@ impl SessionProgress {
         // conversation is part of the question.
         let said_from = if has_tool { turns.since } else { turns.model };
         for (at, piece) in pieces.iter().enumerate() {
+            if piece.part == ProgressPart::Continued {
+                continued = self.named(unquoted(json, piece));
+                take(&mut step, json, piece);
+            }
             if piece.part == ProgressPart::Content && (at >= said_from || piece.item == 0) {
                 take(&mut step, json, piece);
+                take(&mut said, json, piece);
             }
         }
         if pieces.is_empty() {
@@ -151,8 +165,15 @@ impl SessionProgress {
         Doing {
             step: short(&step),
             tool: if has_tool { short(&tool).max(1) } else { 0 },
+            continued,
+            said: short(&said),
             path: self.hasher.hash_one(path),
         }
+    }
+
+    /// The number of an answer's or a conversation's name; never 0.
+    fn named(&self, name: &[u8]) -> u64 {
+        short(blake3::Hasher::new_keyed(&self.key).update(name)).max(1)
     }
 
     /// A call of a session begins. What its session did before, as far as this window knows, and the step to be ended.
@@ -161,7 +182,7 @@ impl SessionProgress {
         bounds: Bounds,
         now_ms: i64,
         session: (&str, &str),
-        doing: Doing,
+        mut doing: Doing,
         is_retry: bool,
     ) -> (History, SessionStep) {
         let track = self.hasher.hash_one(session);
@@ -179,6 +200,10 @@ impl SessionProgress {
         while known.taken.len() >= bounds.steps_max || known.taken.front().is_some_and(|one| one.at_ms < oldest_ms) {
             known.taken.pop_front();
         }
+        if let Some(calls) = known.calls_before(&doing) {
+            doing.tool = calls;
+            doing.step = self.hasher.hash_one((calls, doing.said));
+        }
         if is_retry {
             known.supersede(&doing);
         }
@@ -191,6 +216,8 @@ impl SessionProgress {
             ended: u32::MAX,
             cost: Usd::ZERO,
             state: StepState::Running,
+            answer: 0,
+            answer_calls: 0,
         });
         let after = known.taken.len();
         if after >= before {
@@ -232,7 +259,7 @@ impl SessionProgress {
         }
     }
 
-    fn end(&self, track: u64, began: u32, state: StepState, cost: Usd) {
+    fn end(&self, track: u64, began: u32, state: StepState, cost: Usd, (answer, answer_calls): (u64, u64)) {
         let mut shard = self.shard(track).lock();
         let Some(track) = shard.tracks.get_mut(&track) else {
             return;
@@ -240,6 +267,7 @@ impl SessionProgress {
         let ended = track.turn();
         if let Some(one) = track.taken.iter_mut().rev().find(|one| one.began == began) {
             (one.ended, one.state, one.cost) = (ended, state, cost);
+            (one.answer, one.answer_calls) = (answer, answer_calls);
         }
     }
 }
@@ -248,6 +276,17 @@ impl Track {
     fn turn(&mut self) -> u32 {
         self.turns = self.turns.saturating_add(1);
         self.turns
+    }
+
+    /// The tool calls in the answer that a call goes on from without repeating it: by that answer's name, or the last of the
+    /// conversation's.
+    fn calls_before(&self, doing: &Doing) -> Option<u64> {
+        if doing.tool != 0 || doing.continued == 0 {
+            return None;
+        }
+        let is_before = |one: &&TakenStep| one.answer == doing.continued || one.doing.continued == doing.continued;
+        let before = self.taken.iter().rev().filter(|one| one.counts()).find(is_before);
+        before.map(|one| one.answer_calls).filter(|calls| *calls != 0)
     }
 
     /// The client did not get the answer of its last call like this one, whatever we think of it.
@@ -333,17 +372,26 @@ pub struct SessionStep {
 }
 
 impl SessionStep {
-    /// It was answered in full.
-    pub fn answered(mut self, cost: Usd) {
+    /// It was answered in full: by an answer of this name with these tool calls, where both are known.
+    pub fn answered(mut self, cost: Usd, answer: Option<(&str, &[u8; 32])>) {
         self.is_over = true;
-        self.progress.end(self.track, self.began, StepState::Answered, cost);
+        let progress = &self.progress;
+        let named = answer.map(|(name, calls)| (progress.named(name.as_bytes()), progress.named(calls)));
+        progress.end(
+            self.track,
+            self.began,
+            StepState::Answered,
+            cost,
+            named.unwrap_or_default(),
+        );
     }
 
     /// A policy refused it.
     pub fn denied(mut self, code: &str) {
         if code == LOOP_CODE {
             self.is_over = true;
-            self.progress.end(self.track, self.began, StepState::Looped, Usd::ZERO);
+            self.progress
+                .end(self.track, self.began, StepState::Looped, Usd::ZERO, (0, 0));
         }
     }
 }
@@ -351,7 +399,8 @@ impl SessionStep {
 impl Drop for SessionStep {
     fn drop(&mut self) {
         if !self.is_over {
-            self.progress.end(self.track, self.began, StepState::Failed, Usd::ZERO);
+            self.progress
+                .end(self.track, self.began, StepState::Failed, Usd::ZERO, (0, 0));
         }
     }
 }
@@ -393,8 +442,15 @@ fn is_by_model(json: &[u8], piece: &Piece) -> bool {
         ProgressPart::Role => [&b"\"assistant\""[..], b"\"model\"", b"\"chatbot\""]
             .iter()
             .any(|model| text().eq_ignore_ascii_case(model)),
-        ProgressPart::Content => false,
+        ProgressPart::Content | ProgressPart::Continued => false,
     }
+}
+
+/// A string without its quotes; what is none as it stands.
+fn unquoted<'j>(json: &'j [u8], piece: &Piece) -> &'j [u8] {
+    let text = json.get(piece.range.clone()).unwrap_or_default();
+    let inner = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
+    inner.unwrap_or(text)
 }
 
 /// Its length goes first: two values are not one that reads like both.

@@ -117,8 +117,75 @@ fn without_a_tool_call_all_from_the_models_last_turn_on_counts() {
     assert_ne!(texts("a", "hello").step, texts("a", "hullo").step);
 }
 
+#[test]
+fn what_the_server_keeps_is_known_by_what_the_model_called_there() {
+    let progress = Arc::new(SessionProgress::default());
+    let goes_on = |member: &str, id: &str, result: &str| {
+        let mut body =
+            json!({"model": "m", "input": [{"type": "function_call_output", "call_id": id, "output": result}]});
+        body[member] = json!(id);
+        doing(&progress, "openai", &body)
+    };
+    let call = |doing: Doing, answer: Option<(&str, &[u8; 32])>| {
+        let (history, step) = progress.begin(BOUNDS, 0, ("", "s"), doing, false);
+        step.answered(Usd::ZERO, answer);
+        (history.repeats, history.tool_repeats)
+    };
+    let (search, other) = ([1; 32], [2; 32]);
+    assert_eq!(call(made(1, 0), Some(("resp_1", &search))), (1, 0));
+    assert_eq!(
+        call(
+            goes_on("previous_response_id", "resp_1", "none"),
+            Some(("resp_2", &search))
+        ),
+        (1, 1)
+    );
+    assert_eq!(
+        call(
+            goes_on("previous_response_id", "resp_2", "none"),
+            Some(("resp_3", &search))
+        ),
+        (2, 2)
+    );
+    // The same call that found something else.
+    assert_eq!(
+        call(
+            goes_on("previous_response_id", "resp_3", "12"),
+            Some(("resp_4", &other))
+        ),
+        (1, 3)
+    );
+    assert_eq!(
+        call(
+            goes_on("previous_response_id", "resp_4", "12"),
+            Some(("resp_5", &search))
+        ),
+        (1, 1)
+    );
+    // An answer without calls, and one that this gateway has not seen, are another state each time.
+    assert_eq!(call(goes_on("previous_response_id", "resp_5", "12"), None), (2, 1));
+    assert_eq!(call(goes_on("previous_response_id", "resp_6", "12"), None), (1, 0));
+    assert_eq!(call(goes_on("previous_response_id", "resp_0", "12"), None), (1, 0));
+    // Of a conversation it is the answer before.
+    assert_eq!(
+        call(goes_on("conversation", "conv_1", "hello"), Some(("resp_8", &search))),
+        (1, 0)
+    );
+    assert_eq!(
+        call(goes_on("conversation", "conv_1", "none"), Some(("resp_9", &search))),
+        (3, 1)
+    );
+    assert_eq!(call(goes_on("conversation", "conv_2", "none"), None), (1, 0));
+}
+
 fn made(step: u64, tool: u64) -> Doing {
-    Doing { step, tool, path: 1 }
+    let nothing = SessionProgress::default().doing("", b"", None);
+    Doing {
+        step,
+        tool,
+        path: 1,
+        ..nothing
+    }
 }
 
 /// Begins and answers calls one after the other; what the last one was told.
@@ -126,7 +193,7 @@ fn one_by_one(progress: &Arc<SessionProgress>, doings: &[Doing]) -> History {
     let mut last = History::default();
     for doing in doings {
         let (history, step) = progress.begin(BOUNDS, 0, ("", "s"), *doing, false);
-        step.answered(Usd::from_nanos(5));
+        step.answered(Usd::from_nanos(5), None);
         last = history;
     }
     last
@@ -169,7 +236,7 @@ fn calls_that_run_side_by_side_are_one_and_failed_ones_none() {
     let burst: Vec<_> = (0..8).map(|_| begin()).collect();
     assert!(burst.iter().all(|(told, _)| told.repeats == 1));
     assert_eq!(burst[7].0.path_calls, 8);
-    burst.into_iter().for_each(|(_, step)| step.answered(Usd::ZERO));
+    burst.into_iter().for_each(|(_, step)| step.answered(Usd::ZERO, None));
     let (told, step) = begin();
     assert_eq!(told.repeats, 2, "eight at once were one round");
     drop(step);
@@ -186,10 +253,10 @@ fn calls_that_run_side_by_side_are_one_and_failed_ones_none() {
 fn an_sdk_that_lost_an_answer_repeats_nothing() {
     let progress = Arc::new(SessionProgress::default());
     let begin = |is_retry| progress.begin(BOUNDS, 0, ("", "s"), made(1, 0), is_retry);
-    begin(false).1.answered(Usd::ZERO);
+    begin(false).1.answered(Usd::ZERO, None);
     let (told, step) = begin(true);
     assert_eq!(told.repeats, 1);
-    step.answered(Usd::ZERO);
+    step.answered(Usd::ZERO, None);
     assert_eq!(begin(false).0.repeats, 2);
 }
 
@@ -197,8 +264,8 @@ fn an_sdk_that_lost_an_answer_repeats_nothing() {
 fn the_window_slides_and_memory_is_bounded() {
     let progress = Arc::new(SessionProgress::default());
     let at = |now_ms| progress.begin(BOUNDS, now_ms, ("", "s"), made(1, 0), false);
-    at(0).1.answered(Usd::ZERO);
-    at(200_000).1.answered(Usd::ZERO);
+    at(0).1.answered(Usd::ZERO, None);
+    at(200_000).1.answered(Usd::ZERO, None);
     assert_eq!(at(300_000).0.repeats, 3);
     assert_eq!(at(300_001).0.repeats, 2, "the first has left the window");
     let tight = Bounds { steps_max: 4, ..BOUNDS };
@@ -206,7 +273,7 @@ fn the_window_slides_and_memory_is_bounded() {
         progress
             .begin(tight, 300_002, ("", "t"), made(1, 0), false)
             .1
-            .answered(Usd::ZERO);
+            .answered(Usd::ZERO, None);
     }
     let (told, _) = progress.begin(tight, 300_002, ("", "t"), made(1, 0), false);
     assert!(told.repeats <= 4);
@@ -214,7 +281,7 @@ fn the_window_slides_and_memory_is_bounded() {
         progress
             .begin(BOUNDS, 300_002, ("", &session.to_string()), made(1, 0), false)
             .1
-            .answered(Usd::ZERO);
+            .answered(Usd::ZERO, None);
     }
     let known = || {
         progress
@@ -229,7 +296,7 @@ fn the_window_slides_and_memory_is_bounded() {
         progress
             .begin(BOUNDS, 900_000_000, ("", &session.to_string()), made(1, 0), false)
             .1
-            .answered(Usd::ZERO);
+            .answered(Usd::ZERO, None);
     }
     assert_eq!(known(), 1_000);
     assert_eq!(progress.steps.load(Ordering::Relaxed), 1_000);
@@ -241,6 +308,6 @@ fn tenants_sessions_of_one_name_are_two() {
     for tenant in ["a", "b"] {
         let (told, step) = progress.begin(BOUNDS, 0, (tenant, "s"), made(1, 0), false);
         assert_eq!(told.repeats, 1);
-        step.answered(Usd::ZERO);
+        step.answered(Usd::ZERO, None);
     }
 }

@@ -108,18 +108,19 @@ pub fn settle(
     let Some(settled) = hold.settle_bills(settlement, None, bill.into_iter().collect()) else {
         return;
     };
-    over(exchange, &settled.entry);
+    over(exchange, &settled.entry, metered.calls.as_ref());
     report::settled(gateway, settled.entry, &exchange.traced);
 }
 
 /// Ends what depends on the end of a call, before its client knows of it.
-fn over(exchange: &mut Exchange, entry: &Entry) {
+fn over(exchange: &mut Exchange, entry: &Entry, calls: Option<&[u8; 32]>) {
     let end = &entry.settlement;
     if let Some(step) = exchange
         .step
         .take_if(|_| end.outcome == Outcome::Completed && end.status < 400)
     {
-        step.answered(end.cost);
+        let answer = end.response_id.as_deref().zip(calls);
+        step.answered(end.cost, answer);
     }
     exchange.step = None;
     exchange.session_end = None;
