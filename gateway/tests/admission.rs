@@ -9,7 +9,7 @@ const ANSWER: &str = r#"{"id":"c","object":"chat.completion","model":"gpt-4o","c
 const KEY: (&str, &str) = ("authorization", "Bearer sk-test-0123456789abcdef");
 
 /// All permits of the gateway's queue are somebody else's.
-fn full(gateway: &Gateway) -> Vec<Permit> {
+pub fn full(gateway: &Gateway) -> Vec<Permit> {
     let ledger = &gateway.launched().gateway().ledger;
     let mut taken = Vec::new();
     while let Some(permit) = ledger.admit_now() {

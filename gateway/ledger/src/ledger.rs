@@ -5,6 +5,7 @@
 
 mod imports;
 mod operators;
+mod sums;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -24,7 +25,7 @@ use crate::clock::Clock;
 use crate::core::{Core, Decided, Denial};
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::derived::Derived;
-use crate::entry::{Entry, Facts, Name, Settlement};
+use crate::entry::{Facts, Name, Settlement};
 use crate::error::LedgerError;
 use crate::event::HoldId;
 use crate::head::{Hash, Head};
@@ -32,13 +33,12 @@ use crate::hold::{Hold, Permit, Settled};
 use crate::last_limits::{LastLimits, RequestedLimit};
 use crate::money::Usd;
 use crate::options::{Durability, Options};
-use crate::peaks::Durations;
-use crate::query::{self, EntryPage, EntryQuery};
+use crate::query;
 use crate::queue::{Queue, Stopped};
 use crate::recover;
 use crate::reports::{self, BalancePage, BalanceRow};
 use crate::retention::Retention;
-use crate::rollup::{self, Point, SeriesQuery, SummaryQuery, SummaryRow};
+use crate::rollup;
 use crate::sessions::Sessions;
 use crate::store::{DiskStores, Month, Pair, Stores};
 use crate::verify::{self, Report};
@@ -366,12 +366,6 @@ impl Ledger {
         }))
     }
 
-    /// Sums over time, by period and by value of the dimension, in the order of time, dearest first within a period. Past a
-    /// thousand names those that cost least are one, `other`.
-    pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
-        self.derived.read().rollups.sums_over_time(query)
-    }
-
     /// Waits until the event with this sequence is on disk.
     ///
     /// # Errors
@@ -394,47 +388,6 @@ impl Ledger {
     pub async fn flushed(&self) {
         // A writer that has stopped says so through `health`.
         let _ = self.applied(self.last_sequence()).await;
-    }
-
-    /// Sums of entries on disk, dearest first.
-    pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
-        self.derived.read().rollups.summary(query)
-    }
-
-    /// Sums by periods of `step_ms`.
-    pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
-        self.derived.read().rollups.series(from_ms, to_ms, step_ms, tenant)
-    }
-
-    /// How long the requests took that began between, by whole hours; of the last 32 days.
-    pub fn durations(&self, from_ms: i64, to_ms: i64, tenant: Option<&Name>) -> Durations {
-        self.derived.read().peaks.durations(from_ms, to_ms, tenant)
-    }
-
-    /// The dearest entries whose requests began between, dearest first: of the last 32 days, and [`crate::DEAREST_MAX`] at most.
-    /// Two point reads of the journal each: not for the request path.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub fn dearest(
-        &self,
-        from_ms: i64,
-        to_ms: i64,
-        tenant: Option<&Name>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, LedgerError> {
-        let places = self.derived.read().peaks.dearest(from_ms, to_ms, tenant, limit);
-        let entries = places.into_iter().map(|place| query::entry_at(&*self.stores, place));
-        Ok(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?)
-    }
-
-    /// One page of entries on disk. Reads the journal: not for the request path.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
-        let places = self.derived.read().import_places.within(query.from_ms, query.to_ms);
-        Ok(query::entries(&*self.stores, query, &places, self.head().sequence)?)
     }
 
     /// Open holds, oldest first.

@@ -27,13 +27,14 @@
 //! order: event happened last_limits window wire change_bytes
 //! order: billed codec books journal
 //! order: import_places
-//! order: bill_rows change_rows denial_rows known_heads query recovered reports rollup sessions
+//! order: bill_rows change_rows denial_rows known_heads query adjustments recovered reports rollup sessions
 //! order: peaks checkpoint derived queue retention verify
 //! order: applier error writer options core recover archive
 //! order: hold offline ledger testing
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod adjustments;
 mod amounts;
 mod applier;
 mod archive;
@@ -92,6 +93,7 @@ mod window;
 mod wire;
 mod writer;
 
+pub use adjustments::{AdjustmentQuery, AdjustmentRow};
 pub use amounts::{Amounts, Unit};
 pub use archive::{Exported, RestoredJournal, export_journal};
 pub use bill_id::BillId;

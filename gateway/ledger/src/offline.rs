@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::adjustments::{self, AdjustmentQuery, AdjustmentRow};
 use crate::books::{Books, OpenHold, Taken};
 use crate::change::{ChangePage, ChangeQuery, Document};
 use crate::change_rows;
@@ -80,6 +81,14 @@ impl OfflineLedger {
     pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
         let places = self.derived.import_places.within(query.from_ms, query.to_ms);
         Ok(query::entries(&*self.stores, query, &places, self.head.sequence)?)
+    }
+
+    /// As [`crate::Ledger::adjustments`].
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn adjustments(&self, query: &AdjustmentQuery) -> Result<Vec<AdjustmentRow>, LedgerError> {
+        Ok(adjustments::read(&*self.stores, query, self.head.sequence)?)
     }
 
     /// As [`crate::Ledger::recovered`].

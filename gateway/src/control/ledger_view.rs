@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document, EntryPage, EntryQuery, Hash, Health,
-    HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, SeriesQuery,
-    Sessions, Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
+    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document,
+    EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry,
+    Report, RequestedLimit, SeriesQuery, Sessions, Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 
 use crate::control::error::RpcError;
@@ -58,6 +58,13 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.entries(query),
             LedgerView::Offline(ledger) => ledger.entries(query),
+        }
+    }
+
+    pub(super) fn adjustments(&self, query: &AdjustmentQuery) -> Result<Vec<AdjustmentRow>, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.adjustments(query),
+            LedgerView::Offline(ledger) => ledger.adjustments(query),
         }
     }
 

@@ -3,11 +3,17 @@
 use super::*;
 
 #[test]
-fn sums_by_a_period_and_by_several_names_add_up_to_the_same() {
+fn sums_by_a_period_and_by_several_names_add_up_to_the_same_with_corrections() {
     let books = Books::open();
     books.settle("gpt-4o", "a", 2_000_000);
     books.settle("gpt-4o", "b", 3_000_000);
-    books.settle("gpt-4o-mini", "a", 100_000);
+    let corrected = books.settle("gpt-4o-mini", "a", 900_000);
+    let delta = Usd::from_nanos(-800_000);
+    books
+        .ledger
+        .adjust(corrected.facts.id, delta, "the invoice says less")
+        .unwrap();
+    books.runtime.block_on(books.ledger.flushed());
     let _handle = books.serve();
     let rows = |words: &str| -> Vec<Value> {
         let ask = Ask {
@@ -44,6 +50,15 @@ fn sums_by_a_period_and_by_several_names_add_up_to_the_same() {
             "{words}"
         );
     }
+    let of_mini = rows("agent,model")
+        .into_iter()
+        .find(|row| row["model"] == "gpt-4o-mini")
+        .unwrap();
+    assert_eq!(
+        (&of_mini["cost_usd"], &of_mini["agent"]),
+        (&"0.0001".into(), &"a".into()),
+        "with its correction"
+    );
     assert_eq!(rows("month")[0]["month"].as_str().unwrap().len(), "2026-11".len());
     let text = costs_of(&books.config, &by("day,agent")).unwrap();
     assert!(

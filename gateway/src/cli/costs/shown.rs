@@ -85,9 +85,6 @@ impl<R: Fn() -> u64> Shown<'_, R> {
             1 => said.push("1 request was refused (agentledger denials)".to_owned()),
             more => said.push(format!("{} requests were refused (agentledger denials)", count(more))),
         }
-        if self.sums.of_entries {
-            said.push("corrections (agentledger adjust) are not in it".to_owned());
-        }
         said.join("; ")
     }
 
@@ -196,7 +193,6 @@ mod tests {
             to: "2026-11-29T10:00:00.000Z".into(),
             by: By::parse(&[by]).unwrap(),
             rows: rows.into_iter().map(row).collect(),
-            of_entries: false,
         }
     }
 

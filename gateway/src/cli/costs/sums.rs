@@ -11,7 +11,10 @@ use super::{CostsError, CostsQuery, checked_last};
 use crate::cli::client::{Client, ClientError};
 use crate::cli::progress::Progress;
 use crate::cli::view::named;
-use crate::control::wire::{CostRow, Entries, QueryParams, Series, SeriesParams, Summary, SummaryParams};
+use crate::control::wire::{
+    Adjustment, Adjustments, AdjustmentsParams, CostRow, Entries, QueryParams, Series, SeriesParams, Summary,
+    SummaryParams,
+};
 
 /// Points and entries that are asked for at a time.
 const POINTS: usize = 10_000;
@@ -25,8 +28,6 @@ pub struct Sums {
     pub to: String,
     pub by: By,
     pub rows: Vec<SumRow>,
-    /// They were added up entry by entry: corrections are not in them.
-    pub of_entries: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -102,7 +103,6 @@ fn by_name(client: &Client, query: &CostsQuery, last: String, name: &str, by: By
         to: summary.to,
         by,
         rows: summary.rows.into_iter().map(row).collect(),
-        of_entries: false,
     })
 }
 
@@ -128,27 +128,28 @@ fn by_period(client: &Client, query: &CostsQuery, last: String, by: By) -> Resul
         }
         match page.next {
             Some(next) => (params.last, params.from, params.to) = (None, Some(next), Some(to.clone())),
-            None => return Ok(gathered.sums(from, to, false)),
+            None => return Ok(gathered.sums(from, to)),
         }
     }
 }
 
 fn by_entries(client: &Client, query: &CostsQuery, last: String, by: By) -> Result<Sums, CostsError> {
-    let mut params = QueryParams {
-        last: Some(last),
-        tenant: query.tenant.clone(),
-        limit: Some(ENTRIES),
-        ..QueryParams::default()
-    };
-    // The range as the gateway reads it, which pages of entries do not say.
+    // The range as the gateway reads it, for both entries and corrections.
     let range: Summary = client.call(
         "ledger.summary",
         &SummaryParams {
-            last: params.last.clone(),
+            last: Some(last),
             by: "tenant".to_owned(),
             ..SummaryParams::default()
         },
     )?;
+    let mut params = QueryParams {
+        from: Some(range.from.clone()),
+        to: Some(range.to.clone()),
+        tenant: query.tenant.clone(),
+        limit: Some(ENTRIES),
+        ..QueryParams::default()
+    };
     let (period, tag) = (
         by.period,
         by.names
@@ -175,7 +176,37 @@ fn by_entries(client: &Client, query: &CostsQuery, last: String, by: By) -> Resu
         progress.at(done, "entries");
         match page.next {
             Some(next) => params.cursor = Some(next),
-            None => return Ok(gathered.sums(range.from, range.to, true)),
+            None => break,
+        }
+    }
+    add_corrections(client, query, (&range.from, &range.to), &mut gathered)?;
+    Ok(gathered.sums(range.from, range.to))
+}
+
+/// Corrections count where their entries do, as in the ledger's own sums.
+fn add_corrections(
+    client: &Client,
+    query: &CostsQuery,
+    (from, to): (&str, &str),
+    gathered: &mut Gathered,
+) -> Result<(), CostsError> {
+    let mut params = AdjustmentsParams {
+        from: Some(from.to_owned()),
+        to: Some(to.to_owned()),
+        tenant: query.tenant.clone(),
+        limit: Some(ENTRIES),
+        ..AdjustmentsParams::default()
+    };
+    loop {
+        let page: Adjustments = client.call("ledger.adjustments", &params)?;
+        for correction in page.adjustments {
+            let period = gathered.by.period.map(|period| period.of(&correction.entry_at));
+            let row = gathered.correction(correction);
+            gathered.add(period.unwrap_or_default(), row);
+        }
+        match page.next {
+            Some(next) => params.after = Some(next),
+            None => return Ok(()),
         }
     }
 }
@@ -208,7 +239,28 @@ impl Gathered {
         }
     }
 
-    fn sums(self, from: String, to: String, of_entries: bool) -> Sums {
+    /// What a correction adds: money, and no request.
+    fn correction(&self, correction: Adjustment) -> CostRow {
+        let tag = self.by.names.iter().find_map(|name| name.strip_prefix("tag:"));
+        CostRow {
+            tag: tag
+                .and_then(|tag| correction.tags.get(tag))
+                .cloned()
+                .unwrap_or_default(),
+            provider: correction.provider,
+            model: correction.model,
+            key: correction.key,
+            agent: correction.agent,
+            session: correction.session,
+            user: correction.user,
+            task: correction.task,
+            tenant: correction.tenant,
+            cost_usd: correction.usd,
+            ..CostRow::default()
+        }
+    }
+
+    fn sums(self, from: String, to: String) -> Sums {
         let mut rows: Vec<SumRow> = self.rows.into_values().collect();
         // Equal ones stay in the order of their names.
         rows.sort_by(|a, b| {
@@ -220,7 +272,6 @@ impl Gathered {
             to,
             by: self.by,
             rows,
-            of_entries,
         }
     }
 }
@@ -378,7 +429,7 @@ mod tests {
             let at = format!("{day}T00:00:00.000Z");
             gathered.add(Period::Week.of(&at), row(model, "x", nanos));
         }
-        let sums = gathered.sums(String::new(), String::new(), false);
+        let sums = gathered.sums(String::new(), String::new());
         let shown: Vec<_> = sums
             .rows
             .iter()

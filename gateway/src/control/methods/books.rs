@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use agentledger_ledger::{
-    Cursor, Dimension, Entry, EntryQuery, Hash, Head, Name, Report, SummaryQuery, SummaryRow, rfc3339_ms,
+    AdjustmentQuery, AdjustmentRow, Cursor, Dimension, Entry, EntryQuery, Hash, Head, Name, Report, SummaryQuery,
+    SummaryRow, rfc3339_ms,
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -37,6 +38,16 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             r#"{"last": "24h", "limit": 10}"#,
         ),
         query,
+    )?;
+    table.add(
+        Method::new(
+            "ledger.adjustments",
+            Role::Read,
+            Scope::Tenant,
+            "Corrections of the entries of a stretch of time, oldest first.",
+            r#"{"last": "30d", "limit": 10}"#,
+        ),
+        adjustments,
     )?;
     table.add(
         Method::new(
@@ -189,6 +200,57 @@ fn passes(asked: &wire::QueryParams, entry: &Entry) -> bool {
     ]
     .iter()
     .all(|(wanted, is)| wanted.is_empty() || ***is == **wanted)
+}
+
+pub(in crate::control) fn adjustments(
+    state: &ControlState,
+    call: &Call,
+    asked: wire::AdjustmentsParams,
+) -> Result<wire::Adjustments, RpcError> {
+    let tenant = call.caller.tenant_of(&asked.tenant)?;
+    let (from_ms, to_ms) = Span::new(&asked.last, &asked.from, &asked.to).ms(now_ms(), None)?;
+    let query = AdjustmentQuery {
+        from_ms,
+        to_ms,
+        limit: params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?,
+        after: asked.after.unwrap_or(0),
+    };
+    state.ledger.flush()?;
+    let found = state.ledger.adjustments(&query).map_err(RpcError::ledger)?;
+    let next = found
+        .last()
+        .filter(|_| found.len() >= query.limit)
+        .map(|last| last.sequence);
+    let is_seen = |found: &AdjustmentRow| tenant.as_ref().is_none_or(|tenant| found.facts.tenant == *tenant);
+    Ok(wire::Adjustments {
+        adjustments: found.into_iter().filter(is_seen).map(adjustment).collect(),
+        next,
+    })
+}
+
+fn adjustment(found: AdjustmentRow) -> wire::Adjustment {
+    let facts = &found.facts;
+    wire::Adjustment {
+        sequence: found.sequence,
+        at: rfc3339_ms(found.at_ms),
+        entry: found.id.to_string(),
+        entry_at: rfc3339_ms(facts.at_ms),
+        usd: found.amounts.usd,
+        reason: found.reason.to_string(),
+        provider: facts.provider.to_string(),
+        model: found.model.to_string(),
+        key: facts.key.to_string(),
+        tenant: facts.tenant.to_string(),
+        agent: facts.agent.to_string(),
+        session: facts.session.to_string(),
+        user: facts.user.to_string(),
+        task: facts.task.to_string(),
+        tags: facts
+            .tags
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect(),
+    }
 }
 
 pub(in crate::control) fn verify(

@@ -1,5 +1,7 @@
 //! The ledger: sums, entries, the walk over the journal.
 
+use std::collections::BTreeMap;
+
 use agentledger_ledger::{Usage, Usd};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -121,6 +123,61 @@ pub struct Entries {
     pub entries: Vec<Box<RawValue>>,
     /// Where to go on; null at the end.
     pub next: Option<String>,
+}
+
+/// `ledger.adjustments`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdjustmentsParams {
+    /// When the corrected requests began, as in `ledger.summary`; without any of the three: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    /// Corrections in one answer; default 100, at most 1,000. Of one tenant's there may be fewer though `next` says that there
+    /// are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The `next` of the answer before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// Result of `ledger.adjustments`, in the order in which they were made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Adjustments {
+    pub adjustments: Vec<Adjustment>,
+    /// Where to go on; null at the end.
+    pub next: Option<u64>,
+}
+
+/// A correction of an entry. Sums have it at the entry's time, under the entry's names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Adjustment {
+    pub sequence: u64,
+    /// When it was made.
+    pub at: String,
+    /// The entry's id.
+    pub entry: String,
+    /// When the entry's request began.
+    pub entry_at: String,
+    /// Added to what the entry cost; negative to give back. Decimal text.
+    #[schemars(with = "String")]
+    pub usd: Usd,
+    pub reason: String,
+    pub provider: String,
+    pub model: String,
+    pub key: String,
+    pub tenant: String,
+    pub agent: String,
+    pub session: String,
+    pub user: String,
+    pub task: String,
+    pub tags: BTreeMap<String, String>,
 }
 
 /// `ledger.verify`.

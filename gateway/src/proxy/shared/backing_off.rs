@@ -8,11 +8,13 @@ use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 
 /// Pauses that grew, one after the other, from which on a client is known to back off.
-const GROWN: u32 = 3;
+const GROWN: u32 = 2;
 /// A pause has grown when it is so much longer than the one before; clients double theirs, some give or take a quarter.
 const GROWTH_PER_CENT: i64 = 140;
 /// Shorter ones are no pauses but the time that a request takes.
 const PAUSE_MS_MIN: i64 = 100;
+/// Longer ones are those of a person or of a schedule: a program that backs off does not begin with them.
+const PAUSE_MS_MAX: i64 = 60_000;
 /// Requests that are remembered; the oldest half goes.
 const REMEMBERED: usize = 2_048;
 
@@ -68,7 +70,7 @@ impl BackingOff {
             grown: 0,
         });
         let pause_ms = now_ms.saturating_sub(pauses.last_ms);
-        let is_pause = pause_ms >= PAUSE_MS_MIN;
+        let is_pause = (PAUSE_MS_MIN..=PAUSE_MS_MAX).contains(&pause_ms);
         let has_grown = is_pause && pause_ms.saturating_mul(100) >= pauses.pause_ms.saturating_mul(GROWTH_PER_CENT);
         let grown = if has_grown { pauses.grown.saturating_add(1) } else { 0 };
         *pauses = Pauses {
@@ -93,16 +95,18 @@ mod tests {
     #[test]
     fn growing_pauses_are_known_and_steady_ones_are_not() {
         // aider's.
-        assert_eq!(refused_at(&[0, 260, 775, 1_790]), [false, false, false, true]);
+        assert_eq!(refused_at(&[0, 260, 775, 1_790]), [false, false, true, true]);
         assert!(
             !refused_at(&[0, 1_000, 2_000, 3_000, 4_000, 5_000]).contains(&true),
             "a poll"
         );
         assert!(!refused_at(&[0, 1, 3, 8, 20, 50]).contains(&true), "no pauses at all");
         assert!(
-            !refused_at(&[0, 300, 1_000, 1_001, 1_900, 4_000]).contains(&true),
+            !refused_at(&[0, 300, 301, 1_000, 1_001, 1_900, 1_901]).contains(&true),
             "begun anew"
         );
+        let hours = [0, 3_600_000, 9_000_000, 18_000_000];
+        assert!(!refused_at(&hours).contains(&true), "no program's pauses");
     }
 
     #[test]
@@ -113,11 +117,11 @@ mod tests {
             request.insert_header("content-length", length.to_owned()).unwrap();
             request
         };
-        for ms in [0, 260, 775] {
+        for ms in [0, 260] {
             assert!(!refusals.is_backing_off(&request("10"), ms));
             assert!(!refusals.is_backing_off(&request("11"), ms + 700));
         }
-        assert!(refusals.is_backing_off(&request("10"), 1_790));
+        assert!(refusals.is_backing_off(&request("10"), 775));
         for other in 0..10_000 {
             refusals.note(other, 2_000 + i64::try_from(other).unwrap());
         }

@@ -1,0 +1,66 @@
+//! Sums, and what they are sums of: read from derived state, or back from the journal. Nothing here is for a request's way.
+
+use super::Ledger;
+use crate::adjustments::{self, AdjustmentQuery, AdjustmentRow};
+use crate::entry::{Entry, Name};
+use crate::error::LedgerError;
+use crate::peaks::Durations;
+use crate::query::{self, EntryPage, EntryQuery};
+use crate::rollup::{Point, SeriesQuery, SummaryQuery, SummaryRow};
+
+impl Ledger {
+    /// Sums over time, by period and by value of the dimension, in the order of time, dearest first within a period. Past a
+    /// thousand names those that cost least are one, `other`.
+    pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
+        self.derived.read().rollups.sums_over_time(query)
+    }
+
+    /// Sums of entries on disk, dearest first.
+    pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
+        self.derived.read().rollups.summary(query)
+    }
+
+    /// Sums by periods of `step_ms`.
+    pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
+        self.derived.read().rollups.series(from_ms, to_ms, step_ms, tenant)
+    }
+
+    /// How long the requests took that began between, by whole hours; of the last 32 days.
+    pub fn durations(&self, from_ms: i64, to_ms: i64, tenant: Option<&Name>) -> Durations {
+        self.derived.read().peaks.durations(from_ms, to_ms, tenant)
+    }
+
+    /// The dearest entries whose requests began between, dearest first: of the last 32 days, and [`crate::DEAREST_MAX`] at most.
+    /// Two point reads of the journal each: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn dearest(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+        tenant: Option<&Name>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, LedgerError> {
+        let places = self.derived.read().peaks.dearest(from_ms, to_ms, tenant, limit);
+        let entries = places.into_iter().map(|place| query::entry_at(&*self.stores, place));
+        Ok(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+    }
+
+    /// One page of entries on disk. Reads the journal: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn entries(&self, query: &EntryQuery) -> Result<EntryPage, LedgerError> {
+        let places = self.derived.read().import_places.within(query.from_ms, query.to_ms);
+        Ok(query::entries(&*self.stores, query, &places, self.head().sequence)?)
+    }
+
+    /// Corrections of the entries of a stretch of time. Reads the journal: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn adjustments(&self, query: &AdjustmentQuery) -> Result<Vec<AdjustmentRow>, LedgerError> {
+        Ok(adjustments::read(&*self.stores, query, self.head().sequence)?)
+    }
+}
