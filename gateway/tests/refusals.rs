@@ -104,7 +104,7 @@ pub fn sixty_cents() -> Upstream {
 }
 
 /// Answers only once the gate is open.
-fn gated() -> (Upstream, Gate) {
+pub fn gated() -> (Upstream, Gate) {
     let gate = Gate::default();
     let opened = gate.clone();
     let upstream = Upstream::playing(move |_| {

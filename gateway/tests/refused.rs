@@ -12,7 +12,7 @@ use crate::admission::full;
 use crate::harness::client::{Reply, read_reply};
 use crate::harness::upstream::Step;
 use crate::harness::{Gateway, Script, Setup, Upstream};
-use crate::refusals::{DIALECTS, Dialect, setup, setup_of, shown, sixty_cents};
+use crate::refusals::{DIALECTS, Dialect, gated, setup, setup_of, shown, sixty_cents};
 use crate::rest::golden;
 use crate::sessions::call;
 
@@ -68,6 +68,17 @@ fn start(upstream: &Upstream, more: &str) -> Gateway {
     setup(upstream, more).0.start()
 }
 
+/// A handshake for a WebSocket.
+fn upgrade(gateway: &Gateway, dialect: &Dialect, version: &str, key: &str) -> Reply {
+    let upgrade = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", version),
+        ("sec-websocket-key", key),
+    ];
+    dialect.send(gateway, "GET", "/v1/responses", &upgrade, b"")
+}
+
 #[test]
 fn the_refusals_of_requests_that_cannot_be_read_are_as_recorded() {
     let mut out = String::new();
@@ -90,12 +101,6 @@ fn the_refusals_of_requests_that_cannot_be_read_are_as_recorded() {
     });
     refused(&mut out, "A body that is too large", "body_too_large", |dialect| {
         post(dialect, &[], long.as_bytes())
-    });
-    refused(&mut out, "A form without its boundary", "missing_boundary", |dialect| {
-        with(dialect, &[("content-type", "multipart/form-data")])
-    });
-    refused(&mut out, "A form that cannot be read", "invalid_multipart", |dialect| {
-        with(dialect, &[("content-type", "multipart/form-data; boundary=b")])
     });
     refused(
         &mut out,
@@ -144,27 +149,11 @@ fn the_refusals_of_requests_that_cannot_be_read_are_as_recorded() {
         "method_not_allowed",
         |dialect| at(dialect, "PATCH", dialect.path),
     );
-    refused(&mut out, "A path that nobody serves", "no_route", |dialect| {
-        let (provider, _) = dialect.path.rsplit_once('/').unwrap();
-        at(dialect, "POST", &format!("{provider}/no-such-thing"))
-    });
-    refused(
-        &mut out,
-        "A WebSocket where none is served",
-        "websocket_not_served",
-        |dialect| {
-            let upgrade = [
-                ("connection", "upgrade"),
-                ("upgrade", "websocket"),
-                ("sec-websocket-version", "13"),
-                ("sec-websocket-key", WEBSOCKET_KEY),
-            ];
-            dialect.send(&gateway, "GET", dialect.path, &upgrade, b"")
-        },
-    );
     let [openai, _, gemini, bedrock] = &DIALECTS;
     let chat = with(openai, &[("x-ok", "1")]);
     assert_eq!(chat.status, 200, "{}", chat.text());
+    let reply = at(openai, "POST", "/nobody/v1/chat");
+    refused_once(&mut out, "A path that nobody serves", "no_route", &reply);
     let reply = at(openai, "POST", "/v1/fine_tuning/jobs");
     refused_once(&mut out, "An operation that cannot be held", "route_refused", &reply);
     let reply = at(gemini, "POST", &format!("{}?alt=proto", gemini.path));
@@ -184,26 +173,17 @@ fn the_refusals_of_requests_that_cannot_be_read_are_as_recorded() {
         "signature_for_gateway",
         &reply,
     );
-    let upgrade = |version, key| {
-        let upgrade = [
-            ("connection", "upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", version),
-            ("sec-websocket-key", key),
-        ];
-        openai.send(&gateway, "GET", "/v1/responses", &upgrade, b"")
-    };
     refused_once(
         &mut out,
         "Another version of WebSocket",
         "websocket_version",
-        &upgrade("12", WEBSOCKET_KEY),
+        &upgrade(&gateway, openai, "12", WEBSOCKET_KEY),
     );
     refused_once(
         &mut out,
         "A handshake that is none",
         "bad_handshake",
-        &upgrade("13", "short"),
+        &upgrade(&gateway, openai, "13", "short"),
     );
     let raw = |head: &str| {
         let request = format!(
@@ -216,6 +196,16 @@ fn the_refusals_of_requests_that_cannot_be_read_are_as_recorded() {
     refused_once(&mut out, "Two lengths", "bad_framing", &reply);
     let reply = raw("Content-Length: 50\r\n\r\n{");
     refused_once(&mut out, "A body that does not arrive", "body_timeout", &reply);
+    let form = |kind: &str| {
+        let path = "/v1/audio/transcriptions";
+        let head = format!("POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer sk-golden-0123456789\r\n");
+        let request = format!("{head}Content-Type: {kind}\r\nContent-Length: 2\r\n\r\nhi");
+        read_reply(&mut gateway.client.raw(request.as_bytes()))
+    };
+    let reply = form("multipart/form-data");
+    refused_once(&mut out, "A form without its boundary", "missing_boundary", &reply);
+    let reply = form("multipart/form-data; boundary=b");
+    refused_once(&mut out, "A form that cannot be read", "invalid_multipart", &reply);
     golden("refusals/requests.txt", &out);
 }
 
@@ -237,7 +227,23 @@ fn the_refusals_of_upstreams_and_of_the_gateway_are_as_recorded() {
         dialect.send(&refusing, "POST", &path, &[], body.as_bytes())
     });
 
-    let away = Upstream::always(Script::raw(""));
+    let gateway = setup_of(
+        ", websocket: false",
+        ", default_price: {input: 1, output: 10}",
+        &spending,
+        "",
+    )
+    .0
+    .start();
+    let reply = upgrade(&gateway, &DIALECTS[0], "13", WEBSOCKET_KEY);
+    refused_once(
+        &mut out,
+        "A WebSocket where none is served",
+        "websocket_not_served",
+        &reply,
+    );
+
+    let away = Upstream::always(Script::raw("").step(Step::Close));
     let gateway = start(&away, "");
     refused(&mut out, "An upstream that breaks off", "upstream_failed", |dialect| {
         ask(&gateway, dialect)
@@ -275,8 +281,8 @@ fn the_refusals_of_upstreams_and_of_the_gateway_are_as_recorded() {
 
     let limits = r#"return { name = "house", version = "1", priority = 10, request = function() return clamp{ max_output = 5 } end }"#;
     let gateway = setup(&spending, "").0.policy("house", limits).start();
-    let embedding = br#"{"model":"text-embedding-3-small","input":"hi"}"#;
-    let reply = DIALECTS[0].send(&gateway, "POST", "/v1/embeddings", &[], embedding);
+    let picture = br#"{"model":"gpt-image-1","prompt":"hi"}"#;
+    let reply = DIALECTS[0].send(&gateway, "POST", "/v1/images/generations", &[], picture);
     refused_once(&mut out, "An output that has no limit to lower", "cannot_clamp", &reply);
 
     let silent = Upstream::always(Script::raw("").step(Step::AwaitClose));
@@ -292,13 +298,23 @@ fn the_refusals_of_upstreams_and_of_the_gateway_are_as_recorded() {
         ask(&gateway, dialect)
     });
 
-    let gateway = start(&spending, "limits: {bodies_in_flight_bytes_max: 64}");
-    refused(
-        &mut out,
-        "More bodies than there is memory for",
-        "overloaded",
-        |dialect| ask(&gateway, dialect),
+    let (waiting, gate) = gated();
+    let gateway = start(
+        &waiting,
+        "limits: {body_bytes_max: 1024, bodies_in_flight_bytes_max: 1024}",
     );
+    let long = |dialect: &Dialect| {
+        let body = dialect.body.replace("hi", &"hi".repeat(350));
+        dialect.send(&gateway, "POST", dialect.path, &[], body.as_bytes())
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(long(&DIALECTS[0]).status, 200));
+        while waiting.seen_count() == 0 {
+            thread::yield_now();
+        }
+        refused(&mut out, "More bodies than there is memory for", "overloaded", long);
+        gate.open();
+    });
 
     let gateway = start(
         &spending,

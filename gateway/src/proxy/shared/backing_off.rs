@@ -9,8 +9,9 @@ use pingora::http::RequestHeader;
 
 /// Pauses that grew, one after the other, from which on a client is known to back off.
 const GROWN: u32 = 2;
-/// A pause has grown when it is so much longer than the one before; clients double theirs, some give or take a quarter.
-const GROWTH_PER_CENT: i64 = 140;
+/// A pause has grown when it is so much longer than the one before. Clients double theirs, some give or take a quarter, and on a
+/// busy machine each has the time of a request in it.
+const GROWTH_PER_CENT: i64 = 120;
 /// Shorter ones are no pauses but the time that a request takes.
 const PAUSE_MS_MIN: i64 = 100;
 /// Longer ones are those of a person or of a schedule: a program that backs off does not begin with them.
@@ -96,6 +97,7 @@ mod tests {
     fn growing_pauses_are_known_and_steady_ones_are_not() {
         // aider's.
         assert_eq!(refused_at(&[0, 260, 775, 1_790]), [false, false, true, true]);
+        assert_eq!(refused_at(&[0, 500, 1_140]), [false, false, true], "on a busy machine");
         assert!(
             !refused_at(&[0, 1_000, 2_000, 3_000, 4_000, 5_000]).contains(&true),
             "a poll"
