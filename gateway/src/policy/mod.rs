@@ -30,6 +30,7 @@ mod sandbox;
 mod schema;
 mod set;
 pub mod spec;
+mod tally;
 mod terms;
 mod verdict;
 mod vm;
@@ -42,9 +43,12 @@ pub use balances::{Balances, NoBalances};
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::Event;
 pub use facts::{CallFacts, CostEstimate};
-pub use file::ConfFault;
+pub use file::{ConfFault, source_hash};
 pub use folder::{Watch, builtin_sources, load_dir};
 pub use history::History;
 pub use schema::Shape;
-pub use set::{Options, Phase, PolicyError, PolicyMode, PolicySet, PolicyView, Source};
+pub use set::{
+    Options, Phase, PolicyError, PolicyHead, PolicyMode, PolicySet, PolicyVersion, PolicyView, Source, Version,
+};
+pub use tally::{FailureLimit, OnExceeded, SHARE_WHOLE, Tally, TallyCounts};
 pub use verdict::{Deny, Requested, RequestedAlert, RequestedBound, Route, Verdict, When};
