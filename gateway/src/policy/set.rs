@@ -193,7 +193,8 @@ impl GlobCache {
 
 static NEXT_SET: AtomicU64 = AtomicU64::new(1);
 
-/// All policies in force, in the order in which they run.
+/// All policies in force, in the order in which they run. A clone shares them.
+#[derive(Clone)]
 pub struct PolicySet {
     id: u64,
     policies: Vec<Arc<Compiled>>,
