@@ -506,6 +506,7 @@ impl std::fmt::Debug for Policies {
             .field("dir", &self.dir)
             .field("deadline", &self.deadline)
             .field("conf", &self.conf.keys().collect::<Vec<_>>())
+            .field("rollback", &self.rollback)
             .finish()
     }
 }

@@ -48,7 +48,7 @@ pub use folder::{Watch, builtin_sources, load_dir};
 pub use history::History;
 pub use schema::Shape;
 pub use set::{
-    Options, Phase, PolicyError, PolicyHead, PolicyMode, PolicySet, PolicyVersion, PolicyView, Source, Version,
+    Options, Phase, PolicyError, PolicyMode, PolicySet, PolicyView, Source, Version,
 };
-pub use tally::{FailureLimit, OnExceeded, SHARE_WHOLE, Tally, TallyCounts};
+pub use tally::{FailureLimit, OnExceeded, Tally, TallyCounts};
 pub use verdict::{Deny, Requested, RequestedAlert, RequestedBound, Route, Verdict, When};
