@@ -1,6 +1,7 @@
 //! From a configuration to a running gateway: what `serve`, `demo` and the tests all do alike.
 
 mod expiry;
+mod offline;
 mod reloads;
 mod removal;
 mod sources;
@@ -43,6 +44,7 @@ use crate::runtime::{Fault, Tallies, short};
 use crate::telemetry::{self, Metrics, Otlp, OtlpError};
 
 use expiry::{Expiry, wake_up};
+pub use offline::open_policies;
 pub use reloads::Reloads;
 pub use removal::remove_document;
 use sources::Sources;

@@ -154,12 +154,7 @@ impl Reloads {
     }
 
     fn view(&self, sources: &Sources) -> InForce {
-        InForce {
-            policies: Arc::clone(&self.gateway.rules.load().policies),
-            file: Arc::clone(&sources.confs),
-            parts: sources.parts.clone(),
-            versions: sources.versions(),
-        }
+        sources.view(&self.gateway.rules.load().policies)
     }
 
     /// See [`DataPlane::change`](crate::control::DataPlane::change).

@@ -12,8 +12,8 @@ use crate::policy::PolicySet;
 use crate::price::PriceBook;
 use crate::runtime::prices::with_rows;
 use crate::runtime::{
-    Activation, Ingredients, Parts, PolicyBook, PolicyPlace, PolicyRecord, PolicyStep, Refused, RefusedVersion, Step,
-    Tallies, VersionsInForce, documents_of,
+    Activation, InForce, Ingredients, Parts, PolicyBook, PolicyPlace, PolicyRecord, PolicyStep, Refused,
+    RefusedVersion, Step, Tallies, VersionsInForce, documents_of,
 };
 
 /// Rules that end at a time; more follow at once.
@@ -116,6 +116,15 @@ impl Sources {
     /// # Errors
     /// Rules or prices do not fit what the files say, or a conf is of no policy.
     pub fn over(&mut self) -> Result<(PolicySet, PriceBook), LaunchError> {
+        let prices = with_rows(&self.prices, &self.parts.prices).map_err(LaunchError::RuntimePrice)?;
+        Ok((self.policies_over()?, prices))
+    }
+
+    /// The same of the policies alone.
+    ///
+    /// # Errors
+    /// Rules do not fit what the files say, or a conf is of no policy.
+    pub fn policies_over(&mut self) -> Result<PolicySet, LaunchError> {
         let mut tallies = self.tallies.clone();
         let book = Arc::clone(&self.parts.policies);
         let composed = self.ingredients(&book).all(&mut tallies);
@@ -124,9 +133,18 @@ impl Sources {
         if !unknown.is_empty() {
             return Err(LaunchError::Policies(unknown));
         }
-        let prices = with_rows(&self.prices, &self.parts.prices).map_err(LaunchError::RuntimePrice)?;
         (self.tallies, self.effective, self.refused) = (tallies, effective, refused);
-        Ok((policies, prices))
+        Ok(policies)
+    }
+
+    /// What is in force, as a change is planned and recorded.
+    pub fn view(&self, policies: &Arc<PolicySet>) -> InForce {
+        InForce {
+            policies: Arc::clone(policies),
+            file: Arc::clone(&self.confs),
+            parts: self.parts.clone(),
+            versions: self.versions(),
+        }
     }
 
     /// Whether a policy's rules can be laid over its conf: those of one that only the store has wait while none of its

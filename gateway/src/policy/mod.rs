@@ -47,8 +47,6 @@ pub use file::{ConfFault, source_hash};
 pub use folder::{Watch, builtin_sources, load_dir};
 pub use history::History;
 pub use schema::Shape;
-pub use set::{
-    Options, Phase, PolicyError, PolicyMode, PolicySet, PolicyView, Source, Version,
-};
+pub use set::{Options, Phase, PolicyError, PolicyMode, PolicySet, PolicyView, Source, Version};
 pub use tally::{FailureLimit, OnExceeded, Tally, TallyCounts};
 pub use verdict::{Deny, Requested, RequestedAlert, RequestedBound, Route, Verdict, When};

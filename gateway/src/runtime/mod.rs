@@ -32,8 +32,7 @@ pub use document::{PRICE, PROVIDER, Parts, RULE, documents_of};
 pub use in_force::{Fault, with_rules};
 pub use merge::{FileRule, Place, file_rules};
 pub use policy_book::{
-    Activation, End, Ending, Past, PolicyBook, PolicyRecord, PolicyStep, Rehearsal,
-    StoredVersion, short,
+    Activation, End, Ending, Past, PolicyBook, PolicyRecord, PolicyStep, Rehearsal, StoredVersion, short,
 };
 pub use policy_sets::{Ingredients, Place as PolicyPlace, RefusedVersion, Tallies, source};
 pub use rule::{Rule, policy_of, tenant_of};
