@@ -109,7 +109,9 @@ mod tests {
     fn tally(limit: Option<FailureLimit>) -> (Tally, Arc<AtomicU64>) {
         let notified = Arc::new(AtomicU64::new(0));
         let by = Arc::clone(&notified);
-        let on_exceeded = Arc::new(move || drop(by.fetch_add(1, Ordering::Relaxed)));
+        let on_exceeded = Arc::new(move || {
+            by.fetch_add(1, Ordering::Relaxed);
+        });
         (Tally::new(limit, on_exceeded), notified)
     }
 
