@@ -19,6 +19,7 @@ mod otlp;
 mod providers;
 mod refusals;
 mod resolve;
+mod rollback;
 mod schema;
 mod spelling;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use super::otlp;
 use super::values::Given;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
-    Plugins, Policies, PriceUpdates, RecoveredCost, Rollback, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup,
-    conf, key_aliases, providers, refusals, tokens,
+    Plugins, Policies, PriceUpdates, RecoveredCost, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf,
+    key_aliases, providers, refusals, rollback, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -419,25 +419,8 @@ fn policies(root: &Cursor<'_>, file: Option<&Path>) -> Policies {
             .at("policies.deadline_ms")
             .millis(Duration::from_millis(50), 1, 10 * MINUTE),
         conf: conf::resolve(root),
-        rollback: rollback(&root.at("policies.rollback")),
+        rollback: rollback::resolve(&root.at("policies.rollback")),
     }
-}
-
-/// `false` is never.
-fn rollback(at: &Cursor<'_>) -> Option<Rollback> {
-    const SHARE: (&str, u32) = ("0.05", 50_000);
-    const CALLS: (u64, u64) = (20, 1_000_000);
-    const WITHIN: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(7 * 24 * 3_600));
-    if !at.is_section() && at.filled().is_some() && !at.flag(true) {
-        return None;
-    }
-    let share = at.at("share");
-    share.default_is(SHARE.0);
-    Some(Rollback {
-        share_ppm: if share.is_given() { share.share_ppm() } else { SHARE.1 },
-        calls: at.at("calls").count(CALLS.0, 1, CALLS.1),
-        within: at.at("within").millis(WITHIN.0, 1, WITHIN.1),
-    })
 }
 
 /// Names of hosts, each alone or, with `*.` before it, for all below it.

@@ -15,6 +15,7 @@ mod document;
 mod in_force;
 mod merge;
 mod policy_book;
+mod policy_record;
 mod policy_sets;
 pub mod prices;
 mod rule;
@@ -31,9 +32,8 @@ pub use book::{Edit, RuleBook, Step};
 pub use document::{PRICE, PROVIDER, Parts, RULE, documents_of};
 pub use in_force::{Fault, with_rules};
 pub use merge::{FileRule, Place, file_rules};
-pub use policy_book::{
-    Activation, End, Ending, Past, PolicyBook, PolicyRecord, PolicyStep, Rehearsal, StoredVersion, short,
-};
+pub use policy_book::{PolicyBook, PolicyStep, StoredVersion, short};
+pub use policy_record::{Activation, End, Ending, Past, PolicyRecord, Rehearsal};
 pub use policy_sets::{Ingredients, Place as PolicyPlace, RefusedVersion, Tallies, source};
 pub use rule::{Rule, policy_of, tenant_of};
 

@@ -1,12 +1,13 @@
 //! The policies of the store over those of the files, with the rules over both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::in_force::merged_conf;
-use super::policy_book::{Activation, PolicyBook, Rehearsal, StoredVersion, short};
+use super::policy_book::{PolicyBook, StoredVersion, short};
+use super::policy_record::{Activation, Rehearsal};
 use super::{Fault, RuleBook, with_rules};
 use crate::policy::{FailureLimit, OnExceeded, PolicyError, PolicySet, Source, Tally, TallyCounts, Version};
 
@@ -302,22 +303,19 @@ impl Ingredients<'_> {
         &self,
         tallies: &mut Tallies,
     ) -> Result<(PolicySet, BTreeMap<String, Activation>, Vec<RefusedVersion>), Fault> {
-        let (mut set, mut effective, mut refused) = (self.files.clone(), BTreeMap::new(), Vec::new());
-        let mut done: BTreeSet<&str> = BTreeSet::new();
-        let unread = self.book.unread().iter().map(|unread| unread.policy.as_str());
-        for policy in self.book.policies().into_iter().chain(unread) {
-            if done.contains(policy) || effective.contains_key(policy) {
-                continue;
-            }
+        let (mut set, mut effective, mut refused) =
+            (self.files.clone(), BTreeMap::<String, Activation>::new(), Vec::new());
+        let mut policies = self.book.policies();
+        policies.extend(self.book.unread().iter().map(|unread| unread.policy.as_str()));
+        for policy in policies {
             let composed = self.composed(&set, policy, tallies);
             set = composed.set;
             refused.extend(composed.refused);
             if let Some(activation) = composed.effective {
                 effective.insert(policy.to_owned(), activation);
-                done.insert(policy);
             }
         }
-        let left = self.rules.policies().filter(|policy| !done.contains(policy));
+        let left = self.rules.policies().filter(|policy| !effective.contains_key(*policy));
         let set = with_rules(
             &set,
             self.confs,

@@ -65,9 +65,13 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     Ok(table)
 }
 
-/// All methods, for the process that holds the ledger itself.
+/// All methods, for the process that holds the ledger itself: no socket is between it and its files.
 pub fn own_methods(state: Arc<ControlState>) -> Result<Module, RegisterMethodError> {
     let mut module = table(state)?.into_module();
-    module.extensions_mut().insert(Caller::owner());
+    let caller = Caller {
+        peer: "files".into(),
+        ..Caller::owner()
+    };
+    module.extensions_mut().insert(caller);
     Ok(module)
 }

@@ -35,7 +35,12 @@ fn a_version_stands_in_the_place_of_the_file_which_comes_back_without_it() {
     let alone = version("q", "");
     let with = files.with_in_force("q", &files, Some(alone), &Value::Null).unwrap();
     assert!(with.policy("q").is_some());
-    assert!(with.with_in_force("q", &files, None, &Value::Null).unwrap().policy("q").is_none());
+    assert!(
+        with.with_in_force("q", &files, None, &Value::Null)
+            .unwrap()
+            .policy("q")
+            .is_none()
+    );
     // The name that it is kept by is the one that it says.
     let errors = files
         .with_in_force("r", &files, Some(version("p", "")), &Value::Null)
@@ -47,7 +52,10 @@ fn a_version_stands_in_the_place_of_the_file_which_comes_back_without_it() {
 #[test]
 fn a_candidate_is_asked_beside_the_policy_counted_and_binds_nobody() {
     let files = set(vec![policy("p", "return deny{ code = 'closed' }")]);
-    let candidate = version("p", "return { deny{ code = 'other' }, header{ name = 'x-a', value = '1' } }");
+    let candidate = version(
+        "p",
+        "return { deny{ code = 'other' }, header{ name = 'x-a', value = '1' } }",
+    );
     let (counts, hash) = (Arc::clone(&candidate.tally), source_hash(&candidate.source.text));
     let with = files.with_candidate("p", Some(candidate), &Value::Null).unwrap();
     let bed = Bed::new(with.clone());
@@ -128,7 +136,10 @@ fn a_version_that_enforces_nothing_does_so_whatever_its_conf_says() {
     let again = with.with_confs(&confs).unwrap();
     assert_eq!(again.policy("p").unwrap().mode, PolicyMode::Shadow);
     let off = BTreeMap::from([("p".to_owned(), json!({"mode": "off"}))]);
-    assert_eq!(again.with_confs(&off).unwrap().policy("p").unwrap().mode, PolicyMode::Off);
+    assert_eq!(
+        again.with_confs(&off).unwrap().policy("p").unwrap().mode,
+        PolicyMode::Off
+    );
 }
 
 #[test]
@@ -144,7 +155,10 @@ fn specs_of_a_text_are_run_and_one_after_the_time_is_over_fails_by_name() {
         outcomes.into_iter().map(|outcome| outcome.fault).collect()
     };
     let all = faults(Duration::from_secs(60));
-    assert!(all[0].is_none() && all[1].as_ref().unwrap().contains("deadline") && all[2].is_none(), "{all:?}");
+    assert!(
+        all[0].is_none() && all[1].as_ref().unwrap().contains("deadline") && all[2].is_none(),
+        "{all:?}"
+    );
     let none = faults(Duration::ZERO);
     assert!(none[2].as_ref().unwrap().contains("it was not run"), "{none:?}");
     assert!(spec::check_text("q", specs).unwrap_err().contains("\"p\""));
