@@ -78,7 +78,11 @@ async fn run(activations: usize, connections: usize) -> Result<(), Failure> {
         let expected = if round % 2 == 0 { "1-1" } else { "2-2" };
         let head = chat(&mut probe, "").await?;
         if marked(&head).as_deref() != Some(expected) {
-            return Err(format!("after activation {round} a chat is not decided by it: {:?}", marked(&head)).into());
+            return Err(format!(
+                "after activation {round} a chat is not decided by it: {:?}",
+                marked(&head)
+            )
+            .into());
         }
         effects.push(start.elapsed().as_secs_f64() * 1e3);
     }
@@ -121,7 +125,8 @@ fn policy(version: &str) -> String {
 fn hash_of(answer: &str) -> Result<String, Failure> {
     let answer: serde_json::Value = serde_json::from_str(answer)?;
     let hash = answer.pointer("/result/version").and_then(serde_json::Value::as_str);
-    hash.map(str::to_owned).ok_or_else(|| "policy.put names no version".into())
+    hash.map(str::to_owned)
+        .ok_or_else(|| "policy.put names no version".into())
 }
 
 async fn activate(connection: &mut Connection, hashes: &[String], which: usize) -> Result<(), Failure> {

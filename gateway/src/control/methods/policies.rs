@@ -4,7 +4,7 @@ use jsonrpsee::server::RegisterMethodError;
 use serde_json::Value;
 
 use crate::control::error::RpcError;
-use crate::control::methods::policy_history;
+use crate::control::methods::policy_history::{self, source_of};
 use crate::control::methods::rules::change::{Wish, change};
 use crate::control::methods::rules::shortcuts::needed;
 use crate::control::rpc::call::{Call, Role};
@@ -14,19 +14,6 @@ use crate::control::state::ControlState;
 use crate::control::wire;
 use crate::policy::{Phase, PolicyView};
 use crate::runtime::{InForce, Refused};
-
-/// How errors and listings name the policies that the gateway brings with it.
-const BUILT_IN: &str = "built-in/";
-const STORE: &str = "store/";
-
-/// Where a policy comes from, by what it is called.
-pub(in crate::control) fn source_of(origin: &str) -> &'static str {
-    match origin {
-        origin if origin.starts_with(BUILT_IN) => "built-in",
-        origin if origin.starts_with(STORE) => "store",
-        _ => "file",
-    }
-}
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     let method = |name, needs, summary, example| Method::new(name, needs, Scope::Whole, summary, example);

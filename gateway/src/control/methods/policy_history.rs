@@ -6,7 +6,6 @@ use agentledger_ledger::rfc3339_ms;
 use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
-use crate::control::methods::policies::source_of;
 use crate::control::methods::rules::shortcuts::needed;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::table::{Method, Scope, Table};
@@ -17,6 +16,19 @@ use crate::runtime::{
     Activation, End, Past, PolicyBook, PolicyPlace, PolicyRecord, RefusedVersion, Rehearsal, VersionsInForce,
     documents_of, short,
 };
+
+/// How errors and listings name the policies that the gateway brings with it.
+const BUILT_IN: &str = "built-in/";
+const STORE: &str = "store/";
+
+/// Where a policy comes from, by what it is called.
+pub(in crate::control) fn source_of(origin: &str) -> &'static str {
+    match origin {
+        origin if origin.starts_with(BUILT_IN) => "built-in",
+        origin if origin.starts_with(STORE) => "store",
+        _ => "file",
+    }
+}
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     table.add(
