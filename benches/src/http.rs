@@ -53,15 +53,16 @@ impl Head {
         self.text.split(' ').nth(1)?.parse().ok()
     }
 
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
+        let found = headers.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(found.1.trim())
+    }
+
     /// A header with a number in it.
     pub fn number(&self, name: &str) -> Option<u64> {
-        let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
-        headers
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))?
-            .1
-            .trim()
-            .parse()
-            .ok()
+        self.header(name)?.parse().ok()
     }
 }
 

@@ -1,9 +1,12 @@
 //! From a configuration to a running gateway: what `serve`, `demo` and the tests all do alike.
 
 mod expiry;
+mod offline;
 mod reloads;
 mod removal;
+mod sources;
 mod steering;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,14 +40,16 @@ use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
-use crate::runtime::Fault;
+use crate::runtime::{Fault, Tallies, short};
 use crate::telemetry::{self, Metrics, Otlp, OtlpError};
 
-use expiry::Expiry;
+use expiry::{Expiry, wake_up};
+pub use offline::open_policies;
 pub use reloads::Reloads;
-use reloads::Sources;
 pub use removal::remove_document;
+use sources::Sources;
 use steering::Steering;
+use versions::failure_limit;
 
 /// What the binary was stamped with.
 static STAMP: OnceLock<&'static str> = OnceLock::new();
@@ -201,7 +206,8 @@ fn policies(config: &Config) -> Result<(PolicySet, Confs), LaunchError> {
     };
     let sources = policy::folder::sources(config.policies.dir.as_deref()).map_err(LaunchError::Policies)?;
     let confs = policy_confs(config, &sources);
-    let policies = PolicySet::load(sources, &confs, options).map_err(LaunchError::Policies)?;
+    // A conf may be of a policy that only the store has.
+    let policies = PolicySet::load_files(sources, &confs, options).map_err(LaunchError::Policies)?;
     Ok((policies, confs))
 }
 
@@ -260,8 +266,12 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         );
     }
     let fingerprints = fingerprints(&config, &ledger, new_fingerprints)?;
-    let sources = Sources::open(&ledger, confs, prices)?;
-    let (policies, prices) = sources.over(&policies)?;
+    let (wake, woken) = wake_up();
+    let on_exceeded = wake.clone();
+    let tallies = Tallies::new(failure_limit(&config), Arc::new(move || on_exceeded.look()));
+    let mut sources = Sources::open(&ledger, confs, policies, prices, tallies)?;
+    let (policies, prices) = sources.over()?;
+    log_versions(&sources);
     ledger.set_digests(digests(&prices, &policies));
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
     let rules = rules.with_disabled(sources.disabled());
@@ -269,6 +279,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let otlp = otlp(&config, &shared, &metrics)?;
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
+        refused_policies: ArcSwap::default(),
         policies: Engine::new(Arc::new(PolicyFailures(Arc::clone(&metrics)))),
         balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
         estimator,
@@ -287,6 +298,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         clock: Arc::clone(&clock),
     });
     let reloads = Arc::new(Reloads::new(Arc::clone(&gateway), Arc::clone(&shared), sources));
+    reloads.tell_all_refused();
     let state = Arc::new(ControlState {
         ledger: LedgerView::Live(ledger),
         config: Arc::clone(&shared),
@@ -308,11 +320,23 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         control,
         session_watch,
         price_updates,
-        expiry: Expiry::start(&reloads).map_err(ServeError::Runtime)?,
+        expiry: Expiry::start(&reloads, wake, woken).map_err(ServeError::Runtime)?,
         backups,
         reloads,
         gateway,
     })
+}
+
+/// Says which policies go by the store, over which files.
+fn log_versions(sources: &Sources) {
+    for (policy, activation) in &sources.effective {
+        let over = match sources.files.policy(policy) {
+            Some(file) => format!(", over {}", file.source.origin),
+            None => String::new(),
+        };
+        let version = short(&activation.hash);
+        tracing::info!("policy {policy}: version {version} of the store is in force{over}");
+    }
 }
 
 impl Launched {

@@ -1,6 +1,7 @@
 //! Whether requests are taken, and why not: the one place that says what the ledger's health means, for both planes.
 
 use agentledger_ledger::{ClockState, Health};
+use serde_json::{Value, json};
 
 /// Checkpoints that fail for so long mean a start that reads all the journal, and memory that grows.
 const CHECKPOINT_AGE_MAX_MS: i64 = 15 * 60_000;
@@ -12,6 +13,15 @@ pub struct NotReady {
     pub status: &'static str,
     /// For people.
     pub reason: String,
+}
+
+/// What `/readyz` says where requests are taken: by versions of policies that are not those which should be in force, where
+/// some are refused.
+pub fn ready(refused_policies: &[String]) -> Value {
+    match refused_policies {
+        [] => json!({ "status": "ready" }),
+        refused => json!({ "status": "ready", "refused_policies": refused }),
+    }
 }
 
 /// `None`: requests are taken.

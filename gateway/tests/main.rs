@@ -47,6 +47,8 @@ mod policies;
 mod policies_contract;
 mod policies_intents;
 mod policies_soak;
+mod policy_versions;
+mod policy_versions_kept;
 mod prices;
 mod prometheus;
 mod providers;

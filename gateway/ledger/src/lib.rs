@@ -99,7 +99,9 @@ pub use archive::{Exported, RestoredJournal, export_journal};
 pub use bill_id::BillId;
 pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing, Taken};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
-pub use change::{Answered, Change, ChangeError, ChangePage, ChangeQuery, Document, Documents};
+pub use change::{
+    Answered, Change, ChangeError, ChangePage, ChangeQuery, Document, Documents, TEXT_BYTES_MAX,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use core::Denial;
 pub use decision_clock::{ClockState, TOLERANCE_MS};

@@ -18,6 +18,7 @@ use super::view::{self, View};
 use super::{CliError, aliases, config, running};
 use crate::config::{Config, Env, KeyAliases, Known};
 use crate::files;
+use crate::launch;
 
 /// The token of a gateway elsewhere; never an argument, which every process of the machine can read.
 const TOKEN: &str = "AGENTLEDGER_TOKEN";
@@ -314,6 +315,23 @@ impl Ask {
             result => result?,
         };
         self.shown(&result, told)
+    }
+
+    /// The same of policies, which can be changed where no gateway runs, too: in its store.
+    pub fn change_policy(
+        &self,
+        method: &str,
+        params: Map<String, Value>,
+        told: impl Fn(&Value) -> String,
+    ) -> Result<String, CliError> {
+        let config = match &self.target {
+            Target::Here(config) if Client::gateway(config)?.is_none() => config,
+            _ => return self.change(method, params, told),
+        };
+        let (state, ledger) = launch::open_policies(config)?;
+        let result = Client::of_state(state).and_then(|client| client.call_raw(method, &params));
+        ledger.close();
+        self.shown(&*result?, told)
     }
 
     fn shown(&self, result: &RawValue, told: impl Fn(&Value) -> String) -> Result<String, CliError> {

@@ -3,19 +3,41 @@
 use std::path::{Path, PathBuf};
 
 use super::CliError;
+use super::ask::params;
+use super::client::Client;
 use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider};
 use crate::files;
-use crate::launch::{self, LoadedSetup};
+use crate::launch::{self, LaunchError, LoadedSetup};
+use crate::policy::PolicyError;
 use crate::price::Unpriced;
 
 /// What is configured, warnings first; or all faults at once.
 pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {
     let loaded = launch::read(path, env)?;
+    let unknown = unknown_policies(&loaded);
+    if !unknown.is_empty() {
+        return Err(LaunchError::Policies(unknown).into());
+    }
     let missing = unreadable(&loaded.config);
     if !missing.is_empty() {
         return Err(ConfigErrors(missing).into());
     }
     Ok(report(&loaded))
+}
+
+/// Confs of policies that neither the files have nor the store: a running gateway's, or that of none.
+fn unknown_policies(loaded: &LoadedSetup) -> Vec<PolicyError> {
+    let nowhere = |policies: &mut dyn Iterator<Item = &String>| loaded.policies.unknown(policies);
+    if nowhere(&mut loaded.confs.keys()).is_empty() {
+        return Vec::new();
+    }
+    let client = Client::open(&loaded.config).ok().flatten();
+    let is_stored = |policy: &String| {
+        let asked = params([("policy", policy.as_str().into())]);
+        let kept = client.as_ref().map(|client| client.call_raw("policy.history", &asked));
+        kept.is_some_and(|kept| kept.is_ok())
+    };
+    nowhere(&mut loaded.confs.keys().filter(|policy| !is_stored(policy)))
 }
 
 /// Files that are read only when they are needed: told now rather than then.

@@ -19,6 +19,7 @@ mod otlp;
 mod providers;
 mod refusals;
 mod resolve;
+mod rollback;
 mod schema;
 mod spelling;
 #[cfg(test)]
@@ -447,6 +448,18 @@ pub struct Policies {
     pub deadline: Duration,
     /// Conf by policy name, as JSON.
     pub conf: BTreeMap<String, serde_json::Value>,
+    /// When a version is rolled back by itself; `None`: never.
+    pub rollback: Option<Rollback>,
+}
+
+/// When a version of a policy is rolled back by itself: more than this share of at least so many calls failed, so soon after its
+/// activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// Parts per million.
+    pub share_ppm: u32,
+    pub calls: u64,
+    pub within: Duration,
 }
 
 impl Config {
@@ -494,6 +507,7 @@ impl std::fmt::Debug for Policies {
             .field("dir", &self.dir)
             .field("deadline", &self.deadline)
             .field("conf", &self.conf.keys().collect::<Vec<_>>())
+            .field("rollback", &self.rollback)
             .finish()
     }
 }

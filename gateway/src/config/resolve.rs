@@ -10,7 +10,7 @@ use super::values::Given;
 use super::{
     Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
     Plugins, Policies, PriceUpdates, RecoveredCost, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf,
-    key_aliases, providers, refusals, tokens,
+    key_aliases, providers, refusals, rollback, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -419,6 +419,7 @@ fn policies(root: &Cursor<'_>, file: Option<&Path>) -> Policies {
             .at("policies.deadline_ms")
             .millis(Duration::from_millis(50), 1, 10 * MINUTE),
         conf: conf::resolve(root),
+        rollback: rollback::resolve(&root.at("policies.rollback")),
     }
 }
 

@@ -88,7 +88,15 @@ pub const ROOT: &[Key] = &[
     section("tls", &[leaf("cert_file"), leaf("key_file")]),
     section(
         "policies",
-        &[leaf("dir"), leaf("deadline_ms"), named("conf", Shape::NamedAny)],
+        &[
+            leaf("dir"),
+            leaf("deadline_ms"),
+            Key {
+                name: "rollback",
+                shape: Shape::LeafOrSection(&[leaf("share"), leaf("calls"), leaf("within")]),
+            },
+            named("conf", Shape::NamedAny),
+        ],
     ),
     section("plugins", &[leaf("dir"), named("pins", Shape::NamedLeaves)]),
     section(

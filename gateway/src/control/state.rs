@@ -84,6 +84,11 @@ pub trait DataPlane: Send + Sync {
         Err(RpcError::NoGateway)
     }
 
+    /// Versions of policies that should be in force and cannot be, each with why.
+    fn refused_policies(&self) -> Arc<Vec<String>> {
+        Arc::default()
+    }
+
     /// What such calls cost on average; `None` where too few were seen, or no data plane runs.
     fn expected_cost(&self, _model: &str, _agent: &str) -> Option<Usd> {
         None

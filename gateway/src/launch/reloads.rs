@@ -12,24 +12,21 @@ use agentledger_ledger::{Change, Ledger};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::{Confs, LaunchError, LoadedSetup, digests, policies, refuse_exposure};
+use super::sources::{ENDED_MAX, PlannedStep, Sources};
+use super::versions::failure_limit;
+use super::{LaunchError, LoadedSetup, digests, policies, refuse_exposure};
 use crate::config::Config;
 use crate::control::{Plan, Record, RpcError};
 use crate::policy::PolicySet;
-use crate::price::PriceBook;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::Rules;
 use crate::runtime::prices::{PriceRow, with_rows};
-use crate::runtime::{
-    Fault, InForce, Parts, Place, RULE, Refused, Rule, RuleBook, Step, Wanted, change_id, documents_of, with_rules,
-};
+use crate::runtime::{Fault, InForce, Place, RULE, Refused, Rule, RuleBook, Step, Wanted, change_id, with_rules};
 
 /// Who changes what nobody else did.
-const OWN_NAME: &str = "agentledger";
-/// Rules that end at a time; more follow at once.
-const ENDED_MAX: usize = 256;
+pub(super) const OWN_NAME: &str = "agentledger";
 /// A rule that cannot be taken away now is tried again after so long.
-const RETRY_MS: i64 = 10_000;
+pub(super) const RETRY_MS: i64 = 10_000;
 
 /// Puts other rules in force while traffic runs. Apart from [`Launched`](super::Launched), so that who looks at files may hang at
 /// one and the gateway still goes down.
@@ -40,54 +37,6 @@ pub struct Reloads {
     sources: Mutex<Sources>,
     /// The rules before the last swap.
     replaced: Mutex<Option<Arc<Rules>>>,
-}
-
-/// What the rules in force are made of.
-pub(super) struct Sources {
-    /// What the file says to the policies.
-    confs: Arc<Confs>,
-    /// The books of the files.
-    prices: PriceBook,
-    /// What operators changed.
-    parts: Parts,
-    /// No rule is taken away before, milliseconds since the epoch: one could not.
-    expire_from_ms: i64,
-}
-
-impl Sources {
-    /// Reads what operators changed, and ends the rules that ended while no gateway ran.
-    ///
-    /// # Errors
-    /// The ledger's documents cannot be read, or not be changed.
-    pub fn open(ledger: &Ledger, confs: Confs, prices: PriceBook) -> Result<Sources, LaunchError> {
-        let mut parts = documents_of(&|prefix| ledger.documents(prefix)).map_err(LaunchError::Documents)?;
-        loop {
-            let ended = parts.rules.ended(ledger.now_ms(), ENDED_MAX);
-            if ended.is_empty() {
-                break;
-            }
-            ledger.change_together(ended.iter().map(|rule| expired(ledger, rule)).collect())?;
-            Arc::make_mut(&mut parts.rules).end(&ended);
-        }
-        Ok(Sources {
-            confs: Arc::new(confs),
-            prices,
-            parts,
-            expire_from_ms: i64::MIN,
-        })
-    }
-
-    /// The policies and prices of the files with what operators changed over them.
-    pub fn over(&self, policies: &PolicySet) -> Result<(PolicySet, PriceBook), LaunchError> {
-        let rules = &self.parts.rules;
-        let policies = with_rules(policies, &self.confs, rules, rules.policies()).map_err(LaunchError::RuntimeRule)?;
-        let prices = with_rows(&self.prices, &self.parts.prices).map_err(LaunchError::RuntimePrice)?;
-        Ok((policies, prices))
-    }
-
-    pub fn disabled(&self) -> Arc<BTreeSet<String>> {
-        Arc::clone(&self.parts.disabled)
-    }
 }
 
 impl Reloads {
@@ -102,6 +51,10 @@ impl Reloads {
 
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
+    }
+
+    pub(super) fn sources(&self) -> &Mutex<Sources> {
+        &self.sources
     }
 
     /// Puts another configuration in force. Requests that run keep the rules they started with; what needs a restart
@@ -124,13 +77,9 @@ impl Reloads {
         refuse_exposure(&config)?;
         let config = Arc::new(config);
         let fingerprints = before.fingerprints.clone();
-        let next = Sources {
-            confs: Arc::new(loaded.confs),
-            prices: loaded.prices,
-            parts: sources.parts.clone(),
-            expire_from_ms: i64::MIN,
-        };
-        let (policies, prices) = next.over(&loaded.policies)?;
+        let mut next = sources.with_files(loaded.confs, loaded.policies, loaded.prices);
+        next.tallies.limit_to(failure_limit(&config));
+        let (policies, prices) = next.over()?;
         let rules = Rules::new(
             Arc::clone(&config),
             &loaded.plugins,
@@ -139,8 +88,7 @@ impl Reloads {
             fingerprints,
             Some(&before),
         )?;
-        *sources = next;
-        self.put_in_force(rules);
+        self.put_files_in_force(&mut sources, next, rules);
         self.config.store(config);
         Ok(())
     }
@@ -150,16 +98,55 @@ impl Reloads {
         let mut sources = self.sources.lock();
         let rules = self.gateway.rules.load_full();
         let (policies, confs) = policies(&rules.config)?;
-        let next = Sources {
-            confs: Arc::new(confs),
-            prices: sources.prices.clone(),
-            parts: sources.parts.clone(),
-            expire_from_ms: i64::MIN,
-        };
-        let (policies, _) = next.over(&policies)?;
-        *sources = next;
-        self.put_in_force(rules.with_policies(policies));
+        let mut next = sources.with_files(confs, policies, sources.prices.clone());
+        let (policies, _) = next.over()?;
+        self.put_files_in_force(&mut sources, next, rules.with_policies(policies));
         Ok(())
+    }
+
+    /// What the files say anew is in force; where a version of the store lies over what changed, that is said.
+    fn put_files_in_force(&self, sources: &mut Sources, next: Sources, rules: Rules) {
+        let before = std::mem::replace(sources, next);
+        for policy in sources.effective.keys() {
+            let (was, is) = (before.files.policy(policy), sources.files.policy(policy));
+            if was.map(|policy| policy.hash) != is.map(|policy| policy.hash) {
+                let file = is.or(was).map_or("its file", |policy| policy.source.origin.as_str());
+                tracing::warn!(
+                    "policy {policy}: {file} changed, and a version of the store is in force: the file is overridden \
+                     (`agentledger policy deactivate {policy}` puts the file in force)"
+                );
+            }
+        }
+        let told = sources
+            .refused
+            .iter()
+            .filter(|refused| !before.refused.contains(refused));
+        self.tell_refused(&told.cloned().collect::<Vec<_>>());
+        self.note_refused(sources);
+        self.put_in_force(rules);
+    }
+
+    /// At the start: what could not be put in force.
+    pub(super) fn tell_all_refused(&self) {
+        let sources = self.sources.lock();
+        self.tell_refused(&sources.refused);
+        self.note_refused(&sources);
+    }
+
+    /// For `/readyz`.
+    pub(super) fn note_refused(&self, sources: &Sources) {
+        let refused: Vec<String> = sources.refused.iter().map(ToString::to_string).collect();
+        self.gateway.refused_policies.store(Arc::new(refused));
+    }
+
+    /// A change of a policy is recorded: it is in force.
+    pub(super) fn take(&self, sources: &mut Sources, mut planned: PlannedStep, rules: &Rules) {
+        let set = planned.set.take();
+        sources.take(planned);
+        self.note_refused(sources);
+        if let Some(set) = set {
+            self.put_in_force(rules.with_policies(set));
+        }
     }
 
     pub fn in_force(&self) -> InForce {
@@ -167,11 +154,7 @@ impl Reloads {
     }
 
     fn view(&self, sources: &Sources) -> InForce {
-        InForce {
-            policies: Arc::clone(&self.gateway.rules.load().policies),
-            file: Arc::clone(&sources.confs),
-            parts: sources.parts.clone(),
-        }
+        sources.view(&self.gateway.rules.load().policies)
     }
 
     /// See [`DataPlane::change`](crate::control::DataPlane::change).
@@ -188,7 +171,9 @@ impl Reloads {
                     book.apply(&step);
                     steps.push(step);
                 }
-                let changed: BTreeSet<&str> = steps.iter().flat_map(Step::policies).collect();
+                let changed = steps.iter().flat_map(Step::policies);
+                let takes = |policy: &&str| sources.takes_rules(&rules.policies, policy, &steps);
+                let changed: BTreeSet<&str> = changed.filter(takes).collect();
                 let policies = with_rules(&rules.policies, &sources.confs, &book, changed.iter().copied())
                     .map_err(|fault| refused(fault, &steps))?;
                 for policy in changed {
@@ -229,6 +214,14 @@ impl Reloads {
                 }
                 entered
             }
+            Wanted::Policy(step) => {
+                let planned = sources.plan(&rules.policies, &step, self.gateway.clock.now_ms())?;
+                let entered = record(&before, &[])?;
+                if entered.is_some() {
+                    self.take(&mut sources, planned, &rules);
+                }
+                entered
+            }
         };
         Ok(entered)
     }
@@ -259,6 +252,7 @@ impl Reloads {
         book.end(&ended);
         let rules = self.gateway.rules.load_full();
         let changed = ended.iter().map(|rule| rule.policy());
+        let changed = changed.filter(|policy| sources.takes_rules(&rules.policies, policy, &[]));
         let outcome = with_rules(&rules.policies, &sources.confs, &book, changed)
             .map_err(|fault| fault.to_string())
             .and_then(|policies| {
@@ -299,7 +293,7 @@ fn replace(rows: &mut BTreeMap<String, PriceRow>, name: String, row: Option<Pric
     };
 }
 
-fn expired(ledger: &Ledger, rule: &Rule) -> Change {
+pub(super) fn expired(ledger: &Ledger, rule: &Rule) -> Change {
     let at_ms = ledger.decision_ms();
     Change {
         id: change_id(at_ms),

@@ -91,6 +91,10 @@ impl DataPlane for Steering {
         self.0.change(plan, record)
     }
 
+    fn refused_policies(&self) -> Arc<Vec<String>> {
+        self.0.gateway().refused_policies.load_full()
+    }
+
     fn fingerprint(&self, key: &Secret<String>) -> Option<String> {
         Some(self.0.gateway().rules.load().fingerprints.of(key))
     }

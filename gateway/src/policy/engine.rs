@@ -144,7 +144,13 @@ impl Engine {
         if !set.has(phase) {
             return Ok(Verdict::default());
         }
-        let answer = self.with_vm(set, |vm| vm.ask(phase, facts, balances));
+        let mut answer = self.with_vm(set, |vm| vm.ask(phase, facts, balances, false));
+        if answer.is_cut_short {
+            // What is in shadow decides nothing, not even that nobody else is asked.
+            let told = answer.told;
+            answer = self.with_vm(set, |vm| vm.ask(phase, facts, balances, true));
+            answer.told.splice(0..0, told);
+        }
         for failure in answer.told.iter().chain(&answer.failure) {
             self.count(failure, phase);
         }

@@ -9,7 +9,8 @@ use mlua::chunk::Compiler;
 
 use super::prepared::Prepared;
 use super::schema::{Schema, Shape};
-use super::set::{GlobCache, Options, Phase, PolicyError, PolicyMode, Source};
+use super::set::{GlobCache, Options, Phase, PolicyError, PolicyMode, PolicyView, Source};
+use super::tally::Tally;
 use super::vm::{Bench, LoadedPolicy};
 
 /// Longest policy file in bytes.
@@ -32,6 +33,8 @@ const TOP_FIELDS: [&str; 12] = [
 /// The key of every policy's conf that says whether it is enforced.
 pub(super) const MODE: &str = "mode";
 const MODES: &str = "enforce, shadow or off";
+/// How much of its hash names a candidate.
+const LABEL_HASH_CHARS: usize = 8;
 
 /// A policy file, compiled.
 pub(super) struct PolicyFile {
@@ -44,6 +47,8 @@ pub(super) struct PolicyFile {
     pub bytecode: Vec<u8>,
     pub phases: Vec<Phase>,
     pub source: Source,
+    /// BLAKE3 of the source's text, in hex: what its version is known by.
+    pub hash: String,
     mode: PolicyMode,
     schema: Schema,
 }
@@ -60,6 +65,62 @@ pub(super) struct Compiled {
     pub prepared: Option<Prepared>,
     /// Of all that decides.
     pub digest: [u8; 32],
+    pub role: Role,
+}
+
+/// What a policy is to its set beside what its text says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Role {
+    /// It runs beside the policy of the same name, in shadow, whatever its conf says.
+    pub is_candidate: bool,
+    /// It enforces nothing, whatever its conf says.
+    pub shadow_only: bool,
+    pub tally: Option<Arc<Tally>>,
+}
+
+impl Role {
+    /// The mode that it has, of that which its file or its conf says.
+    const fn mode(&self, said: PolicyMode) -> PolicyMode {
+        match said {
+            _ if self.is_candidate => PolicyMode::Shadow,
+            PolicyMode::Enforce if self.shadow_only => PolicyMode::Shadow,
+            said => said,
+        }
+    }
+}
+
+impl Compiled {
+    /// It is the policy of this name, and no candidate beside it.
+    pub fn is_named(&self, name: &str) -> bool {
+        !self.role.is_candidate && *self.file.name == *name
+    }
+
+    pub fn view(&self) -> PolicyView<'_> {
+        let file = &self.file;
+        PolicyView {
+            name: &file.name,
+            version: &file.version,
+            description: &file.description,
+            priority: file.priority,
+            mode: self.mode,
+            phases: &file.phases,
+            source: &file.source,
+            conf: &self.conf,
+            hash: &file.hash,
+            digest: self.digest,
+            tally: self.role.tally.as_ref(),
+        }
+    }
+
+    /// How entries and verdicts name it: `name@version`. A candidate may bear the version of the policy beside it, so that its
+    /// hash goes with it: `name@version+0a1b2c3d`.
+    pub fn label(&self) -> Name {
+        if !self.role.is_candidate {
+            return Name::clone(&self.file.versioned_name);
+        }
+        let hash = self.file.hash.get(..LABEL_HASH_CHARS).unwrap_or_default();
+        Name::from(format!("{}+{hash}", self.file.versioned_name))
+    }
 }
 
 /// Something wrong with a conf: where in it, empty for the whole, and what.
@@ -115,6 +176,7 @@ impl PolicyFile {
             bytecode,
             phases,
             schema,
+            hash: source_hash(&source.text),
             source,
         };
         Ok(OnBench {
@@ -152,6 +214,11 @@ impl PolicyFile {
         )
     }
 
+    /// Its name is not that which it is kept by.
+    pub fn named_wrongly(&self, message: String) -> PolicyError {
+        at_key(&self.source, "name", message)
+    }
+
     /// A fault of a conf as one of the file.
     pub fn fault(&self, fault: ConfFault) -> PolicyError {
         if fault.path.is_empty() {
@@ -164,7 +231,7 @@ impl PolicyFile {
 
 impl OnBench {
     /// Checks a conf by the file's schema and its `check`, and runs its `setup` on it.
-    pub fn set_up(&self, given: &serde_json::Value) -> Result<Compiled, Vec<ConfFault>> {
+    pub fn set_up(&self, given: &serde_json::Value, role: Role) -> Result<Compiled, Vec<ConfFault>> {
         let whole = |message: String| {
             vec![ConfFault {
                 path: String::new(),
@@ -181,6 +248,7 @@ impl OnBench {
             Some(said) => said.as_str().and_then(PolicyMode::from_name),
         };
         let mode = mode.ok_or_else(|| of_conf(vec![(MODE.to_owned(), format!("must be {MODES}"))]))?;
+        let mode = role.mode(mode);
         let conf = file.schema.apply(given).map_err(of_conf)?;
         let in_lua = self.bench.conf(&conf).map_err(whole)?;
         let wrong = self.bench.check(&self.loaded, &in_lua).map_err(whole)?;
@@ -207,8 +275,14 @@ impl OnBench {
             mode,
             prepared: prepared.filter(|_| mode != PolicyMode::Off),
             digest: *hasher.finalize().as_bytes(),
+            role,
         })
     }
+}
+
+/// What a text is known by: its BLAKE3, 64 digits of hex.
+pub fn source_hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
 struct PolicyHeader {

@@ -61,7 +61,7 @@ impl PolicySet {
             free: false,
         };
         for phase in [Phase::Tenant, Phase::Request] {
-            passed(vm.ask(phase, &facts, &balances))?;
+            passed(vm.ask(phase, &facts, &balances, false))?;
         }
         passed(vm.settled(&Arc::new(entry(at_ms)), &balances))
     }

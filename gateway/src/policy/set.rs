@@ -9,9 +9,10 @@ use agentledger_ledger::Name;
 use parking_lot::Mutex;
 
 use super::engine::PolicyFailure;
-use super::file::{Compiled, ConfFault, PolicyFile};
+use super::file::{Compiled, ConfFault, PolicyFile, Role};
 use super::glob::{BadGlob, GlobSet, Over};
 use super::schema::Shape;
+use super::tally::Tally;
 use super::vm::Vm;
 
 /// One policy file.
@@ -122,8 +123,45 @@ pub struct PolicyView<'a> {
     pub source: &'a Source,
     /// The conf with the schema's defaults.
     pub conf: &'a serde_json::Value,
+    /// BLAKE3 of its text, in hex.
+    pub hash: &'a str,
     /// Of the compiled file and its conf.
     pub digest: [u8; 32],
+    /// What it did, where that is counted.
+    pub tally: Option<&'a Arc<Tally>>,
+}
+
+/// What decides in a set, one row a policy, for the record: with its text by its hash, and its conf, the same facts give the
+/// same verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersion {
+    pub name: String,
+    /// What the file calls it.
+    pub version: String,
+    pub mode: PolicyMode,
+    pub priority: i64,
+    /// BLAKE3 of its text, in hex.
+    pub source_hash: String,
+    /// BLAKE3 of the compiled text with its conf and mode, in hex.
+    pub conf_digest: String,
+}
+
+/// What a text says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyHead {
+    pub name: String,
+    pub version: String,
+    pub description: String,
+    pub hash: String,
+}
+
+/// A text that stands in a set in the place of a policy's file.
+#[derive(Clone, Debug)]
+pub struct Version {
+    pub source: Source,
+    /// It enforces nothing, whatever its conf says.
+    pub shadow_only: bool,
+    pub tally: Arc<Tally>,
 }
 
 /// Glob sets by their patterns' hash: each is compiled once for all threads.
@@ -155,7 +193,8 @@ impl GlobCache {
 
 static NEXT_SET: AtomicU64 = AtomicU64::new(1);
 
-/// All policies in force, in the order in which they run.
+/// All policies in force, in the order in which they run. A clone shares them.
+#[derive(Clone)]
 pub struct PolicySet {
     id: u64,
     policies: Vec<Arc<Compiled>>,
@@ -169,6 +208,20 @@ impl PolicySet {
     /// # Errors
     /// Everything that is wrong, file by file.
     pub fn load(
+        sources: Vec<Source>,
+        conf: &BTreeMap<String, serde_json::Value>,
+        options: Options,
+    ) -> Result<PolicySet, Vec<PolicyError>> {
+        let set = PolicySet::load_files(sources, conf, options)?;
+        let unknown = set.unknown(conf.keys());
+        if unknown.is_empty() { Ok(set) } else { Err(unknown) }
+    }
+
+    /// The same where other policies join it: there may be confs of those.
+    ///
+    /// # Errors
+    /// Everything that is wrong, file by file.
+    pub fn load_files(
         sources: Vec<Source>,
         conf: &BTreeMap<String, serde_json::Value>,
         mut options: Options,
@@ -192,35 +245,40 @@ impl PolicySet {
                 errors.push(file.name_is_taken(&known.file.source.origin));
                 continue;
             }
-            match on_bench.set_up(conf.get(&*file.name).unwrap_or(&serde_json::Value::Null)) {
+            match on_bench.set_up(
+                conf.get(&*file.name).unwrap_or(&serde_json::Value::Null),
+                Role::default(),
+            ) {
                 Ok(policy) => policies.push(Arc::new(policy)),
                 Err(faults) => errors.extend(faults.into_iter().map(|fault| file.fault(fault))),
-            }
-        }
-        if errors.is_empty() {
-            for name in conf
-                .keys()
-                .filter(|name| !policies.iter().any(|policy| *policy.file.name == ***name))
-            {
-                let message = format!("there is no policy named {name:?}");
-                errors.push(PolicyError {
-                    file: format!("policies.conf.{name}"),
-                    line: None,
-                    message,
-                });
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        policies.sort_by(|a, b| {
-            let place = |policy: &Compiled| (policy.file.priority, Name::clone(&policy.file.name));
-            place(a).cmp(&place(b))
-        });
         Ok(PolicySet::of(policies, options, globs))
     }
 
-    fn of(policies: Vec<Arc<Compiled>>, options: Options, globs: Arc<GlobCache>) -> PolicySet {
+    /// What is said to policies that are not there.
+    pub fn unknown<'a>(&self, confs: impl IntoIterator<Item = &'a String>) -> Vec<PolicyError> {
+        let unknown = confs.into_iter().filter(|name| self.policy(name).is_none());
+        let fault = |name: &String| PolicyError {
+            file: format!("policies.conf.{name}"),
+            line: None,
+            message: format!("there is no policy named {name:?}"),
+        };
+        unknown.map(fault).collect()
+    }
+
+    fn of(mut policies: Vec<Arc<Compiled>>, options: Options, globs: Arc<GlobCache>) -> PolicySet {
+        // A candidate before the policy that it stands beside: that one's denial ends the round.
+        policies.sort_by(|a, b| {
+            let place = |policy: &Compiled| {
+                let file = &policy.file;
+                (file.priority, Name::clone(&file.name), !policy.role.is_candidate)
+            };
+            place(a).cmp(&place(b))
+        });
         PolicySet {
             id: NEXT_SET.fetch_add(1, Ordering::Relaxed),
             policies,
@@ -229,7 +287,8 @@ impl PolicySet {
         }
     }
 
-    /// The same with other confs for some of its policies; all others are shared, and no file is compiled.
+    /// The same with other confs for some of its policies; all others are shared, and no file is compiled. A candidate has the
+    /// conf of the policy that it stands beside; one that does not take it is left out: it keeps nobody from changing that.
     ///
     /// # Errors
     /// The first policy whose conf does not fit, and everything that is wrong with it.
@@ -238,19 +297,120 @@ impl PolicySet {
         confs: &BTreeMap<String, serde_json::Value>,
     ) -> Result<PolicySet, (String, Vec<ConfFault>)> {
         self.globs.prune();
-        let mut policies = self.policies.clone();
-        for (name, conf) in confs {
-            let whole = |message: String| {
-                let path = String::new();
-                (name.clone(), vec![ConfFault { path, message }])
+        for name in confs.keys().filter(|name| self.policy(name).is_none()) {
+            let (path, message) = (String::new(), "there is no such policy".to_owned());
+            return Err((name.clone(), vec![ConfFault { path, message }]));
+        }
+        let mut policies = Vec::with_capacity(self.policies.len());
+        for policy in &self.policies {
+            let Some(conf) = confs.get(&*policy.file.name) else {
+                policies.push(Arc::clone(policy));
+                continue;
             };
-            let policy = policies.iter_mut().find(|policy| *policy.file.name == **name);
-            let policy = policy.ok_or_else(|| whole("there is no such policy".to_owned()))?;
-            let on_bench = policy.file.on_bench(&self.options, &self.globs).map_err(whole)?;
-            let set_up = on_bench.set_up(conf).map_err(|faults| (name.clone(), faults))?;
-            *policy = Arc::new(set_up);
+            match self.set_up_again(policy, conf) {
+                Ok(set_up) => policies.push(Arc::new(set_up)),
+                Err(faults) if policy.role.is_candidate => {
+                    let fault = faults.first().map(ToString::to_string).unwrap_or_default();
+                    let name = policy.label();
+                    tracing::warn!("{name} runs in shadow no more: it does not take its new conf: {fault}");
+                }
+                Err(faults) => return Err((policy.file.name.to_string(), faults)),
+            }
         }
         Ok(PolicySet::of(policies, self.options.clone(), Arc::clone(&self.globs)))
+    }
+
+    fn set_up_again(&self, policy: &Compiled, conf: &serde_json::Value) -> Result<Compiled, Vec<ConfFault>> {
+        let whole = |message: String| {
+            let path = String::new();
+            vec![ConfFault { path, message }]
+        };
+        let on_bench = policy.file.on_bench(&self.options, &self.globs).map_err(whole)?;
+        on_bench.set_up(conf, policy.role.clone())
+    }
+
+    /// The same with another text for one policy: of a version, else that which it has in `files`, else none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the version.
+    pub fn with_in_force(
+        &self,
+        name: &str,
+        files: &PolicySet,
+        version: Option<Version>,
+        conf: &serde_json::Value,
+    ) -> Result<PolicySet, Vec<PolicyError>> {
+        let policy = match version {
+            Some(version) => Some(self.compile(name, version, conf, false)?),
+            None => files.policies.iter().find(|known| known.is_named(name)).cloned(),
+        };
+        Ok(self.with_one(policy, |known| known.is_named(name)))
+    }
+
+    /// The same with a version that runs beside a policy, in shadow; or with none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the version.
+    pub fn with_candidate(
+        &self,
+        name: &str,
+        version: Option<Version>,
+        conf: &serde_json::Value,
+    ) -> Result<PolicySet, Vec<PolicyError>> {
+        let policy = version
+            .map(|version| self.compile(name, version, conf, true))
+            .transpose()?;
+        Ok(self.with_one(policy, |known| known.role.is_candidate && *known.file.name == *name))
+    }
+
+    fn with_one(&self, policy: Option<Arc<Compiled>>, replaces: impl Fn(&Compiled) -> bool) -> PolicySet {
+        self.globs.prune();
+        let kept = self.policies.iter().filter(|known| !replaces(known)).cloned();
+        PolicySet::of(
+            kept.chain(policy).collect(),
+            self.options.clone(),
+            Arc::clone(&self.globs),
+        )
+    }
+
+    fn compile(
+        &self,
+        name: &str,
+        version: Version,
+        conf: &serde_json::Value,
+        is_candidate: bool,
+    ) -> Result<Arc<Compiled>, Vec<PolicyError>> {
+        let on_bench = PolicyFile::read(version.source, &self.options, &self.globs)?;
+        let file = &on_bench.file;
+        if *file.name != *name {
+            let message = format!("it names the policy {:?}, and is kept as one of {name:?}", file.name);
+            return Err(vec![file.named_wrongly(message)]);
+        }
+        let role = Role {
+            is_candidate,
+            shadow_only: version.shadow_only,
+            tally: Some(version.tally),
+        };
+        let set_up = on_bench.set_up(conf, role);
+        set_up.map(Arc::new).map_err(|faults| {
+            let faults = faults.into_iter().map(|fault| file.fault(fault));
+            faults.collect()
+        })
+    }
+
+    /// Reads a text that is to stand here one day: its name, the version that it names, and the hash of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(source: Source, options: &Options) -> Result<PolicyHead, Vec<PolicyError>> {
+        let on_bench = PolicyFile::read(source, options, &Arc::default())?;
+        let file = &on_bench.file;
+        Ok(PolicyHead {
+            name: file.name.to_string(),
+            version: file.version.clone(),
+            description: file.description.clone(),
+            hash: file.hash.clone(),
+        })
     }
 
     /// `name@version` in the order in which they run, sleeping ones included, those in shadow with a leading `~`. One that is
@@ -258,34 +418,52 @@ impl PolicySet {
     pub fn names(&self) -> Vec<Name> {
         let running = self.policies.iter().filter(|policy| policy.mode != PolicyMode::Off);
         let name = |policy: &Arc<Compiled>| match policy.mode {
-            PolicyMode::Shadow => Name::from(format!("~{}", policy.file.versioned_name)),
-            _ => Name::clone(&policy.file.versioned_name),
+            PolicyMode::Shadow => Name::from(format!("~{}", policy.label())),
+            _ => policy.label(),
         };
         running.map(name).collect()
     }
 
-    /// All policies in the order in which they run, those that are off among them.
+    /// All policies in the order in which they run, those that are off among them, candidates not.
     pub fn policies(&self) -> impl Iterator<Item = PolicyView<'_>> {
-        self.policies.iter().map(|policy| PolicyView {
-            name: &policy.file.name,
-            version: &policy.file.version,
-            description: &policy.file.description,
-            priority: policy.file.priority,
-            mode: policy.mode,
-            phases: &policy.file.phases,
-            source: &policy.file.source,
-            conf: &policy.conf,
-            digest: policy.digest,
-        })
+        let policies = self.policies.iter().filter(|policy| !policy.role.is_candidate);
+        policies.map(|policy| policy.view())
     }
 
     pub fn policy(&self, name: &str) -> Option<PolicyView<'_>> {
         self.policies().find(|policy| policy.name == name)
     }
 
+    /// The version that runs beside a policy, in shadow.
+    pub fn candidate(&self, name: &str) -> Option<PolicyView<'_>> {
+        let mut policies = self.policies.iter();
+        let found = policies.find(|policy| policy.role.is_candidate && *policy.file.name == *name);
+        found.map(|policy| policy.view())
+    }
+
+    /// What decides, in the order in which it runs, for the record; candidates and policies that are off are not among them.
+    pub fn versions(&self) -> Vec<PolicyVersion> {
+        let deciding = self.policies().filter(|policy| policy.mode != PolicyMode::Off);
+        let version = |policy: PolicyView<'_>| PolicyVersion {
+            name: policy.name.to_owned(),
+            version: policy.version.to_owned(),
+            mode: policy.mode,
+            priority: policy.priority,
+            source_hash: policy.hash.to_owned(),
+            conf_digest: blake3::Hash::from(policy.digest).to_hex().to_string(),
+        };
+        deciding.map(version).collect()
+    }
+
+    /// The text of one of its policies, by its hash.
+    pub fn source(&self, hash: &str) -> Option<&Source> {
+        let found = self.policies.iter().find(|policy| policy.file.hash == hash)?;
+        Some(&found.file.source)
+    }
+
     /// What a policy's schema says that a field of its conf is; `None` where there is no such policy or field.
     pub fn shape(&self, policy: &str, field: &str) -> Option<Shape> {
-        let found = self.policies.iter().find(|known| *known.file.name == *policy)?;
+        let found = self.policies.iter().find(|known| known.is_named(policy))?;
         found.file.shape(field)
     }
 
@@ -315,8 +493,9 @@ impl PolicySet {
 
     /// A VM with one of its policies alone, or with none where there is no such policy.
     pub(super) fn load_vm_of(&self, name: &str) -> Result<Vm, PolicyFailure> {
-        let found = self.policies.iter().filter(|policy| *policy.file.name == *name);
+        let found = self.policies.iter().filter(|policy| policy.is_named(name));
         let alone: Vec<Arc<Compiled>> = found.cloned().collect();
-        Vm::load(self.id, &alone, &self.options, &self.globs)
+        let vm = Vm::load(self.id, &alone, &self.options, &self.globs)?;
+        Ok(vm.uncounted())
     }
 }

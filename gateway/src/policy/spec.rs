@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentledger_ledger::{AccountBalances, Amounts, Name, Unit, Usd, Window, Zone};
 use jiff::Timestamp;
@@ -33,9 +34,12 @@ use super::verdict::Verdict;
 use super::{folder, sandbox};
 use crate::files;
 use crate::secret::Secret;
+use crate::timer::Timer;
 
 /// Memory that reading a spec file may take.
 const SPEC_MEMORY_BYTES_MAX: usize = 64 << 20;
+/// What errors call specs that are kept with a version.
+const SPECS: &str = "specs";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,17 +173,65 @@ pub fn test_folder(dir: &Path) -> Result<Vec<Outcome>, Vec<PolicyError>> {
     if errors.is_empty() { Ok(outcomes) } else { Err(errors) }
 }
 
+/// Checks that a text has specs of a policy.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_text(policy: &str, specs: &str) -> Result<(), String> {
+    specs_of(policy, specs).map(drop)
+}
+
+/// Runs the specs of a text on a policy. One that takes too long fails by name, as those after it do.
+///
+/// # Errors
+/// The text has no specs of the policy.
+pub fn test_text(source: &Source, specs: &str, within: Duration) -> Result<Vec<Outcome>, String> {
+    let specs = specs_of(&source.name, specs)?;
+    let started = Timer::start();
+    let outcomes = specs.into_iter().map(|spec| {
+        let is_late = started.elapsed() > within;
+        let late = || {
+            Err(format!(
+                "it was not run: the specs before it took longer than {} s",
+                within.as_secs()
+            ))
+        };
+        let outcome = if is_late { late() } else { run(source, &spec) };
+        Outcome {
+            file: PathBuf::from(SPECS),
+            fault: outcome.err(),
+            spec: spec.name,
+        }
+    });
+    Ok(outcomes.collect())
+}
+
+fn specs_of(policy: &str, specs: &str) -> Result<Vec<Spec>, String> {
+    let read = parse(specs, SPECS)?;
+    if read.policy != policy {
+        return Err(format!(
+            "the specs are of the policy {:?}, and not of {policy:?}",
+            read.policy
+        ));
+    }
+    Ok(read.specs)
+}
+
 fn read<'s>(file: &Path, sources: &'s [Source]) -> Result<(&'s Source, Vec<Spec>), String> {
     let text = files::read_text(file, folder::FILE_BYTES_MAX).map_err(|error| error.to_string())?;
-    let plain = |error: mlua::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
-    let (lua, watch) = sandbox::open(SPEC_MEMORY_BYTES_MAX).map_err(plain)?;
-    watch.start(Options::default().deadline.saturating_mul(20));
-    let chunk = lua.load(&text).set_name(format!("={}", file.display()));
-    let value: Value = chunk.eval().map_err(plain)?;
-    let read: SpecFile = lua.from_value(value).map_err(plain)?;
+    let read = parse(&text, &file.display().to_string())?;
     let source = sources.iter().find(|source| source.name == read.policy);
     let source = source.ok_or_else(|| format!("there is no policy {:?}", read.policy))?;
     Ok((source, read.specs))
+}
+
+fn parse(text: &str, origin: &str) -> Result<SpecFile, String> {
+    let plain = |error: mlua::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+    let (lua, watch) = sandbox::open(SPEC_MEMORY_BYTES_MAX).map_err(plain)?;
+    watch.start(Options::default().deadline.saturating_mul(20));
+    let chunk = lua.load(text).set_name(format!("={origin}"));
+    let value: Value = chunk.eval().map_err(plain)?;
+    lua.from_value(value).map_err(plain)
 }
 
 fn run(source: &Source, spec: &Spec) -> Result<(), String> {

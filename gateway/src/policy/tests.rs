@@ -6,6 +6,7 @@ mod budget;
 mod hardening;
 mod intents;
 mod settled;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -20,6 +20,7 @@ use super::intent::{IntentCollector, host_table};
 use super::prepared::Prepared;
 use super::sandbox::{self, Stopwatch, uncapped};
 use super::set::{GlobCache, Options, Phase, PolicyMode};
+use super::tally::Tally;
 use super::terms::limits_function;
 use super::verdict::{RequestedAlert, Shadow, Verdict};
 
@@ -60,7 +61,19 @@ struct Member {
     versioned_name: Name,
     /// Evaluated and recorded, never enforced.
     shadow: bool,
+    /// What it does is counted here.
+    tally: Option<Arc<Tally>>,
     function: Function,
+}
+
+impl Member {
+    fn count(&self, failed: bool, denied: bool) {
+        match &self.tally {
+            Some(tally) if failed => tally.failed(),
+            Some(tally) => tally.answered(denied),
+            None => {}
+        }
+    }
 }
 
 /// A policy file as it loaded: what it says of itself, and its phases.
@@ -203,6 +216,12 @@ impl Bench {
         Prepared::read(&prepared).map(Some)
     }
 
+    fn load_and_bind(&self, policy: &Compiled, prepared: &Prepared) -> Result<Vec<(Phase, Function)>, String> {
+        let loaded = self.load(&policy.file.source.origin, &policy.file.bytecode)?;
+        let bound = self.bind(&loaded, policy, prepared);
+        bound.map_err(|error| message_of(&error, &self.watch))
+    }
+
     /// Ties a policy's phases to its conf and to what its setup prepared.
     fn bind(
         &self,
@@ -240,18 +259,28 @@ impl Vm {
         let mut phases: [Vec<Member>; Phase::COUNT] = Default::default();
         for policy in policies {
             let Some(prepared) = &policy.prepared else { continue };
-            let file = &policy.file;
-            let failed = |message: String| PolicyFailure::new(&file.name, Cause::Load, message);
-            let loaded = bench.load(&file.source.origin, &file.bytecode).map_err(failed)?;
-            let bound = bench
-                .bind(&loaded, policy, prepared)
-                .map_err(|error| failed(message_of(&error, &bench.watch)))?;
+            let bound = match bench.load_and_bind(policy, prepared) {
+                Ok(bound) => bound,
+                Err(message) => {
+                    let failure = PolicyFailure::new(&policy.file.name, Cause::Load, message);
+                    if let Some(tally) = &policy.role.tally {
+                        tally.failed();
+                    }
+                    // Nobody's request fails for what only runs beside.
+                    if policy.role.is_candidate {
+                        tracing::warn!("a version in shadow does not load: {failure}");
+                        continue;
+                    }
+                    return Err(failure);
+                }
+            };
             for (phase, function) in bound {
                 if let Some(members) = phases.get_mut(phase.place()) {
                     members.push(Member {
-                        name: Name::clone(&file.name),
-                        versioned_name: Name::clone(&file.versioned_name),
+                        name: Name::clone(&policy.file.name),
+                        versioned_name: policy.label(),
                         shadow: policy.mode == PolicyMode::Shadow,
+                        tally: policy.role.tally.clone(),
                         function,
                     });
                 }
@@ -283,26 +312,43 @@ impl Vm {
         })
     }
 
+    /// For calls that are made up: what they come to says nothing of a version.
+    pub fn uncounted(mut self) -> Vm {
+        for member in self.phases.iter_mut().flatten() {
+            member.tally = None;
+        }
+        self
+    }
+
     fn members(&self, phase: Phase) -> &[Member] {
         self.phases.get(phase.place()).map_or(&[], Vec::as_slice)
     }
 
     /// Asks the policies about a call, in `tenant` or `request`. A policy that fails ends it; one in shadow that fails is
-    /// told beside the answer.
-    pub fn ask(&self, phase: Phase, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> Answer {
+    /// told beside the answer. Where it takes the VM with it, the others are to be asked again in another one, `without_shadow`.
+    pub fn ask(
+        &self,
+        phase: Phase,
+        facts: &CallFacts<'_>,
+        balances: &Arc<dyn Balances>,
+        without_shadow: bool,
+    ) -> Answer {
         let handle = self.shared.open_call(facts, balances);
         let mut answer = Answer::default();
         match uncapped(&self.lua, |lua| lua.create_userdata(handle)) {
             Err(error) => answer.stop(self.failure("sandbox", &error)),
             Ok(call) => {
-                for member in self.members(phase) {
+                let members = self.members(phase).iter();
+                for member in members.filter(|member| !(without_shadow && member.shadow)) {
                     let mut own = Verdict::default();
                     let into = if member.shadow { &mut own } else { &mut answer.verdict };
                     let outcome = self.run(member, phase, &call, into);
+                    member.count(outcome.is_err(), into.deny.is_some());
                     self.shared.tag(&answer.verdict.tags);
                     match outcome {
                         Err(failed) if member.shadow => {
                             if !answer.tell(failed) {
+                                answer.is_cut_short = true;
                                 break;
                             }
                         }
@@ -345,7 +391,9 @@ impl Vm {
             Ok(told) => {
                 for member in self.members(phase) {
                     let mut own = Verdict::default();
-                    match self.run(member, phase, &told, &mut own) {
+                    let outcome = self.run(member, phase, &told, &mut own);
+                    member.count(outcome.is_err(), false);
+                    match outcome {
                         Err(failed) => {
                             if !answer.tell(failed) {
                                 break;
@@ -414,6 +462,8 @@ pub(super) struct Answer {
     /// Failures that changed nothing else.
     pub told: Vec<PolicyFailure>,
     pub health: Health,
+    /// A policy in shadow took the VM with it before all others were asked: this is no answer.
+    pub is_cut_short: bool,
 }
 
 impl Answer {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use ulid::Ulid;
 
 use super::prices::PriceRow;
-use super::{Rule, RuleBook};
+use super::{PolicyBook, Rule, RuleBook};
 
 /// How the subjects of documents begin.
 pub const RULE: &str = "rule:";
@@ -23,6 +23,7 @@ pub struct Parts {
     pub prices: Arc<BTreeMap<String, PriceRow>>,
     /// Providers that are switched off.
     pub disabled: Arc<BTreeSet<String>>,
+    pub policies: Arc<PolicyBook>,
 }
 
 /// Reads all documents; `of` gives those whose subjects begin so.
@@ -56,5 +57,6 @@ pub fn documents_of(of: &dyn Fn(&str) -> Vec<Document>) -> Result<Parts, String>
         rules: Arc::new(rules),
         prices: Arc::new(prices),
         disabled: Arc::new(disabled),
+        policies: Arc::new(PolicyBook::read(of)),
     })
 }

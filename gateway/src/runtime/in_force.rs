@@ -38,6 +38,26 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// What the file and the rules say to a policy together.
+///
+/// # Errors
+/// A rule that has no place in it.
+pub fn merged_conf(set: &PolicySet, policy: &str, file: Option<&Value>, rules: &RuleBook) -> Result<Value, Fault> {
+    merged(set, policy, file, rules).map(|merged| merged.conf)
+}
+
+fn merged(set: &PolicySet, policy: &str, file: Option<&Value>, rules: &RuleBook) -> Result<Merged, Fault> {
+    let fault = |place: Place, text: String| Fault {
+        policy: policy.to_owned(),
+        place,
+        text,
+    };
+    merge(set, policy, file, rules.of(policy)).map_err(|(id, refused)| match refused {
+        Refused::Unfit { path, text } => fault(Place::Rule(id, path), text),
+        other => fault(Place::Rule(id, "value".to_owned()), other.to_string()),
+    })
+}
+
 /// The set with the rules of some policies over what the file says to them; no other policy is made anew.
 ///
 /// # Errors
@@ -64,11 +84,7 @@ pub fn with_rules<'a>(
             };
             return Err(fault(place, text));
         }
-        let merged = merge(set, policy, file.get(policy), rules.of(policy)).map_err(|(id, refused)| match refused {
-            Refused::Unfit { path, text } => fault(Place::Rule(id, path), text),
-            other => fault(Place::Rule(id, "value".to_owned()), other.to_string()),
-        })?;
-        merges.insert(policy, merged);
+        merges.insert(policy, merged(set, policy, file.get(policy), rules)?);
     }
     let confs = merges.iter_mut().map(|(policy, merged)| {
         // What came from where is known without the conf itself.

@@ -5,6 +5,7 @@
 //! | `rule:ULID` | a [`Rule`]: an item of a policy's list, or a part of its conf that lies over the file's |
 //! | `price:PROVIDER/MODEL` | a row of the price book that replaces all others of the same name |
 //! | `provider:NAME` | a provider that is switched off |
+//! | `policy:NAME`, `policy-version:NAME@HASH` | see [`PolicyBook`] |
 //!
 //! Rules join the conf of the file, see [`merge`]. Nothing here is in force by itself: the launch keeps the documents with what
 //! the files say, and swaps what both make together.
@@ -13,6 +14,9 @@ mod book;
 mod document;
 mod in_force;
 mod merge;
+mod policy_book;
+mod policy_record;
+mod policy_sets;
 pub mod prices;
 mod rule;
 
@@ -21,13 +25,16 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
-use crate::policy::PolicySet;
+use crate::policy::{PolicySet, TallyCounts};
 use prices::PriceRow;
 
 pub use book::{Edit, RuleBook, Step};
 pub use document::{PRICE, PROVIDER, Parts, RULE, documents_of};
 pub use in_force::{Fault, with_rules};
 pub use merge::{FileRule, Place, file_rules};
+pub use policy_book::{PolicyBook, PolicyStep, StoredVersion, short};
+pub use policy_record::{Activation, End, Ending, Past, PolicyRecord, Rehearsal};
+pub use policy_sets::{Ingredients, Place as PolicyPlace, RefusedVersion, Tallies, source};
 pub use rule::{Rule, policy_of, tenant_of};
 
 /// The id of a change, or of what it makes, at a moment in milliseconds since the epoch.
@@ -64,6 +71,20 @@ pub struct InForce {
     /// What the file says to the policies.
     pub file: Arc<BTreeMap<String, serde_json::Value>>,
     pub parts: Parts,
+    pub versions: VersionsInForce,
+}
+
+/// How the versions of the store stand, beside what their documents say.
+#[derive(Clone, Debug, Default)]
+pub struct VersionsInForce {
+    /// By policy, what is in force of the store.
+    pub effective: BTreeMap<String, Activation>,
+    /// What should be, and cannot.
+    pub refused: Vec<RefusedVersion>,
+    /// What each did where it stands.
+    pub counts: BTreeMap<(String, PolicyPlace), TallyCounts>,
+    /// The policies of the files, by name: the file's origin and the hash of its text.
+    pub files: BTreeMap<String, (String, String)>,
 }
 
 /// What a change shall make.
@@ -75,4 +96,5 @@ pub enum Wanted {
         name: String,
         enabled: bool,
     },
+    Policy(PolicyStep),
 }

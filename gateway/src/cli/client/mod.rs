@@ -165,6 +165,15 @@ impl Client {
         })
     }
 
+    /// Calls the methods in this process, which answer from this.
+    pub fn of_state(state: Arc<ControlState>) -> Result<Client, ClientError> {
+        let module = control::methods::own_methods(state).map_err(|error| ClientError::Ledger(error.to_string()))?;
+        Ok(Client {
+            runtime: runtime()?,
+            via: Via::Own(Box::new(module)),
+        })
+    }
+
     /// Whether a running gateway answers.
     pub fn is_gateway(&self) -> bool {
         matches!(self.via, Via::Gateway(_))

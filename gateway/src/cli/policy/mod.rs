@@ -1,5 +1,7 @@
 //! `agentledger policy`: which are in force, how to turn one off, and `test`, which runs the specs beside a folder's.
 
+mod versions;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use crate::cli::changes::told;
 use crate::cli::view::{Column, Is, View, fields};
 use crate::cli::{CliError, Done};
 use crate::policy::spec;
+use versions::VersionsCommand;
 
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
@@ -25,8 +28,13 @@ pub struct PolicyArgs {
 enum PolicyCommand {
     /// Print the policies in force, in the order in which they are asked
     List,
-    /// Print one policy: its settings and its text
-    Get { policy: String },
+    /// Print one policy: its settings and its text; NAME@HASH is a version of the store
+    Get {
+        #[arg(value_name = "NAME[@HASH]")]
+        policy: String,
+    },
+    #[command(flatten)]
+    Versions(VersionsCommand),
     /// Put a policy in force again
     Enable {
         policy: String,
@@ -60,6 +68,8 @@ pub const POLICIES: View = View {
         Column("PRIORITY", "priority", Is::Count),
         Column("MODE", "mode", Is::State),
         Column("SOURCE", "source", Is::Text),
+        Column("OVERRIDDEN", "overridden", Is::Text),
+        Column("IN SHADOW", "in_shadow", Is::Text),
         Column("PHASES", "phases", Is::Json),
         Column("DESCRIPTION", "description", Is::Text),
     ],
@@ -77,9 +87,11 @@ pub fn run(args: PolicyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
     let text = match args.then {
         PolicyCommand::List | PolicyCommand::Test { .. } => ask.read("policy.list", params([]), &POLICIES)?,
         PolicyCommand::Get { policy } => {
-            let given = params([("policy", policy.into())]);
+            let (name, hash) = versions::named(&policy);
+            let given = params([("policy", name.into()), ("version", hash.into())]);
             ask.read_as("policy.get", given, |value| fields(&flat(value), ask.style))?
         }
+        PolicyCommand::Versions(command) => versions::run(command, &ask)?,
         PolicyCommand::Enable { policy, mode, note } => {
             let given = params([("policy", policy.into()), ("mode", mode.into()), ("note", note.into())]);
             ask.change("policy.enable", given, told)?

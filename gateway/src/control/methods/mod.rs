@@ -14,6 +14,8 @@ mod holds;
 mod keys;
 mod moving;
 mod policies;
+mod policy_history;
+mod policy_versions;
 pub mod prices;
 mod providers;
 mod recovered;
@@ -53,6 +55,8 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     keys::add(&mut table)?;
     tenants::add(&mut table)?;
     policies::add(&mut table)?;
+    policy_versions::add(&mut table)?;
+    policy_history::add(&mut table)?;
     switches::add(&mut table)?;
     series::add(&mut table)?;
     system::add(&mut table)?;
@@ -61,9 +65,13 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     Ok(table)
 }
 
-/// All methods, for the process that holds the ledger itself.
+/// All methods, for the process that holds the ledger itself: no socket is between it and its files.
 pub fn own_methods(state: Arc<ControlState>) -> Result<Module, RegisterMethodError> {
     let mut module = table(state)?.into_module();
-    module.extensions_mut().insert(Caller::owner());
+    let caller = Caller {
+        peer: "files".into(),
+        ..Caller::owner()
+    };
+    module.extensions_mut().insert(caller);
     Ok(module)
 }

@@ -4,6 +4,7 @@ use jsonrpsee::server::RegisterMethodError;
 use serde_json::Value;
 
 use crate::control::error::RpcError;
+use crate::control::methods::policy_history::{self, source_of};
 use crate::control::methods::rules::change::{Wish, change};
 use crate::control::methods::rules::shortcuts::needed;
 use crate::control::rpc::call::{Call, Role};
@@ -13,9 +14,6 @@ use crate::control::state::ControlState;
 use crate::control::wire;
 use crate::policy::{Phase, PolicyView};
 use crate::runtime::{InForce, Refused};
-
-/// How errors and listings name the policies that the gateway brings with it.
-const BUILT_IN: &str = "built-in/";
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     let method = |name, needs, summary, example| Method::new(name, needs, Scope::Whole, summary, example);
@@ -57,14 +55,15 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
     )
 }
 
-fn row(policy: &PolicyView<'_>) -> wire::PolicyRow {
-    let is_built_in = policy.source.origin.starts_with(BUILT_IN);
+fn row(in_force: &InForce, policy: &PolicyView<'_>) -> wire::PolicyRow {
+    let source = source_of(&policy.source.origin);
+    let overridden = in_force.versions.files.get(policy.name).filter(|_| source == "store");
     wire::PolicyRow {
         name: policy.name.to_owned(),
         version: policy.version.to_owned(),
         priority: policy.priority,
         mode: policy.mode.name().to_owned(),
-        source: if is_built_in { "built-in" } else { "file" }.to_owned(),
+        source: source.to_owned(),
         origin: policy.source.origin.clone(),
         description: policy.description.to_owned(),
         phases: policy
@@ -72,8 +71,13 @@ fn row(policy: &PolicyView<'_>) -> wire::PolicyRow {
             .iter()
             .map(|phase: &Phase| phase.name().to_owned())
             .collect(),
-        digest: blake3::hash(policy.source.text.as_bytes()).to_hex().to_string(),
+        digest: policy.hash.to_owned(),
         conf_digest: blake3::Hash::from(policy.digest).to_hex().to_string(),
+        overridden: overridden.map(|(origin, _)| origin.clone()),
+        in_shadow: in_force
+            .policies
+            .candidate(policy.name)
+            .map(|candidate| candidate.hash.to_owned()),
     }
 }
 
@@ -84,18 +88,59 @@ fn in_force(state: &ControlState) -> Result<InForce, RpcError> {
 fn list(state: &ControlState, _: &Call, _: Nothing) -> Result<wire::Policies, RpcError> {
     let in_force = in_force(state)?;
     Ok(wire::Policies {
-        policies: in_force.policies.policies().map(|policy| row(&policy)).collect(),
+        policies: in_force
+            .policies
+            .policies()
+            .map(|policy| row(&in_force, &policy))
+            .collect(),
     })
 }
 
 fn get(state: &ControlState, _: &Call, asked: wire::PolicyParams) -> Result<wire::PolicyText, RpcError> {
-    let in_force = in_force(state)?;
+    let in_force = state.data_plane.in_force();
+    let is_known = |in_force: &InForce| in_force.policies.policy(&asked.policy).is_some();
+    if !asked.version.is_empty() || in_force.is_none() {
+        return version(state, &asked);
+    }
+    let in_force = in_force.ok_or(RpcError::NoGateway)?;
+    if !is_known(&in_force) && in_force.parts.policies.has(&asked.policy) {
+        return version(state, &asked);
+    }
     let policy = in_force.policies.policy(&asked.policy);
     let policy = policy.ok_or_else(|| RpcError::NotFound(format!("there is no policy {:?}", asked.policy)))?;
+    let kept = in_force.parts.policies.version(policy.name, policy.hash);
     Ok(wire::PolicyText {
-        policy: row(&policy),
+        policy: row(&in_force, &policy),
         text: policy.source.text.clone(),
         conf: policy.conf.clone(),
+        specs: kept.and_then(|kept| kept.specs.as_ref()).map(ToString::to_string),
+    })
+}
+
+/// A version of the store as it is kept; what it would do with its conf is not looked at.
+fn version(state: &ControlState, asked: &wire::PolicyParams) -> Result<wire::PolicyText, RpcError> {
+    needed("policy", &asked.policy)?;
+    let (book, _) = policy_history::book(state)?;
+    let record = book
+        .record(&asked.policy)
+        .and_then(|kept| kept.record.in_force.as_ref());
+    let hash = match asked.version.as_str() {
+        "" => record.map_or("", |stands| stands.hash.as_str()),
+        hash => hash,
+    };
+    let kept = book.find(&asked.policy, hash)?;
+    Ok(wire::PolicyText {
+        policy: wire::PolicyRow {
+            name: kept.policy.clone(),
+            version: kept.version.clone(),
+            source: "store".to_owned(),
+            origin: kept.origin(),
+            digest: kept.hash.clone(),
+            ..wire::PolicyRow::default()
+        },
+        text: kept.text.to_string(),
+        conf: Value::Null,
+        specs: kept.specs.as_ref().map(ToString::to_string),
     })
 }
 

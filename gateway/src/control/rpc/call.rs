@@ -29,7 +29,7 @@ pub struct Caller {
     pub role: Role,
     /// The only tenant that it sees and changes.
     pub tenant: Option<Name>,
-    /// Where it comes from: an address, or `socket`.
+    /// Where it comes from: an address, `socket`, or `files` where no gateway runs.
     pub peer: Name,
 }
 

@@ -27,6 +27,7 @@ use crate::control::methods;
 use crate::control::rpc::call::Caller;
 use crate::control::rpc::table::Table;
 use crate::control::state::ControlState;
+use crate::readiness;
 
 /// Longest request of a method; none takes more than a few hundred bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -142,7 +143,10 @@ async fn health() -> Response {
 
 async fn ready(State(shared): State<Shared>) -> Response {
     match shared.state.ledger.not_ready() {
-        None => reply(StatusCode::OK, &json!({ "status": "ready" })),
+        None => reply(
+            StatusCode::OK,
+            &readiness::ready(&shared.state.data_plane.refused_policies()),
+        ),
         Some(reason) => reply(
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({ "status": "not_ready", "reason": reason }),

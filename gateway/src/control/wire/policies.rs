@@ -18,7 +18,7 @@ pub struct PolicyRow {
     pub priority: i64,
     /// `enforce`, `shadow` (evaluated and recorded) or `off`.
     pub mode: String,
-    /// `built-in` or `file`.
+    /// `store`, `file` or `built-in`: the store's goes over a file, and that over what is built in.
     pub source: String,
     /// The file.
     pub origin: String,
@@ -29,6 +29,10 @@ pub struct PolicyRow {
     pub digest: String,
     /// Of the compiled file with its conf and mode: what decides.
     pub conf_digest: String,
+    /// The file that would be in force without the store.
+    pub overridden: Option<String>,
+    /// The hash of the version that runs beside it, in shadow.
+    pub in_shadow: Option<String>,
 }
 
 /// `policy.get`.
@@ -36,6 +40,9 @@ pub struct PolicyRow {
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyParams {
     pub policy: String,
+    /// A version of the store by the beginning of its hash; empty is what is in force.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
 }
 
 /// Result of `policy.get`.
@@ -44,8 +51,10 @@ pub struct PolicyText {
     pub policy: PolicyRow,
     /// Luau.
     pub text: String,
-    /// What the file and runtime rules make of its conf, with the schema's defaults.
+    /// What the file and runtime rules make of its conf, with the schema's defaults; null for a version that is not in force.
     pub conf: Value,
+    /// The specs that were put with it.
+    pub specs: Option<String>,
 }
 
 /// `policy.enable` and `policy.disable`.

@@ -53,7 +53,7 @@ use crate::proxy::shared::reply::{Refusal, answer_json, refuse_unread};
 use crate::proxy::shared::rules::Rules;
 use crate::proxy::{decide, report, session, socket};
 use crate::rates::Grant;
-use crate::readiness::{NotReady, not_ready};
+use crate::readiness::{NotReady, not_ready, ready};
 use crate::telemetry::trace::TraceParent;
 use crate::timer::Timer;
 
@@ -183,7 +183,9 @@ async fn readiness(gateway: &Gateway, session: &mut ServerSession) {
         let body = serde_json::json!({ "status": status, "reason": reason });
         answer_json(session, 503, format!("{body}\n")).await;
     } else {
-        answer_json(session, 200, "{\"status\":\"ready\"}\n").await;
+        let refused = gateway.refused_policies.load();
+        let body = ready(&refused);
+        answer_json(session, 200, format!("{body}\n")).await;
     }
 }
 

@@ -21,6 +21,8 @@ use crate::telemetry::{Metrics, Otlp};
 /// The running gateway.
 pub struct Gateway {
     pub rules: ArcSwap<Rules>,
+    /// Versions of policies that should be in force and cannot be, each with why.
+    pub refused_policies: ArcSwap<Vec<String>>,
     /// Asks the policies of the rules that a call goes by.
     pub policies: Engine,
     /// What policies see of the ledger.
