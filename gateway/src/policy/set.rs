@@ -8,6 +8,7 @@ use std::time::Duration;
 use agentledger_ledger::Name;
 use parking_lot::Mutex;
 
+use super::coverage::Coverage;
 use super::engine::PolicyFailure;
 use super::file::{Compiled, ConfFault, PolicyFile};
 use super::glob::{BadGlob, GlobSet, Over};
@@ -31,6 +32,8 @@ pub struct Options {
     pub deadline: Duration,
     /// Memory that calls may take in one VM, beyond what the loaded policies and their confs take.
     pub memory_bytes_max: usize,
+    /// Notes what is reached of one policy, where specs are run for that.
+    pub coverage: Option<Arc<Coverage>>,
 }
 
 impl Default for Options {
@@ -38,6 +41,7 @@ impl Default for Options {
         Options {
             deadline: Duration::from_millis(50),
             memory_bytes_max: 8 << 20,
+            coverage: None,
         }
     }
 }
