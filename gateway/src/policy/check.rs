@@ -287,7 +287,7 @@ mod tests {
             ("return { name = 'x', version = '1',\n request = 5 }", "-:- load", "request must be a function"),
             ("return { name = 'a b', version = '1',\n request = function() end }", "1:10 field", "name must be 1 to 64"),
             ("return { version = '1',\n request = function() end }", "-:- field", "name must be text"),
-            ("while true do end", "1:1 load", "deadline"),
+            ("while true do end", "-:- load", "deadline"),
             ("error('no')", "1:1 load", "no"),
         ] {
             let (places, messages) = found(text);

@@ -140,7 +140,8 @@ impl PolicyFile {
         let phases: Vec<Phase> = phases
             .filter_map(|(phase, found)| found.is_some().then_some(phase))
             .collect();
-        if phases.is_empty() {
+        // A phase that is misspelt is an unknown field.
+        if phases.is_empty() && faults.is_empty() {
             let names = Phase::ALL.map(Phase::name).join(", ");
             faults.push(FileFault::whole("no_phase", format!("the policy has none of the phases {names}")));
         }

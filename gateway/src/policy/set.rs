@@ -224,6 +224,15 @@ impl PolicySet {
         Ok(PolicySet::of(policies, options, globs))
     }
 
+    /// The name that a policy gives itself.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file.
+    pub(super) fn name_in(source: &Source) -> Result<String, Vec<PolicyError>> {
+        let on_bench = PolicyFile::read(source.clone(), &Options::default(), &Arc::default())?;
+        Ok(on_bench.file.name.to_string())
+    }
+
     fn of(policies: Vec<Arc<Compiled>>, options: Options, globs: Arc<GlobCache>) -> PolicySet {
         PolicySet {
             id: NEXT_SET.fetch_add(1, Ordering::Relaxed),

@@ -32,7 +32,13 @@ impl Trial {
     pub fn new() -> Result<Trial, LuaError> {
         let bench = Bench::new(&Options::default(), &Arc::new(GlobCache::default()))?;
         let mut globals = BTreeMap::new();
-        for pair in bench.lua.globals().pairs::<LuaString, Value>() {
+        // A closed sandbox has its globals behind an empty table that nothing can be written to.
+        let closed = bench.lua.globals().metatable();
+        let behind: Table = match closed {
+            Some(closed) => closed.raw_get("__index")?,
+            None => bench.lua.globals(),
+        };
+        for pair in behind.pairs::<LuaString, Value>() {
             let (name, value) = pair?;
             let members = value.as_table().map(names).transpose()?;
             globals.insert(name.to_string_lossy(), members);
@@ -59,6 +65,8 @@ impl Trial {
     fn facts(&self, phase: Phase) -> Result<AnyUserData, LuaError> {
         let (shared, lua) = (&self.bench.shared, &self.bench.lua);
         let balances: Arc<dyn Balances> = Arc::new(NoBalances);
+        // Ends the evaluation before.
+        shared.close();
         match phase {
             Phase::Tenant | Phase::Request => {
                 let handle = with_call(0, |facts| shared.open_call(facts, &balances));

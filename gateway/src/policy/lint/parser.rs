@@ -818,7 +818,7 @@ mod tests {
 
     #[test]
     fn what_stands_too_deep_is_refused_and_breaks_nothing() {
-        for (open, close) in [("(", ")"), ("{", "}"), ("function() return ", " end"), ("-", ""), ("a^", "")] {
+        for (open, close) in [("(", ")"), ("{", "}"), ("function() return ", " end"), ("- ", ""), ("a^", "")] {
             let text = format!("return {}1{}", open.repeat(5_000), close.repeat(5_000));
             assert!(parse(&text).is_err(), "{open}");
         }
