@@ -36,13 +36,13 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that is wrong with a policy's text, in the order of the text. `name` is the file's stem, or the policy's name; findings
-/// bear it as their file.
+/// Everything that is wrong with a policy's text, in the order of the text. Findings bear `NAME.lua` as their file.
 pub fn check_source(name: &str, text: &str) -> Vec<Finding> {
     let source = Source {
         name: name.to_owned(),
         text: text.to_owned(),
-        origin: name.to_owned(),
+        // By its ending errors of Lua know that a place lies in a policy.
+        origin: format!("{name}.lua"),
     };
     check(&source, None)
 }
@@ -98,7 +98,10 @@ impl Report<'_> {
         };
         if let Err(wrong) = &self.tree {
             let place = Some((wrong.at.line, Some(wrong.at.column)));
-            let message = format!("Luau takes this, and the checker does not: it expects {}; names are not checked", wrong.expected);
+            let message = format!(
+                "Luau takes this, and the checker does not: it expects {}; names are not checked",
+                wrong.expected
+            );
             self.find("not_understood", place, message);
         }
         let file = Arc::clone(&on_bench.file);
@@ -158,8 +161,13 @@ impl Report<'_> {
         match &self.tree {
             Err(wrong) if wrong.at.line == line => wrong.at.column,
             _ => {
-                let text = usize::try_from(line).ok().and_then(|line| self.source.text.lines().nth(line.saturating_sub(1)));
-                let blanks = text.unwrap_or_default().chars().take_while(|letter| letter.is_whitespace());
+                let text = usize::try_from(line)
+                    .ok()
+                    .and_then(|line| self.source.text.lines().nth(line.saturating_sub(1)));
+                let blanks = text
+                    .unwrap_or_default()
+                    .chars()
+                    .take_while(|letter| letter.is_whitespace());
                 u32::try_from(blanks.count() + 1).unwrap_or(1)
             }
         }
@@ -190,7 +198,9 @@ mod tests {
 
     /// A policy whose phase `request` has this body.
     fn request(body: &str) -> String {
-        format!("return {{\n\tname = \"t\",\n\tversion = \"1\",\n\trequest = function(conf, call)\n{body}\n\tend,\n}}\n")
+        format!(
+            "return {{\n\tname = \"t\",\n\tversion = \"1\",\n\trequest = function(conf, call)\n{body}\n\tend,\n}}\n"
+        )
     }
 
     #[test]
@@ -209,36 +219,128 @@ mod tests {
     #[test]
     fn each_slip_in_a_phase_has_its_place_and_a_word_that_was_meant() {
         for (body, place, said) in [
-            ("return dny({ message = 'x' })", "5:8 global_unknown", "did you mean deny?"),
-            ("if call.agnt == '' then end", "5:9 fact_unknown", "call has no field \"agnt\"; did you mean agent?"),
-            ("if call.at.huor == 1 then end", "5:12 fact_unknown", "did you mean hour?"),
-            ("local at = call.at if at.wekday == 1 then end", "5:26 fact_unknown", "did you mean weekday?"),
-            ("local x = call.stream.yes", "5:23 fact_unknown", "stream is a boolean and has no field \"yes\""),
-            ("local x = call.key.text", "5:20 fact_unknown", "call.key has no field \"text\""),
+            (
+                "return dny({ message = 'x' })",
+                "5:8 global_unknown",
+                "did you mean deny?",
+            ),
+            (
+                "if call.agnt == '' then end",
+                "5:9 fact_unknown",
+                "call has no field \"agnt\"; did you mean agent?",
+            ),
+            (
+                "if call.at.huor == 1 then end",
+                "5:12 fact_unknown",
+                "did you mean hour?",
+            ),
+            (
+                "local at = call.at if at.wekday == 1 then end",
+                "5:26 fact_unknown",
+                "did you mean weekday?",
+            ),
+            (
+                "local x = call.stream.yes",
+                "5:23 fact_unknown",
+                "stream is a boolean and has no field \"yes\"",
+            ),
+            (
+                "local x = call.key.text",
+                "5:20 fact_unknown",
+                "call.key has no field \"text\"",
+            ),
             ("print(call.model)", "5:1 global_unknown", "there is no print"),
             ("local x = os.time()", "5:11 global_unknown", "there is no os"),
-            ("local x = math.random(3)", "5:16 member_unknown", "math has no random in the sandbox"),
+            (
+                "local x = math.random(3)",
+                "5:16 member_unknown",
+                "math has no random in the sandbox",
+            ),
             ("local x = table.inser", "5:17 member_unknown", "did you mean insert?"),
             ("counter = 1", "5:1 global_written", "writes the global counter"),
-            ("local count = 1 conut = 2", "5:17 global_written", "did you mean count?"),
-            ("function helper() end", "5:10 global_written", "writes the global helper"),
-            ("return deny({ statsu = 400 })", "5:8 intent", "deny has no field statsu; did you mean status?"),
-            ("return deny({ status = 200 })", "5:8 intent", "deny.status must be a whole number from 400 to 599"),
-            ("return deny({ status = '403' })", "5:8 intent", "deny.status must be a number"),
-            ("return budget({ account = 'agent', window = 'dayly', limit = conf.x })", "5:8 intent", "budget.window must be"),
-            ("return { budget({ account = call.x_, window = 'day' }) }", "5:33 fact_unknown", "x_"),
-            ("return budget({ window = 'day', limit = 1 })", "5:8 intent", "budget.account is missing"),
-            ("return budget({ account = 'agnet', window = 'day', limit = 1 })", "5:8 intent", "budget.account must be global"),
-            ("return rate({ account = 'key', per = 'week', limit = 1 })", "5:8 intent", "rate.per"),
-            ("return bind({ tenant = 'x' })", "5:8 intent", "bind cannot be asked for in request"),
-            ("return route({ alternatives = {} })", "5:8 intent", "route.alternatives must have 1 to 16 items"),
-            ("return alert({ type = 'Bad Type', message = 'x' })", "5:8 intent", "alert.type must be a word"),
-            ("if spent('agent', 'dya') > 1 then end", "5:4 intent", "spent: window must be"),
-            ("if held('agnet') > 1 then end", "5:4 intent", "held: account must be global"),
+            (
+                "local count = 1 conut = 2",
+                "5:17 global_written",
+                "did you mean count?",
+            ),
+            (
+                "function helper() end",
+                "5:10 global_written",
+                "writes the global helper",
+            ),
+            (
+                "return deny({ statsu = 400 })",
+                "5:8 intent",
+                "deny has no field statsu; did you mean status?",
+            ),
+            (
+                "return deny({ status = 200 })",
+                "5:8 intent",
+                "deny.status must be a whole number from 400 to 599",
+            ),
+            (
+                "return deny({ status = '403' })",
+                "5:8 intent",
+                "deny.status must be a number",
+            ),
+            (
+                "return budget({ account = 'agent', window = 'dayly', limit = conf.x })",
+                "5:8 intent",
+                "budget.window must be",
+            ),
+            (
+                "return { budget({ account = call.x_, window = 'day' }) }",
+                "5:33 fact_unknown",
+                "x_",
+            ),
+            (
+                "return budget({ window = 'day', limit = 1 })",
+                "5:8 intent",
+                "budget.account is missing",
+            ),
+            (
+                "return budget({ account = 'agnet', window = 'day', limit = 1 })",
+                "5:8 intent",
+                "budget.account must be global",
+            ),
+            (
+                "return rate({ account = 'key', per = 'week', limit = 1 })",
+                "5:8 intent",
+                "rate.per",
+            ),
+            (
+                "return bind({ tenant = 'x' })",
+                "5:8 intent",
+                "bind cannot be asked for in request",
+            ),
+            (
+                "return route({ alternatives = {} })",
+                "5:8 intent",
+                "route.alternatives must have 1 to 16 items",
+            ),
+            (
+                "return alert({ type = 'Bad Type', message = 'x' })",
+                "5:8 intent",
+                "alert.type must be a word",
+            ),
+            (
+                "if spent('agent', 'dya') > 1 then end",
+                "5:4 intent",
+                "spent: window must be",
+            ),
+            (
+                "if held('agnet') > 1 then end",
+                "5:4 intent",
+                "held: account must be global",
+            ),
             ("return clamp({ 'x' })", "5:8 intent", "clamp has no field 1"),
         ] {
             let (places, messages) = found(&request(body));
-            assert_eq!(places.first().map(String::as_str), Some(place), "{body}: {places:?} {messages}");
+            assert_eq!(
+                places.first().map(String::as_str),
+                Some(place),
+                "{body}: {places:?} {messages}"
+            );
             assert!(messages.contains(said), "{body}: {messages}");
         }
     }
@@ -269,10 +371,11 @@ mod tests {
         let text = "local limit = 5\nreturn { name = 't', version = '1',\n\
             settled = function(_, entry) if tonumber(entry.cost_usd) > limit and entry.usage.input > 1 then \
             return alert({ type = 'dear', message = entry.model }) end end,\n\
-            tenant = function(_, call) return bind({ tenant = call.claim }) end,\n\
+            tenant = function(_, call) return if call.claim ~= '' then bind({ tenant = call.claim }) else nil end,\n\
             alert = function(_, event) return if event.whatever == 1 then alert({ type = 'x', message = 'y' }) else nil end }";
         assert_eq!(found(text).0, Vec::<String>::new(), "{}", found(text).1);
-        let wrong = "return { name = 't', version = '1',\nsettled = function(_, entry)\nreturn entry.cost and deny({}) end }";
+        let wrong =
+            "return { name = 't', version = '1',\nsettled = function(_, entry)\nreturn entry.cost and deny({}) end }";
         assert_eq!(found(wrong).0, ["3:14 fact_unknown", "3:23 intent"]);
     }
 
@@ -282,16 +385,40 @@ mod tests {
             ("local x = 1\n", "-:- no_policy", "the file returns nothing"),
             ("return 5", "-:- no_policy", "the file returns a"),
             ("return {\n\tname = 'x'\n\tversion = '1' }", "3:2 syntax", "Expected"),
-            ("return {\n  name = 'x',\n  version = '1',\n  requst = function() end,\n  settled = function() end }", "4:3 field", "did you mean request?"),
-            ("return { name = 'x', version = '1' }", "-:- no_phase", "none of the phases tenant, request, settled, alert"),
-            ("return { name = 'x', version = '1',\n request = 5 }", "-:- load", "request must be a function"),
-            ("return { name = 'a b', version = '1',\n request = function() end }", "1:10 field", "name must be 1 to 64"),
-            ("return { version = '1',\n request = function() end }", "-:- field", "name must be text"),
+            (
+                "return {\n  name = 'x',\n  version = '1',\n  requst = function() end,\n  settled = function() end }",
+                "4:3 field",
+                "did you mean request?",
+            ),
+            (
+                "return { name = 'x', version = '1' }",
+                "-:- no_phase",
+                "none of the phases tenant, request, settled, alert",
+            ),
+            (
+                "return { name = 'x', version = '1',\n request = 5 }",
+                "-:- load",
+                "request must be a function",
+            ),
+            (
+                "return { name = 'a b', version = '1',\n request = function() end }",
+                "1:10 field",
+                "name must be 1 to 64",
+            ),
+            (
+                "return { version = '1',\n request = function() end }",
+                "-:- field",
+                "name must be text",
+            ),
             ("while true do end", "-:- load", "deadline"),
             ("error('no')", "1:1 load", "no"),
         ] {
             let (places, messages) = found(text);
-            assert_eq!(places.first().map(String::as_str), Some(place), "{text}: {places:?} {messages}");
+            assert_eq!(
+                places.first().map(String::as_str),
+                Some(place),
+                "{text}: {places:?} {messages}"
+            );
             assert!(messages.contains(said), "{text}: {messages}");
         }
         assert_eq!(check_source("big", &"-".repeat(2 << 20))[0].code, "too_long");
@@ -310,7 +437,14 @@ mod tests {
         let (places, messages) = found(text);
         let expected = ["5:3", "6:3", "7:3", "8:3", "9:3", "10:3"].map(|place| format!("{place} schema"));
         assert_eq!(places, expected, "{messages}");
-        for said in ["limit is", "unknown field `typ`", "above 1", "list[1].zone is no time zone", "unknown variant `numbre`", "one of"] {
+        for said in [
+            "limit is",
+            "unknown field `typ`",
+            "above 1",
+            "list[1].zone is no time zone",
+            "unknown variant `numbre`",
+            "one of",
+        ] {
             assert!(messages.contains(said), "{said}: {messages}");
         }
     }
@@ -328,13 +462,21 @@ mod tests {
         assert_eq!(check(&needs, None), [], "it is put in force with a conf");
         let wrong = check(&needs, Some(&json!({"limti": 5})));
         let said: Vec<&str> = wrong.iter().map(|finding| finding.message.as_str()).collect();
-        assert_eq!(said, ["conf.limti is not in the policy's schema", "conf.limit is missing"]);
+        assert_eq!(
+            said,
+            ["conf.limti is not in the policy's schema", "conf.limit is missing"]
+        );
         assert!(wrong.iter().all(|finding| finding.code == "conf"));
         let fails = check(&needs, Some(&json!({"limit": 5})));
         assert_eq!((fails[0].line, fails[0].column), (Some(3), Some(2)), "{fails:?}");
-        let call = source("return { name = 't', version = '1',\nrequest = function(_, call)\n  return #call.max_output end }");
+        let call =
+            source("return { name = 't', version = '1',\nrequest = function(_, call)\n  return #call.max_output end }");
         let fails = check(&call, None);
         assert_eq!((fails[0].line, fails[0].code), (Some(3), "fails"), "{fails:?}");
-        assert!(fails[0].to_string().starts_with("t.lua:3:3: on a made-up call: "), "{}", fails[0]);
+        assert!(
+            fails[0].to_string().starts_with("t.lua:3:3: on a made-up call: "),
+            "{}",
+            fails[0]
+        );
     }
 }

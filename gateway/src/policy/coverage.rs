@@ -131,8 +131,14 @@ impl Coverage {
             }
         }
         covered.lines = lines.len();
-        covered.lines_missed = lines.iter().filter(|(_, reached)| !**reached).map(|(line, _)| *line).collect();
-        covered.branches_missed.sort_by_key(|missed| (missed.line, missed.column));
+        covered.lines_missed = lines
+            .iter()
+            .filter(|(_, reached)| !**reached)
+            .map(|(line, _)| *line)
+            .collect();
+        covered
+            .branches_missed
+            .sort_by_key(|missed| (missed.line, missed.column));
         covered
     }
 }

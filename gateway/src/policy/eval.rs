@@ -92,7 +92,11 @@ fn call_of(given: &Value) -> Result<(CallSpec, Map<String, Value>), String> {
 
 /// What `--spent` and `--held` say, as a spec names it.
 fn balance(said: &str, in_window: bool, call: &Value) -> Result<(String, f64), String> {
-    let form = if in_window { "ACCOUNT:WINDOW=5.00" } else { "ACCOUNT=5.00" };
+    let form = if in_window {
+        "ACCOUNT:WINDOW=5.00"
+    } else {
+        "ACCOUNT=5.00"
+    };
     let wrong = |why: &str| format!("{said:?} {why}: write {form}");
     // A tag's account has a sign of its own: `tag:team=ml:day=5`.
     let (what, amount) = said.rsplit_once('=').ok_or_else(|| wrong("has no amount"))?;
@@ -146,7 +150,11 @@ fn verdict(bound: &Verdict, requested: &Verdict) -> Value {
         json!({"alternatives": names(&route.requested.alternatives), "when": when})
     });
     let alerts = bound.alerts.iter().chain(&requested.alerts).map(|alert| {
-        let details: Map<String, Value> = alert.details.iter().map(|(name, of)| (name.clone(), json!(of))).collect();
+        let details: Map<String, Value> = alert
+            .details
+            .iter()
+            .map(|(name, of)| (name.clone(), json!(of)))
+            .collect();
         json!({"type": alert.kind, "severity": alert.severity.name(), "message": alert.message,
             "details": details, "about": alert.about})
     });
@@ -157,7 +165,10 @@ fn verdict(bound: &Verdict, requested: &Verdict) -> Value {
     let headers = requested.headers.iter();
     let headers: Map<String, Value> = headers.map(|(name, value)| (name.clone(), json!(value))).collect();
     // The words that have no parts of their own.
-    let unpriced = requested.lines().into_iter().find_map(|line| line.strip_prefix("unpriced ").map(str::to_owned));
+    let unpriced = requested
+        .lines()
+        .into_iter()
+        .find_map(|line| line.strip_prefix("unpriced ").map(str::to_owned));
     json!({
         "deny": deny,
         "bind": binding(&bound.binding),
@@ -189,7 +200,9 @@ fn binding(of: &Binding) -> Value {
         ("user", of.user.as_deref()),
         ("task", of.task.as_deref()),
     ];
-    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
+    let named = named
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
     Value::Object(named.collect())
 }
 
@@ -260,11 +273,23 @@ mod tests {
             json!([{"account": "agent:coder", "window": "day", "unit": "usd", "value": "5"}])
         );
         let near = asked(json!({"agent": "coder"}), None, &["agent:coder:day=5.01"]).unwrap();
-        let expected = ["budget agent:coder day 10 usd block soft 0.8", "route always gpt-4o-mini", "tag near=yes"];
+        let expected = [
+            "budget agent:coder day 10 usd block soft 0.8",
+            "route always gpt-4o-mini",
+            "tag near=yes",
+        ];
         assert_eq!(near.words, expected);
-        assert_eq!(near.verdict["routes"], json!([{"alternatives": ["gpt-4o-mini"], "when": "always"}]));
+        assert_eq!(
+            near.verdict["routes"],
+            json!([{"alternatives": ["gpt-4o-mini"], "when": "always"}])
+        );
         assert_eq!(near.verdict["bounds"][0]["limit"], "10");
-        let later = asked(json!({"agent": "coder"}), Some(json!({"share": 0.9})), &["agent:day=5.01"]).unwrap();
+        let later = asked(
+            json!({"agent": "coder"}),
+            Some(json!({"share": 0.9})),
+            &["agent:day=5.01"],
+        )
+        .unwrap();
         assert_eq!(later.words, Vec::<String>::new());
         let denied = asked(json!({"model": "no"}), None, &[]).unwrap();
         assert_eq!(denied.verdict["deny"]["status"], 403);
@@ -273,11 +298,21 @@ mod tests {
     #[test]
     fn a_question_that_makes_no_sense_is_refused() {
         for (call, conf, spent, said) in [
-            (json!({"agnet": "x"}), None, "", "a call has no fact \"agnet\"; did you mean agent?"),
+            (
+                json!({"agnet": "x"}),
+                None,
+                "",
+                "a call has no fact \"agnet\"; did you mean agent?",
+            ),
             (json!([]), None, "", "must be an object"),
             (json!({"stream": "yes"}), None, "", "the call: invalid type"),
             (json!({"at": "noon"}), None, "", "call.at \"noon\" is no moment"),
-            (json!({}), Some(json!({"shrae": 1})), "", "conf.shrae is not in the policy's schema"),
+            (
+                json!({}),
+                Some(json!({"shrae": 1})),
+                "",
+                "conf.shrae is not in the policy's schema",
+            ),
             (json!({}), None, "agent:day", "has no amount"),
             (json!({}), None, "agent:day=much", "has no number"),
             (json!({}), None, "agent:fortnight=1", "names no window"),
@@ -287,10 +322,13 @@ mod tests {
             let refused = asked(call, conf, &spent).unwrap_err();
             assert!(refused.contains(said), "{said}: {refused}");
         }
-        let fails = evaluate(&source("return { name = 'x', version = '1', request = function(_, call) error('oh') end }"), &Question {
-            call: json!({}),
-            ..Question::default()
-        });
+        let fails = evaluate(
+            &source("return { name = 'x', version = '1', request = function(_, call) error('oh') end }"),
+            &Question {
+                call: json!({}),
+                ..Question::default()
+            },
+        );
         assert!(fails.unwrap_err().contains("oh"));
     }
 
@@ -308,6 +346,9 @@ mod tests {
         ] {
             assert_eq!(balance(said, true, &call).unwrap(), (whole.to_owned(), 1.0), "{said}");
         }
-        assert_eq!(balance("agent:tokens=3", false, &call).unwrap(), ("agent:a tokens".to_owned(), 3.0));
+        assert_eq!(
+            balance("agent:tokens=3", false, &call).unwrap(),
+            ("agent:a tokens".to_owned(), 3.0)
+        );
     }
 }

@@ -114,14 +114,13 @@ impl PolicyFile {
     }
 
     /// The same; what is wrong says what kind of fault it is.
-    pub fn read_faults(
-        source: Source,
-        options: &Options,
-        globs: &Arc<GlobCache>,
-    ) -> Result<OnBench, Vec<FileFault>> {
+    pub fn read_faults(source: Source, options: &Options, globs: &Arc<GlobCache>) -> Result<OnBench, Vec<FileFault>> {
         let fault = |code: &'static str, message: String| vec![FileFault::whole(code, message)];
         if source.text.len() > SOURCE_BYTES_MAX {
-            return Err(fault("too_long", format!("the file is longer than {SOURCE_BYTES_MAX} bytes")));
+            return Err(fault(
+                "too_long",
+                format!("the file is longer than {SOURCE_BYTES_MAX} bytes"),
+            ));
         }
         let bytecode = compile(&source, options).map_err(|message| fault("syntax", message))?;
         let bench = Bench::new(options, globs).map_err(|error| fault("load", error.to_string()))?;
@@ -132,8 +131,9 @@ impl PolicyFile {
         let mut faults = Vec::new();
         let head = PolicyHeader::read(&loaded).map_err(|wrong| faults.extend(wrong.into_iter().map(at_key("field"))));
         let schema = match loaded.table.raw_get::<Value>("schema") {
-            Ok(schema) => Schema::read(&bench.lua, schema)
-                .map_err(|wrong| faults.extend(wrong.into_iter().map(at_key("schema")))),
+            Ok(schema) => {
+                Schema::read(&bench.lua, schema).map_err(|wrong| faults.extend(wrong.into_iter().map(at_key("schema"))))
+            }
             Err(error) => return Err(fault("load", error.to_string())),
         };
         let phases = Phase::ALL.into_iter().zip(&loaded.phases);
@@ -143,7 +143,10 @@ impl PolicyFile {
         // A phase that is misspelt is an unknown field.
         if phases.is_empty() && faults.is_empty() {
             let names = Phase::ALL.map(Phase::name).join(", ");
-            faults.push(FileFault::whole("no_phase", format!("the policy has none of the phases {names}")));
+            faults.push(FileFault::whole(
+                "no_phase",
+                format!("the policy has none of the phases {names}"),
+            ));
         }
         let (Ok(head), Ok(schema), true) = (head, schema, faults.is_empty()) else {
             return Err(faults);
@@ -332,7 +335,10 @@ impl PolicyHeader {
 
 /// What the file has at its top level that no policy has.
 fn unknown_fields(loaded: &LoadedPolicy) -> Vec<(String, String)> {
-    let keys = loaded.table.pairs::<Value, Value>().filter_map(|pair| Some(pair.ok()?.0));
+    let keys = loaded
+        .table
+        .pairs::<Value, Value>()
+        .filter_map(|pair| Some(pair.ok()?.0));
     let keys = keys.map(|key| key.to_string().unwrap_or_default());
     let mut unknown: Vec<String> = keys.filter(|key| !TOP_FIELDS.contains(&key.as_str())).collect();
     unknown.sort();

@@ -1,6 +1,7 @@
 //! The engine from outside: what policies can do, and what they cannot do to us.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod authoring;
 mod balances;
 mod budget;
 mod hardening;
@@ -571,7 +572,10 @@ fn specs_find_what_is_wrong_and_policies_that_remember() {
     }
     write("spec/broken.lua", "return { policy = 'counts', spexs = {} }");
     let outcomes = spec::test_folder(folder.path(), false).unwrap().outcomes;
-    let broken: Vec<&spec::Outcome> = outcomes.iter().filter(|outcome| outcome.file.ends_with("spec/broken.lua")).collect();
+    let broken: Vec<&spec::Outcome> = outcomes
+        .iter()
+        .filter(|outcome| outcome.file.ends_with("spec/broken.lua"))
+        .collect();
     assert_eq!(broken.len(), 1);
     assert!(broken[0].fault.as_ref().unwrap().contains("spexs"));
     assert_eq!(outcomes.len(), 5, "the others run all the same");

@@ -9,11 +9,11 @@ use mlua::{AnyUserData, Error as LuaError, Function, LuaString, MultiValue, Obje
 use serde_json::json;
 
 use super::balances::{Balances, NoBalances};
+use super::conf;
 use super::lint::{Literal, Sandbox, meant};
 use super::probe::{entry, with_call};
 use super::set::{GlobCache, Options, Phase};
 use super::vm::{Bench, message_of};
-use super::conf;
 
 pub(super) struct Trial {
     bench: Bench,
@@ -97,7 +97,10 @@ impl Trial {
     }
 
     fn run(&self, phase: Phase, asked: Table) -> Result<(), LuaError> {
-        let answer = self.bench.lua.create_function(move |_, _: MultiValue| Ok(asked.clone()))?;
+        let answer = self
+            .bench
+            .lua
+            .create_function(move |_, _: MultiValue| Ok(asked.clone()))?;
         let function: Function = self.bench.bind.call((answer, Value::Nil, Value::Nil))?;
         self.bench.collector.borrow_mut().begin(&Name::from("check"), phase);
         self.bench.watch.start(Options::default().deadline);
@@ -191,7 +194,7 @@ impl Sandbox for Trial {
             given.push(conf::build(&self.bench.lua, &value).map_err(|error| self.message(&error))?);
         }
         let called = || -> Result<(), LuaError> {
-            let of: Function = self.bench.lua.globals().raw_get(function)?;
+            let of: Function = self.bench.lua.globals().get(function)?;
             let _facts = self.facts(phase)?;
             self.bench.watch.start(Options::default().deadline);
             of.call::<()>(MultiValue::from_vec(given))
@@ -199,4 +202,3 @@ impl Sandbox for Trial {
         called().map_err(|error| self.message(&error))
     }
 }
-

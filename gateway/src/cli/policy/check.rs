@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::author::AuthoringError;
+use crate::cli::client::ClientError;
 use crate::cli::{CliError, Done};
 use crate::config::read_conf;
 use crate::files;
@@ -14,7 +15,11 @@ use crate::policy::{Source, folder};
 
 /// The findings of each file and of each `*.lua` in each folder; not well where there are any.
 pub fn run(paths: Vec<PathBuf>, conf: Option<&Path>, as_json: bool) -> Result<Done, CliError> {
-    let paths = if paths.is_empty() { vec![PathBuf::from("policies")] } else { paths };
+    let paths = if paths.is_empty() {
+        vec![PathBuf::from("policies")]
+    } else {
+        paths
+    };
     let mut sources = Vec::new();
     for path in &paths {
         sources.extend(sources_at(path)?);
@@ -22,7 +27,7 @@ pub fn run(paths: Vec<PathBuf>, conf: Option<&Path>, as_json: bool) -> Result<Do
     let conf = match (conf, sources.as_slice()) {
         (None, _) => None,
         (Some(file), [_]) => Some(conf_of(file)?),
-        (Some(_), _) => return Err(AuthoringError("--conf is one policy's: name one file".to_owned()).into()),
+        (Some(_), _) => return Err(ClientError::Usage("--conf is one policy's: name one file".to_owned()).into()),
     };
     let findings: Vec<Finding> = sources.iter().flat_map(|source| check(source, conf.as_ref())).collect();
     let well = findings.is_empty();
@@ -36,7 +41,11 @@ pub fn run(paths: Vec<PathBuf>, conf: Option<&Path>, as_json: bool) -> Result<Do
 
 fn report(files: usize, findings: &[Finding]) -> String {
     let mut text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    let files = if files == 1 {
+        "1 file".to_owned()
+    } else {
+        format!("{files} files")
+    };
     let _ = match findings.len() {
         0 => writeln!(text, "{files}, nothing found"),
         1 => writeln!(text, "{files}, 1 finding"),

@@ -48,7 +48,11 @@ pub fn run(args: EvalArgs, as_json: bool) -> Result<Done, CliError> {
     };
     let evaluated = evaluate(&source, &question).map_err(AuthoringError)?;
     Ok(Done::well(if as_json {
-        let Evaluated { words, assumed, verdict } = evaluated;
+        let Evaluated {
+            words,
+            assumed,
+            verdict,
+        } = evaluated;
         format!("{}\n", json!({"words": words, "verdict": verdict, "assumed": assumed}))
     } else {
         report(&evaluated)
@@ -73,7 +77,11 @@ fn report(evaluated: &Evaluated) -> String {
         };
         let _ = writeln!(text, "read     {what}: {} {}", said("value"), said("unit"));
     }
-    let assumed: Vec<String> = evaluated.assumed.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let assumed: Vec<String> = evaluated
+        .assumed
+        .iter()
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
     let _ = writeln!(text, "assumed  {}", assumed.join(", "));
     text
 }

@@ -47,3 +47,26 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::cli::policy::{check, test};
+
+    #[test]
+    fn the_template_passes_the_checker_and_its_spec_reaches_all_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        run("a.b_c-1", folder.path()).unwrap();
+        let checked = check::run(vec![folder.path().to_owned()], None, false).unwrap();
+        assert!(checked.well, "{}", checked.text);
+        let args = test::TestArgs {
+            dir: Some(folder.path().to_owned()),
+            coverage: true,
+            min_coverage: Some(100),
+        };
+        let tested = test::run(args, false).unwrap();
+        assert!(tested.well, "{}", tested.text);
+        assert!(!tested.text.contains(TEMPLATE), "{}", tested.text);
+    }
+}

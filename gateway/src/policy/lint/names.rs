@@ -308,7 +308,11 @@ impl Reader<'_> {
             return;
         }
         let meant = self.meant(name, &self.sandbox.globals());
-        self.slip(at, "global_unknown", format!("there is no {name}: no local of that name is in sight, and the sandbox has no such global{meant}"));
+        self.slip(
+            at,
+            "global_unknown",
+            format!("there is no {name}: no local of that name is in sight, and the sandbox has no such global{meant}"),
+        );
     }
 
     fn field(&mut self, whole: &Expression, of: &Expression, name: &str, at: Place) {
@@ -328,7 +332,11 @@ impl Reader<'_> {
         {
             if !members.contains(&name) {
                 let meant = meant(members.iter().copied(), name);
-                self.slip(at, "member_unknown", format!("{library} has no {name} in the sandbox{meant}"));
+                self.slip(
+                    at,
+                    "member_unknown",
+                    format!("{library} has no {name} in the sandbox{meant}"),
+                );
             }
             return;
         }
@@ -344,7 +352,12 @@ impl Reader<'_> {
         let tried = if self.sandbox.is_intent(name) {
             let fields = match arguments {
                 [] => Vec::new(),
-                [Expression { kind: Kind::Table(items), .. }] => match fields_of(items) {
+                [
+                    Expression {
+                        kind: Kind::Table(items),
+                        ..
+                    },
+                ] => match fields_of(items) {
                     Some(fields) => fields,
                     None => return,
                 },
@@ -354,7 +367,8 @@ impl Reader<'_> {
             self.sandbox.ask(self.phase.unwrap_or(elsewhere), name, &fields)
         } else if name == "spent" || name == "held" {
             let arguments: Vec<Literal> = arguments.iter().map(literal).collect();
-            self.sandbox.balance(self.phase.unwrap_or(Phase::Request), name, &arguments)
+            self.sandbox
+                .balance(self.phase.unwrap_or(Phase::Request), name, &arguments)
         } else {
             return;
         };
@@ -369,7 +383,9 @@ pub(in crate::policy) fn meant<'k>(known: impl Iterator<Item = &'k str>, name: &
     if name.len() < SUGGESTED_FROM {
         return String::new();
     }
-    let known: Vec<&str> = known.filter(|known| known.len() >= SUGGESTED_FROM && *known != name).collect();
+    let known: Vec<&str> = known
+        .filter(|known| known.len() >= SUGGESTED_FROM && *known != name)
+        .collect();
     nearest(known, name).map_or_else(String::new, |known| format!("; did you mean {known}?"))
 }
 

@@ -229,7 +229,11 @@ impl<'t> Parser<'t> {
                     return Ok(Act::LocalFunction(name, self.function_body(Vec::new())?));
                 }
                 let names = self.bindings()?;
-                let values = if self.take_sign("=") { self.expressions()? } else { Vec::new() };
+                let values = if self.take_sign("=") {
+                    self.expressions()?
+                } else {
+                    Vec::new()
+                };
                 Ok(Act::Local(names, values))
             }
             "return" => {
@@ -818,7 +822,13 @@ mod tests {
 
     #[test]
     fn what_stands_too_deep_is_refused_and_breaks_nothing() {
-        for (open, close) in [("(", ")"), ("{", "}"), ("function() return ", " end"), ("- ", ""), ("a^", "")] {
+        for (open, close) in [
+            ("(", ")"),
+            ("{", "}"),
+            ("function() return ", " end"),
+            ("- ", ""),
+            ("a^", ""),
+        ] {
             let text = format!("return {}1{}", open.repeat(5_000), close.repeat(5_000));
             assert!(parse(&text).is_err(), "{open}");
         }
@@ -848,7 +858,9 @@ mod tests {
             ("a + b * c < d", "((a (b c)) d)"),
         ] {
             let file = parse(&format!("return {text}")).unwrap();
-            let Act::Return(values) = &file.statements[0].kind else { panic!() };
+            let Act::Return(values) = &file.statements[0].kind else {
+                panic!()
+            };
             assert_eq!(shown(&values[0]), expected, "{text}");
         }
     }

@@ -303,7 +303,9 @@ impl EntrySpec {
         }
         facts.stream = self.stream;
         let tags = self.tags.iter();
-        facts.tags = tags.map(|(name, value)| (Name::from(name.as_str()), Name::from(value.as_str()))).collect();
+        facts.tags = tags
+            .map(|(name, value)| (Name::from(name.as_str()), Name::from(value.as_str())))
+            .collect();
         for (name, units) in &self.usage {
             let kind = Kind::from_name(name).ok_or_else(|| format!("entry.usage has no field {name}"))?;
             settlement.usage.set(kind, *units);

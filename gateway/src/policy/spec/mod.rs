@@ -104,7 +104,9 @@ pub fn test_folder(dir: &Path, with_coverage: bool) -> Result<Tested, Vec<Policy
     files.retain(|file| file.extension().is_some_and(|extension| extension == "lua"));
     files.sort();
     let mut coverage: BTreeMap<String, Arc<Coverage>> = BTreeMap::new();
-    let own = sources.iter().filter(|source| with_coverage && Path::new(&source.origin).starts_with(dir));
+    let own = sources
+        .iter()
+        .filter(|source| with_coverage && Path::new(&source.origin).starts_with(dir));
     coverage.extend(own.filter_map(|source| Some((source.name.clone(), Arc::new(Coverage::new(source)?)))));
     let mut outcomes = Vec::new();
     for file in files {
