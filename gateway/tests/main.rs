@@ -12,6 +12,7 @@ mod booked;
 mod canary;
 mod chat;
 mod cli;
+mod cli_authoring;
 mod cli_found;
 mod cli_setup;
 mod cli_shortcuts;

@@ -40,7 +40,7 @@ pub enum CliError {
     #[error("{0}")]
     Prices(#[from] prices::PricesError),
     #[error("{0}")]
-    Specs(#[from] policy::SpecsError),
+    Authoring(#[from] policy::AuthoringError),
     #[error("{0}")]
     Unwell(#[from] healthcheck::Unwell),
     #[error("{0}")]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::cursor::Cursor;
-use super::node::{Node, Value};
+use super::node::{self, Node, Value};
 use super::resolve::pattern;
 use super::units;
 
@@ -179,6 +179,25 @@ fn decimal(value: i128, places: u32) -> String {
         (value / unit).to_string()
     } else {
         format!("{}.{fraction}", value / unit)
+    }
+}
+
+/// One policy's conf, in a file of its own: YAML or JSON.
+///
+/// # Errors
+/// It is neither, with the place.
+pub fn read(text: &str) -> Result<Json, String> {
+    if let Ok(json) = serde_json::from_str(text) {
+        return Ok(json);
+    }
+    let said = |fault: node::Malformed| match fault.place {
+        super::Place::File { line, column } => format!("{line}:{column}: {}", fault.message),
+        _ => fault.message,
+    };
+    let document = node::parse(text).map_err(said)?;
+    match document.faults.into_iter().next() {
+        Some(fault) => Err(said(fault)),
+        None => Ok(as_json(&document.root)),
     }
 }
 

@@ -37,6 +37,7 @@ use crate::clients::Client;
 use crate::limits::Limits;
 use crate::price::{self, Unpriced};
 use crate::secret::Secret;
+pub use conf::read as read_conf;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use key_aliases::{KeyAliases, is_fingerprint};

@@ -3,7 +3,8 @@
 use agentledger_ledger::{Entry, Kind};
 use mlua::{Error as LuaError, Lua, LuaString, MetaMethod, UserData, UserDataMethods, Value};
 
-use super::facts::{AtHandle, Ticket, count, handle, no_field, text};
+use super::facts::{AtHandle, Ticket, count, handle, text};
+use super::fields::no_field;
 
 pub(super) struct EntryHandle(pub Ticket);
 struct UsageHandle(Ticket);

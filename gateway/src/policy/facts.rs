@@ -15,6 +15,7 @@ use super::account::{Own, account_of, check_account};
 use super::balances::{Balances, READS_MAX, Reads};
 use super::entry::EntryHandle;
 use super::event::{Event, EventHandle};
+use super::fields::no_field;
 use super::glob::Glob;
 use super::history::History;
 use super::read::{At, name_text, wrong};
@@ -399,11 +400,6 @@ impl KeyHandle {
         let buffers = shared.buffers.borrow();
         Ok(look(buffers.key.expose()))
     }
-}
-
-pub(super) fn no_field(of: &str, name: &LuaString) -> LuaError {
-    let name: String = name.to_string_lossy().chars().take(64).collect();
-    LuaError::runtime(format!("{of} has no field {name:?}"))
 }
 
 pub(super) fn text(lua: &Lua, text: &str) -> Result<Value, LuaError> {

@@ -12,6 +12,7 @@ use super::schema::{Schema, Shape};
 use super::set::{GlobCache, Options, Phase, PolicyError, PolicyMode, PolicyView, Source};
 use super::tally::Tally;
 use super::vm::{Bench, LoadedPolicy};
+use crate::config::nearest;
 
 /// Longest policy file in bytes.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
@@ -131,6 +132,34 @@ pub struct ConfFault {
     pub message: String,
 }
 
+/// Something wrong with a policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileFault {
+    /// A stable word for the kind of fault.
+    pub code: &'static str,
+    /// The path of the key that it is at: `schema.limit`; empty for the file as a whole.
+    pub key: String,
+    /// May begin with its place, as Luau writes it.
+    pub message: String,
+}
+
+impl FileFault {
+    fn whole(code: &'static str, message: String) -> FileFault {
+        FileFault {
+            code,
+            key: String::new(),
+            message,
+        }
+    }
+
+    pub fn into_error(self, source: &Source) -> PolicyError {
+        match self.key.rsplit('.').next() {
+            None | Some("") => place(source, self.message),
+            Some(key) => at_key(source, key, self.message),
+        }
+    }
+}
+
 /// A file with the sandbox that it was read in, where it can be set up at once.
 pub(super) struct OnBench {
     pub file: Arc<PolicyFile>,
@@ -141,31 +170,48 @@ pub(super) struct OnBench {
 impl PolicyFile {
     /// Compiles a file and reads what it says of itself.
     pub fn read(source: Source, options: &Options, globs: &Arc<GlobCache>) -> Result<OnBench, Vec<PolicyError>> {
-        let at = |message: String| vec![place(&source, message)];
-        let at_key = |(key, message): (String, String)| vec![at_key(&source, &key, message)];
+        let faults = |faults: Vec<FileFault>| faults.into_iter().map(|fault| fault.into_error(&source)).collect();
+        PolicyFile::read_faults(source.clone(), options, globs).map_err(faults)
+    }
+
+    /// The same; what is wrong says what kind of fault it is.
+    pub fn read_faults(source: Source, options: &Options, globs: &Arc<GlobCache>) -> Result<OnBench, Vec<FileFault>> {
+        let fault = |code: &'static str, message: String| vec![FileFault::whole(code, message)];
         if source.text.len() > SOURCE_BYTES_MAX {
-            return Err(at(format!("the file is longer than {SOURCE_BYTES_MAX} bytes")));
+            return Err(fault(
+                "too_long",
+                format!("the file is longer than {SOURCE_BYTES_MAX} bytes"),
+            ));
         }
-        // Level 1 keeps the lines of errors; nothing here is loaded that we did not compile ourselves.
-        let compiler = Compiler::new().set_optimization_level(1).set_debug_level(1);
-        let bytecode = compiler
-            .compile(&source.text)
-            .map_err(|error| at(syntax_message(&error)))?;
-        let bench = Bench::new(options, globs).map_err(|error| at(error.to_string()))?;
-        let loaded = bench.load(&source.origin, &bytecode).map_err(at)?;
-        let head = PolicyHeader::read(&loaded).map_err(at_key)?;
+        let bytecode = compile(&source, options).map_err(|message| fault("syntax", message))?;
+        let bench = Bench::new(options, globs).map_err(|error| fault("load", error.to_string()))?;
+        let loaded = bench
+            .load(&source.origin, &bytecode)
+            .map_err(|message| fault("load", message))?;
+        let at_key = |code: &'static str| move |(key, message): (String, String)| FileFault { code, key, message };
+        let mut faults = Vec::new();
+        let head = PolicyHeader::read(&loaded).map_err(|wrong| faults.extend(wrong.into_iter().map(at_key("field"))));
         let schema = match loaded.table.raw_get::<Value>("schema") {
-            Ok(schema) => Schema::read(&bench.lua, schema).map_err(at_key)?,
-            Err(error) => return Err(at(error.to_string())),
+            Ok(schema) => {
+                Schema::read(&bench.lua, schema).map_err(|wrong| faults.extend(wrong.into_iter().map(at_key("schema"))))
+            }
+            Err(error) => return Err(fault("load", error.to_string())),
         };
         let phases = Phase::ALL.into_iter().zip(&loaded.phases);
         let phases: Vec<Phase> = phases
             .filter_map(|(phase, found)| found.is_some().then_some(phase))
             .collect();
-        if phases.is_empty() {
+        // A phase that is misspelt is an unknown field.
+        if phases.is_empty() && faults.is_empty() {
             let names = Phase::ALL.map(Phase::name).join(", ");
-            return Err(at(format!("the policy has none of the phases {names}")));
+            faults.push(FileFault::whole(
+                "no_phase",
+                format!("the policy has none of the phases {names}"),
+            ));
         }
+        let (Ok(head), Ok(schema), true) = (head, schema, faults.is_empty()) else {
+            return Err(faults);
+        };
         let file = PolicyFile {
             versioned_name: format!("{}@{}", head.name, head.version).into(),
             name: head.name.into(),
@@ -184,6 +230,11 @@ impl PolicyFile {
             bench,
             loaded,
         })
+    }
+
+    /// Whether a conf without anything in it lacks something.
+    pub fn needs_conf(&self) -> bool {
+        self.schema.apply(&serde_json::Value::Null).is_err()
     }
 
     /// What the schema says that a field of the conf is; `None` where it has no such field.
@@ -285,6 +336,15 @@ pub fn source_hash(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
+/// The file's bytecode, or the compiler's message.
+fn compile(source: &Source, options: &Options) -> Result<Vec<u8>, String> {
+    // Level 1 keeps the lines of errors; nothing here is loaded that we did not compile ourselves.
+    let compiler = Compiler::new().set_optimization_level(1).set_debug_level(1);
+    let marked = options.coverage.as_ref().and_then(|coverage| coverage.marked(source));
+    let text = marked.as_deref().unwrap_or(&source.text);
+    compiler.compile(text).map_err(|error| syntax_message(&error))
+}
+
 struct PolicyHeader {
     name: String,
     version: String,
@@ -298,59 +358,87 @@ struct PolicyHeader {
 const PRIORITY_DEFAULT: i64 = 100;
 
 impl PolicyHeader {
-    fn read(loaded: &LoadedPolicy) -> Result<PolicyHeader, (String, String)> {
-        for pair in loaded.table.pairs::<Value, Value>() {
-            let (key, _) = pair.map_err(|error| (String::new(), error.to_string()))?;
-            let key = key.to_string().unwrap_or_default();
-            if !TOP_FIELDS.contains(&key.as_str()) {
-                let message = format!("a policy has no field {key:?}; it has {}", TOP_FIELDS.join(", "));
-                return Err((key, message));
-            }
-        }
+    fn read(loaded: &LoadedPolicy) -> Result<PolicyHeader, Vec<(String, String)>> {
+        let mut wrong = unknown_fields(loaded);
         let text = |key: &str| match loaded.table.raw_get::<Value>(key) {
             Ok(Value::String(found)) => Ok(found.to_string_lossy()),
             _ => Err((key.to_owned(), format!("{key} must be text"))),
         };
-        let (name, version) = (text("name")?, text("version")?);
-        let plain = |word: &str| {
-            (1..=64).contains(&word.len())
-                && word
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        };
-        for (key, word) in [("name", &name), ("version", &version)] {
-            if !plain(word) {
-                return Err((
-                    key.to_owned(),
-                    format!("{key} must be 1 to 64 letters, digits, dots, dashes"),
-                ));
+        let mut word = |key: &str| match text(key).and_then(|word| plain_word(key, word)) {
+            Ok(word) => word,
+            Err(fault) => {
+                wrong.push(fault);
+                String::new()
             }
-        }
+        };
+        let (name, version) = (word("name"), word("version"));
         let priority = match loaded.table.raw_get::<Value>("priority") {
             Ok(Value::Nil) => PRIORITY_DEFAULT,
             #[allow(clippy::cast_possible_truncation)]
             Ok(Value::Number(found)) if found.fract() == 0.0 && found.abs() <= 1e6 => found as i64,
             Ok(Value::Integer(found)) if found.abs() <= 1_000_000 => found,
-            _ => return Err(("priority".to_owned(), "priority must be a whole number".to_owned())),
+            _ => {
+                wrong.push(("priority".to_owned(), "priority must be a whole number".to_owned()));
+                PRIORITY_DEFAULT
+            }
         };
         let mode = match loaded.table.raw_get::<Value>(MODE) {
             Ok(Value::Nil) => Some(PolicyMode::Enforce),
             Ok(Value::String(mode)) => PolicyMode::from_name(&mode.to_string_lossy()),
             _ => None,
         };
-        let mode = mode.ok_or_else(|| (MODE.to_owned(), format!("mode must be {MODES}")))?;
+        if mode.is_none() {
+            wrong.push((MODE.to_owned(), format!("mode must be {MODES}")));
+        }
         let description = match loaded.table.raw_get::<Value>("description") {
             Ok(Value::String(text)) => text.to_string_lossy(),
             _ => String::new(),
         };
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
         Ok(PolicyHeader {
             name,
             version,
             priority,
             description,
-            mode,
+            mode: mode.unwrap_or_default(),
         })
     }
+}
+
+/// What the file has at its top level that no policy has.
+fn unknown_fields(loaded: &LoadedPolicy) -> Vec<(String, String)> {
+    let keys = loaded
+        .table
+        .pairs::<Value, Value>()
+        .filter_map(|pair| Some(pair.ok()?.0));
+    let keys = keys.map(|key| key.to_string().unwrap_or_default());
+    let mut unknown: Vec<String> = keys.filter(|key| !TOP_FIELDS.contains(&key.as_str())).collect();
+    unknown.sort();
+    let fault = |key: String| {
+        let message = match nearest(TOP_FIELDS, &key) {
+            Some(meant) => format!("a policy has no field {key:?}; did you mean {meant}?"),
+            None => format!("a policy has no field {key:?}; it has {}", TOP_FIELDS.join(", ")),
+        };
+        (key, message)
+    };
+    unknown.into_iter().map(fault).collect()
+}
+
+/// A name or a version.
+fn plain_word(key: &str, word: String) -> Result<String, (String, String)> {
+    if is_plain_word(&word) {
+        return Ok(word);
+    }
+    let message = format!("{key} must be 1 to 64 letters, digits, dots, dashes");
+    Err((key.to_owned(), message))
+}
+
+/// Whether a policy may bear the name.
+pub fn is_plain_word(word: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&word.len()) && word.bytes().all(is_plain)
 }
 
 fn syntax_message(error: &mlua::Error) -> String {
@@ -361,7 +449,7 @@ fn syntax_message(error: &mlua::Error) -> String {
 }
 
 /// An error whose text may begin with `file:line:` or `:line:`, as Luau writes it.
-fn place(source: &Source, message: String) -> PolicyError {
+pub(super) fn place(source: &Source, message: String) -> PolicyError {
     let rest = message.strip_prefix(source.origin.as_str()).unwrap_or(&message);
     let found = rest.find(':').and_then(|colon| {
         let (before, after) = (rest.get(..colon)?, rest.get(colon + 1..)?);

@@ -28,43 +28,50 @@ impl PolicySet {
     pub fn probe(&self, policy: &str, at_ms: i64) -> Result<(), PolicyFailure> {
         let vm = self.load_vm_of(policy)?;
         let balances: Arc<dyn Balances> = Arc::new(NoBalances);
-        let (key, tags, models) = (Secret::new("sk-probe".to_owned()), BTreeMap::new(), [MODEL.to_owned()]);
-        let facts = CallFacts {
-            at_ms,
-            zone: "UTC",
-            provider: "openai",
-            dialect: "openai",
-            operation: "chat",
-            model: MODEL,
-            models: &models,
-            any_model: false,
-            stream: true,
-            max_output: Some(1_000),
-            key: &key,
-            fingerprint: FINGERPRINT,
-            claim: "",
-            tenant: NAME,
-            agent: NAME,
-            session: NAME,
-            user: NAME,
-            task: NAME,
-            path: PATH,
-            tags: &tags,
-            estimate: CostEstimate {
-                input_tokens: 1_000,
-                output_tokens: 1_000,
-                usd: Usd::from_nanos(20_000_000),
-                output_usd: Usd::from_nanos(10_000_000),
-            },
-            history: Some(History::default()),
-            priced: true,
-            free: false,
-        };
-        for phase in [Phase::Tenant, Phase::Request] {
-            passed(vm.ask(phase, &facts, &balances, false))?;
-        }
+        with_call(at_ms, |facts| {
+            for phase in [Phase::Tenant, Phase::Request] {
+                passed(vm.ask(phase, facts, &balances, false))?;
+            }
+            Ok(())
+        })?;
         passed(vm.settled(&Arc::new(entry(at_ms)), &balances))
     }
+}
+
+/// Shows the made-up call.
+pub(super) fn with_call<R>(at_ms: i64, look: impl FnOnce(&CallFacts<'_>) -> R) -> R {
+    let (key, tags, models) = (Secret::new("sk-probe".to_owned()), BTreeMap::new(), [MODEL.to_owned()]);
+    look(&CallFacts {
+        at_ms,
+        zone: "UTC",
+        provider: "openai",
+        dialect: "openai",
+        operation: "chat",
+        model: MODEL,
+        models: &models,
+        any_model: false,
+        stream: true,
+        max_output: Some(1_000),
+        key: &key,
+        fingerprint: FINGERPRINT,
+        claim: "",
+        tenant: NAME,
+        agent: NAME,
+        session: NAME,
+        user: NAME,
+        task: NAME,
+        path: PATH,
+        tags: &tags,
+        estimate: CostEstimate {
+            input_tokens: 1_000,
+            output_tokens: 1_000,
+            usd: Usd::from_nanos(20_000_000),
+            output_usd: Usd::from_nanos(10_000_000),
+        },
+        history: Some(History::default()),
+        priced: true,
+        free: false,
+    })
 }
 
 fn passed(answer: Answer) -> Result<(), PolicyFailure> {
@@ -75,7 +82,8 @@ fn passed(answer: Answer) -> Result<(), PolicyFailure> {
     }
 }
 
-fn entry(at_ms: i64) -> Entry {
+/// The made-up call, settled.
+pub(super) fn entry(at_ms: i64) -> Entry {
     let facts = Facts {
         id: ulid::Ulid::nil(),
         at_ms,

@@ -93,39 +93,54 @@ impl fmt::Display for Path<'_> {
 pub(super) struct Schema(BTreeMap<String, Field>);
 
 impl Schema {
-    /// Reads a schema; an error bears the key it is at.
-    pub fn read(lua: &Lua, schema: LuaValue) -> Result<Schema, (String, String)> {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with the path of its key: `schema.limit`.
+    pub fn read(lua: &Lua, schema: LuaValue) -> Result<Schema, Wrongs> {
         let at = |key: &str, message: String| (key.to_owned(), message);
         let table = match schema {
             LuaValue::Nil => return Ok(Schema::default()),
             LuaValue::Table(table) => table,
             other => {
-                return Err(at(
-                    "schema",
-                    format!("schema must be a table, not a {}", other.type_name()),
-                ));
+                let message = format!("schema must be a table, not a {}", other.type_name());
+                return Err(vec![at("schema", message)]);
             }
         };
-        let mut fields = BTreeMap::new();
+        let (mut fields, mut faults) = (BTreeMap::new(), Vec::new());
         for pair in table.pairs::<String, LuaValue>() {
-            let (key, field) = pair.map_err(|error| at("schema", format!("schema: {error}")))?;
+            let (key, field) = match pair {
+                Ok(pair) => pair,
+                Err(error) => {
+                    faults.push(at("schema", format!("schema: {error}")));
+                    break;
+                }
+            };
+            let path = format!("schema.{key}");
             if key == MODE {
                 let message = "schema.mode: mode is every policy's already: enforce, shadow or off".to_owned();
-                return Err(at(&key, message));
+                faults.push((path, message));
+                continue;
             }
-            let field: Field = lua
-                .from_value(field)
-                .map_err(|error| at(&key, format!("schema.{key}: {}", one_line(&error))))?;
-            if let Some(default) = &field.default {
-                let mut wrongs = Vec::new();
-                field.check(Path::Field(&Path::Root, &key), default, &mut wrongs);
-                if let Some((path, message)) = wrongs.pop() {
-                    return Err(at(&key, format!("schema.{key}: default {path} {message}")));
+            match lua.from_value::<Field>(field) {
+                Ok(field) => {
+                    let mut wrongs = Vec::new();
+                    field.check_defaults(Path::Field(&Path::Root, &key), &mut wrongs);
+                    let said = wrongs
+                        .into_iter()
+                        .map(|(at, message)| (path.clone(), format!("schema.{key}: default {at} {message}")));
+                    faults.extend(said);
+                    fields.insert(key, field);
                 }
+                Err(error) => faults.push((path, format!("schema.{key}: {}", one_line(&error)))),
             }
-            fields.insert(key, field);
         }
-        Ok(Schema(fields))
+        if faults.is_empty() {
+            Ok(Schema(fields))
+        } else {
+            faults.sort();
+            Err(faults)
+        }
     }
 
     pub fn shape(&self, field: &str) -> Option<Shape> {
@@ -185,6 +200,19 @@ fn check_fields(path: Path<'_>, fields: &BTreeMap<String, Field>, conf: &Value, 
 }
 
 impl Field {
+    /// Whether the default, and those of what it holds, fit their own types.
+    fn check_defaults(&self, path: Path<'_>, wrongs: &mut Wrongs) {
+        if let Some(default) = &self.default {
+            self.check(path, default, wrongs);
+        }
+        for (name, field) in self.fields.iter().flatten() {
+            field.check_defaults(Path::Field(&path, name), wrongs);
+        }
+        if let Some(items) = &self.items {
+            items.check_defaults(Path::Item(&path, 1), wrongs);
+        }
+    }
+
     fn check(&self, path: Path<'_>, value: &Value, wrongs: &mut Wrongs) -> Value {
         let before = wrongs.len();
         // The environment and the config's own sections give numbers as text.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use agentledger_ledger::Name;
 use parking_lot::Mutex;
 
+use super::coverage::Coverage;
 use super::engine::PolicyFailure;
 use super::file::{Compiled, ConfFault, PolicyFile, Role};
 use super::glob::{BadGlob, GlobSet, Over};
@@ -32,6 +33,8 @@ pub struct Options {
     pub deadline: Duration,
     /// Memory that calls may take in one VM, beyond what the loaded policies and their confs take.
     pub memory_bytes_max: usize,
+    /// Notes what is reached of one policy, where specs are run for that.
+    pub coverage: Option<Arc<Coverage>>,
 }
 
 impl Default for Options {
@@ -39,6 +42,7 @@ impl Default for Options {
         Options {
             deadline: Duration::from_millis(50),
             memory_bytes_max: 8 << 20,
+            coverage: None,
         }
     }
 }
@@ -257,6 +261,15 @@ impl PolicySet {
             return Err(errors);
         }
         Ok(PolicySet::of(policies, options, globs))
+    }
+
+    /// The name that a policy gives itself.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file.
+    pub(super) fn name_in(source: &Source) -> Result<String, Vec<PolicyError>> {
+        let on_bench = PolicyFile::read(source.clone(), &Options::default(), &Arc::default())?;
+        Ok(on_bench.file.name.to_string())
     }
 
     /// What is said to policies that are not there.

@@ -88,9 +88,12 @@ pub(super) struct LoadedPolicy {
 pub(super) struct Bench {
     pub lua: Lua,
     pub watch: Rc<Stopwatch>,
-    shared: Rc<Shared>,
-    collector: Rc<RefCell<IntentCollector>>,
-    bind: Function,
+    pub shared: Rc<Shared>,
+    pub collector: Rc<RefCell<IntentCollector>>,
+    /// Ties a phase's function to what stays the same between calls.
+    pub bind: Function,
+    /// The intents, each with its fields.
+    pub intents: Table,
     /// Whether code runs that may compile glob sets: at load only, never during a call.
     loading: Rc<Cell<bool>>,
     deadline: Duration,
@@ -105,7 +108,7 @@ impl Bench {
             Rc::new(Cell::new(true)),
         );
         let host = host_table(&lua, &shared, &collector)?;
-        let (bind, constructors): (Function, Table) = match prelude() {
+        let (bind, constructors, intents): (Function, Table, Table) = match prelude() {
             Some(bytecode) => lua
                 .load(bytecode)
                 .set_mode(ChunkMode::Binary)
@@ -124,6 +127,9 @@ impl Bench {
             "limits",
             limits_function(&lua, &shared, &collector, Rc::clone(&loading))?,
         )?;
+        if let Some(coverage) = &options.coverage {
+            coverage.add(&lua)?;
+        }
         sandbox::close(&lua)?;
         Ok(Bench {
             lua,
@@ -131,6 +137,7 @@ impl Bench {
             shared,
             collector,
             bind,
+            intents,
             loading,
             deadline: options.deadline.saturating_mul(LOAD_DEADLINES),
         })

@@ -1,19 +1,22 @@
-//! `agentledger policy`: which are in force, how to turn one off, and `test`, which runs the specs beside a folder's.
+//! `agentledger policy`: which are in force, how to turn one off; and what their authors need, without a gateway.
 
+mod author;
+mod check;
+mod eval;
+mod new;
+mod test;
 mod versions;
 
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
-
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::cli::ask::{AskArgs, Elsewhere, params};
 use crate::cli::changes::told;
+use crate::cli::form::Form;
 use crate::cli::view::{Column, Is, View, fields};
 use crate::cli::{CliError, Done};
-use crate::policy::spec;
+use author::AuthorCommand;
+pub use author::AuthoringError;
 use versions::VersionsCommand;
 
 #[derive(Debug, Args)]
@@ -21,7 +24,15 @@ pub struct PolicyArgs {
     #[command(flatten)]
     ask: AskArgs,
     #[command(subcommand)]
-    then: PolicyCommand,
+    then: AnyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AnyCommand {
+    #[command(flatten)]
+    Gateway(PolicyCommand),
+    #[command(flatten)]
+    Author(AuthorCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,12 +63,6 @@ enum PolicyCommand {
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
     },
-    /// Run the specs of a folder of policies (DIR/spec/*.lua)
-    Test {
-        /// The folder; `policies` without it
-        #[arg(value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
-        dir: Option<PathBuf>,
-    },
 }
 
 pub const POLICIES: View = View {
@@ -78,14 +83,17 @@ pub const POLICIES: View = View {
 };
 
 pub fn run(args: PolicyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
-    if let PolicyCommand::Test { dir } = args.then {
-        elsewhere.refuse()?;
-        return test(dir);
-    }
+    let then = match args.then {
+        AnyCommand::Gateway(then) => then,
+        AnyCommand::Author(command) => {
+            elsewhere.refuse()?;
+            return command.run(args.ask.form() == Some(Form::Json));
+        }
+    };
     let ask = elsewhere.ask(&args.ask)?;
     let told = |value: &Value| told(value, ask.style);
-    let text = match args.then {
-        PolicyCommand::List | PolicyCommand::Test { .. } => ask.read("policy.list", params([]), &POLICIES)?,
+    let text = match then {
+        PolicyCommand::List => ask.read("policy.list", params([]), &POLICIES)?,
         PolicyCommand::Get { policy } => {
             let (name, hash) = versions::named(&policy);
             let given = params([("policy", name.into()), ("version", hash.into())]);
@@ -113,71 +121,4 @@ fn flat(result: &Value) -> Value {
         all.extend(row);
     }
     Value::Object(all)
-}
-
-/// The specs could not be run.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SpecsError(String);
-
-/// What came of each spec, and whether all went well. Without a folder it is `policies`.
-fn test(dir: Option<PathBuf>) -> Result<Done, CliError> {
-    let dir = dir.unwrap_or_else(|| PathBuf::from("policies"));
-    let outcomes = spec::test_folder(&dir).map_err(|errors| {
-        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        SpecsError(all.join("\n"))
-    })?;
-    let (mut report, mut file) = (String::new(), Path::new(""));
-    for outcome in &outcomes {
-        if outcome.file != file {
-            file = &outcome.file;
-            // Writing to a String cannot fail.
-            let _ = writeln!(report, "{}", file.display());
-        }
-        let _ = match &outcome.fault {
-            None => writeln!(report, "  ok    {}", outcome.spec),
-            Some(fault) => writeln!(
-                report,
-                "  WRONG {}\n        {}",
-                outcome.spec,
-                fault.trim_end().replace('\n', "\n        ")
-            ),
-        };
-    }
-    let wrong = outcomes.iter().filter(|outcome| outcome.fault.is_some()).count();
-    let _ = writeln!(report, "{} specs, {wrong} wrong", outcomes.len());
-    Ok(Done {
-        text: report,
-        well: wrong == 0,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-    use super::*;
-
-    #[test]
-    fn each_spec_is_told_and_one_that_is_wrong_says_what_it_got() {
-        let shipped = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"));
-        let Done { text: report, well } = test(Some(shipped)).unwrap();
-        assert!(well && report.ends_with(" specs, 0 wrong\n"), "{report}");
-        assert!(
-            report.contains("  ok    a leaked key is refused, whatever it does\n"),
-            "{report}"
-        );
-
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("spec")).unwrap();
-        let spec = "return { policy = 'block', specs = { { name = 'hopeful', call = {}, expect = { 'allow' } } } }";
-        std::fs::write(folder.path().join("spec/block.lua"), spec).unwrap();
-        let Done { text: report, well } = test(Some(folder.path().to_owned())).unwrap();
-        assert!(
-            !well
-                && report
-                    .contains("  WRONG hopeful\n        expected\n          allow\n        got\n          nothing"),
-            "{report}"
-        );
-        assert!(test(Some(folder.path().join("nowhere"))).is_err());
-    }
 }

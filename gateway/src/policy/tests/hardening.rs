@@ -4,6 +4,7 @@ use super::*;
 pub(super) const QUICK: Options = Options {
     deadline: Duration::from_millis(20),
     memory_bytes_max: 8 << 20,
+    coverage: None,
 };
 
 fn quick(request: &str) -> Bed {

@@ -1,0 +1,18 @@
+//! A policy's text, read without being run: names that are nowhere, facts that no call has, intents that make no sense.
+
+mod lexer;
+mod names;
+mod parser;
+pub(super) mod tree;
+
+pub(super) use lexer::{Place, Unreadable};
+pub(super) use names::{Literal, Sandbox, lint, meant};
+pub(super) use parser::parse;
+
+/// Something wrong at a place; the code is a stable word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slip {
+    pub at: Place,
+    pub code: &'static str,
+    pub message: String,
+}
