@@ -31,7 +31,12 @@ pub struct Burning {
 /// `None` also where it has ended already, which is another alert's matter.
 #[allow(clippy::cast_precision_loss)]
 pub fn burning(budget: Budget, now_ms: i64, windows: [Recent; 2], rate_min: f64) -> Option<Burning> {
-    let Budget { limit, spent, starts_ms, ends_ms } = budget;
+    let Budget {
+        limit,
+        spent,
+        starts_ms,
+        ends_ms,
+    } = budget;
     let left = i128::from(limit) - i128::from(spent);
     let period_ms = ends_ms.checked_sub(starts_ms).filter(|period| *period > 0)?;
     if limit <= 0 || left <= 0 || now_ms >= ends_ms {
@@ -41,7 +46,12 @@ pub fn burning(budget: Budget, now_ms: i64, windows: [Recent; 2], rate_min: f64)
     let age_ms = now_ms.checked_sub(starts_ms).filter(|age| *age > 0)?;
     let slower = windows
         .into_iter()
-        .map(|recent| (i128::from(recent.spent.max(0)), i128::from(recent.window_ms.min(age_ms).max(1))))
+        .map(|recent| {
+            (
+                i128::from(recent.spent.max(0)),
+                i128::from(recent.window_ms.min(age_ms).max(1)),
+            )
+        })
         .min_by(|a, b| (a.0 * b.1).cmp(&(b.0 * a.1)))?;
     let (pace_spent, pace_ms) = slower;
     if pace_spent == 0 {
@@ -51,7 +61,9 @@ pub fn burning(budget: Budget, now_ms: i64, windows: [Recent; 2], rate_min: f64)
     // Rounded up: at this millisecond nothing is left.
     let wait_ms = (left * pace_ms + pace_spent - 1) / pace_spent;
     let ends_early_ms = i128::from(now_ms) + wait_ms;
-    let fits = i64::try_from(ends_early_ms).ok().filter(|early| *early < ends_ms && rate >= rate_min);
+    let fits = i64::try_from(ends_early_ms)
+        .ok()
+        .filter(|early| *early < ends_ms && rate >= rate_min);
     fits.map(|ends_ms| Burning { ends_ms, rate })
 }
 
@@ -64,11 +76,25 @@ mod tests {
     const DAY: i64 = 24 * HOUR;
 
     fn recent(spent: [i64; 2]) -> [Recent; 2] {
-        [Recent { window_ms: HOUR, spent: spent[0] }, Recent { window_ms: 6 * HOUR, spent: spent[1] }]
+        [
+            Recent {
+                window_ms: HOUR,
+                spent: spent[0],
+            },
+            Recent {
+                window_ms: 6 * HOUR,
+                spent: spent[1],
+            },
+        ]
     }
 
     /// 3,000 a month of 30 days is 100 a day; 1,000 are spent after ten days.
-    const EVEN: Budget = Budget { limit: 3_000, spent: 1_000, starts_ms: 0, ends_ms: 30 * DAY };
+    const EVEN: Budget = Budget {
+        limit: 3_000,
+        spent: 1_000,
+        starts_ms: 0,
+        ends_ms: 30 * DAY,
+    };
 
     #[test]
     fn the_months_budget_ends_on_the_nineteenth() {
@@ -82,7 +108,11 @@ mod tests {
     #[test]
     fn both_windows_must_burn() {
         assert_eq!(burning(EVEN, 10 * DAY, recent([0, 600]), 1.0), None, "it is over");
-        assert_eq!(burning(EVEN, 10 * DAY, recent([60, 61]), 3.0), None, "a spike of one hour");
+        assert_eq!(
+            burning(EVEN, 10 * DAY, recent([60, 61]), 3.0),
+            None,
+            "a spike of one hour"
+        );
         let slow = burning(EVEN, 10 * DAY, recent([100, 60]), 1.0).unwrap();
         assert_eq!(slow.ends_ms, 10 * DAY + 200 * HOUR, "the slower pace counts");
     }
@@ -90,7 +120,11 @@ mod tests {
     #[test]
     fn an_even_pace_and_a_used_up_budget_are_none() {
         // 100 a day, even: 25 in six hours; the hour is above it.
-        assert_eq!(burning(EVEN, 10 * DAY, recent([5, 25]), 1.0), None, "it ends with the month");
+        assert_eq!(
+            burning(EVEN, 10 * DAY, recent([5, 25]), 1.0),
+            None,
+            "it ends with the month"
+        );
         let over = Budget { spent: 3_000, ..EVEN };
         assert_eq!(burning(over, 10 * DAY, recent([500, 500]), 1.0), None);
         assert_eq!(burning(EVEN, 30 * DAY, recent([500, 500]), 1.0), None);

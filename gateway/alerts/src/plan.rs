@@ -74,11 +74,20 @@ pub struct Plan {
 impl Plan {
     /// Whom an alert goes to: the receivers of each route that it fits, and all that no route names.
     pub fn receivers_of(&self, alert: &Alert) -> BTreeSet<&str> {
-        let routed: BTreeSet<&str> = self.routes.iter().flat_map(|route| &route.receivers).map(String::as_str).collect();
+        let routed: BTreeSet<&str> = self
+            .routes
+            .iter()
+            .flat_map(|route| &route.receivers)
+            .map(String::as_str)
+            .collect();
         let known = |name: &&str| self.receivers.iter().any(|receiver| receiver == name);
         let fitting = self.routes.iter().filter(|route| route.fits(alert));
         let fitting = fitting.flat_map(|route| &route.receivers).map(String::as_str);
-        let unrouted = self.receivers.iter().map(String::as_str).filter(|name| !routed.contains(name));
+        let unrouted = self
+            .receivers
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !routed.contains(name));
         fitting.chain(unrouted).filter(known).collect()
     }
 
@@ -90,7 +99,11 @@ impl Plan {
         }
         let digest = self.digest.as_ref().filter(|digest| severity < digest.passes)?;
         let next_ms = now_ms.saturating_add(digest.every_ms);
-        Some(first_due_ms.filter(|due_ms| *due_ms > now_ms).map_or(next_ms, |due_ms| due_ms.min(next_ms)))
+        Some(
+            first_due_ms
+                .filter(|due_ms| *due_ms > now_ms)
+                .map_or(next_ms, |due_ms| due_ms.min(next_ms)),
+        )
     }
 }
 
@@ -124,7 +137,10 @@ mod tests {
             (alert.severity, alert.tenant) = (severity, tenant.to_owned());
             plan.receivers_of(&alert).into_iter().map(str::to_owned).collect()
         };
-        assert_eq!(of("budget_exceeded", Severity::Critical, "acme"), ["acme", "chat", "pager"]);
+        assert_eq!(
+            of("budget_exceeded", Severity::Critical, "acme"),
+            ["acme", "chat", "pager"]
+        );
         assert_eq!(of("budget_warning", Severity::Warning, "other"), ["chat"]);
         assert_eq!(of("loop_detected", Severity::Critical, "acme"), ["chat", "pager"]);
         assert!(Plan::default().receivers_of(&alert("x", "y")).is_empty());
@@ -136,7 +152,10 @@ mod tests {
         for (attempts, longest) in [(1, 1_000), (2, 2_000), (5, 16_000), (11, 600_000), (90, 600_000)] {
             let waits: Vec<i64> = (0..500).map(|_| retry.wait_ms(attempts, &mut random)).collect();
             assert!(waits.iter().all(|wait| (0..=longest).contains(wait)));
-            assert!(waits.iter().any(|wait| *wait > longest / 2), "jitter takes the whole range");
+            assert!(
+                waits.iter().any(|wait| *wait > longest / 2),
+                "jitter takes the whole range"
+            );
         }
     }
 }

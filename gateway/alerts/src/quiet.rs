@@ -64,18 +64,30 @@ mod tests {
     fn hours_over_midnight_end_in_the_morning() {
         let night = hours("22:00", "07:00");
         assert_eq!(night.end_ms(ms("2026-01-10T20:59:59Z")), None);
-        assert_eq!(night.end_ms(ms("2026-01-10T21:00:00Z")), Some(ms("2026-01-11T06:00:00Z")));
-        assert_eq!(night.end_ms(ms("2026-01-11T05:59:59Z")), Some(ms("2026-01-11T06:00:00Z")));
+        assert_eq!(
+            night.end_ms(ms("2026-01-10T21:00:00Z")),
+            Some(ms("2026-01-11T06:00:00Z"))
+        );
+        assert_eq!(
+            night.end_ms(ms("2026-01-11T05:59:59Z")),
+            Some(ms("2026-01-11T06:00:00Z"))
+        );
         assert_eq!(night.end_ms(ms("2026-01-11T06:00:00Z")), None);
     }
 
     #[test]
     fn hours_of_a_day_and_clock_changes() {
         let noon = hours("12:00", "14:00");
-        assert_eq!(noon.end_ms(ms("2026-07-10T10:30:00Z")), Some(ms("2026-07-10T12:00:00Z")));
+        assert_eq!(
+            noon.end_ms(ms("2026-07-10T10:30:00Z")),
+            Some(ms("2026-07-10T12:00:00Z"))
+        );
         // 02:30 does not exist on that night: it is 03:30 there, 01:30 UTC.
         let night = hours("01:00", "02:30");
-        assert_eq!(night.end_ms(ms("2026-03-29T00:30:00Z")), Some(ms("2026-03-29T01:30:00Z")));
+        assert_eq!(
+            night.end_ms(ms("2026-03-29T00:30:00Z")),
+            Some(ms("2026-03-29T01:30:00Z"))
+        );
         assert_eq!(hours("05:00", "05:00").end_ms(ms("2026-07-10T03:00:00Z")), None);
     }
 }

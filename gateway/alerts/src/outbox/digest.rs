@@ -30,7 +30,9 @@ impl<S: Store> Outbox<S> {
             self.unsaved.extend(held.iter().map(key_of));
             let digits = (u128::from(random.next()) << 64) | u128::from(random.next());
             let id = Ulid::from_parts(u64::try_from(now_ms).unwrap_or_default(), digits);
-            let Some(alert) = digest(id, now_ms, receiver, &held) else { continue };
+            let Some(alert) = digest(id, now_ms, receiver, &held) else {
+                continue;
+            };
             let delivery = Delivery {
                 receiver: receiver.clone(),
                 alert,
@@ -64,7 +66,9 @@ fn digest(id: Ulid, now_ms: i64, receiver: &str, held: &[Delivery]) -> Option<Al
     if held.len() > NAMED_MAX {
         let _ = write!(message, "\nand {} more", held.len() - NAMED_MAX);
     }
-    let details = kinds.into_iter().map(|(kind, count)| (kind.to_owned(), count.to_string()));
+    let details = kinds
+        .into_iter()
+        .map(|(kind, count)| (kind.to_owned(), count.to_string()));
     let tenant = held.first().map(|first| first.alert.tenant.clone()).unwrap_or_default();
     let is_of_one = held.iter().all(|delivery| delivery.alert.tenant == tenant);
     let alert = Alert {

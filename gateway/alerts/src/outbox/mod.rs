@@ -62,9 +62,14 @@ pub struct Attempt {
 pub enum Outcome {
     Delivered,
     /// May succeed later; not before `after_ms`, where the receiver said so.
-    Failed { error: String, after_ms: Option<i64> },
+    Failed {
+        error: String,
+        after_ms: Option<i64>,
+    },
     /// Would fail again.
-    Refused { error: String },
+    Refused {
+        error: String,
+    },
 }
 
 /// What became of a delivery.
@@ -72,7 +77,9 @@ pub enum Outcome {
 pub enum Settled {
     Delivered,
     /// It is tried again then.
-    Again { due_ms: i64 },
+    Again {
+        due_ms: i64,
+    },
     Dead,
     /// It was not in flight.
     Unknown,
@@ -147,7 +154,10 @@ impl<S: Store> Outbox<S> {
 
     /// Takes alerts in, each to its receivers. They are in the store after the next `save`.
     pub fn raise(&mut self, now_ms: i64, alerts: &[Alert], silences: &[Silence]) -> Vec<Routed> {
-        alerts.iter().map(|alert| self.raise_one(now_ms, alert, silences)).collect()
+        alerts
+            .iter()
+            .map(|alert| self.raise_one(now_ms, alert, silences))
+            .collect()
     }
 
     fn raise_one(&mut self, now_ms: i64, alert: &Alert, silences: &[Silence]) -> Routed {
@@ -336,7 +346,10 @@ impl<S: Store> Outbox<S> {
 
     /// How many wait, and how many are dead.
     pub fn counts(&self) -> (usize, usize) {
-        (self.lanes.values().map(|lane| lane.waiting.len()).sum(), self.dead.len())
+        (
+            self.lanes.values().map(|lane| lane.waiting.len()).sum(),
+            self.dead.len(),
+        )
     }
 
     /// Dead letters that were removed for want of room.

@@ -41,14 +41,21 @@ impl Store for Disk {
 
     fn scan(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreFailed> {
         let disk = self.0.borrow();
-        Ok(disk.rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(disk
+            .rows
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 }
 
 fn plan(receivers: &[&str]) -> Plan {
     Plan {
         receivers: receivers.iter().map(ToString::to_string).collect(),
-        retry: Retry { attempts_max: 5, ..Retry::default() },
+        retry: Retry {
+            attempts_max: 5,
+            ..Retry::default()
+        },
         ..Plan::default()
     }
 }
@@ -64,7 +71,10 @@ fn numbered(number: u64) -> Alert {
 }
 
 fn failed() -> Outcome {
-    Outcome::Failed { error: "it answers 500".to_owned(), after_ms: None }
+    Outcome::Failed {
+        error: "it answers 500".to_owned(),
+        after_ms: None,
+    }
 }
 
 #[test]
@@ -79,10 +89,16 @@ fn a_delivery_stays_on_disk_until_it_has_arrived() {
     let mut restarted = opened(&disk, plan(&["a"]));
     let attempts = restarted.due(NOON_MS);
     assert_eq!(attempts[0].alert, numbered(1), "the same, with the same id");
-    assert_eq!(restarted.settled(NOON_MS, &attempts[0], Outcome::Delivered), Settled::Delivered);
+    assert_eq!(
+        restarted.settled(NOON_MS, &attempts[0], Outcome::Delivered),
+        Settled::Delivered
+    );
     restarted.save().unwrap();
     assert!(disk.scan().unwrap().is_empty());
-    assert_eq!(restarted.settled(NOON_MS, &attempts[0], Outcome::Delivered), Settled::Unknown);
+    assert_eq!(
+        restarted.settled(NOON_MS, &attempts[0], Outcome::Delivered),
+        Settled::Unknown
+    );
 }
 
 #[test]
@@ -120,7 +136,9 @@ fn an_old_delivery_and_a_refused_one_are_dead_at_once() {
     let mut outbox = opened(&Disk::default(), plan(&["a"]));
     outbox.raise(NOON_MS, &[numbered(1), numbered(2)], &[]);
     let attempts = outbox.due(NOON_MS);
-    let refused = Outcome::Refused { error: "it answers 404".to_owned() };
+    let refused = Outcome::Refused {
+        error: "it answers 404".to_owned(),
+    };
     assert_eq!(outbox.settled(NOON_MS, &attempts[0], refused), Settled::Dead);
     let day_later_ms = NOON_MS + Retry::default().age_max_ms;
     assert_eq!(outbox.settled(day_later_ms, &attempts[1], failed()), Settled::Dead);
@@ -131,17 +149,34 @@ fn a_receiver_that_asks_for_time_is_left_alone_within_bounds() {
     let mut outbox = opened(&Disk::default(), plan(&["a", "b"]));
     outbox.raise(NOON_MS, &[numbered(1)], &[]);
     let attempts = outbox.due(NOON_MS);
-    let busy = |after_ms| Outcome::Failed { error: "429".to_owned(), after_ms: Some(after_ms) };
+    let busy = |after_ms| Outcome::Failed {
+        error: "429".to_owned(),
+        after_ms: Some(after_ms),
+    };
     let settled = outbox.settled(NOON_MS, &attempts[0], busy(90_000));
-    assert_eq!(settled, Settled::Again { due_ms: NOON_MS + 90_000 });
+    assert_eq!(
+        settled,
+        Settled::Again {
+            due_ms: NOON_MS + 90_000
+        }
+    );
     outbox.settled(NOON_MS, &attempts[1], Outcome::Delivered);
     outbox.raise(NOON_MS, &[numbered(2)], &[]);
-    let others: Vec<String> = outbox.due(NOON_MS + 89_999).into_iter().map(|attempt| attempt.receiver).collect();
+    let others: Vec<String> = outbox
+        .due(NOON_MS + 89_999)
+        .into_iter()
+        .map(|attempt| attempt.receiver)
+        .collect();
     assert_eq!(others, ["b"]);
     let attempts = outbox.due(NOON_MS + 90_000);
     assert_eq!(attempts.len(), 2);
     let settled = outbox.settled(NOON_MS, &attempts[0], busy(i64::MAX));
-    assert_eq!(settled, Settled::Again { due_ms: NOON_MS + PAUSE_MAX_MS });
+    assert_eq!(
+        settled,
+        Settled::Again {
+            due_ms: NOON_MS + PAUSE_MAX_MS
+        }
+    );
 }
 
 #[test]
@@ -179,7 +214,11 @@ fn a_flood_is_bounded_in_memory_and_on_disk_and_says_how_many_it_folded() {
             outbox.settled(NOON_MS, &attempt, Outcome::Delivered);
         }
     }
-    assert_eq!((delivered, folded), (WAITING_MAX, 9_000), "each is delivered or counted");
+    assert_eq!(
+        (delivered, folded),
+        (WAITING_MAX, 9_000),
+        "each is delivered or counted"
+    );
 }
 
 #[test]
@@ -207,7 +246,10 @@ fn quiet_hours_hold_what_may_wait_and_send_it_as_one() {
         until: "13:00".parse().unwrap(),
         passes: Severity::Critical,
     };
-    let plan = || Plan { quiet: Some(quiet.clone()), ..plan(&["a"]) };
+    let plan = || Plan {
+        quiet: Some(quiet.clone()),
+        ..plan(&["a"])
+    };
     let mut outbox = opened(&disk, plan());
     let mut urgent = numbered(3);
     urgent.severity = Severity::Critical;
@@ -219,7 +261,11 @@ fn quiet_hours_hold_what_may_wait_and_send_it_as_one() {
 
     let mut outbox = opened(&disk, plan());
     let attempts = outbox.due(end_ms);
-    let digest = &attempts.iter().find(|attempt| attempt.alert.kind == "digest").unwrap().alert;
+    let digest = &attempts
+        .iter()
+        .find(|attempt| attempt.alert.kind == "digest")
+        .unwrap()
+        .alert;
     assert_eq!(
         digest.message,
         "2 alerts\nwarning budget_warning: API key f1 approaching budget limit\nwarning budget_warning: API key f1 approaching budget limit"
@@ -235,8 +281,14 @@ fn quiet_hours_hold_what_may_wait_and_send_it_as_one() {
 
 #[test]
 fn a_digest_gathers_for_its_interval_and_one_alert_goes_by_itself() {
-    let digest = Digest { every_ms: 60_000, passes: Severity::Critical };
-    let plan = Plan { digest: Some(digest), ..plan(&["a"]) };
+    let digest = Digest {
+        every_ms: 60_000,
+        passes: Severity::Critical,
+    };
+    let plan = Plan {
+        digest: Some(digest),
+        ..plan(&["a"])
+    };
     let mut outbox = opened(&Disk::default(), plan);
     outbox.raise(NOON_MS, &[numbered(1)], &[]);
     outbox.raise(NOON_MS + 30_000, &[numbered(2)], &[]);
@@ -257,7 +309,10 @@ fn a_silence_keeps_an_alert_from_its_receivers() {
     let routed = outbox.raise(NOON_MS, &[numbered(1), alert("loop_detected", "s1")], &silences);
     assert_eq!(
         routed,
-        [Routed::Silenced("maintenance".to_owned()), Routed::To(vec!["a".to_owned()])]
+        [
+            Routed::Silenced("maintenance".to_owned()),
+            Routed::To(vec!["a".to_owned()])
+        ]
     );
     let routed = outbox.raise(NOON_MS + 1, &[numbered(1)], &silences);
     assert_eq!(routed, [Routed::To(vec!["a".to_owned()])]);
@@ -270,7 +325,10 @@ fn receivers_that_are_gone_leave_dead_letters() {
     outbox.raise(NOON_MS, &[numbered(1)], &[]);
     outbox.set_plan(plan(&["b"]));
     assert_eq!(outbox.due(NOON_MS).len(), 1);
-    assert_eq!((outbox.counts(), outbox.deliveries()[0].error.as_str()), ((1, 1), "no receiver is named a"));
+    assert_eq!(
+        (outbox.counts(), outbox.deliveries()[0].error.as_str()),
+        ((1, 1), "no receiver is named a")
+    );
 }
 
 #[test]

@@ -17,8 +17,15 @@ pub struct Mail {
 }
 
 pub fn mail(alert: &Alert) -> Mail {
-    let subject = format!("[AgentLedger] {}: {}: {}", alert.severity.name(), alert.kind, alert.message);
-    let one_line = subject.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    let subject = format!(
+        "[AgentLedger] {}: {}: {}",
+        alert.severity.name(),
+        alert.kind,
+        alert.message
+    );
+    let one_line = subject
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter });
     let mut text = format!("{}\n\n", alert.message);
     let own = [
         ("type", alert.kind.clone()),

@@ -58,7 +58,10 @@ mod tests {
         assert_eq!(event["dedup_key"], "agentledger:budget_exceeded:key:f1");
         assert_eq!(event["event_action"], "trigger");
         let payload = &event["payload"];
-        assert_eq!(payload["summary"], "budget_exceeded: API key f1 approaching budget limit");
+        assert_eq!(
+            payload["summary"],
+            "budget_exceeded: API key f1 approaching budget limit"
+        );
         assert_eq!(
             (&payload["severity"], &payload["timestamp"]),
             (&json!("critical"), &json!("2026-03-01T12:00:00.000Z"))

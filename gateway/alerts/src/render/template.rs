@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use super::at;
 use crate::alert::Alert;
 
-const FIELDS: [&str; 9] = ["id", "at", "type", "severity", "message", "about", "tenant", "policy", "folded"];
+const FIELDS: [&str; 9] = [
+    "id", "at", "type", "severity", "message", "about", "tenant", "policy", "folded",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -135,8 +137,7 @@ mod tests {
     use super::*;
     use crate::alert::tests::alert;
 
-    const TEAMS: &str =
-        r#"{"text": "{{ severity }}: {{message}}", "facts": {{details}}, "key": "{{details.api_key_hash}}", "n": {{folded}}}"#;
+    const TEAMS: &str = r#"{"text": "{{ severity }}: {{message}}", "facts": {{details}}, "key": "{{details.api_key_hash}}", "n": {{folded}}}"#;
 
     #[test]
     fn fields_are_filled_in() {
