@@ -15,7 +15,7 @@ use super::vm::{Bench, LoadedPolicy};
 /// Longest policy file in bytes.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// What a policy file may have at its top level.
-const TOP_FIELDS: [&str; 12] = [
+const TOP_FIELDS: [&str; 13] = [
     "name",
     "version",
     "priority",
@@ -28,6 +28,7 @@ const TOP_FIELDS: [&str; 12] = [
     "request",
     "settled",
     "alert",
+    "events",
 ];
 /// The key of every policy's conf that says whether it is enforced.
 pub(super) const MODE: &str = "mode";
@@ -43,6 +44,8 @@ pub(super) struct PolicyFile {
     pub priority: i64,
     pub bytecode: Vec<u8>,
     pub phases: Vec<Phase>,
+    /// Kinds of events that the phase `alert` handles; `None`: it may handle any.
+    pub events: Option<Vec<String>>,
     pub source: Source,
     mode: PolicyMode,
     schema: Schema,
@@ -114,6 +117,7 @@ impl PolicyFile {
             mode: head.mode,
             bytecode,
             phases,
+            events: head.events,
             schema,
             source,
         };
@@ -218,6 +222,7 @@ struct PolicyHeader {
     description: String,
     /// What the file says; the conf may say otherwise.
     mode: PolicyMode,
+    events: Option<Vec<String>>,
 }
 
 /// Priority of a policy that names none.
@@ -269,7 +274,17 @@ impl PolicyHeader {
             Ok(Value::String(text)) => text.to_string_lossy(),
             _ => String::new(),
         };
+        let wrong = || ("events".to_owned(), "events must be a list of kinds".to_owned());
+        let events = match loaded.table.raw_get::<Value>("events") {
+            Ok(Value::Nil) => None,
+            Ok(Value::Table(kinds)) => {
+                let kinds: Result<Vec<String>, _> = kinds.sequence_values().collect();
+                Some(kinds.map_err(|_| wrong())?)
+            }
+            _ => return Err(wrong()),
+        };
         Ok(PolicyHeader {
+            events,
             name,
             version,
             priority,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
-use crate::control::rows::{alert_row, tenant_of};
+use crate::control::rows::alert_row;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
@@ -40,7 +40,7 @@ pub(in crate::control) fn list(
         let alert = &numbered.alert;
         alert.at_ms >= from_ms
             && (asked.r#type.is_empty() || alert.kind == asked.r#type)
-            && call.caller.sees(tenant_of(alert))
+            && call.caller.sees(&alert.tenant)
     };
     let recent = state.data_plane.alerts().recent();
     let found = recent.iter().rev().filter(|numbered| wanted(numbered)).take(limit);
