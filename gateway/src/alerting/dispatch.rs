@@ -31,13 +31,6 @@ const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts that a stop waits for: what does not end by then is sent again by the next start.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How many deliveries wait, and how many are dead.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub waiting: usize,
-    pub dead: usize,
-}
-
 /// What came of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tested {
@@ -117,11 +110,6 @@ impl Dispatch {
     pub fn states(&self) -> HashMap<Ulid, Vec<DeliveryState>> {
         let state = self.state.lock();
         state.ways.states(&state.outbox.deliveries())
-    }
-
-    pub fn counts(&self) -> Counts {
-        let (waiting, dead) = self.state.lock().outbox.counts();
-        Counts { waiting, dead }
     }
 
     /// Puts dead letters back, see [`Outbox::retry`]. How many.

@@ -9,6 +9,6 @@ mod silences;
 mod states;
 mod table;
 
-pub use dispatch::{Counts, Dispatch, Dispatcher, Tested};
+pub use dispatch::{Dispatch, Dispatcher};
 pub use silences::{SILENCE, SilenceRule};
-pub use states::{DeliveryState, Progress};
+pub use states::DeliveryState;

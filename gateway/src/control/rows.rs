@@ -29,6 +29,10 @@ pub(super) fn alert_row(numbered: &NumberedAlert) -> wire::AlertRow {
     let alert = &numbered.alert;
     wire::AlertRow {
         sequence: numbered.sequence,
+        id: alert.id.to_string(),
+        tenant: alert.tenant.clone(),
+        folded: alert.folded,
+        deliveries: Vec::new(),
         at: rfc3339_ms(alert.at_ms),
         r#type: alert.kind.clone(),
         severity: alert.severity.name().to_owned(),

@@ -12,6 +12,7 @@ pub mod upstream;
 use std::path::Path;
 use std::sync::Arc;
 
+use agentledger::testing::Alert;
 use agentledger::testing::config::{self, Env, Known};
 use agentledger::testing::launch::{self, Launched};
 use agentledger_ledger::{BalanceRow, Clock, Dimension, Entry, EntryQuery, SummaryQuery, SystemClock};
@@ -138,6 +139,12 @@ impl Gateway {
 
     pub fn address(&self) -> std::net::SocketAddr {
         self.launched().address()
+    }
+
+    /// The latest alerts, oldest first.
+    pub fn alerts(&self) -> Vec<Alert> {
+        let recent = self.launched().gateway().alerts.recent();
+        recent.iter().map(|numbered| numbered.alert.clone()).collect()
     }
 
     /// The books of one account, by window instance.
