@@ -109,10 +109,7 @@ fn budget_warns_at_each_threshold_and_an_alert_goes_out() {
     let said: Vec<&str> = waiting.iter().map(|alert| alert.message.as_str()).collect();
     assert_eq!(said, ["key:0.5 5", "key:0.9 9"]);
     assert_eq!(ask(&gateway).status, 429);
-    assert_eq!(
-        gateway.alerts().last().unwrap().message,
-        "key:1 10"
-    );
+    assert_eq!(gateway.alerts().last().unwrap().message, "key:1 10");
 }
 
 #[test]

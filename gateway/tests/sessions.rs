@@ -444,7 +444,10 @@ fn a_session_grown_old_busy_and_dear_is_told_of_once_though_no_call_comes() {
     ask(&gateway, &[("X-Agent-Session", "busy")]);
     wait_for_metric(&gateway, "agentledger_ghost_detected_total 1");
     let alert = gateway.alerts().remove(0);
-    assert_eq!((alert.kind.as_str(), alert.severity.name()), ("ghost_detected", "critical"));
+    assert_eq!(
+        (alert.kind.as_str(), alert.severity.name()),
+        ("ghost_detected", "critical")
+    );
     assert!(
         alert.message.starts_with("session active 1h5m0s, "),
         "{}",

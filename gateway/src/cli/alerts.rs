@@ -4,19 +4,21 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::CliError;
-use super::ask::{AskArgs, Elsewhere, params};
+use super::ask::{Ask, AskArgs, Elsewhere, params};
 use super::changes::moment;
 use super::style::printable;
 use super::view::{Column, Is, View, fields};
 use crate::control::parse_last;
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = false)]
 pub struct AlertsArgs {
-    #[command(subcommand)]
-    what: Option<What>,
+    #[command(flatten)]
+    ask: AskArgs,
     #[command(flatten)]
     list: ListArgs,
+    #[command(subcommand)]
+    what: Option<What>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,13 +34,11 @@ enum What {
     /// End a silence before its time
     Unsilence(UnsilenceArgs),
     /// Print the silences in force
-    Silences(AskArgs),
+    Silences,
 }
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    #[command(flatten)]
-    ask: AskArgs,
     /// How far back: weeks (1w), days (30d) or a duration (90m, 1h30m)
     #[arg(long, value_name = "TIME")]
     last: Option<String>,
@@ -55,16 +55,12 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct TestArgs {
-    #[command(flatten)]
-    ask: AskArgs,
     /// By its name in the configuration; the contract's are slack, webhook1, webhook2, …
     receiver: String,
 }
 
 #[derive(Debug, Args)]
 struct RetryArgs {
-    #[command(flatten)]
-    ask: AskArgs,
     /// Only this alert's
     #[arg(default_value = "", hide_default_value = true)]
     id: String,
@@ -75,8 +71,6 @@ struct RetryArgs {
 
 #[derive(Debug, Args)]
 struct SilenceArgs {
-    #[command(flatten)]
-    ask: AskArgs,
     /// A pattern over types: budget_*
     #[arg(long = "type", value_name = "TYPE", default_value = "", hide_default_value = true)]
     kind: String,
@@ -96,8 +90,6 @@ struct SilenceArgs {
 
 #[derive(Debug, Args)]
 struct UnsilenceArgs {
-    #[command(flatten)]
-    ask: AskArgs,
     /// The silence's id
     id: String,
     /// Why, for whoever reads the audit
@@ -135,41 +127,50 @@ const SILENCES: View = View {
 };
 
 pub fn run(args: &AlertsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
+    let ask = elsewhere.ask(&args.ask)?;
     match &args.what {
-        None => list(&args.list, elsewhere),
-        Some(What::List(args)) => list(args, elsewhere),
-        Some(What::Test(args)) => {
-            let ask = elsewhere.ask(&args.ask)?;
-            let given = params([("receiver", args.receiver.as_str().into())]);
+        None => list(&ask, &args.list),
+        Some(What::List(list_args)) => list(&ask, list_args),
+        Some(What::Test(test)) => {
+            let given = params([("receiver", test.receiver.as_str().into())]);
             ask.read_as("alert.test", given, |value| format!("{}\n", tested(value)))
         }
-        Some(What::Retry(args)) => {
-            let ask = elsewhere.ask(&args.ask)?;
+        Some(What::Retry(retry)) => {
             let given = params([
-                ("id", args.id.as_str().into()),
-                ("receiver", args.receiver.as_str().into()),
+                ("id", retry.id.as_str().into()),
+                ("receiver", retry.receiver.as_str().into()),
             ]);
             ask.read_as("alert.retry", given, |value| {
                 let count = value.get("retried").and_then(Value::as_u64).unwrap_or_default();
                 format!("{count} tried again\n")
             })
         }
-        Some(What::Silence(args)) => silence(args, elsewhere),
-        Some(What::Unsilence(args)) => {
-            let ask = elsewhere.ask(&args.ask)?;
-            let given = params([("id", args.id.as_str().into()), ("note", args.note.as_str().into())]);
-            ask.change("alert.unsilence", given, |value| {
-                fields(value.get("silence").unwrap_or(value), ask.style)
-            })
+        Some(What::Silence(silence)) => {
+            let given = params([
+                ("type", silence.kind.as_str().into()),
+                ("about", silence.about.as_str().into()),
+                ("tenant", silence.tenant.as_str().into()),
+                ("until", silence.until.as_str().into()),
+                ("note", silence.note.as_str().into()),
+            ]);
+            ask.change("alert.silence", given, |value| told(value, &ask))
         }
-        Some(What::Silences(args)) => {
-            let given = params([("limit", 1.into())]);
-            elsewhere.ask(args)?.read("alert.list", given, &SILENCES)
+        Some(What::Unsilence(unsilence)) => {
+            let given = params([
+                ("id", unsilence.id.as_str().into()),
+                ("note", unsilence.note.as_str().into()),
+            ]);
+            ask.change("alert.unsilence", given, |value| told(value, &ask))
         }
+        Some(What::Silences) => ask.read("alert.list", params([("limit", 1.into())]), &SILENCES),
     }
 }
 
-fn list(args: &ListArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
+fn told(value: &Value, ask: &Ask) -> String {
+    fields(value.get("silence").unwrap_or(value), ask.style)
+}
+
+fn list(ask: &Ask, args: &ListArgs) -> Result<String, CliError> {
     if let Some(last) = &args.last {
         parse_last(last)?;
     }
@@ -179,26 +180,16 @@ fn list(args: &ListArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
         ("state", args.state.as_str().into()),
         ("limit", args.limit.into()),
     ]);
-    elsewhere.ask(&args.ask)?.read("alert.list", given, &ALERTS)
-}
-
-fn silence(args: &SilenceArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
-    let ask = elsewhere.ask(&args.ask)?;
-    let given = params([
-        ("type", args.kind.as_str().into()),
-        ("about", args.about.as_str().into()),
-        ("tenant", args.tenant.as_str().into()),
-        ("until", args.until.as_str().into()),
-        ("note", args.note.as_str().into()),
-    ]);
-    ask.change("alert.silence", given, |value| {
-        fields(value.get("silence").unwrap_or(value), ask.style)
-    })
+    ask.read("alert.list", given, &ALERTS)
 }
 
 fn tested(value: &Value) -> String {
     let said = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_there = value.get("delivered").and_then(Value::as_bool).unwrap_or_default();
-    let how = if is_there { "has the test" } else { "does not have the test" };
-    printable(&format!("{} {how}: {}", said("receiver"), said("answer"))).to_string()
+    let how = if is_there {
+        "has the test"
+    } else {
+        "does not have the test"
+    };
+    printable(&format!("{} {how}: {}", said("receiver"), said("answer")))
 }

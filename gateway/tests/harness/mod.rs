@@ -4,6 +4,7 @@ pub mod aws;
 pub mod client;
 pub mod collector;
 pub mod json_schema;
+pub mod mail;
 pub mod original;
 pub mod process;
 pub mod socket;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use ulid::Ulid;
 
+use super::alerts;
 use super::ask::{Ask, Target, params};
 use super::budgets::BudgetsArgs;
 use super::client::Client;

@@ -95,14 +95,23 @@ pub(in crate::control) fn list(
     let recent = state.data_plane.alerts().recent();
     let found = recent.iter().rev().filter(|numbered| wanted(numbered));
     let rows = found.map(|numbered| wire::AlertRow {
-        deliveries: states.remove(&numbered.alert.id).unwrap_or_default().iter().map(delivery).collect(),
+        deliveries: states
+            .remove(&numbered.alert.id)
+            .unwrap_or_default()
+            .iter()
+            .map(delivery)
+            .collect(),
         ..alert_row(numbered)
     });
     let is_in_state = |row: &wire::AlertRow| {
         asked.state.is_empty() || row.deliveries.iter().any(|delivery| delivery.state == asked.state)
     };
     let now_ms = state.ledger.now_ms();
-    let silences = state.ledger.documents(SILENCE).into_iter().filter_map(|document| SilenceRule::of(&document));
+    let silences = state
+        .ledger
+        .documents(SILENCE)
+        .into_iter()
+        .filter_map(|document| SilenceRule::of(&document));
     let in_force = silences.filter(|(_, rule)| rule.until_ms > now_ms && call.caller.sees(&rule.tenant));
     Ok(wire::AlertRows {
         alerts: rows.filter(is_in_state).take(limit).collect(),
@@ -165,7 +174,11 @@ fn retry(state: &ControlState, _: &Call, asked: wire::AlertRetryParams) -> Resul
 fn silence(state: &ControlState, call: &Call, asked: wire::SilenceParams) -> Result<wire::Silenced, RpcError> {
     let tenant = call.caller.tenant_of(&asked.tenant)?.unwrap_or_default();
     if [&asked.r#type, &asked.about].iter().all(|pattern| pattern.is_empty()) && tenant.is_empty() {
-        return Err(Refused::unfit("type", "is missing: name a type, about or tenant to silence; type * is all").into());
+        return Err(Refused::unfit(
+            "type",
+            "is missing: name a type, about or tenant to silence; type * is all",
+        )
+        .into());
     }
     needed("until", &asked.until)?;
     let now_ms = decision_ms(state);
