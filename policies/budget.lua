@@ -295,6 +295,7 @@ return {
 	version = "2",
 	priority = 50,
 	description = "spending limits on any account, in any window and unit",
+	events = { "budget" },
 	schema = {
 		default = { type = "table", default = {}, fields = rule_fields },
 		rules = { type = "list", default = {}, items = { type = "table", fields = named_fields } },

@@ -16,6 +16,7 @@ return {
 	version = "1",
 	priority = 90,
 	description = "finds sessions that have run for long, called often and cost much",
+	events = { "session" },
 	schema = {
 		max_age_mins = { type = "integer", default = 0, min = 0, description = "age from which on; 0 is off" },
 		min_calls = { type = "integer", default = 50, min = 0 },

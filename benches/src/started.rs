@@ -38,13 +38,21 @@ impl Started {
     /// # Errors
     /// One of the binaries is not there.
     pub fn new(dir: &Path, role: &str) -> Result<Started, Failure> {
+        Started::with(dir, role, "")
+    }
+
+    /// The same, with further configuration, top level YAML. Policies are those of `dir`/policies.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with(dir: &Path, role: &str, yaml: &str) -> Result<Started, Failure> {
         let here = std::env::current_exe()?;
         let beside = |name: &str| here.with_file_name(name);
         let config = format!(
             "listen: \"{GATEWAY}\"\nproviders: {{openai: {{upstream: \"http://{UPSTREAM}\"}}}}\n\
              storage: {{driver: sled, dsn: \"{0}/ledger\"}}\npolicies: {{dir: \"{0}/policies\"}}\nlog: {{level: error}}\n\
              budgets: {{default: {{daily_limit_usd: 1000000, action: block}}}}\n\
-             control: {{tokens: [{{name: bench, token: {TOKEN}, role: {role}}}]}}\n",
+             control: {{tokens: [{{name: bench, token: {TOKEN}, role: {role}}}]}}\n{yaml}",
             dir.display()
         );
         let file = dir.join("agentledger.yaml");

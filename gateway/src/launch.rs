@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use agentledger_alerts::StoreFailed;
 use agentledger_ledger::{
     AccountBalances, Clock, CommitObserver, Durability, ExpectedCosts, Facts, Kept, Ledger, LedgerError, Name, Options,
     SystemClock, Usd, Zone,
@@ -21,6 +22,7 @@ use agentledger_ledger::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::alerting::{Dispatch, Dispatcher};
 use crate::backups::Backups;
 use crate::config::{self, Config, ConfigErrors, Env, Known};
 use crate::control::{self, ControlError, ControlHandle, ControlState, LedgerView};
@@ -32,6 +34,7 @@ use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError,
 use crate::price::{self, PriceBook, PriceError};
 use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
+use crate::proxy::books_watch::BooksWatch;
 use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch::SessionWatch;
 use crate::proxy::shared::backing_off::BackingOff;
@@ -93,6 +96,8 @@ pub enum LaunchError {
     Serve(#[from] ServeError),
     #[error("{0}")]
     Otlp(#[from] OtlpError),
+    #[error("{0}")]
+    Alerts(#[from] StoreFailed),
     #[error(
         "listen: {listen} can be reached from other machines, and {provider} is served on the gateway's own credentials to \
          whoever sends a request: listen on 127.0.0.1, or name the keys that may use them in \
@@ -226,9 +231,11 @@ pub struct Launched {
     control: ControlHandle,
     gateway: Arc<Gateway>,
     session_watch: SessionWatch,
+    books_watch: BooksWatch,
     price_updates: Option<PriceUpdates>,
     expiry: Expiry,
     backups: Option<Backups>,
+    alert_dispatcher: Dispatcher,
     reloads: Arc<Reloads>,
 }
 
@@ -277,6 +284,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let rules = rules.with_disabled(sources.disabled());
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let otlp = otlp(&config, &shared, &metrics)?;
+    let alerts = Arc::default();
+    let dispatch = Dispatch::open(Arc::clone(&alerts), &ledger, &shared, &metrics, &clock)?;
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
         refused_policies: ArcSwap::default(),
@@ -290,7 +299,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         backing_off: BackingOff::default(),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
-        alerts: Arc::default(),
+        alerts,
+        alert_dispatch: Arc::new(dispatch),
         otlp,
         control: config.control.socket.clone(),
         ledger: Arc::clone(&ledger),
@@ -313,15 +323,18 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
     let session_watch = SessionWatch::start(&gateway).map_err(ServeError::Runtime)?;
+    let books_watch = BooksWatch::start(&gateway).map_err(ServeError::Runtime)?;
     let price_updates = PriceUpdates::start(&gateway).map_err(ServeError::Runtime)?;
     let backups = Backups::start(&gateway, version()).map_err(ServeError::Runtime)?;
     Ok(Launched {
         running,
         control,
         session_watch,
+        books_watch,
         price_updates,
         expiry: Expiry::start(&reloads, wake, woken).map_err(ServeError::Runtime)?,
         backups,
+        alert_dispatcher: Dispatcher::start(Arc::clone(&gateway.alert_dispatch)).map_err(ServeError::Runtime)?,
         reloads,
         gateway,
     })
@@ -358,9 +371,11 @@ impl Launched {
         let (ledger, gateway) = (Arc::clone(&self.gateway.ledger), Arc::clone(&self.gateway));
         self.running.stop(hurry);
         drop(self.session_watch);
+        drop(self.books_watch);
         drop(self.price_updates);
         drop(self.expiry);
         drop(self.backups);
+        self.alert_dispatcher.stop();
         keep_learned(&gateway);
         if let Some(otlp) = &gateway.otlp {
             otlp.close();

@@ -6,13 +6,15 @@
 //! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: base64 secret timer tasks files thousands estimate_reason limits price clients config hosts rates
-//! order: plugin meter policy runtime telemetry readiness moving control proxy price_updates backups fingerprints launch
+//! order: base64 addresses secret timer tasks files thousands estimate_reason limits price clients config hosts rates
+//! order: plugin meter policy runtime telemetry alerting readiness moving control proxy price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
+mod addresses;
+mod alerting;
 mod backups;
 mod base64;
 pub mod cli;

@@ -4,6 +4,7 @@
 mod harness;
 
 mod admission;
+mod alerts;
 mod azure;
 mod background;
 mod batches;

@@ -222,6 +222,6 @@ fn thousands_of_made_up_names_stay_within_bounded_memory_and_labels() {
     );
     let shared = gateway.launched().gateway();
     assert!(shared.rates.accounts() <= agentledger::testing::ACCOUNTS_MAX);
-    assert!(shared.alerts.waiting().len() <= agentledger::testing::ALERTS_MAX);
+    assert!(shared.alerts.recent().len() <= agentledger::testing::ALERTS_MAX);
     assert_eq!(metrics.matches("agentledger_alerts_total{type=").count(), 1);
 }

@@ -324,11 +324,14 @@ fn who_reads_too_slowly_is_told_what_it_missed_and_is_dropped() {
             let alert = agentledger::testing::Alert {
                 at_ms: 1_000,
                 kind: "test".to_owned(),
-                severity: "info",
+                severity: agentledger::testing::Severity::Info,
                 message: "x".repeat(512),
                 details: Vec::new(),
                 about: format!("agent:{number}"),
-                policy: "".into(),
+                tenant: String::new(),
+                policy: String::new(),
+                folded: 0,
+                id: ulid::Ulid::nil(),
             };
             alerts.put(1_000, alert, std::time::Duration::from_secs(1));
         }
@@ -433,11 +436,14 @@ fn every_subscriptions_items_are_as_the_document_says() {
                 let alert = agentledger::testing::Alert {
                     at_ms: 1_000,
                     kind: "test".to_owned(),
-                    severity: "info",
+                    severity: agentledger::testing::Severity::Info,
                     message: "seen".to_owned(),
                     details: vec![("tenant".to_owned(), "alpha".to_owned())],
                     about: "tenant:alpha".to_owned(),
-                    policy: "".into(),
+                    tenant: "alpha".to_owned(),
+                    policy: String::new(),
+                    folded: 0,
+                    id: ulid::Ulid::nil(),
                 };
                 let alerts = &gateway.launched().gateway().alerts;
                 assert!(alerts.put(1_000, alert, std::time::Duration::from_secs(1)));

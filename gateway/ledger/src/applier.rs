@@ -2,7 +2,7 @@
 //! checkpoints of them. On a thread of its own, with a watermark of its own: reports read here, and neither requests nor
 //! the journal wait for a report, or for a checkpoint.
 //!
-//! One thread alone writes to the state database: no two batches ever mix there.
+//! Whatever is written to the state database is written under one lock: no two batches ever mix there.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ use crate::happened::{Followers, Happened};
 use crate::head::Head;
 use crate::queue::Queue;
 use crate::retention::Retention;
-use crate::store::{Store, StoreError, Stores};
+use crate::store::{Change, Store, StoreError, Stores};
 
 /// Events that may wait here; then the journal's writer waits. A kilobyte each, where their names are made up.
 const WAITING_EVENTS_MAX: usize = 32_768;
@@ -58,7 +58,6 @@ pub(crate) struct CheckpointHealth {
 
 /// What one of those who may apply needs; whoever holds it works.
 struct Work {
-    state: Arc<dyn Store>,
     retention: Retention,
 }
 
@@ -67,6 +66,8 @@ pub(crate) struct Applier {
     wake: Condvar,
     room: Condvar,
     work: Mutex<Work>,
+    /// The state database, and the right to write to it.
+    state_writes: Mutex<Arc<dyn Store>>,
     /// The books at the watermark.
     books: RwLock<Books>,
     derived: Arc<RwLock<Derived>>,
@@ -100,7 +101,8 @@ impl Applier {
             inbox: Mutex::default(),
             wake: Condvar::new(),
             room: Condvar::new(),
-            work: Mutex::new(Work { state, retention }),
+            work: Mutex::new(Work { retention }),
+            state_writes: Mutex::new(state),
             watermark: watch::Sender::new(books.head()),
             books: RwLock::new(books),
             derived,
@@ -146,6 +148,14 @@ impl Applier {
         let mut watermark = self.watermark.subscribe();
         // The sender lives in `self`.
         let _ = watermark.wait_for(|applied| *applied >= sequence).await;
+    }
+
+    /// Writes rows that no checkpoint bears; on disk when it returns. A database that failed is opened anew by the next
+    /// checkpoint.
+    pub fn write_rows(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let state = self.state_writes.lock();
+        state.apply(changes)?;
+        state.flush()
     }
 
     pub fn health(&self) -> CheckpointHealth {
@@ -290,8 +300,9 @@ impl Applier {
     }
 
     fn try_write(&self, work: &mut Work, at: CheckpointAt, head: Head) -> Result<(), StoreError> {
+        let state = self.state_writes.lock();
         if self.health.lock().failed.is_some() {
-            work.state.reopen()?;
+            state.reopen()?;
         }
         let books = {
             let books = self.books.read();
@@ -319,10 +330,11 @@ impl Applier {
             // Before the others: a session that was to be forgotten may have come back since.
             let rows = rows.chain(work.retention.forgotten());
             let rows = rows.chain(derived.sessions.changes());
-            work.state.apply_each(&mut rows.chain(checkpoint.changes()))
+            state.apply_each(&mut rows.chain(checkpoint.changes()))
         };
         checkpoint?;
-        work.state.flush()?;
+        state.flush()?;
+        drop(state);
         work.retention.saved();
         let mut derived = self.derived.write();
         derived.rollups.saved();

@@ -77,6 +77,15 @@ impl LastLimits {
         }
     }
 
+    /// Of all accounts.
+    pub fn all(&self) -> Vec<(Name, Vec<RequestedLimit>)> {
+        let accounts = self.0.read();
+        accounts
+            .iter()
+            .map(|(account, limits)| (account.clone(), limits.clone()))
+            .collect()
+    }
+
     pub fn of(&self, account: &str) -> Vec<RequestedLimit> {
         self.0.read().get(account).cloned().unwrap_or_default()
     }

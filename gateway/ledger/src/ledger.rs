@@ -40,7 +40,7 @@ use crate::reports::{self, BalancePage, BalanceRow};
 use crate::retention::Retention;
 use crate::rollup;
 use crate::sessions::Sessions;
-use crate::store::{DiskStores, Month, Pair, Stores};
+use crate::store::{DiskStores, Month, Pair, Store, Stores};
 use crate::verify::{self, Report};
 use crate::writer::Writer;
 
@@ -87,6 +87,7 @@ pub struct Ledger {
     applier: Arc<Applier>,
     derived: Arc<RwLock<Derived>>,
     stores: Arc<dyn Stores>,
+    state: Arc<dyn Store>,
     sessions: Arc<Sessions>,
     last_limits: LastLimits,
     /// Holds that the last process left open and this one settled.
@@ -154,7 +155,7 @@ impl Ledger {
         let applier = Arc::new(Applier::new(
             recovered.books.clone(),
             Arc::clone(&derived),
-            state,
+            Arc::clone(&state),
             Arc::clone(&stores),
             Retention::new(options.retention_months),
             Arc::clone(&clock),
@@ -224,6 +225,7 @@ impl Ledger {
             applier: Arc::clone(&applier),
             derived,
             stores,
+            state,
             sessions,
             last_limits: LastLimits::default(),
             recovered_holds,

@@ -82,6 +82,7 @@ mod retention;
 mod rollup;
 mod secret_check;
 mod sessions;
+mod side_table;
 mod slab;
 pub mod store;
 #[doc(hidden)]
@@ -126,6 +127,7 @@ pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status};
+pub use side_table::SideTable;
 pub use usage::{Kind, Usage};
 pub use verify::{Report, VerifyError, verify};
 pub use window::Period;

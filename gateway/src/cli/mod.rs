@@ -1,6 +1,7 @@
 //! The commands: one file each, in which stand what it takes and what it does. Results go to standard output, errors and
 //! progress to standard error; the exit codes are in [`error`].
 
+mod alerts;
 mod aliases;
 mod announce;
 mod ask;
@@ -115,8 +116,8 @@ enum Command {
     Prices(prices::PricesCommand),
     /// Correct what an entry cost, by an adjustment of its own
     Adjust(overview::AdjustArgs),
-    /// Print alerts
-    Alerts(overview::AlertsArgs),
+    /// Print alerts, test and retry their delivery, silence them
+    Alerts(alerts::AlertsArgs),
     /// Print who changed what, when and from where
     Audit(audit::AuditArgs),
     /// Print how the running gateway does
@@ -251,7 +252,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Plugins(args) => overview::plugins(&args, elsewhere)?.into(),
         Command::Prices(command) => prices::run(command, elsewhere)?,
         Command::Adjust(args) => overview::adjust(&args, elsewhere)?.into(),
-        Command::Alerts(args) => overview::alerts(&args, elsewhere)?.into(),
+        Command::Alerts(args) => alerts::run(&args, elsewhere)?.into(),
         Command::Audit(args) => audit::run(&args, elsewhere)?.into(),
         Command::Status(args) => overview::status(&args, elsewhere)?.into(),
         Command::Clock(args) => clock::run(&args, elsewhere)?.into(),

@@ -1,4 +1,4 @@
-//! How the gateway does: `status`, `alerts`, `plugins`, `series`; and `adjust`, which corrects an entry.
+//! How the gateway does: `status`, `plugins`, `series`; and `adjust`, which corrects an entry.
 
 use clap::Args;
 use serde_json::Value;
@@ -12,21 +12,6 @@ use crate::control::parse_last;
 
 /// What is shown where no `--last` is given.
 const LAST_DEFAULT: &str = "24h";
-
-#[derive(Debug, Args)]
-pub struct AlertsArgs {
-    #[command(flatten)]
-    ask: AskArgs,
-    /// How far back: weeks (1w), days (30d) or a duration (90m, 1h30m)
-    #[arg(long, value_name = "TIME")]
-    last: Option<String>,
-    /// budget_warning, budget_exceeded, loop_detected, ghost_detected, …
-    #[arg(long = "type", value_name = "TYPE", default_value = "", hide_default_value = true)]
-    kind: String,
-    /// Alerts at most
-    #[arg(long, default_value_t = 100)]
-    limit: u64,
-}
 
 #[derive(Debug, Args)]
 pub struct SeriesArgs {
@@ -58,20 +43,6 @@ pub struct AdjustArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
 }
-
-pub const ALERTS: View = View {
-    rows: "alerts",
-    columns: &[
-        Column("AT", "at", Is::Text),
-        Column("SEVERITY", "severity", Is::State),
-        Column("TYPE", "type", Is::Text),
-        Column("MESSAGE", "message", Is::Text),
-        Column("ABOUT", "about", Is::Text),
-        Column("POLICY", "policy", Is::Text),
-    ],
-    nothing: "No alert.",
-    next: "",
-};
 
 pub const PLUGINS: View = View {
     rows: "plugins",
@@ -113,18 +84,6 @@ pub fn status(args: &AskArgs, elsewhere: &Elsewhere) -> Result<String, CliError>
 
 pub fn plugins(args: &AskArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
     elsewhere.ask(args)?.read("plugin.list", params([]), &PLUGINS)
-}
-
-pub fn alerts(args: &AlertsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
-    if let Some(last) = &args.last {
-        parse_last(last)?;
-    }
-    let given = params([
-        ("last", args.last.clone().into()),
-        ("type", args.kind.as_str().into()),
-        ("limit", args.limit.into()),
-    ]);
-    elsewhere.ask(&args.ask)?.read("alert.list", given, &ALERTS)
 }
 
 pub fn series(args: &SeriesArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::alerts;
 use super::aws;
 use super::cursor::Problems;
 use super::error::Place;
@@ -76,6 +77,7 @@ pub fn overlay(root: &mut Node, env: &Env, problems: &Problems) {
         }
     }
     aws::overlay(root, env);
+    alerts::overlay(root, env, problems);
     tokens::overlay(root, env, problems);
     otlp::overlay(root, env, problems);
 }

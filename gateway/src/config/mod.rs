@@ -5,6 +5,7 @@
 //! The way of a file: [`load`] finds it, `node` makes a tree of it that knows lines and columns, `env` lays the environment
 //! over that, `schema` knows every key, `resolve` (with `providers` and `conf`) reads it through `cursor`, which notes faults.
 
+mod alerts;
 mod aws;
 mod backup;
 mod conf;
@@ -37,6 +38,7 @@ use crate::clients::Client;
 use crate::limits::Limits;
 use crate::price::{self, Unpriced};
 use crate::secret::Secret;
+pub use alerts::{Alerts, Destination, Form, HttpReceiver, MailReceiver, MailTls, Receiver};
 pub use conf::read as read_conf;
 pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
@@ -403,20 +405,6 @@ impl Agent {
     pub fn session_timeout_ms(&self) -> i64 {
         i64::try_from(self.session_timeout.as_millis()).unwrap_or(i64::MAX)
     }
-}
-
-/// Where alerts go. Addresses and headers hold secrets.
-#[derive(Clone)]
-pub struct Alerts {
-    pub slack_webhook_url: Option<Secret<String>>,
-    pub webhooks: Vec<Webhook>,
-    pub cooldown: Duration,
-}
-
-#[derive(Clone)]
-pub struct Webhook {
-    pub url: Secret<String>,
-    pub headers: Vec<(String, Secret<String>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::alerts;
 use super::cursor::Cursor;
 use super::otlp;
 use super::values::Given;
 use super::{
-    Agent, Alerts, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp,
-    Plugins, Policies, PriceUpdates, RecoveredCost, Storage, Tls, ToolPrice, UnnamedOutput, Webhook, backup, conf,
-    key_aliases, providers, refusals, rollback, tokens,
+    Agent, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp, Plugins,
+    Policies, PriceUpdates, RecoveredCost, Storage, Tls, ToolPrice, UnnamedOutput, backup, conf, key_aliases,
+    providers, refusals, rollback, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -106,7 +107,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         tenants_enabled: root.at("tenants.enabled").flag(false),
         dashboard_enabled: root.at("dashboard.enabled").flag(true),
         agent: agent(&root.at("agent")),
-        alerts: alerts(&root.at("alerts")),
+        alerts: alerts::resolve(&root.at("alerts")),
         mcp: mcp(&root.at("mcp")),
         otlp: otlp::resolve(&root.at("telemetry.otlp")),
         fingerprint_secret: fingerprint_secret(&root.at("fingerprint.secret")),
@@ -461,39 +462,6 @@ fn agent(at: &Cursor<'_>) -> Agent {
     }
 }
 
-fn alerts(at: &Cursor<'_>) -> Alerts {
-    let url = |at: Cursor<'_>| {
-        let url = at.secret()?;
-        let fits = ["https://", "http://"]
-            .iter()
-            .any(|scheme| url.expose().len() > scheme.len() && url.expose().starts_with(scheme));
-        if !fits {
-            at.refuse("must be an http or https URL");
-        }
-        Some(url)
-    };
-    let webhook = |row: &Cursor<'_>| {
-        let headers = row.at("headers").names();
-        let headers = headers
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value.secret()?)))
-            .collect();
-        match url(row.at("url")) {
-            Some(url) => Some(Webhook { url, headers }),
-            None => {
-                row.refuse("needs a url");
-                None
-            }
-        }
-    };
-    let cooldown_mins = at.at("cooldown_mins").count_u32(0, 0, 1_000_000);
-    Alerts {
-        slack_webhook_url: url(at.at("slack.webhook_url")),
-        webhooks: at.at("webhooks").items().iter().filter_map(webhook).collect(),
-        cooldown: MINUTE * if cooldown_mins == 0 { 5 } else { cooldown_mins },
-    }
-}
-
 fn mcp(at: &Cursor<'_>) -> Mcp {
     let given = at.at("upstream");
     let enabled = at.at("enabled").flag(false);
@@ -522,10 +490,6 @@ fn fingerprint_secret(at: &Cursor<'_>) -> Option<Secret<String>> {
 /// Sections of the contract whose work no part does yet: they are read and checked, and told of when they ask for something.
 fn warn_of_what_is_not_built(root: &Cursor<'_>) {
     const NOT_BUILT: &str = "is read, but not built yet: it has no effect";
-    let alerts = root.at("alerts");
-    if alerts.is_given() {
-        alerts.warn(NOT_BUILT);
-    }
     let mcp = root.at("mcp.enabled");
     if mcp.flag(false) {
         mcp.warn(NOT_BUILT);

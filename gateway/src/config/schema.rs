@@ -208,9 +208,54 @@ const AGENT: &[Key] = &[
 ];
 
 const ALERTS: &[Key] = &[
-    section("slack", &[leaf("webhook_url")]),
-    rows("webhooks", &[leaf("url"), named("headers", Shape::NamedLeaves)]),
+    section("slack", &[leaf("webhook_url"), leaf("allow_private")]),
+    rows(
+        "webhooks",
+        &[
+            leaf("url"),
+            named("headers", Shape::NamedLeaves),
+            leaf("secret"),
+            leaf("allow_private"),
+        ],
+    ),
     leaf("cooldown_mins"),
+    rows("receivers", ALERT_RECEIVER),
+    rows(
+        "routes",
+        &[
+            leaves("types"),
+            leaf("severity"),
+            leaves("tenants"),
+            leaves("receivers"),
+        ],
+    ),
+    section(
+        "quiet_hours",
+        &[leaf("zone"), leaf("from"), leaf("until"), leaf("passes")],
+    ),
+    section("digest", &[leaf("every_mins"), leaf("passes")]),
+    section("retry", &[leaf("attempts"), leaf("hours")]),
+    leaf("timeout"),
+];
+
+const ALERT_RECEIVER: &[Key] = &[
+    leaf("name"),
+    leaf("kind"),
+    leaf("url"),
+    leaf("url_env"),
+    leaf("secret"),
+    leaf("secret_env"),
+    named("headers", Shape::NamedLeaves),
+    leaf("allow_private"),
+    leaf("template"),
+    leaf("content_type"),
+    leaf("addr"),
+    leaf("tls"),
+    leaf("username"),
+    leaf("password"),
+    leaf("password_env"),
+    leaf("from"),
+    leaves("to"),
 ];
 
 const RATE_LIMITS: &[Key] = &[section("default", RATE_RULE), rows("rules", RATE_RULE)];

@@ -12,9 +12,10 @@ use super::schema::{self, Key, Shape};
 /// What a secret is shown as.
 const REDACTED: &str = "***";
 /// Keys whose values are secrets, wherever they stand.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 10] = [
     "token",
     "secret",
+    "password",
     "webhook_url",
     "url",
     "headers",

@@ -4,7 +4,7 @@ use agentledger_ledger::{Change, rfc3339_ms};
 use serde_json::Value;
 
 use crate::control::wire;
-use crate::telemetry::alerts::{Alert, NumberedAlert};
+use crate::telemetry::alerts::NumberedAlert;
 
 pub(super) fn change_row(sequence: u64, change: &Change) -> wire::ChangeRow {
     // The gateway wrote it; what is no JSON all the same is shown as text.
@@ -25,22 +25,17 @@ pub(super) fn change_row(sequence: u64, change: &Change) -> wire::ChangeRow {
     }
 }
 
-/// Whose matter an alert is: what it says of itself, or the account that it is about.
-pub(super) fn tenant_of(alert: &Alert) -> &str {
-    let said = alert.details.iter().find(|(name, _)| name == "tenant");
-    match said {
-        Some((_, tenant)) => tenant,
-        None => alert.about.strip_prefix("tenant:").unwrap_or_default(),
-    }
-}
-
 pub(super) fn alert_row(numbered: &NumberedAlert) -> wire::AlertRow {
     let alert = &numbered.alert;
     wire::AlertRow {
         sequence: numbered.sequence,
+        id: alert.id.to_string(),
+        tenant: alert.tenant.clone(),
+        folded: alert.folded,
+        deliveries: Vec::new(),
         at: rfc3339_ms(alert.at_ms),
         r#type: alert.kind.clone(),
-        severity: alert.severity.to_owned(),
+        severity: alert.severity.name().to_owned(),
         message: alert.message.clone(),
         details: alert.details.iter().cloned().collect(),
         about: alert.about.clone(),

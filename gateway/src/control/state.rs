@@ -6,6 +6,7 @@ use agentledger_ledger::Usd;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::alerting::Dispatch;
 use crate::config::Config;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
@@ -54,6 +55,14 @@ pub trait DataPlane: Send + Sync {
     fn alerts(&self) -> Arc<Outbox> {
         Arc::default()
     }
+
+    /// What delivers them; `None` where no data plane runs.
+    fn dispatch(&self) -> Option<Arc<Dispatch>> {
+        None
+    }
+
+    /// Notifies people that the journal is damaged.
+    fn damaged(&self, _what: &str) {}
 
     /// Plugins in use.
     fn plugins(&self) -> Vec<PluginInfo> {

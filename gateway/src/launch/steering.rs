@@ -6,9 +6,11 @@ use std::sync::Arc;
 use agentledger_ledger::Usd;
 
 use super::Reloads;
+use crate::alerting::Dispatch;
 use crate::control::{BreakerState, BreakerStatus, DataPlane, Plan, PluginInfo, Record, RpcError};
 use crate::plugin::Route;
 use crate::price::PriceBook;
+use crate::proxy::books_watch;
 use crate::proxy::forward::breaker::CircuitState;
 use crate::runtime::InForce;
 use crate::secret::Secret;
@@ -51,6 +53,14 @@ impl DataPlane for Steering {
 
     fn alerts(&self) -> Arc<Outbox> {
         Arc::clone(&self.0.gateway().alerts)
+    }
+
+    fn dispatch(&self) -> Option<Arc<Dispatch>> {
+        Some(Arc::clone(&self.0.gateway().alert_dispatch))
+    }
+
+    fn damaged(&self, what: &str) {
+        books_watch::fault(self.0.gateway(), "damaged", what);
     }
 
     fn plugins(&self) -> Vec<PluginInfo> {

@@ -17,11 +17,12 @@ use crate::config::nearest;
 /// Longest policy file in bytes.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// What a policy file may have at its top level.
-const TOP_FIELDS: [&str; 12] = [
+const TOP_FIELDS: [&str; 14] = [
     "name",
     "version",
     "priority",
-    "mode",
+    MODE,
+    EVENTS,
     "description",
     "schema",
     "check",
@@ -30,9 +31,11 @@ const TOP_FIELDS: [&str; 12] = [
     "request",
     "settled",
     "alert",
+    "events",
 ];
 /// The key of every policy's conf that says whether it is enforced.
 pub(super) const MODE: &str = "mode";
+const EVENTS: &str = "events";
 const MODES: &str = "enforce, shadow or off";
 /// How much of its hash names a candidate.
 const LABEL_HASH_CHARS: usize = 8;
@@ -47,6 +50,8 @@ pub(super) struct PolicyFile {
     pub priority: i64,
     pub bytecode: Vec<u8>,
     pub phases: Vec<Phase>,
+    /// Kinds of events that the phase `alert` handles; `None`: it may handle any.
+    pub events: Option<Vec<String>>,
     pub source: Source,
     /// BLAKE3 of the source's text, in hex: what its version is known by.
     pub hash: String,
@@ -221,6 +226,7 @@ impl PolicyFile {
             mode: head.mode,
             bytecode,
             phases,
+            events: head.events,
             schema,
             hash: source_hash(&source.text),
             source,
@@ -352,6 +358,7 @@ struct PolicyHeader {
     description: String,
     /// What the file says; the conf may say otherwise.
     mode: PolicyMode,
+    events: Option<Vec<String>>,
 }
 
 /// Priority of a policy that names none.
@@ -394,10 +401,19 @@ impl PolicyHeader {
             Ok(Value::String(text)) => text.to_string_lossy(),
             _ => String::new(),
         };
+        let events = match loaded.table.raw_get::<Value>(EVENTS) {
+            Ok(Value::Nil) => Ok(None),
+            Ok(Value::Table(kinds)) => kinds.sequence_values().collect::<Result<_, _>>().map(Some).map_err(drop),
+            _ => Err(()),
+        };
+        if events.is_err() {
+            wrong.push((EVENTS.to_owned(), "events must be a list of kinds".to_owned()));
+        }
         if !wrong.is_empty() {
             return Err(wrong);
         }
         Ok(PolicyHeader {
+            events: events.unwrap_or_default(),
             name,
             version,
             priority,

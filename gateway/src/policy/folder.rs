@@ -11,7 +11,8 @@ use super::set::{Options, PolicyError, PolicySet, Source};
 use crate::files;
 
 /// The shipped policies, by file stem.
-const BUILTIN: [(&str, &str); 6] = [
+const BUILTIN: [(&str, &str); 7] = [
+    ("alert", include_str!("../../../policies/alert.lua")),
     ("block", include_str!("../../../policies/block.lua")),
     ("budget", include_str!("../../../policies/budget.lua")),
     ("ghost", include_str!("../../../policies/ghost.lua")),

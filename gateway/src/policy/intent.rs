@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_alerts::Severity;
 use agentledger_ledger::{Name, UnitPrice};
 use http::HeaderName;
 use mlua::{Error as LuaError, LightUserData, Lua, Table, Value};
@@ -17,12 +18,14 @@ use super::read::{
 };
 use super::set::Phase;
 use super::terms::{Term, read_budget, read_parallel, read_rate};
-use super::verdict::{self, Binding, Deny, RequestedAlert, RequestedBound, Route, Severity, Verdict, When};
+use super::verdict::{self, Binding, Deny, RequestedAlert, RequestedBound, Route, Verdict, When};
 use crate::price::Unpriced;
 use crate::rates::{Parallel, Rate};
 
 /// Intents that one policy may ask for on one call.
 const INTENTS_MAX: usize = 256;
+/// Longest cooldown of an alert.
+const COOLDOWN_MINS_MAX: f64 = 366.0 * 24.0 * 60.0;
 /// Longest message of a refusal or an alert, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2_048;
 const CODE_BYTES_MAX: usize = 64;
@@ -319,7 +322,7 @@ fn read_alert(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> 
     let kind = kind.ok_or_else(|| wrong(at, "alert.type", "must be a word of a-z, 0-9 and _"))?;
     let severity = match field(fields, "severity")? {
         Value::Nil => Severity::Warning,
-        other => Severity::from_name(&name_text(at, "alert.severity", &other)?)
+        other => Severity::parse(&name_text(at, "alert.severity", &other)?)
             .ok_or_else(|| wrong(at, "alert.severity", "must be info, warning or critical"))?,
     };
     let message = people_text(at, "alert.message", &field(fields, "message")?, MESSAGE_BYTES_MAX)?;
@@ -352,12 +355,20 @@ fn read_alert(at: At, policy: Name, fields: &Table) -> Result<Intent, LuaError> 
     }
     details.sort();
     let about = people_text(at, "alert.about", &field(fields, "about")?, TAG_VALUE_BYTES_MAX)?;
+    let cooldown = match field(fields, "cooldown_mins")? {
+        Value::Nil => None,
+        other => {
+            let mins = whole_number(at, "alert.cooldown_mins", &other, 0.0, COOLDOWN_MINS_MAX)?;
+            Some(Duration::from_secs_f64(mins * 60.0))
+        }
+    };
     Ok(Intent::Alert(RequestedAlert {
         kind,
         severity,
         message,
         details,
         about: about.unwrap_or_default(),
+        cooldown,
         policy,
     }))
 }

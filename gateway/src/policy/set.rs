@@ -487,6 +487,15 @@ impl PolicySet {
             .any(|policy| policy.prepared.is_some() && policy.file.phases.contains(&phase))
     }
 
+    /// Whether a policy may have something to say of events of a kind.
+    pub fn hears(&self, kind: &str) -> bool {
+        let hears =
+            |events: &Option<Vec<String>>| events.as_ref().is_none_or(|kinds| kinds.iter().any(|one| one == kind));
+        self.policies.iter().any(|policy| {
+            policy.prepared.is_some() && policy.file.phases.contains(&Phase::Alert) && hears(&policy.file.events)
+        })
+    }
+
     /// Hash of all that decides: the compiled files and their confs, in the order in which they run. For the record.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_alerts::Severity;
 use agentledger_ledger::{Bound, Mode, Name, Standing, Unit, Window, Zone};
 
 use crate::price::Unpriced;
@@ -173,30 +174,9 @@ pub struct RequestedAlert {
     pub details: Vec<(String, String)>,
     /// What it is about: within the cooldown one alert of a kind about one thing is enough. Empty: as a whole.
     pub about: String,
+    /// At least so long between two of them; `None`: as long as the configuration says.
+    pub cooldown: Option<Duration>,
     pub policy: Name,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    Info,
-    Warning,
-    Critical,
-}
-
-impl Severity {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Severity> {
-        [Severity::Info, Severity::Warning, Severity::Critical]
-            .into_iter()
-            .find(|severity| severity.name() == name)
-    }
 }
 
 /// One value that a policy read with `spent` or `held`.

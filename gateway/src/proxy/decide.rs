@@ -5,7 +5,8 @@ use std::sync::Arc;
 use agentledger_ledger::{Inferred, Name, PARENT_TAG};
 
 use crate::policy::{Balances, CallFacts, CostEstimate, Deny, PolicyFailure, Verdict};
-use crate::proxy::report;
+use crate::proxy::alerts::policy_failed;
+use crate::proxy::report::{self, Origin};
 use crate::proxy::session::progress::LOOP_CODE;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
@@ -28,10 +29,10 @@ pub struct ExpectedCost {
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    let verdict = of_each(&facts(exchange, &models, None), |facts| {
+    let verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
         gateway.policies.tenant(&exchange.rules.policies, facts, &balances)
     })?;
-    report::alerts(gateway, verdict.alerts);
+    report::alerts(gateway, origin(exchange), verdict.alerts);
     if let Some(deny) = &verdict.deny {
         report::denied(gateway, exchange, &deny.code);
         return Err(denied(deny));
@@ -70,7 +71,7 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
 pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    of_each(&facts(exchange, &models, Some(expected)), |facts| {
+    of_each(gateway, &facts(exchange, &models, Some(expected)), |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })
 }
@@ -78,15 +79,16 @@ pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) ->
 /// Asks about each model that may serve the call: a list of models that are denied is not got around by naming one second,
 /// and every model's own limits hold.
 fn of_each(
+    gateway: &Gateway,
     facts: &CallFacts<'_>,
     ask: impl Fn(&CallFacts<'_>) -> Result<Verdict, PolicyFailure>,
 ) -> Result<Verdict, Refusal> {
-    let mut verdict = ask(facts).map_err(failed)?;
+    let mut verdict = ask(facts).map_err(|failure| failed(gateway, failure))?;
     for model in facts.models.iter().filter(|model| **model != *facts.model) {
         if verdict.deny.is_some() {
             break;
         }
-        verdict.join(ask(&CallFacts { model, ..*facts }).map_err(failed)?);
+        verdict.join(ask(&CallFacts { model, ..*facts }).map_err(|failure| failed(gateway, failure))?);
     }
     Ok(verdict)
 }
@@ -99,10 +101,10 @@ fn of_each(
 pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    let verdict = of_each(&facts(exchange, &models, None), |facts| {
+    let verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })?;
-    report::alerts(gateway, verdict.alerts);
+    report::alerts(gateway, origin(exchange), verdict.alerts);
     match &verdict.deny {
         Some(deny) => {
             report::denied(gateway, exchange, &deny.code);
@@ -123,7 +125,7 @@ pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusa
         free: false,
         ..facts(exchange, &models, None)
     };
-    of_each(&billed, |facts| {
+    of_each(gateway, &billed, |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })
 }
@@ -159,7 +161,17 @@ fn facts<'a>(exchange: &'a Exchange, models: &'a [String], expected: Option<Expe
     }
 }
 
-fn failed(failure: PolicyFailure) -> Refusal {
+/// Whose alerts a request's are.
+pub(super) fn origin(exchange: &Exchange) -> Origin<'_> {
+    Origin {
+        tenant: &exchange.tenant,
+        folded: 0,
+    }
+}
+
+/// A policy failed.
+fn failed(gateway: &Gateway, failure: PolicyFailure) -> Refusal {
+    policy_failed(gateway, &failure);
     tracing::error!(
         policy = failure.policy,
         message = failure.message,

@@ -15,6 +15,7 @@
 //! | `forward` | the upstream request: edits, `sign`, `pool` and `breaker`, retries |
 //! | `relay` | bytes go on as they come, the meter reads a copy; `rewrite_links` |
 //! | `settle` | usage × price → the entry; the hold ends; `unread`: what is not read costs what was held; `unanswered`, `learn` |
+//! | `alerts` | puts out what policies ask people to be notified of; `facts` shows them what happens, `books_watch` what the books say |
 //! | `report` | metrics, the log line, alerts: at the end, and as it happens |
 //! | `fetch` | in place of reserve, where a request only fetches a result: billed once |
 //! | `socket` | WebSockets: each answer on one goes through the steps by itself |
@@ -28,13 +29,16 @@
 //! order: shared/codes shared/cors shared/refusal_text shared/reply shared/drain shared/body shared/client shared/allowance shared/backing_off
 //! order: session/progress forward/coalesce forward/breaker forward/pool identify/clients
 //! order: shared/rules shared/inspected shared/identity shared/expected_use shared/exchange shared/pricing shared/deferred_holds shared/gateway
-//! order: report shared/shapes shared/refused shared session
+//! order: alerts facts report books_watch shared/shapes shared/refused shared session
 //! order: sanitize identify inspect decide reserve forward relay settle
 //! order: fetch socket accept
 //! ```
 
 pub mod accept;
+pub mod alerts;
+pub mod books_watch;
 pub mod decide;
+pub mod facts;
 pub mod fetch;
 pub mod forward;
 pub mod identify;

@@ -2,22 +2,24 @@
 //! way through the other steps, is counted here too.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
 use ulid::Ulid;
 
-use crate::estimate_reason;
-use crate::policy::{Event, PolicyFailure, RequestedAlert, RequestedBound};
+use crate::policy::{Event, RequestedBound};
+use crate::proxy::alerts::policies_failed;
+use crate::proxy::facts;
+use crate::proxy::forward::breaker::Attempt;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
-use crate::telemetry::alerts::Alert;
 use crate::telemetry::trace::{TightestBudget, TraceParent, Traced};
 use crate::telemetry::{RefusedCall, Running};
 use crate::timer::Timer;
+
+pub use crate::proxy::alerts::{Origin, OwnAlert, alerts, event, own_alert};
 
 /// Counts an exchange that begins; it runs until the guard is dropped.
 pub fn begun(gateway: &Gateway) -> Running {
@@ -44,11 +46,22 @@ pub fn upstream_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, error: Up
     gateway.metrics.upstream_error(&endpoint.name, kind);
 }
 
+/// What became of a call: the breaker hears of it, and people where it opens.
+pub fn attempted(gateway: &Gateway, exchange: &Exchange, attempt: Attempt<'_>, succeeded: bool) {
+    let settings = &exchange.rules.config.breaker;
+    if attempt.done(succeeded, settings, gateway.clock.monotonic_ms()) {
+        facts::circuit_opened(gateway, &exchange.endpoint, settings);
+    }
+}
+
 /// Counts calls that an endpoint's plugin failed.
 pub fn plugin_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, count: u32) {
     gateway
         .metrics
         .plugin_traps(&endpoint.plugin.dialect.info().name, count);
+    if count > 0 {
+        facts::plugin_failed(gateway, endpoint, count);
+    }
 }
 
 /// Reports a settled exchange: metrics, the log, and the policies that want to know. One that fails there is counted and
@@ -75,7 +88,7 @@ pub fn settled(gateway: &Gateway, entry: Entry, traced: &Traced) {
         request_id = end.request_id.as_deref(),
         "exchange"
     );
-    unpriced(gateway, &entry);
+    facts::settled(gateway, &entry);
     let entry = Arc::new(entry);
     if let Some(otlp) = &gateway.otlp {
         otlp.settled(&entry, traced);
@@ -83,110 +96,18 @@ pub fn settled(gateway: &Gateway, entry: Entry, traced: &Traced) {
     let (requested, failures) = gateway
         .policies
         .settled(&gateway.rules.load().policies, &entry, &gateway.balances);
-    log_failures(&failures);
-    alerts(gateway, requested);
-}
-
-/// Notifies people of a model that the price book does not have: once for each, while the gateway runs.
-fn unpriced(gateway: &Gateway, entry: &Entry) {
-    let (provider, end) = (&entry.facts.provider, &entry.settlement);
-    let reason = end.estimate_reason.as_deref().unwrap_or_default();
-    if ![estimate_reason::FAMILY_PRICE, estimate_reason::UNPRICED_MODEL].contains(&reason) {
-        return;
-    }
-    let row = end.price.as_ref().map(|price| price.id.to_string()).unwrap_or_default();
-    own_alert(
-        gateway,
-        OwnAlert {
-            kind: "unpriced_model",
-            about: format!("{provider} {}", end.model),
-            message: format!(
-                "{provider} {}: no price is known; it is billed as {row}, as an estimate ({reason})",
-                end.model
-            ),
-        },
-        Duration::MAX,
-    );
-}
-
-/// Something that people should know, by the gateway itself and no policy.
-pub struct OwnAlert {
-    pub kind: &'static str,
-    pub about: String,
-    pub message: String,
-}
-
-/// Emits an alert of the gateway's own: counted, logged, and once a cooldown.
-pub fn own_alert(gateway: &Gateway, own: OwnAlert, cooldown: Duration) {
-    let OwnAlert { kind, about, message } = own;
-    let alert = Alert {
-        at_ms: gateway.clock.now_ms(),
-        kind: kind.to_owned(),
-        severity: "warning",
-        message,
-        details: Vec::new(),
-        about,
-        policy: Name::from(""),
+    policies_failed(gateway, &failures);
+    let origin = Origin {
+        tenant: &entry.facts.tenant,
+        folded: 0,
     };
-    emit(gateway, alert, cooldown);
-}
-
-/// Counts and logs an alert that is not one of a cooldown.
-fn emit(gateway: &Gateway, alert: Alert, cooldown: Duration) {
-    let (kind, message, policy) = (alert.kind.clone(), alert.message.clone(), alert.policy.clone());
-    if gateway.alerts.put(gateway.clock.monotonic_ms(), alert, cooldown) {
-        gateway.metrics.alert(&kind);
-        let policy = (!policy.is_empty()).then_some(&*policy);
-        tracing::warn!(r#type = kind, message, policy, "alert");
-    }
+    alerts(gateway, origin, requested);
 }
 
 /// Reports an entry that a result corrected which was fetched late.
 pub fn corrected(gateway: &Gateway, endpoint: &ProviderEndpoint, correction: &Correction) {
     gateway.metrics.corrected(&endpoint.name, correction.usd);
     tracing::info!(id = %correction.id, provider = %endpoint.name, by_usd = %correction.usd, "an entry is corrected: its result was fetched late");
-}
-
-/// Emits the alerts that policies requested: each thing once a cooldown, counted and logged.
-pub fn alerts(gateway: &Gateway, requested: Vec<RequestedAlert>) {
-    if requested.is_empty() {
-        return;
-    }
-    let cooldown = gateway.rules.load().config.alerts.cooldown;
-    for requested in requested {
-        let alert = Alert {
-            at_ms: gateway.clock.now_ms(),
-            kind: requested.kind,
-            severity: requested.severity.name(),
-            message: requested.message,
-            details: requested.details,
-            about: requested.about,
-            policy: requested.policy,
-        };
-        emit(gateway, alert, cooldown);
-    }
-}
-
-/// Notifies the policies of something that happened beside a request's decision, and emits the alerts that they request. Whether
-/// they said anything.
-pub fn event(gateway: &Gateway, event: Event) -> bool {
-    let (requested, failures) = gateway
-        .policies
-        .alert(&gateway.rules.load().policies, event, &gateway.balances);
-    log_failures(&failures);
-    let is_alarming = !requested.is_empty();
-    alerts(gateway, requested);
-    is_alarming
-}
-
-fn log_failures(failures: &[PolicyFailure]) {
-    for failure in failures {
-        tracing::error!(
-            policy = failure.policy,
-            message = failure.message,
-            "a policy failed; nothing else did"
-        );
-    }
 }
 
 /// Notes for the exchange's span which of its budgets has least left.
@@ -248,9 +169,9 @@ fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: 
     let cooldown = gateway.rules.load().config.alerts.cooldown;
     let share = share_ppm.to_string();
     let thing = [state, &share, budget.account, budget.window.name(), budget.unit.name()];
-    if !gateway.alerts.is_due(gateway.clock.monotonic_ms(), cooldown, &thing) {
+    let Some(folded) = gateway.alerts.due(gateway.clock.monotonic_ms(), cooldown, &thing) else {
         return;
-    }
+    };
     let told = Event::new("budget", gateway.clock.now_ms())
         .text("state", state)
         .number("share", f64::from(share_ppm) / 1e6)
@@ -269,7 +190,11 @@ fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: 
             .text("spent", budget.spent.to_string())
             .text("limit", budget.limit.to_string()),
     };
-    event(gateway, told);
+    let origin = Origin {
+        tenant: &exchange.tenant,
+        folded,
+    };
+    event(gateway, origin, told);
 }
 
 /// Notifies of a budget that is used up, once a cooldown.

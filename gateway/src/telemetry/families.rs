@@ -35,6 +35,9 @@ pub(super) struct Families {
     pub shadow_refused: Arc<Family<Counter>>,
     pub mcp_calls: Arc<Family<Counter>>,
     pub alerts: Arc<Family<Counter>>,
+    pub alert_deliveries: Arc<Family<Counter>>,
+    pub alerts_waiting: Arc<Family<Gauge>>,
+    pub alerts_dead: Arc<Family<Gauge>>,
     pub loops: Arc<Family<Counter>>,
     pub ghosts: Arc<Family<Counter>>,
     pub plugin_traps: Arc<Family<Counter>>,
@@ -153,6 +156,21 @@ impl Families {
             ),
             mcp_calls: counter("agentledger_mcp_calls_total", "Tool calls, `server:tool`.", &["tool"]),
             alerts: counter("agentledger_alerts_total", "Alerts raised.", &["type"]),
+            alert_deliveries: counter(
+                "agentledger_alert_deliveries_total",
+                "Attempts to deliver an alert: delivered, failed (tried again) or refused (a dead letter).",
+                &["receiver", "result"],
+            ),
+            alerts_waiting: gauge(
+                "agentledger_alert_deliveries_waiting",
+                "Deliveries of alerts that wait or are held.",
+                &[],
+            ),
+            alerts_dead: gauge(
+                "agentledger_alert_deliveries_dead",
+                "Deliveries of alerts that were given up, see `alert.retry`.",
+                &[],
+            ),
             loops: counter("agentledger_loop_detected_total", "Loops found.", &[]),
             ghosts: counter("agentledger_ghost_detected_total", "Ghost sessions found.", &[]),
             plugin_traps: counter(
@@ -209,6 +227,7 @@ impl Families {
             &self.shadow_refused,
             &self.mcp_calls,
             &self.alerts,
+            &self.alert_deliveries,
             &self.loops,
             &self.ghosts,
             &self.plugin_traps,
@@ -228,7 +247,13 @@ impl Families {
         ] {
             show(registry, money);
         }
-        for gauges in [&self.in_flight, &self.streams, &self.build_info] {
+        for gauges in [
+            &self.in_flight,
+            &self.streams,
+            &self.alerts_waiting,
+            &self.alerts_dead,
+            &self.build_info,
+        ] {
             show(registry, gauges);
         }
     }

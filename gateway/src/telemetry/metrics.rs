@@ -342,6 +342,19 @@ impl Metrics {
         }
     }
 
+    /// Counts an attempt to deliver an alert.
+    pub fn alert_delivery(&self, receiver: &str, result: &'static str) {
+        let (receiver, result) = (self.names.admit(receiver), self.names.admit(result));
+        self.families.alert_deliveries.get(&[&receiver, &result]).add(1);
+    }
+
+    /// Deliveries of alerts as they stand.
+    pub fn alerts_kept(&self, waiting: usize, dead: usize) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.families.alerts_waiting.get(&[]).set(count(waiting));
+        self.families.alerts_dead.get(&[]).set(count(dead));
+    }
+
     /// Counts one group commit of the journal: how many events it made durable, and how long it took.
     pub fn journal_commit(&self, events: usize, took: Duration) {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -4,6 +4,7 @@ pub mod aws;
 pub mod client;
 pub mod collector;
 pub mod json_schema;
+pub mod mail;
 pub mod original;
 pub mod process;
 pub mod socket;
@@ -12,6 +13,7 @@ pub mod upstream;
 use std::path::Path;
 use std::sync::Arc;
 
+use agentledger::testing::Alert;
 use agentledger::testing::config::{self, Env, Known};
 use agentledger::testing::launch::{self, Launched};
 use agentledger_ledger::{BalanceRow, Clock, Dimension, Entry, EntryQuery, SummaryQuery, SystemClock};
@@ -138,6 +140,12 @@ impl Gateway {
 
     pub fn address(&self) -> std::net::SocketAddr {
         self.launched().address()
+    }
+
+    /// The latest alerts, oldest first.
+    pub fn alerts(&self) -> Vec<Alert> {
+        let recent = self.launched().gateway().alerts.recent();
+        recent.iter().map(|numbered| numbered.alert.clone()).collect()
     }
 
     /// The books of one account, by window instance.

@@ -16,11 +16,23 @@ use crate::entry::Name;
 use crate::error::LedgerError;
 use crate::event::{HoldId, Mark};
 use crate::happened::Happened;
+use crate::last_limits::RequestedLimit;
 use crate::money::Usd;
 use crate::query;
 use crate::recovered::{self, RecoveredEntry, RecoveredId};
+use crate::side_table::SideTable;
 
 impl Ledger {
+    /// What requests asked for last on each account.
+    pub fn all_requested_limits(&self) -> Vec<(Name, Vec<RequestedLimit>)> {
+        self.last_limits.all()
+    }
+
+    /// A small table beside the journal, by its name.
+    pub fn side_table(&self, name: &str) -> SideTable {
+        SideTable::new(name, Arc::clone(&self.state), Arc::clone(&self.applier))
+    }
+
     /// Enters a change, which is in force with this call. The sequence of its event, for `applied`: until that says so it may
     /// be lost with a crash, whole.
     ///

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use ulid::Ulid;
 
+use super::alerts;
 use super::ask::{Ask, Target, params};
 use super::budgets::BudgetsArgs;
 use super::client::Client;
@@ -609,7 +610,7 @@ fn every_column_is_a_field_of_what_its_method_answers() {
         ("provider.list", &providers::PROVIDERS),
         ("policy.list", &policy::POLICIES),
         ("plugin.list", &overview::PLUGINS),
-        ("alert.list", &overview::ALERTS),
+        ("alert.list", &alerts::ALERTS),
         ("ledger.series", &overview::SERIES),
         ("session.list", &sessions::SESSIONS),
         ("denial.list", &denials::DENIALS),

@@ -40,7 +40,7 @@ fn bug_only_keys_with_a_default_took_their_environment_variable() {
         Some(Usd::from_nanos(7_000_000_000))
     );
     assert_eq!(config.breaker.max_failures, 3);
-    assert!(config.tenants_enabled && config.tls.is_some() && config.alerts.slack_webhook_url.is_some());
+    assert!(config.tenants_enabled && config.tls.is_some() && config.alerts.plan.receivers == ["slack"]);
     assert_eq!(config.policies.conf["tenant"]["key_mappings"][0]["tenant_id"], "acme");
     assert_eq!(config.policies.conf["rate_limit"]["default"]["requests_per_minute"], 60);
     assert_eq!(config.control.admin_token.unwrap().expose(), "from-env");

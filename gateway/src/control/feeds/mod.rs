@@ -21,7 +21,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{sleep, timeout};
 
 use crate::control::ledger_view::LedgerView;
-use crate::control::rows::{alert_row, tenant_of};
+use crate::control::rows::alert_row;
 use crate::control::state::ControlState;
 use crate::control::wire;
 use crate::telemetry::alerts::NumberedAlert;
@@ -121,7 +121,7 @@ impl News {
             What::Ledger(happened) => ledger_facet(happened, facet),
             What::Alert(numbered) => match facet {
                 Facet::Kind => &numbered.alert.kind,
-                Facet::Tenant => tenant_of(&numbered.alert),
+                Facet::Tenant => &numbered.alert.tenant,
                 _ => "",
             },
             What::Missed(_) => "",

@@ -262,6 +262,9 @@ pub(in crate::control) fn verify(
     state.ledger.flush()?;
     let report = state.ledger.verify(expect).map_err(RpcError::ledger)?;
     let mut verified = verified(&report);
+    if let Some(first) = verified.damage.first() {
+        state.data_plane.damaged(&format!("the journal is damaged: {first}"));
+    }
     if let Some(reason) = state.ledger.health().and_then(|health| health.stopped) {
         verified.ok = false;
         verified.damage.push(format!("the gateway writes no more: {reason}"));

@@ -54,7 +54,6 @@ pub async fn pass(
     headers: &[(String, String)],
 ) -> Result<bool, Refusal> {
     let endpoint = &exchange.endpoint;
-    let breaker = &exchange.rules.config.breaker;
     let attempt = admitted(gateway, exchange)?;
     let sent = send(gateway, session, exchange).await;
     let is_good = match &sent {
@@ -64,7 +63,7 @@ pub async fn pass(
         Err(NotAnswered::OfClient(_)) => None,
     };
     match is_good {
-        Some(good) => attempt.done(good, breaker, gateway.clock.monotonic_ms()),
+        Some(good) => report::attempted(gateway, exchange, attempt, good),
         None => drop(attempt),
     }
     let answer = sent.map_err(|failed| match failed {

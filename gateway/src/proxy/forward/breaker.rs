@@ -85,10 +85,11 @@ impl Breaker {
 impl Attempt<'_> {
     /// What became of the call. Of one that began before the breaker opened it is not heard: a late success would close it
     /// though the upstream fails, late time-outs would keep it open though it is well again.
-    pub fn done(self, succeeded: bool, settings: &Settings, now_ms: i64) {
+    /// Whether the breaker opened by it.
+    pub fn done(self, succeeded: bool, settings: &Settings, now_ms: i64) -> bool {
         let mut counts = self.breaker.counts.lock();
         if self.opened != counts.opened {
-            return;
+            return false;
         }
         if succeeded {
             counts.failures = 0;
@@ -99,8 +100,10 @@ impl Attempt<'_> {
                 let timeout_ms = i64::try_from(settings.timeout.as_millis()).unwrap_or(i64::MAX);
                 counts.open_until_ms = Some(now_ms.saturating_add(timeout_ms));
                 counts.opened = counts.opened.wrapping_add(1);
+                return true;
             }
         }
+        false
     }
 }
 

@@ -196,9 +196,8 @@ pub async fn forward(
     durable: impl Future<Output = Result<(), Refusal>>,
 ) -> Result<Answer, Failed> {
     let endpoint = &exchange.endpoint;
-    let breaker = &exchange.rules.config.breaker;
     let attempt = admitted(gateway, exchange).map_err(Failed::Unsent)?;
-    let verdict = |attempt: Attempt<'_>, good: bool| attempt.done(good, breaker, gateway.clock.monotonic_ms());
+    let verdict = |attempt: Attempt<'_>, good: bool| report::attempted(gateway, exchange, attempt, good);
     let (connected, on_disk) = tokio::select! {
         biased;
         both = async { tokio::join!(connect(gateway, exchange, outgoing), durable) } => both,

@@ -14,7 +14,7 @@ use crate::config::HoldSize;
 use crate::plugin::EditPoint;
 use crate::policy::{Requested, Route, Verdict, When};
 use crate::price::StatedPrice;
-use crate::proxy::decide::{decide, denied, in_shadow};
+use crate::proxy::decide::{decide, denied, in_shadow, origin};
 use crate::proxy::report::{self, Budget};
 use crate::proxy::reserve::estimate::{HoldEstimate, estimate, unpriced};
 use crate::proxy::reserve::extend::StreamAllowance;
@@ -78,7 +78,7 @@ async fn reserve(
     mut verdict: Verdict,
     mut patience: WaitPolicy<'_>,
 ) -> Result<Reservation, Refusal> {
-    report::alerts(gateway, std::mem::take(&mut verdict.alerts));
+    report::alerts(gateway, origin(exchange), std::mem::take(&mut verdict.alerts));
     if let Some(deny) = &verdict.deny {
         report::denied(gateway, exchange, &deny.code);
         return Err(denied(deny));
@@ -242,7 +242,7 @@ async fn rerouted(
             Err(hold_refusal) if hold_refusal.kind == HoldRefusalKind::Fatal => return Err(*hold_refusal.refusal),
             Err(_) => exchange.identity.tags = before,
             Ok(mut reserved) => {
-                report::alerts(gateway, verdict.alerts);
+                report::alerts(gateway, origin(exchange), verdict.alerts);
                 reserved.changes.model = Some(alternative.to_string());
                 let said = (
                     "X-AgentLedger-Routed".to_owned(),

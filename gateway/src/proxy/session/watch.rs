@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use agentledger_ledger::{Mark, Name, Session, Status};
 
-use crate::policy::{Event, Phase};
-use crate::proxy::report;
+use crate::policy::Event;
+use crate::proxy::report::{self, Origin};
 use crate::proxy::shared::gateway::Gateway;
 
 /// How often it looks.
@@ -54,7 +54,7 @@ fn run(gateway: &Weak<Gateway>, ended: &Receiver<()>) {
     let mut shown = Shown::new();
     while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         let Some(gateway) = gateway.upgrade() else { return };
-        if gateway.rules.load().policies.has(Phase::Alert) {
+        if gateway.rules.load().policies.hears("session") {
             look(&gateway, &mut shown);
         }
     }
@@ -100,7 +100,11 @@ fn show(gateway: &Gateway, session: &Session, now_ms: i64) {
         .number("errors", session.errors as f64)
         .number("tokens", session.tokens as f64)
         .usd("cost_usd", session.cost);
-    if report::event(gateway, event) {
+    let origin = Origin {
+        tenant: &session.tenant,
+        folded: 0,
+    };
+    if report::event(gateway, origin, event) {
         gateway.ledger.mark_session(&session.tenant, &session.id, Mark::Alerted);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Clock, Ledger};
 use arc_swap::ArcSwap;
 
+use crate::alerting::Dispatch;
 use crate::meter::Estimator;
 use crate::policy::{Balances, Engine};
 use crate::proxy::session::progress::SessionProgress;
@@ -33,6 +34,7 @@ pub struct Gateway {
     /// What policies in shadow count: apart, so that it binds nobody.
     pub shadow_rates: Arc<Rates>,
     pub alerts: Arc<Outbox>,
+    pub alert_dispatch: Arc<Dispatch>,
     /// Where traces are sent; `None`: nowhere.
     pub otlp: Option<Arc<Otlp>>,
     pub estimator: Arc<Estimator>,
