@@ -263,8 +263,9 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let sources = Sources::open(&ledger, confs, prices)?;
     let (policies, prices) = sources.over(&policies)?;
     ledger.set_digests(digests(&prices, &policies));
+    let recorded = sources.record(&ledger, &policies);
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
-    let rules = rules.with_disabled(sources.disabled());
+    let rules = rules.with_disabled(sources.disabled()).recorded_as(recorded);
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let otlp = otlp(&config, &shared, &metrics)?;
     let gateway = Arc::new(Gateway {

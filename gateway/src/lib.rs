@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! order: base64 secret timer tasks files thousands estimate_reason limits price clients config hosts rates
-//! order: plugin meter policy runtime telemetry readiness moving control proxy price_updates backups fingerprints launch
+//! order: plugin meter policy runtime replay telemetry readiness moving control proxy price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
 
@@ -34,6 +34,7 @@ mod price_updates;
 mod proxy;
 mod rates;
 mod readiness;
+mod replay;
 mod runtime;
 mod secret;
 mod tasks;

@@ -19,6 +19,7 @@ use crate::policy::PolicySet;
 use crate::price::PriceBook;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::Rules;
+use crate::replay::base::recorded_base;
 use crate::runtime::prices::{PriceRow, with_rows};
 use crate::runtime::{
     Fault, InForce, Parts, Place, RULE, Refused, Rule, RuleBook, Step, Wanted, change_id, documents_of, with_rules,
@@ -85,6 +86,11 @@ impl Sources {
         Ok((policies, prices))
     }
 
+    /// Has the journal say what is in force from now on; the id by which decisions name it.
+    pub fn record(&self, ledger: &Ledger, policies: &PolicySet) -> u64 {
+        ledger.put_in_force(policies.digest(), &recorded_base(policies, &self.confs))
+    }
+
     pub fn disabled(&self) -> Arc<BTreeSet<String>> {
         Arc::clone(&self.parts.disabled)
     }
@@ -140,7 +146,7 @@ impl Reloads {
             Some(&before),
         )?;
         *sources = next;
-        self.put_in_force(rules);
+        self.put_in_force(&sources, rules);
         self.config.store(config);
         Ok(())
     }
@@ -158,7 +164,7 @@ impl Reloads {
         };
         let (policies, _) = next.over(&policies)?;
         *sources = next;
-        self.put_in_force(rules.with_policies(policies));
+        self.put_in_force(&sources, rules.with_policies(policies));
         Ok(())
     }
 
@@ -197,7 +203,7 @@ impl Reloads {
                 let entered = record(&before, &steps)?;
                 if entered.is_some() {
                     sources.parts.rules = Arc::new(book);
-                    self.put_in_force(rules.with_policies(policies));
+                    self.put_in_force(&sources, rules.with_policies(policies));
                 }
                 entered
             }
@@ -211,7 +217,7 @@ impl Reloads {
                 let entered = record(&before, &[])?;
                 if entered.is_some() {
                     sources.parts.prices = Arc::new(rows);
-                    self.put_in_force(rules.with_prices(prices));
+                    self.put_in_force(&sources, rules.with_prices(prices));
                 }
                 entered
             }
@@ -225,7 +231,7 @@ impl Reloads {
                 let entered = record(&before, &[])?;
                 if entered.is_some() {
                     sources.parts.disabled = Arc::new(disabled);
-                    self.put_in_force(rules.with_disabled(sources.disabled()));
+                    self.put_in_force(&sources, rules.with_disabled(sources.disabled()));
                 }
                 entered
             }
@@ -269,7 +275,7 @@ impl Reloads {
         match outcome {
             Ok(policies) => {
                 sources.parts.rules = Arc::new(book);
-                self.put_in_force(rules.with_policies(policies));
+                self.put_in_force(&sources, rules.with_policies(policies));
                 tracing::info!(rules = ended.len(), "rules have ended");
                 // More of them may wait.
                 return Some(0);
@@ -285,8 +291,14 @@ impl Reloads {
 
     /// The rules before are kept until the next swap: the ten thousand patterns of their policies are not freed by the
     /// request that is the last to let go of them.
-    fn put_in_force(&self, rules: Rules) {
+    fn put_in_force(&self, sources: &Sources, rules: Rules) {
         self.gateway.ledger.set_digests(digests(&rules.prices, &rules.policies));
+        let is_same = Arc::ptr_eq(&rules.policies, &self.gateway.rules.load().policies);
+        let recorded = match is_same {
+            true => rules.recorded,
+            false => sources.record(&self.gateway.ledger, &rules.policies),
+        };
+        let rules = rules.recorded_as(recorded);
         let before = self.gateway.rules.swap(Arc::new(rules));
         *self.replaced.lock() = Some(before);
     }

@@ -41,8 +41,8 @@ pub struct Verdict {
     pub policies_applied: Vec<Name>,
     /// What each policy in shadow asked for. Recorded, never enforced.
     pub shadow: Vec<Shadow>,
-    /// What the policies read of the balances, for the record: a replay gives them the same values.
-    pub reads: Vec<Read>,
+    /// What the policies read beside the facts, for the record: a replay gives them the same.
+    pub reads: EvaluationReads,
 }
 
 /// Something asked for, and `name@version` of the policy that did.
@@ -199,6 +199,14 @@ impl Severity {
     }
 }
 
+/// What policies read beside the facts of a call, in the order in which they did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvaluationReads {
+    pub balances: Vec<Read>,
+    /// Answers to what was asked about the raw key: the place of the pattern that matched, from 1; 0 where none did.
+    pub keys: Vec<u32>,
+}
+
 /// One value that a policy read with `spent` or `held`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -294,7 +302,8 @@ impl Verdict {
         join_by(&mut self.shadow, other.shadow, |known, shadow| {
             known.policy == shadow.policy && (known.verdict.deny.is_some() || shadow.verdict.deny.is_none())
         });
-        self.reads.extend(other.reads);
+        self.reads.balances.extend(other.reads.balances);
+        self.reads.keys.extend(other.reads.keys);
     }
 
     /// Whether any policy asked for anything.

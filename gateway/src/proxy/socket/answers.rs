@@ -463,7 +463,7 @@ impl ConnectionAnswers {
     }
 
     /// A hold of nothing for an answer that runs although it may not: all that it is billed is overage, truthfully.
-    async fn uncovered(&self, exchange: &Exchange) -> Option<HeldAnswer> {
+    async fn uncovered(&self, exchange: &mut Exchange) -> Option<HeldAnswer> {
         Some(HeldAnswer {
             hold: self.book(exchange, Amounts::of_request(Usd::ZERO, 0)).await?,
             rates: None,
@@ -478,7 +478,7 @@ impl ConnectionAnswers {
     }
 
     /// Holds what is already billed: on the bounds as they are, or, where those refuse, beside them.
-    async fn book(&self, exchange: &Exchange, amounts: Amounts) -> Option<Hold> {
+    async fn book(&self, exchange: &mut Exchange, amounts: Amounts) -> Option<Hold> {
         let asked = estimate::estimate(&self.gateway, exchange)
             .and_then(|estimate| decide::decide(&self.gateway, exchange, estimate.expected()))
             .map(|verdict| verdict.bounds)

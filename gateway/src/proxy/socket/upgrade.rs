@@ -147,7 +147,7 @@ pub async fn ask_upstream(
 
 /// What the policies say in the head of the handshake's answer, the only one that a connection has: theirs as of a call that
 /// costs nothing, and how the rates and budgets stand that each answer on it will be put on.
-fn extra_headers(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
+fn extra_headers(gateway: &Gateway, handshake: &mut Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let mut extra_headers = decide::admit_free(gateway, handshake)?;
     let verdict = decide::outlook(gateway, handshake)?;
     let now_ms = gateway.clock.monotonic_ms();
