@@ -51,6 +51,7 @@ mod prices;
 mod prometheus;
 mod providers;
 mod refusals;
+mod replay;
 mod rest;
 mod rest_admin;
 mod rpc;

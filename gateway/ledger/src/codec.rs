@@ -19,8 +19,7 @@ use crate::bill_id::BillId;
 use crate::change_bytes::{read_change, write_change};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
 use crate::event::{
-    ClockSet, Deferred, Denied, Event, Extended, HoldId, Linked, Mark, Marked, Opening, SecretChecked,
-    Settled, Voided,
+    ClockSet, Deferred, Denied, Event, Extended, HoldId, Linked, Mark, Marked, Opening, SecretChecked, Settled, Voided,
 };
 use crate::inferred::Inferred;
 use crate::money::Usd;

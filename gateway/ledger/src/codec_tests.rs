@@ -5,8 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::change::{Answered, Change};
 use crate::bound::{Mode, Window};
+use crate::change::{Answered, Change};
 use crate::event::{Adjusted, Adjustee, Held, HeldBound, Imported, ImportedEntry};
 use crate::names::Names;
 use crate::recorded::{Base, InForce, Record, Refused};

@@ -23,7 +23,7 @@ use crate::event::{Event, Held, HoldId, ImportedEntry, Settled};
 use crate::map::Map;
 use crate::options::{Durability, ExpectedCosts};
 use crate::queue::{Queue, Stopped};
-use crate::recorded::{Base, Record, RefusedCall};
+use crate::recorded::{Base, Record, RefusalRecord};
 use crate::store::Month;
 use crate::waiters::Waiters;
 
@@ -491,7 +491,7 @@ impl Core {
 
     /// Counts a refusal: one event an account, reason and minute. While nothing can be written refusals are not counted.
     /// One with what it read is recorded beside, as long as there are few.
-    pub fn deny(&self, denial: &Denial, call: impl FnOnce() -> Option<RefusedCall>) {
+    pub fn deny(&self, denial: &Denial, call: impl FnOnce() -> Option<RefusalRecord>) {
         if self.queue.suspended().is_some() {
             return;
         }

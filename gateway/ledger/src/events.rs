@@ -75,11 +75,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the journal cannot be read on.
-    pub fn events(
-        &self,
-        from_ms: i64,
-        visit: impl FnMut(u64, Event) -> ControlFlow<()>,
-    ) -> Result<(), JournalStopped> {
+    pub fn events(&self, from_ms: i64, visit: impl FnMut(u64, Event) -> ControlFlow<()>) -> Result<(), JournalStopped> {
         visit_events(self.stores(), from_ms, self.head().sequence, visit)
     }
 }
@@ -89,11 +85,7 @@ impl OfflineLedger {
     ///
     /// # Errors
     /// Where the journal cannot be read on.
-    pub fn events(
-        &self,
-        from_ms: i64,
-        visit: impl FnMut(u64, Event) -> ControlFlow<()>,
-    ) -> Result<(), JournalStopped> {
+    pub fn events(&self, from_ms: i64, visit: impl FnMut(u64, Event) -> ControlFlow<()>) -> Result<(), JournalStopped> {
         visit_events(self.stores(), from_ms, u64::MAX, visit)
     }
 }

@@ -55,7 +55,7 @@ pub enum Base {
 
 /// A refusal to record, beside its count.
 #[derive(Clone, Debug)]
-pub struct RefusedCall {
+pub struct RefusalRecord {
     pub facts: Arc<Facts>,
     pub record: Record,
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use agentledger_ledger::{
     Amounts, Answered, BillId, Bound, Change, ChangeQuery, Denial, EntryQuery, ImportRow, ImportedEntry, Ledger, Limit,
-    ManualClock, Mark, Mode, Name, OfflineLedger, Options, Record, RefusedCall, Retention, SessionQuery, Window, Zone,
-    verify,
+    ManualClock, Mark, Mode, Name, OfflineLedger, Options, Record, RefusalRecord, Retention, SessionQuery, Window,
+    Zone, verify,
 };
 use common::{START_MS, all_entries, exchange, facts, hold, settlement, usd};
 use serde_json::{Value, json};
@@ -328,7 +328,7 @@ fn made() -> tempfile::TempDir {
             tenant: "acme".into(),
             reason: "model_not_allowed".into(),
         };
-        let call = RefusedCall {
+        let call = RefusalRecord {
             facts: Arc::new(facts(START_MS, 9)),
             record,
         };

@@ -368,7 +368,7 @@ impl RecordWriter<'_> {
         let own = || {
             let (kind, name) = account.split_once(':')?;
             let own = Own::from_word(kind)?;
-            (*own_name(own, self.facts) == *name).then_some(own.place() as i64)
+            (**own_name(own, self.facts) == *name).then_some(own.place() as i64)
         };
         let how = match own() {
             Some(place) => ACCOUNT_OWN + place,

@@ -148,7 +148,8 @@ pub struct Binding {
 }
 
 impl Binding {
-    pub(super) fn or(&mut self, later: Binding) {
+    /// What is named by the first stays.
+    pub fn or(&mut self, later: Binding) {
         fn keep<T>(first: &mut Option<T>, later: Option<T>) {
             if first.is_none() {
                 *first = later;

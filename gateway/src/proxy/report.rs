@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Correction, Denial, Entry, Name, RefusedCall, Standing, Unit, Usd, Window};
+use agentledger_ledger::{Correction, Denial, Entry, Name, RefusalRecord, Standing, Unit, Usd, Window};
 use ulid::Ulid;
 
 use crate::estimate_reason;
@@ -294,7 +294,7 @@ pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &s
     gateway.ledger.deny_recorded(&denial, || {
         let facts = exchange.facts();
         let record = exchange.record(&facts, None, Some(by))?;
-        Some(RefusedCall {
+        Some(RefusalRecord {
             facts: Arc::new(facts),
             record,
         })

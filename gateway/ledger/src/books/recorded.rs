@@ -6,7 +6,7 @@ use super::Books;
 use super::types::Recorded;
 use crate::entry::Name;
 use crate::event::Event;
-use crate::recorded::{Base, InForce, Refused, RefusedCall};
+use crate::recorded::{Base, InForce, RefusalRecord, Refused};
 
 /// Refusals of one account and reason that are recorded whole within a minute,
 pub const REFUSED_EACH_MAX: u64 = 10;
@@ -21,7 +21,7 @@ impl Books {
         account: &Name,
         tenant: &Name,
         reason: &Name,
-        call: impl FnOnce() -> Option<RefusedCall>,
+        call: impl FnOnce() -> Option<RefusalRecord>,
     ) -> Option<Recorded> {
         let key = (Name::clone(account), Name::clone(tenant), Name::clone(reason));
         // Those that are counted together are recorded together, too: none of them.

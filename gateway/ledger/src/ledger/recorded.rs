@@ -9,7 +9,7 @@ use crate::bound::Bound;
 use crate::core::Denial;
 use crate::entry::{Facts, Name};
 use crate::hold::{Hold, Permit};
-use crate::recorded::{Record, RefusedCall};
+use crate::recorded::{Record, RefusalRecord};
 
 impl Ledger {
     /// As `reserve`, with what the decision read.
@@ -38,7 +38,7 @@ impl Ledger {
     }
 
     /// As `deny`, with what the decision read, which is recorded of the first few of a minute.
-    pub fn deny_recorded(&self, denial: &Denial, call: impl FnOnce() -> Option<RefusedCall>) {
+    pub fn deny_recorded(&self, denial: &Denial, call: impl FnOnce() -> Option<RefusalRecord>) {
         self.core.deny(denial, call);
     }
 

@@ -1,5 +1,8 @@
 //! `agentledger policy`: which are in force, how to turn one off, and `test`, which runs the specs beside a folder's.
 
+mod explain;
+mod replay;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +47,12 @@ enum PolicyCommand {
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
     },
+    /// Decide the past's requests again: as they were, or by another policy, conf or prices
+    Replay(replay::ReplayArgs),
+    /// Where two policies would have decided the past's requests differently
+    Diff(replay::DiffArgs),
+    /// Why a past request got its verdict, policy by policy
+    Explain(explain::ExplainArgs),
     /// Run the specs of a folder of policies (DIR/spec/*.lua)
     Test {
         /// The folder; `policies` without it
@@ -73,9 +82,19 @@ pub fn run(args: PolicyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
         return test(dir);
     }
     let ask = elsewhere.ask(&args.ask)?;
+    match &args.then {
+        PolicyCommand::Replay(args) => return replay::replay(&ask, args),
+        PolicyCommand::Diff(args) => return replay::diff(&ask, args),
+        PolicyCommand::Explain(args) => return explain::run(&ask, args),
+        _ => {}
+    }
     let told = |value: &Value| told(value, ask.style);
     let text = match args.then {
-        PolicyCommand::List | PolicyCommand::Test { .. } => ask.read("policy.list", params([]), &POLICIES)?,
+        PolicyCommand::List
+        | PolicyCommand::Test { .. }
+        | PolicyCommand::Replay(_)
+        | PolicyCommand::Diff(_)
+        | PolicyCommand::Explain(_) => ask.read("policy.list", params([]), &POLICIES)?,
         PolicyCommand::Get { policy } => {
             let given = params([("policy", policy.into())]);
             ask.read_as("policy.get", given, |value| fields(&flat(value), ask.style))?

@@ -17,6 +17,7 @@ mod policies;
 pub mod prices;
 mod providers;
 mod recovered;
+pub mod replay;
 pub(in crate::control) mod rules;
 pub(in crate::control) mod series;
 mod sessions;
@@ -53,6 +54,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     keys::add(&mut table)?;
     tenants::add(&mut table)?;
     policies::add(&mut table)?;
+    replay::add(&mut table)?;
     switches::add(&mut table)?;
     series::add(&mut table)?;
     system::add(&mut table)?;

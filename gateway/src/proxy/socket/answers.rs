@@ -207,7 +207,7 @@ impl ConnectionAnswers {
         let guards = self.guards(busy);
         let (held, refusal) = match self.hold(&mut exchange, None).await {
             Ok(reserved) => (reserved.into(), None),
-            Err(refusal) => (self.uncovered(&exchange).await?, Some(refusal)),
+            Err(refusal) => (self.uncovered(&mut exchange).await?, Some(refusal)),
         };
         let id = exchange.id;
         self.open(exchange, held, guards, meaning);
@@ -329,7 +329,7 @@ impl ConnectionAnswers {
         };
         let cost = settlement(&self.gateway, &exchange, &metered, &ended).cost;
         let tokens = tokens_of(&metered);
-        if let Some(hold) = self.book(&exchange, Amounts::of_request(cost, tokens)).await {
+        if let Some(hold) = self.book(&mut exchange, Amounts::of_request(cost, tokens)).await {
             settle(&self.gateway, &mut exchange, hold, None, &metered, &ended);
         }
     }

@@ -129,7 +129,7 @@ pub async fn ask_upstream(
     );
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
-    let extra_headers = extra_headers(gateway, &handshake).map_err(refused)?;
+    let extra_headers = extra_headers(gateway, &mut handshake).map_err(refused)?;
     handshake.session_end = SessionEnd::of(&gateway.ledger, &handshake);
     let answer = send(gateway, &handshake, session).await.map_err(refused)?;
     let Some(answer) = answer else { return Ok(None) };
