@@ -13,6 +13,7 @@ use crate::moving::archive::{self, ArchiveError, Source, Written};
 use crate::proxy::report::{self, OwnAlert};
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named_on;
+use crate::telemetry::alerts::Severity;
 use crate::telemetry::{self, Samples};
 
 /// A gateway that is started daily would else never come to a daily backup.
@@ -114,6 +115,8 @@ fn once(gateway: &Gateway, settings: &Backup, version: &str, counts: &Counts) {
         Err(error) => {
             counts.failed.fetch_add(1, Ordering::Relaxed);
             let own = OwnAlert {
+                severity: Severity::Warning,
+                details: Vec::new(),
                 kind: "backup_failed",
                 about: "backup".to_owned(),
                 message: format!("no backup was written: {error}"),

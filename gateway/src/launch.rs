@@ -280,8 +280,9 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let (policies, prices) = sources.over()?;
     log_versions(&sources);
     ledger.set_digests(digests(&prices, &policies));
+    let recorded = sources.record(&ledger, &policies);
     let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
-    let rules = rules.with_disabled(sources.disabled());
+    let rules = rules.with_disabled(sources.disabled()).recorded_as(recorded);
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let otlp = otlp(&config, &shared, &metrics)?;
     let alerts = Arc::default();
@@ -318,6 +319,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         started_at_ms: clock.now_ms(),
         requests: Mutex::default(),
         corrections: Mutex::default(),
+        replays: Default::default(),
     });
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

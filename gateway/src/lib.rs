@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! order: base64 addresses secret timer tasks files thousands estimate_reason limits price clients config hosts rates
-//! order: plugin meter policy runtime telemetry alerting readiness moving control proxy price_updates backups fingerprints launch
+//! order: plugin meter policy runtime replay telemetry alerting readiness moving control proxy price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
 
@@ -36,6 +36,7 @@ mod price_updates;
 mod proxy;
 mod rates;
 mod readiness;
+mod replay;
 mod runtime;
 mod secret;
 mod tasks;

@@ -11,6 +11,7 @@ use crate::price::update::{self, HeldBack, Proposal};
 use crate::proxy::report::{self, OwnAlert};
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named_on;
+use crate::telemetry::alerts::Severity;
 
 /// A gateway that is started daily would else never come to a daily update.
 const FIRST_AFTER: Duration = Duration::from_secs(60);
@@ -124,5 +125,15 @@ fn tell_held_back(gateway: &Gateway, held_back: &[HeldBack]) {
 fn tell(gateway: &Gateway, kind: &'static str, about: &str, message: String) {
     let about = format!("prices {about}");
     let cooldown = gateway.rules.load().config.alerts.cooldown;
-    report::own_alert(gateway, OwnAlert { kind, about, message }, cooldown);
+    report::own_alert(
+        gateway,
+        OwnAlert {
+            kind,
+            severity: Severity::Warning,
+            about,
+            message,
+            details: Vec::new(),
+        },
+        cooldown,
+    );
 }

@@ -56,6 +56,7 @@ mod prometheus;
 mod providers;
 mod refusals;
 mod refused;
+mod replay;
 mod rest;
 mod rest_admin;
 mod rpc;

@@ -104,6 +104,11 @@ async fn segment(rate: u64, seconds: u64, headers: &'static str) -> Result<(f64,
         times.extend(chatter??);
     }
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let at = |share: f64| {
+        times
+            .get((times.len() as f64 * share) as usize)
+            .copied()
+            .unwrap_or_default()
+    };
     Ok((at(0.5), at(0.99)))
 }

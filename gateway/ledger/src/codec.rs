@@ -1,7 +1,9 @@
 //! Events as bytes: compact, deterministic, versioned. An event has exactly one form for a given table of names.
 
 mod adjusted;
+mod held;
 mod imported;
+mod recorded;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +11,15 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use self::adjusted::{read_adjusted, write_adjusted};
+use self::held::{read_held, write_held};
 use self::imported::{read_imported, write_imported};
+use self::recorded::{read_in_force, read_refused, write_in_force, write_refused};
 use crate::amounts::{Amounts, Unit};
 use crate::bill_id::BillId;
-use crate::bound::{Mode, Window};
 use crate::change_bytes::{read_change, write_change};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
 use crate::event::{
-    ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Linked, Mark, Marked, Opening, SecretChecked,
-    Settled, Voided,
+    ClockSet, Deferred, Denied, Event, Extended, HoldId, Linked, Mark, Marked, Opening, SecretChecked, Settled, Voided,
 };
 use crate::inferred::Inferred;
 use crate::money::Usd;
@@ -45,6 +47,8 @@ const SECRET_CHECKED: u8 = 11;
 const CHANGED: u8 = 12;
 const IMPORTED: u8 = 13;
 const LINKED: u8 = 14;
+/// Its kind is in the byte after it.
+const FURTHER: u8 = 15;
 
 /// The event's bytes. Names that the table does not know yet are defined in it: encode in the order of the journal.
 pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
@@ -65,6 +69,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Imported(_) => IMPORTED,
         Event::Linked(_) => LINKED,
         Event::Changed(_) => CHANGED,
+        Event::Refused(_) | Event::InForce(_) => FURTHER,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -104,6 +109,14 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.name(&linked.key, names);
         }
         Event::Changed(change) => write_change(&mut w, change),
+        Event::Refused(refused) => {
+            w.byte(recorded::REFUSED);
+            write_refused(&mut w, refused, names);
+        }
+        Event::InForce(in_force) => {
+            w.byte(recorded::IN_FORCE);
+            write_in_force(&mut w, in_force);
+        }
     }
     w.finish()
 }
@@ -165,6 +178,11 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             key: r.name(names)?,
         }),
         CHANGED => Event::Changed(Arc::new(read_change(r, at_ms)?)),
+        FURTHER => match r.byte()? {
+            recorded::REFUSED => Event::Refused(Arc::new(read_refused(r, at_ms, names)?)),
+            recorded::IN_FORCE => Event::InForce(Arc::new(read_in_force(r, at_ms)?)),
+            _ => return Err(DecodeError::Malformed("unknown kind of event")),
+        },
         DEFERRED => Event::Deferred(Deferred {
             at_ms,
             hold: HoldId(r.unsigned()?),
@@ -208,16 +226,6 @@ fn read_opening(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Re
         books,
         digests,
     })
-}
-
-fn write_held(w: &mut Writer, held: &Held, names: &mut impl Interner) {
-    write_facts(w, &held.facts, held.at_ms, names);
-    write_amounts(w, &held.amounts);
-    w.name(&held.basis, names);
-    w.unsigned(held.bounds.len() as u64);
-    for bound in &held.bounds {
-        write_bound(w, bound, held.at_ms.div_euclid(1_000), names);
-    }
 }
 
 /// The start of the request is a short distance from the event at `at_ms`. What was inferred stands above the bit that says
@@ -271,20 +279,6 @@ fn read_facts(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Resu
     })
 }
 
-fn read_held(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Interner) -> Result<Held, DecodeError> {
-    let facts = read_facts(r, at_ms, names)?;
-    let amounts = read_amounts(r)?;
-    let basis = r.name(names)?;
-    let bounds = read_list(r, |r| read_bound(r, at_ms.div_euclid(1_000), names))?;
-    Ok(Held {
-        at_ms,
-        facts: Arc::new(facts),
-        amounts,
-        basis,
-        bounds,
-    })
-}
-
 fn read_tags(r: &mut Reader<'_>, names: &mut impl Interner) -> Result<BTreeMap<Name, Name>, DecodeError> {
     let mut tags = BTreeMap::new();
     for _ in 0..r.count()? {
@@ -295,52 +289,6 @@ fn read_tags(r: &mut Reader<'_>, names: &mut impl Interner) -> Result<BTreeMap<N
         tags.insert(tag, r.name(names)?);
     }
     Ok(tags)
-}
-
-/// Window, unit and mode share a byte. The period is told by its distance from the hold: a few bytes each.
-fn write_bound(w: &mut Writer, bound: &HeldBound, at_s: i64, names: &mut impl Interner) {
-    w.byte((bound.window as u8) << 3 | (bound.unit as u8) << 1 | bound.mode as u8);
-    w.name(&bound.account, names);
-    w.unsigned(bound.limit.unsigned_abs());
-    if bound.window != Window::Total {
-        w.name(&bound.zone, names);
-        w.signed(at_s.wrapping_sub(bound.start_s));
-        w.signed(bound.end_s.wrapping_sub(at_s));
-    }
-}
-
-fn read_bound(r: &mut Reader<'_>, at_s: i64, names: &mut impl Interner) -> Result<HeldBound, DecodeError> {
-    let shape = r.byte()?;
-    let pick = |part: u8| usize::from(part);
-    let window = Window::ALL
-        .get(pick(shape >> 3))
-        .copied()
-        .ok_or(DecodeError::Malformed("unknown window"))?;
-    let unit = Unit::ALL
-        .get(pick(shape >> 1 & 3))
-        .copied()
-        .ok_or(DecodeError::Malformed("unknown unit"))?;
-    let mode = if shape & 1 == 0 { Mode::Hard } else { Mode::Watch };
-    let account = r.name(names)?;
-    let limit = r.natural()?;
-    let (zone, start_s, end_s) = match window {
-        Window::Total => (Name::from("UTC"), i64::MIN, i64::MAX),
-        _ => (
-            r.name(names)?,
-            at_s.wrapping_sub(r.signed()?),
-            at_s.wrapping_add(r.signed()?),
-        ),
-    };
-    Ok(HeldBound {
-        account,
-        window,
-        zone,
-        unit,
-        mode,
-        limit,
-        start_s,
-        end_s,
-    })
 }
 
 /// Which optional fields of a settlement follow.

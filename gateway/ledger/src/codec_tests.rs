@@ -5,9 +5,11 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bound::{Mode, Window};
 use crate::change::{Answered, Change};
-use crate::event::{Adjusted, Adjustee, Imported, ImportedEntry};
+use crate::event::{Adjusted, Adjustee, Held, HeldBound, Imported, ImportedEntry};
 use crate::names::Names;
+use crate::recorded::{Base, InForce, Record, Refused};
 
 fn name() -> impl Strategy<Value = Name> {
     prop_oneof!["", "[a-c]", "[a-z]{1,12}", "\\PC{0,200}"].prop_map(Name::from)
@@ -15,6 +17,10 @@ fn name() -> impl Strategy<Value = Name> {
 
 fn id() -> impl Strategy<Value = Name> {
     "[!-~]{1,128}".prop_map(Name::from)
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    (vec(any::<i64>(), 0..8), vec(name(), 0..4)).prop_map(|(numbers, names)| Record { numbers, names })
 }
 
 fn amounts() -> impl Strategy<Value = Amounts> {
@@ -194,15 +200,24 @@ fn event() -> impl Strategy<Value = Event> {
                     digests,
                 }))
             }),
-        (at(), facts(), amounts(), name(), vec(bound(), 0..4)).prop_map(|(at_ms, facts, amounts, basis, bounds)| {
-            Event::Held(Arc::new(Held {
-                at_ms,
-                facts: Arc::new(facts),
-                amounts,
-                basis,
-                bounds,
-            }))
-        }),
+        (
+            at(),
+            facts(),
+            amounts(),
+            name(),
+            vec(bound(), 0..4),
+            option::of(record())
+        )
+            .prop_map(|(at_ms, facts, amounts, basis, bounds, record)| {
+                Event::Held(Arc::new(Held {
+                    at_ms,
+                    facts: Arc::new(facts),
+                    amounts,
+                    basis,
+                    bounds,
+                    record,
+                }))
+            }),
         (at(), hold(), amounts()).prop_map(|(at_ms, hold, amounts)| Event::Extended(Extended { at_ms, hold, amounts })),
         (at(), hold(), amounts(), option::of(name()), settlement(), bills()).prop_map(
             |(at_ms, hold, held, overage_reason, settlement, bills)| {
@@ -286,6 +301,28 @@ fn event() -> impl Strategy<Value = Event> {
             }),
         (at(), name(), name()).prop_map(|(at_ms, legacy, key)| Event::Linked(Linked { at_ms, legacy, key })),
         change().prop_map(|change| Event::Changed(Arc::new(change))),
+        (at(), facts(), name(), name(), record()).prop_map(|(at_ms, facts, account, reason, record)| {
+            Event::Refused(Arc::new(Refused {
+                at_ms,
+                facts: Arc::new(facts),
+                account,
+                reason,
+                record,
+            }))
+        }),
+        (
+            at(),
+            any::<u64>(),
+            any::<[u8; 32]>(),
+            vec(any::<u8>(), 0..50),
+            option::of(any::<u64>())
+        )
+            .prop_map(|(at_ms, id, digest, whole, of)| Event::InForce(Arc::new(InForce {
+                at_ms,
+                id,
+                digest,
+                base: of.map_or_else(|| Base::Whole(whole.into()), Base::Of),
+            }))),
         (at(), name(), name(), 0..3_usize).prop_map(|(at_ms, tenant, session, mark)| {
             Event::Marked(Arc::new(Marked {
                 at_ms,
@@ -374,6 +411,7 @@ fn ordinary(round: u64) -> (Held, Settled) {
         amounts,
         basis: "max_tokens".into(),
         bounds: bounds.into(),
+        record: None,
     };
     let settlement = Settlement {
         usage: Usage::ZERO

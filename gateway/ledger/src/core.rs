@@ -23,6 +23,7 @@ use crate::event::{Event, Held, HoldId, ImportedEntry, Settled};
 use crate::map::Map;
 use crate::options::{Durability, ExpectedCosts};
 use crate::queue::{Queue, Stopped};
+use crate::recorded::{Base, Record, RefusalRecord};
 use crate::store::Month;
 use crate::waiters::Waiters;
 
@@ -62,6 +63,15 @@ pub(crate) struct Posted {
     pub sequence: u64,
 }
 
+/// What decisions go by, as it was recorded last.
+pub(crate) struct RulesInForce {
+    id: u64,
+    digest: [u8; 32],
+    base: Arc<[u8]>,
+    /// The one that this month has the base of.
+    base_id: u64,
+}
+
 pub(crate) struct Decided {
     pub books: Books,
     pub billed: Billed,
@@ -75,6 +85,8 @@ pub(crate) struct Decided {
     pub month_end_ms: i64,
     pub digests: Vec<(Name, [u8; 32])>,
     pub secret_check: Option<[u8; 16]>,
+    /// What decisions go by; `None` while nobody said so.
+    pub in_force: Option<RulesInForce>,
     /// A month has begun: a checkpoint in it lets old ones go.
     pub has_turned: bool,
     pub checkpoint_sequence: u64,
@@ -159,6 +171,7 @@ impl Core {
             let month = decided.month;
             self.queue
                 .open_month(opening.seq, decided.journal_ms, month, opening.event);
+            self.carry_in_force(decided, now_ms);
         }
         now_ms
     }
@@ -174,6 +187,38 @@ impl Core {
         decided.journal_ms = decided.journal_ms.max(latest_ms);
         self.queue.put_together(first, decided.journal_ms, events, Some(permit));
         last
+    }
+
+    /// A month says itself what is in force in it: those before may be removed.
+    fn carry_in_force(&self, decided: &mut Decided, now_ms: i64) {
+        let Some(mut rules) = decided.in_force.take() else {
+            return;
+        };
+        rules.base_id = rules.id;
+        let base = Base::Whole(Arc::clone(&rules.base));
+        let recorded = decided.books.put_in_force(now_ms, rules.id, rules.digest, base);
+        decided.in_force = Some(rules);
+        self.put(decided, recorded, None, false);
+    }
+
+    /// Records what decisions go by from now on; the id by which they name it. The base is written once a month, and again where it
+    /// is another one.
+    pub fn put_in_force(&self, digest: [u8; 32], base: &Arc<[u8]>) -> u64 {
+        let mut decided = self.decided.lock();
+        let decided = &mut *decided;
+        let now_ms = self.now_in_month(decided);
+        let known = decided.in_force.as_ref().filter(|rules| rules.base == *base);
+        let known = known.map(|rules| rules.base_id);
+        let written = known.map_or_else(|| Base::Whole(Arc::clone(base)), Base::Of);
+        let recorded = decided.books.put_in_force(now_ms, 0, digest, written);
+        let id = self.put(decided, recorded, None, false);
+        decided.in_force = Some(RulesInForce {
+            id,
+            digest,
+            base: Arc::clone(base),
+            base_id: known.unwrap_or(id),
+        });
+        id
     }
 
     /// Only under the lock: the order of calls is the order of the journal.
@@ -221,6 +266,7 @@ impl Core {
         bounds: &[Bound],
         amounts: Amounts,
         basis: &Name,
+        record: Option<Record>,
         permit: OwnedSemaphorePermit,
     ) -> Result<(HoldId, Vec<Standing>), BooksError> {
         let mut decided = self.decided.lock();
@@ -229,7 +275,9 @@ impl Core {
         if let ClockState::Ahead { ms } = decided.clock.state() {
             return Err(BooksError::ClockAhead(ms));
         }
-        let reserved = decided.books.reserve(now_ms, facts, bounds, amounts, basis)?;
+        let reserved = decided
+            .books
+            .reserve_recorded(now_ms, facts, bounds, amounts, basis, record)?;
         let Reserved {
             hold,
             standings,
@@ -442,7 +490,8 @@ impl Core {
     }
 
     /// Counts a refusal: one event an account, reason and minute. While nothing can be written refusals are not counted.
-    pub fn deny(&self, denial: &Denial) {
+    /// One with what it read is recorded beside, as long as there are few.
+    pub fn deny(&self, denial: &Denial, call: impl FnOnce() -> Option<RefusalRecord>) {
         if self.queue.suspended().is_some() {
             return;
         }
@@ -453,6 +502,12 @@ impl Core {
             .books
             .deny(now_ms, &denial.account, &denial.tenant, &denial.reason)
         {
+            self.put(decided, recorded, None, false);
+        }
+        let refused = decided
+            .books
+            .refuse(&denial.account, &denial.tenant, &denial.reason, call);
+        if let Some(recorded) = refused {
             self.put(decided, recorded, None, false);
         }
     }

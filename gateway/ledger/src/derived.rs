@@ -117,7 +117,9 @@ impl Derived {
             | Event::Extended(_)
             | Event::Deferred(_)
             | Event::SecretChecked(_)
-            | Event::Linked(_) => {}
+            | Event::Linked(_)
+            | Event::Refused(_)
+            | Event::InForce(_) => {}
         }
         None
     }

@@ -11,6 +11,7 @@ use crate::bound::{Bound, Limit, Mode, Window, Zone};
 use crate::change::Change;
 use crate::entry::{Entry, Facts, Name, Outcome, Settlement};
 use crate::money::Usd;
+use crate::recorded::{InForce, Record, Refused};
 
 /// A hold's name: the journal sequence of its `Held` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +35,8 @@ pub enum Event {
     Imported(Arc<Imported>),
     Linked(Linked),
     Changed(Arc<Change>),
+    Refused(Arc<Refused>),
+    InForce(Arc<InForce>),
 }
 
 impl Event {
@@ -62,6 +65,8 @@ impl Event {
             Event::Imported(imported) => imported.at_ms,
             Event::Linked(linked) => linked.at_ms,
             Event::Changed(change) => change.at_ms,
+            Event::Refused(refused) => refused.at_ms,
+            Event::InForce(in_force) => in_force.at_ms,
         }
     }
 }
@@ -88,6 +93,8 @@ pub struct Held {
     /// Why the hold has this size, for `hold.explain`.
     pub basis: Name,
     pub bounds: Vec<HeldBound>,
+    /// What the decision read; `None` in older journals, and where nothing was decided.
+    pub record: Option<Record>,
 }
 
 /// A bound that a hold touches, with the instance of its window.

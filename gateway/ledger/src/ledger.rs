@@ -5,6 +5,7 @@
 
 mod imports;
 mod operators;
+mod recorded;
 mod sums;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::bill_id::BillId;
 use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::clock::Clock;
-use crate::core::{Core, Decided, Denial};
+use crate::core::{Core, Decided};
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::derived::Derived;
 use crate::entry::{Facts, Name, Settlement};
@@ -182,6 +183,7 @@ impl Ledger {
             },
             digests: Vec::new(),
             secret_check: recovered.secret_check,
+            in_force: None,
             has_turned: false,
             checkpoint_sequence: recovered.replayed_from,
             checkpoint_ms: clock.monotonic_ms(),
@@ -270,22 +272,13 @@ impl Ledger {
         amounts: Amounts,
         basis: &Name,
     ) -> Result<Hold, BooksError> {
-        let facts = facts.into();
-        let Permit { first, last } = permit;
-        self.last_limits.remember(bounds);
-        let (id, standings) = self.core.reserve(&facts, bounds, amounts, basis, first)?;
-        Ok(Hold::new(Arc::clone(&self.core), id, facts, amounts, standings, last))
+        self.reserve_recorded(permit, facts, bounds, amounts, basis, None)
     }
 
     /// Notified whenever a hold on the account ends: what was refused for being held may fit then. Requested after a refusal,
     /// and before the next try, it misses none.
     pub fn freed(&self, account: &Name) -> Arc<Notify> {
         self.core.waiters.of(account)
-    }
-
-    /// Counts a refusal: one event an account, reason and minute.
-    pub fn deny(&self, denial: &Denial) {
-        self.core.deny(denial);
     }
 
     /// All sessions, as far as their events are applied.
@@ -582,6 +575,10 @@ impl Ledger {
     /// Nothing is written any more.
     pub(crate) fn stop(&self, reason: &str) {
         self.core.queue.stop(reason);
+    }
+
+    pub(crate) fn stores(&self) -> &dyn Stores {
+        &*self.stores
     }
 
     /// The last events and a checkpoint are put down, and the queue takes no more.

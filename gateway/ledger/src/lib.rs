@@ -24,13 +24,13 @@
 //! order: bill_id clock head inferred map money slab usage
 //! order: amounts decision_clock entry index store
 //! order: bound change entry_json names secret_check waiters
-//! order: event happened last_limits window wire change_bytes
+//! order: recorded event happened last_limits window wire change_bytes
 //! order: billed codec books journal
 //! order: import_places
 //! order: bill_rows change_rows denial_rows known_heads query adjustments recovered reports rollup sessions
 //! order: peaks checkpoint derived queue retention verify
 //! order: applier error writer options core recover archive
-//! order: hold offline ledger testing
+//! order: hold offline ledger events testing
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -57,6 +57,7 @@ mod entry;
 mod entry_json;
 mod error;
 mod event;
+mod events;
 mod happened;
 mod head;
 mod hold;
@@ -75,6 +76,7 @@ mod options;
 mod peaks;
 mod query;
 mod queue;
+mod recorded;
 mod recover;
 mod recovered;
 mod reports;
@@ -98,11 +100,9 @@ pub use adjustments::{AdjustmentQuery, AdjustmentRow};
 pub use amounts::{Amounts, Unit};
 pub use archive::{Exported, RestoredJournal, export_journal};
 pub use bill_id::BillId;
-pub use books::{Books, BooksError, Obstacle, OpenHold, Refusal, Standing, Taken};
+pub use books::{Adjustment, Books, BooksError, Obstacle, OpenHold, Refusal, Standing, Taken};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
-pub use change::{
-    Answered, Change, ChangeError, ChangePage, ChangeQuery, Document, Documents, TEXT_BYTES_MAX,
-};
+pub use change::{Answered, Change, ChangeError, ChangePage, ChangeQuery, Document, Documents, TEXT_BYTES_MAX};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use core::Denial;
 pub use decision_clock::{ClockState, TOLERANCE_MS};
@@ -110,7 +110,8 @@ pub use denial_rows::{DenialQuery, DenialRow};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use error::LedgerError;
-pub use event::{Event, HeldBound, HoldId, IMPORTED, ImportedEntry, Mark};
+pub use event::{Event, Extended, Held, HeldBound, HoldId, IMPORTED, ImportedEntry, Mark, Settled as SettledEvent};
+pub use events::{JournalStopped, journal_events};
 pub use happened::Happened;
 pub use head::{Hash, Head};
 pub use hold::{Hold, Permit, Settled};
@@ -123,6 +124,7 @@ pub use options::{Durability, ExpectedCosts, Options};
 pub use peaks::{DEAREST_MAX, Durations};
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use queue::Stopped;
+pub use recorded::{Base, InForce, Record, RefusalRecord, Refused};
 pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};

@@ -153,6 +153,10 @@ impl OfflineLedger {
         balance_page(&self.books, prefix, after, accounts_max)
     }
 
+    pub(crate) fn stores(&self) -> &dyn Stores {
+        &*self.stores
+    }
+
     pub fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {
         Ok(verify::walk(&*self.stores, expect, self.head.sequence)?)
     }

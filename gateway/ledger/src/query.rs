@@ -320,6 +320,7 @@ fn as_settled(sequence: u64, entry: &ImportedEntry) -> Found {
             amounts: Amounts::ZERO,
             basis: Name::clone(&reason),
             bounds: Vec::new(),
+            record: None,
         }),
         settled: Arc::new(Settled {
             at_ms: entry.settlement.at_ms,

@@ -1,7 +1,8 @@
 //! Stores as earlier versions left them open for ever, and say what they said then. `v0` is from before stores had versions,
-//! written by the gateway of that time; `v1` bears every kind of event, `v2` a document that was put again as well.
+//! written by the gateway of that time; `v1` bears every kind of event of its time, `v2` a document that was put again as well,
+//! `v3` what decisions read and what was in force.
 //!
-//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v3 cargo test -p agentledger-ledger --test golden`; it and its
+//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v4 cargo test -p agentledger-ledger --test golden`; it and its
 //! expectation are then in `tests/golden`, to be committed and never changed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -14,7 +15,8 @@ use std::sync::Arc;
 
 use agentledger_ledger::{
     Amounts, Answered, BillId, Bound, Change, ChangeQuery, Denial, EntryQuery, ImportRow, ImportedEntry, Ledger, Limit,
-    ManualClock, Mark, Mode, Name, OfflineLedger, Options, Retention, SessionQuery, Window, Zone, verify,
+    ManualClock, Mark, Mode, Name, OfflineLedger, Options, Record, RefusalRecord, Retention, SessionQuery, Window,
+    Zone, verify,
 };
 use common::{START_MS, all_entries, exchange, facts, hold, settlement, usd};
 use serde_json::{Value, json};
@@ -208,6 +210,11 @@ fn a_store_of_version_2_opens_for_ever() {
     check("v2");
 }
 
+#[test]
+fn a_store_of_version_3_opens_for_ever() {
+    check("v3");
+}
+
 /// Writes a store with every kind of event, if that is wanted.
 #[test]
 fn a_store_of_this_version_is_made_where_one_is_wanted() {
@@ -296,6 +303,36 @@ fn made() -> tempfile::TempDir {
             tenant: "acme".into(),
             reason: "budget_exceeded".into(),
         });
+        let base: Arc<[u8]> = b"policies"[..].into();
+        let first = ledger.put_in_force([3; 32], &base);
+        let second = ledger.put_in_force([4; 32], &base);
+        assert!(second > first);
+        let record = Record {
+            numbers: vec![1, -2, i64::MAX],
+            names: vec!["openai".into(), "key:poor".into()],
+        };
+        let permit = ledger.admit().await.unwrap();
+        ledger
+            .reserve_recorded(
+                permit,
+                facts(START_MS, 8),
+                &[],
+                amounts,
+                &"max".into(),
+                Some(record.clone()),
+            )
+            .unwrap()
+            .settle(settlement(START_MS + 9, 77));
+        let denial = Denial {
+            account: "key:poor".into(),
+            tenant: "acme".into(),
+            reason: "model_not_allowed".into(),
+        };
+        let call = RefusalRecord {
+            facts: Arc::new(facts(START_MS, 9)),
+            record,
+        };
+        ledger.deny_recorded(&denial, || Some(call));
         let waiting = hold(&ledger, 5, 50).await.defer(BillId::of(&["golden"])).unwrap();
         ledger.flushed().await;
         ledger.adjust(wrong, usd(-300), "credit").unwrap();

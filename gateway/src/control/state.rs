@@ -12,6 +12,7 @@ use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
 use crate::plugin::Route;
 use crate::price::PriceBook;
+use crate::replay::jobs::Jobs;
 use crate::runtime::{InForce, Step, Wanted};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -30,6 +31,8 @@ pub struct ControlState {
     pub requests: Mutex<()>,
     /// Held while an entry is corrected to a cost: what it costs is read first.
     pub corrections: Mutex<()>,
+    /// Replays that run, and the latest results.
+    pub replays: Arc<Jobs>,
 }
 
 impl ControlState {

@@ -439,5 +439,6 @@ pub(crate) fn state(config: &Config) -> Arc<ControlState> {
         started_at_ms: 1_700_000_000_000,
         requests: Default::default(),
         corrections: Default::default(),
+        replays: Default::default(),
     })
 }

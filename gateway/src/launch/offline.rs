@@ -65,6 +65,7 @@ fn open(
         started_at_ms: SystemClock::default().now_ms(),
         requests: Mutex::default(),
         corrections: Mutex::default(),
+        replays: Default::default(),
     }))
 }
 

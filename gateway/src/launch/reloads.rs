@@ -123,7 +123,7 @@ impl Reloads {
             .filter(|refused| !before.refused.contains(refused));
         self.tell_refused(&told.cloned().collect::<Vec<_>>());
         self.note_refused(sources);
-        self.put_in_force(rules);
+        self.put_in_force(sources, rules);
     }
 
     /// At the start: what could not be put in force.
@@ -145,7 +145,7 @@ impl Reloads {
         sources.take(planned);
         self.note_refused(sources);
         if let Some(set) = set {
-            self.put_in_force(rules.with_policies(set));
+            self.put_in_force(sources, rules.with_policies(set));
         }
     }
 
@@ -182,7 +182,7 @@ impl Reloads {
                 let entered = record(&before, &steps)?;
                 if entered.is_some() {
                     sources.parts.rules = Arc::new(book);
-                    self.put_in_force(rules.with_policies(policies));
+                    self.put_in_force(&sources, rules.with_policies(policies));
                 }
                 entered
             }
@@ -196,7 +196,7 @@ impl Reloads {
                 let entered = record(&before, &[])?;
                 if entered.is_some() {
                     sources.parts.prices = Arc::new(rows);
-                    self.put_in_force(rules.with_prices(prices));
+                    self.put_in_force(&sources, rules.with_prices(prices));
                 }
                 entered
             }
@@ -210,7 +210,7 @@ impl Reloads {
                 let entered = record(&before, &[])?;
                 if entered.is_some() {
                     sources.parts.disabled = Arc::new(disabled);
-                    self.put_in_force(rules.with_disabled(sources.disabled()));
+                    self.put_in_force(&sources, rules.with_disabled(sources.disabled()));
                 }
                 entered
             }
@@ -263,7 +263,7 @@ impl Reloads {
         match outcome {
             Ok(policies) => {
                 sources.parts.rules = Arc::new(book);
-                self.put_in_force(rules.with_policies(policies));
+                self.put_in_force(&sources, rules.with_policies(policies));
                 tracing::info!(rules = ended.len(), "rules have ended");
                 // More of them may wait.
                 return Some(0);
@@ -279,8 +279,14 @@ impl Reloads {
 
     /// The rules before are kept until the next swap: the ten thousand patterns of their policies are not freed by the
     /// request that is the last to let go of them.
-    fn put_in_force(&self, rules: Rules) {
+    fn put_in_force(&self, sources: &Sources, rules: Rules) {
         self.gateway.ledger.set_digests(digests(&rules.prices, &rules.policies));
+        let is_same = Arc::ptr_eq(&rules.policies, &self.gateway.rules.load().policies);
+        let recorded = match is_same {
+            true => rules.recorded,
+            false => sources.record(&self.gateway.ledger, &rules.policies),
+        };
+        let rules = rules.recorded_as(recorded);
         let before = self.gateway.rules.swap(Arc::new(rules));
         *self.replaced.lock() = Some(before);
     }

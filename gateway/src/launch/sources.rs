@@ -10,6 +10,7 @@ use super::{Confs, LaunchError};
 use crate::control::RpcError;
 use crate::policy::PolicySet;
 use crate::price::PriceBook;
+use crate::replay::base::recorded_base;
 use crate::runtime::prices::with_rows;
 use crate::runtime::{
     Activation, InForce, Ingredients, Parts, PolicyBook, PolicyPlace, PolicyRecord, PolicyStep, Refused,
@@ -152,6 +153,11 @@ impl Sources {
     pub fn takes_rules(&self, now: &PolicySet, policy: &str, steps: &[Step]) -> bool {
         let puts = |step: &Step| step.after.as_ref().is_some_and(|rule| rule.policy() == policy);
         self.ingredients(&self.parts.policies).takes_rules(now, policy) || steps.iter().any(puts)
+    }
+
+    /// Has the journal say what is in force from now on; the id by which decisions name it.
+    pub fn record(&self, ledger: &Ledger, policies: &PolicySet) -> u64 {
+        ledger.put_in_force(policies.digest(), &recorded_base(policies, &self.confs))
     }
 
     pub fn disabled(&self) -> Arc<BTreeSet<String>> {

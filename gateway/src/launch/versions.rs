@@ -10,9 +10,10 @@ use super::sources::Sources;
 use crate::config::Config;
 use crate::control::RpcError;
 use crate::policy::FailureLimit;
+use crate::proxy::report::{OwnAlert, own_alert};
 use crate::proxy::shared::gateway::Gateway;
 use crate::runtime::{Ending, PolicyPlace, PolicyRecord, PolicyStep, RefusedVersion, change_id, short};
-use crate::telemetry::alerts::Alert;
+use crate::telemetry::alerts::Severity;
 
 /// A version that fails is not tried to be rolled back more often, where it cannot be.
 const ALERT_COOLDOWN: Duration = Duration::from_secs(300);
@@ -198,17 +199,12 @@ fn changes(ledger: &Ledger, step: &PolicyStep, sources: &Sources, action: &str, 
 
 /// An alert of the gateway's own that asks for somebody at once.
 fn put_alert(gateway: &Gateway, kind: &'static str, about: &str, message: String, details: Vec<(String, String)>) {
-    let alert = Alert {
-        at_ms: gateway.clock.now_ms(),
-        kind: kind.to_owned(),
-        severity: "critical",
-        message: message.clone(),
-        details,
+    let own = OwnAlert {
+        kind,
+        severity: Severity::Critical,
         about: about.to_owned(),
-        policy: Name::from(""),
+        message,
+        details,
     };
-    if gateway.alerts.put(gateway.clock.monotonic_ms(), alert, ALERT_COOLDOWN) {
-        gateway.metrics.alert(kind);
-        tracing::error!(r#type = kind, message, "alert");
-    }
+    own_alert(gateway, own, ALERT_COOLDOWN);
 }

@@ -27,7 +27,7 @@ pub(super) enum Own {
 
 impl Own {
     pub const COUNT: usize = 8;
-    const ALL: [(Own, &str); Own::COUNT] = [
+    pub const ALL: [(Own, &str); Own::COUNT] = [
         (Own::Key, "key"),
         (Own::Tenant, "tenant"),
         (Own::User, "user"),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use agentledger_ledger::{AccountBalances, Name, Unit, Window, Zone};
 
-use super::verdict::Read;
+use super::question::KeyQuestion;
+use super::verdict::{EvaluationReads, Read};
 
 /// Values of balances that one evaluation may read; beyond that the policy failed.
 pub(super) const READS_MAX: usize = 64;
@@ -17,6 +18,17 @@ pub(super) const READS_MAX: usize = 64;
 pub trait Balances: Send + Sync {
     /// Of one moment, in the order of the accounts. The windows are those that run now, in `zone`.
     fn read(&self, accounts: &[Name], zone: &Zone) -> Vec<AccountBalances>;
+
+    /// What a replay has recorded of a balance, in place of what stands in the books; an error says why it has nothing.
+    /// `None`: the books are read.
+    fn recorded(&self, _account: &Name, _window: Option<Window>, _unit: Unit) -> Option<Result<i64, String>> {
+        None
+    }
+
+    /// What a replay has recorded of the raw key. `None`: the key is there, and is looked at.
+    fn recorded_key(&self, _question: KeyQuestion<'_>) -> Option<Result<Option<u32>, String>> {
+        None
+    }
 }
 
 /// Balances of which nothing is known: everything reads as 0.
@@ -36,6 +48,8 @@ pub(super) struct Reads {
     balances: Option<Arc<dyn Balances>>,
     known: Vec<(Name, AccountBalances)>,
     values: Vec<Read>,
+    /// Answers to questions about the raw key, as a place from 1; 0 for none.
+    keys: Vec<u32>,
     /// The accounts as policies named them, in this evaluation and in the one before.
     named: Vec<Box<str>>,
     named_before: Vec<Box<str>>,
@@ -48,14 +62,17 @@ impl Reads {
     }
 
     /// Ends the evaluation; what was read.
-    pub fn close(&mut self) -> Vec<Read> {
+    pub fn close(&mut self) -> EvaluationReads {
         self.balances = None;
         self.known.clear();
         if !self.named.is_empty() {
             std::mem::swap(&mut self.named, &mut self.named_before);
             self.named.clear();
         }
-        std::mem::take(&mut self.values)
+        EvaluationReads {
+            balances: std::mem::take(&mut self.values),
+            keys: std::mem::take(&mut self.keys),
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -70,6 +87,27 @@ impl Reads {
     pub fn value(&self, account: &Name, window: Option<Window>, unit: Unit) -> Option<i64> {
         let same = |read: &&Read| read.window == window && read.unit == unit && read.account == *account;
         self.values.iter().find(same).map(|read| read.value)
+    }
+
+    pub fn recorded(&self, account: &Name, window: Option<Window>, unit: Unit) -> Option<Result<i64, String>> {
+        self.balances.as_ref()?.recorded(account, window, unit)
+    }
+
+    pub fn recorded_key(&self, question: KeyQuestion<'_>) -> Option<Result<Option<u32>, String>> {
+        self.balances.as_ref()?.recorded_key(question)
+    }
+
+    pub fn take_recorded(&mut self, account: Name, window: Option<Window>, unit: Unit, value: i64) {
+        self.values.push(Read {
+            account,
+            window,
+            unit,
+            value,
+        });
+    }
+
+    pub fn take_key(&mut self, answer: Option<u32>) {
+        self.keys.push(answer.map_or(0, |place| place.saturating_add(1)));
     }
 
     pub fn knows(&self, account: &Name) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::file::{FileFault, PolicyFile};
+use super::file::{FileFault, PolicyFile, Role};
 use super::lint::tree::{Block, place_of};
 use super::lint::{self, Unreadable};
 use super::set::{GlobCache, Options, PolicySet, Source};
@@ -111,7 +111,7 @@ impl Report<'_> {
             None if file.needs_conf() => return,
             None => &serde_json::Value::Null,
         };
-        if let Err(faults) = on_bench.set_up(given) {
+        if let Err(faults) = on_bench.set_up(given, Role::default()) {
             for fault in faults {
                 let error = file.fault(fault);
                 self.error(if conf.is_some() { "conf" } else { "fails" }, error.line, error.message);

@@ -11,6 +11,7 @@ use mlua::{Error as LuaError, Lua, LuaString, UserData, UserDataMethods, Value};
 use super::facts::KeyHandle;
 use super::glob::{GlobSet, Over};
 use super::prepared::Built;
+use super::question::KeyQuestion;
 use super::set::GlobCache;
 
 /// Finds the place of what goes with a text.
@@ -22,10 +23,10 @@ pub(super) enum Matcher {
 }
 
 impl Matcher {
-    fn place(&self, text: &str) -> Option<usize> {
+    fn question(&self) -> KeyQuestion<'_> {
         match self {
-            Matcher::Globs(globs) => globs.first(text),
-            Matcher::Names(names) => names.get(text).and_then(|place| usize::try_from(*place).ok()),
+            Matcher::Globs(globs) => KeyQuestion::Globs(globs),
+            Matcher::Names(names) => KeyQuestion::Names(names),
         }
     }
 }
@@ -68,7 +69,8 @@ impl UserData for Choose {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         // `:of(text or call.key)`: the value, or nil.
         methods.add_method("of", |lua, this, of: Value| {
-            let place = look(&of, "choose:of", |text| this.choices.matcher.place(text))?;
+            let place = look(&of, "choose:of", this.choices.matcher.question())?;
+            let place = place.and_then(|place| usize::try_from(place).ok());
             let chosen = place.and_then(|place| this.choices.places.get(place));
             match chosen.and_then(|chosen| usize::try_from(*chosen).ok()) {
                 Some(at) => this.values.get(lua, at),
@@ -84,21 +86,21 @@ pub(super) struct Globs(pub Arc<GlobSet>);
 impl UserData for Globs {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("first", |_, this, of: Value| {
-            let found = look(&of, "globs:first", |text| this.0.first(text))?;
-            Ok(found.and_then(|at| u32::try_from(at + 1).ok()))
+            let found = look(&of, "globs:first", KeyQuestion::Globs(&this.0))?;
+            Ok(found.map(|at| at.saturating_add(1)))
         });
     }
 }
 
-/// Lets a native matcher see a text, or the raw key behind `call.key`.
-fn look<R>(of: &Value, who: &str, find: impl FnOnce(&str) -> Option<R>) -> Result<Option<R>, LuaError> {
+/// Asks a native matcher about a text, or the raw key behind `call.key`.
+fn look(of: &Value, who: &str, question: KeyQuestion<'_>) -> Result<Option<u32>, LuaError> {
     match of {
         Value::String(text) => match text.to_str() {
-            Ok(text) => Ok(find(&text)),
+            Ok(text) => Ok(question.answer(&text)),
             Err(_) => Ok(None),
         },
         Value::UserData(data) => match data.borrow::<KeyHandle>() {
-            Ok(key) => key.with_raw(find),
+            Ok(key) => key.ask(question),
             Err(_) => Err(LuaError::runtime(format!("{who} takes text or call.key"))),
         },
         _ => Err(LuaError::runtime(format!("{who} takes text or call.key"))),

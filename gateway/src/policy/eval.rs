@@ -183,7 +183,7 @@ fn verdict(bound: &Verdict, requested: &Verdict) -> Value {
         "headers": headers,
         "alerts": alerts.collect::<Vec<_>>(),
         "shadow": shadow.collect::<Vec<_>>(),
-        "reads": bound.reads.iter().chain(&requested.reads).map(read).collect::<Vec<_>>(),
+        "reads": bound.reads.balances.iter().chain(&requested.reads.balances).map(read).collect::<Vec<_>>(),
     })
 }
 

@@ -18,9 +18,10 @@ use super::event::{Event, EventHandle};
 use super::fields::no_field;
 use super::glob::Glob;
 use super::history::History;
+use super::question::KeyQuestion;
 use super::read::{At, name_text, wrong};
 use super::sandbox::uncapped;
-use super::verdict::Read;
+use super::verdict::EvaluationReads;
 use super::zones::{Moment, Zones};
 use crate::secret::Secret;
 
@@ -262,7 +263,7 @@ impl Shared {
     }
 
     /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
-    pub(super) fn close(&self) -> Vec<Read> {
+    pub(super) fn close(&self) -> EvaluationReads {
         self.live.set(false);
         *self.key.borrow_mut() = None;
         self.buffers.borrow_mut().key = Secret::default();
@@ -335,6 +336,11 @@ impl Shared {
                 "{what}: more than {READS_MAX} balances read in one call"
             )));
         }
+        if let Some(recorded) = reads.recorded(&account, window, unit) {
+            let value = recorded.map_err(LuaError::runtime)?;
+            reads.take_recorded(account, window, unit, value);
+            return Ok(as_number(value, unit));
+        }
         if !reads.knows(&account) {
             let zone = self.zone()?;
             let mut wanted = vec![Name::clone(&account)];
@@ -394,11 +400,15 @@ impl AtHandle {
 }
 
 impl KeyHandle {
-    /// Lets `look` see the raw key. For native matchers only.
-    pub(super) fn with_raw<R>(&self, look: impl FnOnce(&str) -> R) -> Result<R, LuaError> {
+    /// Asks about the raw key; the answer is for the record, too.
+    pub(super) fn ask(&self, question: KeyQuestion<'_>) -> Result<Option<u32>, LuaError> {
         let shared = self.0.check()?;
-        let buffers = shared.buffers.borrow();
-        Ok(look(buffers.key.expose()))
+        let answer = match shared.reads.borrow().recorded_key(question) {
+            Some(recorded) => recorded.map_err(LuaError::runtime)?,
+            None => question.answer(shared.buffers.borrow().key.expose()),
+        };
+        shared.reads.borrow_mut().take_key(answer);
+        Ok(answer)
     }
 }
 
@@ -469,14 +479,16 @@ impl UserData for KeyHandle {
             let pattern = pattern.to_str()?;
             let glob =
                 Glob::new(&pattern).map_err(|bad| LuaError::runtime(format!("key:matches({pattern:?}): {bad}")))?;
-            this.with_raw(|key| glob.matches(key))
+            Ok(this.ask(KeyQuestion::Glob(&pattern, &glob))?.is_some())
         });
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
             let shared = this.0.check()?;
             let buffers = shared.buffers.borrow();
             match &*name.as_bytes() {
                 b"fingerprint" => text(lua, &buffers.fingerprint),
-                b"present" => Ok(Value::Boolean(!buffers.key.expose().is_empty())),
+                b"present" => Ok(Value::Boolean(
+                    !(buffers.key.expose().is_empty() && buffers.fingerprint.is_empty()),
+                )),
                 _ => Err(no_field("call.key", &name)),
             }
         });

@@ -17,12 +17,11 @@ use crate::config::nearest;
 /// Longest policy file in bytes.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// What a policy file may have at its top level.
-const TOP_FIELDS: [&str; 14] = [
+const TOP_FIELDS: [&str; 13] = [
     "name",
     "version",
     "priority",
-    MODE,
-    EVENTS,
+    "mode",
     "description",
     "schema",
     "check",
@@ -403,7 +402,11 @@ impl PolicyHeader {
         };
         let events = match loaded.table.raw_get::<Value>(EVENTS) {
             Ok(Value::Nil) => Ok(None),
-            Ok(Value::Table(kinds)) => kinds.sequence_values().collect::<Result<_, _>>().map(Some).map_err(drop),
+            Ok(Value::Table(kinds)) => kinds
+                .sequence_values()
+                .collect::<Result<_, _>>()
+                .map(Some)
+                .map_err(drop),
             _ => Err(()),
         };
         if events.is_err() {

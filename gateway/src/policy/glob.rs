@@ -113,6 +113,41 @@ impl Glob {
         }
     }
 
+    /// The pattern, in one form for all that mean the same.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(self.prefix.len() + self.rest.len());
+        let literal = |text: &mut String, one: char| {
+            if matches!(one, '*' | '?' | '[' | '\\') {
+                text.push('\\');
+            }
+            text.push(one);
+        };
+        self.prefix.chars().for_each(|one| literal(&mut text, one));
+        for token in &self.rest {
+            match token {
+                Token::Literal(one) => literal(&mut text, *one),
+                Token::One => text.push('?'),
+                Token::Run => text.push('*'),
+                Token::Class { negated, ranges } => {
+                    text.push_str(if *negated { "[^" } else { "[" });
+                    for (low, high) in ranges {
+                        for (at, bound) in [low, high].into_iter().enumerate() {
+                            if at == 1 {
+                                text.push('-');
+                            }
+                            if matches!(bound, '-' | ']' | '\\' | '^') {
+                                text.push('\\');
+                            }
+                            text.push(*bound);
+                        }
+                    }
+                    text.push(']');
+                }
+            }
+        }
+        text
+    }
+
     /// The literal text that every match starts with, and the one it ends with.
     fn ends(&self) -> (String, String) {
         let mut suffix: Vec<char> = self.rest.iter().rev().map_while(Token::literal).collect();
@@ -295,6 +330,11 @@ impl GlobSet {
             suffixes: Buckets::build(suffixes),
             globs,
         })
+    }
+
+    /// The patterns, each as [`Glob::text`], where they are over keys.
+    pub fn patterns(&self) -> impl Iterator<Item = String> {
+        self.globs.iter().map(Glob::text)
     }
 
     /// Number of the first pattern that matches, from 0; over models, of the first that matches under any of its names.

@@ -11,6 +11,7 @@ use super::engine::PolicyFailure;
 use super::facts::{CallFacts, CostEstimate};
 use super::history::History;
 use super::set::{Phase, PolicySet};
+use super::verdict::Verdict;
 use super::vm::Answer;
 use crate::secret::Secret;
 
@@ -21,6 +22,24 @@ const FINGERPRINT: &str = "000000000000000000000000";
 const NAME: &str = "probe";
 
 impl PolicySet {
+    /// Asks one policy alone, as if there were no other: what it requests, and what it reads for that.
+    ///
+    /// # Errors
+    /// It fails, where it is enforced or not.
+    pub fn ask_alone(
+        &self,
+        policy: &str,
+        phase: Phase,
+        facts: &CallFacts<'_>,
+        balances: &Arc<dyn Balances>,
+    ) -> Result<Verdict, PolicyFailure> {
+        let answer = self.load_vm_of(policy)?.ask(phase, facts, balances, false);
+        match answer.failure.or_else(|| answer.told.into_iter().next()) {
+            Some(failure) => Err(failure),
+            None => Ok(answer.verdict),
+        }
+    }
+
     /// Has one policy look at a made-up call and its entry, at a moment in milliseconds since the epoch.
     ///
     /// # Errors

@@ -42,8 +42,8 @@ pub struct Verdict {
     pub policies_applied: Vec<Name>,
     /// What each policy in shadow asked for. Recorded, never enforced.
     pub shadow: Vec<Shadow>,
-    /// What the policies read of the balances, for the record: a replay gives them the same values.
-    pub reads: Vec<Read>,
+    /// What the policies read beside the facts, for the record: a replay gives them the same.
+    pub reads: EvaluationReads,
 }
 
 /// Something asked for, and `name@version` of the policy that did.
@@ -149,7 +149,8 @@ pub struct Binding {
 }
 
 impl Binding {
-    pub(super) fn or(&mut self, later: Binding) {
+    /// What is named by the first stays.
+    pub fn or(&mut self, later: Binding) {
         fn keep<T>(first: &mut Option<T>, later: Option<T>) {
             if first.is_none() {
                 *first = later;
@@ -177,6 +178,14 @@ pub struct RequestedAlert {
     /// At least so long between two of them; `None`: as long as the configuration says.
     pub cooldown: Option<Duration>,
     pub policy: Name,
+}
+
+/// What policies read beside the facts of a call, in the order in which they did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvaluationReads {
+    pub balances: Vec<Read>,
+    /// Answers to what was asked about the raw key: the place of the pattern that matched, from 1; 0 where none did.
+    pub keys: Vec<u32>,
 }
 
 /// One value that a policy read with `spent` or `held`.
@@ -274,7 +283,8 @@ impl Verdict {
         join_by(&mut self.shadow, other.shadow, |known, shadow| {
             known.policy == shadow.policy && (known.verdict.deny.is_some() || shadow.verdict.deny.is_none())
         });
-        self.reads.extend(other.reads);
+        self.reads.balances.extend(other.reads.balances);
+        self.reads.keys.extend(other.reads.keys);
     }
 
     /// Whether any policy asked for anything.

@@ -15,17 +15,20 @@ const POLICY: &str = "policy";
 /// Something that people should know, by the gateway itself and no policy.
 pub struct OwnAlert {
     pub kind: &'static str,
+    pub severity: Severity,
     pub about: String,
     pub message: String,
+    pub details: Vec<(String, String)>,
 }
 
 /// Emits an alert of the gateway's own: counted, logged, and once a cooldown.
 pub fn own_alert(gateway: &Gateway, own: OwnAlert, cooldown: Duration) {
-    let OwnAlert { kind, about, message } = own;
     let alert = Alert {
-        kind: kind.to_owned(),
-        message,
-        about,
+        kind: own.kind.to_owned(),
+        severity: own.severity,
+        message: own.message,
+        details: own.details,
+        about: own.about,
         ..blank(gateway)
     };
     emit(gateway, alert, cooldown);

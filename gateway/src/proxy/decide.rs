@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Inferred, Name, PARENT_TAG};
 
-use crate::policy::{Balances, CallFacts, CostEstimate, Deny, PolicyFailure, Verdict};
+use crate::policy::record::{Original, RefusedBy};
+use crate::policy::{Balances, CallFacts, CostEstimate, Deny, Phase, PolicyFailure, Verdict};
 use crate::proxy::alerts::policy_failed;
 use crate::proxy::report::{self, Origin};
 use crate::proxy::session::progress::LOOP_CODE;
@@ -29,34 +30,49 @@ pub struct ExpectedCost {
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    let verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
+    let mut verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
         gateway.policies.tenant(&exchange.rules.policies, facts, &balances)
     })?;
-    report::alerts(gateway, origin(exchange), verdict.alerts);
+    drop(models);
+    let estimate = CostEstimate::default();
+    exchange
+        .decision
+        .asked(Phase::Tenant, None, estimate, true, &mut verdict);
+    report::alerts(gateway, origin(exchange), std::mem::take(&mut verdict.alerts));
     if let Some(deny) = &verdict.deny {
-        report::denied(gateway, exchange, &deny.code);
+        report::denied(gateway, exchange, &deny.code, RefusedBy::Policy(deny.policy.clone()));
         return Err(denied(deny));
     }
     let (binding, identity) = (verdict.binding, &mut exchange.identity);
+    let original = &mut exchange.decision.original;
     let mut bound = Inferred::NONE;
-    let mut put = |to: &mut Name, name: Option<Name>, which: Inferred| {
+    if let Some(tenant) = binding.tenant {
+        exchange.tenant = tenant;
+    }
+    if let Some(zone) = binding.zone {
+        exchange.zone = zone.name().clone();
+    }
+    let mut put = |to: &mut Name, name: Option<Name>, what: Original, which: Inferred| {
         if let Some(name) = name {
-            *to = name;
+            let was = std::mem::replace(to, name);
+            original.push((what, was));
             bound = bound | which;
         }
     };
-    put(&mut exchange.tenant, binding.tenant, Inferred::NONE);
-    let zone = binding.zone.map(|zone| zone.name().clone());
-    put(&mut exchange.zone, zone, Inferred::NONE);
-    put(&mut identity.agent, binding.agent, Inferred::AGENT);
-    put(&mut identity.session, binding.session, Inferred::SESSION);
-    put(&mut identity.user, binding.user, Inferred::USER);
-    put(&mut identity.task, binding.task, Inferred::NONE);
+    put(&mut identity.agent, binding.agent, Original::Agent, Inferred::AGENT);
+    put(
+        &mut identity.session,
+        binding.session,
+        Original::Session,
+        Inferred::SESSION,
+    );
+    put(&mut identity.user, binding.user, Original::User, Inferred::USER);
+    put(&mut identity.task, binding.task, Original::Task, Inferred::NONE);
     if verdict.tags.iter().any(|(tag, _)| **tag == *PARENT_TAG) {
         bound = bound | Inferred::PARENT;
     }
     identity.inferred = identity.inferred.without(bound);
-    identity.tags.extend(verdict.tags);
+    exchange.tag(verdict.tags);
     exchange.policies_applied = verdict.policies_applied;
     exchange
         .policies_applied
@@ -68,12 +84,19 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// A policy that fails refuses the request, and is named.
-pub fn decide(gateway: &Gateway, exchange: &Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
+pub fn decide(gateway: &Gateway, exchange: &mut Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    of_each(gateway, &facts(exchange, &models, Some(expected)), |facts| {
+    let mut verdict = of_each(gateway, &facts(exchange, &models, Some(expected)), |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
-    })
+    })?;
+    drop(models);
+    let ExpectedCost { estimate, priced } = expected;
+    let model = exchange.rerouted_to();
+    exchange
+        .decision
+        .asked(Phase::Request, model.as_deref(), estimate, priced, &mut verdict);
+    Ok(verdict)
 }
 
 /// Asks about each model that may serve the call: a list of models that are denied is not got around by naming one second,
@@ -98,16 +121,21 @@ fn of_each(
 ///
 /// # Errors
 /// A policy denied the request, or failed.
-pub fn admit_free(gateway: &Gateway, exchange: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
+pub fn admit_free(gateway: &Gateway, exchange: &mut Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    let verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
+    let mut verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })?;
-    report::alerts(gateway, origin(exchange), verdict.alerts);
+    drop(models);
+    let estimate = CostEstimate::default();
+    exchange
+        .decision
+        .asked(Phase::Request, None, estimate, true, &mut verdict);
+    report::alerts(gateway, origin(exchange), std::mem::take(&mut verdict.alerts));
     match &verdict.deny {
         Some(deny) => {
-            report::denied(gateway, exchange, &deny.code);
+            report::denied(gateway, exchange, &deny.code, RefusedBy::Policy(deny.policy.clone()));
             Err(denied(deny))
         }
         None => Ok(verdict.headers),

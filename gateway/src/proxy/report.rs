@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use agentledger_ledger::{Correction, Denial, Entry, Name, Standing, Unit, Usd, Window};
+use agentledger_ledger::{Correction, Denial, Entry, Name, RefusalRecord, Standing, Unit, Usd, Window};
 use ulid::Ulid;
 
+use crate::policy::record::RefusedBy;
 use crate::policy::{Event, RequestedBound};
 use crate::proxy::alerts::policies_failed;
 use crate::proxy::facts;
@@ -203,17 +204,25 @@ pub fn budget_exceeded(gateway: &Gateway, exchange: &Exchange, budget: &Budget<'
 }
 
 /// Records a request that a policy denied: the books keep refusals, by account and minute.
-pub fn denied(gateway: &Gateway, exchange: &Exchange, code: &str) {
+pub fn denied(gateway: &Gateway, exchange: &Exchange, code: &str, by: RefusedBy) {
     let account = format!("key:{}", exchange.identity.fingerprint);
-    denied_on(gateway, exchange, &account, code);
+    denied_on(gateway, exchange, &account, code, by);
 }
 
 /// The same of a request that the limit of an account refused.
-pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str) {
-    gateway.ledger.deny(&Denial {
+pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str, by: RefusedBy) {
+    let denial = Denial {
         account: Name::from(account),
         tenant: exchange.tenant.clone(),
         reason: Name::from(code),
+    };
+    gateway.ledger.deny_recorded(&denial, || {
+        let facts = exchange.facts();
+        let record = exchange.record(&facts, None, Some(by))?;
+        Some(RefusalRecord {
+            facts: Arc::new(facts),
+            record,
+        })
     });
 }
 

@@ -71,7 +71,12 @@ impl State {
                 Ok(())
             }
             // A later month's opening says what the events before it have made already.
-            Event::Opening(_) | Event::Denied(_) | Event::Marked(_) | Event::SecretChecked(_) => Ok(()),
+            Event::Opening(_)
+            | Event::Denied(_)
+            | Event::Marked(_)
+            | Event::SecretChecked(_)
+            | Event::Refused(_)
+            | Event::InForce(_) => Ok(()),
         };
         known.map_err(|hold| ApplyError::UnknownHold { seq, hold })?;
         self.head = seq;

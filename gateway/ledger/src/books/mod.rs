@@ -28,16 +28,17 @@ mod accounts;
 mod apply;
 mod changes;
 mod clock_set;
+mod denials;
 mod earlier;
 mod imports;
 mod living;
+mod recorded;
 mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
 mod types;
 
-use crate::map::Map;
 use std::sync::Arc;
 
 use ulid::Ulid;
@@ -45,6 +46,7 @@ use ulid::Ulid;
 use self::accounts::other_of;
 pub use self::accounts::{FOLDED_KINDS, NamesMax};
 pub use self::apply::ApplyError;
+use self::denials::Denials;
 pub use self::imports::Taken;
 pub use self::snapshot::SnapshotError;
 pub use self::state::{BalanceView, accounts_of};
@@ -57,19 +59,17 @@ use crate::bill_id::BillId;
 use crate::bound::{Bound, Mode, Window, Zone};
 use crate::entry::{Facts, Name, Settlement};
 use crate::event::{
-    Adjusted, Adjustee, ClockSet, Deferred, Denied, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
+    Adjusted, Adjustee, ClockSet, Deferred, Event, Extended, Held, HeldBound, HoldId, Mark, Marked, Opening,
     SecretChecked, Settled, Voided,
 };
 use crate::money::Usd;
+use crate::recorded::Record;
 use crate::window::Period;
 
 /// Open holds.
 pub const HOLDS_MAX: usize = 1_000_000;
 /// Bounds of one hold.
 pub const BOUNDS_MAX: usize = 256;
-/// Pairs of account and reason whose refusals are counted apart within a minute.
-pub const DENIALS_MAX: usize = 10_000;
-
 /// What there are too many of where a hold needs one more account for a bound.
 pub const BOUND_ACCOUNTS: &str = "accounts named by bounds (limits.bound_accounts_max)";
 
@@ -80,13 +80,6 @@ const BILLED_ABOVE_HOLD: &str = "billed_above_hold";
 pub struct Books {
     state: State,
     denials: Denials,
-}
-
-/// Refusals not told yet. Not part of the state: the first of a minute is told at once, the rest at its end.
-#[derive(Clone, Debug, Default)]
-struct Denials {
-    minute: i64,
-    more: Map<(Name, Name, Name), u64>,
 }
 
 impl Books {
@@ -124,6 +117,19 @@ impl Books {
         bounds: &[Bound],
         amounts: Amounts,
         basis: &Name,
+    ) -> Result<Reserved, BooksError> {
+        self.reserve_recorded(now_ms, facts, bounds, amounts, basis, None)
+    }
+
+    /// As `reserve`, with what the decision read.
+    pub fn reserve_recorded(
+        &mut self,
+        now_ms: i64,
+        facts: &Arc<Facts>,
+        bounds: &[Bound],
+        amounts: Amounts,
+        basis: &Name,
+        record: Option<Record>,
     ) -> Result<Reserved, BooksError> {
         if !amounts.is_valid_hold() {
             return Err(BooksError::Invalid("a hold below zero"));
@@ -178,6 +184,7 @@ impl Books {
             amounts,
             basis: basis.clone(),
             bounds: placed,
+            record,
         };
         let recorded = self.record(Event::Held(Arc::new(held)));
         let hold = HoldId(recorded.seq);
@@ -310,68 +317,6 @@ impl Books {
             hold,
             reason: reason.clone(),
         })))
-    }
-
-    /// Counts a refusal. The first of an (account, reason) within a minute makes its event at once; further ones are
-    /// counted until `flush_denials`.
-    pub fn deny(&mut self, now_ms: i64, account: &Name, tenant: &Name, reason: &Name) -> Vec<Recorded> {
-        let mut recorded = self.flush_denials(now_ms);
-        let mut key = (account.clone(), tenant.clone(), reason.clone());
-        if self.denials.more.len() >= DENIALS_MAX && !self.denials.more.contains_key(&key) {
-            let other = Name::from("other");
-            key = (other.clone(), other, reason.clone());
-        }
-        if let Some(more) = self.denials.more.get_mut(&key) {
-            *more = more.saturating_add(1);
-            return recorded;
-        }
-        let (account, tenant, reason) = key.clone();
-        self.denials.more.insert(key, 0);
-        recorded.push(self.record(Event::Denied(Denied {
-            at_ms: self.state.now_ms,
-            account,
-            tenant,
-            reason,
-            count: 1,
-        })));
-        recorded
-    }
-
-    /// Whether `flush_denials` would record anything.
-    pub fn has_due_denials(&self, now_ms: i64) -> bool {
-        now_ms.max(self.state.now_ms).div_euclid(60_000) != self.denials.minute
-            && self.denials.more.values().any(|count| *count > 0)
-    }
-
-    /// Records what was counted in a minute that is over. Call it now and then, and with `i64::MAX` never: time would
-    /// stand still there.
-    pub fn flush_denials(&mut self, now_ms: i64) -> Vec<Recorded> {
-        self.state.turn(now_ms);
-        let minute = self.state.now_ms.div_euclid(60_000);
-        if minute == self.denials.minute {
-            Vec::new()
-        } else {
-            self.finish_denials()
-        }
-    }
-
-    /// Tells all that was counted, also within this minute: for shutdown.
-    pub fn finish_denials(&mut self) -> Vec<Recorded> {
-        let at_ms = self.state.now_ms;
-        self.denials.minute = at_ms.div_euclid(60_000);
-        let mut more: Vec<_> = self.denials.more.drain().filter(|(_, count)| *count > 0).collect();
-        more.sort_unstable();
-        more.into_iter()
-            .map(|((account, tenant, reason), count)| {
-                self.record(Event::Denied(Denied {
-                    at_ms,
-                    account,
-                    tenant,
-                    reason,
-                    count,
-                }))
-            })
-            .collect()
     }
 
     /// Marks a session. Nothing is posted by it.

@@ -295,6 +295,7 @@ fn own_methods(config: &Config, ledger: LedgerView) -> Result<Module, ClientErro
         started_at_ms: SystemClock::default().now_ms(),
         requests: Default::default(),
         corrections: Default::default(),
+        replays: Default::default(),
     };
     control::methods::own_methods(Arc::new(state)).map_err(|error| ClientError::Ledger(error.to_string()))
 }

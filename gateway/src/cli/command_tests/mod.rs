@@ -69,6 +69,7 @@ impl Books {
             started_at_ms: 0,
             requests: Default::default(),
             corrections: Default::default(),
+            replays: Default::default(),
         };
         control::start(Arc::new(state), &self.config.control.socket, None).unwrap()
     }

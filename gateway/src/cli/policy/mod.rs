@@ -3,7 +3,9 @@
 mod author;
 mod check;
 mod eval;
+mod explain;
 mod new;
+mod replay;
 mod test;
 mod versions;
 
@@ -63,6 +65,12 @@ enum PolicyCommand {
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
     },
+    /// Decide the past's requests again: as they were, or by another policy, conf or prices
+    Replay(replay::ReplayArgs),
+    /// Where two policies would have decided the past's requests differently
+    Diff(replay::DiffArgs),
+    /// Why a past request got its verdict, policy by policy
+    Explain(explain::ExplainArgs),
 }
 
 pub const POLICIES: View = View {
@@ -93,6 +101,9 @@ pub fn run(args: PolicyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
     let ask = elsewhere.ask(&args.ask)?;
     let told = |value: &Value| told(value, ask.style);
     let text = match then {
+        PolicyCommand::Replay(args) => return replay::replay(&ask, &args),
+        PolicyCommand::Diff(args) => return replay::diff(&ask, &args),
+        PolicyCommand::Explain(args) => return explain::run(&ask, &args),
         PolicyCommand::List => ask.read("policy.list", params([]), &POLICIES)?,
         PolicyCommand::Get { policy } => {
             let (name, hash) = versions::named(&policy);

@@ -19,6 +19,7 @@ mod policy_versions;
 pub mod prices;
 mod providers;
 mod recovered;
+pub mod replay;
 pub(in crate::control) mod rules;
 pub(in crate::control) mod series;
 mod sessions;
@@ -57,6 +58,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     policies::add(&mut table)?;
     policy_versions::add(&mut table)?;
     policy_history::add(&mut table)?;
+    replay::add(&mut table)?;
     switches::add(&mut table)?;
     series::add(&mut table)?;
     system::add(&mut table)?;

@@ -27,7 +27,7 @@ fn balances_are_read_once_and_recorded() {
         "#,
     );
     bed.balances = Arc::new(Counting(0.into()));
-    let reads = bed.ask(&Call::default()).unwrap().reads;
+    let reads = bed.ask(&Call::default()).unwrap().reads.balances;
     assert_eq!(reads.len(), 2);
     assert_eq!(
         (reads[0].value, reads[0].window, reads[1].window),

@@ -277,7 +277,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
     exchange.session_end = SessionEnd::of(&gateway.ledger, &exchange);
 
     if !exchange.is_metered() {
-        let headers = decide::admit_free(gateway, &exchange).map_err(refused)?;
+        let headers = decide::admit_free(gateway, &mut exchange).map_err(refused)?;
         let passed = match exchange.billing {
             Billing::Free if is_upload => Box::pin(upload::pass(gateway, session, &exchange, &headers)).await,
             Billing::Free | Billing::Metered | Billing::Refused => {

@@ -192,7 +192,7 @@ async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: S
         estimate: CostEstimate::default(),
         priced: true,
     };
-    let bounds = match decide(gateway, &exchange, nothing_more) {
+    let bounds = match decide(gateway, &mut exchange, nothing_more) {
         Ok(verdict) => {
             settlement.verdict = verdict.policies_applied;
             verdict.bounds.into_iter().map(|requested| requested.bound).collect()

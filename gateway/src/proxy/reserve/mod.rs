@@ -12,6 +12,7 @@ use agentledger_ledger::{Hold, Mode, Name, Unit};
 
 use crate::config::HoldSize;
 use crate::plugin::EditPoint;
+use crate::policy::record::{Original, RefusedBy};
 use crate::policy::{Requested, Route, Verdict, When};
 use crate::price::StatedPrice;
 use crate::proxy::decide::{decide, denied, in_shadow, origin};
@@ -80,12 +81,12 @@ async fn reserve(
 ) -> Result<Reservation, Refusal> {
     report::alerts(gateway, origin(exchange), std::mem::take(&mut verdict.alerts));
     if let Some(deny) = &verdict.deny {
-        report::denied(gateway, exchange, &deny.code);
+        report::denied(gateway, exchange, &deny.code, RefusedBy::Policy(deny.policy.clone()));
         return Err(denied(deny));
     }
     let estimate = restated(gateway, exchange, estimate, &mut verdict)?;
     wait(gateway, exchange, verdict.delay, patience.again()).await?;
-    exchange.identity.tags.extend(std::mem::take(&mut verdict.tags));
+    exchange.tag(std::mem::take(&mut verdict.tags));
     let routes = std::mem::take(&mut verdict.routes);
     let of = |when: When| routes.iter().find(|route| route.requested.when == when);
     if let Some(route) = of(When::Always) {
@@ -124,7 +125,9 @@ fn report_refusal(gateway: &Gateway, exchange: &Exchange, refused: &HoldRefusal)
     if refused.account.is_empty() {
         return;
     }
-    report::denied_on(gateway, exchange, &refused.account, refused.refusal.code.as_str());
+    if let Some(by) = refused.by.clone() {
+        report::denied_on(gateway, exchange, &refused.account, refused.refusal.code.as_str(), by);
+    }
     match refused.refusal.code {
         Code::Own(RefusalCode::RateLimited) => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
         Code::Own(RefusalCode::BudgetExceeded) => {
@@ -155,7 +158,8 @@ fn restated(
     };
     exchange.unpriced = Some(StatedPrice::new(stated.requested, &exchange.endpoint.name));
     if find_for(exchange, &exchange.inspected.call.model).is_none() {
-        report::denied(gateway, exchange, RefusalCode::UnpricedModel.text());
+        let by = RefusedBy::Policy(stated.policy.clone());
+        report::denied(gateway, exchange, RefusalCode::UnpricedModel.text(), by);
         return Err(unpriced(&exchange.inspected.call.model).field("policy", stated.policy.to_string()));
     }
     estimate(gateway, exchange)
@@ -196,7 +200,8 @@ async fn always_routed(
     if let Some(reserved) = rerouted(gateway, exchange, route, patience.again()).await? {
         return Ok(reserved);
     }
-    report::denied(gateway, exchange, RefusalCode::NoRouteFits.text());
+    let by = RefusedBy::Policy(route.policy.clone());
+    report::denied(gateway, exchange, RefusalCode::NoRouteFits.text(), by);
     Err(
         Refusal::new(RefusalCode::NoRouteFits, refusal_text::no_route_fits(&route.policy))
             .field("policy", route.policy.to_string())
@@ -220,6 +225,8 @@ async fn rerouted(
         return Ok(None);
     }
     let asked_for = exchange.inspected.call.model.clone();
+    let original = (Original::Model, Name::from(asked_for.as_str()));
+    exchange.decision.original.push(original);
     for alternative in &route.requested.alternatives {
         if **alternative == *asked_for {
             continue;
@@ -234,13 +241,13 @@ async fn rerouted(
         if verdict.deny.is_some() {
             continue;
         }
-        let before = exchange.identity.tags.clone();
-        exchange.identity.tags.extend(verdict.tags.iter().cloned());
+        let before = (exchange.identity.tags.clone(), exchange.decision.original.clone());
+        exchange.tag(verdict.tags.iter().cloned());
         let from = (Name::from(ROUTED_FROM), Name::from(asked_for.as_str()));
-        exchange.identity.tags.extend([from]);
+        exchange.tag([from]);
         match attempt(gateway, exchange, &sized, &verdict, patience.none()).await {
             Err(hold_refusal) if hold_refusal.kind == HoldRefusalKind::Fatal => return Err(*hold_refusal.refusal),
-            Err(_) => exchange.identity.tags = before,
+            Err(_) => (exchange.identity.tags, exchange.decision.original) = before,
             Ok(mut reserved) => {
                 report::alerts(gateway, origin(exchange), verdict.alerts);
                 reserved.changes.model = Some(alternative.to_string());
@@ -257,6 +264,7 @@ async fn rerouted(
         }
     }
     exchange.inspected.call.model = asked_for;
+    exchange.decision.original.retain(|(what, _)| *what != Original::Model);
     Ok(None)
 }
 

@@ -9,6 +9,7 @@ use agentledger_ledger::{BooksError, Bound, Hold, Name, Obstacle, Permit, Standi
 use tokio::sync::Notify;
 
 use crate::policy::RequestedBound;
+use crate::policy::record::RefusedBy;
 use crate::proxy::reserve::estimate::HoldEstimate;
 use crate::proxy::session::stopped;
 use crate::proxy::shared::codes::RefusalCode;
@@ -76,6 +77,8 @@ pub struct HoldRefusal {
     pub refusal: Box<Refusal>,
     /// Whose limit refused it; empty where none did.
     pub account: Name,
+    /// How that limit stood.
+    pub by: Option<RefusedBy>,
     /// The budget that is used up.
     pub exhausted: Option<ExhaustedBudget>,
 }
@@ -103,6 +106,7 @@ impl HoldRefusal {
             kind,
             refusal: Box::new(refusal),
             account: Name::from(account),
+            by: None,
             exhausted: None,
         }
     }
@@ -140,9 +144,14 @@ pub async fn place(
                 .map_err(HoldRefusal::fatal)?,
         };
         let basis = Name::from(estimate.basis);
-        let reserved = gateway
-            .ledger
-            .reserve(permit, Arc::clone(&facts), &bounds, estimate.amounts(), &basis);
+        let reserved = gateway.ledger.reserve_recorded(
+            permit,
+            Arc::clone(&facts),
+            &bounds,
+            estimate.amounts(),
+            &basis,
+            exchange.record(&facts, changes.max_output, None),
+        );
         let refused = match reserved {
             Ok(hold) => {
                 return Ok(PlacedHold {
@@ -228,7 +237,15 @@ fn refusal_of(
     policy: Option<Name>,
 ) -> HoldRefusal {
     let account = &refused.bound.account;
-    match refused.obstacle {
+    let by = RefusedBy::Budget {
+        policy: policy.clone().unwrap_or_else(|| Name::from("")),
+        bound: refused.bound.clone(),
+        posted: refused.standing.posted,
+        held: refused.standing.held,
+        requested: refused.requested,
+        is_held: refused.obstacle == Obstacle::Held,
+    };
+    let hold_refusal = match refused.obstacle {
         Obstacle::Held => {
             let message = refusal_text::held_budget(refused, &exchange.rules.aliases());
             let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
@@ -247,6 +264,10 @@ fn refusal_of(
             });
             hold_refusal
         }
+    };
+    HoldRefusal {
+        by: Some(by),
+        ..hold_refusal
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agentledger_ledger::Unit;
 
 use crate::policy::Verdict;
+use crate::policy::record::RefusedBy;
 use crate::proxy::reserve::place::{HoldRefusal, HoldRefusalKind};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
@@ -24,7 +25,10 @@ pub fn take(gateway: &Gateway, exchange: &Exchange, verdict: &Verdict, tokens: u
     let now_ms = gateway.clock.monotonic_ms();
     take_from(&gateway.rates, now_ms, verdict, tokens).map_err(|over| {
         let refusal = refusal(gateway, &exchange.rules.aliases(), now_ms, verdict, tokens, &over);
-        HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))
+        HoldRefusal {
+            by: refused_by(verdict, &over),
+            ..HoldRefusal::new(HoldRefusalKind::Rule, refusal, account_of(verdict, &over))
+        }
     })
 }
 
@@ -32,6 +36,31 @@ pub fn take_from(rates: &Arc<Rates>, now_ms: i64, verdict: &Verdict, tokens: u64
     let windows: Vec<Rate> = verdict.rates.iter().map(|rate| rate.requested.clone()).collect();
     let permits: Vec<Parallel> = verdict.parallel.iter().map(|limit| limit.requested.clone()).collect();
     rates.take(now_ms, &windows, &permits, tokens)
+}
+
+/// What refused, for the record.
+fn refused_by(verdict: &Verdict, over: &RateExceeded) -> Option<RefusedBy> {
+    Some(match over {
+        RateExceeded::Rate { index, wait_ms } => {
+            let rate = verdict.rates.get(*index)?;
+            RefusedBy::Rate {
+                policy: rate.policy.clone(),
+                account: rate.requested.account.clone(),
+                per: rate.requested.per,
+                unit: rate.requested.unit,
+                limit: rate.requested.limit,
+                wait_ms: wait_ms.unwrap_or(-1),
+            }
+        }
+        RateExceeded::Parallel { index } => {
+            let parallel = verdict.parallel.get(*index)?;
+            RefusedBy::Parallel {
+                policy: parallel.policy.clone(),
+                account: parallel.requested.account.clone(),
+                limit: parallel.requested.limit,
+            }
+        }
+    })
 }
 
 fn account_of<'v>(verdict: &'v Verdict, over: &RateExceeded) -> &'v str {

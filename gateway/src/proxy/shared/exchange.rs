@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Facts, Ledger, Mark, Name};
+use agentledger_ledger::{Facts, Ledger, Mark, Name, Record};
 use pingora::http::RequestHeader;
 use ulid::Ulid;
 
 use crate::meter::Ids;
 use crate::plugin::{Billing, Dialect};
 use crate::policy::History;
+use crate::policy::record::{DecisionRecord, Original, RefusedBy};
 use crate::price::{Serves, StatedPrice};
 use crate::proxy::session::progress::SessionStep;
 use crate::proxy::shared::client::Outlast;
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub unpriced: Option<StatedPrice>,
     /// Policies that were applied before the request was decided on.
     pub policies_applied: Vec<Name>,
+    /// What its decision reads, for the journal.
+    pub decision: DecisionRecord,
     pub inspected: Inspected,
     /// What its session did before; `None` without a session.
     pub history: Option<History>,
@@ -73,8 +76,13 @@ impl Exchange {
             forward_path.push('?');
             forward_path.push_str(query);
         }
+        let decision = DecisionRecord {
+            rules: rules.recorded,
+            ..DecisionRecord::default()
+        };
         Exchange {
             id,
+            decision,
             at_ms,
             started,
             rules,
@@ -172,6 +180,60 @@ impl Exchange {
 
     pub fn dialect(&self) -> (&Arc<dyn Dialect>, &str) {
         (&self.endpoint.plugin.dialect, &self.operation)
+    }
+
+    /// Puts tags on the request; what they were before is for the journal.
+    pub fn tag(&mut self, tags: impl IntoIterator<Item = (Name, Name)>) {
+        for (tag, value) in tags {
+            let was = self.identity.tags.insert(tag.clone(), value);
+            let original = &mut self.decision.original;
+            let is_known = original
+                .iter()
+                .any(|(what, _)| matches!(what, Original::Tag(known) if *known == tag));
+            if self.decision.rules != 0 && !is_known {
+                original.push((Original::Tag(tag), was.unwrap_or_else(|| Name::from(""))));
+            }
+        }
+    }
+
+    /// The model that it goes to in place of the requested one.
+    pub fn rerouted_to(&self) -> Option<String> {
+        let original = self.decision.original.iter();
+        let is_rerouted = original.clone().any(|(what, _)| *what == Original::Model);
+        is_rerouted.then(|| self.inspected.call.model.clone())
+    }
+
+    /// What the journal keeps of the decision on it: its output was clamped to `clamped`, or it was refused. `None` where nobody
+    /// recorded what is in force.
+    pub fn record(&self, facts: &Facts, clamped: Option<u64>, refused: Option<RefusedBy>) -> Option<Record> {
+        if self.decision.rules == 0 {
+            return None;
+        }
+        let requested = &self.inspected.call.model;
+        let further = self
+            .models()
+            .iter()
+            .filter(|model| *model != requested)
+            .map(|model| Name::from(model.as_str()))
+            .collect();
+        let decision = DecisionRecord {
+            dialect: Name::from(self.endpoint.provider.dialect.as_str()),
+            claim: self
+                .identity
+                .tenant_claim
+                .as_deref()
+                .map_or_else(|| Name::from(""), Name::from),
+            zone: self.zone.clone(),
+            any_model: self.is_any_model(),
+            free: !self.is_metered(),
+            max_output: self.inspected.call.max_output,
+            history: self.history,
+            models: further,
+            clamped,
+            refused,
+            ..self.decision.clone()
+        };
+        Some(decision.write(facts))
     }
 
     /// What the books keep of the request.

@@ -40,6 +40,8 @@ pub struct ProviderEndpoint {
 pub struct Rules {
     pub config: Arc<Config>,
     pub policies: Arc<PolicySet>,
+    /// By which the journal knows what is in force; 0: it does not.
+    pub recorded: u64,
     /// Requests may say whose they are, by header: tenants are on, by the file or by a rule put since.
     pub reads_claims: bool,
     /// Longest prefix first; a provider's own dialect before those of its mounts.
@@ -130,6 +132,7 @@ impl Rules {
         endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
             progress: Bounds::of(&config),
+            recorded: before.map_or(0, |rules| rules.recorded),
             reads_claims: reads_claims(&config, &policies),
             policies: Arc::new(policies),
             config,
@@ -145,6 +148,11 @@ impl Rules {
     pub fn endpoints_of(&self, provider: &str) -> impl Iterator<Item = &Arc<ProviderEndpoint>> {
         let endpoints = self.endpoints.iter();
         endpoints.filter(move |endpoint| endpoint.provider.name == provider)
+    }
+
+    /// The same, with the id under which the journal has what is in force.
+    pub fn recorded_as(self, recorded: u64) -> Rules {
+        Rules { recorded, ..self }
     }
 
     /// The same with other policies.
@@ -179,6 +187,7 @@ impl Rules {
             disabled: Arc::clone(&self.disabled),
             fingerprints: self.fingerprints.clone(),
             progress: self.progress,
+            recorded: self.recorded,
             pool: Arc::clone(&self.pool),
         }
     }

@@ -207,7 +207,7 @@ impl ConnectionAnswers {
         let guards = self.guards(busy);
         let (held, refusal) = match self.hold(&mut exchange, None).await {
             Ok(reserved) => (reserved.into(), None),
-            Err(refusal) => (self.uncovered(&exchange).await?, Some(refusal)),
+            Err(refusal) => (self.uncovered(&mut exchange).await?, Some(refusal)),
         };
         let id = exchange.id;
         self.open(exchange, held, guards, meaning);
@@ -329,7 +329,7 @@ impl ConnectionAnswers {
         };
         let cost = settlement(&self.gateway, &exchange, &metered, &ended).cost;
         let tokens = tokens_of(&metered);
-        if let Some(hold) = self.book(&exchange, Amounts::of_request(cost, tokens)).await {
+        if let Some(hold) = self.book(&mut exchange, Amounts::of_request(cost, tokens)).await {
             settle(&self.gateway, &mut exchange, hold, None, &metered, &ended);
         }
     }
@@ -463,7 +463,7 @@ impl ConnectionAnswers {
     }
 
     /// A hold of nothing for an answer that runs although it may not: all that it is billed is overage, truthfully.
-    async fn uncovered(&self, exchange: &Exchange) -> Option<HeldAnswer> {
+    async fn uncovered(&self, exchange: &mut Exchange) -> Option<HeldAnswer> {
         Some(HeldAnswer {
             hold: self.book(exchange, Amounts::of_request(Usd::ZERO, 0)).await?,
             rates: None,
@@ -478,7 +478,7 @@ impl ConnectionAnswers {
     }
 
     /// Holds what is already billed: on the bounds as they are, or, where those refuse, beside them.
-    async fn book(&self, exchange: &Exchange, amounts: Amounts) -> Option<Hold> {
+    async fn book(&self, exchange: &mut Exchange, amounts: Amounts) -> Option<Hold> {
         let asked = estimate::estimate(&self.gateway, exchange)
             .and_then(|estimate| decide::decide(&self.gateway, exchange, estimate.expected()))
             .map(|verdict| verdict.bounds)

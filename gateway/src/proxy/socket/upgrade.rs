@@ -129,7 +129,7 @@ pub async fn ask_upstream(
     );
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
-    let extra_headers = extra_headers(gateway, &handshake).map_err(refused)?;
+    let extra_headers = extra_headers(gateway, &mut handshake).map_err(refused)?;
     handshake.session_end = SessionEnd::of(&gateway.ledger, &handshake);
     let answer = send(gateway, &handshake, session).await.map_err(refused)?;
     let Some(answer) = answer else { return Ok(None) };
@@ -147,7 +147,7 @@ pub async fn ask_upstream(
 
 /// What the policies say in the head of the handshake's answer, the only one that a connection has: theirs as of a call that
 /// costs nothing, and how the rates and budgets stand that each answer on it will be put on.
-fn extra_headers(gateway: &Gateway, handshake: &Exchange) -> Result<Vec<(String, String)>, Refusal> {
+fn extra_headers(gateway: &Gateway, handshake: &mut Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let mut extra_headers = decide::admit_free(gateway, handshake)?;
     let verdict = decide::outlook(gateway, handshake)?;
     let now_ms = gateway.clock.monotonic_ms();

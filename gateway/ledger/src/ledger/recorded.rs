@@ -1,0 +1,50 @@
+//! Decisions with what they read.
+
+use std::sync::Arc;
+
+use super::Ledger;
+use crate::amounts::Amounts;
+use crate::books::BooksError;
+use crate::bound::Bound;
+use crate::core::Denial;
+use crate::entry::{Facts, Name};
+use crate::hold::{Hold, Permit};
+use crate::recorded::{Record, RefusalRecord};
+
+impl Ledger {
+    /// As `reserve`, with what the decision read.
+    ///
+    /// # Errors
+    /// As `reserve`.
+    pub fn reserve_recorded(
+        &self,
+        permit: Permit,
+        facts: impl Into<Arc<Facts>>,
+        bounds: &[Bound],
+        amounts: Amounts,
+        basis: &Name,
+        record: Option<Record>,
+    ) -> Result<Hold, BooksError> {
+        let facts = facts.into();
+        let Permit { first, last } = permit;
+        self.last_limits.remember(bounds);
+        let (id, standings) = self.core.reserve(&facts, bounds, amounts, basis, record, first)?;
+        Ok(Hold::new(Arc::clone(&self.core), id, facts, amounts, standings, last))
+    }
+
+    /// Counts a refusal: one event an account, reason and minute.
+    pub fn deny(&self, denial: &Denial) {
+        self.core.deny(denial, || None);
+    }
+
+    /// As `deny`, with what the decision read, which is recorded of the first few of a minute.
+    pub fn deny_recorded(&self, denial: &Denial, call: impl FnOnce() -> Option<RefusalRecord>) {
+        self.core.deny(denial, call);
+    }
+
+    /// Records what decisions go by from now on: its digest, and what the documents of this moment lie over, in a layout of the
+    /// caller's. The id by which they name it.
+    pub fn put_in_force(&self, digest: [u8; 32], base: &Arc<[u8]>) -> u64 {
+        self.core.put_in_force(digest, base)
+    }
+}

@@ -1,0 +1,200 @@
+//! The methods that decide the past's requests again.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use agentledger_ledger::{Event, JournalStopped, Ledger};
+use jsonrpsee::server::RegisterMethodError;
+use ulid::Ulid;
+
+use crate::config::Config;
+use crate::control::error::RpcError;
+use crate::control::ledger_view::LedgerView;
+use crate::control::rpc::call::{Call, Role};
+use crate::control::rpc::params::Span;
+use crate::control::rpc::table::{Method, Scope, Table};
+use crate::control::state::ControlState;
+use crate::control::wire;
+use crate::policy::Source;
+use crate::price::PriceBook;
+use crate::replay::candidate::{Amendment, Present};
+use crate::replay::explain::explain;
+use crate::replay::jobs::Job;
+use crate::replay::prices::ReplayPrices;
+use crate::replay::run::{Candidate, Mode, Request, replay};
+
+/// How far back a replay goes where nothing is said.
+const REPLAY_LAST_DEFAULT: &str = "7d";
+
+pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
+    table.add(
+        Method::new(
+            "policy.replay",
+            Role::Read,
+            Scope::Whole,
+            "Decides the past's requests again, beside the gateway's work: begins a replay, or says how one stands.",
+            r#"{"mode": "simulated", "candidate": {"name": "a tighter budget", "confs": {"budget": {"default": {"daily_limit_usd": 5}}}}, "last": "7d"}"#,
+        ),
+        start,
+    )?;
+    table.add(
+        Method::new(
+            "policy.explain",
+            Role::Read,
+            Scope::Whole,
+            "Why a past request got its verdict, policy by policy.",
+            r#"{"id": "01J0000000000000000000000A"}"#,
+        ),
+        explained,
+    )
+}
+
+fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wire::ReplayState, RpcError> {
+    if !asked.job.is_empty() {
+        let unknown = || RpcError::NotFound(format!("there is no replay {:?}", asked.job));
+        let id = Ulid::from_string(&asked.job).map_err(|_| unknown())?;
+        let job = if asked.cancel {
+            state.replays.cancel(id)
+        } else {
+            state.replays.get(id)
+        };
+        return job.map(|job| state_of(&job)).ok_or_else(unknown);
+    }
+    let LedgerView::Live(ledger) = &state.ledger else {
+        return Err(RpcError::NoGateway);
+    };
+    let (from_ms, to_ms) = span_of(&asked, state.ledger.now_ms())?;
+    let in_force = state.data_plane.in_force().ok_or(RpcError::NoGateway)?;
+    let prices = state.data_plane.prices().ok_or(RpcError::NoGateway)?;
+    let present = Present::of(&in_force.policies, &in_force.file, &in_force.parts.rules);
+    let mode = mode_of(&asked, &present, &prices_of(prices, &state.config.load()))?;
+    let request = Request { from_ms, to_ms, mode };
+    state.ledger.flush()?;
+    let ledger = Arc::clone(ledger);
+    let job = state
+        .replays
+        .start(move |progress| Ok(replay(request, &mut journal_of(&ledger), progress)))
+        .map_err(RpcError::Conflict)?;
+    Ok(state_of(&job))
+}
+
+/// The time that is replayed, milliseconds since the epoch.
+///
+/// # Errors
+/// It cannot be read.
+pub fn span_of(asked: &wire::ReplayParams, now_ms: i64) -> Result<(i64, i64), RpcError> {
+    Span::new(&asked.last, &asked.from, &asked.to).ms(now_ms, Some(REPLAY_LAST_DEFAULT))
+}
+
+/// The journal of a ledger that is written to.
+fn journal_of(
+    ledger: &Ledger,
+) -> impl FnMut(i64, &mut dyn FnMut(u64, Event) -> ControlFlow<()>) -> Result<(), JournalStopped> {
+    move |from_ms, visit| ledger.events(from_ms, visit)
+}
+
+fn state_of(job: &Job) -> wire::ReplayState {
+    let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    let (name, error, result) = match &job.result {
+        None => ("running", String::new(), None),
+        Some(Ok(replayed)) => ("done", String::new(), Some(wire::Replayed::clone(replayed))),
+        Some(Err(error)) => ("failed", error.clone(), None),
+    };
+    wire::ReplayState {
+        job: job.id.to_string(),
+        state: name.to_owned(),
+        events: of(&job.progress.events),
+        decisions: of(&job.progress.decisions),
+        error,
+        result,
+    }
+}
+
+/// The book, with the names that providers have in it.
+pub fn prices_of(book: PriceBook, config: &Config) -> ReplayPrices {
+    let books: BTreeMap<String, String> = config
+        .providers
+        .iter()
+        .map(|provider| (provider.name.clone(), provider.book.clone()))
+        .collect();
+    ReplayPrices::new(book, books)
+}
+
+/// What is requested, made ready.
+///
+/// # Errors
+/// What does not fit, by its path.
+pub fn mode_of(asked: &wire::ReplayParams, present: &Present, prices: &ReplayPrices) -> Result<Mode, RpcError> {
+    let unfit = |path: &str, text: String| RpcError::Unfit {
+        path: path.to_owned(),
+        text,
+    };
+    let candidate = |given: &wire::ReplayCandidate, path: &str| -> Result<Candidate, RpcError> {
+        let files: Vec<(String, String)> = (0..)
+            .zip(&given.prices)
+            .map(|(at, text): (usize, _)| (format!("prices[{at}]"), text.clone()))
+            .collect();
+        Ok(Candidate {
+            name: given.name.clone(),
+            set: present
+                .with(&amendment_of(given))
+                .map_err(|text| unfit(path, format!("does not fit: {text}")))?,
+            prices: prices
+                .with(&files)
+                .map_err(|text| unfit(&format!("{path}.prices"), text))?,
+        })
+    };
+    match (asked.mode.as_str(), &asked.against) {
+        ("exact", None) => {
+            let amendment = amendment_of(&asked.candidate);
+            if !amendment.is_empty() {
+                // What cannot be loaded is said now, not of each decision.
+                candidate(&asked.candidate, "candidate")?;
+            }
+            Ok(Mode::Exact((!amendment.is_empty()).then_some(amendment)))
+        }
+        ("" | "simulated", None) => Ok(Mode::Simulated(candidate(&asked.candidate, "candidate")?)),
+        ("diff", Some(against)) => {
+            let both = (
+                candidate(&asked.candidate, "candidate")?,
+                candidate(against, "against")?,
+            );
+            Ok(Mode::Diff(Box::new(both)))
+        }
+        ("diff", None) => Err(unfit("against", "is missing".to_owned())),
+        ("exact" | "simulated" | "", Some(_)) => Err(unfit("against", "is of diff".to_owned())),
+        _ => Err(unfit("mode", "must be exact, simulated or diff".to_owned())),
+    }
+}
+
+fn amendment_of(given: &wire::ReplayCandidate) -> Amendment {
+    let source = |policy: &wire::ReplayPolicy| Source {
+        name: policy.name.clone(),
+        text: policy.text.clone(),
+        origin: format!("{}.lua", policy.name),
+    };
+    Amendment {
+        policies: given.policies.iter().map(source).collect(),
+        confs: given.confs.clone(),
+    }
+}
+
+fn explained(state: &ControlState, _: &Call, asked: wire::ExplainParams) -> Result<wire::ExplainedRequest, RpcError> {
+    let id = Ulid::from_string(&asked.id).map_err(|_| RpcError::Unfit {
+        path: "id".to_owned(),
+        text: "is no id of an exchange".to_owned(),
+    })?;
+    state.ledger.flush()?;
+    let found = match &state.ledger {
+        LedgerView::Live(ledger) => explain(id, &mut journal_of(ledger)),
+        LedgerView::Offline(ledger) => explain(id, &mut |from_ms, visit| ledger.events(from_ms, visit)),
+    };
+    let found = found.map_err(RpcError::LedgerFailed)?;
+    found.ok_or_else(|| {
+        RpcError::NotFound(format!(
+            "the journal has no entry and no recorded refusal {id}: of refusals, the first of each account, code and minute are recorded"
+        ))
+    })
+}

@@ -1,0 +1,82 @@
+//! Policies that shall be tried: files and confs in place of those that are in force.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::base::{RecordedBase, RecordedPolicy};
+use super::rules::patient;
+use crate::policy::{PolicySet, Source};
+use crate::runtime::{RuleBook, with_rules};
+
+/// What takes the place of what is in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Amendment {
+    /// Policies, by the names that their files have.
+    pub policies: Vec<Source>,
+    /// Confs, by the policies' names: each in the place of what the file says. Rules of operators lie over them.
+    pub confs: BTreeMap<String, Value>,
+}
+
+impl Amendment {
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.confs.is_empty()
+    }
+
+    pub fn amend(&self, base: &mut RecordedBase) {
+        for source in &self.policies {
+            let amended = RecordedPolicy {
+                name: source.name.clone(),
+                origin: source.origin.clone(),
+                text: source.text.clone(),
+            };
+            match base.policies.iter_mut().find(|policy| policy.name == source.name) {
+                Some(policy) => *policy = amended,
+                None => base.policies.push(amended),
+            }
+        }
+        for (policy, conf) in &self.confs {
+            base.confs.insert(policy.clone(), conf.clone());
+        }
+    }
+}
+
+/// What is in force now, of which a candidate is made.
+#[derive(Clone, Default)]
+pub struct Present {
+    pub base: RecordedBase,
+    pub rules: Arc<RuleBook>,
+}
+
+impl Present {
+    pub fn of(policies: &PolicySet, confs: &BTreeMap<String, Value>, rules: &Arc<RuleBook>) -> Present {
+        let policies = policies.policies().map(|policy| RecordedPolicy {
+            name: policy.source.name.clone(),
+            origin: policy.source.origin.clone(),
+            text: policy.source.text.clone(),
+        });
+        Present {
+            base: RecordedBase {
+                policies: policies.collect(),
+                confs: confs.clone(),
+            },
+            rules: Arc::clone(rules),
+        }
+    }
+
+    /// The set that would be in force with this.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn with(&self, amendment: &Amendment) -> Result<Arc<PolicySet>, String> {
+        let mut base = self.base.clone();
+        amendment.amend(&mut base);
+        let plain = PolicySet::load(base.sources(), &base.confs, patient()).map_err(|errors| {
+            let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            all.join("\n")
+        })?;
+        let set = with_rules(&plain, &base.confs, &self.rules, self.rules.policies());
+        set.map(Arc::new).map_err(|fault| fault.to_string())
+    }
+}
