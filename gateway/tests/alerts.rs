@@ -260,8 +260,8 @@ fn receivers_that_hang_fail_redirect_or_reset_hold_no_request_up_and_lose_nothin
         .map(|receiver| format!("{{url: '{}', allow_private: true}}", receiver.url()))
         .collect();
     let yaml = format!("alerts: {{timeout: 300ms, webhooks: [{}]}}", hooks.join(", "));
-    let policy = "return { name = 'p', version = '1', request = function(_, call)
-        return alert{ type = 'seen', message = 'seen', about = call.id } end }";
+    let policy = "return { name = 'p', version = '1', settled = function(_, entry)
+        return alert{ type = 'seen', message = 'seen', about = entry.id } end }";
     let start = |setup: Setup| setup.with(&yaml).policy("p", policy).start();
     let gateway = start(Setup::new(&upstream));
     for _ in 0..10 {
@@ -310,7 +310,9 @@ fn a_flood_is_bounded_and_each_alert_arrives_or_is_counted() {
             .map_or(0, |count| count.parse::<u64>().unwrap())
     };
     let counted: u64 = bodies.values().map(|body| 1 + folded(body)).sum();
-    assert_eq!((bodies.len(), counted), (1_000, 10_000));
+    // Room that deliveries leave is taken by what still comes.
+    assert!((1_000..2_000).contains(&bodies.len()), "{}", bodies.len());
+    assert_eq!(counted, 10_000);
 }
 
 #[test]

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::interval;
 
 const CHATTERS: u64 = 4;
-const POLICY: &str = "return { name = 'alarm', version = '1', request = function(_, call)
-  if call.agent == 'alarming' then return alert{ type = 'alarm', message = 'a request', about = call.id } end
+const POLICY: &str = "return { name = 'alarm', version = '1', settled = function(_, entry)
+  if entry.agent == 'alarming' then return alert{ type = 'alarm', message = 'a request', about = entry.id } end
 end }";
 
 fn main() -> Result<(), Failure> {
@@ -104,6 +104,11 @@ async fn segment(rate: u64, seconds: u64, headers: &'static str) -> Result<(f64,
         times.extend(chatter??);
     }
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let at = |share: f64| {
+        times
+            .get((times.len() as f64 * share) as usize)
+            .copied()
+            .unwrap_or_default()
+    };
     Ok((at(0.5), at(0.99)))
 }
