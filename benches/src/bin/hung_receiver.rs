@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::interval;
 
 const CHATTERS: u64 = 4;
-const POLICY: &str = "return { name = 'alarm', version = '1', request = function(_, call)
-  if call.agent == 'alarming' then return alert{ type = 'alarm', message = 'a request', about = call.id } end
+const POLICY: &str = "return { name = 'alarm', version = '1', settled = function(_, entry)
+  if entry.agent == 'alarming' then return alert{ type = 'alarm', message = 'a request', about = entry.id } end
 end }";
 
 fn main() -> Result<(), Failure> {

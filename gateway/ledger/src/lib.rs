@@ -29,7 +29,7 @@
 //! order: import_places
 //! order: bill_rows change_rows denial_rows known_heads query adjustments recovered reports rollup sessions
 //! order: peaks checkpoint derived queue retention verify
-//! order: applier error writer options core recover archive
+//! order: applier error side_table writer options core recover archive
 //! order: hold offline ledger events testing
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -185,8 +185,8 @@ pub fn resolve(at: &Cursor<'_>) -> Alerts {
 
 /// `alerts.slack`, and a row of `alerts.webhooks`.
 fn contract_receiver(at: &Cursor<'_>, key: &str, name: &str, form: Form) -> Option<Receiver> {
-    let url = url(&at.at(key))?;
     let allow_private = at.at("allow_private").flag(false);
+    let url = url(&at.at(key))?;
     warn_of_private(&at.at(key), url.expose(), allow_private);
     Some(Receiver {
         name: name.to_owned(),

@@ -25,15 +25,18 @@ impl Lane {
         self.waiting.insert(delivery.alert.id, delivery);
     }
 
-    /// Counts an alert that has no room in the newest that can still bear it. Which one that is.
+    /// Counts an alert that has no room in the newest that can bear it: what was tried once is not changed any more, as long as
+    /// there are others. Which one that is.
     pub fn fold(&mut self, delivery: &Delivery) -> Option<Ulid> {
         let Lane { waiting, in_flight, .. } = self;
-        let newest = waiting.iter_mut().rev().find(|(id, _)| !in_flight.contains(id));
-        let (id, newest) = newest?;
+        let idle = || waiting.iter().rev().filter(|(id, _)| !in_flight.contains(id));
+        let untried = idle().find(|(_, delivery)| delivery.attempts == 0);
+        let id = *untried.or_else(|| idle().next())?.0;
+        let newest = waiting.get_mut(&id)?;
         let alert = &mut newest.alert;
         alert.folded = alert.folded.saturating_add(1).saturating_add(delivery.alert.folded);
         alert.severity = alert.severity.max(delivery.alert.severity);
-        Some(*id)
+        Some(id)
     }
 
     pub fn first_held_due_ms(&self) -> Option<i64> {
