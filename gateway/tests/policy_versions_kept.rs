@@ -34,7 +34,7 @@ fn activate_in_an_hour(gateway: &Gateway, hash: &str) -> Value {
     rpc(gateway, "policy.activate", &params)
 }
 
-/// Refuses every call, and those of the second agent in particular.
+/// Refuses every call but a made-up one.
 fn denying(version: &str) -> String {
     house_with(
         version,
@@ -114,6 +114,13 @@ fn a_rehearsal_goes_on_over_a_restart_and_is_cancelled_by_what_comes_after() {
         "{put_again}"
     );
     assert!(cancelled(&gateway));
+    activate_in_an_hour(&gateway, &second);
+    rpc(
+        &gateway,
+        "policy.shadow",
+        &json!({"policy": "house", "version": second}),
+    );
+    assert!(cancelled(&gateway), "it runs in shadow, and waits for nothing");
     activate_in_an_hour(&gateway, &second);
     let back = rpc(&gateway, "policy.rollback", &json!({"policy": "house"}));
     assert_eq!(

@@ -331,7 +331,7 @@ impl Ask {
         let (state, ledger) = launch::open_policies(config)?;
         let result = Client::of_state(state).and_then(|client| client.call_raw(method, &params));
         ledger.close();
-        self.shown(&*result?, told)
+        self.shown(&result?, told)
     }
 
     fn shown(&self, result: &RawValue, told: impl Fn(&Value) -> String) -> Result<String, CliError> {

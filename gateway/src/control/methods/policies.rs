@@ -120,7 +120,11 @@ fn get(state: &ControlState, _: &Call, asked: wire::PolicyParams) -> Result<wire
 /// A version of the store as it is kept; what it would do with its conf is not looked at.
 fn version(state: &ControlState, asked: &wire::PolicyParams) -> Result<wire::PolicyText, RpcError> {
     needed("policy", &asked.policy)?;
-    let (book, _) = policy_history::book(state)?;
+    let (book, in_force) = policy_history::book(state)?;
+    if in_force.is_none() && !book.has(&asked.policy) {
+        // A file's, maybe, which nobody has read.
+        return Err(RpcError::NoGateway);
+    }
     let record = book
         .record(&asked.policy)
         .and_then(|kept| kept.record.in_force.as_ref());

@@ -60,6 +60,10 @@ fn history(state: &ControlState, _: &Call, asked: wire::PolicyHistoryParams) -> 
         .as_ref()
         .is_some_and(|versions| versions.files.contains_key(policy));
     if !book.has(policy) && !in_files {
+        if versions.is_none() {
+            // A file's, maybe, which nobody has read.
+            return Err(RpcError::NoGateway);
+        }
         return Err(RpcError::NotFound(format!("there is no policy {policy:?}")));
     }
     let none = PolicyRecord::default();

@@ -101,7 +101,7 @@ fn put(state: &ControlState, call: &Call, asked: wire::PolicyPutParams) -> Resul
     };
     let head = PolicySet::read(given, &options);
     let head = head.map_err(|errors| Refused::unfit("text", format!("does not load:\n{}", lines(&errors))))?;
-    let specs = (!asked.specs.is_empty()).then(|| asked.specs.as_str());
+    let specs = (!asked.specs.is_empty()).then_some(asked.specs.as_str());
     if let Some(specs) = specs {
         let read = spec::check_text(&head.name, specs);
         read.map_err(|text| Refused::unfit("specs", text))?;
@@ -226,12 +226,17 @@ fn shadow(state: &ControlState, call: &Call, asked: wire::PolicyShadowParams) ->
             }
             None => record.unrehearsed(&ending),
             Some(found) if running.is_some_and(|running| running.hash == found.hash) => {
-                let text = format!(
-                    "version {} of {} runs in shadow already",
-                    short(&found.hash),
-                    asked.policy
-                );
-                return Err(RpcError::Conflict(text));
+                let mut next = record.clone();
+                let waited = next.shadow.as_mut().and_then(|shadow| shadow.activate_at_ms.take());
+                if waited.is_none() {
+                    let text = format!(
+                        "version {} of {} runs in shadow already",
+                        short(&found.hash),
+                        asked.policy
+                    );
+                    return Err(RpcError::Conflict(text));
+                }
+                next
             }
             Some(found) => {
                 let rehearsal = Rehearsal {
