@@ -40,5 +40,13 @@ return {
 			expect = { "deny 403 model_blocked: model is blocked" },
 		},
 		{ name = "a broken pattern is refused", conf = { keys = { "sk-[" } }, call = {}, fails = "conf.keys[1] is a malformed glob" },
+		{ name = "a user", conf = { users = { "eve" } }, call = { user = "eve" }, expect = { "deny 403 user_blocked: user is blocked" } },
+		{
+			name = "a tenant, and nobody else",
+			conf = { users = { "eve" }, tenants = { "gone" } },
+			call = { user = "bob", tenant = "gone" },
+			expect = { "deny 403 tenant_blocked: tenant is blocked" },
+		},
+		{ name = "who is not listed passes", conf = { tenants = { "gone" }, models = { "*opus*" } }, call = {}, expect = {} },
 	},
 }

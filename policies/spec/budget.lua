@@ -161,5 +161,111 @@ return {
 			call = {},
 			fails = "conf.limits[1].limit is negative",
 		},
+		{
+			name = "each team, models by pattern, a key by its fingerprint",
+			conf = {
+				limits = {
+					{ account = "tag:team", window = "day", limit = 1 },
+					{ account = "model:gpt-4*", window = "day", limit = 2 },
+					{ account = "key:f1", window = "day", limit = 3 },
+				},
+			},
+			call = { tags = { team = "ml" } },
+			expect = {
+				"budget tag:team=ml day 1 usd block",
+				"budget model:gpt-4o day 2 usd block",
+				"budget key:f1 day 3 usd block",
+			},
+		},
+		{
+			name = "who is none of those that are named has no limit of theirs",
+			conf = {
+				limits = {
+					{ account = "agent:ci-*", window = "day", limit = 1 },
+					{ account = "tag:team=ml", window = "day", limit = 1 },
+				},
+			},
+			call = { agent = "coder" },
+			expect = {},
+		},
+		{
+			name = "two limits of one account hold both",
+			conf = {
+				limits = { { account = "agent", window = "day", limit = 1 }, { account = "agent", window = "month", limit = 9 } },
+			},
+			call = { agent = "coder" },
+			expect = { "budget agent:coder day 1 usd block", "budget agent:coder month 9 usd block" },
+		},
+		{
+			name = "rules that set no limit",
+			conf = { rules = { { tenant_id = "acme" }, { api_key_pattern = "sk-free-*" } }, global = { daily_limit_usd = 7 } },
+			call = { key = "sk-free-1", tenant = "acme" },
+			expect = { "budget global day 7 usd warn" },
+		},
+		{
+			name = "a top-up for one of many, for as long as it lasts",
+			conf = {
+				limits = { { account = "agent:ci-*", window = "day", limit = 10 } },
+				top_ups = {
+					{ account = "agent:ci-1", amount = 5, ["until"] = "2026-03-02" },
+					{ account = "agent:ci-1", amount = 7, from = "2026-06-01", ["until"] = "2026-06-02" },
+					{ account = "agent:ci-2", amount = 6, ["until"] = "2026-03-02" },
+					{ account = "agent:coder", amount = 6, ["until"] = "2026-03-02" },
+					{ account = "agent:ci-*", amount = 1, ["until"] = "2026-03-02" },
+					{ account = "tenant:acme", amount = 6, ["until"] = "2026-03-02" },
+				},
+			},
+			call = { agent = "ci-1" },
+			expect = { "budget agent:ci-1 day 15 usd block" },
+		},
+		{
+			name = "a model without an alternative stays",
+			conf = {
+				limits = { { account = "agent", window = "day", limit = 1, action = "downgrade" } },
+				alternatives = { { model = "o3", to = { "o4-mini" } } },
+			},
+			call = { agent = "coder" },
+			expect = { "budget agent:coder day 1 usd block" },
+		},
+		{
+			name = "an alert of other windows and units says them as they are",
+			conf = contract,
+			event = {
+				kind = "budget", state = "reached", share = 0.8, account = "agent:ci", key = "f1", window = "week",
+				unit = "tokens", spent = "80", limit = "100",
+			},
+			expect = { "alert warning budget_warning: agent:ci approaching budget limit" },
+		},
+		{ name = "other events are no concern of budgets", conf = contract, event = { kind = "session" }, expect = {} },
+		{
+			name = "an account that is none is refused",
+			conf = { limits = { { account = "pet:rex", window = "day", limit = 1 } } },
+			call = {},
+			fails = "conf.limits[1].account must be global, or a kind",
+		},
+		{
+			name = "requests cannot be clamped",
+			conf = { limits = { { account = "agent", window = "day", limit = 1, unit = "requests", action = "clamp" } } },
+			call = {},
+			fails = "conf.limits[1].action cannot clamp a count of requests",
+		},
+		{
+			name = "a top-up of nobody is refused",
+			conf = { top_ups = { { amount = 1, ["until"] = "2026-03-02" } } },
+			call = {},
+			fails = "conf.top_ups[1] needs an account or an api_key_pattern, not both",
+		},
+		{
+			name = "a top-up that ends before it begins is refused",
+			conf = { top_ups = { { account = "agent", amount = 1, from = "2026-03-03", ["until"] = "2026-03-02" } } },
+			call = {},
+			fails = "conf.top_ups[1].until is not after from",
+		},
+		{
+			name = "a default price that is not there is refused",
+			conf = { unpriced = "default_price" },
+			call = {},
+			fails = "conf.default_price and unpriced = default_price need each other",
+		},
 	},
 }

@@ -31,5 +31,11 @@ return {
 		{ name = "cheap", conf = on, event = session({ cost_usd = "0.999999999" }), expect = {} },
 		{ name = "over", conf = on, event = session({ status = "completed" }), expect = {} },
 		{ name = "something else", conf = on, event = { kind = "budget", state = "reached" }, expect = {} },
+		{
+			name = "for minutes only",
+			conf = { max_age_mins = 10 },
+			event = session({ age_s = 605 }),
+			expect = { "alert critical ghost_detected: session active 10m5s, 53 calls, $1.34 spent" },
+		},
 	},
 }

@@ -84,5 +84,29 @@ return {
 			call = {},
 			fails = "conf.action",
 		},
+		{
+			name = "by path, fewer calls are none",
+			conf = { threshold = 20, by = "path" },
+			call = { session = "s1", history = { path_calls = 19 } },
+			expect = {},
+		},
+		{
+			name = "the same result again, at a price that does not rise",
+			conf = on,
+			call = { session = "s1", history = { repeats = 8, tool_repeats = 1, stretch = 8, distinct = 1, repeats_usd = 0.5, window_s = 3900 } },
+			expect = {
+				warning .. "loop detected: the same tool call with the same result, 8 times in 1h5m0s (threshold: 8); $0.5000 went into it",
+				"alert warning loop_detected: loop detected: the same tool call with the same result, 8 times in 1h5m0s (threshold: 8); $0.5000 went into it",
+			},
+		},
+		{
+			name = "within seconds",
+			conf = { threshold = 2, by = "path", action = "block" },
+			call = { session = "s1", history = { path_calls = 2, window_s = 30 } },
+			expect = {
+				'deny 429 loop_detected: loop detected: path "/v1/chat/completions" called 2 times in 30s (threshold: 2)',
+				'alert warning loop_detected: loop detected: path "/v1/chat/completions" called 2 times in 30s (threshold: 2)',
+			},
+		},
 	},
 }

@@ -80,5 +80,25 @@ return {
 				"parallel tag:team=ml 6",
 			},
 		},
+		{
+			name = "a limit that says no rate is none",
+			conf = { limits = { { account = "agent" }, { account = "agent:ci-*", parallel = 0 } } },
+			call = { agent = "ci-1" },
+			expect = {},
+		},
+		{
+			name = "a rule without a pattern, a key by its fingerprint, models by pattern, and a tag that was not sent",
+			conf = {
+				rules = { { requests_per_day = 9 } },
+				limits = {
+					{ account = "key:f1", requests_per_day = 7 },
+					{ account = "model:gpt-4*", requests_per_day = 7 },
+					{ account = "tag:team=ml", requests_per_day = 7 },
+					{ account = "agent" },
+				},
+			},
+			call = { key = "" },
+			expect = { "rate key:f1 7 requests/day", "rate model:gpt-4o 7 requests/day" },
+		},
 	},
 }

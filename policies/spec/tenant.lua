@@ -50,5 +50,24 @@ return {
 			expect = { "bind user=alice" },
 		},
 		{ name = "a zone that is none is refused", conf = { zones = { acme = "Mars/Base" } }, call = {}, fails = "conf.zones.acme is no time zone" },
+		{
+			name = "claims that are believed have their zone, too",
+			conf = { enabled = true, claims = "any", zones = { acme = "Asia/Tokyo" } },
+			call = { claim = "acme" },
+			expect = { "bind tenant=acme zone=Asia/Tokyo" },
+		},
+		{
+			name = "two patterns of one tenant, and a user bound beside it",
+			conf = {
+				enabled = true,
+				key_mappings = {
+					{ api_key_pattern = "sk-a-*", tenant_id = "acme" },
+					{ api_key_pattern = "sk-b-*", tenant_id = "acme" },
+				},
+				bindings = { { api_key_pattern = "sk-b-*", user = "alice" } },
+			},
+			call = { key = "sk-b-1" },
+			expect = { "bind tenant=acme user=alice" },
+		},
 	},
 }

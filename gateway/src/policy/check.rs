@@ -259,9 +259,9 @@ mod tests {
             ("local x = table.inser", "5:17 member_unknown", "did you mean insert?"),
             ("counter = 1", "5:1 global_written", "writes the global counter"),
             (
-                "local count = 1 conut = 2",
-                "5:17 global_written",
-                "did you mean count?",
+                "local counter = 1 cuonter = 2",
+                "5:19 global_written",
+                "did you mean counter?",
             ),
             (
                 "function helper() end",

@@ -108,15 +108,11 @@ fn the_guide_shows_the_examples_as_they_are() {
 
 /// The names that stand before a colon in `{ name: type, … }`, whatever stands within the types.
 fn names_in(fields: &str) -> BTreeSet<String> {
+    let code: Vec<&str> = fields.lines().filter(|line| !line.trim().starts_with("--")).collect();
+    let fields = &code.join("\n");
     let (mut names, mut depth, mut from) = (BTreeSet::new(), 0i32, 0);
     let mut take = |part: &str| {
-        let code: Vec<&str> = part
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with("--"))
-            .collect();
-        let code = code.join(" ");
-        if let Some((name, _)) = code.split_once(':') {
+        if let Some((name, _)) = part.split_once(':') {
             names.insert(name.trim().to_owned());
         }
     };
