@@ -48,6 +48,8 @@ pub use facts::{CallFacts, CostEstimate};
 pub use file::ConfFault;
 pub use folder::{Watch, builtin_sources, load_dir};
 pub use glob::GlobSet;
+#[cfg(test)]
+pub use glob::Over;
 pub use history::History;
 pub use question::KeyQuestion;
 pub use schema::Shape;

@@ -43,7 +43,7 @@ pub struct DecisionRecord {
     /// Of all verdicts, [`VerdictHash::number`].
     pub verdict: i64,
     /// The same while it grows. Not recorded.
-    hash: VerdictHash,
+    pub hash: VerdictHash,
     /// How long the policies held the request back.
     pub delay: Duration,
     /// The maximum of output that the request was given; `None`: it kept its own.
@@ -613,3 +613,7 @@ impl RecordReader<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;
