@@ -96,7 +96,7 @@ fn write(folder: &Path, exchanges: u64, records: bool) -> Result<(), Failure> {
                 .ok_or("a key")?;
             let (record, bounds) = decide(&engine, &set, rules, &facts, key, number, &balances)?;
             let permit = ledger.admit().await?;
-            let record = records.then(|| record.write(&facts));
+            let record = records.then(|| record.write(&facts, None, None));
             let amounts = Amounts::of_request(Usd::from_nanos(10_000_000), 1_200);
             let hold =
                 ledger.reserve_recorded(permit, facts, &bounds, amounts, &Name::from("named maximum"), record)?;

@@ -128,7 +128,7 @@ fn a_record_reads_back_as_it_was_with_each_kind_of_refusal() {
     ];
     for refused in kinds {
         let record = DecisionRecord { refused, ..full() };
-        let written = record.write(&facts);
+        let written = record.write(&facts, record.clamped, record.refused.as_ref());
         assert_eq!(DecisionRecord::read(&written, &facts), Ok(kept(&record)));
         // The call's own accounts are not written out.
         assert!(!written.names.iter().any(|name| name.starts_with("key:")));

@@ -33,6 +33,7 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
         gateway.policies.tenant(&exchange.rules.policies, facts, &balances)
     })?;
     drop(models);
+    exchange.note_facts();
     let estimate = CostEstimate::default();
     exchange
         .decision
@@ -90,6 +91,7 @@ pub fn decide(gateway: &Gateway, exchange: &mut Exchange, expected: ExpectedCost
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })?;
     drop(models);
+    exchange.note_facts();
     let ExpectedCost { estimate, priced } = expected;
     let model = exchange.rerouted_to();
     exchange
@@ -126,6 +128,7 @@ pub fn admit_free(gateway: &Gateway, exchange: &mut Exchange) -> Result<Vec<(Str
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })?;
     drop(models);
+    exchange.note_facts();
     let estimate = CostEstimate::default();
     exchange
         .decision

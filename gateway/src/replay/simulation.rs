@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentledger_ledger::{
-    Amounts, Books, BooksError, Bound, Event, Extended, Facts, Held, HoldId, Name, Obstacle, Refused, SettledEvent,
-    Unit, Usd,
+    Amounts, Books, BooksError, Bound, Event, Extended, Facts, Held, HoldId, Name, Obstacle, Refused, SettledEvent, Usd,
 };
 use parking_lot::Mutex;
 
