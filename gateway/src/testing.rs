@@ -31,10 +31,18 @@ pub mod plugin {
 }
 
 pub mod policy {
+    pub use crate::policy::record::DecisionRecord;
     pub use crate::policy::{
-        Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, PolicySet, Source,
-        builtin_sources, load_dir,
+        Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, Phase, PolicySet,
+        Source, Verdict, builtin_sources, load_dir,
     };
+}
+
+pub mod replay {
+    pub use crate::replay::base::recorded_base;
+    pub use crate::replay::prices::ReplayPrices;
+    pub use crate::replay::report::Replayed;
+    pub use crate::replay::run::{Candidate, Mode, Progress, Request, replay};
 }
 
 pub mod price {

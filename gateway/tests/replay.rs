@@ -1,13 +1,16 @@
 //! The past's requests decided again: what was recorded of them gives what was decided, and other rules what would have been.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::ManualClock;
+use agentledger::testing::replay::{Mode, Progress, Replayed, Request, replay};
+use agentledger_ledger::{ManualClock, journal_events};
 use serde_json::{Value, json};
 
 use crate::harness::client::Reply;
-use crate::harness::{Gateway, Script, Setup, Upstream};
+use crate::harness::{Gateway, Script, Setup, Upstream, root};
 
 const CHAT: &str = "/v1/chat/completions";
 const CONTROL: &str = "
@@ -334,4 +337,92 @@ fn what_nobody_recorded_is_named_and_not_guessed() {
     let why = result["undecidable"][0]["why"].as_str().unwrap();
     assert!(why.contains("sk-acme-p??r*"), "{result:#}");
     assert_eq!(result["undecidable"][0]["count"], json!(5));
+}
+
+/// Changes a byte of every occurrence of `text` in the files of the journal; how many.
+fn flip(dir: &Path, text: &[u8]) -> usize {
+    let mut flipped = 0;
+    for item in std::fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            flipped += flip(&path, text);
+        } else if let Ok(mut bytes) = std::fs::read(&path) {
+            let places: Vec<usize> = (0..bytes.len().saturating_sub(text.len()))
+                .filter(|&at| bytes[at..].starts_with(text))
+                .collect();
+            places.iter().for_each(|&at| bytes[at] ^= 1);
+            if !places.is_empty() {
+                std::fs::write(&path, bytes).unwrap();
+            }
+            flipped += places.len();
+        }
+    }
+    flipped
+}
+
+/// Replays a journal that no process has open.
+fn exact_offline(dir: &Path) -> Replayed {
+    let request = Request {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        mode: Mode::Exact(None),
+    };
+    let mut failed = None;
+    let mut replayed = replay(
+        request,
+        &mut |from_ms, visit| match journal_events(dir, from_ms, visit) {
+            Ok(read) => read,
+            Err(error) => {
+                failed = Some(error.to_string());
+                Ok(())
+            }
+        },
+        &Progress::default(),
+    );
+    if let Some(reason) = failed {
+        replayed.stopped.get_or_insert_default().reason = reason;
+    }
+    replayed
+}
+
+#[test]
+fn a_damaged_journal_is_replayed_up_to_the_damage_which_is_named() {
+    let (upstream, clock) = (upstream(), Arc::new(ManualClock::new(START_MS)));
+    let gateway = mixed(&upstream, &clock);
+    for number in 0..40 {
+        clock.advance_ms(1_000);
+        let agent = if number == 20 { "spot-of-damage" } else { "coder" };
+        ask(&gateway, KEYS[0], &[("X-Agent-Id", agent)], &chat("gpt-4o", 10, false));
+    }
+    gateway.wait_idle();
+    let dir = gateway.stop();
+    let ledger = dir.path().join("ledger");
+    let sound = exact_offline(&ledger);
+    assert!(sound.is_well(), "{sound:#?}");
+    assert_eq!(sound.decisions, 40);
+    assert!(flip(&ledger.join("journal"), b"spot-of-damage") > 0);
+    let damaged = exact_offline(&ledger);
+    assert!(!damaged.is_well());
+    let stopped = damaged.stopped.unwrap();
+    assert!(!stopped.reason.is_empty());
+    assert!(damaged.decisions < 40, "nothing after it is believed");
+}
+
+#[test]
+fn a_journal_from_before_there_were_records_is_undecidable_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = root().join("gateway/ledger/tests/golden/v2.tar.gz");
+    let unpacked = Command::new("tar")
+        .arg("xzf")
+        .arg(&golden)
+        .arg("-C")
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    assert!(unpacked.success());
+    let replayed = exact_offline(&dir.path().join("ledger"));
+    assert!(replayed.is_well() && replayed.decisions > 0, "{replayed:#?}");
+    assert_eq!(replayed.undecidable[0].why, "not recorded");
+    assert_eq!(replayed.undecidable[0].count, replayed.decisions);
+    assert_eq!(replayed.exact.unwrap().equal, 0);
 }

@@ -474,6 +474,27 @@ fn an_ordinary_exchange_is_small() {
     assert_eq!(with_ids - without, 2 * (28 + 1), "an id costs its text and its length");
 }
 
+/// What a decision of the shipped policies records, of a call in a session.
+#[test]
+fn the_record_of_an_ordinary_decision_is_small() {
+    let mut names = Names::new();
+    let mut sizes = Vec::new();
+    for round in 0..2 {
+        let (mut held, _) = ordinary(round);
+        let bare = encode(&Event::Held(Arc::new(held.clone())), &mut names).len();
+        let history = [61_234, 12, 512_000_000, 48_000, 1, 300_000, 0, 0, 0, 3, 4, 0, 0, 0];
+        let head = [1, 1 << 2 | 1 << 3 | 1 << 4, 41_234, 271_234_567_890_123, 4_096];
+        let asked = [2, 2, 0b1011, 812, 2_214, 64_525_000, 55_350_000, 3, 0, 1, 0];
+        held.record = Some(Record {
+            numbers: [&head[..], &history, &asked].concat(),
+            names: vec!["anthropic".into()],
+        });
+        sizes.push(encode(&Event::Held(Arc::new(held)), &mut names).len() - bare);
+    }
+    println!("a record takes {} B", sizes[1]);
+    assert!(sizes[1] <= 80, "{sizes:?}");
+}
+
 #[test]
 fn ids_leave_the_table_of_names_as_it_is() {
     let (mut writing, mut reading) = (Names::new(), Names::new());

@@ -7,10 +7,11 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::event::Event;
-use crate::journal::reader::ReadError;
+use crate::head::Head;
+use crate::journal::frame::Damage;
+use crate::journal::reader::{Damaged, MonthReader, ReadError};
 use crate::ledger::Ledger;
 use crate::offline::OfflineLedger;
-use crate::query;
 use crate::store::{DiskStores, Month, StoreError, Stores};
 
 /// Where reading ended too early, and why. What was visited before stands.
@@ -24,7 +25,8 @@ pub struct JournalStopped {
     pub reason: String,
 }
 
-/// Visits all events since the beginning of the month that holds `from_ms`, with their sequences, until `visit` breaks.
+/// Visits all events since the beginning of the month that holds `from_ms`, with their sequences, until `visit` breaks. The chain is
+/// checked on the way.
 fn visit_events(
     stores: &dyn Stores,
     from_ms: i64,
@@ -32,28 +34,61 @@ fn visit_events(
     mut visit: impl FnMut(u64, Event) -> ControlFlow<()>,
 ) -> Result<(), JournalStopped> {
     let mut last = 0;
-    let mut gap = None;
-    let read = query::read_since(stores, Month::of_ms(from_ms).start_ms(), until, |placed| {
-        if last != 0 && placed.sequence != last + 1 {
-            gap = Some(placed.sequence);
-            return ControlFlow::Break(());
+    read_months(stores, from_ms, until, &mut last, &mut visit).map_err(|error| match error {
+        ReadError::Damaged(damaged) => JournalStopped {
+            month: Some(damaged.month.to_string()),
+            after_sequence: last,
+            reason: damaged.damage.to_string(),
+        },
+        ReadError::Store(error) => JournalStopped {
+            month: None,
+            after_sequence: last,
+            reason: error.to_string(),
+        },
+    })
+}
+
+fn read_months(
+    stores: &dyn Stores,
+    from_ms: i64,
+    until: u64,
+    last: &mut u64,
+    visit: &mut impl FnMut(u64, Event) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    let months = stores.months()?;
+    let wanted = Month::of_ms(from_ms.max(0));
+    // Where the month itself is not there, the first after it.
+    let first = months.iter().copied().find(|month| *month >= wanted);
+    let mut before: Option<Head> = None;
+    for month in months.into_iter().filter(|month| Some(*month) >= first) {
+        let Some(store) = stores.month(month)? else { continue };
+        let reader = MonthReader { month, store: &*store };
+        let Some((_, begins)) = reader.opening()? else { continue };
+        if let Some(ends) = before.filter(|ends| *ends != begins) {
+            return Err(ReadError::Damaged(Damaged {
+                month,
+                after_sequence: ends.sequence,
+                damage: Damage::Gap {
+                    expected: ends.sequence + 1,
+                    found: begins.sequence + 1,
+                },
+            }));
         }
-        last = placed.sequence;
-        visit(placed.sequence, placed.event)
-    });
-    let stopped = |month, reason| JournalStopped {
-        month,
-        after_sequence: last,
-        reason,
-    };
-    match (read, gap) {
-        (Err(ReadError::Damaged(damaged)), _) => {
-            Err(stopped(Some(damaged.month.to_string()), damaged.damage.to_string()))
+        let mut has_ended = false;
+        let head = reader.follow(begins, 0, |placed| {
+            has_ended = placed.sequence > until || visit(placed.sequence, placed.event).is_break();
+            if has_ended {
+                return Ok(ControlFlow::Break(()));
+            }
+            *last = placed.sequence;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if has_ended {
+            break;
         }
-        (Err(ReadError::Store(error)), _) => Err(stopped(None, error.to_string())),
-        (Ok(()), Some(found)) => Err(stopped(None, format!("event {found} follows event {last}"))),
-        (Ok(()), None) => Ok(()),
+        before = Some(head);
     }
+    Ok(())
 }
 
 /// As [`Ledger::events`], of a journal that no process has open; damage does not keep what is before it from being read.

@@ -423,6 +423,33 @@ fn open_damaged(stores: &MemoryStores, key: &[u8], clock: &Arc<ManualClock>) -> 
 }
 
 #[tokio::test]
+async fn events_are_read_up_to_the_damage_which_is_named() {
+    let (stores, clock) = (MemoryStores::new(), clock());
+    let ledger = open(&stores, &clock).unwrap();
+    for number in 0..6 {
+        exchange(&ledger, number, 100).await.durable().await.unwrap();
+    }
+    let visited = |ledger: &Ledger| {
+        let mut all = Vec::new();
+        let read = ledger.events(0, |sequence, _| {
+            all.push(sequence);
+            std::ops::ControlFlow::Continue(())
+        });
+        (all, read)
+    };
+    let (all, read) = visited(&ledger);
+    assert_eq!(read, Ok(()));
+    assert_eq!(all, (1..=ledger.head().sequence).collect::<Vec<_>>());
+    let last = stores.month(MONTH).unwrap().unwrap().last().unwrap().unwrap().0;
+    stores.edit(MONTH, |pairs| pairs.get_mut(&last).unwrap()[40] ^= 1);
+    let (sound, read) = visited(&ledger);
+    let stopped = read.unwrap_err();
+    assert_eq!(stopped.month.as_deref(), Some("2026-11"));
+    assert_eq!(stopped.after_sequence, *sound.last().unwrap());
+    assert!(sound.len() < all.len() && !sound.is_empty());
+}
+
+#[tokio::test]
 async fn a_head_kept_elsewhere_must_be_one_the_journal_has_had() {
     let (stores, clock) = (MemoryStores::new(), clock());
     let ledger = open(&stores, &clock).unwrap();

@@ -56,6 +56,8 @@ pub use facts::{CallFacts, CostEstimate};
 pub use file::{ConfFault, is_plain_word, source_hash};
 pub use folder::{Watch, builtin_sources, load_dir};
 pub use glob::GlobSet;
+#[cfg(test)]
+pub use glob::Over;
 pub use history::History;
 pub use question::KeyQuestion;
 pub use schema::Shape;

@@ -43,7 +43,7 @@ pub struct DecisionRecord {
     /// Of all verdicts, [`VerdictHash::number`].
     pub verdict: i64,
     /// The same while it grows. Not recorded.
-    hash: VerdictHash,
+    pub hash: VerdictHash,
     /// How long the policies held the request back.
     pub delay: Duration,
     /// The maximum of output that the request was given; `None`: it kept its own.
@@ -174,8 +174,8 @@ impl DecisionRecord {
         });
     }
 
-    /// For the journal, beside the facts that it has anyway.
-    pub fn write(&self, facts: &Facts) -> Record {
+    /// For the journal, beside the facts that it has anyway: what was decided is said now.
+    pub fn write(&self, facts: &Facts, clamped: Option<u64>, refused: Option<&RefusedBy>) -> Record {
         let mut w = RecordWriter {
             record: Record {
                 numbers: Vec::with_capacity(48),
@@ -194,8 +194,8 @@ impl DecisionRecord {
             (Flags::MODELS, !self.models.is_empty()),
             (Flags::ORIGINAL, !self.original.is_empty()),
             (Flags::DELAY, !self.delay.is_zero()),
-            (Flags::CLAMPED, self.clamped.is_some()),
-            (Flags::REFUSED, self.refused.is_some()),
+            (Flags::CLAMPED, clamped.is_some()),
+            (Flags::REFUSED, refused.is_some()),
         ];
         let flags = flags
             .iter()
@@ -232,8 +232,8 @@ impl DecisionRecord {
         if has(Flags::DELAY) {
             w.count(u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX));
         }
-        self.clamped.into_iter().for_each(|clamped| w.count(clamped));
-        self.refused.iter().for_each(|refused| w.refused(refused));
+        clamped.into_iter().for_each(|clamped| w.count(clamped));
+        refused.into_iter().for_each(|refused| w.refused(refused));
         w.record
     }
 
@@ -613,3 +613,7 @@ impl RecordReader<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

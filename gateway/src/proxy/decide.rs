@@ -34,6 +34,7 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
         gateway.policies.tenant(&exchange.rules.policies, facts, &balances)
     })?;
     drop(models);
+    exchange.note_facts();
     let estimate = CostEstimate::default();
     exchange
         .decision
@@ -91,6 +92,7 @@ pub fn decide(gateway: &Gateway, exchange: &mut Exchange, expected: ExpectedCost
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })?;
     drop(models);
+    exchange.note_facts();
     let ExpectedCost { estimate, priced } = expected;
     let model = exchange.rerouted_to();
     exchange
@@ -128,6 +130,7 @@ pub fn admit_free(gateway: &Gateway, exchange: &mut Exchange) -> Result<Vec<(Str
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
     })?;
     drop(models);
+    exchange.note_facts();
     let estimate = CostEstimate::default();
     exchange
         .decision

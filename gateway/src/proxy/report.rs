@@ -206,11 +206,11 @@ pub fn budget_exceeded(gateway: &Gateway, exchange: &Exchange, budget: &Budget<'
 /// Records a request that a policy denied: the books keep refusals, by account and minute.
 pub fn denied(gateway: &Gateway, exchange: &Exchange, code: &str, by: RefusedBy) {
     let account = format!("key:{}", exchange.identity.fingerprint);
-    denied_on(gateway, exchange, &account, code, by);
+    denied_on(gateway, exchange, &account, code, Some(by));
 }
 
 /// The same of a request that the limit of an account refused.
-pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str, by: RefusedBy) {
+pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &str, by: Option<RefusedBy>) {
     let denial = Denial {
         account: Name::from(account),
         tenant: exchange.tenant.clone(),
@@ -218,7 +218,7 @@ pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &s
     };
     gateway.ledger.deny_recorded(&denial, || {
         let facts = exchange.facts();
-        let record = exchange.record(&facts, None, Some(by))?;
+        let record = exchange.record(&facts, None, by.as_ref())?;
         Some(RefusalRecord {
             facts: Arc::new(facts),
             record,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use agentledger_ledger::rfc3339_ms;
 
+use super::outcome::Ended;
 use super::report::{Diff, DiffExample, DiffKind};
-use super::simulation::Ended;
 use super::tally::{Counts, assumed, money};
 
 const EXAMPLES_MAX: usize = 20;

@@ -146,12 +146,6 @@ impl RecordedAnswers {
             answers.keys.extend(keys);
         }
     }
-
-    /// How many answers nobody asked for.
-    pub fn left(&self) -> usize {
-        let answers = self.0.lock();
-        answers.balances.len() + answers.keys.len()
-    }
 }
 
 impl Balances for RecordedAnswers {

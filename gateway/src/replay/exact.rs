@@ -9,7 +9,7 @@ use super::report::{Difference, Exact, Reasons};
 use super::rules::KnownRules;
 use super::words::bound_in_words;
 use crate::policy::record::{DecisionRecord, RefusedBy};
-use crate::policy::{Phase, RequestedBound, Verdict};
+use crate::policy::{RequestedBound, Verdict};
 
 /// Differences that are listed; all are counted.
 const DIFFERENCES_MAX: usize = 10_000;
@@ -321,9 +321,4 @@ fn requested_in_words(bounds: &[RequestedBound]) -> String {
         })
         .collect();
     words.join("; ")
-}
-
-/// Whether a decision is of the phase `tenant` alone.
-pub(super) fn is_tenant_alone(record: &DecisionRecord) -> bool {
-    record.asked.iter().all(|asked| asked.phase == Phase::Tenant)
 }

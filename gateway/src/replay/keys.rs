@@ -194,3 +194,55 @@ impl KeyKnowledge {
         if names.is_empty() { Ok(None) } else { Err(unknown()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use crate::policy::Over;
+
+    fn list(patterns: &[&str]) -> Arc<GlobSet> {
+        Arc::new(GlobSet::new(patterns, Over::Keys).unwrap())
+    }
+
+    #[test]
+    fn of_a_list_the_first_that_matched_does_and_all_before_it_do_not() {
+        let mut keys = KeyKnowledge::default();
+        let key = Name::from("a1b2");
+        let asked = list(&["sk-a*", "sk-b*", "sk-c*"]);
+        keys.learn(&key, KeyQuestion::Globs(&asked), Some(1));
+        let mut first = |patterns: &[&str]| keys.answer(&key, KeyQuestion::Globs(&list(patterns)));
+        assert_eq!(
+            first(&["sk-b*", "sk-zz*"]),
+            Ok(Some(0)),
+            "nothing after a match is asked"
+        );
+        assert_eq!(first(&["sk-a*", "sk-b*"]), Ok(Some(1)));
+        assert_eq!(first(&["sk-a*"]), Ok(None));
+        assert!(
+            first(&["sk-c*"]).unwrap_err().contains("sk-c*"),
+            "what came after the match is not known"
+        );
+        assert!(first(&["sk-a*", "sk-x*", "sk-b*"]).unwrap_err().contains("sk-x*"));
+    }
+
+    #[test]
+    fn where_none_matched_none_does_and_a_call_without_a_key_needs_no_record() {
+        let mut keys = KeyKnowledge::default();
+        let key = Name::from("a1b2");
+        keys.learn(&key, KeyQuestion::Globs(&list(&["sk-a*", "sk-b*"])), None);
+        assert_eq!(
+            keys.answer(&key, KeyQuestion::Globs(&list(&["sk-b*", "sk-a*"]))),
+            Ok(None)
+        );
+        let none = Name::from("");
+        assert_eq!(
+            keys.answer(&none, KeyQuestion::Globs(&list(&["sk-*", "*"]))),
+            Ok(Some(1))
+        );
+        assert!(
+            keys.answer(&"another".into(), KeyQuestion::Globs(&list(&["sk-b*"])))
+                .is_err()
+        );
+    }
+}

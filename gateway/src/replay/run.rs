@@ -12,9 +12,10 @@ use super::comparison::Comparison;
 use super::exact::ExactReplay;
 use super::keys::KeyKnowledge;
 use super::learning::Learning;
+use super::outcome::Ended;
 use super::prices::ReplayPrices;
 use super::report::{Reasons, Replayed, Stopped};
-use super::simulation::{Ended, Simulation};
+use super::simulation::Simulation;
 use super::tally::Tally;
 use crate::policy::PolicySet;
 

@@ -3,84 +3,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentledger_ledger::{
-    Amounts, Books, BooksError, Bound, Event, Extended, Facts, Held, HoldId, Name, Obstacle, Refused, SettledEvent,
-    Unit, Usd,
+    Amounts, Books, BooksError, Bound, Event, Extended, Facts, Held, HoldId, Name, Obstacle, Refused, SettledEvent, Usd,
 };
 use parking_lot::Mutex;
 
 use super::evaluate::{Evaluator, PastCall};
 use super::keys::KeyKnowledge;
+use super::outcome::{Ended, Outcome};
 use super::prices::ReplayPrices;
 use super::report::Reasons;
+use super::sizing::{affordable, least, sized};
 use super::world::World;
 use crate::policy::record::{Asked, DecisionRecord};
 use crate::policy::{Balances, CostEstimate, Phase, PolicySet, Verdict, When};
 use crate::price::Unpriced;
 use crate::rates::{Grant, Parallel, Rate, Rates};
 
-/// An answer shorter than this is of no use: nothing is clamped below it, as in the gateway.
-const CLAMPED_TOKENS_MIN: u64 = 16;
 const CLAMPS_MAX: u32 = 8;
-
-/// What becomes of a call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// The code, and the policy whose word or limit it is.
-    pub denied: Option<(String, Name)>,
-    /// The most output that it was let have.
-    pub clamped: Option<u64>,
-    /// The model it went to.
-    pub routed: Option<Name>,
-    pub delay: Duration,
-    /// Its stream came to the end of its budget.
-    pub cut: bool,
-}
-
-impl Outcome {
-    fn denied(code: &str, policy: &Name) -> Outcome {
-        Outcome {
-            denied: Some((code.to_owned(), Name::clone(policy))),
-            ..Outcome::default()
-        }
-    }
-
-    /// `denied: budget_exceeded (budget@3)`.
-    pub fn words(&self) -> String {
-        if let Some((code, policy)) = &self.denied {
-            return format!("denied: {code} ({policy})");
-        }
-        let mut said = Vec::new();
-        said.extend(self.routed.as_ref().map(|model| format!("routed to {model}")));
-        said.extend(self.clamped.map(|most| format!("clamped to {most} tokens")));
-        if !self.delay.is_zero() {
-            said.push(format!("delayed by {} ms", self.delay.as_millis()));
-        }
-        if self.cut {
-            said.push("cut".to_owned());
-        }
-        if said.is_empty() {
-            "allowed".to_owned()
-        } else {
-            said.join(", ")
-        }
-    }
-}
-
-/// A call whose end is known.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    pub facts: Arc<Facts>,
-    pub at_ms: i64,
-    /// What came of it then; `None`: it was let through.
-    pub refused: Option<Name>,
-    pub was: Outcome,
-    pub outcome: Outcome,
-    pub cost: Usd,
-    pub simulated: Usd,
-}
 
 /// A call that runs in the simulation.
 struct Running {
@@ -182,9 +123,7 @@ impl Simulation {
                     // It is open: this world placed it.
                     let _ = self.world.books.lock().void(voided.at_ms, hold, &voided.reason);
                 }
-                running
-                    .counts
-                    .then(|| ended(running, None, voided.at_ms, Usd::ZERO, Usd::ZERO))
+                running.counts.then(|| ended(running, Usd::ZERO, Usd::ZERO))
             }
             Event::ClockSet(set) => {
                 self.world.books.lock().set_clock(set.to_ms);
@@ -276,7 +215,6 @@ impl Simulation {
         let was = Outcome::default();
         Some(Ended {
             facts: Arc::clone(facts),
-            at_ms: refused.at_ms,
             refused: Some(Name::clone(&refused.reason)),
             was,
             outcome,
@@ -533,9 +471,7 @@ impl Simulation {
         let mut running = self.running.remove(&settled.hold)?;
         let end = &settled.settlement;
         let Some(hold) = running.hold else {
-            return running
-                .counts
-                .then(|| ended(running, None, settled.at_ms, end.cost, Usd::ZERO));
+            return running.counts.then(|| ended(running, end.cost, Usd::ZERO));
         };
         let (facts, outcome) = (Arc::clone(&running.facts), &running.outcome);
         let priced = self
@@ -562,9 +498,7 @@ impl Simulation {
         if let Some(grant) = &mut running.grant {
             grant.used_tokens(end.usage.tokens());
         }
-        running
-            .counts
-            .then(|| ended(running, None, settled.at_ms, end.cost, cost))
+        running.counts.then(|| ended(running, end.cost, cost))
     }
 }
 
@@ -579,11 +513,10 @@ fn denial_of(verdict: &Verdict) -> Option<Outcome> {
     Some(Outcome::denied(&deny.code, &deny.policy))
 }
 
-fn ended(running: Running, refused: Option<Name>, at_ms: i64, cost: Usd, simulated: Usd) -> Ended {
+fn ended(running: Running, cost: Usd, simulated: Usd) -> Ended {
     Ended {
         facts: running.facts,
-        at_ms,
-        refused,
+        refused: None,
         was: running.was,
         outcome: running.outcome,
         cost,
@@ -627,41 +560,4 @@ fn facts_of(call: &PastCall<'_>, model: &Name, facts: &Arc<Facts>) -> Arc<Facts>
         tags: call.tags.clone(),
         ..Facts::clone(facts)
     })
-}
-
-/// What a call takes with at most this much output, rounded up.
-fn sized(estimate: &CostEstimate, most: u64) -> Amounts {
-    let output = most.min(estimate.output_tokens);
-    let whole = i128::from(estimate.output_tokens.max(1));
-    let picos = i128::from(estimate.output_usd.nanos()) * i128::from(output);
-    let output_usd = picos.div_euclid(whole) + i128::from(picos.rem_euclid(whole) != 0);
-    let input_usd = estimate.usd.saturating_sub(estimate.output_usd);
-    let output_usd = Usd::from_nanos(i64::try_from(output_usd).unwrap_or(i64::MAX));
-    Amounts::of_request(
-        input_usd.saturating_add(output_usd),
-        estimate.input_tokens.saturating_add(output),
-    )
-}
-
-fn least(one: &Amounts, other: &Amounts) -> Amounts {
-    Amounts {
-        usd: one.usd.min(other.usd),
-        tokens: one.tokens.min(other.tokens),
-        requests: one.requests,
-    }
-}
-
-/// The most output with which a call fits what is left of a bound.
-fn affordable(estimate: &CostEstimate, unit: Unit, left: i128) -> Option<u64> {
-    let output = match unit {
-        Unit::Usd if estimate.output_usd > Usd::ZERO => {
-            let input = estimate.usd.saturating_sub(estimate.output_usd);
-            let for_output = left - i128::from(input.nanos());
-            for_output * i128::from(estimate.output_tokens) / i128::from(estimate.output_usd.nanos())
-        }
-        Unit::Tokens => left - i128::from(estimate.input_tokens),
-        Unit::Usd | Unit::Requests => return None,
-    };
-    let most = u64::try_from(output).ok()?;
-    (most >= CLAMPED_TOKENS_MIN && most < estimate.output_tokens).then_some(most)
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use agentledger_ledger::{Facts, Name, Usd, rfc3339_ms};
 
+use super::outcome::{Ended, Outcome};
 use super::report::{Example, Row, Simulated, Sums};
-use super::simulation::{Ended, Outcome};
 
 /// Names that are told apart by each dimension; further ones are `other`.
 const NAMES_MAX: usize = 10_000;

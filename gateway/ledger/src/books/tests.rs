@@ -423,3 +423,37 @@ fn books_written_before_there_were_imports_and_documents_read_back() {
     assert_eq!(Books::restore(&before).unwrap().snapshot(), today);
     assert!(Books::restore(&[&[4], &body[1..]].concat()).is_err());
 }
+
+#[test]
+fn a_flood_of_refusals_is_counted_whole_and_recorded_in_part() {
+    let mut books = Books::new();
+    let (tenant, reason): (Name, Name) = ("".into(), "budget_exceeded".into());
+    let refuse = |books: &mut Books, now_ms: i64, key: &str| {
+        let account = Name::from(key);
+        books.deny(now_ms, &account, &tenant, &reason);
+        let call = || {
+            Some(crate::recorded::RefusalRecord {
+                facts: facts(key),
+                record: crate::recorded::Record::default(),
+            })
+        };
+        books.refuse(&account, &tenant, &reason, call).is_some()
+    };
+    let of_one = (0..1_000).filter(|_| refuse(&mut books, START_MS, "key:a")).count();
+    assert_eq!(of_one, 10);
+    let of_many = (0..5_000)
+        .filter(|key| refuse(&mut books, START_MS, &format!("key:{key}")))
+        .count();
+    assert_eq!(of_one + of_many, 600);
+    // The next minute has room again.
+    assert!(refuse(&mut books, START_MS + 60_000, "key:a"));
+    let counted: u64 = books
+        .deny(START_MS + 120_000, &"key:z".into(), &tenant, &reason)
+        .iter()
+        .map(|recorded| match &recorded.event {
+            Event::Denied(denied) => denied.count,
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(counted, 1, "what was refused once is told at once");
+}

@@ -125,9 +125,8 @@ fn report_refusal(gateway: &Gateway, exchange: &Exchange, refused: &HoldRefusal)
     if refused.account.is_empty() {
         return;
     }
-    if let Some(by) = refused.by.clone() {
-        report::denied_on(gateway, exchange, &refused.account, refused.refusal.code.as_str(), by);
-    }
+    let (code, by) = (refused.refusal.code.as_str(), refused.by.clone());
+    report::denied_on(gateway, exchange, &refused.account, code, by);
     match refused.refusal.code {
         Code::Own(RefusalCode::RateLimited) => gateway.metrics.rate_limited(&exchange.identity.fingerprint),
         Code::Own(RefusalCode::BudgetExceeded) => {

@@ -203,37 +203,39 @@ impl Exchange {
         is_rerouted.then(|| self.inspected.call.model.clone())
     }
 
-    /// What the journal keeps of the decision on it: its output was clamped to `clamped`, or it was refused. `None` where nobody
-    /// recorded what is in force.
-    pub fn record(&self, facts: &Facts, clamped: Option<u64>, refused: Option<RefusedBy>) -> Option<Record> {
+    /// Notes for the journal what its policies can know and its entry does not say.
+    pub fn note_facts(&mut self) {
         if self.decision.rules == 0 {
-            return None;
+            return;
         }
-        let requested = &self.inspected.call.model;
-        let further = self
-            .models()
-            .iter()
-            .filter(|model| *model != requested)
-            .map(|model| Name::from(model.as_str()))
-            .collect();
-        let decision = DecisionRecord {
-            dialect: Name::from(self.endpoint.provider.dialect.as_str()),
-            claim: self
-                .identity
-                .tenant_claim
-                .as_deref()
-                .map_or_else(|| Name::from(""), Name::from),
+        let further: Vec<Name> = {
+            let (requested, models) = (&self.inspected.call.model, self.models());
+            let further = models.iter().filter(|model| *model != requested);
+            further.map(|model| Name::from(model.as_str())).collect()
+        };
+        let (is_any_model, dialect) = (self.is_any_model(), self.endpoint.provider.dialect.as_str());
+        let dialect = match *self.endpoint.name == *dialect {
+            true => self.endpoint.name.clone(),
+            false => Name::from(dialect),
+        };
+        let claim = self.identity.tenant_claim.as_deref().map(Name::from);
+        self.decision = DecisionRecord {
+            dialect,
+            claim: claim.unwrap_or_else(|| Name::from("")),
             zone: self.zone.clone(),
-            any_model: self.is_any_model(),
+            any_model: is_any_model,
             free: !self.is_metered(),
             max_output: self.inspected.call.max_output,
             history: self.history,
             models: further,
-            clamped,
-            refused,
-            ..self.decision.clone()
+            ..std::mem::take(&mut self.decision)
         };
-        Some(decision.write(facts))
+    }
+
+    /// What the journal keeps of the decision on it: its output was clamped to `clamped`, or it was refused. `None` where nobody
+    /// recorded what is in force.
+    pub fn record(&self, facts: &Facts, clamped: Option<u64>, refused: Option<&RefusedBy>) -> Option<Record> {
+        (self.decision.rules != 0).then(|| self.decision.write(facts, clamped, refused))
     }
 
     /// What the books keep of the request.
