@@ -75,6 +75,18 @@ impl Reads {
         }
     }
 
+    /// How much was read so far.
+    pub fn count(&self) -> (usize, usize) {
+        (self.values.len(), self.keys.len())
+    }
+
+    /// Takes out of the record what was read since: by a version that runs beside what decides, which a replay does not run. The
+    /// accounts stay known, so that whoever reads them next gets the same values.
+    pub fn forget_since(&mut self, (values, keys): (usize, usize)) {
+        self.values.truncate(values);
+        self.keys.truncate(keys);
+    }
+
     pub fn is_open(&self) -> bool {
         self.balances.is_some()
     }

@@ -262,6 +262,16 @@ impl Shared {
         }
     }
 
+    /// See [`Reads::count`].
+    pub fn reads_count(&self) -> (usize, usize) {
+        self.reads.borrow().count()
+    }
+
+    /// See [`Reads::forget_since`].
+    pub fn forget_reads_since(&self, count: (usize, usize)) {
+        self.reads.borrow_mut().forget_since(count);
+    }
+
     /// Ends the evaluation: handles die, the raw key is forgotten, and what was read of the balances is handed out.
     pub(super) fn close(&self) -> EvaluationReads {
         self.live.set(false);

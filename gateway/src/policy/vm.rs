@@ -61,6 +61,8 @@ struct Member {
     versioned_name: Name,
     /// Evaluated and recorded, never enforced.
     shadow: bool,
+    /// It runs beside the policy of its name.
+    is_candidate: bool,
     /// What it does is counted here.
     tally: Option<Arc<Tally>>,
     function: Function,
@@ -287,6 +289,7 @@ impl Vm {
                         name: Name::clone(&policy.file.name),
                         versioned_name: policy.label(),
                         shadow: policy.mode == PolicyMode::Shadow,
+                        is_candidate: policy.role.is_candidate,
                         tally: policy.role.tally.clone(),
                         function,
                     });
@@ -349,7 +352,11 @@ impl Vm {
                 for member in members.filter(|member| !(without_shadow && member.shadow)) {
                     let mut own = Verdict::default();
                     let into = if member.shadow { &mut own } else { &mut answer.verdict };
+                    let reads = self.shared.reads_count();
                     let outcome = self.run(member, phase, &call, into);
+                    if member.is_candidate {
+                        self.shared.forget_reads_since(reads);
+                    }
                     member.count(outcome.is_err(), into.deny.is_some());
                     self.shared.tag(&answer.verdict.tags);
                     match outcome {

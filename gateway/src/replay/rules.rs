@@ -117,7 +117,8 @@ impl KnownRules {
         if let Some(amendment) = &self.amendment {
             amendment.amend(&mut base);
         }
-        let loaded = PolicySet::load(base.sources(), &base.confs, patient());
+        // There may be confs of policies that only the store has, none of whose versions was in force.
+        let loaded = PolicySet::load_files(base.sources(), &base.confs, patient());
         let plain = loaded.map_err(|errors| {
             let first = errors.first().map(ToString::to_string).unwrap_or_default();
             format!("this version of the program does not take the policies that were in force: {first}")
@@ -137,8 +138,11 @@ impl KnownRules {
         } else {
             self.book.policies().map(str::to_owned).collect()
         };
-        let set = with_rules(over, &loaded.base.confs, &self.book, of.iter().map(String::as_str))
-            .map_err(|fault| fault.to_string())?;
+        let of = of
+            .iter()
+            .map(String::as_str)
+            .filter(|policy| over.policy(policy).is_some());
+        let set = with_rules(over, &loaded.base.confs, &self.book, of).map_err(|fault| fault.to_string())?;
         if self.amendment.is_none() && set.digest() != digest {
             return Err("the policies that were in force cannot be put together again".to_owned());
         }

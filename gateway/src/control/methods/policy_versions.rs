@@ -15,6 +15,7 @@ use crate::control::rpc::params::parse_last;
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
+use crate::policy::check::check_source;
 use crate::policy::{Options, PolicyError, PolicySet, Source, source_hash, spec};
 use crate::runtime::{
     Ending, InForce, PolicyBook, PolicyPlace, PolicyRecord, PolicyStep, Refused, Rehearsal, StoredVersion, Wanted,
@@ -83,8 +84,14 @@ fn check_note(note: &str) -> Result<(), RpcError> {
     Ok(())
 }
 
-fn lines(errors: &[PolicyError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+/// Everything that keeps a text from loading, as `policy check` finds it.
+fn not_loaded(text: &str, errors: &[PolicyError]) -> String {
+    let found: Vec<String> = check_source(PUT_ORIGIN, text).iter().map(ToString::to_string).collect();
+    if found.is_empty() {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    } else {
+        found.join("\n")
+    }
 }
 
 fn put(state: &ControlState, call: &Call, asked: wire::PolicyPutParams) -> Result<wire::PolicyChanged, RpcError> {
@@ -100,7 +107,8 @@ fn put(state: &ControlState, call: &Call, asked: wire::PolicyPutParams) -> Resul
         ..Options::default()
     };
     let head = PolicySet::read(given, &options);
-    let head = head.map_err(|errors| Refused::unfit("text", format!("does not load:\n{}", lines(&errors))))?;
+    let head =
+        head.map_err(|errors| Refused::unfit("text", format!("does not load:\n{}", not_loaded(&asked.text, &errors))))?;
     let specs = (!asked.specs.is_empty()).then_some(asked.specs.as_str());
     if let Some(specs) = specs {
         let read = spec::check_text(&head.name, specs);
