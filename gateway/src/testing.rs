@@ -31,6 +31,7 @@ pub mod plugin {
 }
 
 pub mod policy {
+    pub use crate::policy::check::{Finding, check_source};
     pub use crate::policy::{
         Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, PolicySet, Source,
         builtin_sources, load_dir,
