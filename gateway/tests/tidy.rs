@@ -202,6 +202,7 @@ fn the_readmes_configuration_and_policy_load() {
 /// As a gateway would that finds it in its folder.
 fn load_policy(lua: &str) {
     use agentledger::testing::policy;
+    assert_eq!(policy::check_source("readme", lua), []);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("readme.lua"), lua).unwrap();
     let loaded = policy::load_dir(

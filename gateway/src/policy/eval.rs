@@ -80,7 +80,7 @@ fn call_of(given: &Value) -> Result<(CallSpec, Map<String, Value>), String> {
     let (Value::Object(given), Value::Object(mut usual)) = (given, usual) else {
         return Err("the call must be an object: {\"agent\": \"coder\"}".to_owned());
     };
-    for name in given.keys().filter(|name| !usual.contains_key(*name)) {
+    if let Some(name) = given.keys().find(|name| !usual.contains_key(*name)) {
         let meant = meant(usual.keys().map(String::as_str), name);
         return Err(format!("a call has no fact {name:?}{meant}"));
     }

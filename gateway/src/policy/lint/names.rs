@@ -64,6 +64,9 @@ pub(in crate::policy) fn lint(file: &Block, sandbox: &dyn Sandbox) -> Vec<Slip> 
     slips
 }
 
+/// A field that is read of facts, with its place where the expression names it itself.
+type ReadField = (String, Option<Place>);
+
 struct Reader<'s> {
     sandbox: &'s dyn Sandbox,
     scopes: Vec<Vec<(String, Holds)>>,
@@ -223,7 +226,7 @@ impl Reader<'_> {
     }
 
     /// The fields that are read of facts, one within the other, with the place of each that the expression names itself.
-    fn facts(&self, of: &Expression) -> Option<(Phase, Vec<(String, Option<Place>)>)> {
+    fn facts(&self, of: &Expression) -> Option<(Phase, Vec<ReadField>)> {
         match &of.kind {
             Kind::Name(name) => match self.local(name)? {
                 Holds::Facts(phase, fields) => {

@@ -52,9 +52,8 @@ pub(in crate::policy) struct Function {
 
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Block {
-    /// The place behind what begins it, and of what ends it.
+    /// The place behind what begins it.
     pub begin: Place,
-    pub end: Place,
     pub statements: Vec<Statement>,
 }
 

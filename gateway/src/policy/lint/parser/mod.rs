@@ -150,8 +150,7 @@ impl<'t> Parser<'t> {
                     _ => false,
                 };
                 if ends {
-                    let end = parser.at();
-                    return Ok(Block { begin, end, statements });
+                    return Ok(Block { begin, statements });
                 }
                 let at = parser.at();
                 let kind = parser.statement()?;
