@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger::testing::replay::{Mode, Progress, Replayed, Request, replay};
-use agentledger_ledger::{ManualClock, journal_events};
+use agentledger_ledger::{Event, ManualClock, journal_events};
 use serde_json::{Value, json};
 
 use crate::harness::client::Reply;
-use crate::harness::{Gateway, Script, Setup, Upstream, root};
+use crate::harness::{Gateway, Script, Setup, Upstream, block_on, root};
 
 const CHAT: &str = "/v1/chat/completions";
 const CONTROL: &str = "
@@ -313,8 +313,29 @@ fn a_request_is_explained_policy_by_policy() {
     // The limit is used up: the refusal says how it stood.
     while poor(1_000).status == 200 {}
     gateway.wait_idle();
-    let refused = replayed(&gateway, &all_time(json!({"mode": "exact"})));
-    assert_eq!(refused["exact"]["different"], json!(0), "{refused:#}");
+    let mut refused = None;
+    let ledger = &gateway.launched().gateway().ledger;
+    block_on(ledger.flushed());
+    let read = ledger.events(0, |_, event| {
+        if let Event::Refused(call) = event {
+            refused = Some(call.facts.id.to_string());
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    assert_eq!(read, Ok(()));
+    let explained = rpc(&gateway, "policy.explain", &json!({"id": refused.unwrap()}));
+    assert_eq!(explained["outcome"], json!("denied: budget_exceeded"));
+    let limit = &explained["limits"][0];
+    assert_eq!((&limit["most"], &limit["fits"]), (&json!("0.05"), &json!(false)));
+    assert!(
+        limit["policy"].as_str().unwrap().starts_with("budget@"),
+        "{explained:#}"
+    );
+    let said = explained["decided"][0].as_str().unwrap();
+    assert!(
+        said.starts_with("at most $0.05 a day on key:") && said.ends_with("it is used up"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -84,11 +84,21 @@ fn read_months(
             Ok(ControlFlow::Continue(()))
         })?;
         if has_ended {
-            break;
+            return Ok(());
         }
         before = Some(head);
     }
-    Ok(())
+    // An engine that takes damage for a torn tail drops what comes after it without a word: the heads noted beside it know.
+    let found = before.unwrap_or_default();
+    let named = stores.heads()?.noted.into_iter().max_by_key(|head| head.sequence);
+    match named.filter(|named| named.sequence > found.sequence && named.sequence <= until) {
+        Some(named) => Err(ReadError::Damaged(Damaged {
+            month: stores.months()?.last().copied().unwrap_or(wanted),
+            after_sequence: found.sequence,
+            damage: Damage::Behind { named, found },
+        })),
+        None => Ok(()),
+    }
 }
 
 /// As [`Ledger::events`], of a journal that no process has open; damage does not keep what is before it from being read.
