@@ -31,8 +31,8 @@ pub mod plugin {
 }
 
 pub mod policy {
-    pub use crate::policy::record::DecisionRecord;
     pub use crate::policy::check::{Finding, check_source};
+    pub use crate::policy::record::DecisionRecord;
     pub use crate::policy::{
         Balances, CallFacts, CostEstimate, Engine, FailureCounts, History, NoBalances, Options, Phase, PolicySet,
         Source, Verdict, builtin_sources, load_dir,

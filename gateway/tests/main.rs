@@ -30,6 +30,7 @@ mod failing;
 mod fetched_meanwhile;
 mod fingerprints;
 mod guard;
+mod half_hour;
 mod holds;
 mod ids;
 mod kill;
