@@ -129,13 +129,15 @@ impl Sources {
         let mut tallies = self.tallies.clone();
         let book = Arc::clone(&self.parts.policies);
         let composed = self.ingredients(&book).all(&mut tallies);
-        let (policies, effective, refused) = composed.map_err(LaunchError::RuntimeRule)?;
-        let unknown = policies.unknown(self.confs.keys().filter(|policy| !book.has(policy)));
+        let composed = composed.map_err(LaunchError::RuntimeRule)?;
+        let unknown = composed
+            .set
+            .unknown(self.confs.keys().filter(|policy| !book.has(policy)));
         if !unknown.is_empty() {
             return Err(LaunchError::Policies(unknown));
         }
-        (self.tallies, self.effective, self.refused) = (tallies, effective, refused);
-        Ok(policies)
+        (self.tallies, self.effective, self.refused) = (tallies, composed.effective, composed.refused);
+        Ok(composed.set)
     }
 
     /// What is in force, as a change is planned and recorded.

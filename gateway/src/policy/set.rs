@@ -310,7 +310,7 @@ impl PolicySet {
         confs: &BTreeMap<String, serde_json::Value>,
     ) -> Result<PolicySet, (String, Vec<ConfFault>)> {
         self.globs.prune();
-        for name in confs.keys().filter(|name| self.policy(name).is_none()) {
+        if let Some(name) = confs.keys().find(|name| self.policy(name).is_none()) {
             let (path, message) = (String::new(), "there is no such policy".to_owned());
             return Err((name.clone(), vec![ConfFault { path, message }]));
         }

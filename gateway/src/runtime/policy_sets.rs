@@ -145,6 +145,14 @@ pub struct Composed {
     pub refused: Vec<RefusedVersion>,
 }
 
+/// All policies as they come to stand.
+pub struct ComposedAll {
+    pub set: PolicySet,
+    /// By policy, the version of the store that is in force.
+    pub effective: BTreeMap<String, Activation>,
+    pub refused: Vec<RefusedVersion>,
+}
+
 fn lines(errors: &[PolicyError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -299,10 +307,7 @@ impl Ingredients<'_> {
     ///
     /// # Errors
     /// Rules that do not fit a policy of the files.
-    pub fn all(
-        &self,
-        tallies: &mut Tallies,
-    ) -> Result<(PolicySet, BTreeMap<String, Activation>, Vec<RefusedVersion>), Fault> {
+    pub fn all(&self, tallies: &mut Tallies) -> Result<ComposedAll, Fault> {
         let (mut set, mut effective, mut refused) =
             (self.files.clone(), BTreeMap::<String, Activation>::new(), Vec::new());
         let mut policies = self.book.policies();
@@ -322,7 +327,11 @@ impl Ingredients<'_> {
             self.rules,
             left.filter(|policy| self.takes_rules(&set, policy)),
         )?;
-        Ok((set, effective, refused))
+        Ok(ComposedAll {
+            set,
+            effective,
+            refused,
+        })
     }
 
     /// Rules of a policy that only the store has wait while none of its versions is in force.
