@@ -110,7 +110,7 @@ fn a_new_users_half_hour() {
         "--spent",
         "agent:day=4.50",
     ]));
-    assert!(said.starts_with("budget agent:coder day 5 usd block\nroute always gpt-4o-mini\nread     spent of agent:coder in the day: 4.5 usd\nassumed  at "), "{said}");
+    assert!(said.starts_with("budget agent:coder day 5 usd block\nroute always gpt-4o-mini\nread     spent of agent:coder in the day: 4.5 usd\nassumed  any_model false, at "), "{said}");
 }
 
 #[test]
