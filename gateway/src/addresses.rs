@@ -11,6 +11,17 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether an address is of the link alone, as those of clouds' metadata services are.
+pub fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => {
+            let [first, ..] = ip.segments();
+            embedded_v4(ip).map_or((first & 0xffc0) == 0xfe80, |inner| inner.is_link_local())
+        }
+    }
+}
+
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let [a, b, c, _] = ip.octets();
     let is_special = ip.is_unspecified()

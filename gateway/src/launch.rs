@@ -30,7 +30,7 @@ use crate::fingerprints;
 use crate::hosts;
 use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins};
-use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet, Source};
+use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet};
 use crate::price::{self, PriceBook, PriceError};
 use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
@@ -210,19 +210,10 @@ fn policies(config: &Config) -> Result<(PolicySet, Confs), LaunchError> {
         ..policy::Options::default()
     };
     let sources = policy::folder::sources(config.policies.dir.as_deref()).map_err(LaunchError::Policies)?;
-    let confs = policy_confs(config, &sources);
+    let confs = config.policies.conf.clone();
     // A conf may be of a policy that only the store has.
     let policies = PolicySet::load_files(sources, &confs, options).map_err(LaunchError::Policies)?;
     Ok((policies, confs))
-}
-
-/// What each policy is configured with. A section of the contract whose policy is not shipped yet is left out, with the
-/// warning that the config gave; one that `policies.conf` names must be there.
-fn policy_confs(config: &Config, sources: &[Source]) -> Confs {
-    const NOT_SHIPPED: [&str; 3] = ["loop", "ghost", "alert"];
-    let mut confs = config.policies.conf.clone();
-    confs.retain(|name, _| !NOT_SHIPPED.contains(&name.as_str()) || sources.iter().any(|source| source.name == *name));
-    confs
 }
 
 /// A running gateway: both planes and the ledger under them.

@@ -444,7 +444,7 @@ fn defect_9_a_webhook_that_hangs_holds_no_request_up() {
     let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", hung.local_addr().unwrap());
     let yaml = format!(
-        "alerts: {{slack: {{webhook_url: '{url}', allow_private: true}}, webhooks: [{{url: '{url}', allow_private: true}}]}}
+        "alerts: {{slack: {{webhook_url: '{url}'}}, webhooks: [{{url: '{url}'}}]}}
 budgets: {{default: {{daily_limit_usd: 1, soft_limit_pct: 0.01, action: block}}}}"
     );
     let (gateway, _) = at_noon(&upstream, &yaml);

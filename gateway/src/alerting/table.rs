@@ -1,5 +1,6 @@
 //! The outbox's store: a small table of the ledger's database.
 
+use agentledger_alerts::outbox::Row;
 use agentledger_alerts::{Store, StoreFailed, Write};
 use agentledger_ledger::SideTable;
 
@@ -23,7 +24,7 @@ impl Store for Table {
         self.0.apply(changes).map_err(|error| StoreFailed(error.to_string()))
     }
 
-    fn scan(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreFailed> {
+    fn scan(&self) -> Result<Vec<Row>, StoreFailed> {
         self.0.rows().map_err(|error| StoreFailed(error.to_string()))
     }
 }

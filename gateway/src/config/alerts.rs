@@ -381,12 +381,8 @@ fn signer(at: &Cursor<'_>) -> Option<Signer> {
 fn warn_of_private(at: &Cursor<'_>, url: &str, allow_private: bool) {
     let uri = url.parse::<Uri>().unwrap_or_default();
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let is_private = match host.parse() {
-        Ok(ip) => !crate::addresses::is_public(ip),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    };
-    if is_private && !allow_private {
-        at.warn("is at an address that is not public: nothing is sent there without allow_private: true beside it");
+    if host.parse().is_ok_and(crate::addresses::is_link_local) && !allow_private {
+        at.warn("is at a link-local address: nothing is sent there without allow_private: true beside it");
     }
 }
 

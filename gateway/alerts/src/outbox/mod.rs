@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::silence::Silence;
 
 use self::lane::Lane;
-pub use self::store::{Store, StoreFailed, Write};
+pub use self::store::{Row, Store, StoreFailed, Write};
 
 /// Deliveries that wait for one receiver; past that further alerts are folded into the newest.
 pub const WAITING_MAX: usize = 1_000;

@@ -10,6 +10,9 @@ pub enum Write {
     Remove(Vec<u8>),
 }
 
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// A small table: keys to bytes.
 pub trait Store {
     /// All of it or nothing; on disk when it returns.
@@ -22,5 +25,5 @@ pub trait Store {
     ///
     /// # Errors
     /// It cannot be read.
-    fn scan(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreFailed>;
+    fn scan(&self) -> Result<Vec<Row>, StoreFailed>;
 }

@@ -39,7 +39,7 @@ impl Store for Disk {
         Ok(())
     }
 
-    fn scan(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreFailed> {
+    fn scan(&self) -> Result<Vec<Row>, StoreFailed> {
         let disk = self.0.borrow();
         Ok(disk
             .rows
