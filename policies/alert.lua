@@ -46,16 +46,6 @@ function facts.policy(_, event)
 	}
 end
 
-function facts.rollback(_, event)
-	return {
-		type = "policy_rolled_back",
-		severity = "critical",
-		message = `policy {event.policy} was rolled back from version {event.from} to {event.to}: {event.reason}`,
-		details = { policy = event.policy, from = event.from, to = event.to },
-		about = `policy:{event.policy}`,
-	}
-end
-
 function facts.plugin(_, event)
 	return {
 		type = "plugin_error",
@@ -157,7 +147,7 @@ return {
 	version = "1",
 	priority = 90,
 	description = "notifies people of what the gateway notices by itself",
-	events = { "breaker", "policy", "rollback", "plugin", "unpriced", "drift", "ledger", "hold", "burn" },
+	events = { "breaker", "policy", "plugin", "unpriced", "drift", "ledger", "hold", "burn" },
 	schema = {
 		cooldown_mins = { type = "integer", default = 5, min = 0, description = "of the config section; the gateway keeps it" },
 		off = { type = "list", default = {}, items = { type = "string" } },

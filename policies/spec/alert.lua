@@ -50,12 +50,6 @@ return {
 			event = { kind = "policy", policy = "mine", cause = "error", message = "mine.lua:3: oops" },
 			expect = { "alert critical policy_error: policy mine failed: mine.lua:3: oops" },
 		},
-		{
-			name = "a policy is rolled back",
-			event = { kind = "rollback", policy = "mine", from = "3", to = "2", reason = "12 % of its calls failed" },
-			expect = {
-				"alert critical policy_rolled_back: policy mine was rolled back from version 3 to 2: 12 % of its calls failed",
-			},
 		},
 		{
 			name = "a plugin fails",
