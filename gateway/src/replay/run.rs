@@ -51,8 +51,10 @@ pub struct Request {
     pub mode: Mode,
 }
 
+/// Is given each event with its sequence.
+pub type Visit<'a> = dyn FnMut(u64, Event) -> ControlFlow<()> + 'a;
 /// Reads events as [`agentledger_ledger::Ledger::events`] does.
-pub type Journal<'a> = dyn FnMut(i64, &mut dyn FnMut(u64, Event) -> ControlFlow<()>) -> Result<(), JournalStopped> + 'a;
+pub type Journal<'a> = dyn FnMut(i64, &mut Visit<'_>) -> Result<(), JournalStopped> + 'a;
 
 /// Refusals by what is known of them.
 #[derive(Default)]

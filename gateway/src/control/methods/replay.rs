@@ -1,11 +1,9 @@
 //! The methods that decide the past's requests again.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use agentledger_ledger::{Event, JournalStopped, Ledger};
 use jsonrpsee::server::RegisterMethodError;
 use ulid::Ulid;
 
@@ -23,7 +21,7 @@ use crate::replay::candidate::{Amendment, Present};
 use crate::replay::explain::explain;
 use crate::replay::jobs::Job;
 use crate::replay::prices::ReplayPrices;
-use crate::replay::run::{Candidate, Mode, Request, replay};
+use crate::replay::run::{Candidate, Mode, Request, Visit, replay};
 
 /// How far back a replay goes where nothing is said.
 const REPLAY_LAST_DEFAULT: &str = "7d";
@@ -75,7 +73,10 @@ fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wi
     let ledger = Arc::clone(ledger);
     let job = state
         .replays
-        .start(move |progress| Ok(replay(request, &mut journal_of(&ledger), progress)))
+        .start(move |progress| {
+            let mut journal = |from_ms: i64, visit: &mut Visit<'_>| ledger.events(from_ms, visit);
+            Ok(replay(request, &mut journal, progress))
+        })
         .map_err(RpcError::Conflict)?;
     Ok(state_of(&job))
 }
@@ -86,13 +87,6 @@ fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wi
 /// It cannot be read.
 pub fn span_of(asked: &wire::ReplayParams, now_ms: i64) -> Result<(i64, i64), RpcError> {
     Span::new(&asked.last, &asked.from, &asked.to).ms(now_ms, Some(REPLAY_LAST_DEFAULT))
-}
-
-/// The journal of a ledger that is written to.
-fn journal_of(
-    ledger: &Ledger,
-) -> impl FnMut(i64, &mut dyn FnMut(u64, Event) -> ControlFlow<()>) -> Result<(), JournalStopped> {
-    move |from_ms, visit| ledger.events(from_ms, visit)
 }
 
 fn state_of(job: &Job) -> wire::ReplayState {
@@ -188,7 +182,7 @@ fn explained(state: &ControlState, _: &Call, asked: wire::ExplainParams) -> Resu
     })?;
     state.ledger.flush()?;
     let found = match &state.ledger {
-        LedgerView::Live(ledger) => explain(id, &mut journal_of(ledger)),
+        LedgerView::Live(ledger) => explain(id, &mut |from_ms, visit| ledger.events(from_ms, visit)),
         LedgerView::Offline(ledger) => explain(id, &mut |from_ms, visit| ledger.events(from_ms, visit)),
     };
     let found = found.map_err(RpcError::LedgerFailed)?;
