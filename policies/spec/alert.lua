@@ -50,7 +50,6 @@ return {
 			event = { kind = "policy", policy = "mine", cause = "error", message = "mine.lua:3: oops" },
 			expect = { "alert critical policy_error: policy mine failed: mine.lua:3: oops" },
 		},
-		},
 		{
 			name = "a plugin fails",
 			event = { kind = "plugin", plugin = "openai", provider = "groq", count = 2 },
