@@ -57,7 +57,8 @@ pub fn check(source: &Source, conf: Option<&serde_json::Value>) -> Vec<Finding> 
     report.names();
     report.loads(conf);
     let mut findings = report.findings;
-    findings.sort_by_key(|finding| (finding.line, finding.column));
+    // What has no place comes last.
+    findings.sort_by_key(|finding| (finding.line.is_none(), finding.line, finding.column));
     findings
 }
 
@@ -118,7 +119,10 @@ impl Report<'_> {
             }
             return;
         }
-        self.made_up_call(&file.name, given);
+        // What is found already would only be found once more.
+        if self.findings.is_empty() {
+            self.made_up_call(&file.name, given);
+        }
     }
 
     /// Whether it answers a made-up call.
