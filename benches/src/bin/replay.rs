@@ -242,9 +242,7 @@ fn run(folder: &Path, mode: Mode) -> Replayed {
     };
     replay(
         request,
-        &mut |from_ms, visit: &mut dyn FnMut(u64, agentledger_ledger::Event) -> ControlFlow<()>| match journal_events(
-            folder, from_ms, visit,
-        ) {
+        &mut |from_ms, visit| match journal_events(folder, from_ms, visit) {
             Ok(read) => read,
             Err(error) => {
                 eprintln!("{error}");
