@@ -6,7 +6,6 @@
 //! with a tighter budget, and both side by side.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;

@@ -78,7 +78,7 @@ fn run(sessions: u64, calls: u64) -> Result<(), Failure> {
             let permit = ledger.admit().await?;
             let hold = ledger.reserve(permit, facts, &[], sample::amounts(), &Name::from("named_max"))?;
             hold.settle(sample::settlement(ledger.now_ms()));
-            step.answered(Usd::ZERO);
+            step.answered(Usd::ZERO, None);
             // What waits to be applied is bounded, and not what is measured here.
             if number % 4_096 == 0 {
                 ledger.flushed().await;
