@@ -293,8 +293,8 @@ mod tests {
                 "budget.window must be",
             ),
             (
-                "return { budget({ account = call.x_, window = 'day' }) }",
-                "5:33 fact_unknown",
+                "return { budget({ account = call.x_, window = 'day', limit = 1 }) }",
+                "5:34 fact_unknown",
                 "x_",
             ),
             (
@@ -468,7 +468,7 @@ mod tests {
         let said: Vec<&str> = wrong.iter().map(|finding| finding.message.as_str()).collect();
         assert_eq!(
             said,
-            ["conf.limti is not in the policy's schema", "conf.limit is missing"]
+            ["conf.limit is missing", "conf.limti is not in the policy's schema"]
         );
         assert!(wrong.iter().all(|finding| finding.code == "conf"));
         let fails = check(&needs, Some(&json!({"limit": 5})));
