@@ -115,15 +115,15 @@ fn one_of_many(gateway: &Gateway, number: usize) -> u16 {
     let key = KEYS[number % KEYS.len()];
     let person = PEOPLE[number % PEOPLE.len()];
     let session = format!("s-{}", number / 40 % 17);
-    let agent = if number % 29 == 0 { "crawler" } else { "coder" };
+    let agent = if number.is_multiple_of(29) { "crawler" } else { "coder" };
     let mut headers = vec![("X-Agent-Id", agent), ("X-Agent-Session", session.as_str())];
     if !person.is_empty() {
         headers.push(("X-Agent-User", person));
     }
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         headers.push(("X-Agent-Tags", "team=ml"));
     }
-    let body = chat("gpt-4o", 1_000 + (number % 3) as u64, number % 4 == 0);
+    let body = chat("gpt-4o", 1_000 + (number % 3) as u64, number.is_multiple_of(4));
     ask(gateway, key, &headers, &body).status
 }
 
