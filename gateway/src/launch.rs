@@ -34,9 +34,9 @@ use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError,
 use crate::price::{self, PriceBook, PriceError};
 use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
-use crate::proxy::books_watch::BooksWatch;
+use crate::proxy::books_watch;
 use crate::proxy::session::progress::SessionProgress;
-use crate::proxy::session::watch::SessionWatch;
+use crate::proxy::session::watch as session_watch;
 use crate::proxy::shared::backing_off::BackingOff;
 use crate::proxy::shared::body::BodyBudget;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
@@ -44,6 +44,7 @@ use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
 use crate::runtime::{Fault, Tallies, short};
+use crate::tasks::Watch;
 use crate::telemetry::{self, Metrics, Otlp, OtlpError};
 
 use expiry::{Expiry, wake_up};
@@ -221,8 +222,8 @@ pub struct Launched {
     running: RunningServer,
     control: ControlHandle,
     gateway: Arc<Gateway>,
-    session_watch: SessionWatch,
-    books_watch: BooksWatch,
+    session_watch: Watch,
+    books_watch: Watch,
     price_updates: Option<PriceUpdates>,
     expiry: Expiry,
     backups: Option<Backups>,
@@ -315,8 +316,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
-    let session_watch = SessionWatch::start(&gateway).map_err(ServeError::Runtime)?;
-    let books_watch = BooksWatch::start(&gateway).map_err(ServeError::Runtime)?;
+    let session_watch = session_watch::start(&gateway).map_err(ServeError::Runtime)?;
+    let books_watch = books_watch::start(&gateway).map_err(ServeError::Runtime)?;
     let price_updates = PriceUpdates::start(&gateway).map_err(ServeError::Runtime)?;
     let backups = Backups::start(&gateway, version()).map_err(ServeError::Runtime)?;
     Ok(Launched {

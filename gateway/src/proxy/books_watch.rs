@@ -2,9 +2,7 @@
 //! faults, holds that stay open, budgets that end early at their pace.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_alerts::burn::{Budget, Burning, Recent, burning};
@@ -16,6 +14,7 @@ use jiff::Timestamp;
 use crate::policy::Event;
 use crate::proxy::alerts::{Origin, due, event};
 use crate::proxy::shared::gateway::Gateway;
+use crate::tasks::Watch;
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(5);
@@ -29,51 +28,29 @@ const HOUR_MS: i64 = 3_600_000;
 /// The two windows of a pace: the long one says that it is no spike, the short one that it goes on.
 const PACES_MS: [i64; 2] = [HOUR_MS, 6 * HOUR_MS];
 
-/// The thread that looks; it ends with this.
-pub struct BooksWatch {
-    end: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl BooksWatch {
-    pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<BooksWatch> {
-        let gateway = Arc::downgrade(gateway);
-        let (end, ended) = sync_channel(0);
-        let thread = thread::Builder::new()
-            .name("books-watch".into())
-            .spawn(move || run(&gateway, &ended))?;
-        Ok(BooksWatch {
-            end: Some(end),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for BooksWatch {
-    fn drop(&mut self) {
-        self.end = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that looks after the books panicked");
-        }
-    }
-}
-
-fn run(gateway: &Weak<Gateway>, ended: &Receiver<()>) {
+/// Starts the thread that looks.
+///
+/// # Errors
+/// It cannot be started.
+pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<Watch> {
     let mut burn_at_ms = i64::MIN;
-    while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-        let Some(gateway) = gateway.upgrade() else { return };
-        let hears = |kind| gateway.rules.load().policies.hears(kind);
-        if hears("ledger") {
-            faults(&gateway, &gateway.ledger.health());
-        }
-        if hears("hold") {
-            holds(&gateway);
-        }
-        let monotonic_ms = gateway.clock.monotonic_ms();
-        if hears("burn") && monotonic_ms >= burn_at_ms {
-            burn_at_ms = monotonic_ms.saturating_add(BURN_EVERY_MS);
-            burns(&gateway);
-        }
+    Watch::start("books-watch", TICK, gateway, move |gateway| {
+        look(gateway, &mut burn_at_ms)
+    })
+}
+
+fn look(gateway: &Gateway, burn_at_ms: &mut i64) {
+    let hears = |kind| gateway.rules.load().policies.hears(kind);
+    if hears("ledger") {
+        faults(gateway, &gateway.ledger.health());
+    }
+    if hears("hold") {
+        holds(gateway);
+    }
+    let monotonic_ms = gateway.clock.monotonic_ms();
+    if hears("burn") && monotonic_ms >= *burn_at_ms {
+        *burn_at_ms = monotonic_ms.saturating_add(BURN_EVERY_MS);
+        burns(gateway);
     }
 }
 

@@ -2,9 +2,7 @@
 //! has grown old or dear handles it in the phase `alert`. A session that people were alerted to is not shown again.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{Mark, Name, Session, Status};
@@ -12,52 +10,27 @@ use agentledger_ledger::{Mark, Name, Session, Status};
 use crate::policy::Event;
 use crate::proxy::report::{self, Origin};
 use crate::proxy::shared::gateway::Gateway;
+use crate::tasks::Watch;
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(1);
 /// A session without a new call is shown again after so long.
 const AGAIN_MS: i64 = 10_000;
 
-/// The thread that looks; it ends with this.
-pub struct SessionWatch {
-    end: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
 /// Which sessions were shown: their calls then, and when by the monotonic clock.
 type Shown = HashMap<(Name, Name), (u64, i64)>;
 
-impl SessionWatch {
-    pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<SessionWatch> {
-        let gateway = Arc::downgrade(gateway);
-        let (end, ended) = sync_channel(0);
-        let thread = thread::Builder::new()
-            .name("lookout".into())
-            .spawn(move || run(&gateway, &ended))?;
-        Ok(SessionWatch {
-            end: Some(end),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for SessionWatch {
-    fn drop(&mut self) {
-        self.end = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that looks after sessions panicked");
-        }
-    }
-}
-
-fn run(gateway: &Weak<Gateway>, ended: &Receiver<()>) {
+/// Starts the thread that looks.
+///
+/// # Errors
+/// It cannot be started.
+pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<Watch> {
     let mut shown = Shown::new();
-    while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-        let Some(gateway) = gateway.upgrade() else { return };
+    Watch::start("lookout", TICK, gateway, move |gateway| {
         if gateway.rules.load().policies.hears("session") {
-            look(&gateway, &mut shown);
+            look(gateway, &mut shown);
         }
-    }
+    })
 }
 
 fn look(gateway: &Gateway, shown: &mut Shown) {
