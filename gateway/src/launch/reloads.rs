@@ -12,12 +12,11 @@ use agentledger_ledger::{Change, Ledger};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::sources::{ENDED_MAX, PlannedStep, Sources};
+use super::sources::{ENDED_MAX, PlannedStep, Sources, probe};
 use super::versions::failure_limit;
 use super::{LaunchError, LoadedSetup, digests, policies, refuse_exposure};
 use crate::config::Config;
 use crate::control::{Plan, Record, RpcError};
-use crate::policy::PolicySet;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::Rules;
 use crate::runtime::prices::{PriceRow, with_rows};
@@ -176,8 +175,9 @@ impl Reloads {
                 let changed: BTreeSet<&str> = changed.filter(takes).collect();
                 let policies = with_rules(&rules.policies, &sources.confs, &book, changed.iter().copied())
                     .map_err(|fault| refused(fault, &steps))?;
+                let at_ms = self.gateway.clock.now_ms();
                 for policy in changed {
-                    self.try_out(policy, &policies, &rules.policies)?;
+                    probe("value", policy, &policies, &rules.policies, at_ms)?;
                 }
                 let entered = record(&before, &steps)?;
                 if entered.is_some() {
@@ -224,18 +224,6 @@ impl Reloads {
             }
         };
         Ok(entered)
-    }
-
-    /// Refuses a conf by which a policy fails at a made-up call that it did not fail at before.
-    fn try_out(&self, policy: &str, next: &PolicySet, now: &PolicySet) -> Result<(), RpcError> {
-        let at_ms = self.gateway.clock.now_ms();
-        match next.probe(policy, at_ms) {
-            Err(failure) if now.probe(policy, at_ms).is_ok() => {
-                let text = format!("makes the policy {policy} fail on requests: {}", failure.message);
-                Err(Refused::unfit("value", text).into())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Takes away the rules that have ended. How long it is until the next one does, in milliseconds.

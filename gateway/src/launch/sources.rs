@@ -212,7 +212,7 @@ impl Sources {
                 .ingredients(&book)
                 .with_activation(now, policy, activation, &mut tallies);
             let set = with.map_err(unfit)?;
-            probe(policy, &set, now, at_ms)?;
+            probe("version", policy, &set, now, at_ms)?;
             (planned.effective, planned.refused, planned.set) = (after.in_force.clone(), Vec::new(), Some(set));
         } else if !planned.refused.is_empty() {
             // What could not be read may be there again.
@@ -256,12 +256,18 @@ impl Sources {
     }
 }
 
-/// Refuses a version by which a policy fails at a made-up call that it did not fail at before.
-fn probe(policy: &str, next: &PolicySet, now: &PolicySet, at_ms: i64) -> Result<(), RpcError> {
+/// Refuses what `part` of a change names, by which a policy fails at a made-up call that it did not fail at before.
+pub(super) fn probe(
+    part: &'static str,
+    policy: &str,
+    next: &PolicySet,
+    now: &PolicySet,
+    at_ms: i64,
+) -> Result<(), RpcError> {
     match next.probe(policy, at_ms) {
         Err(failure) if now.probe(policy, at_ms).is_ok() => {
             let text = format!("makes the policy {policy} fail on requests: {}", failure.message);
-            Err(Refused::unfit("version", text).into())
+            Err(Refused::unfit(part, text).into())
         }
         _ => Ok(()),
     }
