@@ -136,39 +136,40 @@ impl SessionProgress {
         let pieces = outline.map_or(&[][..], |outline| &outline.pieces);
         let turns = LastTurns::of(json, pieces);
         let mut tool = blake3::Hasher::new_keyed(&self.key);
-        let mut step = blake3::Hasher::new_keyed(&self.key);
         let mut said = blake3::Hasher::new_keyed(&self.key);
-        let mut has_tool = false;
-        let mut continued = 0;
+        let (mut has_tool, mut continued) = (false, 0);
         let model = pieces.get(turns.model..turns.since).unwrap_or_default();
         for piece in model.iter().filter(|piece| piece.part == ProgressPart::ToolCall) {
             has_tool = true;
             take(&mut tool, json, piece);
-            take(&mut step, json, piece);
         }
         // What the model says around its tool calls differs each time and means nothing. What stands outside of the
         // conversation is part of the question.
         let said_from = if has_tool { turns.since } else { turns.model };
         for (at, piece) in pieces.iter().enumerate() {
-            if piece.part == ProgressPart::Continued {
-                continued = self.named(unquoted(json, piece));
-                take(&mut step, json, piece);
-            }
-            if piece.part == ProgressPart::Content && (at >= said_from || piece.item == 0) {
-                take(&mut step, json, piece);
-                take(&mut said, json, piece);
+            match piece.part {
+                ProgressPart::Continued => continued = self.named(unquoted(json, piece)),
+                ProgressPart::Content if at >= said_from || piece.item == 0 => take(&mut said, json, piece),
+                _ => {}
             }
         }
         if pieces.is_empty() {
-            step.update(json);
+            said.update(json);
         }
+        let (tool, said) = (if has_tool { short(&tool).max(1) } else { 0 }, short(&said));
         Doing {
-            step: short(&step),
-            tool: if has_tool { short(&tool).max(1) } else { 0 },
+            step: self.step(tool, said, continued),
+            tool,
             continued,
-            said: short(&said),
+            said,
             path: self.hasher.hash_one(path),
         }
+    }
+
+    /// What calls with these tool calls and this said after them do. Where the calls before are known by the name of what they
+    /// stand in alone, that name is another each time.
+    fn step(&self, tool: u64, said: u64, continued: u64) -> u64 {
+        self.hasher.hash_one((tool, said, continued))
     }
 
     /// The number of an answer's or a conversation's name; never 0.
@@ -202,7 +203,7 @@ impl SessionProgress {
         }
         if let Some(calls) = known.calls_before(&doing) {
             doing.tool = calls;
-            doing.step = self.hasher.hash_one((calls, doing.said));
+            doing.step = self.step(calls, doing.said, 0);
         }
         if is_retry {
             known.supersede(&doing);
