@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use agentledger_benches::http::{Connection, Head};
+use agentledger_benches::paced::median;
 use agentledger_benches::started::{Failure, Started, call, chat, connected};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -100,9 +101,9 @@ async fn run(activations: usize, connections: usize) -> Result<(), Failure> {
     println!(
         "| {activations} | {connections} | {} | {failed} | {quiet:.0} | {changing:.0} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms |",
         served + failed,
-        median(&calls),
+        median(calls.iter().copied()),
         slowest(&calls),
-        median(&effects),
+        median(effects.iter().copied()),
         slowest(&effects)
     );
     if failed > 0 {
@@ -162,12 +163,6 @@ async fn rate(seen: &Seen, during: Duration) -> f64 {
     let before = seen.served.load(Ordering::Relaxed);
     tokio::time::sleep(during).await;
     (seen.served.load(Ordering::Relaxed) - before) as f64 / during.as_secs_f64()
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 fn slowest(times: &[f64]) -> f64 {

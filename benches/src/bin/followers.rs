@@ -8,18 +8,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use agentledger_benches::started::{Failure, GATEWAY, Started, TOKEN, chat, connected};
+use agentledger_benches::paced::{CHATTERS, band, medians, segment};
+use agentledger_benches::started::{Failure, GATEWAY, Started, TOKEN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 /// What every notification of an entry has in it once.
 const MARK: &[u8] = b"\"sequence\":";
-const CHATTERS: u64 = 4;
 /// After so long without a request everything is settled and given out.
 const QUIET: Duration = Duration::from_secs(1);
 /// Connections that are opened at one time.
@@ -54,11 +54,11 @@ fn main() -> Result<(), Failure> {
 }
 
 async fn run(plan: &Plan) -> Result<(), Failure> {
-    segment(plan).await?;
+    segment(plan.rate, plan.seconds, "").await?;
     let (mut quiet, mut again, mut followed) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=plan.rounds {
-        quiet.push(segment(plan).await?);
-        again.push(segment(plan).await?);
+        quiet.push(segment(plan.rate, plan.seconds, "").await?);
+        again.push(segment(plan.rate, plan.seconds, "").await?);
         followed.push(with_followers(plan).await?);
         println!(
             "round {round}: p99 {:.2} and {:.2} ms without followers, {:.2} ms with {}",
@@ -73,13 +73,10 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
         plan.rounds, plan.rate
     );
     for (name, segments) in [("A", &quiet), ("A again", &again), ("followed", &followed)] {
-        let p50 = median(segments.iter().map(|(p50, _)| *p50));
-        let p99 = median(segments.iter().map(|(_, p99)| *p99));
+        let (p50, p99) = medians(segments);
         println!("{name:10} {p50:6.2} {p99:6.2}");
     }
-    let all: Vec<f64> = quiet.iter().chain(&again).map(|(_, p99)| *p99).collect();
-    let low = all.iter().copied().fold(f64::MAX, f64::min);
-    let high = all.iter().copied().fold(0.0, f64::max);
+    let (low, high) = band(&quiet, &again);
     println!("the A/A band of p99: {low:.2} to {high:.2} ms");
     Ok(())
 }
@@ -88,49 +85,7 @@ fn last(segments: &[(f64, f64)]) -> (f64, f64) {
     segments.last().copied().unwrap_or_default()
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-/// Sends chats at the rate; the 50th and 99th percentile of their times, in milliseconds.
-async fn segment(plan: &Plan) -> Result<(f64, f64), Failure> {
-    let mut chatters = JoinSet::new();
-    for _ in 0..CHATTERS {
-        let (every, count) = (
-            Duration::from_secs_f64(CHATTERS as f64 / plan.rate as f64),
-            plan.rate * plan.seconds / CHATTERS,
-        );
-        chatters.spawn(async move {
-            let mut connection = connected().await?;
-            let mut ticks = interval(every);
-            let mut times = Vec::new();
-            for _ in 0..count {
-                ticks.tick().await;
-                let began = Instant::now();
-                let head = chat(&mut connection, "").await?;
-                if head.status() != Some(200) {
-                    return Err::<_, Failure>(format!("status {:?}", head.status()).into());
-                }
-                times.push(began.elapsed().as_secs_f64() * 1e3);
-            }
-            Ok(times)
-        });
-    }
-    let mut times = Vec::new();
-    while let Some(chatter) = chatters.join_next().await {
-        times.extend(chatter??);
-    }
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let place = (times.len() as f64 * share) as usize;
-        times.get(place.min(times.len() - 1)).copied().unwrap_or_default()
-    };
-    Ok((at(0.5), at(0.99)))
-}
-
-/// The same while followers are given every entry.
+/// A segment while followers are given every entry.
 async fn with_followers(plan: &Plan) -> Result<(f64, f64), Failure> {
     let (heard, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let ready = Arc::new(AtomicU64::new(0));
@@ -152,7 +107,7 @@ async fn with_followers(plan: &Plan) -> Result<(f64, f64), Failure> {
     // What the segment before left is no news of this one.
     sleep(QUIET).await;
     heard.store(0, Ordering::SeqCst);
-    let shown = segment(plan).await;
+    let shown = segment(plan.rate, plan.seconds, "").await;
     let expected = (plan.rate * plan.seconds / CHATTERS) * CHATTERS * followers;
     // The last of them are under way.
     for _ in 0..500 {

@@ -7,14 +7,11 @@
 //! itself; the third is compared with that.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
 
-use agentledger_benches::started::{Failure, Started, chat, connected};
+use agentledger_benches::paced::{band, medians, segment};
+use agentledger_benches::started::{Failure, Started};
 use tokio::runtime::Builder;
-use tokio::task::JoinSet;
-use tokio::time::interval;
 
-const CHATTERS: u64 = 4;
 const POLICY: &str = "return { name = 'alarm', version = '1', settled = function(_, entry)
   if entry.agent == 'alarming' then return alert{ type = 'alarm', message = 'a request', about = entry.id } end
 end }";
@@ -35,7 +32,7 @@ fn main() -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
     std::fs::create_dir_all(dir.path().join("policies"))?;
     std::fs::write(dir.path().join("policies/alarm.lua"), POLICY)?;
-    let yaml = format!("alerts: {{webhooks: [{{url: \"http://{address}/\", allow_private: true}}]}}\n");
+    let yaml = format!("alerts: {{webhooks: [{{url: \"http://{address}/\"}}]}}\n");
     let started = Started::with(dir.path(), "read", &yaml)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -60,55 +57,10 @@ async fn run(rate: u64, seconds: u64, rounds: u64) -> Result<(), Failure> {
         println!("round {round}: p99 {p99:.2?} ms: without alerts, without alerts, with a hung receiver");
     }
     for (name, segments) in [("A", &without), ("A again", &again), ("hung", &with)] {
-        let p50 = median(segments.iter().map(|(p50, _)| *p50));
-        let p99 = median(segments.iter().map(|(_, p99)| *p99));
+        let (p50, p99) = medians(segments);
         println!("{name:10} p50 {p50:6.2} ms, p99 {p99:6.2} ms, the median of {rounds}");
     }
-    let band: Vec<f64> = without.iter().chain(&again).map(|(_, p99)| *p99).collect();
-    let low = band.iter().copied().fold(f64::MAX, f64::min);
-    let high = band.iter().copied().fold(0.0, f64::max);
+    let (low, high) = band(&without, &again);
     println!("the A/A band of p99: {low:.2} to {high:.2} ms");
     Ok(())
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-/// Sends chats at the rate; the 50th and 99th percentile of their times, in milliseconds.
-async fn segment(rate: u64, seconds: u64, headers: &'static str) -> Result<(f64, f64), Failure> {
-    let mut chatters = JoinSet::new();
-    for _ in 0..CHATTERS {
-        let every = Duration::from_secs_f64(CHATTERS as f64 / rate as f64);
-        let count = rate * seconds / CHATTERS;
-        chatters.spawn(async move {
-            let mut connection = connected().await?;
-            let mut ticks = interval(every);
-            let mut times = Vec::new();
-            for _ in 0..count {
-                ticks.tick().await;
-                let began = Instant::now();
-                let head = chat(&mut connection, headers).await?;
-                if head.status() != Some(200) {
-                    return Err::<_, Failure>(format!("status {:?}", head.status()).into());
-                }
-                times.push(began.elapsed().as_secs_f64() * 1e3);
-            }
-            Ok(times)
-        });
-    }
-    let mut times = Vec::new();
-    while let Some(chatter) = chatters.join_next().await {
-        times.extend(chatter??);
-    }
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        times
-            .get((times.len() as f64 * share) as usize)
-            .copied()
-            .unwrap_or_default()
-    };
-    Ok((at(0.5), at(0.99)))
 }

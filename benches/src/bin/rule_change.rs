@@ -9,6 +9,7 @@
 use std::time::Instant;
 
 use agentledger_benches::http::Connection;
+use agentledger_benches::paced::median;
 use agentledger_benches::started::{Failure, Started, call, chat, connected};
 use tokio::runtime::Builder;
 
@@ -82,10 +83,4 @@ async fn changed(
         Some(refused) if refused == status => Ok((called, began.elapsed().as_secs_f64() * 1e3)),
         other => Err(format!("after {method} {params} the chat was answered with {other:?}").into()),
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
