@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger::testing::replay::{Mode, Progress, Replayed, Request, replay};
+use agentledger_ledger::testing::flip;
 use agentledger_ledger::{Event, ManualClock, journal_events};
 use serde_json::{Value, json};
 
@@ -360,27 +361,6 @@ fn what_nobody_recorded_is_named_and_not_guessed() {
     assert_eq!(result["undecidable"][0]["count"], json!(5));
 }
 
-/// Changes a byte of every occurrence of `text` in the files of the journal; how many.
-fn flip(dir: &Path, text: &[u8]) -> usize {
-    let mut flipped = 0;
-    for item in std::fs::read_dir(dir).unwrap() {
-        let path = item.unwrap().path();
-        if path.is_dir() {
-            flipped += flip(&path, text);
-        } else if let Ok(mut bytes) = std::fs::read(&path) {
-            let places: Vec<usize> = (0..bytes.len().saturating_sub(text.len()))
-                .filter(|&at| bytes[at..].starts_with(text))
-                .collect();
-            places.iter().for_each(|&at| bytes[at] ^= 1);
-            if !places.is_empty() {
-                std::fs::write(&path, bytes).unwrap();
-            }
-            flipped += places.len();
-        }
-    }
-    flipped
-}
-
 /// Replays a journal that no process has open.
 fn exact_offline(dir: &Path) -> Replayed {
     let request = Request {
@@ -421,7 +401,7 @@ fn a_damaged_journal_is_replayed_up_to_the_damage_which_is_named() {
     let sound = exact_offline(&ledger);
     assert!(sound.is_well(), "{sound:#?}");
     assert_eq!(sound.decisions, 40);
-    assert!(flip(&ledger.join("journal"), b"spot-of-damage") > 0);
+    assert!(flip(&ledger.join("journal"), b"spot-of-damage").unwrap() > 0);
     let damaged = exact_offline(&ledger);
     assert!(!damaged.is_well());
     let stopped = damaged.stopped.unwrap();
