@@ -79,9 +79,12 @@ impl Dialect {
     }
 }
 
+/// What the one model costs that no book has.
+pub const PRICED: &str = ", default_price: {input: 1, output: 10}";
+
 /// A gateway of all four dialects, at a fixed moment, with a fixed secret for its fingerprints.
 pub fn setup(upstream: &Upstream, more: &str) -> (Setup, Arc<ManualClock>) {
-    setup_of("", ", default_price: {input: 1, output: 10}", upstream, more)
+    setup_of("", PRICED, upstream, more)
 }
 
 /// The same, with this said of each provider, and of the one whose model has no price.

@@ -12,7 +12,7 @@ use crate::admission::full;
 use crate::harness::client::{Reply, read_reply};
 use crate::harness::upstream::Step;
 use crate::harness::{Gateway, Script, Setup, Upstream};
-use crate::refusals::{DIALECTS, Dialect, gated, setup, setup_of, shown, sixty_cents};
+use crate::refusals::{DIALECTS, Dialect, PRICED, gated, setup, setup_of, shown, sixty_cents};
 use crate::rest::golden;
 use crate::sessions::call;
 
@@ -227,14 +227,7 @@ fn the_refusals_of_upstreams_and_of_the_gateway_are_as_recorded() {
         dialect.send(&refusing, "POST", &path, &[], body.as_bytes())
     });
 
-    let gateway = setup_of(
-        ", websocket: false",
-        ", default_price: {input: 1, output: 10}",
-        &spending,
-        "",
-    )
-    .0
-    .start();
+    let gateway = setup_of(", websocket: false", PRICED, &spending, "").0.start();
     let reply = upgrade(&gateway, &DIALECTS[0], "13", WEBSOCKET_KEY);
     refused_once(
         &mut out,
@@ -286,14 +279,9 @@ fn the_refusals_of_upstreams_and_of_the_gateway_are_as_recorded() {
     refused_once(&mut out, "An output that has no limit to lower", "cannot_clamp", &reply);
 
     let silent = Upstream::always(Script::raw("").step(Step::AwaitClose));
-    let gateway = setup_of(
-        ", timeouts: {first_byte_ms: 200}",
-        ", default_price: {input: 1, output: 10}",
-        &silent,
-        "",
-    )
-    .0
-    .start();
+    let gateway = setup_of(", timeouts: {first_byte_ms: 200}", PRICED, &silent, "")
+        .0
+        .start();
     refused(&mut out, "An upstream that is silent", "upstream_timeout", |dialect| {
         ask(&gateway, dialect)
     });

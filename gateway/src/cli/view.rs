@@ -40,6 +40,16 @@ pub enum Is {
 }
 
 impl View {
+    /// A list within a larger text, which leaves it out where there is nothing.
+    pub const fn within(rows: &'static str, columns: &'static [Column]) -> View {
+        View {
+            rows,
+            columns,
+            nothing: "",
+            next: "",
+        }
+    }
+
     /// A list of nothing, as the method would give it.
     pub fn none(&self) -> Value {
         let rows = (self.rows.to_owned(), Value::Array(Vec::new()));

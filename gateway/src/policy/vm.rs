@@ -352,9 +352,9 @@ impl Vm {
                 for member in members.filter(|member| !(without_shadow && member.shadow)) {
                     let mut own = Verdict::default();
                     let into = if member.shadow { &mut own } else { &mut answer.verdict };
-                    let reads = self.shared.reads_count();
+                    let reads = member.is_candidate.then(|| self.shared.reads_count());
                     let outcome = self.run(member, phase, &call, into);
-                    if member.is_candidate {
+                    if let Some(reads) = reads {
                         self.shared.forget_reads_since(reads);
                     }
                     member.count(outcome.is_err(), into.deny.is_some());

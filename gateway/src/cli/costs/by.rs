@@ -86,6 +86,11 @@ pub struct By {
 }
 
 impl By {
+    /// The tag that it names.
+    pub fn tag(&self) -> Option<&str> {
+        self.names.iter().find_map(|name| name.strip_prefix(TAG))
+    }
+
     /// Reads the words, each of which may be several with commas between.
     pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<By, ClientError> {
         let mut by = By::default();

@@ -150,13 +150,7 @@ fn by_entries(client: &Client, query: &CostsQuery, last: String, by: By) -> Resu
         limit: Some(ENTRIES),
         ..QueryParams::default()
     };
-    let (period, tag) = (
-        by.period,
-        by.names
-            .iter()
-            .find_map(|name| name.strip_prefix("tag:"))
-            .map(str::to_owned),
-    );
+    let (period, tag) = (by.period, by.tag().map(str::to_owned));
     let is_by_model = by.names.iter().any(|name| name == "model");
     let mut gathered = Gathered::new(by);
     let (mut progress, mut done) = (Progress::new("costs"), 0);

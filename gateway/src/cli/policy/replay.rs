@@ -295,9 +295,9 @@ fn named(name: &str, row: &Value) -> Value {
     row
 }
 
-const DIFFERENCES: View = View {
-    rows: "differences",
-    columns: &[
+const DIFFERENCES: View = View::within(
+    "differences",
+    &[
         Column("ID", "id", Is::Text),
         Column("EVENT", "sequence", Is::Count),
         Column("AT", "at", Is::Text),
@@ -305,13 +305,11 @@ const DIFFERENCES: View = View {
         Column("RECORDED", "recorded", Is::Text),
         Column("REPLAYED", "replayed", Is::Text),
     ],
-    nothing: "",
-    next: "",
-};
+);
 
-const SUMS: View = View {
-    rows: "rows",
-    columns: &[
+const SUMS: View = View::within(
+    "rows",
+    &[
         Column("OF", "name", Is::Text),
         Column("CALLS", "calls", Is::Count),
         Column("DENIED", "denied", Is::Count),
@@ -324,13 +322,11 @@ const SUMS: View = View {
         Column("SIMULATED", "simulated_usd", Is::Usd),
         Column("SAVED", "saved_usd", Is::Usd),
     ],
-    nothing: "",
-    next: "",
-};
+);
 
-const EXAMPLES: View = View {
-    rows: "examples",
-    columns: &[
+const EXAMPLES: View = View::within(
+    "examples",
+    &[
         Column("ID", "id", Is::Text),
         Column("AT", "at", Is::Text),
         Column("KEY", "key", Is::Text),
@@ -342,25 +338,21 @@ const EXAMPLES: View = View {
         Column("COST", "cost_usd", Is::Usd),
         Column("SAVED", "saved_usd", Is::Usd),
     ],
-    nothing: "",
-    next: "",
-};
+);
 
-const KINDS: View = View {
-    rows: "kinds",
-    columns: &[
+const KINDS: View = View::within(
+    "kinds",
+    &[
         Column("A", "a", Is::Text),
         Column("B", "b", Is::Text),
         Column("CALLS", "count", Is::Count),
         Column("B SAVES", "saved_usd", Is::Usd),
     ],
-    nothing: "",
-    next: "",
-};
+);
 
-const DIFF_EXAMPLES: View = View {
-    rows: "examples",
-    columns: &[
+const DIFF_EXAMPLES: View = View::within(
+    "examples",
+    &[
         Column("ID", "id", Is::Text),
         Column("AT", "at", Is::Text),
         Column("KEY", "key", Is::Text),
@@ -371,6 +363,4 @@ const DIFF_EXAMPLES: View = View {
         Column("A COST", "a_usd", Is::Usd),
         Column("B COST", "b_usd", Is::Usd),
     ],
-    nothing: "",
-    next: "",
-};
+);
