@@ -9,6 +9,7 @@ use super::alerts;
 use super::aws;
 use super::cursor::Problems;
 use super::error::Place;
+use super::mcp;
 use super::node::{self, Node, Value};
 use super::otlp;
 use super::schema::{self, Key, Shape};
@@ -30,7 +31,16 @@ const NOT_KEYS: &[&str] = &[
 ];
 
 /// Names under which the contract's sections are the conf of a shipped policy.
-const POLICY_NAMES: &[&str] = &["budget", "rate_limit", "tenant", "loop", "ghost", "alert", "block"];
+const POLICY_NAMES: &[&str] = &[
+    "budget",
+    "rate_limit",
+    "tenant",
+    "loop",
+    "ghost",
+    "alert",
+    "block",
+    "tools",
+];
 
 /// A snapshot of environment variables. Has no `Debug`: some of them are secrets.
 #[derive(Clone, Default)]
@@ -80,6 +90,7 @@ pub fn overlay(root: &mut Node, env: &Env, problems: &Problems) {
     alerts::overlay(root, env, problems);
     tokens::overlay(root, env, problems);
     otlp::overlay(root, env, problems);
+    mcp::overlay(root, env, problems);
 }
 
 /// A key that a variable names.

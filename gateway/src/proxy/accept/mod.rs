@@ -23,6 +23,7 @@ use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
 use ulid::Ulid;
 
+use crate::mcp::{self, Mcp};
 use crate::plugin::Billing;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
@@ -63,6 +64,7 @@ const KEPT_IDLE: Duration = Duration::from_secs(60);
 /// pingora's application: one for all connections.
 pub struct Accept {
     pub gateway: Arc<Gateway>,
+    pub mcp: Mcp,
 }
 
 #[async_trait]
@@ -112,7 +114,7 @@ impl HttpServerApp for Accept {
             return None;
         }
         let mut kept = kept.map_or_else(Kept::default, |kept| *kept);
-        let reusable = serve(gateway, &mut session, &mut kept).await;
+        let reusable = serve(gateway, &self.mcp, &mut session, &mut kept).await;
         drop(in_flight);
         if !reusable {
             return None;
@@ -131,7 +133,7 @@ struct Kept {
 }
 
 /// Serves one request. `false`: the connection cannot be used again.
-async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession, kept: &mut Kept) -> bool {
+async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, kept: &mut Kept) -> bool {
     let origins = &gateway.rules.load_full().config.cors_allow_origins;
     cors::note(origins, session.req_header_mut());
     if session.req_header().method == http::Method::OPTIONS
@@ -164,7 +166,11 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession, kept: &mut K
         }
         _ => {}
     }
-    match exchange(gateway, session).await {
+    let served = match mcp::serves(session.req_header().uri.path()) {
+        true => Box::pin(mcp.serve(gateway, session)).await,
+        false => exchange(gateway, session).await,
+    };
+    match served {
         Ok(reusable) => {
             kept.refused_in_a_row = 0;
             reusable
