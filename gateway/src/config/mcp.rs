@@ -198,7 +198,7 @@ fn server(at: &Cursor<'_>, name: String) -> Option<McpServer> {
     let client_keys = client_keys(&at.at("client_keys"), !headers.is_empty());
     let (ca_file, h2) = (at.at("ca_file"), at.at("h2").flag(true));
     let upstream = upstream(&given, ca_file.path(), h2);
-    if ca_file.is_given() && upstream.as_ref().is_some_and(|upstream| !upstream.tls) {
+    if ca_file.path().is_some() && upstream.as_ref().is_some_and(|upstream| !upstream.tls) {
         ca_file.refuse("is for an https upstream");
     }
     let pin = at.at("pin").word(

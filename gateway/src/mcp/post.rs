@@ -309,7 +309,7 @@ impl<'a> Post<'a> {
             header: header.clone(),
             listing,
         };
-        Edits::Lists(ids, view)
+        Edits::Lists(ids, Box::new(view))
     }
 
     fn traffic<'e>(&'e self, session: &ServerSession, calls: Vec<OpenCall>, edits: Edits<'e>) -> Traffic<'e> {

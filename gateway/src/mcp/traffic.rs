@@ -27,7 +27,7 @@ pub enum Edits<'a> {
     /// The address that a stream of the older transport tells of.
     Endpoint,
     /// Lists of tools: the ids of the requests for them, and who sees what.
-    Lists(Vec<String>, ToolView<'a>),
+    Lists(Vec<String>, Box<ToolView<'a>>),
     /// The address of the resource in a document.
     Resource(String),
 }
