@@ -10,7 +10,7 @@ use super::otlp;
 use super::values::Given;
 use super::{
     Agent, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp, Plugins,
-    Policies, PriceUpdates, RecoveredCost, Storage, Tls, ToolPrice, UnnamedOutput, backup, conf, key_aliases,
+    Policies, PriceUpdates, RecoveredCost, Storage, Tls, UnnamedOutput, backup, conf, key_aliases, mcp_pricing,
     providers, refusals, rollback, tokens,
 };
 use crate::price::update;
@@ -468,14 +468,9 @@ fn mcp(at: &Cursor<'_>) -> Mcp {
     if enabled && given.filled().is_none() {
         at.at("enabled").warn("has no effect without mcp.upstream");
     }
-    let price = |row: &Cursor<'_>| ToolPrice {
-        server: row.at("server").filled().unwrap_or("").to_owned(),
-        tool: row.at("tool").filled().unwrap_or("").to_owned(),
-        cost: row.at("cost_per_call").usd(),
-    };
     Mcp {
         upstream: providers::upstream(&given).filter(|_| enabled),
-        pricing: at.at("pricing").items().iter().map(price).collect(),
+        pricing: mcp_pricing::resolve(at),
     }
 }
 

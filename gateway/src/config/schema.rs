@@ -275,7 +275,23 @@ const RATE_RULE: &[Key] = &[
 const MCP: &[Key] = &[
     leaf("enabled"),
     leaf("upstream"),
-    rows("pricing", &[leaf("server"), leaf("tool"), leaf("cost_per_call")]),
+    rows("pricing", TOOL_PRICE),
+    leaf("hold"),
+    named("pricers", Shape::NamedAny),
+];
+
+const TOOL_PRICE: &[Key] = &[
+    leaf("server"),
+    leaf("tool"),
+    leaf("cost_per_call"),
+    leaf("cost_per_kb_arguments"),
+    leaf("cost_per_kb_result"),
+    leaf("cost_per_second"),
+    leaf("cost_per_item"),
+    leaf("items"),
+    leaf("max_cost"),
+    leaf("hold"),
+    leaf("errors"),
 ];
 
 const HOLD: &[Key] = &[
