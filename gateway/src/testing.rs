@@ -27,7 +27,9 @@ pub mod meter {
 
 pub mod plugin {
     pub use crate::plugin::outline::outline;
-    pub use crate::plugin::{AnswerFrame, Plugins, Request, Sender};
+    pub use crate::plugin::{
+        AnswerFrame, AnswerReading, Plugins, Priced, Quoted, Request, Sender, ToolCall, ToolEnding, ToolPricers,
+    };
 }
 
 pub mod policy {
