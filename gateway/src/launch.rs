@@ -48,7 +48,7 @@ use crate::tasks::Watch;
 use crate::telemetry::{self, Metrics, Otlp, OtlpError};
 
 use expiry::{Expiry, wake_up};
-pub use offline::open_policies;
+pub use offline::{open_policies, would_be_in_force};
 pub use reloads::Reloads;
 pub use removal::remove_document;
 use sources::Sources;

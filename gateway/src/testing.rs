@@ -27,7 +27,9 @@ pub mod meter {
 
 pub mod plugin {
     pub use crate::plugin::outline::outline;
-    pub use crate::plugin::{AnswerFrame, Plugins, Request, Sender};
+    pub use crate::plugin::{
+        AnswerFrame, Call, Dialect, DialectError, DialectRefusal, Ending, Info, Plugin, Plugins, Reading, Request, Sender,
+    };
 }
 
 pub mod policy {

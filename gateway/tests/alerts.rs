@@ -16,8 +16,8 @@ use crate::harness::mail::MailServer;
 use crate::harness::upstream::{Seen, Step};
 use crate::harness::{Gateway, Installation, Script, Setup, Upstream};
 
-const CHAT: &str = "/v1/chat/completions";
-const ASKED: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":100}"#;
+pub const CHAT: &str = "/v1/chat/completions";
+pub const ASKED: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":100}"#;
 const SMALL: &str =
     r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 /// 2026-03-11T00:00:00Z: ten of March's days are over.
@@ -40,13 +40,13 @@ const TYPES: [(&str, &str); 14] = [
 ];
 
 /// An HTTP receiver that answers as it is told to at the moment.
-struct Receiver {
-    upstream: Upstream,
+pub struct Receiver {
+    pub upstream: Upstream,
     answer: Arc<Mutex<Script>>,
 }
 
 impl Receiver {
-    fn new(answer: Script) -> Receiver {
+    pub fn new(answer: Script) -> Receiver {
         let answer = Arc::new(Mutex::new(answer));
         let playing = Arc::clone(&answer);
         Receiver {
@@ -55,7 +55,7 @@ impl Receiver {
         }
     }
 
-    fn taking() -> Receiver {
+    pub fn taking() -> Receiver {
         Receiver::new(ok())
     }
 
@@ -68,7 +68,7 @@ impl Receiver {
     }
 
     /// Waits, boundedly, until what came is enough.
-    fn wait(&self, is_enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    pub fn wait(&self, is_enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
         for _ in 0..3_000 {
             let seen = self.upstream.seen();
             if is_enough(&seen) {
@@ -104,11 +104,11 @@ fn status(status: u16) -> Script {
     Script::body(status, "text/plain", b"no", &[("connection", "close")])
 }
 
-fn chat() -> Upstream {
+pub fn chat() -> Upstream {
     Upstream::always(Script::json(200, SMALL))
 }
 
-fn webhook(receiver: &Receiver) -> String {
+pub fn webhook(receiver: &Receiver) -> String {
     format!(
         "alerts: {{webhooks: [{{url: '{}', allow_private: true}}]}}",
         receiver.url()
@@ -167,7 +167,7 @@ fn wait_for_metric(gateway: &Gateway, line: &str) {
 }
 
 /// The first alert of a type that a webhook got.
-fn arrived(receiver: &Receiver, kind: &str) -> Value {
+pub fn arrived(receiver: &Receiver, kind: &str) -> Value {
     let seen = receiver.wait(|seen| seen.iter().any(|one| one.json()["type"] == kind));
     seen.iter().map(Seen::json).find(|body| body["type"] == kind).unwrap()
 }
@@ -562,6 +562,15 @@ fn dead_letters_are_retried_receivers_tested_and_alerts_silenced_from_the_comman
     );
     assert_eq!(home.print(&["alerts", "retry"]), "14 tried again\n");
     wait("delivered", TYPES.len());
+    let audit = home.rpc("audit.list", &json!({"subject": "alert-receiver:"}));
+    let done: Vec<(&str, &str)> = audit["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["action"].as_str().unwrap(), row["subject"].as_str().unwrap()))
+        .collect();
+    let tested = ("alert.test", "alert-receiver:webhook1");
+    assert_eq!(done, [("alert.retry", "alert-receiver:*"), tested, tested], "{audit:#}");
 
     let silence: Value = serde_json::from_str(&home.print(&[
         "alerts", "silence", "--type", "*", "--for", "2h", "--note", "a test", "--json",

@@ -5,6 +5,7 @@ mod harness;
 
 mod admission;
 mod alerts;
+mod alerts_noticed;
 mod azure;
 mod background;
 mod batches;
@@ -58,6 +59,7 @@ mod providers;
 mod refusals;
 mod refused;
 mod replay;
+mod replay_candidates;
 mod rest;
 mod rest_admin;
 mod rpc;

@@ -129,7 +129,12 @@ pub fn shown(reply: &Reply) -> String {
         }
     }
     assert!(!reply.text().contains(KEY), "{}", reply.text());
-    format!("{text}\n{}\n", serde_json::to_string_pretty(&reply.json()).unwrap())
+    let mut body = reply.json();
+    // The id is another one each time: what a head says of it, the body says, too.
+    let named = body["error"].as_object_mut().and_then(|error| error.remove("exchange"));
+    let in_head = reply.header("x-agentledger-exchange").map(Value::from);
+    assert!(named.is_none() || named == in_head, "{named:?} {in_head:?}");
+    format!("{text}\n{}\n", serde_json::to_string_pretty(&body).unwrap())
 }
 
 /// What a gateway refuses, in each dialect.

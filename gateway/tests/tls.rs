@@ -34,15 +34,15 @@ const ASK_STREAM: &str =
     r#"{"model":"gpt-4o","messages":[],"max_tokens":50,"stream":true,"stream_options":{"include_usage":true}}"#;
 
 /// A certificate for this machine, with its key.
-struct Identity {
+pub struct Identity {
     cert: CertificateDer<'static>,
     key: Vec<u8>,
-    cert_pem: String,
+    pub cert_pem: String,
     key_pem: String,
 }
 
 impl Identity {
-    fn new() -> Identity {
+    pub fn new() -> Identity {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         Identity {
             cert: made.cert.der().clone(),
@@ -50,6 +50,17 @@ impl Identity {
             cert_pem: made.cert.pem(),
             key_pem: made.signing_key.serialize_pem(),
         }
+    }
+
+    /// What a server with this certificate needs.
+    pub fn server(&self) -> ServerConfig {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.cert.clone()], key)
+            .unwrap()
     }
 }
 
@@ -139,13 +150,7 @@ struct TlsUpstream {
 
 impl TlsUpstream {
     fn start(identity: &Identity) -> TlsUpstream {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.clone()));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![identity.cert.clone()], key)
-            .unwrap();
+        let mut config = identity.server();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let seen: Arc<Mutex<Vec<(Version, Bytes)>>> = Arc::default();

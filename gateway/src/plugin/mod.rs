@@ -10,7 +10,7 @@ mod registry;
 mod routes;
 
 pub use dialect::{
-    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS, Info,
     Meaning, Medium, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
     SocketMessage, Step,
 };
@@ -20,7 +20,7 @@ pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{WEBSOCKET, encoded_byte, is_arn};
 
 #[cfg(test)]
-pub use dialect::{Info, Want};
+pub use dialect::Want;
 
 #[cfg(test)]
 mod corpus_tests;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use agentledger_ledger::{Facts, HeldBound, Mode, Name, Record, Unit, Usd, Window};
 
 use super::account::Own;
+use super::engine::Cause;
 use super::facts::CostEstimate;
 use super::history::History;
 use super::set::Phase;
@@ -113,6 +114,11 @@ pub enum RefusedBy {
         policy: Name,
         account: Name,
         limit: u64,
+    },
+    /// A policy failed, and gave no verdict.
+    Failed {
+        policy: Name,
+        cause: Cause,
     },
 }
 
@@ -424,6 +430,11 @@ impl RecordWriter<'_> {
                 self.account(account, 0);
                 self.count(*limit);
             }
+            RefusedBy::Failed { policy, cause } => {
+                self.numbers([4]);
+                self.name(policy);
+                self.numbers([*cause as i64]);
+            }
         }
     }
 }
@@ -608,6 +619,10 @@ impl RecordReader<'_> {
                 policy,
                 account: self.account()?.0,
                 limit: self.count()?,
+            },
+            4 => RefusedBy::Failed {
+                policy,
+                cause: pick(&Cause::ALL, self.number()?)?,
             },
             _ => return Err(BadRecord::Broken),
         })

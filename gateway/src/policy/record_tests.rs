@@ -125,6 +125,10 @@ fn a_record_reads_back_as_it_was_with_each_kind_of_refusal() {
             account: "agent:coder".into(),
             limit: 2,
         }),
+        Some(RefusedBy::Failed {
+            policy: "house".into(),
+            cause: Cause::Deadline,
+        }),
     ];
     for refused in kinds {
         let record = DecisionRecord { refused, ..full() };

@@ -188,6 +188,14 @@ pub struct EvaluationReads {
     pub keys: Vec<u32>,
 }
 
+impl EvaluationReads {
+    /// Puts what was read before in front.
+    pub fn follow(&mut self, before: EvaluationReads) {
+        self.balances.splice(0..0, before.balances);
+        self.keys.splice(0..0, before.keys);
+    }
+}
+
 /// One value that a policy read with `spent` or `held`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {

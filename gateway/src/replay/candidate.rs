@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::base::{RecordedBase, RecordedPolicy};
 use super::rules::patient;
 use crate::policy::{PolicySet, Source};
-use crate::runtime::{RuleBook, with_rules};
+use crate::runtime::{Parts, PolicyBook, RuleBook, with_rules};
 
 /// What takes the place of what is in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,10 +47,12 @@ impl Amendment {
 pub struct Present {
     pub base: RecordedBase,
     pub rules: Arc<RuleBook>,
+    /// The versions that were put, in force or not.
+    pub versions: Arc<PolicyBook>,
 }
 
 impl Present {
-    pub fn of(policies: &PolicySet, confs: &BTreeMap<String, Value>, rules: &Arc<RuleBook>) -> Present {
+    pub fn of(policies: &PolicySet, confs: &BTreeMap<String, Value>, parts: &Parts) -> Present {
         let policies = policies.policies().map(|policy| RecordedPolicy {
             name: policy.source.name.clone(),
             origin: policy.source.origin.clone(),
@@ -61,8 +63,13 @@ impl Present {
                 policies: policies.collect(),
                 confs: confs.clone(),
             },
-            rules: Arc::clone(rules),
+            rules: Arc::clone(&parts.rules),
+            versions: Arc::clone(&parts.policies),
         }
+    }
+
+    pub fn has(&self, policy: &str) -> bool {
+        self.base.policies.iter().any(|present| present.name == policy)
     }
 
     /// The set that would be in force with this.
@@ -76,7 +83,9 @@ impl Present {
             let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
             all.join("\n")
         })?;
-        let set = with_rules(&plain, &base.confs, &self.rules, self.rules.policies());
+        // Rules of a policy that only the store has wait until one of its versions is in force.
+        let ruled = self.rules.policies().filter(|policy| plain.policy(policy).is_some());
+        let set = with_rules(&plain, &base.confs, &self.rules, ruled);
         set.map(Arc::new).map_err(|fault| fault.to_string())
     }
 }

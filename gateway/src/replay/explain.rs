@@ -278,6 +278,9 @@ fn of_refused(sequence: u64, refused: &Refused, rules: &KnownRules) -> Explained
         Some(RefusedBy::Parallel { policy, account, limit }) => explained.decided.push(format!(
             "at most {limit} at one time on {account} ({policy}): so many ran"
         )),
+        Some(RefusedBy::Failed { policy, cause }) => explained
+            .decided
+            .push(format!("{policy} failed ({}), and gave no verdict", cause.name())),
     }
     explained
 }

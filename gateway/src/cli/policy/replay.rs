@@ -53,8 +53,9 @@ pub struct SpanArgs {
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A policy file to try, or the name of a policy that is in force; without it all that are
-    #[arg(value_name = "FILE|NAME")]
+    /// A policy file to try, a version of the store (NAME@HASH, its beginning is enough), or the name of a policy that is in
+    /// force; without it all that are
+    #[arg(value_name = "FILE|NAME[@HASH]")]
     policy: Option<String>,
     #[command(flatten)]
     span: SpanArgs,
@@ -68,7 +69,7 @@ pub struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// A policy file, or the name of a policy that is in force
+    /// A policy file, a version of the store (NAME@HASH), or the name of a policy that is in force
     #[arg(value_name = "A")]
     one: String,
     /// What it is compared with
@@ -116,11 +117,22 @@ fn candidate(policy: Option<&str>, span: &SpanArgs) -> Result<ReplayCandidate, C
         name: policy.unwrap_or("what is in force").to_owned(),
         ..ReplayCandidate::default()
     };
-    let file = policy.map(Path::new).filter(|path| is_file(path));
-    if let Some(path) = file {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let text = read(path, POLICY_BYTES_MAX)?;
-        candidate.policies.push(ReplayPolicy { name, text });
+    if let Some(policy) = policy {
+        let path = Path::new(policy);
+        candidate.policies.push(if is_file(path) {
+            ReplayPolicy {
+                name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+                text: read(path, POLICY_BYTES_MAX)?,
+                ..ReplayPolicy::default()
+            }
+        } else {
+            let (name, version) = policy.split_once('@').unwrap_or((policy, ""));
+            ReplayPolicy {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                ..ReplayPolicy::default()
+            }
+        });
     }
     if let Some(path) = &span.conf {
         let given = launch::read(Some(path), &Env::of_process())?;
@@ -175,13 +187,14 @@ fn here(config: &Config, given: &ReplayParams) -> Result<Replayed, CliError> {
     let refused = |error: crate::control::RpcError| CliError::from(ClientError::Usage(error.to_string()));
     let (from_ms, to_ms) = span_of(given, SystemClock::default().now_ms()).map_err(refused)?;
     let setup = launch::of_config(config.clone())?;
-    let rules = match OfflineLedger::open(dir, Retention::default()) {
+    let parts = match OfflineLedger::open(dir, Retention::default()) {
         Ok(Some(ledger)) => documents_of(&|prefix| ledger.documents(prefix)).map_err(ClientError::Ledger)?,
         // Too damaged to be opened: what it has is replayed all the same, by what the files say.
         Ok(None) | Err(_) => crate::runtime::Parts::default(),
     };
-    let present = Present::of(&setup.policies, &setup.confs, &rules.rules);
-    let mode = mode_of(given, &present, &prices_of(setup.prices, config)).map_err(refused)?;
+    let (policies, prices) = launch::would_be_in_force(&setup, &parts)?;
+    let present = Present::of(&policies, &setup.confs, &parts);
+    let mode = mode_of(given, &present, &prices_of(prices, config)).map_err(refused)?;
     let request = Request { from_ms, to_ms, mode };
     let (state, mut shown) = (run::Progress::default(), Progress::new("replay"));
     let mut failed = None;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Document, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use ulid::Ulid;
 
@@ -22,6 +22,8 @@ use crate::runtime::{Refused, change_id};
 use crate::telemetry::alerts::{ALERTS_MAX, NumberedAlert};
 
 const LIMIT_DEFAULT: usize = 100;
+/// How the audit trail names a receiver that something was sent to by hand.
+const RECEIVER: &str = "alert-receiver:";
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     table.add(
@@ -143,22 +145,29 @@ fn running(state: &ControlState) -> Result<Arc<Dispatch>, RpcError> {
     state.data_plane.dispatch().ok_or(RpcError::NoGateway)
 }
 
-fn test(state: &ControlState, _: &Call, asked: wire::AlertTestParams) -> Result<wire::AlertTested, RpcError> {
+fn test(state: &ControlState, call: &Call, asked: wire::AlertTestParams) -> Result<wire::AlertTested, RpcError> {
     needed("receiver", &asked.receiver)?;
     let dispatch = running(state)?;
     let tested = Handle::current().block_on(dispatch.test(&asked.receiver));
     let tested = tested.ok_or_else(|| RpcError::NotFound(format!("there is no receiver {:?}", asked.receiver)))?;
     let delivered = tested.answer.is_ok();
     let (Ok(answer) | Err(answer)) = tested.answer;
-    Ok(wire::AlertTested {
+    let answered = wire::AlertTested {
         receiver: asked.receiver,
         id: tested.id.to_string(),
         delivered,
         answer,
-    })
+    };
+    let sent = Changed {
+        subject: format!("{RECEIVER}{}", answered.receiver),
+        after: Some(json!({"test": answered.id, "delivered": delivered, "answer": answered.answer})),
+        ..Changed::default()
+    };
+    call.commit(&state.ledger, tested.id, sent, &answered)?;
+    Ok(answered)
 }
 
-fn retry(state: &ControlState, _: &Call, asked: wire::AlertRetryParams) -> Result<wire::AlertsRetried, RpcError> {
+fn retry(state: &ControlState, call: &Call, asked: wire::AlertRetryParams) -> Result<wire::AlertsRetried, RpcError> {
     let id = match asked.id.as_str() {
         "" => None,
         text => Some(Ulid::from_string(text).map_err(|_| Refused::unfit("id", "is no id of an alert"))?),
@@ -168,7 +177,16 @@ fn retry(state: &ControlState, _: &Call, asked: wire::AlertRetryParams) -> Resul
     if retried == 0 && id.is_some() {
         return Err(RpcError::NotFound("no dead letter is of this alert".to_owned()));
     }
-    Ok(wire::AlertsRetried { retried })
+    let answer = wire::AlertsRetried { retried };
+    if retried > 0 {
+        let again = Changed {
+            subject: format!("{RECEIVER}{}", receiver.unwrap_or("*")),
+            after: Some(json!({"retried": retried, "alert": id.map(|id| id.to_string())})),
+            ..Changed::default()
+        };
+        call.commit(&state.ledger, change_id(decision_ms(state)), again, &answer)?;
+    }
+    Ok(answer)
 }
 
 fn silence(state: &ControlState, call: &Call, asked: wire::SilenceParams) -> Result<wire::Silenced, RpcError> {

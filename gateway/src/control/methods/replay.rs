@@ -22,6 +22,7 @@ use crate::replay::explain::explain;
 use crate::replay::jobs::Job;
 use crate::replay::prices::ReplayPrices;
 use crate::replay::run::{Candidate, Mode, Request, Visit, replay};
+use crate::runtime::source;
 
 /// How far back a replay goes where nothing is said.
 const REPLAY_LAST_DEFAULT: &str = "7d";
@@ -66,7 +67,7 @@ fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wi
     let (from_ms, to_ms) = span_of(&asked, state.ledger.now_ms())?;
     let in_force = state.data_plane.in_force().ok_or(RpcError::NoGateway)?;
     let prices = state.data_plane.prices().ok_or(RpcError::NoGateway)?;
-    let present = Present::of(&in_force.policies, &in_force.file, &in_force.parts.rules);
+    let present = Present::of(&in_force.policies, &in_force.file, &in_force.parts);
     let mode = mode_of(&asked, &present, &prices_of(prices, &state.config.load()))?;
     let request = Request { from_ms, to_ms, mode };
     state.ledger.flush()?;
@@ -125,37 +126,34 @@ pub fn mode_of(asked: &wire::ReplayParams, present: &Present, prices: &ReplayPri
         path: path.to_owned(),
         text,
     };
-    let candidate = |given: &wire::ReplayCandidate, path: &str| -> Result<Candidate, RpcError> {
+    let candidate = |given: &wire::ReplayCandidate, path: &str| -> Result<(Amendment, Candidate), RpcError> {
         let files: Vec<(String, String)> = (0..)
             .zip(&given.prices)
             .map(|(at, text): (usize, _)| (format!("prices[{at}]"), text.clone()))
             .collect();
-        Ok(Candidate {
+        let amendment = amendment_of(given, present, path)?;
+        let candidate = Candidate {
             name: given.name.clone(),
             set: present
-                .with(&amendment_of(given))
+                .with(&amendment)
                 .map_err(|text| unfit(path, format!("does not fit: {text}")))?,
             prices: prices
                 .with(&files)
                 .map_err(|text| unfit(&format!("{path}.prices"), text))?,
-        })
+        };
+        Ok((amendment, candidate))
     };
     match (asked.mode.as_str(), &asked.against) {
         ("exact", None) => {
-            let amendment = amendment_of(&asked.candidate);
-            if !amendment.is_empty() {
-                // What cannot be loaded is said now, not of each decision.
-                candidate(&asked.candidate, "candidate")?;
-            }
+            // What cannot be loaded is said now, not of each decision.
+            let (amendment, _) = candidate(&asked.candidate, "candidate")?;
             Ok(Mode::Exact((!amendment.is_empty()).then_some(amendment)))
         }
-        ("" | "simulated", None) => Ok(Mode::Simulated(candidate(&asked.candidate, "candidate")?)),
+        ("" | "simulated", None) => Ok(Mode::Simulated(candidate(&asked.candidate, "candidate")?.1)),
         ("diff", Some(against)) => {
-            let both = (
-                candidate(&asked.candidate, "candidate")?,
-                candidate(against, "against")?,
-            );
-            Ok(Mode::Diff(Box::new(both)))
+            let (_, one) = candidate(&asked.candidate, "candidate")?;
+            let (_, other) = candidate(against, "against")?;
+            Ok(Mode::Diff(Box::new((one, other))))
         }
         ("diff", None) => Err(unfit("against", "is missing".to_owned())),
         ("exact" | "simulated" | "", Some(_)) => Err(unfit("against", "is of diff".to_owned())),
@@ -163,16 +161,30 @@ pub fn mode_of(asked: &wire::ReplayParams, present: &Present, prices: &ReplayPri
     }
 }
 
-fn amendment_of(given: &wire::ReplayCandidate) -> Amendment {
-    let source = |policy: &wire::ReplayPolicy| Source {
-        name: policy.name.clone(),
-        text: policy.text.clone(),
-        origin: format!("{}.lua", policy.name),
-    };
-    Amendment {
-        policies: given.policies.iter().map(source).collect(),
-        confs: given.confs.clone(),
+/// What a candidate puts in the place of what is in force.
+fn amendment_of(given: &wire::ReplayCandidate, present: &Present, path: &str) -> Result<Amendment, RpcError> {
+    let mut policies = Vec::new();
+    for (at, policy) in given.policies.iter().enumerate() {
+        let unfit = |text: String| RpcError::Unfit {
+            path: format!("{path}.policies[{at}]"),
+            text,
+        };
+        match (policy.text.as_str(), policy.version.as_str()) {
+            ("", "") if present.has(&policy.name) => {}
+            ("", "") => return Err(unfit(format!("is not in force: there is no policy {:?}", policy.name))),
+            ("", hash) => policies.push(source(present.versions.find(&policy.name, hash)?)),
+            (text, "") => policies.push(Source {
+                name: policy.name.clone(),
+                text: text.to_owned(),
+                origin: format!("{}.lua", policy.name),
+            }),
+            _ => return Err(unfit("has a text and a version: one of them is enough".to_owned())),
+        }
     }
+    Ok(Amendment {
+        policies,
+        confs: given.confs.clone(),
+    })
 }
 
 fn explained(state: &ControlState, _: &Call, asked: wire::ExplainParams) -> Result<wire::ExplainedRequest, RpcError> {

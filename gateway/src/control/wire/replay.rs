@@ -54,12 +54,17 @@ pub struct ReplayCandidate {
     pub prices: Vec<String>,
 }
 
-/// A policy's text, under the name that its file would have.
+/// A policy by its name: a text, a version of the store, or, where both are left out, what is in force.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayPolicy {
+    /// The name that its file would have.
     pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
+    /// The hash of a version that was put, or its beginning.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
 }
 
 /// How a replay stands.

@@ -253,8 +253,8 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         is_upload,
     } = arrived;
     let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
-    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal.of_exchange(id), Some(&endpoint), &operation);
     let mut exchange = Box::new(Exchange::new(
         id,
         at_ms,

@@ -27,7 +27,7 @@ use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
 use crate::proxy::shared::refusal_text;
-use crate::proxy::shared::reply::{Code, Refusal};
+use crate::proxy::shared::reply::{Code, EXCHANGE_HEADER, Refusal};
 use crate::rates::Grant;
 
 /// The tag that says which model was requested, where the request went to another one.
@@ -292,7 +292,7 @@ async fn attempt(
     if let Some(clamped) = clamped {
         headers.push(("X-AgentLedger-Clamped".to_owned(), clamped.to_string()));
     }
-    headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
+    headers.push((EXCHANGE_HEADER.to_owned(), exchange.id.to_string()));
     report::thresholds(gateway, exchange, &verdict.bounds, hold.standings());
     report::tightest(gateway, exchange, &verdict.bounds, hold.standings());
     let (shadow, shadow_names) = shadowed(gateway, exchange, verdict, &estimate);

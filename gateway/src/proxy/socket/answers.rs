@@ -445,7 +445,7 @@ impl ConnectionAnswers {
         if let Some(refusal) = held.as_ref().err().filter(|_| longest.is_some()) {
             report::not_entered(&self.gateway, exchange, refusal);
         }
-        held
+        held.map_err(|refusal| refusal.of_exchange(exchange.id))
     }
 
     async fn try_hold(&self, exchange: &mut Exchange, longest: Option<Duration>) -> Result<Reservation, Refusal> {

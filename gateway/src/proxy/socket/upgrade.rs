@@ -127,6 +127,8 @@ pub async fn ask_upstream(
         &header,
         inspected,
     );
+    let id = handshake.id;
+    let refused = |refusal: Refusal| refused(refusal.of_exchange(id));
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
     let extra_headers = extra_headers(gateway, &mut handshake).map_err(refused)?;
