@@ -18,6 +18,7 @@ mod denials;
 mod error;
 pub mod export;
 mod form;
+mod guide;
 pub mod healthcheck;
 pub mod holds;
 pub mod import;
@@ -141,6 +142,8 @@ enum Command {
     Config(settings::SettingsArgs),
     /// Call any method of the gateway
     Rpc(rpc::RpcArgs),
+    /// Print a page of the guide, or which there are
+    Guide(guide::GuideArgs),
     /// Print a script that completes commands in a shell
     Completions { shell: Shell },
     /// Print the manual page; with a folder, write one for each command
@@ -277,6 +280,7 @@ fn run_here(command: Command) -> Result<(), CliError> {
         Command::Backup(args) => backup::run(&args)?,
         Command::Restore(args) => backup::restore(&args.file, &args.dir)?,
         Command::Check(args) => check::run(args.path(), &Env::of_process())?,
+        Command::Guide(args) => guide::run(&args)?,
         Command::Completions { shell } => shell::completions(Root::command(), shell)?,
         Command::Man { dir } => shell::man(Root::command(), dir.as_deref())?,
         Command::Healthcheck(args) => {

@@ -33,6 +33,7 @@ mod probe;
 mod question;
 mod read;
 pub mod record;
+mod record_layout;
 mod sandbox;
 mod schema;
 mod set;
