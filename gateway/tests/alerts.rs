@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use agentledger::testing::{Alert, Severity};
+use agentledger::testing::{Alert, Occurrence, Severity};
 use agentledger_ledger::ManualClock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -21,7 +21,8 @@ pub const ASKED: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":100}"#;
 const SMALL: &str =
     r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 /// 2026-03-11T00:00:00Z: ten of March's days are over.
-const DAY_11_MS: i64 = 1_773_187_200_000;
+pub const DAY_11_MS: i64 = 1_773_187_200_000;
+const COOLDOWN: Duration = Duration::from_secs(300);
 const TYPES: [(&str, &str); 14] = [
     ("budget_warning", "warning"),
     ("budget_exceeded", "critical"),
@@ -149,7 +150,7 @@ fn raised(kind: &str, about: &str) -> Alert {
 
 fn put(gateway: &Gateway, kind: &str, about: &str) {
     let alerts = &gateway.launched().gateway().alerts;
-    assert!(alerts.put(0, raised(kind, about), Duration::from_secs(300)));
+    assert!(alerts.put(0, raised(kind, about), COOLDOWN, Occurrence::New));
 }
 
 fn metric(gateway: &Gateway, line: &str) -> bool {
@@ -298,7 +299,7 @@ fn a_flood_is_bounded_and_each_alert_arrives_or_is_counted() {
             .launched()
             .gateway()
             .alerts
-            .put(1, raised("flood", "agent:1"), Duration::from_secs(300))
+            .put(1, raised("flood", "agent:1"), COOLDOWN, Occurrence::New)
     );
     wait_for_metric(&gateway, "agentledger_alert_deliveries_waiting 1000");
     receiver.behave(ok());

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use agentledger::testing::replay::{Mode, Progress, Replayed, Request, replay};
 use agentledger_ledger::testing::flip;
-use agentledger_ledger::{Event, ManualClock, journal_events};
+use agentledger_ledger::{ManualClock, journal_events};
 use serde_json::{Value, json};
 
 use crate::harness::client::Reply;
-use crate::harness::{Gateway, Script, Setup, Upstream, block_on, root};
+use crate::harness::{Gateway, Script, Setup, Upstream, root};
 
 const CHAT: &str = "/v1/chat/completions";
 pub const CONTROL: &str = "
