@@ -28,7 +28,8 @@ pub mod meter {
 pub mod plugin {
     pub use crate::plugin::outline::outline;
     pub use crate::plugin::{
-        AnswerFrame, Call, Dialect, DialectError, DialectRefusal, Ending, Info, Plugin, Plugins, Reading, Request, Sender,
+        AnswerFrame, Call, Dialect, DialectError, DialectRefusal, Ending, Info, Plugin, Plugins, Reading, Request,
+        Sender,
     };
 }
 

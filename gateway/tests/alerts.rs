@@ -516,7 +516,10 @@ fn a_hold_that_stays_open_is_an_alert() {
     receiver.wait(|seen| seen.len() >= 2);
     clock.advance_ms(31 * 60_000);
     let seen = receiver.wait(|seen| seen.len() >= 3);
-    assert!(seen.iter().all(|one| one.json()["details"]["folded"].is_null()), "{seen:?}");
+    assert!(
+        seen.iter().all(|one| one.json()["details"]["folded"].is_null()),
+        "{seen:?}"
+    );
     drop((open, second));
 }
 
@@ -569,7 +572,10 @@ fn dead_letters_are_retried_receivers_tested_and_alerts_silenced_from_the_comman
     running.stop();
     let left: Value = serde_json::from_str(&home.print(&["alerts", "--state", "dead", "--json"])).unwrap();
     let left = left["alerts"].as_array().unwrap();
-    assert_eq!((left.len(), &left[0]["deliveries"][0]["receiver"]), (TYPES.len(), &json!("webhook1")));
+    assert_eq!(
+        (left.len(), &left[0]["deliveries"][0]["receiver"]),
+        (TYPES.len(), &json!("webhook1"))
+    );
     let running = home.serve();
     wait("dead", TYPES.len());
     receiver.behave(ok());

@@ -61,11 +61,18 @@ fn budgets_loops_ghosts_and_rollbacks_arrive_from_their_causes_in_exact_payloads
     let budgets = format!("budgets: {{default: {{{LIMIT}}}}}");
     let gateway = started(&upstream, &clock, &[&webhook(&receiver), agent, &budgets, CONTROL]).start();
     let session = |bearer| {
-        let who = [("authorization", bearer), ("X-Agent-Id", "coder"), ("X-Agent-Session", "s1")];
+        let who = [
+            ("authorization", bearer),
+            ("X-Agent-Id", "coder"),
+            ("X-Agent-Session", "s1"),
+        ];
         ask_with(&gateway, &who)
     };
     let replies: Vec<Reply> = (0..4).map(|_| session(ACME)).collect();
-    assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [200, 200, 200, 429]);
+    assert_eq!(
+        replies.iter().map(|reply| reply.status).collect::<Vec<_>>(),
+        [200, 200, 200, 429]
+    );
     let key = gateway.entries()[0].facts.key.to_string();
     let of_key = |kind: &str, severity: &str, how: &str, spent: &str| {
         json!({"type": kind, "severity": severity, "message": format!("API key {key} {how} budget limit"),
@@ -92,7 +99,10 @@ fn budgets_loops_ghosts_and_rollbacks_arrive_from_their_causes_in_exact_payloads
         ask(&gateway, "Bearer sk-other");
     }
     let now = "nothing of it is in force, as before its activation";
-    let message = format!("policy house: version {} is rolled back, 20 of 20 calls of request failed: {now}", &bad[..12]);
+    let message = format!(
+        "policy house: version {} is rolled back, 20 of 20 calls of request failed: {now}",
+        &bad[..12]
+    );
     let rolled_back = json!({"type": "policy_rolled_back", "severity": "critical", "message": message,
         "details": {"policy": "house", "version": bad, "calls": "20", "failures": "20", "in_force": ""}});
     assert_eq!(arrived(&receiver, "policy_rolled_back"), rolled_back);
@@ -132,11 +142,17 @@ fn a_route_of_a_tenant_gets_its_budgets_and_paces_and_so_does_its_list() {
 fn the_pace_of_a_model_is_its_accounts_whatever_name_answers_and_a_budget_that_warns_has_one() {
     let (upstream, receiver, clock) = (dimes("gpt-4o-2024-08-06"), Receiver::taking(), noon());
     let gateway = started(&upstream, &clock, &[&webhook(&receiver)])
-        .conf("budget", "{limits: [{account: model, window: month, limit: 1, action: warn}]}")
+        .conf(
+            "budget",
+            "{limits: [{account: model, window: month, limit: 1, action: warn}]}",
+        )
         .start();
     assert_eq!(ask(&gateway, ACME), 200);
     let burn = arrived(&receiver, "burn_rate");
-    assert_eq!(burn["message"], "model:gpt-4o: at this pace the month's budget ends on the 16th");
+    assert_eq!(
+        burn["message"],
+        "model:gpt-4o: at this pace the month's budget ends on the 16th"
+    );
     assert_eq!(burn["details"]["ends_at"], "2026-03-16T00:00:00Z");
 }
 
@@ -175,7 +191,10 @@ fn a_restart_does_not_repeat_what_is_said_once_a_window() {
     assert_eq!([ACME, GLOBEX].map(|bearer| ask(&gateway, bearer)), [200, 200]);
     // The other key's is new; the first one's and that of all together are not.
     let seen = receiver.wait(|seen| seen.len() >= 3);
-    let mut accounts: Vec<String> = seen.iter().map(|one| one.json()["details"]["account"].to_string()).collect();
+    let mut accounts: Vec<String> = seen
+        .iter()
+        .map(|one| one.json()["details"]["account"].to_string())
+        .collect();
     accounts.sort_unstable();
     accounts.dedup();
     assert_eq!((seen.len(), accounts.len()), (3, 3), "{accounts:?}");
@@ -197,7 +216,10 @@ fn people_are_notified_where_the_policy_that_would_notify_them_fails() {
         .start();
     assert_eq!(ask(&gateway, ACME), 503);
     let told = arrived(&receiver, "policy_error");
-    assert_eq!((&told["severity"], &told["details"]["policy"]), (&json!("critical"), &json!("alert")));
+    assert_eq!(
+        (&told["severity"], &told["details"]["policy"]),
+        (&json!("critical"), &json!("alert"))
+    );
     assert!(told["message"].as_str().unwrap().contains("broken"), "{told}");
 }
 
@@ -228,7 +250,9 @@ fn conf_turns_a_rollback_down_or_off_and_nothing_else_loses_it() {
     let own = Some(("critical".to_owned(), String::new()));
     assert_eq!(with_conf("{mode: off}"), own);
     assert_eq!(said(Setup::new(&upstream).policy("alert", BROKEN)), own);
-    let deaf = BROKEN.replace("events = { 'policy', 'version' }, ", "").replace("error('broken')", "return nil");
+    let deaf = BROKEN
+        .replace("events = { 'policy', 'version' }, ", "")
+        .replace("error('broken')", "return nil");
     assert_eq!(said(Setup::new(&upstream).policy("alert", &deaf)), own);
 }
 
@@ -237,13 +261,19 @@ fn where_the_policy_of_alerts_is_rolled_back_the_one_before_it_says_so() {
     let (upstream, receiver, clock) = (dimes("gpt-4o"), Receiver::taking(), noon());
     let gateway = started(&upstream, &clock, &[&webhook(&receiver), CONTROL]).start();
     // It fails at each call that is settled, and so at what it is shown of that.
-    let bad = put(&gateway, &BROKEN.replace("alert =", "settled = function() error('no') end, alert ="));
+    let bad = put(
+        &gateway,
+        &BROKEN.replace("alert =", "settled = function() error('no') end, alert ="),
+    );
     rpc(&gateway, "policy.activate", &json!({"policy": "alert", "version": bad}));
     for _ in 0..30 {
         assert_eq!(ask(&gateway, ACME), 200);
     }
     let told = arrived(&receiver, "policy_rolled_back");
-    assert_eq!((&told["details"]["policy"], &told["details"]["version"]), (&json!("alert"), &json!(bad)));
+    assert_eq!(
+        (&told["details"]["policy"], &told["details"]["version"]),
+        (&json!("alert"), &json!(bad))
+    );
     let alerts = gateway.alerts();
     let found = alerts.iter().find(|alert| alert.kind == "policy_rolled_back").unwrap();
     assert_eq!(found.policy, "alert@1", "the built-in one is in force again");

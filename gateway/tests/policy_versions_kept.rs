@@ -187,7 +187,8 @@ fn by_hand_too_a_rollback_goes_past_versions_that_do_not_load_any_more() {
         format!("{upstream}\npolicies: {{conf: {{{conf}}}}}")
     };
     let home = Installation::new(&config(""));
-    let takes = |version: &str| house(version).replace("priority", "schema = { most = { type = 'integer' } }, priority");
+    let takes =
+        |version: &str| house(version).replace("priority", "schema = { most = { type = 'integer' } }, priority");
     let texts = [takes("1"), house("2"), takes("3")];
     let hashes = texts.map(|text| {
         std::fs::write(home.path("house.lua"), &text).unwrap();
@@ -202,7 +203,10 @@ fn by_hand_too_a_rollback_goes_past_versions_that_do_not_load_any_more() {
     assert!(told.contains(&expected), "{told}");
     let history: Value = serde_json::from_str(&home.print(&["policy", "history", "house", "--json"])).unwrap();
     let states = hashes.each_ref().map(|hash| row(&history, hash).0);
-    assert_eq!(states.each_ref().map(String::as_str), ["in_force", "rolled_back", "rolled_back"]);
+    assert_eq!(
+        states.each_ref().map(String::as_str),
+        ["in_force", "rolled_back", "rolled_back"]
+    );
 }
 
 #[test]

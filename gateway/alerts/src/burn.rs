@@ -171,7 +171,11 @@ mod tests {
         for minute in 1..180 {
             let now_ms = 10 * DAY + minute * 60_000;
             let budget = day(2_000 * minute / 60);
-            assert_eq!(burning(budget, now_ms, steady(&budget, now_ms, 2_000), 1.0), None, "minute {minute}");
+            assert_eq!(
+                burning(budget, now_ms, steady(&budget, now_ms, 2_000), 1.0),
+                None,
+                "minute {minute}"
+            );
         }
         // One call of half a dollar in the first minute is no pace of 720 a day; ten of them are worth a word.
         let first_minute = |spent| {

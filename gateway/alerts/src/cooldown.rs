@@ -146,7 +146,10 @@ mod tests {
             .count();
         assert_eq!((count, cooldown.kinds["k"].things.len()), (THINGS_MAX + 1, THINGS_MAX));
         for kind in 0..1_000 {
-            assert_eq!(cooldown.admit(0, 300, (&kind.to_string(), &["x"]), true).is_some(), kind < 50);
+            assert_eq!(
+                cooldown.admit(0, 300, (&kind.to_string(), &["x"]), true).is_some(),
+                kind < 50
+            );
         }
         assert!(cooldown.kinds.len() <= KINDS_MAX + 1);
     }
@@ -154,15 +157,18 @@ mod tests {
     #[test]
     fn a_flood_of_one_kind_silences_no_other_and_itself_not_for_good() {
         let mut cooldown = Cooldown::default();
-        let mut admit = |at_ms, cooldown_ms, kind: &str, thing: &str| {
-            cooldown.admit(at_ms, cooldown_ms, (kind, &[thing]), true)
-        };
+        let mut admit =
+            |at_ms, cooldown_ms, kind: &str, thing: &str| cooldown.admit(at_ms, cooldown_ms, (kind, &[thing]), true);
         for at in 0..20_000_u32 {
             admit(0, i64::MAX, "unpriced", &at.to_string());
         }
         assert_eq!(admit(1, 300, "budget", "key:new"), Some(0), "another kind");
         assert_eq!(admit(SHARED_MAX_MS - 1, i64::MAX, "unpriced", "new"), None);
-        assert_eq!(admit(SHARED_MAX_MS, i64::MAX, "unpriced", "newer"), Some(10_000), "it says how many");
+        assert_eq!(
+            admit(SHARED_MAX_MS, i64::MAX, "unpriced", "newer"),
+            Some(10_000),
+            "it says how many"
+        );
     }
 
     #[test]

@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn the_least_severe_gives_way_and_of_those_the_newest() {
         assert_eq!(folded(&[Warning, Warning, Critical], Warning), Some((None, Some(1))));
-        assert_eq!(folded(&[Warning, Warning, Critical], Critical), Some((Some(1), Some(0))));
+        assert_eq!(
+            folded(&[Warning, Warning, Critical], Critical),
+            Some((Some(1), Some(0)))
+        );
         assert_eq!(folded(&[Critical, Info, Warning], Warning), Some((Some(1), Some(2))));
         assert_eq!(folded(&[Critical, Critical], Info), Some((None, Some(1))));
     }

@@ -17,8 +17,14 @@ use super::table::NAME;
 /// The disk fails.
 pub fn left_in(ledger: &OfflineLedger) -> Result<(Vec<Alert>, HashMap<Ulid, Vec<DeliveryState>>), LedgerError> {
     let rows = ledger.side_rows(NAME)?;
-    let deliveries: Vec<Delivery> = rows.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()).collect();
-    let alerts: BTreeMap<Ulid, &Alert> = deliveries.iter().map(|delivery| (delivery.alert.id, &delivery.alert)).collect();
+    let deliveries: Vec<Delivery> = rows
+        .iter()
+        .filter_map(|(_, value)| serde_json::from_slice(value).ok())
+        .collect();
+    let alerts: BTreeMap<Ulid, &Alert> = deliveries
+        .iter()
+        .map(|delivery| (delivery.alert.id, &delivery.alert))
+        .collect();
     let states = Ways::default().states(&deliveries.iter().collect::<Vec<_>>());
     Ok((alerts.into_values().cloned().collect(), states))
 }

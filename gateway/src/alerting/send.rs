@@ -149,7 +149,15 @@ mod tests {
     #[tokio::test]
     async fn private_addresses_are_for_those_who_may() {
         // A name of this machine that nobody wrote as an address.
-        for host in ["ip6-localhost", "127.1", "169.254.169.254", "[fe80::1]", "10.0.0.1", "192.168.1.7", "[fd00::1]"] {
+        for host in [
+            "ip6-localhost",
+            "127.1",
+            "169.254.169.254",
+            "[fe80::1]",
+            "10.0.0.1",
+            "192.168.1.7",
+            "[fd00::1]",
+        ] {
             let refused = vetted(host, 80, false).await.unwrap_err();
             let is_unknown_here = host == "ip6-localhost" && matches!(refused, SendError::Unresolved(_));
             assert!(

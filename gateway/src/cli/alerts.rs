@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{CliError, Done};
 use super::ask::{Ask, AskArgs, Elsewhere, params};
 use super::changes::moment;
 use super::style::printable;
 use super::view::{Column, Is, View, fields};
+use super::{CliError, Done};
 use crate::control::parse_last;
 use crate::control::wire::{AlertTestParams, AlertTested};
 

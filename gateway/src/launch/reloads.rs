@@ -20,7 +20,9 @@ use crate::control::{Plan, Record, RpcError};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::Rules;
 use crate::runtime::prices::{PriceRow, with_rows};
-use crate::runtime::{Fault, InForce, Place, RULE, Refused, RefusedVersion, Rule, RuleBook, Step, Wanted, change_id, with_rules};
+use crate::runtime::{
+    Fault, InForce, Place, RULE, Refused, RefusedVersion, Rule, RuleBook, Step, Wanted, change_id, with_rules,
+};
 
 /// Who changes what nobody else did.
 pub(super) const OWN_NAME: &str = "agentledger";

@@ -9,9 +9,7 @@ use crate::config::Config;
 use crate::control::RpcError;
 use crate::policy::FailureLimit;
 use crate::proxy::version_fate::{Fate, VersionFate, notify};
-use crate::runtime::{
-    Ending, FailingVersion, PolicyPlace, PolicyRecord, PolicyStep, RefusedVersion, change_id, short,
-};
+use crate::runtime::{Ending, FailingVersion, PolicyPlace, PolicyRecord, PolicyStep, RefusedVersion, change_id, short};
 
 /// How much of a version's calls may fail.
 pub(super) fn failure_limit(config: &Config) -> Option<FailureLimit> {

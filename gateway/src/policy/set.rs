@@ -501,7 +501,8 @@ impl PolicySet {
         let mut policies = self.policies.iter().filter(|policy| policy.mode == PolicyMode::Enforce);
         policies.any(|policy| {
             let events = policy.file.events.as_ref().filter(|_| policy.prepared.is_some());
-            policy.file.phases.contains(&Phase::Alert) && events.is_some_and(|kinds| kinds.iter().any(|one| one == kind))
+            policy.file.phases.contains(&Phase::Alert)
+                && events.is_some_and(|kinds| kinds.iter().any(|one| one == kind))
         })
     }
 

@@ -24,7 +24,8 @@ pub struct FailureLimit {
 
 impl FailureLimit {
     fn is_exceeded(self, calls: u64, failures: u64) -> bool {
-        calls >= self.calls && u128::from(failures) * u128::from(SHARE_WHOLE) > u128::from(calls) * u128::from(self.share)
+        calls >= self.calls
+            && u128::from(failures) * u128::from(SHARE_WHOLE) > u128::from(calls) * u128::from(self.share)
     }
 }
 
@@ -112,7 +113,10 @@ impl PhaseCounts {
         let recent = self.lately.iter().filter(is_recent);
         recent.fold((0, 0), |(calls, failures), slot| {
             let (more, failed) = (&slot.calls, &slot.failures);
-            (calls + more.load(Ordering::Relaxed), failures + failed.load(Ordering::Relaxed))
+            (
+                calls + more.load(Ordering::Relaxed),
+                failures + failed.load(Ordering::Relaxed),
+            )
         })
     }
 }
@@ -295,7 +299,10 @@ mod tests {
         let counted = Counted::new(Some(LIMIT));
         (0..1_000).for_each(|_| counted.tally.answered(Phase::Request, false));
         (0..20).for_each(|_| counted.tally.failed(None));
-        assert_eq!(counted.tally.excess().unwrap().to_string(), "20 of 20 times it did not load");
+        assert_eq!(
+            counted.tally.excess().unwrap().to_string(),
+            "20 of 20 times it did not load"
+        );
     }
 
     #[test]

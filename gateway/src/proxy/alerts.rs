@@ -101,7 +101,9 @@ impl<'a> Origin<'a> {
 fn tenant_of<'a>(details: &'a [(String, String)], origin: &'a str) -> &'a str {
     let said = |wanted| {
         let mut details = details.iter();
-        details.find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+        details
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_str())
     };
     if let Some(tenant) = said("tenant") {
         return tenant;

@@ -136,7 +136,10 @@ impl Samples {
         if samples.is_empty() {
             samples.push_back(at_day_start);
         }
-        if samples.back().is_some_and(|last| now.at_ms >= last.at_ms.saturating_add(SAMPLE_EVERY_MS)) {
+        if samples
+            .back()
+            .is_some_and(|last| now.at_ms >= last.at_ms.saturating_add(SAMPLE_EVERY_MS))
+        {
             samples.push_back(now);
         }
         let oldest_ms = now.at_ms.saturating_sub(PACES_MS.into_iter().max().unwrap_or_default());

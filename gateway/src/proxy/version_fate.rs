@@ -60,11 +60,16 @@ pub fn notify(gateway: &Gateway, became: VersionFate<'_>) {
     } = became;
     let (state, kind) = fate.names();
     let (thing, monotonic_ms) = ([state, policy, version], gateway.clock.monotonic_ms());
-    let due = gateway.alerts.due(monotonic_ms, COOLDOWN, (VERSION, &thing), Occurrence::New);
+    let due = gateway
+        .alerts
+        .due(monotonic_ms, COOLDOWN, (VERSION, &thing), Occurrence::New);
     if due.is_none() {
         return;
     }
-    let mut details = vec![("policy".to_owned(), policy.to_owned()), ("version".to_owned(), version.to_owned())];
+    let mut details = vec![
+        ("policy".to_owned(), policy.to_owned()),
+        ("version".to_owned(), version.to_owned()),
+    ];
     if let Fate::RolledBack { excess, in_force } = fate {
         let more = [
             ("calls", excess.calls.to_string()),

@@ -1,7 +1,7 @@
 //! Long cooldowns outlive a restart: what is said once a day is not said again by each new process. They stand in the outbox's
 //! table, by the date, which is the only clock that goes on meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::Write;
 
 /// From how long on a cooldown is kept, in milliseconds.
 pub const COOLED_MIN_MS: i64 = 3_600_000;
-/// Cooldowns that are kept; past that those that end first go.
+/// Cooldowns that are kept; past that those go that end first, of the type that has most.
 pub const COOLED_MAX: usize = 10_000;
 /// How the keys of their rows begin. Those of deliveries begin with an id.
 const PREFIX: &str = "~cooldown/";
@@ -72,11 +72,24 @@ impl Kept {
             self.forget_ended(now_ms);
         }
         while self.rows.len() > COOLED_MAX {
-            let first = self.rows.iter().min_by_key(|(_, cooled)| cooled.left_ms(now_ms));
-            let Some(key) = first.map(|(key, _)| key.clone()) else { return };
+            let Some(key) = self.least_missed(now_ms) else {
+                return;
+            };
             self.rows.remove(&key);
             self.unsaved.insert(key);
         }
+    }
+
+    /// Of the type that has most, the one that ends first: clients name things, and a flood of one type costs no other.
+    fn least_missed(&self, now_ms: i64) -> Option<Vec<u8>> {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for cooled in self.rows.values() {
+            *counts.entry(&cooled.kind).or_default() += 1;
+        }
+        let (most, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let of_it = self.rows.iter().filter(|(_, cooled)| cooled.kind == most);
+        let first = of_it.min_by_key(|(_, cooled)| cooled.left_ms(now_ms));
+        first.map(|(key, _)| key.clone())
     }
 
     fn forget_ended(&mut self, now_ms: i64) {

@@ -318,7 +318,9 @@ impl<S: Store> Outbox<S> {
         self.dead.insert(key, delivery);
         while self.dead.len() > DEAD_MAX {
             let least = self.dead.iter().min_by_key(|(_, dead)| dead.alert.severity);
-            let Some(key) = least.map(|(key, _)| key.clone()) else { return };
+            let Some(key) = least.map(|(key, _)| key.clone()) else {
+                return;
+            };
             self.dead.remove(&key);
             self.unsaved.insert(key);
             self.dead_dropped += 1;

@@ -243,7 +243,10 @@ fn a_critical_alert_takes_the_room_of_one_that_waits_for_the_morning() {
     outbox.save().unwrap();
     let due = outbox.due(NOON_MS);
     assert_eq!(due.iter().map(|attempt| &attempt.alert).collect::<Vec<_>>(), [&fault]);
-    assert_eq!((outbox.counts(), disk.scan().unwrap().len()), ((WAITING_MAX, 0), WAITING_MAX));
+    assert_eq!(
+        (outbox.counts(), disk.scan().unwrap().len()),
+        ((WAITING_MAX, 0), WAITING_MAX)
+    );
     let held = outbox.deliveries();
     let held: Vec<&&Delivery> = held.iter().filter(|delivery| delivery.is_held).collect();
     let counted: u64 = held.iter().map(|delivery| 1 + delivery.alert.folded).sum();
@@ -279,21 +282,26 @@ fn a_long_cooldown_outlives_a_restart_and_no_date_set_back() {
 }
 
 #[test]
-fn cooldowns_on_disk_are_bounded() {
+fn cooldowns_on_disk_are_bounded_and_a_flood_of_one_type_costs_no_other() {
     let disk = Disk::default();
     let mut outbox = opened(&disk, plan(&["a"]));
-    for at in 0..i64::try_from(COOLED_MAX).unwrap() + 50 {
-        outbox.cool(Cooled {
-            kind: "k".to_owned(),
-            about: at.to_string(),
-            since_ms: NOON_MS + at,
-            cooldown_ms: COOLED_MIN_MS,
-        });
+    let cooled = |kind: &str, at: i64| Cooled {
+        kind: kind.to_owned(),
+        about: at.to_string(),
+        since_ms: NOON_MS + at,
+        cooldown_ms: COOLED_MIN_MS,
+    };
+    // It ends before all others.
+    outbox.cool(cooled("other", -1));
+    for at in 0..i64::try_from(COOLED_MAX).unwrap() + 49 {
+        outbox.cool(cooled("k", at));
     }
     outbox.save().unwrap();
     let left = opened(&disk, plan(&["a"])).cooling(NOON_MS + 60);
     assert_eq!((left.len(), disk.scan().unwrap().len()), (COOLED_MAX, COOLED_MAX));
-    assert!(left.iter().all(|(cooled, _)| cooled.since_ms >= NOON_MS + 50), "those that end first went");
+    let flood = left.iter().filter(|(cooled, _)| cooled.kind == "k");
+    assert!(flood.clone().all(|(cooled, _)| cooled.since_ms >= NOON_MS + 50));
+    assert_eq!(flood.count(), COOLED_MAX - 1);
 }
 
 #[test]
@@ -317,7 +325,10 @@ fn dead_letters_are_bounded() {
         outbox.settled(NOON_MS, &attempt, Outcome::Refused { error: String::new() });
     }
     let left = outbox.deliveries();
-    assert!(left.iter().all(|dead| dead.alert.id != info.id), "the least severe goes before the oldest");
+    assert!(
+        left.iter().all(|dead| dead.alert.id != info.id),
+        "the least severe goes before the oldest"
+    );
 }
 
 #[test]

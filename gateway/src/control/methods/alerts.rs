@@ -126,7 +126,9 @@ type Known = (Vec<Arc<NumberedAlert>>, HashMap<Ulid, Vec<DeliveryState>>);
 /// next start, or is a dead letter.
 fn known(state: &ControlState) -> Result<Known, RpcError> {
     if let Some((alerts, states)) = state.ledger.alerts_left().map_err(RpcError::ledger)? {
-        let numbered = (1..).zip(alerts).map(|(sequence, alert)| Arc::new(NumberedAlert { sequence, alert }));
+        let numbered = (1..)
+            .zip(alerts)
+            .map(|(sequence, alert)| Arc::new(NumberedAlert { sequence, alert }));
         return Ok((numbered.collect(), states));
     }
     let dispatch = state.data_plane.dispatch();

@@ -83,7 +83,10 @@ impl Balances for ThisMonth {
 
 #[test]
 fn the_alert_on_burn_is_one_a_day() {
-    let mut bed = Bed::new(set(vec![source("burn-alert", &read("examples/policies/burn-alert.lua"))]));
+    let mut bed = Bed::new(set(vec![source(
+        "burn-alert",
+        &read("examples/policies/burn-alert.lua"),
+    )]));
     bed.balances = Arc::new(ThisMonth(600));
     // 2026-03-11T12:00:00Z
     let call = Call {
