@@ -442,7 +442,11 @@ return {
 		local function shown(amount)
 			return if event.unit == "usd" then string.format("%.2f", tonumber(amount)) else amount
 		end
-		local details = { account = event.account, window = event.window, unit = event.unit }
+		-- Of a key by day or month, in dollars, that is all: the contract says nothing of anything else.
+		local is_of_contract = key and span ~= "" and event.unit == "usd"
+		local details = if is_of_contract
+			then {}
+			else { account = event.account, window = event.window, unit = event.unit }
 		details.api_key_hash = event.key
 		details[span .. "spent"] = shown(event.spent)
 		details[span .. "limit"] = shown(event.limit)

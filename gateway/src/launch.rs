@@ -267,7 +267,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let fingerprints = fingerprints(&config, &ledger, new_fingerprints)?;
     let (wake, woken) = wake_up();
     let on_exceeded = wake.clone();
-    let tallies = Tallies::new(failure_limit(&config), Arc::new(move || on_exceeded.look()));
+    let on_exceeded = Arc::new(move || on_exceeded.look());
+    let tallies = Tallies::new(failure_limit(&config), on_exceeded, Arc::clone(&clock));
     let mut sources = Sources::open(&ledger, confs, policies, prices, tallies)?;
     let (policies, prices) = sources.over()?;
     log_versions(&sources);

@@ -3,7 +3,7 @@
 pub use crate::proxy::shared::codes::{RefusalCode, Retry};
 pub use crate::rates::ACCOUNTS_MAX;
 pub use crate::secret::Secret;
-pub use crate::telemetry::alerts::{ALERTS_MAX, Alert, Severity};
+pub use crate::telemetry::alerts::{ALERTS_MAX, Alert, Occurrence, Severity};
 
 pub mod config {
     pub use crate::config::{Config, ConfigErrors, Env, Known, Plugins, load, load_text};

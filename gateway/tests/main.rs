@@ -5,6 +5,7 @@ mod harness;
 
 mod admission;
 mod alerts;
+mod alerts_causes;
 mod alerts_noticed;
 mod azure;
 mod background;

@@ -255,7 +255,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Plugins(args) => overview::plugins(&args, elsewhere)?.into(),
         Command::Prices(command) => prices::run(command, elsewhere)?,
         Command::Adjust(args) => overview::adjust(&args, elsewhere)?.into(),
-        Command::Alerts(args) => alerts::run(&args, elsewhere)?.into(),
+        Command::Alerts(args) => alerts::run(&args, elsewhere)?,
         Command::Audit(args) => audit::run(&args, elsewhere)?.into(),
         Command::Status(args) => overview::status(&args, elsewhere)?.into(),
         Command::Clock(args) => clock::run(&args, elsewhere)?.into(),

@@ -54,7 +54,7 @@ pub fn would_be_in_force(setup: &LoadedSetup, parts: &Parts) -> Result<(PolicySe
         rules: &parts.rules,
         book: &parts.policies,
     };
-    let mut tallies = Tallies::new(None, Arc::new(|| ()));
+    let mut tallies = Tallies::new(None, Arc::new(|| ()), Arc::new(SystemClock::default()));
     let policies = ingredients.all(&mut tallies).map_err(LaunchError::RuntimeRule)?;
     let prices = with_rows(&setup.prices, &parts.prices).map_err(LaunchError::RuntimePrice)?;
     Ok((policies.set, prices))
@@ -67,7 +67,7 @@ fn open(
     ledger: &Arc<Ledger>,
 ) -> Result<Arc<ControlState>, LaunchError> {
     // Nothing fails here: no request is served.
-    let tallies = Tallies::new(failure_limit(config), Arc::new(|| ()));
+    let tallies = Tallies::new(failure_limit(config), Arc::new(|| ()), Arc::new(SystemClock::default()));
     let no_prices = PriceBook::builtin_of(std::iter::empty()).map_err(|error| LaunchError::Prices(vec![error]))?;
     let mut sources = Sources::open(ledger, confs, files, no_prices, tallies)?;
     let policies = sources.policies_over()?;

@@ -63,6 +63,6 @@ pub use history::History;
 pub use question::KeyQuestion;
 pub use schema::Shape;
 pub use set::{Options, Phase, PolicyError, PolicyMode, PolicySet, PolicyView, Source, Version};
-pub use tally::{FailureLimit, OnExceeded, Tally, TallyCounts};
+pub use tally::{Excess, FailureLimit, OnExceeded, Tally, TallyCounts};
 pub use verdict::{Binding, Deny, Read, Requested, RequestedAlert, RequestedBound, Route, Verdict, When};
 pub use verdict_hash::VerdictHash;

@@ -512,6 +512,16 @@ impl PolicySet {
         })
     }
 
+    /// Whether a policy that is enforced names events of a kind among those that it handles.
+    pub fn listens_to(&self, kind: &str) -> bool {
+        let mut policies = self.policies.iter().filter(|policy| policy.mode == PolicyMode::Enforce);
+        policies.any(|policy| {
+            let events = policy.file.events.as_ref().filter(|_| policy.prepared.is_some());
+            policy.file.phases.contains(&Phase::Alert)
+                && events.is_some_and(|kinds| kinds.iter().any(|one| one == kind))
+        })
+    }
+
     /// Hash of all that decides: the compiled files and their confs, in the order in which they run. For the record.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();

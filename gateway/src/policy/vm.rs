@@ -70,10 +70,10 @@ struct Member {
 }
 
 impl Member {
-    fn count(&self, failed: bool, denied: bool) {
+    fn count(&self, phase: Phase, failed: bool, denied: bool) {
         match &self.tally {
-            Some(tally) if failed => tally.failed(),
-            Some(tally) => tally.answered(denied),
+            Some(tally) if failed => tally.failed(Some(phase)),
+            Some(tally) => tally.answered(phase, denied),
             None => {}
         }
     }
@@ -277,7 +277,7 @@ impl Vm {
                 Err(message) => {
                     let failure = PolicyFailure::new(&policy.file.name, Cause::Load, message);
                     if let Some(tally) = &policy.role.tally {
-                        tally.failed();
+                        tally.failed(None);
                     }
                     // Nobody's request fails for what only runs beside.
                     if policy.role.is_candidate {
@@ -361,7 +361,7 @@ impl Vm {
                     if let Some(reads) = reads {
                         self.shared.forget_reads_since(reads);
                     }
-                    member.count(outcome.is_err(), into.deny.is_some());
+                    member.count(phase, outcome.is_err(), into.deny.is_some());
                     self.shared.tag(&answer.verdict.tags);
                     match outcome {
                         Err(failed) if member.shadow => {
@@ -411,7 +411,7 @@ impl Vm {
                 for member in self.members(phase) {
                     let mut own = Verdict::default();
                     let outcome = self.run(member, phase, &told, &mut own);
-                    member.count(outcome.is_err(), false);
+                    member.count(phase, outcome.is_err(), false);
                     match outcome {
                         Err(failed) => {
                             if !answer.tell(failed) {

@@ -226,10 +226,7 @@ fn facts<'a>(exchange: &'a Exchange, models: &'a [String], expected: Option<Expe
 
 /// Whose alerts a request's are.
 pub(super) fn origin(exchange: &Exchange) -> Origin<'_> {
-    Origin {
-        tenant: &exchange.tenant,
-        folded: 0,
-    }
+    Origin::new(&exchange.tenant)
 }
 
 /// A policy failed.

@@ -125,3 +125,36 @@ fn all_faults_of_the_alerts_section_come_at_once() {
     assert_eq!(found.len(), 3, "{found:#?}");
     assert_eq!(lines, ["2", "4", "5"], "{found:#?}");
 }
+
+#[test]
+fn a_private_address_that_nothing_is_sent_to_is_warned_of() {
+    let warned = |receiver: &str| {
+        let yaml = format!("alerts: {{receivers: [{{name: a, {receiver}}}]}}");
+        let config = load_text(None, &yaml, &none(), &Known::built_in()).unwrap_or_else(|errors| panic!("{errors}"));
+        config
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("is at a private address"))
+    };
+    let mail = "kind: email, from: a@example.com, to: [b@example.com]";
+    for private in ["10.0.0.7", "192.168.1.7:8080", "169.254.169.254", "[fd00::1]"] {
+        assert!(
+            warned(&format!("kind: webhook, url: 'http://{private}/hook'")),
+            "{private}"
+        );
+        assert!(
+            !warned(&format!(
+                "kind: webhook, url: 'http://{private}/hook', allow_private: true"
+            )),
+            "{private}"
+        );
+    }
+    assert!(warned(&format!("{mail}, addr: '10.0.0.7:25'")));
+    for meant in ["localhost", "127.0.0.1:9", "[::1]", "8.8.8.8", "hooks.example.com"] {
+        assert!(
+            !warned(&format!("kind: webhook, url: 'http://{meant}/hook'")),
+            "{meant}"
+        );
+    }
+    assert!(!warned(&format!("{mail}, addr: 'localhost:25'")));
+}

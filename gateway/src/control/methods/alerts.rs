@@ -1,5 +1,6 @@
 //! The methods about alerts: what people should have noticed lately, and how it was delivered.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentledger_ledger::{Document, rfc3339_ms};
@@ -86,15 +87,13 @@ pub(in crate::control) fn list(
     let last = Span::new(&asked.last, &None, &None);
     let (from_ms, _) = last.ms(state.ledger.now_ms(), None)?;
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, ALERTS_MAX)?;
-    let dispatch = state.data_plane.dispatch();
-    let mut states = dispatch.map(|dispatch| dispatch.states()).unwrap_or_default();
+    let (recent, mut states) = known(state)?;
     let wanted = |numbered: &Arc<NumberedAlert>| {
         let alert = &numbered.alert;
         alert.at_ms >= from_ms
             && (asked.r#type.is_empty() || alert.kind == asked.r#type)
             && call.caller.sees(&alert.tenant)
     };
-    let recent = state.data_plane.alerts().recent();
     let found = recent.iter().rev().filter(|numbered| wanted(numbered));
     let rows = found.map(|numbered| wire::AlertRow {
         deliveries: states
@@ -119,6 +118,22 @@ pub(in crate::control) fn list(
         alerts: rows.filter(is_in_state).take(limit).collect(),
         silences: in_force.map(|(id, rule)| silence_row(&id, &rule)).collect(),
     })
+}
+
+type Known = (Vec<Arc<NumberedAlert>>, HashMap<Ulid, Vec<DeliveryState>>);
+
+/// The latest alerts, oldest first, and how far each has come. Where no gateway runs, what the last one left: it waits for the
+/// next start, or is a dead letter.
+fn known(state: &ControlState) -> Result<Known, RpcError> {
+    if let Some((alerts, states)) = state.ledger.alerts_left().map_err(RpcError::ledger)? {
+        let numbered = (1..)
+            .zip(alerts)
+            .map(|(sequence, alert)| Arc::new(NumberedAlert { sequence, alert }));
+        return Ok((numbered.collect(), states));
+    }
+    let dispatch = state.data_plane.dispatch();
+    let states = dispatch.map(|dispatch| dispatch.states()).unwrap_or_default();
+    Ok((state.data_plane.alerts().recent(), states))
 }
 
 fn delivery(state: &DeliveryState) -> wire::AlertDelivery {
