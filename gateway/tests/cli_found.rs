@@ -146,8 +146,8 @@ fn refusals_are_listed_and_outlive_a_restart() {
     assert!((400..500).contains(&reply.status), "{}", reply.text());
     let listed = home.print(&["denials"]);
     assert!(
-        listed.contains("budget_exceeded") && listed.contains("key:"),
-        "{listed}"
+        listed.contains("budget_exceeded") && listed.contains("key:") && listed.contains("   budget@2   "),
+        "with the policy that put the limit there: {listed}"
     );
     let whole = home.print(&["costs", "-f", "table"]);
     assert!(whole.contains("1 request was refused (agentledger denials)"), "{whole}");

@@ -122,6 +122,17 @@ pub enum RefusedBy {
     },
 }
 
+impl RefusedBy {
+    /// The policy that denied it, or that put the limit there.
+    pub fn policy(&self) -> &Name {
+        let (RefusedBy::Policy(policy)
+        | RefusedBy::Budget { policy, .. }
+        | RefusedBy::Rate { policy, .. }
+        | RefusedBy::Parallel { policy, .. }) = self;
+        policy
+    }
+}
+
 /// Which groups a record has.
 struct Flags;
 

@@ -210,6 +210,9 @@ pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &s
         account: Name::from(account),
         tenant: exchange.tenant.clone(),
         reason: Name::from(code),
+        policy: by
+            .as_ref()
+            .map_or_else(|| Name::from(""), |by| Name::clone(by.policy())),
     };
     gateway.ledger.deny_recorded(&denial, || {
         let facts = exchange.facts();
