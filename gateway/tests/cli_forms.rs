@@ -79,12 +79,13 @@ fn exports_of_sums_and_of_entries_have_each_form() {
     let gateway = home.serve();
     spend(&gateway, "crawler");
     spend(&gateway, "coder");
-    for by in [
+    for args in [
         &["export"][..],
         &["export", "--by", "agent"],
         &["export", "--by", "entry"],
+        &["setup", "claude"],
     ] {
-        is_in_each_form(&home, by);
+        is_in_each_form(&home, args);
     }
     gateway.stop();
     let entries: Value = serde_json::from_str(&home.print(&["export", "--by", "entry", "-f", "json"])).unwrap();
