@@ -128,7 +128,8 @@ impl RefusedBy {
         let (RefusedBy::Policy(policy)
         | RefusedBy::Budget { policy, .. }
         | RefusedBy::Rate { policy, .. }
-        | RefusedBy::Parallel { policy, .. }) = self;
+        | RefusedBy::Parallel { policy, .. }
+        | RefusedBy::Failed { policy, .. }) = self;
         policy
     }
 }
