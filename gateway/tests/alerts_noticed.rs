@@ -55,7 +55,11 @@ fn a_plugin_that_fails_on_an_answer_is_an_alert_and_what_was_held_is_entered() {
     }
     let told = arrived(&receiver, "plugin_error");
     assert_eq!(
-        (&told["severity"], &told["details"]["plugin"], &told["details"]["provider"]),
+        (
+            &told["severity"],
+            &told["details"]["plugin"],
+            &told["details"]["provider"]
+        ),
         (&json!("warning"), &json!("openai"), &json!("openai"))
     );
     let entries = gateway.entries_of(3);
@@ -94,7 +98,9 @@ fn damage_that_verify_finds_in_a_running_ledger_is_an_alert() {
         .start();
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"ledger.verify","params":{}}"#;
     let socket = dir.path().join("ledger/control.sock");
-    let verified = crate::harness::process::over_socket(&socket, "POST", "/rpc", body).unwrap().json();
+    let verified = crate::harness::process::over_socket(&socket, "POST", "/rpc", body)
+        .unwrap()
+        .json();
     assert_eq!(verified["result"]["ok"], json!(false), "{verified:#}");
     let told = arrived(&receiver, "ledger_fault");
     assert_eq!(
@@ -111,7 +117,10 @@ fn a_threshold_of_spend_that_nothing_limits_is_one_alert_a_window() {
     let clock = Arc::new(ManualClock::new(1_795_950_800_000));
     let gateway = Setup::new(&upstream)
         .with(&webhook(&receiver))
-        .conf("threshold", r#"{rules: [{account: global, limit_usd: "0.0002"}, {account: "model:gpt-3*", limit_usd: "0.0001"}]}"#)
+        .conf(
+            "threshold",
+            r#"{rules: [{account: global, limit_usd: "0.0002"}, {account: "model:gpt-3*", limit_usd: "0.0001"}]}"#,
+        )
         .clock(Arc::clone(&clock) as Arc<dyn Clock>)
         .start();
     let ask = |times: usize| {
@@ -125,7 +134,11 @@ fn a_threshold_of_spend_that_nothing_limits_is_one_alert_a_window() {
     ask(3);
     let told = arrived(&receiver, "threshold_reached");
     assert_eq!(
-        (&told["severity"], &told["details"]["account"], &told["details"]["threshold"]),
+        (
+            &told["severity"],
+            &told["details"]["account"],
+            &told["details"]["threshold"]
+        ),
         (&json!("info"), &json!("global"), &json!("0.0002"))
     );
     let on_29th = "global has spent $0.000250 on 2026-11-29: $0.0002 is the threshold";
@@ -140,7 +153,12 @@ fn a_threshold_of_spend_that_nothing_limits_is_one_alert_a_window() {
 }
 
 /// A gateway whose alerts of this receiver go out by mail; it trusts the certificate.
-fn mailed(server: &MailServer, identity: &Identity, tls: &str, host: &str) -> (String, Vec<crate::harness::mail::Mail>) {
+fn mailed(
+    server: &MailServer,
+    identity: &Identity,
+    tls: &str,
+    host: &str,
+) -> (String, Vec<crate::harness::mail::Mail>) {
     let upstream = chat();
     let home = Installation::new(&format!(
         "providers: {{openai: {{upstream: '{}'}}}}\nalerts: {{receivers: [{{name: team, kind: email, addr: '{host}:{}', tls: {tls}, \
@@ -169,7 +187,11 @@ fn mails_go_over_tls_from_the_start_or_after_starttls_and_never_without() {
         let (said, mails) = mailed(&server, &identity, word, "localhost");
         assert_eq!(mails.len(), 1, "{word}: {said}");
         assert_eq!(mails[0].login, BASE64_STANDARD.encode("\0ann\0p w"), "{word}");
-        assert!(mails[0].data.contains("a test of the receiver team"), "{word}: {}", mails[0].data);
+        assert!(
+            mails[0].data.contains("a test of the receiver team"),
+            "{word}: {}",
+            mails[0].data
+        );
     }
     // A server that does not offer STARTTLS gets neither password nor mail.
     let plain = MailServer::new();

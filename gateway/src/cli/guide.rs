@@ -70,7 +70,15 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/guide");
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
-            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .map(|entry| {
+                entry
+                    .unwrap()
+                    .path()
+                    .file_stem()
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned()
+            })
             .collect();
         files.sort();
         let mut names: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();

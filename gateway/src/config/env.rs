@@ -30,7 +30,16 @@ const NOT_KEYS: &[&str] = &[
 ];
 
 /// Names under which the contract's sections are the conf of a shipped policy.
-const POLICY_NAMES: &[&str] = &["budget", "rate_limit", "tenant", "loop", "ghost", "alert", "block", "threshold"];
+const POLICY_NAMES: &[&str] = &[
+    "budget",
+    "rate_limit",
+    "tenant",
+    "loop",
+    "ghost",
+    "alert",
+    "block",
+    "threshold",
+];
 
 /// A snapshot of environment variables. Has no `Debug`: some of them are secrets.
 #[derive(Clone, Default)]

@@ -30,13 +30,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Cause; 5] = [
-        Cause::Error,
-        Cause::Intent,
-        Cause::Deadline,
-        Cause::Memory,
-        Cause::Load,
-    ];
+    pub const ALL: [Cause; 5] = [Cause::Error, Cause::Intent, Cause::Deadline, Cause::Memory, Cause::Load];
 
     /// Whether the same facts make it fail again.
     pub const fn is_of_the_facts(self) -> bool {

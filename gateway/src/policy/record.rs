@@ -138,6 +138,8 @@ impl Flags {
     const DELAY: i64 = 1 << 9;
     const CLAMPED: i64 = 1 << 10;
     const REFUSED: i64 = 1 << 11;
+    /// The dialect has the provider's name.
+    const OWN_DIALECT: i64 = 1 << 12;
 }
 
 /// Why a record cannot be read.
@@ -196,6 +198,7 @@ impl DecisionRecord {
             (Flags::DELAY, !self.delay.is_zero()),
             (Flags::CLAMPED, clamped.is_some()),
             (Flags::REFUSED, refused.is_some()),
+            (Flags::OWN_DIALECT, self.dialect == facts.provider),
         ];
         let flags = flags
             .iter()
@@ -206,7 +209,9 @@ impl DecisionRecord {
         w.numbers([VERSION, flags]);
         w.count(self.rules);
         w.numbers([self.verdict]);
-        w.name(&self.dialect);
+        if !has(Flags::OWN_DIALECT) {
+            w.name(&self.dialect);
+        }
         if has(Flags::CLAIM) {
             w.name(&self.claim);
         }
@@ -253,9 +258,16 @@ impl DecisionRecord {
             any_model: has(Flags::ANY_MODEL),
             free: has(Flags::FREE),
             rules: r.count()?,
-            verdict: r.number()?,
+            verdict: match r.layout {
+                1 => VerdictHash::of_first_layout(r.number()?),
+                _ => r.number()?,
+            },
             hash: VerdictHash::default(),
-            dialect: r.name()?,
+            dialect: if has(Flags::OWN_DIALECT) {
+                Name::clone(&facts.provider)
+            } else {
+                r.name()?
+            },
             claim: r.name_if(has(Flags::CLAIM))?,
             zone: if has(Flags::ZONE) { r.name()? } else { Name::from("UTC") },
             max_output: {

@@ -367,7 +367,11 @@ impl<'a> RecordReader<'a> {
         Ok(CostEstimate {
             input_tokens,
             output_tokens,
-            usd: Usd::from_nanos(if self.layout == 1 { usd } else { usd.saturating_add(output) }),
+            usd: Usd::from_nanos(if self.layout == 1 {
+                usd
+            } else {
+                usd.saturating_add(output)
+            }),
             output_usd: Usd::from_nanos(output),
         })
     }
@@ -450,4 +454,3 @@ impl<'a> RecordReader<'a> {
         })
     }
 }
-

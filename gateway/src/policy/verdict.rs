@@ -57,6 +57,8 @@ pub struct Requested<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shadow {
     pub policy: Name,
+    /// A version beside the policy: no replay puts it together again, and nothing hangs on what it says.
+    pub is_candidate: bool,
     pub verdict: Verdict,
 }
 

@@ -27,6 +27,7 @@ use super::verdict::{RequestedAlert, Shadow, Verdict};
 const PRELUDE: &str = include_str!("prelude.luau");
 /// Loading reads whole rule lists: it may take this many deadlines and this much memory beyond the cap for calls.
 const LOAD_DEADLINES: u32 = 40;
+const LOAD_MAX: Duration = Duration::from_secs(10);
 const LOAD_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Longest error text that leaves the engine, in characters.
 const ERROR_CHARS_MAX: usize = 500;
@@ -141,7 +142,10 @@ impl Bench {
             bind,
             intents,
             loading,
-            deadline: options.deadline.saturating_mul(LOAD_DEADLINES),
+            deadline: options
+                .deadline
+                .saturating_mul(LOAD_DEADLINES)
+                .min(LOAD_MAX.max(options.deadline)),
         })
     }
 
@@ -372,6 +376,7 @@ impl Vm {
                         }
                         Ok(()) if member.shadow && !own.is_empty() => answer.verdict.shadow.push(Shadow {
                             policy: Name::clone(&member.versioned_name),
+                            is_candidate: member.is_candidate,
                             verdict: own,
                         }),
                         Ok(()) => {}

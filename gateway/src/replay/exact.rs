@@ -4,7 +4,7 @@
 use agentledger_ledger::{Books, Event, Facts, Held, HeldBound, Mode, Refused, rfc3339_ms};
 
 use super::candidate::Amendment;
-use super::evaluate::{Evaluator, Reevaluated};
+use super::evaluate::{Evaluator, LatePolicies, Reevaluated};
 use super::report::{Difference, Exact, Reasons};
 use super::rules::KnownRules;
 use super::words::bound_in_words;
@@ -25,6 +25,7 @@ pub struct ExactReplay {
     report: Exact,
     pub(super) reasons: Reasons,
     pub(super) decisions: u64,
+    late: LatePolicies,
 }
 
 /// What is different: the part, as it is recorded, as it came out.
@@ -39,6 +40,7 @@ impl ExactReplay {
             report: Exact::default(),
             reasons: Reasons::default(),
             decisions: 0,
+            late: LatePolicies::default(),
         }
     }
 
@@ -53,6 +55,9 @@ impl ExactReplay {
             Event::Changed(change) => self.rules.change(change),
             Event::InForce(in_force) => self.rules.see(sequence, in_force),
             _ => {}
+        }
+        if let Some(why) = self.late.hopeless() {
+            return Err(why);
         }
         let is_first = self.books.head() == 0;
         self.books.apply(sequence, event).map_err(|error| error.to_string())?;
@@ -104,6 +109,7 @@ impl ExactReplay {
             }
         };
         let again = self.evaluator.again(set, facts, &record);
+        again.failure.iter().for_each(|failure| self.late.see(failure));
         match (&record.refused, &again.failure) {
             (Some(RefusedBy::Failed { policy, cause }), failure) => {
                 let fails = failure.as_ref().is_some_and(|failure| *failure.policy == **policy);
@@ -111,7 +117,11 @@ impl ExactReplay {
                     self.reasons.add(STOPPED_POLICY, id);
                     return None;
                 }
-                let said = || failure.as_ref().map_or("it gave a verdict".to_owned(), ToString::to_string);
+                let said = || {
+                    failure
+                        .as_ref()
+                        .map_or("it gave a verdict".to_owned(), ToString::to_string)
+                };
                 Some((!fails).then(|| ("policy", format!("policy {policy} failed"), said())))
             }
             (_, Some(failure)) => Some(Some(("policy", "it gave a verdict".to_owned(), failure.to_string()))),

@@ -125,7 +125,10 @@ fn serve(stream: TcpStream, desk: &Desk) -> Option<()> {
         let verb = said.split([' ', ':']).next()?.to_ascii_uppercase();
         match (verb.as_str(), &mut mail) {
             ("EHLO", _) if must_encrypt.is_some() => say(&mut lines, "250-mail.test\r\n250 STARTTLS")?,
-            ("EHLO", _) => say(&mut lines, "250-mail.test\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN")?,
+            ("EHLO", _) => say(
+                &mut lines,
+                "250-mail.test\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN",
+            )?,
             ("STARTTLS", _) => {
                 let config = must_encrypt.take()?;
                 say(&mut lines, "220 go ahead")?;

@@ -15,7 +15,7 @@ use crate::control::rpc::params::Span;
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
-use crate::policy::Source;
+use crate::policy::{PolicySet, Source};
 use crate::price::PriceBook;
 use crate::replay::candidate::{Amendment, Present};
 use crate::replay::explain::explain;
@@ -50,7 +50,30 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
     )
 }
 
-fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wire::ReplayState, RpcError> {
+/// What is in force, the past's decisions and how a replay stands are for every reader; to try something else takes the machine's
+/// time, and ends others' replays.
+fn may(call: &Call, asked: &wire::ReplayParams) -> Result<(), RpcError> {
+    let is_plain = |candidate: &wire::ReplayCandidate| {
+        let plain = wire::ReplayCandidate {
+            name: candidate.name.clone(),
+            ..wire::ReplayCandidate::default()
+        };
+        *candidate == plain
+    };
+    let is_reading = !asked.cancel && is_plain(&asked.candidate) && asked.against.as_ref().is_none_or(is_plain);
+    match is_reading || call.caller.role >= Role::Operate {
+        true => Ok(()),
+        false => Err(RpcError::Forbidden),
+    }
+}
+
+fn start(state: &ControlState, call: &Call, mut asked: wire::ReplayParams) -> Result<wire::ReplayState, RpcError> {
+    may(call, &asked)?;
+    if asked.cancel && asked.job.is_empty() {
+        let running = state.replays.running();
+        let running = running.ok_or_else(|| RpcError::NotFound("no replay runs".to_owned()))?;
+        asked.job = running.id.to_string();
+    }
     if !asked.job.is_empty() {
         let unknown = || RpcError::NotFound(format!("there is no replay {:?}", asked.job));
         let id = Ulid::from_string(&asked.job).map_err(|_| unknown())?;
@@ -65,6 +88,7 @@ fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wi
         return Err(RpcError::NoGateway);
     };
     let (from_ms, to_ms) = span_of(&asked, state.ledger.now_ms())?;
+    let _turn = state.replays.turn().map_err(RpcError::Conflict)?;
     let in_force = state.data_plane.in_force().ok_or(RpcError::NoGateway)?;
     let prices = state.data_plane.prices().ok_or(RpcError::NoGateway)?;
     let present = Present::of(&in_force.policies, &in_force.file, &in_force.parts);
@@ -75,6 +99,7 @@ fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wi
     let job = state
         .replays
         .start(move |progress| {
+            progress.head.store(ledger.head().sequence, Ordering::Relaxed);
             let mut journal = |from_ms: i64, visit: &mut Visit<'_>| ledger.events(from_ms, visit);
             Ok(replay(request, &mut journal, progress))
         })
@@ -102,6 +127,7 @@ fn state_of(job: &Job) -> wire::ReplayState {
         state: name.to_owned(),
         events: of(&job.progress.events),
         decisions: of(&job.progress.decisions),
+        events_in_all: of(&job.progress.events_in_all),
         error,
         result,
     }
@@ -173,17 +199,25 @@ fn amendment_of(given: &wire::ReplayCandidate, present: &Present, path: &str) ->
             ("", "") if present.has(&policy.name) => {}
             ("", "") => return Err(unfit(format!("is not in force: there is no policy {:?}", policy.name))),
             ("", hash) => policies.push(source(present.versions.find(&policy.name, hash)?)),
-            (text, "") => policies.push(Source {
-                name: policy.name.clone(),
-                text: text.to_owned(),
-                origin: format!("{}.lua", policy.name),
-            }),
+            (text, "") => {
+                let mut source = Source {
+                    name: policy.name.clone(),
+                    text: text.to_owned(),
+                    origin: format!("{}.lua", policy.name),
+                };
+                source.name = PolicySet::name_in(&source).map_err(|errors| {
+                    let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                    unfit(format!("does not load:\n{}", all.join("\n")))
+                })?;
+                policies.push(source);
+            }
             _ => return Err(unfit("has a text and a version: one of them is enough".to_owned())),
         }
     }
     Ok(Amendment {
         policies,
         confs: given.confs.clone(),
+        confs_are_all: given.confs_are_all,
     })
 }
 
