@@ -39,6 +39,7 @@ use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch as session_watch;
 use crate::proxy::shared::backing_off::BackingOff;
 use crate::proxy::shared::body::BodyBudget;
+use crate::proxy::shared::cached_input::CachedInput;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
@@ -290,6 +291,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         deferred: DeferredHolds::default(),
         progress: Arc::new(SessionProgress::default()),
         backing_off: BackingOff::default(),
+        cached_input: CachedInput::new(&ledger),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts,

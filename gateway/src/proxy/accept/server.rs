@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::config::Tls;
 use crate::files;
-use crate::proxy::accept::Accept;
+use crate::proxy::accept::connection::Accept;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named_on;

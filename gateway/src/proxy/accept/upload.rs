@@ -77,6 +77,7 @@ pub async fn pass(
         hide_usage: false,
         headers,
         allowance: &mut Unbounded,
+        holds_head: false,
         lines: None,
     };
     let unread = !session.is_body_done();

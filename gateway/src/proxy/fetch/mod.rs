@@ -76,6 +76,7 @@ pub async fn fetch(
         hide_usage: false,
         headers,
         allowance: &mut Unbounded,
+        holds_head: false,
         lines: lines.as_mut().map(|lines| lines as &mut dyn LineSink),
     };
     let relayed = relay(gateway, &exchange, answer, options, session).await;

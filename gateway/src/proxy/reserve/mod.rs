@@ -284,6 +284,7 @@ async fn attempt(
         estimate,
         changes,
         clamped,
+        reliance,
     } = placed;
     rates.confirm();
     let mut headers = verdict.headers.clone();
@@ -305,7 +306,7 @@ async fn attempt(
         .map(|bound| bound.unit())
         .collect();
     Ok(Reservation {
-        allowance: StreamAllowance::new(gateway, exchange, &estimate, &hard_units),
+        allowance: StreamAllowance::new(gateway, exchange, &estimate, &hard_units).relying(reliance),
         expected: estimate.expected_use(),
         verdict: policies_applied,
         hold,

@@ -3,6 +3,7 @@
 pub mod allowance;
 pub mod backing_off;
 pub mod body;
+pub mod cached_input;
 pub mod client;
 pub mod codes;
 pub mod cors;

@@ -8,7 +8,7 @@ use crate::config::{Refusals, Refused};
 use crate::plugin::Ending;
 use crate::proxy::session::progress::LOOP_CODE;
 use crate::proxy::shared::codes::RefusalCode;
-use crate::proxy::shared::refusal_text::signed;
+use crate::proxy::shared::refusal_text::{ended, signed};
 use crate::proxy::shared::reply::{Code, Refusal};
 
 /// Codex sits out every `Retry-After`, however long, and shows no word of why. Longer ones end it.
@@ -60,6 +60,16 @@ pub fn ending_for(client: Option<Client>, ending: Ending) -> Ending {
     match (client, ending) {
         (Some(Client::Codex), Ending::BudgetExceeded) => Ending::Denied,
         (_, ending) => ending,
+    }
+}
+
+/// In place of a whole answer that its upstream broke off before any of it went on. Claude Code asks for one after a stream that
+/// broke off, so that for it this is the last word: else it tries for minutes, and each try may be billed.
+pub fn broken_off(client: Option<Client>) -> Refusal {
+    let refusal = Refusal::new(RefusalCode::UpstreamFailed, ended(Ending::UpstreamFailed, ""));
+    match client {
+        Some(Client::ClaudeCode) => refusal.final_answer(),
+        _ => refusal,
     }
 }
 

@@ -268,6 +268,7 @@ async fn opening(
                 hide_usage: false,
                 headers: extra_headers,
                 allowance: &mut Unbounded,
+                holds_head: false,
                 lines: None,
             };
             let relayed = relay(gateway, &who.handshake, answer, options, session).await;
