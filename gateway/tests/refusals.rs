@@ -556,7 +556,10 @@ fn a_client_that_backs_off_from_a_final_refusal_is_ended_by_its_status() {
     let unknown = [("user-agent", "something/1")];
     assert_eq!(statuses_of(&unknown, &[0, 260, 520]), [429, 429, 400]);
     // As aider does on a busy machine: its SDK obeys `x-should-retry`, and what is above it does not.
-    let aider = [("user-agent", "OpenAI/Python 1.99.1"), ("x-stainless-raw-response", "true")];
+    let aider = [
+        ("user-agent", "OpenAI/Python 1.99.1"),
+        ("x-stainless-raw-response", "true"),
+    ];
     assert_eq!(statuses_of(&aider, &[0, 5_250]), [429, 400]);
     let polling = [("user-agent", "a script")];
     assert_eq!(statuses_of(&polling, &[0, 1_000, 1_000, 1_000, 1_000]), [429; 5]);
