@@ -76,14 +76,14 @@ pub enum Original {
 }
 
 impl Original {
-    const PLAIN: [Original; 5] = [
+    pub(super) const PLAIN: [Original; 5] = [
         Original::Agent,
         Original::Session,
         Original::User,
         Original::Task,
         Original::Model,
     ];
-    const TAG: i64 = 5;
+    pub(super) const TAG: i64 = 5;
 }
 
 /// What refused a request, and how it stood then.
