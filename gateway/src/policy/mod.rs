@@ -9,6 +9,7 @@
 
 mod account;
 mod balances;
+mod bounds_on;
 pub mod check;
 mod choose;
 mod conf;
@@ -50,6 +51,7 @@ mod zones;
 mod tests;
 
 pub use balances::{Balances, NoBalances};
+pub use bounds_on::{AskedBounds, sample_key};
 pub use coverage::Covered;
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::Event;

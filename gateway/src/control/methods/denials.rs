@@ -4,6 +4,7 @@ use agentledger_ledger::{DenialQuery, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
+use crate::control::key_names::prefix_of;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
@@ -37,7 +38,8 @@ fn list(state: &ControlState, call: &Call, asked: wire::DenialsParams) -> Result
     };
     state.ledger.flush()?;
     let mut found = state.ledger.denials(&query);
-    found.retain(|row| row.reason.starts_with(&asked.code) && row.account.starts_with(&asked.account));
+    let account = prefix_of(state, &call.caller, &asked.account);
+    found.retain(|row| row.reason.starts_with(&asked.code) && row.account.starts_with(&account));
     let refused = found.iter().fold(0, |sum: u64, row| sum.saturating_add(row.count));
     found.truncate(limit);
     let row = |row: agentledger_ledger::DenialRow| wire::DenialRow {
