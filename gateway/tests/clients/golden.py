@@ -18,6 +18,7 @@ REPLACED = [
     (r"\bkey([ :])[0-9a-f]{8,24}\b", r"key\1<fingerprint>"),
     # What a request may cost depends on the length of the client's prompt; the rest of the sums is exact.
     (r"may cost up to \$[\d.]*\d", "may cost up to <cost>"),
+    (r"(budgets top-up \S+) [\d.]*\d ", r"\1 <amount> "),
     (r"\$[\d.]+ went into it", "<cost> went into it"),
     (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) 2\d{3}-\d\d-\d\d at \d\d:\d\d", "<time>"),
     (r"127\.0\.0\.1:\d+", "<gateway>"),

@@ -201,7 +201,7 @@ pub async fn place(
                     () = freed => {}
                     () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
                     () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
-                    stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal(exchange))),
+                    stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
                 }
             }
             Obstacle::Held | Obstacle::Exceeded => {
@@ -223,7 +223,7 @@ async fn admitted(gateway: &Gateway, exchange: &Exchange, patience: &mut WaitPol
             Err(Refusal::new(RefusalCode::LedgerBusy, message).retry_after(1))
         }
         () = patience.gone.as_mut() => Err(Refusal::client_left()),
-        stop = stopped(gateway, exchange) => Err(stop.refusal(exchange)),
+        stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
 
@@ -301,7 +301,11 @@ fn exceeded(
     policy: Option<Name>,
 ) -> Refusal {
     let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = refusal_text::over_budget(refused, &exchange.rules.aliases());
+    let message = refusal_text::over_budget(
+        refused,
+        policy.as_deref().unwrap_or_default(),
+        &exchange.rules.aliases(),
+    );
     let mut refusal = Refusal::new(RefusalCode::BudgetExceeded, message)
         .kind("budget_exceeded")
         .resets_at(refused.standing.period.resets_at_ms(), gateway.clock.now_ms())

@@ -19,3 +19,4 @@ pub mod refused;
 pub mod reply;
 pub mod rules;
 pub mod shapes;
+pub mod top_up_command;
