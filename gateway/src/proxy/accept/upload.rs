@@ -122,7 +122,7 @@ async fn send(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchang
         tokio::select! {
             biased;
             passed = pass_body(session, exchange, upstream, head) => passed,
-            stop = &mut stopped => Err(NotAnswered::OfClient(stop.refusal(exchange).closing())),
+            stop = &mut stopped => Err(NotAnswered::OfClient(stop.refusal().closing())),
         }
     };
     // Where this fails the connection is closed without an end of the body: nobody shall take it for whole.
@@ -137,7 +137,7 @@ async fn send(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchang
             biased;
             answered = answered => answered,
             () = client_gone(session) => return Err(NotAnswered::OfClient(Refusal::client_left())),
-            stop = stopped(gateway, exchange) => return Err(NotAnswered::OfClient(stop.refusal(exchange))),
+            stop = stopped(gateway, exchange) => return Err(NotAnswered::OfClient(stop.refusal())),
         },
         Passed::NotTaken => answered.await,
     };

@@ -408,7 +408,7 @@ impl Pump<'_> {
     }
 
     fn stopped(&mut self, gateway: &Gateway, stop: StopReason) -> (End, Last) {
-        (End::Cut, self.ended(gateway, stop.ending()))
+        (End::Cut, self.ending(gateway, stop.ending(), &stop.message()))
     }
 
     /// Hands on the lines that have come.
@@ -458,8 +458,7 @@ impl Pump<'_> {
 
     /// An ending that says the same whatever the stream.
     fn ended(&mut self, gateway: &Gateway, ending: Ending) -> Last {
-        let message = refusal_text::ended(ending, &self.exchange.identity.session);
-        self.ending(gateway, ending, &message)
+        self.ending(gateway, ending, &refusal_text::ended(ending, ""))
     }
 
     /// The bytes that end a framed stream with the dialect's error; a break for any other answer.

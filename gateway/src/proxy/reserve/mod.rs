@@ -177,7 +177,7 @@ async fn wait(
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
         () = patience.gone => Err(Refusal::client_left()),
-        stop = stopped(gateway, exchange) => Err(stop.refusal(exchange)),
+        stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
 
