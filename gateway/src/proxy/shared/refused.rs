@@ -13,7 +13,7 @@ use crate::proxy::report;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::reply::{Refusal, refuse};
 use crate::proxy::shared::rules::ProviderEndpoint;
-use crate::proxy::shared::shapes::shaped;
+use crate::proxy::shared::shapes::{Recipient, shaped};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -50,7 +50,12 @@ pub async fn send_refusal(
     let client = known_client(&session.req_header().headers);
     let now_ms = gateway.clock.monotonic_ms();
     let backs_off = || gateway.backing_off.is_backing_off(session.req_header(), now_ms);
-    let mut refusal = shaped(refused.refusal, client, dialect, config, backs_off);
+    let to = Recipient {
+        client,
+        dialect,
+        now_ms: gateway.clock.now_ms(),
+    };
+    let mut refusal = shaped(refused.refusal, to, config, backs_off);
     report::refused(gateway, name, &refusal);
     if is_enough(config, in_a_row) {
         report::refusals_ignored(gateway, name);

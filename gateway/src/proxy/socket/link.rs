@@ -29,7 +29,7 @@ use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::refused::is_enough;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
-use crate::proxy::shared::shapes::{ending_for, shaped};
+use crate::proxy::shared::shapes::{Recipient, ending_for, shaped};
 use crate::timer::Timer;
 
 /// How long an end waits for the other end's close.
@@ -344,7 +344,12 @@ impl Link {
         let provider = &endpoint.provider;
         let rules = self.gateway.rules.load_full();
         let config = &rules.config.refusals;
-        let refusal = shaped(refusal, self.client_program(), &provider.dialect, config, || false);
+        let to = Recipient {
+            client: self.client_program(),
+            dialect: &provider.dialect,
+            now_ms: self.gateway.clock.now_ms(),
+        };
+        let refusal = shaped(refusal, to, config, || false);
         report::refused(&self.gateway, &provider.name, &refusal);
         let body = refusal.body(Some((&endpoint.plugin.dialect, self.operation())));
         let mut message = object(&body);
@@ -395,7 +400,10 @@ impl Link {
 
     /// Settles what runs, and notifies the client.
     async fn leave(&self, end: End, ending: Ending) {
-        let message = refusal_text::ended(ending, &self.answers.who().handshake.identity.session);
+        self.leave_saying(end, ending, refusal_text::ended(ending, "")).await;
+    }
+
+    async fn leave_saying(&self, end: End, ending: Ending, message: String) {
         for left in self.answers.end_all(end) {
             for message in self.terminal(ending, &message, &left) {
                 if self.client.send(&message).await.is_err() {
@@ -449,10 +457,10 @@ impl Link {
             }
             ConnectionEnd::Drained => both(code::GOING_AWAY, "the gateway is going down"),
             ConnectionEnd::Stopped(stop) => {
-                self.leave(End::Cut, stop.ending()).await;
+                self.leave_saying(End::Cut, stop.ending(), stop.message()).await;
                 match stop {
                     session::StopReason::GoingDown => both(code::RESTART, "the gateway is going down"),
-                    session::StopReason::Killed => both(code::POLICY, "this session was killed by an operator"),
+                    session::StopReason::Killed(_) => both(code::POLICY, "this session was killed by an operator"),
                 }
             }
         };
