@@ -156,12 +156,13 @@ fn others(policies: &PolicySet) -> Vec<&str> {
 /// Whoever calls with whatever key meets a limit that refuses: each key's own, or that of all together. Names that clients make up
 /// are no bound.
 fn holds_for_all(policies: &PolicySet, now_ms: i64) -> bool {
+    let Ok(asked) = policies.asked_bounds() else {
+        return false;
+    };
     ["key", "global"].into_iter().any(|account| {
         // A key that nobody knows is denied altogether.
-        let Some(bounds) = policies.bounds_on(account, UNKNOWN_KEY, now_ms) else {
-            return true;
-        };
-        bounds.iter().any(|bound| bound.bound.mode() == Mode::Hard)
+        let bounds = asked.on(account, UNKNOWN_KEY, now_ms);
+        bounds.is_none_or(|bounds| bounds.iter().any(|bound| bound.bound.mode() == Mode::Hard))
     })
 }
 

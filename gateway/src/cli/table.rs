@@ -319,10 +319,12 @@ TOTAL                     -            y
         let narrow = at(50);
         assert_eq!(widest(&narrow), Some(50), "{narrow}");
         assert!(
-            narrow.contains("1,234,567") && narrow.contains("a note that goes…"),
+            narrow.contains("1,234,567")
+                && narrow.contains("a-name-of-twenty-two-c")
+                && narrow.contains("a note that…"),
             "{narrow}"
         );
-        assert_eq!(widest(&at(10)), Some(12 + 3 + 9 + 3 + 12));
+        assert_eq!(widest(&at(10)), Some(22 + 3 + 9 + 3 + 12));
         // In a pipe nothing is shortened.
         let piped = Style {
             width: Some(10),

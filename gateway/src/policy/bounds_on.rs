@@ -7,65 +7,71 @@ use std::sync::Arc;
 use agentledger_ledger::Name;
 
 use super::balances::{Balances, NoBalances};
-use super::engine::{Engine, FailureCounts};
+use super::engine::PolicyFailure;
 use super::glob::Glob;
 use super::probe::with_call;
-use super::set::PolicySet;
+use super::set::{Phase, PolicySet};
 use super::verdict::RequestedBound;
+use super::vm::Vm;
 use crate::secret::Secret;
 
-/// The kinds of accounts that a made-up call belongs to by its names.
-const FINGERPRINT_KIND: &str = "key";
-const TAG_KIND: &str = "tag";
+const KEY_KIND: &str = "key";
+const MODEL_KIND: &str = "model";
+
+/// The policies of a set, ready to be asked about one account after another.
+pub struct AskedBounds(Vm);
 
 impl PolicySet {
+    /// # Errors
+    /// The set cannot be made ready.
+    pub fn asked_bounds(&self) -> Result<AskedBounds, PolicyFailure> {
+        self.load_vm().map(AskedBounds)
+    }
+}
+
+impl AskedBounds {
     /// The budgets that a call of the account would be given at a moment, those on the account itself. `account`: one account, a
     /// pattern (`agent:ci-*`) or a kind alone; `key`: the raw key. `None`: it would be given none, for a policy denies it or fails.
-    pub fn bounds_on(&self, account: &str, key: &str, at_ms: i64) -> Option<Vec<RequestedBound>> {
+    pub fn on(&self, account: &str, key: &str, at_ms: i64) -> Option<Vec<RequestedBound>> {
         let (kind, name) = kind_and_name(account);
         let key = Secret::new(key.to_owned());
         let mut tags = BTreeMap::new();
-        let models = [name.clone()];
+        let mut own = account.to_owned();
+        let models: Vec<String> = name.clone().into_iter().collect();
         let balances: Arc<dyn Balances> = Arc::new(NoBalances);
-        let engine = Engine::new(Arc::new(FailureCounts::default()));
-        let (verdict, own) = with_call(at_ms, |facts| {
+        let answer = with_call(at_ms, |facts| {
             let mut facts = *facts;
             facts.key = &key;
-            let mut own = None;
             for (fact_kind, fact) in [
-                (FINGERPRINT_KIND, &mut facts.fingerprint),
+                (KEY_KIND, &mut facts.fingerprint),
                 ("tenant", &mut facts.tenant),
                 ("user", &mut facts.user),
                 ("agent", &mut facts.agent),
                 ("session", &mut facts.session),
                 ("task", &mut facts.task),
-                ("model", &mut facts.model),
+                (MODEL_KIND, &mut facts.model),
                 ("provider", &mut facts.provider),
             ] {
-                if fact_kind != kind {
-                    continue;
+                if fact_kind == kind {
+                    *fact = name.as_deref().unwrap_or(*fact);
+                    own = format!("{kind}:{fact}");
                 }
-                if let Some(name) = &name {
-                    *fact = name;
-                }
-                own = Some(format!("{kind}:{fact}"));
             }
-            if let (Some(tag), value) = (kind.strip_prefix("tag:"), name.as_deref().unwrap_or_default()) {
+            if let Some(tag) = kind.strip_prefix("tag:") {
+                let value = name.as_deref().unwrap_or_default();
                 tags.insert(Name::from(tag), Name::from(value));
-                own = Some(format!("{TAG_KIND}:{tag}={value}"));
+                own = format!("{kind}={value}");
             }
             facts.tags = &tags;
-            if let [Some(model)] = &models
-                && kind == "model"
-            {
-                facts.models = std::slice::from_ref(model);
-                return (engine.request(self, &facts, &balances), own);
+            if kind == MODEL_KIND && !models.is_empty() {
+                facts.models = &models;
             }
-            (engine.request(self, &facts, &balances), own)
+            self.0.ask(Phase::Request, &facts, &balances, false)
         });
-        let verdict = verdict.ok().filter(|verdict| verdict.deny.is_none())?;
-        let own = own.unwrap_or_else(|| account.to_owned());
-        let mut bounds = verdict.bounds;
+        if answer.failure.is_some() || answer.verdict.deny.is_some() {
+            return None;
+        }
+        let mut bounds = answer.verdict.bounds;
         bounds.retain(|bound| **bound.bound.account() == *own);
         Some(bounds)
     }
@@ -102,7 +108,7 @@ mod tests {
     fn limits_on(conf: &Value, account: &str, key: &str) -> Vec<String> {
         let confs = BTreeMap::from([("budget".to_owned(), conf.clone())]);
         let set = PolicySet::load(builtin_sources(), &confs, Options::default()).unwrap();
-        let bounds = set.bounds_on(account, key, 1_795_996_800_000).unwrap();
+        let bounds = set.asked_bounds().unwrap().on(account, key, 1_795_996_800_000).unwrap();
         let line = |bound: RequestedBound| {
             let bound = bound.bound;
             format!(

@@ -51,7 +51,7 @@ mod zones;
 mod tests;
 
 pub use balances::{Balances, NoBalances};
-pub use bounds_on::sample_key;
+pub use bounds_on::{AskedBounds, sample_key};
 pub use coverage::Covered;
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::Event;

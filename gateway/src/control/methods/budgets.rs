@@ -15,6 +15,7 @@ use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
+use crate::policy::PolicySet;
 use crate::runtime::{InForce, Refused};
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
@@ -135,10 +136,9 @@ fn set(state: &ControlState, call: &Call, asked: wire::BudgetSetParams) -> Resul
             ..over(in_force, call, "budget.limits", &same, false, &value)
         }])
     };
-    change_seen(state, call, asked.dry_run, plan, &mut |_, after| {
-        Ok(limit.stricter(after))
-    })
-    .map_err(|error| at_parameter(error, &[("account", which)]))
+    let look = &mut |_: &InForce, after: &PolicySet| Ok(limit.stricter(after));
+    change_seen(state, call, asked.dry_run, plan, Some(look))
+        .map_err(|error| at_parameter(error, &[("account", which)]))
 }
 
 /// The limit of a rule over keys, which has but two.
@@ -194,10 +194,8 @@ fn top_up(state: &ControlState, call: &Call, asked: wire::BudgetTopUpParams) -> 
             ..Wish::default()
         }])
     };
-    change_seen(state, call, asked.dry_run, plan, &mut |before, after| {
-        top_up.raises_something(before, after).map(|()| None)
-    })
-    .map_err(|error| at_parameter(error, &[]))
+    let look = &mut |before: &InForce, after: &PolicySet| top_up.raises_something(before, after).map(|()| None);
+    change_seen(state, call, asked.dry_run, plan, Some(look)).map_err(|error| at_parameter(error, &[]))
 }
 
 /// A time, a date (its first moment in UTC), or a time span from now on.

@@ -63,7 +63,7 @@ pub(in crate::control) fn change(
     dry_run: bool,
     plan: &mut Plan<'_>,
 ) -> Result<wire::RuleChanged, RpcError> {
-    change_seen(state, call, dry_run, plan, &mut |_, _| Ok(None))
+    change_seen(state, call, dry_run, plan, None)
 }
 
 /// The same, looked at before it is kept.
@@ -72,7 +72,7 @@ pub(in crate::control) fn change_seen(
     call: &Call,
     dry_run: bool,
     plan: &mut Plan<'_>,
-    look: &mut Look<'_>,
+    mut look: Option<&mut Look<'_>>,
 ) -> Result<wire::RuleChanged, RpcError> {
     let now_ms = decision_ms(state);
     let id = change_id(now_ms);
@@ -92,7 +92,9 @@ pub(in crate::control) fn change_seen(
     let mut record = |in_force: &InForce, steps: &[Step]| {
         let last = steps.last().ok_or_else(nothing)?;
         let mut changed = outcome(last, &in_force.policies, dry_run);
-        if let Some(after) = after(in_force, steps) {
+        if let Some(look) = &mut look
+            && let Some(after) = after(in_force, steps)
+        {
             changed.warning = look(in_force, &after)?;
         }
         let parts: Vec<Changed> = steps.iter().map(recorded).collect();

@@ -5,12 +5,12 @@ use agentledger_ledger::{Limit, Mode, Unit, Usd};
 use serde_json::Value;
 
 use crate::control::error::RpcError;
-use crate::policy::{PolicySet, RequestedBound, sample_key};
+use crate::policy::{AskedBounds, PolicySet, RequestedBound, sample_key};
 use crate::runtime::{InForce, Refused};
 
 /// The key of a made-up call that no pattern is for.
 const OTHER_KEY: &str = "agentledger-probe";
-/// Patterns over keys that are tried: which of them a fingerprint's key fits is not known.
+/// Patterns over keys that are tried: which of them a fingerprint's key fits is not known. Where there are more, any may be.
 const PATTERNS_MAX: usize = 1_000;
 
 /// A top-up as its author named it.
@@ -33,17 +33,19 @@ impl TopUp<'_> {
             (false, Some("key")) => keys_of(before),
             (false, _) => vec![OTHER_KEY.to_owned()],
         };
-        for key in &keys {
-            let (Some(was), Some(is)) = (
-                before.policies.bounds_on(account, key, self.at_ms),
-                after.bounds_on(account, key, self.at_ms),
-            ) else {
-                // Nobody can say what a call would be given that is refused anyway.
-                return Ok(());
-            };
-            if was != is {
-                return Ok(());
+        // Nobody can say what a call would be given that fails, or is refused anyway.
+        let (Ok(was), Ok(is)) = (before.policies.asked_bounds(), after.asked_bounds()) else {
+            return Ok(());
+        };
+        let raises = |key: &String| {
+            let on = |asked: &AskedBounds| asked.on(account, key, self.at_ms);
+            match (on(&was), on(&is)) {
+                (Some(was), Some(is)) => was != is,
+                _ => true,
             }
+        };
+        if keys.len() > PATTERNS_MAX || keys.iter().any(raises) {
+            return Ok(());
         }
         let text = format!(
             "{:?} fits no limit in force of that window and unit, so nothing would be raised: budget.status shows the limits, \
@@ -79,7 +81,7 @@ impl SetLimit<'_> {
     /// Says that a stricter limit of the same account and window goes on to hold; `None` where none does.
     pub fn stricter(&self, after: &PolicySet) -> Option<String> {
         let wanted = self.count()?;
-        let bounds = after.bounds_on(self.account, OTHER_KEY, self.at_ms)?;
+        let bounds = after.asked_bounds().ok()?.on(self.account, OTHER_KEY, self.at_ms)?;
         let same = |bound: &&RequestedBound| {
             let bound = &bound.bound;
             bound.mode() == Mode::Hard && bound.window().name() == self.window && bound.unit().name() == self.unit
