@@ -18,6 +18,8 @@ pub const ENCODED: &str = "encoded_answer";
 pub const PLUGIN_FAILED: &str = "plugin_failed";
 /// The result of a background request was never fetched: its hold was entered as spent.
 pub const NOT_FETCHED: &str = "not_fetched";
+/// The answer to a tool call did not come within `mcp.answer_wait`: its hold was entered as spent.
+pub const NOT_ANSWERED: &str = "not_answered";
 /// The lines of a batch's results were cut off, or not all of them can be read: the rest is billed with the next fetch.
 pub const BROKEN_RESULTS: &str = "broken_results";
 /// The usage told cannot be believed: it contradicts itself or another in the same answer, or is negative, fractional or above

@@ -106,6 +106,12 @@ pub enum LaunchError {
          providers.{provider}.client_keys"
     )]
     Exposed { listen: String, provider: String },
+    #[error(
+        "listen: {listen} can be reached from other machines, and the MCP server {server} is served on the gateway's own \
+         credential to whoever sends a request: listen on 127.0.0.1, or name the keys that may use it in \
+         mcp.servers.{server}.client_keys"
+    )]
+    ExposedTools { listen: String, server: String },
 }
 
 fn lines<E: std::fmt::Display>(errors: &[E]) -> String {
@@ -192,6 +198,14 @@ fn complete(
 fn refuse_exposure(config: &Config) -> Result<(), LaunchError> {
     if hosts::is_loopback(&config.listen) {
         return Ok(());
+    }
+    let listen = || config.listen.clone();
+    if let Some(server) = config.mcp.servers.iter().find(|server| server.is_open()) {
+        let server = server.name.clone();
+        return Err(LaunchError::ExposedTools {
+            listen: listen(),
+            server,
+        });
     }
     match config.providers.iter().find(|provider| provider.is_open()) {
         None => Ok(()),

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! order: base64 addresses secret timer tasks files thousands estimate_reason limits price clients config hosts rates
-//! order: plugin meter policy runtime replay telemetry alerting readiness moving control proxy price_updates backups fingerprints launch
+//! order: plugin meter policy runtime replay telemetry alerting readiness moving control proxy mcp proxy/accept price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
 
@@ -27,6 +27,7 @@ mod fingerprints;
 mod hosts;
 mod launch;
 mod limits;
+mod mcp;
 mod meter;
 mod moving;
 mod plugin;

@@ -9,6 +9,7 @@ use super::alerts;
 use super::aws;
 use super::cursor::Problems;
 use super::error::Place;
+use super::mcp;
 use super::node::{self, Node, Value};
 use super::otlp;
 use super::schema::{self, Key, Shape};
@@ -40,6 +41,7 @@ const POLICY_NAMES: &[&str] = &[
     "alert",
     "block",
     "threshold",
+    "tools",
 ];
 
 /// A snapshot of environment variables. Has no `Debug`: some of them are secrets.
@@ -90,6 +92,7 @@ pub fn overlay(root: &mut Node, env: &Env, problems: &Problems) {
     alerts::overlay(root, env, problems);
     tokens::overlay(root, env, problems);
     otlp::overlay(root, env, problems);
+    mcp::overlay(root, env, problems);
 }
 
 /// A key that a variable names.

@@ -14,6 +14,7 @@ mod env;
 mod error;
 mod key_aliases;
 mod load;
+mod mcp;
 mod mounts;
 mod node;
 mod otlp;
@@ -44,6 +45,7 @@ pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use key_aliases::{KeyAliases, is_fingerprint};
 pub use load::{load, load_text};
+pub use mcp::{Mcp, McpServer, Pin, ToolPrice, ToolRefusals};
 pub use mounts::Mount;
 pub use otlp::{Otlp, OtlpProtocol, Sampling};
 pub use refusals::{RefusalStatuses, Refused};
@@ -405,21 +407,6 @@ impl Agent {
     pub fn session_timeout_ms(&self) -> i64 {
         i64::try_from(self.session_timeout.as_millis()).unwrap_or(i64::MAX)
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mcp {
-    /// Set where `mcp.enabled` is too.
-    pub upstream: Option<Upstream>,
-    pub pricing: Vec<ToolPrice>,
-}
-
-/// What one call of a tool costs. An empty tool is every tool of its server, an empty server every server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolPrice {
-    pub server: String,
-    pub tool: String,
-    pub cost: agentledger_ledger::Usd,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

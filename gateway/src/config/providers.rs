@@ -365,7 +365,7 @@ pub fn upstream(at: &Cursor<'_>) -> Option<Upstream> {
 }
 
 /// `https://host[:port][/base/path]`.
-fn parse_upstream(text: &str) -> Result<Upstream, &'static str> {
+pub fn parse_upstream(text: &str) -> Result<Upstream, &'static str> {
     const FORM: &str = "must be a URL such as https://api.example.com or http://127.0.0.1:8000/base";
     let (tls, rest) = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),

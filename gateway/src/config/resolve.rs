@@ -9,9 +9,9 @@ use super::cursor::Cursor;
 use super::otlp;
 use super::values::Given;
 use super::{
-    Agent, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Mcp, Plugins,
-    Policies, PriceUpdates, RecoveredCost, Storage, Tls, ToolPrice, UnnamedOutput, backup, conf, key_aliases,
-    providers, refusals, rollback, tokens,
+    Agent, Breaker, BudgetRule, Budgets, Config, Control, Durability, Hold, HoldSize, Limits, Log, Plugins, Policies,
+    PriceUpdates, RecoveredCost, Storage, Tls, UnnamedOutput, backup, conf, key_aliases, mcp, providers, refusals,
+    rollback, tokens,
 };
 use crate::price::update;
 use crate::secret::Secret;
@@ -108,7 +108,7 @@ pub fn resolve(root: &Cursor<'_>, file: Option<&Path>, known: &Known) -> Config 
         dashboard_enabled: root.at("dashboard.enabled").flag(true),
         agent: agent(&root.at("agent")),
         alerts: alerts::resolve(&root.at("alerts")),
-        mcp: mcp(&root.at("mcp")),
+        mcp: mcp::resolve(&root.at("mcp")),
         otlp: otlp::resolve(&root.at("telemetry.otlp")),
         fingerprint_secret: fingerprint_secret(&root.at("fingerprint.secret")),
         refusals: refusals::resolve(&root.at("refusals")),
@@ -462,23 +462,6 @@ fn agent(at: &Cursor<'_>) -> Agent {
     }
 }
 
-fn mcp(at: &Cursor<'_>) -> Mcp {
-    let given = at.at("upstream");
-    let enabled = at.at("enabled").flag(false);
-    if enabled && given.filled().is_none() {
-        at.at("enabled").warn("has no effect without mcp.upstream");
-    }
-    let price = |row: &Cursor<'_>| ToolPrice {
-        server: row.at("server").filled().unwrap_or("").to_owned(),
-        tool: row.at("tool").filled().unwrap_or("").to_owned(),
-        cost: row.at("cost_per_call").usd(),
-    };
-    Mcp {
-        upstream: providers::upstream(&given).filter(|_| enabled),
-        pricing: at.at("pricing").items().iter().map(price).collect(),
-    }
-}
-
 fn fingerprint_secret(at: &Cursor<'_>) -> Option<Secret<String>> {
     let secret = at.secret()?;
     if secret.expose().len() < 32 {
@@ -489,11 +472,6 @@ fn fingerprint_secret(at: &Cursor<'_>) -> Option<Secret<String>> {
 
 /// Sections of the contract whose work no part does yet: they are read and checked, and told of when they ask for something.
 fn warn_of_what_is_not_built(root: &Cursor<'_>) {
-    const NOT_BUILT: &str = "is read, but not built yet: it has no effect";
-    let mcp = root.at("mcp.enabled");
-    if mcp.flag(false) {
-        mcp.warn(NOT_BUILT);
-    }
     for name in ["recording.buffer_size", "recording.workers"] {
         let recording = root.at(name);
         if recording.count(0, 0, COUNT_MAX) > 0 {

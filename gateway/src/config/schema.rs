@@ -275,7 +275,26 @@ const RATE_RULE: &[Key] = &[
 const MCP: &[Key] = &[
     leaf("enabled"),
     leaf("upstream"),
+    named("servers", Shape::NamedSections(MCP_SERVER)),
+    leaf("refusals"),
+    leaf("answer_wait"),
     rows("pricing", &[leaf("server"), leaf("tool"), leaf("cost_per_call")]),
+];
+
+const MCP_SERVER: &[Key] = &[
+    leaf("upstream"),
+    named("headers", Shape::NamedLeaves),
+    leaf("bearer"),
+    leaf("bearer_env"),
+    leaves("client_keys"),
+    leaf("allow_private"),
+    leaf("ca_file"),
+    leaf("h2"),
+    leaf("pin"),
+    section(
+        "timeouts",
+        &[leaf("connect_ms"), leaf("first_byte_ms"), leaf("idle_ms")],
+    ),
 ];
 
 const HOLD: &[Key] = &[

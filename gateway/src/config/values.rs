@@ -12,7 +12,8 @@ use super::schema::{self, Key, Shape};
 /// What a secret is shown as.
 const REDACTED: &str = "***";
 /// Keys whose values are secrets, wherever they stand.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 11] = [
+    "bearer",
     "token",
     "secret",
     "password",

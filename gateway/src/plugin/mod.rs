@@ -12,15 +12,12 @@ mod routes;
 pub use dialect::{
     AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, EditPoint, Ending, HEADERS, Info,
     Meaning, Medium, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
-    SocketMessage, Step,
+    SocketMessage, Step, Want,
 };
 #[cfg(test)]
 pub use registry::SENDER_MEMBERS;
 pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{WEBSOCKET, encoded_byte, is_arn};
-
-#[cfg(test)]
-pub use dialect::Want;
 
 #[cfg(test)]
 mod corpus_tests;

@@ -65,6 +65,14 @@ pub struct CallFacts<'a> {
     pub free: bool,
 }
 
+impl CallFacts<'_> {
+    /// What the tags say of the tool that is called; empty where none is.
+    fn of_tool(&self, tag: &str) -> &str {
+        let tags = (self.operation == TOOL_OPERATION).then_some(self.tags);
+        tags.and_then(|tags| tags.get(tag)).map_or("", |value| value)
+    }
+}
+
 /// What the request may take at most, whatever its hold begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CostEstimate {
@@ -97,8 +105,14 @@ struct Buffers {
     own: [Option<Name>; Own::COUNT],
 }
 
+/// The operation of a call of an MCP server's tool.
+pub const TOOL_OPERATION: &str = "tool";
+/// The tags of such a call, which the gateway alone puts: what sums and accounts of servers and tools go by.
+pub const SERVER_TAG: &str = "server";
+pub const TOOL_TAG: &str = "tool";
+
 /// Text fields of `call`, in the order of `Buffers::texts`.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 13] = [
     "provider",
     "dialect",
     "operation",
@@ -110,6 +124,8 @@ const TEXTS: [&str; 11] = [
     "task",
     "path",
     "claim",
+    "server",
+    "tool",
 ];
 
 impl Buffers {
@@ -126,6 +142,8 @@ impl Buffers {
             facts.task,
             facts.path,
             facts.claim,
+            facts.of_tool(SERVER_TAG),
+            facts.of_tool(TOOL_TAG),
         ];
         for (buffer, text) in self.texts.iter_mut().zip(texts) {
             refill(buffer, text);

@@ -5,7 +5,7 @@ use mlua::{Error as LuaError, LuaString};
 
 use super::lint::meant;
 
-const CALL: [&str; 22] = [
+const CALL: [&str; 24] = [
     "provider",
     "dialect",
     "operation",
@@ -22,6 +22,8 @@ const CALL: [&str; 22] = [
     "user",
     "task",
     "path",
+    "server",
+    "tool",
     "tags",
     "estimate",
     "priced",

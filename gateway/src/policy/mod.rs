@@ -55,7 +55,7 @@ pub use bounds_on::{AskedBounds, sample_key};
 pub use coverage::Covered;
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::Event;
-pub use facts::{CallFacts, CostEstimate};
+pub use facts::{CallFacts, CostEstimate, SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
 pub use file::{ConfFault, is_plain_word, source_hash};
 pub use folder::{Watch, builtin_sources, load_dir};
 pub use glob::GlobSet;

@@ -199,7 +199,7 @@ fn facts<'a>(exchange: &'a Exchange, models: &'a [String], expected: Option<Expe
     CallFacts {
         at_ms: exchange.at_ms,
         zone: &exchange.zone,
-        provider: &exchange.endpoint.provider.name,
+        provider: &exchange.endpoint.name,
         dialect: &exchange.endpoint.provider.dialect,
         operation: &exchange.operation,
         model: &call.model,

@@ -90,11 +90,12 @@ pub fn plugin_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, count: u32)
 
 /// A provider's circuit breaker that opened.
 pub fn circuit_opened(gateway: &Gateway, endpoint: &ProviderEndpoint, breaker: &Breaker) {
-    let Some(folded) = due(gateway, "breaker", &[&endpoint.name], Occurrence::New) else {
+    let name = &endpoint.provider.name;
+    let Some(folded) = due(gateway, "breaker", &[name], Occurrence::New) else {
         return;
     };
     let told = Event::new("breaker", gateway.clock.now_ms())
-        .text("provider", &*endpoint.name)
+        .text("provider", name.as_str())
         .text("state", "open")
         .number("failures", f64::from(breaker.max_failures))
         .number("timeout_s", breaker.timeout.as_secs_f64());

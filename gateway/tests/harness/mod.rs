@@ -5,6 +5,7 @@ pub mod client;
 pub mod collector;
 pub mod json_schema;
 pub mod mail;
+pub mod mcp;
 pub mod original;
 pub mod process;
 pub mod socket;

@@ -6,7 +6,7 @@ use crate::config::nearest;
 /// Single names of entries, in the order of their columns.
 const NAMES: [&str; 8] = ["model", "provider", "key", "agent", "session", "user", "task", "tenant"];
 /// The usual tags, which need no `tag:` before their names.
-const TAGS: [&str; 5] = ["team", "feature", "project", "cost_centre", "page"];
+const TAGS: [&str; 7] = ["team", "feature", "project", "cost_centre", "page", "server", "tool"];
 const TAG: &str = "tag:";
 
 const DAY_MS: i64 = 86_400_000;

@@ -59,8 +59,8 @@ pub struct CostsArgs {
     ask: AskArgs,
     #[command(flatten)]
     pub query: QueryArgs,
-    /// model, provider, key, agent, session, user, task, tenant, team, feature, project, cost_centre, page, tag:NAME; hour, day,
-    /// week, month; or several: day,model
+    /// model, provider, key, agent, session, user, task, tenant, team, feature, project, cost_centre, page, server, tool, tag:NAME;
+    /// hour, day, week, month; or several: day,model
     #[arg(long, default_value = "model", value_name = "WORDS")]
     pub by: Vec<String>,
 }

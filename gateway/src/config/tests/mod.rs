@@ -230,7 +230,7 @@ fn sections_not_built_yet_are_checked_kept_and_told_of() {
                 cost_per_call: 0.001}]}\ntenants: {enabled: true, key_mappings: [{api_key_pattern: 'sk-a*', tenant_id: a}]}\n\
                 policies: {conf: {budget: {extra: 1.5}, mine: {words: [a, 2, true]}}}\nrecording: {buffer_size: 10000}\n";
     let config = read(yaml);
-    for section in ["agent", "mcp.enabled", "recording.buffer_size"] {
+    for section in ["agent", "recording.buffer_size"] {
         assert!(
             config.warnings.iter().any(|warning| warning.contains(section)),
             "{section}: {:?}",

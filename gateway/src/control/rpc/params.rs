@@ -108,7 +108,7 @@ fn moment(name: &str, text: &str) -> Result<i64, String> {
 }
 
 /// The usual tags, which need no `tag:` before their names.
-const TAGS: [&str; 5] = ["feature", "team", "project", "cost_centre", "page"];
+const TAGS: [&str; 7] = ["feature", "team", "project", "cost_centre", "page", "server", "tool"];
 
 /// What to sum by. An unknown word is `model`, as in the contract.
 pub(in crate::control) fn dimension(by: &str) -> Dimension {

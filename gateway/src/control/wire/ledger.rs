@@ -21,7 +21,8 @@ pub struct SummaryParams {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// `model` (the default, and what an unknown word means), `provider`, `key`, `agent`, `session`, `user`, `task`,
-    /// `tenant`, `tag:NAME`; the usual tags go by their names alone: `feature`, `team`, `project`, `cost_centre`, `page`.
+    /// `tenant`, `tag:NAME`; the usual tags go by their names alone: `feature`, `team`, `project`, `cost_centre`, `page`,
+    /// `server`, `tool` (of tool calls).
     pub by: String,
     /// Empty: all tenants together.
     pub tenant: String,

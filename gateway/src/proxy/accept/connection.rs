@@ -16,6 +16,7 @@ use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::mcp::Mcp;
 use crate::proxy::accept::{control_proxy, serve};
 use crate::proxy::sanitize::is_websocket;
 use crate::proxy::shared::codes::RefusalCode;
@@ -31,6 +32,7 @@ const KEPT_IDLE: Duration = Duration::from_secs(60);
 /// pingora's application: one for all connections.
 pub struct Accept {
     pub gateway: Arc<Gateway>,
+    pub mcp: Arc<Mcp>,
 }
 
 #[async_trait]
@@ -39,6 +41,7 @@ impl ServerApp for Accept {
         let (close, closing) = watch::channel(*shutdown.borrow());
         let connection = Arc::new(Connection {
             gateway: Arc::clone(&self.gateway),
+            mcp: Arc::clone(&self.mcp),
             refusals: RefusalsInARow::default(),
             is_kept: AtomicBool::new(false),
             running: watch::Sender::new(0),
@@ -63,6 +66,7 @@ impl ServerApp for Accept {
 /// What the requests of one connection share.
 struct Connection {
     gateway: Arc<Gateway>,
+    mcp: Arc<Mcp>,
     refusals: RefusalsInARow,
     /// It has served a request.
     is_kept: AtomicBool,
@@ -153,7 +157,7 @@ impl HttpServerApp for Connection {
             Box::pin(socket::serve(gateway, session)).await;
             return None;
         }
-        let reusable = serve(gateway, &mut session, &self.refusals).await;
+        let reusable = serve(gateway, &self.mcp, &mut session, &self.refusals).await;
         drop(in_flight);
         if self.refusals.are_enough() {
             self.close.send_replace(true);

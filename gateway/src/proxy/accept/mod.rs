@@ -19,6 +19,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use ulid::Ulid;
 
+use crate::mcp::{self, Mcp};
 use crate::plugin::Billing;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
@@ -53,7 +54,7 @@ use crate::telemetry::trace::TraceParent;
 use crate::timer::Timer;
 
 /// Serves one request. `false`: the connection cannot be used again.
-async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession, refusals: &RefusalsInARow) -> bool {
+async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, refusals: &RefusalsInARow) -> bool {
     let origins = &gateway.rules.load_full().config.cors_allow_origins;
     cors::note(origins, session.req_header_mut());
     if session.req_header().method == http::Method::OPTIONS
@@ -86,7 +87,11 @@ async fn serve(gateway: &Arc<Gateway>, session: &mut ServerSession, refusals: &R
         }
         _ => {}
     }
-    match exchange(gateway, session).await {
+    let served = match mcp::serves(session.req_header().uri.path()) {
+        true => Box::pin(mcp.serve(gateway, session)).await,
+        false => exchange(gateway, session).await,
+    };
+    match served {
         Ok(reusable) => {
             refusals.ended();
             reusable

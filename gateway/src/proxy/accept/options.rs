@@ -7,6 +7,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::control_proxy::is_control;
+use crate::mcp;
 use crate::proxy::identify::allowed_at;
 use crate::proxy::sanitize::normalise_path;
 use crate::proxy::shared::cors;
@@ -27,7 +28,11 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Opti
             path if is_control(path) => return None,
             _ => {
                 normalise_path(session.req_header_mut()).ok()?;
-                allowed_at(&rules, session.req_header())?
+                if mcp::serves(session.req_header().uri.path()) {
+                    mcp::METHODS.to_owned()
+                } else {
+                    allowed_at(&rules, session.req_header())?
+                }
             }
         };
         fields.push(("Allow", allow));

@@ -1,6 +1,6 @@
 //! Connections to a provider: names resolved without blocking, kept in a pool, TLS always checked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
+use crate::addresses::{is_link_local, is_public};
 use crate::config::{Provider, Timeouts, Upstream as Address};
 use crate::proxy::forward::coalesce::CoalescedWrites;
 
@@ -49,6 +50,8 @@ pub enum ConnectError {
     Resolve { host: String, source: std::io::Error },
     #[error("{host} has no address")]
     NoAddress { host: String },
+    #[error("{host} leads to an address that is not public: allow_private: true lets it")]
+    Private { host: String },
     #[error("cannot connect to {host}: {reason}")]
     Connect { host: String, reason: String },
 }
@@ -59,6 +62,8 @@ pub struct Upstream {
     timeouts: Timeouts,
     pool: Arc<Connector>,
     resolved: Mutex<Option<(i64, Vec<SocketAddr>)>>,
+    /// A name may lead to public addresses alone: see [`Upstream::public_only`].
+    public_only: bool,
 }
 
 pub struct Connection {
@@ -79,7 +84,20 @@ impl Upstream {
             address: provider.upstream.clone(),
             timeouts: provider.timeouts.clone(),
             resolved: Mutex::new(None),
+            public_only: false,
         }
+    }
+
+    /// The same, with names that lead to public addresses alone: whoever writes an address, or `localhost`, into the configuration
+    /// means it; a name may be led anywhere, and link-local addresses are where clouds answer with credentials.
+    pub fn public_only(self, public_only: bool) -> Upstream {
+        Upstream { public_only, ..self }
+    }
+
+    fn may_reach(&self, ip: IpAddr) -> bool {
+        let host = self.address.host.as_str();
+        let is_meant = host == "localhost" || host.parse::<IpAddr>().is_ok();
+        !self.public_only || is_public(ip) || (is_meant && !is_link_local(ip))
     }
 
     pub fn address(&self) -> &Address {
@@ -143,8 +161,12 @@ impl Upstream {
 
     async fn resolve(&self, attempt: usize, clock: &dyn Clock) -> Result<SocketAddr, ConnectError> {
         let host = &self.address.host;
+        let private = || ConnectError::Private { host: host.clone() };
         if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
-            return Ok(SocketAddr::new(ip, self.address.port));
+            return match self.may_reach(ip) {
+                true => Ok(SocketAddr::new(ip, self.address.port)),
+                false => Err(private()),
+            };
         }
         // A date that is set back must not keep an address that the name has left.
         let now_ms = clock.monotonic_ms();
@@ -162,12 +184,17 @@ impl Upstream {
                 )
                 .await;
                 let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-                let addresses: Vec<SocketAddr> = found
+                let mut addresses: Vec<SocketAddr> = found
                     .map_err(|source| ConnectError::Resolve {
                         host: host.clone(),
                         source,
                     })?
                     .collect();
+                let has_any = !addresses.is_empty();
+                addresses.retain(|address| self.may_reach(address.ip()));
+                if has_any && addresses.is_empty() {
+                    return Err(private());
+                }
                 *self.resolved.lock() = Some((now_ms, addresses.clone()));
                 addresses
             }
@@ -187,6 +214,28 @@ mod tests {
 
     use super::*;
     use crate::config::{Env, Known, load_text};
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_refused_where_it_may_lead_outside_alone() {
+        let of = |host: &str| {
+            let yaml = format!("providers: {{openai: {{upstream: \"http://{host}:1\"}}}}");
+            let none: [(&str, &str); 0] = [];
+            let config = load_text(None, &yaml, &Env::of(none), &Known::built_in()).unwrap();
+            Upstream::new(&config.providers[0], &pool(None))
+        };
+        let clock = ManualClock::new(0);
+        for (host, reached) in [("127.0.0.1", true), ("localhost", true), ("169.254.169.254", false)] {
+            assert_eq!(
+                of(host).public_only(true).resolve(0, &clock).await.is_ok(),
+                reached,
+                "{host}"
+            );
+            assert!(of(host).resolve(0, &clock).await.is_ok(), "{host}");
+        }
+        let named = of("127.0.0.1.example").public_only(true);
+        assert!(!named.may_reach("10.0.0.1".parse().unwrap()));
+        assert!(named.may_reach("93.184.216.34".parse().unwrap()));
+    }
 
     #[tokio::test]
     async fn a_clock_set_back_an_hour_keeps_no_address_for_longer() {

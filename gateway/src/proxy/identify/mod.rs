@@ -19,6 +19,7 @@ use pingora::http::RequestHeader;
 use crate::config::{Absence, AbsentProvider, Paths, UnknownRoutes};
 use crate::limits::Limits;
 use crate::plugin::{Billing, WEBSOCKET};
+use crate::policy::{SERVER_TAG, TOOL_TAG};
 use crate::proxy::identify::clients::known_client;
 use crate::proxy::sanitize::is_websocket;
 use crate::proxy::sanitize::query::value_of;
@@ -409,6 +410,11 @@ fn tags(text: &str, parent: Name, limits: &Limits) -> Result<BTreeMap<Name, Name
         if name.is_empty() || value.is_empty() {
             return Err(refused(format!("{TAGS} must read name=value,name=value")));
         }
+        if [SERVER_TAG, TOOL_TAG].contains(&name) {
+            return Err(refused(format!(
+                "{TAGS} cannot say {name}: the gateway says it of tool calls"
+            )));
+        }
         if name.len().max(value.len()) > limits.identity_bytes_max {
             let message = format!(
                 "{TAGS} has a name or value longer than {} bytes",
@@ -450,7 +456,15 @@ mod tests {
         let read_tags = read("feature=chat, team=ml,", "run-1").unwrap();
         assert_eq!(read_tags.get("team").map(|team| &**team), Some("ml"));
         assert_eq!(read_tags.get("parent").map(|parent| &**parent), Some("run-1"));
-        for bad in ["oops", "=x", "team=", "team=123456789", "a=1,b=2,c=3,d=4"] {
+        for bad in [
+            "oops",
+            "=x",
+            "team=",
+            "tool=x",
+            "server=y",
+            "team=123456789",
+            "a=1,b=2,c=3,d=4",
+        ] {
             assert_eq!(read(bad, "").unwrap_err().code.as_str(), "bad_identity", "{bad}");
         }
         assert!(read("a=1,b=2,c=3", "p").is_err(), "the parent counts");

@@ -68,7 +68,7 @@ impl LinkRewriter {
 
 /// `https://host`, as the client called: by its TLS or, where a proxy before the gateway ended that, by what this one says.
 /// It goes back to the same client and nowhere else.
-fn called(request: &RequestHeader, over_tls: bool) -> Option<String> {
+pub fn called(request: &RequestHeader, over_tls: bool) -> Option<String> {
     let said = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let host = said("host").or_else(|| request.uri.authority().map(|authority| authority.as_str()))?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');

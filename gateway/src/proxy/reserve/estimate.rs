@@ -10,7 +10,7 @@ use crate::policy::CostEstimate;
 use crate::price::{CacheWrites, Quote};
 use crate::proxy::decide::ExpectedCost;
 use crate::proxy::shared::codes::RefusalCode;
-use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::exchange::{Exchange, ToolCall};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::{FoundPrice, find_dearest, find_for};
@@ -91,6 +91,23 @@ impl HoldStart {
 }
 
 impl HoldEstimate {
+    /// A tool's call costs what its price says, and takes no tokens.
+    fn of_tool(tool: &ToolCall) -> HoldEstimate {
+        HoldEstimate {
+            input_tokens: 0,
+            output_tokens: 0,
+            usd: tool.quote,
+            named_output: None,
+            input_usd: tool.quote,
+            output_price_picos: 0,
+            basis: "the tool's price",
+            priced: tool.priced,
+            start: None,
+            whole_output: 0,
+            most_output: 0,
+        }
+    }
+
     /// As policies see it.
     pub fn expected(&self) -> ExpectedCost {
         ExpectedCost {
@@ -208,6 +225,9 @@ pub fn cost_of(tokens: u64, picos: i64) -> Usd {
 /// # Errors
 /// A model has no price, and such are refused.
 pub fn estimate(gateway: &Gateway, exchange: &Exchange) -> Result<HoldEstimate, Refusal> {
+    if let Some(tool) = &exchange.tool {
+        return Ok(HoldEstimate::of_tool(tool));
+    }
     let mut sized: Option<HoldEstimate> = None;
     let mut add = |model: &str, found: Option<FoundPrice<'_>>| {
         let found = found.ok_or_else(|| unpriced(model))?;

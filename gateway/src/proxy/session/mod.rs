@@ -13,6 +13,7 @@ use crate::proxy::session::progress::SessionStep;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::json_rpc::MCP;
 use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::Refusal;
 
@@ -79,14 +80,22 @@ pub fn begin(gateway: &Gateway, exchange: &Exchange) -> Option<(History, Session
     if session.is_empty() {
         return None;
     }
-    let inspected = &exchange.inspected;
-    let doing = gateway
-        .progress
-        .doing(&exchange.called_path, inspected.json(), inspected.outline.as_ref());
+    let (inspected, progress) = (&exchange.inspected, &gateway.progress);
+    let (doing, track) = match exchange.tool {
+        // A session's tool calls are looked at by themselves: between them the model is asked, which is no progress of theirs.
+        Some(_) => (
+            progress.doing_tool(&inspected.call.model, inspected.json()),
+            format!("{MCP} {session}"),
+        ),
+        None => (
+            progress.doing(&exchange.called_path, inspected.json(), inspected.outline.as_ref()),
+            session.to_string(),
+        ),
+    };
     let (mut history, step) = gateway.progress.begin(
         exchange.rules.progress,
         gateway.clock.monotonic_ms(),
-        (&exchange.tenant, session),
+        (&exchange.tenant, &track),
         doing,
         exchange.identity.is_retry,
     );

@@ -166,6 +166,22 @@ impl SessionProgress {
         }
     }
 
+    /// What a tool's call does: the tool and its arguments, as they were sent.
+    pub fn doing_tool(&self, tool: &str, arguments: &[u8]) -> Doing {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&(tool.len() as u64).to_le_bytes());
+        hasher.update(tool.as_bytes());
+        hasher.update(arguments);
+        let call = short(&hasher).max(1);
+        Doing {
+            step: self.step(call, 0, 0),
+            tool: call,
+            continued: 0,
+            said: 0,
+            path: self.hasher.hash_one(tool),
+        }
+    }
+
     /// What calls with these tool calls and this said after them do. Where the calls before are known by the name of what they
     /// stand in alone, that name is another each time.
     fn step(&self, tool: u64, said: u64, continued: u64) -> u64 {

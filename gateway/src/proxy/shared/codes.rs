@@ -59,6 +59,8 @@ refusal_codes! {
     UnreadableBody = 400, "unreadable_body", Later, "the body broke off, or is not framed as its head says";
     EmptyBody = 400, "empty_body", Never, "the operation needs a body";
     InvalidJson = 400, "invalid_json", Never, "the body or message is not JSON, or nested too deep";
+    InvalidMessage = 400, "invalid_message", Never, "the body is no message of JSON-RPC as MCP has it, or two readers could disagree about it";
+    HeaderMismatch = 400, "header_mismatch", Never, "the headers of an MCP request contradict its body, or one is missing";
     MissingBoundary = 400, "missing_boundary", Never, "the form names no boundary";
     InvalidMultipart = 400, "invalid_multipart", Never, "the body is no valid form";
     BadEncoding = 400, "bad_encoding", Never, "the body is not in the content encoding that its head names";
@@ -74,6 +76,7 @@ refusal_codes! {
     ForeignHost = 403, "foreign_host", Never, "the request calls the gateway by a name that is none of its own (`hosts`)";
     ForeignOrigin = 403, "foreign_origin", Never, "a web page of another origin may not use what is the gateway's own";
     CannotClamp = 403, "cannot_clamp", Never, "a policy limits the output, and the operation has no such limit";
+    ToolChanged = 403, "tool_changed", Never, "the definition of a tool is not the one that is pinned";
     RouteRefused = 403, "route_refused", Never, "an operation that would spend what the gateway cannot hold or read; the message says why";
     NoRoute = 404, "no_route", Never, "no provider serves the path";
     MethodNotAllowed = 405, "method_not_allowed", Never, "the path is served, for other methods";

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Facts, Ledger, Mark, Name, Record};
+use agentledger_ledger::{Facts, Ledger, Mark, Name, Record, Usd};
 use pingora::http::RequestHeader;
 use ulid::Ulid;
 
@@ -48,6 +48,8 @@ pub struct Exchange {
     /// What its decision reads, for the journal.
     pub decision: DecisionRecord,
     pub inspected: Inspected,
+    /// The tool that it calls, and what that may cost; `None`: it is no such call.
+    pub tool: Option<ToolCall>,
     /// What its session did before; `None` without a session.
     pub history: Option<History>,
     /// Its place among the session's steps, until it is over.
@@ -102,6 +104,7 @@ impl Exchange {
             policies_applied: Vec::new(),
             identity,
             inspected,
+            tool: None,
             history: None,
             step: None,
             session_end: None,
@@ -272,6 +275,19 @@ impl Exchange {
             inferred: self.identity.inferred,
         }
     }
+}
+
+/// A tool that is called, and what that may cost.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    pub server: Name,
+    pub tool: Name,
+    /// What is held for it.
+    pub quote: Usd,
+    /// The tool has a price.
+    pub priced: bool,
+    /// Bytes of its arguments, as they were sent.
+    pub arguments_bytes: u64,
 }
 
 /// Edits to the body: what the rules change, in the terms of the dialect's edit points.

@@ -14,6 +14,7 @@ pub mod expected_use;
 pub mod gateway;
 pub mod identity;
 pub mod inspected;
+pub mod json_rpc;
 pub mod pricing;
 pub mod refusal_text;
 pub mod refused;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use pingora::protocols::http::ServerSession;
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use crate::config::Refusals;
@@ -12,7 +13,8 @@ use crate::plugin::Dialect;
 use crate::proxy::identify::clients::known_client;
 use crate::proxy::report;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::reply::{Refusal, refuse};
+use crate::proxy::shared::json_rpc;
+use crate::proxy::shared::reply::{Refusal, refuse, refuse_in_words};
 use crate::proxy::shared::rules::ProviderEndpoint;
 use crate::proxy::shared::shapes::{Recipient, shaped};
 
@@ -25,6 +27,8 @@ pub struct RefusedRequest {
     refusal: Refusal,
     endpoint: Option<Arc<ProviderEndpoint>>,
     operation: String,
+    /// The id of the JSON-RPC request that is refused.
+    asked_by: Option<Box<RawValue>>,
 }
 
 impl RefusedRequest {
@@ -33,6 +37,15 @@ impl RefusedRequest {
             refusal,
             endpoint: endpoint.cloned(),
             operation: operation.to_owned(),
+            asked_by: None,
+        }
+    }
+
+    /// The same, as the answer to the JSON-RPC request with this id.
+    pub fn asked_by(self, id: Option<&RawValue>) -> RefusedRequest {
+        RefusedRequest {
+            asked_by: id.map(ToOwned::to_owned),
+            ..self
         }
     }
 }
@@ -71,7 +84,8 @@ pub async fn send_refusal(
     refusals: &RefusalsInARow,
 ) -> bool {
     let provider = refused.endpoint.as_ref().map(|endpoint| &endpoint.provider);
-    let (name, dialect) = provider.map_or(("", ""), |provider| (provider.name.as_str(), provider.dialect.as_str()));
+    let dialect = provider.map_or("", |provider| provider.dialect.as_str());
+    let name = refused.endpoint.as_ref().map_or("", |endpoint| &*endpoint.name);
     let rules = gateway.rules.load_full();
     let config = &rules.config.refusals;
     let client = known_client(&session.req_header().headers);
@@ -96,7 +110,10 @@ pub async fn send_refusal(
     if unread {
         session.set_keepalive(None);
     }
-    refuse(session, &refusal, dialect).await;
+    match refused.asked_by {
+        Some(id) => refuse_in_words(session, &refusal, json_rpc::body(&json_rpc::error(&refusal, Some(&id)))).await,
+        None => refuse(session, &refusal, dialect).await,
+    }
     if unread {
         linger(session, LINGER, LINGER_BYTES_MAX).await;
     }

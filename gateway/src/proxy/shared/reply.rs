@@ -162,7 +162,7 @@ impl Refusal {
     }
 
     /// The contract's `error` object.
-    fn object(&self) -> Value {
+    pub fn object(&self) -> Value {
         let mut object = Map::new();
         object.insert("type".to_owned(), json!(self.kind));
         object.insert("code".to_owned(), json!(self.code.as_str()));
@@ -192,7 +192,11 @@ impl Refusal {
 
 /// Writes a refusal to the client. Failures to write mean that the client has left; they are not reported.
 pub async fn refuse(session: &mut ServerSession, refusal: &Refusal, dialect: Option<(&Arc<dyn Dialect>, &str)>) {
-    let body = Bytes::from(refusal.body(dialect));
+    refuse_in_words(session, refusal, Bytes::from(refusal.body(dialect))).await;
+}
+
+/// The same, with a body that was made elsewhere.
+pub async fn refuse_in_words(session: &mut ServerSession, refusal: &Refusal, body: Bytes) {
     let Some(mut head) = head_of(refusal, body.len()) else {
         return;
     };

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use agentledger_ledger::Name;
 use pingora::connectors::http::Connector;
 
-use crate::config::{Config, Mount, Provider};
+use crate::config::{Config, McpServer, Mount, OutputLimit, Paths, Provider, Retries, UnknownRoutes};
 use crate::files;
 use crate::meter::AnswerReader;
 use crate::plugin::{Plugin, Plugins};
 use crate::policy::PolicySet;
+use crate::price::Unpriced;
 use crate::price::{PriceBook, Row};
 use crate::proxy::forward::breaker::Breaker;
 use crate::proxy::forward::pool::{self, Upstream};
 use crate::proxy::session::progress::Bounds;
+use crate::proxy::shared::json_rpc::{JsonRpc, MCP};
 use crate::secret::Secret;
 
+/// Further attempts to connect to an MCP server.
+const CONNECT_RETRIES: u32 = 2;
 /// The source of plugins that the gateway brings with it.
 const BUILT_IN: &str = "built-in";
 
@@ -36,6 +40,13 @@ pub struct ProviderEndpoint {
     pub stated_price: Option<Row>,
 }
 
+/// An MCP server, ready to be called. Its endpoint's provider is named after it; in the books all of them are `mcp`.
+pub struct ToolServer {
+    pub config: McpServer,
+    pub name: Name,
+    pub endpoint: Arc<ProviderEndpoint>,
+}
+
 /// Everything that a change of configuration changes, policies included: a request decides with the pair it started with.
 pub struct Rules {
     pub config: Arc<Config>,
@@ -46,6 +57,7 @@ pub struct Rules {
     pub reads_claims: bool,
     /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub endpoints: Vec<Arc<ProviderEndpoint>>,
+    pub tool_servers: Vec<Arc<ToolServer>>,
     pub prices: PriceBook,
     /// Providers that an operator has switched off: they stay configured, and serve nobody.
     pub disabled: Arc<BTreeSet<String>>,
@@ -131,6 +143,7 @@ impl Rules {
         }
         endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
+            tool_servers: tool_servers(&config, &pool, before)?,
             progress: Bounds::of(&config),
             recorded: before.map_or(0, |rules| rules.recorded),
             reads_claims: reads_claims(&config, &policies),
@@ -183,6 +196,7 @@ impl Rules {
             policies: Arc::clone(&self.policies),
             reads_claims: self.reads_claims,
             endpoints: self.endpoints.clone(),
+            tool_servers: self.tool_servers.clone(),
             prices: self.prices.clone(),
             disabled: Arc::clone(&self.disabled),
             fingerprints: self.fingerprints.clone(),
@@ -233,6 +247,65 @@ impl ProviderEndpoint {
             plugin: Arc::clone(plugin),
             name,
         })
+    }
+}
+
+/// The MCP servers; those that did not change keep their pools and breakers.
+fn tool_servers(
+    config: &Config,
+    pool: &Arc<Connector>,
+    before: Option<&Rules>,
+) -> Result<Vec<Arc<ToolServer>>, RulesError> {
+    let bad = |server: &McpServer, reason: String| RulesError::BadDialect {
+        provider: server.name.clone(),
+        dialect: MCP.to_owned(),
+        reason,
+    };
+    let made = |server: &McpServer| {
+        let kept = before.and_then(|rules| rules.tool_servers.iter().find(|kept| kept.config == *server));
+        if let Some(kept) = kept {
+            return Ok(Arc::clone(kept));
+        }
+        let plugin = JsonRpc::plugin().map_err(|error| bad(server, error.to_string()))?;
+        let depth_max = config.limits.json_depth_max;
+        let mut endpoint = ProviderEndpoint::new(provider_of(server), None, None, pool, &plugin, depth_max)?;
+        endpoint.name = MCP.into();
+        let upstream = Upstream::new(&endpoint.provider, pool);
+        endpoint.upstream = Arc::new(upstream.public_only(!server.allow_private));
+        Ok(Arc::new(ToolServer {
+            config: server.clone(),
+            name: server.name.as_str().into(),
+            endpoint: Arc::new(endpoint),
+        }))
+    };
+    config.mcp.servers.iter().map(made).collect()
+}
+
+/// An MCP server as the steps of the proxy know whom they call.
+fn provider_of(server: &McpServer) -> Provider {
+    Provider {
+        name: format!("{MCP}/{}", server.name),
+        dialect: MCP.to_owned(),
+        mounts: Vec::new(),
+        key_in_query: false,
+        prefix: format!("/{MCP}/{}", server.name),
+        upstream: server.upstream.clone(),
+        inject_usage: false,
+        output_limit: OutputLimit::MaxCompletionTokens,
+        websocket: false,
+        unknown_routes: UnknownRoutes::Refuse,
+        vendor: String::new(),
+        book: MCP.to_owned(),
+        unpriced: Unpriced::Free,
+        timeouts: server.timeouts.clone(),
+        retries: Retries {
+            connect: CONNECT_RETRIES,
+            statuses: Vec::new(),
+        },
+        paths: Paths::Plain,
+        deployments: std::collections::BTreeMap::new(),
+        aws: None,
+        client_keys: server.client_keys.clone(),
     }
 }
 

@@ -1,0 +1,317 @@
+//! One tool call from its hold to its entry: an exchange like any other, held before its request leaves and settled before its
+//! client sees the answer.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use agentledger_ledger::{Hold, Kind, Name, Outcome, Settlement, Usage};
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+use ulid::Ulid;
+
+use super::answer::{Answer, Says};
+use super::message::{Message, id_key};
+use super::price::{PricedAnswer, PricedCall, Rows, ToolPrices};
+use super::waiting::WaitKey;
+use crate::estimate_reason;
+use crate::plugin::Billing;
+use crate::policy::{SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
+use crate::proxy::forward::Failed;
+use crate::proxy::reserve::place::WaitPolicy;
+use crate::proxy::reserve::{self, Reservation};
+use crate::proxy::settle::blank::blank;
+use crate::proxy::shared::body::Body;
+use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::exchange::{Exchange, SessionEnd, ToolCall};
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::{Rules, ToolServer};
+use crate::proxy::{decide, report, session};
+use crate::rates::Grant;
+use crate::telemetry::Running;
+use crate::timer::Timer;
+
+/// What the books call the path of a tool call; the contract's.
+const PATH: &str = "tools/call";
+/// Longest arguments that are kept for the price after the answer.
+const ARGUMENTS_KEPT_BYTES: usize = 64 << 10;
+
+/// From where a call comes.
+pub struct Caller<'a> {
+    pub gateway: &'a Arc<Gateway>,
+    pub rules: &'a Arc<Rules>,
+    pub server: &'a ToolServer,
+    pub target: &'a Target,
+    pub identity: &'a Identity,
+    /// Path and query at the upstream.
+    pub forward_path: &'a str,
+}
+
+/// A call that is held.
+pub struct OpenCall {
+    /// Of its request, see [`id_key`].
+    pub id: String,
+    pub exchange: Box<Exchange>,
+    /// Headers for the answer's head.
+    pub headers: Vec<(String, String)>,
+    /// Since when it waits for an answer that comes by another way, all its rounds together.
+    pub waits_since: Option<Timer>,
+    /// Under which it waited last.
+    pub waits_for: Option<WaitKey>,
+    arguments_hash: blake3::Hash,
+    hold: Hold,
+    rates: Grant,
+    verdict: Vec<Name>,
+    ttfb_ms: Option<u64>,
+    _shadow: Vec<Grant>,
+    _running: Running,
+}
+
+impl Caller<'_> {
+    /// Makes the exchange of a request: of a tool call, or, without one, of what costs nothing.
+    pub fn exchange(&self, header: &RequestHeader, call: Option<(&Message<'_>, Bytes)>, body: Body) -> Box<Exchange> {
+        let at_ms = self.gateway.clock.now_ms();
+        let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
+        let server = &self.server.name;
+        let (target, inspected) = match &call {
+            Some((message, arguments)) => {
+                let tool = message.params.name.as_deref().unwrap_or_default();
+                let target = Target {
+                    operation: Name::from(TOOL_OPERATION),
+                    billing: Billing::Metered,
+                    ..self.target.clone()
+                };
+                let model = Some(format!("{server}:{tool}"));
+                (target, Inspected::plain(Body::own(arguments.clone()), model))
+            }
+            None => (self.target.clone(), Inspected::plain(body, Some(server.to_string()))),
+        };
+        let mut exchange = Box::new(Exchange::new(
+            id,
+            at_ms,
+            Timer::start(),
+            Arc::clone(self.rules),
+            target,
+            self.identity.clone(),
+            header,
+            inspected,
+        ));
+        self.forward_path.clone_into(&mut exchange.forward_path);
+        exchange
+            .identity
+            .tags
+            .insert(Name::from(SERVER_TAG), Name::clone(server));
+        if let Some((message, arguments)) = call {
+            let tool = Name::from(message.params.name.as_deref().unwrap_or_default());
+            exchange.identity.tags.insert(Name::from(TOOL_TAG), Name::clone(&tool));
+            exchange.called_path = PATH.to_owned();
+            let quote = Rows(&self.rules.config.mcp.pricing).quote(&PricedCall {
+                server,
+                tool: &tool,
+                arguments: &arguments,
+            });
+            exchange.tool = Some(ToolCall {
+                server: Name::clone(server),
+                tool,
+                quote: quote.usd,
+                priced: quote.priced,
+                arguments_bytes: arguments.len() as u64,
+            });
+        }
+        exchange
+    }
+
+    /// Takes a call through the steps up to its hold. Nothing has left then.
+    ///
+    /// # Errors
+    /// Why it may not be made: nothing is held then.
+    pub async fn begin(
+        &self,
+        session: &mut ServerSession,
+        message: &Message<'_>,
+        body: &Bytes,
+    ) -> Result<OpenCall, Refusal> {
+        let arguments = message
+            .params
+            .arguments
+            .map_or_else(Bytes::new, |arguments| body.slice_ref(arguments.get().as_bytes()));
+        let header = session.req_header().clone();
+        let mut exchange = self.exchange(&header, Some((message, arguments.clone())), Body::own(Bytes::new()));
+        let running = report::begun(self.gateway);
+        let reserved = self.hold(session, &mut exchange).await;
+        let Reservation {
+            hold,
+            rates,
+            headers,
+            verdict,
+            shadow,
+            ..
+        } = reserved.inspect_err(|refusal| report::not_entered(self.gateway, &exchange, refusal))?;
+        if let Some(end) = &mut exchange.session_end {
+            end.is_entered = true;
+        }
+        // Of the request's body only this is needed any more.
+        let kept: &[u8] = if arguments.len() > ARGUMENTS_KEPT_BYTES {
+            &[]
+        } else {
+            &arguments[..]
+        };
+        exchange.inspected.body = Body::own(Bytes::copy_from_slice(kept));
+        Ok(OpenCall {
+            id: message.id.map(id_key).unwrap_or_default(),
+            exchange,
+            headers,
+            waits_since: None,
+            waits_for: None,
+            arguments_hash: blake3::hash(&arguments),
+            hold,
+            rates,
+            verdict,
+            ttfb_ms: None,
+            _shadow: shadow,
+            _running: running,
+        })
+    }
+
+    async fn hold(&self, session: &mut ServerSession, exchange: &mut Exchange) -> Result<Reservation, Refusal> {
+        decide::bind(self.gateway, exchange)?;
+        session::admit(self.gateway, exchange)?;
+        exchange.session_end = SessionEnd::of(&self.gateway.ledger, exchange);
+        let mut gone = pin!(client_gone(session));
+        let patience = WaitPolicy {
+            longest: self.rules.config.hold.wait,
+            delays: true,
+            begins_small: true,
+            gone: gone.as_mut(),
+        };
+        reserve::hold(self.gateway, exchange, patience).await
+    }
+}
+
+impl OpenCall {
+    /// Returns when its hold is on disk.
+    ///
+    /// # Errors
+    /// The ledger cannot write.
+    pub async fn durable(&self) -> Result<(), Refusal> {
+        self.hold
+            .durable()
+            .await
+            .map_err(|error| Refusal::ledger_stopped(&error))
+    }
+
+    /// It was not sent: nothing is entered.
+    pub fn void(self, reason: &str) {
+        self.hold.void(reason);
+    }
+
+    /// Its next round goes by another id.
+    pub fn again(&mut self, message: &Message<'_>) {
+        self.id = message.id.map(id_key).unwrap_or_default();
+    }
+
+    /// Under which it waits for its next round, where the server gave this state.
+    pub fn round_key(&self, channel: &str, state: &str) -> WaitKey {
+        WaitKey::round(
+            channel,
+            &self.exchange.inspected.call.model,
+            &self.arguments_hash,
+            state,
+        )
+    }
+
+    /// Notes when the first byte of its answer came.
+    pub fn first_byte(&mut self) {
+        self.ttfb_ms.get_or_insert_with(|| self.exchange.started.elapsed_ms());
+    }
+
+    /// It is answered: by this it is priced and entered. `status` is the answer's HTTP status.
+    pub fn answered(self, gateway: &Gateway, answer: &Answer<'_>, status: u16) {
+        let Some(tool) = &self.exchange.tool else { return };
+        let call = PricedCall {
+            server: &tool.server,
+            tool: &tool.tool,
+            arguments: &self.exchange.inspected.body.bytes,
+        };
+        let priced = PricedAnswer {
+            says: &answer.says,
+            result: answer.result,
+            bytes: answer.bytes,
+            duration_ms: self.exchange.started.elapsed_ms(),
+        };
+        let charge = Rows(&self.exchange.rules.config.mcp.pricing).charge(&call, &priced);
+        // As the contract has it: an error of JSON-RPC is entered as 500, whatever its HTTP status.
+        let (outcome, status) = match (&answer.says, status) {
+            (Says::Error, 400..) => (Outcome::UpstreamError, status),
+            (Says::Error, _) => (Outcome::UpstreamError, 500),
+            _ => (Outcome::Completed, status),
+        };
+        let settlement = Settlement {
+            cost: charge.usd,
+            price: charge.price,
+            estimate_reason: charge.estimate_reason.map(Name::from),
+            usage: Usage::ZERO.with(Kind::Request, 1),
+            ..blank(gateway, &self.exchange, outcome, status)
+        };
+        self.settle(gateway, settlement);
+    }
+
+    /// The server refused it: an HTTP error without an answer of JSON-RPC. It costs nothing.
+    pub fn turned_down(self, gateway: &Gateway, status: u16) {
+        let settlement = blank(gateway, &self.exchange, Outcome::UpstreamError, status);
+        self.settle(gateway, settlement);
+    }
+
+    /// The server has it, and its answer was not seen: what is not read costs what was held.
+    pub fn unseen(self, gateway: &Gateway, outcome: Outcome, status: u16, reason: &'static str) {
+        let settlement = Settlement {
+            cost: self.hold.held(),
+            upper_bound: Some(self.hold.held()),
+            estimate_reason: Some(Name::from(reason)),
+            ..blank(gateway, &self.exchange, outcome, status)
+        };
+        self.settle(gateway, settlement);
+    }
+
+    /// The request failed before an answer began.
+    pub fn failed(self, gateway: &Gateway, failed: &Failed) {
+        match failed {
+            Failed::Unsent(refusal) => {
+                report::not_entered(gateway, &self.exchange, refusal);
+                self.void(refusal.code.as_str());
+            }
+            Failed::NotTaken(refusal) => {
+                let settlement = blank(gateway, &self.exchange, Outcome::UpstreamFailed, refusal.status);
+                self.settle(gateway, settlement);
+            }
+            Failed::Unanswered(refusal) => {
+                let reason = estimate_reason::UPSTREAM_FAILED;
+                self.unseen(gateway, Outcome::UpstreamFailed, refusal.status, reason);
+            }
+            Failed::Cut(refusal) => self.unseen(gateway, Outcome::Cut, refusal.status, estimate_reason::CUT),
+            Failed::ClientGone => self.unseen(gateway, Outcome::ClientGone, 0, estimate_reason::CLIENT_GONE),
+        }
+    }
+
+    fn settle(mut self, gateway: &Gateway, settlement: Settlement) {
+        let settlement = Settlement {
+            verdict: self.verdict,
+            ttfb_ms: self.ttfb_ms,
+            ..settlement
+        };
+        self.rates.used_tokens(0);
+        let settled = self.hold.settle(settlement);
+        // What waits for this call's end must find it ended.
+        drop(self.rates);
+        let end = &settled.entry.settlement;
+        if let Some(step) = self.exchange.step.take_if(|_| end.outcome == Outcome::Completed) {
+            step.answered(end.cost, None);
+        }
+        self.exchange.step = None;
+        self.exchange.session_end = None;
+        report::settled(gateway, settled.entry, &self.exchange.traced);
+    }
+}

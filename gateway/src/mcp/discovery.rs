@@ -1,0 +1,165 @@
+//! How clients find out where to log in (RFC 9728, RFC 8414): a server's own documents, at the paths that belong to its path here,
+//! and with the gateway's address for the resource, which clients compare with what they called.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+
+use super::Mcp;
+use super::arrive::{Arrival, below, prefix_of};
+use super::outgoing::{head_of, request};
+use super::relay::relay;
+use super::traffic::{Edits, Traffic};
+use crate::proxy::forward::{Failed, forward};
+use crate::proxy::shared::body::Body;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refused::RefusedRequest;
+use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::ToolServer;
+
+/// What a client asks for before the path of the server that it called.
+const DOCUMENTS: [&str; 3] = [
+    RESOURCE,
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+];
+/// The document of the resource: which servers give tokens for it.
+const RESOURCE: &str = "/.well-known/oauth-protected-resource";
+const METADATA: &str = "resource_metadata";
+
+/// The document that a path asks for, and the path of the server; `None`: none of these.
+pub fn document_of(path: &str) -> Option<(&'static str, &str)> {
+    DOCUMENTS
+        .into_iter()
+        .find_map(|document| Some((document, below(path, document)?)))
+}
+
+/// Whether a document is that of the resource itself.
+pub fn is_of_resource(document: &str) -> bool {
+    document == RESOURCE
+}
+
+/// Where a document stands at the upstream: before its path, as for any resource.
+pub fn path_at_upstream(server: &ToolServer, document: &str, rest: &str) -> String {
+    format!("{document}{}{rest}", server.config.upstream.base_path)
+}
+
+/// Serves one. `false`: the connection cannot be used again.
+///
+/// # Errors
+/// Why it is refused.
+pub async fn discover(
+    gateway: &Arc<Gateway>,
+    mcp: &Mcp,
+    arrival: &Arrival,
+    session: &mut ServerSession,
+) -> Result<bool, RefusedRequest> {
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&arrival.server.endpoint), "");
+    let header = session.req_header().clone();
+    let exchange = arrival.caller(gateway).exchange(&header, None, Body::own(Bytes::new()));
+    let outgoing = request(&arrival.server, &exchange, &header, Bytes::new()).map_err(refused)?;
+    let at_once = std::future::ready(Ok::<(), Refusal>(()));
+    let answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
+        Ok(answer) => answer,
+        Err(Failed::ClientGone) => return Ok(false),
+        Err(
+            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
+        ) => return Err(refused(refusal)),
+    };
+    let is_resource = header.uri.path().starts_with(RESOURCE) && answer.header.status == 200;
+    let here = arrival.called.as_ref().filter(|_| is_resource);
+    let edits = here.map_or(Edits::Nothing, |here| {
+        Edits::Resource(format!("{here}{}", prefix_of(&arrival.server)))
+    });
+    let head = head_of(&arrival.server, &answer.header, &[]);
+    let traffic = Traffic::of_document((gateway, mcp, arrival), edits);
+    Ok(relay(gateway, &exchange, answer, head, traffic, session).await)
+}
+
+/// A server that wants a login says where its document is: it is told of as it stands here. `here` is the gateway, as the client called
+/// it.
+pub fn lead_challenge_here(mcp: &Mcp, server: &ToolServer, here: &str, head: &mut ResponseHeader) {
+    let challenges: Vec<String> = head
+        .headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect();
+    if challenges.is_empty() {
+        return;
+    }
+    head.remove_header(&WWW_AUTHENTICATE);
+    for challenge in challenges {
+        let changed = match metadata_in(&challenge) {
+            Some(url) if mcp.endpoints.note_document(server, url) => {
+                challenge.replace(url, &format!("{here}{RESOURCE}{}", prefix_of(server)))
+            }
+            // At another host it is found there.
+            _ => challenge,
+        };
+        // It was a header's value before.
+        let _ = head.append_header(WWW_AUTHENTICATE, changed);
+    }
+}
+
+/// The address in `resource_metadata="…"`, quoted or not.
+fn metadata_in(challenge: &str) -> Option<&str> {
+    let (_, rest) = challenge.split_once(METADATA)?;
+    let value = rest.trim_start().strip_prefix('=')?.trim_start();
+    let url = match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next()?,
+        None => value.split([',', ' ']).next()?,
+    };
+    (!url.is_empty()).then_some(url)
+}
+
+/// A document of a resource with another address for it; the rest as it came.
+pub fn with_resource(document: &str, resource: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow)]
+        resource: &'a serde_json::value::RawValue,
+    }
+    let said: Said<'_> = serde_json::from_str(document).ok()?;
+    let from = (said.resource.get().as_ptr() as usize).checked_sub(document.as_ptr() as usize)?;
+    let to = from + said.resource.get().len();
+    let resource = serde_json::Value::String(resource.to_owned()).to_string();
+    Some([document.get(..from)?, &resource, document.get(to..)?].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_documents_end_in_the_path_of_their_server() {
+        assert_eq!(
+            document_of("/.well-known/oauth-protected-resource/mcp/hub"),
+            Some((RESOURCE, "/mcp/hub"))
+        );
+        assert_eq!(document_of("/.well-known/oauth-protected-resourcex/mcp"), None);
+        assert_eq!(document_of("/mcp/hub"), None);
+    }
+
+    #[test]
+    fn the_address_of_a_challenge_is_found() {
+        for challenge in [
+            r#"Bearer error="invalid_token", resource_metadata="https://h/x""#,
+            "Bearer resource_metadata=https://h/x, scope=\"a\"",
+        ] {
+            assert_eq!(metadata_in(challenge), Some("https://h/x"), "{challenge}");
+        }
+        assert_eq!(metadata_in("Bearer realm=\"a\""), None);
+    }
+
+    #[test]
+    fn a_resource_gets_another_address_and_the_rest_stands() {
+        let document = r#"{ "resource" : "https://up/mcp", "authorization_servers":["https://as"] }"#;
+        let changed = r#"{ "resource" : "http://here/mcp/hub", "authorization_servers":["https://as"] }"#;
+        assert_eq!(with_resource(document, "http://here/mcp/hub").as_deref(), Some(changed));
+        assert_eq!(with_resource("{}", "x"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! MCP over HTTP: tool calls in the same books as tokens. A call goes the way of a request to a model (identify, decide, reserve,
+//! forward, settle, report), by the same steps; what differs stands here.
+//!
+//! ```text
+//! arrive → message, headers → call: hold → forward → relay ∥ answer → traffic → call: settle
+//! ```
+//!
+//! | file | does |
+//! |---|---|
+//! | `arrive` | path → server; which key counts; who sends it |
+//! | `message`, `headers` | what a POST says, read in one way alone; what its headers say of it |
+//! | `call` | one tool call, from its hold to its entry; `price`: what it costs |
+//! | `post`, `listen` | a POST; a stream that a client listens on, and the end of a session |
+//! | `relay`, `answer`, `event_ids` | bytes go on as they come; a copy is read |
+//! | `traffic` | which call an answer is of |
+//! | `waiting` | calls whose answer comes by another way: a resumed stream, another round, a task |
+//! | `endpoints`, `discovery` | the older transport's addresses, and documents of where to log in, led here |
+//! | `view`, `list`, `pins` | a list of tools as its caller may see it; definitions that changed |
+//!
+//! Both eras pass byte for byte: 2025-11-25 and before, with sessions, listening streams and the older transport of 2024-11-05; and
+//! 2026-07-28, which has none of them.
+
+mod answer;
+mod arrive;
+mod call;
+mod discovery;
+mod endpoints;
+mod event_ids;
+mod headers;
+mod list;
+mod listen;
+mod message;
+mod outgoing;
+mod pins;
+mod post;
+mod price;
+mod relay;
+mod traffic;
+mod view;
+mod waiting;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pingora::protocols::http::ServerSession;
+
+use arrive::Arrival;
+use endpoints::Endpoints;
+use pins::Pins;
+use waiting::WaitingCalls;
+
+pub use arrive::serves;
+
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::refused::RefusedRequest;
+use crate::proxy::shared::reply::Refusal;
+
+/// What is served at a server's path. For whoever asks by `OPTIONS`.
+pub const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+
+/// What outlives a request: calls that wait for their answers, addresses that servers told, and pinned definitions of tools.
+pub struct Mcp {
+    waiting: Arc<WaitingCalls>,
+    endpoints: Endpoints,
+    pins: Pins,
+}
+
+impl Mcp {
+    /// `ledger`: the ledger's folder.
+    pub fn new(ledger: &Path) -> Mcp {
+        Mcp {
+            waiting: Arc::default(),
+            endpoints: Endpoints::default(),
+            pins: Pins::of(ledger),
+        }
+    }
+
+    /// Serves one request. `false`: the connection cannot be used again.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn serve(&self, gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, RefusedRequest> {
+        let rules = gateway.rules.load_full();
+        let arrival = Arrival::of(rules, &self.endpoints, session).map_err(|(refusal, server)| {
+            RefusedRequest::new(refusal, server.as_ref().map(|server| &server.endpoint), "")
+        })?;
+        match session.req_header().method.as_str() {
+            "GET" if arrival.is_document => discovery::discover(gateway, self, &arrival, session).await,
+            "POST" if !arrival.is_document => post::post(gateway, self, &arrival, session).await,
+            "GET" | "DELETE" if !arrival.is_document => listen::listen(gateway, self, &arrival, session).await,
+            _ => {
+                let refusal = Refusal::new(
+                    RefusalCode::MethodNotAllowed,
+                    "an MCP server takes GET, POST and DELETE",
+                );
+                let refusal = refusal.header("Allow", METHODS).final_answer();
+                Err(RefusedRequest::new(refusal, Some(&arrival.server.endpoint), ""))
+            }
+        }
+    }
+}
