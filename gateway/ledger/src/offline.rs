@@ -20,7 +20,7 @@ use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
 use crate::rollup::{Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
 use crate::side_table;
-use crate::store::{DiskStores, MemoryStores, Store, Stores};
+use crate::store::{DiskStores, MemoryStores, Pair, Store, Stores};
 use crate::verify::{self, Report};
 
 /// The ledger of a gateway that does not run, for reading. Nothing is added to the journal: holds that a crash left open
@@ -73,7 +73,7 @@ impl OfflineLedger {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn side_rows(&self, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LedgerError> {
+    pub fn side_rows(&self, name: &str) -> Result<Vec<Pair>, LedgerError> {
         Ok(side_table::rows_of(&*self.state, name)?)
     }
 

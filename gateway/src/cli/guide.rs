@@ -7,7 +7,7 @@ use super::client::ClientError;
 use crate::config::nearest;
 
 /// By the name under which a reader asks for it.
-const PAGES: [(&str, &str); 18] = [
+const PAGES: [(&str, &str); 19] = [
     ("admin", include_str!("../../assets/guide/admin.md")),
     ("alerts", include_str!("../../assets/guide/alerts.md")),
     ("budgets", include_str!("../../assets/guide/budgets.md")),
@@ -15,6 +15,7 @@ const PAGES: [(&str, &str); 18] = [
     ("clients", include_str!("../../assets/guide/clients.md")),
     ("estimates", include_str!("../../assets/guide/estimates.md")),
     ("fetched", include_str!("../../assets/guide/fetched.md")),
+    ("mcp", include_str!("../../assets/guide/mcp.md")),
     ("moving", include_str!("../../assets/guide/moving.md")),
     ("operations", include_str!("../../assets/guide/operations.md")),
     ("plugins", include_str!("../../assets/guide/plugins.md")),
