@@ -12,7 +12,8 @@ pub struct Fold<K> {
 
 /// Among those that wait, oldest first, and a new one; `None` where nothing waits that could give way or count.
 pub fn fold<K: Copy>(waiting: impl Iterator<Item = (K, Severity)>, new: Severity) -> Option<Fold<K>> {
-    let (mut least, mut next): (Option<(K, Severity)>, Option<(K, Severity)>) = (None, None);
+    let mut least: Option<(K, Severity)> = None;
+    let mut next: Option<(K, Severity)> = None;
     for one in waiting {
         if least.is_none_or(|(_, severity)| one.1 <= severity) {
             next = least.replace(one);

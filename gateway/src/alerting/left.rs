@@ -10,12 +10,15 @@ use ulid::Ulid;
 use super::states::{DeliveryState, Ways};
 use super::table::NAME;
 
+/// By alert, how far it has come at each receiver.
+type Deliveries = HashMap<Ulid, Vec<DeliveryState>>;
+
 /// Alerts that wait or are dead letters, oldest first, and how far each has come. What cannot be read is left out: the next start
 /// removes it, and says so.
 ///
 /// # Errors
 /// The disk fails.
-pub fn left_in(ledger: &OfflineLedger) -> Result<(Vec<Alert>, HashMap<Ulid, Vec<DeliveryState>>), LedgerError> {
+pub fn left_in(ledger: &OfflineLedger) -> Result<(Vec<Alert>, Deliveries), LedgerError> {
     let rows = ledger.side_rows(NAME)?;
     let deliveries: Vec<Delivery> = rows
         .iter()

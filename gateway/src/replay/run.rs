@@ -211,8 +211,12 @@ impl Work {
                 let mut reasons = Reasons::default();
                 for (place, simulation) in simulations.into_iter().enumerate() {
                     // Of a diff it matters for which of the two.
-                    let of = comparison.is_some().then(|| if place == 0 { "A: " } else { "B: " });
-                    reasons.join(simulation.reasons, of.unwrap_or_default());
+                    let of = match (&comparison, place) {
+                        (None, _) => "",
+                        (Some(_), 0) => "A: ",
+                        (Some(_), _) => "B: ",
+                    };
+                    reasons.join(simulation.reasons, of);
                 }
                 replayed.undecidable = reasons.rows();
                 match comparison {

@@ -99,6 +99,8 @@ impl HoldEstimate {
             usd: tool.quote,
             named_output: None,
             input_usd: tool.quote,
+            uncached_input_usd: None,
+            input_price_picos: 0,
             output_price_picos: 0,
             basis: "the tool's price",
             priced: tool.priced,
