@@ -206,7 +206,9 @@ fn whole(state: &ControlState, mut asked: wire::SessionParams) -> Result<wire::S
     let mut found = sessions
         .names_from(tenant.as_ref(), &beginning)
         .map_err(RpcError::ledger)?;
-    found.retain(|name| !name.get(beginning.len()..).is_some_and(|rest| rest.starts_with('/')));
+    let all = found.clone();
+    let is_started_by = |name: &Name, run: &Name| name.strip_prefix(&**run).is_some_and(|rest| rest.starts_with('/'));
+    found.retain(|name| !all.iter().any(|run| is_started_by(name, run)));
     let mut names = found.iter();
     match (names.next(), names.next()) {
         (Some(one), None) => asked.id = one.to_string(),

@@ -105,6 +105,8 @@ fn kind_of(refusal: &Refusal, client: Option<Client>) -> Option<Refused> {
         (_, 429) if is_final => Some(Refused::Budget),
         (_, 403) => Some(Refused::Denial),
         (_, 401) if client.is_some() => Some(Refused::Denial),
+        // Of a provider's failure it is said truly what it is: it ends as it is.
+        (Code::Own(RefusalCode::UpstreamFailed), _) => None,
         (_, 500..) if client.is_some() && is_final => Some(Refused::Denial),
         _ => None,
     }
