@@ -1,4 +1,4 @@
-local entry = { key = "a1b2", tenant = "acme-eu", model = "claude-opus-4-6", provider = "anthropic", cost_usd = "0.5" }
+local entry = { key = "a1b2", tenant = "acme-eu", model = "claude-opus-4-6", provider = "anthropic", cost_usd = 0.5 }
 
 local function on(account, window, limit)
 	return { rules = { { account = account, window = window, limit_usd = limit } } }
