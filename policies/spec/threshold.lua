@@ -36,6 +36,22 @@ return {
 			expect = { "alert critical threshold_reached: global has spent $5.00 in total: $5 is the threshold" },
 		},
 		{
+			name = "of a day, by UTC, and of cents and less",
+			conf = on("global", "day", "0.0002"),
+			entry = with(entry, { at = "2026-11-29T23:30:00Z" }),
+			spent = { ["global day"] = 0.00025 },
+			expect = {
+				"alert info threshold_reached: global has spent $0.000250 on 2026-11-29: $0.0002 is the threshold",
+			},
+		},
+		{
+			name = "of a month",
+			conf = on("key", "month", 20),
+			entry = with(entry, { at = "2026-11-29T23:30:00Z" }),
+			spent = { ["key:a1b2 month"] = 20.5 },
+			expect = { "alert info threshold_reached: key:a1b2 has spent $20.50 in 2026-11: $20 is the threshold" },
+		},
+		{
 			name = "what cannot be counted so is refused",
 			conf = on("agent", "day", 1),
 			entry = entry,
