@@ -18,6 +18,6 @@ return {
 		end
 		local message = string.format("$%.2f of $%s spent: at this pace it ends on day %d", so_far, conf.monthly, ends)
 		local day = `{at.year}-{at.month}-{at.day}`
-		return alert({ type = "burning_fast", message = message, about = day, cooldown_mins = 24 * 60 })
+		return alert({ type = "burning_fast", message = message, about = day, cooldown_mins = 1440 })
 	end,
 }

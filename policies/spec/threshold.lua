@@ -1,4 +1,4 @@
-local entry = { key = "a1b2", tenant = "acme-eu", model = "claude-opus-4-6", provider = "anthropic", cost_usd = "0.5" }
+local entry = { key = "a1b2", tenant = "acme-eu", model = "claude-opus-4-6", provider = "anthropic", cost_usd = 0.5 }
 
 local function on(account, window, limit)
 	return { rules = { { account = account, window = window, limit_usd = limit } } }
@@ -34,6 +34,22 @@ return {
 			entry = entry,
 			spent = { ["global total"] = 5 },
 			expect = { "alert critical threshold_reached: global has spent $5.00 in total: $5 is the threshold" },
+		},
+		{
+			name = "of a day, by UTC, and of cents and less",
+			conf = on("global", "day", "0.0002"),
+			entry = with(entry, { at = "2026-11-29T23:30:00Z" }),
+			spent = { ["global day"] = 0.00025 },
+			expect = {
+				"alert info threshold_reached: global has spent $0.000250 on 2026-11-29: $0.0002 is the threshold",
+			},
+		},
+		{
+			name = "of a month",
+			conf = on("key", "month", 20),
+			entry = with(entry, { at = "2026-11-29T23:30:00Z" }),
+			spent = { ["key:a1b2 month"] = 20.5 },
+			expect = { "alert info threshold_reached: key:a1b2 has spent $20.50 in 2026-11: $20 is the threshold" },
 		},
 		{
 			name = "what cannot be counted so is refused",

@@ -223,7 +223,7 @@ mod tests {
         let Done { text, well } = test(endless.path()).unwrap();
         assert!(!well && text.ends_with("6 specs, 5 wrong\n"), "{text}");
         for expected in [
-            "a.lua\n  WRONG (the whole file)\n        ran longer than its deadline\n",
+            "a.lua\n  WRONG (the whole file)\n        runtime error: ran longer than its deadline\n",
             "  WRONG spins\n        ran longer than its deadline\n",
             "  WRONG spins at load\n",
             "  ok    goes on\n",

@@ -102,6 +102,9 @@ fn the_alert_on_burn_is_one_a_day() {
 fn the_specs_of_the_shipped_policies_reach_each_line() {
     let covered = tested("policies");
     assert_eq!(covered.len(), builtin_sources().len());
+    for source in builtin_sources() {
+        assert_eq!(check(&source, None), [], "{}", source.origin);
+    }
     let thin = covered
         .iter()
         .filter(|covered| !covered.lines_missed.is_empty() || covered.percent() < 90);
