@@ -51,6 +51,7 @@ use waiting::WaitingCalls;
 
 pub use arrive::serves;
 
+use crate::proxy::identify::legacy;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::refused::RefusedRequest;
@@ -85,6 +86,7 @@ impl Mcp {
         let arrival = Arrival::of(rules, &self.endpoints, session).map_err(|(refusal, server)| {
             RefusedRequest::new(refusal, server.as_ref().map(|server| &server.endpoint), "")
         })?;
+        legacy::link(gateway, &arrival.identity);
         match session.req_header().method.as_str() {
             "GET" if arrival.is_document => discovery::discover(gateway, self, &arrival, session).await,
             "POST" if !arrival.is_document => post::post(gateway, self, &arrival, session).await,
