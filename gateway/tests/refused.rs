@@ -33,7 +33,10 @@ const WITHOUT_GOLDEN: [(&str, &str); 13] = [
     ("control_failed", "of the control plane: see planes"),
     ("control_unavailable", "of the control plane: see planes"),
     ("control_timeout", "of the control plane: see planes"),
-    ("invalid_message", "of MCP, which has errors of its own: see mcp_hostile"),
+    (
+        "invalid_message",
+        "of MCP, which has errors of its own: see mcp_hostile",
+    ),
     ("ledger_full", "of a ledger with a million holds: see admission"),
     ("ledger_unavailable", "of a full disk: see storage"),
 ];

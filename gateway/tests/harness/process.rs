@@ -75,6 +75,7 @@ impl Installation {
         let mut command = Command::new(BINARY);
         quiet_env(&mut command)
             .env("AGENTLEDGER_RUNTIME_DIR", self.dir.path())
+            .env("HOME", self.dir.path())
             .args(args)
             .arg("-c")
             .arg(self.path("agentledger.yaml"));
