@@ -61,6 +61,7 @@ mod policies_intents;
 mod policies_soak;
 mod policy_versions;
 mod policy_versions_kept;
+mod policy_versions_load;
 mod prices;
 mod prometheus;
 mod providers;

@@ -87,7 +87,7 @@ pub fn wait_for_mark(client: Client, expected: Option<&str>) {
 }
 
 /// The changes of the policy, oldest first: who, what, and why.
-fn audited(changes: &Value) -> Vec<(String, String, String)> {
+pub fn audited(changes: &Value) -> Vec<(String, String, String)> {
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let mut rows: Vec<_> = changes["changes"]
         .as_array()
