@@ -8,11 +8,11 @@ fn each_fault_of_the_alerts_section_is_named_where_it_stands() {
     let rows = [
         (
             "webhooks: [{headers: {A: b}}]".to_owned(),
-            "alerts.webhooks[0] needs a url",
+            "alerts.webhooks[0]: needs a url",
         ),
         (
             "slack: {webhook_url: 'ftp://x'}".to_owned(),
-            "alerts.slack.webhook_url must be an http or https URL",
+            "alerts.slack.webhook_url: must be an http or https URL",
         ),
         (
             "webhooks: [{url: 'https://ann:pw@x'}]".to_owned(),
@@ -40,7 +40,7 @@ fn each_fault_of_the_alerts_section_is_named_where_it_stands() {
         ),
         (
             "receivers: [{name: a, kind: webhook}]".to_owned(),
-            "alerts.receivers[0] needs a url",
+            "alerts.receivers[0]: needs a url",
         ),
         (
             "receivers: [{name: a, kind: pagerduty}]".to_owned(),
@@ -69,7 +69,7 @@ fn each_fault_of_the_alerts_section_is_named_where_it_stands() {
         ),
         (
             "receivers: [{name: m, kind: email, addr: 'h:25', from: nobody, to: []}]".to_owned(),
-            "alerts.receivers[0].from must be a mail address",
+            "alerts.receivers[0].from: must be a mail address",
         ),
         (
             "receivers: [{name: m, kind: email, addr: 'h:25', from: a@b.c, to: []}]".to_owned(),
@@ -82,7 +82,7 @@ fn each_fault_of_the_alerts_section_is_named_where_it_stands() {
         ),
         (
             "receivers: [{name: a, kind: slack, url: 'https://x'}], routes: [{types: ['*']}]".to_owned(),
-            "alerts.routes[0] needs receivers",
+            "alerts.routes[0]: needs receivers",
         ),
         (
             "receivers: [{name: a, kind: slack, url: 'https://x'}], routes: [{receivers: [b]}]".to_owned(),
