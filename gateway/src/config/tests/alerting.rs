@@ -54,7 +54,6 @@ fn each_fault_of_the_alerts_section_is_named_where_it_stands() {
             "receivers: [{name: a, kind: template, url: 'https://x', template: '{{nobody}}'}]".to_owned(),
             "alerts.receivers[0].template",
         ),
-        (format!("receivers: [{{{mail}}}]"), "must be HOST:PORT of a mail server"),
         (
             format!("receivers: [{{{mail}, addr: 'h:99999'}}]"),
             "must be HOST:PORT of a mail server",
