@@ -37,7 +37,7 @@ const WITHOUT_GOLDEN: [(&str, &str); 15] = [
         "invalid_message",
         "of MCP, which has errors of its own: see mcp_hostile",
     ),
-    ("header_mismatch", "of MCP: see mcp_ways"),
+    ("header_mismatch", "of MCP: see mcp_hostile"),
     ("tool_changed", "of MCP: see mcp_view"),
     ("ledger_full", "of a ledger with a million holds: see admission"),
     ("ledger_unavailable", "of a full disk: see storage"),
