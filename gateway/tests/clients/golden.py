@@ -39,7 +39,7 @@ REPLACED = [
 # Said about the machine and not by the gateway or the model.
 NOISE = re.compile(
     r"^(WARNING: proceeding, even though we could not create PATH aliases|Reading additional input from stdin|YOLO mode|Ripgrep"
-    r"|Warning: (Input is not a terminal|Basic terminal|256-color)|Analytics have been|Repo-map|Git repo:|\s*retryDelayMs:)"
+    r"|\[STARTUP\] |Warning: (Input is not a terminal|Basic terminal|256-color)|Analytics have been|Repo-map|Git repo:|\s*retryDelayMs:)"
 )
 
 
