@@ -39,6 +39,8 @@ REPLACED = [
 # Said about the machine and not by the gateway or the model.
 NOISE = re.compile(
     r"^(WARNING: proceeding, even though we could not create PATH aliases|Reading additional input from stdin|YOLO mode|Ripgrep"
+    # A connection that met the moment of a restart, which Gemini CLI makes anew by itself.
+    r"|Attempt <n> failed\. Retrying with backoff\.\.\. Error: exception TypeError: fetch failed"
     r"|\[STARTUP\] |Warning: (Input is not a terminal|Basic terminal|256-color)|Analytics have been|Repo-map|Git repo:|\s*retryDelayMs:)"
 )
 
