@@ -23,7 +23,7 @@ use crate::mcp::{self, Mcp};
 use crate::plugin::Billing;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
-use crate::proxy::forward::{Failed, forward, outgoing};
+use crate::proxy::forward::{forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
 use crate::proxy::identify::{infer, legacy};
 use crate::proxy::inspect::inspect;
@@ -255,10 +255,7 @@ async fn pass_unmetered(
             let relayed = relay(gateway, exchange, answer, options, session).await;
             Ok(relayed.finish(session).await)
         }
-        Err(
-            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
-        ) => Err(refusal),
-        Err(Failed::ClientGone) => Ok(false),
+        Err(failed) => failed.refusal().map_or(Ok(false), Err),
     }
 }
 

@@ -58,6 +58,18 @@ pub enum Failed {
     ClientGone,
 }
 
+impl Failed {
+    /// The client's answer, where nothing is to be settled first; `None`: it has left.
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Unsent(refusal) | Self::NotTaken(refusal) | Self::Unanswered(refusal) | Self::Cut(refusal) => {
+                Some(refusal)
+            }
+            Self::ClientGone => None,
+        }
+    }
+}
+
 /// Makes the upstream's request: ours taken off, the host set, the body edited where the rules ask for it.
 ///
 /// # Errors
