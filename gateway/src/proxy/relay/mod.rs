@@ -4,6 +4,7 @@
 //! upstream breaks off, when the gateway goes down. At most one incomplete frame is held back.
 
 pub mod head;
+pub mod next;
 pub mod rewrite_links;
 
 use std::collections::VecDeque;
@@ -19,8 +20,9 @@ use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
 use crate::plugin::{Billing, Ending};
 use crate::proxy::forward::Answer;
 use crate::proxy::relay::head::{Framing, head_for_client};
+use crate::proxy::relay::next::{Next, next};
 use crate::proxy::relay::rewrite_links::LinkRewriter;
-use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::report;
 use crate::proxy::reserve::extend::wait_covered;
 use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::allowance::{Allowance, LineSink, Uncovered};
@@ -237,18 +239,6 @@ struct Pump<'a> {
     ttfb_ms: Option<u64>,
 }
 
-/// What the next moment brought.
-enum Next {
-    Chunk(Bytes),
-    Ended,
-    /// What waits for the end has waited long enough.
-    HeadDue,
-    /// Broken off, or silent for too long.
-    Broken(UpstreamError),
-    ClientGone,
-    Stopped(StopReason),
-}
-
 /// How the reading of an answer whose client has left came to its end.
 enum ReadToEnd {
     Whole,
@@ -270,11 +260,11 @@ impl Pump<'_> {
         let mut stash = None;
         loop {
             let next = match stash.take() {
-                Some(chunk) => Next::Chunk(chunk),
+                Some(chunk) => Some(Next::Chunk(chunk)),
                 None => self.next(stopped.as_mut(), answer, session).await,
             };
             match next {
-                Next::Chunk(chunk) => {
+                Some(Next::Chunk(chunk)) => {
                     self.ttfb_ms.get_or_insert_with(|| self.exchange.started.elapsed_ms());
                     let uncovered = self.take(&chunk, allowance);
                     self.take_lines();
@@ -308,15 +298,15 @@ impl Pump<'_> {
                         return (End::ClientGone, Last::Nothing);
                     }
                 }
-                Next::HeadDue => {
+                None => {
                     if !self.pass_on(session).await {
                         return (End::ClientGone, Last::Nothing);
                     }
                 }
-                Next::Ended => {
+                Some(Next::Ended) => {
                     return (End::Completed, Last::Finish(joined(std::mem::take(&mut self.ready))));
                 }
-                Next::Broken(how) => {
+                Some(Next::Broken(how)) => {
                     report::upstream_failed(gateway, &self.exchange.endpoint, how);
                     if self.head.is_some() {
                         let refusal = broken_off(self.exchange.identity.client);
@@ -324,35 +314,24 @@ impl Pump<'_> {
                     }
                     return (End::UpstreamFailed, self.ended(gateway, Ending::UpstreamFailed));
                 }
-                Next::ClientGone => return (End::ClientGone, Last::Nothing),
-                Next::Stopped(stop) => return self.stopped(gateway, stop),
+                Some(Next::ClientGone) => return (End::ClientGone, Last::Nothing),
+                Some(Next::Stopped(stop)) => return self.stopped(gateway, stop),
             }
         }
     }
 
-    /// The upstream's bytes come first: a client's next request must not look like its leaving.
+    /// `None`: what waits for the end has waited long enough.
     async fn next(
         &self,
         stopped: Pin<&mut impl Future<Output = StopReason>>,
         answer: &mut Answer,
         session: &mut ServerSession,
-    ) -> Next {
-        let upstream = &mut answer.connection.session;
-        if upstream.response_done() {
-            return Next::Ended;
-        }
+    ) -> Option<Next> {
         let due = self.head.as_ref().map(|(_, due)| *due);
         tokio::select! {
             biased;
-            read = timeout(self.exchange.endpoint.provider.timeouts.idle, upstream.read_response_body()) => match read {
-                Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
-                Ok(Ok(None)) => Next::Ended,
-                Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
-                Err(_) => Next::Broken(UpstreamError::Timeout),
-            },
-            () = unattended(session, self.exchange.outlast(false)) => Next::ClientGone,
-            stop = stopped => Next::Stopped(stop),
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Next::HeadDue,
+            next = next(self.exchange, stopped, answer, session) => Some(next),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
         }
     }
 
