@@ -1,5 +1,6 @@
 -- What people are notified of beside budgets, loops and ghosts: the facts that the gateway notices by itself. This policy alone
--- turns them into alerts: where it is off, or a copy of it says nothing, nobody is notified of them. Copy this file to
+-- turns them into alerts: where it is off, or a copy of it says nothing, nobody is notified of them. (Where it fails, and where no
+-- policy listens to `version`, the gateway notifies people itself.) Copy this file to
 -- `policies/` beside your config to change wording, severities or what is worth an alert.
 --
 -- Where alerts go is no business of a policy: see the config section `alerts`.
@@ -46,6 +47,27 @@ function facts.policy(_, event)
 	}
 end
 
+-- What became by itself of a version of a policy.
+local version_types = {
+	rolled_back = "policy_rolled_back",
+	refused = "policy_version_refused",
+	not_activated = "policy_not_activated",
+}
+
+function facts.version(_, event)
+	local details = { policy = event.policy, version = event.version }
+	if event.state == "rolled_back" then
+		details.calls, details.failures, details.in_force = event.calls, event.failures, event.in_force
+	end
+	return {
+		type = version_types[event.state],
+		severity = "critical",
+		message = event.message,
+		details = details,
+		about = `{event.policy}@{event.version:sub(1, 12)}`,
+	}
+end
+
 function facts.plugin(_, event)
 	return {
 		type = "plugin_error",
@@ -64,6 +86,7 @@ function facts.unpriced(_, event)
 		message = `{what}: no price is known; it is billed as {event.row}, as an estimate ({event.reason})`,
 		details = { provider = event.provider, model = event.model, billed_as = event.row },
 		about = what,
+		cooldown_mins = 7 * 24 * 60,
 	}
 end
 
@@ -147,7 +170,7 @@ return {
 	version = "1",
 	priority = 90,
 	description = "notifies people of what the gateway notices by itself",
-	events = { "breaker", "policy", "plugin", "unpriced", "drift", "ledger", "hold", "burn" },
+	events = { "breaker", "policy", "version", "plugin", "unpriced", "drift", "ledger", "hold", "burn" },
 	schema = {
 		cooldown_mins = { type = "integer", default = 5, min = 0, description = "of the config section; the gateway keeps it" },
 		off = { type = "list", default = {}, items = { type = "string" } },

@@ -15,7 +15,8 @@
 --                 matches, by itself). All kinds count together, so a run's limit lies within its team's within the company's.
 --                 Of the accounts of one kind the first that fits counts, the kind alone last.
 --                 action: block, warn, clamp (the answer is shortened to what is left), downgrade (see alternatives).
---   top_ups       { account or api_key_pattern, amount, window, unit, from, until }: raises limits for a while.
+--   top_ups       { account or api_key_pattern, amount, window, unit, from, until }: raises limits for a while. account: as a
+--                 limit names it (`key`: the default of each key), or one account that a limit holds for (`key:FINGERPRINT`).
 --   alternatives  { model, to }: where a limit with `downgrade` is used up, the models to go to, cheapest last.
 --   unpriced      what a model without a price costs: refuse, dearest, free, or default_price { input, output }.
 
@@ -242,6 +243,18 @@ local function top_ups_of(conf)
 	return by_account, by_pattern
 end
 
+-- Top-ups of single keys by their fingerprints; nil where there are none.
+local function topped_up_keys(by_account)
+	local keys = {}
+	for account, top_ups in by_account do
+		local fingerprint = account:match("^key:(.+)$")
+		if fingerprint then
+			keys[fingerprint] = top_ups
+		end
+	end
+	return if next(keys) then keys else nil
+end
+
 -- What the config section's rules say of keys and tenants.
 local function sections(made, conf, by_account, by_pattern)
 	local default = terms_of(conf.default, {}, {})
@@ -262,6 +275,8 @@ local function sections(made, conf, by_account, by_pattern)
 	return {
 		default = default and over_time(made, default, by_account.key or {}) or false,
 		keys = choose(patterns, of_keys),
+		-- One key's own, by its fingerprint: which of the rules is its rule only the call says.
+		topped_up = topped_up_keys(by_account),
 		tenants = if #tenants > 0 then choose(tenants, of_tenants, "exact") else nil,
 	}
 end
@@ -278,6 +293,17 @@ local function now(limits, call)
 		return limits.base
 	end
 	return limits
+end
+
+-- The top-ups that raise limits at the moment of a call.
+local function running(top_ups, call)
+	local found, ms = {}, call.at.ms
+	for _, top_up in top_ups do
+		if top_up.from <= ms and ms < top_up["until"] then
+			table.insert(found, top_up)
+		end
+	end
+	return found
 end
 
 -- The call's own name of a kind.
@@ -403,7 +429,8 @@ return {
 			of_key = book.default
 		end
 		if of_key then
-			asked[1] = now(of_key, call):on("key")
+			local top_ups = book.topped_up and book.topped_up[call.key.fingerprint]
+			asked[1] = now(of_key, call):on("key", top_ups and running(top_ups, call))
 		end
 		local of_tenant = book.tenants and book.tenants:of(call.tenant)
 		if of_tenant then
@@ -442,7 +469,11 @@ return {
 		local function shown(amount)
 			return if event.unit == "usd" then string.format("%.2f", tonumber(amount)) else amount
 		end
-		local details = { account = event.account, window = event.window, unit = event.unit }
+		-- Of a key by day or month, in dollars, that is all: the contract says nothing of anything else.
+		local is_of_contract = key and span ~= "" and event.unit == "usd"
+		local details = if is_of_contract
+			then {}
+			else { account = event.account, window = event.window, unit = event.unit }
 		details.api_key_hash = event.key
 		details[span .. "spent"] = shown(event.spent)
 		details[span .. "limit"] = shown(event.limit)

@@ -283,6 +283,7 @@ const SDK_HEADERS: [(&str, &str); 14] = [
 fn unnamed() -> Identity {
     let none = || Name::from("");
     Identity {
+        run: Name::from(""),
         client: None,
         key: Secret::new(String::new()),
         fingerprint: none(),

@@ -17,6 +17,7 @@ return {
 			return nil
 		end
 		local message = string.format("$%.2f of $%s spent: at this pace it ends on day %d", so_far, conf.monthly, ends)
-		return alert({ type = "burning_fast", message = message, about = `{at.year}-{at.month}-{at.day}` })
+		local day = `{at.year}-{at.month}-{at.day}`
+		return alert({ type = "burning_fast", message = message, about = day, cooldown_mins = 1440 })
 	end,
 }

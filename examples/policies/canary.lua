@@ -1,4 +1,5 @@
--- A new model answers a share of the sessions. One session stays with one model: its name decides, not chance.
+-- A new model answers a share of the sessions. One session stays with one model: its name decides, not chance. A call without a
+-- session stays with the old one.
 return {
 	name = "canary",
 	version = "1",
@@ -8,11 +9,14 @@ return {
 		percent = { type = "integer", default = 5, min = 0, max = 100 },
 	},
 	request = function(conf, call)
+		if call.model ~= conf.model or call.session == "" then
+			return nil
+		end
 		local place = 0
 		for at = 1, #call.session do
 			place = (place * 31 + string.byte(call.session, at)) % 100
 		end
-		if call.model ~= conf.model or place >= conf.percent then
+		if place >= conf.percent then
 			return nil
 		end
 		return { route({ alternatives = { conf.canary } }), tag({ name = "canary", value = conf.canary }) }

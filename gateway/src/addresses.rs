@@ -11,15 +11,10 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether an address is of the link alone, as those of clouds' metadata services are.
-pub fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => {
-            let [first, ..] = ip.segments();
-            embedded_v4(ip).map_or((first & 0xffc0) == 0xfe80, |inner| inner.is_link_local())
-        }
-    }
+/// Whether a host, as a URL has it, is this machine by its own name or address: whoever writes that down means it.
+pub fn is_own_machine(host: &str) -> bool {
+    let bare = host.trim_matches(['[', ']']);
+    bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {

@@ -39,6 +39,7 @@ use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch as session_watch;
 use crate::proxy::shared::backing_off::BackingOff;
 use crate::proxy::shared::body::BodyBudget;
+use crate::proxy::shared::cached_input::CachedInput;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
@@ -48,7 +49,7 @@ use crate::tasks::Watch;
 use crate::telemetry::{self, Metrics, Otlp, OtlpError};
 
 use expiry::{Expiry, wake_up};
-pub use offline::open_policies;
+pub use offline::{open_policies, would_be_in_force};
 pub use reloads::Reloads;
 pub use removal::remove_document;
 use sources::Sources;
@@ -290,7 +291,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let fingerprints = fingerprints(&config, &ledger, new_fingerprints)?;
     let (wake, woken) = wake_up();
     let on_exceeded = wake.clone();
-    let tallies = Tallies::new(failure_limit(&config), Arc::new(move || on_exceeded.look()));
+    let on_exceeded = Arc::new(move || on_exceeded.look());
+    let tallies = Tallies::new(failure_limit(&config), on_exceeded, Arc::clone(&clock));
     let mut sources = Sources::open(&ledger, confs, policies, prices, tallies)?;
     let (policies, prices) = sources.over()?;
     log_versions(&sources);
@@ -321,6 +323,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         deferred: DeferredHolds::default(),
         progress: Arc::new(SessionProgress::default()),
         backing_off: BackingOff::default(),
+        cached_input: CachedInput::new(&ledger),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts,

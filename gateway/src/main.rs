@@ -1,8 +1,11 @@
 //! The binary. It alone bears the version, so that a new commit compiles these lines and nothing else.
 
-/// As the build says it in `AGENTLEDGER_VERSION`: `./task start` puts tag, commit and date there.
-const VERSION: Option<&str> = option_env!("AGENTLEDGER_VERSION");
+/// As whoever builds it says in `AGENTLEDGER_VERSION`, else as git has it.
+const VERSION: &str = match option_env!("AGENTLEDGER_VERSION") {
+    Some(version) if !version.is_empty() => version,
+    _ => agentledger_stamp::version!(),
+};
 
 fn main() -> std::process::ExitCode {
-    agentledger::cli::main(VERSION)
+    agentledger::cli::main(Some(VERSION))
 }

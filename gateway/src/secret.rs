@@ -14,3 +14,11 @@ impl<T> Secret<T> {
         &self.0
     }
 }
+impl Secret<String> {
+    /// Whether it is one of these. Hashes are compared, in constant time, and all of them: neither its length nor its place shows.
+    pub fn is_among(&self, known: &[Secret<String>]) -> bool {
+        let own = blake3::hash(self.0.as_bytes());
+        let found = known.iter().filter(|one| blake3::hash(one.0.as_bytes()) == own);
+        found.count() > 0
+    }
+}

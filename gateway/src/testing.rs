@@ -3,7 +3,7 @@
 pub use crate::proxy::shared::codes::{RefusalCode, Retry};
 pub use crate::rates::ACCOUNTS_MAX;
 pub use crate::secret::Secret;
-pub use crate::telemetry::alerts::{ALERTS_MAX, Alert, Severity};
+pub use crate::telemetry::alerts::{ALERTS_MAX, Alert, Occurrence, Severity};
 
 pub mod config {
     pub use crate::config::{Config, ConfigErrors, Env, Known, Plugins, load, load_text};
@@ -28,7 +28,8 @@ pub mod meter {
 pub mod plugin {
     pub use crate::plugin::outline::outline;
     pub use crate::plugin::{
-        AnswerFrame, AnswerReading, Plugins, Priced, Quoted, Request, Sender, ToolCall, ToolEnding, ToolPricers,
+        AnswerFrame, Call, Dialect, DialectError, DialectRefusal, Ending, Info, Plugin, Plugins, Reading, Request,
+        Sender,
     };
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use agentledger::testing::{Alert, Severity};
+use agentledger::testing::{Alert, Occurrence, Severity};
 use agentledger_ledger::ManualClock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,12 +16,13 @@ use crate::harness::mail::MailServer;
 use crate::harness::upstream::{Seen, Step};
 use crate::harness::{Gateway, Installation, Script, Setup, Upstream};
 
-const CHAT: &str = "/v1/chat/completions";
-const ASKED: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":100}"#;
+pub const CHAT: &str = "/v1/chat/completions";
+pub const ASKED: &str = r#"{"model":"gpt-4o","messages":[],"max_tokens":100}"#;
 const SMALL: &str =
     r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#;
 /// 2026-03-11T00:00:00Z: ten of March's days are over.
-const DAY_11_MS: i64 = 1_773_187_200_000;
+pub const DAY_11_MS: i64 = 1_773_187_200_000;
+const COOLDOWN: Duration = Duration::from_secs(300);
 const TYPES: [(&str, &str); 14] = [
     ("budget_warning", "warning"),
     ("budget_exceeded", "critical"),
@@ -40,13 +41,13 @@ const TYPES: [(&str, &str); 14] = [
 ];
 
 /// An HTTP receiver that answers as it is told to at the moment.
-struct Receiver {
-    upstream: Upstream,
+pub struct Receiver {
+    pub upstream: Upstream,
     answer: Arc<Mutex<Script>>,
 }
 
 impl Receiver {
-    fn new(answer: Script) -> Receiver {
+    pub fn new(answer: Script) -> Receiver {
         let answer = Arc::new(Mutex::new(answer));
         let playing = Arc::clone(&answer);
         Receiver {
@@ -55,7 +56,7 @@ impl Receiver {
         }
     }
 
-    fn taking() -> Receiver {
+    pub fn taking() -> Receiver {
         Receiver::new(ok())
     }
 
@@ -63,12 +64,12 @@ impl Receiver {
         *self.answer.lock().unwrap() = answer;
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("{}/hook", self.upstream.base())
     }
 
     /// Waits, boundedly, until what came is enough.
-    fn wait(&self, is_enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    pub fn wait(&self, is_enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
         for _ in 0..3_000 {
             let seen = self.upstream.seen();
             if is_enough(&seen) {
@@ -104,11 +105,11 @@ fn status(status: u16) -> Script {
     Script::body(status, "text/plain", b"no", &[("connection", "close")])
 }
 
-fn chat() -> Upstream {
+pub fn chat() -> Upstream {
     Upstream::always(Script::json(200, SMALL))
 }
 
-fn webhook(receiver: &Receiver) -> String {
+pub fn webhook(receiver: &Receiver) -> String {
     format!(
         "alerts: {{webhooks: [{{url: '{}', allow_private: true}}]}}",
         receiver.url()
@@ -149,7 +150,7 @@ fn raised(kind: &str, about: &str) -> Alert {
 
 fn put(gateway: &Gateway, kind: &str, about: &str) {
     let alerts = &gateway.launched().gateway().alerts;
-    assert!(alerts.put(0, raised(kind, about), Duration::from_secs(300)));
+    assert!(alerts.put(0, raised(kind, about), COOLDOWN, Occurrence::New));
 }
 
 fn metric(gateway: &Gateway, line: &str) -> bool {
@@ -167,7 +168,7 @@ fn wait_for_metric(gateway: &Gateway, line: &str) {
 }
 
 /// The first alert of a type that a webhook got.
-fn arrived(receiver: &Receiver, kind: &str) -> Value {
+pub fn arrived(receiver: &Receiver, kind: &str) -> Value {
     let seen = receiver.wait(|seen| seen.iter().any(|one| one.json()["type"] == kind));
     seen.iter().map(Seen::json).find(|body| body["type"] == kind).unwrap()
 }
@@ -298,7 +299,7 @@ fn a_flood_is_bounded_and_each_alert_arrives_or_is_counted() {
             .launched()
             .gateway()
             .alerts
-            .put(1, raised("flood", "agent:1"), Duration::from_secs(300))
+            .put(1, raised("flood", "agent:1"), COOLDOWN, Occurrence::New)
     );
     wait_for_metric(&gateway, "agentledger_alert_deliveries_waiting 1000");
     receiver.behave(ok());
@@ -503,7 +504,23 @@ fn a_hold_that_stays_open_is_an_alert() {
             .ends_with("for openai gpt-4o is open for 31 minutes"),
         "{stuck}"
     );
-    drop(open);
+    // Looks at it are no further occurrences: by the time that a second one is said, the first was looked at again.
+    let second = gateway.client.send("POST", CHAT, &headers, ASKED.as_bytes());
+    for _ in 0..500 {
+        if upstream.seen_count() > 1 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    clock.advance_ms(31 * 60_000);
+    receiver.wait(|seen| seen.len() >= 2);
+    clock.advance_ms(31 * 60_000);
+    let seen = receiver.wait(|seen| seen.len() >= 3);
+    assert!(
+        seen.iter().all(|one| one.json()["details"]["folded"].is_null()),
+        "{seen:?}"
+    );
+    drop((open, second));
 }
 
 #[test]
@@ -546,13 +563,19 @@ fn dead_letters_are_retried_receivers_tested_and_alerts_silenced_from_the_comman
         (&dead["receiver"], &dead["error"]),
         (&json!("webhook1"), &json!("it answers 404: no"))
     );
-    assert!(
-        home.print(&["alerts", "test", "webhook1"])
-            .contains("does not have the test: it answers 404: no")
-    );
+    let tested = home.run(&["alerts", "test", "webhook1"]);
+    let said = String::from_utf8(tested.stdout).unwrap();
+    assert!(said.contains("does not have the test: it answers 404: no"), "{said}");
+    assert!(!tested.status.success(), "a script must see that it has not arrived");
 
-    // Dead letters outlive a restart.
+    // Dead letters outlive a restart, and are seen while no gateway runs.
     running.stop();
+    let left: Value = serde_json::from_str(&home.print(&["alerts", "--state", "dead", "--json"])).unwrap();
+    let left = left["alerts"].as_array().unwrap();
+    assert_eq!(
+        (left.len(), &left[0]["deliveries"][0]["receiver"]),
+        (TYPES.len(), &json!("webhook1"))
+    );
     let running = home.serve();
     wait("dead", TYPES.len());
     receiver.behave(ok());
@@ -562,6 +585,15 @@ fn dead_letters_are_retried_receivers_tested_and_alerts_silenced_from_the_comman
     );
     assert_eq!(home.print(&["alerts", "retry"]), "14 tried again\n");
     wait("delivered", TYPES.len());
+    let audit = home.rpc("audit.list", &json!({"subject": "alert-receiver:"}));
+    let done: Vec<(&str, &str)> = audit["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["action"].as_str().unwrap(), row["subject"].as_str().unwrap()))
+        .collect();
+    let tested = ("alert.test", "alert-receiver:webhook1");
+    assert_eq!(done, [("alert.retry", "alert-receiver:*"), tested, tested], "{audit:#}");
 
     let silence: Value = serde_json::from_str(&home.print(&[
         "alerts", "silence", "--type", "*", "--for", "2h", "--note", "a test", "--json",

@@ -21,7 +21,7 @@ fn lost(home: &Installation, args: &[&str]) -> Command {
         .args(args)
         .current_dir(&elsewhere)
         .env("HOME", &elsewhere)
-        .env("XDG_RUNTIME_DIR", home.path(""));
+        .env("AGENTLEDGER_RUNTIME_DIR", home.path(""));
     command
 }
 
@@ -37,7 +37,7 @@ fn a_running_gateway_is_found_wherever_a_command_is_called() {
 
     // Two of them have to be told apart.
     let other = installation(&upstream);
-    let second = other.serve_with_env(&[("XDG_RUNTIME_DIR", home.path("").to_str().unwrap())]);
+    let second = other.serve_with_env(&[("AGENTLEDGER_RUNTIME_DIR", home.path("").to_str().unwrap())]);
     let (code, said) = failed(&mut lost(&home, &costs));
     assert!(code == 1 && said.contains("several gateways run here"), "{said}");
     assert!(said.contains(&second.client.address().to_string()), "{said}");
@@ -146,8 +146,8 @@ fn refusals_are_listed_and_outlive_a_restart() {
     assert!((400..500).contains(&reply.status), "{}", reply.text());
     let listed = home.print(&["denials"]);
     assert!(
-        listed.contains("budget_exceeded") && listed.contains("key:"),
-        "{listed}"
+        listed.contains("budget_exceeded") && listed.contains("key:") && listed.contains("   budget@2   "),
+        "with the policy that put the limit there: {listed}"
     );
     let whole = home.print(&["costs", "-f", "table"]);
     assert!(whole.contains("1 request was refused (agentledger denials)"), "{whole}");
@@ -231,6 +231,14 @@ fn results_come_as_csv_and_as_json_lines() {
 #[test]
 fn the_version_is_an_option_too() {
     let version = printed(binary().arg("version"));
+    // `agentledger v1.2.0-3-gabc (0123abc, 2026-11-30)`; without git the package's version alone.
+    let (_, said) = version.trim().split_once(' ').unwrap();
+    let is_stamp = said.split_once(" (").is_some_and(|(tag, rest)| {
+        let (commit, day) = rest.trim_end_matches(')').split_once(", ").unwrap_or_default();
+        let is_hex = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        tag.starts_with('v') && is_hex && day.split('-').map(str::len).eq([4, 2, 2])
+    });
+    assert!(is_stamp || said == env!("CARGO_PKG_VERSION"), "{version}");
     for option in ["--version", "-V"] {
         assert_eq!(printed(binary().arg(option)), version);
     }

@@ -29,7 +29,7 @@ impl Home {
             .arg("setup")
             .args(args)
             .env("HOME", self.path(""))
-            .env("XDG_RUNTIME_DIR", self.installation.path(""))
+            .env("AGENTLEDGER_RUNTIME_DIR", self.installation.path(""))
             .current_dir(self.installation.path(""));
         command
     }

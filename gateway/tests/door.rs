@@ -592,6 +592,10 @@ fn errors_before_a_route_are_in_the_dialect_of_the_path() {
             "/v1/chat/completions/chat/completions",
             "let its base URL end before it",
         ),
+        (
+            "/v1/messages/v1/messages",
+            "adds /v1/messages itself, let its base URL end before it",
+        ),
         ("/anthropic/v1/messages", "leave /anthropic out of the base URL"),
     ] {
         let said = ask("POST", path).json()["error"]["message"].to_string();

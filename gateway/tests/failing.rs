@@ -11,6 +11,7 @@ use crate::harness::{Gate, Gateway, Script, Setup, Upstream, dead_port};
 use agentledger_ledger::{Kind, ManualClock, Outcome};
 
 const ASKED: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":100}"#;
+const ASKED_WHOLE: &[u8] = br#"{"model":"gpt-4o","messages":[],"max_tokens":100}"#;
 const MESSAGE: &str =
     r#"{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"hi"}],"stream":true,"max_tokens":100}"#;
 
@@ -82,17 +83,67 @@ fn an_anthropic_stream_that_breaks_off_ends_in_its_error_event() {
     assert_eq!(gateway.entry().settlement.usage.get(agentledger_ledger::Kind::Input), 9);
 }
 
+/// A whole answer that breaks off after so many bytes of its body.
+fn broken_after(bytes: usize) -> Script {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500000\r\n\r\n";
+    let body = format!("{{\"id\":\"{}", "x".repeat(bytes));
+    Script::raw(format!("{head}{body}")).step(Step::Close)
+}
+
 #[test]
-fn a_whole_answer_that_breaks_off_breaks_off_for_the_client_too() {
-    let script =
-        Script::raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"id\":")
-            .step(Step::Close);
-    let gateway = Gateway::to(&Upstream::always(script));
-    let reply = gateway
-        .client
-        .post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[]}"#);
-    assert!(!reply.whole);
+fn a_whole_answer_that_breaks_off_at_once_is_a_502_in_words() {
+    let gateway = Gateway::to(&Upstream::always(broken_after(0)));
+    for (agent, is_last_word) in [("curl/8", None), ("claude-cli/2.1.197 (external, cli)", Some("false"))] {
+        let headers = [
+            ("authorization", "Bearer sk-test-0123456789abcdef"),
+            ("user-agent", agent),
+        ];
+        let reply = gateway
+            .client
+            .request("POST", "/v1/chat/completions", &headers, ASKED_WHOLE);
+        assert_eq!(
+            (reply.status, reply.header("x-should-retry")),
+            (502, is_last_word),
+            "{agent}"
+        );
+        let error = &reply.json()["error"];
+        assert_eq!(error["code"], "upstream_failed");
+        assert_eq!(
+            error["message"],
+            "AgentLedger: the upstream broke off its answer. Try again."
+        );
+    }
+    let entries = gateway.entries();
+    assert_eq!(entries.len(), 2);
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.settlement.outcome == Outcome::UpstreamFailed)
+    );
+}
+
+#[test]
+fn a_long_answer_that_breaks_off_breaks_off_for_the_client_too() {
+    let gateway = Gateway::to(&Upstream::always(broken_after(100_000)));
+    let reply = gateway.client.request(
+        "POST",
+        "/v1/chat/completions",
+        &[("authorization", "Bearer sk-1")],
+        ASKED_WHOLE,
+    );
+    assert!(reply.status == 200 && !reply.whole);
     assert_eq!(gateway.entry().settlement.outcome, Outcome::UpstreamFailed);
+}
+
+#[test]
+fn a_whole_answer_that_its_provider_keeps_alive_goes_on_as_it_comes() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let script = Script::raw(format!("{head}2\r\n\n\n\r\n")).step(Step::AwaitClose);
+    let gateway = Gateway::to(&Upstream::always(script));
+    let mut stream = gateway.client.send("POST", "/v1/chat/completions", &[], ASKED_WHOLE);
+    let mut some = [0; 12];
+    std::io::Read::read_exact(&mut stream, &mut some).unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200");
 }
 
 #[test]

@@ -286,7 +286,9 @@ fn bodies_say_who_sends_them_where_heads_do_not() {
     let old = format!("user_6e4f_account__session_{RUN}");
     let trace = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
     let traced = [&app[..], &trace].concat();
-    let cases: [Case<'_>; 8] = [
+    let said = [&traced[..], &[("X-Agent-Id", "coder")]].concat();
+    let tool = json!({"type": "function", "function": {"name": "ls", "parameters": {"type": "object"}}});
+    let cases: [Case<'_>; 11] = [
         (
             CHAT,
             &app,
@@ -316,9 +318,18 @@ fn bodies_say_who_sends_them_where_heads_do_not() {
         (
             CHAT,
             &traced,
-            chat(&json!({})),
+            chat(&json!({"tools": [tool]})),
             ["OpenAI", "0af7651916cd43dd8448eb211c80319c", "", ""],
         ),
+        (
+            CHAT,
+            &said,
+            chat(&json!({})),
+            ["coder", "0af7651916cd43dd8448eb211c80319c", "", ""],
+        ),
+        // An ordinary service has a trace for each request: none of them is a session.
+        (CHAT, &traced, chat(&json!({})), ["OpenAI", "", "", ""]),
+        (CHAT, &traced, chat(&json!({"tools": []})), ["OpenAI", "", "", ""]),
         (
             CHAT,
             &traced,

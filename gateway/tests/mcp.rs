@@ -285,8 +285,9 @@ fn metrics_count_tool_calls_and_their_cost() {
     let metrics = gateway.client.get("/metrics").text();
     for line in [
         "agentledger_mcp_calls_total{tool=\"hub:search\"} 1",
-        "agentledger_request_total{model=\"hub:search\",provider=\"mcp\",status_code=\"200\",streaming=\"false\"} 1",
+        "agentledger_request_total{provider=\"mcp\",model=\"hub:search\",status_code=\"200\",streaming=\"false\"} 1",
     ] {
-        assert!(metrics.contains(line), "{line}");
+        let known: Vec<&str> = metrics.lines().filter(|known| known.contains("hub:search")).collect();
+        assert!(metrics.contains(line), "{line}\n{known:#?}");
     }
 }

@@ -433,3 +433,30 @@ fn the_conf_puts_any_policy_into_shadow() {
         "{verdict}"
     );
 }
+
+#[test]
+fn refusals_are_counted_by_the_policy_that_refused() {
+    let upstream = small();
+    let gateway = ruled(
+        &upstream,
+        "request",
+        "if call.agent == 'denied' then return deny{ code = 'no_such_agent', message = 'no' } end
+        if call.agent == 'poor' then return budget{ account = 'agent', window = 'day', limit = 0, action = 'block' } end
+        return { rate{ account = 'agent', per = 'hour', limit = 1 }, parallel{ account = 'agent', limit = 9 } }",
+    );
+    assert_eq!(as_agent(&gateway, "fast").status, 200);
+    for agent in ["denied", "poor", "fast", "fast"] {
+        assert_ne!(as_agent(&gateway, agent).status, 200, "{agent}");
+    }
+    let ledger = &gateway.launched().gateway().ledger;
+    crate::harness::block_on(ledger.flushed());
+    let rows = ledger.denials(&agentledger_ledger::DenialQuery {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        tenant: None,
+    });
+    let mut found: Vec<(&str, &str)> = rows.iter().map(|row| (&*row.of.reason, &*row.of.policy)).collect();
+    found.sort_unstable();
+    let by_p = ["budget_exceeded", "no_such_agent", "rate_limited"].map(|code| (code, "p@1"));
+    assert_eq!(found, by_p);
+}

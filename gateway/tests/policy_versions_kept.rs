@@ -181,6 +181,35 @@ fn inject(gateway: &Gateway, subject: &str, value: &Value) {
 }
 
 #[test]
+fn by_hand_too_a_rollback_goes_past_versions_that_do_not_load_any_more() {
+    let config = |conf: &str| {
+        let upstream = "providers: {openai: {upstream: 'http://127.0.0.1:9'}}";
+        format!("{upstream}\npolicies: {{conf: {{{conf}}}}}")
+    };
+    let home = Installation::new(&config(""));
+    let takes =
+        |version: &str| house(version).replace("priority", "schema = { most = { type = 'integer' } }, priority");
+    let texts = [takes("1"), house("2"), takes("3")];
+    let hashes = texts.map(|text| {
+        std::fs::write(home.path("house.lua"), &text).unwrap();
+        home.print(&["policy", "put", &home.path("house.lua").display().to_string()]);
+        home.print(&["policy", "activate", "house"]);
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    });
+    // A conf that the second does not know.
+    home.configure(&config("house: {most: 3}"));
+    let told = home.print(&["policy", "rollback", "house"]);
+    let expected = format!("house: version {} of the store is in force\n", &hashes[0][..12]);
+    assert!(told.contains(&expected), "{told}");
+    let history: Value = serde_json::from_str(&home.print(&["policy", "history", "house", "--json"])).unwrap();
+    let states = hashes.each_ref().map(|hash| row(&history, hash).0);
+    assert_eq!(
+        states.each_ref().map(String::as_str),
+        ["in_force", "rolled_back", "rolled_back"]
+    );
+}
+
+#[test]
 fn a_version_that_cannot_be_read_back_is_refused_by_name_and_the_last_good_one_is_in_force() {
     let upstream = upstream();
     let setup = || Setup::new(&upstream).with(CONTROL).policy("house", &house("file"));

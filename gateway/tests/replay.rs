@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use agentledger::testing::replay::{Mode, Progress, Replayed, Request, replay};
 use agentledger_ledger::testing::flip;
-use agentledger_ledger::{Event, ManualClock, journal_events};
+use agentledger_ledger::{ManualClock, journal_events};
 use serde_json::{Value, json};
 
 use crate::harness::client::Reply;
-use crate::harness::{Gateway, Script, Setup, Upstream, block_on, root};
+use crate::harness::{Gateway, Script, Setup, Upstream, root};
 
 const CHAT: &str = "/v1/chat/completions";
-const CONTROL: &str = "
+pub const CONTROL: &str = "
 control:
   tokens:
     - {name: ops, role: admin, token: ops-token-0123456789}
@@ -38,7 +38,7 @@ fn upstream() -> Upstream {
     })
 }
 
-fn rpc(gateway: &Gateway, method: &str, params: &Value) -> Value {
+pub fn rpc(gateway: &Gateway, method: &str, params: &Value) -> Value {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let headers = [("authorization", "Bearer ops-token-0123456789")];
     let answer = gateway.client.request("POST", "/rpc", &headers, body.as_bytes()).json();
@@ -47,7 +47,7 @@ fn rpc(gateway: &Gateway, method: &str, params: &Value) -> Value {
 }
 
 /// Begins a replay and waits for its end, boundedly.
-fn replayed(gateway: &Gateway, params: &Value) -> Value {
+pub fn replayed(gateway: &Gateway, params: &Value) -> Value {
     let mut state = rpc(gateway, "policy.replay", params);
     let job = json!({ "job": state["job"] });
     for _ in 0..3_000 {
@@ -61,19 +61,19 @@ fn replayed(gateway: &Gateway, params: &Value) -> Value {
     state["result"].clone()
 }
 
-fn all_time(mut params: Value) -> Value {
+pub fn all_time(mut params: Value) -> Value {
     params["from"] = json!("2000-01-01T00:00:00Z");
     params
 }
 
-fn ask(gateway: &Gateway, key: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+pub fn ask(gateway: &Gateway, key: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
     let bearer = format!("Bearer {key}");
     let own = [("authorization", bearer.as_str())];
     let all = [&own[..], headers].concat();
     gateway.client.request("POST", CHAT, &all, body.to_string().as_bytes())
 }
 
-fn chat(model: &str, most: u64, stream: bool) -> Value {
+pub fn chat(model: &str, most: u64, stream: bool) -> Value {
     json!({"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": most, "stream": stream})
 }
 
@@ -312,19 +312,10 @@ fn a_request_is_explained_policy_by_policy() {
     );
 
     // The limit is used up: the refusal says how it stood.
-    while poor(1_000).status == 200 {}
-    gateway.wait_idle();
-    let mut refused = None;
-    let ledger = &gateway.launched().gateway().ledger;
-    block_on(ledger.flushed());
-    let read = ledger.events(0, |_, event| {
-        if let Event::Refused(call) = event {
-            refused = Some(call.facts.id.to_string());
-        }
-        std::ops::ControlFlow::Continue(())
-    });
-    assert_eq!(read, Ok(()));
-    let explained = rpc(&gateway, "policy.explain", &json!({"id": refused.unwrap()}));
+    let refused = (0..20).map(|_| poor(1_000)).find(|reply| reply.status != 200).unwrap();
+    let id = refused.json()["error"]["exchange"].clone();
+    assert_eq!(refused.header("X-AgentLedger-Exchange"), id.as_str());
+    let explained = rpc(&gateway, "policy.explain", &json!({ "id": id }));
     assert_eq!(explained["outcome"], json!("denied: budget_exceeded"));
     let limit = &explained["limits"][0];
     assert_eq!((&limit["most"], &limit["fits"]), (&json!("0.05"), &json!(false)));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use agentledger::testing::Occurrence;
 use agentledger::testing::meter::websocket::Message;
 use serde_json::{Value, json};
 
@@ -333,7 +334,7 @@ fn who_reads_too_slowly_is_told_what_it_missed_and_is_dropped() {
                 folded: 0,
                 id: ulid::Ulid::nil(),
             };
-            alerts.put(1_000, alert, std::time::Duration::from_secs(1));
+            alerts.put(1_000, alert, std::time::Duration::from_secs(1), Occurrence::New);
         }
     };
     // More at once than any buffer between holds, while nobody reads.
@@ -446,7 +447,7 @@ fn every_subscriptions_items_are_as_the_document_says() {
                     id: ulid::Ulid::nil(),
                 };
                 let alerts = &gateway.launched().gateway().alerts;
-                assert!(alerts.put(1_000, alert, std::time::Duration::from_secs(1)));
+                assert!(alerts.put(1_000, alert, std::time::Duration::from_secs(1), Occurrence::New));
             }
             Some(_) => {
                 let rule = json!({"list": "block.keys", "value": "sk-stolen-*"});

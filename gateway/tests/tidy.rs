@@ -106,47 +106,58 @@ fn names_are_found_in_code_and_not_in_comments() {
     assert!(!names("mod tussled { use super::untussled::x; }", "sled"));
 }
 
-/// Fenced blocks tagged `sh`, in order.
-fn shell_blocks(markdown: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut lines = markdown.lines();
-    while let Some(line) = lines.next() {
-        if let Some(tag) = line.strip_prefix("```") {
-            let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-            if tag == "sh" {
-                blocks.push(body.join("\n"));
-            }
-        }
-    }
-    blocks
-}
-
 #[test]
 fn the_readme_starts_with_the_two_commands() {
-    let blocks = shell_blocks(&read("README.md"));
+    let blocks = blocks(&read("README.md"), "sh");
     assert_eq!(blocks[..2], ["./task start".to_owned(), "./task test".to_owned()]);
-    for file in ["task", ".ci/run", "examples/quickstart/run", "examples/plugin/run", "examples/custom-pricer/run"] {
+    for file in [
+        "task",
+        ".ci/run",
+        "examples/quickstart/run",
+        "examples/plugin/run",
+        "examples/custom-pricer/run",
+    ] {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(root().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{file} is not executable");
     }
 }
 
+/// The README and the guide's pages.
+fn pages() -> Vec<String> {
+    let mut pages = vec!["README.md".to_owned()];
+    pages.extend(
+        files()
+            .into_iter()
+            .filter(|file| file.starts_with("gateway/assets/guide/")),
+    );
+    assert!(pages.len() > 15, "{pages:?}");
+    pages
+}
+
 #[test]
-fn the_readme_points_at_files_that_are_there() {
-    let text = read("README.md");
+fn each_page_points_at_files_that_are_there() {
     let mut faults = Vec::new();
-    for (_, link) in text
-        .match_indices("](")
-        .map(|(at, _)| text[at + 2..].split_once(')').unwrap())
-        .map(|(l, _)| ((), l))
-    {
-        let file = link.split('#').next().unwrap_or_default();
-        if !file.is_empty() && !file.contains("://") && !root().join(file).exists() {
-            faults.push(format!("README.md links to {file}, which is not there"));
+    for page in pages() {
+        let text = read(&page);
+        let folder = root().join(&page).parent().unwrap().to_owned();
+        let links = text
+            .match_indices("](")
+            .filter_map(|(at, _)| text[at + 2..].split_once(')'));
+        for (link, _) in links {
+            let file = link.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains("://") && !folder.join(file).exists() {
+                faults.push(format!("{page} links to {file}, which is not there"));
+            }
         }
     }
     none(&faults);
+}
+
+#[test]
+fn the_readme_stays_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 250, "{lines} lines: depth goes to the guide");
 }
 
 /// Policies and price lists of `configs/` are read by tests of their own.
@@ -168,35 +179,49 @@ fn every_configuration_loads() {
     }
 }
 
-#[test]
-fn the_readmes_configuration_and_policy_load() {
-    let readme = read("README.md");
-    let blocks = |tag: &str| -> Vec<String> {
-        let mut found = Vec::new();
-        let mut lines = readme.lines();
-        while let Some(line) = lines.next() {
-            if line == format!("```{tag}") {
-                found.push(
-                    lines
-                        .by_ref()
-                        .take_while(|line| *line != "```")
-                        .collect::<Vec<_>>()
-                        .join("\n"),
-                );
-            } else if line.starts_with("```") {
-                lines.by_ref().take_while(|line| *line != "```").for_each(drop);
+/// Fenced blocks with this tag.
+fn blocks(text: &str, tag: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(given) = line.strip_prefix("```") {
+            let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if given == tag {
+                found.push(body.join("\n"));
             }
         }
-        found
-    };
-    for yaml in blocks("yaml") {
-        config::load_text(None, &yaml, &Env::default(), &Known::built_in()).unwrap_or_else(|errors| panic!("{errors}"));
     }
-    let policies = blocks("lua");
-    assert!(!policies.is_empty());
-    for lua in policies {
-        load_policy(&lua);
+    found
+}
+
+#[test]
+fn configurations_and_policies_that_pages_show_load() {
+    let mut shown = (0, 0);
+    for page in pages() {
+        let text = read(&page);
+        for yaml in blocks(&text, "yaml") {
+            shown.0 += 1;
+            // A price file, and a block of Kubernetes or the like, are no configuration.
+            if yaml.starts_with("provider:") {
+                continue;
+            }
+            let named = yaml.match_indices("_env: ").map(|(at, _)| &yaml[at + 6..]);
+            let variables = named.map(|rest| rest.split([',', '}', ' ', '\n']).next().unwrap_or_default());
+            let env = Env::of(variables.map(|name| (name, "https://reader.example.com/0123456789")));
+            let loaded = config::load_text(None, &yaml, &env, &Known::built_in());
+            let errors = loaded.err().map(|errors| errors.to_string()).unwrap_or_default();
+            // Files of its reader's machine are not here.
+            let is_elsewhere = |line: &&str| line.contains("cannot be read: No such file");
+            let wrong: Vec<&str> = errors.lines().filter(|line| !is_elsewhere(line)).collect();
+            assert!(wrong.is_empty(), "{page}: {wrong:#?}\n{yaml}");
+        }
+        let is_policy = |lua: &&String| lua.starts_with("return {") && !lua.contains("specs =");
+        for lua in blocks(&text, "lua").iter().filter(is_policy) {
+            shown.1 += 1;
+            load_policy(lua);
+        }
     }
+    assert!(shown.0 > 10 && shown.1 > 0, "{shown:?}");
 }
 
 /// As a gateway would that finds it in its folder.

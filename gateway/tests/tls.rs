@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::harness::{Gateway, Installation, Script, Setup, Upstream, block_on};
+use crate::harness::{Gate, Gateway, Installation, Script, Setup, Upstream, block_on};
 
 const CHAT: &str = "/v1/chat/completions";
 const WHOLE: &str =
@@ -34,15 +34,15 @@ const ASK_STREAM: &str =
     r#"{"model":"gpt-4o","messages":[],"max_tokens":50,"stream":true,"stream_options":{"include_usage":true}}"#;
 
 /// A certificate for this machine, with its key.
-struct Identity {
+pub struct Identity {
     cert: CertificateDer<'static>,
     key: Vec<u8>,
-    cert_pem: String,
+    pub cert_pem: String,
     key_pem: String,
 }
 
 impl Identity {
-    fn new() -> Identity {
+    pub fn new() -> Identity {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         Identity {
             cert: made.cert.der().clone(),
@@ -50,6 +50,17 @@ impl Identity {
             cert_pem: made.cert.pem(),
             key_pem: made.signing_key.serialize_pem(),
         }
+    }
+
+    /// What a server with this certificate needs.
+    pub fn server(&self) -> ServerConfig {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.cert.clone()], key)
+            .unwrap()
     }
 }
 
@@ -139,13 +150,7 @@ struct TlsUpstream {
 
 impl TlsUpstream {
     fn start(identity: &Identity) -> TlsUpstream {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.clone()));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![identity.cert.clone()], key)
-            .unwrap();
+        let mut config = identity.server();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let seen: Arc<Mutex<Vec<(Version, Bytes)>>> = Arc::default();
@@ -438,4 +443,92 @@ fn a_certificate_that_cannot_be_used_is_told_at_the_start() {
         );
         assert!(!text.contains("panicked"), "{text}");
     }
+}
+
+/// A gateway that closes a connection after three refusals in a row.
+fn closing_after_three(upstream: &Upstream, identity: &Identity) -> (Gateway, tempfile::TempDir) {
+    let yaml = format!(
+        "providers: {{openai: {{upstream: \"{}\"}}}}\nrefusals: {{close_after: 3}}",
+        upstream.base()
+    );
+    over_tls(identity, &yaml)
+}
+
+#[test]
+fn a_client_that_ignores_every_refusal_over_h2_loses_its_connection_and_nothing_that_runs_on_it() {
+    let gate = Gate::default();
+    let upstream = Upstream::playing({
+        let gate = gate.clone();
+        move |_| {
+            gate.wait();
+            Script::json(200, WHOLE)
+        }
+    });
+    let identity = Identity::new();
+    let (gateway, _files) = closing_after_three(&upstream, &identity);
+    let request = |body: &'static str| {
+        Request::post(format!("https://localhost{CHAT}"))
+            .header("authorization", "Bearer sk-test-0123456789abcdef")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap()
+    };
+    block_on(async {
+        let stream = connect(gateway.address(), &identity, "h2").await.unwrap();
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut send, connection) = handshake.await.unwrap();
+        let connection = tokio::spawn(connection);
+        let runs = tokio::spawn(send.send_request(request(ASK)));
+        for _ in 0..3 {
+            let refused = read(send.send_request(request("{")).await.unwrap()).await;
+            assert_eq!(refused.status, 400, "{refused:?}");
+        }
+        gate.open();
+        let answer = read(runs.await.unwrap().unwrap()).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, WHOLE));
+        // The gateway has said that it takes no more.
+        connection.await.unwrap().unwrap();
+        assert!(send.send_request(request(ASK)).await.is_err());
+    });
+    let others = ask(gateway.address(), &identity, "h2", &[ASK]).unwrap();
+    assert_eq!(others[0].status, 200, "another connection is served");
+}
+
+/// The frames of one request over h2: its head, without Huffman's code, and its body.
+fn h2_request(stream: u8, body: &[u8]) -> Vec<u8> {
+    const HEAD: &[&[u8]] = &[
+        b"\x83\x87",                                    // POST, https
+        b"\x01\x09localhost",                           // the authority
+        b"\x04\x14/v1/chat/completions",                // the path
+        b"\x0f\x08\x1fBearer sk-test-0123456789abcdef", // the key
+    ];
+    let frame = |kind: u8, flags: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    const HEADERS: (u8, u8) = (1, 4);
+    const DATA: (u8, u8) = (0, 1);
+    let head = frame(HEADERS.0, HEADERS.1, &HEAD.concat());
+    [head, frame(DATA.0, DATA.1, body)].concat()
+}
+
+#[test]
+fn a_client_that_ignores_the_close_of_its_h2_connection_loses_it_all_the_same() {
+    let upstream = Upstream::always(Script::json(200, WHOLE));
+    let identity = Identity::new();
+    let (gateway, _files) = closing_after_three(&upstream, &identity);
+    let heard = block_on(async {
+        let mut stream = connect(gateway.address(), &identity, "h2").await.unwrap();
+        let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&empty_settings).await.unwrap();
+        for number in [1, 3, 5] {
+            stream.write_all(&h2_request(number, b"{")).await.unwrap();
+        }
+        // It answers no PING and no GOAWAY, and waits for ever.
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        heard
+    });
+    let text = String::from_utf8_lossy(&heard);
+    assert_eq!(text.matches("{\"error\":").count(), 3, "{text}");
 }

@@ -1,3 +1,13 @@
+local version = {
+	kind = "version",
+	state = "rolled_back",
+	policy = "p",
+	version = "5f0c7d1b34a9aaaa",
+	message = "policy p: version 5f0c7d1b34a9 is rolled back",
+	calls = 20,
+	failures = 20,
+	in_force = "",
+}
 local drift = {
 	kind = "drift",
 	provider = "openrouter",
@@ -50,6 +60,28 @@ return {
 			event = { kind = "policy", policy = "mine", cause = "error", message = "mine.lua:3: oops" },
 			expect = { "alert critical policy_error: policy mine failed: mine.lua:3: oops" },
 		},
+		{
+			name = "a version is rolled back",
+			event = version,
+			expect = { "alert critical policy_rolled_back: policy p: version 5f0c7d1b34a9 is rolled back" },
+		},
+		{
+			name = "a version is refused",
+			event = with(version, { state = "refused", message = "version 5f0c7d1b34a9 of the policy p is refused" }),
+			expect = { "alert critical policy_version_refused: version 5f0c7d1b34a9 of the policy p is refused" },
+		},
+		{
+			name = "a version does not come into force after its time in shadow",
+			event = with(version, { state = "not_activated", message = "it stays in shadow" }),
+			expect = { "alert critical policy_not_activated: it stays in shadow" },
+		},
+		{
+			name = "conf turns what becomes of versions down, or off",
+			conf = { severities = { { type = "policy_rolled_back", severity = "info" } } },
+			event = version,
+			expect = { "alert info policy_rolled_back: policy p: version 5f0c7d1b34a9 is rolled back" },
+		},
+		{ name = "and off", conf = { off = { "policy_rolled_back" } }, event = version, expect = {} },
 		{
 			name = "a plugin fails",
 			event = { kind = "plugin", plugin = "openai", provider = "groq", count = 2 },

@@ -101,6 +101,31 @@ return {
 			expect = { "budget key:f1 day 6 usd warn" },
 		},
 		{
+			name = "a top-up of one key raises what holds for it by default",
+			conf = {
+				default = contract.default,
+				top_ups = {
+					{ account = "key:f1", amount = "0.25", window = "day", ["until"] = "2026-03-02" },
+					{ account = "key:f1", amount = 7, from = "2026-03-02", ["until"] = "2026-03-03" },
+					{ account = "key:f1", amount = 7, unit = "tokens", ["until"] = "2026-03-02" },
+					{ account = "key:f2", amount = 9, ["until"] = "2026-03-02" },
+					{ account = "key", amount = 1, ["until"] = "2026-03-02" },
+				},
+			},
+			call = {},
+			expect = { "budget key:f1 day 51.25 usd block soft 0.8", "budget key:f1 month 501 usd block soft 0.8" },
+		},
+		{
+			name = "and what a rule sets for it, and its limits",
+			conf = {
+				rules = contract.rules,
+				limits = { { account = "key", window = "week", limit = 20 } },
+				top_ups = { { account = "key:f1", amount = 2, ["until"] = "2026-03-02" } },
+			},
+			call = { key = "sk-dev-1" },
+			expect = { "budget key:f1 day 7 usd warn", "budget key:f1 week 22 usd block" },
+		},
+		{
 			name = "downgrade names the alternatives, for when the budget is used up",
 			conf = {
 				limits = { { account = "agent", window = "day", limit = 1, action = "downgrade" } },

@@ -2,8 +2,8 @@
 //! `cargo build --release -p agentledger-benches && target/release/replay [EXCHANGES]`
 //!
 //! Writes EXCHANGES (100,000) exchanges of 50 keys with all shipped policies in force, each with what its decision read, into a
-//! journal in a temporary folder; the same without records, for the difference. Then replays them on one thread: exact, simulated
-//! with a tighter budget, and both side by side.
+//! journal in a temporary folder; the same without records, and with a policy that reads a balance, for the difference. Replays them
+//! on one thread: exact, simulated with a tighter budget, and both side by side.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use agentledger::testing::Secret;
 use agentledger::testing::policy::{
     Balances, CallFacts, CostEstimate, DecisionRecord, Engine, FailureCounts, History, NoBalances, Options, Phase,
-    PolicySet, Verdict, builtin_sources,
+    PolicySet, Source, Verdict, builtin_sources,
 };
 use agentledger::testing::price::PriceBook;
 use agentledger::testing::replay::{Candidate, Mode, Progress, ReplayPrices, Replayed, Request, recorded_base, replay};
@@ -30,27 +30,27 @@ const KEYS: u64 = 50;
 
 fn main() -> Result<(), Failure> {
     let exchanges: u64 = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
-    let mut bytes = Vec::new();
-    for records in [false, true] {
+    let ways = [
+        ("without records", false, false),
+        ("with records", true, false),
+        ("with records, and a policy that reads a balance", true, true),
+    ];
+    for (name, records, reads) in ways {
         let folder = tempfile::tempdir()?;
         let began = Instant::now();
-        write(folder.path(), exchanges, records)?;
+        write(folder.path(), exchanges, records, reads)?;
         let each = began.elapsed().as_secs_f64() * 1e6 / exchanges as f64;
         let journal = process::disk_bytes(&folder.path().join("journal")) / exchanges;
-        let with = if records { "with" } else { "without" };
-        println!("{with} records: {journal} B an exchange on disk, {each:.1} us each to decide and write");
-        bytes.push(journal);
+        println!("{name}: {journal} B an exchange on disk (goal 300), {each:.1} us each to decide and write");
         if records {
-            measure(folder.path(), exchanges)?;
+            measure(folder.path(), exchanges, reads)?;
         }
-    }
-    println!("| measured | value | goal |\n|---|---:|---:|");
-    if let [without, with] = bytes.as_slice() {
-        println!("| bytes on disk an exchange with recorded reads | {with} | 300 |");
-        println!("| of these for the record | {} | |", with.saturating_sub(*without));
     }
     Ok(())
 }
+
+/// A policy that people ask for, and that reads a balance on each call.
+const NEAR_LIMIT: &str = include_str!("../../../examples/policies/near-limit.lua");
 
 fn confs(limit: &str) -> BTreeMap<String, Value> {
     BTreeMap::from([
@@ -58,6 +58,7 @@ fn confs(limit: &str) -> BTreeMap<String, Value> {
             "budget".to_owned(),
             json!({"rules": [{"api_key_pattern": "sk-bench-*", "daily_limit_usd": limit, "action": "block"}]}),
         ),
+        ("near-limit".to_owned(), json!({"limit": 1_000_000})),
         (
             "block".to_owned(),
             json!({"keys": ["sk-leaked-*"], "agents": ["crawler"]}),
@@ -65,18 +66,27 @@ fn confs(limit: &str) -> BTreeMap<String, Value> {
     ])
 }
 
-fn set(limit: &str) -> Result<PolicySet, Failure> {
-    PolicySet::load(builtin_sources(), &confs(limit), Options::default())
+fn set(limit: &str, reads: bool) -> Result<PolicySet, Failure> {
+    let mut sources = builtin_sources();
+    if reads {
+        sources.push(Source {
+            name: "near-limit".to_owned(),
+            text: NEAR_LIMIT.to_owned(),
+            origin: "near-limit.lua".to_owned(),
+        });
+    }
+    // There may be a conf of the one that is not among them.
+    PolicySet::load_files(sources, &confs(limit), Options::default())
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>().into())
 }
 
-fn write(folder: &Path, exchanges: u64, records: bool) -> Result<(), Failure> {
+fn write(folder: &Path, exchanges: u64, records: bool, reads: bool) -> Result<(), Failure> {
     let options = LedgerOptions {
         durability: Durability::Relaxed,
         ..LedgerOptions::new(folder)
     };
     let ledger = Ledger::open(options, Arc::new(SystemClock::default()))?;
-    let set = set("1000000")?;
+    let set = set("1000000", reads)?;
     let rules = ledger.put_in_force(set.digest(), &recorded_base(&set, &confs("1000000")));
     let engine = Engine::new(Arc::new(FailureCounts::default()));
     let balances: Arc<dyn Balances> = Arc::new(NoBalances);
@@ -189,12 +199,12 @@ fn decide(
     Ok((record, bounds.collect()))
 }
 
-fn measure(folder: &Path, exchanges: u64) -> Result<(), Failure> {
+fn measure(folder: &Path, exchanges: u64, reads: bool) -> Result<(), Failure> {
     let prices = ReplayPrices::new(PriceBook::builtin()?, BTreeMap::new());
     let candidate = |name: &str, limit: &str| -> Result<Candidate, Failure> {
         Ok(Candidate {
             name: name.to_owned(),
-            set: Arc::new(set(limit)?),
+            set: Arc::new(set(limit, reads)?),
             prices: prices.clone(),
         })
     };

@@ -11,12 +11,23 @@ pub struct Budget {
     pub ends_ms: i64,
 }
 
-/// What was spent lately.
+impl Budget {
+    /// From when on the pace of a window counts: it reaches no further back than the period, for what was spent before is of
+    /// another budget.
+    pub fn since_ms(&self, now_ms: i64, window_ms: i64) -> i64 {
+        now_ms.saturating_sub(window_ms).max(self.starts_ms)
+    }
+}
+
+/// What was spent lately, and in how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recent {
-    pub window_ms: i64,
+    pub span_ms: i64,
     pub spent: i64,
 }
+
+/// A shorter span counts as one of this: a call in a period's first minute is no pace.
+pub const SPAN_MIN_MS: i64 = 30 * 60_000;
 
 /// A pace at which the budget ends before its period does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,15 +53,11 @@ pub fn burning(budget: Budget, now_ms: i64, windows: [Recent; 2], rate_min: f64)
     if limit <= 0 || left <= 0 || now_ms >= ends_ms {
         return None;
     }
-    // A window reaches no further back than the period: what was spent before is of another budget.
-    let age_ms = now_ms.checked_sub(starts_ms).filter(|age| *age > 0)?;
     let slower = windows
         .into_iter()
         .map(|recent| {
-            (
-                i128::from(recent.spent.max(0)),
-                i128::from(recent.window_ms.min(age_ms).max(1)),
-            )
+            let span_ms = recent.span_ms.max(SPAN_MIN_MS);
+            (i128::from(recent.spent.max(0)), i128::from(span_ms))
         })
         .min_by(|a, b| (a.0 * b.1).cmp(&(b.0 * a.1)))?;
     let (pace_spent, pace_ms) = slower;
@@ -78,11 +85,11 @@ mod tests {
     fn recent(spent: [i64; 2]) -> [Recent; 2] {
         [
             Recent {
-                window_ms: HOUR,
+                span_ms: HOUR,
                 spent: spent[0],
             },
             Recent {
-                window_ms: 6 * HOUR,
+                span_ms: 6 * HOUR,
                 spent: spent[1],
             },
         ]
@@ -131,11 +138,51 @@ mod tests {
         assert_eq!(burning(Budget { limit: 0, ..EVEN }, DAY, recent([1, 1]), 1.0), None);
     }
 
+    /// Both windows as they are at `now_ms`, at a steady pace an hour.
+    fn steady(budget: &Budget, now_ms: i64, an_hour: i64) -> [Recent; 2] {
+        [HOUR, 6 * HOUR].map(|window_ms| {
+            let span_ms = now_ms - budget.since_ms(now_ms, window_ms);
+            Recent {
+                span_ms,
+                spent: an_hour * span_ms / HOUR,
+            }
+        })
+    }
+
     #[test]
-    fn a_young_period_counts_by_its_age() {
+    fn a_young_period_counts_by_its_age_and_by_nothing_before_it() {
         // Half an hour old: 100 in it, of 3,000: 2,900 left at 200 an hour.
         let young = Budget { spent: 100, ..EVEN };
-        let burning = burning(young, HOUR / 2, recent([100, 100]), 2.0).unwrap();
+        let burning = burning(young, HOUR / 2, steady(&young, HOUR / 2, 200), 2.0).unwrap();
         assert_eq!(burning.ends_ms, HOUR / 2 + 2_900 * HOUR / 200);
+        assert_eq!(young.since_ms(HOUR / 2, HOUR), 0);
+        assert_eq!(young.since_ms(2 * HOUR, HOUR), HOUR);
+    }
+
+    #[test]
+    fn an_even_pace_is_no_alert_in_the_first_minutes_of_a_day() {
+        // 2 an hour of 50 a day, in thousandths.
+        let day = |spent| Budget {
+            limit: 50_000,
+            spent,
+            starts_ms: 10 * DAY,
+            ends_ms: 11 * DAY,
+        };
+        for minute in 1..180 {
+            let now_ms = 10 * DAY + minute * 60_000;
+            let budget = day(2_000 * minute / 60);
+            assert_eq!(
+                burning(budget, now_ms, steady(&budget, now_ms, 2_000), 1.0),
+                None,
+                "minute {minute}"
+            );
+        }
+        // One call of half a dollar in the first minute is no pace of 720 a day; ten of them are worth a word.
+        let first_minute = |spent| {
+            let recent = Recent { span_ms: 60_000, spent };
+            burning(day(spent), 10 * DAY + 60_000, [recent; 2], 2.0)
+        };
+        assert_eq!(first_minute(500), None);
+        assert!((first_minute(5_000).unwrap().rate - 4.8).abs() < 1e-9);
     }
 }

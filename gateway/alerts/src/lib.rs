@@ -11,11 +11,12 @@ pub mod plan;
 pub mod quiet;
 mod random;
 pub mod render;
+pub mod room;
 pub mod signature;
 pub mod silence;
 
 pub use alert::{Alert, Severity};
-pub use outbox::{Attempt, Outbox, Outcome, Settled, Store, StoreFailed, Write};
+pub use outbox::{Attempt, Cooled, Outbox, Outcome, Settled, Store, StoreFailed, Write};
 pub use patterns::{PatternError, Patterns};
 pub use plan::{Plan, Retry, Route};
 pub use silence::Silence;

@@ -13,13 +13,13 @@ use ulid::Ulid;
 use self::adjusted::{read_adjusted, write_adjusted};
 use self::held::{read_held, write_held};
 use self::imported::{read_imported, write_imported};
-use self::recorded::{read_in_force, read_refused, write_in_force, write_refused};
+use self::recorded::{read_denied, read_in_force, read_refused, write_denied, write_in_force, write_refused};
 use crate::amounts::{Amounts, Unit};
 use crate::bill_id::BillId;
 use crate::change_bytes::{read_change, write_change};
 use crate::entry::{Facts, Name, Outcome, Part, PriceRef, Settlement};
 use crate::event::{
-    ClockSet, Deferred, Denied, Event, Extended, HoldId, Linked, Mark, Marked, Opening, SecretChecked, Settled, Voided,
+    ClockSet, Deferred, Event, Extended, HoldId, Linked, Mark, Marked, Opening, SecretChecked, Settled, Voided,
 };
 use crate::inferred::Inferred;
 use crate::money::Usd;
@@ -59,7 +59,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Extended(_) => EXTENDED,
         Event::Settled(_) => SETTLED,
         Event::Voided(_) => VOIDED,
-        Event::Denied(_) => DENIED,
+        Event::Denied(denied) if denied.of.policy.is_empty() => DENIED,
         Event::Adjusted(adjusted) if adjusted.of.is_some() => ADJUSTED_OF,
         Event::Adjusted(_) => ADJUSTED,
         Event::Deferred(_) => DEFERRED,
@@ -69,7 +69,7 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
         Event::Imported(_) => IMPORTED,
         Event::Linked(_) => LINKED,
         Event::Changed(_) => CHANGED,
-        Event::Refused(_) | Event::InForce(_) => FURTHER,
+        Event::Denied(_) | Event::Refused(_) | Event::InForce(_) => FURTHER,
     };
     w.byte(VERSION << 4 | kind);
     w.signed(event.at_ms());
@@ -86,10 +86,10 @@ pub fn encode(event: &Event, names: &mut impl Interner) -> Vec<u8> {
             w.name(&voided.reason, names);
         }
         Event::Denied(denied) => {
-            w.name(&denied.account, names);
-            w.name(&denied.tenant, names);
-            w.name(&denied.reason, names);
-            w.unsigned(denied.count);
+            if kind == FURTHER {
+                w.byte(recorded::DENIED_BY);
+            }
+            write_denied(&mut w, denied, names);
         }
         Event::Adjusted(adjusted) => write_adjusted(&mut w, adjusted, names),
         Event::Deferred(deferred) => {
@@ -154,13 +154,7 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
             hold: HoldId(r.unsigned()?),
             reason: r.name(names)?,
         }),
-        DENIED => Event::Denied(Denied {
-            at_ms,
-            account: r.name(names)?,
-            tenant: r.name(names)?,
-            reason: r.name(names)?,
-            count: r.unsigned()?,
-        }),
+        DENIED => Event::Denied(read_denied(r, at_ms, false, names)?),
         ADJUSTED => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, false, names)?)),
         ADJUSTED_OF => Event::Adjusted(Arc::new(read_adjusted(r, at_ms, true, names)?)),
         CLOCK_SET => Event::ClockSet(ClockSet {
@@ -180,6 +174,7 @@ fn read_event(bytes: &[u8], names: &mut impl Interner) -> Result<Event, DecodeEr
         CHANGED => Event::Changed(Arc::new(read_change(r, at_ms)?)),
         FURTHER => match r.byte()? {
             recorded::REFUSED => Event::Refused(Arc::new(read_refused(r, at_ms, names)?)),
+            recorded::DENIED_BY => Event::Denied(read_denied(r, at_ms, true, names)?),
             recorded::IN_FORCE => Event::InForce(Arc::new(read_in_force(r, at_ms)?)),
             _ => return Err(DecodeError::Malformed("unknown kind of event")),
         },

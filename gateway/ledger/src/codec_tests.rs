@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::bound::{Mode, Window};
 use crate::change::{Answered, Change};
-use crate::event::{Adjusted, Adjustee, Held, HeldBound, Imported, ImportedEntry};
+use crate::event::{Adjusted, Adjustee, Denial, Denied, Held, HeldBound, Imported, ImportedEntry};
 use crate::names::Names;
 use crate::recorded::{Base, InForce, Record, Refused};
 
@@ -237,15 +237,20 @@ fn event() -> impl Strategy<Value = Event> {
             bill: BillId(bill)
         })),
         (at(), hold(), name()).prop_map(|(at_ms, hold, reason)| Event::Voided(Voided { at_ms, hold, reason })),
-        (at(), name(), name(), name(), any::<u64>()).prop_map(|(at_ms, account, tenant, reason, count)| {
-            Event::Denied(Denied {
-                at_ms,
-                account,
-                tenant,
-                reason,
-                count,
-            })
-        }),
+        (at(), name(), name(), name(), name(), any::<u64>()).prop_map(
+            |(at_ms, account, tenant, reason, policy, count)| {
+                Event::Denied(Denied {
+                    at_ms,
+                    of: Denial {
+                        account,
+                        tenant,
+                        reason,
+                        policy,
+                    },
+                    count,
+                })
+            }
+        ),
         (
             at(),
             hold(),

@@ -19,7 +19,7 @@ use crate::checkpoint::CheckpointAt;
 use crate::clock::Clock;
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::entry::{Facts, Name, Settlement};
-use crate::event::{Event, Held, HoldId, ImportedEntry, Settled};
+use crate::event::{Denial, Event, Held, HoldId, ImportedEntry, Settled};
 use crate::map::Map;
 use crate::options::{Durability, ExpectedCosts};
 use crate::queue::{Queue, Stopped};
@@ -36,16 +36,6 @@ const CHECKPOINT_MS: i64 = 60_000;
 
 /// Why a hold ends without being settled although its work was billed.
 const BILLED_WHEN_FETCHED: &str = "billed_when_fetched";
-
-/// A refused request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
-    /// The account whose bound refused, or that requested.
-    pub account: Name,
-    pub tenant: Name,
-    /// The refusal's code: `budget_exceeded`, `model_not_allowed`.
-    pub reason: Name,
-}
 
 /// How a hold ended that was to be settled.
 pub(crate) enum End {
@@ -489,7 +479,7 @@ impl Core {
         self.unseen_keys.load(Ordering::Acquire) > 0
     }
 
-    /// Counts a refusal: one event an account, reason and minute. While nothing can be written refusals are not counted.
+    /// Counts a refusal: one event an account, reason, policy and minute. While nothing can be written refusals are not counted.
     /// One with what it read is recorded beside, as long as there are few.
     pub fn deny(&self, denial: &Denial, call: impl FnOnce() -> Option<RefusalRecord>) {
         if self.queue.suspended().is_some() {
@@ -498,16 +488,10 @@ impl Core {
         let mut decided = self.decided.lock();
         let decided = &mut *decided;
         let now_ms = self.now_in_month(decided);
-        for recorded in decided
-            .books
-            .deny(now_ms, &denial.account, &denial.tenant, &denial.reason)
-        {
+        for recorded in decided.books.deny(now_ms, denial) {
             self.put(decided, recorded, None, false);
         }
-        let refused = decided
-            .books
-            .refuse(&denial.account, &denial.tenant, &denial.reason, call);
-        if let Some(recorded) = refused {
+        if let Some(recorded) = decided.books.refuse(denial, call) {
             self.put(decided, recorded, None, false);
         }
     }

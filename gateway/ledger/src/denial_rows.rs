@@ -1,4 +1,4 @@
-//! Who was refused, why and how often, by the hour: counted as the journal tells of it, and kept in rows of the state database.
+//! Who was refused, why, by which policy and how often, by the hour: counted as the journal tells of it, and kept in rows of the state database.
 //!
 //! Bounded twice: of an hour so many accounts are told apart, further ones are counted on `other`; and where all hours together
 //! have too many rows, the oldest hours go.
@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::Name;
-use crate::event::Denied;
+use crate::event::{Denial, Denied};
 use crate::journal::bytes::{Reader, put_i64, put_text, put_u64};
 use crate::store;
 
@@ -16,6 +16,8 @@ const HOUR_MS: i64 = 3_600_000;
 const HOUR_ROWS_MAX: usize = 1_000;
 const ROWS_MAX: usize = 50_000;
 const OTHER: &str = "other";
+/// Ends the key of a row whose refusals name their policies; those of earlier versions end with the hour.
+const WITH_POLICIES: u8 = 1;
 
 /// Refusals in a stretch of time; whole hours are counted, those at its ends included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,20 +28,15 @@ pub struct DenialQuery {
     pub tenant: Option<Name>,
 }
 
-/// Refusals of one account for one reason.
+/// Refusals of one account for one reason, by one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DenialRow {
-    pub account: Name,
-    pub tenant: Name,
-    /// The refusal's code: `budget_exceeded`, `model_not_allowed`.
-    pub reason: Name,
+    pub of: Denial,
     pub count: u64,
     /// By the minute.
     pub first_ms: i64,
     pub last_ms: i64,
 }
-
-type Key = (Name, Name, Name);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tally {
@@ -59,11 +56,13 @@ impl Tally {
 /// The counts of all hours that are kept, and which of them the next checkpoint writes.
 #[derive(Debug, Default)]
 pub(crate) struct DenialRows {
-    hours: BTreeMap<i64, BTreeMap<Key, Tally>>,
+    hours: BTreeMap<i64, BTreeMap<Denial, Tally>>,
     rows: usize,
     dirty: BTreeSet<i64>,
     /// Their rows go with the next checkpoint.
     gone: BTreeSet<i64>,
+    /// Hours whose rows are of an earlier version.
+    earlier: BTreeSet<i64>,
 }
 
 impl DenialRows {
@@ -75,10 +74,10 @@ impl DenialRows {
             first_ms: denied.at_ms,
             last_ms: denied.at_ms,
         };
-        let mut key = (denied.account.clone(), denied.tenant.clone(), denied.reason.clone());
+        let mut key = denied.of.clone();
         let hour = self.hours.entry(hour_ms).or_default();
         if hour.len() >= HOUR_ROWS_MAX && !hour.contains_key(&key) {
-            key = (OTHER.into(), OTHER.into(), key.2);
+            (key.account, key.tenant) = (OTHER.into(), OTHER.into());
         }
         match hour.get_mut(&key) {
             Some(known) => known.add(&tally),
@@ -101,13 +100,24 @@ impl DenialRows {
 
     /// A row as it was read back. `None`: it is broken.
     pub fn load(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let (_, hour) = key.split_first()?;
+        let (_, key) = key.split_first()?;
+        let (hour, version) = key.split_at_checked(size_of::<i64>())?;
         let hour_ms = i64::from_be_bytes(hour.try_into().ok()?);
+        let has_policies = match version {
+            [] => false,
+            [WITH_POLICIES] => true,
+            _ => return None,
+        };
         let mut reader = Reader::new(value);
         let mut hour = BTreeMap::new();
         while !reader.is_empty() {
             let mut name = || Some(Name::from(reader.text()?));
-            let key = (name()?, name()?, name()?);
+            let key = Denial {
+                account: name()?,
+                tenant: name()?,
+                reason: name()?,
+                policy: if has_policies { name()? } else { Name::from("") },
+            };
             let tally = Tally {
                 count: reader.u64()?,
                 first_ms: reader.i64()?,
@@ -117,17 +127,28 @@ impl DenialRows {
         }
         self.rows += hour.len();
         self.hours.insert(hour_ms, hour);
+        if !has_policies {
+            self.earlier.insert(hour_ms);
+        }
         Some(())
     }
 
     /// What a checkpoint changes.
     pub fn changes(&self) -> Vec<store::Change> {
         let gone = self.gone.iter().map(|hour_ms| store::Change::Remove(row_key(*hour_ms)));
+        let earlier = self
+            .earlier
+            .intersection(&(&self.gone | &self.dirty))
+            .copied()
+            .collect::<Vec<_>>();
+        let earlier = earlier
+            .into_iter()
+            .map(|hour_ms| store::Change::Remove(earlier_row_key(hour_ms)));
         let fresh = self.dirty.iter().filter_map(|hour_ms| {
             let hour = self.hours.get(hour_ms)?;
             let mut value = Vec::with_capacity(hour.len() * 64);
-            for ((account, tenant, reason), tally) in hour {
-                for name in [account, tenant, reason] {
+            for (of, tally) in hour {
+                for name in [&of.account, &of.tenant, &of.reason, &of.policy] {
                     put_text(&mut value, name);
                 }
                 put_u64(&mut value, tally.count);
@@ -136,31 +157,32 @@ impl DenialRows {
             }
             Some(store::Change::Put(row_key(*hour_ms), value))
         });
-        gone.chain(fresh).collect()
+        gone.chain(earlier).chain(fresh).collect()
     }
 
     /// It is on disk.
     pub fn saved(&mut self) {
+        self.earlier
+            .retain(|hour_ms| !self.dirty.contains(hour_ms) && !self.gone.contains(hour_ms));
         self.dirty.clear();
         self.gone.clear();
     }
 
-    /// By account, tenant and reason, the latest first.
+    /// By account, tenant, reason and policy, the latest first.
     pub fn find(&self, query: &DenialQuery) -> Vec<DenialRow> {
         let from_ms = query.from_ms.div_euclid(HOUR_MS).saturating_mul(HOUR_MS);
-        let mut sums: BTreeMap<&Key, Tally> = BTreeMap::new();
+        let mut sums: BTreeMap<&Denial, Tally> = BTreeMap::new();
         if from_ms < query.to_ms {
             let rows = self.hours.range(from_ms..query.to_ms).flat_map(|(_, hour)| hour);
-            for (key, tally) in rows.filter(|(key, _)| query.tenant.as_ref().is_none_or(|tenant| key.1 == *tenant)) {
+            for (key, tally) in rows.filter(|(key, _)| query.tenant.as_ref().is_none_or(|tenant| key.tenant == *tenant))
+            {
                 sums.entry(key).and_modify(|sum| sum.add(tally)).or_insert(*tally);
             }
         }
         let mut found: Vec<DenialRow> = sums
             .into_iter()
-            .map(|((account, tenant, reason), tally)| DenialRow {
-                account: account.clone(),
-                tenant: tenant.clone(),
-                reason: reason.clone(),
+            .map(|(of, tally)| DenialRow {
+                of: of.clone(),
                 count: tally.count,
                 first_ms: tally.first_ms,
                 last_ms: tally.last_ms,
@@ -171,9 +193,15 @@ impl DenialRows {
     }
 }
 
-fn row_key(hour_ms: i64) -> Vec<u8> {
+fn earlier_row_key(hour_ms: i64) -> Vec<u8> {
     let mut key = vec![ROW_PREFIX];
     key.extend_from_slice(&hour_ms.to_be_bytes());
+    key
+}
+
+fn row_key(hour_ms: i64) -> Vec<u8> {
+    let mut key = earlier_row_key(hour_ms);
+    key.push(WITH_POLICIES);
     key
 }
 
@@ -185,9 +213,12 @@ mod tests {
     fn denied(at_ms: i64, account: &str, tenant: &str, reason: &str, count: u64) -> Denied {
         Denied {
             at_ms,
-            account: account.into(),
-            tenant: tenant.into(),
-            reason: reason.into(),
+            of: Denial {
+                account: account.into(),
+                tenant: tenant.into(),
+                reason: reason.into(),
+                policy: "".into(),
+            },
             count,
         }
     }
@@ -215,7 +246,7 @@ mod tests {
         let found = rows.find(&all());
         let shown: Vec<(&str, &str, u64, i64, i64)> = found
             .iter()
-            .map(|row| (&*row.account, &*row.reason, row.count, row.first_ms, row.last_ms))
+            .map(|row| (&*row.of.account, &*row.of.reason, row.count, row.first_ms, row.last_ms))
             .collect();
         assert_eq!(
             shown,
@@ -279,6 +310,53 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_has_refusals_of_its_own_beside_those_of_which_none_is_known() {
+        let mut rows = DenialRows::default();
+        let by = |policy: &str| {
+            let mut denied = denied(60_000, "key:a", "", "budget_exceeded", 1);
+            denied.of.policy = policy.into();
+            denied
+        };
+        for policy in ["", "budget", "team", "budget"] {
+            rows.committed(&by(policy));
+        }
+        let found = rows.find(&all());
+        let shown: Vec<(&str, u64)> = found.iter().map(|row| (&*row.of.policy, row.count)).collect();
+        assert_eq!(shown, [("", 1), ("budget", 2), ("team", 1)]);
+    }
+
+    #[test]
+    fn a_row_of_an_earlier_version_is_read_and_written_anew_once() {
+        let mut value = Vec::new();
+        for name in ["key:a", "", "budget_exceeded"] {
+            put_text(&mut value, name);
+        }
+        put_u64(&mut value, 4);
+        put_i64(&mut value, 60_000);
+        put_i64(&mut value, 120_000);
+        let mut rows = DenialRows::default();
+        rows.load(&earlier_row_key(0), &value).unwrap();
+        let found = rows.find(&all()).remove(0);
+        assert_eq!((&*found.of.account, &*found.of.policy, found.count), ("key:a", "", 4));
+        assert!(rows.changes().is_empty(), "it stays as it is until its hour changes");
+        rows.committed(&denied(180_000, "key:a", "", "budget_exceeded", 1));
+        let changes = rows.changes();
+        assert!(
+            changes.contains(&store::Change::Remove(earlier_row_key(0))),
+            "else it would count twice"
+        );
+        let mut again = DenialRows::default();
+        for change in changes {
+            if let store::Change::Put(key, value) = change {
+                again.load(&key, &value).unwrap();
+            }
+        }
+        assert_eq!(again.find(&all()).remove(0).count, 5);
+        rows.saved();
+        assert!(rows.changes().is_empty());
+    }
+
+    #[test]
     fn too_many_accounts_are_one_and_too_many_hours_are_forgotten() {
         let mut rows = DenialRows::default();
         for number in 0..HOUR_ROWS_MAX + 10 {
@@ -286,7 +364,7 @@ mod tests {
         }
         let found = rows.find(&all());
         assert_eq!(found.len(), HOUR_ROWS_MAX + 1);
-        assert_eq!(found.iter().find(|row| &*row.account == OTHER).unwrap().count, 10);
+        assert_eq!(found.iter().find(|row| &*row.of.account == OTHER).unwrap().count, 10);
         rows.saved();
         for hour in 1..60 {
             for number in 0..HOUR_ROWS_MAX {

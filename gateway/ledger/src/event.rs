@@ -202,14 +202,23 @@ pub struct Voided {
     pub reason: Name,
 }
 
-/// Refusals of one account for one reason within one minute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied {
-    pub at_ms: i64,
+/// A refused request, as refusals are counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Denial {
+    /// The account whose bound refused, or that requested.
     pub account: Name,
     pub tenant: Name,
     /// The refusal's code: `budget_exceeded`, `model_not_allowed`.
     pub reason: Name,
+    /// The policy that denied it or put the limit there; empty where none did, or nobody noted which.
+    pub policy: Name,
+}
+
+/// Refusals of one account for one reason, by one policy, within one minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    pub at_ms: i64,
+    pub of: Denial,
     pub count: u64,
 }
 

@@ -104,13 +104,14 @@ pub use books::{Adjustment, Books, BooksError, Obstacle, OpenHold, Refusal, Stan
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
 pub use change::{Answered, Change, ChangeError, ChangePage, ChangeQuery, Document, Documents, TEXT_BYTES_MAX};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use core::Denial;
 pub use decision_clock::{ClockState, TOLERANCE_MS};
 pub use denial_rows::{DenialQuery, DenialRow};
 pub use entry::{Entry, Facts, Name, Outcome, Part, PriceRef, Settlement};
 pub use entry_json::rfc3339_ms;
 pub use error::LedgerError;
-pub use event::{Event, Extended, Held, HeldBound, HoldId, IMPORTED, ImportedEntry, Mark, Settled as SettledEvent};
+pub use event::{
+    Denial, Event, Extended, Held, HeldBound, HoldId, IMPORTED, ImportedEntry, Mark, Settled as SettledEvent,
+};
 pub use events::{JournalStopped, journal_events};
 pub use happened::Happened;
 pub use head::{Hash, Head};

@@ -19,13 +19,15 @@ use crate::recovered::{self, RecoveredEntry};
 use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
 use crate::rollup::{Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
-use crate::store::{DiskStores, MemoryStores, Stores};
+use crate::side_table;
+use crate::store::{DiskStores, MemoryStores, Pair, Store, Stores};
 use crate::verify::{self, Report};
 
 /// The ledger of a gateway that does not run, for reading. Nothing is added to the journal: holds that a crash left open
 /// are shown as open, and the next start settles them, once.
 pub struct OfflineLedger {
     stores: Arc<dyn Stores>,
+    state: Arc<dyn Store>,
     books: Books,
     derived: Derived,
     head: Head,
@@ -55,6 +57,7 @@ impl OfflineLedger {
         } = recovered;
         Ok(OfflineLedger {
             stores,
+            state,
             books,
             derived,
             head,
@@ -64,6 +67,14 @@ impl OfflineLedger {
     /// The time of the last decision, milliseconds since the epoch.
     pub fn decision_ms(&self) -> i64 {
         self.books.now_ms()
+    }
+
+    /// The rows of a small table beside the journal, by its name; see [`crate::Ledger::side_table`].
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn side_rows(&self, name: &str) -> Result<Vec<Pair>, LedgerError> {
+        Ok(side_table::rows_of(&*self.state, name)?)
     }
 
     pub fn head(&self) -> Head {

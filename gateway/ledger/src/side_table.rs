@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::applier::Applier;
 use crate::error::LedgerError;
-use crate::store::{Change, Pair, Store};
+use crate::store::{Change, Pair, Store, StoreError};
 
 /// What rows of these tables begin with in the state database.
 const ROW_PREFIX: u8 = b't';
@@ -20,7 +20,7 @@ pub struct SideTable {
 
 impl SideTable {
     pub(crate) fn new(name: &str, state: Arc<dyn Store>, applier: Arc<Applier>) -> SideTable {
-        let prefix = [&[ROW_PREFIX], name.as_bytes(), &[0]].concat();
+        let prefix = prefix_of(name);
         SideTable { prefix, state, applier }
     }
 
@@ -42,16 +42,29 @@ impl SideTable {
     /// # Errors
     /// The disk fails.
     pub fn rows(&self) -> Result<Vec<Pair>, LedgerError> {
-        let mut rows = Vec::new();
-        for pair in self.state.scan(&self.prefix) {
-            let (key, value) = pair?;
-            match key.strip_prefix(self.prefix.as_slice()) {
-                Some(own) => rows.push((own.to_vec(), value)),
-                None => break,
-            }
-        }
-        Ok(rows)
+        Ok(rows_in(&*self.state, &self.prefix)?)
     }
+}
+
+fn prefix_of(name: &str) -> Vec<u8> {
+    [&[ROW_PREFIX], name.as_bytes(), &[0]].concat()
+}
+
+/// The rows of a table, of a database that no gateway has open.
+pub(crate) fn rows_of(state: &dyn Store, name: &str) -> Result<Vec<Pair>, StoreError> {
+    rows_in(state, &prefix_of(name))
+}
+
+fn rows_in(state: &dyn Store, prefix: &[u8]) -> Result<Vec<Pair>, StoreError> {
+    let mut rows = Vec::new();
+    for pair in state.scan(prefix) {
+        let (key, value) = pair?;
+        match key.strip_prefix(prefix) {
+            Some(own) => rows.push((own.to_vec(), value)),
+            None => break,
+        }
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]

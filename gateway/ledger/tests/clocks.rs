@@ -160,6 +160,7 @@ async fn a_month_that_turns_with_counted_denials_still_opens_alone() {
         account: "key:a".into(),
         tenant: "".into(),
         reason: "budget_exceeded".into(),
+        policy: "budget".into(),
     };
     for _ in 0..3 {
         stepped.ledger().deny(&denial);

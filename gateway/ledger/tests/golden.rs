@@ -1,8 +1,8 @@
 //! Stores as earlier versions left them open for ever, and say what they said then. `v0` is from before stores had versions,
 //! written by the gateway of that time; `v1` bears every kind of event of its time, `v2` a document that was put again as well,
-//! `v3` what decisions read and what was in force.
+//! `v3` what decisions read and what was in force, `v4` the policy that refused.
 //!
-//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v4 cargo test -p agentledger-ledger --test golden`; it and its
+//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v5 cargo test -p agentledger-ledger --test golden`; it and its
 //! expectation are then in `tests/golden`, to be committed and never changed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -14,9 +14,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use agentledger_ledger::{
-    Amounts, Answered, BillId, Bound, Change, ChangeQuery, Denial, EntryQuery, ImportRow, ImportedEntry, Ledger, Limit,
-    ManualClock, Mark, Mode, Name, OfflineLedger, Options, Record, RefusalRecord, Retention, SessionQuery, Window,
-    Zone, verify,
+    Amounts, Answered, BillId, Bound, Change, ChangeQuery, Denial, DenialQuery, EntryQuery, ImportRow, ImportedEntry,
+    Ledger, Limit, ManualClock, Mark, Mode, Name, OfflineLedger, Options, Record, RefusalRecord, Retention,
+    SessionQuery, Window, Zone, verify,
 };
 use common::{START_MS, all_entries, exchange, facts, hold, settlement, usd};
 use serde_json::{Value, json};
@@ -97,6 +97,11 @@ fn told(dir: &Path) -> Value {
         ..ChangeQuery::default()
     };
     let changes = ledger.changes(&changes).unwrap().changes;
+    let denials = ledger.denials(&DenialQuery {
+        from_ms: 0,
+        to_ms: i64::MAX,
+        tenant: None,
+    });
     json!({
         "head": ledger.head().to_string(),
         "decision_ms": ledger.decision_ms(),
@@ -108,6 +113,10 @@ fn told(dir: &Path) -> Value {
             "sequence": sequence, "id": change.id.to_string(), "author": &*change.author, "peer": &*change.peer,
             "action": &*change.action, "subject": &*change.subject, "after": change.after.as_deref(), "kept": change.kept,
             "request": change.request.as_ref().map(|request| request.id.to_string()),
+        })).collect::<Vec<_>>(),
+        "denials": denials.iter().map(|row| json!({
+            "account": &*row.of.account, "tenant": &*row.of.tenant, "reason": &*row.of.reason, "policy": &*row.of.policy,
+            "count": row.count, "first_ms": row.first_ms, "last_ms": row.last_ms,
         })).collect::<Vec<_>>(),
         "holds": ledger.open_holds().iter().map(|hold| json!({
             "id": hold.id.0, "usd": hold.amounts.usd, "key": &*hold.held.facts.key, "at_ms": hold.held.at_ms,
@@ -215,6 +224,11 @@ fn a_store_of_version_3_opens_for_ever() {
     check("v3");
 }
 
+#[test]
+fn a_store_of_version_4_opens_for_ever() {
+    check("v4");
+}
+
 /// Writes a store with every kind of event, if that is wanted.
 #[test]
 fn a_store_of_this_version_is_made_where_one_is_wanted() {
@@ -302,6 +316,7 @@ fn made() -> tempfile::TempDir {
             account: "key:poor".into(),
             tenant: "acme".into(),
             reason: "budget_exceeded".into(),
+            policy: "budget".into(),
         });
         let base: Arc<[u8]> = b"policies"[..].into();
         let first = ledger.put_in_force([3; 32], &base);
@@ -327,6 +342,7 @@ fn made() -> tempfile::TempDir {
             account: "key:poor".into(),
             tenant: "acme".into(),
             reason: "model_not_allowed".into(),
+            policy: "".into(),
         };
         let call = RefusalRecord {
             facts: Arc::new(facts(START_MS, 9)),

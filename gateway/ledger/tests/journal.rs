@@ -275,6 +275,7 @@ async fn refusals_are_one_event_a_minute() {
         account: "key:a".into(),
         tenant: "".into(),
         reason: "budget_exceeded".into(),
+        policy: "budget".into(),
     };
     for _ in 0..1_000 {
         ledger.deny(&denial);

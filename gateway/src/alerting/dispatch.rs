@@ -75,7 +75,7 @@ impl Dispatch {
     ) -> Result<Dispatch, StoreFailed> {
         let current = config.load_full();
         let plan = plan_of(&current);
-        let (outbox, unreadable) = Outbox::open(Table::of(ledger), plan, rand::random())?;
+        let (mut outbox, unreadable) = Outbox::open(Table::of(ledger), plan, rand::random())?;
         if unreadable > 0 {
             tracing::error!(
                 rows = unreadable,
@@ -86,6 +86,7 @@ impl Dispatch {
         let mut alerts: Vec<Alert> = left.iter().map(|delivery| delivery.alert.clone()).collect();
         alerts.dedup_by_key(|alert| alert.id);
         raised.restore(alerts);
+        raised.go_on_cooling(clock.monotonic_ms(), &outbox.cooling(clock.now_ms()));
         let dispatch = Dispatch {
             raised,
             ledger: Arc::clone(ledger),
@@ -163,7 +164,9 @@ impl Dispatch {
         let mut locked = self.state.lock();
         let state = &mut *locked;
         self.refresh(state);
-        let alerts = self.raised.take();
+        let (alerts, cooled) = self.raised.take();
+        // What was said and that it was are on disk together, or neither.
+        cooled.into_iter().for_each(|cooled| state.outbox.cool(cooled));
         if !alerts.is_empty() {
             let silences = silences::in_force(&self.ledger, now_ms);
             let routed = state.outbox.raise(now_ms, &alerts, &silences);

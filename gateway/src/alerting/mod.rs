@@ -3,6 +3,7 @@
 
 mod dispatch;
 mod http;
+mod left;
 mod mail;
 mod send;
 mod silences;
@@ -10,5 +11,6 @@ mod states;
 mod table;
 
 pub use dispatch::{Dispatch, Dispatcher};
+pub use left::left_in;
 pub use silences::{SILENCE, SilenceRule};
 pub use states::DeliveryState;

@@ -8,7 +8,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::{http, mail};
-use crate::addresses::{is_link_local, is_public};
+use crate::addresses::{is_own_machine, is_public};
 use crate::config::{Destination, Receiver};
 
 /// Why an attempt failed, before it is known whether another may succeed.
@@ -96,8 +96,8 @@ pub async fn send(
     timeout(within, sending).await.map_err(|_| SendError::Slow(within))?
 }
 
-/// The first address of a host that may be connected to. Who writes an address into the configuration means it; a name may lead
-/// anywhere, and link-local addresses are where clouds answer with credentials.
+/// The first address of a host that may be connected to. Who writes down this machine means it; a name may lead anywhere, and an
+/// address of a private network may be a service that answers with credentials.
 pub(super) async fn vetted(host: &str, port: u16, allow_private: bool) -> Result<SocketAddr, SendError> {
     let bare = host.trim_matches(['[', ']']);
     let found = lookup_host((bare, port)).await;
@@ -105,8 +105,8 @@ pub(super) async fn vetted(host: &str, port: u16, allow_private: bool) -> Result
     if found.peek().is_none() {
         return Err(SendError::Unresolved(host.to_owned()));
     }
-    let is_meant = bare.parse::<IpAddr>().is_ok() || bare == "localhost";
-    let may_be = |ip: IpAddr| allow_private || is_public(ip) || (is_meant && !is_link_local(ip));
+    let is_own = is_own_machine(bare);
+    let may_be = |ip: IpAddr| allow_private || is_public(ip) || (is_own && ip.is_loopback());
     found
         .find(|address| may_be(address.ip()))
         .ok_or_else(|| SendError::Private(host.to_owned()))
@@ -149,7 +149,15 @@ mod tests {
     #[tokio::test]
     async fn private_addresses_are_for_those_who_may() {
         // A name of this machine that nobody wrote as an address.
-        for host in ["ip6-localhost", "127.1", "169.254.169.254", "[fe80::1]"] {
+        for host in [
+            "ip6-localhost",
+            "127.1",
+            "169.254.169.254",
+            "[fe80::1]",
+            "10.0.0.1",
+            "192.168.1.7",
+            "[fd00::1]",
+        ] {
             let refused = vetted(host, 80, false).await.unwrap_err();
             let is_unknown_here = host == "ip6-localhost" && matches!(refused, SendError::Unresolved(_));
             assert!(
@@ -157,9 +165,10 @@ mod tests {
                 "{host}: {refused}"
             );
         }
-        for meant in ["127.0.0.1", "localhost", "[::1]", "10.0.0.1"] {
+        for meant in ["127.0.0.1", "localhost", "[::1]"] {
             assert!(vetted(meant, 80, false).await.is_ok(), "{meant}");
         }
+        assert_eq!(vetted("10.0.0.1", 80, true).await.unwrap().to_string(), "10.0.0.1:80");
         assert_eq!(vetted("127.0.0.1", 80, true).await.unwrap().to_string(), "127.0.0.1:80");
         assert_eq!(vetted("8.8.8.8", 80, false).await.unwrap().to_string(), "8.8.8.8:80");
     }

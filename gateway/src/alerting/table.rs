@@ -4,7 +4,7 @@ use agentledger_alerts::outbox::Row;
 use agentledger_alerts::{Store, StoreFailed, Write};
 use agentledger_ledger::SideTable;
 
-const NAME: &str = "alerts";
+pub(super) const NAME: &str = "alerts";
 
 pub struct Table(SideTable);
 

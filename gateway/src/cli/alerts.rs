@@ -3,12 +3,13 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::CliError;
 use super::ask::{Ask, AskArgs, Elsewhere, params};
 use super::changes::moment;
 use super::style::printable;
 use super::view::{Column, Is, View, fields};
+use super::{CliError, Done};
 use crate::control::parse_last;
+use crate::control::wire::{AlertTestParams, AlertTested};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false)]
@@ -126,15 +127,12 @@ const SILENCES: View = View {
     next: "",
 };
 
-pub fn run(args: &AlertsArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
+pub fn run(args: &AlertsArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
     let ask = elsewhere.ask(&args.ask)?;
-    match &args.what {
+    let text = match &args.what {
+        Some(What::Test(test)) => return tested(&ask, test),
         None => list(&ask, &args.list),
         Some(What::List(list_args)) => list(&ask, list_args),
-        Some(What::Test(test)) => {
-            let given = params([("receiver", test.receiver.as_str().into())]);
-            ask.read_as("alert.test", given, |value| format!("{}\n", tested(value)))
-        }
         Some(What::Retry(retry)) => {
             let given = params([
                 ("id", retry.id.as_str().into()),
@@ -163,7 +161,21 @@ pub fn run(args: &AlertsArgs, elsewhere: &Elsewhere) -> Result<String, CliError>
             ask.change("alert.unsilence", given, |value| told(value, &ask))
         }
         Some(What::Silences) => ask.read("alert.list", params([("limit", 1.into())]), &SILENCES),
-    }
+    };
+    Ok(Done::well(text?))
+}
+
+/// Well only where the receiver has the test: a script that checks receivers goes by that.
+fn tested(ask: &Ask, test: &TestArgs) -> Result<Done, CliError> {
+    let client = ask.target.open()?;
+    let asked = AlertTestParams {
+        receiver: test.receiver.clone(),
+    };
+    let tested: AlertTested = client.call("alert.test", &asked)?;
+    Ok(Done {
+        text: ask.show(&tested, |value| format!("{}\n", test_text(value)))?,
+        well: tested.delivered,
+    })
 }
 
 fn told(value: &Value, ask: &Ask) -> String {
@@ -183,7 +195,7 @@ fn list(ask: &Ask, args: &ListArgs) -> Result<String, CliError> {
     ask.read("alert.list", given, &ALERTS)
 }
 
-fn tested(value: &Value) -> String {
+fn test_text(value: &Value) -> String {
     let said = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_there = value.get("delivered").and_then(Value::as_bool).unwrap_or_default();
     let how = if is_there {

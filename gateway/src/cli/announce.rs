@@ -3,16 +3,23 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use agentledger_ledger::Mode;
 use serde_json::Value;
 
 use super::running::Running;
 use crate::config::{BudgetRule, Config};
 use crate::hosts;
+use crate::policy::{PolicyMode, PolicySet, PolicyView};
 
 /// Limits that are named one by one.
 const LIMITS_NAMED: usize = 5;
+/// The policy whose conf the config's section `budgets` is.
+const BUDGET: &str = "budget";
+/// A key that no rule is for.
+const UNKNOWN_KEY: &str = "agentledger-probe";
+const WARNED_OF: &str = ", only warned of";
 
-/// What there is to say, of a gateway whose `budget` policy has this conf from the file and so many rules of operators.
+/// What there is to say.
 pub struct Announcement {
     pub budgeted: String,
     /// Whoever can reach it may spend without a limit.
@@ -54,7 +61,54 @@ pub fn running(config: &Config, file: Option<&Path>, address: SocketAddr) -> Run
     }
 }
 
-pub fn announce(config: &Config, conf: Option<&Value>, operators_rules: usize) -> Announcement {
+/// `conf` is what the file says to the `budget` policy; `policies` are those in force at a moment in milliseconds since the epoch.
+pub fn announce(
+    config: &Config,
+    conf: Option<&Value>,
+    operators_rules: usize,
+    policies: &PolicySet,
+    now_ms: i64,
+) -> Announcement {
+    let mode = policies.policy(BUDGET).map_or(PolicyMode::Off, |policy| policy.mode);
+    let mut said = match mode {
+        PolicyMode::Enforce => of_budget_policy(config, conf, operators_rules),
+        _ => Vec::new(),
+    };
+    let others = others(policies);
+    if !others.is_empty() {
+        said.push(format!("what the policies {} ask for", others.join(", ")));
+    }
+    let holds_for_all = holds_for_all(policies, now_ms);
+    if !said.is_empty() && !holds_for_all {
+        said.push("whatever none of these fits is not limited".to_owned());
+    }
+    if mode != PolicyMode::Enforce {
+        said.push(format!(
+            "the policy {BUDGET} is {}, its limits do not hold",
+            mode.name()
+        ));
+    } else if said.is_empty() {
+        said.push(
+            "nothing: requests are metered, and no limit holds (budgets.default.daily_limit_usd sets one for each key)"
+                .to_owned(),
+        );
+    }
+    let is_open = !holds_for_all && !hosts::is_loopback(&config.listen);
+    Announcement {
+        budgeted: said.join("; "),
+        open: is_open.then(|| {
+            format!(
+                "listen: {} can be reached from other machines, and no limit that refuses holds for each key or for all \
+                 together: whoever reaches it may use it without a limit. Listen on 127.0.0.1, or set budgets.default with \
+                 action: block",
+                config.listen
+            )
+        }),
+    }
+}
+
+/// The limits of the policy that the config's section is the conf of, one by one.
+fn of_budget_policy(config: &Config, conf: Option<&Value>, operators_rules: usize) -> Vec<String> {
     let budgets = &config.budgets;
     let mut said: Vec<String> = Vec::new();
     let of_rule = |who: &str, rule: &BudgetRule| -> Option<String> {
@@ -63,7 +117,7 @@ pub fn announce(config: &Config, conf: Option<&Value>, operators_rules: usize) -
             .iter()
             .filter_map(|(limit, window)| limit.map(|limit| format!("${limit} {window}")))
             .collect();
-        let how = if rule.action == "block" { "" } else { ", only warned of" };
+        let how = if rule.action == "block" { "" } else { WARNED_OF };
         (!limits.is_empty()).then(|| format!("{who} {}{how}", limits.join(" and ")))
     };
     said.extend(budgets.default.as_ref().and_then(|rule| of_rule("each key", rule)));
@@ -85,28 +139,31 @@ pub fn announce(config: &Config, conf: Option<&Value>, operators_rules: usize) -
     if operators_rules > 0 {
         said.push(format!("{operators_rules} by operators (`agentledger rules list`)"));
     }
-    let is_none = said.is_empty();
-    let holds_for_all = budgets.default.is_some() || budgets.global.is_some();
-    if !is_none && !holds_for_all {
-        said.push("whatever none of these fits is not limited".to_owned());
-    }
-    let budgeted = if is_none {
-        "nothing: requests are metered, and no limit holds (budgets.default.daily_limit_usd sets one for each key)"
-            .to_owned()
-    } else {
-        said.join("; ")
+    said
+}
+
+/// Policies beside the shipped one that ask for budgets, as their texts say: which calls they ask it of only a call shows.
+fn others(policies: &PolicySet) -> Vec<&str> {
+    let asks = |policy: &PolicyView<'_>| {
+        let is_enforced = policy.mode == PolicyMode::Enforce && policy.name != BUDGET;
+        let text = &policy.source.text;
+        let has = |part: &str| text.contains(part);
+        is_enforced && (has("budget({") || has("budget{") || (has("limits(") && has("window =")))
     };
-    let is_open = is_none && !hosts::is_loopback(&config.listen);
-    Announcement {
-        budgeted,
-        open: is_open.then(|| {
-            format!(
-                "listen: {} can be reached from other machines, and nothing is budgeted: whoever reaches it may use it \
-                 without a limit. Listen on 127.0.0.1, or set budgets.default",
-                config.listen
-            )
-        }),
-    }
+    policies.policies().filter(asks).map(|policy| policy.name).collect()
+}
+
+/// Whoever calls with whatever key meets a limit that refuses: each key's own, or that of all together. Names that clients make up
+/// are no bound.
+fn holds_for_all(policies: &PolicySet, now_ms: i64) -> bool {
+    let Ok(asked) = policies.asked_bounds() else {
+        return false;
+    };
+    ["key", "global"].into_iter().any(|account| {
+        // A key that nobody knows is denied altogether.
+        let bounds = asked.on(account, UNKNOWN_KEY, now_ms);
+        bounds.is_none_or(|bounds| bounds.iter().any(|bound| bound.bound.mode() == Mode::Hard))
+    })
 }
 
 /// A limit of `policies.conf.budget.limits`.
@@ -122,7 +179,8 @@ fn limit(limit: &Value) -> String {
     } else {
         format!("{} {unit}", text("limit"))
     };
-    format!("{} {amount} a {}", text("account"), text("window"))
+    let how = if text("action") == "warn" { WARNED_OF } else { "" };
+    format!("{} {amount} a {}{how}", text("account"), text("window"))
 }
 
 #[cfg(test)]
@@ -130,10 +188,24 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use crate::config::{Env, Known, load_text};
+    use crate::policy::{Options, Source, builtin_sources};
 
     fn said(yaml: &str, operators_rules: usize) -> Announcement {
+        said_with(yaml, operators_rules, &[])
+    }
+
+    /// With policies of the operator's own.
+    fn said_with(yaml: &str, operators_rules: usize, own: &[(&str, &str)]) -> Announcement {
         let config = load_text(None, yaml, &Env::default(), &Known::built_in()).unwrap();
-        announce(&config, config.policies.conf.get("budget"), operators_rules)
+        let mut sources = builtin_sources();
+        sources.extend(own.iter().map(|(name, text)| Source {
+            name: (*name).to_owned(),
+            origin: format!("{name}.lua"),
+            text: (*text).to_owned(),
+        }));
+        let policies = PolicySet::load(sources, &config.policies.conf, Options::default()).unwrap();
+        let conf = config.policies.conf.get("budget");
+        announce(&config, conf, operators_rules, &policies, 1_795_996_800_000)
     }
 
     #[test]
@@ -159,6 +231,73 @@ mod tests {
         assert_eq!(
             partly.budgeted,
             "1 rule of keys or tenants; whatever none of these fits is not limited"
+        );
+    }
+
+    #[test]
+    fn a_limit_for_all_leaves_nothing_unlimited_and_any_other_does() {
+        let of_limits = |limits: &str| {
+            let conf = format!("{{budget: {{limits: [{limits}]}}}}");
+            said(&format!("listen: ':8787'\npolicies: {{conf: {conf}}}"), 0)
+        };
+        for for_all in [
+            "{account: global, window: day, limit: 5}",
+            "{account: key, window: day, limit: 5}",
+            "{account: key, window: day, limit: 5, unit: requests}",
+        ] {
+            let said = of_limits(for_all);
+            assert!(
+                said.open.is_none() && !said.budgeted.contains("not limited"),
+                "{for_all}: {}",
+                said.budgeted
+            );
+        }
+        for for_some in [
+            "{account: global, window: day, limit: 5, action: warn}",
+            "{account: agent, window: day, limit: 5}",
+            "{account: 'key:0123456789abcdef01234567', window: day, limit: 5}",
+        ] {
+            let said = of_limits(for_some);
+            assert!(
+                said.open.is_some() && said.budgeted.contains("not limited"),
+                "{for_some}: {}",
+                said.budgeted
+            );
+        }
+        let warned = said(
+            "listen: ':8787'\nbudgets: {default: {daily_limit_usd: 10, action: warn}}",
+            0,
+        );
+        assert!(warned.open.is_some(), "{}", warned.budgeted);
+        let some_keys = said(
+            "listen: ':8787'\nbudgets: {rules: [{api_key_pattern: 'sk-dev-*', daily_limit_usd: 3, action: block}]}",
+            0,
+        );
+        assert!(some_keys.open.is_some(), "{}", some_keys.budgeted);
+    }
+
+    #[test]
+    fn a_budget_policy_that_is_off_and_policies_of_ones_own_are_looked_at() {
+        let budgets = "listen: ':8787'\nbudgets: {default: {daily_limit_usd: 10, action: block}}\n";
+        for mode in ["shadow", "off"] {
+            let off = said(&format!("{budgets}policies: {{conf: {{budget: {{mode: {mode}}}}}}}"), 3);
+            assert_eq!(
+                off.budgeted,
+                format!("the policy budget is {mode}, its limits do not hold")
+            );
+            assert!(off.open.is_some());
+        }
+        let house = "return { name = \"house\", version = \"1\", request = function(conf, call)\n\
+             return budget({ account = \"key\", window = \"day\", limit = 5 })\nend }";
+        let own = said_with("listen: ':8787'", 0, &[("house", house)]);
+        assert_eq!(own.budgeted, "what the policies house ask for");
+        assert!(own.open.is_none());
+        let of_agents = house.replace("\"key\"", "\"agent\"");
+        let own = said_with("listen: ':8787'", 0, &[("house", &of_agents)]);
+        assert!(
+            own.open.is_some() && own.budgeted.contains("not limited"),
+            "{}",
+            own.budgeted
         );
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use ulid::Ulid;
 
 use super::client::{Address, Client, ClientError, Remote};
-use super::form::{self, Form};
+use super::form::{self, Form, FormArgs};
 use super::style::{Style, Tone};
 use super::view::{self, View};
 use super::{CliError, aliases, config, running};
@@ -51,25 +51,14 @@ pub struct ConfigArgs {
 pub struct AskArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Print the method's result as it is, JSON
-    #[arg(long, global = true)]
-    json: bool,
-    /// table, csv, jsonl (each row on a line) or json
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FORM",
-        value_enum,
-        hide_possible_values = true
-    )]
-    format: Option<Form>,
+    #[command(flatten)]
+    pub format: FormArgs,
 }
 
 impl AskArgs {
     /// The form that was asked for, if any.
     pub fn form(&self) -> Option<Form> {
-        self.format.or(self.json.then_some(Form::Json))
+        self.format.form()
     }
 }
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use agentledger_ledger::{Clock, LedgerError, SystemClock};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use serde_json::json;
 
 use super::ask::ConfigArgs;
 use super::client::{Client, ClientError, wait_for_change};
+use super::form::FormArgs;
 use super::progress::Working;
 use crate::config::Config;
 use crate::control::wire::{BackedUp, BackupParams};
@@ -24,6 +26,8 @@ const STDOUT: &str = "-";
 pub struct BackupArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    format: FormArgs,
     /// Where the archive is written; - for standard output, where no gateway runs
     #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     file: PathBuf,
@@ -31,12 +35,14 @@ pub struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
+    #[command(flatten)]
+    format: FormArgs,
     /// An archive that backup wrote
     #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
-    pub file: PathBuf,
+    file: PathBuf,
     /// The ledger's folder: empty, or not there yet
     #[arg(value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
-    pub dir: PathBuf,
+    dir: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,15 +61,20 @@ pub enum BackupError {
 
 /// Writes an archive. What was written, for people; nothing where the archive itself goes to standard output.
 pub fn run(args: &BackupArgs) -> Result<String, super::CliError> {
-    Ok(write(&args.config.of_gateway()?, &args.file)?)
+    let Some(written) = write(&args.config.of_gateway()?, &args.file)? else {
+        return Ok(String::new());
+    };
+    let result = serde_json::to_value(&written).unwrap_or_default();
+    Ok(args.format.one(&result, || text(&written)))
 }
 
-fn write(config: &Config, file: &Path) -> Result<String, BackupError> {
+/// `None`: it went to standard output.
+fn write(config: &Config, file: &Path) -> Result<Option<BackedUp>, BackupError> {
     let _working = Working::new("backup");
     let started = Timer::start();
     loop {
         if let Some(client) = Client::gateway(config)? {
-            return through_gateway(&client, file);
+            return through_gateway(&client, file).map(Some);
         }
         match stopped(config, file) {
             Err(BackupError::Archive(ArchiveError::Ledger(LedgerError::InUse(_)))) => wait_for_change(config, started)?,
@@ -72,7 +83,7 @@ fn write(config: &Config, file: &Path) -> Result<String, BackupError> {
     }
 }
 
-fn through_gateway(client: &Client, file: &Path) -> Result<String, BackupError> {
+fn through_gateway(client: &Client, file: &Path) -> Result<BackedUp, BackupError> {
     if file == Path::new(STDOUT) {
         return Err(BackupError::Stream);
     }
@@ -83,20 +94,19 @@ fn through_gateway(client: &Client, file: &Path) -> Result<String, BackupError> 
     let params = BackupParams {
         path: path.display().to_string(),
     };
-    let written: BackedUp = client.call("system.backup", &params)?;
-    Ok(text(&written))
+    Ok(client.call("system.backup", &params)?)
 }
 
-fn stopped(config: &Config, file: &Path) -> Result<String, BackupError> {
+fn stopped(config: &Config, file: &Path) -> Result<Option<BackedUp>, BackupError> {
     let source = Source::Stopped(&config.storage.dir);
     let now_ms = SystemClock::default().now_ms();
     if file == Path::new(STDOUT) {
         let (_, out) = archive::into_writer(&source, io::stdout().lock(), version(), now_ms)?;
         drop(out);
-        return Ok(String::new());
+        return Ok(None);
     }
     let Written { manifest, bytes } = archive::into_file(&source, file, version(), now_ms)?;
-    Ok(text(&BackedUp {
+    Ok(Some(BackedUp {
         path: file.display().to_string(),
         bytes,
         events: manifest.events,
@@ -117,18 +127,31 @@ fn text(written: &BackedUp) -> String {
     )
 }
 
-/// Makes a ledger of an archive. What was restored, for people.
-pub fn restore(file: &Path, dir: &Path) -> Result<String, BackupError> {
+/// Makes a ledger of an archive. What was restored.
+pub fn restore(args: &RestoreArgs) -> Result<String, BackupError> {
     let _working = Working::new("restore");
-    let restored = restore::restore(file, dir)?;
-    Ok(format!(
-        "ledger      {}\nof          {}\nmonths      {}\nevents      {}\nentries     {}\nopen holds  {}\nhead        {}\nOK\n",
-        dir.display(),
-        restored.about.at,
-        restored.manifest.months.join(" "),
-        restored.report.events,
-        restored.report.entries,
-        restored.report.open_holds,
-        restored.report.head
-    ))
+    let restored = restore::restore(&args.file, &args.dir)?;
+    let report = &restored.report;
+    let result = json!({
+        "ledger": args.dir.display().to_string(),
+        "of": restored.about.at,
+        "months": restored.manifest.months,
+        "events": report.events,
+        "entries": report.entries,
+        "open_holds": report.open_holds,
+        "head": report.head.to_string(),
+        "ok": true,
+    });
+    Ok(args.format.one(&result, || {
+        format!(
+            "ledger      {}\nof          {}\nmonths      {}\nevents      {}\nentries     {}\nopen holds  {}\nhead        {}\nOK\n",
+            args.dir.display(),
+            restored.about.at,
+            restored.manifest.months.join(" "),
+            report.events,
+            report.entries,
+            report.open_holds,
+            report.head
+        )
+    }))
 }

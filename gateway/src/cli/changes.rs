@@ -79,6 +79,11 @@ pub fn rule_told(result: &Value, style: Style) -> String {
     let change = said(result, "change");
     line("change", change.clone());
     out.push_str(&format!("{stands}\n"));
+    let warning = said(result, "warning");
+    if !warning.is_empty() {
+        let label = style.paint(Tone::Warning, "warning");
+        out.push_str(&format!("{label}: {}\n", printable(&warning)));
+    }
     if !change.is_empty() {
         out.push_str(&style.paint(Tone::Faint, &format!("undo: agentledger rules revert {change}")));
         out.push('\n');

@@ -2,17 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+use serde_json::{Value, json};
+
 use super::CliError;
-use super::ask::params;
+use super::ask::{ConfigArgs, params};
 use super::client::Client;
+use super::form::FormArgs;
 use crate::config::{Config, ConfigError, ConfigErrors, Durability, Env, Provider};
 use crate::files;
 use crate::launch::{self, LaunchError, LoadedSetup};
 use crate::policy::PolicyError;
 use crate::price::Unpriced;
 
+#[derive(Debug, Default, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub format: FormArgs,
+}
+
 /// What is configured, warnings first; or all faults at once.
-pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {
+pub fn run(path: Option<&Path>, format: FormArgs, env: &Env) -> Result<String, CliError> {
     let loaded = launch::read(path, env)?;
     let unknown = unknown_policies(&loaded);
     if !unknown.is_empty() {
@@ -22,7 +34,8 @@ pub fn run(path: Option<&Path>, env: &Env) -> Result<String, CliError> {
     if !missing.is_empty() {
         return Err(ConfigErrors(missing).into());
     }
-    Ok(report(&loaded))
+    let checked = checked(&loaded);
+    Ok(format.one(&checked, || report(&checked)))
 }
 
 /// Confs of policies that neither the files have nor the store: a running gateway's, or that of none.
@@ -62,45 +75,65 @@ fn unreadable(config: &Config) -> Vec<ConfigError> {
     tls.chain(authorities).filter_map(fault).collect()
 }
 
-fn report(loaded: &LoadedSetup) -> String {
+/// What there is, as programs read it.
+fn checked(loaded: &LoadedSetup) -> Value {
     let config = &loaded.config;
-    let mut lines: Vec<String> = config
-        .warnings
-        .iter()
-        .map(|warning| format!("warning: {warning}"))
-        .collect();
-    let file = loaded
-        .file
-        .as_ref()
-        .map_or_else(|| "none, defaults".to_owned(), |file| file.display().to_string());
     let durability = match config.storage.durability {
         Durability::Strict => "strict",
         Durability::Relaxed => "relaxed",
     };
-    lines.push(format!("config      {file}"));
-    lines.push(format!(
-        "listen      {}{}",
-        config.listen,
-        if config.tls.is_some() { " (TLS)" } else { "" }
-    ));
-    lines.push(format!("ledger      {} ({durability})", config.storage.dir.display()));
-    lines.extend(
-        config
-            .providers
-            .iter()
-            .map(|provider| format!("provider    {}", describe(provider))),
-    );
-    lines.extend(loaded.policies.names().iter().map(|name| format!("policy      {name}")));
     let budgets = &config.budgets;
     let limits = usize::from(budgets.default.is_some()) + usize::from(budgets.global.is_some()) + budgets.rules.len();
+    let names = loaded.policies.names();
+    json!({
+        "ok": true,
+        "warnings": config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "config": loaded.file.as_ref().map(|file| file.display().to_string()),
+        "listen": config.listen,
+        "tls": config.tls.is_some(),
+        "ledger": config.storage.dir.display().to_string(),
+        "durability": durability,
+        "providers": config.providers.iter().map(describe).collect::<Vec<_>>(),
+        "policies": names.iter().map(|name| &**name).collect::<Vec<&str>>(),
+        "budgets": limits,
+    })
+}
+
+/// The same for people, a line each.
+fn report(checked: &Value) -> String {
+    let text = |name: &str| checked.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let texts = |name: &str| {
+        let all = checked.get(name).and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect::<Vec<String>>()
+    };
+    let mut lines: Vec<String> = texts("warnings")
+        .iter()
+        .map(|warning| format!("warning: {warning}"))
+        .collect();
+    let file = Some(text("config")).filter(|file| !file.is_empty());
+    lines.push(format!("config      {}", file.as_deref().unwrap_or("none, defaults")));
+    let tls = checked.get("tls").and_then(Value::as_bool).unwrap_or(false);
     lines.push(format!(
-        "budgets     {}",
-        if limits == 0 {
-            "none".to_owned()
-        } else {
-            limits.to_string()
-        }
+        "listen      {}{}",
+        text("listen"),
+        if tls { " (TLS)" } else { "" }
     ));
+    lines.push(format!("ledger      {} ({})", text("ledger"), text("durability")));
+    lines.extend(
+        texts("providers")
+            .iter()
+            .map(|provider| format!("provider    {provider}")),
+    );
+    lines.extend(texts("policies").iter().map(|policy| format!("policy      {policy}")));
+    let limits = checked.get("budgets").and_then(Value::as_u64).unwrap_or_default();
+    let limits = if limits == 0 {
+        "none".to_owned()
+    } else {
+        limits.to_string()
+    };
+    lines.push(format!("budgets     {limits}"));
     lines.push("OK".to_owned());
     lines.join("\n") + "\n"
 }

@@ -1,4 +1,4 @@
-//! `agentledger denials`: which requests rules refused, by code and account.
+//! `agentledger denials`: which requests rules refused, by code, account and policy.
 
 use clap::Args;
 
@@ -33,6 +33,7 @@ pub const DENIALS: View = View {
     columns: &[
         Column("CODE", "code", Is::Text),
         Column("ACCOUNT", "account", Is::Text),
+        Column("POLICY", "policy", Is::Text),
         Column("TENANT", "tenant", Is::Text),
         Column("REQUESTS", "requests", Is::Count),
         Column("FIRST", "first", Is::Text),

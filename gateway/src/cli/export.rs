@@ -2,18 +2,22 @@
 
 use std::io::{self, Write};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::CliError;
+use super::aliases;
 use super::ask::{ConfigArgs, Elsewhere, Target};
 use super::client::ClientError;
 use super::costs::{self, CostsError, CostsQuery, QueryArgs};
 use super::form::{self, Form};
 use super::progress::Progress;
-use super::view::{Column, Is};
-use crate::control::contract_forms::{csv, json};
+use super::style::Style;
+use super::view::{Column, Is, View};
+use crate::control::contract_forms::{self, csv};
 use crate::control::parse_last;
-use crate::control::wire::{CostRow, Entries, QueryParams};
+use crate::control::wire::{Entries, QueryParams, Summary};
 
 /// What sums are exported where no `--last` is given. Single entries are all exported then.
 const LAST_DEFAULT: &str = "30d";
@@ -31,16 +35,20 @@ pub struct ExportArgs {
     /// model, provider, key, agent, session, user, task, tenant, tag:NAME, or entry for every single entry
     #[arg(long, default_value = "model", value_name = "WORD")]
     by: String,
-    /// csv (default) or json; with --by entry jsonl (default) or csv
+    /// csv (default), json, jsonl or table; with --by entry jsonl (default), csv, json or table
     #[arg(short, long, default_value = "", hide_default_value = true)]
     format: String,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
+    /// In the contract's words; it has the other two as well.
     #[error("unsupported format {0:?}: use csv or json")]
     Format(String),
-    #[error("unsupported format {0:?} for single entries: use jsonl or csv")]
+    #[error("unsupported format {0:?} for single entries: use jsonl, csv, json or table")]
     EntryFormat(String),
     #[error("an entry that is no JSON: {0}")]
     Entry(serde_json::Error),
@@ -72,7 +80,7 @@ pub fn run(args: &ExportArgs, elsewhere: &Elsewhere) -> Result<(), CliError> {
     Ok(export(
         &target,
         &args.query.by(std::slice::from_ref(&args.by)),
-        &args.format,
+        if args.json { "json" } else { &args.format },
         &mut out,
     )?)
 }
@@ -87,23 +95,83 @@ pub fn export(target: &Target, query: &CostsQuery, format: &str, out: &mut dyn W
 }
 
 fn write(target: &Target, query: &CostsQuery, format: &str, out: &mut dyn Write) -> Result<(), ExportError> {
-    if query.by == [BY_ENTRY] {
-        return match format {
-            "" | "jsonl" => entries(target, query, Form::Jsonl, out),
-            "csv" => entries(target, query, Form::Csv, out),
-            _ => Err(ExportError::EntryFormat(format.to_owned())),
-        };
-    }
-    let shape: fn(&str, &[CostRow]) -> String = match format {
-        "" | "csv" => csv,
-        "json" => json,
-        _ => return Err(ExportError::Format(format.to_owned())),
+    let is_entries = query.by == [BY_ENTRY];
+    let form = match format {
+        "" if is_entries => Form::Jsonl,
+        "" => Form::Csv,
+        word => Form::from_str(word, false).map_err(|_| match is_entries {
+            true => ExportError::EntryFormat(word.to_owned()),
+            false => ExportError::Format(word.to_owned()),
+        })?,
     };
+    if is_entries {
+        return entries(target, query, form, out);
+    }
     let summary = costs::summary(target, query, LAST_DEFAULT)?;
-    out.write_all(shape(&summary.by, &summary.rows).as_bytes())?;
+    let text = match form {
+        Form::Csv => csv(&summary.by, &summary.rows),
+        Form::Json => contract_forms::json(&summary.by, &summary.rows),
+        Form::Jsonl => rows_of(&summary)?.iter().map(|row| format!("{row}\n")).collect(),
+        Form::Table => table(target, &SUMS, rows_of(&summary)?),
+    };
+    out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
 }
+
+/// For people, who know keys by their names.
+fn table(target: &Target, view: &View, rows: Vec<Value>) -> String {
+    let mut result = json!({ view.rows: rows });
+    aliases::put_in(&aliases::of(target), &mut result);
+    view.table(&result, Style::of_stdout())
+}
+
+/// The sums as the method answers them.
+fn rows_of(summary: &Summary) -> Result<Vec<Value>, ExportError> {
+    let rows = summary.rows.iter().map(serde_json::to_value);
+    rows.collect::<Result<_, _>>().map_err(ExportError::Entry)
+}
+
+/// Sums as a table; columns that nothing stands in are left out.
+const SUMS: View = View {
+    rows: "rows",
+    columns: &[
+        Column("PROVIDER", "provider", Is::Text),
+        Column("MODEL", "model", Is::Text),
+        Column("KEY", "key", Is::Text),
+        Column("AGENT", "agent", Is::Text),
+        Column("SESSION", "session", Is::Text),
+        Column("USER", "user", Is::Text),
+        Column("TASK", "task", Is::Text),
+        Column("TENANT", "tenant", Is::Text),
+        Column("TAG", "tag", Is::Text),
+        Column("REQUESTS", "requests", Is::Count),
+        Column("INPUT TOKENS", "input_tokens", Is::Count),
+        Column("OUTPUT TOKENS", "output_tokens", Is::Count),
+        Column("COST (USD)", "cost_usd", Is::Usd),
+    ],
+    nothing: costs::NOTHING,
+    next: "",
+};
+
+/// Entries as a table.
+const ENTRIES: View = View {
+    rows: "entries",
+    columns: &[
+        Column("ID", "id", Is::Text),
+        Column("AT", "at", Is::Text),
+        Column("PROVIDER", "provider", Is::Text),
+        Column("MODEL", "model", Is::Text),
+        Column("KEY", "key", Is::Text),
+        Column("AGENT", "agent", Is::Text),
+        Column("SESSION", "session", Is::Text),
+        Column("STATUS", "status", Is::Count),
+        Column("OUTCOME", "outcome", Is::State),
+        Column("COST (USD)", "cost_usd", Is::Usd),
+    ],
+    nothing: costs::NOTHING,
+    next: "",
+};
 
 /// An entry in CSV: its fields under their names.
 const COLUMNS: [Column; 28] = [
@@ -137,7 +205,7 @@ const COLUMNS: [Column; 28] = [
     Column("", "request_id", Is::Text),
 ];
 
-/// Every entry settled so far, oldest first: one JSON object a line, or CSV.
+/// Every entry settled so far, oldest first: one JSON object a line, a list of them, CSV, or a table.
 fn entries(target: &Target, query: &CostsQuery, form: Form, out: &mut dyn Write) -> Result<(), ExportError> {
     query
         .last
@@ -155,24 +223,40 @@ fn entries(target: &Target, query: &CostsQuery, form: Form, out: &mut dyn Write)
     if form == Form::Csv {
         out.write_all(form::csv_header(&COLUMNS).as_bytes())?;
     }
-    let (mut progress, mut done) = (Progress::new("export"), 0);
+    let (mut progress, mut done) = (Progress::new("export"), 0_usize);
+    // A table knows how wide it is once all of it is there.
+    let mut in_table: Vec<Value> = Vec::new();
+    let parsed = |entry: &RawValue| serde_json::from_str::<Value>(entry.get()).map_err(ExportError::Entry);
     loop {
         let page: Entries = client.call("ledger.query", &params)?;
-        done += page.entries.len();
-        progress.at(done, "entries");
         for entry in &page.entries {
-            if form == Form::Csv {
-                let entry = serde_json::from_str(entry.get()).map_err(ExportError::Entry)?;
-                out.write_all(form::csv_row(&entry, &COLUMNS).as_bytes())?;
-            } else {
-                out.write_all(entry.get().as_bytes())?;
-                out.write_all(b"\n")?;
+            match form {
+                Form::Csv => out.write_all(form::csv_row(&parsed(entry)?, &COLUMNS).as_bytes())?,
+                Form::Table => in_table.push(parsed(entry)?),
+                Form::Jsonl => {
+                    out.write_all(entry.get().as_bytes())?;
+                    out.write_all(b"\n")?;
+                }
+                Form::Json => {
+                    out.write_all(if done == 0 { b"[" } else { b"," })?;
+                    out.write_all(entry.get().as_bytes())?;
+                }
             }
+            done += 1;
         }
+        progress.at(done, "entries");
         match page.next {
             Some(next) => params.cursor = Some(next),
             None => break,
         }
+    }
+    match form {
+        Form::Json if done == 0 => out.write_all(b"[]\n")?,
+        Form::Json => out.write_all(b"]\n")?,
+        Form::Table => {
+            out.write_all(table(target, &ENTRIES, in_table).as_bytes())?;
+        }
+        Form::Csv | Form::Jsonl => {}
     }
     out.flush()?;
     Ok(())

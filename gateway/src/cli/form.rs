@@ -1,6 +1,6 @@
 //! In which form results are printed: tables for people; JSON, JSON lines and CSV for programs.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::view::{Column, field, rows};
@@ -15,6 +15,58 @@ pub enum Form {
     Jsonl,
     /// The result as it came
     Json,
+}
+
+/// Of every command that has a result.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct FormArgs {
+    /// Print the result as it is, JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// table, csv, jsonl (each row on a line) or json
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        hide_possible_values = true
+    )]
+    format: Option<Form>,
+}
+
+impl FormArgs {
+    #[cfg(test)]
+    pub fn of(form: Form) -> FormArgs {
+        FormArgs {
+            json: false,
+            format: Some(form),
+        }
+    }
+
+    /// The form that was asked for, if any.
+    pub fn form(self) -> Option<Form> {
+        self.format.or(self.json.then_some(Form::Json))
+    }
+
+    /// A result that was found without a gateway, and is no list; `told` words it for people.
+    pub fn one(self, result: &Value, told: impl FnOnce() -> String) -> String {
+        match self.form() {
+            None | Some(Form::Table) => told(),
+            Some(Form::Json | Form::Jsonl) => format!("{result}\n"),
+            Some(Form::Csv) => fields_csv(result),
+        }
+    }
+
+    /// The same of one whose rows are a list of it.
+    pub fn list(self, result: &Value, rows: &str, columns: &[Column], told: impl FnOnce() -> String) -> String {
+        match self.form() {
+            None | Some(Form::Table) => told(),
+            Some(Form::Json) => format!("{result}\n"),
+            Some(Form::Jsonl) => jsonl(result, rows),
+            Some(Form::Csv) => csv(result, rows, columns),
+        }
+    }
 }
 
 /// The rows of a result as CSV; columns stand whether or not anything is in them.

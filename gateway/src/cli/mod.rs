@@ -18,6 +18,7 @@ mod denials;
 mod error;
 pub mod export;
 mod form;
+mod guide;
 pub mod healthcheck;
 pub mod holds;
 pub mod import;
@@ -62,6 +63,7 @@ use crate::config::{self, Env};
 use crate::launch;
 use ask::{AskArgs, ConfigArgs, Elsewhere};
 pub use error::CliError;
+use form::FormArgs;
 use style::{Style, Tone};
 
 /// Meters every token between AI agents and LLM providers, and holds every dollar before it is spent.
@@ -136,11 +138,13 @@ enum Command {
     /// Print what a client needs to send its requests here; with --write, put it into the client's configuration
     Setup(setup::SetupArgs),
     /// Check a configuration and everything it names
-    Check(ConfigArgs),
+    Check(check::CheckArgs),
     /// Print settings, and where each comes from
     Config(settings::SettingsArgs),
     /// Call any method of the gateway
     Rpc(rpc::RpcArgs),
+    /// Print a page of the guide, or which there are
+    Guide(guide::GuideArgs),
     /// Print a script that completes commands in a shell
     Completions { shell: Shell },
     /// Print the manual page; with a folder, write one for each command
@@ -149,7 +153,7 @@ enum Command {
         dir: Option<PathBuf>,
     },
     /// Print the version
-    Version,
+    Version(FormArgs),
     /// Ask a running gateway whether it is well
     #[command(hide = true)]
     Healthcheck(HealthcheckArgs),
@@ -252,7 +256,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Plugins(args) => overview::plugins(&args, elsewhere)?.into(),
         Command::Prices(command) => prices::run(command, elsewhere)?,
         Command::Adjust(args) => overview::adjust(&args, elsewhere)?.into(),
-        Command::Alerts(args) => alerts::run(&args, elsewhere)?.into(),
+        Command::Alerts(args) => alerts::run(&args, elsewhere)?,
         Command::Audit(args) => audit::run(&args, elsewhere)?.into(),
         Command::Status(args) => overview::status(&args, elsewhere)?.into(),
         Command::Clock(args) => clock::run(&args, elsewhere)?.into(),
@@ -275,8 +279,10 @@ fn run_here(command: Command) -> Result<(), CliError> {
         Command::Demo => return Ok(demo::run()?),
         Command::Import(command) => return finish(&import::run(command)?),
         Command::Backup(args) => backup::run(&args)?,
-        Command::Restore(args) => backup::restore(&args.file, &args.dir)?,
-        Command::Check(args) => check::run(args.path(), &Env::of_process())?,
+        Command::Restore(args) => backup::restore(&args)?,
+        Command::Check(args) => check::run(args.config.path(), args.format, &Env::of_process())?,
+        Command::Version(form) => version::text(form),
+        Command::Guide(args) => guide::run(&args)?,
         Command::Completions { shell } => shell::completions(Root::command(), shell)?,
         Command::Man { dir } => shell::man(Root::command(), dir.as_deref())?,
         Command::Healthcheck(args) => {
@@ -284,7 +290,7 @@ fn run_here(command: Command) -> Result<(), CliError> {
             "ok\n".to_owned()
         }
         // The others ask a gateway, see `run`.
-        _ => version::text(),
+        _ => String::new(),
     };
     print(&text)
 }

@@ -17,6 +17,7 @@ pub struct Progress {
 
 impl Progress {
     const EVERY: Duration = Duration::from_millis(200);
+    const BAR: usize = 24;
 
     pub fn new(what: &'static str) -> Progress {
         Progress {
@@ -24,6 +25,17 @@ impl Progress {
             shown_at: None,
             is_terminal: io::stderr().is_terminal(),
         }
+    }
+
+    /// So many of them are done, of so many in all: a bar, where that is known.
+    pub fn of(&mut self, done: usize, all: usize, of_what: &str) {
+        if all == 0 {
+            return self.at(done, of_what);
+        }
+        let filled = done.min(all).saturating_mul(Progress::BAR) / all;
+        let bar = format!("[{}{}]", "#".repeat(filled), "-".repeat(Progress::BAR - filled));
+        let of_all = format!("of {} {of_what} {bar}", thousands(all));
+        self.at(done.min(all), &of_all);
     }
 
     /// So many of them are done.

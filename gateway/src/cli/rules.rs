@@ -231,6 +231,7 @@ fn delete_here(config: &Config, id: &str, note: &str) -> Result<RuleChanged, Cli
         change: Some(change.to_string()),
         before: Some(value),
         dry_run: false,
+        warning: None,
     })
 }
 

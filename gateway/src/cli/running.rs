@@ -1,8 +1,10 @@
 //! Which gateways run on this machine: each notes for its own user's commands where it is to be found, so that they need no
 //! configuration file to reach it.
 //!
-//! A note lies in a folder that only its owner may enter (`$XDG_RUNTIME_DIR/agentledger`, else `/run/user/UID/agentledger`,
-//! else `/tmp/agentledger-UID`). A folder or a note of anybody else's is believed nothing.
+//! A note lies in a folder that only its owner may enter: the first that can be of `$XDG_RUNTIME_DIR/agentledger`,
+//! `/run/user/UID/agentledger` and `/tmp/agentledger-UID`. A service and a shell of one user may have different ones, so all are
+//! searched; where `AGENTLEDGER_RUNTIME_DIR` is set, the folder within that alone. A folder or a note of anybody else's is believed
+//! nothing.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -72,15 +74,28 @@ pub fn find() -> Vec<Running> {
     running
 }
 
-/// The folders where notes may lie; the first that can be is where they are put. Whoever names one means that one.
+/// The folders where notes may lie; the first that can be is where they are put.
 fn places() -> Vec<PathBuf> {
+    let given = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
     let user = rustix::process::geteuid().as_raw();
-    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    if let Some(given) = given.filter(|given| given.is_absolute()) {
-        return vec![given.join("agentledger")];
+    places_of(given("AGENTLEDGER_RUNTIME_DIR"), given("XDG_RUNTIME_DIR"), user)
+}
+
+/// `only` is where somebody wants them and no others, `session` where the session of this process has such things.
+fn places_of(only: Option<PathBuf>, session: Option<PathBuf>, user: u32) -> Vec<PathBuf> {
+    let absolute = |given: Option<PathBuf>| given.filter(|given| given.is_absolute());
+    if let Some(only) = absolute(only) {
+        return vec![only.join("agentledger")];
     }
+    let session = absolute(session).map(|given| given.join("agentledger"));
     let own = Path::new("/run/user").join(user.to_string()).join("agentledger");
-    vec![own, PathBuf::from(format!("/tmp/agentledger-{user}"))]
+    let mut places: Vec<PathBuf> = session.into_iter().collect();
+    for place in [own, PathBuf::from(format!("/tmp/agentledger-{user}"))] {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 fn own_folder(places: &[PathBuf]) -> io::Result<PathBuf> {
@@ -148,6 +163,19 @@ mod tests {
             own_folder(&[own, dir.path().join("second")]).unwrap(),
             dir.path().join("second")
         );
+    }
+
+    #[test]
+    fn a_shell_searches_wherever_a_service_of_its_user_may_have_put_its_note() {
+        let of =
+            |only: Option<&str>, session: Option<&str>| places_of(only.map(Into::into), session.map(Into::into), 7);
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let (own, temporary) = ("/run/user/7/agentledger", "/tmp/agentledger-7");
+        assert_eq!(of(None, None), paths(&[own, temporary]));
+        assert_eq!(of(None, Some("/run/user/7")), paths(&[own, temporary]));
+        assert_eq!(of(None, Some("/x")), paths(&["/x/agentledger", own, temporary]));
+        assert_eq!(of(None, Some("not/absolute")), paths(&[own, temporary]));
+        assert_eq!(of(Some("/only"), Some("/x")), paths(&["/only/agentledger"]));
     }
 
     #[test]

@@ -105,6 +105,8 @@ fn announce(launched: &Launched, file: Option<&Path>) -> Option<Noted> {
         config,
         in_force.file.get("budget"),
         in_force.parts.rules.of("budget").count(),
+        &in_force.policies,
+        launched.gateway().clock.now_ms(),
     );
     let running = announce::running(config, file, launched.address());
     tracing::info!(address = %launched.address(), version = launch::version(), "serving");

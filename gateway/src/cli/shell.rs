@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use super::CliError;
 use super::client::ClientError;
+use super::form::FormArgs;
 
 const NAME: &str = "agentledger";
 
@@ -22,7 +23,7 @@ pub fn completions(mut root: Command, shell: Shell) -> Result<String, CliError> 
 pub fn man(root: Command, dir: Option<&Path>) -> Result<String, CliError> {
     let Some(dir) = dir else {
         let mut page = Vec::new();
-        let manual = clap_mangen::Man::new(root).source(super::version::text().trim_end());
+        let manual = clap_mangen::Man::new(root).source(super::version::text(FormArgs::default()).trim_end());
         manual.render(&mut page)?;
         return text(page);
     };

@@ -159,13 +159,14 @@ struct Column {
 }
 
 /// Narrows the widest columns of texts until a line has `width` characters, as far as they stay readable. Numbers are whole or
-/// they are wrong.
+/// they are wrong, and so is what names a row, the first column: people copy it into the next command.
 fn fit(columns: &mut [Column], width: usize) {
     let gaps = GAP.len() * columns.len().saturating_sub(1);
     let mut over = (columns.iter().map(|column| column.width).sum::<usize>() + gaps).saturating_sub(width);
     while over > 0 {
         let texts = columns
             .iter_mut()
+            .skip(1)
             .filter(|column| !column.right && column.width > TEXT_WIDTH_MIN);
         let Some(widest) = texts.max_by_key(|column| column.width) else {
             return;
@@ -318,10 +319,12 @@ TOTAL                     -            y
         let narrow = at(50);
         assert_eq!(widest(&narrow), Some(50), "{narrow}");
         assert!(
-            narrow.contains("1,234,567") && narrow.contains("a note that goes…"),
+            narrow.contains("1,234,567")
+                && narrow.contains("a-name-of-twenty-two-c")
+                && narrow.contains("a note that…"),
             "{narrow}"
         );
-        assert_eq!(widest(&at(10)), Some(12 + 3 + 9 + 3 + 12));
+        assert_eq!(widest(&at(10)), Some(22 + 3 + 9 + 3 + 12));
         // In a pipe nothing is shortened.
         let piped = Style {
             width: Some(10),

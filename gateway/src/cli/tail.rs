@@ -10,11 +10,13 @@ use http::Uri;
 use serde_json::{Map, Value, json};
 
 use super::CliError;
+use super::aliases;
 use super::ask::{AskArgs, Elsewhere, params};
 use super::client::{Address, ClientError, post, runtime};
 use super::form::Form;
 use super::style::{Style, Tone, printable};
 use super::view::{fields, named};
+use crate::config::{KeyAliases, is_fingerprint};
 use crate::control::contract_forms::fixed;
 use crate::control::{Feed, FollowError, follow};
 use crate::thousands::thousands;
@@ -39,7 +41,7 @@ pub struct TailArgs {
     provider: String,
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     model: String,
-    /// A fingerprint
+    /// A fingerprint, its first digits, or an alias
     #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
     key: String,
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -93,12 +95,15 @@ pub fn run(args: &TailArgs, elsewhere: &Elsewhere) -> Result<(), CliError> {
         return Err(ClientError::Usage(text).into());
     }
     let address = ask.target.address()?;
+    let is_json = ask.form() != Form::Table;
     let tail = Tail {
         what: args.what,
+        // Programs know keys by their fingerprints.
+        aliases: if is_json { KeyAliases::new() } else { ask.aliases() },
         filters: filters(args),
         address,
         style: ask.style,
-        json: ask.form() != Form::Table,
+        json: is_json,
     };
     runtime()?.block_on(tail.run())
 }
@@ -120,6 +125,7 @@ fn filters(args: &TailArgs) -> Map<String, Value> {
 struct Tail {
     what: What,
     filters: Map<String, Value>,
+    aliases: KeyAliases,
     address: Address,
     style: Style,
     json: bool,
@@ -222,6 +228,9 @@ impl Tail {
     }
 
     fn line(&self, item: &Value) -> String {
+        let mut item = item.clone();
+        aliases::put_in(&self.aliases, &mut item);
+        let item = &item;
         match self.what {
             What::Entries => match item.get("entry") {
                 Some(entry) => entry_line(entry, self.style),
@@ -256,16 +265,13 @@ fn entry_line(entry: &Value, style: Style) -> String {
         _ => Tone::Bad,
     };
     let status = entry.get("status").and_then(Value::as_u64).unwrap_or_default();
-    let who = [
-        ("agent", "agent"),
-        ("session", "session"),
-        ("user", "user"),
-        ("tenant", "tenant"),
-    ];
-    let who = who.into_iter().filter(|(_, field)| !text(entry, field).is_empty());
-    let who: Vec<String> = who
-        .map(|(name, field)| format!("{name}={}", text(entry, field)))
-        .collect();
+    // A key that has a name; any other is too long for one line beside the rest.
+    let is_shown =
+        |field: &&str| !text(entry, field).is_empty() && (*field != "key" || !is_fingerprint(text(entry, field)));
+    let who = ["key", "agent", "session", "user", "tenant"]
+        .into_iter()
+        .filter(is_shown);
+    let who: Vec<String> = who.map(|field| format!("{field}={}", text(entry, field))).collect();
     format!(
         "{}  {:<32}  {:>9} in {:>7} out  {cost:>12}  {} {}  {}",
         style.paint(Tone::Faint, text(entry, "at")),

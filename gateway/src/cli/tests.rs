@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use clap::{CommandFactory, Parser};
 
+use super::form::FormArgs;
 use super::{Command, Root, check, healthcheck, version};
 use crate::config::Env;
 
@@ -63,7 +64,7 @@ fn the_flags_are_the_contracts() {
 
 #[test]
 fn version_is_one_line() {
-    let text = version::text();
+    let text = version::text(FormArgs::default());
     assert!(
         text.starts_with("agentledger ") && text.ends_with('\n') && text.lines().count() == 1,
         "{text:?}"
@@ -108,7 +109,9 @@ fn check_tells_all_faults_at_once_with_their_places() {
         "listen: x\nlog:\n  level: y\nproviders: {extra: {ollama: {enabled: true}}}\n",
     )
     .unwrap();
-    let error = check::run(Some(&file), &Env::default()).unwrap_err().to_string();
+    let error = check::run(Some(&file), FormArgs::default(), &Env::default())
+        .unwrap_err()
+        .to_string();
     let places: Vec<String> = [
         "1:9: listen: ",
         "3:10: log.level: ",
@@ -128,13 +131,15 @@ fn check_reads_what_the_file_names() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("agentledger.yaml");
     std::fs::write(&file, "tls: {cert_file: /nowhere/c.pem, key_file: /nowhere/k.pem}\n").unwrap();
-    let error = check::run(Some(&file), &Env::default()).unwrap_err().to_string();
+    let error = check::run(Some(&file), FormArgs::default(), &Env::default())
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("tls.cert_file: /nowhere/c.pem: ") && error.contains("tls.key_file: "),
         "{error}"
     );
     std::fs::write(&file, "listne: x\nlisten: '127.0.0.1:1'\n").unwrap();
-    let report = check::run(Some(&file), &Env::default()).unwrap();
+    let report = check::run(Some(&file), FormArgs::default(), &Env::default()).unwrap();
     assert!(
         report.starts_with("warning: ") && report.contains("did you mean listen?"),
         "{report}"
@@ -202,9 +207,41 @@ fn every_command_that_prints_what_a_method_answers_takes_json() {
         let takes_json = path
             .iter()
             .any(|at| at.get_arguments().any(|arg| arg.get_id() == "json"));
-        let has_its_own_form = ["export", "rpc", "prices reprice"].contains(&command.as_str());
+        let has_its_own_form = command == "export";
         assert!(takes_json || method.is_empty() || has_its_own_form, "{command}");
     }
+}
+
+/// Commands without a form for their results, and why.
+const WITHOUT_FORMS: [(&str, &str); 6] = [
+    ("serve", "runs until it is stopped, and logs"),
+    ("demo", "is shown to people as it runs"),
+    ("guide", "prints pages, which are texts"),
+    ("completions", "prints a script for a shell"),
+    ("man", "prints manual pages"),
+    ("healthcheck", "answers by its exit code"),
+];
+
+/// The commands that do something, by their whole names; an option of one holds for what stands below it.
+fn without_forms(command: &clap::Command, name: &str, above: bool, out: &mut Vec<String>) {
+    let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
+    let has_forms = above || (has("json") && has("format"));
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        let name = format!("{name} {}", below.get_name());
+        without_forms(below, name.trim(), has_forms, out);
+    }
+    let does_something = command.get_subcommands().next().is_none();
+    if does_something && !has_forms {
+        out.push(name.to_owned());
+    }
+}
+
+#[test]
+fn each_command_has_every_form_or_stands_in_the_list_with_why_not() {
+    let mut found = Vec::new();
+    without_forms(&Root::command(), "", false, &mut found);
+    let expected: Vec<&str> = WITHOUT_FORMS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::cursor::{Cursor, Problems};
 use super::env::Env;
 use super::error::Place;
 use super::node::{Node, Value};
+use crate::addresses::{is_own_machine, is_public};
 use crate::secret::Secret;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -187,7 +188,7 @@ pub fn resolve(at: &Cursor<'_>) -> Alerts {
 fn contract_receiver(at: &Cursor<'_>, key: &str, name: &str, form: Form) -> Option<Receiver> {
     let allow_private = at.at("allow_private").flag(false);
     let url = url(&at.at(key))?;
-    warn_of_private(&at.at(key), url.expose(), allow_private);
+    warn_of_private(&at.at(key), &host_of(url.expose()), allow_private);
     Some(Receiver {
         name: name.to_owned(),
         allow_private,
@@ -229,7 +230,11 @@ fn receiver(at: &Cursor<'_>) -> Option<Receiver> {
     let kind = at.at("kind").word(Kind::Webhook, &KINDS);
     let allow_private = at.at("allow_private").flag(false);
     let to = match kind {
-        Kind::Email => Destination::Mail(mail(at)?),
+        Kind::Email => {
+            let to = mail(at)?;
+            warn_of_private(&at.at("addr"), &to.host, allow_private);
+            Destination::Mail(to)
+        }
         kind => Destination::Http(http(at, kind, allow_private)?),
     };
     Some(Receiver {
@@ -264,7 +269,7 @@ fn http(at: &Cursor<'_>, kind: Kind, allow_private: bool) -> Option<HttpReceiver
             return None;
         }
     };
-    warn_of_private(&given, url.expose(), allow_private);
+    warn_of_private(&given, &host_of(url.expose()), allow_private);
     let signer = match kind {
         Kind::PagerDuty => None,
         _ => signer(&secret),
@@ -377,12 +382,17 @@ fn signer(at: &Cursor<'_>) -> Option<Signer> {
     Signer::new(secret.expose()).map_err(|error| at.refuse(error)).ok()
 }
 
-/// A receiver that cannot be reached as it is configured is told of at once, and not by dead letters.
-fn warn_of_private(at: &Cursor<'_>, url: &str, allow_private: bool) {
+fn host_of(url: &str) -> String {
     let uri = url.parse::<Uri>().unwrap_or_default();
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    if host.parse().is_ok_and(crate::addresses::is_link_local) && !allow_private {
-        at.warn("is at a link-local address: nothing is sent there without allow_private: true beside it");
+    uri.host().unwrap_or_default().to_owned()
+}
+
+/// A receiver that cannot be reached as it is configured is told of at once, and not by dead letters.
+fn warn_of_private(at: &Cursor<'_>, host: &str, allow_private: bool) {
+    let bare = host.trim_matches(['[', ']']);
+    let is_private = bare.parse().is_ok_and(|ip| !is_public(ip)) && !is_own_machine(bare);
+    if is_private && !allow_private {
+        at.warn("is at a private address: nothing is sent there without allow_private: true beside it");
     }
 }
 

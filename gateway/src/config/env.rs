@@ -17,10 +17,11 @@ use super::tokens;
 
 pub const PREFIX: &str = "AGENTLEDGER_";
 
-/// Variables with the prefix that are no keys: which file is read, the token of the command line, the stamp of a build, what
+/// Variables with the prefix that are no keys: which file is read, where gateways note themselves, the token of the command line, the stamp of a build, what
 /// `mcp-wrap` and the tests read.
 const NOT_KEYS: &[&str] = &[
     "CONFIG",
+    "RUNTIME_DIR",
     "TOKEN",
     "VERSION",
     "AGENT_ID",
@@ -39,6 +40,7 @@ const POLICY_NAMES: &[&str] = &[
     "ghost",
     "alert",
     "block",
+    "threshold",
     "tools",
 ];
 

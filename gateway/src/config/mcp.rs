@@ -12,6 +12,7 @@ use super::error::Place;
 use super::node::{Node, Value};
 use super::providers::parse_upstream;
 use super::{Timeouts, ToolPricing, Upstream, mcp_pricing};
+use crate::addresses::{is_own_machine, is_public};
 use crate::secret::Secret;
 
 /// The name of the contract's single upstream.
@@ -266,9 +267,10 @@ fn timeouts(at: &Cursor<'_>) -> Timeouts {
 
 /// What can never be reached as it is configured is told of at once.
 fn warn_of_private(at: &Cursor<'_>, server: &McpServer) {
-    let is_link_local = server.upstream.host.parse().is_ok_and(crate::addresses::is_link_local);
-    if is_link_local && !server.allow_private {
-        at.warn("is at a link-local address: nothing is sent there without allow_private: true beside it");
+    let host = server.upstream.host.as_str();
+    let is_private = host.parse().is_ok_and(|ip| !is_public(ip)) && !is_own_machine(host);
+    if is_private && !server.allow_private {
+        at.warn("is at a private address: nothing is sent there without allow_private: true beside it");
     }
 }
 

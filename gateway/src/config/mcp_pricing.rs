@@ -85,7 +85,7 @@ fn rules(at: &Cursor<'_>) -> Vec<ToolPrice> {
     for row in rows.iter().take(RULES_MAX) {
         let rule = rule(row);
         if !seen.insert((rule.server.clone(), rule.tool.clone())) {
-            row.refuse("names the server and tool of an earlier rule: it would never count");
+            row.warn("names the server and tool of an earlier rule: it never counts");
         }
         rules.push(rule);
     }
@@ -315,7 +315,6 @@ mod tests {
             ("4:16: mcp.pricing[0].server", "is not a pattern"),
             ("4:45: mcp.pricing[0].cost_per_call", "is not a number"),
             ("5:34: mcp.pricing[1].cost_per_item", "needs items"),
-            ("6:7: mcp.pricing[2]", "of an earlier rule"),
             ("6:26: mcp.pricing[2].items", "must be the path of a list"),
             ("7:45: mcp.pricing[3].max_cost", "is less than cost_per_call"),
             ("7:56: mcp.pricing[3].errors", "is none of free, tool, all"),
@@ -332,12 +331,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_told() {
-        let config = read("mcp: {pricing: [{server: s}, {server: t, cost_per_call: 0}, {cost_per_cal: 1, items: a, cost_per_call: 1}]}").unwrap();
+        let config = read(
+            "mcp: {pricing: [{server: s}, {server: t, cost_per_call: 0}, {cost_per_cal: 1, items: a, cost_per_call: 1}, {server: t, \
+             cost_per_call: 2}]}",
+        )
+        .unwrap();
         let told = config.warnings.join("\n");
         for part in [
             "mcp.pricing[0]: names no cost",
             "cost_per_cal: unknown key",
             "items: has no effect",
+            "mcp.pricing[3]: names the server and tool of an earlier rule",
         ] {
             assert!(told.contains(part), "{told}");
         }

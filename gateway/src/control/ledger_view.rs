@@ -1,5 +1,6 @@
 //! The ledger as the methods read it: that of a running gateway, or one that no gateway has open.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +9,21 @@ use agentledger_ledger::{
     EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry,
     Report, RequestedLimit, SeriesQuery, Sessions, Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
+use ulid::Ulid;
 
+use crate::alerting::{DeliveryState, left_in};
 use crate::control::error::RpcError;
 use crate::readiness::not_ready;
+use crate::telemetry::alerts::Alert;
 
 /// How long what was decided may take to reach the disk, before an answer says that it does not.
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
 pub(super) fn now_ms() -> i64 {
     SystemClock::default().now_ms()
 }
+
+/// Alerts, oldest first, and by the id of each its ways.
+pub(super) type AlertsLeft = (Vec<Alert>, HashMap<Ulid, Vec<DeliveryState>>);
 
 /// The ledger that is read: a gateway's own, or one that no gateway has open.
 pub enum LedgerView {
@@ -132,6 +139,14 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.changes(query),
             LedgerView::Offline(ledger) => ledger.changes(query),
+        }
+    }
+
+    /// Alerts that a gateway which does not run left behind, and how far each has come; `None` of one that runs.
+    pub(super) fn alerts_left(&self) -> Result<Option<AlertsLeft>, LedgerError> {
+        match self {
+            LedgerView::Live(_) => Ok(None),
+            LedgerView::Offline(ledger) => left_in(ledger).map(Some),
         }
     }
 

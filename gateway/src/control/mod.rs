@@ -10,7 +10,7 @@
 //! | [`feeds`] | what subscribers are sent, and a follower of it for the CLI |
 //! | [`rest`] | the paths of the original, over the same methods |
 //! | [`wire`], `rows` | parameters and results, which the CLI reads too |
-//! | [`state`], `ledger_view`, `error` | what all of it answers from, and why it does not |
+//! | [`state`], `ledger_view`, `key_names`, `error` | what all of it answers from, and why it does not |
 //!
 //! Where no gateway runs, the CLI calls the same methods in its own process.
 
@@ -18,6 +18,7 @@ mod access;
 pub mod contract_forms;
 mod error;
 mod feeds;
+mod key_names;
 mod ledger_view;
 mod listen;
 pub mod methods;

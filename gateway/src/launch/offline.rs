@@ -9,12 +9,13 @@ use parking_lot::Mutex;
 
 use super::sources::Sources;
 use super::versions::failure_limit;
-use super::{LaunchError, open_ledger, policies, version};
+use super::{LaunchError, LoadedSetup, open_ledger, policies, version};
 use crate::config::Config;
 use crate::control::{BreakerStatus, ControlState, DataPlane, LedgerView, Plan, Record, RpcError};
 use crate::policy::PolicySet;
 use crate::price::PriceBook;
-use crate::runtime::{InForce, Tallies, Wanted};
+use crate::runtime::prices::with_rows;
+use crate::runtime::{InForce, Ingredients, Parts, Tallies, Wanted};
 use crate::telemetry::Metrics;
 
 /// The policies that a gateway would start with.
@@ -42,6 +43,23 @@ pub fn open_policies(config: &Config) -> Result<(Arc<ControlState>, Arc<Ledger>)
     }
 }
 
+/// The policies and prices that a gateway would start with, of documents that are at hand: also where the ledger cannot be opened.
+///
+/// # Errors
+/// What operators changed does not fit what the files say.
+pub fn would_be_in_force(setup: &LoadedSetup, parts: &Parts) -> Result<(PolicySet, PriceBook), LaunchError> {
+    let ingredients = Ingredients {
+        files: &setup.policies,
+        confs: &setup.confs,
+        rules: &parts.rules,
+        book: &parts.policies,
+    };
+    let mut tallies = Tallies::new(None, Arc::new(|| ()), Arc::new(SystemClock::default()));
+    let policies = ingredients.all(&mut tallies).map_err(LaunchError::RuntimeRule)?;
+    let prices = with_rows(&setup.prices, &parts.prices).map_err(LaunchError::RuntimePrice)?;
+    Ok((policies.set, prices))
+}
+
 fn open(
     config: &Config,
     files: PolicySet,
@@ -49,7 +67,7 @@ fn open(
     ledger: &Arc<Ledger>,
 ) -> Result<Arc<ControlState>, LaunchError> {
     // Nothing fails here: no request is served.
-    let tallies = Tallies::new(failure_limit(config), Arc::new(|| ()));
+    let tallies = Tallies::new(failure_limit(config), Arc::new(|| ()), Arc::new(SystemClock::default()));
     let no_prices = PriceBook::builtin_of(std::iter::empty()).map_err(|error| LaunchError::Prices(vec![error]))?;
     let mut sources = Sources::open(ledger, confs, files, no_prices, tallies)?;
     let policies = sources.policies_over()?;

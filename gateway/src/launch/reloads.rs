@@ -20,7 +20,9 @@ use crate::control::{Plan, Record, RpcError};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::Rules;
 use crate::runtime::prices::{PriceRow, with_rows};
-use crate::runtime::{Fault, InForce, Place, RULE, Refused, Rule, RuleBook, Step, Wanted, change_id, with_rules};
+use crate::runtime::{
+    Fault, InForce, Place, RULE, Refused, RefusedVersion, Rule, RuleBook, Step, Wanted, change_id, with_rules,
+};
 
 /// Who changes what nobody else did.
 pub(super) const OWN_NAME: &str = "agentledger";
@@ -121,9 +123,11 @@ impl Reloads {
             .refused
             .iter()
             .filter(|refused| !before.refused.contains(refused));
-        self.tell_refused(&told.cloned().collect::<Vec<_>>());
+        let told: Vec<RefusedVersion> = told.cloned().collect();
         self.note_refused(sources);
         self.put_in_force(sources, rules);
+        // By the policies that are in force now.
+        self.tell_refused(&told);
     }
 
     /// At the start: what could not be put in force.

@@ -1,7 +1,5 @@
 //! What happens to versions of policies by itself: an activation that waited is due, and a version that fails is rolled back.
 
-use std::time::Duration;
-
 use agentledger_ledger::{Change, Ledger, Name};
 
 use super::Reloads;
@@ -10,16 +8,8 @@ use super::sources::Sources;
 use crate::config::Config;
 use crate::control::RpcError;
 use crate::policy::FailureLimit;
-use crate::proxy::report::{OwnAlert, own_alert};
-use crate::proxy::shared::gateway::Gateway;
-use crate::runtime::{Ending, PolicyPlace, PolicyRecord, PolicyStep, RefusedVersion, change_id, short};
-use crate::telemetry::alerts::Severity;
-
-/// A version that fails is not tried to be rolled back more often, where it cannot be.
-const ALERT_COOLDOWN: Duration = Duration::from_secs(300);
-pub(super) const ROLLED_BACK: &str = "policy_rolled_back";
-const REFUSED: &str = "policy_version_refused";
-const NOT_ACTIVATED: &str = "policy_not_activated";
+use crate::proxy::version_fate::{Fate, VersionFate, notify};
+use crate::runtime::{Ending, FailingVersion, PolicyPlace, PolicyRecord, PolicyStep, RefusedVersion, change_id, short};
 
 /// How much of a version's calls may fail.
 pub(super) fn failure_limit(config: &Config) -> Option<FailureLimit> {
@@ -69,7 +59,13 @@ impl Reloads {
             "policy {policy}: version {} stays in shadow: {why}",
             short(&shadow.hash)
         );
-        put_alert(self.gateway(), NOT_ACTIVATED, &policy, message, Vec::new());
+        let fate = VersionFate {
+            fate: Fate::NotActivated,
+            policy: &policy,
+            version: &shadow.hash,
+            message,
+        };
+        notify(self.gateway(), fate);
         Some(0)
     }
 
@@ -77,37 +73,46 @@ impl Reloads {
     /// more.
     pub(super) fn roll_back_failing(&self) {
         let mut sources = self.sources().lock();
-        let exceeded = sources.tallies.exceeded();
+        let failing = sources.tallies.failing();
         let Some(rollback) = self.gateway().rules.load().config.policies.rollback else {
             return;
         };
         let now_ms = self.gateway().ledger.now_ms();
-        for (policy, place, hash, since_ms) in exceeded {
+        for version in failing {
             let within_ms = i64::try_from(rollback.within.as_millis()).unwrap_or(i64::MAX);
-            if now_ms.saturating_sub(since_ms) <= within_ms {
-                self.roll_back(&mut sources, &policy, place, &hash);
+            if now_ms.saturating_sub(version.since_ms) <= within_ms {
+                self.roll_back(&mut sources, &version);
             }
         }
     }
 
-    fn roll_back(&self, sources: &mut Sources, policy: &str, place: PolicyPlace, hash: &str) {
+    fn roll_back(&self, sources: &mut Sources, failing: &FailingVersion) {
+        let FailingVersion {
+            policy,
+            place,
+            hash,
+            excess,
+            ..
+        } = failing;
         let Some(record) = sources.parts.policies.record(policy).map(|kept| kept.record.clone()) else {
             return;
         };
-        let counts = sources.tallies.counts(policy, place);
-        let why = format!("{} of {} calls failed", counts.failures, counts.calls);
         let now_ms = self.gateway().ledger.now_ms();
-        let ending = ending(sources, policy, now_ms, why);
-        let mut next = match place {
-            PolicyPlace::InForce => record.rolled_back(Some(hash), &ending),
-            PolicyPlace::Shadow => record.unrehearsed(&ending),
+        let ending = ending(sources, policy, now_ms, excess.to_string());
+        let mut unfit = 0;
+        let (next, put) = loop {
+            let next = match place {
+                PolicyPlace::InForce => record.rolled_back_past(Some(hash), unfit, &ending),
+                PolicyPlace::Shadow => record.unrehearsed(&ending),
+            };
+            let put = self.put_by_itself(sources, policy, next.clone(), "policy.rollback", &ending.why);
+            // What was before may not load any more: then what was before that.
+            let has_more = *place == PolicyPlace::InForce && next.in_force.is_some();
+            match put {
+                Err(RpcError::Unfit { .. }) if has_more => unfit += 1,
+                put => break (next, put),
+            }
         };
-        let mut put = self.put_by_itself(sources, policy, next.clone(), "policy.rollback", &ending.why);
-        // What was before may not load any more: then what was before that.
-        while let (Err(RpcError::Unfit { .. }), Some(before)) = (&put, next.in_force.clone()) {
-            next = next.rolled_back(Some(&before.hash), &ending);
-            put = self.put_by_itself(sources, policy, next.clone(), "policy.rollback", &ending.why);
-        }
         let (version, why) = (short(hash), &ending.why);
         let now = match (place, &next.in_force, sources.versions().files.get(policy)) {
             (PolicyPlace::Shadow, ..) => "it runs in shadow no more".to_owned(),
@@ -119,21 +124,16 @@ impl Reloads {
             Ok(()) => format!("policy {policy}: version {version} is rolled back, {why}: {now}"),
             Err(error) => format!("policy {policy}: version {version} cannot be rolled back, {why}: {error}"),
         };
-        let details = [
-            ("policy", policy.to_owned()),
-            ("version", hash.to_owned()),
-            ("calls", counts.calls.to_string()),
-            ("failures", counts.failures.to_string()),
-            ("in_force", next.in_force.map(|now| now.hash).unwrap_or_default()),
-        ];
-        let details = details.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        put_alert(
-            self.gateway(),
-            ROLLED_BACK,
-            &format!("{policy}@{version}"),
+        let fate = VersionFate {
+            fate: Fate::RolledBack {
+                excess: *excess,
+                in_force: next.in_force.map(|now| now.hash).unwrap_or_default(),
+            },
+            policy,
+            version: hash,
             message,
-            details,
-        );
+        };
+        notify(self.gateway(), fate);
     }
 
     /// What the gateway itself makes of a policy: checked, recorded, and in force.
@@ -158,8 +158,13 @@ impl Reloads {
     /// Notifies people of versions that should be in force and cannot be.
     pub(super) fn tell_refused(&self, refused: &[RefusedVersion]) {
         for refused in refused {
-            let about = format!("{}@{}", refused.policy, short(&refused.hash));
-            put_alert(self.gateway(), REFUSED, &about, refused.to_string(), Vec::new());
+            let fate = VersionFate {
+                fate: Fate::Refused,
+                policy: &refused.policy,
+                version: &refused.hash,
+                message: refused.to_string(),
+            };
+            notify(self.gateway(), fate);
         }
     }
 }
@@ -195,16 +200,4 @@ fn changes(ledger: &Ledger, step: &PolicyStep, sources: &Sources, action: &str, 
         request: None,
     });
     change.collect()
-}
-
-/// An alert of the gateway's own that asks for somebody at once.
-fn put_alert(gateway: &Gateway, kind: &'static str, about: &str, message: String, details: Vec<(String, String)>) {
-    let own = OwnAlert {
-        kind,
-        severity: Severity::Critical,
-        about: about.to_owned(),
-        message,
-        details,
-    };
-    own_alert(gateway, own, ALERT_COOLDOWN);
 }

@@ -60,6 +60,8 @@ pub struct OpenCall {
     /// Under which it waited last.
     pub waits_for: Option<WaitKey>,
     arguments_hash: blake3::Hash,
+    /// Since when it is held, and may be passed on.
+    held_since: Timer,
     quoted: Quoted,
     hold: Hold,
     rates: Grant,
@@ -162,6 +164,7 @@ impl Caller<'_> {
             waits_since: None,
             waits_for: None,
             arguments_hash: blake3::hash(&arguments),
+            held_since: Timer::start(),
             quoted,
             hold,
             rates,
@@ -244,9 +247,9 @@ impl OpenCall {
             Says::ToolError => ToolEnding::ToolError,
             _ => ToolEnding::Success,
         };
-        let duration_ms = self.exchange.started.elapsed_ms();
         let result = answer.result.map(str::as_bytes);
-        let priced = self.quoted.price_read(ending, result, answer.bytes, duration_ms);
+        let milliseconds = self.held_since.elapsed_ms();
+        let priced = self.quoted.price(ending, result, answer.bytes, milliseconds);
         let price = self.quoted.is_priced().then(|| PriceRef {
             provider: Name::clone(&self.exchange.endpoint.name),
             id: Name::from(self.quoted.pricer()),

@@ -13,7 +13,7 @@ use super::arrive::{Arrival, below, prefix_of};
 use super::outgoing::{head_of, request};
 use super::relay::relay;
 use super::traffic::{Edits, Traffic};
-use crate::proxy::forward::{Failed, forward};
+use crate::proxy::forward::forward;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::refused::RefusedRequest;
@@ -64,10 +64,7 @@ pub async fn discover(
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     let answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
         Ok(answer) => answer,
-        Err(Failed::ClientGone) => return Ok(false),
-        Err(
-            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
-        ) => return Err(refused(refusal)),
+        Err(failed) => return failed.refusal().map(refused).map_or(Ok(false), Err),
     };
     let is_resource = header.uri.path().starts_with(RESOURCE) && answer.header.status == 200;
     let here = arrival.called.as_ref().filter(|_| is_resource);

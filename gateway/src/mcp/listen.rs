@@ -14,7 +14,7 @@ use super::discovery::lead_challenge_here;
 use super::outgoing::{head_of, request};
 use super::relay::relay;
 use super::traffic::Traffic;
-use crate::proxy::forward::{Failed, forward};
+use crate::proxy::forward::forward;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -41,10 +41,7 @@ pub async fn listen(
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     let answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
         Ok(answer) => answer,
-        Err(Failed::ClientGone) => return Ok(false),
-        Err(
-            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
-        ) => return Err(refused(refusal)),
+        Err(failed) => return failed.refusal().map(refused).map_or(Ok(false), Err),
     };
     let head = arrival.head_of(mcp, &answer.header, &headers);
     let traffic = Traffic::of_stream((gateway, mcp, arrival));

@@ -20,7 +20,7 @@ use super::view::ToolView;
 use super::waiting::WaitKey;
 use crate::config::{Pin, ToolRefusals};
 use crate::policy::TOOL_TAG;
-use crate::proxy::forward::{Answer, Failed, forward};
+use crate::proxy::forward::{Answer, forward};
 use crate::proxy::report;
 use crate::proxy::sanitize::{check_length, read_body};
 use crate::proxy::session as sessions;
@@ -120,13 +120,7 @@ impl<'a> Post<'a> {
                 let traffic = self.traffic(session, Vec::new(), edits);
                 Ok(self.relay(session, &exchange, answer, &headers, traffic).await)
             }
-            Err(Failed::ClientGone) => Ok(false),
-            Err(
-                Failed::Unsent(refusal)
-                | Failed::NotTaken(refusal)
-                | Failed::Unanswered(refusal)
-                | Failed::Cut(refusal),
-            ) => Err(refusal),
+            Err(failed) => failed.refusal().map_or(Ok(false), Err),
         }
     }
 
@@ -258,13 +252,7 @@ impl<'a> Post<'a> {
             Err(failed) => {
                 calls.extend(self.taken_back(true));
                 calls.into_iter().for_each(|call| call.failed(self.gateway, &failed));
-                match failed {
-                    Failed::ClientGone => Ok(false),
-                    Failed::Unsent(refusal)
-                    | Failed::NotTaken(refusal)
-                    | Failed::Unanswered(refusal)
-                    | Failed::Cut(refusal) => Err(refusal),
-                }
+                failed.refusal().map_or(Ok(false), Err)
             }
         }
     }

@@ -1,12 +1,9 @@
 //! A server's answer on its way to the client: bytes go on as they come, and [`Traffic`] reads a copy first, so that a call is in the
 //! books before its client has the whole answer. Only what must be changed waits until it is whole.
 
-use std::pin::Pin;
-
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use tokio::time::timeout;
 
 use super::answer::{AnswerReader, MESSAGE_BYTES_MAX, Piece};
 use super::event_ids::EventIds;
@@ -14,9 +11,9 @@ use super::traffic::{Traffic, Unfit};
 use crate::meter::End;
 use crate::proxy::forward::Answer;
 use crate::proxy::relay::head::{Framing, head_for_client};
-use crate::proxy::report::{self, UpstreamError};
-use crate::proxy::session::{StopReason, stopped};
-use crate::proxy::shared::client::unattended;
+use crate::proxy::relay::next::{Next, next};
+use crate::proxy::report;
+use crate::proxy::session::stopped;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
@@ -84,15 +81,6 @@ struct Pump<'a> {
     unfit: Option<Unfit>,
 }
 
-/// What the next moment brought.
-enum Next {
-    Chunk(Bytes),
-    Ended,
-    Broken(UpstreamError),
-    ClientGone,
-    Stopped,
-}
-
 impl Pump<'_> {
     /// How the answer ended, and what of it waits until its calls are settled: a client that has all of its answer finds it in the
     /// books.
@@ -101,7 +89,7 @@ impl Pump<'_> {
         let stopped = stopped(gateway, self.exchange);
         tokio::pin!(stopped);
         loop {
-            match self.next(stopped.as_mut(), answer, session).await {
+            match next(self.exchange, stopped.as_mut(), answer, session).await {
                 Next::Chunk(chunk) => {
                     let passing = self.take(chunk);
                     if let Some(unfit) = &self.unfit {
@@ -125,32 +113,8 @@ impl Pump<'_> {
                     return ended(End::UpstreamFailed);
                 }
                 Next::ClientGone => return ended(End::ClientGone),
-                Next::Stopped => return ended(End::Cut),
+                Next::Stopped(_) => return ended(End::Cut),
             }
-        }
-    }
-
-    /// The upstream's bytes come first: a client's next request must not look like its leaving.
-    async fn next(
-        &self,
-        stopped: Pin<&mut impl Future<Output = StopReason>>,
-        answer: &mut Answer,
-        session: &mut ServerSession,
-    ) -> Next {
-        let upstream = &mut answer.connection.session;
-        if upstream.response_done() {
-            return Next::Ended;
-        }
-        tokio::select! {
-            biased;
-            read = timeout(self.exchange.endpoint.provider.timeouts.idle, upstream.read_response_body()) => match read {
-                Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
-                Ok(Ok(None)) => Next::Ended,
-                Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
-                Err(_) => Next::Broken(UpstreamError::Timeout),
-            },
-            () = unattended(session, self.exchange.outlast(false)) => Next::ClientGone,
-            _ = stopped => Next::Stopped,
         }
     }
 

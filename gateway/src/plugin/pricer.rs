@@ -1,14 +1,12 @@
 //! What tool calls cost: pricers are plugins of the world `tool-pricer`, one of them built in.
 //!
-//! The way of a call: [`ToolPricers::quote`] before it is passed on, from which the hold is made; [`Quoted::answer`] reads the
-//! answer's JSON-RPC message as it passes; [`AnswerReading::finish`] is the price. A call that nobody answers costs what was
-//! held: [`Quoted::unread`]. What a plugin cannot say is estimated at the hold and flagged; nothing it does is an error here.
+//! The way of a call: [`ToolPricers::quote`] before it is passed on, from which the hold is made; [`Quoted::price`] after its
+//! answer. What a plugin cannot say is estimated at the hold and flagged; nothing it does is an error here.
 //!
 //! No pricer sees arguments or results, only what its tariff names.
 
 mod contract;
 mod host;
-mod reading;
 mod tariffs;
 
 #[cfg(test)]
@@ -24,13 +22,12 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Picos, Usd};
 
-use contract::{AnswerOutline, CallOutline, Pricer, Tariff, ToolHold};
+use contract::{AnswerOutline, CallOutline, Pricer, ToolHold};
 pub use contract::{CostPart, ToolEnding};
 use host::{ConfProblem, PricerHost, Unusable};
-use reading::{AnswerRead, AnswerShape};
 use tariffs::{Rule, Tariffs};
 
-use super::outline::{Arriving, Bounds, OutlineError, outline};
+use super::outline::{Bounds, OutlineError, outline};
 use super::registry::{LoadError, Plugins};
 use crate::config::{Config, ConfigError, ConfigErrors, ToolPricing};
 use crate::estimate_reason;
@@ -48,7 +45,6 @@ pub struct ToolCall<'a> {
 /// All pricers of a configuration. A reload makes new ones; calls that were quoted keep theirs.
 pub struct ToolPricers {
     tariffs: Tariffs,
-    unpriced: Arc<AnswerShape>,
     /// Held where a pricer cannot say.
     unknown_hold: Usd,
     bounds: Bounds,
@@ -99,13 +95,8 @@ impl ToolPricers {
                 rules.push(Rule::new(pricer, index, tariff).map_err(unfit)?);
             }
         }
-        let unpriced = AnswerShape::of(&Tariff::default()).map_err(|error| LoadError::Unfit {
-            plugin: ToolPricing::BUILT_IN.to_owned(),
-            reason: error.to_string(),
-        })?;
         Ok(ToolPricers {
             tariffs: Tariffs::new(rules),
-            unpriced: Arc::new(unpriced),
             unknown_hold,
             bounds,
         })
@@ -127,11 +118,11 @@ impl ToolPricers {
                 hold: Usd::ZERO,
                 is_upper_bound: true,
                 plan: None,
-                shape: Arc::clone(&self.unpriced),
                 bounds: self.bounds,
             });
         };
-        let arguments = call.arguments.unwrap_or_default();
+        // What is no object names nothing.
+        let arguments = call.arguments.and_then(object).unwrap_or_default();
         let outlined = match arguments {
             [] => outline(b"{}", &rule.arguments, self.bounds)?,
             given => outline(given, &rule.arguments, self.bounds)?,
@@ -157,7 +148,6 @@ impl ToolPricers {
         Ok(Quoted {
             hold,
             is_upper_bound,
-            shape: Arc::clone(&rule.answer),
             plan: Some(Arc::new(Plan {
                 rule: Arc::clone(rule),
                 call: seen,
@@ -165,6 +155,11 @@ impl ToolPricers {
             bounds: self.bounds,
         })
     }
+}
+
+/// JSON that is an object.
+fn object(json: &[u8]) -> Option<&[u8]> {
+    json.trim_ascii_start().starts_with(b"{").then_some(json)
 }
 
 /// A fault that a pricer found in its configuration, at its place in the file as far as that is known.
@@ -199,7 +194,6 @@ pub struct Quoted {
     /// By its pricer the call costs no more than the hold.
     pub is_upper_bound: bool,
     plan: Option<Arc<Plan>>,
-    shape: Arc<AnswerShape>,
     bounds: Bounds,
 }
 
@@ -219,122 +213,79 @@ impl Quoted {
         self.plan.as_ref().map_or("", |plan| &plan.rule.pricer.info().name)
     }
 
-    /// Reads the message that answers the call: one JSON-RPC response, an element of a batch by itself. An `input_required`
-    /// result is not the answer of a call.
-    pub fn answer(&self) -> AnswerReading {
-        AnswerReading {
-            arriving: self.shape.begin(self.bounds),
-            quoted: self.clone(),
-        }
-    }
-
-    /// The same of a message that is there whole, without what stands around it.
-    pub fn price(&self, message: &[u8], milliseconds: u64) -> Priced {
-        let mut reading = self.answer();
-        reading.push(message);
-        reading.finish(milliseconds)
-    }
-
-    /// The same where the message was read elsewhere. `result`: its JSON; `None`: a JSON-RPC error has none, and of any other
-    /// answer only its `bytes` are known, so that its price is an estimate.
-    pub fn price_read(&self, ending: ToolEnding, result: Option<&[u8]>, bytes: u64, milliseconds: u64) -> Priced {
-        let read = match (ending, result) {
-            (ToolEnding::ProtocolError, _) => Ok(reading::unread(ending, 0, None)),
-            (_, Some(result)) => self.shape.of_result(result, self.bounds),
-            (_, None) => Ok(reading::unread(ending, bytes, Some(estimate_reason::UNREADABLE))),
-        };
-        match read {
-            Ok(read) => self.settle(AnswerRead { ending, ..read }, milliseconds),
-            Err(reason) => Priced {
-                ending: Some(ending),
-                ..self.unread(reason)
-            },
-        }
-    }
-
-    fn settle(&self, read: AnswerRead, milliseconds: u64) -> Priced {
-        let ending = Some(read.ending);
+    /// What the call costs by its answer. `result`: its JSON; `None`: a JSON-RPC error has none, and of any other answer only its
+    /// `bytes` are known, so that its price is an estimate. `milliseconds`: from the call's passing on to its answer.
+    pub fn price(&self, ending: ToolEnding, result: Option<&[u8]>, bytes: u64, milliseconds: u64) -> Priced {
         let free = Priced {
             cost: Usd::ZERO,
             parts: Vec::new(),
-            ending,
             estimated: None,
             is_beyond_quote: false,
         };
         let Some(plan) = &self.plan else { return free };
         let tariff = &plan.rule.tariff;
-        let is_free = match read.ending {
-            ToolEnding::Success => false,
-            ToolEnding::ToolError => !tariff.prices_tool_errors,
-            ToolEnding::ProtocolError => !tariff.prices_protocol_errors,
+        let is_priced = match ending {
+            ToolEnding::Success => true,
+            ToolEnding::ToolError => tariff.prices_tool_errors,
+            ToolEnding::ProtocolError => tariff.prices_protocol_errors,
         };
-        if is_free && read.doubt.is_none() {
+        if !is_priced {
             return free;
         }
-        let mut counts = read.result_counts;
-        counts.resize(tariff.result_counts.len(), 0);
-        let answer = AnswerOutline {
-            ending: read.ending,
-            result: read.result,
-            result_bytes: read.result_bytes,
-            result_counts: counts,
-            milliseconds,
+        let result = result.filter(|_| ending != ToolEnding::ProtocolError);
+        let Some(answer) = plan.seen(ending, result, bytes, milliseconds, self.bounds) else {
+            return self.unread(estimate_reason::UNREADABLE);
         };
-        let summed = plan
-            .rule
-            .pricer
-            .price(&plan.call, &answer)
-            .ok()
-            .and_then(|parts| Some((cost_of(&parts)?, parts)));
-        let Some((cost, parts)) = summed else {
-            let failed = self.unread(estimate_reason::PLUGIN_FAILED);
-            return Priced { ending, ..failed };
+        let summed = plan.rule.pricer.price(&plan.call, &answer).ok();
+        let Some((cost, parts)) = summed.and_then(|parts| Some((cost_of(&parts)?, parts))) else {
+            return self.unread(estimate_reason::PLUGIN_FAILED);
         };
+        let is_whole = result.is_some() || ending == ToolEnding::ProtocolError;
         Priced {
-            // What is read in spite of a fault may cost more than it says.
-            cost: if read.doubt.is_some() {
-                cost.max(self.hold)
-            } else {
-                cost
-            },
+            // What was not read may cost more than its length says.
+            cost: if is_whole { cost } else { cost.max(self.hold) },
             parts,
-            ending,
-            estimated: read.doubt,
+            estimated: (!is_whole).then_some(estimate_reason::UNREADABLE),
             is_beyond_quote: self.is_upper_bound && cost > self.hold,
         }
     }
 
-    /// What a call costs whose answer was not seen, for a reason of `estimate_reason`: the tool may have done its work.
-    pub fn unread(&self, reason: &'static str) -> Priced {
+    /// What is not read costs what was held, for a reason of `estimate_reason`: the tool may have done its work.
+    fn unread(&self, reason: &'static str) -> Priced {
         Priced {
             cost: self.hold,
             parts: Vec::new(),
-            ending: None,
-            estimated: self.plan.as_ref().map(|_| reason),
+            estimated: Some(reason),
             is_beyond_quote: false,
         }
     }
 }
 
-/// The answer of a call, of which the first bytes have arrived. Takes bounded memory, however long it is.
-pub struct AnswerReading {
-    quoted: Quoted,
-    arriving: Arriving,
-}
-
-impl AnswerReading {
-    /// Takes the next bytes, up to the message's end; how many those were.
-    pub fn push(&mut self, bytes: &[u8]) -> usize {
-        self.quoted.shape.push(&mut self.arriving, bytes)
-    }
-
-    /// The message has ended, well or not. `milliseconds`: from the call's passing on to its answer.
-    pub fn finish(self, milliseconds: u64) -> Priced {
-        let AnswerReading { quoted, arriving } = self;
-        match quoted.shape.finish(arriving) {
-            Ok(read) => quoted.settle(read, milliseconds),
-            Err(reason) => quoted.unread(reason),
-        }
+impl Plan {
+    /// What the pricer sees of an answer.
+    fn seen(
+        &self,
+        ending: ToolEnding,
+        result: Option<&[u8]>,
+        bytes: u64,
+        milliseconds: u64,
+        bounds: Bounds,
+    ) -> Option<AnswerOutline> {
+        let nothing = AnswerOutline {
+            ending,
+            result: "{}".to_owned(),
+            result_bytes: if ending == ToolEnding::ProtocolError { 0 } else { bytes },
+            result_counts: vec![0; self.rule.tariff.result_counts.len()],
+            milliseconds,
+        };
+        let Some(result) = result else { return Some(nothing) };
+        let outlined = outline(object(result)?, &self.rule.result, bounds).ok()?;
+        Some(AnswerOutline {
+            result: outlined.doc,
+            result_bytes: outlined.root.len() as u64,
+            result_counts: outlined.counts,
+            ..nothing
+        })
     }
 }
 
@@ -352,8 +303,6 @@ pub struct Priced {
     pub cost: Usd,
     /// What it is made of; empty where it is free or estimated at its hold.
     pub parts: Vec<CostPart>,
-    /// How the call ended; `None`: its answer was not read.
-    pub ending: Option<ToolEnding>,
     /// Why the cost is an estimate, in a word of `estimate_reason`.
     pub estimated: Option<&'static str>,
     /// It is more than its pricer said at most. It is entered all the same: what is above the hold is overage.

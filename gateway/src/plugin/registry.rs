@@ -24,8 +24,8 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// Longest address in an answer that is led here.
 const LINK_BYTES_MAX: u32 = 2_048;
-/// Members of a request, in any dialect, by which its sender may be known.
-pub const SENDER_MEMBERS: [&str; 4] = ["metadata", "prompt_cache_key", "safety_identifier", "user"];
+/// Members of a request, in any dialect, by which its sender may be known: who it is, and that it is an agent.
+pub const SENDER_MEMBERS: [&str; 5] = ["metadata", "prompt_cache_key", "safety_identifier", "tools", "user"];
 /// Longest plugin file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 

@@ -13,7 +13,7 @@ use super::balances::Balances;
 use super::event::Event;
 use super::facts::CallFacts;
 use super::set::{Phase, PolicySet};
-use super::verdict::{RequestedAlert, Verdict};
+use super::verdict::{EvaluationReads, RequestedAlert, Verdict};
 use super::vm::{Answer, Health, Vm};
 
 /// Why a policy failed, as a metric's label.
@@ -30,6 +30,13 @@ pub enum Cause {
 }
 
 impl Cause {
+    pub const ALL: [Cause; 5] = [Cause::Error, Cause::Intent, Cause::Deadline, Cause::Memory, Cause::Load];
+
+    /// Whether the same facts make it fail again.
+    pub const fn is_of_the_facts(self) -> bool {
+        matches!(self, Cause::Error | Cause::Intent)
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Cause::Error => "error",
@@ -50,6 +57,8 @@ pub struct PolicyFailure {
     pub cause: Cause,
     /// For the log: file and line and what went wrong. Bears no key and no prompt, for policies see neither.
     pub message: String,
+    /// What the policies of this evaluation had read until then.
+    pub reads: EvaluationReads,
 }
 
 impl PolicyFailure {
@@ -58,6 +67,7 @@ impl PolicyFailure {
             policy: policy.to_owned(),
             cause,
             message,
+            reads: EvaluationReads::default(),
         }
     }
 }
@@ -155,7 +165,10 @@ impl Engine {
             self.count(failure, phase);
         }
         match answer.failure {
-            Some(failure) => Err(failure),
+            Some(failure) => Err(PolicyFailure {
+                reads: answer.verdict.reads,
+                ..failure
+            }),
             None => Ok(answer.verdict),
         }
     }

@@ -46,6 +46,12 @@ impl Event {
     }
 
     #[must_use]
+    pub fn named_text(mut self, name: &str, text: &str) -> Event {
+        self.facts.push((name.to_owned().into(), Fact::Text(text.to_owned())));
+        self
+    }
+
+    #[must_use]
     pub fn number(mut self, name: &'static str, number: f64) -> Event {
         self.facts.push((name.into(), Fact::Number(number)));
         self

@@ -114,6 +114,7 @@ impl Compiled {
             hash: &file.hash,
             digest: self.digest,
             tally: self.role.tally.as_ref(),
+            shadow_only: self.role.shadow_only,
         }
     }
 
@@ -317,7 +318,7 @@ impl OnBench {
         let mut hasher = blake3::Hasher::new();
         for part in [
             file.versioned_name.as_bytes(),
-            &file.bytecode,
+            file.hash.as_bytes(),
             text.as_bytes(),
             mode.name().as_bytes(),
         ] {

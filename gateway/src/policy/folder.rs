@@ -11,7 +11,7 @@ use super::set::{Options, PolicyError, PolicySet, Source};
 use crate::files;
 
 /// The shipped policies, by file stem.
-const BUILTIN: [(&str, &str); 8] = [
+const BUILTIN: [(&str, &str); 9] = [
     ("alert", include_str!("../../../policies/alert.lua")),
     ("block", include_str!("../../../policies/block.lua")),
     ("budget", include_str!("../../../policies/budget.lua")),
@@ -19,6 +19,7 @@ const BUILTIN: [(&str, &str); 8] = [
     ("loop", include_str!("../../../policies/loop.lua")),
     ("rate_limit", include_str!("../../../policies/rate_limit.lua")),
     ("tenant", include_str!("../../../policies/tenant.lua")),
+    ("threshold", include_str!("../../../policies/threshold.lua")),
     ("tools", include_str!("../../../policies/tools.lua")),
 ];
 

@@ -100,6 +100,19 @@ impl Glob {
         })
     }
 
+    /// A text that fits the pattern: the shortest but for classes, of which the first member stands.
+    pub fn sample(&self) -> String {
+        let mut text = self.prefix.to_string();
+        text.extend(self.rest.iter().filter_map(|token| match token {
+            Token::Literal(found) => Some(*found),
+            Token::One => Some('x'),
+            Token::Run => None,
+            Token::Class { negated: false, ranges } => ranges.first().map(|(low, _)| *low),
+            Token::Class { negated: true, .. } => ('!'..='~').find(|found| token.takes(*found, self.over)),
+        }));
+        text
+    }
+
     /// Whether the whole of `text` fits the pattern. Only the last `*` is ever widened, as in Go: linear in practice,
     /// pattern × text at worst, and no pattern makes it exponential.
     pub fn matches(&self, text: &str) -> bool {
@@ -361,6 +374,14 @@ impl GlobSet {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+
+    #[test]
+    fn a_sample_fits_its_pattern() {
+        for pattern in ["", "sk-dev-*", "a?b", "[b-d]x*", "[^!-z]", "a\\*b", "*"] {
+            let glob = Glob::new(pattern).unwrap();
+            assert!(glob.matches(&glob.sample()), "{pattern}: {:?}", glob.sample());
+        }
+    }
 
     #[test]
     fn means_what_filepath_match_means() {

@@ -9,6 +9,7 @@
 
 mod account;
 mod balances;
+mod bounds_on;
 pub mod check;
 mod choose;
 mod conf;
@@ -33,6 +34,7 @@ mod probe;
 mod question;
 mod read;
 pub mod record;
+mod record_layout;
 mod sandbox;
 mod schema;
 mod set;
@@ -49,6 +51,7 @@ mod zones;
 mod tests;
 
 pub use balances::{Balances, NoBalances};
+pub use bounds_on::{AskedBounds, sample_key};
 pub use coverage::Covered;
 pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
 pub use event::Event;
@@ -62,6 +65,6 @@ pub use history::History;
 pub use question::KeyQuestion;
 pub use schema::Shape;
 pub use set::{Options, Phase, PolicyError, PolicyMode, PolicySet, PolicyView, Source, Version};
-pub use tally::{FailureLimit, OnExceeded, Tally, TallyCounts};
+pub use tally::{Excess, FailureLimit, OnExceeded, Tally, TallyCounts};
 pub use verdict::{Binding, Deny, Read, Requested, RequestedAlert, RequestedBound, Route, Verdict, When};
 pub use verdict_hash::VerdictHash;

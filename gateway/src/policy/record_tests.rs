@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use agentledger_ledger::{Mode, Usd, Window};
+
 use super::*;
+use crate::rates::Per;
 
 fn facts() -> Facts {
     let none = || Name::from("");
@@ -23,7 +26,7 @@ fn facts() -> Facts {
     }
 }
 
-fn read(account: &str, window: Option<Window>, unit: Unit, value: i64) -> Read {
+fn read_of(account: &str, window: Option<Window>, unit: Unit, value: i64) -> Read {
     Read {
         account: account.into(),
         window,
@@ -71,9 +74,9 @@ fn full() -> DecisionRecord {
         let mut verdict = Verdict::default();
         verdict.reads.keys = vec![0, 3];
         verdict.reads.balances = vec![
-            read("key:a1b2", Some(Window::Day), Unit::Usd, -5),
-            read("global", None, Unit::Tokens, 7),
-            read("tag:team=ml", Some(Window::Total), Unit::Requests, 1 << 40),
+            read_of("key:a1b2", Some(Window::Day), Unit::Usd, -5),
+            read_of("global", None, Unit::Tokens, 7),
+            read_of("tag:team=ml", Some(Window::Total), Unit::Requests, 1 << 40),
         ];
         record.asked(phase, model, estimate, phase == Phase::Tenant, &mut verdict);
     }
@@ -125,6 +128,10 @@ fn a_record_reads_back_as_it_was_with_each_kind_of_refusal() {
             account: "agent:coder".into(),
             limit: 2,
         }),
+        Some(RefusedBy::Failed {
+            policy: "house".into(),
+            cause: Cause::Deadline,
+        }),
     ];
     for refused in kinds {
         let record = DecisionRecord { refused, ..full() };
@@ -142,10 +149,54 @@ fn a_record_reads_back_as_it_was_with_each_kind_of_refusal() {
         }
     }
     let later = Record {
-        numbers: vec![2],
+        numbers: vec![3],
         names: Vec::new(),
     };
     assert_eq!(DecisionRecord::read(&later, &facts), Err(BadRecord::Version));
+}
+
+#[test]
+fn a_record_of_the_first_layout_is_still_read() {
+    // Version, flags (history and a named output limit), rules, verdict, the limit; a history; and one evaluation with its
+    // estimate and one balance that it read: of the call's own key, this day, in dollars.
+    let history = [7, 3, 99, 12, 1, 300_000, 2, 4, 5, 6, 8, 9, 10, 11];
+    let head = 1 | 1 << 1 | 1 << 3 | 1 << 4;
+    let day = (Window::Day as i64 + 1) << 2 | Unit::Usd as i64;
+    let asked = [1, head, 10, 20, 30, 25, 2 | day << 4, -5];
+    let record = Record {
+        numbers: [&[1, 1 << 3 | 1 << 4, 41, 77 << 16 | 5, 1_000][..], &history, &asked].concat(),
+        names: vec!["openai".into()],
+    };
+    let read = DecisionRecord::read(&record, &facts()).unwrap();
+    assert_eq!(read.verdict, 77, "of its hash the first bits");
+    let past = read.history.unwrap();
+    assert_eq!(
+        (past.age_ms, past.calls, past.cost.nanos(), past.tokens),
+        (7, 3, 99, 12)
+    );
+    assert_eq!(
+        (past.running, past.window_ms, past.repeats, past.tool_repeats),
+        (1, 300_000, 2, 4)
+    );
+    assert_eq!((past.stretch, past.distinct, past.path_calls), (5, 6, 8));
+    assert_eq!(
+        (
+            past.repeats_cost.nanos(),
+            past.first_cost.nanos(),
+            past.last_cost.nanos()
+        ),
+        (9, 10, 11)
+    );
+    let asked = &read.asked[0];
+    assert_eq!((asked.phase, asked.priced), (Phase::Request, true));
+    let estimate = &asked.estimate;
+    assert_eq!((estimate.input_tokens, estimate.output_tokens), (10, 20));
+    assert_eq!((estimate.usd.nanos(), estimate.output_usd.nanos()), (30, 25));
+    assert_eq!(asked.reads, [read_of("key:a1b2", Some(Window::Day), Unit::Usd, -5)]);
+    // Written again it is of the present layout, and says the same.
+    let again = read.write(&facts(), read.clamped, read.refused.as_ref());
+    assert_eq!(again.numbers[0], 2);
+    assert_eq!(DecisionRecord::read(&again, &facts()), Ok(read));
 }
 
 #[test]
@@ -168,7 +219,7 @@ fn a_verdict_that_differs_in_anything_has_another_hash() {
         of(|verdict| verdict.binding.agent = Some("a".into())),
     ];
     for (at, one) in all.iter().enumerate() {
-        assert!((0..1 << 48).contains(one));
+        assert!((0..1 << 32).contains(one));
         assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");
     }
     assert_eq!(all[1], of(|verdict| verdict.clamp = Some(1)));

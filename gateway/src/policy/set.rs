@@ -1,6 +1,6 @@
 //! A policy set: compiled once, never changed, shared by all threads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -133,6 +133,8 @@ pub struct PolicyView<'a> {
     pub digest: [u8; 32],
     /// What it did, where that is counted.
     pub tally: Option<&'a Arc<Tally>>,
+    /// It was put in force in shadow, whatever it and its conf say.
+    pub shadow_only: bool,
 }
 
 /// What decides in a set, one row a policy, for the record: with its text by its hash, and its conf, the same facts give the
@@ -228,7 +230,20 @@ impl PolicySet {
     pub fn load_files(
         sources: Vec<Source>,
         conf: &BTreeMap<String, serde_json::Value>,
+        options: Options,
+    ) -> Result<PolicySet, Vec<PolicyError>> {
+        PolicySet::load_in_roles(sources, conf, options, &BTreeSet::new())
+    }
+
+    /// The same, where policies of these names enforce nothing, whatever they and their confs say.
+    ///
+    /// # Errors
+    /// Everything that is wrong, file by file.
+    pub fn load_in_roles(
+        sources: Vec<Source>,
+        conf: &BTreeMap<String, serde_json::Value>,
         mut options: Options,
+        shadow_only: &BTreeSet<String>,
     ) -> Result<PolicySet, Vec<PolicyError>> {
         if options.deadline.is_zero() {
             options.deadline = Options::default().deadline;
@@ -249,10 +264,11 @@ impl PolicySet {
                 errors.push(file.name_is_taken(&known.file.source.origin));
                 continue;
             }
-            match on_bench.set_up(
-                conf.get(&*file.name).unwrap_or(&serde_json::Value::Null),
-                Role::default(),
-            ) {
+            let role = Role {
+                shadow_only: shadow_only.contains(&*file.name),
+                ..Role::default()
+            };
+            match on_bench.set_up(conf.get(&*file.name).unwrap_or(&serde_json::Value::Null), role) {
                 Ok(policy) => policies.push(Arc::new(policy)),
                 Err(faults) => errors.extend(faults.into_iter().map(|fault| file.fault(fault))),
             }
@@ -267,7 +283,7 @@ impl PolicySet {
     ///
     /// # Errors
     /// Everything that is wrong with the file.
-    pub(super) fn name_in(source: &Source) -> Result<String, Vec<PolicyError>> {
+    pub fn name_in(source: &Source) -> Result<String, Vec<PolicyError>> {
         let on_bench = PolicyFile::read(source.clone(), &Options::default(), &Arc::default())?;
         Ok(on_bench.file.name.to_string())
     }
@@ -493,6 +509,16 @@ impl PolicySet {
             |events: &Option<Vec<String>>| events.as_ref().is_none_or(|kinds| kinds.iter().any(|one| one == kind));
         self.policies.iter().any(|policy| {
             policy.prepared.is_some() && policy.file.phases.contains(&Phase::Alert) && hears(&policy.file.events)
+        })
+    }
+
+    /// Whether a policy that is enforced names events of a kind among those that it handles.
+    pub fn listens_to(&self, kind: &str) -> bool {
+        let mut policies = self.policies.iter().filter(|policy| policy.mode == PolicyMode::Enforce);
+        policies.any(|policy| {
+            let events = policy.file.events.as_ref().filter(|_| policy.prepared.is_some());
+            policy.file.phases.contains(&Phase::Alert)
+                && events.is_some_and(|kinds| kinds.iter().any(|one| one == kind))
         })
     }
 

@@ -171,9 +171,13 @@ pub(super) struct Limits {
 
 impl UserData for Limits {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("on", |_, this, account: Value| {
+        methods.add_method("on", |_, this, (account, top_ups): (Value, Option<Vec<Table>>)| {
             let account = this.shared.account(At("limits", 1), "budget.account", &account)?;
-            this.collector.borrow_mut().note(Arc::clone(&this.terms), account)
+            let terms = match top_ups {
+                Some(top_ups) if !top_ups.is_empty() => topped_up(&this.terms, &top_ups)?,
+                _ => Arc::clone(&this.terms),
+            };
+            this.collector.borrow_mut().note(terms, account)
         });
         methods.add_meta_method(MetaMethod::Len, |_, this, ()| Ok(this.terms.len()));
     }
@@ -224,18 +228,47 @@ fn raised(at: At, term: Term, plus: &Value) -> Result<Term, LuaError> {
     if amounts.raw_len() == 0 {
         return Ok(term);
     }
-    let unit = budget.limit.unit();
     for amount in list(at, "budget.plus", plus, TOP_UPS_MAX)? {
-        let more = limit(at, "budget.plus", &amount, unit)?.count();
-        let sum = u64::try_from(budget.limit.count().saturating_add(more)).unwrap_or_default();
-        let raised = match unit {
-            Unit::Usd => Limit::usd(Usd::from_nanos(i64::try_from(sum).unwrap_or(i64::MAX))),
-            Unit::Tokens => Limit::tokens(sum),
-            Unit::Requests => Limit::requests(sum),
-        };
-        budget.limit = raised.map_err(|bad| wrong(at, "budget.plus", bad))?;
+        raise(at, &mut budget, &amount)?;
     }
     Ok(Term::Budget(budget))
+}
+
+/// Adds an amount to the limit, exactly.
+fn raise(at: At, budget: &mut Budget, amount: &Value) -> Result<(), LuaError> {
+    let unit = budget.limit.unit();
+    let more = limit(at, "budget.plus", amount, unit)?.count();
+    let sum = u64::try_from(budget.limit.count().saturating_add(more)).unwrap_or_default();
+    let raised = match unit {
+        Unit::Usd => Limit::usd(Usd::from_nanos(i64::try_from(sum).unwrap_or(i64::MAX))),
+        Unit::Tokens => Limit::tokens(sum),
+        Unit::Requests => Limit::requests(sum),
+    };
+    budget.limit = raised.map_err(|bad| wrong(at, "budget.plus", bad))?;
+    Ok(())
+}
+
+/// Budgets with the top-ups that are of their unit, and of their window where one is named; other limits stay as they are.
+fn topped_up(terms: &[Term], top_ups: &[Table]) -> Result<Arc<[Term]>, LuaError> {
+    let mut raised_terms = terms.to_vec();
+    for (place, top_up) in (1..).zip(top_ups) {
+        let at = At("top_ups", place);
+        let named = |name: &'static str| match top_up.raw_get::<Value>(name)? {
+            Value::Nil => Ok(None),
+            value => name_text(at, name, &value).map(|text| Some(text.to_string())),
+        };
+        let (window, unit) = (named("window")?, named("unit")?);
+        let amount: Value = top_up.raw_get("amount")?;
+        for term in &mut raised_terms {
+            let Term::Budget(budget) = term else { continue };
+            let fits = window.as_deref().is_none_or(|window| window == budget.window.name())
+                && unit.as_deref().unwrap_or("usd") == budget.limit.unit().name();
+            if fits {
+                raise(at, budget, &amount)?;
+            }
+        }
+    }
+    Ok(raised_terms.into())
 }
 
 fn read_term(zones: &Zones, at: At, fields: &Table) -> Result<Term, LuaError> {

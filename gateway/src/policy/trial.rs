@@ -125,7 +125,7 @@ fn stand_in(intent: &str, field: &str) -> serde_json::Value {
         (_, "severity") => json!("info"),
         (_, "details") => json!({}),
         (_, "as") => json!("dearest"),
-        (_, "limit" | "retry_after" | "max_output" | "seconds" | "input" | "output") => json!(1),
+        (_, "limit" | "retry_after" | "max_output" | "seconds" | "cooldown_mins" | "input" | "output") => json!(1),
         _ => json!("x"),
     }
 }

@@ -57,6 +57,8 @@ pub struct Requested<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shadow {
     pub policy: Name,
+    /// A version beside the policy: no replay puts it together again, and nothing hangs on what it says.
+    pub is_candidate: bool,
     pub verdict: Verdict,
 }
 
@@ -186,6 +188,14 @@ pub struct EvaluationReads {
     pub balances: Vec<Read>,
     /// Answers to what was asked about the raw key: the place of the pattern that matched, from 1; 0 where none did.
     pub keys: Vec<u32>,
+}
+
+impl EvaluationReads {
+    /// Puts what was read before in front.
+    pub fn follow(&mut self, before: EvaluationReads) {
+        self.balances.splice(0..0, before.balances);
+        self.keys.splice(0..0, before.keys);
+    }
 }
 
 /// One value that a policy read with `spent` or `held`.

@@ -11,11 +11,18 @@ use crate::price::Unpriced;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerdictHash(u64);
 
-/// Bits that are kept: a number of so many takes seven bytes of the journal.
-const BITS: u32 = 48;
+/// Bits that are kept: a number of so many takes five bytes of the journal.
+const BITS: u32 = 32;
+/// The first layout of records kept more, these first.
+const FIRST_LAYOUT_BITS: u32 = 48;
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl VerdictHash {
+    /// A number of the first layout as one of the present.
+    pub(super) fn of_first_layout(number: i64) -> i64 {
+        number >> (FIRST_LAYOUT_BITS - BITS)
+    }
+
     pub fn number(self) -> i64 {
         let mixed = (self.0 ^ (self.0 >> 29)).wrapping_mul(FACTOR);
         i64::try_from(mixed >> (64 - BITS)).unwrap_or_default()
@@ -115,8 +122,9 @@ impl VerdictHash {
         for name in [&binding.agent, &binding.session, &binding.user, &binding.task] {
             self.name(name.as_ref());
         }
-        self.word(verdict.shadow.len() as u64);
-        for shadow in &verdict.shadow {
+        let in_shadow = verdict.shadow.iter().filter(|shadow| !shadow.is_candidate);
+        self.word(in_shadow.clone().count() as u64);
+        for shadow in in_shadow {
             self.text(&shadow.policy);
             self.add(&shadow.verdict);
         }

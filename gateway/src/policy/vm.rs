@@ -27,6 +27,7 @@ use super::verdict::{RequestedAlert, Shadow, Verdict};
 const PRELUDE: &str = include_str!("prelude.luau");
 /// Loading reads whole rule lists: it may take this many deadlines and this much memory beyond the cap for calls.
 const LOAD_DEADLINES: u32 = 40;
+const LOAD_MAX: Duration = Duration::from_secs(10);
 const LOAD_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Longest error text that leaves the engine, in characters.
 const ERROR_CHARS_MAX: usize = 500;
@@ -69,10 +70,10 @@ struct Member {
 }
 
 impl Member {
-    fn count(&self, failed: bool, denied: bool) {
+    fn count(&self, phase: Phase, failed: bool, denied: bool) {
         match &self.tally {
-            Some(tally) if failed => tally.failed(),
-            Some(tally) => tally.answered(denied),
+            Some(tally) if failed => tally.failed(Some(phase)),
+            Some(tally) => tally.answered(phase, denied),
             None => {}
         }
     }
@@ -141,7 +142,10 @@ impl Bench {
             bind,
             intents,
             loading,
-            deadline: options.deadline.saturating_mul(LOAD_DEADLINES),
+            deadline: options
+                .deadline
+                .saturating_mul(LOAD_DEADLINES)
+                .min(LOAD_MAX.max(options.deadline)),
         })
     }
 
@@ -273,7 +277,7 @@ impl Vm {
                 Err(message) => {
                     let failure = PolicyFailure::new(&policy.file.name, Cause::Load, message);
                     if let Some(tally) = &policy.role.tally {
-                        tally.failed();
+                        tally.failed(None);
                     }
                     // Nobody's request fails for what only runs beside.
                     if policy.role.is_candidate {
@@ -357,7 +361,7 @@ impl Vm {
                     if let Some(reads) = reads {
                         self.shared.forget_reads_since(reads);
                     }
-                    member.count(outcome.is_err(), into.deny.is_some());
+                    member.count(phase, outcome.is_err(), into.deny.is_some());
                     self.shared.tag(&answer.verdict.tags);
                     match outcome {
                         Err(failed) if member.shadow => {
@@ -372,6 +376,7 @@ impl Vm {
                         }
                         Ok(()) if member.shadow && !own.is_empty() => answer.verdict.shadow.push(Shadow {
                             policy: Name::clone(&member.versioned_name),
+                            is_candidate: member.is_candidate,
                             verdict: own,
                         }),
                         Ok(()) => {}
@@ -406,7 +411,7 @@ impl Vm {
                 for member in self.members(phase) {
                     let mut own = Verdict::default();
                     let outcome = self.run(member, phase, &told, &mut own);
-                    member.count(outcome.is_err(), false);
+                    member.count(phase, outcome.is_err(), false);
                     match outcome {
                         Err(failed) => {
                             if !answer.tell(failed) {

@@ -1,13 +1,13 @@
 //! Looks at the ledger now and then, whether or not a call comes, and shows the policies what people may have to know of it:
 //! faults, holds that stay open, budgets that end early at their pace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_alerts::burn::{Budget, Burning, Recent, burning};
 use agentledger_ledger::{
-    Dimension, Health, Ledger, Mode, Name, OpenHold, RequestedLimit, SummaryQuery, SummaryRow, Unit, Usd, Window, Zone,
+    Dimension, Health, Ledger, Name, OpenHold, RequestedLimit, SummaryQuery, SummaryRow, Unit, Usd, Window, Zone,
 };
 use jiff::Timestamp;
 
@@ -15,6 +15,7 @@ use crate::policy::Event;
 use crate::proxy::alerts::{Origin, due, event};
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::Watch;
+use crate::telemetry::alerts::Occurrence;
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(5);
@@ -25,6 +26,8 @@ const HOLD_AGE_MIN_MS: i64 = 60_000;
 /// Holds that are shown at once, the oldest.
 const HOLDS_MAX: usize = 20;
 const HOUR_MS: i64 = 3_600_000;
+/// How often what models have cost is noted.
+const SAMPLE_EVERY_MS: i64 = 5 * 60_000;
 /// The two windows of a pace: the long one says that it is no spike, the short one that it goes on.
 const PACES_MS: [i64; 2] = [HOUR_MS, 6 * HOUR_MS];
 
@@ -33,13 +36,13 @@ const PACES_MS: [i64; 2] = [HOUR_MS, 6 * HOUR_MS];
 /// # Errors
 /// It cannot be started.
 pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<Watch> {
-    let mut burn_at_ms = i64::MIN;
+    let (mut burn_at_ms, mut samples) = (i64::MIN, Samples::default());
     Watch::start("books-watch", TICK, gateway, move |gateway| {
-        look(gateway, &mut burn_at_ms)
+        look(gateway, &mut burn_at_ms, &mut samples)
     })
 }
 
-fn look(gateway: &Gateway, burn_at_ms: &mut i64) {
+fn look(gateway: &Gateway, burn_at_ms: &mut i64, samples: &mut Samples) {
     let hears = |kind| gateway.rules.load().policies.hears(kind);
     if hears("ledger") {
         faults(gateway, &gateway.ledger.health());
@@ -50,7 +53,7 @@ fn look(gateway: &Gateway, burn_at_ms: &mut i64) {
     let monotonic_ms = gateway.clock.monotonic_ms();
     if hears("burn") && monotonic_ms >= *burn_at_ms {
         *burn_at_ms = monotonic_ms.saturating_add(BURN_EVERY_MS);
-        burns(gateway);
+        burns(gateway, samples);
     }
 }
 
@@ -63,20 +66,25 @@ fn faults(gateway: &Gateway, health: &Health) {
     ];
     for (state, reason, what) in all {
         if let Some(reason) = reason {
-            fault(gateway, state, &format!("{what}: {reason}"));
+            show_fault(gateway, state, &format!("{what}: {reason}"), Occurrence::Standing);
         }
     }
 }
 
 /// Notifies of a fault of the ledger.
 pub fn fault(gateway: &Gateway, state: &str, message: &str) {
-    let Some(folded) = due(gateway, &["ledger", state]) else {
+    show_fault(gateway, state, message, Occurrence::New);
+}
+
+fn show_fault(gateway: &Gateway, state: &str, message: &str, occurrence: Occurrence) {
+    let Some(folded) = due(gateway, "ledger", &[state], occurrence) else {
         return;
     };
     let told = Event::new("ledger", gateway.clock.now_ms())
         .text("state", state)
         .text("message", message);
-    event(gateway, Origin { tenant: "", folded }, told);
+    let origin = Origin::new("").folding(folded);
+    event(gateway, Origin { occurrence, ..origin }, told);
 }
 
 fn holds(gateway: &Gateway) {
@@ -104,36 +112,88 @@ fn hold_event(gateway: &Gateway, hold: &OpenHold, now_ms: i64, age_ms: i64) {
         .text("session", &*facts.session)
         .usd("usd", hold.amounts.usd)
         .number("age_s", (age_ms / 1_000) as f64);
-    let origin = Origin {
-        tenant: &facts.tenant,
-        folded: 0,
-    };
-    event(gateway, origin, told);
+    event(gateway, Origin::new(&facts.tenant).standing(), told);
 }
 
-/// What each account spent lately, by the dimension of its kind.
+/// What models had cost in total, now and then. Sums over time are by the model that answered, which may be a dated one of those
+/// that were asked for; accounts are by the one that was asked for, and only their balances say what a budget of one lost.
+#[derive(Default)]
+struct Samples(HashMap<Name, VecDeque<Sample>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sample {
+    at_ms: i64,
+    /// In nano-dollars.
+    total: i64,
+}
+
+impl Samples {
+    /// Notes what an account has spent by now. At first, what it had at the beginning of the day is known as well.
+    fn note(&mut self, account: &Name, now: Sample, at_day_start: Sample) {
+        let samples = self.0.entry(account.clone()).or_default();
+        // A date set back makes the future of what was the past.
+        samples.retain(|sample| sample.at_ms <= now.at_ms);
+        if samples.is_empty() {
+            samples.push_back(at_day_start);
+        }
+        if samples
+            .back()
+            .is_some_and(|last| now.at_ms >= last.at_ms.saturating_add(SAMPLE_EVERY_MS))
+        {
+            samples.push_back(now);
+        }
+        let oldest_ms = now.at_ms.saturating_sub(PACES_MS.into_iter().max().unwrap_or_default());
+        while samples.get(1).is_some_and(|second| second.at_ms <= oldest_ms) {
+            samples.pop_front();
+        }
+    }
+
+    /// What was spent since `from_ms`, and in how long: from the last sample before that, or the first there is.
+    fn recent(&self, account: &str, now: Sample, from_ms: i64) -> Option<Recent> {
+        let samples = self.0.get(account)?;
+        let before = samples.iter().rev().find(|sample| sample.at_ms <= from_ms);
+        let base = before.or_else(|| samples.front())?;
+        Some(Recent {
+            span_ms: now.at_ms.saturating_sub(base.at_ms),
+            spent: now.total.saturating_sub(base.total),
+        })
+    }
+
+    /// Forgets accounts that no limit is on any more.
+    fn keep(&mut self, limited: &[(Name, Vec<RequestedLimit>)]) {
+        let limited: HashSet<&Name> = limited.iter().map(|(account, _)| account).collect();
+        self.0.retain(|account, _| limited.contains(account));
+    }
+}
+
+/// What each account spent lately.
 struct Spending<'a> {
     ledger: &'a Ledger,
     now_ms: i64,
-    known: HashMap<(Name, i64), HashMap<Name, i64>>,
+    samples: &'a mut Samples,
+    /// Sums by the names of accounts of a kind, since a moment.
+    sums: HashMap<(Name, i64), HashMap<Name, i64>>,
 }
 
 impl Spending<'_> {
-    /// In the last `window_ms`, in nano-dollars; `None` for an account that sums over time do not bear.
-    fn of(&mut self, account: &str, window_ms: i64) -> Option<i64> {
+    /// Since `from_ms`, in nano-dollars; `None` for an account of which it is not known.
+    fn of(&mut self, account: &Name, from_ms: i64) -> Option<Recent> {
+        if account.starts_with("model:") {
+            return self.of_model(account, from_ms);
+        }
         let (kind, name) = match account.strip_prefix("tag:").and_then(|tag| tag.split_once('=')) {
             Some((tag, value)) => (format!("tag:{tag}"), value),
             None => match account.split_once(':') {
                 Some((kind, name)) => (kind.to_owned(), name),
-                None => (account.to_owned(), ""),
+                None => (account.to_string(), ""),
             },
         };
         let (by, name_of) = dimension(&kind)?;
         let (ledger, now_ms) = (self.ledger, self.now_ms);
-        let sums = self.known.entry((kind.as_str().into(), window_ms)).or_insert_with(|| {
+        let sums = self.sums.entry((kind.as_str().into(), from_ms)).or_insert_with(|| {
             let mut sums: HashMap<Name, i64> = HashMap::new();
             for row in ledger.summary(&SummaryQuery {
-                from_ms: now_ms.saturating_sub(window_ms),
+                from_ms,
                 to_ms: now_ms.saturating_add(1),
                 by,
                 tenant: None,
@@ -143,7 +203,26 @@ impl Spending<'_> {
             }
             sums
         });
-        Some(sums.get(name).copied().unwrap_or_default())
+        Some(Recent {
+            span_ms: now_ms.saturating_sub(from_ms),
+            spent: sums.get(name).copied().unwrap_or_default(),
+        })
+    }
+
+    fn of_model(&mut self, account: &Name, from_ms: i64) -> Option<Recent> {
+        let utc = Zone::utc();
+        let spent_in = |window| self.ledger.spent_in(account, window, &utc).usd.nanos();
+        let (total, today) = (spent_in(Window::Total), spent_in(Window::Day));
+        let now = Sample {
+            at_ms: self.now_ms,
+            total,
+        };
+        let at_day_start = Sample {
+            at_ms: Window::Day.period(&utc, self.now_ms).start_s.saturating_mul(1_000),
+            total: total.saturating_sub(today),
+        };
+        self.samples.note(account, now, at_day_start);
+        self.samples.recent(account, now, from_ms)
     }
 }
 
@@ -159,23 +238,25 @@ fn dimension(kind: &str) -> Option<(Dimension, NameOf)> {
         "session" => (Dimension::Session, |row| row.session.clone()),
         "user" => (Dimension::User, |row| row.user.clone()),
         "task" => (Dimension::Task, |row| row.task.clone()),
-        "model" => (Dimension::Model, |row| row.model.clone()),
         "provider" => (Dimension::Provider, |row| row.provider.clone()),
         tag => (Dimension::Tag(tag.strip_prefix("tag:")?.into()), |row| row.tag.clone()),
     })
 }
 
-/// Shows the policies each hard limit in dollars of a standing window that ends before its window does, at the pace of late.
-fn burns(gateway: &Gateway) {
-    let now_ms = gateway.clock.now_ms();
+/// Shows the policies each limit in dollars of a standing window, one that only warns too, that ends before its window does, at
+/// the pace of late.
+fn burns(gateway: &Gateway, samples: &mut Samples) {
+    let limited = gateway.ledger.all_requested_limits();
+    samples.keep(&limited);
     let mut spending = Spending {
         ledger: &gateway.ledger,
-        now_ms,
-        known: HashMap::new(),
+        now_ms: gateway.clock.now_ms(),
+        samples,
+        sums: HashMap::new(),
     };
-    for (account, limits) in gateway.ledger.all_requested_limits() {
+    for (account, limits) in limited {
         for limit in limits {
-            if limit.unit == Unit::Usd && limit.mode == Mode::Hard && is_standing(limit.window) {
+            if limit.unit == Unit::Usd && is_standing(limit.window) {
                 burn(gateway, &mut spending, &account, &limit);
             }
         }
@@ -191,11 +272,6 @@ fn burn(gateway: &Gateway, spending: &mut Spending<'_>, account: &Name, limit: &
     let now_ms = spending.now_ms;
     let Ok(zone) = Zone::named(&limit.zone) else { return };
     let period = limit.window.period(&zone, now_ms);
-    let recent = PACES_MS.map(|window_ms| {
-        let spent = spending.of(account, window_ms);
-        spent.map(|spent| Recent { window_ms, spent })
-    });
-    let [Some(short), Some(long)] = recent else { return };
     let spent = gateway.ledger.spent_in(account, limit.window, &zone).usd;
     let budget = Budget {
         limit: limit.limit,
@@ -203,12 +279,14 @@ fn burn(gateway: &Gateway, spending: &mut Spending<'_>, account: &Name, limit: &
         starts_ms: period.start_s.saturating_mul(1_000),
         ends_ms: period.end_s.saturating_mul(1_000),
     };
+    let recent = PACES_MS.map(|window_ms| spending.of(account, budget.since_ms(now_ms, window_ms)));
+    let [Some(short), Some(long)] = recent else { return };
     let Some(found) = burning(budget, now_ms, [short, long], 1.0) else {
         return;
     };
     let tenant = account.strip_prefix("tenant:").unwrap_or_default();
     let told = burn_event(account, limit, &zone, now_ms, &found).usd("spent", spent);
-    event(gateway, Origin { tenant, folded: 0 }, told);
+    event(gateway, Origin::new(tenant).standing(), told);
 }
 
 fn burn_event(account: &str, limit: &RequestedLimit, zone: &Zone, now_ms: i64, found: &Burning) -> Event {
@@ -274,10 +352,44 @@ mod tests {
     #[test]
     fn accounts_have_their_sums() {
         for kind in [
-            "global", "key", "tenant", "agent", "session", "user", "task", "model", "provider", "tag:team",
+            "global", "key", "tenant", "agent", "session", "user", "task", "provider", "tag:team",
         ] {
             assert!(dimension(kind).is_some(), "{kind}");
         }
         assert!(dimension("other").is_none());
+        assert!(dimension("model").is_none(), "sums are of the model that answered");
+    }
+
+    #[test]
+    fn a_models_pace_is_its_balances() {
+        const MINUTE: i64 = 60_000;
+        let (account, at) = (Name::from("model:gpt-4o"), |minute: i64, total| Sample {
+            at_ms: minute * MINUTE,
+            total,
+        });
+        let mut samples = Samples::default();
+        // Ten are known of the day before; then ten an hour.
+        let total = |minute: i64| 10 + minute / 6;
+        let recent = |samples: &mut Samples, minute: i64, window: i64| {
+            let now = at(minute, total(minute));
+            samples.note(&account, now, at(0, 10));
+            samples.recent(&account, now, (minute - window) * MINUTE)
+        };
+        let first = recent(&mut samples, 120, 60).unwrap();
+        let since_midnight = Recent {
+            span_ms: 120 * MINUTE,
+            spent: 20,
+        };
+        assert_eq!(first, since_midnight, "the day's beginning is all that is known");
+        for minute in 121..=1_000 {
+            recent(&mut samples, minute, 60);
+        }
+        let hour = recent(&mut samples, 1_001, 60).unwrap();
+        assert!((60 * MINUTE..=65 * MINUTE).contains(&hour.span_ms), "{hour:?}");
+        assert!((10..=11).contains(&hour.spent), "{hour:?}");
+        assert!(samples.0[&account].len() <= 75, "no more than the longest window needs");
+        assert_eq!(samples.recent("model:other", at(1_001, 0), 0), None);
+        samples.keep(&[]);
+        assert!(samples.0.is_empty());
     }
 }

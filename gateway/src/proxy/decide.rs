@@ -30,15 +30,11 @@ pub struct ExpectedCost {
 pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    let mut verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
+    let asked = of_each(&facts(exchange, &models, None), |facts| {
         gateway.policies.tenant(&exchange.rules.policies, facts, &balances)
-    })?;
+    });
     drop(models);
-    exchange.note_facts();
-    let estimate = CostEstimate::default();
-    exchange
-        .decision
-        .asked(Phase::Tenant, None, estimate, true, &mut verdict);
+    let mut verdict = given(gateway, exchange, Phase::Tenant, None, asked)?;
     report::alerts(gateway, origin(exchange), std::mem::take(&mut verdict.alerts));
     if let Some(deny) = &verdict.deny {
         report::denied(gateway, exchange, &deny.code, RefusedBy::Policy(deny.policy.clone()));
@@ -88,32 +84,71 @@ pub fn bind(gateway: &Gateway, exchange: &mut Exchange) -> Result<(), Refusal> {
 pub fn decide(gateway: &Gateway, exchange: &mut Exchange, expected: ExpectedCost) -> Result<Verdict, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    let mut verdict = of_each(gateway, &facts(exchange, &models, Some(expected)), |facts| {
+    let asked = of_each(&facts(exchange, &models, Some(expected)), |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
-    })?;
+    });
     drop(models);
+    given(gateway, exchange, Phase::Request, Some(expected), asked)
+}
+
+/// What the policies said, once it is noted for the record. Where one failed, that is recorded and the request refused.
+fn given(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    phase: Phase,
+    expected: Option<ExpectedCost>,
+    asked: Result<Verdict, PolicyFailure>,
+) -> Result<Verdict, Refusal> {
     exchange.note_facts();
-    let ExpectedCost { estimate, priced } = expected;
-    let model = exchange.rerouted_to();
-    exchange
-        .decision
-        .asked(Phase::Request, model.as_deref(), estimate, priced, &mut verdict);
-    Ok(verdict)
+    let ExpectedCost { estimate, priced } = expected.unwrap_or(ExpectedCost {
+        estimate: CostEstimate::default(),
+        priced: true,
+    });
+    let model = expected.and_then(|_| exchange.rerouted_to());
+    let mut note = |verdict: &mut Verdict| {
+        exchange
+            .decision
+            .asked(phase, model.as_deref(), estimate, priced, verdict);
+    };
+    match asked {
+        Ok(mut verdict) => {
+            note(&mut verdict);
+            Ok(verdict)
+        }
+        Err(failure) => {
+            note(&mut Verdict {
+                reads: failure.reads.clone(),
+                ..Verdict::default()
+            });
+            let by = RefusedBy::Failed {
+                policy: Name::from(failure.policy.as_str()),
+                cause: failure.cause,
+            };
+            report::denied(gateway, exchange, RefusalCode::PolicyFailed.text(), by);
+            Err(failed(gateway, failure))
+        }
+    }
 }
 
 /// Asks about each model that may serve the call: a list of models that are denied is not got around by naming one second,
 /// and every model's own limits hold.
 fn of_each(
-    gateway: &Gateway,
     facts: &CallFacts<'_>,
     ask: impl Fn(&CallFacts<'_>) -> Result<Verdict, PolicyFailure>,
-) -> Result<Verdict, Refusal> {
-    let mut verdict = ask(facts).map_err(|failure| failed(gateway, failure))?;
+) -> Result<Verdict, PolicyFailure> {
+    let mut verdict = ask(facts)?;
     for model in facts.models.iter().filter(|model| **model != *facts.model) {
         if verdict.deny.is_some() {
             break;
         }
-        verdict.join(ask(&CallFacts { model, ..*facts }).map_err(|failure| failed(gateway, failure))?);
+        match ask(&CallFacts { model, ..*facts }) {
+            Ok(next) => verdict.join(next),
+            Err(mut failure) => {
+                // What was read about the models before it is part of this evaluation, too.
+                failure.reads.follow(verdict.reads);
+                return Err(failure);
+            }
+        }
     }
     Ok(verdict)
 }
@@ -126,15 +161,11 @@ fn of_each(
 pub fn admit_free(gateway: &Gateway, exchange: &mut Exchange) -> Result<Vec<(String, String)>, Refusal> {
     let balances: Arc<dyn Balances> = gateway.balances.clone();
     let models = exchange.models();
-    let mut verdict = of_each(gateway, &facts(exchange, &models, None), |facts| {
+    let asked = of_each(&facts(exchange, &models, None), |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
-    })?;
+    });
     drop(models);
-    exchange.note_facts();
-    let estimate = CostEstimate::default();
-    exchange
-        .decision
-        .asked(Phase::Request, None, estimate, true, &mut verdict);
+    let mut verdict = given(gateway, exchange, Phase::Request, None, asked)?;
     report::alerts(gateway, origin(exchange), std::mem::take(&mut verdict.alerts));
     match &verdict.deny {
         Some(deny) => {
@@ -156,9 +187,10 @@ pub fn outlook(gateway: &Gateway, exchange: &Exchange) -> Result<Verdict, Refusa
         free: false,
         ..facts(exchange, &models, None)
     };
-    of_each(gateway, &billed, |facts| {
+    let asked = of_each(&billed, |facts| {
         gateway.policies.request(&exchange.rules.policies, facts, &balances)
-    })
+    });
+    asked.map_err(|failure| failed(gateway, failure))
 }
 
 fn facts<'a>(exchange: &'a Exchange, models: &'a [String], expected: Option<ExpectedCost>) -> CallFacts<'a> {
@@ -194,10 +226,7 @@ fn facts<'a>(exchange: &'a Exchange, models: &'a [String], expected: Option<Expe
 
 /// Whose alerts a request's are.
 pub(super) fn origin(exchange: &Exchange) -> Origin<'_> {
-    Origin {
-        tenant: &exchange.tenant,
-        folded: 0,
-    }
+    Origin::new(&exchange.tenant)
 }
 
 /// A policy failed.

@@ -1,8 +1,6 @@
 //! Facts that people may want to know of, as the policies' phase `alert` sees them. Each thing is shown once a cooldown: a flood
 //! of one costs a look-up.
 
-use std::time::Duration;
-
 use agentledger_ledger::Entry;
 
 use crate::config::Breaker;
@@ -11,6 +9,7 @@ use crate::policy::Event;
 use crate::proxy::alerts::{Origin, due, event};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::telemetry::alerts::Occurrence;
 
 /// Below this share a cost that the provider reports differs by rounding alone; policies may want more.
 const DRIFT_SHARE_MIN: f64 = 0.001;
@@ -21,28 +20,23 @@ pub fn settled(gateway: &Gateway, entry: &Entry) {
     drift(gateway, entry);
 }
 
-/// A model that the price book does not have: once for each, while the gateway runs.
+/// A model that the price book does not have.
 fn unpriced(gateway: &Gateway, entry: &Entry) {
     let (provider, end) = (&entry.facts.provider, &entry.settlement);
     let reason = end.estimate_reason.as_deref().unwrap_or_default();
     if ![estimate_reason::FAMILY_PRICE, estimate_reason::UNPRICED_MODEL].contains(&reason) {
         return;
     }
-    let thing = ["unpriced", provider, &end.model];
-    if gateway
-        .alerts
-        .due(gateway.clock.monotonic_ms(), Duration::MAX, &thing)
-        .is_none()
-    {
+    let Some(folded) = due(gateway, "unpriced", &[provider, &end.model], Occurrence::New) else {
         return;
-    }
+    };
     let row = end.price.as_ref().map(|price| price.id.to_string()).unwrap_or_default();
     let told = Event::new("unpriced", gateway.clock.now_ms())
         .text("provider", &**provider)
         .text("model", &*end.model)
         .text("row", row)
         .text("reason", reason);
-    event(gateway, of(entry, 0), told);
+    event(gateway, of(entry, folded), told);
 }
 
 /// A cost that the provider reported and that is not ours.
@@ -54,7 +48,7 @@ fn drift(gateway: &Gateway, entry: &Entry) {
     let Some(share) = drift_share(end.cost.nanos(), reported.nanos()) else {
         return;
     };
-    let Some(folded) = due(gateway, &["drift", provider, &end.model]) else {
+    let Some(folded) = due(gateway, "drift", &[provider, &end.model], Occurrence::New) else {
         return;
     };
     let told = Event::new("drift", gateway.clock.now_ms())
@@ -78,29 +72,26 @@ fn drift_share(cost: i64, reported: i64) -> Option<f64> {
 }
 
 fn of(entry: &Entry, folded: u64) -> Origin<'_> {
-    Origin {
-        tenant: &entry.facts.tenant,
-        folded,
-    }
+    Origin::new(&entry.facts.tenant).folding(folded)
 }
 
 /// A plugin that failed a call.
 pub fn plugin_failed(gateway: &Gateway, endpoint: &ProviderEndpoint, count: u32) {
     let plugin = &endpoint.plugin.dialect.info().name;
-    let Some(folded) = due(gateway, &["plugin", plugin, &endpoint.name]) else {
+    let Some(folded) = due(gateway, "plugin", &[plugin, &endpoint.name], Occurrence::New) else {
         return;
     };
     let told = Event::new("plugin", gateway.clock.now_ms())
         .text("plugin", plugin.as_str())
         .text("provider", &*endpoint.name)
         .number("count", f64::from(count));
-    event(gateway, Origin { tenant: "", folded }, told);
+    event(gateway, Origin::new("").folding(folded), told);
 }
 
 /// A provider's circuit breaker that opened.
 pub fn circuit_opened(gateway: &Gateway, endpoint: &ProviderEndpoint, breaker: &Breaker) {
     let name = &endpoint.provider.name;
-    let Some(folded) = due(gateway, &["breaker", name]) else {
+    let Some(folded) = due(gateway, "breaker", &[name], Occurrence::New) else {
         return;
     };
     let told = Event::new("breaker", gateway.clock.now_ms())
@@ -108,7 +99,7 @@ pub fn circuit_opened(gateway: &Gateway, endpoint: &ProviderEndpoint, breaker: &
         .text("state", "open")
         .number("failures", f64::from(breaker.max_failures))
         .number("timeout_s", breaker.timeout.as_secs_f64());
-    event(gateway, Origin { tenant: "", folded }, told);
+    event(gateway, Origin::new("").folding(folded), told);
 }
 
 #[cfg(test)]

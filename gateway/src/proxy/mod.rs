@@ -15,7 +15,7 @@
 //! | `forward` | the upstream request: edits, `sign`, `pool` and `breaker`, retries |
 //! | `relay` | bytes go on as they come, the meter reads a copy; `rewrite_links` |
 //! | `settle` | usage × price → the entry; the hold ends; `unread`: what is not read costs what was held; `unanswered`, `learn` |
-//! | `alerts` | puts out what policies ask people to be notified of; `facts` shows them what happens, `books_watch` what the books say |
+//! | `alerts` | puts out what policies ask people to be notified of; `facts` shows them what happens, `version_fate` what becomes of versions, `books_watch` what the books say |
 //! | `report` | metrics, the log line, alerts: at the end, and as it happens |
 //! | `fetch` | in place of reserve, where a request only fetches a result: billed once |
 //! | `socket` | WebSockets: each answer on one goes through the steps by itself |
@@ -26,10 +26,10 @@
 //! `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: shared/codes shared/cors shared/refusal_text shared/reply shared/json_rpc shared/drain shared/body shared/client shared/allowance shared/backing_off
+//! order: shared/codes shared/cors shared/top_up_command shared/refusal_text shared/reply shared/json_rpc shared/drain shared/body shared/client shared/allowance shared/backing_off shared/cached_input
 //! order: session/progress forward/coalesce forward/breaker forward/pool identify/clients
 //! order: shared/rules shared/inspected shared/identity shared/expected_use shared/exchange shared/pricing shared/deferred_holds shared/gateway
-//! order: alerts facts report books_watch shared/shapes shared/refused shared session
+//! order: alerts facts version_fate report books_watch shared/shapes shared/refused shared session
 //! order: sanitize identify inspect decide reserve forward relay settle
 //! order: fetch socket accept
 //! ```
@@ -51,3 +51,4 @@ pub mod session;
 pub mod settle;
 pub mod shared;
 pub mod socket;
+pub mod version_fate;

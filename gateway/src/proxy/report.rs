@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use crate::policy::record::RefusedBy;
 use crate::policy::{Event, RequestedBound};
-use crate::proxy::alerts::policies_failed;
+use crate::proxy::alerts::{due, policies_failed};
 use crate::proxy::facts;
 use crate::proxy::forward::breaker::Attempt;
 use crate::proxy::shared::exchange::Exchange;
@@ -16,11 +16,15 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
+use crate::telemetry::alerts::Occurrence;
 use crate::telemetry::trace::{TightestBudget, TraceParent, Traced};
 use crate::telemetry::{RefusedCall, Running};
 use crate::timer::Timer;
 
 pub use crate::proxy::alerts::{Origin, OwnAlert, alerts, event, own_alert};
+
+/// The event of a budget that is near or over its limit.
+const BUDGET: &str = "budget";
 
 /// Counts an exchange that begins; it runs until the guard is dropped.
 pub fn begun(gateway: &Gateway) -> Running {
@@ -98,11 +102,7 @@ pub fn settled(gateway: &Gateway, entry: Entry, traced: &Traced) {
         .policies
         .settled(&gateway.rules.load().policies, &entry, &gateway.balances);
     policies_failed(gateway, &failures);
-    let origin = Origin {
-        tenant: &entry.facts.tenant,
-        folded: 0,
-    };
-    alerts(gateway, origin, requested);
+    alerts(gateway, Origin::new(&entry.facts.tenant), requested);
 }
 
 /// Reports an entry that a result corrected which was fetched late.
@@ -167,13 +167,12 @@ pub struct Budget<'a> {
 }
 
 fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: u32, budget: &Budget<'_>) {
-    let cooldown = gateway.rules.load().config.alerts.cooldown;
     let share = share_ppm.to_string();
     let thing = [state, &share, budget.account, budget.window.name(), budget.unit.name()];
-    let Some(folded) = gateway.alerts.due(gateway.clock.monotonic_ms(), cooldown, &thing) else {
+    let Some(folded) = due(gateway, BUDGET, &thing, Occurrence::New) else {
         return;
     };
-    let told = Event::new("budget", gateway.clock.now_ms())
+    let told = Event::new(BUDGET, gateway.clock.now_ms())
         .text("state", state)
         .number("share", f64::from(share_ppm) / 1e6)
         .text("account", budget.account)
@@ -191,11 +190,7 @@ fn budget_event(gateway: &Gateway, exchange: &Exchange, state: &str, share_ppm: 
             .text("spent", budget.spent.to_string())
             .text("limit", budget.limit.to_string()),
     };
-    let origin = Origin {
-        tenant: &exchange.tenant,
-        folded,
-    };
-    event(gateway, origin, told);
+    event(gateway, Origin::new(&exchange.tenant).folding(folded), told);
 }
 
 /// Notifies of a budget that is used up, once a cooldown.
@@ -215,6 +210,9 @@ pub fn denied_on(gateway: &Gateway, exchange: &Exchange, account: &str, code: &s
         account: Name::from(account),
         tenant: exchange.tenant.clone(),
         reason: Name::from(code),
+        policy: by
+            .as_ref()
+            .map_or_else(|| Name::from(""), |by| Name::clone(by.policy())),
     };
     gateway.ledger.deny_recorded(&denial, || {
         let facts = exchange.facts();

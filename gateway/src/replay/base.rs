@@ -1,7 +1,7 @@
 //! What the journal keeps of the policies in force, beside the documents over them: the files' texts, and what the configuration
 //! says to them. Compressed: it is written at each start, at each reload and once a month.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::policy::{PolicySet, Source};
+use crate::policy::{Options, PolicyError, PolicySet, Source};
 
 /// Bytes that a base may come to: what is larger is no base.
 const BYTES_MAX: u64 = 256 << 20;
@@ -21,10 +21,14 @@ const BYTES_MAX: u64 = 256 << 20;
 pub struct RecordedBase {
     pub policies: Vec<RecordedPolicy>,
     pub confs: BTreeMap<String, Value>,
+    /// Policies that were put in force in shadow, whatever they and their confs say.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shadow_only: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordedPolicy {
+    /// Which it gives itself; of journals of earlier versions the one that its file has.
     pub name: String,
     pub origin: String,
     pub text: String,
@@ -43,7 +47,30 @@ impl RecordedBase {
         serde_json::from_slice(&text).map_err(|error| error.to_string())
     }
 
-    pub fn sources(&self) -> Vec<Source> {
+    /// Of what is in force, without the rules that lie over it.
+    pub fn of(set: &PolicySet, confs: &BTreeMap<String, Value>) -> RecordedBase {
+        let policies = set.policies().map(|policy| RecordedPolicy {
+            name: policy.name.to_owned(),
+            origin: policy.source.origin.clone(),
+            text: policy.source.text.clone(),
+        });
+        let in_shadow = set.policies().filter(|policy| policy.shadow_only);
+        RecordedBase {
+            policies: policies.collect(),
+            confs: confs.clone(),
+            shadow_only: in_shadow.map(|policy| policy.name.to_owned()).collect(),
+        }
+    }
+
+    /// The set that it makes. There may be confs of policies that only the store has.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(&self, options: Options) -> Result<PolicySet, Vec<PolicyError>> {
+        PolicySet::load_in_roles(self.sources(), &self.confs, options, &self.shadow_only)
+    }
+
+    fn sources(&self) -> Vec<Source> {
         let source = |policy: &RecordedPolicy| Source {
             name: policy.name.clone(),
             text: policy.text.clone(),
@@ -55,15 +82,7 @@ impl RecordedBase {
 
 /// The base of a set, for the journal: equal ones have equal bytes.
 pub fn recorded_base(set: &PolicySet, confs: &BTreeMap<String, Value>) -> Arc<[u8]> {
-    let policies = set.policies().map(|policy| RecordedPolicy {
-        name: policy.source.name.clone(),
-        origin: policy.source.origin.clone(),
-        text: policy.source.text.clone(),
-    });
-    let base = RecordedBase {
-        policies: policies.collect(),
-        confs: confs.clone(),
-    };
+    let base = RecordedBase::of(set, confs);
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     let written = serde_json::to_vec(&base).map(|text| encoder.write_all(&text));
     // Neither can fail: the base is plain data, and goes to memory.
@@ -77,7 +96,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::policy::{Options, builtin_sources};
+    use crate::policy::builtin_sources;
 
     #[test]
     fn a_base_makes_the_same_set_again() {
@@ -86,7 +105,7 @@ mod tests {
         let bytes = recorded_base(&set, &confs);
         assert_eq!(bytes, recorded_base(&set, &confs));
         let base = RecordedBase::read(&bytes).unwrap();
-        let again = PolicySet::load(base.sources(), &base.confs, Options::default()).unwrap();
+        let again = base.load(Options::default()).unwrap();
         assert_eq!(again.digest(), set.digest());
         assert!(RecordedBase::read(b"something else").is_err());
     }

@@ -41,6 +41,9 @@ impl Comparison {
 
     /// The same call in both.
     pub fn add(&mut self, a: &Ended, b: &Ended) {
+        if a.is_undecided || b.is_undecided {
+            return;
+        }
         self.a_counts.add(a);
         self.b_counts.add(b);
         if a.outcome == b.outcome && a.simulated == b.simulated {

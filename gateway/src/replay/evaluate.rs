@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::policy::record::{Asked, DecisionRecord, Original};
 use crate::policy::{
-    Balances, Binding, CallFacts, Engine, FailureCounts, KeyQuestion, Phase, PolicyFailure, PolicySet, Read, Verdict,
-    VerdictHash,
+    Balances, Binding, CallFacts, Cause, Engine, FailureCounts, KeyQuestion, Phase, PolicyFailure, PolicySet, Read,
+    Verdict, VerdictHash,
 };
 use crate::secret::Secret;
 
@@ -84,7 +84,7 @@ impl<'a> PastCall<'a> {
     }
 
     /// The models that the policies are asked about, with this one at hand.
-    fn models(&self, model: &str) -> Vec<String> {
+    pub fn models(&self, model: &str) -> Vec<String> {
         let further = self.record.models.iter().filter(|further| ***further != *model);
         std::iter::once(model.to_owned())
             .chain(further.map(|further| further.to_string()))
@@ -175,6 +175,28 @@ impl Balances for RecordedAnswers {
             Some(place) => Ok(place.checked_sub(1)),
             None => Err("a question about the key was not asked when it was decided".to_owned()),
         })
+    }
+}
+
+/// Counts policies that run into their deadline: with a few of them a replay would never end.
+#[derive(Default)]
+pub struct LatePolicies {
+    count: u32,
+    last: String,
+}
+
+impl LatePolicies {
+    const MAX: u32 = 3;
+
+    pub fn see(&mut self, failure: &PolicyFailure) {
+        if failure.cause == Cause::Deadline {
+            self.count += 1;
+            self.last = failure.to_string();
+        }
+    }
+
+    pub fn hopeless(&self) -> Option<String> {
+        (self.count >= LatePolicies::MAX).then(|| format!("{} calls ran too long: {}", self.count, self.last))
     }
 }
 

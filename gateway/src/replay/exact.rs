@@ -4,7 +4,7 @@
 use agentledger_ledger::{Books, Event, Facts, Held, HeldBound, Mode, Refused, rfc3339_ms};
 
 use super::candidate::Amendment;
-use super::evaluate::{Evaluator, Reevaluated};
+use super::evaluate::{Evaluator, LatePolicies, Reevaluated};
 use super::report::{Difference, Exact, Reasons};
 use super::rules::KnownRules;
 use super::words::bound_in_words;
@@ -14,6 +14,9 @@ use crate::policy::{RequestedBound, Verdict};
 /// Differences that are listed; all are counted.
 const DIFFERENCES_MAX: usize = 10_000;
 
+/// Why a failure may not come again.
+const STOPPED_POLICY: &str = "its policy was stopped at a limit of time or memory";
+
 /// A replay that is under way.
 pub struct ExactReplay {
     rules: KnownRules,
@@ -22,6 +25,7 @@ pub struct ExactReplay {
     report: Exact,
     pub(super) reasons: Reasons,
     pub(super) decisions: u64,
+    late: LatePolicies,
 }
 
 /// What is different: the part, as it is recorded, as it came out.
@@ -36,6 +40,7 @@ impl ExactReplay {
             report: Exact::default(),
             reasons: Reasons::default(),
             decisions: 0,
+            late: LatePolicies::default(),
         }
     }
 
@@ -50,6 +55,9 @@ impl ExactReplay {
             Event::Changed(change) => self.rules.change(change),
             Event::InForce(in_force) => self.rules.see(sequence, in_force),
             _ => {}
+        }
+        if let Some(why) = self.late.hopeless() {
+            return Err(why);
         }
         let is_first = self.books.head() == 0;
         self.books.apply(sequence, event).map_err(|error| error.to_string())?;
@@ -101,10 +109,24 @@ impl ExactReplay {
             }
         };
         let again = self.evaluator.again(set, facts, &record);
-        if let Some(failure) = &again.failure {
-            return Some(Some(("policy", "it gave a verdict".to_owned(), failure.to_string())));
+        again.failure.iter().for_each(|failure| self.late.see(failure));
+        match (&record.refused, &again.failure) {
+            (Some(RefusedBy::Failed { policy, cause }), failure) => {
+                let fails = failure.as_ref().is_some_and(|failure| *failure.policy == **policy);
+                if !fails && !cause.is_of_the_facts() {
+                    self.reasons.add(STOPPED_POLICY, id);
+                    return None;
+                }
+                let said = || {
+                    failure
+                        .as_ref()
+                        .map_or("it gave a verdict".to_owned(), ToString::to_string)
+                };
+                Some((!fails).then(|| ("policy", format!("policy {policy} failed"), said())))
+            }
+            (_, Some(failure)) => Some(Some(("policy", "it gave a verdict".to_owned(), failure.to_string()))),
+            (_, None) => Some(compare(self, &record, &again)),
         }
-        Some(compare(self, &record, &again))
     }
 
     fn enter(&mut self, sequence: u64, at_ms: i64, facts: &Facts, found: Option<Option<Found>>) {
@@ -272,7 +294,8 @@ fn denied(refused: &Refused, record: &DecisionRecord, again: &Reevaluated) -> Op
                 .clone()
                 .any(|asked| asked.requested.account == *account && asked.requested.limit == *limit)
         }),
-        (None, None) => false,
+        // A policy's failure is compared before.
+        (None | Some(RefusedBy::Failed { .. }), None) => false,
     };
     if !stands {
         return Some(("decision", recorded(), told(verdict)));

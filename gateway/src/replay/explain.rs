@@ -17,7 +17,7 @@ use super::rules::KnownRules;
 use super::run::Journal;
 use super::words::{amount_in_words, bound_in_words, verdict_in_words};
 use crate::policy::record::{Asked, DecisionRecord, RefusedBy};
-use crate::policy::{Balances, KeyQuestion, Phase, PolicyMode, PolicySet, Read, Verdict};
+use crate::policy::{Balances, CallFacts, KeyQuestion, Phase, PolicyMode, PolicySet, Read, Verdict};
 
 /// A request is held this long after it begins at most.
 const DECIDED_WITHIN_MS: i64 = 2 * 60 * 60 * 1_000;
@@ -278,6 +278,9 @@ fn of_refused(sequence: u64, refused: &Refused, rules: &KnownRules) -> Explained
         Some(RefusedBy::Parallel { policy, account, limit }) => explained.decided.push(format!(
             "at most {limit} at one time on {account} ({policy}): so many ran"
         )),
+        Some(RefusedBy::Failed { policy, cause }) => explained
+            .decided
+            .push(format!("{policy} failed ({}), and gave no verdict", cause.name())),
     }
     explained
 }
@@ -332,16 +335,22 @@ fn asked_again(
     for asked in &record.asked {
         answers.0.lock().0.clone_from(&asked.reads);
         let (mut binding, mut denied) = (crate::policy::Binding::default(), false);
-        for policy in set.policies().filter(|policy| policy.mode != PolicyMode::Off) {
+        // All of them about each model that may serve the call, as it was decided.
+        let models = call.models(asked.model.as_ref().unwrap_or(&call.model));
+        let asks = models.iter().flat_map(|model| {
+            let policies = set.policies().filter(|policy| policy.mode != PolicyMode::Off);
+            policies.map(move |policy| (model, policy))
+        });
+        for (model, policy) in asks {
             if denied || !policy.phases.contains(&asked.phase) {
                 continue;
             }
-            let row = one_policy(set, policy.name, &call, asked, &answers);
+            let row = one_policy(set, policy.name, &call, asked, model, &answers);
             let named = ExplainedPolicy {
                 policy: format!("{}@{}", policy.name, policy.version),
                 mode: policy.mode.name().to_owned(),
                 phase: asked.phase.name().to_owned(),
-                model: asked.model.as_ref().unwrap_or(&call.model).to_string(),
+                model: model.clone(),
                 ..ExplainedPolicy::default()
             };
             explained.policies.push(match row {
@@ -375,11 +384,15 @@ fn one_policy(
     name: &str,
     call: &PastCall<'_>,
     asked: &Asked,
+    model: &str,
     answers: &Arc<OneByOne>,
 ) -> Result<Verdict, String> {
     let balances: Arc<dyn Balances> = Arc::clone(answers) as Arc<dyn Balances>;
-    call.with_facts(asked, |facts| set.ask_alone(name, asked.phase, facts, &balances))
-        .map_err(|failure| failure.to_string())
+    call.with_facts(asked, |facts| {
+        let facts = CallFacts { model, ..*facts };
+        set.ask_alone(name, asked.phase, &facts, &balances)
+    })
+    .map_err(|failure| failure.to_string())
 }
 
 fn read_in_words(verdict: &Verdict) -> Vec<String> {

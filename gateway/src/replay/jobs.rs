@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use parking_lot::Mutex;
@@ -25,9 +25,38 @@ pub struct Job {
 
 /// All replays of this process.
 #[derive(Default)]
-pub struct Jobs(Mutex<VecDeque<Job>>);
+pub struct Jobs(Mutex<VecDeque<Job>>, AtomicBool);
+
+/// The right to make the next replay ready: what it tries is compiled and run meanwhile, which takes a while.
+pub struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
 
 impl Jobs {
+    /// # Errors
+    /// Another one runs, or is made ready.
+    pub fn turn(&self) -> Result<Turn<'_>, String> {
+        self.refuse_second(&self.0.lock())?;
+        if self.1.swap(true, Ordering::AcqRel) {
+            return Err("another replay is made ready: try again".to_owned());
+        }
+        Ok(Turn(&self.1))
+    }
+
+    fn refuse_second(&self, jobs: &VecDeque<Job>) -> Result<(), String> {
+        match jobs.iter().find(|job| job.result.is_none()) {
+            None => Ok(()),
+            Some(running) => Err(format!(
+                "replay {} runs: wait for it, or end it by `agentledger policy replay --cancel`",
+                running.id
+            )),
+        }
+    }
+
     /// Begins a replay.
     ///
     /// # Errors
@@ -42,9 +71,7 @@ impl Jobs {
             result: None,
         };
         let mut jobs = self.0.lock();
-        if let Some(running) = jobs.iter().find(|job| job.result.is_none()) {
-            return Err(format!("replay {} runs: wait for it, or cancel it", running.id));
-        }
+        self.refuse_second(&jobs)?;
         let (all, id, progress) = (Arc::clone(self), job.id, Arc::clone(&job.progress));
         let work = move || {
             // One that panics is no reason for the next not to begin.
@@ -70,6 +97,11 @@ impl Jobs {
 
     pub fn get(&self, id: Ulid) -> Option<Job> {
         self.0.lock().iter().find(|job| job.id == id).cloned()
+    }
+
+    /// The one that runs.
+    pub fn running(&self) -> Option<Job> {
+        self.0.lock().iter().find(|job| job.result.is_none()).cloned()
     }
 
     /// Has a replay end; what it has by then is its result.

@@ -59,4 +59,6 @@ pub struct Ended {
     pub outcome: Outcome,
     pub cost: Usd,
     pub simulated: Usd,
+    /// It could not be decided, and went on as it did.
+    pub is_undecided: bool,
 }

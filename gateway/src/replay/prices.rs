@@ -6,6 +6,9 @@ use agentledger_ledger::{Facts, Kind, Settlement, Usage, Usd};
 
 use crate::price::{PriceBook, Quote};
 
+const NO_PRICE: &str = "the price book has no price of the model: its cost is as it was";
+const NO_USAGE: &str = "its usage is not known: its cost is as it was";
+
 /// The book that costs are computed with.
 #[derive(Clone)]
 pub struct ReplayPrices {
@@ -62,12 +65,28 @@ impl ReplayPrices {
     }
 
     /// What the exchange would have cost with at most `output` tokens of output, from `model` where it went to another one.
-    /// `None`: the book has no price of it.
-    pub fn cost(&self, facts: &Facts, end: &Settlement, output: Option<u64>, model: Option<&str>) -> Option<Usd> {
+    ///
+    /// # Errors
+    /// Why that is not known: the cost is as it was then.
+    pub fn cost(
+        &self,
+        facts: &Facts,
+        end: &Settlement,
+        output: Option<u64>,
+        model: Option<&str>,
+    ) -> Result<Usd, &'static str> {
         let written = end.usage.get(Kind::Output);
         let shorter = output.filter(|most| *most < written);
         if model.is_none() && shorter.is_none() && !self.reprices {
-            return Some(end.cost);
+            return Ok(end.cost);
+        }
+        if end.usage == Usage::ZERO {
+            // What was held, of an answer that nobody could read: there is nothing to price.
+            return if end.cost == Usd::ZERO {
+                Ok(Usd::ZERO)
+            } else {
+                Err(NO_USAGE)
+            };
         }
         let tier = end.price.as_ref().and_then(|price| price.tier.as_deref());
         let (requested, answered) = match model {
@@ -76,15 +95,16 @@ impl ReplayPrices {
         };
         // Tiers are of a model's own row.
         let tier = tier.filter(|_| model.is_none());
-        let quote = self.quote(&facts.provider, requested, answered, facts.at_ms)?;
+        let quote = self.quote(&facts.provider, requested, answered, facts.at_ms);
+        let quote = quote.ok_or(NO_PRICE)?;
         let mut usage = end.usage;
         usage.set(Kind::Output, shorter.unwrap_or(written));
         let of = |usage: &Usage| quote.cost_of(usage, end.reasoning.min(usage.get(Kind::Output)), tier);
         if model.is_some() || self.reprices {
-            return Some(of(&usage));
+            return Ok(of(&usage));
         }
         // What was billed, less what the rest of the answer cost.
         let saved = of(&end.usage).saturating_sub(of(&usage));
-        Some(end.cost.saturating_sub(saved).max(Usd::ZERO))
+        Ok(end.cost.saturating_sub(saved).max(Usd::ZERO))
     }
 }

@@ -197,6 +197,14 @@ impl Reasons {
         *count += 1;
     }
 
+    /// Takes others in, with `of` before each.
+    pub fn join(&mut self, others: Reasons, of: &str) {
+        for (why, (count, example)) in others.0 {
+            let (known, _) = self.0.entry(format!("{of}{why}")).or_insert((0, example));
+            *known += count;
+        }
+    }
+
     /// Most often first.
     pub fn rows(self) -> Vec<Undecidable> {
         let rows = self

@@ -117,9 +117,7 @@ impl KnownRules {
         if let Some(amendment) = &self.amendment {
             amendment.amend(&mut base);
         }
-        // There may be confs of policies that only the store has, none of whose versions was in force.
-        let loaded = PolicySet::load_files(base.sources(), &base.confs, patient());
-        let plain = loaded.map_err(|errors| {
+        let plain = base.load(patient()).map_err(|errors| {
             let first = errors.first().map(ToString::to_string).unwrap_or_default();
             format!("this version of the program does not take the policies that were in force: {first}")
         })?;
@@ -166,10 +164,10 @@ fn id_of(subject: &str) -> Option<Ulid> {
     Ulid::from_string(subject.strip_prefix(RULE)?).ok()
 }
 
-/// No deadline that a replay on a busy machine could miss: what was decided in time then is decided now.
+/// No deadline that a replay on a busy machine could miss, by far: what was decided in time then is decided now.
 pub fn patient() -> Options {
     Options {
-        deadline: std::time::Duration::from_secs(10),
+        deadline: std::time::Duration::from_secs(1),
         ..Options::default()
     }
 }

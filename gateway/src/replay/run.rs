@@ -24,6 +24,10 @@ use crate::policy::PolicySet;
 pub struct Progress {
     pub events: AtomicU64,
     pub decisions: AtomicU64,
+    /// The last event that there is; 0 where nobody said so.
+    pub head: AtomicU64,
+    /// From the first event that is read to that one.
+    pub events_in_all: AtomicU64,
     pub cancelled: AtomicBool,
 }
 
@@ -89,7 +93,13 @@ pub fn replay(request: Request, journal: &mut Journal<'_>, progress: &Progress) 
     let mut broken = None;
     let mut last = 0;
     let read = journal(from_ms, &mut |sequence, event| {
-        progress.events.fetch_add(1, Ordering::Relaxed);
+        if progress.events.fetch_add(1, Ordering::Relaxed) == 0 {
+            let head = progress.head.load(Ordering::Relaxed);
+            let in_all = (head + 1).saturating_sub(sequence);
+            progress
+                .events_in_all
+                .store(if head == 0 { 0 } else { in_all }, Ordering::Relaxed);
+        }
         let at_ms = event.at_ms();
         let counts = (from_ms..to_ms).contains(&at_ms);
         if at_ms >= to_ms && work.is_done() {
@@ -198,8 +208,17 @@ impl Work {
                     ..
                 } = *worlds;
                 replayed.decisions = decisions;
-                let reasons = simulations.into_iter().next().map(|simulation| simulation.reasons);
-                replayed.undecidable = reasons.map(Reasons::rows).unwrap_or_default();
+                let mut reasons = Reasons::default();
+                for (place, simulation) in simulations.into_iter().enumerate() {
+                    // Of a diff it matters for which of the two.
+                    let of = match (&comparison, place) {
+                        (None, _) => "",
+                        (Some(_), 0) => "A: ",
+                        (Some(_), _) => "B: ",
+                    };
+                    reasons.join(simulation.reasons, of);
+                }
+                replayed.undecidable = reasons.rows();
                 match comparison {
                     Some(comparison) => replayed.diff = Some(comparison.finish()),
                     None => replayed.simulated = Some(tally.finish()),
@@ -237,6 +256,9 @@ impl Worlds {
             .iter_mut()
             .map(|simulation| simulation.take(sequence, event, counts))
             .collect();
+        if let Some(why) = self.simulations.iter().find_map(Simulation::hopeless) {
+            return Err(why);
+        }
         match (&mut self.comparison, ended.as_slice()) {
             (Some(comparison), [Some(a), Some(b)]) => comparison.add(a, b),
             (None, [Some(ended)]) => self.tally.add(ended),

@@ -9,7 +9,7 @@ use agentledger_ledger::{
 };
 use parking_lot::Mutex;
 
-use super::evaluate::{Evaluator, PastCall};
+use super::evaluate::{Evaluator, LatePolicies, PastCall};
 use super::keys::KeyKnowledge;
 use super::outcome::{Ended, Outcome};
 use super::prices::ReplayPrices;
@@ -31,8 +31,12 @@ struct Running {
     was: Outcome,
     outcome: Outcome,
     grant: Option<Grant>,
+    /// The model that it goes to here.
+    model: Name,
     /// It is of the time that is replayed.
     counts: bool,
+    /// It could not be decided, and goes on as it did.
+    is_undecided: bool,
 }
 
 /// What a call came to when it was decided.
@@ -69,6 +73,7 @@ pub struct Simulation {
     rates: Arc<Rates>,
     running: HashMap<HoldId, Running>,
     pub(super) reasons: Reasons,
+    late: LatePolicies,
 }
 
 impl Simulation {
@@ -82,7 +87,9 @@ impl Simulation {
                 was: Outcome::default(),
                 outcome: Outcome::default(),
                 grant: None,
+                model: Name::clone(&open.held.facts.requested_model),
                 counts: false,
+                is_undecided: false,
             };
             running.insert(open.id, before);
         }
@@ -96,7 +103,13 @@ impl Simulation {
             rates: Arc::default(),
             running,
             reasons: Reasons::default(),
+            late: LatePolicies::default(),
         }
+    }
+
+    /// Why it makes no sense to go on; `None`: it does.
+    pub fn hopeless(&self) -> Option<String> {
+        self.late.hopeless()
     }
 
     /// Calls of the time that run still.
@@ -139,7 +152,11 @@ impl Simulation {
             .as_ref()
             .map(|record| DecisionRecord::read(record, &held.facts));
         let decided = match record {
-            Some(Ok(record)) if counts => Some((self.decide_held(held, &record), was_of(&record, &held.facts))),
+            Some(Ok(record)) if counts => {
+                let was = was_of(&record, &held.facts);
+                let requested = PastCall::new(&held.facts, &record).model;
+                Some((self.decide_held(held, &record), was, requested))
+            }
             Some(Err(bad)) if counts => {
                 self.reasons.add(&bad.to_string(), || held.facts.id.to_string());
                 None
@@ -151,22 +168,26 @@ impl Simulation {
             _ => None,
         };
         let running = match decided {
-            Some((Some((placed, outcome)), was)) => Running {
+            Some((Some((placed, outcome)), was, requested)) => Running {
                 hold: placed.as_ref().map(|placed| placed.hold),
                 grant: placed.map(|placed| placed.grant),
                 facts: Arc::clone(&held.facts),
                 was,
+                model: outcome.routed.clone().unwrap_or(requested),
                 outcome,
                 counts,
+                is_undecided: false,
             },
             // What cannot be decided goes on as it did.
             other => Running {
                 hold: self.as_it_was(held),
                 grant: None,
                 facts: Arc::clone(&held.facts),
-                was: other.map(|(_, was)| was).unwrap_or_default(),
+                was: other.map(|(_, was, _)| was).unwrap_or_default(),
                 outcome: Outcome::default(),
+                model: Name::clone(&held.facts.requested_model),
                 counts,
+                is_undecided: counts,
             },
         };
         let running = match running.hold.is_some() || running.outcome.denied.is_some() {
@@ -220,6 +241,7 @@ impl Simulation {
             outcome,
             cost: Usd::ZERO,
             simulated,
+            is_undecided: false,
         })
     }
 
@@ -332,6 +354,7 @@ impl Simulation {
         match answer {
             Ok(verdict) => Some(verdict),
             Err(failure) => {
+                self.late.see(&failure);
                 match self.world.undecided() {
                     Some(why) => self.reasons.add(&why, id),
                     None => self.reasons.add(&failure.to_string(), id),
@@ -473,18 +496,16 @@ impl Simulation {
         let Some(hold) = running.hold else {
             return running.counts.then(|| ended(running, end.cost, Usd::ZERO));
         };
-        let (facts, outcome) = (Arc::clone(&running.facts), &running.outcome);
-        let priced = self
-            .prices
-            .cost(&facts, end, outcome.clamped, outcome.routed.as_deref())
-            .filter(|_| running.counts);
-        if priced.is_none() && running.counts {
-            self.reasons.add(
-                "the price book has no price of the model: its cost is as it was",
-                || facts.id.to_string(),
-            );
+        let facts = Arc::clone(&running.facts);
+        let mut cost = end.cost;
+        if running.counts {
+            // Where it went to the same model as then, what was billed is known.
+            let other = (running.model != facts.requested_model).then_some(&*running.model);
+            match self.prices.cost(&facts, end, running.outcome.clamped, other) {
+                Ok(priced) => cost = priced,
+                Err(why) => self.reasons.add(why, || facts.id.to_string()),
+            }
         }
-        let mut cost = priced.unwrap_or(end.cost);
         let mut books = self.world.books.lock();
         if running.outcome.cut
             && let Some(open) = books.open_hold(hold)
@@ -521,6 +542,7 @@ fn ended(running: Running, cost: Usd, simulated: Usd) -> Ended {
         outcome: running.outcome,
         cost,
         simulated,
+        is_undecided: running.is_undecided,
     }
 }
 

@@ -34,7 +34,7 @@ pub use in_force::{Fault, with_rules};
 pub use merge::{FileRule, Place, file_rules};
 pub use policy_book::{PolicyBook, PolicyStep, StoredVersion, short};
 pub use policy_record::{Activation, End, Ending, Past, PolicyRecord, Rehearsal};
-pub use policy_sets::{Ingredients, Place as PolicyPlace, RefusedVersion, Tallies, source};
+pub use policy_sets::{FailingVersion, Ingredients, Place as PolicyPlace, RefusedVersion, Tallies, source};
 pub use rule::{Rule, policy_of, tenant_of};
 
 /// The id of a change, or of what it makes, at a moment in milliseconds since the epoch.

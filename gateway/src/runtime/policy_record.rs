@@ -250,6 +250,17 @@ impl PolicyRecord {
         next
     }
 
+    /// The same, past so many versions before it that do not load any more.
+    #[must_use]
+    pub fn rolled_back_past(&self, effective: Option<&str>, unfit: usize, ending: &Ending) -> PolicyRecord {
+        let mut next = self.rolled_back(effective, ending);
+        for _ in 0..unfit {
+            let Some(before) = next.in_force.clone() else { break };
+            next = next.rolled_back(Some(&before.hash), ending);
+        }
+        next
+    }
+
     /// Puts the file's in force again.
     #[must_use]
     pub fn deactivated(&self, ending: &Ending) -> PolicyRecord {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agentledger_ledger::Clock;
 use serde_json::Value;
 
 use super::in_force::merged_conf;
 use super::policy_book::{PolicyBook, StoredVersion, short};
 use super::policy_record::{Activation, Rehearsal};
 use super::{Fault, RuleBook, with_rules};
-use crate::policy::{FailureLimit, OnExceeded, PolicyError, PolicySet, Source, Tally, TallyCounts, Version};
+use crate::policy::{Excess, FailureLimit, OnExceeded, PolicyError, PolicySet, Source, Tally, TallyCounts, Version};
 
 /// A version that should be in force or in shadow, and cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,14 +70,16 @@ struct Counted {
 pub struct Tallies {
     limit: Option<FailureLimit>,
     on_exceeded: OnExceeded,
+    clock: Arc<dyn Clock>,
     counted: BTreeMap<(String, Place), Counted>,
 }
 
 impl Tallies {
-    pub fn new(limit: Option<FailureLimit>, on_exceeded: OnExceeded) -> Tallies {
+    pub fn new(limit: Option<FailureLimit>, on_exceeded: OnExceeded, clock: Arc<dyn Clock>) -> Tallies {
         Tallies {
             limit,
             on_exceeded,
+            clock,
             counted: BTreeMap::new(),
         }
     }
@@ -95,7 +98,8 @@ impl Tallies {
         if let Some(known) = known.filter(|known| known.hash == hash && known.since_ms == since_ms) {
             return Arc::clone(&known.tally);
         }
-        Arc::new(Tally::new(self.limit, Arc::clone(&self.on_exceeded)))
+        let (on_exceeded, clock) = (Arc::clone(&self.on_exceeded), Arc::clone(&self.clock));
+        Arc::new(Tally::new(self.limit, on_exceeded, clock))
     }
 
     /// From now on this is what stands there.
@@ -118,14 +122,29 @@ impl Tallies {
         found.map(|counted| counted.tally.counts()).unwrap_or_default()
     }
 
-    /// Versions of which more calls failed than may: the policy, where, the hash, and since when it stands there.
-    pub fn exceeded(&self) -> Vec<(String, Place, String, i64)> {
-        let exceeded = self.counted.iter().filter(|(_, counted)| counted.tally.is_exceeded());
+    /// Versions of which more calls failed than may.
+    pub fn failing(&self) -> Vec<FailingVersion> {
         let row = |((policy, place), counted): (&(String, Place), &Counted)| {
-            (policy.clone(), *place, counted.hash.clone(), counted.since_ms)
+            Some(FailingVersion {
+                policy: policy.clone(),
+                place: *place,
+                hash: counted.hash.clone(),
+                since_ms: counted.since_ms,
+                excess: counted.tally.excess()?,
+            })
         };
-        exceeded.map(row).collect()
+        self.counted.iter().filter_map(row).collect()
     }
+}
+
+/// A version of which more calls failed than may.
+pub struct FailingVersion {
+    pub policy: String,
+    pub place: Place,
+    pub hash: String,
+    /// Since when it stands there, milliseconds since the epoch.
+    pub since_ms: i64,
+    pub excess: Excess,
 }
 
 /// What all policies are made of.

@@ -14,6 +14,10 @@ from rig import Rig
 PENNILESS = {"budgets": {"default": {"daily_limit_usd": 0.000001, "action": "block"}}}
 SMALL_USD = Decimal("0.5")
 SMALL = {"budgets": {"default": {"daily_limit_usd": float(SMALL_USD), "action": "block"}}}
+# By model, where it costs less than the others': the share of their budget that is used up in some twenty calls. After thirty turns
+# Gemini CLI asks another model whether it goes round in circles, and asks until it likes the answer, which is not scripted here.
+DEAREST_SHARE = {"gemini-2.5-flash": Decimal("0.2"), "gpt-4o-mini": Decimal("0.06")}
+RUNS_MAX = 40
 # What the other caller may cost, and next to nothing more.
 SHARED = {"budgets": {"default": {"daily_limit_usd": 0.3203, "action": "block"}}}
 SESSION = "refactoring"
@@ -112,14 +116,19 @@ def budget_spent(kind):
 
 
 def budget_used_up(kind):
-    """A budget of some calls' cost, far less than one call could cost at most: it is used up to the last cents."""
-    with Rig(kind, SMALL) as rig:
+    """A budget of some calls' cost, far less than one call could cost at most: it is used up to the last cents. A client without tools
+    calls once a run, and is run until it is refused."""
+    limit = SMALL_USD * DEAREST_SHARE.get(kind.model.split("/")[-1], 1)
+    with Rig(kind, {"budgets": {"default": {"daily_limit_usd": float(limit), "action": "block"}}}) as rig:
         counted = Counted(rig)
-        counted.done("Do the steps. TOOLS=99 OUTPUT=2000")
+        for again in range(RUNS_MAX):
+            counted.done("Do the steps. TOOLS=99 OUTPUT=2000", again=again > 0)
+            if counted.cells[-1].in_vain:
+                break
         rig.books()
         spent = sum(bill.cost for bill in rig.model.bills)
-        assert SMALL_USD * 9 / 10 < spent <= SMALL_USD, f"{spent} of {SMALL_USD} was spent"
-        return counted.cells
+        assert limit * 9 / 10 < spent <= limit, f"{spent} of {limit} was spent"
+        return counted.cells[-1:]
 
 
 def budget_shared(kind):

@@ -18,6 +18,7 @@ REPLACED = [
     (r"\bkey([ :])[0-9a-f]{8,24}\b", r"key\1<fingerprint>"),
     # What a request may cost depends on the length of the client's prompt; the rest of the sums is exact.
     (r"may cost up to \$[\d.]*\d", "may cost up to <cost>"),
+    (r"(budgets top-up \S+) [\d.]*\d ", r"\1 <amount> "),
     (r"\$[\d.]+ went into it", "<cost> went into it"),
     (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) 2\d{3}-\d\d-\d\d at \d\d:\d\d", "<time>"),
     (r"127\.0\.0\.1:\d+", "<gateway>"),
@@ -38,7 +39,9 @@ REPLACED = [
 # Said about the machine and not by the gateway or the model.
 NOISE = re.compile(
     r"^(WARNING: proceeding, even though we could not create PATH aliases|Reading additional input from stdin|YOLO mode|Ripgrep"
-    r"|Warning: (Input is not a terminal|Basic terminal|256-color)|Analytics have been|Repo-map|Git repo:|\s*retryDelayMs:)"
+    # A connection that met the moment of a restart, which Gemini CLI makes anew by itself.
+    r"|Attempt <n> failed\. Retrying with backoff\.\.\. Error: exception TypeError: fetch failed"
+    r"|\[STARTUP\] |Warning: (Input is not a terminal|Basic terminal|256-color)|Analytics have been|Repo-map|Git repo:|\s*retryDelayMs:)"
 )
 
 

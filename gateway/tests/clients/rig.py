@@ -57,7 +57,9 @@ class Rig:
         """How many calls the gateway has refused since its start."""
         with urllib.request.urlopen(f"{self.gateway.url}/metrics", timeout=60) as answer:
             text = answer.read().decode()
-        return sum(int(count) for count in re.findall(r"^agentledger_refused_total\{.*\} (\d+)$", text, re.MULTILINE))
+        counts = re.findall(r"^agentledger_refused_total\{(.*)\} (\d+)$", text, re.MULTILINE)
+        # One that the provider broke off has reached it, and has its bill.
+        return sum(int(count) for labels, count in counts if "upstream_failed" not in labels)
 
     def calls(self):
         """All calls so far that would cost something: those that reached the provider, and those that were refused."""

@@ -8,9 +8,10 @@ import cells
 import clients
 import golden
 
-# The calls that a client may send where no call can succeed. Aider does not say who it is: it is known by how it tries again.
+# The calls that a client may send where no call can succeed, on however busy a machine.
 CALLS_MAX = 2
-AIDER_MAX = 5
+# Of opencode, which names its session by a call beside the first: seen are 2, and now and then 7, when it tries the one again.
+OPENCODE_MAX = 8
 WITHOUT_TOOLS = [clients.Aider]
 # Those that start within a second or two: what concerns the gateway more than the client is shown with them. The matrix has all.
 QUICK = [clients.ClaudeCode, clients.Codex, clients.CodexByUrl]
@@ -45,7 +46,7 @@ class Clients(unittest.TestCase):
         for name, (cell,) in self.row(row, of, is_golden).items():
             with self.subTest(client=name):
                 self.assertGreater(cell.in_vain, 0)
-                self.assertLessEqual(cell.in_vain, AIDER_MAX if name == "aider" else CALLS_MAX)
+                self.assertLessEqual(cell.in_vain, OPENCODE_MAX if name == "opencode" else CALLS_MAX)
                 self.assertIn("AgentLedger", cell.ran.out + cell.ran.err)
 
     def all_well(self, row, of):

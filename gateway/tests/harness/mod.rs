@@ -17,6 +17,7 @@ use std::sync::Arc;
 use agentledger::testing::Alert;
 use agentledger::testing::config::{self, Env, Known};
 use agentledger::testing::launch::{self, Launched};
+use agentledger::testing::plugin::{Dialect, Plugin};
 use agentledger_ledger::{BalanceRow, Clock, Dimension, Entry, EntryQuery, SummaryQuery, SystemClock};
 
 pub use client::Client;
@@ -38,7 +39,11 @@ pub struct Setup {
     conf: String,
     dir: Arc<tempfile::TempDir>,
     clock: Arc<dyn Clock>,
+    replaced: Option<(&'static str, ReplaceDialect)>,
 }
+
+/// Makes another dialect of a built-in one.
+pub type ReplaceDialect = fn(Arc<dyn Dialect>) -> Arc<dyn Dialect>;
 
 impl Setup {
     /// Both root providers lead to the upstream.
@@ -53,7 +58,14 @@ impl Setup {
             conf: String::new(),
             dir: Arc::new(tempfile::tempdir().unwrap()),
             clock: Arc::new(SystemClock::default()),
+            replaced: None,
         }
+    }
+
+    /// With another plugin in the place of a built-in one.
+    pub fn replacing(mut self, dialect: &'static str, with: ReplaceDialect) -> Setup {
+        self.replaced = Some((dialect, with));
+        self
     }
 
     /// Further configuration, top level YAML.
@@ -114,7 +126,11 @@ impl Setup {
         let known = Known::built_in();
         let none: [(&str, &str); 0] = [];
         let config = config::load_text(None, &text, &Env::of(none), &known).unwrap_or_else(|errors| panic!("{errors}"));
-        let loaded = launch::of_config(config).unwrap_or_else(|error| panic!("{error}"));
+        let mut loaded = launch::of_config(config).unwrap_or_else(|error| panic!("{error}"));
+        if let Some((name, replace)) = self.replaced {
+            let dialect = replace(Arc::clone(&loaded.plugins.get(name).unwrap().dialect));
+            loaded.plugins.add(Plugin::new(dialect, "a test").unwrap());
+        }
         let launched = launch::launch(loaded, self.clock).unwrap_or_else(|error| panic!("{error}"));
         let client = Client::to(launched.address());
         Gateway {

@@ -74,7 +74,8 @@ impl Installation {
     pub fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(BINARY);
         quiet_env(&mut command)
-            .env("XDG_RUNTIME_DIR", self.dir.path())
+            .env("AGENTLEDGER_RUNTIME_DIR", self.dir.path())
+            .env("HOME", self.dir.path())
             .args(args)
             .arg("-c")
             .arg(self.path("agentledger.yaml"));
@@ -123,7 +124,7 @@ fn quiet_env(command: &mut Command) -> &mut Command {
         .env_clear()
         .env("PATH", path)
         // No gateway but the test's own is found.
-        .env("XDG_RUNTIME_DIR", "/nonexistent")
+        .env("AGENTLEDGER_RUNTIME_DIR", "/nonexistent")
         .stdin(Stdio::null())
 }
 
@@ -159,7 +160,7 @@ impl Process {
     fn start(home: &Installation, args: &[&str], variables: &[(&str, &str)]) -> Process {
         let mut command = Command::new(BINARY);
         quiet_env(&mut command)
-            .env("XDG_RUNTIME_DIR", home.dir.path())
+            .env("AGENTLEDGER_RUNTIME_DIR", home.dir.path())
             .envs(variables.iter().copied())
             .args(["serve", "-c"])
             .arg(home.path("agentledger.yaml"))

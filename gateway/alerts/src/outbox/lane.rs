@@ -6,6 +6,7 @@ use ulid::Ulid;
 
 use super::{Delivery, WAITING_MAX};
 use crate::alert::Alert;
+use crate::room::{Fold, fold};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lane {
@@ -25,18 +26,28 @@ impl Lane {
         self.waiting.insert(delivery.alert.id, delivery);
     }
 
-    /// Counts an alert that has no room in the newest that can bear it: what was tried once is not changed any more, as long as
-    /// there are others. Which one that is.
-    pub fn fold(&mut self, delivery: &Delivery) -> Option<Ulid> {
+    /// Puts a delivery where there is no room for one more: the least severe gives way, and another counts it. What was tried
+    /// once is not changed any more, as long as there are others. Which have changed.
+    pub fn put_folding(&mut self, mut new: Delivery) -> Vec<Ulid> {
         let Lane { waiting, in_flight, .. } = self;
-        let idle = || waiting.iter().rev().filter(|(id, _)| !in_flight.contains(id));
-        let untried = idle().find(|(_, delivery)| delivery.attempts == 0);
-        let id = *untried.or_else(|| idle().next())?.0;
-        let newest = waiting.get_mut(&id)?;
-        let alert = &mut newest.alert;
-        alert.folded = alert.folded.saturating_add(1).saturating_add(delivery.alert.folded);
-        alert.severity = alert.severity.max(delivery.alert.severity);
-        Some(id)
+        let idle = || waiting.iter().filter(|(id, _)| !in_flight.contains(id));
+        let severity = |(id, delivery): (&Ulid, &Delivery)| (*id, delivery.alert.severity);
+        let untried = idle().filter(|(_, delivery)| delivery.attempts == 0).map(severity);
+        let of = new.alert.severity;
+        let Some(Fold { gone, bearer }) = fold(untried, of).or_else(|| fold(idle().map(severity), of)) else {
+            return Vec::new();
+        };
+        let gone_delivery = gone.and_then(|id| waiting.remove(&id));
+        let counted = gone_delivery.map_or_else(|| new.alert.clone(), |gone| gone.alert);
+        match bearer.and_then(|id| waiting.get_mut(&id)) {
+            Some(bearer) => bearer.alert.absorb(&counted),
+            None => new.alert.absorb(&counted),
+        }
+        let put = gone.map(|_| new.alert.id);
+        if put.is_some() {
+            self.put(new);
+        }
+        [gone, bearer, put].into_iter().flatten().collect()
     }
 
     pub fn first_held_due_ms(&self) -> Option<i64> {

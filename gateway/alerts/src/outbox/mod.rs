@@ -4,6 +4,7 @@
 //! At least once: a delivery is in the store before it is tried (`save` stands between `raise` and `due`) and leaves it only
 //! once the receiver has taken it. After a crash it is tried again, with the same id.
 
+mod cooled;
 mod digest;
 mod lane;
 mod store;
@@ -18,14 +19,15 @@ use crate::plan::Plan;
 use crate::random::Random;
 use crate::silence::Silence;
 
+pub use self::cooled::{COOLED_MAX, COOLED_MIN_MS, Cooled};
 use self::lane::Lane;
 pub use self::store::{Row, Store, StoreFailed, Write};
 
-/// Deliveries that wait for one receiver; past that further alerts are folded into the newest.
+/// Deliveries that wait for one receiver; past that the least severe give way, and others count them.
 pub const WAITING_MAX: usize = 1_000;
 /// Attempts that run at once to one receiver.
 pub const IN_FLIGHT_MAX: usize = 4;
-/// Dead letters that are kept; past that the oldest go, and are counted.
+/// Dead letters that are kept; past that the least severe go, of those the oldest, and are counted.
 pub const DEAD_MAX: usize = 1_000;
 /// The longest that a receiver may ask to be left alone.
 const PAUSE_MAX_MS: i64 = 3_600_000;
@@ -104,6 +106,7 @@ pub struct Outbox<S> {
     dead_dropped: u64,
     /// Deliveries that are not in the store as they are here.
     unsaved: std::collections::BTreeSet<Key>,
+    cooled: cooled::Kept,
     random: Random,
 }
 
@@ -116,7 +119,11 @@ impl<S: Store> Outbox<S> {
         let mut unreadable = 0;
         let mut found = Vec::new();
         let mut foreign = Vec::new();
+        let mut cooled = cooled::Kept::default();
         for (key, value) in store.scan()? {
+            if cooled::is_cooled(&key) && cooled.read(&key, &value) {
+                continue;
+            }
             match serde_json::from_slice::<Delivery>(&value) {
                 Ok(delivery) if row_key(&key_of(&delivery)) == key => found.push(delivery),
                 _ => {
@@ -132,6 +139,7 @@ impl<S: Store> Outbox<S> {
             dead: BTreeMap::new(),
             dead_dropped: 0,
             unsaved: Default::default(),
+            cooled,
             random: Random::new(seed),
         };
         if !foreign.is_empty() {
@@ -183,16 +191,27 @@ impl<S: Store> Outbox<S> {
     }
 
     fn put(&mut self, delivery: Delivery) {
-        let key = key_of(&delivery);
-        let lane = self.lane(&delivery.receiver.clone());
+        let (id, receiver) = key_of(&delivery);
+        let lane = self.lane(&receiver);
         let changed = match lane.is_full() {
-            true => lane.fold(&delivery).map(|id| (id, key.1)),
+            true => lane.put_folding(delivery),
             false => {
                 lane.put(delivery);
-                Some(key)
+                vec![id]
             }
         };
-        self.unsaved.extend(changed);
+        self.unsaved
+            .extend(changed.into_iter().map(|id| (id, receiver.clone())));
+    }
+
+    /// Keeps a cooldown beyond this run. It is in the store after the next `save`.
+    pub fn cool(&mut self, cooled: Cooled) {
+        self.cooled.put(cooled);
+    }
+
+    /// The cooldowns that are kept and go on, with how many milliseconds.
+    pub fn cooling(&mut self, now_ms: i64) -> Vec<(Cooled, i64)> {
+        self.cooled.going_on(now_ms)
     }
 
     fn lane(&mut self, receiver: &str) -> &mut Lane {
@@ -204,7 +223,7 @@ impl<S: Store> Outbox<S> {
     /// # Errors
     /// The store failed: what was to be written is so with the next call.
     pub fn save(&mut self) -> Result<(), StoreFailed> {
-        if self.unsaved.is_empty() {
+        if self.unsaved.is_empty() && self.cooled.is_saved() {
             return Ok(());
         }
         let write = |key: &Key| match self.find(key) {
@@ -214,9 +233,10 @@ impl<S: Store> Outbox<S> {
             },
             None => Write::Remove(row_key(key)),
         };
-        let writes: Vec<Write> = self.unsaved.iter().map(write).collect();
+        let writes: Vec<Write> = self.unsaved.iter().map(write).chain(self.cooled.writes()).collect();
         self.store.apply(writes)?;
         self.unsaved.clear();
+        self.cooled.saved();
         Ok(())
     }
 
@@ -297,10 +317,13 @@ impl<S: Store> Outbox<S> {
         self.unsaved.insert(key.clone());
         self.dead.insert(key, delivery);
         while self.dead.len() > DEAD_MAX {
-            if let Some((oldest, _)) = self.dead.pop_first() {
-                self.unsaved.insert(oldest);
-                self.dead_dropped += 1;
-            }
+            let least = self.dead.iter().min_by_key(|(_, dead)| dead.alert.severity);
+            let Some(key) = least.map(|(key, _)| key.clone()) else {
+                return;
+            };
+            self.dead.remove(&key);
+            self.unsaved.insert(key);
+            self.dead_dropped += 1;
         }
     }
 

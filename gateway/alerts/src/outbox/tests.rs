@@ -222,6 +222,89 @@ fn a_flood_is_bounded_in_memory_and_on_disk_and_says_how_many_it_folded() {
 }
 
 #[test]
+fn a_critical_alert_takes_the_room_of_one_that_waits_for_the_morning() {
+    let quiet = QuietHours {
+        zone: TimeZone::UTC,
+        from: "11:00".parse().unwrap(),
+        until: "14:00".parse().unwrap(),
+        passes: Severity::Critical,
+    };
+    let with_quiet_hours = Plan {
+        quiet: Some(quiet),
+        ..plan(&["a"])
+    };
+    let disk = Disk::default();
+    let mut outbox = opened(&disk, with_quiet_hours);
+    let held: Vec<Alert> = (0..1_500).map(numbered).collect();
+    outbox.raise(NOON_MS, &held, &[]);
+    let mut fault = numbered(2_000);
+    (fault.kind, fault.severity) = ("ledger_fault".to_owned(), Severity::Critical);
+    outbox.raise(NOON_MS, &[fault.clone()], &[]);
+    outbox.save().unwrap();
+    let due = outbox.due(NOON_MS);
+    assert_eq!(due.iter().map(|attempt| &attempt.alert).collect::<Vec<_>>(), [&fault]);
+    assert_eq!(
+        (outbox.counts(), disk.scan().unwrap().len()),
+        ((WAITING_MAX, 0), WAITING_MAX)
+    );
+    let held = outbox.deliveries();
+    let held: Vec<&&Delivery> = held.iter().filter(|delivery| delivery.is_held).collect();
+    let counted: u64 = held.iter().map(|delivery| 1 + delivery.alert.folded).sum();
+    assert_eq!(counted, 1_500, "each is held or counted");
+    assert!(held.iter().all(|delivery| delivery.alert.severity == Severity::Warning));
+}
+
+#[test]
+fn a_long_cooldown_outlives_a_restart_and_no_date_set_back() {
+    let cooled = |about: &str, since_ms: i64| Cooled {
+        kind: "threshold_reached".to_owned(),
+        about: about.to_owned(),
+        since_ms,
+        cooldown_ms: 2 * COOLED_MIN_MS,
+    };
+    let disk = Disk::default();
+    let mut outbox = opened(&disk, plan(&["a"]));
+    outbox.cool(cooled("a", NOON_MS - COOLED_MIN_MS));
+    outbox.cool(cooled("ended", NOON_MS - 2 * COOLED_MIN_MS));
+    outbox.cool(cooled("tomorrow", NOON_MS + 24 * COOLED_MIN_MS));
+    outbox.save().unwrap();
+    let (mut outbox, unreadable) = Outbox::open(disk.clone(), plan(&["a"]), 7).unwrap();
+    assert_eq!(unreadable, 0);
+    let left: Vec<(String, i64)> = outbox
+        .cooling(NOON_MS)
+        .into_iter()
+        .map(|(cooled, left_ms)| (cooled.about, left_ms))
+        .collect();
+    let expected = [("a", COOLED_MIN_MS), ("tomorrow", 2 * COOLED_MIN_MS)];
+    assert_eq!(left, expected.map(|(about, left_ms)| (about.to_owned(), left_ms)));
+    outbox.save().unwrap();
+    assert_eq!(disk.scan().unwrap().len(), 2, "what has ended is removed");
+}
+
+#[test]
+fn cooldowns_on_disk_are_bounded_and_a_flood_of_one_type_costs_no_other() {
+    let disk = Disk::default();
+    let mut outbox = opened(&disk, plan(&["a"]));
+    let cooled = |kind: &str, at: i64| Cooled {
+        kind: kind.to_owned(),
+        about: at.to_string(),
+        since_ms: NOON_MS + at,
+        cooldown_ms: COOLED_MIN_MS,
+    };
+    // It ends before all others.
+    outbox.cool(cooled("other", -1));
+    for at in 0..i64::try_from(COOLED_MAX).unwrap() + 49 {
+        outbox.cool(cooled("k", at));
+    }
+    outbox.save().unwrap();
+    let left = opened(&disk, plan(&["a"])).cooling(NOON_MS + 60);
+    assert_eq!((left.len(), disk.scan().unwrap().len()), (COOLED_MAX, COOLED_MAX));
+    let flood = left.iter().filter(|(cooled, _)| cooled.kind == "k");
+    assert!(flood.clone().all(|(cooled, _)| cooled.since_ms >= NOON_MS + 50));
+    assert_eq!(flood.count(), COOLED_MAX - 1);
+}
+
+#[test]
 fn dead_letters_are_bounded() {
     let disk = Disk::default();
     let mut outbox = opened(&disk, plan(&["a"]));
@@ -235,6 +318,17 @@ fn dead_letters_are_bounded() {
     assert_eq!((outbox.counts(), outbox.dead_dropped()), ((0, DEAD_MAX), 500));
     assert_eq!(disk.scan().unwrap().len(), DEAD_MAX);
     assert_eq!(outbox.deliveries()[0].alert.id, numbered(500).id, "the oldest went");
+    let mut info = numbered(1_000_000);
+    info.severity = Severity::Info;
+    outbox.raise(NOON_MS, &[info.clone()], &[]);
+    for attempt in outbox.due(NOON_MS) {
+        outbox.settled(NOON_MS, &attempt, Outcome::Refused { error: String::new() });
+    }
+    let left = outbox.deliveries();
+    assert!(
+        left.iter().all(|dead| dead.alert.id != info.id),
+        "the least severe goes before the oldest"
+    );
 }
 
 #[test]

@@ -1,44 +1,45 @@
-//! Refusals: counted by account, reason and minute.
+//! Refusals: counted by account, reason, policy and minute.
 
 use super::Books;
 use super::types::Recorded;
 use crate::entry::Name;
-use crate::event::{Denied, Event};
+use crate::event::{Denial, Denied, Event};
 use crate::map::Map;
 
-/// Pairs of account and reason whose refusals are counted apart within a minute.
+/// Refusals of so many kinds are counted apart within a minute.
 pub const DENIALS_MAX: usize = 10_000;
 
 /// Refusals not told yet. Not part of the state: the first of a minute is told at once, the rest at its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Denials {
     pub minute: i64,
-    pub more: Map<(Name, Name, Name), u64>,
+    pub more: Map<Denial, u64>,
     /// How many were recorded with what they read, in this minute.
     pub recorded: u64,
 }
 
 impl Books {
-    /// Counts a refusal. The first of an (account, reason) within a minute makes its event at once; further ones are
-    /// counted until `flush_denials`.
-    pub fn deny(&mut self, now_ms: i64, account: &Name, tenant: &Name, reason: &Name) -> Vec<Recorded> {
+    /// Counts a refusal. The first of a kind within a minute makes its event at once; further ones are counted until
+    /// `flush_denials`.
+    pub fn deny(&mut self, now_ms: i64, denial: &Denial) -> Vec<Recorded> {
         let mut recorded = self.flush_denials(now_ms);
-        let mut key = (account.clone(), tenant.clone(), reason.clone());
-        if self.denials.more.len() >= DENIALS_MAX && !self.denials.more.contains_key(&key) {
-            let other = Name::from("other");
-            key = (other.clone(), other, reason.clone());
-        }
-        if let Some(more) = self.denials.more.get_mut(&key) {
+        if let Some(more) = self.denials.more.get_mut(denial) {
             *more = more.saturating_add(1);
             return recorded;
         }
-        let (account, tenant, reason) = key.clone();
-        self.denials.more.insert(key, 0);
+        let mut of = denial.clone();
+        if self.denials.more.len() >= DENIALS_MAX {
+            let other = Name::from("other");
+            (of.account, of.tenant) = (other.clone(), other);
+            if let Some(more) = self.denials.more.get_mut(&of) {
+                *more = more.saturating_add(1);
+                return recorded;
+            }
+        }
+        self.denials.more.insert(of.clone(), 0);
         recorded.push(self.record(Event::Denied(Denied {
             at_ms: self.state.now_ms,
-            account,
-            tenant,
-            reason,
+            of,
             count: 1,
         })));
         recorded
@@ -70,15 +71,7 @@ impl Books {
         let mut more: Vec<_> = self.denials.more.drain().filter(|(_, count)| *count > 0).collect();
         more.sort_unstable();
         more.into_iter()
-            .map(|((account, tenant, reason), count)| {
-                self.record(Event::Denied(Denied {
-                    at_ms,
-                    account,
-                    tenant,
-                    reason,
-                    count,
-                }))
-            })
+            .map(|(of, count)| self.record(Event::Denied(Denied { at_ms, of, count })))
             .collect()
     }
 }

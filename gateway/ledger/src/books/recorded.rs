@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Books;
 use super::types::Recorded;
 use crate::entry::Name;
-use crate::event::Event;
+use crate::event::{Denial, Event};
 use crate::recorded::{Base, InForce, RefusalRecord, Refused};
 
 /// Refusals of one account and reason that are recorded whole within a minute,
@@ -16,27 +16,19 @@ pub const REFUSED_MAX: u64 = 600;
 impl Books {
     /// Records what a refusal read, after `deny` has counted it; `call` is requested where there is room. `None`: enough of them are
     /// recorded in this minute.
-    pub fn refuse(
-        &mut self,
-        account: &Name,
-        tenant: &Name,
-        reason: &Name,
-        call: impl FnOnce() -> Option<RefusalRecord>,
-    ) -> Option<Recorded> {
-        let key = (Name::clone(account), Name::clone(tenant), Name::clone(reason));
+    pub fn refuse(&mut self, denial: &Denial, call: impl FnOnce() -> Option<RefusalRecord>) -> Option<Recorded> {
         // Those that are counted together are recorded together, too: none of them.
-        let more = self.denials.more.get(&key).copied()?;
+        let more = self.denials.more.get(denial).copied()?;
         if more >= REFUSED_EACH_MAX || self.denials.recorded >= REFUSED_MAX {
             return None;
         }
         let call = call()?;
         self.denials.recorded += 1;
-        let (account, _, reason) = key;
         Some(self.record(Event::Refused(Arc::new(Refused {
             at_ms: self.state.now_ms,
             facts: call.facts,
-            account,
-            reason,
+            account: Name::clone(&denial.account),
+            reason: Name::clone(&denial.reason),
             record: call.record,
         }))))
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::amounts::Unit;
 use crate::bound::Limit;
 use crate::entry::Outcome;
+use crate::event::Denial;
 use crate::usage::{Kind, Usage};
 
 mod names;
@@ -320,11 +321,20 @@ fn an_adjustment_corrects_what_is_still_running() {
     assert_eq!(books.spent(START_MS + DAY_MS, "key:k", Window::Day), Amounts::ZERO);
 }
 
+fn denial(account: &str) -> Denial {
+    Denial {
+        account: account.into(),
+        tenant: "acme".into(),
+        reason: "budget_exceeded".into(),
+        policy: "budget".into(),
+    }
+}
+
 #[test]
 fn refusals_of_a_minute_are_told_at_once_and_then_together() {
     let mut books = Books::new();
-    let names: [Name; 3] = ["key:k".into(), "acme".into(), "budget_exceeded".into()];
-    let mut deny = |at_ms| books.deny(at_ms, &names[0], &names[1], &names[2]);
+    let denial = denial("key:k");
+    let mut deny = |at_ms| books.deny(at_ms, &denial);
     let counts = |recorded: Vec<Recorded>| -> Vec<u64> {
         recorded
             .iter()
@@ -427,17 +437,16 @@ fn books_written_before_there_were_imports_and_documents_read_back() {
 #[test]
 fn a_flood_of_refusals_is_counted_whole_and_recorded_in_part() {
     let mut books = Books::new();
-    let (tenant, reason): (Name, Name) = ("".into(), "budget_exceeded".into());
     let refuse = |books: &mut Books, now_ms: i64, key: &str| {
-        let account = Name::from(key);
-        books.deny(now_ms, &account, &tenant, &reason);
+        let denial = denial(key);
+        books.deny(now_ms, &denial);
         let call = || {
             Some(crate::recorded::RefusalRecord {
                 facts: facts(key),
                 record: crate::recorded::Record::default(),
             })
         };
-        books.refuse(&account, &tenant, &reason, call).is_some()
+        books.refuse(&denial, call).is_some()
     };
     let of_one = (0..1_000).filter(|_| refuse(&mut books, START_MS, "key:a")).count();
     assert_eq!(of_one, 10);
@@ -448,7 +457,7 @@ fn a_flood_of_refusals_is_counted_whole_and_recorded_in_part() {
     // The next minute has room again.
     assert!(refuse(&mut books, START_MS + 60_000, "key:a"));
     let counted: u64 = books
-        .deny(START_MS + 120_000, &"key:z".into(), &tenant, &reason)
+        .deny(START_MS + 120_000, &denial("key:z"))
         .iter()
         .map(|recorded| match &recorded.event {
             Event::Denied(denied) => denied.count,

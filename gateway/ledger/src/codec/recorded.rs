@@ -1,8 +1,10 @@
-//! What decisions recorded, as bytes.
+//! What decisions recorded, and refusals, as bytes.
 
 use std::sync::Arc;
 
 use super::{read_facts, read_list, write_facts};
+use crate::entry::Name;
+use crate::event::{Denial, Denied};
 use crate::names::Interner;
 use crate::recorded::{Base, InForce, Record, Refused};
 use crate::wire::{DecodeError, Reader, Writer};
@@ -10,6 +12,8 @@ use crate::wire::{DecodeError, Reader, Writer};
 /// Further kinds of events, in a byte of their own: the first byte has no room left.
 pub(super) const REFUSED: u8 = 0;
 pub(super) const IN_FORCE: u8 = 1;
+/// A denial with the policy that refused; one without is as it always was.
+pub(super) const DENIED_BY: u8 = 2;
 
 /// How a base stands in the bytes.
 const BASE_WHOLE: u8 = 0;
@@ -48,6 +52,36 @@ pub(super) fn read_refused(r: &mut Reader<'_>, at_ms: i64, names: &mut impl Inte
         reason: r.name(names)?,
         record: read_record(r, names)?,
     })
+}
+
+pub(super) fn write_denied(w: &mut Writer, denied: &Denied, names: &mut impl Interner) {
+    let of = &denied.of;
+    for name in [&of.account, &of.tenant, &of.reason] {
+        w.name(name, names);
+    }
+    if !of.policy.is_empty() {
+        w.name(&of.policy, names);
+    }
+    w.unsigned(denied.count);
+}
+
+pub(super) fn read_denied(
+    r: &mut Reader<'_>,
+    at_ms: i64,
+    has_policy: bool,
+    names: &mut impl Interner,
+) -> Result<Denied, DecodeError> {
+    let of = Denial {
+        account: r.name(names)?,
+        tenant: r.name(names)?,
+        reason: r.name(names)?,
+        policy: if has_policy { r.name(names)? } else { Name::from("") },
+    };
+    if has_policy && of.policy.is_empty() {
+        return Err(DecodeError::Malformed("a denial by a policy without a name"));
+    }
+    let count = r.unsigned()?;
+    Ok(Denied { at_ms, of, count })
 }
 
 pub(super) fn write_in_force(w: &mut Writer, in_force: &InForce) {

@@ -6,8 +6,8 @@ use super::Ledger;
 use crate::amounts::Amounts;
 use crate::books::BooksError;
 use crate::bound::Bound;
-use crate::core::Denial;
 use crate::entry::{Facts, Name};
+use crate::event::Denial;
 use crate::hold::{Hold, Permit};
 use crate::recorded::{Record, RefusalRecord};
 
@@ -32,7 +32,7 @@ impl Ledger {
         Ok(Hold::new(Arc::clone(&self.core), id, facts, amounts, standings, last))
     }
 
-    /// Counts a refusal: one event an account, reason and minute.
+    /// Counts a refusal: one event an account, reason, policy and minute.
     pub fn deny(&self, denial: &Denial) {
         self.core.deny(denial, || None);
     }

@@ -16,7 +16,7 @@ mod shard;
 mod tests;
 mod types;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,11 +104,35 @@ impl Sessions {
         self.folded.load(Ordering::Relaxed)
     }
 
-    /// Returns when the session is killed.
-    pub async fn killed(&self, tenant: &Name, id: &Name) {
+    /// The session that started it, that one's own, and so on, as far as they are in memory and at most so many.
+    pub fn ancestors(&self, tenant: &Name, id: &Name, levels_max: usize) -> Vec<Name> {
+        let mut found: Vec<Name> = Vec::new();
+        while found.len() < levels_max {
+            let child = found.last().unwrap_or(id);
+            let shard = self.shard(tenant, child).lock();
+            let parent = shard.session(tenant, child).map(|session| Name::clone(&session.parent));
+            drop(shard);
+            match parent {
+                // Clients name parents: they may go round in a circle.
+                Some(parent) if !parent.is_empty() && parent != *id && !found.contains(&parent) => found.push(parent),
+                _ => break,
+            }
+        }
+        found
+    }
+
+    /// Returns the first of these sessions that is killed, when it is.
+    pub async fn killed(&self, tenant: &Name, ids: &[Name]) -> Name {
         let mut kills = self.kills.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
-        while !self.is_killed(tenant, id) && kills.changed().await.is_ok() {}
+        loop {
+            if let Some(killed) = ids.iter().find(|id| self.is_killed(tenant, id)) {
+                return Name::clone(killed);
+            }
+            // The sender lives in `self`, so waiting cannot fail.
+            if kills.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// The sessions of this name, of all tenants or of one, wherever they are. Reads the disk.
@@ -120,6 +144,17 @@ impl Sessions {
             }
         })?;
         found.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        Ok(found)
+    }
+
+    /// The names of sessions that begin so, of all tenants or of one, wherever they are. Reads the disk.
+    pub fn names_from(&self, tenant: Option<&Name>, beginning: &str) -> Result<BTreeSet<Name>, StoreError> {
+        let mut found = BTreeSet::new();
+        self.each(&mut |session| {
+            if session.id.starts_with(beginning) && tenant.is_none_or(|tenant| *tenant == session.tenant) {
+                found.insert(Name::clone(&session.id));
+            }
+        })?;
         Ok(found)
     }
 

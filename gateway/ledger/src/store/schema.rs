@@ -9,8 +9,9 @@ use super::StoreError;
 use super::disk::sync_dir;
 
 /// What this program writes. Version 1 has changes and imported entries in the journal, version 2 the versions of documents that
-/// were put again, version 3 what decisions read and what was in force; all that was written before it had versions is read as it is.
-pub const SCHEMA: u32 = 3;
+/// were put again, version 3 what decisions read and what was in force,
+/// version 4 the policy that refused; all that was written before it had versions is read as it is.
+pub const SCHEMA: u32 = 4;
 const FILE: &str = "schema";
 /// The file holds one number.
 const BYTES_MAX: u64 = 32;

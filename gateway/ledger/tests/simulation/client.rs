@@ -161,6 +161,7 @@ impl Scene {
             account: format!("key:{key}").into(),
             tenant: "acme".into(),
             reason: "budget_exceeded".into(),
+            policy: "budget".into(),
         });
         self.oracle.borrow_mut().denied += u64::from(is_counted);
     }

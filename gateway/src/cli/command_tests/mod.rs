@@ -378,7 +378,7 @@ fn bad_flags_are_told_in_the_contracts_words() {
     assert_eq!(told("model", "xml"), "unsupported format \"xml\": use csv or json");
     assert_eq!(
         told("entry", "xml"),
-        "unsupported format \"xml\" for single entries: use jsonl or csv"
+        "unsupported format \"xml\" for single entries: use jsonl, csv, json or table"
     );
 }
 

@@ -75,6 +75,7 @@ fn refusals_are_listed_with_and_without_a_gateway() {
             account: account.into(),
             tenant: "".into(),
             reason: reason.into(),
+            policy: "budget".into(),
         });
     };
     for _ in 0..3 {
@@ -93,5 +94,8 @@ fn refusals_are_listed_with_and_without_a_gateway() {
     drop(ledger);
     let offline = listed(&config);
     let line = offline.lines().find(|line| line.contains("budget_exceeded")).unwrap();
-    assert!(line.contains("key:k") && line.contains("    3   "), "{offline}");
+    assert!(
+        line.contains("key:k") && line.contains("budget ") && line.contains("    3   "),
+        "{offline}"
+    );
 }

@@ -5,6 +5,7 @@ mod shown;
 mod sums;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use agentledger_ledger::Usd;
 use clap::Args;
@@ -131,10 +132,17 @@ pub fn shown(ask: &Ask, query: &CostsQuery) -> Result<String, CostsError> {
     // A program that reads the contract's table gets the contract's table.
     let is_contract = ask.form.is_none() && !ask.style.terminal && by.single().is_some();
     Ok(if is_contract {
+        // What the contract's columns have no place for goes to whoever looks on.
+        note(&shown.beside());
         shown.contract(ask.style)
     } else {
         shown.whole(ask.style)
     })
+}
+
+/// On standard error, so that what is printed stays the table. Nothing can be done where even this cannot be written.
+fn note(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Keys that hold something and have spent nothing yet stand in the table, too.

@@ -61,6 +61,21 @@ impl<R: Fn() -> u64> Shown<'_, R> {
         format!("{table}{}\n", style.paint(Tone::Faint, &self.caption(&total)))
     }
 
+    /// What the contract's table has no columns for, in one line: of which time it is, caches, estimates and refusals.
+    pub fn beside(&self) -> String {
+        let total = self.total();
+        let mut said = self.caption(&total);
+        for (count, what) in [
+            (cache_read(&total.usage), "read from caches"),
+            (cache_write(&total.usage), "written to caches"),
+        ] {
+            if count > 0 {
+                said.push_str(&format!("; {} tokens {what}", thousands(count)));
+            }
+        }
+        said + "\n"
+    }
+
     fn total(&self) -> CostRow {
         let mut total = CostRow::default();
         self.sums.rows.iter().for_each(|row| add(&mut total, &row.sums));
@@ -203,6 +218,26 @@ mod tests {
 
     fn shown(sums: &Sums) -> String {
         held_and_shown(sums, &HeldByKey::new())
+    }
+
+    #[test]
+    fn what_the_contracts_table_lacks_is_said_beside_it() {
+        let mut cached = row("openai", "gpt", 12, 1);
+        cached.estimated = 2;
+        cached.usage = Usage::from_iter([(Kind::CacheRead, 1_200), (Kind::CacheWrite5m, 7)]);
+        let sums = summary("model", vec![cached]);
+        let refused = || 3;
+        let held = &HeldByKey::new();
+        let shown = Shown {
+            sums: &sums,
+            held,
+            refused,
+        };
+        assert_eq!(
+            shown.beside(),
+            "2026-11-28 10:00 to 2026-11-29 10:00 UTC; 2 of 12 requests are estimates; 3 requests were refused (agentledger \
+             denials); 1,200 tokens read from caches; 7 tokens written to caches\n"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 use super::Done;
 use super::ask::ConfigArgs;
 use super::client::{Client, ClientError};
+use super::form::FormArgs;
 use super::progress::Progress;
 use crate::config::Config;
 use crate::control::wire::{ImportParams, ImportRow, ImportedRows};
@@ -61,6 +62,8 @@ pub enum ImportCommand {
 pub struct ImportArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    format: FormArgs,
     /// Read all of it, say what would be taken and what would not, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -78,8 +81,11 @@ pub fn run(command: ImportCommand) -> Result<Done, super::CliError> {
             (args, Box::new(source))
         }
     };
-    let (text, well) = take_over(&args.config.load()?, source, args.dry_run)?;
-    Ok(Done { text, well })
+    let report = take_over(&args.config.load()?, source, args.dry_run)?;
+    Ok(Done {
+        text: args.format.one(&report.value(), || report.text()),
+        well: report.is_whole(),
+    })
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -143,11 +149,7 @@ struct Read {
 }
 
 /// Takes a source over; with `dry_run` it is only read. The report, whether or not the source turned out to be damaged on the way.
-pub fn take_over(
-    config: &Config,
-    source: Box<dyn Original + Send>,
-    dry_run: bool,
-) -> Result<(String, bool), ImportError> {
+fn take_over(config: &Config, source: Box<dyn Original + Send>, dry_run: bool) -> Result<Report, ImportError> {
     let started = Timer::start();
     let mut report = Report {
         source: source.name()?.unwrap_or_default(),
@@ -204,8 +206,7 @@ pub fn take_over(
         report.providers = admin.disabled_providers.len() as u64;
     }
     report.took = started.elapsed();
-    let is_whole = report.read.failed.is_none();
-    Ok((report.text(), is_whole))
+    Ok(report)
 }
 
 /// The gateway that runs, else the ledger itself; for a dry run `None` where there is no ledger yet.

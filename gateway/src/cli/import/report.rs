@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentledger_ledger::rfc3339_ms;
+use serde_json::{Value, json};
 
 use super::Read;
 use crate::thousands::thousands;
@@ -25,6 +26,36 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// The source was read to its end.
+    pub fn is_whole(&self) -> bool {
+        self.read.failed.is_none()
+    }
+
+    /// As programs read it.
+    pub fn value(&self) -> Value {
+        let read = &self.read;
+        json!({
+            "source": self.source,
+            "from": read.first_ms.map(rfc3339_ms),
+            "to": read.last_ms.map(rfc3339_ms),
+            "dry_run": self.dry_run,
+            "taken_before": self.before,
+            "read": read.rows,
+            "taken": if self.dry_run { read.all.calls } else { self.taken },
+            "cost_usd": read.all.cost.to_string(),
+            "tokens": read.all.tokens,
+            "sessions": self.sessions,
+            "sessions_killed": self.sessions_killed,
+            "budgets": self.rules,
+            "blocked_keys": self.blocked,
+            "providers_off": self.providers,
+            "left_out": read.misfits.count,
+            "left_out_by_reason": read.misfits.by_reason,
+            "damaged": read.failed.as_ref().map(ToString::to_string),
+            "ok": self.is_whole(),
+        })
+    }
+
     pub fn text(&self) -> String {
         let read = &self.read;
         let mut lines = Vec::new();

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::{check, eval, new, test};
+use crate::cli::form::FormArgs;
 use crate::cli::{CliError, Done};
 use crate::policy::PolicyError;
 
@@ -34,12 +35,12 @@ pub enum AuthorCommand {
 }
 
 impl AuthorCommand {
-    pub fn run(self, as_json: bool) -> Result<Done, CliError> {
+    pub fn run(self, format: FormArgs) -> Result<Done, CliError> {
         match self {
-            AuthorCommand::Check { paths, conf } => check::run(paths, conf.as_deref(), as_json),
-            AuthorCommand::Test(args) => test::run(args, as_json),
-            AuthorCommand::New { name, dir } => new::run(&name, &dir),
-            AuthorCommand::Eval(args) => eval::run(args, as_json),
+            AuthorCommand::Check { paths, conf } => check::run(paths, conf.as_deref(), format),
+            AuthorCommand::Test(args) => test::run(args, format),
+            AuthorCommand::New { name, dir } => new::run(&name, &dir, format),
+            AuthorCommand::Eval(args) => eval::run(args, format),
         }
     }
 }

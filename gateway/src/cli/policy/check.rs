@@ -7,14 +7,25 @@ use serde_json::json;
 
 use super::author::AuthoringError;
 use crate::cli::client::ClientError;
+use crate::cli::form::FormArgs;
+use crate::cli::view::{Column, Is};
 use crate::cli::{CliError, Done};
 use crate::config::read_conf;
 use crate::files;
 use crate::policy::check::{Finding, check};
 use crate::policy::{Source, folder};
 
+/// A finding for programs.
+const COLUMNS: [Column; 5] = [
+    Column("FILE", "file", Is::Text),
+    Column("LINE", "line", Is::Count),
+    Column("COLUMN", "column", Is::Count),
+    Column("CODE", "code", Is::Text),
+    Column("MESSAGE", "message", Is::Text),
+];
+
 /// The findings of each file and of each `*.lua` in each folder; not well where there are any.
-pub fn run(paths: Vec<PathBuf>, conf: Option<&Path>, as_json: bool) -> Result<Done, CliError> {
+pub fn run(paths: Vec<PathBuf>, conf: Option<&Path>, format: FormArgs) -> Result<Done, CliError> {
     let paths = if paths.is_empty() {
         vec![PathBuf::from("policies")]
     } else {
@@ -31,11 +42,8 @@ pub fn run(paths: Vec<PathBuf>, conf: Option<&Path>, as_json: bool) -> Result<Do
     };
     let findings: Vec<Finding> = sources.iter().flat_map(|source| check(source, conf.as_ref())).collect();
     let well = findings.is_empty();
-    let text = if as_json {
-        format!("{}\n", json!({ "files": sources.len(), "findings": findings }))
-    } else {
-        report(sources.len(), &findings)
-    };
+    let result = json!({ "files": sources.len(), "findings": findings });
+    let text = format.list(&result, "findings", &COLUMNS, || report(sources.len(), &findings));
     Ok(Done { text, well })
 }
 

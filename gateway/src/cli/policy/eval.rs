@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::author::AuthoringError;
 use super::check::{conf_of, source_at};
+use crate::cli::form::FormArgs;
 use crate::cli::{CliError, Done};
 use crate::files;
 use crate::policy::eval::{Evaluated, Question, evaluate};
@@ -32,7 +33,7 @@ pub struct EvalArgs {
     held: Vec<String>,
 }
 
-pub fn run(args: EvalArgs, as_json: bool) -> Result<Done, CliError> {
+pub fn run(args: EvalArgs, format: FormArgs) -> Result<Done, CliError> {
     let source = source_at(&args.file)?;
     let text = match args.call.strip_prefix('@') {
         Some(file) => files::read_text(Path::new(file), files::TEXT_BYTES_MAX)
@@ -47,16 +48,13 @@ pub fn run(args: EvalArgs, as_json: bool) -> Result<Done, CliError> {
         held: args.held,
     };
     let evaluated = evaluate(&source, &question).map_err(AuthoringError)?;
-    Ok(Done::well(if as_json {
-        let Evaluated {
-            words,
-            assumed,
-            verdict,
-        } = evaluated;
-        format!("{}\n", json!({"words": words, "verdict": verdict, "assumed": assumed}))
-    } else {
-        report(&evaluated)
-    }))
+    let Evaluated {
+        words,
+        assumed,
+        verdict,
+    } = &evaluated;
+    let result = json!({"words": words, "verdict": verdict, "assumed": assumed});
+    Ok(Done::well(format.one(&result, || report(&evaluated))))
 }
 
 fn report(evaluated: &Evaluated) -> String {

@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::cli::ask::{AskArgs, Elsewhere, params};
 use crate::cli::changes::told;
-use crate::cli::form::Form;
 use crate::cli::view::{Column, Is, View, fields};
 use crate::cli::{CliError, Done};
 use author::AuthorCommand;
@@ -95,7 +94,7 @@ pub fn run(args: PolicyArgs, elsewhere: &Elsewhere) -> Result<Done, CliError> {
         AnyCommand::Gateway(then) => then,
         AnyCommand::Author(command) => {
             elsewhere.refuse()?;
-            return command.run(args.ask.form() == Some(Form::Json));
+            return command.run(args.ask.format);
         }
     };
     let ask = elsewhere.ask(&args.ask)?;

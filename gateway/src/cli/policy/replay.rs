@@ -2,6 +2,7 @@
 //! here, from the journal, also one that is too damaged to be opened.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -24,7 +25,7 @@ use crate::files;
 use crate::launch;
 use crate::replay::candidate::Present;
 use crate::replay::run::{self, Request};
-use crate::runtime::documents_of;
+use crate::runtime::{Parts, documents_of};
 
 /// How often a running gateway is asked how far it is.
 const POLL_EVERY: Duration = Duration::from_millis(200);
@@ -53,14 +54,18 @@ pub struct SpanArgs {
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A policy file to try, or the name of a policy that is in force; without it all that are
-    #[arg(value_name = "FILE|NAME")]
+    /// A policy file to try, a version of the store (NAME@HASH, its beginning is enough), or the name of a policy that is in
+    /// force; without it all that are
+    #[arg(value_name = "FILE|NAME[@HASH]")]
     policy: Option<String>,
     #[command(flatten)]
     span: SpanArgs,
     /// With what each decision read then: it must come out as it is recorded
     #[arg(long, conflicts_with = "simulated")]
     exact: bool,
+    /// End the replay that the gateway runs
+    #[arg(long, conflicts_with_all = ["policy", "exact", "simulated"])]
+    cancel: bool,
     /// On a ledger of its own: what would have been denied, clamped, routed, delayed, cut and saved (default)
     #[arg(long)]
     simulated: bool,
@@ -68,7 +73,7 @@ pub struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// A policy file, or the name of a policy that is in force
+    /// A policy file, a version of the store (NAME@HASH), or the name of a policy that is in force
     #[arg(value_name = "A")]
     one: String,
     /// What it is compared with
@@ -79,6 +84,15 @@ pub struct DiffArgs {
 }
 
 pub fn replay(ask: &Ask, args: &ReplayArgs) -> Result<Done, CliError> {
+    if args.cancel {
+        let given = ReplayParams {
+            cancel: true,
+            ..ReplayParams::default()
+        };
+        let client = gateway(ask)?.ok_or(ClientError::NoGateway)?;
+        let state: ReplayState = client.call("policy.replay", &given)?;
+        return Ok(Done::well(format!("replay {} ends\n", state.job)));
+    }
     let mode = if args.exact { "exact" } else { "simulated" };
     let given = ReplayParams {
         mode: mode.to_owned(),
@@ -116,15 +130,26 @@ fn candidate(policy: Option<&str>, span: &SpanArgs) -> Result<ReplayCandidate, C
         name: policy.unwrap_or("what is in force").to_owned(),
         ..ReplayCandidate::default()
     };
-    let file = policy.map(Path::new).filter(|path| is_file(path));
-    if let Some(path) = file {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let text = read(path, POLICY_BYTES_MAX)?;
-        candidate.policies.push(ReplayPolicy { name, text });
+    if let Some(policy) = policy {
+        let path = Path::new(policy);
+        candidate.policies.push(if is_file(path) {
+            ReplayPolicy {
+                name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+                text: read(path, POLICY_BYTES_MAX)?,
+                ..ReplayPolicy::default()
+            }
+        } else {
+            let (name, version) = policy.split_once('@').unwrap_or((policy, ""));
+            ReplayPolicy {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                ..ReplayPolicy::default()
+            }
+        });
     }
     if let Some(path) = &span.conf {
         let given = launch::read(Some(path), &Env::of_process())?;
-        candidate.confs = given.confs;
+        (candidate.confs, candidate.confs_are_all) = (given.confs, true);
     }
     for path in &span.prices {
         candidate.prices.push(read(path, files::TEXT_BYTES_MAX)?);
@@ -136,14 +161,19 @@ fn is_file(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "lua") || path.components().count() > 1
 }
 
+/// The gateway that is meant; `None`: none runs here.
+fn gateway(ask: &Ask) -> Result<Option<Client>, CliError> {
+    Ok(match &ask.target {
+        Target::Here(config) => Client::gateway(config)?,
+        Target::Elsewhere(remote) => Some(Client::at(Address::Remote(remote.clone()))?),
+    })
+}
+
 fn replayed(ask: &Ask, given: &ReplayParams) -> Result<Replayed, CliError> {
-    let config = match &ask.target {
-        Target::Here(config) => config,
-        Target::Elsewhere(remote) => return by_gateway(&Client::at(Address::Remote(remote.clone()))?, given),
-    };
-    match Client::gateway(config)? {
-        Some(client) => by_gateway(&client, given),
-        None => here(config, given),
+    match (gateway(ask)?, &ask.target) {
+        (Some(client), _) => by_gateway(&client, given),
+        (None, Target::Here(config)) => here(config, given),
+        (None, Target::Elsewhere(_)) => Err(ClientError::NoGateway.into()),
     }
 }
 
@@ -158,7 +188,8 @@ fn by_gateway(client: &Client, given: &ReplayParams) -> Result<Replayed, CliErro
     while state.state == "running" {
         thread::sleep(POLL_EVERY);
         state = client.call("policy.replay", &poll)?;
-        progress.at(usize::try_from(state.events).unwrap_or_default(), "events");
+        let count = |count: u64| usize::try_from(count).unwrap_or_default();
+        progress.of(count(state.events), count(state.events_in_all), "events");
     }
     match state.result {
         Some(replayed) => Ok(replayed),
@@ -175,13 +206,19 @@ fn here(config: &Config, given: &ReplayParams) -> Result<Replayed, CliError> {
     let refused = |error: crate::control::RpcError| CliError::from(ClientError::Usage(error.to_string()));
     let (from_ms, to_ms) = span_of(given, SystemClock::default().now_ms()).map_err(refused)?;
     let setup = launch::of_config(config.clone())?;
-    let rules = match OfflineLedger::open(dir, Retention::default()) {
+    let parts = match OfflineLedger::open(dir, Retention::default()) {
         Ok(Some(ledger)) => documents_of(&|prefix| ledger.documents(prefix)).map_err(ClientError::Ledger)?,
         // Too damaged to be opened: what it has is replayed all the same, by what the files say.
-        Ok(None) | Err(_) => crate::runtime::Parts::default(),
+        Ok(None) => Parts::default(),
+        Err(error) => {
+            let said = "rules, prices and versions that were put at runtime are left out";
+            let _ = writeln!(io::stderr(), "the ledger cannot be opened, and {said}: {error}");
+            Parts::default()
+        }
     };
-    let present = Present::of(&setup.policies, &setup.confs, &rules.rules);
-    let mode = mode_of(given, &present, &prices_of(setup.prices, config)).map_err(refused)?;
+    let (policies, prices) = launch::would_be_in_force(&setup, &parts)?;
+    let present = Present::of(&policies, &setup.confs, &parts);
+    let mode = mode_of(given, &present, &prices_of(prices, config)).map_err(refused)?;
     let request = Request { from_ms, to_ms, mode };
     let (state, mut shown) = (run::Progress::default(), Progress::new("replay"));
     let mut failed = None;

@@ -11,10 +11,11 @@ use std::path::PathBuf;
 
 use agentledger_ledger::{Clock, Kind, SystemClock};
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::ask::{AskArgs, ConfigArgs, Elsewhere};
 use super::client::ClientError;
-use super::form::{self, Form};
+use super::form::{self, Form, FormArgs};
 use super::style::Style;
 use super::table::{Cell, Table};
 use super::view::{Column, Is, View};
@@ -25,7 +26,7 @@ use crate::control::wire::{PriceRow, Prices};
 use crate::estimate_reason;
 use crate::launch::LaunchError;
 use crate::price::check::check;
-use crate::price::diff::differences;
+use crate::price::diff::{Difference, differences};
 use crate::price::update::LoadError;
 use crate::price::{PriceBook, PriceError, Unpriced, day_ms};
 use reprice::RepriceArgs;
@@ -87,6 +88,8 @@ pub struct ShowArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    format: FormArgs,
     /// Rows that were compared with their source longer ago than so many days are a fault
     #[arg(long, value_name = "DAYS")]
     max_age: Option<u32>,
@@ -99,6 +102,8 @@ pub struct CheckArgs {
 pub struct DiffArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    format: FormArgs,
     /// Price files, later ones over earlier ones
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -192,15 +197,26 @@ pub fn run(command: PricesCommand, elsewhere: &Elsewhere) -> Result<Done, CliErr
             let (verdict, well) = checked(&book, now_ms(), args.max_age);
             let stale = in_use::stale(&book, now_ms(), args.stale);
             let retired = in_use::retired(&config, &book, now_ms())?;
-            let notices = stale.into_iter().chain(retired);
-            let mut text: String = notices.map(|notice| format!("notice: {notice}\n")).collect();
-            text.push_str(&verdict);
+            let notices: Vec<String> = stale.into_iter().chain(retired).collect();
+            let faults: Vec<&str> = verdict.lines().rev().skip(1).collect();
+            let found = faults.iter().rev().map(|fault| json!({"kind": "fault", "text": fault}));
+            let noticed = notices.iter().map(|notice| json!({"kind": "notice", "text": notice}));
+            let result = json!({"ok": well, "findings": noticed.chain(found).collect::<Vec<_>>()});
+            let text = args.format.list(&result, "findings", &FOUND, || {
+                let notices = notices.iter().map(|notice| format!("notice: {notice}\n"));
+                notices.collect::<String>() + &verdict
+            });
             Ok(Done { text, well })
         }
         PricesCommand::Diff(args) => {
             let before = book(&args.config.load()?)?;
             let after = before.with_files(&args.files).map_err(unreadable)?;
-            Ok(Done::well(diff(&before, &after)))
+            let found = differences(&before, &after);
+            let lines = found.iter().map(|difference| json!({"text": difference.to_string()}));
+            let result = json!({ "differences": lines.collect::<Vec<_>>() });
+            let columns = [Column("DIFFERENCE", "text", Is::Text)];
+            let text = args.format.list(&result, "differences", &columns, || diff(&found));
+            Ok(Done::well(text))
         }
         PricesCommand::Update(args) => update::run(&args).map(Done::well),
         PricesCommand::Reprice(args) => {
@@ -210,6 +226,9 @@ pub fn run(command: PricesCommand, elsewhere: &Elsewhere) -> Result<Done, CliErr
         }
     }
 }
+
+/// What `check` finds, for programs.
+const FOUND: [Column; 2] = [Column("KIND", "kind", Is::Text), Column("TEXT", "text", Is::Text)];
 
 /// The columns of rows for programs.
 pub const ROWS: View = View {
@@ -442,8 +461,7 @@ fn checked(book: &PriceBook, now_ms: i64, max_age_days: Option<u32>) -> (String,
     (text, findings.is_empty())
 }
 
-fn diff(before: &PriceBook, after: &PriceBook) -> String {
-    let found = differences(before, after);
+fn diff(found: &[Difference]) -> String {
     if found.is_empty() {
         return "No difference.\n".to_owned();
     }

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 
 use agentledger_ledger::{Entry, Usage, Usd};
 use clap::Args;
+use serde_json::{Map, Value, json};
 
 use super::super::CliError;
 use super::super::ask::ConfigArgs;
 use super::super::client::Client;
+use super::super::form::FormArgs;
 use super::super::progress::Progress;
 use super::super::style::Style;
 use super::super::table::{Cell, Table};
-use super::super::view::named;
+use super::super::view::{Column, Is, named};
 use super::{PricesError, day_ms};
 use crate::config::Config;
 use crate::control::contract_forms::fixed;
@@ -28,6 +30,8 @@ const DECIMALS: u32 = 6;
 pub struct RepriceArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
+    #[command(flatten)]
+    format: FormArgs,
     /// First day (YYYY-MM-DD), or an RFC 3339 time; without it from the beginning
     #[arg(long, value_name = "DATE")]
     from: Option<String>,
@@ -64,8 +68,25 @@ pub(super) fn run(config: &Config, book: &PriceBook, args: &RepriceArgs) -> Resu
             sums.add(&args.by, entry, pricer.reprice(entry))
         })?;
     }
-    Ok(sums.table(&args.by))
+    let result = sums.value(&args.by);
+    Ok(args.format.list(&result, "rows", &COLUMNS, || sums.table(&args.by)))
 }
+
+/// A sum for programs.
+const COLUMNS: [Column; 12] = [
+    Column("PROVIDER", "provider", Is::Text),
+    Column("MODEL", "model", Is::Text),
+    Column("KEY", "key", Is::Text),
+    Column("AGENT", "agent", Is::Text),
+    Column("SESSION", "session", Is::Text),
+    Column("USER", "user", Is::Text),
+    Column("TENANT", "tenant", Is::Text),
+    Column("REQUESTS", "requests", Is::Count),
+    Column("UNPRICED", "unpriced", Is::Count),
+    Column("WAS (USD)", "was_usd", Is::Usd),
+    Column("WOULD BE (USD)", "would_be_usd", Is::Usd),
+    Column("DIFFERENCE (USD)", "difference_usd", Is::Usd),
+];
 
 /// A day is its start, UTC.
 fn moment(text: &str) -> String {
@@ -219,14 +240,24 @@ impl Sums {
         }
     }
 
+    /// As programs read it.
+    fn value(&self, by: &str) -> Value {
+        let words = words(by);
+        let row = |(names, sum): (&Vec<String>, &Sum)| {
+            let mut fields = sum.fields();
+            let named = words.iter().zip(names);
+            fields.extend(named.map(|(word, name)| ((*word).to_owned(), name.as_str().into())));
+            Value::Object(fields)
+        };
+        let rows: Vec<Value> = self.rows.iter().map(row).collect();
+        json!({"by": by, "rows": rows, "total": self.total.fields()})
+    }
+
     fn table(&self, by: &str) -> String {
         if self.rows.is_empty() {
             return format!("{}\n", super::super::costs::NOTHING);
         }
-        let mut names: Vec<String> = match by {
-            "provider" | "key" | "agent" | "session" | "user" | "tenant" => vec![by.to_uppercase()],
-            _ => vec!["PROVIDER".to_owned(), "MODEL".to_owned()],
-        };
+        let mut names: Vec<String> = words(by).iter().map(|word| word.to_uppercase()).collect();
         let width = names.len();
         names.extend(["REQUESTS", "WAS (USD)", "WOULD BE (USD)", "DIFFERENCE (USD)"].map(str::to_owned));
         let mut table = Table::new(names);
@@ -251,7 +282,30 @@ impl Sums {
     }
 }
 
+/// What names a sum.
+fn words(by: &str) -> Vec<&str> {
+    match by {
+        "provider" | "key" | "agent" | "session" | "user" | "tenant" => vec![by],
+        _ => vec!["provider", "model"],
+    }
+}
+
 impl Sum {
+    fn fields(&self) -> Map<String, Value> {
+        let difference = self.would_be.saturating_sub(self.was);
+        let fields = [
+            ("requests", Value::from(self.requests)),
+            ("unpriced", self.unpriced.into()),
+            ("was_usd", self.was.to_string().into()),
+            ("would_be_usd", self.would_be.to_string().into()),
+            ("difference_usd", difference.to_string().into()),
+        ];
+        fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
     fn cells(&self) -> [Cell; 4] {
         let difference = self.would_be.saturating_sub(self.was);
         [

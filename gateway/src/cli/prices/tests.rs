@@ -95,12 +95,12 @@ fn diff_shows_what_a_file_would_change() {
     );
     let before = PriceBook::builtin().unwrap();
     let after = before.with_files(&[Path::new(&path).to_owned()]).unwrap();
-    let told = diff(&before, &after);
+    let told = diff(&differences(&before, &after));
     assert!(
         told.contains("openai gpt-3.5-turbo-instruct: 1970-01-01 standard output: 2 -> 3\n"),
         "{told}"
     );
-    assert_eq!(diff(&before, &before), "No difference.\n");
+    assert_eq!(diff(&differences(&before, &before)), "No difference.\n");
 }
 
 /// Case by case as `--apply` does it, from a file of our own form.
@@ -113,7 +113,9 @@ fn an_update_is_shown_then_written_and_the_second_time_nothing_is() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let sources = [source.display().to_string()];
     let offers = runtime.block_on(crate::price::update::load_all(&sources)).unwrap();
-    let told = |to: Option<PathBuf>| update::update_book(&book(&config).unwrap(), &offers, to, &config).unwrap();
+    let told = |to: Option<PathBuf>| {
+        update::update_book(&book(&config).unwrap(), &offers, to, &config, FormArgs::default()).unwrap()
+    };
     let change = "openai gpt-4o-mini: standard input: 0.15 -> 0.2\n\
          1 prices change, 0 are held back, 0 differ as the book knows; 1 models compared.\n";
     assert_eq!(told(None), change);
@@ -141,7 +143,7 @@ fn an_update_is_shown_then_written_and_the_second_time_nothing_is() {
     assert!(shown.contains("standard         input 0.2, "), "{shown}");
     let elsewhere = dir.path().join("other.yaml");
     let before = PriceBook::builtin().unwrap();
-    let hint = update::update_book(&before, &offers, Some(elsewhere), &config).unwrap();
+    let hint = update::update_book(&before, &offers, Some(elsewhere), &config, FormArgs::default()).unwrap();
     assert!(hint.ends_with("It is read once `prices.files` names it.\n"), "{hint}");
     let missing = runtime
         .block_on(crate::price::update::load("/nowhere.json"))

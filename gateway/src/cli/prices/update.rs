@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::super::CliError;
 use super::super::ask::ConfigArgs;
-use super::{PricesError, book, now_ms};
+use super::super::form::FormArgs;
+use super::{FOUND, PricesError, book, now_ms};
 use crate::config::Config;
 use crate::price::PriceBook;
 use crate::price::update::{self, Offers, Proposal};
@@ -15,6 +17,8 @@ use crate::price::update::{self, Offers, Proposal};
 pub struct UpdateArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
+    #[command(flatten)]
+    format: FormArgs,
     /// litellm, genai-prices, models.dev, an https address, or a file of their form or ours; may be given several times. Those
     /// of the configuration without it
     #[arg(long, value_name = "SOURCE")]
@@ -45,7 +49,7 @@ pub(super) fn run(args: &UpdateArgs) -> Result<String, CliError> {
     let sources = runtime.block_on(update::load_all(from)).map_err(PricesError::Source)?;
     let book = book(&config)?;
     let to = args.apply.then(|| args.to.clone().unwrap_or_else(|| dated(&config)));
-    Ok(update_book(&book, &sources, to, &config)?)
+    Ok(update_book(&book, &sources, to, &config, args.format)?)
 }
 
 fn dated(config: &Config) -> PathBuf {
@@ -58,26 +62,40 @@ pub(super) fn update_book(
     sources: &[Offers],
     to: Option<PathBuf>,
     config: &Config,
+    format: FormArgs,
 ) -> Result<String, PricesError> {
     let now_ms = now_ms();
     let proposal = update::propose(book, sources, now_ms);
-    let mut text = told(&proposal);
-    let Some(path) = to else {
-        return Ok(text);
-    };
-    if proposal.changes.is_empty() {
-        text.push_str("Nothing to write.\n");
-        return Ok(text);
+    let written = to.as_ref().filter(|_| !proposal.changes.is_empty());
+    if let Some(path) = written {
+        update::write_file(book, &proposal, path, now_ms).map_err(|error| PricesError::Write {
+            path: path.clone(),
+            error,
+        })?;
     }
-    update::write_file(book, &proposal, &path, now_ms).map_err(|error| PricesError::Write {
-        path: path.clone(),
-        error,
-    })?;
-    text.push_str(&format!("Written to {}.\n", path.display()));
-    if !config.price_files().contains(&path) {
-        text.push_str("It is read once `prices.files` names it.\n");
-    }
-    Ok(text)
+    let of = |kind: &'static str| move |text: String| json!({"kind": kind, "text": text});
+    let changes = proposal.changes.iter().map(ToString::to_string).map(of("change"));
+    let held_back = proposal.held_back.iter().map(ToString::to_string).map(of("held_back"));
+    let result = json!({
+        "findings": changes.chain(held_back).collect::<Vec<_>>(),
+        "known": proposal.known.len(),
+        "compared": proposal.compared,
+        "written": written.map(|path| path.display().to_string()),
+    });
+    Ok(format.list(&result, "findings", &FOUND, || {
+        let mut text = told(&proposal);
+        match (to.as_ref(), written) {
+            (Some(_), None) => text.push_str("Nothing to write.\n"),
+            (_, Some(path)) => {
+                text.push_str(&format!("Written to {}.\n", path.display()));
+                if !config.price_files().contains(path) {
+                    text.push_str("It is read once `prices.files` names it.\n");
+                }
+            }
+            (None, None) => {}
+        }
+        text
+    }))
 }
 
 fn told(proposal: &Proposal) -> String {

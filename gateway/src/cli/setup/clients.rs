@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::json;
 use super::{Gateway, SetupError, folder};
 use crate::config::Env;
+use crate::files;
 
 /// What becomes of a file's text; an error says why it cannot be changed.
 pub type Change = Box<dyn Fn(&str) -> Result<String, String>>;
@@ -61,11 +62,16 @@ pub fn codex(gateway: &Gateway, env: &Env) -> Result<Client, SetupError> {
     let line = format!("{KEY} = \"{}/v1\"", gateway.url);
     let lines = format!("{line}\n");
     let once = format!("codex -c {KEY}='\"{}/v1\"'", gateway.url);
+    let mut warnings = unserved(gateway, &["openai"]);
+    // One that cannot be read is told by whoever changes it.
+    warnings.extend(elsewhere(
+        &files::read_text(&file, files::TEXT_BYTES_MAX).unwrap_or_default(),
+    ));
     Ok(Client {
         lines,
         file: Some((file, Box::new(move |text| set_toml(text, KEY, &line)))),
         environment: Some(once),
-        warnings: unserved(gateway, &["openai"]),
+        warnings,
     })
 }
 
@@ -132,39 +138,109 @@ pub fn cursor(gateway: &Gateway) -> Result<Client, SetupError> {
     })
 }
 
-/// Puts a line before the first table, in place of the key's own if there is one. Lines within texts of several lines are
-/// no keys: a file that has such before its first table is left to its owner.
-fn set_toml(text: &str, key: &str, line: &str) -> Result<String, String> {
-    let is_table = |text: &str| text.trim_start().starts_with('[');
-    let lines: Vec<&str> = text.lines().collect();
-    let end = lines.iter().position(|text| is_table(text)).unwrap_or(lines.len());
-    let (top, rest) = lines.split_at(end);
-    if top.iter().any(|text| text.contains("\"\"\"") || text.contains("'''")) {
-        return Err("has texts of several lines at its top, which are not read here".to_owned());
-    }
-    let is_key = |text: &&&str| {
-        let name = text
-            .split('=')
+/// Why Codex may not read `openai_base_url`: it is the built-in provider's alone.
+fn elsewhere(config: &str) -> Vec<String> {
+    let lines: Vec<&str> = config.lines().collect();
+    let value = |line: &str, key: &str| {
+        let (name, value) = line.split_once('=')?;
+        let value = value
+            .split('#')
             .next()
             .unwrap_or_default()
             .trim()
             .trim_matches(['"', '\'']);
-        text.contains('=') && name == key
+        (bare(name) == key).then(|| value.to_owned())
     };
-    if top.iter().any(|text| is_key(&text) && text.trim() == line) {
+    let other = lines
+        .iter()
+        .filter_map(|line| value(line, "model_provider"))
+        .find(|provider| provider != "openai");
+    let profile = top_of(&lines).iter().find_map(|line| value(line, "profile"));
+    let mut warnings = Vec::new();
+    if let Some(provider) = other {
+        warnings.push(format!(
+            "the file names model_provider = \"{provider}\", for which openai_base_url is not read: set base_url in \
+             [model_providers.{provider}] to the same address, or take model_provider out"
+        ));
+    }
+    if let Some(profile) = profile {
+        warnings.push(format!(
+            "the profile \"{profile}\" is in force, which may name a model_provider of its own: openai_base_url is read for the \
+             provider openai alone"
+        ));
+    }
+    warnings
+}
+
+/// A key as it is named, without blanks and quotes.
+fn bare(name: &str) -> &str {
+    name.trim().trim_matches(['"', '\''])
+}
+
+/// The lines before the first table. A line that begins with a bracket is none within an array that is still open.
+fn top_of<'l, 't>(lines: &'l [&'t str]) -> &'l [&'t str] {
+    let mut depth = 0;
+    let is_table = |line: &&str| {
+        let begins = depth == 0 && line.trim_start().starts_with('[');
+        depth += opened(line);
+        begins
+    };
+    let end = lines.iter().position(is_table).unwrap_or(lines.len());
+    lines.get(..end).unwrap_or(lines)
+}
+
+/// How many arrays a line opens more than it closes; brackets in texts and comments are none.
+fn opened(line: &str) -> i32 {
+    let (mut depth, mut quote, mut escaped) = (0, None, false);
+    for sign in line.chars() {
+        match (quote, sign) {
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(open), sign) if sign == open && !escaped => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(sign),
+            (None, '#') => break,
+            (None, '[') => depth += 1,
+            (None, ']') => depth -= 1,
+            (None, _) => {}
+        }
+        escaped = false;
+    }
+    depth
+}
+
+/// Puts a line before the first table, in place of the key's own if there is one. Lines within texts of several lines are
+/// no keys: a file that has such before its first table is left to its owner.
+fn set_toml(text: &str, key: &str, line: &str) -> Result<String, String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let top = top_of(&lines);
+    let rest = lines.get(top.len()..).unwrap_or_default();
+    if top.iter().any(|text| text.contains("\"\"\"") || text.contains("'''")) {
+        return Err("has texts of several lines at its top, which are not read here".to_owned());
+    }
+    let mut depth = 0;
+    let mut kept: Vec<&str> = Vec::with_capacity(lines.len() + 2);
+    let mut own: Vec<&str> = Vec::new();
+    for text in top {
+        let is_own = depth == 0 && text.split_once('=').is_some_and(|(name, _)| bare(name) == key);
+        depth += opened(text);
+        if is_own { own.push(text) } else { kept.push(text) }
+    }
+    if own.iter().any(|text| text.trim() == line) {
         return Ok(text.to_owned());
     }
-    let mut out: Vec<&str> = top.iter().filter(|text| !is_key(text)).copied().collect();
     // After the last line that says something: what leads to the first table stays with it.
-    let at = out
+    let at = kept
         .iter()
         .rposition(|text| !text.trim().is_empty() && !text.trim_start().starts_with('#'));
-    out.insert(at.map_or(0, |at| at + 1), line);
-    if at.is_none() && (out.len() > 1 || !rest.is_empty()) {
-        out.insert(1, "");
+    kept.insert(at.map_or(0, |at| at + 1), line);
+    if at.is_none() && (kept.len() > 1 || !rest.is_empty()) {
+        kept.insert(1, "");
     }
-    out.extend(rest);
-    Ok(out.join("\n") + "\n")
+    kept.extend(rest);
+    Ok(kept.join("\n") + "\n")
 }
 
 /// Puts a line in place of the variable's own, or at the end.
@@ -197,12 +273,32 @@ mod tests {
             ("[a]\nk = \"old\"\n", "k = \"new\"\n\n[a]\nk = \"old\"\n"),
             ("a = 1\n\n# of b\n[b]\n", "a = 1\nk = \"new\"\n\n# of b\n[b]\n"),
             ("a = [\n 1,\n]\nb = 2\n", "a = [\n 1,\n]\nb = 2\nk = \"new\"\n"),
+            (
+                "a = [\n[\"x]\"],\n['k = 1'], # ]\n]\nb = 2\n[t]\n",
+                "a = [\n[\"x]\"],\n['k = 1'], # ]\n]\nb = 2\nk = \"new\"\n[t]\n",
+            ),
+            ("a = [\n\"k = 1\",\n]\n", "a = [\n\"k = 1\",\n]\nk = \"new\"\n"),
         ] {
             let once = set_toml(before, "k", line).unwrap();
             assert_eq!(once, after, "{before:?}");
             assert_eq!(set_toml(&once, "k", line).unwrap(), once, "again");
         }
         assert!(set_toml("a = \"\"\"\nk = 1\n\"\"\"\n", "k", line).is_err());
+    }
+
+    #[test]
+    fn a_codex_that_goes_elsewhere_is_warned_of() {
+        assert!(elsewhere("model = \"m\"\nmodel_provider = \"openai\"\n[a]\nprofile = \"x\"\n").is_empty());
+        let provider = elsewhere("model_provider = 'azure' # ours\n");
+        assert!(
+            provider[0].contains("model_provider = \"azure\"") && provider.len() == 1,
+            "{provider:?}"
+        );
+        let profile = elsewhere("profile = \"work\"\n[profiles.work]\nmodel_provider = \"azure\"\n");
+        assert!(
+            profile[0].contains("azure") && profile[1].contains("\"work\""),
+            "{profile:?}"
+        );
     }
 
     #[test]

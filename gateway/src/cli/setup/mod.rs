@@ -9,11 +9,13 @@ mod put;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use super::CliError;
 use super::announce;
 use super::ask::{ConfigArgs, Elsewhere, Target};
 use super::client::ClientError;
+use super::form::FormArgs;
 use super::running;
 use crate::config::{Config, Env};
 use clients::Client;
@@ -23,6 +25,8 @@ use put::Put;
 pub struct SetupArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    format: FormArgs,
     /// Whose configuration
     client: Name,
     /// Put it into the client's own configuration; what is there is kept, and a copy of the file as it was
@@ -67,9 +71,18 @@ pub fn run(args: &SetupArgs, elsewhere: &Elsewhere) -> Result<String, CliError> 
         Name::Cursor => clients::cursor(&gateway),
         Name::Opencode => clients::opencode(&gateway, &env),
     }?;
-    let text = if args.write { write(&client)? } else { printed(&client) };
-    let warnings = client.warnings.iter().map(|warning| format!("\nwarning: {warning}\n"));
-    Ok(text + &warnings.collect::<String>())
+    let written = args.write.then(|| write(&client)).transpose()?;
+    let result = json!({
+        "lines": client.lines,
+        "file": client.file.as_ref().map(|(file, _)| file.display().to_string()),
+        "environment": client.environment,
+        "written": written,
+        "warnings": client.warnings,
+    });
+    Ok(args.format.one(&result, || {
+        let warnings = client.warnings.iter().map(|warning| format!("\nwarning: {warning}\n"));
+        written.clone().unwrap_or_else(|| printed(&client)) + &warnings.collect::<String>()
+    }))
 }
 
 /// The gateway that the client is to send its requests to.

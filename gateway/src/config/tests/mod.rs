@@ -8,6 +8,7 @@ use agentledger_ledger::{UnitPrice, Usd};
 use super::load::load_first;
 use super::*;
 
+mod alerting;
 mod clouds;
 mod environment;
 mod shipped;

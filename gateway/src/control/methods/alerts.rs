@@ -1,10 +1,11 @@
 //! The methods about alerts: what people should have noticed lately, and how it was delivered.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentledger_ledger::{Document, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use ulid::Ulid;
 
@@ -22,6 +23,8 @@ use crate::runtime::{Refused, change_id};
 use crate::telemetry::alerts::{ALERTS_MAX, NumberedAlert};
 
 const LIMIT_DEFAULT: usize = 100;
+/// How the audit trail names a receiver that something was sent to by hand.
+const RECEIVER: &str = "alert-receiver:";
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     table.add(
@@ -84,15 +87,13 @@ pub(in crate::control) fn list(
     let last = Span::new(&asked.last, &None, &None);
     let (from_ms, _) = last.ms(state.ledger.now_ms(), None)?;
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, ALERTS_MAX)?;
-    let dispatch = state.data_plane.dispatch();
-    let mut states = dispatch.map(|dispatch| dispatch.states()).unwrap_or_default();
+    let (recent, mut states) = known(state)?;
     let wanted = |numbered: &Arc<NumberedAlert>| {
         let alert = &numbered.alert;
         alert.at_ms >= from_ms
             && (asked.r#type.is_empty() || alert.kind == asked.r#type)
             && call.caller.sees(&alert.tenant)
     };
-    let recent = state.data_plane.alerts().recent();
     let found = recent.iter().rev().filter(|numbered| wanted(numbered));
     let rows = found.map(|numbered| wire::AlertRow {
         deliveries: states
@@ -119,6 +120,22 @@ pub(in crate::control) fn list(
     })
 }
 
+type Known = (Vec<Arc<NumberedAlert>>, HashMap<Ulid, Vec<DeliveryState>>);
+
+/// The latest alerts, oldest first, and how far each has come. Where no gateway runs, what the last one left: it waits for the
+/// next start, or is a dead letter.
+fn known(state: &ControlState) -> Result<Known, RpcError> {
+    if let Some((alerts, states)) = state.ledger.alerts_left().map_err(RpcError::ledger)? {
+        let numbered = (1..)
+            .zip(alerts)
+            .map(|(sequence, alert)| Arc::new(NumberedAlert { sequence, alert }));
+        return Ok((numbered.collect(), states));
+    }
+    let dispatch = state.data_plane.dispatch();
+    let states = dispatch.map(|dispatch| dispatch.states()).unwrap_or_default();
+    Ok((state.data_plane.alerts().recent(), states))
+}
+
 fn delivery(state: &DeliveryState) -> wire::AlertDelivery {
     wire::AlertDelivery {
         receiver: state.receiver.clone(),
@@ -143,22 +160,29 @@ fn running(state: &ControlState) -> Result<Arc<Dispatch>, RpcError> {
     state.data_plane.dispatch().ok_or(RpcError::NoGateway)
 }
 
-fn test(state: &ControlState, _: &Call, asked: wire::AlertTestParams) -> Result<wire::AlertTested, RpcError> {
+fn test(state: &ControlState, call: &Call, asked: wire::AlertTestParams) -> Result<wire::AlertTested, RpcError> {
     needed("receiver", &asked.receiver)?;
     let dispatch = running(state)?;
     let tested = Handle::current().block_on(dispatch.test(&asked.receiver));
     let tested = tested.ok_or_else(|| RpcError::NotFound(format!("there is no receiver {:?}", asked.receiver)))?;
     let delivered = tested.answer.is_ok();
     let (Ok(answer) | Err(answer)) = tested.answer;
-    Ok(wire::AlertTested {
+    let answered = wire::AlertTested {
         receiver: asked.receiver,
         id: tested.id.to_string(),
         delivered,
         answer,
-    })
+    };
+    let sent = Changed {
+        subject: format!("{RECEIVER}{}", answered.receiver),
+        after: Some(json!({"test": answered.id, "delivered": delivered, "answer": answered.answer})),
+        ..Changed::default()
+    };
+    call.commit(&state.ledger, tested.id, sent, &answered)?;
+    Ok(answered)
 }
 
-fn retry(state: &ControlState, _: &Call, asked: wire::AlertRetryParams) -> Result<wire::AlertsRetried, RpcError> {
+fn retry(state: &ControlState, call: &Call, asked: wire::AlertRetryParams) -> Result<wire::AlertsRetried, RpcError> {
     let id = match asked.id.as_str() {
         "" => None,
         text => Some(Ulid::from_string(text).map_err(|_| Refused::unfit("id", "is no id of an alert"))?),
@@ -168,7 +192,16 @@ fn retry(state: &ControlState, _: &Call, asked: wire::AlertRetryParams) -> Resul
     if retried == 0 && id.is_some() {
         return Err(RpcError::NotFound("no dead letter is of this alert".to_owned()));
     }
-    Ok(wire::AlertsRetried { retried })
+    let answer = wire::AlertsRetried { retried };
+    if retried > 0 {
+        let again = Changed {
+            subject: format!("{RECEIVER}{}", receiver.unwrap_or("*")),
+            after: Some(json!({"retried": retried, "alert": id.map(|id| id.to_string())})),
+            ..Changed::default()
+        };
+        call.commit(&state.ledger, change_id(decision_ms(state)), again, &answer)?;
+    }
+    Ok(answer)
 }
 
 fn silence(state: &ControlState, call: &Call, asked: wire::SilenceParams) -> Result<wire::Silenced, RpcError> {

@@ -11,6 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
+use crate::control::key_names::key_of;
 use crate::control::ledger_view::now_ms;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
@@ -156,6 +157,7 @@ pub(in crate::control) fn query(
     mut asked: wire::QueryParams,
 ) -> Result<wire::Entries, RpcError> {
     asked.tenant = call.caller.tenant_of(&asked.tenant)?.unwrap_or_default().to_string();
+    asked.key = key_of(state, &call.caller, &asked.key);
     let span = Span::new(&asked.last, &asked.from, &asked.to);
     let (from_ms, to_ms) = span.ms(now_ms(), None)?;
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;

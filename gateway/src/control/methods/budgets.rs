@@ -7,12 +7,15 @@ use jsonrpsee::server::RegisterMethodError;
 use serde_json::{Map, Value};
 
 use crate::control::error::RpcError;
-use crate::control::methods::rules::change::{Wish, change, decision_ms, ends_at};
+use crate::control::key_names::account_of;
+use crate::control::methods::rules::change::{Wish, change, change_seen, decision_ms, ends_at};
+use crate::control::methods::rules::effect::{SetLimit, TopUp};
 use crate::control::methods::rules::shortcuts::{at_parameter, found, needed, one_of, put};
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
+use crate::policy::PolicySet;
 use crate::runtime::{InForce, Refused};
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
@@ -105,7 +108,7 @@ fn set(state: &ControlState, call: &Call, asked: wire::BudgetSetParams) -> Resul
     }
     let account = match which {
         "tenant" => format!("tenant:{named}"),
-        _ => named.to_owned(),
+        _ => account_of(state, &call.caller, "account", named)?,
     };
     put(&mut value, "account", &account);
     put(&mut value, "window", &asked.window);
@@ -117,7 +120,14 @@ fn set(state: &ControlState, call: &Call, asked: wire::BudgetSetParams) -> Resul
         value.insert("soft".to_owned(), asked.soft.clone().into());
     }
     let unit = if asked.unit.is_empty() { "usd" } else { &asked.unit };
-    change(state, call, asked.dry_run, &mut |in_force| {
+    let limit = SetLimit {
+        account: &account,
+        window: &asked.window,
+        unit,
+        limit: &asked.limit,
+        at_ms: decision_ms(state),
+    };
+    let plan = &mut |in_force: &InForce| {
         let same = [("account", account.as_str()), ("window", &asked.window), ("unit", unit)];
         Ok(vec![Wish {
             expires_ms,
@@ -125,8 +135,10 @@ fn set(state: &ControlState, call: &Call, asked: wire::BudgetSetParams) -> Resul
             if_version: asked.if_version,
             ..over(in_force, call, "budget.limits", &same, false, &value)
         }])
-    })
-    .map_err(|error| at_parameter(error, &[("account", which)]))
+    };
+    let look = &mut |_: &InForce, after: &PolicySet| Ok(limit.stricter(after));
+    change_seen(state, call, asked.dry_run, plan, Some(look))
+        .map_err(|error| at_parameter(error, &[("account", which)]))
 }
 
 /// The limit of a rule over keys, which has but two.
@@ -149,20 +161,30 @@ fn top_up(state: &ControlState, call: &Call, asked: wire::BudgetTopUpParams) -> 
     needed("until", &asked.until)?;
     let now_ms = decision_ms(state);
     let until_ms = moment("until", &asked.until, now_ms)?;
+    let named = &match which {
+        "account" => account_of(state, &call.caller, which, named)?,
+        _ => named.to_owned(),
+    };
     let mut value = Map::new();
     put(&mut value, which, named);
     value.insert("amount".to_owned(), asked.amount.clone());
     put(&mut value, "window", &asked.window);
     put(&mut value, "unit", &asked.unit);
+    let mut from_ms = now_ms;
     if !asked.from.is_empty() {
-        let from_ms = moment("from", &asked.from, now_ms)?;
+        from_ms = moment("from", &asked.from, now_ms)?;
         put(&mut value, "from", &rfc3339_ms(from_ms));
     }
     put(&mut value, "until", &rfc3339_ms(until_ms));
     if until_ms <= now_ms {
         return Err(Refused::unfit("until", "is not in the future").into());
     }
-    change(state, call, asked.dry_run, &mut |_| {
+    let top_up = TopUp {
+        path: which,
+        named,
+        at_ms: from_ms.max(now_ms),
+    };
+    let plan = &mut |_: &InForce| {
         Ok(vec![Wish {
             list: "budget.top_ups".to_owned(),
             value: Some(Value::Object(value.clone())),
@@ -171,8 +193,9 @@ fn top_up(state: &ControlState, call: &Call, asked: wire::BudgetTopUpParams) -> 
             note: asked.reason.clone(),
             ..Wish::default()
         }])
-    })
-    .map_err(|error| at_parameter(error, &[]))
+    };
+    let look = &mut |before: &InForce, after: &PolicySet| top_up.raises_something(before, after).map(|()| None);
+    change_seen(state, call, asked.dry_run, plan, Some(look)).map_err(|error| at_parameter(error, &[]))
 }
 
 /// A time, a date (its first moment in UTC), or a time span from now on.
@@ -211,6 +234,10 @@ fn rate(state: &ControlState, call: &Call, asked: wire::RateSetParams) -> Result
         let names: Vec<&str> = rates.iter().map(|(name, _)| *name).collect();
         return Err(Refused::unfit(names.join(" or "), "is missing").into());
     }
+    let named = &match which {
+        "account" => account_of(state, &call.caller, which, named)?,
+        _ => named.to_owned(),
+    };
     put(&mut value, which, named);
     let list = match which {
         "account" => "rate_limit.limits",

@@ -4,6 +4,7 @@ use agentledger_ledger::{DenialQuery, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
+use crate::control::key_names::prefix_of;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
@@ -19,7 +20,7 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             "denial.list",
             Role::Read,
             Scope::Tenant,
-            "Requests that rules refused: by code and account, how many and when last.",
+            "Requests that rules refused: by code, account and policy, how many and when last.",
             r#"{"last": "24h", "code": "budget_"}"#,
         ),
         list,
@@ -37,13 +38,15 @@ fn list(state: &ControlState, call: &Call, asked: wire::DenialsParams) -> Result
     };
     state.ledger.flush()?;
     let mut found = state.ledger.denials(&query);
-    found.retain(|row| row.reason.starts_with(&asked.code) && row.account.starts_with(&asked.account));
+    let account = prefix_of(state, &call.caller, &asked.account);
+    found.retain(|row| row.of.reason.starts_with(&asked.code) && row.of.account.starts_with(&account));
     let refused = found.iter().fold(0, |sum: u64, row| sum.saturating_add(row.count));
     found.truncate(limit);
     let row = |row: agentledger_ledger::DenialRow| wire::DenialRow {
-        code: row.reason.to_string(),
-        account: row.account.to_string(),
-        tenant: Some(row.tenant.to_string()).filter(|tenant| !tenant.is_empty()),
+        code: row.of.reason.to_string(),
+        account: row.of.account.to_string(),
+        policy: Some(row.of.policy.to_string()).filter(|policy| !policy.is_empty()),
+        tenant: Some(row.of.tenant.to_string()).filter(|tenant| !tenant.is_empty()),
         requests: row.count,
         first: rfc3339_ms(row.first_ms),
         last: rfc3339_ms(row.last_ms),

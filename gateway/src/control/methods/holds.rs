@@ -6,6 +6,7 @@ use jsonrpsee::server::RegisterMethodError;
 use serde_json::json;
 
 use crate::control::error::RpcError;
+use crate::control::key_names::prefix_of;
 use crate::control::ledger_view::{LedgerView, now_ms};
 use crate::control::rpc::call::{Call, Caller, Changed, Role};
 use crate::control::rpc::params::{self, Nothing};
@@ -78,7 +79,8 @@ pub(in crate::control) fn budget_status(
         }
         None => {
             let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
-            state.ledger.balances_after(&asked.account, after, limit)
+            let prefix = prefix_of(state, &call.caller, &asked.account);
+            state.ledger.balances_after(&prefix, after, limit)
         }
     };
     let wanted = |row: &&BalanceRow| asked.window.is_empty() || row.window.name() == asked.window;

@@ -4,8 +4,8 @@ use agentledger_ledger::{Dimension, SummaryQuery, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::Value;
 
-use crate::config::is_fingerprint;
 use crate::control::error::RpcError;
+use crate::control::key_names::fingerprint_of;
 use crate::control::methods::rules::AllRules;
 use crate::control::methods::rules::change::{Wish, change, decision_ms, ends_at};
 use crate::control::methods::rules::shortcuts::{at_parameter, one_of};
@@ -14,7 +14,7 @@ use crate::control::rpc::params::Span;
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
-use crate::runtime::{InForce, Refused, Rule};
+use crate::runtime::{InForce, Rule};
 use crate::secret::Secret;
 
 const KEYS: &str = "block.keys";
@@ -95,16 +95,21 @@ pub(in crate::control) fn list(
 }
 
 /// The list and the value that a block is. A whole key is never kept: its fingerprint blocks it as well.
-fn blocked(state: &ControlState, asked: &wire::KeyBlockParams) -> Result<(&'static str, String), RpcError> {
+fn blocked(
+    state: &ControlState,
+    call: &Call,
+    asked: &wire::KeyBlockParams,
+) -> Result<(&'static str, String), RpcError> {
     let (which, named) = one_of(&[("pattern", &asked.pattern), ("fingerprint", &asked.fingerprint)])?;
     if which == "fingerprint" {
-        return match is_fingerprint(named) {
-            true => Ok((FINGERPRINTS, named.to_owned())),
-            false => Err(Refused::unfit("fingerprint", "is none: 24 hexadecimal digits, as key.list has them").into()),
-        };
+        return fingerprint_of(state, &call.caller, which, named).map(|fingerprint| (FINGERPRINTS, fingerprint));
     }
     if named.contains(['*', '?', '[', '\\']) {
         return Ok((KEYS, named.to_owned()));
+    }
+    // Who types a name or a fingerprint here means its key.
+    if let Ok(fingerprint) = fingerprint_of(state, &call.caller, which, named) {
+        return Ok((FINGERPRINTS, fingerprint));
     }
     let fingerprint = state.data_plane.fingerprint(&Secret::new(named.to_owned()));
     fingerprint
@@ -124,7 +129,7 @@ pub(in crate::control) fn block(
     call: &Call,
     asked: wire::KeyBlockParams,
 ) -> Result<wire::RuleChanged, RpcError> {
-    let (list, value) = blocked(state, &asked)?;
+    let (list, value) = blocked(state, call, &asked)?;
     let expires_ms = ends_at(&asked.expires, decision_ms(state))?;
     change(state, call, asked.dry_run, &mut |in_force| {
         Ok(vec![Wish {
@@ -151,7 +156,7 @@ pub(in crate::control) fn unblock(
     call: &Call,
     asked: wire::KeyBlockParams,
 ) -> Result<wire::RuleChanged, RpcError> {
-    let (list, value) = blocked(state, &asked)?;
+    let (list, value) = blocked(state, call, &asked)?;
     change(state, call, asked.dry_run, &mut |in_force| {
         if let Some(rule) = known(in_force, list, &value) {
             return Ok(vec![Wish::removal(rule, &asked.note)]);

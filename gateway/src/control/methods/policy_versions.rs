@@ -276,22 +276,43 @@ fn back(
         if_version: asked.if_version,
         specs: None,
     };
-    run(state, call, &about, &mut |in_force| {
-        let (record, ending) = standing(state, call, in_force, &asked.policy, &asked.note);
-        if record.in_force.is_none() && record.shadow.is_none() {
-            let text = format!(
-                "no version of {:?} from the store is in force or in shadow",
-                asked.policy
-            );
-            return Err(RpcError::NotFound(text));
+    let mut unfit = 0;
+    loop {
+        let mut has_more = false;
+        let done = run(state, call, &about, &mut |in_force| {
+            let next = back_from(state, call, asked, in_force, (!all_the_way).then_some(unfit))?;
+            has_more = !all_the_way && next.in_force.is_some();
+            Ok(PolicyStep::of_record(&asked.policy, next))
+        });
+        // What was before may not load any more: then what was before that.
+        match done {
+            Err(RpcError::Unfit { .. }) if has_more => unfit += 1,
+            done => return done,
         }
-        let effective = in_force.versions.effective.get(&asked.policy);
-        let next = if all_the_way {
-            record.deactivated(&ending)
-        } else {
-            record.rolled_back(effective.map(|effective| effective.hash.as_str()), &ending)
-        };
-        Ok(PolicyStep::of_record(&asked.policy, next))
+    }
+}
+
+/// What stands of a policy once it is back: past so many versions that do not load, or all the way at the files.
+fn back_from(
+    state: &ControlState,
+    call: &Call,
+    asked: &wire::PolicyRollbackParams,
+    in_force: &InForce,
+    unfit: Option<usize>,
+) -> Result<PolicyRecord, RpcError> {
+    let (record, ending) = standing(state, call, in_force, &asked.policy, &asked.note);
+    if record.in_force.is_none() && record.shadow.is_none() {
+        let text = format!(
+            "no version of {:?} from the store is in force or in shadow",
+            asked.policy
+        );
+        return Err(RpcError::NotFound(text));
+    }
+    let effective = in_force.versions.effective.get(&asked.policy);
+    let effective = effective.map(|effective| effective.hash.as_str());
+    Ok(match unfit {
+        Some(unfit) => record.rolled_back_past(effective, unfit, &ending),
+        None => record.deactivated(&ending),
     })
 }
 

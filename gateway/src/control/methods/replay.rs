@@ -15,13 +15,14 @@ use crate::control::rpc::params::Span;
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
-use crate::policy::Source;
+use crate::policy::{PolicySet, Source};
 use crate::price::PriceBook;
 use crate::replay::candidate::{Amendment, Present};
 use crate::replay::explain::explain;
 use crate::replay::jobs::Job;
 use crate::replay::prices::ReplayPrices;
 use crate::replay::run::{Candidate, Mode, Request, Visit, replay};
+use crate::runtime::source;
 
 /// How far back a replay goes where nothing is said.
 const REPLAY_LAST_DEFAULT: &str = "7d";
@@ -49,7 +50,30 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
     )
 }
 
-fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wire::ReplayState, RpcError> {
+/// What is in force, the past's decisions and how a replay stands are for every reader; to try something else takes the machine's
+/// time, and ends others' replays.
+fn may(call: &Call, asked: &wire::ReplayParams) -> Result<(), RpcError> {
+    let is_plain = |candidate: &wire::ReplayCandidate| {
+        let plain = wire::ReplayCandidate {
+            name: candidate.name.clone(),
+            ..wire::ReplayCandidate::default()
+        };
+        *candidate == plain
+    };
+    let is_reading = !asked.cancel && is_plain(&asked.candidate) && asked.against.as_ref().is_none_or(is_plain);
+    match is_reading || call.caller.role >= Role::Operate {
+        true => Ok(()),
+        false => Err(RpcError::Forbidden),
+    }
+}
+
+fn start(state: &ControlState, call: &Call, mut asked: wire::ReplayParams) -> Result<wire::ReplayState, RpcError> {
+    may(call, &asked)?;
+    if asked.cancel && asked.job.is_empty() {
+        let running = state.replays.running();
+        let running = running.ok_or_else(|| RpcError::NotFound("no replay runs".to_owned()))?;
+        asked.job = running.id.to_string();
+    }
     if !asked.job.is_empty() {
         let unknown = || RpcError::NotFound(format!("there is no replay {:?}", asked.job));
         let id = Ulid::from_string(&asked.job).map_err(|_| unknown())?;
@@ -64,9 +88,10 @@ fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wi
         return Err(RpcError::NoGateway);
     };
     let (from_ms, to_ms) = span_of(&asked, state.ledger.now_ms())?;
+    let _turn = state.replays.turn().map_err(RpcError::Conflict)?;
     let in_force = state.data_plane.in_force().ok_or(RpcError::NoGateway)?;
     let prices = state.data_plane.prices().ok_or(RpcError::NoGateway)?;
-    let present = Present::of(&in_force.policies, &in_force.file, &in_force.parts.rules);
+    let present = Present::of(&in_force.policies, &in_force.file, &in_force.parts);
     let mode = mode_of(&asked, &present, &prices_of(prices, &state.config.load()))?;
     let request = Request { from_ms, to_ms, mode };
     state.ledger.flush()?;
@@ -74,6 +99,7 @@ fn start(state: &ControlState, _: &Call, asked: wire::ReplayParams) -> Result<wi
     let job = state
         .replays
         .start(move |progress| {
+            progress.head.store(ledger.head().sequence, Ordering::Relaxed);
             let mut journal = |from_ms: i64, visit: &mut Visit<'_>| ledger.events(from_ms, visit);
             Ok(replay(request, &mut journal, progress))
         })
@@ -101,6 +127,7 @@ fn state_of(job: &Job) -> wire::ReplayState {
         state: name.to_owned(),
         events: of(&job.progress.events),
         decisions: of(&job.progress.decisions),
+        events_in_all: of(&job.progress.events_in_all),
         error,
         result,
     }
@@ -125,37 +152,34 @@ pub fn mode_of(asked: &wire::ReplayParams, present: &Present, prices: &ReplayPri
         path: path.to_owned(),
         text,
     };
-    let candidate = |given: &wire::ReplayCandidate, path: &str| -> Result<Candidate, RpcError> {
+    let candidate = |given: &wire::ReplayCandidate, path: &str| -> Result<(Amendment, Candidate), RpcError> {
         let files: Vec<(String, String)> = (0..)
             .zip(&given.prices)
             .map(|(at, text): (usize, _)| (format!("prices[{at}]"), text.clone()))
             .collect();
-        Ok(Candidate {
+        let amendment = amendment_of(given, present, path)?;
+        let candidate = Candidate {
             name: given.name.clone(),
             set: present
-                .with(&amendment_of(given))
+                .with(&amendment)
                 .map_err(|text| unfit(path, format!("does not fit: {text}")))?,
             prices: prices
                 .with(&files)
                 .map_err(|text| unfit(&format!("{path}.prices"), text))?,
-        })
+        };
+        Ok((amendment, candidate))
     };
     match (asked.mode.as_str(), &asked.against) {
         ("exact", None) => {
-            let amendment = amendment_of(&asked.candidate);
-            if !amendment.is_empty() {
-                // What cannot be loaded is said now, not of each decision.
-                candidate(&asked.candidate, "candidate")?;
-            }
+            // What cannot be loaded is said now, not of each decision.
+            let (amendment, _) = candidate(&asked.candidate, "candidate")?;
             Ok(Mode::Exact((!amendment.is_empty()).then_some(amendment)))
         }
-        ("" | "simulated", None) => Ok(Mode::Simulated(candidate(&asked.candidate, "candidate")?)),
+        ("" | "simulated", None) => Ok(Mode::Simulated(candidate(&asked.candidate, "candidate")?.1)),
         ("diff", Some(against)) => {
-            let both = (
-                candidate(&asked.candidate, "candidate")?,
-                candidate(against, "against")?,
-            );
-            Ok(Mode::Diff(Box::new(both)))
+            let (_, one) = candidate(&asked.candidate, "candidate")?;
+            let (_, other) = candidate(against, "against")?;
+            Ok(Mode::Diff(Box::new((one, other))))
         }
         ("diff", None) => Err(unfit("against", "is missing".to_owned())),
         ("exact" | "simulated" | "", Some(_)) => Err(unfit("against", "is of diff".to_owned())),
@@ -163,16 +187,38 @@ pub fn mode_of(asked: &wire::ReplayParams, present: &Present, prices: &ReplayPri
     }
 }
 
-fn amendment_of(given: &wire::ReplayCandidate) -> Amendment {
-    let source = |policy: &wire::ReplayPolicy| Source {
-        name: policy.name.clone(),
-        text: policy.text.clone(),
-        origin: format!("{}.lua", policy.name),
-    };
-    Amendment {
-        policies: given.policies.iter().map(source).collect(),
-        confs: given.confs.clone(),
+/// What a candidate puts in the place of what is in force.
+fn amendment_of(given: &wire::ReplayCandidate, present: &Present, path: &str) -> Result<Amendment, RpcError> {
+    let mut policies = Vec::new();
+    for (at, policy) in given.policies.iter().enumerate() {
+        let unfit = |text: String| RpcError::Unfit {
+            path: format!("{path}.policies[{at}]"),
+            text,
+        };
+        match (policy.text.as_str(), policy.version.as_str()) {
+            ("", "") if present.has(&policy.name) => {}
+            ("", "") => return Err(unfit(format!("is not in force: there is no policy {:?}", policy.name))),
+            ("", hash) => policies.push(source(present.versions.find(&policy.name, hash)?)),
+            (text, "") => {
+                let mut source = Source {
+                    name: policy.name.clone(),
+                    text: text.to_owned(),
+                    origin: format!("{}.lua", policy.name),
+                };
+                source.name = PolicySet::name_in(&source).map_err(|errors| {
+                    let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                    unfit(format!("does not load:\n{}", all.join("\n")))
+                })?;
+                policies.push(source);
+            }
+            _ => return Err(unfit("has a text and a version: one of them is enough".to_owned())),
+        }
     }
+    Ok(Amendment {
+        policies,
+        confs: given.confs.clone(),
+        confs_are_all: given.confs_are_all,
+    })
 }
 
 fn explained(state: &ControlState, _: &Call, asked: wire::ExplainParams) -> Result<wire::ExplainedRequest, RpcError> {

@@ -58,6 +58,10 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
 /// Sessions in one answer.
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
+/// Fewer characters are no beginning of a name.
+const BEGINNING_MIN: usize = 4;
+/// Of those that may be meant.
+const NAMES_SHOWN: usize = 5;
 
 /// Now, and the silence that completes a session; milliseconds.
 fn times(state: &ControlState) -> (i64, i64) {
@@ -102,7 +106,7 @@ pub(in crate::control) fn get(
 ) -> Result<wire::Sessions, RpcError> {
     let asked = own(&call.caller, asked)?;
     state.ledger.flush()?;
-    found(state, &asked)
+    found(state, &whole(state, asked)?)
 }
 
 pub(in crate::control) fn end(
@@ -138,6 +142,7 @@ fn own(caller: &Caller, mut asked: wire::SessionParams) -> Result<wire::SessionP
 fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mark) -> Result<wire::Sessions, RpcError> {
     let ledger = state.ledger.live()?;
     state.ledger.flush()?;
+    let asked = whole(state, asked)?;
     let known = match sessions(state, &asked) {
         // Past limits.names_per_kind_max new ones a day sessions are not listed; their calls must stop all the same.
         Err(RpcError::NotFound(_)) if mark == Mark::Killed && ledger.sessions().folded() > 0 => {
@@ -180,6 +185,45 @@ fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mar
         )?;
     }
     found(state, &asked)
+}
+
+/// The session by its whole name, where the beginning of one was given: nobody types a run's, and tables may show no more. What a run
+/// started (`RUN/AGENT`) is not meant by the run's name.
+///
+/// # Errors
+/// Several begin so.
+fn whole(state: &ControlState, mut asked: wire::SessionParams) -> Result<wire::SessionParams, RpcError> {
+    let beginning = asked.id.trim_end_matches('…').to_owned();
+    let tenant = asked.tenant.as_deref().map(Name::from);
+    let sessions = state.ledger.sessions();
+    let is_known = !sessions
+        .find(tenant.as_ref(), &asked.id)
+        .map_err(RpcError::ledger)?
+        .is_empty();
+    if is_known || beginning.len() < BEGINNING_MIN {
+        return Ok(asked);
+    }
+    let mut found = sessions
+        .names_from(tenant.as_ref(), &beginning)
+        .map_err(RpcError::ledger)?;
+    let all = found.clone();
+    let is_started_by = |name: &Name, run: &Name| name.strip_prefix(&**run).is_some_and(|rest| rest.starts_with('/'));
+    found.retain(|name| !all.iter().any(|run| is_started_by(name, run)));
+    let mut names = found.iter();
+    match (names.next(), names.next()) {
+        (Some(one), None) => asked.id = one.to_string(),
+        (Some(_), Some(_)) => {
+            let shown: Vec<&str> = found.iter().take(NAMES_SHOWN).map(|name| &**name).collect();
+            let text = format!(
+                "{} sessions begin with {beginning:?}: {}",
+                found.len(),
+                shown.join(", ")
+            );
+            return Err(RpcError::InvalidParams(text));
+        }
+        (None, _) => {}
+    }
+    Ok(asked)
 }
 
 fn found(state: &ControlState, asked: &wire::SessionParams) -> Result<wire::Sessions, RpcError> {

@@ -4,13 +4,15 @@ use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
 use crate::control::feeds::{Facet, Feed, Following};
+use crate::control::key_names::key_of;
 use crate::control::rpc::call::{Caller, Role};
 use crate::control::rpc::table::{Method, Scope, Table};
+use crate::control::state::ControlState;
 use crate::control::wire;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     let method = |name, scope, summary, example| Method::new(name, Role::Read, scope, summary, example);
-    table.follow::<_, wire::TailItem>(
+    table.follow::<wire::FollowParams, wire::TailItem>(
         method(
             "ledger.tail",
             Scope::Tenant,
@@ -18,9 +20,9 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             r#"{"provider": "openai"}"#,
         ),
         "ledger.tail.end",
-        |caller, asked: wire::FollowParams| exchanges(Feed::Tail, caller, &asked),
+        |state, caller, asked| exchanges(Feed::Tail, state, caller, &asked),
     )?;
-    table.follow::<_, wire::HoldItem>(
+    table.follow::<wire::FollowParams, wire::HoldItem>(
         method(
             "hold.changes",
             Scope::Tenant,
@@ -28,7 +30,7 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             r#"{}"#,
         ),
         "hold.changes.end",
-        |caller, asked: wire::FollowParams| exchanges(Feed::Holds, caller, &asked),
+        |state, caller, asked| exchanges(Feed::Holds, state, caller, &asked),
     )?;
     table.follow::<_, wire::SessionItem>(
         method(
@@ -57,12 +59,18 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
     )
 }
 
-fn exchanges(feed: Feed, caller: &Caller, asked: &wire::FollowParams) -> Result<Following, RpcError> {
+fn exchanges(
+    feed: Feed,
+    state: &ControlState,
+    caller: &Caller,
+    asked: &wire::FollowParams,
+) -> Result<Following, RpcError> {
+    let key = key_of(state, caller, &asked.key);
     let tenant = caller.tenant_of(&asked.tenant)?.unwrap_or_default();
     let filters = [
         (Facet::Provider, asked.provider.as_str()),
         (Facet::Model, &asked.model),
-        (Facet::Key, &asked.key),
+        (Facet::Key, &key),
         (Facet::Tenant, &tenant),
         (Facet::Agent, &asked.agent),
         (Facet::Session, &asked.session),
@@ -71,19 +79,19 @@ fn exchanges(feed: Feed, caller: &Caller, asked: &wire::FollowParams) -> Result<
     Ok(Following::new(feed, &filters))
 }
 
-fn sessions(caller: &Caller, asked: wire::FollowSessionsParams) -> Result<Following, RpcError> {
+fn sessions(_: &ControlState, caller: &Caller, asked: wire::FollowSessionsParams) -> Result<Following, RpcError> {
     let tenant = caller.tenant_of(&asked.tenant)?.unwrap_or_default();
     let filters = [(Facet::Session, asked.session.as_str()), (Facet::Tenant, &tenant)];
     Ok(Following::new(Feed::Sessions, &filters))
 }
 
-fn alerts(caller: &Caller, asked: wire::FollowAlertsParams) -> Result<Following, RpcError> {
+fn alerts(_: &ControlState, caller: &Caller, asked: wire::FollowAlertsParams) -> Result<Following, RpcError> {
     let tenant = caller.tenant.clone().unwrap_or_default();
     let filters = [(Facet::Kind, asked.r#type.as_str()), (Facet::Tenant, &tenant)];
     Ok(Following::new(Feed::Alerts, &filters))
 }
 
-fn rules(caller: &Caller, asked: wire::FollowRulesParams) -> Result<Following, RpcError> {
+fn rules(_: &ControlState, caller: &Caller, asked: wire::FollowRulesParams) -> Result<Following, RpcError> {
     let tenant = caller.tenant.clone().unwrap_or_default();
     let filters = [(Facet::Subject, asked.subject.as_str()), (Facet::Tenant, &tenant)];
     Ok(Following::new(Feed::Rules, &filters))

@@ -140,7 +140,7 @@ impl Table {
         &mut self,
         method: Method,
         end: &'static str,
-        pick: fn(&Caller, P) -> Result<Following, RpcError>,
+        pick: fn(&ControlState, &Caller, P) -> Result<Following, RpcError>,
     ) -> Result<(), RegisterMethodError>
     where
         P: DeserializeOwned + Default + JsonSchema + 'static,
@@ -164,7 +164,7 @@ impl Table {
                     permit(caller, method)?;
                     // Elsewhere nothing happens.
                     state.ledger.live()?;
-                    pick(caller, read(fields(&params)?)?)
+                    pick(&state, caller, read(fields(&params)?)?)
                 };
                 match picked() {
                     Ok(following) => feeds.serve(pending, following).await,

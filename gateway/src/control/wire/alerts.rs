@@ -24,7 +24,7 @@ pub struct AlertsParams {
 }
 
 /// Result of `alert.list`: latest first, of the last thousand since the gateway started, and of those that waited or were dead
-/// letters when it did.
+/// letters when it did. Where no gateway runs: what waits for the next start, and dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertRows {
     pub alerts: Vec<AlertRow>,

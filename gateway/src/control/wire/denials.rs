@@ -41,13 +41,17 @@ pub struct Denials {
     pub denials: Vec<DenialRow>,
 }
 
-/// Requests that rules refused: of one account, for one reason.
+/// Requests that rules refused: of one account, for one reason, by one policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DenialRow {
     /// The refusal's code: the gateway's own, or the one that a policy denies with.
     pub code: String,
     /// Whose limit it was, or whose key sent the requests.
     pub account: String,
+    /// The policy that denied them, or that put the limit there. Absent where none did, and where a ledger of an earlier version
+    /// did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     pub requests: u64,

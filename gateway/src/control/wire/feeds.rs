@@ -14,7 +14,7 @@ pub struct FollowParams {
     /// Of an entry as the answer names it, of a hold as it was requested.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model: String,
-    /// Fingerprint.
+    /// Fingerprint, its first digits, or an alias.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub key: String,
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -48,7 +48,7 @@ pub struct KeyBlockParams {
     /// Over whole keys: `sk-leaked-*`. A whole key is kept as its fingerprint.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pattern: String,
-    /// As `key.list` names it.
+    /// As `key.list` names it, its first digits, or its alias.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -35,7 +35,7 @@ pub struct CostRow {
     pub provider: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
-    /// Fingerprint.
+    /// Fingerprint, its first digits, or an alias.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
     /// Of an imported key that was seen here since: the fingerprint that it has now.
@@ -96,7 +96,7 @@ pub struct QueryParams {
     /// As the answer names it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model: String,
-    /// Fingerprint.
+    /// Fingerprint, its first digits, or an alias.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub key: String,
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -33,7 +33,7 @@ pub struct ReplayParams {
     /// The replay whose state is wanted; all else is left out then.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub job: String,
-    /// With `job`: it shall end, with what it has.
+    /// It shall end, with what it has: the one that runs where no job is named.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
 }
@@ -49,17 +49,25 @@ pub struct ReplayCandidate {
     /// Confs of policies, by the policies' names, in place of what the file says; runtime rules lie over them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub confs: BTreeMap<String, Value>,
+    /// The confs are all that there are: a policy without one has its defaults.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub confs_are_all: bool,
     /// Price files, YAML: all calls are priced anew.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<String>,
 }
 
-/// A policy's text, under the name that its file would have.
+/// A policy by its name: a text, a version of the store, or, where both are left out, what is in force.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayPolicy {
+    /// The policy's name; of a text what it is called in errors, since it names itself.
     pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
+    /// The hash of a version that was put, or its beginning.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
 }
 
 /// How a replay stands.
@@ -71,6 +79,8 @@ pub struct ReplayState {
     /// Events of the journal that were read, and decisions among them.
     pub events: u64,
     pub decisions: u64,
+    /// About how many events there are to read; 0 where that is not known yet.
+    pub events_in_all: u64,
     /// Why it failed; empty where it did not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,

@@ -126,6 +126,9 @@ pub struct RuleChanged {
     /// The value before; null where there was none.
     pub before: Option<Value>,
     pub dry_run: bool,
+    /// What its author may not expect: that a stricter limit holds beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// `rule.history`.
@@ -163,7 +166,8 @@ pub struct RuleRevertParams {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BudgetSetParams {
-    /// A kind alone (`agent`: each by itself), one account (`agent:coder`, `global`), or a pattern (`agent:ci-*`).
+    /// A kind alone (`agent`: each by itself), one account (`agent:coder`, `global`), or a pattern (`agent:ci-*`). A key by its
+    /// fingerprint, the first digits of it, or its alias (`key:ci`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub account: String,
     /// Keys that match it, each by itself; by `day` and `month` in USD.
@@ -202,7 +206,7 @@ pub struct BudgetSetParams {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BudgetTopUpParams {
-    /// As a limit names it (`agent`, `agent:ci-*`), or one account.
+    /// As a limit names it (`agent`, `agent:ci-*`), or one account; a key as in `budget.set`. Some limit in force must fit it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub account: String,
     /// As a rule names it.

@@ -167,9 +167,6 @@ impl<K> Builder<K> {
         let Some(node) = shape.node(context.node) else {
             return;
         };
-        if node.measured {
-            self.out.measured = Some(span.len() as u64);
-        }
         if let Some(part) = node.progress {
             self.piece(part, node.progress_below, span.clone(), source);
         }

@@ -95,8 +95,6 @@ pub struct Outline {
     pub pieces: Vec<Piece>,
     /// How many values stand at each of the counted paths.
     pub counts: Vec<u64>,
-    /// Length of the measured value, as JSON writes it; of several, the last. `None`: it is not there, or not whole.
-    pub measured: Option<u64>,
     /// Length of the document.
     pub bytes: u64,
     /// What the ranges point into, where it is not the document itself: see [`Outline::raw`].

@@ -50,8 +50,6 @@ pub struct Arriving {
     skip: Skip,
     /// Bytes of the piece at hand that the window has seen.
     seen: usize,
-    /// Where the measured value starts in the document.
-    measured_from: u64,
     is_container: bool,
 }
 
@@ -140,7 +138,6 @@ impl Arriving {
             string: InString::default(),
             skip: Skip::default(),
             seen: 0,
-            measured_from: 0,
             is_container: false,
         }
     }
@@ -167,11 +164,6 @@ impl Arriving {
 
     pub fn is_over(&self) -> bool {
         self.state == State::Over
-    }
-
-    /// Bytes of the document that were read so far.
-    fn read(&self) -> u64 {
-        self.builder.out.bytes + self.seen as u64
     }
 
     /// Bytes of text so far.
@@ -219,7 +211,6 @@ impl Arriving {
     fn leave_out_rest(&mut self, shape: &Shape) {
         self.window.abandon();
         let (place, spans) = (self.window.place(), self.builder.out.spans.len());
-        let measured = self.builder.out.measured;
         if self.state == State::Text {
             self.count_text();
         }
@@ -235,7 +226,6 @@ impl Arriving {
         }
         while self.builder.close(shape, place, &self.window).is_some() {}
         self.builder.out.spans.truncate(spans);
-        self.builder.out.measured = measured;
     }
 
     /// Hands the window what it has not seen up to `pos`.
@@ -303,9 +293,6 @@ impl Arriving {
         }
         let start = self.window.place();
         self.value = Value { context, start };
-        if shape.node(context.node).is_some_and(|node| node.measured) {
-            self.measured_from = self.read();
-        }
         match byte {
             b'{' | b'[' => {
                 self.open(shape, byte == b'{');
@@ -394,12 +381,7 @@ impl Arriving {
     fn settle(&mut self, shape: &Shape, spans: usize) {
         let Value { context, start } = self.value;
         let span = start..self.window.place();
-        let read = self.read();
         let out = &mut self.builder.out;
-        // The window's places leave out what was not kept.
-        if shape.node(context.node).is_some_and(|node| node.measured) {
-            out.measured = Some(read - self.measured_from);
-        }
         out.places.clear();
         if let Some((index, _)) = out.spans.get(spans).cloned() {
             out.spans.truncate(spans);

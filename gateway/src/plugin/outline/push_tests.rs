@@ -16,7 +16,6 @@ struct Said {
     media: [(u32, u64); 4],
     ids: Vec<(usize, String)>,
     counts: Vec<u64>,
-    measured: Option<u64>,
     bytes: u64,
     flaws: Flaws,
 }
@@ -37,7 +36,6 @@ fn said(json: &[u8], shape: &Shape, outline: &Outline) -> Said {
             .map(|(index, span)| (*index, text(span)))
             .collect(),
         counts: outline.counts.clone(),
-        measured: outline.measured,
         bytes: outline.bytes,
         flaws: outline.flaws,
     }
@@ -223,26 +221,24 @@ fn usage_is_found_beside_anything() {
     );
 }
 
-/// Counts and measures beside whatever is wanted.
+/// Counts beside whatever is wanted.
 fn counting(shape: Shape) -> Shape {
     let counted = ["c.*", "b", "a.*.b"].map(str::to_owned);
-    shape.with_counts(&counted).unwrap().with_measured("b").unwrap()
+    shape.with_counts(&counted).unwrap()
 }
 
 #[test]
-fn values_are_counted_and_one_is_measured_however_long_they_are() {
+fn values_are_counted_however_long_they_are() {
     let items = "{\"id\":\"x\"},null,[],7,".repeat(30_000);
     let json = format!("{{\"a\":[1],\"b\" : {{\"c\":[{items}8]}} , \"c\":\"no list\"}}");
     let shape = Shape::compile_named(&[want("b.c.*.id")], &[], &[]).unwrap();
     let counted = ["b.c.*", "a.*", "c.*", "d", "b.c.*.id"].map(str::to_owned);
-    let shape = shape.with_counts(&counted).unwrap().with_measured("b").unwrap();
-    let expected = (vec![90_001, 1, 0, 0, 30_000], Some(items.len() as u64 + 9));
-    let strict = outline(json.as_bytes(), &shape, 8).unwrap();
-    assert_eq!((strict.counts, strict.measured), expected);
+    let shape = shape.with_counts(&counted).unwrap();
+    let expected = [90_001, 1, 0, 0, 30_000];
+    assert_eq!(outline(json.as_bytes(), &shape, 8).unwrap().counts, expected);
     let pieces = arrived(json.as_bytes(), &shape, 8, &[1, 12, 13, 400_000]).unwrap();
-    assert_eq!((pieces.counts, pieces.measured), expected);
+    assert_eq!(pieces.counts, expected);
     let cut = arrived(&json.as_bytes()[..400_000], &shape, 8, &[]).unwrap();
-    assert_eq!(cut.measured, None, "its length is not known");
     assert!((20_000..90_000).contains(&cut.counts[0]));
     let twice = ["a".to_owned(), "a".to_owned()];
     assert!(

@@ -52,8 +52,6 @@ pub(super) struct Node {
     pub(super) progress_below: bool,
     /// Values here are counted, in this place of the outline's counts.
     pub(super) counted: Option<usize>,
-    /// How long the value is, is noted.
-    pub(super) measured: bool,
     /// No `*` on the way here: at most one value stands here, so it can be edited.
     pub(super) single: bool,
 }
@@ -118,15 +116,6 @@ impl Shape {
                 node.counted = Some(self.counts);
                 self.counts += 1;
             }
-        }
-        Ok(self)
-    }
-
-    /// The same with a path, without `*`, of a value whose length is noted.
-    pub fn with_measured(mut self, path: &str) -> Result<Shape, ShapeError> {
-        let id = self.grow(path, None)?;
-        if let Some(node) = self.nodes.get_mut(id as usize) {
-            node.measured = node.single;
         }
         Ok(self)
     }

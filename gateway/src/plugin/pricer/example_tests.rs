@@ -43,15 +43,18 @@ fn a_pricer_of_ones_own_holds_before_and_settles_by_size() {
         (quoted.hold.nanos(), quoted.is_upper_bound, quoted.pricer()),
         (20_000, true, "by-size")
     );
-    let message = |bytes: usize| format!(r#"{{"id":1,"result":{{"text":"{}"}}}}"#, "x".repeat(bytes - 11));
-    let priced = quoted.price(message(750).as_bytes(), 3);
+    let price = |bytes: usize| {
+        let result = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
+        quoted.price(ToolEnding::Success, Some(result.as_bytes()), 0, 3)
+    };
+    let priced = price(750);
     assert_eq!((priced.cost.nanos(), priced.is_beyond_quote), (15_000, false));
     assert_eq!(
         (priced.parts[0].name.as_str(), priced.parts[0].units),
         ("result_bytes", 750)
     );
     // The server broke its promise: what it gave is priced, and told.
-    let priced = quoted.price(message(5_000).as_bytes(), 3);
+    let priced = price(5_000);
     assert_eq!((priced.cost.nanos(), priced.is_beyond_quote), (100_000, true));
     assert_eq!(quote(&pricers, "read", "{}").hold.nanos(), 1_310_720);
     assert!(!quote(&pricers, "write", "{}").is_priced());

@@ -30,20 +30,17 @@ mcp:
     - { cost_per_call: 0 }
 ";
 
-/// Server, tool, arguments, message, milliseconds; then hold, is an upper bound, cost, parts.
+/// Server, tool, arguments, result, milliseconds; then hold, is an upper bound, cost, parts.
 type Row<'a> = (&'a str, &'a str, &'a str, &'a str, u64, i64, bool, i64, &'a str);
 
 #[test]
 fn quotes_and_prices_to_the_nano_dollar() {
     let pricers = pricers(PRICING);
-    let empty = r#"{"id":1,"result":{"content":[]}}"#;
-    let failed = r#"{"id":1,"result":{"content":[],"isError":true}}"#;
-    let error = r#"{"id":1,"error":{"code":-32602,"message":"no"}}"#;
-    let rows = r#"{"id":1,"result":{"content":[],"structuredContent":{"rows":[{"a":1},{"a":2},{"a":3}]}}}"#;
-    let many = format!(
-        r#"{{"result":{{"structuredContent":{{"rows":[{}0]}}}}}}"#,
-        "0,".repeat(2_000)
-    );
+    let empty = r#"{"content":[]}"#;
+    let failed = r#"{"content":[],"isError":true}"#;
+    let error = "";
+    let rows = r#"{"content":[],"structuredContent":{"rows":[{"a":1},{"a":2},{"a":3}]}}"#;
+    let many = format!(r#"{{"structuredContent":{{"rows":[{}0]}}}}"#, "0,".repeat(2_000));
     let table: Vec<Row<'_>> = vec![
         (
             "search",
@@ -142,20 +139,25 @@ fn quotes_and_prices_to_the_nano_dollar() {
         ),
         ("files", "read", "{}", empty, 5, 0, true, 0, ""),
     ];
-    for (server, tool, arguments, message, milliseconds, hold, is_upper_bound, cost, parts) in table {
+    for (server, tool, arguments, result, milliseconds, hold, is_upper_bound, cost, parts) in table {
         let call = ToolCall {
             server,
             tool,
             arguments: Some(arguments.as_bytes()),
         };
         let quoted = pricers.quote(&call).unwrap();
-        let priced = quoted.price(message.as_bytes(), milliseconds);
+        let (ending, seen) = match result {
+            "" => (ToolEnding::ProtocolError, None),
+            result if result == failed => (ToolEnding::ToolError, Some(result.as_bytes())),
+            result => (ToolEnding::Success, Some(result.as_bytes())),
+        };
+        let priced = quoted.price(ending, seen, 99, milliseconds);
         let said: Vec<String> = priced
             .parts
             .iter()
             .map(|part| format!("{} {} {}", part.name, part.units, part.cost.picos()))
             .collect();
-        let row = format!("{server} {tool} {message:.80}");
+        let row = format!("{server} {tool} {result:.80}");
         assert_eq!(
             (quoted.hold.nanos(), quoted.is_upper_bound),
             (hold, is_upper_bound),
@@ -211,7 +213,8 @@ fn many_threads_share_one_pricer() {
                         arguments: None,
                     };
                     let milliseconds = thread * 1_000 + round;
-                    let priced = pricers.quote(&call).unwrap().price(br#"{"result":{}}"#, milliseconds);
+                    let quoted = pricers.quote(&call).unwrap();
+                    let priced = quoted.price(ToolEnding::Success, Some(b"{}"), 0, milliseconds);
                     assert_eq!(u64::try_from(priced.cost.nanos()).unwrap(), milliseconds * 600);
                 }
             });

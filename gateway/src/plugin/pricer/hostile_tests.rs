@@ -14,7 +14,7 @@ const CAPS: Caps = Caps {
     memory_bytes_max: 16 << 20,
 };
 const UNKNOWN: Usd = Usd::from_nanos(777);
-const DONE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+const DONE: &[u8] = br#"{"content":[]}"#;
 
 /// Where the guest keeps its answers.
 const INFO: usize = 1_024;
@@ -125,7 +125,7 @@ fn outcome(guest: &Guest) -> (i64, i64, Option<&'static str>, u64) {
         arguments: Some(b"{\"a\":1}"),
     };
     let quoted = pricers.quote(&call).unwrap();
-    let priced = quoted.price(DONE, 1);
+    let priced = quoted.price(ToolEnding::Success, Some(DONE), 0, 1);
     (
         quoted.hold.nanos(),
         priced.cost.nanos(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::contract::{Pricer, Tariff};
-use super::reading::AnswerShape;
+use crate::plugin::dialect::Want;
 use crate::plugin::outline::Shape;
 
 /// A tariff with everything that is compiled once from it.
@@ -17,7 +17,7 @@ pub(super) struct Rule {
     pub index: u32,
     pub tariff: Tariff,
     pub arguments: Shape,
-    pub answer: Arc<AnswerShape>,
+    pub result: Shape,
     server: Pattern,
     tool: Pattern,
 }
@@ -66,14 +66,15 @@ impl Pattern {
 
 impl Rule {
     pub fn new(pricer: &Arc<dyn Pricer>, index: u32, tariff: &Tariff) -> Result<Rule, String> {
-        let arguments = Shape::compile_named(&tariff.argument_paths, &[], &[])
-            .and_then(|shape| shape.with_counts(&tariff.argument_counts))
-            .map_err(|error| error.to_string())?;
+        let shape = |wants: &[Want], counts: &[String], of: &str| {
+            let shape = Shape::compile_named(wants, &[], &[]).and_then(|shape| shape.with_counts(counts));
+            shape.map_err(|error| format!("its {of}: {error}"))
+        };
         Ok(Rule {
             pricer: Arc::clone(pricer),
             index,
-            arguments,
-            answer: Arc::new(AnswerShape::of(tariff).map_err(|error| error.to_string())?),
+            arguments: shape(&tariff.argument_paths, &tariff.argument_counts, "arguments")?,
+            result: shape(&tariff.result_paths, &tariff.result_counts, "result")?,
             server: Pattern::read(&tariff.server)?,
             tool: Pattern::read(&tariff.tool)?,
             tariff: tariff.clone(),

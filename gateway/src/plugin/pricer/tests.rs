@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::plugin::dialect::Want;
 use crate::plugin::pool::Failed;
-use contract::PricerInfo;
+use contract::{PricerInfo, Tariff};
 use parking_lot::Mutex;
 
 /// A pricer that says what it is told to, and keeps what it saw.
@@ -88,15 +88,23 @@ fn quoted(pricers: &ToolPricers, arguments: &str) -> Quoted {
     pricers.quote(&call).unwrap()
 }
 
-const DONE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+const DONE: &[u8] = br#"{"content":[]}"#;
 
-#[test]
-fn a_pricer_sees_what_its_tariff_names_and_nothing_else() {
-    let want = |path: &str| Want {
+fn want(path: &str) -> Want {
+    Want {
         path: path.to_owned(),
         max_bytes: 64,
         max_items: 8,
-    };
+    }
+}
+
+/// What a call costs that ends well with this result.
+fn price(quoted: &Quoted, result: &[u8], milliseconds: u64) -> Priced {
+    quoted.price(ToolEnding::Success, Some(result), 0, milliseconds)
+}
+
+#[test]
+fn a_pricer_sees_what_its_tariff_names_and_nothing_else() {
     let tariff = Tariff {
         argument_paths: vec![want("limit"), want("page.size")],
         argument_counts: vec!["queries.*".to_owned()],
@@ -115,8 +123,7 @@ fn a_pricer_sees_what_its_tariff_names_and_nothing_else() {
         "content": [{"type": "text", "text": "canary"}, {"type": "image", "data": "canary"}],
         "structuredContent": {"total": 7, "rows": [{"name": "canary"}, [], 3], "canary": "canary"},
     });
-    let message = format!(r#"{{"jsonrpc":"2.0","id":"canary","result":{result},"_meta":{{"canary":1}}}}"#);
-    let priced = quoted(&pricers, &arguments).price(message.as_bytes(), 12);
+    let priced = price(&quoted(&pricers, &arguments), result.to_string().as_bytes(), 12);
     assert_eq!(priced.cost, Usd::from_nanos(4));
     let seen = CallOutline {
         tariff: 0,
@@ -140,36 +147,7 @@ fn a_pricer_sees_what_its_tariff_names_and_nothing_else() {
 }
 
 #[test]
-fn an_answer_is_read_the_same_however_it_arrives() {
-    let tariff = Tariff {
-        result_counts: vec!["content.*".to_owned()],
-        ..Tariff::default()
-    };
-    let scripted = scripted(vec![tariff], at_most(5_000), Ok(vec![part(1)]));
-    let quoted = quoted(&pricers(&scripted), "{}");
-    let text = "é\\n".repeat(200_000);
-    let message = format!(r#"{{"id":1,"result" : {{"content":[{{"text":"{text}"}},1]}} }}"#);
-    for piece in [1_000, 7, message.len()] {
-        let mut reading = quoted.answer();
-        for bytes in message.as_bytes().chunks(piece) {
-            assert_eq!(reading.push(bytes), bytes.len());
-        }
-        assert_eq!(reading.finish(0).estimated, None);
-    }
-    let answers = scripted.answers.lock();
-    assert_eq!((answers.len(), answers[0].result_counts.as_slice()), (3, &[2_u64][..]));
-    assert_eq!(answers[0].result_bytes, text.len() as u64 + 27);
-    assert!(answers.iter().all(|answer| *answer == answers[0]));
-}
-
-#[test]
 fn failures_are_free_unless_the_tariff_prices_them() {
-    let tool_error = br#"{"id":1,"result":{"content":[],"isError":true}}"#;
-    let long_error = format!(
-        r#"{{"id":1,"error":{{"code":-32000,"message":"{}"}}}}"#,
-        "m".repeat(5_000)
-    );
-    let protocol_error = long_error.as_bytes();
     for (prices_tool_errors, prices_protocol_errors) in [(false, false), (true, false), (false, true), (true, true)] {
         let tariff = Tariff {
             prices_tool_errors,
@@ -180,109 +158,70 @@ fn failures_are_free_unless_the_tariff_prices_them() {
             &pricers(&scripted(vec![tariff], at_most(9_000), Ok(vec![part(8_000)]))),
             "{}",
         );
-        let cost = |message: &[u8], ending: ToolEnding| {
-            let priced = quoted.price(message, 0);
-            assert_eq!((priced.ending, priced.estimated), (Some(ending), None));
+        let cost = |ending: ToolEnding, result| {
+            let priced = quoted.price(ending, result, 5_000, 0);
+            assert_eq!(priced.estimated, None);
             priced.cost.nanos()
         };
-        assert_eq!(cost(DONE, ToolEnding::Success), 8);
-        assert_eq!(
-            cost(tool_error, ToolEnding::ToolError),
-            if prices_tool_errors { 8 } else { 0 }
-        );
-        assert_eq!(
-            cost(protocol_error, ToolEnding::ProtocolError),
-            if prices_protocol_errors { 8 } else { 0 }
-        );
+        assert_eq!(cost(ToolEnding::Success, Some(DONE)), 8);
+        let expected = if prices_tool_errors { 8 } else { 0 };
+        assert_eq!(cost(ToolEnding::ToolError, Some(DONE)), expected);
+        let expected = if prices_protocol_errors { 8 } else { 0 };
+        assert_eq!(cost(ToolEnding::ProtocolError, None), expected);
     }
-}
-
-#[test]
-fn only_a_plain_true_is_an_error_that_is_free() {
-    let quoted = quoted(
-        &pricers(&scripted(every_tool(), at_most(9_000), Ok(vec![part(8_000)]))),
-        "{}",
-    );
-    for said in ["false", "null", "\"true\"", "1", "[true]", "{\"isError\":true}"] {
-        let message = format!(r#"{{"result":{{"isError":{said},"content":[{{"isError":true}}]}},"isError":true}}"#);
-        assert_eq!(quoted.price(message.as_bytes(), 0).cost.nanos(), 8, "{said}");
-    }
-    // One that says both is believed in neither, and costs what was held.
-    let message = br#"{"result":{"isError":true,"isError":false}}"#;
-    let priced = quoted.price(message, 0);
-    assert_eq!(
-        (priced.cost.nanos(), priced.estimated),
-        (9, Some(estimate_reason::CONTRADICTORY_USAGE))
-    );
 }
 
 #[test]
 fn what_cannot_be_read_costs_what_was_held() {
-    let quoted = quoted(
-        &pricers(&scripted(every_tool(), at_most(9_000), Ok(vec![part(8_000)]))),
-        "{}",
-    );
-    for (message, reason) in [
-        (
-            r#"{"id":1,"result":{"content":[{"text":"half"#,
-            estimate_reason::INCOMPLETE,
-        ),
-        (r#"{"id":1"#, estimate_reason::INCOMPLETE),
-        ("", estimate_reason::UNREADABLE),
-        ("nonsense", estimate_reason::UNREADABLE),
-        (r#"{"id":1,"result":null}"#, estimate_reason::UNREADABLE),
-        (r#"{"id":1,"method":"ping"}"#, estimate_reason::UNREADABLE),
-        (r#"{"result":{},"error":{}}"#, estimate_reason::CONTRADICTORY_USAGE),
-        (
-            r#"{"result":{"isError":1},"result":{"isError":2}}"#,
-            estimate_reason::CONTRADICTORY_USAGE,
-        ),
-    ] {
-        let priced = quoted.price(message.as_bytes(), 0);
-        assert_eq!((priced.cost.nanos(), priced.estimated), (9, Some(reason)), "{message}");
-    }
-    let unanswered = quoted.unread(estimate_reason::UPSTREAM_FAILED);
-    assert_eq!((unanswered.cost.nanos(), unanswered.ending), (9, None));
-    assert_eq!(unanswered.estimated, Some(estimate_reason::UPSTREAM_FAILED));
-    // `null` beside the other says nothing.
-    assert_eq!(quoted.price(br#"{"result":{},"error":null}"#, 0).estimated, None);
-}
-
-/// As the core hands it over that has read the message itself.
-#[test]
-fn what_was_read_elsewhere_is_priced_alike() {
     let tariff = Tariff {
-        result_counts: vec!["content.*".to_owned()],
+        result_paths: vec![want("total")],
+        result_counts: vec!["rows.*".to_owned()],
         ..Tariff::default()
     };
     let scripted = scripted(vec![tariff], at_most(9_000), Ok(vec![part(8_000)]));
     let quoted = quoted(&pricers(&scripted), "{}");
-    let result = r#"{"content":[{"text":"a"},{}]}"#;
-    let priced = quoted.price_read(ToolEnding::Success, Some(result.as_bytes()), 99, 5);
-    assert_eq!(
-        priced,
-        quoted.price(format!(r#"{{"id":1,"result":{result}}}"#).as_bytes(), 5)
+    for result in [
+        "null",
+        "7",
+        "[1]",
+        "{",
+        "{\"a\":1",
+        "{} {}",
+        r#"{"total":1,"total":2}"#,
+        r#"{"total":1,"tot\u0061l":2}"#,
+    ] {
+        let priced = quoted.price(ToolEnding::Success, Some(result.as_bytes()), 99, 5);
+        let said = (priced.cost.nanos(), priced.estimated);
+        assert_eq!(said, (9, Some(estimate_reason::UNREADABLE)), "{result}");
+    }
+    assert!(
+        scripted.answers.lock().is_empty(),
+        "what is no answer is shown to nobody"
     );
-    let answers = std::mem::take(&mut *scripted.answers.lock());
-    assert_eq!(answers[0], answers[1]);
+    // Of a message that was too long to be held only the length is known.
+    let unheld = quoted.price(ToolEnding::Success, None, 5_000_000, 5);
+    let said = (unheld.cost.nanos(), unheld.estimated);
+    assert_eq!(said, (9, Some(estimate_reason::UNREADABLE)));
+    let answers = scripted.answers.lock();
     assert_eq!(
         (answers[0].result_bytes, answers[0].result_counts.as_slice()),
-        (29, &[2_u64][..])
+        (5_000_000, &[0_u64][..])
     );
-    for ending in [ToolEnding::ToolError, ToolEnding::ProtocolError] {
-        let free = quoted.price_read(ending, Some(b"{}"), 99, 5);
-        assert_eq!(
-            (free.cost.nanos(), free.estimated, free.ending),
-            (0, None, Some(ending))
-        );
+}
+
+#[test]
+fn a_protocol_error_has_no_result() {
+    let tariff = Tariff {
+        prices_protocol_errors: true,
+        ..Tariff::default()
+    };
+    let scripted = scripted(vec![tariff], at_most(9_000), Ok(vec![part(8_000)]));
+    let quoted = quoted(&pricers(&scripted), "{}");
+    for result in [None, Some(&b"{}"[..])] {
+        let priced = quoted.price(ToolEnding::ProtocolError, result, 5_000, 5);
+        assert_eq!((priced.cost.nanos(), priced.estimated), (8, None));
+        assert_eq!(scripted.answers.lock().pop().unwrap().result_bytes, 0);
     }
-    // Of a message that was too long to be held only the length is known.
-    let unheld = quoted.price_read(ToolEnding::Success, None, 5_000_000, 5);
-    assert_eq!(
-        (unheld.cost.nanos(), unheld.estimated),
-        (9, Some(estimate_reason::UNREADABLE))
-    );
-    assert_eq!(scripted.answers.lock()[0].result_bytes, 5_000_000);
 }
 
 #[test]
@@ -294,20 +233,15 @@ fn a_pricer_that_fails_costs_the_hold_and_says_so() {
     ] {
         let quoted = quoted(&pricers(&scripted(every_tool(), hold, Err(()))), "{}");
         assert_eq!(quoted.hold.nanos(), held);
-        let priced = quoted.price(DONE, 0);
+        let priced = price(&quoted, DONE, 0);
         assert_eq!(
             (priced.cost.nanos(), priced.estimated),
             (held, Some(estimate_reason::PLUGIN_FAILED))
         );
-        assert_eq!(
-            priced.ending,
-            Some(ToolEnding::Success),
-            "how it ended is known all the same"
-        );
     }
     // One that could not be quoted may be priced.
     let quoted = quoted(&pricers(&scripted(every_tool(), Err(()), Ok(vec![part(1_500)]))), "{}");
-    let priced = quoted.price(DONE, 0);
+    let priced = price(&quoted, DONE, 0);
     assert_eq!(
         (priced.cost.nanos(), priced.estimated, priced.is_beyond_quote),
         (2, None, false)
@@ -317,8 +251,10 @@ fn a_pricer_that_fails_costs_the_hold_and_says_so() {
 
 #[test]
 fn a_price_above_its_upper_bound_is_told() {
-    let priced =
-        |hold, cost| quoted(&pricers(&scripted(every_tool(), hold, Ok(vec![part(cost)]))), "{}").price(DONE, 0);
+    let priced = |hold, cost| {
+        let quoted = quoted(&pricers(&scripted(every_tool(), hold, Ok(vec![part(cost)]))), "{}");
+        price(&quoted, DONE, 0)
+    };
     assert!(priced(at_most(5_000), 6_000).is_beyond_quote);
     assert_eq!(priced(at_most(5_000), 6_000).cost.nanos(), 6);
     assert!(!priced(at_most(5_000), 5_000).is_beyond_quote);
@@ -337,19 +273,14 @@ fn tools_without_a_tariff_are_free() {
     );
     assert!(!quoted.is_priced());
     assert_eq!((quoted.hold, quoted.pricer()), (Usd::ZERO, ""));
-    let priced = quoted.price(br#"{"result":{"isError":true}}"#, 0);
-    assert_eq!((priced.cost, priced.ending), (Usd::ZERO, Some(ToolEnding::ToolError)));
-    assert_eq!(quoted.unread(estimate_reason::CUT).estimated, None);
+    let priced = price(&quoted, b"not even JSON", 0);
+    assert_eq!((priced.cost, priced.estimated), (Usd::ZERO, None));
 }
 
 #[test]
 fn arguments_that_say_two_things_are_refused() {
     let tariff = Tariff {
-        argument_paths: vec![Want {
-            path: "limit".to_owned(),
-            max_bytes: 64,
-            max_items: 0,
-        }],
+        argument_paths: vec![want("limit")],
         ..Tariff::default()
     };
     let pricers = pricers(&scripted(vec![tariff], at_most(1), Ok(vec![])));
@@ -443,7 +374,7 @@ fn a_tariff_that_cannot_be_is_no_pricer() {
         result_counts: vec!["a..b".to_owned()],
         ..Tariff::default()
     });
-    assert!(wrong.contains("result.a..b"), "{wrong}");
+    assert!(wrong.contains("a..b"), "{wrong}");
     let wrong = of(Tariff {
         argument_counts: vec!["a".to_owned(), "a".to_owned()],
         ..Tariff::default()
@@ -458,7 +389,7 @@ proptest! {
         let sum: i128 = costs.iter().sum();
         let parts = costs.into_iter().map(part).collect();
         let quoted = quoted(&pricers(&scripted(every_tool(), at_most(sum + above), Ok(parts))), "{}");
-        let priced = quoted.price(DONE, 0);
+        let priced = price(&quoted, DONE, 0);
         prop_assert_eq!(i128::from(priced.cost.nanos()), (sum + 500) / 1_000);
         prop_assert_eq!(i128::from(quoted.hold.nanos()), (sum + above + 999) / 1_000);
         prop_assert!(priced.cost <= quoted.hold && !priced.is_beyond_quote);
@@ -466,12 +397,12 @@ proptest! {
 
     /// Whatever an answer is, it has a price.
     #[test]
-    fn whatever_comes_is_priced(bytes in prop::collection::vec(prop::sample::select(b"{}[],:\"\\ resultisErrornull01e\xff".to_vec()), 0..80)) {
+    fn whatever_comes_is_priced(bytes in prop::collection::vec(prop::sample::select(b"{}[],:\"\\ rowsnull01e\xff".to_vec()), 0..80)) {
         let quoted = quoted(&pricers(&scripted(every_tool(), at_most(9_000), Ok(vec![part(8_000)]))), "{}");
-        for message in [bytes.clone(), [b"{\"result\":{", bytes.as_slice()].concat()] {
-            let priced = quoted.price(&message, 0);
-            prop_assert!(matches!(priced.cost.nanos(), 0 | 8 | 9));
-            prop_assert!(priced.cost.nanos() > 0 || matches!(priced.ending, Some(ToolEnding::ToolError | ToolEnding::ProtocolError)));
+        for result in [bytes.clone(), [b"{\"rows\":", bytes.as_slice(), b"}"].concat()] {
+            let priced = price(&quoted, &result, 0);
+            let said = (priced.cost.nanos(), priced.estimated);
+            prop_assert!(matches!(said, (8, None) | (9, Some(estimate_reason::UNREADABLE))), "{said:?}");
         }
     }
 }

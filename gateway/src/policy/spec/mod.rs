@@ -197,7 +197,12 @@ fn specs_of(policy: &str, specs: &str) -> Result<Vec<Spec>, String> {
 fn read<'s>(file: &Path, sources: &'s [Source]) -> Result<(&'s Source, Vec<Spec>), String> {
     let text = files::read_text(file, folder::FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     let read = parse(&text, &file.display().to_string())?;
-    let source = sources.iter().find(|source| source.name == read.policy);
+    // By the name that it gives itself: its file may have another.
+    let names = |source: &&Source| PolicySet::name_in(source).is_ok_and(|name| name == read.policy);
+    let source = sources
+        .iter()
+        .find(|source| source.name == read.policy && names(source));
+    let source = source.or_else(|| sources.iter().find(names));
     let source = source.ok_or_else(|| format!("there is no policy {:?}", read.policy))?;
     Ok((source, read.specs))
 }
@@ -227,7 +232,10 @@ fn add_helpers(lua: &Lua) -> mlua::Result<()> {
 fn run(source: &Source, spec: &Spec, options: &Options) -> Result<(), String> {
     let confs = match &spec.conf {
         serde_json::Value::Null => BTreeMap::new(),
-        conf => BTreeMap::from([(source.name.clone(), conf.clone())]),
+        conf => {
+            let name = PolicySet::name_in(source).unwrap_or_else(|_| source.name.clone());
+            BTreeMap::from([(name, conf.clone())])
+        }
     };
     let set = match PolicySet::load(vec![source.clone()], &confs, options.clone()) {
         Ok(set) => set,

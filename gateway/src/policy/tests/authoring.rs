@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::*;
 use crate::policy::check::check;
 use crate::policy::coverage::Covered;
 use crate::policy::trial::Trial;
@@ -69,10 +71,40 @@ fn each_example_is_short_sound_and_reached_whole_by_its_specs() {
     }
 }
 
+/// Everything has cost so many dollars this month.
+struct ThisMonth(i64);
+
+impl Balances for ThisMonth {
+    fn read(&self, accounts: &[Name], _: &Zone) -> Vec<AccountBalances> {
+        let posted = Amounts::of_request(Usd::from_nanos(self.0 * 1_000_000_000), 0);
+        vec![AccountBalances::default().with_posted(Window::Month, posted); accounts.len()]
+    }
+}
+
+#[test]
+fn the_alert_on_burn_is_one_a_day() {
+    let mut bed = Bed::new(set(vec![source(
+        "burn-alert",
+        &read("examples/policies/burn-alert.lua"),
+    )]));
+    bed.balances = Arc::new(ThisMonth(600));
+    // 2026-03-11T12:00:00Z
+    let call = Call {
+        at_ms: 1_773_230_400_000,
+        ..Call::default()
+    };
+    let alerts = bed.ask(&call).unwrap().alerts;
+    let said: Vec<(&str, Option<Duration>)> = alerts.iter().map(|alert| (&*alert.about, alert.cooldown)).collect();
+    assert_eq!(said, [("2026-3-11", Some(Duration::from_secs(24 * 3_600)))]);
+}
+
 #[test]
 fn the_specs_of_the_shipped_policies_reach_each_line() {
     let covered = tested("policies");
     assert_eq!(covered.len(), builtin_sources().len());
+    for source in builtin_sources() {
+        assert_eq!(check(&source, None), [], "{}", source.origin);
+    }
     let thin = covered
         .iter()
         .filter(|covered| !covered.lines_missed.is_empty() || covered.percent() < 90);

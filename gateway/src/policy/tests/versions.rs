@@ -3,7 +3,8 @@
 use super::*;
 
 fn tally() -> Arc<Tally> {
-    Arc::new(Tally::new(None, Arc::new(|| ())))
+    let clock = Arc::new(agentledger_ledger::ManualClock::new(0));
+    Arc::new(Tally::new(None, Arc::new(|| ()), clock))
 }
 
 fn version(name: &str, request: &str) -> Version {

@@ -4,6 +4,7 @@
 //! A connection keeps room for the largest future it may wait on, and each request moves it. The rare and the large ones
 //! (sockets, the control plane, fetched results, a new connection upstream) are therefore boxed where they begin.
 
+pub mod connection;
 pub mod control_proxy;
 pub mod options;
 pub mod server;
@@ -11,36 +12,30 @@ pub mod upload;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentledger_ledger::{Hold, Name};
-use async_trait::async_trait;
 use bytes::Bytes;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::server::ShutdownWatch;
-use tokio::time::timeout;
 use ulid::Ulid;
 
 use crate::mcp::{self, Mcp};
 use crate::plugin::Billing;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
-use crate::proxy::forward::{Failed, forward, outgoing};
+use crate::proxy::forward::{forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
 use crate::proxy::identify::{infer, legacy};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation};
-use crate::proxy::sanitize::{check_length, is_websocket, read_body};
+use crate::proxy::sanitize::{check_length, read_body};
 use crate::proxy::settle::unanswered::settle_unanswered;
 use crate::proxy::settle::{AnswerEnd, bill_of_answer, settle};
 use crate::proxy::shared::allowance::Unbounded;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::client::client_gone;
-use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::drain::DrainPhase;
@@ -49,91 +44,17 @@ use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
-use crate::proxy::shared::refused::{LINGER, RefusedRequest, send_refusal};
-use crate::proxy::shared::reply::{Refusal, answer_json, refuse_unread};
+use crate::proxy::shared::refused::{RefusalsInARow, RefusedRequest, send_refusal};
+use crate::proxy::shared::reply::{Refusal, answer_json};
 use crate::proxy::shared::rules::Rules;
-use crate::proxy::{decide, report, session, socket};
+use crate::proxy::{decide, report, session};
 use crate::rates::Grant;
 use crate::readiness::{NotReady, not_ready, ready};
 use crate::telemetry::trace::TraceParent;
 use crate::timer::Timer;
 
-/// How long a connection may be silent between two requests.
-const KEPT_IDLE: Duration = Duration::from_secs(60);
-
-/// pingora's application: one for all connections.
-pub struct Accept {
-    pub gateway: Arc<Gateway>,
-    pub mcp: Mcp,
-}
-
-#[async_trait]
-impl HttpServerApp for Accept {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let gateway = &self.gateway;
-        let limits = gateway.rules.load().config.limits.clone();
-        // A kept connection may be silent between requests; a new one must bring its request in time.
-        let kept = session.take_connection_user_context();
-        let kept = kept.and_then(|kept| kept.downcast::<Kept>().ok());
-        let patience = if kept.is_some() {
-            KEPT_IDLE
-        } else {
-            Duration::from_millis(limits.header_read_timeout_ms)
-        };
-        session.set_total_drain_timeout(Some(LINGER));
-        match timeout(patience, session.read_request()).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(error)) => {
-                // pingora's error quotes the request, keys and all: it is not logged.
-                let context = error.context.as_ref().map(|text| text.as_str());
-                let refusal = if context.is_some_and(|text| text.starts_with("Request header larger")) {
-                    Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large")
-                } else {
-                    Refusal::new(RefusalCode::BadRequest, "the request head cannot be read")
-                };
-                refuse_unread(&mut session, &refusal.closing()).await;
-                return None;
-            }
-        }
-        if *shutdown.borrow() || gateway.drain.phase() > DrainPhase::Running {
-            session.set_keepalive(None);
-        }
-        if control_proxy::is_control_socket(session.req_header()) {
-            Box::pin(control_proxy::serve_socket(gateway, session)).await;
-            return None;
-        }
-        let in_flight = gateway.drain.enter();
-        let upgrade = is_websocket(session.req_header()) && !control_proxy::is_control(session.req_header().uri.path());
-        if upgrade {
-            Box::pin(socket::serve(gateway, session)).await;
-            return None;
-        }
-        let mut kept = kept.map_or_else(Kept::default, |kept| *kept);
-        let reusable = serve(gateway, &self.mcp, &mut session, &mut kept).await;
-        drop(in_flight);
-        if !reusable {
-            return None;
-        }
-        let mut settings = HttpPersistentSettings::for_session(&session);
-        settings.set_user_context(Box::new(kept));
-        let stream = session.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
-    }
-}
-
-/// What a connection keeps from one request to the next.
-#[derive(Debug, Default)]
-struct Kept {
-    refused_in_a_row: u32,
-}
-
 /// Serves one request. `false`: the connection cannot be used again.
-async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, kept: &mut Kept) -> bool {
+async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, refusals: &RefusalsInARow) -> bool {
     let origins = &gateway.rules.load_full().config.cors_allow_origins;
     cors::note(origins, session.req_header_mut());
     if session.req_header().method == http::Method::OPTIONS
@@ -172,13 +93,10 @@ async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, k
     };
     match served {
         Ok(reusable) => {
-            kept.refused_in_a_row = 0;
+            refusals.ended();
             reusable
         }
-        Err(refused) => {
-            kept.refused_in_a_row = kept.refused_in_a_row.saturating_add(1);
-            send_refusal(gateway, session, refused, kept.refused_in_a_row).await
-        }
+        Err(refused) => send_refusal(gateway, session, refused, refusals).await,
     }
 }
 
@@ -259,8 +177,8 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         is_upload,
     } = arrived;
     let (endpoint, operation) = (Arc::clone(&target.endpoint), target.operation.clone());
-    let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&endpoint), &operation);
     let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
+    let refused = |refusal: Refusal| RefusedRequest::new(refusal.of_exchange(id), Some(&endpoint), &operation);
     let mut exchange = Box::new(Exchange::new(
         id,
         at_ms,
@@ -331,15 +249,13 @@ async fn pass_unmetered(
                 hide_usage: false,
                 headers,
                 allowance: &mut Unbounded,
+                holds_head: false,
                 lines: None,
             };
             let relayed = relay(gateway, exchange, answer, options, session).await;
             Ok(relayed.finish(session).await)
         }
-        Err(
-            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
-        ) => Err(refusal),
-        Err(Failed::ClientGone) => Ok(false),
+        Err(failed) => failed.refusal().map_or(Ok(false), Err),
     }
 }
 
@@ -378,18 +294,22 @@ async fn metered(
     // The request has been sent: a stream of minutes need not keep its megabytes.
     outgoing.body = Bytes::new();
     exchange.inspected.release_body();
-    let relayed = {
+    let mut relayed = {
         let options = RelayOptions {
             hide_usage: outgoing.usage_injected,
             headers: &headers,
             allowance: &mut allowance.bind(&mut hold),
+            holds_head: true,
             lines: None,
         };
         relay(gateway, &exchange, answer, options, session).await
     };
     settle_or_defer(gateway, exchange, hold, rates, verdict, expected, &relayed);
     drop(shadow);
-    Ok(relayed.finish(session).await)
+    match relayed.refusal.take() {
+        Some(refusal) => Err(*refusal),
+        None => Ok(relayed.finish(session).await),
+    }
 }
 
 /// The end of a relayed answer: settled, or deferred where the provider goes on working. What it took of the rates is free

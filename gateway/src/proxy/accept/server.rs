@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::config::Tls;
 use crate::files;
 use crate::mcp::Mcp;
-use crate::proxy::accept::Accept;
+use crate::proxy::accept::connection::Accept;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named_on;
@@ -66,7 +66,7 @@ pub fn start(
         "agentledger".to_owned(),
         Accept {
             gateway: Arc::clone(&gateway),
-            mcp: Mcp::new(&gateway.rules.load().config.storage.dir),
+            mcp: Arc::new(Mcp::new(&gateway.rules.load().config.storage.dir)),
         },
     );
     // Heads and bodies are read into buffers of their own: one more in front would only cost memory.

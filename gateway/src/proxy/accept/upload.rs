@@ -77,6 +77,7 @@ pub async fn pass(
         hide_usage: false,
         headers,
         allowance: &mut Unbounded,
+        holds_head: false,
         lines: None,
     };
     let unread = !session.is_body_done();
@@ -122,7 +123,7 @@ async fn send(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchang
         tokio::select! {
             biased;
             passed = pass_body(session, exchange, upstream, head) => passed,
-            stop = &mut stopped => Err(NotAnswered::OfClient(stop.refusal(exchange).closing())),
+            stop = &mut stopped => Err(NotAnswered::OfClient(stop.refusal().closing())),
         }
     };
     // Where this fails the connection is closed without an end of the body: nobody shall take it for whole.
@@ -137,7 +138,7 @@ async fn send(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchang
             biased;
             answered = answered => answered,
             () = client_gone(session) => return Err(NotAnswered::OfClient(Refusal::client_left())),
-            stop = stopped(gateway, exchange) => return Err(NotAnswered::OfClient(stop.refusal(exchange))),
+            stop = stopped(gateway, exchange) => return Err(NotAnswered::OfClient(stop.refusal())),
         },
         Passed::NotTaken => answered.await,
     };

@@ -19,7 +19,7 @@ use crate::plugin::Billing;
 use crate::policy::CostEstimate;
 use crate::proxy::decide::{ExpectedCost, decide};
 use crate::proxy::fetch::results::{BatchBill, bill_of};
-use crate::proxy::forward::{Failed, forward, outgoing};
+use crate::proxy::forward::{forward, outgoing};
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
 use crate::proxy::report;
 use crate::proxy::settle::{AnswerEnd, bill_of_answer, settlement};
@@ -62,10 +62,7 @@ pub async fn fetch(
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     let answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
         Ok(answer) => answer,
-        Err(
-            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
-        ) => return Err(refusal),
-        Err(Failed::ClientGone) => return Ok(false),
+        Err(failed) => return failed.refusal().map_or(Ok(false), Err),
     };
     let mut lines = (exchange.billing == Billing::FetchedLines).then(|| PricedLines {
         gateway,
@@ -76,6 +73,7 @@ pub async fn fetch(
         hide_usage: false,
         headers,
         allowance: &mut Unbounded,
+        holds_head: false,
         lines: lines.as_mut().map(|lines| lines as &mut dyn LineSink),
     };
     let relayed = relay(gateway, &exchange, answer, options, session).await;

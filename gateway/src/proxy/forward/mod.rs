@@ -58,6 +58,18 @@ pub enum Failed {
     ClientGone,
 }
 
+impl Failed {
+    /// The client's answer, where nothing is to be settled first; `None`: it has left.
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Unsent(refusal) | Self::NotTaken(refusal) | Self::Unanswered(refusal) | Self::Cut(refusal) => {
+                Some(refusal)
+            }
+            Self::ClientGone => None,
+        }
+    }
+}
+
 /// Makes the upstream's request: ours taken off, the host set, the body edited where the rules ask for it.
 ///
 /// # Errors
@@ -202,7 +214,7 @@ pub async fn forward(
         biased;
         both = async { tokio::join!(connect(gateway, exchange, outgoing), durable) } => both,
         () = unattended(session, exchange.outlast(false)) => return Err(Failed::Unsent(Refusal::client_left())),
-        stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal(exchange))),
+        stop = stopped(gateway, exchange) => return Err(Failed::Unsent(stop.refusal())),
     };
     on_disk.map_err(Failed::Unsent)?;
     let mut connection = match connected {
@@ -219,7 +231,7 @@ pub async fn forward(
             verdict(attempt, header.status.as_u16() < 500);
             Ok(Answer { connection, header })
         }
-        Err(Trouble::Stopped(stop)) => Err(Failed::Cut(stop.refusal(exchange))),
+        Err(Trouble::Stopped(stop)) => Err(Failed::Cut(stop.refusal())),
         Err(Trouble::ClientGone) => Err(Failed::ClientGone),
         Err(Trouble::TimedOut) => {
             verdict(attempt, false);

@@ -14,7 +14,7 @@ use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
-use crate::addresses::{is_link_local, is_public};
+use crate::addresses::{is_own_machine, is_public};
 use crate::config::{Provider, Timeouts, Upstream as Address};
 use crate::proxy::forward::coalesce::CoalescedWrites;
 
@@ -88,16 +88,15 @@ impl Upstream {
         }
     }
 
-    /// The same, with names that lead to public addresses alone: whoever writes an address, or `localhost`, into the configuration
-    /// means it; a name may be led anywhere, and link-local addresses are where clouds answer with credentials.
+    /// The same, to public addresses alone, and to this machine by its own name or address: whoever writes that down means it, and a
+    /// name may be led anywhere.
     pub fn public_only(self, public_only: bool) -> Upstream {
         Upstream { public_only, ..self }
     }
 
     fn may_reach(&self, ip: IpAddr) -> bool {
         let host = self.address.host.as_str();
-        let is_meant = host == "localhost" || host.parse::<IpAddr>().is_ok();
-        !self.public_only || is_public(ip) || (is_meant && !is_link_local(ip))
+        !self.public_only || is_public(ip) || is_own_machine(host)
     }
 
     pub fn address(&self) -> &Address {

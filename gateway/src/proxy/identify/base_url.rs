@@ -32,16 +32,19 @@ pub fn advice(rules: &Rules, sharing: &Sharing<'_, '_>, path: &str, method: &str
     if is_served(&|rest| Some(format!("{VERSION}{rest}")).filter(|_| !rest.starts_with("/v1/"))) {
         return ": the base URL needs /v1 at its end".to_owned();
     }
-    let without_operation = |rest: &str| {
-        let operation = OPERATIONS.iter().find(|operation| rest.ends_with(*operation))?;
-        let before = rest.strip_suffix(operation)?;
-        OPERATIONS
-            .iter()
-            .any(|doubled| before.ends_with(doubled))
-            .then(|| before.to_owned())
+    let ended = |text: &str| OPERATIONS.iter().find(|operation| text.ends_with(*operation));
+    // Some clients add the version with it.
+    let added = ended(path).map(|operation| match path.strip_suffix(operation) {
+        Some(before) if before.ends_with(VERSION) => format!("{VERSION}{operation}"),
+        _ => (*operation).to_owned(),
+    });
+    let without_added = |rest: &str| {
+        let before = rest.strip_suffix(added.as_deref()?)?;
+        ended(before).map(|_| before.to_owned())
     };
-    if is_served(&without_operation) {
-        return ": the client adds the operation itself, let its base URL end before it".to_owned();
+    if is_served(&without_added) {
+        let added = added.as_deref().unwrap_or_default();
+        return format!(": the client adds {added} itself, let its base URL end before it");
     }
     other_prefix(rules, path, method)
 }

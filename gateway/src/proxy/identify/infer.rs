@@ -87,9 +87,12 @@ static ROWS: [Row; 26] = [
     // https://platform.openai.com/docs/api-reference/responses/create: the end user; `user` is its older name.
     row(USER, Place::Member("safety_identifier")),
     row(USER, Place::Member("user")),
-    // The last resort: what one trace holds together.
+    // The last resort: what one trace holds together, of an agent's requests. An ordinary service has a trace for each request.
     row(SESSION, Place::Trace),
 ];
+
+/// What clients call a run by, whichever of its agents calls: what is killed with it.
+const RUNS: [&str; 2] = [CLAUDE_SESSION, "session-id"];
 
 const AGENT: Inferred = Inferred::AGENT;
 const SESSION: Inferred = Inferred::SESSION;
@@ -115,6 +118,11 @@ pub fn from_head(identity: &mut Identity, headers: &HeaderMap, limits: &Limits) 
             row.put(identity, found.as_deref(), limits);
         }
     }
+    if identity.inferred.contains(SESSION)
+        && let Some(run) = RUNS.iter().find_map(|header| first(headers, header, limits))
+    {
+        identity.run = Name::from(run);
+    }
 }
 
 /// Infers what the head did not say, from the request as it was read.
@@ -125,6 +133,7 @@ pub fn from_request(rules: &Rules, identity: &mut Identity, target: &Target, ins
     for row in ROWS.iter().filter(|row| !row.at.is_in_head()) {
         if row.is_open(identity) {
             let found = match &row.at {
+                Place::Trace if !is_an_agents(identity, target, inspected) => None,
                 Place::Trace => identity.trace.map(|trace| trace.trace_id()),
                 place => in_body(place, target, inspected),
             };
@@ -132,6 +141,16 @@ pub fn from_request(rules: &Rules, identity: &mut Identity, target: &Target, ins
             row.put(identity, found.as_deref().and_then(|text| name(text, limits)), limits);
         }
     }
+}
+
+/// It comes from a client that is known, says which agent sends it, or has tools for one.
+fn is_an_agents(identity: &Identity, target: &Target, inspected: &Inspected) -> bool {
+    let says_agent = !identity.agent.is_empty() && !identity.inferred.contains(AGENT);
+    let has_tools = || {
+        let outline = inspected.outline.as_ref()?;
+        target.endpoint.plugin.sender_member("tools", inspected.json(), outline)
+    };
+    identity.client.is_some() || says_agent || has_tools().is_some_and(|tools| tools.len() > "[]".len())
 }
 
 impl Row {

@@ -28,6 +28,7 @@ fn nobody() -> Identity {
         fingerprint: Name::from(""),
         agent: Name::from(""),
         session: Name::from(""),
+        run: Name::from(""),
         user: Name::from(""),
         task: Name::from(""),
         tags: BTreeMap::new(),

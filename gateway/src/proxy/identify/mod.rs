@@ -367,6 +367,7 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
         fingerprint,
         agent: named("x-agent-id", "_agent_id")?,
         session: named("x-agent-session", "_agent_session")?,
+        run: Name::from(""),
         user: named("x-agent-user", "_agent_user")?,
         task: named("x-agent-task", "_agent_task")?,
         tags: tags(&said_tags, parent, limits)?,

@@ -84,13 +84,7 @@ pub fn refuse_foreign_host(config: &Config, header: &RequestHeader) -> Result<()
 /// Such a key.
 pub fn refuse_unknown_key(endpoint: &ProviderEndpoint, key: &Secret<String>) -> Result<(), Refusal> {
     let known = &endpoint.provider.client_keys;
-    // Hashes are compared, in constant time, and all of them: neither a key's length nor its place shows.
-    let given = blake3::hash(key.expose().as_bytes());
-    let found = known
-        .iter()
-        .filter(|one| blake3::hash(one.expose().as_bytes()) == given)
-        .count();
-    if known.is_empty() || found > 0 {
+    if known.is_empty() || key.is_among(known) {
         return Ok(());
     }
     let message = format!(

@@ -4,6 +4,7 @@
 //! upstream breaks off, when the gateway goes down. At most one incomplete frame is held back.
 
 pub mod head;
+pub mod next;
 pub mod rewrite_links;
 
 use std::collections::VecDeque;
@@ -13,14 +14,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
 use crate::plugin::{Billing, Ending};
 use crate::proxy::forward::Answer;
 use crate::proxy::relay::head::{Framing, head_for_client};
+use crate::proxy::relay::next::{Next, next};
 use crate::proxy::relay::rewrite_links::LinkRewriter;
-use crate::proxy::report::{self, UpstreamError};
+use crate::proxy::report;
+use crate::proxy::reserve::extend::wait_covered;
 use crate::proxy::session::{StopReason, stopped};
 use crate::proxy::shared::allowance::{Allowance, LineSink, Uncovered};
 use crate::proxy::shared::client::unattended;
@@ -29,8 +32,8 @@ use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::input_cost;
 use crate::proxy::shared::refusal_text;
-use crate::proxy::shared::shapes::ending_for;
-use crate::timer::Timer;
+use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::shapes::{broken_off, ending_for};
 
 /// How the answer ended, and what it said.
 pub struct Relayed {
@@ -41,6 +44,10 @@ pub struct Relayed {
     pub status: u16,
     /// The upstream's answer was read to its end, whether or not the client was there for it.
     pub complete: bool,
+    /// The answer broke off before any of it went on: the client gets this in its place.
+    pub refusal: Option<Box<Refusal>>,
+    /// The head of the answer, where all of it is written at its end.
+    head: Option<Box<ResponseHeader>>,
     /// The last bytes for the client, to be written once the exchange is settled: a client that has seen the end of its
     /// answer finds it in the books.
     last: Last,
@@ -53,17 +60,21 @@ enum Last {
     Error { before: Bytes, error: Bytes },
     /// The answer is broken: the connection ends without an end of the body, so that the client knows.
     Break,
+    /// None of it went on, and this is said instead.
+    Refuse(Box<Refusal>),
     /// Nobody reads any more.
     Nothing,
 }
 
+/// So much of a whole answer waits for its end, and for so long: where it breaks off before, the client is told in words. It can
+/// read no part of it anyway. What takes longer may be kept alive by its provider, and goes on as it comes.
+const HELD_BYTES_MAX: usize = 64 << 10;
+const HELD_LONGEST: Duration = Duration::from_millis(500);
 /// How long the last event of a stream waits for the end of its body.
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
 /// How long an error of bare JSON comes after what stands before it: Google's SDKs read its words only where they read nothing
 /// else with it.
 const BARE_ERROR_PAUSE: Duration = Duration::from_millis(50);
-/// How often a stream that waits for others' holds tries again though none ended: a window may have turned.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
 const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
@@ -77,6 +88,8 @@ pub struct RelayOptions<'a> {
     /// Headers of the gateway's own, for the head of the answer.
     pub headers: &'a [(String, String)],
     pub allowance: &'a mut dyn Allowance,
+    /// Whoever asked can still refuse: the head of a whole answer waits with its body.
+    pub holds_head: bool,
     /// Takes the lines of a batch's results, where the answer is such.
     pub lines: Option<&'a mut dyn LineSink>,
 }
@@ -108,10 +121,16 @@ pub async fn relay<'a>(
         input_told: false,
         ready: Vec::new(),
         links,
+        head: None,
         ttfb_ms: None,
     };
     session.set_write_timeout(Some(exchange.endpoint.provider.timeouts.idle));
-    let (mut end, last) = if session.write_response_header(Box::new(head)).await.is_err() {
+    let head = Box::new(head);
+    let holds_head = options.holds_head && !may_change && is_success(status) && !pump.meter.is_framed();
+    let (mut end, last) = if holds_head {
+        pump.head = Some((head, Instant::now() + HELD_LONGEST));
+        pump.run(gateway, &mut answer, options.allowance, session).await
+    } else if session.write_response_header(head).await.is_err() {
         (End::ClientGone, Last::Nothing)
     } else {
         pump.run(gateway, &mut answer, options.allowance, session).await
@@ -127,7 +146,12 @@ pub async fn relay<'a>(
         }
     };
     let ttfb_ms = pump.ttfb_ms;
+    let head = pump.head.take().map(|(head, _)| head);
     let (metered, last) = pump.finish(end, last);
+    let (refusal, last) = match last {
+        Last::Refuse(refusal) => (Some(refusal), Last::Nothing),
+        last => (None, last),
+    };
     if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
         exchange.endpoint.upstream.release(answer.connection).await;
     } else {
@@ -140,6 +164,8 @@ pub async fn relay<'a>(
         ttfb_ms,
         status,
         complete,
+        refusal,
+        head,
         last,
     }
 }
@@ -166,6 +192,11 @@ fn is_success(status: u16) -> bool {
 impl Relayed {
     /// Writes the last bytes. `false`: the connection cannot be used again.
     pub async fn finish(self, session: &mut ServerSession) -> bool {
+        if let (Some(head), Last::Finish(_)) = (self.head, &self.last)
+            && session.write_response_header(head).await.is_err()
+        {
+            return false;
+        }
         match self.last {
             Last::Finish(bytes) => session.write_response_body(bytes, true).await.is_ok(),
             Last::Error { before, error } => {
@@ -182,7 +213,7 @@ impl Relayed {
                 session.shutdown().await;
                 false
             }
-            Last::Nothing => false,
+            Last::Refuse(_) | Last::Nothing => false,
         }
     }
 }
@@ -203,17 +234,9 @@ struct Pump<'a> {
     ready: Vec<Bytes>,
     /// Bears addresses: it goes on when it is whole.
     links: Option<LinkRewriter>,
+    /// The head that waits with the body, and until when.
+    head: Option<(Box<ResponseHeader>, Instant)>,
     ttfb_ms: Option<u64>,
-}
-
-/// What the next moment brought.
-enum Next {
-    Chunk(Bytes),
-    Ended,
-    /// Broken off, or silent for too long.
-    Broken(UpstreamError),
-    ClientGone,
-    Stopped(StopReason),
 }
 
 /// How the reading of an answer whose client has left came to its end.
@@ -237,11 +260,11 @@ impl Pump<'_> {
         let mut stash = None;
         loop {
             let next = match stash.take() {
-                Some(chunk) => Next::Chunk(chunk),
+                Some(chunk) => Some(Next::Chunk(chunk)),
                 None => self.next(stopped.as_mut(), answer, session).await,
             };
             match next {
-                Next::Chunk(chunk) => {
+                Some(Next::Chunk(chunk)) => {
                     self.ttfb_ms.get_or_insert_with(|| self.exchange.started.elapsed_ms());
                     let uncovered = self.take(&chunk, allowance);
                     self.take_lines();
@@ -269,45 +292,62 @@ impl Pump<'_> {
                             _ => {}
                         }
                     }
-                    for piece in self.take_ready() {
-                        if session.write_response_body(piece, false).await.is_err() {
-                            return (End::ClientGone, Last::Nothing);
-                        }
+                    let waits =
+                        self.head.is_some() && self.ready.iter().map(Bytes::len).sum::<usize>() <= HELD_BYTES_MAX;
+                    if !waits && !self.pass_on(session).await {
+                        return (End::ClientGone, Last::Nothing);
                     }
                 }
-                Next::Ended => return (End::Completed, Last::Finish(Bytes::new())),
-                Next::Broken(how) => {
+                None => {
+                    if !self.pass_on(session).await {
+                        return (End::ClientGone, Last::Nothing);
+                    }
+                }
+                Some(Next::Ended) => {
+                    return (End::Completed, Last::Finish(joined(std::mem::take(&mut self.ready))));
+                }
+                Some(Next::Broken(how)) => {
                     report::upstream_failed(gateway, &self.exchange.endpoint, how);
+                    if self.head.is_some() {
+                        let refusal = broken_off(self.exchange.identity.client);
+                        return (End::UpstreamFailed, Last::Refuse(Box::new(refusal)));
+                    }
                     return (End::UpstreamFailed, self.ended(gateway, Ending::UpstreamFailed));
                 }
-                Next::ClientGone => return (End::ClientGone, Last::Nothing),
-                Next::Stopped(stop) => return self.stopped(gateway, stop),
+                Some(Next::ClientGone) => return (End::ClientGone, Last::Nothing),
+                Some(Next::Stopped(stop)) => return self.stopped(gateway, stop),
             }
         }
     }
 
-    /// The upstream's bytes come first: a client's next request must not look like its leaving.
+    /// `None`: what waits for the end has waited long enough.
     async fn next(
         &self,
         stopped: Pin<&mut impl Future<Output = StopReason>>,
         answer: &mut Answer,
         session: &mut ServerSession,
-    ) -> Next {
-        let upstream = &mut answer.connection.session;
-        if upstream.response_done() {
-            return Next::Ended;
-        }
+    ) -> Option<Next> {
+        let due = self.head.as_ref().map(|(_, due)| *due);
         tokio::select! {
             biased;
-            read = timeout(self.exchange.endpoint.provider.timeouts.idle, upstream.read_response_body()) => match read {
-                Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
-                Ok(Ok(None)) => Next::Ended,
-                Ok(Err(_)) => Next::Broken(UpstreamError::Broken),
-                Err(_) => Next::Broken(UpstreamError::Timeout),
-            },
-            () = unattended(session, self.exchange.outlast(false)) => Next::ClientGone,
-            stop = stopped => Next::Stopped(stop),
+            next = next(self.exchange, stopped, answer, session) => Some(next),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
         }
+    }
+
+    /// Writes what may go on. `false`: the client has left.
+    async fn pass_on(&mut self, session: &mut ServerSession) -> bool {
+        if let Some((head, _)) = self.head.take()
+            && session.write_response_header(head).await.is_err()
+        {
+            return false;
+        }
+        for piece in self.take_ready() {
+            if session.write_response_body(piece, false).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// What may go on now.
@@ -331,7 +371,9 @@ impl Pump<'_> {
             && let Some(input) = self.meter.input()
         {
             self.input_told = true;
-            if let Some(cost) = input_cost(self.exchange, &input) {
+            // Told with the end, it is billed whatever is done.
+            let cost = input_cost(self.exchange, &input).filter(|_| !self.meter.end_is_near());
+            if let Some(cost) = cost {
                 allowance.input_costs(cost);
             }
         }
@@ -377,38 +419,30 @@ impl Pump<'_> {
         uncovered
     }
 
-    /// Waits while only others' holds keep the stream from going on, as a request does that has not begun. `Some`: it ends here.
+    /// Waits while only others' holds keep the stream from going on. `Some`: it ends here.
     async fn wait_covered(
         &mut self,
         gateway: &Gateway,
-        mut uncovered: Uncovered,
+        uncovered: Uncovered,
         allowance: &mut dyn Allowance,
-        mut stopped: Pin<&mut impl Future<Output = StopReason>>,
+        stopped: Pin<&mut impl Future<Output = StopReason>>,
         session: &mut ServerSession,
     ) -> Option<(End, Last)> {
-        let (longest, since) = (self.exchange.rules.config.hold.wait, Timer::start());
-        while let Uncovered::Held(account) = &uncovered {
-            // Made before the next try: a hold that ends in between is not missed.
-            let notify = gateway.ledger.freed(account);
-            let freed = notify.notified();
-            uncovered = self.pass(allowance)?;
-            let left = longest.saturating_sub(since.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            tokio::select! {
-                () = freed => {}
-                () = tokio::time::sleep(LOOK_AGAIN_EVERY.min(left)) => {}
-                () = unattended(session, self.exchange.outlast(false)) => return Some((End::ClientGone, Last::Nothing)),
-                stop = stopped.as_mut() => return Some(self.stopped(gateway, stop)),
-            }
-        }
+        let (longest, outlast) = (self.exchange.rules.config.hold.wait, self.exchange.outlast(false));
+        let uncovered = tokio::select! {
+            uncovered = wait_covered(&gateway.ledger, longest, uncovered, || self.pass(allowance)) => uncovered?,
+            () = unattended(session, outlast) => return Some((End::ClientGone, Last::Nothing)),
+            stop = stopped => return Some(self.stopped(gateway, stop)),
+        };
         let last = self.ending(gateway, Ending::BudgetExceeded, uncovered.message());
         Some((End::Cut, last))
     }
 
     fn stopped(&mut self, gateway: &Gateway, stop: StopReason) -> (End, Last) {
-        (End::Cut, self.ended(gateway, stop.ending()))
+        if self.head.is_some() {
+            return (End::Cut, Last::Refuse(Box::new(stop.refusal())));
+        }
+        (End::Cut, self.ending(gateway, stop.ending(), &stop.message()))
     }
 
     /// Hands on the lines that have come.
@@ -458,8 +492,7 @@ impl Pump<'_> {
 
     /// An ending that says the same whatever the stream.
     fn ended(&mut self, gateway: &Gateway, ending: Ending) -> Last {
-        let message = refusal_text::ended(ending, &self.exchange.identity.session);
-        self.ending(gateway, ending, &message)
+        self.ending(gateway, ending, &refusal_text::ended(ending, ""))
     }
 
     /// The bytes that end a framed stream with the dialect's error; a break for any other answer.

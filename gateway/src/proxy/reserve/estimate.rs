@@ -42,6 +42,8 @@ pub struct HoldEstimate {
     /// The named limit, whole: what the request may take at most. `None` where it names none.
     pub named_output: Option<u64>,
     pub input_usd: Usd,
+    /// Of a token of its input, at the dearest kind that it may be billed as.
+    pub input_price_picos: i64,
     pub output_price_picos: i64,
     pub basis: &'static str,
     /// All its models have prices of their own: this stands on no stand-in.
@@ -52,6 +54,8 @@ pub struct HoldEstimate {
     pub whole_output: u64,
     /// Output that may be billed at most: what the request names, or the model's maximum.
     pub most_output: u64,
+    /// What its input costs at the full price, where less is held for it: most of it should be read from a cache.
+    pub uncached_input_usd: Option<Usd>,
 }
 
 /// What the hold of a stream begins with.
@@ -95,6 +99,8 @@ impl HoldEstimate {
             usd: tool.quote,
             named_output: None,
             input_usd: tool.quote,
+            uncached_input_usd: None,
+            input_price_picos: 0,
             output_price_picos: 0,
             basis: "the tool's price",
             priced: tool.priced,
@@ -122,8 +128,9 @@ impl HoldEstimate {
         ExpectedUse {
             input_tokens: self.input_tokens,
             output_tokens: self.whole_output,
-            whole: self.usd_with(self.whole_output),
-            most: self.usd_with(self.most_output.max(self.whole_output)),
+            whole: self.usd_at_most(self.whole_output),
+            most: self.usd_at_most(self.most_output.max(self.whole_output)),
+            relies_on_cache: self.uncached_input_usd.is_some(),
         }
     }
 
@@ -183,11 +190,18 @@ impl HoldEstimate {
         self.input_usd.saturating_add(cost_of(output, self.output_price_picos))
     }
 
+    /// As `usd_with`, with the input at its full price.
+    fn usd_at_most(&self, output: u64) -> Usd {
+        let input_usd = self.uncached_input_usd.unwrap_or(self.input_usd);
+        input_usd.saturating_add(cost_of(output, self.output_price_picos))
+    }
+
     /// Of two models that may serve one call, whichever is dearer, part by part.
     fn or_dearer(self, other: &HoldEstimate) -> HoldEstimate {
         let both = HoldEstimate {
             input_tokens: self.input_tokens.max(other.input_tokens),
             input_usd: self.input_usd.max(other.input_usd),
+            input_price_picos: self.input_price_picos.max(other.input_price_picos),
             output_price_picos: self.output_price_picos.max(other.output_price_picos),
             priced: self.priced && other.priced,
             start: self.start.zip(other.start).map(|(own, other)| own.or_larger(other)),
@@ -299,12 +313,14 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
         usd: Usd::ZERO,
         named_output: named,
         input_usd,
+        input_price_picos: input_price.picos(),
         output_price_picos: output_price.picos(),
         basis,
         priced: found.reason.is_none(),
         start,
         whole_output,
         most_output: most.saturating_mul(choices),
+        uncached_input_usd: None,
     };
     sized.with_output(whole_output)
 }
@@ -324,6 +340,37 @@ fn learned_start(gateway: &Gateway, exchange: &Exchange, model: &str, first_step
         },
         first_step: first_step.min(output_tokens),
     }
+}
+
+/// The same stream with its input held as it will be billed where its provider's cache has what the last call of its session left
+/// there. `None`: nothing says so, or the call is not one that is extended or cut once its input is known.
+pub fn relying_on_cache(gateway: &Gateway, exchange: &Exchange, estimate: &HoldEstimate) -> Option<HoldEstimate> {
+    estimate.start?;
+    if estimate.uncached_input_usd.is_some() || exchange.rules.config.hold.size != HoldSize::Auto {
+        return None;
+    }
+    let of = exchange.prompt_of()?;
+    let (text_bytes, now_ms) = (exchange.inspected.text.bytes(), gateway.clock.monotonic_ms());
+    let prompts = &gateway.cached_input.prompts;
+    let tokens = prompts.expected(of, text_bytes, estimate.input_tokens, now_ms)?;
+    let found = find_for(exchange, of.model)?;
+    let read_price = in_dearer_tier(&exchange.inspected.call, |tier| {
+        found.quote.unit_price(Kind::CacheRead, estimate.input_tokens, tier)
+    });
+    let full = cost_of(estimate.input_tokens, estimate.input_price_picos);
+    let expected =
+        cost_of(tokens.read, read_price.picos()).saturating_add(cost_of(tokens.fresh, estimate.input_price_picos));
+    let relying = HoldEstimate {
+        input_usd: estimate
+            .input_usd
+            .saturating_sub(full)
+            .max(Usd::ZERO)
+            .saturating_add(expected),
+        uncached_input_usd: Some(estimate.input_usd),
+        basis: "input as far as the session's last call left it in the cache",
+        ..estimate.clone()
+    };
+    (relying.input_usd < estimate.input_usd).then(|| relying.with_output(estimate.output_tokens))
 }
 
 /// A tier that a client names may make its request dearer, never cheaper, until the answer confirms it. A variant is decided by

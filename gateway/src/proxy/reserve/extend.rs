@@ -1,16 +1,22 @@
 //! Fifth step, afterwards: the hold lets its stream go on. It is extended as the text grows; where nothing is left the stream is cut.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use agentledger_ledger::{Amounts, BooksError, Hold, Name, Obstacle, Unit, Usd};
+use agentledger_ledger::{Amounts, BooksError, Hold, Ledger, Name, Obstacle, Unit, Usd};
 
 use crate::plugin::Ending;
 use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of};
 use crate::proxy::shared::allowance::{Allowance, Uncovered};
+use crate::proxy::shared::cached_input::Reliance;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::refusal_text::{cut_by_budget, ended};
 use crate::proxy::shared::rules::Rules;
+use crate::timer::Timer;
+
+/// How often a stream that waits for others' holds tries again though none ended: a window may have turned.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes per token of a model's output, as learned when the exchange began: no lock while the stream passes.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +43,18 @@ pub struct StreamAllowance {
     rules: Arc<Rules>,
     /// A hard bound stands behind it: without one there is nothing to cut for.
     guarded: bool,
-    covered_tokens: u64,
-    /// What is held for the input; nothing where tokens are limited, too, which cached input does not save.
-    input_usd: Usd,
+    /// Tokens of output; below zero where the input took more than was held for it.
+    covered_tokens: i64,
+    /// What is held for the input, until it is told.
+    input_usd: Option<Usd>,
+    /// What the input costs beyond that.
+    owed: Usd,
+    /// Tokens are limited, too, which cached input does not save.
+    limits_tokens: bool,
     output_price_picos: i64,
     ratio: Ratio,
+    /// It holds its input as its provider's cache should have it; until the hold covers what that really costs.
+    reliance: Option<Reliance>,
 }
 
 impl StreamAllowance {
@@ -50,20 +63,23 @@ impl StreamAllowance {
         StreamAllowance {
             rules: Arc::clone(&exchange.rules),
             guarded: !units.is_empty(),
-            input_usd: if units.contains(&Unit::Tokens) {
-                Usd::ZERO
-            } else {
-                estimate.input_usd
-            },
+            input_usd: Some(estimate.input_usd),
+            owed: Usd::ZERO,
+            limits_tokens: units.contains(&Unit::Tokens),
             // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
             covered_tokens: if estimate.holds_named_maximum() {
-                estimate.output_tokens.saturating_mul(2)
+                signed(estimate.output_tokens).saturating_mul(2)
             } else {
-                estimate.output_tokens
+                signed(estimate.output_tokens)
             },
             output_price_picos: estimate.output_price_picos,
             ratio: Ratio::of(gateway, &exchange.inspected.call.model),
+            reliance: None,
         }
+    }
+
+    pub fn relying(self, reliance: Option<Reliance>) -> StreamAllowance {
+        StreamAllowance { reliance, ..self }
     }
 
     fn uncovered(&self, error: BooksError) -> Uncovered {
@@ -97,10 +113,14 @@ impl Allowance for BoundAllowance<'_> {
 
     fn input_costs(&mut self, cost: Usd) {
         let allowance = &mut *self.allowance;
-        let spared = allowance.input_usd.saturating_sub(cost).max(Usd::ZERO);
-        allowance.input_usd = Usd::ZERO;
-        let tokens = tokens_for(spared, allowance.output_price_picos);
-        allowance.covered_tokens = allowance.covered_tokens.saturating_add(tokens.unwrap_or(0));
+        let Some(held) = allowance.input_usd.take() else { return };
+        let spared = held.saturating_sub(cost);
+        if spared.is_negative() {
+            allowance.owed = cost.saturating_sub(held);
+        } else if !allowance.limits_tokens {
+            let tokens = tokens_for(spared, allowance.output_price_picos).unwrap_or(0);
+            allowance.covered_tokens = allowance.covered_tokens.saturating_add(signed(tokens));
+        }
     }
 }
 
@@ -110,15 +130,17 @@ impl BoundAllowance<'_> {
         if !self.allowance.guarded {
             return Ok(());
         }
-        let tokens = self.allowance.ratio.tokens(text_bytes).saturating_add(more_tokens);
+        self.pay_input()?;
+        let tokens = signed(self.allowance.ratio.tokens(text_bytes).saturating_add(more_tokens));
         // Less than a token was left: whether others hold more, the next try says.
         let mut is_dregs = false;
         while tokens > self.allowance.covered_tokens {
-            let step = STEP_TOKENS.max(tokens - self.allowance.covered_tokens);
+            let lacking = tokens.saturating_sub(self.allowance.covered_tokens);
+            let step = STEP_TOKENS.max(u64::try_from(lacking).unwrap_or(0));
             let usd = cost_of(step, self.allowance.output_price_picos);
             let requested = Amounts {
                 usd,
-                tokens: i64::try_from(step).unwrap_or(i64::MAX),
+                tokens: signed(step),
                 requests: 0,
             };
             let granted = self
@@ -132,10 +154,42 @@ impl BoundAllowance<'_> {
             if reach == 0 && std::mem::replace(&mut is_dregs, true) {
                 return Err(used_up());
             }
-            self.allowance.covered_tokens = self.allowance.covered_tokens.saturating_add(reach);
+            self.allowance.covered_tokens = self.allowance.covered_tokens.saturating_add(signed(reach));
+        }
+        if self.allowance.input_usd.is_none() {
+            self.allowance.reliance = None;
         }
         Ok(())
     }
+
+    /// What the input costs beyond what was held for it is held, too, as soon as it is told; as far as that is not left, what is held
+    /// for the output pays for it.
+    fn pay_input(&mut self) -> Result<(), Uncovered> {
+        while !self.allowance.owed.is_zero() {
+            let owed = Amounts {
+                usd: self.allowance.owed,
+                ..Amounts::ZERO
+            };
+            match self.hold.extend(owed) {
+                Ok(granted) => self.allowance.owed = self.allowance.owed.saturating_sub(granted.usd),
+                Err(BooksError::Refused(refused)) => {
+                    let price = self.allowance.output_price_picos;
+                    let Some(tokens) = tokens_for(self.allowance.owed, price) else {
+                        return Err(self.allowance.uncovered(BooksError::Refused(refused)));
+                    };
+                    let taken = signed(tokens).saturating_add(1);
+                    self.allowance.covered_tokens = self.allowance.covered_tokens.saturating_sub(taken);
+                    self.allowance.owed = Usd::ZERO;
+                }
+                Err(error) => return Err(self.allowance.uncovered(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn signed(tokens: u64) -> i64 {
+    i64::try_from(tokens).unwrap_or(i64::MAX)
 }
 
 /// How many tokens this pays for; `None` where they cost nothing.
@@ -146,4 +200,30 @@ fn tokens_for(usd: Usd, price_picos: i64) -> Option<u64> {
 
 fn used_up() -> Uncovered {
     Uncovered::Cut(ended(Ending::BudgetExceeded, ""))
+}
+
+/// Waits while only others' holds keep a stream from going on, as a request does that has not begun. `uncovered` is why it may not go
+/// on, and `again` asks anew. `None`: it is covered now. `Some`: it is to be cut, and why.
+pub async fn wait_covered(
+    ledger: &Ledger,
+    longest: Duration,
+    mut uncovered: Uncovered,
+    mut again: impl FnMut() -> Option<Uncovered>,
+) -> Option<Uncovered> {
+    let since = Timer::start();
+    while let Uncovered::Held(account) = &uncovered {
+        // Made before the next try: a hold that ends in between is not missed.
+        let notify = ledger.freed(account);
+        let freed = notify.notified();
+        uncovered = again()?;
+        let left = longest.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        tokio::select! {
+            () = freed => {}
+            () = tokio::time::sleep(LOOK_AGAIN_EVERY.min(left)) => {}
+        }
+    }
+    Some(uncovered)
 }

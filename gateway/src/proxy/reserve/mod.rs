@@ -27,7 +27,7 @@ use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::find_for;
 use crate::proxy::shared::refusal_text;
-use crate::proxy::shared::reply::{Code, Refusal};
+use crate::proxy::shared::reply::{Code, EXCHANGE_HEADER, Refusal};
 use crate::rates::Grant;
 
 /// The tag that says which model was requested, where the request went to another one.
@@ -177,7 +177,7 @@ async fn wait(
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
         () = patience.gone => Err(Refusal::client_left()),
-        stop = stopped(gateway, exchange) => Err(stop.refusal(exchange)),
+        stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
 
@@ -284,6 +284,7 @@ async fn attempt(
         estimate,
         changes,
         clamped,
+        reliance,
     } = placed;
     rates.confirm();
     let mut headers = verdict.headers.clone();
@@ -292,7 +293,7 @@ async fn attempt(
     if let Some(clamped) = clamped {
         headers.push(("X-AgentLedger-Clamped".to_owned(), clamped.to_string()));
     }
-    headers.push(("X-AgentLedger-Exchange".to_owned(), exchange.id.to_string()));
+    headers.push((EXCHANGE_HEADER.to_owned(), exchange.id.to_string()));
     report::thresholds(gateway, exchange, &verdict.bounds, hold.standings());
     report::tightest(gateway, exchange, &verdict.bounds, hold.standings());
     let (shadow, shadow_names) = shadowed(gateway, exchange, verdict, &estimate);
@@ -305,7 +306,7 @@ async fn attempt(
         .map(|bound| bound.unit())
         .collect();
     Ok(Reservation {
-        allowance: StreamAllowance::new(gateway, exchange, &estimate, &hard_units),
+        allowance: StreamAllowance::new(gateway, exchange, &estimate, &hard_units).relying(reliance),
         expected: estimate.expected_use(),
         verdict: policies_applied,
         hold,

@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BooksError, Bound, Hold, Name, Obstacle, Permit, Standing, Unit, Usd, Window};
+use agentledger_ledger::{BooksError, Bound, Facts, Hold, Mode, Name, Obstacle, Permit, Standing, Unit, Usd, Window};
 use tokio::sync::Notify;
 
 use crate::policy::RequestedBound;
 use crate::policy::record::RefusedBy;
-use crate::proxy::reserve::estimate::HoldEstimate;
+use crate::proxy::reserve::estimate::{HoldEstimate, relying_on_cache};
 use crate::proxy::session::stopped;
+use crate::proxy::shared::cached_input::Reliance;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
@@ -69,6 +70,8 @@ pub struct PlacedHold {
     pub changes: Changes,
     /// The maximum of output that the request was clamped to, to fit what is left.
     pub clamped: Option<u64>,
+    /// It holds its input as its provider's cache should have it.
+    pub reliance: Option<Reliance>,
 }
 
 /// Why a request got no hold.
@@ -128,8 +131,7 @@ pub async fn place(
     requested: &[RequestedBound],
     mut patience: WaitPolicy<'_>,
 ) -> Result<PlacedHold, HoldRefusal> {
-    let facts = Arc::new(exchange.facts());
-    let bounds: Vec<Bound> = requested.iter().map(|requested| requested.bound.clone()).collect();
+    let attempt = Attempt::new(gateway, exchange, requested);
     let waiting_since = Timer::start();
     let (mut clamped, mut clamps) = (None, 0);
     let mut waits_on: Option<(Name, Arc<Notify>)> = None;
@@ -137,41 +139,17 @@ pub async fn place(
         // Made before the attempt: a hold that ends in between is not missed.
         let waiter = waits_on.clone();
         let freed = waiter.as_ref().map(|(_, notify)| notify.notified());
-        let permit = match gateway.ledger.admit_now() {
-            Some(permit) => permit,
-            None => admitted(gateway, exchange, &mut patience)
-                .await
-                .map_err(HoldRefusal::fatal)?,
-        };
-        let basis = Name::from(estimate.basis);
-        let reserved = gateway.ledger.reserve_recorded(
-            permit,
-            Arc::clone(&facts),
-            &bounds,
-            estimate.amounts(),
-            &basis,
-            exchange.record(&facts, changes.max_output, None),
-        );
-        let refused = match reserved {
+        let refused = match attempt.reserve(&estimate, &changes, &mut patience).await? {
             Ok(hold) => {
                 return Ok(PlacedHold {
                     hold,
                     estimate,
                     changes,
                     clamped,
+                    reliance: None,
                 });
             }
-            Err(BooksError::Refused(refused)) => refused,
-            Err(error @ BooksError::ClockAhead(_)) => {
-                let refusal = Refusal::new(RefusalCode::ClockAhead, error.to_string());
-                return Err(HoldRefusal::fatal(refusal.retry_after(CLOCK_RETRY_S)));
-            }
-            Err(error) => {
-                tracing::error!(%error, "a hold could not be placed");
-                let message = format!("the ledger has no room for this request: {error}");
-                let refusal = Refusal::new(RefusalCode::LedgerFull, message);
-                return Err(HoldRefusal::fatal(refusal.retry_after(1)));
-            }
+            Err(refused) => refused,
         };
         if let Some(first_step) = estimate.first_step().filter(|_| patience.begins_small) {
             estimate = first_step;
@@ -189,26 +167,165 @@ pub async fn place(
             clamps += 1;
             continue;
         }
-        match refused.obstacle {
-            Obstacle::Held if waiting_since.elapsed() < patience.longest => {
-                let account = &refused.bound.account;
-                let Some(freed) = freed.filter(|_| waiter.as_ref().is_some_and(|(known, _)| known == account)) else {
-                    // Notified of it from the next try on.
-                    waits_on = Some((Name::clone(account), gateway.ledger.freed(account)));
-                    continue;
-                };
-                tokio::select! {
-                    () = freed => {}
-                    () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
-                    () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
-                    stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal(exchange))),
-                }
+        let still = match attempt
+            .rely_on_cache(&estimate, &changes, refused, &mut patience)
+            .await?
+        {
+            Ok(placed) => return Ok(placed),
+            Err(still) => still,
+        };
+        if still.refused.obstacle == Obstacle::Exceeded || waiting_since.elapsed() >= patience.longest {
+            return Err(attempt.refusal_of(&still));
+        }
+        let Some(freed) = freed.filter(|_| waiter.as_ref().is_some_and(|(known, _)| *known == still.in_way)) else {
+            // Notified of it from the next try on.
+            let notify = gateway.ledger.freed(&still.in_way);
+            waits_on = Some((still.in_way, notify));
+            continue;
+        };
+        tokio::select! {
+            () = freed => {}
+            () = tokio::time::sleep(RETRY_EVERY.min(patience.longest.saturating_sub(waiting_since.elapsed()))) => {}
+            () = patience.gone.as_mut() => return Err(HoldRefusal::fatal(Refusal::client_left())),
+            stop = stopped(gateway, exchange) => return Err(HoldRefusal::fatal(stop.refusal())),
+        }
+    }
+}
+
+/// A hold that was not placed, and why.
+struct NotPlaced {
+    refused: Box<agentledger_ledger::Refusal>,
+    estimate: HoldEstimate,
+    /// Whose hold is waited for, where waiting may help.
+    in_way: Name,
+}
+
+/// What stays the same from one try to the next.
+struct Attempt<'a> {
+    gateway: &'a Gateway,
+    exchange: &'a Exchange,
+    facts: Arc<Facts>,
+    bounds: Vec<Bound>,
+    requested: &'a [RequestedBound],
+}
+
+impl<'a> Attempt<'a> {
+    fn new(gateway: &'a Gateway, exchange: &'a Exchange, requested: &'a [RequestedBound]) -> Attempt<'a> {
+        Attempt {
+            gateway,
+            exchange,
+            facts: Arc::new(exchange.facts()),
+            bounds: requested.iter().map(|requested| requested.bound.clone()).collect(),
+            requested,
+        }
+    }
+
+    /// One try.
+    async fn reserve(
+        &self,
+        estimate: &HoldEstimate,
+        changes: &Changes,
+        patience: &mut WaitPolicy<'_>,
+    ) -> Result<Result<Hold, Box<agentledger_ledger::Refusal>>, HoldRefusal> {
+        let Attempt { gateway, exchange, .. } = self;
+        let permit = match gateway.ledger.admit_now() {
+            Some(permit) => permit,
+            None => admitted(gateway, exchange, patience)
+                .await
+                .map_err(HoldRefusal::fatal)?,
+        };
+        let reserved = gateway.ledger.reserve_recorded(
+            permit,
+            Arc::clone(&self.facts),
+            &self.bounds,
+            estimate.amounts(),
+            &Name::from(estimate.basis),
+            exchange.record(&self.facts, changes.max_output, None),
+        );
+        match reserved {
+            Ok(hold) => Ok(Ok(hold)),
+            Err(BooksError::Refused(refused)) => Ok(Err(refused)),
+            Err(error @ BooksError::ClockAhead(_)) => {
+                let refusal = Refusal::new(RefusalCode::ClockAhead, error.to_string());
+                Err(HoldRefusal::fatal(refusal.retry_after(CLOCK_RETRY_S)))
             }
-            Obstacle::Held | Obstacle::Exceeded => {
-                let policy = refusing.map(|requested| requested.policy.clone());
-                return Err(refusal_of(gateway, exchange, &bounds, &refused, &estimate, policy));
+            Err(error) => {
+                tracing::error!(%error, "a hold could not be placed");
+                let message = format!("the ledger has no room for this request: {error}");
+                let refusal = Refusal::new(RefusalCode::LedgerFull, message);
+                Err(HoldRefusal::fatal(refusal.retry_after(1)))
             }
         }
+    }
+
+    /// A stream whose input the refusing limit would not pay at the full price, and of which most should be read from a cache, is
+    /// held at what that costs: one at a time on each of its limits.
+    async fn rely_on_cache(
+        &self,
+        estimate: &HoldEstimate,
+        changes: &Changes,
+        mut refused: Box<agentledger_ledger::Refusal>,
+        patience: &mut WaitPolicy<'_>,
+    ) -> Result<Result<PlacedHold, NotPlaced>, HoldRefusal> {
+        let is_paid = refused.bound.unit == Unit::Usd && patience.begins_small;
+        let relying = is_paid.then(|| relying_on_cache(self.gateway, self.exchange, estimate));
+        let Some(estimate) = relying.flatten() else {
+            let in_way = Name::clone(&refused.bound.account);
+            let estimate = estimate.clone();
+            return Ok(Err(NotPlaced {
+                refused,
+                estimate,
+                in_way,
+            }));
+        };
+        let limits = self.bounds.iter();
+        let paid = limits.filter(|bound| bound.mode() == Mode::Hard && bound.unit() == Unit::Usd);
+        let reliance = match self
+            .gateway
+            .cached_input
+            .rely(paid.map(|bound| bound.account().clone()))
+        {
+            Ok(reliance) => reliance,
+            Err(in_way) => {
+                // When that one's input is known, this one may do the same.
+                refused.obstacle = Obstacle::Held;
+                return Ok(Err(NotPlaced {
+                    refused,
+                    estimate,
+                    in_way,
+                }));
+            }
+        };
+        Ok(match self.reserve(&estimate, changes, patience).await? {
+            Ok(hold) => Ok(PlacedHold {
+                hold,
+                estimate,
+                changes: changes.clone(),
+                clamped: None,
+                reliance: Some(reliance),
+            }),
+            Err(refused) => {
+                let in_way = Name::clone(&refused.bound.account);
+                Err(NotPlaced {
+                    refused,
+                    estimate,
+                    in_way,
+                })
+            }
+        })
+    }
+
+    fn refusal_of(&self, not: &NotPlaced) -> HoldRefusal {
+        let refusing = self.requested.get(not.refused.place);
+        let policy = refusing.map(|requested| requested.policy.clone());
+        refusal_of(
+            self.gateway,
+            self.exchange,
+            &self.bounds,
+            &not.refused,
+            &not.estimate,
+            policy,
+        )
     }
 }
 
@@ -223,7 +340,7 @@ async fn admitted(gateway: &Gateway, exchange: &Exchange, patience: &mut WaitPol
             Err(Refusal::new(RefusalCode::LedgerBusy, message).retry_after(1))
         }
         () = patience.gone.as_mut() => Err(Refusal::client_left()),
-        stop = stopped(gateway, exchange) => Err(stop.refusal(exchange)),
+        stop = stopped(gateway, exchange) => Err(stop.refusal()),
     }
 }
 
@@ -301,7 +418,11 @@ fn exceeded(
     policy: Option<Name>,
 ) -> Refusal {
     let over_already = refused.standing.posted >= refused.standing.limit;
-    let message = refusal_text::over_budget(refused, &exchange.rules.aliases());
+    let message = refusal_text::over_budget(
+        refused,
+        policy.as_deref().unwrap_or_default(),
+        &exchange.rules.aliases(),
+    );
     let mut refusal = Refusal::new(RefusalCode::BudgetExceeded, message)
         .kind("budget_exceeded")
         .resets_at(refused.standing.period.resets_at_ms(), gateway.clock.now_ms())

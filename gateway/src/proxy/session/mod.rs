@@ -4,10 +4,11 @@
 pub mod progress;
 pub mod watch;
 
-use agentledger_ledger::{Name, PARENT_TAG};
+use agentledger_ledger::{Inferred, Name, PARENT_TAG};
 
 use crate::plugin::Ending;
 use crate::policy::History;
+use crate::proxy::report;
 use crate::proxy::session::progress::SessionStep;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
@@ -16,28 +17,61 @@ use crate::proxy::shared::json_rpc::MCP;
 use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::Refusal;
 
-/// Refuses what belongs to a killed session. To be called once the tenant is known.
+/// So many sessions above a call's own are looked at: subagents of subagents, and theirs.
+const ANCESTORS_MAX: usize = 8;
+
+/// Refuses what belongs to a killed session, and enters the refusal. To be called once the tenant is known.
 ///
 /// # Errors
-/// The session was killed.
+/// The session was killed, or one that it was started by.
 pub fn admit(gateway: &Gateway, exchange: &Exchange) -> Result<(), Refusal> {
     let sessions = gateway.ledger.sessions();
-    let ended = lineage(exchange).find(|session| sessions.is_killed(&exchange.tenant, session));
-    if let Some(session) = ended {
-        return Err(killed(session));
-    }
-    Ok(())
+    let lineage = lineage(gateway, exchange);
+    let Some(ended) = lineage
+        .iter()
+        .find(|session| sessions.is_killed(&exchange.tenant, session))
+    else {
+        return Ok(());
+    };
+    let refusal = killed(ended);
+    report::denied_on(
+        gateway,
+        exchange,
+        &format!("session:{ended}"),
+        refusal.code.as_str(),
+        None,
+    );
+    Err(refusal)
 }
 
 fn killed(session: &str) -> Refusal {
     Refusal::new(RefusalCode::SessionKilled, refusal_text::killed(session)).final_answer()
 }
 
-/// The request's session and the one that started it: with a run ends what it started.
-fn lineage(exchange: &Exchange) -> impl Iterator<Item = &Name> {
+/// The request's session, those that started it, and the run that its client says it is part of: with a run ends what it started,
+/// however deep.
+fn lineage(gateway: &Gateway, exchange: &Exchange) -> Vec<Name> {
     let identity = &exchange.identity;
-    let own = Some(&identity.session).filter(|session| !session.is_empty());
-    own.into_iter().chain(identity.tags.get(PARENT_TAG))
+    let mut lineage: Vec<Name> = Vec::new();
+    let mut add = |session: &Name| {
+        if !session.is_empty() && !lineage.contains(session) {
+            lineage.push(Name::clone(session));
+        }
+    };
+    add(&identity.session);
+    if let Some(parent) = identity.tags.get(PARENT_TAG) {
+        add(parent);
+        let sessions = gateway.ledger.sessions();
+        sessions
+            .ancestors(&exchange.tenant, parent, ANCESTORS_MAX)
+            .iter()
+            .for_each(&mut add);
+    }
+    // Those between may never have called.
+    if identity.inferred.contains(Inferred::SESSION) {
+        add(&identity.run);
+    }
+    lineage
 }
 
 /// Records a call as a step of its session, and returns what the session did before. Nothing without a session.
@@ -83,45 +117,52 @@ pub fn denied(exchange: &mut Exchange, code: &str) {
 }
 
 /// Why a running call is ended from here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
     GoingDown,
-    Killed,
+    /// This session: the call's own, or one that started it.
+    Killed(Name),
 }
 
 /// Returns when the call is to end.
 pub async fn stopped(gateway: &Gateway, exchange: &Exchange) -> StopReason {
-    let mut lineage = lineage(exchange);
-    let (own, parent) = (lineage.next(), lineage.next());
+    let lineage = lineage(gateway, exchange);
+    let killed = async {
+        if lineage.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        gateway.ledger.sessions().killed(&exchange.tenant, &lineage).await
+    };
     tokio::select! {
         biased;
         () = gateway.drain.cutting() => StopReason::GoingDown,
-        () = until_killed(gateway, exchange, own) => StopReason::Killed,
-        () = until_killed(gateway, exchange, parent) => StopReason::Killed,
-    }
-}
-
-async fn until_killed(gateway: &Gateway, exchange: &Exchange, session: Option<&Name>) {
-    match session {
-        Some(session) => gateway.ledger.sessions().killed(&exchange.tenant, session).await,
-        None => std::future::pending().await,
+        killed = killed => StopReason::Killed(killed),
     }
 }
 
 impl StopReason {
     /// Said where no answer has begun.
-    pub fn refusal(self, exchange: &Exchange) -> Refusal {
+    pub fn refusal(self) -> Refusal {
         match self {
             StopReason::GoingDown => Refusal::going_down(),
-            StopReason::Killed => killed(&exchange.identity.session),
+            StopReason::Killed(session) => killed(&session),
         }
     }
 
     /// Said within a stream.
-    pub const fn ending(self) -> Ending {
+    pub const fn ending(&self) -> Ending {
         match self {
             StopReason::GoingDown => Ending::ShuttingDown,
-            StopReason::Killed => Ending::Denied,
+            StopReason::Killed(_) => Ending::Denied,
         }
+    }
+
+    /// The words of that ending.
+    pub fn message(&self) -> String {
+        let session = match self {
+            StopReason::GoingDown => "",
+            StopReason::Killed(session) => session,
+        };
+        refusal_text::ended(self.ending(), session)
     }
 }

@@ -73,11 +73,8 @@ fn show(gateway: &Gateway, session: &Session, now_ms: i64) {
         .number("errors", session.errors as f64)
         .number("tokens", session.tokens as f64)
         .usd("cost_usd", session.cost);
-    let origin = Origin {
-        tenant: &session.tenant,
-        folded: 0,
-    };
-    if report::event(gateway, origin, event) {
+    let origin = Origin::new(&session.tenant).standing();
+    if report::event(gateway, origin, event).is_alarming {
         gateway.ledger.mark_session(&session.tenant, &session.id, Mark::Alerted);
     }
 }

@@ -1,4 +1,5 @@
-//! Learns from answers that report their usage exactly: a model's bytes per token, and what an agent's calls of it take.
+//! Learns from answers that report their usage exactly: a model's bytes per token, what an agent's calls of it take, and what of a
+//! session's prompt lies in its provider's cache.
 
 use agentledger_ledger::{Kind, Outcome, Settlement};
 
@@ -31,4 +32,8 @@ pub fn learn(gateway: &Gateway, exchange: &Exchange, metered: &Metered, settleme
         cost_nanos: settlement.cost.nanos(),
     };
     gateway.estimator.call_seen(model, &exchange.identity.agent, call);
+    if let Some(of) = exchange.prompt_of().filter(|_| settlement.parts.is_empty()) {
+        let now_ms = gateway.clock.monotonic_ms();
+        gateway.cached_input.prompts.seen(of, text.bytes(), usage, now_ms);
+    }
 }

@@ -19,6 +19,9 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::pricing::{ServedTier, find_for, price};
 use crate::rates::Grant;
 
+/// Why more was billed than held: the input was held as its session's last call left it in the cache.
+const NOT_IN_CACHE: &str = "not_in_cache";
+
 /// How an exchange ended, for its entry.
 pub struct AnswerEnd<'a> {
     pub end: End,
@@ -105,7 +108,8 @@ pub fn settle(
     }
     let bill = bill_of_answer(exchange, metered);
     // Else it was fetched, and entered, while its stream was still running here.
-    let Some(settled) = hold.settle_bills(settlement, None, bill.into_iter().collect()) else {
+    let overage_reason = ended.expected.relies_on_cache.then(|| Name::from(NOT_IN_CACHE));
+    let Some(settled) = hold.settle_bills(settlement, overage_reason, bill.into_iter().collect()) else {
         return;
     };
     over(exchange, &settled.entry, metered.calls.as_ref());

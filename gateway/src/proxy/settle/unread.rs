@@ -87,6 +87,7 @@ mod tests {
             output_tokens: 1_000,
             whole: Usd::from_nanos(100),
             most: Usd::from_nanos(900),
+            relies_on_cache: false,
         }
     }
 

@@ -1,11 +1,15 @@
 //! Clients that take a final refusal for one that passes: they send the same request again and again, after pauses that grow. To
 //! those the status says what the header `x-should-retry` did not.
+//!
+//! That header ends an SDK. What is built over one tries again by itself, and of what is known to do so the first time is enough.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
+
+use crate::clients::Client;
 
 /// Pauses that grew, one after the other, from which on a client is known to back off.
 const GROWN: u32 = 2;
@@ -16,6 +20,12 @@ const GROWTH_PER_CENT: i64 = 120;
 const PAUSE_MS_MIN: i64 = 100;
 /// Longer ones are those of a person or of a schedule: a program that backs off does not begin with them.
 const PAUSE_MS_MAX: i64 = 60_000;
+/// The pauses of those that are known to try again by themselves: aider's first is a quarter of a second, and on a busy machine each
+/// has the time of a request in it.
+const KNOWN_PAUSE_MS_MAX: i64 = 10_000;
+/// OpenAI's SDK for Python says by this header that its caller wants the raw answer. LiteLLM always does (1.81.10, as aider 0.86.2
+/// brings it), which names itself to OpenAI-like hosts by nothing else.
+const RAW_ANSWER: &str = "x-stainless-raw-response";
 /// Requests that are remembered; the oldest half goes.
 const REMEMBERED: usize = 2_048;
 
@@ -44,7 +54,8 @@ pub struct BackingOff {
 
 impl BackingOff {
     /// The request is refused for good, at this moment of a clock that only goes forward. True: its client backs off.
-    pub fn is_backing_off(&self, request: &RequestHeader, now_ms: i64) -> bool {
+    pub fn is_backing_off(&self, request: &RequestHeader, client: Option<Client>, now_ms: i64) -> bool {
+        let tries_again = client == Some(Client::Litellm) || request.headers.contains_key(RAW_ANSWER);
         let mut hasher = self.hasher.build_hasher();
         request.uri.path().hash(&mut hasher);
         for name in SAME {
@@ -54,10 +65,11 @@ impl BackingOff {
                 .map(http::HeaderValue::as_bytes)
                 .hash(&mut hasher);
         }
-        self.note(hasher.finish(), now_ms)
+        self.note(hasher.finish(), tries_again, now_ms)
     }
 
-    fn note(&self, request: u64, now_ms: i64) -> bool {
+    /// `tries_again`: its client is known to.
+    fn note(&self, request: u64, tries_again: bool, now_ms: i64) -> bool {
         let mut seen = self.seen.lock();
         if seen.len() >= REMEMBERED && !seen.contains_key(&request) {
             let mut times: Vec<i64> = seen.values().map(|pauses| pauses.last_ms).collect();
@@ -79,7 +91,7 @@ impl BackingOff {
             pause_ms,
             grown,
         };
-        grown >= GROWN
+        grown >= GROWN || (tries_again && (PAUSE_MS_MIN..=KNOWN_PAUSE_MS_MAX).contains(&pause_ms))
     }
 }
 
@@ -90,7 +102,21 @@ mod tests {
 
     fn refused_at(moments_ms: &[i64]) -> Vec<bool> {
         let refusals = BackingOff::default();
-        moments_ms.iter().map(|ms| refusals.note(7, *ms)).collect()
+        moments_ms.iter().map(|ms| refusals.note(7, false, *ms)).collect()
+    }
+
+    #[test]
+    fn who_is_known_to_try_again_by_itself_is_known_at_its_second_call() {
+        let refusals = BackingOff::default();
+        let mut aiders = RequestHeader::build("POST", b"/v1/chat/completions", None).unwrap();
+        aiders.insert_header("user-agent", "OpenAI/Python 1.99.1").unwrap();
+        aiders.insert_header(RAW_ANSWER, "true").unwrap();
+        let mut anthropics = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
+        anthropics.insert_header("user-agent", "litellm/1.81.10").unwrap();
+        for (request, client) in [(&aiders, None), (&anthropics, Some(Client::Litellm))] {
+            let seen = [0, 5_250, 90_000].map(|ms| refusals.is_backing_off(request, client, ms));
+            assert_eq!(seen, [false, true, false], "a busy machine, and a person's own try");
+        }
     }
 
     #[test]
@@ -120,12 +146,12 @@ mod tests {
             request
         };
         for ms in [0, 260] {
-            assert!(!refusals.is_backing_off(&request("10"), ms));
-            assert!(!refusals.is_backing_off(&request("11"), ms + 700));
+            assert!(!refusals.is_backing_off(&request("10"), None, ms));
+            assert!(!refusals.is_backing_off(&request("11"), None, ms + 700));
         }
-        assert!(refusals.is_backing_off(&request("10"), 775));
+        assert!(refusals.is_backing_off(&request("10"), None, 775));
         for other in 0..10_000 {
-            refusals.note(other, 2_000 + i64::try_from(other).unwrap());
+            refusals.note(other, false, 2_000 + i64::try_from(other).unwrap());
         }
         assert!(refusals.seen.lock().len() <= REMEMBERED);
     }

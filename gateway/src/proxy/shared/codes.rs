@@ -95,7 +95,7 @@ refusal_codes! {
     ClientGone = 499, "client_gone", Never, "the client went away; nobody reads this";
     Internal = 500, "internal", Later, "a fault of the gateway";
     PluginFailed = 502, "plugin_failed", Later, "the provider's plugin could not read the request or message";
-    UpstreamFailed = 502, "upstream_failed", Later, "the provider cannot be reached, or broke off before its answer";
+    UpstreamFailed = 502, "upstream_failed", Later, "the provider cannot be reached, or broke off before any of its answer went on";
     UpstreamHandshake = 502, "bad_handshake", Later, "the provider's WebSocket handshake is not valid";
     ControlFailed = 502, "control_failed", Later, "the control plane gave no answer";
     ControlUnavailable = 503, "control_unavailable", Later, "the control plane cannot be reached";

@@ -14,6 +14,7 @@ use crate::policy::History;
 use crate::policy::record::{DecisionRecord, Original, RefusedBy};
 use crate::price::{Serves, StatedPrice};
 use crate::proxy::session::progress::SessionStep;
+use crate::proxy::shared::cached_input::PromptOf;
 use crate::proxy::shared::client::Outlast;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
@@ -147,6 +148,19 @@ impl Exchange {
             Serves::Models(models) => Some(models.iter().map(|model| &**model)),
             Serves::Any => None,
         }
+    }
+
+    /// Whose prompt it bears, where one session and one model say that; of text alone, and all of it.
+    pub fn prompt_of(&self) -> Option<PromptOf<'_>> {
+        let (inspected, call, identity) = (&self.inspected, &self.inspected.call, &self.identity);
+        let is_one = call.models.is_empty() && !call.any_model && call.beside.is_empty();
+        let is_text = !inspected.has_media && !inspected.over_socket && !call.continues;
+        (is_one && is_text && !identity.session.is_empty()).then(|| PromptOf {
+            tenant: &self.tenant,
+            key: &identity.fingerprint,
+            session: &identity.session,
+            model: &call.model,
+        })
     }
 
     /// The `traceparent` that goes upstream in place of the client's; `None`: the gateway adds no span.

@@ -12,4 +12,6 @@ pub struct ExpectedUse {
     pub whole: Usd,
     /// What it may cost at most: with the output that the request names, or its model's maximum.
     pub most: Usd,
+    /// Its input was held as what its provider's cache has costs.
+    pub relies_on_cache: bool,
 }

@@ -12,6 +12,7 @@ use crate::policy::{Balances, Engine};
 use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::shared::backing_off::BackingOff;
 use crate::proxy::shared::body::BodyBudget;
+use crate::proxy::shared::cached_input::CachedInput;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::rules::Rules;
@@ -46,6 +47,8 @@ pub struct Gateway {
     /// What the sessions did lately.
     pub progress: Arc<SessionProgress>,
     pub backing_off: BackingOff,
+    /// Prompts that lie in their providers' caches, and the calls that rely on that.
+    pub cached_input: Arc<CachedInput>,
     /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control: PathBuf,
 }

@@ -21,6 +21,8 @@ pub struct Identity {
     pub fingerprint: Name,
     pub agent: Name,
     pub session: Name,
+    /// The run that an inferred session is part of, where the client names it.
+    pub run: Name,
     pub user: Name,
     pub task: Name,
     pub tags: BTreeMap<Name, Name>,

@@ -3,6 +3,7 @@
 pub mod allowance;
 pub mod backing_off;
 pub mod body;
+pub mod cached_input;
 pub mod client;
 pub mod codes;
 pub mod cors;
@@ -20,3 +21,4 @@ pub mod refused;
 pub mod reply;
 pub mod rules;
 pub mod shapes;
+pub mod top_up_command;

@@ -4,17 +4,22 @@
 //! what to do. Phrases that scripts of the original's users look for stay whole in it. Texts are ASCII where names are: some
 //! clients show them from a header.
 
-use agentledger_ledger::{HeldBound, Refusal, Standing, Unit, Usd, Window, Zone};
+use agentledger_ledger::{HeldBound, Refusal, Standing, Unit, Window, Zone};
 use jiff::Timestamp;
 
 use crate::plugin::Ending;
+use crate::proxy::shared::top_up_command::top_up_command;
 use crate::rates::{Parallel, Rate};
 use crate::thousands::thousands;
 
 /// So much of a fingerprint names a key to people; commands show all of it.
 const FINGERPRINT_SHOWN: usize = 8;
-/// Digits of a dollar's fraction that are worth reading.
-const DOLLAR_DIGITS: u32 = 4;
+const NANOS_PER_DOLLAR: u64 = 1_000_000_000;
+/// What was spent is shown to a hundredth of a cent.
+const SHOWN_STEP: i64 = 100_000;
+
+/// The policy that `agentledger budgets` steers.
+const BUDGET_POLICY: &str = "budget";
 
 /// How people call a key, by its fingerprint.
 pub type Aliases<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -41,11 +46,15 @@ pub fn account_name(account: &str, aliases: Aliases<'_>) -> String {
     }
 }
 
-/// A limit is reached, or what is left of it does not cover the request.
-pub fn over_budget(refused: &Refusal, aliases: Aliases<'_>) -> String {
+/// A limit is reached, or what is left of it does not cover the request. `policy`: `name@version` of the one that set it.
+pub fn over_budget(refused: &Refusal, policy: &str, aliases: Aliases<'_>) -> String {
     let (bound, standing) = (&refused.bound, &refused.standing);
     let budget = budget(bound, standing, aliases);
-    let raise = "raise the limit (agentledger budgets top-up, or the config)";
+    let raise = match policy.split('@').next() {
+        // Top-ups are its conf: they raise no limit of another policy.
+        Some(BUDGET_POLICY) => format!("raise the limit: `{}`, or in the config", top_up_command(refused)),
+        _ => format!("raise the limit, which policy {policy} sets"),
+    };
     if standing.posted >= standing.limit {
         return match resets(bound) {
             Some(when) => format!("spending limit exceeded. {budget} It resets {when}. To go on before then, {raise}."),
@@ -161,7 +170,7 @@ fn budget(bound: &HeldBound, standing: &Standing, aliases: Aliases<'_>) -> Strin
     format!(
         "The budget of {} is {} {each}: {} spent, {} held by running requests.",
         account_name(&bound.account, aliases),
-        counted(bound.unit, standing.limit),
+        limit_of(bound.unit, standing.limit),
         counted(bound.unit, standing.posted),
         counted(bound.unit, standing.held),
     )
@@ -183,14 +192,15 @@ fn resets(bound: &HeldBound) -> Option<String> {
 
 fn taken(unit: Unit, requested: i64) -> String {
     match unit {
-        Unit::Usd => format!("may cost up to {}", counted(unit, requested)),
+        // What it may cost is never more than is said.
+        Unit::Usd => format!("may cost up to {}", dollars(rounded_up(requested))),
         Unit::Tokens | Unit::Requests => format!("takes up to {}", counted(unit, requested)),
     }
 }
 
 fn counted(unit: Unit, count: i64) -> String {
     let (noun, one) = match unit {
-        Unit::Usd => return dollars(count),
+        Unit::Usd => return dollars(rounded(count)),
         Unit::Tokens => ("tokens", "token"),
         Unit::Requests => ("requests", "request"),
     };
@@ -198,17 +208,29 @@ fn counted(unit: Unit, count: i64) -> String {
     format!("{} {noun}", thousands(u64::try_from(count).unwrap_or_default()))
 }
 
-/// Dollars, rounded up: `$0.50`, `$0.0154`, `$1,250.00`.
+/// A limit, with every digit that it has: nobody set another one.
+fn limit_of(unit: Unit, count: i64) -> String {
+    match unit {
+        Unit::Usd => dollars(count),
+        _ => counted(unit, count),
+    }
+}
+
+/// Nano-dollars that end in the last digit that is shown, of what was spent or is held: as tables show it.
+fn rounded(nanos: i64) -> i64 {
+    nanos.max(0).saturating_add(SHOWN_STEP / 2) / SHOWN_STEP * SHOWN_STEP
+}
+
+fn rounded_up(nanos: i64) -> i64 {
+    nanos.max(0).saturating_add(SHOWN_STEP - 1) / SHOWN_STEP * SHOWN_STEP
+}
+
+/// Dollars, exactly: `$0.50`, `$0.0154`, `$1,250.00`.
 fn dollars(nanos: i64) -> String {
-    let step = Usd::from_nanos(10_i64.pow(9 - DOLLAR_DIGITS)).nanos();
-    let steps = u64::try_from(nanos.max(0))
-        .unwrap_or_default()
-        .div_ceil(step.unsigned_abs());
-    let per_dollar = 10_u64.pow(DOLLAR_DIGITS);
-    let (whole, rest) = (steps / per_dollar, steps % per_dollar);
-    let fraction = format!("{rest:04}");
-    let cents = fraction.strip_suffix("00").unwrap_or(fraction.trim_end_matches('0'));
-    format!("${}.{cents:0<2}", thousands(whole))
+    let nanos = nanos.max(0).unsigned_abs();
+    let (whole, rest) = (nanos / NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR);
+    let fraction = format!("{rest:09}");
+    format!("${}.{:0<2}", thousands(whole), fraction.trim_end_matches('0'))
 }
 
 /// Seconds as people say them.
@@ -279,18 +301,25 @@ mod tests {
     fn a_budget_says_whose_it_is_how_it_stands_when_it_resets_and_what_to_do() {
         let day = |amounts| refused(Unit::Usd, Window::Day, "UTC", MIDNIGHT_S, amounts);
         assert_eq!(
-            over_budget(&day([500_000_000, 0, 500_000_000, 1_690_000_000]), &no_aliases),
+            over_budget(
+                &day([500_000_000, 0, 500_000_000, 1_690_000_000]),
+                "budget@2",
+                &no_aliases
+            ),
             "spending limit exceeded. The budget of key 3f2a9c01 is $0.50 a day: $0.50 spent, $0.00 held by running requests. \
-             It resets on Mon 2026-11-30 at 00:00 (UTC). To go on before then, raise the limit (agentledger budgets top-up, or \
-             the config)."
+             It resets on Mon 2026-11-30 at 00:00 (UTC). To go on before then, raise the limit: `agentledger budgets top-up \
+             key:3f2a9c01d4e5f60718293a4b 1.74 --until 2026-11-30`, or in the config."
         );
+        let ci: Aliases<'_> = &|_| Some("ci".to_owned());
         assert_eq!(
-            over_budget(&day([15_400_001, 2_000_000_000, 2_500_000_000, 1_690_000_000]), &|_| {
-                Some("ci".to_owned())
-            }),
+            over_budget(
+                &day([15_400_001, 2_000_000_000, 2_500_000_000, 1_690_000_000]),
+                "house@1",
+                ci
+            ),
             "estimated cost of request exceeds remaining budget. This request may cost up to $1.69. The budget of key ci is \
-             $2.50 a day: $0.0155 spent, $2.00 held by running requests. Ask for a shorter answer (max_tokens), wait until it \
-             resets on Mon 2026-11-30 at 00:00 (UTC), or raise the limit (agentledger budgets top-up, or the config)."
+             $2.50 a day: $0.0154 spent, $2.00 held by running requests. Ask for a shorter answer (max_tokens), wait until it \
+             resets on Mon 2026-11-30 at 00:00 (UTC), or raise the limit, which policy house@1 sets."
         );
     }
 
@@ -309,10 +338,10 @@ mod tests {
             said.contains("is 100,000 tokens an hour: 90,000 tokens spent"),
             "{said}"
         );
-        let said = over_budget(&tokens, &no_aliases);
+        let said = over_budget(&tokens, "budget@2", &no_aliases);
         assert!(said.contains("on Mon 2026-11-30 at 05:00 (Asia/Kolkata)"), "{said}");
         let total = refused(Unit::Requests, Window::Total, "UTC", i64::MAX, [1, 0, 1, 1]);
-        let said = over_budget(&total, &no_aliases);
+        let said = over_budget(&total, "budget@2", &no_aliases);
         assert!(
             said.contains("is 1 request in all: 1 request spent") && said.contains("never resets"),
             "{said}"
@@ -331,9 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn money_is_rounded_up_and_readable() {
-        let shown = [0, 1, 100_000_000, 154_000_000, 15_400_000, 1_250_000_000_000].map(dollars);
-        assert_eq!(shown, ["$0.00", "$0.0001", "$0.10", "$0.154", "$0.0154", "$1,250.00"]);
+    fn what_is_spent_is_rounded_as_tables_do_and_a_limit_is_shown_as_it_was_set() {
+        let spent = [0, 1, 5_549_999, 5_550_000, 154_000_000, 1_250_000_000_000].map(|nanos| counted(Unit::Usd, nanos));
+        assert_eq!(spent, ["$0.00", "$0.00", "$0.0055", "$0.0056", "$0.154", "$1,250.00"]);
+        let limits = [1_000, 5_540_000, 10_000_000_000, 1].map(|nanos| limit_of(Unit::Usd, nanos));
+        assert_eq!(limits, ["$0.000001", "$0.00554", "$10.00", "$0.000000001"]);
+        assert_eq!(taken(Unit::Usd, 5_500_001), "may cost up to $0.0056");
     }
 
     #[test]
@@ -373,7 +405,7 @@ mod tests {
             looping("loop detected: the same request"),
             killed("s1"),
             held_budget(&budget, &no_aliases),
-            over_budget(&budget, &no_aliases),
+            over_budget(&budget, "budget@2", &no_aliases),
             cut_by_budget(&budget, &no_aliases),
             no_route_fits("budget@2"),
         ];

@@ -1,6 +1,7 @@
 //! A refusal on its way to the client: counted, worded in the caller's dialect, and heard.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use pingora::protocols::http::ServerSession;
@@ -15,7 +16,7 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::json_rpc;
 use crate::proxy::shared::reply::{Refusal, refuse, refuse_in_words};
 use crate::proxy::shared::rules::ProviderEndpoint;
-use crate::proxy::shared::shapes::shaped;
+use crate::proxy::shared::shapes::{Recipient, shaped};
 
 /// How long, and how much, a refused client may go on sending before its connection is closed.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -49,12 +50,38 @@ impl RefusedRequest {
     }
 }
 
-/// Writes a refusal to the client: the `in_a_row`th of its connection. `false`: the connection cannot be used again.
+/// The refusals of a connection, one after the other, whatever its protocol. A client that goes on whatever it is refused loses it.
+#[derive(Debug, Default)]
+pub struct RefusalsInARow {
+    count: AtomicU32,
+    are_enough: AtomicBool,
+}
+
+impl RefusalsInARow {
+    /// One more. True: with this one they are enough, and the connection is to end.
+    pub fn add(&self, config: &Refusals) -> bool {
+        let count = self.count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let are_enough = config.close_after > 0 && count >= config.close_after;
+        are_enough && !self.are_enough.swap(true, Ordering::Relaxed)
+    }
+
+    /// A request was served.
+    pub fn ended(&self) {
+        self.count.store(0, Ordering::Relaxed);
+    }
+
+    /// Its connection is to end.
+    pub fn are_enough(&self) -> bool {
+        self.are_enough.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes a refusal to the client, one more of its connection. `false`: the connection cannot be used again.
 pub async fn send_refusal(
     gateway: &Gateway,
     session: &mut ServerSession,
     refused: RefusedRequest,
-    in_a_row: u32,
+    refusals: &RefusalsInARow,
 ) -> bool {
     let provider = refused.endpoint.as_ref().map(|endpoint| &endpoint.provider);
     let dialect = provider.map_or("", |provider| provider.dialect.as_str());
@@ -63,10 +90,15 @@ pub async fn send_refusal(
     let config = &rules.config.refusals;
     let client = known_client(&session.req_header().headers);
     let now_ms = gateway.clock.monotonic_ms();
-    let backs_off = || gateway.backing_off.is_backing_off(session.req_header(), now_ms);
-    let mut refusal = shaped(refused.refusal, client, dialect, config, backs_off);
+    let backs_off = || gateway.backing_off.is_backing_off(session.req_header(), client, now_ms);
+    let to = Recipient {
+        client,
+        dialect,
+        now_ms: gateway.clock.now_ms(),
+    };
+    let mut refusal = shaped(refused.refusal, to, config, backs_off);
     report::refused(gateway, name, &refusal);
-    if is_enough(config, in_a_row) {
+    if refusals.add(config) {
         report::refusals_ignored(gateway, name);
         refusal = refusal.closing();
     }
@@ -86,11 +118,6 @@ pub async fn send_refusal(
         linger(session, LINGER, LINGER_BYTES_MAX).await;
     }
     !refusal.close && !unread
-}
-
-/// The client goes on whatever it is refused: its connection ends.
-pub fn is_enough(config: &Refusals, in_a_row: u32) -> bool {
-    config.close_after > 0 && in_a_row >= config.close_after
 }
 
 /// Reads what a refused client still sends, for a while: a close over unread bytes would reset the connection, and the

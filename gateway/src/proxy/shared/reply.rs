@@ -7,11 +7,15 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use serde_json::{Map, Value, json};
+use ulid::Ulid;
 
 use crate::plugin::{Dialect, DialectRefusal};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::refusal_text::signed;
+
+/// By which answers and refusals name their exchange.
+pub const EXCHANGE_HEADER: &str = "X-AgentLedger-Exchange";
 
 /// When a refusal for a ledger that cannot write is worth another try, seconds.
 const LEDGER_RETRY_S: u64 = 5;
@@ -122,6 +126,12 @@ impl Refusal {
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Refusal {
         self.headers.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// Names the exchange that is refused, in the head and in the body: `agentledger policy explain --id` takes it.
+    pub fn of_exchange(self, id: Ulid) -> Refusal {
+        self.field("exchange", id.to_string())
+            .header(EXCHANGE_HEADER, id.to_string())
     }
 
     pub fn retry_after(mut self, seconds: u64) -> Refusal {

@@ -11,16 +11,19 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use ulid::Ulid;
 
-use super::open_answers::{AnswerStop, Busy, ConnectionState, HeldAnswer, OpenAnswer, Setting, UnsentAnswer};
+use super::open_answers::{AnswerStop, Busy, ConnectionState, HeldAnswer, HeldBack, OpenAnswer, Setting, UnsentAnswer};
 use super::upgrade::ConnectionIdentity;
+use crate::meter::frames::websocket::Message;
 use crate::meter::{End, Meter, Metered, SoundOrText, sound_tokens};
 use crate::plugin::outline::Outline;
 use crate::plugin::{Meaning, Medium, Step};
 use crate::proxy::forward::edited_body;
 use crate::proxy::inspect::inspect;
+use crate::proxy::reserve::extend::wait_covered;
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation, estimate};
 use crate::proxy::settle::{AnswerEnd, settle, settlement};
+use crate::proxy::shared::allowance::Uncovered;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::drain::DrainPhase;
@@ -56,6 +59,17 @@ pub enum Passing {
     Drop,
     /// Passes, and is the last that does.
     Last(AnswerStop),
+    /// Held back, with what its answer says from here on, until [`ConnectionAnswers::covered`] says what becomes of them.
+    Wait(Ulid, Uncovered),
+    /// Held back with others before it.
+    Held,
+}
+
+/// What becomes of an answer that waited for others' holds.
+pub enum Waited {
+    /// It goes on, with what was held back of it.
+    GoesOn(Vec<Message>),
+    Ends(AnswerStop),
 }
 
 /// An answer that was running when its connection ended, for the client to know.
@@ -222,14 +236,13 @@ impl ConnectionAnswers {
         let open_answer = state.open.iter_mut().find(|open_answer| open_answer.id == id)?;
         let refusal = refusal?;
         report::refused(&self.gateway, &self.who.endpoint().provider.name, &refusal);
-        open_answer.cut = true;
-        let stop = open_answer.stop(refusal.message);
+        let stop = open_answer.cut(refusal.message);
         self.end_if_unstoppable(&mut state, id);
         Some(stop)
     }
 
     /// A part of an answer.
-    pub fn part(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Passing {
+    pub fn part(&self, meaning: &Meaning, message: &Message, data: &[u8], outline: Outline) -> Passing {
         let mut state = self.state.lock();
         let Some(open_answer) = state.find(meaning).and_then(|at| state.open.get_mut(at)) else {
             return Passing::Pass;
@@ -246,35 +259,73 @@ impl ConnectionAnswers {
         if open_answer.cut {
             return Passing::Drop;
         }
-        let Some(allowance) = &mut open_answer.held.allowance else {
-            return Passing::Pass;
+        let said = (passed.text_bytes, sound_tokens(passed.sound_bytes));
+        let id = open_answer.id;
+        let uncovered = if let Some(held_back) = &mut open_answer.held_back {
+            if held_back.keep(message.clone(), said) {
+                return Passing::Held;
+            }
+            // Too much to wait with.
+            Uncovered::Held(Name::from(""))
+        } else {
+            match open_answer.covers(said) {
+                Ok(()) => return Passing::Pass,
+                Err(uncovered @ Uncovered::Held(_)) => {
+                    let mut held_back = HeldBack::default();
+                    held_back.keep(message.clone(), said);
+                    open_answer.held_back = Some(held_back);
+                    return Passing::Wait(id, uncovered);
+                }
+                Err(uncovered) => uncovered,
+            }
         };
-        let mut bounded = allowance.bind(&mut open_answer.held.hold);
-        let Err(uncovered) = bounded.covers_with(passed.text_bytes, sound_tokens(passed.sound_bytes)) else {
-            return Passing::Pass;
-        };
-        open_answer.cut = true;
-        let (stop, id) = (open_answer.stop(uncovered.message().to_owned()), open_answer.id);
+        let stop = open_answer.cut(uncovered.message().to_owned());
         self.end_if_unstoppable(&mut state, id);
         Passing::Last(stop)
     }
 
-    /// The last message of an answer: it is settled before the client sees it.
-    pub fn end(&self, meaning: &Meaning, data: &[u8], outline: Outline) {
+    /// Waits until an answer that only others' holds keep from going on may go on, as the stream of a request does. `None`: it has
+    /// ended meanwhile.
+    pub async fn covered(&self, id: Ulid, uncovered: Uncovered) -> Option<Waited> {
+        let longest = self.gateway.rules.load().config.hold.wait;
+        let again = || {
+            let mut state = self.state.lock();
+            let open_answer = state.waiting(id)?;
+            let said = open_answer.held_back.as_ref().map(HeldBack::said)?;
+            open_answer.covers(said).err()
+        };
+        let uncovered = wait_covered(&self.gateway.ledger, longest, uncovered, again).await;
         let mut state = self.state.lock();
-        let Some(at) = state.find(meaning) else { return };
+        let open_answer = state.waiting(id)?;
+        let Some(uncovered) = uncovered else {
+            return Some(Waited::GoesOn(open_answer.let_go()));
+        };
+        let stop = open_answer.cut(uncovered.message().to_owned());
+        self.end_if_unstoppable(&mut state, id);
+        Some(Waited::Ends(stop))
+    }
+
+    /// The last message of an answer: it is settled before the client sees it. What was held back of it until then, for it is billed
+    /// in full.
+    pub fn end(&self, meaning: &Meaning, data: &[u8], outline: Outline) -> Vec<Message> {
+        let mut state = self.state.lock();
+        let Some(at) = state.find(meaning) else {
+            return Vec::new();
+        };
         let mut open_answer = state.open.remove(at);
         open_answer
             .ttfb_ms
             .get_or_insert_with(|| open_answer.exchange.started.elapsed_ms());
         open_answer.meter.message(data, outline, SoundOrText::Text, true);
         let end = if open_answer.cut { End::Cut } else { End::Completed };
+        let held_back = open_answer.let_go();
         self.settle(
             &mut state.setting,
             open_answer,
             end,
             meaning.status.unwrap_or(STATUS_OK),
         );
+        held_back
     }
 
     /// The server refuses what was requested.
@@ -445,7 +496,7 @@ impl ConnectionAnswers {
         if let Some(refusal) = held.as_ref().err().filter(|_| longest.is_some()) {
             report::not_entered(&self.gateway, exchange, refusal);
         }
-        held
+        held.map_err(|refusal| refusal.of_exchange(exchange.id))
     }
 
     async fn try_hold(&self, exchange: &mut Exchange, longest: Option<Duration>) -> Result<Reservation, Refusal> {
@@ -519,6 +570,7 @@ impl ConnectionAnswers {
             sent: false,
             begun: false,
             cut: false,
+            held_back: None,
             ttfb_ms: None,
             _guards: guards,
         };

@@ -3,14 +3,17 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
+use ulid::Ulid;
 
-use super::answers::{AdmittedMessage, ConnectionAnswers, Passing, UnfinishedAnswer};
+use super::answers::{AdmittedMessage, ConnectionAnswers, Passing, UnfinishedAnswer, Waited};
 use super::open_answers::AnswerStop;
 use super::upgrade::Opened;
 use super::wire::{self, MessageSink, MessageSource, ReadEnd};
@@ -22,14 +25,15 @@ use crate::plugin::outline::{Outline, outline};
 use crate::plugin::{Ending, Meaning, Sender, SocketMessage, Step};
 use crate::proxy::report::{self, UpstreamError};
 use crate::proxy::session;
+use crate::proxy::shared::allowance::Uncovered;
 use crate::proxy::shared::body::BodyShare;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::refusal_text;
-use crate::proxy::shared::refused::is_enough;
+use crate::proxy::shared::refused::RefusalsInARow;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ProviderEndpoint;
-use crate::proxy::shared::shapes::{ending_for, shaped};
+use crate::proxy::shared::shapes::{Recipient, ending_for, shaped};
 use crate::timer::Timer;
 
 /// How long an end waits for the other end's close.
@@ -73,7 +77,7 @@ struct Link {
     progress_ms: AtomicU64,
     /// The client's messages go nowhere any more.
     closing: AtomicBool,
-    refused_in_a_row: AtomicU32,
+    refusals: RefusalsInARow,
 }
 
 /// Relays until the connection ends, and settles what ran on it.
@@ -95,7 +99,7 @@ pub async fn run(gateway: &Arc<Gateway>, opened: Opened) {
         last_ms: AtomicU64::new(0),
         progress_ms: AtomicU64::new(0),
         closing: AtomicBool::new(false),
-        refused_in_a_row: AtomicU32::new(0),
+        refusals: RefusalsInARow::default(),
     };
     let over = {
         let mut up = pin!(link.client_to_server(&mut from_client));
@@ -220,7 +224,7 @@ impl Link {
         match self.answers.request(payload, &meaning).await {
             Ok(AdmittedMessage { id, message }) => {
                 self.touch(&self.progress_ms);
-                self.refused_in_a_row.store(0, Ordering::Relaxed);
+                self.refusals.ended();
                 self.up(message).await?;
                 self.answers.sent(id);
                 Ok(())
@@ -256,8 +260,17 @@ impl Link {
     }
 
     async fn server_to_client(&self, source: &mut MessageSource) -> ConnectionEnd {
+        let mut waits = FuturesUnordered::new();
         loop {
-            let message = match source.next().await {
+            let message = tokio::select! {
+                biased;
+                Some(waited) = waits.next() => match self.waited(waited).await {
+                    Ok(()) => continue,
+                    Err(over) => return over,
+                },
+                message = source.next() => message,
+            };
+            let message = match message {
                 Ok(message) => message,
                 Err(ReadEnd::Violation(violation)) => {
                     return ConnectionEnd::ServerFault(violation.code(), violation.to_string());
@@ -279,8 +292,12 @@ impl Link {
                 Message::Ping(_) | Message::Pong(_) => {
                     self.client.send(&message).await.map_err(|_| ConnectionEnd::ClientGone)
                 }
-                Message::Text(payload) => self.answered(payload, Message::Text).await,
-                Message::Binary(payload) => self.answered(payload, Message::Binary).await,
+                Message::Text(ref payload) | Message::Binary(ref payload) => {
+                    let payload = payload.clone();
+                    self.answered(&payload, message).await.map(|wait| {
+                        waits.extend(wait.map(|(id, uncovered)| self.answers.covered(id, uncovered)));
+                    })
+                }
             };
             if let Err(over) = written {
                 return over;
@@ -288,28 +305,47 @@ impl Link {
         }
     }
 
-    /// A message of the server's. One that cannot be read passes: it is the client's to make sense of.
-    async fn answered(&self, payload: Bytes, kind: fn(Bytes) -> Message) -> Result<(), ConnectionEnd> {
-        let Ok((found, Some(meaning))) = self.read(&payload, Sender::Server) else {
-            return self.down(kind(payload)).await;
+    /// A message of the server's. One that cannot be read passes: it is the client's to make sense of. `Some`: its answer waits.
+    async fn answered(&self, payload: &Bytes, message: Message) -> Result<Option<(Ulid, Uncovered)>, ConnectionEnd> {
+        let Ok((found, Some(meaning))) = self.read(payload, Sender::Server) else {
+            return self.down(message).await.map(|()| None);
         };
         let mut stop = None;
         match meaning.step {
             Step::Ask => {}
-            Step::Begin => stop = self.answers.begin(&meaning, &payload, found).await,
-            Step::Part | Step::Sound => match self.answers.part(&meaning, &payload, found) {
+            Step::Begin => stop = self.answers.begin(&meaning, payload, found).await,
+            Step::Part | Step::Sound => match self.answers.part(&meaning, &message, payload, found) {
                 Passing::Pass => {}
-                Passing::Drop => return Ok(()),
+                Passing::Drop | Passing::Held => return Ok(None),
                 Passing::Last(cut) => stop = Some(cut),
+                Passing::Wait(id, uncovered) => return Ok(Some((id, uncovered))),
             },
-            Step::End => self.answers.end(&meaning, &payload, found),
-            Step::Refuse => self.answers.refuse(&meaning, &payload, found),
-            Step::Aside => self.answers.aside(&payload, found).await,
+            Step::End => {
+                for held_back in self.answers.end(&meaning, payload, found) {
+                    self.down(held_back).await?;
+                }
+            }
+            Step::Refuse => self.answers.refuse(&meaning, payload, found),
+            Step::Aside => self.answers.aside(payload, found).await,
             Step::Setting => self.answers.set(&meaning),
         }
-        self.down(kind(payload)).await?;
+        self.down(message).await?;
         match stop {
-            Some(stop) => self.stop(stop).await,
+            Some(stop) => self.stop(stop).await.map(|()| None),
+            None => Ok(None),
+        }
+    }
+
+    /// The wait of an answer is over.
+    async fn waited(&self, waited: Option<Waited>) -> Result<(), ConnectionEnd> {
+        match waited {
+            Some(Waited::GoesOn(held_back)) => {
+                for message in held_back {
+                    self.down(message).await?;
+                }
+                Ok(())
+            }
+            Some(Waited::Ends(stop)) => self.stop(stop).await,
             None => Ok(()),
         }
     }
@@ -344,7 +380,12 @@ impl Link {
         let provider = &endpoint.provider;
         let rules = self.gateway.rules.load_full();
         let config = &rules.config.refusals;
-        let refusal = shaped(refusal, self.client_program(), &provider.dialect, config, || false);
+        let to = Recipient {
+            client: self.client_program(),
+            dialect: &provider.dialect,
+            now_ms: self.gateway.clock.now_ms(),
+        };
+        let refusal = shaped(refusal, to, config, || false);
         report::refused(&self.gateway, &provider.name, &refusal);
         let body = refusal.body(Some((&endpoint.plugin.dialect, self.operation())));
         let mut message = object(&body);
@@ -361,8 +402,7 @@ impl Link {
             message.insert("headers".to_owned(), Value::Object(headers));
         }
         self.down(with_echo(message, echo)).await?;
-        let in_a_row = self.refused_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if is_enough(config, in_a_row) {
+        if self.refusals.add(config) {
             report::refusals_ignored(&self.gateway, &provider.name);
             let why = "too many requests in a row that were refused".to_owned();
             return Err(ConnectionEnd::ClientFault(code::POLICY, why));
@@ -395,7 +435,10 @@ impl Link {
 
     /// Settles what runs, and notifies the client.
     async fn leave(&self, end: End, ending: Ending) {
-        let message = refusal_text::ended(ending, &self.answers.who().handshake.identity.session);
+        self.leave_saying(end, ending, refusal_text::ended(ending, "")).await;
+    }
+
+    async fn leave_saying(&self, end: End, ending: Ending, message: String) {
         for left in self.answers.end_all(end) {
             for message in self.terminal(ending, &message, &left) {
                 if self.client.send(&message).await.is_err() {
@@ -449,10 +492,10 @@ impl Link {
             }
             ConnectionEnd::Drained => both(code::GOING_AWAY, "the gateway is going down"),
             ConnectionEnd::Stopped(stop) => {
-                self.leave(End::Cut, stop.ending()).await;
+                self.leave_saying(End::Cut, stop.ending(), stop.message()).await;
                 match stop {
                     session::StopReason::GoingDown => both(code::RESTART, "the gateway is going down"),
-                    session::StopReason::Killed => both(code::POLICY, "this session was killed by an operator"),
+                    session::StopReason::Killed(_) => both(code::POLICY, "this session was killed by an operator"),
                 }
             }
         };

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use pingora::protocols::http::ServerSession;
 
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::refused::send_refusal;
+use crate::proxy::shared::refused::{RefusalsInARow, send_refusal};
 
 /// Serves a connection that requests an upgrade, to its end.
 pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
@@ -33,7 +33,7 @@ pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
         // The upstream's own refusal was passed on.
         Ok(None) => {}
         Err(refused) => {
-            send_refusal(gateway, &mut session, refused, 1).await;
+            send_refusal(gateway, &mut session, refused, &RefusalsInARow::default()).await;
         }
     }
 }

@@ -4,14 +4,19 @@ use agentledger_ledger::{Hold, Name};
 use tokio::sync::watch;
 use ulid::Ulid;
 
+use crate::meter::frames::websocket::Message;
 use crate::meter::{End, Meter};
 use crate::plugin::Meaning;
 use crate::proxy::reserve::Reservation;
 use crate::proxy::reserve::extend::StreamAllowance;
+use crate::proxy::shared::allowance::Uncovered;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::rates::Grant;
 use crate::telemetry::Running;
+
+/// Messages of an answer that waits for others' holds, in bytes; where it says more meanwhile it is cut.
+const HELD_BACK_BYTES_MAX: usize = 4 << 20;
 
 /// One answer, from its hold to its end.
 pub struct OpenAnswer {
@@ -29,8 +34,33 @@ pub struct OpenAnswer {
     pub begun: bool,
     /// Nothing of it is passed on any more.
     pub cut: bool,
+    /// What its client may not see yet, while only others' holds keep it from going on.
+    pub held_back: Option<HeldBack>,
     pub ttfb_ms: Option<u64>,
     pub _guards: (Running, Running, Busy),
+}
+
+/// The messages of an answer that waits, and what its hold is to cover before they go on.
+#[derive(Default)]
+pub struct HeldBack {
+    messages: Vec<Message>,
+    bytes: usize,
+    /// Bytes of text and tokens of sound, of the whole answer so far.
+    said: (u64, u64),
+}
+
+impl HeldBack {
+    /// Takes one more. False: it is too much to wait with.
+    pub fn keep(&mut self, message: Message, said: (u64, u64)) -> bool {
+        self.bytes = self.bytes.saturating_add(message.payload_len());
+        self.messages.push(message);
+        self.said = said;
+        self.bytes <= HELD_BACK_BYTES_MAX
+    }
+
+    pub fn said(&self) -> (u64, u64) {
+        self.said
+    }
 }
 
 /// What the connection is known to be like, by which answers that nobody requested are sized.
@@ -127,7 +157,30 @@ impl OpenAnswer {
         self.cancel.clone_from(&meaning.cancel);
     }
 
-    pub fn stop(&self, message: String) -> AnswerStop {
+    /// Whether its hold covers so much of it; always, where it runs without one.
+    pub fn covers(&mut self, (text_bytes, sound_tokens): (u64, u64)) -> Result<(), Uncovered> {
+        let Some(allowance) = &mut self.held.allowance else {
+            return Ok(());
+        };
+        let mut bounded = allowance.bind(&mut self.held.hold);
+        bounded.covers_with(text_bytes, sound_tokens)
+    }
+
+    /// What was held back of it, in order.
+    pub fn let_go(&mut self) -> Vec<Message> {
+        self.held_back
+            .take()
+            .map_or_else(Vec::new, |held_back| held_back.messages)
+    }
+
+    /// Cut here: what was held back goes nowhere.
+    pub fn cut(&mut self, message: String) -> AnswerStop {
+        self.cut = true;
+        self.held_back = None;
+        self.stop(message)
+    }
+
+    fn stop(&self, message: String) -> AnswerStop {
         AnswerStop {
             message,
             answer: self.answer.clone(),
@@ -138,6 +191,12 @@ impl OpenAnswer {
 }
 
 impl ConnectionState {
+    /// The answer with this id, while it waits.
+    pub fn waiting(&mut self, id: Ulid) -> Option<&mut OpenAnswer> {
+        let is_it = |open_answer: &&mut OpenAnswer| open_answer.id == id && open_answer.held_back.is_some();
+        self.open.iter_mut().find(is_it)
+    }
+
     /// The answer that a message belongs to: by its id, else the first of its lane.
     pub fn find(&self, meaning: &Meaning) -> Option<usize> {
         let by_id = |open_answer: &OpenAnswer| open_answer.answer.is_some() && open_answer.answer == meaning.answer;

@@ -15,7 +15,7 @@ use super::wire::Wire;
 use crate::meter::Ids;
 use crate::plugin::Billing;
 use crate::proxy::forward::coalesce::CoalescedWrites;
-use crate::proxy::forward::{Answer, Failed, forward, outgoing};
+use crate::proxy::forward::{Answer, forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
 use crate::proxy::identify::{in_terms_of_dialect, infer, legacy};
 use crate::proxy::relay::{RelayOptions, relay};
@@ -127,6 +127,8 @@ pub async fn ask_upstream(
         &header,
         inspected,
     );
+    let id = handshake.id;
+    let refused = |refusal: Refusal| refused(refusal.of_exchange(id));
     decide::bind(gateway, &mut handshake).map_err(refused)?;
     session::admit(gateway, &handshake).map_err(refused)?;
     let extra_headers = extra_headers(gateway, &mut handshake).map_err(refused)?;
@@ -240,10 +242,7 @@ async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSessi
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     match timeout(HANDSHAKE_WAIT, forward(gateway, handshake, &outgoing, session, at_once)).await {
         Ok(Ok(answer)) => Ok(Some(answer)),
-        Ok(Err(Failed::ClientGone)) => Ok(None),
-        Ok(Err(
-            Failed::Unsent(refusal) | Failed::NotTaken(refusal) | Failed::Unanswered(refusal) | Failed::Cut(refusal),
-        )) => Err(refusal),
+        Ok(Err(failed)) => failed.refusal().map_or(Ok(None), Err),
         Err(_) => Err(Refusal::new(
             RefusalCode::UpstreamTimeout,
             "the upstream did not answer in time",
@@ -268,6 +267,7 @@ async fn opening(
                 hide_usage: false,
                 headers: extra_headers,
                 allowance: &mut Unbounded,
+                holds_head: false,
                 lines: None,
             };
             let relayed = relay(gateway, &who.handshake, answer, options, session).await;

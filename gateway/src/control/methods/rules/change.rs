@@ -14,7 +14,9 @@ use crate::control::rpc::params::parse_last;
 use crate::control::state::ControlState;
 use crate::control::wire;
 use crate::policy::{PolicyMode, PolicySet};
-use crate::runtime::{Edit, InForce, RULE, Refused, Rule, Step, Wanted, change_id, policy_of, tenant_of};
+use crate::runtime::{
+    Edit, InForce, RULE, Refused, Rule, RuleBook, Step, Wanted, change_id, policy_of, tenant_of, with_rules,
+};
 
 /// Longest value in bytes of JSON, and longest note in bytes.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -51,12 +53,26 @@ impl Wish {
 /// Where the method's own parameters say nothing of `value`, faults within it are told at the method.
 pub(in crate::control) type Plan<'a> = dyn FnMut(&InForce) -> Result<Vec<Wish>, RpcError> + 'a;
 
+/// Looks at the policies before and after a change: refuses one that does nothing, or says what its author may not expect.
+pub(in crate::control) type Look<'a> = dyn FnMut(&InForce, &PolicySet) -> Result<Option<String>, RpcError> + 'a;
+
 /// Changes rules as `plan` wants, all or none of them; the answer is of the last. A `dry_run` is checked like any other.
 pub(in crate::control) fn change(
     state: &ControlState,
     call: &Call,
     dry_run: bool,
     plan: &mut Plan<'_>,
+) -> Result<wire::RuleChanged, RpcError> {
+    change_seen(state, call, dry_run, plan, None)
+}
+
+/// The same, looked at before it is kept.
+pub(in crate::control) fn change_seen(
+    state: &ControlState,
+    call: &Call,
+    dry_run: bool,
+    plan: &mut Plan<'_>,
+    mut look: Option<&mut Look<'_>>,
 ) -> Result<wire::RuleChanged, RpcError> {
     let now_ms = decision_ms(state);
     let id = change_id(now_ms);
@@ -75,7 +91,12 @@ pub(in crate::control) fn change(
     };
     let mut record = |in_force: &InForce, steps: &[Step]| {
         let last = steps.last().ok_or_else(nothing)?;
-        let changed = outcome(last, &in_force.policies, dry_run);
+        let mut changed = outcome(last, &in_force.policies, dry_run);
+        if let Some(look) = &mut look
+            && let Some(after) = after(in_force, steps)
+        {
+            changed.warning = look(in_force, &after)?;
+        }
         let parts: Vec<Changed> = steps.iter().map(recorded).collect();
         let entered = (!dry_run).then(|| call.enter(&state.ledger, id, &parts, &changed));
         answer = Some(changed);
@@ -83,6 +104,14 @@ pub(in crate::control) fn change(
     };
     state.change(&mut plan_edits, &mut record)?;
     answer.ok_or_else(nothing)
+}
+
+/// The policies as the steps make them; `None` where they do not change.
+fn after(in_force: &InForce, steps: &[Step]) -> Option<PolicySet> {
+    let mut rules = RuleBook::clone(&in_force.parts.rules);
+    steps.iter().for_each(|step| rules.apply(step));
+    let policies = steps.iter().flat_map(Step::policies);
+    with_rules(&in_force.policies, &in_force.file, &rules, policies).ok()
 }
 
 fn nothing() -> RpcError {
@@ -216,6 +245,7 @@ fn outcome(step: &Step, policies: &Arc<PolicySet>, dry_run: bool) -> wire::RuleC
         change: (!dry_run).then(|| step.change.to_string()),
         before: step.before.as_ref().map(|rule| rule.value.clone()),
         dry_run,
+        warning: None,
     }
 }
 

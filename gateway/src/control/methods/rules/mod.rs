@@ -1,6 +1,7 @@
 //! The methods about rules: those of the file, which are only shown, and those that operators keep.
 
 pub(in crate::control) mod change;
+pub(in crate::control) mod effect;
 pub(in crate::control) mod history;
 pub(in crate::control) mod shortcuts;
 
