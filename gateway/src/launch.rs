@@ -28,6 +28,7 @@ use crate::config::{self, Config, ConfigErrors, Env, Known, ToolPricing};
 use crate::control::{self, ControlError, ControlHandle, ControlState, LedgerView};
 use crate::fingerprints;
 use crate::hosts;
+use crate::mcp::{Intake, WrappedCalls};
 use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins, ToolPricers};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet};
@@ -247,6 +248,7 @@ pub struct Launched {
     gateway: Arc<Gateway>,
     session_watch: Watch,
     books_watch: Watch,
+    wrapped: (Arc<WrappedCalls>, Watch),
     price_updates: Option<PriceUpdates>,
     expiry: Expiry,
     backups: Option<Backups>,
@@ -334,13 +336,14 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
     });
+    let wrapped = Arc::new(WrappedCalls::new(&gateway));
     let reloads = Arc::new(Reloads::new(Arc::clone(&gateway), Arc::clone(&shared), sources));
     reloads.tell_all_refused();
     let state = Arc::new(ControlState {
         ledger: LedgerView::Live(ledger),
         config: Arc::clone(&shared),
         metrics,
-        data_plane: Arc::new(Steering(Arc::clone(&reloads))),
+        data_plane: Arc::new(Steering(Arc::clone(&reloads), Arc::clone(&wrapped))),
         version: version(),
         started_at_ms: clock.now_ms(),
         requests: Mutex::default(),
@@ -352,6 +355,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
     let session_watch = session_watch::start(&gateway).map_err(ServeError::Runtime)?;
     let books_watch = books_watch::start(&gateway).map_err(ServeError::Runtime)?;
+    let wrapped_watch = watch_wrapped(&wrapped, config.spool_dir()).map_err(ServeError::Runtime)?;
     let price_updates = PriceUpdates::start(&gateway).map_err(ServeError::Runtime)?;
     let backups = Backups::start(&gateway, version()).map_err(ServeError::Runtime)?;
     Ok(Launched {
@@ -359,12 +363,24 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         control,
         session_watch,
         books_watch,
+        wrapped: (wrapped, wrapped_watch),
         price_updates,
         expiry: Expiry::start(&reloads, wake, woken).map_err(ServeError::Runtime)?,
         backups,
         alert_dispatcher: Dispatcher::start(Arc::clone(&gateway.alert_dispatch)).map_err(ServeError::Runtime)?,
         reloads,
         gateway,
+    })
+}
+
+/// How often calls of wrapped servers that nobody keeps, and spools, are looked for.
+const WRAPPED_TICK: Duration = Duration::from_secs(1);
+
+fn watch_wrapped(wrapped: &Arc<WrappedCalls>, spool: PathBuf) -> std::io::Result<Watch> {
+    let mut intake = Intake::new()?;
+    Watch::start("wrapped-calls", WRAPPED_TICK, wrapped, move |wrapped| {
+        wrapped.look();
+        intake.look(&spool, wrapped);
     })
 }
 
@@ -400,6 +416,9 @@ impl Launched {
         self.running.stop(hurry);
         drop(self.session_watch);
         drop(self.books_watch);
+        let (wrapped, wrapped_watch) = self.wrapped;
+        drop(wrapped_watch);
+        wrapped.close();
         drop(self.price_updates);
         drop(self.expiry);
         drop(self.backups);

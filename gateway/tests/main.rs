@@ -45,6 +45,7 @@ mod mcp;
 mod mcp_hostile;
 mod mcp_view;
 mod mcp_ways;
+mod mcp_wrap;
 mod media;
 mod money;
 mod moving_in;

@@ -22,7 +22,7 @@ const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=AKIACLIENT/20261122/us-east-1/
     SignedHeaders=host;x-amz-date, Signature=00";
 
 /// Codes without a golden text, and why.
-const WITHOUT_GOLDEN: [(&str, &str); 15] = [
+const WITHOUT_GOLDEN: [(&str, &str); 16] = [
     ("bad_request", "its message is the HTTP parser's"),
     ("unreadable_body", "its client has broken off: see door"),
     ("client_gone", "nobody reads it"),
@@ -39,6 +39,7 @@ const WITHOUT_GOLDEN: [(&str, &str); 15] = [
     ),
     ("header_mismatch", "of MCP: see mcp_hostile"),
     ("tool_changed", "of MCP: see mcp_view"),
+    ("no_gateway", "of wrapped servers: see mcp_wrap"),
     ("ledger_full", "of a ledger with a million holds: see admission"),
     ("ledger_unavailable", "of a full disk: see storage"),
 ];

@@ -8,7 +8,7 @@ use super::costs::CostsError;
 use super::export::ExportError;
 use super::serve::ServeCommandError;
 use super::verify::VerifyError;
-use super::{backup, demo, healthcheck, import, keys, policy, prices, setup};
+use super::{backup, demo, healthcheck, import, keys, mcp_wrap, policy, prices, setup};
 use crate::config::ConfigErrors;
 use crate::control::LastError;
 use crate::launch::LaunchError;
@@ -51,6 +51,11 @@ pub enum CliError {
     Fingerprint(#[from] keys::FingerprintError),
     #[error("writing: {0}")]
     Write(#[from] io::Error),
+    #[error("{0}")]
+    Wrap(mcp_wrap::WrapError),
+    /// A wrapped server ended with this code of its own.
+    #[error("")]
+    OfServer(u8),
     /// What is wrong was printed already.
     #[error("")]
     Told,
@@ -65,6 +70,9 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         if self.is_closed_pipe() {
             return ExitCode::SUCCESS;
+        }
+        if let CliError::OfServer(code) = self {
+            return ExitCode::from(*code);
         }
         let is_usage = match self {
             CliError::Client(error) => error.is_usage(),

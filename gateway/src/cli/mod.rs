@@ -23,6 +23,7 @@ pub mod healthcheck;
 pub mod holds;
 pub mod import;
 mod keys;
+mod mcp_wrap;
 mod overview;
 pub mod policy;
 pub mod prices;
@@ -137,6 +138,8 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Print what a client needs to send its requests here; with --write, put it into the client's configuration
     Setup(setup::SetupArgs),
+    /// Start an MCP server in its client's place: its tool calls are held and entered by the running gateway
+    McpWrap(mcp_wrap::McpWrapArgs),
     /// Check a configuration and everything it names
     Check(check::CheckArgs),
     /// Print settings, and where each comes from
@@ -225,7 +228,7 @@ pub fn main(stamped: Option<&'static str>) -> ExitCode {
 
 fn tell(error: &CliError) {
     let text = match error {
-        CliError::Told => return,
+        CliError::Told | CliError::OfServer(_) => return,
         // Each line begins with its place already.
         CliError::Config(errors) => errors.to_string(),
         other => format!("{} {other}", Style::of_stderr().paint(Tone::Bad, "Error:")),
@@ -264,6 +267,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Config(args) => settings::run(&args, elsewhere)?.into(),
         Command::Setup(args) => setup::run(&args, elsewhere)?.into(),
         Command::Rpc(args) => rpc::run(&args, elsewhere)?.into(),
+        Command::McpWrap(args) => mcp_wrap::run(&args, elsewhere)?.into(),
         here => {
             elsewhere.refuse()?;
             return run_here(here);

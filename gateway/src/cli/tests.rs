@@ -213,9 +213,10 @@ fn every_command_that_prints_what_a_method_answers_takes_json() {
 }
 
 /// Commands without a form for their results, and why.
-const WITHOUT_FORMS: [(&str, &str); 6] = [
+const WITHOUT_FORMS: [(&str, &str); 7] = [
     ("serve", "runs until it is stopped, and logs"),
     ("demo", "is shown to people as it runs"),
+    ("mcp-wrap", "passes on what its server says"),
     ("guide", "prints pages, which are texts"),
     ("completions", "prints a script for a shell"),
     ("man", "prints manual pages"),

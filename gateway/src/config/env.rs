@@ -24,10 +24,13 @@ const NOT_KEYS: &[&str] = &[
     "RUNTIME_DIR",
     "TOKEN",
     "VERSION",
+    "KEY",
     "AGENT_ID",
     "SESSION_ID",
     "USER_ID",
     "TASK",
+    "TAGS",
+    "TENANT",
     "CORPUS",
 ];
 

@@ -1,6 +1,7 @@
 //! MCP servers: the contract's single upstream, and any number of servers by name, each with a way to reach it and, where the
 //! gateway is to log in there, a credential of its own.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -41,6 +42,48 @@ pub struct Mcp {
     /// How long a call's hold waits for an answer that comes by another way than its own: a resumed stream, the next round of
     /// a call that asked for input, the result of a task. Then it is entered as spent.
     pub answer_wait: Duration,
+    pub stdio: McpStdio,
+}
+
+/// How `mcp-wrap` wraps servers that their clients start themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct McpStdio {
+    /// The server's name, where the command line gives none.
+    pub server: Option<String>,
+    pub offline: Offline,
+    /// The folder of calls that pass while no gateway runs; `None`: beside the ledger, see [`super::Config::spool_dir`].
+    pub spool: Option<PathBuf>,
+    /// How long a call may go without an answer. Then it is entered as spent.
+    pub answer_timeout: Duration,
+    pub long_lines: LongLines,
+}
+
+/// What becomes of calls while no gateway runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// They pass, and are written down for the gateway.
+    Spool,
+    Refuse,
+    /// They pass, and nobody knows of them.
+    Pass,
+}
+
+impl Offline {
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Offline::Spool => "tool calls pass, and are entered when it runs again",
+            Offline::Refuse => "tool calls are refused",
+            Offline::Pass => "tool calls pass, and are entered nowhere",
+        }
+    }
+}
+
+/// What becomes of a client's lines that are longer than `limits.body_bytes_max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongLines {
+    Refuse,
+    /// They pass unread: a call among them is not held.
+    Pass,
 }
 
 /// How a refused tool call is answered.
@@ -82,6 +125,32 @@ pub struct McpServer {
 }
 
 impl McpServer {
+    /// Nothing is ever sent to it.
+    pub fn nowhere() -> McpServer {
+        McpServer {
+            name: "stdio".to_owned(),
+            upstream: Upstream {
+                tls: false,
+                host: "localhost".to_owned(),
+                port: 0,
+                base_path: String::new(),
+                ca_file: None,
+                h2: false,
+            },
+            ends_in_slash: false,
+            keeps_path: false,
+            headers: Vec::new(),
+            client_keys: Vec::new(),
+            allow_private: false,
+            pin: None,
+            timeouts: Timeouts {
+                connect: DAY,
+                first_byte: DAY,
+                idle: DAY,
+            },
+        }
+    }
+
     /// It is served on a credential of the gateway's own, whoever sends the request.
     pub fn is_open(&self) -> bool {
         !self.headers.is_empty() && self.client_keys.is_empty()
@@ -145,12 +214,43 @@ pub fn resolve(at: &Cursor<'_>) -> Mcp {
             &[("result", ToolRefusals::Result), ("error", ToolRefusals::Error)],
         ),
         answer_wait: at.at("answer_wait").millis(Duration::from_secs(600), 1, DAY),
+        stdio: stdio(&at.at("stdio")),
     }
 }
 
-fn check_name(at: &Cursor<'_>, name: &str) {
+fn stdio(at: &Cursor<'_>) -> McpStdio {
+    let server = at.at("server");
+    let name = server.filled().map(str::to_ascii_lowercase);
+    if let Some(name) = &name {
+        check_name(&server, name);
+    }
+    McpStdio {
+        server: name,
+        offline: at.at("offline").word(
+            Offline::Spool,
+            &[
+                ("spool", Offline::Spool),
+                ("refuse", Offline::Refuse),
+                ("pass", Offline::Pass),
+            ],
+        ),
+        spool: at.at("spool").path(),
+        answer_timeout: at.at("answer_timeout").millis(Duration::from_secs(3_600), 1, DAY),
+        long_lines: at.at("long_lines").word(
+            LongLines::Refuse,
+            &[("refuse", LongLines::Refuse), ("pass", LongLines::Pass)],
+        ),
+    }
+}
+
+/// Whether a server can be called so.
+pub fn is_server_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) || name.starts_with('.') {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(fits) && !name.starts_with('.')
+}
+
+fn check_name(at: &Cursor<'_>, name: &str) {
+    if !is_server_name(name) {
         at.refuse("a server's name takes letters, digits, '-', '_' and '.', 64 at most");
     } else if name == DEFAULT_SERVER {
         at.refuse("is the name of mcp.upstream");

@@ -46,7 +46,7 @@ pub use env::Env;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use key_aliases::{KeyAliases, is_fingerprint};
 pub use load::{load, load_text};
-pub use mcp::{Mcp, McpServer, Pin, ToolRefusals};
+pub use mcp::{LongLines, Mcp, McpServer, Offline, Pin, ToolRefusals, is_server_name};
 pub use mcp_pricing::ToolPricing;
 pub use mounts::Mount;
 pub use otlp::{Otlp, OtlpProtocol, Sampling};
@@ -142,6 +142,15 @@ impl Config {
         all.retain(|file| !self.prices_files.contains(file));
         all.extend(self.prices_files.iter().cloned());
         all
+    }
+
+    /// Where `mcp-wrap` writes down calls that pass while no gateway runs.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.mcp.stdio.spool.clone().unwrap_or_else(|| {
+            let mut beside = self.storage.dir.clone().into_os_string();
+            beside.push("-spool");
+            PathBuf::from(beside)
+        })
     }
 }
 

@@ -278,9 +278,18 @@ const MCP: &[Key] = &[
     named("servers", Shape::NamedSections(MCP_SERVER)),
     leaf("refusals"),
     leaf("answer_wait"),
+    section("stdio", MCP_STDIO),
     rows("pricing", TOOL_PRICE),
     leaf("hold"),
     named("pricers", Shape::NamedAny),
+];
+
+const MCP_STDIO: &[Key] = &[
+    leaf("server"),
+    leaf("offline"),
+    leaf("spool"),
+    leaf("answer_timeout"),
+    leaf("long_lines"),
 ];
 
 const TOOL_PRICE: &[Key] = &[

@@ -10,6 +10,7 @@ use crate::alerting::Dispatch;
 use crate::config::Config;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
+use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult};
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::replay::jobs::Jobs;
@@ -104,6 +105,30 @@ pub trait DataPlane: Send + Sync {
     /// What such calls cost on average; `None` where too few were seen, or no data plane runs.
     fn expected_cost(&self, _model: &str, _agent: &str) -> Option<Usd> {
         None
+    }
+
+    /// Holds a tool call of a wrapped MCP server, or refuses it. Blocks.
+    ///
+    /// # Errors
+    /// The parameters are none, or no data plane runs.
+    fn begin_call(&self, _call: &BeginParams) -> Result<BeginResult, RpcError> {
+        Err(RpcError::NoGateway)
+    }
+
+    /// These tool calls go on; how many of them are open.
+    ///
+    /// # Errors
+    /// As of [`DataPlane::begin_call`].
+    fn keep_calls(&self, _ids: &[String]) -> Result<u64, RpcError> {
+        Err(RpcError::NoGateway)
+    }
+
+    /// A tool call is over.
+    ///
+    /// # Errors
+    /// As of [`DataPlane::begin_call`].
+    fn end_call(&self, _ended: &EndParams) -> Result<EndResult, RpcError> {
+        Err(RpcError::NoGateway)
     }
 
     /// The fingerprint of a key; `None` where no data plane runs.

@@ -7,7 +7,9 @@ use agentledger_ledger::Usd;
 
 use super::Reloads;
 use crate::alerting::Dispatch;
+use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult};
 use crate::control::{BreakerState, BreakerStatus, DataPlane, Plan, PluginInfo, Record, RpcError};
+use crate::mcp::WrappedCalls;
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::proxy::books_watch;
@@ -17,7 +19,7 @@ use crate::secret::Secret;
 use crate::telemetry::alerts::Outbox;
 
 /// The running gateway.
-pub(super) struct Steering(pub Arc<Reloads>);
+pub(super) struct Steering(pub Arc<Reloads>, pub Arc<WrappedCalls>);
 
 impl DataPlane for Steering {
     fn breaker(&self, provider: &str) -> BreakerStatus {
@@ -103,6 +105,18 @@ impl DataPlane for Steering {
 
     fn refused_policies(&self) -> Arc<Vec<String>> {
         self.0.gateway().refused_policies.load_full()
+    }
+
+    fn begin_call(&self, call: &BeginParams) -> Result<BeginResult, RpcError> {
+        self.1.begin(call)
+    }
+
+    fn keep_calls(&self, ids: &[String]) -> Result<u64, RpcError> {
+        self.1.keep_on(ids)
+    }
+
+    fn end_call(&self, ended: &EndParams) -> Result<EndResult, RpcError> {
+        self.1.end(ended)
     }
 
     fn fingerprint(&self, key: &Secret<String>) -> Option<String> {

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use super::message::{BATCH_MAX, id_key};
 use crate::meter::frames::{Frame, FrameKind, Framer, Framing};
-use crate::plugin::Want;
 use crate::plugin::outline::{Arriving, Shape};
+use crate::plugin::{ResultSeen, Want};
 
 /// Longest message that is held to be read, and, where it is a list of tools, to be changed.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -28,6 +28,16 @@ pub struct Answer<'a> {
     pub result: Option<&'a str>,
     /// Bytes of the whole message.
     pub bytes: u64,
+}
+
+impl Answer<'_> {
+    /// What its price may see of it.
+    pub fn seen(&self) -> ResultSeen<'_> {
+        match self.result {
+            Some(result) => ResultSeen::Json(result.as_bytes()),
+            None => ResultSeen::Unread(self.bytes),
+        }
+    }
 }
 
 /// How a request is answered.
@@ -104,6 +114,14 @@ impl AnswerReader {
             }
         } else {
             AnswerReader::Unread
+        }
+    }
+
+    /// Of messages that stand each on a line.
+    pub fn of_lines() -> AnswerReader {
+        AnswerReader::Events {
+            framer: Box::new(Framer::new(Framing::Ndjson, MESSAGE_BYTES_MAX)),
+            long: None,
         }
     }
 
@@ -438,6 +456,20 @@ mod tests {
             let (found, bytes) = read("text/event-stream", &[&stream[..at], &stream[at..]]);
             assert_eq!((found.len(), bytes), (1, stream.len()), "{at}");
             assert_eq!(found[0].1, Says::Result);
+        }
+    }
+
+    #[test]
+    fn lines_are_read_each_by_itself() {
+        let text = b"{\"id\":1,\"result\":{}}\nnonsense\n{\"method\":\"m\"}\r\n{\"id\":\"a\",\"error\":{}}";
+        for at in 0..text.len() {
+            let mut reader = AnswerReader::of_lines();
+            let mut found = Vec::new();
+            let mut sink = |piece: Piece<'_>| found.extend(piece.answers.into_iter().map(|answer| answer.id));
+            reader.push(&text[..at], &mut sink);
+            reader.push(&text[at..], &mut sink);
+            reader.finish(&mut sink);
+            assert_eq!(found, ["n1", "sa"], "{at}");
         }
     }
 

@@ -210,6 +210,16 @@ fn recognise(
     if !is_document {
         refuse_unknown_key(server, &key)?;
     }
+    let identity = identity_of(rules, header, key)?;
+    take_off_query(session.req_header_mut())?;
+    Ok(identity)
+}
+
+/// Who sends a request of MCP's: without a session of its own, that of MCP stands for one.
+///
+/// # Errors
+/// A header that is too long or cannot be read.
+pub fn identity_of(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> Result<Identity, Refusal> {
     let mut identity = identify(rules, header, key)?;
     if let Some(session) = header
         .headers
@@ -220,7 +230,6 @@ fn recognise(
         identity.session = Name::from(format!("mcp-{}", hash.get(..SESSION_LETTERS).unwrap_or_default()));
         identity.inferred = identity.inferred | Inferred::SESSION;
     }
-    take_off_query(session.req_header_mut())?;
     Ok(identity)
 }
 

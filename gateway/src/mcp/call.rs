@@ -1,34 +1,31 @@
 //! One tool call from its hold to its entry: an exchange like any other, held before its request leaves and settled before its
 //! client sees the answer.
 
-use std::pin::pin;
 use std::sync::Arc;
 
-use agentledger_ledger::{Hold, Kind, Name, Outcome, PriceRef, Settlement, Usage, Usd};
+use agentledger_ledger::{BillId, Hold, Kind, Name, Outcome, PriceRef, Settlement, Usage, Usd};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 use ulid::Ulid;
 
-use super::answer::{Answer, Says};
+use super::answer::Says;
 use super::message::{Message, id_key};
 use super::waiting::WaitKey;
 use crate::estimate_reason;
-use crate::plugin::{self, Billing, Quoted, ToolEnding};
+use crate::plugin::{self, Billing, Quoted, ResultSeen, ToolArguments, ToolEnding};
 use crate::policy::{SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
 use crate::proxy::forward::Failed;
 use crate::proxy::reserve::place::WaitPolicy;
 use crate::proxy::reserve::{self, Reservation};
 use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::body::Body;
-use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Exchange, SessionEnd, ToolCall};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::reply::Refusal;
-use crate::proxy::shared::rules::{Rules, ToolServer};
+use crate::proxy::shared::rules::Rules;
 use crate::proxy::{decide, report, session};
 use crate::rates::Grant;
 use crate::telemetry::Running;
@@ -41,11 +38,48 @@ const PATH: &str = "tools/call";
 pub struct Caller<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub rules: &'a Arc<Rules>,
-    pub server: &'a ToolServer,
+    /// The server's name.
+    pub server: &'a Name,
     pub target: &'a Target,
     pub identity: &'a Identity,
     /// Path and query at the upstream.
     pub forward_path: &'a str,
+}
+
+/// A call as it is read.
+pub struct Called<'a> {
+    /// Of its exchange, and of its entry.
+    pub id: Ulid,
+    /// Of its request, see [`id_key`].
+    pub key: String,
+    pub tool: &'a str,
+    pub arguments: Arguments,
+}
+
+/// Its arguments.
+#[derive(Clone)]
+pub enum Arguments {
+    /// JSON, as it was sent; empty for none.
+    Json(Bytes),
+    /// They are elsewhere: their length, and what names them.
+    Unseen { bytes: u64, hash: String },
+}
+
+impl Arguments {
+    fn shown(&self) -> ToolArguments<'_> {
+        match self {
+            Arguments::Json(json) => ToolArguments::Json(json),
+            Arguments::Unseen { bytes, .. } => ToolArguments::Length(*bytes),
+        }
+    }
+
+    /// By which the same are known again.
+    fn words(&self) -> Bytes {
+        match self {
+            Arguments::Json(json) => json.clone(),
+            Arguments::Unseen { hash, .. } => Bytes::copy_from_slice(hash.as_bytes()),
+        }
+    }
 }
 
 /// A call that is held.
@@ -76,22 +110,21 @@ impl Caller<'_> {
     pub fn exchange(
         &self,
         header: &RequestHeader,
-        call: Option<(&Message<'_>, Bytes, Option<&Quoted>)>,
+        call: Option<(&Called<'_>, Option<&Quoted>)>,
         body: Body,
     ) -> Box<Exchange> {
         let at_ms = self.gateway.clock.now_ms();
-        let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
-        let server = &self.server.name;
-        let (target, inspected) = match &call {
-            Some((message, arguments, _)) => {
-                let tool = message.params.name.as_deref().unwrap_or_default();
+        let id = call.map_or_else(|| self.new_id(), |(called, _)| called.id);
+        let server = self.server;
+        let (target, inspected) = match call {
+            Some((called, _)) => {
                 let target = Target {
                     operation: Name::from(TOOL_OPERATION),
                     billing: Billing::Metered,
                     ..self.target.clone()
                 };
-                let model = Some(format!("{server}:{tool}"));
-                (target, Inspected::plain(Body::own(arguments.clone()), model))
+                let model = Some(format!("{server}:{}", called.tool));
+                (target, Inspected::plain(Body::own(called.arguments.words()), model))
             }
             None => (self.target.clone(), Inspected::plain(body, Some(server.to_string()))),
         };
@@ -110,8 +143,8 @@ impl Caller<'_> {
             .identity
             .tags
             .insert(Name::from(SERVER_TAG), Name::clone(server));
-        if let Some((message, _, quoted)) = call {
-            let tool = Name::from(message.params.name.as_deref().unwrap_or_default());
+        if let Some((called, quoted)) = call {
+            let tool = Name::from(called.tool);
             exchange.identity.tags.insert(Name::from(TOOL_TAG), Name::clone(&tool));
             exchange.called_path = PATH.to_owned();
             exchange.tool = Some(ToolCall {
@@ -124,26 +157,26 @@ impl Caller<'_> {
         exchange
     }
 
-    /// Takes a call through the steps up to its hold. Nothing has left then.
+    /// For an exchange that begins now.
+    pub fn new_id(&self) -> Ulid {
+        let at_ms = self.gateway.clock.now_ms();
+        Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random())
+    }
+
+    /// Takes a call through the steps up to its hold. Nothing has left then. `gone`: nobody waits for it any more.
     ///
     /// # Errors
     /// Why it may not be made: nothing is held then.
     pub async fn begin(
         &self,
-        session: &mut ServerSession,
-        message: &Message<'_>,
-        body: &Bytes,
+        header: &RequestHeader,
+        gone: impl Future<Output = ()> + Send,
+        called: Called<'_>,
     ) -> Result<OpenCall, Refusal> {
-        let arguments = message
-            .params
-            .arguments
-            .map_or_else(Bytes::new, |arguments| body.slice_ref(arguments.get().as_bytes()));
-        let quoted = self.quote(message, &arguments)?;
-        let header = session.req_header().clone();
-        let called = Some((message, arguments.clone(), Some(&quoted)));
-        let mut exchange = self.exchange(&header, called, Body::own(Bytes::new()));
+        let quoted = self.quote(&called)?;
+        let mut exchange = self.exchange(header, Some((&called, Some(&quoted))), Body::own(Bytes::new()));
         let running = report::begun(self.gateway);
-        let reserved = self.hold(session, &mut exchange).await;
+        let reserved = self.hold(gone, &mut exchange).await;
         let Reservation {
             hold,
             rates,
@@ -158,12 +191,12 @@ impl Caller<'_> {
         // Its price has seen what it is to see.
         exchange.inspected.release_body();
         Ok(OpenCall {
-            id: message.id.map(id_key).unwrap_or_default(),
+            id: called.key,
             exchange,
             headers,
             waits_since: None,
             waits_for: None,
-            arguments_hash: blake3::hash(&arguments),
+            arguments_hash: blake3::hash(&called.arguments.words()),
             held_since: Timer::start(),
             quoted,
             hold,
@@ -176,11 +209,14 @@ impl Caller<'_> {
     }
 
     /// What the call may cost. Arguments that two readers would price in two ways are refused.
-    fn quote(&self, message: &Message<'_>, arguments: &[u8]) -> Result<Quoted, Refusal> {
+    ///
+    /// # Errors
+    /// They are such.
+    pub fn quote(&self, called: &Called<'_>) -> Result<Quoted, Refusal> {
         let call = plugin::ToolCall {
-            server: &self.server.name,
-            tool: message.params.name.as_deref().unwrap_or_default(),
-            arguments: Some(arguments).filter(|arguments| !arguments.is_empty()),
+            server: self.server,
+            tool: called.tool,
+            arguments: called.arguments.shown(),
         };
         self.rules.tool_pricers.quote(&call).map_err(|error| {
             let text = format!("the arguments of the tool cannot be read in one way alone: {error}");
@@ -188,11 +224,15 @@ impl Caller<'_> {
         })
     }
 
-    async fn hold(&self, session: &mut ServerSession, exchange: &mut Exchange) -> Result<Reservation, Refusal> {
+    async fn hold(
+        &self,
+        gone: impl Future<Output = ()> + Send,
+        exchange: &mut Exchange,
+    ) -> Result<Reservation, Refusal> {
         decide::bind(self.gateway, exchange)?;
         session::admit(self.gateway, exchange)?;
         exchange.session_end = SessionEnd::of(&self.gateway.ledger, exchange);
-        let mut gone = pin!(client_gone(session));
+        let mut gone = std::pin::pin!(gone);
         let patience = WaitPolicy {
             longest: self.rules.config.hold.wait,
             delays: true,
@@ -213,6 +253,17 @@ impl OpenCall {
             .durable()
             .await
             .map_err(|error| Refusal::ledger_stopped(&error))
+    }
+
+    /// It may wait long, and is billed under this name, whoever tells of it. `None`: that is done already.
+    pub fn deferred(mut self, bill: BillId) -> Option<OpenCall> {
+        self.hold = self.hold.defer(bill)?;
+        Some(self)
+    }
+
+    /// Whether its price depends on what is in the result.
+    pub fn wants_result(&self) -> bool {
+        self.quoted.sees_result()
     }
 
     /// It was not sent: nothing is entered.
@@ -241,34 +292,10 @@ impl OpenCall {
     }
 
     /// It is answered: by this it is priced and entered. `status` is the answer's HTTP status.
-    pub fn answered(self, gateway: &Gateway, answer: &Answer<'_>, status: u16) {
-        let ending = match answer.says {
-            Says::Error => ToolEnding::ProtocolError,
-            Says::ToolError => ToolEnding::ToolError,
-            _ => ToolEnding::Success,
-        };
-        let result = answer.result.map(str::as_bytes);
+    pub fn answered(self, gateway: &Gateway, says: &Says, result: ResultSeen<'_>, status: u16) {
         let milliseconds = self.held_since.elapsed_ms();
-        let priced = self.quoted.price(ending, result, answer.bytes, milliseconds);
-        let price = self.quoted.is_priced().then(|| PriceRef {
-            provider: Name::clone(&self.exchange.endpoint.name),
-            id: Name::from(self.quoted.pricer()),
-            effective: Name::from(""),
-            tier: None,
-        });
-        // As the contract has it: an error of JSON-RPC is entered as 500, whatever its HTTP status.
-        let (outcome, status) = match (&answer.says, status) {
-            (Says::Error, 400..) => (Outcome::UpstreamError, status),
-            (Says::Error, _) => (Outcome::UpstreamError, 500),
-            _ => (Outcome::Completed, status),
-        };
-        let settlement = Settlement {
-            cost: priced.cost,
-            price,
-            estimate_reason: priced.estimated.map(Name::from),
-            usage: Usage::ZERO.with(Kind::Request, 1),
-            ..blank(gateway, &self.exchange, outcome, status)
-        };
+        let answer = (says, status);
+        let settlement = settlement_of(gateway, &self.exchange, &self.quoted, answer, result, milliseconds);
         self.settle(gateway, settlement);
     }
 
@@ -326,5 +353,41 @@ impl OpenCall {
         self.exchange.step = None;
         self.exchange.session_end = None;
         report::settled(gateway, settled.entry, &self.exchange.traced);
+    }
+}
+
+/// What a call comes to by its answer: how it says to have ended, and with which HTTP status.
+pub fn settlement_of(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    quoted: &Quoted,
+    (says, status): (&Says, u16),
+    result: ResultSeen<'_>,
+    milliseconds: u64,
+) -> Settlement {
+    let ending = match says {
+        Says::Error => ToolEnding::ProtocolError,
+        Says::ToolError => ToolEnding::ToolError,
+        _ => ToolEnding::Success,
+    };
+    let priced = quoted.price(ending, result, milliseconds);
+    let price = quoted.is_priced().then(|| PriceRef {
+        provider: Name::clone(&exchange.endpoint.name),
+        id: Name::from(quoted.pricer()),
+        effective: Name::from(""),
+        tier: None,
+    });
+    // As the contract has it: an error of JSON-RPC is entered as 500, whatever its HTTP status.
+    let (outcome, status) = match (says, status) {
+        (Says::Error, 400..) => (Outcome::UpstreamError, status),
+        (Says::Error, _) => (Outcome::UpstreamError, 500),
+        _ => (Outcome::Completed, status),
+    };
+    Settlement {
+        cost: priced.cost,
+        price,
+        estimate_reason: priced.estimated.map(Name::from),
+        usage: Usage::ZERO.with(Kind::Request, 1),
+        ..blank(gateway, exchange, outcome, status)
     }
 }

@@ -77,7 +77,7 @@ impl Arrival {
         Caller {
             gateway,
             rules: &self.rules,
-            server: &self.server,
+            server: &self.server.name,
             target: &self.target,
             identity: &self.identity,
             forward_path: &self.forward_path,

@@ -17,7 +17,7 @@ const MEMBERS_MAX: usize = 256;
 /// Longest name of a tool (the specification advises 128 characters).
 const TOOL_NAME_BYTES_MAX: usize = 256;
 /// The members that decide what a message is, and those of `params` that decide what is done.
-const DECIDING: [&str; 12] = [
+const DECIDING: [&str; 13] = [
     "id",
     "method",
     "params",
@@ -30,6 +30,7 @@ const DECIDING: [&str; 12] = [
     "inputresponses",
     "requeststate",
     "taskid",
+    "requestid",
 ];
 
 /// Why a body is refused.
@@ -71,6 +72,7 @@ pub struct Params<'a> {
     pub continues: bool,
     pub request_state: Option<&'a RawValue>,
     pub task_id: Option<Cow<'a, str>>,
+    pub request_id: Option<&'a RawValue>,
 }
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -120,6 +122,12 @@ impl<'a> Message<'a> {
         self.method.as_deref() == Some("tools/call")
     }
 
+    /// The id of the request that it cancels.
+    pub fn cancels(&self) -> Option<&'a RawValue> {
+        let is_cancellation = self.method.as_deref() == Some("notifications/cancelled");
+        self.params.request_id.filter(|_| is_cancellation)
+    }
+
     fn of(members: Members<'a>) -> Result<Message<'a>, MessageFault> {
         let text = |value: &'a RawValue| -> Result<Cow<'a, str>, MessageFault> {
             text_of(value).ok_or(MessageFault::Message("method is no text"))
@@ -158,13 +166,18 @@ impl<'a> Message<'a> {
         let Some(name) = self.params.name.as_deref().filter(|name| !name.is_empty()) else {
             return Err(MessageFault::Message("tools/call names no tool"));
         };
-        if name.len() > TOOL_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        if !is_tool_name(name) {
             return Err(MessageFault::Message(
                 "a tool's name has at most 256 bytes and no control characters",
             ));
         }
         Ok(())
     }
+}
+
+/// Whether a tool can be called so.
+pub fn is_tool_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX && !name.chars().any(char::is_control)
 }
 
 impl<'a> Params<'a> {
@@ -184,6 +197,7 @@ impl<'a> Params<'a> {
             continues: members.get("inputResponses").is_some() || members.get("requestState").is_some(),
             request_state: members.get("requestState"),
             task_id: text("taskId"),
+            request_id: members.get("requestId"),
         })
     }
 }

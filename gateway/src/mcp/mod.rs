@@ -1,4 +1,4 @@
-//! MCP over HTTP: tool calls in the same books as tokens. A call goes the way of a request to a model (identify, decide, reserve,
+//! MCP: tool calls in the same books as tokens. A call goes the way of a request to a model (identify, decide, reserve,
 //! forward, settle, report), by the same steps; what differs stands here.
 //!
 //! ```text
@@ -16,6 +16,8 @@
 //! | `waiting` | calls whose answer comes by another way: a resumed stream, another round, a task |
 //! | `endpoints`, `discovery` | the older transport's addresses, and documents of where to log in, led here |
 //! | `view`, `list`, `pins` | a list of tools as its caller may see it; definitions that changed |
+//! | `wrap` | the process beside a server that its client starts itself: its calls come by JSON-RPC |
+//! | `wrapped`, `spooled` | those calls; and what passed while no gateway ran |
 //!
 //! Both eras pass byte for byte: 2025-11-25 and before, with sessions, listening streams and the older transport of 2024-11-05; and
 //! 2026-07-28, which has none of them.
@@ -34,9 +36,12 @@ mod outgoing;
 mod pins;
 mod post;
 mod relay;
+mod spooled;
 mod traffic;
 mod view;
 mod waiting;
+pub mod wrap;
+mod wrapped;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +54,8 @@ use pins::Pins;
 use waiting::WaitingCalls;
 
 pub use arrive::serves;
+pub use spooled::Intake;
+pub use wrapped::WrappedCalls;
 
 use crate::proxy::identify::legacy;
 use crate::proxy::shared::codes::RefusalCode;

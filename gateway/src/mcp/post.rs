@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::Mcp;
 use super::arrive::Arrival;
-use super::call::OpenCall;
+use super::call::{Arguments, Called, OpenCall};
 use super::headers::{check, is_stateless};
 use super::listen::admit;
 use super::message::{Message, MessageFault, Messages, id_key};
@@ -25,6 +25,7 @@ use crate::proxy::report;
 use crate::proxy::sanitize::{check_length, read_body};
 use crate::proxy::session as sessions;
 use crate::proxy::shared::body::Body;
+use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
@@ -156,7 +157,17 @@ impl<'a> Post<'a> {
             call.again(message);
             return Ok(call);
         }
-        caller.begin(session, message, &self.body).await
+        let arguments = message.params.arguments;
+        let called = Called {
+            id: caller.new_id(),
+            key: message.id.map(id_key).unwrap_or_default(),
+            tool: message.params.name.as_deref().unwrap_or_default(),
+            arguments: Arguments::Json(
+                arguments.map_or_else(Bytes::new, |json| self.body.slice_ref(json.get().as_bytes())),
+            ),
+        };
+        let header = session.req_header().clone();
+        caller.begin(&header, client_gone(session), called).await
     }
 
     /// A tool that is not what it was pinned to be.
@@ -321,37 +332,44 @@ impl<'a> Post<'a> {
     /// A call may not be made: it is answered so that its model, or its client, can read why. Of a batch nothing was sent then.
     async fn answer_refused(&self, session: &mut ServerSession, message: &Message<'_>, refusal: &Refusal) -> bool {
         report::refused(self.gateway, &self.arrival.server.endpoint.name, refusal);
-        let in_words = |refusal: &Refusal, id: Option<&RawValue>| match self.arrival.rules.config.mcp.refusals {
-            ToolRefusals::Result => json_rpc::refused_result(refusal, id),
-            ToolRefusals::Error => json_rpc::error(refusal, id),
-        };
-        let said = if self.messages.is_batch {
-            let unsent = "not sent: another call of its batch was refused";
-            let beside = Refusal::new(refusal_code(refusal), unsent);
-            let requests = self
-                .messages
-                .all
-                .iter()
-                .filter(|other| other.id.is_some() && other.method.is_some());
-            let answers = requests.map(|other| match other {
-                refused if std::ptr::eq(refused, message) => in_words(refusal, message.id),
-                call if call.is_call() => in_words(&beside, call.id),
-                other => json_rpc::error(&beside, other.id),
-            });
-            Value::Array(answers.collect())
-        } else {
-            in_words(refusal, message.id)
-        };
+        let refusals = self.arrival.rules.config.mcp.refusals;
+        let mut said = in_words(refusals, refusal, message.id);
+        if self.messages.is_batch {
+            said = answers_to_batch(refusals, self.messages, message, said);
+        }
         write(session, refusal, json_rpc::body(&said)).await && !refusal.close
     }
 }
 
-/// The code of a refusal of the gateway's own; what a policy refuses is one of its own.
-fn refusal_code(refusal: &Refusal) -> RefusalCode {
-    match refusal.code {
-        crate::proxy::shared::reply::Code::Own(code) => code,
-        crate::proxy::shared::reply::Code::Foreign(_) => RefusalCode::RouteRefused,
+/// A refusal as the answer to a call.
+pub fn in_words(refusals: ToolRefusals, refusal: &Refusal, id: Option<&RawValue>) -> Value {
+    match refusals {
+        ToolRefusals::Result => json_rpc::refused_result(refusal, id),
+        ToolRefusals::Error => json_rpc::error(refusal, id),
     }
+}
+
+/// The answers to a batch of which one call is refused, with this answer: nothing of it is sent.
+pub fn answers_to_batch(
+    refusals: ToolRefusals,
+    messages: &Messages<'_>,
+    refused: &Message<'_>,
+    answer: Value,
+) -> Value {
+    let beside = Refusal::new(
+        RefusalCode::RouteRefused,
+        "not sent: another call of its batch was refused",
+    );
+    let requests = messages
+        .all
+        .iter()
+        .filter(|other| other.id.is_some() && other.method.is_some());
+    let answers = requests.map(|other| match other {
+        this if std::ptr::eq(this, refused) => answer.clone(),
+        call if call.is_call() => in_words(refusals, &beside, call.id),
+        other => json_rpc::error(&beside, other.id),
+    });
+    Value::Array(answers.collect())
 }
 
 /// Answers of JSON-RPC are HTTP's 200: a client reads them only then.

@@ -12,7 +12,7 @@ use super::call::OpenCall;
 use super::discovery::with_resource;
 use super::endpoints::ForeignAddress;
 use super::list::{UnreadableList, filtered};
-use super::message::{Messages, id_key};
+use super::message::{Message, Messages, id_key};
 use super::view::ToolView;
 use super::waiting::WaitKey;
 use crate::estimate_reason;
@@ -79,17 +79,8 @@ impl<'a> Traffic<'a> {
         let is_stateless = messages.is_some_and(|(_, is_stateless)| is_stateless);
         let messages = messages.map(|(messages, _)| messages);
         let all = messages.map(|messages| messages.all.as_slice()).unwrap_or_default();
-        let tasks = all.iter().filter_map(|message| {
-            let wants_result = match message.method.as_deref()? {
-                "tasks/result" => true,
-                "tasks/get" | "tasks/cancel" => false,
-                _ => return None,
-            };
-            let task = message.params.task_id.as_deref()?.to_owned();
-            Some((id_key(message.id?), task, wants_result))
-        });
         Traffic {
-            tasks: tasks.collect(),
+            tasks: task_questions(all).collect(),
             channel: arrival.channel.clone(),
             edits,
             status: 0,
@@ -161,7 +152,7 @@ impl<'a> Traffic<'a> {
                     result: answer.result.map(|answer| result_of_task(answer).unwrap_or(answer)),
                     ..*answer
                 };
-                call.answered(self.gateway, &answer, self.status);
+                call.answered(self.gateway, &answer.says, answer.seen(), self.status);
             }
             return;
         }
@@ -177,7 +168,9 @@ impl<'a> Traffic<'a> {
         let key = match &answer.says {
             Says::InputRequired { state } => call.round_key(&self.arrival.channel, state),
             Says::Task { id, .. } => WaitKey::task(&self.channel, id),
-            Says::Result | Says::ToolError | Says::Error => return call.answered(self.gateway, answer, self.status),
+            Says::Result | Says::ToolError | Says::Error => {
+                return call.answered(self.gateway, &answer.says, answer.seen(), self.status);
+            }
         };
         self.mcp.waiting.put(self.gateway, key, call);
     }
@@ -206,8 +199,21 @@ impl<'a> Traffic<'a> {
     }
 }
 
+/// The questions about tasks among messages: by their ids, the task, and whether its result is asked for.
+pub fn task_questions(messages: &[Message<'_>]) -> impl Iterator<Item = (String, String, bool)> {
+    messages.iter().filter_map(|message| {
+        let wants_result = match message.method.as_deref()? {
+            "tasks/result" => true,
+            "tasks/get" | "tasks/cancel" => false,
+            _ => return None,
+        };
+        let task = message.params.task_id.as_deref()?.to_owned();
+        Some((id_key(message.id?), task, wants_result))
+    })
+}
+
 /// How a task ended, by an answer to a question about it; `None`: it goes on, or its result is still to be asked for.
-fn is_over(says: &Says, wants_result: bool) -> Option<Says> {
+pub fn is_over(says: &Says, wants_result: bool) -> Option<Says> {
     match says {
         Says::Result | Says::ToolError | Says::Error if wants_result => Some(says.clone()),
         Says::Task { status, .. } => match status.as_str() {

@@ -9,8 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Mcp;
 use super::arrive::Arrival;
-use super::call::Caller;
-use super::message::{Message, Params};
+use super::call::{Arguments, Called, Caller};
 use super::pins::Standing;
 use crate::config::Pin;
 use crate::proxy::decide;
@@ -39,23 +38,17 @@ impl ToolView<'_> {
     }
 
     fn may_call(&self, tool: &str) -> bool {
-        let called = Message {
-            id: None,
-            method: None,
-            params: Params {
-                name: Some(tool.into()),
-                ..Params::default()
-            },
-        };
         let caller = Caller {
             identity: &self.listing.identity,
             ..self.arrival.caller(self.gateway)
         };
-        let mut exchange = caller.exchange(
-            &self.header,
-            Some((&called, Bytes::new(), None)),
-            Body::own(Bytes::new()),
-        );
+        let called = Called {
+            id: caller.new_id(),
+            key: String::new(),
+            tool,
+            arguments: Arguments::Json(Bytes::new()),
+        };
+        let mut exchange = caller.exchange(&self.header, Some((&called, None)), Body::own(Bytes::new()));
         exchange.tenant.clone_from(&self.listing.tenant);
         exchange.zone.clone_from(&self.listing.zone);
         // A policy that fails would refuse the call.

@@ -99,7 +99,7 @@ impl WaitingCalls {
 }
 
 /// It was never answered, as far as anybody saw.
-fn give_up(gateway: &Gateway, call: OpenCall) {
+pub fn give_up(gateway: &Gateway, call: OpenCall) {
     tracing::warn!(
         id = %call.exchange.id,
         model = call.exchange.inspected.call.model,

@@ -16,7 +16,7 @@ pub use dialect::{
     Meaning, Medium, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
     SocketMessage, Step, Want,
 };
-pub use pricer::{Quoted, ToolCall, ToolEnding, ToolPricers};
+pub use pricer::{Quoted, ResultSeen, ToolArguments, ToolCall, ToolEnding, ToolPricers};
 #[cfg(test)]
 pub use registry::SENDER_MEMBERS;
 pub use registry::{LoadError, Plugin, Plugins};

@@ -38,8 +38,27 @@ pub struct ToolCall<'a> {
     /// The server's name in the configuration, never one that it gives itself.
     pub server: &'a str,
     pub tool: &'a str,
-    /// The JSON of `params.arguments`, where there are any.
-    pub arguments: Option<&'a [u8]>,
+    pub arguments: ToolArguments<'a>,
+}
+
+/// The arguments of a call.
+#[derive(Clone, Copy, Debug)]
+pub enum ToolArguments<'a> {
+    /// The JSON of `params.arguments`; empty where there are none.
+    Json(&'a [u8]),
+    /// Only their length is known.
+    Length(u64),
+}
+
+/// What is known of the result of a call.
+#[derive(Clone, Copy, Debug)]
+pub enum ResultSeen<'a> {
+    /// Its JSON.
+    Json(&'a [u8]),
+    /// Its length.
+    Length(u64),
+    /// Only the length of the whole message; so it is of an error of JSON-RPC.
+    Unread(u64),
 }
 
 /// All pricers of a configuration. A reload makes new ones; calls that were quoted keep theirs.
@@ -121,26 +140,30 @@ impl ToolPricers {
                 bounds: self.bounds,
             });
         };
-        // What is no object names nothing.
-        let arguments = call.arguments.and_then(object).unwrap_or_default();
-        let outlined = match arguments {
-            [] => outline(b"{}", &rule.arguments, self.bounds)?,
-            given => outline(given, &rule.arguments, self.bounds)?,
+        let (arguments, unseen_bytes) = match call.arguments {
+            ToolArguments::Length(bytes) => (&b"{}"[..], Some(bytes)),
+            // What is no object names nothing.
+            ToolArguments::Json(json) => match object(json) {
+                Some(object) => (object, None),
+                None => (&b"{}"[..], Some(json.len() as u64)),
+            },
         };
+        let outlined = outline(arguments, &rule.arguments, self.bounds)?;
         let seen = CallOutline {
             tariff: rule.index,
             server: call.server.to_owned(),
             tool: call.tool.to_owned(),
             arguments: outlined.doc,
             // Without the blanks around them, which are the message's.
-            argument_bytes: if arguments.is_empty() {
-                0
-            } else {
-                outlined.root.len() as u64
-            },
+            argument_bytes: unseen_bytes.unwrap_or(outlined.root.len() as u64),
             argument_counts: outlined.counts,
         };
+        let is_unseen = matches!(call.arguments, ToolArguments::Length(_)) && rule.tariff.sees_arguments();
         let (hold, is_upper_bound) = match rule.pricer.quote(&seen) {
+            // What it would have seen may make it more.
+            Ok(ToolHold::AtMost(picos) | ToolHold::About(picos)) if is_unseen => {
+                (rounded_up(picos).max(self.unknown_hold), false)
+            }
             Ok(ToolHold::AtMost(picos)) => (rounded_up(picos), true),
             Ok(ToolHold::About(picos)) => (rounded_up(picos), false),
             Ok(ToolHold::Unknown) | Err(_) => (self.unknown_hold, false),
@@ -151,6 +174,7 @@ impl ToolPricers {
             plan: Some(Arc::new(Plan {
                 rule: Arc::clone(rule),
                 call: seen,
+                is_unseen,
             })),
             bounds: self.bounds,
         })
@@ -200,6 +224,8 @@ pub struct Quoted {
 struct Plan {
     rule: Arc<Rule>,
     call: CallOutline,
+    /// Arguments on which the price depends were not seen.
+    is_unseen: bool,
 }
 
 impl Quoted {
@@ -213,9 +239,14 @@ impl Quoted {
         self.plan.as_ref().map_or("", |plan| &plan.rule.pricer.info().name)
     }
 
-    /// What the call costs by its answer. `result`: its JSON; `None`: a JSON-RPC error has none, and of any other answer only its
-    /// `bytes` are known, so that its price is an estimate. `milliseconds`: from the call's passing on to its answer.
-    pub fn price(&self, ending: ToolEnding, result: Option<&[u8]>, bytes: u64, milliseconds: u64) -> Priced {
+    /// Whether its price depends on what is in the result.
+    pub fn sees_result(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.rule.tariff.sees_result())
+    }
+
+    /// What the call costs by its answer; an estimate where what its price depends on was not seen. `milliseconds`: from the
+    /// call's passing on to its answer.
+    pub fn price(&self, ending: ToolEnding, result: ResultSeen<'_>, milliseconds: u64) -> Priced {
         let free = Priced {
             cost: Usd::ZERO,
             parts: Vec::new(),
@@ -232,15 +263,19 @@ impl Quoted {
         if !is_priced {
             return free;
         }
-        let result = result.filter(|_| ending != ToolEnding::ProtocolError);
-        let Some(answer) = plan.seen(ending, result, bytes, milliseconds, self.bounds) else {
+        let Some(answer) = plan.seen(ending, result, milliseconds, self.bounds) else {
             return self.unread(estimate_reason::UNREADABLE);
         };
         let summed = plan.rule.pricer.price(&plan.call, &answer).ok();
         let Some((cost, parts)) = summed.and_then(|parts| Some((cost_of(&parts)?, parts))) else {
             return self.unread(estimate_reason::PLUGIN_FAILED);
         };
-        let is_whole = result.is_some() || ending == ToolEnding::ProtocolError;
+        let is_whole = !plan.is_unseen
+            && match (ending, result) {
+                (ToolEnding::ProtocolError, _) | (_, ResultSeen::Json(_)) => true,
+                (_, ResultSeen::Length(_)) => !tariff.sees_result(),
+                (_, ResultSeen::Unread(_)) => false,
+            };
         Priced {
             // What was not read may cost more than its length says.
             cost: if is_whole { cost } else { cost.max(self.hold) },
@@ -266,26 +301,29 @@ impl Plan {
     fn seen(
         &self,
         ending: ToolEnding,
-        result: Option<&[u8]>,
-        bytes: u64,
+        result: ResultSeen<'_>,
         milliseconds: u64,
         bounds: Bounds,
     ) -> Option<AnswerOutline> {
-        let nothing = AnswerOutline {
+        let of_length = |result_bytes| AnswerOutline {
             ending,
             result: "{}".to_owned(),
-            result_bytes: if ending == ToolEnding::ProtocolError { 0 } else { bytes },
+            result_bytes,
             result_counts: vec![0; self.rule.tariff.result_counts.len()],
             milliseconds,
         };
-        let Some(result) = result else { return Some(nothing) };
-        let outlined = outline(object(result)?, &self.rule.result, bounds).ok()?;
-        Some(AnswerOutline {
-            result: outlined.doc,
-            result_bytes: outlined.root.len() as u64,
-            result_counts: outlined.counts,
-            ..nothing
-        })
+        match result {
+            _ if ending == ToolEnding::ProtocolError => Some(of_length(0)),
+            ResultSeen::Length(bytes) | ResultSeen::Unread(bytes) => Some(of_length(bytes)),
+            ResultSeen::Json(json) => {
+                let outlined = outline(object(json)?, &self.rule.result, bounds).ok()?;
+                Some(AnswerOutline {
+                    result: outlined.doc,
+                    result_counts: outlined.counts,
+                    ..of_length(outlined.root.len() as u64)
+                })
+            }
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod subscriptions;
 mod switches;
 pub(in crate::control) mod system;
 mod tenants;
+mod tool_calls;
 
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     series::add(&mut table)?;
     system::add(&mut table)?;
     moving::add(&mut table)?;
+    tool_calls::add(&mut table)?;
     discover::add(&mut table)?;
     Ok(table)
 }

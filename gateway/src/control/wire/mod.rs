@@ -24,6 +24,7 @@ mod series;
 mod sessions;
 mod system;
 mod tenants;
+mod tool_calls;
 
 pub use alerts::*;
 pub use audit::*;
@@ -46,3 +47,4 @@ pub use series::*;
 pub use sessions::*;
 pub use system::*;
 pub use tenants::*;
+pub use tool_calls::*;

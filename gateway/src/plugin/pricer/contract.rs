@@ -20,6 +20,18 @@ pub struct Tariff {
     pub prices_protocol_errors: bool,
 }
 
+impl Tariff {
+    /// Whether anything of the arguments but their length is shown.
+    pub fn sees_arguments(&self) -> bool {
+        !(self.argument_paths.is_empty() && self.argument_counts.is_empty())
+    }
+
+    /// The same of the result.
+    pub fn sees_result(&self) -> bool {
+        !(self.result_paths.is_empty() && self.result_counts.is_empty())
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PricerInfo {
     pub name: String,

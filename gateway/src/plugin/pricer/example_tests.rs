@@ -30,7 +30,7 @@ fn quote(pricers: &ToolPricers, tool: &str, arguments: &str) -> Quoted {
     let call = ToolCall {
         server: "files",
         tool,
-        arguments: Some(arguments.as_bytes()),
+        arguments: ToolArguments::Json(arguments.as_bytes()),
     };
     pricers.quote(&call).unwrap()
 }
@@ -45,7 +45,7 @@ fn a_pricer_of_ones_own_holds_before_and_settles_by_size() {
     );
     let price = |bytes: usize| {
         let result = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
-        quoted.price(ToolEnding::Success, Some(result.as_bytes()), 0, 3)
+        quoted.price(ToolEnding::Success, ResultSeen::Json(result.as_bytes()), 3)
     };
     let priced = price(750);
     assert_eq!((priced.cost.nanos(), priced.is_beyond_quote), (15_000, false));

@@ -143,15 +143,15 @@ fn quotes_and_prices_to_the_nano_dollar() {
         let call = ToolCall {
             server,
             tool,
-            arguments: Some(arguments.as_bytes()),
+            arguments: ToolArguments::Json(arguments.as_bytes()),
         };
         let quoted = pricers.quote(&call).unwrap();
         let (ending, seen) = match result {
-            "" => (ToolEnding::ProtocolError, None),
-            result if result == failed => (ToolEnding::ToolError, Some(result.as_bytes())),
-            result => (ToolEnding::Success, Some(result.as_bytes())),
+            "" => (ToolEnding::ProtocolError, ResultSeen::Unread(99)),
+            result if result == failed => (ToolEnding::ToolError, ResultSeen::Json(result.as_bytes())),
+            result => (ToolEnding::Success, ResultSeen::Json(result.as_bytes())),
         };
-        let priced = quoted.price(ending, seen, 99, milliseconds);
+        let priced = quoted.price(ending, seen, milliseconds);
         let said: Vec<String> = priced
             .parts
             .iter()
@@ -178,7 +178,7 @@ fn without_rules_no_tool_costs_anything() {
     let call = ToolCall {
         server: "s",
         tool: "t",
-        arguments: None,
+        arguments: ToolArguments::Json(b""),
     };
     assert!(!pricers.quote(&call).unwrap().is_priced());
 }
@@ -193,7 +193,7 @@ fn rules_as_many_as_there_may_be_are_served() {
         let call = ToolCall {
             server: &format!("s{at}"),
             tool: "t",
-            arguments: None,
+            arguments: ToolArguments::Json(b""),
         };
         assert_eq!(pricers.quote(&call).unwrap().hold.nanos(), at);
     }
@@ -210,11 +210,11 @@ fn many_threads_share_one_pricer() {
                     let call = ToolCall {
                         server: "render",
                         tool: "page",
-                        arguments: None,
+                        arguments: ToolArguments::Json(b""),
                     };
                     let milliseconds = thread * 1_000 + round;
                     let quoted = pricers.quote(&call).unwrap();
-                    let priced = quoted.price(ToolEnding::Success, Some(b"{}"), 0, milliseconds);
+                    let priced = quoted.price(ToolEnding::Success, ResultSeen::Json(b"{}"), milliseconds);
                     assert_eq!(u64::try_from(priced.cost.nanos()).unwrap(), milliseconds * 600);
                 }
             });

@@ -122,10 +122,10 @@ fn outcome(guest: &Guest) -> (i64, i64, Option<&'static str>, u64) {
     let call = ToolCall {
         server: "s",
         tool: "t",
-        arguments: Some(b"{\"a\":1}"),
+        arguments: ToolArguments::Json(b"{\"a\":1}"),
     };
     let quoted = pricers.quote(&call).unwrap();
-    let priced = quoted.price(ToolEnding::Success, Some(DONE), 0, 1);
+    let priced = quoted.price(ToolEnding::Success, ResultSeen::Json(DONE), 1);
     (
         quoted.hold.nanos(),
         priced.cost.nanos(),

@@ -83,7 +83,7 @@ fn quoted(pricers: &ToolPricers, arguments: &str) -> Quoted {
     let call = ToolCall {
         server: "s",
         tool: "t",
-        arguments: Some(arguments.as_bytes()),
+        arguments: ToolArguments::Json(arguments.as_bytes()),
     };
     pricers.quote(&call).unwrap()
 }
@@ -100,7 +100,7 @@ fn want(path: &str) -> Want {
 
 /// What a call costs that ends well with this result.
 fn price(quoted: &Quoted, result: &[u8], milliseconds: u64) -> Priced {
-    quoted.price(ToolEnding::Success, Some(result), 0, milliseconds)
+    quoted.price(ToolEnding::Success, ResultSeen::Json(result), milliseconds)
 }
 
 #[test]
@@ -159,15 +159,15 @@ fn failures_are_free_unless_the_tariff_prices_them() {
             "{}",
         );
         let cost = |ending: ToolEnding, result| {
-            let priced = quoted.price(ending, result, 5_000, 0);
+            let priced = quoted.price(ending, result, 0);
             assert_eq!(priced.estimated, None);
             priced.cost.nanos()
         };
-        assert_eq!(cost(ToolEnding::Success, Some(DONE)), 8);
+        assert_eq!(cost(ToolEnding::Success, ResultSeen::Json(DONE)), 8);
         let expected = if prices_tool_errors { 8 } else { 0 };
-        assert_eq!(cost(ToolEnding::ToolError, Some(DONE)), expected);
+        assert_eq!(cost(ToolEnding::ToolError, ResultSeen::Json(DONE)), expected);
         let expected = if prices_protocol_errors { 8 } else { 0 };
-        assert_eq!(cost(ToolEnding::ProtocolError, None), expected);
+        assert_eq!(cost(ToolEnding::ProtocolError, ResultSeen::Unread(5_000)), expected);
     }
 }
 
@@ -190,7 +190,7 @@ fn what_cannot_be_read_costs_what_was_held() {
         r#"{"total":1,"total":2}"#,
         r#"{"total":1,"tot\u0061l":2}"#,
     ] {
-        let priced = quoted.price(ToolEnding::Success, Some(result.as_bytes()), 99, 5);
+        let priced = price(&quoted, result.as_bytes(), 5);
         let said = (priced.cost.nanos(), priced.estimated);
         assert_eq!(said, (9, Some(estimate_reason::UNREADABLE)), "{result}");
     }
@@ -199,13 +199,53 @@ fn what_cannot_be_read_costs_what_was_held() {
         "what is no answer is shown to nobody"
     );
     // Of a message that was too long to be held only the length is known.
-    let unheld = quoted.price(ToolEnding::Success, None, 5_000_000, 5);
-    let said = (unheld.cost.nanos(), unheld.estimated);
-    assert_eq!(said, (9, Some(estimate_reason::UNREADABLE)));
-    let answers = scripted.answers.lock();
+    for seen in [ResultSeen::Unread(5_000_000), ResultSeen::Length(5_000_000)] {
+        let unheld = quoted.price(ToolEnding::Success, seen, 5);
+        let said = (unheld.cost.nanos(), unheld.estimated);
+        assert_eq!(said, (9, Some(estimate_reason::UNREADABLE)), "{seen:?}");
+        let answer = scripted.answers.lock().pop().unwrap();
+        assert_eq!((answer.result_bytes, answer.result_counts), (5_000_000, vec![0]));
+    }
+}
+
+#[test]
+fn where_lengths_are_all_that_a_price_depends_on_they_are_enough() {
+    let scripted = scripted(every_tool(), at_most(9_000), Ok(vec![part(8_000)]));
+    let pricers = pricers(&scripted);
+    let call = ToolCall {
+        server: "s",
+        tool: "t",
+        arguments: ToolArguments::Length(70),
+    };
+    let quoted = pricers.quote(&call).unwrap();
+    assert!(!quoted.sees_result() && quoted.is_upper_bound);
+    let priced = quoted.price(ToolEnding::Success, ResultSeen::Length(30), 5);
+    assert_eq!((priced.cost.nanos(), priced.estimated), (8, None));
+    let (call, answer) = (
+        scripted.calls.lock().pop().unwrap(),
+        scripted.answers.lock().pop().unwrap(),
+    );
+    assert_eq!((call.argument_bytes, answer.result_bytes), (70, 30));
+}
+
+#[test]
+fn arguments_that_a_price_depends_on_and_that_were_not_seen_make_it_an_estimate() {
+    let tariff = Tariff {
+        argument_paths: vec![want("limit")],
+        ..Tariff::default()
+    };
+    let pricers = pricers(&scripted(vec![tariff], at_most(9_000), Ok(vec![part(8_000)])));
+    let call = ToolCall {
+        server: "s",
+        tool: "t",
+        arguments: ToolArguments::Length(70),
+    };
+    let quoted = pricers.quote(&call).unwrap();
+    assert_eq!((quoted.hold, quoted.is_upper_bound), (UNKNOWN, false));
+    let priced = price(&quoted, DONE, 5);
     assert_eq!(
-        (answers[0].result_bytes, answers[0].result_counts.as_slice()),
-        (5_000_000, &[0_u64][..])
+        (priced.cost, priced.estimated),
+        (UNKNOWN, Some(estimate_reason::UNREADABLE))
     );
 }
 
@@ -217,8 +257,8 @@ fn a_protocol_error_has_no_result() {
     };
     let scripted = scripted(vec![tariff], at_most(9_000), Ok(vec![part(8_000)]));
     let quoted = quoted(&pricers(&scripted), "{}");
-    for result in [None, Some(&b"{}"[..])] {
-        let priced = quoted.price(ToolEnding::ProtocolError, result, 5_000, 5);
+    for result in [ResultSeen::Unread(5_000), ResultSeen::Json(b"{}")] {
+        let priced = quoted.price(ToolEnding::ProtocolError, result, 5);
         assert_eq!((priced.cost.nanos(), priced.estimated), (8, None));
         assert_eq!(scripted.answers.lock().pop().unwrap().result_bytes, 0);
     }
@@ -293,14 +333,14 @@ fn arguments_that_say_two_things_are_refused() {
         let call = ToolCall {
             server: "s",
             tool: "t",
-            arguments: Some(arguments.as_bytes()),
+            arguments: ToolArguments::Json(arguments.as_bytes()),
         };
         assert!(pricers.quote(&call).is_err(), "{arguments}");
     }
     let none = ToolCall {
         server: "s",
         tool: "t",
-        arguments: None,
+        arguments: ToolArguments::Json(b""),
     };
     assert!(pricers.quote(&none).is_ok());
 }
@@ -346,7 +386,7 @@ fn the_exact_name_comes_before_a_pattern_before_all() {
         let call = ToolCall {
             server,
             tool,
-            arguments: None,
+            arguments: ToolArguments::Json(b""),
         };
         pricers.quote(&call).unwrap();
         assert_eq!(scripted.calls.lock().pop().unwrap().tariff, tariff, "{server} {tool}");

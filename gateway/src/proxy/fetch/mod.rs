@@ -108,7 +108,7 @@ async fn enter_lines(gateway: &Arc<Gateway>, mut exchange: Exchange, bill: Batch
     let broken = metered.lines_broken > 0 || metered.plugin_errors > 0;
     let entered = bill.settlement(gateway, &exchange, relayed.end, relayed.complete, broken);
     if let Some((settlement, bills)) = entered {
-        enter(gateway, exchange, settlement, bills).await;
+        enter(gateway, exchange, settlement, bills, FETCHED_RESULT).await;
     }
 }
 
@@ -163,7 +163,7 @@ async fn enter_result(gateway: &Arc<Gateway>, exchange: Exchange, relayed: &Rela
     if is_late {
         return correct(gateway, &exchange, &settlement, bill).await;
     }
-    enter(gateway, exchange, settlement, vec![bill]).await;
+    enter(gateway, exchange, settlement, vec![bill], FETCHED_RESULT).await;
 }
 
 /// Corrects the entry that took its hold for the cost of this result, as nobody had fetched it by then.
@@ -181,8 +181,15 @@ async fn correct(gateway: &Arc<Gateway>, exchange: &Exchange, settlement: &Settl
     }
 }
 
-/// Enters what no hold covers. The policies run now, when the model is known, for the budgets that count it.
-async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: Settlement, bills: Vec<BillId>) {
+/// Enters what no hold covers, for this reason; what was billed before is not entered again. The policies run now, when the model
+/// is known, for the budgets that count it. `false`: the ledger does not take it now.
+pub async fn enter(
+    gateway: &Arc<Gateway>,
+    mut exchange: Exchange,
+    mut settlement: Settlement,
+    bills: Vec<BillId>,
+    reason: &'static str,
+) -> bool {
     exchange.inspected.call.model = settlement.model.to_string();
     // A fetch is free, what it brings is not.
     exchange.billing = Billing::Metered;
@@ -202,19 +209,18 @@ async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: S
     let permit = match timeout(ENTER_WAIT, gateway.ledger.admit()).await {
         Ok(Ok(permit)) => permit,
         Ok(Err(error)) => {
-            tracing::error!(%error, "the ledger takes no more: a fetched result is not entered");
-            return;
+            tracing::error!(%error, reason, "the ledger takes no more: a result is not entered");
+            return false;
         }
         Err(_) => {
-            tracing::error!("the ledger does not keep up: a fetched result is not entered");
-            return;
+            tracing::error!(reason, "the ledger does not keep up: a result is not entered");
+            return false;
         }
     };
-    let reason = Name::from(FETCHED_RESULT);
     let deferred = bills.clone();
     match gateway
         .ledger
-        .enter(permit, exchange.facts(), &bounds, settlement, reason, bills)
+        .enter(permit, exchange.facts(), &bounds, settlement, Name::from(reason), bills)
     {
         Ok(Some(settled)) => {
             report::settled(gateway, settled.entry, &exchange.traced);
@@ -224,8 +230,12 @@ async fn enter(gateway: &Arc<Gateway>, mut exchange: Exchange, mut settlement: S
                     .deferred
                     .end(&bill, |waiting| waiting.hold.void("billed_when_fetched"));
             }
+            true
         }
-        Ok(None) => {}
-        Err(error) => tracing::error!(%error, "a fetched result could not be entered"),
+        Ok(None) => true,
+        Err(error) => {
+            tracing::error!(%error, reason, "a result could not be entered");
+            false
+        }
     }
 }

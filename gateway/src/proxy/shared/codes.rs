@@ -101,6 +101,7 @@ refusal_codes! {
     ControlUnavailable = 503, "control_unavailable", Later, "the control plane cannot be reached";
     Overloaded = 503, "overloaded", Later, "request bodies take more than `limits.bodies_in_flight_bytes_max`";
     LedgerUnavailable = 503, "ledger_unavailable", Later, "the ledger cannot write";
+    NoGateway = 503, "no_gateway", Later, "of `mcp-wrap`: no gateway runs that could hold a tool call, or it takes none";
     LedgerFull = 503, "ledger_full", Later, "the ledger has no room for the request";
     LedgerBusy = 503, "ledger_busy", Later, "the ledger has no permit for the request within `limits.admission_wait_ms`";
     ClockAhead = 503, "clock_ahead", Later, "the machine's clock is ahead of what can have passed: nothing is held by it";

@@ -58,6 +58,8 @@ pub struct Rules {
     /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub endpoints: Vec<Arc<ProviderEndpoint>>,
     pub tool_servers: Vec<Arc<ToolServer>>,
+    /// What stands for the servers that clients start themselves: nothing is sent to it.
+    pub wrapped: Arc<ProviderEndpoint>,
     /// What their tools cost.
     pub tool_pricers: Arc<ToolPricers>,
     pub prices: PriceBook,
@@ -147,6 +149,7 @@ impl Rules {
         endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
             tool_servers: tool_servers(&config, &pool, before)?,
+            wrapped: wrapped(&config, &pool)?,
             tool_pricers: Arc::clone(tool_pricers),
             progress: Bounds::of(&config),
             recorded: before.map_or(0, |rules| rules.recorded),
@@ -201,6 +204,7 @@ impl Rules {
             reads_claims: self.reads_claims,
             endpoints: self.endpoints.clone(),
             tool_servers: self.tool_servers.clone(),
+            wrapped: Arc::clone(&self.wrapped),
             tool_pricers: Arc::clone(&self.tool_pricers),
             prices: self.prices.clone(),
             disabled: Arc::clone(&self.disabled),
@@ -261,20 +265,12 @@ fn tool_servers(
     pool: &Arc<Connector>,
     before: Option<&Rules>,
 ) -> Result<Vec<Arc<ToolServer>>, RulesError> {
-    let bad = |server: &McpServer, reason: String| RulesError::BadDialect {
-        provider: server.name.clone(),
-        dialect: MCP.to_owned(),
-        reason,
-    };
     let made = |server: &McpServer| {
         let kept = before.and_then(|rules| rules.tool_servers.iter().find(|kept| kept.config == *server));
         if let Some(kept) = kept {
             return Ok(Arc::clone(kept));
         }
-        let plugin = JsonRpc::plugin().map_err(|error| bad(server, error.to_string()))?;
-        let depth_max = config.limits.json_depth_max;
-        let mut endpoint = ProviderEndpoint::new(provider_of(server), None, None, pool, &plugin, depth_max)?;
-        endpoint.name = MCP.into();
+        let mut endpoint = mcp_endpoint(provider_of(server), config, pool)?;
         let upstream = Upstream::new(&endpoint.provider, pool);
         endpoint.upstream = Arc::new(upstream.public_only(!server.allow_private));
         Ok(Arc::new(ToolServer {
@@ -284,6 +280,22 @@ fn tool_servers(
         }))
     };
     config.mcp.servers.iter().map(made).collect()
+}
+
+fn mcp_endpoint(provider: Provider, config: &Config, pool: &Arc<Connector>) -> Result<ProviderEndpoint, RulesError> {
+    let plugin = JsonRpc::plugin().map_err(|error| RulesError::BadDialect {
+        provider: provider.name.clone(),
+        dialect: MCP.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let depth_max = config.limits.json_depth_max;
+    let mut endpoint = ProviderEndpoint::new(provider, None, None, pool, &plugin, depth_max)?;
+    endpoint.name = MCP.into();
+    Ok(endpoint)
+}
+
+fn wrapped(config: &Config, pool: &Arc<Connector>) -> Result<Arc<ProviderEndpoint>, RulesError> {
+    mcp_endpoint(provider_of(&McpServer::nowhere()), config, pool).map(Arc::new)
 }
 
 /// An MCP server as the steps of the proxy know whom they call.

@@ -1,0 +1,202 @@
+//! Who holds calls before the server has them, and enters them after: the running gateway. Where none runs, what the
+//! configuration says: they are refused, pass unseen, or pass and stand in a spool that the gateway takes in.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ulid::Ulid;
+
+use super::calls::EndedCall;
+use super::spool::Spool;
+use crate::config::Offline;
+use crate::control::wire::{BeginParams, BeginResult, CallEnding, EndParams, EndResult, KeepParams, KeepResult};
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::reply::Refusal;
+use crate::timer::Timer;
+
+/// Calls that one `mcp.keep` names.
+const KEEP_MAX: usize = 1_000;
+/// Kept so many times within the time that the gateway gives them.
+const KEEPS: u32 = 3;
+/// When a refusal for want of a gateway is worth another try, seconds.
+const RETRY_S: u64 = 5;
+
+/// A way to call the gateway's methods.
+pub trait Rpc: Send + 'static {
+    fn call<P, A>(&self, method: &'static str, params: &P) -> impl Future<Output = Result<A, Away>>
+    where
+        P: Serialize + Sync,
+        A: DeserializeOwned;
+}
+
+/// Why a method has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// No gateway runs there.
+    Nobody(String),
+    /// One does, and does not take the call.
+    Refuses(String),
+}
+
+/// What came of a call that was to be held.
+pub enum Began {
+    Held {
+        wants_result: bool,
+        is_spooled: bool,
+    },
+    /// With the answer for the client.
+    Refused(Value),
+    /// Nobody holds it.
+    Unheld(Box<Refusal>),
+}
+
+/// See the module.
+pub struct Books<R> {
+    rpc: R,
+    offline: Offline,
+    spool: Spool,
+    /// It was told of already that no gateway runs.
+    is_alone: AtomicBool,
+    /// Within so many milliseconds a call is to be kept; 0: none was begun yet.
+    keep_ms: AtomicU64,
+    kept: Mutex<Timer>,
+}
+
+impl<R: Rpc> Books<R> {
+    /// `offline`: what becomes of calls while no gateway runs.
+    pub fn new(rpc: R, offline: Offline, spool: Spool) -> Books<R> {
+        Books {
+            rpc,
+            offline,
+            spool,
+            is_alone: AtomicBool::new(false),
+            keep_ms: AtomicU64::new(0),
+            kept: Mutex::new(Timer::start()),
+        }
+    }
+
+    /// Has a call held. Its id is its own, whoever holds it: it is entered once.
+    pub async fn begin(&self, call: &BeginParams) -> Began {
+        let began: Result<BeginResult, Away> = self.rpc.call("mcp.begin", call).await;
+        match began {
+            Ok(began) => {
+                self.is_alone.store(false, Ordering::Relaxed);
+                self.keep_ms.store(began.keep_ms, Ordering::Relaxed);
+                if began.admitted {
+                    return Began::Held {
+                        wants_result: began.wants_result,
+                        is_spooled: false,
+                    };
+                }
+                match serde_json::from_str(&began.answer) {
+                    Ok(answer) => Began::Refused(answer),
+                    Err(_) => unheld(
+                        RefusalCode::NoGateway,
+                        "the gateway refused the call and does not say why".to_owned(),
+                    ),
+                }
+            }
+            Err(Away::Refuses(text)) => {
+                tracing::error!("the gateway does not take tool calls: {text}");
+                unheld(
+                    RefusalCode::NoGateway,
+                    format!("the gateway does not take the call: {text}"),
+                )
+            }
+            Err(Away::Nobody(text)) => self.begin_alone(call, &text),
+        }
+    }
+
+    fn begin_alone(&self, call: &BeginParams, text: &str) -> Began {
+        if !self.is_alone.swap(true, Ordering::Relaxed) {
+            tracing::warn!("no gateway runs ({text}): {}", self.offline.meaning());
+        }
+        let held = Began::Held {
+            wants_result: false,
+            is_spooled: self.offline == Offline::Spool,
+        };
+        match self.offline {
+            Offline::Pass => held,
+            Offline::Refuse => unheld(
+                RefusalCode::NoGateway,
+                "no gateway runs that could hold this call: start it (agentledger serve), and call again".to_owned(),
+            ),
+            Offline::Spool => match self.spool.begun(call) {
+                Ok(()) => held,
+                Err(error) => {
+                    tracing::error!(%error, "the spool cannot be written: calls are refused");
+                    unheld(
+                        RefusalCode::LedgerUnavailable,
+                        format!("no gateway runs, and the spool cannot be written: {error}"),
+                    )
+                }
+            },
+        }
+    }
+
+    /// Enters how a call ended. Whoever does not take it will enter the call at what it held.
+    pub async fn end(&self, ended: EndedCall) {
+        let params = EndParams {
+            id: ended.call.id.to_string(),
+            ending: ended.ending,
+            result: ended.result,
+            result_bytes: ended.bytes,
+            unread: ended.unread,
+            milliseconds: ended.call.since.elapsed_ms(),
+        };
+        if ended.call.is_spooled {
+            if let Err(error) = self.spool.ended(&params) {
+                tracing::error!(%error, "the spool cannot be written: a call will be entered at what it would have held");
+            }
+            return;
+        }
+        let done: Result<EndResult, Away> = self.rpc.call("mcp.settle", &params).await;
+        match done {
+            Ok(EndResult { ended: true }) => {}
+            Ok(EndResult { ended: false }) if ended.ending == CallEnding::NotAnswered => {}
+            Ok(EndResult { ended: false }) => tracing::warn!(id = params.id, "a call had ended before its answer came"),
+            Err(_) if self.offline == Offline::Pass => {}
+            Err(Away::Nobody(text) | Away::Refuses(text)) => {
+                tracing::warn!(
+                    id = params.id,
+                    "the gateway takes no answer, and enters the call at what it held: {text}"
+                );
+            }
+        }
+    }
+
+    /// Tells the gateway which calls go on, in time; and lets it have the spool once it runs again.
+    pub async fn look_after(&self, held: Vec<Ulid>) {
+        let is_due = {
+            let every = Duration::from_millis(self.keep_ms.load(Ordering::Relaxed)) / KEEPS;
+            !every.is_zero() && self.kept.lock().elapsed() >= every
+        };
+        if is_due {
+            *self.kept.lock() = Timer::start();
+            for ids in held.chunks(KEEP_MAX) {
+                let ids = ids.iter().map(Ulid::to_string).collect();
+                // The gateway that held them may be gone, and they with it.
+                let _: Result<KeepResult, Away> = self.rpc.call("mcp.keep", &KeepParams { ids }).await;
+            }
+        }
+        if self.spool.could_be_given_up() {
+            let there: Result<KeepResult, Away> = self.rpc.call("mcp.keep", &KeepParams::default()).await;
+            if there.is_ok() {
+                self.spool.give_up();
+            }
+        }
+    }
+
+    /// No call follows.
+    pub fn close(&self) {
+        self.spool.give_up();
+    }
+}
+
+fn unheld(code: RefusalCode, message: String) -> Began {
+    Began::Unheld(Box::new(Refusal::new(code, message).retry_after(RETRY_S)))
+}

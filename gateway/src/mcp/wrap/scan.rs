@@ -1,0 +1,112 @@
+//! Which of a client's lines may be more than bytes: most are passed on without being read as JSON.
+
+use std::borrow::Cow;
+
+use memchr::memmem::Finder;
+
+const CALL: &[u8] = b"tools/call";
+/// What may be said of a call that is open.
+const OF_OPEN: [&[u8]; 2] = [b"notifications/cancelled", b"tasks/"];
+/// Spellings by which any letter of those words can be written in JSON: all of them are below U+0100.
+const ESCAPES: [&[u8]; 2] = [b"\\u00", b"\\/"];
+
+/// Looks for the words that matter.
+pub struct Scan {
+    call: Finder<'static>,
+    others: [Finder<'static>; 4],
+}
+
+impl Scan {
+    pub fn new() -> Scan {
+        let [cancelled, tasks] = OF_OPEN;
+        let [unicode, solidus] = ESCAPES;
+        Scan {
+            call: Finder::new(CALL),
+            others: [cancelled, tasks, unicode, solidus].map(Finder::new),
+        }
+    }
+
+    /// Whether any of these lines is to be read.
+    pub fn matters(&self, lines: &[u8]) -> bool {
+        let has = |finder: &Finder<'_>| finder.find(lines).is_some();
+        has(&self.call) || self.others.iter().any(has)
+    }
+
+    /// Whether a line that cannot be read in one way alone could be taken for a call of a tool by another reader.
+    pub fn may_call(&self, line: &[u8]) -> bool {
+        self.call.find(&unescaped(line)).is_some()
+    }
+}
+
+/// The line with the escapes undone by which plain letters can be written.
+fn unescaped(line: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', line).is_none() {
+        return Cow::Borrowed(line);
+    }
+    let mut plain = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let letter = match (first, rest) {
+            (b'\\', [b'u', a, b, c, d, after @ ..]) => {
+                let code = std::str::from_utf8(&[*a, *b, *c, *d])
+                    .ok()
+                    .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                code.and_then(|code| u8::try_from(code).ok())
+                    .map(|letter| (letter, after))
+            }
+            (b'\\', [b'/', after @ ..]) => Some((b'/', after)),
+            _ => None,
+        };
+        match letter {
+            Some((letter, after)) => {
+                plain.push(letter);
+                rest = after;
+            }
+            None => plain.push(*first),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_found_in_any_spelling() {
+        let scan = Scan::new();
+        for line in [
+            r#"{"method":"tools/call"}"#,
+            r#"{"method":"tools\/call"}"#,
+            r#"{"method":"\u0074ools/call"}"#,
+            r#"{"method":"tool\u0073\u002fcal\u006C"}"#,
+        ] {
+            assert!(
+                scan.matters(line.as_bytes()) && scan.may_call(line.as_bytes()),
+                "{line}"
+            );
+        }
+        for line in [
+            r#"{"method":"ping"}"#,
+            r#"{"method":"tools/list"}"#,
+            r#"{"text":"a \"quoted\" word\n"}"#,
+        ] {
+            assert!(
+                !scan.matters(line.as_bytes()) && !scan.may_call(line.as_bytes()),
+                "{line}"
+            );
+        }
+        for read in [
+            r#"{"text":"caf\u00e9"}"#,
+            r#"{"method":"notifications/cancelled"}"#,
+            r#"{"method":"tasks/get"}"#,
+        ] {
+            assert!(
+                scan.matters(read.as_bytes()) && !scan.may_call(read.as_bytes()),
+                "{read}"
+            );
+        }
+        assert!(!scan.may_call(br"\u00") && !scan.may_call(b"\\"));
+    }
+}

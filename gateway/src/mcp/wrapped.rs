@@ -1,0 +1,316 @@
+//! Tool calls of servers that run beside their clients, held and entered for a wrapper (`wrap`) that asks by JSON-RPC. They take the
+//! same steps as calls over HTTP; what differs is who waits for the answer.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentledger_ledger::{BillId, Name, Outcome};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pingora::http::RequestHeader;
+use serde_json::value::RawValue;
+use tokio::runtime::Handle;
+use ulid::Ulid;
+
+use super::answer::Says;
+use super::arrive::identity_of;
+use super::call::{Arguments, Called, Caller, OpenCall};
+use super::message::is_tool_name;
+use super::post::in_words;
+use super::waiting::give_up;
+use crate::config::{ToolRefusals, is_server_name};
+use crate::control::RpcError;
+use crate::control::wire::{BeginParams, BeginResult, CallEnding, EndParams, EndResult, ToolCaller};
+use crate::estimate_reason;
+use crate::plugin::{Billing, ResultSeen};
+use crate::proxy::identify::legacy;
+use crate::proxy::report;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::json_rpc::MCP;
+use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::Rules;
+use crate::secret::Secret;
+use crate::timer::Timer;
+
+/// The status of an answer on a pipe.
+pub(super) const ANSWERED: u16 = 200;
+/// That of a call of which no answer was seen.
+pub(super) const NO_STATUS: u16 = 0;
+
+/// The calls that wrappers have open, each until it ends, or nobody has kept it for `mcp.answer_wait`.
+pub struct WrappedCalls {
+    gateway: Arc<Gateway>,
+    open: Mutex<HashMap<Ulid, Kept>>,
+}
+
+struct Kept {
+    call: OpenCall,
+    since: Timer,
+    patience: Duration,
+}
+
+impl WrappedCalls {
+    pub fn new(gateway: &Arc<Gateway>) -> WrappedCalls {
+        WrappedCalls {
+            gateway: Arc::clone(gateway),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Holds a call, or says why not. Blocks; on a thread of a runtime that may be blocked.
+    ///
+    /// # Errors
+    /// The parameters are none.
+    pub fn begin(&self, params: &BeginParams) -> Result<BeginResult, RpcError> {
+        let id = id_of(&params.id)?;
+        let asked_by = match params.request.as_str() {
+            "" => None,
+            text => Some(RawValue::from_string(text.to_owned()).map_err(|_| invalid("request is no JSON"))?),
+        };
+        let rules = self.gateway.rules.load_full();
+        let keep_ms = u64::try_from(rules.config.mcp.answer_wait.as_millis()).unwrap_or(u64::MAX);
+        let again = self.open.lock().get(&id).map(|kept| kept.call.wants_result());
+        // One that a former process of this gateway held was entered by its restart: it may go on all the same.
+        let is_entered = again.is_none() && self.gateway.ledger.is_billed(&bill_of(id));
+        if again.is_some() || is_entered {
+            return Ok(BeginResult {
+                admitted: true,
+                wants_result: again.unwrap_or(false),
+                keep_ms,
+                ..BeginResult::default()
+            });
+        }
+        match Handle::current().block_on(self.held(&rules, id, params)) {
+            Ok(call) => {
+                let wants_result = call.wants_result();
+                let patience = rules.config.mcp.answer_wait;
+                self.keep(id, call, patience);
+                Ok(BeginResult {
+                    admitted: true,
+                    wants_result,
+                    keep_ms,
+                    ..BeginResult::default()
+                })
+            }
+            Err(refusal) => {
+                report::refused(&self.gateway, MCP, &refusal);
+                let refusals = match params.refusals.as_str() {
+                    "error" => ToolRefusals::Error,
+                    "result" => ToolRefusals::Result,
+                    _ => rules.config.mcp.refusals,
+                };
+                let answer = in_words(refusals, &refusal, asked_by.as_deref());
+                Ok(BeginResult {
+                    admitted: false,
+                    answer: answer.to_string(),
+                    code: refusal.code.as_str().to_owned(),
+                    keep_ms,
+                    ..BeginResult::default()
+                })
+            }
+        }
+    }
+
+    async fn held(&self, rules: &Arc<Rules>, id: Ulid, params: &BeginParams) -> Result<OpenCall, Refusal> {
+        let arguments = match params.arguments.as_str() {
+            "" if params.argument_bytes > 0 => Arguments::Unseen {
+                bytes: params.argument_bytes,
+                hash: params.argument_hash.clone(),
+            },
+            text => Arguments::Json(Bytes::copy_from_slice(text.as_bytes())),
+        };
+        if self.open.lock().len() >= rules.config.limits.background_holds_max {
+            let message = "too many tool calls of wrapped servers are open";
+            return Err(Refusal::new(RefusalCode::Overloaded, message).retry_after(1));
+        }
+        let whose = Whose::of(rules, &params.server, &params.tool, &params.caller)?;
+        legacy::link(&self.gateway, &whose.identity);
+        let called = Called {
+            id,
+            key: String::new(),
+            tool: &params.tool,
+            arguments,
+        };
+        let call = whose
+            .caller(&self.gateway, rules)
+            .begin(&whose.header, pending(), called)
+            .await?;
+        if let Err(refusal) = call.durable().await {
+            call.void(refusal.code.as_str());
+            return Err(refusal);
+        }
+        // From here on the journal knows what it is billed under, so that a spool that has it, too, bills nothing.
+        call.deferred(bill_of(id))
+            .ok_or_else(|| Refusal::new(RefusalCode::Internal, "the call is entered already"))
+    }
+
+    /// Begun by two requests at one time it is one call.
+    fn keep(&self, id: Ulid, call: OpenCall, patience: Duration) {
+        let kept = Kept {
+            call,
+            since: Timer::start(),
+            patience,
+        };
+        let before = self.open.lock().insert(id, kept);
+        if let Some(before) = before {
+            before.call.void("begun_twice");
+        }
+    }
+
+    /// These go on; how many of them are open.
+    ///
+    /// # Errors
+    /// An id is none.
+    pub fn keep_on(&self, ids: &[String]) -> Result<u64, RpcError> {
+        let ids = ids.iter().map(|id| id_of(id)).collect::<Result<Vec<_>, _>>()?;
+        let mut open = self.open.lock();
+        let mut kept = 0;
+        for id in ids {
+            if let Some(call) = open.get_mut(&id) {
+                call.since = Timer::start();
+                kept += 1;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// A call is over: by this it is priced and entered.
+    ///
+    /// # Errors
+    /// The parameters are none.
+    pub fn end(&self, params: &EndParams) -> Result<EndResult, RpcError> {
+        let id = id_of(&params.id)?;
+        let Some(Kept { call, .. }) = self.open.lock().remove(&id) else {
+            return Ok(EndResult { ended: false });
+        };
+        let gateway = &self.gateway;
+        match params.ending {
+            CallEnding::Result => call.answered(gateway, &Says::Result, seen(params), ANSWERED),
+            CallEnding::ToolError => call.answered(gateway, &Says::ToolError, seen(params), ANSWERED),
+            CallEnding::Error => call.answered(gateway, &Says::Error, seen(params), ANSWERED),
+            CallEnding::Unsent => call.void("not_forwarded"),
+            CallEnding::ServerGone => {
+                let reason = estimate_reason::UPSTREAM_FAILED;
+                call.unseen(gateway, Outcome::UpstreamFailed, NO_STATUS, reason);
+            }
+            CallEnding::ClientGone => {
+                call.unseen(gateway, Outcome::ClientGone, NO_STATUS, estimate_reason::CLIENT_GONE);
+            }
+            CallEnding::NotAnswered => give_up(gateway, call),
+        }
+        Ok(EndResult { ended: true })
+    }
+
+    /// Enters the calls that nobody keeps any more: their wrappers are gone.
+    pub fn look(&self) {
+        let late: Vec<OpenCall> = {
+            let mut open = self.open.lock();
+            let late = open.extract_if(|_, kept| kept.since.elapsed() > kept.patience);
+            late.map(|(_, kept)| kept.call).collect()
+        };
+        late.into_iter().for_each(|call| give_up(&self.gateway, call));
+    }
+
+    /// The gateway goes down: nobody will end them here.
+    pub fn close(&self) {
+        let open = std::mem::take(&mut *self.open.lock());
+        open.into_values().for_each(|kept| give_up(&self.gateway, kept.call));
+    }
+
+    pub(super) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+}
+
+/// Under which a call is entered once, whoever tells of it.
+pub(super) fn bill_of(id: Ulid) -> BillId {
+    BillId::of(&[MCP, "call", &id.to_string()])
+}
+
+/// What is known of its answer.
+pub(super) fn seen(params: &EndParams) -> ResultSeen<'_> {
+    match params.result.as_str() {
+        "" if params.unread => ResultSeen::Unread(params.result_bytes),
+        "" => ResultSeen::Length(params.result_bytes),
+        json => ResultSeen::Json(json.as_bytes()),
+    }
+}
+
+fn id_of(text: &str) -> Result<Ulid, RpcError> {
+    Ulid::from_string(text).map_err(|_| invalid("id is no ULID"))
+}
+
+fn invalid(text: &str) -> RpcError {
+    RpcError::InvalidParams(text.to_owned())
+}
+
+/// Whose a call is, as an HTTP request would say it.
+pub(super) struct Whose {
+    pub header: RequestHeader,
+    pub identity: Identity,
+    server: Name,
+    target: Target,
+}
+
+impl Whose {
+    /// # Errors
+    /// A name that cannot be one.
+    pub fn of(rules: &Rules, server: &str, tool: &str, caller: &ToolCaller) -> Result<Whose, Refusal> {
+        let refused = |text: &str| Refusal::new(RefusalCode::InvalidMessage, text).final_answer();
+        if !is_server_name(server) {
+            return Err(refused(
+                "a server's name takes letters, digits, '-', '_' and '.', 64 at most",
+            ));
+        }
+        if !is_tool_name(tool) {
+            return Err(refused("a tool's name has at most 256 bytes and no control characters"));
+        }
+        let mut header = RequestHeader::build("POST", format!("/{MCP}/{server}").as_bytes(), Some(8))
+            .map_err(|_| refused("the server's name cannot be one"))?;
+        for (name, value) in [
+            ("x-agent-id", &caller.agent),
+            ("x-agent-session", &caller.session),
+            ("x-agent-user", &caller.user),
+            ("x-agent-task", &caller.task),
+            ("x-agent-tags", &caller.tags),
+            ("x-agentledger-tenant", &caller.tenant),
+            ("mcp-session-id", &caller.connection),
+        ] {
+            if !value.is_empty() {
+                header
+                    .insert_header(name, value.as_str())
+                    .map_err(|_| refused(&format!("{name} cannot be what it is said to be")))?;
+            }
+        }
+        let identity = identity_of(rules, &header, Secret::new(caller.key.clone()))?;
+        Ok(Whose {
+            header,
+            identity,
+            server: Name::from(server),
+            target: Target {
+                endpoint: Arc::clone(&rules.wrapped),
+                dialect_path: String::new(),
+                path: String::new(),
+                operation: Name::from(MCP),
+                path_model: None,
+                path_id: None,
+                billing: Billing::Metered,
+            },
+        })
+    }
+
+    pub fn caller<'a>(&'a self, gateway: &'a Arc<Gateway>, rules: &'a Arc<Rules>) -> Caller<'a> {
+        Caller {
+            gateway,
+            rules,
+            server: &self.server,
+            target: &self.target,
+            identity: &self.identity,
+            forward_path: "",
+        }
+    }
+}

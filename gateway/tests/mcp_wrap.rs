@@ -1,0 +1,414 @@
+//! MCP servers that a client starts itself: the real binary between the two, beside a gateway and without one.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::mcp::{COST, call};
+use crate::harness::process::binary;
+use crate::harness::{Installation, Script, Upstream};
+
+const KEY: &str = "sk-wrapped-0123456789abcdef";
+
+/// A server that keeps what it is sent in `seen`, its environment in `env`, and answers each call; one of `slow` when there is a
+/// file `go`.
+const SERVER: &str = r#"env >env; n=1; while IFS= read -r line; do printf '%s\n' "$line" >>seen
+case $line in *slow*) while [ ! -e go ]; do sleep 0.02; done;; esac
+case $line in *tools/call*) printf '{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}\n' $n; n=$((n+1));; esac
+done"#;
+
+fn installed(further: &str) -> Installation {
+    Installation::new(&format!(
+        "mcp: {{pricing: [{{server: files, cost_per_call: {COST}}}]}}\n{further}"
+    ))
+}
+
+/// A wrapper that runs.
+struct Wrapper {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
+    let mut child = binary()
+        .arg("mcp-wrap")
+        .arg("-c")
+        .arg(home.path("agentledger.yaml"))
+        .args(["--server", "files"])
+        .args(args)
+        .args(["--", "sh", "-c", script])
+        .current_dir(home.path(""))
+        .env("AGENTLEDGER_RUNTIME_DIR", home.path(""))
+        .env("AGENTLEDGER_KEY", KEY)
+        .env("AGENTLEDGER_AGENT_ID", "a1")
+        .env("AGENTLEDGER_SESSION_ID", "run-1")
+        .env("AGENTLEDGER_USER_ID", "ann")
+        .env("AGENTLEDGER_TASK", "sort")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    Wrapper {
+        stdin: child.stdin.take(),
+        answers: BufReader::new(child.stdout.take().unwrap()),
+        child,
+    }
+}
+
+impl Wrapper {
+    fn says(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// Calls a tool; whether it was refused.
+    fn is_refused(&mut self, id: u32) -> bool {
+        self.says(&call(id, "read", json!({"path": "a"})));
+        self.answer()["result"]["isError"] == true
+    }
+
+    /// The client goes; what else it was told, the exit code, and the log.
+    fn ends(mut self) -> (String, i32, String) {
+        self.stdin = None;
+        let (mut rest, mut log) = (String::new(), String::new());
+        self.answers.read_to_string(&mut rest).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (rest, self.child.wait().unwrap().code().unwrap(), log)
+    }
+
+    /// `kill -9`.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..1500 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{what}: it never is so");
+}
+
+/// Waits until the server has this.
+fn wait_for_seen(home: &Installation, text: &str) {
+    let seen = || std::fs::read_to_string(home.path("seen")).unwrap_or_default();
+    wait_for(text, || seen().contains(text));
+}
+
+fn spool(home: &Installation) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(home.path("ledger-spool")).into_iter().flatten();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// Cost, outcome, and why it is an estimate.
+fn how(entry: &Value) -> (&str, &str, Option<&str>) {
+    (
+        entry["cost_usd"].as_str().unwrap(),
+        entry["outcome"].as_str().unwrap(),
+        entry["estimate_reason"].as_str(),
+    )
+}
+
+#[test]
+fn a_wrapped_call_is_in_the_books_and_the_log_is_not_in_the_protocol() {
+    let home = installed("log: {level: debug}");
+    let gateway = home.serve();
+    let mut wrapper = wrap(&home, &[], SERVER);
+    assert!(!wrapper.is_refused(1));
+    let (rest, code, _) = wrapper.ends();
+    assert_eq!((rest.as_str(), code), ("", 0));
+    let entry = &home.export()[0];
+    for (name, value) in [
+        ("provider", json!("mcp")),
+        ("operation", json!("tool")),
+        ("requested_model", json!("files:read")),
+        ("path", json!("tools/call")),
+        ("agent", json!("a1")),
+        ("session", json!("run-1")),
+        ("user", json!("ann")),
+        ("task", json!("sort")),
+        ("cost_usd", json!(COST)),
+        ("held_usd", json!(COST)),
+        ("estimated", json!(false)),
+        ("status", json!(200)),
+    ] {
+        assert_eq!(entry[name], value, "{name}: {entry}");
+    }
+    assert_eq!(
+        (&entry["tags"]["server"], &entry["tags"]["tool"]),
+        (&json!("files"), &json!("read"))
+    );
+    // The server learns who it works for, and no secret.
+    let env = std::fs::read_to_string(home.path("env")).unwrap();
+    assert!(env.contains("AGENTLEDGER_AGENT_ID=a1") && !env.contains(KEY), "{env}");
+    assert!(!gateway.stop().contains(KEY));
+}
+
+#[test]
+fn one_budget_is_used_up_by_a_model_and_by_wrapped_tools_together() {
+    let upstream = Upstream::always(Script::json(
+        200,
+        r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#,
+    ));
+    let home = installed(&format!(
+        "providers: {{openai: {{upstream: \"{}\"}}}}\nbudgets: {{default: {{daily_limit_usd: 0.02, action: block}}}}",
+        upstream.base()
+    ));
+    let gateway = home.serve();
+    let chat = |gateway: &crate::harness::process::Process| {
+        let body = r#"{"model":"gpt-4o","max_tokens":10,"messages":[{"role":"user","content":"hi"}]}"#;
+        let key = format!("Bearer {KEY}");
+        let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+        gateway
+            .client
+            .request("POST", "/v1/chat/completions", &headers, body.as_bytes())
+            .status
+    };
+    let mut wrapper = wrap(&home, &[], SERVER);
+    assert!(!wrapper.is_refused(1));
+    assert_eq!(chat(&gateway), 200);
+    // A cent was spent, and a little more: the next cent is not there.
+    wrapper.says(&call(2, "read", json!({"path": "b"})));
+    let refused = wrapper.answer();
+    let refusal = &refused["result"]["_meta"]["agentledger/refusal"];
+    assert_eq!(
+        (&refused["id"], &refusal["code"]),
+        (&json!(2), &json!("budget_exceeded")),
+        "{refused}"
+    );
+    wrapper.ends();
+    assert_eq!(home.export().len(), 2);
+    assert_eq!(
+        std::fs::read_to_string(home.path("seen")).unwrap().lines().count(),
+        1,
+        "it was not passed on"
+    );
+    gateway.stop();
+}
+
+#[test]
+fn a_refusal_is_an_error_where_that_is_wanted() {
+    let home = installed("policies: {conf: {tools: {deny: [\"files:*\"]}}}");
+    let gateway = home.serve();
+    let mut wrapper = wrap(&home, &["--refuse", "error"], SERVER);
+    wrapper.says(&call(1, "read", json!({})));
+    let refused = wrapper.answer();
+    assert_eq!(refused["id"], 1);
+    assert!(
+        refused["error"]["message"].as_str().unwrap().contains("AgentLedger: "),
+        "{refused}"
+    );
+    wrapper.ends();
+    gateway.stop();
+}
+
+#[test]
+fn the_same_call_again_and_again_is_a_loop() {
+    let home = installed("agent: {loop_threshold: 3, loop_action: block}");
+    let gateway = home.serve();
+    let mut wrapper = wrap(&home, &[], SERVER);
+    let refused: Vec<bool> = (1..=5).map(|id| wrapper.is_refused(id)).collect();
+    assert_eq!((refused[0], refused[4]), (false, true), "{refused:?}");
+    wrapper.ends();
+    gateway.stop();
+}
+
+#[test]
+fn a_gateway_that_is_killed_within_a_call_loses_none_and_enters_none_twice() {
+    let home = installed("");
+    let gateway = home.serve();
+    let mut wrapper = wrap(&home, &[], SERVER);
+    wrapper.says(&call(1, "slow", json!({})));
+    wait_for_seen(&home, "slow");
+    gateway.kill();
+    let gateway = home.serve();
+    std::fs::write(home.path("go"), "").unwrap();
+    assert_eq!(wrapper.answer()["id"], 1);
+    assert!(!wrapper.is_refused(2), "the gateway that runs now holds it");
+    wrapper.ends();
+    let entries = home.export();
+    let said: Vec<_> = entries.iter().map(how).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.iter().all(|(cost, ..)| *cost == COST), "{said:?}");
+    assert_eq!(said.iter().filter(|(_, outcome, _)| *outcome == "recovered").count(), 1);
+    assert_eq!(home.rpc("hold.list", &json!({}))["holds"], json!([]));
+    gateway.stop();
+}
+
+#[test]
+fn a_wrapper_that_is_killed_within_a_call_has_it_entered_at_what_it_held() {
+    let home = installed("");
+    home.configure(&format!(
+        "mcp: {{answer_wait: 1s, pricing: [{{server: files, cost_per_call: {COST}}}]}}"
+    ));
+    let gateway = home.serve();
+    let mut wrapper = wrap(&home, &[], SERVER);
+    wrapper.says(&call(1, "slow", json!({})));
+    wait_for_seen(&home, "slow");
+    wrapper.kill();
+    std::fs::write(home.path("go"), "").unwrap();
+    wait_for("entered", || home.export().len() == 1);
+    assert_eq!(how(&home.export()[0]), (COST, "recovered", Some("not_answered")));
+    assert_eq!(home.rpc("hold.list", &json!({}))["holds"], json!([]));
+    gateway.stop();
+}
+
+#[test]
+fn a_call_that_takes_longer_than_its_hold_would_wait_is_kept() {
+    let home = installed("");
+    home.configure(&format!(
+        "mcp: {{answer_wait: 2s, pricing: [{{server: files, cost_per_call: {COST}}}]}}"
+    ));
+    let gateway = home.serve();
+    let mut wrapper = wrap(&home, &[], SERVER);
+    wrapper.says(&call(1, "slow", json!({})));
+    wait_for_seen(&home, "slow");
+    // Twice as long as it would wait unkept.
+    thread::sleep(Duration::from_secs(5));
+    std::fs::write(home.path("go"), "").unwrap();
+    assert_eq!(wrapper.answer()["id"], 1);
+    wrapper.ends();
+    assert_eq!(how(&home.export()[0]), (COST, "completed", None));
+    gateway.stop();
+}
+
+#[test]
+fn what_passed_without_a_gateway_is_entered_once_when_it_runs() {
+    let home = installed("");
+    let mut wrapper = wrap(&home, &[], SERVER);
+    assert!(!wrapper.is_refused(1) && !wrapper.is_refused(2));
+    let (rest, code, log) = wrapper.ends();
+    assert_eq!((rest.as_str(), code), ("", 0));
+    assert!(log.contains("no gateway runs"), "{log}");
+    let files = spool(&home);
+    assert_eq!(files.len(), 1);
+    let text = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(!text.contains(KEY) && !text.contains("path"), "{text}");
+    for round in 0..2 {
+        let gateway = home.serve();
+        wait_for("taken in", || spool(&home).is_empty());
+        let entries = home.export();
+        let said: Vec<_> = entries.iter().map(how).collect();
+        assert_eq!(said, [(COST, "completed", None); 2], "round {round}");
+        assert_eq!(entries[0]["agent"], "a1");
+        assert_eq!(entries[0]["overage_usd"], COST, "nothing was held for it");
+        gateway.kill();
+        // As if it had been killed before it removed the file.
+        std::fs::write(&files[0], &text).unwrap();
+    }
+}
+
+#[test]
+fn a_wrapper_that_is_killed_without_a_gateway_leaves_its_call_in_the_spool() {
+    let home = installed("");
+    let mut wrapper = wrap(&home, &[], SERVER);
+    wrapper.says(&call(1, "slow", json!({})));
+    wait_for_seen(&home, "slow");
+    let gateway = home.serve();
+    assert!(home.export().is_empty(), "its writer has it");
+    wrapper.kill();
+    std::fs::write(home.path("go"), "").unwrap();
+    wait_for("taken in", || spool(&home).is_empty());
+    assert_eq!(how(&home.export()[0]), (COST, "recovered", Some("not_answered")));
+    gateway.stop();
+}
+
+#[test]
+fn a_wrapper_hands_its_spool_over_once_the_gateway_runs() {
+    let home = installed("");
+    let mut wrapper = wrap(&home, &[], SERVER);
+    assert!(!wrapper.is_refused(1));
+    let gateway = home.serve();
+    wait_for("taken in", || spool(&home).is_empty());
+    assert!(!wrapper.is_refused(2));
+    wrapper.ends();
+    let entries = home.export();
+    let overages: Vec<_> = entries
+        .iter()
+        .map(|entry| entry["overage_usd"].as_str().unwrap())
+        .collect();
+    assert_eq!(overages, [COST, "0"], "the second was held");
+    gateway.stop();
+}
+
+#[test]
+fn signals_and_exit_codes_are_passed_on() {
+    let home = installed("");
+    let script = "trap 'exit 42' TERM; echo '{\"ready\":1}'; while :; do sleep 0.02; done";
+    let mut wrapper = wrap(&home, &[], script);
+    assert_eq!(wrapper.answer()["ready"], 1);
+    let id = wrapper.child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-s", "TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(wrapper.ends().1, 42);
+    assert_eq!(wrap(&home, &[], "kill -9 $$").ends().1, 137);
+    let missing = binary()
+        .args(["mcp-wrap", "--server", "x", "--", "/nonexistent/server"])
+        .output()
+        .unwrap();
+    assert_eq!((missing.status.code(), missing.stdout.len()), (Some(1), 0));
+    let nameless = binary().args(["mcp-wrap", "--", "true"]).output().unwrap();
+    assert_eq!((nameless.status.code(), nameless.stdout.len()), (Some(2), 0));
+}
+
+#[test]
+fn a_pipe_that_the_server_closes_is_closed_for_the_client() {
+    let home = installed("");
+    let mut wrapper = wrap(&home, &[], "exec 1>&-; while [ ! -e go ]; do sleep 0.02; done; exit 5");
+    let mut rest = String::new();
+    // It ends although the server runs.
+    wrapper.answers.read_to_string(&mut rest).unwrap();
+    assert!(rest.is_empty() && wrapper.child.try_wait().unwrap().is_none());
+    std::fs::write(home.path("go"), "").unwrap();
+    assert_eq!(wrapper.ends().1, 5);
+}
+
+#[test]
+fn the_lines_for_each_client_start_the_server_wrapped() {
+    let home = installed("");
+    for client in ["claude-code", "cursor", "claude-desktop", "vscode"] {
+        let printed = binary()
+            .args(["mcp-wrap", "--server", "files", "--print-config", client, "-c"])
+            .arg(home.path("agentledger.yaml"))
+            .args(["--", "npx", "-y", "server", "/tmp"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(printed.stdout).unwrap();
+        let (place, lines) = text.split_once("\n\n").unwrap();
+        assert!(place.starts_with("For ") && place.contains(".json"), "{place}");
+        let lines: Value = serde_json::from_str(lines).unwrap();
+        let servers = lines.as_object().unwrap().values().next().unwrap();
+        let args: Vec<&str> = servers["files"]["args"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|arg| arg.as_str().unwrap())
+            .collect();
+        assert_eq!(args[..3], ["mcp-wrap", "--server", "files"]);
+        assert!(args.ends_with(&["--", "npx", "-y", "server", "/tmp"]), "{args:?}");
+        assert!(
+            args.contains(&home.path("agentledger.yaml").to_str().unwrap()),
+            "{args:?}"
+        );
+    }
+}
