@@ -35,6 +35,11 @@ struct Wrapper {
 }
 
 fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
+    let session = [("AGENTLEDGER_SESSION_ID", "run-1")];
+    wrap_with(home, args, script, &session)
+}
+
+fn wrap_with(home: &Installation, args: &[&str], script: &str, variables: &[(&str, &str)]) -> Wrapper {
     let mut child = binary()
         .arg("mcp-wrap")
         .arg("-c")
@@ -46,7 +51,7 @@ fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
         .env("AGENTLEDGER_RUNTIME_DIR", home.path(""))
         .env("AGENTLEDGER_KEY", KEY)
         .env("AGENTLEDGER_AGENT_ID", "a1")
-        .env("AGENTLEDGER_SESSION_ID", "run-1")
+        .envs(variables.iter().copied())
         .env("AGENTLEDGER_USER_ID", "ann")
         .env("AGENTLEDGER_TASK", "sort")
         .stdin(Stdio::piped())
@@ -160,6 +165,26 @@ fn a_wrapped_call_is_in_the_books_and_the_log_is_not_in_the_protocol() {
 }
 
 #[test]
+fn what_claude_code_spends_on_tools_stands_in_its_session() {
+    let home = installed("");
+    let gateway = home.serve();
+    for variables in [&[("CLAUDE_CODE_SESSION_ID", "c0ffee-1")][..], &[]] {
+        let mut wrapper = wrap_with(&home, &[], SERVER, variables);
+        assert!(!wrapper.is_refused(1));
+        wrapper.ends();
+    }
+    let sessions: Vec<String> = home
+        .export()
+        .iter()
+        .map(|entry| entry["session"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(sessions[0], "c0ffee-1");
+    // Where none is known, the connection is one.
+    assert!(sessions[1].starts_with("mcp-"), "{sessions:?}");
+    gateway.stop();
+}
+
+#[test]
 fn one_budget_is_used_up_by_a_model_and_by_wrapped_tools_together() {
     let upstream = Upstream::always(Script::json(
         200,
@@ -173,7 +198,7 @@ fn one_budget_is_used_up_by_a_model_and_by_wrapped_tools_together() {
     let chat = |gateway: &crate::harness::process::Process| {
         let body = r#"{"model":"gpt-4o","max_tokens":10,"messages":[{"role":"user","content":"hi"}]}"#;
         let key = format!("Bearer {KEY}");
-        let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+        let headers = [("authorization", key.as_str())];
         gateway
             .client
             .request("POST", "/v1/chat/completions", &headers, body.as_bytes())

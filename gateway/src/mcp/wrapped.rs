@@ -25,6 +25,7 @@ use crate::control::RpcError;
 use crate::control::wire::{BeginParams, BeginResult, CallEnding, EndParams, EndResult, ToolCaller};
 use crate::estimate_reason;
 use crate::plugin::{Billing, ResultSeen};
+use crate::proxy::identify::infer::CLAUDE_SESSION;
 use crate::proxy::identify::legacy;
 use crate::proxy::report;
 use crate::proxy::shared::codes::RefusalCode;
@@ -278,6 +279,7 @@ impl Whose {
             ("x-agent-task", &caller.task),
             ("x-agent-tags", &caller.tags),
             ("x-agentledger-tenant", &caller.tenant),
+            (CLAUDE_SESSION, &caller.claude_code_session),
             ("mcp-session-id", &caller.connection),
         ] {
             if !value.is_empty() {

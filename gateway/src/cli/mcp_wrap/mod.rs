@@ -157,6 +157,8 @@ fn caller(env: &Env) -> ToolCaller {
         task: said("TASK"),
         tags: said("TAGS"),
         tenant: said("TENANT"),
+        // Since 2.1.154 servers are told: https://code.claude.com/docs/en/env-vars.
+        claude_code_session: env.get("CLAUDE_CODE_SESSION_ID").unwrap_or_default().to_owned(),
         connection: Ulid::new().to_string(),
     }
 }

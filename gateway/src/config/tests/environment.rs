@@ -129,6 +129,7 @@ fn every_key_of_the_schema_takes_its_variable_and_is_read() {
         "_SOCKET",
         "_API_KEY_PATTERN",
         "_SERVICE_NAME",
+        "_SPOOL",
     ];
     let free = |name: &str| {
         (free.iter().any(|end| name.ends_with(end)) && name != "AGENTLEDGER_AGENT_LOOP_ACTION")

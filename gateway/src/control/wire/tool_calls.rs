@@ -48,7 +48,10 @@ pub struct ToolCaller {
     pub tags: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tenant: String,
-    /// Names the connection between client and server: without `session` it stands for one.
+    /// The session that Claude Code is in, by its own name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub claude_code_session: String,
+    /// Names the connection between client and server: where no session is known, it stands for one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub connection: String,
 }

@@ -98,7 +98,7 @@ const AGENT: Inferred = Inferred::AGENT;
 const SESSION: Inferred = Inferred::SESSION;
 const USER: Inferred = Inferred::USER;
 const PARENT: Inferred = Inferred::PARENT;
-const CLAUDE_SESSION: &str = "x-claude-code-session-id";
+pub const CLAUDE_SESSION: &str = "x-claude-code-session-id";
 
 /// Longest `metadata` that is looked into.
 const METADATA_BYTES_MAX: usize = 16 << 10;
