@@ -55,11 +55,15 @@ class Rig:
 
     def refused(self):
         """How many calls the gateway has refused since its start."""
+        return sum(self.refusals().values())
+
+    def refusals(self):
+        """The same by provider and code, as the metric's labels have them."""
         with urllib.request.urlopen(f"{self.gateway.url}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         counts = re.findall(r"^agentledger_refused_total\{(.*)\} (\d+)$", text, re.MULTILINE)
         # One that the provider broke off has reached it, and has its bill.
-        return sum(int(count) for labels, count in counts if "upstream_failed" not in labels)
+        return {labels: int(count) for labels, count in counts if "upstream_failed" not in labels}
 
     def calls(self):
         """All calls so far that would cost something: those that reached the provider, and those that were refused."""

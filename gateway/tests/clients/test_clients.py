@@ -46,7 +46,7 @@ class Clients(unittest.TestCase):
         for name, (cell,) in self.row(row, of, is_golden).items():
             with self.subTest(client=name):
                 self.assertGreater(cell.in_vain, 0)
-                self.assertLessEqual(cell.in_vain, OPENCODE_MAX if name == "opencode" else CALLS_MAX)
+                self.assertLessEqual(cell.in_vain, OPENCODE_MAX if name == "opencode" else CALLS_MAX, cell.refusals)
                 self.assertIn("AgentLedger", cell.ran.out + cell.ran.err)
 
     def all_well(self, row, of):
