@@ -11,7 +11,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agentledger_benches::started::Failure;
+use agentledger_benches::started::{Failure, Started};
+use tokio::runtime::Builder;
 
 const ROUNDS: usize = 5;
 const LINE_BYTES: usize = 1_024;
@@ -26,7 +27,7 @@ fn main() -> Result<(), Failure> {
     println!("| a call | p50 µs | p99 µs |\n|---|---:|---:|");
     for durability in ["relaxed", "strict"] {
         let dir = tempfile::tempdir()?;
-        let _gateway = Gateway::start(dir.path(), durability)?;
+        let _started = started(dir.path(), durability)?;
         let (mut direct, mut wrapped) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             direct.extend(latencies(Command::new(own()?).arg("serve"), calls / ROUNDS)?);
@@ -40,7 +41,7 @@ fn main() -> Result<(), Failure> {
     }
     println!("\n| lines of 1 KB | MB/s, median of {ROUNDS} |\n|---|---:|");
     let dir = tempfile::tempdir()?;
-    let _gateway = Gateway::start(dir.path(), "relaxed")?;
+    let _started = started(dir.path(), "relaxed")?;
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for (at, rates) in rates.iter_mut().enumerate() {
@@ -81,41 +82,16 @@ fn wrap(dir: &Path) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// A gateway, ended with it.
-struct Gateway(Child);
-
-impl Gateway {
-    fn start(dir: &Path, durability: &str) -> Result<Gateway, Failure> {
-        let config = format!(
-            "listen: \"127.0.0.1:0\"\nstorage: {{driver: sled, dsn: \"{0}/ledger\", durability: {durability}}}\n\
-             policies: {{dir: \"{0}/policies\"}}\nlog: {{level: error}}\n\
-             budgets: {{default: {{daily_limit_usd: 1000000, action: block}}}}\n\
-             mcp: {{pricing: [{{server: bench, cost_per_call: 0.001}}]}}\n",
-            dir.display()
-        );
-        let file = dir.join("agentledger.yaml");
-        std::fs::write(&file, config)?;
-        let gateway = Command::new(own()?.with_file_name("agentledger"))
-            .args(["serve", "-c"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .spawn()?;
-        let gateway = Gateway(gateway);
-        for _ in 0..1_200 {
-            if std::os::unix::net::UnixStream::connect(dir.join("ledger/control.sock")).is_ok() {
-                return Ok(gateway);
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Err("the gateway does not come up".into())
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A gateway that prices the server's calls, and a budget over them.
+fn started(dir: &Path, durability: &str) -> Result<Started, Failure> {
+    std::fs::create_dir_all(dir.join("policies"))?;
+    let yaml = "mcp: {pricing: [{server: bench, cost_per_call: 0.000001}]}\n";
+    let started = Started::durable(dir, "operate", durability, yaml)?;
+    Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(started.ready())?;
+    Ok(started)
 }
 
 fn piped(command: &mut Command) -> Result<(Child, ChildStdin, ChildStdout), Failure> {
