@@ -227,6 +227,32 @@ fn one_budget_is_used_up_by_a_model_and_by_wrapped_tools_together() {
 }
 
 #[test]
+fn calls_that_wait_for_others_holds_do_not_keep_those_from_ending() {
+    let home = installed("budgets: {default: {daily_limit_usd: 0.015, action: block}}\nhold: {wait_ms: 60s}");
+    let gateway = home.serve();
+    // Each says that it failed, and costs nothing: the budget is for one at a time.
+    let script = r#"n=1; while IFS= read -r line; do printf '%s\n' "$line" >>seen; while [ ! -e go ]; do sleep 0.02; done
+printf '{"jsonrpc":"2.0","id":%d,"result":{"content":[],"isError":true}}\n' $n; n=$((n+1)); done"#;
+    let mut wrapper = wrap(&home, &[], script);
+    for id in 1..=8 {
+        wrapper.says(&call(id, "read", json!({"n": id})));
+    }
+    wait_for_seen(&home, "\"id\":1");
+    std::fs::write(home.path("go"), "").unwrap();
+    for id in 1..=8 {
+        let answer = wrapper.answer();
+        assert_eq!(
+            (&answer["id"], &answer["result"]["content"]),
+            (&json!(id), &json!([])),
+            "{answer}"
+        );
+    }
+    wrapper.ends();
+    assert_eq!(home.export().len(), 8);
+    gateway.stop();
+}
+
+#[test]
 fn a_refusal_is_an_error_where_that_is_wanted() {
     let home = installed("policies: {conf: {tools: {deny: [\"files:*\"]}}}");
     let gateway = home.serve();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentledger_ledger::Usd;
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::alerting::Dispatch;
@@ -107,12 +108,9 @@ pub trait DataPlane: Send + Sync {
         None
     }
 
-    /// Holds a tool call of a wrapped MCP server, or refuses it. Blocks.
-    ///
-    /// # Errors
-    /// The parameters are none, or no data plane runs.
-    fn begin_call(&self, _call: &BeginParams) -> Result<BeginResult, RpcError> {
-        Err(RpcError::NoGateway)
+    /// Holds a tool call of a wrapped MCP server, or refuses it. An error: the parameters are none, or no data plane runs.
+    fn begin_call(&self, _call: BeginParams) -> BoxFuture<'_, Result<BeginResult, RpcError>> {
+        Box::pin(std::future::ready(Err(RpcError::NoGateway)))
     }
 
     /// These tool calls go on; how many of them are open.

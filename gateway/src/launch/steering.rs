@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentledger_ledger::Usd;
+use futures_util::future::BoxFuture;
 
 use super::Reloads;
 use crate::alerting::Dispatch;
@@ -107,8 +108,8 @@ impl DataPlane for Steering {
         self.0.gateway().refused_policies.load_full()
     }
 
-    fn begin_call(&self, call: &BeginParams) -> Result<BeginResult, RpcError> {
-        self.1.begin(call)
+    fn begin_call(&self, call: BeginParams) -> BoxFuture<'_, Result<BeginResult, RpcError>> {
+        Box::pin(async move { self.1.begin(&call).await })
     }
 
     fn keep_calls(&self, ids: &[String]) -> Result<u64, RpcError> {

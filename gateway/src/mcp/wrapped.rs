@@ -11,7 +11,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use serde_json::value::RawValue;
-use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use super::answer::Says;
@@ -62,11 +61,11 @@ impl WrappedCalls {
         }
     }
 
-    /// Holds a call, or says why not. Blocks; on a thread of a runtime that may be blocked.
+    /// Holds a call, or says why not.
     ///
     /// # Errors
     /// The parameters are none.
-    pub fn begin(&self, params: &BeginParams) -> Result<BeginResult, RpcError> {
+    pub async fn begin(&self, params: &BeginParams) -> Result<BeginResult, RpcError> {
         let id = id_of(&params.id)?;
         let asked_by = match params.request.as_str() {
             "" => None,
@@ -85,7 +84,7 @@ impl WrappedCalls {
                 ..BeginResult::default()
             });
         }
-        match Handle::current().block_on(self.held(&rules, id, params)) {
+        match self.held(&rules, id, params).await {
             Ok(call) => {
                 let wants_result = call.wants_result();
                 let patience = rules.config.mcp.answer_wait;

@@ -1,5 +1,7 @@
 //! Tool calls of MCP servers that clients start themselves: begun before the server has them, ended by its answer.
 
+use std::sync::Arc;
+
 use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
@@ -12,7 +14,7 @@ use crate::control::wire;
 const KEEP_MAX: usize = 1_000;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
-    table.add(
+    table.add_waiting(
         Method::new(
             "mcp.begin",
             Role::Operate,
@@ -44,8 +46,8 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
     )
 }
 
-fn begin(state: &ControlState, _: &Call, params: wire::BeginParams) -> Result<wire::BeginResult, RpcError> {
-    state.data_plane.begin_call(&params)
+async fn begin(state: Arc<ControlState>, params: wire::BeginParams) -> Result<wire::BeginResult, RpcError> {
+    state.data_plane.begin_call(params).await
 }
 
 fn keep(state: &ControlState, _: &Call, params: wire::KeepParams) -> Result<wire::KeepResult, RpcError> {

@@ -135,6 +135,41 @@ impl Table {
         Ok(())
     }
 
+    /// Adds a method that waits, however long, and takes no thread meanwhile. Asked again it does what it did: a `request_id` says
+    /// nothing more.
+    pub fn add_waiting<P, R, F>(
+        &mut self,
+        method: Method,
+        run: impl Fn(Arc<ControlState>, P) -> F + Clone + Send + Sync + 'static,
+    ) -> Result<(), RegisterMethodError>
+    where
+        P: DeserializeOwned + Default + JsonSchema + Send + 'static,
+        R: Serialize + JsonSchema + 'static,
+        F: Future<Output = Result<R, RpcError>> + Send + 'static,
+    {
+        self.described.push(Described {
+            method,
+            params: |generator| generator.subschema_for::<P>(),
+            result: |generator| generator.subschema_for::<R>(),
+        });
+        let handle = move |params: Params<'static>, state: Arc<ControlState>, extensions: Extensions| {
+            let run = run.clone();
+            let asked = || {
+                permit(extensions.get::<Caller>().ok_or(RpcError::Forbidden)?, method)?;
+                let mut given = fields(&params)?;
+                request_of(method, &mut given)?;
+                read(given)
+            };
+            let asked = asked();
+            async move {
+                let result = run(state, asked?).await?;
+                serde_json::value::to_raw_value(&result).map_err(RpcError::ledger)
+            }
+        };
+        self.module.register_async_method(method.name, handle)?;
+        Ok(())
+    }
+
     /// Adds a subscription, whose notifications bear its own name. `pick` says which news a caller with these parameters gets.
     pub fn follow<P, I>(
         &mut self,
