@@ -220,7 +220,7 @@ pub fn resolve(at: &Cursor<'_>) -> Mcp {
 
 fn stdio(at: &Cursor<'_>) -> McpStdio {
     let server = at.at("server");
-    let name = server.filled().map(str::to_ascii_lowercase);
+    let name = server.filled().map(str::to_owned);
     if let Some(name) = &name {
         check_name(&server, name);
     }
@@ -408,6 +408,33 @@ mod tests {
             (mcp.refusals, mcp.answer_wait),
             (ToolRefusals::Error, Duration::from_secs(30))
         );
+    }
+
+    #[test]
+    fn wrapped_servers_are_spooled_where_nothing_is_said() {
+        let config = read("storage: {driver: sled, dsn: /var/lib/a}").unwrap();
+        assert_eq!(config.spool_dir(), PathBuf::from("/var/lib/a-spool"));
+        let stdio = &config.mcp.stdio;
+        assert_eq!(
+            (stdio.offline, stdio.long_lines, &stdio.server),
+            (Offline::Spool, LongLines::Refuse, &None)
+        );
+        let yaml = "mcp: {stdio: {server: Files, offline: refuse, spool: /s, answer_timeout: 5m, long_lines: pass}}";
+        let config = read(yaml).unwrap();
+        assert_eq!(config.spool_dir(), PathBuf::from("/s"));
+        let stdio = config.mcp.stdio;
+        assert_eq!(
+            (stdio.server.as_deref(), stdio.offline),
+            (Some("Files"), Offline::Refuse)
+        );
+        assert_eq!(
+            (stdio.answer_timeout, stdio.long_lines),
+            (Duration::from_secs(300), LongLines::Pass)
+        );
+        let errors = read("mcp: {stdio: {server: a b, offline: never}}").err().unwrap();
+        for fault in ["mcp.stdio.server: a server's name", "mcp.stdio.offline: \"never\""] {
+            assert!(errors.contains(fault), "{errors}");
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::timer::Timer;
 
 /// Calls that are open at one time. One beyond them is entered at what it holds, and passes.
 const OPEN_MAX: usize = 10_000;
+/// Longest result that is sent to be priced. In a text of JSON it is twice as long at most, and a request of a method 1 MiB.
+const RESULT_BYTES_MAX: usize = 480 << 10;
 /// Questions about tasks that wait for their answers.
 const QUESTIONS_MAX: usize = 1_024;
 
@@ -56,7 +58,7 @@ impl EndedCall {
     }
 
     fn by_answer(call: OpenCall, ending: CallEnding, result: Option<&str>, bytes: u64) -> EndedCall {
-        let wanted = result.filter(|_| call.wants_result);
+        let wanted = result.filter(|result| call.wants_result && result.len() <= RESULT_BYTES_MAX);
         EndedCall {
             ending,
             result: wanted.unwrap_or_default().to_owned(),

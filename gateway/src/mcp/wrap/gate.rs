@@ -1,16 +1,16 @@
-//! Where calls wait until they are held. They reach the server in the order in which they came, each whole or not at all; what is
-//! no call flows past them. Whatever ends a call is entered here, too.
+//! Where calls wait until they are held. They reach the server in the order in which they came, each whole or not at all; one that
+//! waits for the holds of others is overtaken. What is no call flows past them. Whatever ends a call is entered here, too.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use ulid::Ulid;
 
 use super::books::{Began, Books, Rpc};
@@ -28,6 +28,8 @@ pub const WAITING_MAX: usize = 256;
 /// Ends that are being entered at one time.
 const ERRANDS_MAX: usize = 32;
 const TICK: Duration = Duration::from_secs(1);
+/// A call that is not decided within this waits for others, perhaps for those behind it: they are no longer kept back.
+const OVERTAKEN: Duration = Duration::from_millis(100);
 /// How long what has ended may take to be entered once the server is gone.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Longest arguments that are sent to the gateway. Of longer ones it gets length and hash.
@@ -86,11 +88,13 @@ enum Verdict {
 impl<R: Rpc> Gate<R> {
     /// Works until the server is gone and all that became known is entered.
     pub async fn run(&self, mut asked: Receiver<FromClient>, mut known: UnboundedReceiver<Known>) {
-        let (mut waiting, mut errands) = (FuturesOrdered::new(), FuturesUnordered::new());
+        let (mut waiting, mut errands) = (FuturesUnordered::new(), FuturesUnordered::new());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut overtaken = std::pin::pin!(sleep(OVERTAKEN));
         let mut is_over = false;
         loop {
+            let begins = !is_over && waiting.len() < WAITING_MAX && (waiting.is_empty() || overtaken.is_elapsed());
             tokio::select! {
                 biased;
                 news = known.recv(), if errands.len() < ERRANDS_MAX => match news {
@@ -103,10 +107,14 @@ impl<R: Rpc> Gate<R> {
                     }
                 }
                 Some(()) = errands.next() => {}
-                request = asked.recv(), if !is_over && waiting.len() < WAITING_MAX => match request {
-                    Some(FromClient::Calls(line)) => waiting.push_back(self.decide(line)),
+                request = asked.recv(), if begins => match request {
+                    Some(FromClient::Calls(line)) => {
+                        waiting.push(self.decide(line));
+                        overtaken.as_mut().reset(Instant::now() + OVERTAKEN);
+                    }
                     Some(FromClient::Over) | None => is_over = true,
                 },
+                () = overtaken.as_mut(), if !overtaken.is_elapsed() => {}
                 _ = tick.tick() => {
                     for late in self.calls.late(self.settings.answer_timeout) {
                         tracing::warn!(id = %late.call.id, "a tool call was not answered in time: it is entered at what it held");
