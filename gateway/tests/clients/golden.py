@@ -28,6 +28,10 @@ REPLACED = [
     (r"\b[A-Z][a-z]{2} \d+(st|nd|rd|th), 2\d{3} \d+:\d\d [AP]M", "<time>"),
     (r"\bat \d+:\d\d [AP]M", "at <time>"),
     (r"\b\d+(\.\d+)? ?(ms|s|seconds|minutes|hours|h|min|m)\b", "<while>"),
+    (r"('resets_at'|\"resets_at\"): ?\d+", r"\1: <time>"),
+    (r"('resets_in_seconds'|\"resets_in_seconds\"): ?\d+", r"\1: <while>"),
+    # An answer that is cut, of what length so ever.
+    (r"(term\d+\s+)+", "<terms> "),
     # How often, depends on the machine.
     (r"Reconnecting\.\.\. \d+/\d+", "Reconnecting <n>"),
     (r"Attempt \d+ failed", "Attempt <n> failed"),

@@ -16,6 +16,8 @@ class Sdk(Client):
     dialect = ""
     says_session = False
     has_tools = False
+    # What `run` brings them in, or says that it skips.
+    bundle = ""
 
     def settings(self):
         base, session = self.base, {"SESSION": self.session} if self.session else {}
@@ -32,7 +34,7 @@ class Sdk(Client):
 
 
 class OfPython(Sdk):
-    venv = FRAMEWORKS
+    venv, bundle = FRAMEWORKS, "python-frameworks"
 
     def settings(self):
         return {**super().settings(), "PYTHONDONTWRITEBYTECODE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
@@ -41,7 +43,13 @@ class OfPython(Sdk):
         return [os.path.join(self.venv, "bin", "python"), os.path.join(HERE, self.program), self.dialect, prompt]
 
 
+class Official(OfPython):
+    venv, bundle = OFFICIAL, "python-sdks"
+
+
 class OfNode(Sdk):
+    bundle = "node-sdks"
+
     def files(self):
         # A module finds those that it imports beside itself.
         os.symlink(NODE, os.path.join(self.home, "node_modules"))
@@ -66,10 +74,10 @@ def sdk(parent, name, program, dialect, **more):
 
 
 OF_PYTHON = [
-    sdk(OfPython, "openai-py-chat", "with_openai.py", "chat", venv=OFFICIAL),
-    sdk(OfPython, "openai-py-responses", "with_openai.py", "responses", venv=OFFICIAL),
-    sdk(OfPython, "anthropic-py", "with_anthropic.py", "messages", venv=OFFICIAL, has_tools=True),
-    sdk(OfPython, "google-genai-py", "with_google_genai.py", "generate", venv=OFFICIAL, has_tools=True),
+    sdk(Official, "openai-py-chat", "with_openai.py", "chat"),
+    sdk(Official, "openai-py-responses", "with_openai.py", "responses"),
+    sdk(Official, "anthropic-py", "with_anthropic.py", "messages", has_tools=True),
+    sdk(Official, "google-genai-py", "with_google_genai.py", "generate", has_tools=True),
 ]
 OF_NODE = [
     sdk(OfNode, "openai-node-chat", "with-openai.mjs", "chat", has_tools=True),
@@ -92,5 +100,11 @@ OVER_THEM = [
     sdk(VercelAi, "vercel-ai-responses", "with-vercel-ai.mjs", "responses", has_tools=True),
     sdk(VercelAi, "vercel-ai-anthropic", "with-vercel-ai.mjs", "messages", has_tools=True),
 ]
-ALL_OFFICIAL = [kind for kind in OF_PYTHON + OF_NODE if kind.name not in SKIPPED]
-ALL = ALL_OFFICIAL + [kind for kind in OVER_THEM if kind.name not in SKIPPED]
+
+
+def here(kinds):
+    return [kind for kind in kinds if kind.bundle not in SKIPPED]
+
+
+ALL_OFFICIAL = here(OF_PYTHON + OF_NODE)
+ALL = ALL_OFFICIAL + here(OVER_THEM)
