@@ -41,6 +41,7 @@ class Cell:
     calls: int
     in_vain: int
     seconds: float | None
+    refusals: dict
 
 
 class Watch(threading.Thread):
@@ -84,7 +85,7 @@ class Counted:
         calls, answers = rig.calls() - calls, rig.answers() - answers
         # It is noticed a moment after it happens, maybe after the client has gone.
         seconds = None if wrong is None else max(0.0, ended - wrong)
-        self.cells.append(Cell(ran, rig.client.home, calls, calls - answers, seconds))
+        self.cells.append(Cell(ran, rig.client.home, calls, calls - answers, seconds, rig.refusals()))
         assert ran.code is not None, f"it never ended:\n{ran.out}{ran.err}"
 
     def done(self, prompt, again=False):

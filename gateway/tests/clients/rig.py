@@ -63,19 +63,24 @@ class Rig:
 
     def refused(self):
         """How many calls the gateway has refused since its start."""
+        return sum(self.refusals().values())
+
+    def refusals(self):
+        """The same by provider and code, as the metric's labels have them."""
         # One that the provider broke off has reached it, and has its bill.
-        return sum(count for labels, count in self._counts("agentledger_refused_total") if "upstream_failed" not in labels)
+        counts = self._counts("agentledger_refused_total")
+        return {labels: count for labels, count in counts.items() if "upstream_failed" not in labels}
 
     def gone_wrong(self):
         """How many calls it has refused or cut since its start."""
-        cut = sum(count for labels, count in self._counts("agentledger_outcomes_total") if '"cut"' in labels)
-        return cut + self.refused()
+        outcomes = self._counts("agentledger_outcomes_total")
+        return self.refused() + sum(count for labels, count in outcomes.items() if '"cut"' in labels)
 
     def _counts(self, name):
         with urllib.request.urlopen(f"{self.gateway.url}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         counts = re.findall(rf"^{name}\{{(.*)\}} (\d+)$", text, re.MULTILINE)
-        return [(labels, int(count)) for labels, count in counts]
+        return {labels: int(count) for labels, count in counts}
 
     def calls(self):
         """All calls so far that would cost something: those that reached the provider, and those that were refused."""
