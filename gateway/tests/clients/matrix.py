@@ -17,6 +17,8 @@ FINAL = {cells.budget_exceeded, cells.budget_spent, cells.budget_used_up, cells.
 # Where a client calls more than once a run.
 WITH_TOOLS = {cells.budget_spent, cells.loop}
 WITH_SUBAGENTS = {cells.budget_shared}
+# A program that calls once has some twenty runs of this row, each as good as the first of `budget_exceeded`.
+WITH_TOOLS_OF_SDKS = {cells.budget_used_up}
 
 
 def measure(row, kind):
@@ -28,9 +30,10 @@ def measure(row, kind):
 
 
 def has(row, kind):
+    is_sdk = issubclass(kind, sdks.Sdk)
     if row in WITH_SUBAGENTS:
-        return not issubclass(kind, sdks.Sdk)
-    return kind.has_tools or row not in WITH_TOOLS
+        return not is_sdk
+    return kind.has_tools or row not in (WITH_TOOLS | WITH_TOOLS_OF_SDKS if is_sdk else WITH_TOOLS)
 
 
 def faults(row, kind, cell):

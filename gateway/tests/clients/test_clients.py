@@ -20,7 +20,7 @@ def with_tools():
 class Clients(Rows):
     calls_max_of = {
         # It tries everything again that has the digits 429, 500, 502, 503, 504 or 524 anywhere in its message or body.
-        ("budget_exceeded", "opencode"): 8,
+        "opencode": 8,
         # Its first call is cut, which it takes for a connection that failed; the next two are what it makes of any refusal.
         ("budget_cut", "aider"): 3,
     }
