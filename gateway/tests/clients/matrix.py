@@ -17,6 +17,8 @@ FINAL = {cells.budget_exceeded, cells.budget_spent, cells.budget_used_up, cells.
 # Where a client calls more than once a run.
 WITH_TOOLS = {cells.budget_spent, cells.loop}
 WITH_SUBAGENTS = {cells.budget_shared}
+# Nobody is there to say any.
+WITHOUT_WORDS = {cells.crash}
 # A program that calls once has some twenty runs of this row, each as good as the first of `budget_exceeded`.
 WITH_TOOLS_OF_SDKS = {cells.budget_used_up}
 
@@ -45,7 +47,7 @@ def faults(row, kind, cell):
     fails = cell.ran.code != 0 or kind.name in ENDS_WELL and "word3" not in cell.ran.out
     if not fails and "word3" not in cell.ran.out:
         yield "a part passes for the whole"
-    if fails and "AgentLedger" not in cell.ran.out + cell.ran.err:
+    if fails and row not in WITHOUT_WORDS and "AgentLedger" not in cell.ran.out + cell.ran.err:
         yield "not our words"
 
 
@@ -54,10 +56,9 @@ def figures(row, kind, ran):
         return "failed"
     cell = ran[-1]
     wrong = "".join(f" **({fault})**" for fault in faults(row, kind, cell))
-    if cell.in_vain == 0:
-        return f"exit {cell.ran.code}{wrong}"
-    seconds = "" if cell.seconds is None else f", {cell.seconds:.1f} s"
-    return f"{cell.in_vain} in vain{seconds}, exit {cell.ran.code}{wrong}"
+    calls = f"{cell.in_vain} in vain, " if cell.in_vain else ""
+    seconds = "" if cell.seconds is None else f"{cell.seconds:.1f} s, "
+    return f"{calls}{seconds}exit {cell.ran.code}{wrong}"
 
 
 def words(cell):
