@@ -54,7 +54,7 @@ pub struct BackingOff {
 
 impl BackingOff {
     /// The request is refused for good, at this moment of a clock that only goes forward. True: its client backs off.
-    pub fn is_backing_off(&self, request: &RequestHeader, client: Option<Client>, now_ms: i64) -> bool {
+    pub fn refused(&self, request: &RequestHeader, client: Option<Client>, now_ms: i64) -> bool {
         let tries_again = client == Some(Client::Litellm) || request.headers.contains_key(RAW_ANSWER);
         let mut hasher = self.hasher.build_hasher();
         request.uri.path().hash(&mut hasher);
@@ -114,7 +114,7 @@ mod tests {
         let mut anthropics = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
         anthropics.insert_header("user-agent", "litellm/1.81.10").unwrap();
         for (request, client) in [(&aiders, None), (&anthropics, Some(Client::Litellm))] {
-            let seen = [0, 5_250, 90_000].map(|ms| refusals.is_backing_off(request, client, ms));
+            let seen = [0, 5_250, 90_000].map(|ms| refusals.refused(request, client, ms));
             assert_eq!(seen, [false, true, false], "a busy machine, and a person's own try");
         }
     }
@@ -146,10 +146,10 @@ mod tests {
             request
         };
         for ms in [0, 260] {
-            assert!(!refusals.is_backing_off(&request("10"), None, ms));
-            assert!(!refusals.is_backing_off(&request("11"), None, ms + 700));
+            assert!(!refusals.refused(&request("10"), None, ms));
+            assert!(!refusals.refused(&request("11"), None, ms + 700));
         }
-        assert!(refusals.is_backing_off(&request("10"), None, 775));
+        assert!(refusals.refused(&request("10"), None, 775));
         for other in 0..10_000 {
             refusals.note(other, false, 2_000 + i64::try_from(other).unwrap());
         }
