@@ -10,8 +10,8 @@ from decimal import Decimal
 from clients import Ran
 from rig import Rig
 
-# Less than any call costs.
-PENNILESS = {"budgets": {"default": {"daily_limit_usd": 0.000001, "action": "block"}}}
+# Less than any call costs. opencode takes any error for one that passes whose text has the digits of a status that does.
+PENNILESS = {"budgets": {"default": {"daily_limit_usd": 0.00000429, "action": "block"}}}
 SMALL_USD = Decimal("0.5")
 SMALL = {"budgets": {"default": {"daily_limit_usd": float(SMALL_USD), "action": "block"}}}
 # By model, where it costs less than the others': the share of their budget that is used up in some twenty calls. After thirty turns

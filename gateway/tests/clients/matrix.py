@@ -17,8 +17,8 @@ FINAL = {cells.budget_exceeded, cells.budget_spent, cells.budget_used_up, cells.
 # Where a client calls more than once a run.
 WITH_TOOLS = {cells.budget_spent, cells.loop}
 WITH_SUBAGENTS = {cells.budget_shared}
-# Nobody is there to say any.
-WITHOUT_WORDS = {cells.crash}
+# Where a call may find no gateway, nobody is there to say any.
+WITHOUT_WORDS = {cells.restart, cells.crash}
 # A program that calls once has some twenty runs of this row, each as good as the first of `budget_exceeded`.
 WITH_TOOLS_OF_SDKS = {cells.budget_used_up}
 

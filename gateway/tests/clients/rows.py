@@ -15,8 +15,6 @@ ENDS_WELL = ["aider"]
 class Rows(unittest.TestCase):
     maxDiff = None
     calls_max = CALLS_MAX
-    # Where a client has a number of its own: by row and name, or by its name.
-    calls_max_of = {}
 
     def row(self, row, of, is_golden=True):
         """One row of the matrix. Returns the cells by client."""
@@ -41,8 +39,7 @@ class Rows(unittest.TestCase):
         for name, (cell,) in self.row(row, of, is_golden).items():
             with self.subTest(client=name):
                 self.assertGreater(cell.in_vain, 0)
-                most = self.calls_max_of.get((row.__name__, name), self.calls_max_of.get(name, self.calls_max))
-                self.assertLessEqual(cell.in_vain, most, cell.refusals)
+                self.assertLessEqual(cell.in_vain, self.calls_max, cell.refusals)
                 self.is_an_error(name, cell)
 
     def all_well(self, row, of):

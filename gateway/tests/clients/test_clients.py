@@ -18,13 +18,6 @@ def with_tools():
 
 
 class Clients(Rows):
-    calls_max_of = {
-        # It tries everything again that has the digits 429, 500, 502, 503, 504 or 524 anywhere in its message or body.
-        "opencode": 8,
-        # Its first call is cut, which it takes for a connection that failed; the next two are what it makes of any refusal.
-        ("budget_cut", "aider"): 3,
-    }
-
     def test_they_work_and_the_books_are_exact(self):
         self.all_well(cells.works, clients.ALL)
 
