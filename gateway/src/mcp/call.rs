@@ -14,6 +14,7 @@ use super::answer::{Answer, Says};
 use super::message::{Message, id_key};
 use super::price::{PricedAnswer, PricedCall, Rows, ToolPrices};
 use super::waiting::WaitKey;
+use super::wanted::Wanted;
 use crate::estimate_reason;
 use crate::plugin::Billing;
 use crate::policy::{SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
@@ -61,6 +62,8 @@ pub struct OpenCall {
     pub waits_since: Option<Timer>,
     /// Under which it waited last.
     pub waits_for: Option<WaitKey>,
+    /// Whether its client still wants an answer.
+    pub wanted: Option<Wanted>,
     arguments_hash: blake3::Hash,
     hold: Hold,
     rates: Grant,
@@ -166,6 +169,7 @@ impl Caller<'_> {
             headers,
             waits_since: None,
             waits_for: None,
+            wanted: None,
             arguments_hash: blake3::hash(&arguments),
             hold,
             rates,
@@ -201,6 +205,11 @@ impl OpenCall {
             .durable()
             .await
             .map_err(|error| Refusal::ledger_stopped(&error))
+    }
+
+    /// Whether an answer may still come to it on another stream.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.as_ref().is_none_or(Wanted::is_wanted)
     }
 
     /// It was not sent: nothing is entered.

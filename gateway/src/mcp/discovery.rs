@@ -59,15 +59,24 @@ pub async fn discover(
 ) -> Result<bool, RefusedRequest> {
     let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&arrival.server.endpoint), "");
     let header = session.req_header().clone();
-    let exchange = arrival.caller(gateway).exchange(&header, None, Body::own(Bytes::new()));
-    let outgoing = request(&arrival.server, &exchange, &header, Bytes::new()).map_err(refused)?;
-    let at_once = std::future::ready(Ok::<(), Refusal>(()));
-    let answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
-        Ok(answer) => answer,
-        Err(failed) => return failed.refusal().map(refused).map_or(Ok(false), Err),
+    let mut exchange = arrival.caller(gateway).exchange(&header, None, Body::own(Bytes::new()));
+    let is_resource = header.uri.path().starts_with(RESOURCE);
+    let answer = loop {
+        let outgoing = request(&arrival.server, &exchange, &header, Bytes::new()).map_err(refused)?;
+        let at_once = std::future::ready(Ok::<(), Refusal>(()));
+        let mut answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
+            Ok(answer) => answer,
+            Err(failed) => return failed.refusal().map(refused).map_or(Ok(false), Err),
+        };
+        if !(is_resource && answer.header.status.is_client_error() && exchange.forward_path != RESOURCE) {
+            break answer;
+        }
+        // Where the server has none for its path it may have one for its host, which clients ask for next: here they could not say
+        // of which server.
+        answer.connection.session.shutdown().await;
+        RESOURCE.clone_into(&mut exchange.forward_path);
     };
-    let is_resource = header.uri.path().starts_with(RESOURCE) && answer.header.status == 200;
-    let here = arrival.called.as_ref().filter(|_| is_resource);
+    let here = arrival.called.as_ref().filter(|_| is_resource && answer.header.status == 200);
     let edits = here.map_or(Edits::Nothing, |here| {
         Edits::Resource(format!("{here}{}", prefix_of(&arrival.server)))
     });
