@@ -48,9 +48,6 @@ class Tap:
             self._connections.append((asked, answered))
             threading.Thread(target=_serve, args=(near, far, asked, answered), daemon=True).start()
 
-    def close(self):
-        self._listening.close()
-
     def exchanges(self):
         """All of them so far, connection by connection."""
         return [exchange for asked, answered in self._connections for exchange in read(bytes(asked), bytes(answered))]

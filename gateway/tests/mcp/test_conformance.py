@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +21,38 @@ REVISIONS = ["2025-11-25", "2026-07-28"]
 # As many checks as the suite has for a server of each: that it looked at it at all.
 CHECKS_MIN = {"2025-11-25": 80, "2026-07-28": 140}
 GUARD_SECS = 300
+# Those of the clients': all that have no login, and of the logins what the gateway has a part in: where the documents are, which scopes
+# are wanted, and what is done where they do not do. What else a login is made of passes between the client and the authorization
+# server alone.
+PLAIN = ["tools_call", "json-schema-2020-12-preservation"]
+LOGINS = ["metadata-default", "metadata-var1", "metadata-var2", "metadata-var3", "scope-from-www-authenticate", "scope-step-up"]
+SCENARIOS = {
+    "2025-11-25": [*PLAIN, "initialize", "elicitation-sep1034-client-defaults", "sse-retry", *(f"auth/{name}" for name in LOGINS)],
+    "2026-07-28": [
+        *PLAIN,
+        "request-metadata",
+        "sep-2322-client-request-state",
+        "http-standard-headers",
+        "http-custom-headers",
+        "http-invalid-tool-headers",
+        "json-schema-ref-no-deref",
+        "auth/metadata-default",
+        "auth/scope-step-up",
+    ],
+}
+# The gateway is the resource that a client logs in to, so that it names another than the suite's server says of itself.
+DIFFERENT = ["resource-parameter-matches-prm"]
 
 
 def checks(args, output):
     """What the suite found, scenario by scenario."""
     ran = subprocess.run([*SUITE, *args, "--output-dir", output], capture_output=True, text=True, timeout=GUARD_SECS)
     found = {}
-    for folder in os.listdir(output):
-        scenario = re.match(r"(?:server-)?(.*)-2\d{3}-\d\d-\d\dT", folder)[1]
-        with open(os.path.join(output, folder, "checks.json")) as file:
-            found[scenario] = [result(check) for check in json.load(file)]
+    for folder, _, files in os.walk(output):
+        if "checks.json" in files:
+            scenario = re.match(r"(?:server-)?(.*)-2\d{3}-\d\d-\d\dT", os.path.relpath(folder, output))[1]
+            with open(os.path.join(folder, "checks.json")) as file:
+                found[scenario] = [result(check) for check in json.load(file)]
     assert found, f"the suite found nothing:\n{ran.stdout}{ran.stderr}"
     return found
 
@@ -37,6 +60,11 @@ def checks(args, output):
 def result(check):
     said = [check["id"], check["description"], check["status"], check.get("errorMessage")]
     return [transcript.plain(str(word)) for word in said]
+
+
+def same(found):
+    """What has to be the same behind the gateway."""
+    return {scenario: [check for check in results if check[0] not in DIFFERENT] for scenario, results in found.items()}
 
 
 def failing(found):
@@ -73,6 +101,35 @@ class Servers(unittest.TestCase):
                 self.assertEqual(failing(direct[revision]), [])
                 self.assertGreaterEqual(sum(map(len, direct[revision].values())), CHECKS_MIN[revision])
                 self.assertEqual(through[revision], direct[revision])
+
+
+class Clients(unittest.TestCase):
+    """The suite is the server, and judges by what reaches it of the SDK's client."""
+
+    maxDiff = None
+
+    def test_a_client_is_the_same_before_the_gateway(self):
+        folder = tempfile.mkdtemp(prefix="al-conformance-")
+        self.addCleanup(shutil.rmtree, folder)
+        node = ["node", "--no-warnings", "--import", os.path.join(HERE, "node.mjs")]
+        ways = {
+            "direct": [*node, os.path.join(HERE, "clients", "conformant.mjs")],
+            "through": [sys.executable, os.path.join(HERE, "led.py")],
+        }
+
+        def ran(way, revision, scenario):
+            output = os.path.join(folder, f"{way}-{revision}-{scenario.replace('/', '-')}")
+            args = ["client", "--command", " ".join(ways[way]), "--scenario", scenario, "--spec-version", revision]
+            return checks(args, output)
+
+        cases = [(revision, scenario) for revision in REVISIONS for scenario in SCENARIOS[revision]]
+        with ThreadPoolExecutor(4) as pool:
+            found = {case: [pool.submit(ran, way, *case) for way in ways] for case in cases}
+            for case, both in found.items():
+                with self.subTest(case=case):
+                    direct, through = (one.result() for one in both)
+                    self.assertEqual(failing(direct), [])
+                    self.assertEqual(same(through), same(direct))
 
 
 if __name__ == "__main__":
