@@ -265,7 +265,9 @@ fn a_server_on_this_machine_may_call_it_by_its_other_name() {
         reply.header("location") == Some("/mcp/hub/other")
     };
     assert!(located("http", "localhost", 0) && located("http", "127.0.0.1", 0));
-    assert!(!located("http", "localhost", 1) && !located("https", "localhost", 0) && !located("http", "example.com", 0));
+    assert!(
+        !located("http", "localhost", 1) && !located("https", "localhost", 0) && !located("http", "example.com", 0)
+    );
 }
 
 #[test]

@@ -117,7 +117,11 @@ fn a_call_that_is_cancelled_after_its_stream_broke_off_waits_no_longer() {
     for (session, id) in [("s-2", 1), ("s-1", 3)] {
         post(&gateway.client, &cancel(id), &[("mcp-session-id", session)]);
     }
-    assert_eq!((costs(&gateway), holds(&gateway)), (vec![], 2), "neither is one of these");
+    assert_eq!(
+        (costs(&gateway), holds(&gateway)),
+        (vec![], 2),
+        "neither is one of these"
+    );
     post(&gateway.client, &cancel(1), &SESSION);
     assert_eq!((costs(&gateway), holds(&gateway)), (given_up(), 1));
 }
@@ -149,11 +153,13 @@ fn a_call_that_is_cancelled_and_whose_stream_ends_without_an_answer_waits_for_no
 #[test]
 fn the_end_of_a_session_is_the_end_of_its_calls() {
     let primed = event_with_id("1", "");
-    let upstream = Upstream::playing(move |seen| match (seen.method.as_str(), seen.header("mcp-session-id")) {
-        ("DELETE", Some("s-1")) => Script::json(200, ""),
-        ("DELETE", _) => Script::json(405, ""),
-        _ => Script::sse(&[&primed]),
-    });
+    let upstream = Upstream::playing(
+        move |seen| match (seen.method.as_str(), seen.header("mcp-session-id")) {
+            ("DELETE", Some("s-1")) => Script::json(200, ""),
+            ("DELETE", _) => Script::json(405, ""),
+            _ => Script::sse(&[&primed]),
+        },
+    );
     let gateway = before(&upstream, "").start();
     let other = [("mcp-session-id", "s-2")];
     post(&gateway.client, &search(1), &SESSION);

@@ -76,7 +76,10 @@ pub async fn discover(
         answer.connection.session.shutdown().await;
         RESOURCE.clone_into(&mut exchange.forward_path);
     };
-    let here = arrival.called.as_ref().filter(|_| is_resource && answer.header.status == 200);
+    let here = arrival
+        .called
+        .as_ref()
+        .filter(|_| is_resource && answer.header.status == 200);
     let edits = here.map_or(Edits::Nothing, |here| {
         Edits::Resource(format!("{here}{}", prefix_of(&arrival.server)))
     });

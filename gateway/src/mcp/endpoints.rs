@@ -116,8 +116,7 @@ pub fn is_at(upstream: &Upstream, uri: &Uri) -> bool {
     let Some(host) = uri.host() else { return true };
     let is_tls = uri.scheme_str() == Some("https");
     let host = host.trim_matches(['[', ']']);
-    let is_same =
-        host.eq_ignore_ascii_case(&upstream.host) || (is_own_machine(host) && is_own_machine(&upstream.host));
+    let is_same = host.eq_ignore_ascii_case(&upstream.host) || (is_own_machine(host) && is_own_machine(&upstream.host));
     let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     is_same && port == upstream.port && is_tls == upstream.tls
 }

@@ -97,7 +97,11 @@ mod tests {
         assert!(!two.is_wanted() && other.is_wanted());
         let again = calls.begin("b", "n1");
         drop((one, two, other));
-        assert_eq!(calls.end("b").len(), 1, "an id that was used again is of the later call");
+        assert_eq!(
+            calls.end("b").len(),
+            1,
+            "an id that was used again is of the later call"
+        );
         drop(again);
         assert!(calls.calls.lock().is_empty());
     }
