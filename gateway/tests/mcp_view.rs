@@ -230,7 +230,13 @@ fn a_client_finds_out_where_to_log_in_and_the_gateway_is_the_resource() {
 #[test]
 fn a_server_with_one_document_for_its_whole_host_can_be_logged_in_to() {
     let upstream = Upstream::playing(|seen| match seen.path.as_str() {
-        "/.well-known/oauth-protected-resource" => Script::json(200, r#"{"resource":"https://hub/","scopes":["a"]}"#),
+        "/.well-known/oauth-protected-resource" => {
+            let body = format!(
+                r#"{{"resource":"http://{}/","scopes":["a"]}}"#,
+                seen.header("host").unwrap()
+            );
+            Script::json(200, &body)
+        }
         _ => Script::json(404, "{}"),
     });
     let gateway = before(&upstream, "").start();
@@ -240,6 +246,14 @@ fn a_server_with_one_document_for_its_whole_host_can_be_logged_in_to() {
     let of_server = gateway.client.get("/.well-known/oauth-authorization-server/mcp/hub");
     assert_eq!(of_server.status, 404, "another issuer's is no stand-in");
     assert_eq!(upstream.seen_count(), 3);
+}
+
+#[test]
+fn a_server_that_gives_itself_out_as_another_does_not_get_the_gateways_name() {
+    let evil = r#"{"resource":"https://evil.example/mcp","authorization_servers":["https://as.example"]}"#;
+    let gateway = before(&Upstream::always(Script::json(200, evil)), "").start();
+    let document = gateway.client.get("/.well-known/oauth-protected-resource/mcp/hub");
+    assert_eq!(document.text(), evil, "so that its client sees the difference");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::Mcp;
 use super::answer::{Answer, DELIVERED, Piece, Says};
 use super::arrive::{Arrival, channel_at};
 use super::call::OpenCall;
-use super::discovery::with_resource;
+use super::discovery::{Resource, with_resource};
 use super::endpoints::ForeignAddress;
 use super::list::{UnreadableList, filtered};
 use super::message::{Messages, id_key};
@@ -28,8 +28,8 @@ pub enum Edits<'a> {
     Endpoint,
     /// Lists of tools: the ids of the requests for them, and who sees what.
     Lists(Vec<String>, Box<ToolView<'a>>),
-    /// The address of the resource in a document.
-    Resource(String),
+    /// The address of the resource in its document.
+    Resource(Resource),
 }
 
 /// Why an answer goes no further.
@@ -131,7 +131,10 @@ impl<'a> Traffic<'a> {
                 let changed = filtered(&text(data)?, |tool, definition| view.shows(tool, definition));
                 changed.map_err(|UnreadableList| Unfit::Unreadable)
             }
-            (Edits::Resource(resource), Some(data)) => Ok(with_resource(&text(data)?, resource)),
+            (Edits::Resource(resource), Some(data)) => {
+                let upstream = &self.arrival.server.config.upstream;
+                Ok(with_resource(&text(data)?, upstream, resource))
+            }
             (Edits::Lists(..) | Edits::Resource(_), _) => Ok(None),
         }
     }

@@ -60,14 +60,13 @@ function made({ type, properties = {}, enum: some, default: usual }) {
 }
 
 // What fails is the suite's to judge. A tool may want more than was logged in for.
-async function tried(what, done) {
+async function tried(what, done, mayAsk = true) {
     try {
         return await done();
     } catch (error) {
-        if (error instanceof UnauthorizedError && login.answered) {
+        if (mayAsk && error instanceof UnauthorizedError && login.answered) {
             await client.transport.finishAuth(login.answered);
-            login.answered = undefined;
-            return tried(what, done);
+            return tried(what, done, false);
         }
         console.error(what, error.message);
     }
@@ -91,7 +90,7 @@ async function connected() {
             await client.connect(transport);
             return client;
         } catch (error) {
-            if (!(error instanceof UnauthorizedError) || round === 3 || !login.answered) throw error;
+            if (!(error instanceof UnauthorizedError) || round === 2 || !login.answered) throw error;
             await transport.finishAuth(login.answered);
         }
     }
