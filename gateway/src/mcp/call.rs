@@ -13,6 +13,7 @@ use ulid::Ulid;
 use super::answer::{Answer, Says};
 use super::message::{Message, id_key};
 use super::waiting::WaitKey;
+use super::wanted::Wanted;
 use crate::estimate_reason;
 use crate::plugin::{self, Billing, Quoted, ToolEnding};
 use crate::policy::{SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
@@ -59,6 +60,8 @@ pub struct OpenCall {
     pub waits_since: Option<Timer>,
     /// Under which it waited last.
     pub waits_for: Option<WaitKey>,
+    /// Whether its client still wants an answer.
+    pub wanted: Option<Wanted>,
     arguments_hash: blake3::Hash,
     /// Since when it is held, and may be passed on.
     held_since: Timer,
@@ -163,6 +166,7 @@ impl Caller<'_> {
             headers,
             waits_since: None,
             waits_for: None,
+            wanted: None,
             arguments_hash: blake3::hash(&arguments),
             held_since: Timer::start(),
             quoted,
@@ -213,6 +217,11 @@ impl OpenCall {
             .durable()
             .await
             .map_err(|error| Refusal::ledger_stopped(&error))
+    }
+
+    /// Whether an answer may still come to it on another stream.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.as_ref().is_none_or(Wanted::is_wanted)
     }
 
     /// It was not sent: nothing is entered.

@@ -17,7 +17,7 @@ const MEMBERS_MAX: usize = 256;
 /// Longest name of a tool (the specification advises 128 characters).
 const TOOL_NAME_BYTES_MAX: usize = 256;
 /// The members that decide what a message is, and those of `params` that decide what is done.
-const DECIDING: [&str; 12] = [
+const DECIDING: [&str; 13] = [
     "id",
     "method",
     "params",
@@ -30,6 +30,7 @@ const DECIDING: [&str; 12] = [
     "inputresponses",
     "requeststate",
     "taskid",
+    "requestid",
 ];
 
 /// Why a body is refused.
@@ -71,6 +72,8 @@ pub struct Params<'a> {
     pub continues: bool,
     pub request_state: Option<&'a RawValue>,
     pub task_id: Option<Cow<'a, str>>,
+    /// Of the request that a notification cancels.
+    pub request_id: Option<&'a RawValue>,
 }
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -107,6 +110,13 @@ impl<'a> Messages<'a> {
     /// The tool calls.
     pub fn calls(&self) -> impl Iterator<Item = &Message<'a>> {
         self.all.iter().filter(|message| message.is_call())
+    }
+
+    /// The requests that it cancels.
+    pub fn cancelled(&self) -> impl Iterator<Item = &'a RawValue> {
+        let notes = self.all.iter();
+        let notes = notes.filter(|message| message.method.as_deref() == Some("notifications/cancelled"));
+        notes.filter_map(|message| message.params.request_id)
     }
 
     /// The only request of the body.
@@ -184,6 +194,7 @@ impl<'a> Params<'a> {
             continues: members.get("inputResponses").is_some() || members.get("requestState").is_some(),
             request_state: members.get("requestState"),
             task_id: text("taskId"),
+            request_id: members.get("requestId"),
         })
     }
 }
