@@ -1,4 +1,4 @@
-//! Builds the plugins that the gateway brings with it for WebAssembly, and embeds them.
+//! Builds the plugins that the gateway brings with it for WebAssembly, and embeds them; an example beside them for its tests.
 //!
 //! An inner cargo does it, in a target folder of its own: the outer one holds the lock of the workspace's. It is shielded
 //! from settings that are meant for the outer build: flags and wrappers of the host's compiler.
@@ -10,6 +10,8 @@ use std::{env, fs};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "guest";
+/// The example of a pricer: its folder and its crate.
+const EXAMPLE: (&str, &str) = ("examples/custom-pricer", "agentledger-example-custom-pricer");
 
 /// Settings of the outer build that would reach into the inner one.
 const SHIELDED: [&str; 12] = [
@@ -29,7 +31,7 @@ const SHIELDED: [&str; 12] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("..");
-    for path in ["plugins", "sdk/guest", "sdk/wit"] {
+    for path in ["plugins", EXAMPLE.0, "sdk/guest", "sdk/wit"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
@@ -43,20 +45,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plugins = plugins(&root.join("plugins"))?;
     let out = PathBuf::from(variable("OUT_DIR")?);
     let target = out.join("guests");
-    build(&root, &target, &plugins)?;
+    let crates: Vec<String> = plugins.iter().map(|plugin| crate_name(plugin)).collect();
+    build(&root, &target, crates.iter().map(String::as_str).chain([EXAMPLE.1]))?;
+    let built = |name: &str| {
+        let folder = target.join(TARGET).join(PROFILE);
+        let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
+        match file.is_file() {
+            true => Ok(file),
+            false => Err(format!("{name} was built, but {} is not there", file.display())),
+        }
+    };
     let mut code = String::from("/// Name and WebAssembly of each plugin in the workspace's `plugins/`.\n");
     code.push_str("static EMBEDDED: &[(&str, &[u8])] = &[\n");
     for plugin in &plugins {
-        let file = target
-            .join(TARGET)
-            .join(PROFILE)
-            .join(format!("{}.wasm", crate_name(plugin).replace('-', "_")));
-        if !file.is_file() {
-            return Err(format!("the plugin {plugin} was built, but {} is not there", file.display()).into());
-        }
+        let file = built(&crate_name(plugin))?;
         code.push_str(&format!("    ({plugin:?}, include_bytes!({file:?})),\n"));
     }
     code.push_str("];\n");
+    code.push_str("/// The example of a pricer.\n#[cfg(test)]\n");
+    let file = built(EXAMPLE.1)?;
+    code.push_str(&format!(
+        "pub(super) static EXAMPLE_PRICER: &[u8] = include_bytes!({file:?});\n"
+    ));
     fs::write(out.join("embedded.rs"), code)?;
     Ok(())
 }
@@ -94,14 +104,14 @@ fn target_installed() -> Result<bool, Box<dyn Error>> {
     Ok(answer.status.success() && fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()))
 }
 
-fn build(root: &Path, target: &Path, plugins: &[String]) -> Result<(), Box<dyn Error>> {
+fn build<'n>(root: &Path, target: &Path, crates: impl Iterator<Item = &'n str>) -> Result<(), Box<dyn Error>> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(root)
         .args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET]);
     cargo.arg("--target-dir").arg(target);
-    for plugin in plugins {
-        cargo.args(["--package", &crate_name(plugin)]);
+    for name in crates {
+        cargo.args(["--package", name]);
     }
     for name in SHIELDED {
         cargo.env_remove(name);

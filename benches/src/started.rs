@@ -20,7 +20,7 @@ const START_WAIT: Duration = Duration::from_secs(60);
 /// Both processes, ended with it.
 pub struct Started {
     _upstream: Ended,
-    _gateway: Ended,
+    gateway: Ended,
 }
 
 struct Ended(Child);
@@ -46,11 +46,19 @@ impl Started {
     /// # Errors
     /// As `new`.
     pub fn with(dir: &Path, role: &str, yaml: &str) -> Result<Started, Failure> {
+        Started::durable(dir, role, "strict", yaml)
+    }
+
+    /// The same, with a ledger of this durability.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn durable(dir: &Path, role: &str, durability: &str, yaml: &str) -> Result<Started, Failure> {
         let here = std::env::current_exe()?;
         let beside = |name: &str| here.with_file_name(name);
         let config = format!(
             "listen: \"{GATEWAY}\"\nproviders: {{openai: {{upstream: \"http://{UPSTREAM}\"}}}}\n\
-             storage: {{driver: sled, dsn: \"{0}/ledger\"}}\npolicies: {{dir: \"{0}/policies\"}}\nlog: {{level: error}}\n\
+             storage: {{driver: sled, dsn: \"{0}/ledger\", durability: {durability}}}\npolicies: {{dir: \"{0}/policies\"}}\nlog: {{level: error}}\n\
              budgets: {{default: {{daily_limit_usd: 1000000, action: block}}}}\n\
              control: {{tokens: [{{name: bench, token: {TOKEN}, role: {role}}}]}}\n{yaml}",
             dir.display()
@@ -69,8 +77,12 @@ impl Started {
             .spawn()?;
         Ok(Started {
             _upstream: upstream,
-            _gateway: Ended(gateway),
+            gateway: Ended(gateway),
         })
+    }
+
+    pub fn gateway_pid(&self) -> u32 {
+        self.gateway.0.id()
     }
 
     /// Waits until the gateway listens.

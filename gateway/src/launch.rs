@@ -24,12 +24,12 @@ use parking_lot::Mutex;
 
 use crate::alerting::{Dispatch, Dispatcher};
 use crate::backups::Backups;
-use crate::config::{self, Config, ConfigErrors, Env, Known};
+use crate::config::{self, Config, ConfigErrors, Env, Known, ToolPricing};
 use crate::control::{self, ControlError, ControlHandle, ControlState, LedgerView};
 use crate::fingerprints;
 use crate::hosts;
 use crate::meter::{Estimator, learned_file};
-use crate::plugin::{LoadError, Plugins};
+use crate::plugin::{LoadError, Plugins, ToolPricers};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet};
 use crate::price::{self, PriceBook, PriceError};
 use crate::price_updates::PriceUpdates;
@@ -123,6 +123,8 @@ pub struct LoadedSetup {
     pub config: Config,
     pub file: Option<PathBuf>,
     pub plugins: Plugins,
+    /// What tool calls cost.
+    pub tool_pricers: Arc<ToolPricers>,
     pub prices: PriceBook,
     pub policies: PolicySet,
     /// What the configuration says to each policy.
@@ -163,9 +165,10 @@ pub fn of_config(config: Config) -> Result<LoadedSetup, LaunchError> {
     complete(config, None, plugins, prices)
 }
 
-/// The plugins that the served providers need, and those of the operator.
+/// The plugins that the served providers and the prices of tools need, and those of the operator.
 fn plugins(config: &Config) -> Result<Plugins, LoadError> {
-    Plugins::load_of(|dialect| config.speaks(dialect), &config.plugins, &config.limits)
+    let wanted = |name: &str| config.speaks(name) || (name == ToolPricing::BUILT_IN && config.mcp.pricing.is_given());
+    Plugins::load_of(wanted, &config.plugins, &config.limits)
 }
 
 /// The books of the providers that are served, and the files of the operator over them.
@@ -182,11 +185,16 @@ fn complete(
     prices: PriceBook,
 ) -> Result<LoadedSetup, LaunchError> {
     refuse_exposure(&config)?;
+    let tool_pricers = ToolPricers::load(&plugins, &config).map_err(|error| match error {
+        LoadError::Conf(errors) => LaunchError::Config(errors),
+        other => LaunchError::Plugin(other),
+    })?;
     let (policies, confs) = policies(&config)?;
     Ok(LoadedSetup {
         config,
         file,
         plugins,
+        tool_pricers: Arc::new(tool_pricers),
         prices,
         policies,
         confs,
@@ -254,6 +262,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let LoadedSetup {
         config,
         plugins,
+        tool_pricers,
         prices,
         policies,
         confs,
@@ -289,7 +298,15 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     log_versions(&sources);
     ledger.set_digests(digests(&prices, &policies));
     let recorded = sources.record(&ledger, &policies);
-    let rules = Rules::new(Arc::clone(&config), &plugins, prices, policies, fingerprints, None)?;
+    let rules = Rules::new(
+        Arc::clone(&config),
+        &plugins,
+        &tool_pricers,
+        prices,
+        policies,
+        fingerprints,
+        None,
+    )?;
     let rules = rules.with_disabled(sources.disabled()).recorded_as(recorded);
     let shared = Arc::new(ArcSwap::new(Arc::clone(&config)));
     let otlp = otlp(&config, &shared, &metrics)?;

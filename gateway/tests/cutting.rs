@@ -464,3 +464,31 @@ fn streams_that_start_small_share_a_budget_that_would_not_hold_one_of_them_whole
         assert!(streams.into_iter().all(|stream| stream.join().unwrap() == 200));
     });
 }
+
+#[test]
+fn a_client_that_tries_again_by_itself_is_ended_by_its_first_call_after_a_cut() {
+    let upstream = Upstream::always(endless(chat_frame));
+    let clock = Arc::new(ManualClock::new(1_795_950_800_000));
+    let gateway = Setup::new(&upstream)
+        .clock(clock.clone())
+        .with("hold: {size: expected}\nbudgets: {default: {daily_limit_usd: 0.02, action: block}}")
+        .start();
+    // As LiteLLM asks, for aider.
+    let headers = [
+        ("authorization", "Bearer sk-aider"),
+        ("user-agent", "OpenAI/Python 1.99.1"),
+        ("x-stainless-raw-response", "true"),
+    ];
+    let ask = || {
+        let request = asked("gpt-4o", "max_tokens", 16_000);
+        gateway.client.request("POST", CHAT, &headers, request.as_bytes())
+    };
+    let cut = ask();
+    assert!(
+        cut.status == 200 && cut.text().contains("insufficient_quota"),
+        "{}",
+        cut.text()
+    );
+    clock.advance_ms(500);
+    assert_eq!(ask().status, 400);
+}

@@ -109,7 +109,8 @@ fn claude_code_on_fifty_cents_works_until_they_are_spent() {
     );
     // What a next call would hold at least, its input at its full price and a step of output, is not left.
     assert!(answered > 20, "{answered}: learning began on the way");
-    let least: f64 = error["error"]["estimated_cost"].as_f64().unwrap();
+    assert!(error["error"]["estimated_cost"].as_f64().unwrap() > 1.6, "{error}");
+    let least: f64 = error["error"]["hold"].as_f64().unwrap();
     assert!(least < 0.06, "{least}");
     assert!(
         500_000_000 - spent(&gateway) < (least * 1e9) as i64,
@@ -174,12 +175,12 @@ fn input_that_turns_out_to_be_cached_leaves_what_was_held_for_it_to_the_output()
 }
 
 /// Why the hold of an agent's call has its size.
-fn basis(gateway: &Gateway, upstream: &Upstream, at: &Mutex<Option<Gate>>, agent: &str) -> String {
+fn basis(gateway: &Gateway, upstream: &Upstream, at: &Mutex<Option<Gate>>, agent: &str, request: &str) -> String {
     let (before, gate) = (upstream.seen_count(), Gate::default());
     *at.lock().unwrap() = Some(gate.clone());
     let mut basis = String::new();
     thread::scope(|scope| {
-        let call = scope.spawn(|| as_agent(gateway, agent, &claude_request()).0);
+        let call = scope.spawn(|| as_agent(gateway, agent, request).0);
         until("it runs", || upstream.seen_count() == before + 1);
         basis = gateway.launched().gateway().ledger.open_holds()[0]
             .held
@@ -211,9 +212,34 @@ fn what_calls_take_is_learned_by_model_and_agent_and_outlives_a_restart() {
     }
     let dir = gateway.stop();
     let gateway = Setup::new(&upstream).with(budget).in_dir(&dir).start();
-    let basis = |agent| basis(&gateway, &upstream, &gate, agent);
+    let basis = |agent| basis(&gateway, &upstream, &gate, agent, &claude_request());
     assert_eq!(basis("coder"), "learned p99 of the model and agent");
     assert_eq!(basis("newcomer"), "learned p99 of the model");
+}
+
+#[test]
+fn a_stream_that_may_think_unseen_begins_with_more_until_such_calls_are_learned() {
+    let gate: Arc<Mutex<Option<Gate>>> = Arc::default();
+    let upstream = Upstream::playing({
+        let gate = Arc::clone(&gate);
+        move |_| {
+            gate.lock().unwrap().clone().unwrap().wait();
+            Script::sse(&claude_frames(640))
+        }
+    });
+    let request = claude_request().replacen('{', r#"{"thinking":{"type":"adaptive"},"#, 1);
+    let begins_on = |limit: &str| {
+        let budget = format!("budgets: {{default: {{daily_limit_usd: {limit}, action: block}}}}");
+        let gateway = Setup::new(&upstream).with(&budget).start();
+        let basis = basis(&gateway, &upstream, &gate, "coder", &request);
+        (basis, gateway.entry().held.nanos())
+    };
+    let (basis, roomy) = begins_on("5");
+    assert_eq!(basis, "first steps of a stream that may think unseen");
+    let (basis, tight) = begins_on("0.2");
+    assert_eq!(basis, "first step of a stream");
+    // Opus writes at $25 a million.
+    assert_eq!(roomy - tight, 7 * 1_024 * 25_000);
 }
 
 #[test]

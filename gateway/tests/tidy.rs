@@ -110,7 +110,13 @@ fn names_are_found_in_code_and_not_in_comments() {
 fn the_readme_starts_with_the_two_commands() {
     let blocks = blocks(&read("README.md"), "sh");
     assert_eq!(blocks[..2], ["./task start".to_owned(), "./task test".to_owned()]);
-    for file in ["task", ".ci/run", "examples/quickstart/run", "examples/plugin/run"] {
+    for file in [
+        "task",
+        ".ci/run",
+        "examples/quickstart/run",
+        "examples/plugin/run",
+        "examples/custom-pricer/run",
+    ] {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(root().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{file} is not executable");

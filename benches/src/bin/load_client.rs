@@ -6,6 +6,9 @@
 //! With `--swap FILE` it measures instead what a swap of policies does to the requests beside it, a target at a time: FILE is
 //! a policy of that gateway's folder, written anew each second in every third window of time.
 //!
+//! With `--unchanged` it measures instead what a client that sends no header of ours takes of CPU, beside one that does: of two gateways,
+//! with and without `identity.infer`.
+//!
 //! The first target is the upstream itself, which the others are compared with. A target's CPU is the user and system time
 //! of its process and that one's children over a segment, over what was done in it. Rounds go through the targets in
 //! turn, so that a noisy minute hits all of them; the median round is told. A single failed request fails the run.
@@ -40,6 +43,7 @@ struct Plan {
     /// Streams that are open at one time where memory is measured.
     streams: u64,
     swap: Option<PathBuf>,
+    unchanged: bool,
     targets: Vec<Target>,
 }
 
@@ -69,6 +73,7 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match &plan.swap {
         Some(policy) => runtime.block_on(swaps(&plan, policy)),
+        None if plan.unchanged => runtime.block_on(beside(&plan)),
         None => runtime.block_on(run(&plan)),
     }
 }
@@ -81,6 +86,7 @@ impl Plan {
             connections: 64,
             streams: 1_000,
             swap: None,
+            unchanged: false,
             targets: Vec::new(),
         };
         while let Some(argument) = arguments.next() {
@@ -90,6 +96,7 @@ impl Plan {
             }
             let mut number = || -> Result<u64, Failure> { Ok(arguments.next().ok_or("a number is missing")?.parse()?) };
             match argument.as_str() {
+                "--unchanged" => plan.unchanged = true,
                 "--seconds" => plan.seconds = number()?,
                 "--rounds" => plan.rounds = usize::try_from(number()?)?,
                 "--connections" => plan.connections = number()?,
@@ -120,7 +127,7 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
             idle_mib: target.resident_kib()? / 1024.0,
             ..Shown::default()
         };
-        requests(target, plan.connections, Duration::from_secs(2)).await?;
+        requests(target, plan.connections, Duration::from_secs(2), OUR_HEADERS).await?;
         shown.stream_kib = open_streams(target, plan.streams).await?;
         eprintln!(
             "{}: {:.0} MiB idle, {:.1} KiB a stream",
@@ -131,7 +138,7 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
     for round in 1..=plan.rounds {
         for (target, shown) in &mut all {
             let cpu = target.cpu_us()?;
-            let took = requests(target, plan.connections, Duration::from_secs(plan.seconds)).await?;
+            let took = requests(target, plan.connections, Duration::from_secs(plan.seconds), OUR_HEADERS).await?;
             let per_request = (target.cpu_us()? - cpu) / took.latencies_us.len() as f64;
             shown.cpu_us.push(per_request);
             shown.rate.push(took.rate());
@@ -147,7 +154,7 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
         }
     }
     for (target, shown) in &mut all {
-        let took = requests(target, 1, Duration::from_secs(plan.seconds)).await?;
+        let took = requests(target, 1, Duration::from_secs(plan.seconds), OUR_HEADERS).await?;
         (shown.p50_us, shown.p99_us) = (took.percentile(0.5), took.percentile(0.99));
         shown.end_mib = target.resident_kib()? / 1024.0;
     }
@@ -203,7 +210,7 @@ async fn swaps(plan: &Plan, policy: &Path) -> Result<(), Failure> {
     for target in &plan.targets {
         let mut number = 1;
         write_policy(policy, number)?;
-        requests(target, plan.connections, 2 * SWAP_EVERY).await?;
+        requests(target, plan.connections, 2 * SWAP_EVERY, OUR_HEADERS).await?;
         println!(
             "| {} | requests | swaps seen | p50 µs | p99 µs | p99.9 µs |",
             target.name
@@ -223,7 +230,7 @@ async fn swaps(plan: &Plan, policy: &Path) -> Result<(), Failure> {
                     std::future::pending::<Result<Took, Failure>>().await
                 };
                 let took = tokio::select! {
-                    took = requests(target, plan.connections, window) => took?,
+                    took = requests(target, plan.connections, window, OUR_HEADERS) => took?,
                     failed = swapping => failed?,
                 };
                 let p99 = took.percentile(0.99);
@@ -246,6 +253,48 @@ async fn swaps(plan: &Plan, policy: &Path) -> Result<(), Failure> {
             target.name,
             median(&mut swapped),
             median(&mut quiet)
+        );
+    }
+    Ok(())
+}
+
+/// CPU a request where a client's session is inferred from its own headers, where it is said by ours, and where it is not known at
+/// all: of the first target twice, then of the second. Each round takes all three in turn, every second one the other way about, so
+/// that what drifts falls on all. What rounds of one kind differ by says what a difference is worth.
+async fn beside(plan: &Plan) -> Result<(), Failure> {
+    let [infers, does_not] = plan.targets.as_slice() else {
+        return Err("two targets are compared".into());
+    };
+    let mut kinds = [
+        ("inferred", infers, CODEX_HEADERS, Vec::new()),
+        ("said by our headers", infers, OUR_HEADERS, Vec::new()),
+        ("not known", does_not, CODEX_HEADERS, Vec::new()),
+    ];
+    for (_, target, headers, _) in &kinds {
+        requests(target, plan.connections, Duration::from_secs(2), headers).await?;
+    }
+    for round in 0..plan.rounds {
+        for at in 0..kinds.len() {
+            let at = if round % 2 == 0 { at } else { kinds.len() - 1 - at };
+            if let Some((_, target, headers, shown)) = kinds.get_mut(at) {
+                let cpu = target.cpu_us()?;
+                let took = requests(target, plan.connections, Duration::from_secs(plan.seconds), headers).await?;
+                shown.push((target.cpu_us()? - cpu) / took.latencies_us.len() as f64);
+            }
+        }
+    }
+    println!(
+        "| a client's session | CPU µs a request, median of {} | lowest | highest |",
+        plan.rounds
+    );
+    println!("|---|---:|---:|---:|");
+    for (name, _, _, shown) in &mut kinds {
+        let median = median(shown);
+        let (lowest, highest) = (shown.first().copied(), shown.last().copied());
+        println!(
+            "| {name} | {median:.1} | {:.1} | {:.1} |",
+            lowest.unwrap_or(f64::NAN),
+            highest.unwrap_or(f64::NAN)
         );
     }
     Ok(())
@@ -299,7 +348,13 @@ impl Took {
     }
 }
 
-/// A request as an agent sends it, about 1 KB. `number` chooses its key and session.
+/// How an agent says who it is.
+const OUR_HEADERS: &str = "user-agent: load\r\nx-agent-id: coder\r\nx-agent-session: session-@\r\n";
+/// How Codex says so, which knows nothing of a gateway.
+const CODEX_HEADERS: &str = "user-agent: codex_exec/0.171.0 (Debian 12.0.0; x86_64) xterm\r\noriginator: codex_exec\r\n\
+     session-id: 01a2299d-ef26-7e50-b7b9-91022de43a@\r\nthread-id: 01a2299d-ef26-7e50-b7b9-91022de43a@\r\n";
+
+/// A request as an agent sends it, about 1 KB. `number` chooses its key and session, which stands for `@` in the headers.
 fn request(number: u64, headers: &str, stream: bool) -> Vec<u8> {
     let content = "Read the file and tell me why the test fails. ".repeat(18);
     let stream = if stream { ",\"stream\":true" } else { "" };
@@ -308,23 +363,22 @@ fn request(number: u64, headers: &str, stream: bool) -> Vec<u8> {
     );
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-         authorization: Bearer sk-load-{}-0123456789abcdef\r\nuser-agent: load\r\nx-agent-id: coder\r\n\
-         x-agent-session: session-{}\r\n{headers}content-length: {}\r\n\r\n",
+         authorization: Bearer sk-load-{}-0123456789abcdef\r\n{}content-length: {}\r\n\r\n",
         number % 8,
-        number,
+        headers.replace('@', &format!("{number:02}")),
         body.len()
     );
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
 /// Requests one after the other on each of so many kept connections, until the time is up.
-async fn requests(target: &Target, connections: u64, time: Duration) -> Result<Took, Failure> {
+async fn requests(target: &Target, connections: u64, time: Duration, headers: &'static str) -> Result<Took, Failure> {
     let mut tasks = JoinSet::new();
     let began = Instant::now();
     for number in 0..connections {
         let target = target.clone();
         tasks.spawn(async move {
-            let bytes = request(number, "", false);
+            let bytes = request(number, headers, false);
             let mut connection = target.connect().await?;
             let (mut latencies_us, mut swaps) = (Vec::new(), BTreeSet::new());
             while began.elapsed() < time {
@@ -375,7 +429,7 @@ async fn whole(connection: &mut Connection, request: &[u8]) -> Result<Option<u64
 
 /// Streams of paced events, all at one time, each read to its end.
 async fn event_streams(target: &Target) -> Result<(), Failure> {
-    let headers = format!("x-load-events: {EVENTS}\r\nx-load-interval-ms: {INTERVAL_MS}\r\n");
+    let headers = format!("{OUR_HEADERS}x-load-events: {EVENTS}\r\nx-load-interval-ms: {INTERVAL_MS}\r\n");
     let mut tasks = JoinSet::new();
     for number in 0..EVENT_STREAMS {
         let (target, bytes) = (target.clone(), request(number, &headers, true));
@@ -407,7 +461,10 @@ async fn open_streams(target: &Target, count: u64) -> Result<f64, Failure> {
     let mut open = Vec::new();
     let mut opening = JoinSet::new();
     for number in 0..count {
-        let (asked, bytes) = (target.clone(), request(number, "x-load-hold-ms: 120000\r\n", true));
+        let (asked, bytes) = (
+            target.clone(),
+            request(number, &format!("{OUR_HEADERS}x-load-hold-ms: 120000\r\n"), true),
+        );
         opening.spawn(async move {
             let mut connection = asked.connect().await?;
             connection.write(&bytes).await?;

@@ -55,10 +55,11 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeComma
     }
     let file = loaded.file.clone();
     let launched = launch::launch(loaded, Arc::new(SystemClock::default()))?;
-    let _note = announce(&launched, file.as_deref());
+    // Before it is said that it serves: whoever reads that may stop it at once. Until then a signal ends it as a crash would.
     let mut signals = runtime
         .block_on(async { Signals::new(file_size) })
         .map_err(ServeCommandError::Signals)?;
+    let _note = announce(&launched, file.as_deref());
     let watcher = Watcher {
         reloads: Arc::clone(launched.reloads()),
         path: path.map(Path::to_owned),

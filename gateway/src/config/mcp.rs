@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use agentledger_ledger::Usd;
 use http::{HeaderName, HeaderValue};
 
 use super::aws::client_keys;
@@ -12,7 +11,7 @@ use super::env::Env;
 use super::error::Place;
 use super::node::{Node, Value};
 use super::providers::parse_upstream;
-use super::{Timeouts, Upstream};
+use super::{Timeouts, ToolPricing, Upstream, mcp_pricing};
 use crate::addresses::{is_own_machine, is_public};
 use crate::secret::Secret;
 
@@ -37,7 +36,7 @@ const OWN_HEADERS: [&str; 9] = [
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mcp {
     pub servers: Vec<McpServer>,
-    pub pricing: Vec<ToolPrice>,
+    pub pricing: ToolPricing,
     pub refusals: ToolRefusals,
     /// How long a call's hold waits for an answer that comes by another way than its own: a resumed stream, the next round of
     /// a call that asked for input, the result of a task. Then it is entered as spent.
@@ -87,14 +86,6 @@ impl McpServer {
     pub fn is_open(&self) -> bool {
         !self.headers.is_empty() && self.client_keys.is_empty()
     }
-}
-
-/// What one call of a tool costs. An empty tool is every tool of its server, an empty server every server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolPrice {
-    pub server: String,
-    pub tool: String,
-    pub cost: Usd,
 }
 
 /// Puts the variables that `bearer_env` names in place of `bearer`.
@@ -148,20 +139,12 @@ pub fn resolve(at: &Cursor<'_>) -> Mcp {
     }
     Mcp {
         servers,
-        pricing: at.at("pricing").items().iter().map(price).collect(),
+        pricing: mcp_pricing::resolve(at),
         refusals: at.at("refusals").word(
             ToolRefusals::Result,
             &[("result", ToolRefusals::Result), ("error", ToolRefusals::Error)],
         ),
         answer_wait: at.at("answer_wait").millis(Duration::from_secs(600), 1, DAY),
-    }
-}
-
-fn price(row: &Cursor<'_>) -> ToolPrice {
-    ToolPrice {
-        server: row.at("server").filled().unwrap_or("").to_owned(),
-        tool: row.at("tool").filled().unwrap_or("").to_owned(),
-        cost: row.at("cost_per_call").usd(),
     }
 }
 

@@ -278,7 +278,23 @@ const MCP: &[Key] = &[
     named("servers", Shape::NamedSections(MCP_SERVER)),
     leaf("refusals"),
     leaf("answer_wait"),
-    rows("pricing", &[leaf("server"), leaf("tool"), leaf("cost_per_call")]),
+    rows("pricing", TOOL_PRICE),
+    leaf("hold"),
+    named("pricers", Shape::NamedAny),
+];
+
+const TOOL_PRICE: &[Key] = &[
+    leaf("server"),
+    leaf("tool"),
+    leaf("cost_per_call"),
+    leaf("cost_per_kb_arguments"),
+    leaf("cost_per_kb_result"),
+    leaf("cost_per_second"),
+    leaf("cost_per_item"),
+    leaf("items"),
+    leaf("max_cost"),
+    leaf("hold"),
+    leaf("errors"),
 ];
 
 const MCP_SERVER: &[Key] = &[

@@ -84,6 +84,7 @@ impl Reloads {
         let rules = Rules::new(
             Arc::clone(&config),
             &loaded.plugins,
+            &loaded.tool_pricers,
             prices,
             policies,
             fingerprints,

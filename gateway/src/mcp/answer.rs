@@ -301,6 +301,12 @@ fn answer_of(data: &[u8]) -> Option<Answer<'_>> {
     })
 }
 
+/// The result that stands beside a task in the answer to a question about it.
+pub fn result_of_task(answer: &str) -> Option<&str> {
+    let said: ResultSaid<'_> = serde_json::from_str(answer).ok()?;
+    said.result.map(RawValue::get)
+}
+
 fn says_of(result: &RawValue) -> Says {
     let said: ResultSaid<'_> = serde_json::from_str(result.get()).unwrap_or_default();
     let text = |value: Option<&RawValue>| -> String {
@@ -352,6 +358,13 @@ mod tests {
     fn says(message: &str) -> Vec<(String, Says)> {
         let answers = answers_of(message.as_bytes());
         answers.into_iter().map(|answer| (answer.id, answer.says)).collect()
+    }
+
+    #[test]
+    fn the_result_beside_a_task_is_the_calls_own() {
+        let answer = r#"{"taskId":"t1","status":"completed","result":{"content":[]}}"#;
+        assert_eq!(result_of_task(answer), Some(r#"{"content":[]}"#));
+        assert_eq!(result_of_task(r#"{"taskId":"t1","status":"working"}"#), None);
     }
 
     fn one(message: &str) -> Says {

@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use agentledger_ledger::{Hold, Kind, Name, Outcome, Settlement, Usage};
+use agentledger_ledger::{Hold, Kind, Name, Outcome, PriceRef, Settlement, Usage, Usd};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
@@ -12,11 +12,10 @@ use ulid::Ulid;
 
 use super::answer::{Answer, Says};
 use super::message::{Message, id_key};
-use super::price::{PricedAnswer, PricedCall, Rows, ToolPrices};
 use super::waiting::WaitKey;
 use super::wanted::Wanted;
 use crate::estimate_reason;
-use crate::plugin::Billing;
+use crate::plugin::{self, Billing, Quoted, ToolEnding};
 use crate::policy::{SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
 use crate::proxy::forward::Failed;
 use crate::proxy::reserve::place::WaitPolicy;
@@ -24,6 +23,7 @@ use crate::proxy::reserve::{self, Reservation};
 use crate::proxy::settle::blank::blank;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::client::client_gone;
+use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Exchange, SessionEnd, ToolCall};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::{Identity, Target};
@@ -37,8 +37,6 @@ use crate::timer::Timer;
 
 /// What the books call the path of a tool call; the contract's.
 const PATH: &str = "tools/call";
-/// Longest arguments that are kept for the price after the answer.
-const ARGUMENTS_KEPT_BYTES: usize = 64 << 10;
 
 /// From where a call comes.
 pub struct Caller<'a> {
@@ -65,6 +63,9 @@ pub struct OpenCall {
     /// Whether its client still wants an answer.
     pub wanted: Option<Wanted>,
     arguments_hash: blake3::Hash,
+    /// Since when it is held, and may be passed on.
+    held_since: Timer,
+    quoted: Quoted,
     hold: Hold,
     rates: Grant,
     verdict: Vec<Name>,
@@ -74,13 +75,18 @@ pub struct OpenCall {
 }
 
 impl Caller<'_> {
-    /// Makes the exchange of a request: of a tool call, or, without one, of what costs nothing.
-    pub fn exchange(&self, header: &RequestHeader, call: Option<(&Message<'_>, Bytes)>, body: Body) -> Box<Exchange> {
+    /// Makes the exchange of a request: of a tool call with its arguments and its price, or, without one, of what costs nothing.
+    pub fn exchange(
+        &self,
+        header: &RequestHeader,
+        call: Option<(&Message<'_>, Bytes, Option<&Quoted>)>,
+        body: Body,
+    ) -> Box<Exchange> {
         let at_ms = self.gateway.clock.now_ms();
         let id = Ulid::from_parts(u64::try_from(at_ms).unwrap_or_default(), rand::random());
         let server = &self.server.name;
         let (target, inspected) = match &call {
-            Some((message, arguments)) => {
+            Some((message, arguments, _)) => {
                 let tool = message.params.name.as_deref().unwrap_or_default();
                 let target = Target {
                     operation: Name::from(TOOL_OPERATION),
@@ -107,21 +113,15 @@ impl Caller<'_> {
             .identity
             .tags
             .insert(Name::from(SERVER_TAG), Name::clone(server));
-        if let Some((message, arguments)) = call {
+        if let Some((message, _, quoted)) = call {
             let tool = Name::from(message.params.name.as_deref().unwrap_or_default());
             exchange.identity.tags.insert(Name::from(TOOL_TAG), Name::clone(&tool));
             exchange.called_path = PATH.to_owned();
-            let quote = Rows(&self.rules.config.mcp.pricing).quote(&PricedCall {
-                server,
-                tool: &tool,
-                arguments: &arguments,
-            });
             exchange.tool = Some(ToolCall {
                 server: Name::clone(server),
                 tool,
-                quote: quote.usd,
-                priced: quote.priced,
-                arguments_bytes: arguments.len() as u64,
+                quote: quoted.map_or(Usd::ZERO, |quoted| quoted.hold),
+                priced: quoted.is_some_and(Quoted::is_priced),
             });
         }
         exchange
@@ -141,8 +141,10 @@ impl Caller<'_> {
             .params
             .arguments
             .map_or_else(Bytes::new, |arguments| body.slice_ref(arguments.get().as_bytes()));
+        let quoted = self.quote(message, &arguments)?;
         let header = session.req_header().clone();
-        let mut exchange = self.exchange(&header, Some((message, arguments.clone())), Body::own(Bytes::new()));
+        let called = Some((message, arguments.clone(), Some(&quoted)));
+        let mut exchange = self.exchange(&header, called, Body::own(Bytes::new()));
         let running = report::begun(self.gateway);
         let reserved = self.hold(session, &mut exchange).await;
         let Reservation {
@@ -156,13 +158,8 @@ impl Caller<'_> {
         if let Some(end) = &mut exchange.session_end {
             end.is_entered = true;
         }
-        // Of the request's body only this is needed any more.
-        let kept: &[u8] = if arguments.len() > ARGUMENTS_KEPT_BYTES {
-            &[]
-        } else {
-            &arguments[..]
-        };
-        exchange.inspected.body = Body::own(Bytes::copy_from_slice(kept));
+        // Its price has seen what it is to see.
+        exchange.inspected.release_body();
         Ok(OpenCall {
             id: message.id.map(id_key).unwrap_or_default(),
             exchange,
@@ -171,12 +168,27 @@ impl Caller<'_> {
             waits_for: None,
             wanted: None,
             arguments_hash: blake3::hash(&arguments),
+            held_since: Timer::start(),
+            quoted,
             hold,
             rates,
             verdict,
             ttfb_ms: None,
             _shadow: shadow,
             _running: running,
+        })
+    }
+
+    /// What the call may cost. Arguments that two readers would price in two ways are refused.
+    fn quote(&self, message: &Message<'_>, arguments: &[u8]) -> Result<Quoted, Refusal> {
+        let call = plugin::ToolCall {
+            server: &self.server.name,
+            tool: message.params.name.as_deref().unwrap_or_default(),
+            arguments: Some(arguments).filter(|arguments| !arguments.is_empty()),
+        };
+        self.rules.tool_pricers.quote(&call).map_err(|error| {
+            let text = format!("the arguments of the tool cannot be read in one way alone: {error}");
+            Refusal::new(RefusalCode::InvalidMessage, text).final_answer()
         })
     }
 
@@ -239,19 +251,20 @@ impl OpenCall {
 
     /// It is answered: by this it is priced and entered. `status` is the answer's HTTP status.
     pub fn answered(self, gateway: &Gateway, answer: &Answer<'_>, status: u16) {
-        let Some(tool) = &self.exchange.tool else { return };
-        let call = PricedCall {
-            server: &tool.server,
-            tool: &tool.tool,
-            arguments: &self.exchange.inspected.body.bytes,
+        let ending = match answer.says {
+            Says::Error => ToolEnding::ProtocolError,
+            Says::ToolError => ToolEnding::ToolError,
+            _ => ToolEnding::Success,
         };
-        let priced = PricedAnswer {
-            says: &answer.says,
-            result: answer.result,
-            bytes: answer.bytes,
-            duration_ms: self.exchange.started.elapsed_ms(),
-        };
-        let charge = Rows(&self.exchange.rules.config.mcp.pricing).charge(&call, &priced);
+        let result = answer.result.map(str::as_bytes);
+        let milliseconds = self.held_since.elapsed_ms();
+        let priced = self.quoted.price(ending, result, answer.bytes, milliseconds);
+        let price = self.quoted.is_priced().then(|| PriceRef {
+            provider: Name::clone(&self.exchange.endpoint.name),
+            id: Name::from(self.quoted.pricer()),
+            effective: Name::from(""),
+            tier: None,
+        });
         // As the contract has it: an error of JSON-RPC is entered as 500, whatever its HTTP status.
         let (outcome, status) = match (&answer.says, status) {
             (Says::Error, 400..) => (Outcome::UpstreamError, status),
@@ -259,9 +272,9 @@ impl OpenCall {
             _ => (Outcome::Completed, status),
         };
         let settlement = Settlement {
-            cost: charge.usd,
-            price: charge.price,
-            estimate_reason: charge.estimate_reason.map(Name::from),
+            cost: priced.cost,
+            price,
+            estimate_reason: priced.estimated.map(Name::from),
             usage: Usage::ZERO.with(Kind::Request, 1),
             ..blank(gateway, &self.exchange, outcome, status)
         };

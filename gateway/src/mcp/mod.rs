@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `arrive` | path → server; which key counts; who sends it |
 //! | `message`, `headers` | what a POST says, read in one way alone; what its headers say of it |
-//! | `call` | one tool call, from its hold to its entry; `price`: what it costs |
+//! | `call` | one tool call, from its hold to its entry; what it costs is a plugin's to say |
 //! | `post`, `listen` | a POST; a stream that a client listens on, and the end of a session |
 //! | `relay`, `answer`, `event_ids` | bytes go on as they come; a copy is read |
 //! | `traffic` | which call an answer is of |
@@ -34,7 +34,6 @@ mod message;
 mod outgoing;
 mod pins;
 mod post;
-mod price;
 mod relay;
 mod traffic;
 mod view;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentledger_ledger::Outcome;
 
 use super::Mcp;
-use super::answer::{Answer, DELIVERED, Piece, Says};
+use super::answer::{Answer, DELIVERED, Piece, Says, result_of_task};
 use super::arrive::{Arrival, channel_at};
 use super::call::OpenCall;
 use super::discovery::{Resource, with_resource};
@@ -161,6 +161,7 @@ impl<'a> Traffic<'a> {
                 let answer = Answer {
                     id: answer.id.clone(),
                     says,
+                    result: answer.result.map(|answer| result_of_task(answer).unwrap_or(answer)),
                     ..*answer
                 };
                 call.answered(self.gateway, &answer, self.status);

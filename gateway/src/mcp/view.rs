@@ -51,7 +51,11 @@ impl ToolView<'_> {
             identity: &self.listing.identity,
             ..self.arrival.caller(self.gateway)
         };
-        let mut exchange = caller.exchange(&self.header, Some((&called, Bytes::new())), Body::own(Bytes::new()));
+        let mut exchange = caller.exchange(
+            &self.header,
+            Some((&called, Bytes::new(), None)),
+            Body::own(Bytes::new()),
+        );
         exchange.tenant.clone_from(&self.listing.tenant);
         exchange.zone.clone_from(&self.listing.zone);
         // A policy that fails would refuse the call.

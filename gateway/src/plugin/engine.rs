@@ -13,8 +13,10 @@ use super::{LoadError, cache};
 pub(super) const TICK: Duration = Duration::from_millis(10);
 /// Stack of a plugin, so that endless recursion ends early.
 const STACK_BYTES_MAX: usize = 512 << 10;
-/// The interface of our world that holds nothing but types: a component may name it, which asks for nothing.
-const TYPES: &str = "agentledger:plugin/types@";
+/// The interfaces of our worlds that hold nothing but types: a component may name them, which asks for nothing.
+const TYPES: [&str; 2] = ["agentledger:plugin/types@", "agentledger:plugin/tools@"];
+/// What a component of the world `tool-pricer` exports, and none of the other world.
+const PRICER_EXPORT: &str = "price";
 
 /// The engine. Its ticker thread runs as long as the process.
 pub(super) fn engine() -> Result<&'static Engine, LoadError> {
@@ -79,7 +81,7 @@ pub(super) fn compile(name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
     for (import, item) in component.component_type().imports(engine) {
         let only_types = match item.ty {
             ComponentItem::ComponentInstance(instance) => {
-                import.starts_with(TYPES)
+                TYPES.iter().any(|types| import.starts_with(types))
                     && instance
                         .exports(engine)
                         .all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
@@ -94,4 +96,9 @@ pub(super) fn compile(name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
         }
     }
     Ok(component)
+}
+
+/// Whether a component prices tool calls; else it reads a dialect. Of what world it is in full is checked when it starts.
+pub(super) fn is_pricer(component: &Component) -> bool {
+    component.get_export_index(None, PRICER_EXPORT).is_some()
 }

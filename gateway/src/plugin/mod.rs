@@ -1,4 +1,4 @@
-//! Provider plugins: WebAssembly components that read a provider's dialect. The only module that names wasmtime.
+//! Plugins: WebAssembly components that read a provider's dialect, or price tool calls. The only module that names wasmtime.
 
 mod cache;
 mod convert;
@@ -6,6 +6,8 @@ mod dialect;
 mod engine;
 mod host;
 pub mod outline;
+mod pool;
+mod pricer;
 mod registry;
 mod routes;
 
@@ -14,11 +16,14 @@ pub use dialect::{
     Meaning, Medium, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
     SocketMessage, Step, Want,
 };
+pub use pricer::{Quoted, ToolCall, ToolEnding, ToolPricers};
 #[cfg(test)]
 pub use registry::SENDER_MEMBERS;
 pub use registry::{LoadError, Plugin, Plugins};
 pub use routes::{WEBSOCKET, encoded_byte, is_arn};
 
+#[cfg(test)]
+mod assembler;
 #[cfg(test)]
 mod corpus_tests;
 #[cfg(test)]

@@ -13,8 +13,9 @@ use wasmtime::component::Component;
 
 use super::dialect::{Dialect, Info, Want};
 use super::engine;
-use super::host::{Caps, Host};
+use super::host::Host;
 use super::outline::{Outline, Shape, ShapeError};
+use super::pool::Caps;
 use super::routes::{RouteError, RouteTable};
 use crate::config;
 use crate::limits::Limits;
@@ -48,6 +49,9 @@ pub enum LoadError {
     },
     #[error("a pin names the plugin {0}, which is not there")]
     PinUnused(String),
+    /// Told by pricers that read their configuration.
+    #[error("{0}")]
+    Conf(config::ConfigErrors),
 }
 
 /// A plugin, with everything that is compiled once from its `info`.
@@ -164,6 +168,14 @@ fn want_of(member: &str, wants: &mut Vec<Want>) -> usize {
 #[derive(Clone, Default)]
 pub struct Plugins {
     by_name: BTreeMap<String, Arc<Plugin>>,
+    pricers: BTreeMap<String, PricerSource>,
+}
+
+/// A pricer that has not read its configuration yet.
+#[derive(Clone)]
+pub(super) struct PricerSource {
+    pub component: Component,
+    pub caps: Caps,
 }
 
 impl Plugins {
@@ -172,8 +184,9 @@ impl Plugins {
         Plugins::load_of(|_| true, config, limits)
     }
 
-    /// The built-in plugins of the dialects that are wanted, and those of the configured folder. One of the folder that
-    /// reads the same dialect as a built-in one replaces it. Blocks for half a second for each plugin that was never
+    /// The built-in plugins that are wanted, by their dialects and as [`config::ToolPricing::BUILT_IN`], and those of the configured
+    /// folder. One of the folder that reads the same dialect as a built-in one replaces it, as does a pricer whose file has
+    /// the name of the built-in one. Blocks for half a second for each plugin that was never
     /// compiled here before; never call it on a thread that serves.
     pub fn load_of(
         wanted: impl Fn(&str) -> bool,
@@ -186,7 +199,14 @@ impl Plugins {
         };
         let mut plugins = Plugins::default();
         for (name, wasm) in EMBEDDED.iter().filter(|(name, _)| wanted(name)) {
-            let host = Host::start(name, &built_in(name, wasm)?, caps)?;
+            let component = built_in(name, wasm)?;
+            if engine::is_pricer(&component) {
+                plugins
+                    .pricers
+                    .insert((*name).to_owned(), PricerSource { component, caps });
+                continue;
+            }
+            let host = Host::start(name, &component, caps)?;
             plugins.add(Plugin::new(Arc::new(host), "built-in")?);
         }
         let mut from_files: BTreeMap<String, String> = BTreeMap::new();
@@ -201,7 +221,12 @@ impl Plugins {
                 }
                 pins.retain(|name| **name != stem);
             }
-            let host = Host::start(&stem, &engine::compile(&stem, &wasm)?, caps)?;
+            let component = engine::compile(&stem, &wasm)?;
+            if engine::is_pricer(&component) {
+                plugins.pricers.insert(stem, PricerSource { component, caps });
+                continue;
+            }
+            let host = Host::start(&stem, &component, caps)?;
             let dialect = host.info().name.clone();
             if let Some(first) = from_files.insert(dialect.clone(), stem.clone()) {
                 return Err(LoadError::Twice {
@@ -223,6 +248,15 @@ impl Plugins {
     pub fn add(&mut self, plugin: Plugin) {
         self.by_name
             .insert(plugin.dialect.info().name.clone(), Arc::new(plugin));
+    }
+
+    pub(super) fn pricer(&self, name: &str) -> Option<&PricerSource> {
+        self.pricers.get(name)
+    }
+
+    /// Those of tool calls, by their files' names.
+    pub(super) fn pricers(&self) -> impl Iterator<Item = (&str, &PricerSource)> {
+        self.pricers.iter().map(|(name, source)| (name.as_str(), source))
     }
 
     pub fn get(&self, dialect: &str) -> Option<&Arc<Plugin>> {

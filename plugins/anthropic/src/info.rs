@@ -45,6 +45,7 @@ fn request_paths() -> Vec<Want> {
         want("stream", 16, 0),
         want("max_tokens", 64, 0),
         want("thinking.type", 64, 0),
+        want("thread.previous_message_id", 256, 0),
         want("service_tier", 64, 0),
         want("speed", 64, 0),
         want("inference_geo", 64, 0),

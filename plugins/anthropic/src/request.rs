@@ -26,6 +26,8 @@ struct Body<'a> {
     #[serde(borrow, default)]
     thinking: Option<Thinking<'a>>,
     #[serde(borrow, default)]
+    thread: Option<Thread<'a>>,
+    #[serde(borrow, default)]
     service_tier: Field<'a>,
     #[serde(borrow, default)]
     speed: Field<'a>,
@@ -41,6 +43,14 @@ struct Body<'a> {
 struct Thinking<'a> {
     #[serde(rename = "type", borrow, default)]
     kind: Field<'a>,
+}
+
+/// What is kept at the provider and billed as input: the beta `message-threads-2026-08-12`, as Anthropic's SDK for TypeScript 1.14.0
+/// sends it.
+#[derive(Deserialize)]
+struct Thread<'a> {
+    #[serde(borrow, default)]
+    previous_message_id: Field<'a>,
 }
 
 /// Models up to the fourth generation think where they are told to; of later ones that is not known.
@@ -106,6 +116,10 @@ pub fn inspect(request: &Request) -> Result<Call, Problem> {
             true => CacheWrites::FiveMinutes,
             false => CacheWrites::None,
         },
+        continues: body
+            .thread
+            .as_ref()
+            .is_some_and(|thread| present(thread.previous_message_id).is_some()),
         // A document's text is a token for four bytes; a scanned page is a few thousand tokens for some 100 KB.
         media_bytes_per_token: has(DOCUMENT).then(|| if has(PLAIN_TEXT) { 4 } else { 60 }),
         ..call(named.first)

@@ -500,6 +500,18 @@ fn code_in_a_container_is_an_unread_fee_unless_a_web_tool_was_used() {
 }
 
 #[test]
+fn a_thread_that_goes_on_is_billed_for_what_its_provider_keeps() {
+    let continues = |thread: Value| {
+        ask(json!({"model": "claude-opus-4-8", "thread": thread}))
+            .unwrap()
+            .continues
+    };
+    assert!(continues(json!({"type": "continue", "previous_message_id": "msg_1"})));
+    assert!(!continues(json!({"type": "create"})));
+    assert!(!continues(Value::Null));
+}
+
+#[test]
 fn a_model_that_is_not_told_to_think_writes_nothing_unseen() {
     let thoughtless = |body: Value| ask(body).unwrap().thoughtless;
     assert!(thoughtless(json!({"model": "claude-sonnet-4-5"})));

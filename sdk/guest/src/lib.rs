@@ -1,6 +1,7 @@
-//! What a provider plugin of AgentLedger is written with.
+//! What a plugin of AgentLedger is written with: one that reads a provider's dialect, or one that prices tool calls, for which
+//! see [`pricer`].
 //!
-//! A plugin implements [`Provider`] and ends with `agentledger_guest::export!(ItsType);`. It is built for
+//! The former implements [`Provider`] and ends with `agentledger_guest::export!(ItsType);`. It is built for
 //! `wasm32-unknown-unknown` as a `cdylib`; the gateway makes a component of it. It imports nothing, keeps no state, and
 //! sees outlines only: small JSON documents with the values that its [`Info`] asked for. The helpers here read those
 //! strictly and write the endings and refusals that most dialects share.
@@ -10,6 +11,7 @@ pub mod aws_event;
 pub mod endpoints;
 pub mod fields;
 pub mod openai_error;
+pub mod pricer;
 pub mod sse;
 pub mod usage;
 

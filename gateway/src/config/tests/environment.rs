@@ -45,7 +45,7 @@ fn bug_only_keys_with_a_default_took_their_environment_variable() {
     assert_eq!(config.policies.conf["rate_limit"]["default"]["requests_per_minute"], 60);
     assert_eq!(config.control.admin_token.unwrap().expose(), "from-env");
     assert_eq!(config.cors_allow_origins, ["https://a.example", "https://b.example"]);
-    assert_eq!(config.mcp.pricing[0].cost, Usd::from_nanos(500_000_000));
+    assert_eq!(config.mcp.pricing.rules[0].rates.per_call, Usd::from_nanos(500_000_000));
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn sections_not_built_yet_are_checked_kept_and_told_of() {
     assert_eq!(conf["budget"]["extra"], 1.5);
     assert_eq!(conf["mine"], serde_json::json!({"words": ["a", 2, true]}));
     assert_eq!(config.alerts.cooldown, Duration::from_secs(300));
-    assert_eq!(config.mcp.pricing[0].cost, Usd::from_nanos(1_000_000));
+    assert_eq!(config.mcp.pricing.rules[0].rates.per_call, Usd::from_nanos(1_000_000));
     assert_eq!(config.agent.session_timeout, Duration::from_secs(2700));
     let shown = format!("{:?} {:?} {conf:?}", config.warnings, config.policies);
     assert!(

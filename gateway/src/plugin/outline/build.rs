@@ -77,6 +77,7 @@ impl<K> Builder<K> {
                 doc: String::with_capacity(len.min(DOC_BYTES_USUAL)),
                 spans: Vec::with_capacity(8),
                 places: Vec::with_capacity(8),
+                counts: vec![0; shape.counts],
                 ..Outline::default()
             },
         }
@@ -244,13 +245,19 @@ impl<K> Builder<K> {
         true
     }
 
-    /// Counts a value that stands at a media path itself, not below one.
+    /// Counts a value that stands at a media path or a counted one itself, not below one.
     #[inline]
     pub(super) fn count_item(&mut self, shape: &Shape, context: &Context) {
-        if let Some(medium) = shape.node(context.node).and_then(|node| node.medium)
+        let Some(node) = shape.node(context.node) else {
+            return;
+        };
+        if let Some(medium) = node.medium
             && let Some((items, _)) = self.out.media.get_mut(medium_index(medium))
         {
             *items = items.saturating_add(1);
+        }
+        if let Some(count) = node.counted.and_then(|at| self.out.counts.get_mut(at)) {
+            *count = count.saturating_add(1);
         }
     }
 

@@ -93,6 +93,8 @@ pub struct Outline {
     pub media: [(u32, u64); 4],
     /// In their order; the last [`PIECES_MAX`] at most, and at least half as many where there are more.
     pub pieces: Vec<Piece>,
+    /// How many values stand at each of the counted paths.
+    pub counts: Vec<u64>,
     /// Length of the document.
     pub bytes: u64,
     /// What the ranges point into, where it is not the document itself: see [`Outline::raw`].

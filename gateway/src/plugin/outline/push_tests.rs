@@ -15,6 +15,7 @@ struct Said {
     text_bytes: u64,
     media: [(u32, u64); 4],
     ids: Vec<(usize, String)>,
+    counts: Vec<u64>,
     bytes: u64,
     flaws: Flaws,
 }
@@ -34,6 +35,7 @@ fn said(json: &[u8], shape: &Shape, outline: &Outline) -> Said {
             .filter(|(index, span)| single(index) && span.len() <= 512)
             .map(|(index, span)| (*index, text(span)))
             .collect(),
+        counts: outline.counts.clone(),
         bytes: outline.bytes,
         flaws: outline.flaws,
     }
@@ -219,6 +221,34 @@ fn usage_is_found_beside_anything() {
     );
 }
 
+/// Counts beside whatever is wanted.
+fn counting(shape: Shape) -> Shape {
+    let counted = ["c.*", "b", "a.*.b"].map(str::to_owned);
+    shape.with_counts(&counted).unwrap()
+}
+
+#[test]
+fn values_are_counted_however_long_they_are() {
+    let items = "{\"id\":\"x\"},null,[],7,".repeat(30_000);
+    let json = format!("{{\"a\":[1],\"b\" : {{\"c\":[{items}8]}} , \"c\":\"no list\"}}");
+    let shape = Shape::compile_named(&[want("b.c.*.id")], &[], &[]).unwrap();
+    let counted = ["b.c.*", "a.*", "c.*", "d", "b.c.*.id"].map(str::to_owned);
+    let shape = shape.with_counts(&counted).unwrap();
+    let expected = [90_001, 1, 0, 0, 30_000];
+    assert_eq!(outline(json.as_bytes(), &shape, 8).unwrap().counts, expected);
+    let pieces = arrived(json.as_bytes(), &shape, 8, &[1, 12, 13, 400_000]).unwrap();
+    assert_eq!(pieces.counts, expected);
+    let cut = arrived(&json.as_bytes()[..400_000], &shape, 8, &[]).unwrap();
+    assert!((20_000..90_000).contains(&cut.counts[0]));
+    let twice = ["a".to_owned(), "a".to_owned()];
+    assert!(
+        Shape::compile_named(&[], &[], &[])
+            .unwrap()
+            .with_counts(&twice)
+            .is_err()
+    );
+}
+
 #[test]
 fn what_is_no_container_has_no_outline() {
     let shape = usage_shape();
@@ -325,6 +355,7 @@ proptest! {
             Shape::compile(&wants, &media, &[]).unwrap(),
             Shape::compile(&wants, &[], &["a".to_owned(), "b.c".to_owned(), "c.*.b".to_owned()]).unwrap(),
         ] {
+            let shape = counting(shape);
             let strict = outline(text.as_bytes(), &shape, 128).unwrap();
             let expected = said(text.as_bytes(), &shape, &strict);
             let mut cuts: Vec<usize> = places.iter().map(|place| place.index(text.len() + 1)).collect();
@@ -352,6 +383,7 @@ proptest! {
         }
         let wants: Vec<Want> = PATHS.iter().map(|path| Want { max_bytes: 30, ..want(path) }).collect();
         let shape = Shape::compile(&wants, &[], &["a".to_owned(), "b.c".to_owned()]).unwrap();
+        let shape = counting(shape);
         let whole = arrived(&text, &shape, depth_max, &[]);
         let mut cuts: Vec<usize> = places.iter().map(|place| place.index(text.len() + 1)).collect();
         cuts.sort_unstable();

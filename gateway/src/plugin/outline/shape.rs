@@ -21,6 +21,8 @@ pub struct Shape {
     nodes: Vec<Node>,
     /// No text paths were given: every string counts as text, but those under a media path.
     pub(super) all_text: bool,
+    /// Paths whose values are counted.
+    pub(super) counts: usize,
 }
 
 /// Index of a node; [`NONE`] stands beside values that no path leads to.
@@ -48,6 +50,8 @@ pub(super) struct Node {
     pub(super) progress: Option<ProgressPart>,
     /// Values that tell of progress stand below: what holds them is none itself.
     pub(super) progress_below: bool,
+    /// Values here are counted, in this place of the outline's counts.
+    pub(super) counted: Option<usize>,
     /// No `*` on the way here: at most one value stands here, so it can be edited.
     pub(super) single: bool,
 }
@@ -100,6 +104,22 @@ impl Shape {
         Ok(self)
     }
 
+    /// The same with paths whose values are counted, `null` left out: `content.*` counts the elements of a list. Beyond what
+    /// a want may show, and whatever the values are.
+    pub fn with_counts(mut self, paths: &[String]) -> Result<Shape, ShapeError> {
+        for path in paths {
+            let id = self.grow(path, None)?;
+            if let Some(node) = self.nodes.get_mut(id as usize) {
+                if node.counted.is_some() {
+                    return Err(ShapeError::Twice(path.clone()));
+                }
+                node.counted = Some(self.counts);
+                self.counts += 1;
+            }
+        }
+        Ok(self)
+    }
+
     fn build(wants: &[Want], media: &[Media], text: &[String], all_text: bool) -> Result<Shape, ShapeError> {
         let root = Node {
             single: true,
@@ -108,6 +128,7 @@ impl Shape {
         let mut shape = Shape {
             nodes: vec![root],
             all_text,
+            counts: 0,
         };
         // Headers stand in no document: one that has a member of that name does not say them.
         let of_document = |want: &Want| want.path.split('.').next() != Some(HEADERS);

@@ -434,6 +434,9 @@ impl Pump<'_> {
             () = unattended(session, outlast) => return Some((End::ClientGone, Last::Nothing)),
             stop = stopped => return Some(self.stopped(gateway, stop)),
         };
+        // As good as a refusal that is final: what tries again by itself is to be ended by the next one.
+        let (client, now_ms) = (self.exchange.identity.client, gateway.clock.monotonic_ms());
+        gateway.backing_off.refused(session.req_header(), client, now_ms);
         let last = self.ending(gateway, Ending::BudgetExceeded, uncovered.message());
         Some((End::Cut, last))
     }

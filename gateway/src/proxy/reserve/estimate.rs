@@ -13,7 +13,7 @@ use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Exchange, ToolCall};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::pricing::{FoundPrice, find_dearest, find_for};
+use crate::proxy::shared::pricing::{FoundPrice, find_dearest, find_for, thinks_unseen};
 use crate::proxy::shared::reply::Refusal;
 
 /// Until a model's ratio is learned, texts up to this length are counted by the encoder, which takes a tenth of a millisecond a
@@ -29,8 +29,12 @@ const OUTPUT_TOKENS_MAX: u64 = 4_000_000;
 const CHOICES_MAX: u32 = 1_000;
 /// An extension's step, in output tokens.
 pub const STEP_TOKENS: u64 = 1_024;
+/// Steps that a stream begins with whose model may think unseen, until it is learned what such calls take: what is thought meanwhile
+/// shows in no text, so that nothing extends its hold and nothing cuts it.
+const UNSEEN_STEPS: u64 = 8;
 /// Why a hold is of one step alone.
 const FIRST_STEP: &str = "first step of a stream";
+const FIRST_STEPS: &str = "first steps of a stream that may think unseen";
 
 /// What a request is expected to take, and what that costs.
 #[derive(Clone, Debug)]
@@ -136,6 +140,12 @@ impl HoldEstimate {
 
     pub fn tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    /// Tokens that may be billed at most.
+    pub fn most_tokens(&self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.most_output.max(self.output_tokens))
     }
 
     pub fn amounts(&self) -> Amounts {
@@ -300,7 +310,7 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
         HoldSize::Expected => Some(HoldStart::first_step(first_step)),
         // It goes on without its stream, so that nothing extends or cuts it.
         HoldSize::Auto if call.background => None,
-        HoldSize::Auto => Some(learned_start(gateway, exchange, model, first_step)),
+        HoldSize::Auto => Some(learned_start(gateway, exchange, model, first_step, whole_output)),
     };
     let request_fee = in_dearer_tier(call, |tier| quote.unit_price(Kind::Request, input_tokens, tier));
     let input_usd = cost_of(input_tokens, input_price.picos())
@@ -326,10 +336,17 @@ fn estimate_of(gateway: &Gateway, exchange: &Exchange, model: &str, found: &Foun
 }
 
 /// What a stream's hold begins with: what 99 of 100 such calls take, as far as that is learned.
-fn learned_start(gateway: &Gateway, exchange: &Exchange, model: &str, first_step: u64) -> HoldStart {
+fn learned_start(gateway: &Gateway, exchange: &Exchange, model: &str, first_step: u64, whole: u64) -> HoldStart {
     let learned = gateway.estimator.output_of_calls(model, &exchange.identity.agent);
     let Some((output_tokens, of)) = learned else {
-        return HoldStart::first_step(first_step);
+        if exchange.inspected.call.thoughtless || !thinks_unseen(exchange, model) {
+            return HoldStart::first_step(first_step);
+        }
+        return HoldStart {
+            output_tokens: first_step.saturating_mul(UNSEEN_STEPS).min(whole),
+            basis: FIRST_STEPS,
+            first_step,
+        };
     };
     HoldStart {
         output_tokens,

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{BooksError, Bound, Facts, Hold, Mode, Name, Obstacle, Permit, Standing, Unit, Usd, Window};
+use agentledger_ledger::{
+    Amounts, BooksError, Bound, Facts, Hold, Mode, Name, Obstacle, Permit, Standing, Unit, Usd, Window,
+};
 use tokio::sync::Notify;
 
 use crate::policy::RequestedBound;
@@ -364,7 +366,7 @@ fn refusal_of(
     };
     let hold_refusal = match refused.obstacle {
         Obstacle::Held => {
-            let message = refusal_text::held_budget(refused, &exchange.rules.aliases());
+            let message = refusal_text::held_budget(refused, most_of(refused, estimate), &exchange.rules.aliases());
             let refusal = Refusal::new(RefusalCode::BudgetHeld, message)
                 .kind("budget_exceeded")
                 .field("account", account.to_string())
@@ -408,6 +410,12 @@ fn affordable(exchange: &Exchange, estimate: &HoldEstimate, refused: &agentledge
     (most >= CLAMPED_TOKENS_MIN && smaller).then_some(most)
 }
 
+/// What a request may take in the end of the unit that the refusing bound counts.
+fn most_of(refused: &agentledger_ledger::Refusal, estimate: &HoldEstimate) -> i64 {
+    let most = Amounts::of_request(estimate.expected_use().most, estimate.most_tokens());
+    most.get(refused.bound.unit)
+}
+
 /// The contract's refusal: what is spent and what the limits are, by day and month.
 fn exceeded(
     gateway: &Gateway,
@@ -420,6 +428,7 @@ fn exceeded(
     let over_already = refused.standing.posted >= refused.standing.limit;
     let message = refusal_text::over_budget(
         refused,
+        most_of(refused, estimate),
         policy.as_deref().unwrap_or_default(),
         &exchange.rules.aliases(),
     );
@@ -428,7 +437,9 @@ fn exceeded(
         .resets_at(refused.standing.period.resets_at_ms(), gateway.clock.now_ms())
         .final_answer();
     if !over_already && refused.bound.unit == Unit::Usd {
-        refusal = refusal.field("estimated_cost", dollars(estimate.usd.nanos()));
+        refusal = refusal
+            .field("estimated_cost", dollars(estimate.expected_use().whole.nanos()))
+            .field("hold", dollars(refused.requested));
     }
     for (window, spent, limit) in [
         (Window::Day, "daily_spent", "daily_limit"),

@@ -99,12 +99,13 @@ fn refusal(
                 return of("rate limit exceeded".to_owned());
             };
             let wait_s = wait_ms.map(seconds);
-            let refusal = of(over_rate(&rate.requested, tokens, wait_s, aliases))
+            let standing = gateway.rates.standing(now_ms, &rate.requested);
+            let taken = standing.limit.saturating_sub(standing.remaining);
+            let refusal = of(over_rate(&rate.requested, taken, tokens, wait_s, aliases))
                 .field("limit", rate.requested.limit)
                 .field("unit", rate.requested.unit.name())
                 .field("per", rate.requested.per.name())
                 .field("policy", rate.policy.to_string());
-            let standing = gateway.rates.standing(now_ms, &rate.requested);
             let refusal = headers(&[standing])
                 .into_iter()
                 .fold(refusal, |refusal, (name, value)| refusal.header(&name, value));

@@ -286,8 +286,6 @@ pub struct ToolCall {
     pub quote: Usd,
     /// The tool has a price.
     pub priced: bool,
-    /// Bytes of its arguments, as they were sent.
-    pub arguments_bytes: u64,
 }
 
 /// Edits to the body: what the rules change, in the terms of the dialect's edit points.

@@ -19,6 +19,7 @@ pub mod pricing;
 pub mod refusal_text;
 pub mod refused;
 pub mod reply;
+pub mod retry_patterns;
 pub mod rules;
 pub mod shapes;
 pub mod top_up_command;

@@ -46,10 +46,12 @@ pub fn account_name(account: &str, aliases: Aliases<'_>) -> String {
     }
 }
 
-/// A limit is reached, or what is left of it does not cover the request. `policy`: `name@version` of the one that set it.
-pub fn over_budget(refused: &Refusal, policy: &str, aliases: Aliases<'_>) -> String {
+/// A limit is reached, or what is left of it does not cover the request, which may take `most` of its unit in the end. `policy`:
+/// `name@version` of the one that set it.
+pub fn over_budget(refused: &Refusal, most: i64, policy: &str, aliases: Aliases<'_>) -> String {
     let (bound, standing) = (&refused.bound, &refused.standing);
     let budget = budget(bound, standing, aliases);
+    let takes = taken(refused, most);
     let raise = match policy.split('@').next() {
         // Top-ups are its conf: they raise no limit of another policy.
         Some(BUDGET_POLICY) => format!("raise the limit: `{}`, or in the config", top_up_command(refused)),
@@ -57,11 +59,14 @@ pub fn over_budget(refused: &Refusal, policy: &str, aliases: Aliases<'_>) -> Str
     };
     if standing.posted >= standing.limit {
         return match resets(bound) {
-            Some(when) => format!("spending limit exceeded. {budget} It resets {when}. To go on before then, {raise}."),
-            None => format!("spending limit exceeded. {budget} It never resets. To go on, {raise}."),
+            Some(when) => format!(
+                "spending limit exceeded. {budget} It resets {when}. This request {takes}. To go on before then, {raise}."
+            ),
+            None => {
+                format!("spending limit exceeded. {budget} It never resets. This request {takes}. To go on, {raise}.")
+            }
         };
     }
-    let takes = taken(bound.unit, refused.requested);
     let wait = resets(bound).map_or_else(String::new, |when| format!(", wait until it resets {when}"));
     format!(
         "estimated cost of request exceeds remaining budget. This request {takes}. {budget} Ask for a shorter answer \
@@ -69,13 +74,14 @@ pub fn over_budget(refused: &Refusal, policy: &str, aliases: Aliases<'_>) -> Str
     )
 }
 
-/// Only running requests are in the way.
-pub fn held_budget(refused: &Refusal, aliases: Aliases<'_>) -> String {
-    let takes = taken(refused.bound.unit, refused.requested);
+/// Only running requests are in the way of one that may take `most` of the limit's unit in the end.
+pub fn held_budget(refused: &Refusal, most: i64, aliases: Aliases<'_>) -> String {
+    let takes = taken(refused, most);
     let budget = budget(&refused.bound, &refused.standing, aliases);
+    let reset = reset(&refused.bound);
     format!(
-        "what is left of the budget is held by requests that are running. This request {takes}. {budget} Try again when \
-         one of them has ended."
+        "what is left of the budget is held by requests that are running. This request {takes}. {budget} {reset} Try again \
+         when one of them has ended."
     )
 }
 
@@ -83,14 +89,14 @@ pub fn held_budget(refused: &Refusal, aliases: Aliases<'_>) -> String {
 pub fn cut_by_budget(refused: &Refusal, aliases: Aliases<'_>) -> String {
     let budget = budget(&refused.bound, &refused.standing, aliases);
     let after = match resets(&refused.bound) {
-        Some(when) => format!("It resets {when}."),
-        None => "It never resets.".to_owned(),
+        Some(when) => format!("It resets {when}. To go on before then, raise the limit."),
+        None => "It never resets. To go on, raise the limit.".to_owned(),
     };
     format!("the budget is used up, so this answer was cut short. {budget} {after}")
 }
 
-/// The limit of a stretch of time. `wait_s`: `None` where the request alone is more than the limit.
-pub fn over_rate(rate: &Rate, requested_tokens: u64, wait_s: Option<u64>, aliases: Aliases<'_>) -> String {
+/// The limit of a stretch of time, of which `taken` is used. `wait_s`: `None` where the request alone is more than the limit.
+pub fn over_rate(rate: &Rate, taken: u64, requested_tokens: u64, wait_s: Option<u64>, aliases: Aliases<'_>) -> String {
     let limit = format!(
         "The limit of {} is {} a {}",
         account_name(&rate.account, aliases),
@@ -98,8 +104,17 @@ pub fn over_rate(rate: &Rate, requested_tokens: u64, wait_s: Option<u64>, aliase
         rate.per.name()
     )
     .replace(" a hour", " an hour");
+    let takes = match rate.unit {
+        Unit::Tokens => format!(", and this request takes up to {}", thousands(requested_tokens)),
+        Unit::Requests | Unit::Usd => String::new(),
+    };
     match wait_s {
-        Some(wait) => format!("rate limit exceeded. {limit}. Try again in {}.", stretch(wait)),
+        Some(wait) => format!(
+            "rate limit exceeded. {limit}, of which {} {} taken{takes}. Try again in {}.",
+            thousands(taken),
+            if taken == 1 { "is" } else { "are" },
+            stretch(wait)
+        ),
         None => format!(
             "rate limit exceeded. {limit}, and this request alone takes {} tokens. Make it smaller: waiting does not help.",
             thousands(requested_tokens)
@@ -190,12 +205,29 @@ fn resets(bound: &HeldBound) -> Option<String> {
     ))
 }
 
-fn taken(unit: Unit, requested: i64) -> String {
-    match unit {
-        // What it may cost is never more than is said.
-        Unit::Usd => format!("may cost up to {}", dollars(rounded_up(requested))),
-        Unit::Tokens | Unit::Requests => format!("takes up to {}", counted(unit, requested)),
+/// When the window turns, as a sentence.
+fn reset(bound: &HeldBound) -> String {
+    resets(bound).map_or_else(|| "It never resets.".to_owned(), |when| format!("It resets {when}."))
+}
+
+/// What a request may take in the end, and what of it must be free before it begins, where that is less.
+fn taken(refused: &Refusal, most: i64) -> String {
+    let unit = refused.bound.unit;
+    // What it may cost is never more than is said.
+    let said = |count: i64| match unit {
+        Unit::Usd => dollars(rounded_up(count)),
+        Unit::Tokens | Unit::Requests => counted(unit, count),
+    };
+    let (begins, most) = (said(refused.requested), said(most.max(refused.requested)));
+    let verb = match unit {
+        Unit::Usd => "may cost",
+        Unit::Tokens => "takes",
+        Unit::Requests => return format!("counts as {begins}"),
+    };
+    if begins == most {
+        return format!("{verb} up to {most}");
     }
+    format!("{verb} up to {most}, of which {begins} must be free for it to begin")
 }
 
 fn counted(unit: Unit, count: i64) -> String {
@@ -303,22 +335,25 @@ mod tests {
         assert_eq!(
             over_budget(
                 &day([500_000_000, 0, 500_000_000, 1_690_000_000]),
+                1_690_000_000,
                 "budget@2",
                 &no_aliases
             ),
             "spending limit exceeded. The budget of key 3f2a9c01 is $0.50 a day: $0.50 spent, $0.00 held by running requests. \
-             It resets on Mon 2026-11-30 at 00:00 (UTC). To go on before then, raise the limit: `agentledger budgets top-up \
+             It resets on Mon 2026-11-30 at 00:00 (UTC). This request may cost up to $1.69. To go on before then, raise the \
+             limit: `agentledger budgets top-up \
              key:3f2a9c01d4e5f60718293a4b 1.74 --until 2026-11-30`, or in the config."
         );
         let ci: Aliases<'_> = &|_| Some("ci".to_owned());
         assert_eq!(
             over_budget(
-                &day([15_400_001, 2_000_000_000, 2_500_000_000, 1_690_000_000]),
+                &day([15_400_001, 2_000_000_000, 2_500_000_000, 690_000_000]),
+                1_690_000_000,
                 "house@1",
                 ci
             ),
-            "estimated cost of request exceeds remaining budget. This request may cost up to $1.69. The budget of key ci is \
-             $2.50 a day: $0.0154 spent, $2.00 held by running requests. Ask for a shorter answer (max_tokens), wait until it \
+            "estimated cost of request exceeds remaining budget. This request may cost up to $1.69, of which $0.69 must be \
+             free for it to begin. The budget of key ci is $2.50 a day: $0.0154 spent, $2.00 held by running requests. Ask for a shorter answer (max_tokens), wait until it \
              resets on Mon 2026-11-30 at 00:00 (UTC), or raise the limit, which policy house@1 sets."
         );
     }
@@ -332,21 +367,25 @@ mod tests {
             MIDNIGHT_S - 1_800,
             [90_000, 9_000, 100_000, 1_700],
         );
-        let said = held_budget(&tokens, &no_aliases);
-        assert!(said.contains("takes up to 1,700 tokens"), "{said}");
+        let said = held_budget(&tokens, 1_700, &no_aliases);
+        assert!(said.contains("takes up to 1,700 tokens. "), "{said}");
+        assert!(
+            said.contains("It resets on Mon 2026-11-30 at 05:00 (Asia/Kolkata). Try again"),
+            "{said}"
+        );
         assert!(
             said.contains("is 100,000 tokens an hour: 90,000 tokens spent"),
             "{said}"
         );
-        let said = over_budget(&tokens, "budget@2", &no_aliases);
+        let said = over_budget(&tokens, 1_700, "budget@2", &no_aliases);
         assert!(said.contains("on Mon 2026-11-30 at 05:00 (Asia/Kolkata)"), "{said}");
         let total = refused(Unit::Requests, Window::Total, "UTC", i64::MAX, [1, 0, 1, 1]);
-        let said = over_budget(&total, "budget@2", &no_aliases);
+        let said = over_budget(&total, 1, "budget@2", &no_aliases);
         assert!(
             said.contains("is 1 request in all: 1 request spent") && said.contains("never resets"),
             "{said}"
         );
-        assert!(cut_by_budget(&total, &no_aliases).contains("never resets"));
+        assert!(cut_by_budget(&total, &no_aliases).ends_with("It never resets. To go on, raise the limit."));
     }
 
     #[test]
@@ -365,7 +404,9 @@ mod tests {
         assert_eq!(spent, ["$0.00", "$0.00", "$0.0055", "$0.0056", "$0.154", "$1,250.00"]);
         let limits = [1_000, 5_540_000, 10_000_000_000, 1].map(|nanos| limit_of(Unit::Usd, nanos));
         assert_eq!(limits, ["$0.000001", "$0.00554", "$10.00", "$0.000000001"]);
-        assert_eq!(taken(Unit::Usd, 5_500_001), "may cost up to $0.0056");
+        let usd = refused(Unit::Usd, Window::Day, "UTC", MIDNIGHT_S, [0, 0, 1, 5_500_001]);
+        assert_eq!(taken(&usd, 5_500_001), "may cost up to $0.0056");
+        assert_eq!(taken(&usd, 0), "may cost up to $0.0056");
     }
 
     #[test]
@@ -377,11 +418,17 @@ mod tests {
             limit: 2_500,
         };
         assert_eq!(
-            over_rate(&rate(Unit::Requests), 10, Some(3_540), &no_aliases),
-            "rate limit exceeded. The limit of agent ci is 2,500 requests an hour. Try again in 59 minutes."
+            over_rate(&rate(Unit::Requests), 2_500, 10, Some(3_540), &no_aliases),
+            "rate limit exceeded. The limit of agent ci is 2,500 requests an hour, of which 2,500 are taken. Try again in 59 \
+             minutes."
         );
         assert_eq!(
-            over_rate(&rate(Unit::Tokens), 3_000, None, &no_aliases),
+            over_rate(&rate(Unit::Tokens), 2_100, 1_000, Some(60), &no_aliases),
+            "rate limit exceeded. The limit of agent ci is 2,500 tokens an hour, of which 2,100 are taken, and this \
+             request takes up to 1,000. Try again in 60 seconds."
+        );
+        assert_eq!(
+            over_rate(&rate(Unit::Tokens), 0, 3_000, None, &no_aliases),
             "rate limit exceeded. The limit of agent ci is 2,500 tokens an hour, and this request alone takes 3,000 tokens. \
              Make it smaller: waiting does not help."
         );
@@ -404,8 +451,8 @@ mod tests {
             denied("house@1", "ask the owner.", None),
             looping("loop detected: the same request"),
             killed("s1"),
-            held_budget(&budget, &no_aliases),
-            over_budget(&budget, "budget@2", &no_aliases),
+            held_budget(&budget, 2, &no_aliases),
+            over_budget(&budget, 2, "budget@2", &no_aliases),
             cut_by_budget(&budget, &no_aliases),
             no_route_fits("budget@2"),
         ];

@@ -90,7 +90,7 @@ pub async fn send_refusal(
     let config = &rules.config.refusals;
     let client = known_client(&session.req_header().headers);
     let now_ms = gateway.clock.monotonic_ms();
-    let backs_off = || gateway.backing_off.is_backing_off(session.req_header(), client, now_ms);
+    let backs_off = || gateway.backing_off.refused(session.req_header(), client, now_ms);
     let to = Recipient {
         client,
         dialect,

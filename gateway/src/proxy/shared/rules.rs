@@ -10,7 +10,7 @@ use pingora::connectors::http::Connector;
 use crate::config::{Config, McpServer, Mount, OutputLimit, Paths, Provider, Retries, UnknownRoutes};
 use crate::files;
 use crate::meter::AnswerReader;
-use crate::plugin::{Plugin, Plugins};
+use crate::plugin::{Plugin, Plugins, ToolPricers};
 use crate::policy::PolicySet;
 use crate::price::Unpriced;
 use crate::price::{PriceBook, Row};
@@ -58,6 +58,8 @@ pub struct Rules {
     /// Longest prefix first; a provider's own dialect before those of its mounts.
     pub endpoints: Vec<Arc<ProviderEndpoint>>,
     pub tool_servers: Vec<Arc<ToolServer>>,
+    /// What their tools cost.
+    pub tool_pricers: Arc<ToolPricers>,
     pub prices: PriceBook,
     /// Providers that an operator has switched off: they stay configured, and serve nobody.
     pub disabled: Arc<BTreeSet<String>>,
@@ -100,6 +102,7 @@ impl Rules {
     pub fn new(
         config: Arc<Config>,
         plugins: &Plugins,
+        tool_pricers: &Arc<ToolPricers>,
         prices: PriceBook,
         policies: PolicySet,
         fingerprints: Fingerprints,
@@ -144,6 +147,7 @@ impl Rules {
         endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
             tool_servers: tool_servers(&config, &pool, before)?,
+            tool_pricers: Arc::clone(tool_pricers),
             progress: Bounds::of(&config),
             recorded: before.map_or(0, |rules| rules.recorded),
             reads_claims: reads_claims(&config, &policies),
@@ -197,6 +201,7 @@ impl Rules {
             reads_claims: self.reads_claims,
             endpoints: self.endpoints.clone(),
             tool_servers: self.tool_servers.clone(),
+            tool_pricers: Arc::clone(&self.tool_pricers),
             prices: self.prices.clone(),
             disabled: Arc::clone(&self.disabled),
             fingerprints: self.fingerprints.clone(),

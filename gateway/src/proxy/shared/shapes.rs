@@ -10,6 +10,7 @@ use crate::proxy::session::progress::LOOP_CODE;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::refusal_text::{ended, signed};
 use crate::proxy::shared::reply::{Code, Refusal};
+use crate::proxy::shared::retry_patterns::without_patterns;
 
 /// What is to pass later than this many seconds from now is final to a client that runs an agent: Codex and opencode sit out any
 /// `Retry-After`, however long, and show no word of why.
@@ -66,6 +67,9 @@ pub fn shaped(mut refusal: Refusal, to: Recipient<'_>, config: &Refusals, backs_
         refusal = refusal.kind(CODEX_LIMIT).header(CODEX_WORDS, words);
         // Codex reads a null as a body that it does not know.
         refusal.fields.retain(|_, value| *value != Value::Null);
+    }
+    if to.client == Some(Client::Opencode) && is_final {
+        return without_patterns(refusal);
     }
     refusal
 }
