@@ -25,13 +25,12 @@ GUARD_SECS = 300
 # suite that need no extension were run too, and found no difference: they are of what a client does by itself, or of what passes
 # between it and an authorization server.
 SCENARIOS = {
-    "2025-11-25": ["elicitation-sep1034-client-defaults", "sse-retry", "auth/metadata-var2", "auth/scope-step-up"],
+    "2025-11-25": ["sse-retry", "auth/metadata-var2", "auth/scope-step-up"],
     "2026-07-28": [
         "request-metadata",
         "sep-2322-client-request-state",
         "http-standard-headers",
         "http-custom-headers",
-        "http-invalid-tool-headers",
         "auth/metadata-default",
         "auth/resource-mismatch",
     ],
