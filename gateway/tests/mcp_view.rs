@@ -228,11 +228,60 @@ fn a_client_finds_out_where_to_log_in_and_the_gateway_is_the_resource() {
 }
 
 #[test]
+fn a_server_with_one_document_for_its_whole_host_can_be_logged_in_to() {
+    let upstream = Upstream::playing(|seen| match seen.path.as_str() {
+        "/.well-known/oauth-protected-resource" => {
+            let body = format!(
+                r#"{{"resource":"http://{}/","scopes":["a"]}}"#,
+                seen.header("host").unwrap()
+            );
+            Script::json(200, &body)
+        }
+        _ => Script::json(404, "{}"),
+    });
+    let gateway = before(&upstream, "").start();
+    let document = gateway.client.get("/.well-known/oauth-protected-resource/mcp/hub");
+    let said: Value = serde_json::from_str(&document.text()).unwrap();
+    assert_eq!(said, json!({"resource": "http://gateway/mcp/hub", "scopes": ["a"]}));
+    let of_server = gateway.client.get("/.well-known/oauth-authorization-server/mcp/hub");
+    assert_eq!(of_server.status, 404, "another issuer's is no stand-in");
+    assert_eq!(upstream.seen_count(), 3);
+}
+
+#[test]
+fn a_server_that_gives_itself_out_as_another_does_not_get_the_gateways_name() {
+    let evil = r#"{"resource":"https://evil.example/mcp","authorization_servers":["https://as.example"]}"#;
+    let gateway = before(&Upstream::always(Script::json(200, evil)), "").start();
+    let document = gateway.client.get("/.well-known/oauth-protected-resource/mcp/hub");
+    assert_eq!(document.text(), evil, "so that its client sees the difference");
+}
+
+#[test]
 fn a_redirect_within_the_server_leads_back_here() {
     let upstream = Upstream::always(Script::body(307, "text/plain", b"", &[("location", "/mcp/?a=1")]));
     let gateway = before(&upstream, "").start();
     let reply = post(&gateway.client, &search(1), &[]);
     assert_eq!((reply.status, reply.header("location")), (307, Some("/mcp/hub/?a=1")));
+}
+
+#[test]
+fn a_server_on_this_machine_may_call_it_by_its_other_name() {
+    let located = |scheme: &str, name: &str, shift: u16| {
+        let (scheme, name) = (scheme.to_owned(), name.to_owned());
+        let upstream = Upstream::playing(move |seen| {
+            let (_, port) = seen.header("host").unwrap().split_once(':').unwrap();
+            let port = port.parse::<u16>().unwrap() ^ shift;
+            let location = format!("{scheme}://{name}:{port}/mcp/other");
+            Script::body(307, "text/plain", b"", &[("location", location.as_str())])
+        });
+        let gateway = before(&upstream, "").start();
+        let reply = post(&gateway.client, &search(1), &[]);
+        reply.header("location") == Some("/mcp/hub/other")
+    };
+    assert!(located("http", "localhost", 0) && located("http", "127.0.0.1", 0));
+    assert!(
+        !located("http", "localhost", 1) && !located("https", "localhost", 0) && !located("http", "example.com", 0)
+    );
 }
 
 #[test]

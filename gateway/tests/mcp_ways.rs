@@ -94,6 +94,102 @@ fn a_call_whose_stream_broke_off_is_settled_by_the_stream_that_resumes_it() {
     assert_eq!((costs(&gateway), holds(&gateway)), (paid(), 0));
 }
 
+/// A call's client wants no answer any more: what it held is spent, and free for others.
+fn given_up() -> Vec<(u16, String, String)> {
+    vec![(202, COST.to_owned(), "client_gone".to_owned())]
+}
+
+fn cancel(id: u32) -> String {
+    json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}).to_string()
+}
+
+#[test]
+fn a_call_that_is_cancelled_after_its_stream_broke_off_waits_no_longer() {
+    let primed = event_with_id("1", "");
+    let upstream = Upstream::playing(move |seen| match seen.json()["method"].as_str() {
+        Some("tools/call") => Script::sse(&[&primed]),
+        _ => Script::body(202, "text/plain", b"", &[]),
+    });
+    let gateway = before(&upstream, "").start();
+    for id in [1, 2] {
+        post(&gateway.client, &search(id), &SESSION);
+    }
+    for (session, id) in [("s-2", 1), ("s-1", 3)] {
+        post(&gateway.client, &cancel(id), &[("mcp-session-id", session)]);
+    }
+    assert_eq!(
+        (costs(&gateway), holds(&gateway)),
+        (vec![], 2),
+        "neither is one of these"
+    );
+    post(&gateway.client, &cancel(1), &SESSION);
+    assert_eq!((costs(&gateway), holds(&gateway)), (given_up(), 1));
+}
+
+#[test]
+fn a_call_that_is_cancelled_and_whose_stream_ends_without_an_answer_waits_for_no_other() {
+    let primed = event_with_id("1", "");
+    let upstream = Upstream::playing(move |seen| match seen.json()["method"].as_str() {
+        Some("tools/call") => Script::stream_head("text/event-stream")
+            .chunk(primed.as_bytes())
+            .pause_ms(500)
+            .end(),
+        _ => Script::body(202, "text/plain", b"", &[]),
+    });
+    let gateway = before(&upstream, "").start();
+    let headers = [("authorization", "Bearer sk-tools-0123456789"), SESSION[0]];
+    let mut stream = gateway.client.send("POST", "/mcp/hub", &headers, search(1).as_bytes());
+    while upstream.seen_count() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    post(&gateway.client, &cancel(1), &SESSION);
+    read_to_end(&mut stream);
+    gateway.wait_idle();
+    let (status, cost, how) = costs(&gateway).remove(0);
+    assert_eq!((status, cost.as_str(), how.as_str()), (200, COST, "client_gone"));
+    assert_eq!(holds(&gateway), 0);
+}
+
+#[test]
+fn the_end_of_a_session_is_the_end_of_its_calls() {
+    let primed = event_with_id("1", "");
+    let upstream = Upstream::playing(
+        move |seen| match (seen.method.as_str(), seen.header("mcp-session-id")) {
+            ("DELETE", Some("s-1")) => Script::json(200, ""),
+            ("DELETE", _) => Script::json(405, ""),
+            _ => Script::sse(&[&primed]),
+        },
+    );
+    let gateway = before(&upstream, "").start();
+    let other = [("mcp-session-id", "s-2")];
+    post(&gateway.client, &search(1), &SESSION);
+    post(&gateway.client, &search(1), &other);
+    assert_eq!(gateway.client.request("DELETE", "/mcp/hub", &other, b"").status, 405);
+    assert_eq!((costs(&gateway), holds(&gateway)), (vec![], 2), "its server ends none");
+    assert_eq!(gateway.client.request("DELETE", "/mcp/hub", &SESSION, b"").status, 200);
+    assert_eq!((costs(&gateway), holds(&gateway)), (given_up(), 1));
+}
+
+#[test]
+fn the_end_of_the_older_transports_stream_is_the_end_of_its_calls() {
+    let upstream = Upstream::playing(|seen| match seen.method.as_str() {
+        "GET" => Script::stream_head("text/event-stream")
+            .chunk(b"event: endpoint\ndata: /messages/?session_id=a1\n\n")
+            .pause_ms(300)
+            .end(),
+        _ => Script::body(202, "text/plain", b"Accepted", &[]),
+    });
+    let gateway = before(&upstream, "").start();
+    let key = [("authorization", "Bearer sk-tools-0123456789")];
+    let mut stream = gateway.client.send("GET", "/mcp/hub/sse", &key, b"");
+    let address = told_address(&mut stream);
+    gateway.client.request("POST", &address, &key, search(1).as_bytes());
+    assert_eq!((costs(&gateway), holds(&gateway)), (vec![], 1));
+    read_to_end(&mut stream);
+    gateway.entries_of(1);
+    assert_eq!((costs(&gateway), holds(&gateway)), (given_up(), 0));
+}
+
 #[test]
 fn a_call_that_is_never_answered_is_entered_at_what_it_held() {
     let upstream = Upstream::always(Script::sse(&[event_with_id("1", "")]));

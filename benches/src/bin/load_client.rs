@@ -6,8 +6,8 @@
 //! With `--swap FILE` it measures instead what a swap of policies does to the requests beside it, a target at a time: FILE is
 //! a policy of that gateway's folder, written anew each second in every third window of time.
 //!
-//! With `--unchanged` it measures instead what the first target's requests take of CPU beside the second's, of a client that sends no
-//! header of ours: gateways with and without `identity.infer`.
+//! With `--unchanged` it measures instead what a client that sends no header of ours takes of CPU, beside one that does: of two gateways,
+//! with and without `identity.infer`.
 //!
 //! The first target is the upstream itself, which the others are compared with. A target's CPU is the user and system time
 //! of its process and that one's children over a segment, over what was done in it. Rounds go through the targets in
@@ -258,54 +258,45 @@ async fn swaps(plan: &Plan, policy: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// CPU a request of the first target beside the second's: each round takes both in turn, the second round the other way about, so that
-/// what drifts falls on both. What two rounds of one target differ by says what a difference is worth.
+/// CPU a request where a client's session is inferred from its own headers, where it is said by ours, and where it is not known at
+/// all: of the first target twice, then of the second. Each round takes all three in turn, every second one the other way about, so
+/// that what drifts falls on all. What rounds of one kind differ by says what a difference is worth.
 async fn beside(plan: &Plan) -> Result<(), Failure> {
-    let [first, second] = plan.targets.as_slice() else {
+    let [infers, does_not] = plan.targets.as_slice() else {
         return Err("two targets are compared".into());
     };
-    let mut shown = [Vec::new(), Vec::new()];
-    for target in &plan.targets {
-        requests(target, plan.connections, Duration::from_secs(2), CODEX_HEADERS).await?;
+    let mut kinds = [
+        ("inferred", infers, CODEX_HEADERS, Vec::new()),
+        ("said by our headers", infers, OUR_HEADERS, Vec::new()),
+        ("not known", does_not, CODEX_HEADERS, Vec::new()),
+    ];
+    for (_, target, headers, _) in &kinds {
+        requests(target, plan.connections, Duration::from_secs(2), headers).await?;
     }
-    println!("| round | {}, CPU µs a request | {} | ratio |", first.name, second.name);
-    println!("|---|---:|---:|---:|");
-    let mut ratios = Vec::new();
     for round in 0..plan.rounds {
-        for at in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            let (Some(target), Some(shown)) = (plan.targets.get(at), shown.get_mut(at)) else {
-                continue;
-            };
-            let cpu = target.cpu_us()?;
-            let took = requests(
-                target,
-                plan.connections,
-                Duration::from_secs(plan.seconds),
-                CODEX_HEADERS,
-            )
-            .await?;
-            shown.push((target.cpu_us()? - cpu) / took.latencies_us.len() as f64);
+        for at in 0..kinds.len() {
+            let at = if round % 2 == 0 { at } else { kinds.len() - 1 - at };
+            if let Some((_, target, headers, shown)) = kinds.get_mut(at) {
+                let cpu = target.cpu_us()?;
+                let took = requests(target, plan.connections, Duration::from_secs(plan.seconds), headers).await?;
+                shown.push((target.cpu_us()? - cpu) / took.latencies_us.len() as f64);
+            }
         }
-        let [Some(one), Some(other)] = [0, 1].map(|at| shown.get(at).and_then(|of: &Vec<f64>| of.last().copied()))
-        else {
-            continue;
-        };
-        ratios.push(one / other);
-        println!("| {} | {one:.1} | {other:.1} | {:.3} |", round + 1, one / other);
     }
-    let spread = |of: &[f64]| {
-        let (low, high) = of.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), one| {
-            (low.min(*one), high.max(*one))
-        });
-        high / low
-    };
     println!(
-        "\nratio {:.3} (median of {}); rounds of one target differ by up to {:.3} and {:.3}",
-        median(&mut ratios),
-        plan.rounds,
-        spread(&shown[0]),
-        spread(&shown[1])
+        "| a client's session | CPU µs a request, median of {} | lowest | highest |",
+        plan.rounds
     );
+    println!("|---|---:|---:|---:|");
+    for (name, _, _, shown) in &mut kinds {
+        let median = median(shown);
+        let (lowest, highest) = (shown.first().copied(), shown.last().copied());
+        println!(
+            "| {name} | {median:.1} | {:.1} | {:.1} |",
+            lowest.unwrap_or(f64::NAN),
+            highest.unwrap_or(f64::NAN)
+        );
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use ulid::Ulid;
 use super::answer::Says;
 use super::message::{Message, id_key};
 use super::waiting::WaitKey;
+use super::wanted::Wanted;
 use crate::estimate_reason;
 use crate::plugin::{self, Billing, Quoted, ResultSeen, ToolArguments, ToolEnding};
 use crate::policy::{SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
@@ -93,6 +94,8 @@ pub struct OpenCall {
     pub waits_since: Option<Timer>,
     /// Under which it waited last.
     pub waits_for: Option<WaitKey>,
+    /// Whether its client still wants an answer.
+    pub wanted: Option<Wanted>,
     arguments_hash: blake3::Hash,
     /// Since when it is held, and may be passed on.
     held_since: Timer,
@@ -196,6 +199,7 @@ impl Caller<'_> {
             headers,
             waits_since: None,
             waits_for: None,
+            wanted: None,
             arguments_hash: blake3::hash(&called.arguments.words()),
             held_since: Timer::start(),
             quoted,
@@ -264,6 +268,11 @@ impl OpenCall {
     /// Whether its price depends on what is in the result.
     pub fn wants_result(&self) -> bool {
         self.quoted.sees_result()
+    }
+
+    /// Whether an answer may still come to it on another stream.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.as_ref().is_none_or(Wanted::is_wanted)
     }
 
     /// It was not sent: nothing is entered.

@@ -1,6 +1,7 @@
 //! How clients find out where to log in (RFC 9728, RFC 8414): a server's own documents, at the paths that belong to its path here,
 //! and with the gateway's address for the resource, which clients compare with what they called.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,10 +10,12 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::Mcp;
-use super::arrive::{Arrival, below, prefix_of};
+use super::arrive::{Arrival, below, prefix_of, server_of};
+use super::endpoints::is_at;
 use super::outgoing::{head_of, request};
 use super::relay::relay;
 use super::traffic::{Edits, Traffic};
+use crate::config::Upstream;
 use crate::proxy::forward::forward;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::gateway::Gateway;
@@ -59,18 +62,31 @@ pub async fn discover(
 ) -> Result<bool, RefusedRequest> {
     let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(&arrival.server.endpoint), "");
     let header = session.req_header().clone();
-    let exchange = arrival.caller(gateway).exchange(&header, None, Body::own(Bytes::new()));
-    let outgoing = request(&arrival.server, &exchange, &header, Bytes::new()).map_err(refused)?;
-    let at_once = std::future::ready(Ok::<(), Refusal>(()));
-    let answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
-        Ok(answer) => answer,
-        Err(failed) => return failed.refusal().map(refused).map_or(Ok(false), Err),
+    let mut exchange = arrival.caller(gateway).exchange(&header, None, Body::own(Bytes::new()));
+    let is_resource = header.uri.path().starts_with(RESOURCE);
+    let answer = loop {
+        let outgoing = request(&arrival.server, &exchange, &header, Bytes::new()).map_err(refused)?;
+        let at_once = std::future::ready(Ok::<(), Refusal>(()));
+        let mut answer = match forward(gateway, &exchange, &outgoing, session, at_once).await {
+            Ok(answer) => answer,
+            Err(failed) => return failed.refusal().map(refused).map_or(Ok(false), Err),
+        };
+        if !(is_resource && answer.header.status.is_client_error() && exchange.forward_path != RESOURCE) {
+            break answer;
+        }
+        // Where the server has none for its path it may have one for its host, which clients ask for next: here they could not say
+        // of which server.
+        answer.connection.session.shutdown().await;
+        RESOURCE.clone_into(&mut exchange.forward_path);
     };
-    let is_resource = header.uri.path().starts_with(RESOURCE) && answer.header.status == 200;
-    let here = arrival.called.as_ref().filter(|_| is_resource);
-    let edits = here.map_or(Edits::Nothing, |here| {
-        Edits::Resource(format!("{here}{}", prefix_of(&arrival.server)))
-    });
+    let here = arrival.called.as_ref();
+    let edits = match here.filter(|_| is_resource && answer.header.status == 200) {
+        Some(here) => Edits::Resource(Resource {
+            called: called_at_upstream(arrival, header.uri.path()),
+            here: format!("{here}{}", prefix_of(&arrival.server)),
+        }),
+        None => Edits::Nothing,
+    };
     let head = head_of(&arrival.server, &answer.header, &[]);
     let traffic = Traffic::of_document((gateway, mcp, arrival), edits);
     Ok(relay(gateway, &exchange, answer, head, traffic, session).await)
@@ -113,18 +129,46 @@ fn metadata_in(challenge: &str) -> Option<&str> {
     (!url.is_empty()).then_some(url)
 }
 
-/// A document of a resource with another address for it; the rest as it came.
-pub fn with_resource(document: &str, resource: &str) -> Option<String> {
+/// A resource whose document is asked for.
+pub struct Resource {
+    /// The path that its client called, at the upstream.
+    called: String,
+    /// Its address here.
+    here: String,
+}
+
+/// The path at the upstream that a client called, whose document of the resource it asks for at `path` here.
+fn called_at_upstream(arrival: &Arrival, path: &str) -> String {
+    let called = document_of(path).map_or(path, |(_, path)| path);
+    let rest = server_of(&arrival.rules, called).map_or("", |(_, rest)| rest);
+    format!("{}{rest}", arrival.server.config.upstream.base_path)
+}
+
+/// Whether an address is the resource's, as clients compare it with what they called: its host, and its path or one above it. Of
+/// another one the gateway must not make its own, else no client would see that a server gives itself out as that.
+fn is_address_of(resource: &Resource, upstream: &Upstream, address: &str) -> bool {
+    let Ok(uri) = address.parse::<http::Uri>() else {
+        return false;
+    };
+    is_at(upstream, &uri) && uri.host().is_some() && below(&resource.called, uri.path().trim_end_matches('/')).is_some()
+}
+
+/// A document of the resource with its address here; the rest as it came. `None`: it is of another resource.
+pub fn with_resource(document: &str, upstream: &Upstream, resource: &Resource) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Said<'a> {
         #[serde(borrow)]
         resource: &'a serde_json::value::RawValue,
     }
     let said: Said<'_> = serde_json::from_str(document).ok()?;
+    let address: Cow<'_, str> = serde_json::from_str(said.resource.get()).ok()?;
+    if !is_address_of(resource, upstream, &address) {
+        return None;
+    }
     let from = (said.resource.get().as_ptr() as usize).checked_sub(document.as_ptr() as usize)?;
     let to = from + said.resource.get().len();
-    let resource = serde_json::Value::String(resource.to_owned()).to_string();
-    Some([document.get(..from)?, &resource, document.get(to..)?].concat())
+    let here = serde_json::Value::String(resource.here.clone()).to_string();
+    Some([document.get(..from)?, &here, document.get(to..)?].concat())
 }
 
 #[cfg(test)]
@@ -152,11 +196,50 @@ mod tests {
         assert_eq!(metadata_in("Bearer realm=\"a\""), None);
     }
 
+    fn upstream(base_path: &str) -> Upstream {
+        Upstream {
+            tls: true,
+            host: "up".to_owned(),
+            port: 443,
+            base_path: base_path.to_owned(),
+            ca_file: None,
+            h2: false,
+        }
+    }
+
+    fn said(document: &str, called: &str) -> Option<String> {
+        let resource = Resource {
+            called: called.to_owned(),
+            here: "http://here/mcp/hub".to_owned(),
+        };
+        with_resource(document, &upstream("/mcp"), &resource)
+    }
+
     #[test]
     fn a_resource_gets_another_address_and_the_rest_stands() {
         let document = r#"{ "resource" : "https://up/mcp", "authorization_servers":["https://as"] }"#;
         let changed = r#"{ "resource" : "http://here/mcp/hub", "authorization_servers":["https://as"] }"#;
-        assert_eq!(with_resource(document, "http://here/mcp/hub").as_deref(), Some(changed));
-        assert_eq!(with_resource("{}", "x"), None);
+        assert_eq!(said(document, "/mcp").as_deref(), Some(changed));
+        assert_eq!(said("{}", "/mcp"), None);
+    }
+
+    #[test]
+    fn only_what_clients_take_for_what_they_called_gets_it() {
+        let of = |address: &str, called: &str| said(&format!("{{\"resource\":\"{address}\"}}"), called).is_some();
+        for own in ["https://up/mcp", "https://up:443/mcp/", "https://UP", "https://up/"] {
+            assert!(of(own, "/mcp"), "{own}");
+        }
+        assert!(of("https://up/mcp", "/mcp/sse") && of("https://up/mcp/sse", "/mcp/sse"));
+        for other in [
+            "https://evil.example/mcp",
+            "http://up/mcp",
+            "https://up:444/mcp",
+            "https://up/mcp/other",
+            "https://up/mc",
+            "/mcp",
+            "",
+        ] {
+            assert!(!of(other, "/mcp"), "{other}");
+        }
     }
 }

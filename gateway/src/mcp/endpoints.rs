@@ -10,6 +10,7 @@ use http::Uri;
 use parking_lot::Mutex;
 
 use super::arrive::{below, prefix_of, serves};
+use crate::addresses::is_own_machine;
 use crate::config::Upstream;
 use crate::proxy::shared::rules::ToolServer;
 
@@ -104,16 +105,18 @@ impl Endpoints {
 /// The path and query of an address at this host: relative to its root, or whole.
 fn path_at(upstream: &Upstream, address: &str) -> Option<(String, String)> {
     let uri: Uri = address.parse().ok()?;
-    if let Some(host) = uri.host() {
-        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let is_same = host.trim_matches(['[', ']']).eq_ignore_ascii_case(&upstream.host)
-            && uri.port_u16().unwrap_or(default) == upstream.port
-            && (uri.scheme_str() == Some("https")) == upstream.tls;
-        if !is_same {
-            return None;
-        }
-    }
     let path = uri.path();
-    path.starts_with('/')
+    (is_at(upstream, &uri) && path.starts_with('/'))
         .then(|| (path.to_owned(), uri.query().unwrap_or_default().to_owned()))
+}
+
+/// Whether an address is at this host. Servers on this machine call it by its other name, too; only the path is taken of what they
+/// say.
+pub fn is_at(upstream: &Upstream, uri: &Uri) -> bool {
+    let Some(host) = uri.host() else { return true };
+    let is_tls = uri.scheme_str() == Some("https");
+    let host = host.trim_matches(['[', ']']);
+    let is_same = host.eq_ignore_ascii_case(&upstream.host) || (is_own_machine(host) && is_own_machine(&upstream.host));
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    is_same && port == upstream.port && is_tls == upstream.tls
 }

@@ -43,6 +43,9 @@ pub async fn listen(
         Ok(answer) => answer,
         Err(failed) => return failed.refusal().map(refused).map_or(Ok(false), Err),
     };
+    if exchange.method == "DELETE" && answer.header.status.is_success() {
+        mcp.end(gateway, &arrival.channel);
+    }
     let head = arrival.head_of(mcp, &answer.header, &headers);
     let traffic = Traffic::of_stream((gateway, mcp, arrival));
     Ok(relay(gateway, &exchange, answer, head, traffic, session).await)

@@ -72,6 +72,7 @@ pub struct Params<'a> {
     pub continues: bool,
     pub request_state: Option<&'a RawValue>,
     pub task_id: Option<Cow<'a, str>>,
+    /// Of the request that a notification cancels.
     pub request_id: Option<&'a RawValue>,
 }
 
@@ -111,6 +112,13 @@ impl<'a> Messages<'a> {
         self.all.iter().filter(|message| message.is_call())
     }
 
+    /// The requests that it cancels.
+    pub fn cancelled(&self) -> impl Iterator<Item = &'a RawValue> {
+        let notes = self.all.iter();
+        let notes = notes.filter(|message| message.method.as_deref() == Some("notifications/cancelled"));
+        notes.filter_map(|message| message.params.request_id)
+    }
+
     /// The only request of the body.
     pub fn single(&self) -> Option<&Message<'a>> {
         self.all.first().filter(|_| !self.is_batch)
@@ -120,12 +128,6 @@ impl<'a> Messages<'a> {
 impl<'a> Message<'a> {
     pub fn is_call(&self) -> bool {
         self.method.as_deref() == Some("tools/call")
-    }
-
-    /// The id of the request that it cancels.
-    pub fn cancels(&self) -> Option<&'a RawValue> {
-        let is_cancellation = self.method.as_deref() == Some("notifications/cancelled");
-        self.params.request_id.filter(|_| is_cancellation)
     }
 
     fn of(members: Members<'a>) -> Result<Message<'a>, MessageFault> {

@@ -14,6 +14,7 @@
 //! | `relay`, `answer`, `event_ids` | bytes go on as they come; a copy is read |
 //! | `traffic` | which call an answer is of |
 //! | `waiting` | calls whose answer comes by another way: a resumed stream, another round, a task |
+//! | `wanted` | calls that were not cancelled, and whose session did not end |
 //! | `endpoints`, `discovery` | the older transport's addresses, and documents of where to log in, led here |
 //! | `view`, `list`, `pins` | a list of tools as its caller may see it; definitions that changed |
 //! | `wrap` | the process beside a server that its client starts itself: its calls come by JSON-RPC |
@@ -40,6 +41,7 @@ mod spooled;
 mod traffic;
 mod view;
 mod waiting;
+mod wanted;
 pub mod wrap;
 mod wrapped;
 
@@ -52,6 +54,7 @@ use arrive::Arrival;
 use endpoints::Endpoints;
 use pins::Pins;
 use waiting::WaitingCalls;
+use wanted::WantedCalls;
 
 pub use arrive::serves;
 pub use spooled::Intake;
@@ -66,9 +69,10 @@ use crate::proxy::shared::reply::Refusal;
 /// What is served at a server's path. For whoever asks by `OPTIONS`.
 pub const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
-/// What outlives a request: calls that wait for their answers, addresses that servers told, and pinned definitions of tools.
+/// What outlives a request: calls that are open, those that wait for their answers, addresses that servers told, and pinned definitions of tools.
 pub struct Mcp {
     waiting: Arc<WaitingCalls>,
+    wanted: Arc<WantedCalls>,
     endpoints: Endpoints,
     pins: Pins,
 }
@@ -78,8 +82,22 @@ impl Mcp {
     pub fn new(ledger: &Path) -> Mcp {
         Mcp {
             waiting: Arc::default(),
+            wanted: Arc::default(),
             endpoints: Endpoints::default(),
             pins: Pins::of(ledger),
+        }
+    }
+
+    /// The client wants no answer to the call with this id any more. One that waits for it on another stream is over.
+    fn cancel(&self, gateway: &Gateway, channel: &str, id: &str) {
+        let key = self.wanted.cancel(channel, id);
+        self.waiting.abandon(gateway, &key);
+    }
+
+    /// No answer comes on this channel any more.
+    fn end(&self, gateway: &Gateway, channel: &str) {
+        for key in self.wanted.end(channel) {
+            self.waiting.abandon(gateway, &key);
         }
     }
 

@@ -5,6 +5,7 @@ use http::header::{AUTHORIZATION, LOCATION};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::arrive::{below, prefix_of};
+use super::endpoints::is_at;
 use crate::proxy::forward::{Outgoing, outgoing};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
@@ -69,13 +70,8 @@ pub fn head_of(server: &ToolServer, from: &ResponseHeader, extra: &[(String, Str
 fn led_here(server: &ToolServer, location: &str) -> Option<String> {
     let upstream = &server.config.upstream;
     let uri: http::Uri = location.parse().ok()?;
-    if let Some(host) = uri.host() {
-        let port = uri
-            .port_u16()
-            .unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        if !host.trim_matches(['[', ']']).eq_ignore_ascii_case(&upstream.host) || port != upstream.port {
-            return None;
-        }
+    if !is_at(upstream, &uri) {
+        return None;
     }
     let rest = below(uri.path(), &upstream.base_path)?;
     let prefix = if server.config.keeps_path {

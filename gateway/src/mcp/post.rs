@@ -117,6 +117,7 @@ impl<'a> Post<'a> {
         match forward(self.gateway, &exchange, &outgoing, session, at_once).await {
             Ok(answer) => {
                 exchange.inspected.release_body();
+                self.cancel(answer.header.status.as_u16());
                 let edits = self.edits(&header, &exchange);
                 let traffic = self.traffic(session, Vec::new(), edits);
                 Ok(self.relay(session, &exchange, answer, &headers, traffic).await)
@@ -125,12 +126,22 @@ impl<'a> Post<'a> {
         }
     }
 
+    /// What its client cancels, once the server knows.
+    fn cancel(&self, status: u16) {
+        for id in self.messages.cancelled().filter(|_| status < 400) {
+            self.mcp.cancel(self.gateway, &self.arrival.channel, &id_key(id));
+        }
+    }
+
     /// Holds all calls, or none.
     async fn begin(&self, session: &mut ServerSession) -> Result<Vec<OpenCall>, (&Message<'a>, Refusal)> {
         let mut calls = Vec::new();
         for message in self.messages.calls() {
             match self.begin_one(session, message).await {
-                Ok(call) => calls.push(call),
+                Ok(mut call) => {
+                    call.wanted = Some(self.mcp.wanted.begin(&self.arrival.channel, &call.id));
+                    calls.push(call);
+                }
                 Err(refusal) => {
                     for call in calls {
                         self.put_back(call);
@@ -257,6 +268,7 @@ impl<'a> Post<'a> {
             Ok(answer) => {
                 let status = answer.header.status.as_u16();
                 calls.extend(self.taken_back(status >= 400));
+                self.cancel(status);
                 let traffic = self.traffic(session, calls, self.edits(&header, &carrier));
                 Ok(self.relay(session, &carrier, answer, &headers, traffic).await)
             }

@@ -9,7 +9,7 @@ use super::Mcp;
 use super::answer::{Answer, DELIVERED, Piece, Says, result_of_task};
 use super::arrive::{Arrival, channel_at};
 use super::call::OpenCall;
-use super::discovery::with_resource;
+use super::discovery::{Resource, with_resource};
 use super::endpoints::ForeignAddress;
 use super::list::{UnreadableList, filtered};
 use super::message::{Message, Messages, id_key};
@@ -28,8 +28,8 @@ pub enum Edits<'a> {
     Endpoint,
     /// Lists of tools: the ids of the requests for them, and who sees what.
     Lists(Vec<String>, Box<ToolView<'a>>),
-    /// The address of the resource in a document.
-    Resource(String),
+    /// The address of the resource in its document.
+    Resource(Resource),
 }
 
 /// Why an answer goes no further.
@@ -122,7 +122,10 @@ impl<'a> Traffic<'a> {
                 let changed = filtered(&text(data)?, |tool, definition| view.shows(tool, definition));
                 changed.map_err(|UnreadableList| Unfit::Unreadable)
             }
-            (Edits::Resource(resource), Some(data)) => Ok(with_resource(&text(data)?, resource)),
+            (Edits::Resource(resource), Some(data)) => {
+                let upstream = &self.arrival.server.config.upstream;
+                Ok(with_resource(&text(data)?, upstream, resource))
+            }
             (Edits::Lists(..) | Edits::Resource(_), _) => Ok(None),
         }
     }
@@ -175,19 +178,20 @@ impl<'a> Traffic<'a> {
         self.mcp.waiting.put(self.gateway, key, call);
     }
 
-    /// The answer is over. What it did not answer may be answered on another stream, where it can: one was accepted for the stream
-    /// of the older transport, or broke off and can be resumed.
+    /// The answer is over. What it did not answer may be answered on another stream, where it can and its client wants it: one was
+    /// accepted for the stream of the older transport, or broke off and can be resumed.
     pub fn end(self, end: End, is_resumable: bool) {
         let comes_elsewhere = self.status == ACCEPTED || (is_resumable && !self.is_stateless && end != End::Cut);
         for call in self.open {
             // A redirect is none of the tool's doing, either.
             if self.status >= 300 {
                 call.turned_down(self.gateway, self.status);
-            } else if comes_elsewhere {
+            } else if comes_elsewhere && call.is_wanted() {
                 let key = WaitKey::answer(&self.channel, &call.id);
                 self.mcp.waiting.put(self.gateway, key, call);
             } else {
                 let (outcome, reason) = match end {
+                    End::Completed if !call.is_wanted() => (Outcome::ClientGone, estimate_reason::CLIENT_GONE),
                     End::Completed => (Outcome::UpstreamFailed, estimate_reason::INCOMPLETE),
                     End::UpstreamFailed => (Outcome::UpstreamFailed, estimate_reason::UPSTREAM_FAILED),
                     End::ClientGone => (Outcome::ClientGone, estimate_reason::CLIENT_GONE),
@@ -195,6 +199,10 @@ impl<'a> Traffic<'a> {
                 };
                 call.unseen(self.gateway, outcome, self.status, reason);
             }
+        }
+        // The older transport's stream was the only one on which answers could come.
+        if self.channel != self.arrival.channel {
+            self.mcp.end(self.gateway, &self.channel);
         }
     }
 }

@@ -27,6 +27,11 @@ impl WaitKey {
         WaitKey::of(&["answer", channel, id])
     }
 
+    /// A channel itself.
+    pub fn channel(channel: &str) -> WaitKey {
+        WaitKey::of(&["channel", channel])
+    }
+
     /// The next round of a call: by the same caller, of the same tool with the same arguments, and with the state that the server
     /// gave.
     pub fn round(channel: &str, tool: &str, arguments: &blake3::Hash, state: &str) -> WaitKey {
@@ -59,6 +64,13 @@ impl WaitingCalls {
     /// Takes a call out that waits under this key.
     pub fn take(&self, key: &WaitKey) -> Option<OpenCall> {
         self.calls.lock().remove(key).map(|(_, call)| call)
+    }
+
+    /// Its client wants no answer any more: what it held is entered as spent, since the server has it.
+    pub fn abandon(&self, gateway: &Gateway, key: &WaitKey) {
+        if let Some(call) = self.take(key) {
+            call.unseen(gateway, Outcome::ClientGone, ACCEPTED, estimate_reason::CLIENT_GONE);
+        }
     }
 
     /// Lets a call wait. Where too many wait already, or it has waited for long enough in its earlier rounds, it is entered as

@@ -10,18 +10,25 @@ from decimal import Decimal
 from clients import Ran
 from rig import Rig
 
-# Less than any call costs.
-PENNILESS = {"budgets": {"default": {"daily_limit_usd": 0.000001, "action": "block"}}}
+# Less than any call costs. opencode takes any error for one that passes whose text has the digits of a status that does.
+PENNILESS = {"budgets": {"default": {"daily_limit_usd": 0.00000429, "action": "block"}}}
 SMALL_USD = Decimal("0.5")
 SMALL = {"budgets": {"default": {"daily_limit_usd": float(SMALL_USD), "action": "block"}}}
 # By model, where it costs less than the others': the share of their budget that is used up in some twenty calls. After thirty turns
 # Gemini CLI asks another model whether it goes round in circles, and asks until it likes the answer, which is not scripted here.
 DEAREST_SHARE = {"gemini-2.5-flash": Decimal("0.2"), "gpt-4o-mini": Decimal("0.06")}
 RUNS_MAX = 40
+# What a long answer costs many times over, and the first call's input not at all.
+CUT_USD = Decimal("0.1")
 # What the other caller may cost, and next to nothing more.
 SHARED = {"budgets": {"default": {"daily_limit_usd": 0.3203, "action": "block"}}}
 SESSION = "refactoring"
 LOOPS = {"agent": {"loop_threshold": 4, "loop_window_mins": 5, "loop_action": "block"}}
+
+
+def share(limit, kind):
+    """A limit that fits the prices of the client's model."""
+    return limit * DEAREST_SHARE.get(kind.model.split("/")[-1], 1)
 
 
 @dataclass
@@ -42,13 +49,13 @@ class Watch(threading.Thread):
 
     def __init__(self, rig):
         super().__init__(daemon=True)
-        self._rig, self._refused, self._over = rig, rig.refused(), threading.Event()
+        self._rig, self._before, self._over = rig, rig.gone_wrong(), threading.Event()
         self.wrong = None
 
     def run(self):
         while not self._over.wait(0.05):
             try:
-                if self._rig.wrong.is_set() or self._rig.model.cut.is_set() or self._rig.refused() > self._refused:
+                if self._rig.wrong.is_set() or self._rig.model.cut.is_set() or self._rig.gone_wrong() > self._before:
                     self.wrong = time.monotonic()
                     return
             except OSError:
@@ -119,7 +126,7 @@ def budget_spent(kind):
 def budget_used_up(kind):
     """A budget of some calls' cost, far less than one call could cost at most: it is used up to the last cents. A client without tools
     calls once a run, and is run until it is refused."""
-    limit = SMALL_USD * DEAREST_SHARE.get(kind.model.split("/")[-1], 1)
+    limit = share(SMALL_USD, kind)
     with Rig(kind, {"budgets": {"default": {"daily_limit_usd": float(limit), "action": "block"}}}) as rig:
         counted = Counted(rig)
         for again in range(RUNS_MAX):
@@ -130,6 +137,17 @@ def budget_used_up(kind):
         spent = sum(bill.cost for bill in rig.model.bills)
         assert limit * 9 / 10 < spent <= limit, f"{spent} of {limit} was spent"
         return counted.cells[-1:]
+
+
+def budget_cut(kind):
+    """A stream outruns its budget, and is cut in its midst."""
+    limit = share(CUT_USD, kind)
+    with Rig(kind, {"budgets": {"default": {"daily_limit_usd": float(limit), "action": "block"}}}) as rig:
+        counted = Counted(rig)
+        counted.done("Say much. LONG=300")
+        (ended,) = rig.books_of_a_cut()
+        assert Decimal(ended["cost_usd"]) - Decimal(ended["overage_usd"]) <= limit, ended["cost_usd"]
+        return counted.cells
 
 
 def budget_shared(kind):
@@ -177,6 +195,7 @@ def kill(kind):
             rig.gateway.command("sessions", "kill", rig.session())
             rig.wrong.set()
             rig.model.goes_on.set()
+        rig.books_of_a_cut()
         return counted.cells
 
 
@@ -200,6 +219,17 @@ def restart(kind):
         return counted.cells
 
 
+def shutdown(kind):
+    """The gateway is told to stop, and an answer takes longer than it waits: that one is cut. Then it is started again."""
+    with Rig(kind, {"limits": {"drain_ms": 300}}) as rig:
+        counted = Counted(rig)
+        with counted.run("Say something. HOLD=1"):
+            rig.until_held()
+            rig.shut_down()
+        rig.books_of_a_cut()
+        return counted.cells
+
+
 def crash(kind):
     """The gateway dies while an answer comes, and is back at once."""
     with Rig(kind) as rig:
@@ -210,4 +240,5 @@ def crash(kind):
         return counted.cells
 
 
-ROWS = [works, budget_exceeded, budget_spent, budget_used_up, budget_shared, budget_held, cut, cut_once, kill, loop, restart, crash]
+ROWS = [works, budget_exceeded, budget_spent, budget_used_up, budget_cut, budget_shared, budget_held]
+ROWS += [cut, cut_once, kill, loop, restart, shutdown, crash]

@@ -35,6 +35,8 @@ class Client:
 
     # Whether its requests say by themselves which session they are of.
     says_session = True
+    # Whether it runs tools, and so calls more than once a run.
+    has_tools = True
 
     def __init__(self, base, key=None, model=None, session=None):
         """`session` is one that its user gives it, where it says none."""
@@ -224,6 +226,7 @@ class Aider(Client):
     name = "aider"
     model = "openai/gpt-4o-mini"
     says_session = False
+    has_tools = False
 
     def files(self):
         # The first is younger than a day, and so not fetched.

@@ -8,6 +8,9 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 REWRITE = os.environ.get("AGENTLEDGER_GOLDEN") == "1"
 
 REPLACED = [
+    # They part digits that opencode would take for a status: the first is not seen, the second means nothing to a shell.
+    ("\u2060", ""),
+    (r"(?<=\w)''(?=\w)", ""),
     (r"\x1b\[[0-9;]*[A-Za-z]", ""),
     # Stack traces and the fields of error objects: paths and addresses of the machine.
     (r"(?m)^\s+at .*\n?", ""),
@@ -18,6 +21,7 @@ REPLACED = [
     (r"\bkey([ :])[0-9a-f]{8,24}\b", r"key\1<fingerprint>"),
     # What a request may cost depends on the length of the client's prompt; the rest of the sums is exact.
     (r"may cost up to \$[\d.]*\d", "may cost up to <cost>"),
+    (r"of which \$[\d.]*\d must be free", "of which <cost> must be free"),
     (r"(budgets top-up \S+) [\d.]*\d ", r"\1 <amount> "),
     (r"\$[\d.]+ went into it", "<cost> went into it"),
     (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) 2\d{3}-\d\d-\d\d at \d\d:\d\d", "<time>"),
@@ -28,6 +32,10 @@ REPLACED = [
     (r"\b[A-Z][a-z]{2} \d+(st|nd|rd|th), 2\d{3} \d+:\d\d [AP]M", "<time>"),
     (r"\bat \d+:\d\d [AP]M", "at <time>"),
     (r"\b\d+(\.\d+)? ?(ms|s|seconds|minutes|hours|h|min|m)\b", "<while>"),
+    (r"('resets_at'|\"resets_at\"): ?\d+", r"\1: <time>"),
+    (r"('resets_in_seconds'|\"resets_in_seconds\"): ?\d+", r"\1: <while>"),
+    # An answer that is cut, of what length so ever.
+    (r"(term\d+\s+)+", "<terms> "),
     # How often, depends on the machine.
     (r"Reconnecting\.\.\. \d+/\d+", "Reconnecting <n>"),
     (r"Attempt \d+ failed", "Attempt <n> failed"),

@@ -6,6 +6,7 @@ Words in the newest prompt that has any steer the answer to it:
     SUBAGENTS=n  one round that starts n subagents at once, each of which runs one command
     WORDS=n      the text has n words
     HOLD=1       the first answer stops after its first word, or within its first call, until the test lets it go on
+    LONG=n       the text goes on for n thousand words more: it is meant to be cut
     CUT=n        the first n answers break off there
     OUTPUT=n     each answer costs n tokens more than it has
 """
@@ -18,7 +19,7 @@ from decimal import Decimal
 
 from money import usd
 
-STEER = re.compile(r"\b(TOOLS|SAME|SUBAGENTS|WORDS|HOLD|CUT|OUTPUT)=(\d+)")
+STEER = re.compile(r"\b(TOOLS|SAME|SUBAGENTS|WORDS|HOLD|LONG|CUT|OUTPUT)=(\d+)")
 
 # USD per million tokens, by hand from the providers' own lists.
 PRICES = {
@@ -68,6 +69,8 @@ class Turn:
     calls: list
     held: bool
     cut: bool
+    # So long that it does not come to its end.
+    endless: bool
     # Tokens that are billed beyond the usual.
     output: int
 
@@ -96,11 +99,30 @@ def first(table, names):
     return next(((name, table[name]) for name in table if name in names), None)
 
 
+class Pause(threading.Event):
+    """Where a held answer stops: all that stands before it is sent."""
+
+    def __init__(self, reached, goes_on):
+        super().__init__()
+        self._reached, self._goes_on = reached, goes_on
+
+    def wait(self, timeout=None):
+        self._reached.set()
+        return self._goes_on.wait(timeout)
+
+
+def long_text(thousands):
+    """No part of it is like another: some clients end a text that repeats itself."""
+    return ["".join(f"term{n} " for n in range(at * 1_000, (at + 1) * 1_000)) for at in range(thousands)]
+
+
 class Model:
     def __init__(self):
         self.bills = []
         self.goes_on = threading.Event()
         self.held = threading.Event()
+        self.pause = Pause(self.held, self.goes_on)
+        self._holds_one = False
         self.cut = threading.Event()
         self._cuts = 0
         self._lock = threading.Lock()
@@ -112,13 +134,13 @@ class Model:
         number = {word: int(count) for word, count in wants.items()}
         calls = self._calls(ask, number, results)
         words = [] if calls else [f"word{n} " for n in range(1, 1 + number.get("WORDS", 3))]
-        return Turn(words, calls, self._holds(number), self._cuts_off(number), number.get("OUTPUT", 0))
+        long = [] if calls else long_text(number.get("LONG", 0))
+        return Turn(words + long, calls, self._holds(number), self._cuts_off(number), bool(long), number.get("OUTPUT", 0))
 
     def _holds(self, number):
         with self._lock:
-            first = "HOLD" in number and not self.held.is_set()
-            if first:
-                self.held.set()
+            first = "HOLD" in number and not self._holds_one
+            self._holds_one |= first
             return first
 
     def _cuts_off(self, number):

@@ -47,6 +47,14 @@ class Rig:
         stopped.join()
         self.gateway.start()
 
+    def shut_down(self):
+        """As a host does it that waits for nobody: what still runs once `drain_ms` is over, is cut."""
+        self._refused_before += self.refused()
+        self.gateway.stop()
+        self.wrong.set()
+        self.model.goes_on.set()
+        self.gateway.start()
+
     def crash(self):
         self._refused_before += self.refused()
         self.gateway.kill()
@@ -59,11 +67,20 @@ class Rig:
 
     def refusals(self):
         """The same by provider and code, as the metric's labels have them."""
+        # One that the provider broke off has reached it, and has its bill.
+        counts = self._counts("agentledger_refused_total")
+        return {labels: count for labels, count in counts.items() if "upstream_failed" not in labels}
+
+    def gone_wrong(self):
+        """How many calls it has refused or cut since its start."""
+        outcomes = self._counts("agentledger_outcomes_total")
+        return self.refused() + sum(count for labels, count in outcomes.items() if '"cut"' in labels)
+
+    def _counts(self, name):
         with urllib.request.urlopen(f"{self.gateway.url}/metrics", timeout=60) as answer:
             text = answer.read().decode()
-        counts = re.findall(r"^agentledger_refused_total\{(.*)\} (\d+)$", text, re.MULTILINE)
-        # One that the provider broke off has reached it, and has its bill.
-        return {labels: int(count) for labels, count in counts if "upstream_failed" not in labels}
+        counts = re.findall(rf"^{name}\{{(.*)\}} (\d+)$", text, re.MULTILINE)
+        return {labels: int(count) for labels, count in counts}
 
     def calls(self):
         """All calls so far that would cost something: those that reached the provider, and those that were refused."""
@@ -119,3 +136,15 @@ class Rig:
         if len(whole) == len(self.model.bills):
             assert len(entries) == len(whole), f"{len(entries)} entries of {len(whole)} answers"
         self.gateway.command("verify")
+
+    def books_of_a_cut(self, outcome="cut"):
+        """Every answer is one entry, and the one that was ended in its midst is an estimate that costs something."""
+        entries = [entry for entry in self.gateway.entries() if any(entry["usage"].values())]
+        assert len(entries) == len(self.model.bills), f"{len(entries)} entries of {len(self.model.bills)} answers"
+        ended = [entry for entry in entries if entry["outcome"] == outcome]
+        assert ended, f"nothing was {outcome}: {[entry['outcome'] for entry in entries]}"
+        for entry in ended:
+            assert entry["ttfb_ms"] is not None, "it was ended before it began"
+            assert entry["estimated"] and Decimal(entry["cost_usd"]) > 0, f"{entry['cost_usd']}, {entry['estimate_reason']}"
+        self.gateway.command("verify")
+        return ended

@@ -26,6 +26,8 @@ class Provider(Upstream):
     def __init__(self):
         super().__init__()
         self.model = Model()
+        # What a thread of Anthropic's has by each of its answers' ids: a client sends only what is new.
+        self._threads = {}
 
     def answer(self, asked):
         path = asked.path.split("?")[0]
@@ -36,10 +38,11 @@ class Provider(Upstream):
         spoken = dialect(path)
         if asked.method != "POST" or spoken is None:
             return whole({"error": {"message": f"no {asked.method} {path} here", "type": "not_found_error"}}, 404)
-        body = asked.json
+        body = self._whole_thread(asked.json)
         ask = spoken.read(body, path)
         turn = self.model.turn(ask)
         bill = self.model.bill(ask.model, turn)
+        self._threads[bill.ident] = body
         if path.endswith(":streamGenerateContent") or body.get("stream"):
             return self._streamed(spoken, bill, turn)
         answer = whole(spoken.whole(bill, turn))
@@ -47,9 +50,13 @@ class Provider(Upstream):
             answer.headers["Content-Length"] = str(len(answer.body))
             answer.pieces, answer.breaks_off = [answer.body[:20]], True
         elif turn.held:
-            answer.pieces.insert(0, self.model.goes_on)
+            answer.pieces.insert(0, self.model.pause)
         bill.complete = not turn.cut
         return answer
+
+    def _whole_thread(self, body):
+        before = self._threads.get((body.get("thread") or {}).get("previous_message_id"))
+        return body if before is None else {**before, **body, "messages": before["messages"] + body["messages"]}
 
     def takes_over(self, handler, asked):
         if not asked.headers.get("Upgrade"):
@@ -86,6 +93,6 @@ class Provider(Upstream):
         if turn.cut:
             return stream(frames[:begun], breaks_off=True)
         if turn.held:
-            frames.insert(begun, self.model.goes_on)
-        bill.complete = True
+            frames.insert(begun, self.model.pause)
+        bill.complete = not turn.endless
         return stream(frames)

@@ -152,7 +152,7 @@ impl Calls {
             }
         }
         let mut passes = true;
-        for key in messages.all.iter().filter_map(Message::cancels).map(id_key) {
+        for key in messages.cancelled().map(id_key) {
             if let Some(is_cancelled) = state.waiting.get_mut(&key) {
                 *is_cancelled = true;
                 passes = messages.is_batch;

@@ -428,7 +428,12 @@ fn exit_codes_are_passed_on() {
 #[test]
 fn a_client_that_reads_no_more_ends_the_server() {
     let rpc = Scripted::new(admits);
-    let Wrapped { answers, code, .. } = Setup::new(&rpc).start("exec yes");
+    let Wrapped {
+        client: _client,
+        answers,
+        code,
+        dir: _dir,
+    } = Setup::new(&rpc).start("exec yes");
     drop(answers);
     assert_eq!(code.join().unwrap().unwrap(), 141);
 }

@@ -26,6 +26,8 @@ const KNOWN_PAUSE_MS_MAX: i64 = 10_000;
 /// OpenAI's SDK for Python says by this header that its caller wants the raw answer. LiteLLM always does (1.81.10, as aider 0.86.2
 /// brings it), which names itself to OpenAI-like hosts by nothing else.
 const RAW_ANSWER: &str = "x-stainless-raw-response";
+/// What Vercel's AI SDK has in its `User-Agent` (6.0.326). It makes two calls more of each 429, after 2 and 4 seconds.
+const AI_SDK: &str = "ai-sdk/";
 /// Requests that are remembered; the oldest half goes.
 const REMEMBERED: usize = 2_048;
 
@@ -55,7 +57,10 @@ pub struct BackingOff {
 impl BackingOff {
     /// The request is refused for good, at this moment of a clock that only goes forward. True: its client backs off.
     pub fn refused(&self, request: &RequestHeader, client: Option<Client>, now_ms: i64) -> bool {
-        let tries_again = client == Some(Client::Litellm) || request.headers.contains_key(RAW_ANSWER);
+        let agent = request.headers.get("user-agent").and_then(|value| value.to_str().ok());
+        let tries_again = client == Some(Client::Litellm)
+            || request.headers.contains_key(RAW_ANSWER)
+            || agent.is_some_and(|agent| agent.contains(AI_SDK));
         let mut hasher = self.hasher.build_hasher();
         request.uri.path().hash(&mut hasher);
         for name in SAME {
@@ -113,7 +118,10 @@ mod tests {
         aiders.insert_header(RAW_ANSWER, "true").unwrap();
         let mut anthropics = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
         anthropics.insert_header("user-agent", "litellm/1.81.10").unwrap();
-        for (request, client) in [(&aiders, None), (&anthropics, Some(Client::Litellm))] {
+        let mut vercels = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
+        let agent = "ai/6.0.326 ai-sdk/anthropic/3.0.140 runtime/node.js/20";
+        vercels.insert_header("user-agent", agent).unwrap();
+        for (request, client) in [(&aiders, None), (&anthropics, Some(Client::Litellm)), (&vercels, None)] {
             let seen = [0, 5_250, 90_000].map(|ms| refusals.refused(request, client, ms));
             assert_eq!(seen, [false, true, false], "a busy machine, and a person's own try");
         }
