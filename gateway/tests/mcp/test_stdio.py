@@ -8,8 +8,8 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 import transcript
-from gateway import BIN
-from transports import CLIENTS, EVERYTHING, FILESYSTEM, KINDS, Ran, Stdio, facts, wraps
+from gateway import BIN, Gateway
+from transports import CLIENTS, EVERYTHING, FILESYSTEM, KINDS, Ran, Stdio, facts
 
 FILES = (["node", FILESYSTEM], ["files"], {})
 # Each scenario starts its server anew, and one of Python's takes its time.
@@ -25,6 +25,11 @@ def of(kind, scenarios):
 SERVERS = {"filesystem": FILES, "everything": of("everything", MORE), "fast1": of("fast1", SOME), "two": of("two", SOME)}
 # Each client with the server that speaks in no other way, and some with others.
 PAIRS = [(who, "filesystem") for who in CLIENTS] + [("py1", "fast1"), ("py2", "two"), ("ts1", "everything")]
+
+
+def goes_on(params):
+    """Whether a call brings the input that it was asked for: it is the same spend."""
+    return "inputResponses" in params or "requestState" in params
 
 
 class Case(unittest.TestCase):
@@ -56,14 +61,25 @@ class Direct(Case):
                     self.assertNotIn("broke off", [what for what, _ in said], said)
 
 
-@unittest.skipUnless(wraps(), "this gateway has no mcp-wrap")
 class Wrapped(Case):
     def test_a_wrapped_server_is_the_same(self):
-        direct, wrapped = self.all(PAIRS), self.all(PAIRS, [BIN, "mcp-wrap", "--"])
+        gateway = Gateway("http://127.0.0.1:9", {"mcp": {"pricing": [{"server": "wrapped", "cost_per_call": 0.001}]}})
+        self.addCleanup(gateway.remove)
+        wrap = [BIN, "mcp-wrap", "-c", gateway.file, "--server", "wrapped", "--"]
+        direct, wrapped = self.all(PAIRS), self.all(PAIRS, wrap)
         for pair in PAIRS:
             with self.subTest(pair=pair):
                 self.assertEqual(transcript.told(direct[pair]), transcript.told(wrapped[pair]))
                 self.assertEqual(wrapped[pair].near, wrapped[pair].far)
+        asked = b"".join(wrapped[pair].far[0] for pair in PAIRS)
+        messages = [json.loads(line) for line in asked.splitlines() if line]
+        begun = [one for one in messages if one.get("method") == "tools/call" and not goes_on(one["params"])]
+        calls = len(begun)
+        entries = gateway.entries(provider="mcp")
+        self.assertGreater(calls, 10)
+        self.assertEqual(len(entries), calls, "each call is in the books, once")
+        self.assertEqual({entry["tags"]["server"] for entry in entries}, {"wrapped"})
+        gateway.stop()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
-from gateway import BIN, free_port
+from gateway import free_port
 from tap import Tap
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -196,8 +196,3 @@ class Stdio:
             with open(os.path.join(folder, name), "rb") as file:
                 passed.append(file.read())
         return passed
-
-
-def wraps():
-    """Whether this gateway wraps a server that speaks over its standard streams."""
-    return subprocess.run([BIN, "mcp-wrap", "--help"], capture_output=True).returncode == 0
