@@ -21,9 +21,8 @@ REVISIONS = ["2025-11-25", "2026-07-28"]
 # As many checks as the suite has for a server of each: that it looked at it at all.
 CHECKS_MIN = {"2025-11-25": 80, "2026-07-28": 140}
 GUARD_SECS = 300
-# Of the clients' scenarios those that the gateway has a part in: what it reads, what it leads elsewhere. By hand, all others of the
-# suite that need no extension were run too, and found no difference: they are of what a client does by itself, or of what passes
-# between it and an authorization server.
+# Of the clients' scenarios those that the gateway has a part in: what it reads, what it leads elsewhere. The others are of what a client
+# does by itself, or of what passes between it and an authorization server.
 SCENARIOS = {
     "2025-11-25": ["sse-retry", "auth/metadata-var2", "auth/scope-step-up"],
     "2026-07-28": [
