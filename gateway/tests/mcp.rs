@@ -104,6 +104,40 @@ fn what_is_no_call_costs_nothing_and_has_no_entry() {
 }
 
 #[test]
+fn a_call_is_priced_by_what_comes_back_and_failures_by_choice() {
+    let upstream = server(|_, request| match request["params"]["name"].as_str() {
+        Some("rows") => {
+            let result = json!({"content": [], "structuredContent": {"rows": [{}, {}, {}]}});
+            json!({"jsonrpc": "2.0", "id": request["id"], "result": result})
+        }
+        Some("fails") => json!({"jsonrpc": "2.0", "id": request["id"], "result": {"content": [], "isError": true}}),
+        _ => json!({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32602, "message": "no such tool"}}),
+    });
+    let yaml = format!(
+        "mcp:\n  servers: {{hub: {{upstream: \"{}/mcp\"}}}}\n  hold: 0.5\n  pricing:\n    - {{cost_per_call: 0.03, errors: all}}\n    \
+         - {{server: 'h*', tool: fails, cost_per_call: 0.02, errors: tool}}\n    - {{server: hub, tool: rows, cost_per_call: 0.01, \
+         cost_per_item: 0.001, items: structuredContent.rows}}\n",
+        upstream.base()
+    );
+    let gateway = Setup::new(&upstream).with(&yaml).start();
+    for (id, tool) in [(1, "rows"), (2, "fails"), (3, "other")] {
+        post(&gateway.client, &call(id, tool, json!({})), &[]);
+    }
+    let expected = [
+        entered("hub:rows", 200, "0.013"),
+        entered("hub:fails", 200, "0.02"),
+        entered("hub:other", 500, "0.03"),
+    ];
+    assert_eq!(summary(&gateway), expected);
+    let held: Vec<String> = gateway.entries().iter().map(|entry| entry.held.to_string()).collect();
+    assert_eq!(
+        held,
+        ["0.51", "0.02", "0.03"],
+        "what only the answer tells is held beside what is known"
+    );
+}
+
+#[test]
 fn an_error_of_the_tool_or_of_json_rpc_is_entered_and_free() {
     let upstream = server(|_, request| match request["params"]["name"].as_str() {
         Some("search") => json!({"jsonrpc": "2.0", "id": request["id"], "result": {"content": [], "isError": true}}),
