@@ -422,7 +422,8 @@ mod tests {
     #[test]
     fn with_the_server_all_calls_end() {
         let calls = Calls::default();
-        let ids = [opened(&calls, CALL), opened(&calls, &CALL.replace(":1,", ":2,"))];
+        let mut ids = [opened(&calls, CALL), opened(&calls, &CALL.replace(":1,", ":2,"))];
+        ids.sort_unstable();
         assert!(calls.late(Duration::from_secs(60)).is_empty());
         let mut ended: Vec<Ulid> = calls.server_gone().iter().map(|ended| ended.call.id).collect();
         ended.sort_unstable();
