@@ -95,6 +95,26 @@ pub enum ToolRefusals {
     Error,
 }
 
+impl ToolRefusals {
+    /// By their words, in the config and to `mcp.begin`.
+    const WORDS: [(&'static str, ToolRefusals); 2] = [
+        (ToolRefusals::Result.word(), ToolRefusals::Result),
+        (ToolRefusals::Error.word(), ToolRefusals::Error),
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            ToolRefusals::Result => "result",
+            ToolRefusals::Error => "error",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<ToolRefusals> {
+        let found = ToolRefusals::WORDS.into_iter().find(|(known, _)| *known == word);
+        found.map(|(_, refusals)| refusals)
+    }
+}
+
 /// What becomes of a tool whose definition changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
@@ -209,10 +229,7 @@ pub fn resolve(at: &Cursor<'_>) -> Mcp {
     Mcp {
         servers,
         pricing: mcp_pricing::resolve(at),
-        refusals: at.at("refusals").word(
-            ToolRefusals::Result,
-            &[("result", ToolRefusals::Result), ("error", ToolRefusals::Error)],
-        ),
+        refusals: at.at("refusals").word(ToolRefusals::Result, &ToolRefusals::WORDS),
         answer_wait: at.at("answer_wait").millis(Duration::from_secs(600), 1, DAY),
         stdio: stdio(&at.at("stdio")),
     }

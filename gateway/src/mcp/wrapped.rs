@@ -98,11 +98,7 @@ impl WrappedCalls {
             }
             Err(refusal) => {
                 report::refused(&self.gateway, MCP, &refusal);
-                let refusals = match params.refusals.as_str() {
-                    "error" => ToolRefusals::Error,
-                    "result" => ToolRefusals::Result,
-                    _ => rules.config.mcp.refusals,
-                };
+                let refusals = ToolRefusals::from_word(&params.refusals).unwrap_or(rules.config.mcp.refusals);
                 let answer = in_words(refusals, &refusal, asked_by.as_deref());
                 Ok(BeginResult {
                     admitted: false,

@@ -197,10 +197,7 @@ impl<R: Rpc> Gate<R> {
                 words.to_hex().to_string()
             },
             request: message.id.map(RawValue::get).unwrap_or_default().to_owned(),
-            refusals: match self.settings.refusals {
-                ToolRefusals::Result => "result".to_owned(),
-                ToolRefusals::Error => "error".to_owned(),
-            },
+            refusals: self.settings.refusals.word().to_owned(),
             caller: self.settings.caller.clone(),
         };
         match self.books.begin(&params).await {

@@ -5,8 +5,8 @@
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::reply::{Code, Refusal};
 
-/// As its expressions have them, in small letters.
-const PATTERNS: [&str; 34] = [
+/// In small letters, each as wide as its expression there or wider.
+const PATTERNS: [&str; 33] = [
     "429",
     "500",
     "502",
@@ -24,7 +24,6 @@ const PATTERNS: [&str; 34] = [
     "service-unavailable",
     "internal error",
     "internal_error",
-    "internal server error",
     "server error",
     "server_error",
     "server-error",
