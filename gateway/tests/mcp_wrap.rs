@@ -21,20 +21,20 @@ case $line in *slow*) while [ ! -e go ]; do sleep 0.02; done;; esac
 case $line in *tools/call*) printf '{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}\n' $n; n=$((n+1));; esac
 done"#;
 
-fn installed(further: &str) -> Installation {
+pub fn installed(further: &str) -> Installation {
     Installation::new(&format!(
         "mcp: {{pricing: [{{server: files, cost_per_call: {COST}}}]}}\n{further}"
     ))
 }
 
 /// A wrapper that runs.
-struct Wrapper {
+pub struct Wrapper {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
-fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
+pub fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
     let session = [("AGENTLEDGER_SESSION_ID", "run-1")];
     wrap_with(home, args, script, &session)
 }
@@ -67,24 +67,24 @@ fn wrap_with(home: &Installation, args: &[&str], script: &str, variables: &[(&st
 }
 
 impl Wrapper {
-    fn says(&mut self, line: &str) {
+    pub fn says(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn answer(&mut self) -> Value {
+    pub fn answer(&mut self) -> Value {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
     /// Calls a tool; whether it was refused.
-    fn is_refused(&mut self, id: u32) -> bool {
+    pub fn is_refused(&mut self, id: u32) -> bool {
         self.says(&call(id, "read", json!({"path": "a"})));
         self.answer()["result"]["isError"] == true
     }
 
     /// The client goes; what else it was told, the exit code, and the log.
-    fn ends(mut self) -> (String, i32, String) {
+    pub fn ends(mut self) -> (String, i32, String) {
         self.stdin = None;
         let (mut rest, mut log) = (String::new(), String::new());
         self.answers.read_to_string(&mut rest).unwrap();

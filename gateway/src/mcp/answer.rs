@@ -117,10 +117,10 @@ impl AnswerReader {
         }
     }
 
-    /// Of messages that stand each on a line.
-    pub fn of_lines() -> AnswerReader {
+    /// Of messages that stand each on a line, and are held up to this length.
+    pub fn of_lines(bytes_max: usize) -> AnswerReader {
         AnswerReader::Events {
-            framer: Box::new(Framer::new(Framing::Ndjson, MESSAGE_BYTES_MAX)),
+            framer: Box::new(Framer::new(Framing::Ndjson, bytes_max)),
             long: None,
         }
     }
@@ -463,7 +463,7 @@ mod tests {
     fn lines_are_read_each_by_itself() {
         let text = b"{\"id\":1,\"result\":{}}\nnonsense\n{\"method\":\"m\"}\r\n{\"id\":\"a\",\"error\":{}}";
         for at in 0..text.len() {
-            let mut reader = AnswerReader::of_lines();
+            let mut reader = AnswerReader::of_lines(MESSAGE_BYTES_MAX);
             let mut found = Vec::new();
             let mut sink = |piece: Piece<'_>| found.extend(piece.answers.into_iter().map(|answer| answer.id));
             reader.push(&text[..at], &mut sink);

@@ -36,6 +36,7 @@ use crate::timer::Timer;
 const PATH: &str = "tools/call";
 
 /// From where a call comes.
+#[derive(Clone, Copy)]
 pub struct Caller<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub rules: &'a Arc<Rules>,

@@ -10,6 +10,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// The method that lists a server's tools.
+pub const TOOLS_LIST: &str = "tools/list";
 /// Messages of one batch.
 pub const BATCH_MAX: usize = 64;
 /// Members of an object that is looked into.
@@ -110,6 +112,12 @@ impl<'a> Messages<'a> {
     /// The tool calls.
     pub fn calls(&self) -> impl Iterator<Item = &Message<'a>> {
         self.all.iter().filter(|message| message.is_call())
+    }
+
+    /// The ids of its requests for lists of tools.
+    pub fn lists(&self) -> impl Iterator<Item = &'a RawValue> {
+        let is_list = |message: &&Message<'_>| message.method.as_deref() == Some(TOOLS_LIST);
+        self.all.iter().filter(is_list).filter_map(|message| message.id)
     }
 
     /// The requests that it cancels.

@@ -13,6 +13,7 @@ use super::discovery::{Resource, with_resource};
 use super::endpoints::ForeignAddress;
 use super::list::{UnreadableList, filtered};
 use super::message::{Message, Messages, id_key};
+use super::pins::hash_of;
 use super::view::ToolView;
 use super::waiting::WaitKey;
 use crate::estimate_reason;
@@ -119,7 +120,9 @@ impl<'a> Traffic<'a> {
             // Only what is whole can be changed.
             (Edits::Lists(..), None) if piece.is_part => Err(Unfit::Unreadable),
             (Edits::Lists(ids, view), Some(data)) if piece.answers.iter().any(|answer| ids.contains(&answer.id)) => {
-                let changed = filtered(&text(data)?, |tool, definition| view.shows(tool, definition));
+                let changed = filtered(&text(data)?, |tool, definition| {
+                    view.shows(tool, || hash_of(definition))
+                });
                 changed.map_err(|UnreadableList| Unfit::Unreadable)
             }
             (Edits::Resource(resource), Some(data)) => {

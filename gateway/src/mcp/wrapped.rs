@@ -13,24 +13,30 @@ use pingora::http::RequestHeader;
 use serde_json::value::RawValue;
 use ulid::Ulid;
 
+use super::Mcp;
 use super::answer::Says;
 use super::arrive::identity_of;
 use super::call::{Arguments, Called, Caller, OpenCall};
-use super::message::is_tool_name;
+use super::listen::admit;
+use super::message::{TOOLS_LIST, is_tool_name};
 use super::post::in_words;
+use super::view::ToolView;
 use super::waiting::give_up;
 use crate::config::{ToolRefusals, is_server_name};
 use crate::control::RpcError;
-use crate::control::wire::{BeginParams, BeginResult, CallEnding, EndParams, EndResult, ToolCaller};
+use crate::control::wire::{
+    BeginParams, BeginResult, CallEnding, EndParams, EndResult, ListParams, ListResult, ToolCaller,
+};
 use crate::estimate_reason;
 use crate::plugin::{Billing, ResultSeen};
 use crate::proxy::identify::infer::CLAUDE_SESSION;
 use crate::proxy::identify::legacy;
 use crate::proxy::report;
+use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::{Identity, Target};
-use crate::proxy::shared::json_rpc::MCP;
+use crate::proxy::shared::json_rpc::{self, MCP};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::Rules;
 use crate::secret::Secret;
@@ -44,6 +50,7 @@ pub(super) const NO_STATUS: u16 = 0;
 /// The calls that wrappers have open, each until it ends, or nobody has kept it for `mcp.answer_wait`.
 pub struct WrappedCalls {
     gateway: Arc<Gateway>,
+    mcp: Arc<Mcp>,
     open: Mutex<HashMap<Ulid, Kept>>,
 }
 
@@ -54,9 +61,10 @@ struct Kept {
 }
 
 impl WrappedCalls {
-    pub fn new(gateway: &Arc<Gateway>) -> WrappedCalls {
+    pub fn new(gateway: &Arc<Gateway>, mcp: &Arc<Mcp>) -> WrappedCalls {
         WrappedCalls {
             gateway: Arc::clone(gateway),
+            mcp: Arc::clone(mcp),
             open: Mutex::default(),
         }
     }
@@ -124,6 +132,8 @@ impl WrappedCalls {
             return Err(Refusal::new(RefusalCode::Overloaded, message).retry_after(1));
         }
         let whose = Whose::of(rules, &params.server, &params.tool, &params.caller)?;
+        let pin = rules.config.mcp.stdio.pin;
+        self.mcp.pins.check(pin, &params.server, &params.tool)?;
         legacy::link(&self.gateway, &whose.identity);
         let called = Called {
             id,
@@ -142,6 +152,46 @@ impl WrappedCalls {
         // From here on the journal knows what it is billed under, so that a spool that has it, too, bills nothing.
         call.deferred(bill_of(id))
             .ok_or_else(|| Refusal::new(RefusalCode::Internal, "the call is entered already"))
+    }
+
+    /// Which tools of a list its caller may not see, or why it may not have the list.
+    pub fn list(&self, params: &ListParams) -> ListResult {
+        match self.hidden(params) {
+            Ok(hidden) => ListResult {
+                hidden,
+                ..ListResult::default()
+            },
+            Err(refusal) => {
+                report::refused(&self.gateway, MCP, &refusal);
+                let asked_by = RawValue::from_string(params.request.clone()).ok();
+                ListResult {
+                    answer: json_rpc::error(&refusal, asked_by.as_deref()).to_string(),
+                    ..ListResult::default()
+                }
+            }
+        }
+    }
+
+    fn hidden(&self, params: &ListParams) -> Result<Vec<String>, Refusal> {
+        let rules = self.gateway.rules.load_full();
+        let whose = Whose::of(&rules, &params.server, TOOLS_LIST, &params.caller)?;
+        legacy::link(&self.gateway, &whose.identity);
+        let caller = whose.caller(&self.gateway, &rules);
+        let mut listing = caller.exchange(&whose.header, None, Body::own(Bytes::new()));
+        listing.operation = Name::from(TOOLS_LIST);
+        admit(&self.gateway, &mut listing)?;
+        let view = ToolView {
+            caller,
+            pins: &self.mcp.pins,
+            pin: rules.config.mcp.stdio.pin,
+            header: whose.header.clone(),
+            listing: &listing,
+        };
+        let hidden = params
+            .tools
+            .iter()
+            .filter(|tool| !view.shows(&tool.name, || tool.definition.clone()));
+        Ok(hidden.map(|tool| tool.name.clone()).collect())
     }
 
     /// Begun by two requests at one time it is one call.

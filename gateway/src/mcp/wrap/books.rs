@@ -13,7 +13,9 @@ use ulid::Ulid;
 use super::calls::EndedCall;
 use super::spool::Spool;
 use crate::config::Offline;
-use crate::control::wire::{BeginParams, BeginResult, CallEnding, EndParams, EndResult, KeepParams, KeepResult};
+use crate::control::wire::{
+    BeginParams, BeginResult, CallEnding, EndParams, EndResult, KeepParams, KeepResult, ListParams, ListResult,
+};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::reply::Refusal;
 use crate::timer::Timer;
@@ -52,6 +54,18 @@ pub enum Began {
     Refused(Value),
     /// Nobody holds it.
     Unheld(Box<Refusal>),
+}
+
+/// Who may see a list of tools.
+pub enum Shown {
+    /// Nobody knows: it passes.
+    All,
+    /// All but the tools of these names.
+    Without(Vec<String>),
+    /// Not this caller; with the answer in its place.
+    Refused(Value),
+    /// Nobody knows, and so nobody sees it.
+    Unknown(Box<Refusal>),
 }
 
 /// See the module.
@@ -94,45 +108,70 @@ impl<R: Rpc> Books<R> {
                 }
                 match serde_json::from_str(&began.answer) {
                     Ok(answer) => Began::Refused(answer),
-                    Err(_) => unheld(
-                        RefusalCode::NoGateway,
+                    Err(_) => unheld(no_gateway(
                         "the gateway refused the call and does not say why".to_owned(),
-                    ),
+                    )),
                 }
             }
             Err(Away::Refuses(text)) => {
                 tracing::error!("the gateway does not take tool calls: {text}");
-                unheld(
-                    RefusalCode::NoGateway,
-                    format!("the gateway does not take the call: {text}"),
-                )
+                unheld(no_gateway(format!("the gateway does not take the call: {text}")))
             }
             Err(Away::Nobody(text)) => self.begin_alone(call, &text),
         }
     }
 
-    fn begin_alone(&self, call: &BeginParams, text: &str) -> Began {
+    /// What of a list of tools its caller may see.
+    pub async fn list(&self, list: &ListParams) -> Shown {
+        let listed: Result<ListResult, Away> = self.rpc.call("mcp.list", list).await;
+        let unknown = |text: String| Shown::Unknown(Box::new(no_gateway(text)));
+        match listed {
+            Ok(ListResult { hidden, answer }) if answer.is_empty() => Shown::Without(hidden),
+            Ok(ListResult { answer, .. }) => match serde_json::from_str(&answer) {
+                Ok(answer) => Shown::Refused(answer),
+                Err(_) => unknown("the gateway refused the list of tools and does not say why".to_owned()),
+            },
+            Err(Away::Refuses(text)) => {
+                tracing::error!("the gateway does not take lists of tools: {text}");
+                unknown(format!("the gateway does not take the list of tools: {text}"))
+            }
+            Err(Away::Nobody(text)) => {
+                self.notice_alone(&text);
+                match self.offline {
+                    Offline::Spool | Offline::Pass => Shown::All,
+                    Offline::Refuse => unknown(
+                        "no gateway runs that could say which tools may be seen: start it (agentledger serve), and list them \
+                         again"
+                            .to_owned(),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn notice_alone(&self, text: &str) {
         if !self.is_alone.swap(true, Ordering::Relaxed) {
             tracing::warn!("no gateway runs ({text}): {}", self.offline.meaning());
         }
+    }
+
+    fn begin_alone(&self, call: &BeginParams, text: &str) -> Began {
+        self.notice_alone(text);
         let held = Began::Held {
             wants_result: false,
             is_spooled: self.offline == Offline::Spool,
         };
         match self.offline {
             Offline::Pass => held,
-            Offline::Refuse => unheld(
-                RefusalCode::NoGateway,
+            Offline::Refuse => unheld(no_gateway(
                 "no gateway runs that could hold this call: start it (agentledger serve), and call again".to_owned(),
-            ),
+            )),
             Offline::Spool => match self.spool.begun(call) {
                 Ok(()) => held,
                 Err(error) => {
                     tracing::error!(%error, "the spool cannot be written: calls are refused");
-                    unheld(
-                        RefusalCode::LedgerUnavailable,
-                        format!("no gateway runs, and the spool cannot be written: {error}"),
-                    )
+                    let message = format!("no gateway runs, and the spool cannot be written: {error}");
+                    unheld(Refusal::new(RefusalCode::LedgerUnavailable, message))
                 }
             },
         }
@@ -197,6 +236,10 @@ impl<R: Rpc> Books<R> {
     }
 }
 
-fn unheld(code: RefusalCode, message: String) -> Began {
-    Began::Unheld(Box::new(Refusal::new(code, message).retry_after(RETRY_S)))
+fn no_gateway(message: String) -> Refusal {
+    Refusal::new(RefusalCode::NoGateway, message).retry_after(RETRY_S)
+}
+
+fn unheld(refusal: Refusal) -> Began {
+    Began::Unheld(Box::new(refusal.retry_after(RETRY_S)))
 }

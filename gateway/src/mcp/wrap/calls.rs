@@ -21,6 +21,8 @@ const OPEN_MAX: usize = 10_000;
 const RESULT_BYTES_MAX: usize = 480 << 10;
 /// Questions about tasks that wait for their answers.
 const QUESTIONS_MAX: usize = 1_024;
+/// Requests for lists of tools that wait for their answers.
+const LISTS_MAX: usize = 256;
 
 /// A call that the server has.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub struct Calls {
     state: Mutex<State>,
     /// Answers of the server's that are looked for.
     expected: AtomicUsize,
+    /// Those of them that are lists of tools.
+    lists: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -90,12 +94,42 @@ struct State {
     tasks: HashMap<String, OpenCall>,
     /// Questions about tasks: by the ids of their requests, the task, and whether its result is asked for.
     questions: HashMap<String, (String, bool)>,
+    /// Lists of tools that the server was asked for: their ids, as keys and as they were written. Whether or not somebody still wants
+    /// it, the list is not for everybody to see.
+    lists: Vec<(String, Box<RawValue>)>,
 }
 
 impl Calls {
     /// Whether an answer of the server's could say something about a call.
     pub fn are_expected(&self) -> bool {
         self.expected.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether an answer of the server's could be a list of tools.
+    pub fn are_lists_expected(&self) -> bool {
+        self.lists.load(Ordering::Acquire) > 0
+    }
+
+    /// The server is asked for these lists of tools now. `false`: it owes too many already.
+    pub fn lists<'m>(&self, ids: impl Iterator<Item = &'m RawValue>) -> bool {
+        let mut state = self.state.lock();
+        let before = state.lists.len();
+        state.lists.extend(ids.map(|id| (id_key(id), id.to_owned())));
+        let fits = state.lists.len() <= LISTS_MAX;
+        if !fits {
+            state.lists.truncate(before);
+        }
+        self.count(&state);
+        fits
+    }
+
+    /// The id of the request for a list of tools that is answered by this key.
+    pub fn list_answered(&self, key: &str) -> Option<Box<RawValue>> {
+        let mut state = self.state.lock();
+        let at = state.lists.iter().position(|(known, _)| known == key)?;
+        let (_, id) = state.lists.remove(at);
+        self.count(&state);
+        Some(id)
     }
 
     /// A request with a call waits at the gate.
@@ -195,6 +229,7 @@ impl Calls {
     pub fn server_gone(&self) -> Vec<EndedCall> {
         let state = std::mem::take(&mut *self.state.lock());
         self.expected.store(0, Ordering::Release);
+        self.lists.store(0, Ordering::Release);
         let ended = |call| EndedCall::without_answer(call, CallEnding::ServerGone);
         let open = state.open.into_values().flatten();
         let others = state.rounds.into_values().chain(state.tasks.into_values());
@@ -210,8 +245,9 @@ impl Calls {
     }
 
     fn count(&self, state: &State) {
-        let expected = state.open_count + state.questions.len();
+        let expected = state.open_count + state.questions.len() + state.lists.len();
         self.expected.store(expected, Ordering::Release);
+        self.lists.store(state.lists.len(), Ordering::Release);
     }
 }
 

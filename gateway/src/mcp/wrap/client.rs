@@ -1,5 +1,5 @@
 //! What the client says: passed on line by line as it comes, but for calls of tools, which go to the gate, and what no reader should
-//! be given.
+//! be given. Requests for lists of tools are noted, so that their answers are.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -116,13 +116,11 @@ impl Reading<'_> {
     fn read(&mut self, line: &[u8]) -> io::Result<()> {
         let messages = match Messages::read(line) {
             Ok(messages) => messages,
-            Err(fault) if self.scan.may_call(line) => {
+            Err(fault) if self.scan.may_ask(line) => {
                 let refusal = Refusal::new(RefusalCode::InvalidMessage, fault.to_string());
-                let mut request = LongRequest::new();
-                request.push(line);
-                return self.refuse(request, &refusal);
+                return self.refuse(LongRequest::of(line), &refusal);
             }
-            // Whatever it is, it is no call.
+            // Whatever it is, it asks for nothing that is looked after.
             Err(_) => {
                 self.passing.extend_from_slice(line);
                 return Ok(());
@@ -136,6 +134,10 @@ impl Reading<'_> {
             }
             let asked = self.side.gate.blocking_send(FromClient::Calls(line.to_vec()));
             return asked.map_err(|_| io::ErrorKind::BrokenPipe.into());
+        }
+        if !self.side.calls.lists(messages.lists()) {
+            let refusal = Refusal::new(RefusalCode::Overloaded, "the server owes too many lists of tools");
+            return self.refuse(LongRequest::of(line), &refusal.retry_after(1));
         }
         let mut ended = Vec::new();
         if self.side.calls.passes(&messages, &mut ended) {

@@ -10,11 +10,13 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use ulid::Ulid;
 
 use super::books::{Began, Books, Rpc};
 use super::calls::{Calls, EndedCall, OpenCall, words_of};
+use super::lists::{self, ListLine};
 use super::pipe::LinePipe;
 use crate::config::ToolRefusals;
 use crate::control::wire::{BeginParams, CallEnding, ToolCaller};
@@ -56,11 +58,13 @@ pub enum FromClient {
     Over,
 }
 
-/// What became known of calls.
+/// What became known by what the server said, or of calls by what the client did.
 pub enum Known {
     Ended(EndedCall),
-    /// The server is gone: nothing more becomes known.
-    ServerGone,
+    /// The server lists its tools.
+    Listed(ListLine),
+    /// The server has closed its end of the client's pipe.
+    Silent,
 }
 
 /// See the module.
@@ -76,6 +80,8 @@ pub struct Gate<R> {
 struct Decided {
     line: Vec<u8>,
     keys: Vec<String>,
+    /// The ids of the lists of tools that are asked for beside its calls.
+    lists: Vec<Box<RawValue>>,
     verdict: Verdict,
 }
 
@@ -86,9 +92,16 @@ enum Verdict {
 }
 
 impl<R: Rpc> Gate<R> {
-    /// Works until the server is gone and all that became known is entered.
-    pub async fn run(&self, mut asked: Receiver<FromClient>, mut known: UnboundedReceiver<Known>) {
+    /// Works until the server is `gone` and all that became known is entered.
+    pub async fn run(
+        &self,
+        mut asked: Receiver<FromClient>,
+        mut known: UnboundedReceiver<Known>,
+        mut gone: oneshot::Receiver<()>,
+    ) {
         let (mut waiting, mut errands) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let mut lists = FuturesUnordered::new();
+        let mut is_silent = false;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut overtaken = std::pin::pin!(sleep(OVERTAKEN));
@@ -99,8 +112,12 @@ impl<R: Rpc> Gate<R> {
                 biased;
                 news = known.recv(), if errands.len() < ERRANDS_MAX => match news {
                     Some(Known::Ended(ended)) => errands.push(self.books.end(ended).boxed_local()),
-                    Some(Known::ServerGone) | None => break,
+                    Some(Known::Listed(listed)) => lists.push(self.show(listed)),
+                    Some(Known::Silent) => is_silent = true,
+                    None => break,
                 },
+                _ = &mut gone => break,
+                Some(()) = lists.next() => {}
                 Some(decided) = waiting.next() => {
                     for undone in self.release(decided) {
                         errands.push(self.books.end(undone).boxed_local());
@@ -126,9 +143,21 @@ impl<R: Rpc> Gate<R> {
             if is_over && waiting.is_empty() {
                 self.to_server.close();
             }
+            if is_silent && lists.is_empty() {
+                self.to_client.close();
+            }
         }
         self.to_server.close();
         let left = async {
+            while let Ok(news) = known.try_recv() {
+                match news {
+                    Known::Ended(ended) => errands.push(self.books.end(ended).boxed_local()),
+                    Known::Listed(listed) => lists.push(self.show(listed)),
+                    Known::Silent => {}
+                }
+            }
+            while lists.next().await.is_some() {}
+            self.to_client.close();
             while let Some(decided) = waiting.next().await {
                 for undone in self.release(decided) {
                     errands.push(self.books.end(undone).boxed_local());
@@ -145,13 +174,21 @@ impl<R: Rpc> Gate<R> {
         self.books.close();
     }
 
+    /// Gives the client a list of tools, as it may see it.
+    async fn show(&self, listed: ListLine) {
+        let line = lists::shown(&self.books, &self.settings, listed).await;
+        // A client that has gone is shown nothing.
+        let _ = self.to_client.put(line);
+    }
+
     /// Has the calls of a line held, all or none of them.
     async fn decide(&self, line: Vec<u8>) -> Decided {
-        let (mut keys, mut held) = (Vec::new(), Vec::new());
+        let (mut keys, mut held, mut lists) = (Vec::new(), Vec::new(), Vec::new());
         let mut refused = None;
         // It was read before it came here.
         if let Ok(messages) = Messages::read(&line) {
             keys.extend(messages.calls().filter_map(|call| call.id.map(id_key)));
+            lists.extend(messages.lists().map(ToOwned::to_owned));
             for call in messages.calls() {
                 match self.begin(call).await {
                     Ok(open) => held.push((call.id.map(id_key).unwrap_or_default(), open)),
@@ -172,7 +209,12 @@ impl<R: Rpc> Gate<R> {
                 Verdict::Refused(answer)
             }
         };
-        Decided { line, keys, verdict }
+        Decided {
+            line,
+            keys,
+            lists,
+            verdict,
+        }
     }
 
     /// Holds one call, or finds the hold that it has from its last round. An error is the answer for the client.
@@ -227,7 +269,12 @@ impl<R: Rpc> Gate<R> {
 
     /// Lets a line through, or answers it. What was held for nothing.
     fn release(&self, decided: Decided) -> Vec<EndedCall> {
-        let Decided { line, keys, verdict } = decided;
+        let Decided {
+            line,
+            keys,
+            lists,
+            verdict,
+        } = decided;
         // All of them are let go, whatever the first one says.
         let wanted: Vec<bool> = keys.iter().map(|key| self.calls.leaves_gate(key)).collect();
         match verdict {
@@ -241,6 +288,7 @@ impl<R: Rpc> Gate<R> {
                 held.into_iter().map(unsent).collect()
             }
             Verdict::Held(held) => {
+                self.calls.lists(lists.iter().map(Box::as_ref));
                 let ids: Vec<(String, Ulid)> = held.iter().map(|(key, call)| (key.clone(), call.id)).collect();
                 let opened = held.into_iter().map(|(key, call)| self.calls.opens(key, call));
                 let mut undone: Vec<EndedCall> = opened.filter_map(Result::err).collect();

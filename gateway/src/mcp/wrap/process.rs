@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::books::{Books, Rpc};
 use super::calls::Calls;
@@ -74,6 +74,7 @@ pub fn run<R: Rpc>(
     let to_client = Arc::new(Pipe::new(client.writes));
     let (asked, asks) = mpsc::channel(WAITING_MAX);
     let (tells, known) = mpsc::unbounded_channel();
+    let (ends, gone) = oneshot::channel();
     let gate = Gate {
         books,
         settings,
@@ -82,7 +83,7 @@ pub fn run<R: Rpc>(
         to_client: Arc::clone(&to_client),
     };
     let runtime = runtime()?;
-    let gate = thread("mcp-gate", move || runtime.block_on(gate.run(asks, known)))?;
+    let gate = thread("mcp-gate", move || runtime.block_on(gate.run(asks, known, gone)))?;
     let client_side = ClientSide {
         calls: Arc::clone(&calls),
         to_server: Arc::clone(&to_server),
@@ -99,18 +100,20 @@ pub fn run<R: Rpc>(
     })?;
     let server_side = ServerSide {
         calls,
-        to_client: Arc::clone(&to_client),
+        to_client,
         known: tells.clone(),
+        line_bytes_max: lines.bytes_max,
+        long_lines: lines.long,
     };
     let (done, drained) = channel();
     thread("mcp-server", move || {
         let _ = server_side.run(stdout);
-        to_client.close();
+        let _ = tells.send(Known::Silent);
         let _ = done.send(());
     })?;
     let status = running.wait(&mut child)?;
     let _ = drained.recv_timeout(DRAIN);
-    let _ = tells.send(Known::ServerGone);
+    let _ = ends.send(());
     if gate.join().is_err() {
         tracing::error!("the thread that enters calls panicked");
     }

@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+mod lists;
+
 use super::*;
 use crate::config::{LongLines, Offline, ToolRefusals};
 use crate::control::wire::ToolCaller;
