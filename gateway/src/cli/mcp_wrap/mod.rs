@@ -124,7 +124,7 @@ pub fn run(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<String, CliError
         long: config.mcp.stdio.long_lines,
     };
     let books = Books::new(
-        GatewayRpc::new(address),
+        GatewayRpc::new(address, config.hold.wait),
         offline,
         Spool::new(spool, fingerprints_of(&config)),
     );

@@ -1,6 +1,7 @@
 //! Who holds calls before the server has them, and enters them after: the running gateway. Where none runs, what the
 //! configuration says: they are refused, pass unseen, or pass and stand in a spool that the gateway takes in.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::timer::Timer;
 const KEEP_MAX: usize = 1_000;
 /// Kept so many times within the time that the gateway gives them.
 const KEEPS: u32 = 3;
+/// How often a gateway that was silent is asked to void a call that it knows nothing of.
+const UNDO_MAX: u32 = 10;
 /// When a refusal for want of a gateway is worth another try, seconds.
 const RETRY_S: u64 = 5;
 
@@ -42,6 +45,17 @@ pub enum Away {
     Nobody(String),
     /// One does, and does not take the call.
     Refuses(String),
+    /// One does, and has not answered for so long. Whether it takes the call is not known.
+    Silent(Duration),
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Away::Nobody(text) | Away::Refuses(text) => f.write_str(text),
+            Away::Silent(patience) => write!(f, "it has not answered for {patience:?}"),
+        }
+    }
 }
 
 /// What came of a call that was to be held.
@@ -78,6 +92,9 @@ pub struct Books<R> {
     /// Within so many milliseconds a call is to be kept; 0: none was begun yet.
     keep_ms: AtomicU64,
     kept: Mutex<Timer>,
+    /// Calls that were refused because the gateway was silent: should it hold them all the same, they are to be void. Each with how
+    /// often it said that it knows of none.
+    undone: Mutex<Vec<(Ulid, u32)>>,
 }
 
 impl<R: Rpc> Books<R> {
@@ -90,6 +107,7 @@ impl<R: Rpc> Books<R> {
             is_alone: AtomicBool::new(false),
             keep_ms: AtomicU64::new(0),
             kept: Mutex::new(Timer::start()),
+            undone: Mutex::default(),
         }
     }
 
@@ -113,9 +131,12 @@ impl<R: Rpc> Books<R> {
                     )),
                 }
             }
-            Err(Away::Refuses(text)) => {
-                tracing::error!("the gateway does not take tool calls: {text}");
-                unheld(no_gateway(format!("the gateway does not take the call: {text}")))
+            Err(away @ (Away::Refuses(_) | Away::Silent(_))) => {
+                tracing::error!("the gateway does not take tool calls: {away}");
+                if let (Away::Silent(_), Ok(id)) = (&away, Ulid::from_string(&call.id)) {
+                    self.undone.lock().push((id, 0));
+                }
+                unheld(no_gateway(format!("the gateway does not take the call: {away}")))
             }
             Err(Away::Nobody(text)) => self.begin_alone(call, &text),
         }
@@ -131,9 +152,9 @@ impl<R: Rpc> Books<R> {
                 Ok(answer) => Shown::Refused(answer),
                 Err(_) => unknown("the gateway refused the list of tools and does not say why".to_owned()),
             },
-            Err(Away::Refuses(text)) => {
-                tracing::error!("the gateway does not take lists of tools: {text}");
-                unknown(format!("the gateway does not take the list of tools: {text}"))
+            Err(away @ (Away::Refuses(_) | Away::Silent(_))) => {
+                tracing::error!("the gateway does not take lists of tools: {away}");
+                unknown(format!("the gateway does not take the list of tools: {away}"))
             }
             Err(Away::Nobody(text)) => {
                 self.notice_alone(&text);
@@ -199,10 +220,10 @@ impl<R: Rpc> Books<R> {
             Ok(EndResult { ended: false }) if ended.ending == CallEnding::NotAnswered => {}
             Ok(EndResult { ended: false }) => tracing::warn!(id = params.id, "a call had ended before its answer came"),
             Err(_) if self.offline == Offline::Pass => {}
-            Err(Away::Nobody(text) | Away::Refuses(text)) => {
+            Err(away) => {
                 tracing::warn!(
                     id = params.id,
-                    "the gateway takes no answer, and enters the call at what it held: {text}"
+                    "the gateway takes no answer, and enters the call at what it held: {away}"
                 );
             }
         }
@@ -222,10 +243,31 @@ impl<R: Rpc> Books<R> {
                 let _: Result<KeepResult, Away> = self.rpc.call("mcp.keep", &KeepParams { ids }).await;
             }
         }
+        self.undo().await;
         if self.spool.could_be_given_up() {
             let there: Result<KeepResult, Away> = self.rpc.call("mcp.keep", &KeepParams::default()).await;
             if there.is_ok() {
                 self.spool.give_up();
+            }
+        }
+    }
+
+    /// Has calls voided that a silent gateway may have held. It may still be about to, so that it is asked more than once.
+    async fn undo(&self) {
+        for (id, unknown) in std::mem::take(&mut *self.undone.lock()) {
+            let end = EndParams {
+                id: id.to_string(),
+                ending: CallEnding::Unsent,
+                ..EndParams::default()
+            };
+            let ended: Result<EndResult, Away> = self.rpc.call("mcp.settle", &end).await;
+            let unknown = match ended {
+                Ok(EndResult { ended: true }) => continue,
+                Ok(EndResult { ended: false }) => unknown + 1,
+                Err(_) => unknown,
+            };
+            if unknown < UNDO_MAX {
+                self.undone.lock().push((id, unknown));
             }
         }
     }

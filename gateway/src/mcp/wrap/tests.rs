@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 mod lists;
+mod silent;
 
 use super::*;
 use crate::config::{LongLines, Offline, ToolRefusals};
@@ -29,6 +30,8 @@ struct Scripted {
     answers: fn(&str, &Value) -> Result<Value, Away>,
     /// Where there is one, calls begin only after it.
     opened: Option<Arc<Notify>>,
+    /// Whether the end of a call is ever answered.
+    settles: bool,
 }
 
 impl Rpc for Scripted {
@@ -42,6 +45,9 @@ impl Rpc for Scripted {
         if let Some(opened) = self.opened.as_ref().filter(|_| method == "mcp.begin") {
             opened.notified().await;
         }
+        if method == "mcp.settle" && !self.settles {
+            std::future::pending::<()>().await;
+        }
         (self.answers)(method, &params).map(|answer| serde_json::from_value(answer).unwrap())
     }
 }
@@ -52,6 +58,7 @@ impl Scripted {
             asked: Arc::default(),
             answers,
             opened: None,
+            settles: true,
         }
     }
 
