@@ -13,8 +13,7 @@ use crate::bound::Bound;
 use crate::change::Change;
 use crate::entry::{Facts, Name, Outcome, Settlement};
 use crate::error::LedgerError;
-use crate::event::{Held, HeldBound, HoldId, Mark};
-use crate::query::HELD_WITHIN_MS;
+use crate::event::{HELD_WITHIN_MS, Held, HeldBound, HoldId, Mark};
 
 /// Why an entry is above its hold: an operator had voided that while the answer came.
 const BILLED_AFTER_VOID: &str = "billed_after_void";
