@@ -48,7 +48,7 @@ impl Core {
         // They fit: they were checked together.
         let entered = changes.into_iter().map(|change| decided.books.change(now_ms, change));
         let entered = entered.collect::<Result<Vec<Recorded>, BooksError>>()?;
-        Ok(self.put_together(decided, entered, permit))
+        Ok(self.put_together(decided, entered, Some(permit), true))
     }
 
     fn operator_permit(&self) -> Result<OwnedSemaphorePermit, LedgerError> {
@@ -76,7 +76,7 @@ impl Core {
         let acted = act(decided, now_ms)?;
         // It fits: it was checked, and the act changes no document.
         let changed = decided.books.change(now_ms, change)?;
-        Ok(self.put_together(decided, vec![acted, changed], permit))
+        Ok(self.put_together(decided, vec![acted, changed], Some(permit), true))
     }
 
     pub fn adjust_by(
@@ -156,15 +156,12 @@ impl Core {
             Ok(reserved) => reserved,
             Err(error) => return End::Unknown(error),
         };
-        let hold = reserved.hold;
-        self.put(decided, reserved.recorded, self.queue.permit_now(), false);
-        match decided
+        let settled = decided
             .books
-            .settle_bills(now_ms, hold, settlement, Some(reason), bills)
-        {
-            Ok(settled) => End::Settled(self.post(decided, settled, permit)),
-            Err(error) => End::Unknown(error),
-        }
+            .settle_bills(now_ms, reserved.hold, settlement, Some(reason), bills);
+        let permits = (self.queue.permit_now(), permit);
+        self.post_unheld(decided, reserved, settled, permits)
+            .map_or_else(End::Unknown, End::Settled)
     }
 }
 
