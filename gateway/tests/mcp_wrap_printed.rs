@@ -175,6 +175,7 @@ fn lines_printed_while_no_gateway_runs_lead_to_the_one_that_is_started_then() {
 fn lines_for_a_gateway_elsewhere_lead_there() {
     let home = Relative::serve();
     std::fs::write(home.path("b/token"), "x").unwrap();
+    std::fs::write(home.path("b/agentledger.yaml"), "mcp: {stdio: {offline: refuse}}").unwrap();
     let lines = home.lines(
         "claude-code",
         "b",
@@ -189,4 +190,8 @@ fn lines_for_a_gateway_elsewhere_lead_there() {
     ];
     assert!(args(&lines).windows(4).any(|options| options == expected), "{lines}");
     assert!(!args(&lines).contains(&"--config"), "{lines}");
+    assert!(
+        args(&lines).windows(2).any(|option| option == ["--offline", "refuse"]),
+        "{lines}"
+    );
 }

@@ -240,9 +240,20 @@ fn print(
     // Clients start servers in folders of their own.
     let spool = args.spool.clone().unwrap_or_else(|| config.spool_dir());
     option("--spool", std::path::absolute(spool)?.display().to_string());
+    // Lines that name no configuration say what this one says.
+    let is_told = elsewhere.is_given();
+    let refuse = args.refuse.or(is_told.then_some(match config.mcp.refusals {
+        ToolRefusals::Result => Refuse::Result,
+        ToolRefusals::Error => Refuse::Error,
+    }));
+    let offline = args.offline.or(is_told.then_some(match config.mcp.stdio.offline {
+        Offline::Spool => WhenOffline::Spool,
+        Offline::Refuse => WhenOffline::Refuse,
+        Offline::Pass => WhenOffline::Pass,
+    }));
     for (name, value) in [
-        ("--refuse", args.refuse.and_then(|how| how.to_possible_value())),
-        ("--offline", args.offline.and_then(|how| how.to_possible_value())),
+        ("--refuse", refuse.and_then(|how| how.to_possible_value())),
+        ("--offline", offline.and_then(|how| how.to_possible_value())),
     ] {
         if let Some(value) = value {
             option(name, value.get_name().to_owned());
