@@ -1,5 +1,6 @@
 //! Many wrappers at one time, whose calls all wait for one budget.
 
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -17,6 +18,15 @@ const CALLS: u32 = 30;
 /// Of all of them one is held, so many wait for it, and the others are refused.
 const WAITING: usize = 128;
 
+/// Lets the servers go on, also where the test fails: else their wrappers would be waited for without end.
+struct Go(PathBuf);
+
+impl Drop for Go {
+    fn drop(&mut self) {
+        std::fs::write(&self.0, "").unwrap();
+    }
+}
+
 #[test]
 fn calls_that_wait_by_the_hundred_keep_neither_the_end_of_others_nor_the_command_line_out() {
     let home = installed("budgets: {default: {daily_limit_usd: 0.015, action: block}}\nhold: {wait_ms: 60s}");
@@ -24,6 +34,7 @@ fn calls_that_wait_by_the_hundred_keep_neither_the_end_of_others_nor_the_command
     let wrappers: Vec<Wrapper> = (0..WRAPPERS).map(|_| wrap(&home, &[], FREE)).collect();
     let (answered, answers) = mpsc::channel();
     thread::scope(|scope| {
+        let go = Go(home.path("go"));
         for mut wrapper in wrappers {
             let answered = answered.clone();
             scope.spawn(move || {
@@ -49,7 +60,7 @@ fn calls_that_wait_by_the_hundred_keep_neither_the_end_of_others_nor_the_command
             );
         }
         assert_eq!(home.rpc("hold.list", &json!({}))["holds"].as_array().unwrap().len(), 1);
-        std::fs::write(home.path("go"), "").unwrap();
+        drop(go);
         for _ in 0..=WAITING {
             assert_eq!(next(), None, "one after the other they pass");
         }
