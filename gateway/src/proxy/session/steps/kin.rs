@@ -72,18 +72,18 @@ pub struct Kin {
     /// The place of the first member. Places go on where members leave.
     first: u64,
     members: VecDeque<Member>,
-    /// Members of a block; a power of two.
-    block: u64,
+    /// A block is of `1 << bits` members.
+    bits: u32,
     likes: Summaries<Likes>,
 }
 
-const BLOCK_MIN: u64 = 16;
+const BITS_MIN: u32 = 4;
 
 impl Kin {
     /// Of steps with these numbers, in order.
     pub fn of(numbers: impl Iterator<Item = u64> + Clone, ring: &Ring) -> Kin {
         let mut kin = Kin {
-            block: BLOCK_MIN,
+            bits: BITS_MIN,
             ..Kin::default()
         };
         numbers.clone().for_each(|number| kin.push(number, ring));
@@ -105,11 +105,11 @@ impl Kin {
             is_round: false,
         });
         let end = self.end();
-        if self.block * self.block < self.members.len() as u64 {
-            self.block *= 2;
+        if self.members.len() >> self.bits > 1 << self.bits {
+            self.bits += 1;
             self.shorten(self.first, end);
-        } else if end.is_multiple_of(self.block) {
-            self.shorten(end - self.block, end);
+        } else if (end >> self.bits) << self.bits == end {
+            self.shorten(end - (1 << self.bits), end);
         }
         let (first, members) = (self.first, &self.members);
         self.likes.pushed(end, |place| likes_at(first, members, ring, place));
@@ -132,7 +132,7 @@ impl Kin {
             }
             _ => return,
         }
-        self.shorten(place - place % self.block, place + 1);
+        self.shorten((place >> self.bits) << self.bits, place + 1);
         let (first, members) = (self.first, &self.members);
         self.likes.changed(place, |place| likes_at(first, members, ring, place));
     }
@@ -188,11 +188,10 @@ impl Kin {
 
     /// Looks anew where the walk leads from these places.
     fn shorten(&mut self, from: u64, end: u64) {
-        let block = self.block;
         for place in (from.max(self.first)..end).rev() {
             let Some(member) = self.get(place).copied() else { return };
             let next = place + u64::from(member.next);
-            let within = self.get(next).filter(|_| next / block == place / block);
+            let within = self.get(next).filter(|_| next >> self.bits == place >> self.bits);
             let (further, rounds) = within.map_or((0, 0), |then| (then.out, then.rounds));
             if let Some(known) = self.get_mut(place) {
                 known.out = member.next.saturating_add(further);

@@ -167,6 +167,10 @@ impl Ring {
     }
 
     pub fn push(&mut self, step: TakenStep) {
+        // Many sessions are short, and room for four would be the least otherwise.
+        if self.steps.capacity() == 0 {
+            self.steps.reserve_exact(2);
+        }
         self.steps.push_back(step);
     }
 

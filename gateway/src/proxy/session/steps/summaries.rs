@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 
+const BITS: u32 = 4;
 /// So many make one: few enough to be looked through one by one.
-pub const LOOKED_THROUGH: u64 = 16;
+pub const LOOKED_THROUGH: u64 = 1 << BITS;
 
 /// What is known of elements in a row. The default is that of none, and changes nothing that it is put to.
 pub trait Summary: Copy + Default {
@@ -23,9 +24,7 @@ pub struct Summaries<S> {
 
 #[derive(Debug)]
 struct Level<S> {
-    /// Elements under one node.
-    size: u64,
-    /// The first node there is: it is of the elements from `first * size` on.
+    /// The first node there is. A node of the lowest level is of 16 elements, of the next one of 256.
     first: u64,
     nodes: VecDeque<S>,
 }
@@ -41,45 +40,41 @@ impl<S: Summary> Level<S> {
         let place = node.checked_sub(self.first)?;
         self.nodes.get(usize::try_from(place).ok()?)
     }
+
+    fn get_mut(&mut self, node: u64) -> Option<&mut S> {
+        let place = node.checked_sub(self.first)?;
+        self.nodes.get_mut(usize::try_from(place).ok()?)
+    }
 }
 
 impl<S: Summary> Summaries<S> {
     /// The sequence has got an element, and ends before this number.
     pub fn pushed(&mut self, end: u64, element: impl Fn(u64) -> S) {
-        let mut size = LOOKED_THROUGH;
+        let mut node = end;
         for level in 0.. {
-            if !end.is_multiple_of(size) {
+            if !node.is_multiple_of(LOOKED_THROUGH) {
                 return;
             }
-            let node = end / size - 1;
-            let sum = self.sum(level, node, &element);
-            if self.levels.len() == level {
-                self.levels.push(Level {
-                    size,
-                    first: node,
-                    nodes: VecDeque::new(),
-                });
+            node >>= BITS;
+            let sum = self.sum(level, node - 1, &element);
+            match self.levels.get_mut(level) {
+                Some(level) => level.nodes.push_back(sum),
+                None => self.levels.push(Level {
+                    first: node - 1,
+                    nodes: VecDeque::from([sum]),
+                }),
             }
-            if let Some(level) = self.levels.get_mut(level) {
-                level.nodes.push_back(sum);
-            }
-            size *= LOOKED_THROUGH;
         }
     }
 
     /// An element is another now.
     pub fn changed(&mut self, number: u64, element: impl Fn(u64) -> S) {
-        for at in 0..self.levels.len() {
-            let Some(node) = self.levels.get(at).map(|level| number / level.size) else {
-                return;
-            };
-            let sum = self.sum(at, node, &element);
-            let Some(level) = self.levels.get_mut(at) else { return };
-            let place = node
-                .checked_sub(level.first)
-                .and_then(|place| usize::try_from(place).ok());
+        let mut node = number;
+        for level in 0..self.levels.len() {
+            node >>= BITS;
+            let sum = self.sum(level, node, &element);
             // What is not full yet has no summary, nor what it is part of.
-            match place.and_then(|place| level.nodes.get_mut(place)) {
+            match self.levels.get_mut(level).and_then(|level| level.get_mut(node)) {
                 Some(known) => *known = sum,
                 None => return,
             }
@@ -88,8 +83,10 @@ impl<S: Summary> Summaries<S> {
 
     /// The elements before this one have left.
     pub fn forget_before(&mut self, number: u64) {
+        let mut node = number;
         for level in &mut self.levels {
-            while level.first < number / level.size && level.nodes.pop_front().is_some() {
+            node >>= BITS;
+            while level.first < node && level.nodes.pop_front().is_some() {
                 level.first += 1;
             }
         }
@@ -98,19 +95,32 @@ impl<S: Summary> Summaries<S> {
     /// The sum of the elements from one on, until `end`; where `enough` says so, of as many at the end as it takes.
     pub fn over(&self, from: u64, end: u64, element: impl Fn(u64) -> S, enough: impl Fn(&S) -> bool) -> S {
         let (mut at, mut sum) = (end, S::default());
+        // Single elements, then ever more at once, and again ever fewer.
+        let mut level = 0;
         while at > from && !enough(&sum) {
-            let whole = |level: &&Level<S>| at.is_multiple_of(level.size) && at - from >= level.size;
-            let found = self
-                .levels
-                .iter()
-                .take_while(whole)
-                .map_while(|level| level.get(at / level.size - 1).map(|node| (level.size, *node)))
-                .last();
-            let (size, part) = found.unwrap_or_else(|| (1, element(at - 1)));
-            sum = part.then(sum);
-            at -= size;
+            let bits = BITS * level;
+            let (wider, is_whole) = (bits + BITS, (at >> bits).is_multiple_of(LOOKED_THROUGH));
+            if is_whole && at - from >= 1 << wider && self.node(level, at >> wider).is_some() {
+                level += 1;
+                continue;
+            }
+            let part = if level == 0 {
+                Some(element(at - 1))
+            } else {
+                self.node(level - 1, at >> bits).filter(|_| at - from >= 1 << bits)
+            };
+            match part {
+                Some(part) => (at, sum) = (at - (1 << bits), part.then(sum)),
+                None => level -= 1,
+            }
         }
         sum
+    }
+
+    /// The node before the one of this number.
+    fn node(&self, level: u32, before: u64) -> Option<S> {
+        let level = self.levels.get(usize::try_from(level).ok()?)?;
+        level.get(before.checked_sub(1)?).copied()
     }
 
     /// What a node stands for, from what is under it.
