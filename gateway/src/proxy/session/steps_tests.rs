@@ -260,7 +260,7 @@ fn any_event(digests: u64, ends: u32) -> impl Strategy<Value = Event> {
 /// How many digests there are, how often calls end, and how many steps are remembered.
 fn any_session() -> impl Strategy<Value = (Vec<Event>, usize, u64)> {
     let shape = (
-        prop_oneof![Just(1_u64), Just(4), Just(9)],
+        prop_oneof![Just(1_u64), Just(4), Just(9), Just(500)],
         prop_oneof![Just(3_u32), Just(9), Just(20)],
     );
     let steps_max = prop_oneof![1..20_usize, 20..60_usize, 200..900_usize];
@@ -325,7 +325,28 @@ fn long_loops_are_counted_in_any_order_of_their_ends() {
 }
 
 #[test]
-fn what_takes_no_index_and_what_does_stand_in_no_more_memory_than_stated() {
-    assert!(size_of::<TakenStep>() <= 88);
-    assert!(size_of::<Steps>() <= 48);
+fn a_long_session_takes_memory_for_the_steps_that_are_remembered_only() {
+    assert!(size_of::<TakenStep>() <= 88 && size_of::<Steps>() <= 48);
+    let mut steps = Steps::default();
+    for at in 0..50_000_u64 {
+        // Loops of forty calls, each of which goes on from the last one's answer.
+        let doing = Doing {
+            step: at / 40,
+            tool: at / 40 + 1,
+            continued: at + 1,
+            path: at % 50,
+            ..alike()
+        };
+        steps.forget(0, 200);
+        let number = steps.begin(&doing, 0);
+        let end = StepEnd {
+            answer: at + 2,
+            ..answered(1)
+        };
+        steps.end(number, &end);
+    }
+    let index = steps.index.unwrap();
+    assert_eq!(steps.ring.len(), 200);
+    assert!(index.kins.len() <= 14, "{}", index.kins.len());
+    assert_eq!(index.names.len(), 400);
 }

@@ -134,3 +134,38 @@ impl<S: Summary> Summaries<S> {
         children.map(child).fold(S::default(), S::then)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    struct Count(u64);
+
+    impl Summary for Count {
+        fn then(self, those: Count) -> Count {
+            Count(self.0 + those.0)
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_slides_keeps_summaries_of_what_is_there() {
+        let mut sums = Summaries::default();
+        for end in 1..=20_000_u64 {
+            sums.pushed(end, Count);
+            let from = end.saturating_sub(1_000);
+            sums.forget_before(from);
+            if end % 97 == 0 {
+                assert_eq!(
+                    sums.over(from, end, Count, |_| false),
+                    Count((from..end).sum()),
+                    "until {end}"
+                );
+            }
+        }
+        let nodes: Vec<usize> = sums.levels.iter().map(|level| level.nodes.len()).collect();
+        assert!(nodes[0] <= 64 && nodes[1] <= 5 && nodes[2] <= 2, "{nodes:?}");
+    }
+}

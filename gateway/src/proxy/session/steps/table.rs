@@ -105,3 +105,37 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Digests that want the same few slots, of which more and fewer are known.
+        #[test]
+        fn a_digest_is_found_until_it_is_removed(digests in prop::collection::vec((0..90_u64, 0..4_u64, prop::bool::weighted(0.6)), 0..600)) {
+            let digests: Vec<(u64, bool)> = digests.into_iter().map(|(high, home, is_set)| ((high << 32) + home + 29, is_set)).collect();
+            let digest_of = |label: u32| digests.get(label as usize - 1).map(|(digest, _)| *digest);
+            let (mut table, mut known) = (Table::default(), HashMap::new());
+            for (label, (digest, is_set)) in (1..).zip(&digests) {
+                if *is_set {
+                    table.set(*digest, label, digest_of);
+                    known.insert(*digest, label);
+                } else {
+                    table.remove(*digest, digest_of);
+                    known.remove(digest);
+                }
+                prop_assert_eq!(table.used, known.len());
+                for (digest, _) in &digests {
+                    prop_assert_eq!(table.find(*digest, digest_of), known.get(digest).copied());
+                }
+            }
+        }
+    }
+}
