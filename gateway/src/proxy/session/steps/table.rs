@@ -66,14 +66,14 @@ impl Table {
 
     fn grow(&mut self, digest_of: impl Fn(u32) -> Option<u64>) {
         let slots = (self.slots.len() * 2).max(SLOTS_MIN);
-        for label in std::mem::replace(&mut self.slots, vec![0; slots]) {
-            if let Some(slot) = digest_of(label).filter(|_| label != 0).map(|digest| self.home(digest)) {
-                let mut at = slot;
-                while self.get(at) != 0 {
-                    at = self.after(at);
-                }
-                self.put(at, label);
+        let known = std::mem::replace(&mut self.slots, vec![0; slots]);
+        for label in known.into_iter().filter(|label| *label != 0) {
+            let Some(digest) = digest_of(label) else { continue };
+            let mut at = self.home(digest);
+            while self.get(at) != 0 {
+                at = self.after(at);
             }
+            self.put(at, label);
         }
     }
 
