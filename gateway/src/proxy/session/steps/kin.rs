@@ -65,8 +65,9 @@ struct Member {
 ///
 /// Rounds are a walk: a step that counts is one, and the walk goes on with the first of its like that began after it had ended. As each
 /// step may end at any time, and be taken back, and the walk begin anywhere, it is kept in blocks: a step knows where the
-/// walk leaves its block. Blocks are as long as there are blocks, so that a walk over n steps and a change of one take √n short
-/// hops each: 32 of 1,024, 256 of 65,536, the most there are.
+/// walk leaves its block. Blocks of n steps are of 2√n to 4√n, for a hop costs more than a look at a neighbour: a walk takes √n/2
+/// hops (and in the last block, which may not have been looked at, some more), a change a look at one block. Of 65,536
+/// steps, the most there are, these are 128 hops and 512 looks, of 1,024 they are 16 and 64.
 #[derive(Debug, Default)]
 pub struct Kin {
     /// The place of the first member. Places go on where members leave.
@@ -77,7 +78,7 @@ pub struct Kin {
     likes: Summaries<Likes>,
 }
 
-const BITS_MIN: u32 = 4;
+const BITS_MIN: u32 = 5;
 
 impl Kin {
     /// Of steps with these numbers, in order.
@@ -105,7 +106,7 @@ impl Kin {
             is_round: false,
         });
         let end = self.end();
-        if self.members.len() >> self.bits > 1 << self.bits {
+        if self.members.len() * 4 > 1 << (2 * self.bits) {
             self.bits += 1;
             self.shorten(self.first, end);
         } else if (end >> self.bits) << self.bits == end {

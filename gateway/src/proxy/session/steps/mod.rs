@@ -7,10 +7,10 @@
 //! | `kin` | many steps that are alike: rounds and cost |
 //! | `summaries` | sums over a sliding sequence |
 //!
-//! Neither a begin nor an end looks at all steps. What is few (16 steps of a session, 16 that are alike) is looked through and has no
-//! index, so that a short session takes no more memory than its steps; above that sums go by [`summaries`] (some 30 short
-//! steps for each factor of 16) and rounds by [`kin`] (√n of them, 256 at most), whatever the steps are and in whatever order
-//! they end.
+//! Neither a begin nor an end looks at all steps, whatever the steps are and in whatever order they end. What is few (16 steps of
+//! a session, 16 that are alike) is looked through and has no index, so that a short session takes no more memory than its
+//! steps. Above that sums over n steps go by [`summaries`] (14 short steps for each factor of eight in n), and the rounds of n steps
+//! that are alike by [`kin`] (some √n, 128 at most).
 
 pub mod kin;
 pub mod ring;
@@ -24,8 +24,11 @@ use agentledger_ledger::Usd;
 use crate::policy::History;
 use crate::proxy::session::steps::kin::{Kin, Likes};
 use crate::proxy::session::steps::ring::{Doing, Likeness, Link, Ring, StepState, TakenStep};
-use crate::proxy::session::steps::summaries::{LOOKED_THROUGH, Summaries, Summary};
+use crate::proxy::session::steps::summaries::{Summaries, Summary};
 use crate::proxy::session::steps::table::Table;
+
+/// So many are looked through one by one: steps of a session, and steps that are alike.
+const LOOKED_THROUGH: u64 = 16;
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug)]

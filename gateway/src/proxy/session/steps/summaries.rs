@@ -1,13 +1,13 @@
 //! Sums over a sliding sequence, in steps that hardly grow with it.
 //!
-//! Of each 16 elements in a row a summary is kept, of each 16 of those another, and so on: any end of the sequence is summed from
-//! at most 30 summaries a level, one element's change is at most 16 of them a level. 65,536 elements have four levels.
+//! Of each eight elements in a row a summary is kept, of each eight of those another, and so on: any end of the sequence is summed
+//! from at most 14 a level, an element's change is eight a level. 1,024 elements have three levels, 65,536 five.
 
 use std::collections::VecDeque;
 
-const BITS: u32 = 4;
-/// So many make one: few enough to be looked through one by one.
-pub const LOOKED_THROUGH: u64 = 1 << BITS;
+const BITS: u32 = 3;
+/// So many make one.
+const WIDTH: u64 = 1 << BITS;
 
 /// What is known of elements in a row. The default is that of none, and changes nothing that it is put to.
 pub trait Summary: Copy + Default {
@@ -24,7 +24,7 @@ pub struct Summaries<S> {
 
 #[derive(Debug)]
 struct Level<S> {
-    /// The first node there is. A node of the lowest level is of 16 elements, of the next one of 256.
+    /// The first node there is. A node of the lowest level is of eight elements, of the next one of 64.
     first: u64,
     nodes: VecDeque<S>,
 }
@@ -52,7 +52,7 @@ impl<S: Summary> Summaries<S> {
     pub fn pushed(&mut self, end: u64, element: impl Fn(u64) -> S) {
         let mut node = end;
         for level in 0.. {
-            if !node.is_multiple_of(LOOKED_THROUGH) {
+            if !node.is_multiple_of(WIDTH) {
                 return;
             }
             node >>= BITS;
@@ -99,7 +99,7 @@ impl<S: Summary> Summaries<S> {
         let mut level = 0;
         while at > from && !enough(&sum) {
             let bits = BITS * level;
-            let (wider, is_whole) = (bits + BITS, (at >> bits).is_multiple_of(LOOKED_THROUGH));
+            let (wider, is_whole) = (bits + BITS, (at >> bits).is_multiple_of(WIDTH));
             if is_whole && at - from >= 1 << wider && self.node(level, at >> wider).is_some() {
                 level += 1;
                 continue;
@@ -125,7 +125,7 @@ impl<S: Summary> Summaries<S> {
 
     /// What a node stands for, from what is under it.
     fn sum(&self, level: usize, node: u64, element: impl Fn(u64) -> S) -> S {
-        let children = node * LOOKED_THROUGH..(node + 1) * LOOKED_THROUGH;
+        let children = node * WIDTH..(node + 1) * WIDTH;
         let below = level.checked_sub(1).and_then(|below| self.levels.get(below));
         let child = |child| match below {
             Some(below) => below.get(child).copied().unwrap_or_default(),
@@ -166,6 +166,6 @@ mod tests {
             }
         }
         let nodes: Vec<usize> = sums.levels.iter().map(|level| level.nodes.len()).collect();
-        assert!(nodes[0] <= 64 && nodes[1] <= 5 && nodes[2] <= 2, "{nodes:?}");
+        assert!(nodes[0] <= 126 && nodes[1] <= 17 && nodes[2] <= 3, "{nodes:?}");
     }
 }
