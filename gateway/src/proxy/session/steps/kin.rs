@@ -212,3 +212,62 @@ fn likes_at(first: u64, members: &VecDeque<Member>, ring: &Ring, place: u64) -> 
     let step = number.and_then(|number| ring.get(number).map(|step| (number, step)));
     step.map_or_else(Likes::default, |(number, step)| Likes::of(number, step))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::proxy::session::steps::ring::{Link, StepState};
+
+    fn running() -> TakenStep {
+        TakenStep {
+            step: 1,
+            tool: 1,
+            continued: 0,
+            path: 1,
+            at_ms: 0,
+            cost: Usd::ZERO,
+            answer: 0,
+            answer_calls: 0,
+            until: 0,
+            path_calls: 0,
+            like: Link::default(),
+            tool_like: Link::default(),
+            state: StepState::Running,
+            is_newest: false,
+        }
+    }
+
+    /// So many steps that are alike, of which so many run at a time; all still run where that many do.
+    fn loop_of(steps: u64, side_by_side: u64) -> Kin {
+        let (mut ring, mut kin) = (Ring::default(), Kin::of(std::iter::empty(), &Ring::default()));
+        for number in 0..steps {
+            ring.push(running());
+            kin.push(number, &ring);
+            if let Some(ended) = (number + 1).checked_sub(side_by_side) {
+                let one = ring.get_mut(ended).unwrap();
+                (one.state, one.until) = (StepState::Answered, u32::try_from(side_by_side).unwrap());
+                kin.changed(ended, &ring);
+            }
+        }
+        kin
+    }
+
+    #[test]
+    fn a_walk_takes_few_hops_whatever_runs() {
+        for steps in [100, 1_024, 5_000, 65_536] {
+            for side_by_side in [1, 2, 7, 500, u64::MAX] {
+                let kin = loop_of(steps, side_by_side);
+                let ahead = |place: &u64| kin.get(*place).map(|member| place + u64::from(member.out));
+                let hops = std::iter::successors(Some(0), ahead).count() as u64;
+                let block = 1 << kin.bits;
+                assert!(block * block <= 16 * steps.max(256), "blocks of {block} among {steps}");
+                assert!(
+                    hops <= steps / block + block + 2,
+                    "{hops} hops over {steps}, {side_by_side} side by side"
+                );
+            }
+        }
+    }
+}
