@@ -300,14 +300,14 @@ fn answered(cost: i64) -> StepEnd {
     }
 }
 
-/// Sessions as an adversary would have them, longer than proptest's.
+/// Sessions as an adversary would have them.
 #[test]
 fn long_loops_are_counted_in_any_order_of_their_ends() {
     let endings: [fn(usize) -> Which; 3] = [|_| Which::Oldest, |_| Which::Newest, |at| Which::Any(at * 7_919)];
     for which in endings {
-        for side_by_side in [1, 2, 3, 50, 1_000] {
-            let mut both = Both::new(0, 1_024);
-            for at in 0..2_500 {
+        for side_by_side in [1, 2, 3, 50, 300] {
+            let mut both = Both::new(0, 300);
+            for at in 0..900 {
                 both.begin(alike(), false);
                 if both.running.len() >= side_by_side {
                     both.end(which(at), answered(i64::try_from(at % 3).unwrap()));
