@@ -272,7 +272,7 @@ fn any_session() -> impl Strategy<Value = (Vec<Event>, usize, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn the_history_of_any_session_is_that_of_all_its_steps_looked_through((events, steps_max, first) in any_session()) {
