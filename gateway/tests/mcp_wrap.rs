@@ -339,3 +339,33 @@ fn a_pipe_that_the_server_closes_is_closed_for_the_client() {
     std::fs::write(home.path("go"), "").unwrap();
     assert_eq!(wrapper.ends().1, 5);
 }
+
+#[test]
+fn another_round_of_a_call_is_refused_where_its_session_was_killed() {
+    let home = installed("");
+    let gateway = home.serve();
+    let script = r#"while IFS= read -r line; do printf '%s\n' "$line" >>seen; id=${line#*\"id\":}; id=${id%%,*}
+case $line in *inputResponses*) printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[]}}\n' "$id";;
+*) printf '{"jsonrpc":"2.0","id":%s,"result":{"resultType":"input_required"}}\n' "$id";; esac; done"#;
+    let mut wrapper = wrap(&home, &[], script);
+    wrapper.says(&call(1, "read", json!({"path": "a"})));
+    assert_eq!(wrapper.answer()["result"]["resultType"], "input_required");
+    let round = |id: u32| {
+        let mut next: Value = serde_json::from_str(&call(id, "read", json!({"path": "a"}))).unwrap();
+        next["params"]["inputResponses"] = json!({});
+        next.to_string()
+    };
+    home.rpc("session.kill", &json!({"id": "run-1"}));
+    wrapper.says(&round(2));
+    assert_eq!(
+        wrapper.answer()["result"]["_meta"]["agentledger/refusal"]["code"],
+        "session_killed"
+    );
+    wrapper.ends();
+    // The server has its first round: what that cost nobody said.
+    assert_eq!(
+        home.export().iter().map(how).collect::<Vec<_>>(),
+        [(COST, "upstream_failed", Some("upstream_failed"))]
+    );
+    gateway.stop();
+}

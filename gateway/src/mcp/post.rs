@@ -20,7 +20,7 @@ use super::view::ToolView;
 use super::waiting::WaitKey;
 use crate::config::ToolRefusals;
 use crate::policy::TOOL_TAG;
-use crate::proxy::forward::{Answer, forward};
+use crate::proxy::forward::{Answer, Failed, forward};
 use crate::proxy::report;
 use crate::proxy::sanitize::{check_length, read_body};
 use crate::proxy::session as sessions;
@@ -264,7 +264,13 @@ impl<'a> Post<'a> {
             }
             Err(failed) => {
                 calls.extend(self.taken_back(true));
-                calls.into_iter().for_each(|call| call.failed(self.gateway, &failed));
+                for call in calls {
+                    match failed {
+                        // The server has an earlier round of it, and not this one: it waits on for the next.
+                        Failed::Unsent(_) | Failed::NotTaken(_) if call.is_next_round => self.put_back(call),
+                        _ => call.failed(self.gateway, &failed),
+                    }
+                }
                 failed.refusal().map_or(Ok(false), Err)
             }
         }

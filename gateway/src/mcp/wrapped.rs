@@ -32,7 +32,6 @@ use crate::limits::Limits;
 use crate::plugin::{Billing, ResultSeen};
 use crate::proxy::identify::infer::CLAUDE_SESSION;
 use crate::proxy::identify::{check_said, legacy};
-use crate::proxy::report;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
@@ -40,6 +39,7 @@ use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::json_rpc::{self, MCP};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::Rules;
+use crate::proxy::{report, session};
 use crate::secret::Secret;
 use crate::timer::Timer;
 
@@ -129,42 +129,45 @@ impl WrappedCalls {
         let rules = self.gateway.rules.load_full();
         let keep_ms = u64::try_from(rules.config.mcp.answer_wait.as_millis()).unwrap_or(u64::MAX);
         let _turn = self.begins.turn(id).await;
-        let again = self.open.lock().get(&id).map(|kept| kept.call.wants_result());
+        let again = self.open.lock().get(&id).map(|kept| self.goes_on(&rules, kept, params));
         // One that a former process of this gateway held was entered by its restart: it may go on all the same.
         let is_entered = again.is_none() && self.gateway.ledger.is_billed(&bill_of(id));
-        if again.is_some() || is_entered {
-            return Ok(BeginResult {
+        let begun = match again {
+            Some(goes_on) => goes_on,
+            None if is_entered => Ok(false),
+            None => self.held(&rules, id, params).await.map(|call| {
+                let wants_result = call.wants_result();
+                self.keep(id, call, rules.config.mcp.answer_wait);
+                wants_result
+            }),
+        };
+        Ok(match begun {
+            Ok(wants_result) => BeginResult {
                 admitted: true,
-                wants_result: again.unwrap_or(false),
+                wants_result,
                 keep_ms,
                 ..BeginResult::default()
-            });
-        }
-        match self.held(&rules, id, params).await {
-            Ok(call) => {
-                let wants_result = call.wants_result();
-                let patience = rules.config.mcp.answer_wait;
-                self.keep(id, call, patience);
-                Ok(BeginResult {
-                    admitted: true,
-                    wants_result,
-                    keep_ms,
-                    ..BeginResult::default()
-                })
-            }
+            },
             Err(refusal) => {
                 report::refused(&self.gateway, MCP, &refusal);
                 let refusals = ToolRefusals::from_word(&params.refusals).unwrap_or(rules.config.mcp.refusals);
-                let answer = in_words(refusals, &refusal, asked_by.as_deref());
-                Ok(BeginResult {
+                BeginResult {
                     admitted: false,
-                    answer: answer.to_string(),
+                    answer: in_words(refusals, &refusal, asked_by.as_deref()).to_string(),
                     code: refusal.code.as_str().to_owned(),
                     keep_ms,
                     ..BeginResult::default()
-                })
+                }
             }
-        }
+        })
+    }
+
+    /// Whether a call that is open may go on with another round, and whether its result is wanted.
+    fn goes_on(&self, rules: &Rules, kept: &Kept, params: &BeginParams) -> Result<bool, Refusal> {
+        let pin = rules.config.mcp.stdio.pin;
+        self.mcp.pins.check(pin, &params.server, &params.tool)?;
+        session::admit(&self.gateway, &kept.call.exchange)?;
+        Ok(kept.call.wants_result())
     }
 
     async fn held(&self, rules: &Arc<Rules>, id: Ulid, params: &BeginParams) -> Result<OpenCall, Refusal> {

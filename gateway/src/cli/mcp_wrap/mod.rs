@@ -129,6 +129,7 @@ pub fn run(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<String, CliError
             Some(Refuse::Error) => ToolRefusals::Error,
         },
         answer_timeout: config.mcp.stdio.answer_timeout,
+        answer_wait: config.mcp.answer_wait,
     };
     let lines = LineLimits {
         bytes_max: usize::try_from(config.limits.body_bytes_max).unwrap_or(usize::MAX),

@@ -61,11 +61,14 @@ impl GatewayRpc {
         }
     }
 
-    async fn connect(&self) -> Result<Sender, String> {
-        let stream = self.address.connect().await?;
+    async fn connect(&self) -> Result<Sender, Away> {
+        let stream = self.address.connect().await.map_err(|error| match error.is_nobody {
+            true => Away::Nobody(error.why),
+            false => Away::Refuses(error.why),
+        })?;
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Away::Refuses(error.to_string()))?;
         spawn_named("wrapper-connection", connection);
         Ok(sender)
     }
@@ -87,7 +90,7 @@ impl GatewayRpc {
         Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
     }
 
-    async fn sent(&self, body: Bytes) -> Result<(http::StatusCode, Bytes), String> {
+    async fn sent(&self, body: Bytes) -> Result<(http::StatusCode, Bytes), Away> {
         let kept = self.idle.lock().pop();
         if let Some(mut sender) = kept
             && let Ok(answer) = self.post(&mut sender, body.clone()).await
@@ -98,7 +101,13 @@ impl GatewayRpc {
         // A connection that was kept may be of a gateway that is gone. What is asked twice is done once.
         self.idle.lock().clear();
         let mut sender = self.connect().await?;
-        let answer = self.post(&mut sender, body).await?;
+        if let Ok(answer) = self.post(&mut sender, body.clone()).await {
+            self.keep(sender);
+            return Ok(answer);
+        }
+        // One that was killed is not there any more, or another is; one that breaks off again and again does not take it.
+        let mut sender = self.connect().await?;
+        let answer = self.post(&mut sender, body).await.map_err(Away::Refuses)?;
         self.keep(sender);
         Ok(answer)
     }
@@ -129,7 +138,7 @@ impl Rpc for GatewayRpc {
             _ => PATIENCE,
         };
         let sent = timeout(patience, self.sent(body.into())).await;
-        let (status, body) = sent.map_err(|_| Away::Silent(patience))?.map_err(Away::Nobody)?;
+        let (status, body) = sent.map_err(|_| Away::Silent(patience))??;
         let answer: Answered<A> =
             serde_json::from_slice(&body).map_err(|_| Away::Refuses(format!("it answers {status}")))?;
         match (answer.result, answer.error) {

@@ -111,8 +111,9 @@ impl<R: Rpc> Books<R> {
         }
     }
 
-    /// Has a call held. Its id is its own, whoever holds it: it is entered once.
-    pub async fn begin(&self, call: &BeginParams) -> Began {
+    /// Has a call held. Its id is its own, whoever holds it: it is entered once. `is_held`: it is, from its last round, and whether it
+    /// may go on is the question.
+    pub async fn begin(&self, call: &BeginParams, is_held: bool) -> Began {
         let began: Result<BeginResult, Away> = self.rpc.call("mcp.begin", call).await;
         match began {
             Ok(began) => {
@@ -133,12 +134,12 @@ impl<R: Rpc> Books<R> {
             }
             Err(away @ (Away::Refuses(_) | Away::Silent(_))) => {
                 tracing::error!("the gateway does not take tool calls: {away}");
-                if let (Away::Silent(_), Ok(id)) = (&away, Ulid::from_string(&call.id)) {
+                if let (Away::Silent(_), Ok(id), false) = (&away, Ulid::from_string(&call.id), is_held) {
                     self.undone.lock().push((id, 0));
                 }
                 unheld(no_gateway(format!("the gateway does not take the call: {away}")))
             }
-            Err(Away::Nobody(text)) => self.begin_alone(call, &text),
+            Err(Away::Nobody(text)) => self.begin_alone(call, is_held, &text),
         }
     }
 
@@ -176,7 +177,7 @@ impl<R: Rpc> Books<R> {
         }
     }
 
-    fn begin_alone(&self, call: &BeginParams, text: &str) -> Began {
+    fn begin_alone(&self, call: &BeginParams, is_held: bool, text: &str) -> Began {
         self.notice_alone(text);
         let held = Began::Held {
             wants_result: false,
@@ -184,6 +185,8 @@ impl<R: Rpc> Books<R> {
         };
         match self.offline {
             Offline::Pass => held,
+            // The gateway that held it enters it when it runs again.
+            Offline::Spool if is_held => held,
             Offline::Refuse => unheld(no_gateway(
                 "no gateway runs that could hold this call: start it (agentledger serve), and call again".to_owned(),
             )),
@@ -254,7 +257,8 @@ impl<R: Rpc> Books<R> {
 
     /// Has calls voided that a silent gateway may have held. It may still be about to, so that it is asked more than once.
     async fn undo(&self) {
-        for (id, unknown) in std::mem::take(&mut *self.undone.lock()) {
+        let undone = std::mem::take(&mut *self.undone.lock());
+        for (id, unknown) in undone {
             let end = EndParams {
                 id: id.to_string(),
                 ending: CallEnding::Unsent,

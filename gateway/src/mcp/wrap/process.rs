@@ -1,5 +1,6 @@
 //! The server's process: started with two pipes, told of signals, waited for; its end is ours.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,15 +10,16 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
+use rustix::termios::tcgetpgrp;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::books::{Books, Rpc};
 use super::calls::Calls;
 use super::client::ClientSide;
-use super::gate::{Gate, Known, Pipe, Settings, WAITING_MAX};
+use super::gate::{Gate, Pipe, Settings, WAITING_MAX};
 use super::server::ServerSide;
 use crate::config::LongLines;
 
@@ -70,8 +72,13 @@ pub fn run<R: Rpc>(
     let running = Arc::new(Running::of(&child));
     signals.pass_on(Arc::clone(&running))?;
     let calls = Arc::new(Calls::default());
-    let to_server = Arc::new(Pipe::new(Box::new(stdin)));
-    let to_client = Arc::new(Pipe::new(client.writes));
+    let room = Arc::new(Notify::new());
+    let to_server = Arc::new(Pipe::new(Box::new(stdin), Arc::clone(&room)));
+    let to_client = Arc::new(Pipe::new(client.writes, Arc::clone(&room)));
+    for (name, pipe) in [("mcp-to-server", &to_server), ("mcp-to-client", &to_client)] {
+        let pipe = Arc::clone(pipe);
+        thread(name, move || pipe.run())?;
+    }
     let (asked, asks) = mpsc::channel(WAITING_MAX);
     let (tells, known) = mpsc::unbounded_channel();
     let (ends, gone) = oneshot::channel();
@@ -81,6 +88,8 @@ pub fn run<R: Rpc>(
         calls: Arc::clone(&calls),
         to_server: Arc::clone(&to_server),
         to_client: Arc::clone(&to_client),
+        room,
+        tells: tells.clone(),
     };
     let runtime = runtime()?;
     let gate = thread("mcp-gate", move || runtime.block_on(gate.run(asks, known, gone)))?;
@@ -107,8 +116,7 @@ pub fn run<R: Rpc>(
     };
     let (done, drained) = channel();
     thread("mcp-server", move || {
-        let _ = server_side.run(stdout);
-        let _ = tells.send(Known::Silent);
+        server_side.run(stdout);
         let _ = done.send(());
     })?;
     let status = running.wait(&mut child)?;
@@ -193,7 +201,9 @@ impl Signals {
                 let to = Arc::clone(&to);
                 async move {
                     while signal.recv().await.is_some() {
-                        to.signal(passed);
+                        if !is_of_terminal(passed) {
+                            to.signal(passed);
+                        }
                     }
                 }
             });
@@ -201,4 +211,14 @@ impl Signals {
         })?;
         Ok(())
     }
+}
+
+/// Whether a terminal has sent it to all of its processes, of which the server is one: a second one would cut a server off that goes
+/// down with care.
+fn is_of_terminal(signal: Signal) -> bool {
+    let is_in_front = || {
+        let terminal = File::open("/dev/tty").ok()?;
+        Some(tcgetpgrp(terminal).ok()? == getpgrp())
+    };
+    matches!(signal, Signal::INT | Signal::QUIT) && is_in_front().unwrap_or(false)
 }

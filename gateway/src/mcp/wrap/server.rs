@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use memchr::memchr;
 use serde_json::value::RawValue;
@@ -12,8 +13,20 @@ use super::calls::Calls;
 use super::client::{CHUNK_BYTES, read_some};
 use super::gate::{Known, Pipe};
 use super::lists::ListLine;
+use super::pipe::Queued;
 use crate::config::LongLines;
+use crate::control::wire::CallEnding;
 use crate::mcp::answer::{AnswerReader, MESSAGE_BYTES_MAX, Piece};
+use crate::mcp::message::id_of_key;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::json_rpc;
+use crate::proxy::shared::reply::Refusal;
+
+/// Whose pipe broke.
+enum Broken {
+    Server,
+    Client,
+}
 
 /// See the module.
 pub struct ServerSide {
@@ -26,10 +39,18 @@ pub struct ServerSide {
 
 impl ServerSide {
     /// Passes on what the server says until it says no more, or the client takes no more.
-    ///
-    /// # Errors
-    /// As of the client's side.
-    pub fn run(&self, mut server: impl Read) -> io::Result<()> {
+    pub fn run(&self, server: impl Read) {
+        if let Err(Broken::Client) = self.pass_on(server) {
+            for ended in self.calls.all_over(CallEnding::ClientGone) {
+                // The gate is gone with the server.
+                let _ = self.known.send(Known::Ended(ended));
+            }
+        }
+        self.to_client.pass_no_more();
+        self.to_client.close();
+    }
+
+    fn pass_on(&self, mut server: impl Read) -> Result<(), Broken> {
         let mut reading = Reading {
             side: self,
             reader: None,
@@ -39,12 +60,12 @@ impl ServerSide {
         };
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let read = read_some(&mut server, &mut chunk)?;
+            let read = read_some(&mut server, &mut chunk).map_err(|_| Broken::Server)?;
             let bytes = chunk.get(..read).unwrap_or_default();
             if bytes.is_empty() {
-                return reading.finish();
+                return reading.finish().map_err(|_| Broken::Client);
             }
-            reading.chunk(bytes)?;
+            reading.chunk(bytes).map_err(|_| Broken::Client)?;
         }
     }
 }
@@ -102,11 +123,13 @@ impl Reading<'_> {
     fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(last) = bytes.last() else { return Ok(()) };
         self.is_between = *last == b'\n';
-        match &mut self.held {
-            Some(held) => held.extend_from_slice(bytes),
-            None => self.side.to_client.pass(bytes)?,
+        if let Some(held) = &mut self.held {
+            held.extend_from_slice(bytes);
+            return self.read(|reader, sink| reader.push(bytes, sink));
         }
-        self.read(|reader, sink| reader.push(bytes, sink))
+        // What it says of calls counts, whether or not their client is still there.
+        self.read(|reader, sink| reader.push(bytes, sink))?;
+        self.side.to_client.pass(bytes)
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -142,24 +165,46 @@ impl Reading<'_> {
         let Some(held) = &mut self.held else { return Ok(()) };
         let rest = held.split_off(piece.raw_len.min(held.len()));
         let raw = std::mem::replace(held, rest);
-        let keys = piece.answers.iter();
-        let ids: Vec<Box<RawValue>> = keys
-            .filter_map(|answer| self.side.calls.list_answered(&answer.id))
-            .collect();
+        let (mut ids, mut others): (Vec<Box<RawValue>>, Vec<String>) = Default::default();
+        for answer in &piece.answers {
+            match self.side.calls.list_answered(&answer.id) {
+                Some(id) => ids.push(id),
+                None => others.push(answer.id.clone()),
+            }
+        }
         if piece.is_part {
-            return self.take_part(&raw, ids);
+            return self.take_part(&raw, ids, others);
         }
         if ids.is_empty() {
             return self.side.to_client.pass(&raw);
         }
-        let _ = self.side.known.send(Known::Listed(ListLine { line: Some(raw), ids }));
-        Ok(())
+        self.pass_list(ListLine { line: Some(raw), ids })
+    }
+
+    /// What comes after a list waits for it, so that its client has all in the server's order.
+    fn pass_list(&self, list: ListLine) -> io::Result<()> {
+        let (to, shown) = channel();
+        let _ = self.side.known.send(Known::Listed(list, to));
+        match shown.recv() {
+            Ok(line) => self.side.to_client.pass(&line),
+            // The gate is gone with the server.
+            Err(_) => Ok(()),
+        }
     }
 
     /// A part of a line that is too long to be held: only its end tells what it was.
-    fn take_part(&mut self, raw: &[u8], ids: Vec<Box<RawValue>>) -> io::Result<()> {
+    fn take_part(&mut self, raw: &[u8], ids: Vec<Box<RawValue>>, others: Vec<String>) -> io::Result<()> {
         if self.side.long_lines == LongLines::Pass {
             return self.side.to_client.pass(raw);
+        }
+        for id in others {
+            let message = format!(
+                "the answer is longer than {} bytes, and came while a list of tools was waited for: it is not passed on",
+                self.side.line_bytes_max
+            );
+            let refusal = Refusal::new(RefusalCode::BodyTooLarge, message).final_answer();
+            let answer = json_rpc::body(&json_rpc::error(&refusal, id_of_key(&id).as_deref()));
+            self.side.to_client.put_in_turn(Queued::answer(answer.to_vec()));
         }
         if !self.is_left_out {
             tracing::warn!(
@@ -169,7 +214,7 @@ impl Reading<'_> {
         }
         self.is_left_out = raw.last() != Some(&b'\n');
         if !ids.is_empty() {
-            let _ = self.side.known.send(Known::Listed(ListLine { line: None, ids }));
+            return self.pass_list(ListLine { line: None, ids });
         }
         Ok(())
     }
@@ -179,6 +224,7 @@ impl Reading<'_> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use std::io::Write;
+    use std::thread;
 
     use parking_lot::Mutex;
     use tokio::sync::mpsc::unbounded_channel;
@@ -214,23 +260,29 @@ mod tests {
             let passed = Passed::default();
             let side = ServerSide {
                 calls: Arc::clone(&calls),
-                to_client: Arc::new(Pipe::new(Box::new(passed.clone()))),
+                to_client: Arc::new(Pipe::new(Box::new(passed.clone()), Arc::default())),
                 known,
                 line_bytes_max: 1_000,
                 long_lines: LongLines::Refuse,
             };
             let (one, two) = text.as_bytes().split_at(at);
-            side.run(one.chain(two)).unwrap();
-            let expected = format!("\n{other}no JSON\n{other}half");
+            let seen = thread::scope(|scope| {
+                let gate = scope.spawn(move || {
+                    let mut seen = Vec::new();
+                    while let Some(Known::Listed(listed, to)) = knows.blocking_recv() {
+                        seen.push((listed.line.unwrap(), listed.ids[0].get().to_owned()));
+                        to.send(b"LIST\n".to_vec()).unwrap();
+                    }
+                    seen
+                });
+                side.run(one.chain(two));
+                drop(side);
+                gate.join().unwrap()
+            });
+            let expected = format!("\n{other}no JSON\nLIST\n{other}LIST\nhalf");
             assert_eq!(String::from_utf8_lossy(&passed.0.lock()), expected, "{at}");
-            for _ in 0..2 {
-                let Ok(Known::Listed(listed)) = knows.try_recv() else {
-                    panic!("{at}: it is no list");
-                };
-                assert_eq!(listed.line.as_deref(), Some(list.as_bytes()), "{at}");
-                assert_eq!(listed.ids[0].get(), "7");
-            }
-            assert!(knows.try_recv().is_err() && !calls.are_lists_expected());
+            assert_eq!(seen, vec![(list.as_bytes().to_vec(), "7".to_owned()); 2], "{at}");
+            assert!(!calls.are_lists_expected());
         }
     }
 }

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+mod hostile;
 mod lists;
 mod silent;
 
@@ -143,6 +144,7 @@ impl Setup {
             },
             refusals: ToolRefusals::Result,
             answer_timeout: Duration::from_secs(3_600),
+            answer_wait: Duration::from_secs(600),
         };
         let lines = LineLimits {
             bytes_max: self.line_bytes_max,
@@ -327,13 +329,11 @@ fn what_another_reader_could_take_for_a_call_does_not_pass() {
             Some(3),
         ),
         (br#"{"method":"tools/call","params":{"name":"a"}}"#, None),
-        (br#"{"id":5,"method":"tools/call","params":{"na"#, None),
+        (br#"{"id":5,"method":"tools/call","params":{"na"#, Some(5)),
     ] {
         wrapped.says(&[line, b"\n"].concat());
-        if let Some(id) = id {
-            let answer = wrapped.json();
-            assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32_600)));
-        }
+        let answer = wrapped.json();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32_600)));
     }
     wrapped.says(b"{\"not\": \"read \\u0041 \xff\n");
     let (_, _, seen, _dir) = wrapped.ends();
