@@ -30,8 +30,8 @@ def of(kind, scenarios):
 
 
 SERVERS = {"filesystem": FILES, "everything": of("everything", MORE), "fast1": of("fast1", ALL), "two": of("two", ALL), "fast4": of("fast4", MORE)}
-# Each client with the server that speaks in no other way, and some with others. server-everything goes on speaking of what is cancelled, also
-# when its client has left: one client of it is enough.
+# Each client with the server that speaks in no other way, and some with others. server-everything goes on speaking of what is cancelled,
+# also when its client has left: one client of it is enough.
 PAIRS = [(who, "filesystem") for who in CLIENTS] + [
     ("py1", "fast1"),
     ("py2", "two"),
