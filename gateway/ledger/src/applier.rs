@@ -1,5 +1,5 @@
 //! Applies what is on disk to everything that follows from it: a second copy of the books, cost sums, sessions; and writes
-//! checkpoints of them. On a thread of its own, with a watermark of its own: reports read here, and neither requests nor
+//! checkpoints of them; it also puts into the journal's database what is on disk ahead of it. On a thread of its own, with a watermark of its own: reports read here, and neither requests nor
 //! the journal wait for a report, or for a checkpoint.
 //!
 //! Whatever is written to the state database is written under one lock: no two batches ever mix there.
@@ -41,6 +41,8 @@ enum Message {
 struct Inbox {
     messages: VecDeque<Message>,
     events: usize,
+    /// A database that lacks what is in its write-ahead log.
+    drain: Option<Arc<dyn Store>>,
     closing: bool,
 }
 
@@ -132,6 +134,12 @@ impl Applier {
         self.wake.notify_one();
     }
 
+    /// The journal's database is to be given what is ahead of it: here, where nobody waits for its disk.
+    pub fn drain(&self, journal: Arc<dyn Store>) {
+        self.inbox.lock().drain = Some(journal);
+        self.wake.notify_one();
+    }
+
     /// The books after all events handed over so far, as bytes.
     pub fn books_now(&self) -> Vec<u8> {
         self.work();
@@ -175,7 +183,7 @@ impl Applier {
             loop {
                 self.work();
                 let mut inbox = self.inbox.lock();
-                if inbox.messages.is_empty() {
+                if inbox.messages.is_empty() && inbox.drain.is_none() {
                     if inbox.closing {
                         return;
                     }
@@ -193,11 +201,31 @@ impl Applier {
     pub fn work(&self) {
         let mut work = self.work.lock();
         loop {
-            let message = self.inbox.lock().messages.pop_front();
+            let (drain, message) = {
+                let mut inbox = self.inbox.lock();
+                (inbox.drain.take(), inbox.messages.pop_front())
+            };
+            if let Some(journal) = drain {
+                self.drain_now(&*journal);
+            }
             match message {
                 None => return,
                 Some(Message::Events(events)) => self.apply(&events),
                 Some(Message::Checkpoint(at, head)) => self.write(&mut work, at, head),
+            }
+        }
+    }
+
+    /// What has no room now has some later, and the writer waits for it. After any other failure nothing more may be written.
+    fn drain_now(&self, journal: &dyn Store) {
+        match journal.drain() {
+            Ok(()) => {}
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "the journal's database cannot take what is in its write-ahead log for now");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal's database failed");
+                self.queue.stop(&error.to_string());
             }
         }
     }

@@ -109,8 +109,8 @@ impl RestoredJournal {
                 store
             }
         };
-        let changes = records.into_iter().map(|(key, value)| Change::Put(key, value));
-        Ok(store.apply(changes.collect())?)
+        let mut changes = records.into_iter().map(|(key, value)| Change::Put(key, value));
+        Ok(store.apply_each(&mut changes)?)
     }
 
     /// All is on disk, and the journal ends with `head`.

@@ -200,7 +200,7 @@ fn written_months(stores: &dyn Stores) -> Result<Vec<Written>, ReadError> {
     let mut written = Vec::new();
     for month in stores.months()? {
         if let Some(store) = stores.month(month)?
-            && store.last()?.is_some()
+            && (MonthReader { month, store: &*store }).is_written()?
         {
             written.push((month, store));
         }

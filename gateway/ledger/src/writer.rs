@@ -30,6 +30,9 @@ const CHUNK_BYTES_MAX: usize = 8 << 10;
 /// few before it.
 const SELF_CONTAINED_EVERY: u32 = 1_024;
 
+/// So much waits ahead of the database before it is put there; what is less is put there by time.
+const DRAIN_BYTES: usize = 1 << 20;
+
 /// How often time alone brings work: heads to note, denials to count, checkpoints, another try at a full disk.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
 
@@ -167,6 +170,7 @@ impl Writer {
         }
         self.stores.check()?;
         self.note_head();
+        self.drain_from(1);
         (self.ticker)();
         Ok(())
     }
@@ -175,7 +179,17 @@ impl Writer {
     pub fn end(&mut self) -> Result<(), StoreError> {
         self.commit()?;
         self.note_head();
+        if let Err(error) = self.store.close() {
+            tracing::warn!(%error, "the journal's database lacks what is in its write-ahead log: the next start reads it there");
+        }
         Ok(())
+    }
+
+    /// Has what is ahead of the database put there, where it is so much.
+    fn drain_from(&self, bytes: usize) {
+        if self.store.ahead_bytes() >= bytes {
+            self.applier.drain(Arc::clone(&self.store));
+        }
     }
 
     /// Writes down what was taken, unless there is no room for it.
@@ -308,6 +322,7 @@ impl Writer {
         if let Some(observer) = &self.observer {
             observer.committed(events, took);
         }
+        self.drain_from(DRAIN_BYTES);
         Ok(())
     }
 
@@ -342,6 +357,7 @@ impl Writer {
     fn begin_month(&mut self, month: Month) -> Result<(), StoreError> {
         self.commit()?;
         if self.month != month {
+            self.store.close()?;
             self.store = self.stores.create_month(month)?;
             (self.month, self.committed) = (month, None);
         }

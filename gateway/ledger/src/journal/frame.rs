@@ -31,6 +31,8 @@ pub enum Damage {
     Behind { named: Head, found: Head },
     #[error("{0} lines of the file `heads` cannot be read: it cannot be told whether events are gone")]
     Heads(usize),
+    #[error("its write-ahead log: {0}")]
+    Ahead(String),
     #[error("the opening does not carry on the month before: it names {named}, found was {found}")]
     Opening { named: Head, found: Head },
 }

@@ -68,13 +68,27 @@ impl MonthReader<'_> {
         })
     }
 
+    /// What the store says of a place after this one: damage of its own is the journal's.
+    fn failed(&self, after: &Head, error: StoreError) -> ReadError {
+        match error {
+            StoreError::Damaged(reason) => self.damaged(after, Damage::Ahead(reason)),
+            error => ReadError::Store(error),
+        }
+    }
+
+    /// Whether anything was written to it.
+    pub fn is_written(&self) -> Result<bool, ReadError> {
+        let last = self.store.last();
+        Ok(last.map_err(|error| self.failed(&Head::default(), error))?.is_some())
+    }
+
     /// The opening, and the head it carries on from; `None` for a month in which nothing was written yet.
     pub fn opening(&self) -> Result<Option<(Opening, Head)>, ReadError> {
         let none = Head::default();
         let Some(first) = self.store.scan(&[]).next() else {
             return Ok(None);
         };
-        let (key, value) = first?;
+        let (key, value) = first.map_err(|error| self.failed(&none, error))?;
         let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&none, damage))?;
         let before = chunk.first_sequence.saturating_sub(1);
         let after = Head {
@@ -110,7 +124,7 @@ impl MonthReader<'_> {
         let mut head = after;
         let mut names = Names::new();
         for pair in self.store.scan(&key(after_ms, after.sequence + 1)) {
-            let (key, value) = pair?;
+            let (key, value) = pair.map_err(|error| self.failed(&head, error))?;
             let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&head, damage))?;
             let next = chunk.follows(&head).map_err(|damage| self.damaged(&head, damage))?;
             if self

@@ -7,19 +7,22 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::ahead::{AheadStore, DiskFiles};
 use super::heads::{self, Heads, HeadsFile};
-use super::sled_store::{SledStore, same_file};
+use super::sled_store::SledStore;
 use super::{Month, Store, StoreError, Stores, schema};
 use crate::head::Head;
 
 /// A month that is being removed has this before its name: a start removes what a crash has left of it.
 const REMOVING: &str = ".removing-";
 
-/// `DIR/lock`, `DIR/schema`, `DIR/state`, `DIR/heads`, `DIR/journal/YYYY-MM`.
+/// `DIR/lock`, `DIR/schema`, `DIR/state`, `DIR/heads`, `DIR/journal/YYYY-MM`, there also `ahead.0` and `ahead.1`.
 pub struct DiskStores {
     dir: PathBuf,
     /// Open databases by folder: sled admits one handle a folder, also within a process.
     open: Mutex<HashMap<PathBuf, Weak<SledStore>>>,
+    /// The months among them, each with its write-ahead log.
+    months: Mutex<HashMap<PathBuf, Weak<AheadStore>>>,
     /// Opened by the first note.
     heads: Mutex<Option<HeadsFile>>,
     /// Locked while this lives; the system frees it when the process dies.
@@ -49,6 +52,7 @@ impl DiskStores {
         let stores = DiskStores {
             dir: dir.to_owned(),
             open: Mutex::default(),
+            months: Mutex::default(),
             heads: Mutex::default(),
             lock,
         };
@@ -87,7 +91,19 @@ impl DiskStores {
         StoreError::Io(format!("{}: {error}", self.heads_path().display()))
     }
 
-    fn database(&self, dir: PathBuf) -> Result<Arc<dyn Store>, StoreError> {
+    fn journal(&self, dir: PathBuf) -> Result<Arc<dyn Store>, StoreError> {
+        let mut months = self.months.lock();
+        if let Some(store) = months.get(&dir).and_then(Weak::upgrade) {
+            return Ok(store);
+        }
+        let database = self.database(dir.clone())?;
+        let store = Arc::new(AheadStore::open(database, Box::new(DiskFiles::new(&dir)))?);
+        months.retain(|_, known| known.strong_count() > 0);
+        months.insert(dir, Arc::downgrade(&store));
+        Ok(store)
+    }
+
+    fn database(&self, dir: PathBuf) -> Result<Arc<SledStore>, StoreError> {
         let mut open = self.open.lock();
         if let Some(store) = open.get(&dir).and_then(Weak::upgrade) {
             return Ok(store);
@@ -129,11 +145,11 @@ impl Stores for DiskStores {
 
     fn month(&self, month: Month) -> Result<Option<Arc<dyn Store>>, StoreError> {
         let dir = self.month_dir(month);
-        dir.is_dir().then(|| self.database(dir)).transpose()
+        dir.is_dir().then(|| self.journal(dir)).transpose()
     }
 
     fn create_month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError> {
-        self.database(self.month_dir(month))
+        self.journal(self.month_dir(month))
     }
 
     fn remove_month(&self, month: Month) -> Result<(), StoreError> {
@@ -144,6 +160,7 @@ impl Stores for DiskStores {
             fs::remove_dir_all(&removing).map_err(failed)?;
         }
         // Readers may have it open yet.
+        self.months.lock().remove(&dir);
         self.open.lock().remove(&dir);
         // Gone at once, and for good: what is deleted file by file could come back half.
         fs::rename(&dir, &removing).map_err(failed)?;
@@ -152,7 +169,7 @@ impl Stores for DiskStores {
     }
 
     fn state(&self) -> Result<Arc<dyn Store>, StoreError> {
-        self.database(self.state_dir())
+        Ok(self.database(self.state_dir())?)
     }
 
     fn discard_state(&self) -> Result<(), StoreError> {
@@ -177,14 +194,12 @@ impl Stores for DiskStores {
         if !same_file(&self.lock, &lock).map_err(unknown)? {
             return Err(gone(&self.dir));
         }
-        let open: Vec<(PathBuf, Arc<SledStore>)> = {
-            let open = self.open.lock();
-            let alive = open
-                .iter()
-                .filter_map(|(dir, store)| Some((dir.clone(), store.upgrade()?)));
-            alive.collect()
-        };
-        for (dir, store) in open {
+        for (dir, store) in alive(&self.open.lock()) {
+            if !store.check().map_err(unknown)? {
+                return Err(gone(&dir));
+            }
+        }
+        for (dir, store) in alive(&self.months.lock()) {
             if !store.check().map_err(unknown)? {
                 return Err(gone(&dir));
             }
@@ -208,6 +223,13 @@ impl Stores for DiskStores {
         };
         file.note(head).map_err(|error| self.heads_failed(&error))
     }
+}
+
+fn alive<T>(known: &HashMap<PathBuf, Weak<T>>) -> Vec<(PathBuf, Arc<T>)> {
+    let alive = known
+        .iter()
+        .filter_map(|(dir, store)| Some((dir.clone(), store.upgrade()?)));
+    alive.collect()
 }
 
 fn cannot_open(dir: &Path, error: &dyn std::fmt::Display) -> StoreError {
@@ -252,4 +274,24 @@ pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 pub(super) fn sync_dir(_dir: &Path) -> std::io::Result<()> {
     Ok(())
+}
+
+/// Whether the file at `path` is the one that is open.
+pub(super) fn same_file(open: &File, path: &Path) -> std::io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let there = match fs::metadata(path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let open = open.metadata()?;
+        Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = open;
+        path.try_exists()
+    }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::ahead::AheadStore;
 use super::memory_device::{Area, Device, Operation};
+use super::memory_files::MemoryFiles;
 use super::memory_log::Log;
 use super::{Bytes, Change, Heads, Month, Pair, Store, StoreError, Stores};
 use crate::head::Head;
@@ -28,7 +30,7 @@ pub struct MemoryStores {
 
 #[derive(Default)]
 struct Shared {
-    months: BTreeMap<Month, Arc<Memory>>,
+    months: BTreeMap<Month, Journal>,
     /// What was done to the journal's folder since it was synced, in order.
     unsynced: Vec<FolderChange>,
     state: Option<Arc<Memory>>,
@@ -53,7 +55,42 @@ impl Shared {
 enum FolderChange {
     Made(Month),
     /// It comes back whole.
-    Removed(Month, Arc<Memory>),
+    Removed(Month, Journal),
+}
+
+/// A month: its database, and the log before it.
+#[derive(Clone)]
+struct Journal {
+    database: Arc<Memory>,
+    files: MemoryFiles,
+    store: Arc<AheadStore>,
+}
+
+impl Journal {
+    fn open(database: Arc<Memory>, files: MemoryFiles) -> Result<Journal, StoreError> {
+        let store = AheadStore::open(Arc::clone(&database) as _, Box::new(files.clone()))?;
+        Ok(Journal {
+            database,
+            files,
+            store: Arc::new(store),
+        })
+    }
+
+    fn new(device: &Arc<Device>) -> Result<Journal, StoreError> {
+        let database = Arc::new(Memory::new(device, Area::Journal));
+        Journal::open(database, MemoryFiles::new(device))
+    }
+
+    /// What is left where the first `kept` bytes are that the log has beyond its last sync.
+    fn torn_at(&self, kept: usize, device: &Arc<Device>) -> Result<Journal, StoreError> {
+        let log = self.database.log.lock().torn_at(0);
+        Journal::open(self.database.with_log(log, device), self.files.torn_at(kept, device))
+    }
+
+    fn torn_by(&self, device: &Arc<Device>) -> Result<Journal, StoreError> {
+        let log = self.database.log.lock().torn_by(device);
+        Journal::open(self.database.with_log(log, device), self.files.torn_by(device))
+    }
 }
 
 impl MemoryStores {
@@ -71,8 +108,8 @@ impl MemoryStores {
 
     /// A month's database, past the device and its faults.
     pub fn peek(&self, month: Month) -> Option<Arc<dyn Store>> {
-        let memory = self.shared.lock().months.get(&month).map(Arc::clone);
-        memory.map(|memory| memory as Arc<dyn Store>)
+        let store = self.shared.lock().months.get(&month).map(|journal| Arc::clone(&journal.store));
+        store.map(|store| store as Arc<dyn Store>)
     }
 
     /// Seeds what chance decides.
@@ -85,10 +122,16 @@ impl MemoryStores {
         self.shared.lock().device.is_dead()
     }
 
-    /// Bytes that a month's log has beyond the last flush: what a crash may tear.
+    /// Bytes that a month's log has beyond the last sync: what a crash may tear.
     pub fn unflushed_bytes(&self, month: Month) -> usize {
-        let memory = self.shared.lock().months.get(&month).map(Arc::clone);
-        memory.map_or(0, |memory| memory.log.lock().unflushed_bytes())
+        let shared = self.shared.lock();
+        shared.months.get(&month).map_or(0, |journal| journal.files.unsynced_bytes())
+    }
+
+    /// Bytes of all months that are in their logs alone.
+    pub fn ahead_bytes(&self) -> usize {
+        let shared = self.shared.lock();
+        shared.months.values().map(|journal| journal.store.ahead_bytes()).sum()
     }
 
     /// What a crash leaves: all flushed bytes, and of the rest of the newest month the first `kept` bytes. Faults end.
@@ -96,9 +139,9 @@ impl MemoryStores {
         let shared = self.shared.lock();
         let device = Arc::new(Device::default());
         let newest = shared.months.keys().next_back().copied();
-        let months = shared.months.iter().map(|(month, memory)| {
+        let months = shared.months.iter().filter_map(|(month, journal)| {
             let kept = if Some(*month) == newest { kept } else { 0 };
-            (*month, memory.with_log(memory.log.lock().torn_at(kept), &device))
+            Some((*month, journal.torn_at(kept, &device).ok()?))
         });
         let months = months.collect();
         let state = shared.state.as_ref();
@@ -124,10 +167,12 @@ impl MemoryStores {
         for change in shared.unsynced.iter().skip(kept).rev() {
             match change {
                 FolderChange::Made(month) => months.remove(month),
-                FolderChange::Removed(month, memory) => months.insert(*month, Arc::clone(memory)),
+                FolderChange::Removed(month, journal) => months.insert(*month, journal.clone()),
             };
         }
-        let months = months.iter().map(|(month, memory)| (*month, after(memory))).collect();
+        let months = months.iter();
+        let months = months.filter_map(|(month, journal)| Some((*month, journal.torn_by(&device).ok()?)));
+        let months = months.collect();
         MemoryStores::of(Shared {
             months,
             state: shared.state.as_ref().map(after),
@@ -155,8 +200,10 @@ impl MemoryStores {
 
     /// Changes the values of a month in place, unseen by the engine: rot, or a clumsy hand.
     pub fn edit(&self, month: Month, edit: impl FnOnce(&mut BTreeMap<Bytes, Bytes>)) {
-        if let Some(memory) = self.shared.lock().months.get(&month) {
-            edit(memory.log.lock().pairs_mut());
+        if let Some(journal) = self.shared.lock().months.get(&month) {
+            // Where it is closed already, or cannot be written, nothing is ahead of the database.
+            let _ = journal.store.drain();
+            edit(journal.database.log.lock().pairs_mut());
         }
     }
 
@@ -178,11 +225,11 @@ impl Stores for MemoryStores {
 
     fn month(&self, month: Month) -> Result<Option<Arc<dyn Store>>, StoreError> {
         let shared = self.shared.lock();
-        let Some(memory) = shared.months.get(&month) else {
+        let Some(journal) = shared.months.get(&month) else {
             return Ok(None);
         };
         shared.device.begin(Area::Journal, Operation::Open).result?;
-        Ok(Some(Arc::clone(memory) as Arc<dyn Store>))
+        Ok(Some(Arc::clone(&journal.store) as Arc<dyn Store>))
     }
 
     fn create_month(&self, month: Month) -> Result<Arc<dyn Store>, StoreError> {
@@ -191,17 +238,17 @@ impl Stores for MemoryStores {
         if let Entry::Vacant(entry) = shared.months.entry(month) {
             let made = device.begin(Area::Journal, Operation::Make);
             if made.is_done {
-                entry.insert(Arc::new(Memory::new(&device, Area::Journal)));
+                entry.insert(Journal::new(&device)?);
                 shared.unsynced.push(FolderChange::Made(month));
             }
             made.result?;
         }
         device.begin(Area::Journal, Operation::Open).result?;
         shared.sync_folder()?;
-        let Some(memory) = shared.months.get(&month) else {
+        let Some(journal) = shared.months.get(&month) else {
             return Err(StoreError::Io(format!("{month} was removed")));
         };
-        Ok(Arc::clone(memory) as Arc<dyn Store>)
+        Ok(Arc::clone(&journal.store) as Arc<dyn Store>)
     }
 
     fn remove_month(&self, month: Month) -> Result<(), StoreError> {
@@ -209,9 +256,9 @@ impl Stores for MemoryStores {
         let device = Arc::clone(&shared.device);
         let renamed = device.begin(Area::Journal, Operation::Rename);
         if renamed.is_done
-            && let Some(memory) = shared.months.remove(&month)
+            && let Some(journal) = shared.months.remove(&month)
         {
-            shared.unsynced.push(FolderChange::Removed(month, memory));
+            shared.unsynced.push(FolderChange::Removed(month, journal));
         }
         renamed.result?;
         shared.sync_folder()?;

@@ -7,9 +7,9 @@ use super::StoreError;
 /// What shall go wrong, counted over all databases of one [`MemoryStores`](super::MemoryStores).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// So many more `apply` succeed, then all fail. `None`: none fails.
+    /// So many more writes succeed, to databases and to files, then all fail. `None`: none fails.
     pub applies_left: Option<u64>,
-    /// The same for `flush`.
+    /// The same for flushes and syncs.
     pub flushes_left: Option<u64>,
     /// Opening fails, as the real engine has done.
     pub open_fails: bool,
@@ -41,6 +41,10 @@ pub(super) enum Operation {
     Open,
     Apply,
     Flush,
+    /// A write into a file, which grows by it or does not.
+    Extend,
+    Overwrite,
+    Sync,
     Make,
     Rename,
     Delete,
@@ -54,7 +58,7 @@ impl Operation {
     fn needs_room(self) -> bool {
         matches!(
             self,
-            Operation::Apply | Operation::Flush | Operation::Make | Operation::Note
+            Operation::Apply | Operation::Flush | Operation::Extend | Operation::Make | Operation::Note
         )
     }
 }
@@ -116,8 +120,8 @@ impl Device {
             *left -= 1;
         }
         let counted = match operation {
-            Operation::Apply => inner.faults.applies_left.as_mut(),
-            Operation::Flush => inner.faults.flushes_left.as_mut(),
+            Operation::Apply | Operation::Extend | Operation::Overwrite => inner.faults.applies_left.as_mut(),
+            Operation::Flush | Operation::Sync => inner.faults.flushes_left.as_mut(),
             _ => None,
         };
         match counted {

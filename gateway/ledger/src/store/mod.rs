@@ -11,10 +11,12 @@ use thiserror::Error;
 
 use crate::head::Head;
 
+mod ahead;
 mod disk;
 mod heads;
 mod memory;
 mod memory_device;
+mod memory_files;
 mod memory_log;
 mod redo;
 mod schema;
@@ -47,6 +49,9 @@ pub enum StoreError {
     Full(String),
     #[error("the store failed: {0}")]
     Io(String),
+    /// What was on disk cannot be read, or is gone.
+    #[error("the write-ahead log is damaged: {0}")]
+    Damaged(String),
 }
 
 impl StoreError {
@@ -88,6 +93,21 @@ pub trait Store: Send + Sync {
 
     /// Blocks until everything applied before is on disk, power cuts included.
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// Bytes that are on disk before the database has them: what `drain` is for.
+    fn ahead_bytes(&self) -> usize {
+        0
+    }
+
+    /// Puts into the database what is on disk ahead of it. Nothing that is read changes.
+    fn drain(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// As `drain`, where no more is to be written for now: nothing is left beside the database.
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Opens the database anew after a failed write, as it is on disk then.
     fn reopen(&self) -> Result<(), StoreError>;

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::disk::sync_dir;
+use super::disk::{same_file, sync_dir};
 use super::redo;
 use super::{Change, Pair, Store, StoreError};
 
@@ -258,26 +258,6 @@ impl Files {
         let is_settled = changed.elapsed().is_ok_and(|since| since > CLOCK_GRAIN);
         (self.blobs, self.blobs_changed) = (there, is_settled.then_some(changed));
         Ok(())
-    }
-}
-
-/// Whether the file at `path` is the one that is open.
-pub(super) fn same_file(open: &File, path: &Path) -> io::Result<bool> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let there = match fs::metadata(path) {
-            Ok(there) => there,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let open = open.metadata()?;
-        Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = open;
-        path.try_exists()
     }
 }
 

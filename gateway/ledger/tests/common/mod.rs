@@ -210,6 +210,15 @@ impl Store for TestStore {
     fn flush(&self) -> Result<(), StoreError> {
         self.inner.flush()
     }
+    fn ahead_bytes(&self) -> usize {
+        self.inner.ahead_bytes()
+    }
+    fn drain(&self) -> Result<(), StoreError> {
+        self.inner.drain()
+    }
+    fn close(&self) -> Result<(), StoreError> {
+        self.inner.close()
+    }
     fn reopen(&self) -> Result<(), StoreError> {
         self.inner.reopen()
     }
