@@ -14,10 +14,10 @@ use crate::writer::CommitObserver;
 /// When a hold counts as placed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// When it is on disk.
+    /// When it is on disk: the `fdatasync` of its group has returned.
     #[default]
     Strict,
-    /// At once; what the last 5 ms brought may be lost to a `kill -9`.
+    /// At once; what the last 5 ms brought may be lost to a `kill -9`. Groups are written and synced as in `Strict`.
     Relaxed,
 }
 

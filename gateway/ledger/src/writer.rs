@@ -1,5 +1,5 @@
-//! The one thread that writes the journal: it takes what waits, makes one group of it, syncs once, then notifies the waiters
-//! and hands the events to the applier. Nobody who waits for the disk ever waits for a reader of derived state.
+//! The one thread that writes the journal: it takes what waits, makes one group of it, writes and syncs it once (`store::ahead`),
+//! then notifies the waiters and hands the events to the applier, and now and then the database that is to take them. Nobody who waits for the disk ever waits for a reader of derived state.
 //!
 //! A write that the disk has no room for suspends the writer: what was to be written stays here, admission is refused, and
 //! it is tried again until there is room. After any other failed write, or a failed sync, it stops for good: what the disk
@@ -23,7 +23,7 @@ use crate::names::Names;
 use crate::queue::{Item, Queue};
 use crate::store::{Change, Month, Store, StoreError, Stores};
 
-/// A chunk is sealed when it has grown to this; sled copes best with values well below its pages.
+/// A chunk is sealed when it has grown to this; the database copes best with values well below its pages.
 const CHUNK_BYTES_MAX: usize = 8 << 10;
 
 /// After so many events one is written that needs none before it, so that one who reads an event, or some hour, need read

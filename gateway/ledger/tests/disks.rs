@@ -66,7 +66,7 @@ async fn a_month_that_cannot_begin_for_want_of_room_begins_when_there_is_some() 
 
 #[tokio::test]
 async fn a_folder_that_is_removed_under_the_ledger_stops_it() {
-    for removed in ["", "journal/2026-11", "state", "lock"] {
+    for removed in ["", "journal/2026-11", "journal/2026-11/ahead.0", "state", "lock"] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger");
         let ledger = Ledger::open(Options::new(&path), clock() as _).unwrap();

@@ -1,8 +1,9 @@
 //! Stores as earlier versions left them open for ever, and say what they said then. `v0` is from before stores had versions,
 //! written by the gateway of that time; `v1` bears every kind of event of its time, `v2` a document that was put again as well,
-//! `v3` what decisions read and what was in force, `v4` the policy that refused.
+//! `v3` what decisions read and what was in force, `v4` the policy that refused; `v5` is what `kill -9` leaves, with events that its
+//! write-ahead log alone has.
 //!
-//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v5 cargo test -p agentledger-ledger --test golden`; it and its
+//! A store of a new version is made once: `AGENTLEDGER_GOLDEN=v6 cargo test -p agentledger-ledger --test golden`; it and its
 //! expectation are then in `tests/golden`, to be committed and never changed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -229,6 +230,11 @@ fn a_store_of_version_4_opens_for_ever() {
     check("v4");
 }
 
+#[test]
+fn a_store_of_version_5_whose_log_is_ahead_opens_for_ever() {
+    check("v5");
+}
+
 /// Writes a store with every kind of event, if that is wanted.
 #[test]
 fn a_store_of_this_version_is_made_where_one_is_wanted() {
@@ -280,7 +286,7 @@ fn change(number: u128, subject: &str, after: Option<&str>) -> Change {
 
 /// Two months, all kinds of events, a hold that is open at the end.
 fn made() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -390,10 +396,14 @@ fn made() -> tempfile::TempDir {
         ledger.accept_clock().unwrap();
         exchange(&ledger, 7, 3_000).await;
         ledger.flushed().await;
+        // As it is under a running ledger: what `kill -9` leaves.
+        let (from, to) = (dir.path().join("ledger"), killed.path());
+        let copied = Command::new("cp").arg("-r").args([&from, to]).status().unwrap();
+        assert!(copied.success());
         ledger.close();
         // Too late to be written: it is open for whoever reads the journal.
         drop(waiting);
     });
     drop(ledger);
-    dir
+    killed
 }

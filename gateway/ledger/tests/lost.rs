@@ -6,11 +6,10 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use agentledger_ledger::store::{MemoryStores, Month, Stores, read_heads};
-use agentledger_ledger::testing::{Damage, walk};
-use agentledger_ledger::{Ledger, LedgerError, ManualClock, Options, VerifyError};
+use agentledger_ledger::store::{DiskStores, MemoryStores, Month, Stores, read_heads};
+use agentledger_ledger::testing::{Damage, Stepped, walk};
+use agentledger_ledger::{Ledger, LedgerError, ManualClock, OfflineLedger, Options, VerifyError};
 use common::*;
 
 const MONTH: Month = Month { year: 2026, month: 11 };
@@ -103,20 +102,26 @@ async fn a_first_month_that_lost_all_is_seen() {
     assert!(walk(&stores, None, u64::MAX).unwrap().is_sound());
 }
 
-/// A ledger on disk that still runs, with all its events noted, and a copy of its folder: what `kill -9` leaves.
-async fn killed() -> (tempfile::TempDir, u64) {
+/// What `kill -9` leaves of a ledger with all its events noted: with `drained` in its database, else in its log alone.
+async fn killed(drained: bool) -> (tempfile::TempDir, u64) {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(Options::new(dir.path()), clock() as _).unwrap();
+    let stores = DiskStores::open(dir.path()).unwrap();
+    stores.mark().unwrap();
+    let mut stepped = Stepped::open(Arc::new(stores), &Options::new(dir.path()), clock() as _).unwrap();
     for number in 0..EXCHANGES {
-        exchange(&ledger, number, 100).await.durable().await.unwrap();
+        let held = hold(stepped.ledger(), number, 100).await;
+        assert!(stepped.write());
+        held.settle(settlement(START_MS, 100));
+        assert!(stepped.write());
     }
-    let head = ledger.head();
-    while read_heads(&dir.path().join("heads")).unwrap().noted.last() != Some(&head) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(stepped.tick());
+    if drained {
+        stepped.apply();
     }
-    let copy = tempfile::tempdir().unwrap();
-    copy_all(dir.path(), copy.path());
-    (copy, head.sequence)
+    let head = stepped.ledger().head();
+    drop(stepped);
+    assert_eq!(read_heads(&dir.path().join("heads")).unwrap().noted.last(), Some(&head));
+    (dir, head.sequence)
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -159,73 +164,149 @@ fn is_sound(dir: &Path, events: u64) -> bool {
     is_sound
 }
 
+fn copied(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_all(dir, copy.path());
+    copy
+}
+
 #[tokio::test]
-async fn damaged_files_of_the_engine_never_pass_for_a_torn_tail() {
-    let (dir, events) = killed().await;
-    let copy = || {
-        let copy = tempfile::tempdir().unwrap();
-        copy_all(dir.path(), copy.path());
-        copy
-    };
-    let untouched = copy();
-    assert!(is_sound(untouched.path(), events));
-    for (drops_state, step) in [(false, 512), (true, 512), (true, 64)] {
-        let rotten = copy();
-        for path in files(&rotten.path().join("journal")) {
-            let mut bytes = fs::read(&path).unwrap();
-            bytes.iter_mut().step_by(step).for_each(|byte| *byte ^= 0x55);
-            fs::write(&path, bytes).unwrap();
+async fn damaged_files_of_the_journal_never_pass_for_a_torn_tail() {
+    for (drained, log) in [(true, "db"), (false, "ahead.0")] {
+        let (dir, events) = killed(drained).await;
+        assert!(is_sound(copied(dir.path()).path(), events));
+        if drained {
+            // Drained, but not yet written over: it would make good what the database loses.
+            fs::remove_file(dir.path().join("journal/2026-11/ahead.0")).unwrap();
         }
-        if drops_state {
+        for (drops_state, step) in [(false, 512), (true, 512), (true, 64)] {
+            let rotten = copied(dir.path());
+            for path in files(&rotten.path().join("journal")) {
+                let mut bytes = fs::read(&path).unwrap();
+                bytes.iter_mut().step_by(step).for_each(|byte| *byte ^= 0x55);
+                fs::write(&path, bytes).unwrap();
+            }
+            if drops_state {
+                fs::remove_dir_all(rotten.path().join("state")).unwrap();
+            }
+            assert!(!is_sound(rotten.path(), events), "{log}: every {step} bytes");
+        }
+        // One byte somewhere: found, or of no consequence.
+        let log = Path::new("journal/2026-11").join(log);
+        let len = fs::metadata(dir.path().join(&log)).unwrap().len() as usize;
+        let mut lost = 0;
+        for place in (0..len).step_by(len / 12) {
+            let rotten = copied(dir.path());
             fs::remove_dir_all(rotten.path().join("state")).unwrap();
+            let mut bytes = fs::read(rotten.path().join(&log)).unwrap();
+            bytes[place] ^= 0x01;
+            fs::write(rotten.path().join(&log), bytes).unwrap();
+            lost += u32::from(!is_sound(rotten.path(), events));
         }
-        assert!(!is_sound(rotten.path(), events), "every {step} bytes");
+        assert!(lost > 0, "{log:?}: no byte was of any consequence");
     }
-    // One byte somewhere: found, or of no consequence.
-    let log = Path::new("journal/2026-11/db");
-    let len = fs::metadata(dir.path().join(log)).unwrap().len() as usize;
-    let mut lost = 0;
-    for place in (0..len).step_by(len / 12) {
-        let rotten = copy();
-        fs::remove_dir_all(rotten.path().join("state")).unwrap();
-        let mut bytes = fs::read(rotten.path().join(log)).unwrap();
-        bytes[place] ^= 0x01;
-        fs::write(rotten.path().join(log), bytes).unwrap();
-        lost += u32::from(!is_sound(rotten.path(), events));
-    }
-    assert!(lost > 0, "no byte was of any consequence");
 }
 
 #[tokio::test]
 async fn a_month_whose_database_opens_as_an_empty_one_is_seen() {
-    let (dir, events) = killed().await;
+    let (dir, events) = killed(true).await;
     for drops_state in [false, true] {
         for (name, bytes) in [
             ("conf", b"garbage".to_vec()),
             ("conf", vec![0xff; 256]),
             ("db", Vec::new()),
         ] {
-            let rotten = tempfile::tempdir().unwrap();
-            copy_all(dir.path(), rotten.path());
-            if drops_state {
-                fs::remove_dir_all(rotten.path().join("state")).unwrap();
+            for drops_log in [false, true] {
+                let rotten = copied(dir.path());
+                let month = rotten.path().join("journal/2026-11");
+                if drops_state {
+                    fs::remove_dir_all(rotten.path().join("state")).unwrap();
+                }
+                if drops_log {
+                    fs::remove_file(month.join("ahead.0")).unwrap();
+                }
+                fs::write(month.join(name), bytes.clone()).unwrap();
+                // The engine may do without its `conf`, and a log that is not yet written over has all: `is_sound` has looked.
+                let sound = is_sound(rotten.path(), events);
+                assert!(!sound || name == "conf" || !drops_log, "{name}");
             }
-            fs::write(rotten.path().join("journal/2026-11").join(name), bytes).unwrap();
-            // The engine may do without its `conf`, and then all is there: `is_sound` has looked.
-            let sound = is_sound(rotten.path(), events);
-            assert!(!sound || name == "conf", "{name}");
         }
     }
-    let rotten = tempfile::tempdir().unwrap();
-    copy_all(dir.path(), rotten.path());
+    let rotten = copied(dir.path());
     fs::remove_dir_all(rotten.path().join("state")).unwrap();
     fs::remove_dir_all(rotten.path().join("journal/2026-11")).unwrap();
     assert!(!is_sound(rotten.path(), events));
 }
 
 #[tokio::test]
+async fn a_log_that_is_gone_or_ends_early_is_seen() {
+    let (dir, events) = killed(false).await;
+    let log = dir.path().join("journal/2026-11/ahead.0");
+    let whole = fs::read(&log).unwrap();
+    for left in [None, Some(0), Some(512), Some(700), Some(whole.len() / 2)] {
+        let rotten = copied(dir.path());
+        let log = rotten.path().join("journal/2026-11/ahead.0");
+        match left {
+            None => fs::remove_file(&log).unwrap(),
+            Some(left) => fs::write(&log, &whole[..left]).unwrap(),
+        }
+        assert!(!is_sound(rotten.path(), events), "{left:?}");
+    }
+    // A hole in its middle is named for what it is, and nothing is changed.
+    let mut hole = whole.clone();
+    hole[5_000..5_100].fill(0);
+    fs::write(&log, &hole).unwrap();
+    let report = agentledger_ledger::verify(dir.path(), None).unwrap();
+    let damage = report.damage.unwrap().to_string();
+    assert!(
+        damage.contains("write-ahead log") && damage.contains("whole"),
+        "{damage}"
+    );
+    let refused = Ledger::open(Options::new(dir.path()), clock() as _)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        refused.contains("agentledger verify") && refused.contains("write-ahead log"),
+        "{refused}"
+    );
+    assert!(OfflineLedger::open(dir.path(), Default::default()).is_err());
+    assert_eq!(fs::read(&log).unwrap(), hole);
+}
+
+#[tokio::test]
+async fn what_the_log_alone_has_is_read_by_every_command_that_finds_no_gateway() {
+    let (dir, events) = killed(false).await;
+    let offline = OfflineLedger::open(dir.path(), Default::default()).unwrap().unwrap();
+    assert_eq!(offline.head().sequence, events);
+    drop(offline);
+    let mut exported = 0;
+    agentledger_ledger::export_journal(dir.path(), |_, _| {
+        exported += 1;
+        Ok::<_, LedgerError>(())
+    })
+    .unwrap();
+    assert!(exported > EXCHANGES);
+    let log = fs::read(dir.path().join("journal/2026-11/ahead.0")).unwrap();
+    let ledger = Ledger::open(Options::new(dir.path()), clock() as _).unwrap();
+    exchange(&ledger, EXCHANGES, 100).await.durable().await.unwrap();
+    assert_ne!(
+        fs::read(dir.path().join("journal/2026-11/ahead.0")).unwrap(),
+        log,
+        "begun anew"
+    );
+    ledger.close();
+    drop(ledger);
+    assert!(
+        !dir.path().join("journal/2026-11/ahead.0").exists(),
+        "an orderly end leaves none"
+    );
+    assert!(is_sound(dir.path(), events + 2));
+}
+
+#[tokio::test]
 async fn broken_notes_are_told_and_a_torn_one_is_not() {
-    let (dir, _) = killed().await;
+    let (dir, _) = killed(true).await;
     let path = dir.path().join("heads");
     let notes = fs::read(&path).unwrap();
     fs::write(&path, &notes[..notes.len() - 5]).unwrap();

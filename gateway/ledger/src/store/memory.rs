@@ -83,13 +83,16 @@ impl Journal {
 
     /// What is left where the first `kept` bytes are that the log has beyond its last sync.
     fn torn_at(&self, kept: usize, device: &Arc<Device>) -> Result<Journal, StoreError> {
+        // The files first: what leaves them meanwhile is in the database by then.
+        let files = self.files.torn_at(kept, device);
         let log = self.database.log.lock().torn_at(0);
-        Journal::open(self.database.with_log(log, device), self.files.torn_at(kept, device))
+        Journal::open(self.database.with_log(log, device), files)
     }
 
     fn torn_by(&self, device: &Arc<Device>) -> Result<Journal, StoreError> {
+        let files = self.files.torn_by(device);
         let log = self.database.log.lock().torn_by(device);
-        Journal::open(self.database.with_log(log, device), self.files.torn_by(device))
+        Journal::open(self.database.with_log(log, device), files)
     }
 }
 
@@ -108,7 +111,12 @@ impl MemoryStores {
 
     /// A month's database, past the device and its faults.
     pub fn peek(&self, month: Month) -> Option<Arc<dyn Store>> {
-        let store = self.shared.lock().months.get(&month).map(|journal| Arc::clone(&journal.store));
+        let store = self
+            .shared
+            .lock()
+            .months
+            .get(&month)
+            .map(|journal| Arc::clone(&journal.store));
         store.map(|store| store as Arc<dyn Store>)
     }
 
@@ -125,7 +133,10 @@ impl MemoryStores {
     /// Bytes that a month's log has beyond the last sync: what a crash may tear.
     pub fn unflushed_bytes(&self, month: Month) -> usize {
         let shared = self.shared.lock();
-        shared.months.get(&month).map_or(0, |journal| journal.files.unsynced_bytes())
+        shared
+            .months
+            .get(&month)
+            .map_or(0, |journal| journal.files.unsynced_bytes())
     }
 
     /// Bytes of all months that are in their logs alone.

@@ -46,7 +46,10 @@ impl MemoryFiles {
     /// Bytes of writes that no sync has followed.
     pub fn unsynced_bytes(&self) -> usize {
         let both = self.both.lock();
-        both.there().flat_map(|file| &file.writes).map(|(_, bytes)| bytes.len()).sum()
+        both.there()
+            .flat_map(|file| &file.writes)
+            .map(|(_, bytes)| bytes.len())
+            .sum()
     }
 
     /// What a crash leaves that keeps the first `kept` bytes of what was not synced.
@@ -174,7 +177,10 @@ impl AheadFiles for MemoryFiles {
         let made = self.device.begin(Area::Journal, Operation::Make);
         if made.is_done {
             let writes = vec![(0, sector.to_vec())];
-            let file = File { synced: Vec::new(), writes };
+            let file = File {
+                synced: Vec::new(),
+                writes,
+            };
             both.set(side, Some(file));
         }
         made.result?;

@@ -10,8 +10,9 @@ use super::disk::sync_dir;
 
 /// What this program writes. Version 1 has changes and imported entries in the journal, version 2 the versions of documents that
 /// were put again, version 3 what decisions read and what was in force,
-/// version 4 the policy that refused; all that was written before it had versions is read as it is.
-pub const SCHEMA: u32 = 4;
+/// version 4 the policy that refused, version 5 a write-ahead log beside each month, without which the last seconds of one whose
+/// process was killed would be missing; all that was written before it had versions is read as it is.
+pub const SCHEMA: u32 = 5;
 const FILE: &str = "schema";
 /// The file holds one number.
 const BYTES_MAX: u64 = 32;

@@ -196,6 +196,9 @@ impl World {
     }
 
     fn power_cut(&mut self) {
+        if self.stores.inner.ahead_bytes() > 0 {
+            seen("a power cut with events ahead of the database");
+        }
         let left = self.stores.inner.power_cut(self.rng.random());
         seen("a power cut");
         let report = walk(&left, None, u64::MAX).unwrap();
@@ -239,7 +242,11 @@ impl World {
     }
 
     pub fn apply(&mut self) {
+        let ahead = self.stores.inner.ahead_bytes();
         self.watched(Stepped::apply);
+        if self.stores.inner.ahead_bytes() < ahead {
+            seen("a database that took what was ahead");
+        }
     }
 
     pub fn tick(&mut self) {

@@ -190,24 +190,24 @@ mod tests {
     #[test]
     fn frames_read_back_and_a_change_of_any_byte_loses_its_frame_alone() {
         let salt = Salt::new();
-        let bytes = file(&salt, 0..4);
+        let bytes = file(&salt, 1..5);
         let frames = read(&bytes).unwrap();
-        assert_eq!(frames.iter().map(|frame| &frame.pairs[0]).collect::<Vec<_>>(), [
-            &pair(0),
-            &pair(1),
-            &pair(2),
-            &pair(3)
-        ]);
-        assert_eq!((&frames[0].before, &frames[3].before), (&None, &Some(vec![2])));
+        for (number, frame) in (1..5).zip(&frames) {
+            assert_eq!(
+                (frame.before.as_deref(), &frame.pairs),
+                (Some(&[number - 1][..]), &vec![pair(number)])
+            );
+        }
         let length = (bytes.len() - FIRST) / 4;
         for at in FIRST..bytes.len() {
             let mut rotten = bytes.clone();
             rotten[at] ^= 0x04;
-            let lost = ((at - FIRST) / length) as u8;
-            let left: Vec<u8> = (0..4).filter(|number| *number != lost).collect();
+            let lost = 1 + ((at - FIRST) / length) as u8;
+            let left: Vec<u8> = (1..5).filter(|number| *number != lost).collect();
             assert_eq!(numbers(&rotten), left, "byte {at}");
-            assert_eq!(numbers(&bytes[..at]), (0..lost).collect::<Vec<_>>(), "cut at {at}");
+            assert_eq!(numbers(&bytes[..at]), (1..lost).collect::<Vec<_>>(), "cut at {at}");
         }
+        assert_eq!(read(&file(&salt, 0..1)).unwrap()[0].before, None);
     }
 
     #[test]

@@ -21,6 +21,8 @@
 
 mod files;
 mod frame;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -164,7 +166,9 @@ impl AheadStore {
     fn turn(&self) -> Result<(), StoreError> {
         let other = {
             let mut writing = self.writing.lock();
-            let Some(active) = &mut writing.active else { return Ok(()) };
+            let Some(active) = &mut writing.active else {
+                return Ok(());
+            };
             // A file whose last write failed goes on until one has covered what that may have left.
             if !active.other_is_free || active.is_torn || active.at == FIRST {
                 return Ok(());
@@ -357,7 +361,10 @@ fn carried_on(last: Option<Pair>, mut frames: Vec<Frame>) -> (Vec<Pair>, Option<
         for pair in frame.pairs {
             match &last {
                 Some(known) if known.0 == pair.0 && known.1 != pair.1 => {
-                    return (carried, Some("a record is another one than the database has".to_owned()));
+                    return (
+                        carried,
+                        Some("a record is another one than the database has".to_owned()),
+                    );
                 }
                 Some(known) if known.0 >= pair.0 => {}
                 _ if before.as_ref() != last.as_ref().map(|(key, _)| key) => {
