@@ -202,9 +202,13 @@ impl AheadFiles for MemoryFiles {
             false => Operation::Overwrite,
         };
         let written = self.device.begin(Area::Journal, operation);
-        if written.is_done {
-            file.writes.push((at, bytes.to_vec()));
-        }
+        let done = match &written.result {
+            _ if written.is_done => bytes.len(),
+            // As much as there was room for.
+            Err(StoreError::Full(_)) => self.device.below(bytes.len() + 1),
+            _ => 0,
+        };
+        file.writes.push((at, bytes.get(..done).unwrap_or_default().to_vec()));
         written.result
     }
 

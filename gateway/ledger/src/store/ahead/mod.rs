@@ -164,25 +164,13 @@ impl AheadStore {
 
     /// The other file takes over, so that this one is free once it is drained.
     fn turn(&self) -> Result<(), StoreError> {
-        let other = {
-            let mut writing = self.writing.lock();
-            let Some(active) = &mut writing.active else {
-                return Ok(());
-            };
-            // A file whose last write failed goes on until one has covered what that may have left.
-            if !active.other_is_free || active.is_torn || active.at == FIRST {
-                return Ok(());
-            }
-            let other = active.side.other();
-            if active.segment(other).salt.is_some() {
-                active.turn();
-                return Ok(());
-            }
-            other
-        };
-        let made = self.made(other)?;
+        let lacks = self.writing.lock().active.as_mut().and_then(Active::lacks);
+        // Nobody waits for a disk meanwhile.
+        let made = lacks.map(|side| Ok((side, self.made(side)?))).transpose()?;
         if let Some(active) = &mut self.writing.lock().active {
-            *active.segment(other) = made;
+            if let Some((side, made)) = made {
+                *active.segment(side) = made;
+            }
             active.turn();
         }
         Ok(())
@@ -410,8 +398,22 @@ impl Active {
         }
     }
 
+    /// Whether the other file may take over. A file whose last write failed goes on until one has covered what that may have
+    /// left.
+    fn may_turn(&self) -> bool {
+        self.other_is_free && !self.is_torn && self.at > FIRST
+    }
+
+    /// The other file, where it is to be made before it can take over.
+    fn lacks(&mut self) -> Option<Side> {
+        let other = self.side.other();
+        (self.may_turn() && self.segment(other).salt.is_none()).then_some(other)
+    }
+
     fn turn(&mut self) {
-        (self.side, self.at, self.other_is_free) = (self.side.other(), FIRST, false);
+        if self.may_turn() {
+            (self.side, self.at, self.other_is_free) = (self.side.other(), FIRST, false);
+        }
     }
 
     fn write(&mut self, frame: &mut Builder, files: &dyn AheadFiles) -> Result<(), StoreError> {

@@ -410,3 +410,108 @@ fn a_database_that_fails_behind_the_log_is_told_and_nothing_is_lost() {
     assert!(store.flush().is_err(), "nothing is acknowledged any more");
     assert_eq!(numbers(&*stores.crashed(0).month(MONTH).unwrap().unwrap()).0, [0]);
 }
+
+/// A database, or files, without room while that is said.
+struct WithoutRoom<T> {
+    inner: T,
+    is_full: Arc<AtomicBool>,
+}
+
+impl<T> WithoutRoom<T> {
+    fn room(&self) -> Result<(), StoreError> {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Err(StoreError::Full("injected".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Store for WithoutRoom<SledStore> {
+    fn apply(&self, batch: Vec<Change>) -> Result<(), StoreError> {
+        self.room()?;
+        self.inner.apply(batch)
+    }
+    fn flush(&self) -> Result<(), StoreError> {
+        self.inner.flush()
+    }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.inner.reopen()
+    }
+    fn scan<'a>(&'a self, from: &[u8]) -> Box<dyn Iterator<Item = Result<Pair, StoreError>> + Send + 'a> {
+        self.inner.scan(from)
+    }
+    fn at_or_before(&self, at: &[u8]) -> Result<Option<Pair>, StoreError> {
+        self.inner.at_or_before(at)
+    }
+    fn last(&self) -> Result<Option<Pair>, StoreError> {
+        self.inner.last()
+    }
+}
+
+impl AheadFiles for WithoutRoom<DiskFiles> {
+    fn read(&self, side: Side) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.read(side)
+    }
+    fn make(&self, side: Side, sector: &[u8]) -> Result<(), StoreError> {
+        self.room()?;
+        self.inner.make(side, sector)
+    }
+    fn write(&self, side: Side, at: usize, bytes: &[u8]) -> Result<(), StoreError> {
+        self.room()?;
+        self.inner.write(side, at, bytes)
+    }
+    fn sync(&self, side: Side) -> Result<(), StoreError> {
+        self.inner.sync(side)
+    }
+    fn remove(&self) -> Result<(), StoreError> {
+        self.inner.remove()
+    }
+    fn check(&self) -> std::io::Result<bool> {
+        self.inner.check()
+    }
+}
+
+#[test]
+fn no_file_is_written_over_before_its_drain_succeeded_and_none_is_left_torn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (database_is_full, files_are_full) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let database = WithoutRoom {
+        inner: SledStore::open(dir.path()).unwrap(),
+        is_full: Arc::clone(&database_is_full),
+    };
+    let files = WithoutRoom {
+        inner: DiskFiles::new(dir.path()),
+        is_full: Arc::clone(&files_are_full),
+    };
+    let store = AheadStore::open(Arc::new(database), Box::new(files)).unwrap();
+    let side = || store.writing.lock().active.as_ref().unwrap().side;
+    commit(&store, 0);
+    assert_eq!(side(), Side::Even);
+    database_is_full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        assert!(store.drain().unwrap_err().may_pass());
+        assert_eq!(side(), Side::Odd, "the first file is not drained");
+        store.apply(vec![put(1)]).unwrap();
+        assert!(
+            store.flush().unwrap_err().may_pass(),
+            "nothing is acknowledged meanwhile"
+        );
+        store.reopen().unwrap();
+    }
+    database_is_full.store(false, Ordering::SeqCst);
+    commit(&store, 1);
+    assert_eq!(side(), Side::Odd);
+    store.drain().unwrap();
+    assert_eq!(side(), Side::Even);
+    commit(&store, 2);
+    files_are_full.store(true, Ordering::SeqCst);
+    store.apply(vec![put(3)]).unwrap();
+    assert!(store.flush().unwrap_err().may_pass());
+    store.reopen().unwrap();
+    store.drain().unwrap();
+    assert_eq!(side(), Side::Even, "what the failed write left is to be covered first");
+    files_are_full.store(false, Ordering::SeqCst);
+    commit(&store, 3);
+    store.drain().unwrap();
+    assert_eq!((side(), numbers(&store)), (Side::Odd, ((0..4).collect(), None)));
+}
