@@ -200,6 +200,8 @@ pub(crate) fn load(state: &dyn Store, retention: Retention) -> Result<Option<Loa
     }
     let checkpoint = row_of_checkpoint.and_then(|row| Checkpoint::decode(&row, &parts));
     Ok(checkpoint.map(|checkpoint| {
+        // All of them are.
+        rollups.saved();
         rollups.set_floors_ms(checkpoint.floors_ms);
         Loaded {
             checkpoint,
