@@ -1,6 +1,6 @@
-//! Applies what is on disk to everything that follows from it: a second copy of the books, cost sums, sessions; and writes
-//! checkpoints of them; it also puts into the journal's database what is on disk ahead of it. On a thread of its own, with a watermark of its own: reports read here, and neither requests nor
-//! the journal wait for a report, or for a checkpoint.
+//! Applies what is on disk to everything that follows from it: a second copy of the books, cost sums, sessions; writes
+//! checkpoints of them; and puts into the journal's database what is on disk ahead of it. On a thread of its own, with a
+//! watermark of its own: reports read here, and neither requests nor the journal wait for a report, or for a checkpoint.
 //!
 //! Whatever is written to the state database is written under one lock: no two batches ever mix there.
 

@@ -16,7 +16,7 @@
 //! | `queue`, `writer` | group commit; suspended while the disk is full, stopped where it failed |
 //! | `applier` | sums, sessions, places of changes, a second copy of the books, checkpoints: behind a watermark of its own; those who follow hear from it |
 //! | `recover`, `verify` | a start from disk; a walk that believes nothing |
-//! | `journal`, `codec`, `store` | chunks and their chain; events as bytes; databases on disk and in memory, the journal's behind a write-ahead log |
+//! | `journal`, `codec`, `store` | chunks and their chain; events as bytes; databases, the journal's behind a write-ahead log |
 //!
 //! Nothing reaches back: a module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!

@@ -1,5 +1,6 @@
-//! The one thread that writes the journal: it takes what waits, makes one group of it, writes and syncs it once (`store::ahead`),
-//! then notifies the waiters and hands the events to the applier, and now and then the database that is to take them. Nobody who waits for the disk ever waits for a reader of derived state.
+//! The one thread that writes the journal: it takes what waits, makes one group of it, writes and syncs it once
+//! (`store::ahead`), then notifies the waiters and hands the events to the applier, and now and then the database that is to
+//! take them. Nobody who waits for the disk ever waits for a reader of derived state.
 //!
 //! A write that the disk has no room for suspends the writer: what was to be written stays here, admission is refused, and
 //! it is tried again until there is room. After any other failed write, or a failed sync, it stops for good: what the disk

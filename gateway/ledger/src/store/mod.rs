@@ -1,6 +1,7 @@
 //! Where bytes rest: small ordered key-value databases, one a month for the journal and one for derived state.
 //!
-//! Only `sled_store.rs` names sled. A month's database has a write-ahead log before it (`ahead/`): that is what a commit waits for. `memory.rs` is the same contract over a byte log that tests can break at will.
+//! Only `sled_store.rs` names sled. A month's database has a write-ahead log before it (`ahead/`): that is what a commit
+//! waits for. `memory.rs` is the same contract over a byte log that tests can break at will, `memory_files.rs` the log's files.
 
 use std::fmt;
 use std::io;

@@ -5,6 +5,10 @@
 //! apply → frame → flush: pwrite, fdatasync → the caller is told → … → drain: database, its flush → the file is free
 //! ```
 //!
+//! A commit costs some 1,400 instructions here and those two calls; the database's own flush, which was it before, 12,000, two
+//! writes, two `sync_file_range`, the same `fdatasync`, and 37 futex calls an exchange where 8 are left. What the database takes
+//! behind the log still costs 9,000 instructions a record, on the applier's thread, one flush a second or a megabyte.
+//!
 //! There are two files. One is written to; when it is drained, the other takes over, and what is drained is written over
 //! later, from its beginning: a sync of bytes that were there before writes no metadata. All pairs that the database has not
 //! yet confirmed are in memory, too, as the tail: readers see the database, then the tail. So a start only reads the files
