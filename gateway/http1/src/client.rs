@@ -1,0 +1,210 @@
+//! A connection to an upstream, for one request and its answer.
+//!
+//! Head and body leave together. An upstream may answer before it has taken all (413, 429) and read no more: its answer ends a
+//! write that would wait for ever, and counts.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use crate::body::BodyDecoder;
+use crate::encode;
+use crate::error::Error;
+use crate::head::{AnswerHead, HeadError, answer_head, head_end};
+use crate::reading::Reader;
+use crate::writing::{BodyEncoder, Pieces};
+
+/// Longest head of an answer, bytes.
+const HEAD_BYTES_MAX: usize = 256 << 10;
+/// Interim answers before the one that counts.
+const INTERIM_MAX: u32 = 64;
+/// Read of an answer that comes while its request is still written.
+const EARLY_BYTES: usize = 4 << 10;
+
+#[derive(Debug)]
+pub struct ClientSession {
+    stream: Stream,
+    reader: Reader,
+    /// Read, and not yet taken for anything.
+    buffer: BytesMut,
+    method: Method,
+    /// A head that leaves with the first bytes of its body.
+    head: Bytes,
+    request: BodyEncoder,
+    /// `None`: no answer has begun.
+    answer: Option<BodyDecoder>,
+    keep_alive: bool,
+    write_timeout: Option<Duration>,
+}
+
+impl ClientSession {
+    /// On a connection on which nothing is under way.
+    pub fn new(stream: Stream) -> ClientSession {
+        ClientSession {
+            stream,
+            reader: Reader::default(),
+            buffer: BytesMut::new(),
+            method: Method::GET,
+            head: Bytes::new(),
+            request: BodyEncoder::Done,
+            answer: None,
+            keep_alive: false,
+            write_timeout: None,
+        }
+    }
+
+    /// Begins a request. Its head leaves with the body, or with [`ClientSession::finish`].
+    pub fn write_head(&mut self, header: &RequestHeader) {
+        self.method = header.method.clone();
+        self.request = BodyEncoder::new(encode::request_length(header));
+        self.head = encode::request_head(header);
+    }
+
+    /// Writes bytes of the body.
+    ///
+    /// # Errors
+    /// The upstream takes no more. It may have said why: the answer can be read all the same.
+    pub async fn write_body(&mut self, content: Bytes) -> Result<(), Error> {
+        if content.is_empty() {
+            return Ok(());
+        }
+        let head = std::mem::take(&mut self.head);
+        let pieces = self.request.frame(head, content, false)?;
+        self.send(pieces).await
+    }
+
+    /// Ends the request.
+    ///
+    /// # Errors
+    /// The upstream takes no more, or the body was shorter than announced.
+    pub async fn finish(&mut self) -> Result<(), Error> {
+        let head = std::mem::take(&mut self.head);
+        let pieces = self.request.frame(head, Bytes::new(), true)?;
+        self.send(pieces).await?;
+        if self.request.end() { Ok(()) } else { Err(Error::TooMuch) }
+    }
+
+    async fn send(&mut self, mut pieces: Pieces) -> Result<(), Error> {
+        let within = self.write_timeout;
+        let sent = poll_fn(|cx| match pieces.poll_send(&mut self.stream, cx) {
+            Poll::Pending => self.poll_early_answer(cx),
+            sent => sent,
+        });
+        match within {
+            Some(within) => timeout(within, sent).await.unwrap_or(Err(Error::TimedOut)),
+            None => sent.await,
+        }
+    }
+
+    /// An error where an answer has begun.
+    fn poll_early_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            // An interim answer is none yet.
+            if !self.buffer.is_empty() && !self.buffer.starts_with(b"HTTP/1.1 1") {
+                return Poll::Ready(Err(Error::Answered));
+            }
+            if self.buffer.len() > HEAD_BYTES_MAX {
+                return Poll::Ready(Err(HeadError::TooLong.into()));
+            }
+            let mut bytes = [0; EARLY_BYTES];
+            let mut into = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
+            if into.filled().is_empty() {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            self.buffer.extend_from_slice(into.filled());
+        }
+    }
+
+    /// Reads the head of the answer; interim ones are passed over.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub async fn read_head(&mut self) -> Result<ResponseHeader, Error> {
+        for _ in 0..INTERIM_MAX {
+            let head = self.read_one_head().await?;
+            let status = head.header.status;
+            if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                continue;
+            }
+            self.keep_alive = head.keep_alive;
+            self.answer = Some(BodyDecoder::new(head.body));
+            return Ok(head.header);
+        }
+        Err(HeadError::TooLong.into())
+    }
+
+    async fn read_one_head(&mut self) -> Result<AnswerHead, Error> {
+        let mut seen = 0;
+        let end = loop {
+            if let Some(end) = head_end(&self.buffer, seen) {
+                break end;
+            }
+            seen = self.buffer.len();
+            if seen > HEAD_BYTES_MAX {
+                return Err(HeadError::TooLong.into());
+            }
+            if self.reader.read(&mut self.stream, &mut self.buffer).await? == 0 {
+                return Err(Error::Closed);
+            }
+        };
+        Ok(answer_head(&self.buffer.split_to(end).freeze(), &self.method)?)
+    }
+
+    /// The next bytes of the answer's body; `None` at its end.
+    ///
+    /// # Errors
+    /// It broke off, or cannot be read.
+    pub async fn read_body(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(body) = &mut self.answer else { return Ok(None) };
+        loop {
+            if let Some(content) = body.next(&mut self.buffer)? {
+                return Ok(Some(content));
+            }
+            if body.is_done() {
+                return Ok(None);
+            }
+            let read = self.reader.read_body(&mut self.stream, &mut self.buffer, body);
+            if read.await? == 0 {
+                return if body.close() { Ok(None) } else { Err(Error::Closed) };
+            }
+        }
+    }
+
+    /// The answer was read to its end.
+    pub fn is_answered(&self) -> bool {
+        self.answer.as_ref().is_some_and(BodyDecoder::is_done)
+    }
+
+    /// `None`: as long as it takes.
+    pub fn set_write_timeout(&mut self, within: Option<Duration>) {
+        self.write_timeout = within;
+    }
+
+    /// Ends the connection: what the upstream does not send any more is cancelled.
+    pub async fn shutdown(&mut self) {
+        // To say good-bye may take writing, which an upstream that reads no more would hold up.
+        if self.request == BodyEncoder::Done {
+            let _ = AsyncWriteExt::shutdown(&mut self.stream).await;
+        }
+    }
+
+    /// The connection for the next request. `None`: it serves none, and is closed.
+    pub fn into_reusable(self) -> Option<Stream> {
+        let is_over = self.request == BodyEncoder::Done && self.is_answered();
+        (self.keep_alive && is_over && self.buffer.is_empty()).then_some(self.stream)
+    }
+
+    /// The connection itself, for a protocol that was switched to, and what was read of it already.
+    pub fn into_parts(self) -> (Stream, Bytes) {
+        (self.stream, self.buffer.freeze())
+    }
+}
