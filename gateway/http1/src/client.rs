@@ -208,3 +208,167 @@ impl ClientSession {
         (self.stream, self.buffer.freeze())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    use super::*;
+
+    fn pair() -> (ClientSession, DuplexStream) {
+        let (ours, theirs) = duplex(1 << 10);
+        (ClientSession::new(Box::new(ours)), theirs)
+    }
+
+    fn request(method: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut header = RequestHeader::build(method, b"/v1", None).unwrap();
+        header.insert_header("Host", "upstream").unwrap();
+        for (name, value) in fields {
+            header.insert_header(*name, *value).unwrap();
+        }
+        header
+    }
+
+    /// What the upstream finds without waiting.
+    async fn arrived(upstream: &mut DuplexStream) -> String {
+        let mut bytes = vec![0; 1 << 16];
+        match timeout(Duration::ZERO, upstream.read(&mut bytes)).await {
+            Ok(Ok(count)) => String::from_utf8_lossy(&bytes[..count]).into_owned(),
+            _ => String::new(),
+        }
+    }
+
+    async fn get(answer: &[u8]) -> (ClientSession, Result<ResponseHeader, Error>) {
+        let (mut session, mut upstream) = pair();
+        session.write_head(&request("GET", &[]));
+        session.finish().await.unwrap();
+        upstream.write_all(answer).await.unwrap();
+        drop(upstream);
+        let head = session.read_head().await;
+        (session, head)
+    }
+
+    async fn body(session: &mut ClientSession) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(content) = session.read_body().await? {
+            body.extend_from_slice(&content);
+        }
+        Ok(body)
+    }
+
+    #[tokio::test]
+    async fn head_and_body_leave_as_one() {
+        let (mut session, mut upstream) = pair();
+        session.write_head(&request("POST", &[("Content-Length", "4")]));
+        assert_eq!(arrived(&mut upstream).await, "");
+        session.write_body(Bytes::from("body")).await.unwrap();
+        let sent = arrived(&mut upstream).await;
+        assert_eq!(
+            sent,
+            "POST /v1 HTTP/1.1\r\nhost: upstream\r\ncontent-length: 4\r\n\r\nbody"
+        );
+        session.finish().await.unwrap();
+        assert_eq!(arrived(&mut upstream).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_body_shorter_than_announced_is_an_error_and_one_longer_is_not_sent() {
+        let (mut session, _upstream) = pair();
+        session.write_head(&request("POST", &[("Content-Length", "4")]));
+        session.write_body(Bytes::from("bo")).await.unwrap();
+        assert!(matches!(session.write_body(Bytes::from("dies")).await, Err(Error::TooMuch)));
+        assert!(matches!(session.finish().await, Err(Error::TooMuch)));
+    }
+
+    #[tokio::test]
+    async fn an_upload_goes_in_chunks() {
+        let (mut session, mut upstream) = pair();
+        session.write_head(&request("POST", &[("Transfer-Encoding", "chunked")]));
+        session.write_body(Bytes::from("part")).await.unwrap();
+        assert!(arrived(&mut upstream).await.ends_with("\r\n\r\n4\r\npart\r\n"));
+        session.finish().await.unwrap();
+        assert_eq!(arrived(&mut upstream).await, "0\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_early_ends_a_write_that_would_wait_for_ever() {
+        let (mut session, mut upstream) = pair();
+        upstream
+            .write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        session.write_head(&request("POST", &[("Content-Length", "1048576")]));
+        let content = Bytes::from(vec![b'x'; 1 << 20]);
+        // Its interim answer is looked through, too: what stands behind that counts.
+        let written = timeout(Duration::from_secs(60), session.write_body(content)).await;
+        assert!(matches!(written.expect("the write ends"), Err(Error::Answered)));
+        assert_eq!(session.read_head().await.unwrap().status, 413);
+        timeout(Duration::from_secs(60), session.shutdown())
+            .await
+            .expect("it waits for nobody");
+        assert!(session.into_reusable().is_none());
+    }
+
+    #[tokio::test]
+    async fn interim_answers_are_passed_over_and_another_protocol_is_not() {
+        let answers = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let (mut session, head) = get(answers).await;
+        assert_eq!(head.unwrap().status, 200);
+        assert_eq!(body(&mut session).await.unwrap(), b"ok");
+        let many = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(INTERIM_MAX as usize + 1);
+        let (mut session, mut upstream) = pair();
+        session.write_head(&request("GET", &[]));
+        session.finish().await.unwrap();
+        let sender = tokio::spawn(async move { upstream.write_all(&many).await });
+        assert!(session.read_head().await.is_err());
+        drop(session);
+        let _ = sender.await;
+        let (session, head) = get(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nearly").await;
+        assert_eq!(head.unwrap().status, 101);
+        assert_eq!(session.into_parts().1, "early");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_reused_where_its_answer_has_ended_and_nothing_follows() {
+        for (answer, reused) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
+            ("HTTP/1.1 204 No Content\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false),
+            ("HTTP/1.1 200 OK\r\n\r\nok", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n", false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                false,
+            ),
+        ] {
+            let (mut session, head) = get(answer.as_bytes()).await;
+            head.unwrap();
+            body(&mut session).await.unwrap();
+            assert!(session.is_answered(), "{answer:?}");
+            assert_eq!(session.into_reusable().is_some(), reused, "{answer:?}");
+        }
+        let (session, head) = get(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        head.unwrap();
+        assert!(session.into_reusable().is_none(), "its body is unread");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_or_cannot_be_read_is_an_error() {
+        for answer in ["", "HTTP/1.1 200", "HTTP/2 200 OK\r\n\r\n", "nonsense\r\n\r\n"] {
+            assert!(get(answer.as_bytes()).await.1.is_err(), "{answer:?}");
+        }
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nz",
+        ] {
+            let (mut session, head) = get(answer.as_bytes()).await;
+            head.unwrap();
+            assert!(body(&mut session).await.is_err(), "{answer:?}");
+            assert!(!session.is_answered());
+        }
+    }
+}

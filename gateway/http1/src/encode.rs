@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::date::get_cached_date;
 
@@ -29,8 +29,8 @@ pub fn request_head(header: &RequestHeader) -> Bytes {
     head.freeze()
 }
 
-/// An answer's head. What it says of the connection is the connection's to say.
-pub fn answer_head(header: &ResponseHeader, keep_alive: bool) -> Bytes {
+/// An answer's head, whose body is framed in this way. What it says of the connection is the connection's to say.
+pub fn answer_head(header: &ResponseHeader, length: BodyLength, keep_alive: bool) -> Bytes {
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     head.put_slice(b"HTTP/1.1 ");
     head.put_slice(header.status.as_str().as_bytes());
@@ -39,7 +39,9 @@ pub fn answer_head(header: &ResponseHeader, keep_alive: bool) -> Bytes {
     head.put_slice(CRLF);
     let is_switch = header.status.is_informational();
     for (name, value) in &header.headers {
-        if is_switch || !(name == CONNECTION || name == DATE) {
+        let is_ours = name == CONNECTION || name == DATE;
+        let is_unframed = name == TRANSFER_ENCODING && length != BodyLength::Chunked;
+        if is_switch || !(is_ours || is_unframed) {
             put(&mut head, name.as_str(), value.as_bytes());
         }
     }
@@ -62,12 +64,16 @@ pub fn request_length(header: &RequestHeader) -> BodyLength {
     said(&header.headers).unwrap_or(BodyLength::NONE)
 }
 
-/// The same of an answer to a request with this method.
-pub fn answer_length(header: &ResponseHeader, method: &Method) -> BodyLength {
-    if has_no_body(header.status, method) {
+/// The same of an answer to this request. HTTP/1.0 knows no chunks.
+pub fn answer_length(header: &ResponseHeader, request: &RequestHeader) -> BodyLength {
+    if has_no_body(header.status, &request.method) {
         return BodyLength::NONE;
     }
-    said(&header.headers).unwrap_or(BodyLength::UntilClose)
+    match said(&header.headers) {
+        Some(BodyLength::Chunked) if request.version != Version::HTTP_11 => BodyLength::UntilClose,
+        Some(length) => length,
+        None => BodyLength::UntilClose,
+    }
 }
 
 fn said(headers: &HeaderMap) -> Option<BodyLength> {
@@ -89,6 +95,8 @@ fn put(head: &mut BytesMut, name: &str, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use http::Method;
+
     use super::*;
     use crate::head;
 
@@ -112,7 +120,7 @@ mod tests {
         header.insert_header("Connection", "keep-alive, x-secret").unwrap();
         header.insert_header("Content-Length", "2").unwrap();
         for (keep_alive, says) in [(true, "keep-alive"), (false, "close")] {
-            let bytes = answer_head(&header, keep_alive);
+            let bytes = answer_head(&header, BodyLength::Exact(2), keep_alive);
             let read = head::answer_head(&bytes, &Method::GET).unwrap();
             let connections: Vec<_> = read.header.headers.get_all("connection").iter().collect();
             assert_eq!(connections, [says]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 
 use super::Mcp;
 use super::arrive::{Arrival, below, prefix_of, server_of};

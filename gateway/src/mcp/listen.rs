@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 
 use super::Mcp;
 use super::arrive::Arrival;

@@ -48,7 +48,7 @@ mod wrapped;
 use std::path::Path;
 use std::sync::Arc;
 
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 
 use arrive::Arrival;
 use endpoints::Endpoints;

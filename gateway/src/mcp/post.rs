@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 use serde_json::{Value, value::RawValue};
 
 use super::Mcp;
@@ -404,7 +404,7 @@ async fn write(session: &mut ServerSession, refusal: &Refusal, body: Bytes) -> b
     }
     cors::put(session, &mut head);
     if refusal.close {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     session.write_response_header(Box::new(head)).await.is_ok() && session.write_response_body(body, true).await.is_ok()
 }

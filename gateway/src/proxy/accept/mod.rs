@@ -16,7 +16,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Hold, Name};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 use ulid::Ulid;
 
 use crate::mcp::{self, Mcp};
@@ -65,7 +65,7 @@ async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, r
     let has_body = !session.is_body_empty();
     match session.req_header().uri.path() {
         "/health" | "/healthz" | "/readyz" if has_body => {
-            session.set_keepalive(None);
+            session.close_after_answer();
             answer_json(session, 400, "{\"error\":\"no body is expected here\"}\n").await;
             return false;
         }

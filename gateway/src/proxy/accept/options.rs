@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 
 use super::control_proxy::is_control;
 use crate::mcp;
@@ -39,7 +39,7 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Opti
     }
     let unread = !session.is_body_empty();
     if unread {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     let mut head = ResponseHeader::build(204, Some(fields.len() + 3)).ok()?;
     cors::put(session, &mut head);

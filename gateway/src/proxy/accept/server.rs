@@ -27,8 +27,8 @@ use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
 use crate::tasks::spawn_named_on;
 
-/// Bytes: an ordinary answer's head and body leave in one send.
-const WRITE_BUFFER: usize = 8 << 10;
+/// Bytes: what TLS makes of an ordinary answer leaves in one send.
+const TLS_WRITE_BUFFER: usize = 8 << 10;
 /// Time for cut streams to write their ending and settle.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -69,8 +69,9 @@ pub fn start(
             mcp: Arc::new(Mcp::new(&gateway.rules.load().config.storage.dir)),
         },
     );
-    // Heads and bodies are read into buffers of their own: one more in front would only cost memory.
-    let mut endpoint = ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings::new(0, WRITE_BUFFER));
+    // Heads and bodies are read into buffers of their own, and leave together: one more in front would only cost memory.
+    let write_buffer = if tls.is_some() { TLS_WRITE_BUFFER } else { 0 };
+    let mut endpoint = ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings::new(0, write_buffer));
     if let Some(files) = tls {
         check_certificate(files)?;
         let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());

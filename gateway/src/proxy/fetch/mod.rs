@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{Amounts, BillId, Name, Settlement, Usd};
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 use tokio::time::timeout;
 
 use crate::meter::{End, Line};

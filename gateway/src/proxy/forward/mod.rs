@@ -2,7 +2,6 @@
 //! a POST that the upstream has received may be billed, and a second one would be billed twice.
 
 pub mod breaker;
-pub mod coalesce;
 pub mod pool;
 pub mod sign;
 
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 use tokio::time::timeout;
 
 use crate::config::OutputLimit;
@@ -348,12 +347,11 @@ async fn send_and_wait(
         ..
     } = connection;
     upstream.set_write_timeout(Some(timeouts.idle));
-    upstream.set_read_timeout(None);
     let answered = async {
         let sent = async {
-            upstream.write_request_header(outgoing.header.clone()).await?;
+            upstream.write_request_header(&outgoing.header)?;
             if !outgoing.body.is_empty() {
-                upstream.write_request_body(outgoing.body.clone(), false).await?;
+                upstream.write_request_body(outgoing.body.clone()).await?;
             }
             upstream.finish_request_body().await
         }
@@ -371,22 +369,15 @@ async fn send_and_wait(
                 Trouble::NotTaken
             }
         };
-        loop {
-            match timeout(patience, upstream.read_response_header()).await {
-                Err(_) => return Err(silent),
-                Ok(Err(_)) => return Err(broken()),
-                Ok(Ok(())) => {}
+        match timeout(patience, upstream.read_response_header()).await {
+            Err(_) => Err(silent),
+            Ok(Err(_)) => Err(broken()),
+            // Nobody requested another protocol: what follows would be no answer.
+            Ok(Ok(header)) if header.status == 101 && !outgoing.header.headers.contains_key("upgrade") => {
+                *tainted = true;
+                Err(broken())
             }
-            match upstream.response_header() {
-                Some(header) if header.status.is_informational() && header.status != 101 => {}
-                // Nobody requested another protocol: what follows would be no answer.
-                Some(header) if header.status == 101 && !outgoing.header.headers.contains_key("upgrade") => {
-                    *tainted = true;
-                    return Err(broken());
-                }
-                Some(header) => return Ok(header.clone()),
-                None => return Err(broken()),
-            }
+            Ok(Ok(header)) => Ok(header),
         }
     };
     tokio::select! {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentledger_ledger::LedgerError;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
+use crate::proxy::shared::http_session::ServerSession;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
@@ -214,7 +214,7 @@ pub async fn refuse_unread(session: &mut ServerSession, refusal: &Refusal) {
 
 async fn write(session: &mut ServerSession, refusal: &Refusal, head: ResponseHeader, body: Bytes) {
     if refusal.close {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     if session.write_response_header(Box::new(head)).await.is_ok() {
         let _ = session.write_response_body(body, true).await;
