@@ -33,6 +33,7 @@ mod door_uploads;
 mod failing;
 mod fetched_meanwhile;
 mod fingerprints;
+mod framing;
 mod guard;
 mod half_hour;
 mod holds;
