@@ -26,6 +26,7 @@ mod cli_terminal;
 mod clocks;
 mod contradictions;
 mod cutting;
+mod desync;
 mod dialects;
 mod door;
 mod door_pages;
