@@ -52,6 +52,10 @@ fn all_of(gateway: &Gateway, request: &[u8]) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
+fn answers_in(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count()
+}
+
 /// Each is refused with its status, once, and nothing of it goes on.
 fn refused(cases: &[(&str, u16, Vec<u8>)]) {
     let upstream = Upstream::always(Script::json(200, "{}"));
@@ -60,7 +64,7 @@ fn refused(cases: &[(&str, u16, Vec<u8>)]) {
         let request = [request.as_slice(), SMUGGLED.as_bytes()].concat();
         let answers = all_of(&gateway, &request);
         assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answers:?}");
-        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{name}: {answers}");
+        assert_eq!(answers_in(&answers), 1, "{name}: {answers}");
         assert!(answers.contains("connection: close"), "{name}: {answers}");
         assert!(answers.contains("\"error\""), "{name}: {answers}");
     }
@@ -341,7 +345,7 @@ fn what_is_sent_behind_a_request_is_no_request() {
     for request in [get(""), with_length("Content-Length: 32"), with_coding("Transfer-Encoding: chunked")] {
         let answers = all_of(&gateway, &[request.as_slice(), SMUGGLED.as_bytes()].concat());
         assert!(answers.starts_with("HTTP/1.1 200 "), "{answers:?}");
-        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+        assert_eq!(answers_in(&answers), 1, "{answers}");
         assert!(answers.contains("connection: close"), "{answers}");
     }
     let seen = upstream.seen();
@@ -440,7 +444,7 @@ fn heads_without_measure_are_refused() {
     for (name, request) in [
         ("one long field", get(&format!("X: {}\r\n", "x".repeat(8_000)))),
         ("a long target", line(&format!("GET /v1/models?{} HTTP/1.1", "x".repeat(8_000)))),
-        ("a field without an end", format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8_000)).into_bytes()),
+        ("a field without an end", format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000)).into_bytes()),
         ("many fields", get(&"x: y\r\n".repeat(300))),
     ] {
         let answers = all_of(&gateway, &request);

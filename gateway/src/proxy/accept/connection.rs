@@ -132,7 +132,9 @@ impl Connection {
         while !self.refusals.are_enough() {
             let (wait, bytes_max) = {
                 let limits = &self.gateway.rules.load().config.limits;
-                (Duration::from_millis(limits.header_read_timeout_ms), limits.header_bytes_max)
+                // One that is somewhat too long is read to its end, so that its client is told in its own dialect.
+                let bytes_max = limits.header_bytes_max.saturating_mul(2);
+                (Duration::from_millis(limits.header_read_timeout_ms), bytes_max)
             };
             // A kept connection may be silent between requests; a new one must bring its request in time.
             let patience = if is_kept { KEPT_IDLE } else { wait };
