@@ -107,12 +107,15 @@ impl ClientSession {
     /// An error where an answer has begun.
     fn poll_early_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
-            // An interim answer is none yet.
-            if !self.buffer.is_empty() && !self.buffer.starts_with(b"HTTP/1.1 1") {
-                return Poll::Ready(Err(Error::Answered));
-            }
-            if self.buffer.len() > HEAD_BYTES_MAX {
-                return Poll::Ready(Err(HeadError::TooLong.into()));
+            match head_end(&self.buffer, 0) {
+                // An interim answer is none yet.
+                Some(end) if is_interim(&self.buffer) => {
+                    let _ = self.buffer.split_to(end);
+                    continue;
+                }
+                Some(_) => return Poll::Ready(Err(Error::Answered)),
+                None if self.buffer.len() > HEAD_BYTES_MAX => return Poll::Ready(Err(HeadError::TooLong.into())),
+                None => {}
             }
             let mut bytes = [0; EARLY_BYTES];
             let mut into = ReadBuf::new(&mut bytes);
@@ -207,6 +210,11 @@ impl ClientSession {
     pub fn into_parts(self) -> (Stream, Bytes) {
         (self.stream, self.buffer.freeze())
     }
+}
+
+/// Whether a head is of an interim answer, and not of one that switches protocols.
+fn is_interim(head: &[u8]) -> bool {
+    head.starts_with(b"HTTP/1.1 1") && !head.starts_with(b"HTTP/1.1 101")
 }
 
 #[cfg(test)]
