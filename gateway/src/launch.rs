@@ -28,7 +28,7 @@ use crate::config::{self, Config, ConfigErrors, Env, Known, ToolPricing};
 use crate::control::{self, ControlError, ControlHandle, ControlState, LedgerView};
 use crate::fingerprints;
 use crate::hosts;
-use crate::mcp::{Intake, WrappedCalls};
+use crate::mcp::{Intake, Mcp, WrappedCalls};
 use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins, ToolPricers};
 use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet};
@@ -336,7 +336,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
     });
-    let wrapped = Arc::new(WrappedCalls::new(&gateway));
+    let mcp = Arc::new(Mcp::new(&config.storage.dir));
+    let wrapped = Arc::new(WrappedCalls::new(&gateway, &mcp));
     let reloads = Arc::new(Reloads::new(Arc::clone(&gateway), Arc::clone(&shared), sources));
     reloads.tell_all_refused();
     let state = Arc::new(ControlState {
@@ -352,7 +353,12 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     });
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let running = server::start(Arc::clone(&gateway), &config.listen, config.tls.as_ref(), threads)?;
+    let running = server::start(
+        (Arc::clone(&gateway), mcp),
+        &config.listen,
+        config.tls.as_ref(),
+        threads,
+    )?;
     let session_watch = session_watch::start(&gateway).map_err(ServeError::Runtime)?;
     let books_watch = books_watch::start(&gateway).map_err(ServeError::Runtime)?;
     let wrapped_watch = watch_wrapped(&wrapped, config.spool_dir()).map_err(ServeError::Runtime)?;

@@ -48,6 +48,7 @@ mod mcp_hostile;
 mod mcp_view;
 mod mcp_ways;
 mod mcp_wrap;
+mod mcp_wrap_lists;
 mod media;
 mod money;
 mod moving_in;

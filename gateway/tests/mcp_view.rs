@@ -1,8 +1,15 @@
 //! Who sees and calls which tools; tools that change; where clients log in.
 
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use agentledger_ledger::Usd;
 use serde_json::{Value, json};
+use ulid::Ulid;
 
 use crate::harness::mcp::{before, call, post, result, search, server};
+use crate::harness::process::rpc;
 use crate::harness::{Gateway, Script, Setup, Upstream};
 
 /// A server that lists these tools, and answers calls.
@@ -322,6 +329,108 @@ fn one_budget_is_used_up_by_tokens_and_tools_together() {
         post(&gateway.client, &search(3), &[]).text().contains("found"),
         "of another key"
     );
+}
+
+/// A call of a server that its client starts itself, as its wrapper has it held and entered. The code where it is refused.
+fn wrapped(socket: &Path, key: &str) -> Result<(), String> {
+    let id = Ulid::new().to_string();
+    let caller = json!({"key": key});
+    let begin = json!({"id": id, "server": "hub", "tool": "search", "request": "1", "caller": caller});
+    let begun = rpc(socket, "mcp.begin", &begin).unwrap();
+    if begun["admitted"] != true {
+        return Err(begun["code"].as_str().unwrap().to_owned());
+    }
+    rpc(
+        socket,
+        "mcp.settle",
+        &json!({"id": id, "ending": "result", "result_bytes": 2}),
+    )
+    .unwrap();
+    Ok(())
+}
+
+/// Calls until the budget is spent; how many calls were answered.
+fn spends(gateway: &Gateway, client: usize, key: &str) -> usize {
+    let bearer = format!("Bearer {key}");
+    let asked = r#"{"model":"gpt-4o","max_tokens":1000,"messages":[{"role":"user","content":"hi"}]}"#;
+    let socket = gateway.launched().gateway().control.clone();
+    for answered in 0.. {
+        let refused = match client % 3 {
+            0 => {
+                let headers = [("authorization", bearer.as_str())];
+                let reply = gateway
+                    .client
+                    .request("POST", "/v1/chat/completions", &headers, asked.as_bytes());
+                (reply.status != 200).then(|| reply.json()["error"]["code"].as_str().unwrap().to_owned())
+            }
+            1 => {
+                let reply = post(&gateway.client, &search(1), &[("x-agentledger-key", key)]);
+                reply.header("x-agentledger-refused").map(str::to_owned)
+            }
+            _ => wrapped(&socket, key).err(),
+        };
+        match refused.as_deref() {
+            None | Some("budget_held") => {}
+            Some("budget_exceeded") => return answered,
+            Some(other) => panic!("{other}"),
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn one_budget_is_used_up_by_tokens_and_tools_of_a_hundred_clients_at_once() {
+    let chat = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":0,"completion_tokens":1000,"total_tokens":1000}}"#;
+    let upstream = server(move |seen, request| match seen.path.starts_with("/mcp") {
+        true => result(&request["id"], "found"),
+        false => serde_json::from_str(chat).unwrap(),
+    });
+    let gateway = before(&upstream, "")
+        .with("budgets: {default: {daily_limit_usd: 2, action: block}}")
+        .start();
+    let key = "sk-model-0123456789";
+    let (limit, spent) = (Usd::from_nanos(2_000_000_000), AtomicBool::new(false));
+    let begin = Barrier::new(100);
+    let answered: Vec<usize> = std::thread::scope(|scope| {
+        // Whoever looks, whenever: what is spent and held together is within the limit.
+        let watch = scope.spawn(|| {
+            let mut looks = 0;
+            while !spent.load(Ordering::Relaxed) {
+                for row in gateway.balances("key:") {
+                    let used = row.posted.usd.saturating_add(row.held.usd);
+                    assert!(used <= limit && row.overage.usd == Usd::ZERO, "{row:?}");
+                    looks += 1;
+                }
+            }
+            looks
+        });
+        let clients: Vec<_> = (0..100)
+            .map(|client| {
+                let (gateway, begin) = (&gateway, &begin);
+                scope.spawn(move || {
+                    begin.wait();
+                    spends(gateway, client, key)
+                })
+            })
+            .collect();
+        let answered = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        spent.store(true, Ordering::Relaxed);
+        assert!(watch.join().unwrap() > 10);
+        answered
+    });
+    gateway.wait_idle();
+    let entries = gateway.entries();
+    // A cent each, whatever it was for: not one of 200 is left over.
+    assert_eq!(entries.len(), 200);
+    assert_eq!(answered.iter().sum::<usize>(), 200);
+    let sum = entries
+        .iter()
+        .fold(Usd::ZERO, |sum, entry| sum.saturating_add(entry.settlement.cost));
+    assert_eq!(sum, limit);
+    for kind in 0..3 {
+        let of_kind: usize = answered.iter().skip(kind).step_by(3).sum();
+        assert!(of_kind > 0, "{answered:?}");
+    }
 }
 
 #[test]

@@ -21,20 +21,20 @@ case $line in *slow*) while [ ! -e go ]; do sleep 0.02; done;; esac
 case $line in *tools/call*) printf '{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}\n' $n; n=$((n+1));; esac
 done"#;
 
-fn installed(further: &str) -> Installation {
+pub fn installed(further: &str) -> Installation {
     Installation::new(&format!(
         "mcp: {{pricing: [{{server: files, cost_per_call: {COST}}}]}}\n{further}"
     ))
 }
 
 /// A wrapper that runs.
-struct Wrapper {
+pub struct Wrapper {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
-fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
+pub fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
     let session = [("AGENTLEDGER_SESSION_ID", "run-1")];
     wrap_with(home, args, script, &session)
 }
@@ -67,24 +67,24 @@ fn wrap_with(home: &Installation, args: &[&str], script: &str, variables: &[(&st
 }
 
 impl Wrapper {
-    fn says(&mut self, line: &str) {
+    pub fn says(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn answer(&mut self) -> Value {
+    pub fn answer(&mut self) -> Value {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
     /// Calls a tool; whether it was refused.
-    fn is_refused(&mut self, id: u32) -> bool {
+    pub fn is_refused(&mut self, id: u32) -> bool {
         self.says(&call(id, "read", json!({"path": "a"})));
         self.answer()["result"]["isError"] == true
     }
 
     /// The client goes; what else it was told, the exit code, and the log.
-    fn ends(mut self) -> (String, i32, String) {
+    pub fn ends(mut self) -> (String, i32, String) {
         self.stdin = None;
         let (mut rest, mut log) = (String::new(), String::new());
         self.answers.read_to_string(&mut rest).unwrap();
@@ -463,4 +463,34 @@ fn the_lines_for_each_client_start_the_server_wrapped() {
             "{args:?}"
         );
     }
+}
+
+#[test]
+fn another_round_of_a_call_is_refused_where_its_session_was_killed() {
+    let home = installed("");
+    let gateway = home.serve();
+    let script = r#"while IFS= read -r line; do printf '%s\n' "$line" >>seen; id=${line#*\"id\":}; id=${id%%,*}
+case $line in *inputResponses*) printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[]}}\n' "$id";;
+*) printf '{"jsonrpc":"2.0","id":%s,"result":{"resultType":"input_required"}}\n' "$id";; esac; done"#;
+    let mut wrapper = wrap(&home, &[], script);
+    wrapper.says(&call(1, "read", json!({"path": "a"})));
+    assert_eq!(wrapper.answer()["result"]["resultType"], "input_required");
+    let round = |id: u32| {
+        let mut next: Value = serde_json::from_str(&call(id, "read", json!({"path": "a"}))).unwrap();
+        next["params"]["inputResponses"] = json!({});
+        next.to_string()
+    };
+    home.rpc("session.kill", &json!({"id": "run-1"}));
+    wrapper.says(&round(2));
+    assert_eq!(
+        wrapper.answer()["result"]["_meta"]["agentledger/refusal"]["code"],
+        "session_killed"
+    );
+    wrapper.ends();
+    // The server has its first round: what that cost nobody said.
+    assert_eq!(
+        home.export().iter().map(how).collect::<Vec<_>>(),
+        [(COST, "upstream_failed", Some("upstream_failed"))]
+    );
+    gateway.stop();
 }

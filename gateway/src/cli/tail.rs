@@ -185,9 +185,9 @@ impl Tail {
     async fn subscribe(&self) -> Result<Feed, ClientError> {
         let address = self.address.to_string();
         let connection = self.address.connect().await;
-        let connection = connection.map_err(|text| ClientError::Unreachable {
+        let connection = connection.map_err(|error| ClientError::Unreachable {
             address: address.clone(),
-            text,
+            text: error.why,
         })?;
         let uri = Uri::builder()
             .scheme("ws")

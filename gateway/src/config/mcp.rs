@@ -56,6 +56,8 @@ pub struct McpStdio {
     /// How long a call may go without an answer. Then it is entered as spent.
     pub answer_timeout: Duration,
     pub long_lines: LongLines,
+    /// Whether the definitions of such servers' tools are pinned.
+    pub pin: Option<Pin>,
 }
 
 /// What becomes of calls while no gateway runs.
@@ -257,7 +259,19 @@ fn stdio(at: &Cursor<'_>) -> McpStdio {
             LongLines::Refuse,
             &[("refuse", LongLines::Refuse), ("pass", LongLines::Pass)],
         ),
+        pin: pin(&at.at("pin")),
     }
+}
+
+fn pin(at: &Cursor<'_>) -> Option<Pin> {
+    at.word(
+        None,
+        &[
+            ("off", None),
+            ("refuse", Some(Pin::Refuse)),
+            ("alert", Some(Pin::Alert)),
+        ],
+    )
 }
 
 /// Whether a server can be called so.
@@ -302,14 +316,6 @@ fn server(at: &Cursor<'_>, name: String) -> Option<McpServer> {
     if ca_file.path().is_some() && upstream.as_ref().is_some_and(|upstream| !upstream.tls) {
         ca_file.refuse("is for an https upstream");
     }
-    let pin = at.at("pin").word(
-        None,
-        &[
-            ("off", None),
-            ("refuse", Some(Pin::Refuse)),
-            ("alert", Some(Pin::Alert)),
-        ],
-    );
     let server = McpServer {
         name,
         ends_in_slash: given.filled().is_some_and(has_final_slash),
@@ -318,7 +324,7 @@ fn server(at: &Cursor<'_>, name: String) -> Option<McpServer> {
         headers,
         client_keys,
         allow_private: at.at("allow_private").flag(false),
-        pin,
+        pin: pin(&at.at("pin")),
         timeouts: timeouts(&at.at("timeouts")),
     };
     warn_of_private(&given, &server);

@@ -290,6 +290,7 @@ const MCP_STDIO: &[Key] = &[
     leaf("spool"),
     leaf("answer_timeout"),
     leaf("long_lines"),
+    leaf("pin"),
 ];
 
 const TOOL_PRICE: &[Key] = &[

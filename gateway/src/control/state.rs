@@ -11,7 +11,7 @@ use crate::alerting::Dispatch;
 use crate::config::Config;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
-use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult};
+use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult};
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::replay::jobs::Jobs;
@@ -111,6 +111,14 @@ pub trait DataPlane: Send + Sync {
     /// Holds a tool call of a wrapped MCP server, or refuses it. An error: the parameters are none, or no data plane runs.
     fn begin_call(&self, _call: BeginParams) -> BoxFuture<'_, Result<BeginResult, RpcError>> {
         Box::pin(std::future::ready(Err(RpcError::NoGateway)))
+    }
+
+    /// Which tools of a wrapped MCP server's list its caller may not see.
+    ///
+    /// # Errors
+    /// As of [`DataPlane::begin_call`].
+    fn list_tools(&self, _list: &ListParams) -> Result<ListResult, RpcError> {
+        Err(RpcError::NoGateway)
     }
 
     /// These tool calls go on; how many of them are open.

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::Reloads;
 use crate::alerting::Dispatch;
-use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult};
+use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult};
 use crate::control::{BreakerState, BreakerStatus, DataPlane, Plan, PluginInfo, Record, RpcError};
 use crate::mcp::WrappedCalls;
 use crate::plugin::Route;
@@ -110,6 +110,10 @@ impl DataPlane for Steering {
 
     fn begin_call(&self, call: BeginParams) -> BoxFuture<'_, Result<BeginResult, RpcError>> {
         Box::pin(async move { self.1.begin(&call).await })
+    }
+
+    fn list_tools(&self, list: &ListParams) -> Result<ListResult, RpcError> {
+        Ok(self.1.list(list))
     }
 
     fn keep_calls(&self, ids: &[String]) -> Result<u64, RpcError> {

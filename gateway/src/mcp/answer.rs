@@ -3,10 +3,9 @@
 //!
 //! A message is held up to [`MESSAGE_BYTES_MAX`]; a longer one is read as it passes, in bounded memory.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::message::{BATCH_MAX, id_key};
@@ -40,6 +39,20 @@ impl Answer<'_> {
     }
 }
 
+impl<'a> Answer<'a> {
+    /// With the call's own result, where that stands beside the task that it became.
+    pub fn of_call(&self) -> Answer<'a> {
+        let is_task = matches!(self.says, Says::Task { begins: true, .. });
+        let own = self.result.filter(|_| is_task).and_then(result_of_task);
+        Answer {
+            id: self.id.clone(),
+            says: self.says.clone(),
+            result: own.or(self.result),
+            bytes: self.bytes,
+        }
+    }
+}
+
 /// How a request is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Says {
@@ -52,11 +65,35 @@ pub enum Says {
     InputRequired {
         state: String,
     },
-    /// The call goes on as a task. `status` of a task that was asked about; [`DELIVERED`] where its result came with it.
+    /// The state of a task; [`DELIVERED`] where its result came with it. `begins`: the answer says that its call goes on as a task.
     Task {
         id: String,
         status: String,
+        begins: bool,
     },
+}
+
+/// What an answer to a call means for it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn<'s> {
+    Ended(Says),
+    /// Its next round comes with this state.
+    WantsInput(&'s str),
+    /// It is a task of this name.
+    GoesOn(&'s str),
+}
+
+impl Says {
+    /// As the answer to a call.
+    pub fn turn(&self) -> Turn<'_> {
+        match self {
+            Says::InputRequired { state } => Turn::WantsInput(state),
+            // What looks like the state of a task is the result of a tool that tells of one.
+            Says::Task { begins: false, .. } => Turn::Ended(Says::Result),
+            Says::Task { id, .. } => is_over(self, false).map_or(Turn::GoesOn(id), Turn::Ended),
+            says => Turn::Ended(says.clone()),
+        }
+    }
 }
 
 /// The status of a task whose result stands beside it, as the tasks extension of 2026-07-28 has it.
@@ -117,10 +154,10 @@ impl AnswerReader {
         }
     }
 
-    /// Of messages that stand each on a line.
-    pub fn of_lines() -> AnswerReader {
+    /// Of messages that stand each on a line, and are held up to this length.
+    pub fn of_lines(bytes_max: usize) -> AnswerReader {
         AnswerReader::Events {
-            framer: Box::new(Framer::new(Framing::Ndjson, MESSAGE_BYTES_MAX)),
+            framer: Box::new(Framer::new(Framing::Ndjson, bytes_max)),
             long: None,
         }
     }
@@ -162,7 +199,7 @@ impl AnswerReader {
                     None => sink(Piece {
                         raw_len,
                         event: None,
-                        answers: answers_of(&held),
+                        answers: answers_of(String::from_utf8_lossy(&held).as_bytes()),
                         data: Some(&held),
                         is_part: false,
                     }),
@@ -185,7 +222,7 @@ fn on_frame(long: &mut Option<LongMessage>, frame: &Frame<'_>, sink: &mut dyn Fn
         FrameKind::Data => sink(Piece {
             raw_len: frame.raw_len,
             event: frame.event,
-            answers: answers_of(frame.data),
+            answers: answers_of(String::from_utf8_lossy(frame.data).as_bytes()),
             data: Some(frame.data),
             is_part: false,
         }),
@@ -263,35 +300,8 @@ impl LongMessage {
     }
 }
 
-#[derive(Deserialize)]
-struct Said<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ResultSaid<'a> {
-    #[serde(borrow, default)]
-    is_error: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    result_type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    request_state: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    task: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    task_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
-    /// Of a task that is over.
-    #[serde(borrow, default)]
-    result: Option<&'a RawValue>,
-}
+/// The members of an object; of several with one name the last, as most readers have it.
+type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The answers in one message, or a batch of them. What cannot be read answers nobody.
 fn answers_of(data: &[u8]) -> Vec<Answer<'_>> {
@@ -304,68 +314,71 @@ fn answers_of(data: &[u8]) -> Vec<Answer<'_>> {
 }
 
 fn answer_of(data: &[u8]) -> Option<Answer<'_>> {
-    let said: Said<'_> = serde_json::from_slice(data).ok()?;
-    let id = id_key(said.id?);
-    let says = match (said.result, said.error) {
-        (_, Some(error)) if error.get() != "null" => Says::Error,
-        (Some(result), _) => says_of(result),
-        _ => return None,
+    let said: Members<'_> = serde_json::from_slice(data).ok()?;
+    let member = |name: &str| said.get(name).copied().filter(|value| value.get() != "null");
+    let id = id_key(member("id")?);
+    // Some readers take the result of an answer that has an error, too: then it was delivered.
+    let says = match (member("result"), said.get("result"), member("error")) {
+        (Some(result), ..) => says_of(result),
+        (None, _, Some(_)) => Says::Error,
+        (None, Some(_), None) => Says::Result,
+        (None, None, None) => return None,
     };
     Some(Answer {
         id,
         says,
-        result: said.result.map(RawValue::get),
+        result: said.get("result").map(|result| result.get()),
         bytes: data.len() as u64,
     })
 }
 
-/// The result that stands beside a task in the answer to a question about it.
+/// The result that stands beside a task in the answer to a question about it, or in that to its call.
 pub fn result_of_task(answer: &str) -> Option<&str> {
-    let said: ResultSaid<'_> = serde_json::from_str(answer).ok()?;
-    said.result.map(RawValue::get)
+    let said: Members<'_> = serde_json::from_str(answer).ok()?;
+    said.get("result").map(|result| result.get())
+}
+
+/// How a task ended, by an answer to a question about it; `None`: it goes on, or its result is still to be asked for.
+pub fn is_over(says: &Says, wants_result: bool) -> Option<Says> {
+    match says {
+        Says::Result | Says::ToolError | Says::Error if wants_result => Some(says.clone()),
+        Says::Task { status, .. } => match status.as_str() {
+            "failed" | "cancelled" => Some(Says::ToolError),
+            DELIVERED => Some(Says::Result),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn says_of(result: &RawValue) -> Says {
-    let said: ResultSaid<'_> = serde_json::from_str(result.get()).unwrap_or_default();
-    let text = |value: Option<&RawValue>| -> String {
-        let text = value.and_then(|value| serde_json::from_str::<Cow<'_, str>>(value.get()).ok());
-        text.map(Cow::into_owned).unwrap_or_default()
-    };
-    let of_task = || -> ResultSaid<'_> {
-        let task = said.task.and_then(|task| serde_json::from_str(task.get()).ok());
-        task.unwrap_or_default()
-    };
-    if said.is_error.is_some_and(|is_error| is_error.get() == "true") {
+    let said: Members<'_> = serde_json::from_str(result.get()).unwrap_or_default();
+    let text =
+        |members: &Members<'_>, name: &str| -> Option<String> { serde_json::from_str(members.get(name)?.get()).ok() };
+    if said.get("isError").is_some_and(|is_error| is_error.get() == "true") {
         return Says::ToolError;
     }
-    match text(said.result_type).as_str() {
-        "input_required" => {
-            return Says::InputRequired {
-                state: said.request_state.map(RawValue::get).unwrap_or_default().to_owned(),
-            };
-        }
-        "task" if said.task_id.is_none() => {}
-        _ if said.task_id.is_some() && said.status.is_some() => {
-            let status = match said.result.map(says_of) {
-                Some(Says::ToolError) => "failed".to_owned(),
-                Some(_) => DELIVERED.to_owned(),
-                None => text(said.status),
-            };
-            return Says::Task {
-                id: text(said.task_id),
-                status,
-            };
-        }
-        _ => {}
+    let kind = text(&said, "resultType");
+    if kind.as_deref() == Some("input_required") {
+        let state = said.get("requestState").map(|state| state.get());
+        return Says::InputRequired {
+            state: state.unwrap_or_default().to_owned(),
+        };
     }
-    let task = of_task();
-    match task.task_id {
-        Some(id) => Says::Task {
-            id: text(Some(id)),
-            status: text(task.status),
-        },
-        None => Says::Result,
-    }
+    let begun: Option<Members<'_>> = said.get("task").and_then(|task| serde_json::from_str(task.get()).ok());
+    let (task, begins) = match &begun {
+        Some(task) if task.contains_key("taskId") => (task, true),
+        _ => (&said, kind.as_deref() == Some("task")),
+    };
+    let (Some(id), Some(status)) = (text(task, "taskId"), text(task, "status")) else {
+        return Says::Result;
+    };
+    let status = match said.get("result").map(|result| says_of(result)) {
+        Some(Says::ToolError) => "failed".to_owned(),
+        Some(_) => DELIVERED.to_owned(),
+        None => status,
+    };
+    Says::Task { id, status, begins }
 }
 
 #[cfg(test)]
@@ -405,6 +418,7 @@ mod tests {
         let task = |status: &str| Says::Task {
             id: "t1".to_owned(),
             status: status.to_owned(),
+            begins: true,
         };
         assert_eq!(
             one(r#"{"id":1,"result":{"task":{"taskId":"t1","status":"working"}}}"#),
@@ -416,7 +430,11 @@ mod tests {
         );
         assert_eq!(
             one(r#"{"id":1,"result":{"taskId":"t1","status":"completed","result":{"isError":true}}}"#),
-            task("failed")
+            Says::Task {
+                id: "t1".to_owned(),
+                status: "failed".to_owned(),
+                begins: false
+            }
         );
         for none in [
             r#"{"method":"notifications/progress","params":{}}"#,
@@ -430,6 +448,63 @@ mod tests {
         }
         let both = says(r#"[{"id":1,"result":{}},{"id":"a","error":{}},{"method":"x"}]"#);
         assert_eq!(both, [("n1".to_owned(), Says::Result), ("sa".to_owned(), Says::Error)]);
+    }
+
+    #[test]
+    fn an_answer_is_read_as_its_clients_read_it() {
+        assert_eq!(
+            one(r#"{"id":1,"error":{"code":1},"result":{"content":[]}}"#),
+            Says::Result
+        );
+        assert_eq!(one(r#"{"id":1,"error":{"code":1},"result":null}"#), Says::Error);
+        assert_eq!(one(r#"{"id":1,"result":null}"#), Says::Result);
+        assert_eq!(
+            says(r#"{"id":1,"id":2,"result":{}}"#),
+            [("n2".to_owned(), Says::Result)]
+        );
+        assert_eq!(
+            one(r#"{"id":1,"result":{"isError":true,"isError":false}}"#),
+            Says::Result
+        );
+        let mut reader = AnswerReader::of_lines(MESSAGE_BYTES_MAX);
+        let mut found = Vec::new();
+        reader.push(
+            b"{\"id\":1,\"result\":{\"isError\":true,\"text\":\"\xff\"}}\n",
+            &mut |piece| {
+                found.extend(piece.answers.into_iter().map(|answer| answer.says));
+            },
+        );
+        assert_eq!(found, [Says::ToolError]);
+    }
+
+    #[test]
+    fn a_call_goes_on_as_a_task_only_where_its_answer_says_so() {
+        let turn = |result: &str| match one(&format!(r#"{{"id":1,"result":{result}}}"#)).turn() {
+            Turn::Ended(says) => format!("{says:?}"),
+            Turn::WantsInput(state) => format!("input {state}"),
+            Turn::GoesOn(task) => format!("task {task}"),
+        };
+        for (result, expected) in [
+            (r#"{"taskId":"t","status":"working","content":[]}"#, "Result"),
+            (r#"{"task":{"taskId":"t","status":"working"}}"#, "task t"),
+            (r#"{"resultType":"task","taskId":"t","status":"working"}"#, "task t"),
+            (
+                r#"{"resultType":"task","taskId":"t","status":"cancelled"}"#,
+                "ToolError",
+            ),
+            (
+                r#"{"resultType":"task","taskId":"t","status":"completed","result":{}}"#,
+                "Result",
+            ),
+            (
+                r#"{"resultType":"task","taskId":"t","status":"completed","result":{"isError":true}}"#,
+                "ToolError",
+            ),
+            (r#"{"resultType":"task"}"#, "Result"),
+            (r#"{"resultType":"input_required"}"#, "input "),
+        ] {
+            assert_eq!(turn(result), expected, "{result}");
+        }
     }
 
     fn read(content_type: &str, chunks: &[&[u8]]) -> (Vec<(String, Says, u64, bool)>, usize) {
@@ -463,7 +538,7 @@ mod tests {
     fn lines_are_read_each_by_itself() {
         let text = b"{\"id\":1,\"result\":{}}\nnonsense\n{\"method\":\"m\"}\r\n{\"id\":\"a\",\"error\":{}}";
         for at in 0..text.len() {
-            let mut reader = AnswerReader::of_lines();
+            let mut reader = AnswerReader::of_lines(MESSAGE_BYTES_MAX);
             let mut found = Vec::new();
             let mut sink = |piece: Piece<'_>| found.extend(piece.answers.into_iter().map(|answer| answer.id));
             reader.push(&text[..at], &mut sink);

@@ -36,6 +36,7 @@ use crate::timer::Timer;
 const PATH: &str = "tools/call";
 
 /// From where a call comes.
+#[derive(Clone, Copy)]
 pub struct Caller<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub rules: &'a Arc<Rules>,
@@ -92,6 +93,8 @@ pub struct OpenCall {
     pub headers: Vec<(String, String)>,
     /// Since when it waits for an answer that comes by another way, all its rounds together.
     pub waits_since: Option<Timer>,
+    /// It is not the first round: the server has an earlier one.
+    pub is_next_round: bool,
     /// Under which it waited last.
     pub waits_for: Option<WaitKey>,
     /// Whether its client still wants an answer.
@@ -198,6 +201,7 @@ impl Caller<'_> {
             exchange,
             headers,
             waits_since: None,
+            is_next_round: false,
             waits_for: None,
             wanted: None,
             arguments_hash: blake3::hash(&called.arguments.words()),
@@ -283,6 +287,7 @@ impl OpenCall {
     /// Its next round goes by another id.
     pub fn again(&mut self, message: &Message<'_>) {
         self.id = message.id.map(id_key).unwrap_or_default();
+        self.is_next_round = true;
     }
 
     /// Under which it waits for its next round, where the server gave this state.

@@ -13,6 +13,8 @@ pub struct UnreadableList;
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     result: Option<&'a RawValue>,
 }
 
@@ -28,7 +30,7 @@ struct Named<'a> {
     name: Cow<'a, str>,
 }
 
-/// The message with the tools that `keep` keeps. `None`: all of them, or it is no list.
+/// The message, or the batch of them, with the tools that `keep` keeps. `None`: all of them, or it is no list.
 ///
 /// # Errors
 /// It cannot be read, so that nobody knows what it lists.
@@ -36,17 +38,67 @@ pub fn filtered(
     message: &str,
     mut keep: impl FnMut(&str, &RawValue) -> bool,
 ) -> Result<Option<String>, UnreadableList> {
+    each(message, &mut |one| filtered_one(one, &mut keep))
+}
+
+/// The message, or the batch of them, with `answer` in place of each list of tools; it is given the list's id.
+///
+/// # Errors
+/// As of [`filtered`].
+pub fn replaced(message: &str, answer: impl Fn(&RawValue) -> String) -> Result<Option<String>, UnreadableList> {
+    each(message, &mut |one| {
+        let is_list = tools_of(one)?.is_some();
+        let Message { id, .. } = serde_json::from_str(one).map_err(|_| UnreadableList)?;
+        Ok(id.filter(|_| is_list).map(&answer))
+    })
+}
+
+/// The text with what `edit` makes of each of its messages.
+fn each(
+    message: &str,
+    edit: &mut dyn FnMut(&str) -> Result<Option<String>, UnreadableList>,
+) -> Result<Option<String>, UnreadableList> {
+    if !message.trim_ascii_start().starts_with('[') {
+        return edit(message);
+    }
+    let items: Vec<&RawValue> = serde_json::from_str(message).map_err(|_| UnreadableList)?;
+    let (mut edited, mut from) = (String::new(), 0);
+    for item in items {
+        let Some(changed) = edit(item.get())? else { continue };
+        let at = offset(message, item.get()).ok_or(UnreadableList)?;
+        edited.push_str(message.get(from..at).ok_or(UnreadableList)?);
+        edited.push_str(&changed);
+        from = at + item.get().len();
+    }
+    if from == 0 {
+        return Ok(None);
+    }
+    edited.push_str(message.get(from..).ok_or(UnreadableList)?);
+    Ok(Some(edited))
+}
+
+/// The tools that a message lists; `None`: it is no list.
+fn tools_of(message: &str) -> Result<Option<Vec<&RawValue>>, UnreadableList> {
     let unreadable = |_| UnreadableList;
-    let Message { result } = serde_json::from_str(message).map_err(unreadable)?;
+    let Message { result, .. } = serde_json::from_str(message).map_err(unreadable)?;
     let Some(result) = result.filter(|result| result.get().starts_with('{')) else {
         return Ok(None);
     };
     let Listed { tools } = serde_json::from_str(result.get()).map_err(unreadable)?;
-    let Some(tools) = tools else { return Ok(None) };
+    Ok(tools)
+}
+
+fn filtered_one(
+    message: &str,
+    keep: &mut impl FnMut(&str, &RawValue) -> bool,
+) -> Result<Option<String>, UnreadableList> {
+    let Some(tools) = tools_of(message)? else {
+        return Ok(None);
+    };
     let mut kept = Vec::with_capacity(tools.len());
     for tool in &tools {
         // What has no name cannot be called.
-        let Named { name } = serde_json::from_str(tool.get()).map_err(unreadable)?;
+        let Named { name } = serde_json::from_str(tool.get()).map_err(|_| UnreadableList)?;
         if keep(&name, tool) {
             kept.push(tool.get());
         }
@@ -94,6 +146,23 @@ mod tests {
                 format!(r#"{{"jsonrpc":"2.0", "id":1,"result":{{"ttlMs":5,"tools":[ {tools}],"nextCursor":"n"}}}}"#);
             assert_eq!(without(hidden), Ok(Some(expected)), "{hidden:?}");
         }
+    }
+
+    #[test]
+    fn of_a_batch_the_lists_alone_are_changed() {
+        let batch = format!(r#" [ {{"id":7,"result":{{"content":[]}}}}, {LIST} , {{"method":"m"}}]"#);
+        assert_eq!(filtered(&batch, |_, _| true), Ok(None));
+        let changed = filtered(&batch, |name, _| name == "c").unwrap().unwrap();
+        assert_eq!(
+            changed,
+            batch.replace(
+                r#"{"name":"a"} , {"name":"b","x":[1, 2]}, {"name":"c"}"#,
+                r#"{"name":"c"}"#
+            )
+        );
+        let refused = replaced(&batch, |id| format!("<{}>", id.get())).unwrap().unwrap();
+        assert_eq!(refused, r#" [ {"id":7,"result":{"content":[]}}, <1> , {"method":"m"}]"#);
+        assert_eq!(replaced(r#"{"id":7,"result":{}}"#, |_| String::new()), Ok(None));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// The method that lists a server's tools.
+pub const TOOLS_LIST: &str = "tools/list";
 /// Messages of one batch.
 pub const BATCH_MAX: usize = 64;
 /// Members of an object that is looked into.
@@ -110,6 +112,12 @@ impl<'a> Messages<'a> {
     /// The tool calls.
     pub fn calls(&self) -> impl Iterator<Item = &Message<'a>> {
         self.all.iter().filter(|message| message.is_call())
+    }
+
+    /// The ids of its requests for lists of tools.
+    pub fn lists(&self) -> impl Iterator<Item = &'a RawValue> {
+        let is_list = |message: &&Message<'_>| message.method.as_deref() == Some(TOOLS_LIST);
+        self.all.iter().filter(is_list).filter_map(|message| message.id)
     }
 
     /// The requests that it cancels.
@@ -224,6 +232,25 @@ pub fn id_key(id: &RawValue) -> String {
             _ => format!("n{number}"),
         },
         _ => format!("?{text}"),
+    }
+}
+
+/// An id that has this key.
+pub fn id_of_key(key: &str) -> Option<Box<RawValue>> {
+    let (kind, text) = key.split_at_checked(1)?;
+    match kind {
+        "s" => serde_json::value::to_raw_value(text).ok(),
+        _ => RawValue::from_string(text.to_owned()).ok(),
+    }
+}
+
+/// The id of the other kind that is written alike: some servers answer a number by a text, or the other way, and their clients take it.
+pub fn written_alike(key: &str) -> Option<String> {
+    let number = |text: &str| text.parse::<i64>().is_ok_and(|number| number.to_string() == text);
+    match key.split_at_checked(1)? {
+        ("n", text) => Some(format!("s{text}")),
+        ("s", text) if number(text) => Some(format!("n{text}")),
+        _ => None,
     }
 }
 
@@ -357,5 +384,13 @@ mod tests {
         assert_eq!(key("\"a\""), key("\"\\u0061\""));
         assert_ne!(key("1"), key("\"1\""));
         assert_ne!(key("9007199254740993"), key("9007199254740992"));
+        for id in ["7", "\"a\"", "\"7\"", "1.5"] {
+            assert_eq!(id_of_key(&key(id)).unwrap().get(), id);
+        }
+        assert_eq!(written_alike(&key("7")), Some(key("\"7\"")));
+        assert_eq!(written_alike(&key("\"-7\"")), Some(key("-7")));
+        for none in ["\"07\"", "\"a\"", "\"\"", "{}"] {
+            assert_eq!(written_alike(&key(none)), None, "{none}");
+        }
     }
 }

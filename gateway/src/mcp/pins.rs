@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::config::Pin;
 use crate::files;
+use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::reply::Refusal;
 
 const FILE: &str = "tool-pins.json";
 /// Longest file, and most tools of one server.
@@ -62,14 +65,13 @@ impl Pins {
     }
 
     /// Whether a tool was last seen with another definition than is pinned.
-    pub fn is_changed(&self, server: &str, tool: &str) -> bool {
+    fn is_changed(&self, server: &str, tool: &str) -> bool {
         let kept = self.kept.lock();
         kept.changed.get(server).is_some_and(|changed| changed.contains(tool))
     }
 
-    /// Compares a definition with what is pinned, and pins one that is new.
-    pub fn see(&self, server: &str, tool: &str, definition: &RawValue) -> Standing {
-        let hash = hash_of(definition);
+    /// Compares a definition, by its [`hash_of`], with what is pinned, and pins one that is new.
+    pub fn see(&self, server: &str, tool: &str, hash: String) -> Standing {
         let (standing, is_news) = {
             let mut kept = self.kept.lock();
             let Kept { pinned, changed } = &mut *kept;
@@ -91,6 +93,21 @@ impl Pins {
         standing
     }
 
+    /// Refuses a call of a tool that is not what it was pinned to be, where that is configured.
+    ///
+    /// # Errors
+    /// It is such a call.
+    pub fn check(&self, pin: Option<Pin>, server: &str, tool: &str) -> Result<(), Refusal> {
+        if pin != Some(Pin::Refuse) || !self.is_changed(server, tool) {
+            return Ok(());
+        }
+        let message = format!(
+            "the MCP server {server} changed what this tool is said to do since people came to trust it, so that it is not \
+             called; have whoever runs this gateway look at it ({FILE} beside the ledger)"
+        );
+        Err(Refusal::new(RefusalCode::ToolChanged, message).final_answer())
+    }
+
     /// Writes beside the caller: no request waits for a disk.
     fn write(&self) {
         let (file, kept, writing) = (self.file.clone(), Arc::clone(&self.kept), Arc::clone(&self.writing));
@@ -109,7 +126,7 @@ impl Pins {
 }
 
 /// Of what a definition says, whatever the order of its members. `_meta` is no part of what a model is told.
-fn hash_of(definition: &RawValue) -> String {
+pub fn hash_of(definition: &RawValue) -> String {
     let mut hasher = blake3::Hasher::new();
     match serde_json::from_str::<Value>(definition.get()) {
         Ok(Value::Object(mut members)) => {
@@ -158,7 +175,7 @@ mod tests {
     fn a_changed_definition_is_told_from_one_that_is_only_written_otherwise() {
         let dir = tempfile::tempdir().unwrap();
         let pins = Pins::of(dir.path());
-        let see = |pins: &Pins, text: &str| pins.see("hub", "a", &raw(text));
+        let see = |pins: &Pins, text: &str| pins.see("hub", "a", hash_of(&raw(text)));
         assert_eq!(see(&pins, r#"{"name":"a","description":"d"}"#), Standing::AsPinned);
         assert_eq!(
             see(&pins, r#"{ "description": "d", "name":"\u0061", "_meta": {"at": 1}}"#),

@@ -18,9 +18,9 @@ use super::relay::relay;
 use super::traffic::{Edits, Traffic};
 use super::view::ToolView;
 use super::waiting::WaitKey;
-use crate::config::{Pin, ToolRefusals};
+use crate::config::ToolRefusals;
 use crate::policy::TOOL_TAG;
-use crate::proxy::forward::{Answer, forward};
+use crate::proxy::forward::{Answer, Failed, forward};
 use crate::proxy::report;
 use crate::proxy::sanitize::{check_length, read_body};
 use crate::proxy::session as sessions;
@@ -156,7 +156,10 @@ impl<'a> Post<'a> {
     /// A call that goes on with one that asked for input is the same spend: its hold is there.
     async fn begin_one(&self, session: &mut ServerSession, message: &Message<'_>) -> Result<OpenCall, Refusal> {
         let caller = self.arrival.caller(self.gateway);
-        self.refuse_changed(message)?;
+        let (server, tool) = (&self.arrival.server, message.params.name.as_deref());
+        self.mcp
+            .pins
+            .check(server.config.pin, &server.name, tool.unwrap_or_default())?;
         if message.params.continues
             && let Some(mut call) = self.mcp.waiting.take(&self.round_key(message))
         {
@@ -179,20 +182,6 @@ impl<'a> Post<'a> {
         };
         let header = session.req_header().clone();
         caller.begin(&header, client_gone(session), called).await
-    }
-
-    /// A tool that is not what it was pinned to be.
-    fn refuse_changed(&self, message: &Message<'_>) -> Result<(), Refusal> {
-        let (server, tool) = (&self.arrival.server, message.params.name.as_deref().unwrap_or_default());
-        if server.config.pin != Some(Pin::Refuse) || !self.mcp.pins.is_changed(&server.name, tool) {
-            return Ok(());
-        }
-        let message = format!(
-            "the MCP server {} changed what this tool is said to do since people came to trust it, so that it is not called; \
-             have whoever runs this gateway look at it (tool-pins.json beside the ledger)",
-            server.name
-        );
-        Err(Refusal::new(RefusalCode::ToolChanged, message).final_answer())
     }
 
     fn round_key(&self, message: &Message<'_>) -> WaitKey {
@@ -274,7 +263,13 @@ impl<'a> Post<'a> {
             }
             Err(failed) => {
                 calls.extend(self.taken_back(true));
-                calls.into_iter().for_each(|call| call.failed(self.gateway, &failed));
+                for call in calls {
+                    match failed {
+                        // The server has an earlier round of it, and not this one: it waits on for the next.
+                        Failed::Unsent(_) | Failed::NotTaken(_) if call.is_next_round => self.put_back(call),
+                        _ => call.failed(self.gateway, &failed),
+                    }
+                }
                 failed.refusal().map_or(Ok(false), Err)
             }
         }
@@ -302,21 +297,14 @@ impl<'a> Post<'a> {
 
     /// Lists of tools are shown as their caller may see them.
     fn edits<'e>(&'e self, header: &RequestHeader, listing: &'e Exchange) -> Edits<'e> {
-        let is_list = |message: &&Message<'_>| message.method.as_deref() == Some("tools/list");
-        let ids: Vec<String> = self
-            .messages
-            .all
-            .iter()
-            .filter(is_list)
-            .filter_map(|list| list.id.map(id_key))
-            .collect();
+        let ids: Vec<String> = self.messages.lists().map(id_key).collect();
         if ids.is_empty() {
             return Edits::Nothing;
         }
         let view = ToolView {
-            gateway: self.gateway,
-            mcp: self.mcp,
-            arrival: self.arrival,
+            caller: self.arrival.caller(self.gateway),
+            pins: &self.mcp.pins,
+            pin: self.arrival.server.config.pin,
             header: header.clone(),
             listing,
         };

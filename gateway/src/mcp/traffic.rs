@@ -6,13 +6,14 @@ use std::sync::Arc;
 use agentledger_ledger::Outcome;
 
 use super::Mcp;
-use super::answer::{Answer, DELIVERED, Piece, Says, result_of_task};
+use super::answer::{Answer, Piece, Turn, is_over, result_of_task};
 use super::arrive::{Arrival, channel_at};
 use super::call::OpenCall;
 use super::discovery::{Resource, with_resource};
 use super::endpoints::ForeignAddress;
 use super::list::{UnreadableList, filtered};
-use super::message::{Message, Messages, id_key};
+use super::message::{Message, Messages, id_key, written_alike};
+use super::pins::hash_of;
 use super::view::ToolView;
 use super::waiting::WaitKey;
 use crate::estimate_reason;
@@ -118,8 +119,10 @@ impl<'a> Traffic<'a> {
             (Edits::Endpoint, _) => Ok(None),
             // Only what is whole can be changed.
             (Edits::Lists(..), None) if piece.is_part => Err(Unfit::Unreadable),
-            (Edits::Lists(ids, view), Some(data)) if piece.answers.iter().any(|answer| ids.contains(&answer.id)) => {
-                let changed = filtered(&text(data)?, |tool, definition| view.shows(tool, definition));
+            (Edits::Lists(ids, view), Some(data)) if piece.answers.iter().any(|answer| is_of(ids, &answer.id)) => {
+                let changed = filtered(&text(data)?, |tool, definition| {
+                    view.shows(tool, || hash_of(definition))
+                });
                 changed.map_err(|UnreadableList| Unfit::Unreadable)
             }
             (Edits::Resource(resource), Some(data)) => {
@@ -142,11 +145,21 @@ impl<'a> Traffic<'a> {
     }
 
     fn answer(&mut self, answer: &Answer<'_>) {
-        if let Some(at) = self.open.iter().position(|call| call.id == answer.id) {
-            let call = self.open.swap_remove(at);
-            return self.answered(call, answer);
+        if !self.answers(&answer.id, answer)
+            && let Some(id) = written_alike(&answer.id)
+        {
+            self.answers(&id, answer);
         }
-        if let Some((_, task, wants_result)) = self.tasks.iter().find(|(id, ..)| *id == answer.id) {
+    }
+
+    /// Whether it is the answer to something with this id.
+    fn answers(&mut self, id: &str, answer: &Answer<'_>) -> bool {
+        if let Some(at) = self.open.iter().position(|call| call.id == id) {
+            let call = self.open.swap_remove(at);
+            self.answered(call, answer);
+            return true;
+        }
+        if let Some((_, task, wants_result)) = self.tasks.iter().find(|(known, ..)| known == id) {
             let (key, is_over) = (WaitKey::task(&self.channel, task), is_over(&answer.says, *wants_result));
             if let Some((says, call)) = is_over.and_then(|says| Some((says, self.mcp.waiting.take(&key)?))) {
                 let answer = Answer {
@@ -157,23 +170,23 @@ impl<'a> Traffic<'a> {
                 };
                 call.answered(self.gateway, &answer.says, answer.seen(), self.status);
             }
-            return;
+            return true;
         }
-        let key = WaitKey::answer(&self.channel, &answer.id);
-        if let Some(mut call) = self.mcp.waiting.take(&key) {
+        let waiting = self.mcp.waiting.take(&WaitKey::answer(&self.channel, id));
+        let is_known = waiting.is_some();
+        if let Some(mut call) = waiting {
             call.first_byte();
             self.answered(call, answer);
         }
+        is_known
     }
 
     /// An answer that asks for input, or goes on as a task, is none yet.
     fn answered(&self, call: OpenCall, answer: &Answer<'_>) {
-        let key = match &answer.says {
-            Says::InputRequired { state } => call.round_key(&self.arrival.channel, state),
-            Says::Task { id, .. } => WaitKey::task(&self.channel, id),
-            Says::Result | Says::ToolError | Says::Error => {
-                return call.answered(self.gateway, &answer.says, answer.seen(), self.status);
-            }
+        let key = match answer.says.turn() {
+            Turn::WantsInput(state) => call.round_key(&self.arrival.channel, state),
+            Turn::GoesOn(task) => WaitKey::task(&self.channel, task),
+            Turn::Ended(says) => return call.answered(self.gateway, &says, answer.of_call().seen(), self.status),
         };
         self.mcp.waiting.put(self.gateway, key, call);
     }
@@ -207,6 +220,10 @@ impl<'a> Traffic<'a> {
     }
 }
 
+fn is_of(ids: &[String], id: &str) -> bool {
+    ids.iter().any(|known| known == id) || written_alike(id).is_some_and(|id| ids.contains(&id))
+}
+
 /// The questions about tasks among messages: by their ids, the task, and whether its result is asked for.
 pub fn task_questions(messages: &[Message<'_>]) -> impl Iterator<Item = (String, String, bool)> {
     messages.iter().filter_map(|message| {
@@ -218,17 +235,4 @@ pub fn task_questions(messages: &[Message<'_>]) -> impl Iterator<Item = (String,
         let task = message.params.task_id.as_deref()?.to_owned();
         Some((id_key(message.id?), task, wants_result))
     })
-}
-
-/// How a task ended, by an answer to a question about it; `None`: it goes on, or its result is still to be asked for.
-pub fn is_over(says: &Says, wants_result: bool) -> Option<Says> {
-    match says {
-        Says::Result | Says::ToolError | Says::Error if wants_result => Some(says.clone()),
-        Says::Task { status, .. } => match status.as_str() {
-            "failed" | "cancelled" => Some(Says::ToolError),
-            DELIVERED => Some(Says::Result),
-            _ => None,
-        },
-        _ => None,
-    }
 }

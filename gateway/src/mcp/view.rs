@@ -1,37 +1,37 @@
 //! Who sees which tools: a list is shown without those that a policy denies to its caller, and those that are not what they were
 //! pinned to be. What is shown is asked anew when it is called.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use pingora::http::RequestHeader;
-use serde_json::value::RawValue;
 
-use super::Mcp;
-use super::arrive::Arrival;
 use super::call::{Arguments, Called, Caller};
-use super::pins::Standing;
+use super::message::is_tool_name;
+use super::pins::{Pins, Standing};
 use crate::config::Pin;
 use crate::proxy::decide;
 use crate::proxy::report::{self, OwnAlert};
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::gateway::Gateway;
 use crate::telemetry::alerts::Severity;
 
 /// A caller's view of a server's tools.
 pub struct ToolView<'a> {
-    pub gateway: &'a Arc<Gateway>,
-    pub mcp: &'a Mcp,
-    pub arrival: &'a Arrival,
+    pub caller: Caller<'a>,
+    pub pins: &'a Pins,
+    /// Whether the server's tools are pinned.
+    pub pin: Option<Pin>,
     pub header: RequestHeader,
     /// The request for the list, bound to whom the policies bind it.
     pub listing: &'a Exchange,
 }
 
 impl ToolView<'_> {
-    /// Whether a tool is shown.
-    pub fn shows(&self, tool: &str, definition: &RawValue) -> bool {
+    /// Whether a tool is shown. `definition`: its hash, where it is wanted.
+    pub fn shows(&self, tool: &str, definition: impl FnOnce() -> String) -> bool {
+        if !is_tool_name(tool) {
+            // It could not be called.
+            return false;
+        }
         // Both are asked: a definition is seen whether or not its tool is shown.
         let is_trusted = self.trusts(tool, definition);
         is_trusted && self.may_call(tool)
@@ -40,7 +40,7 @@ impl ToolView<'_> {
     fn may_call(&self, tool: &str) -> bool {
         let caller = Caller {
             identity: &self.listing.identity,
-            ..self.arrival.caller(self.gateway)
+            ..self.caller
         };
         let called = Called {
             id: caller.new_id(),
@@ -52,30 +52,29 @@ impl ToolView<'_> {
         exchange.tenant.clone_from(&self.listing.tenant);
         exchange.zone.clone_from(&self.listing.zone);
         // A policy that fails would refuse the call.
-        decide::outlook(self.gateway, &exchange).is_ok_and(|verdict| verdict.deny.is_none())
+        decide::outlook(caller.gateway, &exchange).is_ok_and(|verdict| verdict.deny.is_none())
     }
 
-    fn trusts(&self, tool: &str, definition: &RawValue) -> bool {
-        let server = &self.arrival.server;
-        let Some(pin) = server.config.pin else { return true };
-        if self.mcp.pins.see(&server.name, tool, definition) == Standing::AsPinned {
+    fn trusts(&self, tool: &str, definition: impl FnOnce() -> String) -> bool {
+        let Some(pin) = self.pin else { return true };
+        let server = self.caller.server;
+        if self.pins.see(server, tool, definition()) == Standing::AsPinned {
             return true;
         }
         let changed = OwnAlert {
             kind: "tool_changed",
             severity: Severity::Critical,
             message: format!(
-                "the MCP server {} changed what its tool {} is said to do",
-                server.name,
+                "the MCP server {server} changed what its tool {} is said to do",
                 shown(tool)
             ),
             details: vec![
-                ("server".to_owned(), server.name.to_string()),
+                ("server".to_owned(), server.to_string()),
                 ("tool".to_owned(), shown(tool)),
             ],
-            about: format!("{}:{}", server.name, shown(tool)),
+            about: format!("{server}:{}", shown(tool)),
         };
-        report::own_alert(self.gateway, changed, self.arrival.rules.config.alerts.cooldown);
+        report::own_alert(self.caller.gateway, changed, self.caller.rules.config.alerts.cooldown);
         pin == Pin::Alert
     }
 }

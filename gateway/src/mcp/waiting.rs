@@ -2,7 +2,7 @@
 //! of the older transport; in the next round of a call that asked for input; as a task's result. Their holds wait here, boundedly,
 //! and each ends once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use agentledger_ledger::Outcome;
@@ -57,13 +57,33 @@ impl WaitKey {
 /// All calls that wait.
 #[derive(Default)]
 pub struct WaitingCalls {
-    calls: Mutex<HashMap<WaitKey, (u64, OpenCall)>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of those that wait under one key, the first is found first.
+    calls: HashMap<WaitKey, VecDeque<(u64, OpenCall)>>,
+    count: usize,
+}
+
+impl State {
+    fn take(&mut self, key: &WaitKey, fits: impl Fn(u64) -> bool) -> Option<OpenCall> {
+        let calls = self.calls.get_mut(key)?;
+        let at = calls.iter().position(|(serial, _)| fits(*serial))?;
+        let (_, call) = calls.remove(at)?;
+        if calls.is_empty() {
+            self.calls.remove(key);
+        }
+        self.count -= 1;
+        Some(call)
+    }
 }
 
 impl WaitingCalls {
     /// Takes a call out that waits under this key.
     pub fn take(&self, key: &WaitKey) -> Option<OpenCall> {
-        self.calls.lock().remove(key).map(|(_, call)| call)
+        self.state.lock().take(key, |_| true)
     }
 
     /// Its client wants no answer any more: what it held is entered as spent, since the server has it.
@@ -74,7 +94,7 @@ impl WaitingCalls {
     }
 
     /// Lets a call wait. Where too many wait already, or it has waited for long enough in its earlier rounds, it is entered as
-    /// spent at once; so is one that waited under the same key, since only one answer can come to both.
+    /// spent at once. Two that wait under one key cannot be told apart: the first answer, or the next round, is the first one's.
     pub fn put(self: &Arc<Self>, gateway: &Arc<Gateway>, key: WaitKey, mut call: OpenCall) {
         let config = &call.exchange.rules.config;
         call.waits_for = Some(key);
@@ -82,15 +102,17 @@ impl WaitingCalls {
         let left = config.mcp.answer_wait.saturating_sub(since.elapsed());
         let serial = rand::random();
         let before = {
-            let mut calls = self.calls.lock();
-            if calls.len() >= config.limits.background_holds_max || left.is_zero() {
+            let mut state = self.state.lock();
+            if state.count >= config.limits.background_holds_max || left.is_zero() {
                 Some(call)
             } else {
-                calls.insert(key, (serial, call)).map(|(_, before)| before)
+                state.calls.entry(key).or_default().push_back((serial, call));
+                state.count += 1;
+                None
             }
         };
         if let Some(before) = before {
-            give_up(gateway, before);
+            return give_up(gateway, before);
         }
         let (waiting, gateway) = (Arc::downgrade(self), Arc::downgrade(gateway));
         spawn_named("waiting-tool-call", async move {
@@ -98,12 +120,8 @@ impl WaitingCalls {
             let Some((waiting, gateway)) = waiting.upgrade().zip(gateway.upgrade()) else {
                 return;
             };
-            let late = {
-                let mut calls = waiting.calls.lock();
-                let is_it = calls.get(&key).is_some_and(|(known, _)| *known == serial);
-                is_it.then(|| calls.remove(&key)).flatten()
-            };
-            if let Some((_, late)) = late {
+            let late = waiting.state.lock().take(&key, |known| known == serial);
+            if let Some(late) = late {
                 give_up(&gateway, late);
             }
         });

@@ -13,26 +13,32 @@ use pingora::http::RequestHeader;
 use serde_json::value::RawValue;
 use ulid::Ulid;
 
+use super::Mcp;
 use super::answer::Says;
 use super::arrive::identity_of;
 use super::call::{Arguments, Called, Caller, OpenCall};
-use super::message::is_tool_name;
+use super::listen::admit;
+use super::message::{TOOLS_LIST, is_tool_name};
 use super::post::in_words;
+use super::view::ToolView;
 use super::waiting::give_up;
 use crate::config::{ToolRefusals, is_server_name};
 use crate::control::RpcError;
-use crate::control::wire::{BeginParams, BeginResult, CallEnding, EndParams, EndResult, ToolCaller};
+use crate::control::wire::{
+    BeginParams, BeginResult, CallEnding, EndParams, EndResult, ListParams, ListResult, ToolCaller,
+};
 use crate::estimate_reason;
 use crate::plugin::{Billing, ResultSeen};
 use crate::proxy::identify::infer::CLAUDE_SESSION;
 use crate::proxy::identify::legacy;
-use crate::proxy::report;
+use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::identity::{Identity, Target};
-use crate::proxy::shared::json_rpc::MCP;
+use crate::proxy::shared::json_rpc::{self, MCP};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::Rules;
+use crate::proxy::{report, session};
 use crate::secret::Secret;
 use crate::timer::Timer;
 
@@ -44,6 +50,7 @@ pub(super) const NO_STATUS: u16 = 0;
 /// The calls that wrappers have open, each until it ends, or nobody has kept it for `mcp.answer_wait`.
 pub struct WrappedCalls {
     gateway: Arc<Gateway>,
+    mcp: Arc<Mcp>,
     open: Mutex<HashMap<Ulid, Kept>>,
 }
 
@@ -54,9 +61,10 @@ struct Kept {
 }
 
 impl WrappedCalls {
-    pub fn new(gateway: &Arc<Gateway>) -> WrappedCalls {
+    pub fn new(gateway: &Arc<Gateway>, mcp: &Arc<Mcp>) -> WrappedCalls {
         WrappedCalls {
             gateway: Arc::clone(gateway),
+            mcp: Arc::clone(mcp),
             open: Mutex::default(),
         }
     }
@@ -73,42 +81,45 @@ impl WrappedCalls {
         };
         let rules = self.gateway.rules.load_full();
         let keep_ms = u64::try_from(rules.config.mcp.answer_wait.as_millis()).unwrap_or(u64::MAX);
-        let again = self.open.lock().get(&id).map(|kept| kept.call.wants_result());
+        let again = self.open.lock().get(&id).map(|kept| self.goes_on(&rules, kept, params));
         // One that a former process of this gateway held was entered by its restart: it may go on all the same.
         let is_entered = again.is_none() && self.gateway.ledger.is_billed(&bill_of(id));
-        if again.is_some() || is_entered {
-            return Ok(BeginResult {
+        let begun = match again {
+            Some(goes_on) => goes_on,
+            None if is_entered => Ok(false),
+            None => self.held(&rules, id, params).await.map(|call| {
+                let wants_result = call.wants_result();
+                self.keep(id, call, rules.config.mcp.answer_wait);
+                wants_result
+            }),
+        };
+        Ok(match begun {
+            Ok(wants_result) => BeginResult {
                 admitted: true,
-                wants_result: again.unwrap_or(false),
+                wants_result,
                 keep_ms,
                 ..BeginResult::default()
-            });
-        }
-        match self.held(&rules, id, params).await {
-            Ok(call) => {
-                let wants_result = call.wants_result();
-                let patience = rules.config.mcp.answer_wait;
-                self.keep(id, call, patience);
-                Ok(BeginResult {
-                    admitted: true,
-                    wants_result,
-                    keep_ms,
-                    ..BeginResult::default()
-                })
-            }
+            },
             Err(refusal) => {
                 report::refused(&self.gateway, MCP, &refusal);
                 let refusals = ToolRefusals::from_word(&params.refusals).unwrap_or(rules.config.mcp.refusals);
-                let answer = in_words(refusals, &refusal, asked_by.as_deref());
-                Ok(BeginResult {
+                BeginResult {
                     admitted: false,
-                    answer: answer.to_string(),
+                    answer: in_words(refusals, &refusal, asked_by.as_deref()).to_string(),
                     code: refusal.code.as_str().to_owned(),
                     keep_ms,
                     ..BeginResult::default()
-                })
+                }
             }
-        }
+        })
+    }
+
+    /// Whether a call that is open may go on with another round, and whether its result is wanted.
+    fn goes_on(&self, rules: &Rules, kept: &Kept, params: &BeginParams) -> Result<bool, Refusal> {
+        let pin = rules.config.mcp.stdio.pin;
+        self.mcp.pins.check(pin, &params.server, &params.tool)?;
+        session::admit(&self.gateway, &kept.call.exchange)?;
+        Ok(kept.call.wants_result())
     }
 
     async fn held(&self, rules: &Arc<Rules>, id: Ulid, params: &BeginParams) -> Result<OpenCall, Refusal> {
@@ -124,6 +135,8 @@ impl WrappedCalls {
             return Err(Refusal::new(RefusalCode::Overloaded, message).retry_after(1));
         }
         let whose = Whose::of(rules, &params.server, &params.tool, &params.caller)?;
+        let pin = rules.config.mcp.stdio.pin;
+        self.mcp.pins.check(pin, &params.server, &params.tool)?;
         legacy::link(&self.gateway, &whose.identity);
         let called = Called {
             id,
@@ -142,6 +155,46 @@ impl WrappedCalls {
         // From here on the journal knows what it is billed under, so that a spool that has it, too, bills nothing.
         call.deferred(bill_of(id))
             .ok_or_else(|| Refusal::new(RefusalCode::Internal, "the call is entered already"))
+    }
+
+    /// Which tools of a list its caller may not see, or why it may not have the list.
+    pub fn list(&self, params: &ListParams) -> ListResult {
+        match self.hidden(params) {
+            Ok(hidden) => ListResult {
+                hidden,
+                ..ListResult::default()
+            },
+            Err(refusal) => {
+                report::refused(&self.gateway, MCP, &refusal);
+                let asked_by = RawValue::from_string(params.request.clone()).ok();
+                ListResult {
+                    answer: json_rpc::error(&refusal, asked_by.as_deref()).to_string(),
+                    ..ListResult::default()
+                }
+            }
+        }
+    }
+
+    fn hidden(&self, params: &ListParams) -> Result<Vec<String>, Refusal> {
+        let rules = self.gateway.rules.load_full();
+        let whose = Whose::of(&rules, &params.server, TOOLS_LIST, &params.caller)?;
+        legacy::link(&self.gateway, &whose.identity);
+        let caller = whose.caller(&self.gateway, &rules);
+        let mut listing = caller.exchange(&whose.header, None, Body::own(Bytes::new()));
+        listing.operation = Name::from(TOOLS_LIST);
+        admit(&self.gateway, &mut listing)?;
+        let view = ToolView {
+            caller,
+            pins: &self.mcp.pins,
+            pin: rules.config.mcp.stdio.pin,
+            header: whose.header.clone(),
+            listing: &listing,
+        };
+        let hidden = params
+            .tools
+            .iter()
+            .filter(|tool| !view.shows(&tool.name, || tool.definition.clone()));
+        Ok(hidden.map(|tool| tool.name.clone()).collect())
     }
 
     /// Begun by two requests at one time it is one call.

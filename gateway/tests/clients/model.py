@@ -152,7 +152,7 @@ class Model:
             return cuts
 
     def _calls(self, ask, number, results):
-        shell, subagent = first(SHELLS, ask.tools), first(SUBAGENTS, ask.tools)
+        shell, subagent = self._shell(ask, results), first(SUBAGENTS, ask.tools)
         if number.get("SUBAGENTS") and subagent and results == 0:
             name, arguments = subagent
             return [Call(name, arguments(f"Count for part {n}. TOOLS=1")) for n in range(1, 1 + number["SUBAGENTS"])]
@@ -162,6 +162,12 @@ class Model:
         name, arguments = shell
         step = "the same step" if "SAME" in number else f"step {results + 1}"
         return [Call(name, arguments(f"echo {step}"))]
+
+    @staticmethod
+    def _shell(ask, results):
+        """Tools of MCP servers are called in turn."""
+        servers = [name for name in SHELLS if name.startswith("mcp__") and name in ask.tools]
+        return first(SHELLS, [servers[results % len(servers)]] if servers else ask.tools)
 
     def bill(self, model, turn):
         """The bill of the next answer: no two are alike, so that none can stand in another's place."""

@@ -1,11 +1,13 @@
-"""Claude Code with an MCP server behind the gateway: what its tools cost and what its tokens cost stand in one session, and in one budget.
+"""Claude Code with MCP servers behind the gateway: what its tools cost and what its tokens cost stand in one session, and in one budget.
 
-It sends MCP servers no session of its own (2.1.197: `User-Agent` and a tool's id in `_meta`, nothing else), so that its user gives both
-the same: `--session-id` to itself, and by its environment `X-Agent-Session` to the server.
+It sends MCP servers over HTTP no session of its own (2.1.197: `User-Agent` and a tool's id in `_meta`, nothing else), so that its user
+gives both the same: `--session-id` to itself, and by its environment `X-Agent-Session` to the server. A server that it starts itself has
+its session in its environment.
 """
 
 import json
 import os
+import sys
 import unittest
 import uuid
 from decimal import Decimal
@@ -13,12 +15,13 @@ from decimal import Decimal
 import clients
 import model
 from rig import Rig
+import tool_server
 from scripted import Upstream, whole
 
-TOOL = "mcp__hub__search"
-PRICE = Decimal("0.01")
+TOOL, WRAPPED_TOOL = "mcp__hub__search", "mcp__files__search"
+PRICE, WRAPPED_PRICE = Decimal("0.01"), Decimal("0.003")
 # What the scripted model calls for a step, where there is no shell.
-model.SHELLS[TOOL] = lambda command: {"query": command}
+model.SHELLS[TOOL] = model.SHELLS[WRAPPED_TOOL] = lambda command: {"query": command}
 
 
 class ToolServer(Upstream):
@@ -30,17 +33,7 @@ class ToolServer(Upstream):
         message = asked.json
         if "id" not in message:
             return whole({}, 202)
-        return whole({"jsonrpc": "2.0", "id": message["id"], "result": self.result(message)})
-
-    @staticmethod
-    def result(message):
-        if message["method"] == "initialize":
-            version = message["params"]["protocolVersion"]
-            return {"protocolVersion": version, "serverInfo": {"name": "hub", "version": "1"}, "capabilities": {"tools": {}}}
-        if message["method"] == "tools/list":
-            schema = {"type": "object", "properties": {"query": {"type": "string"}}}
-            return {"tools": [{"name": "search", "description": "Finds.", "inputSchema": schema}]}
-        return {"content": [{"type": "text", "text": "found"}]}
+        return whole({"jsonrpc": "2.0", "id": message["id"], "result": tool_server.result(message)})
 
     def calls(self):
         return [asked for asked in self.asked if asked.method == "POST" and asked.json.get("method") == "tools/call"]
@@ -49,23 +42,52 @@ class ToolServer(Upstream):
 class ClaudeCode(clients.ClaudeCode):
     """As the guide's page on MCP has it."""
 
+    tools = (TOOL,)
+
     def __init__(self, base, **more):
         self.run_id = str(uuid.uuid4())
         super().__init__(base, **more)
 
     def files(self):
         headers = {"X-AgentLedger-Key": "${ANTHROPIC_API_KEY}", "X-Agent-Session": "${AGENT_SESSION}"}
-        server = {"type": "http", "url": f"{self.base}/mcp/hub", "headers": headers}
-        return {"mcp.json": json.dumps({"mcpServers": {"hub": server}})}
+        return {"mcp.json": servers(hub={"type": "http", "url": f"{self.base}/mcp/hub", "headers": headers})}
 
     def settings(self):
         return {**super().settings(), "AGENT_SESSION": self.run_id}
 
     def command(self, prompt, again):
         servers = ["--mcp-config", os.path.join(self.home, "mcp.json"), "--strict-mcp-config"]
-        tools = ["--allowedTools", TOOL, "--disallowedTools", "Bash"]
+        tools = ["--allowedTools", ",".join(self.tools), "--disallowedTools", "Bash"]
         session = ["--session-id", self.run_id]
         return [clients.of_node("claude"), "-p", *session, *servers, *tools, "--model", self.model, "--", prompt]
+
+
+class WithBoth(ClaudeCode):
+    """With a server that it starts itself, too: by the lines that `--print-config` prints."""
+
+    tools = (TOOL, WRAPPED_TOOL)
+
+    def wraps(self, gateway):
+        path = os.path.join(self.home, "mcp.json")
+        with open(path) as file:
+            hub = json.load(file)["mcpServers"]["hub"]
+        script = [sys.executable, os.path.abspath(tool_server.__file__), os.path.join(self.home, "seen")]
+        printed = gateway.command("mcp-wrap", "--server", "files", "--print-config", "claude-code", ends=["--", *script])
+        _, lines = printed.split("\n\n", 1)
+        wrapped = json.loads(lines)["mcpServers"]["files"]
+        # Beside it the key, which is never printed.
+        wrapped["env"] = {"AGENTLEDGER_KEY": "${ANTHROPIC_API_KEY}"}
+        with open(path, "w") as file:
+            file.write(servers(hub=hub, files=wrapped))
+
+    def wrapped_calls(self):
+        with open(os.path.join(self.home, "seen")) as seen:
+            messages = [json.loads(line) for line in seen]
+        return [message for message in messages if message["method"] == "tools/call"]
+
+
+def servers(**named):
+    return json.dumps({"mcpServers": named})
 
 
 @unittest.skipIf(clients.ClaudeCode not in clients.ALL, "there is no Claude Code here")
@@ -74,10 +96,10 @@ class Mcp(unittest.TestCase):
         self.server = ToolServer()
         self.addCleanup(self.server.stop)
 
-    def rig(self, price=PRICE, **config):
-        servers = {"hub": {"upstream": f"{self.server.url}/mcp"}}
-        pricing = [{"server": "hub", "cost_per_call": float(price)}]
-        rig = Rig(ClaudeCode, {"mcp": {"servers": servers, "pricing": pricing}, **config})
+    def rig(self, price=PRICE, client=ClaudeCode, **config):
+        upstreams = {"hub": {"upstream": f"{self.server.url}/mcp"}}
+        pricing = [{"server": "hub", "cost_per_call": float(price)}, {"server": "files", "cost_per_call": float(WRAPPED_PRICE)}]
+        rig = Rig(client, {"mcp": {"servers": upstreams, "pricing": pricing}, **config})
         self.addCleanup(rig.__exit__)
         return rig
 
@@ -92,6 +114,21 @@ class Mcp(unittest.TestCase):
         self.assertEqual([(entry["model"], Decimal(entry["cost_usd"])) for entry in tools], [("hub:search", PRICE)] * 2)
         (session,) = json.loads(rig.gateway.command("sessions", "--json"))["sessions"]
         spent = 2 * PRICE + sum(bill.cost for bill in rig.model.bills)
+        self.assertEqual((session["id"], Decimal(str(session["cost_usd"]))), (rig.client.run_id, spent))
+
+    def test_a_wrapped_server_stands_in_the_same_session(self):
+        rig = self.rig(client=WithBoth)
+        rig.client.wraps(rig.gateway)
+        ran = rig.client.run("Do the steps. TOOLS=4")
+        calls = (len(self.server.calls()), len(rig.client.wrapped_calls()), len(rig.model.bills))
+        self.assertEqual((ran.code, calls), (0, (2, 2, 5)), ran)
+        entries = rig.gateway.entries()
+        self.assertEqual({entry["session"] for entry in entries}, {rig.client.run_id})
+        self.assertEqual({entry["key"] for entry in entries}, {entries[0]["key"]})
+        tools = sorted((entry["model"], Decimal(entry["cost_usd"])) for entry in entries if entry["provider"] == "mcp")
+        self.assertEqual(tools, [("files:search", WRAPPED_PRICE)] * 2 + [("hub:search", PRICE)] * 2)
+        (session,) = json.loads(rig.gateway.command("sessions", "--json"))["sessions"]
+        spent = 2 * PRICE + 2 * WRAPPED_PRICE + sum(bill.cost for bill in rig.model.bills)
         self.assertEqual((session["id"], Decimal(str(session["cost_usd"]))), (rig.client.run_id, spent))
 
     def test_both_use_up_one_budget_and_the_model_reads_why(self):

@@ -128,7 +128,8 @@ fn quiet_env(command: &mut Command) -> &mut Command {
         .stdin(Stdio::null())
 }
 
-fn rpc(socket: &std::path::Path, method: &str, params: &Value) -> Option<Value> {
+/// Calls a method on a control socket; `None` where nobody answers, or with an error.
+pub fn rpc(socket: &std::path::Path, method: &str, params: &Value) -> Option<Value> {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let reply = over_socket(socket, "POST", "/rpc", &body)?;
     let answer: Value = serde_json::from_slice(&reply.body).ok()?;

@@ -14,7 +14,7 @@ from transports import CLIENTS, EVERYTHING, FILESYSTEM, KINDS, Ran, Stdio, facts
 FILES = (["node", FILESYSTEM], ["files"], {})
 # Each scenario starts its server anew, and one of Python's takes its time.
 SOME = ["tools", "elicitation", "cancellation"]
-MORE = [*SOME, "resources", "prompts", "progress", "sampling"]
+MORE = [*SOME, "resources", "prompts", "progress", "sampling", "subscription"]
 
 
 def of(kind, scenarios):
@@ -22,9 +22,16 @@ def of(kind, scenarios):
     return [*command, "stdio"], scenarios, facts(KINDS[kind], kind)
 
 
-SERVERS = {"filesystem": FILES, "everything": of("everything", MORE), "fast1": of("fast1", SOME), "two": of("two", SOME)}
+SERVERS = {"filesystem": FILES, "everything": of("everything", MORE), "fast1": of("fast1", SOME), "two": of("two", MORE)}
 # Each client with the server that speaks in no other way, and some with others.
-PAIRS = [(who, "filesystem") for who in CLIENTS] + [("py1", "fast1"), ("py2", "two"), ("ts1", "everything")]
+PAIRS = [(who, "filesystem") for who in CLIENTS] + [
+    ("py1", "fast1"),
+    ("py1", "everything"),
+    ("py2", "two"),
+    ("ts1", "everything"),
+    ("ts2", "everything"),
+    ("ts2", "two"),
+]
 
 
 def goes_on(params):

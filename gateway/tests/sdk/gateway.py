@@ -73,8 +73,8 @@ class Gateway:
         with open(os.path.join(self.dir, "log"), "rb") as log:
             return log.read().decode(errors="replace")
 
-    def command(self, *args):
-        done = subprocess.run([BIN, *args, "-c", self.file], cwd=self.dir, capture_output=True, text=True, timeout=120)
+    def command(self, *args, ends=()):
+        done = subprocess.run([BIN, *args, "-c", self.file, *ends], cwd=self.dir, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
             raise AssertionError(f"agentledger {' '.join(args)}: {done.returncode}: {done.stderr}{done.stdout}")
         return done.stdout

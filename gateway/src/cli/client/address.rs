@@ -1,6 +1,7 @@
 //! Where a gateway answers: the control socket of this machine's, or an address with a token.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -155,22 +156,40 @@ impl Address {
     ///
     /// # Errors
     /// What keeps it from being made, as text.
-    pub async fn connect(&self) -> Result<Box<dyn Connection>, String> {
+    pub async fn connect(&self) -> Result<Box<dyn Connection>, Unconnected> {
         match tokio::time::timeout(CONNECT, self.connected()).await {
             Ok(connected) => connected,
-            Err(_) => Err(format!("no answer within {} s", CONNECT.as_secs())),
+            Err(_) => Err(Unconnected {
+                // A host that is away answers nothing; a socket of this machine is somebody's.
+                is_nobody: matches!(self, Address::Remote(_)),
+                why: format!("no answer within {} s", CONNECT.as_secs()),
+            }),
         }
     }
 
-    async fn connected(&self) -> Result<Box<dyn Connection>, String> {
+    async fn connected(&self) -> Result<Box<dyn Connection>, Unconnected> {
         match self {
             Address::Socket(path) => match UnixStream::connect(path).await {
                 Ok(stream) => Ok(Box::new(stream)),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(Unconnected {
+                    is_nobody: matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused),
+                    why: error.to_string(),
+                }),
             },
-            Address::Remote(remote) => remote.connected().await,
+            Address::Remote(remote) => remote
+                .connected()
+                .await
+                .map_err(|why| Unconnected { is_nobody: true, why }),
         }
     }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub struct Unconnected {
+    /// Nobody listens there, as far as it is known: it is not that somebody does, and does not take it.
+    pub is_nobody: bool,
+    pub why: String,
 }
 
 impl Remote {

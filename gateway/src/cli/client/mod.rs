@@ -302,9 +302,9 @@ fn own_methods(config: &Config, ledger: LedgerView) -> Result<Module, ClientErro
 
 /// One request, one connection: commands are few.
 pub(super) async fn post(address: &Address, body: String) -> Result<Bytes, ClientError> {
-    let stream = address.connect().await.map_err(|text| ClientError::Unreachable {
+    let stream = address.connect().await.map_err(|error| ClientError::Unreachable {
         address: address.to_string(),
-        text,
+        text: error.why,
     })?;
     let broken = |text: String| ClientError::Transport {
         address: address.to_string(),

@@ -118,13 +118,14 @@ pub fn run(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<String, CliError
             Some(Refuse::Error) => ToolRefusals::Error,
         },
         answer_timeout: config.mcp.stdio.answer_timeout,
+        answer_wait: config.mcp.answer_wait,
     };
     let lines = LineLimits {
         bytes_max: usize::try_from(config.limits.body_bytes_max).unwrap_or(usize::MAX),
         long: config.mcp.stdio.long_lines,
     };
     let books = Books::new(
-        GatewayRpc::new(address),
+        GatewayRpc::new(address, config.hold.wait),
         offline,
         Spool::new(spool, fingerprints_of(&config)),
     );

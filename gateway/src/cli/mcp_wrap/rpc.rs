@@ -1,5 +1,7 @@
 //! The gateway's methods over connections that are kept: a call of a tool waits for its answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -8,11 +10,14 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::super::client::Address;
 use crate::mcp::wrap::{Away, Rpc};
 use crate::tasks::spawn_named;
 
+/// How long a method may take that waits for nothing; a call that is to be held may wait for other holds besides.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections kept idle.
 const IDLE_MAX: usize = 8;
 /// Longest answer that is read.
@@ -23,6 +28,8 @@ type Sender = SendRequest<Full<Bytes>>;
 /// See the module.
 pub struct GatewayRpc {
     address: Address,
+    /// How long a call may wait for the holds of others.
+    hold_wait: Duration,
     idle: Mutex<Vec<Sender>>,
 }
 
@@ -46,18 +53,22 @@ struct Failure {
 }
 
 impl GatewayRpc {
-    pub fn new(address: Address) -> GatewayRpc {
+    pub fn new(address: Address, hold_wait: Duration) -> GatewayRpc {
         GatewayRpc {
             address,
+            hold_wait,
             idle: Mutex::default(),
         }
     }
 
-    async fn connect(&self) -> Result<Sender, String> {
-        let stream = self.address.connect().await?;
+    async fn connect(&self) -> Result<Sender, Away> {
+        let stream = self.address.connect().await.map_err(|error| match error.is_nobody {
+            true => Away::Nobody(error.why),
+            false => Away::Refuses(error.why),
+        })?;
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Away::Refuses(error.to_string()))?;
         spawn_named("wrapper-connection", connection);
         Ok(sender)
     }
@@ -79,7 +90,7 @@ impl GatewayRpc {
         Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
     }
 
-    async fn sent(&self, body: Bytes) -> Result<(http::StatusCode, Bytes), String> {
+    async fn sent(&self, body: Bytes) -> Result<(http::StatusCode, Bytes), Away> {
         let kept = self.idle.lock().pop();
         if let Some(mut sender) = kept
             && let Ok(answer) = self.post(&mut sender, body.clone()).await
@@ -90,7 +101,13 @@ impl GatewayRpc {
         // A connection that was kept may be of a gateway that is gone. What is asked twice is done once.
         self.idle.lock().clear();
         let mut sender = self.connect().await?;
-        let answer = self.post(&mut sender, body).await?;
+        if let Ok(answer) = self.post(&mut sender, body.clone()).await {
+            self.keep(sender);
+            return Ok(answer);
+        }
+        // One that was killed is not there any more, or another is; one that breaks off again and again does not take it.
+        let mut sender = self.connect().await?;
+        let answer = self.post(&mut sender, body).await.map_err(Away::Refuses)?;
         self.keep(sender);
         Ok(answer)
     }
@@ -116,7 +133,12 @@ impl Rpc for GatewayRpc {
             params,
         };
         let body = serde_json::to_vec(&asked).map_err(|error| Away::Refuses(error.to_string()))?;
-        let (status, body) = self.sent(body.into()).await.map_err(Away::Nobody)?;
+        let patience = match method {
+            "mcp.begin" => self.hold_wait + PATIENCE,
+            _ => PATIENCE,
+        };
+        let sent = timeout(patience, self.sent(body.into())).await;
+        let (status, body) = sent.map_err(|_| Away::Silent(patience))??;
         let answer: Answered<A> =
             serde_json::from_slice(&body).map_err(|_| Away::Refuses(format!("it answers {status}")))?;
         match (answer.result, answer.error) {

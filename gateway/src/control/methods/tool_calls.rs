@@ -12,6 +12,10 @@ use crate::control::wire;
 
 /// Calls that `mcp.keep` names at most.
 const KEEP_MAX: usize = 1_000;
+/// Tools that `mcp.list` names at most.
+const LIST_MAX: usize = 1_000;
+/// Longest name of a definition: a hash of 32 bytes in hexadecimal digits.
+const DEFINITION_BYTES_MAX: usize = 64;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
     table.add_waiting(
@@ -33,6 +37,17 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             r#"{"ids":["01KCR5T7QK3W4S6J8M0N2P4R6T"]}"#,
         ),
         keep,
+    )?;
+    table.add(
+        Method::new(
+            "mcp.list",
+            Role::Operate,
+            Scope::Whole,
+            "Says which tools of a wrapped MCP server's list its caller may not see, and pins those that are new where the \
+             configuration pins them.",
+            r#"{"server":"files","tools":[{"name":"read","definition":"5d1c0e"}]}"#,
+        ),
+        list,
     )?;
     table.add(
         Method::new(
@@ -60,4 +75,19 @@ fn keep(state: &ControlState, _: &Call, params: wire::KeepParams) -> Result<wire
 
 fn end(state: &ControlState, _: &Call, params: wire::EndParams) -> Result<wire::EndResult, RpcError> {
     state.data_plane.end_call(&params)
+}
+
+fn list(state: &ControlState, _: &Call, params: wire::ListParams) -> Result<wire::ListResult, RpcError> {
+    if params.tools.len() > LIST_MAX {
+        return Err(RpcError::InvalidParams(format!("tools: {LIST_MAX} at most")));
+    }
+    if params
+        .tools
+        .iter()
+        .any(|tool| tool.definition.len() > DEFINITION_BYTES_MAX)
+    {
+        let message = format!("definition: {DEFINITION_BYTES_MAX} characters at most");
+        return Err(RpcError::InvalidParams(message));
+    }
+    state.data_plane.list_tools(&params)
 }

@@ -74,6 +74,40 @@ pub struct BeginResult {
     pub keep_ms: u64,
 }
 
+/// `mcp.list`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListParams {
+    /// As policies know the server.
+    pub server: String,
+    /// The id of the client's request, JSON text: a refusal answers it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub request: String,
+    pub caller: ToolCaller,
+    /// Tools of the list; 1,000 at most.
+    pub tools: Vec<ListedTool>,
+}
+
+/// A tool as a server lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListedTool {
+    pub name: String,
+    /// Names its definition: of another definition it is another one. 64 characters at most.
+    pub definition: String,
+}
+
+/// Result of `mcp.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ListResult {
+    /// The names of those that the caller may not see: a policy denies them, or they are not what they were pinned to be.
+    pub hidden: Vec<String>,
+    /// The JSON-RPC answer for the client in place of the list, where it may not have it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+}
+
 /// `mcp.keep`: these calls go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

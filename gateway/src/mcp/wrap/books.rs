@@ -1,6 +1,7 @@
 //! Who holds calls before the server has them, and enters them after: the running gateway. Where none runs, what the
 //! configuration says: they are refused, pass unseen, or pass and stand in a spool that the gateway takes in.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use ulid::Ulid;
 use super::calls::EndedCall;
 use super::spool::Spool;
 use crate::config::Offline;
-use crate::control::wire::{BeginParams, BeginResult, CallEnding, EndParams, EndResult, KeepParams, KeepResult};
+use crate::control::wire::{
+    BeginParams, BeginResult, CallEnding, EndParams, EndResult, KeepParams, KeepResult, ListParams, ListResult,
+};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::reply::Refusal;
 use crate::timer::Timer;
@@ -22,6 +25,8 @@ use crate::timer::Timer;
 const KEEP_MAX: usize = 1_000;
 /// Kept so many times within the time that the gateway gives them.
 const KEEPS: u32 = 3;
+/// How often a gateway that was silent is asked to void a call that it knows nothing of.
+const UNDO_MAX: u32 = 10;
 /// When a refusal for want of a gateway is worth another try, seconds.
 const RETRY_S: u64 = 5;
 
@@ -40,6 +45,17 @@ pub enum Away {
     Nobody(String),
     /// One does, and does not take the call.
     Refuses(String),
+    /// One does, and has not answered for so long. Whether it takes the call is not known.
+    Silent(Duration),
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Away::Nobody(text) | Away::Refuses(text) => f.write_str(text),
+            Away::Silent(patience) => write!(f, "it has not answered for {patience:?}"),
+        }
+    }
 }
 
 /// What came of a call that was to be held.
@@ -54,6 +70,18 @@ pub enum Began {
     Unheld(Box<Refusal>),
 }
 
+/// Who may see a list of tools.
+pub enum Shown {
+    /// Nobody knows: it passes.
+    All,
+    /// All but the tools of these names.
+    Without(Vec<String>),
+    /// Not this caller; with the answer in its place.
+    Refused(Value),
+    /// Nobody knows, and so nobody sees it.
+    Unknown(Box<Refusal>),
+}
+
 /// See the module.
 pub struct Books<R> {
     rpc: R,
@@ -64,6 +92,9 @@ pub struct Books<R> {
     /// Within so many milliseconds a call is to be kept; 0: none was begun yet.
     keep_ms: AtomicU64,
     kept: Mutex<Timer>,
+    /// Calls that were refused because the gateway was silent: should it hold them all the same, they are to be void. Each with how
+    /// often it said that it knows of none.
+    undone: Mutex<Vec<(Ulid, u32)>>,
 }
 
 impl<R: Rpc> Books<R> {
@@ -76,11 +107,13 @@ impl<R: Rpc> Books<R> {
             is_alone: AtomicBool::new(false),
             keep_ms: AtomicU64::new(0),
             kept: Mutex::new(Timer::start()),
+            undone: Mutex::default(),
         }
     }
 
-    /// Has a call held. Its id is its own, whoever holds it: it is entered once.
-    pub async fn begin(&self, call: &BeginParams) -> Began {
+    /// Has a call held. Its id is its own, whoever holds it: it is entered once. `is_held`: it is, from its last round, and whether it
+    /// may go on is the question.
+    pub async fn begin(&self, call: &BeginParams, is_held: bool) -> Began {
         let began: Result<BeginResult, Away> = self.rpc.call("mcp.begin", call).await;
         match began {
             Ok(began) => {
@@ -94,45 +127,75 @@ impl<R: Rpc> Books<R> {
                 }
                 match serde_json::from_str(&began.answer) {
                     Ok(answer) => Began::Refused(answer),
-                    Err(_) => unheld(
-                        RefusalCode::NoGateway,
+                    Err(_) => unheld(no_gateway(
                         "the gateway refused the call and does not say why".to_owned(),
-                    ),
+                    )),
                 }
             }
-            Err(Away::Refuses(text)) => {
-                tracing::error!("the gateway does not take tool calls: {text}");
-                unheld(
-                    RefusalCode::NoGateway,
-                    format!("the gateway does not take the call: {text}"),
-                )
+            Err(away @ (Away::Refuses(_) | Away::Silent(_))) => {
+                tracing::error!("the gateway does not take tool calls: {away}");
+                if let (Away::Silent(_), Ok(id), false) = (&away, Ulid::from_string(&call.id), is_held) {
+                    self.undone.lock().push((id, 0));
+                }
+                unheld(no_gateway(format!("the gateway does not take the call: {away}")))
             }
-            Err(Away::Nobody(text)) => self.begin_alone(call, &text),
+            Err(Away::Nobody(text)) => self.begin_alone(call, is_held, &text),
         }
     }
 
-    fn begin_alone(&self, call: &BeginParams, text: &str) -> Began {
+    /// What of a list of tools its caller may see.
+    pub async fn list(&self, list: &ListParams) -> Shown {
+        let listed: Result<ListResult, Away> = self.rpc.call("mcp.list", list).await;
+        let unknown = |text: String| Shown::Unknown(Box::new(no_gateway(text)));
+        match listed {
+            Ok(ListResult { hidden, answer }) if answer.is_empty() => Shown::Without(hidden),
+            Ok(ListResult { answer, .. }) => match serde_json::from_str(&answer) {
+                Ok(answer) => Shown::Refused(answer),
+                Err(_) => unknown("the gateway refused the list of tools and does not say why".to_owned()),
+            },
+            Err(away @ (Away::Refuses(_) | Away::Silent(_))) => {
+                tracing::error!("the gateway does not take lists of tools: {away}");
+                unknown(format!("the gateway does not take the list of tools: {away}"))
+            }
+            Err(Away::Nobody(text)) => {
+                self.notice_alone(&text);
+                match self.offline {
+                    Offline::Spool | Offline::Pass => Shown::All,
+                    Offline::Refuse => unknown(
+                        "no gateway runs that could say which tools may be seen: start it (agentledger serve), and list them \
+                         again"
+                            .to_owned(),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn notice_alone(&self, text: &str) {
         if !self.is_alone.swap(true, Ordering::Relaxed) {
             tracing::warn!("no gateway runs ({text}): {}", self.offline.meaning());
         }
+    }
+
+    fn begin_alone(&self, call: &BeginParams, is_held: bool, text: &str) -> Began {
+        self.notice_alone(text);
         let held = Began::Held {
             wants_result: false,
             is_spooled: self.offline == Offline::Spool,
         };
         match self.offline {
             Offline::Pass => held,
-            Offline::Refuse => unheld(
-                RefusalCode::NoGateway,
+            // The gateway that held it enters it when it runs again.
+            Offline::Spool if is_held => held,
+            Offline::Refuse => unheld(no_gateway(
                 "no gateway runs that could hold this call: start it (agentledger serve), and call again".to_owned(),
-            ),
+            )),
             Offline::Spool => match self.spool.begun(call) {
                 Ok(()) => held,
                 Err(error) => {
                     tracing::error!(%error, "the spool cannot be written: calls are refused");
-                    unheld(
-                        RefusalCode::LedgerUnavailable,
-                        format!("no gateway runs, and the spool cannot be written: {error}"),
-                    )
+                    let message = format!("no gateway runs, and the spool cannot be written: {error}");
+                    unheld(Refusal::new(RefusalCode::LedgerUnavailable, message))
                 }
             },
         }
@@ -160,10 +223,10 @@ impl<R: Rpc> Books<R> {
             Ok(EndResult { ended: false }) if ended.ending == CallEnding::NotAnswered => {}
             Ok(EndResult { ended: false }) => tracing::warn!(id = params.id, "a call had ended before its answer came"),
             Err(_) if self.offline == Offline::Pass => {}
-            Err(Away::Nobody(text) | Away::Refuses(text)) => {
+            Err(away) => {
                 tracing::warn!(
                     id = params.id,
-                    "the gateway takes no answer, and enters the call at what it held: {text}"
+                    "the gateway takes no answer, and enters the call at what it held: {away}"
                 );
             }
         }
@@ -183,10 +246,32 @@ impl<R: Rpc> Books<R> {
                 let _: Result<KeepResult, Away> = self.rpc.call("mcp.keep", &KeepParams { ids }).await;
             }
         }
+        self.undo().await;
         if self.spool.could_be_given_up() {
             let there: Result<KeepResult, Away> = self.rpc.call("mcp.keep", &KeepParams::default()).await;
             if there.is_ok() {
                 self.spool.give_up();
+            }
+        }
+    }
+
+    /// Has calls voided that a silent gateway may have held. It may still be about to, so that it is asked more than once.
+    async fn undo(&self) {
+        let undone = std::mem::take(&mut *self.undone.lock());
+        for (id, unknown) in undone {
+            let end = EndParams {
+                id: id.to_string(),
+                ending: CallEnding::Unsent,
+                ..EndParams::default()
+            };
+            let ended: Result<EndResult, Away> = self.rpc.call("mcp.settle", &end).await;
+            let unknown = match ended {
+                Ok(EndResult { ended: true }) => continue,
+                Ok(EndResult { ended: false }) => unknown + 1,
+                Err(_) => unknown,
+            };
+            if unknown < UNDO_MAX {
+                self.undone.lock().push((id, unknown));
             }
         }
     }
@@ -197,6 +282,10 @@ impl<R: Rpc> Books<R> {
     }
 }
 
-fn unheld(code: RefusalCode, message: String) -> Began {
-    Began::Unheld(Box::new(Refusal::new(code, message).retry_after(RETRY_S)))
+fn no_gateway(message: String) -> Refusal {
+    Refusal::new(RefusalCode::NoGateway, message).retry_after(RETRY_S)
+}
+
+fn unheld(refusal: Refusal) -> Began {
+    Began::Unheld(Box::new(refusal.retry_after(RETRY_S)))
 }

@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use ulid::Ulid;
 
 use crate::control::wire::CallEnding;
-use crate::mcp::answer::{Answer, Says, result_of_task};
-use crate::mcp::message::{Message, Messages, id_key};
-use crate::mcp::traffic::{is_over, task_questions};
+use crate::mcp::answer::{Answer, Says, Turn, is_over, result_of_task};
+use crate::mcp::message::{Message, Messages, id_key, written_alike};
+use crate::mcp::traffic::task_questions;
 use crate::timer::Timer;
 
 /// Calls that are open at one time. One beyond them is entered at what it holds, and passes.
@@ -21,6 +21,8 @@ const OPEN_MAX: usize = 10_000;
 const RESULT_BYTES_MAX: usize = 480 << 10;
 /// Questions about tasks that wait for their answers.
 const QUESTIONS_MAX: usize = 1_024;
+/// Requests for lists of tools that wait for their answers.
+const LISTS_MAX: usize = 256;
 
 /// A call that the server has.
 #[derive(Debug)]
@@ -32,6 +34,17 @@ pub struct OpenCall {
     pub since: Timer,
     /// Of the tool and its arguments: by them the next round of a call that asked for input is known.
     pub words: blake3::Hash,
+    /// The server has it from an earlier round.
+    pub earlier: Option<Earlier>,
+}
+
+/// What a call was before: it asked for input, or goes on as a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Earlier {
+    /// Since it did so first, all rounds together.
+    since: Timer,
+    /// Of the round that comes next.
+    round: Option<blake3::Hash>,
 }
 
 /// A call that is over.
@@ -75,6 +88,8 @@ pub struct Calls {
     state: Mutex<State>,
     /// Answers of the server's that are looked for.
     expected: AtomicUsize,
+    /// Those of them that are lists of tools.
+    lists: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -84,18 +99,61 @@ struct State {
     /// By the ids of their requests. An id that is used again before its answer has several: the first answer is the first one's.
     open: HashMap<String, VecDeque<OpenCall>>,
     open_count: usize,
-    /// Calls that asked for input, by what their next round says.
-    rounds: HashMap<blake3::Hash, OpenCall>,
+    /// Calls that asked for input, by what their next round says: of those that say the same, the first round is the first one's.
+    rounds: HashMap<blake3::Hash, VecDeque<OpenCall>>,
+    rounds_count: usize,
     /// Calls that go on as tasks.
     tasks: HashMap<String, OpenCall>,
     /// Questions about tasks: by the ids of their requests, the task, and whether its result is asked for.
     questions: HashMap<String, (String, bool)>,
+    /// Lists of tools that the server was asked for: their ids, as keys and as they were written. Whether or not somebody still wants
+    /// it, the list is not for everybody to see.
+    lists: Vec<AskedList>,
+}
+
+#[derive(Debug)]
+struct AskedList {
+    key: String,
+    id: Box<RawValue>,
+    since: Timer,
 }
 
 impl Calls {
     /// Whether an answer of the server's could say something about a call.
     pub fn are_expected(&self) -> bool {
         self.expected.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether an answer of the server's could be a list of tools.
+    pub fn are_lists_expected(&self) -> bool {
+        self.lists.load(Ordering::Acquire) > 0
+    }
+
+    /// The server is asked for these lists of tools now. `false`: it owes too many already.
+    pub fn lists<'m>(&self, ids: impl Iterator<Item = &'m RawValue>) -> bool {
+        let mut state = self.state.lock();
+        let before = state.lists.len();
+        state.lists.extend(ids.map(|id| AskedList {
+            key: id_key(id),
+            id: id.to_owned(),
+            since: Timer::start(),
+        }));
+        let fits = state.lists.len() <= LISTS_MAX;
+        if !fits {
+            state.lists.truncate(before);
+        }
+        self.count(&state);
+        fits
+    }
+
+    /// The id of the request for a list of tools that is answered by this key.
+    pub fn list_answered(&self, key: &str) -> Option<Box<RawValue>> {
+        let mut state = self.state.lock();
+        let position = |key: &str| state.lists.iter().position(|list| list.key == key);
+        let at = position(key).or_else(|| position(&written_alike(key)?))?;
+        let list = state.lists.remove(at);
+        self.count(&state);
+        Some(list.id)
     }
 
     /// A request with a call waits at the gate.
@@ -125,10 +183,27 @@ impl Calls {
 
     /// Takes a call back that did not reach the server.
     pub fn taken_back(&self, key: &str, id: Ulid) -> Option<EndedCall> {
+        let call = {
+            let mut state = self.state.lock();
+            let call = state.take(key, |call| call.id == id)?;
+            self.count(&state);
+            call
+        };
+        self.unsent(call)
+    }
+
+    /// A call does not go to the server now: it waits on for its next round where the server has it from the last, and is over
+    /// otherwise.
+    pub fn unsent(&self, call: OpenCall) -> Option<EndedCall> {
         let mut state = self.state.lock();
-        let call = state.take(key, |call| call.id == id)?;
-        self.count(&state);
-        Some(EndedCall::without_answer(call, CallEnding::Unsent))
+        match call.earlier.and_then(|earlier| earlier.round) {
+            Some(round) => {
+                state.rounds.entry(round).or_default().push_front(call);
+                state.rounds_count += 1;
+                None
+            }
+            None => Some(EndedCall::without_answer(call, CallEnding::Unsent)),
+        }
     }
 
     /// The call of which this request is the next round.
@@ -138,7 +213,14 @@ impl Calls {
             &words,
             message.params.request_state.map(RawValue::get).unwrap_or_default(),
         );
-        self.state.lock().rounds.remove(&round)
+        let mut state = self.state.lock();
+        let calls = state.rounds.get_mut(&round)?;
+        let call = calls.pop_front()?;
+        if calls.is_empty() {
+            state.rounds.remove(&round);
+        }
+        state.rounds_count -= 1;
+        Some(call)
     }
 
     /// What is no call itself passes, and may be about calls. `false`: it is about one at the gate alone, and goes no further.
@@ -172,32 +254,42 @@ impl Calls {
         ended
     }
 
-    /// Those that wait for their answers for longer.
-    pub fn late(&self, patience: Duration) -> Vec<EndedCall> {
+    /// Those that wait for longer: for an answer of the server's, or, having asked for input or become a task, for what comes next.
+    pub fn late(&self, for_answer: Duration, for_next: Duration) -> Vec<EndedCall> {
         let mut state = self.state.lock();
-        let is_late = |call: &OpenCall| call.since.elapsed() > patience;
         let mut late = Vec::new();
         for calls in state.open.values_mut() {
-            while calls.front().is_some_and(is_late) {
+            while calls.front().is_some_and(|call| call.since.elapsed() > for_answer) {
                 late.extend(calls.pop_front());
             }
         }
         state.open.retain(|_, calls| !calls.is_empty());
         state.open_count -= late.len();
-        late.extend(state.rounds.extract_if(|_, call| is_late(call)).map(|(_, call)| call));
+        let is_late = |call: &OpenCall| call.earlier.is_some_and(|earlier| earlier.since.elapsed() > for_next);
+        let before = late.len();
+        for calls in state.rounds.values_mut() {
+            while calls.front().is_some_and(is_late) {
+                late.extend(calls.pop_front());
+            }
+        }
+        state.rounds.retain(|_, calls| !calls.is_empty());
+        state.rounds_count -= late.len() - before;
         late.extend(state.tasks.extract_if(|_, call| is_late(call)).map(|(_, call)| call));
+        // No client waits so long for a list.
+        state.lists.retain(|list| list.since.elapsed() <= for_answer);
         self.count(&state);
         let ended = |call| EndedCall::without_answer(call, CallEnding::NotAnswered);
         late.into_iter().map(ended).collect()
     }
 
-    /// No answer comes any more.
-    pub fn server_gone(&self) -> Vec<EndedCall> {
+    /// No answer comes any more, since the server is gone, or the client.
+    pub fn all_over(&self, ending: CallEnding) -> Vec<EndedCall> {
         let state = std::mem::take(&mut *self.state.lock());
         self.expected.store(0, Ordering::Release);
-        let ended = |call| EndedCall::without_answer(call, CallEnding::ServerGone);
+        self.lists.store(0, Ordering::Release);
+        let ended = |call| EndedCall::without_answer(call, ending);
         let open = state.open.into_values().flatten();
-        let others = state.rounds.into_values().chain(state.tasks.into_values());
+        let others = state.rounds.into_values().flatten().chain(state.tasks.into_values());
         open.chain(others).map(ended).collect()
     }
 
@@ -205,13 +297,14 @@ impl Calls {
     pub fn held(&self) -> Vec<Ulid> {
         let state = self.state.lock();
         let open = state.open.values().flatten();
-        let all = open.chain(state.rounds.values()).chain(state.tasks.values());
+        let all = open.chain(state.rounds.values().flatten()).chain(state.tasks.values());
         all.filter(|call| !call.is_spooled).map(|call| call.id).collect()
     }
 
     fn count(&self, state: &State) {
-        let expected = state.open_count + state.questions.len();
+        let expected = state.open_count + state.questions.len() + state.lists.len();
         self.expected.store(expected, Ordering::Release);
+        self.lists.store(state.lists.len(), Ordering::Release);
     }
 }
 
@@ -229,10 +322,12 @@ impl State {
     }
 
     fn answered(&mut self, answer: &Answer<'_>) -> Option<EndedCall> {
-        if let Some(call) = self.take(&answer.id, |_| true) {
+        let alike = written_alike(&answer.id);
+        let keys = || [Some(answer.id.as_str()), alike.as_deref()].into_iter().flatten();
+        if let Some(call) = keys().find_map(|key| self.take(key, |_| true)) {
             return self.called(call, answer);
         }
-        let (task, wants_result) = self.questions.remove(&answer.id)?;
+        let (task, wants_result) = keys().find_map(|key| self.questions.remove(key))?;
         let says = is_over(&answer.says, wants_result)?;
         let call = self.tasks.remove(&task)?;
         let result = answer.result.map(|result| result_of_task(result).unwrap_or(result));
@@ -240,26 +335,48 @@ impl State {
     }
 
     /// An answer that asks for input, or goes on as a task, is none yet.
-    fn called(&mut self, call: OpenCall, answer: &Answer<'_>) -> Option<EndedCall> {
-        let before = match &answer.says {
-            Says::InputRequired { state } => self.rounds.insert(round_of(&call.words, state), call),
-            Says::Task { id, .. } => self.tasks.insert(id.clone(), call),
-            says => return Some(EndedCall::by_answer(call, ending_of(says), answer.result, answer.bytes)),
+    fn called(&mut self, mut call: OpenCall, answer: &Answer<'_>) -> Option<EndedCall> {
+        let since = call.earlier.map_or_else(Timer::start, |earlier| earlier.since);
+        let before = match answer.says.turn() {
+            Turn::WantsInput(state) => {
+                let round = round_of(&call.words, state);
+                call.earlier = Some(Earlier {
+                    since,
+                    round: Some(round),
+                });
+                self.rounds.entry(round).or_default().push_back(call);
+                self.rounds_count += 1;
+                None
+            }
+            Turn::GoesOn(task) => {
+                call.earlier = Some(Earlier { since, round: None });
+                // A task has one result.
+                self.tasks.insert(task.to_owned(), call)
+            }
+            Turn::Ended(says) => {
+                let result = answer.of_call().result;
+                return Some(EndedCall::by_answer(call, ending_of(&says), result, answer.bytes));
+            }
         };
-        // Two that cannot be told apart have only one answer.
         let before = before.or_else(|| self.too_many());
         before.map(|before| EndedCall::without_answer(before, CallEnding::NotAnswered))
     }
 
     fn too_many(&mut self) -> Option<OpenCall> {
-        if self.rounds.len() + self.tasks.len() <= OPEN_MAX {
+        if self.rounds_count + self.tasks.len() <= OPEN_MAX {
             return None;
         }
-        let round = self.rounds.keys().next().copied();
-        round.and_then(|round| self.rounds.remove(&round)).or_else(|| {
-            let task = self.tasks.keys().next().cloned()?;
-            self.tasks.remove(&task)
-        })
+        if let Some(round) = self.rounds.keys().next().copied() {
+            let calls = self.rounds.get_mut(&round)?;
+            let call = calls.pop_front();
+            if calls.is_empty() {
+                self.rounds.remove(&round);
+            }
+            self.rounds_count -= 1;
+            return call;
+        }
+        let task = self.tasks.keys().next().cloned()?;
+        self.tasks.remove(&task)
     }
 }
 
@@ -287,161 +404,5 @@ fn round_of(words: &blake3::Hash, state: &str) -> blake3::Hash {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-    use super::*;
-
-    fn call(line: &str) -> (String, OpenCall) {
-        let messages = Messages::read(line.as_bytes()).unwrap();
-        let message = &messages.all[0];
-        let call = OpenCall {
-            id: Ulid::new(),
-            wants_result: true,
-            is_spooled: false,
-            since: Timer::start(),
-            words: words_of(message),
-        };
-        (id_key(message.id.unwrap()), call)
-    }
-
-    fn opened(calls: &Calls, line: &str) -> Ulid {
-        let (key, call) = call(line);
-        let id = call.id;
-        calls.opens(key, call).unwrap();
-        id
-    }
-
-    const CALL: &str = r#"{"id":1,"method":"tools/call","params":{"name":"t","arguments":{"a":1}}}"#;
-
-    fn answer<'a>(id: &str, says: Says, result: Option<&'a str>) -> Answer<'a> {
-        Answer {
-            id: id.to_owned(),
-            says,
-            result,
-            bytes: 99,
-        }
-    }
-
-    #[test]
-    fn each_call_ends_by_its_answer_once() {
-        let calls = Calls::default();
-        assert!(!calls.are_expected());
-        let id = opened(&calls, CALL);
-        assert!(calls.are_expected() && calls.held() == [id]);
-        assert!(
-            calls.answered(&answer("n2", Says::Result, Some("{}"))).is_none(),
-            "another's"
-        );
-        let ended = calls
-            .answered(&answer("n1", Says::ToolError, Some("{\"a\":1}")))
-            .unwrap();
-        assert_eq!(
-            (
-                ended.call.id,
-                ended.ending,
-                ended.result.as_str(),
-                ended.bytes,
-                ended.unread
-            ),
-            (id, CallEnding::ToolError, "{\"a\":1}", 7, false)
-        );
-        assert!(
-            calls.answered(&answer("n1", Says::Result, Some("{}"))).is_none(),
-            "it is over"
-        );
-        assert!(!calls.are_expected());
-    }
-
-    #[test]
-    fn an_id_that_is_used_again_has_its_answers_in_turn() {
-        let calls = Calls::default();
-        let ids = [opened(&calls, CALL), opened(&calls, CALL)];
-        let ended: Vec<Ulid> = (0..3)
-            .filter_map(|_| calls.answered(&answer("n1", Says::Result, None)))
-            .map(|ended| ended.call.id)
-            .collect();
-        assert_eq!(ended, ids);
-    }
-
-    #[test]
-    fn a_call_that_asks_for_input_goes_on_with_the_same_words_and_state() {
-        let calls = Calls::default();
-        let id = opened(&calls, CALL);
-        let state = || Says::InputRequired {
-            state: "\"s\"".to_owned(),
-        };
-        assert!(calls.answered(&answer("n1", state(), Some("{}"))).is_none());
-        let round = |line: &str| {
-            let messages = Messages::read(line.as_bytes()).unwrap();
-            calls.next_round(&messages.all[0]).map(|call| call.id)
-        };
-        let other = r#"{"id":2,"method":"tools/call","params":{"name":"t","arguments":{"a":2},"requestState":"s"}}"#;
-        assert_eq!(round(other), None);
-        let next = r#"{"id":2,"method":"tools/call","params":{"name":"t","arguments":{"a":1},"requestState":"s"}}"#;
-        assert_eq!((round(next), round(next)), (Some(id), None));
-    }
-
-    #[test]
-    fn a_task_ends_its_call_when_its_result_is_fetched() {
-        let calls = Calls::default();
-        let id = opened(&calls, CALL);
-        let task = |status: &str| Says::Task {
-            id: "t1".to_owned(),
-            status: status.to_owned(),
-        };
-        assert!(calls.answered(&answer("n1", task("working"), Some("{}"))).is_none());
-        let mut ended = Vec::new();
-        for (method, key) in [("tasks/get", "n7"), ("tasks/result", "n8")] {
-            let asked = format!(
-                r#"{{"id":{},"method":"{method}","params":{{"taskId":"t1"}}}}"#,
-                &key[1..]
-            );
-            assert!(calls.passes(&Messages::read(asked.as_bytes()).unwrap(), &mut ended));
-        }
-        assert!(calls.answered(&answer("n7", task("working"), Some("{}"))).is_none());
-        let over = calls.answered(&answer("n8", Says::Result, Some("{}"))).unwrap();
-        assert_eq!((over.call.id, over.ending), (id, CallEnding::Result));
-        assert!(ended.is_empty());
-    }
-
-    #[test]
-    fn what_is_cancelled_ends_and_what_waits_at_the_gate_goes_no_further() {
-        let calls = Calls::default();
-        let id = opened(&calls, CALL);
-        let cancel = |id: &str| format!(r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
-        let mut ended = Vec::new();
-        let mut passes = |id: &str| calls.passes(&Messages::read(cancel(id).as_bytes()).unwrap(), &mut ended);
-        calls.waits("n2");
-        calls.waits("n3");
-        assert!(passes("1") && passes("9") && !passes("2"));
-        assert!(!calls.leaves_gate("n2") && calls.leaves_gate("n3"));
-        let ended: Vec<_> = ended.iter().map(|ended| (ended.call.id, ended.ending)).collect();
-        assert_eq!(ended, [(id, CallEnding::ClientGone)]);
-    }
-
-    #[test]
-    fn with_the_server_all_calls_end() {
-        let calls = Calls::default();
-        let mut ids = [opened(&calls, CALL), opened(&calls, &CALL.replace(":1,", ":2,"))];
-        ids.sort_unstable();
-        assert!(calls.late(Duration::from_secs(60)).is_empty());
-        let mut ended: Vec<Ulid> = calls.server_gone().iter().map(|ended| ended.call.id).collect();
-        ended.sort_unstable();
-        assert_eq!(ended, ids);
-        assert!(!calls.are_expected() && calls.server_gone().is_empty());
-        opened(&calls, CALL);
-        assert_eq!(calls.late(Duration::ZERO).len(), 1, "it waited too long");
-        assert!(!calls.are_expected());
-    }
-
-    #[test]
-    fn open_calls_are_bounded() {
-        let calls = Calls::default();
-        for _ in 0..OPEN_MAX {
-            opened(&calls, CALL);
-        }
-        let (key, beyond) = call(CALL);
-        let ended = calls.opens(key, beyond).unwrap_err();
-        assert_eq!(ended.ending, CallEnding::NotAnswered);
-    }
-}
+#[path = "calls_tests.rs"]
+mod tests;

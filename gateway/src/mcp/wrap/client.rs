@@ -1,18 +1,20 @@
 //! What the client says: passed on line by line as it comes, but for calls of tools, which go to the gate, and what no reader should
-//! be given.
+//! be given. Requests for lists of tools are noted, so that their answers are.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 
 use super::calls::Calls;
 use super::gate::{FromClient, Known, Pipe};
 use super::lines::{Lines, Piece};
 use super::long::LongRequest;
+use super::pipe::Queued;
 use super::scan::Scan;
 use crate::config::LongLines;
-use crate::mcp::message::{Messages, id_key};
+use crate::mcp::message::{MessageFault, Messages, id_key};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::json_rpc;
 use crate::proxy::shared::reply::Refusal;
@@ -68,6 +70,7 @@ impl ClientSide {
                 break Err(error);
             }
         };
+        self.to_server.pass_no_more();
         // The gate closes the server's pipe once nothing waits for it any more.
         let _ = self.gate.blocking_send(FromClient::Over);
         ended
@@ -114,15 +117,20 @@ impl Reading<'_> {
     }
 
     fn read(&mut self, line: &[u8]) -> io::Result<()> {
-        let messages = match Messages::read(line) {
+        let read = match is_one_line(line) {
+            true => Messages::read(line),
+            false => Err(MessageFault::Message(
+                "a carriage return within a line ends it for some readers",
+            )),
+        };
+        let messages = match read {
             Ok(messages) => messages,
-            Err(fault) if self.scan.may_call(line) => {
+            Err(fault) if self.scan.may_ask(line) => {
                 let refusal = Refusal::new(RefusalCode::InvalidMessage, fault.to_string());
-                let mut request = LongRequest::new();
-                request.push(line);
-                return self.refuse(request, &refusal);
+                self.refuse(LongRequest::of(line), &refusal);
+                return Ok(());
             }
-            // Whatever it is, it is no call.
+            // Whatever it is, it asks for nothing that is looked after.
             Err(_) => {
                 self.passing.extend_from_slice(line);
                 return Ok(());
@@ -136,6 +144,11 @@ impl Reading<'_> {
             }
             let asked = self.side.gate.blocking_send(FromClient::Calls(line.to_vec()));
             return asked.map_err(|_| io::ErrorKind::BrokenPipe.into());
+        }
+        if !self.side.calls.lists(messages.lists()) {
+            let refusal = Refusal::new(RefusalCode::Overloaded, "the server owes too many lists of tools");
+            self.refuse(LongRequest::of(line), &refusal.retry_after(1));
+            return Ok(());
         }
         let mut ended = Vec::new();
         if self.side.calls.passes(&messages, &mut ended) {
@@ -162,24 +175,28 @@ impl Reading<'_> {
             "a line is longer than {} bytes, and is not passed on",
             self.side.line_bytes_max
         );
-        self.refuse(long, &Refusal::new(RefusalCode::BodyTooLarge, message).final_answer())
+        self.refuse(long, &Refusal::new(RefusalCode::BodyTooLarge, message).final_answer());
+        Ok(())
     }
 
-    /// A line that goes no further. Its client is answered, where it has asked for something.
-    fn refuse(&mut self, request: LongRequest, refusal: &Refusal) -> io::Result<()> {
+    /// A line that goes no further. Where nobody can say which request it was, its client is answered without an id, as JSON-RPC has
+    /// it (<https://www.jsonrpc.org/specification#response_object>).
+    fn refuse(&mut self, request: LongRequest, refusal: &Refusal) {
         tracing::warn!(
             code = refusal.code.as_str(),
             "a line of the client's is refused: {}",
             refusal.message
         );
-        match request.id() {
-            Some(id) => self
-                .side
-                .to_client
-                .put(json_rpc::body(&json_rpc::error(refusal, Some(&id))).to_vec()),
-            None => Ok(()),
-        }
+        let id = request.id().unwrap_or_else(|| RawValue::NULL.to_owned());
+        let answer = json_rpc::body(&json_rpc::error(refusal, Some(&id)));
+        self.side.to_client.put_in_turn(Queued::answer(answer.to_vec()));
     }
+}
+
+/// Whether there is a carriage return nowhere but before its end.
+fn is_one_line(line: &[u8]) -> bool {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    memchr::memchr(b'\r', text.strip_suffix(b"\r").unwrap_or(text)).is_none()
 }
 
 pub fn read_some(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {

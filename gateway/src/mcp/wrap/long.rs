@@ -32,6 +32,12 @@ impl LongRequest {
         LongRequest(ESSENTIALS.as_ref().map(|shape| Arriving::new(shape, DEPTH_MAX)))
     }
 
+    pub fn of(line: &[u8]) -> LongRequest {
+        let mut request = LongRequest::new();
+        request.push(line);
+        request
+    }
+
     pub fn push(&mut self, bytes: &[u8]) {
         if let (Some(arriving), Some(shape)) = (&mut self.0, &*ESSENTIALS) {
             arriving.push(shape, bytes);

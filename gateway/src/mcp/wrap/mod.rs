@@ -4,6 +4,7 @@
 //! ```text
 //! client → client ∥ scan → gate: held → pipe → server
 //! client ← pipe ← server ∥ calls: ended → gate: entered
+//!            ↑──── lists ←────────────────┘
 //! ```
 //!
 //! | file | does |
@@ -13,15 +14,17 @@
 //! | `gate` | calls wait until they are held; what ends them is entered |
 //! | `books`, `spool` | who holds and enters them: the gateway by JSON-RPC, or a file until it runs |
 //! | `server`, `calls` | what the server says; which call an answer ends |
+//! | `lists` | lists of tools, as the gateway lets the client see them |
 //! | `pipe` | whole lines between lines that are passed on |
 //!
-//! It never opens the store, and writes nothing of its own to the client but answers to calls that it refuses.
+//! It never opens the store, and writes nothing of its own to the client but answers to what it refuses.
 
 mod books;
 mod calls;
 mod client;
 mod gate;
 mod lines;
+mod lists;
 mod long;
 mod pipe;
 mod process;

@@ -1,5 +1,6 @@
 //! The server's process: started with two pipes, told of signals, waited for; its end is ours.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,10 +10,11 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
+use rustix::termios::tcgetpgrp;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::books::{Books, Rpc};
 use super::calls::Calls;
@@ -70,19 +72,27 @@ pub fn run<R: Rpc>(
     let running = Arc::new(Running::of(&child));
     signals.pass_on(Arc::clone(&running))?;
     let calls = Arc::new(Calls::default());
-    let to_server = Arc::new(Pipe::new(Box::new(stdin)));
-    let to_client = Arc::new(Pipe::new(client.writes));
+    let room = Arc::new(Notify::new());
+    let to_server = Arc::new(Pipe::new(Box::new(stdin), Arc::clone(&room)));
+    let to_client = Arc::new(Pipe::new(client.writes, Arc::clone(&room)));
+    for (name, pipe) in [("mcp-to-server", &to_server), ("mcp-to-client", &to_client)] {
+        let pipe = Arc::clone(pipe);
+        thread(name, move || pipe.run())?;
+    }
     let (asked, asks) = mpsc::channel(WAITING_MAX);
     let (tells, known) = mpsc::unbounded_channel();
+    let (ends, gone) = oneshot::channel();
     let gate = Gate {
         books,
         settings,
         calls: Arc::clone(&calls),
         to_server: Arc::clone(&to_server),
         to_client: Arc::clone(&to_client),
+        room,
+        tells: tells.clone(),
     };
     let runtime = runtime()?;
-    let gate = thread("mcp-gate", move || runtime.block_on(gate.run(asks, known)))?;
+    let gate = thread("mcp-gate", move || runtime.block_on(gate.run(asks, known, gone)))?;
     let client_side = ClientSide {
         calls: Arc::clone(&calls),
         to_server: Arc::clone(&to_server),
@@ -99,18 +109,20 @@ pub fn run<R: Rpc>(
     })?;
     let server_side = ServerSide {
         calls,
-        to_client: Arc::clone(&to_client),
+        to_client,
         known: tells.clone(),
+        line_bytes_max: lines.bytes_max,
+        long_lines: lines.long,
     };
     let (done, drained) = channel();
     thread("mcp-server", move || {
-        let _ = server_side.run(stdout);
-        to_client.close();
+        server_side.run(stdout);
+        let _ = tells.send(Known::Silent);
         let _ = done.send(());
     })?;
     let status = running.wait(&mut child)?;
     let _ = drained.recv_timeout(DRAIN);
-    let _ = tells.send(Known::ServerGone);
+    let _ = ends.send(());
     if gate.join().is_err() {
         tracing::error!("the thread that enters calls panicked");
     }
@@ -190,7 +202,9 @@ impl Signals {
                 let to = Arc::clone(&to);
                 async move {
                     while signal.recv().await.is_some() {
-                        to.signal(passed);
+                        if !is_of_terminal(passed) {
+                            to.signal(passed);
+                        }
                     }
                 }
             });
@@ -198,4 +212,14 @@ impl Signals {
         })?;
         Ok(())
     }
+}
+
+/// Whether a terminal has sent it to all of its processes, of which the server is one: a second one would cut a server off that goes
+/// down with care.
+fn is_of_terminal(signal: Signal) -> bool {
+    let is_in_front = || {
+        let terminal = File::open("/dev/tty").ok()?;
+        Some(tcgetpgrp(terminal).ok()? == getpgrp())
+    };
+    matches!(signal, Signal::INT | Signal::QUIT) && is_in_front().unwrap_or(false)
 }

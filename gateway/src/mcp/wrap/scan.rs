@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use memchr::memmem::Finder;
 
-const CALL: &[u8] = b"tools/call";
+/// What is asked that is not for everybody to have: calls, and lists of what can be called.
+const ASKED: [&[u8]; 2] = [b"tools/call", b"tools/list"];
 /// What may be said of a call that is open.
 const OF_OPEN: [&[u8]; 2] = [b"notifications/cancelled", b"tasks/"];
 /// Spellings by which any letter of those words can be written in JSON: all of them are below U+0100.
@@ -12,7 +13,7 @@ const ESCAPES: [&[u8]; 2] = [b"\\u00", b"\\/"];
 
 /// Looks for the words that matter.
 pub struct Scan {
-    call: Finder<'static>,
+    asked: [Finder<'static>; 2],
     others: [Finder<'static>; 4],
 }
 
@@ -21,7 +22,7 @@ impl Scan {
         let [cancelled, tasks] = OF_OPEN;
         let [unicode, solidus] = ESCAPES;
         Scan {
-            call: Finder::new(CALL),
+            asked: ASKED.map(Finder::new),
             others: [cancelled, tasks, unicode, solidus].map(Finder::new),
         }
     }
@@ -29,12 +30,14 @@ impl Scan {
     /// Whether any of these lines is to be read.
     pub fn matters(&self, lines: &[u8]) -> bool {
         let has = |finder: &Finder<'_>| finder.find(lines).is_some();
-        has(&self.call) || self.others.iter().any(has)
+        self.asked.iter().chain(&self.others).any(has)
     }
 
-    /// Whether a line that cannot be read in one way alone could be taken for a call of a tool by another reader.
-    pub fn may_call(&self, line: &[u8]) -> bool {
-        self.call.find(&unescaped(line)).is_some()
+    /// Whether a line that cannot be read in one way alone could be taken for a call of a tool, or for a request for their list, by
+    /// another reader.
+    pub fn may_ask(&self, line: &[u8]) -> bool {
+        let plain = unescaped(line);
+        self.asked.iter().any(|asked| asked.find(&plain).is_some())
     }
 }
 
@@ -74,26 +77,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_found_in_any_spelling() {
+    fn calls_and_lists_are_found_in_any_spelling() {
         let scan = Scan::new();
         for line in [
             r#"{"method":"tools/call"}"#,
             r#"{"method":"tools\/call"}"#,
             r#"{"method":"\u0074ools/call"}"#,
             r#"{"method":"tool\u0073\u002fcal\u006C"}"#,
+            r#"{"method":"tools/list"}"#,
+            r#"{"method":"tools\u002flist"}"#,
         ] {
-            assert!(
-                scan.matters(line.as_bytes()) && scan.may_call(line.as_bytes()),
-                "{line}"
-            );
+            assert!(scan.matters(line.as_bytes()) && scan.may_ask(line.as_bytes()), "{line}");
         }
         for line in [
             r#"{"method":"ping"}"#,
-            r#"{"method":"tools/list"}"#,
+            r#"{"method":"prompts/list"}"#,
             r#"{"text":"a \"quoted\" word\n"}"#,
         ] {
             assert!(
-                !scan.matters(line.as_bytes()) && !scan.may_call(line.as_bytes()),
+                !scan.matters(line.as_bytes()) && !scan.may_ask(line.as_bytes()),
                 "{line}"
             );
         }
@@ -103,10 +105,10 @@ mod tests {
             r#"{"method":"tasks/get"}"#,
         ] {
             assert!(
-                scan.matters(read.as_bytes()) && !scan.may_call(read.as_bytes()),
+                scan.matters(read.as_bytes()) && !scan.may_ask(read.as_bytes()),
                 "{read}"
             );
         }
-        assert!(!scan.may_call(br"\u00") && !scan.may_call(b"\\"));
+        assert!(!scan.may_ask(br"\u00") && !scan.may_ask(b"\\"));
     }
 }

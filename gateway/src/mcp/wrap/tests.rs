@@ -15,6 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+mod hostile;
+mod lists;
+mod silent;
+
 use super::*;
 use crate::config::{LongLines, Offline, ToolRefusals};
 use crate::control::wire::ToolCaller;
@@ -27,6 +31,8 @@ struct Scripted {
     answers: fn(&str, &Value) -> Result<Value, Away>,
     /// Where there is one, calls begin only after it.
     opened: Option<Arc<Notify>>,
+    /// Whether the end of a call is ever answered.
+    settles: bool,
 }
 
 impl Rpc for Scripted {
@@ -40,6 +46,9 @@ impl Rpc for Scripted {
         if let Some(opened) = self.opened.as_ref().filter(|_| method == "mcp.begin") {
             opened.notified().await;
         }
+        if method == "mcp.settle" && !self.settles {
+            std::future::pending::<()>().await;
+        }
         (self.answers)(method, &params).map(|answer| serde_json::from_value(answer).unwrap())
     }
 }
@@ -50,6 +59,7 @@ impl Scripted {
             asked: Arc::default(),
             answers,
             opened: None,
+            settles: true,
         }
     }
 
@@ -134,6 +144,7 @@ impl Setup {
             },
             refusals: ToolRefusals::Result,
             answer_timeout: Duration::from_secs(3_600),
+            answer_wait: Duration::from_secs(600),
         };
         let lines = LineLimits {
             bytes_max: self.line_bytes_max,
@@ -318,13 +329,11 @@ fn what_another_reader_could_take_for_a_call_does_not_pass() {
             Some(3),
         ),
         (br#"{"method":"tools/call","params":{"name":"a"}}"#, None),
-        (br#"{"id":5,"method":"tools/call","params":{"na"#, None),
+        (br#"{"id":5,"method":"tools/call","params":{"na"#, Some(5)),
     ] {
         wrapped.says(&[line, b"\n"].concat());
-        if let Some(id) = id {
-            let answer = wrapped.json();
-            assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32_600)));
-        }
+        let answer = wrapped.json();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32_600)));
     }
     wrapped.says(b"{\"not\": \"read \\u0041 \xff\n");
     let (_, _, seen, _dir) = wrapped.ends();

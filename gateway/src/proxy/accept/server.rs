@@ -55,7 +55,7 @@ pub struct RunningServer {
 /// # Errors
 /// The address cannot be bound, the certificate cannot be used, or threads cannot be started.
 pub fn start(
-    gateway: Arc<Gateway>,
+    (gateway, mcp): (Arc<Gateway>, Arc<Mcp>),
     listen: &str,
     tls: Option<&Tls>,
     threads: usize,
@@ -66,7 +66,7 @@ pub fn start(
         "agentledger".to_owned(),
         Accept {
             gateway: Arc::clone(&gateway),
-            mcp: Arc::new(Mcp::new(&gateway.rules.load().config.storage.dir)),
+            mcp,
         },
     );
     // Heads and bodies are read into buffers of their own, and leave together: one more in front would only cost memory.
