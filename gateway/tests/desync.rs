@@ -72,7 +72,11 @@ fn hostile_requests() -> Vec<Vec<u8>> {
         "transfer_encoding: chunked\r\n",
         "X: y\nTransfer-Encoding: chunked\r\n",
     ];
-    let bodies = [BODY.to_owned(), format!("20\r\n{BODY}\r\n0\r\n\r\n"), format!("20\n{BODY}\r\n0\n\r\n")];
+    let bodies = [
+        BODY.to_owned(),
+        format!("20\r\n{BODY}\r\n0\r\n\r\n"),
+        format!("20\n{BODY}\r\n0\n\r\n"),
+    ];
     let mut requests = Vec::new();
     for first in framings {
         for second in framings {
@@ -97,11 +101,20 @@ fn no_request_makes_another_clients_request_of_its_rest() {
             let mut all = Vec::new();
             let _ = stream.read_to_end(&mut all);
             let text = String::from_utf8_lossy(&all);
-            assert_eq!(text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count(), 1, "{:?}: {text}", String::from_utf8_lossy(request));
+            assert_eq!(
+                text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count(),
+                1,
+                "{:?}: {text}",
+                String::from_utf8_lossy(request)
+            );
             assert!(!text.contains("victim"), "{text}");
         }
     });
-    let smuggled = upstream.seen().iter().filter(|seen| seen.path.contains("smuggled")).count();
+    let smuggled = upstream
+        .seen()
+        .iter()
+        .filter(|seen| seen.path.contains("smuggled"))
+        .count();
     assert_eq!(smuggled, 0);
 }
 
@@ -124,7 +137,11 @@ const HOSTILE_ANSWERS: [&str; 12] = [
 #[test]
 fn nothing_that_an_upstream_sends_beside_its_answer_is_another_clients_answer() {
     let upstream = Upstream::playing(|seen| {
-        let answer = seen.path.split("hostile=").nth(1).and_then(|number| number.parse().ok());
+        let answer = seen
+            .path
+            .split("hostile=")
+            .nth(1)
+            .and_then(|number| number.parse().ok());
         match answer.and_then(|number: usize| HOSTILE_ANSWERS.get(number)) {
             Some(answer) => Script::raw(*answer),
             None => Script::json(200, &format!("{{\"path\":\"{}\"}}", seen.path)),

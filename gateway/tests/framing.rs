@@ -63,7 +63,10 @@ fn refused(cases: &[(&str, u16, Vec<u8>)]) {
     for (name, status, request) in cases {
         let request = [request.as_slice(), SMUGGLED.as_bytes()].concat();
         let answers = all_of(&gateway, &request);
-        assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answers:?}");
+        assert!(
+            answers.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{name}: {answers:?}"
+        );
         assert_eq!(answers_in(&answers), 1, "{name}: {answers}");
         assert!(answers.contains("connection: close"), "{name}: {answers}");
         assert!(answers.contains("\"error\""), "{name}: {answers}");
@@ -96,9 +99,21 @@ fn lengths_that_are_no_numbers_are_refused() {
 #[test]
 fn lengths_that_are_named_twice_or_oddly_are_refused() {
     refused(&[
-        ("twice the same", 400, with_length("Content-Length: 32\r\nContent-Length: 32")),
-        ("two values", 400, with_length("Content-Length: 32\r\nContent-Length: 5")),
-        ("in two cases", 400, with_length("Content-Length: 32\r\ncontent-length: 32")),
+        (
+            "twice the same",
+            400,
+            with_length("Content-Length: 32\r\nContent-Length: 32"),
+        ),
+        (
+            "two values",
+            400,
+            with_length("Content-Length: 32\r\nContent-Length: 5"),
+        ),
+        (
+            "in two cases",
+            400,
+            with_length("Content-Length: 32\r\ncontent-length: 32"),
+        ),
         ("a space before the colon", 400, with_length("Content-Length : 32")),
         ("a tab before the colon", 400, with_length("Content-Length\t: 32")),
         ("a space before the name", 400, with_length(" Content-Length: 32")),
@@ -152,11 +167,27 @@ fn transfer_codings_that_are_named_twice_or_oddly_are_refused() {
             400,
             with_coding("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity"),
         ),
-        ("a space before the colon", 400, with_coding("Transfer-Encoding : chunked")),
-        ("a space before the name", 400, with_coding(" Transfer-Encoding: chunked")),
+        (
+            "a space before the colon",
+            400,
+            with_coding("Transfer-Encoding : chunked"),
+        ),
+        (
+            "a space before the name",
+            400,
+            with_coding(" Transfer-Encoding: chunked"),
+        ),
         ("folded", 400, with_coding("Transfer-Encoding:\r\n chunked")),
-        ("folded behind another", 400, with_coding("X: y\r\n Transfer-Encoding: chunked")),
-        ("a bare line feed before", 400, with_coding("X: y\nTransfer-Encoding: chunked")),
+        (
+            "folded behind another",
+            400,
+            with_coding("X: y\r\n Transfer-Encoding: chunked"),
+        ),
+        (
+            "a bare line feed before",
+            400,
+            with_coding("X: y\nTransfer-Encoding: chunked"),
+        ),
         ("a return before", 400, with_coding("X: y\rTransfer-Encoding: chunked")),
         ("in HTTP/1.0", 400, old.into_bytes()),
     ]);
@@ -169,16 +200,32 @@ fn both_framings_are_refused_however_they_are_spelled() {
     refused(&[
         ("length first", 400, both(length, coding)),
         ("coding first", 400, both(coding, length)),
-        ("in lower case", 400, both("content-length: 5", "transfer-encoding: chunked")),
-        ("in capitals", 400, both("CONTENT-LENGTH: 5", "TRANSFER-ENCODING: CHUNKED")),
+        (
+            "in lower case",
+            400,
+            both("content-length: 5", "transfer-encoding: chunked"),
+        ),
+        (
+            "in capitals",
+            400,
+            both("CONTENT-LENGTH: 5", "TRANSFER-ENCODING: CHUNKED"),
+        ),
         ("a length of nothing", 400, both("Content-Length: 0", coding)),
         ("a length that is none", 400, both("Content-Length: x", coding)),
         ("no coding", 400, both(length, "Transfer-Encoding: identity")),
         ("an unknown coding", 400, both(length, "Transfer-Encoding: x")),
         ("an empty coding", 400, both(length, "Transfer-Encoding:")),
-        ("a space before a colon", 400, both(length, "Transfer-Encoding : chunked")),
+        (
+            "a space before a colon",
+            400,
+            both(length, "Transfer-Encoding : chunked"),
+        ),
         ("tabs", 400, both("Content-Length:\t5", "Transfer-Encoding:\tchunked")),
-        ("a line between", 400, both(length, "X: y\r\nTransfer-Encoding: chunked")),
+        (
+            "a line between",
+            400,
+            both(length, "X: y\r\nTransfer-Encoding: chunked"),
+        ),
     ]);
 }
 
@@ -197,8 +244,16 @@ fn lines_that_end_or_begin_oddly_are_refused() {
             400,
             raw("GET /v1/models HTTP/1.1\r\nHost: a\r\n\n"),
         ),
-        ("bare line feeds alone", 400, raw("GET /v1/models HTTP/1.1\nHost: a\n\n")),
-        ("a bare line feed before all", 400, raw("\nGET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")),
+        (
+            "bare line feeds alone",
+            400,
+            raw("GET /v1/models HTTP/1.1\nHost: a\n\n"),
+        ),
+        (
+            "a bare line feed before all",
+            400,
+            raw("\nGET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ),
         ("a bare return", 400, get("X: y\rZ: w\r\n")),
         ("folded", 400, get("X: y\r\n z\r\n")),
         ("folded by a tab", 400, get("X: y\r\n\tz\r\n")),
@@ -224,7 +279,11 @@ fn request_lines_that_are_none_are_refused() {
         ("HTTP/0.9", 400, line("GET /v1/models HTTP/0.9")),
         ("HTTP/1.2", 400, line("GET /v1/models HTTP/1.2")),
         ("HTTP/2.0", 400, line("GET /v1/models HTTP/2.0")),
-        ("h2 with prior knowledge", 400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
+        (
+            "h2 with prior knowledge",
+            400,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        ),
         ("lower case", 400, line("GET /v1/models http/1.1")),
         ("a version of two digits", 400, line("GET /v1/models HTTP/1.10")),
         ("two spaces", 400, line("GET  /v1/models HTTP/1.1")),
@@ -247,13 +306,25 @@ fn hosts_that_are_none_or_several_are_refused() {
     let raw = |text: &str| text.as_bytes().to_vec();
     refused(&[
         ("none", 400, raw("GET /v1/models HTTP/1.1\r\n\r\n")),
-        ("none but other fields", 400, raw("GET /v1/models HTTP/1.1\r\nX: y\r\n\r\n")),
+        (
+            "none but other fields",
+            400,
+            raw("GET /v1/models HTTP/1.1\r\nX: y\r\n\r\n"),
+        ),
         ("twice the same", 400, get("Host: a\r\n")),
         ("two", 400, get("Host: b\r\n")),
         ("with a user", 400, raw("GET /v1/models HTTP/1.1\r\nHost: u@a\r\n\r\n")),
-        ("another than the target's", 400, line("GET http://b/v1/models HTTP/1.1")),
+        (
+            "another than the target's",
+            400,
+            line("GET http://b/v1/models HTTP/1.1"),
+        ),
         ("a user in the target", 400, line("GET http://u@a/v1/models HTTP/1.1")),
-        ("a space before the colon", 400, raw("GET /v1/models HTTP/1.1\r\nHost : a\r\n\r\n")),
+        (
+            "a space before the colon",
+            400,
+            raw("GET /v1/models HTTP/1.1\r\nHost : a\r\n\r\n"),
+        ),
     ]);
 }
 
@@ -275,7 +346,11 @@ fn chunks_that_two_servers_read_differently_are_refused() {
         ("a line feed in an extension", 400, size("20;a\nb")),
         ("a return in an extension", 400, size("20;a\rb")),
         ("a null in an extension", 400, size("20;\0")),
-        ("a bare line feed behind a size", 400, with_chunks(&format!("20\n{BODY}\r\n0\r\n\r\n"))),
+        (
+            "a bare line feed behind a size",
+            400,
+            with_chunks(&format!("20\n{BODY}\r\n0\r\n\r\n")),
+        ),
         ("no end of a chunk", 400, tail("0\r\n\r\n")),
         ("a bare line feed behind a chunk", 400, tail("\n0\r\n\r\n")),
         ("a bare return behind a chunk", 400, tail("\r0\r\n\r\n")),
@@ -296,7 +371,13 @@ fn served(cases: &[(&str, Vec<u8>)]) {
         let reply = read_reply(&mut gateway.client.raw(request));
         assert_eq!(reply.status, 200, "{name}: {}", reply.text());
         let seen = upstream.only_seen();
-        for ours in ["transfer-encoding", "transfer_encoding", "content_length", "expect", "trailer"] {
+        for ours in [
+            "transfer-encoding",
+            "transfer_encoding",
+            "content_length",
+            "expect",
+            "trailer",
+        ] {
             assert_eq!(seen.header(ours), None, "{name}: {ours}");
         }
         if seen.method == "POST" {
@@ -318,8 +399,14 @@ fn unusual_requests_that_all_read_alike_are_served() {
         ("chunks", with_coding("Transfer-Encoding: chunked")),
         ("chunks in capitals", with_coding("TRANSFER-ENCODING: CHUNKED")),
         ("several chunks", with_chunks(&folded)),
-        ("a size with zeros", with_chunks(&format!("00020\r\n{BODY}\r\n000\r\n\r\n"))),
-        ("an extension", with_chunks(&format!("20;a=\"b\"\r\n{BODY}\r\n0;c\r\n\r\n"))),
+        (
+            "a size with zeros",
+            with_chunks(&format!("00020\r\n{BODY}\r\n000\r\n\r\n")),
+        ),
+        (
+            "an extension",
+            with_chunks(&format!("20;a=\"b\"\r\n{BODY}\r\n0;c\r\n\r\n")),
+        ),
         (
             "a trailer that would frame",
             with_chunks(&format!("20\r\n{BODY}\r\n0\r\nContent-Length: 5\r\n\r\n")),
@@ -333,7 +420,10 @@ fn unusual_requests_that_all_read_alike_are_served() {
         ("bytes beyond ASCII in a value", get("X: \u{e4}\r\n")),
         ("the target's own host", line("GET http://a/v1/models HTTP/1.1")),
         ("HTTP/1.0", b"GET /v1/models HTTP/1.0\r\n\r\n".to_vec()),
-        ("HTTP/1.0 with a host", b"GET /v1/models HTTP/1.0\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "HTTP/1.0 with a host",
+            b"GET /v1/models HTTP/1.0\r\nHost: a\r\n\r\n".to_vec(),
+        ),
         ("a length of nothing", get("Content-Length: 0\r\n")),
     ]);
 }
@@ -342,7 +432,11 @@ fn unusual_requests_that_all_read_alike_are_served() {
 fn what_is_sent_behind_a_request_is_no_request() {
     let upstream = Upstream::always(Script::json(200, "{}"));
     let gateway = Gateway::to(&upstream);
-    for request in [get(""), with_length("Content-Length: 32"), with_coding("Transfer-Encoding: chunked")] {
+    for request in [
+        get(""),
+        with_length("Content-Length: 32"),
+        with_coding("Transfer-Encoding: chunked"),
+    ] {
         let answers = all_of(&gateway, &[request.as_slice(), SMUGGLED.as_bytes()].concat());
         assert!(answers.starts_with("HTTP/1.1 200 "), "{answers:?}");
         assert_eq!(answers_in(&answers), 1, "{answers}");
@@ -411,7 +505,10 @@ fn expectations_are_met_where_the_body_is_read() {
     let reply = read_reply(&mut stream);
     assert_eq!((reply.status, reply.header("connection")), (200, Some("keep-alive")));
     // One that is refused by its head is not asked for its body.
-    let faulty = post("Expect: 100-continue\r\nContent-Length: 32\r\nContent-Length: 32\r\n", "");
+    let faulty = post(
+        "Expect: 100-continue\r\nContent-Length: 32\r\nContent-Length: 32\r\n",
+        "",
+    );
     assert!(all_of(&gateway, &faulty).starts_with("HTTP/1.1 400 "));
     let long = post("Expect: 100-continue\r\nContent-Length: 9999999999\r\n", "");
     assert!(all_of(&gateway, &long).starts_with("HTTP/1.1 413 "));
@@ -424,13 +521,20 @@ fn expectations_are_met_where_the_body_is_read() {
 fn a_client_that_closes_its_side_is_answered_whole() {
     let upstream = Upstream::always(Script::json(200, "{\"a\":1}"));
     let gateway = Gateway::to(&upstream);
-    for request in [get(""), with_length("Content-Length: 32"), with_coding("Transfer-Encoding: chunked")] {
+    for request in [
+        get(""),
+        with_length("Content-Length: 32"),
+        with_coding("Transfer-Encoding: chunked"),
+    ] {
         let mut stream = gateway.client.raw(&request);
         stream.shutdown(Shutdown::Write).unwrap();
         let reply = read_reply(&mut stream);
         assert_eq!((reply.status, reply.text().as_str()), (200, "{\"a\":1}"));
     }
-    for half in ["GET /v1/mod", "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 32\r\n\r\n{"] {
+    for half in [
+        "GET /v1/mod",
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 32\r\n\r\n{",
+    ] {
         let mut stream = gateway.client.raw(half.as_bytes());
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_reply(&mut stream).status, 400, "{half}");
@@ -443,8 +547,14 @@ fn heads_without_measure_are_refused() {
     let gateway = Setup::new(&upstream).with("limits: {header_bytes_max: 4096}").start();
     for (name, request) in [
         ("one long field", get(&format!("X: {}\r\n", "x".repeat(8_000)))),
-        ("a long target", line(&format!("GET /v1/models?{} HTTP/1.1", "x".repeat(8_000)))),
-        ("a field without an end", format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000)).into_bytes()),
+        (
+            "a long target",
+            line(&format!("GET /v1/models?{} HTTP/1.1", "x".repeat(8_000))),
+        ),
+        (
+            "a field without an end",
+            format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000)).into_bytes(),
+        ),
         ("many fields", get(&"x: y\r\n".repeat(300))),
     ] {
         let answers = all_of(&gateway, &request);

@@ -51,10 +51,34 @@ fn main() -> Result<(), Failure> {
     let _inside = runtime.enter();
     let to = To::new(upstream);
     match codec.as_str() {
-        "own" => serve(&runtime, &listen, 0, Own { to, idle: IdlePool::new(IDLE_MAX, IDLE) }),
-        "hyper" => serve(&runtime, &listen, 0, Hyper { to: Arc::new(to), idle: Arc::default() }),
+        "own" => serve(
+            &runtime,
+            &listen,
+            0,
+            Own {
+                to,
+                idle: IdlePool::new(IDLE_MAX, IDLE),
+            },
+        ),
+        "hyper" => serve(
+            &runtime,
+            &listen,
+            0,
+            Hyper {
+                to: Arc::new(to),
+                idle: Arc::default(),
+            },
+        ),
         // Without room for writes it would send a head and a body by themselves.
-        "pingora" => serve(&runtime, &listen, 8 << 10, Pingora { peer: to.peer, connector: Connector::new(None) }),
+        "pingora" => serve(
+            &runtime,
+            &listen,
+            8 << 10,
+            Pingora {
+                peer: to.peer,
+                connector: Connector::new(None),
+            },
+        ),
         _ => Err("CODEC is own, hyper or pingora".into()),
     }
 }
@@ -249,7 +273,9 @@ impl Pingora {
             session.write_response_body(content, false).await?;
         }
         session.write_response_body(Bytes::new(), true).await?;
-        self.connector.release_http_session(upstream, &self.peer, Some(IDLE)).await;
+        self.connector
+            .release_http_session(upstream, &self.peer, Some(IDLE))
+            .await;
         Ok(())
     }
 }

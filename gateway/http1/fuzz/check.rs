@@ -36,7 +36,9 @@ pub fn read(bytes: &[u8], piece: usize) -> Outcome {
             break end;
         }
         seen = buffer.len();
-        let Some(piece) = pieces.next() else { return Outcome::Partial };
+        let Some(piece) = pieces.next() else {
+            return Outcome::Partial;
+        };
         buffer.extend_from_slice(piece);
         given += piece.len();
     };
@@ -53,7 +55,9 @@ pub fn read(bytes: &[u8], piece: usize) -> Outcome {
             Ok(Some(content)) => body.extend_from_slice(&content),
             Ok(None) if decoder.is_done() => break,
             Ok(None) => {
-                let Some(piece) = pieces.next() else { return Outcome::Partial };
+                let Some(piece) = pieces.next() else {
+                    return Outcome::Partial;
+                };
                 buffer.extend_from_slice(piece);
                 given += piece.len();
             }
@@ -63,7 +67,9 @@ pub fn read(bytes: &[u8], piece: usize) -> Outcome {
     Outcome::Read(Read {
         method: head.header.method.to_string(),
         target: head.header.raw_path().to_vec(),
-        fields: fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
+        fields: fields
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+            .collect(),
         body,
         taken: given - buffer.len(),
     })
@@ -88,7 +94,9 @@ impl Lenient<'_> {
             }
             is_first &= line.is_empty();
             let mut parts = line.splitn(2, |byte| *byte == b':');
-            let (Some(name), Some(value)) = (parts.next(), parts.next()) else { continue };
+            let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+                continue;
+            };
             let name: Vec<u8> = name.trim_ascii().to_ascii_lowercase();
             match name.as_slice() {
                 b"content-length" => lengths.push(value.trim_ascii()),
@@ -99,18 +107,29 @@ impl Lenient<'_> {
                 _ => {}
             }
         }
-        Some(Lenient { lengths, is_chunked, body: rest })
+        Some(Lenient {
+            lengths,
+            is_chunked,
+            body: rest,
+        })
     }
 
     /// The bytes that the body takes: chunks before a length, or the other way round; of two lengths the first or the last.
     fn readings(&self) -> Vec<Option<usize>> {
         let chunks = || self.is_chunked.then(|| chunks(self.body));
-        let length = |length: Option<&&[u8]>| length.map(|length| number(length, 10).filter(|length| *length <= self.body.len()));
+        let length = |length: Option<&&[u8]>| {
+            length.map(|length| number(length, 10).filter(|length| *length <= self.body.len()))
+        };
         let (first, last) = (length(self.lengths.first()), length(self.lengths.last()));
-        [chunks().or(first), first.or(chunks()), chunks().or(last), last.or(chunks())]
-            .into_iter()
-            .map(|read| read.unwrap_or(Some(0)))
-            .collect()
+        [
+            chunks().or(first),
+            first.or(chunks()),
+            chunks().or(last),
+            last.or(chunks()),
+        ]
+        .into_iter()
+        .map(|read| read.unwrap_or(Some(0)))
+        .collect()
     }
 }
 
@@ -125,7 +144,9 @@ fn number(text: &[u8], radix: u32) -> Option<usize> {
     let text = text.strip_prefix(b"+").unwrap_or(text);
     let digits = text.iter().map_while(|byte| char::from(*byte).to_digit(radix));
     digits.fold(None, |sum: Option<usize>, digit| {
-        sum.unwrap_or(0).checked_mul(radix as usize)?.checked_add(digit as usize)
+        sum.unwrap_or(0)
+            .checked_mul(radix as usize)?
+            .checked_add(digit as usize)
     })
 }
 
@@ -160,14 +181,22 @@ pub fn check(bytes: &[u8]) {
     let lenient = Lenient::of(bytes).expect("what is read here is read leniently, too");
     let head = bytes.len() - lenient.body.len();
     for reading in lenient.readings() {
-        assert_eq!(reading.map(|body| head + body), Some(whole.taken), "a lenient server reads another body");
+        assert_eq!(
+            reading.map(|body| head + body),
+            Some(whole.taken),
+            "a lenient server reads another body"
+        );
     }
     // As it goes upstream: framed anew, by its length.
     let mut again = format!("{} ", whole.method).into_bytes();
     again.extend_from_slice(&whole.target);
     again.extend_from_slice(b" HTTP/1.1\r\n");
     let framing = ["content-length", "transfer-encoding", "host"];
-    let fields: Vec<_> = whole.fields.iter().filter(|(name, _)| !framing.contains(&name.as_str())).collect();
+    let fields: Vec<_> = whole
+        .fields
+        .iter()
+        .filter(|(name, _)| !framing.contains(&name.as_str()))
+        .collect();
     for (name, value) in &fields {
         again.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
     }
@@ -180,8 +209,15 @@ pub fn check(bytes: &[u8]) {
     let Outcome::Read(read) = read(&again, again.len()) else {
         panic!("what goes upstream is not read: {:?}", again.escape_ascii().to_string());
     };
-    assert_eq!((&read.method, &read.target, &read.body), (&whole.method, &whole.target, &whole.body));
+    assert_eq!(
+        (&read.method, &read.target, &read.body),
+        (&whole.method, &whole.target, &whole.body)
+    );
     assert_eq!(read.taken, again.len());
-    let kept: Vec<_> = read.fields.iter().filter(|(name, _)| !framing.contains(&name.as_str())).collect();
+    let kept: Vec<_> = read
+        .fields
+        .iter()
+        .filter(|(name, _)| !framing.contains(&name.as_str()))
+        .collect();
     assert_eq!(kept, fields);
 }

@@ -107,7 +107,11 @@ impl ChunkDecoder {
             (State::Extension, _) => self.aside(byte, State::Extension),
             (State::SizeLineFeed, b'\n') => {
                 self.digits = 0;
-                Some(if self.left > 0 { State::Data } else { State::TrailerStart })
+                Some(if self.left > 0 {
+                    State::Data
+                } else {
+                    State::TrailerStart
+                })
             }
             (State::DataReturn, b'\r') => Some(State::DataLineFeed),
             (State::DataLineFeed, b'\n') => Some(State::Size),
@@ -158,7 +162,8 @@ mod tests {
 
     #[test]
     fn chunks_are_read_at_every_split() {
-        let bytes = b"4\r\nWiki\r\n5;name=\"v\"\r\npedia\r\n00E\r\n in\r\n\r\nchunks.\r\n0\r\nTrailer: x\r\nY: z\r\n\r\nGET /";
+        let bytes =
+            b"4\r\nWiki\r\n5;name=\"v\"\r\npedia\r\n00E\r\n in\r\n\r\nchunks.\r\n0\r\nTrailer: x\r\nY: z\r\n\r\nGET /";
         for piece in 1..bytes.len() {
             let (content, left) = decoded(bytes, piece).unwrap().unwrap();
             assert_eq!(content, b"Wikipedia in\r\n\r\nchunks.");
@@ -192,7 +197,12 @@ mod tests {
             b"5,5\r\nhello\r\n0\r\n\r\n",
         ] {
             for piece in [1, 3, bytes.len()] {
-                assert_eq!(decoded(bytes, piece), Err(BadChunk), "{:?}", bytes.escape_ascii().to_string());
+                assert_eq!(
+                    decoded(bytes, piece),
+                    Err(BadChunk),
+                    "{:?}",
+                    bytes.escape_ascii().to_string()
+                );
             }
         }
     }
@@ -200,10 +210,17 @@ mod tests {
     #[test]
     fn extensions_and_trailers_are_bounded() {
         let long = "x".repeat(ASIDE_BYTES_MAX as usize + 1);
-        assert_eq!(decoded(format!("5;{long}\r\nhello\r\n").as_bytes(), 1 << 20), Err(BadChunk));
+        assert_eq!(
+            decoded(format!("5;{long}\r\nhello\r\n").as_bytes(), 1 << 20),
+            Err(BadChunk)
+        );
         assert_eq!(decoded(format!("0\r\n{long}").as_bytes(), 1 << 20), Err(BadChunk));
         let many = "1;xxx\r\na\r\n".repeat(ASIDE_BYTES_MAX as usize / 2);
-        assert_eq!(decoded(many.as_bytes(), 1 << 20), Err(BadChunk), "all of a body together");
+        assert_eq!(
+            decoded(many.as_bytes(), 1 << 20),
+            Err(BadChunk),
+            "all of a body together"
+        );
     }
 
     #[test]

@@ -89,7 +89,11 @@ impl ClientSession {
         let head = std::mem::take(&mut self.head);
         let pieces = self.request.frame(head, Bytes::new(), true)?;
         self.send(pieces).await?;
-        if self.request.end() { Ok(()) } else { Err(Error::TooMuch) }
+        if self.request.end() {
+            Ok(())
+        } else {
+            Err(Error::TooMuch)
+        }
     }
 
     async fn send(&mut self, mut pieces: Pieces) -> Result<(), Error> {
@@ -285,7 +289,10 @@ mod tests {
         let (mut session, _upstream) = pair();
         session.write_head(&request("POST", &[("Content-Length", "4")]));
         session.write_body(Bytes::from("bo")).await.unwrap();
-        assert!(matches!(session.write_body(Bytes::from("dies")).await, Err(Error::TooMuch)));
+        assert!(matches!(
+            session.write_body(Bytes::from("dies")).await,
+            Err(Error::TooMuch)
+        ));
         assert!(matches!(session.finish().await, Err(Error::TooMuch)));
     }
 
@@ -341,12 +348,21 @@ mod tests {
     async fn a_connection_is_reused_where_its_answer_has_ended_and_nothing_follows() {
         for (answer, reused) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                true,
+            ),
             ("HTTP/1.1 204 No Content\r\n\r\n", true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+                false,
+            ),
             ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false),
             ("HTTP/1.1 200 OK\r\n\r\nok", false),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n", false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n",
+                false,
+            ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
                 false,

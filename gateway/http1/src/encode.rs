@@ -47,7 +47,11 @@ pub fn answer_head(header: &ResponseHeader, length: BodyLength, keep_alive: bool
     }
     if !is_switch {
         put(&mut head, "date", get_cached_date().as_bytes());
-        put(&mut head, "connection", if keep_alive { b"keep-alive" } else { b"close" });
+        put(
+            &mut head,
+            "connection",
+            if keep_alive { b"keep-alive" } else { b"close" },
+        );
     }
     head.put_slice(CRLF);
     head.freeze()

@@ -83,7 +83,11 @@ pub fn of_answer(header: &ResponseHeader, method: &Method) -> Result<BodyLength,
         return Ok(BodyLength::UntilClose);
     }
     if let Some(coding) = header.headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        let last = coding.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        let last = coding
+            .as_bytes()
+            .rsplit(|byte| *byte == b',')
+            .next()
+            .unwrap_or_default();
         return Ok(match last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
             true => BodyLength::Chunked,
             false => BodyLength::UntilClose,

@@ -119,7 +119,10 @@ fn is_quiet(stream: &mut Stream) -> bool {
         std::pin::Pin::new(&mut *stream).poll_read(cx, &mut into)
     })));
     // Whoever takes it polls it with a waker of its own.
-    matches!(read.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+    matches!(
+        read.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+        Poll::Pending
+    )
 }
 
 #[cfg(test)]
@@ -155,10 +158,7 @@ mod tests {
         let open = put(&pool, 1);
         drop(put(&pool, 1));
         let mut speaks = put(&pool, 1);
-        speaks
-            .write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
-            .await
-            .unwrap();
+        speaks.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
         assert!(pool.take(&1).is_some(), "the one that is open");
         assert!(pool.take(&1).is_none());
         drop(open);

@@ -116,7 +116,10 @@ impl Pieces {
         while !self.is_empty() {
             let mut slices = [IoSlice::new(b""); PIECES];
             let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(self.pieces.iter().filter(|piece| !piece.is_empty())) {
+            for (slice, piece) in slices
+                .iter_mut()
+                .zip(self.pieces.iter().filter(|piece| !piece.is_empty()))
+            {
                 *slice = IoSlice::new(piece);
                 count += 1;
             }

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::proxy::shared::http_session::ServerSession;
 use agentledger_ledger::{Inferred, Name};
 use pingora::http::RequestHeader;
-use crate::proxy::shared::http_session::ServerSession;
 
 use super::discovery::{document_of, is_of_resource, path_at_upstream};
 use super::endpoints::{ELSEWHERE, Endpoints};
@@ -109,7 +109,8 @@ impl Arrival {
         endpoints: &Endpoints,
         session: &mut ServerSession,
     ) -> Result<Arrival, (Refusal, Option<Arc<ToolServer>>)> {
-        let checked = check_head(session.req_header(), &rules.config.limits).and_then(|()| normalise_path(session.req_header_mut()));
+        let checked = check_head(session.req_header(), &rules.config.limits)
+            .and_then(|()| normalise_path(session.req_header_mut()));
         checked.map_err(|refusal| (refusal, None))?;
         refuse_foreign_pages(&rules.config, session.req_header()).map_err(|refusal| (refusal, None))?;
         let path = session.req_header().uri.path().to_owned();

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use pingora::http::ResponseHeader;
-use crate::proxy::shared::http_session::ServerSession;
 
 use super::Mcp;
 use super::arrive::{Arrival, below, prefix_of, server_of};

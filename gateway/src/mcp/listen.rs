@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use crate::proxy::shared::http_session::ServerSession;
 
 use super::Mcp;
 use super::arrive::Arrival;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use crate::proxy::shared::http_session::ServerSession;
 use serde_json::{Value, value::RawValue};
 
 use super::Mcp;

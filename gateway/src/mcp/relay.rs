@@ -1,9 +1,9 @@
 //! A server's answer on its way to the client: bytes go on as they come, and [`Traffic`] reads a copy first, so that a call is in the
 //! books before its client has the whole answer. Only what must be changed waits until it is whole.
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
-use crate::proxy::shared::http_session::ServerSession;
 
 use super::answer::{AnswerReader, MESSAGE_BYTES_MAX, Piece};
 use super::event_ids::EventIds;

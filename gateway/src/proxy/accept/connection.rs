@@ -217,7 +217,9 @@ impl HttpServerApp for Connection {
         session: PingoraSession,
         _: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let PingoraSession::H2(session) = session else { return None };
+        let PingoraSession::H2(session) = session else {
+            return None;
+        };
         if self.refusals.are_enough() {
             // Sent although the connection is being closed.
             return None;

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
+use crate::proxy::shared::http_session::ServerSession;
 use agentledger_http1::ClientSession;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as Connected;
-use crate::proxy::shared::http_session::ServerSession;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -52,7 +52,9 @@ pub async fn serve_socket(gateway: &Gateway, mut session: ServerSession) {
     if session.write_response_header(head).await.is_err() {
         return;
     }
-    let Some((client, sent)) = session.into_http1() else { return };
+    let Some((client, sent)) = session.into_http1() else {
+        return;
+    };
     let (from_client, to_client) = tokio::io::split(client);
     let (from_control, to_control) = tokio::io::split(upstream);
     tokio::select! {

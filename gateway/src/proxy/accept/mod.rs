@@ -13,10 +13,10 @@ pub mod upload;
 use std::pin::pin;
 use std::sync::Arc;
 
+use crate::proxy::shared::http_session::ServerSession;
 use agentledger_ledger::{Hold, Name};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
-use crate::proxy::shared::http_session::ServerSession;
 use ulid::Ulid;
 
 use crate::mcp::{self, Mcp};

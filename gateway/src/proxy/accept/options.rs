@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use crate::proxy::shared::http_session::ServerSession;
 
 use super::control_proxy::is_control;
 use crate::mcp;

@@ -10,8 +10,8 @@ pub mod results;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Amounts, BillId, Name, Settlement, Usd};
 use crate::proxy::shared::http_session::ServerSession;
+use agentledger_ledger::{Amounts, BillId, Name, Settlement, Usd};
 use tokio::time::timeout;
 
 use crate::meter::{End, Line};

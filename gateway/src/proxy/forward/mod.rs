@@ -7,9 +7,9 @@ pub mod sign;
 
 use std::time::Duration;
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use crate::proxy::shared::http_session::ServerSession;
 use tokio::time::timeout;
 
 use crate::config::OutputLimit;

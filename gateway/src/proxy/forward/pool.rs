@@ -143,7 +143,12 @@ impl Upstream {
         }
         // Boxed: the shake of hands is large, and most requests find a connection in the pool.
         let session = Box::pin(self.open(address, share, peer.as_deref())).await;
-        Ok(connection(session.map_err(|error| self.failed(&error))?, address, peer, false))
+        Ok(connection(
+            session.map_err(|error| self.failed(&error))?,
+            address,
+            peer,
+            false,
+        ))
     }
 
     /// A new connection; one of h2 where the upstream agrees to it.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pingora::http::RequestHeader;
 use crate::proxy::shared::http_session::ServerSession;
+use pingora::http::RequestHeader;
 
 use super::aws_signature::refuse_foreign;
 use super::keys::keys_of;
@@ -26,7 +26,8 @@ pub type Unplaced = (Refusal, Option<Arc<ProviderEndpoint>>);
 /// # Errors
 /// Why not.
 pub fn locate(rules: &Rules, session: &mut ServerSession) -> Result<Target, Unplaced> {
-    let checked = check_head(session.req_header(), &rules.config.limits).and_then(|()| normalise_path(session.req_header_mut()));
+    let checked =
+        check_head(session.req_header(), &rules.config.limits).and_then(|()| normalise_path(session.req_header_mut()));
     let header = session.req_header();
     checked.map_err(|refusal| (refusal, speaker_at(rules, header)))?;
     let target = find_target(rules, header)?;

@@ -1,7 +1,7 @@
 //! The head of the answer, as the client gets it.
 
-use pingora::http::ResponseHeader;
 use crate::proxy::shared::http_session::ServerSession;
+use pingora::http::ResponseHeader;
 
 use crate::proxy::shared::exchange::Exchange;
 

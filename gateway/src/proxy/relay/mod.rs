@@ -11,9 +11,9 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
-use crate::proxy::shared::http_session::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};

@@ -2,8 +2,8 @@
 
 use std::pin::Pin;
 
-use bytes::Bytes;
 use crate::proxy::shared::http_session::ServerSession;
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::proxy::forward::Answer;

@@ -11,10 +11,10 @@ pub mod query;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::proxy::shared::http_session::ServerSession;
 use agentledger_http1::HeadFault;
 use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
-use crate::proxy::shared::http_session::ServerSession;
 
 use crate::limits::Limits;
 use crate::proxy::sanitize::path::normal_form;

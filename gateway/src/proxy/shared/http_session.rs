@@ -5,9 +5,9 @@ use std::time::Duration;
 use agentledger_http1::{ClientSession, Departure, HeadFault, ServerSession as Http1Session};
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Stream;
 use pingora::protocols::http::v2::client::Http2Session as Http2Client;
 use pingora::protocols::http::v2::server::HttpSession as Http2Server;
-use pingora::protocols::Stream;
 
 /// Why a session cannot go on. pingora's errors quote what was sent, keys and all: only their kind is kept.
 #[derive(Debug, thiserror::Error)]

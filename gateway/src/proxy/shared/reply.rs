@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::proxy::shared::http_session::ServerSession;
 use agentledger_ledger::LedgerError;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use crate::proxy::shared::http_session::ServerSession;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 

@@ -282,7 +282,11 @@ fn tool_servers(
     config.mcp.servers.iter().map(made).collect()
 }
 
-fn mcp_endpoint(provider: Provider, config: &Config, connector: &Arc<Connector>) -> Result<ProviderEndpoint, RulesError> {
+fn mcp_endpoint(
+    provider: Provider,
+    config: &Config,
+    connector: &Arc<Connector>,
+) -> Result<ProviderEndpoint, RulesError> {
     let plugin = JsonRpc::plugin().map_err(|error| RulesError::BadDialect {
         provider: provider.name.clone(),
         dialect: MCP.to_owned(),

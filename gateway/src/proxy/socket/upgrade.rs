@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use crate::proxy::shared::http_session::ServerSession;
 use tokio::time::timeout;
 use ulid::Ulid;
 
