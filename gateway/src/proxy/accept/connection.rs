@@ -187,6 +187,10 @@ impl Connection {
         if self.refusals.are_enough() {
             self.close.send_replace(true);
         }
+        if !reusable && session.is_http2() {
+            // Not ended in order: its answer may not be whole.
+            return Served::Nothing;
+        }
         if !reusable {
             session.close_after_answer();
         }
