@@ -2,10 +2,11 @@
 //! its own answer and no byte of another's.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::harness::client::{Client, read_reply};
 use crate::harness::{Gateway, Script, Upstream};
@@ -35,22 +36,49 @@ fn victim(client: &Client, number: usize, stop: &AtomicBool) -> usize {
     answers
 }
 
+/// Ends the victims, also where what is done beside them fails.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Victims ask while this is done.
-fn beside_victims(gateway: &Gateway, hostile: impl FnOnce()) {
-    let stop = Arc::new(AtomicBool::new(false));
+fn beside_victims(client: &Client, hostile: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let victims: Vec<_> = (0..VICTIMS)
             .map(|number| {
-                let (stop, client) = (Arc::clone(&stop), gateway.client.clone());
-                scope.spawn(move || victim(&client, number, &stop))
+                let stop = &stop;
+                scope.spawn(move || victim(client, number, stop))
             })
             .collect();
+        let ends = Stop(&stop);
         hostile();
-        stop.store(true, Ordering::SeqCst);
+        drop(ends);
         for victim in victims {
             assert!(victim.join().unwrap() > 0, "a victim was never answered");
         }
     });
+}
+
+/// Sends each, and closes its side. What came back, which is to be nothing of a victim's.
+fn send_all(client: &Client, mut each: impl FnMut(&[u8], &str)) {
+    for request in hostile_requests() {
+        let mut stream = client.raw(&request);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        let text = String::from_utf8_lossy(&all);
+        assert!(
+            !text.contains("victim"),
+            "{:?}: {text}",
+            String::from_utf8_lossy(&request)
+        );
+        each(&request, &text);
+    }
 }
 
 /// Each way to frame beside each other one, and behind a body that ends early in one reading.
@@ -93,22 +121,11 @@ fn hostile_requests() -> Vec<Vec<u8>> {
 fn no_request_makes_another_clients_request_of_its_rest() {
     let upstream = echo();
     let gateway = Gateway::to(&upstream);
-    let requests = hostile_requests();
-    beside_victims(&gateway, || {
-        for request in &requests {
-            let mut stream = gateway.client.raw(request);
-            let _ = stream.shutdown(Shutdown::Write);
-            let mut all = Vec::new();
-            let _ = stream.read_to_end(&mut all);
-            let text = String::from_utf8_lossy(&all);
-            assert_eq!(
-                text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count(),
-                1,
-                "{:?}: {text}",
-                String::from_utf8_lossy(request)
-            );
-            assert!(!text.contains("victim"), "{text}");
-        }
+    beside_victims(&gateway.client, || {
+        send_all(&gateway.client, |request, text| {
+            let answers = text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count();
+            assert_eq!(answers, 1, "{:?}: {text}", String::from_utf8_lossy(request));
+        });
     });
     let smuggled = upstream
         .seen()
@@ -148,10 +165,103 @@ fn nothing_that_an_upstream_sends_beside_its_answer_is_another_clients_answer() 
         }
     });
     let gateway = Gateway::to(&upstream);
-    beside_victims(&gateway, || {
+    beside_victims(&gateway.client, || {
         for number in (0..HOSTILE_ANSWERS.len()).cycle().take(5 * HOSTILE_ANSWERS.len()) {
             let reply = gateway.client.get(&format!("/v1/models?hostile={number}"));
             assert!(!reply.text().contains("poison"), "{number}: {}", reply.text());
         }
     });
+}
+
+/// A server before the gateway, which shares a few connections to it among all its clients.
+struct Front {
+    process: Child,
+    client: Client,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Front {
+    /// `program` reads this configuration, in which `@DIR@`, `@LISTEN@` and `@GATEWAY@` are filled in.
+    fn start(program: &mut Command, configuration: &str, gateway: SocketAddr) -> Front {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let file = dir.path().join("front.conf");
+        let filled = configuration
+            .replace("@DIR@", dir.path().to_str().unwrap())
+            .replace("@LISTEN@", &listen.to_string())
+            .replace("@GATEWAY@", &gateway.to_string());
+        std::fs::write(&file, filled).unwrap();
+        let process = program.arg(&file).stderr(Stdio::null()).spawn().unwrap();
+        for _ in 0..500 {
+            if TcpStream::connect(listen).is_ok() {
+                let client = Client::to(listen);
+                return Front {
+                    process,
+                    client,
+                    _dir: dir,
+                };
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{program:?} does not listen");
+    }
+}
+
+const NGINX: &str = "daemon off; master_process off; pid @DIR@/pid; error_log stderr crit; events {}
+http {
+    access_log off; client_body_temp_path @DIR@/a; proxy_temp_path @DIR@/b; fastcgi_temp_path @DIR@/c;
+    uwsgi_temp_path @DIR@/d; scgi_temp_path @DIR@/e; underscores_in_headers on; ignore_invalid_headers off;
+    upstream gateway { server @GATEWAY@; keepalive 2; }
+    server {
+        listen @LISTEN@;
+        location / {
+            proxy_pass http://gateway; proxy_http_version 1.1; proxy_set_header Connection \"\";
+            proxy_request_buffering off; proxy_buffering off;
+        }
+    }
+}
+";
+const HAPROXY: &str = "defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+    http-reuse always
+    option accept-invalid-http-request
+frontend front
+    bind @LISTEN@
+    default_backend gateway
+backend gateway
+    server gateway @GATEWAY@ maxconn 16 pool-max-conn 2
+";
+
+/// `$NGINX` and `$HAPROXY` name the programs, else they are Debian's.
+fn program(variable: &str, debians: &str) -> Command {
+    Command::new(std::env::var_os(variable).unwrap_or_else(|| debians.into()))
+}
+
+fn no_desync_behind(program: &mut Command, configuration: &str) {
+    let upstream = echo();
+    let gateway = Gateway::to(&upstream);
+    let front = Front::start(program, configuration, gateway.address());
+    beside_victims(&front.client, || send_all(&front.client, |_, _| {}));
+}
+
+#[test]
+#[ignore = "needs nginx"]
+fn nginx_before_the_gateway_gives_each_client_its_own_answer() {
+    no_desync_behind(program("NGINX", "/usr/sbin/nginx").args(["-e", "stderr", "-c"]), NGINX);
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn haproxy_before_the_gateway_gives_each_client_its_own_answer() {
+    no_desync_behind(program("HAPROXY", "/usr/sbin/haproxy").args(["-db", "-f"]), HAPROXY);
 }
