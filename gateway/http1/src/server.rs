@@ -38,7 +38,9 @@ pub struct ServerSession {
     reader: Reader,
     /// Read, and not yet taken for anything.
     buffer: BytesMut,
+    /// Of the request that is served; what stands for one where it cannot be read.
     header: RequestHeader,
+    has_head: bool,
     fault: Option<HeadFault>,
     has_body: bool,
     body: BodyDecoder,
@@ -60,6 +62,7 @@ impl ServerSession {
             reader: Reader::default(),
             buffer: BytesMut::new(),
             header: nothing_read(),
+            has_head: false,
             fault: None,
             has_body: false,
             body: BodyDecoder::NONE,
@@ -105,6 +108,7 @@ impl ServerSession {
         };
         let head = request_head(&self.buffer.split_to(end).freeze())?;
         self.header = head.header;
+        self.has_head = true;
         self.fault = head.fault;
         self.has_body = head.fault.is_some() || head.body != BodyLength::NONE;
         self.body = BodyDecoder::new(head.body);
@@ -114,6 +118,7 @@ impl ServerSession {
 
     fn begin(&mut self) {
         self.header = nothing_read();
+        self.has_head = false;
         self.fault = None;
         self.has_body = false;
         self.body = BodyDecoder::NONE;
@@ -262,8 +267,8 @@ impl ServerSession {
             return;
         }
         self.shutdown().await;
-        let sends = !self.is_body_done() || !self.buffer.is_empty();
-        if !sends || self.has_left.is_some() {
+        let is_read = self.has_head && self.is_body_done() && self.buffer.is_empty();
+        if is_read || self.has_left.is_some() {
             return;
         }
         let taken = async {
