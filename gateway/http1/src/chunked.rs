@@ -147,8 +147,11 @@ mod tests {
 
     use super::*;
 
-    /// The content, and what is left behind it; read in pieces of so many bytes.
-    fn decoded(bytes: &[u8], piece: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, BadChunk> {
+    /// The content, and what is left behind it.
+    type Decoded = (Vec<u8>, Vec<u8>);
+
+    /// Reads in pieces of so many bytes; `None`: the body has not ended.
+    fn decoded(bytes: &[u8], piece: usize) -> Result<Option<Decoded>, BadChunk> {
         let mut decoder = ChunkDecoder::default();
         let (mut buffer, mut content) = (BytesMut::new(), Vec::new());
         for piece in bytes.chunks(piece) {

@@ -146,7 +146,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    fn request(version: Version, fields: &[(&'static str, &'static str)]) -> RequestHeader {
+    type Fields = &'static [(&'static str, &'static str)];
+
+    fn request(version: Version, fields: Fields) -> RequestHeader {
         let mut header = RequestHeader::build_no_case("POST", b"/", None).unwrap();
         header.set_version(version);
         for (name, value) in fields {
@@ -159,7 +161,7 @@ mod tests {
     fn a_request_is_framed_in_one_way_or_refused() {
         const CL: &str = "content-length";
         const TE: &str = "transfer-encoding";
-        let cases: [(&[(&'static str, &'static str)], Result<BodyLength, HeadFault>); 16] = [
+        let cases: [(Fields, Result<BodyLength, HeadFault>); 16] = [
             (&[], Ok(BodyLength::NONE)),
             (&[(CL, "0")], Ok(BodyLength::NONE)),
             (&[(CL, "12")], Ok(BodyLength::Exact(12))),
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_framed_by_its_status_its_request_and_its_head() {
-        let of = |status: u16, method: Method, fields: &[(&'static str, &'static str)]| {
+        let of = |status: u16, method: Method, fields: Fields| {
             let mut header = ResponseHeader::build_no_case(status, None).unwrap();
             for (name, value) in fields {
                 header.append_header(*name, *value).unwrap();
@@ -209,8 +211,8 @@ mod tests {
             Ok(BodyLength::NONE)
         );
         assert_eq!(of(101, Method::GET, &[]), Ok(BodyLength::UntilClose));
-        let both = [("content-length", "5"), ("transfer-encoding", "chunked")];
-        assert_eq!(of(200, Method::GET, &both), Ok(BodyLength::Chunked));
+        let both: Fields = &[("content-length", "5"), ("transfer-encoding", "chunked")];
+        assert_eq!(of(200, Method::GET, both), Ok(BodyLength::Chunked));
         assert_eq!(
             of(200, Method::GET, &[("transfer-encoding", "gzip")]),
             Ok(BodyLength::UntilClose)
@@ -219,13 +221,13 @@ mod tests {
             of(200, Method::GET, &[("content-length", "5, 5")]),
             Ok(BodyLength::Exact(5))
         );
-        let two = [("content-length", "5"), ("content-length", "6")];
-        assert_eq!(of(200, Method::GET, &two), Err(UnframedAnswer));
+        let two: Fields = &[("content-length", "5"), ("content-length", "6")];
+        assert_eq!(of(200, Method::GET, two), Err(UnframedAnswer));
     }
 
     #[test]
     fn a_connection_is_kept_as_its_version_and_its_tokens_say() {
-        let of = |version, fields: &[(&'static str, &'static str)]| {
+        let of = |version, fields: Fields| {
             let header = request(version, fields);
             keeps_alive(&header.headers, header.version)
         };
