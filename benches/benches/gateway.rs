@@ -1,8 +1,9 @@
-//! The parts of a request's way: who sends it, outline and inspect, plugin reading, metering, prices. Policies: `policy.rs`.
+//! The parts of a request's way: who sends it, what its session did, outline and inspect, plugin reading, metering, prices. Policies: `policy.rs`.
 //!
 //! `cargo bench -p agentledger-benches --bench gateway`
 #![allow(clippy::unwrap_used)]
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use agentledger::testing::meter::{AnswerFacts, AnswerReader, Meter};
 use agentledger::testing::plugin::outline;
 use agentledger::testing::plugin::{AnswerFrame, Plugins, Request};
 use agentledger::testing::price::PriceBook;
+use agentledger::testing::progress::{Bounds, SessionProgress};
 use agentledger_benches::{dialects, sample};
-use agentledger_ledger::{Inferred, Kind, Name, Usage};
+use agentledger_ledger::{Inferred, Kind, Name, Usage, Usd};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -334,10 +336,53 @@ fn inference(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a session did before, beside so many steps that are kept of it: a call begins and is answered. All steps alike are a loop, with
+/// one call after the other or sixteen side by side.
+fn session_steps(c: &mut Criterion) {
+    let progress = Arc::new(SessionProgress::default());
+    let texts: Vec<String> = (0..40_000).map(|at| format!("{{\"query\":{at}}}")).collect();
+    let asks = |text: &String| progress.doing("/v1/chat/completions", text.as_bytes(), None);
+    let calls = |text: &String| progress.doing_tool("search", text.as_bytes());
+    let kinds: [(&str, Vec<_>); 2] = [
+        ("llm", texts.iter().map(asks).collect()),
+        ("tool", texts.iter().map(calls).collect()),
+    ];
+    let mut group = c.benchmark_group("session_steps");
+    for kept in [0, 60, 1_024, 16_384] {
+        let bounds = Bounds {
+            window_ms: 300_000,
+            steps_max: kept + 1,
+        };
+        for (kind, doings) in &kinds {
+            for (shape, distinct, side_by_side) in [("distinct", doings.len(), 1), ("alike", 1, 1), ("alike_16", 1, 16)]
+            {
+                let session = format!("{kind} {shape} {kept}");
+                let mut doings = doings.iter().take(distinct).cycle();
+                let mut running = VecDeque::new();
+                let mut call = || {
+                    let doing = *doings.next().unwrap();
+                    let (history, step) = progress.begin(bounds, 0, ("", &session), doing, false);
+                    running.push_back(step);
+                    if running.len() >= side_by_side {
+                        running.pop_front().unwrap().answered(Usd::from_nanos(5), None);
+                    }
+                    history
+                };
+                (0..kept).for_each(|_| {
+                    black_box(call());
+                });
+                group.bench_function(BenchmarkId::new(format!("{kind}_{shape}"), kept), |b| b.iter(&mut call));
+            }
+        }
+    }
+    group.finish();
+}
+
 criterion_group!(
     benches,
     loading,
     inference,
+    session_steps,
     requests,
     readings,
     events,

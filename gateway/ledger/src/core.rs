@@ -2,6 +2,7 @@
 //! Nothing here waits for a disk, and nothing walks over all accounts.
 
 mod operators;
+mod unheld;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ use crate::event::{Denial, Event, Held, HoldId, ImportedEntry, Settled};
 use crate::map::Map;
 use crate::options::{Durability, ExpectedCosts};
 use crate::queue::{Queue, Stopped};
-use crate::recorded::{Base, Record, RefusalRecord};
+use crate::recorded::{Base, HoldNotes, RefusalRecord};
 use crate::store::Month;
 use crate::waiters::Waiters;
 
@@ -167,7 +168,13 @@ impl Core {
     }
 
     /// As `put`, of events that stand or fall together. The sequence of the last.
-    fn put_together(&self, decided: &mut Decided, recorded: Vec<Recorded>, permit: OwnedSemaphorePermit) -> u64 {
+    fn put_together(
+        &self,
+        decided: &mut Decided,
+        recorded: Vec<Recorded>,
+        permit: Option<OwnedSemaphorePermit>,
+        urgent: bool,
+    ) -> u64 {
         let (Some(first), Some(last)) = (recorded.first(), recorded.last()) else {
             return decided.books.head();
         };
@@ -175,7 +182,8 @@ impl Core {
         let events: Vec<Event> = recorded.into_iter().map(|recorded| recorded.event).collect();
         let latest_ms = events.iter().map(Event::at_ms).max().unwrap_or_default();
         decided.journal_ms = decided.journal_ms.max(latest_ms);
-        self.queue.put_together(first, decided.journal_ms, events, Some(permit));
+        self.queue
+            .put_together(first, decided.journal_ms, events, permit, urgent);
         last
     }
 
@@ -256,7 +264,7 @@ impl Core {
         bounds: &[Bound],
         amounts: Amounts,
         basis: &Name,
-        record: Option<Record>,
+        notes: HoldNotes,
         permit: OwnedSemaphorePermit,
     ) -> Result<(HoldId, Vec<Standing>), BooksError> {
         let mut decided = self.decided.lock();
@@ -267,13 +275,24 @@ impl Core {
         }
         let reserved = decided
             .books
-            .reserve_recorded(now_ms, facts, bounds, amounts, basis, record)?;
+            .reserve_recorded(now_ms, facts, bounds, amounts, basis, notes.record)?;
         let Reserved {
             hold,
             standings,
             recorded,
         } = reserved;
-        self.put(decided, recorded, Some(permit), self.durability == Durability::Strict);
+        let is_urgent = self.durability == Durability::Strict;
+        match notes.bill {
+            None => {
+                self.put(decided, recorded, Some(permit), is_urgent);
+            }
+            Some(bill) => {
+                // It is open: it was just placed.
+                let named = decided.books.defer(now_ms, hold, bill).ok();
+                let events = [recorded].into_iter().chain(named).collect();
+                self.put_together(decided, events, Some(permit), is_urgent);
+            }
+        }
         Ok((hold, standings))
     }
 
@@ -397,33 +416,6 @@ impl Core {
         }
         self.notify(held.as_deref());
         !is_billed
-    }
-
-    /// Enters what is billed without a hold before it. `None`: one of `bills` was billed before.
-    pub fn enter(
-        &self,
-        facts: &Arc<Facts>,
-        bounds: &[Bound],
-        settlement: Settlement,
-        overage_reason: Name,
-        bills: Vec<BillId>,
-        (first, last): (OwnedSemaphorePermit, OwnedSemaphorePermit),
-    ) -> Result<Option<Posted>, BooksError> {
-        let mut decided = self.decided.lock();
-        let decided = &mut *decided;
-        if bills.iter().any(|bill| decided.billed.contains(bill)) {
-            return Ok(None);
-        }
-        let now_ms = self.now_in_month(decided);
-        let reserved = decided
-            .books
-            .reserve(now_ms, facts, bounds, Amounts::ZERO, &overage_reason)?;
-        let hold = reserved.hold;
-        self.put(decided, reserved.recorded, Some(first), false);
-        let settled = decided
-            .books
-            .settle_bills(now_ms, hold, settlement, Some(overage_reason), bills)?;
-        Ok(Some(self.post(decided, settled, Some(last))))
     }
 
     /// Puts down what `adjust` makes of the books at this moment; nothing where it makes nothing.

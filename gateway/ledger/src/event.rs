@@ -97,6 +97,16 @@ pub struct Held {
     pub record: Option<Record>,
 }
 
+/// A request's start and its hold lie this far apart at most: its body is read and others' holds are waited for between.
+pub(crate) const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
+
+impl Held {
+    /// What is entered without a hold, long after the time that it belongs to.
+    pub(crate) fn is_late(&self) -> bool {
+        self.amounts.is_zero() && self.at_ms.saturating_sub(self.facts.at_ms) > HELD_WITHIN_MS
+    }
+}
+
 /// A bound that a hold touches, with the instance of its window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBound {

@@ -46,7 +46,7 @@ impl Hold {
         facts: Arc<Facts>,
         amounts: Amounts,
         standings: Vec<Standing>,
-        last: OwnedSemaphorePermit,
+        last: Option<OwnedSemaphorePermit>,
     ) -> Hold {
         Hold {
             core,
@@ -54,7 +54,7 @@ impl Hold {
             facts,
             amounts,
             standings,
-            last: Some(last),
+            last,
             ended: false,
         }
     }

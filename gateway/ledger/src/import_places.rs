@@ -1,4 +1,4 @@
-//! Where imported entries stand in the journal: long after the time they belong to. By hours of the journal, so that a query
+//! Where entries stand in the journal that were imported, or entered late: long after the time they belong to. By hours of the journal, so that a query
 //! for some stretch of time reads those hours alone that bear entries of it. A row of the state database each.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use crate::store::Change;
 pub(crate) const ROW_PREFIX: u8 = b'i';
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// Imported entries of one hour of the journal.
+/// Such entries of one hour of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ImportPlace {
     /// When the first of their events was decided.
@@ -33,23 +33,30 @@ pub(crate) struct ImportPlaces {
 
 impl ImportPlaces {
     pub fn committed(&mut self, sequence: u64, event: &Event) {
-        let Event::Imported(imported) = event else { return };
-        let times = || imported.entries.iter().map(|entry| entry.facts.at_ms);
-        let (Some(from_ms), Some(to_ms)) = (times().min(), times().max()) else {
-            return;
+        let (at_ms, last_sequence, from_ms, to_ms) = match event {
+            Event::Imported(imported) => {
+                let times = || imported.entries.iter().map(|entry| entry.facts.at_ms);
+                let (Some(from_ms), Some(to_ms)) = (times().min(), times().max()) else {
+                    return;
+                };
+                (imported.at_ms, sequence, from_ms, to_ms)
+            }
+            // It is settled by the next event: both are one record.
+            Event::Held(held) if held.is_late() => (held.at_ms, sequence + 1, held.facts.at_ms, held.facts.at_ms),
+            _ => return,
         };
         let hour = |at_ms: i64| at_ms.div_euclid(HOUR_MS);
         let last = self.places.last_key_value();
-        let last = last.filter(|(_, place)| hour(place.at_ms) == hour(imported.at_ms));
+        let last = last.filter(|(_, place)| hour(place.at_ms) == hour(at_ms));
         let first_sequence = last.map_or(sequence, |(first, _)| *first);
         let place = self.places.entry(first_sequence).or_insert(ImportPlace {
-            at_ms: imported.at_ms,
+            at_ms,
             first_sequence,
-            last_sequence: sequence,
+            last_sequence,
             from_ms,
             to_ms,
         });
-        place.last_sequence = sequence;
+        place.last_sequence = last_sequence;
         (place.from_ms, place.to_ms) = (place.from_ms.min(from_ms), place.to_ms.max(to_ms));
         self.fresh.insert(place.first_sequence);
     }

@@ -36,6 +36,7 @@ use crate::money::Usd;
 use crate::options::{Durability, Options};
 use crate::query;
 use crate::queue::{Queue, Stopped};
+use crate::recorded::HoldNotes;
 use crate::recover;
 use crate::reports::{self, BalancePage, BalanceRow};
 use crate::retention::Retention;
@@ -272,7 +273,7 @@ impl Ledger {
         amounts: Amounts,
         basis: &Name,
     ) -> Result<Hold, BooksError> {
-        self.reserve_recorded(permit, facts, bounds, amounts, basis, None)
+        self.reserve_noted(permit, facts, bounds, amounts, basis, HoldNotes::default())
     }
 
     /// Notified whenever a hold on the account ends: what was refused for being held may fit then. Requested after a refusal,

@@ -125,7 +125,7 @@ pub use options::{Durability, ExpectedCosts, Options};
 pub use peaks::{DEAREST_MAX, Durations};
 pub use query::{Cursor, EntryPage, EntryQuery};
 pub use queue::Stopped;
-pub use recorded::{Base, InForce, Record, RefusalRecord, Refused};
+pub use recorded::{Base, HoldNotes, InForce, Record, RefusalRecord, Refused};
 pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};

@@ -13,13 +13,11 @@ use crate::bill_id::BillId;
 use crate::billed::EntryPlace;
 use crate::books::Books;
 use crate::entry::{Entry, Name};
-use crate::event::{Event, Held, HoldId, IMPORTED, Imported, ImportedEntry, Opening, Settled};
+use crate::event::{Event, HELD_WITHIN_MS, Held, HoldId, IMPORTED, Imported, ImportedEntry, Opening, Settled};
 use crate::import_places::ImportPlace;
 use crate::journal::reader::{MonthReader, Placed, ReadError};
 use crate::store::{Month, Stores};
 
-/// A request's start and its hold lie this far apart at most: its body is read and others' holds are waited for between.
-pub(crate) const HELD_WITHIN_MS: i64 = 60 * 60 * 1_000;
 /// So much of the page before is read again at most, for the holds that were open at its end.
 const READ_AGAIN_MS: i64 = 60_000;
 
@@ -136,8 +134,7 @@ pub(crate) fn open_before(opening: &Opening) -> impl Iterator<Item = (HoldId, Ar
     holds.into_iter().map(|hold| (hold.id, hold.held))
 }
 
-/// One page of entries among the events up to `until`. Imported ones stand long after the time they belong to: `places` says
-/// where.
+/// One page of entries among the events up to `until`. Some stand long after the time they belong to: `places` says where.
 pub(crate) fn entries(
     stores: &dyn Stores,
     query: &EntryQuery,
@@ -170,6 +167,15 @@ pub(crate) fn entries(
             match placed.event {
                 Event::Imported(imported) if placed.sequence > paging.last => {
                     paging.import(placed.sequence, placed.at_ms, &imported)
+                }
+                Event::Held(held)
+                    if placed.sequence > paging.last && held.is_late() && paging.wants(held.facts.at_ms) =>
+                {
+                    paging.open.insert(HoldId(placed.sequence), held);
+                    ControlFlow::Continue(())
+                }
+                Event::Settled(settled) if placed.sequence > paging.last => {
+                    paging.settle(placed.sequence, placed.at_ms, &settled)
                 }
                 _ => ControlFlow::Continue(()),
             }

@@ -172,6 +172,7 @@ impl Queue {
         journal_ms: i64,
         events: Vec<Event>,
         permit: Option<OwnedSemaphorePermit>,
+        urgent: bool,
     ) {
         let count = events.len() as u64;
         let item = Item::Together {
@@ -179,7 +180,7 @@ impl Queue {
             events,
             permit,
         };
-        self.push(Some((sequence, count)), item, true);
+        self.push(Some((sequence, count)), item, urgent);
     }
 
     /// Begins a month with its opening.

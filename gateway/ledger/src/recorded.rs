@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::bill_id::BillId;
 use crate::entry::{Facts, Name};
 
 /// What one decision read, beside the facts that the journal has. Numbers that are small, and names that repeat, take a byte or
@@ -11,6 +12,14 @@ use crate::entry::{Facts, Name};
 pub struct Record {
     pub numbers: Vec<i64>,
     pub names: Vec<Name>,
+}
+
+/// What the journal is to know of a hold beside its amounts.
+#[derive(Clone, Debug, Default)]
+pub struct HoldNotes {
+    pub record: Option<Record>,
+    /// Under which it is billed, whoever settles it: known before it is placed, where somebody else may tell of the same work.
+    pub bill: Option<BillId>,
 }
 
 /// A refused request, with what the decision read. Of one account and reason the first few of a minute are recorded; the

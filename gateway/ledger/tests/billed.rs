@@ -5,10 +5,11 @@ mod common;
 
 use std::sync::Arc;
 
-use agentledger_ledger::store::MemoryStores;
-use agentledger_ledger::testing::walk;
+use agentledger_ledger::store::{Faults, MemoryStores, Month};
+use agentledger_ledger::testing::{Stepped, walk};
 use agentledger_ledger::{
-    Amounts, BillId, Bound, Dimension, Ledger, Limit, ManualClock, Mode, Name, Outcome, SummaryQuery, Usd, Window, Zone,
+    Amounts, BillId, Bound, Dimension, HoldNotes, Ledger, Limit, ManualClock, Mode, Name, Options, Outcome,
+    SummaryQuery, Usd, Window, Zone,
 };
 use common::*;
 
@@ -241,4 +242,63 @@ async fn a_response_fetched_while_its_hold_waits_is_billed_once_through_a_crash(
         usd(700),
         "the open hold is void, not recovered"
     );
+}
+
+#[tokio::test]
+async fn wherever_a_crash_tears_the_journal_no_hold_is_without_its_bill_and_nothing_is_entered_without() {
+    let (stores, clock) = (MemoryStores::new(), Arc::new(ManualClock::new(START_MS)));
+    let options = Options {
+        queue_events_max: 1_000,
+        ..options()
+    };
+    let mut stepped = Stepped::open(Arc::new(stores.clone()), &options, Arc::clone(&clock) as _).unwrap();
+    assert!(stepped.write());
+    let ledger = Arc::clone(stepped.ledger());
+    // More than one chunk of the journal has room for.
+    let mut open_holds = Vec::new();
+    for number in 0..150 {
+        let permit = ledger.admit_now().unwrap();
+        let notes = HoldNotes {
+            bill: Some(id(&number.to_string())),
+            ..HoldNotes::default()
+        };
+        let (facts, amounts) = (facts(START_MS, number), Amounts::of_request(usd(9), 1));
+        open_holds.push(
+            ledger
+                .reserve_noted(permit, facts, &[], amounts, &Name::from("x"), notes)
+                .unwrap(),
+        );
+    }
+    for number in 150..300 {
+        let (permit, facts) = (ledger.admit_now().unwrap(), common::facts(START_MS, number));
+        let bills = vec![id(&number.to_string())];
+        let entered = ledger.enter(
+            permit,
+            facts,
+            &[],
+            settlement(START_MS, 9),
+            Name::from("spooled"),
+            bills,
+        );
+        assert!(entered.unwrap().is_some());
+    }
+    // All of it is written as one group, whose sync fails: it may be on disk in any part.
+    stores.set_faults(Faults {
+        flushes_left: Some(0),
+        ..Faults::default()
+    });
+    stepped.write();
+    let torn_bytes = stores.unflushed_bytes(Month::of_ms(START_MS));
+    let mut seen = 0;
+    for kept in (0..=torn_bytes).step_by(torn_bytes / 40 + 1).chain([torn_bytes]) {
+        let again = open(&stores.crashed(kept), &clock);
+        again.flushed().await;
+        let entries = all_entries(&again, 100);
+        for entry in &entries {
+            let number = entry.facts.id.random() & 0xffff;
+            assert!(again.is_billed(&id(&number.to_string())), "{kept}: {number}");
+        }
+        seen = seen.max(entries.len());
+    }
+    assert!(seen > 150, "{seen}");
 }

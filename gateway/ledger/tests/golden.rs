@@ -14,9 +14,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use agentledger_ledger::{
-    Amounts, Answered, BillId, Bound, Change, ChangeQuery, Denial, DenialQuery, EntryQuery, ImportRow, ImportedEntry,
-    Ledger, Limit, ManualClock, Mark, Mode, Name, OfflineLedger, Options, Record, RefusalRecord, Retention,
-    SessionQuery, Window, Zone, verify,
+    Amounts, Answered, BillId, Bound, Change, ChangeQuery, Denial, DenialQuery, EntryQuery, HoldNotes, ImportRow,
+    ImportedEntry, Ledger, Limit, ManualClock, Mark, Mode, Name, OfflineLedger, Options, Record, RefusalRecord,
+    Retention, SessionQuery, Window, Zone, verify,
 };
 use common::{START_MS, all_entries, exchange, facts, hold, settlement, usd};
 use serde_json::{Value, json};
@@ -328,13 +328,16 @@ fn made() -> tempfile::TempDir {
         };
         let permit = ledger.admit().await.unwrap();
         ledger
-            .reserve_recorded(
+            .reserve_noted(
                 permit,
                 facts(START_MS, 8),
                 &[],
                 amounts,
                 &"max".into(),
-                Some(record.clone()),
+                HoldNotes {
+                    record: Some(record.clone()),
+                    bill: None,
+                },
             )
             .unwrap()
             .settle(settlement(START_MS + 9, 77));

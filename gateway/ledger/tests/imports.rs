@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use agentledger_ledger::store::{MemoryStores, Stores};
 use agentledger_ledger::{
-    Dimension, Entry, EntryQuery, ImportRow, ImportedEntry, Ledger, ManualClock, Name, OfflineLedger, Retention,
-    SummaryQuery, Usd, Window,
+    BillId, Bound, Dimension, Entry, EntryQuery, ImportRow, ImportedEntry, Ledger, Limit, ManualClock, Mode, Name,
+    OfflineLedger, Retention, SummaryQuery, Usd, Window, Zone,
 };
 use common::{START_MS, all_entries, exchange, facts, options, settlement, sum, usd};
 use ulid::Ulid;
@@ -330,4 +330,61 @@ async fn a_year_of_entries_is_not_kept_by_the_minute() {
     let hours = ledger.series(NOW_MS - 25 * DAY_MS, NOW_MS - 3 * DAY_MS, MINUTE_MS, None);
     assert!(!points.is_empty() && hours.iter().all(|point| point.at_ms % (60 * MINUTE_MS) == 0));
     assert_eq!(by_key(&ledger), [("legacy".to_owned(), 20_000, usd(20_000))]);
+}
+
+/// The entries of the day before, page by page.
+fn of_yesterday(ledger: &Ledger) -> Vec<Ulid> {
+    let mut query = EntryQuery {
+        from_ms: START_MS - DAY_MS,
+        to_ms: START_MS,
+        limit: 1,
+        after: None,
+    };
+    let mut ids = Vec::new();
+    loop {
+        let page = ledger.entries(&query).unwrap();
+        ids.extend(page.entries.iter().map(|entry| entry.facts.id));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return ids,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_entered_a_night_late_is_of_its_own_day_in_budgets_and_reports() {
+    let stores = MemoryStores::new();
+    let (ledger, _) = open(&stores);
+    let limit = Limit::usd(Usd::from_nanos(10)).unwrap();
+    let bounds = [Window::Hour, Window::Week]
+        .map(|window| Bound::new("project:x".into(), window, Zone::utc(), limit, Mode::Watch).unwrap());
+    let mut entered = Vec::new();
+    for number in 1..=3 {
+        let facts = facts(NOW_MS - 20 * 60 * MINUTE_MS, number);
+        entered.push(facts.id);
+        let settlement = settlement(NOW_MS, 100);
+        let permit = ledger.admit().await.unwrap();
+        let bills = vec![BillId::of(&[&number.to_string()])];
+        let late = ledger.enter(permit, facts, &bounds, settlement, "spooled_call".into(), bills);
+        late.unwrap().unwrap().durable().await.unwrap();
+    }
+    exchange(&ledger, 4, 7).await.durable().await.unwrap();
+    ledger.flushed().await;
+    for (ledger, restarted) in [(ledger, false), (open(&stores.crashed(0)).0, true)] {
+        for (account, window, expected) in [
+            ("global", Window::Day, 7),
+            ("global", Window::Month, 307),
+            ("global", Window::Total, 307),
+            ("project:x", Window::Hour, 0),
+            ("project:x", Window::Week, 300),
+        ] {
+            assert_eq!(
+                ledger.spent(account, window).usd,
+                usd(expected),
+                "{account} {window:?} {restarted}"
+            );
+        }
+        assert_eq!(of_yesterday(&ledger), entered, "{restarted}");
+        assert!(ledger.open_holds().is_empty());
+    }
 }

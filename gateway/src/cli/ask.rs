@@ -78,11 +78,11 @@ impl ConfigArgs {
     }
 
     /// The configuration of the gateway that is meant: of the file where there is one, else of the one gateway of this user
-    /// that runs, wherever it was started.
+    /// that runs. One that runs has its ledger and its socket where it was started, whatever folder this is.
     pub fn of_gateway(&self) -> Result<Config, CliError> {
         let env = Env::of_process();
         let (own, file) = config::load(self.path(), &env, &Known::undecided())?;
-        if file.is_some() || OWN_PLACES.iter().any(|variable| env.get(variable).is_some()) {
+        if OWN_PLACES.iter().any(|variable| env.get(variable).is_some()) {
             return Ok(own);
         }
         let mut running = running::find();
@@ -91,13 +91,21 @@ impl ConfigArgs {
             let ledger = std::path::absolute(&own.storage.dir).unwrap_or_default();
             running.retain(|one| one.ledger == ledger);
         }
+        if let Some(file) = &file {
+            let file = std::path::absolute(file).unwrap_or_default();
+            running.retain(|one| one.config.as_ref() == Some(&file));
+            // Of several that it configures, in folders of their own, that of this folder is meant.
+            if running.len() > 1 {
+                return Ok(own);
+            }
+        }
         if running.len() > 1 {
             return Err(ClientError::Several(running.iter().map(|one| one.named()).collect()).into());
         }
         let Some(running) = running.pop() else { return Ok(own) };
         let mut config = match &running.config {
-            Some(file) => config::load(Some(file), &env, &Known::undecided())?.0,
-            None => own,
+            Some(other) if file.is_none() => config::load(Some(other), &env, &Known::undecided())?.0,
+            _ => own,
         };
         // As the gateway itself reads them: relative ones are by the folder that it was started in.
         (config.storage.dir, config.control.socket) = (running.ledger, running.socket);
@@ -171,6 +179,27 @@ impl Elsewhere {
 
     pub fn is_given(&self) -> bool {
         self.url.is_some()
+    }
+
+    /// Its token comes from the environment.
+    pub fn takes_variable(&self) -> bool {
+        self.is_given() && self.token_file.is_none()
+    }
+
+    /// The options that lead there from any folder; none for this machine's.
+    ///
+    /// # Errors
+    /// The folder at hand is gone.
+    pub fn options(&self) -> io::Result<Vec<String>> {
+        let mut options = Vec::new();
+        if let Some(url) = &self.url {
+            options.extend(["--url".to_owned(), url.clone()]);
+        }
+        if let Some(file) = &self.token_file {
+            let file = std::path::absolute(file)?;
+            options.extend(["--token-file".to_owned(), file.display().to_string()]);
+        }
+        Ok(options)
     }
 
     pub fn target(&self, config: &ConfigArgs) -> Result<Target, CliError> {

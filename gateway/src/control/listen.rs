@@ -20,12 +20,17 @@ use crate::control::error::ControlError;
 use crate::control::rest;
 use crate::control::state::ControlState;
 use crate::control::transport;
+use crate::control::wire::BEGUN_MAX;
 use crate::tasks::{spawn_named, spawn_named_on};
 
 /// Longest path that fits into `sockaddr_un` on Linux, its final zero left out.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-/// Connections at one time on each listener.
-const CONNECTIONS_MAX: usize = 256;
+/// Connections at one time on the TCP listener,
+const TCP_CONNECTIONS_MAX: usize = 256;
+/// and on the socket, which only its owner reaches: each of his wrappers keeps some.
+const UNIX_CONNECTIONS_MAX: usize = 1_024;
+// A tool call that waits takes a connection. However many do, there is room for those by which others end.
+const _: () = assert!(BEGUN_MAX < TCP_CONNECTIONS_MAX && BEGUN_MAX < UNIX_CONNECTIONS_MAX);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long running answers may go on after a stop.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -138,7 +143,7 @@ pub(super) fn start(
 }
 
 async fn accept_unix(listener: UnixListener, uid: u32, router: Router, mut stopped: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Semaphore::new(UNIX_CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -159,7 +164,7 @@ async fn accept_unix(listener: UnixListener, uid: u32, router: Router, mut stopp
 }
 
 async fn accept_tcp(listener: TcpListener, plane: transport::Plane, mut stopped: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Semaphore::new(TCP_CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

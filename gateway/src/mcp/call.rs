@@ -2,6 +2,7 @@
 //! client sees the answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentledger_ledger::{BillId, Hold, Kind, Name, Outcome, PriceRef, Settlement, Usage, Usd};
 use bytes::Bytes;
@@ -56,6 +57,8 @@ pub struct Called<'a> {
     pub key: String,
     pub tool: &'a str,
     pub arguments: Arguments,
+    /// Under which it is entered once, where others than its hold's owner may tell of it.
+    pub bill: Option<BillId>,
 }
 
 /// Its arguments.
@@ -158,6 +161,7 @@ impl Caller<'_> {
                 tool,
                 quote: quoted.map_or(Usd::ZERO, |quoted| quoted.hold),
                 priced: quoted.is_some_and(Quoted::is_priced),
+                bill: called.bill,
             });
         }
         exchange
@@ -179,10 +183,25 @@ impl Caller<'_> {
         gone: impl Future<Output = ()> + Send,
         called: Called<'_>,
     ) -> Result<OpenCall, Refusal> {
+        self.begin_within(self.rules.config.hold.wait, header, gone, called)
+            .await
+    }
+
+    /// As `begin`; it waits for the holds of others for so long at most.
+    ///
+    /// # Errors
+    /// As `begin`.
+    pub async fn begin_within(
+        &self,
+        longest: Duration,
+        header: &RequestHeader,
+        gone: impl Future<Output = ()> + Send,
+        called: Called<'_>,
+    ) -> Result<OpenCall, Refusal> {
         let quoted = self.quote(&called)?;
         let mut exchange = self.exchange(header, Some((&called, Some(&quoted))), Body::own(Bytes::new()));
         let running = report::begun(self.gateway);
-        let reserved = self.hold(gone, &mut exchange).await;
+        let reserved = self.hold(longest, gone, &mut exchange).await;
         let Reservation {
             hold,
             rates,
@@ -234,6 +253,7 @@ impl Caller<'_> {
 
     async fn hold(
         &self,
+        longest: Duration,
         gone: impl Future<Output = ()> + Send,
         exchange: &mut Exchange,
     ) -> Result<Reservation, Refusal> {
@@ -242,7 +262,7 @@ impl Caller<'_> {
         exchange.session_end = SessionEnd::of(&self.gateway.ledger, exchange);
         let mut gone = std::pin::pin!(gone);
         let patience = WaitPolicy {
-            longest: self.rules.config.hold.wait,
+            longest,
             delays: true,
             begins_small: true,
             gone: gone.as_mut(),
@@ -261,12 +281,6 @@ impl OpenCall {
             .durable()
             .await
             .map_err(|error| Refusal::ledger_stopped(&error))
-    }
-
-    /// It may wait long, and is billed under this name, whoever tells of it. `None`: that is done already.
-    pub fn deferred(mut self, bill: BillId) -> Option<OpenCall> {
-        self.hold = self.hold.defer(bill)?;
-        Some(self)
     }
 
     /// Whether its price depends on what is in the result.
@@ -308,8 +322,18 @@ impl OpenCall {
     /// It is answered: by this it is priced and entered. `status` is the answer's HTTP status.
     pub fn answered(self, gateway: &Gateway, says: &Says, result: ResultSeen<'_>, status: u16) {
         let milliseconds = self.held_since.elapsed_ms();
-        let answer = (says, status);
-        let settlement = settlement_of(gateway, &self.exchange, &self.quoted, answer, result, milliseconds);
+        self.answered_after(milliseconds, gateway, (says, status), result);
+    }
+
+    /// The same, so long after it was passed on, by the clock of whoever saw its answer. By ours it took that long at least.
+    pub fn answered_after(self, milliseconds: u64, gateway: &Gateway, answer: (&Says, u16), result: ResultSeen<'_>) {
+        let held = self.held_since.elapsed_ms();
+        let milliseconds = milliseconds.min(held);
+        let before_held = self.exchange.started.elapsed_ms().saturating_sub(held);
+        let settlement = Settlement {
+            duration_ms: before_held.saturating_add(milliseconds),
+            ..settlement_of(gateway, &self.exchange, &self.quoted, answer, result, milliseconds)
+        };
         self.settle(gateway, settlement);
     }
 

@@ -58,7 +58,7 @@ use wanted::WantedCalls;
 
 pub use arrive::serves;
 pub use spooled::Intake;
-pub use wrapped::WrappedCalls;
+pub use wrapped::{WrappedCalls, check_caller};
 
 use crate::proxy::identify::legacy;
 use crate::proxy::shared::codes::RefusalCode;

@@ -179,6 +179,7 @@ impl<'a> Post<'a> {
             arguments: Arguments::Json(
                 arguments.map_or_else(Bytes::new, |json| self.body.slice_ref(json.get().as_bytes())),
             ),
+            bill: None,
         };
         let header = session.req_header().clone();
         caller.begin(&header, client_gone(session), called).await

@@ -47,6 +47,7 @@ impl ToolView<'_> {
             key: String::new(),
             tool,
             arguments: Arguments::Json(Bytes::new()),
+            bill: None,
         };
         let mut exchange = caller.exchange(&self.header, Some((&called, None)), Body::own(Bytes::new()));
         exchange.tenant.clone_from(&self.listing.tenant);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agentledger_ledger::{BillId, Name, Outcome};
 use bytes::Bytes;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use serde_json::value::RawValue;
@@ -21,16 +22,16 @@ use super::listen::admit;
 use super::message::{TOOLS_LIST, is_tool_name};
 use super::post::in_words;
 use super::view::ToolView;
-use super::waiting::give_up;
 use crate::config::{ToolRefusals, is_server_name};
 use crate::control::RpcError;
 use crate::control::wire::{
-    BeginParams, BeginResult, CallEnding, EndParams, EndResult, ListParams, ListResult, ToolCaller,
+    BEGUN_MAX, BeginParams, BeginResult, CallEnding, EndParams, EndResult, ListParams, ListResult, ToolCaller,
 };
 use crate::estimate_reason;
+use crate::limits::Limits;
 use crate::plugin::{Billing, ResultSeen};
 use crate::proxy::identify::infer::CLAUDE_SESSION;
-use crate::proxy::identify::legacy;
+use crate::proxy::identify::{check_said, legacy};
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
@@ -47,11 +48,56 @@ pub(super) const ANSWERED: u16 = 200;
 /// That of a call of which no answer was seen.
 pub(super) const NO_STATUS: u16 = 0;
 
+/// While so many calls are being begun, a further one waits for no holds of others.
+const WAITING_MAX: usize = BEGUN_MAX * 2 / 3;
+
 /// The calls that wrappers have open, each until it ends, or nobody has kept it for `mcp.answer_wait`.
 pub struct WrappedCalls {
     gateway: Arc<Gateway>,
     mcp: Arc<Mcp>,
     open: Mutex<HashMap<Ulid, Kept>>,
+    begins: Begins,
+}
+
+/// Calls that are being begun, each by one request at a time.
+#[derive(Default)]
+struct Begins(Mutex<HashMap<Ulid, Arc<tokio::sync::Mutex<()>>>>);
+
+/// A request's turn to begin a call.
+struct Turn<'a> {
+    begins: &'a Begins,
+    id: Ulid,
+    guard: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Begins {
+    /// Waits for who begins the same call: one that is asked for twice is held once.
+    async fn turn(&self, id: Ulid) -> Turn<'_> {
+        let lock = Arc::clone(self.0.lock().entry(id).or_default());
+        // Made first: one whose client leaves meanwhile leaves nothing behind.
+        let mut turn = Turn {
+            begins: self,
+            id,
+            guard: None,
+        };
+        turn.guard = Some(lock.lock_owned().await);
+        turn
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut begins = self.begins.0.lock();
+        self.guard = None;
+        // Who waits has a handle of its own.
+        if begins.get(&self.id).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            begins.remove(&self.id);
+        }
+    }
 }
 
 struct Kept {
@@ -66,6 +112,7 @@ impl WrappedCalls {
             gateway: Arc::clone(gateway),
             mcp: Arc::clone(mcp),
             open: Mutex::default(),
+            begins: Begins::default(),
         }
     }
 
@@ -81,6 +128,7 @@ impl WrappedCalls {
         };
         let rules = self.gateway.rules.load_full();
         let keep_ms = u64::try_from(rules.config.mcp.answer_wait.as_millis()).unwrap_or(u64::MAX);
+        let _turn = self.begins.turn(id).await;
         let again = self.open.lock().get(&id).map(|kept| self.goes_on(&rules, kept, params));
         // One that a former process of this gateway held was entered by its restart: it may go on all the same.
         let is_entered = again.is_none() && self.gateway.ledger.is_billed(&bill_of(id));
@@ -130,10 +178,15 @@ impl WrappedCalls {
             },
             text => Arguments::Json(Bytes::copy_from_slice(text.as_bytes())),
         };
-        if self.open.lock().len() >= rules.config.limits.background_holds_max {
+        let begun = self.begins.len();
+        if begun > BEGUN_MAX || self.open.lock().len() >= rules.config.limits.background_holds_max {
             let message = "too many tool calls of wrapped servers are open";
             return Err(Refusal::new(RefusalCode::Overloaded, message).retry_after(1));
         }
+        let longest = match begun {
+            ..=WAITING_MAX => rules.config.hold.wait,
+            _ => Duration::ZERO,
+        };
         let whose = Whose::of(rules, &params.server, &params.tool, &params.caller)?;
         let pin = rules.config.mcp.stdio.pin;
         self.mcp.pins.check(pin, &params.server, &params.tool)?;
@@ -143,18 +196,18 @@ impl WrappedCalls {
             key: String::new(),
             tool: &params.tool,
             arguments,
+            // From its hold on the journal knows what it is billed under, so that a spool that has it, too, bills nothing.
+            bill: Some(bill_of(id)),
         };
         let call = whose
             .caller(&self.gateway, rules)
-            .begin(&whose.header, pending(), called)
+            .begin_within(longest, &whose.header, pending(), called)
             .await?;
         if let Err(refusal) = call.durable().await {
             call.void(refusal.code.as_str());
             return Err(refusal);
         }
-        // From here on the journal knows what it is billed under, so that a spool that has it, too, bills nothing.
-        call.deferred(bill_of(id))
-            .ok_or_else(|| Refusal::new(RefusalCode::Internal, "the call is entered already"))
+        Ok(call)
     }
 
     /// Which tools of a list its caller may not see, or why it may not have the list.
@@ -197,17 +250,13 @@ impl WrappedCalls {
         Ok(hidden.map(|tool| tool.name.clone()).collect())
     }
 
-    /// Begun by two requests at one time it is one call.
     fn keep(&self, id: Ulid, call: OpenCall, patience: Duration) {
         let kept = Kept {
             call,
             since: Timer::start(),
             patience,
         };
-        let before = self.open.lock().insert(id, kept);
-        if let Some(before) = before {
-            before.call.void("begun_twice");
-        }
+        self.open.lock().insert(id, kept);
     }
 
     /// These go on; how many of them are open.
@@ -236,20 +285,17 @@ impl WrappedCalls {
         let Some(Kept { call, .. }) = self.open.lock().remove(&id) else {
             return Ok(EndResult { ended: false });
         };
-        let gateway = &self.gateway;
-        match params.ending {
-            CallEnding::Result => call.answered(gateway, &Says::Result, seen(params), ANSWERED),
-            CallEnding::ToolError => call.answered(gateway, &Says::ToolError, seen(params), ANSWERED),
-            CallEnding::Error => call.answered(gateway, &Says::Error, seen(params), ANSWERED),
-            CallEnding::Unsent => call.void("not_forwarded"),
-            CallEnding::ServerGone => {
-                let reason = estimate_reason::UPSTREAM_FAILED;
-                call.unseen(gateway, Outcome::UpstreamFailed, NO_STATUS, reason);
+        match Ended::of(params.ending) {
+            Ended::Answered(says) => {
+                // Where the gateway could not be reached for a while, its own clock has run on.
+                let milliseconds = match params.milliseconds {
+                    0 => u64::MAX,
+                    said => said,
+                };
+                call.answered_after(milliseconds, &self.gateway, (&says, ANSWERED), seen(params));
             }
-            CallEnding::ClientGone => {
-                call.unseen(gateway, Outcome::ClientGone, NO_STATUS, estimate_reason::CLIENT_GONE);
-            }
-            CallEnding::NotAnswered => give_up(gateway, call),
+            Ended::Unsent => call.void("not_forwarded"),
+            Ended::Unseen(outcome, reason) => call.unseen(&self.gateway, outcome, NO_STATUS, reason),
         }
         Ok(EndResult { ended: true })
     }
@@ -261,17 +307,54 @@ impl WrappedCalls {
             let late = open.extract_if(|_, kept| kept.since.elapsed() > kept.patience);
             late.map(|(_, kept)| kept.call).collect()
         };
-        late.into_iter().for_each(|call| give_up(&self.gateway, call));
+        late.into_iter().for_each(|call| self.give_up(call));
     }
 
     /// The gateway goes down: nobody will end them here.
     pub fn close(&self) {
         let open = std::mem::take(&mut *self.open.lock());
-        open.into_values().for_each(|kept| give_up(&self.gateway, kept.call));
+        open.into_values().for_each(|kept| self.give_up(kept.call));
+    }
+
+    fn give_up(&self, call: OpenCall) {
+        tracing::warn!(
+            id = %call.exchange.id,
+            model = call.exchange.inspected.call.model,
+            "nobody keeps a tool call of a wrapped server any more: it is entered at what it held"
+        );
+        call.unseen(
+            &self.gateway,
+            Outcome::Recovered,
+            NO_STATUS,
+            estimate_reason::NOT_ANSWERED,
+        );
     }
 
     pub(super) fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
+    }
+}
+
+/// What an ending comes to in the books, whoever tells of it.
+pub(super) enum Ended {
+    Answered(Says),
+    /// The server never had it.
+    Unsent,
+    /// The server has it, and nobody saw an answer: it is entered at what it held, for this reason.
+    Unseen(Outcome, &'static str),
+}
+
+impl Ended {
+    pub fn of(ending: CallEnding) -> Ended {
+        match ending {
+            CallEnding::Result => Ended::Answered(Says::Result),
+            CallEnding::ToolError => Ended::Answered(Says::ToolError),
+            CallEnding::Error => Ended::Answered(Says::Error),
+            CallEnding::Unsent => Ended::Unsent,
+            CallEnding::ServerGone => Ended::Unseen(Outcome::UpstreamFailed, estimate_reason::UPSTREAM_FAILED),
+            CallEnding::ClientGone => Ended::Unseen(Outcome::ClientGone, estimate_reason::CLIENT_GONE),
+            CallEnding::NotAnswered => Ended::Unseen(Outcome::Recovered, estimate_reason::NOT_ANSWERED),
+        }
     }
 }
 
@@ -287,6 +370,29 @@ pub(super) fn seen(params: &EndParams) -> ResultSeen<'_> {
         "" => ResultSeen::Length(params.result_bytes),
         json => ResultSeen::Json(json.as_bytes()),
     }
+}
+
+/// What a caller says of itself: each as the header that says it elsewhere, with the variable of its wrapper.
+fn said(caller: &ToolCaller) -> [(&'static str, &'static str, &String); 6] {
+    [
+        ("x-agent-id", "AGENTLEDGER_AGENT_ID", &caller.agent),
+        ("x-agent-session", "AGENTLEDGER_SESSION_ID", &caller.session),
+        ("x-agent-user", "AGENTLEDGER_USER_ID", &caller.user),
+        ("x-agent-task", "AGENTLEDGER_TASK", &caller.task),
+        ("x-agent-tags", "AGENTLEDGER_TAGS", &caller.tags),
+        ("x-agentledger-tenant", "AGENTLEDGER_TENANT", &caller.tenant),
+    ]
+}
+
+/// For a wrapper, before it has anything held: whether the gateway can read who calls.
+///
+/// # Errors
+/// Which variable it cannot read, and why.
+pub fn check_caller(caller: &ToolCaller, limits: &Limits) -> Result<(), String> {
+    for (header, variable, value) in said(caller) {
+        check_said(header, value, limits).map_err(|refusal| refusal.message.replace(header, variable))?;
+    }
+    Ok(())
 }
 
 fn id_of(text: &str) -> Result<Ulid, RpcError> {
@@ -320,20 +426,20 @@ impl Whose {
         }
         let mut header = RequestHeader::build("POST", format!("/{MCP}/{server}").as_bytes(), Some(8))
             .map_err(|_| refused("the server's name cannot be one"))?;
-        for (name, value) in [
-            ("x-agent-id", &caller.agent),
-            ("x-agent-session", &caller.session),
-            ("x-agent-user", &caller.user),
-            ("x-agent-task", &caller.task),
-            ("x-agent-tags", &caller.tags),
-            ("x-agentledger-tenant", &caller.tenant),
+        let inferred = [
             (CLAUDE_SESSION, &caller.claude_code_session),
             ("mcp-session-id", &caller.connection),
-        ] {
+        ];
+        for (name, value) in said(caller)
+            .map(|(name, _, value)| (name, value))
+            .into_iter()
+            .chain(inferred)
+        {
             if !value.is_empty() {
-                header
-                    .insert_header(name, value.as_str())
-                    .map_err(|_| refused(&format!("{name} cannot be what it is said to be")))?;
+                HeaderValue::from_bytes(value.as_bytes())
+                    .ok()
+                    .and_then(|value| header.insert_header(name, value).ok())
+                    .ok_or_else(|| refused(&format!("{name} cannot be what it is said to be")))?;
             }
         }
         let identity = identity_of(rules, &header, Secret::new(caller.key.clone()))?;
@@ -350,6 +456,36 @@ impl Whose {
                 path_id: None,
                 billing: Billing::Metered,
             },
+        })
+    }
+
+    /// The same of a call that was made: it is the caller's as far as that can be read.
+    ///
+    /// # Errors
+    /// The server's name, or the tool's, cannot be one.
+    pub fn of_made(rules: &Rules, server: &str, tool: &str, caller: &ToolCaller) -> Result<Whose, Refusal> {
+        Whose::of(rules, server, tool, caller).or_else(|refusal| {
+            let mut readable = ToolCaller {
+                connection: caller.connection.clone(),
+                ..ToolCaller::default()
+            };
+            let limits = &rules.config.limits;
+            let fields = [
+                (&mut readable.agent, &caller.agent),
+                (&mut readable.session, &caller.session),
+                (&mut readable.user, &caller.user),
+                (&mut readable.task, &caller.task),
+                (&mut readable.tags, &caller.tags),
+                (&mut readable.tenant, &caller.tenant),
+            ];
+            for ((to, from), (name, ..)) in fields.into_iter().zip(said(caller)) {
+                if check_said(name, from, limits).is_ok() {
+                    to.clone_from(from);
+                }
+            }
+            tracing::warn!(tool, "who made a tool call cannot be read in full: {}", refusal.message);
+            Whose::of(rules, server, tool, &readable)
+                .or_else(|_| Whose::of(rules, server, tool, &ToolCaller::default()))
         })
     }
 

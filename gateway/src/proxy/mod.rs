@@ -19,7 +19,7 @@
 //! | `report` | metrics, the log line, alerts: at the end, and as it happens |
 //! | `fetch` | in place of reserve, where a request only fetches a result: billed once |
 //! | `socket` | WebSockets: each answer on one goes through the steps by itself |
-//! | `session` | what a request has to do with its session; `progress` of its steps, `watch` over those that run |
+//! | `session` | what a request has to do with its session; `progress` of all sessions' steps, `steps` of one's, `watch` over those that run |
 //! | `shared` | the exchange that the steps fill, the gateway and its rules, prices, refusals |
 //!
 //! Nothing reaches back. A module imports only what stands before it here (or in its own room, never in a circle), which
@@ -27,7 +27,7 @@
 //!
 //! ```text
 //! order: shared/codes shared/http_session shared/cors shared/top_up_command shared/refusal_text shared/reply shared/retry_patterns shared/json_rpc shared/drain shared/body shared/client shared/allowance shared/backing_off shared/cached_input
-//! order: session/progress forward/breaker forward/pool identify/clients
+//! order: session/steps session/progress forward/breaker forward/pool identify/clients
 //! order: shared/rules shared/inspected shared/identity shared/expected_use shared/exchange shared/pricing shared/deferred_holds shared/gateway
 //! order: alerts facts version_fate report books_watch shared/shapes shared/refused shared session
 //! order: sanitize identify inspect decide reserve forward relay settle

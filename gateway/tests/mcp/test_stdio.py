@@ -1,9 +1,14 @@
 """Servers that a client starts and speaks with over their standard streams: direct, and behind `agentledger mcp-wrap`."""
 
+import fcntl
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import termios
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +19,9 @@ from transports import CLIENTS, EVERYTHING, FILESYSTEM, KINDS, Ran, Stdio, facts
 FILES = (["node", FILESYSTEM], ["files"], {})
 # Each scenario starts its server anew, and one of Python's takes its time.
 SOME = ["tools", "elicitation", "cancellation"]
-MORE = [*SOME, "resources", "prompts", "progress", "sampling", "subscription"]
+MORE = [*SOME, "resources", "prompts", "progress", "sampling"]
+# Over its standard streams server-everything tells of no change, direct either.
+ALL = [*MORE, "subscription"]
 
 
 def of(kind, scenarios):
@@ -22,7 +29,7 @@ def of(kind, scenarios):
     return [*command, "stdio"], scenarios, facts(KINDS[kind], kind)
 
 
-SERVERS = {"filesystem": FILES, "everything": of("everything", MORE), "fast1": of("fast1", SOME), "two": of("two", MORE)}
+SERVERS = {"filesystem": FILES, "everything": of("everything", MORE), "fast1": of("fast1", ALL), "two": of("two", ALL)}
 # Each client with the server that speaks in no other way, and some with others.
 PAIRS = [(who, "filesystem") for who in CLIENTS] + [
     ("py1", "fast1"),
@@ -66,6 +73,53 @@ class Direct(Case):
             for scenario, said in ran.said.items():
                 with self.subTest(client=who, scenario=scenario):
                     self.assertNotIn("broke off", [what for what, _ in said], said)
+
+
+# Says how many interrupts it got, half a second after the first one.
+COUNTS = """
+import signal, sys, time
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+print("ready", flush=True)
+while not seen:
+    time.sleep(0.01)
+time.sleep(0.5)
+print(len(seen), flush=True)
+"""
+
+
+class Signals(unittest.TestCase):
+    def wrapped(self, **more):
+        folder = tempfile.mkdtemp(prefix="al-signals-")
+        self.addCleanup(shutil.rmtree, folder)
+        command = [BIN, "mcp-wrap", "--server", "counts", "--offline", "pass", "--", sys.executable, "-c", COUNTS]
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **more)
+        self.addCleanup(process.stdin.close)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        return process
+
+    def interrupts(self, process):
+        said = process.stdout.read()
+        self.assertEqual(process.wait(), 0)
+        return int(said)
+
+    def test_an_interrupt_of_the_wrapper_alone_reaches_its_server(self):
+        process = self.wrapped(start_new_session=True)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(self.interrupts(process), 1)
+
+    def test_one_control_c_at_a_terminal_is_one_interrupt_for_the_server(self):
+        ours, theirs = os.openpty()
+        self.addCleanup(os.close, ours)
+
+        def at_terminal():
+            os.setsid()
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+        process = self.wrapped(preexec_fn=at_terminal, pass_fds=(theirs,))
+        os.close(theirs)
+        os.write(ours, b"\x03")
+        self.assertEqual(self.interrupts(process), 1)
 
 
 class Wrapped(Case):

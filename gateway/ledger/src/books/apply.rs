@@ -113,8 +113,17 @@ impl State {
             bounds.extend(self.bind(account, bound));
         }
         let mut balances = Vec::with_capacity(accounts.len() * 3);
+        let mut untouched = Vec::new();
         for account in accounts {
+            let before = balances.len();
             self.running_of(account, &mut balances);
+            if held.is_late() {
+                self.keep_windows_of(&mut balances, before, held.facts.at_ms);
+                untouched.extend((balances.len() == before).then_some(account));
+            }
+        }
+        if !untouched.is_empty() {
+            self.rest(&untouched);
         }
         for place in &balances {
             if let Some(balance) = self.balances.get_mut(*place) {
@@ -137,6 +146,15 @@ impl State {
             },
         );
         Ok(())
+    }
+
+    /// Of the balances from the place `from` on those stay whose window holds this time: what is entered late belongs to no other.
+    fn keep_windows_of(&self, balances: &mut Vec<Place>, from: usize, at_ms: i64) {
+        let running = balances.split_off(from);
+        balances.extend(running.into_iter().filter(|place| {
+            let balance = self.balances.get(*place);
+            balance.is_some_and(|balance| self.period_of(balance).contains(at_ms.div_euclid(1_000)))
+        }));
     }
 
     fn apply_extended(&mut self, extended: &Extended) -> Result<(), HoldId> {

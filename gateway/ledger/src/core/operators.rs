@@ -13,8 +13,7 @@ use crate::bound::Bound;
 use crate::change::Change;
 use crate::entry::{Facts, Name, Outcome, Settlement};
 use crate::error::LedgerError;
-use crate::event::{Held, HeldBound, HoldId, Mark};
-use crate::query::HELD_WITHIN_MS;
+use crate::event::{HELD_WITHIN_MS, Held, HeldBound, HoldId, Mark};
 
 /// Why an entry is above its hold: an operator had voided that while the answer came.
 const BILLED_AFTER_VOID: &str = "billed_after_void";
@@ -49,7 +48,7 @@ impl Core {
         // They fit: they were checked together.
         let entered = changes.into_iter().map(|change| decided.books.change(now_ms, change));
         let entered = entered.collect::<Result<Vec<Recorded>, BooksError>>()?;
-        Ok(self.put_together(decided, entered, permit))
+        Ok(self.put_together(decided, entered, Some(permit), true))
     }
 
     fn operator_permit(&self) -> Result<OwnedSemaphorePermit, LedgerError> {
@@ -77,7 +76,7 @@ impl Core {
         let acted = act(decided, now_ms)?;
         // It fits: it was checked, and the act changes no document.
         let changed = decided.books.change(now_ms, change)?;
-        Ok(self.put_together(decided, vec![acted, changed], permit))
+        Ok(self.put_together(decided, vec![acted, changed], Some(permit), true))
     }
 
     pub fn adjust_by(
@@ -157,15 +156,12 @@ impl Core {
             Ok(reserved) => reserved,
             Err(error) => return End::Unknown(error),
         };
-        let hold = reserved.hold;
-        self.put(decided, reserved.recorded, self.queue.permit_now(), false);
-        match decided
+        let settled = decided
             .books
-            .settle_bills(now_ms, hold, settlement, Some(reason), bills)
-        {
-            Ok(settled) => End::Settled(self.post(decided, settled, permit)),
-            Err(error) => End::Unknown(error),
-        }
+            .settle_bills(now_ms, reserved.hold, settlement, Some(reason), bills);
+        let permits = (self.queue.permit_now(), permit);
+        self.post_unheld(decided, reserved, settled, permits)
+            .map_or_else(End::Unknown, End::Settled)
     }
 }
 

@@ -9,26 +9,28 @@ use crate::bound::Bound;
 use crate::entry::{Facts, Name};
 use crate::event::Denial;
 use crate::hold::{Hold, Permit};
-use crate::recorded::{Record, RefusalRecord};
+use crate::recorded::{HoldNotes, RefusalRecord};
 
 impl Ledger {
-    /// As `reserve`, with what the decision read.
+    /// As `reserve`, with what the decision read, and under which id the hold is billed. That stands in one record of the journal
+    /// with the hold: no crash leaves it open without its id. Such a hold may wait long, and has no place in the queue.
     ///
     /// # Errors
     /// As `reserve`.
-    pub fn reserve_recorded(
+    pub fn reserve_noted(
         &self,
         permit: Permit,
         facts: impl Into<Arc<Facts>>,
         bounds: &[Bound],
         amounts: Amounts,
         basis: &Name,
-        record: Option<Record>,
+        notes: HoldNotes,
     ) -> Result<Hold, BooksError> {
         let facts = facts.into();
         let Permit { first, last } = permit;
+        let last = notes.bill.is_none().then_some(last);
         self.last_limits.remember(bounds);
-        let (id, standings) = self.core.reserve(&facts, bounds, amounts, basis, record, first)?;
+        let (id, standings) = self.core.reserve(&facts, bounds, amounts, basis, notes, first)?;
         Ok(Hold::new(Arc::clone(&self.core), id, facts, amounts, standings, last))
     }
 

@@ -16,10 +16,11 @@ use ulid::Ulid;
 use super::CliError;
 use super::ask::{ConfigArgs, Elsewhere, Target};
 use super::client::{Address, ClientError};
-use super::running;
-use crate::config::{Config, Env, Offline, ToolRefusals, is_server_name};
+use super::{config, running};
+use crate::config::{Config, Env, Known, Offline, ToolRefusals, is_server_name};
 use crate::control::wire::ToolCaller;
 use crate::fingerprints;
+use crate::mcp::check_caller;
 use crate::mcp::wrap::spool::Spool;
 use crate::mcp::wrap::{Books, ClientEnds, LineLimits, Settings, run as run_wrapped};
 use crate::telemetry::logging;
@@ -42,6 +43,12 @@ pub struct McpWrapArgs {
     /// The folder of calls that pass meanwhile, in place of mcp.stdio.spool
     #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     spool: Option<PathBuf>,
+    /// The gateway's ledger, in place of storage.dsn; with --socket
+    #[arg(long, value_name = "DIR", requires = "socket", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    ledger: Option<PathBuf>,
+    /// The gateway's control socket, in place of control.socket; with --ledger
+    #[arg(long, value_name = "FILE", requires = "ledger", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    socket: Option<PathBuf>,
     /// Start nothing: print the lines by which this client starts the server so
     #[arg(long, value_name = "CLIENT")]
     print_config: Option<McpClient>,
@@ -69,6 +76,8 @@ pub enum WrapError {
     NoName,
     #[error("{0:?} is no server's name: letters, digits, '-', '_' and '.', 64 at most")]
     BadName(String),
+    #[error("who calls cannot be read: {0}")]
+    Caller(String),
     #[error("{command}: {error}")]
     Start { command: String, error: std::io::Error },
     #[error("{0}")]
@@ -81,7 +90,7 @@ const PREFIX: &str = "AGENTLEDGER_";
 
 /// Runs the server to its end; what is to be printed instead, where nothing is started.
 pub fn run(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<String, CliError> {
-    let target = elsewhere.target(&args.config)?;
+    let target = target(args, elsewhere)?;
     let config = match &target {
         Target::Here(config) => Config::clone(config),
         Target::Elsewhere(_) => args.config.load()?,
@@ -91,8 +100,10 @@ pub fn run(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<String, CliError
     if !is_server_name(&server) {
         return Err(WrapError::BadName(server).into());
     }
+    let caller = caller(&Env::of_process());
+    check_caller(&caller, &config.limits).map_err(WrapError::Caller)?;
     if let Some(client) = args.print_config {
-        return print(args, client, &server, &config);
+        return print(args, elsewhere, client, &server, &config);
     }
     let _logs = logging::init(&config.log).map_err(WrapError::from)?;
     for warning in &config.warnings {
@@ -111,7 +122,7 @@ pub fn run(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<String, CliError
     };
     let settings = Settings {
         server,
-        caller: caller(&Env::of_process()),
+        caller,
         refusals: match args.refuse {
             None => config.mcp.refusals,
             Some(Refuse::Result) => ToolRefusals::Result,
@@ -140,6 +151,17 @@ pub fn run(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<String, CliError
         0 => Ok(String::new()),
         code => Err(CliError::OfServer(code)),
     }
+}
+
+/// The gateway that holds the calls.
+fn target(args: &McpWrapArgs, elsewhere: &Elsewhere) -> Result<Target, CliError> {
+    let (Some(ledger), Some(socket)) = (&args.ledger, &args.socket) else {
+        return elsewhere.target(&args.config);
+    };
+    elsewhere.refuse()?;
+    let mut config = args.config.load()?;
+    (config.storage.dir, config.control.socket) = (ledger.clone(), socket.clone());
+    Ok(config.into())
 }
 
 /// Who calls, as the environment says it.
@@ -203,21 +225,36 @@ fn client_ends() -> std::io::Result<ClientEnds> {
 }
 
 /// The lines for a client, and which file they go into.
-fn print(args: &McpWrapArgs, client: McpClient, server: &str, config: &Config) -> Result<String, CliError> {
+fn print(
+    args: &McpWrapArgs,
+    elsewhere: &Elsewhere,
+    client: McpClient,
+    server: &str,
+    config: &Config,
+) -> Result<String, CliError> {
     let binary = std::env::current_exe()?;
-    let mut options = Vec::new();
+    let mut options = match elsewhere.is_given() {
+        true => elsewhere.options()?,
+        false => way_here(args, config)?,
+    };
     let mut option = |name: &str, value: String| options.extend([name.to_owned(), value]);
-    if let Some(file) = args.config.path() {
-        option("--config", std::path::absolute(file)?.display().to_string());
-    } else if let Some(file) = running_file(config) {
-        option("--config", file.display().to_string());
-    }
     // Clients start servers in folders of their own.
     let spool = args.spool.clone().unwrap_or_else(|| config.spool_dir());
     option("--spool", std::path::absolute(spool)?.display().to_string());
+    // Lines that name no configuration say what this one says.
+    let is_told = elsewhere.is_given();
+    let refuse = args.refuse.or(is_told.then_some(match config.mcp.refusals {
+        ToolRefusals::Result => Refuse::Result,
+        ToolRefusals::Error => Refuse::Error,
+    }));
+    let offline = args.offline.or(is_told.then_some(match config.mcp.stdio.offline {
+        Offline::Spool => WhenOffline::Spool,
+        Offline::Refuse => WhenOffline::Refuse,
+        Offline::Pass => WhenOffline::Pass,
+    }));
     for (name, value) in [
-        ("--refuse", args.refuse.and_then(|how| how.to_possible_value())),
-        ("--offline", args.offline.and_then(|how| how.to_possible_value())),
+        ("--refuse", refuse.and_then(|how| how.to_possible_value())),
+        ("--offline", offline.and_then(|how| how.to_possible_value())),
     ] {
         if let Some(value) = value {
             option(name, value.get_name().to_owned());
@@ -234,11 +271,34 @@ fn print(args: &McpWrapArgs, client: McpClient, server: &str, config: &Config) -
         command: &args.command,
         env: &said.collect::<Vec<_>>(),
     };
-    let (name, place) = client.place();
-    Ok(format!(
-        "For {name}, in {place}:\n\n{}",
-        printed::lines(client, &started)
-    ))
+    Ok(printed::text(client, &started, elsewhere.takes_variable()))
+}
+
+/// The options that lead to this machine's gateway from any folder. Relative paths of a configuration are by the folder of whoever
+/// reads it.
+fn way_here(args: &McpWrapArgs, config: &Config) -> Result<Vec<String>, CliError> {
+    let (_, found) = config::load(args.config.path(), &Env::of_process(), &Known::undecided())?;
+    let file = match found {
+        Some(file) => Some(std::path::absolute(file)?),
+        None => running_file(config),
+    };
+    let mut options = Vec::new();
+    if let Some(file) = &file {
+        options.extend(["--config".to_owned(), file.display().to_string()]);
+    }
+    // As it is read there: without this environment, in another folder.
+    let there = file.and_then(|file| config::load(Some(&file), &Env::default(), &Known::undecided()).ok());
+    let places = [&config.storage.dir, &config.control.socket];
+    let leads = there.is_some_and(|(there, _)| {
+        let found = [&there.storage.dir, &there.control.socket];
+        found == places && places.iter().all(|place| place.is_absolute())
+    });
+    if !leads {
+        for (name, place) in ["--ledger", "--socket"].into_iter().zip(places) {
+            options.extend([name.to_owned(), std::path::absolute(place)?.display().to_string()]);
+        }
+    }
+    Ok(options)
 }
 
 /// The configuration of the running gateway that is meant.
@@ -251,7 +311,9 @@ fn running_file(config: &Config) -> Option<PathBuf> {
 impl From<WrapError> for CliError {
     fn from(error: WrapError) -> CliError {
         match error {
-            error @ (WrapError::NoName | WrapError::BadName(_)) => ClientError::Usage(error.to_string()).into(),
+            error @ (WrapError::NoName | WrapError::BadName(_) | WrapError::Caller(_)) => {
+                ClientError::Usage(error.to_string()).into()
+            }
             error => CliError::Wrap(error),
         }
     }

@@ -46,6 +46,20 @@ pub struct Started<'a> {
     pub env: &'a [(String, String)],
 }
 
+/// The lines, after where they go and what is not in them. `wants_token`: the gateway's token is to come from the environment.
+pub fn text(client: McpClient, started: &Started<'_>, wants_token: bool) -> String {
+    let (name, place) = client.place();
+    let (secrets, are) = match wants_token {
+        true => ("AGENTLEDGER_KEY and AGENTLEDGER_TOKEN", "are secrets and are"),
+        false => ("AGENTLEDGER_KEY", "is a secret and is"),
+    };
+    format!(
+        "For {name}, in {place}. {secrets} {are} not in the lines: add what you want to `env`, in a file that only you can read. \
+         Without the key no budget of a key counts these calls.\n\n{}",
+        lines(client, started)
+    )
+}
+
 /// The lines, JSON.
 pub fn lines(client: McpClient, started: &Started<'_>) -> String {
     let own = ["mcp-wrap", "--server", started.server];

@@ -3,6 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Calls that are begun at one time; further ones are refused. Each takes a connection until it is held, and those by which calls
+/// end, and the command line, must always get in.
+pub const BEGUN_MAX: usize = 192;
+
 /// `mcp.begin`.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::{FusedFuture, LocalBoxFuture};
@@ -65,10 +65,9 @@ pub enum FromClient {
 /// What became known by what the server said, or of calls by what the client did.
 pub enum Known {
     Ended(EndedCall),
-    /// The server lists its tools.
-    Listed(ListLine),
-    /// The server has closed its end of the client's pipe.
-    Silent,
+    /// The server lists its tools; the line that its client gets goes back to whoever passes on what the server says, so that nothing
+    /// overtakes it.
+    Listed(ListLine, mpsc::Sender<Vec<u8>>),
 }
 
 /// See the module.
@@ -104,9 +103,7 @@ enum Verdict {
 struct Work<'g> {
     /// Lines that wait for their holds.
     waiting: FuturesUnordered<LocalBoxFuture<'g, Decided>>,
-    /// Lists that are being looked through.
-    lists: FuturesUnordered<LocalBoxFuture<'g, ()>>,
-    /// Ends that are being entered.
+    /// Ends that are being entered, and lists that are looked through.
     errands: FuturesUnordered<LocalBoxFuture<'g, ()>>,
     /// Ends that are to be.
     ended: VecDeque<EndedCall>,
@@ -126,7 +123,6 @@ impl<R: Rpc> Gate<R> {
     ) {
         let mut work = Work {
             waiting: FuturesUnordered::new(),
-            lists: FuturesUnordered::new(),
             errands: FuturesUnordered::new(),
             ended: VecDeque::new(),
             begun: 0,
@@ -137,7 +133,7 @@ impl<R: Rpc> Gate<R> {
         let mut overtaken = std::pin::pin!(sleep(OVERTAKEN));
         // One at a time, so that a gateway that hangs is asked once.
         let mut looking = std::pin::pin!(futures_util::future::Fuse::terminated());
-        let (mut is_over, mut is_silent) = (false, false);
+        let mut is_over = false;
         loop {
             while work.errands.len() < ERRANDS_MAX
                 && let Some(ended) = work.ended.pop_front()
@@ -151,12 +147,10 @@ impl<R: Rpc> Gate<R> {
                 biased;
                 news = known.recv() => match news {
                     Some(Known::Ended(ended)) => work.ended.push_back(ended),
-                    Some(Known::Listed(listed)) => work.lists.push(self.show(listed).boxed_local()),
-                    Some(Known::Silent) => is_silent = true,
+                    Some(Known::Listed(listed, to)) => work.errands.push(self.show(listed, to).boxed_local()),
                     None => break,
                 },
                 _ = &mut gone => break,
-                Some(()) = work.lists.next() => {}
                 Some(decided) = work.waiting.next() => {
                     work.is_decided |= decided.number == work.begun;
                     work.ended.extend(self.release(decided));
@@ -188,9 +182,6 @@ impl<R: Rpc> Gate<R> {
             if is_over && work.waiting.is_empty() {
                 self.to_server.close();
             }
-            if is_silent && work.lists.is_empty() {
-                self.to_client.close();
-            }
         }
         self.finish(work, known).await;
     }
@@ -199,11 +190,11 @@ impl<R: Rpc> Gate<R> {
     /// holds keep nothing else from being entered.
     async fn finish<'g>(&'g self, mut work: Work<'g>, mut known: UnboundedReceiver<Known>) {
         self.to_server.close();
+        self.to_client.close();
         while let Ok(news) = known.try_recv() {
             match news {
                 Known::Ended(ended) => work.ended.push_back(ended),
-                Known::Listed(listed) => work.lists.push(self.show(listed).boxed_local()),
-                Known::Silent => {}
+                Known::Listed(listed, to) => work.errands.push(self.show(listed, to).boxed_local()),
             }
         }
         work.ended.extend(self.calls.all_over(CallEnding::ServerGone));
@@ -213,9 +204,6 @@ impl<R: Rpc> Gate<R> {
             {
                 work.errands.push(self.books.end(ended).boxed_local());
             }
-            if work.lists.is_empty() {
-                self.to_client.close();
-            }
             let all_told = work.errands.is_empty() && self.to_client.is_closed();
             if all_told && work.waiting.is_empty() {
                 break;
@@ -223,7 +211,6 @@ impl<R: Rpc> Gate<R> {
             let step = async {
                 tokio::select! {
                     Some(()) = work.errands.next() => {}
-                    Some(()) = work.lists.next() => {}
                     Some(decided) = work.waiting.next() => work.ended.extend(self.release(decided)),
                     () = self.room.notified() => {}
                 }
@@ -240,10 +227,10 @@ impl<R: Rpc> Gate<R> {
         self.books.close();
     }
 
-    /// Gives the client a list of tools, as it may see it.
-    async fn show(&self, listed: ListLine) {
-        let line = lists::shown(&self.books, &self.settings, listed).await;
-        self.to_client.put(Queued::answer(line));
+    /// Gives a list of tools back, as its client may see it.
+    async fn show(&self, listed: ListLine, to: mpsc::Sender<Vec<u8>>) {
+        // Whoever waits for it may have given up.
+        let _ = to.send(lists::shown(&self.books, &self.settings, listed).await);
     }
 
     /// Has the calls of a line held, all or none of them.

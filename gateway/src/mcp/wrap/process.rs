@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::books::{Books, Rpc};
 use super::calls::Calls;
 use super::client::ClientSide;
-use super::gate::{Gate, Known, Pipe, Settings, WAITING_MAX};
+use super::gate::{Gate, Pipe, Settings, WAITING_MAX};
 use super::server::ServerSide;
 use crate::config::LongLines;
 
@@ -117,7 +117,6 @@ pub fn run<R: Rpc>(
     let (done, drained) = channel();
     thread("mcp-server", move || {
         server_side.run(stdout);
-        let _ = tells.send(Known::Silent);
         let _ = done.send(());
     })?;
     let status = running.wait(&mut child)?;

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use memchr::memchr;
 use serde_json::value::RawValue;
@@ -46,6 +47,7 @@ impl ServerSide {
             }
         }
         self.to_client.pass_no_more();
+        self.to_client.close();
     }
 
     fn pass_on(&self, mut server: impl Read) -> Result<(), Broken> {
@@ -176,8 +178,18 @@ impl Reading<'_> {
         if ids.is_empty() {
             return self.side.to_client.pass(&raw);
         }
-        let _ = self.side.known.send(Known::Listed(ListLine { line: Some(raw), ids }));
-        Ok(())
+        self.pass_list(ListLine { line: Some(raw), ids })
+    }
+
+    /// What comes after a list waits for it, so that its client has all in the server's order.
+    fn pass_list(&self, list: ListLine) -> io::Result<()> {
+        let (to, shown) = channel();
+        let _ = self.side.known.send(Known::Listed(list, to));
+        match shown.recv() {
+            Ok(line) => self.side.to_client.pass(&line),
+            // The gate is gone with the server.
+            Err(_) => Ok(()),
+        }
     }
 
     /// A part of a line that is too long to be held: only its end tells what it was.
@@ -202,7 +214,7 @@ impl Reading<'_> {
         }
         self.is_left_out = raw.last() != Some(&b'\n');
         if !ids.is_empty() {
-            let _ = self.side.known.send(Known::Listed(ListLine { line: None, ids }));
+            return self.pass_list(ListLine { line: None, ids });
         }
         Ok(())
     }
@@ -212,6 +224,7 @@ impl Reading<'_> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use std::io::Write;
+    use std::thread;
 
     use parking_lot::Mutex;
     use tokio::sync::mpsc::unbounded_channel;
@@ -253,17 +266,23 @@ mod tests {
                 long_lines: LongLines::Refuse,
             };
             let (one, two) = text.as_bytes().split_at(at);
-            side.run(one.chain(two));
-            let expected = format!("\n{other}no JSON\n{other}half");
+            let seen = thread::scope(|scope| {
+                let gate = scope.spawn(move || {
+                    let mut seen = Vec::new();
+                    while let Some(Known::Listed(listed, to)) = knows.blocking_recv() {
+                        seen.push((listed.line.unwrap(), listed.ids[0].get().to_owned()));
+                        to.send(b"LIST\n".to_vec()).unwrap();
+                    }
+                    seen
+                });
+                side.run(one.chain(two));
+                drop(side);
+                gate.join().unwrap()
+            });
+            let expected = format!("\n{other}no JSON\nLIST\n{other}LIST\nhalf");
             assert_eq!(String::from_utf8_lossy(&passed.0.lock()), expected, "{at}");
-            for _ in 0..2 {
-                let Ok(Known::Listed(listed)) = knows.try_recv() else {
-                    panic!("{at}: it is no list");
-                };
-                assert_eq!(listed.line.as_deref(), Some(list.as_bytes()), "{at}");
-                assert_eq!(listed.ids[0].get(), "7");
-            }
-            assert!(knows.try_recv().is_err() && !calls.are_lists_expected());
+            assert_eq!(seen, vec![(list.as_bytes().to_vec(), "7".to_owned()); 2], "{at}");
+            assert!(!calls.are_lists_expected());
         }
     }
 }

@@ -387,6 +387,20 @@ pub fn identify(rules: &Rules, header: &RequestHeader, key: Secret<String>) -> R
     Ok(identity)
 }
 
+/// Whether the value of one of the headers that say who sends a request can be read.
+///
+/// # Errors
+/// It is too long or cannot be read.
+pub fn check_said(name: &str, value: &str, limits: &Limits) -> Result<(), Refusal> {
+    match name {
+        TAGS => {
+            let text = checked(TAGS, value.to_owned(), limits.tags_bytes_max)?;
+            tags(&text, Name::from(""), limits).map(drop)
+        }
+        name => checked(name, value.to_owned(), limits.identity_bytes_max).map(drop),
+    }
+}
+
 fn checked(name: &str, value: String, bytes_max: usize) -> Result<Name, Refusal> {
     if value.len() > bytes_max {
         let message = format!("{name} is longer than {bytes_max} bytes");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    Amounts, BooksError, Bound, Facts, Hold, Mode, Name, Obstacle, Permit, Standing, Unit, Usd, Window,
+    Amounts, BooksError, Bound, Facts, Hold, HoldNotes, Mode, Name, Obstacle, Permit, Standing, Unit, Usd, Window,
 };
 use tokio::sync::Notify;
 
@@ -236,13 +236,17 @@ impl<'a> Attempt<'a> {
                 .await
                 .map_err(HoldRefusal::fatal)?,
         };
-        let reserved = gateway.ledger.reserve_recorded(
+        let notes = HoldNotes {
+            record: exchange.record(&self.facts, changes.max_output, None),
+            bill: exchange.tool.as_ref().and_then(|tool| tool.bill),
+        };
+        let reserved = gateway.ledger.reserve_noted(
             permit,
             Arc::clone(&self.facts),
             &self.bounds,
             estimate.amounts(),
             &Name::from(estimate.basis),
-            exchange.record(&self.facts, changes.max_output, None),
+            notes,
         );
         match reserved {
             Ok(hold) => Ok(Ok(hold)),

@@ -2,6 +2,7 @@
 //! client says so.
 
 pub mod progress;
+pub mod steps;
 pub mod watch;
 
 use agentledger_ledger::{Inferred, Name, PARENT_TAG};

@@ -6,8 +6,9 @@
 //! What is no repeat: a call that runs at the same time as its like (it was not sent for want of progress), one whose
 //! like failed (it is tried again), and one that an SDK sends again because it lost the answer.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,17 +19,20 @@ use crate::config::Config;
 use crate::plugin::ProgressPart;
 use crate::plugin::outline::{Outline, Piece};
 use crate::policy::History;
+use crate::proxy::session::steps::ring::{Doing, StepState};
+use crate::proxy::session::steps::{StepEnd, Steps};
 
 /// The code with which a policy refuses a call because its agent loops. Such a call counts as a repeat itself: who goes
 /// on is not let in again by having been kept out.
 pub const LOOP_CODE: &str = "loop_detected";
 const SHARDS: usize = 32;
-/// Steps in memory, all sessions together: some 48 MiB. Past that the sessions silent for longest are forgotten.
+/// Steps in memory, all sessions together: some 52 MiB (109 B a step), 66 where all are alike, 100 at worst (17 of each). Past
+/// that the sessions silent for longest are forgotten.
 const STEPS_MAX: usize = 500_000;
 /// Steps of one session that are remembered at least, and at most.
 const SESSION_STEPS: std::ops::RangeInclusive<u64> = 1_024..=65_536;
-/// How often sessions whose window is empty are taken out.
-const SWEEP_MS: i64 = 10_000;
+/// Sessions that a call looks at at most, to take out those whose window is empty: more than one, so that they become fewer.
+const SWEPT_AT_ONCE: usize = 4;
 
 /// How far back is looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,61 +57,54 @@ impl Bounds {
     }
 }
 
-/// What a call does, in digests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doing {
-    /// The last tool calls and their results; without any, all from the model's last turn on.
-    step: u64,
-    /// The last tool calls with their arguments; 0 without any.
-    tool: u64,
-    /// The name of the answer or conversation, kept by the server, that it goes on from; 0 without any. `step` has it in it.
-    continued: u64,
-    /// What was said or found out, without that name.
-    said: u64,
-    path: u64,
-}
+/// Sessions by what is a keyed hash already. The shard is chosen by the lowest bits, so that these say nothing within one.
+#[derive(Debug, Default)]
+struct Keyed(u64);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StepState {
-    Running,
-    Answered,
-    /// Also: given up by its client, refused by somebody, never sent.
-    Failed,
-    /// Refused for looping.
-    Looped,
-}
+impl Hasher for Keyed {
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(32)
+    }
 
-#[derive(Clone, Copy, Debug)]
-struct TakenStep {
-    doing: Doing,
-    at_ms: i64,
-    /// Where it began and ended among the begins and ends of its session.
-    began: u32,
-    ended: u32,
-    cost: Usd,
-    state: StepState,
-    /// The name of its answer, and the tool calls in it; 0 where they are not known.
-    answer: u64,
-    answer_calls: u64,
-}
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
 
-impl TakenStep {
-    fn counts(&self) -> bool {
-        matches!(self.state, StepState::Answered | StepState::Looped)
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
 #[derive(Debug, Default)]
-struct Track {
-    taken: VecDeque<TakenStep>,
-    /// Begins and ends so far.
-    turns: u32,
+struct ProgressShard {
+    tracks: HashMap<u64, Steps, BuildHasherDefault<Keyed>>,
+    /// Each of them once, by a time at which it had begun a step, the longest ago first. A later step is not entered: it is seen
+    /// when the session would have to go.
+    silent: BinaryHeap<Reverse<(i64, u64)>>,
+    /// Steps so far. A session that was forgotten and comes back numbers its steps from here on, so that a call from before ends none of
+    /// the new ones.
+    begun: u64,
 }
 
-#[derive(Debug, Default)]
-struct ProgressShard {
-    tracks: HashMap<u64, Track>,
-    swept_ms: i64,
+impl ProgressShard {
+    /// Looks at the session that was entered the longest ago, if that was before `since_ms`, and takes it out unless it has begun a
+    /// step since or does so now, which is `now`'s. Its steps; 0 where it stays.
+    fn look_at_silent(&mut self, since_ms: i64, now: (i64, u64)) -> Option<usize> {
+        let Reverse((entered_ms, track)) = *self.silent.peek()?;
+        if entered_ms >= since_ms {
+            return None;
+        }
+        self.silent.pop();
+        let last_ms = self.tracks.get(&track).and_then(Steps::last_ms);
+        let last_ms = if track == now.1 { Some(now.0) } else { last_ms };
+        if let Some(last_ms) = last_ms.filter(|last_ms| *last_ms > entered_ms) {
+            self.silent.push(Reverse((last_ms, track)));
+            return Some(0);
+        }
+        self.tracks.remove(&track).map(|steps| steps.len())
+    }
 }
 
 /// The steps of all sessions.
@@ -203,40 +200,27 @@ impl SessionProgress {
         is_retry: bool,
     ) -> (History, SessionStep) {
         let track = self.hasher.hash_one(session);
-        let mut shard = self.shard(track).lock();
-        if now_ms.saturating_sub(shard.swept_ms) >= SWEEP_MS {
-            shard.swept_ms = now_ms;
-            self.sweep(&mut shard, now_ms.saturating_sub(bounds.window_ms));
-        }
-        if self.steps.load(Ordering::Relaxed) >= STEPS_MAX {
-            self.forget_silent(&mut shard, track);
-        }
-        let known = shard.tracks.entry(track).or_default();
-        let before = known.taken.len();
         let oldest_ms = now_ms.saturating_sub(bounds.window_ms);
-        while known.taken.len() >= bounds.steps_max || known.taken.front().is_some_and(|one| one.at_ms < oldest_ms) {
-            known.taken.pop_front();
-        }
+        let mut shard = self.shard(track).lock();
+        self.make_room(&mut shard, oldest_ms, (now_ms, track));
+        let shard = &mut *shard;
+        let known = shard.tracks.entry(track).or_insert_with(|| {
+            shard.silent.push(Reverse((now_ms, track)));
+            Steps::starting_at(shard.begun)
+        });
+        let before = known.len();
+        known.forget(oldest_ms, bounds.steps_max);
         if let Some(calls) = known.calls_before(&doing) {
             doing.tool = calls;
             doing.step = self.step(calls, doing.said, 0);
         }
         if is_retry {
-            known.supersede(&doing);
+            known.supersede(doing.step);
         }
         let history = known.history(&doing, bounds.window_ms);
-        let began = known.turn();
-        known.taken.push_back(TakenStep {
-            doing,
-            at_ms: now_ms,
-            began,
-            ended: u32::MAX,
-            cost: Usd::ZERO,
-            state: StepState::Running,
-            answer: 0,
-            answer_calls: 0,
-        });
-        let after = known.taken.len();
+        let number = known.begin(&doing, now_ms);
+        shard.begun += 1;
+        let after = known.len();
         if after >= before {
             self.steps.fetch_add(after - before, Ordering::Relaxed);
         } else {
@@ -245,7 +229,7 @@ impl SessionProgress {
         let step = SessionStep {
             progress: Arc::clone(self),
             track,
-            began,
+            number,
             is_over: false,
         };
         (history, step)
@@ -257,125 +241,31 @@ impl SessionProgress {
         self.shards.get(place).unwrap_or(first)
     }
 
-    fn sweep(&self, shard: &mut ProgressShard, oldest_ms: i64) {
-        let mut gone = 0;
-        shard.tracks.retain(|_, track| {
-            let stays = track.taken.back().is_some_and(|one| one.at_ms >= oldest_ms);
-            gone += if stays { 0 } else { track.taken.len() };
-            stays
-        });
-        self.steps.fetch_sub(gone, Ordering::Relaxed);
-    }
-
-    fn forget_silent(&self, shard: &mut ProgressShard, except: u64) {
-        let others = shard.tracks.iter().filter(|(known, _)| **known != except);
-        let last_ms = |track: &Track| track.taken.back().map_or(i64::MIN, |one| one.at_ms);
-        let silent = others.min_by_key(|(_, track)| last_ms(track)).map(|(known, _)| *known);
-        if let Some(track) = silent.and_then(|silent| shard.tracks.remove(&silent)) {
-            self.steps.fetch_sub(track.taken.len(), Ordering::Relaxed);
+    /// Forgets sessions whose window is empty, a few at a time, and one more where there are too many steps. Each begun step brings at
+    /// most one look at its session.
+    fn make_room(&self, shard: &mut ProgressShard, oldest_ms: i64, now: (i64, u64)) {
+        for _ in 0..SWEPT_AT_ONCE {
+            let Some(gone) = shard.look_at_silent(oldest_ms, now) else {
+                break;
+            };
+            self.steps.fetch_sub(gone, Ordering::Relaxed);
         }
-    }
-
-    fn end(&self, track: u64, began: u32, state: StepState, cost: Usd, (answer, answer_calls): (u64, u64)) {
-        let mut shard = self.shard(track).lock();
-        let Some(track) = shard.tracks.get_mut(&track) else {
+        if self.steps.load(Ordering::Relaxed) < STEPS_MAX {
             return;
-        };
-        let ended = track.turn();
-        if let Some(one) = track.taken.iter_mut().rev().find(|one| one.began == began) {
-            (one.ended, one.state, one.cost) = (ended, state, cost);
-            (one.answer, one.answer_calls) = (answer, answer_calls);
         }
-    }
-}
-
-impl Track {
-    fn turn(&mut self) -> u32 {
-        self.turns = self.turns.saturating_add(1);
-        self.turns
-    }
-
-    /// The tool calls in the answer that a call goes on from without repeating it: by that answer's name, or the last of the
-    /// conversation's.
-    fn calls_before(&self, doing: &Doing) -> Option<u64> {
-        if doing.tool != 0 || doing.continued == 0 {
-            return None;
-        }
-        let is_before = |one: &&TakenStep| one.answer == doing.continued || one.doing.continued == doing.continued;
-        let before = self.taken.iter().rev().filter(|one| one.counts()).find(is_before);
-        before.map(|one| one.answer_calls).filter(|calls| *calls != 0)
-    }
-
-    /// The client did not get the answer of its last call like this one, whatever we think of it.
-    fn supersede(&mut self, doing: &Doing) {
-        let like = self.taken.iter_mut().rev().find(|one| one.doing.step == doing.step);
-        if let Some(one) = like.filter(|one| one.state == StepState::Answered) {
-            one.state = StepState::Failed;
-        }
-    }
-
-    /// How a call that does this stands to those before it; the call itself is counted in.
-    fn history(&self, doing: &Doing, window_ms: i64) -> History {
-        let counting = || self.taken.iter().filter(|one| one.counts());
-        let is_same = |one: &&TakenStep| one.doing.step == doing.step;
-        let same = Round::over(counting().filter(is_same));
-        let in_a_row = counting()
-            .rev()
-            .take_while(|one| doing.tool != 0 && one.doing.tool == doing.tool)
-            .count();
-        let run = Round::over(counting().skip(counting().count() - in_a_row));
-        let stretch = || counting().skip_while(|one| !is_same(one));
-        let mut steps: HashSet<u64> = stretch().map(|one| one.doing.step).collect();
-        steps.insert(doing.step);
-        let path_calls = self.taken.iter().filter(|one| one.doing.path == doing.path).count();
-        let told = if same.rounds >= run.rounds { &same } else { &run };
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        History {
-            window_ms,
-            repeats: same.rounds.saturating_add(1),
-            tool_repeats: if doing.tool == 0 {
-                0
-            } else {
-                run.rounds.saturating_add(1)
-            },
-            stretch: count(stretch().count() + 1),
-            distinct: count(steps.len()),
-            path_calls: count(path_calls + 1),
-            repeats_cost: told.cost,
-            first_cost: told.first,
-            last_cost: told.last,
-            ..History::default()
-        }
-    }
-}
-
-/// Calls of one kind, those that ran at the same time counted once.
-#[derive(Default)]
-struct Round {
-    rounds: u32,
-    cost: Usd,
-    first: Usd,
-    last: Usd,
-}
-
-impl Round {
-    fn over<'m>(taken: impl Iterator<Item = &'m TakenStep>) -> Round {
-        let mut found = Round::default();
-        let mut ended = 0;
-        for one in taken {
-            if one.began > ended {
-                found.rounds += 1;
-                ended = one.ended;
+        while let Some(gone) = shard.look_at_silent(now.0, now) {
+            self.steps.fetch_sub(gone, Ordering::Relaxed);
+            if gone > 0 {
+                return;
             }
-            if found.first == Usd::ZERO {
-                found.first = one.cost;
-            }
-            if one.cost > Usd::ZERO {
-                found.last = one.cost;
-            }
-            found.cost = found.cost.saturating_add(one.cost);
         }
-        found
+    }
+
+    fn end(&self, track: u64, number: u64, end: &StepEnd) {
+        let mut shard = self.shard(track).lock();
+        if let Some(known) = shard.tracks.get_mut(&track) {
+            known.end(number, end);
+        }
     }
 }
 
@@ -384,40 +274,41 @@ impl Round {
 pub struct SessionStep {
     progress: Arc<SessionProgress>,
     track: u64,
-    began: u32,
+    number: u64,
     is_over: bool,
 }
 
 impl SessionStep {
     /// It was answered in full: by an answer of this name with these tool calls, where both are known.
     pub fn answered(mut self, cost: Usd, answer: Option<(&str, &[u8; 32])>) {
-        self.is_over = true;
         let progress = &self.progress;
         let named = answer.map(|(name, calls)| (progress.named(name.as_bytes()), progress.named(calls)));
-        progress.end(
-            self.track,
-            self.began,
-            StepState::Answered,
-            cost,
-            named.unwrap_or_default(),
-        );
+        self.end(StepState::Answered, cost, named.unwrap_or_default());
     }
 
     /// A policy refused it.
     pub fn denied(mut self, code: &str) {
         if code == LOOP_CODE {
-            self.is_over = true;
-            self.progress
-                .end(self.track, self.began, StepState::Looped, Usd::ZERO, (0, 0));
+            self.end(StepState::Looped, Usd::ZERO, (0, 0));
         }
+    }
+
+    fn end(&mut self, state: StepState, cost: Usd, (answer, answer_calls): (u64, u64)) {
+        self.is_over = true;
+        let end = StepEnd {
+            state,
+            cost,
+            answer,
+            answer_calls,
+        };
+        self.progress.end(self.track, self.number, &end);
     }
 }
 
 impl Drop for SessionStep {
     fn drop(&mut self) {
         if !self.is_over {
-            self.progress
-                .end(self.track, self.began, StepState::Failed, Usd::ZERO, (0, 0));
+            self.end(StepState::Failed, Usd::ZERO, (0, 0));
         }
     }
 }

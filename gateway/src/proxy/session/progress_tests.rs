@@ -311,3 +311,40 @@ fn tenants_sessions_of_one_name_are_two() {
         step.answered(Usd::ZERO, None);
     }
 }
+
+#[test]
+fn a_call_that_outlives_its_forgotten_session_ends_none_of_the_new_calls() {
+    let progress = Arc::new(SessionProgress::default());
+    let begin = |now_ms, session: &str| progress.begin(BOUNDS, now_ms, ("", session), made(1, 0), false);
+    let (_, old) = begin(0, "s");
+    // Others are at work long after, in every shard.
+    for session in 0..1_000 {
+        drop(begin(900_000, &session.to_string()));
+    }
+    let (_, new) = begin(900_000, "s");
+    old.answered(Usd::ZERO, None);
+    assert_eq!(begin(900_000, "s").0.repeats, 1, "the new call still runs");
+    new.answered(Usd::ZERO, None);
+    assert_eq!(begin(900_000, "s").0.repeats, 2);
+}
+
+#[test]
+fn the_session_that_is_silent_for_longest_goes_first() {
+    let mut shard = ProgressShard::default();
+    for (track, begun_ms) in [(1, &[10, 50][..]), (2, &[20]), (3, &[30, 40, 60])] {
+        let mut steps = Steps::default();
+        for at_ms in begun_ms {
+            steps.begin(&made(1, 0), *at_ms);
+        }
+        shard.tracks.insert(track, steps);
+        shard.silent.push(Reverse((begun_ms[0], track)));
+    }
+    let mut gone = Vec::new();
+    while let Some(steps) = shard.look_at_silent(100, (100, 3)) {
+        gone.push(steps);
+    }
+    // The first and the third have begun steps since they were entered; the third begins one now, and stays.
+    assert_eq!(gone, [0, 1, 0, 2]);
+    assert_eq!(shard.tracks.into_keys().collect::<Vec<_>>(), [3]);
+    assert_eq!(shard.silent.into_vec(), [Reverse((100, 3))]);
+}

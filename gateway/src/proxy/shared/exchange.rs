@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_ledger::{Facts, Ledger, Mark, Name, Record, Usd};
+use agentledger_ledger::{BillId, Facts, Ledger, Mark, Name, Record, Usd};
 use pingora::http::RequestHeader;
 use ulid::Ulid;
 
@@ -286,6 +286,8 @@ pub struct ToolCall {
     pub quote: Usd,
     /// The tool has a price.
     pub priced: bool,
+    /// Under which it is entered once, where others than its hold's owner may tell of it.
+    pub bill: Option<BillId>,
 }
 
 /// Edits to the body: what the rules change, in the terms of the dialect's edit points.
