@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
 use agentledger_ledger::{Inferred, Name};
 use pingora::http::RequestHeader;
 
@@ -21,6 +20,7 @@ use crate::proxy::sanitize::headers::Passage;
 use crate::proxy::sanitize::query::passed_on;
 use crate::proxy::sanitize::{check_head, normalise_path};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::{Rules, ToolServer};

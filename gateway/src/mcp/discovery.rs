@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use pingora::http::ResponseHeader;
@@ -19,6 +18,7 @@ use crate::config::Upstream;
 use crate::proxy::forward::forward;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ToolServer;

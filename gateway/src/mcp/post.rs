@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde_json::{Value, value::RawValue};
@@ -30,6 +29,7 @@ use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::json_rpc;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;

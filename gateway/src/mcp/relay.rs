@@ -1,7 +1,6 @@
 //! A server's answer on its way to the client: bytes go on as they come, and [`Traffic`] reads a copy first, so that a call is in the
 //! books before its client has the whole answer. Only what must be changed waits until it is whole.
 
-use crate::proxy::shared::http_session::ServerSession;
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 
@@ -17,6 +16,7 @@ use crate::proxy::session::stopped;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// Relays an answer to its end. `false`: the connection cannot be used again.
 pub async fn relay(

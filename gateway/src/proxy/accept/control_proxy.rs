@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use crate::proxy::shared::http_session::ServerSession;
 use agentledger_http1::ClientSession;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -22,6 +21,7 @@ use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::{Refusal, refuse};
 
 /// Longest wait for the control plane: it has no slow upstream behind it.

@@ -13,7 +13,6 @@ pub mod upload;
 use std::pin::pin;
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
 use agentledger_ledger::{Hold, Name};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
@@ -42,6 +41,7 @@ use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::{RefusalsInARow, RefusedRequest, send_refusal};

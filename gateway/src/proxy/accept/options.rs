@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 
@@ -12,6 +11,7 @@ use crate::proxy::identify::allowed_at;
 use crate::proxy::sanitize::normalise_path;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// What may be sent where no path is named (RFC 9110 §9.3.7).
 const ANYWHERE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -10,7 +10,6 @@ pub mod results;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proxy::shared::http_session::ServerSession;
 use agentledger_ledger::{Amounts, BillId, Name, Settlement, Usd};
 use tokio::time::timeout;
 
@@ -29,6 +28,7 @@ use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::Refusal;
 
 /// Why an entry has no hold: the reason of its overage.

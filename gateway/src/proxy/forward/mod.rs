@@ -7,7 +7,6 @@ pub mod sign;
 
 use std::time::Duration;
 
-use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use tokio::time::timeout;
@@ -25,6 +24,7 @@ use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::Refusal;
 use crate::telemetry::trace::TRACEPARENT;
 

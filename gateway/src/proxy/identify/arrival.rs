@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
 use pingora::http::RequestHeader;
 
 use super::aws_signature::refuse_foreign;
@@ -13,6 +12,7 @@ use crate::proxy::sanitize::headers::{Passage, UnmeteredAccept, take_off};
 use crate::proxy::sanitize::query::{UnmeteredFormat, passed_on};
 use crate::proxy::sanitize::{check_head, normalise_path};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};

@@ -1,9 +1,9 @@
 //! The head of the answer, as the client gets it.
 
-use crate::proxy::shared::http_session::ServerSession;
 use pingora::http::ResponseHeader;
 
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// Headers of an answer that belong to the hop.
 const NOT_PASSED_ON: [&str; 8] = [

@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::proxy::shared::http_session::ServerSession;
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -30,6 +29,7 @@ use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::pricing::input_cost;
 use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::Refusal;

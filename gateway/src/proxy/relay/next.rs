@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 
-use crate::proxy::shared::http_session::ServerSession;
 use bytes::Bytes;
 use tokio::time::timeout;
 
@@ -11,6 +10,7 @@ use crate::proxy::report::UpstreamError;
 use crate::proxy::session::StopReason;
 use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// What the next moment brought.
 pub enum Next {

@@ -11,7 +11,6 @@ pub mod query;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proxy::shared::http_session::ServerSession;
 use agentledger_http1::HeadFault;
 use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
@@ -20,6 +19,7 @@ use crate::limits::Limits;
 use crate::proxy::sanitize::path::normal_form;
 use crate::proxy::shared::body::{Body, BodyBudget, BodyShare};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::Refusal;
 
 /// Headers that one request's `Connection` may name.

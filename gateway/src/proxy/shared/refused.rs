@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::proxy::shared::http_session::ServerSession;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -13,6 +12,7 @@ use crate::plugin::Dialect;
 use crate::proxy::identify::clients::known_client;
 use crate::proxy::report;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::json_rpc;
 use crate::proxy::shared::reply::{Refusal, refuse, refuse_in_words};
 use crate::proxy::shared::rules::ProviderEndpoint;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
 use agentledger_ledger::LedgerError;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
@@ -12,6 +11,7 @@ use ulid::Ulid;
 use crate::plugin::{Dialect, DialectRefusal};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refusal_text::signed;
 
 /// By which answers and refusals name their exchange.
