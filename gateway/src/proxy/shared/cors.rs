@@ -4,8 +4,9 @@
 //! says it then, refusals and relayed ones alike. Keys are sent in headers, never as cookies, so credentials in the protocol's sense
 //! are never allowed.
 
-use crate::proxy::shared::http_session::ServerSession;
 use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::proxy::shared::http_session::ServerSession;
 
 /// Headers of answers that pages may read. The `*` is for browsers that know it; the names are for those that do not.
 const EXPOSED: &str = "X-AgentLedger-Exchange, X-AgentLedger-Routed, X-AgentLedger-Clamped, X-AgentLedger-Budget-Warning, \

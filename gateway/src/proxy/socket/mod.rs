@@ -16,9 +16,8 @@ mod wire;
 
 use std::sync::Arc;
 
-use crate::proxy::shared::http_session::ServerSession;
-
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::{RefusalsInARow, send_refusal};
 
 /// Serves a connection that requests an upgrade, to its end.
