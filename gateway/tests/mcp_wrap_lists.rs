@@ -23,7 +23,8 @@ impl Wrapper {
     fn listed(&mut self) -> Vec<String> {
         self.says(&json!({"jsonrpc": "2.0", "id": 50, "method": "tools/list", "params": {}}).to_string());
         let answer = self.answer();
-        let tools = answer["result"]["tools"].as_array().expect(&answer.to_string()).clone();
+        let tools = answer["result"]["tools"].as_array();
+        let tools = tools.unwrap_or_else(|| panic!("{answer}"));
         tools
             .iter()
             .map(|tool| tool["name"].as_str().unwrap().to_owned())

@@ -19,7 +19,8 @@ use agentledger::testing::price::PriceBook;
 use agentledger::testing::replay::{Candidate, Mode, Progress, ReplayPrices, Replayed, Request, recorded_base, replay};
 use agentledger_benches::{process, sample};
 use agentledger_ledger::{
-    Amounts, Bound, Durability, Facts, Ledger, Name, Options as LedgerOptions, SystemClock, Usd, journal_events,
+    Amounts, Bound, Durability, Facts, HoldNotes, Ledger, Name, Options as LedgerOptions, SystemClock, Usd,
+    journal_events,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -105,10 +106,12 @@ fn write(folder: &Path, exchanges: u64, records: bool, reads: bool) -> Result<()
                 .ok_or("a key")?;
             let (record, bounds) = decide(&engine, &set, rules, &facts, key, number, &balances)?;
             let permit = ledger.admit().await?;
-            let record = records.then(|| record.write(&facts, None, None));
+            let notes = HoldNotes {
+                record: records.then(|| record.write(&facts, None, None)),
+                bill: None,
+            };
             let amounts = Amounts::of_request(Usd::from_nanos(10_000_000), 1_200);
-            let hold =
-                ledger.reserve_recorded(permit, facts, &bounds, amounts, &Name::from("named maximum"), record)?;
+            let hold = ledger.reserve_noted(permit, facts, &bounds, amounts, &Name::from("named maximum"), notes)?;
             hold.settle(sample::settlement(ledger.now_ms()));
             if number % 4_096 == 0 {
                 ledger.flushed().await;
