@@ -369,3 +369,15 @@ case $line in *inputResponses*) printf '{"jsonrpc":"2.0","id":%s,"result":{"cont
     );
     gateway.stop();
 }
+
+#[test]
+fn a_gateway_that_breaks_off_each_time_is_not_gone_round() {
+    let home = installed("");
+    std::fs::create_dir_all(home.path("ledger")).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(home.path("ledger/control.sock")).unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    let mut wrapper = wrap(&home, &[], SERVER);
+    assert!(wrapper.is_refused(1));
+    wrapper.ends();
+    assert!(!home.path("seen").exists() && spool(&home).is_empty());
+}

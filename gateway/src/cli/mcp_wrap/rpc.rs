@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::super::client::Address;
 use crate::mcp::wrap::{Away, Rpc};
@@ -18,6 +18,11 @@ use crate::tasks::spawn_named;
 
 /// How long a method may take that waits for nothing; a call that is to be held may wait for other holds besides.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a connection may break off before its answer. A gateway that is being killed still has connections, and may have held what it
+/// was asked to: whoever asks on finds nobody there, or the next one, which knows. One that breaks off each time does not take it.
+const ATTEMPTS: u32 = 6;
+/// Waited after the first of them; more after each.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Connections kept idle.
 const IDLE_MAX: usize = 8;
 /// Longest answer that is read.
@@ -100,16 +105,19 @@ impl GatewayRpc {
         }
         // A connection that was kept may be of a gateway that is gone. What is asked twice is done once.
         self.idle.lock().clear();
-        let mut sender = self.connect().await?;
-        if let Ok(answer) = self.post(&mut sender, body.clone()).await {
-            self.keep(sender);
-            return Ok(answer);
+        let mut broken = String::new();
+        for attempt in 1..=ATTEMPTS {
+            let mut sender = self.connect().await?;
+            match self.post(&mut sender, body.clone()).await {
+                Ok(answer) => {
+                    self.keep(sender);
+                    return Ok(answer);
+                }
+                Err(text) => broken = text,
+            }
+            sleep(PAUSE * attempt).await;
         }
-        // One that was killed is not there any more, or another is; one that breaks off again and again does not take it.
-        let mut sender = self.connect().await?;
-        let answer = self.post(&mut sender, body).await.map_err(Away::Refuses)?;
-        self.keep(sender);
-        Ok(answer)
+        Err(Away::Refuses(broken))
     }
 
     fn keep(&self, sender: Sender) {
