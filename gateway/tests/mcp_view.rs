@@ -291,24 +291,30 @@ fn a_server_on_this_machine_may_call_it_by_its_other_name() {
     );
 }
 
-#[test]
-fn one_budget_is_used_up_by_tokens_and_tools_together() {
+/// A model that answers each chat for a cent, and a server of tools.
+fn of_both() -> Upstream {
     let chat = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":0,"completion_tokens":1000,"total_tokens":1000}}"#;
-    let upstream = server(move |seen, request| match seen.path.starts_with("/mcp") {
+    server(move |seen, request| match seen.path.starts_with("/mcp") {
         true => result(&request["id"], "found"),
         false => serde_json::from_str(chat).unwrap(),
-    });
+    })
+}
+
+const CHAT: &str = r#"{"model":"gpt-4o","max_tokens":1000,"messages":[{"role":"user","content":"hi"}]}"#;
+
+#[test]
+fn one_budget_is_used_up_by_tokens_and_tools_together() {
+    let upstream = of_both();
     let gateway = before(&upstream, "")
         .with("budgets: {default: {daily_limit_usd: 0.025, action: block}}")
         .start();
     let key = [("authorization", "Bearer sk-model-0123456789")];
-    let asked = r#"{"model":"gpt-4o","max_tokens":1000,"messages":[{"role":"user","content":"hi"}]}"#;
     let of_same_key = [("x-agentledger-key", "sk-model-0123456789")];
     // A cent for tokens, a cent for the tool, and no more than half of one is left.
     assert_eq!(
         gateway
             .client
-            .request("POST", "/v1/chat/completions", &key, asked.as_bytes())
+            .request("POST", "/v1/chat/completions", &key, CHAT.as_bytes())
             .status,
         200
     );
@@ -321,7 +327,7 @@ fn one_budget_is_used_up_by_tokens_and_tools_together() {
     assert_eq!(
         gateway
             .client
-            .request("POST", "/v1/chat/completions", &key, asked.as_bytes())
+            .request("POST", "/v1/chat/completions", &key, CHAT.as_bytes())
             .status,
         429
     );
@@ -352,7 +358,6 @@ fn wrapped(socket: &Path, key: &str) -> Result<(), String> {
 /// Calls until the budget is spent; how many calls were answered.
 fn spends(gateway: &Gateway, client: usize, key: &str) -> usize {
     let bearer = format!("Bearer {key}");
-    let asked = r#"{"model":"gpt-4o","max_tokens":1000,"messages":[{"role":"user","content":"hi"}]}"#;
     let socket = gateway.launched().gateway().control.clone();
     for answered in 0.. {
         let refused = match client % 3 {
@@ -360,7 +365,7 @@ fn spends(gateway: &Gateway, client: usize, key: &str) -> usize {
                 let headers = [("authorization", bearer.as_str())];
                 let reply = gateway
                     .client
-                    .request("POST", "/v1/chat/completions", &headers, asked.as_bytes());
+                    .request("POST", "/v1/chat/completions", &headers, CHAT.as_bytes());
                 (reply.status != 200).then(|| reply.json()["error"]["code"].as_str().unwrap().to_owned())
             }
             1 => {
@@ -380,11 +385,7 @@ fn spends(gateway: &Gateway, client: usize, key: &str) -> usize {
 
 #[test]
 fn one_budget_is_used_up_by_tokens_and_tools_of_a_hundred_clients_at_once() {
-    let chat = r#"{"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":0,"completion_tokens":1000,"total_tokens":1000}}"#;
-    let upstream = server(move |seen, request| match seen.path.starts_with("/mcp") {
-        true => result(&request["id"], "found"),
-        false => serde_json::from_str(chat).unwrap(),
-    });
+    let upstream = of_both();
     let gateway = before(&upstream, "")
         .with("budgets: {default: {daily_limit_usd: 2, action: block}}")
         .start();

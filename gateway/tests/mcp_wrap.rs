@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ pub fn wrap(home: &Installation, args: &[&str], script: &str) -> Wrapper {
 }
 
 pub fn wrap_with(home: &Installation, args: &[&str], script: &str, variables: &[(&str, &str)]) -> Wrapper {
-    let child = binary()
+    let mut command = binary();
+    command
         .arg("mcp-wrap")
         .arg("-c")
         .arg(home.path("agentledger.yaml"))
@@ -53,17 +54,17 @@ pub fn wrap_with(home: &Installation, args: &[&str], script: &str, variables: &[
         .env("AGENTLEDGER_AGENT_ID", "a1")
         .envs(variables.iter().copied())
         .env("AGENTLEDGER_USER_ID", "ann")
-        .env("AGENTLEDGER_TASK", "sort")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Wrapper::of(child)
+        .env("AGENTLEDGER_TASK", "sort");
+    Wrapper::start(&mut command)
 }
 
 impl Wrapper {
-    pub fn of(mut child: Child) -> Wrapper {
+    pub fn start(command: &mut Command) -> Wrapper {
+        let piped = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
         Wrapper {
             stdin: child.stdin.take(),
             answers: BufReader::new(child.stdout.take().unwrap()),
@@ -311,7 +312,7 @@ fn signals_and_exit_codes_are_passed_on() {
     assert_eq!(wrapper.answer()["ready"], 1);
     let id = wrapper.child.id().to_string();
     assert!(
-        std::process::Command::new("kill")
+        Command::new("kill")
             .args(["-s", "TERM", &id])
             .status()
             .unwrap()

@@ -106,16 +106,11 @@ fn start(lines: &Value, folder: &Path) -> Wrapper {
     for (name, value) in lines["env"].as_object().unwrap() {
         command.env(name, value.as_str().unwrap());
     }
-    let child = command
+    command
         .args(args(lines))
         .current_dir(folder)
-        .env("AGENTLEDGER_KEY", KEY)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Wrapper::of(child)
+        .env("AGENTLEDGER_KEY", KEY);
+    Wrapper::start(&mut command)
 }
 
 #[test]

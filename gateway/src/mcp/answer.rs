@@ -199,7 +199,7 @@ impl AnswerReader {
                     None => sink(Piece {
                         raw_len,
                         event: None,
-                        answers: answers_of(String::from_utf8_lossy(&held).as_bytes()),
+                        answers: answers_of(&String::from_utf8_lossy(&held)),
                         data: Some(&held),
                         is_part: false,
                     }),
@@ -222,7 +222,7 @@ fn on_frame(long: &mut Option<LongMessage>, frame: &Frame<'_>, sink: &mut dyn Fn
         FrameKind::Data => sink(Piece {
             raw_len: frame.raw_len,
             event: frame.event,
-            answers: answers_of(String::from_utf8_lossy(frame.data).as_bytes()),
+            answers: answers_of(&String::from_utf8_lossy(frame.data)),
             data: Some(frame.data),
             is_part: false,
         }),
@@ -289,7 +289,7 @@ impl LongMessage {
             result: None,
             bytes: self.bytes,
         };
-        let answers = answers_of(outline.doc.as_bytes()).into_iter().map(unheld).collect();
+        let answers = answers_of(&outline.doc).into_iter().map(unheld).collect();
         Piece {
             raw_len,
             event: None,
@@ -304,17 +304,17 @@ impl LongMessage {
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The answers in one message, or a batch of them. What cannot be read answers nobody.
-fn answers_of(data: &[u8]) -> Vec<Answer<'_>> {
-    if data.trim_ascii_start().starts_with(b"[") {
-        let items: Vec<&RawValue> = serde_json::from_slice(data).unwrap_or_default();
+fn answers_of(data: &str) -> Vec<Answer<'_>> {
+    if data.trim_ascii_start().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(data).unwrap_or_default();
         let items = items.into_iter().take(BATCH_MAX);
-        return items.filter_map(|item| answer_of(item.get().as_bytes())).collect();
+        return items.filter_map(|item| answer_of(item.get())).collect();
     }
     answer_of(data).into_iter().collect()
 }
 
-fn answer_of(data: &[u8]) -> Option<Answer<'_>> {
-    let said: Members<'_> = serde_json::from_slice(data).ok()?;
+fn answer_of(data: &str) -> Option<Answer<'_>> {
+    let said: Members<'_> = serde_json::from_str(data).ok()?;
     let member = |name: &str| said.get(name).copied().filter(|value| value.get() != "null");
     let id = id_key(member("id")?);
     // Some readers take the result of an answer that has an error, too: then it was delivered.
@@ -387,7 +387,7 @@ mod tests {
     use super::*;
 
     fn says(message: &str) -> Vec<(String, Says)> {
-        let answers = answers_of(message.as_bytes());
+        let answers = answers_of(message);
         answers.into_iter().map(|answer| (answer.id, answer.says)).collect()
     }
 

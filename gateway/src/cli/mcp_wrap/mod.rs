@@ -22,7 +22,7 @@ use crate::control::wire::ToolCaller;
 use crate::fingerprints;
 use crate::mcp::check_caller;
 use crate::mcp::wrap::spool::Spool;
-use crate::mcp::wrap::{Books, ClientEnds, LineLimits, Settings, run as run_wrapped};
+use crate::mcp::wrap::{Books, ClientEnds, LineLimits, Settings, run as run_wrapped, widen};
 use crate::telemetry::logging;
 use printed::{McpClient, Started};
 use rpc::GatewayRpc;
@@ -215,6 +215,8 @@ fn client_ends() -> std::io::Result<ClientEnds> {
         File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
         File::from(std::io::stdout().as_fd().try_clone_to_owned()?),
     );
+    widen(&reads);
+    widen(&writes);
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&nothing)?;
     nix::unistd::dup2_stdout(&nothing)?;

@@ -213,14 +213,7 @@ impl Calls {
             &words,
             message.params.request_state.map(RawValue::get).unwrap_or_default(),
         );
-        let mut state = self.state.lock();
-        let calls = state.rounds.get_mut(&round)?;
-        let call = calls.pop_front()?;
-        if calls.is_empty() {
-            state.rounds.remove(&round);
-        }
-        state.rounds_count -= 1;
-        Some(call)
+        self.state.lock().take_round(&round)
     }
 
     /// What is no call itself passes, and may be about calls. `false`: it is about one at the gate alone, and goes no further.
@@ -362,18 +355,23 @@ impl State {
         before.map(|before| EndedCall::without_answer(before, CallEnding::NotAnswered))
     }
 
+    /// The first call that waits for this round.
+    fn take_round(&mut self, round: &blake3::Hash) -> Option<OpenCall> {
+        let calls = self.rounds.get_mut(round)?;
+        let call = calls.pop_front()?;
+        if calls.is_empty() {
+            self.rounds.remove(round);
+        }
+        self.rounds_count -= 1;
+        Some(call)
+    }
+
     fn too_many(&mut self) -> Option<OpenCall> {
         if self.rounds_count + self.tasks.len() <= OPEN_MAX {
             return None;
         }
         if let Some(round) = self.rounds.keys().next().copied() {
-            let calls = self.rounds.get_mut(&round)?;
-            let call = calls.pop_front();
-            if calls.is_empty() {
-                self.rounds.remove(&round);
-            }
-            self.rounds_count -= 1;
-            return call;
+            return self.take_round(&round);
         }
         let task = self.tasks.keys().next().cloned()?;
         self.tasks.remove(&task)

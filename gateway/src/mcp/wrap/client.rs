@@ -19,8 +19,8 @@ use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::json_rpc;
 use crate::proxy::shared::reply::Refusal;
 
-/// What is read at one time.
-pub const CHUNK_BYTES: usize = 64 << 10;
+/// What is read at one time, and fits into the server's pipes.
+pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// See the module.
 pub struct ClientSide {
@@ -92,7 +92,8 @@ impl Reading<'_> {
             lines.push(complete, &mut |piece| self.take(piece))?;
         } else {
             // The usual case: lines that are nothing but bytes.
-            self.passing.extend_from_slice(complete);
+            self.pass()?;
+            self.side.to_server.pass(complete)?;
         }
         lines.push(begun, &mut |piece| self.take(piece))?;
         self.pass()

@@ -135,19 +135,14 @@ impl<R: Rpc> Gate<R> {
         let mut looking = std::pin::pin!(futures_util::future::Fuse::terminated());
         let mut is_over = false;
         loop {
-            while work.errands.len() < ERRANDS_MAX
-                && let Some(ended) = work.ended.pop_front()
-            {
-                work.errands.push(self.books.end(ended).boxed_local());
-            }
+            self.enter(&mut work);
             let has_room = self.to_server.has_room() && self.to_client.has_room();
             let has_turn = work.is_decided || overtaken.is_elapsed();
             let begins = !is_over && work.waiting.len() < WAITING_MAX && has_turn && has_room;
             tokio::select! {
                 biased;
                 news = known.recv() => match news {
-                    Some(Known::Ended(ended)) => work.ended.push_back(ended),
-                    Some(Known::Listed(listed, to)) => work.errands.push(self.show(listed, to).boxed_local()),
+                    Some(news) => self.learn(&mut work, news),
                     None => break,
                 },
                 _ = &mut gone => break,
@@ -192,18 +187,11 @@ impl<R: Rpc> Gate<R> {
         self.to_server.close();
         self.to_client.close();
         while let Ok(news) = known.try_recv() {
-            match news {
-                Known::Ended(ended) => work.ended.push_back(ended),
-                Known::Listed(listed, to) => work.errands.push(self.show(listed, to).boxed_local()),
-            }
+            self.learn(&mut work, news);
         }
         work.ended.extend(self.calls.all_over(CallEnding::ServerGone));
         loop {
-            while work.errands.len() < ERRANDS_MAX
-                && let Some(ended) = work.ended.pop_front()
-            {
-                work.errands.push(self.books.end(ended).boxed_local());
-            }
+            self.enter(&mut work);
             let all_told = work.errands.is_empty() && self.to_client.is_closed();
             if all_told && work.waiting.is_empty() {
                 break;
@@ -225,6 +213,22 @@ impl<R: Rpc> Gate<R> {
             }
         }
         self.books.close();
+    }
+
+    fn learn<'g>(&'g self, work: &mut Work<'g>, news: Known) {
+        match news {
+            Known::Ended(ended) => work.ended.push_back(ended),
+            Known::Listed(listed, to) => work.errands.push(self.show(listed, to).boxed_local()),
+        }
+    }
+
+    /// Begins to enter ends, as many as may be under way.
+    fn enter<'g>(&'g self, work: &mut Work<'g>) {
+        while work.errands.len() < ERRANDS_MAX
+            && let Some(ended) = work.ended.pop_front()
+        {
+            work.errands.push(self.books.end(ended).boxed_local());
+        }
     }
 
     /// Gives a list of tools back, as its client may see it.

@@ -37,4 +37,4 @@ mod tests;
 
 pub use books::{Away, Books, Rpc};
 pub use gate::Settings;
-pub use process::{ClientEnds, LineLimits, run};
+pub use process::{ClientEnds, LineLimits, run, widen};

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::mpsc::channel;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
@@ -18,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::books::{Books, Rpc};
 use super::calls::Calls;
-use super::client::ClientSide;
+use super::client::{CHUNK_BYTES, ClientSide};
 use super::gate::{Gate, Pipe, Settings, WAITING_MAX};
 use super::server::ServerSide;
 use crate::config::LongLines;
@@ -69,6 +71,8 @@ pub fn run<R: Rpc>(
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("the server has no pipes"));
     };
+    widen(&stdin);
+    widen(&stdout);
     let running = Arc::new(Running::of(&child));
     signals.pass_on(Arc::clone(&running))?;
     let calls = Arc::new(Calls::default());
@@ -126,6 +130,13 @@ pub fn run<R: Rpc>(
         tracing::error!("the thread that enters calls panicked");
     }
     Ok(code(status))
+}
+
+/// Gives a pipe room for all that is read at one time, so that less often one end waits for the other. What is no pipe, or gets no more,
+/// stays as it is.
+pub fn widen(pipe: &impl AsFd) {
+    let bytes = i32::try_from(CHUNK_BYTES).unwrap_or(i32::MAX);
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes));
 }
 
 fn runtime() -> io::Result<Runtime> {

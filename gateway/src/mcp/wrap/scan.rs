@@ -1,8 +1,11 @@
 //! Which of a client's lines may be more than bytes: most are passed on without being read as JSON.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use aho_corasick::AhoCorasick;
+use aho_corasick::packed::Searcher;
+use memchr::memmem::find;
 
 /// What is asked that is not for everybody to have: calls, and lists of what can be called.
 const ASKED: [&[u8]; 2] = [b"tools/call", b"tools/list"];
@@ -11,33 +14,48 @@ const OF_OPEN: [&[u8]; 2] = [b"notifications/cancelled", b"tasks/"];
 /// Spellings by which any letter of those words can be written in JSON: all of them are below U+0100.
 const ESCAPES: [&[u8]; 2] = [b"\\u00", b"\\/"];
 
+/// All of them in one pass: most of what a client says is looked at here and nowhere else.
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let words = || ASKED.iter().chain(&OF_OPEN).chain(&ESCAPES);
+    match (Searcher::new(words()), AhoCorasick::new(words())) {
+        (Some(searcher), _) => Words::Packed(searcher),
+        (None, Ok(automaton)) => Words::Automaton(automaton),
+        (None, Err(_)) => Words::Unknown,
+    }
+});
+
+enum Words {
+    /// By wide registers, which not every machine has.
+    Packed(Searcher),
+    Automaton(AhoCorasick),
+    /// Everything is read.
+    Unknown,
+}
+
 /// Looks for the words that matter.
 pub struct Scan {
-    asked: [Finder<'static>; 2],
-    others: [Finder<'static>; 4],
+    words: &'static Words,
 }
 
 impl Scan {
     pub fn new() -> Scan {
-        let [cancelled, tasks] = OF_OPEN;
-        let [unicode, solidus] = ESCAPES;
-        Scan {
-            asked: ASKED.map(Finder::new),
-            others: [cancelled, tasks, unicode, solidus].map(Finder::new),
-        }
+        Scan { words: &WORDS }
     }
 
     /// Whether any of these lines is to be read.
     pub fn matters(&self, lines: &[u8]) -> bool {
-        let has = |finder: &Finder<'_>| finder.find(lines).is_some();
-        self.asked.iter().chain(&self.others).any(has)
+        match self.words {
+            Words::Packed(searcher) => searcher.find(lines).is_some(),
+            Words::Automaton(automaton) => automaton.is_match(lines),
+            Words::Unknown => true,
+        }
     }
 
     /// Whether a line that cannot be read in one way alone could be taken for a call of a tool, or for a request for their list, by
     /// another reader.
     pub fn may_ask(&self, line: &[u8]) -> bool {
         let plain = unescaped(line);
-        self.asked.iter().any(|asked| asked.find(&plain).is_some())
+        ASKED.iter().any(|asked| find(&plain, asked).is_some())
     }
 }
 
