@@ -186,7 +186,10 @@ impl ServerApp for Hyper {
     async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
         let relay = |request| {
             let (to, idle) = (Arc::clone(&self.to), Arc::clone(&self.idle));
-            async move { hyper_relay(&to, &idle, request).await }
+            async move {
+                let relayed = hyper_relay(&to, &idle, request).await;
+                relayed.map_err(|error| std::io::Error::other(error.to_string()))
+            }
         };
         let service = hyper::service::service_fn(relay);
         let server = hyper::server::conn::http1::Builder::new();

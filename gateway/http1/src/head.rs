@@ -1,7 +1,7 @@
 //! Heads of messages: where one ends, and what it says. Values are slices of the bytes that were read; nothing is copied.
 
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Version};
 use httparse::{EMPTY_HEADER, Header, Request, Response, Status};
 use memchr::memchr_iter;
@@ -116,9 +116,9 @@ pub fn answer_head(head: &Bytes, method: &Method) -> Result<AnswerHead, HeadErro
         && body != BodyLength::UntilClose
         // RFC 9112 §6.1: such an upstream, or something before it, frames wrongly.
         && !(header.headers.contains_key(TRANSFER_ENCODING)
-            && (header.version != Version::HTTP_11 || header.headers.contains_key("content-length")));
+            && (header.version != Version::HTTP_11 || header.headers.contains_key(CONTENT_LENGTH)));
     if header.headers.contains_key(TRANSFER_ENCODING) {
-        header.remove_header("content-length");
+        header.remove_header(&CONTENT_LENGTH);
     }
     Ok(AnswerHead {
         header,
@@ -250,7 +250,7 @@ mod tests {
         let of = |text: &str| answer_head(&Bytes::copy_from_slice(text.as_bytes()), &Method::POST).unwrap();
         let both = of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
         assert_eq!((both.body, both.keep_alive), (BodyLength::Chunked, false));
-        assert!(!both.header.headers.contains_key("content-length"));
+        assert!(!both.header.headers.contains_key(CONTENT_LENGTH));
         let plain = of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
         assert_eq!((plain.body, plain.keep_alive), (BodyLength::Exact(5), true));
         assert!(!of("HTTP/1.1 200\r\n\r\n").keep_alive, "it ends with the connection");

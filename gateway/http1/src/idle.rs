@@ -1,7 +1,8 @@
 //! Connections that wait for their next request.
 //!
 //! The newest is taken first, and looked at before: one that its upstream has closed, or on which it said something unasked, is
-//! dropped. No task watches a single connection; one a pool closes, now and then, those that nobody took.
+//! dropped. No task watches a single connection; one a pool closes, now and then, those that nobody took. Each thread takes the
+//! connections that it put in itself: others are driven by another thread's runtime, and would wake it with every byte.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,42 +11,44 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora::protocols::Stream;
+use thread_local::ThreadLocal;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 /// Idle connections by where they lead.
 #[derive(Debug)]
-pub struct IdlePool<K> {
-    idle: Mutex<Vec<Idle<K>>>,
+pub struct IdlePool<K: Send> {
+    /// Locked by its own thread, and by the sweeper.
+    idle: ThreadLocal<Mutex<Vec<Idle<K>>>>,
     connections_max: usize,
     longest: Duration,
     is_swept: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Idle<K> {
+struct Idle<K: Send> {
     to: K,
     stream: Stream,
     since: Instant,
 }
 
 impl<K: PartialEq + Send + 'static> IdlePool<K> {
-    /// Keeps so many connections at most, each for so long at most.
+    /// Keeps so many connections of a thread at most, each for so long at most.
     pub fn new(connections_max: usize, longest: Duration) -> Arc<IdlePool<K>> {
         Arc::new(IdlePool {
-            idle: Mutex::new(Vec::new()),
+            idle: ThreadLocal::new(),
             connections_max,
             longest,
             is_swept: AtomicBool::new(false),
         })
     }
 
-    /// Takes a connection out that leads there and is still open.
+    /// Takes a connection of this thread's out that leads there and is still open.
     pub fn take(&self, to: &K) -> Option<Stream> {
         loop {
             let taken = {
-                let mut idle = self.idle.lock();
+                let mut idle = self.idle.get()?.lock();
                 let at = idle.iter().rposition(|idle| idle.to == *to)?;
                 idle.remove(at)
             };
@@ -59,7 +62,7 @@ impl<K: PartialEq + Send + 'static> IdlePool<K> {
     /// Keeps a connection on which nothing is under way. Where there is no room, the oldest is closed.
     pub fn put(self: &Arc<Self>, to: K, stream: Stream) {
         let oldest = {
-            let mut idle = self.idle.lock();
+            let mut idle = self.idle.get_or_default().lock();
             let oldest = (idle.len() >= self.connections_max && !idle.is_empty()).then(|| idle.remove(0));
             let since = Instant::now();
             idle.push(Idle { to, stream, since });
@@ -71,9 +74,9 @@ impl<K: PartialEq + Send + 'static> IdlePool<K> {
         }
     }
 
-    /// Connections that wait.
+    /// Connections that wait, of all threads.
     pub fn len(&self) -> usize {
-        self.idle.lock().len()
+        self.idle.iter().map(|idle| idle.lock().len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -83,21 +86,23 @@ impl<K: PartialEq + Send + 'static> IdlePool<K> {
     /// Closes what has waited too long or is closed by its upstream. `false`: nothing is left.
     fn sweep(&self) -> bool {
         let mut closed = Vec::new();
-        let mut idle = self.idle.lock();
-        for mut one in std::mem::take(&mut *idle) {
-            match one.since.elapsed() < self.longest && is_quiet(&mut one.stream) {
-                true => idle.push(one),
-                false => closed.push(one),
+        let mut left = 0;
+        for idle in &self.idle {
+            let mut idle = idle.lock();
+            for mut one in std::mem::take(&mut *idle) {
+                match one.since.elapsed() < self.longest && is_quiet(&mut one.stream) {
+                    true => idle.push(one),
+                    false => closed.push(one),
+                }
             }
+            left += idle.len();
         }
-        let is_empty = idle.is_empty();
-        if is_empty {
-            // Under the lock: what is put in next starts a new sweeper.
+        drop(closed);
+        if left == 0 {
             self.is_swept.store(false, Ordering::Release);
         }
-        drop(idle);
-        drop(closed);
-        !is_empty
+        // What was put in meanwhile saw a sweeper that is about to rest.
+        left > 0 || (!self.is_empty() && !self.is_swept.swap(true, Ordering::AcqRel))
     }
 }
 
@@ -150,6 +155,20 @@ mod tests {
         assert!(pool.take(&1).is_some());
         assert!(pool.take(&1).is_none());
         assert!(pool.take(&2).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_taken_by_the_thread_that_drives_it() {
+        let pool = pool(8);
+        let _open = put(&pool, 1);
+        let (there, handle) = (Arc::clone(&pool), tokio::runtime::Handle::current());
+        let taken = std::thread::spawn(move || {
+            let _inside = handle.enter();
+            let _theirs = put(&there, 2);
+            (there.take(&1).is_some(), there.take(&2).is_some())
+        });
+        assert_eq!(taken.join().unwrap(), (false, true));
+        assert!(pool.take(&1).is_some());
     }
 
     #[tokio::test]

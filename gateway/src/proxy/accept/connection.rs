@@ -144,7 +144,7 @@ impl Connection {
             match timeout(wait, session.read_request(bytes_max)).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) | Err(_) => break,
-                Ok(Err(error)) => return refuse_head(session, error).await,
+                Ok(Err(error)) => return refuse_head(ServerSession::Http1(session), error).await,
             }
             if *closing.borrow() || self.gateway.drain.phase() > DrainPhase::Running {
                 session.close_after();
@@ -199,14 +199,13 @@ impl Connection {
 }
 
 /// A head that cannot be read: it is said so, and the connection ends.
-async fn refuse_head(session: Box<Http1Session>, error: HeadError) {
+async fn refuse_head(mut session: ServerSession, error: HeadError) {
     let refusal = match error {
         HeadError::TooLong | HeadError::TooManyFields => {
             Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large")
         }
         _ => Refusal::new(RefusalCode::BadRequest, "the request head cannot be read"),
     };
-    let mut session = ServerSession::Http1(session);
     refuse_unread(&mut session, &refusal.closing()).await;
     if let ServerSession::Http1(mut session) = session {
         session.close(LINGER).await;

@@ -9,6 +9,7 @@ pub mod control_proxy;
 pub mod options;
 pub mod server;
 pub mod upload;
+mod workers;
 
 use std::pin::pin;
 use std::sync::Arc;

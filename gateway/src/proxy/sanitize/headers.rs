@@ -1,6 +1,7 @@
 //! Which headers of a request pass. Unknown ones do; those of one hop, the gateway's own, and those that would make another
 //! request of it, or change what is seen of its answer, do not.
 
+use http::header::ACCEPT;
 use pingora::http::RequestHeader;
 
 use crate::plugin::Billing;
@@ -140,7 +141,7 @@ enum Accepted {
 
 /// Google answers in protocol buffers where they are accepted; JSON and event streams can be metered.
 fn accepted(header: &RequestHeader) -> Accepted {
-    let values = header.headers.get_all("accept").iter();
+    let values = header.headers.get_all(ACCEPT).iter();
     let ranges: Vec<String> = values
         .flat_map(|value| {
             String::from_utf8_lossy(value.as_bytes())

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use agentledger_http1::HeadFault;
 use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, UPGRADE};
 use pingora::http::RequestHeader;
 
 use crate::limits::Limits;
@@ -29,7 +30,7 @@ const OF_ONE_HOP_MAX: usize = 64;
 pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
     header
         .headers
-        .get_all("connection")
+        .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
@@ -50,7 +51,7 @@ pub fn check_head(header: &RequestHeader, limits: &Limits) -> Result<(), Refusal
         return Err(Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large").closing());
     }
     let ambiguous = |message: &str| Err(Refusal::new(RefusalCode::AmbiguousHead, message).closing());
-    if header.headers.get_all("content-type").iter().count() > 1 {
+    if header.headers.get_all(CONTENT_TYPE).iter().count() > 1 {
         return ambiguous("more than one Content-Type");
     }
     if named_by_connection(header).len() > OF_ONE_HOP_MAX {
@@ -108,7 +109,7 @@ pub fn check_length(header: &RequestHeader, bytes_max: u64) -> Result<(), Refusa
 
 /// The length that the body is said to have; `None`: it is told by its end.
 pub fn content_length(header: &RequestHeader) -> Option<u64> {
-    header.headers.get("content-length")?.to_str().ok()?.trim().parse().ok()
+    header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Reads the whole body, bounded in size and in the client's silence.
@@ -174,7 +175,7 @@ pub async fn read_body(
 pub fn expects_continue(header: &RequestHeader) -> bool {
     header
         .headers
-        .get("expect")
+        .get(EXPECT)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
 }
@@ -183,7 +184,7 @@ pub fn expects_continue(header: &RequestHeader) -> bool {
 pub fn is_websocket(header: &RequestHeader) -> bool {
     header
         .headers
-        .get("upgrade")
+        .get(UPGRADE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
 }
