@@ -60,6 +60,7 @@ struct Shown {
     cpu_us: Vec<f64>,
     rate: Vec<f64>,
     event_cpu_ms: Vec<f64>,
+    large_cpu_us: Vec<f64>,
     p50_us: f64,
     p99_us: f64,
     idle_mib: f64,
@@ -146,9 +147,13 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
             event_streams(target).await?;
             let per_thousand = (target.cpu_us()? - cpu) / (EVENT_STREAMS * EVENTS) as f64;
             shown.event_cpu_ms.push(per_thousand);
+            let cpu = target.cpu_us()?;
+            let large = large_requests(target, Duration::from_secs(plan.seconds)).await?;
+            let per_large = (target.cpu_us()? - cpu) / large.latencies_us.len() as f64;
+            shown.large_cpu_us.push(per_large);
             let name = &target.name;
             eprintln!(
-                "round {round}, {name}: {per_request:.1} us, {:.0}/s, {per_thousand:.1} ms",
+                "round {round}, {name}: {per_request:.1} us, {:.0}/s, {per_thousand:.1} ms, {per_large:.0} us",
                 took.rate()
             );
         }
@@ -164,15 +169,15 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
 
 fn print_table(all: &mut [(&Target, Shown)]) {
     println!(
-        "| | CPU µs a request | requests/s | of direct | p50 µs | p99 µs | CPU ms per 1,000 events | MiB idle | KiB a stream | MiB after |"
+        "| | CPU µs a request | requests/s | of direct | p50 µs | p99 µs | CPU ms per 1,000 events | CPU µs a request of 1 MB | MiB idle | KiB a stream | MiB after |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut direct = None;
     for (target, shown) in all {
         let rate = median(&mut shown.rate);
         let direct = *direct.get_or_insert(rate);
         println!(
-            "| {} | {:.1} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} | {:.0} | {:.1} | {:.0} |",
+            "| {} | {:.1} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.1} | {:.0} |",
             target.name,
             median(&mut shown.cpu_us),
             rate,
@@ -180,6 +185,7 @@ fn print_table(all: &mut [(&Target, Shown)]) {
             shown.p50_us,
             shown.p99_us,
             median(&mut shown.event_cpu_ms),
+            median(&mut shown.large_cpu_us),
             shown.idle_mib,
             shown.stream_kib,
             shown.end_mib
@@ -354,9 +360,15 @@ const OUR_HEADERS: &str = "user-agent: load\r\nx-agent-id: coder\r\nx-agent-sess
 const CODEX_HEADERS: &str = "user-agent: codex_exec/0.171.0 (Debian 12.0.0; x86_64) xterm\r\noriginator: codex_exec\r\n\
      session-id: 01a2299d-ef26-7e50-b7b9-91022de43a@\r\nthread-id: 01a2299d-ef26-7e50-b7b9-91022de43a@\r\n";
 
-/// A request as an agent sends it, about 1 KB. `number` chooses its key and session, which stands for `@` in the headers.
-fn request(number: u64, headers: &str, stream: bool) -> Vec<u8> {
-    let content = "Read the file and tell me why the test fails. ".repeat(18);
+/// Repetitions of a sentence in a prompt: of an ordinary request of about 1 KB, and of one of 1 MB.
+const ORDINARY: usize = 18;
+const LARGE: usize = 21_000;
+/// Connections that send large requests.
+const LARGE_CONNECTIONS: u64 = 8;
+
+/// A request as an agent sends it. `number` chooses its key and session, which stands for `@` in the headers.
+fn request(number: u64, headers: &str, stream: bool, sentences: usize) -> Vec<u8> {
+    let content = "Read the file and tell me why the test fails. ".repeat(sentences);
     let stream = if stream { ",\"stream\":true" } else { "" };
     let body = format!(
         "{{\"model\":\"gpt-4o\",\"max_tokens\":256{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{content}\"}}]}}"
@@ -373,12 +385,27 @@ fn request(number: u64, headers: &str, stream: bool) -> Vec<u8> {
 
 /// Requests one after the other on each of so many kept connections, until the time is up.
 async fn requests(target: &Target, connections: u64, time: Duration, headers: &'static str) -> Result<Took, Failure> {
+    let bytes = (0..connections).map(|number| request(number, headers, false, ORDINARY));
+    requests_of(target, bytes, time).await
+}
+
+/// The same of requests of 1 MB.
+async fn large_requests(target: &Target, time: Duration) -> Result<Took, Failure> {
+    let bytes = (0..LARGE_CONNECTIONS).map(|number| request(number, OUR_HEADERS, false, LARGE));
+    requests_of(target, bytes, time).await
+}
+
+/// One connection for each request, on which it is sent again and again.
+async fn requests_of(
+    target: &Target,
+    requests: impl Iterator<Item = Vec<u8>>,
+    time: Duration,
+) -> Result<Took, Failure> {
     let mut tasks = JoinSet::new();
     let began = Instant::now();
-    for number in 0..connections {
+    for bytes in requests {
         let target = target.clone();
         tasks.spawn(async move {
-            let bytes = request(number, headers, false);
             let mut connection = target.connect().await?;
             let (mut latencies_us, mut swaps) = (Vec::new(), BTreeSet::new());
             while began.elapsed() < time {
@@ -432,7 +459,7 @@ async fn event_streams(target: &Target) -> Result<(), Failure> {
     let headers = format!("{OUR_HEADERS}x-load-events: {EVENTS}\r\nx-load-interval-ms: {INTERVAL_MS}\r\n");
     let mut tasks = JoinSet::new();
     for number in 0..EVENT_STREAMS {
-        let (target, bytes) = (target.clone(), request(number, &headers, true));
+        let (target, bytes) = (target.clone(), request(number, &headers, true, ORDINARY));
         tasks.spawn(async move {
             let mut connection = target.connect().await?;
             connection.write(&bytes).await?;
@@ -463,7 +490,12 @@ async fn open_streams(target: &Target, count: u64) -> Result<f64, Failure> {
     for number in 0..count {
         let (asked, bytes) = (
             target.clone(),
-            request(number, &format!("{OUR_HEADERS}x-load-hold-ms: 120000\r\n"), true),
+            request(
+                number,
+                &format!("{OUR_HEADERS}x-load-hold-ms: 120000\r\n"),
+                true,
+                ORDINARY,
+            ),
         );
         opening.spawn(async move {
             let mut connection = asked.connect().await?;
