@@ -1,7 +1,10 @@
 //! The load bench: drives each target alike and prints the table for the README. `benches/load/run` starts everything and
 //! then this.
 //!
-//! `load_client [--seconds N] [--rounds N] [--connections N] [--streams N] NAME=ADDRESS,PID …`
+//! `load_client [--seconds N] [--rounds N] [--connections N] [--streams N] [--header LINE …] [--requests-only] NAME=ADDRESS,PID …`
+//!
+//! `--header` is one more header of every request; `--requests-only` leaves streams and large requests out, and prints only what
+//! ordinary requests took.
 //!
 //! With `--swap FILE` it measures instead what a swap of policies does to the requests beside it, a target at a time: FILE is
 //! a policy of that gateway's folder, written anew each second in every third window of time.
@@ -44,6 +47,9 @@ struct Plan {
     streams: u64,
     swap: Option<PathBuf>,
     unchanged: bool,
+    /// Lines of each request's head, `@` for its number.
+    headers: String,
+    requests_only: bool,
     targets: Vec<Target>,
 }
 
@@ -88,6 +94,8 @@ impl Plan {
             streams: 1_000,
             swap: None,
             unchanged: false,
+            headers: OUR_HEADERS.to_owned(),
+            requests_only: false,
             targets: Vec::new(),
         };
         while let Some(argument) = arguments.next() {
@@ -95,9 +103,15 @@ impl Plan {
                 plan.swap = Some(arguments.next().ok_or("a file is missing")?.into());
                 continue;
             }
+            if argument == "--header" {
+                plan.headers += &arguments.next().ok_or("a header is missing")?;
+                plan.headers += "\r\n";
+                continue;
+            }
             let mut number = || -> Result<u64, Failure> { Ok(arguments.next().ok_or("a number is missing")?.parse()?) };
             match argument.as_str() {
                 "--unchanged" => plan.unchanged = true,
+                "--requests-only" => plan.requests_only = true,
                 "--seconds" => plan.seconds = number()?,
                 "--rounds" => plan.rounds = usize::try_from(number()?)?,
                 "--connections" => plan.connections = number()?,
@@ -128,8 +142,10 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
             idle_mib: target.resident_kib()? / 1024.0,
             ..Shown::default()
         };
-        requests(target, plan.connections, Duration::from_secs(2), OUR_HEADERS).await?;
-        shown.stream_kib = open_streams(target, plan.streams).await?;
+        requests(target, plan.connections, Duration::from_secs(2), &plan.headers).await?;
+        if !plan.requests_only {
+            shown.stream_kib = open_streams(target, plan.streams).await?;
+        }
         eprintln!(
             "{}: {:.0} MiB idle, {:.1} KiB a stream",
             target.name, shown.idle_mib, shown.stream_kib
@@ -138,32 +154,39 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
     }
     for round in 1..=plan.rounds {
         for (target, shown) in &mut all {
-            let cpu = target.cpu_us()?;
-            let took = requests(target, plan.connections, Duration::from_secs(plan.seconds), OUR_HEADERS).await?;
-            let per_request = (target.cpu_us()? - cpu) / took.latencies_us.len() as f64;
-            shown.cpu_us.push(per_request);
-            shown.rate.push(took.rate());
-            let cpu = target.cpu_us()?;
-            event_streams(target).await?;
-            let per_thousand = (target.cpu_us()? - cpu) / (EVENT_STREAMS * EVENTS) as f64;
-            shown.event_cpu_ms.push(per_thousand);
-            let cpu = target.cpu_us()?;
-            let large = large_requests(target, Duration::from_secs(plan.seconds)).await?;
-            let per_large = (target.cpu_us()? - cpu) / large.latencies_us.len() as f64;
-            shown.large_cpu_us.push(per_large);
-            let name = &target.name;
-            eprintln!(
-                "round {round}, {name}: {per_request:.1} us, {:.0}/s, {per_thousand:.1} ms, {per_large:.0} us",
-                took.rate()
-            );
+            one_round(plan, round, target, shown).await?;
         }
     }
     for (target, shown) in &mut all {
-        let took = requests(target, 1, Duration::from_secs(plan.seconds), OUR_HEADERS).await?;
+        let took = requests(target, 1, Duration::from_secs(plan.seconds), &plan.headers).await?;
         (shown.p50_us, shown.p99_us) = (took.percentile(0.5), took.percentile(0.99));
         shown.end_mib = target.resident_kib()? / 1024.0;
     }
     print_table(&mut all);
+    Ok(())
+}
+
+async fn one_round(plan: &Plan, round: usize, target: &Target, shown: &mut Shown) -> Result<(), Failure> {
+    let seconds = Duration::from_secs(plan.seconds);
+    let cpu = target.cpu_us()?;
+    let took = requests(target, plan.connections, seconds, &plan.headers).await?;
+    let per_request = (target.cpu_us()? - cpu) / took.latencies_us.len() as f64;
+    shown.cpu_us.push(per_request);
+    shown.rate.push(took.rate());
+    let (name, rate) = (&target.name, took.rate());
+    if plan.requests_only {
+        eprintln!("round {round}, {name}: {per_request:.1} us, {rate:.0}/s");
+        return Ok(());
+    }
+    let cpu = target.cpu_us()?;
+    event_streams(target).await?;
+    let per_thousand = (target.cpu_us()? - cpu) / (EVENT_STREAMS * EVENTS) as f64;
+    shown.event_cpu_ms.push(per_thousand);
+    let cpu = target.cpu_us()?;
+    let large = large_requests(target, seconds).await?;
+    let per_large = (target.cpu_us()? - cpu) / large.latencies_us.len() as f64;
+    shown.large_cpu_us.push(per_large);
+    eprintln!("round {round}, {name}: {per_request:.1} us, {rate:.0}/s, {per_thousand:.1} ms, {per_large:.0} us");
     Ok(())
 }
 
@@ -384,7 +407,7 @@ fn request(number: u64, headers: &str, stream: bool, sentences: usize) -> Vec<u8
 }
 
 /// Requests one after the other on each of so many kept connections, until the time is up.
-async fn requests(target: &Target, connections: u64, time: Duration, headers: &'static str) -> Result<Took, Failure> {
+async fn requests(target: &Target, connections: u64, time: Duration, headers: &str) -> Result<Took, Failure> {
     let bytes = (0..connections).map(|number| request(number, headers, false, ORDINARY));
     requests_of(target, bytes, time).await
 }
