@@ -175,15 +175,17 @@ fn nothing_that_an_upstream_sends_beside_its_answer_is_another_clients_answer() 
 
 /// A server before the gateway, which shares a few connections to it among all its clients.
 struct Front {
-    process: Child,
+    _running: Running,
     client: Client,
     _dir: tempfile::TempDir,
 }
 
-impl Drop for Front {
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -198,12 +200,12 @@ impl Front {
             .replace("@LISTEN@", &listen.to_string())
             .replace("@GATEWAY@", &gateway.to_string());
         std::fs::write(&file, filled).unwrap();
-        let process = program.arg(&file).stderr(Stdio::null()).spawn().unwrap();
+        let running = Running(program.arg(&file).stderr(Stdio::null()).spawn().unwrap());
         for _ in 0..500 {
             if TcpStream::connect(listen).is_ok() {
                 let client = Client::to(listen);
                 return Front {
-                    process,
+                    _running: running,
                     client,
                     _dir: dir,
                 };

@@ -49,10 +49,10 @@ pub fn head_for_client(
     extra: &[(String, String)],
 ) -> ResponseHeader {
     let mut head = from.clone();
-    let stays =
-        |name: &HeaderName| !NOT_PASSED_ON.contains(&name.as_str()) && !(length_may_change && *name == CONTENT_LENGTH);
+    let goes =
+        |name: &HeaderName| NOT_PASSED_ON.contains(&name.as_str()) || (length_may_change && *name == CONTENT_LENGTH);
     // Few are there to take off, often none: to look each one up would cost more than to look at all once.
-    let going: Vec<_> = head.headers.keys().filter(|name| !stays(name)).cloned().collect();
+    let going: Vec<_> = head.headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in &going {
         head.remove_header(name);
     }

@@ -18,6 +18,8 @@ pub enum SessionError {
     Http2(String),
 }
 
+// The box is as it comes: this is what `map_err` calls.
+#[allow(clippy::boxed_local)]
 fn http2(error: pingora::BError) -> SessionError {
     SessionError::Http2(error.etype().as_str().to_owned())
 }
