@@ -1,6 +1,8 @@
 //! Between the generated records and ours. What a plugin says is checked here: a value outside the contract is a failed
 //! call, never a surprise further on.
 
+mod plans;
+
 use agentledger_ledger::Kind;
 
 use super::dialect::{
@@ -53,6 +55,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.response_id_paths.len(),
         info.answer_calls.len(),
         info.request_id_headers.len(),
+        info.reading_plans.len(),
     ];
     if lists.iter().any(|len| *len > LIST_MAX) {
         return Err(format!("a list of its info is longer than {LIST_MAX}"));
@@ -106,6 +109,11 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         response_id_paths: info.response_id_paths,
         answer_calls: info.answer_calls,
         request_id_headers,
+        reading_plans: info
+            .reading_plans
+            .into_iter()
+            .map(plans::plan)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -466,6 +474,7 @@ mod tests {
             response_id_paths: strings(paths),
             answer_calls: vec![],
             request_id_headers: strings(headers),
+            reading_plans: vec![],
         })
     }
 
