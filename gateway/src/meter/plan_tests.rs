@@ -159,7 +159,7 @@ fn mutate(document: &mut Value, names: &[String], odd: &[Value], random: &mut Ra
         }
         (4, Value::Array(items)) => items.push(odd_one),
         (5, Value::Number(number)) => {
-            let near = number.as_u64().unwrap_or(3);
+            let near = number.as_u64().unwrap_or(3).min(1 << 40);
             *number = [near + 1, near.saturating_sub(1), near * 2, near + 1_000][random.below(4)].into();
         }
         (6, target) => {
@@ -185,7 +185,7 @@ fn write(document: &Value, doubled: Option<(usize, &Value)>) -> String {
                     put(value, left, text);
                     if let Some((count, again)) = left {
                         if *count == 0 {
-                            let again = if again.is_null() { value } else { again };
+                            let again = if again.is_null() { value } else { again }.to_string();
                             text.push_str(&format!(",{}:{again}", json!(name)));
                             *left = None;
                         } else {
@@ -218,6 +218,7 @@ fn plans_read_what_is_common() {
     for (dialect, plugin) in plugins.iter() {
         let mut sum = (0, 0);
         for metered in read_once(dialect, plugin, false) {
+            println!("DEBUG {dialect} {:?} {:?}", metered.frames_read, metered.model);
             sum.0 += metered.frames_read.by_plan;
             sum.1 += metered.frames_read.by_call;
         }
@@ -265,7 +266,7 @@ fn what_no_provider_has_sent_is_read_alike_or_by_the_plugin() {
         let common: Vec<usize> = (0..frames.len()).filter(|at| planned(&frames[*at])).collect();
         assert!(!common.is_empty(), "{dialect}");
         let mut random = Random(0x5eed);
-        let (mut by_plan, mut refused) = (0, 0);
+        let (mut by_plan, mut refused, mut differ) = (0, 0, Vec::new());
         for _ in 0..MUTATIONS {
             let at = if random.below(10) > 0 {
                 *random.pick(&common)
@@ -282,9 +283,19 @@ fn what_no_provider_has_sent_is_read_alike_or_by_the_plugin() {
                 refused += 1;
                 continue;
             };
-            let said = reader.read(&frames[at].frame(&outline.doc), outline.is_strict());
-            by_plan += usize::from(said.by_plan);
+            let strict = outline.is_strict();
+            let read = || reader.read(&frames[at].frame(&outline.doc), strict).by_plan;
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) {
+                Ok(planned) => by_plan += usize::from(planned),
+                Err(_) => differ.push(format!("{:?} {}", frames[at].event, outline.doc)),
+            }
         }
+        assert!(
+            differ.is_empty(),
+            "{dialect}: {} differ, such as {:#?}",
+            differ.len(),
+            &differ[..differ.len().min(12)]
+        );
         println!(
             "{dialect}: {by_plan} of {MUTATIONS} mutations read by plan, {refused} are no outline, of {} frames",
             frames.len()
@@ -318,6 +329,6 @@ fn a_document_can_be_written_with_a_member_twice() {
     assert_eq!(write(&document, Some((0, &json!(2)))), r#"{"a":{"b":[1, null],"b":2}}"#);
     assert_eq!(
         write(&document, Some((1, &Value::Null))),
-        r#"{"a":{"b":[1, null]},"a":{"b":[1, null]}}"#
+        r#"{"a":{"b":[1, null]},"a":{"b":[1,null]}}"#
     );
 }

@@ -450,6 +450,30 @@ mod tests {
     use super::*;
 
     fn info_with(paths: &[&str], headers: &[&str]) -> Result<Info, String> {
+        info_of(paths, headers, vec![])
+    }
+
+    #[test]
+    fn a_plan_of_endless_rows_is_refused_before_it_is_looked_at() {
+        let row = |at: u32| wit::PlanRow {
+            path: format!("id.{at}"),
+            role: wit::Role::Ignored,
+        };
+        let plan = |rows: u32| wit::ReadingPlan {
+            operations: vec![],
+            streamed: false,
+            events: vec![],
+            final_: false,
+            usage: vec![],
+            rows: (0..rows).map(row).collect(),
+        };
+        assert!(info_of(&[], &[], vec![plan(512)]).is_ok());
+        for plans in [vec![plan(100_000)], vec![plan(0); 513]] {
+            assert!(info_of(&[], &[], plans).unwrap_err().contains("is longer than 512"));
+        }
+    }
+
+    fn info_of(paths: &[&str], headers: &[&str], plans: Vec<wit::ReadingPlan>) -> Result<Info, String> {
         let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         info(wit::Info {
             name: "p".to_owned(),
@@ -474,7 +498,7 @@ mod tests {
             response_id_paths: strings(paths),
             answer_calls: vec![],
             request_id_headers: strings(headers),
-            reading_plans: vec![],
+            reading_plans: plans,
         })
     }
 

@@ -132,7 +132,8 @@ impl<'p: 'd, 'd> Walk<'p, 'd> {
         };
         self.found.is_alone |= !held && byte == b'[' && matches!(node.act, Act::UsageAlone);
         // Whether an empty report tells nothing or zero is for its reader to say.
-        (held || !node.bears_counts).then_some(())
+        let is_root = std::ptr::eq(node, self.table.nodes.first()?);
+        (held || !node.bears_counts || is_root).then_some(())
     }
 
     /// The members of an object; whether there are any. An object is expected where rows name members.

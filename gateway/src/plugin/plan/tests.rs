@@ -1,13 +1,17 @@
 //! Plans by themselves: what they say, what they leave to the plugin, and which ones are refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use agentledger_ledger::Kind;
 
 use super::super::dialect::{
+    Call, Dialect, DialectError, DialectRefusal, Ending, Request,
     AnswerFrame, Billing, CountedKind, Info, PlanRow, Reading, ReadingPart, ReadingPlan, Role, Route, Tally, Want,
     Word, WordMeaning,
 };
 use super::Plans;
+use crate::plugin::Plugin;
 
 fn kind(kind: Kind) -> CountedKind {
     CountedKind::Kind(kind)
@@ -313,6 +317,43 @@ fn a_plan_is_for_its_operation_its_events_and_good_statuses() {
     ] {
         assert_eq!(plans.read(&other), None, "{other:?}");
     }
+}
+
+/// A dialect that is asked for nothing but its info.
+struct Told(Info);
+
+impl Dialect for Told {
+    fn info(&self) -> &Info {
+        &self.0
+    }
+
+    fn inspect(&self, _: &Request) -> Result<Call, DialectError> {
+        unreachable!()
+    }
+
+    fn read(&self, _: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError> {
+        unreachable!()
+    }
+
+    fn terminal(&self, _: &str, _: Ending, _: &str, _: Option<&str>) -> Result<Vec<u8>, DialectError> {
+        unreachable!()
+    }
+
+    fn error_body(&self, _: &str, _: &DialectRefusal) -> Result<Vec<u8>, DialectError> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn a_plugin_with_such_a_plan_is_not_loaded_and_one_without_is() {
+    let load = |info: Info| Plugin::new(Arc::new(Told(info)), "p.wasm").map(drop);
+    assert!(load(info(vec![])).is_ok() && load(info(vec![chat()])).is_ok());
+    let mut plan = chat();
+    plan.rows.push(row("prompt", Role::Ignored));
+    assert_eq!(
+        load(info(vec![plan])).unwrap_err().to_string(),
+        "plugin p cannot be used: its reading plan for chat: no want covers prompt"
+    );
 }
 
 /// Why a plan with this change is refused.
