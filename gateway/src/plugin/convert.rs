@@ -462,8 +462,6 @@ mod tests {
         let plan = |rows: u32| wit::ReadingPlan {
             operations: vec![],
             streamed: false,
-            events: vec![],
-            final_: false,
             usage: vec![],
             rows: (0..rows).map(row).collect(),
         };

@@ -120,8 +120,6 @@ pub struct Info {
 pub struct ReadingPlan {
     pub operations: Vec<String>,
     pub streamed: bool,
-    pub events: Vec<String>,
-    pub is_final: bool,
     /// Where an answer may report its usage.
     pub usage: Vec<String>,
     pub rows: Vec<PlanRow>,

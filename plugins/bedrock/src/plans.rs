@@ -16,10 +16,9 @@ pub fn plans() -> Vec<ReadingPlan> {
     ];
     vec![
         counts(whole(&[CONVERSE])).words("stopReason", &ends).plan(),
-        // Usage comes in the last event, and nowhere else.
+        // Usage comes in the last event.
         counts(streamed(&[CONVERSE_STREAM]))
-            .of_events(&["metadata"])
-            .last()
+            .of_events(&["messageStart", "contentBlockStop"], &["metadata"])
             .plan(),
     ]
 }

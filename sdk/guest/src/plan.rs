@@ -41,23 +41,14 @@ impl Plan {
         Plan(ReadingPlan {
             operations: strings(operations),
             streamed,
-            events: vec![],
-            final_: false,
             usage: vec![],
             rows: vec![],
         })
     }
 
-    /// For events of these names alone.
-    pub fn of_events(mut self, events: &[&str]) -> Plan {
-        self.0.events = strings(events);
-        self
-    }
-
-    /// Each frame that the plan answers is the stream's last.
-    pub fn last(mut self) -> Plan {
-        self.0.final_ = true;
-        self
+    /// For events of these names alone, of which the latter end the stream.
+    pub fn of_events(self, plain: &[&str], last: &[&str]) -> Plan {
+        self.words_to_end("@event", plain, last)
     }
 
     /// Where the answer may report its usage. `@usage` in paths stands for each of these places.

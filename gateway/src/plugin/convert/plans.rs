@@ -4,19 +4,12 @@ use super::{LIST_MAX, kind, short, short_option, wit};
 use crate::plugin::dialect::{PlanRow, ReadingPlan, Role, Tally, Word, WordMeaning};
 
 pub(super) fn plan(plan: wit::ReadingPlan) -> Result<ReadingPlan, String> {
-    for len in [
-        plan.operations.len(),
-        plan.events.len(),
-        plan.usage.len(),
-        plan.rows.len(),
-    ] {
+    for len in [plan.operations.len(), plan.usage.len(), plan.rows.len()] {
         bounded(len)?;
     }
     Ok(ReadingPlan {
         operations: texts(plan.operations)?,
         streamed: plan.streamed,
-        events: texts(plan.events)?,
-        is_final: plan.final_,
         usage: texts(plan.usage)?,
         rows: plan.rows.into_iter().map(row).collect::<Result<_, _>>()?,
     })

@@ -12,6 +12,8 @@ const WORDS_MAX: usize = 32;
 const SEGMENTS_MAX: usize = 16;
 /// Nodes of one plan: each has a bit of an array that every reading clears.
 pub(super) const NODES_MAX: usize = 512;
+/// Stands for the frame's event.
+const EVENT: &str = "@event";
 /// Stands for each place of the usage.
 const USAGE: &str = "@usage";
 
@@ -20,8 +22,8 @@ const USAGE: &str = "@usage";
 pub(super) struct Table {
     pub operations: Vec<String>,
     pub streamed: bool,
-    pub events: Vec<String>,
-    pub is_final: bool,
+    /// The names of its events, where it says them.
+    pub events: Option<Vec<Word>>,
     /// The first one is the document.
     pub nodes: Vec<Node>,
     pub counts: Vec<Count>,
@@ -90,8 +92,7 @@ impl Table {
         let mut table = Table {
             operations: plan.operations.clone(),
             streamed: plan.streamed,
-            events: plan.events.clone(),
-            is_final: plan.is_final,
+            events: None,
             nodes: vec![Node::default()],
             counts: Vec::new(),
             told: Vec::new(),
@@ -110,6 +111,10 @@ impl Table {
         let (mut placed, mut zeros, mut alone) = (0, 0, 0);
         for row in &plan.rows {
             let act = table.act(row, &counts, &mut zeros)?;
+            if row.path == EVENT {
+                table.name_events(act)?;
+                continue;
+            }
             alone += usize::from(matches!(act, Act::UsageAlone));
             let places = places(plan, &row.path)?;
             placed += places.len();
@@ -174,6 +179,15 @@ impl Table {
             Role::Ignored => Act::Ignored,
             Role::Empty => Act::Empty,
         })
+    }
+
+    fn name_events(&mut self, act: Act) -> Checked<()> {
+        match act {
+            Act::Words(words) if self.events.is_none() => self.events = Some(words),
+            Act::Words(_) => return Err("two rows name its events".to_owned()),
+            _ => return Err(format!("{EVENT} is of words alone")),
+        }
+        Ok(())
     }
 
     /// Puts a row at its node. No other is there, above it or below it, but above a container.

@@ -64,14 +64,9 @@ impl Plans {
             table.streamed == frame.streamed && table.operations.iter().any(|own| own == frame.operation)
         };
         let table = self.tables.iter().find(fits)?;
-        let named = || {
-            frame
-                .event
-                .is_some_and(|event| table.events.iter().any(|own| own == event))
-        };
-        if !(200..300).contains(&frame.status) || !(table.events.is_empty() || named()) {
+        if !(200..300).contains(&frame.status) {
             return None;
         }
-        run::read(table, frame.outline)
+        run::read(table, frame)
     }
 }

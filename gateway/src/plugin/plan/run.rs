@@ -1,7 +1,7 @@
 //! Reads one outline by a plan. Whatever is not as a row says ends it with `None`: the plugin is asked then. An outline is a
 //! few hundred bytes; this walks them once, keeps counts in place, and allocates what the reading itself owns.
 
-use super::super::dialect::{CountedKind, Reading, ReadingPart, WordMeaning};
+use super::super::dialect::{AnswerFrame, CountedKind, Reading, ReadingPart, Word, WordMeaning};
 use super::compile::{Act, COUNTS_MAX, NODES_MAX, Node, Table, Told};
 use agentledger_ledger::Kind;
 
@@ -12,7 +12,8 @@ const UNITS_MAX: u64 = 1_000_000_000;
 /// Longest text that is taken.
 const TEXT_BYTES_MAX: usize = 2_048;
 
-pub(super) fn read(table: &Table, outline: &str) -> Option<Reading> {
+pub(super) fn read(table: &Table, frame: &AnswerFrame<'_>) -> Option<Reading> {
+    let outline = frame.outline;
     let mut walk = Walk {
         table,
         text: outline,
@@ -21,6 +22,9 @@ pub(super) fn read(table: &Table, outline: &str) -> Option<Reading> {
         visited: [0; NODES_MAX / 64],
         found: Found::default(),
     };
+    if let Some(names) = &table.events {
+        walk.found.note(names, frame.event?)?;
+    }
     // Nothing but an object is an answer.
     if walk.peek()? != b'{' {
         return None;
@@ -81,7 +85,11 @@ impl<'p: 'd, 'd> Walk<'p, 'd> {
         }
         match &node.act {
             Act::Model(prefix) => {
-                let text = self.string()?;
+                let text = self.quoted()?;
+                if text.is_empty() {
+                    return Some(());
+                }
+                let text = plain(text)?;
                 let name = text.strip_prefix(prefix.as_str()).unwrap_or(text);
                 let whole = !name.is_empty() && (prefix.is_empty() || !name.starts_with(prefix.as_str()));
                 once(&mut self.found.model, Some(name).filter(|_| whole)?)
@@ -107,10 +115,7 @@ impl<'p: 'd, 'd> Walk<'p, 'd> {
                     b'f' => self.word("false").map(|()| "false")?,
                     _ => self.string()?,
                 };
-                let word = words.iter().find(|word| word.text == text)?;
-                self.found.is_final |= word.meaning == WordMeaning::Final;
-                self.found.is_pending |= word.meaning == WordMeaning::Pending;
-                Some(())
+                self.found.note(words, text)
             }
             Act::Empty => self.empty(byte),
             _ => self.container(node, byte),
@@ -131,9 +136,8 @@ impl<'p: 'd, 'd> Walk<'p, 'd> {
             _ => return None,
         };
         self.found.is_alone |= !held && byte == b'[' && matches!(node.act, Act::UsageAlone);
-        // Whether an empty report tells nothing or zero is for its reader to say.
-        let is_root = std::ptr::eq(node, self.table.nodes.first()?);
-        (held || !node.bears_counts || is_root).then_some(())
+        // Whether an empty report tells nothing or zero is for the plugin to say.
+        (held || !(node.in_report && node.bears_counts)).then_some(())
     }
 
     /// The members of an object; whether there are any. An object is expected where rows name members.
@@ -222,9 +226,7 @@ impl<'p: 'd, 'd> Walk<'p, 'd> {
 
     /// A text without escapes, and not empty: names, tiers, ids.
     fn string(&mut self) -> Option<&'d str> {
-        let text = self.quoted()?;
-        let plain = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control);
-        plain.then_some(text)
+        self.quoted().and_then(plain)
     }
 
     fn quoted(&mut self) -> Option<&'d str> {
@@ -307,12 +309,25 @@ impl<'p: 'd, 'd> Walk<'p, 'd> {
     }
 }
 
+fn plain(text: &str) -> Option<&str> {
+    let plain = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control);
+    plain.then_some(text)
+}
+
 /// What two rows would say twice, the plugin says.
 fn once<'d>(place: &mut Option<&'d str>, text: &'d str) -> Option<()> {
     place.replace(text).is_none().then_some(())
 }
 
 impl Found<'_> {
+    /// What a word says, if it is one of these.
+    fn note(&mut self, words: &[Word], text: &str) -> Option<()> {
+        let word = words.iter().find(|word| word.text == text)?;
+        self.is_final |= word.meaning == WordMeaning::Final;
+        self.is_pending |= word.meaning == WordMeaning::Pending;
+        Some(())
+    }
+
     fn has(&self, index: usize) -> bool {
         self.counted & (1 << index) != 0
     }
@@ -324,7 +339,7 @@ impl Found<'_> {
     fn reading(&self, table: &Table) -> Option<Reading> {
         let usage = self.usage(table)?;
         let bears = !usage.is_empty();
-        if self.is_reported && usage.iter().all(|(_, units)| *units == 0) {
+        if self.counted | self.zeros != 0 && usage.iter().all(|(_, units)| *units == 0) {
             return None;
         }
         let reasoning = table
@@ -354,7 +369,7 @@ impl Found<'_> {
             service_tier: self.tier.map(str::to_owned),
             parts: if bears { vec![part(usage)] } else { Vec::new() },
             usage_only,
-            is_final: usage_only || self.is_final || table.is_final,
+            is_final: usage_only || self.is_final,
             ..Reading::default()
         })
     }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use agentledger_ledger::Kind;
 
 use super::super::dialect::{
-    Call, Dialect, DialectError, DialectRefusal, Ending, Request,
-    AnswerFrame, Billing, CountedKind, Info, PlanRow, Reading, ReadingPart, ReadingPlan, Role, Route, Tally, Want,
-    Word, WordMeaning,
+    AnswerFrame, Billing, Call, CountedKind, Dialect, DialectError, DialectRefusal, Ending, Info, PlanRow, Reading,
+    ReadingPart, ReadingPlan, Request, Role, Route, Tally, Want, Word, WordMeaning,
 };
 use super::Plans;
 use crate::plugin::Plugin;
@@ -203,7 +202,9 @@ fn a_frame_is_read_by_its_rows() {
 
 #[test]
 fn what_is_not_there_is_not_told() {
-    assert_eq!(read("{}"), Some(Reading::default()));
+    for nothing in ["{}", r#"{"model":""}"#, r#"{"late":{}}"#, r#"{"usage":{"notes":1}}"#] {
+        assert_eq!(read(nothing), Some(Reading::default()), "{nothing}");
+    }
     let nothing = r#"{"model":null,"usage":null,"choices":[{"index":0,"delta":{}},null],"status":true}"#;
     assert_eq!(read(nothing), Some(Reading::default()));
     let only = |json: &str, of: &[(CountedKind, u64)]| assert_eq!(usage(json).as_deref(), Some(of), "{json}");
@@ -229,7 +230,6 @@ fn what_a_plan_is_not_certain_of_is_the_plugins() {
         r#"{"choices":[{"delta":{"x":1}}]}"#,
         // Another type, another text.
         r#"{"model":7}"#,
-        r#"{"model":""}"#,
         r#"{"model":"models/"}"#,
         r#"{"model":"models/models/m"}"#,
         r#"{"model":"a\u0041"}"#,
@@ -257,7 +257,8 @@ fn what_a_plan_is_not_certain_of_is_the_plugins() {
         r#"{"usage":{"out":1000000000,"thought":1}}"#,
         r#"{"usage":{}}"#,
         r#"{"usage":{"in":0,"out":0}}"#,
-        r#"{"usage":{"notes":1}}"#,
+        r#"{"usage":{"by":{}}}"#,
+        r#"{"usage":{"media":[]}}"#,
         // Sums and parts.
         r#"{"usage":{"in":1,"cached":2}}"#,
         r#"{"usage":{"cached":2}}"#,
@@ -288,8 +289,8 @@ fn what_a_plan_is_not_certain_of_is_the_plugins() {
 #[test]
 fn a_plan_is_for_its_operation_its_events_and_good_statuses() {
     let mut plan = chat();
-    plan.events = vec!["done".to_owned()];
-    plan.is_final = true;
+    plan.rows
+        .push(row("@event", Role::Words(vec![word("done", WordMeaning::Final)])));
     let plans = Plans::compile(&info(vec![plan])).unwrap();
     let named = AnswerFrame {
         event: Some("done"),
@@ -366,7 +367,11 @@ fn refused(change: impl FnOnce(&mut ReadingPlan)) -> String {
 #[test]
 fn a_plan_that_cannot_be_followed_is_refused_by_what_is_wrong() {
     type Change = fn(&mut ReadingPlan);
-    let cases: [(Change, &str); 26] = [
+    let cases: [(Change, &str); 27] = [
+        (
+            |plan| plan.rows.push(row("@event", Role::Ignored)),
+            "@event is of words alone",
+        ),
         (|plan| plan.operations.clear(), "for no operation"),
         (
             |plan| plan.operations = vec!["poem".to_owned()],
