@@ -9,7 +9,7 @@ use super::answer::{AnswerFacts, Passed};
 use super::fold::Fold;
 use super::frames::{Frame, FrameFault, FrameKind, Framer};
 use super::lines::Lines;
-use super::metered::Metered;
+use super::metered::{FramesRead, Metered};
 use super::reader::AnswerReader;
 use super::sides::{Side, groups, sum};
 use super::text::Text;
@@ -64,6 +64,7 @@ pub(super) struct Core {
     unclosed: bool,
     frame_fault: Option<FrameFault>,
     plugin_errors: u32,
+    frames_read: FramesRead,
     /// The plugin failed on a frame after the last usage.
     failed_since_usage: bool,
     /// The last usage, or a frame after it, could not be read whole.
@@ -92,6 +93,7 @@ enum PassingFrame {
 struct Kept {
     event: Option<String>,
     outline: String,
+    strict: bool,
 }
 
 impl Core {
@@ -124,6 +126,7 @@ impl Core {
             unclosed: false,
             frame_fault: None,
             plugin_errors: 0,
+            frames_read: FramesRead::default(),
             failed_since_usage: false,
             truncated: false,
             kept: VecDeque::new(),
@@ -272,11 +275,11 @@ impl Core {
         let first = self.outlined == 1;
         let long = outline.doc.len() > KEPT_OUTLINE_BYTES_MAX;
         if !(first || long || read || flaws.any() || self.reader.marks(event, data)) {
-            self.keep(event, outline.doc);
+            self.keep(event, outline);
             return false;
         }
         self.last_unread = false;
-        let usage_only = self.read(event, &outline.doc);
+        let usage_only = self.read(event, &outline.doc, outline.is_strict());
         self.contradictory |= flaws.contradictory;
         if flaws.unfinished || flaws.patched {
             self.truncated = true;
@@ -341,7 +344,7 @@ impl Core {
         if outline.flaws.unfinished || outline.flaws.patched {
             return self.line_broken();
         }
-        let Ok(Some(mut reading)) = self.reading(None, &outline.doc) else {
+        let Ok(Some(mut reading)) = self.reading(None, &outline.doc, outline.is_strict()) else {
             return;
         };
         if outline.flaws.contradictory {
@@ -355,14 +358,15 @@ impl Core {
         }
     }
 
-    fn keep(&mut self, event: Option<&str>, outline: String) {
+    fn keep(&mut self, event: Option<&str>, outline: Outline) {
         let mut kept = if self.kept.len() >= KEPT_FRAMES_MAX {
             self.kept.pop_front()
         } else {
             None
         }
         .unwrap_or_default();
-        kept.outline = outline;
+        kept.strict = outline.is_strict();
+        kept.outline = outline.doc;
         match (event, &mut kept.event) {
             // The older frame's name is written over: names of events cost no memory of their own.
             (Some(name), Some(old)) => {
@@ -375,8 +379,8 @@ impl Core {
         self.last_unread = true;
     }
 
-    /// Gives one outline to the plugin. True: the frame said nothing but usage.
-    fn read(&mut self, event: Option<&str>, outline: &str) -> bool {
+    /// Reads one outline. True: the frame said nothing but usage.
+    fn read(&mut self, event: Option<&str>, outline: &str, strict: bool) -> bool {
         let with_headers;
         let outline = match outline.strip_prefix('{') {
             Some(members) if !self.headers.is_empty() => {
@@ -386,7 +390,7 @@ impl Core {
             }
             _ => outline,
         };
-        match self.reading(event, outline) {
+        match self.reading(event, outline, strict) {
             Ok(Some(reading)) => {
                 let usage_only = reading.usage_only;
                 if self.fold.add(reading) {
@@ -402,7 +406,7 @@ impl Core {
         }
     }
 
-    fn reading(&mut self, event: Option<&str>, outline: &str) -> Result<Option<Reading>, ()> {
+    fn reading(&mut self, event: Option<&str>, outline: &str, strict: bool) -> Result<Option<Reading>, ()> {
         let frame = AnswerFrame {
             operation: self.operation.as_ref(),
             event,
@@ -410,7 +414,9 @@ impl Core {
             status: self.status,
             outline,
         };
-        self.reader.read(&frame).map_err(|_| {
+        let said = self.reader.read(&frame, strict);
+        self.frames_read.note(said.by_plan);
+        said.reading.map_err(|_| {
             self.plugin_errors = self.plugin_errors.saturating_add(1);
         })
     }
@@ -427,7 +433,7 @@ impl Core {
     /// A body that cannot be read may be counted in its headers.
     pub(super) fn read_headers(&mut self) {
         if !self.headers.is_empty() {
-            self.read(None, "{}");
+            self.read(None, "{}", true);
         }
     }
 
@@ -451,7 +457,7 @@ impl Core {
             kept.len()
         };
         for frame in kept.into_iter().skip(skipped) {
-            self.read(frame.event.as_deref(), &frame.outline);
+            self.read(frame.event.as_deref(), &frame.outline, frame.strict);
         }
     }
 
@@ -483,6 +489,7 @@ impl Core {
             frames_oversized,
             lines_broken: self.lines.as_ref().map_or(0, Lines::broken_count),
             plugin_errors: self.plugin_errors,
+            frames_read: self.frames_read,
             ignored,
         }
     }

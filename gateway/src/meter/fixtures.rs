@@ -264,53 +264,108 @@ fn run_with<'h>(
     (metered, bytes[..passed].to_vec())
 }
 
-fn check(plugin: &Arc<Plugin>, case: &Path) {
-    let name = case.display().to_string();
-    let text = std::fs::read_to_string(case.join("expected.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let expected: Expected = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert!(!expected.source.is_empty(), "{name}");
-    let matched = plugin
-        .routes
-        .find(&expected.vendor, &expected.method, &expected.path)
-        .unwrap_or_else(|| panic!("{name}: no route"));
-    let (operation, billing) = (matched.operation.to_owned(), matched.billing);
-    let call = expected
-        .call
-        .is_some()
-        .then(|| asked(plugin, case, &expected, &operation, matched.path_model));
-    assert_eq!(call, expected.call, "{name}");
+/// A fixture, ready to be read.
+struct Case<'p> {
+    plugin: &'p Plugin,
+    name: String,
+    expected: Expected,
+    operation: String,
+    call: Option<ExpectedCall>,
+    lines: bool,
+}
 
-    let reader = Arc::new(AnswerReader::new(Arc::clone(&plugin.dialect), 128).unwrap());
-    if let Ok(messages) = std::fs::read_to_string(case.join("answer.messages")) {
-        return compare(&name, &said(plugin, &reader, &operation, &messages), &expected);
+impl Case<'_> {
+    fn of<'p>(plugin: &'p Plugin, path: &Path) -> Case<'p> {
+        let name = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path.join("expected.json")).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let expected: Expected = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(!expected.source.is_empty(), "{name}");
+        let matched = plugin
+            .routes
+            .find(&expected.vendor, &expected.method, &expected.path)
+            .unwrap_or_else(|| panic!("{name}: no route"));
+        let (operation, lines) = (matched.operation.to_owned(), matched.billing == Billing::FetchedLines);
+        let asked = |_: &ExpectedCall| asked(plugin, path, &expected, &operation, matched.path_model.clone());
+        let call = expected.call.as_ref().map(asked);
+        Case {
+            plugin,
+            name,
+            expected,
+            operation,
+            call,
+            lines,
+        }
     }
-    let (content_type, plain) = answer(case);
+
+    fn facts<'f>(&'f self, content_type: &'f str) -> AnswerFacts<'f> {
+        AnswerFacts {
+            operation: Arc::from(self.operation.as_str()),
+            stream: self.call.as_ref().is_some_and(|call| call.stream),
+            lines: self.lines,
+            hide_usage: false,
+            status: 200,
+            content_type: Some(content_type),
+            content_encoding: self.expected.encoding.as_deref(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.expected.answer_headers.get(name).map(String::as_str)
+    }
+
+    fn reader(&self) -> AnswerReader {
+        AnswerReader::new(Arc::clone(&self.plugin.dialect), 128).unwrap()
+    }
+}
+
+/// One reading of each fixture of a dialect, every frame of it where `all`.
+pub(super) fn read_once(dialect: &str, plugin: &Plugin, all: bool) -> Vec<Metered> {
+    let read = |path: &PathBuf| {
+        let case = Case::of(plugin, path);
+        let reader = Arc::new(if all {
+            case.reader().reading_all()
+        } else {
+            case.reader()
+        });
+        if let Ok(messages) = std::fs::read_to_string(path.join("answer.messages")) {
+            return said(plugin, &reader, &case.operation, &messages);
+        }
+        let (content_type, bytes) = answer(path);
+        let facts = AnswerFacts {
+            content_encoding: None,
+            ..case.facts(content_type)
+        };
+        run_with(&reader, facts, &|name| case.header(name), &bytes, &[]).0
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    folders(&root.join(dialect).join("fixtures")).iter().map(read).collect()
+}
+
+fn check(plugin: &Plugin, path: &Path) {
+    let case = Case::of(plugin, path);
+    let (name, expected) = (&case.name, &case.expected);
+    assert_eq!(case.call, expected.call, "{name}");
+
+    let reader = Arc::new(case.reader());
+    if let Ok(messages) = std::fs::read_to_string(path.join("answer.messages")) {
+        return compare(name, &said(plugin, &reader, &case.operation, &messages), expected);
+    }
+    let (content_type, plain) = answer(path);
     let bytes = match expected.encoding.as_deref() {
         Some("zstd") => zstd::encode_all(plain.as_slice(), 3).unwrap(),
         Some(other) => panic!("{name}: {other} is not written here"),
         None => plain,
     };
-    let facts = || AnswerFacts {
-        operation: Arc::from(operation.as_str()),
-        stream: call.as_ref().is_some_and(|call| call.stream),
-        lines: billing == Billing::FetchedLines,
-        hide_usage: false,
-        status: 200,
-        content_type: Some(content_type),
-        content_encoding: expected.encoding.as_deref(),
-    };
-    let all = Arc::new(
-        AnswerReader::new(Arc::clone(&plugin.dialect), 128)
-            .unwrap()
-            .reading_all(),
-    );
+    let facts = || case.facts(content_type);
+    let all = Arc::new(case.reader().reading_all());
     if let Some(lines) = &expected.lines {
-        return check_lines(&name, &reader, facts(), &bytes, lines, expected.broken);
+        return check_lines(name, &reader, facts(), &bytes, lines, expected.broken);
     }
-    let header = |name: &str| expected.answer_headers.get(name).map(String::as_str);
+    let header = |name: &str| case.header(name);
     let (whole, out) = run_with(&reader, facts(), &header, &bytes, &[]);
     assert!(out == bytes, "{name}: it passes as it came");
-    compare(&name, &whole, &expected);
+    compare(name, &whole, expected);
 
     let (full, _) = run_with(&all, facts(), &header, &bytes, &[]);
     assert_eq!(
@@ -406,14 +461,19 @@ fn check_lines(
     }
 }
 
-#[test]
-fn every_fixture_reads_as_it_says() {
-    // A busy machine is no slow plugin.
+/// A busy machine is no slow plugin.
+pub(super) fn patient_plugins() -> Plugins {
     let patient = Limits {
         plugin_deadline_ms: 60_000,
         ..Limits::default()
     };
-    let plugins = Plugins::load(&config::Plugins::default(), &patient).unwrap();
+    Plugins::load(&config::Plugins::default(), &patient).unwrap()
+}
+
+/// Each frame that a reading plan answers is read by the plugin, too, and both agree: see `reader.rs`.
+#[test]
+fn every_fixture_reads_as_it_says() {
+    let plugins = patient_plugins();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
     let mut counts = BTreeMap::new();
     for (dialect, plugin) in plugins.iter() {

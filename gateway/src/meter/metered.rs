@@ -6,6 +6,22 @@ use super::fold::MeteredPart;
 use super::ids::Ids;
 use super::text::Text;
 
+/// How many frames were read, and by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FramesRead {
+    /// By the dialect's reading plan.
+    pub by_plan: u32,
+    /// By a call into the plugin.
+    pub by_call: u32,
+}
+
+impl FramesRead {
+    pub(super) fn note(&mut self, by_plan: bool) {
+        let count = if by_plan { &mut self.by_plan } else { &mut self.by_call };
+        *count = count.saturating_add(1);
+    }
+}
+
 /// What an answer said, when its bytes have ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metered {
@@ -49,6 +65,7 @@ pub struct Metered {
     /// Lines of results that cannot be read.
     pub lines_broken: u64,
     pub plugin_errors: u32,
+    pub frames_read: FramesRead,
     /// The status is an error's: nothing was read, and nothing is billed.
     pub ignored: bool,
     /// Why the usage is missing or cannot be believed; `None`: it is exact. See [`crate::estimate_reason`].

@@ -32,6 +32,8 @@ mod fixtures;
 #[cfg(test)]
 mod odd_answers_tests;
 #[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerFacts, Meter, Passed, SoundOrText};

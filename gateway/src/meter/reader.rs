@@ -6,11 +6,28 @@ use memchr::memmem::Finder;
 
 use super::ids::readable;
 use crate::plugin::outline::{Arriving, Outline, OutlineError, Shape, ShapeError, lenient, outline};
-use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, Progress, ProgressPart, Reading};
+use crate::plugin::{AnswerFrame, Dialect, DialectError, HEADERS, PlanError, Plans, Progress, ProgressPart, Reading};
+
+/// Why answers of a dialect cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReaderError {
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// What a frame says, and who read it.
+pub(super) struct Said {
+    pub reading: Result<Option<Reading>, DialectError>,
+    pub by_plan: bool,
+}
 
 /// What every meter of one dialect shares.
 pub struct AnswerReader {
     dialect: Arc<dyn Dialect>,
+    /// What it says of common frames, without a call.
+    plans: Plans,
     shape: Shape,
     markers: Vec<Finder<'static>>,
     end_markers: Vec<Finder<'static>>,
@@ -23,7 +40,7 @@ pub struct AnswerReader {
 
 impl AnswerReader {
     /// `depth_max`: deepest nesting of an answer's JSON.
-    pub fn new(dialect: Arc<dyn Dialect>, depth_max: u32) -> Result<AnswerReader, ShapeError> {
+    pub fn new(dialect: Arc<dyn Dialect>, depth_max: u32) -> Result<AnswerReader, ReaderError> {
         let info = dialect.info();
         let wants = info.answer_wants();
         let calls = info.answer_calls.iter().map(|path| Progress {
@@ -41,8 +58,10 @@ impl AnswerReader {
         let markers = finders(&info.markers);
         let end_markers = finders(&info.end_markers);
         let events = info.events.clone();
+        let plans = Plans::compile(info)?;
         Ok(AnswerReader {
             dialect,
+            plans,
             shape,
             markers,
             end_markers,
@@ -128,7 +147,33 @@ impl AnswerReader {
         names.find_map(|name| readable(header(name)?.trim()))
     }
 
-    pub(super) fn read(&self, frame: &AnswerFrame<'_>) -> Result<Option<Reading>, DialectError> {
-        self.dialect.read(frame)
+    /// Reads a frame by its plan, where it has one that is certain, and by a call into the plugin everywhere else. `strict`: its
+    /// outline is of a document as JSON has them, which leaves nothing to interpret.
+    pub(super) fn read(&self, frame: &AnswerFrame<'_>, strict: bool) -> Said {
+        #[cfg(test)]
+        super::plan_tests::note(frame);
+        let planned = if strict { self.plans.read(frame) } else { None };
+        match planned {
+            Some(reading) => {
+                let reading = Some(reading).filter(|reading| *reading != Reading::default());
+                #[cfg(test)]
+                self.compare(frame, reading.as_ref());
+                Said {
+                    reading: Ok(reading),
+                    by_plan: true,
+                }
+            }
+            None => Said {
+                reading: self.dialect.read(frame),
+                by_plan: false,
+            },
+        }
+    }
+
+    /// A plan that says another thing than its plugin is wrong, whichever test finds it.
+    #[cfg(test)]
+    fn compare(&self, frame: &AnswerFrame<'_>, planned: Option<&Reading>) {
+        let called = self.dialect.read(frame).ok().flatten();
+        assert_eq!(planned, called.as_ref(), "the plan and the plugin differ on {frame:?}");
     }
 }

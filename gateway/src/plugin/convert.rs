@@ -1,6 +1,8 @@
 //! Between the generated records and ours. What a plugin says is checked here: a value outside the contract is a failed
 //! call, never a surprise further on.
 
+mod plans;
+
 use agentledger_ledger::Kind;
 
 use super::dialect::{
@@ -53,6 +55,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         info.response_id_paths.len(),
         info.answer_calls.len(),
         info.request_id_headers.len(),
+        info.reading_plans.len(),
     ];
     if lists.iter().any(|len| *len > LIST_MAX) {
         return Err(format!("a list of its info is longer than {LIST_MAX}"));
@@ -106,6 +109,11 @@ pub(super) fn info(info: wit::Info) -> Result<Info, String> {
         response_id_paths: info.response_id_paths,
         answer_calls: info.answer_calls,
         request_id_headers,
+        reading_plans: info
+            .reading_plans
+            .into_iter()
+            .map(plans::plan)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -442,6 +450,28 @@ mod tests {
     use super::*;
 
     fn info_with(paths: &[&str], headers: &[&str]) -> Result<Info, String> {
+        info_of(paths, headers, vec![])
+    }
+
+    #[test]
+    fn a_plan_of_endless_rows_is_refused_before_it_is_looked_at() {
+        let row = |at: u32| wit::PlanRow {
+            path: format!("id.{at}"),
+            role: wit::Role::Ignored,
+        };
+        let plan = |rows: u32| wit::ReadingPlan {
+            operations: vec![],
+            streamed: false,
+            usage: vec![],
+            rows: (0..rows).map(row).collect(),
+        };
+        assert!(info_of(&[], &[], vec![plan(512)]).is_ok());
+        for plans in [vec![plan(100_000)], vec![plan(0); 513]] {
+            assert!(info_of(&[], &[], plans).unwrap_err().contains("is longer than 512"));
+        }
+    }
+
+    fn info_of(paths: &[&str], headers: &[&str], plans: Vec<wit::ReadingPlan>) -> Result<Info, String> {
         let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         info(wit::Info {
             name: "p".to_owned(),
@@ -466,6 +496,7 @@ mod tests {
             response_id_paths: strings(paths),
             answer_calls: vec![],
             request_id_headers: strings(headers),
+            reading_plans: plans,
         })
     }
 

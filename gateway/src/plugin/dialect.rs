@@ -112,6 +112,63 @@ pub struct Info {
     /// Where answers say which tools the model calls.
     pub answer_calls: Vec<String>,
     pub request_id_headers: Vec<String>,
+    pub reading_plans: Vec<ReadingPlan>,
+}
+
+/// How frames of some operations are read without a call; see the WIT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadingPlan {
+    pub operations: Vec<String>,
+    pub streamed: bool,
+    /// Where an answer may report its usage.
+    pub usage: Vec<String>,
+    pub rows: Vec<PlanRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanRow {
+    pub path: String,
+    pub role: Role,
+}
+
+/// What a value of an answer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Model {
+        prefix: String,
+    },
+    /// What is said, and the tier's name in the price book.
+    ServiceTier(Vec<(String, String)>),
+    BillId,
+    Words(Vec<Word>),
+    UsageAlone,
+    Counted(Tally),
+    Zero(Vec<CountedKind>),
+    Ignored,
+    Empty,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    pub text: String,
+    pub meaning: WordMeaning,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordMeaning {
+    Nothing,
+    Final,
+    Pending,
+}
+
+/// How a count is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub kind: Option<CountedKind>,
+    pub inside: Option<String>,
+    pub beside: Option<String>,
+    pub thoughts: bool,
+    pub sum_of: Vec<String>,
 }
 
 /// Longest response's id that is looked at, as JSON writes it.

@@ -6,6 +6,7 @@ mod dialect;
 mod engine;
 mod host;
 pub mod outline;
+mod plan;
 mod pool;
 mod pricer;
 mod registry;
@@ -16,6 +17,7 @@ pub use dialect::{
     Meaning, Medium, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
     SocketMessage, Step, Want,
 };
+pub use plan::{PlanError, Plans};
 pub use pricer::{Quoted, ResultSeen, ToolArguments, ToolCall, ToolEnding, ToolPricers};
 #[cfg(test)]
 pub use registry::SENDER_MEMBERS;

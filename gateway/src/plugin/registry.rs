@@ -15,6 +15,7 @@ use super::dialect::{Dialect, Info, Want};
 use super::engine;
 use super::host::Host;
 use super::outline::{Outline, Shape, ShapeError};
+use super::plan::Plans;
 use super::pool::Caps;
 use super::routes::{RouteError, RouteTable};
 use crate::config;
@@ -109,6 +110,8 @@ impl Plugin {
             .into_iter()
             .map(|(operation, wants)| Ok((operation, Shape::compile_named(&wants, &[], &[])?)));
         let links = compiled.collect::<Result<_, _>>().map_err(shape)?;
+        // Whoever reads answers compiles them for itself.
+        Plans::compile(info).map_err(|error| unfit(error.to_string()))?;
         let routes = RouteTable::compile(&info.routes).map_err(|error: RouteError| unfit(error.to_string()))?;
         Ok(Plugin {
             routes,

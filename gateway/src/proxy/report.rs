@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentledger_ledger::{Correction, Denial, Entry, Name, RefusalRecord, Standing, Unit, Usd, Window};
 use ulid::Ulid;
 
+use crate::meter::Metered;
 use crate::policy::record::RefusedBy;
 use crate::policy::{Event, RequestedBound};
 use crate::proxy::alerts::{due, policies_failed};
@@ -57,6 +58,14 @@ pub fn attempted(gateway: &Gateway, exchange: &Exchange, attempt: Attempt<'_>, s
     if attempt.done(succeeded, settings, gateway.clock.monotonic_ms()) {
         facts::circuit_opened(gateway, &exchange.endpoint, settings);
     }
+}
+
+/// Counts how the frames of an answer were read, and the calls that its plugin failed.
+pub fn answer_read(gateway: &Gateway, endpoint: &ProviderEndpoint, metered: &Metered) {
+    let frames = metered.frames_read;
+    let plugin = &endpoint.plugin.dialect.info().name;
+    gateway.metrics.frames_read(plugin, frames.by_plan, frames.by_call);
+    plugin_failed(gateway, endpoint, metered.plugin_errors);
 }
 
 /// Counts calls that an endpoint's plugin failed.

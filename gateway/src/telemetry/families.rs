@@ -41,6 +41,7 @@ pub(super) struct Families {
     pub loops: Arc<Family<Counter>>,
     pub ghosts: Arc<Family<Counter>>,
     pub plugin_traps: Arc<Family<Counter>>,
+    pub frames_read: Arc<Family<Counter>>,
     pub policy_errors: Arc<Family<Counter>>,
     pub upstream_errors: Arc<Family<Counter>>,
     pub commits: Arc<Family<Histogram>>,
@@ -178,6 +179,11 @@ impl Families {
                 "Plugin calls that failed.",
                 &["plugin"],
             ),
+            frames_read: counter(
+                "agentledger_answer_frames_read_total",
+                "Frames of answers read for usage: by the dialect's reading plan, or by a call into its plugin.",
+                &["plugin", "by"],
+            ),
             policy_errors: counter(
                 "agentledger_policy_errors_total",
                 "Policy runs that failed.",
@@ -231,6 +237,7 @@ impl Families {
             &self.loops,
             &self.ghosts,
             &self.plugin_traps,
+            &self.frames_read,
             &self.policy_errors,
             &self.upstream_errors,
             &self.commit_events,

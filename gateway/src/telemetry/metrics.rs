@@ -323,6 +323,16 @@ impl Metrics {
         }
     }
 
+    /// Counts frames of an answer that were read, by whom.
+    pub fn frames_read(&self, plugin: &str, by_plan: u32, by_call: u32) {
+        for (by, count) in [("plan", by_plan), ("call", by_call)] {
+            if count > 0 {
+                let (plugin, by) = (self.names.admit(plugin), self.names.admit(by));
+                self.families.frames_read.get(&[&plugin, &by]).add(count.into());
+            }
+        }
+    }
+
     /// Counts a policy that erred, by phase (`request`, `settled`, …).
     pub fn policy_error(&self, policy: &str, phase: &'static str) {
         self.families

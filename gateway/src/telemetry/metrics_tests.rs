@@ -209,6 +209,7 @@ fn refusals_alerts_and_tool_calls_have_both_names() {
     metrics.alert("loop_detected");
     metrics.policy_error("budget", "request");
     metrics.plugin_traps("openai", 2);
+    metrics.frames_read("openai", 3, 0);
     let mut entry = entry();
     entry.facts.provider = "mcp".into();
     entry.settlement.model = "files:read".into();
@@ -229,6 +230,11 @@ fn refusals_alerts_and_tool_calls_have_both_names() {
         r#"agentledger_policy_errors_total{policy="budget",phase="request"} 1"#,
     );
     assert_has(&text, r#"agentledger_plugin_traps_total{plugin="openai"} 2"#);
+    assert_has(
+        &text,
+        r#"agentledger_answer_frames_read_total{plugin="openai",by="plan"} 3"#,
+    );
+    assert!(!text.contains("by=\"call\""), "{text}");
     assert_has(&text, r#"agentledger_mcp_calls_total{tool="files:read"} 1"#);
 }
 

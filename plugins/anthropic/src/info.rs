@@ -3,6 +3,7 @@
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
 use agentledger_guest::{Info, Medium, Want, link, media, progress, strings, want};
 
+use crate::plans::plans;
 use crate::routes::routes;
 
 pub const MESSAGES: &str = "messages";
@@ -141,6 +142,7 @@ pub fn info() -> Info {
             "x-ds-trace-id",
             "x-request-id",
         ]),
+        reading_plans: plans(),
         ..agentledger_guest::info("anthropic", env!("CARGO_PKG_VERSION"))
     }
 }

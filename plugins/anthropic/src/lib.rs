@@ -2,6 +2,7 @@
 
 mod answer;
 mod info;
+mod plans;
 mod request;
 mod routes;
 #[cfg(test)]

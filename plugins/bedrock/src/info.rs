@@ -3,6 +3,7 @@
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
 use agentledger_guest::{Info, Medium, media, progress, strings, want};
 
+use crate::plans::plans;
 use crate::routes::routes;
 
 pub const CONVERSE: &str = "converse";
@@ -161,6 +162,7 @@ pub fn info() -> Info {
         response_id_paths: strings(&["message.id", "id"]),
         // As AWS's own clients read it: <https://github.com/aws/aws-sdk-js-v3/pull/4015>.
         request_id_headers: strings(&["x-amzn-requestid"]),
+        reading_plans: plans(),
         ..agentledger_guest::info("bedrock", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -4,6 +4,7 @@
 mod answer;
 mod info;
 mod model;
+mod plans;
 mod request;
 mod routes;
 #[cfg(test)]

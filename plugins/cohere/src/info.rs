@@ -3,6 +3,7 @@
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
 use agentledger_guest::{Info, Medium, media, progress, strings, want};
 
+use crate::plans::plans;
 use crate::routes::routes;
 
 pub const CHAT: &str = "chat";
@@ -75,6 +76,7 @@ pub fn info() -> Info {
         response_id_paths: strings(&["id", "generation_id"]),
         // The one that its answers expose to scripts of other sites (`access-control-expose-headers`); its reference names none.
         request_id_headers: strings(&["x-debug-trace-id"]),
+        reading_plans: plans(),
         ..agentledger_guest::info("cohere", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -3,6 +3,7 @@
 use agentledger_guest::ProgressPart::{Content, Role, ToolCall};
 use agentledger_guest::{Info, Media, Medium, Want, media, progress, strings, want};
 
+use crate::plans::plans;
 use crate::routes::routes;
 
 pub const AUDIO: &str = "\"audio/";
@@ -187,6 +188,7 @@ pub fn info() -> Info {
         // <https://ai.google.dev/api/generate-content#generatecontentresponse>. No header of an answer names the request: neither
         // the reference of Gemini's API nor that of Vertex AI's knows one, and recorded answers have none.
         response_id_paths: strings(&["responseId", "interaction.id", "id"]),
+        reading_plans: plans(),
         ..agentledger_guest::info("gemini", env!("CARGO_PKG_VERSION"))
     }
 }

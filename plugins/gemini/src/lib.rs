@@ -4,6 +4,7 @@ mod answer;
 mod grounding;
 mod info;
 mod interaction;
+mod plans;
 mod request;
 mod routes;
 #[cfg(test)]

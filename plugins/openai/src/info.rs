@@ -3,6 +3,7 @@
 use agentledger_guest::ProgressPart::{Content, Continued, Role, ToolCall};
 use agentledger_guest::{Info, Medium, media, progress, strings};
 
+use crate::plans::plans;
 use crate::routes::routes;
 use crate::wants::{answer_paths, request_paths, text_paths};
 
@@ -153,6 +154,7 @@ pub fn info() -> Info {
             "output.*.action",
         ]),
         request_id_headers: request_id_headers(),
+        reading_plans: plans(),
         ..agentledger_guest::info("openai", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -6,6 +6,7 @@ mod fees;
 #[cfg(test)]
 mod host_tests;
 mod info;
+mod plans;
 mod realtime;
 mod request;
 mod routes;

@@ -11,6 +11,7 @@ pub mod aws_event;
 pub mod endpoints;
 pub mod fields;
 pub mod openai_error;
+pub mod plan;
 pub mod pricer;
 pub mod sse;
 pub mod usage;
@@ -41,7 +42,7 @@ pub mod bindings {
 
 pub use bindings::agentledger::plugin::types::{
     AnswerFrame, Billing, CacheWrites, Call, Count, EditPoint, Ending, Info, Kind, Link, Meaning, Media, Medium, Part,
-    Problem, Progress, ProgressPart, Reading, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
+    Problem, Progress, ProgressPart, Reading, ReadingPlan, Refusal, Request, Route, Sender, SocketMessage, Step, Want,
 };
 pub use serde;
 pub use serde_json;
@@ -52,7 +53,7 @@ pub trait Provider {
     fn info() -> Info;
     /// What the request asks for, or why it cannot be read.
     fn inspect(request: Request) -> Result<Call, Problem>;
-    /// `None`: the frame says nothing of use.
+    /// `None`: the frame says nothing of use. It is not asked for what one of the info's [`plan`]s answers.
     fn read(frame: AnswerFrame) -> Option<Reading>;
     /// Bytes that end a stream of this operation with an error the dialect's clients understand. `response_id` is the
     /// answer's own, where it told it at one of the info's `response_id_paths`.
@@ -230,6 +231,7 @@ pub fn info(name: &str, version: &str) -> Info {
         answer_calls: vec![],
         request_id_headers: vec![],
         progress_paths: vec![],
+        reading_plans: vec![],
     }
 }
 

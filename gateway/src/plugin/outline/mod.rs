@@ -128,6 +128,11 @@ impl Outline {
         self.kept.as_deref().unwrap_or(json)
     }
 
+    /// It was read strictly: it shows the one document there is, as every reader of it sees it.
+    pub fn is_strict(&self) -> bool {
+        self.kept.is_none()
+    }
+
     /// Items of this medium, and the bytes of the strings in them.
     pub fn medium(&self, medium: Medium) -> (u32, u64) {
         self.media.get(shape::medium_index(medium)).copied().unwrap_or_default()

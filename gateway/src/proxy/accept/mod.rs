@@ -324,7 +324,7 @@ fn settle_or_defer(
     expected: ExpectedUse,
     relayed: &Relayed,
 ) {
-    report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
+    report::answer_read(gateway, &exchange.endpoint, &relayed.metered);
     let bill = bill_of_answer(&exchange, &relayed.metered);
     if let Some(bill) = bill.filter(|_| continues_in_background(&exchange, relayed)) {
         // Whoever fetches the result is another request; this one's ids are in this answer.

@@ -78,7 +78,7 @@ pub async fn fetch(
     };
     let relayed = relay(gateway, &exchange, answer, options, session).await;
     let bill = lines.map(|lines| lines.bill);
-    report::plugin_failed(gateway, &exchange.endpoint, relayed.metered.plugin_errors);
+    report::answer_read(gateway, &exchange.endpoint, &relayed.metered);
     if (200..300).contains(&relayed.status) {
         match bill {
             Some(bill) => enter_lines(gateway, exchange, bill, &relayed).await,

@@ -369,7 +369,7 @@ impl ConnectionAnswers {
         let mut meter = self.meter(&exchange);
         meter.message(data, outline, SoundOrText::Text, true);
         let metered = meter.finish(&mut |_| {});
-        report::plugin_failed(&self.gateway, self.who.endpoint(), metered.plugin_errors);
+        report::answer_read(&self.gateway, self.who.endpoint(), &metered);
         let ended = AnswerEnd {
             end: End::Completed,
             status: STATUS_OK,
@@ -421,7 +421,7 @@ impl ConnectionAnswers {
 
     fn settle(&self, setting: &mut Setting, mut open_answer: OpenAnswer, end: End, status: u16) {
         let metered = open_answer.meter.finish(&mut |_| {});
-        report::plugin_failed(&self.gateway, self.who.endpoint(), metered.plugin_errors);
+        report::answer_read(&self.gateway, self.who.endpoint(), &metered);
         if !metered.parts.is_empty() {
             setting.kept_tokens = tokens_of(&metered);
             (setting.heard_text_bytes, setting.heard_sound_bytes) = (0, 0);
