@@ -201,7 +201,11 @@ pub fn check(bytes: &[u8]) {
         again.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
     }
     let host = whole.fields.iter().find(|(name, _)| name == "host");
-    let host = host.map_or(b"".as_slice(), |(_, value)| value);
+    // A request of HTTP/1.0 need not have one, and may name it in its target instead.
+    let named = http::Uri::try_from(whole.target.as_slice()).ok();
+    let named = named.as_ref().and_then(|target| target.authority());
+    let named = named.map_or(b"".as_slice(), |authority| authority.as_str().as_bytes());
+    let host = host.map_or(named, |(_, value)| value);
     again.extend_from_slice(&[b"host: ", host, b"\r\n"].concat());
     again.extend_from_slice(format!("content-length: {}\r\n\r\n", whole.body.len()).as_bytes());
     again.extend_from_slice(&whole.body);
