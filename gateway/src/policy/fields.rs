@@ -5,7 +5,7 @@ use mlua::{Error as LuaError, LuaString};
 
 use super::lint::meant;
 
-const CALL: [&str; 24] = [
+pub(super) const CALL: [&str; 24] = [
     "provider",
     "dialect",
     "operation",
