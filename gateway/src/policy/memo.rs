@@ -129,3 +129,34 @@ impl Memo {
         self.steps.put(self.key.as_slice().into(), step, self.key.len() + bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_member_that_reads_something_else_than_before_is_no_function() {
+        let (mut memo, facts) = (Memo::new(), KnownFacts::default());
+        let mut keep = |member: u32, read: &[Fact]| {
+            let (intents, keys) = (Vec::new(), vec![member]);
+            memo.keep(member, read.to_vec(), &facts, Remembered { intents, keys })
+        };
+        assert_eq!(keep(1, &[Fact::Free, Fact::Stream]), Kept::Yes);
+        assert_eq!(keep(1, &[Fact::Free, Fact::Stream]), Kept::Yes, "the same again");
+        assert_eq!(keep(1, &[Fact::Free, Fact::Zone]), Kept::Contradicted);
+        assert_eq!(
+            keep(1, &[Fact::Free]),
+            Kept::Contradicted,
+            "it answers before it read what it read before"
+        );
+        assert_eq!(keep(1, &[]), Kept::Contradicted);
+        assert_eq!(keep(1, &[Fact::Free, Fact::Stream, Fact::Zone]), Kept::Contradicted);
+        assert_eq!(keep(2, &[Fact::Zone]), Kept::Yes, "another member's is its own");
+        assert_eq!(keep(3, &vec![Fact::Zone; STEPS_MAX]), Kept::No);
+        for (member, found) in [(1, true), (2, true), (3, false)] {
+            let answer = memo.find(member, &facts);
+            assert_eq!(answer.map(|answer| answer.keys.clone()), found.then(|| vec![member]));
+        }
+    }
+}

