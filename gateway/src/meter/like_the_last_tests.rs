@@ -42,7 +42,9 @@ fn event() -> impl Strategy<Value = String> {
         3 => Just(r#"event: delta\ndata: {"id":"c1","delta":{"text":"S"},"n":N}"#),
         1 => Just(r#"data: {"id":"T","delta":{"text":"S"}}"#),
         1 => Just(r#"data: {"choices":[{"index":N,"delta":{"content":"S"}}],"usage":{"prompt_tokens":N,"completion_tokens":2}}"#),
-        1 => Just(r#"event: message_stop\ndata: {"delta":{"text":"S"}}"#),
+        // The same data under two names, of which one is marked.
+        4 => Just(r#"data: {"delta":{"text":"S"}}"#),
+        2 => Just(r#"event: message_stop\ndata: {"delta":{"text":"S"}}"#),
         1 => Just("data: [DONE]"),
         1 => Just(": nothing"),
         1 => Just(r#"data: {"trap":1,"delta":{"text":"S"}}"#),

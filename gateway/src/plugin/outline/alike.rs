@@ -3,7 +3,7 @@
 //! Such a document has the earlier one's outline but for its text, and to see that takes a comparison of what is between the values
 //! that may differ, and a look at each of these: it must be a string or a number as JSON has them. Everything else is read whole: a
 //! key that differs, another order, one value more, a blank, and any value that the outline shows. So what is found here is what a whole
-//! reading would find (`tests` shows it), for a sixth of the instructions.
+//! reading would find (`alike_tests` shows it), for a fraction of the instructions.
 
 use std::ops::Range;
 

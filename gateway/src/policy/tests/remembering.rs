@@ -50,6 +50,18 @@ impl Balances for Growing {
     }
 }
 
+/// On a busy machine a policy that is given no processor is no slow one.
+fn patient() -> Options {
+    Options {
+        deadline: Duration::from_secs(600),
+        ..Options::default()
+    }
+}
+
+fn patient_set(sources: Vec<Source>) -> PolicySet {
+    PolicySet::load(sources, &BTreeMap::new(), patient()).unwrap_or_else(|wrong| panic!("{wrong:?}"))
+}
+
 /// A call with all that it owns.
 struct RandomCall {
     call: Call,
@@ -195,9 +207,7 @@ impl Pair {
 
     fn of(sources: &[Source], confs: &Value) -> Pair {
         let confs: BTreeMap<String, Value> = serde_json::from_value(confs.clone()).unwrap();
-        Pair::new(|| {
-            PolicySet::load(sources.to_vec(), &confs, Options::default()).unwrap_or_else(|wrong| panic!("{wrong:?}"))
-        })
+        Pair::new(|| PolicySet::load(sources.to_vec(), &confs, patient()).unwrap_or_else(|wrong| panic!("{wrong:?}")))
     }
 
     /// What both say of a call, in both phases, must be the same.
@@ -512,7 +522,7 @@ fn another_set_remembers_nothing_of_the_one_before() {
     };
     let text = "return { name = 'p', version = '1', schema = { say = { type = 'string', default = 'a' } },
         request = function(conf, call) return header{ name = 'x', value = conf.say .. call.agent } end }";
-    let of = |text: &str| set(vec![source("p", text)]);
+    let of = |text: &str| patient_set(vec![source("p", text)]);
     let first = of(text);
     assert_eq!((said(&first), said(&first)), ("acoder".to_owned(), "acoder".to_owned()));
     assert_eq!(counts.lookups(), [1, 1, 0]);
@@ -545,7 +555,7 @@ fn what_versions_are_counted_by_is_the_same() {
                 tally,
             }
         };
-        let files = set(vec![
+        let files = patient_set(vec![
             policy("p", ""),
             policy("q", "return tag{ name = 'a', value = call.agent }"),
         ]);
