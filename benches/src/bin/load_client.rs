@@ -1,7 +1,10 @@
 //! The load bench: drives each target alike and prints the table for the README. `benches/load/run` starts everything and
 //! then this.
 //!
-//! `load_client [--seconds N] [--rounds N] [--connections N] [--streams N] NAME=ADDRESS,PID …`
+//! `load_client [--seconds N] [--rounds N] [--connections N] [--streams N] [--header LINE …] [--requests-only] NAME=ADDRESS,PID …`
+//!
+//! `--header` is one more header of every request; `--requests-only` leaves streams and large requests out, and prints only what
+//! ordinary requests took.
 //!
 //! With `--swap FILE` it measures instead what a swap of policies does to the requests beside it, a target at a time: FILE is
 //! a policy of that gateway's folder, written anew each second in every third window of time.
@@ -44,6 +47,9 @@ struct Plan {
     streams: u64,
     swap: Option<PathBuf>,
     unchanged: bool,
+    /// Lines of each request's head, `@` for its number.
+    headers: String,
+    requests_only: bool,
     targets: Vec<Target>,
 }
 
@@ -60,6 +66,7 @@ struct Shown {
     cpu_us: Vec<f64>,
     rate: Vec<f64>,
     event_cpu_ms: Vec<f64>,
+    large_cpu_us: Vec<f64>,
     p50_us: f64,
     p99_us: f64,
     idle_mib: f64,
@@ -87,6 +94,8 @@ impl Plan {
             streams: 1_000,
             swap: None,
             unchanged: false,
+            headers: OUR_HEADERS.to_owned(),
+            requests_only: false,
             targets: Vec::new(),
         };
         while let Some(argument) = arguments.next() {
@@ -94,9 +103,15 @@ impl Plan {
                 plan.swap = Some(arguments.next().ok_or("a file is missing")?.into());
                 continue;
             }
+            if argument == "--header" {
+                plan.headers += &arguments.next().ok_or("a header is missing")?;
+                plan.headers += "\r\n";
+                continue;
+            }
             let mut number = || -> Result<u64, Failure> { Ok(arguments.next().ok_or("a number is missing")?.parse()?) };
             match argument.as_str() {
                 "--unchanged" => plan.unchanged = true,
+                "--requests-only" => plan.requests_only = true,
                 "--seconds" => plan.seconds = number()?,
                 "--rounds" => plan.rounds = usize::try_from(number()?)?,
                 "--connections" => plan.connections = number()?,
@@ -127,8 +142,10 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
             idle_mib: target.resident_kib()? / 1024.0,
             ..Shown::default()
         };
-        requests(target, plan.connections, Duration::from_secs(2), OUR_HEADERS).await?;
-        shown.stream_kib = open_streams(target, plan.streams).await?;
+        requests(target, plan.connections, Duration::from_secs(2), &plan.headers).await?;
+        if !plan.requests_only {
+            shown.stream_kib = open_streams(target, plan.streams).await?;
+        }
         eprintln!(
             "{}: {:.0} MiB idle, {:.1} KiB a stream",
             target.name, shown.idle_mib, shown.stream_kib
@@ -137,24 +154,11 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
     }
     for round in 1..=plan.rounds {
         for (target, shown) in &mut all {
-            let cpu = target.cpu_us()?;
-            let took = requests(target, plan.connections, Duration::from_secs(plan.seconds), OUR_HEADERS).await?;
-            let per_request = (target.cpu_us()? - cpu) / took.latencies_us.len() as f64;
-            shown.cpu_us.push(per_request);
-            shown.rate.push(took.rate());
-            let cpu = target.cpu_us()?;
-            event_streams(target).await?;
-            let per_thousand = (target.cpu_us()? - cpu) / (EVENT_STREAMS * EVENTS) as f64;
-            shown.event_cpu_ms.push(per_thousand);
-            let name = &target.name;
-            eprintln!(
-                "round {round}, {name}: {per_request:.1} us, {:.0}/s, {per_thousand:.1} ms",
-                took.rate()
-            );
+            one_round(plan, round, target, shown).await?;
         }
     }
     for (target, shown) in &mut all {
-        let took = requests(target, 1, Duration::from_secs(plan.seconds), OUR_HEADERS).await?;
+        let took = requests(target, 1, Duration::from_secs(plan.seconds), &plan.headers).await?;
         (shown.p50_us, shown.p99_us) = (took.percentile(0.5), took.percentile(0.99));
         shown.end_mib = target.resident_kib()? / 1024.0;
     }
@@ -162,17 +166,41 @@ async fn run(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn one_round(plan: &Plan, round: usize, target: &Target, shown: &mut Shown) -> Result<(), Failure> {
+    let seconds = Duration::from_secs(plan.seconds);
+    let cpu = target.cpu_us()?;
+    let took = requests(target, plan.connections, seconds, &plan.headers).await?;
+    let per_request = (target.cpu_us()? - cpu) / took.latencies_us.len() as f64;
+    shown.cpu_us.push(per_request);
+    shown.rate.push(took.rate());
+    let (name, rate) = (&target.name, took.rate());
+    if plan.requests_only {
+        eprintln!("round {round}, {name}: {per_request:.1} us, {rate:.0}/s");
+        return Ok(());
+    }
+    let cpu = target.cpu_us()?;
+    event_streams(target).await?;
+    let per_thousand = (target.cpu_us()? - cpu) / (EVENT_STREAMS * EVENTS) as f64;
+    shown.event_cpu_ms.push(per_thousand);
+    let cpu = target.cpu_us()?;
+    let large = large_requests(target, seconds).await?;
+    let per_large = (target.cpu_us()? - cpu) / large.latencies_us.len() as f64;
+    shown.large_cpu_us.push(per_large);
+    eprintln!("round {round}, {name}: {per_request:.1} us, {rate:.0}/s, {per_thousand:.1} ms, {per_large:.0} us");
+    Ok(())
+}
+
 fn print_table(all: &mut [(&Target, Shown)]) {
     println!(
-        "| | CPU µs a request | requests/s | of direct | p50 µs | p99 µs | CPU ms per 1,000 events | MiB idle | KiB a stream | MiB after |"
+        "| | CPU µs a request | requests/s | of direct | p50 µs | p99 µs | CPU ms per 1,000 events | CPU µs a request of 1 MB | MiB idle | KiB a stream | MiB after |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut direct = None;
     for (target, shown) in all {
         let rate = median(&mut shown.rate);
         let direct = *direct.get_or_insert(rate);
         println!(
-            "| {} | {:.1} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} | {:.0} | {:.1} | {:.0} |",
+            "| {} | {:.1} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.1} | {:.0} |",
             target.name,
             median(&mut shown.cpu_us),
             rate,
@@ -180,6 +208,7 @@ fn print_table(all: &mut [(&Target, Shown)]) {
             shown.p50_us,
             shown.p99_us,
             median(&mut shown.event_cpu_ms),
+            median(&mut shown.large_cpu_us),
             shown.idle_mib,
             shown.stream_kib,
             shown.end_mib
@@ -354,9 +383,15 @@ const OUR_HEADERS: &str = "user-agent: load\r\nx-agent-id: coder\r\nx-agent-sess
 const CODEX_HEADERS: &str = "user-agent: codex_exec/0.171.0 (Debian 12.0.0; x86_64) xterm\r\noriginator: codex_exec\r\n\
      session-id: 01a2299d-ef26-7e50-b7b9-91022de43a@\r\nthread-id: 01a2299d-ef26-7e50-b7b9-91022de43a@\r\n";
 
-/// A request as an agent sends it, about 1 KB. `number` chooses its key and session, which stands for `@` in the headers.
-fn request(number: u64, headers: &str, stream: bool) -> Vec<u8> {
-    let content = "Read the file and tell me why the test fails. ".repeat(18);
+/// Repetitions of a sentence in a prompt: of an ordinary request of about 1 KB, and of one of 1 MB.
+const ORDINARY: usize = 18;
+const LARGE: usize = 21_000;
+/// Connections that send large requests.
+const LARGE_CONNECTIONS: u64 = 8;
+
+/// A request as an agent sends it. `number` chooses its key and session, which stands for `@` in the headers.
+fn request(number: u64, headers: &str, stream: bool, sentences: usize) -> Vec<u8> {
+    let content = "Read the file and tell me why the test fails. ".repeat(sentences);
     let stream = if stream { ",\"stream\":true" } else { "" };
     let body = format!(
         "{{\"model\":\"gpt-4o\",\"max_tokens\":256{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{content}\"}}]}}"
@@ -372,13 +407,28 @@ fn request(number: u64, headers: &str, stream: bool) -> Vec<u8> {
 }
 
 /// Requests one after the other on each of so many kept connections, until the time is up.
-async fn requests(target: &Target, connections: u64, time: Duration, headers: &'static str) -> Result<Took, Failure> {
+async fn requests(target: &Target, connections: u64, time: Duration, headers: &str) -> Result<Took, Failure> {
+    let bytes = (0..connections).map(|number| request(number, headers, false, ORDINARY));
+    requests_of(target, bytes, time).await
+}
+
+/// The same of requests of 1 MB.
+async fn large_requests(target: &Target, time: Duration) -> Result<Took, Failure> {
+    let bytes = (0..LARGE_CONNECTIONS).map(|number| request(number, OUR_HEADERS, false, LARGE));
+    requests_of(target, bytes, time).await
+}
+
+/// One connection for each request, on which it is sent again and again.
+async fn requests_of(
+    target: &Target,
+    requests: impl Iterator<Item = Vec<u8>>,
+    time: Duration,
+) -> Result<Took, Failure> {
     let mut tasks = JoinSet::new();
     let began = Instant::now();
-    for number in 0..connections {
+    for bytes in requests {
         let target = target.clone();
         tasks.spawn(async move {
-            let bytes = request(number, headers, false);
             let mut connection = target.connect().await?;
             let (mut latencies_us, mut swaps) = (Vec::new(), BTreeSet::new());
             while began.elapsed() < time {
@@ -432,7 +482,7 @@ async fn event_streams(target: &Target) -> Result<(), Failure> {
     let headers = format!("{OUR_HEADERS}x-load-events: {EVENTS}\r\nx-load-interval-ms: {INTERVAL_MS}\r\n");
     let mut tasks = JoinSet::new();
     for number in 0..EVENT_STREAMS {
-        let (target, bytes) = (target.clone(), request(number, &headers, true));
+        let (target, bytes) = (target.clone(), request(number, &headers, true, ORDINARY));
         tasks.spawn(async move {
             let mut connection = target.connect().await?;
             connection.write(&bytes).await?;
@@ -463,7 +513,12 @@ async fn open_streams(target: &Target, count: u64) -> Result<f64, Failure> {
     for number in 0..count {
         let (asked, bytes) = (
             target.clone(),
-            request(number, &format!("{OUR_HEADERS}x-load-hold-ms: 120000\r\n"), true),
+            request(
+                number,
+                &format!("{OUR_HEADERS}x-load-hold-ms: 120000\r\n"),
+                true,
+                ORDINARY,
+            ),
         );
         opening.spawn(async move {
             let mut connection = asked.connect().await?;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use agentledger_ledger::{Inferred, Name};
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::discovery::{document_of, is_of_resource, path_at_upstream};
 use super::endpoints::{ELSEWHERE, Endpoints};
@@ -21,6 +20,7 @@ use crate::proxy::sanitize::headers::Passage;
 use crate::proxy::sanitize::query::passed_on;
 use crate::proxy::sanitize::{check_head, normalise_path};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::{Rules, ToolServer};
@@ -109,7 +109,8 @@ impl Arrival {
         endpoints: &Endpoints,
         session: &mut ServerSession,
     ) -> Result<Arrival, (Refusal, Option<Arc<ToolServer>>)> {
-        let checked = check_head(session, &rules.config.limits).and_then(|()| normalise_path(session.req_header_mut()));
+        let checked = check_head(session.req_header(), &rules.config.limits)
+            .and_then(|()| normalise_path(session.req_header_mut()));
         checked.map_err(|refusal| (refusal, None))?;
         refuse_foreign_pages(&rules.config, session.req_header()).map_err(|refusal| (refusal, None))?;
         let path = session.req_header().uri.path().to_owned();
@@ -132,7 +133,7 @@ impl Arrival {
         let query = session.req_header().uri.query().filter(|query| !query.is_empty());
         let mark = if query.is_some() { "?" } else { "" };
         let forward_path = format!("{path}{mark}{}", query.unwrap_or_default());
-        let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let over_tls = session.is_over_tls();
         let target = Target {
             endpoint: Arc::clone(&server.endpoint),
             dialect_path: path.clone(),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::Mcp;
 use super::arrive::{Arrival, below, prefix_of, server_of};
@@ -19,6 +18,7 @@ use crate::config::Upstream;
 use crate::proxy::forward::forward;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ToolServer;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::Mcp;
 use super::arrive::Arrival;
@@ -18,6 +17,7 @@ use crate::proxy::forward::forward;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::{decide, report, session as sessions};

@@ -48,8 +48,6 @@ mod wrapped;
 use std::path::Path;
 use std::sync::Arc;
 
-use pingora::protocols::http::ServerSession;
-
 use arrive::Arrival;
 use endpoints::Endpoints;
 use pins::Pins;
@@ -63,6 +61,7 @@ pub use wrapped::{WrappedCalls, check_caller};
 use crate::proxy::identify::legacy;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use serde_json::{Value, value::RawValue};
 
 use super::Mcp;
@@ -30,6 +29,7 @@ use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::json_rpc;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
@@ -393,7 +393,7 @@ async fn write(session: &mut ServerSession, refusal: &Refusal, body: Bytes) -> b
     }
     cors::put(session, &mut head);
     if refusal.close {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     session.write_response_header(Box::new(head)).await.is_ok() && session.write_response_body(body, true).await.is_ok()
 }

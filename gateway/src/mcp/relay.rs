@@ -3,7 +3,6 @@
 
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::answer::{AnswerReader, MESSAGE_BYTES_MAX, Piece};
 use super::event_ids::EventIds;
@@ -17,6 +16,7 @@ use crate::proxy::session::stopped;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// Relays an answer to its end. `false`: the connection cannot be used again.
 pub async fn relay(
@@ -49,7 +49,7 @@ pub async fn relay(
         Err(_) => (End::ClientGone, Bytes::new()),
     };
     if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
-        exchange.endpoint.upstream.release(answer.connection).await;
+        exchange.endpoint.upstream.release(answer.connection);
     } else {
         // Cancelled, as the client would have it: for 2026-07-28 the end of the stream is the cancellation.
         answer.connection.session.shutdown().await;
@@ -61,7 +61,7 @@ pub async fn relay(
         _ if end == End::ClientGone => false,
         // Without an end of the body, so that the client knows.
         _ => {
-            session.set_keepalive(None);
+            session.close_after_answer();
             session.shutdown().await;
             false
         }

@@ -2,6 +2,7 @@
 //! instance that failed once is never used again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -50,6 +51,8 @@ pub struct Failed {
 
 struct Instance<E> {
     store: Store<StoreLimits>,
+    /// The thread that used it last: its memory lies in that core's cache.
+    thread: ThreadId,
     exports: E,
     calls: u32,
 }
@@ -96,8 +99,9 @@ impl<W: World> Pool<W> {
     }
 
     fn instance(&self) -> wasmtime::Result<Instance<W::Exports>> {
-        if let Some(instance) = self.idle.lock().pop() {
-            return Ok(instance);
+        let thread = thread::current().id();
+        if let Some(instance) = self.idle(thread) {
+            return Ok(Instance { thread, ..instance });
         }
         let limits = StoreLimitsBuilder::new()
             .memory_size(self.caps.memory_bytes_max)
@@ -115,9 +119,19 @@ impl<W: World> Pool<W> {
         self.world.prepare(&exports, &mut store)?;
         Ok(Instance {
             store,
+            thread,
             exports,
             calls: 0,
         })
+    }
+
+    /// One that this thread used last, else any.
+    fn idle(&self, thread: ThreadId) -> Option<Instance<W::Exports>> {
+        let mut idle = self.idle.lock();
+        match idle.iter().rposition(|instance| instance.thread == thread) {
+            Some(own) => Some(idle.swap_remove(own)),
+            None => idle.pop(),
+        }
     }
 
     /// The deadline in ticks. One more, since the first may end at once.

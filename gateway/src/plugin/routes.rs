@@ -66,9 +66,11 @@ impl RouteTable {
     /// `path` starts with `/` and follows the provider's prefix; without the query. `vendor` is whose API the host has.
     pub fn find(&self, vendor: &str, method: &str, path: &str) -> Option<Matched<'_>> {
         let inside = path.strip_prefix('/')?;
+        // To compare counts is cheaper than to take each path apart: most routes of a dialect are longer or shorter.
+        let segments = memchr::memchr_iter(b'/', inside.as_bytes()).count() + 1;
         self.routes
             .iter()
-            .filter(|route| route.method == method && route.is_at(vendor))
+            .filter(|route| route.may_have(segments) && route.method == method && route.is_at(vendor))
             .find_map(|route| route.matches(inside, Spelling::Exact))
     }
 
@@ -123,6 +125,14 @@ impl Spelling {
 }
 
 impl Compiled {
+    /// Whether a path of so many segments can match.
+    fn may_have(&self, segments: usize) -> bool {
+        match self.rest {
+            true => segments > self.segments.len(),
+            false => segments == self.segments.len(),
+        }
+    }
+
     fn is_at(&self, vendor: &str) -> bool {
         self.vendors.is_empty() || self.vendors.iter().any(|one| one == vendor)
     }

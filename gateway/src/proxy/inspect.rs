@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::RequestHeader;
 
 use crate::limits::Limits;
@@ -100,7 +101,7 @@ struct ReadBody {
 }
 
 fn read_body(header: &RequestHeader, body: &[u8], plugin: &Plugin, limits: &Limits) -> Result<ReadBody, Refusal> {
-    let content_type = header.headers.get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = header.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let refused = |error: FormError| Refusal::new(code_of(error), error.to_string()).final_answer();
     if let Some(boundary) = content_type.and_then(boundary) {
         let read = form(body, &boundary.map_err(refused)?, plugin.dialect.info()).map_err(refused)?;
@@ -221,7 +222,7 @@ fn coding_of(header: &RequestHeader) -> Result<Option<String>, Refusal> {
         Refusal::new(RefusalCode::UnknownEncoding, message).final_answer()
     };
     let mut found = None;
-    for value in header.headers.get_all("content-encoding") {
+    for value in header.headers.get_all(CONTENT_ENCODING) {
         let value = value.to_str().map_err(|_| unknown())?;
         for coding in value.split(',').map(str::trim).filter(|coding| !coding.is_empty()) {
             if found.replace(coding.to_ascii_lowercase()).is_some() {

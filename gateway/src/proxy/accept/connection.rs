@@ -1,28 +1,31 @@
 //! One client's connection: the requests that come on it, whatever its protocol, and how it ends.
 //!
-//! pingora speaks HTTP/1 and h2, and ends both in order once the watch that it is handed says so: HTTP/1 with `Connection: close`,
-//! h2 with a GOAWAY after which what runs is answered still. Each connection has such a watch of its own, so that one whose client
-//! ignores every refusal can be ended alone.
+//! pingora speaks h2, and ends it in order once the watch that it is handed says so: with a GOAWAY after which what runs is
+//! answered still. HTTP/1.1 is served here, request after request, and ends with `Connection: close`. Each connection has such
+//! a watch of its own, so that one whose client ignores every refusal can be ended alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agentledger_http1::{HeadError, ServerSession as Http1Session};
 use async_trait::async_trait;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
-use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
+use pingora::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::protocols::http::ServerSession as PingoraSession;
+use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::mcp::Mcp;
 use crate::proxy::accept::{control_proxy, serve};
-use crate::proxy::sanitize::is_websocket;
+use crate::proxy::identify::speaker_at;
+use crate::proxy::sanitize::{ambiguous, is_websocket};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::cors;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::refused::{LINGER, RefusalsInARow};
+use crate::proxy::shared::http_session::ServerSession;
+use crate::proxy::shared::refused::{LINGER, RefusalsInARow, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, refuse_unread};
 use crate::proxy::socket;
 
@@ -43,7 +46,6 @@ impl ServerApp for Accept {
             gateway: Arc::clone(&self.gateway),
             mcp: Arc::clone(&self.mcp),
             refusals: RefusalsInARow::default(),
-            is_kept: AtomicBool::new(false),
             running: watch::Sender::new(0),
             close,
         });
@@ -54,12 +56,20 @@ impl ServerApp for Accept {
             connection.close.send_replace(true);
             std::future::pending::<()>().await;
         };
+        let is_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let served = async {
+            match is_http2 {
+                true => drop(Box::pin(connection.process_new(stream, &closing)).await),
+                false => connection.serve_http1(stream, &closing).await,
+            }
+        };
         tokio::select! {
-            stream = connection.process_new(stream, &closing) => stream,
-            () = goes_down => None,
+            () = served => {}
+            () = goes_down => {}
             // Dropped here, it is closed, whatever its client still wants.
-            () = connection.overstayed() => None,
+            () = connection.overstayed() => {}
         }
+        None
     }
 }
 
@@ -68,8 +78,6 @@ struct Connection {
     gateway: Arc<Gateway>,
     mcp: Arc<Mcp>,
     refusals: RefusalsInARow,
-    /// It has served a request.
-    is_kept: AtomicBool,
     /// Requests that run on it: with h2 many.
     running: watch::Sender<usize>,
     close: watch::Sender<bool>,
@@ -108,66 +116,121 @@ impl Drop for RunningRequest<'_> {
     }
 }
 
-#[async_trait]
-impl HttpServerApp for Connection {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        if self.refusals.are_enough() {
-            // Sent although the connection is being closed.
-            return None;
-        }
-        let gateway = &self.gateway;
-        let limits = gateway.rules.load().config.limits.clone();
-        // A kept connection may be silent between requests; a new one must bring its request in time.
-        let patience = if self.is_kept.load(Ordering::Relaxed) {
-            KEPT_IDLE
-        } else {
-            Duration::from_millis(limits.header_read_timeout_ms)
-        };
-        session.set_total_drain_timeout(Some(LINGER));
-        match timeout(patience, session.read_request()).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(error)) => {
-                // pingora's error quotes the request, keys and all: it is not logged.
-                let context = error.context.as_ref().map(|text| text.as_str());
-                let refusal = if context.is_some_and(|text| text.starts_with("Request header larger")) {
-                    Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large")
-                } else {
-                    Refusal::new(RefusalCode::BadRequest, "the request head cannot be read")
-                };
-                refuse_unread(&mut session, &refusal.closing()).await;
-                return None;
+/// How a request ended, for its connection.
+enum Served {
+    /// It is over.
+    Session(ServerSession),
+    /// Its connection cannot be used again.
+    Nothing,
+}
+
+impl Connection {
+    /// Requests of HTTP/1.1, one after the other.
+    async fn serve_http1(&self, stream: Stream, closing: &ShutdownWatch) {
+        let mut session = Box::new(Http1Session::new(stream));
+        let mut is_kept = false;
+        while !self.refusals.are_enough() {
+            let (wait, bytes_max) = {
+                let limits = &self.gateway.rules.load().config.limits;
+                // One that is somewhat too long is read to its end, so that its client is told in its own dialect.
+                let bytes_max = limits.header_bytes_max.saturating_mul(2);
+                (Duration::from_millis(limits.header_read_timeout_ms), bytes_max)
+            };
+            // A kept connection may be silent between requests; a new one must bring its request in time.
+            let patience = if is_kept { KEPT_IDLE } else { wait };
+            if !matches!(timeout(patience, session.wait_for_request()).await, Ok(true)) {
+                break;
             }
+            match timeout(wait, session.read_request(bytes_max)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) | Err(_) => break,
+                Ok(Err(error)) => return refuse_head(ServerSession::Http1(session), error).await,
+            }
+            if *closing.borrow() || self.gateway.drain.phase() > DrainPhase::Running {
+                session.close_after();
+            }
+            match self.serve_request(ServerSession::Http1(session)).await {
+                Served::Session(ServerSession::Http1(served)) => session = served,
+                _ => return,
+            }
+            if !session.is_reusable() {
+                break;
+            }
+            is_kept = true;
         }
+        session.close(LINGER).await;
+    }
+
+    async fn serve_request(&self, mut session: ServerSession) -> Served {
+        let gateway = &self.gateway;
         let _running = RunningRequest::of(self);
-        if *shutdown.borrow() || gateway.drain.phase() > DrainPhase::Running {
-            session.set_keepalive(None);
+        if let Some(fault) = session.fault() {
+            let rules = gateway.rules.load_full();
+            cors::note(&rules.config.cors_allow_origins, session.req_header_mut());
+            let speaker = speaker_at(&rules, session.req_header());
+            let refused = RefusedRequest::new(ambiguous(fault), speaker.as_ref(), "");
+            send_refusal(gateway, &mut session, refused, &self.refusals).await;
+            return Served::Session(session);
         }
         if control_proxy::is_control_socket(session.req_header()) {
             Box::pin(control_proxy::serve_socket(gateway, session)).await;
-            return None;
+            return Served::Nothing;
         }
         let in_flight = gateway.drain.enter();
         let upgrade = is_websocket(session.req_header()) && !control_proxy::is_control(session.req_header().uri.path());
         if upgrade {
             Box::pin(socket::serve(gateway, session)).await;
-            return None;
+            return Served::Nothing;
         }
         let reusable = serve(gateway, &self.mcp, &mut session, &self.refusals).await;
         drop(in_flight);
         if self.refusals.are_enough() {
             self.close.send_replace(true);
         }
+        if !reusable && session.is_http2() {
+            // Not ended in order: its answer may not be whole.
+            return Served::Nothing;
+        }
         if !reusable {
+            session.close_after_answer();
+        }
+        Served::Session(session)
+    }
+}
+
+/// A head that cannot be read: it is said so, and the connection ends.
+async fn refuse_head(mut session: ServerSession, error: HeadError) {
+    let refusal = match error {
+        HeadError::TooLong | HeadError::TooManyFields => {
+            Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large")
+        }
+        _ => Refusal::new(RefusalCode::BadRequest, "the request head cannot be read"),
+    };
+    refuse_unread(&mut session, &refusal.closing()).await;
+    if let ServerSession::Http1(mut session) = session {
+        session.close(LINGER).await;
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Connection {
+    /// Requests of h2, side by side.
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: PingoraSession,
+        _: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let PingoraSession::H2(session) = session else {
+            return None;
+        };
+        if self.refusals.are_enough() {
+            // Sent although the connection is being closed.
             return None;
         }
-        self.is_kept.store(true, Ordering::Relaxed);
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        let session = ServerSession::Http2(Box::new(session));
+        if let Served::Session(ServerSession::Http2(mut session)) = self.serve_request(session).await {
+            let _ = session.finish();
+        }
+        None
     }
 }

@@ -4,18 +4,16 @@
 
 use std::time::Duration;
 
+use agentledger_http1::ClientSession;
 use bytes::Bytes;
-use futures_util::FutureExt;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::protocols::l4::stream::Stream as Connected;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::control::PEER_HEADER;
-use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::identify::ownership::refuse_foreign_host;
 use crate::proxy::sanitize::headers::is_ours;
 use crate::proxy::sanitize::{check_head, check_length, is_websocket, read_body};
@@ -23,12 +21,11 @@ use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::{Refusal, refuse};
 
 /// Longest wait for the control plane: it has no slow upstream behind it.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long an idle connection to the control plane is kept.
-const KEPT_IDLE: Duration = Duration::from_secs(10);
 /// Longest silence on a WebSocket: the control plane pings each.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 const PASSED_BYTES: usize = 16 << 10;
@@ -44,7 +41,7 @@ pub fn is_control_socket(header: &RequestHeader) -> bool {
 
 /// Serves a WebSocket to its end. What goes over it is no exchange: it never holds up the gateway's end.
 pub async fn serve_socket(gateway: &Gateway, mut session: ServerSession) {
-    session.set_keepalive(None);
+    session.close_after_answer();
     let switched = match relay(gateway, &mut session).await {
         Ok(Relayed::Switched(switched)) => switched,
         // The control plane's refusal was passed on.
@@ -55,10 +52,10 @@ pub async fn serve_socket(gateway: &Gateway, mut session: ServerSession) {
     if session.write_response_header(head).await.is_err() {
         return;
     }
-    let ServerSession::H1(mut client) = session else { return };
-    let sent = client.read_body_bytes().now_or_never();
-    let sent = sent.and_then(Result::ok).flatten().unwrap_or_default();
-    let (from_client, to_client) = tokio::io::split(client.into_inner());
+    let Some((client, sent)) = session.into_http1() else {
+        return;
+    };
+    let (from_client, to_client) = tokio::io::split(client);
     let (from_control, to_control) = tokio::io::split(upstream);
     tokio::select! {
         () = pass(from_client, to_control, sent) => {}
@@ -117,7 +114,7 @@ pub async fn relay_to_control(gateway: &Gateway, session: &mut ServerSession) ->
 async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed, Refusal> {
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
-    check_head(session, limits)?;
+    check_head(session.req_header(), limits)?;
     check_length(session.req_header(), limits.body_bytes_max)?;
     let is_socket = is_control_socket(session.req_header());
     let body = match is_socket {
@@ -130,41 +127,24 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed
         refuse_foreign_host(&rules.config, session.req_header())?;
     }
     let header = request_for_control(session, body.bytes.len())?;
-    let away = |_| Refusal::new(RefusalCode::ControlUnavailable, "the control plane does not answer").retry_after(1);
-    let peer = HttpPeer::new_uds(&gateway.control.to_string_lossy(), false, String::new()).map_err(away)?;
+    let away = || Refusal::new(RefusalCode::ControlUnavailable, "the control plane does not answer").retry_after(1);
     let late = || Refusal::new(RefusalCode::ControlTimeout, "the control plane did not answer in time");
-    let connected = timeout(PATIENCE, rules.pool.get_http_session(&peer))
-        .await
-        .map_err(|_| late())?;
-    let (mut upstream, _) = connected.map_err(away)?;
+    let connected = timeout(PATIENCE, UnixStream::connect(&*gateway.control)).await;
+    let connected = connected.map_err(|_| late())?.map_err(|_| away())?;
+    // One for each request: it costs little on the same machine, and nobody waits for the control plane.
+    let mut upstream = ClientSession::new(Box::new(Connected::from(connected)));
     upstream.set_write_timeout(Some(PATIENCE));
     session.set_write_timeout(Some(PATIENCE));
-    upstream.write_request_header(Box::new(header)).await.map_err(away)?;
-    if !body.bytes.is_empty() {
-        upstream
-            .write_request_body(body.bytes.clone(), true)
-            .await
-            .map_err(away)?;
-    }
-    upstream.finish_request_body().await.map_err(away)?;
-    match timeout(PATIENCE, upstream.read_response_header()).await {
-        Ok(Ok(())) => {}
-        _ => {
-            return Err(Refusal::new(
-                RefusalCode::ControlTimeout,
-                "the control plane did not answer in time",
-            ));
-        }
-    }
-    let Some(answer) = upstream.response_header() else {
-        return Err(Refusal::new(
-            RefusalCode::ControlFailed,
-            "the control plane gave no answer",
-        ));
-    };
-    let mut head = answer.clone();
+    upstream.write_head(&header);
+    upstream.write_body(body.bytes.clone()).await.map_err(|_| away())?;
+    upstream.finish().await.map_err(|_| away())?;
+    let answered = timeout(PATIENCE, upstream.read_head()).await.map_err(|_| late())?;
+    let none = |_| Refusal::new(RefusalCode::ControlFailed, "the control plane gave no answer");
+    let mut head = answered.map_err(none)?;
     if head.status == 101 {
-        return switched(upstream, head).await.map(Relayed::Switched);
+        let (upstream, early) = upstream.into_parts();
+        let head = Box::new(head);
+        return Ok(Relayed::Switched(Switched { head, upstream, early }));
     }
     head.remove_header("connection");
     cors::put(session, &mut head);
@@ -172,31 +152,14 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed
     if session.write_response_header(Box::new(head)).await.is_err() {
         return Ok(broken);
     }
-    while let Ok(Ok(Some(chunk))) = timeout(PATIENCE, upstream.read_response_body()).await {
+    while let Ok(Ok(Some(chunk))) = timeout(PATIENCE, upstream.read_body()).await {
         if session.write_response_body(chunk, false).await.is_err() {
             return Ok(broken);
         }
     }
-    let whole = upstream.response_done();
-    if whole {
-        rules.pool.release_http_session(upstream, &peer, Some(KEPT_IDLE)).await;
-    }
+    let whole = upstream.is_answered();
     let reusable = session.write_response_body(Bytes::new(), true).await.is_ok() && whole;
     Ok(Relayed::Answered { reusable })
-}
-
-async fn switched(upstream: HttpSession, head: ResponseHeader) -> Result<Switched, Refusal> {
-    let failed = || Refusal::new(RefusalCode::ControlFailed, "the control plane gave no answer");
-    let HttpSession::H1(mut upstream) = upstream else {
-        return Err(failed());
-    };
-    let early = upstream.read_body_bytes().now_or_never();
-    let early = early.and_then(Result::ok).flatten().unwrap_or_default();
-    Ok(Switched {
-        head: Box::new(head),
-        upstream: CoalescedWrites::into_plain(upstream.into_inner()).ok_or_else(failed)?,
-        early,
-    })
 }
 
 fn request_for_control(session: &ServerSession, body_bytes: usize) -> Result<RequestHeader, Refusal> {
@@ -225,9 +188,7 @@ fn request_for_control(session: &ServerSession, body_bytes: usize) -> Result<Req
             .insert_header("Content-Length", body_bytes.to_string())
             .map_err(internal)?;
     }
-    let peer = session
-        .client_addr()
-        .map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    let peer = session.client_addr().unwrap_or_else(|| "unknown".to_owned());
     header.insert_header(PEER_HEADER, peer).map_err(internal)?;
     Ok(header)
 }

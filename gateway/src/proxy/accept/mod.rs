@@ -9,6 +9,7 @@ pub mod control_proxy;
 pub mod options;
 pub mod server;
 pub mod upload;
+mod workers;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use agentledger_ledger::{Hold, Name};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 use ulid::Ulid;
 
 use crate::mcp::{self, Mcp};
@@ -42,6 +42,7 @@ use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::{RefusalsInARow, RefusedRequest, send_refusal};
@@ -65,7 +66,7 @@ async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, r
     let has_body = !session.is_body_empty();
     match session.req_header().uri.path() {
         "/health" | "/healthz" | "/readyz" if has_body => {
-            session.set_keepalive(None);
+            session.close_after_answer();
             answer_json(session, 400, "{\"error\":\"no body is expected here\"}\n").await;
             return false;
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::control_proxy::is_control;
 use crate::mcp;
@@ -12,6 +11,7 @@ use crate::proxy::identify::allowed_at;
 use crate::proxy::sanitize::normalise_path;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// What may be sent where no path is named (RFC 9110 §9.3.7).
 const ANYWHERE: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -39,7 +39,7 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Opti
     }
     let unread = !session.is_body_empty();
     if unread {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     let mut head = ResponseHeader::build(204, Some(fields.len() + 3)).ok()?;
     cors::put(session, &mut head);

@@ -1,4 +1,4 @@
-//! The data plane's server: listeners, worker threads, and the way down.
+//! The data plane's server: its listener, and the way down.
 //!
 //! pingora's `Service` accepts, terminates TLS and drives the connections; its `Server` is not used, for on shutdown it
 //! sleeps its whole grace time even when nothing runs, and then drops what does. Here a shutdown waits for exactly
@@ -15,7 +15,6 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -23,12 +22,12 @@ use crate::config::Tls;
 use crate::files;
 use crate::mcp::Mcp;
 use crate::proxy::accept::connection::Accept;
+use crate::proxy::accept::workers::Workers;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
-use crate::tasks::spawn_named_on;
 
-/// Bytes: an ordinary answer's head and body leave in one send.
-const WRITE_BUFFER: usize = 8 << 10;
+/// Bytes: what TLS makes of an ordinary answer leaves in one send.
+const TLS_WRITE_BUFFER: usize = 8 << 10;
 /// Time for cut streams to write their ending and settle.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -45,7 +44,7 @@ pub enum ServeError {
 /// The data plane while it runs.
 pub struct RunningServer {
     gateway: Arc<Gateway>,
-    runtime: Option<Runtime>,
+    workers: Workers,
     stop_accepting: watch::Sender<bool>,
     address: SocketAddr,
 }
@@ -61,44 +60,42 @@ pub fn start(
     threads: usize,
 ) -> Result<RunningServer, ServeError> {
     let (listener, address) = bind(listen)?;
-    let name = address.to_string();
-    let mut service = Service::new(
-        "agentledger".to_owned(),
-        Accept {
-            gateway: Arc::clone(&gateway),
-            mcp,
-        },
-    );
-    // Heads and bodies are read into buffers of their own: one more in front would only cost memory.
-    let mut endpoint = ListenerConfig::tcp(&name).l4_buffer(L4BufferSettings::new(0, WRITE_BUFFER));
     if let Some(files) = tls {
         check_certificate(files)?;
-        let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
-        let mut settings =
-            TlsSettings::intermediate(&cert, &key).map_err(|error| ServeError::Tls(error.to_string()))?;
-        settings.enable_h2();
-        endpoint = endpoint.tls(settings);
     }
-    service.add_listener(endpoint);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(threads.max(1))
-        .thread_name("proxy")
-        .enable_all()
-        .build()
-        .map_err(ServeError::Runtime)?;
     let (stop_accepting, shutdown) = watch::channel(false);
-    let mut fds = Fds::new();
-    fds.add(name, listener.into_raw_fd());
-    let fds = Arc::new(Mutex::new(fds));
-    spawn_named_on(&runtime, "proxy-listener", async move {
-        service.start_service(Some(fds), shutdown, 1).await
+    let listeners: Result<Vec<TcpListener>, _> = (0..threads.max(1)).map(|_| listener.try_clone()).collect();
+    let name = address.to_string();
+    let serving = listeners.map_err(ServeError::Runtime)?.into_iter().map(|listener| {
+        let accept = Accept {
+            gateway: Arc::clone(&gateway),
+            mcp: Arc::clone(&mcp),
+        };
+        let mut service = Service::new("agentledger".to_owned(), accept);
+        service.add_listener(endpoint(&name, tls)?);
+        let mut fds = Fds::new();
+        fds.add(name.clone(), listener.into_raw_fd());
+        let (fds, shutdown) = (Arc::new(Mutex::new(fds)), shutdown.clone());
+        Ok(async move { service.start_service(Some(fds), shutdown, 1).await })
     });
+    let workers = Workers::start(serving.collect::<Result<Vec<_>, ServeError>>()?).map_err(ServeError::Runtime)?;
     Ok(RunningServer {
         gateway,
-        runtime: Some(runtime),
+        workers,
         stop_accepting,
         address,
     })
+}
+
+fn endpoint(name: &str, tls: Option<&Tls>) -> Result<ListenerConfig, ServeError> {
+    // Heads and bodies are read into buffers of their own, and leave together: one more in front would only cost memory.
+    let write_buffer = if tls.is_some() { TLS_WRITE_BUFFER } else { 0 };
+    let endpoint = ListenerConfig::tcp(name).l4_buffer(L4BufferSettings::new(0, write_buffer));
+    let Some(files) = tls else { return Ok(endpoint) };
+    let (cert, key) = (files.cert_file.to_string_lossy(), files.key_file.to_string_lossy());
+    let mut settings = TlsSettings::intermediate(&cert, &key).map_err(|error| ServeError::Tls(error.to_string()))?;
+    settings.enable_h2();
+    Ok(endpoint.tls(settings))
 }
 
 /// pingora reads the files inside a task and panics there: what is wrong with them is reported before, so that a gateway that
@@ -164,28 +161,29 @@ impl RunningServer {
 
     /// Goes down: no new connections; waits for running answers up to the configured time or until `hurry` ends; then
     /// cuts them, each at a frame's end, and settles. Everything is in the books when this returns.
-    pub fn stop(mut self, hurry: impl Future<Output = ()> + Send) {
+    pub fn stop(self, hurry: impl Future<Output = ()> + Send) {
         let drain = Arc::clone(&self.gateway.drain);
         let patience = Duration::from_millis(self.gateway.rules.load().config.limits.drain_ms);
         drain.advance(DrainPhase::Draining);
         let _ = self.stop_accepting.send(true);
-        if let Some(runtime) = self.runtime.take() {
-            runtime.block_on(async {
-                tokio::select! {
-                    ended = timeout(patience, drain.idle()) => {
-                        if ended.is_err() {
-                            tracing::warn!(in_flight = drain.in_flight(), "still running after the drain time: cutting");
-                        }
+        self.workers.block_on(async {
+            tokio::select! {
+                ended = timeout(patience, drain.idle()) => {
+                    if ended.is_err() {
+                        tracing::warn!(in_flight = drain.in_flight(), "still running after the drain time: cutting");
                     }
-                    () = hurry => tracing::warn!(in_flight = drain.in_flight(), "asked to hurry: cutting"),
                 }
-                drain.advance(DrainPhase::Cutting);
-                if timeout(CUT_PATIENCE, drain.idle()).await.is_err() {
-                    tracing::error!(in_flight = drain.in_flight(), "some answers would not end; their holds are settled");
-                }
-            });
-            // Dropped tasks settle their holds in `Drop`.
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        }
+                () = hurry => tracing::warn!(in_flight = drain.in_flight(), "asked to hurry: cutting"),
+            }
+            drain.advance(DrainPhase::Cutting);
+            if timeout(CUT_PATIENCE, drain.idle()).await.is_err() {
+                tracing::error!(
+                    in_flight = drain.in_flight(),
+                    "some answers would not end; their holds are settled"
+                );
+            }
+        });
+        // Dropped tasks settle their holds in `Drop`.
+        drop(self.workers);
     }
 }

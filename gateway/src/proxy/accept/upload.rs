@@ -7,8 +7,6 @@
 use std::time::Duration;
 
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
 use tokio::time::timeout;
 
 use crate::plugin::Billing;
@@ -23,6 +21,7 @@ use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::{ServerSession, UpstreamSession};
 use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::refused::linger;
 use crate::proxy::shared::reply::Refusal;
@@ -82,7 +81,7 @@ pub async fn pass(
     };
     let unread = !session.is_body_done();
     if unread {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     let reusable = relay(gateway, exchange, answer, options, session)
         .await
@@ -132,7 +131,7 @@ async fn send(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchang
         Passed::Whole => exchange.endpoint.provider.timeouts.first_byte,
         Passed::NotTaken => EARLY_ANSWER_WAIT,
     };
-    let answered = async { timeout(patience, read_head(&mut connection.session)).await };
+    let answered = async { timeout(patience, connection.session.read_response_header()).await };
     let header = match passed {
         Passed::Whole => tokio::select! {
             biased;
@@ -143,8 +142,9 @@ async fn send(gateway: &Gateway, session: &mut ServerSession, exchange: &Exchang
         Passed::NotTaken => answered.await,
     };
     match header {
-        Ok(Some(header)) => Ok(Answer { connection, header }),
-        Ok(None) => Err(broken()),
+        // Nobody requested another protocol.
+        Ok(Ok(header)) if header.status != 101 => Ok(Answer { connection, header }),
+        Ok(_) => Err(broken()),
         Err(_) if matches!(passed, Passed::NotTaken) => Err(broken()),
         Err(_) => {
             let message = "the upstream did not answer in time";
@@ -182,7 +182,7 @@ async fn connect(gateway: &Gateway, exchange: &Exchange) -> Result<Connection, N
 fn head(
     session: &mut ServerSession,
     exchange: &Exchange,
-    upstream: &HttpSession,
+    upstream: &UpstreamSession,
 ) -> Result<Box<RequestHeader>, NotAnswered> {
     let is_empty = session.is_body_empty();
     let client = session.req_header();
@@ -193,7 +193,7 @@ fn head(
     let framed = match content_length(client).or(is_empty.then_some(0)) {
         Some(length) => head.insert_header("Content-Length", length.to_string()),
         // HTTP/2 has frames of its own.
-        None if matches!(upstream, HttpSession::H2(_)) => Ok(()),
+        None if matches!(upstream, UpstreamSession::Http2(_)) => Ok(()),
         None => head.insert_header("Transfer-Encoding", "chunked"),
     };
     let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be forwarded");
@@ -204,13 +204,13 @@ fn head(
 async fn pass_body(
     session: &mut ServerSession,
     exchange: &Exchange,
-    upstream: &mut HttpSession,
+    upstream: &mut UpstreamSession,
     head: Box<RequestHeader>,
 ) -> Result<Passed, NotAnswered> {
     let limits = &exchange.rules.config.limits;
     let silence = Duration::from_millis(limits.body_read_timeout_ms);
     let refused = |code, message: &str| Err(NotAnswered::OfClient(Refusal::new(code, message).closing()));
-    if upstream.write_request_header(head).await.is_err() {
+    if upstream.write_request_header(&head).is_err() {
         return Ok(Passed::NotTaken);
     }
     let mut length: u64 = 0;
@@ -225,25 +225,12 @@ async fn pass_body(
         if length > limits.upload_bytes_max {
             return Err(NotAnswered::OfClient(Refusal::body_too_large().closing()));
         }
-        if !chunk.is_empty() && upstream.write_request_body(chunk, false).await.is_err() {
+        if !chunk.is_empty() && upstream.write_request_body(chunk).await.is_err() {
             return Ok(Passed::NotTaken);
         }
     }
     match upstream.finish_request_body().await {
         Ok(()) => Ok(Passed::Whole),
         Err(_) => Ok(Passed::NotTaken),
-    }
-}
-
-/// The head of the answer; `None`: there is none.
-async fn read_head(upstream: &mut HttpSession) -> Option<pingora::http::ResponseHeader> {
-    loop {
-        upstream.read_response_header().await.ok()?;
-        let header = upstream.response_header()?;
-        match header.status.as_u16() {
-            101 => return None,
-            100..200 => {}
-            _ => return Some(header.clone()),
-        }
     }
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{Amounts, BillId, Name, Settlement, Usd};
-use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use crate::meter::{End, Line};
@@ -29,6 +28,7 @@ use crate::proxy::shared::deferred_holds::DeferredHold;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::expected_use::ExpectedUse;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::Refusal;
 
 /// Why an entry has no hold: the reason of its overage.

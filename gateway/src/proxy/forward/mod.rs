@@ -2,15 +2,14 @@
 //! a POST that the upstream has received may be billed, and a second one would be billed twice.
 
 pub mod breaker;
-pub mod coalesce;
 pub mod pool;
 pub mod sign;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, UPGRADE};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use crate::config::OutputLimit;
@@ -26,6 +25,7 @@ use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::Refusal;
 use crate::telemetry::trace::TRACEPARENT;
 
@@ -78,8 +78,8 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let (body, usage_injected, reencoded) = edited_body(exchange, changes)?;
     let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be forwarded");
     let path = exchange.forward_path.as_bytes();
-    let mut header =
-        RequestHeader::build(exchange.method.as_str(), path, Some(client.headers.len() + 4)).map_err(internal)?;
+    let mut header = RequestHeader::build_no_case(exchange.method.as_str(), path, Some(client.headers.len() + 4))
+        .map_err(internal)?;
     // What is read, or changed, must not come encoded.
     let as_it_is = exchange.is_read() || exchange.has_links();
     let of_one_hop = named_by_connection(client);
@@ -106,17 +106,15 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     } else {
         format!("{}:{}", address.host, address.port)
     };
-    header.insert_header("Host", host).map_err(internal)?;
+    header.insert_header(HOST, host).map_err(internal)?;
     if as_it_is {
-        header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
+        header.insert_header(ACCEPT_ENCODING, "identity").map_err(internal)?;
     }
     if let Some(traceparent) = traceparent {
         header.insert_header(TRACEPARENT, traceparent).map_err(internal)?;
     }
     if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
-        header
-            .insert_header("Content-Length", body.len().to_string())
-            .map_err(internal)?;
+        header.insert_header(CONTENT_LENGTH, body.len()).map_err(internal)?;
     }
     if let Some(credentials) = signing {
         sign::sign(&mut header, &body, credentials, exchange.at_ms)
@@ -309,7 +307,7 @@ fn unreachable() -> Refusal {
 
 async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) -> Result<Connection, ConnectError> {
     let retries = exchange.endpoint.provider.retries.connect as usize;
-    let h1 = outgoing.header.headers.contains_key("upgrade");
+    let h1 = outgoing.header.headers.contains_key(UPGRADE);
     let mut attempt = 0;
     loop {
         match exchange.endpoint.upstream.connect(attempt, &*gateway.clock, h1).await {
@@ -348,12 +346,11 @@ async fn send_and_wait(
         ..
     } = connection;
     upstream.set_write_timeout(Some(timeouts.idle));
-    upstream.set_read_timeout(None);
     let answered = async {
         let sent = async {
-            upstream.write_request_header(outgoing.header.clone()).await?;
+            upstream.write_request_header(&outgoing.header)?;
             if !outgoing.body.is_empty() {
-                upstream.write_request_body(outgoing.body.clone(), false).await?;
+                upstream.write_request_body(outgoing.body.clone()).await?;
             }
             upstream.finish_request_body().await
         }
@@ -371,22 +368,15 @@ async fn send_and_wait(
                 Trouble::NotTaken
             }
         };
-        loop {
-            match timeout(patience, upstream.read_response_header()).await {
-                Err(_) => return Err(silent),
-                Ok(Err(_)) => return Err(broken()),
-                Ok(Ok(())) => {}
+        match timeout(patience, upstream.read_response_header()).await {
+            Err(_) => Err(silent),
+            Ok(Err(_)) => Err(broken()),
+            // Nobody requested another protocol: what follows would be no answer.
+            Ok(Ok(header)) if header.status == 101 && !outgoing.header.headers.contains_key(UPGRADE) => {
+                *tainted = true;
+                Err(broken())
             }
-            match upstream.response_header() {
-                Some(header) if header.status.is_informational() && header.status != 101 => {}
-                // Nobody requested another protocol: what follows would be no answer.
-                Some(header) if header.status == 101 && !outgoing.header.headers.contains_key("upgrade") => {
-                    *tainted = true;
-                    return Err(broken());
-                }
-                Some(header) => return Ok(header.clone()),
-                None => return Err(broken()),
-            }
+            Ok(Ok(header)) => Ok(header),
         }
     };
     tokio::select! {

@@ -1,22 +1,23 @@
-//! Connections to a provider: names resolved without blocking, kept in a pool, TLS always checked.
+//! Connections to a provider: names resolved without blocking, kept in a pool, TLS always checked. pingora makes them and
+//! speaks h2 on them; those of HTTP/1.1 wait in a pool of the provider's own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_http1::{ClientSession, IdlePool};
 use agentledger_ledger::Clock;
 use parking_lot::Mutex;
 use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
+use pingora::connectors::http::v2::Connector;
 use pingora::protocols::http::client::HttpSession;
-use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
 use crate::addresses::{is_own_machine, is_public};
 use crate::config::{Provider, Timeouts, Upstream as Address};
-use crate::proxy::forward::coalesce::CoalescedWrites;
+use crate::proxy::shared::http_session::UpstreamSession;
 
 /// How long a resolved name is used before it is resolved again.
 const RESOLVED_MS: i64 = 30_000;
@@ -24,23 +25,12 @@ const RESOLVED_MS: i64 = 30_000;
 const POOL_SIZE: usize = 2048;
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
-/// A pool of connections, which trusts the authorities in the file, else those of the system. Reading the system's takes
-/// milliseconds and megabytes: one pool serves all providers that trust them.
-pub fn pool(ca_file: Option<&Path>) -> Arc<Connector> {
+/// Makes connections, and trusts the authorities in the file, else those of the system. Reading the system's takes
+/// milliseconds and megabytes: one serves all providers that trust them. Those of h2 it keeps, too.
+pub fn connector(ca_file: Option<&Path>) -> Arc<Connector> {
     let mut options = ConnectorOptions::new(POOL_SIZE);
     options.ca_file = ca_file.map(|path| path.display().to_string());
     Arc::new(Connector::new(Some(options)))
-}
-
-/// HTTP/1.1 sends a request's head and body in one piece; h2 does so by itself.
-fn coalesced(session: HttpSession, peer: &HttpPeer) -> HttpSession {
-    match session {
-        HttpSession::H1(session) => {
-            let stream = Box::new(CoalescedWrites::new(session.into_inner()));
-            HttpSession::H1(Http1Session::new_with_options(stream, peer))
-        }
-        other => other,
-    }
 }
 
 /// Why no connection could be had. Nothing was sent to the upstream.
@@ -60,27 +50,41 @@ pub enum ConnectError {
 pub struct Upstream {
     address: Address,
     timeouts: Timeouts,
-    pool: Arc<Connector>,
+    connector: Arc<Connector>,
+    /// Connections of HTTP/1.1 that wait, by the address that they lead to. All are to this provider, by its name and with its
+    /// authorities.
+    idle: Arc<IdlePool<SocketAddr>>,
     resolved: Mutex<Option<(i64, Vec<SocketAddr>)>>,
     /// A name may lead to public addresses alone: see [`Upstream::public_only`].
     public_only: bool,
 }
 
 pub struct Connection {
-    pub session: HttpSession,
-    pub peer: HttpPeer,
+    pub session: UpstreamSession,
+    address: SocketAddr,
+    /// By which its h2 connection is known.
+    peer: Option<Box<HttpPeer>>,
     /// Taken from the pool: the upstream may have closed it in the same moment.
     pub reused: bool,
     /// A request was not sent whole on it: never used again.
     pub tainted: bool,
 }
 
+/// Who may have a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Anybody,
+    /// Connections of different groups are never taken for each other.
+    Group(u64),
+}
+
 impl Upstream {
-    /// `common` is the pool of all providers without authorities of their own.
+    /// `common` connects to all providers without authorities of their own.
     pub fn new(provider: &Provider, common: &Arc<Connector>) -> Upstream {
         let ca_file = provider.upstream.ca_file.as_deref();
         Upstream {
-            pool: ca_file.map_or_else(|| Arc::clone(common), |file| pool(Some(file))),
+            connector: ca_file.map_or_else(|| Arc::clone(common), |file| connector(Some(file))),
+            idle: IdlePool::new(POOL_SIZE, POOL_IDLE),
             address: provider.upstream.clone(),
             timeouts: provider.timeouts.clone(),
             resolved: Mutex::new(None),
@@ -106,56 +110,100 @@ impl Upstream {
     /// A pooled or a new connection; `attempt` picks another address of the name where it has several.
     /// `h1`: a protocol is to be switched to, which HTTP/2 cannot.
     pub async fn connect(&self, attempt: usize, clock: &dyn Clock, h1: bool) -> Result<Connection, ConnectError> {
-        self.connect_in(0, attempt, clock, h1).await
+        self.connect_in(Share::Anybody, attempt, clock, h1).await
     }
 
     /// A new connection, shared with nobody: for a request that cannot be sent twice.
     pub async fn connect_alone(&self, attempt: usize, clock: &dyn Clock) -> Result<Connection, ConnectError> {
-        self.connect_in(rand::random(), attempt, clock, false).await
+        self.connect_in(Share::Group(rand::random()), attempt, clock, false)
+            .await
     }
 
-    /// Connections of different groups are never taken for each other.
     async fn connect_in(
         &self,
-        group: u64,
+        share: Share,
         attempt: usize,
         clock: &dyn Clock,
         h1: bool,
     ) -> Result<Connection, ConnectError> {
         let address = self.resolve(attempt, clock).await?;
+        let peer = (self.address.tls && self.address.h2 && !h1).then(|| Box::new(self.peer(address, share, true)));
+        if let Some(peer) = &peer {
+            let shared = self.connector.reused_http_session(&**peer).await;
+            if let Some(session) = shared.map_err(|error| self.failed(&error))? {
+                let session = UpstreamSession::Http2(Box::new(session));
+                return Ok(connection(session, address, Some(peer.clone()), true));
+            }
+        }
+        if share == Share::Anybody
+            && let Some(stream) = self.idle.take(&address)
+        {
+            let session = UpstreamSession::Http1(Box::new(ClientSession::new(stream)));
+            return Ok(connection(session, address, None, true));
+        }
+        // Boxed: the shake of hands is large, and most requests find a connection in the pool.
+        let session = Box::pin(self.open(address, share, peer.as_deref())).await;
+        Ok(connection(
+            session.map_err(|error| self.failed(&error))?,
+            address,
+            peer,
+            false,
+        ))
+    }
+
+    /// A new connection; one of h2 where the upstream agrees to it.
+    async fn open(&self, address: SocketAddr, share: Share, h2: Option<&HttpPeer>) -> pingora::Result<UpstreamSession> {
+        let stream = match h2 {
+            None => {
+                let peer = self.peer(address, share, false);
+                self.connector.transport().new_stream(&peer).await?
+            }
+            Some(peer) => match self.connector.new_http_session::<_, ()>(peer).await? {
+                HttpSession::H2(session) => return Ok(UpstreamSession::Http2(Box::new(session))),
+                HttpSession::H1(session) => session.into_inner(),
+                HttpSession::Custom(()) => return Err(pingora::Error::new(pingora::ErrorType::InternalError)),
+            },
+        };
+        Ok(UpstreamSession::Http1(Box::new(ClientSession::new(stream))))
+    }
+
+    fn peer(&self, address: SocketAddr, share: Share, h2: bool) -> HttpPeer {
         let mut peer = HttpPeer::new(address, self.address.tls, self.address.host.clone());
-        peer.group_key = group;
+        if let Share::Group(group) = share {
+            peer.group_key = group;
+        }
         peer.options.connection_timeout = Some(self.timeouts.connect);
         peer.options.total_connection_timeout = Some(self.timeouts.connect);
         peer.options.idle_timeout = Some(POOL_IDLE);
-        if self.address.tls && self.address.h2 && !h1 {
+        if h2 {
             peer.options.set_http_version(2, 1);
         }
-        // Boxed: the shake of hands is large, and most requests find a connection in the pool.
-        match Box::pin(self.pool.get_http_session(&peer)).await {
-            Ok((session, reused)) => Ok(Connection {
-                // A pooled connection was corked when it was new.
-                session: if reused { session } else { coalesced(session, &peer) },
-                peer,
-                reused,
-                tainted: false,
-            }),
-            Err(error) => {
-                *self.resolved.lock() = None;
-                let reason = error.etype().as_str().to_owned();
-                Err(ConnectError::Connect {
-                    host: self.address.host.clone(),
-                    reason,
-                })
-            }
+        peer
+    }
+
+    fn failed(&self, error: &pingora::Error) -> ConnectError {
+        // The name may lead elsewhere by now.
+        *self.resolved.lock() = None;
+        ConnectError::Connect {
+            host: self.address.host.clone(),
+            reason: error.etype().as_str().to_owned(),
         }
     }
 
     /// Gives a connection whose answer was read to its end back to the pool.
-    pub async fn release(&self, connection: Connection) {
-        let Connection { session, peer, .. } = connection;
-        let released = self.pool.release_http_session(session, &peer, Some(POOL_IDLE));
-        Box::pin(released).await;
+    pub fn release(&self, connection: Connection) {
+        match connection.session {
+            UpstreamSession::Http1(session) => {
+                if let Some(stream) = session.into_reusable() {
+                    self.idle.put(connection.address, stream);
+                }
+            }
+            UpstreamSession::Http2(session) => {
+                if let Some(peer) = connection.peer {
+                    self.connector.release_http_session(*session, &*peer, Some(POOL_IDLE));
+                }
+            }
+        }
     }
 
     async fn resolve(&self, attempt: usize, clock: &dyn Clock) -> Result<SocketAddr, ConnectError> {
@@ -206,6 +254,16 @@ impl Upstream {
     }
 }
 
+fn connection(session: UpstreamSession, address: SocketAddr, peer: Option<Box<HttpPeer>>, reused: bool) -> Connection {
+    Connection {
+        session,
+        address,
+        peer,
+        reused,
+        tainted: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -220,7 +278,7 @@ mod tests {
             let yaml = format!("providers: {{openai: {{upstream: \"http://{host}:1\"}}}}");
             let none: [(&str, &str); 0] = [];
             let config = load_text(None, &yaml, &Env::of(none), &Known::built_in()).unwrap();
-            Upstream::new(&config.providers[0], &pool(None))
+            Upstream::new(&config.providers[0], &connector(None))
         };
         let clock = ManualClock::new(0);
         for (host, reached) in [("127.0.0.1", true), ("localhost", true), ("169.254.169.254", false)] {
@@ -241,7 +299,7 @@ mod tests {
         let yaml = "providers: {openai: {upstream: \"http://localhost:1\"}}";
         let none: [(&str, &str); 0] = [];
         let config = load_text(None, yaml, &Env::of(none), &Known::built_in()).unwrap();
-        let upstream = Upstream::new(&config.providers[0], &pool(None));
+        let upstream = Upstream::new(&config.providers[0], &connector(None));
         let clock = ManualClock::new(1_772_366_400_000);
         let left: SocketAddr = "192.0.2.1:1".parse().unwrap();
         upstream.resolve(0, &clock).await.unwrap();

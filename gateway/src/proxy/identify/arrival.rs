@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::aws_signature::refuse_foreign;
 use super::keys::keys_of;
@@ -13,6 +12,7 @@ use crate::proxy::sanitize::headers::{Passage, UnmeteredAccept, take_off};
 use crate::proxy::sanitize::query::{UnmeteredFormat, passed_on};
 use crate::proxy::sanitize::{check_head, normalise_path};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
@@ -26,7 +26,8 @@ pub type Unplaced = (Refusal, Option<Arc<ProviderEndpoint>>);
 /// # Errors
 /// Why not.
 pub fn locate(rules: &Rules, session: &mut ServerSession) -> Result<Target, Unplaced> {
-    let checked = check_head(session, &rules.config.limits).and_then(|()| normalise_path(session.req_header_mut()));
+    let checked =
+        check_head(session.req_header(), &rules.config.limits).and_then(|()| normalise_path(session.req_header_mut()));
     let header = session.req_header();
     checked.map_err(|refusal| (refusal, speaker_at(rules, header)))?;
     let target = find_target(rules, header)?;

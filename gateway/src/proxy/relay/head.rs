@@ -1,9 +1,10 @@
 //! The head of the answer, as the client gets it.
 
+use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// Headers of an answer that belong to the hop.
 const NOT_PASSED_ON: [&str; 8] = [
@@ -48,11 +49,12 @@ pub fn head_for_client(
     extra: &[(String, String)],
 ) -> ResponseHeader {
     let mut head = from.clone();
-    for name in NOT_PASSED_ON {
+    let goes =
+        |name: &HeaderName| NOT_PASSED_ON.contains(&name.as_str()) || (length_may_change && *name == CONTENT_LENGTH);
+    // Few are there to take off, often none: to look each one up would cost more than to look at all once.
+    let going: Vec<_> = head.headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in &going {
         head.remove_header(name);
-    }
-    if length_may_change {
-        head.remove_header("content-length");
     }
     head.set_version(if framing == Framing::H2 {
         http::Version::HTTP_2
@@ -63,8 +65,8 @@ pub fn head_for_client(
         // Ours alone: an upstream that says the same is overruled. A value that is no header value is left out.
         let _ = head.insert_header(name.clone(), value.as_str());
     }
-    if framing == Framing::Chunked && !head.headers.contains_key("content-length") {
-        let _ = head.insert_header("Transfer-Encoding", "chunked");
+    if framing == Framing::Chunked && !head.headers.contains_key(CONTENT_LENGTH) {
+        let _ = head.insert_header(TRANSFER_ENCODING, "chunked");
     }
     head
 }

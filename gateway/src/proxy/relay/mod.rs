@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
@@ -30,6 +29,7 @@ use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::cors;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::pricing::input_cost;
 use crate::proxy::shared::refusal_text;
 use crate::proxy::shared::reply::Refusal;
@@ -104,7 +104,7 @@ pub async fn relay<'a>(
 ) -> Relayed {
     let status = answer.header.status.as_u16();
     let meter = meter(exchange, &answer.header, options.hide_usage);
-    let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let over_tls = session.is_over_tls();
     let links = LinkRewriter::of(exchange, session.req_header(), over_tls, &answer.header);
     // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
     let may_change = exchange.is_metered() && exchange.inspected.call.stream && is_success(status);
@@ -153,7 +153,7 @@ pub async fn relay<'a>(
         last => (None, last),
     };
     if end == End::Completed && answer.connection.session.response_done() && !answer.connection.tainted {
-        exchange.endpoint.upstream.release(answer.connection).await;
+        exchange.endpoint.upstream.release(answer.connection);
     } else {
         // Cancelled: what the upstream does not send any more, it does not bill.
         answer.connection.session.shutdown().await;
@@ -209,7 +209,7 @@ impl Relayed {
                 session.write_response_body(error, true).await.is_ok()
             }
             Last::Break => {
-                session.set_keepalive(None);
+                session.close_after_answer();
                 session.shutdown().await;
                 false
             }

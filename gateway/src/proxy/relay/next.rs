@@ -3,7 +3,6 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use crate::proxy::forward::Answer;
@@ -11,6 +10,7 @@ use crate::proxy::report::UpstreamError;
 use crate::proxy::session::StopReason;
 use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::http_session::ServerSession;
 
 /// What the next moment brought.
 pub enum Next {

@@ -1,6 +1,7 @@
 //! Which headers of a request pass. Unknown ones do; those of one hop, the gateway's own, and those that would make another
 //! request of it, or change what is seen of its answer, do not.
 
+use http::header::ACCEPT;
 use pingora::http::RequestHeader;
 
 use crate::plugin::Billing;
@@ -80,7 +81,7 @@ impl Passage {
 /// Whether a header, named in lower case, belongs to the hop or to the gateway and not to the upstream, or would make
 /// another request of this one.
 pub fn is_ours(name: &str) -> bool {
-    NOT_FORWARDED.contains(&name)
+    NOT_FORWARDED.iter().any(|other| same(name, other))
         || name == "host"
         || NOT_FORWARDED_BEGINNINGS.iter().any(|start| begins(name, start))
         || OVERRIDES.iter().any(|other| same(name, other))
@@ -140,7 +141,7 @@ enum Accepted {
 
 /// Google answers in protocol buffers where they are accepted; JSON and event streams can be metered.
 fn accepted(header: &RequestHeader) -> Accepted {
-    let values = header.headers.get_all("accept").iter();
+    let values = header.headers.get_all(ACCEPT).iter();
     let ranges: Vec<String> = values
         .flat_map(|value| {
             String::from_utf8_lossy(value.as_bytes())
@@ -187,6 +188,8 @@ mod tests {
             "x-agent-id",
             "x-agentledger-tenant",
             "transfer-encoding",
+            "transfer_encoding",
+            "content_length",
             "host",
             "via",
             "x-http-method-override",

@@ -1,6 +1,6 @@
 //! First step: what is not a clean request goes no further.
 //!
-//! Framing that two parsers could read differently is refused, sizes are bounded before a byte of the body is read, a path
+//! Framing that two parsers could read differently is refused (`agentledger_http1` finds it), sizes are bounded before a byte of the body is read, a path
 //! gets its one spelling, and what is ours, of one hop only, or would change what is billed or seen of an answer is
 //! separated from what passes.
 
@@ -11,14 +11,16 @@ pub mod query;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_http1::HeadFault;
 use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, UPGRADE};
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use crate::limits::Limits;
 use crate::proxy::sanitize::path::normal_form;
 use crate::proxy::shared::body::{Body, BodyBudget, BodyShare};
 use crate::proxy::shared::codes::RefusalCode;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::reply::Refusal;
 
 /// Headers that one request's `Connection` may name.
@@ -28,7 +30,7 @@ const OF_ONE_HOP_MAX: usize = 64;
 pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
     header
         .headers
-        .get_all("connection")
+        .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
@@ -42,32 +44,14 @@ pub fn named_by_connection(header: &RequestHeader) -> Vec<String> {
 ///
 /// # Errors
 /// A head that is too large, or that two parsers could read differently.
-pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusal> {
-    let header = session.req_header();
+pub fn check_head(header: &RequestHeader, limits: &Limits) -> Result<(), Refusal> {
     let fields = header.headers.iter();
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if fields + header.raw_path().len() > limits.header_bytes_max {
         return Err(Refusal::new(RefusalCode::HeadersTooLarge, "request headers are too large").closing());
     }
-    let framing = |message: &str| Err(Refusal::new(RefusalCode::BadFraming, message).closing());
-    if has_both_framings(session) {
-        return framing("a request has either Content-Length or Transfer-Encoding, not both");
-    }
-    if header.headers.get_all("content-length").iter().count() > 1 {
-        return framing("more than one Content-Length");
-    }
-    // RFC 9112 §2.2 lets a server take a bare line feed for an end of line, and not all do.
-    if session
-        .as_http1()
-        .is_some_and(|h1| has_bare_line_feed(&h1.get_headers_raw_bytes()))
-    {
-        return framing("a line of the request head ends without a carriage return");
-    }
     let ambiguous = |message: &str| Err(Refusal::new(RefusalCode::AmbiguousHead, message).closing());
-    if header.version == http::Version::HTTP_11 && !header.headers.contains_key("host") {
-        return ambiguous("a request of HTTP/1.1 has a Host");
-    }
-    if header.headers.get_all("content-type").iter().count() > 1 {
+    if header.headers.get_all(CONTENT_TYPE).iter().count() > 1 {
         return ambiguous("more than one Content-Type");
     }
     if named_by_connection(header).len() > OF_ONE_HOP_MAX {
@@ -76,11 +60,13 @@ pub fn check_head(session: &ServerSession, limits: &Limits) -> Result<(), Refusa
     Ok(())
 }
 
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    let before = std::iter::once(&b'\n').chain(head);
-    before
-        .zip(head)
-        .any(|(before, byte)| *byte == b'\n' && *before != b'\r')
+/// The refusal of a head that two servers could read differently.
+pub fn ambiguous(fault: HeadFault) -> Refusal {
+    let code = match fault {
+        HeadFault::NoHost => RefusalCode::AmbiguousHead,
+        _ => RefusalCode::BadFraming,
+    };
+    Refusal::new(code, fault.to_string()).closing()
 }
 
 /// Gives the path its one spelling, by which it is known from here on, here and upstream.
@@ -121,27 +107,9 @@ pub fn check_length(header: &RequestHeader, bytes_max: u64) -> Result<(), Refusa
     Ok(())
 }
 
-/// pingora drops Content-Length where Transfer-Encoding stands beside it and goes on, so look at the raw head.
-fn has_both_framings(session: &ServerSession) -> bool {
-    let header = session.req_header();
-    if !header.headers.contains_key("transfer-encoding") {
-        return false;
-    }
-    if header.headers.contains_key("content-length") {
-        return true;
-    }
-    let Some(h1) = session.as_http1() else { return false };
-    let raw = h1.get_headers_raw_bytes();
-    raw.split(|byte| *byte == b'\n').skip(1).any(|line| {
-        line.split(|byte| *byte == b':')
-            .next()
-            .is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"content-length"))
-    })
-}
-
 /// The length that the body is said to have; `None`: it is told by its end.
 pub fn content_length(header: &RequestHeader) -> Option<u64> {
-    header.headers.get("content-length")?.to_str().ok()?.trim().parse().ok()
+    header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Reads the whole body, bounded in size and in the client's silence.
@@ -207,7 +175,7 @@ pub async fn read_body(
 pub fn expects_continue(header: &RequestHeader) -> bool {
     header
         .headers
-        .get("expect")
+        .get(EXPECT)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
 }
@@ -216,7 +184,7 @@ pub fn expects_continue(header: &RequestHeader) -> bool {
 pub fn is_websocket(header: &RequestHeader) -> bool {
     header
         .headers
-        .get("upgrade")
+        .get(UPGRADE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
 }
@@ -238,17 +206,5 @@ mod tests {
         assert_eq!(normalise_path(&mut bad).unwrap_err().code.as_str(), "bad_path");
         let mut bytes = RequestHeader::build("GET", b"/v1/files/f/\xffontent", None).unwrap();
         assert_eq!(normalise_path(&mut bytes).unwrap_err().code.as_str(), "bad_path");
-    }
-
-    #[test]
-    fn a_bare_line_feed_is_seen() {
-        assert!(!has_bare_line_feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
-        for head in [
-            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
-            b"GET / HTTP/1.1\r\nHost: a\r\nX: b\nY: c\r\n\r\n",
-            b"GET / HTTP/1.1\r\nHost: a\r\n\n",
-        ] {
-            assert!(has_bare_line_feed(head));
-        }
     }
 }

@@ -5,7 +5,8 @@
 //! are never allowed.
 
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
+
+use crate::proxy::shared::http_session::ServerSession;
 
 /// Headers of answers that pages may read. The `*` is for browsers that know it; the names are for those that do not.
 const EXPOSED: &str = "X-AgentLedger-Exchange, X-AgentLedger-Routed, X-AgentLedger-Clamped, X-AgentLedger-Budget-Warning, \

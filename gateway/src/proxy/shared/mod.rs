@@ -12,6 +12,7 @@ pub mod drain;
 pub mod exchange;
 pub mod expected_use;
 pub mod gateway;
+pub mod http_session;
 pub mod identity;
 pub mod inspected;
 pub mod json_rpc;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use pingora::protocols::http::ServerSession;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -13,6 +12,7 @@ use crate::plugin::Dialect;
 use crate::proxy::identify::clients::known_client;
 use crate::proxy::report;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::json_rpc;
 use crate::proxy::shared::reply::{Refusal, refuse, refuse_in_words};
 use crate::proxy::shared::rules::ProviderEndpoint;
@@ -108,7 +108,7 @@ pub async fn send_refusal(
         .map(|endpoint| (&endpoint.plugin.dialect, refused.operation.as_str()));
     let unread = !session.is_body_done();
     if unread {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     match refused.asked_by {
         Some(id) => refuse_in_words(session, &refusal, json_rpc::body(&json_rpc::error(&refusal, Some(&id)))).await,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use agentledger_ledger::LedgerError;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
 use crate::plugin::{Dialect, DialectRefusal};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::cors;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refusal_text::signed;
 
 /// By which answers and refusals name their exchange.
@@ -214,7 +214,7 @@ pub async fn refuse_unread(session: &mut ServerSession, refusal: &Refusal) {
 
 async fn write(session: &mut ServerSession, refusal: &Refusal, head: ResponseHeader, body: Bytes) {
     if refusal.close {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     if session.write_response_header(Box::new(head)).await.is_ok() {
         let _ = session.write_response_body(body, true).await;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentledger_ledger::Name;
-use pingora::connectors::http::Connector;
+use pingora::connectors::http::v2::Connector;
 
 use crate::config::{Config, McpServer, Mount, OutputLimit, Paths, Provider, Retries, UnknownRoutes};
 use crate::files;
@@ -68,8 +68,8 @@ pub struct Rules {
     pub fingerprints: Fingerprints,
     /// How far back a session's steps are looked at.
     pub progress: Bounds,
-    /// Connections to all upstreams but those that have authorities of their own.
-    pub pool: Arc<Connector>,
+    /// Connects to all upstreams but those that have authorities of their own.
+    pub connector: Arc<Connector>,
 }
 
 /// Why rules could not be made of a configuration; the old ones stay.
@@ -110,7 +110,7 @@ impl Rules {
         fingerprints: Fingerprints,
         before: Option<&Rules>,
     ) -> Result<Rules, RulesError> {
-        let pool = before.map_or_else(|| pool::pool(None), |rules| Arc::clone(&rules.pool));
+        let connector = before.map_or_else(|| pool::connector(None), |rules| Arc::clone(&rules.connector));
         let mut endpoints: Vec<Arc<ProviderEndpoint>> = Vec::with_capacity(config.providers.len());
         for provider in &config.providers {
             let own = endpoints.len();
@@ -138,7 +138,7 @@ impl Rules {
                             spoken,
                             mount,
                             beside,
-                            &pool,
+                            &connector,
                             plugin,
                             config.limits.json_depth_max,
                         )?)
@@ -148,8 +148,8 @@ impl Rules {
         }
         endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.provider.prefix.len()));
         Ok(Rules {
-            tool_servers: tool_servers(&config, &pool, before)?,
-            wrapped: wrapped(&config, &pool)?,
+            tool_servers: tool_servers(&config, &connector, before)?,
+            wrapped: wrapped(&config, &connector)?,
             tool_pricers: Arc::clone(tool_pricers),
             progress: Bounds::of(&config),
             recorded: before.map_or(0, |rules| rules.recorded),
@@ -160,7 +160,7 @@ impl Rules {
             prices,
             disabled: before.map(|rules| Arc::clone(&rules.disabled)).unwrap_or_default(),
             fingerprints,
-            pool,
+            connector,
         })
     }
 
@@ -211,7 +211,7 @@ impl Rules {
             fingerprints: self.fingerprints.clone(),
             progress: self.progress,
             recorded: self.recorded,
-            pool: Arc::clone(&self.pool),
+            connector: Arc::clone(&self.connector),
         }
     }
 }
@@ -228,7 +228,7 @@ impl ProviderEndpoint {
         provider: Provider,
         mount: Option<&'static Mount>,
         beside: Option<&ProviderEndpoint>,
-        pool: &Arc<Connector>,
+        connector: &Arc<Connector>,
         plugin: &Arc<Plugin>,
         depth_max: u32,
     ) -> Result<ProviderEndpoint, RulesError> {
@@ -243,7 +243,7 @@ impl ProviderEndpoint {
             Some(endpoint) => (Arc::clone(&endpoint.upstream), Arc::clone(&endpoint.breaker)),
             None => {
                 check_authorities(&provider)?;
-                (Arc::new(Upstream::new(&provider, pool)), Arc::default())
+                (Arc::new(Upstream::new(&provider, connector)), Arc::default())
             }
         };
         Ok(ProviderEndpoint {
@@ -262,7 +262,7 @@ impl ProviderEndpoint {
 /// The MCP servers; those that did not change keep their pools and breakers.
 fn tool_servers(
     config: &Config,
-    pool: &Arc<Connector>,
+    connector: &Arc<Connector>,
     before: Option<&Rules>,
 ) -> Result<Vec<Arc<ToolServer>>, RulesError> {
     let made = |server: &McpServer| {
@@ -270,8 +270,8 @@ fn tool_servers(
         if let Some(kept) = kept {
             return Ok(Arc::clone(kept));
         }
-        let mut endpoint = mcp_endpoint(provider_of(server), config, pool)?;
-        let upstream = Upstream::new(&endpoint.provider, pool);
+        let mut endpoint = mcp_endpoint(provider_of(server), config, connector)?;
+        let upstream = Upstream::new(&endpoint.provider, connector);
         endpoint.upstream = Arc::new(upstream.public_only(!server.allow_private));
         Ok(Arc::new(ToolServer {
             config: server.clone(),
@@ -282,20 +282,24 @@ fn tool_servers(
     config.mcp.servers.iter().map(made).collect()
 }
 
-fn mcp_endpoint(provider: Provider, config: &Config, pool: &Arc<Connector>) -> Result<ProviderEndpoint, RulesError> {
+fn mcp_endpoint(
+    provider: Provider,
+    config: &Config,
+    connector: &Arc<Connector>,
+) -> Result<ProviderEndpoint, RulesError> {
     let plugin = JsonRpc::plugin().map_err(|error| RulesError::BadDialect {
         provider: provider.name.clone(),
         dialect: MCP.to_owned(),
         reason: error.to_string(),
     })?;
     let depth_max = config.limits.json_depth_max;
-    let mut endpoint = ProviderEndpoint::new(provider, None, None, pool, &plugin, depth_max)?;
+    let mut endpoint = ProviderEndpoint::new(provider, None, None, connector, &plugin, depth_max)?;
     endpoint.name = MCP.into();
     Ok(endpoint)
 }
 
-fn wrapped(config: &Config, pool: &Arc<Connector>) -> Result<Arc<ProviderEndpoint>, RulesError> {
-    mcp_endpoint(provider_of(&McpServer::nowhere()), config, pool).map(Arc::new)
+fn wrapped(config: &Config, connector: &Arc<Connector>) -> Result<Arc<ProviderEndpoint>, RulesError> {
+    mcp_endpoint(provider_of(&McpServer::nowhere()), config, connector).map(Arc::new)
 }
 
 /// An MCP server as the steps of the proxy know whom they call.

@@ -16,14 +16,13 @@ mod wire;
 
 use std::sync::Arc;
 
-use pingora::protocols::http::ServerSession;
-
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::{RefusalsInARow, send_refusal};
 
 /// Serves a connection that requests an upgrade, to its end.
 pub async fn serve(gateway: &Arc<Gateway>, mut session: ServerSession) {
-    session.set_keepalive(None);
+    session.close_after_answer();
     match upgrade::ask_upstream(gateway, &mut session).await {
         Ok(Some(opening)) => {
             if let Some(opened) = upgrade::switch(opening, session).await {

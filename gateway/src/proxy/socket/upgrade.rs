@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
 use tokio::time::timeout;
 use ulid::Ulid;
 
 use super::wire::Wire;
 use crate::meter::Ids;
 use crate::plugin::Billing;
-use crate::proxy::forward::coalesce::CoalescedWrites;
 use crate::proxy::forward::{Answer, forward, outgoing};
 use crate::proxy::identify::arrival::{locate, recognise};
 use crate::proxy::identify::{in_terms_of_dialect, infer, legacy};
@@ -28,6 +25,7 @@ use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::RefusedRequest;
@@ -293,9 +291,7 @@ async fn opening(
         return Err(bad());
     }
     who.handshake.ids = Ids::new(None, who.endpoint().reader.request_id(says));
-    let HttpSession::H1(mut upstream) = answer.connection.session else {
-        return Err(bad());
-    };
+    let (stream, early) = answer.connection.session.into_http1().ok_or_else(bad)?;
     let mut head = answer.header;
     for name in NOT_PASSED_ON {
         head.remove_header(name);
@@ -305,8 +301,6 @@ async fn opening(
     for (name, value) in extra_headers {
         head.insert_header(name.clone(), value).map_err(|_| bad())?;
     }
-    let early = at_once(upstream.read_body_bytes()).await;
-    let stream = CoalescedWrites::into_plain(upstream.into_inner()).ok_or_else(bad)?;
     Ok(Some(Opening {
         head: Box::new(head),
         upstream: Wire { stream, early },
@@ -317,25 +311,10 @@ async fn opening(
 /// Switches the client's protocol. `None`: the client has left.
 pub async fn switch(opening: Opening, mut session: ServerSession) -> Option<Opened> {
     session.write_response_header(opening.head).await.ok()?;
-    let ServerSession::H1(mut session) = session else {
-        return None;
-    };
-    let early = at_once(session.read_body_bytes()).await;
+    let (stream, early) = session.into_http1()?;
     Some(Opened {
-        client: Wire {
-            stream: session.into_inner(),
-            early,
-        },
+        client: Wire { stream, early },
         upstream: opening.upstream,
         who: opening.who,
     })
-}
-
-/// What pingora has read beyond the head, before its stream is taken over: it hands that out before it reads anew.
-async fn at_once(read: impl Future<Output = pingora::Result<Option<Bytes>>>) -> Bytes {
-    tokio::select! {
-        biased;
-        read = read => read.ok().flatten().unwrap_or_default(),
-        () = std::future::ready(()) => Bytes::new(),
-    }
 }
