@@ -31,7 +31,7 @@ use crate::hosts;
 use crate::mcp::{Intake, Mcp, WrappedCalls};
 use crate::meter::{Estimator, learned_file};
 use crate::plugin::{LoadError, Plugins, ToolPricers};
-use crate::policy::{self, Balances, Cause, Counters, Engine, Phase, PolicyError, PolicySet};
+use crate::policy::{self, Balances, Cause, Counters, Engine, Lookups, Phase, PolicyError, PolicySet};
 use crate::price::{self, PriceBook, PriceError};
 use crate::price_updates::PriceUpdates;
 use crate::proxy::accept::server::{self, RunningServer, ServeError};
@@ -317,7 +317,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
     let gateway = Arc::new(Gateway {
         rules: ArcSwap::from_pointee(rules),
         refused_policies: ArcSwap::default(),
-        policies: Engine::new(Arc::new(PolicyFailures(Arc::clone(&metrics)))),
+        policies: Engine::remembering(Arc::new(PolicyCounts(Arc::clone(&metrics)))),
         balances: Arc::new(LedgerBalances(Arc::clone(&ledger))),
         estimator,
         drain: Drain::new(),
@@ -537,11 +537,15 @@ impl Balances for LedgerBalances {
     }
 }
 
-struct PolicyFailures(Arc<Metrics>);
+struct PolicyCounts(Arc<Metrics>);
 
-impl Counters for PolicyFailures {
+impl Counters for PolicyCounts {
     fn policy_failed(&self, policy: &str, phase: Phase, _cause: Cause) {
         self.0.policy_error(policy, phase.name());
+    }
+
+    fn policies_asked(&self, lookups: Lookups) {
+        self.0.policies_asked(lookups);
     }
 }
 

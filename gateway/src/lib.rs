@@ -6,7 +6,7 @@
 //! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: base64 addresses secret timer tasks files thousands estimate_reason limits price clients config hosts rates
+//! order: base64 addresses secret timer tasks files thousands recent estimate_reason limits price clients config hosts rates
 //! order: plugin meter policy runtime replay telemetry alerting readiness moving control proxy mcp proxy/accept price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
@@ -37,6 +37,7 @@ mod price_updates;
 mod proxy;
 mod rates;
 mod readiness;
+mod recent;
 mod replay;
 mod runtime;
 mod secret;

@@ -14,7 +14,7 @@ use super::reader::AnswerReader;
 use super::sides::{Side, groups, sum};
 use super::text::Text;
 use crate::estimate_reason;
-use crate::plugin::outline::{Arriving, Outline, Shape};
+use crate::plugin::outline::{Arriving, Outline, Shape, Template};
 use crate::plugin::{AnswerFrame, Reading};
 
 /// Unread frames kept, as outlines, to be read again at the end.
@@ -70,6 +70,8 @@ pub(super) struct Core {
     /// The last usage, or a frame after it, could not be read whole.
     truncated: bool,
     kept: VecDeque<Kept>,
+    /// By which the next unmarked event is read, where it is like the last one.
+    like: LastEvent,
     /// Where each frame is an answer of its own.
     pub(super) lines: Option<Lines>,
     /// The last frame is among the kept.
@@ -87,6 +89,27 @@ enum PassingFrame {
     Json(Box<Arriving>),
     /// Data that is no object says nothing.
     Other,
+}
+
+/// The last unmarked event that was read whole, where it paid to keep it.
+#[derive(Default)]
+struct LastEvent {
+    template: Option<Box<Template>>,
+    /// Events in a row that were like none.
+    unlike: u32,
+}
+
+/// After so many events that were like none, a template is made of every so-manyeth only.
+const UNLIKE_MAX: u32 = 4;
+const UNLIKE_STEP: u32 = 32;
+
+impl LastEvent {
+    /// Makes a template of an event, unless events of this stream are not alike.
+    fn made(&mut self, data: &[u8], outline: &Outline) -> Option<Template> {
+        self.unlike = self.unlike.saturating_add(1);
+        let is_tried = self.unlike <= UNLIKE_MAX || self.unlike.is_multiple_of(UNLIKE_STEP);
+        is_tried.then(|| Template::new(data, outline)).flatten()
+    }
 }
 
 #[derive(Default)]
@@ -130,6 +153,7 @@ impl Core {
             failed_since_usage: false,
             truncated: false,
             kept: VecDeque::new(),
+            like: LastEvent::default(),
             lines: facts.lines.then(Lines::default),
             last_unread: false,
             headers: String::new(),
@@ -208,12 +232,47 @@ impl Core {
             self.done |= start.starts_with(b"[DONE]");
             return false;
         }
+        if self.event_like_the_last(event, data) {
+            return false;
+        }
         let Ok(outline) = self.reader.outline(data) else {
             self.unreadable += 1;
             self.truncated = true;
             return false;
         };
-        self.outlined(event, data, outline, false)
+        let template = if self.reader.is_each_read_whole() {
+            None
+        } else {
+            self.like.made(data, &outline)
+        };
+        let hide = self.outlined(event, data, outline, false);
+        if let (Some(template), true) = (template, self.last_unread) {
+            self.like.template = Some(Box::new(template));
+        }
+        hide
+    }
+
+    /// An unmarked event that is the last one but for its text: what [`Core::outlined`] does with such, without an outline. It names
+    /// the answer as the last one did, and has no calls.
+    fn event_like_the_last(&mut self, event: Option<&str>, data: &[u8]) -> bool {
+        let Some(template) = &mut self.like.template else {
+            return false;
+        };
+        let Some(alike) = template.read(data).filter(|_| !self.reader.marks(event, data)) else {
+            return false;
+        };
+        self.outlined += 1;
+        self.text.add_ranges(data, alike.text, alike.text_bytes);
+        self.bytes_since_usage = self.bytes_since_usage.saturating_add(data.len() as u64);
+        self.end_near = self.end_near || self.reader.ends(data);
+        // A template is made of what was read strictly, and this is its document but for some values.
+        keep(&mut self.kept, event, true, |outline| {
+            outline.clear();
+            outline.push_str(alike.doc);
+        });
+        self.last_unread = true;
+        self.like.unlike = 0;
+        true
     }
 
     /// Some data of a frame that is not held.
@@ -275,7 +334,9 @@ impl Core {
         let first = self.outlined == 1;
         let long = outline.doc.len() > KEPT_OUTLINE_BYTES_MAX;
         if !(first || long || read || flaws.any() || self.reader.marks(event, data)) {
-            self.keep(event, outline);
+            let strict = outline.is_strict();
+            keep(&mut self.kept, event, strict, |kept| *kept = outline.doc);
+            self.last_unread = true;
             return false;
         }
         self.last_unread = false;
@@ -356,27 +417,6 @@ impl Core {
         if let Some(lines) = &mut self.lines {
             lines.add(reading, text);
         }
-    }
-
-    fn keep(&mut self, event: Option<&str>, outline: Outline) {
-        let mut kept = if self.kept.len() >= KEPT_FRAMES_MAX {
-            self.kept.pop_front()
-        } else {
-            None
-        }
-        .unwrap_or_default();
-        kept.strict = outline.is_strict();
-        kept.outline = outline.doc;
-        match (event, &mut kept.event) {
-            // The older frame's name is written over: names of events cost no memory of their own.
-            (Some(name), Some(old)) => {
-                old.clear();
-                old.push_str(name);
-            }
-            (name, old) => *old = name.map(str::to_owned),
-        }
-        self.kept.push_back(kept);
-        self.last_unread = true;
     }
 
     /// Reads one outline. True: the frame said nothing but usage.
@@ -555,6 +595,27 @@ impl Core {
             .flat_map(|part| groups(Side::Output).map(|kinds| sum(&part.usage, kinds)));
         units.fold(0, u64::saturating_add)
     }
+}
+
+/// Keeps an event that was not read, in place of the oldest where there are many.
+fn keep(kept: &mut VecDeque<Kept>, event: Option<&str>, strict: bool, write: impl FnOnce(&mut String)) {
+    let oldest = if kept.len() >= KEPT_FRAMES_MAX {
+        kept.pop_front()
+    } else {
+        None
+    };
+    let mut last = oldest.unwrap_or_default();
+    write(&mut last.outline);
+    last.strict = strict;
+    match (event, &mut last.event) {
+        // The older frame's name is written over: names of events cost no memory of their own.
+        (Some(name), Some(old)) => {
+            old.clear();
+            old.push_str(name);
+        }
+        (name, old) => *old = name.map(str::to_owned),
+    }
+    kept.push_back(last);
 }
 
 fn reason_of(fault: FrameFault) -> &'static str {

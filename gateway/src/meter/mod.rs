@@ -30,6 +30,8 @@ mod corpus_hosts;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod like_the_last_tests;
+#[cfg(test)]
 mod odd_answers_tests;
 #[cfg(test)]
 mod plan_tests;

@@ -36,6 +36,7 @@ pub struct AnswerReader {
     response_ids: Vec<usize>,
     depth_max: u32,
     read_all: bool,
+    each_whole: bool,
 }
 
 impl AnswerReader {
@@ -69,6 +70,7 @@ impl AnswerReader {
             response_ids,
             depth_max,
             read_all: false,
+            each_whole: false,
         })
     }
 
@@ -77,6 +79,18 @@ impl AnswerReader {
     pub fn reading_all(mut self) -> AnswerReader {
         self.read_all = true;
         self
+    }
+
+    /// Outlines every event by itself: what reading by the last one is compared with.
+    #[cfg(test)]
+    #[must_use]
+    pub fn each_whole(mut self) -> AnswerReader {
+        self.each_whole = true;
+        self
+    }
+
+    pub(super) const fn is_each_read_whole(&self) -> bool {
+        self.each_whole
     }
 
     pub fn dialect(&self) -> &Arc<dyn Dialect> {

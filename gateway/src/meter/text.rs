@@ -1,5 +1,7 @@
 //! The text of an answer: all of it counted, a bounded sample of it kept for an estimate.
 
+use std::ops::Range;
+
 use crate::plugin::outline::Outline;
 
 /// Text kept of one answer. What follows is extrapolated: a sample this long is as good as the whole.
@@ -42,9 +44,13 @@ impl Text {
 
     /// Adds the text that `outline` found in `json`.
     pub fn add(&mut self, json: &[u8], outline: &Outline) {
-        self.bytes = self.bytes.saturating_add(outline.text_bytes);
-        let json = outline.raw(json);
-        for range in &outline.text {
+        self.add_ranges(outline.raw(json), &outline.text, outline.text_bytes);
+    }
+
+    /// Adds what stands in these ranges of `json`, and so many bytes in all.
+    pub fn add_ranges(&mut self, json: &[u8], ranges: &[Range<usize>], bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        for range in ranges {
             if self.sample.len() >= SAMPLE_BYTES_MAX {
                 return;
             }

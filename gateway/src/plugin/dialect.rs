@@ -191,7 +191,8 @@ impl Info {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a plugin is shown of a request: all that [`Dialect::inspect`] hangs on, by which its answer is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Request {
     pub method: String,
     /// Whose API the upstream is; empty where it is not known.

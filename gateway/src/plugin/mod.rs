@@ -5,6 +5,7 @@ mod convert;
 mod dialect;
 mod engine;
 mod host;
+mod inspected;
 pub mod outline;
 mod plan;
 mod pool;
@@ -17,6 +18,7 @@ pub use dialect::{
     Meaning, Medium, Progress, ProgressPart, Reading, ReadingPart, Request, RequestedCacheWrites, Route, Sender,
     SocketMessage, Step, Want,
 };
+pub use inspected::Recall;
 pub use plan::{PlanError, Plans};
 pub use pricer::{Quoted, ResultSeen, ToolArguments, ToolCall, ToolEnding, ToolPricers};
 #[cfg(test)]

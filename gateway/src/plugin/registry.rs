@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use memchr::memmem::Finder;
@@ -57,6 +58,8 @@ pub enum LoadError {
 
 /// A plugin, with everything that is compiled once from its `info`.
 pub struct Plugin {
+    /// No other has it, not even one that is loaded of the same file.
+    pub(super) number: u64,
     pub dialect: Arc<dyn Dialect>,
     pub routes: RouteTable,
     /// For request bodies: wants, then what is counted and what may name the sender, media, and all other strings as text.
@@ -113,7 +116,9 @@ impl Plugin {
         // Whoever reads answers compiles them for itself.
         Plans::compile(info).map_err(|error| unfit(error.to_string()))?;
         let routes = RouteTable::compile(&info.routes).map_err(|error: RouteError| unfit(error.to_string()))?;
+        static LOADED: AtomicU64 = AtomicU64::new(0);
         Ok(Plugin {
+            number: LOADED.fetch_add(1, Ordering::Relaxed),
             routes,
             request_shape,
             sender_wants,

@@ -122,6 +122,15 @@ impl Reads {
         self.keys.push(answer.map_or(0, |place| place.saturating_add(1)));
     }
 
+    /// Answers about the raw key that were taken after the first so many.
+    pub fn keys_since(&self, count: usize) -> Vec<u32> {
+        self.keys.get(count..).unwrap_or_default().to_vec()
+    }
+
+    pub fn take_keys(&mut self, answers: &[u32]) {
+        self.keys.extend_from_slice(answers);
+    }
+
     pub fn knows(&self, account: &Name) -> bool {
         self.known.iter().any(|(known, _)| known == account)
     }

@@ -72,9 +72,30 @@ impl PolicyFailure {
     }
 }
 
+/// How often policies were asked about calls, by what it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// The answer was remembered.
+    pub hits: u32,
+    /// The policy ran, and its answer is remembered from now on.
+    pub misses: u32,
+    /// It ran, and what it read or answered, or its file, is not of the kind that is remembered.
+    pub unkept: u32,
+}
+
+impl Lookups {
+    fn add(&mut self, more: Lookups) {
+        self.hits += more.hits;
+        self.misses += more.misses;
+        self.unkept += more.unkept;
+    }
+}
+
 /// Told of every failure.
 pub trait Counters: Send + Sync {
     fn policy_failed(&self, policy: &str, phase: Phase, cause: Cause);
+    /// Once an evaluation, by an engine that remembers.
+    fn policies_asked(&self, _: Lookups) {}
 }
 
 /// Counters in memory: failures by policy, phase and cause.
@@ -110,12 +131,24 @@ static NEXT_ENGINE: AtomicU64 = AtomicU64::new(1);
 pub struct Engine {
     id: u64,
     counters: Arc<dyn Counters>,
+    remembers: bool,
 }
 
 impl Engine {
+    /// Runs every policy each time that it is asked: for replays and specs, which try them.
     pub fn new(counters: Arc<dyn Counters>) -> Engine {
-        let id = NEXT_ENGINE.fetch_add(1, Ordering::Relaxed);
-        Engine { id, counters }
+        Engine {
+            id: NEXT_ENGINE.fetch_add(1, Ordering::Relaxed),
+            counters,
+            remembers: false,
+        }
+    }
+
+    /// Remembers what policies answered, by the facts that they read.
+    pub fn remembering(counters: Arc<dyn Counters>) -> Engine {
+        let mut engine = Engine::new(counters);
+        engine.remembers = true;
+        engine
     }
 
     /// Asks who is calling after all: the first of the phases.
@@ -157,12 +190,16 @@ impl Engine {
         let mut answer = self.with_vm(set, |vm| vm.ask(phase, facts, balances, false));
         if answer.is_cut_short {
             // What is in shadow decides nothing, not even that nobody else is asked.
-            let told = answer.told;
+            let (told, lookups) = (answer.told, answer.lookups);
             answer = self.with_vm(set, |vm| vm.ask(phase, facts, balances, true));
             answer.told.splice(0..0, told);
+            answer.lookups.add(lookups);
         }
         for failure in answer.told.iter().chain(&answer.failure) {
             self.count(failure, phase);
+        }
+        if self.remembers {
+            self.counters.policies_asked(answer.lookups);
         }
         match answer.failure {
             Some(failure) => Err(PolicyFailure {
@@ -223,6 +260,7 @@ impl Engine {
         let vm = match kept.filter(|vm| vm.set_id == set.id()) {
             Some(vm) => vm,
             None => match set.load_vm() {
+                Ok(vm) if self.remembers => vm.remembering(),
                 Ok(vm) => vm,
                 Err(failure) => {
                     return Answer {

@@ -1,7 +1,8 @@
 //! What a policy may know: the facts of a call as the proxy hands them over, and the handles through which Lua reads them.
 //!
 //! A VM keeps one set of buffers for the facts and refills it for each call, so a call costs no allocation of ours. Lua gets
-//! handles that bear the number of their evaluation: one kept beyond its call raises, also while a later call is running.
+//! handles that bear the number of their evaluation: one kept beyond its call raises, also while a later call is running. What a
+//! handle gives of what is a [`Fact`] goes through [`Ticket::read`]; whatever else it gives keeps the answer from being remembered.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use super::account::{Own, account_of, check_account};
 use super::balances::{Balances, READS_MAX, Reads};
 use super::entry::EntryHandle;
 use super::event::{Event, EventHandle};
+use super::fact::{Fact, FactValue, HeldQuestion, KnownFacts};
 use super::fields::no_field;
 use super::glob::Glob;
 use super::history::History;
@@ -67,7 +69,7 @@ pub struct CallFacts<'a> {
 
 impl CallFacts<'_> {
     /// What the tags say of the tool that is called; empty where none is.
-    fn of_tool(&self, tag: &str) -> &str {
+    pub(super) fn of_tool(&self, tag: &str) -> &str {
         let tags = (self.operation == TOOL_OPERATION).then_some(self.tags);
         tags.and_then(|tags| tags.get(tag)).map_or("", |value| value)
     }
@@ -83,110 +85,11 @@ pub struct CostEstimate {
     pub output_usd: Usd,
 }
 
-/// The owned copy of the facts; buffers are kept from call to call.
-#[derive(Default)]
-struct Buffers {
-    at_ms: i64,
-    zone: String,
-    texts: [String; TEXTS.len()],
-    key: Secret<String>,
-    fingerprint: String,
-    /// By name, ascending; those of earlier policies included.
-    tags: Vec<(Name, Name)>,
-    models: Vec<String>,
-    any_model: bool,
-    stream: bool,
-    max_output: Option<u64>,
-    estimate: CostEstimate,
-    history: Option<History>,
-    priced: bool,
-    free: bool,
-    /// The call's own accounts, each made once it is named.
-    own: [Option<Name>; Own::COUNT],
-}
-
 /// The operation of a call of an MCP server's tool.
 pub const TOOL_OPERATION: &str = "tool";
 /// The tags of such a call, which the gateway alone puts: what sums and accounts of servers and tools go by.
 pub const SERVER_TAG: &str = "server";
 pub const TOOL_TAG: &str = "tool";
-
-/// Text fields of `call`, in the order of `Buffers::texts`.
-const TEXTS: [&str; 13] = [
-    "provider",
-    "dialect",
-    "operation",
-    "model",
-    "tenant",
-    "agent",
-    "session",
-    "user",
-    "task",
-    "path",
-    "claim",
-    "server",
-    "tool",
-];
-
-impl Buffers {
-    fn fill(&mut self, facts: &CallFacts<'_>) {
-        let texts = [
-            facts.provider,
-            facts.dialect,
-            facts.operation,
-            facts.model,
-            facts.tenant,
-            facts.agent,
-            facts.session,
-            facts.user,
-            facts.task,
-            facts.path,
-            facts.claim,
-            facts.of_tool(SERVER_TAG),
-            facts.of_tool(TOOL_TAG),
-        ];
-        for (buffer, text) in self.texts.iter_mut().zip(texts) {
-            refill(buffer, text);
-        }
-        refill(&mut self.zone, facts.zone);
-        refill(&mut self.fingerprint, facts.fingerprint);
-        self.key.clone_from(facts.key);
-        self.tags.clear();
-        self.tags.extend(
-            facts
-                .tags
-                .iter()
-                .map(|(name, value)| (Arc::clone(name), Arc::clone(value))),
-        );
-        self.models.clear();
-        self.models.extend_from_slice(facts.models);
-        self.any_model = facts.any_model;
-        (self.at_ms, self.stream, self.max_output) = (facts.at_ms, facts.stream, facts.max_output);
-        (self.estimate, self.priced, self.free) = (facts.estimate, facts.priced, facts.free);
-        self.history = facts.history;
-        self.own = Default::default();
-    }
-
-    /// What the call says of one of its own accounts' names.
-    fn own_name(&self, own: Own) -> &str {
-        let text = match own {
-            Own::Key => return &self.fingerprint,
-            Own::Provider => 0,
-            Own::Model => 3,
-            Own::Tenant => 4,
-            Own::Agent => 5,
-            Own::Session => 6,
-            Own::User => 7,
-            Own::Task => 8,
-        };
-        self.texts.get(text).map_or("", String::as_str)
-    }
-}
-
-fn refill(buffer: &mut String, text: &str) {
-    buffer.clear();
-    buffer.push_str(text);
-}
 
 /// What one VM's handles share with the engine.
 pub(super) struct Shared {
@@ -198,7 +101,9 @@ pub(super) struct Shared {
     global: Name,
     /// `call.key` of this evaluation, made once: every shipped policy asks for it.
     key: RefCell<Option<AnyUserData>>,
-    buffers: RefCell<Buffers>,
+    pub(super) facts: KnownFacts,
+    /// The call's own accounts, each made once it is named.
+    own: RefCell<[Option<Name>; Own::COUNT]>,
     pub(super) entry: RefCell<Option<Arc<Entry>>>,
     reads: RefCell<Reads>,
     pub(super) zones: Zones,
@@ -212,7 +117,8 @@ impl Shared {
             is_call: Cell::new(false),
             global: Name::from("global"),
             key: RefCell::default(),
-            buffers: RefCell::default(),
+            facts: KnownFacts::default(),
+            own: RefCell::default(),
             entry: RefCell::default(),
             reads: RefCell::default(),
             zones: Zones::default(),
@@ -221,7 +127,8 @@ impl Shared {
 
     /// Opens an evaluation on a call and gives the handle for Lua.
     pub(super) fn open_call(self: &Rc<Shared>, facts: &CallFacts<'_>, balances: &Arc<dyn Balances>) -> CallHandle {
-        self.buffers.borrow_mut().fill(facts);
+        self.facts.fill(facts);
+        *self.own.borrow_mut() = Default::default();
         self.reads.borrow_mut().open(balances);
         self.is_call.set(true);
         CallHandle(self.open())
@@ -229,11 +136,7 @@ impl Shared {
 
     /// Opens an evaluation on an event.
     pub(super) fn open_event(self: &Rc<Shared>, event: Event, balances: &Arc<dyn Balances>) -> EventHandle {
-        {
-            let mut buffers = self.buffers.borrow_mut();
-            buffers.at_ms = event.at_ms;
-            refill(&mut buffers.zone, "UTC");
-        }
+        self.facts.fill_without_call(event.at_ms);
         self.reads.borrow_mut().open(balances);
         self.is_call.set(false);
         EventHandle(self.open(), Rc::new(event))
@@ -241,12 +144,8 @@ impl Shared {
 
     /// Opens an evaluation on a settled entry.
     pub(super) fn open_entry(self: &Rc<Shared>, entry: &Arc<Entry>, balances: &Arc<dyn Balances>) -> EntryHandle {
-        {
-            let mut buffers = self.buffers.borrow_mut();
-            // The start, as in the JSON; its windows are where the hold was placed.
-            buffers.at_ms = entry.facts.at_ms;
-            refill(&mut buffers.zone, "UTC");
-        }
+        // The start, as in the JSON; its windows are where the hold was placed.
+        self.facts.fill_without_call(entry.facts.at_ms);
         *self.entry.borrow_mut() = Some(Arc::clone(entry));
         self.reads.borrow_mut().open(balances);
         self.is_call.set(false);
@@ -262,27 +161,19 @@ impl Shared {
         }
     }
 
-    /// What a policy tagged the call with, later ones see as if the client had sent it.
-    pub(super) fn tag(&self, tags: &[(Name, Name)]) {
-        if tags.is_empty() {
-            return;
-        }
-        let known = &mut self.buffers.borrow_mut().tags;
-        for (name, value) in tags {
-            match known.binary_search_by(|(known, _)| known.cmp(name)) {
-                Ok(at) => {
-                    if let Some((_, known)) = known.get_mut(at) {
-                        *known = Name::clone(value);
-                    }
-                }
-                Err(at) => known.insert(at, (Name::clone(name), Name::clone(value))),
-            }
-        }
-    }
-
     /// See [`Reads::count`].
     pub fn reads_count(&self) -> (usize, usize) {
         self.reads.borrow().count()
+    }
+
+    /// Answers about the raw key that were recorded since a [`Reads::count`].
+    pub fn keys_since(&self, (_, keys): (usize, usize)) -> Vec<u32> {
+        self.reads.borrow().keys_since(keys)
+    }
+
+    /// Records answers about the raw key as they were once given to the same questions.
+    pub fn answer_keys_again(&self, answers: &[u32]) {
+        self.reads.borrow_mut().take_keys(answers);
     }
 
     /// See [`Reads::forget_since`].
@@ -294,15 +185,15 @@ impl Shared {
     pub(super) fn close(&self) -> EvaluationReads {
         self.live.set(false);
         *self.key.borrow_mut() = None;
-        self.buffers.borrow_mut().key = Secret::default();
+        self.facts.forget_key();
         *self.entry.borrow_mut() = None;
         self.reads.borrow_mut().close()
     }
 
     /// The zone that windows and `call.at` follow where a policy names none.
     pub(super) fn zone(&self) -> Result<Zone, LuaError> {
-        let buffers = self.buffers.borrow();
-        self.zones.named(&buffers.zone).map_err(LuaError::runtime)
+        let named = self.facts.read(Fact::Zone, |zone| self.zones.named(zone.text()));
+        named.map_err(LuaError::runtime)
     }
 
     /// The account that a policy names: whole, or by its kind alone.
@@ -326,21 +217,19 @@ impl Shared {
         if !(self.live.get() && self.is_call.get()) {
             return Err(format!("{said:?} is the account of a call, and there is none here"));
         }
-        let mut buffers = self.buffers.borrow_mut();
         if let Some(tag) = tag {
-            let value = buffers.tags.iter().find(|(known, _)| **known == *tag);
-            let value = value.map_or("", |(_, value)| value);
-            return Ok(account_of("tag", &format!("{tag}={value}")));
+            let account = |value: FactValue<'_>| account_of("tag", &format!("{tag}={}", value.text()));
+            return Ok(self.facts.read(Fact::Tag(tag.into()), account));
         }
         let Some(own) = own else {
             return Err("is no account".to_owned());
         };
-        if let Some(Some(known)) = buffers.own.get(own.place()) {
-            return Ok(Name::clone(known));
-        }
-        let made = account_of(said, buffers.own_name(own));
-        if let Some(slot) = buffers.own.get_mut(own.place()) {
-            *slot = Some(Name::clone(&made));
+        let mut accounts = self.own.borrow_mut();
+        let known = accounts.get(own.place()).and_then(Option::as_ref);
+        let account = |name: FactValue<'_>| known.map_or_else(|| account_of(said, name.text()), Name::clone);
+        let made = self.facts.read(Fact::of_own(own), account);
+        if let Some(slot) = accounts.get_mut(own.place()) {
+            slot.get_or_insert_with(|| Name::clone(&made));
         }
         Ok(made)
     }
@@ -348,6 +237,7 @@ impl Shared {
     /// What `spent` (with a window) and `held` (without one) answer; the same value all through one evaluation.
     pub(super) fn balance(&self, named: &str, window: Option<Window>, unit: Unit) -> Result<f64, LuaError> {
         let what = if window.is_some() { "spent" } else { "held" };
+        self.facts.spoil();
         let mut reads = self.reads.borrow_mut();
         if !(reads.is_open() && self.live.get()) {
             return Err(LuaError::runtime(format!(
@@ -402,7 +292,18 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
+    /// For anything but a [`Fact`]: what the policy is told now, no answer of its can be found by again.
     pub(super) fn check(&self) -> Result<&Shared, LuaError> {
+        let shared = self.alive()?;
+        shared.facts.spoil();
+        Ok(shared)
+    }
+
+    fn read<R>(&self, fact: Fact, look: impl FnOnce(FactValue<'_>) -> R) -> Result<R, LuaError> {
+        Ok(self.alive()?.facts.read(fact, look))
+    }
+
+    fn alive(&self) -> Result<&Shared, LuaError> {
         if self.shared.live.get() && self.shared.evaluation.get() == self.evaluation {
             Ok(&self.shared)
         } else {
@@ -430,10 +331,17 @@ impl AtHandle {
 impl KeyHandle {
     /// Asks about the raw key; the answer is for the record, too.
     pub(super) fn ask(&self, question: KeyQuestion<'_>) -> Result<Option<u32>, LuaError> {
-        let shared = self.0.check()?;
-        let answer = match shared.reads.borrow().recorded_key(question) {
-            Some(recorded) => recorded.map_err(LuaError::runtime)?,
-            None => question.answer(shared.buffers.borrow().key.expose()),
+        let shared = self.0.alive()?;
+        let recorded = shared.reads.borrow().recorded_key(question);
+        let answer = match recorded {
+            Some(recorded) => {
+                shared.facts.spoil();
+                recorded.map_err(LuaError::runtime)?
+            }
+            None => {
+                let asked = Fact::Key(HeldQuestion::new(question));
+                shared.facts.read(asked, |value| value.place())
+            }
         };
         shared.reads.borrow_mut().take_key(answer);
         Ok(answer)
@@ -454,48 +362,61 @@ pub(super) fn count(count: u64) -> Value {
     Value::Number(count as f64)
 }
 
+/// A fact as Lua has it.
+fn fact(lua: &Lua, value: FactValue<'_>) -> Result<Value, LuaError> {
+    Ok(match value {
+        FactValue::Text(of) | FactValue::Tag(Some(of)) => return text(lua, of),
+        FactValue::Tag(None) | FactValue::Count(None) | FactValue::Place(None) => Value::Nil,
+        FactValue::Flag(flag) => Value::Boolean(flag),
+        FactValue::Count(Some(of)) => count(of),
+        FactValue::Place(Some(of)) => count(of.into()),
+        FactValue::Texts(of) => {
+            let list = uncapped(lua, |lua| lua.create_sequence_from(of.iter().map(String::as_str)));
+            Value::Table(list?)
+        }
+        FactValue::Pairs(of) => {
+            let table = lua.create_table()?;
+            for (name, value) in of {
+                table.raw_set(&**name, &**value)?;
+            }
+            Value::Table(table)
+        }
+    })
+}
+
 impl UserData for CallHandle {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
             let ticket = &this.0;
-            let shared = ticket.check()?;
             let wanted = name.as_bytes();
             let wanted: &[u8] = &wanted;
+            if let Some(wanted) = Fact::of_call(wanted) {
+                return ticket.read(wanted, |value| fact(lua, value))?;
+            }
+            // These two say nothing by themselves.
             match wanted {
                 b"key" => {
-                    let mut made = shared.key.borrow_mut();
+                    let mut made = ticket.alive()?.key.borrow_mut();
                     if made.is_none() {
                         *made = Some(uncapped(lua, |lua| lua.create_userdata(KeyHandle(ticket.clone())))?);
                     }
                     return Ok(made.clone().map_or(Value::Nil, Value::UserData));
                 }
-                b"at" => return handle(lua, AtHandle(ticket.clone(), shared.zone()?)),
-                b"tags" => return handle(lua, TagsHandle(ticket.clone())),
-                b"estimate" => return handle(lua, EstimateHandle(ticket.clone())),
+                b"tags" => {
+                    ticket.alive()?;
+                    return handle(lua, TagsHandle(ticket.clone()));
+                }
                 _ => {}
             }
-            let buffers = shared.buffers.borrow();
+            let shared = ticket.check()?;
             match wanted {
-                b"history" => match buffers.history {
+                b"at" => handle(lua, AtHandle(ticket.clone(), shared.zone()?)),
+                b"estimate" => handle(lua, EstimateHandle(ticket.clone())),
+                b"history" => match shared.facts.passing().history {
                     Some(history) => handle(lua, HistoryHandle(ticket.clone(), history)),
                     None => Ok(Value::Nil),
                 },
-                b"models" => uncapped(lua, |lua| {
-                    lua.create_sequence_from(buffers.models.iter().map(String::as_str))
-                })
-                .map(Value::Table),
-                b"any_model" => Ok(Value::Boolean(buffers.any_model)),
-                b"stream" => Ok(Value::Boolean(buffers.stream)),
-                b"priced" => Ok(Value::Boolean(buffers.priced)),
-                b"free" => Ok(Value::Boolean(buffers.free)),
-                b"max_output" => Ok(buffers.max_output.map_or(Value::Nil, count)),
-                _ => {
-                    let at = TEXTS.iter().position(|known| known.as_bytes() == wanted);
-                    match at.and_then(|at| buffers.texts.get(at)) {
-                        Some(found) => text(lua, found),
-                        None => Err(no_field("call", &name)),
-                    }
-                }
+                _ => Err(no_field("call", &name)),
             }
         });
     }
@@ -510,20 +431,16 @@ impl UserData for KeyHandle {
             Ok(this.ask(KeyQuestion::Glob(&pattern, &glob))?.is_some())
         });
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
-            let shared = this.0.check()?;
-            let buffers = shared.buffers.borrow();
-            match &*name.as_bytes() {
-                b"fingerprint" => text(lua, &buffers.fingerprint),
-                b"present" => Ok(Value::Boolean(
-                    !(buffers.key.expose().is_empty() && buffers.fingerprint.is_empty()),
-                )),
-                _ => Err(no_field("call.key", &name)),
-            }
+            let wanted = match &*name.as_bytes() {
+                b"fingerprint" => Fact::Fingerprint,
+                b"present" => Fact::HasKey,
+                _ => return Err(no_field("call.key", &name)),
+            };
+            this.0.read(wanted, |value| fact(lua, value))?
         });
         // Equal fingerprints are all that a policy may learn by printing.
         methods.add_meta_method(MetaMethod::ToString, |lua, this, ()| {
-            let shared = this.0.check()?;
-            text(lua, &shared.buffers.borrow().fingerprint)
+            this.0.read(Fact::Fingerprint, |value| fact(lua, value))?
         });
     }
 }
@@ -531,19 +448,14 @@ impl UserData for KeyHandle {
 impl UserData for TagsHandle {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         // A tag that was not sent is nil: any name is a field.
-        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
-            let buffers = this.0.check()?.buffers.borrow();
-            let wanted = name.as_bytes();
-            let found = buffers.tags.iter().find(|(known, _)| known.as_bytes() == &*wanted);
-            found.map_or(Ok(Value::Nil), |(_, value)| text(lua, value))
+        methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| match name.to_str() {
+            Ok(name) => this.0.read(Fact::Tag((*name).into()), |value| fact(lua, value))?,
+            // No tag has such a name.
+            Err(_) => this.0.alive().map(|_| Value::Nil),
         });
         // `for name, value in call.tags do`: over a copy, in the order of the names.
         methods.add_meta_method(MetaMethod::Iter, |lua, this, ()| {
-            let buffers = this.0.check()?.buffers.borrow();
-            let tags = lua.create_table()?;
-            for (name, value) in &buffers.tags {
-                tags.raw_set(&**name, &**value)?;
-            }
+            let tags = this.0.read(Fact::Tags, |value| fact(lua, value))??;
             let next: mlua::Function = lua.globals().get("next")?;
             Ok((next, tags))
         });
@@ -553,7 +465,7 @@ impl UserData for TagsHandle {
 impl UserData for EstimateHandle {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
-            let estimate = this.0.check()?.buffers.borrow().estimate;
+            let estimate = this.0.check()?.facts.passing().estimate;
             match &*name.as_bytes() {
                 b"input_tokens" => Ok(count(estimate.input_tokens)),
                 b"output_tokens" => Ok(count(estimate.output_tokens)),
@@ -584,7 +496,7 @@ impl UserData for AtHandle {
         });
         methods.add_meta_method(MetaMethod::Index, |lua, this, name: LuaString| {
             let shared = this.0.check()?;
-            let at_ms = shared.buffers.borrow().at_ms;
+            let at_ms = shared.facts.passing().at_ms;
             let Moment {
                 year,
                 month,

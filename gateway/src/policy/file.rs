@@ -7,6 +7,7 @@ use agentledger_ledger::Name;
 use mlua::Value;
 use mlua::chunk::Compiler;
 
+use super::lint;
 use super::prepared::Prepared;
 use super::schema::{Schema, Shape};
 use super::set::{GlobCache, Options, Phase, PolicyError, PolicyMode, PolicyView, Source};
@@ -52,6 +53,8 @@ pub(super) struct PolicyFile {
     /// Kinds of events that the phase `alert` handles; `None`: it may handle any.
     pub events: Option<Vec<String>>,
     pub source: Source,
+    /// Nothing outlives a call: the same facts get the same answer.
+    pub keeps_nothing: bool,
     /// BLAKE3 of the source's text, in hex: what its version is known by.
     pub hash: String,
     mode: PolicyMode,
@@ -127,6 +130,11 @@ impl Compiled {
         let hash = self.file.hash.get(..LABEL_HASH_CHARS).unwrap_or_default();
         Name::from(format!("{}+{hash}", self.file.versioned_name))
     }
+}
+
+/// See [`lint::keeps_nothing`]; a text that cannot be read could keep anything.
+fn keeps_nothing(source: &Source) -> bool {
+    lint::parse(&source.text).is_ok_and(|file| lint::keeps_nothing(&file))
 }
 
 /// Something wrong with a conf: where in it, empty for the whole, and what.
@@ -229,6 +237,8 @@ impl PolicyFile {
             events: head.events,
             schema,
             hash: source_hash(&source.text),
+            // Marks in the text note what is reached: it is to be run.
+            keeps_nothing: options.coverage.is_none() && keeps_nothing(&source),
             source,
         };
         Ok(OnBench {

@@ -57,6 +57,7 @@ const HEADERS_REFUSED: [&str; 11] = [
 ];
 
 /// What one policy asked for on one call, in its order.
+#[derive(Clone)]
 pub(super) enum Intent {
     Allow,
     Deny(Deny),
@@ -92,6 +93,37 @@ impl Intent {
         }
     }
 
+    /// What it takes, roughly: itself, and the texts that it owns.
+    pub fn bytes(&self) -> usize {
+        let texts = match self {
+            Intent::Allow | Intent::Clamp(_) | Intent::Delay(_) | Intent::Unpriced(_) => 0,
+            Intent::Deny(deny) => deny.code.len() + deny.message.len(),
+            Intent::Bound(bound) => bound.bound.account().len() + size_of_val(bound.soft.as_slice()),
+            Intent::Rate(rate) => rate.requested.account.len(),
+            Intent::Parallel(limit) => limit.requested.account.len(),
+            Intent::Route(route) => route.requested.alternatives.iter().map(|name| name.len() + 16).sum(),
+            Intent::Tag(name, value) => name.len() + value.len(),
+            Intent::Header(name, value) => name.len() + value.len(),
+            Intent::Alert(alert) => {
+                let details = alert.details.iter().map(|(name, value)| name.len() + value.len() + 48);
+                alert.kind.len() + alert.message.len() + alert.about.len() + details.sum::<usize>()
+            }
+            Intent::Bind(binding) => {
+                let Binding {
+                    tenant,
+                    zone: _,
+                    agent,
+                    session,
+                    user,
+                    task,
+                } = binding;
+                let names = [tenant, agent, session, user, task];
+                names.into_iter().flatten().map(|name| name.len()).sum()
+            }
+        };
+        size_of::<Intent>() + texts
+    }
+
     /// Which phases may ask for it: before the answer everything but a binding, which comes first; afterwards nothing that
     /// would still need a request to act on.
     const fn belongs_in(&self, phase: Phase) -> bool {
@@ -125,6 +157,17 @@ impl IntentCollector {
         self.misplaced = false;
         self.running = Some((Name::clone(policy), phase));
         self.run = self.run.wrapping_add(1);
+    }
+
+    /// What the run has asked for so far.
+    pub fn intents(&self) -> &[Intent] {
+        &self.intents
+    }
+
+    /// A run that is remembered: it asks for what it asked for before.
+    pub fn repeat(&mut self, policy: &Name, phase: Phase, intents: &[Intent]) {
+        self.begin(policy, phase);
+        self.intents.extend_from_slice(intents);
     }
 
     fn policy(&self) -> Result<Name, LuaError> {

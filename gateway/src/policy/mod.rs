@@ -6,6 +6,7 @@
 //! - [`PolicySet::load`] compiles and checks files; [`Engine`] asks them, one VM a thread; [`folder`] finds the files.
 //! - A policy that fails on `tenant` or `request` fails closed (a [`PolicyFailure`]); one that fails on `settled` or `alert`
 //!   is only counted, and so is one in shadow.
+//! - An engine that remembers (`memo`) answers as a policy did when it read the same facts, without running it.
 
 mod account;
 mod balances;
@@ -19,6 +20,7 @@ mod engine;
 mod entry;
 pub mod eval;
 mod event;
+mod fact;
 mod facts;
 mod fields;
 mod file;
@@ -28,6 +30,8 @@ mod history;
 mod intent;
 mod lines;
 mod lint;
+mod memo;
+mod message;
 mod model_names;
 mod prepared;
 mod probe;
@@ -53,7 +57,7 @@ mod tests;
 pub use balances::{Balances, NoBalances};
 pub use bounds_on::{AskedBounds, sample_key};
 pub use coverage::Covered;
-pub use engine::{Cause, Counters, Engine, FailureCounts, PolicyFailure};
+pub use engine::{Cause, Counters, Engine, FailureCounts, Lookups, PolicyFailure};
 pub use event::Event;
 pub use facts::{CallFacts, CostEstimate, SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
 pub use file::{ConfFault, is_plain_word, source_hash};

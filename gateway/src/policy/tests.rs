@@ -6,6 +6,7 @@ mod balances;
 mod budget;
 mod hardening;
 mod intents;
+mod remembering;
 mod settled;
 mod versions;
 

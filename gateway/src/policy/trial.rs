@@ -11,9 +11,10 @@ use serde_json::json;
 use super::balances::{Balances, NoBalances};
 use super::conf;
 use super::lint::{Literal, Sandbox, meant};
+use super::message::message_of;
 use super::probe::{entry, with_call};
 use super::set::{GlobCache, Options, Phase};
-use super::vm::{Bench, message_of};
+use super::vm::Bench;
 
 pub(super) struct Trial {
     bench: Bench,

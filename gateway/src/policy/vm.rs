@@ -12,11 +12,13 @@ use mlua::{AnyUserData, Error as LuaError, Function, Lua, LuaString, Table, Valu
 use super::balances::Balances;
 use super::choose;
 use super::conf::{self, LAZY_CONF_BYTES, LazyConf};
-use super::engine::{Cause, PolicyFailure};
+use super::engine::{Cause, Lookups, PolicyFailure};
 use super::event::Event;
-use super::facts::{CallFacts, Shared};
+use super::facts::{CallFacts, CallHandle, Shared};
 use super::file::Compiled;
 use super::intent::{IntentCollector, host_table};
+use super::memo::{Kept, Memo, Remembered};
+use super::message::{is_memory, message_of};
 use super::prepared::Prepared;
 use super::sandbox::{self, Stopwatch, uncapped};
 use super::set::{GlobCache, Options, Phase, PolicyMode};
@@ -29,8 +31,6 @@ const PRELUDE: &str = include_str!("prelude.luau");
 const LOAD_DEADLINES: u32 = 40;
 const LOAD_MAX: Duration = Duration::from_secs(10);
 const LOAD_MEMORY_BYTES_MAX: usize = 256 << 20;
-/// Longest error text that leaves the engine, in characters.
-const ERROR_CHARS_MAX: usize = 500;
 
 /// The prelude's bytecode, compiled once for all VMs; a thread that takes over a swapped set has no time to lose.
 fn prelude() -> Option<&'static [u8]> {
@@ -51,6 +51,8 @@ pub(super) struct Vm {
     collector: Rc<RefCell<IntentCollector>>,
     watch: Rc<Stopwatch>,
     deadline: Duration,
+    /// `None`: every policy runs each time.
+    memo: Option<RefCell<Memo>>,
     /// Declared last, so that it goes after the functions that live in it.
     lua: Lua,
 }
@@ -66,6 +68,10 @@ struct Member {
     is_candidate: bool,
     /// What it does is counted here.
     tally: Option<Arc<Tally>>,
+    /// By which the memo knows it.
+    number: u32,
+    /// As far as its file shows, and while nothing speaks against it, its answer is a function of what it reads.
+    is_function: Cell<bool>,
     function: Function,
 }
 
@@ -270,6 +276,7 @@ impl Vm {
         let no_vm = |error: LuaError| PolicyFailure::new("sandbox", Cause::Load, error.to_string());
         let bench = Bench::new(options, globs).map_err(no_vm)?;
         let mut phases: [Vec<Member>; Phase::COUNT] = Default::default();
+        let mut number = 0;
         for policy in policies {
             let Some(prepared) = &policy.prepared else { continue };
             let bound = match bench.load_and_bind(policy, prepared) {
@@ -289,12 +296,15 @@ impl Vm {
             };
             for (phase, function) in bound {
                 if let Some(members) = phases.get_mut(phase.place()) {
+                    number += 1;
                     members.push(Member {
                         name: Name::clone(&policy.file.name),
                         versioned_name: policy.label(),
                         shadow: policy.mode == PolicyMode::Shadow,
                         is_candidate: policy.role.is_candidate,
                         tally: policy.role.tally.clone(),
+                        number,
+                        is_function: Cell::new(policy.file.keeps_nothing),
                         function,
                     });
                 }
@@ -322,8 +332,15 @@ impl Vm {
             collector,
             watch,
             deadline: options.deadline,
+            memo: None,
             lua,
         })
+    }
+
+    /// Answers are remembered from now on.
+    pub fn remembering(mut self) -> Vm {
+        self.memo = Some(RefCell::new(Memo::new()));
+        self
     }
 
     /// For calls that are made up: what they come to says nothing of a version.
@@ -347,44 +364,42 @@ impl Vm {
         balances: &Arc<dyn Balances>,
         without_shadow: bool,
     ) -> Answer {
-        let handle = self.shared.open_call(facts, balances);
+        let mut call = AskedCall {
+            handle: Some(self.shared.open_call(facts, balances)),
+            made: None,
+        };
         let mut answer = Answer::default();
-        match uncapped(&self.lua, |lua| lua.create_userdata(handle)) {
-            Err(error) => answer.stop(self.failure("sandbox", &error)),
-            Ok(call) => {
-                let members = self.members(phase).iter();
-                for member in members.filter(|member| !(without_shadow && member.shadow)) {
-                    let mut own = Verdict::default();
-                    let into = if member.shadow { &mut own } else { &mut answer.verdict };
-                    let reads = member.is_candidate.then(|| self.shared.reads_count());
-                    let outcome = self.run(member, phase, &call, into);
-                    if let Some(reads) = reads {
-                        self.shared.forget_reads_since(reads);
-                    }
-                    member.count(phase, outcome.is_err(), into.deny.is_some());
-                    self.shared.tag(&answer.verdict.tags);
-                    match outcome {
-                        Err(failed) if member.shadow => {
-                            if !answer.tell(failed) {
-                                answer.is_cut_short = true;
-                                break;
-                            }
-                        }
-                        Err(failed) => {
-                            answer.stop(failed);
-                            break;
-                        }
-                        Ok(()) if member.shadow && !own.is_empty() => answer.verdict.shadow.push(Shadow {
-                            policy: Name::clone(&member.versioned_name),
-                            is_candidate: member.is_candidate,
-                            verdict: own,
-                        }),
-                        Ok(()) => {}
-                    }
-                    if answer.verdict.deny.is_some() {
+        let members = self.members(phase).iter();
+        for member in members.filter(|member| !(without_shadow && member.shadow)) {
+            let mut own = Verdict::default();
+            let into = if member.shadow { &mut own } else { &mut answer.verdict };
+            let reads = member.is_candidate.then(|| self.shared.reads_count());
+            let outcome = self.answer(member, phase, &mut call, into, &mut answer.lookups);
+            if let Some(reads) = reads {
+                self.shared.forget_reads_since(reads);
+            }
+            member.count(phase, outcome.is_err(), into.deny.is_some());
+            self.shared.facts.tag(&answer.verdict.tags);
+            match outcome {
+                Err(failed) if member.shadow => {
+                    if !answer.tell(failed) {
+                        answer.is_cut_short = true;
                         break;
                     }
                 }
+                Err(failed) => {
+                    answer.stop(failed);
+                    break;
+                }
+                Ok(()) if member.shadow && !own.is_empty() => answer.verdict.shadow.push(Shadow {
+                    policy: Name::clone(&member.versioned_name),
+                    is_candidate: member.is_candidate,
+                    verdict: own,
+                }),
+                Ok(()) => {}
+            }
+            if answer.verdict.deny.is_some() {
+                break;
             }
         }
         answer.verdict.reads = self.shared.close();
@@ -410,7 +425,10 @@ impl Vm {
             Ok(told) => {
                 for member in self.members(phase) {
                     let mut own = Verdict::default();
-                    let outcome = self.run(member, phase, &told, &mut own);
+                    let outcome = self.run(member, phase, &told);
+                    if outcome.is_ok() {
+                        self.collector.borrow_mut().merge_into(&mut own);
+                    }
                     member.count(phase, outcome.is_err(), false);
                     match outcome {
                         Err(failed) => {
@@ -428,27 +446,70 @@ impl Vm {
         answer
     }
 
-    fn run(
+    /// Has a member answer about a call: as it did when it read the same, else by running it.
+    fn answer(
         &self,
         member: &Member,
         phase: Phase,
-        facts: &AnyUserData,
+        call: &mut AskedCall,
         verdict: &mut Verdict,
-    ) -> Result<(), (PolicyFailure, Health)> {
+        lookups: &mut Lookups,
+    ) -> Result<(), Failed> {
+        let facts = &self.shared.facts;
+        let memo = self.memo.as_ref().filter(|_| member.is_function.get());
+        let found = memo.and_then(|memo| memo.borrow_mut().find(member.number, facts));
+        if let Some(remembered) = found {
+            lookups.hits += 1;
+            self.shared.answer_keys_again(&remembered.keys);
+            let mut collector = self.collector.borrow_mut();
+            collector.repeat(&member.versioned_name, phase, &remembered.intents);
+            collector.merge_into(verdict);
+            return Ok(());
+        }
+        let call = call.made(&self.lua).map_err(|error| self.failure("sandbox", &error))?;
+        let before = self.shared.reads_count();
+        if memo.is_some() {
+            facts.follow();
+        }
+        let outcome = self.run(member, phase, call);
+        let read = memo.and_then(|_| facts.followed());
+        outcome?;
+        let mut collector = self.collector.borrow_mut();
+        let kept = match (memo, read) {
+            (Some(memo), Some(read)) => {
+                let answer = Remembered {
+                    intents: collector.intents().to_vec(),
+                    keys: self.shared.keys_since(before),
+                };
+                memo.borrow_mut().keep(member.number, read, facts, answer)
+            }
+            _ => Kept::No,
+        };
+        match kept {
+            Kept::Yes => lookups.misses += 1,
+            Kept::No => lookups.unkept += 1,
+            Kept::Contradicted => {
+                lookups.unkept += 1;
+                member.is_function.set(false);
+            }
+        }
+        collector.merge_into(verdict);
+        Ok(())
+    }
+
+    /// Runs a member. What it asks for is in the collector then.
+    fn run(&self, member: &Member, phase: Phase, facts: &AnyUserData) -> Result<(), Failed> {
         self.collector.borrow_mut().begin(&member.versioned_name, phase);
         self.watch.start(self.deadline);
         let outcome = member.function.call::<()>(facts);
-        let mut collector = self.collector.borrow_mut();
+        let collector = self.collector.borrow_mut();
         match outcome {
             // A policy can catch the error that stops it; being late is its failure all the same.
             Ok(()) if self.watch.is_late() => Err((
                 PolicyFailure::new(&member.name, Cause::Deadline, "ran longer than its deadline".to_owned()),
                 Health::Spoiled,
             )),
-            Ok(()) => {
-                collector.merge_into(verdict);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) => {
                 let (mut failure, health) = self.failure(&member.name, &error);
                 if collector.misplaced && failure.cause == Cause::Error {
@@ -459,7 +520,7 @@ impl Vm {
         }
     }
 
-    fn failure(&self, name: &str, error: &LuaError) -> (PolicyFailure, Health) {
+    fn failure(&self, name: &str, error: &LuaError) -> Failed {
         let message = message_of(error, &self.watch);
         let (cause, health) = if self.watch.is_late() {
             (Cause::Deadline, Health::Spoiled)
@@ -472,10 +533,30 @@ impl Vm {
     }
 }
 
+/// A failure, and whether the VM outlives it.
+type Failed = (PolicyFailure, Health);
+
+/// The call that the members are asked about; Lua gets it when the first of them runs.
+struct AskedCall {
+    handle: Option<CallHandle>,
+    made: Option<AnyUserData>,
+}
+
+impl AskedCall {
+    fn made(&mut self, lua: &Lua) -> Result<&AnyUserData, LuaError> {
+        if let Some(handle) = self.handle.take() {
+            self.made = Some(uncapped(lua, |lua| lua.create_userdata(handle))?);
+        }
+        let made = self.made.as_ref();
+        made.ok_or_else(|| LuaError::runtime("the call could not be made for Lua"))
+    }
+}
+
 /// What an evaluation came to.
 #[derive(Default)]
 pub(super) struct Answer {
     pub verdict: Verdict,
+    pub lookups: Lookups,
     /// The failure that ended it: of a policy whose word counts.
     pub failure: Option<PolicyFailure>,
     /// Failures that changed nothing else.
@@ -486,13 +567,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn stop(&mut self, (failure, health): (PolicyFailure, Health)) {
+    fn stop(&mut self, (failure, health): Failed) {
         self.failure = Some(failure);
         self.health = self.health.max(health);
     }
 
     /// Whether the others may still be asked.
-    fn tell(&mut self, (failure, health): (PolicyFailure, Health)) -> bool {
+    fn tell(&mut self, (failure, health): Failed) -> bool {
         self.told.push(failure);
         self.health = self.health.max(health);
         self.health == Health::Good
@@ -513,59 +594,6 @@ pub(super) enum Health {
     Good,
     /// It was stopped in the middle of something: dropped, and built anew for the next call.
     Spoiled,
-}
-
-fn root(error: &LuaError) -> &LuaError {
-    match error {
-        LuaError::CallbackError { cause, .. }
-        | LuaError::WithContext { cause, .. }
-        | LuaError::BadArgument { cause, .. } => root(cause),
-        other => other,
-    }
-}
-
-fn is_memory(error: &LuaError) -> bool {
-    match root(error) {
-        LuaError::MemoryError(_) => true,
-        LuaError::RuntimeError(message) => message.contains("not enough memory"),
-        _ => false,
-    }
-}
-
-/// One line of text for people: file, line and what went wrong, without the traceback.
-pub(super) fn message_of(error: &LuaError, watch: &Stopwatch) -> String {
-    let found = match root(error) {
-        LuaError::RuntimeError(message) | LuaError::MemoryError(message) | LuaError::SyntaxError { message, .. } => {
-            message.clone()
-        }
-        other => other.to_string(),
-    };
-    let first = found.split("\nstack traceback:").next().unwrap_or_default().trim();
-    let place = match error {
-        LuaError::CallbackError { traceback, .. } => place_in(traceback),
-        _ => None,
-    };
-    let late = if watch.is_late() && !first.contains("deadline") {
-        " (stopped at its deadline)"
-    } else {
-        ""
-    };
-    let line = match place {
-        Some(place) => format!("{place}: {first}{late}"),
-        None => format!("{first}{late}"),
-    };
-    line.replace('\n', " ").chars().take(ERROR_CHARS_MAX).collect()
-}
-
-/// The innermost `file:line` of a traceback that lies in a policy.
-fn place_in(traceback: &str) -> Option<&str> {
-    traceback.lines().map(str::trim).find_map(|line| {
-        let (file, rest) = line.split_once(".lua:")?;
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        (digits > 0 && !file.contains(' '))
-            .then(|| line.get(..file.len() + 5 + digits))
-            .flatten()
-    })
 }
 
 /// `spent(account, window, unit)` and `held(account, unit)`; the unit is `usd` where none is named.

@@ -62,7 +62,8 @@ pub fn inspect(
         markers: plugin.markers_in(plain),
         characters: read.characters,
     };
-    let asked = plugin.dialect.inspect(&request);
+    let (asked, recall) = plugin.inspect(request);
+    gateway.metrics.inspected(recall);
     if let Err(DialectError::Failed { .. }) = &asked {
         report::plugin_failed(gateway, &target.endpoint, 1);
     }

@@ -43,6 +43,7 @@ pub(super) struct Families {
     pub plugin_traps: Arc<Family<Counter>>,
     pub frames_read: Arc<Family<Counter>>,
     pub policy_errors: Arc<Family<Counter>>,
+    pub remembered: Arc<Family<Counter>>,
     pub upstream_errors: Arc<Family<Counter>>,
     pub commits: Arc<Family<Histogram>>,
     pub commit_events: Arc<Family<Counter>>,
@@ -189,6 +190,11 @@ impl Families {
                 "Policy runs that failed.",
                 &["policy", "phase"],
             ),
+            remembered: counter(
+                "agentledger_remembered_total",
+                "Answers of policies and plugins to requests: hit (remembered), miss (asked, and remembered since) or unkept.",
+                &["of", "result"],
+            ),
             upstream_errors: counter(
                 "agentledger_upstream_errors_total",
                 "Failures upstream.",
@@ -239,6 +245,7 @@ impl Families {
             &self.plugin_traps,
             &self.frames_read,
             &self.policy_errors,
+            &self.remembered,
             &self.upstream_errors,
             &self.commit_events,
         ] {

@@ -18,6 +18,8 @@ use super::family::{Counter, Gauge, Histogram, LabelValues, Money};
 use super::latency::{Latencies, ProviderFigures};
 use super::samples::{Source, Sources};
 use crate::limits::Limits;
+use crate::plugin::Recall;
+use crate::policy::Lookups;
 
 /// Series of one family for each value that a label may have.
 const SERIES_PER_LABEL_VALUE: usize = 10;
@@ -49,8 +51,28 @@ pub struct Metrics {
     hasher: RandomState,
     in_flight: Gauge,
     streams: Gauge,
+    policies_asked: Recalls,
+    inspected: Recalls,
     sources: Sources,
     latencies: Latencies,
+}
+
+/// Answers by whether they were remembered.
+struct Recalls {
+    hit: Counter,
+    miss: Counter,
+    unkept: Counter,
+}
+
+impl Recalls {
+    fn of(what: &str, families: &Families) -> Recalls {
+        let counter = |result: &str| families.remembered.get(&[&Arc::from(what), &Arc::from(result)]);
+        Recalls {
+            hit: counter("hit"),
+            miss: counter("miss"),
+            unkept: counter("unkept"),
+        }
+    }
 }
 
 /// The series of one kind of exchange, resolved.
@@ -97,6 +119,8 @@ impl Metrics {
             hasher: RandomState::new(),
             in_flight: families.in_flight.get(&[]),
             streams: families.streams.get(&[]),
+            policies_asked: Recalls::of("policy", &families),
+            inspected: Recalls::of("inspect", &families),
             registry,
             families,
             sources,
@@ -331,6 +355,28 @@ impl Metrics {
                 self.families.frames_read.get(&[&plugin, &by]).add(count.into());
             }
         }
+    }
+
+    /// Counts what policies were asked about one call.
+    pub fn policies_asked(&self, lookups: Lookups) {
+        let Lookups { hits, misses, unkept } = lookups;
+        let Recalls { hit, miss, unkept: not } = &self.policies_asked;
+        for (counter, count) in [(hit, hits), (miss, misses), (not, unkept)] {
+            if count > 0 {
+                counter.add(count.into());
+            }
+        }
+    }
+
+    /// Counts what a plugin said of a request.
+    pub fn inspected(&self, recall: Recall) {
+        let Recalls { hit, miss, unkept } = &self.inspected;
+        let counter = match recall {
+            Recall::Hit => hit,
+            Recall::Miss => miss,
+            Recall::Unkept => unkept,
+        };
+        counter.add(1);
     }
 
     /// Counts a policy that erred, by phase (`request`, `settled`, …).

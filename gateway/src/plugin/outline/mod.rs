@@ -4,6 +4,9 @@
 //! The pass is also the gateway's validator: what it accepts is one well-formed JSON document in UTF-8, with no key
 //! twice in any object that a plugin's answer depends on. Two readers of a body cannot disagree about its `model`.
 
+mod alike;
+#[cfg(test)]
+mod alike_tests;
 mod build;
 pub mod form;
 mod push;
@@ -20,6 +23,7 @@ mod window;
 
 use std::ops::Range;
 
+pub use alike::Template;
 pub use push::{Arriving, lenient};
 pub use scan::outline;
 pub use shape::{Shape, ShapeError};

@@ -271,89 +271,85 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    fn digits(&mut self) -> Step<()> {
-        let start = self.pos;
-        while let Some(b'0'..=b'9') = self.bytes.get(self.pos) {
-            self.pos += 1;
-        }
-        if self.pos == start {
-            self.fail(Kind::Number)
-        } else {
-            Ok(())
-        }
-    }
-
     fn number(&mut self) -> Step<()> {
-        if self.bytes.get(self.pos) == Some(&b'-') {
-            self.pos += 1;
-        }
-        if self.bytes.get(self.pos) == Some(&b'0') {
-            self.pos += 1;
-            if let Some(b'0'..=b'9') = self.bytes.get(self.pos) {
-                return self.fail(Kind::Number);
-            }
-        } else {
-            self.digits()?;
-        }
-        if self.bytes.get(self.pos) == Some(&b'.') {
-            self.pos += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.bytes.get(self.pos) {
-            self.pos += 1;
-            if let Some(b'+' | b'-') = self.bytes.get(self.pos) {
-                self.pos += 1;
-            }
-            self.digits()?;
-        }
+        self.pos = number(self.bytes, self.pos)?;
         Ok(())
     }
 
     /// Reads a string; the range inside its quotes, and whether an escape is in it.
     fn string(&mut self) -> Step<(Range<usize>, bool)> {
-        let start = self.pos + 1;
-        let mut at = start;
-        let mut escaped = false;
-        loop {
-            at += plain_len(self.bytes.get(at..).unwrap_or_default());
-            match self.bytes.get(at) {
-                Some(b'"') => {
-                    self.pos = at + 1;
-                    return Ok((start..at, escaped));
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    at += 1 + self.escape(at + 1)?;
-                }
-                end => {
-                    self.pos = at;
-                    return self.fail(if end.is_some() { Kind::Control } else { Kind::Eof });
-                }
+        let (inside, escaped) = string(self.bytes, self.pos)?;
+        self.pos = inside.end + 1;
+        Ok((inside, escaped))
+    }
+}
+
+const fn fault<T>(kind: Kind, offset: usize) -> Step<T> {
+    Err(OutlineError { kind, offset })
+}
+
+fn digits(bytes: &[u8], start: usize) -> Step<usize> {
+    let rest = bytes.get(start..).unwrap_or_default();
+    match rest.iter().take_while(|byte| byte.is_ascii_digit()).count() {
+        0 => fault(Kind::Number, start),
+        count => Ok(start + count),
+    }
+}
+
+/// Where the number ends that begins at `at`.
+pub(super) fn number(bytes: &[u8], mut at: usize) -> Step<usize> {
+    if bytes.get(at) == Some(&b'-') {
+        at += 1;
+    }
+    if bytes.get(at) == Some(&b'0') {
+        at += 1;
+        if let Some(b'0'..=b'9') = bytes.get(at) {
+            return fault(Kind::Number, at);
+        }
+    } else {
+        at = digits(bytes, at)?;
+    }
+    if bytes.get(at) == Some(&b'.') {
+        at = digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        at += 1;
+        if let Some(b'+' | b'-') = bytes.get(at) {
+            at += 1;
+        }
+        at = digits(bytes, at)?;
+    }
+    Ok(at)
+}
+
+/// The string whose quote stands at `at`: the range inside its quotes, and whether an escape is in it.
+pub(super) fn string(bytes: &[u8], at: usize) -> Step<(Range<usize>, bool)> {
+    let start = at + 1;
+    let mut at = start;
+    let mut escaped = false;
+    loop {
+        at += plain_len(bytes.get(at..).unwrap_or_default());
+        match bytes.get(at) {
+            Some(b'"') => return Ok((start..at, escaped)),
+            Some(b'\\') => {
+                escaped = true;
+                at += 1 + escape(bytes, at + 1)?;
             }
+            end => return fault(if end.is_some() { Kind::Control } else { Kind::Eof }, at),
         }
     }
+}
 
-    /// Length of the escape whose first byte after the backslash is at `at`.
-    fn escape(&self, at: usize) -> Step<usize> {
-        let bad = Err(OutlineError {
-            kind: Kind::Escape,
-            offset: at,
-        });
-        match self.bytes.get(at) {
-            None => Err(OutlineError {
-                kind: Kind::Eof,
-                offset: at,
-            }),
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(1),
-            Some(b'u') => match self.bytes.get(at + 1..at + 5) {
-                Some(hex) if hex.iter().all(u8::is_ascii_hexdigit) => Ok(5),
-                Some(_) => bad,
-                None => Err(OutlineError {
-                    kind: Kind::Eof,
-                    offset: self.bytes.len(),
-                }),
-            },
-            Some(_) => bad,
-        }
+/// Length of the escape whose first byte after the backslash is at `at`.
+fn escape(bytes: &[u8], at: usize) -> Step<usize> {
+    match bytes.get(at) {
+        None => fault(Kind::Eof, at),
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(1),
+        Some(b'u') => match bytes.get(at + 1..at + 5) {
+            Some(hex) if hex.iter().all(u8::is_ascii_hexdigit) => Ok(5),
+            Some(_) => fault(Kind::Escape, at),
+            None => fault(Kind::Eof, bytes.len()),
+        },
+        Some(_) => fault(Kind::Escape, at),
     }
 }

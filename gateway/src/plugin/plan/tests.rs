@@ -116,7 +116,6 @@ fn chat() -> ReadingPlan {
             count("@usage.by.long", Kind::CacheWrite1h),
             row("@usage.notes", Role::Ignored),
         ],
-        ..ReadingPlan::default()
     }
 }
 

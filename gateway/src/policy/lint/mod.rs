@@ -3,11 +3,13 @@
 mod lexer;
 mod names;
 mod parser;
+mod state;
 pub(super) mod tree;
 
 pub(super) use lexer::{Place, Unreadable};
 pub(super) use names::{Literal, Sandbox, lint, meant};
 pub(super) use parser::parse;
+pub(super) use state::keeps_nothing;
 
 /// Something wrong at a place; the code is a stable word.
 #[derive(Clone, Debug, PartialEq, Eq)]
