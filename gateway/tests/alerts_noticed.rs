@@ -16,11 +16,22 @@ use crate::harness::{Installation, Setup};
 use crate::tls::Identity;
 
 /// Traps at every answer, as a plugin with a fault does.
-struct FailsToRead(Arc<dyn Dialect>);
+struct FailsToRead(Arc<dyn Dialect>, Info);
+
+impl FailsToRead {
+    /// Without a plan every frame is read by a call.
+    fn of(dialect: Arc<dyn Dialect>) -> FailsToRead {
+        let info = Info {
+            reading_plans: Vec::new(),
+            ..dialect.info().clone()
+        };
+        FailsToRead(dialect, info)
+    }
+}
 
 impl Dialect for FailsToRead {
     fn info(&self) -> &Info {
-        self.0.info()
+        &self.1
     }
 
     fn inspect(&self, request: &Request) -> Result<Call, DialectError> {
@@ -48,7 +59,7 @@ fn a_plugin_that_fails_on_an_answer_is_an_alert_and_what_was_held_is_entered() {
     let (upstream, receiver) = (chat(), Receiver::taking());
     let gateway = Setup::new(&upstream)
         .with(&webhook(&receiver))
-        .replacing("openai", |dialect| Arc::new(FailsToRead(dialect)))
+        .replacing("openai", |dialect| Arc::new(FailsToRead::of(dialect)))
         .start();
     for _ in 0..3 {
         assert_eq!(gateway.client.post(CHAT, ASKED).status, 200);

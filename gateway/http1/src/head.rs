@@ -80,6 +80,9 @@ pub fn request_head(head: &Bytes) -> Result<RequestHead, HeadError> {
     }
     // Two hosts, or another one than the target's.
     validate_request_authority(&header).map_err(|_| HeadError::Malformed)?;
+    if !has_target(&header) {
+        return Err(HeadError::Malformed);
+    }
     let keep_alive = framing::keeps_alive(&header.headers, header.version);
     let (body, fault) = match framing::of_request(&header) {
         Ok(body) => (body, None),
@@ -125,6 +128,20 @@ pub fn answer_head(head: &Bytes, method: &Method) -> Result<AnswerHead, HeadErro
         body,
         keep_alive,
     })
+}
+
+/// RFC 9112 §3.2: a path, an address without user information, `*` of OPTIONS, or the authority that CONNECT names. Other
+/// servers make different things of anything else.
+fn has_target(header: &RequestHeader) -> bool {
+    match header.raw_path() {
+        [b'/', ..] => true,
+        b"*" => header.method == Method::OPTIONS,
+        _ => {
+            let authority = header.uri.authority();
+            let is_named = header.uri.scheme().is_some() || header.method == Method::CONNECT;
+            is_named && authority.is_some_and(|authority| !authority.as_str().contains('@'))
+        }
+    }
 }
 
 fn check(parsed: httparse::Result<usize>, head: &Bytes) -> Result<(), HeadError> {
@@ -238,6 +255,10 @@ mod tests {
             "GET / http/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: user@a\r\n\r\n",
             "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET b HTTP/1.0\r\n\r\n",
+            "GET user@b HTTP/1.0\r\n\r\n",
+            "GET http://user@b/ HTTP/1.0\r\n\r\n",
+            "GET * HTTP/1.0\r\n\r\n",
         ] {
             assert_eq!(request(text).unwrap_err(), HeadError::Malformed, "{text:?}");
         }
