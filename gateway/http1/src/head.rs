@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Version};
 use httparse::{EMPTY_HEADER, Header, Request, Response, Status};
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memmem};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::authority::validate_request_authority;
 
@@ -130,16 +130,16 @@ pub fn answer_head(head: &Bytes, method: &Method) -> Result<AnswerHead, HeadErro
     })
 }
 
-/// RFC 9112 §3.2: a path, an address without user information, `*` of OPTIONS, or the authority that CONNECT names. Other
-/// servers make different things of anything else.
+/// RFC 9112 §3.2: a path, a whole address, `*` of OPTIONS, or the authority that CONNECT names. Other servers make different
+/// things of anything else.
 fn has_target(header: &RequestHeader) -> bool {
     match header.raw_path() {
         [b'/', ..] => true,
         b"*" => header.method == Method::OPTIONS,
-        _ => {
-            let authority = header.uri.authority();
-            let is_named = header.uri.scheme().is_some() || header.method == Method::CONNECT;
-            is_named && authority.is_some_and(|authority| !authority.as_str().contains('@'))
+        target => {
+            let scheme = memmem::find(target, b"://").and_then(|end| target.get(..end));
+            let is_address = scheme.is_some_and(|scheme| scheme.iter().all(u8::is_ascii_alphanumeric));
+            is_address || header.method == Method::CONNECT
         }
     }
 }
