@@ -21,8 +21,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use agentledger_benches::http::Connection;
-use agentledger_benches::process;
+use agentledger_load::http::Connection;
+use agentledger_load::process;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use agentledger_benches::http::{Connection, Head};
+use agentledger_load::http::{Connection, Head};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
