@@ -322,6 +322,11 @@ fn hosts_that_are_none_or_several_are_refused() {
         ("a user in the target", 400, line("GET http://u@a/v1/models HTTP/1.1")),
         ("a target that is no path", 400, line("GET v1/models HTTP/1.1")),
         (
+            "a target of another scheme",
+            400,
+            line("GET ftp://a/v1/models HTTP/1.1"),
+        ),
+        (
             "every target, of another method than OPTIONS",
             400,
             line("GET * HTTP/1.1"),

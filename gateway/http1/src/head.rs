@@ -130,15 +130,16 @@ pub fn answer_head(head: &Bytes, method: &Method) -> Result<AnswerHead, HeadErro
     })
 }
 
-/// RFC 9112 §3.2: a path, a whole address, `*` of OPTIONS, or the authority that CONNECT names. Other servers make different
-/// things of anything else.
+/// RFC 9112 §3.2: a path, a whole address of HTTP's, `*` of OPTIONS, or the authority that CONNECT names. Other servers make
+/// different things of anything else.
 fn has_target(header: &RequestHeader) -> bool {
     match header.raw_path() {
         [b'/', ..] => true,
         b"*" => header.method == Method::OPTIONS,
         target => {
             let scheme = memmem::find(target, b"://").and_then(|end| target.get(..end));
-            let is_address = scheme.is_some_and(|scheme| scheme.iter().all(u8::is_ascii_alphanumeric));
+            let is = |name: &[u8]| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
+            let is_address = is(b"http") || is(b"https");
             is_address || header.method == Method::CONNECT
         }
     }
@@ -259,6 +260,7 @@ mod tests {
             "GET user@b HTTP/1.0\r\n\r\n",
             "GET http://user@b/ HTTP/1.0\r\n\r\n",
             "GET * HTTP/1.0\r\n\r\n",
+            "GET ftp://b/ HTTP/1.0\r\n\r\n",
         ] {
             assert_eq!(request(text).unwrap_err(), HeadError::Malformed, "{text:?}");
         }
