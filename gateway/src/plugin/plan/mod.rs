@@ -1,5 +1,5 @@
 //! Reading plans: what a plugin would say of the common answers, as tables that are read natively. A call into a plugin
-//! costs 34 µs of an answer; a plan reads the same outline for one.
+//! costs 34 µs of an answer; a plan reads the same outline without one.
 //!
 //! A plan answers where it is certain, and a call everywhere else: each member of the outline must be named by a row, and be
 //! what the row says. So a plan needs no knowledge of providers, and what is new in an answer is the plugin's to read. In
