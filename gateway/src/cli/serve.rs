@@ -110,6 +110,8 @@ fn announce(launched: &Launched, file: Option<&Path>) -> Option<Noted> {
         launched.gateway().clock.now_ms(),
     );
     let running = announce::running(config, file, launched.address());
+    // Before it is said that it serves: whoever reads that may run a command at once.
+    let noted = running::note(&running);
     tracing::info!(address = %launched.address(), version = launch::version(), "serving");
     for provider in &config.providers {
         tracing::info!(
@@ -127,7 +129,6 @@ fn announce(launched: &Launched, file: Option<&Path>) -> Option<Noted> {
     if let Some(open) = said.open {
         tracing::warn!("{open}");
     }
-    let noted = running::note(&running);
     if let Err(error) = &noted {
         tracing::info!("commands find this gateway by its configuration file alone: {error}");
     }

@@ -4,6 +4,7 @@ what it sent."""
 import json
 import threading
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -17,7 +18,8 @@ class Asked:
 
     method: str
     path: str
-    headers: dict
+    # Found by their names in any case, as they are.
+    headers: Message
     body: bytes
 
     @property
@@ -73,7 +75,7 @@ class Upstream:
 
             def do_POST(self):
                 length = int(self.headers.get("Content-Length") or 0)
-                asked = Asked(self.command, self.path, dict(self.headers.items()), self.rfile.read(length))
+                asked = Asked(self.command, self.path, self.headers, self.rfile.read(length))
                 try:
                     upstream._serve(self, asked)
                 except (BrokenPipeError, ConnectionError):
