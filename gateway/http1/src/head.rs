@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Version};
 use httparse::{EMPTY_HEADER, Header, Request, Response, Status};
 use memchr::{memchr_iter, memmem};
@@ -140,7 +141,7 @@ fn has_target(header: &RequestHeader) -> bool {
             let scheme = memmem::find(target, b"://").and_then(|end| target.get(..end));
             let is = |name: &[u8]| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
             let is_address = is(b"http") || is(b"https");
-            is_address || header.method == Method::CONNECT
+            is_address || (header.method == Method::CONNECT && Authority::try_from(target).is_ok())
         }
     }
 }
@@ -261,6 +262,7 @@ mod tests {
             "GET http://user@b/ HTTP/1.0\r\n\r\n",
             "GET * HTTP/1.0\r\n\r\n",
             "GET ftp://b/ HTTP/1.0\r\n\r\n",
+            "CONNECT b:443?c HTTP/1.0\r\n\r\n",
         ] {
             assert_eq!(request(text).unwrap_err(), HeadError::Malformed, "{text:?}");
         }
