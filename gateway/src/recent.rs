@@ -57,12 +57,12 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
             return false;
         }
         self.old.remove(&key);
-        self.add(key, value, bytes);
+        self.add(key, value, bytes.saturating_add(ENTRY_BYTES));
         true
     }
 
+    /// `bytes`: all that it takes, in the table, too.
     fn add(&mut self, key: K, value: V, bytes: usize) {
-        let bytes = bytes.saturating_add(ENTRY_BYTES);
         let is_full = self.young.len() >= self.room.entries || self.young_bytes.saturating_add(bytes) > self.room.bytes;
         if is_full {
             self.old = std::mem::take(&mut self.young);
@@ -117,6 +117,23 @@ mod tests {
         }
         recent.put(99, 1, 10);
         assert_eq!(recent.get(&99), Some(1), "the later value");
+    }
+
+    #[test]
+    fn what_is_used_for_long_takes_no_more_than_at_first() {
+        let mut recent: Recent<u32, u32> = Recent::new(ROOM);
+        recent.put(0, 7, 100);
+        for at in 1..1_000 {
+            recent.put(at, at, 100);
+            assert_eq!(recent.get(&0), Some(7), "{at}");
+        }
+        let taken = recent.young.values().map(|(_, bytes)| *bytes);
+        assert!(
+            taken.clone().all(|bytes| bytes == 100 + ENTRY_BYTES),
+            "{:?}",
+            recent.young
+        );
+        assert_eq!(recent.young_bytes, taken.sum::<usize>());
     }
 
     #[test]

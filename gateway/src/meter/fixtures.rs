@@ -373,10 +373,8 @@ fn check(plugin: &Plugin, path: &Path) {
         (&whole.parts, &whole.model),
         "{name}: marked is full"
     );
-    let by_itself = AnswerReader::new(Arc::clone(&plugin.dialect), 128)
-        .unwrap()
-        .each_whole();
-    let (each, _) = run_with(&Arc::new(by_itself), facts(), &header, &bytes, &[]);
+    let by_itself = Arc::new(case.reader().each_whole());
+    let (each, _) = run_with(&by_itself, facts(), &header, &bytes, &[]);
     assert_eq!(each, whole, "{name}: an event read by the last one");
     let single: Vec<usize> = (1..bytes.len()).collect();
     for cuts in std::iter::once(single).chain(places(bytes.len()).map(|place| vec![place])) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlua::{Error as LuaError, Lua};
 
-use super::lint::tree::{Act, Block, Expression, Function, Item, Kind};
+use super::lint::tree::{Act, Block, Expression, Function, Kind};
 use super::lint::{self, Place};
 use super::set::Source;
 
@@ -259,29 +259,8 @@ impl Marker {
                 }
                 self.sometimes(otherwise.at, "value", otherwise);
             }
-            Kind::Field(of, ..) | Kind::Unary(of) => self.value(of),
-            Kind::Item(of, by) | Kind::Binary(of, by) => {
-                self.value(of);
-                self.value(by);
-            }
-            Kind::Call(of, arguments) | Kind::Method(of, arguments) => {
-                self.value(of);
-                self.values(arguments);
-            }
             Kind::Function(function) => self.function(of.at, function),
-            Kind::Table(items) => {
-                for item in items {
-                    match item {
-                        Item::Positional(value) | Item::Named(_, _, value) => self.value(value),
-                        Item::Keyed(key, value) => {
-                            self.value(key);
-                            self.value(value);
-                        }
-                    }
-                }
-            }
-            Kind::Interpolated(parts) => self.values(parts),
-            Kind::Nil | Kind::Flag(_) | Kind::Number(_) | Kind::Text(_) | Kind::Rest | Kind::Name(_) => {}
+            _ => of.parts().into_iter().for_each(|part| self.value(part)),
         }
     }
 }

@@ -5,6 +5,7 @@ mod names;
 mod parser;
 mod state;
 pub(super) mod tree;
+mod walk;
 
 pub(super) use lexer::{Place, Unreadable};
 pub(super) use names::{Literal, Sandbox, lint, meant};

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::lexer::Place;
 use super::tree::{Act, Block, Expression, Function, Item, Kind, returned};
+use super::walk::Walk;
 use super::{Slip, tree};
 use crate::config::nearest;
 use crate::policy::set::Phase;
@@ -78,6 +79,63 @@ struct Reader<'s> {
 /// Word lengths from which on a slip of the pen can be told from another word.
 const SUGGESTED_FROM: usize = 3;
 
+impl Walk for Reader<'_> {
+    fn enter(&mut self) {
+        self.scopes.push(Vec::new());
+    }
+
+    fn leave(&mut self) {
+        self.scopes.pop();
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
+            Act::Local(names, values) => {
+                self.expressions(values);
+                let held: Vec<Holds> = (0..names.len())
+                    .map(|place| values.get(place).map_or(Holds::Anything, |value| self.holds(value)))
+                    .collect();
+                for ((name, _), holds) in names.iter().zip(held) {
+                    self.declare(name, holds);
+                }
+            }
+            Act::Assign(targets, values) => {
+                self.expressions(values);
+                targets.iter().for_each(|target| self.written(target));
+            }
+            Act::Call(call) => self.expression(call),
+            Act::Do(_) | Act::While(..) | Act::Repeat(..) | Act::If { .. } => self.flow(act),
+            Act::Count(names, values, block) | Act::Each(names, values, block) => {
+                self.expressions(values);
+                self.block_with(names, block);
+            }
+            Act::Function(target, function) => {
+                self.written(target);
+                self.function(function, None);
+            }
+            Act::LocalFunction((name, _), function) => {
+                self.declare(name, Holds::Anything);
+                self.function(function, None);
+            }
+            Act::Return(values) => self.expressions(values),
+            Act::Break | Act::Continue | Act::Type => {}
+        }
+    }
+
+    fn expression(&mut self, expression: &Expression) {
+        match &expression.kind {
+            Kind::Name(name) => self.read(name, expression.at),
+            Kind::Field(of, name, at) => self.field(expression, of, name, *at),
+            Kind::Function(function) => self.function(function, None),
+            Kind::Call(of, arguments) => {
+                self.parts(expression);
+                self.called(of, arguments);
+            }
+            _ => self.parts(expression),
+        }
+    }
+}
+
 impl Reader<'_> {
     fn slip(&mut self, at: Place, code: &'static str, message: String) {
         self.slips.push(Slip { at, code, message });
@@ -112,7 +170,7 @@ impl Reader<'_> {
                     }
                     self.phase = None;
                 }
-                _ => self.item(item),
+                _ => item.values().for_each(|value| self.expression(value)),
             }
         }
     }
@@ -126,12 +184,6 @@ impl Reader<'_> {
     fn local(&self, name: &str) -> Option<&Holds> {
         let mut locals = self.scopes.iter().rev().flat_map(|scope| scope.iter().rev());
         locals.find(|(known, _)| known == name).map(|(_, holds)| holds)
-    }
-
-    fn block(&mut self, block: &Block) {
-        self.scopes.push(Vec::new());
-        block.statements.iter().for_each(|statement| self.act(&statement.kind));
-        self.scopes.pop();
     }
 
     /// A block that begins with names of its own.
@@ -154,64 +206,6 @@ impl Reader<'_> {
         }
         self.block(&function.body);
         self.scopes.pop();
-    }
-
-    fn act(&mut self, act: &Act) {
-        match act {
-            Act::Local(names, values) => {
-                self.expressions(values);
-                let held: Vec<Holds> = (0..names.len())
-                    .map(|place| values.get(place).map_or(Holds::Anything, |value| self.holds(value)))
-                    .collect();
-                for ((name, _), holds) in names.iter().zip(held) {
-                    self.declare(name, holds);
-                }
-            }
-            Act::Assign(targets, values) => {
-                self.expressions(values);
-                targets.iter().for_each(|target| self.written(target));
-            }
-            Act::Call(call) => self.expression(call),
-            Act::Do(block) => self.block(block),
-            Act::While(condition, block) => {
-                self.expression(condition);
-                self.block(block);
-            }
-            Act::Repeat(block, condition) => {
-                // The condition sees the names of the block.
-                self.scopes.push(Vec::new());
-                block.statements.iter().for_each(|statement| self.act(&statement.kind));
-                self.expression(condition);
-                self.scopes.pop();
-            }
-            Act::If { arms, otherwise, .. } => {
-                for (_, condition, block) in arms {
-                    self.expression(condition);
-                    self.block(block);
-                }
-                if let Some((_, block)) = otherwise {
-                    self.block(block);
-                }
-            }
-            Act::Count(names, values, block) | Act::Each(names, values, block) => {
-                self.expressions(values);
-                self.block_with(names, block);
-            }
-            Act::Function(target, function) => {
-                self.written(target);
-                self.function(function, None);
-            }
-            Act::LocalFunction((name, _), function) => {
-                self.declare(name, Holds::Anything);
-                self.function(function, None);
-            }
-            Act::Return(values) => self.expressions(values),
-            Act::Break | Act::Continue | Act::Type => {}
-        }
-    }
-
-    fn expressions(&mut self, all: &[Expression]) {
-        all.iter().for_each(|one| self.expression(one));
     }
 
     /// What a value is known to be: facts, where nothing but fields of them is read.
@@ -262,48 +256,6 @@ impl Reader<'_> {
     fn meant(&self, name: &str, more: &[&str]) -> String {
         let locals = self.scopes.iter().flatten().map(|(name, _)| name.as_str());
         meant(locals.chain(more.iter().copied()), name)
-    }
-
-    fn expression(&mut self, expression: &Expression) {
-        match &expression.kind {
-            Kind::Name(name) => self.read(name, expression.at),
-            Kind::Field(of, name, at) => self.field(expression, of, name, *at),
-            Kind::Item(of, by) | Kind::Binary(of, by) | Kind::Either(_, of, by) => {
-                self.expression(of);
-                self.expression(by);
-            }
-            Kind::Call(of, arguments) => {
-                self.expression(of);
-                self.expressions(arguments);
-                self.called(of, arguments);
-            }
-            Kind::Method(of, arguments) => {
-                self.expression(of);
-                self.expressions(arguments);
-            }
-            Kind::Function(function) => self.function(function, None),
-            Kind::Table(items) => items.iter().for_each(|item| self.item(item)),
-            Kind::Unary(of) => self.expression(of),
-            Kind::IfElse(arms, otherwise) => {
-                for (condition, value) in arms {
-                    self.expression(condition);
-                    self.expression(value);
-                }
-                self.expression(otherwise);
-            }
-            Kind::Interpolated(parts) => self.expressions(parts),
-            Kind::Nil | Kind::Flag(_) | Kind::Number(_) | Kind::Text(_) | Kind::Rest => {}
-        }
-    }
-
-    fn item(&mut self, item: &Item) {
-        match item {
-            Item::Positional(value) | Item::Named(_, _, value) => self.expression(value),
-            Item::Keyed(key, value) => {
-                self.expression(key);
-                self.expression(value);
-            }
-        }
     }
 
     fn read(&mut self, name: &str, at: Place) {

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tree::{Act, Block, Expression, Function, Item, Kind, returned};
+use super::walk::Walk;
 use crate::policy::set::Phase;
 
 /// What a local of the file holds, from the harmless to the unknown.
@@ -113,6 +114,93 @@ struct Reader {
     uses: Vec<Use>,
 }
 
+impl Walk for Reader {
+    fn enter(&mut self) {
+        self.scopes.push(Vec::new());
+    }
+
+    fn leave(&mut self) {
+        self.scopes.pop();
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
+            Act::Local(names, values) => {
+                let first = self.shared.len();
+                for (place, value) in values.iter().enumerate() {
+                    // They are declared below, in this order; what is one too many is nobody's.
+                    let is_named = place < names.len();
+                    let owner = if is_named {
+                        Owner::Local(first + place)
+                    } else {
+                        Owner::Calls
+                    };
+                    self.owned(owner, |reader| reader.expression(value));
+                }
+                let is_many = |last: &Expression| matches!(last.kind, Kind::Call(..) | Kind::Method(..) | Kind::Rest);
+                let last_is_many = values.last().is_some_and(is_many);
+                let left_out = if last_is_many { Class::Unknown } else { Class::Constant };
+                let class = |place: usize| values.get(place).map_or(left_out, |value| self.class(value));
+                let classes: Vec<Class> = (0..names.len()).map(class).collect();
+                for ((name, _), class) in names.iter().zip(classes) {
+                    self.declare(name, class);
+                }
+            }
+            Act::Assign(targets, values) => {
+                for (place, value) in values.iter().enumerate() {
+                    let owner = targets.get(place).map_or(Owner::Calls, |target| self.owner_of(target));
+                    self.owned(owner, |reader| reader.expression(value));
+                }
+                for (place, target) in targets.iter().enumerate() {
+                    let class = values.get(place).map_or(Class::Unknown, |value| self.class(value));
+                    self.written(target, class);
+                }
+            }
+            Act::Call(call) => self.expression(call),
+            Act::Do(_) | Act::While(..) | Act::Repeat(..) | Act::If { .. } => self.flow(act),
+            Act::Count(names, values, block) => self.repeated(names, Class::Constant, values, block),
+            Act::Each(names, values, block) => self.repeated(names, Class::Unknown, values, block),
+            Act::Function(target, function) => {
+                self.written(target, Class::Constant);
+                self.owned(self.owner_of(target), |reader| reader.function(function));
+            }
+            Act::LocalFunction((name, _), function) => {
+                let owner = Owner::Local(self.shared.len());
+                self.declare(name, Class::Constant);
+                self.owned(owner, |reader| reader.function(function));
+            }
+            Act::Return(values) => self.expressions(values),
+            Act::Break | Act::Continue | Act::Type => {}
+        }
+    }
+
+    fn expression(&mut self, expression: &Expression) {
+        match &expression.kind {
+            Kind::Name(name) => self.used(name, true),
+            Kind::Field(of, ..) | Kind::Unary(of) => self.looked_into(std::slice::from_ref(of)),
+            Kind::Item(of, by) => {
+                self.looked_into(std::slice::from_ref(of));
+                self.expression(by);
+            }
+            Kind::Call(of, arguments) => {
+                let looks = match &of.kind {
+                    Kind::Field(library, name, _) => {
+                        TABLE_LOOKING.contains(&name.as_str()) && self.is_global(library, &["table"])
+                    }
+                    _ => self.is_global(of, &LOOKING),
+                };
+                self.expression(of);
+                match looks {
+                    true => self.looked_into(arguments),
+                    false => self.expressions(arguments),
+                }
+            }
+            Kind::Function(function) => self.function(function),
+            _ => self.parts(expression),
+        }
+    }
+}
+
 impl Reader {
     /// The locals of the file that calls can reach; `None` where one of them is written by what they reach.
     fn reached(&self) -> Option<BTreeSet<usize>> {
@@ -151,7 +239,7 @@ impl Reader {
             // The rest of the table is read once, and nobody has it afterwards.
             let is_asked = named.is_some_and(|name| is_phase(name));
             self.owner = if is_asked { Owner::Calls } else { Owner::Setup };
-            self.item(item);
+            item.values().for_each(|value| self.expression(value));
         }
         self.depth = 0;
     }
@@ -238,14 +326,10 @@ impl Reader {
         }
     }
 
-    fn block(&mut self, block: &Block) {
-        self.block_with(&[], block);
-    }
-
     fn block_with(&mut self, names: &[(&str, Class)], block: &Block) {
         self.scopes.push(Vec::new());
         names.iter().for_each(|(name, class)| self.declare(name, *class));
-        block.statements.iter().for_each(|statement| self.act(&statement.kind));
+        self.statements(block);
         self.scopes.pop();
     }
 
@@ -254,77 +338,6 @@ impl Reader {
         let names = function.params.iter().map(|(name, _)| (name.as_str(), Class::Unknown));
         self.block_with(&names.collect::<Vec<_>>(), &function.body);
         self.depth -= 1;
-    }
-
-    fn act(&mut self, act: &Act) {
-        match act {
-            Act::Local(names, values) => {
-                let first = self.shared.len();
-                for (place, value) in values.iter().enumerate() {
-                    // They are declared below, in this order; what is one too many is nobody's.
-                    let is_named = place < names.len();
-                    let owner = if is_named {
-                        Owner::Local(first + place)
-                    } else {
-                        Owner::Calls
-                    };
-                    self.owned(owner, |reader| reader.expression(value));
-                }
-                let is_many = |last: &Expression| matches!(last.kind, Kind::Call(..) | Kind::Method(..) | Kind::Rest);
-                let last_is_many = values.last().is_some_and(is_many);
-                let left_out = if last_is_many { Class::Unknown } else { Class::Constant };
-                let class = |place: usize| values.get(place).map_or(left_out, |value| self.class(value));
-                let classes: Vec<Class> = (0..names.len()).map(class).collect();
-                for ((name, _), class) in names.iter().zip(classes) {
-                    self.declare(name, class);
-                }
-            }
-            Act::Assign(targets, values) => {
-                for (place, value) in values.iter().enumerate() {
-                    let owner = targets.get(place).map_or(Owner::Calls, |target| self.owner_of(target));
-                    self.owned(owner, |reader| reader.expression(value));
-                }
-                for (place, target) in targets.iter().enumerate() {
-                    let class = values.get(place).map_or(Class::Unknown, |value| self.class(value));
-                    self.written(target, class);
-                }
-            }
-            Act::Call(call) => self.expression(call),
-            Act::Do(block) => self.block(block),
-            Act::While(condition, block) => {
-                self.expression(condition);
-                self.block(block);
-            }
-            Act::Repeat(block, condition) => {
-                // The condition sees the names of the block.
-                self.scopes.push(Vec::new());
-                block.statements.iter().for_each(|statement| self.act(&statement.kind));
-                self.expression(condition);
-                self.scopes.pop();
-            }
-            Act::If { arms, otherwise, .. } => {
-                for (_, condition, block) in arms {
-                    self.expression(condition);
-                    self.block(block);
-                }
-                if let Some((_, block)) = otherwise {
-                    self.block(block);
-                }
-            }
-            Act::Count(names, values, block) => self.repeated(names, Class::Constant, values, block),
-            Act::Each(names, values, block) => self.repeated(names, Class::Unknown, values, block),
-            Act::Function(target, function) => {
-                self.written(target, Class::Constant);
-                self.owned(self.owner_of(target), |reader| reader.function(function));
-            }
-            Act::LocalFunction((name, _), function) => {
-                let owner = Owner::Local(self.shared.len());
-                self.declare(name, Class::Constant);
-                self.owned(owner, |reader| reader.function(function));
-            }
-            Act::Return(values) => self.expressions(values),
-            Act::Break | Act::Continue | Act::Type => {}
-        }
     }
 
     /// A loop over what is only looked into.
@@ -366,10 +379,6 @@ impl Reader {
         }
     }
 
-    fn expressions(&mut self, all: &[Expression]) {
-        all.iter().for_each(|one| self.expression(one));
-    }
-
     /// Values that are looked into and not handed on.
     fn looked_into(&mut self, all: &[Expression]) {
         for one in all {
@@ -388,59 +397,6 @@ impl Reader {
             shared.is_exposed |= is_exposed;
         }
         self.noted(place, false);
-    }
-
-    fn item(&mut self, item: &Item) {
-        match item {
-            Item::Positional(value) | Item::Named(_, _, value) => self.expression(value),
-            Item::Keyed(key, value) => {
-                self.expression(key);
-                self.expression(value);
-            }
-        }
-    }
-
-    fn expression(&mut self, expression: &Expression) {
-        match &expression.kind {
-            Kind::Name(name) => self.used(name, true),
-            Kind::Field(of, ..) | Kind::Unary(of) => self.looked_into(std::slice::from_ref(of)),
-            Kind::Item(of, by) => {
-                self.looked_into(std::slice::from_ref(of));
-                self.expression(by);
-            }
-            Kind::Binary(one, other) | Kind::Either(_, one, other) => {
-                self.expression(one);
-                self.expression(other);
-            }
-            Kind::Call(of, arguments) => {
-                let looks = match &of.kind {
-                    Kind::Field(library, name, _) => {
-                        TABLE_LOOKING.contains(&name.as_str()) && self.is_global(library, &["table"])
-                    }
-                    _ => self.is_global(of, &LOOKING),
-                };
-                self.expression(of);
-                match looks {
-                    true => self.looked_into(arguments),
-                    false => self.expressions(arguments),
-                }
-            }
-            Kind::Method(of, arguments) => {
-                self.expression(of);
-                self.expressions(arguments);
-            }
-            Kind::Function(function) => self.function(function),
-            Kind::Table(items) => items.iter().for_each(|item| self.item(item)),
-            Kind::IfElse(arms, otherwise) => {
-                for (condition, value) in arms {
-                    self.expression(condition);
-                    self.expression(value);
-                }
-                self.expression(otherwise);
-            }
-            Kind::Interpolated(parts) => self.expressions(parts),
-            Kind::Nil | Kind::Flag(_) | Kind::Number(_) | Kind::Text(_) | Kind::Rest => {}
-        }
     }
 }
 

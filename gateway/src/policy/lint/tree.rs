@@ -43,6 +43,38 @@ pub(in crate::policy) enum Item {
     Keyed(Expression, Expression),
 }
 
+impl Item {
+    /// Its key, where that is evaluated, and its value.
+    pub fn values(&self) -> impl Iterator<Item = &Expression> {
+        let (key, value) = match self {
+            Item::Positional(value) | Item::Named(_, _, value) => (None, value),
+            Item::Keyed(key, value) => (Some(key), value),
+        };
+        key.into_iter().chain([value])
+    }
+}
+
+impl Expression {
+    /// The expressions that it is made of, in the order in which they are written. A function's are its own.
+    pub fn parts(&self) -> Vec<&Expression> {
+        match &self.kind {
+            Kind::Nil | Kind::Flag(_) | Kind::Number(_) | Kind::Text(_) | Kind::Rest => Vec::new(),
+            Kind::Name(_) | Kind::Function(_) => Vec::new(),
+            Kind::Interpolated(parts) => parts.iter().collect(),
+            Kind::Field(of, ..) | Kind::Unary(of) => vec![of],
+            Kind::Item(of, by) | Kind::Binary(of, by) | Kind::Either(_, of, by) => vec![of, by],
+            Kind::Call(of, arguments) | Kind::Method(of, arguments) => {
+                std::iter::once(&**of).chain(arguments).collect()
+            }
+            Kind::Table(items) => items.iter().flat_map(Item::values).collect(),
+            Kind::IfElse(arms, otherwise) => {
+                let arms = arms.iter().flat_map(|(condition, value)| [condition, value]);
+                arms.chain([&**otherwise]).collect()
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(in crate::policy) struct Function {
     /// Names with their places; `self` of a method first.

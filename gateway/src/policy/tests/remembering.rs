@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 use crate::policy::fact::Fact;
 
@@ -9,15 +12,15 @@ use crate::policy::fact::Fact;
 const CALLS: usize = 10_000;
 
 /// Numbers that look random, and are the same each time.
-struct Dice(u64);
+struct Dice(StdRng);
 
 impl Dice {
+    fn of(seed: u64) -> Dice {
+        Dice(StdRng::seed_from_u64(seed))
+    }
+
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
+        self.0.random_range(0..sides)
     }
 
     fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
@@ -226,7 +229,7 @@ impl Pair {
     }
 
     fn ask_many(&self, calls: usize, seed: u64) {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::of(seed);
         for at in 0..calls {
             self.balances
                 .0
@@ -237,7 +240,7 @@ impl Pair {
             } else {
                 dice.roll(1 << 40)
             };
-            let call = RandomCall::new(&mut Dice(number), at);
+            let call = RandomCall::new(&mut Dice::of(number), at);
             self.ask(&call.facts());
         }
         let failures = self.counts.each_ref().map(|counts| counts.failures.snapshot());
