@@ -10,6 +10,9 @@ CALLS_MAX = 2
 # Aider 0.86 ends well whatever happens: `main` returns nothing after the one message that it was given, and `Coder.send_message`
 # prints the error of a model and returns.
 ENDS_WELL = ["aider"]
+# Google's SDK for Node (1.x to 2.x, `processStreamResponse`) reads the words of a stream's error only where it reads nothing else with
+# it: on a machine so busy that it reads late, it says "Incomplete JSON segment at the end" in their place. Such a cell runs once more.
+READS_LATE = ["google-genai-node"]
 
 
 class Rows(unittest.TestCase):
@@ -27,6 +30,9 @@ class Rows(unittest.TestCase):
             with self.subTest(client=name):
                 seen[name] = future.result()
         if is_golden:
+            for kind in of:
+                if kind.name in READS_LATE and golden.differs(row.__name__, kind.name, golden.section(kind.name, seen[kind.name])):
+                    seen[kind.name] = row(kind)
             golden.compare(row.__name__, {name: golden.section(name, ran) for name, ran in seen.items()})
         return seen
 

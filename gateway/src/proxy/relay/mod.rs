@@ -73,8 +73,8 @@ const HELD_LONGEST: Duration = Duration::from_millis(500);
 /// How long the last event of a stream waits for the end of its body.
 const LAST_EVENT_WAIT: Duration = Duration::from_millis(5);
 /// How long an error of bare JSON comes after what stands before it: Google's SDKs read its words only where they read nothing
-/// else with it.
-const BARE_ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// else with it, and a busy client reads late. Settled by then, it costs nobody but the one whose answer ends here.
+const BARE_ERROR_PAUSE: Duration = Duration::from_millis(250);
 /// How long an answer that nobody waits for is still read once the gateway cuts what runs: less than the gateway waits then.
 const READ_ON_WHEN_CUT: Duration = Duration::from_secs(3);
 
