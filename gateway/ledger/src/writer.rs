@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::applier::Applier;
+use crate::books::FrozenBooks;
 use crate::clock::instant;
 use crate::codec;
 use crate::event::Event;
@@ -243,27 +244,29 @@ impl Writer {
                     journal_ms,
                     month,
                     event,
+                    books,
                 } => {
                     if let Err(error) = self.begin_month(month) {
                         self.group.push_front(Item::Opening {
                             journal_ms,
                             month,
                             event,
+                            books,
                         });
                         return Err(error);
                     }
-                    let opening = self.filled(event);
+                    let opening = self.filled(event, books);
                     self.encode(journal_ms, opening);
                     // Alone, and on disk before anything follows it.
                     self.commit()?;
                 }
-                Item::Checkpoint(at) => {
+                Item::Checkpoint(at, books) => {
                     if let Err(error) = self.commit() {
-                        self.group.push_front(Item::Checkpoint(at));
+                        self.group.push_front(Item::Checkpoint(at, books));
                         return Err(error);
                     }
                     self.note_head();
-                    self.applier.checkpoint(at, self.chunk.head());
+                    self.applier.checkpoint(at, self.chunk.head(), books);
                     self.begin_self_contained();
                 }
             }
@@ -367,13 +370,13 @@ impl Writer {
     }
 
     /// An opening with what was not known, or too large to be copied, when it was decided.
-    fn filled(&self, mut event: Event) -> Event {
+    fn filled(&self, mut event: Event, books: Option<FrozenBooks>) -> Event {
         if let Event::Opening(opening) = &mut event {
             let head = self.chunk.head();
             let opening = Arc::make_mut(opening);
             opening.previous = (head.sequence > 0).then_some(head.hash.0);
-            if opening.books.is_empty() {
-                opening.books = self.applier.books_now();
+            if let Some(books) = books {
+                opening.books = books.snapshot();
             }
         }
         event

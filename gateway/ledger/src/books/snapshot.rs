@@ -2,11 +2,13 @@
 //! away or not: so equal books have equal bytes, however they came about.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::accounts::{Account, Class, Flags, STANDING_WINDOWS, Slot};
 use super::earlier;
+use super::holds::Open;
 use super::imports::Imports;
-use super::state::{Balance, Open, Share, State};
+use super::state::{Balance, Share, State};
 use crate::amounts::Amounts;
 use crate::bill_id::BillId;
 use crate::bound::{Window, Zone};
@@ -86,7 +88,7 @@ pub(super) fn write(state: &State) -> Vec<u8> {
 /// The balances that open holds will settle in although their windows are over, by account.
 fn past_balances(state: &State) -> HashMap<Place, Vec<Place>> {
     let mut past: HashMap<Place, Vec<Place>> = HashMap::new();
-    for place in state.holds.values().flat_map(|open| &open.balances) {
+    for place in state.holds.iter().flat_map(|open| &open.balances) {
         let Some(balance) = state.balances.get(*place).filter(|_| !is_current(state, *place)) else {
             continue;
         };
@@ -131,10 +133,10 @@ fn write_running(w: &mut Writer, state: &State, place: Option<Place>, written: &
 fn write_holds(w: &mut Writer, state: &State, written: &HashMap<Place, u64>) {
     let mut names = Names::new();
     let mut holds: Vec<_> = state.holds.iter().collect();
-    holds.sort_unstable_by_key(|(id, _)| **id);
+    holds.sort_unstable_by_key(|open| open.id);
     w.unsigned(holds.len() as u64);
-    for (id, open) in holds {
-        w.unsigned(id.0);
+    for open in holds {
+        w.unsigned(open.id.0);
         w.blob(&codec::encode(&Event::Held(open.held.clone()), &mut names));
         write_amounts(w, &open.amounts);
         w.byte(u8::from(open.bill.is_some()));
@@ -205,8 +207,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
         read_hold(r, &mut state, &written, &mut names)?;
     }
     if version == VERSION {
-        state.imports = Imports::read(r)?;
-        state.documents = read_documents(r)?;
+        state.imports = Arc::new(Imports::read(r)?);
+        state.documents = Arc::new(read_documents(r)?);
     }
     reader.end()?;
     for one in &written {
@@ -373,18 +375,17 @@ fn read_hold(
             }
         }
     }
-    state.held = state.held.plus(&amounts);
-    match state.holds.insert(
-        id,
-        Open {
-            held,
-            amounts,
-            balances,
-            bounds,
-            bill,
-        },
-    ) {
-        None => Ok(()),
-        Some(_) => Err(SnapshotError::Inconsistent("a hold twice")),
+    if state.holds.is_open(id) {
+        return Err(SnapshotError::Inconsistent("a hold twice"));
     }
+    state.held = state.held.plus(&amounts);
+    state.holds.insert(Open {
+        id,
+        held,
+        amounts,
+        balances,
+        bounds,
+        bill,
+    });
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::slab::{Place, Slab};
 /// Names that one shard shares between its sessions.
 const SHARED_NAMES_MAX: usize = 1_024;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Live {
     pub session: Session,
     /// Sequence of the event that changed it last.
