@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::books::FrozenBooks;
-use crate::checkpoint::{self, Checkpoint, CheckpointAt};
+use crate::checkpoint::{self, CheckpointAt, Marked, PART_BYTES};
 use crate::clock::Clock;
 use crate::derived::Derived;
 use crate::event::Event;
@@ -302,16 +302,12 @@ impl Applier {
             let (found, named) = (books.head(), head.sequence);
             return Err(StoreError::Io(format!("the books are at event {found}, not {named}")));
         }
-        let bytes = books.snapshot();
-        // From here on what the live books change needs no copy.
-        drop(books);
         let checkpoint = {
             // Only this thread writes: readers alone are beside it.
             let derived = self.derived.read();
-            let checkpoint = Checkpoint {
+            let checkpoint = Marked {
                 head,
                 at,
-                books: bytes,
                 floors_ms: derived.rollups.floors_ms(),
             };
             let rows = derived.rollups.changes().map(checkpoint::rollup_change);
@@ -323,8 +319,10 @@ impl Applier {
             // Before the others: a session that was to be forgotten may have come back since.
             let rows = rows.chain(work.retention.forgotten());
             let rows = rows.chain(derived.sessions.changes());
-            state.apply_each(&mut rows.chain(checkpoint.changes()))
+            state.apply_each(&mut rows.chain(checkpoint.changes(books.pieces(PART_BYTES))))
         };
+        // From here on what the live books change needs no copy.
+        drop(books);
         checkpoint?;
         state.flush()?;
         drop(state);

@@ -129,7 +129,7 @@ pub use recorded::{Base, HoldNotes, InForce, Record, RefusalRecord, Refused};
 pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
-pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status};
+pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status, Who};
 pub use side_table::SideTable;
 pub use usage::{Kind, Usage};
 pub use verify::{Report, VerifyError, verify};

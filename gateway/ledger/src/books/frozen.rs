@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
+use super::Books;
+use super::snapshot::{self, Pieces};
 use super::state::{BalanceView, State};
-use super::{Books, snapshot};
 use crate::index::Index;
 
 /// See the module.
@@ -47,6 +48,11 @@ impl FrozenBooks {
     /// As [`Books::snapshot`].
     pub fn snapshot(&self) -> Vec<u8> {
         snapshot::write(&self.0)
+    }
+
+    /// The same bytes in pieces of this size, the last one shorter.
+    pub fn pieces(&self, piece_bytes: usize) -> Pieces<'_> {
+        Pieces::of(&self.0, piece_bytes)
     }
 
     /// As [`Books::balances`].

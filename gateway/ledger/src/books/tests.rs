@@ -439,6 +439,9 @@ proptest! {
         for (frozen, (head, bytes, balances)) in frozen {
             prop_assert_eq!(frozen.head(), head);
             prop_assert_eq!(frozen.balances().count(), balances);
+            let pieces: Vec<Vec<u8>> = frozen.pieces(97).collect();
+            prop_assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() == 97));
+            prop_assert!(pieces.concat() == bytes, "in pieces they differ");
             prop_assert!(frozen.snapshot() == bytes, "the books of event {} have changed", head);
         }
     }
