@@ -155,7 +155,7 @@ impl Core {
             let mut digests = decided.digests.clone();
             digests.extend(decided.secret_check.map(crate::secret_check::digest));
             // To write all accounts down takes long: the writer does, of these.
-            let frozen = (decided.books.head() > 0).then(|| decided.books.frozen());
+            let frozen = (decided.books.head() > 0).then(|| Arc::new(decided.books.frozen()));
             let books = if frozen.is_none() {
                 decided.books.snapshot()
             } else {

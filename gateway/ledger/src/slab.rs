@@ -188,11 +188,11 @@ mod tests {
     #[test]
     fn numbers_stay_and_freed_ones_are_used_again() {
         let mut slab = Slab::default();
-        let places: Vec<Place> = (0..3 * CHUNK_ITEMS).map(|item| slab.insert(item)).collect();
+        let places: Vec<Place> = (0..12 * CHUNK_ITEMS).map(|item| slab.insert(item)).collect();
         assert_eq!(slab.remove(places[1_500]), Some(1_500));
-        assert_eq!((slab.get(places[1_500]), slab.len()), (None, 3 * CHUNK_ITEMS - 1));
+        assert_eq!((slab.get(places[1_500]), slab.len()), (None, 12 * CHUNK_ITEMS - 1));
         assert_eq!(slab.insert(7), places[1_500]);
-        assert_eq!(slab.given(), 3 * CHUNK_ITEMS);
+        assert_eq!(slab.given(), 12 * CHUNK_ITEMS);
         assert!(slab.iter().all(|(place, item)| *item == 7 || places[*item] == place));
         assert_eq!(slab.nth(2_999), places[2_999]);
     }
@@ -202,7 +202,7 @@ mod tests {
         fn what_is_frozen_stays_as_it_was(
             steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>()), 1..3_000)
         ) {
-            let (mut slab, mut expected) = (Slab::default(), BTreeMap::<Place, String>::new());
+            let (mut slab, mut expected) = (Slab::<String>::default(), BTreeMap::<Place, String>::new());
             let mut frozen: Vec<(Slab<String>, BTreeMap<Place, String>)> = Vec::new();
             for (number, (step, pick)) in steps.into_iter().enumerate() {
                 let known = (!expected.is_empty()).then(|| *expected.keys().nth(pick.index(expected.len())).unwrap());

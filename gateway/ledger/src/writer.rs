@@ -370,7 +370,7 @@ impl Writer {
     }
 
     /// An opening with what was not known, or too large to be copied, when it was decided.
-    fn filled(&self, mut event: Event, books: Option<FrozenBooks>) -> Event {
+    fn filled(&self, mut event: Event, books: Option<Arc<FrozenBooks>>) -> Event {
         if let Event::Opening(opening) = &mut event {
             let head = self.chunk.head();
             let opening = Arc::make_mut(opening);

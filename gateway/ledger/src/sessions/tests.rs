@@ -114,7 +114,7 @@ proptest! {
         }
         let query = SessionQuery { from_ms: 0, tenant: None, status: None, now_ms: NOW_MS, timeout_ms: TIMEOUT_MS, limit: 1_000 };
         let found: BTreeMap<(String, String), (u64, i64)> = sessions.list(&query).unwrap().into_iter()
-            .map(|one| ((one.tenant.to_string(), one.id.to_string()), (one.calls, one.cost.nanos())))
+            .map(|one| ((one.who.tenant.to_string(), one.id.to_string()), (one.calls, one.cost.nanos())))
             .collect();
         prop_assert_eq!(found, told);
     }
