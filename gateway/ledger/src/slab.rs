@@ -152,7 +152,7 @@ impl<T: Clone> Slab<T> {
             }
             return place;
         }
-        if self.given % CHUNK_ITEMS == 0 {
+        if self.given.is_multiple_of(CHUNK_ITEMS) {
             self.chunks.push(Chunk::empty());
         }
         if let Some(chunk) = self.chunks.last_mut() {

@@ -74,17 +74,15 @@ impl Who {
         is_news: impl Fn(&Name, &Name) -> bool,
     ) -> Option<Who> {
         let mut told: Option<Who> = None;
-        let parts: [(fn(&mut Who) -> &mut Name, &Name, Option<&Name>); 4] = [
-            (|who| &mut who.agent, &self.agent, Some(&facts.agent)),
-            (|who| &mut who.user, &self.user, Some(&facts.user)),
-            (|who| &mut who.task, &self.task, Some(&facts.task)),
-            (|who| &mut who.parent, &self.parent, parent),
-        ];
-        for (part, known, said) in parts {
+        let mut tell = |known: &Name, said: Option<&Name>, part: fn(&mut Who) -> &mut Name| {
             if let Some(said) = said.filter(|said| is_news(known, said)) {
                 *part(told.get_or_insert_with(|| self.clone())) = Name::clone(said);
             }
-        }
+        };
+        tell(&self.agent, Some(&facts.agent), |who| &mut who.agent);
+        tell(&self.user, Some(&facts.user), |who| &mut who.user);
+        tell(&self.task, Some(&facts.task), |who| &mut who.task);
+        tell(&self.parent, parent, |who| &mut who.parent);
         told
     }
 }
