@@ -187,7 +187,14 @@ impl Queue {
     }
 
     /// Begins a month with its opening, and the books before it where it does not bear them yet.
-    pub fn open_month(&self, sequence: u64, journal_ms: i64, month: Month, event: Event, books: Option<Arc<FrozenBooks>>) {
+    pub fn open_month(
+        &self,
+        sequence: u64,
+        journal_ms: i64,
+        month: Month,
+        event: Event,
+        books: Option<Arc<FrozenBooks>>,
+    ) {
         let item = Item::Opening {
             journal_ms,
             month,
