@@ -41,6 +41,7 @@ mod holds;
 mod ids;
 mod kill;
 mod known_clients;
+mod known_heads;
 mod lineage;
 mod loops;
 mod mcp;

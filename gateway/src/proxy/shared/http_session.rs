@@ -1,13 +1,19 @@
 //! A request's two ends, whatever their protocol: HTTP/1.1 in its own sessions (`agentledger_http1`), h2 in pingora's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_http1::{ClientSession, Departure, HeadFault, ServerSession as Http1Session};
+use agentledger_http1::{ClientSession, Departure, HeadFault, ResponseHead, ServerSession as Http1Session};
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v2::client::Http2Session as Http2Client;
 use pingora::protocols::http::v2::server::HttpSession as Http2Server;
+
+use crate::proxy::shared::identity::{Identity, Target};
+use crate::proxy::shared::known_head::{KnownHead, OutgoingHead};
+use crate::proxy::shared::rules::Rules;
 
 /// Why a session cannot go on. pingora's errors quote what was sent, keys and all: only their kind is kept.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +34,8 @@ type Result<T> = std::result::Result<T, SessionError>;
 
 /// The client's request and the answer to it.
 pub enum ServerSession {
-    Http1(Box<Http1Session>),
+    /// With what is known of the request's head, where an equal one came before.
+    Http1(Box<Http1Session>, Option<Arc<KnownHead>>),
     Http2(Box<Http2Server>),
 }
 
@@ -39,14 +46,52 @@ impl ServerSession {
 
     pub fn req_header(&self) -> &RequestHeader {
         match self {
-            Self::Http1(session) => session.header(),
+            Self::Http1(session, _) => session.header(),
             Self::Http2(session) => session.req_header(),
+        }
+    }
+
+    /// What is known of its head, and what these rules made of it.
+    pub fn known_head(&self) -> Option<&Arc<KnownHead>> {
+        match self {
+            Self::Http1(_, known) => known.as_ref(),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// Takes up what these rules made of an equal head. `false`: nothing yet.
+    pub fn enter_again(&mut self, rules: &Arc<Rules>) -> bool {
+        let Self::Http1(session, Some(known)) = self else {
+            return false;
+        };
+        let Some(entrance) = known.entrance(rules) else {
+            return false;
+        };
+        session.set_header(Arc::clone(&entrance.header));
+        true
+    }
+
+    /// Keeps what the first steps made of its head, for the next one that is equal.
+    pub fn entered(&self, rules: &Arc<Rules>, target: &Target, identity: &Identity) {
+        if let Self::Http1(session, Some(known)) = self {
+            known.enter(rules, session.shared_header(), target, identity);
+        }
+    }
+
+    /// The length that its body is said to have; `None`: its end tells.
+    pub fn body_length(&self) -> Option<u64> {
+        match self {
+            Self::Http1(session, _) => session.body_length(),
+            Self::Http2(session) => {
+                let length = session.req_header().headers.get(CONTENT_LENGTH)?;
+                length.to_str().ok()?.trim().parse().ok()
+            }
         }
     }
 
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         match self {
-            Self::Http1(session) => session.header_mut(),
+            Self::Http1(session, _) => session.header_mut(),
             Self::Http2(session) => session.req_header_mut(),
         }
     }
@@ -54,7 +99,7 @@ impl ServerSession {
     /// Why the request is to be refused whatever it asks for.
     pub fn fault(&self) -> Option<HeadFault> {
         match self {
-            Self::Http1(session) => session.fault(),
+            Self::Http1(session, _) => session.fault(),
             Self::Http2(_) => None,
         }
     }
@@ -62,7 +107,7 @@ impl ServerSession {
     /// It was said to have no body.
     pub fn is_body_empty(&self) -> bool {
         match self {
-            Self::Http1(session) => session.is_body_empty(),
+            Self::Http1(session, _) => session.is_body_empty(),
             Self::Http2(session) => session.is_body_empty(),
         }
     }
@@ -70,7 +115,7 @@ impl ServerSession {
     /// All of its body was read.
     pub fn is_body_done(&self) -> bool {
         match self {
-            Self::Http1(session) => session.is_body_done(),
+            Self::Http1(session, _) => session.is_body_done(),
             Self::Http2(session) => session.is_body_done(),
         }
     }
@@ -78,7 +123,7 @@ impl ServerSession {
     /// The next bytes of its body; `None` at its end.
     pub async fn read_request_body(&mut self) -> Result<Option<Bytes>> {
         match self {
-            Self::Http1(session) => Ok(session.read_body().await?),
+            Self::Http1(session, _) => Ok(session.read_body().await?),
             Self::Http2(session) => session.read_body_bytes().await.map_err(http2),
         }
     }
@@ -86,15 +131,19 @@ impl ServerSession {
     /// Lets the client go on with its body. In h2 it need not be told.
     pub async fn write_continue_response(&mut self) -> Result<()> {
         match self {
-            Self::Http1(session) => Ok(session.write_continue().await?),
+            Self::Http1(session, _) => Ok(session.write_continue().await?),
             Self::Http2(_) => Ok(()),
         }
     }
 
-    pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
+    pub async fn write_response_header(&mut self, header: &ResponseHead) -> Result<()> {
         match self {
-            Self::Http1(session) => Ok(session.write_head(&header).await?),
-            Self::Http2(session) => session.write_response_header(header, false).map_err(http2),
+            Self::Http1(session, _) => Ok(session.write_head(header).await?),
+            Self::Http2(session) => {
+                let header =
+                    ResponseHeader::try_from(header).map_err(|error| SessionError::Http2(error.to_string()))?;
+                session.write_response_header(Box::new(header), false).map_err(http2)
+            }
         }
     }
 
@@ -104,21 +153,21 @@ impl ServerSession {
             return Ok(());
         }
         match self {
-            Self::Http1(session) => Ok(session.write_body(data, end).await?),
+            Self::Http1(session, _) => Ok(session.write_body(data, end).await?),
             Self::Http2(session) => session.write_body(data, end).await.map_err(http2),
         }
     }
 
     /// The connection serves no further request. One of h2 is ended by other means.
     pub fn close_after_answer(&mut self) {
-        if let Self::Http1(session) = self {
+        if let Self::Http1(session, _) = self {
             session.close_after();
         }
     }
 
     pub fn set_write_timeout(&mut self, within: Option<Duration>) {
         match self {
-            Self::Http1(session) => session.set_write_timeout(within),
+            Self::Http1(session, _) => session.set_write_timeout(within),
             Self::Http2(session) => session.set_write_timeout(within),
         }
     }
@@ -126,7 +175,7 @@ impl ServerSession {
     /// Ends when the client leaves; to be waited for once its body is read.
     pub async fn departure(&mut self) -> Departure {
         match self {
-            Self::Http1(session) => session.departure().await,
+            Self::Http1(session, _) => session.departure().await,
             Self::Http2(session) => {
                 // Whatever ends the stream, nobody reads its answer.
                 let _ = session.idle().await;
@@ -138,14 +187,14 @@ impl ServerSession {
     /// Ends the answer where it is, so that the client sees that it is not whole.
     pub async fn shutdown(&mut self) {
         match self {
-            Self::Http1(session) => session.shutdown().await,
+            Self::Http1(session, _) => session.shutdown().await,
             Self::Http2(session) => session.shutdown(),
         }
     }
 
     pub fn is_over_tls(&self) -> bool {
         match self {
-            Self::Http1(session) => session.stream().get_ssl_digest().is_some(),
+            Self::Http1(session, _) => session.stream().get_ssl_digest().is_some(),
             Self::Http2(session) => session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
         }
     }
@@ -153,7 +202,7 @@ impl ServerSession {
     /// The client's address, as text.
     pub fn client_addr(&self) -> Option<String> {
         match self {
-            Self::Http1(session) => {
+            Self::Http1(session, _) => {
                 let digest = session.stream().get_socket_digest()?;
                 digest.peer_addr().map(ToString::to_string)
             }
@@ -164,7 +213,7 @@ impl ServerSession {
     /// The connection, for another protocol, and what was read of it already. `None`: h2 shares it.
     pub fn into_http1(self) -> Option<(Stream, Bytes)> {
         match self {
-            Self::Http1(session) => Some(session.into_parts()),
+            Self::Http1(session, _) => Some(session.into_parts()),
             Self::Http2(_) => None,
         }
     }
@@ -178,14 +227,14 @@ pub enum UpstreamSession {
 
 impl UpstreamSession {
     /// Begins the request. In HTTP/1.1 the head leaves with the body, or with its end.
-    pub fn write_request_header(&mut self, header: &RequestHeader) -> Result<()> {
+    pub fn write_request_header(&mut self, head: &OutgoingHead) -> Result<()> {
         match self {
             Self::Http1(session) => {
-                session.write_head(header);
+                session.write_head(&head.lines());
                 Ok(())
             }
             Self::Http2(session) => session
-                .write_request_header(Box::new(header.clone()), false)
+                .write_request_header(Box::new(head.header()), false)
                 .map_err(http2),
         }
     }
@@ -212,13 +261,14 @@ impl UpstreamSession {
     }
 
     /// Reads the head of the answer, once; interim ones are passed over.
-    pub async fn read_response_header(&mut self) -> Result<ResponseHeader> {
+    pub async fn read_response_header(&mut self) -> Result<ResponseHead> {
         match self {
             Self::Http1(session) => Ok(session.read_head().await?),
             Self::Http2(session) => {
                 session.read_response_header().await.map_err(http2)?;
-                let header = session.response_header().cloned();
-                header.ok_or_else(|| SessionError::Http2("no head".to_owned()))
+                let header = session.response_header();
+                let header = header.ok_or_else(|| SessionError::Http2("no head".to_owned()))?;
+                Ok(ResponseHead::from((header.status, &header.headers)))
             }
         }
     }
