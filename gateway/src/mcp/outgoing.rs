@@ -9,7 +9,7 @@ use super::endpoints::is_at;
 use crate::proxy::forward::{Outgoing, own_header};
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
-use crate::proxy::shared::known_head::OutgoingHead;
+use crate::proxy::shared::http_session::OutgoingHead;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ToolServer;
 

@@ -143,13 +143,13 @@ impl Connection {
             let known = match timeout(wait, self.read_head(&mut session)).await {
                 Ok(Ok(Some(known))) => known,
                 Ok(Ok(None)) | Err(_) => break,
-                Ok(Err(error)) => return refuse_head(ServerSession::Http1(session, None), error).await,
+                Ok(Err(error)) => return refuse_head(ServerSession::Http1(session), error).await,
             };
             if *closing.borrow() || self.gateway.drain.phase() > DrainPhase::Running {
                 session.close_after();
             }
-            match self.serve_request(ServerSession::Http1(session, known)).await {
-                Served::Session(ServerSession::Http1(served, _)) => session = served,
+            match self.serve_request(ServerSession::Http1(session), known).await {
+                Served::Session(ServerSession::Http1(served)) => session = served,
                 _ => return,
             }
             if !session.is_reusable() {
@@ -174,7 +174,7 @@ impl Connection {
         Ok(Some(known))
     }
 
-    async fn serve_request(&self, mut session: ServerSession) -> Served {
+    async fn serve_request(&self, mut session: ServerSession, known: Option<Arc<KnownHead>>) -> Served {
         let gateway = &self.gateway;
         let _running = RunningRequest::of(self);
         if let Some(fault) = session.fault() {
@@ -195,7 +195,7 @@ impl Connection {
             Box::pin(socket::serve(gateway, session)).await;
             return Served::Nothing;
         }
-        let reusable = serve(gateway, &self.mcp, &mut session, &self.refusals).await;
+        let reusable = serve(gateway, &self.mcp, (&mut session, known), &self.refusals).await;
         drop(in_flight);
         if self.refusals.are_enough() {
             self.close.send_replace(true);
@@ -220,7 +220,7 @@ async fn refuse_head(mut session: ServerSession, error: HeadError) {
         _ => Refusal::new(RefusalCode::BadRequest, "the request head cannot be read"),
     };
     refuse_unread(&mut session, &refusal.closing()).await;
-    if let ServerSession::Http1(mut session, _) = session {
+    if let ServerSession::Http1(mut session) = session {
         session.close(LINGER).await;
     }
 }
@@ -241,7 +241,7 @@ impl HttpServerApp for Connection {
             return None;
         }
         let session = ServerSession::Http2(Box::new(session));
-        if let Served::Session(ServerSession::Http2(mut session)) = self.serve_request(session).await {
+        if let Served::Session(ServerSession::Http2(mut session)) = self.serve_request(session, None).await {
             let _ = session.finish();
         }
         None

@@ -45,6 +45,7 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::known_head::KnownHead;
 use crate::proxy::shared::refused::{RefusalsInARow, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json};
 use crate::proxy::shared::rules::Rules;
@@ -55,10 +56,15 @@ use crate::telemetry::trace::TraceParent;
 use crate::timer::Timer;
 
 /// Serves one request. `false`: the connection cannot be used again.
-async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, refusals: &RefusalsInARow) -> bool {
+async fn serve(
+    gateway: &Arc<Gateway>,
+    mcp: &Mcp,
+    (session, known): (&mut ServerSession, Option<Arc<KnownHead>>),
+    refusals: &RefusalsInARow,
+) -> bool {
     let rules = gateway.rules.load_full();
-    if session.enter_again(&rules) {
-        let served = exchange(gateway, rules, session).await;
+    if known.as_ref().is_some_and(|known| known.enter_again(&rules, session)) {
+        let served = exchange(gateway, rules, (session, known)).await;
         return ended(gateway, session, served, refusals).await;
     }
     if !rules.config.cors_allow_origins.is_empty() {
@@ -96,7 +102,7 @@ async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, r
     }
     let served = match mcp::serves(session.req_header().uri.path()) {
         true => Box::pin(mcp.serve(gateway, session)).await,
-        false => exchange(gateway, rules, session).await,
+        false => exchange(gateway, rules, (session, known)).await,
     };
     ended(gateway, session, served, refusals).await
 }
@@ -141,11 +147,11 @@ struct Arrived {
 async fn arrive(
     gateway: &Gateway,
     rules: &Arc<Rules>,
-    session: &mut ServerSession,
+    (session, known): (&mut ServerSession, Option<&KnownHead>),
     (at_ms, started): (i64, Timer),
 ) -> Result<Arrived, RefusedRequest> {
     let limits = &rules.config.limits;
-    let again = session.known_head().and_then(|known| known.entrance(rules));
+    let again = known.and_then(|known| known.entrance(rules));
     let again = again.map(|entrance| (entrance.target.clone(), entrance.identity.clone()));
     let (target, known_identity) = match again {
         Some((target, identity)) => (target, Some(identity)),
@@ -167,8 +173,8 @@ async fn arrive(
         Some(identity) => identity,
         None => {
             let identity = recognise(rules, session, &target).map_err(refused)?;
-            if target.billing == Billing::Metered {
-                session.entered(rules, &target, &identity);
+            if let Some(known) = known.filter(|_| target.billing == Billing::Metered) {
+                known.enter(rules, session, &target, &identity);
             }
             identity
         }
@@ -202,10 +208,10 @@ async fn arrive(
 async fn exchange(
     gateway: &Arc<Gateway>,
     rules: Arc<Rules>,
-    session: &mut ServerSession,
+    (session, known): (&mut ServerSession, Option<Arc<KnownHead>>),
 ) -> Result<bool, RefusedRequest> {
     let (started, at_ms) = (Timer::start(), gateway.clock.now_ms());
-    let arrived = arrive(gateway, &rules, session, (at_ms, started)).await?;
+    let arrived = arrive(gateway, &rules, (session, known.as_deref()), (at_ms, started)).await?;
     let Arrived {
         target,
         identity,
@@ -225,7 +231,7 @@ async fn exchange(
         session.req_header(),
         inspected,
     ));
-    exchange.known_head = session.known_head().cloned();
+    exchange.known_head = known;
     let _running = report::begun(gateway);
     let not_entered = |exchange: &Exchange, refusal: Refusal| {
         report::not_entered(gateway, exchange, &refusal);

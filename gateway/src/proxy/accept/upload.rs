@@ -21,9 +21,8 @@ use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::http_session::{ServerSession, UpstreamSession};
+use crate::proxy::shared::http_session::{OutgoingHead, ServerSession, UpstreamSession};
 use crate::proxy::shared::identity::Target;
-use crate::proxy::shared::known_head::OutgoingHead;
 use crate::proxy::shared::refused::linger;
 use crate::proxy::shared::reply::Refusal;
 

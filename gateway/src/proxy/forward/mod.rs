@@ -26,8 +26,7 @@ use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::http_session::ServerSession;
-use crate::proxy::shared::known_head::OutgoingHead;
+use crate::proxy::shared::http_session::{OutgoingHead, ServerSession};
 use crate::proxy::shared::reply::Refusal;
 use crate::telemetry::trace::TRACEPARENT;
 

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_http1::{ClientSession, Departure, HeadFault, ResponseHead, ServerSession as Http1Session};
+use agentledger_http1::{
+    ClientSession, Departure, HeadFault, RequestLines, ResponseHead, ServerSession as Http1Session,
+};
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v2::client::Http2Session as Http2Client;
 use pingora::protocols::http::v2::server::HttpSession as Http2Server;
-
-use crate::proxy::shared::identity::{Identity, Target};
-use crate::proxy::shared::known_head::{KnownHead, OutgoingHead};
-use crate::proxy::shared::rules::Rules;
 
 /// Why a session cannot go on. pingora's errors quote what was sent, keys and all: only their kind is kept.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +32,7 @@ type Result<T> = std::result::Result<T, SessionError>;
 
 /// The client's request and the answer to it.
 pub enum ServerSession {
-    /// With what is known of the request's head, where an equal one came before.
-    Http1(Box<Http1Session>, Option<Arc<KnownHead>>),
+    Http1(Box<Http1Session>),
     Http2(Box<Http2Server>),
 }
 
@@ -46,42 +43,30 @@ impl ServerSession {
 
     pub fn req_header(&self) -> &RequestHeader {
         match self {
-            Self::Http1(session, _) => session.header(),
+            Self::Http1(session) => session.header(),
             Self::Http2(session) => session.req_header(),
         }
     }
 
-    /// What is known of its head, and what these rules made of it.
-    pub fn known_head(&self) -> Option<&Arc<KnownHead>> {
+    /// The head as it stands now, for whoever keeps it; `None`: h2 has its own.
+    pub fn shared_header(&self) -> Option<Arc<RequestHeader>> {
         match self {
-            Self::Http1(_, known) => known.as_ref(),
+            Self::Http1(session) => Some(session.shared_header()),
             Self::Http2(_) => None,
         }
     }
 
-    /// Takes up what these rules made of an equal head. `false`: nothing yet.
-    pub fn enter_again(&mut self, rules: &Arc<Rules>) -> bool {
-        let Self::Http1(session, Some(known)) = self else {
-            return false;
-        };
-        let Some(entrance) = known.entrance(rules) else {
-            return false;
-        };
-        session.set_header(Arc::clone(&entrance.header));
-        true
-    }
-
-    /// Keeps what the first steps made of its head, for the next one that is equal.
-    pub fn entered(&self, rules: &Arc<Rules>, target: &Target, identity: &Identity) {
-        if let Self::Http1(session, Some(known)) = self {
-            known.enter(rules, session.shared_header(), target, identity);
+    /// Puts in the place of its head what was made of an equal one.
+    pub fn set_header(&mut self, header: Arc<RequestHeader>) {
+        if let Self::Http1(session) = self {
+            session.set_header(header);
         }
     }
 
     /// The length that its body is said to have; `None`: its end tells.
     pub fn body_length(&self) -> Option<u64> {
         match self {
-            Self::Http1(session, _) => session.body_length(),
+            Self::Http1(session) => session.body_length(),
             Self::Http2(session) => {
                 let length = session.req_header().headers.get(CONTENT_LENGTH)?;
                 length.to_str().ok()?.trim().parse().ok()
@@ -91,7 +76,7 @@ impl ServerSession {
 
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         match self {
-            Self::Http1(session, _) => session.header_mut(),
+            Self::Http1(session) => session.header_mut(),
             Self::Http2(session) => session.req_header_mut(),
         }
     }
@@ -99,7 +84,7 @@ impl ServerSession {
     /// Why the request is to be refused whatever it asks for.
     pub fn fault(&self) -> Option<HeadFault> {
         match self {
-            Self::Http1(session, _) => session.fault(),
+            Self::Http1(session) => session.fault(),
             Self::Http2(_) => None,
         }
     }
@@ -107,7 +92,7 @@ impl ServerSession {
     /// It was said to have no body.
     pub fn is_body_empty(&self) -> bool {
         match self {
-            Self::Http1(session, _) => session.is_body_empty(),
+            Self::Http1(session) => session.is_body_empty(),
             Self::Http2(session) => session.is_body_empty(),
         }
     }
@@ -115,7 +100,7 @@ impl ServerSession {
     /// All of its body was read.
     pub fn is_body_done(&self) -> bool {
         match self {
-            Self::Http1(session, _) => session.is_body_done(),
+            Self::Http1(session) => session.is_body_done(),
             Self::Http2(session) => session.is_body_done(),
         }
     }
@@ -123,7 +108,7 @@ impl ServerSession {
     /// The next bytes of its body; `None` at its end.
     pub async fn read_request_body(&mut self) -> Result<Option<Bytes>> {
         match self {
-            Self::Http1(session, _) => Ok(session.read_body().await?),
+            Self::Http1(session) => Ok(session.read_body().await?),
             Self::Http2(session) => session.read_body_bytes().await.map_err(http2),
         }
     }
@@ -131,14 +116,14 @@ impl ServerSession {
     /// Lets the client go on with its body. In h2 it need not be told.
     pub async fn write_continue_response(&mut self) -> Result<()> {
         match self {
-            Self::Http1(session, _) => Ok(session.write_continue().await?),
+            Self::Http1(session) => Ok(session.write_continue().await?),
             Self::Http2(_) => Ok(()),
         }
     }
 
     pub async fn write_response_header(&mut self, header: &ResponseHead) -> Result<()> {
         match self {
-            Self::Http1(session, _) => Ok(session.write_head(header).await?),
+            Self::Http1(session) => Ok(session.write_head(header).await?),
             Self::Http2(session) => {
                 let header =
                     ResponseHeader::try_from(header).map_err(|error| SessionError::Http2(error.to_string()))?;
@@ -153,21 +138,21 @@ impl ServerSession {
             return Ok(());
         }
         match self {
-            Self::Http1(session, _) => Ok(session.write_body(data, end).await?),
+            Self::Http1(session) => Ok(session.write_body(data, end).await?),
             Self::Http2(session) => session.write_body(data, end).await.map_err(http2),
         }
     }
 
     /// The connection serves no further request. One of h2 is ended by other means.
     pub fn close_after_answer(&mut self) {
-        if let Self::Http1(session, _) = self {
+        if let Self::Http1(session) = self {
             session.close_after();
         }
     }
 
     pub fn set_write_timeout(&mut self, within: Option<Duration>) {
         match self {
-            Self::Http1(session, _) => session.set_write_timeout(within),
+            Self::Http1(session) => session.set_write_timeout(within),
             Self::Http2(session) => session.set_write_timeout(within),
         }
     }
@@ -175,7 +160,7 @@ impl ServerSession {
     /// Ends when the client leaves; to be waited for once its body is read.
     pub async fn departure(&mut self) -> Departure {
         match self {
-            Self::Http1(session, _) => session.departure().await,
+            Self::Http1(session) => session.departure().await,
             Self::Http2(session) => {
                 // Whatever ends the stream, nobody reads its answer.
                 let _ = session.idle().await;
@@ -187,14 +172,14 @@ impl ServerSession {
     /// Ends the answer where it is, so that the client sees that it is not whole.
     pub async fn shutdown(&mut self) {
         match self {
-            Self::Http1(session, _) => session.shutdown().await,
+            Self::Http1(session) => session.shutdown().await,
             Self::Http2(session) => session.shutdown(),
         }
     }
 
     pub fn is_over_tls(&self) -> bool {
         match self {
-            Self::Http1(session, _) => session.stream().get_ssl_digest().is_some(),
+            Self::Http1(session) => session.stream().get_ssl_digest().is_some(),
             Self::Http2(session) => session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
         }
     }
@@ -202,7 +187,7 @@ impl ServerSession {
     /// The client's address, as text.
     pub fn client_addr(&self) -> Option<String> {
         match self {
-            Self::Http1(session, _) => {
+            Self::Http1(session) => {
                 let digest = session.stream().get_socket_digest()?;
                 digest.peer_addr().map(ToString::to_string)
             }
@@ -213,9 +198,65 @@ impl ServerSession {
     /// The connection, for another protocol, and what was read of it already. `None`: h2 shares it.
     pub fn into_http1(self) -> Option<(Stream, Bytes)> {
         match self {
-            Self::Http1(session, _) => Some(session.into_parts()),
+            Self::Http1(session) => Some(session.into_parts()),
             Self::Http2(_) => None,
         }
+    }
+}
+
+/// The head as it goes upstream, but for the length of its body.
+#[derive(Clone)]
+pub struct PassedHead {
+    header: Arc<RequestHeader>,
+    lines: RequestLines,
+}
+
+impl PassedHead {
+    /// Of a head that says no length.
+    pub fn of(header: RequestHeader) -> PassedHead {
+        PassedHead {
+            lines: RequestLines::of(&header),
+            header: Arc::new(header),
+        }
+    }
+}
+
+/// The head of a request to an upstream.
+pub enum OutgoingHead {
+    Own(Box<RequestHeader>),
+    /// As it went before, with the length of its body now.
+    Again(PassedHead, u64),
+}
+
+impl OutgoingHead {
+    /// For HTTP/1.1.
+    pub fn lines(&self) -> RequestLines {
+        match self {
+            Self::Own(header) => RequestLines::of(header),
+            Self::Again(passed, length) => passed.lines.with_length(*length),
+        }
+    }
+
+    /// For h2.
+    pub fn header(&self) -> RequestHeader {
+        match self {
+            Self::Own(header) => RequestHeader::clone(header),
+            Self::Again(passed, length) => {
+                let mut header = RequestHeader::clone(&passed.header);
+                // A number is a header's value.
+                let _ = header.insert_header(CONTENT_LENGTH, *length);
+                header
+            }
+        }
+    }
+
+    /// The client requests another protocol.
+    pub fn is_upgrade(&self) -> bool {
+        let header = match self {
+            Self::Own(header) => header,
+            Self::Again(passed, _) => &*passed.header,
+        };
+        header.headers.contains_key(UPGRADE)
     }
 }
 

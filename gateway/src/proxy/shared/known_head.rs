@@ -3,20 +3,20 @@
 //! Reading a head, finding its route and its sender and writing it anew take a fifth of a request's instructions, and code that nothing
 //! else runs.
 //!
-//! What is kept is a pure function of the head and of the rules: no time, no balance, nothing that another request could change. A head
-//! that is refused is never kept, so that it is refused by the same steps each time. Each thread remembers by itself, within [`ROOM`],
+//! What is kept is a pure function of the head and of the rules: no time, no balance, nothing that another request could change. Of a
+//! head that is refused nothing is kept but how it reads, so that it is refused by the same steps each time. Each thread remembers by itself, within [`ROOM`],
 //! whatever clients send; new rules empty it. Heads have keys in them: they stay in memory as long as they are in use, and nowhere else.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock, Weak};
 
-use agentledger_http1::{HeadError, RequestHead, RequestLines, key_of, may_come_again, request_head};
+use agentledger_http1::{HeadError, RequestHead, key_of, may_come_again, request_head};
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_LENGTH, UPGRADE};
 use pingora::http::RequestHeader;
 
 use crate::plugin::Recall;
+use crate::proxy::shared::http_session::{PassedHead, ServerSession};
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::rules::Rules;
 use crate::recent::{Recent, Room};
@@ -41,56 +41,10 @@ pub struct KnownHead {
 pub struct Entrance {
     rules: Weak<Rules>,
     /// As it goes on: the path in its one spelling, and without what is not to go on.
-    pub header: Arc<RequestHeader>,
+    header: Arc<RequestHeader>,
     pub target: Target,
     pub identity: Identity,
     passed: OnceLock<PassedHead>,
-}
-
-/// The head as it goes upstream, but for the length of its body.
-#[derive(Clone)]
-pub struct PassedHead {
-    header: Arc<RequestHeader>,
-    lines: RequestLines,
-}
-
-/// The head of a request to an upstream.
-pub enum OutgoingHead {
-    Own(Box<RequestHeader>),
-    /// As it went before, with the length of its body now.
-    Again(PassedHead, u64),
-}
-
-impl OutgoingHead {
-    /// For HTTP/1.1.
-    pub fn lines(&self) -> RequestLines {
-        match self {
-            Self::Own(header) => RequestLines::of(header),
-            Self::Again(passed, length) => passed.lines.with_length(*length),
-        }
-    }
-
-    /// For h2.
-    pub fn header(&self) -> RequestHeader {
-        match self {
-            Self::Own(header) => RequestHeader::clone(header),
-            Self::Again(passed, length) => {
-                let mut header = RequestHeader::clone(&passed.header);
-                // A number is a header's value.
-                let _ = header.insert_header(CONTENT_LENGTH, *length);
-                header
-            }
-        }
-    }
-
-    /// The client requests another protocol.
-    pub fn is_upgrade(&self) -> bool {
-        let header = match self {
-            Self::Own(header) => header,
-            Self::Again(passed, _) => &*passed.header,
-        };
-        header.headers.contains_key(UPGRADE)
-    }
 }
 
 impl KnownHead {
@@ -100,8 +54,18 @@ impl KnownHead {
         std::ptr::eq(entrance.rules.as_ptr(), Arc::as_ptr(rules)).then_some(entrance)
     }
 
-    /// Keeps it. What other rules made of the head stays, and is of no use to these.
-    pub fn enter(&self, rules: &Arc<Rules>, header: Arc<RequestHeader>, target: &Target, identity: &Identity) {
+    /// Puts what these rules made of it in the place of a request's head. `false`: nothing yet.
+    pub fn enter_again(&self, rules: &Arc<Rules>, session: &mut ServerSession) -> bool {
+        let entrance = self.entrance(rules);
+        if let Some(entrance) = entrance {
+            session.set_header(Arc::clone(&entrance.header));
+        }
+        entrance.is_some()
+    }
+
+    /// Keeps what these rules made of it. What other rules made of it stays, and is of no use to these.
+    pub fn enter(&self, rules: &Arc<Rules>, session: &ServerSession, target: &Target, identity: &Identity) {
+        let Some(header) = session.shared_header() else { return };
         let _ = self.entrance.set(Entrance {
             rules: Arc::downgrade(rules),
             header,
@@ -121,11 +85,7 @@ impl Entrance {
         if let Some(passed) = self.passed.get() {
             return Ok(passed.clone());
         }
-        let header = make()?;
-        let made = PassedHead {
-            lines: RequestLines::of(&header),
-            header: Arc::new(header),
-        };
+        let made = PassedHead::of(make()?);
         Ok(self.passed.get_or_init(|| made).clone())
     }
 }
