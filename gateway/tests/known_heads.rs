@@ -19,7 +19,7 @@ fn answering() -> Upstream {
 }
 
 fn body(text: &str) -> String {
-    format!(r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"{text}"}}]}}"#)
+    format!(r#"{{"model":"gpt-4o","max_tokens":20,"messages":[{{"role":"user","content":"{text}"}}]}}"#)
 }
 
 /// Sends a call on a connection that stays, and reads its answer.
