@@ -271,9 +271,7 @@ impl Writer {
                 }
             }
         }
-        self.commit()?;
-        self.permits.clear();
-        Ok(())
+        self.commit()
     }
 
     fn encode(&mut self, journal_ms: i64, event: Event) {
@@ -321,6 +319,8 @@ impl Writer {
         let (events, took) = (self.pending.len(), began.elapsed());
         self.changes.clear();
         self.committed = Some(self.chunk.head());
+        // Before anybody learns of it: who waited for the disk finds the places free.
+        self.permits.clear();
         self.queue.advance(self.chunk.head());
         self.applier.committed(std::mem::take(&mut self.pending));
         if let Some(observer) = &self.observer {
