@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::date::get_cached_date;
 
@@ -39,10 +39,14 @@ impl RequestLines {
                 put(&mut head, name.as_str().as_bytes(), value.as_bytes());
             }
         }
+        let length = header
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok());
         RequestLines {
             method: header.method.clone(),
             lines: head.freeze(),
-            length: said(&header.headers),
+            length: said(header.headers.contains_key(TRANSFER_ENCODING), length),
         }
     }
 
@@ -112,24 +116,19 @@ pub fn answer_length(header: &ResponseHead, request: &RequestHeader) -> BodyLeng
     if has_no_body(header.status, &request.method) {
         return BodyLength::NONE;
     }
-    let length = || header.get("content-length")?.trim().parse().ok().map(BodyLength::Exact);
-    let said = match header.contains("transfer-encoding") {
-        true => Some(BodyLength::Chunked),
-        false => length(),
-    };
-    match said {
+    match said(header.contains("transfer-encoding"), header.get("content-length")) {
         Some(BodyLength::Chunked) if request.version != Version::HTTP_11 => BodyLength::UntilClose,
         Some(length) => length,
         None => BodyLength::UntilClose,
     }
 }
 
-fn said(headers: &HeaderMap) -> Option<BodyLength> {
-    if headers.contains_key(TRANSFER_ENCODING) {
-        return Some(BodyLength::Chunked);
+/// What a head says of its body's length: it has a Transfer-Encoding, or this Content-Length.
+fn said(is_in_transfer: bool, length: Option<&str>) -> Option<BodyLength> {
+    match is_in_transfer {
+        true => Some(BodyLength::Chunked),
+        false => length?.trim().parse().ok().map(BodyLength::Exact),
     }
-    let length = headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()?;
-    Some(BodyLength::Exact(length))
 }
 
 /// Names that were read may be in any case.
