@@ -1,0 +1,1 @@
+export async function draft(body, ask) { return ask(body); }
