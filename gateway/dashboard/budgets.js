@@ -3,7 +3,7 @@
 
 import { pixels } from './format.js';
 import { accountGroup, accountWords } from './accounts.js';
-import { ahead, date, DAY, day } from './time.js';
+import { ahead, date, day } from './time.js';
 
 const SPENT = { usd: ['spent_usd', 'held_usd', 'overage_usd'], tokens: ['spent_tokens', 'held_tokens'], requests: ['spent_requests', 'held_requests'] };
 
@@ -69,7 +69,7 @@ export function runsOut(row, now) {
 export function ends(row, now) {
   if (!row.to) return '';
   const at = Date.parse(row.to);
-  return at - now > DAY ? day(at) : ahead(row.to, now);
+  return row.window === 'hour' || row.window === 'minute' ? ahead(row.to, now) : day(at);
 }
 
 export const until = (row) => (row.to ? date(row.to) : '');

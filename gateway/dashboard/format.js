@@ -42,6 +42,7 @@ export function money(text, places = 2) {
     const least = places ? `0.${'0'.repeat(places - 1)}1` : '1';
     return { sign: value.negative ? `>${MINUS}` : '<', whole: `$${least}`, cents: '', least: true };
   }
+  if (value.isZero) return { sign: '', whole: '$0', cents: places ? '.00' : '', large: false };
   return {
     sign: value.negative ? MINUS : '',
     whole: `$${grouped(value.whole)}`,

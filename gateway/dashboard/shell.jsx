@@ -134,9 +134,9 @@ function Foot() {
   const may = { read: 'may look', operate: 'may steer', admin: 'may edit' };
   return (
     <div class="foot">
-      <div>{me ? <><Name of={me.name} most={20} /> · {may[me.role] || me.role}</> : <span>signed in</span>} · <button type="button" class="state" onClick={forget}><u>leave</u></button></div>
-      <div>{value ? `${value.version ? `v${value.version} · ` : ''}up ${age(value.uptime_s * 1000)}` : '–'}</div>
-      {theme.value !== 'system' && <div>{theme.value} theme · <kbd>d</kbd></div>}
+      <div>{me ? <><Name of={me.name} most={20} /> · {may[me.role] || me.role}</> : <span>signed in</span>}</div>
+      <div>{value ? `${value.version ? `${value.version.split(' ')[0]} · ` : ''}up ${age(value.uptime_s * 1000)}` : '–'}</div>
+      <div><button type="button" class="state flush" onClick={forget}><u>Leave</u></button>{theme.value !== 'system' && ` · ${theme.value} theme`}</div>
     </div>
   );
 }

@@ -170,7 +170,7 @@ export function Toward({ points, ahead, lines, labels, name, height = 256, label
         ))}
         {end && endLabel && <text class="ink" x={narrow ? right : right + 10} y={narrow ? y(end[1]) + 24 : apart[lines.length] + 4} text-anchor={narrow ? 'end' : 'start'}>{endLabel}</text>}
         {last && <circle cx={x(last[0])} cy={y(last[1])} r="5" fill="var(--spent)" stroke="var(--bg)" stroke-width="2" />}
-        {last && nowLabel && !narrow && <text class="soft" x={Math.min(x(last[0]) + 10, right - 60)} y={Math.min(bottom - 6, y(last[1]) + 18)}>{nowLabel}</text>}
+        {last && nowLabel && !narrow && <text class="soft" x={x(last[0]) > right - 80 ? x(last[0]) - 8 : x(last[0]) + 10} y={Math.min(bottom - 6, y(last[1]) + (x(last[0]) > right - 80 ? 34 : 18))} text-anchor={x(last[0]) > right - 80 ? 'end' : 'start'}>{nowLabel}</text>}
       </svg>}
     </div>
   );

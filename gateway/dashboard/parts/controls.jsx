@@ -38,10 +38,10 @@ export const Periods = ({ fallback = '30d', of = Object.keys(SPANS) }) => (
 );
 
 /** The filters in force, each with its end, and the way to one more. */
-export function Filters() {
+export function Filters({ but = '' }) {
   return (
     <>
-      {Object.entries(filters.value).map(([name, value]) => (
+      {Object.entries(filters.value).filter(([name]) => name !== but).map(([name, value]) => (
         <span class="chip" key={name}><span>{name}</span><b><Name of={value} most={20} /></b>
           <button type="button" aria-label={`Take out the filter ${name}`} onClick={() => go(here({ [name]: null, page: null }))}>✕</button></span>
       ))}

@@ -74,7 +74,7 @@ function Head({ rows, month, denials, forecast, at }) {
       </div>
       <div class="beside">
         <p>{plural(rows.length, 'budget')}: {used > 0 && <><b class="over">{count(used)} used up</b>, </>}{soon > 0 && <><b class="warnx"><Warn /> {count(soon)} will run out or shrink</b>, </>}{count(lasts)} last{shadow > 0 && `, ${count(shadow)} in shadow`}</p>
-        <p class="soft">{month ? `of ${limit(month.limit)}` : 'no limit on the whole'}{forecast ? ` · forecast ${limit(forecast.end.usd)}` : ''} · refused today: <a href={to('calls', { is: 'refused', last: '24h' })}>{denials && denials.refused > 0 ? <><Stop /> <span class="refused">{plural(denials.refused, 'call')}</span></> : denials ? 'none' : '–'}</a>{month && <> · held now {usd(month.held)}</>}</p>
+        <p class="soft">{month ? `of ${limit(month.limit)}` : 'no limit on the whole'}{forecast ? ` · forecast ${usd(forecast.end.usd, 0)}` : ''} · refused today: <a href={to('calls', { is: 'refused', last: '24h' })}>{denials && denials.refused > 0 ? <><Stop /> <span class="refused">{plural(denials.refused, 'call')}</span></> : denials ? 'none' : '–'}</a>{month && <> · held now {usd(month.held)}</>}</p>
       </div>
       <div class="key"><span><span class="sq spent" />spent</span><span><Held />held</span><span><span class="sq over" />overage</span><span><span class="sq limit" />limit</span><span><span class="sq warns" />warns</span><span><span class="sq forecast" />forecast</span></div>
     </div>
@@ -132,7 +132,7 @@ function Detail({ row, at }) {
   const words = { used: `Used up${row.used_up ? ` ${runsOut(row, at)}` : ''}, so it refuses`, full: 'All that is left is held: answers shrink', runs: `Runs out ${runsOut(row, at)}, then refuses`, shadow: 'In shadow: it refuses nothing', lasts: `Lasts the ${row.window}`, open: '' }[state];
   return (
     <aside class="aside" aria-label="Budget">
-      <div class="aside-head"><h2 class="title"><span>{row.kind} <Name of={row.name} most={48} /></span> <small class="cap">{row.window}, {row.zone}</small></h2><a class="button" data-key="Escape" href={here({ account: null, window: null, do: null })}>Esc</a></div>
+      <div class="aside-head"><h2 class="title"><span>{row.kind && row.kind[0].toUpperCase() + row.kind.slice(1)} <Name of={row.name} most={48} /></span> <small class="cap">{row.window}, {row.zone}</small></h2><a class="button" data-key="Escape" href={here({ account: null, window: null, do: null })}>Esc</a></div>
       <div><span class="figure">{row.over !== undefined ? <b class="over"><Over row={row} /></b> : <Amount of={row.left} unit={row.unit} cents />}</span> <span class="soft">{row.over !== undefined ? '' : 'left '}of {row.unit === 'usd' ? limit(row.limit) : `${count(pixels(row.limit))} ${row.unit}`}</span></div>
       <p class={state === 'used' ? 'over' : state === 'runs' || state === 'full' ? 'warnx' : 'soft'}>{(state === 'runs' || state === 'full') && <Warn />} {words}</p>
       <BudgetBar row={row} tall label={`${row.spent} spent, ${row.held} held, limit ${row.limit}`} />

@@ -93,7 +93,7 @@ function Sums({ day, week, ofMonth, ofDay, holds, minutes, pace, forecast, at, t
       <div>
         <div class="cap">{monthName(at)}</div>
         <a class="figure plain" href={to('calls', { ...filter, from: iso(month) })}>{ofMonth ? <Usd of={ofMonth.spent_usd} cents /> : <None />}</a>
-        <div class="cap">{limitOf ? `of ${limit(limitOf.limit)}` : 'no limit'}{forecast ? ` · forecast ${limit(forecast.end.usd)}` : ''}</div>
+        <div class="cap">{limitOf ? `of ${limit(limitOf.limit)}` : 'no limit'}{forecast ? ` · forecast ${usd(forecast.end.usd, 0)}` : ''}</div>
       </div>
       <div>
         <div class="cap">Pace, last hour</div>
@@ -134,9 +134,9 @@ function Against({ days, forecast, ofMonth, at, tenant }) {
   return (
     <section class="block">
       <h2 class="head">{month} against its budget <small>UTC days</small>
-        <small class="right">{forecast ? `between ${limit(forecast.end.low_usd)} and ${limit(forecast.end.high_usd)} by the ${length}th` : bound ? 'forecast –' : <a href={to('budgets', { do: 'new', account: tenant ? `tenant:${tenant}` : 'global' })}>Set a limit</a>}</small></h2>
+        <small class="right">{forecast ? `between ${usd(forecast.end.low_usd, 0)} and ${usd(forecast.end.high_usd, 0)} by the ${length}th` : bound ? 'forecast –' : <a href={to('budgets', { do: 'new', account: tenant ? `tenant:${tenant}` : 'global' })}>Set a limit</a>}</small></h2>
       <Toward points={points} ahead={ahead} lines={lines} labels={labels} name={axis} label={words}
-        nowLabel={ofMonth ? `now ${limit(ofMonth.spent_usd.split('.')[0])}` : ''} endLabel={forecast ? `Forecast ${limit(forecast.end.usd)}` : ''} />
+        nowLabel={ofMonth ? `now ${usd(ofMonth.spent_usd, 0)}` : ''} endLabel={forecast ? `Forecast ${usd(forecast.end.usd, 0)}` : ''} />
     </section>
   );
 }
@@ -190,11 +190,11 @@ function Near({ row, at }) {
   const words = state === 'used' ? `${row.over === undefined ? 'used up' : `${usd(row.over)} over`}${ends(row, at) ? ` · refuses until ${ends(row, at)}` : ''}` : state === 'runs' ? `runs out ${runsOut(row, at)}` : runsOut(row, at);
   return (
     <div class="near">
-      <a class="name" href={to('budgets', { account: row.account, window: row.window })}><b>{row.kind && row.kind[0].toUpperCase() + row.kind.slice(1)} <Name of={row.name} most={28} /></b> <span class="soft">{row.window}</span></a>
-      <b class="nowrap">{state === 'used' ? 'used up' : row.left === undefined ? <None /> : `${usd(row.left)} left`}</b>
+      <div class="between"><a class="name" href={to('budgets', { account: row.account, window: row.window })}><b>{row.kind && row.kind[0].toUpperCase() + row.kind.slice(1)} <Name of={row.name} most={28} /></b> <span class="soft">{row.window}</span></a>
+        <b class="nowrap">{state === 'used' ? 'used up' : row.left === undefined ? <None /> : `${usd(row.left)} left`}</b></div>
       <BudgetBar row={row} label={`${usd(row.spent)} spent of ${usd(row.limit)}, ${usd(row.held)} held`} />
-      <span class="cap">{row.unit === 'usd' ? `${usd(row.spent)} of ${limit(row.limit)}` : `${compact(pixels(row.spent))} of ${compact(pixels(row.limit))} ${row.unit}`}</span>
-      <span class={`cap ${state === 'used' ? 'over' : state === 'runs' || state === 'full' ? 'warnx' : ''}`}>{(state === 'runs' || state === 'full') && <Warn />} {words}</span>
+      <div class="between cap"><span class="name">{row.unit === 'usd' ? `${usd(row.spent)} of ${limit(row.limit)}` : `${compact(pixels(row.spent))} of ${compact(pixels(row.limit))} ${row.unit}`}</span>
+        <span class={state === 'used' ? 'over' : state === 'runs' || state === 'full' ? 'warnx' : ''}>{(state === 'runs' || state === 'full') && <Warn />} {words}</span></div>
     </div>
   );
 }

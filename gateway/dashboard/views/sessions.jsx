@@ -24,7 +24,7 @@ const ORDERS = { last: (a, b) => (a.last_seen < b.last_seen ? 1 : -1), cost: (a,
 export function Sessions() {
   const { query } = route.value;
   const status = query.status || 'active';
-  const tools = <><Seg name="status" label="Which" of={[['active', 'Active'], ['completed', 'Ended'], ['killed', 'Killed'], ['all', 'All']]} /><Pick name="sort" label="Sort" of={[['', 'last call'], ['cost', 'dearest'], ['calls', 'most calls']]} /><Filters /></>;
+  const tools = <><Seg name="status" label="Which" of={[['active', 'Active'], ['completed', 'Ended'], ['killed', 'Killed'], ['all', 'All']]} /><Pick name="sort" label="Sort" of={[['', 'last call'], ['cost', 'dearest'], ['calls', 'most calls']]} /><Filters but={query.id ? 'tenant' : ''} /></>;
   const data = useCalls([['session.list', { limit: 1000, ...(status === 'all' ? {} : { status }), ...(query.tenant && !query.id ? { tenant: query.tenant } : {}), ...(status === 'active' ? {} : { last: '7d' }) }],
     ['alert.list', { type: 'loop_detected', last: '24h', limit: 200 }]], { on: ['session.changes'], every: 15_000 });
   const [list, alerts] = data.results;

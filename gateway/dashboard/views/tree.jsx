@@ -52,7 +52,7 @@ function Row({ row, i, place, at, chosen, toggle, summed, bracket }) {
   const cost = row.group ? (step.sums ? step.sums.cost_usd : undefined) : step.cost_usd;
   const opens = !row.group && step.ids;
   const open = () => opens && go(here({ step: chosen ? null : row.key }), { replace: true });
-  const many = step.calls > 1 && !row.group;
+  const many = step.calls > 1 && !row.group && !step.same;
   return (
     <tr data-row={opens ? true : undefined} tabIndex={opens ? 0 : undefined} aria-selected={opens ? chosen : undefined} onClick={(event) => !event.target.closest('a, button') && open()}>
       <td class="name step" data-p="1"><span class="rails" aria-hidden="true" style={{ width: `${depth * 18}px` }}>{depth > 0 && <><i class={row.last ? 'elbow' : 'tee'} style={{ left: `${(depth - 1) * 18 + 6}px` }} />{row.rails.map((rail, n) => rail && <i key={n} class="rail" style={{ left: `${n * 18 + 6}px` }} />)}</>}</span>
