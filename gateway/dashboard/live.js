@@ -3,7 +3,7 @@
 // Where the gateway cannot be followed (an older one), `live` says `polls` and views ask every few seconds.
 
 import { effect, signal } from '@preact/signals';
-import { access, call, down, hasToken, link, tokenForSocket, up } from './rpc.js';
+import { access, call, down, hasToken, tokenForSocket, up } from './rpc.js';
 
 /** `off`, `live`, `polls`, `lost`. */
 export const live = signal('off');
@@ -166,5 +166,3 @@ export function start() {
   });
   addEventListener('online', tryNow);
 }
-
-export { link };

@@ -1,5 +1,6 @@
 // The frame around every view: side, bar, tabs, what floats. A view gives its title, its tools and its content.
 
+import { signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { count, lasted, age } from './format.js';
 import { access, forget, link, offset } from './rpc.js';
@@ -59,8 +60,8 @@ function Viewed({ view, onMenu }) {
 
 const menuOpener = { current: () => {} };
 
-/** A view's bar and page. `split`: a list and a detail, of which a narrow window shows the one that is `chosen`. */
-export function Page({ title, tools, children, split = false, chosen = false }) {
+/** A view's bar and page. `phone`: where the tools stand in a narrow window, whose bar has no room for them. `split`: a list and a detail, of which a narrow window shows the one that is `chosen`. */
+export function Page({ title, tools, children, split = false, chosen = false, phone = 'first' }) {
   return (
     <>
       <header class="bar">
@@ -75,8 +76,9 @@ export function Page({ title, tools, children, split = false, chosen = false }) 
       <Lost />
       <ClockOff />
       <main id="page" tabIndex={-1} class={split ? `split${chosen ? ' chosen' : ''}` : undefined}>
-        {!split && tools && <div class="phone-tools">{tools}</div>}
+        {!split && tools && phone === 'first' && <div class="phone-tools">{tools}</div>}
         {children}
+        {!split && tools && phone === 'last' && <div class="phone-tools last">{tools}</div>}
       </main>
     </>
   );
@@ -110,26 +112,23 @@ function Side({ open, bare }) {
   );
 }
 
-/** How many there are that want a look. Both from the gateway's own status; where it does not say, nothing stands here. */
-function Counted({ view }) {
-  const { results } = useStatus();
-  const status = results[0] && results[0].value;
-  if (!status) return null;
-  const n = view === 'sessions' ? status.sessions_active : view === 'alerts' ? status.alerts_open : undefined;
-  return n ? count(n) : null;
-}
+/** The gateway's own status: one answer for the whole frame. */
+const standing = signal(null);
 
-/** One answer for the whole frame. */
-const shared = { results: [] };
-function useStatus() {
-  return shared;
+/** How many there are that want a look. Where the gateway does not say, nothing stands here. */
+function Counted({ view }) {
+  const status = standing.value;
+  const n = status && (view === 'sessions' ? status.sessions_active : view === 'alerts' ? status.alerts_open : undefined);
+  return n ? count(n) : null;
 }
 
 function Foot() {
   const data = useCalls([['system.status'], ['system.whoami']], { every: 30_000, on: ['alert.feed'] });
   const [status, who] = data.results;
-  shared.results = data.results;
   const value = status && status.value;
+  useEffect(() => {
+    standing.value = value || null;
+  }, [value]);
   const me = who && who.value;
   const may = { read: 'may look', operate: 'may steer', admin: 'may edit' };
   return (
@@ -150,5 +149,3 @@ function Tabs({ onMore, more }) {
     </nav>
   );
 }
-
-export { live };

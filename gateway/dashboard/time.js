@@ -91,7 +91,7 @@ export function span({ last, from, to }, now, fallback = '30d') {
       return { from: begin, to: end, step, step_ms, fixed: true, label: 'this period' };
     }
   }
-  const name = SPANS[last] ? last : fallback;
+  const name = Object.hasOwn(SPANS, last ?? '') ? last : fallback;
   const { ms, step, step_ms, label } = SPANS[name];
   const end = (Math.floor(now / step_ms) + 1) * step_ms;
   return { from: end - ms, to: end, step, step_ms, last: name, label, fixed: false };

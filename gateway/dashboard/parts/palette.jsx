@@ -157,5 +157,3 @@ function HelpOpen() {
     </dialog>
   );
 }
-
-export const currentView = () => route.value.view;

@@ -1,7 +1,7 @@
 // What stands where figures do not: shapes while they come, a next step where there are none, what is wrong and what to do.
 
 import { useEffect, useState } from 'preact/hooks';
-import { access, forget, link, now, open } from '../rpc.js';
+import { access, link, now, open } from '../rpc.js';
 import { live, tryNow } from '../live.js';
 import { moment } from '../time.js';
 import { CopyLine } from './text.jsx';
@@ -57,13 +57,6 @@ export function Failure({ error, retry }) {
       <p class="cap"><span class="mono">{error.code}</span> · <span class="mono">{error.id}</span>{retry && <> · <button type="button" class="state" data-key="r" onClick={retry}><u>Try again</u></button></>}</p>
     </div>
   );
-}
-
-/** Shows what a question brought: shapes, failure, or the figures. */
-export function Answer({ result, children, rows, headline, retry }) {
-  if (!result) return <Skeleton rows={rows} headline={headline} />;
-  if (result.value === undefined) return result.error ? <Failure error={result.error} retry={retry} /> : <Skeleton rows={rows} headline={headline} />;
-  return children(result.value);
 }
 
 /** No connection: since when, when it is tried again. */
@@ -140,5 +133,3 @@ export function LiveState({ paused }) {
     </button>
   );
 }
-
-export { forget };

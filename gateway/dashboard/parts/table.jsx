@@ -1,11 +1,19 @@
 // A table: real rows and heads. It sorts where the figures are (in the gateway where the method can, else over the whole answer),
 // has 100 rows a page, draws only what is near the window, and folds into rows of two lines on a phone.
 
+import { signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { count } from '../format.js';
 import { ordered } from '../order.js';
 import { csv } from '../text.js';
 import { go, here, route } from '../route.js';
+
+/** A window in which rows have two lines: only what has a place there is drawn. */
+const phone = matchMedia('(max-width: 720px)');
+const narrow = signal(phone.matches);
+phone.addEventListener('change', () => {
+  narrow.value = phone.matches;
+});
 
 const PAGE = 100;
 const ROW_PX = 32;
@@ -18,10 +26,11 @@ const WINDOWED_FROM = 60;
  * `phone`: 1 top left, 2 top right, 3 and 4 below them, 5 a line of its own; without, it is left out there.
  * `open(row)`: the address of a row. `id(row)`: what it is told apart by. `sum`: cells by column for the row of all pages.
  */
-export function Table({ columns, rows, id, open, sum, sort, selected, rowClass, label, onSelect, paged = true, name = 'sort', file, footer, height = ROW_PX }) {
+export function Table({ columns: all, rows, id, open, sum, sort, selected, rowClass, label, onSelect, paged = true, name = 'sort', file, footer, height = ROW_PX }) {
   const { query } = route.value;
+  const columns = narrow.value ? all.filter((column) => column.phone) : all;
   const order = query[name] || sort || '';
-  const sorted = ordered(rows, columns, order);
+  const sorted = ordered(rows, all, order);
   const page = Math.max(1, Number(query.page) || 1);
   const pages = Math.max(1, Math.ceil(sorted.length / PAGE));
   const shown = paged ? sorted.slice((Math.min(page, pages) - 1) * PAGE, Math.min(page, pages) * PAGE) : sorted;
@@ -37,7 +46,7 @@ export function Table({ columns, rows, id, open, sum, sort, selected, rowClass, 
       {(pages > 1 || file || footer) && <div class="pager">
         {footer}
         {pages > 1 && <Pages page={Math.min(page, pages)} pages={pages} total={sorted.length} />}
-        {file && <span class="right"><button type="button" class="state" data-key="e" onClick={() => download(file, columns, sorted)}>CSV <kbd aria-hidden="true">e</kbd></button></span>}
+        {file && <span class="right"><button type="button" class="state" data-key="e" onClick={() => download(file, all, sorted)}>CSV <kbd aria-hidden="true">e</kbd></button></span>}
       </div>}
     </>
   );
@@ -65,7 +74,7 @@ function Heads({ columns, order, name }) {
 function Body({ columns, rows, id, open, selected, rowClass, onSelect, height }) {
   const ref = useRef(null);
   const [range, setRange] = useState([0, WINDOWED_FROM]);
-  const windowed = rows.length > WINDOWED_FROM && innerWidth > 720;
+  const windowed = rows.length > WINDOWED_FROM && !narrow.value;
   useEffect(() => {
     if (!windowed) return undefined;
     const look = () => {

@@ -1,10 +1,10 @@
 // Alerts, ledger and audit: what needs a person, are the books whole, who changed what.
 
 import { useState } from 'preact/hooks';
-import { bytes, count, NONE, percent, plural } from '../format.js';
+import { bytes, count, NONE, plural } from '../format.js';
 import { call, change, now } from '../rpc.js';
 import { useCalls } from '../data.js';
-import { date, moment, MONTHS } from '../time.js';
+import { moment, MONTHS } from '../time.js';
 import { here, route, to } from '../route.js';
 import { cut, DETAIL, middle } from '../text.js';
 import { Page } from '../shell.jsx';
@@ -186,5 +186,3 @@ function Changes({ value, query }) {
 }
 
 const Json = ({ of }) => (of === null || of === undefined ? <p class="soft">nothing</p> : <pre class="code bare pre" tabIndex={0}>{cut(JSON.stringify(of, null, 1).replaceAll('\n', ' '), 2000)}</pre>);
-
-export const shares = { percent, date };

@@ -1,7 +1,7 @@
 // A sum taken apart by one dimension: the table of Spend and of Who.
 
-import { change, compact, count, NONE, percent, pixels, plural } from '../format.js';
-import { filters, here, to } from '../route.js';
+import { change, compact, count, NONE, percent, pixels } from '../format.js';
+import { filters, to } from '../route.js';
 import { dimensionName, dimensionValue } from '../parts/controls.jsx';
 import { Id, Name, None, Usd } from '../parts/text.jsx';
 import { Table } from '../parts/table.jsx';
@@ -49,6 +49,3 @@ export function beforeMap(summary, by) {
   map.total = summary.total && summary.total.cost_usd;
   return map;
 }
-
-export const estimates = (total) => (total && total.estimated ? `≈ ${plural(total.estimated, 'call')} estimated` : '');
-export { here };

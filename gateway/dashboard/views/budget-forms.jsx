@@ -4,7 +4,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { compare, decimal, limit, money, usd } from '../format.js';
 import { call, change, link, now } from '../rpc.js';
-import { stateOf, runsOut } from '../budgets.js';
+import { runsOut } from '../budgets.js';
 import { date, iso } from '../time.js';
 import { go, here } from '../route.js';
 import { BudgetBar } from '../parts/bar.jsx';
@@ -173,5 +173,3 @@ export function NewBudget({ account: given, close }) {
     </form>
   );
 }
-
-export const state = stateOf;

@@ -29,7 +29,7 @@ export function Budgets() {
       <a class="button" data-key="n" href={here({ do: 'new', account: null, window: null })}>New budget <kbd aria-hidden="true">n</kbd></a>
     </>
   );
-  return <Page title="Budgets" tools={tools}><All key={query.kind || ''} kind={query.kind || ''} /></Page>;
+  return <Page title="Budgets" tools={tools} phone="last"><All key={query.kind || ''} kind={query.kind || ''} /></Page>;
 }
 
 function All({ kind }) {
@@ -74,9 +74,9 @@ function Head({ rows, month, denials, forecast, at }) {
       </div>
       <div class="beside">
         <p>{plural(rows.length, 'budget')}: {used > 0 && <><b class="over">{count(used)} used up</b>, </>}{soon > 0 && <><b class="warnx"><Warn /> {count(soon)} will run out or shrink</b>, </>}{count(lasts)} last{shadow > 0 && `, ${count(shadow)} in shadow`}</p>
-        <p class="soft">{month ? `of ${limit(month.limit)}` : 'no limit on the whole'}{forecast ? ` · forecast ${usd(forecast.end.usd, 0)}` : ''} · refused today: <a href={to('calls', { is: 'refused', last: '24h' })}>{denials && denials.refused > 0 ? <><Stop /> <span class="refused">{plural(denials.refused, 'call')}</span></> : denials ? 'none' : '–'}</a>{month && <> · held now {usd(month.held)}</>}</p>
+        <p class="soft">{month ? `of ${limit(month.limit)}` : 'no limit on the whole'}{forecast ? ` · forecast ${usd(forecast.end.usd, 0)}` : ''}<span class="wide-only"> · refused today: <a href={to('calls', { is: 'refused', last: '24h' })}>{denials && denials.refused > 0 ? <><Stop /> <span class="refused">{plural(denials.refused, 'call')}</span></> : denials ? 'none' : '–'}</a>{month && <> · held now {usd(month.held)}</>}</span></p>
       </div>
-      <div class="key"><span><span class="sq spent" />spent</span><span><Held />held</span><span><span class="sq over" />overage</span><span><span class="sq limit" />limit</span><span><span class="sq warns" />warns</span><span><span class="sq forecast" />forecast</span></div>
+      <div class="key"><span><span class="sq spent" />spent</span><span><Held />held</span><span><span class="sq over" />overage</span><span class="wide-only"><span class="sq limit" />limit</span><span class="wide-only"><span class="sq warns" />warns</span><span><span class="sq forecast" />forecast</span></div>
     </div>
   );
 }
@@ -84,7 +84,7 @@ function Head({ rows, month, denials, forecast, at }) {
 const ORDERS = { name: (a, b) => (a.account < b.account ? -1 : a.account > b.account ? 1 : 0), left: (a, b) => pixels(a.left ?? a.limit) - pixels(b.left ?? b.limit), '': byUrgency };
 
 function Listing({ rows, chosen, at, order, folded }) {
-  const sorted = [...rows].sort(ORDERS[order] || byUrgency);
+  const sorted = [...rows].sort(Object.hasOwn(ORDERS, order) ? ORDERS[order] : byUrgency);
   const groups = order ? [['', sorted]] : GROUPS.map((name) => [name, sorted.filter((row) => row.group === name)]).filter(([, some]) => some.length);
   return (
     <table class="fold budgets" role="table" aria-label="Budgets">

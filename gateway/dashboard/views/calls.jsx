@@ -1,7 +1,7 @@
 // Which calls; the dearest; the failed; why this verdict.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { age, count, latency, NONE, percent, plural, usd } from '../format.js';
+import { age, count, latency, NONE, percent, plural } from '../format.js';
 import { now } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { follow, paused } from '../live.js';
@@ -25,7 +25,7 @@ const WAITING_MAX = 999;
 export function Calls() {
   const { query } = route.value;
   const tools = <><Seg name="is" label="Which" of={KINDS} /><Pick name="sort" label="Sort" of={SORTS} /><Periods fallback="24h" /><Filters /></>;
-  const kind = query.is || '';
+  const kind = KINDS.some(([name]) => name === query.is) ? query.is : '';
   return (
     <Page title="Calls" tools={tools}>
       <div class={`withside${query.id ? ' chosen' : ''}`}>
@@ -46,7 +46,7 @@ function Entries({ kind }) {
   const { query } = route.value;
   const at = now();
   const [start] = useState(at);
-  const sort = query.sort || '';
+  const sort = SORTS.some(([name]) => name === query.sort) ? query.sort : '';
   const within = { ...period(query, start), ...filters.value };
   const cursors = query.cursor ? { cursor: query.cursor } : {};
   const data = useCalls([['ledger.calls', { ...within, ...(kind ? { is: kind } : {}), ...(sort ? { sort } : {}), limit: PAGE, ...cursors }]], { every: 60_000 });
@@ -203,6 +203,3 @@ function Refused() {
     </>
   );
 }
-
-export const money = usd;
-export { go };

@@ -9,6 +9,8 @@ import { blocks, spans } from '../markdown.js';
 
 export const TOPICS = ['clients', 'budgets', 'rules', 'rest', 'policies', 'policy-versions', 'replay', 'prices', 'estimates', 'fetched', 'mcp', 'alerts', 'plugins', 'refusals', 'admin', 'operations', 'telemetry', 'moving', 'cli'];
 
+const NAMES = { mcp: 'MCP', cli: 'CLI', rest: 'REST' };
+
 export function Guide() {
   const topic = route.value.rest || 'clients';
   const [page, setPage] = useState({ topic: '', text: '' });
@@ -22,7 +24,7 @@ export function Guide() {
   }, [topic]);
   return (
     <Page title="Guide" split chosen={Boolean(route.value.rest)}>
-      <div class="list"><ul>{TOPICS.map((one) => <li key={one}><a class="item plain one" data-row aria-current={one === topic ? 'true' : undefined} href={to('guide', {}, one)}><span>{one[0].toUpperCase() + one.slice(1).replace('-', ' ')}</span></a></li>)}</ul></div>
+      <div class="list"><ul>{TOPICS.map((one) => <li key={one}><a class="item plain one" data-row aria-current={one === topic ? 'true' : undefined} href={to('guide', {}, one)}><span>{NAMES[one] || one[0].toUpperCase() + one.slice(1).replace('-', ' ')}</span></a></li>)}</ul></div>
       <article class="detail guide"><p class="back"><a class="button" data-key="Escape" href="/guide">Back</a></p>{page.topic !== topic ? <Skeleton rows={12} /> : page.text === null ? <div class="told"><h2>This page is in the terminal.</h2><CopyLine line={`agentledger guide ${topic}`} /></div> : blocks(page.text).map((block, i) => <Block key={i} block={block} />)}</article>
     </Page>
   );

@@ -21,7 +21,7 @@ export function Now() {
   const tenant = filters.value.tenant || '';
   const tenants = useTenants();
   const tools = <><Pick name="tenant" label="Tenant" of={[['', 'all'], ...tenants.map((name) => [name, name])]} /><span class="cap">Days in <b>UTC</b></span></>;
-  return <Page title="Now" tools={tools}><Figures key={tenant} tenant={tenant} /></Page>;
+  return <Page title="Now" tools={tools} phone="last"><Figures key={tenant} tenant={tenant} /></Page>;
 }
 
 function Figures({ tenant }) {
@@ -56,7 +56,7 @@ function Figures({ tenant }) {
   return (
     <>
       <Sums {...{ day, week, ofMonth, ofDay, holds, minutes, pace, forecast, at, today, tenant, month }} asOf={link.value.state === 'down' ? data.at : 0} />
-      <div class="two">
+      <div class="two reordered">
         <div>
           <Against {...{ days, forecast, ofMonth, at, tenant }} />
           <Live holds={holds} tenant={tenant} />
@@ -93,9 +93,9 @@ function Sums({ day, week, ofMonth, ofDay, holds, minutes, pace, forecast, at, t
       <div>
         <div class="cap">{monthName(at)}</div>
         <a class="figure plain" href={to('calls', { ...filter, from: iso(month) })}>{ofMonth ? <Usd of={ofMonth.spent_usd} cents /> : <None />}</a>
-        <div class="cap">{limitOf ? `of ${limit(limitOf.limit)}` : 'no limit'}{forecast ? ` · forecast ${usd(forecast.end.usd, 0)}` : ''}</div>
+        <div class="cap">{limitOf ? `of ${limit(limitOf.limit)}` : 'no limit'}{forecast && <span class="wide-only"> · forecast {usd(forecast.end.usd, 0)}</span>}</div>
       </div>
-      <div>
+      <div class="wide-only">
         <div class="cap">Pace, last hour</div>
         <div class="figure">{pace ? <><Usd of={pace.usd_per_minute} /> <span class="minor-unit">a minute</span></> : <None />}</div>
         <Spark values={values} label="What each minute of the last hour cost" />
@@ -133,8 +133,8 @@ function Against({ days, forecast, ofMonth, at, tenant }) {
   const words = ofMonth ? `${month}: ${usd(ofMonth.spent_usd)} spent${bound ? ` of ${usd(bound.limit)}` : ''}${forecast ? `, forecast ${usd(forecast.end.usd)}` : ''}` : month;
   return (
     <section class="block">
-      <h2 class="head">{month} against its budget <small>UTC days</small>
-        <small class="right">{forecast ? `between ${usd(forecast.end.low_usd, 0)} and ${usd(forecast.end.high_usd, 0)} by the ${length}th` : bound ? 'forecast –' : <a href={to('budgets', { do: 'new', account: tenant ? `tenant:${tenant}` : 'global' })}>Set a limit</a>}</small></h2>
+      <h2 class="head">{month} against its budget <small class="wide-only">UTC days</small>
+        <small class="right wide-only">{forecast ? `between ${usd(forecast.end.low_usd, 0)} and ${usd(forecast.end.high_usd, 0)} by the ${length}th` : bound ? 'forecast –' : <a href={to('budgets', { do: 'new', account: tenant ? `tenant:${tenant}` : 'global' })}>Set a limit</a>}</small></h2>
       <Toward points={points} ahead={ahead} lines={lines} labels={labels} name={axis} label={words}
         nowLabel={ofMonth ? `now ${usd(ofMonth.spent_usd, 0)}` : ''} endLabel={forecast ? `Forecast ${usd(forecast.end.usd, 0)}` : ''} />
     </section>
@@ -150,7 +150,7 @@ function Live({ holds, tenant }) {
   const shown = all.slice(0, LIVE_ROWS);
   const at = now();
   return (
-    <section class="block">
+    <section class="block second">
       <h2 class="head">Live calls <small>{all.length ? `${count(all.length)}, longest first` : ''}</small><span class="key right"><span><span class="sq spent" />spent so far</span><span><Held />held</span></span></h2>
       <table class="fold" role="table" aria-label="Live calls">
         <thead><tr>{['Age', 'Agent', 'Session', 'Model', 'State'].map((head) => <th key={head} scope="col">{head}</th>)}<th scope="col" class="num">Tokens</th><th scope="col">Of hold</th><th scope="col" class="num">Cost</th></tr></thead>
@@ -208,7 +208,7 @@ function JustNow({ alerts, changes, at }) {
     ...(changes ? changes.changes : []).map((one) => ({ at: one.at, key: one.id, sign: null, text: `${one.author} ${actionWords(one)}`, right: '', href: to('audit', { id: one.id }) })),
   ].sort((a, b) => (a.at < b.at ? 1 : -1)).slice(0, 9);
   return (
-    <section class="block">
+    <section class="block third">
       <h2 class="head">Just now <small class="right"><a href={to('alerts')}>All alerts</a></small></h2>
       <table class="just" aria-label="Just now"><tbody>{rows.map((row) => (
         <tr key={row.key}><td class="faint nowrap">{brief(row.at, at)}</td><td class="sign">{row.sign}</td><td class="name"><a href={row.href}><Name of={row.text} most={90} /></a></td></tr>
@@ -226,5 +226,3 @@ export function actionWords(one) {
   const about = (one.after && one.after.value && (one.after.value.account || one.after.value)) || one.subject.replace(/^[a-z]+:/, '');
   return `${verb} ${typeof about === 'string' ? about : one.subject}`;
 }
-
-export const current = () => route.value;

@@ -1,7 +1,7 @@
 // What decides, what would a change do.
 
 import { useEffect, useState } from 'preact/hooks';
-import { count, percent, pixels, plural, usd } from '../format.js';
+import { count, percent, plural, usd } from '../format.js';
 import { call, change, now } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { around, diff } from '../diff.js';
@@ -9,7 +9,7 @@ import { brief, moment } from '../time.js';
 import { here, route, to } from '../route.js';
 import { Page } from '../shell.jsx';
 import { Name, None, Stop, Usd, Warn } from '../parts/text.jsx';
-import { Empty, Failure, Skeleton } from '../parts/states.jsx';
+import { Failure, Skeleton } from '../parts/states.jsx';
 import { Seg } from '../parts/controls.jsx';
 import { ask, Field, say } from '../parts/sheet.jsx';
 
@@ -55,6 +55,7 @@ function Detail({ name }) {
     <>
       <div class="detail-head"><h2 class="title"><a class="button back" data-key="Escape" href={here({ name: null, version: null })}>Back</a> <Name of={name} most={48} /> <small class="soft">{draft ? <>v{draft.version}, {draft.state.replaceAll('_', ' ')}, by <Name of={draft.author} most={24} /></> : policy && <>v{policy.version}, {policy.source}</>}</small> {draft && policy && <small class="cap">against v{policy.version}, in force</small>}</h2>
         <div class="row-of"><button type="button" class="button" onClick={() => put(other ? other.text : got.value && got.value.text)}>Edit</button>{draft && draft.hash !== inForce && <Steps name={name} draft={draft} changes={history.value.changes} />}{!draft && kept.length > 0 && <button type="button" class="button" onClick={() => back(name, history.value)}>Roll back</button>}</div></div>
+      {draft && <ol class="steps"><Step done>Text loads</Step><Step done={draft.has_specs} none={!draft.has_specs}>{draft.has_specs ? 'Specs, run at activation' : 'No specs'}</Step><Step at={draft.state === 'kept' || draft.state === 'earlier'}>Replay</Step><Step done={draft.state === 'in_force'} at={draft.state === 'in_shadow'}>Shadow{draft.calls && draft.state === 'in_shadow' ? `, ${count(draft.calls)} calls` : ''}</Step><Step at={draft.state === 'in_force'}>In force</Step></ol>}
       {policy && policy.description && <p class="soft"><Name of={policy.description} most={160} /></p>}
       <div class="columns">
         <div>
@@ -67,6 +68,8 @@ function Detail({ name }) {
     </>
   );
 }
+
+const Step = ({ done, at, none, children }) => <li aria-current={at ? 'step' : undefined}>{at ? '→ ' : done ? '✓ ' : none ? '– ' : ''}{children}</li>;
 
 function Source({ text }) {
   return <pre class="code" tabIndex={0}>{text.split('\n').slice(0, 1000).map((line, i) => <span key={i} class="line"><i>{i + 1}</i><i /><b> </b><code>{line}</code></span>)}</pre>;
@@ -173,6 +176,3 @@ function Result({ result, whole }) {
     </>
   );
 }
-
-export const ratio = pixels;
-export { Empty };

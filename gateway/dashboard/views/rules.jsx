@@ -1,6 +1,5 @@
 // Rates and keys: who is near a rate, which keys come, whose are they.
 
-import { useState } from 'preact/hooks';
 import { count, NONE, plural } from '../format.js';
 import { change, now } from '../rpc.js';
 import { useCalls } from '../data.js';
@@ -79,7 +78,6 @@ export function Keys() {
 function KeyRows({ data, query }) {
   const { value, error } = data.results[0];
   const at = now();
-  const [named] = useState(() => new Intl.PluralRules('en'));
   if (!value) return <Failure error={error} retry={data.reload} />;
   const columns = [
     { key: 'fingerprint', head: 'Key', phone: 1, cell: (row) => <>{row.name && <><Name of={row.name} most={24} /> </>}<Id of={row.fingerprint} most={16} />{row.blocked && <> <span class="tag stop">✕ blocked</span></>}</> },
@@ -91,7 +89,7 @@ function KeyRows({ data, query }) {
   ];
   return (
     <>
-      <div class="top"><div><div class="cap">Keys that came</div><div class="headline">{count(value.keys.length)}</div></div><div class="beside"><p>{value.blocked.length ? <><Stop label="blocked" /> {plural(value.blocked.length, named.select(1) ? 'rule' : 'rule')} block keys</> : 'none is blocked'}</p><p class="soft">Keys are known by their fingerprints; no whole key is kept anywhere.</p></div></div>
+      <div class="top"><div><div class="cap">Keys that came</div><div class="headline">{count(value.keys.length)}</div></div><div class="beside"><p>{value.blocked.length ? <><Stop label="blocked" /> {plural(value.blocked.length, 'rule')} {value.blocked.length === 1 ? 'blocks' : 'block'} keys</> : 'none is blocked'}</p><p class="soft">Keys are known by their fingerprints; no whole key is kept anywhere.</p></div></div>
       {value.keys.length ? <Table label="Keys" columns={columns} rows={value.keys} id={(row) => row.fingerprint} selected={query.fp} open={(row) => here({ fp: query.fp === row.fingerprint ? null : row.fingerprint })} sort="-cost_usd" file="keys" /> : <Empty title="No key has come yet." line="agentledger keys list" guide="How keys are named" topic="rules">A key stands here by its fingerprint with its first call.</Empty>}
       {value.blocked.length > 0 && <section class="block"><h2 class="head">Blocked <small>patterns and fingerprints</small></h2><Table label="Blocked" name="blocks" columns={[
         { key: 'value', head: 'What', phone: 1, cell: (row) => <Name of={typeof row.value === 'string' ? row.value : JSON.stringify(row.value)} mono /> },

@@ -8,7 +8,7 @@ import { moment } from '../time.js';
 import { budgetRows } from '../budgets.js';
 import { go, here, route, to } from '../route.js';
 import { Page } from '../shell.jsx';
-import { Held, Id, Loop, Name, None, Stop, Usd, Warn } from '../parts/text.jsx';
+import { Held, Id, Name, None, Stop, Usd } from '../parts/text.jsx';
 import { Empty, Failure, Skeleton } from '../parts/states.jsx';
 import { BudgetBar } from '../parts/bar.jsx';
 import { Filters, Pick, Seg } from '../parts/controls.jsx';
@@ -47,7 +47,7 @@ function List({ sessions, looped, status }) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (one) => words.every((word) => `${one.agent} ${one.id} ${one.user} ${one.task} ${one.tenant}`.toLowerCase().includes(word))
     && ['agent', 'user'].every((name) => !query[name] || one[name] === query[name]);
-  const rows = sessions.filter(fits).sort(ORDERS[query.sort] || ORDERS.last);
+  const rows = sessions.filter(fits).sort(Object.hasOwn(ORDERS, query.sort ?? '') ? ORDERS[query.sort] : ORDERS.last);
   return (
     <>
       <div class="inset list-head"><span class="cap">{count(rows.length)} {status === 'all' ? 'sessions' : status === 'completed' ? 'ended' : status}{status === 'active' ? '' : ' in 7 days'}</span>
@@ -131,5 +131,3 @@ function ending({ id, tenant }) {
       say('The session has ended.');
     } });
 }
-
-export const marks = { Loop, Warn };

@@ -1,16 +1,15 @@
 // Providers, prices and plugins: is it them or us, what does it cost and since when, what reads which dialect.
 
-import { compact, count, latency, NONE, percent, plural } from '../format.js';
-import { change, now } from '../rpc.js';
+import { compact, count, exact, latency, NONE, percent, plural } from '../format.js';
+import { change } from '../rpc.js';
 import { useCalls } from '../data.js';
-import { moment } from '../time.js';
 import { here, route, to } from '../route.js';
 import { Page } from '../shell.jsx';
 import { Name, None, Stop, Usd, Warn } from '../parts/text.jsx';
 import { Empty, Failure, Skeleton } from '../parts/states.jsx';
 import { Table } from '../parts/table.jsx';
 import { Pick } from '../parts/controls.jsx';
-import { ask, Field, say } from '../parts/sheet.jsx';
+import { ask, say } from '../parts/sheet.jsx';
 import { cut } from '../text.js';
 
 export function Providers() {
@@ -103,14 +102,14 @@ function PriceRows({ data, query }) {
       {chosen && <aside class="aside" aria-label="Price"><div class="aside-head"><h2 class="title"><Name of={chosen.id} most={48} /> <small class="cap">{chosen.provider}</small></h2><a class="button" data-key="Escape" href={here({ model: null })}>Esc</a></div>
         <p class="soft">Since {chosen.from}; days on which prices begin: {chosen.days.join(', ')}.</p>
         {chosen.note && <p><Name of={chosen.note} most={512} /></p>}
-        {Object.entries(chosen.prices).map(([tier, kinds]) => <section key={tier}><h3 class="cap"><b>{tier}</b></h3><dl class="facts">{Object.entries(kinds).map(([kind, text]) => <><dt key={kind}>{kind.replaceAll('_', ' ')}</dt><dd>${text}</dd></>)}</dl></section>)}
+        {Object.entries(chosen.prices).map(([tier, kinds]) => <section key={tier}><h3 class="cap"><b>{tier}</b></h3><dl class="facts">{Object.entries(kinds).map(([kind, text]) => <><dt key={kind}>{kind.replaceAll('_', ' ')}</dt><dd>{exact(text)}</dd></>)}</dl></section>)}
         <p class="cap">{chosen.max_output && `Writes at most ${compact(chosen.max_output)} tokens. `}From <a href={chosen.source} rel="noreferrer" target="_blank"><Name of={chosen.source} most={120} /></a>, {chosen.file} line {chosen.line}. What the past would have cost at other prices: <span class="mono">agentledger prices reprice</span></p>
       </aside>}
     </div>
   );
 }
 
-const Rate = ({ of }) => (of === undefined ? <None /> : <span>${of}</span>);
+const Rate = ({ of }) => (of === undefined ? <None /> : <span>{exact(of)}</span>);
 
 export function Plugins() {
   const data = useCalls([['plugin.list', {}]], { every: 60_000 });
@@ -125,5 +124,3 @@ export function Plugins() {
   const result = data.results[0];
   return <Page title="Plugins">{!data.ready ? <Skeleton rows={6} /> : result.value ? <Table label="Plugins" columns={columns} rows={result.value.plugins} id={(row) => row.name} file="plugins" footer={<span>A dialect of yours: <a href="/guide/plugins">Guide, plugins</a></span>} /> : <Failure error={result.error} retry={data.reload} />}</Page>;
 }
-
-export { ask, Field, moment, now };
