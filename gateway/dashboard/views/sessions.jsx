@@ -34,7 +34,7 @@ export function Sessions() {
       <div class="list">
         {!data.ready ? <div class="inset"><Skeleton rows={12} /></div> : list.value ? <List sessions={list.value.sessions} looped={looped} status={status} /> : <div class="inset"><Failure error={list.error} retry={data.reload} /></div>}
       </div>
-      <div class="detail">{query.id ? <Detail key={`${query.tenant ?? ''}/${query.id}`} id={query.id} tenant={query.tenant ?? ''} looped={looped} />
+      <div class="detail">{query.id ? <Found key={`${query.tenant ?? ''}/${query.id}`} id={query.id} tenant={query.tenant} looped={looped} />
         : data.ready && list.value && list.value.sessions.length > 0 && <p class="soft pad-y">Choose a session: its calls stand here step by step, with what each cost.</p>}</div>
     </Page>
   );
@@ -69,6 +69,17 @@ function Row({ one, at, looped, chosen }) {
       <span>{one.status === 'killed' ? <span class="tag stop">✕ killed</span> : one.status === 'completed' ? <span class="tag">ended</span> : looped ? <span class="tag warn">↻ loop</span> : long ? <span class="tag warn">▲ long</span> : one.errors > 0 ? <span class="tag warn">▲ {count(one.errors)} failed</span> : null}</span>
     </a></li>
   );
+}
+
+/** An address without a tenant is of the session without one, or of the only one that there is. */
+function Found({ id, tenant, looped }) {
+  const data = useCalls([tenant === undefined ? ['session.get', { id }] : null], { every: 3_600_000 });
+  if (tenant !== undefined) return <Detail id={id} tenant={tenant} looped={looped} />;
+  if (!data.ready) return <Skeleton headline rows={12} />;
+  const all = (data.results[0].value || { sessions: [] }).sessions;
+  const one = all.find((session) => session.tenant === '') || all[0];
+  if (one && one.tenant) go(here({ tenant: one.tenant }), { replace: true });
+  return <Detail id={id} tenant="" looped={looped} />;
 }
 
 function Detail({ id, tenant, looped }) {
